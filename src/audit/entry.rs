@@ -12,24 +12,24 @@ use crate::record::envelope::{Base64, EnvelopeSignature};
 
 /// An entry as it was read.
 #[derive(Debug)]
-pub struct Entry {
+pub struct LogEntry {
     data: Vec<u8>,
     hash: Hash,
-    parts: Result<Parts, String>,
+    parts: Result<EntryParts, String>,
 }
 
 /// What its envelope holds.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(super) struct EntryParts {
     pub(super) signatures: Vec<EnvelopeSignature>,
     pub(super) payload: Vec<u8>,
 }
 
-impl Entry {
+impl LogEntry {
     /// Hashes an entry and takes it apart, as far as it can be.
     #[must_use]
     pub fn of(data: Vec<u8>) -> Self {
-        Self { hash: merkle::leaf_hash(&data), parts: Parts::read(&data), data }
+        Self { hash: merkle::leaf_hash(&data), parts: EntryParts::read(&data), data }
     }
 
     /// Its bytes.
@@ -45,7 +45,7 @@ impl Entry {
     }
 
     /// Signatures and payload; or why it is no entry of ours.
-    pub(super) const fn parts(&self) -> Result<&Parts, &String> {
+    pub(super) const fn parts(&self) -> Result<&EntryParts, &String> {
         self.parts.as_ref()
     }
 
@@ -68,9 +68,9 @@ impl Entry {
 /// The first one, of a batch or of `take`: what stands before it was taken.
 pub fn each<E>(
     batches: impl IntoIterator<Item = Result<Vec<Vec<u8>>, E>>,
-    mut take: impl FnMut(&Entry) -> Result<(), E>,
+    mut take: impl FnMut(&LogEntry) -> Result<(), E>,
 ) -> Result<(), E> {
-    let apart = |batch: Vec<Vec<u8>>| batch.into_iter().map(Entry::of).collect::<Vec<_>>();
+    let apart = |batch: Vec<Vec<u8>>| batch.into_iter().map(LogEntry::of).collect::<Vec<_>>();
     let mut batches = batches.into_iter();
     thread::scope(|scope| {
         let (to, raw) = mpsc::sync_channel(1);
@@ -103,7 +103,7 @@ pub fn each<E>(
     })
 }
 
-impl Parts {
+impl EntryParts {
     /// The envelope in an entry, whose bytes must be its canonical form, and its payload. The form is so narrow that it is
     /// read by its own text: what stands between is base64, which has no other spelling either.
     fn read(data: &[u8]) -> Result<Self, String> {

@@ -6,7 +6,7 @@ use crate::crypto::digest::BlobDigest;
 use crate::crypto::merkle::TilePath;
 
 /// What lies beside the entries of a log.
-pub trait Beside {
+pub trait EvidenceFiles {
     /// The blob of this digest; nothing when it is not there. Whether it is what its name says is checked by who asks.
     ///
     /// # Errors

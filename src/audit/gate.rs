@@ -2,7 +2,7 @@
 //!
 //! Everything is required that can be: the very boundary, step, definition and whole parameter object, a run that
 //! succeeded in a full sandbox, not long ago, and every check of the verifier. What is to be asked less is spelt, one by
-//! one, in [`Demands`]. What the verifier could not check counts as a no.
+//! one, in [`GateRequirements`]. What the verifier could not check counts as a no.
 //!
 //! A receipt is evidence of one run, not a ticket: it passes again and again while it is young. Whoever wants it to speak
 //! of one commit or one build demands that as a parameter.
@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::audit::bundle::MAY_BE_OPEN;
-use crate::audit::report::{ApprovedFacts, BundleReport, CheckName, Facts, Finding};
+use crate::audit::report::{ApprovedFacts, BundleReport, CheckFinding, CheckName, Facts};
 use crate::crypto::canonical;
 use crate::crypto::digest::{SealDigest, StepDigest};
 use crate::crypto::json;
@@ -26,21 +26,21 @@ use crate::record::validity::Timestamp;
 
 /// What is required of a receipt. The variants that ask less are named for it.
 #[derive(Debug, Clone)]
-pub struct Demands {
+pub struct GateRequirements {
     /// The boundary's id: its name may be anybody's.
     pub boundary: SealDigest,
     /// The step.
     pub step: StepRef,
     /// Its definition.
-    pub digest: WhichDigest,
+    pub digest: DigestRequirement,
     /// Its parameters.
-    pub params: WhichParams,
+    pub params: ParamsRequirement,
     /// The outcomes that will do.
-    pub outcome: WhichOutcome,
+    pub outcome: OutcomeRequirement,
     /// The sandbox that must have been held.
-    pub sandbox: LeastSandbox,
+    pub sandbox: SandboxRequirement,
     /// How long ago the run may have ended.
-    pub age: MostAge,
+    pub age: AgeLimit,
     /// Checks that may be left open.
     pub unchecked: BTreeSet<CheckName>,
     /// Whether a roster that nobody had to sign may have decided.
@@ -49,7 +49,7 @@ pub struct Demands {
 
 /// Which definitions of the step will do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WhichDigest {
+pub enum DigestRequirement {
     /// This one.
     Exactly(StepDigest),
     /// Whatever was registered under that name.
@@ -58,16 +58,16 @@ pub enum WhichDigest {
 
 /// Which parameters will do.
 #[derive(Debug, Clone, PartialEq)]
-pub enum WhichParams {
+pub enum ParamsRequirement {
     /// This whole object: nothing less, nothing more. Defaults of the step stand in what was signed, so here too.
-    Exactly(BTreeMap<String, Given>),
+    Exactly(BTreeMap<String, GivenParameter>),
     /// Whatever was signed.
     Any,
 }
 
 /// A demanded value.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Given {
+pub enum GivenParameter {
     /// A value of a JSON file, of just this type.
     Value(Value),
     /// Text of the command line: a string with this text, or a number, truth value, array or object that is so written
@@ -77,7 +77,7 @@ pub enum Given {
 
 /// Which outcomes will do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhichOutcome {
+pub enum OutcomeRequirement {
     /// Exit code 0.
     Succeeded,
     /// Exit code 2 as well: success with a warning.
@@ -86,7 +86,7 @@ pub enum WhichOutcome {
 
 /// What the sandbox must have held, besides what the approvers required.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LeastSandbox {
+pub enum SandboxRequirement {
     /// All these layers.
     Layers(Vec<Layer>),
     /// One layer at least, whichever.
@@ -97,7 +97,7 @@ pub enum LeastSandbox {
 
 /// How long ago the run may have ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MostAge {
+pub enum AgeLimit {
     /// At most so many seconds.
     Seconds(i64),
     /// However long.
@@ -116,7 +116,7 @@ pub struct GateReport {
 impl GateReport {
     /// The requirements that are not met.
     pub fn unmet(&self) -> impl Iterator<Item = &Requirement> {
-        self.requirements.iter().filter(|requirement| requirement.finding == Met::No)
+        self.requirements.iter().filter(|requirement| requirement.finding == RequirementResult::No)
     }
 }
 
@@ -127,7 +127,7 @@ pub struct Requirement {
     /// check that the verifier left open. Stable.
     pub name: String,
     /// How it ended.
-    pub finding: Met,
+    pub finding: RequirementResult,
     /// Why, in words. It may hold text of the documents: escape it before showing it.
     pub detail: String,
 }
@@ -135,7 +135,8 @@ pub struct Requirement {
 /// How a requirement ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Met {
+#[schemars(rename = "Met")]
+pub enum RequirementResult {
     /// It is met.
     Yes,
     /// It is not met, and the gate stays shut.
@@ -144,7 +145,7 @@ pub enum Met {
     Waived,
 }
 
-impl Met {
+impl RequirementResult {
     /// The words for people.
     #[must_use]
     pub const fn words(self) -> &'static str {
@@ -165,13 +166,13 @@ pub const fn may_be_unchecked() -> &'static [CheckName] {
 /// Decides. `report` must have been made with the same `now`, so that receipts of the future are refused in it, and with
 /// as many witnesses as are demanded.
 #[must_use]
-pub fn decide(report: &BundleReport, demands: &Demands, now: Timestamp) -> GateReport {
+pub fn decide(report: &BundleReport, demands: &GateRequirements, now: Timestamp) -> GateReport {
     let mut found = Vec::new();
     let mut say = |name: &str, (finding, detail): Answer| {
         found.push(Requirement { name: name.to_owned(), finding, detail });
     };
     say("verified", verified(report));
-    for check in report.checks.iter().filter(|check| check.finding == Finding::NotChecked) {
+    for check in report.checks.iter().filter(|check| check.finding == CheckFinding::NotChecked) {
         let name = check.name;
         // A check that waits for a failed one has no reason of its own.
         if MAY_BE_OPEN.contains(&name) && report.verified {
@@ -188,21 +189,24 @@ pub fn decide(report: &BundleReport, demands: &Demands, now: Timestamp) -> GateR
     say("sandbox", of(facts, |facts| sandbox(facts, demands)));
     say("age", of(facts, |facts| age(facts, demands, now)));
     say("roster", of(facts, |facts| roster(report, facts, demands)));
-    GateReport { passed: found.iter().all(|requirement| requirement.finding != Met::No), requirements: found }
+    GateReport {
+        passed: found.iter().all(|requirement| requirement.finding != RequirementResult::No),
+        requirements: found,
+    }
 }
 
-type Answer = (Met, String);
+type Answer = (RequirementResult, String);
 
 fn met(detail: impl Into<String>) -> Answer {
-    (Met::Yes, detail.into())
+    (RequirementResult::Yes, detail.into())
 }
 
 fn unmet(detail: impl Into<String>) -> Answer {
-    (Met::No, detail.into())
+    (RequirementResult::No, detail.into())
 }
 
 fn waived(detail: impl Into<String>) -> Answer {
-    (Met::Waived, detail.into())
+    (RequirementResult::Waived, detail.into())
 }
 
 /// What was not verified is not looked at: nothing may be built on it.
@@ -212,7 +216,7 @@ fn of<T>(verified: Option<T>, ask: impl FnOnce(T) -> Answer) -> Answer {
 
 fn verified(report: &BundleReport) -> Answer {
     if report.verified {
-        let established = report.checks.iter().filter(|check| check.finding == Finding::Established).count();
+        let established = report.checks.iter().filter(|check| check.finding == CheckFinding::Established).count();
         return met(format!("{established} of {} checks established", report.checks.len()));
     }
     let failed: Vec<_> = report.failed().map(|check| format!("{}: {}", check.name, check.detail)).collect();
@@ -220,7 +224,7 @@ fn verified(report: &BundleReport) -> Answer {
 }
 
 /// A check that the verifier left open. Of one thing the gate knows more: what it trusts and demands itself.
-fn left_open(report: &BundleReport, demands: &Demands, name: CheckName, why: &str) -> Answer {
+fn left_open(report: &BundleReport, demands: &GateRequirements, name: CheckName, why: &str) -> Answer {
     if demands.unchecked.contains(&name) {
         return waived(format!("not checked: {why}; left open by --allow-unchecked {name}"));
     }
@@ -257,7 +261,7 @@ fn left_open(report: &BundleReport, demands: &Demands, name: CheckName, why: &st
     unmet(format!("not checked: {why}; to go on without it: --allow-unchecked {name}"))
 }
 
-fn boundary(facts: &Facts, demands: &Demands) -> Answer {
+fn boundary(facts: &Facts, demands: &GateRequirements) -> Answer {
     let (name, id) = (&facts.boundary.name, facts.boundary.id);
     if id == demands.boundary {
         met(format!("{name} ({id})"))
@@ -269,7 +273,7 @@ fn boundary(facts: &Facts, demands: &Demands) -> Answer {
     }
 }
 
-fn step(approved: &ApprovedFacts, demands: &Demands) -> Answer {
+fn step(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
     if approved.step == demands.step {
         met(approved.step.to_string())
     } else {
@@ -277,19 +281,19 @@ fn step(approved: &ApprovedFacts, demands: &Demands) -> Answer {
     }
 }
 
-fn digest(approved: &ApprovedFacts, demands: &Demands) -> Answer {
+fn digest(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
     match &demands.digest {
-        WhichDigest::Any => waived(format!("any definition will do by --any-digest; it was {}", approved.digest)),
-        WhichDigest::Exactly(digest) if *digest == approved.digest => met(digest.to_string()),
-        WhichDigest::Exactly(digest) => unmet(format!(
+        DigestRequirement::Any => waived(format!("any definition will do by --any-digest; it was {}", approved.digest)),
+        DigestRequirement::Exactly(digest) if *digest == approved.digest => met(digest.to_string()),
+        DigestRequirement::Exactly(digest) => unmet(format!(
             "the definition {} ran, demanded is {digest}: the runbook was changed before or after",
             approved.digest
         )),
     }
 }
 
-fn parameters(approved: &ApprovedFacts, demands: &Demands) -> Answer {
-    let WhichParams::Exactly(demanded) = &demands.params else {
+fn parameters(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
+    let ParamsRequirement::Exactly(demanded) = &demands.params else {
         return waived(format!("any parameters will do by --any-params; they were {}", written(&approved.params)));
     };
     let none = Map::new();
@@ -308,7 +312,7 @@ fn parameters(approved: &ApprovedFacts, demands: &Demands) -> Answer {
     if other.is_empty() { met(written(&approved.params)) } else { unmet(other.join("; ")) }
 }
 
-impl Given {
+impl GivenParameter {
     fn is(&self, signed: &Value) -> bool {
         match (self, signed) {
             (Self::Value(value), signed) => value == signed,
@@ -335,27 +339,27 @@ fn written(value: &Value) -> String {
     String::from_utf8(canonical::to_canonical(value)).unwrap_or_default()
 }
 
-fn outcome(outcome: &Outcome, demands: &Demands) -> Answer {
+fn outcome(outcome: &Outcome, demands: &GateRequirements) -> Answer {
     let code = outcome.exit_code.map(|code| format!(", exit code {code}")).unwrap_or_default();
     let words = format!("{}{code}", outcome.status);
     match (outcome.status, demands.outcome) {
         (Status::Succeeded, _) => met(words),
-        (Status::Warned, WhichOutcome::SucceededOrWarned) => waived(format!("{words}: taken by --allow-warned")),
-        (Status::Warned, WhichOutcome::Succeeded) => {
+        (Status::Warned, OutcomeRequirement::SucceededOrWarned) => waived(format!("{words}: taken by --allow-warned")),
+        (Status::Warned, OutcomeRequirement::Succeeded) => {
             unmet(format!("{words}: success with a warning; to take that: --allow-warned"))
         }
         _ => unmet(format!("the run did not succeed: {words}")),
     }
 }
 
-fn sandbox(facts: &Facts, demands: &Demands) -> Answer {
+fn sandbox(facts: &Facts, demands: &GateRequirements) -> Answer {
     let held = &facts.sandbox.layers;
     let words = |layers: &[Layer]| {
         let words: Vec<_> = layers.iter().map(|layer| layer.word()).collect();
         if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
     };
     match &demands.sandbox {
-        LeastSandbox::Layers(layers) => {
+        SandboxRequirement::Layers(layers) => {
             let lacking: Vec<_> = layers.iter().filter(|layer| !held.contains(layer)).copied().collect();
             if lacking.is_empty() {
                 met(format!("held: {}", words(held)))
@@ -367,15 +371,17 @@ fn sandbox(facts: &Facts, demands: &Demands) -> Answer {
                 ))
             }
         }
-        LeastSandbox::Something if held.is_empty() => unmet("no layer was held; to take that: --min-sandbox off"),
-        LeastSandbox::Something => waived(format!("held: {}; any will do by --min-sandbox best-effort", words(held))),
-        LeastSandbox::Nothing => waived(format!("held: {}; none is needed by --min-sandbox off", words(held))),
+        SandboxRequirement::Something if held.is_empty() => unmet("no layer was held; to take that: --min-sandbox off"),
+        SandboxRequirement::Something => {
+            waived(format!("held: {}; any will do by --min-sandbox best-effort", words(held)))
+        }
+        SandboxRequirement::Nothing => waived(format!("held: {}; none is needed by --min-sandbox off", words(held))),
     }
 }
 
 /// A boundary can state any end. But a run begins when its nonce is spent, which was within the window that people signed,
 /// and lasts no longer than they signed: no receipt is younger than that, whoever signs it, and when.
-fn age(facts: &Facts, demands: &Demands, now: Timestamp) -> Answer {
+fn age(facts: &Facts, demands: &GateRequirements, now: Timestamp) -> Answer {
     let stated = facts.finished_at;
     let latest = facts.consumed_at.zip(facts.approved.as_ref()).map(|(spent, approved)| {
         spent.plus(i64::try_from(approved.wall_ms / 1000).unwrap_or(i64::MAX)).plus(AROUND_A_RUN_S)
@@ -391,9 +397,9 @@ fn age(facts: &Facts, demands: &Demands, now: Timestamp) -> Answer {
         )
     };
     match demands.age {
-        MostAge::Any => waived(format!("{words}; any age will do by --max-age any")),
-        MostAge::Seconds(most) if seconds <= most => met(format!("{words}, by the boundary's word")),
-        MostAge::Seconds(most) => {
+        AgeLimit::Any => waived(format!("{words}; any age will do by --max-age any")),
+        AgeLimit::Seconds(most) if seconds <= most => met(format!("{words}, by the boundary's word")),
+        AgeLimit::Seconds(most) => {
             unmet(format!("{words}; at most {} ago is demanded: run the step again, or --max-age", length(most)))
         }
     }
@@ -415,7 +421,7 @@ fn length(seconds: i64) -> String {
     }
 }
 
-fn roster(report: &BundleReport, facts: &Facts, demands: &Demands) -> Answer {
+fn roster(report: &BundleReport, facts: &Facts, demands: &GateRequirements) -> Answer {
     let words = format!("{} version {} ({})", facts.roster.name, facts.roster.version, facts.roster.digest);
     if report.trust.guarded {
         met(words)
@@ -434,8 +440,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::audit::bundle::{Options, Trust, verify};
-    use crate::audit::fixture::{Case, Stage, read_by_another_version};
+    use crate::audit::bundle::{RosterTrust, VerifyOptions, verify};
+    use crate::audit::fixture::{FixtureStage, HistoryCase, read_by_another_version};
     use crate::record::profile::STRICT;
 
     const NOW: &str = "2026-11-20T10:00:00Z";
@@ -444,31 +450,31 @@ mod tests {
         NOW.parse().expect("a time")
     }
 
-    fn options() -> Options {
-        Options { at: Some(now()), witnesses: 0 }
+    fn options() -> VerifyOptions {
+        VerifyOptions { at: Some(now()), witnesses: 0 }
     }
 
     /// Demands that the crossing of the fixture meets.
-    fn demands(report: &BundleReport) -> Demands {
+    fn demands(report: &BundleReport) -> GateRequirements {
         let facts = report.facts.as_ref().expect("facts");
         let approved = facts.approved.as_ref().expect("approved");
         let params = approved.params.as_object().expect("an object");
-        Demands {
+        GateRequirements {
             boundary: facts.boundary.id,
             step: approved.step.clone(),
-            digest: WhichDigest::Exactly(approved.digest),
-            params: WhichParams::Exactly(
-                params.iter().map(|(name, value)| (name.clone(), Given::Value(value.clone()))).collect(),
+            digest: DigestRequirement::Exactly(approved.digest),
+            params: ParamsRequirement::Exactly(
+                params.iter().map(|(name, value)| (name.clone(), GivenParameter::Value(value.clone()))).collect(),
             ),
-            outcome: WhichOutcome::Succeeded,
-            sandbox: LeastSandbox::Layers(STRICT.to_vec()),
-            age: MostAge::Seconds(24 * 3600),
+            outcome: OutcomeRequirement::Succeeded,
+            sandbox: SandboxRequirement::Layers(STRICT.to_vec()),
+            age: AgeLimit::Seconds(24 * 3600),
             unchecked: BTreeSet::new(),
             unguarded: false,
         }
     }
 
-    fn unmet_of(report: &BundleReport, demands: &Demands) -> Vec<String> {
+    fn unmet_of(report: &BundleReport, demands: &GateRequirements) -> Vec<String> {
         let gate = decide(report, demands, now());
         let unmet: Vec<_> = gate.unmet().map(|requirement| requirement.name.clone()).collect();
         assert_eq!(gate.passed, unmet.is_empty());
@@ -476,17 +482,17 @@ mod tests {
     }
 
     /// The crossing with an edit, against the demands of the one without.
-    fn refused(stage: Stage, edit: impl Fn(&mut Value) + 'static) -> Vec<String> {
-        let good = Case::new().report(options());
-        unmet_of(&Case::new().edit(stage, edit).report(options()), &demands(&good))
+    fn refused(stage: FixtureStage, edit: impl Fn(&mut Value) + 'static) -> Vec<String> {
+        let good = HistoryCase::new().report(options());
+        unmet_of(&HistoryCase::new().edit(stage, edit).report(options()), &demands(&good))
     }
 
     #[test]
     fn a_receipt_that_is_just_what_is_demanded_passes() {
-        let report = Case::new().report(options());
+        let report = HistoryCase::new().report(options());
         let gate = decide(&report, &demands(&report), now());
         assert!(gate.passed, "{gate:#?}");
-        assert!(gate.requirements.iter().all(|requirement| requirement.finding == Met::Yes), "{gate:#?}");
+        assert!(gate.requirements.iter().all(|requirement| requirement.finding == RequirementResult::Yes), "{gate:#?}");
         let names: Vec<_> = gate.requirements.iter().map(|requirement| requirement.name.as_str()).collect();
         assert_eq!(
             names,
@@ -507,8 +513,8 @@ mod tests {
 
     #[test]
     fn each_thing_that_differs_is_refused_with_its_own_reason() {
-        let report = Case::new().report(options());
-        let with = |change: &dyn Fn(&mut Demands)| {
+        let report = HistoryCase::new().report(options());
+        let with = |change: &dyn Fn(&mut GateRequirements)| {
             let mut demands = demands(&report);
             change(&mut demands);
             unmet_of(&report, &demands)
@@ -516,11 +522,11 @@ mod tests {
         let other = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
         assert_eq!(with(&|demands| demands.boundary = other.parse().expect("id")), ["boundary"]);
         assert_eq!(with(&|demands| demands.step = "other:step".parse().expect("ref")), ["step"]);
-        assert_eq!(with(&|d| d.digest = WhichDigest::Exactly(other.parse().expect("digest"))), ["digest"]);
-        assert_eq!(with(&|d| d.age = MostAge::Seconds(60)), ["age"]);
-        assert_eq!(with(&|d| d.params = WhichParams::Exactly(BTreeMap::new())), ["parameters"]);
-        assert_eq!(with(&|d| d.digest = WhichDigest::Any), [""; 0]);
-        assert_eq!(with(&|d| d.params = WhichParams::Any), [""; 0]);
+        assert_eq!(with(&|d| d.digest = DigestRequirement::Exactly(other.parse().expect("digest"))), ["digest"]);
+        assert_eq!(with(&|d| d.age = AgeLimit::Seconds(60)), ["age"]);
+        assert_eq!(with(&|d| d.params = ParamsRequirement::Exactly(BTreeMap::new())), ["parameters"]);
+        assert_eq!(with(&|d| d.digest = DigestRequirement::Any), [""; 0]);
+        assert_eq!(with(&|d| d.params = ParamsRequirement::Any), [""; 0]);
     }
 
     #[test]
@@ -530,9 +536,9 @@ mod tests {
             receipt["predicate"]["started_at"] = json!("2026-11-20T09:58:59Z");
             receipt["predicate"]["finished_at"] = json!("2026-11-20T09:59:00Z");
         };
-        let report = Case::new().edit(Stage::Receipt, late).report(options());
+        let report = HistoryCase::new().edit(FixtureStage::Receipt, late).report(options());
         let with = |age: i64| {
-            let demands = Demands { age: MostAge::Seconds(age), ..demands(&report) };
+            let demands = GateRequirements { age: AgeLimit::Seconds(age), ..demands(&report) };
             let gate = decide(&report, &demands, now());
             let age = gate.requirements.iter().find(|requirement| requirement.name == "age").expect("the age");
             (gate.passed, age.detail.clone())
@@ -545,7 +551,7 @@ mod tests {
 
     #[test]
     fn a_parameter_of_text_is_the_number_that_json_writes_and_no_other_spelling() {
-        let is = |text: &str, signed: Value| Given::Text(text.to_owned()).is(&signed);
+        let is = |text: &str, signed: Value| GivenParameter::Text(text.to_owned()).is(&signed);
         assert!(is("0", Value::from(0)) && is("-3", Value::from(-3)) && is("true", Value::from(true)));
         for odd in ["0 ", " 0", "\t0", "0\n", "00", "-0", "+0", "0.0", "0e0", ""] {
             assert!(!is(odd, Value::from(0)), "{odd:?}");
@@ -556,40 +562,46 @@ mod tests {
 
     #[test]
     fn parameters_are_the_whole_object_and_nothing_else() {
-        let report = Case::new().report(options());
+        let report = HistoryCase::new().report(options());
         let good = demands(&report);
-        let WhichParams::Exactly(all) = &good.params else { panic!("exact") };
+        let ParamsRequirement::Exactly(all) = &good.params else { panic!("exact") };
         for name in all.keys() {
             let mut fewer = all.clone();
             fewer.remove(name);
             let mut other = all.clone();
-            other.insert(name.clone(), Given::Text("something else".to_owned()));
+            other.insert(name.clone(), GivenParameter::Text("something else".to_owned()));
             let mut more = all.clone();
-            more.insert(format!("{name}2"), Given::Text(String::new()));
+            more.insert(format!("{name}2"), GivenParameter::Text(String::new()));
             for params in [fewer, other, more] {
-                let demands = Demands { params: WhichParams::Exactly(params), ..good.clone() };
+                let demands = GateRequirements { params: ParamsRequirement::Exactly(params), ..good.clone() };
                 assert_eq!(unmet_of(&report, &demands), ["parameters"], "{name}");
             }
             let mut spelt = all.clone();
             let text = match &all[name] {
-                Given::Value(Value::String(text)) => text.clone(),
-                Given::Value(value) => value.to_string(),
-                Given::Text(_) => panic!("values"),
+                GivenParameter::Value(Value::String(text)) => text.clone(),
+                GivenParameter::Value(value) => value.to_string(),
+                GivenParameter::Text(_) => panic!("values"),
             };
-            spelt.insert(name.clone(), Given::Text(text));
-            let demands = Demands { params: WhichParams::Exactly(spelt), ..good.clone() };
+            spelt.insert(name.clone(), GivenParameter::Text(text));
+            let demands = GateRequirements { params: ParamsRequirement::Exactly(spelt), ..good.clone() };
             assert_eq!(unmet_of(&report, &demands), [""; 0], "{name} as text");
         }
-        assert!(!Given::Value(json!("3")).is(&json!(3)) && !Given::Value(json!(3)).is(&json!("3")));
-        assert!(Given::Text("3".to_owned()).is(&json!(3)) && Given::Text("3".to_owned()).is(&json!("3")));
-        assert!(!Given::Text("03".to_owned()).is(&json!(3)) && !Given::Text("3 4".to_owned()).is(&json!(3)));
-        assert!(Given::Text("[1, 2]".to_owned()).is(&json!([1, 2])));
+        assert!(!GivenParameter::Value(json!("3")).is(&json!(3)) && !GivenParameter::Value(json!(3)).is(&json!("3")));
+        assert!(
+            GivenParameter::Text("3".to_owned()).is(&json!(3)) && GivenParameter::Text("3".to_owned()).is(&json!("3"))
+        );
+        assert!(
+            !GivenParameter::Text("03".to_owned()).is(&json!(3))
+                && !GivenParameter::Text("3 4".to_owned()).is(&json!(3))
+        );
+        assert!(GivenParameter::Text("[1, 2]".to_owned()).is(&json!([1, 2])));
     }
 
     #[test]
     fn only_success_is_success() {
-        let outcome =
-            |value: Value| refused(Stage::Receipt, move |receipt| receipt["predicate"]["outcome"] = value.clone());
+        let outcome = |value: Value| {
+            refused(FixtureStage::Receipt, move |receipt| receipt["predicate"]["outcome"] = value.clone())
+        };
         assert_eq!(outcome(json!({"status": "failed", "exit_code": 3})), ["outcome"]);
         assert_eq!(outcome(json!({"status": "warned", "exit_code": 2})), ["outcome"]);
         assert_eq!(outcome(json!({"status": "timed_out"})), ["outcome"]);
@@ -597,25 +609,25 @@ mod tests {
         let warned = |receipt: &mut Value| {
             receipt["predicate"]["outcome"] = json!({"status": "warned", "exit_code": 2});
         };
-        let report = Case::new().edit(Stage::Receipt, warned).report(options());
-        let demands = Demands { outcome: WhichOutcome::SucceededOrWarned, ..demands(&report) };
+        let report = HistoryCase::new().edit(FixtureStage::Receipt, warned).report(options());
+        let demands = GateRequirements { outcome: OutcomeRequirement::SucceededOrWarned, ..demands(&report) };
         assert_eq!(unmet_of(&report, &demands), [""; 0]);
     }
 
     #[test]
     fn whatever_was_not_checked_is_a_no_unless_it_is_left_open_by_name() {
         let report = read_by_another_version().report(options());
-        assert!(report.verified && report.finding(CheckName::Permissions) == Finding::NotChecked);
+        assert!(report.verified && report.finding(CheckName::Permissions) == CheckFinding::NotChecked);
         let asked = demands(&report);
         assert_eq!(unmet_of(&report, &asked), ["permissions"]);
-        let waived = Demands { unchecked: BTreeSet::from([CheckName::Permissions]), ..asked };
+        let waived = GateRequirements { unchecked: BTreeSet::from([CheckName::Permissions]), ..asked };
         assert_eq!(unmet_of(&report, &waived), [""; 0]);
         let key = crate::crypto::signature::SecretKey::from_seed([9; 32]).public();
         let vkey = crate::crypto::cosignature::WitnessKey::new("w.example", key).vkey();
         let edit = move |roster: &mut Value| {
             roster["predicate"]["witness"] = json!([{"name": "w.example", "vkey": vkey, "url": "https://w.example"}]);
         };
-        let report = Case::new().edit(Stage::Roster, edit).report(options());
+        let report = HistoryCase::new().edit(FixtureStage::Roster, edit).report(options());
         assert_eq!(unmet_of(&report, &demands(&report)), ["witnesses"]);
         let gate = decide(&report, &demands(&report), now());
         let receipt = report.facts.as_ref().expect("facts").approved.as_ref().expect("approved").receipt.to_string();
@@ -625,18 +637,18 @@ mod tests {
 
     #[test]
     fn a_key_or_roster_that_is_no_longer_the_newest_shuts_the_gate() {
-        let case = Case::new();
+        let case = HistoryCase::new();
         let good = case.report(options());
         let newer = case.next_roster(|roster| {
             roster["predicate"]["approver"].as_array_mut().expect("approvers").remove(0);
         });
-        let report = case.report_with(&Trust::Roster(newer), options());
+        let report = case.report_with(&RosterTrust::Roster(newer), options());
         assert!(report.verified, "{:#?}", report.checks);
         assert_eq!(unmet_of(&report, &demands(&good)), ["keys-still-rostered", "seal-in-force"]);
         // The keys are all there, but the newer version may stand for a stricter policy.
-        let report = case.report_with(&Trust::Roster(case.next_roster(|_| {})), options());
+        let report = case.report_with(&RosterTrust::Roster(case.next_roster(|_| {})), options());
         assert_eq!(unmet_of(&report, &demands(&good)), ["seal-in-force"]);
-        let waived = Demands { unchecked: BTreeSet::from([CheckName::SealInForce]), ..demands(&good) };
+        let waived = GateRequirements { unchecked: BTreeSet::from([CheckName::SealInForce]), ..demands(&good) };
         assert_eq!(unmet_of(&report, &waived), [""; 0]);
     }
 
@@ -644,37 +656,37 @@ mod tests {
     fn a_bundle_that_is_not_verified_opens_nothing_whatever_is_waived() {
         let bundle = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/golden/valid/bundle.json"))
             .expect("bundle");
-        let good = Case::new().report(options());
-        let all = Demands {
-            digest: WhichDigest::Any,
-            params: WhichParams::Any,
-            outcome: WhichOutcome::SucceededOrWarned,
-            sandbox: LeastSandbox::Nothing,
-            age: MostAge::Any,
+        let good = HistoryCase::new().report(options());
+        let all = GateRequirements {
+            digest: DigestRequirement::Any,
+            params: ParamsRequirement::Any,
+            outcome: OutcomeRequirement::SucceededOrWarned,
+            sandbox: SandboxRequirement::Nothing,
+            age: AgeLimit::Any,
             unchecked: CheckName::ALL.iter().copied().collect(),
             unguarded: true,
             ..demands(&good)
         };
-        let stranger = Trust::Digest(crate::crypto::digest::RosterDigest::of(b"another"));
+        let stranger = RosterTrust::Digest(crate::crypto::digest::RosterDigest::of(b"another"));
         for (bytes, trust) in [(&bundle[..], &stranger), (b"{}", &stranger), (&bundle[..bundle.len() - 1], &stranger)] {
             let report = verify(bytes, trust, options()).expect("report");
             assert!(unmet_of(&report, &all).contains(&"verified".to_owned()));
         }
-        let future = Options { at: "2026-11-20T09:30:00Z".parse().ok(), witnesses: 0 };
-        let report = Case::new().report(future);
+        let future = VerifyOptions { at: "2026-11-20T09:30:00Z".parse().ok(), witnesses: 0 };
+        let report = HistoryCase::new().report(future);
         assert_eq!(unmet_of(&report, &all), ["verified"], "a receipt of the future");
     }
 
     #[test]
     fn a_sandbox_that_held_less_shuts_the_gate_also_where_the_approvers_asked_for_no_more() {
-        let good = demands(&Case::new().report(options()));
+        let good = demands(&HistoryCase::new().report(options()));
         let report = |held: Value| {
             let signed = held.clone();
-            Case::new()
-                .edit(Stage::Authorization, move |signed_by| {
+            HistoryCase::new()
+                .edit(FixtureStage::Authorization, move |signed_by| {
                     signed_by["predicate"]["sandbox"]["require"] = signed.clone();
                 })
-                .edit(Stage::Receipt, move |receipt| {
+                .edit(FixtureStage::Receipt, move |receipt| {
                     receipt["predicate"]["sandbox"]["layers"] = held.clone();
                     receipt["predicate"]["sandbox"]["missing"] = json!([]);
                 })
@@ -682,24 +694,25 @@ mod tests {
         };
         let (some, none) = (report(json!(["capabilities", "landlock"])), report(json!([])));
         assert!(some.verified && none.verified, "{:#?}", some.checks);
-        let with =
-            |report: &BundleReport, sandbox: LeastSandbox| unmet_of(report, &Demands { sandbox, ..good.clone() });
+        let with = |report: &BundleReport, sandbox: SandboxRequirement| {
+            unmet_of(report, &GateRequirements { sandbox, ..good.clone() })
+        };
         assert_eq!(with(&some, good.sandbox.clone()), ["sandbox"]);
-        assert_eq!(with(&some, LeastSandbox::Layers(vec![Layer::Landlock])), [""; 0]);
-        assert_eq!(with(&some, LeastSandbox::Something), [""; 0]);
-        assert_eq!(with(&none, LeastSandbox::Something), ["sandbox"]);
-        assert_eq!(with(&none, LeastSandbox::Nothing), [""; 0]);
+        assert_eq!(with(&some, SandboxRequirement::Layers(vec![Layer::Landlock])), [""; 0]);
+        assert_eq!(with(&some, SandboxRequirement::Something), [""; 0]);
+        assert_eq!(with(&none, SandboxRequirement::Something), ["sandbox"]);
+        assert_eq!(with(&none, SandboxRequirement::Nothing), [""; 0]);
     }
 
     #[test]
     fn a_roster_that_nobody_had_to_sign_shuts_the_gate_unless_it_is_the_trusted_one() {
-        let alone = Case::new().edit(Stage::Roster, |roster| roster["predicate"]["threshold"] = json!(0));
+        let alone = HistoryCase::new().edit(FixtureStage::Roster, |roster| roster["predicate"]["threshold"] = json!(0));
         let report = alone.report(options());
         assert_eq!(unmet_of(&report, &demands(&report)), [""; 0], "it was trusted by hand");
         let mut later = report.clone();
         later.trust.guarded = false;
         assert_eq!(unmet_of(&later, &demands(&report)), ["roster"]);
-        assert_eq!(unmet_of(&later, &Demands { unguarded: true, ..demands(&report) }), [""; 0]);
+        assert_eq!(unmet_of(&later, &GateRequirements { unguarded: true, ..demands(&report) }), [""; 0]);
     }
 
     #[test]

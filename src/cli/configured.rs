@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::local::problems::problems;
 use crate::node::config::{Config, FILE};
-use crate::terminal::exit::Failure;
+use crate::terminal::exit::CommandFailure;
 
 /// Where the configuration is.
 #[derive(Debug, Clone, Default, Args)]
@@ -28,7 +28,7 @@ impl ConfigArgs {
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn load(&self) -> Result<Config, Failure> {
+    pub fn load(&self) -> Result<Config, CommandFailure> {
         Config::load(&self.path(None)).map_err(problems)
     }
 }

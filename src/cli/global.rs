@@ -9,13 +9,13 @@ use crate::home::directories::Home;
 use crate::home::keys::KeyArgs;
 use crate::home::named_file::read_bounded;
 use crate::remote::client::{Address, Client, DEFAULT_URL, Secret};
-use crate::terminal::exit::Failure;
+use crate::terminal::exit::CommandFailure;
 use crate::terminal::streams::{Terminal, eprintln_quietly};
 
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Everywhere")]
-pub struct Global {
+pub struct GlobalOptions {
     /// Print JSON for programs
     #[arg(long, global = true)]
     pub json: bool,
@@ -31,16 +31,16 @@ pub struct Global {
     pub token_file: Option<PathBuf>,
 }
 
-impl Global {
+impl GlobalOptions {
     /// A client of the boundary. Without a token one of the user's keys opens reading.
     ///
     /// # Errors
     /// When address or token file can't be used.
-    pub fn client(&self, key: &KeyArgs) -> Result<Client, Failure> {
+    pub fn client(&self, key: &KeyArgs) -> Result<Client, CommandFailure> {
         let address = Address::parse(&self.url)?;
         let token = self.token(&address)?;
         if token.as_ref().is_some_and(|token| !token.is_plain()) {
-            return Err(Failure::usage(
+            return Err(CommandFailure::usage(
                 "the token that was given is none: a token is `cst_` and 43 letters, digits, `-` and `_`; it comes from --token, \
                  --token-file, COUNTERSIGN_TOKEN, COUNTERSIGN_TOKEN_FILE or countersign/token in your configuration directory",
             ));
@@ -58,7 +58,7 @@ impl Global {
     ///
     /// # Errors
     /// When address, token file or key can't be used.
-    pub fn reviewer(&self, key: &KeyArgs, terminal: &Terminal) -> Result<Client, Failure> {
+    pub fn reviewer(&self, key: &KeyArgs, terminal: &Terminal) -> Result<Client, CommandFailure> {
         let client = self.client(key)?;
         if client.token_reads_all() {
             return Ok(client);
@@ -74,12 +74,12 @@ impl Global {
         Ok(client)
     }
 
-    /// A connection to `url`, which may be a mirror's: as [`Global::reviewer`] where it is the boundary of `--url`, else without
+    /// A connection to `url`, which may be a mirror's: as [`GlobalOptions::reviewer`] where it is the boundary of `--url`, else without
     /// the user's token and keys.
     ///
     /// # Errors
     /// When address or token file can't be used.
-    pub fn client_at(&self, url: &str, key: &KeyArgs, terminal: &Terminal) -> Result<Client, Failure> {
+    pub fn client_at(&self, url: &str, key: &KeyArgs, terminal: &Terminal) -> Result<Client, CommandFailure> {
         let address = Address::parse(url)?;
         if Address::parse(&self.url).is_ok_and(|own| own == address) {
             return self.reviewer(key, terminal);
@@ -87,7 +87,7 @@ impl Global {
         Ok(Client::stranger(address))
     }
 
-    fn token(&self, address: &Address) -> Result<Option<Secret>, Failure> {
+    fn token(&self, address: &Address) -> Result<Option<Secret>, CommandFailure> {
         if let Some(token) = &self.token {
             return Ok(Some(token.clone()));
         }
@@ -104,7 +104,7 @@ impl Global {
 }
 
 /// A token's file. As with private keys, a file that others can read is refused: the token in it may be theirs already.
-fn read_token(path: &Path) -> Result<Secret, Failure> {
+fn read_token(path: &Path) -> Result<Secret, CommandFailure> {
     let bytes = read_bounded(path, 4096)?;
     let shown = format!("{path:?}");
     // A pipe or the standard input is nobody else's to open.
@@ -112,12 +112,12 @@ fn read_token(path: &Path) -> Result<Secret, Failure> {
         && about.is_file()
         && about.mode() & 0o077 != 0
     {
-        return Err(Failure::usage(format!(
+        return Err(CommandFailure::usage(format!(
             "the token file {shown} has mode {:04o}, so others can use the token; run `chmod 600 {shown}`, and make another token if \
              others may have read this one",
             about.mode() & 0o7777
         )));
     }
-    let text = std::str::from_utf8(&bytes).map_err(|_| Failure::usage(format!("{shown} holds no token")))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| CommandFailure::usage(format!("{shown} holds no token")))?;
     Ok(Secret::new(text))
 }

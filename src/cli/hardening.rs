@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::node::config::Config;
-use crate::node::files::Files;
+use crate::node::files::BoundaryFiles;
 use crate::node::private;
 use crate::record::enforcement::Level;
 use crate::record::sandbox_permission::SandboxPermission;
@@ -14,9 +14,9 @@ use crate::record::step::StepDefinition;
 
 /// One point of the list.
 #[derive(Debug, Serialize)]
-pub struct Point {
+pub struct HardeningPoint {
     /// How it stands.
-    pub stands: Stands,
+    pub stands: PointResult,
     /// What.
     pub what: &'static str,
     /// What was found, and what to do.
@@ -26,7 +26,7 @@ pub struct Point {
 /// How a point stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Stands {
+pub enum PointResult {
     /// It was looked at and is as it should be.
     Pass,
     /// It was looked at and is not.
@@ -37,13 +37,13 @@ pub enum Stands {
 
 /// Goes through the list for a boundary. `held` is the level that this host holds.
 #[must_use]
-pub fn list(config: &Config, held: Level) -> Vec<Point> {
-    let files = Files::read(config);
+pub fn list(config: &Config, held: Level) -> Vec<HardeningPoint> {
+    let files = BoundaryFiles::read(config);
     let mut points = vec![listening(config)];
-    let mut say = |stands, what, says: String| points.push(Point { stands, what, says });
-    let either = |good: bool| if good { Stands::Pass } else { Stands::Fail };
+    let mut say = |stands, what, says: String| points.push(HardeningPoint { stands, what, says });
+    let either = |good: bool| if good { PointResult::Pass } else { PointResult::Fail };
     say(
-        Stands::Yours,
+        PointResult::Yours,
         "proxy",
         "where clients come from other machines: a reverse proxy beside this service that ends TLS; name it in `hosts`"
             .into(),
@@ -81,7 +81,11 @@ pub fn list(config: &Config, held: Level) -> Vec<Point> {
     match &files {
         Err(problems) => {
             let first = problems.list().first().map(ToString::to_string).unwrap_or_default();
-            say(Stands::Fail, "files", format!("they can't be read, so the points below are not looked at: {first}"));
+            say(
+                PointResult::Fail,
+                "files",
+                format!("they can't be read, so the points below are not looked at: {first}"),
+            );
         }
         Ok(files) => {
             match &files.roster {
@@ -115,7 +119,7 @@ pub fn list(config: &Config, held: Level) -> Vec<Point> {
                 }
                 Err(problems) => {
                     let first = problems.first().map(ToString::to_string).unwrap_or_default();
-                    say(Stands::Fail, "roster guarded", format!("the roster can't be read: {first}"));
+                    say(PointResult::Fail, "roster guarded", format!("the roster can't be read: {first}"));
                 }
             }
             let steps: Vec<&StepDefinition> = files.registry.steps().map(|step| &*step.definition).collect();
@@ -128,7 +132,7 @@ pub fn list(config: &Config, held: Level) -> Vec<Point> {
     let days = |seconds: i64| seconds / 86_400;
     let kept = config.retention;
     say(
-        Stands::Pass,
+        PointResult::Pass,
         "retention",
         format!(
             "outputs {} days, proposals {} days; receipts, seals and the log stay for good: watch the disk",
@@ -137,7 +141,7 @@ pub fn list(config: &Config, held: Level) -> Vec<Point> {
         ),
     );
     say(
-        if config.known_checkpoints.is_empty() { Stands::Yours } else { Stands::Pass },
+        if config.known_checkpoints.is_empty() { PointResult::Yours } else { PointResult::Pass },
         "backups",
         if config.known_checkpoints.is_empty() {
             "`countersign store backup` to another machine, tried with `store restore`; name a copy's checkpoint under \
@@ -148,17 +152,17 @@ pub fn list(config: &Config, held: Level) -> Vec<Point> {
         },
     );
     say(
-        Stands::Yours,
+        PointResult::Yours,
         "monitoring",
         "/ready, and `countersign audit` from another machine that keeps its --state".into(),
     );
     points
 }
 
-fn listening(config: &Config) -> Point {
+fn listening(config: &Config) -> HardeningPoint {
     let loopback = config.listen.ip().is_loopback();
-    Point {
-        stands: if loopback { Stands::Pass } else { Stands::Fail },
+    HardeningPoint {
+        stands: if loopback { PointResult::Pass } else { PointResult::Fail },
         what: "loopback or TLS",
         says: if loopback {
             format!("{} is a loopback address", config.listen)
@@ -172,33 +176,35 @@ fn listening(config: &Config) -> Point {
 }
 
 /// Who serves: not this program, but whoever the store belongs to.
-fn not_root(config: &Config) -> (Stands, String) {
+fn not_root(config: &Config) -> (PointResult, String) {
     let store = [&config.database, &config.data].into_iter().find_map(|path| Some((path, path.metadata().ok()?.uid())));
     match store {
-        None => (Stands::Yours, "there is no store yet: serve as a user of its own".into()),
+        None => (PointResult::Yours, "there is no store yet: serve as a user of its own".into()),
         Some((path, 0)) => (
-            Stands::Fail,
+            PointResult::Fail,
             format!(
                 "{} is root's, so root serves: serve as a user of its own (`User=` in the unit that `init` wrote); runs are in \
                  user namespaces",
                 path.display()
             ),
         ),
-        Some((path, user)) => (Stands::Pass, format!("{} is of the ordinary user {user}, who serves", path.display())),
+        Some((path, user)) => {
+            (PointResult::Pass, format!("{} is of the ordinary user {user}, who serves", path.display()))
+        }
     }
 }
 
 /// Whether something stands between this service and the rest of a machine.
-fn machine() -> (Stands, String) {
+fn machine() -> (PointResult, String) {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     if Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists() {
-        return (Stands::Pass, "a container".into());
+        return (PointResult::Pass, "a container".into());
     }
     if read("/proc/cpuinfo").lines().any(|line| line.starts_with("flags") && line.contains(" hypervisor")) {
-        return (Stands::Pass, "a virtual machine; keep other services off it".into());
+        return (PointResult::Pass, "a virtual machine; keep other services off it".into());
     }
     let says = "none is seen: give the boundary a machine, a VM or a container of its own, so that a kernel hole reaches nothing else";
-    (Stands::Yours, says.into())
+    (PointResult::Yours, says.into())
 }
 
 fn open_to_others(path: &Path, secret: bool) -> Option<String> {
@@ -217,29 +223,29 @@ fn open_to_others(path: &Path, secret: bool) -> Option<String> {
     }
 }
 
-fn interpreters(steps: &[&StepDefinition]) -> (Stands, String) {
+fn interpreters(steps: &[&StepDefinition]) -> (PointResult, String) {
     let mut names: Vec<&str> = steps.iter().map(|step| step.interpreter.as_str()).collect();
     names.sort_unstable();
     names.dedup();
     let general: Vec<&str> = names.iter().copied().filter(|name| !matches!(*name, "bash" | "sh")).collect();
     if general.is_empty() {
-        return (Stands::Pass, format!("{} only, whose commands policy can read", names.join(", ")));
+        return (PointResult::Pass, format!("{} only, whose commands policy can read", names.join(", ")));
     }
     let says = format!(
         "steps use {}: what those do only the sandbox holds, policy can't read it; approve such steps with that in mind",
         general.join(", ")
     );
-    (Stands::Yours, says)
+    (PointResult::Yours, says)
 }
 
-fn of_host(steps: &[&StepDefinition]) -> (Stands, String) {
+fn of_host(steps: &[&StepDefinition]) -> (PointResult, String) {
     let needs = |step: &&&StepDefinition| SandboxPermission::ALL.iter().any(|one| one.is_hole(&step.sandbox));
     let named: Vec<&str> = steps.iter().filter(needs).map(|step| step.reference.as_str()).collect();
     if named.is_empty() {
-        (Stands::Pass, "none: no sandbox is off, no live tree, no socket, no whole network".into())
+        (PointResult::Pass, "none: no sandbox is off, no live tree, no socket, no whole network".into())
     } else {
         (
-            Stands::Yours,
+            PointResult::Yours,
             format!(
                 "{}: each is a hole in the sandbox that policy opened; ask for two approvals there",
                 named.join(", ")

@@ -40,8 +40,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::cli::global::Global;
-use crate::terminal::exit::{Exit, Failure};
+use crate::cli::global::GlobalOptions;
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::{Terminal, eprintln_quietly};
 
 /// Reads the arguments and does what they say.
@@ -124,7 +124,7 @@ ended by signal n; --json tells them apart."
 )]
 pub struct Cli {
     #[command(flatten)]
-    global: Global,
+    global: GlobalOptions,
     #[command(subcommand)]
     command: Command,
 }
@@ -264,7 +264,7 @@ impl Cli {
         read.map_err(|error| with_plain_usage(error, arguments.get(1..).unwrap_or_default()))
     }
 
-    fn run(&self, terminal: &Terminal) -> Result<Exit, Failure> {
+    fn run(&self, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         let global = &self.global;
         match &self.command {
             Command::Propose(args) => propose::run(args, global, terminal),

@@ -9,27 +9,27 @@ use crate::crypto::json;
 use crate::home::named_file::read_bounded;
 use crate::record::envelope::Envelope;
 use crate::remote::client::Client;
-use crate::remote::proposals::{Among, find_proposal};
-use crate::review::gather::{BoundaryReader, Subject};
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::remote::proposals::{LookupRange, find_proposal};
+use crate::review::gather::{BoundaryReader, ReviewSubject};
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 
 /// What the user named: a file, an id, the ending of an open proposal's, or nothing for the only pending proposal.
 ///
 /// # Errors
 /// When there is none, or more than one, or the boundary gives another one than was named.
-pub fn find_subject(named: Option<&str>, client: &Client) -> Result<Subject, Failure> {
+pub fn find_subject(named: Option<&str>, client: &Client) -> Result<ReviewSubject, CommandFailure> {
     if let Some(name) = named.filter(|name| is_file(name)) {
-        return read_envelope(Path::new(name)).map(Subject::File);
+        return read_envelope(Path::new(name)).map(ReviewSubject::File);
     }
-    let id = find_proposal(client, named, Among::Open)?;
+    let id = find_proposal(client, named, LookupRange::Open)?;
     let view: ProposalView = client.get(&format!("/v1/proposals/{id}"))?;
     // Who names one proposal must never decide on another one.
     if view.id != id {
         let detail = format!("{id} was asked for, and the boundary gave {}: nothing was signed", view.id);
-        return Err(Failure::new(Exit::Refused, detail));
+        return Err(CommandFailure::new(Exit::Refused, detail));
     }
-    Ok(Subject::Proposal(Box::new(view)))
+    Ok(ReviewSubject::Proposal(Box::new(view)))
 }
 
 /// The largest envelope file.
@@ -46,28 +46,32 @@ pub fn is_file(name: &str) -> bool {
 ///
 /// # Errors
 /// When it can't be read, or is none.
-pub fn read_envelope(path: &Path) -> Result<Envelope, Failure> {
+pub fn read_envelope(path: &Path) -> Result<Envelope, CommandFailure> {
     let bytes = read_bounded(path, MAX_ENVELOPE_BYTES)?;
     json::parse_as(&bytes, MAX_ENVELOPE_BYTES).map_err(|error| {
-        let place = Shown::text(&path.to_string_lossy());
+        let place = PrintableText::text(&path.to_string_lossy());
         let advice = "make one with `countersign propose … --offline -o FILE`";
-        Failure::new(
+        CommandFailure::new(
             Exit::Refused,
-            format!("{} is no envelope: {}; {advice}", place.as_str(), Shown::text(&error.to_string()).as_str()),
+            format!(
+                "{} is no envelope: {}; {advice}",
+                place.as_str(),
+                PrintableText::text(&error.to_string()).as_str()
+            ),
         )
     })
 }
 
 impl BoundaryReader for Client {
-    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CommandFailure> {
         Self::get(self, path)
     }
 
-    fn bytes(&self, path: &str) -> Result<Vec<u8>, Failure> {
+    fn bytes(&self, path: &str) -> Result<Vec<u8>, CommandFailure> {
         Self::bytes(self, path)
     }
 
-    fn blob(&self, digest: &[u8; 32]) -> Result<Vec<u8>, Failure> {
+    fn blob(&self, digest: &[u8; 32]) -> Result<Vec<u8>, CommandFailure> {
         Self::blob(self, digest)
     }
 }

@@ -14,12 +14,12 @@ use crate::record::stream_name::StreamName;
 use crate::remote::run_printer::{OutputForm, RunPrinter};
 use crate::review::render::profile_words;
 use crate::sandbox::cancel::CancelFlag;
-use crate::sandbox::capture::{Capture, Stream};
+use crate::sandbox::capture::{Capture, OutputStream};
 use crate::sandbox::linux::{LinuxSandbox, Setup};
 use crate::sandbox::{End, Plan, Sandbox as _};
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::XFSZ_IN_A_SHELL;
-use crate::terminal::screen::Shown;
+use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 
 /// Try what a sandbox leaves to a command.
@@ -79,11 +79,13 @@ pub struct Args {
 ///
 /// # Errors
 /// When the profile can't be read or held here.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if args.command.is_empty() && !args.explain {
-        return Err(Failure::usage("no command is given: write it after --, or --explain to see the profile alone"));
+        return Err(CommandFailure::usage(
+            "no command is given: write it after --, or --explain to see the profile alone",
+        ));
     }
-    let broken = |error: &dyn std::fmt::Display| Failure::new(Exit::Unreachable, error.to_string());
+    let broken = |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, error.to_string());
     let home = tempfile::Builder::new().prefix("countersign-sandbox-").tempdir().map_err(|error| broken(&error))?;
     // Runs with a user id of their own must be able to enter it.
     std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o711)).map_err(|error| broken(&error))?;
@@ -99,10 +101,10 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     }
     if args.explain && !terminal.json {
         for line in profile_words(&profile) {
-            terminal.say(Shown::text(&line).as_str());
+            terminal.say(PrintableText::text(&line).as_str());
         }
     }
-    let prepared = sandbox.check(&profile).map_err(|why| Failure::new(Exit::Refused, why.to_string()))?;
+    let prepared = sandbox.check(&profile).map_err(|why| CommandFailure::new(Exit::Refused, why.to_string()))?;
     if args.explain && !terminal.json {
         let missing: Vec<&str> = prepared.missing().into_iter().map(Layer::word).collect();
         let lacks = if missing.is_empty() { String::new() } else { format!("; missing: {}", missing.join(", ")) };
@@ -125,13 +127,13 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
         prepared,
         plan,
         &mut |chunk| {
-            if chunk.stream == Stream::Stderr && complaints.len() < MOST_COMPLAINTS {
+            if chunk.stream == OutputStream::Stderr && complaints.len() < MOST_COMPLAINTS {
                 complaints.extend_from_slice(chunk.bytes);
             }
             // A reader that went away does not end the run; its end is awaited all the same. In JSON the standard output is the
             // report's alone.
             match chunk.stream {
-                Stream::Stdout if !terminal.json => {
+                OutputStream::Stdout if !terminal.json => {
                     let failed = sink.output(StreamName::Stdout, chunk.bytes).err();
                     unwritten = unwritten.take().or(failed);
                 }
@@ -256,8 +258,8 @@ const FILE_TOO_LARGE: [&str; 2] = ["ile size limit exceeded", "ile too large"];
 /// How much of the standard error is looked through.
 const MOST_COMPLAINTS: usize = 256 << 10;
 
-fn profile(args: &Args, held: &[Layer]) -> Result<Profile, Failure> {
-    let usage = |why: String| Failure::usage(why);
+fn profile(args: &Args, held: &[Layer]) -> Result<Profile, CommandFailure> {
+    let usage = |why: String| CommandFailure::usage(why);
     let (require, off_reason) = match args.profile.as_str() {
         "strict" => (STRICT.to_vec(), None),
         "best-effort" => (held.to_vec(), None),
@@ -291,7 +293,7 @@ fn profile(args: &Args, held: &[Layer]) -> Result<Profile, Failure> {
 /// The flag of a permission, and its values in the words of a fence.
 type Flag = (&'static str, SandboxPermission, Vec<String>);
 
-fn flags(args: &Args) -> Result<[Flag; 8], Failure> {
+fn flags(args: &Args) -> Result<[Flag; 8], CommandFailure> {
     let one = |text: Option<&str>| text.map(str::to_owned).into_iter().collect();
     Ok([
         ("--read", SandboxPermission::Read, real(&args.read)?),
@@ -306,29 +308,30 @@ fn flags(args: &Args) -> Result<[Flag; 8], Failure> {
 }
 
 /// Real paths: what is typed here may be relative or a link, what is signed may not.
-fn real(paths: &[PathBuf]) -> Result<Vec<String>, Failure> {
+fn real(paths: &[PathBuf]) -> Result<Vec<String>, CommandFailure> {
     let real = |path: &PathBuf| {
         let found = path
             .canonicalize()
-            .map_err(|error| Failure::usage(format!("{}: {error}; name what is there", path.display())))?;
+            .map_err(|error| CommandFailure::usage(format!("{}: {error}; name what is there", path.display())))?;
         let text = found.into_os_string().into_string();
-        let text = text.map_err(|_| Failure::usage(format!("{}: its name is no UTF-8", path.display())))?;
+        let text = text.map_err(|_| CommandFailure::usage(format!("{}: its name is no UTF-8", path.display())))?;
         if text.contains(',') {
-            return Err(Failure::usage(format!("{text}: a comma can't stand in a path here")));
+            return Err(CommandFailure::usage(format!("{text}: a comma can't stand in a path here")));
         }
         Ok(text)
     };
     paths.iter().map(real).collect()
 }
 
-fn from_file(path: &Path, args: &Args) -> Result<Profile, Failure> {
+fn from_file(path: &Path, args: &Args) -> Result<Profile, CommandFailure> {
     let words = "it is neither strict, best-effort or off, nor a file with a profile";
-    let bytes = read_bounded(path, MOST).map_err(|failure| Failure::usage(format!("{}; {words}", failure.message)))?;
+    let bytes =
+        read_bounded(path, MOST).map_err(|failure| CommandFailure::usage(format!("{}; {words}", failure.message)))?;
     let profile = serde_json::from_slice(&bytes);
-    let profile = profile.map_err(|error| Failure::usage(format!("{}: {error}; {words}", path.display())))?;
+    let profile = profile.map_err(|error| CommandFailure::usage(format!("{}: {error}; {words}", path.display())))?;
     let given = flags(args)?.into_iter().find(|(_, _, values)| !values.is_empty()).map(|(flag, ..)| flag);
     match given.or(args.timeout.map(|_| "--timeout")) {
-        Some(flag) => Err(Failure::usage(format!(
+        Some(flag) => Err(CommandFailure::usage(format!(
             "{flag} does not go with {}, which is a whole profile: write it there, or leave it out",
             path.display()
         ))),

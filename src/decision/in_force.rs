@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use crate::crypto::digest::hex;
-use crate::decision::quorum::Rules;
+use crate::decision::quorum::QuorumRules;
 use crate::decision::step::HashedStep;
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
 use crate::policy::permissions::{PolicyDenied, questions};
-use crate::policy::profile::{Given, effective};
+use crate::policy::profile::{PolicyProfile, effective};
 use crate::policy::ruling::{Ruling, resolve};
 use crate::record::authorization::Permission;
 use crate::record::bundle::StepProof;
@@ -32,7 +32,7 @@ pub struct StepInForce {
     /// The definition and its digests.
     pub hashed: HashedStep,
     /// The quorum rules that must all be met.
-    pub rules: Arc<Rules>,
+    pub rules: Arc<QuorumRules>,
     /// The same rules as they are written: those of policy and of the step.
     pub approvals: Arc<Vec<Approvals>>,
     /// The sandbox that a run gets.
@@ -83,7 +83,7 @@ pub fn each_in_force(
     roster: &TrustedRoster,
     configuration: &Configuration,
 ) -> (BTreeMap<StepRef, StepInForce>, Vec<RegistryError>) {
-    let given = Given::of(configuration);
+    let given = PolicyProfile::of(configuration);
     let mut steps: BTreeMap<StepRef, StepInForce> = BTreeMap::new();
     let mut errors = Vec::new();
     for (index, step) in registry.steps().enumerate() {
@@ -96,7 +96,7 @@ pub fn each_in_force(
             None => Arc::new(resolve(policy, builtins, reference)),
         };
         let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
-        let rules = match Rules::combine(of_policy, &definition.approvals) {
+        let rules = match QuorumRules::combine(of_policy, &definition.approvals) {
             Ok(rules) => rules,
             Err(error) => {
                 refuse(&error);

@@ -19,13 +19,13 @@ use tokio_stream::StreamExt as _;
 
 use crate::boundary::Boundary;
 use crate::crossing::caller::Caller;
-use crate::crossing::refusal::{Case, Refusal, Stopped, fault};
+use crate::crossing::refusal::{Refusal, RefusalCase, Stopped, fault};
 use crate::crypto::canonical;
 use crate::crypto::sshsig::KeyId;
 use crate::http::access::{bearer, looks_secret, only};
-use crate::http::app::{App, Peer};
-use crate::http::limit::{FAILED_AUTHENTICATION, Payer};
-use crate::http::operation::{Access, Field, JSON};
+use crate::http::app::{App, PeerAddress};
+use crate::http::limit::{FAILED_AUTHENTICATION, RateKey};
+use crate::http::operation::{Field, JSON, RouteAccess};
 use crate::http::problem::{refuse, unreadable};
 use crate::record::bundle;
 use crate::record::code::Code;
@@ -37,12 +37,12 @@ pub(super) const MAX_BODY_BYTES: usize = 1 << 20;
 const BODY_DEADLINE: Duration = Duration::from_secs(20);
 
 /// A request whose caller is known and may call its route.
-pub(super) struct Call {
+pub(super) struct RouteCall {
     pub(super) app: Arc<App>,
     pub(super) caller: Arc<Caller>,
     pub(super) headers: HeaderMap,
     peer: IpAddr,
-    /// What the caller's rate said, where the route is of [`Access::Signed`].
+    /// What the caller's rate said, where the route is of [`RouteAccess::Signed`].
     limited: Option<Stopped>,
     params: RawPathParams,
     query: Vec<(&'static str, String)>,
@@ -50,24 +50,24 @@ pub(super) struct Call {
     body: Mutex<Body>,
 }
 
-impl Call {
+impl RouteCall {
     /// Looks at everything but the body: query, bearer, rate, access.
     pub(super) async fn enter(
         app: Arc<App>,
         query: &'static [Field],
-        access: Access,
+        access: RouteAccess,
         mut request: Request,
     ) -> Result<Self, Stopped> {
         let peer = request
             .extensions()
-            .get::<Peer>()
+            .get::<PeerAddress>()
             .map(|peer| peer.0)
             .ok_or_else(|| fault(&"a request without its peer's address"))?;
         let query = parse_query(request.uri().query().unwrap_or(""), query)?;
         let now = Instant::now();
         let mut limited = None;
         let mut charge = |payer| match app.limits.charge(payer, 1, now) {
-            Err(stopped) if access == Access::Signed => {
+            Err(stopped) if access == RouteAccess::Signed => {
                 limited = Some(stopped);
                 Ok(())
             }
@@ -76,23 +76,23 @@ impl Call {
         let caller = match bearer(request.headers())? {
             // This answer costs as little as that of a rate, and comes before it: a client with a key learns by it that it has to
             // answer a challenge, also while others at its address use up the rate of callers without a bearer.
-            None if access == Access::Known => {
+            None if access == RouteAccess::Known => {
                 let detail = "this needs `Authorization: Bearer cst_...`: ask an operator for a token, or answer a challenge \
                               with a rostered key";
                 return Err(refuse(Code::Unauthenticated, detail));
             }
             None => {
-                charge(Payer::Peer(peer))?;
+                charge(RateKey::Peer(peer))?;
                 Caller::anonymous()
             }
             // Whoever holds a good bearer is never held up by others who try bad ones from the same address.
             Some(bearer) => match app.boundary.admission.authenticate(bearer) {
                 Ok(caller) => {
-                    charge(caller.name().map_or(Payer::Peer(peer), Payer::Principal))?;
+                    charge(caller.name().map_or(RateKey::Peer(peer), RateKey::Principal))?;
                     caller
                 }
                 Err(stopped) => {
-                    app.limits.charge(Payer::Peer(peer), FAILED_AUTHENTICATION, now)?;
+                    app.limits.charge(RateKey::Peer(peer), FAILED_AUTHENTICATION, now)?;
                     return Err(stopped);
                 }
             },
@@ -191,7 +191,7 @@ impl Call {
             let refusal = Refusal::new(Code::TooLarge, format!("at most {MAX_SIGNATURES} signatures fit in one call"));
             return Err(refusal.at("/signatures", format!("{} signatures", signatures.len())).into());
         }
-        let payer = self.caller.name().map_or(Payer::Peer(self.peer), Payer::Principal);
+        let payer = self.caller.name().map_or(RateKey::Peer(self.peer), RateKey::Principal);
         self.app.limits.charge(payer, signatures.len() as u32 - 1, Instant::now())
     }
 
@@ -205,12 +205,12 @@ impl Call {
 
     /// Charges a failed proof of identity that no bearer was part of.
     pub(super) fn charge_failure(&self) -> Result<(), Stopped> {
-        self.app.limits.charge(Payer::Peer(self.peer), FAILED_AUTHENTICATION, Instant::now())
+        self.app.limits.charge(RateKey::Peer(self.peer), FAILED_AUTHENTICATION, Instant::now())
     }
 
     /// Charges a key for something that only its holder can have signed.
     pub(super) fn charge_key(app: &App, keyid: &KeyId) -> Result<(), Stopped> {
-        app.limits.charge(Payer::Key(keyid), 1, Instant::now())
+        app.limits.charge(RateKey::Key(keyid), 1, Instant::now())
     }
 
     /// Does what changes something to its end, also when the caller goes away meanwhile.
@@ -275,7 +275,7 @@ fn json_only(headers: &HeaderMap) -> Result<(), Stopped> {
     }
     let detail = "the body's `Content-Type` is missing or not application/json: send it as that (curl: `--json`, or \
                   `-H 'Content-Type: application/json'` beside `-d`)";
-    Err(Refusal { case: Some(Case::MediaType), ..Refusal::new(Code::Malformed, detail) }.into())
+    Err(Refusal { case: Some(RefusalCase::MediaType), ..Refusal::new(Code::Malformed, detail) }.into())
 }
 
 /// Reads a query of known fields, each at most once.

@@ -16,7 +16,7 @@ use crate::record::ident::Name;
 
 /// How often one of a kind may call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
+pub struct RateLimit {
     /// Calls that flow back each second; 0 means no limit.
     pub per_second: u32,
     /// Calls that may come at once.
@@ -27,11 +27,11 @@ pub struct Rate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rates {
     /// For each token or admitted key.
-    pub principal: Rate,
+    pub principal: RateLimit,
     /// For all callers without a token from one address: of IPv6 one /64, of loopback the whole of it.
-    pub peer: Rate,
+    pub peer: RateLimit,
     /// For signatures of one key, of those that verified and were new.
-    pub key: Rate,
+    pub key: RateLimit,
 }
 
 impl Rates {
@@ -40,7 +40,7 @@ impl Rates {
     pub fn of_calls(per_second: u64) -> Self {
         let rate = |part: u64| {
             let per_second = u32::try_from((per_second / part).max(1)).unwrap_or(u32::MAX);
-            Rate { per_second, burst: per_second.saturating_mul(4) }
+            RateLimit { per_second, burst: per_second.saturating_mul(4) }
         };
         Self { principal: rate(1), peer: rate(10), key: rate(5) }
     }
@@ -54,7 +54,7 @@ impl Default for Rates {
 
 /// Who is charged.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Payer<'a> {
+pub(super) enum RateKey<'a> {
     /// A token, by its name.
     Principal(&'a Name),
     /// Somebody without a token.
@@ -69,24 +69,24 @@ pub(super) const FAILED_AUTHENTICATION: u32 = 20;
 const MOST_BUCKETS: usize = 65_536;
 
 /// The buckets.
-pub(super) struct Limits {
+pub(super) struct RateLimiter {
     rates: Rates,
     began: Instant,
     hasher: RandomState,
     buckets: Mutex<HashMap<u64, Duration>>,
 }
 
-impl Limits {
+impl RateLimiter {
     pub(super) fn new(rates: Rates, began: Instant) -> Self {
         Self { rates, began, hasher: RandomState::new(), buckets: Mutex::default() }
     }
 
     /// Takes `cost` out of the payer's bucket, or says when there will be enough in it.
-    pub(super) fn charge(&self, payer: Payer<'_>, cost: u32, now: Instant) -> Result<(), Stopped> {
+    pub(super) fn charge(&self, payer: RateKey<'_>, cost: u32, now: Instant) -> Result<(), Stopped> {
         let (rate, place, whom) = match payer {
-            Payer::Principal(name) => (self.rates.principal, self.hasher.hash_one((0, name.as_str())), "this token"),
-            Payer::Peer(address) => (self.rates.peer, self.hasher.hash_one((1, network(address))), "this address"),
-            Payer::Key(keyid) => (self.rates.key, self.hasher.hash_one((2, keyid.as_str())), "a signature's key"),
+            RateKey::Principal(name) => (self.rates.principal, self.hasher.hash_one((0, name.as_str())), "this token"),
+            RateKey::Peer(address) => (self.rates.peer, self.hasher.hash_one((1, network(address))), "this address"),
+            RateKey::Key(keyid) => (self.rates.key, self.hasher.hash_one((2, keyid.as_str())), "a signature's key"),
         };
         self.take(rate, place, cost, now.saturating_duration_since(self.began)).map_err(|seconds| {
             let detail = format!("{whom} calls too often: try again in {seconds} s");
@@ -95,7 +95,7 @@ impl Limits {
     }
 
     /// A bucket is the moment at which it will be full again (the generic cell rate algorithm of ATM).
-    fn take(&self, rate: Rate, place: u64, cost: u32, now: Duration) -> Result<(), u64> {
+    fn take(&self, rate: RateLimit, place: u64, cost: u32, now: Duration) -> Result<(), u64> {
         if rate.per_second == 0 {
             return Ok(());
         }
@@ -131,10 +131,10 @@ fn network(address: IpAddr) -> u64 {
 mod tests {
     use super::*;
 
-    const RATE: Rate = Rate { per_second: 10, burst: 3 };
+    const RATE: RateLimit = RateLimit { per_second: 10, burst: 3 };
 
-    fn limits() -> Limits {
-        Limits::new(Rates { principal: RATE, peer: RATE, key: RATE }, Instant::now())
+    fn limits() -> RateLimiter {
+        RateLimiter::new(Rates { principal: RATE, peer: RATE, key: RATE }, Instant::now())
     }
 
     #[test]
@@ -164,14 +164,14 @@ mod tests {
     #[test]
     fn a_refused_call_costs_nothing_and_no_rate_means_no_limit() {
         let limits = limits();
-        let rate = Rate { per_second: 1, burst: 1 };
+        let rate = RateLimit { per_second: 1, burst: 1 };
         assert_eq!(limits.take(rate, 1, 1, Duration::ZERO), Ok(()));
         for _ in 0..100 {
             assert!(limits.take(rate, 1, 1, Duration::ZERO).is_err());
         }
         assert_eq!(limits.take(rate, 1, 1, Duration::from_secs(1)), Ok(()));
         for _ in 0..1000 {
-            assert_eq!(limits.take(Rate { per_second: 0, burst: 0 }, 2, 1, Duration::ZERO), Ok(()));
+            assert_eq!(limits.take(RateLimit { per_second: 0, burst: 0 }, 2, 1, Duration::ZERO), Ok(()));
         }
     }
 

@@ -13,7 +13,7 @@ pub enum Verb {
 
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub enum RouteAccess {
     /// Everybody: nothing secret is told, or the body's signatures are the authority.
     Open,
     /// Everybody, for what one signature is the authority of and must never wait: the caller's rate refuses only what does
@@ -34,7 +34,7 @@ pub struct Field {
 
 /// What a body is.
 #[derive(Debug, Clone, Copy)]
-pub enum Shape {
+pub enum BodyShape {
     /// JSON of this schema.
     Json(fn(&mut SchemaGenerator) -> Schema),
     /// Lines or text that no schema describes.
@@ -51,7 +51,7 @@ pub struct Reply {
     /// Its media type.
     pub media: &'static str,
     /// What it is.
-    pub shape: Shape,
+    pub shape: BodyShape,
     /// When it is given.
     pub about: &'static str,
 }
@@ -61,5 +61,5 @@ pub(super) const JSON: &str = "application/json";
 
 /// 200 with JSON of the type.
 pub(super) const fn ok(schema: fn(&mut SchemaGenerator) -> Schema, about: &'static str) -> Reply {
-    Reply { status: 200, media: JSON, shape: Shape::Json(schema), about }
+    Reply { status: 200, media: JSON, shape: BodyShape::Json(schema), about }
 }

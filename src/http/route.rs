@@ -10,16 +10,16 @@ use axum::routing::{MethodFilter, on};
 
 use crate::crossing::caller::Caller;
 use crate::crossing::refusal::Stopped;
-use crate::http::app::{App, Seen};
-use crate::http::call::Call;
-use crate::http::operation::{Access, Field, Reply, Shape, Verb};
+use crate::http::app::{App, RequestSummary};
+use crate::http::call::RouteCall;
+use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb};
 use crate::record::code::Code;
 use crate::record::ident::ReceiptId;
 
 /// What a handler gives.
-pub(super) type Answer = Result<Response, Stopped>;
+pub(super) type HandlerResult = Result<Response, Stopped>;
 /// A handler, as the table holds it.
-pub(super) type Handler = fn(Call) -> Pin<Box<dyn Future<Output = Answer> + Send>>;
+pub(super) type Handler = fn(RouteCall) -> Pin<Box<dyn Future<Output = HandlerResult> + Send>>;
 
 /// One method of one path: all that router, checks and OpenAPI know about it.
 pub struct Route {
@@ -36,13 +36,13 @@ pub struct Route {
     /// What stands in the braces of the path, in their order.
     pub segments: &'static [Field],
     /// Who may call at all; what of it a caller may see, the boundary decides.
-    pub access: Access,
+    pub access: RouteAccess,
     /// The query's fields; any other is refused.
     pub query: &'static [Field],
     /// Headers that it heeds.
     pub headers: &'static [Field],
     /// What the body has to be.
-    pub body: Option<Shape>,
+    pub body: Option<BodyShape>,
     /// What it answers when all goes well.
     pub replies: &'static [Reply],
     /// Refusals of its own, beside those that every route has.
@@ -66,7 +66,7 @@ pub(super) fn router(routes: impl Iterator<Item = &'static Route>, app: Arc<App>
 
 async fn serve(app: Arc<App>, route: &'static Route, request: Request) -> Response {
     let mut principal = None;
-    let answer = match Call::enter(app, route.query, route.access, request).await {
+    let answer = match RouteCall::enter(app, route.query, route.access, request).await {
         Ok(call) => {
             principal = call.caller.name().cloned();
             let (app, caller) = (call.app.clone(), call.caller.clone());
@@ -75,7 +75,7 @@ async fn serve(app: Arc<App>, route: &'static Route, request: Request) -> Respon
         Err(stopped) => Err(stopped),
     };
     let mut response = answer.unwrap_or_else(|stopped| stopped.into_response());
-    response.extensions_mut().insert(Seen { path: route.path, principal });
+    response.extensions_mut().insert(RequestSummary { path: route.path, principal });
     response
 }
 

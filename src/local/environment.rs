@@ -5,8 +5,8 @@
 
 use std::ffi::OsString;
 
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 
 /// Never handed on, whatever policy says: each makes programs load or run something else, or is this program's own to set.
 /// A star at the end stands for anything.
@@ -71,7 +71,7 @@ const MOST: usize = 100 << 10;
 
 /// What a step inherits.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Inherited {
+pub struct InheritedEnvironment {
     /// Sorted by name.
     pub variables: Vec<(String, String)>,
     /// Names that policy allows and that are not handed on all the same, sorted.
@@ -83,8 +83,8 @@ pub fn inherit(
     environment: impl Iterator<Item = (OsString, OsString)>,
     own: &[&str],
     allows: impl Fn(&str) -> bool,
-) -> Inherited {
-    let mut inherited = Inherited::default();
+) -> InheritedEnvironment {
+    let mut inherited = InheritedEnvironment::default();
     for (name, value) in environment {
         // What no step could name is not worth a word.
         let Some(name) = name.to_str().filter(|name| is_name(name)) else { continue };
@@ -101,12 +101,12 @@ pub fn inherit(
     inherited
 }
 
-impl Inherited {
+impl InheritedEnvironment {
     /// With what the program sets itself, which goes over what was inherited.
     ///
     /// # Errors
     /// When it is more than a run takes.
-    pub fn with(mut self, set: Vec<(String, String)>) -> Result<Vec<(String, String)>, Failure> {
+    pub fn with(mut self, set: Vec<(String, String)>) -> Result<Vec<(String, String)>, CommandFailure> {
         self.variables.retain(|(name, _)| set.iter().all(|(other, _)| other != name));
         self.variables.extend(set);
         let bytes: usize = self.variables.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
@@ -114,12 +114,12 @@ impl Inherited {
             return Ok(self.variables);
         }
         let largest = self.variables.iter().max_by_key(|(_, value)| value.len()).map_or("", |(name, _)| name);
-        Err(Failure::new(
+        Err(CommandFailure::new(
             Exit::Refused,
             format!(
                 "the step would inherit {bytes} bytes of environment, and at most {MOST} are handed on: unset {}, or deny it \
                  in the policy's env rules",
-                Shown::text(largest).as_str()
+                PrintableText::text(largest).as_str()
             ),
         ))
     }
@@ -144,7 +144,7 @@ mod tests {
 
     use super::*;
 
-    fn of(variables: &[(&str, &str)], allows: impl Fn(&str) -> bool) -> Inherited {
+    fn of(variables: &[(&str, &str)], allows: impl Fn(&str) -> bool) -> InheritedEnvironment {
         inherit(variables.iter().map(|(name, value)| ((*name).into(), (*value).into())), &["PATH"], allows)
     }
 
@@ -185,7 +185,10 @@ mod tests {
             assert_eq!(inherited.withheld, [name], "{name}");
         }
         // Exported functions are no names that a step could use.
-        assert_eq!(of(&[("BASH_FUNC_ls%%", "() { :; }"), ("1A", "x"), ("", "x")], |_| true), Inherited::default());
+        assert_eq!(
+            of(&[("BASH_FUNC_ls%%", "() { :; }"), ("1A", "x"), ("", "x")], |_| true),
+            InheritedEnvironment::default()
+        );
     }
 
     #[test]
@@ -198,9 +201,10 @@ mod tests {
     #[test]
     fn what_the_program_sets_goes_over_and_too_much_is_refused() {
         let set = vec![("PARAM_A".to_owned(), "mine".to_owned())];
-        let inherited = Inherited { variables: vec![("PARAM_A".into(), "theirs".into())], withheld: Vec::new() };
+        let inherited =
+            InheritedEnvironment { variables: vec![("PARAM_A".into(), "theirs".into())], withheld: Vec::new() };
         assert_eq!(inherited.with(set.clone()).expect("fits"), set);
-        let large = Inherited { variables: vec![("LARGE".into(), "x".repeat(MOST))], withheld: Vec::new() };
+        let large = InheritedEnvironment { variables: vec![("LARGE".into(), "x".repeat(MOST))], withheld: Vec::new() };
         assert!(large.with(set).expect_err("too much").message.contains("LARGE"));
     }
 }

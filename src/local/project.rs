@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use crate::home::named_file::read_bounded;
 use crate::local::problems::problems;
-use crate::node::problem::{Problem, Problems};
+use crate::node::problem::{FileProblem, Problems};
 use crate::policy::file::{MAX_FILE_BYTES, Policy};
-use crate::policy::paths::Places;
-use crate::terminal::exit::Failure;
-use crate::terminal::screen::Shown;
+use crate::policy::paths::PathVariables;
+use crate::terminal::exit::CommandFailure;
+use crate::terminal::screen::PrintableText;
 
 /// The surroundings of a command.
 #[derive(Debug, Clone)]
@@ -41,8 +41,9 @@ impl Project {
     ///
     /// # Errors
     /// When the working directory can't be read.
-    pub fn here() -> Result<Self, Failure> {
-        let unreadable = |error: io::Error| Failure::usage(format!("the working directory can't be read: {error}"));
+    pub fn here() -> Result<Self, CommandFailure> {
+        let unreadable =
+            |error: io::Error| CommandFailure::usage(format!("the working directory can't be read: {error}"));
         let cwd = std::env::current_dir().and_then(|cwd| cwd.canonicalize()).map_err(unreadable)?;
         let repo = cwd.ancestors().find(|above| above.join(".git").exists()).unwrap_or(&cwd).to_owned();
         let tmp = cwd.join(std::env::temp_dir());
@@ -50,9 +51,9 @@ impl Project {
         // A rule for a place that is nowhere would deny nothing.
         if let Some(place) = [&repo, &tmp].into_iter().find(|place| place.to_str().is_none()) {
             let place = place.to_string_lossy();
-            return Err(Failure::usage(format!(
+            return Err(CommandFailure::usage(format!(
                 "the path {} is not UTF-8, so no rule for it could be held: go to another directory",
-                Shown::text(&place).as_str()
+                PrintableText::text(&place).as_str()
             )));
         }
         Ok(Self { cwd, repo, tmp })
@@ -60,8 +61,8 @@ impl Project {
 
     /// What `{repo}` and `{tmp}` stand for.
     #[must_use]
-    pub fn places(&self) -> Option<Places> {
-        Places::new(self.repo.to_str()?, self.tmp.to_str()?)
+    pub fn places(&self) -> Option<PathVariables> {
+        PathVariables::new(self.repo.to_str()?, self.tmp.to_str()?)
     }
 
     /// The path by which overrides and grants know a runbook: relative to the repository where it lies in it.
@@ -75,12 +76,13 @@ impl Project {
     ///
     /// # Errors
     /// Everything wrong with the file, or that it is code.
-    pub fn policy(&self, named: Option<&Path>) -> Result<FoundPolicy, Failure> {
+    pub fn policy(&self, named: Option<&Path>) -> Result<FoundPolicy, CommandFailure> {
         if let Some(file) = named {
             let text = text(file)?;
             let policy = if file.file_name().is_some_and(|name| name == PACKAGE) {
-                member(&text, file)?
-                    .ok_or_else(|| Failure::usage(format!("{} has no {MEMBER:?}: name another file", file.display())))?
+                member(&text, file)?.ok_or_else(|| {
+                    CommandFailure::usage(format!("{} has no {MEMBER:?}: name another file", file.display()))
+                })?
             } else {
                 Policy::load(&text).map_err(|errors| wrong(file, errors))?
             };
@@ -96,7 +98,7 @@ impl Project {
 }
 
 /// The policy of one directory, if it has one.
-fn in_directory(directory: &Path) -> Result<Option<FoundPolicy>, Failure> {
+fn in_directory(directory: &Path) -> Result<Option<FoundPolicy>, CommandFailure> {
     for name in FILES {
         let file = directory.join(name);
         if is_there(&file)? {
@@ -123,7 +125,7 @@ fn in_directory(directory: &Path) -> Result<Option<FoundPolicy>, Failure> {
 }
 
 /// Whether the file is there; an error when it is, and others decide what stands in it.
-fn is_there(file: &Path) -> Result<bool, Failure> {
+fn is_there(file: &Path) -> Result<bool, CommandFailure> {
     match std::fs::symlink_metadata(file) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(false);
@@ -158,17 +160,17 @@ fn has_member(file: &Path) -> bool {
     serde_json::from_slice::<serde_json::Value>(&text).is_ok_and(|package| package.get(MEMBER).is_some())
 }
 
-fn member(text: &str, file: &Path) -> Result<Option<Policy>, Failure> {
+fn member(text: &str, file: &Path) -> Result<Option<Policy>, CommandFailure> {
     Policy::load_member(text, MEMBER).map_err(|errors| wrong(file, errors))
 }
 
-fn text(file: &Path) -> Result<String, Failure> {
+fn text(file: &Path) -> Result<String, CommandFailure> {
     let bytes = read_bounded(file, MAX_FILE_BYTES)?;
     String::from_utf8(bytes).map_err(|_| refuse(file, "it is not UTF-8: save it as UTF-8"))
 }
 
-fn wrong(file: &Path, errors: Vec<crate::policy::file::PolicyError>) -> Failure {
-    let list = errors.into_iter().map(|error| Problem {
+fn wrong(file: &Path, errors: Vec<crate::policy::file::PolicyError>) -> CommandFailure {
+    let list = errors.into_iter().map(|error| FileProblem {
         file: file.display().to_string(),
         line: error.line,
         column: error.column,
@@ -177,8 +179,8 @@ fn wrong(file: &Path, errors: Vec<crate::policy::file::PolicyError>) -> Failure 
     problems(Problems::new(list.collect()))
 }
 
-fn refuse(file: &Path, message: &str) -> Failure {
-    problems(Problem::whole(file, message).into())
+fn refuse(file: &Path, message: &str) -> CommandFailure {
+    problems(FileProblem::whole(file, message).into())
 }
 
 /// A path without links as far as it exists, and by its letters from there on.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::sandbox::cancel::CancelFlag;
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 
 /// What a signal means now.
 #[derive(Debug, Default)]
@@ -37,8 +37,8 @@ impl Signals {
     ///
     /// # Errors
     /// When the program can't listen.
-    pub fn listen(scratch: &Path) -> Result<Self, Failure> {
-        let failed = |what: String| Failure::new(Exit::Unreachable, format!("can't listen for Ctrl-C: {what}"));
+    pub fn listen(scratch: &Path) -> Result<Self, CommandFailure> {
+        let failed = |what: String| CommandFailure::new(Exit::Unreachable, format!("can't listen for Ctrl-C: {what}"));
         let state = State { scratch: scratch.to_owned(), ..State::default() };
         let signals = Self(Arc::new(Mutex::new(state)));
         let heard = signals.clone();

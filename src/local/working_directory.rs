@@ -6,12 +6,12 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::local::decide::Rules;
+use crate::local::decide::LocalRules;
 use crate::local::project::Project;
 use crate::policy::ruling::Ruling;
 use crate::record::authorization::PermissionKind;
 use crate::record::profile::{Layer, Profile, Workdir};
-use crate::terminal::exit::Failure;
+use crate::terminal::exit::CommandFailure;
 
 /// Where a step works.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub enum WorkingDirectory {
 
 impl WorkingDirectory {
     /// What policy and this host come to. `held` are the layers that will be held; none means that the sandbox is off.
-    pub fn find(rules: &Rules, ruling: &Ruling, project: &Project, held: &[Layer], off: bool) -> Self {
+    pub fn find(rules: &LocalRules, ruling: &Ruling, project: &Project, held: &[Layer], off: bool) -> Self {
         let Some(directory) = project.cwd.to_str().map(str::to_owned) else {
             return Self::Private("the name of the current directory is no text".to_owned());
         };
@@ -76,7 +76,7 @@ impl WorkingDirectory {
     ///
     /// # Errors
     /// When the command line gives paths that can't be given beside it.
-    pub fn put(&mut self, profile: &mut Profile, rules: &Rules) -> Result<(), Failure> {
+    pub fn put(&mut self, profile: &mut Profile, rules: &LocalRules) -> Result<(), CommandFailure> {
         if profile.workdir != Workdir::Private || !profile.read.is_empty() || !profile.write.is_empty() {
             *self = Self::Declared;
             return Ok(());
@@ -84,7 +84,7 @@ impl WorkingDirectory {
         let (read, write) = rules.elsewhere();
         let text = |path: &PathBuf| path.to_string_lossy().into_owned();
         if let (Some(path), Self::Overlay { .. }) = (write.first(), &*self) {
-            return Err(Failure::usage(format!(
+            return Err(CommandFailure::usage(format!(
                 "--allow-write {}: what is written stays there only if the current directory may be written too: add \
                  --allow-write .",
                 path.display()

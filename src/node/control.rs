@@ -15,14 +15,14 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::boundary::Boundary;
 use crate::boundary::view::Ready;
-use crate::node::problem::Problem;
+use crate::node::problem::FileProblem;
 use crate::record::ident::Name;
 use crate::record::token::SealedToken;
 
 /// What may be asked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Request {
+pub enum ControlRequest {
     /// Make a token; the answer is its secret.
     TokenCreate {
         /// What it shall be.
@@ -41,9 +41,9 @@ pub enum Request {
     Status,
 }
 
-/// The answer to [`Request::Status`].
+/// The answer to [`ControlRequest::Status`].
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Status {
+pub struct NodeStatus {
     /// What `/ready` says.
     #[serde(flatten)]
     pub ready: Ready,
@@ -55,7 +55,7 @@ pub struct Status {
 /// An answer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Answer {
+pub enum ControlReply {
     /// Done.
     Ok(Value),
     /// Not done, and why.
@@ -63,30 +63,32 @@ pub enum Answer {
 }
 
 /// Does what is asked.
-pub async fn answer(boundary: &Boundary, runbooks: &[PathBuf], request: Request) -> Answer {
+pub async fn answer(boundary: &Boundary, runbooks: &[PathBuf], request: ControlRequest) -> ControlReply {
     let done = match request {
-        Request::TokenCreate { token } => boundary.sealing.create_token(token).await.map(Value::from),
-        Request::TokenList => boundary.sealing.tokens().map(|tokens| json!(tokens)),
-        Request::TokenRevoke { name } => {
+        ControlRequest::TokenCreate { token } => boundary.sealing.create_token(token).await.map(Value::from),
+        ControlRequest::TokenList => boundary.sealing.tokens().map(|tokens| json!(tokens)),
+        ControlRequest::TokenRevoke { name } => {
             boundary.sealing.revoke_token(&name).await.map(|()| json!({ "revoked": name }))
         }
-        Request::Reseal => boundary
+        ControlRequest::Reseal => boundary
             .sealing
             .reseal(runbooks.to_vec(), rustix::process::geteuid().as_raw())
             .await
             .map(|changed| json!({ "changed": changed, "seal": boundary.crossing.state().seal.number })),
-        Request::Status => Ok(json!(Status { must_fix: boundary.health.must_fix(), ready: boundary.health.ready() })),
+        ControlRequest::Status => {
+            Ok(json!(NodeStatus { must_fix: boundary.health.must_fix(), ready: boundary.health.ready() }))
+        }
     };
-    done.map_or_else(|stopped| Answer::Error(stopped.to_string()), Answer::Ok)
+    done.map_or_else(|stopped| ControlReply::Error(stopped.to_string()), ControlReply::Ok)
 }
 
 /// Opens the socket, replacing one that a service before left: the store's lock says that it is gone.
 ///
 /// # Errors
 /// When the directory can't be written.
-pub fn listen(path: &Path) -> Result<UnixListener, Problem> {
+pub fn listen(path: &Path) -> Result<UnixListener, FileProblem> {
     let failed = |error: std::io::Error| {
-        Problem::whole(path, format!("the control socket can't be opened ({error}): check the directory"))
+        FileProblem::whole(path, format!("the control socket can't be opened ({error}): check the directory"))
     };
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
@@ -122,9 +124,9 @@ async fn converse(stream: UnixStream, boundary: &Boundary, runbooks: &[PathBuf])
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     tokio::io::BufReader::new(read.take(MAX_LINE)).read_line(&mut line).await?;
-    let answer = match serde_json::from_str::<Request>(&line) {
+    let answer = match serde_json::from_str::<ControlRequest>(&line) {
         Ok(request) => answer(boundary, runbooks, request).await,
-        Err(error) => Answer::Error(format!("the request can't be read: {error}")),
+        Err(error) => ControlReply::Error(format!("the request can't be read: {error}")),
     };
     let mut bytes = serde_json::to_vec(&answer)?;
     bytes.push(b'\n');
@@ -135,10 +137,11 @@ async fn converse(stream: UnixStream, boundary: &Boundary, runbooks: &[PathBuf])
 ///
 /// # Errors
 /// When there is one and it does not answer.
-pub fn ask(path: &Path, request: &Request) -> Result<Option<Answer>, Problem> {
+pub fn ask(path: &Path, request: &ControlRequest) -> Result<Option<ControlReply>, FileProblem> {
     let Ok(stream) = std::os::unix::net::UnixStream::connect(path) else { return Ok(None) };
-    let failed =
-        |error: std::io::Error| Problem::whole(path, format!("the boundary did not answer ({error}): look at its log"));
+    let failed = |error: std::io::Error| {
+        FileProblem::whole(path, format!("the boundary did not answer ({error}): look at its log"))
+    };
     let converse = || {
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_write_timeout(Some(DEADLINE))?;

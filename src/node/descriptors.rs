@@ -8,7 +8,7 @@ use crate::http::app::HttpConfig;
 
 /// What may go on at one time.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Shares {
+pub(super) struct DescriptorShares {
     pub(super) runs: usize,
     pub(super) connections: usize,
     /// Why there are fewer runs than were asked for, and what to do.
@@ -43,18 +43,18 @@ pub(super) fn check() -> Result<(), String> {
 }
 
 /// Shares out what the hard limit gives; the sandbox raises the soft one to it.
-pub(super) fn share(runs: usize) -> Shares {
+pub(super) fn share(runs: usize) -> DescriptorShares {
     let mut shares =
         of(getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX), runs, HttpConfig::default().max_connections);
     // Root is not held to it.
     let processes = getrlimit(Resource::Nproc).current.filter(|_| !rustix::process::geteuid().is_root());
     if let Some((fit, note)) = processes.and_then(|most| of_processes(most, shares.runs)) {
-        shares = Shares { runs: fit, note: Some(note), ..shares };
+        shares = DescriptorShares { runs: fit, note: Some(note), ..shares };
     }
     shares
 }
 
-fn of(descriptors: u64, runs: usize, connections: usize) -> Shares {
+fn of(descriptors: u64, runs: usize, connections: usize) -> DescriptorShares {
     let part = descriptors / 4;
     let connections = at_most(part, connections);
     let left = descriptors.saturating_sub(connections as u64 + beside(descriptors));
@@ -65,7 +65,7 @@ fn of(descriptors: u64, runs: usize, connections: usize) -> Shares {
              beyond that waits; raise that limit (systemd: LimitNOFILE=, a shell: ulimit -Hn) or lower `runs`"
         )
     });
-    Shares { runs: fit, connections, note }
+    DescriptorShares { runs: fit, connections, note }
 }
 
 fn beside(descriptors: u64) -> u64 {

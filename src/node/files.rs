@@ -4,27 +4,27 @@ use crate::crypto::sshsig::SshKey;
 use crate::node::config::Config;
 use crate::node::owned::read_owned;
 use crate::node::private;
-use crate::node::problem::{Problem, Problems};
-use crate::node::roster_file::{self, Written};
+use crate::node::problem::{FileProblem, Problems};
+use crate::node::roster_file::{self, DraftRoster};
 use crate::policy::file::Policy;
 use crate::registry::Registry;
 use crate::trust::signer::{FileSigner, Signer as _};
 
 /// The files of a boundary, each of them right by itself.
 #[derive(Debug)]
-pub struct Files {
+pub struct BoundaryFiles {
     /// The steps.
     pub registry: Registry,
     /// The rules. Once a log has begun it needs neither this file nor the roster's: what is wrong with them is told, and what
     /// is sealed stays in force.
-    pub policy: Result<Policy, Vec<Problem>>,
+    pub policy: Result<Policy, Vec<FileProblem>>,
     /// Who is who, as it is written.
-    pub roster: Result<Written, Vec<Problem>>,
+    pub roster: Result<DraftRoster, Vec<FileProblem>>,
     /// The boundary's key.
     pub key: FileSigner,
 }
 
-impl Files {
+impl BoundaryFiles {
     /// Reads all of them.
     ///
     /// # Errors
@@ -34,7 +34,7 @@ impl Files {
         let registry = note(read_registry(config), &mut problems);
         let (policy, roster) = (read_policy(config), read_roster(config));
         let key = note(
-            FileSigner::open(&config.key).map_err(|error| vec![Problem::whole(&config.key, error.to_string())]),
+            FileSigner::open(&config.key).map_err(|error| vec![FileProblem::whole(&config.key, error.to_string())]),
             &mut problems,
         );
         // Once a log has begun its seal decides, also which key signs: a change that is half done or waits for signatures
@@ -57,22 +57,27 @@ impl Files {
 ///
 /// # Errors
 /// Everything that is wrong with them.
-fn read_registry(config: &Config) -> Result<Registry, Vec<Problem>> {
+fn read_registry(config: &Config) -> Result<Registry, Vec<FileProblem>> {
     Registry::load(&config.runbooks, Some(rustix::process::geteuid().as_raw()))
-        .map_err(|errors| errors.into_iter().map(Problem::from).collect())
+        .map_err(|errors| errors.into_iter().map(FileProblem::from).collect())
 }
 
 /// Reads the policy.
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn read_policy(config: &Config) -> Result<Policy, Vec<Problem>> {
+pub fn read_policy(config: &Config) -> Result<Policy, Vec<FileProblem>> {
     let text = read_owned(&config.policy).map_err(|problem| vec![problem])?;
     Policy::load(&text).map_err(|errors| {
         let file = config.policy.display().to_string();
         errors
             .into_iter()
-            .map(|error| Problem { file: file.clone(), line: error.line, column: error.column, message: error.message })
+            .map(|error| FileProblem {
+                file: file.clone(),
+                line: error.line,
+                column: error.column,
+                message: error.message,
+            })
             .collect()
     })
 }
@@ -81,20 +86,20 @@ pub fn read_policy(config: &Config) -> Result<Policy, Vec<Problem>> {
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn read_roster(config: &Config) -> Result<Written, Vec<Problem>> {
+pub fn read_roster(config: &Config) -> Result<DraftRoster, Vec<FileProblem>> {
     let text = read_owned(&config.roster).map_err(|problem| vec![problem])?;
     roster_file::read(&config.roster, &text)
 }
 
 /// Why this key may not begin a log, if it may not: nothing that it signs would count.
 #[must_use]
-pub fn check_key(config: &Config, roster: &Written, key: &FileSigner) -> Option<Problem> {
+pub fn check_key(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Option<FileProblem> {
     let keyid = key.key().keyid();
     let mut own = roster.tables().boundary.iter().filter(|entry| entry.name == config.name);
     if own.any(|entry| entry.keys.iter().any(|line| SshKey::parse(line).is_ok_and(|known| known.keyid() == keyid))) {
         return None;
     }
-    Some(Problem::whole(
+    Some(FileProblem::whole(
         &config.roster,
         format!(
             "no [[boundary]] named {:?} has the key {keyid} of {}: add `keys = [\"{}\"]` there",
@@ -105,7 +110,7 @@ pub fn check_key(config: &Config, roster: &Written, key: &FileSigner) -> Option<
     ))
 }
 
-fn note<T>(read: Result<T, Vec<Problem>>, problems: &mut Vec<Problem>) -> Option<T> {
+fn note<T>(read: Result<T, Vec<FileProblem>>, problems: &mut Vec<FileProblem>) -> Option<T> {
     match read {
         Ok(value) => Some(value),
         Err(found) => {

@@ -10,7 +10,7 @@ use crate::crypto::digest::SealDigest;
 use crate::crypto::json;
 use crate::crypto::note::{self, Note};
 use crate::node::config::Config;
-use crate::node::problem::Problem;
+use crate::node::problem::FileProblem;
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::receipt::Receipt;
@@ -23,19 +23,24 @@ use crate::trust::signer::{FileSigner, Signer as _};
 /// This key may go on where the one before ended.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct Settled(());
+pub(super) struct KeyHandoverChecked(());
 
 /// Checks that nothing is left that only an earlier key could sign.
-pub(super) fn check(config: &Config, ledger: &Ledger, sealed: &Chain, key: &FileSigner) -> Result<Settled, Problem> {
+pub(super) fn check(
+    config: &Config,
+    ledger: &Ledger,
+    sealed: &Chain,
+    key: &FileSigner,
+) -> Result<KeyHandoverChecked, FileProblem> {
     let keyid = key.key().keyid();
     if sealed.versions().iter().all(|roster| roster.boundary_key(&config.name, &keyid).is_some()) {
         // There never was a key that this one would have to follow on.
-        return Ok(Settled(()));
+        return Ok(KeyHandoverChecked(()));
     }
-    let unreadable = |error: &dyn std::fmt::Display| Problem::whole(&config.database, error.to_string());
+    let unreadable = |error: &dyn std::fmt::Display| FileProblem::whole(&config.database, error.to_string());
     let mut seals = Seals { ledger, known: HashMap::new() };
     let before = |what: String| {
-        Problem::whole(
+        FileProblem::whole(
             &config.key,
             format!(
                 "the key {keyid} can't sign what the key before left open: {what}; start once more with the key before, end the \
@@ -57,7 +62,7 @@ pub(super) fn check(config: &Config, ledger: &Ledger, sealed: &Chain, key: &File
         Note::parse(&row.note).is_ok_and(|note| note::verify_note(&note, &origin, key.key().public()).is_ok())
     });
     if by_this_key {
-        return Ok(Settled(()));
+        return Ok(KeyHandoverChecked(()));
     }
     // Nearly always nothing: a service that ends records the head of its log.
     for index in recorded.map_or(0, |row| row.size)..ledger.state().size {
@@ -69,7 +74,7 @@ pub(super) fn check(config: &Config, ledger: &Ledger, sealed: &Chain, key: &File
             return Err(before(format!("a checkpoint over the receipt in log entry {index}")));
         }
     }
-    Ok(Settled(()))
+    Ok(KeyHandoverChecked(()))
 }
 
 /// The boundary's keys at each seal that was asked for.

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::crypto::digest::SealDigest;
 use crate::node::config::Config;
-use crate::node::problem::Problem;
+use crate::node::problem::FileProblem;
 
 /// Holds the boundary's name on this host until it is dropped.
 #[derive(Debug)]
@@ -33,10 +33,10 @@ impl HostLock {
     ///
     /// # Errors
     /// When another process of this host has it: says which, and from which directory it serves.
-    pub async fn take(config: &Config, id: &SealDigest) -> Result<Self, Problem> {
+    pub async fn take(config: &Config, id: &SealDigest) -> Result<Self, FileProblem> {
         let name = format!("countersign/{}", id.hex());
         let failed = |error: &dyn std::fmt::Display| {
-            Problem::whole(
+            FileProblem::whole(
                 &config.data,
                 format!("the lock of this boundary, the abstract socket @{name}, can't be taken: {error}"),
             )
@@ -47,7 +47,7 @@ impl HostLock {
             match UnixListener::bind_addr(&address) {
                 Ok(listener) => break listener,
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => match holder(&address) {
-                    Some(holder) => return Err(Problem::whole(&config.data, holder.words(&name))),
+                    Some(holder) => return Err(FileProblem::whole(&config.data, holder.words(&name))),
                     // It has just ended, or is just beginning.
                     None if tries < MOST_TRIES => {
                         tries += 1;

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::node::config::Config;
-use crate::node::problem::Problem;
+use crate::node::problem::FileProblem;
 use crate::node::rosters;
 
 /// What no run may see: key, store, configuration, policy and roster sources, sockets, outputs.
@@ -34,19 +34,19 @@ pub fn set(config: &Config) -> Vec<PathBuf> {
 /// Everything of the private set that lies where it must not, and a private directory that is open to others. Who can write
 /// runbooks is for the walk through them to say.
 #[must_use]
-pub fn check(config: &Config) -> Vec<Problem> {
+pub fn check(config: &Config) -> Vec<FileProblem> {
     let mut problems = if rustix::process::geteuid().is_root() { Vec::new() } else { linked(config) };
     let runbooks: Vec<PathBuf> = config.runbooks.iter().map(|path| real(path)).collect();
     for private in set(config) {
         let at = real(&private);
         if let Some(runbooks) = runbooks.iter().find(|runbooks| at.starts_with(runbooks)) {
-            problems.push(Problem::whole(
+            problems.push(FileProblem::whole(
                 &private,
                 format!("it is private and lies in the runbook directory {}: move one of the two", runbooks.display()),
             ));
         }
         if let Some(seen) = SEEN.iter().find(|seen| at.starts_with(real(Path::new(seen)))) {
-            problems.push(Problem::whole(
+            problems.push(FileProblem::whole(
                 &private,
                 format!("it is private and lies below {seen}, which every step sees: move it"),
             ));
@@ -55,7 +55,7 @@ pub fn check(config: &Config) -> Vec<Problem> {
     let data = real(&config.data);
     for (given, at) in config.runbooks.iter().zip(&runbooks) {
         if at.starts_with(&data) {
-            problems.push(Problem::whole(
+            problems.push(FileProblem::whole(
                 given,
                 format!("runbooks can't lie in the private directory {}: move them", data.display()),
             ));
@@ -63,9 +63,9 @@ pub fn check(config: &Config) -> Vec<Problem> {
     }
     if let Ok(metadata) = std::fs::metadata(&config.data) {
         if !metadata.is_dir() {
-            problems.push(Problem::whole(&config.data, "`data` is not a directory: name one"));
+            problems.push(FileProblem::whole(&config.data, "`data` is not a directory: name one"));
         } else if metadata.mode() & 0o077 != 0 {
-            problems.push(Problem::whole(
+            problems.push(FileProblem::whole(
                 &config.data,
                 format!(
                     "others can look into the private directory (mode {:04o}): run `chmod 700 {}`",
@@ -80,7 +80,7 @@ pub fn check(config: &Config) -> Vec<Problem> {
 
 /// Files of the private set that have another name, by which a run of the service's own user could be given them. Runs of a
 /// root's service have an id of their own, which the modes keep out.
-fn linked(config: &Config) -> Vec<Problem> {
+fn linked(config: &Config) -> Vec<FileProblem> {
     let beside = std::fs::read_dir(&config.data).into_iter().flatten().flatten().map(|entry| entry.path());
     let later = std::fs::read_dir(rosters::directory(config)).into_iter().flatten().flatten().map(|entry| entry.path());
     let files: BTreeSet<PathBuf> = set(config).into_iter().chain(beside).chain(later).map(|path| real(&path)).collect();
@@ -90,7 +90,7 @@ fn linked(config: &Config) -> Vec<Problem> {
         let message = format!(
             "it has another name (a hard link), by which a run may see it: `cp -p {shown} new && mv new {shown}`"
         );
-        Problem::whole(&path, message)
+        FileProblem::whole(&path, message)
     };
     files.into_iter().filter(has_links).map(problem).collect()
 }

@@ -18,19 +18,19 @@ use serde::Serialize;
 
 use crate::boundary::sealing::{material_of, tokens_in_force, write_seal};
 use crate::crossing::boundary_key::BoundaryKey;
-use crate::crossing::sealed::Basis;
+use crate::crossing::sealed::SealPredecessor;
 use crate::crypto::digest::SealDigest;
 use crate::node::config::Config;
 use crate::node::places::{
     CLOSED, DATABASE, OUTPUTS, beside, clear, clear_logs, directories, private_directory, put_in_place, settle, sync,
     workplace,
 };
-use crate::node::problem::{Problem, Problems};
+use crate::node::problem::{FileProblem, Problems};
 use crate::node::{kept, start};
 use crate::record::ident::Epoch;
-use crate::record::seal::{Followed, Genesis};
-use crate::store::care::{Defect, Scope, Survey};
-use crate::store::fault::Fault;
+use crate::record::seal::{FollowedLog, Genesis};
+use crate::store::care::{StoreDefect, StoreScope, StoreSurvey};
+use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::lock::StoreLock;
 use crate::store::sqlite::{self, backup, survey};
@@ -39,7 +39,7 @@ use crate::trust::signer::{FileSigner, Signer as _};
 
 /// A backup that was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Made {
+pub struct MadeBackup {
     /// Where it is.
     pub backup: PathBuf,
     /// The boundary whose log it has.
@@ -56,7 +56,7 @@ pub struct Made {
 
 /// A log that a restore began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Restored {
+pub struct RestoredLog {
     /// The new boundary's id.
     pub id: SealDigest,
     /// The log that it follows.
@@ -79,10 +79,10 @@ pub struct Restored {
 ///
 /// # Errors
 /// When `into` exists or can't be written, or the store can't be read.
-pub fn back_up(config: &Config, into: &Path) -> Result<Made, Problems> {
+pub fn back_up(config: &Config, into: &Path) -> Result<MadeBackup, Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     let into = std::path::absolute(into).unwrap_or_else(|_| into.to_owned());
-    let at = |error: &dyn std::fmt::Display| Problems::from(Problem::whole(&into, error.to_string()));
+    let at = |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(&into, error.to_string()));
     let key = open_key(config)?;
     if into.exists() {
         return Err(at(&"it is there already: name a new directory, a backup is never written over another"));
@@ -99,8 +99,9 @@ pub fn back_up(config: &Config, into: &Path) -> Result<Made, Problems> {
         .map_err(|error| at(&format!("can't be written ({error})")))?;
     private_directory(&work.path().join(OUTPUTS)).map_err(|error| at(&error))?;
     let database = work.path().join(DATABASE);
-    backup::copy(&config.database, &database).map_err(|fault| Problem::whole(&config.database, fault.to_string()))?;
-    let broken = |fault: Fault| at(&fault);
+    backup::copy(&config.database, &database)
+        .map_err(|fault| FileProblem::whole(&config.database, fault.to_string()))?;
+    let broken = |fault: StoreFault| at(&fault);
     let names = backup::files(&database).map_err(broken)?;
     let mut gone = Vec::new();
     for name in &names {
@@ -129,7 +130,7 @@ pub fn back_up(config: &Config, into: &Path) -> Result<Made, Problems> {
     fs::rename(work.path(), &into).map_err(|error| at(&error))?;
     drop(work.keep());
     sync(parent).map_err(|error| at(&error))?;
-    Ok(Made { backup: into, id, entries, bytes, outputs: names.len() - gone.len(), checkpoint })
+    Ok(MadeBackup { backup: into, id, entries, bytes, outputs: names.len() - gone.len(), checkpoint })
 }
 
 /// Begins a new log with the state of a backup: its tokens, roster, policy and runbooks as they were sealed, its spent
@@ -137,9 +138,9 @@ pub fn back_up(config: &Config, into: &Path) -> Result<Made, Problems> {
 ///
 /// # Errors
 /// When there is a store already, or the backup is damaged or of another boundary. Nothing was changed then.
-pub fn restore(config: &Config, from: &Path) -> Result<Restored, Problems> {
+pub fn restore(config: &Config, from: &Path) -> Result<RestoredLog, Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
-    let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(Problem::whole(path, error.to_string()));
+    let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(path, error.to_string()));
     let key = open_key(config)?;
     private_directory(&config.data).map_err(|error| at(&config.data, &error))?;
     let _lock = StoreLock::alone(&config.database).map_err(|fault| at(&config.database, &fault))?;
@@ -166,8 +167,8 @@ pub fn restore(config: &Config, from: &Path) -> Result<Restored, Problems> {
     restored
 }
 
-fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path) -> Result<Restored, Problems> {
-    let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(Problem::whole(path, error.to_string()));
+fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path) -> Result<RestoredLog, Problems> {
+    let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(path, error.to_string()));
     let failed = |error: io::Error| at(from, &error);
     // A copy, so that the backup is never changed: an older one is brought to this program's schema.
     let database = old.join(DATABASE);
@@ -189,7 +190,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     let found =
         look_through(config, &database, &old.join(OUTPUTS), &mut |_, _| {}).map_err(|fault| at(&source, &fault))?;
     // What only keeps an output from being shown is no reason to lose the rest.
-    let (lost, broken): (Vec<&Defect>, Vec<&Defect>) =
+    let (lost, broken): (Vec<&StoreDefect>, Vec<&StoreDefect>) =
         found.defects.iter().partition(|defect| defect.mend == crate::store::care::LOST);
     if let Some(first) = broken.first() {
         let message = format!(
@@ -202,7 +203,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
         return Err(at(&source, &message));
     }
     let mut notes: Vec<String> = lost.iter().map(|defect| format!("{}: {}", defect.place, defect.what)).collect();
-    let broken = |fault: Fault| at(&source, &fault);
+    let broken = |fault: StoreFault| at(&source, &fault);
     let settings = start::settings(config, key, &around)?;
     let (reads, head) = sqlite::reads::at_rest(&database).map_err(broken)?;
     let follows = head.boundary.ok_or_else(|| at(&source, &"its log has not begun: there is nothing to restore"))?;
@@ -227,7 +228,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     // Beside its place, which may be on another disk than the private directory.
     let fresh = beside(&config.database, "");
     clear(&config.database).map_err(|error| at(&fresh, &error))?;
-    let broken = |fault: Fault| at(&fresh, &fault);
+    let broken = |fault: StoreFault| at(&fresh, &fault);
     drop(sqlite::open(&fresh).map_err(broken)?);
     backup::take_over(&database, &fresh).map_err(broken)?;
     let (store, reads) = sqlite::open(&fresh).map_err(broken)?;
@@ -236,8 +237,8 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     let count = tokens.len();
     let mut material = material_of(&sealed);
     material.tokens = tokens;
-    let genesis = Genesis::Follows { follows: Followed { id: follows, checkpoint: checkpoint.clone() } };
-    let basis = Basis::First { genesis, epoch: Epoch::new(around.bytes()) };
+    let genesis = Genesis::Follows { follows: FollowedLog { id: follows, checkpoint: checkpoint.clone() } };
+    let basis = SealPredecessor::First { genesis, epoch: Epoch::new(around.bytes()) };
     // Not before the old log's last entry, whatever the clock says.
     let draft = material.draft(basis, now.max(before.state().last_at)).map_err(|error| at(&source, &error))?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(failed)?;
@@ -273,7 +274,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
             "{lost} entries came after the backup and are lost here; receipts of them that somebody holds verify still"
         ));
     }
-    Ok(Restored { id, follows, entries, checkpoint, lost, tokens: count, closed: place, notes })
+    Ok(RestoredLog { id, follows, entries, checkpoint, lost, tokens: count, closed: place, notes })
 }
 
 /// The largest checkpoint that is known of the old log, as text, and its size; it must agree with the backup where the
@@ -287,7 +288,7 @@ fn last_known(
     let mut best = (closing.note, closing.size);
     let beside = Some(from.join(kept::FILE)).filter(|path| path.is_file());
     for path in kept::known(config).into_iter().chain(beside) {
-        let problem = |message: String| Problems::from(Problem::whole(&path, message));
+        let problem = |message: String| Problems::from(FileProblem::whole(&path, message));
         let (note, known) = kept::read(&path).map_err(problem)?;
         if before.origin().as_ref() != Some(&known.origin) {
             // Of a log that was closed before, or of another boundary: no word about this one.
@@ -318,8 +319,8 @@ pub fn look_through(
     database: &Path,
     outputs: &Path,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<Survey, Fault> {
-    let scope = Scope {
+) -> Result<StoreSurvey, StoreFault> {
+    let scope = StoreScope {
         name: config.name.clone(),
         outputs: outputs.to_owned(),
         retention: config.retention,
@@ -333,7 +334,7 @@ pub fn look_through(
 /// # Errors
 /// When it can't be used.
 pub fn open_key(config: &Config) -> Result<FileSigner, Problems> {
-    FileSigner::open(&config.key).map_err(|error| Problem::whole(&config.key, error.to_string()).into())
+    FileSigner::open(&config.key).map_err(|error| FileProblem::whole(&config.key, error.to_string()).into())
 }
 
 /// Moves a directory to its place, replacing what an interrupted restore left there.

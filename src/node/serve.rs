@@ -16,11 +16,11 @@ use crate::http;
 use crate::http::app::HttpConfig;
 use crate::http::limit::Rates;
 use crate::node::config::Config;
-use crate::node::control::{self, Answer, Request};
-use crate::node::files::Files;
+use crate::node::control::{self, ControlReply, ControlRequest};
+use crate::node::files::BoundaryFiles;
 use crate::node::host_lock::HostLock;
-use crate::node::problem::{Problem, Problems};
-use crate::node::start::{self, Assembled, Takes};
+use crate::node::problem::{FileProblem, Problems};
+use crate::node::start::{self, AssembledBoundary, TakenChanges};
 use crate::node::{descriptors, kept, succession, witnessing};
 use crate::record::ident::BoundaryName;
 use crate::sandbox::Sandbox;
@@ -95,7 +95,7 @@ impl Node {
         // Whatever this process makes is its own.
         rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
         let watch = |kind| {
-            signal(kind).map_err(|error| Problem::whole(&config.path, format!("signals can't be watched: {error}")))
+            signal(kind).map_err(|error| FileProblem::whole(&config.path, format!("signals can't be watched: {error}")))
         };
         let mut signals = Signals {
             hangup: watch(SignalKind::hangup())?,
@@ -103,14 +103,14 @@ impl Node {
             interrupt: watch(SignalKind::interrupt())?,
         };
         start::check_clock(&config)?;
-        let files = Files::read(&config)?;
+        let files = BoundaryFiles::read(&config)?;
         // The lock comes before the sweep of what a service before left.
         let store = start::take_store(&config)?;
         let sandbox = around(start::sandbox(&config)?);
-        let Assembled { boundary, ledger, level, first, notes, newest_roster, lock } =
-            start::assemble(&config, sandbox, store, files, Takes::Changes).await?;
+        let AssembledBoundary { boundary, ledger, level, first, notes, newest_roster, lock } =
+            start::assemble(&config, sandbox, store, files, TakenChanges::Changes).await?;
         let broken = |stopped: Stopped| {
-            Problem::whole(&config.database, format!("recovery failed, nothing was started: {stopped}"))
+            FileProblem::whole(&config.database, format!("recovery failed, nothing was started: {stopped}"))
         };
         // The sandbox's sweep killed what was left; now their receipts, and only then requests (rule R6).
         let recovered = tokio::select! {
@@ -151,7 +151,8 @@ impl Node {
     pub async fn serve(self) -> Result<(), Problems> {
         let Self { boundary, ledger, listener, control, config, signals, newest_roster, lock, .. } = self;
         let Signals { hangup, mut end, mut interrupt } = signals;
-        let broken = |error: &dyn std::fmt::Display| Problem::whole(&config.path, format!("serving ended: {error}"));
+        let broken =
+            |error: &dyn std::fmt::Display| FileProblem::whole(&config.path, format!("serving ended: {error}"));
         // What was signed before the last end, and was not run, takes its way now.
         boundary.proposals.resume().await.map_err(|stopped| broken(&stopped))?;
         let beside = [
@@ -192,21 +193,22 @@ impl Node {
 ///
 /// # Errors
 /// Everything that would keep the boundary from starting, and that another process holds the store.
-pub fn answer_offline(config: Config, request: Request) -> Result<(Answer, Vec<String>), Problems> {
+pub fn answer_offline(config: Config, request: ControlRequest) -> Result<(ControlReply, Vec<String>), Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
-    if matches!(request, Request::TokenList) && !start::has_store(&config)? {
+    if matches!(request, ControlRequest::TokenList) && !start::has_store(&config)? {
         // A question begins no log.
-        return Ok((Answer::Ok(json!([])), Vec::new()));
+        return Ok((ControlReply::Ok(json!([])), Vec::new()));
     }
     start::check_clock(&config)?;
-    let files = Files::read(&config)?;
+    let files = BoundaryFiles::read(&config)?;
     let store = start::take_store(&config)?;
     let sandbox = Arc::new(start::sandbox(&config)?);
-    let broken = |error: &dyn std::fmt::Display| Problems::from(Problem::whole(&config.database, error.to_string()));
+    let broken =
+        |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(&config.database, error.to_string()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| broken(&error))?;
     runtime.block_on(async {
-        let Assembled { boundary, ledger, lock: _lock, .. } =
-            start::assemble(&config, sandbox, store, files, Takes::Nothing).await?;
+        let AssembledBoundary { boundary, ledger, lock: _lock, .. } =
+            start::assemble(&config, sandbox, store, files, TakenChanges::Nothing).await?;
         let answer = control::answer(&boundary, &config.runbooks, request).await;
         kept::write(&ledger, &config.kept_checkpoint()).map_err(|error| broken(&error))?;
         ledger.close().await.map_err(|fault| broken(&fault))?;
@@ -215,14 +217,14 @@ pub fn answer_offline(config: Config, request: Request) -> Result<(Answer, Vec<S
 }
 
 /// A signal while recovery writes receipts.
-fn stopped_in_recovery(config: &Config) -> Problem {
+fn stopped_in_recovery(config: &Config) -> FileProblem {
     let what = "a signal ended the start before all interrupted runs had their receipts: the next start writes them";
-    Problem::whole(&config.database, what.to_owned())
+    FileProblem::whole(&config.database, what.to_owned())
 }
 
-async fn listen(config: &Config) -> Result<TcpListener, Problem> {
+async fn listen(config: &Config) -> Result<TcpListener, FileProblem> {
     TcpListener::bind(config.listen).await.map_err(|error| {
-        Problem::whole(
+        FileProblem::whole(
             &config.path,
             format!("can't listen on {} ({error}): end what listens there, or change `listen`", config.listen),
         )

@@ -6,18 +6,18 @@
 //! edit, of which the sealed state needs none.
 
 use crate::node::config::Config;
-use crate::node::files::Files;
-use crate::node::problem::Problem;
+use crate::node::files::BoundaryFiles;
+use crate::node::problem::FileProblem;
 use crate::node::rosters;
 use crate::policy::file::Policy;
 use crate::trust::chain::Chain;
 use crate::trust::chain_error::ChainError;
 use crate::trust::roster::TrustedRoster;
-use crate::trust::succession::Standing;
+use crate::trust::succession::SuccessionTallies;
 
 /// What a start found.
 #[derive(Debug)]
-pub struct Found<'a> {
+pub struct FoundRosters<'a> {
     /// The sealed versions and those that follow, each signed.
     pub signed: Chain,
     /// Which of them may be put in force, in order, each with the policy that it names.
@@ -30,7 +30,7 @@ pub struct Found<'a> {
 
 /// Looks for what follows the sealed roster.
 #[must_use]
-pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a Files) -> Found<'a> {
+pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a BoundaryFiles) -> FoundRosters<'a> {
     let mut notes = forks(config, sealed);
     let written = files.policy.as_ref().ok();
     let Following { signed, waits, notes: following } = follow(config, sealed);
@@ -76,7 +76,7 @@ pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a 
         Ok(_) => {}
         Err(problems) => notes.push(half_done(problems)),
     }
-    Found { signed, candidates, notes, following }
+    FoundRosters { signed, candidates, notes, following }
 }
 
 /// The versions that follow the sealed one, and what they lack.
@@ -118,7 +118,7 @@ fn follow(config: &Config, sealed: &Chain) -> Following {
                 let why = match (&error, &waits) {
                     // Not everybody signed yet: who did, and who could.
                     (ChainError::TooFewSignatures { .. }, Some(stated)) => {
-                        Standing::of(signed.last(), stated, &envelope.signatures)
+                        SuccessionTallies::of(signed.last(), stated, &envelope.signatures)
                             .map_or_else(|error| error.to_string(), |standing| standing.to_string())
                     }
                     _ => error.to_string(),
@@ -156,7 +156,7 @@ pub fn notes_while_serving(config: &Config, sealed: &Chain, known: u64) -> Vec<S
 }
 
 /// What is wrong with a file that nothing in force needs.
-fn half_done(problems: &[Problem]) -> String {
+fn half_done(problems: &[FileProblem]) -> String {
     let told: Vec<String> = problems.iter().take(MOST_TOLD).map(ToString::to_string).collect();
     let more = match problems.len().saturating_sub(MOST_TOLD) {
         0 => String::new(),
@@ -182,7 +182,7 @@ pub fn waiting(config: &Config) -> Option<String> {
     };
     let standing = chain
         .check_follows(&envelope)
-        .and_then(|next| Standing::of(chain.last(), &next, &envelope.signatures))
+        .and_then(|next| SuccessionTallies::of(chain.last(), &next, &envelope.signatures))
         .map_or_else(|error| error.to_string(), |standing| standing.to_string());
     Some(format!("version {version} of the roster is drafted: {standing}"))
 }

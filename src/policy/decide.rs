@@ -10,18 +10,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::policy::file::Mode;
-use crate::policy::lists::{Entry, List, Listed, Lists, Side, word};
-use crate::policy::origin::{Origin, Sourced};
-use crate::policy::paths::{Places, TRUSTED, normalised};
+use crate::policy::lists::{AllPermissionLists, ListEntry, ListSide, ListedPattern, PatternList, word};
+use crate::policy::origin::{RuleOrigin, WithOrigin};
+use crate::policy::paths::{PathVariables, TRUSTED, normalised};
 use crate::policy::patterns::PatternError;
 use crate::policy::ruling::Ruling;
 use crate::record::authorization::{PermissionKind, PermissionReason};
-use crate::shell::commands::{self, Size};
-use crate::shell::found::{Found, NotUnderstood, Place, Shell, What};
+use crate::shell::commands::{self, ReadLimit};
+use crate::shell::found::{FoundKind, NotUnderstood, ScriptFinding, ScriptPlace, Shell};
 
 /// Where it is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Where {
+pub enum DecisionPlace {
     /// At a terminal: a built-in deny denies.
     Terminal,
     /// At a boundary, where people sign: a built-in deny is a question to them. What somebody wrote is final there too.
@@ -38,14 +38,14 @@ pub struct Flags {
     /// `--deny-all`: what no list allows is denied. It goes before `allow_all` and the mode.
     pub deny_all: bool,
     /// What `{repo}` and `{tmp}` stand for. Without it patterns that name them match nothing.
-    pub places: Option<Places>,
+    pub places: Option<PathVariables>,
     /// The real path of a program that is named by an absolute path, links resolved; nothing if there is none.
     pub real: Option<fn(&str) -> Option<String>>,
 }
 
 /// Grants of the command line: patterns, as in an allow list.
 #[derive(Debug, Clone, Default)]
-pub struct Granted(Lists);
+pub struct Granted(AllPermissionLists);
 
 impl Granted {
     /// Grants what `pattern` matches; a relative path of a command, `./deploy.sh` for one, just as it is written.
@@ -54,15 +54,19 @@ impl Granted {
     /// What is wrong with the pattern, and what to write instead.
     pub fn grant(&mut self, kind: PermissionKind, pattern: &str) -> Result<(), PatternError> {
         let relative = kind == PermissionKind::Run && pattern.contains('/') && !pattern.starts_with(['/', '{', '*']);
-        let listed = if relative { Listed::literal(pattern) } else { Listed::parse(kind, Side::Allow, pattern)? };
-        self.0.add(kind, Side::Allow, listed, Origin::CommandLine);
+        let listed = if relative {
+            ListedPattern::literal(pattern)
+        } else {
+            ListedPattern::parse(kind, ListSide::Allow, pattern)?
+        };
+        self.0.add(kind, ListSide::Allow, listed, RuleOrigin::CommandLine);
         Ok(())
     }
 }
 
 /// What becomes of a thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum PolicyVerdict {
     /// It may be.
     Allow,
     /// Somebody has to say yes: at the terminal the person, at the boundary the signatures.
@@ -79,20 +83,20 @@ pub struct Decided {
     /// Its name as a permission has it: a command or variable by its name, what is unknown by its text and line.
     pub what: String,
     /// Where it stands in the script.
-    pub place: Option<Place>,
+    pub place: Option<ScriptPlace>,
     /// The wrappers that run it, outermost first.
     pub via: Vec<String>,
     /// What becomes of it.
-    pub verdict: Verdict,
+    pub verdict: PolicyVerdict,
     /// Why.
-    pub rule: Rule,
+    pub rule: AppliedRule,
 }
 
 /// A script and what becomes of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision {
+pub struct PolicyDecision {
     /// Deny if anything is denied, else ask if anything is asked, else allow.
-    pub verdict: Verdict,
+    pub verdict: PolicyVerdict,
     /// Every command and setting, in the order of the script. Empty when it is not understood.
     pub decided: Vec<Decided>,
     /// Why nothing is known of the script: then it is denied.
@@ -101,37 +105,37 @@ pub struct Decision {
 
 /// What decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rule {
+pub enum AppliedRule {
     /// A pattern of a list.
     Listed {
         /// What kind of thing.
         kind: PermissionKind,
         /// Which list.
-        side: Side,
+        side: ListSide,
         /// The pattern as it was written.
         pattern: Arc<str>,
         /// Where it comes from.
-        origin: Origin,
+        origin: RuleOrigin,
         /// What that came to.
-        then: Then,
+        then: AnswerChange,
     },
     /// No list names it; the mode says what then.
     Unlisted {
         /// The mode and where it comes from.
-        mode: Sourced<Mode>,
+        mode: WithOrigin<Mode>,
         /// It is the name of something allowed, and lies where anybody could have put it.
         elsewhere: bool,
         /// What that came to.
-        then: Then,
+        then: AnswerChange,
     },
     /// It can't be known before running.
     Unknown {
         /// Why, in plain words.
         why: &'static str,
         /// The mode, which may deny it.
-        mode: Sourced<Mode>,
+        mode: WithOrigin<Mode>,
         /// What that came to.
-        then: Then,
+        then: AnswerChange,
     },
     /// A function that the script itself defines.
     Function,
@@ -141,14 +145,14 @@ pub enum Rule {
 
 /// What turned the answer of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
+pub enum AnswerChange {
     /// Nothing.
     Stands,
     /// `--deny-all` denies it.
     DenyAll,
 }
 
-impl fmt::Display for Rule {
+impl fmt::Display for AppliedRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let then = match self {
             Self::Listed { kind, side, pattern, origin, then } => {
@@ -174,31 +178,44 @@ impl fmt::Display for Rule {
             Self::AllowAll => return f.write_str("--allow-all"),
         };
         f.write_str(match then {
-            Then::Stands => "",
-            Then::DenyAll => "; --deny-all denies it",
+            AnswerChange::Stands => "",
+            AnswerChange::DenyAll => "; --deny-all denies it",
         })
     }
 }
 
 /// Decides all commands of a script of bash. One that is not understood, or in which there is nothing to run, is denied.
 #[must_use]
-pub fn decide_script(ruling: &Ruling, script: &str, size: Size, at: Where, flags: &Flags) -> Decision {
+pub fn decide_script(
+    ruling: &Ruling,
+    script: &str,
+    size: ReadLimit,
+    at: DecisionPlace,
+    flags: &Flags,
+) -> PolicyDecision {
     decide_script_of(Shell::Bash, ruling, script, size, at, flags)
 }
 
 /// The same, of a script that `shell` runs.
 #[must_use]
-pub fn decide_script_of(shell: Shell, ruling: &Ruling, script: &str, size: Size, at: Where, flags: &Flags) -> Decision {
+pub fn decide_script_of(
+    shell: Shell,
+    ruling: &Ruling,
+    script: &str,
+    size: ReadLimit,
+    at: DecisionPlace,
+    flags: &Flags,
+) -> PolicyDecision {
     let judge = Judge { ruling, at, flags };
     let understood = if is_empty(script) {
-        Err(NotUnderstood { place: Place { line: 1, column: 1 }, message: EMPTY.to_owned() })
+        Err(NotUnderstood { place: ScriptPlace { line: 1, column: 1 }, message: EMPTY.to_owned() })
     } else {
         commands::find_in(shell, script, size)
     };
     match understood {
         Ok(found) => judge.script(found),
-        Err(not_understood) => Decision {
-            verdict: if judge.everything() { Verdict::Allow } else { Verdict::Deny },
+        Err(not_understood) => PolicyDecision {
+            verdict: if judge.everything() { PolicyVerdict::Allow } else { PolicyVerdict::Deny },
             decided: Vec::new(),
             not_understood: Some(not_understood),
         },
@@ -207,16 +224,16 @@ pub fn decide_script_of(shell: Shell, ruling: &Ruling, script: &str, size: Size,
 
 /// Decides one command by its name, as an interpreter that runs a step.
 #[must_use]
-pub fn decide_command(ruling: &Ruling, name: &str, at: Where, flags: &Flags) -> Decided {
+pub fn decide_command(ruling: &Ruling, name: &str, at: DecisionPlace, flags: &Flags) -> Decided {
     let (verdict, rule) = Judge { ruling, at, flags }.command(name);
     Decided { kind: PermissionKind::Run, what: name.to_owned(), place: None, via: Vec::new(), verdict, rule }
 }
 
 /// Decides what can't be known before `source` runs.
 #[must_use]
-pub fn decide_unknown(ruling: &Ruling, source: &str, why: &'static str, at: Where, flags: &Flags) -> Decided {
+pub fn decide_unknown(ruling: &Ruling, source: &str, why: &'static str, at: DecisionPlace, flags: &Flags) -> Decided {
     let (verdict, rule) = Judge { ruling, at, flags }.unknown(why);
-    let place = Place { line: 1, column: 1 };
+    let place = ScriptPlace { line: 1, column: 1 };
     let what = unknown_name(source.lines().next().unwrap_or_default(), place);
     Decided { kind: PermissionKind::Run, what, place: Some(place), via: Vec::new(), verdict, rule }
 }
@@ -224,74 +241,74 @@ pub fn decide_unknown(ruling: &Ruling, source: &str, why: &'static str, at: Wher
 /// Decides whether `path` may be read or written. The path is whole, and its links are resolved: what is given is what
 /// is compared. Anything but [`PermissionKind::Write`] is taken for reading.
 #[must_use]
-pub fn decide_path(ruling: &Ruling, kind: PermissionKind, real: &str, at: Where, flags: &Flags) -> Decided {
+pub fn decide_path(ruling: &Ruling, kind: PermissionKind, real: &str, at: DecisionPlace, flags: &Flags) -> Decided {
     let kind = if kind == PermissionKind::Write { kind } else { PermissionKind::Read };
     let path = normalised(real);
-    let find = |list: &List, _: Side| list.find_path(&path, flags.places.as_ref()).cloned();
+    let find = |list: &PatternList, _: ListSide| list.find_path(&path, flags.places.as_ref()).cloned();
     let (verdict, rule) = Judge { ruling, at, flags }.by_lists(kind, &find);
     Decided { kind, what: path, place: None, via: Vec::new(), verdict, rule }
 }
 
 /// Decides whether a run may inherit the variable `name`.
 #[must_use]
-pub fn decide_env(ruling: &Ruling, name: &str, at: Where, flags: &Flags) -> Decided {
+pub fn decide_env(ruling: &Ruling, name: &str, at: DecisionPlace, flags: &Flags) -> Decided {
     let kind = PermissionKind::Env;
     let (verdict, rule) =
-        Judge { ruling, at, flags }.by_lists(kind, &|list: &List, _: Side| list.find_name(name).cloned());
+        Judge { ruling, at, flags }.by_lists(kind, &|list: &PatternList, _: ListSide| list.find_name(name).cloned());
     Decided { kind, what: name.to_owned(), place: None, via: Vec::new(), verdict, rule }
 }
 
 /// Deny if anything is denied, else ask if anything is asked, else allow.
 #[must_use]
-pub fn worst(decided: &[Decided]) -> Verdict {
-    let rank = |verdict: &Verdict| match verdict {
-        Verdict::Allow => 0,
-        Verdict::Ask(PermissionReason::Unlisted) => 1,
-        Verdict::Ask(PermissionReason::BuiltInDeny) => 2,
-        Verdict::Ask(PermissionReason::Unknown) => 3,
-        Verdict::Deny => 4,
+pub fn worst(decided: &[Decided]) -> PolicyVerdict {
+    let rank = |verdict: &PolicyVerdict| match verdict {
+        PolicyVerdict::Allow => 0,
+        PolicyVerdict::Ask(PermissionReason::Unlisted) => 1,
+        PolicyVerdict::Ask(PermissionReason::BuiltInDeny) => 2,
+        PolicyVerdict::Ask(PermissionReason::Unknown) => 3,
+        PolicyVerdict::Deny => 4,
     };
-    decided.iter().map(|one| one.verdict).max_by_key(rank).unwrap_or(Verdict::Allow)
+    decided.iter().map(|one| one.verdict).max_by_key(rank).unwrap_or(PolicyVerdict::Allow)
 }
 
 struct Judge<'a> {
     ruling: &'a Ruling,
-    at: Where,
+    at: DecisionPlace,
     flags: &'a Flags,
 }
 
 impl Judge<'_> {
-    fn script(&self, found: Vec<Found>) -> Decision {
+    fn script(&self, found: Vec<ScriptFinding>) -> PolicyDecision {
         // A script names few things often.
-        let mut known: BTreeMap<What, (Verdict, Rule)> = BTreeMap::new();
+        let mut known: BTreeMap<FoundKind, (PolicyVerdict, AppliedRule)> = BTreeMap::new();
         let decided: Vec<Decided> = found
             .into_iter()
-            .map(|Found { what, place, via, source }| {
+            .map(|ScriptFinding { what, place, via, source }| {
                 let (verdict, rule) = match known.get(&what) {
                     Some(judged) => judged.clone(),
                     None => known.entry(what.clone()).or_insert_with_key(|what| self.judge(what)).clone(),
                 };
                 let (kind, what) = match what {
-                    What::Command(name) | What::Function(name) => (PermissionKind::Run, name),
-                    What::Setting(name) => (PermissionKind::Env, name),
-                    What::Unknown(_) => (PermissionKind::Run, unknown_name(&source, place)),
+                    FoundKind::Command(name) | FoundKind::Function(name) => (PermissionKind::Run, name),
+                    FoundKind::Setting(name) => (PermissionKind::Env, name),
+                    FoundKind::Unknown(_) => (PermissionKind::Run, unknown_name(&source, place)),
                 };
                 Decided { kind, what, place: Some(place), via, verdict, rule }
             })
             .collect();
         let verdict = worst(&decided);
-        Decision { verdict, decided, not_understood: None }
+        PolicyDecision { verdict, decided, not_understood: None }
     }
 
-    fn judge(&self, what: &What) -> (Verdict, Rule) {
+    fn judge(&self, what: &FoundKind) -> (PolicyVerdict, AppliedRule) {
         match what {
-            What::Command(name) => self.command(name),
-            What::Function(_) if self.everything() => (Verdict::Allow, Rule::AllowAll),
+            FoundKind::Command(name) => self.command(name),
+            FoundKind::Function(_) if self.everything() => (PolicyVerdict::Allow, AppliedRule::AllowAll),
             // Were it not defined, the program of its name would run.
-            What::Function(name) if self.denies(name) => self.command(name),
-            What::Function(_) => (Verdict::Allow, Rule::Function),
-            What::Setting(name) => self.setting(name),
-            What::Unknown(why) => self.unknown(why),
+            FoundKind::Function(name) if self.denies(name) => self.command(name),
+            FoundKind::Function(_) => (PolicyVerdict::Allow, AppliedRule::Function),
+            FoundKind::Setting(name) => self.setting(name),
+            FoundKind::Unknown(why) => self.unknown(why),
         }
     }
 
@@ -306,20 +323,20 @@ impl Judge<'_> {
         lists.into_iter().any(|lists| lists.of(PermissionKind::Run).deny.find_denied(name, places).is_some())
     }
 
-    fn command(&self, name: &str) -> (Verdict, Rule) {
+    fn command(&self, name: &str) -> (PolicyVerdict, AppliedRule) {
         let lies = Lies::of(name, self.flags.real);
         let places = self.flags.places.as_ref();
-        let find = |list: &List, side: Side| match side {
-            Side::Deny => {
+        let find = |list: &PatternList, side: ListSide| match side {
+            ListSide::Deny => {
                 let real = lies.real.as_deref().and_then(|real| list.find_denied(real, places));
                 list.find_denied(name, places).or(real).cloned()
             }
-            Side::Allow => lies.allowed_by(list, name, places).cloned(),
+            ListSide::Allow => lies.allowed_by(list, name, places).cloned(),
         };
         let (verdict, mut rule) = self.by_lists(PermissionKind::Run, &find);
-        if let Rule::Unlisted { elsewhere, .. } = &mut rule {
+        if let AppliedRule::Unlisted { elsewhere, .. } = &mut rule {
             let base = name.rsplit_once('/').map_or("", |(_, base)| base);
-            let listed = |lists: &Lists| lists.of(PermissionKind::Run).allow.find_name(base).is_some();
+            let listed = |lists: &AllPermissionLists| lists.of(PermissionKind::Run).allow.find_name(base).is_some();
             *elsewhere = !base.is_empty() && (listed(&self.ruling.written) || listed(&self.ruling.built_in));
         }
         (verdict, rule)
@@ -327,78 +344,86 @@ impl Judge<'_> {
 
     /// A variable that changes what later commands are: no list of what is inherited allows that, only what was said of
     /// just this (command line, session, a grant).
-    fn setting(&self, name: &str) -> (Verdict, Rule) {
+    fn setting(&self, name: &str) -> (PolicyVerdict, AppliedRule) {
         let kind = PermissionKind::Env;
         if self.everything() {
-            return (Verdict::Allow, Rule::AllowAll);
+            return (PolicyVerdict::Allow, AppliedRule::AllowAll);
         }
         let rules = self.ruling.written.of(kind);
-        let granted = || rules.allow.find_all_names(name).find(|entry| matches!(entry.origin, Origin::Grant(_)));
+        let granted = || rules.allow.find_all_names(name).find(|entry| matches!(entry.origin, RuleOrigin::Grant(_)));
         let said = self.flags.granted.0.of(kind).allow.find_name(name);
         if let Some(entry) = said {
-            return (Verdict::Allow, listed(kind, Side::Allow, entry.clone(), Then::Stands));
+            return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry.clone(), AnswerChange::Stands));
         }
         if let Some(entry) = rules.deny.find_name(name) {
-            return (Verdict::Deny, listed(kind, Side::Deny, entry.clone(), Then::Stands));
+            return (PolicyVerdict::Deny, listed(kind, ListSide::Deny, entry.clone(), AnswerChange::Stands));
         }
         if let Some(entry) = granted() {
-            return (Verdict::Allow, listed(kind, Side::Allow, entry.clone(), Then::Stands));
+            return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry.clone(), AnswerChange::Stands));
         }
         self.unknown("it changes what later commands are or do: call programs by their paths instead, or grant the variable (type: env)")
     }
 
-    fn unknown(&self, why: &'static str) -> (Verdict, Rule) {
+    fn unknown(&self, why: &'static str) -> (PolicyVerdict, AppliedRule) {
         if self.everything() {
-            return (Verdict::Allow, Rule::AllowAll);
+            return (PolicyVerdict::Allow, AppliedRule::AllowAll);
         }
         let mode = self.ruling.mode.clone();
         let (verdict, then) = if mode.value == Mode::Deny {
-            (Verdict::Deny, Then::Stands)
+            (PolicyVerdict::Deny, AnswerChange::Stands)
         } else {
             self.asked(PermissionReason::Unknown)
         };
-        (verdict, Rule::Unknown { why, mode, then })
+        (verdict, AppliedRule::Unknown { why, mode, then })
     }
 
-    fn by_lists(&self, kind: PermissionKind, find: &dyn Fn(&List, Side) -> Option<Entry>) -> (Verdict, Rule) {
+    fn by_lists(
+        &self,
+        kind: PermissionKind,
+        find: &dyn Fn(&PatternList, ListSide) -> Option<ListEntry>,
+    ) -> (PolicyVerdict, AppliedRule) {
         if self.everything() {
-            return (Verdict::Allow, Rule::AllowAll);
+            return (PolicyVerdict::Allow, AppliedRule::AllowAll);
         }
         let (written, built_in) = (self.ruling.written.of(kind), self.ruling.built_in.of(kind));
-        if let Some(entry) = find(&self.flags.granted.0.of(kind).allow, Side::Allow) {
-            return (Verdict::Allow, listed(kind, Side::Allow, entry, Then::Stands));
+        if let Some(entry) = find(&self.flags.granted.0.of(kind).allow, ListSide::Allow) {
+            return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry, AnswerChange::Stands));
         }
         // Final: no question, no signature, no `-y` and no mode passes it.
-        if let Some(entry) = find(&written.deny, Side::Deny) {
-            return (Verdict::Deny, listed(kind, Side::Deny, entry, Then::Stands));
+        if let Some(entry) = find(&written.deny, ListSide::Deny) {
+            return (PolicyVerdict::Deny, listed(kind, ListSide::Deny, entry, AnswerChange::Stands));
         }
-        if let Some(entry) = find(&written.allow, Side::Allow) {
-            return (Verdict::Allow, listed(kind, Side::Allow, entry, Then::Stands));
+        if let Some(entry) = find(&written.allow, ListSide::Allow) {
+            return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry, AnswerChange::Stands));
         }
-        if let Some(entry) = find(&built_in.deny, Side::Deny) {
+        if let Some(entry) = find(&built_in.deny, ListSide::Deny) {
             let closed = self.ruling.mode.value == Mode::Deny || self.flags.deny_all;
             let (verdict, then) = match self.at {
-                Where::Boundary if !closed => self.asked(PermissionReason::BuiltInDeny),
-                Where::Boundary | Where::Terminal => (Verdict::Deny, Then::Stands),
+                DecisionPlace::Boundary if !closed => self.asked(PermissionReason::BuiltInDeny),
+                DecisionPlace::Boundary | DecisionPlace::Terminal => (PolicyVerdict::Deny, AnswerChange::Stands),
             };
-            return (verdict, listed(kind, Side::Deny, entry, then));
+            return (verdict, listed(kind, ListSide::Deny, entry, then));
         }
-        if let Some(entry) = find(&built_in.allow, Side::Allow) {
-            return (Verdict::Allow, listed(kind, Side::Allow, entry, Then::Stands));
+        if let Some(entry) = find(&built_in.allow, ListSide::Allow) {
+            return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry, AnswerChange::Stands));
         }
         let mode = self.ruling.mode.clone();
         let (verdict, then) = match mode.value {
-            Mode::Deny => (Verdict::Deny, Then::Stands),
-            _ if self.flags.deny_all => (Verdict::Deny, Then::DenyAll),
-            Mode::Execute => (Verdict::Allow, Then::Stands),
+            Mode::Deny => (PolicyVerdict::Deny, AnswerChange::Stands),
+            _ if self.flags.deny_all => (PolicyVerdict::Deny, AnswerChange::DenyAll),
+            Mode::Execute => (PolicyVerdict::Allow, AnswerChange::Stands),
             Mode::Prompted => self.asked(PermissionReason::Unlisted),
         };
-        (verdict, Rule::Unlisted { mode, elsewhere: false, then })
+        (verdict, AppliedRule::Unlisted { mode, elsewhere: false, then })
     }
 
     /// What becomes of a question.
-    const fn asked(&self, why: PermissionReason) -> (Verdict, Then) {
-        if self.flags.deny_all { (Verdict::Deny, Then::DenyAll) } else { (Verdict::Ask(why), Then::Stands) }
+    const fn asked(&self, why: PermissionReason) -> (PolicyVerdict, AnswerChange) {
+        if self.flags.deny_all {
+            (PolicyVerdict::Deny, AnswerChange::DenyAll)
+        } else {
+            (PolicyVerdict::Ask(why), AnswerChange::Stands)
+        }
     }
 }
 
@@ -426,7 +451,12 @@ impl Lies {
         Self { trusted: lexical && stays, real }
     }
 
-    fn allowed_by<'l>(&self, list: &'l List, name: &str, places: Option<&Places>) -> Option<&'l Entry> {
+    fn allowed_by<'l>(
+        &self,
+        list: &'l PatternList,
+        name: &str,
+        places: Option<&PathVariables>,
+    ) -> Option<&'l ListEntry> {
         let Some((_, base)) = name.rsplit_once('/') else { return list.find_name(name) };
         // What was answered for just this path, or written as a path: as it is, or where it leads if `..` or the like hides that.
         let whole = list.find_literal(name).or_else(|| {
@@ -438,12 +468,12 @@ impl Lies {
     }
 }
 
-fn listed(kind: PermissionKind, side: Side, entry: Entry, then: Then) -> Rule {
-    Rule::Listed { kind, side, pattern: entry.listed.text().clone(), origin: entry.origin, then }
+fn listed(kind: PermissionKind, side: ListSide, entry: ListEntry, then: AnswerChange) -> AppliedRule {
+    AppliedRule::Listed { kind, side, pattern: entry.listed.text().clone(), origin: entry.origin, then }
 }
 
 /// What is unknown, as a permission names it: its text and its line; if it is cut, its column too.
-fn unknown_name(source: &str, place: Place) -> String {
+fn unknown_name(source: &str, place: ScriptPlace) -> String {
     let most = crate::record::authorization::MAX_PERMISSION_BYTES;
     let mut line = format!("@{}", place.line);
     if source.len() > most - line.len() {
@@ -477,7 +507,7 @@ mod tests {
     #[test]
     fn two_unknown_texts_that_begin_alike_stay_two_questions() {
         let long = "x".repeat(300);
-        let place = |column| Place { line: 3, column };
+        let place = |column| ScriptPlace { line: 3, column };
         assert_ne!(unknown_name(&long, place(1)), unknown_name(&long, place(400)));
         assert!(unknown_name(&long, place(400)).len() <= crate::record::authorization::MAX_PERMISSION_BYTES);
         assert_eq!(unknown_name("$x", place(7)), "$x@3");
@@ -503,23 +533,26 @@ mod tests {
             ..Flags::default()
         };
         let ruling = ruling("default: {run: {allow: [harmless]}}");
-        let verdict = |name: &str| decide_command(&ruling, name, Where::Terminal, &flags).verdict;
-        assert_eq!(verdict("/usr/bin/git"), Verdict::Ask(PermissionReason::Unlisted));
-        assert_eq!(verdict("/usr/bin/node"), Verdict::Allow);
-        assert_eq!(verdict("git"), Verdict::Allow);
-        assert_eq!(verdict("/usr/bin/harmless"), Verdict::Allow, "a written allow goes before a built-in deny");
+        let verdict = |name: &str| decide_command(&ruling, name, DecisionPlace::Terminal, &flags).verdict;
+        assert_eq!(verdict("/usr/bin/git"), PolicyVerdict::Ask(PermissionReason::Unlisted));
+        assert_eq!(verdict("/usr/bin/node"), PolicyVerdict::Allow);
+        assert_eq!(verdict("git"), PolicyVerdict::Allow);
+        assert_eq!(verdict("/usr/bin/harmless"), PolicyVerdict::Allow, "a written allow goes before a built-in deny");
         let written = self::ruling("default: {run: {allow: [harmless], deny: [rm]}}");
-        assert_eq!(decide_command(&written, "/usr/bin/harmless", Where::Terminal, &flags).verdict, Verdict::Deny);
         assert_eq!(
-            decide_command(&written, "harmless", Where::Terminal, &flags).verdict,
-            Verdict::Deny,
+            decide_command(&written, "/usr/bin/harmless", DecisionPlace::Terminal, &flags).verdict,
+            PolicyVerdict::Deny
+        );
+        assert_eq!(
+            decide_command(&written, "harmless", DecisionPlace::Terminal, &flags).verdict,
+            PolicyVerdict::Deny,
             "found in PATH"
         );
     }
 
     #[test]
     fn a_rule_says_in_words_what_decided() {
-        let said = |policy: &str, name: &str, at: Where, flags: &Flags| {
+        let said = |policy: &str, name: &str, at: DecisionPlace, flags: &Flags| {
             decide_command(&ruling(policy), name, at, flags).rule.to_string()
         };
         let none = Flags::default();
@@ -543,17 +576,26 @@ mod tests {
             ),
             ("", "jq", &closed, "not listed, mode prompted, built in; --deny-all denies it"),
         ] {
-            assert_eq!(said(policy, name, Where::Terminal, flags), expected);
+            assert_eq!(said(policy, name, DecisionPlace::Terminal, flags), expected);
         }
     }
 
     #[test]
     fn every_command_is_decided_whatever_the_one_before_came_to() {
-        let decision =
-            decide_script(&ruling(""), "rm a; git add; jq c; rm d", Size::Step, Where::Terminal, &Flags::default());
-        let verdicts: Vec<(&str, Verdict)> = decision.decided.iter().map(|one| (&*one.what, one.verdict)).collect();
-        let asked = Verdict::Ask(PermissionReason::Unlisted);
-        assert_eq!(verdicts, [("rm", Verdict::Deny), ("git", Verdict::Allow), ("jq", asked), ("rm", Verdict::Deny)]);
-        assert_eq!(decision.verdict, Verdict::Deny);
+        let decision = decide_script(
+            &ruling(""),
+            "rm a; git add; jq c; rm d",
+            ReadLimit::Step,
+            DecisionPlace::Terminal,
+            &Flags::default(),
+        );
+        let verdicts: Vec<(&str, PolicyVerdict)> =
+            decision.decided.iter().map(|one| (&*one.what, one.verdict)).collect();
+        let asked = PolicyVerdict::Ask(PermissionReason::Unlisted);
+        assert_eq!(
+            verdicts,
+            [("rm", PolicyVerdict::Deny), ("git", PolicyVerdict::Allow), ("jq", asked), ("rm", PolicyVerdict::Deny)]
+        );
+        assert_eq!(decision.verdict, PolicyVerdict::Deny);
     }
 }

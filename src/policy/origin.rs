@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 /// A value and the rule that it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sourced<T> {
+pub struct WithOrigin<T> {
     /// The value.
     pub value: T,
     /// The rule that set it last.
-    pub origin: Origin,
+    pub origin: RuleOrigin,
 }
 
 /// Where a value of a ruling comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub enum RuleOrigin {
     /// The policy says nothing; this is what the program does then.
     BuiltIn,
     /// `default`.
@@ -27,7 +27,7 @@ pub enum Origin {
     CommandLine,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for RuleOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BuiltIn => f.write_str("built in"),

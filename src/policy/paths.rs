@@ -4,16 +4,16 @@
 //! `{repo}` and `{tmp}` stand at the beginning of a pattern only and are compared as they are, so that a repository
 //! whose name looks like a pattern is none.
 
-use crate::policy::patterns::{Case, Dots, Pattern, PatternError};
+use crate::policy::patterns::{CaseSensitivity, LeadingDots, Pattern, PatternError};
 
 /// What `{repo}` and `{tmp}` stand for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Places {
+pub struct PathVariables {
     repo: String,
     tmp: String,
 }
 
-impl Places {
+impl PathVariables {
     /// The two places, normalised; nothing if one of them is not absolute.
     #[must_use]
     pub fn new(repo: &str, tmp: &str) -> Option<Self> {
@@ -66,14 +66,14 @@ pub fn absolute(cwd: &str, path: &str) -> String {
 /// A pattern over absolute paths.
 #[derive(Debug, Clone)]
 pub struct PathPattern {
-    base: Base,
+    base: PatternBase,
     /// What lies below the base; nothing is the base itself.
     rest: Option<Pattern>,
 }
 
 /// Where a pattern begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Base {
+pub enum PatternBase {
     /// Wherever: it begins with `**`.
     Anywhere,
     /// At the root.
@@ -90,7 +90,7 @@ impl PathPattern {
     /// # Errors
     /// What is wrong with it, and what to write instead.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
-        let placed = [("{repo}", Base::Repo), ("{tmp}", Base::Tmp)];
+        let placed = [("{repo}", PatternBase::Repo), ("{tmp}", PatternBase::Tmp)];
         for (name, base) in placed {
             let Some(rest) = text.strip_prefix(name) else { continue };
             return match rest.strip_prefix('/') {
@@ -104,13 +104,13 @@ impl PathPattern {
             return Err(PatternError::new(text, "{repo} and {tmp} stand at the beginning only: write the path out"));
         }
         if text == "/" {
-            return Ok(Self { base: Base::Root, rest: None });
+            return Ok(Self { base: PatternBase::Root, rest: None });
         }
         if let Some(rest) = text.strip_prefix('/') {
-            return Self::below(text, Base::Root, rest);
+            return Self::below(text, PatternBase::Root, rest);
         }
         if text == "**" || text.starts_with("**/") {
-            return Self::below(text, Base::Anywhere, text);
+            return Self::below(text, PatternBase::Anywhere, text);
         }
         if text.starts_with('~') {
             return Err(PatternError::new(text, "`~` is nobody's directory here: write the path out"));
@@ -133,19 +133,19 @@ impl PathPattern {
         if begins {
             return Self::parse(text);
         }
-        Self::below(text, Base::Anywhere, &format!("**/{}", text.strip_prefix("./").unwrap_or(text)))
+        Self::below(text, PatternBase::Anywhere, &format!("**/{}", text.strip_prefix("./").unwrap_or(text)))
     }
 
-    fn below(text: &str, base: Base, rest: &str) -> Result<Self, PatternError> {
+    fn below(text: &str, base: PatternBase, rest: &str) -> Result<Self, PatternError> {
         // A rule for a directory holds for what is hidden in it.
-        let pattern = Pattern::parse_with(rest, Dots::Any, Case::Counts)
+        let pattern = Pattern::parse_with(rest, LeadingDots::Any, CaseSensitivity::Counts)
             .map_err(|error| PatternError { pattern: PatternError::new(text, "").pattern, ..error })?;
         Ok(Self { base, rest: Some(pattern) })
     }
 
     /// Where it begins.
     #[must_use]
-    pub const fn base(&self) -> Base {
+    pub const fn base(&self) -> PatternBase {
         self.base
     }
 
@@ -163,11 +163,11 @@ impl PathPattern {
 
     /// Whether it matches `path`, which is absolute and normalised. Without places `{repo}` and `{tmp}` match nothing.
     #[must_use]
-    pub fn matches(&self, path: &str, places: Option<&Places>) -> bool {
+    pub fn matches(&self, path: &str, places: Option<&PathVariables>) -> bool {
         let below = match self.base {
-            Base::Anywhere | Base::Root => below(path, "/"),
-            Base::Repo => places.and_then(|places| below(path, &places.repo)),
-            Base::Tmp => places.and_then(|places| below(path, &places.tmp)),
+            PatternBase::Anywhere | PatternBase::Root => below(path, "/"),
+            PatternBase::Repo => places.and_then(|places| below(path, &places.repo)),
+            PatternBase::Tmp => places.and_then(|places| below(path, &places.tmp)),
         };
         match (below, &self.rest) {
             (None, _) => false,
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_repository_named_like_a_pattern_is_literal() {
-        let places = Places::new("/srv/[app]", "/tmp/*").expect("places");
+        let places = PathVariables::new("/srv/[app]", "/tmp/*").expect("places");
         let matches =
             |pattern: &str, path: &str| PathPattern::parse(pattern).expect(pattern).matches(path, Some(&places));
         assert!(matches("{repo}/**", "/srv/[app]/src/.hidden"));
@@ -267,10 +267,10 @@ mod tests {
         }
         assert!(matches("{tmp}/x-*", "/tmp/*/x-1"));
         assert!(!matches("{tmp}/x-*", "/tmp/y/x-1"));
-        let root = Places::new("/", "/tmp").expect("places");
+        let root = PathVariables::new("/", "/tmp").expect("places");
         assert!(PathPattern::parse("{repo}/etc/*").expect("a pattern").matches("/etc/x", Some(&root)));
         assert!(!PathPattern::parse("{repo}/**").expect("a pattern").matches("/repo/x", None));
-        assert_eq!(Places::new("repo", "/tmp"), None);
+        assert_eq!(PathVariables::new("repo", "/tmp"), None);
     }
 
     #[test]
@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn no_spelling_of_a_runbooks_path_escapes_an_override() {
         let meets = |pattern: &str, path: &RunbookPath| {
-            path.is_met_by(&Pattern::parse_with(pattern, Dots::Any, Case::Counts).expect(pattern))
+            path.is_met_by(&Pattern::parse_with(pattern, LeadingDots::Any, CaseSensitivity::Counts).expect(pattern))
         };
         for path in [
             "community/a/b.runbook.md",

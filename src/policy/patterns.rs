@@ -3,7 +3,7 @@
 //! picomatch's documented meaning, on a linear-time engine: `*` any characters of a segment, `**` (alone in its
 //! segment) any number of segments, `?` one character, `[a-z]` and `[^a-z]` one of or none of a set, `{a,b}` either,
 //! `\` takes the next character as it is. `dir/**` matches `dir` too. Whether a wildcard matches a dot at the beginning
-//! of a segment is the reader's choice ([`Dots`]). What picomatch reads differently from shells (`[!a]`, extglobs,
+//! of a segment is the reader's choice ([`LeadingDots`]). What picomatch reads differently from shells (`[!a]`, extglobs,
 //! ranges in braces) is refused by name, never guessed at.
 
 use std::fmt;
@@ -21,13 +21,13 @@ pub struct Pattern {
 #[derive(Debug, Clone)]
 enum Matcher {
     /// Nothing but itself; in lower case where case does not count.
-    Literal(String, Case),
+    Literal(String, CaseSensitivity),
     Glob(Regex),
 }
 
 /// Whether a wildcard at the beginning of a segment matches a dot there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dots {
+pub enum LeadingDots {
     /// Only a dot that the pattern writes: picomatch's default.
     Written,
     /// Any: picomatch's `dot: true`. For rules that a hidden directory must not escape.
@@ -36,7 +36,7 @@ pub enum Dots {
 
 /// Whether case counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Case {
+pub enum CaseSensitivity {
     /// It does.
     Counts,
     /// It does not: picomatch's `nocase: true`.
@@ -73,20 +73,20 @@ impl Pattern {
     /// # Errors
     /// What is wrong with it, and what to write instead.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
-        Self::parse_with(text, Dots::Written, Case::Counts)
+        Self::parse_with(text, LeadingDots::Written, CaseSensitivity::Counts)
     }
 
     /// Reads a pattern.
     ///
     /// # Errors
     /// What is wrong with it, and what to write instead.
-    pub fn parse_with(text: &str, dots: Dots, case: Case) -> Result<Self, PatternError> {
+    pub fn parse_with(text: &str, dots: LeadingDots, case: CaseSensitivity) -> Result<Self, PatternError> {
         let (translated, ways) = translate(text, dots).map_err(|message| PatternError::new(text, message))?;
         let matcher = match translated {
             Translated::Literal(literal) => Matcher::Literal(case.fold(literal), case),
             Translated::Regex(regex) => RegexBuilder::new(&regex)
                 .size_limit(MAX_COMPILED_BYTES)
-                .case_insensitive(case == Case::Any)
+                .case_insensitive(case == CaseSensitivity::Any)
                 .build()
                 .map(Matcher::Glob)
                 .map_err(|_| PatternError::new(text, "it is too large when compiled: split it"))?,
@@ -96,7 +96,7 @@ impl Pattern {
 
     /// A pattern that matches nothing but `text`, whatever stands in it.
     #[must_use]
-    pub fn literal(text: &str, case: Case) -> Self {
+    pub fn literal(text: &str, case: CaseSensitivity) -> Self {
         Self { text: text.to_owned(), matcher: Matcher::Literal(case.fold(text.to_owned()), case), ways: 1 }
     }
 
@@ -123,14 +123,14 @@ impl Pattern {
     pub fn matches(&self, path: &str) -> bool {
         let path = path.strip_prefix("./").unwrap_or(path);
         match &self.matcher {
-            Matcher::Literal(literal, Case::Counts) => literal == path,
-            Matcher::Literal(literal, Case::Any) => *literal == path.to_lowercase(),
+            Matcher::Literal(literal, CaseSensitivity::Counts) => literal == path,
+            Matcher::Literal(literal, CaseSensitivity::Any) => *literal == path.to_lowercase(),
             Matcher::Glob(regex) => regex.is_match(path.as_bytes()),
         }
     }
 }
 
-impl Case {
+impl CaseSensitivity {
     fn fold(self, text: String) -> String {
         if self == Self::Any { text.to_lowercase() } else { text }
     }
@@ -155,7 +155,7 @@ enum Translated {
 }
 
 /// What it means, and how many alternatives its braces make.
-fn translate(text: &str, dots: Dots) -> Result<(Translated, usize), String> {
+fn translate(text: &str, dots: LeadingDots) -> Result<(Translated, usize), String> {
     if text.is_empty() {
         return Err("it is empty: write ** to match everything".to_owned());
     }
@@ -347,7 +347,7 @@ fn class_char(c: char) -> String {
 }
 
 /// The regex of a pattern without braces.
-fn path_regex(tokens: &[Token], dots: Dots) -> Result<String, String> {
+fn path_regex(tokens: &[Token], dots: LeadingDots) -> Result<String, String> {
     let segment_class = dots.segment();
     let mut segments: Vec<&[Token]> = tokens.split(|token| *token == Token::Slash).collect();
     if segments.first() == Some(&&[Token::Literal('.')][..]) && segments.len() > 1 {
@@ -384,7 +384,7 @@ fn path_regex(tokens: &[Token], dots: Dots) -> Result<String, String> {
     Ok(regex)
 }
 
-impl Dots {
+impl LeadingDots {
     /// Any segment that a wildcard may stand for.
     const fn segment(self) -> &'static str {
         match self {
@@ -394,9 +394,9 @@ impl Dots {
     }
 }
 
-/// The regex of one segment: with [`Dots::Written`] a wildcard at its beginning never matches a dot there.
-fn segment_regex(tokens: &[Token], dots: Dots) -> String {
-    if dots == Dots::Any {
+/// The regex of one segment: with [`LeadingDots::Written`] a wildcard at its beginning never matches a dot there.
+fn segment_regex(tokens: &[Token], dots: LeadingDots) -> String {
+    if dots == LeadingDots::Any {
         let stars = tokens.iter().all(|token| *token == Token::Star);
         return if stars { dots.segment().to_owned() } else { inner_regex(tokens) };
     }
@@ -470,15 +470,15 @@ mod tests {
         let paths: Vec<&str> = vectors["paths"].as_array().expect("paths").iter().filter_map(|p| p.as_str()).collect();
         let table = vectors["patterns"].as_object().expect("patterns");
         assert!(table.len() > 50 && paths.len() > 50);
-        check(table, &paths, Dots::Written);
+        check(table, &paths, LeadingDots::Written);
         let dot = &vectors["dot"];
         let paths: Vec<&str> = dot["paths"].as_array().expect("paths").iter().filter_map(|p| p.as_str()).collect();
-        check(dot["patterns"].as_object().expect("patterns"), &paths, Dots::Any);
+        check(dot["patterns"].as_object().expect("patterns"), &paths, LeadingDots::Any);
     }
 
-    fn check(table: &serde_json::Map<String, serde_json::Value>, paths: &[&str], dots: Dots) {
+    fn check(table: &serde_json::Map<String, serde_json::Value>, paths: &[&str], dots: LeadingDots) {
         for (pattern, expected) in table {
-            let compiled = Pattern::parse_with(pattern, dots, Case::Counts).expect(pattern);
+            let compiled = Pattern::parse_with(pattern, dots, CaseSensitivity::Counts).expect(pattern);
             let expected: Vec<&str> = expected.as_array().expect("a list").iter().filter_map(|p| p.as_str()).collect();
             let found: Vec<&str> = paths.iter().copied().filter(|path| compiled.matches(path)).collect();
             assert_eq!(found, expected, "{pattern}, {dots:?}");
@@ -498,7 +498,7 @@ mod tests {
             ("a/**/é", "a/ü/é", true),
             ("É*", "éa", true),
         ] {
-            let pattern = Pattern::parse_with(pattern, Dots::Any, Case::Any).expect(pattern);
+            let pattern = Pattern::parse_with(pattern, LeadingDots::Any, CaseSensitivity::Any).expect(pattern);
             assert_eq!(pattern.matches(path), expected, "{} {path}", pattern.as_str());
         }
     }
@@ -507,7 +507,10 @@ mod tests {
     fn case_counts_unless_it_is_told_not_to() {
         for (pattern, path) in [("rm", "RM"), ("*_token", "GITHUB_Token"), ("{rm,dd}", "Dd")] {
             assert!(!Pattern::parse(pattern).expect(pattern).matches(path), "{pattern}");
-            assert!(Pattern::parse_with(pattern, Dots::Any, Case::Any).expect(pattern).matches(path), "{pattern}");
+            assert!(
+                Pattern::parse_with(pattern, LeadingDots::Any, CaseSensitivity::Any).expect(pattern).matches(path),
+                "{pattern}"
+            );
         }
         assert_eq!(Pattern::parse("a\\*/b").expect("a pattern").only(), Some("a*/b"));
         assert_eq!(Pattern::parse("a*").expect("a pattern").only(), None);

@@ -7,17 +7,18 @@ use std::fmt;
 
 use crate::crypto::canonical;
 use crate::policy::decide::{
-    Decided, Decision, Flags, Rule, Verdict, Where, decide_command, decide_script_of, decide_unknown, worst,
+    AppliedRule, Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict, decide_command, decide_script_of,
+    decide_unknown, worst,
 };
 use crate::policy::file::Mode;
-use crate::policy::lists::{Lists, word};
-use crate::policy::origin::Origin;
+use crate::policy::lists::{AllPermissionLists, word};
+use crate::policy::origin::RuleOrigin;
 use crate::policy::paths::TRUSTED;
 use crate::policy::ruling::Ruling;
 use crate::record::authorization::{MAX_PERMISSION_BYTES, MAX_PERMISSIONS, Permission, PermissionKind};
 use crate::record::step::StepDefinition;
-use crate::shell::commands::Size;
-use crate::shell::found::{NotUnderstood, Place, Shell};
+use crate::shell::commands::ReadLimit;
+use crate::shell::found::{NotUnderstood, ScriptPlace, Shell};
 
 /// Policy lets this step not run, whoever signs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub enum PolicyDenied {
     /// It would do what is denied.
     Denied {
         /// What, at most [`MAX_SHOWN`] of it.
-        things: Vec<Denied>,
+        things: Vec<DeniedPermission>,
         /// How much there is besides.
         more: usize,
     },
@@ -34,7 +35,7 @@ pub enum PolicyDenied {
     /// The mode is `deny` and no list allows a command: this holds for every script, however it is read.
     NothingAllowed {
         /// The rule that sets the mode.
-        mode: Origin,
+        mode: RuleOrigin,
     },
     /// It asks for more than an authorization holds.
     TooMany {
@@ -46,21 +47,21 @@ pub enum PolicyDenied {
         /// The beginning of the name.
         name: String,
         /// Where it stands.
-        place: Option<Place>,
+        place: Option<ScriptPlace>,
     },
 }
 
 /// One thing that is denied.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Denied {
+pub struct DeniedPermission {
     /// What kind of thing.
     pub kind: PermissionKind,
     /// Its name.
     pub what: String,
     /// Where it stands in the script.
-    pub place: Option<Place>,
+    pub place: Option<ScriptPlace>,
     /// Which rule says so.
-    pub rule: Rule,
+    pub rule: AppliedRule,
 }
 
 impl fmt::Display for PolicyDenied {
@@ -69,7 +70,7 @@ impl fmt::Display for PolicyDenied {
             Self::Denied { things, more } => {
                 f.write_str("policy denies what this step does, no signature passes that: ")?;
                 for (at, thing) in things.iter().enumerate() {
-                    let Denied { kind, what, place, rule } = thing;
+                    let DeniedPermission { kind, what, place, rule } = thing;
                     write!(f, "{}{} {what:?}", if at > 0 { "; " } else { "" }, word(*kind))?;
                     if let Some(place) = place {
                         write!(f, " at {place}")?;
@@ -118,28 +119,28 @@ impl std::error::Error for PolicyDenied {}
 /// # Errors
 /// When policy denies the step whoever signs, or the questions can't be put into a statement.
 pub fn questions(ruling: &Ruling, step: &StepDefinition) -> Result<Vec<Permission>, PolicyDenied> {
-    let allowed = |lists: &Lists| !lists.of(PermissionKind::Run).allow.entries().is_empty();
+    let allowed = |lists: &AllPermissionLists| !lists.of(PermissionKind::Run).allow.entries().is_empty();
     if ruling.mode.value == Mode::Deny && !allowed(&ruling.written) && !allowed(&ruling.built_in) {
         return Err(PolicyDenied::NothingAllowed { mode: ruling.mode.origin.clone() });
     }
-    let decision = decide_step(ruling, step, Where::Boundary, &Flags::default());
+    let decision = decide_step(ruling, step, DecisionPlace::Boundary, &Flags::default());
     if let Some(not_understood) = decision.not_understood {
         return Err(PolicyDenied::NotUnderstood(not_understood));
     }
     let mut asked: Vec<(Vec<u8>, Permission)> = Vec::new();
-    let mut things: Vec<Denied> = Vec::new();
+    let mut things: Vec<DeniedPermission> = Vec::new();
     for Decided { kind, what, place, verdict, rule, .. } in decision.decided {
         match verdict {
-            Verdict::Allow => {}
-            Verdict::Deny => {
+            PolicyVerdict::Allow => {}
+            PolicyVerdict::Deny => {
                 if !things.iter().any(|thing| (thing.kind, &thing.what) == (kind, &what)) {
-                    things.push(Denied { kind, what, place, rule });
+                    things.push(DeniedPermission { kind, what, place, rule });
                 }
             }
-            Verdict::Ask(_) if what.len() > MAX_PERMISSION_BYTES => {
+            PolicyVerdict::Ask(_) if what.len() > MAX_PERMISSION_BYTES => {
                 return Err(PolicyDenied::TooLong { name: what.chars().take(64).collect(), place });
             }
-            Verdict::Ask(why) => {
+            PolicyVerdict::Ask(why) => {
                 let permission = Permission { kind, what, why };
                 asked.push((order(&permission), permission));
             }
@@ -160,8 +161,8 @@ pub fn questions(ruling: &Ruling, step: &StepDefinition) -> Result<Vec<Permissio
 
 /// Decides what a step would do: see [`questions`].
 #[must_use]
-pub fn decide_step(ruling: &Ruling, step: &StepDefinition, at: Where, flags: &Flags) -> Decision {
-    let mut decision = decide_source(ruling, &step.interpreter, &step.source, Size::Step, at, flags);
+pub fn decide_step(ruling: &Ruling, step: &StepDefinition, at: DecisionPlace, flags: &Flags) -> PolicyDecision {
+    let mut decision = decide_source(ruling, &step.interpreter, &step.source, ReadLimit::Step, at, flags);
     // A definition that was not made from a file may say one thing and run another.
     if step.source.starts_with("#!") && shebang(&step.source) != Some(&step.interpreter) {
         decision.decided.insert(0, decide_unknown(ruling, &step.source, SHEBANG, at, flags));
@@ -173,7 +174,13 @@ pub fn decide_step(ruling: &Ruling, step: &StepDefinition, at: Where, flags: &Fl
 /// Decides what a file would do that runs as its first line says, by bash if it says nothing, and the interpreter's name. A first
 /// line that is not read may run anything.
 #[must_use]
-pub fn decide_file(ruling: &Ruling, source: &str, size: Size, at: Where, flags: &Flags) -> (String, Decision) {
+pub fn decide_file(
+    ruling: &Ruling,
+    source: &str,
+    size: ReadLimit,
+    at: DecisionPlace,
+    flags: &Flags,
+) -> (String, PolicyDecision) {
     let name = if source.starts_with("#!") {
         shebang(&without_settings(source)).map(str::to_owned)
     } else {
@@ -219,10 +226,10 @@ pub fn decide_source(
     ruling: &Ruling,
     interpreter: &str,
     source: &str,
-    size: Size,
-    at: Where,
+    size: ReadLimit,
+    at: DecisionPlace,
     flags: &Flags,
-) -> Decision {
+) -> PolicyDecision {
     let shell = match interpreter {
         "bash" => Some(Shell::Bash),
         "sh" | "dash" | "zsh" => Some(Shell::Sh),
@@ -230,7 +237,7 @@ pub fn decide_source(
     };
     let mut decision = match shell {
         Some(shell) => decide_script_of(shell, ruling, source, size, at, flags),
-        None => Decision { verdict: Verdict::Allow, decided: Vec::new(), not_understood: None },
+        None => PolicyDecision { verdict: PolicyVerdict::Allow, decided: Vec::new(), not_understood: None },
     };
     if !is_read(interpreter) && decision.not_understood.is_none() {
         decision.decided.insert(0, decide_command(ruling, interpreter, at, flags));

@@ -14,23 +14,23 @@ use crate::record::profile::{Layer, Limits, Proc, Profile, STRICT};
 
 /// What the boundary's configuration gives every run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Given {
+pub struct PolicyProfile {
     /// Which layers are required.
-    pub level: Level,
+    pub level: RequiredLayers,
     /// The limits of a step that asks for nothing.
     pub limits: Limits,
     /// The most that a step may ask for by itself; what policy allows for a runbook stands above it.
     pub maximum: Limits,
 }
 
-impl Given {
+impl PolicyProfile {
     /// The limits and layers that a sealed configuration gives every run.
     #[must_use]
     pub fn of(configuration: &Configuration) -> Self {
         let level = match configuration.sandbox.level {
-            enforcement::Level::Strict => Level::Strict,
+            enforcement::Level::Strict => RequiredLayers::Strict,
             enforcement::Level::BestEffort | enforcement::Level::Off => {
-                Level::BestEffort(configuration.sandbox.require.clone())
+                RequiredLayers::BestEffort(configuration.sandbox.require.clone())
             }
         };
         Self { level, limits: configuration.limits.default.clone(), maximum: configuration.limits.maximum.clone() }
@@ -39,7 +39,7 @@ impl Given {
 
 /// Shorthands for lists of required layers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Level {
+pub enum RequiredLayers {
     /// Every layer that this version has: [`STRICT`].
     Strict,
     /// The layers that the host held at the seal. The list is signed all the same: a host that holds less later can't run it.
@@ -54,7 +54,7 @@ pub enum Level {
 ///
 /// # Errors
 /// The first thing that the step can't have.
-pub fn effective(ruling: &Ruling, declared: &DeclaredSandbox, given: &Given) -> Result<Profile, ProfileError> {
+pub fn effective(ruling: &Ruling, declared: &DeclaredSandbox, given: &PolicyProfile) -> Result<Profile, ProfileError> {
     let mut limits = given.limits.clone();
     for limit in Limit::ALL {
         let by_policy = ruling.limits.get(&limit);
@@ -85,8 +85,8 @@ pub fn effective(ruling: &Ruling, declared: &DeclaredSandbox, given: &Given) -> 
         (None, rule) => rule.as_ref().map_or(Proc::Minimal, |rule| rule.value),
     };
     let require = match &given.level {
-        Level::Strict => STRICT.to_vec(),
-        Level::BestEffort(held) => held.clone(),
+        RequiredLayers::Strict => STRICT.to_vec(),
+        RequiredLayers::BestEffort(held) => held.clone(),
     };
     let mut profile = Profile::nothing(require, limits);
     host::give(&ruling.host, declared, &mut profile)?;
@@ -123,9 +123,9 @@ mod tests {
     use crate::record::declared::DeclaredLimits;
     use crate::record::profile::Workdir;
 
-    fn given() -> Given {
+    fn given() -> PolicyProfile {
         let maximum = Limits { wall_ms: 3_600_000, ..Limits::default() };
-        Given { level: Level::Strict, limits: Limits::default(), maximum }
+        PolicyProfile { level: RequiredLayers::Strict, limits: Limits::default(), maximum }
     }
 
     fn ruling(sandbox: &str) -> Ruling {
@@ -191,7 +191,7 @@ mod tests {
         assert!(matches!(at("{}", 0), Err(ProfileError::ZeroLimit { limit: Limit::Wall, by: "the step" })));
         let silent = effective(&ruling("{limits: {wall_ms: 10}}"), &DeclaredSandbox::default(), &given());
         assert_eq!(silent.map(|profile| profile.limits.wall_ms), Ok(10));
-        let zero = Given { limits: Limits { processes: 0, ..Limits::default() }, ..given() };
+        let zero = PolicyProfile { limits: Limits { processes: 0, ..Limits::default() }, ..given() };
         assert!(matches!(
             effective(&ruling("{}"), &DeclaredSandbox::default(), &zero),
             Err(ProfileError::ZeroLimit { limit: Limit::Processes, .. })
@@ -210,8 +210,8 @@ mod tests {
 
     #[test]
     fn best_effort_requires_what_the_host_held_sorted() {
-        let level = Level::BestEffort(vec![Layer::Network, Layer::Capabilities, Layer::Network]);
-        let profile = effective(&ruling("{}"), &DeclaredSandbox::default(), &Given { level, ..given() });
+        let level = RequiredLayers::BestEffort(vec![Layer::Network, Layer::Capabilities, Layer::Network]);
+        let profile = effective(&ruling("{}"), &DeclaredSandbox::default(), &PolicyProfile { level, ..given() });
         assert_eq!(profile.map(|profile| profile.require), Ok(vec![Layer::Capabilities, Layer::Network]));
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::policy::builtins::Builtins;
-use crate::policy::file::{Mode, Policy, Written};
-use crate::policy::lists::Lists;
-use crate::policy::origin::{Origin, Sourced};
+use crate::policy::file::{CompiledPattern, Mode, Policy};
+use crate::policy::lists::AllPermissionLists;
+use crate::policy::origin::{RuleOrigin, WithOrigin};
 use crate::policy::paths::RunbookPath;
 use crate::record::declared::{Limit, SandboxRule};
 use crate::record::ident::StepRef;
@@ -17,19 +17,19 @@ use crate::record::step::Approvals;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ruling {
     /// Whether what no list names may be.
-    pub mode: Sourced<Mode>,
+    pub mode: WithOrigin<Mode>,
     /// Who must approve; nothing when policy names nobody.
-    pub approvals: Option<Sourced<Approvals>>,
+    pub approvals: Option<WithOrigin<Approvals>>,
     /// How much of `/proc` a run sees, when policy says so.
-    pub proc: Option<Sourced<Proc>>,
+    pub proc: Option<WithOrigin<Proc>>,
     /// The limits that policy sets.
-    pub limits: BTreeMap<Limit, Sourced<u64>>,
+    pub limits: BTreeMap<Limit, WithOrigin<u64>>,
     /// What a step may declare of the host.
     pub host: SandboxRule,
     /// The patterns that somebody wrote: of the default, of each override and grant that is for this step.
-    pub written: Lists,
+    pub written: AllPermissionLists,
     /// The built-in lists; empty when the policy says `extends: none`.
-    pub built_in: Arc<Lists>,
+    pub built_in: Arc<AllPermissionLists>,
 }
 
 /// The rule for `step`: see [`resolve_path`].
@@ -45,27 +45,31 @@ pub fn resolve(policy: &Policy, builtins: &Builtins, step: &StepRef) -> Ruling {
 pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath) -> Ruling {
     let mut ruling = Ruling {
         // Asking is what an untouched policy does.
-        mode: Sourced { value: Mode::Prompted, origin: Origin::BuiltIn },
+        mode: WithOrigin { value: Mode::Prompted, origin: RuleOrigin::BuiltIn },
         approvals: None,
         proc: None,
         limits: BTreeMap::new(),
         host: SandboxRule::default(),
-        written: Lists::empty(),
-        built_in: if policy.file().extends.is_some() { Arc::new(Lists::empty()) } else { builtins.lists().clone() },
+        written: AllPermissionLists::empty(),
+        built_in: if policy.file().extends.is_some() {
+            Arc::new(AllPermissionLists::empty())
+        } else {
+            builtins.lists().clone()
+        },
     };
     let default = &policy.file().default;
-    ruling.apply(default.mode, default.approvals.as_ref(), default.sandbox.as_ref(), &Origin::Default);
-    ruling.list(policy.of_default(), &Origin::Default);
+    ruling.apply(default.mode, default.approvals.as_ref(), default.sandbox.as_ref(), &RuleOrigin::Default);
+    ruling.list(policy.of_default(), &RuleOrigin::Default);
     for (index, (pattern, rule, written)) in policy.overrides().enumerate() {
         if runbook.is_met_by(pattern) {
-            let origin = Origin::Override(index, pattern.as_str().into());
+            let origin = RuleOrigin::Override(index, pattern.as_str().into());
             ruling.apply(rule.mode, rule.approvals.as_ref(), rule.sandbox.as_ref(), &origin);
             ruling.list(written, &origin);
         }
     }
     for (index, (pattern, written)) in policy.grants().enumerate() {
         if pattern.is_none_or(|pattern| runbook.is_met_by(pattern)) {
-            ruling.list(written, &Origin::Grant(index));
+            ruling.list(written, &RuleOrigin::Grant(index));
         }
     }
     ruling
@@ -77,28 +81,28 @@ impl Ruling {
         mode: Option<Mode>,
         approvals: Option<&Approvals>,
         sandbox: Option<&SandboxRule>,
-        origin: &Origin,
+        origin: &RuleOrigin,
     ) {
         if let Some(value) = mode {
-            self.mode = Sourced { value, origin: origin.clone() };
+            self.mode = WithOrigin { value, origin: origin.clone() };
         }
         if let Some(value) = approvals {
-            self.approvals = Some(Sourced { value: value.clone(), origin: origin.clone() });
+            self.approvals = Some(WithOrigin { value: value.clone(), origin: origin.clone() });
         }
         let Some(sandbox) = sandbox else { return };
         self.host.add(sandbox);
         if let Some(value) = sandbox.proc {
-            self.proc = Some(Sourced { value, origin: origin.clone() });
+            self.proc = Some(WithOrigin { value, origin: origin.clone() });
         }
         for limit in Limit::ALL {
             if let Some(value) = sandbox.limits.as_ref().and_then(|limits| limits.value(limit)) {
-                self.limits.insert(limit, Sourced { value, origin: origin.clone() });
+                self.limits.insert(limit, WithOrigin { value, origin: origin.clone() });
             }
         }
     }
 
-    fn list(&mut self, written: &[Written], origin: &Origin) {
-        for Written { kind, side, listed } in written {
+    fn list(&mut self, written: &[CompiledPattern], origin: &RuleOrigin) {
+        for CompiledPattern { kind, side, listed } in written {
             self.written.add(*kind, *side, listed.clone(), origin.clone());
         }
     }
@@ -124,7 +128,7 @@ overrides:
     #[test]
     fn every_matching_override_applies_and_the_later_wins() {
         let plain = ruling(POLICY, "nginx:restart");
-        assert_eq!((plain.mode.value, &plain.mode.origin), (Mode::Prompted, &Origin::Default));
+        assert_eq!((plain.mode.value, &plain.mode.origin), (Mode::Prompted, &RuleOrigin::Default));
         let old = ruling(POLICY, "deploy/old:x");
         assert_eq!(old.mode.origin.to_string(), "overrides[1] (deploy/old*)");
         assert_eq!(old.mode.value, Mode::Deny);
@@ -133,7 +137,7 @@ overrides:
             (approvals.value.required, approvals.origin.to_string()),
             (2, "overrides[0] (deploy/**)".to_owned())
         );
-        assert_eq!(old.limits[&Limit::Wall], Sourced { value: 1000, origin: Origin::Default });
+        assert_eq!(old.limits[&Limit::Wall], WithOrigin { value: 1000, origin: RuleOrigin::Default });
         assert_eq!(old.limits[&Limit::Memory].value, 5);
         assert_eq!(old.proc.map(|proc| proc.value), Some(Proc::Full));
         assert_eq!(ruling(POLICY, "deploy/oldest:x").mode.value, Mode::Prompted, "the last override has the last word");
@@ -142,7 +146,7 @@ overrides:
     #[test]
     fn a_policy_that_says_nothing_asks() {
         let nothing = ruling("version: 1\ndefault: {}\n", "a:b");
-        assert_eq!(nothing.mode, Sourced { value: Mode::Prompted, origin: Origin::BuiltIn });
+        assert_eq!(nothing.mode, WithOrigin { value: Mode::Prompted, origin: RuleOrigin::BuiltIn });
         assert_eq!(nothing.approvals, None);
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::host::check_address;
 use crate::record::profile::{Limits, Proc, Workdir};
-use crate::yaml::{Flaw, Kind, Node, unknown};
+use crate::yaml::{YamlFlaw, YamlKind, YamlNode, unknown};
 
 /// What network a step needs: `none`, `host`, or `{allow: ["api.example.com:443"]}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -28,15 +28,15 @@ pub(super) fn word<T: DeserializeOwned>(name: &str, text: &str, known: &[&str]) 
 }
 
 /// Reads `none`, `host` or `{allow: [name:port]}`.
-pub(super) fn network(node: &Node, flaws: &mut Vec<Flaw>) -> Option<DeclaredNetwork> {
-    if let Kind::Text(text) = &node.kind {
+pub(super) fn network(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<DeclaredNetwork> {
+    if let YamlKind::Text(text) = &node.kind {
         let read = word("`network`", text, &["none", "host"]);
-        return read.map_err(|message| flaws.push(Flaw::new(node.place, message))).ok();
+        return read.map_err(|message| flaws.push(YamlFlaw::new(node.place, message))).ok();
     }
     node.closed_map("network", &["allow"], &[], flaws);
     let Some(allow) = node.value("allow") else {
-        if matches!(node.kind, Kind::Map(_)) {
-            flaws.push(Flaw::new(node.place, "`network` names no host: write none, host, or allow with name:port"));
+        if matches!(node.kind, YamlKind::Map(_)) {
+            flaws.push(YamlFlaw::new(node.place, "`network` names no host: write none, host, or allow with name:port"));
         }
         return None;
     };
@@ -45,10 +45,10 @@ pub(super) fn network(node: &Node, flaws: &mut Vec<Flaw>) -> Option<DeclaredNetw
 
 /// Reads a list of texts and checks each of them.
 pub fn list(
-    node: &Node,
+    node: &YamlNode,
     what: &str,
     check: fn(&str) -> Result<(), String>,
-    flaws: &mut Vec<Flaw>,
+    flaws: &mut Vec<YamlFlaw>,
 ) -> Option<Vec<String>> {
     let before = flaws.len();
     let mut found: Vec<String> = Vec::new();
@@ -56,15 +56,15 @@ pub fn list(
         let Some(text) = item.text("an entry", flaws) else { continue };
         match check(text) {
             Ok(()) if found.iter().any(|other| other == text) => {
-                flaws.push(Flaw::new(item.place, format!("{text:?} is listed twice: remove one of the two")));
+                flaws.push(YamlFlaw::new(item.place, format!("{text:?} is listed twice: remove one of the two")));
             }
             Ok(()) => found.push(text.to_owned()),
-            Err(message) => flaws.push(Flaw::new(item.place, message)),
+            Err(message) => flaws.push(YamlFlaw::new(item.place, message)),
         }
     }
     found.sort();
     if found.is_empty() && flaws.len() == before {
-        flaws.push(Flaw::new(node.place, format!("{what} is empty: add an element, or remove it")));
+        flaws.push(YamlFlaw::new(node.place, format!("{what} is empty: add an element, or remove it")));
     }
     (flaws.len() == before).then_some(found)
 }

@@ -7,7 +7,7 @@ use crate::record::declared::{DeclaredNetwork, DeclaredSandbox, SandboxRule, che
 use crate::record::host::{check_address, check_path, check_pattern, check_reason, check_user};
 use crate::record::host::{is_at_or_below, split_patterns};
 use crate::record::profile::{ISOLATED, Layer, Network, NetworkMode, Proc, Profile, Workdir};
-use crate::yaml::{Flaw, Node};
+use crate::yaml::{YamlFlaw, YamlNode};
 
 /// One permission of a sandbox profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,7 +141,7 @@ impl SandboxPermission {
     }
 
     /// Reads what YAML declares or allows: front matter, or a policy rule. A value with a flaw is not added.
-    pub fn read_yaml(self, node: &Node, declared: &mut DeclaredSandbox, flaws: &mut Vec<Flaw>) {
+    pub fn read_yaml(self, node: &YamlNode, declared: &mut DeclaredSandbox, flaws: &mut Vec<YamlFlaw>) {
         match self {
             Self::Read => declared.read = list(node, "`read`", check_path, flaws),
             Self::Write => declared.write = list(node, "`write`", check_path, flaws),
@@ -151,7 +151,7 @@ impl SandboxPermission {
             Self::Workdir | Self::Proc | Self::RunAs | Self::Off => {
                 let Some(text) = node.text(&format!("`{}`", self.field()), flaws) else { return };
                 if let Err(message) = self.read_text(text, declared) {
-                    flaws.push(Flaw::new(node.place, message));
+                    flaws.push(YamlFlaw::new(node.place, message));
                 }
             }
         }

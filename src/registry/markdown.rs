@@ -8,24 +8,24 @@ use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 use crate::record::ident::StepRef;
 use crate::record::step::{Format, MAX_SOURCE_BYTES, SessionUse, StepDefinition, Template};
-use crate::registry::attributes::{self, Info, Text};
+use crate::registry::attributes::{self, FenceInfo, PlacedText};
 use crate::registry::front_matter::{self, FrontMatter};
-use crate::yaml::{self, Flaw, Place, not_yet, unknown};
+use crate::yaml::{self, TextPlace, YamlFlaw, not_yet, unknown};
 
 /// A step and the place of its fence.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundStep {
     /// The step.
     pub definition: StepDefinition,
     /// Where its id stands.
-    pub place: Place,
+    pub place: TextPlace,
 }
 
 /// Reads a `*.md` file; nothing when it is prose. `path` is the path of its refs: relative, without `.md`.
 ///
 /// # Errors
 /// Everything that is wrong with the file.
-pub fn read(text: &str, path: &str) -> Result<Option<Vec<Found>>, Vec<Flaw>> {
+pub fn read(text: &str, path: &str) -> Result<Option<Vec<FoundStep>>, Vec<YamlFlaw>> {
     let mut flaws = Vec::new();
     let lines = Lines::of(text);
     let Some((yaml, body)) = front_matter(text, &mut flaws) else {
@@ -38,7 +38,7 @@ pub fn read(text: &str, path: &str) -> Result<Option<Vec<Found>>, Vec<Flaw>> {
         ('\0', "the file holds a NUL character: remove it"),
     ] {
         if let Some(at) = text.find(bad) {
-            flaws.push(Flaw::new(lines.place(at), message));
+            flaws.push(YamlFlaw::new(lines.place(at), message));
         }
     }
     if !flaws.is_empty() {
@@ -52,7 +52,7 @@ pub fn read(text: &str, path: &str) -> Result<Option<Vec<Found>>, Vec<Flaw>> {
     if format!("{path}:x").parse::<StepRef>().is_err() {
         let message =
             format!("{path:?} can't be part of a ref: rename it to letters, digits and . _ -, at most 255 bytes");
-        flaws.push(Flaw::new(Place { line: 1, column: 1 }, message));
+        flaws.push(YamlFlaw::new(TextPlace { line: 1, column: 1 }, message));
         return Err(flaws);
     }
     let mut found = Vec::new();
@@ -68,13 +68,19 @@ pub fn read(text: &str, path: &str) -> Result<Option<Vec<Found>>, Vec<Flaw>> {
     }
     if !has_step && flaws.is_empty() {
         let message = "the file has no step: give a fenced block an id, bash {#name} behind its fence, or remove the front matter";
-        flaws.push(Flaw::new(Place { line: 1, column: 1 }, message));
+        flaws.push(YamlFlaw::new(TextPlace { line: 1, column: 1 }, message));
     }
     if flaws.is_empty() { Ok(Some(found)) } else { Err(flaws) }
 }
 
 /// One step of one block. A flaw leaves it out, and the reading goes on.
-fn step(front: &FrontMatter, path: &str, block: &Block, info: &Info, flaws: &mut Vec<Flaw>) -> Option<Found> {
+fn step(
+    front: &FrontMatter,
+    path: &str,
+    block: &Block,
+    info: &FenceInfo,
+    flaws: &mut Vec<YamlFlaw>,
+) -> Option<FoundStep> {
     let before = flaws.len();
     let reference = match format!("{path}:{}", info.id.text).parse::<StepRef>() {
         Ok(reference) => Some(reference),
@@ -83,7 +89,7 @@ fn step(front: &FrontMatter, path: &str, block: &Block, info: &Info, flaws: &mut
                 "{:?} is no id of a step: use letters, digits and . _ -, beginning with a letter, digit or _, at most 64 bytes (255 with the path)",
                 info.id.text
             );
-            flaws.push(Flaw::new(info.id.place, message));
+            flaws.push(YamlFlaw::new(info.id.place, message));
             None
         }
     };
@@ -91,10 +97,13 @@ fn step(front: &FrontMatter, path: &str, block: &Block, info: &Info, flaws: &mut
     let (mut title, mut exclusive, mut params) = (None, None, None);
     let at = |name: &str| info.attributes.iter().find(|(key, _)| key.text == name).map(|(_, value)| value.place);
     if let (Some(off), None) = (at("sandbox"), at("reason")) {
-        flaws.push(Flaw::new(off, "sandbox=off needs its reason: add reason=\"…\", which every approver reads first"));
+        flaws.push(YamlFlaw::new(
+            off,
+            "sandbox=off needs its reason: add reason=\"…\", which every approver reads first",
+        ));
     }
     if let (None, Some(reason)) = (at("sandbox"), at("reason")) {
-        flaws.push(Flaw::new(reason, "a reason is given for sandbox=off only: remove it, or add sandbox=off"));
+        flaws.push(YamlFlaw::new(reason, "a reason is given for sandbox=off only: remove it, or add sandbox=off"));
     }
     for (key, value) in &info.attributes {
         let read = match key.text.as_str() {
@@ -106,24 +115,24 @@ fn step(front: &FrontMatter, path: &str, block: &Block, info: &Info, flaws: &mut
             name => front_matter::declare(&mut sandbox, name, &value.text),
         };
         if let Err(message) = read {
-            flaws.push(Flaw::new(value.place, message));
+            flaws.push(YamlFlaw::new(value.place, message));
         }
     }
     if flaws.len() == before
         && let Err(message) = sandbox.check()
     {
         let named = ["workdir", "write", "sandbox", "network"].into_iter().find_map(at);
-        flaws.push(Flaw::new(named.unwrap_or(info.id.place), message));
+        flaws.push(YamlFlaw::new(named.unwrap_or(info.id.place), message));
     }
     if !block.closed {
-        flaws.push(Flaw::new(block.fence, "the block is never closed: end it with the same fence"));
+        flaws.push(YamlFlaw::new(block.fence, "the block is never closed: end it with the same fence"));
     }
     if block.source.trim().is_empty() {
-        flaws.push(Flaw::new(block.fence, "the block is empty: write the script, or remove the id"));
+        flaws.push(YamlFlaw::new(block.fence, "the block is empty: write the script, or remove the id"));
     }
     if block.source.len() > MAX_SOURCE_BYTES {
         let message = format!("the script is larger than {MAX_SOURCE_BYTES} bytes: move a part of it to another step");
-        flaws.push(Flaw::new(block.fence, message));
+        flaws.push(YamlFlaw::new(block.fence, message));
     }
     let interpreter = match interpreter(front, block, info) {
         Ok(name) => Some(name),
@@ -135,7 +144,7 @@ fn step(front: &FrontMatter, path: &str, block: &Block, info: &Info, flaws: &mut
     if flaws.len() > before {
         return None;
     }
-    Some(Found {
+    Some(FoundStep {
         place: info.id.place,
         definition: StepDefinition {
             title: title
@@ -163,9 +172,9 @@ fn step(front: &FrontMatter, path: &str, block: &Block, info: &Info, flaws: &mut
 }
 
 /// Shebang, else the fence's language, else the front matter's default, else bash.
-fn interpreter(front: &FrontMatter, block: &Block, info: &Info) -> Result<String, Flaw> {
+fn interpreter(front: &FrontMatter, block: &Block, info: &FenceInfo) -> Result<String, YamlFlaw> {
     if let Some(shebang) = block.source.strip_prefix("#!") {
-        let refuse = |message: String| Flaw::new(Place { line: block.fence.line + 1, column: 1 }, message);
+        let refuse = |message: String| YamlFlaw::new(TextPlace { line: block.fence.line + 1, column: 1 }, message);
         let mut words = shebang.lines().next().unwrap_or_default().split_ascii_whitespace();
         let program = words.next().unwrap_or_default();
         let (directory, mut name) = program.rsplit_once('/').unwrap_or(("", program));
@@ -185,7 +194,9 @@ fn interpreter(front: &FrontMatter, block: &Block, info: &Info) -> Result<String
         return front_matter::interpreter(name).map_err(refuse);
     }
     match &info.language {
-        Some(Text { place, text }) => front_matter::interpreter(text).map_err(|message| Flaw::new(*place, message)),
+        Some(PlacedText { place, text }) => {
+            front_matter::interpreter(text).map_err(|message| YamlFlaw::new(*place, message))
+        }
         None => Ok(front.interpreter.clone().unwrap_or_else(|| "bash".to_owned())),
     }
 }
@@ -220,8 +231,8 @@ fn chosen(text: &str, known: &[&str]) -> Result<Vec<String>, String> {
 /// A fenced block of the document.
 struct Block {
     /// Of the first fence character.
-    fence: Place,
-    info: Text,
+    fence: TextPlace,
+    info: PlacedText,
     source: String,
     /// What the fence is made of.
     mark: char,
@@ -232,10 +243,10 @@ struct Block {
 
 impl Block {
     /// The refusal of another format's block.
-    fn runnable(&self) -> Option<Flaw> {
+    fn runnable(&self) -> Option<YamlFlaw> {
         (self.info.text.split_whitespace().next() == Some("runnable")).then(|| {
             let what = "a ```runnable block";
-            Flaw::new(self.fence, format!("{}, or keep the file outside the runbook directories", not_yet(what)))
+            YamlFlaw::new(self.fence, format!("{}, or keep the file outside the runbook directories", not_yet(what)))
         })
     }
 }
@@ -295,7 +306,7 @@ fn fence(text: &str, start: usize, lines: &Lines<'_>, heading: Option<String>) -
     let line_end = whole[after..].find('\n').map_or(whole.len(), |at| after + at);
     Block {
         fence: lines.place(start + begin),
-        info: Text { place: lines.place(start + after), text: whole[after..line_end].to_owned() },
+        info: PlacedText { place: lines.place(start + after), text: whole[after..line_end].to_owned() },
         source: String::new(),
         mark,
         closed: false,
@@ -304,8 +315,8 @@ fn fence(text: &str, start: usize, lines: &Lines<'_>, heading: Option<String>) -
 }
 
 /// The YAML of a Countersign front matter and where the body begins; nothing when the file is prose.
-fn front_matter<'a>(text: &'a str, flaws: &mut Vec<Flaw>) -> Option<(&'a str, usize)> {
-    let start = Place { line: 1, column: 1 };
+fn front_matter<'a>(text: &'a str, flaws: &mut Vec<YamlFlaw>) -> Option<(&'a str, usize)> {
+    let start = TextPlace { line: 1, column: 1 };
     let marked = text.strip_prefix('\u{feff}').unwrap_or(text);
     let rest = marked.strip_prefix("---\n").or_else(|| marked.strip_prefix("---\r\n"))?;
     let offset = text.len() - rest.len();
@@ -328,10 +339,10 @@ fn front_matter<'a>(text: &'a str, flaws: &mut Vec<Flaw>) -> Option<(&'a str, us
         return None;
     }
     if marked.len() != text.len() {
-        flaws.push(Flaw::new(start, "the file begins with a byte order mark: save it without"));
+        flaws.push(YamlFlaw::new(start, "the file begins with a byte order mark: save it without"));
     }
     if end.is_none() {
-        flaws.push(Flaw::new(start, "the front matter is never closed: write --- on a line of its own below it"));
+        flaws.push(YamlFlaw::new(start, "the front matter is never closed: write --- on a line of its own below it"));
     }
     Some((yaml, end.map_or(text.len(), |(_, body)| offset + body)))
 }
@@ -348,9 +359,9 @@ impl<'a> Lines<'a> {
         Self { text, starts }
     }
 
-    fn place(&self, offset: usize) -> Place {
+    fn place(&self, offset: usize) -> TextPlace {
         let line = self.starts.partition_point(|start| *start <= offset);
         let start = self.starts[line - 1];
-        Place { line, column: self.text[start..offset].chars().count() + 1 }
+        TextPlace { line, column: self.text[start..offset].chars().count() + 1 }
     }
 }

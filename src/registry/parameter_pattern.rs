@@ -10,9 +10,9 @@ use regex::{Regex, RegexBuilder};
 /// Compiled patterns, by their text. A registry has thousands of steps, and few of them are used at one time: a pattern
 /// is compiled when a value is first matched with it, and only [`MAX_COMPILED`] are kept.
 #[derive(Default)]
-pub(crate) struct Patterns(Mutex<HashMap<Box<str>, Arc<Regex>>>);
+pub(crate) struct ParameterPatterns(Mutex<HashMap<Box<str>, Arc<Regex>>>);
 
-impl Patterns {
+impl ParameterPatterns {
     /// The compiled pattern, after it was found to be within the closed subset.
     ///
     /// # Errors
@@ -38,7 +38,7 @@ impl Patterns {
     }
 }
 
-impl fmt::Debug for Patterns {
+impl fmt::Debug for ParameterPatterns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Patterns").finish_non_exhaustive()
     }

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use crate::registry::parameter_pattern::Patterns;
+use crate::registry::parameter_pattern::ParameterPatterns;
 use crate::yaml;
 
 /// What is wrong in a schema.
@@ -36,7 +36,7 @@ pub(crate) struct Closed(());
 ///
 /// # Errors
 /// Everything that is outside the subset or contradicts itself.
-pub(crate) fn check(schema: &Value, patterns: &Patterns) -> Result<Closed, Vec<SchemaFlaw>> {
+pub(crate) fn check(schema: &Value, patterns: &ParameterPatterns) -> Result<Closed, Vec<SchemaFlaw>> {
     let mut checker = Checker { patterns, flaws: Vec::new(), nodes: 0 };
     checker.check_root(schema);
     if checker.flaws.is_empty() { Ok(Closed(())) } else { Err(checker.flaws) }
@@ -64,7 +64,7 @@ pub(crate) fn escape(token: &str) -> String {
 
 /// The check on its way through the schema.
 struct Checker<'p> {
-    patterns: &'p Patterns,
+    patterns: &'p ParameterPatterns,
     flaws: Vec<SchemaFlaw>,
     nodes: usize,
 }

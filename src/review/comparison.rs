@@ -1,10 +1,10 @@
 //! How a run differs from the last one that succeeded.
 
-use crate::terminal::screen::Shown;
+use crate::terminal::screen::PrintableText;
 
 /// How a run compares with the last one that succeeded.
 #[derive(Debug, Clone, Default)]
-pub enum Comparison {
+pub enum RunComparison {
     /// The boundary could not be asked.
     #[default]
     Unknown,
@@ -19,38 +19,38 @@ pub enum Comparison {
         /// What is not the same, each in a few words.
         changed: Vec<String>,
         /// The lines of the script that differ.
-        script: Vec<Difference>,
+        script: Vec<LineDifference>,
         /// Other fields that differ.
-        fields: Vec<Difference>,
+        fields: Vec<LineDifference>,
     },
 }
 
 /// A line or field that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
+pub struct LineDifference {
     /// Whether it is how it was, and not how it is now.
     pub was: bool,
     /// The line's number; none for a field.
     pub number: Option<usize>,
     /// The line or field.
-    pub text: Shown,
+    pub text: PrintableText,
 }
 
-impl Comparison {
+impl RunComparison {
     /// What the line below the script says.
     #[must_use]
-    pub fn words(&self) -> Option<Shown> {
+    pub fn words(&self) -> Option<PrintableText> {
         match self {
             Self::Unknown => None,
-            Self::First => Some(Shown::words("no success of this step is known")),
+            Self::First => Some(PrintableText::words("no success of this step is known")),
             Self::Since { last, compared, changed, .. } if changed.is_empty() => Some(
-                Shown::words(compared)
+                PrintableText::words(compared)
                     .and(" unchanged since the last success ")
-                    .then(&Shown::text(&format!("({last})"))),
+                    .then(&PrintableText::text(&format!("({last})"))),
             ),
             Self::Since { last, changed, .. } => Some(
-                Shown::words("CHANGED since the last success ")
-                    .then(&Shown::text(&format!("({last}): {}", changed.join(", ")))),
+                PrintableText::words("CHANGED since the last success ")
+                    .then(&PrintableText::text(&format!("({last}): {}", changed.join(", ")))),
             ),
         }
     }

@@ -17,12 +17,12 @@ pub struct ReviewCheck {
     /// What.
     pub what: &'static str,
     /// What came of it.
-    pub finding: Finding,
+    pub finding: ReviewFinding,
 }
 
 /// What came of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
+pub enum ReviewFinding {
     /// It holds.
     Holds,
     /// It does not, and why.
@@ -33,7 +33,7 @@ pub enum Finding {
 
 /// Whether this may be signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum StatementVerdict {
     /// All that this program derived is what is to be signed.
     Sound,
     /// Nothing contradicts, but there is no trusted roster to check with.
@@ -64,7 +64,7 @@ pub struct Derived {
     /// Every check, in order.
     pub checks: Vec<ReviewCheck>,
     /// Whether this may be signed.
-    pub standing: Standing,
+    pub standing: StatementVerdict,
     /// What a face draws.
     pub lines: Lines,
 }

@@ -7,20 +7,20 @@ use crate::boundary::view::{ProposalView, ReceiptView, RegistryView, SealView, S
 use crate::crypto::digest::{AuthorizationDigest, RosterDigest};
 use crate::crypto::merkle::{TILE_WIDTH, TileKind, TilePath, split_entries};
 use crate::crypto::{canonical, json};
-use crate::home::trusted_rosters::Trust;
+use crate::home::trusted_rosters::ChosenTrust;
 use crate::record::authorization::{Authorization, MAX_AUTHORIZATION_BYTES};
 use crate::record::bundle::MAX_BUNDLE_BYTES;
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::ident::BoundaryName;
 use crate::record::receipt::Receipt;
-use crate::review::sources::{LastRun, RosterSource, Sources, Told};
-use crate::terminal::exit::{Exit, Failure};
+use crate::review::sources::{LastRun, ReportedState, ReviewSources, RosterSource};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::trust::chain::{Chain, Pinned};
 
 /// What is to be reviewed.
 #[derive(Debug, Clone)]
-pub enum Subject {
+pub enum ReviewSubject {
     /// A proposal that the boundary holds.
     Proposal(Box<ProposalView>),
     /// A statement in a file, with the signatures that it has.
@@ -36,28 +36,28 @@ pub trait BoundaryReader {
     ///
     /// # Errors
     /// The boundary's refusal, or that it can't be reached.
-    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure>;
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CommandFailure>;
 
     /// Reads bytes.
     ///
     /// # Errors
     /// The boundary's refusal, or that it can't be reached.
-    fn bytes(&self, path: &str) -> Result<Vec<u8>, Failure>;
+    fn bytes(&self, path: &str) -> Result<Vec<u8>, CommandFailure>;
 
     /// Reads a blob of the log and checks that it is the one that was named.
     ///
     /// # Errors
     /// The boundary's refusal, that it can't be reached, or that it gave something else.
-    fn blob(&self, digest: &[u8; 32]) -> Result<Vec<u8>, Failure>;
+    fn blob(&self, digest: &[u8; 32]) -> Result<Vec<u8>, CommandFailure>;
 }
 
-impl Subject {
+impl ReviewSubject {
     /// The bytes that a signature covers.
     ///
     /// # Errors
     /// When they are no base64, or not those whose digest the boundary tells.
-    pub fn payload(&self) -> Result<Vec<u8>, Failure> {
-        let refuse = |error: String| Failure::new(Exit::Refused, format!("the payload can't be read: {error}"));
+    pub fn payload(&self) -> Result<Vec<u8>, CommandFailure> {
+        let refuse = |error: String| CommandFailure::new(Exit::Refused, format!("the payload can't be read: {error}"));
         match self {
             Self::File(envelope) => {
                 let checked = Signed::<Authorization>::from_envelope(envelope, Base64::Lenient)
@@ -87,12 +87,16 @@ impl Subject {
 ///
 /// # Errors
 /// When the payload itself can't be had.
-pub fn gather(subject: &Subject, client: &impl BoundaryReader, trust: &[Trust]) -> Result<Sources, Failure> {
-    let mut sources = Sources { payload: subject.payload()?, ..Sources::default() };
+pub fn gather(
+    subject: &ReviewSubject,
+    client: &impl BoundaryReader,
+    trust: &[ChosenTrust],
+) -> Result<ReviewSources, CommandFailure> {
+    let mut sources = ReviewSources { payload: subject.payload()?, ..ReviewSources::default() };
     match subject {
-        Subject::File(envelope) => sources.signatures.clone_from(&envelope.signatures),
-        Subject::Proposal(view) => {
-            sources.told = Some(Told {
+        ReviewSubject::File(envelope) => sources.signatures.clone_from(&envelope.signatures),
+        ReviewSubject::Proposal(view) => {
+            sources.told = Some(ReportedState {
                 status: view.status.word().to_owned(),
                 held_up: view.held_up.as_ref().map(|why| format!("{}: {}", why.code, why.detail)),
                 approvers: view.approvals.approvers.clone(),
@@ -105,14 +109,14 @@ pub fn gather(subject: &Subject, client: &impl BoundaryReader, trust: &[Trust]) 
     // An unreadable payload is shown as such; there is nothing to gather for it.
     let Ok(statement) = Statement::<Authorization>::from_payload(&sources.payload) else { return Ok(sources) };
     let signed = statement.predicate;
-    if let Subject::Proposal(view) = subject
+    if let ReviewSubject::Proposal(view) = subject
         && view.id != signed.proposal
     {
         let detail = format!("{} was asked for, and the boundary gave the statement of {}", view.id, signed.proposal);
-        return Err(Failure::new(Exit::Refused, format!("{detail}: nothing was signed")));
+        return Err(CommandFailure::new(Exit::Refused, format!("{detail}: nothing was signed")));
     }
     let mut missing = Vec::new();
-    let mut have = |what: &str, result: Result<Vec<u8>, Failure>| match result {
+    let mut have = |what: &str, result: Result<Vec<u8>, CommandFailure>| match result {
         Ok(bytes) => Some(bytes),
         Err(failure) => {
             missing.push(format!("{what}: {}", failure.message));
@@ -181,8 +185,8 @@ pub fn gather(subject: &Subject, client: &impl BoundaryReader, trust: &[Trust]) 
 }
 
 /// The log entry of a seal: the envelope that the boundary signed.
-fn seal_entry(client: &impl BoundaryReader, index: u64) -> Result<Vec<u8>, Failure> {
-    let odd = |what: &str| Failure::new(Exit::Unreachable, format!("the boundary's log: {what}"));
+fn seal_entry(client: &impl BoundaryReader, index: u64) -> Result<Vec<u8>, CommandFailure> {
+    let odd = |what: &str| CommandFailure::new(Exit::Unreachable, format!("the boundary's log: {what}"));
     let checkpoint = client.bytes("/log/checkpoint")?;
     // A checkpoint's second line is the size of the tree.
     let size: u64 = std::str::from_utf8(&checkpoint)
@@ -209,18 +213,18 @@ fn entries_path(path: &TilePath) -> String {
 }
 
 /// The versions of the roster up to the one in force: the array that a bundle would bring.
-fn versions_in_force(client: &impl BoundaryReader, seal: &SealView) -> Result<Vec<u8>, Failure> {
+fn versions_in_force(client: &impl BoundaryReader, seal: &SealView) -> Result<Vec<u8>, CommandFailure> {
     if let Some(versions) = &seal.rosters {
         return client.blob(versions.as_bytes());
     }
     let first = Envelope::new(&client.blob(seal.roster.as_bytes())?, Vec::new());
-    canonical::canonical_of(&[first]).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))
+    canonical::canonical_of(&[first]).map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))
 }
 
 /// The roster to go by: the newest of the trusted ones, or the one in force where that leads to it; without any the
 /// boundary's word.
 fn believe(
-    trust: &[Trust],
+    trust: &[ChosenTrust],
     boundary: &BoundaryName,
     in_force: Option<&[u8]>,
     missing: &mut Vec<String>,
@@ -240,7 +244,7 @@ fn believe(
         }
     });
     let mut broken = Vec::new();
-    let mut connected: Vec<(&Trust, Chain)> = Vec::new();
+    let mut connected: Vec<(&ChosenTrust, Chain)> = Vec::new();
     for trust in trust {
         let Some(versions) = &versions else { break };
         match Chain::connect(&trust.pinned, versions) {

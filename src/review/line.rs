@@ -2,22 +2,22 @@
 
 use serde_json::{Value, json};
 
-use crate::review::comparison::Comparison;
+use crate::review::comparison::RunComparison;
 use crate::review::signed_field::SignedField;
-use crate::terminal::screen::{Shown, Tone};
+use crate::terminal::screen::{LineTone, PrintableText};
 
 /// How much a line weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weight {
+pub enum LineWeight {
     /// It is on every decision screen.
     Always,
     /// It deserves a look before signing.
-    Remark(Heaviness),
+    Remark(RemarkSeverity),
 }
 
 /// How heavy a remark is; the heaviest come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Heaviness {
+pub enum RemarkSeverity {
     /// A check fails, or could not be made.
     Fails,
     /// The sandbox is off.
@@ -44,7 +44,7 @@ pub enum Heaviness {
     Changed,
 }
 
-impl Heaviness {
+impl RemarkSeverity {
     /// The word in `--json` and in the inbox.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -73,38 +73,38 @@ impl Heaviness {
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+pub struct ReviewLine {
     /// How much it weighs.
-    pub weight: Weight,
+    pub weight: LineWeight,
     /// What it is about; empty below a line of the same name.
     pub name: &'static str,
     /// How it strikes the eye.
-    pub tone: Tone,
+    pub tone: LineTone,
     /// What it says.
-    pub text: Shown,
+    pub text: PrintableText,
     /// The fields that its text shows: `signed.predicate.reason`, `definition.title`.
     pub shows: Vec<String>,
 }
 
-impl Line {
+impl ReviewLine {
     /// A line that is always there.
     #[must_use]
-    pub fn always(name: &'static str, text: Shown, shows: &[&str]) -> Self {
+    pub fn always(name: &'static str, text: PrintableText, shows: &[&str]) -> Self {
         let shows = shows.iter().map(|path| (*path).to_owned()).collect();
-        Self { weight: Weight::Always, name, tone: Tone::Plain, text, shows }
+        Self { weight: LineWeight::Always, name, tone: LineTone::Plain, text, shows }
     }
 
     /// A remark.
     #[must_use]
-    pub fn remark(heaviness: Heaviness, text: Shown, shows: Vec<String>) -> Self {
-        let tone = if heaviness.is_red() { Tone::Bad } else { Tone::Plain };
-        Self { weight: Weight::Remark(heaviness), name: "remarks", tone, text, shows }
+    pub fn remark(heaviness: RemarkSeverity, text: PrintableText, shows: Vec<String>) -> Self {
+        let tone = if heaviness.is_red() { LineTone::Bad } else { LineTone::Plain };
+        Self { weight: LineWeight::Remark(heaviness), name: "remarks", tone, text, shows }
     }
 
     pub(super) fn to_json(&self) -> Value {
         let weight = match self.weight {
-            Weight::Always => "always",
-            Weight::Remark(heaviness) => heaviness.word(),
+            LineWeight::Always => "always",
+            LineWeight::Remark(heaviness) => heaviness.word(),
         };
         json!({"weight": weight, "name": self.name, "text": self.text.as_str(), "shows": self.shows})
     }
@@ -114,21 +114,21 @@ impl Line {
 #[derive(Debug, Clone, Default)]
 pub struct Lines {
     /// What runs where, and who asked.
-    pub heading: Shown,
+    pub heading: PrintableText,
     /// What the heading shows.
     pub heading_shows: Vec<String>,
     /// Values that the lines below show in part: they are whole above the script.
-    pub whole: Vec<Shown>,
+    pub whole: Vec<PrintableText>,
     /// What is said below the script.
-    pub foot: Shown,
+    pub foot: PrintableText,
     /// What differs from the last run that succeeded.
-    pub comparison: Comparison,
+    pub comparison: RunComparison,
     /// The lines that are always there.
-    pub always: Vec<Line>,
+    pub always: Vec<ReviewLine>,
     /// Each parameter in a row.
-    pub parameters: Vec<Shown>,
+    pub parameters: Vec<PrintableText>,
     /// The remarks, heaviest first.
-    pub remarks: Vec<Line>,
+    pub remarks: Vec<ReviewLine>,
     /// Every signed field, and where it is shown or why it need not be.
     pub fields: Vec<SignedField>,
 }

@@ -10,12 +10,12 @@ pub struct SignedField {
     /// Its value.
     pub value: Value,
     /// How a reader learns it.
-    pub why: Why,
+    pub why: FieldReason,
 }
 
 /// How a reader learns a field's value from the decision screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
+pub enum FieldReason {
     /// A line of this name shows it.
     Shown(&'static str),
     /// It equals this, which is shown.
@@ -30,7 +30,7 @@ pub enum Why {
     Nowhere,
 }
 
-impl Why {
+impl FieldReason {
     /// In words.
     #[must_use]
     pub fn words(self) -> String {

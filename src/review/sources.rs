@@ -12,7 +12,7 @@ use crate::trust::roster::TrustedRoster;
 
 /// Everything that a review is made of, as it was gathered: none of it is believed.
 #[derive(Debug, Clone, Default)]
-pub struct Sources {
+pub struct ReviewSources {
     /// The bytes that a signature would cover.
     pub payload: Vec<u8>,
     /// The step's definition, by the digest in the payload.
@@ -30,7 +30,7 @@ pub struct Sources {
     /// Signatures that stand in a file.
     pub signatures: Vec<EnvelopeSignature>,
     /// How far the boundary says the quorum is.
-    pub told: Option<Told>,
+    pub told: Option<ReportedState>,
     /// The last run of this step that succeeded, as the boundary tells it.
     pub last: Option<LastRun>,
     /// Whether the boundary could be asked for it.
@@ -75,7 +75,7 @@ impl RosterSource {
 
 /// What the boundary tells of a pending proposal.
 #[derive(Debug, Clone, Default)]
-pub struct Told {
+pub struct ReportedState {
     /// Its status, in one word.
     pub status: String,
     /// Why it is approved and has not begun.

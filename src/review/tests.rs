@@ -10,7 +10,7 @@ use crate::crypto::sshsig::SshKey;
 use crate::policy::builtins::{Builtins, CANONICAL};
 use crate::policy::file::Policy;
 use crate::policy::permissions;
-use crate::policy::profile::{Given, Level, effective};
+use crate::policy::profile::{PolicyProfile, RequiredLayers, effective};
 use crate::record::authorization::{
     Authorization, BoundaryRef, Permission, PermissionKind, PermissionReason, StepReference,
 };
@@ -22,13 +22,13 @@ use crate::record::step::StepDefinition;
 use crate::record::validity::Timestamp;
 use crate::review::coverage::fields;
 use crate::review::derive::derive;
-use crate::review::derived::{Derived, Finding, Standing};
+use crate::review::derived::{Derived, ReviewFinding, StatementVerdict};
 use crate::review::line::MOST_REMARKS;
-use crate::review::line::{Heaviness, Weight};
-use crate::review::proposal_review::Review;
+use crate::review::line::{LineWeight, RemarkSeverity};
+use crate::review::proposal_review::ProposalReview;
 use crate::review::render::{DEFINITION, SIGNED, brief, decision, full, profile_words};
-use crate::review::signed_field::Why;
-use crate::review::sources::{LastRun, RosterSource, Sources, Told};
+use crate::review::signed_field::FieldReason;
+use crate::review::sources::{LastRun, ReportedState, ReviewSources, RosterSource};
 use crate::terminal::screen::{backwards, lines_of};
 use crate::trust::roster::TrustedRoster;
 
@@ -51,7 +51,7 @@ fn kubectl() -> Permission {
 }
 
 /// Everything that a review is made of, before it is hashed and signed.
-pub(crate) struct Case {
+pub(crate) struct ReviewCase {
     definition: Value,
     policy: Value,
     builtins: Vec<u8>,
@@ -66,8 +66,8 @@ pub(crate) struct Case {
     sealer: u8,
 }
 
-pub(crate) fn case() -> Case {
-    Case {
+pub(crate) fn case() -> ReviewCase {
+    ReviewCase {
         definition: json!({
             "ref": "nginx:restart", "title": "Restart nginx", "format": "markdown", "interpreter": "bash",
             "source": "set -eu\nsystemctl restart \"nginx@$PARAM_HOST\"\n", "files": [],
@@ -90,17 +90,17 @@ pub(crate) fn case() -> Case {
     }
 }
 
-impl Case {
+impl ReviewCase {
     /// Permissions and sandbox as the boundary derives them; where it would refuse, those of a run that is given nothing.
     fn granted(&self) -> (Vec<Permission>, Profile) {
         let nothing = || (Vec::new(), Profile::nothing(STRICT.to_vec(), Limits::default()));
         let limits = |which: &str| serde_json::from_value(self.configuration["limits"][which].clone()).expect("limits");
         let require = self.configuration["sandbox"]["require"].clone();
         let level = match self.configuration["sandbox"]["level"].as_str() {
-            Some("strict") => Level::Strict,
-            _ => Level::BestEffort(serde_json::from_value(require).expect("layers")),
+            Some("strict") => RequiredLayers::Strict,
+            _ => RequiredLayers::BestEffort(serde_json::from_value(require).expect("layers")),
         };
-        let given = Given { level, limits: limits("default"), maximum: limits("maximum") };
+        let given = PolicyProfile { level, limits: limits("default"), maximum: limits("maximum") };
         let Ok(definition) = serde_json::from_value::<StepDefinition>(self.definition.clone()) else {
             return nothing();
         };
@@ -114,7 +114,7 @@ impl Case {
         }
     }
 
-    pub(crate) fn sources(&self) -> Sources {
+    pub(crate) fn sources(&self) -> ReviewSources {
         let definition = to_canonical(&self.definition);
         let policy = to_canonical(&self.policy);
         let configuration = to_canonical(&self.configuration);
@@ -184,7 +184,7 @@ impl Case {
             expires_at: Timestamp::from_unix(NOW + 3540),
         };
         (self.spoil)(&mut signed);
-        Sources {
+        ReviewSources {
             payload: signed.into_statement().and_then(|statement| statement.to_payload()).expect("payload"),
             definition: Some(definition),
             seal: Some(Envelope::new(&seal, vec![signature(self.sealer, &seal)])),
@@ -193,7 +193,7 @@ impl Case {
             configuration: Some(configuration),
             roster: RosterSource::Trusted(Box::new(roster), "--roster roster.json".to_owned()),
             signatures: Vec::new(),
-            told: Some(Told {
+            told: Some(ReportedState {
                 status: "pending".into(),
                 held_up: None,
                 approvers: vec!["bob".parse().expect("name")],
@@ -220,25 +220,25 @@ impl Case {
     }
 }
 
-pub(crate) fn judged(sources: &Sources) -> Derived {
+pub(crate) fn judged(sources: &ReviewSources) -> Derived {
     derive(sources, Timestamp::from_unix(NOW))
 }
 
-fn painted(sources: &Sources, width: usize, colour: bool) -> String {
+fn painted(sources: &ReviewSources, width: usize, colour: bool) -> String {
     decision(sources, &judged(sources)).paint(width, colour)
 }
 
 /// The decision screen without the digest of everything, which changes with everything.
-fn decided(sources: &Sources) -> String {
+fn decided(sources: &ReviewSources) -> String {
     let screen = painted(sources, 400, false);
     screen.lines().filter(|line| !line.starts_with("  digest ")).collect::<Vec<_>>().join("\n")
 }
 
-fn remarks(sources: &Sources) -> Vec<(Heaviness, String)> {
+fn remarks(sources: &ReviewSources) -> Vec<(RemarkSeverity, String)> {
     let lines = judged(sources).lines.remarks;
     let heaviness = |weight| match weight {
-        Weight::Remark(heaviness) => heaviness,
-        Weight::Always => panic!("a remark without weight"),
+        LineWeight::Remark(heaviness) => heaviness,
+        LineWeight::Always => panic!("a remark without weight"),
     };
     lines.into_iter().map(|line| (heaviness(line.weight), line.text.as_str().to_owned())).collect()
 }
@@ -249,7 +249,7 @@ fn fails(found: &Derived) -> String {
         .checks
         .iter()
         .filter_map(|check| match &check.finding {
-            Finding::Fails(why) => Some(format!("{}: {why}", check.what)),
+            ReviewFinding::Fails(why) => Some(format!("{}: {why}", check.what)),
             _ => None,
         })
         .collect();
@@ -259,15 +259,15 @@ fn fails(found: &Derived) -> String {
 #[test]
 fn what_this_program_derives_as_signed_is_sound() {
     let found = judged(&case().sources());
-    assert_eq!(found.standing, Standing::Sound, "{:#?}", found.checks);
-    assert!(found.checks.iter().all(|check| check.finding == Finding::Holds));
+    assert_eq!(found.standing, StatementVerdict::Sound, "{:#?}", found.checks);
+    assert!(found.checks.iter().all(|check| check.finding == ReviewFinding::Holds));
 }
 
 #[test]
 fn any_contradiction_is_unsound_and_named() {
-    let spoil = |spoil: fn(&mut Authorization)| Case { spoil, ..case() };
-    let seal = |seal: fn(&mut Seal)| Case { seal, ..case() };
-    let cases: Vec<(&str, Case)> = vec![
+    let spoil = |spoil: fn(&mut Authorization)| ReviewCase { spoil, ..case() };
+    let seal = |seal: fn(&mut Seal)| ReviewCase { seal, ..case() };
+    let cases: Vec<(&str, ReviewCase)> = vec![
         ("the sandbox is", spoil(|signed| signed.sandbox.limits.wall_ms += 1)),
         ("the sandbox is", spoil(|signed| signed.sandbox.proc = Proc::Full)),
         ("the sandbox is", spoil(|signed| signed.sandbox.require.clear())),
@@ -292,21 +292,21 @@ fn any_contradiction_is_unsound_and_named() {
         ("window of validity", spoil(|signed| signed.not_before = signed.expires_at)),
         ("window of validity", spoil(|signed| signed.expires_at = signed.issued_at.plus(86_401))),
         ("window of validity", spoil(|signed| signed.issued_at = Timestamp::from_unix(NOW + 61))),
-        ("the seal is signed", Case { sealer: 1, ..case() }),
-        ("the seal is signed", Case { sealer: 9, ..case() }),
+        ("the seal is signed", ReviewCase { sealer: 1, ..case() }),
+        ("the seal is signed", ReviewCase { sealer: 9, ..case() }),
         ("the roster in force", seal(|seal| seal.roster = crate::crypto::digest::RosterDigest::of(b"other"))),
         ("the policy in force", seal(|seal| seal.policy = PolicyDigest::of(b"other"))),
         ("the sandbox is", seal(|seal| seal.configuration = BlobDigest::of(b"other"))),
         (
             "policy lets",
-            Case {
+            ReviewCase {
                 policy: json!({"version": 1, "default": {"mode": "deny", "approvals": {"required": 1, "from": ["ops"]}}}),
                 ..case()
             },
         ),
         (
             "policy lets",
-            Case {
+            ReviewCase {
                 policy: json!({"version": 1, "default": {
                     "run": {"allow": ["set"], "deny": ["systemctl"]}, "approvals": {"required": 1, "from": ["ops"]},
                 }}),
@@ -315,7 +315,7 @@ fn any_contradiction_is_unsound_and_named() {
         ),
         (
             "permissions are",
-            Case {
+            ReviewCase {
                 spoil: |signed| signed.permissions.clear(),
                 policy: json!({"version": 1, "default": {"run": {"allow": ["set"]}, "approvals": {"required": 1, "from": ["ops"]}}}),
                 ..case()
@@ -326,7 +326,7 @@ fn any_contradiction_is_unsound_and_named() {
         (
             // Lists that only the boundary sealed can't take a question away.
             "the boundary's built-in lists are not those of this program",
-            Case {
+            ReviewCase {
                 policy: json!({"version": 1, "default": {"run": {"allow": ["set"]}, "approvals": {"required": 1, "from": ["ops"]}}}),
                 builtins: br#"{"run":{"allow":["systemctl"]},"version":1}"#.to_vec(),
                 ..case()
@@ -336,10 +336,10 @@ fn any_contradiction_is_unsound_and_named() {
     for (at, (what, case)) in cases.iter().enumerate() {
         let sources = case.sources();
         let found = judged(&sources);
-        assert_eq!(found.standing, Standing::Unsound, "case {at}, {what}: {:#?}", found.checks);
+        assert_eq!(found.standing, StatementVerdict::Unsound, "case {at}, {what}: {:#?}", found.checks);
         assert!(fails(&found).contains(what), "case {at}: expected {what:?}, found {}", fails(&found));
         let screen = painted(&sources, 100, false);
-        assert_eq!(remarks(&sources)[0].0, Heaviness::Fails, "case {at}");
+        assert_eq!(remarks(&sources)[0].0, RemarkSeverity::Fails, "case {at}");
         assert!(screen.contains("  remarks     1. NOT TRUE: "), "case {at}: {screen}");
         assert!(screen.contains("  verdict     NOT TO BE SIGNED"), "case {at}");
     }
@@ -348,7 +348,7 @@ fn any_contradiction_is_unsound_and_named() {
 #[test]
 fn what_could_not_be_had_is_not_signed_blindly() {
     let whole = case().sources();
-    let without: Vec<fn(&mut Sources)> = vec![
+    let without: Vec<fn(&mut ReviewSources)> = vec![
         |sources| sources.definition = None,
         |sources| sources.seal = None,
         |sources| sources.policy = None,
@@ -358,17 +358,17 @@ fn what_could_not_be_had_is_not_signed_blindly() {
     for (at, remove) in without.iter().enumerate() {
         let mut sources = whole.clone();
         remove(&mut sources);
-        assert_eq!(judged(&sources).standing, Standing::Unsound, "{at}");
+        assert_eq!(judged(&sources).standing, StatementVerdict::Unsound, "{at}");
     }
     let mut unsigned = whole.clone();
     if let Some(seal) = &mut unsigned.seal {
         seal.signatures.clear();
     }
-    assert_eq!(judged(&unsigned).standing, Standing::Unsound);
+    assert_eq!(judged(&unsigned).standing, StatementVerdict::Unsound);
     let mut garbage = whole;
     garbage.payload = b"{\"predicate\":\x1b[2J}".to_vec();
     let found = judged(&garbage);
-    assert_eq!(found.standing, Standing::Unsound);
+    assert_eq!(found.standing, StatementVerdict::Unsound);
     assert!(painted(&garbage, 80, false).contains(r"\u{1b}[2J"));
 }
 
@@ -377,12 +377,12 @@ fn the_boundarys_own_roster_is_no_trust() {
     let mut sources = case().sources();
     let RosterSource::Trusted(roster, _) = std::mem::take(&mut sources.roster) else { panic!("trusted") };
     sources.roster = RosterSource::BoundarysWord(roster);
-    assert_eq!(judged(&sources).standing, Standing::NoTrust);
+    assert_eq!(judged(&sources).standing, StatementVerdict::NoTrust);
     assert!(painted(&sources, 100, false).contains("You trust no roster for this boundary"));
     sources.roster = RosterSource::None;
-    assert_eq!(judged(&sources).standing, Standing::NoTrust);
+    assert_eq!(judged(&sources).standing, StatementVerdict::NoTrust);
     sources.definition = Some(b"{}".to_vec());
-    assert_eq!(judged(&sources).standing, Standing::Unsound, "a contradiction is one without trust, too");
+    assert_eq!(judged(&sources).standing, StatementVerdict::Unsound, "a contradiction is one without trust, too");
 }
 
 #[test]
@@ -404,7 +404,7 @@ fn what_needs_the_host_is_a_red_remark() {
     let mut case = case();
     case.definition["sandbox"] = json!({"proc": "full"});
     let sources = case.sources();
-    assert_eq!(judged(&sources).standing, Standing::Sound, "{}", fails(&judged(&sources)));
+    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
     let screen = painted(&sources, 100, true);
     assert!(screen.contains("\x1b[1;31m  remarks     1. sees the whole of /proc"), "{screen}");
     assert!(!screen.contains("\x1b[32m"), "nothing is green beside a red remark: {screen}");
@@ -424,10 +424,10 @@ fn remarks_are_sorted_by_weight_and_five_are_above_the_question() {
     case.reason = "\u{202e}".to_owned();
     let mut sources = case.sources();
     sources.last = None;
-    assert_eq!(judged(&sources).standing, Standing::Sound, "{}", fails(&judged(&sources)));
+    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
     let found = remarks(&sources);
     let weights: Vec<_> = found.iter().map(|(weight, _)| *weight).collect();
-    use Heaviness::{BuiltInDenied, FirstRun, HiddenText, HostNeed, LiveTree, LongValue, Network, Unknowable};
+    use RemarkSeverity::{BuiltInDenied, FirstRun, HiddenText, HostNeed, LiveTree, LongValue, Network, Unknowable};
     assert_eq!(
         weights,
         [LiveTree, Network, HostNeed, Unknowable, BuiltInDenied, HiddenText, LongValue, FirstRun],
@@ -476,7 +476,7 @@ fn programs_that_no_list_names_are_one_line_and_no_remark() {
     case.policy = json!({"version": 1, "default": {"mode": "prompted", "approvals": {"required": 1, "from": ["ops"]}}, "extends": "none"});
     case.definition["source"] = "aa1 x\nbb2\ncc3\nrm -f y\n".into();
     let sources = case.sources();
-    assert_eq!(judged(&sources).standing, Standing::Sound, "{}", fails(&judged(&sources)));
+    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
     let screen = painted(&sources, 100, false);
     assert!(screen.contains("  programs    aa1, bb2, cc3"), "{screen}");
 }
@@ -488,7 +488,7 @@ fn hidden_text_is_one_remark_that_names_the_field() {
     case.reason = "all \u{200b}good\x1b[2J".to_owned();
     case.definition["source"] = "echo \u{202e}\n".into();
     let found = remarks(&case.sources());
-    let hidden: Vec<_> = found.iter().filter(|(weight, _)| *weight == Heaviness::HiddenText).collect();
+    let hidden: Vec<_> = found.iter().filter(|(weight, _)| *weight == RemarkSeverity::HiddenText).collect();
     let [(_, text)] = hidden.as_slice() else { panic!("{found:#?}") };
     for expected in [
         r"the parameter host has w\u{435}b (letters of Latin and Cyrillic)",
@@ -513,7 +513,7 @@ fn a_long_value_is_shown_by_its_ends_and_whole_above_the_script() {
     let value = format!("begin-{}-end", "0123456789".repeat(60));
     case.params = json!({"host": value});
     let sources = case.sources();
-    assert_eq!(judged(&sources).standing, Standing::Sound, "{}", fails(&judged(&sources)));
+    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
     let screen = painted(&sources, 80, false);
     let (above, below) = screen.split_once("== Script ==").expect("both");
     let joined = |text: &str| backwards::logical(text).into_iter().map(|(_, line)| line).collect::<Vec<_>>().join("\n");
@@ -529,7 +529,7 @@ fn a_long_value_is_shown_by_its_ends_and_whole_above_the_script() {
 }
 
 /// A case with these parameters, and a definition that takes them.
-fn with_params(params: Value) -> Case {
+fn with_params(params: Value) -> ReviewCase {
     let mut case = case();
     let types = params.as_object().expect("an object").iter().map(|(name, value)| {
         let schema = match value {
@@ -557,7 +557,7 @@ fn the_parts_of_one_parameter_push_no_other_one_off_the_screen() {
     let many: Vec<u32> = (0..200).collect();
     let case = with_params(json!({"a": many, "few": [1, 2], "k": {"k": "v"}, "zz": "prod"}));
     let mut sources = case.sources();
-    assert_eq!(judged(&sources).standing, Standing::Sound, "{}", fails(&judged(&sources)));
+    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
     let screen = painted(&sources, 80, false);
     let below = below_the_script(&screen);
     let digest = crate::crypto::digest::ContentDigest::of(&to_canonical(&json!(many)));
@@ -575,7 +575,7 @@ fn the_parts_of_one_parameter_push_no_other_one_off_the_screen() {
     let (above, _) = screen.split_once("== Script ==").expect("both");
     assert!(above.contains("    a[0] = 0\n") && above.contains("    a[199] = 199\n"), "{screen}");
     assert!(!below.iter().any(|line| line.contains("escapes")), "there are none: {}", below.join("\n"));
-    let told = [(Heaviness::LongValue, "the parameter a has 691 bytes: read it whole".to_owned())];
+    let told = [(RemarkSeverity::LongValue, "the parameter a has 691 bytes: read it whole".to_owned())];
     assert_eq!(remarks(&sources), told);
     let asked = brief(&judged(&sources)).paint(80, false);
     assert!(asked.contains("zz = \"prod\""), "{asked}");
@@ -604,7 +604,7 @@ fn many_parameters_have_one_row_each_and_those_without_a_row_are_a_remark() {
         Value::Object(all.collect())
     };
     let sources = with_params(params(12)).sources();
-    assert_eq!(judged(&sources).standing, Standing::Sound, "{}", fails(&judged(&sources)));
+    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
     let screen = painted(&sources, 80, false);
     let rows = |screen: &str| {
         let (_, below) = screen.split_once("== Script ==").expect("both");
@@ -619,7 +619,7 @@ fn many_parameters_have_one_row_each_and_those_without_a_row_are_a_remark() {
         below_the_script(&screen).iter().any(|line| line.trim() == "and 2 more, whole above the script"),
         "{screen}"
     );
-    let [(Heaviness::LongValue, remark)] = &remarks(&sources)[..] else { panic!("{:?}", remarks(&sources)) };
+    let [(RemarkSeverity::LongValue, remark)] = &remarks(&sources)[..] else { panic!("{:?}", remarks(&sources)) };
     assert!(remark.starts_with("2 parameters are only above the script"), "{remark}");
     // A denial names nine of them at most.
     for (count, shown, more) in [(1, 1, None), (3, 3, None), (4, 4, None), (9, 9, None), (14, 8, Some("and 6 more"))] {
@@ -649,7 +649,7 @@ fn what_the_last_receipt_says_of_denied_names_is_one_remark() {
     let mut case = case();
     case.spoil = |signed| signed.sandbox.deny = vec!["**/.env".to_owned()];
     let mut sources = case.sources();
-    let masked = |sources: &Sources| {
+    let masked = |sources: &ReviewSources| {
         let mut found = remarks(sources);
         found.retain(|(_, text)| text.contains("the last run masked"));
         found
@@ -659,12 +659,12 @@ fn what_the_last_receipt_says_of_denied_names_is_one_remark() {
         last.masked = Some(3);
     }
     let text = "the last run masked 3 denied names; this run's mask is decided at its start";
-    assert_eq!(masked(&sources), [(Heaviness::HostNeed, text.to_owned())]);
+    assert_eq!(masked(&sources), [(RemarkSeverity::HostNeed, text.to_owned())]);
     if let Some(last) = &mut sources.last {
         (last.masked, last.masked_before) = (Some(0), Some(2));
     }
     let text = "the last run masked none of the 2 denied names of the run before it: they were moved or removed, and a run may read them";
-    assert_eq!(masked(&sources), [(Heaviness::LiveTree, text.to_owned())]);
+    assert_eq!(masked(&sources), [(RemarkSeverity::LiveTree, text.to_owned())]);
 }
 
 #[test]
@@ -922,7 +922,7 @@ proptest! {
 }
 
 /// Documents of which each field is changed below: what is usual, and what is not.
-fn cases() -> Vec<Case> {
+fn cases() -> Vec<ReviewCase> {
     let mut limits = case();
     limits.definition["exclusive"] = "nginx".into();
     limits.definition["sandbox"] = json!({"limits": {"wall_ms": 1001, "processes": 3}});
@@ -1024,7 +1024,7 @@ fn promise_4_no_signed_field_changes_unseen() {
     for (at, case) in cases().iter().enumerate() {
         let sources = case.sources();
         let found = judged(&sources);
-        assert_eq!(found.standing, Standing::Sound, "case {at}: {}", fails(&found));
+        assert_eq!(found.standing, StatementVerdict::Sound, "case {at}: {}", fails(&found));
         let before = decided(&sources);
         let payload: Value = serde_json::from_slice(&sources.payload).expect("JSON");
         for (path, changed) in spoilt(&payload) {
@@ -1042,7 +1042,7 @@ fn promise_4_no_signed_field_changes_unseen() {
                 changed["subject"][1]["digest"]["sha256"] = digest.hex().into();
                 other.payload = to_canonical(&changed);
             }
-            if judged(&other).standing != Standing::Sound {
+            if judged(&other).standing != StatementVerdict::Sound {
                 stopped += 1;
             } else {
                 seen += 1;
@@ -1078,7 +1078,7 @@ fn promise_4_no_field_of_the_definition_changes_unseen() {
             if path.starts_with(".sandbox") && case.granted() == granted {
                 continue;
             }
-            if judged(&sources).standing == Standing::Sound {
+            if judged(&sources).standing == StatementVerdict::Sound {
                 seen += 1;
                 assert_ne!(decided(&sources), before, "case {at}: {path} changed unseen");
             }
@@ -1092,7 +1092,7 @@ fn a_field_that_no_line_shows_stops_signing() {
     let found = judged(&case().sources());
     let nowhere = |found: &Derived| -> Vec<String> {
         let all = fields(found, &found.lines).into_iter();
-        all.filter(|field| field.why == Why::Nowhere).map(|field| field.path).collect()
+        all.filter(|field| field.why == FieldReason::Nowhere).map(|field| field.path).collect()
     };
     assert_eq!(nowhere(&found), [""; 0]);
     let lines: Vec<_> = found.lines.always.iter().filter(|line| !line.shows.is_empty()).cloned().collect();
@@ -1105,14 +1105,14 @@ fn a_field_that_no_line_shows_stops_signing() {
         assert_eq!(nowhere(&less).is_empty(), default, "{line:?}");
         less.covered(&fields(&less, &less.lines));
         let covered = less.checks.last().expect("a check");
-        assert_eq!(matches!(covered.finding, Finding::Fails(_)), !default, "{covered:?}");
+        assert_eq!(matches!(covered.finding, ReviewFinding::Fails(_)), !default, "{covered:?}");
     }
 }
 
 #[test]
 fn the_derivation_is_data() {
     let sources = case().sources();
-    let review = Review { found: judged(&sources), sources };
+    let review = ProposalReview { found: judged(&sources), sources };
     let said = review.to_json();
     let names: Vec<_> =
         said["lines"].as_array().expect("lines").iter().map(|line| line["name"].as_str().expect("a name")).collect();

@@ -2,7 +2,7 @@
 
 use crate::record::ident::Name;
 use crate::record::step::Approvals;
-use crate::terminal::screen::Shown;
+use crate::terminal::screen::PrintableText;
 
 /// Exact: a unit only where it divides without rest.
 #[must_use]
@@ -57,9 +57,9 @@ pub fn paths(array: &str, count: usize) -> Vec<String> {
 
 /// A word as it is, where nothing about it could be misread; else between quotes.
 #[must_use]
-pub fn plain_or_quoted(word: &str) -> Shown {
+pub fn plain_or_quoted(word: &str) -> PrintableText {
     let plain = |c: u8| c.is_ascii_alphanumeric() || b"._/+-".contains(&c);
-    if !word.is_empty() && word.bytes().all(plain) { Shown::text(word) } else { Shown::quoted(word) }
+    if !word.is_empty() && word.bytes().all(plain) { PrintableText::text(word) } else { PrintableText::quoted(word) }
 }
 
 /// So many of something, in words.

@@ -18,12 +18,12 @@ pub struct Attempt {
     /// What it takes: a program, or a file that can be read. Empty where the shell alone does it.
     pub needs: &'static str,
     /// What came of it.
-    pub answer: Answer,
+    pub answer: AttemptResult,
 }
 
 /// What came of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub enum AttemptResult {
     /// It got out.
     Got,
     /// It was made, and refused.
@@ -136,7 +136,7 @@ fn script() -> String {
 
 fn answers(said: &str) -> Option<Vec<Attempt>> {
     let answer = |at: usize| {
-        [("got", Answer::Got), ("held", Answer::Held), ("not made", Answer::NotMade)]
+        [("got", AttemptResult::Got), ("held", AttemptResult::Held), ("not made", AttemptResult::NotMade)]
             .into_iter()
             .find_map(|(word, answer)| said.lines().any(|line| line == format!("{word} {at}")).then_some(answer))
     };

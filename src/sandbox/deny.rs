@@ -18,11 +18,11 @@ use regex::bytes::{RegexSet, RegexSetBuilder};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::sandbox::protocol::{At, Failure, Stage};
+use crate::sandbox::protocol::{AtStage, SetupFailure, SetupStage};
 
 /// Compiled patterns.
 #[derive(Debug)]
-pub(super) struct Patterns {
+pub(super) struct NamePatterns {
     /// Over whole paths, where there are such patterns.
     whole: Option<RegexSet>,
     /// Over paths below an allowed directory.
@@ -33,7 +33,7 @@ pub(super) struct Patterns {
 
 /// What was found below one directory.
 #[derive(Debug, Default)]
-pub(super) struct Denied {
+pub(super) struct DeniedNames {
     /// Paths from that directory, and what they are, sorted. Nothing below another one of them.
     pub(super) names: Vec<(PathBuf, FileType)>,
     /// The denied files of all directories that were looked through together.
@@ -45,7 +45,7 @@ pub(super) struct Denied {
 /// Device and inode of a file, which all its names share.
 pub(super) type Inode = (u64, u64);
 
-impl Denied {
+impl DeniedNames {
     /// What the denied name `path` is; nothing when it is not denied.
     pub(super) fn kind(&self, path: &Path) -> Option<FileType> {
         let at = self.names.binary_search_by(|(name, _)| name.as_path().cmp(path)).ok()?;
@@ -69,7 +69,7 @@ const MAX_LENGTH: usize = 2048;
 /// The compiled form of all patterns together.
 const MAX_COMPILED: usize = 8 << 20;
 
-impl Patterns {
+impl NamePatterns {
     /// Compiles; matching takes time linear in a path's length.
     ///
     /// # Errors
@@ -121,7 +121,11 @@ impl Patterns {
     ///
     /// # Errors
     /// When one of them can't be walked to its end, or directories are moved all the time.
-    pub(super) fn find(&self, roots: &[(BorrowedFd<'_>, &Path)], surely: bool) -> Result<Vec<Denied>, Failure> {
+    pub(super) fn find(
+        &self,
+        roots: &[(BorrowedFd<'_>, &Path)],
+        surely: bool,
+    ) -> Result<Vec<DeniedNames>, SetupFailure> {
         for turn in 1.. {
             let begun = now();
             let looked = self.look(roots)?;
@@ -133,15 +137,15 @@ impl Patterns {
             }
         }
         let what = "directories of what may be read or written are moved faster than they can be looked through";
-        Err(Failure::new(Stage::Deny, what))
+        Err(SetupFailure::new(SetupStage::Deny, what))
     }
 
-    fn look(&self, roots: &[(BorrowedFd<'_>, &Path)]) -> Result<Looked, Failure> {
+    fn look(&self, roots: &[(BorrowedFd<'_>, &Path)]) -> Result<Looked, SetupFailure> {
         let mut looked = Looked { found: Vec::with_capacity(roots.len()), known: Known::default() };
         for (root, allowed) in roots {
             let known = std::mem::take(&mut looked.known);
             let mut walk = Walk { patterns: self, allowed, found: Found::default(), entries: 0, known };
-            let stat = rustix::fs::fstat(root).at(Stage::Deny, format!("look at {}", allowed.display()))?;
+            let stat = rustix::fs::fstat(root).at(SetupStage::Deny, format!("look at {}", allowed.display()))?;
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => walk.directory(root, Path::new(""), false, 0)?,
                 FileType::RegularFile if stat.st_nlink > 1 => walk.linked(PathBuf::new(), &stat),
@@ -218,7 +222,7 @@ impl Looked {
     }
 
     /// What is out of reach, with files that have names elsewhere if `surely`.
-    fn denied(self, roots: &[(BorrowedFd<'_>, &Path)], surely: bool) -> Vec<Denied> {
+    fn denied(self, roots: &[(BorrowedFd<'_>, &Path)], surely: bool) -> Vec<DeniedNames> {
         let Self { found, known } = self;
         let mut out_of_reach = known.files.clone();
         if known.blind || surely {
@@ -232,7 +236,7 @@ impl Looked {
             let aliases = linked.into_iter().filter(|file| out_of_reach.contains(&file.inode));
             names.extend(aliases.map(|file| (file.path, FileType::RegularFile)));
             names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-            Denied { names, files: files.clone(), links: links.clone() }
+            DeniedNames { names, files: files.clone(), links: links.clone() }
         };
         found.into_iter().map(denied).collect()
     }
@@ -278,7 +282,7 @@ struct Linked {
 }
 
 struct Walk<'a> {
-    patterns: &'a Patterns,
+    patterns: &'a NamePatterns,
     allowed: &'a Path,
     found: Found,
     entries: u64,
@@ -286,27 +290,30 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn directory(&mut self, at: impl AsFd, path: &Path, denied: bool, depth: usize) -> Result<(), Failure> {
+    fn directory(&mut self, at: impl AsFd, path: &Path, denied: bool, depth: usize) -> Result<(), SetupFailure> {
         let what = || format!("look for denied names in {}", self.allowed.join(path).display());
-        let opened = rustix::fs::openat(&at, ".", DIRECTORY, Mode::empty()).at(Stage::Deny, what())?;
-        let stat = rustix::fs::fstat(&opened).at(Stage::Deny, what())?;
+        let opened = rustix::fs::openat(&at, ".", DIRECTORY, Mode::empty()).at(SetupStage::Deny, what())?;
+        let stat = rustix::fs::fstat(&opened).at(SetupStage::Deny, what())?;
         let number = self.found.directories.len();
         let inode = (stat.st_dev, stat.st_ino);
         self.found.directories.push(Seen { path: path.to_owned(), inode, changed: changed(&stat), nests: false });
-        let mut entries = Dir::new(opened).at(Stage::Deny, what())?;
+        let mut entries = Dir::new(opened).at(SetupStage::Deny, what())?;
         while let Some(entry) = entries.read() {
-            let entry = entry.at(Stage::Deny, what())?;
+            let entry = entry.at(SetupStage::Deny, what())?;
             let name = entry.file_name();
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
             }
             self.entries += 1;
             if self.entries > MAX_ENTRIES {
-                return Err(Failure::new(Stage::Deny, format!("{}: it has more than {MAX_ENTRIES} entries", what())));
+                return Err(SetupFailure::new(
+                    SetupStage::Deny,
+                    format!("{}: it has more than {MAX_ENTRIES} entries", what()),
+                ));
             }
             let stat = match rustix::fs::statat(&at, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Err(Errno::NOENT) => continue,
-                stat => stat.at(Stage::Deny, what())?,
+                stat => stat.at(SetupStage::Deny, what())?,
             };
             let kind = FileType::from_raw_mode(stat.st_mode);
             let entry = path.join(OsStr::from_bytes(name.to_bytes()));
@@ -326,7 +333,7 @@ impl Walk<'_> {
                         Ok(directory) => self.directory(directory, &entry, denied, depth + 1)?,
                         Err(Errno::ACCESS | Errno::PERM) => self.unknown(entry, denied),
                         Err(Errno::NOENT | Errno::NOTDIR) => {}
-                        Err(error) => return Err(error).at(Stage::Deny, what()),
+                        Err(error) => return Err(error).at(SetupStage::Deny, what()),
                     }
                 }
                 FileType::RegularFile if denied => {
@@ -437,7 +444,7 @@ mod tests {
     use super::*;
 
     fn denies(pattern: &str, below: &str) -> bool {
-        Patterns::new(&[pattern.to_owned()]).expect("a pattern").deny(Path::new("/srv/app"), Path::new(below))
+        NamePatterns::new(&[pattern.to_owned()]).expect("a pattern").deny(Path::new("/srv/app"), Path::new(below))
     }
 
     #[test]
@@ -481,13 +488,13 @@ mod tests {
     #[test]
     fn bad_patterns_are_refused_and_hostile_ones_do_not_hang() {
         for bad in ["", "a/", "a//b", "../x", "a/./b", "[a", "{a", "a\\", "[ä]", "a\0"] {
-            assert!(Patterns::new(&[bad.to_owned()]).is_err(), "{bad:?}");
+            assert!(NamePatterns::new(&[bad.to_owned()]).is_err(), "{bad:?}");
         }
         let stars = "*a".repeat(1000);
         let long = "a".repeat(200_000);
         assert!(!denies(&stars, &format!("{long}b")));
         assert!(!denies(&format!("{}x", "**/a/".repeat(500)), &long));
-        assert!(Patterns::new(&["{a,b}".repeat(200_000)]).is_err_and(|why| why.contains("too large")));
+        assert!(NamePatterns::new(&["{a,b}".repeat(200_000)]).is_err_and(|why| why.contains("too large")));
     }
 
     #[test]
@@ -506,7 +513,7 @@ mod tests {
         std::fs::hard_link(path("plain"), path("sub/other")).expect("a link");
         std::fs::hard_link(path("secrets/key"), path("sub/deep/copy")).expect("a link");
         symlink(".env", path("sub/link")).expect("a link");
-        let patterns = Patterns::new(&["**/.env".into(), "secrets".into()]).expect("patterns");
+        let patterns = NamePatterns::new(&["**/.env".into(), "secrets".into()]).expect("patterns");
         let patterns = patterns.with_sockets(&[path("sub/open").display().to_string()]);
         let root = rustix::fs::open(home.path(), DIRECTORY, Mode::empty()).expect("open");
         let found = patterns.find(&[(root.as_fd(), home.path())], false).expect("walks").remove(0);
@@ -514,7 +521,7 @@ mod tests {
         assert!(found.kind(Path::new(".env")).is_some() && found.kind(Path::new("plain")).is_none());
     }
 
-    fn names(found: &Denied) -> Vec<String> {
+    fn names(found: &DeniedNames) -> Vec<String> {
         found.names.iter().map(|(path, _)| path.to_string_lossy().into_owned()).collect()
     }
 
@@ -529,7 +536,7 @@ mod tests {
         for name in ["one/notes", "two/alias", "file"] {
             std::fs::hard_link(path("two/.env"), path(name)).expect("a link");
         }
-        let patterns = Patterns::new(&["**/.env".into()]).expect("patterns");
+        let patterns = NamePatterns::new(&["**/.env".into()]).expect("patterns");
         let opened = ["one", "two", "file"]
             .map(|name| (rustix::fs::open(path(name), OFlags::PATH, Mode::empty()).expect("open"), path(name)));
         let roots: Vec<_> = opened.iter().map(|(root, path)| (root.as_fd(), path.as_path())).collect();
@@ -551,7 +558,7 @@ mod tests {
         std::fs::hard_link(path("one"), path("other")).expect("a link");
         let root = rustix::fs::open(home.path(), DIRECTORY, Mode::empty()).expect("open");
         let find = |deny: &[&str]| {
-            let patterns = Patterns::new(&deny.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+            let patterns = NamePatterns::new(&deny.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
             names(&patterns.expect("patterns").find(&[(root.as_fd(), home.path())], false).expect("walks")[0])
         };
         // All names of `one` are there to be seen; those of `copy` are not.

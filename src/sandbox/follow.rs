@@ -13,15 +13,17 @@ use rustix::process::Signal;
 
 use crate::record::profile::Limits;
 use crate::sandbox::cancel::CancelFlag;
-use crate::sandbox::capture::{Chunk, Recorder, Stream};
-use crate::sandbox::cgroup::{Controllers, Seen};
+use crate::sandbox::capture::{Chunk, OutputStream, Recorder};
+use crate::sandbox::cgroup::{Controllers, GroupEvents};
 use crate::sandbox::confine;
 use crate::sandbox::facts;
 use crate::sandbox::helper::{PATIENCE, Running};
-use crate::sandbox::network::Contacts;
+use crate::sandbox::network::NetworkContacts;
 use crate::sandbox::profile::Prepared;
-use crate::sandbox::protocol::{self, Confined, Failure, Form, KILL, Message, Spent, Stage, StepEnd, TERMINATE};
-use crate::sandbox::{End, Report, Usage};
+use crate::sandbox::protocol::{
+    self, Confined, HelperMessage, KILL, RunForm, SetupFailure, SetupStage, SpentResources, StepEnd, TERMINATE,
+};
+use crate::sandbox::{End, Report, RunUsage};
 
 /// How long a step may tidy up after SIGTERM before all of its run is killed.
 pub const GRACE: Duration = Duration::from_millis(750);
@@ -38,7 +40,7 @@ const BUFFER: usize = 64 << 10;
 const PIPE: usize = 1 << 20;
 
 /// A run at work.
-pub(super) struct Launched {
+pub(super) struct LaunchedRun {
     /// Who was asked for it.
     pub(super) helper: Arc<Running>,
     pub(super) control: UnixStream,
@@ -65,7 +67,7 @@ enum Asked {
 pub(super) type Egress = Box<dyn FnOnce(TcpListener) + Send>;
 
 /// What is known of a run so far.
-pub(super) struct Run {
+pub(super) struct FollowedRun {
     begun: Instant,
     deadline: Instant,
     /// CPU seconds of each process, where no control group holds CPU.
@@ -73,11 +75,11 @@ pub(super) struct Run {
     recorder: Recorder,
     confined: Option<Confined>,
     /// Why nothing was executed.
-    pub(super) failure: Option<Failure>,
+    pub(super) failure: Option<SetupFailure>,
     /// How the step ended.
     pub(super) step: Option<StepEnd>,
     /// Stands when the tree is dead.
-    pub(super) spent: Option<Spent>,
+    pub(super) spent: Option<SpentResources>,
     why: Option<Why>,
     lost: Option<String>,
     /// What came last with a message.
@@ -87,21 +89,21 @@ pub(super) struct Run {
     /// Since when that one is known to be dead, which is when the helper has to say so.
     dead: Option<Instant>,
     /// What that one's end ends.
-    pub(super) form: Form,
+    pub(super) form: RunForm,
     /// What the run's control group saw, where it had one.
-    pub(super) seen: Option<(Controllers, Seen)>,
+    pub(super) seen: Option<(Controllers, GroupEvents)>,
     disk_full: bool,
     /// Serves the port on the run's own loopback where the network is an allow list. Called once, must not block.
     pub(super) egress: Option<Egress>,
     /// What that let it reach.
-    pub(super) contacts: Option<Contacts>,
+    pub(super) contacts: Option<NetworkContacts>,
     /// Whether the tree could not be ended in time.
     pub(super) stuck: bool,
     /// Whether the helper owes a word on this run.
     pub(super) silent: bool,
 }
 
-impl Run {
+impl FollowedRun {
     pub(super) fn new(spool: &Path, limits: &Limits) -> Self {
         let begun = Instant::now();
         let wall = Duration::from_millis(limits.wall_ms).min(LONGEST);
@@ -119,7 +121,7 @@ impl Run {
             descriptor: None,
             process: None,
             dead: None,
-            form: Form::Namespaces,
+            form: RunForm::Namespaces,
             seen: None,
             disk_full: false,
             egress: None,
@@ -130,7 +132,7 @@ impl Run {
     }
 
     /// Reads everything that comes until the helper says that nothing is left, or is gone itself.
-    pub(super) fn follow(&mut self, launched: &mut Launched, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) {
+    pub(super) fn follow(&mut self, launched: &mut LaunchedRun, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) {
         let mut received = Vec::new();
         let mut asked = Asked::Nothing;
         let mut open = [true, true];
@@ -172,7 +174,7 @@ impl Run {
             if ready.cancelled {
                 self.ask(&mut asked, Why::Cancelled, &mut launched.control);
             }
-            for (index, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
+            for (index, stream) in [OutputStream::Stdout, OutputStream::Stderr].into_iter().enumerate() {
                 if ready.output[index] {
                     let reader = if index == 0 { &launched.stdout } else { &launched.stderr };
                     open[index] = self.read(stream, reader, &mut buffer, live) != Got::End;
@@ -189,7 +191,7 @@ impl Run {
     }
 
     /// Waits no longer for a helper that is stopped or stuck. What it has not begun it can't begin after this.
-    fn give_up(&mut self, launched: &mut Launched, received: &mut Vec<u8>) {
+    fn give_up(&mut self, launched: &mut LaunchedRun, received: &mut Vec<u8>) {
         self.silent = true;
         // It says that it begins a run before it does, and from now on it can't say so.
         if launched.control.shutdown(Shutdown::Both).is_ok() {
@@ -199,7 +201,7 @@ impl Run {
         if self.process.is_none() && self.failure.is_none() {
             let seconds = PATIENCE.as_secs();
             let why = format!("have the helper begin it: nothing was heard of it for {seconds} s, it is replaced");
-            self.failure = Some(Failure::new(Stage::Helper, why));
+            self.failure = Some(SetupFailure::new(SetupStage::Helper, why));
         }
     }
 
@@ -229,7 +231,7 @@ impl Run {
     }
 
     /// Whether there may be more to hear.
-    fn hear(&mut self, launched: &mut Launched, received: &mut Vec<u8>) -> bool {
+    fn hear(&mut self, launched: &mut LaunchedRun, received: &mut Vec<u8>) -> bool {
         let mut buffer = [0; 4096];
         match protocol::receive(&launched.control, &mut buffer) {
             Ok((0, _)) => return false,
@@ -241,20 +243,20 @@ impl Run {
         }
         loop {
             match protocol::take_message(received) {
-                Ok(Some(Message::Cloned)) => {
+                Ok(Some(HelperMessage::Cloned)) => {
                     launched.helper.hear();
                     (self.process, self.dead) = (self.descriptor.take(), None);
                 }
-                Ok(Some(Message::Listening)) => {
+                Ok(Some(HelperMessage::Listening)) => {
                     // Without anybody to serve it the port is closed, and nothing gets out.
                     if let (Some(listener), Some(egress)) = (self.descriptor.take(), self.egress.take()) {
                         egress(listener.into());
                     }
                 }
-                Ok(Some(Message::Started(facts))) => self.confined = Some(facts),
-                Ok(Some(Message::Failed(failure))) => self.failure = Some(failure),
-                Ok(Some(Message::Ended(end, full))) => (self.step, self.disk_full) = (Some(end), full),
-                Ok(Some(Message::Empty(spent))) => self.spent = Some(spent),
+                Ok(Some(HelperMessage::Started(facts))) => self.confined = Some(facts),
+                Ok(Some(HelperMessage::Failed(failure))) => self.failure = Some(failure),
+                Ok(Some(HelperMessage::Ended(end, full))) => (self.step, self.disk_full) = (Some(end), full),
+                Ok(Some(HelperMessage::Empty(spent))) => self.spent = Some(spent),
                 Ok(None) => return true,
                 Err(error) => {
                     self.lost = Some(format!("the run's first process said something unreadable: {error}"));
@@ -264,7 +266,13 @@ impl Run {
         }
     }
 
-    fn read(&mut self, stream: Stream, reader: &PipeReader, buffer: &mut [u8], live: &mut dyn FnMut(Chunk<'_>)) -> Got {
+    fn read(
+        &mut self,
+        stream: OutputStream,
+        reader: &PipeReader,
+        buffer: &mut [u8],
+        live: &mut dyn FnMut(Chunk<'_>),
+    ) -> Got {
         match rustix::io::read(reader, &mut *buffer) {
             Ok(0) => Got::End,
             Ok(read) => {
@@ -279,8 +287,8 @@ impl Run {
     }
 
     /// What the dead left in the pipes. Nobody writes any more, so this ends; if somebody does, it ends as well.
-    fn drain(&mut self, launched: &Launched, buffer: &mut [u8], live: &mut dyn FnMut(Chunk<'_>)) {
-        for (stream, reader) in [(Stream::Stdout, &launched.stdout), (Stream::Stderr, &launched.stderr)] {
+    fn drain(&mut self, launched: &LaunchedRun, buffer: &mut [u8], live: &mut dyn FnMut(Chunk<'_>)) {
+        for (stream, reader) in [(OutputStream::Stdout, &launched.stdout), (OutputStream::Stderr, &launched.stderr)] {
             let mut room = PIPE;
             while room > 0 {
                 match self.read(stream, reader, buffer, live) {
@@ -295,7 +303,7 @@ impl Run {
     /// told to do it: nobody else can, and its own end would free the others.
     fn kill(&self, control: &mut UnixStream) {
         let _ = control.write_all(&[KILL]);
-        if self.form == Form::Namespaces
+        if self.form == RunForm::Namespaces
             && let Some(process) = &self.process
         {
             let _ = rustix::process::pidfd_send_signal(process, Signal::KILL);
@@ -314,7 +322,7 @@ impl Run {
         let kill = || {
             let _ = rustix::process::pidfd_send_signal(process, Signal::KILL);
         };
-        if self.form == Form::Namespaces {
+        if self.form == RunForm::Namespaces {
             kill();
         }
         let most = if self.stuck { Duration::ZERO } else { DEATH };
@@ -340,7 +348,7 @@ impl Run {
         let duration_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (stdout, stderr, order) = self.recorder.finish();
         let seen = self.seen.map(|(_, seen)| seen).unwrap_or_default();
-        let usage = Usage {
+        let usage = RunUsage {
             cpu_ms: seen.cpu_us.unwrap_or(spent.cpu_us).div_ceil(1000),
             memory_peak_bytes: seen.memory_peak.unwrap_or(spent.resident_peak),
         };
@@ -380,7 +388,7 @@ impl Run {
             // Whoever sends that to itself is told of a limit that it did not reach: nothing counted could tell.
             (None, Some(StepEnd::Signalled(libc::SIGXFSZ)), _) => End::Killed("file_bytes"),
             (None, Some(StepEnd::Signalled(signal)), _) => End::Signalled(u8::try_from(signal).unwrap_or(u8::MAX)),
-            (None, None, Some(Spent { init_signal: Some(signal), .. })) => {
+            (None, None, Some(SpentResources { init_signal: Some(signal), .. })) => {
                 End::Signalled(u8::try_from(signal).unwrap_or(u8::MAX))
             }
             (None, None, _) => End::Lost("the run's first process ended without a word".into()),
@@ -391,7 +399,7 @@ impl Run {
 /// What shells exit with when that signal ended their last command.
 const XCPU_IN_A_SHELL: i32 = 128 + libc::SIGXCPU;
 
-impl Run {
+impl FollowedRun {
     /// Whether that signal is the kernel's word that a process had no CPU time left. Anybody can send it: so the time that the
     /// run spent has to be that much.
     fn ran_out_of_cpu(&self, signal: i32) -> bool {
@@ -439,7 +447,7 @@ fn is_dead_within(process: &OwnedFd, most: Duration) -> bool {
 
 /// Waits until something can be read, the process is dead, or the time has come.
 fn wait(
-    launched: &Launched,
+    launched: &LaunchedRun,
     open: [bool; 2],
     cancel: Option<&CancelFlag>,
     process: Option<&OwnedFd>,
@@ -471,19 +479,19 @@ fn wait(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::protocol::Stage;
+    use crate::sandbox::protocol::SetupStage;
 
     #[test]
     fn a_run_that_was_ended_while_it_was_set_up_claims_neither_an_end_nor_a_beginning() {
         // By the service, and by who knows whom: somebody on the host, or the kernel for want of memory.
         for (why, memory_kills) in [(Some(Why::Cancelled), 0), (Some(Why::TimedOut), 0), (None, 0), (None, 1)] {
-            let mut run = Run::new(Path::new("/nonexistent"), &Limits::default());
+            let mut run = FollowedRun::new(Path::new("/nonexistent"), &Limits::default());
             run.why = why;
-            run.seen = Some((Controllers::default(), Seen { memory_kills, ..Seen::default() }));
-            run.spent = Some(Spent { init_signal: Some(libc::SIGKILL), ..Spent::default() });
+            run.seen = Some((Controllers::default(), GroupEvents { memory_kills, ..GroupEvents::default() }));
+            run.spent = Some(SpentResources { init_signal: Some(libc::SIGKILL), ..SpentResources::default() });
             // Its receipt holds no layer: an outcome that says it ran would be one without its sandbox.
             assert!(matches!(run.end(), End::Lost(_)), "{why:?}");
-            run.failure = Some(Failure::new(Stage::Request, "nothing was executed"));
+            run.failure = Some(SetupFailure::new(SetupStage::Request, "nothing was executed"));
             assert!(matches!(run.end(), End::NotStarted(_)), "{why:?}");
         }
     }
@@ -502,8 +510,8 @@ mod tests {
 
     #[test]
     fn what_fails_after_the_step_was_executed_is_no_failed_start() {
-        let mut run = Run::new(Path::new("/nonexistent"), &Limits::default());
-        run.failure = Some(Failure::new(Stage::Processes, "watch the step"));
+        let mut run = FollowedRun::new(Path::new("/nonexistent"), &Limits::default());
+        run.failure = Some(SetupFailure::new(SetupStage::Processes, "watch the step"));
         assert!(matches!(run.end(), End::NotStarted(_)) && !run.may_have_begun());
         run.confined = Some(Confined { landlock: None, seccomp: None, bounded: true, masked: None, counted: true });
         assert!(matches!(run.end(), End::Lost(_)) && run.may_have_begun());
@@ -513,11 +521,11 @@ mod tests {
     fn a_signal_is_a_limit_only_when_the_time_was_spent() {
         let end = |signal, cpu_us, cpu| {
             let limits = Limits { wall_ms: 2000, cpu_milli: 1000, ..Limits::default() };
-            let mut run = Run::new(Path::new("/nonexistent"), &limits);
+            let mut run = FollowedRun::new(Path::new("/nonexistent"), &limits);
             run.confined = Some(Confined { landlock: None, seccomp: None, bounded: true, masked: None, counted: true });
             run.step = Some(StepEnd::Signalled(signal));
-            run.spent = Some(Spent { cpu_us, ..Spent::default() });
-            run.seen = Some((Controllers { cpu, ..Controllers::default() }, Seen::default()));
+            run.spent = Some(SpentResources { cpu_us, ..SpentResources::default() });
+            run.seen = Some((Controllers { cpu, ..Controllers::default() }, GroupEvents::default()));
             run.end()
         };
         assert_eq!(end(libc::SIGXCPU, 4_000, false), End::Signalled(24));
@@ -534,11 +542,11 @@ mod tests {
     fn a_shell_s_word_for_a_child_without_cpu_is_a_limit_only_when_the_time_was_spent() {
         let end = |code, cpu_us, cpu| {
             let limits = Limits { wall_ms: 2000, cpu_milli: 1000, ..Limits::default() };
-            let mut run = Run::new(Path::new("/nonexistent"), &limits);
+            let mut run = FollowedRun::new(Path::new("/nonexistent"), &limits);
             run.confined = Some(Confined { counted: true, ..Confined::default() });
             run.step = Some(StepEnd::Exited(code));
-            run.spent = Some(Spent { cpu_us, ..Spent::default() });
-            run.seen = Some((Controllers { cpu, ..Controllers::default() }, Seen::default()));
+            run.spent = Some(SpentResources { cpu_us, ..SpentResources::default() });
+            run.seen = Some((Controllers { cpu, ..Controllers::default() }, GroupEvents::default()));
             run.end()
         };
         assert_eq!(end(152, 1_990_000, false), End::Killed("cpu_milli"));

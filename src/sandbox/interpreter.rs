@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 
-use crate::sandbox::protocol::{Failure, Stage};
+use crate::sandbox::protocol::{SetupFailure, SetupStage};
 
 /// Where programs are looked for: the system directories of every run's view.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -36,7 +36,7 @@ pub(super) fn is_name(interpreter: &str) -> bool {
 }
 
 /// The program that runs `source`, looked for in the view of the process that calls this.
-pub(super) fn program(source: &[u8], interpreter: &str) -> Result<Program, Failure> {
+pub(super) fn program(source: &[u8], interpreter: &str) -> Result<Program, SetupFailure> {
     match shebang(source)? {
         Some(program) => Ok(program),
         None => by_name(interpreter),
@@ -44,9 +44,9 @@ pub(super) fn program(source: &[u8], interpreter: &str) -> Result<Program, Failu
 }
 
 /// `#!program argument`: everything behind the first run of blanks is one argument, as the kernel has it.
-fn shebang(source: &[u8]) -> Result<Option<Program>, Failure> {
+fn shebang(source: &[u8]) -> Result<Option<Program>, SetupFailure> {
     let Some(line) = source.strip_prefix(b"#!") else { return Ok(None) };
-    let wrong = |why: &str| Err(Failure::new(Stage::Exec, format!("the script's first line {why}")));
+    let wrong = |why: &str| Err(SetupFailure::new(SetupStage::Exec, format!("the script's first line {why}")));
     let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
     if line.len() > MAX_SHEBANG {
         return wrong("is longer than 255 bytes");
@@ -62,7 +62,7 @@ fn shebang(source: &[u8]) -> Result<Option<Program>, Failure> {
     Ok(Some(Program { path: path.into(), arguments }))
 }
 
-fn by_name(interpreter: &str) -> Result<Program, Failure> {
+fn by_name(interpreter: &str) -> Result<Program, SetupFailure> {
     let (names, arguments): (&[&str], &[&str]) = match interpreter {
         "bash" => (&["bash"], &["--noprofile", "--norc"]),
         "zsh" => (&["zsh"], &["-f"]),
@@ -73,8 +73,8 @@ fn by_name(interpreter: &str) -> Result<Program, Failure> {
         other => (&[other], &[]),
     };
     let found = names.iter().find_map(|name| find(name)).ok_or_else(|| {
-        Failure::new(
-            Stage::Exec,
+        SetupFailure::new(
+            SetupStage::Exec,
             format!("no interpreter {interpreter} in {PATH}; install it there, since a step sees no other place"),
         )
     })?;

@@ -22,13 +22,14 @@ use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions};
 
 use crate::record::profile::NetworkMode;
-use crate::sandbox::confine::{self, Held};
+use crate::sandbox::confine::{self, Confinement};
 use crate::sandbox::filesystem::{self, INNER_ID};
 use crate::sandbox::protocol::{
-    self, At, Failure, Form, HostId, KILL, Message, Request, Spent, Stage, Start, StepEnd, TERMINATE,
+    self, AtStage, HelperMessage, HostId, KILL, RunForm, RunRequest, SetupFailure, SetupStage, SpentResources, Start,
+    StepEnd, TERMINATE,
 };
 use crate::sandbox::seccomp;
-use crate::sandbox::syscalls::{self, Cloned, Side};
+use crate::sandbox::syscalls::{self, Cloned, ForkSide};
 
 /// How long a request may take to arrive.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
@@ -101,13 +102,13 @@ impl Spare {
         }
         // Opened before it is cloned: every mount from now on is seen.
         let mounts = File::open("/proc/self/mountinfo").ok()?;
-        let start = Start { form: Form::Namespaces, host_id: None, own_network: true };
+        let start = Start { form: RunForm::Namespaces, host_id: None, own_network: true };
         Some(Self { first: clone_first(&start, None).ok()?, mounts })
     }
 
     /// Whether such a one does for a run: it has all namespaces, and was born in the helper's control group.
     fn fits(start: &Start, grouped: bool) -> bool {
-        start.form == Form::Namespaces && start.own_network && !grouped
+        start.form == RunForm::Namespaces && start.own_network && !grouped
     }
 
     /// The process, if nothing was mounted since, nor taken away: it may not have the one, and keeps the other in use. A
@@ -121,16 +122,17 @@ impl Spare {
 
 /// Begins runs and waits for their ends. Never waits for one of them alone: many go on beside each other. The end of
 /// the service's socket is the end of the service: this process ends, and with it every run.
-fn serve(service: &OwnedFd) -> Result<(), Failure> {
+fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
     confine::read_nothing()?;
     syscalls::reset_signals();
     // The service keeps what it makes to itself; here modes are as they are written, since a run with an id of its own
     // has to read its script. The step gets the strict one again.
     rustix::process::umask(rustix::fs::Mode::empty());
     // Ctrl-C at the service's terminal is the service's; runs end by its word.
-    rustix::process::setsid().at(Stage::Processes, "begin a session")?;
+    rustix::process::setsid().at(SetupStage::Processes, "begin a session")?;
     let _ = syscalls::join_new_session_keyring();
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::Identity, "become undumpable")?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .at(SetupStage::Identity, "become undumpable")?;
     if rustix::process::geteuid().is_root() {
         // An ordinary user may not. In a container with few rights this may fail too; then the groups stay.
         let _ = rustix::thread::set_thread_groups(&[]);
@@ -138,11 +140,11 @@ fn serve(service: &OwnedFd) -> Result<(), Failure> {
     // Two descriptors a run, and a thousand runs are not too many.
     let files = rustix::process::getrlimit(Resource::Nofile);
     let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
-    syscalls::block_signals().at(Stage::Processes, "block signals")?;
-    let signals = syscalls::signal_descriptor().at(Stage::Processes, "wait for signals")?;
+    syscalls::block_signals().at(SetupStage::Processes, "block signals")?;
+    let signals = syscalls::signal_descriptor().at(SetupStage::Processes, "wait for signals")?;
     // Whatever a run without a pid namespace leaves when its first process is killed comes here, where the next start of the
     // service finds it. Any value but none turns it on.
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(Stage::Processes, "adopt orphans")?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(SetupStage::Processes, "adopt orphans")?;
     seccomp::prepare();
     let mut runs: Vec<Begun> = Vec::new();
     let mut spare: Option<Spare> = None;
@@ -168,13 +170,13 @@ fn serve(service: &OwnedFd) -> Result<(), Failure> {
                 }
                 let Some(at) = runs.iter().position(|run| run.process == dead.process) else { continue };
                 if let Some(mut control) = runs.swap_remove(at).control {
-                    let spent = Spent {
+                    let spent = SpentResources {
                         cpu_us: dead.cpu_us,
                         resident_peak: dead.resident_peak,
                         init_signal: dead.signal,
                         left: 0,
                     };
-                    let _ = protocol::write_message(&mut control, &Message::Empty(spent));
+                    let _ = protocol::write_message(&mut control, &HelperMessage::Empty(spent));
                 }
             }
         }
@@ -203,11 +205,11 @@ fn begin(start: &Start, descriptors: protocol::Descriptors, ready: Option<First>
     let mut control = UnixStream::from(control);
     match try_begin(start, &control, [stdout.as_fd(), stderr.as_fd()], cgroup.as_ref(), ready) {
         Ok(First { process, handover, .. }) => {
-            let control = (start.form == Form::Namespaces).then_some(control);
+            let control = (start.form == RunForm::Namespaces).then_some(control);
             Some(Begun { process, control, _life: handover })
         }
         Err(failure) => {
-            let _ = protocol::write_message(&mut control, &Message::Failed(failure));
+            let _ = protocol::write_message(&mut control, &HelperMessage::Failed(failure));
             None
         }
     }
@@ -219,9 +221,9 @@ fn try_begin(
     outputs: [BorrowedFd<'_>; 2],
     cgroup: Option<&OwnedFd>,
     ready: Option<First>,
-) -> Result<First, Failure> {
+) -> Result<First, SetupFailure> {
     if let Some(id) = start.host_id
-        && start.form == Form::Namespaces
+        && start.form == RunForm::Namespaces
     {
         confine::give_away(outputs, id)?;
     }
@@ -237,10 +239,10 @@ fn try_begin(
 }
 
 /// Clones a first process, which waits to be given what is its run's.
-fn clone_first(start: &Start, cgroup: Option<BorrowedFd<'_>>) -> Result<First, Failure> {
-    let own_namespaces = start.form == Form::Namespaces;
-    let (handover, theirs) = UnixStream::pair().at(Stage::Processes, "make a pair of sockets")?;
-    let dumpable = |how| rustix::process::set_dumpable_behavior(how).at(Stage::Identity, "change dumpability");
+fn clone_first(start: &Start, cgroup: Option<BorrowedFd<'_>>) -> Result<First, SetupFailure> {
+    let own_namespaces = start.form == RunForm::Namespaces;
+    let (handover, theirs) = UnixStream::pair().at(SetupStage::Processes, "make a pair of sockets")?;
+    let dumpable = |how| rustix::process::set_dumpable_behavior(how).at(SetupStage::Identity, "change dumpability");
     let maps_are_ours = !own_namespaces || rustix::process::geteuid().is_root();
     if !maps_are_ours {
         // /proc/<pid> belongs to root while a process is not dumpable; the maps are there.
@@ -265,8 +267,8 @@ fn clone_first(start: &Start, cgroup: Option<BorrowedFd<'_>>) -> Result<First, F
 
 impl First {
     /// Lets it begin a run.
-    fn hand_over(&self, start: &Start, control: &UnixStream, outputs: [BorrowedFd<'_>; 2]) -> Result<(), Failure> {
-        if start.form == Form::Namespaces {
+    fn hand_over(&self, start: &Start, control: &UnixStream, outputs: [BorrowedFd<'_>; 2]) -> Result<(), SetupFailure> {
+        if start.form == RunForm::Namespaces {
             let HostId { uid, gid } = start.host_id.unwrap_or_else(|| HostId {
                 uid: rustix::process::getuid().as_raw(),
                 gid: rustix::process::getgid().as_raw(),
@@ -277,13 +279,14 @@ impl First {
                 ("gid_map", format!("{INNER_ID} {gid} 1")),
             ] {
                 std::fs::write(format!("/proc/{}/{file}", self.process), line)
-                    .at(Stage::Maps, format!("write the run's {file}"))?;
+                    .at(SetupStage::Maps, format!("write the run's {file}"))?;
             }
         }
         let [stdout, stderr] = outputs;
-        protocol::send_descriptor(control, &Message::Cloned, self.pidfd.as_fd())
-            .at(Stage::Processes, "hand on the run")?;
-        protocol::hand_over(&self.handover, [stdout, stderr, control.as_fd()]).at(Stage::Processes, "let the run begin")
+        protocol::send_descriptor(control, &HelperMessage::Cloned, self.pidfd.as_fd())
+            .at(SetupStage::Processes, "hand on the run")?;
+        protocol::hand_over(&self.handover, [stdout, stderr, control.as_fd()])
+            .at(SetupStage::Processes, "let the run begin")
     }
 }
 
@@ -299,44 +302,44 @@ fn namespaces(network: bool) -> libc::c_int {
 }
 
 /// Why a process could not be cloned: which of the namespaces this host refuses, tried one by one in another process.
-fn refused(start: &Start, cgroup: bool, error: std::io::Error) -> Failure {
-    if start.form != Form::Namespaces {
-        return Failure::from_io(Stage::Processes, "clone the first process", error);
+fn refused(start: &Start, cgroup: bool, error: std::io::Error) -> SetupFailure {
+    if start.form != RunForm::Namespaces {
+        return SetupFailure::from_io(SetupStage::Processes, "clone the first process", error);
     }
     let Ok((reader, mut writer)) = std::io::pipe() else {
-        return Failure::from_io(Stage::Namespaces, "make all namespaces at once", error);
+        return SetupFailure::from_io(SetupStage::Namespaces, "make all namespaces at once", error);
     };
     match syscalls::fork() {
-        Ok(Side::Child) => {
+        Ok(ForkSide::Child) => {
             if let Err(failure) = unshare_each(start.own_network) {
-                let _ = protocol::write_message(&mut writer, &Message::Failed(failure));
+                let _ = protocol::write_message(&mut writer, &HelperMessage::Failed(failure));
             }
             syscalls::end(0);
         }
-        Ok(Side::Parent(child)) => {
+        Ok(ForkSide::Parent(child)) => {
             drop(writer);
             let mut received = Vec::new();
             let _ = reader.take(4096).read_to_end(&mut received);
             let _ = rustix::process::waitpid(Some(child), WaitOptions::empty());
-            if let Ok(Some(Message::Failed(failure))) = protocol::take_message(&mut received) {
+            if let Ok(Some(HelperMessage::Failed(failure))) = protocol::take_message(&mut received) {
                 return failure;
             }
         }
         Err(_) => {}
     }
     let what = if cgroup { "make all namespaces at once in the run's cgroup" } else { "make all namespaces at once" };
-    Failure::from_io(Stage::Namespaces, what, error)
+    SetupFailure::from_io(SetupStage::Namespaces, what, error)
 }
 
-fn unshare_each(network: bool) -> Result<(), Failure> {
+fn unshare_each(network: bool) -> Result<(), SetupFailure> {
     for (flag, stage, name) in [
-        (libc::CLONE_NEWUSER, Stage::UserNamespace, "user"),
-        (libc::CLONE_NEWNS, Stage::Namespaces, "mount"),
-        (libc::CLONE_NEWPID, Stage::Namespaces, "pid"),
-        (libc::CLONE_NEWIPC, Stage::Namespaces, "ipc"),
-        (libc::CLONE_NEWUTS, Stage::Namespaces, "uts"),
-        (libc::CLONE_NEWCGROUP, Stage::Namespaces, "cgroup"),
-        (libc::CLONE_NEWNET, Stage::NetworkNamespace, "network"),
+        (libc::CLONE_NEWUSER, SetupStage::UserNamespace, "user"),
+        (libc::CLONE_NEWNS, SetupStage::Namespaces, "mount"),
+        (libc::CLONE_NEWPID, SetupStage::Namespaces, "pid"),
+        (libc::CLONE_NEWIPC, SetupStage::Namespaces, "ipc"),
+        (libc::CLONE_NEWUTS, SetupStage::Namespaces, "uts"),
+        (libc::CLONE_NEWCGROUP, SetupStage::Namespaces, "cgroup"),
+        (libc::CLONE_NEWNET, SetupStage::NetworkNamespace, "network"),
     ] {
         if network || flag != libc::CLONE_NEWNET {
             syscalls::unshare(flag).at(stage, format!("make a {name} namespace"))?;
@@ -353,29 +356,29 @@ fn first_process(start: &Start, handover: &UnixStream) -> ! {
     let mut control = UnixStream::from(control);
     let done = confine::write_to([stdout.as_fd(), stderr.as_fd()]).and(ahead).and_then(|bounded| {
         drop((stdout, stderr));
-        if start.form == Form::Namespaces {
+        if start.form == RunForm::Namespaces {
             return init(&mut control, handover, start, bounded);
         }
-        rustix::process::setsid().at(Stage::Processes, "begin a session")?;
+        rustix::process::setsid().at(SetupStage::Processes, "begin a session")?;
         // Without the filter a step can use it: not one that runs share.
         let _ = syscalls::join_new_session_keyring();
-        if start.form == Form::Sweep {
+        if start.form == RunForm::Sweep {
             follow_helper(handover)?;
             return sweep(&mut control, start);
         }
         on_the_host(&mut control, handover, start)
     });
     if let Err(failure) = done {
-        let _ = protocol::write_message(&mut control, &Message::Failed(failure));
+        let _ = protocol::write_message(&mut control, &HelperMessage::Failed(failure));
     }
     syscalls::end(0);
 }
 
 /// What needs nothing of the run yet. Answers whether the capability bounding set is empty.
-fn get_ahead(start: &Start) -> Result<bool, Failure> {
+fn get_ahead(start: &Start) -> Result<bool, SetupFailure> {
     // Under memory pressure the run goes first, not the service. Refused by some hosts; then nothing is lost.
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
-    if start.form != Form::Namespaces {
+    if start.form != RunForm::Namespaces {
         return Ok(false);
     }
     // No user namespace below the run's, so no way back to capabilities that the kernel would have to hold. The
@@ -385,41 +388,42 @@ fn get_ahead(start: &Start) -> Result<bool, Failure> {
     for (name, most) in INOTIFY {
         let _ = std::fs::write(name, most);
     }
-    rustix::system::sethostname(filesystem::HOST_NAME.as_bytes()).at(Stage::Namespaces, "name the host")?;
+    rustix::system::sethostname(filesystem::HOST_NAME.as_bytes()).at(SetupStage::Namespaces, "name the host")?;
     // A server and a client inside one run find each other.
     if start.own_network {
-        syscalls::bring_loopback_up().at(Stage::NetworkNamespace, "turn the loopback device on")?;
+        syscalls::bring_loopback_up().at(SetupStage::NetworkNamespace, "turn the loopback device on")?;
     }
     confine::empty_bounding_set()
 }
 
 /// Whatever ends the helper ends this process. To be asked for after the last change of id, which undoes it.
-fn follow_helper(handover: &UnixStream) -> Result<(), Failure> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).at(Stage::Processes, "follow the helper")?;
+fn follow_helper(handover: &UnixStream) -> Result<(), SetupFailure> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .at(SetupStage::Processes, "follow the helper")?;
     // If the helper died before that call, its end of the socket is closed.
     let mut poll = [PollFd::new(handover, PollFlags::IN)];
     let gone = rustix::event::poll(&mut poll, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
-    if gone == Ok(0) { Ok(()) } else { Err(Failure::new(Stage::Processes, "the helper died")) }
+    if gone == Ok(0) { Ok(()) } else { Err(SetupFailure::new(SetupStage::Processes, "the helper died")) }
 }
 
-fn read_request(control: &mut UnixStream, start: &Start) -> Result<(Request, Vec<u8>, Vec<u8>), Failure> {
-    control.set_read_timeout(Some(REQUEST_DEADLINE)).at(Stage::Request, "set a deadline")?;
-    let read = protocol::read_request(control).at(Stage::Request, "read the request")?;
-    control.set_read_timeout(None).at(Stage::Request, "take the deadline off")?;
+fn read_request(control: &mut UnixStream, start: &Start) -> Result<(RunRequest, Vec<u8>, Vec<u8>), SetupFailure> {
+    control.set_read_timeout(Some(REQUEST_DEADLINE)).at(SetupStage::Request, "set a deadline")?;
+    let read = protocol::read_request(control).at(SetupStage::Request, "read the request")?;
+    control.set_read_timeout(None).at(SetupStage::Request, "take the deadline off")?;
     // The process was cloned for that; in another one the run would be held by less than its receipt says.
     let asked = &read.0;
     let same = match start.form {
         // Its id is what the helper has written into its maps.
-        Form::Namespaces => start.own_network == (asked.profile.network.mode != NetworkMode::Host),
-        Form::Host | Form::Sweep => asked.own_id == start.host_id.map(|id| id.uid),
+        RunForm::Namespaces => start.own_network == (asked.profile.network.mode != NetworkMode::Host),
+        RunForm::Host | RunForm::Sweep => asked.own_id == start.host_id.map(|id| id.uid),
     };
     if asked.form != start.form || !same {
-        return Err(Failure::new(Stage::Request, "the request is not for what this process was cloned for"));
+        return Err(SetupFailure::new(SetupStage::Request, "the request is not for what this process was cloned for"));
     }
     Ok(read)
 }
 
-fn sweep(control: &mut UnixStream, start: &Start) -> Result<(), Failure> {
+fn sweep(control: &mut UnixStream, start: &Start) -> Result<(), SetupFailure> {
     let begun = Instant::now();
     // They are nobody's children here, so their end can't be waited for, only looked for.
     let mut left = 0;
@@ -438,22 +442,23 @@ fn sweep(control: &mut UnixStream, start: &Start) -> Result<(), Failure> {
 
 /// The first process of the run's pid namespace: makes the root, drops everything, starts the step, reaps until
 /// the step ends. When it exits the kernel kills what is left.
-fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded: bool) -> Result<(), Failure> {
+fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded: bool) -> Result<(), SetupFailure> {
     // The helper has written the maps by now.
     confine::take_inner_id(INNER_ID)?;
     follow_helper(handover)?;
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::Identity, "become undumpable")?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .at(SetupStage::Identity, "become undumpable")?;
     let (request, source, params) = read_request(control, start)?;
     let proxy = if request.profile.network.mode == NetworkMode::Allow { Some(listen(control)?) } else { None };
     let view = filesystem::own_root(&request, &source, &params)?;
     confine::drop_privileges(None)?;
     // This process is held as well: what it starts later can't be less.
-    let held = Held { bounded, seccomp: request.filter.map(seccomp::confine).transpose()? };
-    let signals = syscalls::signal_descriptor().at(Stage::Processes, "wait for signals")?;
+    let held = Confinement { bounded, seccomp: request.filter.map(seccomp::confine).transpose()? };
+    let signals = syscalls::signal_descriptor().at(SetupStage::Processes, "wait for signals")?;
     let (step, facts) = confine::start(&request, &view, &source, &held, proxy)?;
     // The run's output is the step's alone.
     confine::write_to([rustix::stdio::stdin(); 2])?;
-    protocol::write_message(control, &Message::Started(facts)).at(Stage::Processes, "report the start")?;
+    protocol::write_message(control, &HelperMessage::Started(facts)).at(SetupStage::Processes, "report the start")?;
     loop {
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             if pid == step {
@@ -485,35 +490,41 @@ fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded:
 
 /// Opens a port on the run's own loopback and hands the listener to the service: whoever connects inside talks to the
 /// service's proxy, which looks names up and connects outside. Answers the port.
-fn listen(control: &UnixStream) -> Result<u16, Failure> {
+fn listen(control: &UnixStream) -> Result<u16, SetupFailure> {
     let what = "open the port of the network's allow list";
-    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).at(Stage::NetworkNamespace, what)?;
-    let port = listener.local_addr().at(Stage::NetworkNamespace, what)?.port();
-    protocol::send_descriptor(control, &Message::Listening, listener.as_fd()).at(Stage::NetworkNamespace, what)?;
+    let listener =
+        std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).at(SetupStage::NetworkNamespace, what)?;
+    let port = listener.local_addr().at(SetupStage::NetworkNamespace, what)?.port();
+    protocol::send_descriptor(control, &HelperMessage::Listening, listener.as_fd())
+        .at(SetupStage::NetworkNamespace, what)?;
     Ok(port)
 }
 
 /// Without a pid namespace this process is the one to whom orphans go: nothing can leave its family, however it
 /// forks, so the run is over when it has no child any more. It may not die with the helper, as `follow_helper` has it: it would
 /// leave its family behind. It hears of the helper's end and ends the run first.
-fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> Result<(), Failure> {
+fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> Result<(), SetupFailure> {
     let (request, source, params) = read_request(control, start)?;
     let (request, source, params) = (&request, source.as_slice(), params.as_slice());
     let run_dir = request.run_dir.as_deref().map(Path::new);
-    let run_dir = run_dir.ok_or_else(|| Failure::new(Stage::Request, "no directory for the run"))?;
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::Identity, "become undumpable")?;
+    let run_dir = run_dir.ok_or_else(|| SetupFailure::new(SetupStage::Request, "no directory for the run"))?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .at(SetupStage::Identity, "become undumpable")?;
     // Any value but none turns it on.
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(Stage::Processes, "adopt orphans")?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(SetupStage::Processes, "adopt orphans")?;
     let view = filesystem::host_view(request, run_dir, source, params)?;
-    let held = Held { bounded: false, seccomp: None };
+    let held = Confinement { bounded: false, seccomp: None };
     let (step, facts) = confine::start(request, &view, source, &held, None)?;
     let watched = (|| {
         // The step's process shared this one's memory while it changed its id, which may have made that dumpable.
-        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::Identity, "stay undumpable")?;
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .at(SetupStage::Identity, "stay undumpable")?;
         confine::write_to([rustix::stdio::stdin(); 2])?;
-        let pidfd = rustix::process::pidfd_open(step, PidfdFlags::empty()).at(Stage::Processes, "watch the step")?;
-        protocol::write_message(control, &Message::Started(facts)).at(Stage::Processes, "report the start")?;
-        Ok::<_, Failure>(pidfd)
+        let pidfd =
+            rustix::process::pidfd_open(step, PidfdFlags::empty()).at(SetupStage::Processes, "watch the step")?;
+        protocol::write_message(control, &HelperMessage::Started(facts))
+            .at(SetupStage::Processes, "report the start")?;
+        Ok::<_, SetupFailure>(pidfd)
     })();
     // It runs already: what fails now is no failed start, and the run is ended like any other.
     let ended = if let Ok(pidfd) = &watched {
@@ -580,14 +591,14 @@ fn someone_is(id: u32) -> bool {
 /// Kills all processes of an id in one call, which nothing that forks can outrun. The id is the run's own.
 fn kill_everything_of(id: u32) {
     match syscalls::fork() {
-        Ok(Side::Child) => {
+        Ok(ForkSide::Child) => {
             let taken = confine::take_id(id).is_ok() && rustix::process::getuid().as_raw() == id && id != 0;
             if taken {
                 syscalls::signal_all(Signal::KILL);
             }
             syscalls::end(0);
         }
-        Ok(Side::Parent(killer)) => {
+        Ok(ForkSide::Parent(killer)) => {
             let _ = rustix::process::waitpid(Some(killer), WaitOptions::empty());
         }
         Err(_) => {}
@@ -672,10 +683,13 @@ fn report_end(control: &mut UnixStream, status: rustix::process::WaitStatus, dis
         (None, Some(signal)) => StepEnd::Signalled(signal),
         (None, None) => return,
     };
-    let _ = protocol::write_message(control, &Message::Ended(end, disk_full));
+    let _ = protocol::write_message(control, &HelperMessage::Ended(end, disk_full));
 }
 
 fn report_empty(control: &mut UnixStream, left: u64) {
     let (cpu_us, resident_peak) = syscalls::usage_of_children().unwrap_or_default();
-    let _ = protocol::write_message(control, &Message::Empty(Spent { cpu_us, resident_peak, init_signal: None, left }));
+    let _ = protocol::write_message(
+        control,
+        &HelperMessage::Empty(SpentResources { cpu_us, resident_peak, init_signal: None, left }),
+    );
 }

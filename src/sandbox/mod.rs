@@ -39,14 +39,14 @@ use crate::record::enforcement::Enforcement;
 use crate::record::profile::Profile;
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::capture::{Capture, Chunk, Segment};
-use crate::sandbox::probe::Probe;
+use crate::sandbox::probe::HostProbe;
 use crate::sandbox::profile::{Prepared, Unavailable};
 
 /// Runs steps. The contract: after [`Sandbox::run`] returned no process of that run exists, unless
 /// [`Enforcement::left`] says so; a run may be started from any thread and beside any other.
 pub trait Sandbox: Send + Sync {
     /// What this host holds, found by performing the whole set-up once, never from version numbers.
-    fn probe(&self) -> &Probe;
+    fn probe(&self) -> &HostProbe;
 
     /// Whether this host can hold that profile. Asked before the nonce is spent.
     ///
@@ -86,7 +86,7 @@ pub struct Report {
     /// The recorded output of both streams in the order in which it came.
     pub order: Vec<Segment>,
     /// What it used.
-    pub usage: Usage,
+    pub usage: RunUsage,
     /// What was enforced.
     pub enforcement: Enforcement,
     /// Milliseconds from its beginning to the death of the whole tree.
@@ -107,13 +107,13 @@ impl Report {
     }
 
     fn without_run(end: End) -> Self {
-        let nothing = || Capture { bytes: 0, recorded: capture::Recorded::Memory(Vec::new()), truncated: false };
+        let nothing = || Capture { bytes: 0, recorded: capture::CapturedBytes::Memory(Vec::new()), truncated: false };
         Self {
             end,
             stdout: nothing(),
             stderr: nothing(),
             order: Vec::new(),
-            usage: Usage::default(),
+            usage: RunUsage::default(),
             enforcement: facts::nothing_enforced(),
             duration_ms: 0,
         }
@@ -141,7 +141,7 @@ pub enum End {
 
 /// What a run used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
+pub struct RunUsage {
     /// CPU time of all its processes, in milliseconds.
     pub cpu_ms: u64,
     /// The largest resident set of one of its processes, in bytes.

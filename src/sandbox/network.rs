@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::sandbox::addresses::check_public;
-use crate::sandbox::request::{self, Asked, Head};
+use crate::sandbox::request::{self, ProxyTarget, RequestHead};
 
 /// Connections at one time and in all: bound the service's threads and descriptors for one run.
 const MOST_AT_ONCE: usize = 32;
@@ -46,7 +46,7 @@ pub struct Proxy {
 
 /// What a run contacted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Contacts {
+pub struct NetworkContacts {
     /// Hosts of the list that it was connected to.
     pub reached: BTreeSet<String>,
     /// Requests that were refused.
@@ -67,7 +67,7 @@ struct Shared {
 /// What the receipt will say. A host stands in it before the first byte goes there, and nothing goes anywhere once it is closed.
 #[derive(Debug, Default)]
 struct Ledger {
-    contacts: Contacts,
+    contacts: NetworkContacts,
     closed: bool,
 }
 
@@ -181,7 +181,7 @@ impl Proxy {
 
     /// Ends every connection and says what was contacted.
     #[must_use]
-    pub fn finish(mut self) -> Contacts {
+    pub fn finish(mut self) -> NetworkContacts {
         self.end();
         lock(&self.shared.ledger).contacts.clone()
     }
@@ -292,7 +292,7 @@ fn admit(shared: &Shared, number: usize, stream: TcpStream, target: Option<Strin
 
 /// Connects to an address of the name, each of which was checked: one that is not public refuses all of them, since
 /// whoever answers for the name chooses the order.
-fn connect(asked: &Asked, slot: &Arc<Slot>) -> Result<TcpStream, (u16, String)> {
+fn connect(asked: &ProxyTarget, slot: &Arc<Slot>) -> Result<TcpStream, (u16, String)> {
     let shared = &slot.0;
     let (to, from) = mpsc::channel();
     let (resolve, name, port) = (shared.resolve.resolve, asked.name.clone(), asked.port);
@@ -335,7 +335,7 @@ fn connect(asked: &Asked, slot: &Arc<Slot>) -> Result<TcpStream, (u16, String)> 
 fn pass(
     mut client: TcpStream,
     mut server: TcpStream,
-    asked: &Asked,
+    asked: &ProxyTarget,
     rest: &[u8],
     shared: &Arc<Shared>,
 ) -> io::Result<()> {
@@ -349,7 +349,7 @@ fn pass(
             client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
             u64::MAX
         }
-        Some(Head { bytes, body }) => {
+        Some(RequestHead { bytes, body }) => {
             spend(shared, bytes.len())?;
             upstream.write_all(bytes)?;
             *body
@@ -533,7 +533,7 @@ mod tests {
         let answer = ask(port, &format!("CONNECT {name} HTTP/1.1\r\n\r\nhello"));
         assert_eq!(answer, "HTTP/1.1 200 Connection established\r\n\r\nHTTP/1.1 200 OK\r\n\r\nanswer");
         assert_eq!(got.recv().expect("arrived"), b"hello");
-        assert_eq!(proxy.finish(), Contacts { reached: [name].into(), refused: 0 });
+        assert_eq!(proxy.finish(), NetworkContacts { reached: [name].into(), refused: 0 });
     }
 
     #[test]
@@ -592,7 +592,7 @@ mod tests {
         }
         assert!(ask(port, "GET / HTTP/1.1\r\n\r\n").contains("not absolute"));
         assert!(ask(port, &"x".repeat(20_000)).contains("larger"));
-        assert_eq!(proxy.finish(), Contacts { reached: BTreeSet::new(), refused: 11 });
+        assert_eq!(proxy.finish(), NetworkContacts { reached: BTreeSet::new(), refused: 11 });
         assert!(got.try_recv().is_err(), "nothing arrived");
     }
 
@@ -634,7 +634,7 @@ mod tests {
         }
         std::thread::sleep(SLOW / 4);
         assert_eq!(shared.at_once.load(Ordering::SeqCst), 1);
-        assert_eq!(proxy.finish(), Contacts::default());
+        assert_eq!(proxy.finish(), NetworkContacts::default());
         drop(client);
         // Its slot is taken until the resolver is done.
         while shared.at_once.load(Ordering::SeqCst) > 0 {

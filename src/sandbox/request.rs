@@ -9,23 +9,23 @@ const MOST_HEADERS: usize = 100;
 
 /// What is asked of the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct ProxyTarget {
     /// The host's name, in lower case.
     pub(super) name: String,
     pub(super) port: u16,
     /// The request to pass on; nothing for a tunnel.
-    pub(super) forward: Option<Head>,
+    pub(super) forward: Option<RequestHead>,
 }
 
 /// A request for the server itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Head {
+pub(super) struct RequestHead {
     pub(super) bytes: Vec<u8>,
     /// Bytes of its body.
     pub(super) body: u64,
 }
 
-impl Asked {
+impl ProxyTarget {
     /// `name:port`, as allow lists have it.
     pub(super) fn target(&self) -> String {
         format!("{}:{}", self.name, self.port)
@@ -33,7 +33,7 @@ impl Asked {
 }
 
 /// Reads a head with its empty line.
-pub(super) fn parse(head: &[u8]) -> Result<Asked, &'static str> {
+pub(super) fn parse(head: &[u8]) -> Result<ProxyTarget, &'static str> {
     let text = std::str::from_utf8(head).map_err(|_| "the request is no text")?;
     if text.bytes().any(|c| (c < b' ' && !matches!(c, b'\r' | b'\n' | b'\t')) || c == 0x7f) {
         return Err("the request holds control characters");
@@ -58,7 +58,7 @@ pub(super) fn parse(head: &[u8]) -> Result<Asked, &'static str> {
     }
     if method == "CONNECT" {
         let (name, port) = authority(target, None)?;
-        return Ok(Asked { name, port, forward: None });
+        return Ok(ProxyTarget { name, port, forward: None });
     }
     let scheme_less = target
         .strip_prefix("http://")
@@ -73,7 +73,7 @@ pub(super) fn parse(head: &[u8]) -> Result<Asked, &'static str> {
     let (kept, body) = kept(&headers)?;
     let host = if port == 80 { name.clone() } else { format!("{name}:{port}") };
     let bytes = format!("{method} {path} {version}\r\nHost: {host}\r\nConnection: close\r\n{kept}\r\n").into_bytes();
-    Ok(Asked { name, port, forward: Some(Head { bytes, body }) })
+    Ok(ProxyTarget { name, port, forward: Some(RequestHead { bytes, body }) })
 }
 
 /// The headers that are passed on, and the bytes of the body.
@@ -140,7 +140,7 @@ fn authority(text: &str, default: Option<u16>) -> Result<(String, u16), &'static
 mod tests {
     use super::*;
 
-    fn asked(text: &str) -> Result<Asked, &'static str> {
+    fn asked(text: &str) -> Result<ProxyTarget, &'static str> {
         parse(text.as_bytes())
     }
 

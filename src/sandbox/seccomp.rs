@@ -13,20 +13,20 @@ use std::sync::OnceLock;
 use rustix::thread::SecureComputingMode;
 
 use crate::crypto::digest::{hex, sha256};
-use crate::sandbox::bpf::{self, Entry, Instruction, Look, Verdict};
-use crate::sandbox::protocol::{At, Failure, Filter, Ground, Sockets, Stage};
+use crate::sandbox::bpf::{self, ArgumentTest, FilterEntry, FilterVerdict, Instruction};
+use crate::sandbox::protocol::{AtStage, HostSharing, SetupFailure, SetupStage, Sockets, SyscallFilter};
 use crate::sandbox::syscalls;
 
 /// Confines this process and all it will start, for ever. Answers the SHA-256 of the filter, in hex.
 ///
 /// # Errors
 /// When the kernel has no filters, or does not take this one.
-pub(super) fn confine(leaves: Filter) -> Result<String, Failure> {
+pub(super) fn confine(leaves: SyscallFilter) -> Result<String, SetupFailure> {
     let (program, digest) = made(leaves);
-    syscalls::set_seccomp_filter(program).at(Stage::Seccomp, "install the system-call filter")?;
-    let mode = rustix::thread::secure_computing_mode().at(Stage::Seccomp, "read the system-call filter back")?;
+    syscalls::set_seccomp_filter(program).at(SetupStage::Seccomp, "install the system-call filter")?;
+    let mode = rustix::thread::secure_computing_mode().at(SetupStage::Seccomp, "read the system-call filter back")?;
     if mode != SecureComputingMode::Filter {
-        return Err(Failure::new(Stage::Seccomp, "the system-call filter did not stay"));
+        return Err(SetupFailure::new(SetupStage::Seccomp, "the system-call filter did not stay"));
     }
     Ok(digest.clone())
 }
@@ -39,22 +39,22 @@ pub(super) fn prepare() {
 }
 
 /// All that can be asked for.
-const ALL: [Filter; 6] = [
-    Filter { sockets: Sockets::Inet, ground: Ground::Own },
-    Filter { sockets: Sockets::Inet, ground: Ground::LiveTree },
-    Filter { sockets: Sockets::Inet, ground: Ground::Host },
-    Filter { sockets: Sockets::Unix, ground: Ground::Own },
-    Filter { sockets: Sockets::Unix, ground: Ground::LiveTree },
-    Filter { sockets: Sockets::Unix, ground: Ground::Host },
+const ALL: [SyscallFilter; 6] = [
+    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::Own },
+    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::LiveTree },
+    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::Host },
+    SyscallFilter { sockets: Sockets::Unix, ground: HostSharing::Own },
+    SyscallFilter { sockets: Sockets::Unix, ground: HostSharing::LiveTree },
+    SyscallFilter { sockets: Sockets::Unix, ground: HostSharing::Host },
 ];
 
 /// The filter and its SHA-256, in hex, made once.
-fn made(leaves: Filter) -> &'static (Vec<Instruction>, String) {
+fn made(leaves: SyscallFilter) -> &'static (Vec<Instruction>, String) {
     static MADE: [OnceLock<(Vec<Instruction>, String)>; ALL.len()] = [const { OnceLock::new() }; ALL.len()];
     let ground = match leaves.ground {
-        Ground::Own => 0,
-        Ground::LiveTree => 1,
-        Ground::Host => 2,
+        HostSharing::Own => 0,
+        HostSharing::LiveTree => 1,
+        HostSharing::Host => 2,
     };
     MADE[usize::from(leaves.sockets == Sockets::Unix) * 3 + ground].get_or_init(|| {
         let program = filter(HOST, leaves);
@@ -94,8 +94,8 @@ impl Machine {
 
 /// The filter: the table, sorted, with the gaps allowed, and everything beyond the last known number unknown. That
 /// includes x32, whose numbers begin at 2^30.
-fn filter(machine: Machine, leaves: Filter) -> Vec<Instruction> {
-    let mut table: Vec<(u32, Entry)> = CALLS
+fn filter(machine: Machine, leaves: SyscallFilter) -> Vec<Instruction> {
+    let mut table: Vec<(u32, FilterEntry)> = CALLS
         .iter()
         .filter_map(|call| {
             let number = match machine {
@@ -106,7 +106,7 @@ fn filter(machine: Machine, leaves: Filter) -> Vec<Instruction> {
         })
         .collect();
     table.sort_unstable_by_key(|(number, _)| *number);
-    let mut entries: Vec<(u32, Entry)> = Vec::with_capacity(table.len() * 2);
+    let mut entries: Vec<(u32, FilterEntry)> = Vec::with_capacity(table.len() * 2);
     for (number, entry) in table {
         // Neighbours with one answer are one entry; after the last of them everything is allowed again.
         match entries.as_slice() {
@@ -119,7 +119,7 @@ fn filter(machine: Machine, leaves: Filter) -> Vec<Instruction> {
             }
             _ => entries.push((number, entry)),
         }
-        entries.push((number + 1, Entry::Is(Verdict::ALLOW)));
+        entries.push((number + 1, FilterEntry::Is(FilterVerdict::ALLOW)));
     }
     entries.push((LAST + 1, UNKNOWN));
     bpf::program(machine.arch(), &entries)
@@ -128,9 +128,9 @@ fn filter(machine: Machine, leaves: Filter) -> Vec<Instruction> {
 /// The last number that the table was written for (`file_setattr` of Linux 6.17), on both architectures.
 const LAST: u32 = 469;
 
-const NO: Entry = Entry::Is(Verdict::errno(EPERM));
+const NO: FilterEntry = FilterEntry::Is(FilterVerdict::errno(EPERM));
 /// What a kernel without that call answers: programs then do without.
-const UNKNOWN: Entry = Entry::Is(Verdict::errno(ENOSYS));
+const UNKNOWN: FilterEntry = FilterEntry::Is(FilterVerdict::errno(ENOSYS));
 
 const EPERM: u16 = 1;
 const ENOMEM: u16 = 12;
@@ -146,167 +146,211 @@ struct Call {
     x86_64: Option<u32>,
     aarch64: Option<u32>,
     /// What is answered; nothing where the call is simply allowed.
-    entry: Option<Entry>,
+    entry: Option<FilterEntry>,
     /// The same where a file that the step makes is one of the host's.
-    live: Option<Entry>,
+    live: Option<FilterEntry>,
     /// The same on the host's root.
-    host: Option<Entry>,
+    host: Option<FilterEntry>,
 }
 
 impl Call {
-    fn entry(&self, leaves: Filter) -> Option<Entry> {
+    fn entry(&self, leaves: SyscallFilter) -> Option<FilterEntry> {
         let entry = match leaves.ground {
-            Ground::Own => self.entry,
-            Ground::LiveTree => self.live,
-            Ground::Host => self.host,
+            HostSharing::Own => self.entry,
+            HostSharing::LiveTree => self.live,
+            HostSharing::Host => self.host,
         };
         if entry == Some(SOCKET) && leaves.sockets == Sockets::Unix { Some(SOCKET_UNIX) } else { entry }
     }
 
-    const fn or_live(self, live: Entry) -> Self {
+    const fn or_live(self, live: FilterEntry) -> Self {
         Self { live: Some(live), host: Some(live), ..self }
     }
 
-    const fn or_on_the_host(self, host: Entry) -> Self {
+    const fn or_on_the_host(self, host: FilterEntry) -> Self {
         Self { host: Some(host), ..self }
     }
 }
 
-const fn call(name: &'static str, x86_64: u32, aarch64: u32, entry: Entry) -> Call {
+const fn call(name: &'static str, x86_64: u32, aarch64: u32, entry: FilterEntry) -> Call {
     let entry = Some(entry);
     Call { name, x86_64: Some(x86_64), aarch64: Some(aarch64), entry, live: entry, host: entry }
 }
 
-const fn only_x86_64(name: &'static str, number: u32, entry: Entry) -> Call {
+const fn only_x86_64(name: &'static str, number: u32, entry: FilterEntry) -> Call {
     Call { aarch64: None, ..call(name, number, 0, entry) }
 }
 
 /// One that is looked at in a live tree only.
-const fn in_a_live_tree(name: &'static str, x86_64: u32, aarch64: Option<u32>, live: Entry) -> Call {
+const fn in_a_live_tree(name: &'static str, x86_64: u32, aarch64: Option<u32>, live: FilterEntry) -> Call {
     Call { name, x86_64: Some(x86_64), aarch64, entry: None, live: Some(live), host: Some(live) }
 }
 
 /// One that is looked at on the host's root only.
-const fn on_the_host(name: &'static str, x86_64: u32, aarch64: u32, host: Entry) -> Call {
+const fn on_the_host(name: &'static str, x86_64: u32, aarch64: u32, host: FilterEntry) -> Call {
     Call { name, x86_64: Some(x86_64), aarch64: Some(aarch64), entry: None, live: None, host: Some(host) }
 }
 
 /// Flags of clone(2) that make a namespace. `CLONE_NEWTIME` is none of them: there its bit is part of a signal.
-const CLONE: Entry = Entry::Looks(&[
-    Look::AnyBit { argument: 0, bits: 0x7e02_0000, then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const CLONE: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::AnyBit { argument: 0, bits: 0x7e02_0000, then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 /// `TIOCSTI`, `TIOCLINUX` (both type into a terminal), `TIOCSETD` (line disciplines). Then all that btrfs and bcachefs have of
 /// their own: a snapshot or a subvolume shows the files of a live tree without the masks over them. `FICLONE`,
 /// `FICLONERANGE` and `FIDEDUPERANGE` have btrfs's letter and are every file system's. The kernel looks at 32 bits.
-const IOCTL: Entry = Entry::Looks(&[
-    Look::OneOf { argument: 1, mask: u32::MAX, values: &[0x5412, 0x541c, 0x5423], then: Verdict::errno(EPERM) },
-    Look::OneOf { argument: 1, mask: u32::MAX, values: &SHARE_BLOCKS, then: Verdict::ALLOW },
-    Look::OneOf { argument: 1, mask: 0xff00, values: &[0x9400, 0xbc00], then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const IOCTL: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::OneOf {
+        argument: 1,
+        mask: u32::MAX,
+        values: &[0x5412, 0x541c, 0x5423],
+        then: FilterVerdict::errno(EPERM),
+    },
+    ArgumentTest::OneOf { argument: 1, mask: u32::MAX, values: &SHARE_BLOCKS, then: FilterVerdict::ALLOW },
+    ArgumentTest::OneOf { argument: 1, mask: 0xff00, values: &[0x9400, 0xbc00], then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 const SHARE_BLOCKS: [u32; 3] = [0x4004_9409, 0x4020_940d, 0xc018_9436];
 /// Device nodes; pipes, sockets and files are allowed.
-const MKNOD: Entry = Entry::Looks(&[
-    Look::OneOf { argument: 1, mask: 0o170_000, values: &[0o020_000, 0o060_000], then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const MKNOD: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::OneOf {
+        argument: 1,
+        mask: 0o170_000,
+        values: &[0o020_000, 0o060_000],
+        then: FilterVerdict::errno(EPERM),
+    },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-const MKNODAT: Entry = Entry::Looks(&[
-    Look::OneOf { argument: 2, mask: 0o170_000, values: &[0o020_000, 0o060_000], then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const MKNODAT: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::OneOf {
+        argument: 2,
+        mask: 0o170_000,
+        values: &[0o020_000, 0o060_000],
+        then: FilterVerdict::errno(EPERM),
+    },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 /// The bits of a mode that let a program run as its owner or group.
 const SET_ID: u32 = 0o6000;
 /// Flags of open(2) with which its mode means something (`O_CREAT`, and of `O_TMPFILE` what is its own); the same on both.
 const CREATES: u32 = 0o20_000_100;
 /// A mode as the second or third argument.
-const MODE_1: Entry = Entry::Looks(&[
-    Look::AnyBit { argument: 1, bits: SET_ID, then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const MODE_1: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::AnyBit { argument: 1, bits: SET_ID, then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-const MODE_2: Entry = Entry::Looks(&[
-    Look::AnyBit { argument: 2, bits: SET_ID, then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const MODE_2: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::AnyBit { argument: 2, bits: SET_ID, then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-const OPEN: Entry = Entry::Looks(&[
-    Look::OneOf { argument: 1, mask: CREATES, values: &[0], then: Verdict::ALLOW },
-    Look::AnyBit { argument: 2, bits: SET_ID, then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const OPEN: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::OneOf { argument: 1, mask: CREATES, values: &[0], then: FilterVerdict::ALLOW },
+    ArgumentTest::AnyBit { argument: 2, bits: SET_ID, then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-const OPENAT: Entry = Entry::Looks(&[
-    Look::OneOf { argument: 2, mask: CREATES, values: &[0], then: Verdict::ALLOW },
-    Look::AnyBit { argument: 3, bits: SET_ID, then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const OPENAT: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::OneOf { argument: 2, mask: CREATES, values: &[0], then: FilterVerdict::ALLOW },
+    ArgumentTest::AnyBit { argument: 3, bits: SET_ID, then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 /// As [`MKNOD`] and [`MKNODAT`], and no such bits.
-const MKNOD_LIVE: Entry = Entry::Looks(&[
-    Look::OneOf { argument: 1, mask: 0o170_000, values: &[0o020_000, 0o060_000], then: Verdict::errno(EPERM) },
-    Look::AnyBit { argument: 1, bits: SET_ID, then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const MKNOD_LIVE: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::OneOf {
+        argument: 1,
+        mask: 0o170_000,
+        values: &[0o020_000, 0o060_000],
+        then: FilterVerdict::errno(EPERM),
+    },
+    ArgumentTest::AnyBit { argument: 1, bits: SET_ID, then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-const MKNODAT_LIVE: Entry = Entry::Looks(&[
-    Look::OneOf { argument: 2, mask: 0o170_000, values: &[0o020_000, 0o060_000], then: Verdict::errno(EPERM) },
-    Look::AnyBit { argument: 2, bits: SET_ID, then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const MKNODAT_LIVE: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::OneOf {
+        argument: 2,
+        mask: 0o170_000,
+        values: &[0o020_000, 0o060_000],
+        then: FilterVerdict::errno(EPERM),
+    },
+    ArgumentTest::AnyBit { argument: 2, bits: SET_ID, then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 /// Of the caller itself (0), and nobody else: limits would end another process of the id, or take its descriptors away.
-const OF_ITSELF: Entry = Entry::Looks(&[
-    Look::NoneOf { argument: 0, mask: u32::MAX, values: &[0], then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const OF_ITSELF: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::NoneOf { argument: 0, mask: u32::MAX, values: &[0], then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 /// `PRIO_USER` and `IOPRIO_WHO_USER` are all processes of the id; of a process or group only the caller's own.
-const PRIORITY: Entry = Entry::Looks(&[
-    Look::OneOf { argument: 0, mask: u32::MAX, values: &[2], then: Verdict::errno(EPERM) },
-    Look::NoneOf { argument: 1, mask: u32::MAX, values: &[0], then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const PRIORITY: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::OneOf { argument: 0, mask: u32::MAX, values: &[2], then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::NoneOf { argument: 1, mask: u32::MAX, values: &[0], then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-const IO_PRIORITY: Entry = Entry::Looks(&[
-    Look::OneOf { argument: 0, mask: u32::MAX, values: &[3], then: Verdict::errno(EPERM) },
-    Look::NoneOf { argument: 1, mask: u32::MAX, values: &[0], then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const IO_PRIORITY: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::OneOf { argument: 0, mask: u32::MAX, values: &[3], then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::NoneOf { argument: 1, mask: u32::MAX, values: &[0], then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 /// `RENAME_WHITEOUT` leaves a device node behind that neither the rule of mknod nor Landlock's sees.
-const RENAMEAT2: Entry =
-    Entry::Looks(&[Look::AnyBit { argument: 4, bits: 4, then: Verdict::errno(EPERM) }, Look::Else(Verdict::ALLOW)]);
+const RENAMEAT2: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::AnyBit { argument: 4, bits: 4, then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
+]);
 /// `MAP_HUGETLB`: huge pages are set aside for the whole machine, for a database say, and any process may take them all.
 /// `MAP_GROWSDOWN`: `RLIMIT_DATA` does not count such a mapping. A kernel without free huge pages answers the same.
-const MMAP: Entry = Entry::Looks(&[
-    Look::AnyBit { argument: 3, bits: 0x4_0100, then: Verdict::errno(ENOMEM) },
-    Look::Else(Verdict::ALLOW),
+const MMAP: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::AnyBit { argument: 3, bits: 0x4_0100, then: FilterVerdict::errno(ENOMEM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 /// `MFD_HUGETLB`.
-const MEMFD: Entry =
-    Entry::Looks(&[Look::AnyBit { argument: 1, bits: 0x4, then: Verdict::errno(ENOMEM) }, Look::Else(Verdict::ALLOW)]);
+const MEMFD: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::AnyBit { argument: 1, bits: 0x4, then: FilterVerdict::errno(ENOMEM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
+]);
 /// `SHM_HUGETLB`.
-const SHMGET: Entry = Entry::Looks(&[
-    Look::AnyBit { argument: 2, bits: 0o4000, then: Verdict::errno(ENOMEM) },
-    Look::Else(Verdict::ALLOW),
+const SHMGET: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::AnyBit { argument: 2, bits: 0o4000, then: FilterVerdict::errno(ENOMEM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 /// Linux, 32-bit Linux, each with `UNAME26`, and the question what it is.
-const PERSONALITY: Entry = Entry::Looks(&[
-    Look::NoneOf {
+const PERSONALITY: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::NoneOf {
         argument: 0,
         mask: u32::MAX,
         values: &[0, 8, 0x2_0000, 0x2_0008, u32::MAX],
-        then: Verdict::errno(EPERM),
+        then: FilterVerdict::errno(EPERM),
     },
-    Look::Else(Verdict::ALLOW),
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 /// Unix sockets; of IPv4 and IPv6 TCP and UDP. Others reach a hypervisor through any network namespace (vsock), load
 /// modules, or pass by Landlock's rules for TCP (MPTCP, SCTP).
-const SOCKET: Entry = Entry::Looks(&[
-    Look::OneOf { argument: 0, mask: u32::MAX, values: &[AF_UNIX], then: Verdict::ALLOW },
-    Look::NoneOf { argument: 0, mask: u32::MAX, values: &[AF_INET, AF_INET6], then: Verdict::errno(EAFNOSUPPORT) },
-    Look::NoneOf { argument: 1, mask: 0xf, values: &[STREAM, DATAGRAM], then: Verdict::errno(ESOCKTNOSUPPORT) },
-    Look::NoneOf { argument: 2, mask: u32::MAX, values: &[0, TCP, UDP], then: Verdict::errno(EPROTONOSUPPORT) },
-    Look::Else(Verdict::ALLOW),
+const SOCKET: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::OneOf { argument: 0, mask: u32::MAX, values: &[AF_UNIX], then: FilterVerdict::ALLOW },
+    ArgumentTest::NoneOf {
+        argument: 0,
+        mask: u32::MAX,
+        values: &[AF_INET, AF_INET6],
+        then: FilterVerdict::errno(EAFNOSUPPORT),
+    },
+    ArgumentTest::NoneOf {
+        argument: 1,
+        mask: 0xf,
+        values: &[STREAM, DATAGRAM],
+        then: FilterVerdict::errno(ESOCKTNOSUPPORT),
+    },
+    ArgumentTest::NoneOf {
+        argument: 2,
+        mask: u32::MAX,
+        values: &[0, TCP, UDP],
+        then: FilterVerdict::errno(EPROTONOSUPPORT),
+    },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 /// Where no network namespace stands between the step and the host's network.
-const SOCKET_UNIX: Entry = Entry::Looks(&[
-    Look::OneOf { argument: 0, mask: u32::MAX, values: &[AF_UNIX], then: Verdict::ALLOW },
-    Look::Else(Verdict::errno(EAFNOSUPPORT)),
+const SOCKET_UNIX: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::OneOf { argument: 0, mask: u32::MAX, values: &[AF_UNIX], then: FilterVerdict::ALLOW },
+    ArgumentTest::Else(FilterVerdict::errno(EAFNOSUPPORT)),
 ]);
-const SOCKETPAIR: Entry = SOCKET_UNIX;
+const SOCKETPAIR: FilterEntry = SOCKET_UNIX;
 
 const AF_UNIX: u32 = 1;
 const AF_INET: u32 = 2;
@@ -455,7 +499,7 @@ mod tests {
         if machine == Machine::X86_64 { call.x86_64 } else { call.aarch64 }
     }
 
-    const INET: Filter = Filter { sockets: Sockets::Inet, ground: Ground::Own };
+    const INET: SyscallFilter = SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::Own };
 
     fn answer(machine: Machine, number: u32, arguments: [u64; 6]) -> u32 {
         machine::run(&filter(machine, INET), machine.arch(), number, arguments).0
@@ -485,14 +529,14 @@ mod tests {
                         None => ALLOW,
                         // With nothing but zeroes these are ordinary.
                         Some(("clone" | "ioctl" | "mknod" | "mknodat" | "renameat2" | "personality", _)) => ALLOW,
-                        Some(("mmap" | "memfd_create", _) | ("shmget", Entry::Looks(_))) => ALLOW,
+                        Some(("mmap" | "memfd_create", _) | ("shmget", FilterEntry::Looks(_))) => ALLOW,
                         Some(("open" | "openat" | "creat" | "chmod" | "fchmod" | "fchmodat" | "fchmodat2", _)) => ALLOW,
                         // Of the caller itself.
                         Some(("prlimit64" | "setpriority" | "ioprio_set", _)) => ALLOW,
-                        Some((name, Entry::Looks(_))) if name.starts_with("sched_set") => ALLOW,
+                        Some((name, FilterEntry::Looks(_))) if name.starts_with("sched_set") => ALLOW,
                         // No family.
                         Some(("socket" | "socketpair", _)) => errno(EAFNOSUPPORT),
-                        Some((_, Entry::Is(verdict))) => verdict.0,
+                        Some((_, FilterEntry::Is(verdict))) => verdict.0,
                         Some((name, _)) => panic!("{name} is looked at and not expected here"),
                     };
                     assert_eq!(found, expected, "{machine:?} {call_number}");
@@ -564,7 +608,7 @@ mod tests {
             assert_eq!((at("socketpair", [1, 1, 0]), at("socketpair", [30, 1, 0])), (Some(ALLOW), Some(errno(97))));
             assert_eq!(at("personality", [0xffff_ffff, 0, 0]), Some(ALLOW));
             assert_eq!(at("personality", [0x40_0000, 0, 0]), Some(no), "READ_IMPLIES_EXEC");
-            let only_unix = filter(machine, Filter { sockets: Sockets::Unix, ..INET });
+            let only_unix = filter(machine, SyscallFilter { sockets: Sockets::Unix, ..INET });
             let socket = number(machine, named("socket")).expect("both have it");
             for (family, expected) in [(1, ALLOW), (2, errno(97)), (10, errno(97)), (16, errno(97))] {
                 assert_eq!(machine::run(&only_unix, machine.arch(), socket, [family, 1, 0, 0, 0, 0]).0, expected);
@@ -608,7 +652,7 @@ mod tests {
         for machine in BOTH {
             for leaves in ALL {
                 let program = filter(machine, leaves);
-                let refused = if leaves.ground != Ground::Own { errno(EPERM) } else { ALLOW };
+                let refused = if leaves.ground != HostSharing::Own { errno(EPERM) } else { ALLOW };
                 // By name: the place of the flags, where the mode means something only with them, and that of the mode.
                 for (name, flags, mode) in [
                     ("open", Some(1_usize), 2),
@@ -643,7 +687,7 @@ mod tests {
                     }
                 }
                 let openat2 = machine::run(&program, machine.arch(), 437, [0; 6]).0;
-                assert_eq!(openat2, if leaves.ground != Ground::Own { errno(ENOSYS) } else { ALLOW });
+                assert_eq!(openat2, if leaves.ground != HostSharing::Own { errno(ENOSYS) } else { ALLOW });
                 // No device either way.
                 let mknodat = number(machine, named("mknodat")).expect("both have it");
                 let device = machine::run(&program, machine.arch(), mknodat, [0, 0, 0o060_600, 0, 0, 0]).0;
@@ -666,7 +710,7 @@ mod tests {
                 }
                 // The kernel looks at 32 bits.
                 assert_eq!((at("prlimit64", [0, 7]), at("prlimit64", [1 << 32, 7])), (ALLOW, ALLOW));
-                let refused = if leaves.ground == Ground::Host { errno(EPERM) } else { ALLOW };
+                let refused = if leaves.ground == HostSharing::Host { errno(EPERM) } else { ALLOW };
                 for name in ["sched_setparam", "sched_setscheduler", "sched_setaffinity", "sched_setattr"] {
                     assert_eq!((at(name, [0, 0]), at(name, [4711, 0])), (ALLOW, refused), "{leaves:?} {name}");
                 }
@@ -688,7 +732,7 @@ mod tests {
                 for name in ["shmget", "semget", "msgget", "mq_open", "shmctl", "semctl", "msgctl", "mq_unlink"] {
                     let number = number(machine, named(name)).expect("both have it");
                     let found = machine::run(&program, machine.arch(), number, [0; 6]).0;
-                    assert_eq!(found, if leaves.ground == Ground::Host { errno(ENOSYS) } else { ALLOW }, "{name}");
+                    assert_eq!(found, if leaves.ground == HostSharing::Host { errno(ENOSYS) } else { ALLOW }, "{name}");
                 }
             }
         }
@@ -717,7 +761,7 @@ mod tests {
                 assert_eq!((at(memfd, [0, 3, 0, 0, 0, 0]), at(memfd, [0, 4, 0, 0, 0, 0])), (ALLOW, errno(ENOMEM)));
                 let shared = |flags: u64| at(shmget, [0, 4096, flags, 0, 0, 0]);
                 match leaves.ground {
-                    Ground::Host => assert_eq!(shared(0o1600), errno(ENOSYS)),
+                    HostSharing::Host => assert_eq!(shared(0o1600), errno(ENOSYS)),
                     _ => assert_eq!((shared(0o1600), shared(0o5600)), (ALLOW, errno(ENOMEM))),
                 }
             }

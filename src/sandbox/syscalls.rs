@@ -30,7 +30,7 @@ fn close_range(first: u32, flags: libc::c_uint) -> io::Result<()> {
 }
 
 /// Which side of a fork this is.
-pub(super) enum Side {
+pub(super) enum ForkSide {
     /// The new process.
     Child,
     /// The old one, and the child's id as it sees it.
@@ -38,7 +38,7 @@ pub(super) enum Side {
 }
 
 /// fork(2). Only in the helper and what comes from it.
-pub(super) fn fork() -> io::Result<Side> {
+pub(super) fn fork() -> io::Result<ForkSide> {
     #[expect(unsafe_code, reason = "no safe wrapper of fork")]
     #[expect(clippy::disallowed_methods, reason = "the helper is small and has one thread")]
     // SAFETY: neither the helper nor what comes from it ever starts a thread, so no lock can be held by another one in the
@@ -46,7 +46,7 @@ pub(super) fn fork() -> io::Result<Side> {
     let pid = unsafe { libc::fork() };
     match pid {
         -1 => Err(io::Error::last_os_error()),
-        pid => Ok(rustix::process::Pid::from_raw(pid).map_or(Side::Child, Side::Parent)),
+        pid => Ok(rustix::process::Pid::from_raw(pid).map_or(ForkSide::Child, ForkSide::Parent)),
     }
 }
 
@@ -242,7 +242,7 @@ pub(super) fn keep_only(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 }
 
 /// A dead child.
-pub(super) struct Dead {
+pub(super) struct ReapedChild {
     pub(super) process: rustix::process::Pid,
     /// The signal that ended it, if one did.
     pub(super) signal: Option<i32>,
@@ -253,7 +253,7 @@ pub(super) struct Dead {
 }
 
 /// Waits for a child that has ended; nothing when there is none.
-pub(super) fn reap_any() -> Option<Dead> {
+pub(super) fn reap_any() -> Option<ReapedChild> {
     let mut status = 0;
     #[expect(unsafe_code, reason = "a zeroed structure that the kernel fills")]
     // SAFETY: rusage is plain integers, for which all zeroes are valid.
@@ -264,7 +264,7 @@ pub(super) fn reap_any() -> Option<Dead> {
     let process = if pid > 0 { rustix::process::Pid::from_raw(pid)? } else { return None };
     let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
     let (cpu_us, resident_peak) = spent(&usage);
-    Some(Dead { process, signal, cpu_us, resident_peak })
+    Some(ReapedChild { process, signal, cpu_us, resident_peak })
 }
 
 /// A descriptor that can be read while a blocked signal waits.
@@ -515,7 +515,7 @@ mod tests {
             (maps.lines().count(), LINES.iter().copied().sum::<u64>())
         };
         static LINES: [u64; 4] = [1, 20, 300, 4000];
-        let Side::Parent(process) = fork().expect("forks") else {
+        let ForkSide::Parent(process) = fork().expect("forks") else {
             let before = here();
             forget_files();
             end(if here() == before { 7 } else { 8 });

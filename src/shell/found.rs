@@ -13,14 +13,14 @@ pub enum Shell {
 
 /// A place in a script: line and column in characters, both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct ScriptPlace {
     /// The line, from 1.
     pub line: usize,
     /// The character in it, from 1.
     pub column: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ScriptPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.line, self.column)
     }
@@ -28,11 +28,11 @@ impl fmt::Display for Place {
 
 /// One thing that a script does which a policy has to decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct ScriptFinding {
     /// What.
-    pub what: What,
+    pub what: FoundKind,
     /// Where it stands. In a text that a command gets (`sh -c '…'`) as exact as its quotes allow; else where that text begins.
-    pub place: Place,
+    pub place: ScriptPlace,
     /// What runs it, the outermost first: `["env", "sudo"]`. Empty where the script's own shell does.
     pub via: Vec<String>,
     /// As it is written, at most 200 characters.
@@ -41,7 +41,7 @@ pub struct Found {
 
 /// What a script does.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum What {
+pub enum FoundKind {
     /// A program or builtin, by its name after quote removal, as written otherwise: `git`, `/usr/bin/git`, `./x`.
     Command(String),
     /// A call of a function that the script certainly defined before. What its body runs is found where it stands.
@@ -56,7 +56,7 @@ pub enum What {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotUnderstood {
     /// Where.
-    pub place: Place,
+    pub place: ScriptPlace,
     /// What happened, then what to do.
     pub message: String,
 }

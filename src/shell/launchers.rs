@@ -3,13 +3,13 @@
 use crate::shell::grammars::{
     ENV, FLOCK, NICE, PARALLEL, RUNUSER, SCRIPT, SSH, STRACE, SUDO, SYSTEMD_RUN, WATCH, XARGS,
 };
-use crate::shell::options::{Grammar, read};
+use crate::shell::options::{OptionGrammar, read};
 use crate::shell::reasons::{FIND_ACTION, LOGIN, NO_TEXT, OTHER_SHELL, SEVERAL_WORDS, SSH_ELSEWHERE};
 use crate::shell::syntax::{HOLE, Word};
-use crate::shell::walk::Reader;
-use crate::shell::wrappers::{Call, Done};
+use crate::shell::walk::TextReader;
+use crate::shell::wrappers::{Done, WrapperCall};
 
-impl<'a> Call<'_, '_, 'a> {
+impl<'a> WrapperCall<'_, '_, 'a> {
     pub(super) fn env(&mut self) -> Done {
         self.env_with(self.arguments, 0)
     }
@@ -179,13 +179,13 @@ impl<'a> Call<'_, '_, 'a> {
             if options.has(&["N", "W", "O", "V", "Q", "G"]) {
                 return Ok(());
             }
-            return self.standard_input(Reader::Sh);
+            return self.standard_input(TextReader::Sh);
         }
         if options.has(&["s"]) {
             return Ok(());
         }
         let words: Vec<&Word> = more.rest.iter().collect();
-        self.finding.text(&words, Reader::Sh, self.inside.without_input())
+        self.finding.text(&words, TextReader::Sh, self.inside.without_input())
     }
 
     /// `-o Name=value` of ssh.
@@ -221,7 +221,7 @@ impl<'a> Call<'_, '_, 'a> {
         Ok(())
     }
 
-    pub(super) fn su(&mut self, grammar: &Grammar) -> Done {
+    pub(super) fn su(&mut self, grammar: &OptionGrammar) -> Done {
         let Some(options) = self.options(grammar) else { return Ok(()) };
         for value in options.values(&["s", "shell"]) {
             let known = value.exactly().is_some_and(|shell| {
@@ -238,7 +238,7 @@ impl<'a> Call<'_, '_, 'a> {
         let mut text = false;
         for value in options.values(&["c", "command", "session-command"]) {
             text = true;
-            self.finding.text(&[value], Reader::Sh, self.inside)?;
+            self.finding.text(&[value], TextReader::Sh, self.inside)?;
         }
         let operands: Vec<&Word> = options.operands.iter().copied().chain(options.rest).collect();
         let mut operands = &operands[..];
@@ -248,14 +248,14 @@ impl<'a> Call<'_, '_, 'a> {
         if operands.len() > 1 {
             // They go to the user's shell, behind the user's name.
             let arguments: Vec<Word> = operands[1..].iter().map(|word| (*word).clone()).collect();
-            return self.shell_with(Reader::Sh, &arguments);
+            return self.shell_with(TextReader::Sh, &arguments);
         }
-        if text { Ok(()) } else { self.standard_input(Reader::Sh) }
+        if text { Ok(()) } else { self.standard_input(TextReader::Sh) }
     }
 
     pub(super) fn runuser(&mut self) -> Done {
         // With `-u` it runs a command, whose own options are not read; else it is `su`.
-        let direct = read(&Grammar { permutes: false, ..RUNUSER }, self.arguments);
+        let direct = read(&OptionGrammar { permutes: false, ..RUNUSER }, self.arguments);
         match direct {
             Ok(options) if options.has(&["u", "user"]) => self.finding.resolve(options.rest, self.inside),
             _ => self.su(&RUNUSER),
@@ -270,7 +270,7 @@ impl<'a> Call<'_, '_, 'a> {
         }
         if options.rest.is_empty() {
             if options.has(&["s", "i", "shell", "login"]) {
-                return self.standard_input(Reader::Sh);
+                return self.standard_input(TextReader::Sh);
             }
             return Ok(());
         }
@@ -288,7 +288,7 @@ impl<'a> Call<'_, '_, 'a> {
             return self.finding.resolve(options.rest, self.inside);
         }
         let words: Vec<&Word> = options.rest.iter().collect();
-        self.finding.text(&words, Reader::Sh, self.inside)
+        self.finding.text(&words, TextReader::Sh, self.inside)
     }
 
     pub(super) fn script(&mut self) -> Done {
@@ -297,19 +297,19 @@ impl<'a> Call<'_, '_, 'a> {
         let mut text = false;
         for value in options.values(&["c", "command"]) {
             text = true;
-            self.finding.text(&[value], Reader::Sh, self.inside)?;
+            self.finding.text(&[value], TextReader::Sh, self.inside)?;
         }
         if dashes.is_some() && !options.rest.is_empty() {
             // `script file -- command`; and `script -- file`, where a file's name is taken for a command.
             let words: Vec<&Word> = options.rest.iter().collect();
-            return self.finding.text(&words, Reader::Sh, self.inside);
+            return self.finding.text(&words, TextReader::Sh, self.inside);
         }
         if options.operands.len() > 1 {
             // BSD: script file command
             let words: Vec<Word> = options.operands[1..].iter().map(|word| (*word).clone()).collect();
             self.finding.resolve(&words, self.inside)?;
         }
-        if text { Ok(()) } else { self.standard_input(Reader::Sh) }
+        if text { Ok(()) } else { self.standard_input(TextReader::Sh) }
     }
 
     pub(super) fn flock(&mut self) -> Done {
@@ -320,7 +320,7 @@ impl<'a> Call<'_, '_, 'a> {
         }
         if rest.first().is_some_and(|word| matches!(word.exactly(), Some("-c" | "--command"))) {
             let words: Vec<&Word> = rest[1..].iter().collect();
-            return self.finding.text(&words, Reader::Sh, self.inside);
+            return self.finding.text(&words, TextReader::Sh, self.inside);
         }
         self.finding.resolve(rest, self.inside)
     }
@@ -342,7 +342,7 @@ impl<'a> Call<'_, '_, 'a> {
                 self.unknown(self.name, "`parallel` runs lines that are not in view: write the command before `:::`");
             }
             for word in inputs.iter().filter(|word| !separator(word)) {
-                self.finding.text(&[word], Reader::Sh, self.inside)?;
+                self.finding.text(&[word], TextReader::Sh, self.inside)?;
             }
             return Ok(());
         }
@@ -362,7 +362,7 @@ impl<'a> Call<'_, '_, 'a> {
             }
         }
         let words: Vec<&Word> = words.iter().collect();
-        self.finding.text(&words, Reader::Sh, self.inside.without_input())
+        self.finding.text(&words, TextReader::Sh, self.inside.without_input())
     }
 
     pub(super) fn systemd_run(&mut self) -> Done {
@@ -380,7 +380,7 @@ impl<'a> Call<'_, '_, 'a> {
             }
         }
         if options.has(&["S", "shell"]) {
-            return self.standard_input(Reader::Sh);
+            return self.standard_input(TextReader::Sh);
         }
         self.finding.resolve(options.rest, self.inside)
     }

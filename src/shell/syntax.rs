@@ -1,7 +1,7 @@
 //! The tree of a script, its limits, and how it is read.
 //!
 //! Two dialects are read, bash's and dash's, because one text is two scripts: `((rm x))` is arithmetic for the one and two
-//! subshells for the other. What neither certainly reads as we do is refused ([`Flaw::guard`]).
+//! subshells for the other. What neither certainly reads as we do is refused ([`SyntaxFlaw::guard`]).
 
 /// Stands in a text for what is known only when the script runs. A noncharacter; scripts that hold it are refused.
 pub(super) const HOLE: char = '\u{10FFFE}';
@@ -19,7 +19,7 @@ pub(super) enum Dialect {
 
 /// Why a text is not read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Flaw {
+pub(super) struct SyntaxFlaw {
     /// Where, as a byte of the outermost script.
     pub(super) at: usize,
     /// What happened, and what to do.
@@ -30,14 +30,14 @@ pub(super) struct Flaw {
 
 /// Where the bytes of a text stand in the outermost script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum ByteOrigin {
     /// Byte n is byte n plus this.
     Shift(usize),
     /// They were changed on the way: all of them are said to stand here.
     Fixed(usize),
 }
 
-impl Origin {
+impl ByteOrigin {
     /// Where byte `at` stands.
     pub(super) fn place(self, at: usize) -> usize {
         match self {
@@ -51,7 +51,7 @@ impl Origin {
 #[derive(Debug, Default)]
 pub(super) struct Script {
     /// Its commands.
-    pub(super) list: List,
+    pub(super) list: CommandList,
     /// The bodies of its here-documents; a redirection names one by its index.
     pub(super) bodies: Vec<Word>,
     /// Something in it evaluates the value of a variable as arithmetic, or as a name.
@@ -59,17 +59,17 @@ pub(super) struct Script {
     /// The other dialect may read it otherwise.
     pub(super) differs: bool,
     /// Where reading stopped, if it did; what stands before is in `list`.
-    pub(super) flaw: Option<Flaw>,
+    pub(super) flaw: Option<SyntaxFlaw>,
 }
 
 /// Commands, one after the other.
-pub(super) type List = Vec<Item>;
+pub(super) type CommandList = Vec<Pipeline>;
 
 /// A pipeline.
 #[derive(Debug)]
-pub(super) struct Item {
+pub(super) struct Pipeline {
     /// Its commands.
-    pub(super) nodes: Vec<Node>,
+    pub(super) nodes: Vec<ShellNode>,
     /// It runs only if what stands before it went well (`&&`).
     pub(super) and: bool,
     /// `!` stands before it.
@@ -83,23 +83,23 @@ pub(super) struct Item {
 
 /// One command.
 #[derive(Debug)]
-pub(super) enum Node {
+pub(super) enum ShellNode {
     /// `A=1 name word >file`
-    Simple(Simple),
+    Simple(SimpleCommand),
     /// Everything with lists within: groups, conditions, loops, `case`, `[[ ]]`, `(( ))`.
-    Compound(Compound),
+    Compound(CompoundCommand),
     /// `name() body`
     Function {
         /// Its name.
         name: Word,
         /// Its body.
-        body: Box<Node>,
+        body: Box<ShellNode>,
     },
 }
 
 /// A simple command.
 #[derive(Debug, Default)]
-pub(super) struct Simple {
+pub(super) struct SimpleCommand {
     /// The assignments before the first word.
     pub(super) assigns: Vec<Word>,
     /// Name and arguments.
@@ -110,13 +110,13 @@ pub(super) struct Simple {
 
 /// A compound command.
 #[derive(Debug, Default)]
-pub(super) struct Compound {
+pub(super) struct CompoundCommand {
     /// Variables that it sets (`for x`, `select x`, `coproc x`).
     pub(super) sets: Vec<Word>,
     /// Words that are expanded and run as nothing: of `for`, `case` and its patterns, `[[ ]]`, `(( ))`.
     pub(super) words: Vec<Word>,
     /// Its lists, in order.
-    pub(super) lists: Vec<List>,
+    pub(super) lists: Vec<CommandList>,
     /// Its redirections.
     pub(super) redirects: Vec<Redirect>,
     /// The script may read what it writes (`coproc`).
@@ -158,14 +158,14 @@ pub(super) struct Word {
     /// Length of the variable's name in `text`, if it has the form of an assignment.
     pub(super) name: Option<usize>,
     /// What its expansion does.
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<WordPart>,
 }
 
 /// What the expansion of a word does.
 #[derive(Debug, Clone)]
-pub(super) enum Part {
+pub(super) enum WordPart {
     /// A substitution runs a list.
-    Script(std::rc::Rc<List>),
+    Script(std::rc::Rc<CommandList>),
     /// `${name:=word}`, or arithmetic, sets a variable.
     Sets(String, usize),
     /// A text in it would run a command if it were evaluated as arithmetic or as a name.
@@ -221,7 +221,7 @@ impl Word {
 }
 
 /// Reads a text. What can be read of it is in the result also where there is a flaw.
-pub(super) fn parse(text: &str, dialect: Dialect, origin: Origin, depth: usize) -> Script {
+pub(super) fn parse(text: &str, dialect: Dialect, origin: ByteOrigin, depth: usize) -> Script {
     let mut parser = Parser::new(text, dialect, origin, depth);
     let mut script = Script::default();
     script.flaw = parser.whole(&mut script.list).err();
@@ -238,7 +238,7 @@ pub(super) struct Parser<'t> {
     /// The next byte.
     pub(super) pos: usize,
     /// Where its bytes stand in the outermost script.
-    pub(super) origin: Origin,
+    pub(super) origin: ByteOrigin,
     /// Whose grammar.
     pub(super) dialect: Dialect,
     /// What is open.
@@ -248,7 +248,7 @@ pub(super) struct Parser<'t> {
     /// Bodies of functions that are open in this text.
     pub(super) functions: usize,
     /// Here-documents whose bodies begin at the next line.
-    pub(super) pending: Vec<Pending>,
+    pub(super) pending: Vec<PendingHereDocument>,
     /// Bodies that were read.
     pub(super) bodies: Vec<Word>,
     /// See [`Script::evaluates`].
@@ -262,7 +262,7 @@ pub(super) struct Parser<'t> {
 }
 
 /// A here-document whose body was not read yet.
-pub(super) struct Pending {
+pub(super) struct PendingHereDocument {
     /// Which of `bodies` it is.
     pub(super) body: usize,
     /// The line that ends it.
@@ -274,7 +274,7 @@ pub(super) struct Pending {
 }
 
 /// What reading gives.
-pub(super) type Read<T> = Result<T, Flaw>;
+pub(super) type Read<T> = Result<T, SyntaxFlaw>;
 
 impl<'t> Parser<'t> {
     /// Takes a variable's name, line continuations taken away.
@@ -287,7 +287,7 @@ impl<'t> Parser<'t> {
     }
 
     /// Before the first byte.
-    pub(super) fn new(text: &'t str, dialect: Dialect, origin: Origin, depth: usize) -> Self {
+    pub(super) fn new(text: &'t str, dialect: Dialect, origin: ByteOrigin, depth: usize) -> Self {
         Self {
             text,
             pos: 0,
@@ -352,12 +352,12 @@ impl<'t> Parser<'t> {
 
     /// The shell stops here.
     pub(super) fn syntax<T>(&self, message: &'static str) -> Read<T> {
-        Err(Flaw { at: self.place(), message, guard: false })
+        Err(SyntaxFlaw { at: self.place(), message, guard: false })
     }
 
     /// We stop here.
     pub(super) fn guard<T>(&self, message: &'static str) -> Read<T> {
-        Err(Flaw { at: self.place(), message, guard: true })
+        Err(SyntaxFlaw { at: self.place(), message, guard: true })
     }
 
     /// One more thing is open.

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::shell::found::{Shell, What};
+use crate::shell::found::{FoundKind, Shell};
 use crate::shell::syntax::{Dialect, Word};
 
 /// What was found, with its byte in place of line and column.
-pub(super) struct Raw {
+pub(super) struct RawFinding {
     pub(super) at: usize,
-    pub(super) what: What,
+    pub(super) what: FoundKind,
     pub(super) via: Vec<String>,
     pub(super) source: String,
 }
@@ -61,7 +61,7 @@ impl<'a> Context<'a> {
 
 /// How a text that a command gets is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reader {
+pub(super) enum TextReader {
     /// By the shell that reads the text around it, which knows its functions.
     Here,
     /// By a new bash.
@@ -73,10 +73,10 @@ pub(super) enum Reader {
 }
 
 /// The walk through the tree.
-pub(super) struct Finding<'s> {
+pub(super) struct ScriptWalk<'s> {
     pub(super) script: &'s str,
     pub(super) shell: Shell,
-    pub(super) found: Vec<Raw>,
+    pub(super) found: Vec<RawFinding>,
     pub(super) depth: usize,
     /// Bytes of texts in texts that may still be read.
     pub(super) budget: usize,
@@ -97,15 +97,15 @@ pub(super) struct Finding<'s> {
     /// Functions that pass `"$@"` on to what runs it.
     pub(super) passing: BTreeSet<String>,
     /// What each of them is called with, as the walk before found it, and as this walk does.
-    pub(super) given: Calls,
-    pub(super) giving: Calls,
+    pub(super) given: FunctionCalls,
+    pub(super) giving: FunctionCalls,
     /// Functions whose parameters change in a way that is not read; all of them, if the change may be anywhere.
     pub(super) moved: BTreeSet<String>,
     pub(super) moves: bool,
     /// How many parameters the function around has shifted away so far.
     pub(super) shifted: usize,
     /// `IFS=` before `read`: a setting only if something else has that name.
-    pub(super) fields: Vec<Raw>,
+    pub(super) fields: Vec<RawFinding>,
     /// Functions go to other shells, without those that they call.
     pub(super) exported: bool,
     /// Values are evaluated as arithmetic or as names somewhere.
@@ -113,22 +113,22 @@ pub(super) struct Finding<'s> {
     /// bash and dash may read the text differently that is walked through.
     pub(super) differs: bool,
     /// Texts that would run a command if they were evaluated so.
-    pub(super) traps: Vec<Raw>,
+    pub(super) traps: Vec<RawFinding>,
     /// The same in words that no variable gets, unless the output of the whole script goes to a file.
-    pub(super) loose: Vec<Raw>,
+    pub(super) loose: Vec<RawFinding>,
     pub(super) redirected: bool,
     /// Some variables' values are evaluated as arithmetic when they are assigned.
     pub(super) integers: bool,
     /// Values that would set a variable that changes what commands are if they were.
-    pub(super) sums: Vec<Raw>,
+    pub(super) sums: Vec<RawFinding>,
     /// Variables that are arrays somewhere.
     pub(super) arrays: BTreeSet<String>,
     /// Others may be too, whose names are not known.
     pub(super) any_array: bool,
     /// Values that a declaring builtin gets as one word, by the name of the variable: an array's are read as elements, with what they run.
-    pub(super) elements: Vec<(String, Raw)>,
+    pub(super) elements: Vec<(String, RawFinding)>,
 }
 
 /// What functions are called with: the arguments of each call by how they are spelt.
-pub(super) type Calls = BTreeMap<String, BTreeMap<Spelling, Vec<Word>>>;
-pub(super) type Spelling = Vec<(String, bool)>;
+pub(super) type FunctionCalls = BTreeMap<String, BTreeMap<ArgumentText, Vec<Word>>>;
+pub(super) type ArgumentText = Vec<(String, bool)>;

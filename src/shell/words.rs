@@ -1,12 +1,12 @@
 //! Words: quotes, expansions, substitutions, the bodies of here-documents.
 
 use crate::shell::settings;
-use crate::shell::syntax::{HOLE, Parser, Part, Read, Word, is_name};
+use crate::shell::syntax::{HOLE, Parser, Read, Word, WordPart, is_name};
 use crate::shell::traps::{is_trap, opens_index};
 
 /// Where a word stands, and so what may be in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum WordPosition {
     /// Before or at the name of a command: an assignment, or the name.
     First,
     /// An argument, a file name, a delimiter.
@@ -21,7 +21,7 @@ pub(super) enum Kind {
 
 /// How the text around an expansion is quoted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Quote {
+pub(super) enum QuoteKind {
     /// Not at all.
     None,
     /// `"…"`
@@ -31,7 +31,7 @@ pub(super) enum Quote {
 }
 
 /// A word while it is read.
-pub(super) struct Building {
+pub(super) struct WordBuilder {
     pub(super) word: Word,
     /// Where a pattern `[` and a brace `{` may begin, in `word.text`.
     pub(super) bracket: Option<usize>,
@@ -44,7 +44,7 @@ pub(super) struct Building {
     pub(super) dynamic: bool,
 }
 
-impl Building {
+impl WordBuilder {
     pub(super) fn new(at: usize) -> Self {
         Self {
             word: Word { at, one: true, ..Word::default() },
@@ -83,10 +83,10 @@ impl Building {
 
 impl Parser<'_> {
     /// A word that begins at the next byte, which is none that separates.
-    pub(super) fn word(&mut self, kind: Kind) -> Read<Word> {
+    pub(super) fn word(&mut self, kind: WordPosition) -> Read<Word> {
         self.peek();
         let start = self.pos;
-        let mut w = Building::new(self.place());
+        let mut w = WordBuilder::new(self.place());
         self.pieces(&mut w, kind)?;
         let raw = &self.text[start..self.pos];
         if raw.is_empty() {
@@ -98,13 +98,13 @@ impl Parser<'_> {
         Ok(finished(w, raw))
     }
 
-    pub(super) fn pieces(&mut self, w: &mut Building, kind: Kind) -> Read<()> {
+    pub(super) fn pieces(&mut self, w: &mut WordBuilder, kind: WordPosition) -> Read<()> {
         loop {
             let Some(byte) = self.peek() else { return Ok(()) };
             match byte {
                 b' ' | b'\t' | b'\n' | b';' | b'&' | b')' => return Ok(()),
                 b'|' => {
-                    if kind != Kind::Regex {
+                    if kind != WordPosition::Regex {
                         return Ok(());
                     }
                     self.literal(w, 1);
@@ -112,14 +112,16 @@ impl Parser<'_> {
                 b'(' => {
                     let last = w.word.text.bytes().last();
                     let extended = matches!(last, Some(b'?' | b'*' | b'+' | b'@' | b'!')) && self.bash();
-                    if kind == Kind::Regex {
+                    if kind == WordPosition::Regex {
                         self.parentheses(w)?;
-                    } else if extended && kind == Kind::First {
+                    } else if extended && kind == WordPosition::First {
                         if w.word.text.len() > 1 || w.word.text != "!" {
                             return self.guard("`(` behind a pattern character in a command's name: quote it");
                         }
                         return Ok(());
-                    } else if extended && (w.word.text.len() > 1 || kind == Kind::Pattern || kind == Kind::Argument) {
+                    } else if extended
+                        && (w.word.text.len() > 1 || kind == WordPosition::Pattern || kind == WordPosition::Argument)
+                    {
                         let at = w.word.text.len() - 1;
                         self.parentheses(w)?;
                         w.pattern(at, false);
@@ -149,21 +151,21 @@ impl Parser<'_> {
                     w.word.quoted = true;
                     w.plain = false;
                     self.pos += 1;
-                    self.double(w, Quote::Double)?;
+                    self.double(w, QuoteKind::Double)?;
                 }
-                b'$' => self.dollar(w, Quote::None)?,
-                b'`' => self.backtick(w, Quote::None)?,
+                b'$' => self.dollar(w, QuoteKind::None)?,
+                b'`' => self.backtick(w, QuoteKind::None)?,
                 b'*' | b'?' => {
                     let at = w.word.text.len();
                     self.literal(w, 1);
                     w.pattern(at, true);
                 }
                 b'[' => {
-                    if kind == Kind::First && w.plain && is_name(&w.word.text) && self.bash() {
+                    if kind == WordPosition::First && w.plain && is_name(&w.word.text) && self.bash() {
                         self.subscript(w)?;
                         continue;
                     }
-                    if kind == Kind::Element && w.word.text.is_empty() && w.plain && self.bash() {
+                    if kind == WordPosition::Element && w.word.text.is_empty() && w.plain && self.bash() {
                         self.subscript(w)?;
                         continue;
                     }
@@ -217,7 +219,7 @@ impl Parser<'_> {
     }
 
     /// The elements behind `name=`, if an array begins there.
-    fn after_equals(&mut self, w: &mut Building) -> Read<()> {
+    fn after_equals(&mut self, w: &mut WordBuilder) -> Read<()> {
         if w.word.name.is_none() {
             return Ok(());
         }
@@ -233,7 +235,7 @@ impl Parser<'_> {
     }
 
     /// Literal bytes up to the next one that means something.
-    pub(super) fn run(&mut self, w: &mut Building) {
+    pub(super) fn run(&mut self, w: &mut WordBuilder) {
         let bytes = self.text.as_bytes();
         let start = self.pos;
         while self.pos < bytes.len() && !SPECIAL[usize::from(bytes[self.pos])] {
@@ -246,13 +248,13 @@ impl Parser<'_> {
     }
 
     /// `count` ASCII bytes as they are.
-    pub(super) fn literal(&mut self, w: &mut Building, count: usize) {
+    pub(super) fn literal(&mut self, w: &mut WordBuilder, count: usize) {
         w.word.text.push_str(&self.text[self.pos..self.pos + count]);
         self.pos += count;
     }
 
     /// The next character as it is.
-    pub(super) fn any(&mut self, w: &mut Building) {
+    pub(super) fn any(&mut self, w: &mut WordBuilder) {
         let start = self.pos;
         self.pos += 1;
         while !self.text.is_char_boundary(self.pos) {
@@ -262,7 +264,7 @@ impl Parser<'_> {
     }
 
     /// `[…]` behind a name, or before an element: an index, if `=` follows; else a pattern.
-    fn subscript(&mut self, w: &mut Building) -> Read<()> {
+    fn subscript(&mut self, w: &mut WordBuilder) -> Read<()> {
         let name = w.word.text.len();
         let element = name == 0;
         let mut depth = 0usize;
@@ -292,25 +294,25 @@ impl Parser<'_> {
                 b'\'' => self.single(w)?,
                 b'"' => {
                     self.pos += 1;
-                    self.double(w, Quote::Double)?;
+                    self.double(w, QuoteKind::Double)?;
                 }
                 b'$' | b'`' => {
                     self.evaluates = true;
                     if element {
                         // Bash expands the index of an element once more than that of an assignment.
-                        w.word.parts.push(Part::Unknown(INDEX, self.place()));
+                        w.word.parts.push(WordPart::Unknown(INDEX, self.place()));
                     }
                     if byte == b'$' {
-                        self.dollar(w, Quote::None)?;
+                        self.dollar(w, QuoteKind::None)?;
                     } else {
-                        self.backtick(w, Quote::None)?;
+                        self.backtick(w, QuoteKind::None)?;
                     }
                 }
                 _ => self.any(w),
             }
         }
         let (at, index) = (w.word.at, &w.word.text[name..]);
-        w.word.parts.extend(settings::named_in(index).map(|name| Part::Sets(name.to_owned(), at)));
+        w.word.parts.extend(settings::named_in(index).map(|name| WordPart::Sets(name.to_owned(), at)));
         let plus = self.peek() == Some(b'+') && self.peek_second() == Some(b'=');
         if plus || self.peek() == Some(b'=') {
             if plus {
@@ -328,7 +330,7 @@ impl Parser<'_> {
     }
 
     /// `(element …)` of an array.
-    pub(super) fn array(&mut self, w: &mut Building) -> Read<()> {
+    pub(super) fn array(&mut self, w: &mut WordBuilder) -> Read<()> {
         self.open()?;
         self.pos += 1;
         loop {
@@ -337,9 +339,9 @@ impl Parser<'_> {
                 None => return self.syntax("an array is not closed: close it with `)`"),
                 Some(b')') => break,
                 Some(_) => {
-                    let mut element = self.word(Kind::Element)?;
+                    let mut element = self.word(WordPosition::Element)?;
                     if is_trap(&element.text) || opens_index(&element) {
-                        w.word.parts.push(Part::Trap(element.at));
+                        w.word.parts.push(WordPart::Trap(element.at));
                     }
                     w.word.parts.append(&mut element.parts);
                 }
@@ -356,7 +358,7 @@ impl Parser<'_> {
 /// What an index may do.
 pub(super) const INDEX: &str = "an index that is not written out may run a command: check it with `case`, then write `name=(...)` or use several variables";
 
-pub(super) fn finished(mut w: Building, raw: &str) -> Word {
+pub(super) fn finished(mut w: WordBuilder, raw: &str) -> Word {
     let holes = w.word.text.contains(HOLE);
     w.word.exact = !holes && w.word.one;
     w.word.glob &= !w.dynamic;

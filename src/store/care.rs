@@ -10,14 +10,14 @@ use crate::crypto::digest::SealDigest;
 use crate::crypto::merkle::{self, Hash};
 use crate::record::ident::BoundaryName;
 use crate::record::validity::Timestamp;
-use crate::store::Reads;
-use crate::store::fault::Fault;
+use crate::store::StoreReads;
+use crate::store::fault::StoreFault;
 use crate::store::message::Retention;
-use crate::store::tree::{Edge, Subtrees, TileCache};
+use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 
 /// What a survey is told from outside the store.
 #[derive(Debug, Clone)]
-pub struct Scope {
+pub struct StoreScope {
     /// The boundary's name, the first part of the log's origin.
     pub name: BoundaryName,
     /// Where outputs lie that are files.
@@ -30,7 +30,7 @@ pub struct Scope {
 
 /// Something that is not as the program leaves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Defect {
+pub struct StoreDefect {
     /// Where: a table and row, a log entry, a file.
     pub place: String,
     /// What is wrong there.
@@ -39,7 +39,7 @@ pub struct Defect {
     pub mend: &'static str,
 }
 
-impl fmt::Display for Defect {
+impl fmt::Display for StoreDefect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}; {}", self.place, self.what, self.mend)
     }
@@ -59,7 +59,7 @@ pub const MARK: &str = "set the clock right; where it is right, the mark was cha
 
 /// What a survey saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Survey {
+pub struct StoreSurvey {
     /// The boundary's id.
     pub boundary: Option<SealDigest>,
     /// Entries in the log.
@@ -67,14 +67,14 @@ pub struct Survey {
     /// The root over them.
     pub root: Hash,
     /// Everything that is wrong, at most [`MAX_DEFECTS`].
-    pub defects: Vec<Defect>,
+    pub defects: Vec<StoreDefect>,
     /// What is no defect and worth a word.
     pub notes: Vec<String>,
     /// How much of what was looked at: a word and a number each.
     pub counts: Vec<(&'static str, u64)>,
 }
 
-impl Survey {
+impl StoreSurvey {
     /// Of a store that can't be looked into.
     #[must_use]
     pub fn of_unreadable(message: String) -> Self {
@@ -82,7 +82,7 @@ impl Survey {
             boundary: None,
             size: 0,
             root: merkle::EMPTY_ROOT,
-            defects: vec![Defect { place: "the database".to_owned(), what: message, mend: DISK }],
+            defects: vec![StoreDefect { place: "the database".to_owned(), what: message, mend: DISK }],
             notes: Vec::new(),
             counts: Vec::new(),
         }
@@ -96,8 +96,8 @@ pub const MAX_DEFECTS: usize = 200;
 ///
 /// # Errors
 /// When a leaf or tile is missing or can't be read.
-pub fn root_at(reads: &dyn Reads, size: u64) -> Result<Hash, Fault> {
-    let edge = Edge::read(reads, size)?;
+pub fn root_at(reads: &dyn StoreReads, size: u64) -> Result<Hash, StoreFault> {
+    let edge = TreeEdge::read(reads, size)?;
     let cache = TileCache::default();
     let tree = Subtrees::new(&edge, reads, &cache);
     merkle::root_of(size, |level, index| tree.hash(level, index))

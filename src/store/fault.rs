@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Something broke. For the log of the service; the caller gets an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
+pub enum StoreFault {
     /// No room was left; nothing of the batch is stored.
     Full {
         /// What was being done.
@@ -33,7 +33,7 @@ pub enum Fault {
     Closed,
 }
 
-impl Fault {
+impl StoreFault {
     /// Whether the process must end at once: what is durable is no longer known, and a retried sync may lie.
     #[must_use]
     pub const fn is_fatal(&self) -> bool {
@@ -45,7 +45,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for StoreFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full { during } => write!(f, "{during}: no space left for the store; free some on its disk"),
@@ -59,4 +59,4 @@ impl fmt::Display for Fault {
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for StoreFault {}

@@ -19,17 +19,18 @@ use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::envelope::Envelope;
 use crate::record::ident::{Nonce, ProposalId};
 use crate::record::validity::Timestamp;
-use crate::store::fault::Fault;
+use crate::store::fault::StoreFault;
 use crate::store::message::{
-    Advance, AdvanceStop, Consume, ConsumeStop, Consumed, DenialDone, DenialWrite, Denied, Filter, Finish, FinishStop,
-    Leaf, LeafRef, NewProposal, Page, PayloadSource, Proposal, Proposed, Pruned, Retention, SealEntry, SealWrite,
-    Sealed, Signature, Spent, Status, Token, Unfinished, WriteStop,
+    AdvanceStop, Consume, ConsumeStop, DenialResult, DenialWrite, Finish, FinishStop, Leaf, LeafRef, NewProposal,
+    NonceUse, PayloadSource, Proposal, ProposalPage, ProposalQuery, ProposalStep, ProposeResult, PruneResult,
+    Retention, SealEntry, SealStored, SealWrite, Signature, SpentNonce, StoredDenial, StoredStatus, Token, Unfinished,
+    WriteStop,
 };
-use crate::store::shared::{LedgerConfig, LedgerState, Published, Shared};
+use crate::store::shared::{LedgerConfig, LedgerState, PublishedState, SharedState};
 use crate::store::stored::tile;
-use crate::store::tree::{Edge, Subtrees, TileCache};
-use crate::store::writer::{Answer, Hashed, Message, Writer};
-use crate::store::{CheckpointRow, Head, Reads, Retired, Store, lock};
+use crate::store::tree::{Subtrees, TileCache, TreeEdge};
+use crate::store::writer::{Hashed, ReplySender, Writer, WriterMessage};
+use crate::store::{CheckpointRow, Retired, Store, StoreHead, StoreReads, lock};
 
 /// Messages that may wait for the writer; who comes later waits to hand in. Admission is limited long before.
 const QUEUE: usize = 1024;
@@ -40,8 +41,8 @@ const MOST_BEHIND_S: i64 = 60;
 /// The handle; clones share one store.
 #[derive(Clone)]
 pub struct Ledger {
-    inbox: mpsc::Sender<Message>,
-    shared: Arc<Shared>,
+    inbox: mpsc::Sender<WriterMessage>,
+    shared: Arc<SharedState>,
 }
 
 impl Ledger {
@@ -50,13 +51,17 @@ impl Ledger {
     ///
     /// # Errors
     /// When the log can't be read or is not the one that its own checkpoint signs.
-    pub fn open(mut store: Box<dyn Store>, reads: Arc<dyn Reads>, config: LedgerConfig) -> Result<Self, Fault> {
+    pub fn open(
+        mut store: Box<dyn Store>,
+        reads: Arc<dyn StoreReads>,
+        config: LedgerConfig,
+    ) -> Result<Self, StoreFault> {
         let head = store.head()?;
-        let edge = Edge::load(&mut *store, head.size)?;
+        let edge = TreeEdge::load(&mut *store, head.size)?;
         let published =
-            Published { head: Head { exclusive: Vec::new(), ..head.clone() }, edge: Arc::new(edge.clone()) };
+            PublishedState { head: StoreHead { exclusive: Vec::new(), ..head.clone() }, edge: Arc::new(edge.clone()) };
         let boot = (config.boottime)();
-        let mut shared = Shared {
+        let mut shared = SharedState {
             reads,
             opened: ((config.clock)(), boot),
             reached: Mutex::new((head.last_at, boot)),
@@ -80,70 +85,73 @@ impl Ledger {
                 "the log of {} entries is not the one whose checkpoint at {} it recorded; restore it into a new log",
                 head.size, known.size
             );
-            return Err(Fault::Unusable { message });
+            return Err(StoreFault::Unusable { message });
         }
         let writer = Writer::new(store, shared, config, head, edge);
         std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.work(outbox))
-            .map_err(|error| Fault::Unusable { message: format!("can't start the store's writer: {error}") })?;
+            .map_err(|error| StoreFault::Unusable { message: format!("can't start the store's writer: {error}") })?;
         Ok(ledger)
     }
 
     /// A store that nobody writes any more, such as a backup or a log that was closed: everything can be read, every
-    /// write is refused as [`Fault::Closed`]. `note` is the checkpoint that it was closed with; without one it is signed
+    /// write is refused as [`StoreFault::Closed`]. `note` is the checkpoint that it was closed with; without one it is signed
     /// when it is asked for.
     ///
     /// # Errors
     /// When the log can't be read, or is not the one that the note signs.
     pub fn at_rest(
-        reads: Arc<dyn Reads>,
-        head: Head,
+        reads: Arc<dyn StoreReads>,
+        head: StoreHead,
         config: LedgerConfig,
         note: Option<CheckpointRow>,
-    ) -> Result<Self, Fault> {
-        let edge = Edge::read(&*reads, head.size)?;
+    ) -> Result<Self, StoreFault> {
+        let edge = TreeEdge::read(&*reads, head.size)?;
         let (inbox, _) = mpsc::channel(1);
         let boot = (config.boottime)();
-        let shared = Shared {
+        let shared = SharedState {
             reads,
             opened: ((config.clock)(), boot),
             reached: Mutex::new((head.last_at, boot)),
             config,
-            published: RwLock::new(Arc::new(Published { head, edge: Arc::new(edge) })),
+            published: RwLock::new(Arc::new(PublishedState { head, edge: Arc::new(edge) })),
             unrecorded: Mutex::default(),
             tiles: TileCache::default(),
             note: Mutex::new(note.clone()),
         };
         let ledger = Self { inbox, shared: Arc::new(shared) };
         match note {
-            Some(note) if ledger.root_at(note.size)? != Some(note.root) => Err(Fault::Unusable {
+            Some(note) if ledger.root_at(note.size)? != Some(note.root) => Err(StoreFault::Unusable {
                 message: format!("the log is not the one whose checkpoint of {} entries is beside it", note.size),
             }),
             _ => Ok(ledger),
         }
     }
 
-    async fn ask<T, E: From<Fault>>(&self, message: impl FnOnce(Answer<T, E>) -> Message) -> Result<T, E> {
+    async fn ask<T, E: From<StoreFault>>(
+        &self,
+        message: impl FnOnce(ReplySender<T, E>) -> WriterMessage,
+    ) -> Result<T, E> {
         let (answer, answered) = oneshot::channel();
-        self.inbox.send(message(answer)).await.map_err(|_| Fault::Closed)?;
-        answered.await.map_err(|_| Fault::Closed)?
+        self.inbox.send(message(answer)).await.map_err(|_| StoreFault::Closed)?;
+        answered.await.map_err(|_| StoreFault::Closed)?
     }
 
     /// Puts a seal in force, with its blobs and the changes of tokens that it states. The first one makes the boundary.
     ///
     /// # Errors
     /// When another seal came in between, it is dated before the last leaf, a token's name is taken, or the store broke.
-    pub async fn seal(&self, seal: SealWrite) -> Result<Sealed, WriteStop> {
-        self.ask(|answer| Message::Seal(Box::new(seal), answer)).await
+    pub async fn seal(&self, seal: SealWrite) -> Result<SealStored, WriteStop> {
+        self.ask(|answer| WriterMessage::Seal(Box::new(seal), answer)).await
     }
 
     /// Spends a nonce, once, ever: when this returns `Ok` the nonce is spent durably and its consumption stands in the log.
     ///
     /// # Errors
-    /// Why nothing was spent. After a [`Fault`] it may have been: look before asking again.
-    pub async fn consume(&self, consume: Consume) -> Result<Consumed, ConsumeStop> {
-        self.ask(|answer| Message::Consume(Box::new(consume), answer)).await
+    /// Why nothing was spent. After a [`StoreFault`] it may have been: look before asking again.
+    pub async fn consume(&self, consume: Consume) -> Result<SpentNonce, ConsumeStop> {
+        self.ask(|answer| WriterMessage::Consume(Box::new(consume), answer)).await
     }
 
     /// Closes a run with its receipt.
@@ -152,15 +160,15 @@ impl Ledger {
     /// When the proposal does not run (has its receipt already), or the store broke.
     pub async fn finish(&self, finish: Finish) -> Result<LeafRef, FinishStop> {
         let hash = merkle::leaf_hash(&finish.receipt);
-        self.ask(|answer| Message::Finish(Box::new(Hashed { message: finish, hash }), answer)).await
+        self.ask(|answer| WriterMessage::Finish(Box::new(Hashed { message: finish, hash }), answer)).await
     }
 
     /// Keeps a proposal, unless the same is there or too many wait.
     ///
     /// # Errors
     /// When the store broke.
-    pub async fn propose(&self, new: NewProposal) -> Result<Proposed, Fault> {
-        self.ask(|answer| Message::Propose(Box::new(new), answer)).await
+    pub async fn propose(&self, new: NewProposal) -> Result<ProposeResult, StoreFault> {
+        self.ask(|answer| WriterMessage::Propose(Box::new(new), answer)).await
     }
 
     /// Keeps verified signatures, one a key (the first stays), and gives all in order of arrival.
@@ -169,23 +177,23 @@ impl Ledger {
     /// When the proposal is unknown or no longer waits, or the store broke.
     pub async fn sign(&self, proposal: &ProposalId, signatures: Vec<Signature>) -> Result<Vec<Signature>, AdvanceStop> {
         let proposal = proposal.clone();
-        self.ask(|answer| Message::Sign(proposal, signatures, answer)).await
+        self.ask(|answer| WriterMessage::Sign(proposal, signatures, answer)).await
     }
 
     /// Puts a denial into the log: its authorization never runs from here on, known or not.
     ///
     /// # Errors
     /// When it is too large, nothing is sealed yet, or the store broke.
-    pub async fn deny(&self, denial: DenialWrite) -> Result<DenialDone, WriteStop> {
-        self.ask(|answer| Message::Deny(Box::new(denial), answer)).await
+    pub async fn deny(&self, denial: DenialWrite) -> Result<DenialResult, WriteStop> {
+        self.ask(|answer| WriterMessage::Deny(Box::new(denial), answer)).await
     }
 
     /// Moves a proposal on, only forward; gives where it was.
     ///
     /// # Errors
     /// When it is unknown or stands elsewhere, or the store broke.
-    pub async fn advance(&self, advance: Advance) -> Result<Status, AdvanceStop> {
-        self.ask(|answer| Message::Advance(Box::new(advance), answer)).await
+    pub async fn advance(&self, advance: ProposalStep) -> Result<StoredStatus, AdvanceStop> {
+        self.ask(|answer| WriterMessage::Advance(Box::new(advance), answer)).await
     }
 
     /// Puts a refusal into the log; `at` is the time that it states.
@@ -193,15 +201,15 @@ impl Ledger {
     /// # Errors
     /// When it is too large or dated before the last leaf, nothing is sealed yet, or the store broke.
     pub async fn refuse(&self, envelope: Vec<u8>, at: Timestamp) -> Result<LeafRef, WriteStop> {
-        self.ask(|answer| Message::Refuse(envelope, at, answer)).await
+        self.ask(|answer| WriterMessage::Refuse(envelope, at, answer)).await
     }
 
     /// Marks as expired what waits and is overdue at `now`, some at a time: call again until nothing comes.
     ///
     /// # Errors
     /// When the store broke.
-    pub async fn expire(&self, now: Timestamp) -> Result<Vec<ProposalId>, Fault> {
-        self.ask(|answer| Message::Expire(now, answer)).await
+    pub async fn expire(&self, now: Timestamp) -> Result<Vec<ProposalId>, StoreFault> {
+        self.ask(|answer| WriterMessage::Expire(now, answer)).await
     }
 
     /// Raises the low-water mark as far as it may and looks at `limit` nonces, deleting those that expired at or below
@@ -209,8 +217,8 @@ impl Ledger {
     ///
     /// # Errors
     /// When the store broke.
-    pub async fn prune(&self, limit: usize) -> Result<Pruned, Fault> {
-        self.ask(|answer| Message::Prune(limit, answer)).await
+    pub async fn prune(&self, limit: usize) -> Result<PruneResult, StoreFault> {
+        self.ask(|answer| WriterMessage::Prune(limit, answer)).await
     }
 
     /// Deletes some of what its retention has ended, looking at `limit` outputs and proposals; the files that it names are
@@ -218,8 +226,8 @@ impl Ledger {
     ///
     /// # Errors
     /// When the store broke.
-    pub async fn retire(&self, retention: Retention, limit: usize) -> Result<Retired, Fault> {
-        self.ask(|answer| Message::Retire(retention, limit, answer)).await
+    pub async fn retire(&self, retention: Retention, limit: usize) -> Result<Retired, StoreFault> {
+        self.ask(|answer| WriterMessage::Retire(retention, limit, answer)).await
     }
 
     /// Ends the writer after what waits, and lets the store go: it can be opened again. The head of the log is signed
@@ -227,9 +235,9 @@ impl Ledger {
     ///
     /// # Errors
     /// When the writer had ended before, or the head could not be signed.
-    pub async fn close(&self) -> Result<(), Fault> {
+    pub async fn close(&self) -> Result<(), StoreFault> {
         let head = self.checkpoint();
-        self.ask(Message::Close).await?;
+        self.ask(WriterMessage::Close).await?;
         head.map(drop)
     }
 
@@ -301,7 +309,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the log can't be read.
-    pub fn checkpoint(&self) -> Result<Option<CheckpointRow>, Fault> {
+    pub fn checkpoint(&self) -> Result<Option<CheckpointRow>, StoreFault> {
         self.checkpoint_at(self.shared.published().head.size)
     }
 
@@ -310,7 +318,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the log can't be read.
-    pub fn checkpoint_at(&self, size: u64) -> Result<Option<CheckpointRow>, Fault> {
+    pub fn checkpoint_at(&self, size: u64) -> Result<Option<CheckpointRow>, StoreFault> {
         const DURING: &str = "signing a checkpoint";
         let mut last = self.shared.note.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(note) = last.as_ref().filter(|note| note.size == size) {
@@ -322,7 +330,7 @@ impl Ledger {
         let signer = &self.shared.config.signer;
         let sign = |text: &[u8]| Ok::<_, std::convert::Infallible>((signer.sign)(text));
         let note = note::sign_note(&body, &origin, &signer.key, sign)
-            .map_err(|error| Fault::Database { during: DURING, message: error.to_string() })?;
+            .map_err(|error| StoreFault::Database { during: DURING, message: error.to_string() })?;
         let row = CheckpointRow { size, root, note: note.to_string() };
         self.shared.unrecorded.lock().unwrap_or_else(PoisonError::into_inner).push(row.clone());
         *last = Some(row.clone());
@@ -333,7 +341,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When it can't be read.
-    pub fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, Fault> {
+    pub fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, StoreFault> {
         self.shared.reads.refusals(since, most)
     }
 
@@ -341,7 +349,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When it can't be read.
-    pub fn recorded_checkpoint(&self) -> Result<Option<CheckpointRow>, Fault> {
+    pub fn recorded_checkpoint(&self) -> Result<Option<CheckpointRow>, StoreFault> {
         self.shared.reads.checkpoint(None)
     }
 
@@ -350,7 +358,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When it can't be read.
-    pub fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, Fault> {
+    pub fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault> {
         self.shared.reads.checkpoint_over(index)
     }
 
@@ -358,7 +366,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the log can't be read.
-    pub fn root_at(&self, size: u64) -> Result<Option<Hash>, Fault> {
+    pub fn root_at(&self, size: u64) -> Result<Option<Hash>, StoreFault> {
         self.with_tree(size, |tree| merkle::root_of(size, |level, index| tree.hash(level, index)).map(Some))
     }
 
@@ -366,7 +374,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the log can't be read.
-    pub fn inclusion(&self, index: u64, size: u64) -> Result<Option<Vec<Hash>>, Fault> {
+    pub fn inclusion(&self, index: u64, size: u64) -> Result<Option<Vec<Hash>>, StoreFault> {
         self.with_tree(size, |tree| merkle::inclusion_path(index, size, |level, at| tree.hash(level, at)))
     }
 
@@ -374,7 +382,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the log can't be read.
-    pub fn consistency(&self, old: u64, size: u64) -> Result<Option<Vec<Hash>>, Fault> {
+    pub fn consistency(&self, old: u64, size: u64) -> Result<Option<Vec<Hash>>, StoreFault> {
         self.with_tree(size, |tree| merkle::consistency_path(old, size, |level, at| tree.hash(level, at)))
     }
 
@@ -382,7 +390,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the log can't be read.
-    pub fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Fault> {
+    pub fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, StoreFault> {
         let published = self.shared.published();
         tile(&*self.shared.reads, &published.edge, &self.shared.tiles, path)
     }
@@ -390,8 +398,8 @@ impl Ledger {
     fn with_tree<T>(
         &self,
         size: u64,
-        read: impl FnOnce(&Subtrees<'_>) -> Result<Option<T>, Fault>,
-    ) -> Result<Option<T>, Fault> {
+        read: impl FnOnce(&Subtrees<'_>) -> Result<Option<T>, StoreFault>,
+    ) -> Result<Option<T>, StoreFault> {
         let published = self.shared.published();
         if size > published.head.size {
             return Ok(None);
@@ -403,7 +411,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When it can't be read.
-    pub fn leaf(&self, index: u64) -> Result<Option<Leaf>, Fault> {
+    pub fn leaf(&self, index: u64) -> Result<Option<Leaf>, StoreFault> {
         self.shared.reads.leaf(index)
     }
 
@@ -411,7 +419,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When they can't be read.
-    pub fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, Fault> {
+    pub fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreFault> {
         self.shared.reads.leaves(range)
     }
 
@@ -419,7 +427,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When it can't be read.
-    pub fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Fault> {
+    pub fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, StoreFault> {
         self.shared.reads.blob(digest)
     }
 
@@ -427,7 +435,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When they can't be read.
-    pub fn seals(&self) -> Result<Vec<SealEntry>, Fault> {
+    pub fn seals(&self) -> Result<Vec<SealEntry>, StoreFault> {
         self.shared.reads.seals()
     }
 
@@ -435,7 +443,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When it can't be read.
-    pub fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, Fault> {
+    pub fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, StoreFault> {
         self.shared.reads.proposal(id)
     }
 
@@ -443,7 +451,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When it can't be read.
-    pub fn proposal_of(&self, authorization: &AuthorizationDigest) -> Result<Option<Proposal>, Fault> {
+    pub fn proposal_of(&self, authorization: &AuthorizationDigest) -> Result<Option<Proposal>, StoreFault> {
         self.shared.reads.proposal_of(authorization)
     }
 
@@ -451,7 +459,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When they can't be read.
-    pub fn proposals(&self, filter: &Filter) -> Result<Page, Fault> {
+    pub fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault> {
         self.shared.reads.proposals(filter)
     }
 
@@ -459,7 +467,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When they can't be read.
-    pub fn payload(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, Fault> {
+    pub fn payload(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
         let Some(source) = self.shared.reads.payload(id)? else { return Ok(None) };
         let payload = match source {
             PayloadSource::Payload(payload) => return Ok(Some(payload)),
@@ -469,14 +477,16 @@ impl Ledger {
                 STANDARD.decode(statement.pointer("/predicate/authorization/payload")?.as_str()?).ok()
             }),
         };
-        payload.map(Some).ok_or_else(|| Fault::broken("reading a payload", format!("that of {id} is not readable")))
+        payload
+            .map(Some)
+            .ok_or_else(|| StoreFault::broken("reading a payload", format!("that of {id} is not readable")))
     }
 
     /// A proposal's signatures, in order of arrival.
     ///
     /// # Errors
     /// When they can't be read.
-    pub fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, Fault> {
+    pub fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, StoreFault> {
         self.shared.reads.signatures(id)
     }
 
@@ -484,7 +494,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When they can't be read.
-    pub fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<Denied>, Fault> {
+    pub fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<StoredDenial>, StoreFault> {
         self.shared.reads.denials(authorization)
     }
 
@@ -492,7 +502,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When it can't be read.
-    pub fn spent(&self, nonce: &Nonce) -> Result<Option<Spent>, Fault> {
+    pub fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault> {
         self.shared.reads.spent(nonce)
     }
 
@@ -500,7 +510,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When it can't be read.
-    pub fn unfinished(&self) -> Result<Vec<Unfinished>, Fault> {
+    pub fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault> {
         self.shared.reads.unfinished()
     }
 
@@ -508,7 +518,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When they can't be read.
-    pub fn running(&self) -> Result<Vec<ProposalId>, Fault> {
+    pub fn running(&self) -> Result<Vec<ProposalId>, StoreFault> {
         self.shared.reads.running()
     }
 
@@ -516,7 +526,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When it can't be read.
-    pub fn output_size(&self, name: &Blake3Digest) -> Result<Option<u64>, Fault> {
+    pub fn output_size(&self, name: &Blake3Digest) -> Result<Option<u64>, StoreFault> {
         Ok(self.shared.reads.output(name)?.map(|row| row.bytes))
     }
 
@@ -524,11 +534,11 @@ impl Ledger {
     ///
     /// # Errors
     /// When they can't be read.
-    pub fn output(&self, name: &Blake3Digest, range: Range<u64>) -> Result<Option<Vec<u8>>, Fault> {
+    pub fn output(&self, name: &Blake3Digest, range: Range<u64>) -> Result<Option<Vec<u8>>, StoreFault> {
         let Some(row) = self.shared.reads.output(name)? else { return Ok(None) };
         let end = range.end.min(row.bytes);
         let start = range.start.min(end);
-        let unreadable = |message: String| Fault::Database { during: "reading an output", message };
+        let unreadable = |message: String| StoreFault::Database { during: "reading an output", message };
         let length = usize::try_from(end - start).map_err(|error| unreadable(error.to_string()))?;
         match row.data {
             Some(data) => {
@@ -557,7 +567,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When they can't be read.
-    pub fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, Fault> {
+    pub fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {
         self.shared.reads.runs_with_output(name, limit)
     }
 
@@ -565,7 +575,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When it can't be read.
-    pub fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, Fault> {
+    pub fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
         self.shared.reads.output_order(id)
     }
 
@@ -573,7 +583,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When they can't be read.
-    pub fn tokens(&self) -> Result<Vec<Token>, Fault> {
+    pub fn tokens(&self) -> Result<Vec<Token>, StoreFault> {
         self.shared.reads.tokens()
     }
 
@@ -581,7 +591,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When it can't be read.
-    pub fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, Fault> {
+    pub fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault> {
         self.shared.reads.token(secret)
     }
 
@@ -589,7 +599,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the file system does not answer.
-    pub fn room(&self, directory: &Path) -> Result<u64, Fault> {
+    pub fn room(&self, directory: &Path) -> Result<u64, StoreFault> {
         lock::room(directory)
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, OFlags};
 
-use crate::store::fault::Fault;
+use crate::store::fault::StoreFault;
 
 /// Holds the store for this process; gone with the process, however that ends.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ impl StoreLock {
     ///
     /// # Errors
     /// When another process holds it (which names it), or directory or files are open to others.
-    pub fn take(database: &Path) -> Result<Self, Fault> {
+    pub fn take(database: &Path) -> Result<Self, StoreFault> {
         let lock = Self::alone(database)?;
         // SQLite gives its other files the mode of the database, so it is made before SQLite sees it.
         drop(open_private(database)?);
@@ -32,7 +32,7 @@ impl StoreLock {
     ///
     /// # Errors
     /// As [`Self::take`].
-    pub fn alone(database: &Path) -> Result<Self, Fault> {
+    pub fn alone(database: &Path) -> Result<Self, StoreFault> {
         check_directory(database.parent().unwrap_or(Path::new(".")))?;
         let path = lock_path(database);
         let mut file = open_private(&path)?;
@@ -88,13 +88,13 @@ pub fn lock_path(database: &Path) -> PathBuf {
 ///
 /// # Errors
 /// When the file system does not answer.
-pub fn room(path: &Path) -> Result<u64, Fault> {
+pub fn room(path: &Path) -> Result<u64, StoreFault> {
     let stat = rustix::fs::statvfs(path)
-        .map_err(|error| Fault::Database { during: "asking for free space", message: error.to_string() })?;
+        .map_err(|error| StoreFault::Database { during: "asking for free space", message: error.to_string() })?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-fn check_directory(directory: &Path) -> Result<(), Fault> {
+fn check_directory(directory: &Path) -> Result<(), StoreFault> {
     if !directory.exists() {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
         made.map_err(|error| unusable(format!("can't make {}: {error}", directory.display())))?;
@@ -104,7 +104,7 @@ fn check_directory(directory: &Path) -> Result<(), Fault> {
     check_private(directory, &metadata, "700")
 }
 
-fn open_private(path: &Path) -> Result<File, Fault> {
+fn open_private(path: &Path) -> Result<File, StoreFault> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -124,7 +124,7 @@ fn open_private(path: &Path) -> Result<File, Fault> {
     Ok(file)
 }
 
-fn check_private(path: &Path, metadata: &std::fs::Metadata, mode: &str) -> Result<(), Fault> {
+fn check_private(path: &Path, metadata: &std::fs::Metadata, mode: &str) -> Result<(), StoreFault> {
     let uid = rustix::process::geteuid().as_raw();
     if metadata.uid() != uid {
         return Err(unusable(format!(
@@ -144,6 +144,6 @@ fn check_private(path: &Path, metadata: &std::fs::Metadata, mode: &str) -> Resul
     Ok(())
 }
 
-fn unusable(message: String) -> Fault {
-    Fault::Unusable { message }
+fn unusable(message: String) -> StoreFault {
+    StoreFault::Unusable { message }
 }

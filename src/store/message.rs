@@ -11,12 +11,12 @@ use crate::crypto::sshsig::{KeyId, Presence};
 use crate::record::ident::{Name, Nonce, ProposalId, ProposalIdEnding, StepRef};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
-use crate::store::fault::Fault;
+use crate::store::fault::StoreFault;
 
 /// Where a proposal stands. The numbers are those of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum Status {
+pub enum StoredStatus {
     /// Its nonce is spent, its receipt is not there yet.
     Running = 0,
     /// Its receipt is there.
@@ -35,7 +35,7 @@ pub enum Status {
     Refused = 7,
 }
 
-impl Status {
+impl StoredStatus {
     /// All of them.
     pub const ALL: [Self; 8] = [
         Self::Running,
@@ -94,7 +94,7 @@ impl Status {
     }
 }
 
-impl fmt::Display for Status {
+impl fmt::Display for StoredStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())
     }
@@ -144,11 +144,11 @@ impl LeafKind {
 }
 
 /// Bytes that say more than a status: a refusal's code, an outcome in short. Small; the store never reads them.
-pub type Detail = Vec<u8>;
+pub type StatusDetail = Vec<u8>;
 
 /// What an authorization says that the store keys rows by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Core {
+pub struct AuthorizationCore {
     /// Its proposal.
     pub id: ProposalId,
     /// Digest of its payload: what names it.
@@ -171,7 +171,7 @@ pub struct Core {
 #[derive(Debug, Clone)]
 pub struct NewProposal {
     /// What is proposed.
-    pub core: Core,
+    pub core: AuthorizationCore,
     /// The bytes to sign.
     pub payload: Arc<[u8]>,
     /// Digest of the body that asked for it: a repeated request is known by it.
@@ -184,7 +184,7 @@ pub struct NewProposal {
 
 /// What came of proposing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Proposed {
+pub enum ProposeResult {
     /// It is kept.
     New,
     /// The same was proposed before; this is how it stands.
@@ -211,11 +211,11 @@ pub enum Proposed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proposal {
     /// What is proposed.
-    pub core: Core,
+    pub core: AuthorizationCore,
     /// Digest of the body that asked for it; none when an envelope was handed in whole.
     pub request: Option<[u8; 32]>,
     /// Where it stands.
-    pub status: Status,
+    pub status: StoredStatus,
     /// When it was proposed or handed in.
     pub created_at: Timestamp,
     /// When the quorum was met.
@@ -229,7 +229,7 @@ pub struct Proposal {
     /// Leaf of its receipt.
     pub receipt: Option<u64>,
     /// What its status says beyond itself.
-    pub detail: Option<Detail>,
+    pub detail: Option<StatusDetail>,
 }
 
 /// A verified signature over a proposal's payload.
@@ -255,7 +255,7 @@ pub struct Consume {
     /// The seal of the verdict.
     pub seal: SealDigest,
     /// What the authorization says.
-    pub core: Core,
+    pub core: AuthorizationCore,
     /// The envelope with the signatures that counted, canonical.
     pub envelope: Arc<[u8]>,
     /// What the receipt will say of who decided; recovery hands it back.
@@ -268,7 +268,7 @@ pub struct Consume {
 
 /// A spent nonce. The run may begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Consumed {
+pub struct SpentNonce {
     /// The consumption's leaf.
     pub index: u64,
     /// The item in it.
@@ -285,7 +285,7 @@ pub struct Consumed {
 
 /// Where a nonce was spent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spent {
+pub struct NonceUse {
     /// The consumption's leaf.
     pub index: u64,
     /// The item in it.
@@ -330,7 +330,7 @@ pub enum ConsumeStop {
     /// Its authorization is denied.
     Denied,
     /// The proposal does not wait.
-    WrongState(Status),
+    WrongState(StoredStatus),
     /// The proposal's id belongs to another authorization.
     OtherAuthorization,
     /// The clock leapt ahead: what it says would stand in the log for good.
@@ -344,9 +344,9 @@ pub enum ConsumeStop {
         holder: ProposalId,
     },
     /// The nonce was spent before.
-    Replayed(Spent),
+    Replayed(NonceUse),
     /// Something broke.
-    Fault(Fault),
+    Fault(StoreFault),
 }
 
 /// A run that ended.
@@ -359,7 +359,7 @@ pub struct Finish {
     /// When it ended.
     pub at: Timestamp,
     /// The outcome in short.
-    pub detail: Detail,
+    pub detail: StatusDetail,
     /// Recorded bytes that are not empty. Those of at most [`MAX_INLINE_BYTES`] carry their data; larger ones must be
     /// durable files by now.
     pub outputs: Vec<OutputRow>,
@@ -387,7 +387,7 @@ pub struct OutputRow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FinishStop {
     /// There is no such proposal, or it never ran.
-    NotRunning(Option<Status>),
+    NotRunning(Option<StoredStatus>),
     /// It has a receipt.
     Finished {
         /// That receipt's leaf.
@@ -399,7 +399,7 @@ pub enum FinishStop {
         bytes: usize,
     },
     /// Something broke.
-    Fault(Fault),
+    Fault(StoreFault),
 }
 
 /// A leaf of the log by place and hash.
@@ -430,7 +430,7 @@ pub struct SealWrite {
 
 /// A seal in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sealed {
+pub struct SealStored {
     /// Its leaf.
     pub leaf: LeafRef,
     /// The state version that begins with it.
@@ -471,7 +471,7 @@ pub enum WriteStop {
         wait_s: u64,
     },
     /// Something broke.
-    Fault(Fault),
+    Fault(StoreFault),
 }
 
 /// A verified denial.
@@ -491,7 +491,7 @@ pub struct DenialWrite {
 
 /// A denial as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Denied {
+pub struct StoredDenial {
     /// Who denied.
     pub approver: Name,
     /// The denial's leaf.
@@ -502,7 +502,7 @@ pub struct Denied {
 
 /// What came of a denial.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DenialDone {
+pub struct DenialResult {
     /// Its leaf; of the first one, when this approver had denied before.
     pub leaf: u64,
     /// The proposal that was waiting and is denied by it.
@@ -513,17 +513,17 @@ pub struct DenialDone {
 
 /// A step of a proposal that is neither a run nor its end.
 #[derive(Debug, Clone)]
-pub struct Advance {
+pub struct ProposalStep {
     /// Which proposal.
     pub proposal: ProposalId,
     /// From where alone; empty means from wherever `to` may be reached.
-    pub from: Vec<Status>,
+    pub from: Vec<StoredStatus>,
     /// To where: approved, denied, expired, cancelled or refused.
-    pub to: Status,
+    pub to: StoredStatus,
     /// Now.
     pub at: Timestamp,
     /// What the status says beyond itself.
-    pub detail: Detail,
+    pub detail: StatusDetail,
 }
 
 /// Why a proposal stays where it is.
@@ -532,9 +532,9 @@ pub enum AdvanceStop {
     /// There is none of this id.
     Unknown,
     /// It stands where this can't be done.
-    WrongState(Status),
+    WrongState(StoredStatus),
     /// Something broke.
-    Fault(Fault),
+    Fault(StoreFault),
 }
 
 /// A change of tokens.
@@ -589,7 +589,7 @@ impl fmt::Debug for Token {
 
 /// What a round of pruning did.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pruned {
+pub struct PruneResult {
     /// The low-water mark now.
     pub mark: Timestamp,
     /// How many nonces were deleted.
@@ -663,9 +663,9 @@ pub struct SealEntry {
 
 /// Which proposals to list.
 #[derive(Debug, Clone, Default)]
-pub struct Filter {
+pub struct ProposalQuery {
     /// Only of these statuses; empty means any.
-    pub statuses: Vec<Status>,
+    pub statuses: Vec<StoredStatus>,
     /// Only those whose id ends so.
     pub ending: Option<ProposalIdEnding>,
     /// Only of this step.
@@ -680,7 +680,7 @@ pub struct Filter {
 
 /// Proposals, the newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
+pub struct ProposalPage {
     /// Those found; perhaps fewer than the limit although there are more.
     pub proposals: Vec<Proposal>,
     /// Where to go on; none when all were seen.
@@ -700,8 +700,8 @@ pub enum PayloadSource {
 
 macro_rules! stops {
     ($($stop:ident),*) => {$(
-        impl From<Fault> for $stop {
-            fn from(fault: Fault) -> Self {
+        impl From<StoreFault> for $stop {
+            fn from(fault: StoreFault) -> Self {
                 Self::Fault(fault)
             }
         }

@@ -9,10 +9,10 @@ use crate::crypto::signature::PublicKey;
 use crate::crypto::sshsig::KeyId;
 use crate::record::ident::BoundaryName;
 use crate::record::validity::Timestamp;
-use crate::store::fault::Fault;
-use crate::store::tree::{Edge, TileCache};
+use crate::store::fault::StoreFault;
+use crate::store::tree::{TileCache, TreeEdge};
 use crate::store::window::MOST_MARK_AHEAD_S;
-use crate::store::{CheckpointRow, Head, Reads};
+use crate::store::{CheckpointRow, StoreHead, StoreReads};
 
 /// What the ledger is given by whoever puts the program together.
 #[derive(Clone)]
@@ -26,7 +26,7 @@ pub struct LedgerConfig {
     /// Time since boot, also while suspended (`CLOCK_BOOTTIME`).
     pub boottime: Arc<dyn Fn() -> Duration + Send + Sync>,
     /// Called when what is durable is no longer known: must end the process. [`abort`] does.
-    pub on_fatal: Arc<dyn Fn(&Fault) + Send + Sync>,
+    pub on_fatal: Arc<dyn Fn(&StoreFault) + Send + Sync>,
     /// Directory of outputs that are files.
     pub outputs: PathBuf,
     /// How many proposals may wait.
@@ -65,7 +65,7 @@ impl Default for LedgerLimits {
 }
 
 /// Says what broke and ends the process at once, without any destructor that might write.
-pub fn abort(fault: &Fault) {
+pub fn abort(fault: &StoreFault) {
     eprintln!("countersign: {fault}");
     std::process::abort();
 }
@@ -88,19 +88,19 @@ pub struct LedgerState {
 }
 
 /// What readers see of the writer's state.
-pub(crate) struct Published {
-    pub(crate) head: Head,
-    pub(crate) edge: Arc<Edge>,
+pub(crate) struct PublishedState {
+    pub(crate) head: StoreHead,
+    pub(crate) edge: Arc<TreeEdge>,
 }
 
-pub(crate) struct Shared {
-    pub(super) reads: Arc<dyn Reads>,
+pub(crate) struct SharedState {
+    pub(super) reads: Arc<dyn StoreReads>,
     pub(super) config: LedgerConfig,
     /// The clock's time, and the time since boot then, when the store was opened.
     pub(super) opened: (Timestamp, Duration),
     /// The latest time that the log or the mark has reached, and the time since boot then.
     pub(super) reached: Mutex<(Timestamp, Duration)>,
-    pub(super) published: RwLock<Arc<Published>>,
+    pub(super) published: RwLock<Arc<PublishedState>>,
     /// Signed since the last batch: recorded with the next.
     pub(super) unrecorded: Mutex<Vec<CheckpointRow>>,
     /// The last one that was asked for.
@@ -108,7 +108,7 @@ pub(crate) struct Shared {
     pub(super) note: Mutex<Option<CheckpointRow>>,
 }
 
-impl Shared {
+impl SharedState {
     /// How far the clock leapt ahead of the time that went by since the store was opened, when that is far. A leaf is
     /// dated for good and no later one may be dated before it: one look at a wrong clock would close the log until that
     /// time comes. What the clock says at a start is taken as it is.
@@ -133,12 +133,12 @@ impl Shared {
     }
 
     /// Whether the mark can be taken for a time that has come.
-    pub(super) fn is_credible(&self, head: &Head) -> bool {
+    pub(super) fn is_credible(&self, head: &StoreHead) -> bool {
         head.mark.unix().saturating_sub(head.last_at.max(self.now()).unix()) <= MOST_MARK_AHEAD_S
     }
 
     /// Notes how far the log and the mark are.
-    pub(super) fn reach(&self, head: &Head) {
+    pub(super) fn reach(&self, head: &StoreHead) {
         let reached = if self.is_credible(head) { head.mark.max(head.last_at) } else { head.last_at };
         if reached > self.earliest() {
             let boot = (self.config.boottime)();
@@ -146,11 +146,11 @@ impl Shared {
         }
     }
 
-    pub(crate) fn published(&self) -> Arc<Published> {
+    pub(crate) fn published(&self) -> Arc<PublishedState> {
         Arc::clone(&self.published.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn publish(&self, published: Published) {
+    pub(crate) fn publish(&self, published: PublishedState) {
         self.reach(&published.head);
         *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
     }

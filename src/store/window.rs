@@ -1,6 +1,6 @@
 //! Windows: whether an authorization may be consumed at a moment.
 
-use crate::record::validity::{Open, SKEW_S, Timestamp, WindowError, judge};
+use crate::record::validity::{OpenWindow, SKEW_S, Timestamp, WindowError, judge};
 use crate::store::message::{ConsumeStop, Window};
 
 /// A mark that is farther ahead of the log and of the clock is not taken for the time: it may have been set by hand, and a
@@ -12,7 +12,7 @@ impl Window {
     ///
     /// # Errors
     /// The first rule of formats, "Window", that does not hold.
-    pub fn check(&self, at: Timestamp, mark: Timestamp) -> Result<Open, ConsumeStop> {
+    pub fn check(&self, at: Timestamp, mark: Timestamp) -> Result<OpenWindow, ConsumeStop> {
         // R7: at or below the mark it is expired whatever the clock says.
         if self.expires_at <= mark && self.issued_at <= self.not_before && self.not_before < self.expires_at {
             return Err(ConsumeStop::Expired { at, expires_at: self.expires_at });
@@ -55,8 +55,8 @@ mod tests {
     #[test]
     fn a_window_opens_and_closes_to_the_second() {
         let never = Timestamp::from_unix(0);
-        assert_eq!(window().check(t(0), never).map(Open::at), Ok(t(0)));
-        assert_eq!(window().check(t(3599), never).map(Open::at), Ok(t(3599)));
+        assert_eq!(window().check(t(0), never).map(OpenWindow::at), Ok(t(0)));
+        assert_eq!(window().check(t(3599), never).map(OpenWindow::at), Ok(t(3599)));
         assert_eq!(window().check(t(3600), never), Err(ConsumeStop::Expired { at: t(3600), expires_at: t(3600) }));
         assert_eq!(window().check(t(-1), never), Err(ConsumeStop::NotYetValid { at: t(-1), from: t(0) }), "no skew");
     }

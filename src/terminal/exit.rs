@@ -123,7 +123,7 @@ impl Exit {
 
 /// A command that could not do what it was asked.
 #[derive(Debug)]
-pub struct Failure {
+pub struct CommandFailure {
     /// How the process ends.
     pub exit: Exit,
     /// What happened, then what to do.
@@ -134,7 +134,7 @@ pub struct Failure {
     pub quiet: bool,
 }
 
-impl Failure {
+impl CommandFailure {
     /// Wrong usage.
     #[must_use]
     pub fn usage(message: impl Into<String>) -> Self {
@@ -165,13 +165,13 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CommandFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for CommandFailure {
     /// For writing to the standard streams; other places say which file it was.
     fn from(error: io::Error) -> Self {
         let quiet = error.kind() == io::ErrorKind::BrokenPipe;
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_went_away_is_no_reason_to_talk() {
-        let failure = Failure::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        let failure = CommandFailure::from(io::Error::from(io::ErrorKind::BrokenPipe));
         assert!(failure.quiet);
         assert_eq!(failure.exit.code(), 141);
     }

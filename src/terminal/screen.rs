@@ -1,10 +1,10 @@
 //! What is printed for people: escaped, framed, wrapped.
 //!
-//! Text from outside reaches a terminal only as [`Shown`]: printable ASCII in which every other character, and the
+//! Text from outside reaches a terminal only as [`PrintableText`]: printable ASCII in which every other character, and the
 //! backslash itself, is a visible escape. The mapping can be read backwards, so two texts that differ look different.
 //! Escapes: `\\`, `\n`, `\t`, `\r`, `\xNN` below U+0080, `\u{hex}` above, `\s{n}` for n blanks in a row.
 //!
-//! The lines of a script ([`Shown::source`]) keep their backslashes as the file has them. There every escape has braces,
+//! The lines of a script ([`PrintableText::source`]) keep their backslashes as the file has them. There every escape has braces,
 //! `\u{hex}`, `\s{n}` for blanks and `\s{ntabs}` for tabs; only a backslash before `u{` or `s{` is itself an escape.
 //!
 //! Lines are framed so that content can't pass for a frame: headings alone begin in column 0 with `==`, every other
@@ -16,9 +16,9 @@ use serde_json::Value;
 
 /// A text of printable ASCII (0x20 to 0x7E) that can be read backwards.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Shown(String);
+pub struct PrintableText(String);
 
-impl Shown {
+impl PrintableText {
     /// Text from outside, escaped.
     #[must_use]
     pub fn text(text: &str) -> Self {
@@ -124,7 +124,7 @@ impl Shown {
 
 /// How a line is to strike the eye. Nothing may be said by colour alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tone {
+pub enum LineTone {
     /// As it is.
     Plain,
     /// A heading.
@@ -137,7 +137,7 @@ pub enum Tone {
     Faint,
 }
 
-impl Tone {
+impl LineTone {
     const fn sgr(self) -> Option<&'static str> {
         match self {
             Self::Plain => None,
@@ -151,9 +151,9 @@ impl Tone {
 
 #[derive(Debug, Clone)]
 struct Line {
-    tone: Tone,
+    tone: LineTone,
     prefix: String,
-    content: Shown,
+    content: PrintableText,
 }
 
 /// Lines to be printed, none longer than its source.
@@ -166,31 +166,31 @@ impl Screen {
     /// A heading after an empty line.
     pub fn heading(&mut self, title: &'static str) {
         if !self.lines.is_empty() {
-            self.push(Tone::Plain, String::new(), Shown::default());
+            self.push(LineTone::Plain, String::new(), PrintableText::default());
         }
-        self.push(Tone::Strong, format!("== {title} =="), Shown::default());
+        self.push(LineTone::Strong, format!("== {title} =="), PrintableText::default());
     }
 
     /// A sentence of the program's own, perhaps with text from outside in it.
-    pub fn say(&mut self, tone: Tone, sentence: &str) {
-        self.push(tone, "  ".to_owned(), Shown::text(sentence));
+    pub fn say(&mut self, tone: LineTone, sentence: &str) {
+        self.push(tone, "  ".to_owned(), PrintableText::text(sentence));
     }
 
     /// A named value.
-    pub fn field(&mut self, name: &'static str, value: &Shown) {
-        self.push(Tone::Plain, format!("  {name:<13} "), value.clone());
+    pub fn field(&mut self, name: &'static str, value: &PrintableText) {
+        self.push(LineTone::Plain, format!("  {name:<13} "), value.clone());
     }
 
     /// A named value that is to strike the eye.
-    pub fn field_in(&mut self, tone: Tone, name: &'static str, value: &Shown) {
+    pub fn field_in(&mut self, tone: LineTone, name: &'static str, value: &PrintableText) {
         self.push(tone, format!("  {name:<13} "), value.clone());
     }
 
     /// A line whose prefix is the program's own: printable ASCII that is not blanks and a plus sign.
-    pub fn push(&mut self, tone: Tone, prefix: String, content: Shown) {
+    pub fn push(&mut self, tone: LineTone, prefix: String, content: PrintableText) {
         let prefix = if prefix.bytes().all(|c| (0x20..0x7f).contains(&c)) { prefix } else { escape(&prefix, false) };
         let content = match content.0.strip_prefix('+') {
-            Some(rest) if prefix.trim().is_empty() => Shown(format!("\\x2b{rest}")),
+            Some(rest) if prefix.trim().is_empty() => PrintableText(format!("\\x2b{rest}")),
             _ => content,
         };
         self.lines.push(Line { tone, prefix, content });
@@ -199,13 +199,13 @@ impl Screen {
     /// A text in full with line numbers, and how it ends.
     pub fn numbered(&mut self, text: &str) {
         self.source(text);
-        self.push(Tone::Faint, format!("  {:>5} = ", "end"), Shown::text(&size_words(text)));
+        self.push(LineTone::Faint, format!("  {:>5} = ", "end"), PrintableText::text(&size_words(text)));
     }
 
     /// The lines of a text with their numbers. [`size_words`] says how it ends.
     pub fn source(&mut self, text: &str) {
         for (at, line) in lines_of(text).0.iter().enumerate() {
-            self.push(Tone::Plain, format!("  {:>5} | ", at + 1), Shown::source(line));
+            self.push(LineTone::Plain, format!("  {:>5} | ", at + 1), PrintableText::source(line));
         }
     }
 
@@ -215,10 +215,10 @@ impl Screen {
         leaves(document, String::new(), &mut found);
         for (path, value) in found {
             let content = match elsewhere.iter().find(|(hidden, _)| *hidden == path) {
-                Some((_, place)) => Shown(format!("{path} is in full under: {place}")),
-                None => Shown(format!("{path} = ")).then(&Shown::value(value)),
+                Some((_, place)) => PrintableText(format!("{path} is in full under: {place}")),
+                None => PrintableText(format!("{path} = ")).then(&PrintableText::value(value)),
             };
-            self.push(Tone::Plain, "    ".to_owned(), content);
+            self.push(LineTone::Plain, "    ".to_owned(), content);
         }
     }
 
@@ -582,33 +582,33 @@ mod tests {
 
     #[test]
     fn tricks_become_visible() {
-        assert_eq!(Shown::text("a\u{202e}b\x1b[2K\\\t\u{200b}").as_str(), r"a\u{202e}b\x1b[2K\\\t\u{200b}");
-        assert_eq!(Shown::text("rm  -rf x     # y ").as_str(), r"rm  -rf x\s{5}# y\s{1}");
-        assert_eq!(Shown::text("    indented").as_str(), "    indented");
-        assert_eq!(Shown::text(&format!("{}hidden", " ".repeat(200))).as_str(), r"\s{200}hidden");
-        assert_eq!(Shown::text("    ").as_str(), r"\s{4}");
-        assert_eq!(Shown::quoted("say \"x\"\n").as_str(), r#""say \"x\"\n""#);
-        assert_eq!(Shown::text("\u{e9}\u{85}\x7f").as_str(), r"\u{e9}\u{85}\x7f");
+        assert_eq!(PrintableText::text("a\u{202e}b\x1b[2K\\\t\u{200b}").as_str(), r"a\u{202e}b\x1b[2K\\\t\u{200b}");
+        assert_eq!(PrintableText::text("rm  -rf x     # y ").as_str(), r"rm  -rf x\s{5}# y\s{1}");
+        assert_eq!(PrintableText::text("    indented").as_str(), "    indented");
+        assert_eq!(PrintableText::text(&format!("{}hidden", " ".repeat(200))).as_str(), r"\s{200}hidden");
+        assert_eq!(PrintableText::text("    ").as_str(), r"\s{4}");
+        assert_eq!(PrintableText::quoted("say \"x\"\n").as_str(), r#""say \"x\"\n""#);
+        assert_eq!(PrintableText::text("\u{e9}\u{85}\x7f").as_str(), r"\u{e9}\u{85}\x7f");
     }
 
     #[test]
     fn a_backslash_of_a_script_reads_as_in_the_file() {
         for same in [r"printf '%s\n' x", r"sed 's/\t/\\/'", r"echo \\", "  indented"] {
-            assert_eq!(Shown::source(same).as_str(), same);
+            assert_eq!(PrintableText::source(same).as_str(), same);
         }
-        assert_eq!(Shown::source("\t\tx\ty").as_str(), r"\s{2tabs}x\s{1tab}y");
-        assert_eq!(Shown::source(r"grep '\s{2}'").as_str(), r"grep '\u{5c}s{2}'");
-        assert_eq!(Shown::source("a\r\x1b\u{202e} ").as_str(), r"a\u{d}\u{1b}\u{202e}\s{1}");
+        assert_eq!(PrintableText::source("\t\tx\ty").as_str(), r"\s{2tabs}x\s{1tab}y");
+        assert_eq!(PrintableText::source(r"grep '\s{2}'").as_str(), r"grep '\u{5c}s{2}'");
+        assert_eq!(PrintableText::source("a\r\x1b\u{202e} ").as_str(), r"a\u{d}\u{1b}\u{202e}\s{1}");
     }
 
     #[test]
     fn a_long_text_is_cut_between_escapes() {
-        let text = Shown::text(&"\u{202e}".repeat(20));
+        let text = PrintableText::text(&"\u{202e}".repeat(20));
         assert_eq!(text.cut(20).as_str(), r"\u{202e}\u{202e}...");
         assert_eq!(text.ends(10).as_str(), r"\u{202e}...\u{202e}");
-        assert_eq!(Shown::text("a long text").ends(3).as_str(), "a l...ext");
-        assert_eq!(Shown::text("short").ends(5).as_str(), "short");
-        assert_eq!(Shown::text("short").cut(5).as_str(), "short");
+        assert_eq!(PrintableText::text("a long text").ends(3).as_str(), "a l...ext");
+        assert_eq!(PrintableText::text("short").ends(5).as_str(), "short");
+        assert_eq!(PrintableText::text("short").cut(5).as_str(), "short");
     }
 
     #[test]

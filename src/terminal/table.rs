@@ -1,12 +1,12 @@
 //! Columns that stand below each other.
 
-use crate::terminal::screen::Shown;
+use crate::terminal::screen::PrintableText;
 
 /// Rows as lines, each column as wide as its widest cell. Cells are escaped: they may be from outside.
 #[must_use]
 pub fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     let rows: Vec<[String; N]> =
-        rows.iter().map(|row| row.each_ref().map(|cell| Shown::text(cell).as_str().to_owned())).collect();
+        rows.iter().map(|row| row.each_ref().map(|cell| PrintableText::text(cell).as_str().to_owned())).collect();
     let mut widths = [0; N];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {

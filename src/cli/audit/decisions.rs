@@ -1,6 +1,6 @@
 //! The table of decisions: who approved what, on which parameters, and how the run ended.
 
-use crate::audit::finding::{DecisionLine, Verdict};
+use crate::audit::finding::{DecisionLine, EntryVerdict};
 use crate::cli::clock::now;
 use crate::cli::gate::parse_seconds;
 use crate::crypto::canonical;
@@ -10,7 +10,7 @@ use crate::terminal::table::aligned;
 
 /// Which decisions are printed.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub(super) struct Filter {
+pub(super) struct DecisionFilter {
     /// Print a table with a row for each decision: when, which step, parameters, reason, who asked, who approved, outcome
     #[arg(long)]
     decisions: bool,
@@ -22,7 +22,7 @@ pub(super) struct Filter {
     steps: Vec<Pattern>,
 }
 
-impl Filter {
+impl DecisionFilter {
     /// Whether a person asked for the table.
     pub(super) const fn table(&self) -> bool {
         self.decisions || self.since.is_some() || !self.steps.is_empty()
@@ -54,10 +54,10 @@ impl Row {
         let params = String::from_utf8_lossy(&canonical::to_canonical(&line.params)).into_owned();
         let approvers: Vec<_> = line.approvers.iter().map(ToString::to_string).collect();
         let outcome = match line.verdict {
-            Verdict::Stands => line.outcome.status.to_string(),
-            Verdict::Differs => format!("{} (differs)", line.outcome.status),
-            Verdict::Fails => format!("{} (DOES NOT STAND)", line.outcome.status),
-            Verdict::Undecided => format!("{} (undecided)", line.outcome.status),
+            EntryVerdict::Stands => line.outcome.status.to_string(),
+            EntryVerdict::Differs => format!("{} (differs)", line.outcome.status),
+            EntryVerdict::Fails => format!("{} (DOES NOT STAND)", line.outcome.status),
+            EntryVerdict::Undecided => format!("{} (undecided)", line.outcome.status),
         };
         Self([
             line.at.to_string(),

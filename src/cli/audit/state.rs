@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 
-use crate::audit::kept::Kept;
+use crate::audit::kept::SavedAudit;
 use crate::crypto::json;
 use crate::crypto::merkle::Hash;
 use crate::remote::log_source::read_file;
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 
 /// The most that a state may have: a day's nonces of a busy boundary.
 const MAX_STATE_BYTES: usize = 1 << 30;
@@ -31,7 +31,7 @@ pub(super) struct StateFile {
 
 /// What became of a state.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Moved {
+pub(super) enum StateChange {
     /// It is kept.
     Here,
     /// Another audit kept one of more entries meanwhile, as many as this, which stays.
@@ -42,9 +42,10 @@ pub(super) enum Moved {
 
 impl StateFile {
     /// The file of this name, which need not be there. That it can be written shows before an audit, which may take hours.
-    pub(super) fn open(named: &Path) -> Result<Self, Failure> {
-        let shown = Shown::text(&named.to_string_lossy());
-        let failed = |error: io::Error| Failure::usage(format!("can't keep a state in {}: {error}", shown.as_str()));
+    pub(super) fn open(named: &Path) -> Result<Self, CommandFailure> {
+        let shown = PrintableText::text(&named.to_string_lossy());
+        let failed =
+            |error: io::Error| CommandFailure::usage(format!("can't keep a state in {}: {error}", shown.as_str()));
         let path = if named.is_symlink() { fs::canonicalize(named).map_err(failed)? } else { named.to_owned() };
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let directory = directory.to_owned();
@@ -53,10 +54,10 @@ impl StateFile {
     }
 
     /// The state that is kept there.
-    pub(super) fn read(&self) -> Result<Option<Kept>, Failure> {
+    pub(super) fn read(&self) -> Result<Option<SavedAudit>, CommandFailure> {
         let Some(bytes) = read_file(&self.path, MAX_STATE_BYTES)? else { return Ok(None) };
         json::parse_as(&bytes, MAX_STATE_BYTES).map(Some).map_err(|error| {
-            Failure::usage(format!(
+            CommandFailure::usage(format!(
                 "{} is no state of an audit: {error}; name another file, or move it away",
                 self.shown()
             ))
@@ -67,34 +68,34 @@ impl StateFile {
     /// audit moved it since, `root_at` gives the root of the audited log at an earlier size, and the longer one stays.
     pub(super) fn keep(
         &self,
-        state: &Kept,
-        begun: Option<&Kept>,
-        root_at: impl FnOnce(u64) -> Result<Hash, Failure>,
-    ) -> Result<Moved, Failure> {
+        state: &SavedAudit,
+        begun: Option<&SavedAudit>,
+        root_at: impl FnOnce(u64) -> Result<Hash, CommandFailure>,
+    ) -> Result<StateChange, CommandFailure> {
         let _turn = self.lock()?;
         if let Some(now) = self.read()?.filter(|now| begun != Some(now)) {
             if now.boundary != state.boundary {
-                return Err(Failure::usage(format!(
+                return Err(CommandFailure::usage(format!(
                     "{} is the state of the boundary {} by now: give each boundary a state of its own",
                     self.shown(),
                     now.boundary
                 )));
             }
             if now.size > state.size {
-                return Ok(Moved::Further(now.size));
+                return Ok(StateChange::Further(now.size));
             }
             if let Some(tree) = now.frontier()
                 && root_at(now.size)? != tree.root()
             {
-                return Ok(Moved::Forked(now.size));
+                return Ok(StateChange::Forked(now.size));
             }
         }
         self.write(state)
-            .map_err(|error| Failure::usage(format!("can't keep the state in {}: {error}", self.shown())))?;
-        Ok(Moved::Here)
+            .map_err(|error| CommandFailure::usage(format!("can't keep the state in {}: {error}", self.shown())))?;
+        Ok(StateChange::Here)
     }
 
-    fn write(&self, state: &Kept) -> io::Result<()> {
+    fn write(&self, state: &SavedAudit) -> io::Result<()> {
         let bytes = serde_json::to_vec(state)?;
         // Made anew with the rights of its owner alone; a crash leaves the old state, and at most a file beside it.
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
@@ -104,9 +105,9 @@ impl StateFile {
     }
 
     /// Its turn among audits with one state. The file itself is replaced, so that the lock is on its directory.
-    fn lock(&self) -> Result<File, Failure> {
+    fn lock(&self) -> Result<File, CommandFailure> {
         let failed =
-            |error: io::Error| Failure::usage(format!("can't lock the directory of {}: {error}", self.shown()));
+            |error: io::Error| CommandFailure::usage(format!("can't lock the directory of {}: {error}", self.shown()));
         let directory = File::open(&self.directory).map_err(failed)?;
         let deadline = Instant::now() + TURN;
         loop {
@@ -119,7 +120,7 @@ impl StateFile {
                          when that has ended",
                         self.shown()
                     );
-                    return Err(Failure::new(Exit::Unreachable, message));
+                    return Err(CommandFailure::new(Exit::Unreachable, message));
                 }
                 Err(error) => return Err(failed(error.into())),
             }
@@ -127,6 +128,6 @@ impl StateFile {
     }
 
     fn shown(&self) -> String {
-        Shown::text(&self.path.to_string_lossy()).as_str().to_owned()
+        PrintableText::text(&self.path.to_string_lossy()).as_str().to_owned()
     }
 }

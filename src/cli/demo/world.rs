@@ -13,13 +13,13 @@ use serde_json::Value;
 use crate::cli::key;
 use crate::home::keys::{KeyArgs, Keys};
 use crate::remote::client::{Address, Client, Secret};
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 
 /// The people of the story: alice has two keys, mallory is in no roster.
 const PEOPLE: [&str; 5] = ["alice", "alice-2", "bob", "carol", "mallory"];
 
 /// Everything that the demo made.
-pub(super) struct World {
+pub(super) struct DemoSetup {
     /// Removes the directory, unless it is kept.
     _temporary: Option<tempfile::TempDir>,
     /// The directory.
@@ -34,14 +34,14 @@ struct Service {
     url: String,
 }
 
-impl World {
+impl DemoSetup {
     /// Makes the directory and everybody's keys.
-    pub(super) fn make(keep: Option<&Path>) -> Result<Self, Failure> {
-        let odd = |error: std::io::Error| Failure::usage(format!("the demo's directory can't be made: {error}"));
+    pub(super) fn make(keep: Option<&Path>) -> Result<Self, CommandFailure> {
+        let odd = |error: std::io::Error| CommandFailure::usage(format!("the demo's directory can't be made: {error}"));
         let (temporary, root) = match keep {
             Some(path) => {
                 std::fs::create_dir(path).map_err(|error| {
-                    Failure::usage(format!("can't make {}: {error}; choose a name that is free", path.display()))
+                    CommandFailure::usage(format!("can't make {}: {error}; choose a name that is free", path.display()))
                 })?;
                 (None, path.canonicalize().map_err(odd)?)
             }
@@ -79,14 +79,14 @@ impl World {
     }
 
     /// Runs this very program, away from whatever the environment says of other boundaries.
-    pub(super) fn program(&self, args: &[&str]) -> Result<Output, Failure> {
+    pub(super) fn program(&self, args: &[&str]) -> Result<Output, CommandFailure> {
         self.command(args)
             .output()
             .map_err(|error| broken(&format!("countersign {} can't be started: {error}", args.join(" "))))
     }
 
     /// The same, which must succeed; gives its JSON.
-    pub(super) fn ask(&self, args: &[&str]) -> Result<Value, Failure> {
+    pub(super) fn ask(&self, args: &[&str]) -> Result<Value, CommandFailure> {
         let output = self.program(args)?;
         if !output.status.success() {
             let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -107,7 +107,7 @@ impl World {
     }
 
     /// Starts the boundary and waits until it says that it listens; gives what it says.
-    pub(super) fn serve(&mut self) -> Result<Value, Failure> {
+    pub(super) fn serve(&mut self) -> Result<Value, CommandFailure> {
         let odd = |error: std::io::Error| broken(&format!("the boundary can't be started: {error}"));
         let log = File::options().create(true).append(true).open(self.root.join("serve.log")).map_err(odd)?;
         let home = self.home();
@@ -128,7 +128,7 @@ impl World {
     }
 
     /// Sends the boundary a signal.
-    pub(super) fn signal(&self, signal: rustix::process::Signal) -> Result<(), Failure> {
+    pub(super) fn signal(&self, signal: rustix::process::Signal) -> Result<(), CommandFailure> {
         let service = self.service.as_ref().ok_or_else(|| broken("no boundary runs"))?;
         let pid = i32::try_from(service.child.id()).ok().and_then(rustix::process::Pid::from_raw);
         let pid = pid.ok_or_else(|| broken("the boundary has no process id"))?;
@@ -137,7 +137,7 @@ impl World {
     }
 
     /// Stops the boundary with SIGTERM; whether it ended by itself and well.
-    pub(super) fn stop(&mut self) -> Result<bool, Failure> {
+    pub(super) fn stop(&mut self) -> Result<bool, CommandFailure> {
         self.signal(rustix::process::Signal::TERM)?;
         let Some(mut service) = self.service.take() else { return Ok(false) };
         let deadline = Instant::now() + DEADLINE;
@@ -167,17 +167,17 @@ impl World {
     }
 
     /// The agent's way to the boundary.
-    pub(super) fn agent(&self) -> Result<Client, Failure> {
+    pub(super) fn agent(&self) -> Result<Client, CommandFailure> {
         Ok(Client::new(self.address()?, self.token.clone(), None))
     }
 
     /// An approver's way to the boundary: no token, a key.
-    pub(super) fn person(&self, name: &str) -> Result<Client, Failure> {
+    pub(super) fn person(&self, name: &str) -> Result<Client, CommandFailure> {
         Ok(Client::new(self.address()?, None, Some(self.key_args(name))))
     }
 
     /// Somebody's keys.
-    pub(super) fn keys(&self, name: &str) -> Result<Keys, Failure> {
+    pub(super) fn keys(&self, name: &str) -> Result<Keys, CommandFailure> {
         self.key_args(name).find()
     }
 
@@ -185,7 +185,7 @@ impl World {
         KeyArgs { key: Some(self.key(name)) }
     }
 
-    fn address(&self) -> Result<Address, Failure> {
+    fn address(&self) -> Result<Address, CommandFailure> {
         let service = self.service.as_ref().ok_or_else(|| broken("no boundary runs"))?;
         Address::parse(&service.url)
     }
@@ -198,7 +198,7 @@ impl World {
     }
 }
 
-impl Drop for World {
+impl Drop for DemoSetup {
     fn drop(&mut self) {
         if let Some(service) = &mut self.service {
             let _ = service.child.kill();
@@ -208,7 +208,10 @@ impl Drop for World {
 }
 
 /// Waits until `look` finds something.
-pub(super) fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>, Failure>) -> Result<T, Failure> {
+pub(super) fn until<T>(
+    what: &str,
+    mut look: impl FnMut() -> Result<Option<T>, CommandFailure>,
+) -> Result<T, CommandFailure> {
     let deadline = Instant::now() + DEADLINE;
     loop {
         if let Some(found) = look()? {
@@ -222,8 +225,8 @@ pub(super) fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>, F
 }
 
 /// Something of the story that could not even be tried.
-pub(super) fn broken(what: &str) -> Failure {
-    Failure::new(Exit::Unreachable, what.to_owned())
+pub(super) fn broken(what: &str) -> CommandFailure {
+    CommandFailure::new(Exit::Unreachable, what.to_owned())
 }
 
 /// Nothing in the story takes longer.

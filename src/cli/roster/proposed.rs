@@ -6,16 +6,18 @@ use std::path::{Path, PathBuf};
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::json;
 use crate::home::named_file::read_bounded;
-use crate::home::trusted_rosters::{Deciding, Newest, Trust, newest_of, newest_unconnected, seem_same};
+use crate::home::trusted_rosters::{
+    ChosenTrust, DecidingRoster, NewestRoster, newest_of, newest_unconnected, seem_same,
+};
 use crate::node::rosters::MAX_FILE_BYTES;
 use crate::record::envelope::{Base64, Envelope};
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 use crate::trust::chain::{Chain, Pinned, payload_of};
 use crate::trust::roster::TrustedRoster;
 
 /// A version and the one that it follows.
-pub struct Proposed {
+pub struct ProposedRoster {
     /// The file's envelope, its payload in the one spelling that documents have.
     pub envelope: Envelope,
     /// The version.
@@ -29,17 +31,17 @@ pub struct Proposed {
 /// At most so many files beside it are looked at.
 const MOST_FILES: usize = 2048;
 
-impl Proposed {
+impl ProposedRoster {
     /// Reads the file and finds what it follows: beside it, in `earlier`, or among the trusted rosters.
     ///
     /// # Errors
     /// When it is no roster, nothing can follow, or the one before is not there.
-    pub fn read(file: &Path, earlier: &[PathBuf], trust: &[Trust]) -> Result<Self, Failure> {
-        let place = Shown::text(&file.to_string_lossy()).as_str().to_owned();
-        let wrong = |error: &dyn std::fmt::Display| Failure::usage(format!("{place}: {error}"));
+    pub fn read(file: &Path, earlier: &[PathBuf], trust: &[ChosenTrust]) -> Result<Self, CommandFailure> {
+        let place = PrintableText::text(&file.to_string_lossy()).as_str().to_owned();
+        let wrong = |error: &dyn std::fmt::Display| CommandFailure::usage(format!("{place}: {error}"));
         let (envelope, next) = read_envelope(file)?;
         let Some(previous) = next.tables().previous else {
-            return Err(Failure::usage(format!(
+            return Err(CommandFailure::usage(format!(
                 "{place} is version 1 of a roster: nobody signs it, whoever trusts it compares its digest {}",
                 next.digest()
             )));
@@ -61,7 +63,7 @@ impl Proposed {
             known.insert(roster.digest(), (Some(envelope), roster));
         }
         let Some((_, before)) = known.get(&previous) else {
-            return Err(Failure::usage(format!(
+            return Err(CommandFailure::usage(format!(
                 "{place} follows the roster {previous}, which is not here: put the file of version {} beside it, or name it \
                  with --earlier",
                 next.version().saturating_sub(1)
@@ -103,21 +105,23 @@ impl Proposed {
     ///
     /// # Errors
     /// When no trusted roster is it or leads to it, or one that is trusted is newer already.
-    pub fn trusted_by(&self, trust: &[Trust]) -> Result<String, Failure> {
-        let already = |trust: &Trust, version| {
-            vec![format!("{} is version {version} already", Shown::text(&trust.from).as_str())]
+    pub fn trusted_by(&self, trust: &[ChosenTrust]) -> Result<String, CommandFailure> {
+        let already = |trust: &ChosenTrust, version| {
+            vec![format!("{} is version {version} already", PrintableText::text(&trust.from).as_str())]
         };
-        let connect = |trust: &Trust| match &self.chain {
+        let connect = |trust: &ChosenTrust| match &self.chain {
             _ if trust.pinned.digest() == self.before.digest() => Ok(self.newest_before()),
             Some(chain) => Chain::connect(&trust.pinned, chain.envelopes())
-                .map(|chain| Newest::of(&chain))
+                .map(|chain| NewestRoster::of(&chain))
                 .map_err(|error| format!("{}: {error}", trust.from)),
             None => Err(format!("{}: the versions between are not here", trust.from)),
         };
         let why = match newest_of(trust, |trust| connect(trust).map(|newest| (newest, newest))) {
             Err(refused) => refused.into_iter().map(|(_, why)| why).collect(),
-            Ok(Deciding { trust, found, .. }) if found.version > self.before.version() => already(trust, found.version),
-            Ok(Deciding { trust, unconnected, .. }) => {
+            Ok(DecidingRoster { trust, found, .. }) if found.version > self.before.version() => {
+                already(trust, found.version)
+            }
+            Ok(DecidingRoster { trust, unconnected, .. }) => {
                 let newer = newest_unconnected(&unconnected, |roster| {
                     roster.version() > self.before.version() && seem_same(roster, &self.before)
                 });
@@ -138,7 +142,7 @@ impl Proposed {
             }
         };
         let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join("; ")) };
-        Err(Failure::new(
+        Err(CommandFailure::new(
             Exit::NoTrust,
             format!(
                 "nothing was signed: you trust no roster that this version follows{why}; it follows version {} ({}): ask the person \
@@ -150,8 +154,8 @@ impl Proposed {
         ))
     }
 
-    fn newest_before(&self) -> Newest {
-        Newest { version: self.before.version(), digest: self.before.digest() }
+    fn newest_before(&self) -> NewestRoster {
+        NewestRoster { version: self.before.version(), digest: self.before.digest() }
     }
 
     /// Whether all versions from 1 on were there, so that a key that returns would have been found.
@@ -165,11 +169,13 @@ impl Proposed {
 ///
 /// # Errors
 /// When it is none.
-pub fn read_envelope(path: &Path) -> Result<(Envelope, TrustedRoster), Failure> {
-    let place = Shown::text(&path.to_string_lossy()).as_str().to_owned();
+pub fn read_envelope(path: &Path) -> Result<(Envelope, TrustedRoster), CommandFailure> {
+    let place = PrintableText::text(&path.to_string_lossy()).as_str().to_owned();
     let wrong = |error: &dyn std::fmt::Display| {
-        let error = Shown::text(&error.to_string()).as_str().to_owned();
-        Failure::usage(format!("{place} is no version of a roster: {error}; `countersign roster draft` writes one"))
+        let error = PrintableText::text(&error.to_string()).as_str().to_owned();
+        CommandFailure::usage(format!(
+            "{place} is no version of a roster: {error}; `countersign roster draft` writes one"
+        ))
     };
     let bytes = read_bounded(path, MAX_FILE_BYTES)?;
     let envelope: Envelope = json::parse_as(&bytes, MAX_FILE_BYTES).map_err(|error| wrong(&error))?;

@@ -3,14 +3,14 @@
 use crate::policy::host::check_deny;
 use crate::record::declared::{DeclaredLimits, DeclaredSandbox, Limit, SandboxRule, list};
 use crate::record::sandbox_permission::SandboxPermission;
-use crate::yaml::{Flaw, Kind, Node};
+use crate::yaml::{YamlFlaw, YamlKind, YamlNode};
 
 /// What a newer version may say.
 const LATER: [&str; 3] = ["level", "require", "off_reason"];
 
 /// Reads the rule; of all runbooks if it is the default's. Gives with it whether it says more than this version can
 /// decide, as only a sealed one may.
-pub(super) fn read(node: &Node, is_sealed: bool, of_all: bool, flaws: &mut Vec<Flaw>) -> (SandboxRule, bool) {
+pub(super) fn read(node: &YamlNode, is_sealed: bool, of_all: bool, flaws: &mut Vec<YamlFlaw>) -> (SandboxRule, bool) {
     let own = [&["limits"][..], &SandboxPermission::ALL.map(SandboxPermission::rule_key)].concat();
     let own = if is_sealed { [&own[..], &LATER].concat() } else { own };
     node.closed_map("a sandbox rule", &own, if is_sealed { &[] } else { &LATER }, flaws);
@@ -22,12 +22,12 @@ pub(super) fn read(node: &Node, is_sealed: bool, of_all: bool, flaws: &mut Vec<F
         match known {
             Some(permission) if of_all && !permission.is_for_all() => {
                 let message = format!("`{}` is for runbooks that are named: write it into an override", key.name);
-                flaws.push(Flaw::new(key.place, message));
+                flaws.push(YamlFlaw::new(key.place, message));
             }
             Some(SandboxPermission::Deny) => most.deny = list(value, "`deny`", check_deny, flaws),
             Some(SandboxPermission::Off) => match value.kind {
-                Kind::Boolean(may) => may_be_off = Some(may),
-                _ => flaws.push(Flaw::new(value.place, "`may_be_off` must be true or false")),
+                YamlKind::Boolean(may) => may_be_off = Some(may),
+                _ => flaws.push(YamlFlaw::new(value.place, "`may_be_off` must be true or false")),
             },
             Some(permission) => permission.read_yaml(value, &mut most, flaws),
             None if key.name == "limits" => most.limits = Some(limits(value, flaws)),
@@ -37,19 +37,19 @@ pub(super) fn read(node: &Node, is_sealed: bool, of_all: bool, flaws: &mut Vec<F
     (SandboxRule::allowing(most, may_be_off), says_more)
 }
 
-fn limits(node: &Node, flaws: &mut Vec<Flaw>) -> DeclaredLimits {
+fn limits(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredLimits {
     let mut limits = DeclaredLimits::default();
     for (key, value) in node.closed_map("limits", &Limit::ALL.map(Limit::field), &[], flaws) {
         let Some(limit) = Limit::ALL.into_iter().find(|limit| limit.field() == key.name) else { continue };
         let message = match value.kind {
-            Kind::Integer(number) if number > 0 => {
+            YamlKind::Integer(number) if number > 0 => {
                 limits.declare(limit, number.unsigned_abs());
                 continue;
             }
-            Kind::Integer(_) => format!("`{}` must be above 0: zero is no limit", key.name),
+            YamlKind::Integer(_) => format!("`{}` must be above 0: zero is no limit", key.name),
             _ => format!("`{}` must be a whole number, not {}", key.name, value.word()),
         };
-        flaws.push(Flaw::new(value.place, message));
+        flaws.push(YamlFlaw::new(value.place, message));
     }
     limits
 }

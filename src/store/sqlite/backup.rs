@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use crate::crypto::digest::Blake3Digest;
-use crate::store::fault::Fault;
+use crate::store::fault::StoreFault;
 use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::reads::read_only;
 use crate::store::sqlite::schema::{harden, migrate};
@@ -19,24 +19,24 @@ use crate::store::sqlite::schema::{harden, migrate};
 ///
 /// # Errors
 /// When the store can't be read or the copy can't be written.
-pub fn copy(path: &Path, into: &Path) -> Result<(), Fault> {
+pub fn copy(path: &Path, into: &Path) -> Result<(), StoreFault> {
     const DURING: &str = "copying the store";
     let connection = read_only(path)?;
-    let name = into.to_str().ok_or_else(|| Fault::Database {
+    let name = into.to_str().ok_or_else(|| StoreFault::Database {
         during: DURING,
         message: format!("{} is no UTF-8: choose another name", into.display()),
     })?;
     connection.execute("VACUUM INTO ?1", [name]).map_err(fault(DURING))?;
     File::open(into)
         .and_then(|file| file.sync_all())
-        .map_err(|error| Fault::Database { during: DURING, message: format!("{}: {error}", into.display()) })
+        .map_err(|error| StoreFault::Database { during: DURING, message: format!("{}: {error}", into.display()) })
 }
 
 /// The outputs of a store at rest that are files.
 ///
 /// # Errors
 /// When it can't be read.
-pub fn files(path: &Path) -> Result<Vec<Blake3Digest>, Fault> {
+pub fn files(path: &Path) -> Result<Vec<Blake3Digest>, StoreFault> {
     const DURING: &str = "listing outputs";
     let connection = read_only(path)?;
     let names = || -> rusqlite::Result<Vec<Blake3Digest>> {
@@ -50,7 +50,7 @@ pub fn files(path: &Path) -> Result<Vec<Blake3Digest>, Fault> {
 ///
 /// # Errors
 /// When the copy can't be written.
-pub fn forget(copy: &Path, gone: &[Blake3Digest]) -> Result<(), Fault> {
+pub fn forget(copy: &Path, gone: &[Blake3Digest]) -> Result<(), StoreFault> {
     const DURING: &str = "forgetting outputs in a copy";
     if gone.is_empty() {
         return Ok(());
@@ -70,7 +70,7 @@ pub fn forget(copy: &Path, gone: &[Blake3Digest]) -> Result<(), Fault> {
 ///
 /// # Errors
 /// When it is no store, or newer than this program.
-pub fn bring_up(copy: &Path) -> Result<(), Fault> {
+pub fn bring_up(copy: &Path) -> Result<(), StoreFault> {
     drop(read_only(copy)?);
     let mut connection = writable(copy)?;
     migrate(&mut connection, copy)
@@ -81,7 +81,7 @@ pub fn bring_up(copy: &Path) -> Result<(), Fault> {
 ///
 /// # Errors
 /// When one can't be read or the other can't be written.
-pub fn take_over(old: &Path, new: &Path) -> Result<(), Fault> {
+pub fn take_over(old: &Path, new: &Path) -> Result<(), StoreFault> {
     const DURING: &str = "taking over from the old store";
     let connection = writable(new)?;
     let name = old.to_str().unwrap_or_default();
@@ -101,7 +101,7 @@ pub fn take_over(old: &Path, new: &Path) -> Result<(), Fault> {
 }
 
 /// A copy, to be changed by this program alone.
-pub(super) fn writable(path: &Path) -> Result<Connection, Fault> {
+pub(super) fn writable(path: &Path) -> Result<Connection, StoreFault> {
     let connection = Connection::open(path).map_err(|error| unusable(path, &error))?;
     harden(&connection).map_err(|error| unusable(path, &error))?;
     Ok(connection)

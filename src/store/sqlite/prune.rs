@@ -10,8 +10,8 @@ use crate::record::consumption::{Consumption, Spent};
 use crate::record::ident::Nonce;
 use crate::record::seal::{Genesis, Seal};
 use crate::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
-use crate::store::Swept;
-use crate::store::fault::Fault;
+use crate::store::SweepResult;
+use crate::store::fault::StoreFault;
 use crate::store::sqlite::columns::{place, unplace};
 use crate::store::sqlite::errors::fault;
 use crate::store::sqlite::survey::opened;
@@ -21,7 +21,12 @@ use crate::store::sqlite::survey::opened;
 ///
 /// An entry of the log is read once, and all that it spent is forgotten together; no more than `limit` items are read, so
 /// that runs don't wait for it.
-pub(super) fn prune(connection: &Connection, mark: Timestamp, after: &[u8], limit: usize) -> rusqlite::Result<Swept> {
+pub(super) fn prune(
+    connection: &Connection,
+    mark: Timestamp,
+    after: &[u8],
+    limit: usize,
+) -> rusqlite::Result<SweepResult> {
     // By key, not by expiry: an index on the expiry would cost every run; a walk through the table costs the pruner.
     let sql = "SELECT nonce, expires_at, spent FROM nonce WHERE nonce > ?1 ORDER BY nonce LIMIT ?2";
     let seen: Vec<(Vec<u8>, i64, i64)> = connection
@@ -63,14 +68,14 @@ pub(super) fn prune(connection: &Connection, mark: Timestamp, after: &[u8], limi
     if deleted > 0 {
         connection.prepare_cached("UPDATE state SET nonces = nonces - ?1")?.execute([deleted])?;
     }
-    Ok(Swept { deleted, last })
+    Ok(SweepResult { deleted, last })
 }
 
 /// The nonces that are spent by the log, have not expired by the mark, and have no row.
 ///
 /// It reads the entries themselves, from the last one back, and believes no other column of theirs. Only entries that begin as
 /// a consumption does are parsed: at 100,000 runs a day parsing all entries of a day would take a start many seconds.
-pub(super) fn nonces_without_rows(connection: &Connection) -> Result<Vec<Nonce>, Fault> {
+pub(super) fn nonces_without_rows(connection: &Connection) -> Result<Vec<Nonce>, StoreFault> {
     let read = || -> rusqlite::Result<Vec<Nonce>> {
         let mark: i64 = connection.query_row("SELECT mark FROM state", [], |row| row.get(0))?;
         // What was consumed a day before the mark has expired by it.

@@ -11,10 +11,10 @@ use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, LeafH
 use crate::crypto::merkle::Hash;
 use crate::record::ident::{Nonce, ProposalId};
 use crate::record::validity::Timestamp;
-use crate::store::fault::Fault;
+use crate::store::fault::StoreFault;
 use crate::store::message::{
-    Denied, Filter, Leaf, LeafKind, OutputRow, Page, PayloadSource, Proposal, SealEntry, Signature, Spent, Status,
-    Token, Unfinished,
+    Leaf, LeafKind, NonceUse, OutputRow, PayloadSource, Proposal, ProposalPage, ProposalQuery, SealEntry, Signature,
+    StoredDenial, StoredStatus, Token, Unfinished,
 };
 use crate::store::sqlite::columns::{
     PROPOSAL, SPENT, TOKEN, all, id_bytes, odd, one, proposal, proposal_id, read_head, read_signatures, read_tile,
@@ -23,7 +23,7 @@ use crate::store::sqlite::columns::{
 use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::schema;
 use crate::store::sqlite::schema::{APPLICATION_ID, MIGRATIONS};
-use crate::store::{CheckpointRow, Head, Reads};
+use crate::store::{CheckpointRow, StoreHead, StoreReads};
 
 /// Connections for reading. Reads take microseconds from the page cache; more would only compete for cores.
 const READERS: usize = 4;
@@ -42,7 +42,7 @@ pub struct SqliteReads {
 ///
 /// # Errors
 /// When it is no store, or is newer than this program.
-pub fn at_rest(path: &Path) -> Result<(SqliteReads, Head), Fault> {
+pub fn at_rest(path: &Path) -> Result<(SqliteReads, StoreHead), StoreFault> {
     let head = read_head(&read_only(path)?)?;
     Ok((SqliteReads::of(path), head))
 }
@@ -52,7 +52,7 @@ impl SqliteReads {
         Self { path: path.to_owned(), idle: Mutex::new((Vec::new(), 0)), returned: Condvar::new() }
     }
 
-    fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
+    fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreFault>) -> Result<T, StoreFault> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let connection = loop {
             if let Some(connection) = idle.0.pop() {
@@ -72,7 +72,7 @@ impl SqliteReads {
         result
     }
 
-    fn connect(&self) -> Result<Connection, Fault> {
+    fn connect(&self) -> Result<Connection, StoreFault> {
         connect(&self.path).map_err(fault("opening the store for reading"))
     }
 
@@ -82,7 +82,7 @@ impl SqliteReads {
         sql: &str,
         params: impl rusqlite::Params,
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> Result<Option<T>, Fault> {
+    ) -> Result<Option<T>, StoreFault> {
         self.with(|connection| one(connection, during, sql, params, read))
     }
 
@@ -92,13 +92,13 @@ impl SqliteReads {
         sql: &str,
         params: impl rusqlite::Params,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> Result<Vec<T>, Fault> {
+    ) -> Result<Vec<T>, StoreFault> {
         self.with(|connection| all(connection, during, sql, params, read))
     }
 }
 
-impl Reads for SqliteReads {
-    fn leaf(&self, index: u64) -> Result<Option<Leaf>, Fault> {
+impl StoreReads for SqliteReads {
+    fn leaf(&self, index: u64) -> Result<Option<Leaf>, StoreFault> {
         self.one("reading a log entry", "SELECT kind, at, hash, data FROM leaf WHERE idx = ?1", [index], |row| {
             Ok(Leaf {
                 kind: LeafKind::of_number(row.get(0)?).ok_or_else(|| odd(row, 0))?,
@@ -109,20 +109,20 @@ impl Reads for SqliteReads {
         })
     }
 
-    fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, Fault> {
+    fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreFault> {
         let sql = "SELECT data FROM leaf WHERE idx >= ?1 AND idx < ?2 ORDER BY idx";
         self.all("reading log entries", sql, [range.start, range.end], |row| row.get(0))
     }
 
-    fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<Hash>>, Fault> {
+    fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<Hash>>, StoreFault> {
         self.with(|connection| read_tile(connection, level, index))
     }
 
-    fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Fault> {
+    fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, StoreFault> {
         self.one("reading a blob", "SELECT data FROM blob WHERE digest = ?1", [digest.as_bytes()], |row| row.get(0))
     }
 
-    fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, Fault> {
+    fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, StoreFault> {
         // Times never decrease along the log. The bytes are read of refusals alone.
         let sql = "SELECT data FROM leaf WHERE idx > (SELECT max(idx) FROM leaf) - ?2 AND kind = ?3 AND at >= ?1 \
                    ORDER BY idx DESC";
@@ -130,13 +130,13 @@ impl Reads for SqliteReads {
         self.all("reading refusals", sql, params, |row| row.get(0))
     }
 
-    fn seals(&self) -> Result<Vec<SealEntry>, Fault> {
+    fn seals(&self) -> Result<Vec<SealEntry>, StoreFault> {
         self.all("reading seals", "SELECT idx, digest FROM seal ORDER BY idx", [], |row| {
             Ok(SealEntry { index: row.get(0)?, digest: SealDigest::from_bytes(row.get(1)?) })
         })
     }
 
-    fn checkpoint(&self, size: Option<u64>) -> Result<Option<CheckpointRow>, Fault> {
+    fn checkpoint(&self, size: Option<u64>) -> Result<Option<CheckpointRow>, StoreFault> {
         let read = |row: &Row<'_>| Ok(CheckpointRow { size: row.get(0)?, root: row.get(1)?, note: row.get(2)? });
         const DURING: &str = "reading a checkpoint";
         match size {
@@ -145,19 +145,19 @@ impl Reads for SqliteReads {
         }
     }
 
-    fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, Fault> {
+    fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault> {
         let sql = "SELECT size, root, note FROM checkpoint WHERE size > ?1 ORDER BY size LIMIT 1";
         self.one("reading a checkpoint", sql, [index], |row| {
             Ok(CheckpointRow { size: row.get(0)?, root: row.get(1)?, note: row.get(2)? })
         })
     }
 
-    fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, Fault> {
+    fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, StoreFault> {
         let sql = format!("SELECT {PROPOSAL} FROM proposal WHERE id = ?1");
         self.one("reading a proposal", &sql, [id_bytes(id)], proposal)
     }
 
-    fn proposal_of(&self, authorization: &AuthorizationDigest) -> Result<Option<Proposal>, Fault> {
+    fn proposal_of(&self, authorization: &AuthorizationDigest) -> Result<Option<Proposal>, StoreFault> {
         const DURING: &str = "reading a proposal";
         let digest = authorization.as_bytes();
         let sql = format!("SELECT {PROPOSAL} FROM proposal WHERE digest = ?1 AND status >= 2");
@@ -169,16 +169,17 @@ impl Reads for SqliteReads {
         self.one(DURING, &sql, [digest], proposal)
     }
 
-    fn proposals(&self, filter: &Filter) -> Result<Page, Fault> {
+    fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault> {
         const DURING: &str = "listing proposals";
         // Few wait and few run, so those have ways of their own; else by id, backwards, a bounded stretch at a time.
-        let only =
-            |some: &[Status]| !filter.statuses.is_empty() && filter.statuses.iter().all(|status| some.contains(status));
-        let source = if only(&[Status::Pending, Status::Approved]) {
+        let only = |some: &[StoredStatus]| {
+            !filter.statuses.is_empty() && filter.statuses.iter().all(|status| some.contains(status))
+        };
+        let source = if only(&[StoredStatus::Pending, StoredStatus::Approved]) {
             "proposal INDEXED BY proposal_open WHERE status BETWEEN 2 AND 3 AND"
-        } else if only(&[Status::Running]) {
+        } else if only(&[StoredStatus::Running]) {
             "proposal WHERE id IN (SELECT proposal FROM crossing) AND"
-        } else if only(&[Status::Pending, Status::Approved, Status::Running]) {
+        } else if only(&[StoredStatus::Pending, StoredStatus::Approved, StoredStatus::Running]) {
             "proposal WHERE id IN (SELECT id FROM proposal INDEXED BY proposal_open WHERE status BETWEEN 2 AND 3 \
              UNION ALL SELECT proposal FROM crossing) AND"
         } else {
@@ -192,10 +193,10 @@ impl Reads for SqliteReads {
                 && filter.proposer.as_ref().is_none_or(|proposer| *proposer == found.core.proposer)
         };
         self.with(|connection| {
-            let read = || -> rusqlite::Result<Page> {
+            let read = || -> rusqlite::Result<ProposalPage> {
                 let mut statement = connection.prepare_cached(&sql)?;
                 let mut rows = statement.query([before])?;
-                let mut page = Page { proposals: Vec::new(), next: None };
+                let mut page = ProposalPage { proposals: Vec::new(), next: None };
                 for _ in 0..MAX_SCAN {
                     let Some(row) = rows.next()? else {
                         page.next = None;
@@ -224,7 +225,7 @@ impl Reads for SqliteReads {
         })
     }
 
-    fn payload(&self, id: &ProposalId) -> Result<Option<PayloadSource>, Fault> {
+    fn payload(&self, id: &ProposalId) -> Result<Option<PayloadSource>, StoreFault> {
         const DURING: &str = "reading a payload";
         // One statement, so one state: the bytes move from place to place as the proposal goes on.
         let sql = "SELECT p.data, c.envelope, l.data FROM proposal \
@@ -241,22 +242,22 @@ impl Reads for SqliteReads {
         Ok(found.flatten())
     }
 
-    fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, Fault> {
+    fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, StoreFault> {
         self.with(|connection| read_signatures(connection, id))
     }
 
-    fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<Denied>, Fault> {
+    fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<StoredDenial>, StoreFault> {
         let sql = "SELECT approver, leaf, at FROM denial WHERE authorization = ?1 ORDER BY leaf";
         self.all("reading denials", sql, [authorization.as_bytes()], |row| {
-            Ok(Denied { approver: text(row, 0)?, leaf: row.get(1)?, at: time(row, 2)? })
+            Ok(StoredDenial { approver: text(row, 0)?, leaf: row.get(1)?, at: time(row, 2)? })
         })
     }
 
-    fn spent(&self, nonce: &Nonce) -> Result<Option<Spent>, Fault> {
+    fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault> {
         self.one("looking for a nonce", SPENT, [nonce.to_bytes()], spent)
     }
 
-    fn unfinished(&self) -> Result<Vec<Unfinished>, Fault> {
+    fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault> {
         let sql = "SELECT c.id, c.proposal, l.hash, l.at, c.seal, c.envelope, c.decision \
                    FROM crossing c JOIN leaf l ON l.idx = c.id >> 6 ORDER BY c.id";
         self.all("reading what has no receipt", sql, [], |row| {
@@ -274,31 +275,31 @@ impl Reads for SqliteReads {
         })
     }
 
-    fn running(&self) -> Result<Vec<ProposalId>, Fault> {
+    fn running(&self) -> Result<Vec<ProposalId>, StoreFault> {
         self.all("reading what runs", "SELECT proposal FROM crossing ORDER BY id", [], |row| proposal_id(row, 0))
     }
 
-    fn output(&self, name: &Blake3Digest) -> Result<Option<OutputRow>, Fault> {
+    fn output(&self, name: &Blake3Digest) -> Result<Option<OutputRow>, StoreFault> {
         self.one("reading an output", "SELECT bytes, data FROM output WHERE name = ?1", [name.as_bytes()], |row| {
             Ok(OutputRow { name: *name, bytes: row.get(0)?, data: row.get(1)? })
         })
     }
 
-    fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, Fault> {
+    fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {
         let sql = "SELECT proposal FROM output_of WHERE name = ?1 ORDER BY proposal DESC LIMIT ?2";
         self.all("reading who wrote an output", sql, params![name.as_bytes(), limit], |row| proposal_id(row, 0))
     }
 
-    fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, Fault> {
+    fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
         let sql = "SELECT data FROM output_order WHERE proposal = ?1";
         self.one("reading an output's order", sql, [id_bytes(id)], |row| row.get(0))
     }
 
-    fn tokens(&self) -> Result<Vec<Token>, Fault> {
+    fn tokens(&self) -> Result<Vec<Token>, StoreFault> {
         self.all("reading tokens", &format!("SELECT {TOKEN} FROM token ORDER BY name"), [], token)
     }
 
-    fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, Fault> {
+    fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault> {
         self.one("reading a token", &format!("SELECT {TOKEN} FROM token WHERE secret = ?1"), [secret], token)
     }
 }
@@ -313,8 +314,8 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// A connection that changes nothing, after making sure that the file is a store that this program can read.
-pub(super) fn read_only(path: &Path) -> Result<Connection, Fault> {
-    let refused = |message: String| Fault::Unusable { message: format!("{} {message}", path.display()) };
+pub(super) fn read_only(path: &Path) -> Result<Connection, StoreFault> {
+    let refused = |message: String| StoreFault::Unusable { message: format!("{} {message}", path.display()) };
     if !path.is_file() {
         return Err(refused("is not there: name a store, or a backup of one".to_owned()));
     }

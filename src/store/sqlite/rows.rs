@@ -7,7 +7,7 @@ use crate::record::authorization::Authorization;
 use crate::record::document::Statement;
 use crate::record::malformed::Malformed;
 use crate::record::validity::Timestamp;
-use crate::store::message::Status;
+use crate::store::message::StoredStatus;
 use crate::store::sqlite::columns::id_bytes;
 
 /// The columns of a [`ProposalRow`].
@@ -61,7 +61,7 @@ impl ProposalRow {
 
     /// Whether it runs, by its row.
     pub(super) fn runs(&self) -> bool {
-        self.status == Status::Running.number()
+        self.status == StoredStatus::Running.number()
     }
 
     /// The columns that are not what the signed `payload` says.

@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use crate::store::fault::Fault;
+use crate::store::fault::StoreFault;
 use crate::store::sqlite::errors::{fault, unusable};
 
 /// The schema of version 0.2.0, whose formats are frozen. Version 0.1.0 wrote the schemas below.
@@ -16,7 +16,7 @@ pub(super) const FIRST: usize = 3;
 ///
 /// # Errors
 /// When number and schema are those of version 0.1.0 (a number that was set by hand is [`check`]'s), or can't be read.
-pub(super) fn refuse_old(connection: &Connection, version: usize, path: &Path) -> Result<(), Fault> {
+pub(super) fn refuse_old(connection: &Connection, version: usize, path: &Path) -> Result<(), StoreFault> {
     // 0 is the number of a new database.
     if version == 0 || version >= FIRST {
         return Ok(());
@@ -30,7 +30,7 @@ pub(super) fn refuse_old(connection: &Connection, version: usize, path: &Path) -
          follows the old one, under a new id. Audit the old log with the program of 0.1.0",
         path.display()
     );
-    Err(Fault::Unusable { message })
+    Err(StoreFault::Unusable { message })
 }
 
 /// Runs nothing that a database brings along, whatever its schema says.
@@ -68,7 +68,7 @@ pub(super) fn differences(connection: &Connection, version: usize) -> rusqlite::
 ///
 /// # Errors
 /// When it was, or can't be read.
-pub(super) fn check(connection: &Connection, version: usize, path: &Path) -> Result<(), Fault> {
+pub(super) fn check(connection: &Connection, version: usize, path: &Path) -> Result<(), StoreFault> {
     let found = differences(connection, version).map_err(|error| unusable(path, &error))?;
     let Some(first) = found.first() else { return Ok(()) };
     let message = format!(
@@ -76,7 +76,7 @@ pub(super) fn check(connection: &Connection, version: usize, path: &Path) -> Res
          more, `countersign store restore BACKUP` mends it",
         path.display()
     );
-    Err(Fault::Unusable { message })
+    Err(StoreFault::Unusable { message })
 }
 
 /// Kind, name and text; the text is kept as it was given.
@@ -96,7 +96,7 @@ pub(super) const MIGRATIONS: &[&str] =
 /// "CSGN": a database of ours.
 pub(super) const APPLICATION_ID: i32 = 0x4353_474e;
 
-pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Fault> {
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
     const DURING: &str = "migrating the store";
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let (application, version) = match (number("application_id"), number("user_version")) {
@@ -108,7 +108,7 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Fa
         .map_err(|error| unusable(path, &error))?;
     if application != APPLICATION_ID && tables > 0 {
         let message = format!("{} is the database of another program; name another file", path.display());
-        return Err(Fault::Unusable { message });
+        return Err(StoreFault::Unusable { message });
     }
     if version > MIGRATIONS.len() {
         let message = format!(
@@ -116,7 +116,7 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Fa
             path.display(),
             MIGRATIONS.len()
         );
-        return Err(Fault::Unusable { message });
+        return Err(StoreFault::Unusable { message });
     }
     // What a migration adds to must be what the one before it left.
     check(connection, version, path)?;
