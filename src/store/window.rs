@@ -1,19 +1,20 @@
-//! Windows: whether an authorization may be consumed at a moment.
+//! The check of whether an authorization can be consumed at a given time.
 
 use crate::record::validity::{Open, SKEW_S, Timestamp, WindowError, judge};
 use crate::store::message::{ConsumeStop, Window};
 
-/// A mark that is farther ahead of the log and of the clock is not taken for the time: it may have been set by hand, and a
-/// leaf that is dated by it stays in the log.
+/// If the low-water mark is farther ahead of the log and of the clock, the mark does not count as the current time.
+/// Somebody may have changed the mark by hand, and a leaf with a wrong date stays in the log.
 pub(crate) const MOST_MARK_AHEAD_S: i64 = 86_400;
 
 impl Window {
-    /// Checks the window at `at`, the time of the consumption leaf; what expires at or below `mark` is expired.
+    /// Checks the window at the time `at` of the consumption leaf. An authorization that expires at or before `mark` is
+    /// expired.
     ///
     /// # Errors
-    /// The first rule of formats, "Window", that does not hold.
+    /// Returns the first rule in the section "Window" of formats.md that the window breaks.
     pub fn check(&self, at: Timestamp, mark: Timestamp) -> Result<Open, ConsumeStop> {
-        // R7: at or below the mark it is expired whatever the clock says.
+        // R7: an authorization that expires at or before the mark is expired, whatever the clock shows.
         if self.expires_at <= mark && self.issued_at <= self.not_before && self.not_before < self.expires_at {
             return Err(ConsumeStop::Expired { at, expires_at: self.expires_at });
         }
@@ -25,7 +26,7 @@ impl Window {
                 WindowError::IssuedLater { issued, at } => ConsumeStop::NotYetValid { at, from: issued.plus(-SKEW_S) },
                 WindowError::NotYet { from, at } => ConsumeStop::NotYetValid { at, from },
             })?;
-        // "a signer's valid_after ≤ t < valid_before"
+        // formats.md: "a signer's valid_after ≤ t < valid_before"
         if self.valid_after.is_some_and(|after| after > at) || self.valid_before.is_some_and(|before| at >= before) {
             return Err(ConsumeStop::SignerOutside { at });
         }
