@@ -1,6 +1,6 @@
-//! The ledger: the store as the rest of the program sees it.
+//! The ledger is the interface of the store for the rest of the program.
 //!
-//! Writing is asked of one thread and durable when the answer comes. Reading goes past it, on its own connections.
+//! One writer thread handles all writes. A write is durable when its answer arrives. Reads use separate connections.
 
 use std::fs::File;
 use std::ops::Range;
@@ -31,13 +31,15 @@ use crate::store::tree::{Edge, Subtrees, TileCache};
 use crate::store::writer::{Answer, Hashed, Message, Writer};
 use crate::store::{CheckpointRow, Head, Reads, Retired, Store, lock};
 
-/// Messages that may wait for the writer; who comes later waits to hand in. Admission is limited long before.
+/// Capacity of the writer's queue. A sender waits if the queue is full.
 const QUEUE: usize = 1024;
 
-/// A clock that is farther behind than this makes the boundary not ready.
+/// If the clock is farther behind than this, the boundary is not ready.
 const MOST_BEHIND_S: i64 = 60;
 
-/// The handle; clones share one store.
+/// A handle to the store, which can be cloned.
+///
+/// Every method returns a [`Fault`] if the store cannot be read or written.
 #[derive(Clone)]
 pub struct Ledger {
     inbox: mpsc::Sender<Message>,
@@ -45,11 +47,11 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Begins to work on an opened store: builds the tree's edge, compares it with the last recorded checkpoint and
-    /// starts the writer.
+    /// Starts the writer for an open store. The function first builds the edge of the tree and compares the tree with
+    /// the last recorded checkpoint.
     ///
     /// # Errors
-    /// When the log can't be read or is not the one that its own checkpoint signs.
+    /// Returns a fault if the log cannot be read or does not match its own checkpoint.
     pub fn open(mut store: Box<dyn Store>, reads: Arc<dyn Reads>, config: LedgerConfig) -> Result<Self, Fault> {
         let head = store.head()?;
         let edge = Edge::load(&mut *store, head.size)?;
@@ -67,10 +69,9 @@ impl Ledger {
             tiles: TileCache::default(),
         };
         shared.reach(&head);
-        // A clock that was behind at the start, and is set right, did not leap ahead.
+        // The clock may have been behind at the start. A later correction of the clock is no leap ahead.
         shared.opened = (shared.now(), boot);
         let shared = Arc::new(shared);
-        // Queued batches are answered one after the other; the oneshots wake whoever waits.
         let (inbox, outbox) = mpsc::channel(QUEUE);
         let ledger = Self { inbox, shared: Arc::clone(&shared) };
         if let Some(known) = shared.reads.checkpoint(None)?
@@ -90,12 +91,13 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// A store that nobody writes any more, such as a backup or a log that was closed: everything can be read, every
-    /// write is refused as [`Fault::Closed`]. `note` is the checkpoint that it was closed with; without one it is signed
-    /// when it is asked for.
+    /// Opens a store without a writer, such as a backup or a closed log. Every write returns [`Fault::Closed`].
+    ///
+    /// `note` is the checkpoint that was signed when the log was closed. If `note` is `None`, the ledger signs a
+    /// checkpoint on request.
     ///
     /// # Errors
-    /// When the log can't be read, or is not the one that the note signs.
+    /// Returns a fault if the log cannot be read or does not match the checkpoint.
     pub fn at_rest(
         reads: Arc<dyn Reads>,
         head: Head,
@@ -130,110 +132,105 @@ impl Ledger {
         answered.await.map_err(|_| Fault::Closed)?
     }
 
-    /// Puts a seal in force, with its blobs and the changes of tokens that it states. The first one makes the boundary.
+    /// Puts a seal in force, with its blobs and its token changes. The first seal creates the boundary.
     ///
     /// # Errors
-    /// When another seal came in between, it is dated before the last leaf, a token's name is taken, or the store broke.
+    /// Returns an error if another seal came first, if the seal is dated before the last leaf, or if a token name is
+    /// taken.
     pub async fn seal(&self, seal: SealWrite) -> Result<Sealed, WriteStop> {
         self.ask(|answer| Message::Seal(Box::new(seal), answer)).await
     }
 
-    /// Spends a nonce, once, ever: when this returns `Ok` the nonce is spent durably and its consumption stands in the log.
+    /// Spends a nonce. If the result is `Ok`, the nonce is spent durably and the consumption is in the log.
     ///
     /// # Errors
-    /// Why nothing was spent. After a [`Fault`] it may have been: look before asking again.
+    /// Returns the reason why the nonce was not spent. After a [`Fault`] the nonce may be spent, so the caller must
+    /// look up the nonce before another attempt.
     pub async fn consume(&self, consume: Consume) -> Result<Consumed, ConsumeStop> {
         self.ask(|answer| Message::Consume(Box::new(consume), answer)).await
     }
 
-    /// Closes a run with its receipt.
+    /// Stores the receipt of a run.
     ///
     /// # Errors
-    /// When the proposal does not run (has its receipt already), or the store broke.
+    /// Returns an error if the proposal does not run or already has a receipt.
     pub async fn finish(&self, finish: Finish) -> Result<LeafRef, FinishStop> {
         let hash = merkle::leaf_hash(&finish.receipt);
         self.ask(|answer| Message::Finish(Box::new(Hashed { message: finish, hash }), answer)).await
     }
 
-    /// Keeps a proposal, unless the same is there or too many wait.
-    ///
-    /// # Errors
-    /// When the store broke.
+    /// Stores a new proposal, unless the same proposal exists or a limit is reached.
     pub async fn propose(&self, new: NewProposal) -> Result<Proposed, Fault> {
         self.ask(|answer| Message::Propose(Box::new(new), answer)).await
     }
 
-    /// Keeps verified signatures, one a key (the first stays), and gives all in order of arrival.
+    /// Stores verified signatures, one for each key. Returns all signatures in their order of arrival. If a key signed
+    /// twice, the first signature is kept.
     ///
     /// # Errors
-    /// When the proposal is unknown or no longer waits, or the store broke.
+    /// Returns an error if the proposal is unknown or does not wait.
     pub async fn sign(&self, proposal: &ProposalId, signatures: Vec<Signature>) -> Result<Vec<Signature>, AdvanceStop> {
         let proposal = proposal.clone();
         self.ask(|answer| Message::Sign(proposal, signatures, answer)).await
     }
 
-    /// Puts a denial into the log: its authorization never runs from here on, known or not.
+    /// Appends a denial to the log. From then on the authorization can never run, even if the authorization was unknown
+    /// before.
     ///
     /// # Errors
-    /// When it is too large, nothing is sealed yet, or the store broke.
+    /// Returns an error if the denial is too large, if a limit is reached, or if the log has no seal.
     pub async fn deny(&self, denial: DenialWrite) -> Result<DenialDone, WriteStop> {
         self.ask(|answer| Message::Deny(Box::new(denial), answer)).await
     }
 
-    /// Moves a proposal on, only forward; gives where it was.
+    /// Changes the status of a proposal. Returns the previous status.
     ///
     /// # Errors
-    /// When it is unknown or stands elsewhere, or the store broke.
+    /// Returns an error if the proposal is unknown or if its status does not allow the change.
     pub async fn advance(&self, advance: Advance) -> Result<Status, AdvanceStop> {
         self.ask(|answer| Message::Advance(Box::new(advance), answer)).await
     }
 
-    /// Puts a refusal into the log; `at` is the time that it states.
+    /// Appends a refusal to the log. `at` is the time that the refusal states.
     ///
     /// # Errors
-    /// When it is too large or dated before the last leaf, nothing is sealed yet, or the store broke.
+    /// Returns an error if the refusal is too large, if its time is before the last leaf, or if the log has no seal.
     pub async fn refuse(&self, envelope: Vec<u8>, at: Timestamp) -> Result<LeafRef, WriteStop> {
         self.ask(|answer| Message::Refuse(envelope, at, answer)).await
     }
 
-    /// Marks as expired what waits and is overdue at `now`, some at a time: call again until nothing comes.
-    ///
-    /// # Errors
-    /// When the store broke.
+    /// Marks some proposals that are overdue at `now` as expired. The caller repeats the call until the result is
+    /// empty.
     pub async fn expire(&self, now: Timestamp) -> Result<Vec<ProposalId>, Fault> {
         self.ask(|answer| Message::Expire(now, answer)).await
     }
 
-    /// Raises the low-water mark as far as it may and looks at `limit` nonces, deleting those that expired at or below
-    /// it. A thousand or two at a time never keep a run waiting.
+    /// Raises the low-water mark and looks at `limit` nonces. Nonces that expired at or before the mark are deleted.
     ///
-    /// # Errors
-    /// When the store broke.
+    /// A limit of 1000 or 2000 does not delay runs noticeably.
     pub async fn prune(&self, limit: usize) -> Result<Pruned, Fault> {
         self.ask(|answer| Message::Prune(limit, answer)).await
     }
 
-    /// Deletes some of what its retention has ended, looking at `limit` outputs and proposals; the files that it names are
-    /// to be removed afterwards. Call again while something was deleted.
-    ///
-    /// # Errors
-    /// When the store broke.
+    /// Looks at `limit` outputs and `limit` proposals, and deletes the rows whose retention has ended. The caller then
+    /// removes the files that the result names, and repeats the call until nothing is deleted.
     pub async fn retire(&self, retention: Retention, limit: usize) -> Result<Retired, Fault> {
         self.ask(|answer| Message::Retire(retention, limit, answer)).await
     }
 
-    /// Ends the writer after what waits, and lets the store go: it can be opened again. The head of the log is signed
-    /// and recorded before, so that the next start may have another key.
+    /// Ends the writer after the queued requests and releases the store, so that the store can be opened again.
+    ///
+    /// The last checkpoint is signed and recorded first, so that the next start can use another key.
     ///
     /// # Errors
-    /// When the writer had ended before, or the head could not be signed.
+    /// Returns a fault if the writer had already ended or if the checkpoint could not be signed.
     pub async fn close(&self) -> Result<(), Fault> {
         let head = self.checkpoint();
         self.ask(Message::Close).await?;
         head.map(drop)
     }
 
-    /// What is in force, as of the last answered batch.
+    /// Returns the state after the last answered batch.
     #[must_use]
     pub fn state(&self) -> LedgerState {
         let head = &self.shared.published().head;
@@ -247,21 +244,22 @@ impl Ledger {
         }
     }
 
-    /// Now, but never before the last leaf's time: what a leaf made outside should state.
+    /// Returns the current time, but never a time before the last leaf. Documents that the caller signs must state this
+    /// time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.shared.now()
     }
 
-    /// What to say to who asks for what would be dated or judged by a clock that leapt ahead.
+    /// Returns a message for callers if the clock leapt ahead.
     #[must_use]
     pub fn clock_ahead(&self) -> Option<String> {
         let seconds = self.shared.clock_ahead((self.shared.config.clock)())?;
         Some(WriteStop::ClockAhead { seconds }.to_string())
     }
 
-    /// What is wrong with the clock, for an operator: it leapt ahead, or the log or its mark is ahead of it. The boundary is
-    /// not ready then.
+    /// Returns a message for an operator if the clock leapt ahead, or if the log or the low-water mark is ahead of the
+    /// clock. The boundary is not ready while there is a message.
     #[must_use]
     pub fn clock_trouble(&self) -> Option<String> {
         if let Some(ahead) = self.clock_ahead() {
@@ -291,25 +289,19 @@ impl Ledger {
         })
     }
 
-    /// The log's name; nothing before the first seal.
+    /// Returns the origin of the log, or `None` before the first seal.
     #[must_use]
     pub fn origin(&self) -> Option<String> {
         self.shared.published().head.boundary.map(|id| origin(&self.shared.config.name, &id))
     }
 
-    /// The signed head of the log as it is; nothing before the first seal.
-    ///
-    /// # Errors
-    /// When the log can't be read.
+    /// Returns the signed checkpoint of the current log, or `None` before the first seal.
     pub fn checkpoint(&self) -> Result<Option<CheckpointRow>, Fault> {
         self.checkpoint_at(self.shared.published().head.size)
     }
 
-    /// The signed head of the log as it was at `size`: a pure function of the rows, so it is the same whenever it is
-    /// made. Recorded with the next batch.
-    ///
-    /// # Errors
-    /// When the log can't be read.
+    /// Returns the signed checkpoint of the log at `size`. The result depends only on the rows, so the result is always
+    /// the same. The next batch records the checkpoint.
     pub fn checkpoint_at(&self, size: u64) -> Result<Option<CheckpointRow>, Fault> {
         const DURING: &str = "signing a checkpoint";
         let mut last = self.shared.note.lock().unwrap_or_else(PoisonError::into_inner);
@@ -329,59 +321,40 @@ impl Ledger {
         Ok(Some(row))
     }
 
-    /// The data of refusals dated at or after `since`, among the last `most` entries.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the refusals dated at or after `since`. The search covers the last `most` entries of the log.
     pub fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, Fault> {
         self.shared.reads.refusals(since, most)
     }
 
-    /// The recorded checkpoint of the largest size.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the largest recorded checkpoint.
     pub fn recorded_checkpoint(&self) -> Result<Option<CheckpointRow>, Fault> {
         self.shared.reads.checkpoint(None)
     }
 
-    /// The first recorded checkpoint that covers entry `index`: by the key that the boundary had when that was written,
-    /// because no start with another key leaves entries behind that only the key before can vouch for.
+    /// Returns the smallest recorded checkpoint that covers the entry `index`.
     ///
-    /// # Errors
-    /// When it can't be read.
+    /// This checkpoint is signed with the key of the time when the entry was written, because each start with a new key
+    /// first has a checkpoint over all earlier entries.
     pub fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, Fault> {
         self.shared.reads.checkpoint_over(index)
     }
 
-    /// The root of the tree as it was at `size`; nothing when it was never so large.
-    ///
-    /// # Errors
-    /// When the log can't be read.
+    /// Returns the root hash of the tree at `size`, or `None` if the log is smaller.
     pub fn root_at(&self, size: u64) -> Result<Option<Hash>, Fault> {
         self.with_tree(size, |tree| merkle::root_of(size, |level, index| tree.hash(level, index)).map(Some))
     }
 
-    /// The inclusion proof of leaf `index` in the tree of `size` leaves.
-    ///
-    /// # Errors
-    /// When the log can't be read.
+    /// Returns the inclusion proof of leaf `index` in the tree with `size` leaves.
     pub fn inclusion(&self, index: u64, size: u64) -> Result<Option<Vec<Hash>>, Fault> {
         self.with_tree(size, |tree| merkle::inclusion_path(index, size, |level, at| tree.hash(level, at)))
     }
 
-    /// The proof that the tree of `old` leaves is a prefix of that of `size`.
-    ///
-    /// # Errors
-    /// When the log can't be read.
+    /// Returns the consistency proof between the trees with `old` and with `size` leaves.
     pub fn consistency(&self, old: u64, size: u64) -> Result<Option<Vec<Hash>>, Fault> {
         self.with_tree(size, |tree| merkle::consistency_path(old, size, |level, at| tree.hash(level, at)))
     }
 
-    /// A tile's bytes, of hashes or entries, of any width that the log has had; nothing when it has not.
-    ///
-    /// # Errors
-    /// When the log can't be read.
+    /// Returns the bytes of a hash tile or an entry tile, or `None` if the log never had a tile of this width.
     pub fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Fault> {
         let published = self.shared.published();
         tile(&*self.shared.reads, &published.edge, &self.shared.tiles, path)
@@ -399,66 +372,43 @@ impl Ledger {
         read(&Subtrees::new(&published.edge, &*self.shared.reads, &self.shared.tiles))
     }
 
-    /// A leaf.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns one leaf.
     pub fn leaf(&self, index: u64) -> Result<Option<Leaf>, Fault> {
         self.shared.reads.leaf(index)
     }
 
-    /// The data of the leaves of `range`, as far as there are.
-    ///
-    /// # Errors
-    /// When they can't be read.
+    /// Returns the data of the leaves in `range`. Indexes past the end of the log are left out.
     pub fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, Fault> {
         self.shared.reads.leaves(range)
     }
 
-    /// A blob.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the bytes of a blob.
     pub fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Fault> {
         self.shared.reads.blob(digest)
     }
 
-    /// All seals, the last is the one in force.
-    ///
-    /// # Errors
-    /// When they can't be read.
+    /// Returns all seals. The last seal is in force.
     pub fn seals(&self) -> Result<Vec<SealEntry>, Fault> {
         self.shared.reads.seals()
     }
 
-    /// A proposal; that of a receipt is `receipt.proposal()`.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns a proposal.
     pub fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, Fault> {
         self.shared.reads.proposal(id)
     }
 
-    /// The proposal of an authorization, unless it is finished: those are found by id or nonce.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the proposal of an authorization, unless the proposal is finished. A finished proposal is found by id or
+    /// by nonce.
     pub fn proposal_of(&self, authorization: &AuthorizationDigest) -> Result<Option<Proposal>, Fault> {
         self.shared.reads.proposal_of(authorization)
     }
 
-    /// Proposals, the newest first.
-    ///
-    /// # Errors
-    /// When they can't be read.
+    /// Returns a page of proposals, the newest first.
     pub fn proposals(&self, filter: &Filter) -> Result<Page, Fault> {
         self.shared.reads.proposals(filter)
     }
 
-    /// The bytes that are signed for a proposal, wherever it stands.
-    ///
-    /// # Errors
-    /// When they can't be read.
+    /// Returns the payload that approvers sign for a proposal, in every status of the proposal.
     pub fn payload(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, Fault> {
         let Some(source) = self.shared.reads.payload(id)? else { return Ok(None) };
         let payload = match source {
@@ -472,58 +422,38 @@ impl Ledger {
         payload.map(Some).ok_or_else(|| Fault::broken("reading a payload", format!("that of {id} is not readable")))
     }
 
-    /// A proposal's signatures, in order of arrival.
-    ///
-    /// # Errors
-    /// When they can't be read.
+    /// Returns the signatures of a proposal in their order of arrival.
     pub fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, Fault> {
         self.shared.reads.signatures(id)
     }
 
-    /// The denials of an authorization.
-    ///
-    /// # Errors
-    /// When they can't be read.
+    /// Returns the denials of an authorization.
     pub fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<Denied>, Fault> {
         self.shared.reads.denials(authorization)
     }
 
-    /// Where a nonce was spent, until it is pruned.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the consumption that spent a nonce, until the nonce is pruned.
     pub fn spent(&self, nonce: &Nonce) -> Result<Option<Spent>, Fault> {
         self.shared.reads.spent(nonce)
     }
 
-    /// What was consumed and has no receipt, in order: after a crash, recovery's work.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the runs that have a consumption and no receipt, in the order of consumption. After a crash, recovery
+    /// writes their receipts.
     pub fn unfinished(&self) -> Result<Vec<Unfinished>, Fault> {
         self.shared.reads.unfinished()
     }
 
-    /// The proposals that run.
-    ///
-    /// # Errors
-    /// When they can't be read.
+    /// Returns the running proposals.
     pub fn running(&self) -> Result<Vec<ProposalId>, Fault> {
         self.shared.reads.running()
     }
 
-    /// How many bytes an output has; nothing when it is not, or no longer, there.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the size of an output, or `None` if the output does not exist or was deleted.
     pub fn output_size(&self, name: &Blake3Digest) -> Result<Option<u64>, Fault> {
         Ok(self.shared.reads.output(name)?.map(|row| row.bytes))
     }
 
-    /// The bytes of an output within `range`, as far as there are.
-    ///
-    /// # Errors
-    /// When they can't be read.
+    /// Returns the bytes of an output within `range`. A range past the end is cut.
     pub fn output(&self, name: &Blake3Digest, range: Range<u64>) -> Result<Option<Vec<u8>>, Fault> {
         let Some(row) = self.shared.reads.output(name)? else { return Ok(None) };
         let end = range.end.min(row.bytes);
@@ -546,49 +476,34 @@ impl Ledger {
         }
     }
 
-    /// Where the file of an output must lie that is too large for the database.
+    /// Returns the path of an output that is too large for the database.
     #[must_use]
     pub fn output_path(&self, name: &Blake3Digest) -> PathBuf {
         let hex = name.hex();
         self.shared.config.outputs.join(&hex[..2]).join(hex)
     }
 
-    /// The runs that recorded these bytes: who may read one of them may read the output.
-    ///
-    /// # Errors
-    /// When they can't be read.
+    /// Returns the runs that recorded this output. A caller who can read one of these runs can read the output.
     pub fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, Fault> {
         self.shared.reads.runs_with_output(name, limit)
     }
 
-    /// In which order a run wrote to its streams.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the order in which a run wrote to stdout and stderr.
     pub fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, Fault> {
         self.shared.reads.output_order(id)
     }
 
-    /// All tokens ever, by name.
-    ///
-    /// # Errors
-    /// When they can't be read.
+    /// Returns all tokens by name, including revoked and expired tokens.
     pub fn tokens(&self) -> Result<Vec<Token>, Fault> {
         self.shared.reads.tokens()
     }
 
-    /// The token whose secret has this SHA-256, revoked and expired ones too.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the token whose secret has this SHA-256 digest, including a revoked or expired token.
     pub fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, Fault> {
         self.shared.reads.token(secret)
     }
 
-    /// Bytes that are free for the store at `directory`.
-    ///
-    /// # Errors
-    /// When the file system does not answer.
+    /// Returns the free bytes on the file system of `directory`.
     pub fn room(&self, directory: &Path) -> Result<u64, Fault> {
         lock::room(directory)
     }

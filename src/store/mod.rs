@@ -32,9 +32,7 @@ mod writer;
 
 /// The one connection that writes.
 ///
-///
-/// # Errors
-/// very backend must meet this contract:
+/// Every backend must meet this contract:
 /// - **One writer.** Only one `Store` of a database is open at a time, over all processes. A second open fails.
 /// - **Atomic.** The writes between [`begin`](Self::begin) and [`commit`](Self::commit) become visible and durable
 ///   together. After a crash or a power cut either all of the writes are there or none.
@@ -46,9 +44,7 @@ mod writer;
 /// - **Unique keys.** A constraint of the database keeps nonces, leaf indexes and token names unique. A second row with
 ///   the same key is an error, although the writer looks for the key first.
 ///
-///
-/// # Errors
-/// very method returns a [`Fault`] if the database cannot be read or written.
+/// Every method returns a [`Fault`] if the database cannot be read or written.
 pub trait Store: Send {
     /// Begins the transaction of a batch.
     fn begin(&mut self) -> Result<(), Fault>;
@@ -175,9 +171,7 @@ pub trait Store: Send {
 /// # Errors
 /// ach call sees one committed state, which includes every batch that was answered before the call.
 ///
-///
-/// # Errors
-/// very method returns a [`Fault`] if the database cannot be read.
+/// Every method returns a [`Fault`] if the database cannot be read.
 pub trait Reads: Send + Sync {
     /// Returns one leaf.
     fn leaf(&self, index: u64) -> Result<Option<Leaf>, Fault>;

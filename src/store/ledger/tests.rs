@@ -1,4 +1,4 @@
-//! The ledger's laws, over real SQLite files.
+//! Tests of the ledger with real SQLite files.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
 use std::task::Poll;
@@ -27,7 +27,7 @@ fn t(seconds: i64) -> Timestamp {
     Timestamp::from_unix(T0 + seconds)
 }
 
-/// A directory, a clock and a key; the store in it is opened as often as a test likes.
+/// A directory, a clock and a key for one store, which a test can open several times.
 struct World {
     directory: tempfile::TempDir,
     clock: Arc<AtomicI64>,
@@ -70,7 +70,8 @@ impl World {
         }
     }
 
-    /// Other tests of this process start processes, which hold the lock of a store that was closed until they execute theirs.
+    /// Opens the store and tries again while the lock is taken. Other tests of this process start child processes,
+    /// which hold a copy of the lock until they call exec.
     fn store(&self) -> (sqlite::SqliteStore, sqlite::reads::SqliteReads) {
         let begun = std::time::Instant::now();
         loop {
@@ -192,7 +193,7 @@ fn status(ledger: &Ledger, number: u8) -> Option<Status> {
     ledger.proposal(&core(number).id).expect("read").map(|proposal| proposal.status)
 }
 
-/// The consumptions of the log, verified and read by the record room.
+/// Verifies and returns the consumptions of the log.
 fn consumptions(ledger: &Ledger) -> Vec<(u64, Statement<Consumption>)> {
     let key = SshKey::from_public(SecretKey::from_seed([3; 32]).public(), "").expect("key");
     let mut found = Vec::new();
@@ -207,7 +208,7 @@ fn consumptions(ledger: &Ledger) -> Vec<(u64, Statement<Consumption>)> {
     found
 }
 
-/// What must hold of any store at rest, however it came to be.
+/// Checks the rules that every store must satisfy.
 fn check_laws(ledger: &Ledger) {
     let state = ledger.state();
     let data = ledger.leaves(0..state.size).expect("leaves");
@@ -262,7 +263,7 @@ async fn a_group_of_many_has_leaves_of_at_most_sixteen_items() {
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
     let first = commits.hold(&ledger, |ledger| async move { ledger.refuse(b"first".to_vec(), t(0)).await }).await;
-    // All of these come while that one is being committed.
+    // The 40 requests arrive while the first batch is being committed.
     let mut asked: Vec<_> = (0..40).map(|number| Box::pin(ledger.consume(consume_of(&ledger, core(number))))).collect();
     for asking in &mut asked {
         let waits = |context: &mut std::task::Context<'_>| Poll::Ready(asking.as_mut().poll(context).is_pending());
@@ -374,7 +375,7 @@ async fn the_mark_rises_with_boot_time_only_and_what_it_passes_stays_expired() {
     let pruned = ledger.prune(1000).await.expect("pruned");
     assert_eq!((pruned.mark, pruned.deleted, pruned.done), (t(10), 0, true));
     assert_eq!(pruned.ahead_s, 31_536_000 - 10);
-    // Set right again, the mark waits for the clock, and then goes with it.
+    // After the clock is corrected, the mark follows the clock.
     world.clock.store(T0 + 5, SeqCst);
     assert_eq!(ledger.prune(1000).await.expect("pruned").mark, t(10), "never falls");
     world.clock.store(T0 + 60, SeqCst);
@@ -382,7 +383,7 @@ async fn the_mark_rises_with_boot_time_only_and_what_it_passes_stays_expired() {
     let pruned = ledger.prune(1000).await.expect("pruned");
     assert_eq!((pruned.mark, pruned.deleted), (t(60), 1), "never above the clock");
     assert_eq!(ledger.spent(&soon.nonce).expect("read"), None);
-    // Its nonce is forgotten; whatever the clock says, it is expired.
+    // The nonce is deleted, but the mark shows that the authorization is expired.
     world.clock.store(T0, SeqCst);
     ledger.close().await.expect("closed");
     let ledger = world.open();
@@ -418,7 +419,7 @@ async fn pruning_goes_by_the_log_for_each_item_of_an_entry() {
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
     let first = commits.hold(&ledger, |ledger| async move { ledger.refuse(b"first".to_vec(), t(0)).await }).await;
-    // Four in one entry, the last of which ends later than the others.
+    // One entry spends four nonces. The last nonce expires later than the others.
     let mut late = consume_of(&ledger, Core { expires_at: t(9000), ..core(4) });
     (late.window.issued_at, late.window.not_before) = (t(0), t(0));
     let release = async {
@@ -433,7 +434,8 @@ async fn pruning_goes_by_the_log_for_each_item_of_an_entry() {
     assert_eq!(places, [(2, 0), (2, 1), (2, 2), (2, 3)]);
     ledger.close().await.expect("closed");
     let (mut store, reads) = sqlite::open(&world.path()).expect("store");
-    // By the log the second goes with the first; the row of the third, and the fourth itself, say otherwise.
+    // By the log, both the first and the second nonce are expired. The rows of the third and the fourth nonce
+    // contradict the log.
     store.tamper("UPDATE nonce SET spent = spent + 64 WHERE spent & 63 = 2; UPDATE nonce SET expires_at = 0 WHERE spent & 63 = 3");
     let ledger = Ledger::open(Box::new(store), Arc::new(reads), world.config()).expect("ledger");
     world.clock.store(T0 + 4000, SeqCst);
@@ -514,13 +516,13 @@ async fn denials_of_what_is_not_known_are_limited_and_those_of_proposals_are_not
     }
     let refused = ledger.deny(denial(100, "alice", t(200))).await;
     assert_eq!(refused, Err(WriteStop::TooManyAhead { most: 100, of_approver: true, wait_s: 86_200 }));
-    // The same one again, somebody else's, and one of a proposal that is there.
+    // The limit does not apply to a repeated denial, to another approver, or to a known proposal.
     ledger.deny(denial(7, "alice", t(200))).await.expect("it is there already");
     ledger.deny(denial(100, "bob", t(200))).await.expect("another approver");
     ledger.propose(new_proposal(1)).await.expect("proposed");
     let known = DenialWrite { authorization: core(1).digest, ..denial(0, "alice", t(200)) };
     assert_eq!(ledger.deny(known).await.expect("known").denied, Some(core(1).id));
-    // What was kept holds after a restart, the limit too; a day later there is room for one.
+    // The limit survives a restart. After a day, one more denial is accepted.
     ledger.close().await.expect("closed");
     let ledger = world.open();
     assert!(matches!(
@@ -530,7 +532,7 @@ async fn denials_of_what_is_not_known_are_limited_and_those_of_proposals_are_not
     ledger.deny(denial(101, "alice", t(86_400))).await.expect("room for one");
     let again = ledger.deny(denial(102, "alice", t(86_400))).await;
     assert_eq!(again, Err(WriteStop::TooManyAhead { most: 100, of_approver: true, wait_s: 1 }));
-    // And of all approvers together.
+    // The second limit is for all approvers together.
     for number in 1000..1900 {
         let approver = format!("a{}", number / 50);
         drop(ledger.deny(denial(number, &approver, t(86_400))).await);
@@ -551,7 +553,7 @@ async fn what_nobody_signed_is_limited_and_deleted_an_hour_after_its_window() {
         at: t(0),
         detail: Vec::new(),
     };
-    // Signed, denied and refused ones don't count and stay.
+    // Signed, denied and refused proposals do not count and are kept.
     let signature = Signature {
         keyid: format!("SHA256:{}", "A".repeat(43)).parse().expect("key id"),
         person: "alice".parse().expect("name"),
@@ -574,7 +576,7 @@ async fn what_nobody_signed_is_limited_and_deleted_an_hour_after_its_window() {
     assert_eq!(ledger.propose(new_proposal(7)).await, Ok(Proposed::TooManyKept { most: 3, until: first }));
     let other = Core { proposer: "other".parse().expect("name"), ..core(8) };
     assert_eq!(ledger.propose(NewProposal { core: other, ..new_proposal(8) }).await, Ok(Proposed::New));
-    // The same nonce again is answered with what there is, whatever the limit.
+    // A repeated proposal is answered despite the limit.
     assert!(matches!(ledger.propose(new_proposal(4)).await, Ok(Proposed::Same(_))));
     let at = |seconds: i64| {
         world.clock.store(T0 + seconds, SeqCst);
@@ -638,7 +640,7 @@ async fn proposals_are_idempotent_by_nonce_or_by_what_they_ask() {
     assert_eq!(status(&ledger, 1), Some(Status::Expired));
     assert_eq!(ledger.propose(by(6, "b")).await, Ok(Proposed::New));
 
-    // A nonce that was spent is found again while it is kept.
+    // A spent nonce leads to its proposal until the nonce is pruned.
     run_whole(&ledger, 7).await;
     let spent = NewProposal { core: Core { id: core(10).id, ..core(7) }, ..new_proposal(7) };
     assert!(matches!(ledger.propose(spent).await, Ok(Proposed::Conflict(there)) if there.core.id == core(7).id));
@@ -904,7 +906,7 @@ async fn every_proof_at_every_size_verifies_also_after_reopening() {
 }
 
 impl World {
-    /// Opens the store as soon as whoever had it lets it go.
+    /// Opens the store, and tries again until the previous owner releases the lock.
     async fn open_after_close(&self) -> Ledger {
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
         loop {
@@ -963,13 +965,13 @@ async fn a_checkpoint_is_made_from_rows_read_back_after_their_commit() {
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
     let before = ledger.checkpoint().expect("read").expect("signed");
-    // While the commit is under way the log is as it was, also for who signs its head.
+    // During a commit, readers and checkpoints see the log before the commit.
     let asking = commits.hold(&ledger, |ledger| async move { seal(&ledger, 2).await }).await;
     assert_eq!(ledger.checkpoint(), Ok(Some(before.clone())));
     commits.held.store(false, SeqCst);
     asking.await.expect("joined").expect("sealed");
     assert_eq!(ledger.checkpoint().expect("read").expect("signed").size, 2);
-    // What is read back as something else than was written is never signed: the process ends.
+    // If the leaf hashes differ when they are read back, nothing is signed and the process ends.
     commits.lies.store(true, SeqCst);
     let stop = seal(&ledger, 3).await;
     assert!(matches!(stop, Err(WriteStop::Fault(Fault::Broken { .. }))), "{stop:?}");
@@ -988,7 +990,7 @@ async fn a_log_behind_or_beside_its_own_checkpoint_is_not_opened() {
         let (mut store, _) = sqlite::open(&world.path()).expect("store");
         store.tamper(sql);
     };
-    // The head was recorded when it was closed.
+    // The checkpoint at size 2 was recorded when the ledger was closed.
     tamper("DELETE FROM checkpoint WHERE size = 1; UPDATE checkpoint SET size = 9");
     let (store, reads) = sqlite::open(&world.path()).expect("store");
     let opened = Ledger::open(Box::new(store), Arc::new(reads), world.config());
@@ -1050,7 +1052,7 @@ async fn a_failed_commit_fails_its_whole_batch_and_stores_nothing() {
     let world = World::new();
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
-    // While one batch is held in its commit, the next one gathers.
+    // While the commit of one batch is held, the next requests form another batch.
     let first = commits.hold(&ledger, |ledger| async move { ledger.refuse(b"first".to_vec(), t(0)).await }).await;
     *commits.next.lock().expect("lock") = [None, Some(Fault::Full { during: "test" })].into();
     let release = async {
@@ -1068,7 +1070,7 @@ async fn a_failed_commit_fails_its_whole_batch_and_stores_nothing() {
     assert_eq!((two.err(), three.is_err()), (one.err(), true));
     assert_eq!((ledger.state().size, ledger.spent(&core(1).nonce)), (2, Ok(None)));
     assert_eq!(status(&ledger, 1), None);
-    // Memory is as the store: the lock is free, the tree goes on.
+    // The state in memory matches the database: the lock is free, and the tree grows.
     let consume = Consume { exclusive: Some("x".into()), ..consume_of(&ledger, core(1)) };
     ledger.consume(consume).await.expect("consumed once there is room");
     check_laws(&ledger);
@@ -1080,8 +1082,8 @@ async fn what_the_database_refuses_takes_nothing_else_of_its_batch_along() {
     let world = World::new();
     world.sealed().await.close().await.expect("closed");
     let (mut store, reads) = sqlite::open(&world.path()).expect("store");
-    // Constraints that the writer can't foresee: of the second run, of the fourth's end, of one denial. They are this
-    // connection's own, since those of the database are off.
+    // Temporary triggers of this connection reject the second run, the end of the fourth run, and one denial. Triggers
+    // in the database file are disabled.
     let id = |number: u8| core(number).id.as_str()[4..].replace('-', "");
     store.tamper(&format!(
         "CREATE TEMP TRIGGER a BEFORE INSERT ON crossing WHEN hex(NEW.proposal) = upper('{}') BEGIN SELECT RAISE(ABORT, 'no'); END;
@@ -1128,7 +1130,7 @@ async fn what_the_database_refuses_takes_nothing_else_of_its_batch_along() {
     let places = [refused.expect("refused").index, five.expect("finished").index, one.index, three.index];
     assert_eq!(places, [4, 5, 6, 7], "each by itself, in order, without a gap");
     assert_eq!((status(&ledger, 2), status(&ledger, 4)), (None, Some(Status::Running)));
-    // The lock that the second took is free again, and the tree is that of the rows.
+    // The lock of the second run is free again, and the tree matches the rows.
     ledger.consume(locked(6)).await.expect("consumed");
     check_laws(&ledger);
     assert!(world.fatal.lock().expect("lock").is_empty());
@@ -1157,7 +1159,7 @@ async fn retention_deletes_what_is_old_by_the_mark_and_nothing_that_could_still_
     let large = OutputRow { name: Blake3Digest::of(b"large"), bytes: 70_000, data: None };
     let finish = Finish { outputs: vec![output.clone(), large.clone()], ..finish_of(&core(2).id) };
     ledger.finish(finish).await.expect("finished");
-    // A clock that leaps a year ahead deletes nothing: the mark follows the time that went by.
+    // If the clock leaps a year ahead, nothing is deleted, because the mark follows the time since boot.
     world.clock.fetch_add(365 * 86_400, SeqCst);
     ledger.prune(10).await.expect("pruned");
     assert_eq!(ledger.retire(kept, 10).await.expect("retired").deleted, 0);
@@ -1168,7 +1170,7 @@ async fn retention_deletes_what_is_old_by_the_mark_and_nothing_that_could_still_
     assert_eq!(retired.files, [large.name], "files are named once their rows are gone");
     assert_eq!(ledger.output_size(&output.name), Ok(None));
     assert_eq!(ledger.runs_with_output(&output.name, 9), Ok(vec![core(2).id]), "who may ask is known still");
-    // Cancelled, old enough, and its window is open: only its row says that it must not run.
+    // The cancelled proposal is old, but its window is open. Without its row, the proposal could run.
     assert_eq!(status(&ledger, 1), Some(Status::Cancelled));
     let again = ledger.consume(consume_of(&ledger, core(1))).await;
     assert_eq!(again, Err(ConsumeStop::WrongState(Status::Cancelled)));
@@ -1181,7 +1183,7 @@ async fn retention_deletes_what_is_old_by_the_mark_and_nothing_that_could_still_
     assert!(matches!(again, Err(ConsumeStop::Expired { .. })), "{again:?}");
     assert_eq!((status(&ledger, 2), status(&ledger, 3)), (Some(Status::Finished), Some(Status::Pending)));
     assert!(ledger.payload(&core(3).id).expect("read").is_some());
-    // Small steps come by everything, and begin again.
+    // Repeated calls with a small limit reach all rows and then begin again.
     for _ in 0..9 {
         ledger.retire(kept, 1).await.expect("retired");
     }
@@ -1201,7 +1203,7 @@ async fn a_nonce_whose_row_is_gone_keeps_the_store_closed_until_it_has_expired()
     drop(store);
     let refused = sqlite::open(&world.path()).err().expect("refused").to_string();
     assert!(refused.contains("could run again") && refused.contains("store restore"), "{refused}");
-    // A row that had expired by the mark is no reason: nothing can come of it, and the count is mended.
+    // A missing row is no problem if the nonce expired before the mark. The count of nonces is corrected.
     let other = World::new();
     let ledger = other.sealed().await;
     ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
@@ -1291,7 +1293,7 @@ async fn r7_a_clock_that_leaps_ahead_while_the_service_runs_dates_and_ends_nothi
     let ledger = world.sealed().await;
     ledger.propose(new_proposal(1)).await.expect("proposed");
     let before = ledger.state();
-    // A year, while two minutes went by.
+    // The clock leaps ahead by a year while only two minutes pass.
     world.clock.store(T0 + 31_536_000, SeqCst);
     world.boot.fetch_add(120, SeqCst);
     assert!(matches!(ledger.consume(consume_of(&ledger, core(1))).await, Err(ConsumeStop::ClockAhead { .. })));
@@ -1308,11 +1310,11 @@ async fn r7_a_clock_that_leaps_ahead_while_the_service_runs_dates_and_ends_nothi
     };
     ledger.deny(denial).await.expect("a denial states no time that the log goes by");
     assert_eq!(ledger.state().last_at, before.last_at);
-    // Set right, everything goes on.
+    // After the clock is corrected, requests succeed again.
     world.clock.store(T0 + 120, SeqCst);
     assert_eq!(ledger.clock_trouble(), None);
     ledger.consume(consume_of(&ledger, core(1))).await.expect("it runs");
-    // What it says at a start is taken as it is.
+    // The value of the clock at a start is accepted.
     ledger.close().await.expect("closed");
     world.clock.store(T0 + 31_536_000, SeqCst);
     let ledger = world.open();
@@ -1328,21 +1330,21 @@ async fn r7_time_goes_on_by_boot_time_while_the_clock_is_behind_and_never_runs_b
     world.clock.store(T0 - 40 * 86_400, SeqCst);
     world.boot.store(80, SeqCst);
     assert_eq!(ledger.now(), t(70), "seven eighths of the time since boot");
-    // A leaf in between takes nothing away from it.
+    // A consumption does not change the time.
     let first = ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
     assert_eq!(first.at, t(70));
     let short = Core { expires_at: t(75), ..core(2) };
     world.boot.store(88, SeqCst);
     let stop = ConsumeStop::Expired { at: t(77), expires_at: t(75) };
     assert_eq!(ledger.consume(consume_of(&ledger, short.clone())).await, Err(stop), "its window ends");
-    // What has ended stays ended after a start.
+    // An expired authorization stays expired after a restart.
     assert_eq!(ledger.prune(10).await.expect("pruned").mark, t(77));
     ledger.close().await.expect("closed");
     let ledger = world.open();
     assert_eq!(ledger.now(), t(77));
     assert!(matches!(ledger.consume(consume_of(&ledger, short)).await, Err(ConsumeStop::Expired { .. })));
     assert!(ledger.clock_trouble().is_some_and(|why| why.contains("set the system clock right")));
-    // The clock is set right, and leads again; that is no leap.
+    // The corrected clock is ahead of the time in the log again, but this is no leap.
     world.clock.store(T0 + 88, SeqCst);
     assert_eq!((ledger.now(), ledger.clock_trouble()), (t(88), None));
     check_laws(&ledger);
@@ -1423,7 +1425,7 @@ proptest! {
     }
 }
 
-/// What the child of the test below does until it is killed.
+/// Runs one action of each kind in a child process, which is killed at a crash point.
 async fn child(directory: &Path) {
     let world = World { directory: tempfile::tempdir().expect("unused"), ..World::new() };
     let path = directory.join("data").join("countersign.db");
@@ -1489,18 +1491,18 @@ async fn killed_at_any_commit_the_store_is_whole() {
     }
 }
 
-/// What commits of a store do: wait while held, and fail where told.
+/// Controls the commits of a test store: a commit can be held or can fail.
 #[derive(Default)]
 struct Commits {
     held: std::sync::atomic::AtomicBool,
     waiting: std::sync::atomic::AtomicBool,
     next: Mutex<std::collections::VecDeque<Option<Fault>>>,
-    /// Leaf hashes are read back as something else.
+    /// If true, leaf hashes that are read back are wrong.
     lies: std::sync::atomic::AtomicBool,
 }
 
 impl Commits {
-    /// Asks for something and gives it once its commit is held: what is asked before it is let go comes into one batch.
+    /// Sends a request and returns while its commit is held. Requests that arrive before the release form one batch.
     async fn hold<T, F>(&self, ledger: &Ledger, ask: impl FnOnce(Ledger) -> F) -> tokio::task::JoinHandle<T>
     where
         T: Send + 'static,
