@@ -167,9 +167,7 @@ pub trait Store: Send {
 
 /// Reads committed state from any thread, without the writer.
 ///
-///
-/// # Errors
-/// ach call sees one committed state, which includes every batch that was answered before the call.
+/// Each call sees one committed state, which includes every batch that was answered before the call.
 ///
 /// Every method returns a [`Fault`] if the database cannot be read.
 pub trait Reads: Send + Sync {

@@ -1,7 +1,8 @@
-//! The store in one SQLite file, embedded.
+//! The store in one SQLite file.
 //!
-//! WAL, `synchronous=FULL`: a commit is one write and one sync of the log. The writer moves the log into the database
-//! itself, after the answers: SQLite's own automatic checkpoint would swallow a failing sync.
+//! The database uses WAL and `synchronous=FULL`, so a commit is one write and one sync of the write-ahead log. The
+//! writer moves the write-ahead log into the database itself, after the answers. SQLite's automatic checkpoint would
+//! hide a failed sync.
 
 pub mod backup;
 mod columns;
@@ -39,21 +40,22 @@ use crate::store::{
     Swept, TileRow, Walk,
 };
 
-/// Pages in the write-ahead log from which on it is moved into the database: 32 MB.
+/// Number of pages in the write-ahead log from which the log is moved into the database: 32 MB.
 const CHECKPOINT_PAGES: i32 = 8000;
 
-/// The write connection, with the lock on the store.
+/// The connection that writes, with the lock on the store.
 pub struct SqliteStore {
-    // Before the lock: the connection closes first.
+    // Fields are dropped in order, so the connection closes before the lock is released.
     connection: Connection,
     wal_pages: Arc<AtomicI32>,
     _lock: StoreLock,
 }
 
-/// Opens the store at `path`, making or migrating it, for this process alone.
+/// Opens the store at `path` for this process alone, and creates or migrates the database if necessary.
 ///
 /// # Errors
-/// When another process holds it, it is open to other users, it is not a store, or it is newer than this program.
+/// Returns a fault if another process holds the lock, if other users can access the store, if the file is no store, or
+/// if a newer program wrote the store.
 pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), Fault> {
     const DURING: &str = "opening the store";
     let lock = StoreLock::take(path)?;
@@ -61,7 +63,7 @@ pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), Fault> {
     let mut connection = Connection::open_with_flags(path, flags).map_err(fault(DURING))?;
     schema::harden(&connection).map_err(fault(DURING))?;
     let pragma = |name: &str, value: &dyn ToSql| connection.pragma_update(None, name, value).map_err(fault(DURING));
-    // The mode is checked below; some file systems can't have WAL.
+    // The resulting mode is checked below, because some file systems do not support WAL.
     connection.pragma_update(None, "journal_mode", "WAL").map_err(|error| unusable(path, &error))?;
     pragma("synchronous", &"FULL")?;
     pragma("wal_autocheckpoint", &0)?;
@@ -90,10 +92,11 @@ pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), Fault> {
 }
 
 impl SqliteStore {
-    /// Refuses a store in which a nonce could be spent again: its row is gone, and it has not expired.
+    /// Returns a fault if the row of a nonce is missing although the nonce has not expired. Otherwise the nonce could
+    /// be spent again.
     ///
-    /// The consumptions that are open are read from the log itself: a count that is kept in a row can be changed like the
-    /// rows that it counts. Their rows are not made again: who deleted one may have changed more.
+    /// The spent nonces are read from the log, because a stored count can be changed together with the rows. The
+    /// function does not restore missing rows, because other rows may have been changed too.
     fn check_nonces(&self, path: &Path) -> Result<(), Fault> {
         const DURING: &str = "counting nonces";
         let count = |sql: &str| self.one(DURING, sql, [], |row| row.get::<_, i64>(0)).map(Option::unwrap_or_default);
@@ -111,7 +114,7 @@ impl SqliteStore {
         if there == kept {
             return Ok(());
         }
-        // What is gone had expired: nothing can come of it.
+        // The missing rows belong to expired nonces, so only the count must be corrected.
         self.run(DURING, "UPDATE state SET nonces = ?1", [there]).map(drop)
     }
 
@@ -129,7 +132,7 @@ impl SqliteStore {
         one(&self.connection, during, sql, params, read)
     }
 
-    /// Limits the database to this many pages: how tests fill a disk.
+    /// Limits the number of database pages, so that a test can fill the disk.
     #[cfg(test)]
     pub(crate) fn limit_pages(&self, pages: i64) {
         let _: i64 = self
@@ -138,7 +141,7 @@ impl SqliteStore {
             .expect("pragma");
     }
 
-    /// Changes rows behind the writer's back.
+    /// Changes rows without the writer.
     #[cfg(test)]
     pub(crate) fn tamper(&mut self, sql: &str) {
         self.connection.execute_batch(sql).expect("sql");
@@ -154,14 +157,14 @@ impl Store for SqliteStore {
         const DURING: &str = "committing a batch";
         match self.run(DURING, "COMMIT", []) {
             Ok(_) => Ok(()),
-            // Whether the log holds it is not known.
+            // After this failure it is unknown whether the write-ahead log contains the batch.
             Err(Fault::Database { message, .. }) => Err(Fault::broken(DURING, message)),
             Err(fault) => Err(fault),
         }
     }
 
     fn rollback(&mut self) {
-        // Some errors have rolled back by themselves.
+        // SQLite has already rolled back after some errors.
         if !self.connection.is_autocommit() {
             drop(self.connection.execute_batch("ROLLBACK"));
         }
@@ -172,7 +175,7 @@ impl Store for SqliteStore {
         if self.wal_pages.load(Ordering::Relaxed) < CHECKPOINT_PAGES {
             return Ok(());
         }
-        // Passive: readers are never waited for; what they still need is moved next time.
+        // PASSIVE does not wait for readers. Pages that a reader still needs are moved next time.
         let moved: (i32, i32) = self
             .connection
             .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok((row.get(1)?, row.get(2)?)))
@@ -184,8 +187,8 @@ impl Store for SqliteStore {
     }
 
     fn settle(&mut self) -> Result<(), Fault> {
-        // Readers' connections outlive this one, so closing it would leave the log beside the database, and who copies the one
-        // file would copy an old store.
+        // The connections of readers stay open longer, so closing this connection would not remove the write-ahead log.
+        // A copy of the database file alone would then be an old store.
         let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
         self.connection.query_row(sql, [], |_| Ok(())).map_err(fault("moving the write-ahead log into the database"))
     }
@@ -275,7 +278,8 @@ impl Store for SqliteStore {
     fn start(&mut self, runs: &[RunRow<'_>]) -> Result<(), Fault> {
         let connection = &self.connection;
         let write = || -> rusqlite::Result<()> {
-            // No `OR IGNORE`: the writer has looked, so a second claim is a fault and undoes the whole batch.
+            // There is no `OR IGNORE` here. The writer has already looked for the nonce, so a second row is a fault
+            // that undoes the batch.
             let mut claim = connection
                 .prepare_cached("INSERT INTO nonce (nonce, expires_at, spent, proposal) VALUES (?1, ?2, ?3, ?4)")?;
             let mut add = connection.prepare_cached(
@@ -331,7 +335,7 @@ impl Store for SqliteStore {
             for run in runs {
                 let (id, at) = (id_bytes(run.proposal), run.at.unix());
                 close.execute(params![id, at, run.receipt, run.detail])?;
-                // The receipt embeds the envelope and the decision from here on.
+                // From now on the receipt contains the envelope and the decision.
                 clear.execute([place(run.consumption.0, run.consumption.1)])?;
                 for output in run.outputs {
                     connection
@@ -440,7 +444,7 @@ impl Store for SqliteStore {
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
         let (of_all, of_proposer) = counts.unwrap_or((0, 0));
-        // Overdue ones count as expired already, before housekeeping comes by.
+        // Overdue proposals count as expired before they get that status.
         let (unsigned, unsigned_first): (u64, Option<i64>) = self
             .one(
                 DURING,
@@ -542,7 +546,7 @@ impl Store for SqliteStore {
         if let Some(found) = self.one(DURING, sql, [digest], read)? {
             return Ok(Some(found));
         }
-        // Few run at a time, and denials are rare: no index for this.
+        // No index is needed, because few proposals run at a time and denials are rare.
         let sql = "SELECT status, spent, receipt, id FROM proposal WHERE digest = ?1 AND id IN (SELECT proposal FROM crossing)";
         self.one(DURING, sql, [digest], read)
     }
@@ -587,7 +591,7 @@ impl Store for SqliteStore {
         let connection = &self.connection;
         let write = || -> rusqlite::Result<Retired> {
             let mut done = Retired::default();
-            // By rowid, which is the order of recording; the bytes themselves are not read.
+            // Rows are read in the order of recording (rowid). The query does not read the bytes of outputs.
             let sql = "SELECT rowid, name, at, data IS NULL FROM output WHERE rowid > ?1 ORDER BY rowid LIMIT ?2";
             let seen: Vec<(u64, [u8; 32], i64, bool)> = connection
                 .prepare_cached(sql)?
@@ -597,7 +601,7 @@ impl Store for SqliteStore {
                 .collect::<rusqlite::Result<_>>()?;
             for (rowid, name, at, is_file) in &seen {
                 if *at <= cut.outputs.unix() {
-                    // `output_of` stays: it says that there was one, and who may know.
+                    // The rows of `output_of` stay, because they show who can ask for the deleted output.
                     done.deleted +=
                         connection.prepare_cached("DELETE FROM output WHERE rowid = ?1")?.execute([rowid])?;
                     if *is_file {
@@ -608,7 +612,7 @@ impl Store for SqliteStore {
             let delete = |table: &str, id: &[u8; 16]| {
                 connection.prepare_cached(&format!("DELETE FROM {table} WHERE proposal = ?1"))?.execute([id])
             };
-            // Soon after its window nothing says any more of what nobody signed: the log has no entry of it.
+            // Unsigned proposals are deleted soon after their window. The log has no entry about them.
             let sql = "SELECT id FROM proposal INDEXED BY proposal_over WHERE status BETWEEN 5 AND 6 AND expires_at <= ?1 \
                        AND NOT EXISTS (SELECT 1 FROM signature WHERE signature.proposal = proposal.id) LIMIT ?2";
             let unsigned: Vec<[u8; 16]> = connection
@@ -637,10 +641,10 @@ impl Store for SqliteStore {
                     continue;
                 }
                 if finished {
-                    // The row stays, it leads to the receipt; that embeds the signatures.
+                    // The row stays, because it leads to the receipt. The receipt contains the signatures.
                     done.deleted += delete("signature", id)?;
                 } else if *expires_at <= cut.mark.unix() {
-                    // Not before its window has closed: until then only this row says that it must not run.
+                    // The row is deleted only after the window has ended. Until then only this row prevents a run.
                     delete("signature", id)?;
                     delete("payload", id)?;
                     done.deleted += connection.prepare_cached("DELETE FROM proposal WHERE id = ?1")?.execute([id])?;

@@ -12,7 +12,7 @@ impl Window {
     /// expired.
     ///
     /// # Errors
-    /// Returns the first rule in the section "Window" of formats.md that the window breaks.
+    /// Returns the first rule about windows that the window breaks (docs/formats.md, section 12).
     pub fn check(&self, at: Timestamp, mark: Timestamp) -> Result<Open, ConsumeStop> {
         // R7: an authorization that expires at or before the mark is expired, whatever the clock shows.
         if self.expires_at <= mark && self.issued_at <= self.not_before && self.not_before < self.expires_at {
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_opens_and_closes_to_the_second() {
+    fn a_window_begins_and_ends_at_the_exact_second() {
         let never = Timestamp::from_unix(0);
         assert_eq!(window().check(t(0), never).map(Open::at), Ok(t(0)));
         assert_eq!(window().check(t(3599), never).map(Open::at), Ok(t(3599)));
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn skew_is_for_the_issue_alone() {
+    fn clock_skew_is_allowed_only_for_issued_at() {
         let ahead = Window { issued_at: t(60), not_before: t(60), ..window() };
         let never = Timestamp::from_unix(0);
         assert_eq!(ahead.check(t(0), never), Err(ConsumeStop::NotYetValid { at: t(0), from: t(60) }));
@@ -72,13 +72,13 @@ mod tests {
     }
 
     #[test]
-    fn what_expires_at_the_mark_is_expired_whatever_the_clock() {
+    fn an_authorization_that_expires_at_the_low_water_mark_is_expired() {
         assert!(matches!(window().check(t(0), t(3600)), Err(ConsumeStop::Expired { .. })));
         assert!(window().check(t(0), t(3599)).is_ok());
     }
 
     #[test]
-    fn a_long_or_inverted_window_is_refused() {
+    fn a_window_that_is_too_long_or_reversed_is_refused() {
         let never = Timestamp::from_unix(0);
         let day = Window { expires_at: t(24 * 3600), ..window() };
         assert!(day.check(t(1), never).is_ok());
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn signers_count_only_within_their_own_times() {
+    fn a_signer_counts_only_between_valid_after_and_valid_before() {
         let never = Timestamp::from_unix(0);
         let bounded = Window { valid_after: Some(t(10)), valid_before: Some(t(20)), ..window() };
         assert_eq!(bounded.check(t(9), never), Err(ConsumeStop::SignerOutside { at: t(9) }));

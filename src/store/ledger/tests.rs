@@ -240,7 +240,7 @@ fn check_laws(ledger: &Ledger) {
 }
 
 #[tokio::test]
-async fn one_of_many_identical_requests_runs() {
+async fn only_one_of_many_identical_requests_runs() {
     let world = World::new();
     let ledger = world.sealed().await;
     let mut tasks = tokio::task::JoinSet::new();
@@ -258,7 +258,7 @@ async fn one_of_many_identical_requests_runs() {
 }
 
 #[tokio::test]
-async fn a_group_of_many_has_leaves_of_at_most_sixteen_items() {
+async fn consumptions_of_a_large_batch_have_at_most_sixteen_items() {
     let world = World::new();
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
@@ -283,7 +283,7 @@ async fn a_group_of_many_has_leaves_of_at_most_sixteen_items() {
 }
 
 #[tokio::test]
-async fn a_spent_nonce_stays_spent_with_any_expiry_proposal_and_after_reopening() {
+async fn a_spent_nonce_stays_spent_for_another_expiry_and_another_proposal_and_after_a_restart() {
     let world = World::new();
     let ledger = world.sealed().await;
     let (consumed, _) = run_whole(&ledger, 1).await;
@@ -303,7 +303,7 @@ async fn a_spent_nonce_stays_spent_with_any_expiry_proposal_and_after_reopening(
 }
 
 #[tokio::test]
-async fn a_verdict_under_an_older_state_goes_back() {
+async fn a_consumption_under_an_outdated_state_version_is_refused() {
     let world = World::new();
     let ledger = world.sealed().await;
     let old = consume_of(&ledger, core(1));
@@ -337,7 +337,7 @@ async fn a_verdict_under_an_older_state_goes_back() {
 }
 
 #[tokio::test]
-async fn time_is_judged_by_the_ledger_and_never_runs_back() {
+async fn the_ledger_checks_windows_and_its_time_never_decreases() {
     let world = World::new();
     let ledger = world.sealed().await;
     world.clock.store(T0 + 100, SeqCst);
@@ -363,7 +363,7 @@ async fn time_is_judged_by_the_ledger_and_never_runs_back() {
 }
 
 #[tokio::test]
-async fn the_mark_rises_with_boot_time_only_and_what_it_passes_stays_expired() {
+async fn the_low_water_mark_rises_with_boot_time_and_expired_nonces_stay_expired() {
     let world = World::new();
     let ledger = world.sealed().await;
     let soon = Core { expires_at: t(60), ..core(1) };
@@ -394,7 +394,7 @@ async fn the_mark_rises_with_boot_time_only_and_what_it_passes_stays_expired() {
 }
 
 #[tokio::test]
-async fn pruning_walks_in_small_steps() {
+async fn one_pruning_call_deletes_at_most_the_given_number_of_nonces() {
     let world = World::new();
     let ledger = world.sealed().await;
     for number in 0..10 {
@@ -414,7 +414,7 @@ async fn pruning_walks_in_small_steps() {
 }
 
 #[tokio::test]
-async fn pruning_goes_by_the_log_for_each_item_of_an_entry() {
+async fn pruning_compares_each_nonce_with_the_log() {
     let world = World::new();
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
@@ -455,7 +455,7 @@ async fn pruning_goes_by_the_log_for_each_item_of_an_entry() {
 }
 
 #[tokio::test]
-async fn exclusive_runs_exclude_each_other_until_the_receipt() {
+async fn a_run_holds_its_exclusive_lock_until_the_receipt() {
     let world = World::new();
     let ledger = world.sealed().await;
     let exclusive =
@@ -473,7 +473,7 @@ async fn exclusive_runs_exclude_each_other_until_the_receipt() {
 }
 
 #[tokio::test]
-async fn a_denial_stops_its_authorization_known_or_not() {
+async fn a_denial_stops_known_and_unknown_authorizations() {
     let world = World::new();
     let ledger = world.sealed().await;
     let denial = |number: u8, approver: &str| DenialWrite {
@@ -501,7 +501,7 @@ async fn a_denial_stops_its_authorization_known_or_not() {
 }
 
 #[tokio::test]
-async fn denials_of_what_is_not_known_are_limited_and_those_of_proposals_are_not() {
+async fn denials_of_unknown_authorizations_are_limited_and_denials_of_proposals_are_not() {
     let world = World::new();
     let ledger = world.sealed().await;
     let denial = |number: u32, approver: &str, at: Timestamp| DenialWrite {
@@ -542,7 +542,7 @@ async fn denials_of_what_is_not_known_are_limited_and_those_of_proposals_are_not
 }
 
 #[tokio::test]
-async fn what_nobody_signed_is_limited_and_deleted_an_hour_after_its_window() {
+async fn unsigned_proposals_are_limited_and_deleted_an_hour_after_their_window() {
     let mut world = World::new();
     world.limits = LedgerLimits { unsigned_of_proposer: 3, ..LedgerLimits::default() };
     let ledger = world.sealed().await;
@@ -604,7 +604,7 @@ async fn what_nobody_signed_is_limited_and_deleted_an_hour_after_its_window() {
 }
 
 #[tokio::test]
-async fn proposals_are_idempotent_by_nonce_or_by_what_they_ask() {
+async fn a_repeated_proposal_is_recognized_by_its_nonce_or_by_its_content() {
     let mut world = World::new();
     world.limits = LedgerLimits { of_proposer: 3, of_all: 4, ..LedgerLimits::default() };
     let ledger = world.sealed().await;
@@ -647,7 +647,7 @@ async fn proposals_are_idempotent_by_nonce_or_by_what_they_ask() {
 }
 
 #[tokio::test]
-async fn states_go_only_forward() {
+async fn the_status_of_a_proposal_only_moves_forward() {
     let world = World::new();
     let ledger = world.sealed().await;
     let to = |to| Advance { proposal: core(1).id, from: Vec::new(), to, at: t(2), detail: b"why".to_vec() };
@@ -688,7 +688,7 @@ async fn states_go_only_forward() {
 }
 
 #[tokio::test]
-async fn the_bytes_to_sign_are_found_wherever_a_proposal_stands() {
+async fn the_payload_is_readable_in_every_status_of_a_proposal() {
     let world = World::new();
     let ledger = world.sealed().await;
     let id = core(1).id;
@@ -709,7 +709,7 @@ async fn the_bytes_to_sign_are_found_wherever_a_proposal_stands() {
 }
 
 #[tokio::test]
-async fn signatures_are_kept_once_a_key_in_order_of_arrival() {
+async fn one_signature_for_each_key_is_stored_in_order_of_arrival() {
     let world = World::new();
     let ledger = world.sealed().await;
     let signature = |seed: u8, at| Signature {
@@ -731,7 +731,7 @@ async fn signatures_are_kept_once_a_key_in_order_of_arrival() {
 }
 
 #[tokio::test]
-async fn lists_are_filtered_and_paged_newest_first() {
+async fn lists_of_proposals_are_filtered_and_paged_with_the_newest_first() {
     let world = World::new();
     let ledger = world.sealed().await;
     for number in 1..=5 {
@@ -759,7 +759,7 @@ async fn lists_are_filtered_and_paged_newest_first() {
 }
 
 #[tokio::test]
-async fn tokens_change_only_with_a_seal_and_names_are_never_used_twice() {
+async fn tokens_change_only_with_a_seal_and_a_token_name_is_never_reused() {
     let world = World::new();
     let ledger = world.sealed().await;
     let name: Name = "ci".parse().expect("name");
@@ -794,7 +794,7 @@ async fn tokens_change_only_with_a_seal_and_names_are_never_used_twice() {
 }
 
 #[tokio::test]
-async fn seals_follow_each_other_and_the_first_names_the_boundary() {
+async fn each_seal_names_the_previous_seal_and_the_first_seal_is_the_boundary_id() {
     let world = World::new();
     let ledger = world.open();
     assert_eq!(ledger.consume(consume_of(&ledger, core(1))).await, Err(ConsumeStop::NoSeal));
@@ -814,7 +814,7 @@ async fn seals_follow_each_other_and_the_first_names_the_boundary() {
 }
 
 #[tokio::test]
-async fn outputs_are_read_in_ranges_from_rows_and_files() {
+async fn ranges_of_outputs_are_read_from_rows_and_from_files() {
     let world = World::new();
     let ledger = world.sealed().await;
     let large: Vec<u8> = (0..200_000_u32).map(|n| n as u8).collect();
@@ -849,7 +849,7 @@ async fn outputs_are_read_in_ranges_from_rows_and_files() {
 }
 
 #[tokio::test]
-async fn every_proof_at_every_size_verifies_also_after_reopening() {
+async fn every_proof_verifies_at_every_size_and_after_a_restart() {
     let world = World::new();
     let ledger = world.sealed().await;
     let mut hashes = vec![merkle::leaf_hash(b"seal 1")];
@@ -922,7 +922,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn a_checkpoint_is_a_pure_function_of_the_rows() {
+async fn the_same_rows_always_give_the_same_checkpoint() {
     let world = World::new();
     let ledger = world.sealed().await;
     let early = ledger.checkpoint().expect("read").expect("signed");
@@ -944,7 +944,7 @@ async fn a_checkpoint_is_a_pure_function_of_the_rows() {
 }
 
 #[tokio::test]
-async fn a_second_root_for_a_size_ends_the_process() {
+async fn a_second_root_hash_for_the_same_log_size_ends_the_process() {
     let world = World::new();
     let ledger = world.sealed().await;
     ledger.checkpoint().expect("read");
@@ -960,7 +960,7 @@ async fn a_second_root_for_a_size_ends_the_process() {
 }
 
 #[tokio::test]
-async fn a_checkpoint_is_made_from_rows_read_back_after_their_commit() {
+async fn a_checkpoint_is_made_from_rows_that_were_read_back_after_the_commit() {
     let world = World::new();
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
@@ -980,7 +980,7 @@ async fn a_checkpoint_is_made_from_rows_read_back_after_their_commit() {
 }
 
 #[tokio::test]
-async fn a_log_behind_or_beside_its_own_checkpoint_is_not_opened() {
+async fn a_log_that_does_not_match_its_own_checkpoint_is_not_opened() {
     let world = World::new();
     let ledger = world.sealed().await;
     ledger.checkpoint().expect("read");
@@ -1002,7 +1002,7 @@ async fn a_log_behind_or_beside_its_own_checkpoint_is_not_opened() {
 }
 
 #[tokio::test]
-async fn one_process_at_a_time_and_it_is_named() {
+async fn a_second_process_is_refused_and_the_message_names_the_first_process() {
     let world = World::new();
     let ledger = world.sealed().await;
     let Err(Fault::Unusable { message }) = sqlite::open(&world.path()) else { panic!("opened twice") };
@@ -1014,7 +1014,7 @@ async fn one_process_at_a_time_and_it_is_named() {
 }
 
 #[test]
-fn a_store_open_to_others_newer_or_foreign_is_refused() {
+fn a_store_is_refused_if_other_users_can_access_its_files_or_another_program_wrote_them() {
     use std::os::unix::fs::PermissionsExt as _;
     let message = |world: &World| match sqlite::open(&world.path()) {
         Err(Fault::Unusable { message }) => message,
@@ -1048,7 +1048,7 @@ fn a_store_open_to_others_newer_or_foreign_is_refused() {
 }
 
 #[tokio::test]
-async fn a_failed_commit_fails_its_whole_batch_and_stores_nothing() {
+async fn a_failed_commit_stores_nothing_and_all_requests_of_its_batch_fail() {
     let world = World::new();
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
@@ -1078,7 +1078,7 @@ async fn a_failed_commit_fails_its_whole_batch_and_stores_nothing() {
 }
 
 #[tokio::test]
-async fn what_the_database_refuses_takes_nothing_else_of_its_batch_along() {
+async fn a_write_that_the_database_rejects_does_not_undo_other_requests_of_its_batch() {
     let world = World::new();
     world.sealed().await.close().await.expect("closed");
     let (mut store, reads) = sqlite::open(&world.path()).expect("store");
@@ -1139,7 +1139,7 @@ async fn what_the_database_refuses_takes_nothing_else_of_its_batch_along() {
 }
 
 #[tokio::test]
-async fn retention_deletes_what_is_old_by_the_mark_and_nothing_that_could_still_run() {
+async fn retention_uses_the_low_water_mark_and_deletes_no_proposal_that_could_still_run() {
     let world = World::new();
     let ledger = world.sealed().await;
     let kept = Retention { outputs_s: 100, proposals_s: 100 };
@@ -1191,7 +1191,7 @@ async fn retention_deletes_what_is_old_by_the_mark_and_nothing_that_could_still_
 }
 
 #[tokio::test]
-async fn a_nonce_whose_row_is_gone_keeps_the_store_closed_until_it_has_expired() {
+async fn a_store_that_lost_the_row_of_an_unexpired_nonce_is_not_opened() {
     let world = World::new();
     let ledger = world.sealed().await;
     ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
@@ -1218,7 +1218,7 @@ async fn a_nonce_whose_row_is_gone_keeps_the_store_closed_until_it_has_expired()
 }
 
 #[tokio::test]
-async fn after_a_failed_sync_nothing_is_tried_again() {
+async fn after_a_failed_sync_the_writer_ends_without_another_attempt() {
     let world = World::new();
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
@@ -1232,7 +1232,7 @@ async fn after_a_failed_sync_nothing_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_full_disk_loses_nothing_that_was_answered() {
+async fn a_full_disk_loses_no_answered_request() {
     let world = World::new();
     let (store, reads) = sqlite::open(&world.path()).expect("store");
     store.limit_pages(60);
@@ -1288,7 +1288,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 #[tokio::test]
-async fn r7_a_clock_that_leaps_ahead_while_the_service_runs_dates_and_ends_nothing() {
+async fn r7_after_a_leap_of_the_clock_no_entry_is_dated_and_no_proposal_expires() {
     let world = World::new();
     let ledger = world.sealed().await;
     ledger.propose(new_proposal(1)).await.expect("proposed");
@@ -1324,7 +1324,7 @@ async fn r7_a_clock_that_leaps_ahead_while_the_service_runs_dates_and_ends_nothi
 }
 
 #[tokio::test]
-async fn r7_time_goes_on_by_boot_time_while_the_clock_is_behind_and_never_runs_back() {
+async fn r7_while_the_clock_is_behind_the_time_advances_with_boot_time() {
     let world = World::new();
     let ledger = world.sealed().await;
     world.clock.store(T0 - 40 * 86_400, SeqCst);
@@ -1351,7 +1351,7 @@ async fn r7_time_goes_on_by_boot_time_while_the_clock_is_behind_and_never_runs_b
 }
 
 #[tokio::test]
-async fn a_mark_that_nothing_explains_dates_nothing() {
+async fn an_implausible_low_water_mark_does_not_change_the_current_time() {
     let world = World::new();
     let ledger = world.sealed().await;
     ledger.close().await.expect("closed");
@@ -1367,7 +1367,7 @@ async fn a_mark_that_nothing_explains_dates_nothing() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn whatever_is_asked_states_go_forward_and_nonces_are_spent_once(ops in ops()) {
+    fn any_sequence_of_requests_moves_statuses_forward_and_spends_each_nonce_once(ops in ops()) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
         runtime.block_on(async {
             let world = World::new();
@@ -1452,7 +1452,7 @@ async fn child(directory: &Path) {
 }
 
 #[tokio::test]
-async fn killed_at_any_commit_the_store_is_whole() {
+async fn a_process_that_is_killed_at_any_commit_leaves_a_consistent_store() {
     const HOME: &str = "COUNTERSIGN_TEST_CHILD";
     if let Some(directory) = std::env::var_os(HOME) {
         child(Path::new(&directory)).await;
@@ -1462,7 +1462,7 @@ async fn killed_at_any_commit_the_store_is_whole() {
         let world = World::new();
         let me = std::env::current_exe().expect("this test");
         let status = std::process::Command::new(me)
-            .args(["--exact", "store::ledger::tests::killed_at_any_commit_the_store_is_whole"])
+            .args(["--exact", "store::ledger::tests::a_process_that_is_killed_at_any_commit_leaves_a_consistent_store"])
             .env(HOME, world.directory.path())
             .env("COUNTERSIGN_FAULT", point)
             .stdout(std::process::Stdio::null())

@@ -1,4 +1,4 @@
-//! What SQLite errors mean for the store.
+//! Conversions from SQLite errors to faults of the store.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ pub(super) fn fault(during: &'static str) -> impl FnOnce(rusqlite::Error) -> Fau
         let message = error.to_string();
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Fault::Full { during },
-            // Reads and writes that failed, and pages or values that nobody wrote: what is durable is not known.
+            // Reads or writes failed, or the database contains foreign pages or values. The durable state is unknown.
             Some(
                 ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ReadOnly,
             ) => Fault::Broken { during, message },

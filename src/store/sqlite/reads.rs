@@ -1,4 +1,4 @@
-//! Reading, beside the writer: several connections that change nothing.
+//! Read-only connections, which work in parallel with the writer.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -25,23 +25,25 @@ use crate::store::sqlite::schema;
 use crate::store::sqlite::schema::{APPLICATION_ID, MIGRATIONS};
 use crate::store::{CheckpointRow, Head, Reads};
 
-/// Connections for reading. Reads take microseconds from the page cache; more would only compete for cores.
+/// Maximum number of connections for reading. A read takes microseconds from the page cache, so more connections would
+/// only compete for CPU cores.
 const READERS: usize = 4;
 
-/// The most rows that one page of a filtered list looks at, so that a rare filter blocks no reader.
+/// Maximum number of rows that one page of a filtered list looks at, so that a rare filter does not block other
+/// readers.
 const MAX_SCAN: usize = 10_000;
 
-/// Read-only connections.
+/// A pool of read-only connections.
 pub struct SqliteReads {
     path: PathBuf,
     idle: Mutex<(Vec<Connection>, usize)>,
     returned: Condvar,
 }
 
-/// Opens a store that nobody writes, such as a backup, and says what it holds. Neither file nor directory is changed.
+/// Opens a store without a writer, such as a backup, and returns its state. No file is changed.
 ///
 /// # Errors
-/// When it is no store, or is newer than this program.
+/// Returns a fault if the file is no store, or if a newer program wrote the store.
 pub fn at_rest(path: &Path) -> Result<(SqliteReads, Head), Fault> {
     let head = read_head(&read_only(path)?)?;
     Ok((SqliteReads::of(path), head))
@@ -123,7 +125,7 @@ impl Reads for SqliteReads {
     }
 
     fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, Fault> {
-        // Times never decrease along the log. The bytes are read of refusals alone.
+        // The times of leaves never decrease. The query reads the bytes of refusals only.
         let sql = "SELECT data FROM leaf WHERE idx > (SELECT max(idx) FROM leaf) - ?2 AND kind = ?3 AND at >= ?1 \
                    ORDER BY idx DESC";
         let params = params![since.unix(), most, LeafKind::Refusal as u8];
@@ -171,7 +173,8 @@ impl Reads for SqliteReads {
 
     fn proposals(&self, filter: &Filter) -> Result<Page, Fault> {
         const DURING: &str = "listing proposals";
-        // Few wait and few run, so those have ways of their own; else by id, backwards, a bounded stretch at a time.
+        // Few proposals wait or run, so these have special queries. Other lists read rows by decreasing id, up to
+        // `MAX_SCAN` rows.
         let only =
             |some: &[Status]| !filter.statuses.is_empty() && filter.statuses.iter().all(|status| some.contains(status));
         let source = if only(&[Status::Pending, Status::Approved]) {
@@ -201,7 +204,7 @@ impl Reads for SqliteReads {
                         page.next = None;
                         return Ok(page);
                     };
-                    // The id alone is read first: of a lookup by ending, nearly all rows are skipped.
+                    // Read the id first, because a search by the last characters skips nearly all rows.
                     let id = proposal_id(row, 0)?;
                     let named = filter.ending.as_ref().is_none_or(|ending| ending.is_of(&id));
                     page.next = Some(id);
@@ -226,7 +229,8 @@ impl Reads for SqliteReads {
 
     fn payload(&self, id: &ProposalId) -> Result<Option<PayloadSource>, Fault> {
         const DURING: &str = "reading a payload";
-        // One statement, so one state: the bytes move from place to place as the proposal goes on.
+        // One statement reads one state of the database. Separate statements could miss the bytes, because the status
+        // of the proposal decides which table has them.
         let sql = "SELECT p.data, c.envelope, l.data FROM proposal \
                    LEFT JOIN payload p ON p.proposal = proposal.id LEFT JOIN crossing c ON c.id = proposal.spent \
                    LEFT JOIN leaf l ON l.idx = proposal.receipt WHERE proposal.id = ?1";
@@ -312,7 +316,7 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// A connection that changes nothing, after making sure that the file is a store that this program can read.
+/// Opens a connection that changes nothing, after a check that this program can read the store.
 pub(super) fn read_only(path: &Path) -> Result<Connection, Fault> {
     let refused = |message: String| Fault::Unusable { message: format!("{} {message}", path.display()) };
     if !path.is_file() {
@@ -320,7 +324,7 @@ pub(super) fn read_only(path: &Path) -> Result<Connection, Fault> {
     }
     let connection = connect(path).map_err(|error| unusable(path, &error))?;
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    // What can't be read of a file that is a database is a defect of it, not a wrong name.
+    // If the database header is readable but other pages are not, report a damaged store and not a wrong file name.
     let unreadable = |error: rusqlite::Error| match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure) => fault("opening the store")(error),
         _ => unusable(path, &error),

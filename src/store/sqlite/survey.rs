@@ -1,6 +1,7 @@
-//! A look through a whole SQLite store: every row against the log, every byte against its digest.
+//! The check of a whole SQLite store: every row against the log, and all bytes against their digests.
 //!
-//! One read transaction: what a service writes meanwhile is not seen, and is not kept waiting. Nothing is changed.
+//! The check is one read transaction and changes nothing. A running service is not blocked, and its new writes are not
+//! seen.
 
 mod tables;
 
@@ -40,18 +41,18 @@ use crate::store::sqlite::schema::MIGRATIONS;
 use crate::store::tree::Edge;
 use crate::store::window::MOST_MARK_AHEAD_S;
 
-/// Leaves that are read at a time.
+/// Number of leaves that one query reads.
 const AT_ONCE: u64 = 256;
 
-/// Looks through the store at `path`; tells `progress` how many of how many log entries were seen.
+/// Checks the store at `path`. `progress` gets the number of checked log entries and the number of all log entries.
 ///
 /// # Errors
-/// When it can't be opened at all; whatever is wrong inside is a defect.
+/// Returns a fault if the store cannot be opened. Problems inside the store are defects of the result.
 pub fn survey(path: &Path, scope: &Scope, progress: &mut dyn FnMut(u64, u64)) -> Result<Survey, Fault> {
     const DURING: &str = "opening the store for a check";
     let connection = match read_only(path) {
         Ok(connection) => connection,
-        // A store whose first pages can't be read is one with a defect, no wrong name.
+        // If the first pages cannot be read, the file is a damaged store and not a wrong file.
         Err(Fault::Broken { message, .. }) => return Ok(Survey::of_unreadable(message)),
         Err(fault) => return Err(fault),
     };
@@ -99,19 +100,19 @@ struct Look<'a> {
     mark: i64,
     size: u64,
     last_at: i64,
-    /// The time that the entry at hand states, where its kind does.
+    /// Time that the current entry states, if its kind has a time.
     stated: Option<Timestamp>,
-    /// The last seal so far.
+    /// Digest of the last seal so far.
     previous: Option<SealDigest>,
-    /// The first one: the boundary.
+    /// Digest of the first seal, which is the id of the boundary.
     first: Option<SealDigest>,
     origin: Option<String>,
-    /// Keys that the log's rosters gave the boundary.
+    /// Keys of the boundary in the rosters of the log.
     keys: Vec<PublicKey>,
     rosters: BTreeSet<[u8; 32]>,
-    /// Whom the log's rosters gave which approver's key.
+    /// Approvers by key, from the rosters of the log.
     people: BTreeMap<KeyId, BTreeSet<Name>>,
-    /// Rows of `output_of` that receipts account for.
+    /// Number of rows in `output_of` that receipts explain.
     outputs_named: u64,
     root: Hash,
     defects: Vec<Defect>,
@@ -163,7 +164,7 @@ impl Look<'_> {
         self.connection.query_row(sql, [], |row| row.get(0))
     }
 
-    /// Calls the rows that a query finds defects; the first column is an id.
+    /// Reports each row of a query as a defect. The first column of the query is an id.
     fn odd(&mut self, table: &str, what: &str, mend: &'static str, sql: &str) -> rusqlite::Result<()> {
         let limit = MAX_DEFECTS - self.defects.len().min(MAX_DEFECTS);
         let found = self.all(&format!("SELECT hex(id) FROM ({sql}) LIMIT ?1"), [limit], |row| {
@@ -175,7 +176,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// SQLite's own look at its pages and indexes.
+    /// Runs SQLite's own check of its pages and indexes.
     fn sound(&mut self) {
         let sql = "PRAGMA integrity_check(20)";
         match self.all(sql, [], |row| row.get::<_, String>(0)) {
@@ -208,7 +209,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Proposals by where the log has them, in a table of this connection alone.
+    /// Makes temporary tables of proposals by their place in the log.
     fn places(&mut self) -> rusqlite::Result<()> {
         self.connection.execute_batch(
             "CREATE TEMP TABLE spent_at (spent INTEGER NOT NULL, id BLOB NOT NULL);
@@ -220,7 +221,7 @@ impl Look<'_> {
         )
     }
 
-    /// The rosters of all seals: whose signature a checkpoint may carry.
+    /// Collects the keys from the rosters of all seals.
     fn seals(&mut self) -> rusqlite::Result<()> {
         let seals = self.all("SELECT idx, digest FROM seal ORDER BY idx", [], |row| {
             Ok((row.get::<_, u64>(0)?, row.get::<_, [u8; 32]>(1)?))
@@ -272,7 +273,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Every entry in order: its hash, its time, the tiles and checkpoints over it, and the rows that belong to it.
+    /// Checks every entry in order: its hash, its time, its tiles and checkpoints, and its rows.
     fn log(&mut self, progress: &mut dyn FnMut(u64, u64)) -> rusqlite::Result<()> {
         let mut tree = Frontier::default();
         let mut edge = Edge::default();
@@ -301,7 +302,7 @@ impl Look<'_> {
             for (index, kind, at, hash, data) in leaves {
                 let entry = format!("log entry {index}");
                 if index != tree.size() {
-                    // Everything above would be wrong as well: once is enough.
+                    // All later entries would be defects too, so report only the first missing entry.
                     self.defect(format!("log entry {}", tree.size()), "it is missing", RESTORE);
                     return Ok(());
                 }
@@ -332,7 +333,7 @@ impl Look<'_> {
             progress(tree.size(), self.size);
         }
         self.root = tree.root();
-        // Neither the clock nor the log explains a mark that is ahead of both.
+        // If the mark is ahead of both the clock and the log, neither explains the mark.
         let latest = self.last_at.max(self.scope.now.unix());
         if self.mark > latest.saturating_add(MOST_MARK_AHEAD_S) {
             let what = format!(
@@ -366,7 +367,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// A recorded checkpoint against the tree at its size.
+    /// Compares a recorded checkpoint with the tree at its size.
     fn head(&mut self, size: u64, root: &[u8], note: &str, true_root: &Hash) {
         let place = format!("checkpoint of {size} entries");
         let parsed = Note::parse(note).ok();
@@ -384,7 +385,7 @@ impl Look<'_> {
         }
     }
 
-    /// A row has the latest time that was signed up to it.
+    /// Checks the time of a row, which must be the latest time that an entry up to this entry states.
     fn time(&mut self, entry: &str, at: i64) {
         let signed = self.stated.take().map_or(self.last_at, Timestamp::unix);
         if signed < self.last_at {
@@ -473,7 +474,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Every item has its proposal, its nonce until it expires, and a receipt or a run.
+    /// Checks that every item has its proposal, its nonce until the expiry, and its receipt or its run.
     fn consumption(&mut self, index: u64, consumption: &Consumption) -> rusqlite::Result<()> {
         self.stated = Some(consumption.at);
         for (item, spent) in (0..).zip(&consumption.spent) {
@@ -554,7 +555,7 @@ impl Look<'_> {
         }
         let until = receipt.finished_at.plus(self.scope.retention.outputs_s);
         for (name, stream) in [("stdout", &receipt.output.stdout), ("stderr", &receipt.output.stderr)] {
-            // By the boundary's time, which may be ahead of the clock.
+            // The retention ends by the boundary's time, which can be ahead of the clock.
             if stream.recorded == 0 || until.unix() <= self.scope.now.unix().max(self.mark) {
                 continue;
             }
@@ -568,7 +569,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// A run's row, and the outputs that it is known to have written, against its receipt.
+    /// Compares the row of a run and its outputs with the receipt.
     fn finished(&mut self, run: &ProposalRow, receipt: &Receipt) -> rusqlite::Result<()> {
         self.compare(run, Base64::Strict.decode("/authorization/payload", &receipt.authorization.payload));
         let outcome = canonical::canonical_of(&receipt.outcome).ok();
@@ -597,7 +598,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// A proposal's row against the bytes that are signed for it.
+    /// Compares the row of a proposal with the signed payload.
     fn compare(&mut self, run: &ProposalRow, payload: Result<Vec<u8>, Malformed>) {
         match payload.and_then(|payload| run.against_payload(&payload)) {
             Ok(columns) => self.differs(&run.id, &columns, "what is signed for it"),
@@ -629,7 +630,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Whether a roster of the log gave this approver the key.
+    /// Returns true if a roster of the log gave this key to the approver.
     fn is_key_of(&self, key: &KeyId, approver: &str) -> bool {
         self.people.get(key).is_some_and(|names| names.iter().any(|name| name.as_str() == approver))
     }
@@ -642,18 +643,18 @@ pub(super) fn opened<P: Predicate>(data: &[u8]) -> Result<(Vec<u8>, Statement<P>
     Ok((payload, statement))
 }
 
-/// The keys that an entry says signed it.
+/// Returns the key ids of the signatures in an entry. The signatures are not verified.
 fn signers(data: &[u8]) -> Result<Vec<KeyId>, Malformed> {
     let envelope: Envelope = json::parse_as(data, data.len())?;
     Ok(envelope.signatures.into_iter().map(|signature| signature.keyid).collect())
 }
 
-/// Where an output's file lies below the directory of outputs.
+/// Returns the path of an output file below the directory of outputs.
 pub(super) fn file_of(outputs: &Path, hex: &str) -> std::path::PathBuf {
     outputs.join(&hex[..2]).join(hex)
 }
 
-/// The names of all output files.
+/// Returns the names of all output files.
 pub(super) fn files_below(outputs: &Path) -> Vec<String> {
     let directories = std::fs::read_dir(outputs).into_iter().flatten().flatten();
     let files = directories.filter_map(|entry| std::fs::read_dir(entry.path()).ok()).flatten().flatten();

@@ -1,4 +1,4 @@
-//! Of a look through a store the tables beside the log: their rows against each other and against what was signed.
+//! The check of the tables outside the log. The rows are compared with each other and with signed documents.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -19,7 +19,7 @@ use crate::store::sqlite::rows::{COLUMNS, ProposalRow};
 use crate::store::sqlite::survey::{Look, file_of, files_below, opened};
 
 impl Look<'_> {
-    /// Rows that say that something ran.
+    /// Checks the rows of runs.
     pub(super) fn runs(&mut self) -> rusqlite::Result<()> {
         self.odd(
             "proposal",
@@ -70,7 +70,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Spent nonces; one with a negative place was spent in a log that this one follows.
+    /// Checks spent nonces. A negative place means that an earlier log spent the nonce.
     pub(super) fn nonces(&mut self) -> rusqlite::Result<()> {
         self.odd(
             "nonce",
@@ -96,7 +96,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// What waits has the bytes that its approvers sign.
+    /// Checks that every waiting proposal has the payload that its approvers sign.
     pub(super) fn waiting(&mut self) -> rusqlite::Result<()> {
         self.odd(
             "proposal",
@@ -112,7 +112,7 @@ impl Look<'_> {
             "SELECT proposal AS id FROM payload WHERE proposal NOT IN (SELECT id FROM proposal)",
         )?;
         let sql = format!("SELECT {COLUMNS}, data FROM payload JOIN proposal p ON p.id = payload.proposal");
-        // Few wait: their number is limited, and what ended goes after its retention.
+        // Few rows have a payload, because waiting proposals are limited and retention deletes ended proposals.
         let waiting = self.all(&sql, [], |row| Ok((ProposalRow::read(row)?, row.get::<_, Vec<u8>>("data")?)))?;
         for (row, payload) in waiting {
             if row.digest == sha256(&payload) {
@@ -131,8 +131,8 @@ impl Look<'_> {
         self.signatures()
     }
 
-    /// Signatures that wait are by keys of the people whose they are said to be. Whether they hold is verified before
-    /// anything runs.
+    /// Checks that the key of each stored signature belongs to the named approver. The signatures themselves are
+    /// verified before a run.
     fn signatures(&mut self) -> rusqlite::Result<()> {
         let rows = self.all(
             "SELECT s.proposal, s.keyid, s.person, p.id IS NOT NULL FROM signature s LEFT JOIN proposal p ON p.id = s.proposal",
@@ -204,7 +204,7 @@ impl Look<'_> {
             }
         }
         for (name, what) in odd {
-            // Retention may have ended it while we looked: then its row is gone by now as well.
+            // Retention may have deleted the output during the check. Then the row is gone too.
             if self.still_has(&name)? {
                 self.defect(format!("output {name}"), what, LOST);
             }
@@ -237,7 +237,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Whether the store has an output now, rather than when we began to look.
+    /// Returns true if the store has the output now, outside the transaction of this check.
     fn still_has(&self, name: &Blake3Digest) -> rusqlite::Result<bool> {
         let Some(path) = self.connection.path() else { return Ok(true) };
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -245,7 +245,7 @@ impl Look<'_> {
         now.prepare("SELECT 1 FROM output WHERE name = ?1")?.exists([name.as_bytes()])
     }
 
-    /// Tokens are what the last seal says: a scope that was widened by hand shows.
+    /// Compares the tokens with the last seal. The comparison shows a scope that was extended by hand.
     pub(super) fn tokens(&mut self) -> rusqlite::Result<()> {
         let sql = "SELECT data FROM leaf JOIN seal ON seal.idx = leaf.idx ORDER BY leaf.idx DESC LIMIT 1";
         let Some(data) = self.one(sql, [], |row| row.get::<_, Vec<u8>>(0))? else { return Ok(()) };
