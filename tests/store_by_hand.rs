@@ -221,9 +221,9 @@ fn a_store_with_a_schema_of_its_own_is_not_served() {
         ),
         ("CREATE VIEW v AS SELECT * FROM nonce", "view v was added by hand"),
         ("DROP INDEX proposal_nonce", "index proposal_nonce is missing"),
-        ("ALTER TABLE blob ADD COLUMN more BLOB", "table blob is another one"),
-        ("PRAGMA user_version = 0", "says that its schema is 0"),
-        ("PRAGMA user_version = 1", "says that its schema is 1"),
+        ("ALTER TABLE blob ADD COLUMN more BLOB", "table blob differs from the schema"),
+        ("PRAGMA user_version = 0", "has the schema number 0"),
+        ("PRAGMA user_version = 1", "has the schema number 1"),
     ];
     for (statement, words) in cases {
         std::fs::write(&database, &sound).unwrap();
@@ -245,7 +245,7 @@ fn a_mark_set_ahead_by_hand_is_told_and_deletes_nothing() {
     world.stop();
     sql(&world.database(), "UPDATE state SET mark = mark + 400 * 86400 + (SELECT max(at) FROM leaf)");
     let found = program(&world, &["store", "check"]);
-    assert!(found.status.code() == Some(1) && text(&found).contains("its mark"), "{}", text(&found));
+    assert!(found.status.code() == Some(1) && text(&found).contains("the low-water mark"), "{}", text(&found));
     world.start();
     let ready: Value = world.wire.peek("/ready").json();
     assert!(ready["notes"].to_string().contains("ahead of the system clock"), "{ready}");

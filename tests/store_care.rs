@@ -86,31 +86,34 @@ fn store_check_finds_what_is_changed_by_hand() {
         ("DELETE FROM leaf WHERE idx = (SELECT max(idx) FROM leaf)", "it is an older copy"),
         (
             "UPDATE leaf SET data = CAST(replace(data, 'A', 'B') AS BLOB) WHERE kind = 3",
-            "its hash is not that of its bytes",
+            "the hash of the entry does not match its bytes",
         ),
         ("UPDATE leaf SET kind = 4 WHERE kind = 3", "it is no denial"),
-        ("UPDATE leaf SET at = at - 100 WHERE idx = 6", "its row is dated"),
-        ("UPDATE checkpoint SET root = zeroblob(32) WHERE size = (SELECT max(size) FROM checkpoint)", "not the log's"),
+        ("UPDATE leaf SET at = at - 100 WHERE idx = 6", "but the signed entry is dated"),
+        (
+            "UPDATE checkpoint SET root = zeroblob(32) WHERE size = (SELECT max(size) FROM checkpoint)",
+            "differs from the log",
+        ),
         ("UPDATE checkpoint SET note = replace(note, 'prod', 'prud')", "another log"),
         ("DELETE FROM seal WHERE idx = 1", "table seal has no row"),
         ("UPDATE seal SET digest = zeroblob(32) WHERE idx = 1", "is not the seal"),
         ("DELETE FROM blob WHERE rowid = 2", "is missing"),
-        ("UPDATE blob SET data = x'7b7d' WHERE rowid = 1", "not what its name says"),
+        ("UPDATE blob SET data = x'7b7d' WHERE rowid = 1", "do not match its name"),
         ("DELETE FROM denial", "is denied and could run"),
-        ("DELETE FROM proposal WHERE status = 1", "no proposal's row says that it was run"),
+        ("DELETE FROM proposal WHERE status = 1", "no row of a proposal names this consumption"),
         ("UPDATE proposal SET status = 1 WHERE status = 4", "finished without a consumption"),
-        ("UPDATE proposal SET digest = zeroblob(32) WHERE status = 1", "is another one"),
+        ("UPDATE proposal SET digest = zeroblob(32) WHERE status = 1", "has another authorization"),
         ("UPDATE proposal SET receipt = receipt - 1 WHERE status = 1", "receipt"),
-        ("UPDATE proposal SET status = 0, receipt = NULL WHERE status = 1", "what recovery needs is gone"),
-        ("DELETE FROM payload", "the bytes to sign are missing"),
-        ("UPDATE payload SET data = x'00'", "not what its proposal is known by"),
-        ("UPDATE output SET data = x'00' WHERE data IS NOT NULL", "not what its name says"),
-        ("DELETE FROM output", "is not kept although"),
-        ("UPDATE token SET scopes = '[\"operate\"]'", "not what the seal in force says"),
-        ("UPDATE token SET revoked_at = 5 WHERE name = 'agent'", "sealed as valid"),
-        ("DELETE FROM token WHERE name = 'agent'", "and missing"),
-        ("UPDATE state SET boundary = zeroblob(32)", "its boundary is not"),
-        ("UPDATE state SET seal = boundary", "its seal is not"),
+        ("UPDATE proposal SET status = 0, receipt = NULL WHERE status = 1", "the row that recovery needs is missing"),
+        ("DELETE FROM payload", "the payload that approvers sign is missing"),
+        ("UPDATE payload SET data = x'00'", "does not match the digest of its proposal"),
+        ("UPDATE output SET data = x'00' WHERE data IS NOT NULL", "do not match its name"),
+        ("DELETE FROM output", "is missing although"),
+        ("UPDATE token SET scopes = '[\"operate\"]'", "differs from the last seal"),
+        ("UPDATE token SET revoked_at = 5 WHERE name = 'agent'", "valid in the last seal"),
+        ("DELETE FROM token WHERE name = 'agent'", "but its row is missing"),
+        ("UPDATE state SET boundary = zeroblob(32)", "the boundary id is not"),
+        ("UPDATE state SET seal = boundary", "the seal in force is not"),
     ];
     for (statement, words) in cases {
         std::fs::write(world.database(), &sound).unwrap();
@@ -135,7 +138,7 @@ fn store_check_finds_what_is_changed_by_hand() {
     bytes[7] ^= 1;
     std::fs::write(&file, bytes).unwrap();
     let (code, stores) = checked(&world, &[]);
-    assert!(code == 1 && stores[0]["defects"].to_string().contains("its bytes are not"), "{stores:#?}");
+    assert!(code == 1 && stores[0]["defects"].to_string().contains("do not match its name"), "{stores:#?}");
     assert!(size > 8);
 }
 
@@ -170,7 +173,7 @@ fn looking_and_copying_while_runs_go_on_find_one_state() {
                 let defects = found[0]["defects"].as_array().unwrap();
                 // What retention ended while it was copied may be missing; nothing else may.
                 assert!(
-                    defects.iter().all(|defect| defect["what"].as_str().unwrap().contains("is not kept")),
+                    defects.iter().all(|defect| defect["what"].as_str().unwrap().contains("is missing although")),
                     "{found:#?}"
                 );
             }

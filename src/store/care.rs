@@ -46,16 +46,15 @@ impl fmt::Display for Defect {
 }
 
 /// Advice for a defect that contradicts the log. Nobody can repair such rows by hand.
-pub const RESTORE: &str =
-    "serve this store no longer; restore a backup that is sound: `countersign store restore BACKUP`";
+pub const RESTORE: &str = "stop the service; restore an undamaged backup: `countersign store restore BACKUP`";
 /// Advice for a defect that only hides data from readers.
-pub const LOST: &str = "the receipt proves its digests still; copy it from a backup's outputs, or let it be";
+pub const LOST: &str = "the digests in the receipt remain valid; copy the output from a backup, or ignore this defect";
 /// Advice for an error of the disk.
-pub const DISK: &str =
-    "look at the disk and its file system; then restore a backup: `countersign store restore BACKUP`";
+pub const DISK: &str = "check the disk and its file system; then restore a backup: `countersign store restore BACKUP`";
 
 /// Advice for a low-water mark that is ahead of the clock.
-pub const MARK: &str = "set the clock right; where it is right, the mark was changed by hand: restore a backup, `countersign store restore BACKUP`";
+pub const MARK: &str = "correct the clock; if the clock is correct, somebody changed the mark by hand: restore a \
+                        backup with `countersign store restore BACKUP`";
 
 /// The result of a survey.
 #[derive(Debug, Clone, PartialEq, Eq)]

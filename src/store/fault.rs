@@ -50,10 +50,10 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Full { during } => write!(f, "{during}: no space left for the store; free some on its disk"),
+            Self::Full { during } => write!(f, "{during}: the disk of the store is full; free some space on the disk"),
             Self::Database { during, message } => write!(f, "{during}: {message}"),
             Self::Broken { during, message } => {
-                write!(f, "{during}: {message}; the process ends, start it again once the disk is sound")
+                write!(f, "{during}: {message}; the process ends now; check the disk, then start the process again")
             }
             Self::Unusable { message } => f.write_str(message),
             Self::Closed => f.write_str("the store is closed; start the service again"),

@@ -78,7 +78,8 @@ impl Ledger {
             && ledger.root_at(known.size)? != Some(known.root)
         {
             let message = format!(
-                "the log of {} entries is not the one whose checkpoint at {} it recorded; restore it into a new log",
+                "the log of {} entries does not match its own checkpoint at {} entries; restore a backup: \
+                 `countersign store restore BACKUP`",
                 head.size, known.size
             );
             return Err(Fault::Unusable { message });
@@ -120,7 +121,10 @@ impl Ledger {
         let ledger = Self { inbox, shared: Arc::new(shared) };
         match note {
             Some(note) if ledger.root_at(note.size)? != Some(note.root) => Err(Fault::Unusable {
-                message: format!("the log is not the one whose checkpoint of {} entries is beside it", note.size),
+                message: format!(
+                    "the log does not match the checkpoint of {} entries in the file beside the store",
+                    note.size
+                ),
             }),
             _ => Ok(ledger),
         }
@@ -271,19 +275,19 @@ impl Ledger {
         if !self.shared.is_credible(head) {
             let mark = head.mark;
             return Some(format!(
-                "the store's mark, {mark}, is {} s ahead of the system clock ({clock}): what ends before the mark is refused as \
-                 expired, and nothing is deleted until then; set the system clock right, or, if it is right, the mark was \
-                 changed by hand: `countersign store restore BACKUP`",
+                "the low-water mark of the store, {mark}, is {} s ahead of the system clock ({clock}), so every \
+                 authorization that expires before the mark is refused; set the system clock right; if the clock is \
+                 right, the mark was changed by hand: restore a backup with `countersign store restore BACKUP`",
                 behind(mark)
             ));
         }
         let now = self.now();
         (behind(now) > MOST_BEHIND_S).then(|| {
             format!(
-                "the system clock ({clock}) is {} s behind the boundary's own time ({now}), which the log has reached: that time \
-                 advances by the time since boot until the clock is there, and windows end by it; set the system clock right; \
-                 if it is right, the log was dated ahead: stop the boundary for that long, or begin a new log with \
-                 `countersign store restore BACKUP`",
+                "the system clock ({clock}) is {} s behind the boundary's own time ({now}), which comes from the \
+                 log; the boundary uses its own time until the clock has caught up; set the system clock right; if \
+                 the clock is right, the log has entries with future dates: stop the boundary until that time, or \
+                 begin a new log with `countersign store restore BACKUP`",
                 behind(now)
             )
         })
@@ -419,7 +423,9 @@ impl Ledger {
                 STANDARD.decode(statement.pointer("/predicate/authorization/payload")?.as_str()?).ok()
             }),
         };
-        payload.map(Some).ok_or_else(|| Fault::broken("reading a payload", format!("that of {id} is not readable")))
+        payload
+            .map(Some)
+            .ok_or_else(|| Fault::broken("reading a payload", format!("the payload of {id} is not readable")))
     }
 
     /// Returns the signatures of a proposal in their order of arrival.

@@ -127,14 +127,15 @@ fn check_private(path: &Path, metadata: &std::fs::Metadata, mode: &str) -> Resul
     let uid = rustix::process::geteuid().as_raw();
     if metadata.uid() != uid {
         return Err(unusable(format!(
-            "{} belongs to user {}, not to user {uid} who runs this; chown it, or run as its owner",
+            "{} belongs to user {}, but this program runs as user {uid}; change the owner with chown, or run the \
+             program as the owner",
             path.display(),
             metadata.uid()
         )));
     }
     if metadata.mode() & 0o077 != 0 {
         return Err(unusable(format!(
-            "{} is open to other users (mode {:o}); run: chmod {mode} {}",
+            "other users can access {} (mode {:o}); run: chmod {mode} {}",
             path.display(),
             metadata.mode() & 0o7777,
             path.display()

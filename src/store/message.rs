@@ -721,18 +721,24 @@ stops!(ConsumeStop, FinishStop, WriteStop, AdvanceStop);
 impl fmt::Display for ConsumeStop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Moved => f.write_str("what the verdict was made under changed meanwhile; verify again"),
-            Self::NoSeal => f.write_str("nothing is sealed yet; seal a registry first"),
+            Self::Moved => f.write_str("the seal or the state changed after the verification; verify again"),
+            Self::NoSeal => f.write_str("the log has no seal; seal a registry first"),
             Self::BadWindow => f.write_str("issued_at, not_before and expires_at are not in this order"),
-            Self::WindowTooLong { most_s } => write!(f, "valid for too long, at most {most_s} seconds are allowed"),
-            Self::NotYetValid { at, from } => write!(f, "not yet valid at {at}, valid from {from} on"),
-            Self::Expired { at, expires_at } => write!(f, "expired at {expires_at}, now is {at}; propose it again"),
+            Self::WindowTooLong { most_s } => write!(f, "the window is too long; at most {most_s} seconds are allowed"),
+            Self::NotYetValid { at, from } => {
+                write!(f, "the window has not begun at {at}; the window begins at {from}")
+            }
+            Self::Expired { at, expires_at } => {
+                write!(f, "the authorization expired at {expires_at}, and the time is {at}; propose it again")
+            }
             Self::SignerOutside { at } => write!(f, "a signer is not valid at {at}; count the signatures again"),
-            Self::Denied => f.write_str("an approver denied this authorization; propose it again"),
-            Self::WrongState(status) => write!(f, "the proposal is {status}, it can't run"),
-            Self::OtherAuthorization => f.write_str("another authorization has this proposal's id; make a new one"),
+            Self::Denied => f.write_str("an approver denied this authorization; make a new proposal"),
+            Self::WrongState(status) => write!(f, "the proposal is {status}, so the proposal cannot run"),
+            Self::OtherAuthorization => {
+                f.write_str("another authorization has the id of this proposal; make a proposal with a new id")
+            }
             Self::ClockAhead { seconds } => clock_ahead(f, *seconds),
-            Self::ExclusiveBusy { holder } => write!(f, "{holder} runs and excludes this; wait for its end"),
+            Self::ExclusiveBusy { holder } => write!(f, "{holder} holds the exclusive lock; wait until that run ends"),
             Self::Replayed(spent) => write!(f, "the nonce was spent by {}; see its receipt", spent.proposal),
             Self::Fault(fault) => fault.fmt(f),
         }
@@ -742,9 +748,11 @@ impl fmt::Display for ConsumeStop {
 impl fmt::Display for FinishStop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotRunning(Some(status)) => write!(f, "the proposal is {status}, there is no run to close"),
-            Self::NotRunning(None) => f.write_str("there is no such proposal"),
-            Self::Finished { receipt } => write!(f, "it has its receipt, log entry {receipt}"),
+            Self::NotRunning(Some(status)) => {
+                write!(f, "the proposal is {status}, so the proposal has no run to close")
+            }
+            Self::NotRunning(None) => f.write_str("the proposal does not exist"),
+            Self::Finished { receipt } => write!(f, "the proposal already has a receipt, log entry {receipt}"),
             Self::TooLarge { bytes } => write!(f, "the receipt of {bytes} bytes does not fit into a log entry"),
             Self::Fault(fault) => fault.fmt(f),
         }
@@ -754,26 +762,30 @@ impl fmt::Display for FinishStop {
 fn clock_ahead(f: &mut fmt::Formatter<'_>, seconds: i64) -> fmt::Result {
     write!(
         f,
-        "the clock leapt {seconds} s ahead while the service ran: nothing is dated by it; set it right, or start the \
-         service again if it is right now"
+        "the clock leapt {seconds} s ahead while the service ran, so the service dates no entry; correct the clock, \
+         or restart the service if the clock is right now"
     )
 }
 
 impl fmt::Display for WriteStop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Moved => f.write_str("another seal came in between; make it again on top of that"),
-            Self::NoSeal => f.write_str("nothing is sealed yet; seal a registry first"),
+            Self::Moved => f.write_str("another seal is now in force; make this seal again after that seal"),
+            Self::NoSeal => f.write_str("the log has no seal; seal a registry first"),
             Self::ClockAhead { seconds } => clock_ahead(f, *seconds),
-            Self::BackDated { last } => write!(f, "the log is at {last} already; state that time or a later one"),
-            Self::Token(name) => write!(f, "no token {name} can be added or revoked: names are never used twice"),
+            Self::BackDated { last } => write!(f, "the last log entry is dated {last}; use that time or a later time"),
+            Self::Token(name) => write!(
+                f,
+                "the token {name} cannot be added because the name is taken, or cannot be revoked because the token \
+                 does not exist"
+            ),
             Self::TooLarge { bytes } => write!(f, "{bytes} bytes do not fit into a log entry"),
             Self::TooManyAhead { most, of_approver, wait_s } => {
-                let whose = if *of_approver { "of yours " } else { "" };
+                let whose = if *of_approver { "from you " } else { "" };
                 write!(
                     f,
-                    "{most} denials {whose}came within a day before the boundary knew what they deny: try again in {wait_s} s; \
-                     until then an operator can end the proposer's token"
+                    "{most} denials of unknown authorizations arrived {whose}within a day, which is the limit; try \
+                     again in {wait_s} s; until then an operator can revoke the proposer's token"
                 )
             }
             Self::Fault(fault) => fault.fmt(f),
@@ -784,8 +796,8 @@ impl fmt::Display for WriteStop {
 impl fmt::Display for AdvanceStop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown => f.write_str("there is no such proposal"),
-            Self::WrongState(status) => write!(f, "the proposal is {status}, states only go forward"),
+            Self::Unknown => f.write_str("the proposal does not exist"),
+            Self::WrongState(status) => write!(f, "the proposal is {status}, and a status only moves forward"),
             Self::Fault(fault) => fault.fmt(f),
         }
     }

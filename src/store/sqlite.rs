@@ -73,7 +73,7 @@ pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), Fault> {
     pragma("cache_size", &-8000)?;
     let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(fault(DURING))?;
     if mode != "wal" {
-        let message = format!("{} can't have a write-ahead log; put it on a local file system", path.display());
+        let message = format!("{} cannot have a write-ahead log; put the store on a local file system", path.display());
         return Err(Fault::Unusable { message });
     }
     migrate(&mut connection, path)?;
@@ -103,8 +103,9 @@ impl SqliteStore {
         let lost = prune::nonces_without_rows(&self.connection)?;
         if let Some(nonce) = lost.first() {
             let message = format!(
-                "{} of the nonces that {} spent have lost their rows and are not expired, {nonce} for one: they could run \
-                 again, so it is not served; `countersign store check` says more, `countersign store restore BACKUP` mends it",
+                "{} spent nonces in {} have no row although they have not expired (for example {nonce}), so their \
+                 authorizations could run again; the store is not opened; see `countersign store check`, then run \
+                 `countersign store restore BACKUP`",
                 lost.len(),
                 path.display()
             );
@@ -199,7 +200,7 @@ impl Store for SqliteStore {
 
     fn set_head(&mut self, head: &Head) -> Result<(), Fault> {
         self.run(
-            "keeping what is in force",
+            "writing the state of the boundary",
             "UPDATE state SET boundary = ?1, seal = ?2, version = ?3, mark = ?4",
             params![
                 head.boundary.as_ref().map(SealDigest::as_bytes),
@@ -219,7 +220,7 @@ impl Store for SqliteStore {
         if hashes.len() as u64 == wanted {
             Ok(hashes)
         } else {
-            Err(Fault::broken(DURING, format!("{} of the log's entries {range:?} are there", hashes.len())))
+            Err(Fault::broken(DURING, format!("only {} of the log entries {range:?} exist", hashes.len())))
         }
     }
 
@@ -539,7 +540,7 @@ impl Store for SqliteStore {
     }
 
     fn unfinished_of(&mut self, authorization: &AuthorizationDigest) -> Result<Option<(ProposalId, Standing)>, Fault> {
-        const DURING: &str = "looking for a denied proposal";
+        const DURING: &str = "searching for a denied proposal";
         let digest = authorization.as_bytes();
         let read = |row: &Row<'_>| Ok((proposal_id(row, 3)?, standing(row)?));
         let sql = "SELECT status, spent, receipt, id FROM proposal WHERE digest = ?1 AND status >= 2";
@@ -573,21 +574,21 @@ impl Store for SqliteStore {
     }
 
     fn save(&mut self) -> Result<(), Fault> {
-        self.run("marking a place in a batch", "SAVEPOINT step", []).map(drop)
+        self.run("setting a savepoint in a batch", "SAVEPOINT step", []).map(drop)
     }
 
     fn keep(&mut self) -> Result<(), Fault> {
-        self.run("going on in a batch", "RELEASE step", []).map(drop)
+        self.run("releasing a savepoint in a batch", "RELEASE step", []).map(drop)
     }
 
     fn undo(&mut self) -> Result<(), Fault> {
-        const DURING: &str = "taking back a part of a batch";
+        const DURING: &str = "undoing a part of a batch";
         self.run(DURING, "ROLLBACK TO step", [])?;
         self.run(DURING, "RELEASE step", []).map(drop)
     }
 
     fn retire(&mut self, cut: Cut, walk: Walk, limit: usize) -> Result<Retired, Fault> {
-        const DURING: &str = "deleting what its retention has ended";
+        const DURING: &str = "deleting rows after their retention";
         let connection = &self.connection;
         let write = || -> rusqlite::Result<Retired> {
             let mut done = Retired::default();

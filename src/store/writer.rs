@@ -211,7 +211,7 @@ impl Writer {
 
     /// Reloads the state from the store after a batch was undone.
     fn reload(&mut self) -> Result<(), Fault> {
-        let as_fatal = |fault: Fault| Fault::broken("reading the store again after an undone batch", fault.to_string());
+        let as_fatal = |fault: Fault| Fault::broken("reading the store after an undone batch", fault.to_string());
         self.head = self.store.head().map_err(as_fatal)?;
         self.exclusive = self.head.exclusive.drain(..).collect();
         self.edge = Edge::load(&mut *self.store, self.head.size).map_err(as_fatal)?;
@@ -222,7 +222,7 @@ impl Writer {
         self.store.append(before.size, &self.leaves, &self.tiles)?;
         self.tiles.clear();
         if let Some(size) = self.store.put_checkpoints(notes)? {
-            let message = format!("the log had another root at size {size}: it would be forked");
+            let message = format!("the log already has another root hash at size {size}, so the log would fork");
             return Err(Fault::broken("keeping checkpoints", message));
         }
         let state = |head: &Head| (head.boundary, head.seal, head.version, head.mark);
@@ -240,7 +240,10 @@ impl Writer {
         if self.head.size > before.size {
             let stored = self.store.leaf_hashes(before.size..self.head.size)?;
             if !stored.iter().eq(self.leaves.iter().map(|leaf| &leaf.hash)) {
-                return Err(Fault::broken("reading leaf hashes back", "the store gave back other hashes than it took"));
+                return Err(Fault::broken(
+                    "reading leaf hashes back",
+                    "the hashes that were read differ from the hashes that were written",
+                ));
             }
         }
         let shown = (before.size, before.last_at, before.seal, before.boundary, before.version, before.mark);

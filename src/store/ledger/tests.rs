@@ -235,7 +235,7 @@ fn check_laws(ledger: &Ledger) {
         assert_eq!(row.receipt.is_some(), expected == Status::Finished);
     }
     for proposal in &running {
-        assert!(spent.values().any(|one| one == proposal), "nothing runs without a consumption");
+        assert!(spent.values().any(|one| one == proposal), "every running proposal has a consumption");
     }
 }
 
@@ -298,7 +298,7 @@ async fn a_spent_nonce_stays_spent_for_another_expiry_and_another_proposal_and_a
     ledger.close().await.expect("closed");
     let ledger = world.open();
     assert_eq!(ledger.consume(consume).await, Err(ConsumeStop::Replayed(spent)));
-    assert_eq!(status(&ledger, 2), None, "no row of what was refused");
+    assert_eq!(status(&ledger, 2), None, "a refused request has no row");
     check_laws(&ledger);
 }
 
@@ -311,7 +311,11 @@ async fn a_consumption_under_an_outdated_state_version_is_refused() {
     assert_eq!(sealed.version, old.version + 1);
     assert_eq!(ledger.consume(old.clone()).await, Err(ConsumeStop::Moved));
     let newer_version = Consume { version: sealed.version, ..old };
-    assert_eq!(ledger.consume(newer_version).await, Err(ConsumeStop::Moved), "an old registry under a new version");
+    assert_eq!(
+        ledger.consume(newer_version).await,
+        Err(ConsumeStop::Moved),
+        "an old seal with a new version is refused"
+    );
     let before = consume_of(&ledger, core(1));
     let denial = DenialWrite {
         authorization: core(9).digest,
@@ -345,10 +349,14 @@ async fn the_ledger_checks_windows_and_its_time_never_decreases() {
     assert_eq!(first.at, t(100));
     world.clock.store(T0 - 5000, SeqCst);
     let second = ledger.consume(consume_of(&ledger, core(2))).await.expect("consumed");
-    assert_eq!(second.at, t(100), "the clock went back, the log does not");
+    assert_eq!(second.at, t(100), "the time of the log never decreases");
     let short = Core { expires_at: t(100), ..core(3) };
     let stop = ConsumeStop::Expired { at: t(100), expires_at: t(100) };
-    assert_eq!(ledger.consume(consume_of(&ledger, short)).await, Err(stop), "set back clocks revive nothing");
+    assert_eq!(
+        ledger.consume(consume_of(&ledger, short)).await,
+        Err(stop),
+        "an expired authorization stays expired if the clock is set back"
+    );
     assert_eq!(ledger.now(), t(100));
     let stale = SealWrite { at: t(99), ..seal_write(&ledger, 2) };
     assert_eq!(ledger.seal(stale).await, Err(WriteStop::BackDated { last: t(100) }));
@@ -358,7 +366,11 @@ async fn the_ledger_checks_windows_and_its_time_never_decreases() {
     let third = ledger.consume(consume_of(&ledger, core(4))).await.expect("consumed");
     assert_eq!(third.at, t(100), "also after a restart");
     let lying = Consume { core: Core { expires_at: t(1), ..core(5) }, ..consume_of(&ledger, core(5)) };
-    assert_eq!(ledger.consume(lying).await, Err(ConsumeStop::BadWindow), "the kept expiry is the judged one");
+    assert_eq!(
+        ledger.consume(lying).await,
+        Err(ConsumeStop::BadWindow),
+        "the stored expiry and the checked expiry are equal"
+    );
     check_laws(&ledger);
 }
 
@@ -592,7 +604,7 @@ async fn unsigned_proposals_are_limited_and_deleted_an_hour_after_their_window()
     ledger.prune(10).await.expect("pruned");
     assert_eq!(ledger.retire(Retention::DEFAULT, 2).await.expect("retired").deleted, 2, "some at a time");
     while ledger.retire(Retention::DEFAULT, 2).await.expect("retired").deleted > 0 {}
-    assert_eq!(standing(&ledger)[..3], before[..3], "what somebody signed or denied");
+    assert_eq!(standing(&ledger)[..3], before[..3], "signed and denied proposals are kept");
     assert_eq!(standing(&ledger)[3..], [None, None, None]);
     assert_eq!(ledger.payload(&core(4).id).expect("read"), None);
     let late = NewProposal {
@@ -626,7 +638,11 @@ async fn a_repeated_proposal_is_recognized_by_its_nonce_or_by_its_content() {
     let repeated = NewProposal { core: Core { params_digest: core(2).params_digest, ..core(8) }, ..anonymous(8) };
     assert!(matches!(ledger.propose(repeated.clone()).await, Ok(Proposed::Same(same)) if same.core.id == core(2).id));
     let later = NewProposal { created_at: t(3600), ..repeated };
-    assert_eq!(ledger.propose(later).await, Ok(Proposed::New), "an overdue one is not the same");
+    assert_eq!(
+        ledger.propose(later).await,
+        Ok(Proposed::New),
+        "an overdue proposal does not count as the same proposal"
+    );
 
     let one_more = ledger.propose(new_proposal(4)).await;
     assert_eq!(one_more, Ok(Proposed::TooMany { most: 3, of_proposer: true }));
@@ -777,7 +793,7 @@ async fn tokens_change_only_with_a_seal_and_a_token_name_is_never_reused() {
     let sealed = SealWrite { tokens: vec![add.clone()], ..seal_write(&ledger, 2) };
     ledger.seal(sealed).await.expect("seal");
     assert_eq!(ledger.token(&[7; 32]), Ok(Some(token.clone())));
-    assert!(!format!("{token:?}").contains("7, 7"), "a secret's hash is not printed");
+    assert!(!format!("{token:?}").contains("7, 7"), "the hash of a secret is not printed");
     let revoke = TokenChange::Revoke { name: name.clone(), at: t(5) };
     ledger.seal(SealWrite { tokens: vec![revoke], ..seal_write(&ledger, 3) }).await.expect("seal");
     assert_eq!(ledger.tokens().expect("read")[0].revoked_at, Some(t(5)));
@@ -927,11 +943,11 @@ async fn the_same_rows_always_give_the_same_checkpoint() {
     let ledger = world.sealed().await;
     let early = ledger.checkpoint().expect("read").expect("signed");
     assert_eq!(early, ledger.checkpoint().expect("read").expect("signed"));
-    assert_eq!(ledger.recorded_checkpoint(), Ok(None), "no commit of its own");
+    assert_eq!(ledger.recorded_checkpoint(), Ok(None), "signing a checkpoint causes no commit");
     for number in 0..5 {
         run_whole(&ledger, number).await;
     }
-    assert_eq!(ledger.recorded_checkpoint(), Ok(Some(early.clone())), "recorded with the next batch");
+    assert_eq!(ledger.recorded_checkpoint(), Ok(Some(early.clone())), "the next batch records the checkpoint");
     let late = ledger.checkpoint().expect("read").expect("signed");
     assert_eq!(ledger.checkpoint_at(early.size).expect("read"), Some(early.clone()), "the same bytes again");
     assert_eq!(ledger.checkpoint_at(late.size + 1), Ok(None));
@@ -956,7 +972,7 @@ async fn a_second_root_hash_for_the_same_log_size_ends_the_process() {
     assert_eq!(world.fatal.lock().expect("lock").len(), 1);
     assert_eq!(seal(&ledger, 3).await, Err(WriteStop::Fault(Fault::Closed)));
     let ledger = world.open_after_close().await;
-    assert_eq!(ledger.state().size, 2, "nothing of it is stored");
+    assert_eq!(ledger.state().size, 2, "nothing of the batch is stored");
 }
 
 #[tokio::test]
@@ -976,7 +992,7 @@ async fn a_checkpoint_is_made_from_rows_that_were_read_back_after_the_commit() {
     let stop = seal(&ledger, 3).await;
     assert!(matches!(stop, Err(WriteStop::Fault(Fault::Broken { .. }))), "{stop:?}");
     assert_eq!(world.fatal.lock().expect("lock").len(), 1);
-    assert_eq!(ledger.state().size, 2, "nothing of it was shown");
+    assert_eq!(ledger.state().size, 2, "readers see nothing of the batch");
 }
 
 #[tokio::test]
@@ -1072,7 +1088,7 @@ async fn a_failed_commit_stores_nothing_and_all_requests_of_its_batch_fail() {
     assert_eq!(status(&ledger, 1), None);
     // The state in memory matches the database: the lock is free, and the tree grows.
     let consume = Consume { exclusive: Some("x".into()), ..consume_of(&ledger, core(1)) };
-    ledger.consume(consume).await.expect("consumed once there is room");
+    ledger.consume(consume).await.expect("the request succeeds after the disk has space");
     check_laws(&ledger);
     assert!(world.fatal.lock().expect("lock").is_empty());
 }
@@ -1128,7 +1144,7 @@ async fn a_write_that_the_database_rejects_does_not_undo_other_requests_of_its_b
     assert!(matches!(bad, Err(WriteStop::Fault(Fault::Database { .. }))), "{bad:?}");
     let (one, three) = (one.expect("consumed"), three.expect("consumed"));
     let places = [refused.expect("refused").index, five.expect("finished").index, one.index, three.index];
-    assert_eq!(places, [4, 5, 6, 7], "each by itself, in order, without a gap");
+    assert_eq!(places, [4, 5, 6, 7], "the leaves are in order and without a gap");
     assert_eq!((status(&ledger, 2), status(&ledger, 4)), (None, Some(Status::Running)));
     // The lock of the second run is free again, and the tree matches the rows.
     ledger.consume(locked(6)).await.expect("consumed");
@@ -1167,9 +1183,13 @@ async fn retention_uses_the_low_water_mark_and_deletes_no_proposal_that_could_st
     world.boot.store(200, SeqCst);
     ledger.prune(10).await.expect("pruned");
     let retired = ledger.retire(kept, 10).await.expect("retired");
-    assert_eq!(retired.files, [large.name], "files are named once their rows are gone");
+    assert_eq!(retired.files, [large.name], "the result names the files of deleted rows");
     assert_eq!(ledger.output_size(&output.name), Ok(None));
-    assert_eq!(ledger.runs_with_output(&output.name, 9), Ok(vec![core(2).id]), "who may ask is known still");
+    assert_eq!(
+        ledger.runs_with_output(&output.name, 9),
+        Ok(vec![core(2).id]),
+        "the store still knows the run of a deleted output"
+    );
     // The cancelled proposal is old, but its window is open. Without its row, the proposal could run.
     assert_eq!(status(&ledger, 1), Some(Status::Cancelled));
     let again = ledger.consume(consume_of(&ledger, core(1))).await;
@@ -1226,7 +1246,7 @@ async fn after_a_failed_sync_the_writer_ends_without_another_attempt() {
     *commits.next.lock().expect("lock") = [Some(broken.clone())].into();
     let stop = ledger.consume(consume_of(&ledger, core(1))).await;
     assert_eq!(stop, Err(ConsumeStop::Fault(broken.clone())));
-    assert_eq!(*world.fatal.lock().expect("lock"), [broken], "told before anybody was answered");
+    assert_eq!(*world.fatal.lock().expect("lock"), [broken], "on_fatal is called before the answers");
     let later = ledger.consume(consume_of(&ledger, core(2))).await;
     assert_eq!(later, Err(ConsumeStop::Fault(Fault::Closed)));
 }
@@ -1308,7 +1328,7 @@ async fn r7_after_a_leap_of_the_clock_no_entry_is_dated_and_no_proposal_expires(
         at: ledger.now(),
         ahead: false,
     };
-    ledger.deny(denial).await.expect("a denial states no time that the log goes by");
+    ledger.deny(denial).await.expect("the time of a denial does not change the time of the log");
     assert_eq!(ledger.state().last_at, before.last_at);
     // After the clock is corrected, requests succeed again.
     world.clock.store(T0 + 120, SeqCst);
@@ -1329,7 +1349,7 @@ async fn r7_while_the_clock_is_behind_the_time_advances_with_boot_time() {
     let ledger = world.sealed().await;
     world.clock.store(T0 - 40 * 86_400, SeqCst);
     world.boot.store(80, SeqCst);
-    assert_eq!(ledger.now(), t(70), "seven eighths of the time since boot");
+    assert_eq!(ledger.now(), t(70), "the time advances by seven eighths of the time since boot");
     // A consumption does not change the time.
     let first = ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
     assert_eq!(first.at, t(70));

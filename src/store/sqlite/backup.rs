@@ -24,7 +24,7 @@ pub fn copy(path: &Path, into: &Path) -> Result<(), Fault> {
     let connection = read_only(path)?;
     let name = into.to_str().ok_or_else(|| Fault::Database {
         during: DURING,
-        message: format!("{} is no UTF-8: choose another name", into.display()),
+        message: format!("the name {} is not UTF-8; choose another name", into.display()),
     })?;
     connection.execute("VACUUM INTO ?1", [name]).map_err(fault(DURING))?;
     File::open(into)
@@ -45,7 +45,7 @@ pub fn files(path: &Path) -> Result<Vec<Blake3Digest>, Fault> {
 
 /// Deletes outputs from a copy if their files were deleted while the copy was made.
 pub fn forget(copy: &Path, gone: &[Blake3Digest]) -> Result<(), Fault> {
-    const DURING: &str = "forgetting outputs in a copy";
+    const DURING: &str = "deleting outputs from a copy";
     if gone.is_empty() {
         return Ok(());
     }
@@ -75,7 +75,7 @@ pub fn bring_up(copy: &Path) -> Result<(), Fault> {
 /// The nonces stay spent and token names stay taken. The place of a copied nonce is -1, because no entry of the new log
 /// spent the nonce.
 pub fn take_over(old: &Path, new: &Path) -> Result<(), Fault> {
-    const DURING: &str = "taking over from the old store";
+    const DURING: &str = "copying data from the old store";
     let connection = writable(new)?;
     let name = old.to_str().unwrap_or_default();
     let write = || -> rusqlite::Result<()> {

@@ -46,7 +46,7 @@ pub(super) fn all<T>(
 }
 
 pub(super) fn read_head(connection: &Connection) -> Result<Head, Fault> {
-    const DURING: &str = "reading what is in force";
+    const DURING: &str = "reading the state of the boundary";
     let last = one(connection, DURING, "SELECT idx, at FROM leaf ORDER BY idx DESC LIMIT 1", [], |row| {
         Ok((row.get::<_, u64>(0)? + 1, time(row, 1)?))
     })?;
@@ -62,7 +62,7 @@ pub(super) fn read_head(connection: &Connection) -> Result<Head, Fault> {
             exclusive: Vec::new(),
         })
     })?;
-    let mut head = head.ok_or_else(|| Fault::broken(DURING, "the state's row is missing"))?;
+    let mut head = head.ok_or_else(|| Fault::broken(DURING, "the row of the table state is missing"))?;
     let sql = "SELECT exclusive, proposal FROM crossing WHERE exclusive IS NOT NULL";
     head.exclusive = all(connection, DURING, sql, [], |row| Ok((row.get(0)?, proposal_id(row, 1)?)))?;
     Ok(head)

@@ -23,6 +23,6 @@ pub(super) fn fault(during: &'static str) -> impl FnOnce(rusqlite::Error) -> Fau
 
 pub(super) fn unusable(path: &Path, error: &rusqlite::Error) -> Fault {
     let message =
-        format!("{} is no store that can be opened: {error}; restore it, or name another file", path.display());
+        format!("{} is no store that can be opened: {error}; restore a backup, or name another file", path.display());
     Fault::Unusable { message }
 }

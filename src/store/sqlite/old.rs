@@ -39,7 +39,8 @@ pub struct OldStore {
 /// Returns a fault if the file is no store of version 0.1.0, or if the store is damaged.
 pub fn read(path: &Path) -> Result<OldStore, Fault> {
     let damaged = |what: &dyn std::fmt::Display| {
-        let message = format!("{} is damaged: {what}; put a sound copy of the store in its place", path.display());
+        let message =
+            format!("{} is damaged: {what}; replace the file with an undamaged copy of the store", path.display());
         Fault::Unusable { message }
     };
     let failed = |error: rusqlite::Error| damaged(&error);

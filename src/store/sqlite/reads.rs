@@ -263,7 +263,7 @@ impl Reads for SqliteReads {
     fn unfinished(&self) -> Result<Vec<Unfinished>, Fault> {
         let sql = "SELECT c.id, c.proposal, l.hash, l.at, c.seal, c.envelope, c.decision \
                    FROM crossing c JOIN leaf l ON l.idx = c.id >> 6 ORDER BY c.id";
-        self.all("reading what has no receipt", sql, [], |row| {
+        self.all("reading the runs without a receipt", sql, [], |row| {
             let (index, item) = unplace(row.get(0)?);
             Ok(Unfinished {
                 proposal: proposal_id(row, 1)?,
@@ -290,7 +290,7 @@ impl Reads for SqliteReads {
 
     fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, Fault> {
         let sql = "SELECT proposal FROM output_of WHERE name = ?1 ORDER BY proposal DESC LIMIT ?2";
-        self.all("reading who wrote an output", sql, params![name.as_bytes(), limit], |row| proposal_id(row, 0))
+        self.all("reading the runs of an output", sql, params![name.as_bytes(), limit], |row| proposal_id(row, 0))
     }
 
     fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, Fault> {
@@ -320,7 +320,7 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
 pub(super) fn read_only(path: &Path) -> Result<Connection, Fault> {
     let refused = |message: String| Fault::Unusable { message: format!("{} {message}", path.display()) };
     if !path.is_file() {
-        return Err(refused("is not there: name a store, or a backup of one".to_owned()));
+        return Err(refused("does not exist: name a store or a backup".to_owned()));
     }
     let connection = connect(path).map_err(|error| unusable(path, &error))?;
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
@@ -336,7 +336,9 @@ pub(super) fn read_only(path: &Path) -> Result<Connection, Fault> {
     }
     let schema_number = usize::try_from(version).unwrap_or(usize::MAX);
     if schema_number > MIGRATIONS.len() {
-        return Err(refused(format!("has schema {version}, newer than this program: use the one that wrote it")));
+        return Err(refused(format!(
+            "has schema {version}, which is newer than this program: use the program that wrote the store"
+        )));
     }
     schema::refuse_old(&connection, schema_number, path)?;
     Ok(connection)

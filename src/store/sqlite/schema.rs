@@ -60,7 +60,7 @@ pub(super) fn differences(connection: &Connection, version: usize) -> rusqlite::
     let name = |(kind, name, _): &Object| format!("{kind} {name}");
     let missing: BTreeSet<String> = expected.difference(&found).map(name).collect();
     let foreign: BTreeSet<String> = found.difference(&expected).map(name).collect();
-    let changed = missing.intersection(&foreign).map(|name| format!("{name} is another one than this program makes"));
+    let changed = missing.intersection(&foreign).map(|name| format!("{name} differs from the schema of this program"));
     let gone = missing.difference(&foreign).map(|name| format!("{name} is missing"));
     let added = foreign.difference(&missing).map(|name| format!("{name} was added by hand"));
     Ok(changed.chain(gone).chain(added).collect())
@@ -74,8 +74,8 @@ pub(super) fn check(connection: &Connection, version: usize, path: &Path) -> Res
     let found = differences(connection, version).map_err(|error| unusable(path, &error))?;
     let Some(first) = found.first() else { return Ok(()) };
     let message = format!(
-        "{} says that its schema is {version}, and it is not: {first}; it is not opened, `countersign store check` says \
-         more, `countersign store restore BACKUP` mends it",
+        "{} has the schema number {version}, but its schema differs ({first}), so the store is not opened; see \
+         `countersign store check`, then run `countersign store restore BACKUP`",
         path.display()
     );
     Err(Fault::Unusable { message })

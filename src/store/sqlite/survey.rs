@@ -139,7 +139,7 @@ impl Look<'_> {
     }
 
     fn unreadable(&mut self, error: &rusqlite::Error) {
-        self.defect("the database", format!("it can't be read to its end: {error}"), DISK);
+        self.defect("the database", format!("the database cannot be read completely: {error}"), DISK);
     }
 
     fn one<T>(
@@ -193,8 +193,10 @@ impl Look<'_> {
         let version: usize = self.connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         let differences = schema::differences(&self.connection, version)?;
         if version != MIGRATIONS.len() && differences.is_empty() {
-            self.notes
-                .push(format!("schema {version}, this program's is {}: the next start migrates", MIGRATIONS.len()));
+            self.notes.push(format!(
+                "the store has schema {version} and the program has schema {}: the next start migrates the store",
+                MIGRATIONS.len()
+            ));
         }
         for difference in differences {
             self.defect(format!("schema {version}"), difference, RESTORE);
@@ -203,7 +205,7 @@ impl Look<'_> {
         self.size = self.number("SELECT coalesce(max(idx) + 1, 0) FROM leaf")?;
         let there = self.number("SELECT count(*) FROM leaf")?;
         if there != self.size {
-            self.defect("the log", format!("{there} of {} entries are there", self.size), RESTORE);
+            self.defect("the log", format!("only {there} of {} entries exist", self.size), RESTORE);
         }
         self.counts.push(("log entries", there));
         Ok(())
@@ -308,7 +310,7 @@ impl Look<'_> {
                 }
                 let true_hash = merkle::leaf_hash(&data);
                 if hash != true_hash {
-                    self.defect(&entry, "its hash is not that of its bytes", RESTORE);
+                    self.defect(&entry, "the hash of the entry does not match its bytes", RESTORE);
                 }
                 tree.append(true_hash);
                 let mut complete = Vec::new();
@@ -318,7 +320,11 @@ impl Look<'_> {
                     let sql = "SELECT hashes FROM tile WHERE id = ?1";
                     let kept = self.one(sql, [tile_id(tile.level, tile.index)], |row| row.get::<_, Vec<u8>>(0))?;
                     if kept.as_deref() != Some(tile.hashes.as_flattened()) {
-                        let what = if kept.is_some() { "it is not over the entries below it" } else { "it is missing" };
+                        let what = if kept.is_some() {
+                            "the tile does not match the entries below the tile"
+                        } else {
+                            "it is missing"
+                        };
                         self.defect(format!("hash tile {}/{}", tile.level, tile.index), what, RESTORE);
                     }
                 }
@@ -337,7 +343,8 @@ impl Look<'_> {
         let latest = self.last_at.max(self.scope.now.unix());
         if self.mark > latest.saturating_add(MOST_MARK_AHEAD_S) {
             let what = format!(
-                "its mark, {}, is {} s ahead of the clock and of the log: whatever ends before it is refused as expired",
+                "the low-water mark, {}, is {} s ahead of the clock and of the log: every authorization that expires \
+                 before the mark is refused",
                 Timestamp::from_unix(self.mark),
                 self.mark - latest
             );
@@ -345,11 +352,18 @@ impl Look<'_> {
         }
         let kept = self.number("SELECT count(*) FROM tile")?;
         if kept != tiles {
-            self.defect("table tile", format!("{kept} rows, the log completes {tiles}"), RESTORE);
+            self.defect(
+                "table tile",
+                format!("the table has {kept} rows, but the log completes {tiles} tiles"),
+                RESTORE,
+            );
         }
         let sql = "SELECT size FROM checkpoint WHERE size > ?1 OR size < 1 LIMIT 5";
         for size in self.all(sql, [self.size], |row| row.get::<_, i64>(0))? {
-            let what = format!("it was signed, and the log has {} entries: its tail is gone", self.size);
+            let what = format!(
+                "the checkpoint was signed, but the log has only {} entries: the last entries are missing",
+                self.size
+            );
             self.defect(format!("checkpoint of {size} entries"), what, RESTORE);
         }
         self.counts.push(("checkpoints", self.number("SELECT count(*) FROM checkpoint")?));
@@ -359,10 +373,10 @@ impl Look<'_> {
         let (boundary, seal) = in_force.unwrap_or_default();
         let digest = |seal: Option<SealDigest>| seal.map(|seal| *seal.as_bytes());
         if boundary != digest(self.first) {
-            self.defect("table state", "its boundary is not the log's first seal", RESTORE);
+            self.defect("table state", "the boundary id is not the digest of the first seal in the log", RESTORE);
         }
         if seal != digest(self.previous) {
-            self.defect("table state", "its seal is not the log's last one", RESTORE);
+            self.defect("table state", "the seal in force is not the last seal in the log", RESTORE);
         }
         Ok(())
     }
@@ -377,11 +391,11 @@ impl Look<'_> {
             return;
         };
         if root != true_root || said.root != *true_root || said.size != size {
-            self.defect(place, "its root is not the log's", RESTORE);
+            self.defect(place, "the root hash differs from the log", RESTORE);
         } else if self.origin.as_ref() != Some(&said.origin) {
-            self.defect(place, format!("it is of another log, {}", said.origin), RESTORE);
+            self.defect(place, format!("the checkpoint belongs to another log, {}", said.origin), RESTORE);
         } else if !self.keys.iter().any(|key| note::verify_note(note, &said.origin, key).is_ok()) {
-            self.defect(place, "no key of the boundary's signed it", RESTORE);
+            self.defect(place, "no key of the boundary signed the checkpoint", RESTORE);
         }
     }
 
@@ -389,10 +403,10 @@ impl Look<'_> {
     fn time(&mut self, entry: &str, at: i64) {
         let signed = self.stated.take().map_or(self.last_at, Timestamp::unix);
         if signed < self.last_at {
-            self.defect(entry, "it is dated before the entry before it", RESTORE);
+            self.defect(entry, "the entry is dated before the previous entry", RESTORE);
         } else if at != signed {
             let [at, signed] = [at, signed].map(Timestamp::from_unix);
-            self.defect(entry, format!("its row is dated {at}, the log says {signed}"), RESTORE);
+            self.defect(entry, format!("the row is dated {at}, but the signed entry is dated {signed}"), RESTORE);
         }
         self.last_at = signed.max(self.last_at);
     }
@@ -400,7 +414,7 @@ impl Look<'_> {
     fn entry(&mut self, index: u64, kind: u8, data: &[u8]) -> rusqlite::Result<()> {
         let entry = format!("log entry {index}");
         let Some(kind) = LeafKind::of_number(kind) else {
-            self.defect(entry, format!("its kind is {kind}, which this program does not know"), RESTORE);
+            self.defect(entry, format!("the entry has the kind {kind}, which this program does not know"), RESTORE);
             return Ok(());
         };
         let found = match kind {
@@ -433,17 +447,17 @@ impl Look<'_> {
         let (entry, digest) = (format!("log entry {index}"), SealDigest::of(payload));
         self.stated = Some(seal.at);
         if seal.previous != self.previous {
-            self.defect(&entry, "it does not follow the seal before it", RESTORE);
+            self.defect(&entry, "the seal does not name the previous seal", RESTORE);
         }
         if self.first.is_none() {
             self.first = Some(digest);
             if index != 0 {
-                self.defect(&entry, "it is the first seal and not the first entry", RESTORE);
+                self.defect(&entry, "the first seal is not the first entry", RESTORE);
             }
         }
         self.previous = Some(digest);
         if self.one("SELECT 1 FROM seal WHERE idx = ?1", [index], |_| Ok(()))?.is_none() {
-            self.defect(&entry, "table seal has no row of it", RESTORE);
+            self.defect(&entry, "the table seal has no row of this entry", RESTORE);
         }
         let named = [
             ("registry", *seal.registry.as_bytes()),
@@ -483,11 +497,15 @@ impl Look<'_> {
             let sql = format!("SELECT {COLUMNS} FROM spent_at s JOIN proposal p ON p.id = s.id WHERE s.spent = ?1");
             let runs = self.all(&sql, [at], ProposalRow::read)?;
             match &runs[..] {
-                [] => self.defect(&entry, "no proposal's row says that it was run", RESTORE),
+                [] => self.defect(&entry, "no row of a proposal names this consumption", RESTORE),
                 [run] => {
                     if run.digest != *spent.authorization.as_bytes() || run.nonce != spent.nonce.to_bytes() {
                         let id = hex(&run.id);
-                        self.defect(&entry, format!("the proposal {id} that it ran is another one"), RESTORE);
+                        self.defect(
+                            &entry,
+                            format!("the proposal {id} has another authorization or another nonce"),
+                            RESTORE,
+                        );
                     }
                     self.differs(&run.id, &run.against_consumption(consumption.at), "its consumption");
                     let crossing = self.one("SELECT envelope, seal FROM crossing WHERE id = ?1", [at], |row| {
@@ -495,15 +513,15 @@ impl Look<'_> {
                     })?;
                     if run.runs() != crossing.is_some() {
                         let what = if run.runs() {
-                            "it runs, and what recovery needs is gone"
+                            "the proposal is running, but the row that recovery needs is missing"
                         } else {
-                            "it is over and still listed as running"
+                            "the run has ended, but is still listed as running"
                         };
                         self.defect(&entry, what, RESTORE);
                     }
                     if let Some((envelope, seal)) = crossing {
                         if seal != consumption.seal.as_bytes() {
-                            self.defect(&entry, "what recovery needs names another seal", RESTORE);
+                            self.defect(&entry, "the row that recovery needs names another seal", RESTORE);
                         }
                         let payload = json::parse_as::<Envelope>(&envelope, envelope.len())
                             .map_err(Malformed::from)
@@ -512,7 +530,7 @@ impl Look<'_> {
                     }
                 }
                 more => {
-                    let what = format!("{} proposals say that they are this run", more.len());
+                    let what = format!("{} proposals name the same consumption", more.len());
                     self.defect(&entry, what, RESTORE);
                 }
             }
@@ -521,12 +539,12 @@ impl Look<'_> {
                 self.one(sql, [spent.nonce.to_bytes()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
             let why = match kept {
                 Some((place, _)) if place != at => "its row names another run",
-                Some((_, expires_at)) if expires_at != spent.expires_at.unix() => "its row says another time",
-                None if spent.expires_at.unix() > self.mark => "has no row",
+                Some((_, expires_at)) if expires_at != spent.expires_at.unix() => "its row has another expiry",
+                None if spent.expires_at.unix() > self.mark => "its row is missing",
                 _ => continue,
             };
             let what = format!(
-                "the nonce {} is spent, does not expire until {}, and {why}: it could run again",
+                "the nonce {} is spent and expires at {}, but {why}: the authorization could run again",
                 spent.nonce, spent.expires_at
             );
             self.defect(&entry, what, RESTORE);
@@ -539,17 +557,17 @@ impl Look<'_> {
         let of = &receipt.consumption;
         let hash = self.one("SELECT hash FROM leaf WHERE idx = ?1", [of.index], |row| row.get::<_, [u8; 32]>(0))?;
         if of.index >= index || hash.map(LeafHash::from_bytes) != Some(of.leaf) {
-            self.defect(&entry, format!("the consumption that it names is not log entry {}", of.index), RESTORE);
+            self.defect(&entry, format!("the consumption of the receipt is not log entry {}", of.index), RESTORE);
         }
         let item = u32::try_from(of.item).unwrap_or(u32::MAX);
         let sql = format!("SELECT {COLUMNS} FROM closed_at c JOIN proposal p ON p.id = c.id WHERE c.receipt = ?1");
         let runs = self.all(&sql, [index], ProposalRow::read)?;
         match &runs[..] {
             [run] if run.spent.map(unplace) == Some((of.index, item)) => self.finished(run, receipt)?,
-            [] => self.defect(&entry, "no proposal's row says that this is its receipt", RESTORE),
-            [_] => self.defect(&entry, "it is the receipt of another run than its proposal's row says", RESTORE),
+            [] => self.defect(&entry, "no row of a proposal names this receipt", RESTORE),
+            [_] => self.defect(&entry, "the receipt and the row of the proposal name different runs", RESTORE),
             more => {
-                let what = format!("{} proposals say that this is their receipt", more.len());
+                let what = format!("{} proposals name the same receipt", more.len());
                 self.defect(&entry, what, RESTORE);
             }
         }
@@ -562,7 +580,8 @@ impl Look<'_> {
             let sql = "SELECT bytes FROM output WHERE name = ?1";
             let kept = self.one(sql, [stream.blake3.as_bytes()], |row| row.get::<_, u64>(0))?;
             if kept != Some(stream.recorded) {
-                let what = format!("its {name}, {}, is not kept although it is to be until {until}", stream.blake3);
+                let what =
+                    format!("the output {name}, {}, is missing although its retention ends at {until}", stream.blake3);
                 self.defect(&entry, what, LOST);
             }
         }
@@ -601,17 +620,17 @@ impl Look<'_> {
     /// Compares the row of a proposal with the signed payload.
     fn compare(&mut self, run: &ProposalRow, payload: Result<Vec<u8>, Malformed>) {
         match payload.and_then(|payload| run.against_payload(&payload)) {
-            Ok(columns) => self.differs(&run.id, &columns, "what is signed for it"),
+            Ok(columns) => self.differs(&run.id, &columns, "the signed payload"),
             Err(error) => {
                 let place = format!("table proposal, row {}", hex(&run.id));
-                self.defect(place, format!("what is signed for it can't be read: {error}"), RESTORE);
+                self.defect(place, format!("the signed payload cannot be read: {error}"), RESTORE);
             }
         }
     }
 
     fn differs(&mut self, id: &[u8], columns: &[&str], from: &str) {
         if !columns.is_empty() {
-            let what = format!("{} is another one than {from} says", columns.join(", "));
+            let what = format!("{} differs from {from}", columns.join(", "));
             self.defect(format!("table proposal, row {}", hex(id)), what, RESTORE);
         }
     }
@@ -620,9 +639,9 @@ impl Look<'_> {
         let sql = "SELECT approver FROM denial WHERE authorization = ?1 AND leaf = ?2";
         let approver = self.one(sql, params![authorization.as_bytes(), index], |row| row.get::<_, String>(0))?;
         let what = match approver {
-            None => format!("table denial has no row of it: {authorization} is denied and could run"),
+            None => format!("the table denial has no row of this entry: {authorization} is denied and could run"),
             Some(approver) if !signers.iter().any(|signer| self.is_key_of(signer, &approver)) => {
-                format!("table denial says that {approver:?} denied it, whose key did not sign it")
+                format!("the table denial names {approver:?}, but no key of that approver signed the denial")
             }
             Some(_) => return Ok(()),
         };
