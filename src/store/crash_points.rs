@@ -64,8 +64,8 @@ impl Kinds {
     pub(crate) const fn pass(self, _: bool) {}
 }
 
-/// Kills this process if `COUNTERSIGN_FAULT` is `name`. With `COUNTERSIGN_FAULT=name:n`, the n-th call kills the
-/// process (counted from 1).
+/// Kills this process if `COUNTERSIGN_FAULT` is `name`. With `COUNTERSIGN_FAULT=name:n`, the n-th call with this name
+/// kills the process (counted from 1).
 #[cfg(debug_assertions)]
 pub fn point(name: &str) {
     use std::sync::OnceLock;

@@ -139,8 +139,8 @@ impl Ledger {
     /// Puts a seal in force, with its blobs and its token changes. The first seal creates the boundary.
     ///
     /// # Errors
-    /// Returns an error if another seal came first, if the seal is dated before the last leaf, or if a token name is
-    /// taken.
+    /// Returns an error if another seal came first, or if a token name is taken. Also returns an error if the seal is
+    /// dated before the last leaf.
     pub async fn seal(&self, seal: SealWrite) -> Result<Sealed, WriteStop> {
         self.ask(|answer| Message::Seal(Box::new(seal), answer)).await
     }
@@ -198,7 +198,8 @@ impl Ledger {
     /// Appends a refusal to the log. `at` is the time that the refusal states.
     ///
     /// # Errors
-    /// Returns an error if the refusal is too large, if its time is before the last leaf, or if the log has no seal.
+    /// Returns an error if the refusal is too large or if the log has no seal. Also returns an error if the refusal is
+    /// dated before the last leaf.
     pub async fn refuse(&self, envelope: Vec<u8>, at: Timestamp) -> Result<LeafRef, WriteStop> {
         self.ask(|answer| Message::Refuse(envelope, at, answer)).await
     }
@@ -262,8 +263,8 @@ impl Ledger {
         Some(WriteStop::ClockAhead { seconds }.to_string())
     }
 
-    /// Returns a message for an operator if the clock leapt ahead, or if the log or the low-water mark is ahead of the
-    /// clock. The boundary is not ready while there is a message.
+    /// Returns a message for an operator if the clock leapt ahead or is behind the log or the low-water mark. The
+    /// boundary is not ready while there is a message.
     #[must_use]
     pub fn clock_trouble(&self) -> Option<String> {
         if let Some(ahead) = self.clock_ahead() {
@@ -337,8 +338,8 @@ impl Ledger {
 
     /// Returns the smallest recorded checkpoint that covers the entry `index`.
     ///
-    /// This checkpoint is signed with the key of the time when the entry was written, because each start with a new key
-    /// first has a checkpoint over all earlier entries.
+    /// The key that signed this checkpoint is the key that the boundary had when the entry was written. Before a change
+    /// of the key, the boundary records a checkpoint over all entries.
     pub fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, Fault> {
         self.shared.reads.checkpoint_over(index)
     }
@@ -358,7 +359,7 @@ impl Ledger {
         self.with_tree(size, |tree| merkle::consistency_path(old, size, |level, at| tree.hash(level, at)))
     }
 
-    /// Returns the bytes of a hash tile or an entry tile, or `None` if the log never had a tile of this width.
+    /// Returns the bytes of a hash tile or an entry tile. `None` means that the log never had a tile of this width.
     pub fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Fault> {
         let published = self.shared.published();
         tile(&*self.shared.reads, &published.edge, &self.shared.tiles, path)

@@ -85,7 +85,7 @@ impl Status {
     /// - pending → approved, denied, expired, cancelled or refused
     /// - approved → running, denied, expired, cancelled or refused
     /// - running → finished
-    /// - pending → running, if an envelope arrives together with its quorum
+    /// - pending → running, if an envelope arrives with all signatures of its quorum
     #[must_use]
     pub const fn may_become(self, to: Self) -> bool {
         match self {
@@ -448,7 +448,8 @@ pub enum WriteStop {
     Moved,
     /// The log has no seal yet.
     NoSeal,
-    /// The document states a time before the last leaf. The caller must make the document again with a later time.
+    /// The document states a time before the last leaf. The caller must make the document again with the time of the
+    /// last leaf or a later time.
     BackDated {
         /// Time of the last leaf.
         last: Timestamp,
@@ -616,7 +617,7 @@ pub const UNSIGNED_KEPT_S: i64 = 3600;
 pub struct Retention {
     /// Time for recorded outputs, counted from the end of the last run that wrote the output.
     pub outputs_s: i64,
-    /// Time for ended proposals, and for signatures that are not in a receipt.
+    /// Time for ended proposals and for rows of signatures. Receipts have their own copy of the signatures.
     pub proposals_s: i64,
 }
 

@@ -134,7 +134,7 @@ pub trait Store: Send {
     /// Returns the proposal of this authorization, unless the proposal is finished.
     fn unfinished_of(&mut self, authorization: &AuthorizationDigest) -> Result<Option<(ProposalId, Standing)>, Fault>;
 
-    /// Moves a proposal that is not running to another state.
+    /// Changes the status of a proposal that is not running.
     fn advance(&mut self, proposal: &ProposalId, to: Status, at: Timestamp, detail: &Detail) -> Result<(), Fault>;
 
     /// Marks overdue proposals as expired, at most `limit`.
@@ -372,7 +372,7 @@ pub struct Cut {
     pub proposals: Timestamp,
     /// Delete unsigned proposals that were cancelled or expired, if their window ended at or before this time.
     pub unsigned: Timestamp,
-    /// The low-water mark. A proposal whose window ends after the mark stays, whatever its status.
+    /// The low-water mark. Retention deletes no proposal whose window ends after the mark.
     pub mark: Timestamp,
 }
 

@@ -123,8 +123,8 @@ impl Shared {
     }
 
     /// Returns the time for all decisions and dates. Normally this is the system clock. If the clock is behind the log
-    /// or the low-water mark, the time continues from there with the time since boot, so that the time never decreases
-    /// and never stops.
+    /// or the low-water mark, the time continues from the log or the mark with the time since boot. Therefore the time
+    /// never decreases and never stops.
     pub(crate) fn now(&self) -> Timestamp {
         (self.config.clock)().max(self.earliest())
     }

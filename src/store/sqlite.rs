@@ -54,8 +54,8 @@ pub struct SqliteStore {
 /// Opens the store at `path` for this process alone, and creates or migrates the database if necessary.
 ///
 /// # Errors
-/// Returns a fault if another process holds the lock, if other users can access the store, if the file is no store, or
-/// if a newer program wrote the store.
+/// Returns a fault if another process holds the lock, or if other users can access the store. Also returns a fault if
+/// the file is no store or if a newer program wrote the store.
 pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), Fault> {
     const DURING: &str = "opening the store";
     let lock = StoreLock::take(path)?;
@@ -115,7 +115,7 @@ impl SqliteStore {
         if there == kept {
             return Ok(());
         }
-        // The missing rows belong to expired nonces, so only the count must be corrected.
+        // All missing rows belong to expired nonces, so only the stored count is corrected.
         self.run(DURING, "UPDATE state SET nonces = ?1", [there]).map(drop)
     }
 
@@ -189,7 +189,7 @@ impl Store for SqliteStore {
 
     fn settle(&mut self) -> Result<(), Fault> {
         // The connections of readers stay open longer, so closing this connection would not remove the write-ahead log.
-        // A copy of the database file alone would then be an old store.
+        // A copy of only the database file would then lack the newest commits.
         let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
         self.connection.query_row(sql, [], |_| Ok(())).map_err(fault("moving the write-ahead log into the database"))
     }
@@ -279,8 +279,8 @@ impl Store for SqliteStore {
     fn start(&mut self, runs: &[RunRow<'_>]) -> Result<(), Fault> {
         let connection = &self.connection;
         let write = || -> rusqlite::Result<()> {
-            // There is no `OR IGNORE` here. The writer has already looked for the nonce, so a second row is a fault
-            // that undoes the batch.
+            // The statement has no `OR IGNORE`, because the writer has already looked for the nonce. A second row is
+            // therefore a fault that undoes the batch.
             let mut claim = connection
                 .prepare_cached("INSERT INTO nonce (nonce, expires_at, spent, proposal) VALUES (?1, ?2, ?3, ?4)")?;
             let mut add = connection.prepare_cached(
@@ -336,7 +336,7 @@ impl Store for SqliteStore {
             for run in runs {
                 let (id, at) = (id_bytes(run.proposal), run.at.unix());
                 close.execute(params![id, at, run.receipt, run.detail])?;
-                // From now on the receipt contains the envelope and the decision.
+                // The row can be deleted, because the receipt contains the envelope and the decision.
                 clear.execute([place(run.consumption.0, run.consumption.1)])?;
                 for output in run.outputs {
                     connection
@@ -613,7 +613,7 @@ impl Store for SqliteStore {
             let delete = |table: &str, id: &[u8; 16]| {
                 connection.prepare_cached(&format!("DELETE FROM {table} WHERE proposal = ?1"))?.execute([id])
             };
-            // Unsigned proposals are deleted soon after their window. The log has no entry about them.
+            // Unsigned proposals are deleted soon after their window. The log has no entry about unsigned proposals.
             let sql = "SELECT id FROM proposal INDEXED BY proposal_over WHERE status BETWEEN 5 AND 6 AND expires_at <= ?1 \
                        AND NOT EXISTS (SELECT 1 FROM signature WHERE signature.proposal = proposal.id) LIMIT ?2";
             let unsigned: Vec<[u8; 16]> = connection

@@ -54,7 +54,7 @@ impl fmt::Debug for StoredLog {
     }
 }
 
-/// Returns the bytes of a hash tile or an entry tile, or `None` if the log never had a tile of this width.
+/// Returns the bytes of a hash tile or an entry tile. `None` means that the log never had a tile of this width.
 pub(crate) fn tile(
     reads: &dyn Reads,
     edge: &Edge,

@@ -126,7 +126,7 @@ impl Edge {
     /// Appends a leaf, and pushes each completed tile to `complete`.
     pub fn append(&mut self, leaf: Hash, complete: &mut Vec<TileRow>) {
         let mut hash = leaf;
-        // This is the index of the entry in its level. After the shift below, this is the index of the entry's tile.
+        // Index of the entry in its level. After the shift below, `index` is the index of the entry's tile.
         let mut index = self.size;
         self.size += 1;
         for level in 0_u8.. {

@@ -1,10 +1,10 @@
-//! The check of whether an authorization can be consumed at a given time.
+//! Checks whether an authorization can be consumed at a given time.
 
 use crate::record::validity::{Open, SKEW_S, Timestamp, WindowError, judge};
 use crate::store::message::{ConsumeStop, Window};
 
-/// If the low-water mark is farther ahead of the log and of the clock, the mark does not count as the current time.
-/// Somebody may have changed the mark by hand, and a leaf with a wrong date stays in the log.
+/// Maximum seconds by which a credible low-water mark is ahead of the log and of the clock. A mark beyond this limit
+/// was probably changed by hand, and a leaf with a wrong date stays in the log for ever.
 pub(crate) const MOST_MARK_AHEAD_S: i64 = 86_400;
 
 impl Window {
@@ -14,7 +14,7 @@ impl Window {
     /// # Errors
     /// Returns the first rule about windows that the window breaks (docs/formats.md, section 12).
     pub fn check(&self, at: Timestamp, mark: Timestamp) -> Result<Open, ConsumeStop> {
-        // R7: an authorization that expires at or before the mark is expired, whatever the clock shows.
+        // R7: an authorization that expires at or before the mark is expired, even if the clock shows an earlier time.
         if self.expires_at <= mark && self.issued_at <= self.not_before && self.not_before < self.expires_at {
             return Err(ConsumeStop::Expired { at, expires_at: self.expires_at });
         }
@@ -26,7 +26,7 @@ impl Window {
                 WindowError::IssuedLater { issued, at } => ConsumeStop::NotYetValid { at, from: issued.plus(-SKEW_S) },
                 WindowError::NotYet { from, at } => ConsumeStop::NotYetValid { at, from },
             })?;
-        // formats.md: "a signer's valid_after ≤ t < valid_before"
+        // A signer counts only if valid_after ≤ t < valid_before (docs/formats.md, "Who counts").
         if self.valid_after.is_some_and(|after| after > at) || self.valid_before.is_some_and(|before| at >= before) {
             return Err(ConsumeStop::SignerOutside { at });
         }

@@ -34,8 +34,7 @@ const MAX_BATCH: usize = 256;
 /// Maximum number of proposals that one call expires, so that runs do not wait for long.
 const MAX_EXPIRED: usize = 256;
 
-/// Maximum number of denials in one day for authorizations that the boundary does not know: 100 for one approver, 1000
-/// for all approvers.
+/// Maximum number of denials of unknown authorizations in one day: 100 for one approver, 1000 for all approvers.
 ///
 /// Each denial is a permanent log entry, and the boundary cannot check that the denied authorization exists.
 const MOST_AHEAD_OF_ONE: u64 = 100;
@@ -230,8 +229,9 @@ impl Writer {
             self.store.set_head(&self.head)?;
         }
         self.kinds.pass(false);
-        // A crash before the commit leaves nothing of the batch. After the commit everything is stored: a caller
-        // without an answer repeats the request and gets the stored result, and recovery closes runs without a receipt.
+        // After a crash before the commit, nothing of the batch is stored. After a crash after the commit, the whole
+        // batch is stored. A caller that got no answer repeats the request and gets the stored result. Recovery closes
+        // the runs that have no receipt.
         self.store.commit()
     }
 
@@ -360,7 +360,7 @@ impl Writer {
         let (mut items, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         let results = match self.alone(|writer| work(writer, &mut items)) {
             Ok(results) => results,
-            // One request of the group caused the failure, so handle each request alone.
+            // A single request of the group caused the failure, so handle each request alone.
             Err(_) if self.broken.is_none() && items.len() > 1 => {
                 let one = |item: &mut Box<M>| {
                     let done = self.alone(|writer| work(writer, std::slice::from_mut(item)));
@@ -370,7 +370,7 @@ impl Writer {
             }
             Err(fault) => answers.iter().map(|_| Err(fault.clone().into())).collect(),
         };
-        // A group without a success writes nothing, so the batch does not get this kind.
+        // If all requests of the group failed, the batch contains no entry of this kind.
         if results.iter().any(Result::is_ok) {
             self.kinds.add(kind);
         }
@@ -393,7 +393,7 @@ impl Writer {
         LeafRef { index, hash: LeafHash::from_bytes(hash) }
     }
 
-    /// Checks all requests to run, and logs the accepted requests. One consumption leaf contains up to [`MAX_ITEMS`]
+    /// Checks all requests to run, and logs the accepted requests. A consumption leaf contains at most [`MAX_ITEMS`]
     /// nonces.
     fn consume(&mut self, requests: &mut [Box<Consume>]) -> Result<Vec<Result<Consumed, ConsumeStop>>, Fault> {
         let cores: Vec<_> = requests.iter().map(|request| &request.core).collect();
@@ -467,7 +467,7 @@ impl Writer {
 
     /// Checks whether one request can run now.
     fn judge(&self, request: &Consume, candidate: &Candidate, at: Timestamp) -> Result<(), ConsumeStop> {
-        // This check is first, so that a replayed nonce always leads to the earlier run.
+        // The check of the nonce is first, so that a replayed nonce always leads to the earlier run.
         if let Some(spent) = &candidate.spent {
             return Err(ConsumeStop::Replayed(spent.clone()));
         }
@@ -741,7 +741,7 @@ impl Writer {
     }
 
     /// Deletes some rows whose retention has ended. The age is measured by the low-water mark, but never beyond the
-    /// clock. Neither a wrong clock nor a wrong mark alone can delete rows early.
+    /// clock. A wrong clock alone or a wrong mark alone deletes no rows.
     fn retire(&mut self, retention: Retention, limit: usize) -> Result<Retired, Fault> {
         let mark = self.head.mark.min((self.config.clock)());
         let cut = Cut {

@@ -1190,7 +1190,7 @@ async fn retention_uses_the_low_water_mark_and_deletes_no_proposal_that_could_st
         Ok(vec![core(2).id]),
         "the store still knows the run of a deleted output"
     );
-    // The cancelled proposal is old, but its window is open. Without its row, the proposal could run.
+    // The cancelled proposal is old, but its window is open. Only the row of the proposal prevents a run.
     assert_eq!(status(&ledger, 1), Some(Status::Cancelled));
     let again = ledger.consume(consume_of(&ledger, core(1))).await;
     assert_eq!(again, Err(ConsumeStop::WrongState(Status::Cancelled)));
@@ -1364,7 +1364,7 @@ async fn r7_while_the_clock_is_behind_the_time_advances_with_boot_time() {
     assert_eq!(ledger.now(), t(77));
     assert!(matches!(ledger.consume(consume_of(&ledger, short)).await, Err(ConsumeStop::Expired { .. })));
     assert!(ledger.clock_trouble().is_some_and(|why| why.contains("set the system clock right")));
-    // The corrected clock is ahead of the time in the log again, but this is no leap.
+    // The corrected clock is ahead of the log again, but the correction does not count as a leap.
     world.clock.store(T0 + 88, SeqCst);
     assert_eq!((ledger.now(), ledger.clock_trouble()), (t(88), None));
     check_laws(&ledger);

@@ -14,8 +14,9 @@ use crate::store::sqlite::schema::{harden, migrate};
 /// Writes a consistent copy of the store at `path` into the new file `into`. A running service can write to the store
 /// meanwhile.
 ///
-/// `VACUUM INTO` is one read transaction. In contrast to SQLite's backup interface, it never blocks the writer and
-/// never restarts because of a commit. It copies rows instead of pages, so deleted data is not in the copy.
+/// `VACUUM INTO` is one read transaction. In contrast to SQLite's backup interface, the command never blocks the writer
+/// and never restarts because of a commit. The command copies rows instead of pages, so the copy contains no deleted
+/// data.
 ///
 /// # Errors
 /// Returns a fault if the store cannot be read or the copy cannot be written.

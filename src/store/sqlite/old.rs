@@ -1,7 +1,7 @@
 //! A reader for a store of version 0.1.0, which a new log follows.
 //!
-//! The reader hashes the entries as bytes. It parses no old document except the envelope of the first seal, whose
-//! format did not change.
+//! The reader hashes the entries as bytes. The only old document that the reader parses is the envelope of the first
+//! seal, whose format did not change.
 
 use std::path::Path;
 

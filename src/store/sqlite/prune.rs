@@ -38,8 +38,8 @@ pub(super) fn prune(connection: &Connection, mark: Timestamp, after: &[u8], limi
             continue;
         }
         if spent < 0 {
-            // An earlier log spent this nonce, and that log is not in this store. At this time, all nonces of the
-            // earlier log have expired.
+            // An earlier log spent this nonce, and that log is not in this store. When the mark reaches the time below,
+            // all nonces of the earlier log have expired.
             if taken_over_until(connection)?.is_some_and(|until| until <= mark.unix()) {
                 deleted += forget.execute(params![nonce, expires_at, spent])?;
             }

@@ -29,8 +29,8 @@ use crate::store::{CheckpointRow, Head, Reads};
 /// only compete for CPU cores.
 const READERS: usize = 4;
 
-/// Maximum number of rows that one page of a filtered list looks at, so that a rare filter does not block other
-/// readers.
+/// Maximum number of rows that one page of a filtered list reads. The limit prevents that a filter with few matches
+/// blocks other readers.
 const MAX_SCAN: usize = 10_000;
 
 /// A pool of read-only connections.
@@ -229,8 +229,8 @@ impl Reads for SqliteReads {
 
     fn payload(&self, id: &ProposalId) -> Result<Option<PayloadSource>, Fault> {
         const DURING: &str = "reading a payload";
-        // One statement reads one state of the database. Separate statements could miss the bytes, because the status
-        // of the proposal decides which table has them.
+        // A single statement reads a single state of the database. Separate statements could miss the payload, because
+        // a change of the status moves the payload to another table.
         let sql = "SELECT p.data, c.envelope, l.data FROM proposal \
                    LEFT JOIN payload p ON p.proposal = proposal.id LEFT JOIN crossing c ON c.id = proposal.spent \
                    LEFT JOIN leaf l ON l.idx = proposal.receipt WHERE proposal.id = ?1";

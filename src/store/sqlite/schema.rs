@@ -1,5 +1,5 @@
-//! The schema of a store: its migrations and its checks. The settings here prevent that triggers or views of the file
-//! change rows.
+//! The schema of a store: its migrations and its checks. The settings of the connection disable triggers and views of
+//! the file, so that only this program changes rows.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -37,7 +37,7 @@ pub(super) fn refuse_old(connection: &Connection, version: usize, path: &Path) -
     Err(Fault::Unusable { message })
 }
 
-/// Switches off triggers, views and functions that a database file can contain.
+/// Disables triggers and views of the database file, and does not trust the schema of the file.
 ///
 /// # Errors
 /// Returns an error if SQLite was built without one of these switches.

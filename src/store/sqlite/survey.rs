@@ -100,9 +100,9 @@ struct Look<'a> {
     mark: i64,
     size: u64,
     last_at: i64,
-    /// Time that the current entry states, if its kind has a time.
+    /// Time that the current entry states. `None` if entries of this kind state no time.
     stated: Option<Timestamp>,
-    /// Digest of the last seal so far.
+    /// Digest of the last seal that the check has read.
     previous: Option<SealDigest>,
     /// Digest of the first seal, which is the id of the boundary.
     first: Option<SealDigest>,
@@ -339,7 +339,7 @@ impl Look<'_> {
             progress(tree.size(), self.size);
         }
         self.root = tree.root();
-        // If the mark is ahead of both the clock and the log, neither explains the mark.
+        // A mark that is far ahead of both the clock and the log was probably changed by hand.
         let latest = self.last_at.max(self.scope.now.unix());
         if self.mark > latest.saturating_add(MOST_MARK_AHEAD_S) {
             let what = format!(
@@ -573,7 +573,7 @@ impl Look<'_> {
         }
         let until = receipt.finished_at.plus(self.scope.retention.outputs_s);
         for (name, stream) in [("stdout", &receipt.output.stdout), ("stderr", &receipt.output.stderr)] {
-            // The retention ends by the boundary's time, which can be ahead of the clock.
+            // The boundary's own time, which can be ahead of the clock, decides when the retention ends.
             if stream.recorded == 0 || until.unix() <= self.scope.now.unix().max(self.mark) {
                 continue;
             }
