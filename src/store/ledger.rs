@@ -34,7 +34,7 @@ use crate::store::{CheckpointRow, Head, Reads, Retired, Store, lock};
 /// Capacity of the writer's queue. A sender waits if the queue is full.
 const QUEUE: usize = 1024;
 
-/// If the clock is farther behind than this, the boundary is not ready.
+/// Maximum seconds by which the clock can be behind. If the clock is farther behind, the boundary is not ready.
 const MOST_BEHIND_S: i64 = 60;
 
 /// A handle to the store, which can be cloned.
@@ -178,8 +178,8 @@ impl Ledger {
         self.ask(|answer| Message::Sign(proposal, signatures, answer)).await
     }
 
-    /// Appends a denial to the log. From then on the authorization can never run, even if the authorization was unknown
-    /// before.
+    /// Appends a denial to the log. A denied authorization can never run, even if the boundary did not know the
+    /// authorization before.
     ///
     /// # Errors
     /// Returns an error if the denial is too large, if a limit is reached, or if the log has no seal.
@@ -445,7 +445,7 @@ impl Ledger {
     }
 
     /// Returns the runs that have a consumption and no receipt, in the order of consumption. After a crash, recovery
-    /// writes their receipts.
+    /// writes the receipts of these runs.
     pub fn unfinished(&self) -> Result<Vec<Unfinished>, Fault> {
         self.shared.reads.unfinished()
     }

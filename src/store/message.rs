@@ -179,8 +179,8 @@ pub struct NewProposal {
     pub payload: Arc<[u8]>,
     /// Digest of the HTTP request body, by which a repeated request is recognized.
     pub request: [u8; 32],
-    /// True if the caller chose the nonce. Then the nonce identifies a repeated request. Otherwise the step, the
-    /// parameters and the proposer identify the request.
+    /// True if the caller chose the nonce. A chosen nonce identifies a repeated request. Without a chosen nonce, the
+    /// step, the parameters and the proposer identify a repeated request.
     pub chosen_nonce: bool,
     /// Time of the proposal.
     pub created_at: Timestamp,

@@ -102,7 +102,7 @@ pub(crate) struct Shared {
     /// The latest time in the log or the low-water mark, and the time since boot when that time was noted.
     pub(super) reached: Mutex<(Timestamp, Duration)>,
     pub(super) published: RwLock<Arc<Published>>,
-    /// Checkpoints signed since the last batch. The next batch records them.
+    /// Checkpoints that were signed since the last batch and that the next batch records.
     pub(super) unrecorded: Mutex<Vec<CheckpointRow>>,
     pub(super) tiles: TileCache,
     /// The last checkpoint that a caller requested.
@@ -122,9 +122,9 @@ impl Shared {
         (seconds > MOST_AHEAD_S).then_some(seconds)
     }
 
-    /// Returns the time for all decisions and dates. Normally this is the system clock. If the clock is behind the log
-    /// or the low-water mark, the time continues from the log or the mark with the time since boot. Therefore the time
-    /// never decreases and never stops.
+    /// Returns the time for all decisions and dates, which is normally the time of the system clock. If the clock is
+    /// behind the log or the low-water mark, the time continues from the log or the mark with the time since boot.
+    /// Therefore the time never decreases and never stops.
     pub(crate) fn now(&self) -> Timestamp {
         (self.config.clock)().max(self.earliest())
     }

@@ -92,8 +92,8 @@ pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), Fault> {
 }
 
 impl SqliteStore {
-    /// Returns a fault if the row of a nonce is missing although the nonce has not expired. Otherwise the nonce could
-    /// be spent again.
+    /// Returns a fault if the row of a nonce is missing although the nonce has not expired. Without the row, the nonce
+    /// could be spent again.
     ///
     /// The spent nonces are read from the log, because a stored count can be changed together with the rows. The
     /// function does not restore missing rows, because other rows may have been changed too.
@@ -445,7 +445,7 @@ impl Store for SqliteStore {
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
         let (of_all, of_proposer) = counts.unwrap_or((0, 0));
-        // Overdue proposals count as expired before they get that status.
+        // Overdue proposals count as expired, even if their status is not yet changed.
         let (unsigned, unsigned_first): (u64, Option<i64>) = self
             .one(
                 DURING,
@@ -602,7 +602,7 @@ impl Store for SqliteStore {
                 .collect::<rusqlite::Result<_>>()?;
             for (rowid, name, at, is_file) in &seen {
                 if *at <= cut.outputs.unix() {
-                    // The rows of `output_of` stay, because they show who can ask for the deleted output.
+                    // The rows of `output_of` stay, because these rows show who can ask for the deleted output.
                     done.deleted +=
                         connection.prepare_cached("DELETE FROM output WHERE rowid = ?1")?.execute([rowid])?;
                     if *is_file {
@@ -642,10 +642,12 @@ impl Store for SqliteStore {
                     continue;
                 }
                 if finished {
-                    // The row stays, because it leads to the receipt. The receipt contains the signatures.
+                    // The proposal's row stays, because the row leads to the receipt. The signatures are also in the
+                    // receipt.
                     done.deleted += delete("signature", id)?;
                 } else if *expires_at <= cut.mark.unix() {
-                    // The row is deleted only after the window has ended. Until then only this row prevents a run.
+                    // The proposal's row is deleted only after the window has ended. During the window, only this row
+                    // prevents a run.
                     delete("signature", id)?;
                     delete("payload", id)?;
                     done.deleted += connection.prepare_cached("DELETE FROM proposal WHERE id = ?1")?.execute([id])?;

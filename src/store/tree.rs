@@ -17,8 +17,8 @@ const WIDTH: usize = TILE_WIDTH as usize;
 /// Maximum number of complete tiles in the cache for proofs (16 KiB each).
 const KEPT_TILES: usize = 64;
 
-/// The hashes of a tile and all complete subtrees over the hashes. A proof reads its hashes from here and computes
-/// none.
+/// The hashes of a tile and all complete subtrees over the hashes. A proof reads all of its hashes from a tile and
+/// computes none.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tile {
     /// Hashes by height: index 0 has the entries of the tile, index 8 has the root of a complete tile.

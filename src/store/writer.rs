@@ -75,8 +75,8 @@ pub(crate) struct Writer {
     head: Head,
     edge: Edge,
     exclusive: HashMap<String, ProposalId>,
-    /// Start value of the low-water mark, and the time since boot at that moment. From there the mark rises with the
-    /// time since boot.
+    /// Start value of the low-water mark, and the time since boot at that moment. The mark rises from the start value
+    /// with the time since boot.
     anchor: (Timestamp, Duration),
     /// The last nonce that pruning has looked at.
     pruned: Vec<u8>,
@@ -102,8 +102,9 @@ impl Writer {
         head: Head,
         edge: Edge,
     ) -> Self {
-        // The mark can start at the time of the last leaf. No later leaf has an earlier date, so everything that
-        // expired by then is refused anyway. From there the mark rises no faster than the time since boot.
+        // The mark can start at the time of the last leaf. No later leaf has an earlier date, so an authorization that
+        // expired before the last leaf is refused anyway. After the start, the mark rises no faster than the time since
+        // boot.
         let anchor = (head.mark.max(head.last_at), (config.boottime)());
         let mut writer = Self {
             store,
@@ -146,8 +147,8 @@ impl Writer {
             if (!batch.is_empty() || last_note)
                 && let Err(fault) = self.batch(&mut batch)
             {
-                // Call `on_fatal` before the answers. Otherwise a caller could act on an answer while the process
-                // should already be dead.
+                // Call `on_fatal` before the answers, so that no caller acts on an answer while the process should
+                // already be dead.
                 (self.config.on_fatal)(&fault);
                 for reply in self.replies.drain(..) {
                     reply.send(Some(&fault));
@@ -229,9 +230,9 @@ impl Writer {
             self.store.set_head(&self.head)?;
         }
         self.kinds.pass(false);
-        // After a crash before the commit, nothing of the batch is stored. After a crash after the commit, the whole
-        // batch is stored. A caller that got no answer repeats the request and gets the stored result. Recovery closes
-        // the runs that have no receipt.
+        // If the process dies before the commit, nothing of the batch is stored. If the process dies after the commit,
+        // the whole batch is stored. A caller that got no answer repeats the request and gets the stored result.
+        // Recovery closes the runs that have no receipt.
         self.store.commit()
     }
 
@@ -307,7 +308,7 @@ impl Writer {
     }
 
     /// Handles one message, or a group that is checked together, inside a savepoint. If the database rejects the
-    /// writes, only these writes are undone and the rest of the batch stays. If that fails, the whole batch fails.
+    /// writes, only these writes are undone and the rest of the batch stays. If the undo fails, the whole batch fails.
     fn alone<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
         if let Some(fault) = &self.broken {
             return Err(fault.clone());
@@ -398,7 +399,7 @@ impl Writer {
     fn consume(&mut self, requests: &mut [Box<Consume>]) -> Result<Vec<Result<Consumed, ConsumeStop>>, Fault> {
         let cores: Vec<_> = requests.iter().map(|request| &request.core).collect();
         let candidates = self.store.candidates(&cores)?;
-        // The time is read here, and `at` never decreases, even if the clock does.
+        // The time is read here, and `at` never decreases, even if the clock is set back.
         if let Some(seconds) = self.shared.clock_ahead((self.config.clock)()) {
             return Ok(vec![Err(ConsumeStop::ClockAhead { seconds }); requests.len()]);
         }
@@ -578,7 +579,8 @@ impl Writer {
         self.store.put_seal(leaf.index, &write.digest)?;
         self.store.put_blobs(&write.blobs)?;
         if self.head.boundary.is_none() {
-            // The first seal creates the boundary, and its digest becomes the id. The low-water mark also starts here.
+            // The first seal creates the boundary, and its digest becomes the id. The low-water mark starts at the time
+            // of the first seal.
             self.head.boundary = Some(write.digest);
             self.anchor = (self.head.mark.max(write.at), (self.config.boottime)());
         }
@@ -658,7 +660,7 @@ impl Writer {
         let leaf = match known {
             Some(leaf) => leaf,
             None => {
-                // The proposal may have arrived after the caller looked for it.
+                // The proposal may have arrived after the caller looked for the proposal.
                 let ahead = write.ahead && unfinished.is_none();
                 if ahead && let Some(stop) = self.too_many_ahead(&write.approver, write.at)? {
                     return Ok(Err(stop));
@@ -725,8 +727,8 @@ impl Writer {
         let clock = (self.config.clock)();
         let elapsed = (self.config.boottime)().saturating_sub(self.anchor.1);
         let ceiling = self.anchor.0.plus(i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX));
-        // The mark uses the boundary's own time, which can be ahead of the clock. Otherwise an expired authorization
-        // could become valid after a restart.
+        // The mark uses the boundary's own time, which can be ahead of the clock. With the clock alone, an expired
+        // authorization could become valid after a restart.
         self.head.mark = self.head.mark.max(self.shared.now().min(ceiling));
         // A mark that is ahead of the clock deletes nothing, because the mark may have been changed by hand.
         let swept = self.store.prune(self.head.mark.min(clock), &self.pruned, limit.max(1))?;

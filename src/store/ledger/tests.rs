@@ -446,7 +446,7 @@ async fn pruning_compares_each_nonce_with_the_log() {
     assert_eq!(places, [(2, 0), (2, 1), (2, 2), (2, 3)]);
     ledger.close().await.expect("closed");
     let (mut store, reads) = sqlite::open(&world.path()).expect("store");
-    // By the log, both the first and the second nonce are expired. The rows of the third and the fourth nonce
+    // According to the log, both the first and the second nonce are expired. The rows of the third and the fourth nonce
     // contradict the log.
     store.tamper("UPDATE nonce SET spent = spent + 64 WHERE spent & 63 = 2; UPDATE nonce SET expires_at = 0 WHERE spent & 63 = 3");
     let ledger = Ledger::open(Box::new(store), Arc::new(reads), world.config()).expect("ledger");

@@ -205,7 +205,7 @@ impl Look<'_> {
             }
         }
         for (name, what) in odd {
-            // Retention may have deleted the output during the check. Then the row is gone too.
+            // Retention may have deleted the output and its row during the check.
             if self.still_has(&name)? {
                 self.defect(format!("output {name}"), what, LOST);
             }
