@@ -35,7 +35,7 @@ mod writer;
 /// Every backend must meet this contract:
 /// - **One writer.** Only one `Store` of a database is open at a time, over all processes. A second open fails.
 /// - **Atomic.** The writes between [`begin`](Self::begin) and [`commit`](Self::commit) become visible and durable
-///   together. After a crash or a power cut either all of the writes are there or none.
+///   together. After a crash or a power cut, the database has either all of these writes or none.
 /// - **Durable.** If `commit` returns `Ok`, the rows survive a power cut. If `commit` returns an error, the rows are
 ///   not visible. After an error with [`Fault::is_fatal`] the durable state is unknown, so the process must end without
 ///   another attempt.
@@ -58,7 +58,7 @@ pub trait Store: Send {
     /// Moves the write-ahead log into the database. The writer calls this function after the replies to a batch.
     fn maintain(&mut self) -> Result<(), Fault>;
 
-    /// Moves everything durable into the database file before an orderly end. A failure loses no data.
+    /// Moves everything durable into the database file before an orderly end. If the move fails, no data is lost.
     fn settle(&mut self) -> Result<(), Fault>;
 
     /// Returns the current state of the boundary.
@@ -149,13 +149,13 @@ pub trait Store: Send {
     /// Undoes the writes since the last savepoint.
     ///
     /// # Errors
-    /// If this fails, the whole batch is lost.
+    /// If the undo fails, the whole batch is lost.
     fn undo(&mut self) -> Result<(), Fault>;
 
     /// Looks at `limit` outputs and `limit` proposals from `walk` on, and deletes the rows that ended before `cut`.
     ///
-    /// Rows of finished proposals stay, because they lead to receipts. The rows that connect runs with outputs stay
-    /// too.
+    /// Rows of finished proposals stay, because these rows lead to receipts. The rows that connect runs with outputs
+    /// stay too.
     fn retire(&mut self, cut: Cut, walk: Walk, limit: usize) -> Result<Retired, Fault>;
 
     /// Looks at `limit` nonces after `after` and deletes the nonces that expired at or before `mark`.
@@ -331,7 +331,8 @@ pub struct FinishRow<'a> {
 /// Existing proposals that matter for a new proposal.
 #[derive(Debug)]
 pub struct Precedent {
-    /// The proposal with the same id. If the caller chose the nonce, also the proposal with the same nonce.
+    /// The proposal with the same id. If the caller chose the nonce, this field can also be the proposal with the same
+    /// nonce.
     pub taken: Option<Proposal>,
     /// A pending proposal of the same proposer for the same step and parameters.
     pub identical: Option<Proposal>,
@@ -345,7 +346,8 @@ pub struct Precedent {
     pub unsigned_first: Option<Timestamp>,
 }
 
-/// Denials that arrived before their authorization was known. Each field has their number and the time of the earliest.
+/// Denials that arrived before their authorization was known. Each field has the number of denials and the time of the
+/// earliest denial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DenialsAhead {
     /// Denials of one approver.

@@ -71,7 +71,7 @@ pub fn abort(fault: &Fault) {
     std::process::abort();
 }
 
-/// The state of the log, which checkpoints sign and which verdicts are based on.
+/// The state of the log. Checkpoints sign this state, and the boundary checks requests under this state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerState {
     /// Number of leaves in the log.
@@ -136,7 +136,7 @@ impl Shared {
         at.plus(i64::try_from((gone - gone / CATCH_UP_PART).as_secs()).unwrap_or(i64::MAX))
     }
 
-    /// Returns true if the low-water mark is plausible as a past time.
+    /// Returns true if the low-water mark is not too far in the future.
     pub(super) fn is_credible(&self, head: &Head) -> bool {
         head.mark.unix().saturating_sub(head.last_at.max(self.now()).unix()) <= MOST_MARK_AHEAD_S
     }
@@ -170,8 +170,8 @@ impl Shared {
     }
 }
 
-/// A larger leap of the clock while the service runs is not believed. A wrong clock can therefore block the log for at
-/// most this many seconds.
+/// If the clock leaps ahead by more than this number of seconds while the service runs, the ledger does not trust the
+/// clock. A wrong clock can therefore block the log for at most this many seconds.
 pub(super) const MOST_AHEAD_S: i64 = 3600;
 
 /// While the clock is behind, the boundary's time runs slower than CLOCK_BOOTTIME by this fraction (one eighth). A

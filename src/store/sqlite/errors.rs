@@ -11,7 +11,7 @@ pub(super) fn fault(during: &'static str) -> impl FnOnce(rusqlite::Error) -> Fau
         let message = error.to_string();
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Fault::Full { during },
-            // Reads or writes failed, or the database contains foreign pages or values. The durable state is unknown.
+            // A read or a write failed, or the database is damaged. The durable state is unknown.
             Some(
                 ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ReadOnly,
             ) => Fault::Broken { during, message },

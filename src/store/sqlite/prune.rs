@@ -70,8 +70,8 @@ pub(super) fn prune(connection: &Connection, mark: Timestamp, after: &[u8], limi
 
 /// Returns the nonces that the log spent, that have not expired by the low-water mark, and that have no row.
 ///
-/// The function reads the entries from the last entry back and trusts no other column. Only entries that begin like a
-/// consumption are parsed. At 100,000 runs a day, parsing all entries of a day would delay a start by many seconds.
+/// The function reads only the entries themselves, from the last entry back. Only entries that begin like a consumption
+/// are parsed. At 100,000 runs a day, parsing all entries of a day would delay a start by many seconds.
 pub(super) fn nonces_without_rows(connection: &Connection) -> Result<Vec<Nonce>, Fault> {
     let read = || -> rusqlite::Result<Vec<Nonce>> {
         let mark: i64 = connection.query_row("SELECT mark FROM state", [], |row| row.get(0))?;

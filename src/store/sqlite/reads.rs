@@ -173,8 +173,8 @@ impl Reads for SqliteReads {
 
     fn proposals(&self, filter: &Filter) -> Result<Page, Fault> {
         const DURING: &str = "listing proposals";
-        // Few proposals wait or run, so these have special queries. Other lists read rows by decreasing id, up to
-        // `MAX_SCAN` rows.
+        // Few proposals wait or run, so lists of these proposals have special queries. Other lists read rows by
+        // decreasing id, up to `MAX_SCAN` rows.
         let only =
             |some: &[Status]| !filter.statuses.is_empty() && filter.statuses.iter().all(|status| some.contains(status));
         let source = if only(&[Status::Pending, Status::Approved]) {

@@ -88,7 +88,7 @@ impl ProposalRow {
     /// Returns the names of the columns that differ from the consumption at the time `at`.
     pub(super) fn against_consumption(&self, at: Timestamp) -> Vec<&'static str> {
         let at = at.unix();
-        // If a complete envelope arrives, the row is created at the consumption.
+        // If a proposal arrives as a complete envelope, its row is created at the consumption.
         let columns = [
             ("started_at", self.started_at == Some(at)),
             ("created_at", self.asked || self.created_at == at),

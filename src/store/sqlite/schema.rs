@@ -14,8 +14,8 @@ use crate::store::sqlite::errors::{fault, unusable};
 /// numbers.
 pub(super) const FIRST: usize = 3;
 
-/// Refuses a store of version 0.1.0. Its entries are documents of the old form, and a migration cannot sign the entries
-/// again.
+/// Refuses a store of version 0.1.0. The entries of that version are documents of the old form, and a migration cannot
+/// sign the entries again.
 ///
 /// # Errors
 /// Returns a fault if the number and the schema are those of version 0.1.0, or if the schema cannot be read. If the
@@ -40,7 +40,7 @@ pub(super) fn refuse_old(connection: &Connection, version: usize, path: &Path) -
 /// Disables triggers and views of the database file, and does not trust the schema of the file.
 ///
 /// # Errors
-/// Returns an error if SQLite was built without one of these switches.
+/// Returns an error if SQLite was built without one of these options.
 pub(super) fn harden(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
