@@ -13,7 +13,7 @@ use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::store::fault::Fault;
 
-/// The status of a proposal. The numbers are the numbers in the database.
+/// The status of a proposal. The database stores the number of each variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Status {
@@ -103,7 +103,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// The kind of a log leaf. The numbers are the numbers in the database.
+/// The kind of a log leaf. The database stores the number of each variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum LeafKind {
@@ -197,7 +197,7 @@ pub enum Proposed {
     Conflict(Box<Proposal>),
     /// The store has too many proposals of this proposer that were cancelled or expired and have no signature.
     TooManyKept {
-        /// Maximum number of such proposals.
+        /// Maximum number of unsigned proposals of one proposer.
         most: u64,
         /// Time at which the first of these proposals can be deleted.
         until: Timestamp,
@@ -243,7 +243,7 @@ pub struct Signature {
     pub keyid: KeyId,
     /// Name of the person who has the key.
     pub person: Name,
-    /// Evidence of the security key that a person was present.
+    /// Statement of a security key about whether a person touched or unlocked the key.
     pub presence: Presence,
     /// Signature bytes, raw or in the SSHSIG format.
     pub sig: Vec<u8>,
@@ -468,11 +468,11 @@ pub enum WriteStop {
     },
     /// Too many denials arrived for authorizations that the boundary does not know.
     TooManyAhead {
-        /// Maximum number of such denials in one day.
+        /// Maximum number of denials of unknown authorizations in one day.
         most: u64,
         /// True if the limit is for one approver, false if the limit is for all approvers.
         of_approver: bool,
-        /// Seconds until the boundary accepts another such denial.
+        /// Seconds until the boundary accepts another denial of an unknown authorization.
         wait_s: u64,
     },
     /// The store failed.
@@ -490,8 +490,8 @@ pub struct DenialWrite {
     pub envelope: Vec<u8>,
     /// Time at which the denial arrived.
     pub at: Timestamp,
-    /// True if the boundary did not know the authorization when the denial was verified. The number of such denials is
-    /// limited.
+    /// True if the boundary did not know the authorization when the denial was verified. The number of denials of
+    /// unknown authorizations is limited.
     pub ahead: bool,
 }
 
@@ -509,7 +509,8 @@ pub struct Denied {
 /// The result of a denial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DenialDone {
-    /// Leaf index of the denial. If this approver denied before, the index of the earlier denial.
+    /// Leaf index of the denial. If the approver denied the authorization before, this is the index of the earlier
+    /// denial.
     pub leaf: u64,
     /// The waiting proposal that this denial ended.
     pub denied: Option<ProposalId>,
@@ -600,8 +601,8 @@ pub struct Pruned {
     pub mark: Timestamp,
     /// Number of deleted nonces.
     pub deleted: usize,
-    /// Seconds by which the clock is ahead of the limit of the low-water mark. The number is large after a leap of the
-    /// clock or after a pause of the service.
+    /// Seconds by which the clock is ahead of the highest value that the low-water mark can have now. The number is
+    /// large after a leap of the clock or after a pause of the service.
     pub ahead_s: i64,
     /// True if this call reached the last nonce.
     pub done: bool,
@@ -695,7 +696,7 @@ pub struct Page {
     pub next: Option<ProposalId>,
 }
 
-/// The document that contains the payload of a proposal, which depends on the status.
+/// The document that contains the payload of a proposal. The kind of document depends on the proposal's status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PayloadSource {
     /// The payload itself, because the proposal did not run.
