@@ -1,7 +1,7 @@
-//! What runs of an earlier service left: ended before anything is said about them (rule R6).
+//! Ends runs of an earlier service before their receipts are written (rule R6).
 //!
-//! A helper ends its runs when its service dies. One that can't, because it was stopped or frozen, is found here
-//! by a mark in its command line and ended from outside, with all that it watched.
+//! A helper ends its runs when its service dies. A stopped or frozen helper can't do that. This module finds such
+//! helpers by a mark in their command line and kills them with their children.
 
 use std::io;
 use std::path::Path;
@@ -13,31 +13,33 @@ use rustix::process::{Pid, Signal};
 use crate::crypto::digest::{hex, sha256};
 use crate::sandbox::protocol::LAUNCH;
 
-/// How long leftovers may take to die: a process that is stuck in the kernel can't be waited for.
+/// Maximum time for leftover processes to end, because a process that is stuck in the kernel can't be killed.
 const DEADLINE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// What helpers of the service with this directory carry in their command line. No path: runs can read it.
+/// Returns the mark in the command line of helpers of the service that uses this directory. The mark is a hash and
+/// not the path, because runs can read the command line.
 pub(super) fn mark(scratch: &Path) -> String {
     hex(&sha256(scratch.as_os_str().as_encoded_bytes()))[..32].to_owned()
 }
 
-/// Ends every run of an earlier service with this mark; gives how many there were.
+/// Ends all runs of an earlier service with this mark and returns the number of its helpers.
 ///
 /// # Errors
-/// When one does not die: then nothing may say that it is over.
+/// Fails if a process does not end. Then the service must not report the run as ended.
 pub(super) fn end(mark: &str) -> io::Result<usize> {
     let (begun, service) = (Instant::now(), rustix::process::getpid().as_raw_nonzero().get());
     let all = processes();
     let helpers: Vec<&Process> = all
         .iter()
-        // The first process of a run has its helper's command line: it is ended as that one's child.
+        // The first process of a run has the same command line as its helper. That process is killed as a child of
+        // the helper.
         .filter(|one| is_helper(one.pid, mark) && one.parent != service && !is_helper(one.parent, mark))
         .collect();
     let mut ended = 0;
     for helper in &helpers {
-        // While it stands still it neither starts anything nor hands a process id on, and orphans come to it. One that may
-        // not be told to is another user's, who copied the mark: whatever this user's service began can be.
+        // A stopped helper starts no process and reaps none, so process ids are not reused, and orphans become its
+        // children. If SIGSTOP returns EPERM, the process belongs to another user who copied the mark, so skip it.
         if signal(helper.pid, Signal::STOP) == Err(Errno::PERM) {
             continue;
         }
@@ -82,7 +84,8 @@ fn processes() -> Vec<Process> {
     entries
         .filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
-            // proc_pid_stat(5): the name in parentheses may hold anything, the fields after it may not.
+            // proc_pid_stat(5): the name in parentheses can contain any bytes, so parse the fields after the last
+            // parenthesis.
             let line = std::fs::read_to_string(entry.path().join("stat")).ok()?;
             let mut fields = line.rsplit_once(')')?.1.split_ascii_whitespace();
             let dead = matches!(fields.next()?, "Z" | "X");
