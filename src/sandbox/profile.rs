@@ -84,12 +84,12 @@ pub enum Unavailable {
     },
     /// The run could reach a path of the private set.
     Private {
-        /// What could be reached.
+        /// The path of the private set.
         private: PathBuf,
-        /// By what.
+        /// The path of the profile or the property of the host through which the run could reach it.
         through: String,
     },
-    /// A step could write what no run may write.
+    /// The run could write to a directory that no run may change.
     Unwritable {
         /// The path of the profile.
         path: PathBuf,
