@@ -39,11 +39,11 @@ pub(super) enum Entry {
 pub(super) enum Look {
     /// Matches if the argument has any of these bits.
     AnyBit { argument: u32, bits: u32, then: Verdict },
-    /// If the masked argument is one of these: the verdict.
+    /// Matches if the masked argument is one of these values.
     OneOf { argument: u32, mask: u32, values: &'static [u32], then: Verdict },
-    /// If the masked argument is none of these: the verdict.
+    /// Matches if the masked argument is none of these values.
     NoneOf { argument: u32, mask: u32, values: &'static [u32], then: Verdict },
-    /// Whatever it is.
+    /// Always matches.
     Else(Verdict),
 }
 

@@ -39,9 +39,9 @@ pub(super) struct Denied {
     /// Denied paths relative to that directory and their file types, sorted. Names below a denied directory are
     /// omitted.
     pub(super) names: Vec<(PathBuf, FileType)>,
-    /// The denied files of all directories that were looked through together.
+    /// The denied files of all searched directories.
     pub(super) files: Rc<BTreeSet<Inode>>,
-    /// The files that have several names and are allowed under one.
+    /// The files with several names that are allowed under at least one name.
     pub(super) links: Rc<BTreeSet<Inode>>,
 }
 

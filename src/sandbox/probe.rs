@@ -1,4 +1,4 @@
-//! What a host holds, found by doing it.
+//! Finds the layers that a host supports, with test runs.
 
 use std::fs;
 
@@ -6,64 +6,64 @@ use crate::record::enforcement::Level;
 use crate::record::profile::{Layer, STRICT};
 use crate::sandbox::protocol::{Failure, Form, Stage};
 
-/// What this host holds.
+/// The layers and limits that this host supports.
 #[derive(Debug, Clone)]
 pub struct Probe {
-    /// Each layer of [`STRICT`], in that order.
+    /// The state of each layer of [`STRICT`], in that order.
     pub layers: Vec<LayerState>,
-    /// The kernel's Landlock ABI, if it has one enabled.
+    /// The kernel's Landlock ABI, if Landlock is enabled.
     pub landlock_abi: Option<u64>,
-    /// Whether runs get a user id of their own on the host; otherwise it is the service's.
+    /// True if each run gets its own user id on the host. Otherwise runs have the id of the service.
     pub own_id: bool,
-    /// Which limits control groups hold, by the kernel's names; or why none does.
+    /// The kernel's names of the limits that control groups enforce, or the reason why there are none.
     pub cgroup: Result<Vec<&'static str>, String>,
-    /// Why not even a run without any layer works here; nothing when it does.
+    /// The reason why no run is possible, even without any layer. `None` if runs are possible.
     pub broken: Option<Missing>,
     pub(super) form: Form,
 }
 
-/// How parts of the set-up failed, those that did.
+/// The failures of the set-up, if any.
 #[derive(Debug, Default)]
 pub(super) struct Lacking {
-    /// The form with namespaces and a root of its own.
+    /// Failure of namespaces and of the run's own root.
     pub(super) namespaces: Option<Failure>,
     pub(super) landlock: Option<Failure>,
     pub(super) seccomp: Option<Failure>,
 }
 
-/// One layer on this host.
+/// The state of one layer on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerState {
-    /// Which.
+    /// The layer.
     pub layer: Layer,
-    /// Why it can't be held; nothing when it is.
+    /// The reason why the layer can't be enforced, or `None` if it can.
     pub missing: Option<Missing>,
 }
 
-/// Why a layer can't be held.
+/// The reason why a layer can't be enforced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
-    /// What was tried and the error.
+    /// The failed attempt and its error.
     pub why: String,
-    /// What to change on this host.
+    /// The setting to change on this host.
     pub knob: String,
 }
 
 impl Missing {
-    /// A kernel that mounts no overlay for a run, for that reason.
+    /// Describes that the kernel can't mount an overlay for a run.
     pub(super) fn overlay(failure: &Failure) -> Self {
         Self { why: failure.to_string(), knob: "run `modprobe overlay`, or let steps work on a copy".into() }
     }
 }
 
 impl Probe {
-    /// Layers that are held fully, sorted.
+    /// Returns the layers that are fully enforced, sorted.
     #[must_use]
     pub fn held(&self) -> Vec<Layer> {
         self.layers.iter().filter(|state| state.missing.is_none()).map(|state| state.layer).collect()
     }
 
-    /// The strongest level of this host.
+    /// Returns the strongest level of this host.
     #[must_use]
     pub fn level(&self) -> Level {
         level(&self.held())
@@ -73,7 +73,7 @@ impl Probe {
         self.layers.iter().find(|state| state.layer == layer)?.missing.as_ref()
     }
 
-    /// A host on which nothing works, for that reason: no layer was seen to hold.
+    /// Marks all layers as missing if no run is possible on this host.
     pub(super) fn broken(mut self, failure: Option<&Failure>) -> Self {
         self.broken = failure.map(|failure| missing(failure, &Facts::of_this_host()));
         if let Some(broken) = &self.broken {
@@ -84,7 +84,7 @@ impl Probe {
         self
     }
 
-    /// From what the trials said.
+    /// Derives the layers from the failures of the test runs.
     pub(super) fn conclude(lacking: &Lacking, own_id: bool) -> Self {
         let host = Facts::of_this_host();
         let why = |failure: &Option<Failure>| failure.as_ref().map(|failure| missing(failure, &host));
@@ -115,7 +115,7 @@ impl Probe {
     }
 }
 
-/// The level that a set of held layers is.
+/// Returns the level for a set of enforced layers.
 pub(super) fn level(held: &[Layer]) -> Level {
     if STRICT.iter().all(|layer| held.contains(layer)) {
         Level::Strict
@@ -126,7 +126,7 @@ pub(super) fn level(held: &[Layer]) -> Level {
     }
 }
 
-/// What the host says about its own switches; only for the advice, never for the decision.
+/// Settings of the host. They are used only for advice, never for a decision.
 #[derive(Debug, Default)]
 struct Facts {
     no_user_namespaces: Option<&'static str>,
@@ -163,7 +163,8 @@ impl Facts {
 
 fn missing(failure: &Failure, host: &Facts) -> Missing {
     let why = match (failure.stage, failure.errno, host.no_user_namespaces) {
-        // The kernel's words for it, "No space left on device", send readers to their disks.
+        // The kernel's text for this error is "No space left on device", which would mislead readers to check their
+        // disks.
         (
             Stage::UserNamespace | Stage::Namespaces | Stage::NetworkNamespace,
             Some(libc::ENOSPC | libc::EUSERS),

@@ -1,38 +1,39 @@
-//! A request as a proxy gets it.
+//! Parses a request to a proxy.
 //!
-//! `CONNECT name:port`, or an absolute `http://` target. What another reader could read differently is refused: the name
-//! that is checked here must be the name that is connected to, and a second request must not hide behind the first.
+//! The request is `CONNECT name:port`, or has an absolute `http://` target. Requests that two parsers could read
+//! differently are refused. The checked name must be the name that is connected, and the first request must not hide
+//! a second one.
 
-/// The largest head, in bytes.
+/// Maximum size of a request head, in bytes.
 pub(super) const MOST_HEAD: usize = 16 << 10;
 const MOST_HEADERS: usize = 100;
 
-/// What is asked of the proxy.
+/// A parsed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Asked {
     /// The host's name, in lower case.
     pub(super) name: String,
     pub(super) port: u16,
-    /// The request to pass on; nothing for a tunnel.
+    /// The request to forward, or `None` for a tunnel.
     pub(super) forward: Option<Head>,
 }
 
-/// A request for the server itself.
+/// A request to forward to the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) bytes: Vec<u8>,
-    /// Bytes of its body.
+    /// Length of the body, in bytes.
     pub(super) body: u64,
 }
 
 impl Asked {
-    /// `name:port`, as allow lists have it.
+    /// Returns `name:port`, as in allow lists.
     pub(super) fn target(&self) -> String {
         format!("{}:{}", self.name, self.port)
     }
 }
 
-/// Reads a head with its empty line.
+/// Parses a request head that ends with its empty line.
 pub(super) fn parse(head: &[u8]) -> Result<Asked, &'static str> {
     let text = std::str::from_utf8(head).map_err(|_| "the request is no text")?;
     if text.bytes().any(|c| (c < b' ' && !matches!(c, b'\r' | b'\n' | b'\t')) || c == 0x7f) {
@@ -76,7 +77,7 @@ pub(super) fn parse(head: &[u8]) -> Result<Asked, &'static str> {
     Ok(Asked { name, port, forward: Some(Head { bytes, body }) })
 }
 
-/// The headers that are passed on, and the bytes of the body.
+/// Returns the headers to forward and the length of the body.
 fn kept(headers: &[&str]) -> Result<(String, u64), &'static str> {
     if headers.len() > MOST_HEADERS {
         return Err("the request has too many headers");
@@ -85,7 +86,7 @@ fn kept(headers: &[&str]) -> Result<(String, u64), &'static str> {
     for line in headers {
         let (name, value) = line.split_once(':').ok_or("a header has no colon")?;
         let token = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c);
-        // Folded lines and blanks before the colon are read in two ways.
+        // Parsers disagree on folded lines and on blanks before the colon.
         if name.is_empty() || !name.bytes().all(token) {
             return Err("a header's name is no token");
         }
@@ -112,7 +113,7 @@ fn kept(headers: &[&str]) -> Result<(String, u64), &'static str> {
     Ok((kept, body.unwrap_or(0)))
 }
 
-/// `name:port`; never an address in numbers, in whatever spelling.
+/// Parses `name:port`, and refuses IP addresses in any notation.
 fn authority(text: &str, default: Option<u16>) -> Result<(String, u16), &'static str> {
     if text.contains(['@', '[', ']', '%', '\\', '/', '?', '#']) {
         return Err("the target names no host by its name alone");
@@ -129,7 +130,7 @@ fn authority(text: &str, default: Option<u16>) -> Result<(String, u16), &'static
         (None, Some(default)) => default,
         _ => return Err("the target's port is no number"),
     };
-    // A dot at the end is the same name, and would be another text.
+    // Remove a trailing dot. The name is the same, but the text would not match the allow list.
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     crate::record::host::check_address(&format!("{name}:{port}"))
         .map_err(|_| "the target is no host name: addresses in numbers are never reached")?;
