@@ -17,7 +17,7 @@ pub struct Attempt {
     pub what: &'static str,
     /// The program or the readable file that the attempt needs. Empty if the shell is enough.
     pub needs: &'static str,
-    /// What came of it.
+    /// Result of the attempt.
     pub answer: Answer,
 }
 

@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn far_jumps_are_taken() {
+    fn jumps_over_more_than_255_instructions_work() {
         // With so many entries, conditional jumps can't reach the halves of the tree.
         let entries: Vec<_> = (1..2000_u16).map(|n| (u32::from(n) * 2, Entry::Is(Verdict::errno(n)))).collect();
         let program = program(7, &entries);
@@ -203,7 +203,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn looks_are_what_they_say(first in any::<u64>(), pick in 0_usize..5) {
+        fn argument_checks_return_the_expected_verdict(first in any::<u64>(), pick in 0_usize..5) {
             const LOOKS: &[Look] = &[
                 Look::AnyBit { argument: 1, bits: 0x10, then: Verdict::errno(1) },
                 Look::OneOf { argument: 1, mask: 0xf, values: &[1, 2, 3], then: Verdict::errno(2) },

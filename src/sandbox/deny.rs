@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_deny_by_name_and_by_place() {
+    fn deny_patterns_match_names_and_whole_paths() {
         for (pattern, below) in [
             ("**/.env", ".env"),
             ("**/.env", "deep/a/.env"),
@@ -486,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_patterns_are_refused_and_hostile_ones_do_not_hang() {
+    fn invalid_deny_patterns_are_refused_and_large_ones_do_not_hang() {
         for bad in ["", "a/", "a//b", "../x", "a/./b", "[a", "{a", "a\\", "[ä]", "a\0"] {
             assert!(Patterns::new(&[bad.to_owned()]).is_err(), "{bad:?}");
         }
@@ -498,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn other_names_of_a_denied_file_and_closed_directories_are_found_too() {
+    fn hard_links_of_denied_files_and_unnamed_sockets_are_denied_too() {
         use std::os::unix::fs::symlink;
         let home = tempfile::tempdir().expect("a directory");
         let path = |name: &str| home.path().join(name);
@@ -526,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn another_name_is_found_in_every_directory_of_the_run_and_as_a_file_too() {
+    fn hard_links_of_a_denied_file_are_found_in_all_paths_of_the_run() {
         let home = tempfile::tempdir().expect("a directory");
         let path = |name: &str| home.path().join(name);
         for name in ["one", "two"] {
@@ -545,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_directory_without_a_view_may_hold_is_out_of_reach_too() {
+    fn files_that_may_be_in_an_unlisted_directory_are_denied() {
         // Root can list every directory, so this test uses a directory that is too deep.
         let home = tempfile::tempdir().expect("a directory");
         let path = |name: &str| home.path().join(name);

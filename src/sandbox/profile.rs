@@ -590,7 +590,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_becomes_root_or_a_user_that_is_not_there() {
+    fn a_step_never_runs_as_root_or_as_an_unknown_user() {
         let text = refusal(|profile| profile.run_as = "root".into());
         assert!(text.contains("can't run as root: no step runs as root"), "{text}");
         let text = refusal(|profile| profile.run_as = "no-such-user".into());
@@ -598,7 +598,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_is_refused_as_an_overlay_where_the_kernel_mounts_none() {
+    fn an_overlay_is_refused_if_the_kernel_mounts_no_overlays() {
         let failure = Failure { stage: Stage::Workdir, what: "mount it".into(), errno: Some(libc::ENODEV) };
         let missing = Missing::overlay(&failure);
         let mut wanted = profile();
@@ -649,14 +649,14 @@ mod tests {
     }
 
     #[test]
-    fn a_required_layer_that_is_missing_is_refused_with_its_knob() {
+    fn a_missing_required_layer_is_refused_with_the_setting_to_change() {
         let error = check(&profile(), &poor(true), &around(&[])).expect_err("refused");
         assert!(matches!(&error, Unavailable::Layer { layer: Layer::Namespaces, .. }), "{error:?}");
         assert!(error.to_string().contains("user.max_user_namespaces"), "{error}");
     }
 
     #[test]
-    fn what_is_missing_and_not_required_is_said() {
+    fn missing_optional_layers_are_reported() {
         let weak = Profile { require: vec![Layer::Landlock], ..profile() };
         let prepared = check(&weak, &poor(true), &around(&[])).expect("held");
         assert_eq!(prepared.level(), Level::BestEffort);
@@ -680,7 +680,7 @@ mod tests {
     }
 
     #[test]
-    fn only_real_paths_are_given_to_a_step() {
+    fn a_step_gets_only_real_paths() {
         let home = tempfile::tempdir().expect("a directory");
         let base = home.path().canonicalize().expect("real");
         let link = base.join("link");
@@ -696,7 +696,7 @@ mod tests {
     }
 
     #[test]
-    fn the_private_set_is_never_in_view() {
+    fn no_run_can_see_the_private_set() {
         let home = tempfile::tempdir().expect("a directory");
         let base = home.path().canonicalize().expect("real");
         let private = base.join("boundary");
@@ -714,7 +714,7 @@ mod tests {
     }
 
     #[test]
-    fn with_nothing_but_modes_the_private_set_must_be_closed() {
+    fn without_a_sandbox_the_modes_of_the_private_set_must_exclude_others() {
         use std::os::unix::fs::PermissionsExt as _;
         let home = tempfile::tempdir().expect("a directory");
         std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).expect("mode");

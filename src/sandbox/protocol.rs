@@ -516,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_process_takes_over_all_three_or_nothing() {
+    fn a_first_process_receives_all_three_descriptors_or_an_error() {
         let (helper, first) = UnixStream::pair().expect("a pair");
         let (mut reader, writer) = io::pipe().expect("a pipe");
         hand_over(&helper, [writer.as_fd(), writer.as_fd(), helper.as_fd()]).expect("sends");
@@ -534,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_taken_one_by_one_however_they_arrive() {
+    fn messages_are_parsed_one_by_one_from_partial_reads() {
         let messages = [Message::Ended(StepEnd::Exited(3), false), Message::Empty(Spent::default())];
         let mut wire = Vec::new();
         for message in &messages {

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_any_depth_is_removed_in_a_small_stack() {
+    fn a_deep_directory_is_removed_with_a_small_stack() {
         // Use memory if possible, because a journaling file system takes a second for every thousand directories.
         let place = if Path::new("/dev/shm").is_dir() { "/dev/shm".into() } else { std::env::temp_dir() };
         let home = tempfile::tempdir_in(place).expect("a directory");
@@ -161,7 +161,7 @@ mod tests {
 
     /// Entries of procfs can't be deleted.
     #[test]
-    fn what_can_not_be_removed_is_told_at_once() {
+    fn an_entry_that_cannot_be_removed_is_reported_at_once() {
         let begun = Instant::now();
         assert!(tree(Path::new("/proc/self/task")).is_err());
         assert!(begun.elapsed() < LONGEST / 10);

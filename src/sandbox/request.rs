@@ -11,7 +11,7 @@ const MOST_HEADERS: usize = 100;
 /// A parsed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Asked {
-    /// The host's name, in lower case.
+    /// Name of the host in lower case.
     pub(super) name: String,
     pub(super) port: u16,
     /// The request to forward, or `None` for a tunnel.
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn tunnels_and_absolute_targets_are_read() {
+    fn connect_requests_and_absolute_targets_are_parsed() {
         let tunnel = asked("CONNECT Api.Example.com:443 HTTP/1.1\r\nHost: other\r\n\r\n").expect("a tunnel");
         assert_eq!((tunnel.target().as_str(), &tunnel.forward), ("api.example.com:443", &None));
         let plain = asked(
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_read_in_two_ways_is_refused() {
+    fn ambiguous_requests_are_refused() {
         for bad in [
             "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n",
             "GET https://a.example/ HTTP/1.1\r\n\r\n",

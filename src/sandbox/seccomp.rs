@@ -486,7 +486,7 @@ mod tests {
     const ALLOW: u32 = 0x7fff_0000;
 
     #[test]
-    fn every_number_of_both_architectures_has_the_answer_of_the_table() {
+    fn every_system_call_number_gets_the_answer_of_the_table() {
         for machine in BOTH {
             for leaves in ALL {
                 let program = filter(machine, leaves);
@@ -517,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn other_architectures_end_the_process_and_x32_does_not_exist() {
+    fn calls_of_other_architectures_kill_the_process_and_x32_calls_are_unknown() {
         for machine in BOTH {
             // 32-bit x86 and ARM, big-endian ARM, the other supported architecture, and an invalid value.
             let others = BOTH.into_iter().filter(|other| *other != machine).map(Machine::arch);
@@ -535,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_decide_where_they_must() {
+    fn the_filter_checks_the_arguments_of_some_calls() {
         let no = errno(EPERM);
         for machine in BOTH {
             let at = |name: &str, arguments: [u64; 3]| {
@@ -668,7 +668,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_sets_limits_of_another_and_on_the_hosts_root_no_scheduling_either() {
+    fn a_step_sets_no_limits_of_other_processes_and_on_the_hosts_root_no_scheduling() {
         for machine in BOTH {
             for leaves in ALL {
                 let program = filter(machine, leaves);
@@ -696,7 +696,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_stay_on_the_host_is_made_only_in_an_ipc_namespace() {
+    fn shared_ipc_objects_are_created_only_in_an_ipc_namespace() {
         for machine in BOTH {
             for leaves in ALL {
                 let program = filter(machine, leaves);
@@ -709,9 +709,9 @@ mod tests {
         }
     }
 
-    /// By number, and not by the table: no namespace, no resource limit and no control group of a run divides these.
+    /// This test uses numbers instead of the table. No namespace, resource limit or control group divides these resources.
     #[test]
-    fn pools_of_the_whole_machine_are_out_of_reach() {
+    fn resources_of_the_whole_machine_are_refused() {
         // The numbers of old and new asynchronous I/O, then of mmap, memfd_create and shmget.
         for (machine, aio, [mmap, memfd, shmget]) in [
             (Machine::X86_64, [206, 207, 208, 209, 210, 333, 425, 426, 427], [9, 319, 29]),
@@ -741,7 +741,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_lists_mounts_and_no_whiteout_is_left_behind() {
+    fn listing_mounts_and_creating_whiteouts_is_refused() {
         for machine in BOTH {
             let renameat2 = if machine == Machine::X86_64 { 316 } else { 276 };
             for leaves in ALL {
@@ -760,7 +760,7 @@ mod tests {
     }
 
     #[test]
-    fn no_call_stands_in_the_table_twice() {
+    fn no_system_call_is_in_the_table_twice() {
         for machine in BOTH {
             let mut numbers: Vec<u32> = CALLS.iter().filter_map(|call| number(machine, call)).collect();
             numbers.sort_unstable();
@@ -773,7 +773,7 @@ mod tests {
 
     /// Compares the table with the constants of the libc crate for this architecture.
     #[test]
-    fn the_numbers_are_those_of_the_kernel() {
+    fn the_system_call_numbers_match_the_kernel() {
         macro_rules! same {
             ($($name:ident $constant:ident),* $(,)?) => {
                 $(assert_eq!(
@@ -817,7 +817,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_was_kept_is_the_one_that_is_made() {
+    fn a_cached_filter_equals_a_new_one() {
         prepare();
         for leaves in ALL {
             let fresh = filter(HOST, leaves);
@@ -826,7 +826,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filters_digest_is_of_its_bytes_and_differs_between_filters() {
+    fn each_filter_has_a_different_digest() {
         let digests: std::collections::BTreeSet<String> =
             BOTH.into_iter().flat_map(|machine| ALL.map(|leaves| digest(&filter(machine, leaves)))).collect();
         assert_eq!(digests.len(), 2 * ALL.len());

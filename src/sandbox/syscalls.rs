@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spawned_process_leaves_what_it_did_in_memory_and_nothing_else() {
+    fn a_spawned_process_changes_shared_memory_but_not_the_working_directory() {
         let (mut said, mut pid) = (Vec::new(), 0);
         let before = std::env::current_dir().expect("a directory");
         let process = spawn(&mut || {
@@ -469,13 +469,13 @@ mod tests {
     }
 
     #[test]
-    fn a_spawned_process_that_panics_ends_and_its_maker_goes_on() {
+    fn a_panic_in_a_spawned_process_does_not_stop_its_parent() {
         let process = spawn(&mut || std::panic::resume_unwind(Box::new("on purpose"))).expect("spawns");
         assert_eq!(ended(process).exit_status(), Some(127));
     }
 
     #[test]
-    fn a_program_is_executed_with_exactly_these_arguments_and_this_environment() {
+    fn a_program_gets_exactly_the_given_arguments_and_environment() {
         let text = |text: &str| CString::new(text).expect("no NUL");
         let script = r#"test "$1" = 'a b' && test "$(env | grep -c '^ONLY=')" = 1 && test -z "$HOME" && exit 3"#;
         let arguments = ["sh", "-c", script, "sh", "a b"].map(text);
@@ -488,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_as_it_is_in_a_file_is_forgotten() {
+    fn only_unmodified_file_pages_are_released() {
         let entry = |first: &str, anonymous: &str, swap: &str| {
             format!(
                 "{first}\nRss: 8 kB\nAnonymous: {anonymous} kB\nLazyFree: 0 kB\nSwap: {swap} kB\nSwapPss: 0 kB\nVmFlags: rd\n"
@@ -518,7 +518,7 @@ mod tests {
 
     /// The test forks a process with one thread, like the helper.
     #[test]
-    fn a_process_goes_on_with_what_it_has_forgotten() {
+    fn a_process_continues_after_its_file_pages_are_released() {
         let here = || {
             let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
             (maps.lines().count(), LINES.iter().copied().sum::<u64>())
@@ -533,7 +533,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instruction_is_laid_out_as_the_kernels_is() {
+    fn an_instruction_has_the_layout_of_the_kernels_structure() {
         use std::mem::offset_of;
         assert_eq!(size_of::<Instruction>(), size_of::<libc::sock_filter>());
         assert_eq!(align_of::<Instruction>(), align_of::<libc::sock_filter>());

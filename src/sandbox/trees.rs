@@ -389,7 +389,7 @@ mod tests {
 
     /// A host process renames directories between the search and the copy.
     #[test]
-    fn what_was_denied_under_another_name_is_not_copied() {
+    fn a_denied_file_is_not_copied_after_a_rename() {
         let home = tempfile::tempdir().expect("a directory");
         let (tree, copy) = (home.path().join("tree"), home.path().join("copy"));
         for directory in ["deep/a", "secrets", "later"] {
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_had_gone_are_looked_for_again_and_a_host_that_goes_on_moving_them_is_refused() {
+    fn denied_names_that_disappear_are_searched_again_and_then_refused() {
         let null = || rustix::fs::open("/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).expect("open");
         let mut things = Things { file: null(), directory: null(), covered: BTreeSet::new(), fixed: BTreeSet::new() };
         let denied = |name: &str| Denied { names: vec![(name.into(), FileType::RegularFile)], ..Denied::default() };
