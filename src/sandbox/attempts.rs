@@ -38,7 +38,7 @@ pub enum Answer {
 const ATTEMPTS: [(&str, &str, &str); 12] = [
     ("read a file outside", "", r#"read -r line < "$CANARY""#),
     (
-        "read it by way of /proc",
+        "read the same file through /proc",
         "",
         r#"read -r line < "/proc/1/root$CANARY" || read -r line < "/proc/$PPID/cwd/../../../../..$CANARY""#,
     ),
@@ -119,9 +119,9 @@ pub fn make(sandbox: &dyn Sandbox, profile: &Profile, place: &Path) -> Result<Ve
     read.map_err(|error| broken(&error))?;
     // A step that ended early has not made all attempts.
     if report.end != End::Exited(0) || !said.ends_with("end\n") {
-        return Err(format!("the step that tries ended as {:?}", report.end));
+        return Err(format!("the step that makes the attempts ended with {:?}", report.end));
     }
-    answers(&said).ok_or_else(|| "the step that tries did not tell of each attempt".to_owned())
+    answers(&said).ok_or_else(|| "the step did not report the result of each attempt".to_owned())
 }
 
 fn script() -> String {

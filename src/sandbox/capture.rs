@@ -127,7 +127,7 @@ impl Recorder {
             Ok(()) => kept,
             Err(error) => {
                 // The receipt states that the output was truncated, but not the reason, so log the reason.
-                tracing::warn!(%error, spool = %self.spool.display(), "output of a run can't be recorded from here on");
+                tracing::warn!(%error, spool = %self.spool.display(), "the rest of a run's output can't be recorded");
                 &[]
             }
         };

@@ -255,7 +255,7 @@ fn end_leftovers(parent: &Path) -> Result<(), String> {
     for path in entries.map(|entry| entry.path()).filter(|path| path.is_dir()) {
         let left = Group { path, controllers: Controllers::default() };
         if left.end(DEADLINE) > 0 {
-            return Err(format!("a run of the service before does not end ({})", left.path.display()));
+            return Err(format!("a run of an earlier service does not end ({})", left.path.display()));
         }
     }
     Ok(())

@@ -57,7 +57,7 @@ pub(super) fn start(
     })
     .at(Stage::Processes, "start the step's process")?;
     let facts = outcome.unwrap_or_else(|| {
-        let why = "the step's process ended before it executed anything (out of memory perhaps)";
+        let why = "the step's process ended before exec (perhaps out of memory)";
         Err(Failure::new(Stage::Exec, why))
     })?;
     Ok((step, facts))
@@ -114,7 +114,7 @@ pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), Failure> {
     let held = rustix::thread::capabilities(None).at(stage, "read the capabilities back")?;
     let sure = rustix::thread::no_new_privs().at(stage, "read no_new_privs back")?;
     if !sure || !(held.effective | held.permitted | held.inheritable).is_empty() {
-        return Err(Failure::new(stage, "capabilities did not stay dropped"));
+        return Err(Failure::new(stage, "the capabilities could not be dropped"));
     }
     Ok(())
 }
@@ -239,7 +239,7 @@ fn environment(request: &Request, view: &View, proxy: Option<u16>) -> Result<Vec
 }
 
 fn text(bytes: &[u8], what: impl Fn() -> String) -> Result<CString, Failure> {
-    CString::new(bytes).map_err(|_| Failure::new(Stage::Exec, format!("{}: there is a NUL in it", what())))
+    CString::new(bytes).map_err(|_| Failure::new(Stage::Exec, format!("{}: the text contains a NUL byte", what())))
 }
 
 /// Sets the resource limits of each process, unless the run's control group enforces them. Memory is limited by data

@@ -93,7 +93,7 @@ impl Patterns {
                 return Ok(None);
             }
             RegexSetBuilder::new(list).unicode(false).size_limit(MAX_COMPILED).build().map(Some).map_err(|_| {
-                "the deny patterns are too large together: write fewer, or without many alternatives".to_owned()
+                "the deny patterns together are too large: write fewer patterns or fewer alternatives".to_owned()
             })
         };
         Ok(Self { whole: compile(whole)?, below: compile(below)?, sockets: Vec::new() })
@@ -137,7 +137,8 @@ impl Patterns {
                 _ => std::thread::sleep(PAUSE),
             }
         }
-        let what = "directories of what may be read or written are moved faster than they can be looked through";
+        let what =
+            "the host moves directories of the profile faster than they can be searched for denied names; try again";
         Err(Failure::new(Stage::Deny, what))
     }
 
@@ -372,7 +373,7 @@ fn translate(glob: &str) -> Result<String, String> {
     for (at, segment) in segments.iter().enumerate() {
         let (first, last) = (at == 0, at + 1 == segments.len());
         match *segment {
-            "." | ".." => return Err("leads through . or ..: write the path without".into()),
+            "." | ".." => return Err("contains . or ..: write the path without them".into()),
             // A denied directory is denied with its whole content, so a trailing `**` matches everything below.
             // `a/**` also matches `a`.
             "**" if last => regex.push_str(if first { ".*" } else { "(?:/.*)?" }),
@@ -418,13 +419,14 @@ fn segment_of(segment: &str, regex: &mut String) -> Result<(), String> {
                 }
                 let mut any = false;
                 loop {
-                    match characters.next().ok_or("has a set that does not end")? {
+                    match characters.next().ok_or("has a character set that does not end")? {
                         ']' if any => break,
                         '-' if any && characters.peek() != Some(&']') => set.push('-'),
                         c if c.is_ascii() => set.push_str(&format!("\\x{:02x}", c as u32)),
                         _ => {
                             return Err(
-                                "has a set with other characters than ASCII: write alternatives in braces".into()
+                                "has a character set with characters other than ASCII: write alternatives in braces"
+                                    .into(),
                             );
                         }
                     }

@@ -202,7 +202,7 @@ impl Run {
         }
         if self.process.is_none() && self.failure.is_none() {
             let seconds = PATIENCE.as_secs();
-            let why = format!("have the helper begin it: nothing was heard of it for {seconds} s, it is replaced");
+            let why = format!("the helper did not start the run within {seconds} s, and is replaced");
             self.failure = Some(Failure::new(Stage::Helper, why));
         }
     }
@@ -261,7 +261,7 @@ impl Run {
                 Ok(Some(Message::Empty(spent))) => self.spent = Some(spent),
                 Ok(None) => return true,
                 Err(error) => {
-                    self.lost = Some(format!("the run's first process said something unreadable: {error}"));
+                    self.lost = Some(format!("the run's first process sent an unreadable message: {error}"));
                     return false;
                 }
             }
@@ -364,7 +364,7 @@ impl Run {
         // The run was ended during its set-up, by the service, the kernel or another process of the host. So it is
         // unknown whether the step ran and which layers were enforced.
         if self.confined.is_none() {
-            return End::Lost("it was ended before it could say that it had begun".to_owned());
+            return End::Lost("the run ended before it reported its start".to_owned());
         }
         let seen = self.seen.map(|(_, seen)| seen).unwrap_or_default();
         let failed = self.step.is_none_or(|step| step != StepEnd::Exited(0));
@@ -388,7 +388,7 @@ impl Run {
             (None, None, Some(Spent { init_signal: Some(signal), .. })) => {
                 End::Signalled(u8::try_from(signal).unwrap_or(u8::MAX))
             }
-            (None, None, _) => End::Lost("the run's first process ended without a word".into()),
+            (None, None, _) => End::Lost("the run's first process ended without a report".into()),
         }
     }
 }

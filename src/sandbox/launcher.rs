@@ -46,7 +46,7 @@ const INOTIFY: [(&str, &str); 2] =
 #[must_use]
 pub fn main() -> ExitCode {
     let Some(service) = service() else {
-        eprintln!("this is how countersign starts itself to run steps; it does nothing when started by hand");
+        eprintln!("countersign starts itself with this argument to run steps; it does nothing when started by hand");
         return ExitCode::from(2);
     };
     match serve(&service) {
@@ -424,7 +424,7 @@ fn read_request(control: &mut UnixStream, start: &Start) -> Result<(Request, Vec
         Form::Host | Form::Sweep => asked.own_id == start.host_id.map(|id| id.uid),
     };
     if asked.form != start.form || !same {
-        return Err(Failure::new(Stage::Request, "the request is not for what this process was cloned for"));
+        return Err(Failure::new(Stage::Request, "the request does not match the process that was cloned for it"));
     }
     Ok(read)
 }

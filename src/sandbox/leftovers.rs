@@ -59,14 +59,14 @@ pub(super) fn end(mark: &str) -> io::Result<usize> {
         while processes().iter().any(|one| one.pid == helper.pid && !one.dead && is_helper(one.pid, mark)) {
             wait(begun, helper.pid)?;
         }
-        tracing::warn!(process = helper.pid, "a run of the service before was still there, and was ended");
+        tracing::warn!(process = helper.pid, "a run of an earlier service was still alive, and was killed");
     }
     Ok(ended)
 }
 
 fn wait(begun: Instant, helper: i32) -> io::Result<()> {
     if begun.elapsed() > DEADLINE {
-        let text = format!("a run of the service before does not end (its helper is process {helper})");
+        let text = format!("a run of an earlier service does not end (its helper is process {helper})");
         return Err(io::Error::new(io::ErrorKind::TimedOut, text));
     }
     std::thread::sleep(PAUSE);

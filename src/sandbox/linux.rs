@@ -78,13 +78,13 @@ impl LinuxSandbox {
     pub fn new(setup: &Setup) -> io::Result<Self> {
         let binary = setup.helper.as_deref().unwrap_or(Path::new(OWN_BINARY));
         let binary = File::open(binary).map_err(|error| {
-            let advice = if setup.helper.is_none() { "mount /proc" } else { "name the program that starts runs" };
+            let advice = if setup.helper.is_none() { "mount /proc" } else { "configure the program that starts runs" };
             at(binary, &error, advice)
         })?;
         // Each run needs five descriptors, so the usual soft limit of 1024 would allow only two hundred runs.
         let files = rustix::process::getrlimit(Resource::Nofile);
         let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
-        let usable = "make it a directory that can be used";
+        let usable = "make it a directory that the service can use";
         let scratch = setup.scratch.canonicalize().map_err(|error| at(&setup.scratch, &error, usable))?;
         let mark = leftovers::mark(&scratch);
         let _ = leftovers::end(&mark)?;
@@ -159,7 +159,7 @@ impl LinuxSandbox {
         let made = self
             .make_run_dir()
             .and_then(|tree| std::fs::set_permissions(&tree, std::fs::Permissions::from_mode(0o755)).map(|()| tree));
-        let tree = made.at(Stage::Request, "make a directory to lay an overlay over")?;
+        let tree = made.at(Stage::Request, "make a directory for the overlay test")?;
         let mut profile = Profile::nothing(probe.held(), Limits { wall_ms: TRIAL_MS, ..Limits::default() });
         (profile.write, profile.workdir) = (vec![tree.display().to_string()], Workdir::Overlay);
         let filter = probe.missing(Layer::Seccomp).is_none().then(|| Filter::of(Form::Namespaces, &profile));
@@ -173,7 +173,10 @@ impl LinuxSandbox {
     }
 
     fn trial_without_groups(&mut self, lacking: &Lacking) -> Result<(), Failure> {
-        let groups = std::mem::replace(&mut self.groups, Err("no run can be born in a control group here".into()));
+        let groups = std::mem::replace(
+            &mut self.groups,
+            Err("no process can be created in a control group on this host".into()),
+        );
         self.trial(lacking).inspect_err(|_| self.groups = groups)
     }
 
@@ -207,7 +210,7 @@ impl LinuxSandbox {
 
     /// Runs a probe script and returns the run with its output.
     fn play(&self, prepared: &Prepared, plan: &Plan) -> Result<(Run, Vec<u8>), Failure> {
-        let cancel = CancelFlag::new().at(Stage::Processes, "make what cancels a run")?;
+        let cancel = CancelFlag::new().at(Stage::Processes, "make the cancel flag of a run")?;
         let once = || {
             let (mut run, mut said) = (Run::new(&self.spool, &prepared.profile.limits), Vec::new());
             self.attempt(&mut run, prepared, plan, &mut |chunk| said.extend_from_slice(chunk.bytes), &cancel);
@@ -306,7 +309,7 @@ impl LinuxSandbox {
         };
         let id = if prepared.user.is_none() { self.ids.take() } else { None };
         if id.is_none() && prepared.user.is_none() && self.ids.available() {
-            let why = "give it an id of its own: too many runs go on beside each other";
+            let why = "give the run an id of its own: too many runs are active; try again later";
             run.failure = Some(Failure::new(Stage::Request, why));
             return;
         }
@@ -350,7 +353,7 @@ impl LinuxSandbox {
                     run.failure = Some(Failure::from_io(Stage::Request, "hand the request on", error));
                 }
                 if run.silent {
-                    tracing::warn!("the process that begins runs is stopped or stuck: another one takes its place");
+                    tracing::warn!("the helper is stopped or stuck, and a new one replaces it");
                     self.helper.replace(&launched.helper);
                 }
                 // Closing the control socket ends the run if it still exists.
@@ -417,7 +420,7 @@ impl LinuxSandbox {
         }
         groups
             .make(&prepared.profile.limits)
-            .inspect_err(|error| tracing::warn!(%error, "a run goes without a control group"))
+            .inspect_err(|error| tracing::warn!(%error, "a run has no control group"))
             .ok()
     }
 
@@ -441,7 +444,7 @@ impl LinuxSandbox {
                     return Ok(spent.left);
                 }
             }
-            Err(io::Error::other("it did not say whether any is left"))
+            Err(io::Error::other("the helper did not report whether a process is left"))
         });
         swept.unwrap_or_else(|error| {
             tracing::error!(%error, "the processes of a run whose first process was killed could not be ended");
@@ -508,10 +511,10 @@ fn invalid(plan: &Plan) -> Option<String> {
             return Some("the ssh agent of the service is never passed on".into());
         }
         if !names.insert(name) {
-            return Some(format!("the environment variable {name} stands there twice"));
+            return Some(format!("the environment variable {name} is set twice"));
         }
         if value.contains('\0') {
-            return Some(format!("the environment variable {name} holds a NUL"));
+            return Some(format!("the environment variable {name} contains a NUL byte"));
         }
     }
     let bytes: usize = plan.env.iter().map(|(name, value)| name.len() + value.len() + 2).sum();

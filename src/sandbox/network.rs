@@ -309,7 +309,7 @@ fn connect(asked: &Asked, slot: &Arc<Slot>) -> Result<TcpStream, (u16, String)> 
         drop(held);
     });
     if resolving.is_err() {
-        return Err((503, "no thread is left to resolve its name".into()));
+        return Err((503, "no thread can be started to resolve its name".into()));
     }
     let addresses = match from.recv_timeout(RESOLVE) {
         Ok(Ok(addresses)) if addresses.is_empty() => return Err((502, "its name has no address".into())),
@@ -322,7 +322,7 @@ fn connect(asked: &Asked, slot: &Arc<Slot>) -> Result<TcpStream, (u16, String)> 
     };
     for address in &addresses {
         (shared.resolve.check)(*address)
-            .map_err(|what| (403, format!("its name leads to {}, which is {what}", address.ip())))?;
+            .map_err(|what| (403, format!("its name resolves to {}, which is {what}", address.ip())))?;
     }
     let mut last = String::new();
     for address in addresses {
@@ -403,7 +403,7 @@ fn copy(from: &mut TcpStream, to: &mut TcpStream, mut most: u64, shared: &Shared
 fn spend(shared: &Shared, bytes: usize) -> io::Result<()> {
     let before = shared.bytes.fetch_add(bytes as u64, Ordering::SeqCst);
     if before.saturating_add(bytes as u64) > MOST_BYTES {
-        return Err(io::Error::other("the run has used up what may pass"));
+        return Err(io::Error::other("the run has reached its limit of bytes"));
     }
     Ok(())
 }

@@ -191,7 +191,7 @@ fn knob(failure: &Failure, host: &Facts) -> String {
             "raise the limit of processes: ulimit -u in a shell, LimitNPROC= and TasksMax= in a unit of systemd, pids.max of a container".into()
         }
         (Stage::Landlock | Stage::Mounts, Some(libc::ENOENT)) => {
-            "give the container or chroot of the service what every run is given: it is not there".into()
+            "add the path to the container or chroot of the service, because every run needs it: it is not there".into()
         }
         (Stage::Landlock, Some(libc::EOPNOTSUPP)) => match &host.lsm {
             Some(list) => format!("boot the kernel with lsm=landlock,{list}"),
@@ -219,17 +219,17 @@ fn knob(failure: &Failure, host: &Facts) -> String {
         }
         (Stage::Proc, _) => "this container's /proc is partly masked: start it with --security-opt systempaths=unconfined (Kubernetes: procMount: Unmasked)".into(),
         (Stage::UserNamespace | Stage::Namespaces | Stage::NetworkNamespace | Stage::Mounts, _) if host.seccomp => {
-            "this container's seccomp profile refuses it: start it with a profile that allows unshare, mount, pivot_root (--security-opt seccomp=unconfined at the widest)".into()
+            "this container's seccomp profile refuses this call: use a profile that allows unshare, mount and pivot_root (or --security-opt seccomp=unconfined, which allows all calls)".into()
         }
         (Stage::Maps, _) => {
-            "the service's /proc must be writable and that of its own processes (unshare --mount-proc, bwrap --proc /proc); where it is root, it needs CAP_SETUID and CAP_SETGID".into()
+            "give the service a writable /proc of its own pid namespace (unshare --mount-proc, bwrap --proc /proc); a service that is root also needs CAP_SETUID and CAP_SETGID".into()
         }
         (Stage::UserNamespace, Some(libc::EPERM)) => {
             "the service must not run in a chroot: the kernel makes no user namespace there; a container must allow unshare, mount and pivot_root".into()
         }
         (Stage::UserNamespace, Some(libc::EINVAL | libc::ENOSYS)) => "use a kernel built with CONFIG_USER_NS".into(),
         (Stage::Mounts, Some(libc::EINVAL)) => "the service must not run on an initramfs or in a chroot: pivot_root(2) refuses those".into(),
-        _ => "run countersign doctor outside of containers and other sandboxes to see whether one of them refuses it".into(),
+        _ => "run countersign doctor outside of containers and other sandboxes, to see if one of them refuses the call".into(),
     }
 }
 

@@ -140,12 +140,12 @@ impl fmt::Display for Unavailable {
             Self::Path { path, why } => write!(f, "the profile's path {path} {why}"),
             Self::Private { private, through } => write!(
                 f,
-                "a step could reach {} through {through}; move it, or take that out of the profile",
+                "a step could reach {} through {through}; move the private path, or remove the other from the profile",
                 private.display()
             ),
             Self::Unwritable { path, fixed } => write!(
                 f,
-                "a step could write {} through {}; take that out of the profile, or let it work on a copy",
+                "a step could write {} through {}; remove the second path from the profile, or let the step work on a copy",
                 fixed.display(),
                 path.display()
             ),
@@ -246,22 +246,22 @@ fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
     let trees = filesystem::host_paths(&profile.write).count();
     if profile.workdir != Workdir::Private && trees == 0 {
         return invalid(
-            "its work directory is a tree of the host, and write names none; name one, or take \"private\"",
+            "its work directory is a tree of the host, but write names none; add a tree to write, or use \"private\"",
         );
     }
     if profile.workdir == Workdir::Private && trees > 0 {
         return invalid(
-            "its work directory is private, and write names a tree of the host; take \"copy\", \"overlay\" or \"in-place\"",
+            "its work directory is private, but write names a tree of the host; use \"copy\", \"overlay\" or \"in-place\"",
         );
     }
     if profile.network.mode != NetworkMode::Allow && !profile.network.hosts.is_empty() {
-        return invalid("it names network hosts and its network is no allow list; choose one of the two");
+        return invalid("it names network hosts, but its network is no allow list; choose one of the two");
     }
     if profile.network.mode == NetworkMode::Allow && profile.network.hosts.is_empty() {
-        return invalid("its network is an allow list without a host; name one, or take \"none\"");
+        return invalid("its network is an allow list without a host; add a host, or use \"none\"");
     }
     if profile.network.mode == NetworkMode::Host && profile.require.contains(&Layer::Network) {
-        return invalid("it requires the layer network and has the network of the host; choose one of the two");
+        return invalid("it requires the layer network, but has the network of the host; choose one of the two");
     }
     let limits = &profile.limits;
     for (name, value) in [
@@ -279,7 +279,7 @@ fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
     }
     if limits.memory_bytes < LEAST_MEMORY {
         return invalid(&format!(
-            "the limit memory_bytes is {}, with which no interpreter starts; give it at least {} MiB",
+            "the limit memory_bytes is {}, which is too small for any interpreter; give it at least {} MiB",
             limits.memory_bytes,
             LEAST_MEMORY >> 20
         ));
@@ -287,7 +287,7 @@ fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
     match &profile.off_reason {
         Some(reason) if reason.trim().is_empty() => invalid("off_reason is empty; say why the sandbox is off"),
         Some(_) if !profile.require.is_empty() => {
-            invalid("it requires layers and has the sandbox off; choose one of the two")
+            invalid("it requires layers, but the sandbox is off; choose one of the two")
         }
         _ => Ok(()),
     }
@@ -312,7 +312,7 @@ fn check_paths(paths: &[String]) -> Result<(), Unavailable> {
             return wrong("is the run's own; name what the step needs in it".into());
         }
         if path == Path::new("/etc") {
-            return wrong("is made for each run; name the files that the step needs".into());
+            return wrong("is created for each run; name the files that the step needs".into());
         }
         if let Some(own) = OWN.into_iter().find(|own| path.starts_with(own)) {
             return wrong(format!("is below {own}, which is the run's own"));
@@ -325,7 +325,7 @@ fn check_paths(paths: &[String]) -> Result<(), Unavailable> {
             return wrong("is below /var/tmp, which is the run's own".into());
         }
         if filesystem::is_made_for_each_run(path) {
-            return wrong("is made for each run; the host's is not given".into());
+            return wrong("is created for each run; the host's file can't be given".into());
         }
     }
     Ok(())
@@ -341,11 +341,11 @@ fn check_trees(profile: &Profile) -> Result<(), Unavailable> {
             return wrong("is the system's, which no run may write");
         }
         if profile.workdir != Workdir::Private && !real.is_dir() {
-            return wrong("is no directory, and a work directory has to be one");
+            return wrong("is no directory, but a work directory must be one");
         }
         let others = trees.iter().skip(at + 1).chain(&profile.read);
         if others.into_iter().any(|other| real.starts_with(other) || Path::new(other).starts_with(real)) {
-            return wrong("lies in another path of the profile, or another in it; name the outer one only");
+            return wrong("overlaps another path of the profile; name only the outer path");
         }
     }
     Ok(())
@@ -364,8 +364,8 @@ fn check_sockets(profile: &Profile) -> Result<(), Unavailable> {
         let tree = filesystem::host_paths(&profile.write).find(|tree| Path::new(path).starts_with(tree));
         if let Some(tree) = tree.filter(|_| copied) {
             return wrong(format!(
-                "lies in {tree}, of which the run gets a copy or an overlay, where nobody listens; take \"in-place\", or have the \
-                 socket in another directory"
+                "lies in {tree}, which the run gets as a copy or an overlay, so no process listens there; use \"in-place\", or \
+                 move the socket to another directory"
             ));
         }
     }
@@ -407,7 +407,7 @@ fn check_overlays(profile: &Profile, mounts: &Mounts) -> Result<(), Unavailable>
     for path in filesystem::host_paths(&profile.write) {
         if let Some(inner) = mounts.below(Path::new(path)) {
             let why = format!(
-                "holds another file system at {}, over which no overlay can be mounted; let it work on a copy, or name a tree \
+                "contains another file system at {}, which an overlay can't cover; let the step work on a copy, or name a tree \
                  without one",
                 inner.display()
             );
@@ -511,7 +511,8 @@ fn keep_private(
         }
         let hidden = form == Form::Namespaces || landlock || (probe.own_id && closed_to_others(private));
         if !hidden {
-            let who = if probe.own_id { "its mode, which lets others in" } else { "the service's own user id" };
+            let who =
+                if probe.own_id { "its mode, which gives access to other users" } else { "the service's own user id" };
             return reached(who.into());
         }
     }
@@ -535,9 +536,8 @@ fn mounts_for(profile: &Profile) -> Result<Mounts, Unavailable> {
     if profile.read.is_empty() && profile.write.is_empty() && profile.sockets.is_empty() {
         return Ok(Mounts::default());
     }
-    Mounts::of_this_process().map_err(|error| Unavailable::Invalid {
-        why: format!("what is mounted where can't be read ({error}); mount /proc"),
-    })
+    Mounts::of_this_process()
+        .map_err(|error| Unavailable::Invalid { why: format!("the mount table can't be read ({error}); mount /proc") })
 }
 
 /// Returns the first of `paths` that contains `private` or lies in it, also through another mount of the same

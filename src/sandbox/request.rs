@@ -35,16 +35,16 @@ impl Asked {
 
 /// Parses a request head that ends with its empty line.
 pub(super) fn parse(head: &[u8]) -> Result<Asked, &'static str> {
-    let text = std::str::from_utf8(head).map_err(|_| "the request is no text")?;
+    let text = std::str::from_utf8(head).map_err(|_| "the request is not UTF-8 text")?;
     if text.bytes().any(|c| (c < b' ' && !matches!(c, b'\r' | b'\n' | b'\t')) || c == 0x7f) {
-        return Err("the request holds control characters");
+        return Err("the request contains control characters");
     }
     let text = text.strip_suffix("\r\n\r\n").ok_or("the request has no end")?;
     let mut lines = text.split("\r\n");
     let first = lines.next().unwrap_or_default();
     let headers: Vec<&str> = lines.collect();
     if text.replace("\r\n", "").contains(['\r', '\n']) {
-        return Err("a line ends in another way than CR LF");
+        return Err("a line does not end with CR LF");
     }
     let mut words = first.split(' ');
     let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next())
@@ -52,10 +52,10 @@ pub(super) fn parse(head: &[u8]) -> Result<Asked, &'static str> {
         return Err("the first line is not a method, a target and a version");
     };
     if !matches!(version, "HTTP/1.1" | "HTTP/1.0") {
-        return Err("only HTTP/1.1 and HTTP/1.0 are spoken here");
+        return Err("only HTTP/1.1 and HTTP/1.0 are supported");
     }
     if method.is_empty() || !method.bytes().all(|c| c.is_ascii_uppercase()) {
-        return Err("the method is no word in capitals");
+        return Err("the method is not in capital letters");
     }
     if method == "CONNECT" {
         let (name, port) = authority(target, None)?;
@@ -68,7 +68,7 @@ pub(super) fn parse(head: &[u8]) -> Result<Asked, &'static str> {
     let (host, path) = scheme_less.split_at(at);
     let (name, port) = authority(host, Some(80))?;
     if !path.bytes().all(|c| c.is_ascii_graphic()) || path.contains('#') {
-        return Err("the target's path holds what must be escaped");
+        return Err("the target's path contains characters that must be escaped");
     }
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     let (kept, body) = kept(&headers)?;
@@ -88,17 +88,17 @@ fn kept(headers: &[&str]) -> Result<(String, u64), &'static str> {
         let token = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c);
         // Parsers disagree on folded lines and on blanks before the colon.
         if name.is_empty() || !name.bytes().all(token) {
-            return Err("a header's name is no token");
+            return Err("a header's name contains forbidden characters");
         }
         match name.to_ascii_lowercase().as_str() {
             "host" | "connection" | "keep-alive" | "te" | "trailer" | "upgrade" | "expect" => {}
             hop if hop.starts_with("proxy-") => {}
-            "transfer-encoding" => return Err("a body without a length is not passed on: send Content-Length"),
+            "transfer-encoding" => return Err("a body without a length is not forwarded: send Content-Length"),
             "content-length" => {
                 let value = value.trim_matches([' ', '\t']);
                 let digits = !value.is_empty() && value.len() <= 15 && value.bytes().all(|c| c.is_ascii_digit());
                 if body.is_some() || !digits {
-                    return Err("the body's length is said twice, or is no number");
+                    return Err("Content-Length is given twice, or is no number");
                 }
                 body = value.parse::<u64>().ok();
                 kept.push_str(line);
@@ -116,7 +116,7 @@ fn kept(headers: &[&str]) -> Result<(String, u64), &'static str> {
 /// Parses `name:port`, and refuses IP addresses in any notation.
 fn authority(text: &str, default: Option<u16>) -> Result<(String, u16), &'static str> {
     if text.contains(['@', '[', ']', '%', '\\', '/', '?', '#']) {
-        return Err("the target names no host by its name alone");
+        return Err("the target is not a plain host name with a port");
     }
     let (name, port) = match (text.rsplit_once(':'), default) {
         (Some((name, port)), _) => (name, Some(port)),
@@ -124,16 +124,18 @@ fn authority(text: &str, default: Option<u16>) -> Result<(String, u16), &'static
         (None, None) => return Err("the target has no port"),
     };
     let port = match (port, default) {
-        (Some(port), _) if !port.is_empty() && port.len() <= 5 && port.bytes().all(|c| c.is_ascii_digit()) => {
-            port.parse::<u16>().ok().filter(|port| *port > 0).ok_or("the target's port is none")?
-        }
+        (Some(port), _) if !port.is_empty() && port.len() <= 5 && port.bytes().all(|c| c.is_ascii_digit()) => port
+            .parse::<u16>()
+            .ok()
+            .filter(|port| *port > 0)
+            .ok_or("the target's port is not in the range 1 to 65535")?,
         (None, Some(default)) => default,
         _ => return Err("the target's port is no number"),
     };
     // Remove a trailing dot. The name is the same, but the text would not match the allow list.
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     crate::record::host::check_address(&format!("{name}:{port}"))
-        .map_err(|_| "the target is no host name: addresses in numbers are never reached")?;
+        .map_err(|_| "the target is no host name: numeric addresses are never reached")?;
     Ok((name, port))
 }
 

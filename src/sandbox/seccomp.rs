@@ -32,7 +32,7 @@ pub(super) fn confine(leaves: Filter) -> Result<String, Failure> {
     syscalls::set_seccomp_filter(program).at(Stage::Seccomp, "install the system-call filter")?;
     let mode = rustix::thread::secure_computing_mode().at(Stage::Seccomp, "read the system-call filter back")?;
     if mode != SecureComputingMode::Filter {
-        return Err(Failure::new(Stage::Seccomp, "the system-call filter did not stay"));
+        return Err(Failure::new(Stage::Seccomp, "the system-call filter is not active"));
     }
     Ok(digest.clone())
 }

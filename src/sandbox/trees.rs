@@ -238,10 +238,7 @@ pub(super) fn settle(mut turn: impl FnMut(usize) -> Result<Gone, Failure>) -> Re
             return Ok(());
         }
     }
-    Err(Failure::new(
-        Stage::Deny,
-        "denied names of what may be read or written are moved faster than they can be masked",
-    ))
+    Err(Failure::new(Stage::Deny, "the host moves denied names faster than they can be masked; try again"))
 }
 
 /// Whether a denied name disappeared between the search and the masking.
@@ -306,8 +303,8 @@ pub(super) fn fix(target: &Path, allowed: &Path, denied: &Denied, things: &mut T
             }
             if things.fixed.len() >= MAX_FIXED {
                 let many = format!(
-                    "the names that the deny patterns match lie in more than {MAX_FIXED} directories of a live tree: deny a \
-                     directory instead, or let the step work on a copy"
+                    "the deny patterns match names in more than {MAX_FIXED} directories of a live tree: deny a directory \
+                     instead, or let the step work on a copy"
                 );
                 return Err(Failure::new(Stage::Deny, many));
             }
