@@ -2,7 +2,7 @@
 //!
 //! Only addresses of the public Internet are allowed (RFC 6890 and its registries). Addresses of this host, its
 //! network or its cloud's metadata service are refused. Addresses that embed another address are refused too. A run
-//! requests a name; the proxy checks every address of the name, and connects to one of the checked addresses.
+//! requests a host by its name. The proxy checks every address of the name, and connects to one of these addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -28,8 +28,8 @@ fn check_v4(address: Ipv4Addr) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// The special-purpose registry of RFC 6890, private and shared networks, multicast and reserved addresses. One more
-/// address is public, but Azure's host agent answers there.
+/// The special-purpose registry of RFC 6890, private and shared networks, multicast and reserved addresses. The
+/// public address 168.63.129.16 is refused too, because Azure's host agent answers there.
 const V4: [([u8; 4], u32, &str); 16] = [
     ([0, 0, 0, 0], 8, "this host's"),
     ([10, 0, 0, 0], 8, "private"),
@@ -55,8 +55,8 @@ fn check_v6(address: Ipv6Addr) -> Result<(), &'static str> {
         let shift = 128 - length;
         bits >> shift == u128::from(Ipv6Addr::from(network)) >> shift
     };
-    // All other prefixes are refused: loopback, IPv4-mapped, NAT64, unique local, link-local, multicast and
-    // unassigned addresses.
+    // All other prefixes are refused, for example loopback, IPv4-mapped, NAT64, unique local, link-local, multicast
+    // and unassigned addresses.
     if !within([0x2000, 0, 0, 0, 0, 0, 0, 0], 3) {
         return Err("no public IPv6 address");
     }

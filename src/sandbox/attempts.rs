@@ -32,9 +32,9 @@ pub enum Answer {
     NotMade,
 }
 
-/// The attempts: description, requirement, and a shell line that succeeds if the step escapes. The lines use shell
-/// builtins if possible, because a missing program does not prove a refusal. No special builtin has a redirection,
-/// because some shells exit if that redirection fails.
+/// Each attempt has a description, a requirement, and a shell line that succeeds if the step escapes. The lines use
+/// shell builtins if possible, because a missing program does not prove a refusal. No special builtin has a
+/// redirection, because some shells exit if that redirection fails.
 const ATTEMPTS: [(&str, &str, &str); 12] = [
     ("read a file outside", "", r#"read -r line < "$CANARY""#),
     (

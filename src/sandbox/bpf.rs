@@ -27,7 +27,7 @@ impl Verdict {
     }
 }
 
-/// The rule for a system call: a verdict, or checks of its arguments.
+/// The rule for a system call, which is a verdict or a list of argument checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
     Is(Verdict),

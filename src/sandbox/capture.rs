@@ -45,7 +45,7 @@ pub struct Capture {
     pub truncated: bool,
 }
 
-/// Recorded bytes: in memory up to 1 MiB, otherwise in a file without a name.
+/// Recorded bytes, in memory up to 1 MiB and otherwise in a file without a name.
 #[derive(Debug)]
 pub enum Recorded {
     /// At most 1 MiB.

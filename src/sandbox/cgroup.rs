@@ -103,7 +103,7 @@ impl Groups {
         Ok(groups)
     }
 
-    /// Returns the reason why some limits are not enforced by groups, or `None` if all are.
+    /// Returns a text with the missing controllers, or `None` if groups enforce all limits.
     pub(super) fn lacking(&self) -> Option<String> {
         let all = ["cpu", "memory", "pids"];
         let held = self.controllers.names();

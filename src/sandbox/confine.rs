@@ -1,7 +1,7 @@
 //! Restricts a new process and executes the step.
 //!
-//! The process can't undo any of these steps. Their order is: capabilities, id, `no_new_privs`, system-call filter,
-//! resource limits, Landlock, descriptors, exec.
+//! The process applies these restrictions in this order and can't undo them: capabilities, id, `no_new_privs`,
+//! system-call filter, resource limits, Landlock, descriptors, exec.
 
 use std::ffi::CString;
 use std::os::fd::BorrowedFd;
@@ -63,7 +63,8 @@ pub(super) fn start(
     Ok((step, facts))
 }
 
-/// Empties the capability bounding set and returns true if the set is empty. Held capabilities are not dropped.
+/// Empties the capability bounding set and returns true if the set is empty. The current capabilities of the process
+/// are not dropped.
 pub(super) fn empty_bounding_set() -> Result<bool, Failure> {
     let mut empty = true;
     for bit in 0..64 {
@@ -85,7 +86,7 @@ pub(super) fn empty_bounding_set() -> Result<bool, Failure> {
 /// Drops all capabilities permanently. With `own_id`, the process also changes to that id.
 pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), Failure> {
     let stage = Stage::Capabilities;
-    // With locked secure bits, no change of ids and no executed file can add a capability, and none can become
+    // With locked secure bits, no change of ids and no executed file can add a capability. No capability can become
     // ambient.
     let bits = CapabilitiesSecureBits::NO_ROOT
         | CapabilitiesSecureBits::NO_ROOT_LOCKED
@@ -184,8 +185,8 @@ fn become_step(
         let ports = request.form == Form::Host && request.profile.network.mode != NetworkMode::Host;
         facts.landlock = Some(grants::confine(&view.grants, ports)?);
     }
-    // In a live tree, other users must be able to read the created files, because no user of the host may have the
-    // run's id.
+    // In a live tree, other users must be able to read the created files, because the run's id may belong to no user
+    // of the host.
     let kept_back = if request.profile.workdir == Workdir::InPlace { 0o022 } else { 0o077 };
     rustix::process::umask(rustix::fs::Mode::from_bits_retain(kept_back));
     let what = || format!("execute {}", program.path.display());
@@ -202,7 +203,7 @@ fn become_step(
     Err(syscalls::execute(&path, &arguments, &environment)).at(Stage::Exec, what())
 }
 
-/// Returns the environment of the step: the variables of every run and the variables of the plan.
+/// Returns the environment of the step, with the variables of every run and those of the plan.
 fn environment(request: &Request, view: &View, proxy: Option<u16>) -> Result<Vec<CString>, Failure> {
     let path = |path: &Path| path.as_os_str().as_bytes().to_vec();
     let mut all: Vec<(&str, Vec<u8>)> = vec![
@@ -290,7 +291,7 @@ fn limit(request: &Request) -> Result<(), Failure> {
 }
 
 /// Returns true if the kernel enforces the limit of processes. The kernel counts processes whose real user is root on
-/// the host, but never refuses them. This function tests the limit: it sets the limit to 0 and forks.
+/// the host, but never refuses them. To test the limit, this function sets the limit to 0 and forks.
 fn is_counted() -> Result<bool, Failure> {
     let what = "try the limit of processes";
     let limit = rustix::process::getrlimit(Resource::Nproc);

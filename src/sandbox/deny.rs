@@ -4,9 +4,9 @@
 //! the path below the allowed directory. `*` and `?` do not match `/`, but match a leading dot, because a deny
 //! pattern should match too much rather than too little.
 //!
-//! The search also finds sockets that the profile does not name, and other names (hard links) of denied files. It
-//! also finds directories that can't be listed or are too deep, because their content is unknown. The target of a
-//! denied symbolic link is found under its own name.
+//! The search also finds sockets that the profile does not name, and other names (hard links) of denied files. The
+//! search also denies directories that can't be listed or are too deep, because their content is unknown. The target
+//! of a denied symbolic link is found under its own name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -77,7 +77,7 @@ impl Patterns {
     /// Compiles the patterns. Matching takes time linear in the length of a path.
     ///
     /// # Errors
-    /// Returns what is wrong with a pattern.
+    /// Returns the reason why a pattern is invalid.
     pub(super) fn new(patterns: &[String]) -> Result<Self, String> {
         let (mut whole, mut below) = (Vec::new(), Vec::new());
         for pattern in patterns {

@@ -1,8 +1,8 @@
 //! Builds the file system view of a run.
 //!
-//! In namespaces, a run has a small root of its own. The root contains read-only binds of the system directories, a
-//! few files of `/etc`, a minimal `/dev`, a new `/proc` and private directories with a size limit. All other paths of
-//! the host are absent, above all the private set.
+//! In namespaces, a run has a small root of its own. The root contains the system directories (mounted read-only), a
+//! few files of `/etc` and a minimal `/dev`. The root also contains a new `/proc` and private directories with a size
+//! limit. All other paths of the host are absent, above all the private set.
 //!
 //! Without namespaces, a run is on the host's root, and Landlock allows only the corresponding paths.
 
@@ -183,7 +183,8 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
     } else {
         hide_what_is_denied(profile.workdir, &deny, disk, &trees, &shown, Things::new(closed)?)?
     };
-    // pivot_root(2): if both names are ".", the old root is stacked on the new one and can be unmounted at once.
+    // If both names are ".", pivot_root(2) stacks the old root on the new root, so the old root can be unmounted at
+    // once.
     rustix::process::pivot_root(".", ".").at(Stage::Mounts, "change to the new root")?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).at(Stage::Mounts, "detach the host's root")?;
     std::env::set_current_dir("/").at(Stage::Mounts, "enter the new root")?;
@@ -225,8 +226,8 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
 }
 
 /// Creates the private trees without denied names, and masks denied names in the trees of the host that are `shown`
-/// directly. Returns the number of denied names. For private trees, all found names count. For the other trees, the
-/// masked names count.
+/// directly. Returns the number of denied names. In private trees, the function counts all denied names that were
+/// found. In other trees, the function counts the masked names.
 fn hide_what_is_denied(
     workdir: Workdir,
     deny: &Patterns,
@@ -424,7 +425,7 @@ impl Source {
     }
 }
 
-/// The host's part of what every run sees, read once.
+/// The part of the host that every run sees, read once.
 struct Host {
     /// Directories to mount.
     directories: Vec<&'static str>,

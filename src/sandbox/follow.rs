@@ -1,4 +1,4 @@
-//! Follows one run: reads its pipes and enforces its deadline.
+//! Follows one run, reads its pipes and enforces its deadline.
 
 use std::io::{self, PipeReader, Write as _};
 use std::net::{Shutdown, TcpListener};
@@ -77,7 +77,7 @@ pub(super) struct Run {
     pub(super) failure: Option<Failure>,
     /// The exit status of the step.
     pub(super) step: Option<StepEnd>,
-    /// Set as soon as the whole process tree is dead.
+    /// Resources that the run used, set as soon as the whole process tree is dead.
     pub(super) spent: Option<Spent>,
     why: Option<Why>,
     lost: Option<String>,
@@ -92,8 +92,8 @@ pub(super) struct Run {
     /// Counters of the run's control group, if the run had one.
     pub(super) seen: Option<(Controllers, Seen)>,
     disk_full: bool,
-    /// Starts the proxy on the run's own loopback, if the network mode is an allow list. The function is called once
-    /// and must not block.
+    /// Starts the proxy on the run's own loopback, if the network mode is an allow list. The service calls this
+    /// function once, and the function must not block.
     pub(super) egress: Option<Egress>,
     /// The contacts that the proxy counted.
     pub(super) contacts: Option<Contacts>,

@@ -77,8 +77,8 @@ pub(super) fn confine(grants: &[Grant], ports: bool) -> Result<(u64, u64), Failu
     Ok((u64::from(version.unsigned_abs()), grants.len() as u64))
 }
 
-/// Opens a path without following links, one component at a time. openat2(2) could refuse links in one call, but for
-/// a live tree the system-call filter already blocks openat2(2).
+/// Opens a path without following links, one component at a time. The system call openat2(2) could refuse links, but
+/// for a live tree the system-call filter already blocks openat2(2).
 fn open_real(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut at = rustix::fs::open("/", flags, Mode::empty())?;

@@ -74,7 +74,7 @@ impl Helper {
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         // A helper that reads no requests is treated like a dead one.
         rustix::net::sockopt::set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
-        // Use no option that turns posix_spawn into fork: no pre_exec, no uid, no process group.
+        // Use no option that makes std call fork instead of posix_spawn, such as pre_exec, uid or process group.
         let child = Command::new(format!("/proc/self/fd/{}", self.binary.as_raw_fd()))
             .arg0("countersign")
             .args([LAUNCH, &self.mark])

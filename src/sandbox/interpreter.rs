@@ -9,7 +9,7 @@ use rustix::fs::Access;
 
 use crate::sandbox::protocol::{Failure, Stage};
 
-/// Search path for programs: the system directories that every run sees.
+/// Search path for programs, with the system directories that every run sees.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The kernel's limit for a shebang line, in bytes.

@@ -1,4 +1,4 @@
-//! The processes between the service and a step: the helper and the first process of each run.
+//! The processes between the service and a step, which are the helper and the first process of each run.
 //!
 //! The service starts its own binary once as the helper. The helper is small, has one thread, and clones the first
 //! process of each run into new namespaces. The first process (init) builds the root, starts the step and reaps its
@@ -41,8 +41,9 @@ const REAP_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 const INOTIFY: [(&str, &str); 2] =
     [("/proc/sys/user/max_inotify_instances", "16"), ("/proc/sys/user/max_inotify_watches", "16384")];
 
-/// Runs the helper. `main` calls this function first if the first argument is [`protocol::LAUNCH`]. It does nothing
-/// unless standard input is a socket that its parent process created.
+/// Runs the helper. The function `main` of the program calls this function first if the first argument is
+/// [`protocol::LAUNCH`]. This function does nothing unless standard input is a socket that its parent process
+/// created.
 #[must_use]
 pub fn main() -> ExitCode {
     let Some(service) = service() else {
@@ -70,7 +71,8 @@ fn service() -> Option<OwnedFd> {
 /// A run that was started.
 struct Begun {
     process: Pid,
-    /// Socket for the report that the process tree is dead. `None` if the first process reports that.
+    /// Socket for the report that the process tree is dead. The value is `None` if the first process sends this
+    /// report itself.
     control: Option<UnixStream>,
     /// The kernel closes this socket when the helper dies, and the run notices that.
     _life: UnixStream,
@@ -105,14 +107,15 @@ impl Spare {
         Some(Self { first: clone_first(&start, None).ok()?, mounts })
     }
 
-    /// Returns true if a spare process fits the run. It has all namespaces and is in the helper's control group.
+    /// Returns true if a spare process fits the run. A spare process has all namespaces and is in the helper's
+    /// control group.
     fn fits(start: &Start, grouped: bool) -> bool {
         start.form == Form::Namespaces && start.own_network && !grouped
     }
 
     /// Returns the process if the host's mounts are unchanged. Otherwise the process may lack a new mount, or keep a
-    /// removed mount in use. poll reports a change only once, as an exceptional event (proc_pid_mounts(5)), so the
-    /// caller must then drop the spare process.
+    /// removed mount in use. The call poll reports a change only once, as an exceptional event (proc_pid_mounts(5)),
+    /// so the caller must then drop the spare process.
     fn fresh(self) -> Option<First> {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         let changed = rustix::event::poll(&mut [PollFd::new(&self.mounts, PollFlags::PRI)], Some(&now));
@@ -144,7 +147,7 @@ fn serve(service: &OwnedFd) -> Result<(), Failure> {
     syscalls::block_signals().at(Stage::Processes, "block signals")?;
     let signals = syscalls::signal_descriptor().at(Stage::Processes, "wait for signals")?;
     // If the first process of a run without a pid namespace is killed, its children become children of the helper.
-    // The next start of the service finds them there. Any argument except `None` turns this on.
+    // The next start of the service finds them there. Any argument except `None` makes this process a subreaper.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(Stage::Processes, "adopt orphans")?;
     seccomp::prepare();
     let mut runs: Vec<Begun> = Vec::new();
@@ -229,7 +232,7 @@ fn try_begin(
     {
         confine::give_away(outputs, id)?;
     }
-    // If the spare process can't take the run, it exits before it has done anything.
+    // A spare process that can't take the run exits without any action.
     if let Some(first) = ready
         && first.hand_over(start, control, outputs).is_ok()
     {
@@ -431,7 +434,7 @@ fn read_request(control: &mut UnixStream, start: &Start) -> Result<(Request, Vec
 
 fn sweep(control: &mut UnixStream, start: &Start) -> Result<(), Failure> {
     let begun = Instant::now();
-    // These processes are not children of this process, so their end can only be polled.
+    // The processes of the run are not children of this process, so their end can only be polled.
     let mut left = 0;
     if let Some(HostId { uid: id, .. }) = start.host_id {
         kill_everything_of(id);
@@ -446,8 +449,8 @@ fn sweep(control: &mut UnixStream, start: &Start) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs the first process of the run's pid namespace. It builds the root, drops all privileges, starts the step, and
-/// reaps until the step ends. When it exits, the kernel kills the remaining processes.
+/// Runs the first process of the run's pid namespace. Init builds the root, drops all privileges, starts the step,
+/// and reaps children until the step ends. When init exits, the kernel kills the remaining processes.
 fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded: bool) -> Result<(), Failure> {
     // The helper has written the id maps by now.
     confine::take_inner_id(INNER_ID)?;
@@ -505,15 +508,15 @@ fn listen(control: &UnixStream) -> Result<u16, Failure> {
 
 /// Runs the first process of a run without a pid namespace. As the subreaper of the run, this process becomes the
 /// parent of all its orphans, so the run is over when it has no children. Unlike in `follow_helper`, this process
-/// must survive the helper's death. Otherwise its children would be left behind. It detects the helper's death and
-/// ends the run first.
+/// must survive the helper's death. Otherwise its children would be left behind. This process detects the helper's
+/// death and ends the run before it exits.
 fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> Result<(), Failure> {
     let (request, source, params) = read_request(control, start)?;
     let (request, source, params) = (&request, source.as_slice(), params.as_slice());
     let run_dir = request.run_dir.as_deref().map(Path::new);
     let run_dir = run_dir.ok_or_else(|| Failure::new(Stage::Request, "no directory for the run"))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::Identity, "become undumpable")?;
-    // Any argument except `None` turns this on.
+    // Any argument except `None` makes this process a subreaper.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(Stage::Processes, "adopt orphans")?;
     let view = filesystem::host_view(request, run_dir, source, params)?;
     let held = Held { bounded: false, seccomp: None };
@@ -627,8 +630,8 @@ fn children() -> Vec<Pid> {
         .collect()
 }
 
-/// Forwards commands and reaps until the step has ended. Returns its status, or `None` if the run must be killed
-/// first or if the service or the helper is gone.
+/// Forwards commands and reaps until the step has ended. Returns the status of the step, or `None` if the run must be
+/// killed first. Returns `None` too if the service or the helper is gone.
 fn watch(
     control: &mut UnixStream,
     helper: &UnixStream,

@@ -38,8 +38,9 @@ pub(super) fn end(mark: &str) -> io::Result<usize> {
         .collect();
     let mut ended = 0;
     for helper in &helpers {
-        // A stopped helper starts no process and reaps none, so process ids are not reused, and orphans become its
-        // children. If SIGSTOP returns EPERM, the process belongs to another user who copied the mark, so skip it.
+        // A stopped helper starts no processes, and orphans become its children. A stopped helper does not reap, so
+        // the process ids of its children are not reused. If SIGSTOP returns EPERM, the process belongs to another
+        // user who copied the mark, so skip it.
         if signal(helper.pid, Signal::STOP) == Err(Errno::PERM) {
             continue;
         }

@@ -1,4 +1,4 @@
-//! The part of the sandbox in the service: probes the host and requests runs.
+//! The service's part of the sandbox, which probes the host and requests runs.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -52,7 +52,7 @@ pub struct Setup {
     pub spool: PathBuf,
     /// The private set, which no run may see (rule R9).
     pub private: Vec<PathBuf>,
-    /// Directories that no run may change on the host, with any profile. These are the runbooks (rule R9).
+    /// Directories of runbooks, which no run may change on the host, with any profile (rule R9).
     pub unwritable: Vec<PathBuf>,
 }
 
@@ -506,7 +506,7 @@ fn invalid(plan: &Plan) -> Option<String> {
         if OWN_ENV.contains(&name.as_str()) {
             return Some(format!("the environment variable {name} is the sandbox's own"));
         }
-        // R9: a process that reaches the ssh agent can sign with the operator's keys.
+        // A process that reaches the ssh agent can sign with the operator's keys (rule R9).
         if name == "SSH_AUTH_SOCK" {
             return Some("the ssh agent of the service is never passed on".into());
         }

@@ -42,8 +42,8 @@ use crate::sandbox::capture::{Capture, Chunk, Segment};
 use crate::sandbox::probe::Probe;
 use crate::sandbox::profile::{Prepared, Unavailable};
 
-/// Runs steps. After [`Sandbox::run`] returns, no process of that run exists, unless [`Enforcement::left`] counts
-/// some. Several threads may start runs at the same time.
+/// Runs steps. After [`Sandbox::run`] returns, no process of that run exists, except the processes that
+/// [`Enforcement::left`] counts. Several threads may start runs at the same time.
 pub trait Sandbox: Send + Sync {
     /// Returns the layers that this host supports. The probe performs the whole set-up once and compares no version
     /// numbers.
@@ -98,13 +98,13 @@ pub struct Report {
 }
 
 impl Report {
-    /// Returns the report of a run that no sandbox received. Nothing was executed; `why` is the reason.
+    /// Returns the report of a run that no sandbox received. Nothing was executed, and `why` is the reason.
     #[must_use]
     pub fn not_started(why: String) -> Self {
         Self::without_run(End::NotStarted(why))
     }
 
-    /// Returns the report of a run whose sandbox no longer answers; `why` is the reason.
+    /// Returns the report of a run whose sandbox no longer answers. The reason is `why`.
     #[must_use]
     pub fn lost(why: String) -> Self {
         Self::without_run(End::Lost(why))

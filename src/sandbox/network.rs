@@ -5,8 +5,8 @@
 //! an absolute `http://` target). The proxy connects if the signed profile names the host and the port, and if every
 //! address of the host is public.
 //!
-//! The proxy connects to exactly the address that was checked. The proxy does not inspect the data, so an allowed
-//! host that also serves other names (domain fronting) can be used to reach those names.
+//! The proxy connects to exactly the address that was checked. The proxy does not inspect the data. If an allowed
+//! host also serves other names (domain fronting), a run can reach those names too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
@@ -23,8 +23,8 @@ use rustix::event::{PollFd, PollFlags};
 use crate::sandbox::addresses::check_public;
 use crate::sandbox::request::{self, Asked, Head};
 
-/// Limits of simultaneous and of total connections. They bound the threads and descriptors that the service uses for
-/// one run.
+/// Limits of simultaneous and of total connections. The limits bound the threads and descriptors that the service
+/// uses for one run.
 const MOST_AT_ONCE: usize = 32;
 const MOST_CONNECTIONS: usize = 10_000;
 /// Maximum bytes of a run, in both directions together.
@@ -75,7 +75,7 @@ struct Ledger {
     closed: bool,
 }
 
-/// One of the connections that a run may have at one time. The slot is released when the last clone is dropped.
+/// A slot for one of the simultaneous connections of a run. The slot is released when the last clone is dropped.
 struct Slot(Arc<Shared>);
 
 impl Drop for Slot {
@@ -254,7 +254,7 @@ fn serve(mut client: TcpStream, number: usize, slot: &Arc<Slot>) {
     let shared = &slot.0;
     let _ = client.set_nonblocking(false);
     let _ = client.set_nodelay(true);
-    // A connection that `Proxy::end` could not close is not served.
+    // Do not serve a connection that `Proxy::end` could not close.
     let Ok(clone) = client.try_clone() else { return };
     if !admit(shared, number, clone, None) {
         return;

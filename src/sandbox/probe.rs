@@ -126,7 +126,7 @@ pub(super) fn level(held: &[Layer]) -> Level {
     }
 }
 
-/// Settings of the host. They are used only for advice, never for a decision.
+/// Settings of the host. The settings are used only for advice, never for a decision.
 #[derive(Debug, Default)]
 struct Facts {
     no_user_namespaces: Option<&'static str>,

@@ -486,7 +486,7 @@ fn check_host_form(profile: &Profile, probe: &Probe, around: &Surroundings) -> R
 }
 
 /// Checks that the run can't reach the private set. Private paths must not be mounted into the run's root or granted
-/// by Landlock. Without both mechanisms, their modes must exclude the run's id.
+/// by Landlock. Without both mechanisms, the modes of private paths must exclude the run's id.
 fn keep_private(
     profile: &Profile,
     probe: &Probe,

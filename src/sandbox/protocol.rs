@@ -122,8 +122,9 @@ pub(super) struct Request {
     pub(super) params_bytes: u64,
 }
 
-/// The reports of the helper and init, in this order: `Cloned`, `Listening` (if the network mode is an allow list),
-/// `Started` or `Failed`, `Ended` (if the step exited or was killed by a signal), `Empty`.
+/// The reports of the helper and init, sent in the order of the variants. `Listening` is sent only if the network
+/// mode is an allow list. `Failed` is sent instead of `Started` if the step could not be started. `Ended` is sent
+/// only if the step exited or was killed by a signal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Message {
     /// The first process of the run exists. A pidfd of the process is attached.
@@ -189,11 +190,11 @@ pub(super) struct Failure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Stage {
     Request,
-    /// The helper did not answer.
+    /// The answer of the helper.
     Helper,
     Identity,
     UserNamespace,
-    /// Writing the id maps of the user namespace.
+    /// The id maps of the user namespace.
     Maps,
     Namespaces,
     NetworkNamespace,
@@ -297,7 +298,7 @@ pub(super) fn send_descriptor(to: &UnixStream, message: &Message, descriptor: Bo
 #[serde(deny_unknown_fields)]
 pub(super) struct Start {
     pub(super) form: Form,
-    /// The user of the run on the host, or `None` for the user of the service.
+    /// The user of the run on the host, or `None` if the run has the user of the service.
     pub(super) host_id: Option<HostId>,
     /// True if the run gets a network namespace (only with [`Form::Namespaces`]).
     pub(super) own_network: bool,
@@ -362,8 +363,8 @@ pub fn check_start(bytes: &[u8]) -> io::Result<()> {
     parse_start(bytes).map(drop)
 }
 
-/// Sends a first process the descriptors of its run: standard output, standard error and the socket to the service.
-/// The process then starts the run.
+/// Sends three descriptors of a run to its first process: standard output, standard error and the control socket. The
+/// process then starts the run.
 pub(super) fn hand_over(to: &UnixStream, descriptors: [BorrowedFd<'_>; 3]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);

@@ -35,7 +35,7 @@ pub(super) fn tree(path: &Path) -> io::Result<()> {
             }
             match empty(&top, name, &mut number) {
                 Ok(()) => went_on = true,
-                // Another thread or process deletes the same tree.
+                // The entry is gone, because another process deletes the same tree.
                 Err(Errno::NOENT) => {}
                 Err(error) => failed = Some(error),
             }

@@ -2,15 +2,15 @@
 //!
 //! The filter has a list of refused calls and not of allowed calls, because a step can be any program. The filter
 //! refuses:
-//! - calls that could weaken namespaces and Landlock (mounts, namespaces, other processes, file handles);
-//! - large parts of the kernel that no step needs (bpf, perf, io_uring, userfaultfd, keyrings, modules, rare socket
-//!   families);
-//! - calls that change the host (clock, swap, reboot) or the limits of other processes;
-//! - resources of the whole machine that no namespace and no limit divides (asynchronous I/O, huge pages);
-//! - all calls that were unknown when this list was written.
+//! - Calls that could weaken namespaces and Landlock (mounts, namespaces, other processes, file handles).
+//! - Large parts of the kernel that no step needs (bpf, perf, io_uring, userfaultfd, keyrings, modules, rare socket
+//!   families).
+//! - Calls that change the host (clock, swap, reboot) or the limits of other processes.
+//! - Resources of the whole machine that no namespace and no limit divides (asynchronous I/O, huge pages).
+//! - All calls that were unknown when this list was written.
 //!
-//! If files of the step stay on the host, the filter also refuses setuid and setgid bits, because such a file would
-//! run with the step's id for any user. On the host's root, the filter also protects the scheduling of other
+//! If files of the step stay on the host, the filter also refuses setuid and setgid bits. A file with such a bit
+//! would run with the step's id for any user. On the host's root, the filter also protects the scheduling of other
 //! processes of the same id. It also refuses objects that would stay on the host (shared memory, semaphores, queues).
 
 use std::sync::OnceLock;
@@ -99,7 +99,7 @@ impl Machine {
 }
 
 /// Generates the filter from the sorted table. Numbers without an entry are allowed. Numbers above the last known
-/// number get the answer for unknown calls. This includes x32, whose numbers begin at 2^30.
+/// number get the answer for unknown calls. The calls of x32 are included, because their numbers begin at 2^30.
 fn filter(machine: Machine, leaves: Filter) -> Vec<Instruction> {
     let mut table: Vec<(u32, Entry)> = CALLS
         .iter()
@@ -204,9 +204,9 @@ const CLONE: Entry = Entry::Looks(&[
     Look::Else(Verdict::ALLOW),
 ]);
 /// `TIOCSTI` and `TIOCLINUX` insert input into a terminal, and `TIOCSETD` loads line disciplines. All private ioctls
-/// of btrfs and bcachefs are refused too, because a snapshot or a subvolume shows the files of a live tree without
-/// their masks. `FICLONE`, `FICLONERANGE` and `FIDEDUPERANGE` have the letter of btrfs but work on all file systems.
-/// The kernel uses only 32 bits of the command.
+/// of btrfs and bcachefs are refused too. A snapshot or a subvolume would show the files of a live tree without their
+/// masks. `FICLONE`, `FICLONERANGE` and `FIDEDUPERANGE` have the letter of btrfs but work on all file systems. The
+/// kernel uses only 32 bits of the command.
 const IOCTL: Entry = Entry::Looks(&[
     Look::OneOf { argument: 1, mask: u32::MAX, values: &[0x5412, 0x541c, 0x5423], then: Verdict::errno(EPERM) },
     Look::OneOf { argument: 1, mask: u32::MAX, values: &SHARE_BLOCKS, then: Verdict::ALLOW },
@@ -225,8 +225,8 @@ const MKNODAT: Entry = Entry::Looks(&[
 ]);
 /// The setuid and setgid bits.
 const SET_ID: u32 = 0o6000;
-/// Flags of open(2) that make the kernel use the mode (`O_CREAT`, and the bit that only `O_TMPFILE` has). They are
-/// the same on both architectures.
+/// Flags of open(2) that make the kernel use the mode (`O_CREAT`, and the bit that only `O_TMPFILE` has). The flags
+/// have the same values on both architectures.
 const CREATES: u32 = 0o20_000_100;
 /// Refuses setuid and setgid in a mode that is the second or third argument.
 const MODE_1: Entry = Entry::Looks(&[

@@ -77,10 +77,10 @@ pub(super) fn clone_process(namespaces: libc::c_int, cgroup: Option<BorrowedFd<'
     let _ = (&raw mut pidfd).expose_provenance();
     #[expect(unsafe_code, reason = "no safe wrapper of clone3")]
     // SAFETY: Without `CLONE_VM`, the child has its own copy of the memory and continues on its own stack, as after
-    // fork. The helper has one thread, so no other thread holds a lock in the child. libc caches the thread id of the
-    // parent, but only abort() and raise() use it. In the child they signal no process, and abort() then ends the
-    // process with a faulting instruction. The kernel reads `arguments` up to the given size and writes one integer
-    // to `pidfd`. Both live until the call returns.
+    // fork. The helper has one thread, so no other thread holds a lock in the child. The C library caches the thread
+    // id of the parent, but only abort() and raise() use it. In the child they signal no process, and abort() then
+    // ends the process with a faulting instruction. The kernel reads `arguments` up to the given size and writes one
+    // integer to `pidfd`. Both live until the call returns.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) };
     match i32::try_from(check(pid)?).ok().and_then(rustix::process::Pid::from_raw) {
         None => Ok(Cloned::Child),
@@ -197,8 +197,8 @@ pub(super) fn forget_files() {
     for (from, to) in as_in_files(&maps) {
         #[expect(unsafe_code, reason = "memory is named by address")]
         // SAFETY: Each range is a private mapping of a file that is not writable now and has no modified pages. So
-        // each page is read again from the file when it is touched. No other thread could have changed that, because
-        // there is none. The kernel refuses unmapped ranges.
+        // each page is read again from the file when it is touched. This process has no other thread that could
+        // change the mapping meanwhile. The kernel refuses unmapped ranges.
         let _ = unsafe { libc::madvise(ptr::with_exposed_provenance_mut(from), to - from, libc::MADV_DONTNEED) };
     }
 }
@@ -259,7 +259,7 @@ pub(super) struct Dead {
     pub(super) resident_peak: u64,
 }
 
-/// Reaps one child that has ended. Returns `None` if there is none.
+/// Reaps one child that has ended. Returns `None` if no child has ended.
 pub(super) fn reap_any() -> Option<Dead> {
     let mut status = 0;
     #[expect(unsafe_code, reason = "a zeroed structure that the kernel fills")]
@@ -292,7 +292,8 @@ pub(super) fn drain(signals: &OwnedFd) {
     while rustix::io::read(signals, &mut buffer).is_ok_and(|read| read == buffer.len()) {}
 }
 
-/// Sends `signal` to all other processes that this process may signal: those of its pid namespace or of its id.
+/// Sends `signal` to all other processes that this process may signal. These are the processes of its pid namespace
+/// or of its id.
 pub(super) fn signal_all(signal: rustix::process::Signal) {
     #[expect(unsafe_code, reason = "the safe wrapper takes no -1")]
     // SAFETY: The call takes two integers. The caller is the first process of a run's pid namespace, or has just
@@ -399,8 +400,8 @@ pub(super) fn unblock_signals() -> io::Result<()> {
     change_mask(libc::SIG_UNBLOCK, &full_set()?)
 }
 
-/// Returns the resources of all reaped descendants: CPU time in microseconds, and the largest resident set of one
-/// process in bytes.
+/// Returns the CPU time of all reaped descendants in microseconds, and the largest resident set of one of them in
+/// bytes.
 pub(super) fn usage_of_children() -> io::Result<(u64, u64)> {
     #[expect(unsafe_code, reason = "a zeroed structure that the kernel fills")]
     // SAFETY: `rusage` consists of integers, for which all zeroes are valid.

@@ -28,8 +28,8 @@ const MAX_MASKS: usize = 4096;
 /// Maximum number of pinned directories above masked names in live trees. Each pinned directory is a mount.
 const MAX_FIXED: usize = 4096;
 
-/// The file system for everything that a run may write, with one size limit. It is mounted at a temporary place, its
-/// directories are bound to their targets, and then it is detached.
+/// The file system for everything that a run may write, with one size limit. The file system is mounted at a
+/// temporary place, and its directories are bound to their targets. Then the file system is detached from that place.
 pub(super) struct Disk;
 
 impl Disk {
@@ -115,7 +115,7 @@ impl Disk {
 
 /// Hides a name of the lower layer, and creates its parent directories with the modes of the lower layer. A file is
 /// replaced by an empty file, which is masked later so that it can't be removed. A directory or a link is replaced by
-/// a whiteout, the device 0:0.
+/// a whiteout, which is the device 0:0.
 fn hide(upper: &Path, lower: &OwnedFd, below: &Path, kind: FileType) -> io::Result<()> {
     let mut made = PathBuf::new();
     for part in below.parent().into_iter().flat_map(Path::components) {
@@ -241,7 +241,7 @@ pub(super) fn settle(mut turn: impl FnMut(usize) -> Result<Gone, Failure>) -> Re
     Err(Failure::new(Stage::Deny, "the host moves denied names faster than they can be masked; try again"))
 }
 
-/// Whether a denied name disappeared between the search and the masking.
+/// Result of a masking pass, which is `Something` if a denied name disappeared after the search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Gone {
     Nothing,
