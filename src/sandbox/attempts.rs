@@ -15,7 +15,7 @@ use crate::sandbox::{End, Plan, Sandbox};
 pub struct Attempt {
     /// Short description of the attempt.
     pub what: &'static str,
-    /// The program or the readable file that the attempt needs. Empty if the shell is enough.
+    /// The program or the readable file that the attempt needs. The text is empty if the shell is enough.
     pub needs: &'static str,
     /// Result of the attempt.
     pub answer: Answer,
@@ -147,7 +147,8 @@ fn answers(said: &str) -> Option<Vec<Attempt>> {
 }
 
 /// Calls `then` with a process or thread id of this process. The id is too high to exist in a run's own pid
-/// namespace. In a container the process id may be too low. Then the function starts threads until one has a high id.
+/// namespace. In a container the process id may be too low. In that case, the function starts threads until one has a
+/// high id.
 fn with_a_high_number<T>(then: impl FnOnce(u32) -> T) -> io::Result<T> {
     let over = Mutex::new(());
     std::thread::scope(|scope| {

@@ -96,7 +96,6 @@ const IN_MEMORY: usize = 1 << 20;
 /// recorded in its stream but not in the order.
 const MAX_SEGMENTS: usize = 1 << 16;
 
-/// Records both streams of one run.
 pub(super) struct Recorder {
     room: u64,
     spool: PathBuf,

@@ -1,8 +1,8 @@
 //! Creates a control group for each run, if the service may use cgroup v2.
 //!
 //! The first process of a run is created in its group (`CLONE_INTO_CGROUP`). No process is moved into a group later.
-//! The group limits memory, processes and CPU time of the whole run, counts the exceeded limits, and can kill all its
-//! processes. Without delegated controllers, the limits apply to each process.
+//! The group limits memory, processes and CPU time of the whole run. The group also counts exceeded limits and can
+//! kill all its processes. Without delegated controllers, the limits apply to each process.
 
 use std::fs;
 use std::io;
@@ -75,8 +75,8 @@ const PERIOD: u64 = 100_000;
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 impl Groups {
-    /// Finds the group of this process, ends the runs that an earlier service with this `mark` left, and creates the
-    /// parent group.
+    /// Finds the group of this process and creates the parent group for runs. Runs of an earlier service with this
+    /// `mark` are ended.
     ///
     /// # Errors
     /// Returns the reason why no groups can be used.
@@ -208,7 +208,7 @@ impl Drop for Group {
 /// Returns the root and the mount point of cgroup v2.
 fn mount_of(mountinfo: &str) -> Option<(String, PathBuf)> {
     mountinfo.lines().find_map(|line| {
-        // proc_pid_mountinfo(5): the file system type is the first field after " - ".
+        // The file system type is the first field after " - " (proc_pid_mountinfo(5)).
         let (before, after) = line.split_once(" - ")?;
         let mut fields = before.split(' ').skip(3);
         let (root, place) = (fields.next()?, fields.next()?);
@@ -234,8 +234,8 @@ fn enable(base: &Path, parent: &Path, mark: &str) -> Controllers {
     let there = fs::read_to_string(base.join("cgroup.controllers")).unwrap_or_default();
     let there = |name: &str| there.split_whitespace().any(|one| one == name);
     if ["memory", "pids", "cpu"].into_iter().any(|name| there(name) && !hand_down(base, name)) {
-        // A group with processes can't enable controllers for its children. If the service is its only process, the
-        // service moves itself into a child group.
+        // A group with processes can't enable controllers for its children. If the service is the only process of its
+        // group, the service moves itself into a child group.
         let alone = fs::read_to_string(base.join("cgroup.procs"))
             .is_ok_and(|processes| processes.trim() == std::process::id().to_string());
         let aside = base.join(format!("countersign-service-{mark}"));

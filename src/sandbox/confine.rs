@@ -29,8 +29,8 @@ const PART: u64 = 4;
 /// Maximum stack of a process. `RLIMIT_DATA` does not count the stack, and the inherited hard limit may be unlimited.
 /// Compilers need this much.
 const STACK: u64 = 64 << 20;
-/// Maximum number of queued signals and timers of a run. The kernel counts them per user, so without a limit other
-/// programs of that user could create no timers.
+/// Maximum number of queued signals and timers of a run. The kernel counts signals and timers per user. Without this
+/// limit, other programs of that user could create no timers.
 const SIGNALS: u64 = 1024;
 
 /// Restrictions that the caller already has. The step inherits them.
@@ -73,7 +73,8 @@ pub(super) fn empty_bounding_set() -> Result<bool, Failure> {
             Ok(()) => {}
             // The kernel has no capability with this number or above it.
             Err(rustix::io::Errno::INVAL) => break,
-            // An ordinary user may not change the set. With `no_new_privs` the bounding set has no effect then.
+            // An ordinary user may not change the set. With `no_new_privs`, the bounding set of such a user has no
+            // effect.
             Err(rustix::io::Errno::PERM) => {
                 empty &= rustix::thread::capability_is_in_bounding_set(capability) != Ok(true);
             }
@@ -181,7 +182,7 @@ fn become_step(
     limit(request)?;
     facts.counted = request.group.pids || is_counted()?;
     if request.landlock {
-        // Landlock must also block TCP, because on the host's root no network namespace does.
+        // Landlock must also block TCP, because a run on the host's root has no network namespace.
         let ports = request.form == Form::Host && request.profile.network.mode != NetworkMode::Host;
         facts.landlock = Some(grants::confine(&view.grants, ports)?);
     }
@@ -250,7 +251,7 @@ fn limit(request: &Request) -> Result<(), Failure> {
     // In the run's user namespace, the first process counts too. On the host's root, the run's own id has only
     // processes of the run. A shared id has all processes of that user, so only their total can be limited.
     let beside = || match (request.form, request.own_id) {
-        // Only the first process, because the helper is outside the namespace.
+        // Count only the first process, because the helper is outside the namespace.
         (Form::Namespaces, _) => 1,
         (_, Some(_)) => 0,
         (_, None) => processes_of_this_user(),
@@ -274,7 +275,7 @@ fn limit(request: &Request) -> Result<(), Failure> {
         (Resource::Memlock, 64 << 10, "locked memory"),
         (Resource::Msgqueue, 819_200, "message queues"),
         (Resource::Sigpending, SIGNALS, "queued signals"),
-        // The service itself may have higher limits for these.
+        // Set these limits, because the service itself may have higher ones.
         (Resource::Rtprio, 0, "realtime priority"),
         (Resource::Nice, 0, "raised priority"),
     ] {

@@ -45,7 +45,7 @@ pub(super) struct Denied {
     pub(super) links: Rc<BTreeSet<Inode>>,
 }
 
-/// Device number and inode number of a file. All names of a file share them.
+/// Device number and inode number of a file. All names of a file have the same numbers.
 pub(super) type Inode = (u64, u64);
 
 impl Denied {
@@ -122,7 +122,7 @@ impl Patterns {
     ///
     /// All roots are searched together, because a denied file in one root may have another name in the next. If the
     /// host changes a directory meanwhile, the search is repeated, because a renamed file may be missed. If files
-    /// still change after the last search, `surely` also denies files that have unseen names.
+    /// still change after the last search and `surely` is set, files with unseen names are denied too.
     ///
     /// # Errors
     /// Fails if a root can't be searched completely, or if directories are renamed during every search.

@@ -64,7 +64,7 @@ pub(super) fn enforced(
             mode: prepared.profile.workdir,
             root: if own_root { Root::Own } else { Root::Host },
             masked: facts.masked,
-            // Only the boundary knows the number of earlier runs, so it fills in this field.
+            // Only the boundary knows the number of earlier runs, so the boundary fills in this field.
             masked_before: None,
             deny: facts.masked.map(|_| if stable(&prepared.profile) { Masks::Stable } else { Masks::PointInTime }),
         }),
@@ -99,7 +99,7 @@ pub(super) fn enforced(
             } else {
                 None
             },
-            // The memory limit of a control group includes all of these.
+            // The memory limit of a control group includes all of these kinds of memory.
             unbounded: (!held_by_group.memory).then(|| names(&UNBOUNDED)),
             wall: held(limits.wall_ms, Holder::Service),
         }),
@@ -113,9 +113,9 @@ pub(super) fn enforced(
     }
 }
 
-/// Returns true if no change on the host can reveal denied content to the run. Only a copy is stable. An overlay
-/// shows files that are renamed on the host under names that no mask hides. Masks over read-only paths are mounts,
-/// which disappear if the host replaces the file.
+/// Returns true if no change on the host can reveal denied content to the run. Only a private copy is stable in this
+/// sense. An overlay shows files that are renamed on the host under names that no mask hides. Masks over read-only
+/// paths are mounts, which disappear if the host replaces the file.
 fn stable(profile: &Profile) -> bool {
     profile.workdir == Workdir::Copy && profile.read.is_empty()
 }

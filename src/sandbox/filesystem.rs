@@ -88,7 +88,8 @@ fn etc_directories() -> impl Iterator<Item = &'static str> {
     ETC_DIRECTORIES.into_iter().chain(JAVA.iter().map(String::as_str))
 }
 
-/// Returns, for example, `/etc/java-17-openjdk` for a JDK `java-17-openjdk-amd64`.
+/// Returns the configuration directory of each JDK. For the JDK `java-17-openjdk-amd64` the directory is
+/// `/etc/java-17-openjdk`.
 fn java_directories(jdks: &Path) -> Vec<String> {
     let name = |entry: io::Result<fs::DirEntry>| {
         let name = entry.ok()?.file_name().into_string().ok()?;
@@ -107,7 +108,8 @@ pub(super) fn is_made_for_each_run(path: &Path) -> bool {
     ETC_HOST_FILES.iter().any(|own| path == Path::new(own))
 }
 
-/// Builds the root of a run and changes into it. Only the first process of a new mount namespace may call this.
+/// Builds the root of a run and changes into it. Only the first process of a new mount namespace may call this
+/// function.
 pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Result<View, Failure> {
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .at(Stage::Mounts, "make mounts private")?;
@@ -333,7 +335,8 @@ pub(super) fn host_view(request: &Request, run_dir: &Path, source: &[u8], params
     })
 }
 
-/// Returns true if the writable file system of this run is full. Only the first process of a run may call this.
+/// Returns true if the writable file system of this run is full. Only the first process of a run may call this
+/// function.
 pub(super) fn disk_is_full() -> bool {
     rustix::fs::statvfs("/tmp").is_ok_and(|found| found.f_bavail == 0 || found.f_ffree == 0)
 }

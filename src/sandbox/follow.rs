@@ -40,7 +40,6 @@ const PIPE: usize = 1 << 20;
 
 /// A run that the helper was asked to start.
 pub(super) struct Launched {
-    /// The helper that received the request.
     pub(super) helper: Arc<Running>,
     pub(super) control: UnixStream,
     pub(super) stdout: PipeReader,
@@ -65,7 +64,6 @@ enum Asked {
 /// Receives the listener that accepts all network connections of a run.
 pub(super) type Egress = Box<dyn FnOnce(TcpListener) + Send>;
 
-/// The state of a run.
 pub(super) struct Run {
     begun: Instant,
     deadline: Instant,
@@ -75,7 +73,6 @@ pub(super) struct Run {
     confined: Option<Confined>,
     /// The failure that prevented the start.
     pub(super) failure: Option<Failure>,
-    /// The exit status of the step.
     pub(super) step: Option<StepEnd>,
     /// Resources that the run used, set as soon as the whole process tree is dead.
     pub(super) spent: Option<Spent>,
@@ -87,7 +84,7 @@ pub(super) struct Run {
     process: Option<OwnedFd>,
     /// Time at which the service saw the first process end. The helper must report this end.
     dead: Option<Instant>,
-    /// The form of the run. In the form `Namespaces`, killing the first process kills the whole run.
+    /// In the form `Namespaces`, killing the first process kills the whole run.
     pub(super) form: Form,
     /// Counters of the run's control group, if the run had one.
     pub(super) seen: Option<(Controllers, Seen)>,
@@ -99,7 +96,7 @@ pub(super) struct Run {
     pub(super) contacts: Option<Contacts>,
     /// True if the process tree did not end in time.
     pub(super) stuck: bool,
-    /// True if the helper did not report on this run in time.
+    /// True if the helper sent no message about this run in time.
     pub(super) silent: bool,
 }
 
@@ -155,8 +152,8 @@ impl Run {
                 Asked::ToDie(at) => at + DEATH,
             };
             let owed = match &self.process {
-                // The helper starts runs one at a time. So a queued run counts as lost only if the helper has started
-                // no other run since.
+                // The helper starts runs one at a time. For this reason, a queued run counts as lost only if the
+                // helper has started no other run since.
                 None => Some(launched.helper.heard().max(asked_at)),
                 Some(_) => self.dead,
             };
@@ -202,7 +199,7 @@ impl Run {
         }
         if self.process.is_none() && self.failure.is_none() {
             let seconds = PATIENCE.as_secs();
-            let why = format!("the helper did not start the run within {seconds} s, and is replaced");
+            let why = format!("the helper sent no message for {seconds} s and is replaced; propose the run again");
             self.failure = Some(Failure::new(Stage::Helper, why));
         }
     }
@@ -529,7 +526,7 @@ mod tests {
         assert_eq!(end(libc::SIGXCPU, 1_990_000, false), End::Killed("cpu_milli"));
         assert_eq!(end(libc::SIGXCPU, 1_760_000, false), End::Killed("cpu_milli"), "seen beside other work");
         assert_eq!(end(libc::SIGXCPU, 1_990_000, true), End::Signalled(24));
-        // The step ignored the first signal.
+        // In these cases the step ignored SIGXCPU.
         assert_eq!(end(libc::SIGKILL, 2_000_000, false), End::Signalled(9));
         assert_eq!(end(libc::SIGKILL, 3_000_000, false), End::Killed("cpu_milli"));
         assert_eq!(end(libc::SIGTERM, 3_000_000, false), End::Signalled(15));

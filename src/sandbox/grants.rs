@@ -18,7 +18,6 @@ use rustix::io::Errno;
 use crate::sandbox::protocol::{At, Failure, Stage};
 use crate::sandbox::syscalls;
 
-/// A path, and the access of the step at and below it.
 pub(super) struct Grant {
     pub(super) path: PathBuf,
     pub(super) access: Access,

@@ -1,4 +1,4 @@
-//! The helper as seen by the service, which starts, asks and restarts it.
+//! Starts the helper process of the service, sends requests to it, and restarts a dead helper.
 
 use std::fs::File;
 use std::io;
@@ -18,13 +18,13 @@ use crate::sandbox::protocol::{self, Descriptors, LAUNCH, Start};
 pub(super) struct Helper {
     /// The opened binary. Each helper runs this binary, even if the file on disk is replaced.
     binary: File,
-    /// The mark in the helper's command line. A later service uses it to find leftover helpers.
+    /// The mark in the helper's command line. A later service uses the mark to find leftover helpers.
     mark: String,
     running: Mutex<Option<Arc<Running>>>,
 }
 
-/// A helper process. The process is killed when it receives no more requests and no run uses it. Its death ends all
-/// its runs.
+/// A helper process. The process is killed on drop, when the helper receives no more requests and no run uses the
+/// helper. The death of a helper ends all its runs.
 #[derive(Debug)]
 pub(super) struct Running {
     socket: OwnedFd,
@@ -43,7 +43,7 @@ impl Helper {
     /// the run has ended. The helper reports on the run's own socket, which the kernel closes if the helper dies.
     ///
     /// # Errors
-    /// Fails if no helper can be started or reached. Then no run was started.
+    /// Fails if no helper can be started or reached. After an error, no run was started.
     pub(super) fn begin(&self, start: &Start, descriptors: &Descriptors) -> io::Result<Arc<Running>> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(helper) = running.as_ref() {
@@ -115,7 +115,7 @@ impl Drop for Running {
 }
 
 /// Maximum time in which the helper must read a packet or start the next queued run. The helper needs only
-/// milliseconds for each task. After this time it counts as stopped or stuck.
+/// milliseconds for each task. After this time the helper counts as stopped or stuck.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Number of milliseconds to wait for a killed helper, which is usually enough.

@@ -8,7 +8,8 @@ use std::sync::{Mutex, PoisonError};
 const HIGH: u32 = 2_000_000_000;
 /// Number of ids for the runs of one service.
 const PER_SERVICE: u32 = 4096;
-/// Number of services that can use the high range at the same time. The process id of a service selects its part.
+/// Number of services that can use the high range at the same time. The process id of a service selects its part of
+/// the range.
 const SERVICES: u32 = 65_536;
 /// First id in a container with few ids, below the reserved ids at 65534.
 const LOW: u32 = 57_344;

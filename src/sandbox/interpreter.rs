@@ -18,7 +18,7 @@ const MAX_SHEBANG: usize = 255;
 /// A program and its arguments before the script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Program {
-    /// Absolute path of the program.
+    /// Absolute path.
     pub(super) path: PathBuf,
     /// Arguments before the script.
     pub(super) arguments: Vec<String>,

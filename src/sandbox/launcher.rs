@@ -30,11 +30,11 @@ use crate::sandbox::protocol::{
 use crate::sandbox::seccomp;
 use crate::sandbox::syscalls::{self, Cloned, Side};
 
-/// Maximum time until a request must have arrived.
+/// Maximum time to wait for a request.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 /// Maximum time for a run to end, because a process that is stuck in the kernel can't be killed.
 const KILL_DEADLINE: Duration = Duration::from_secs(30);
-/// Interval in which orphans of a run on the host's root are reaped.
+/// Interval at which orphans of a run on the host's root are reaped.
 const REAP_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// The inotify limits of one run. By default a user has 128 instances.
@@ -147,7 +147,8 @@ fn serve(service: &OwnedFd) -> Result<(), Failure> {
     syscalls::block_signals().at(Stage::Processes, "block signals")?;
     let signals = syscalls::signal_descriptor().at(Stage::Processes, "wait for signals")?;
     // If the first process of a run without a pid namespace is killed, its children become children of the helper.
-    // The next start of the service finds them there. Any argument except `None` makes this process a subreaper.
+    // The next start of the service finds these children there. Any argument except `None` makes this process a
+    // subreaper.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(Stage::Processes, "adopt orphans")?;
     seccomp::prepare();
     let mut runs: Vec<Begun> = Vec::new();
@@ -250,7 +251,7 @@ fn clone_first(start: &Start, cgroup: Option<BorrowedFd<'_>>) -> Result<First, F
     let dumpable = |how| rustix::process::set_dumpable_behavior(how).at(Stage::Identity, "change dumpability");
     let maps_are_ours = !own_namespaces || rustix::process::geteuid().is_root();
     if !maps_are_ours {
-        // While a process is not dumpable, its files in /proc belong to root. Then an ordinary user could not write
+        // While a process is not dumpable, its files in /proc belong to root. An ordinary user could then not write
         // `uid_map` and `gid_map`.
         dumpable(DumpableBehavior::Dumpable)?;
     }
@@ -295,7 +296,6 @@ impl First {
     }
 }
 
-/// Returns the namespace flags of a run.
 fn namespaces(network: bool) -> libc::c_int {
     libc::CLONE_NEWUSER
         | libc::CLONE_NEWNS
@@ -562,7 +562,8 @@ fn end_family(step: Pid, own_id: Option<u32>, control: &mut UnixStream) -> u64 {
         if !left {
             return 0;
         }
-        // Do this last, because reading all processes of the host is the slowest part of the end of a run.
+        // Kill the children one by one only now, because reading all processes of the host is the slowest part of the
+        // end of a run.
         let children = children();
         for child in &children {
             // The kernel does not reuse the process id of a child that was not reaped.
@@ -587,7 +588,7 @@ fn reap_family(step: Pid, control: &mut UnixStream) -> bool {
     }
 }
 
-/// Returns true if a process has this id. Without one, getpriority(2) returns ESRCH.
+/// Returns true if a process has this id. If no process has the id, getpriority(2) returns ESRCH.
 fn someone_is(id: u32) -> bool {
     rustix::process::getpriority_user(rustix::process::Uid::from_raw(id)) != Err(Errno::SRCH)
 }

@@ -1,7 +1,7 @@
 //! Ends runs of an earlier service before their receipts are written (rule R6).
 //!
-//! A helper ends its runs when its service dies. A stopped or frozen helper can't do that. This module finds such
-//! helpers by a mark in their command line and kills them with their children.
+//! A helper ends its runs when its service dies. A stopped or frozen helper can't end its runs. This module finds
+//! such helpers by a mark in their command line and kills them with their children.
 
 use std::io;
 use std::path::Path;
@@ -26,7 +26,7 @@ pub(super) fn mark(scratch: &Path) -> String {
 /// Ends all runs of an earlier service with this mark and returns the number of its helpers.
 ///
 /// # Errors
-/// Fails if a process does not end. Then the service must not report the run as ended.
+/// Fails if a process does not end. After such an error, the service must not report the run as ended.
 pub(super) fn end(mark: &str) -> io::Result<usize> {
     let (begun, service) = (Instant::now(), rustix::process::getpid().as_raw_nonzero().get());
     let all = processes();
@@ -85,8 +85,8 @@ fn processes() -> Vec<Process> {
     entries
         .filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
-            // proc_pid_stat(5): the name in parentheses can contain any bytes, so parse the fields after the last
-            // parenthesis.
+            // The name in parentheses can contain any bytes, so parse the fields after the last parenthesis
+            // (proc_pid_stat(5)).
             let line = std::fs::read_to_string(entry.path().join("stat")).ok()?;
             let mut fields = line.rsplit_once(')')?.1.split_ascii_whitespace();
             let dead = matches!(fields.next()?, "Z" | "X");

@@ -32,7 +32,7 @@ use crate::sandbox::{Plan, Report, Sandbox};
 
 /// Path of this program, also if the file on disk was replaced.
 const OWN_BINARY: &str = "/proc/self/exe";
-/// Maximum time until init must have read its request.
+/// Maximum time in which init must read its request.
 const REQUEST: Duration = Duration::from_secs(10);
 /// Maximum size of a run's environment. The kernel's limit for one string is 128 KiB.
 const MAX_ENV: usize = 100 << 10;
@@ -120,8 +120,8 @@ impl LinuxSandbox {
         // Each iteration finds one more part that this host does not support.
         let broken = loop {
             let Err(failure) = self.trial(&lacking) else { break None };
-            // If the host can create a group but no process in it, groups are useless. Then repeat the probe without
-            // groups.
+            // If the host can create a group but no process in it, groups are useless. In this case, repeat the probe
+            // without groups.
             if let Ok(groups) = &self.groups
                 && groups.controllers.any()
                 && self.trial_without_groups(&lacking).is_ok()
@@ -225,7 +225,7 @@ impl LinuxSandbox {
 /// Maximum duration of a self-test, in milliseconds.
 const TRIAL_MS: u64 = 20_000;
 /// Returns the number of system-call filters that this process already has, for example in a container. The filters
-/// of a run are added to them. Kernels before 5.9 do not report the number.
+/// of a run are added to these filters. Kernels before 5.9 do not report the number.
 fn filters_here() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let count = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:")?.trim().parse().ok());
@@ -234,9 +234,9 @@ fn filters_here() -> u64 {
 
 /// The self-test script tries actions that the sandbox must block.
 ///
-/// On the host's root, Landlock blocks /proc. There, the step's process itself checks capabilities, `no_new_privs`
-/// and the filter, as in each run. In a root of its own, the step may list all directories, so the script tests
-/// Landlock by executing its own file.
+/// On the host's root, Landlock blocks /proc. In that form, the step's process itself checks capabilities,
+/// `no_new_privs` and the filter, as in each run. In a root of its own, the step may list all directories, so the
+/// script tests Landlock by executing its own file.
 const SELF_TEST: &str = r#"
 [ -z "$AGAIN" ] || exit 0
 cd "$HOME" && ( : > probe ) || { echo "the work directory can't be written"; exit 1; }
@@ -383,7 +383,7 @@ impl LinuxSandbox {
                 };
                 run.stuck |= left > 0;
             }
-            // A living process may still write to the directory. The next start of the service deletes it.
+            // A living process may still write to the directory. The next start of the service deletes the directory.
             if !run.stuck {
                 remove_run_dir(&run_dir);
             }

@@ -14,7 +14,6 @@ struct Mount {
     device: String,
     /// The directory or file of the file system that is mounted.
     root: PathBuf,
-    /// The mount point.
     point: PathBuf,
 }
 
@@ -39,7 +38,7 @@ impl Mounts {
         Self(text.split(|c| *c == b'\n').filter_map(mount).collect())
     }
 
-    /// Returns true if `path` contains a part of `other`, or lies in it. Both must be real paths.
+    /// Returns true if `path` contains a part of `other`, or lies in it. Both paths must be real paths.
     pub(super) fn overlap(&self, path: &Path, other: &Path) -> bool {
         if path.starts_with(other) || other.starts_with(path) {
             return true;

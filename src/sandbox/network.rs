@@ -67,8 +67,8 @@ struct Shared {
     bytes: AtomicU64,
 }
 
-/// Contacts for the receipt. A host is added before the first byte is sent to it. After `closed` is set, no data is
-/// sent.
+/// Contacts for the receipt. A host is added before the first byte is sent to it. After the ledger is closed, no data
+/// is sent.
 #[derive(Debug, Default)]
 struct Ledger {
     contacts: Contacts,
@@ -249,7 +249,6 @@ fn accept(listener: &TcpListener, stopped: &io::PipeReader, shared: &Arc<Shared>
     }
 }
 
-/// Serves one connection of the run.
 fn serve(mut client: TcpStream, number: usize, slot: &Arc<Slot>) {
     let shared = &slot.0;
     let _ = client.set_nonblocking(false);
@@ -362,7 +361,7 @@ fn pass(
             *body
         }
     };
-    // These bytes arrived together with the head. At most the length of the body is sent.
+    // These bytes arrived together with the head. At most as many bytes as the body has are sent.
     let first = &rest[..rest.len().min(usize::try_from(most).unwrap_or(usize::MAX))];
     spend(shared, first.len())?;
     upstream.write_all(first)?;

@@ -50,7 +50,7 @@ pub struct Missing {
 }
 
 impl Missing {
-    /// Describes that the kernel can't mount an overlay for a run.
+    /// Returns the advice for a kernel that can't mount an overlay for a run.
     pub(super) fn overlay(failure: &Failure) -> Self {
         Self { why: failure.to_string(), knob: "run `modprobe overlay`, or let steps work on a copy".into() }
     }

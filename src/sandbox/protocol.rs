@@ -56,7 +56,6 @@ pub(super) enum Sockets {
     Unix,
 }
 
-/// The permissions of a system-call filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Filter {
@@ -104,7 +103,6 @@ pub(super) struct HostId {
 #[serde(deny_unknown_fields)]
 pub(super) struct Request {
     pub(super) form: Form,
-    /// True if Landlock is required.
     pub(super) landlock: bool,
     /// The system-call filter, if one is required.
     pub(super) filter: Option<Filter>,
@@ -165,7 +163,6 @@ pub(super) enum StepEnd {
     Signalled(i32),
 }
 
-/// The resources that the run used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Spent {
@@ -186,7 +183,7 @@ pub(super) struct Failure {
     pub(super) errno: Option<i32>,
 }
 
-/// The part of the set-up that failed.
+/// The part of the set-up in which an error occurred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Stage {
     Request,
@@ -316,7 +313,6 @@ pub(super) struct Descriptors {
 
 /// Maximum size of a [`Start`] in bytes.
 const MAX_START: usize = 1024;
-/// Maximum number of descriptors with a [`Start`].
 const MAX_DESCRIPTORS: usize = 4;
 
 /// Requests a run from the helper, in one packet.
@@ -355,7 +351,7 @@ fn parse_start(packet: &[u8]) -> io::Result<Start> {
     serde_json::from_slice(packet).map_err(|error| invalid(&error.to_string()))
 }
 
-/// Parses one packet of arbitrary bytes like the helper.
+/// Parses arbitrary bytes in the same way as the helper parses a packet.
 ///
 /// # Errors
 /// Fails if the helper would refuse the packet.
@@ -422,7 +418,8 @@ pub(super) fn take_message(received: &mut Vec<u8>) -> io::Result<Option<Message>
     Ok(Some(message))
 }
 
-/// Parses one request of arbitrary bytes like a run's first process. Returns the number of consumed bytes.
+/// Parses arbitrary bytes in the same way as a run's first process parses its request. Returns the number of consumed
+/// bytes.
 ///
 /// # Errors
 /// Fails if that process would refuse the request.
@@ -431,7 +428,7 @@ pub fn check_request(bytes: &[u8]) -> io::Result<usize> {
     read_request(&mut rest).map(|_| bytes.len() - rest.len())
 }
 
-/// Parses messages of arbitrary bytes like the service. Returns the number of messages.
+/// Parses arbitrary bytes in the same way as the service parses messages. Returns the number of messages.
 ///
 /// # Errors
 /// Fails if the service would end the run because of these bytes.

@@ -1,7 +1,7 @@
 //! Deletes a directory whose content a step created, with any depth, width or modes.
 //!
 //! A recursive deletion needs a stack frame and a descriptor for each level, so a deep directory would crash the
-//! service. This module moves inner directories to the top first. So it needs only three descriptors and no
+//! service. This module moves inner directories to the top first. So the deletion needs only three descriptors and no
 //! recursion.
 
 use std::ffi::{CStr, CString};

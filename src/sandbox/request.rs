@@ -1,8 +1,8 @@
 //! Parses a request to a proxy.
 //!
 //! The request is `CONNECT name:port`, or has an absolute `http://` target. Requests that two parsers could read
-//! differently are refused. The checked name must be the name that is connected, and the first request must not hide
-//! a second one.
+//! differently are refused. The proxy must connect to exactly the name that was checked, and a request must not hide
+//! a second request.
 
 /// Maximum size of a request head, in bytes.
 pub(super) const MOST_HEAD: usize = 16 << 10;

@@ -11,7 +11,8 @@
 //!
 //! If files of the step stay on the host, the filter also refuses setuid and setgid bits. A file with such a bit
 //! would run with the step's id for any user. On the host's root, the filter also protects the scheduling of other
-//! processes of the same id. It also refuses objects that would stay on the host (shared memory, semaphores, queues).
+//! processes of the same id. The filter also refuses objects that would stay on the host (shared memory, semaphores,
+//! queues).
 
 use std::sync::OnceLock;
 
@@ -98,8 +99,8 @@ impl Machine {
     }
 }
 
-/// Generates the filter from the sorted table. Numbers without an entry are allowed. Numbers above the last known
-/// number get the answer for unknown calls. The calls of x32 are included, because their numbers begin at 2^30.
+/// Generates the filter from the sorted table. Numbers without an entry are allowed. A number above the last known
+/// number is answered with ENOSYS. The calls of x32 are included, because their numbers begin at 2^30.
 fn filter(machine: Machine, leaves: Filter) -> Vec<Instruction> {
     let mut table: Vec<(u32, Entry)> = CALLS
         .iter()
@@ -114,7 +115,7 @@ fn filter(machine: Machine, leaves: Filter) -> Vec<Instruction> {
     table.sort_unstable_by_key(|(number, _)| *number);
     let mut entries: Vec<(u32, Entry)> = Vec::with_capacity(table.len() * 2);
     for (number, entry) in table {
-        // Merge neighbours with the same answer into one entry. The number after an entry is allowed again.
+        // Merge neighbours with the same answer into one entry. The number after the last neighbour is allowed.
         match entries.as_slice() {
             [.., (_, before), (next, _)] if *next == number && *before == entry => {
                 entries.pop();
@@ -205,8 +206,8 @@ const CLONE: Entry = Entry::Looks(&[
 ]);
 /// `TIOCSTI` and `TIOCLINUX` insert input into a terminal, and `TIOCSETD` loads line disciplines. All private ioctls
 /// of btrfs and bcachefs are refused too. A snapshot or a subvolume would show the files of a live tree without their
-/// masks. `FICLONE`, `FICLONERANGE` and `FIDEDUPERANGE` have the letter of btrfs but work on all file systems. The
-/// kernel uses only 32 bits of the command.
+/// masks. `FICLONE`, `FICLONERANGE` and `FIDEDUPERANGE` have the ioctl type of btrfs but work on all file systems.
+/// The kernel uses only 32 bits of the command.
 const IOCTL: Entry = Entry::Looks(&[
     Look::OneOf { argument: 1, mask: u32::MAX, values: &[0x5412, 0x541c, 0x5423], then: Verdict::errno(EPERM) },
     Look::OneOf { argument: 1, mask: u32::MAX, values: &SHARE_BLOCKS, then: Verdict::ALLOW },
@@ -247,7 +248,7 @@ const OPENAT: Entry = Entry::Looks(&[
     Look::AnyBit { argument: 3, bits: SET_ID, then: Verdict::errno(EPERM) },
     Look::Else(Verdict::ALLOW),
 ]);
-/// Like [`MKNOD`] and [`MKNODAT`], but also refuses setuid and setgid bits.
+/// The rules of [`MKNOD`] and [`MKNODAT`], which here also refuse setuid and setgid bits.
 const MKNOD_LIVE: Entry = Entry::Looks(&[
     Look::OneOf { argument: 1, mask: 0o170_000, values: &[0o020_000, 0o060_000], then: Verdict::errno(EPERM) },
     Look::AnyBit { argument: 1, bits: SET_ID, then: Verdict::errno(EPERM) },
@@ -258,14 +259,14 @@ const MKNODAT_LIVE: Entry = Entry::Looks(&[
     Look::AnyBit { argument: 2, bits: SET_ID, then: Verdict::errno(EPERM) },
     Look::Else(Verdict::ALLOW),
 ]);
-/// Allows only the caller itself (0). With limits, a step could end another process of the same id or limit its
-/// descriptors.
+/// Allows the process id 0 only, which means the caller itself. With limits, a step could end another process of the
+/// same id or limit its descriptors.
 const OF_ITSELF: Entry = Entry::Looks(&[
     Look::NoneOf { argument: 0, mask: u32::MAX, values: &[0], then: Verdict::errno(EPERM) },
     Look::Else(Verdict::ALLOW),
 ]);
-/// Refuses `PRIO_USER` and `IOPRIO_WHO_USER`, which change all processes of the id. For a process or a group, only
-/// the caller's own is allowed.
+/// Refuses `PRIO_USER` and `IOPRIO_WHO_USER`, which change all processes of the id. A step may change only its own
+/// process or process group.
 const PRIORITY: Entry = Entry::Looks(&[
     Look::OneOf { argument: 0, mask: u32::MAX, values: &[2], then: Verdict::errno(EPERM) },
     Look::NoneOf { argument: 1, mask: u32::MAX, values: &[0], then: Verdict::errno(EPERM) },
@@ -360,8 +361,8 @@ const CALLS: &[Call] = &[
     call("quotactl_fd", 443, 443, NO),
     call("fanotify_init", 300, 262, NO),
     call("fanotify_mark", 301, 263, NO),
-    // Files that run with the step's id for any user. mkdir ignores these bits. The mode of openat2 is behind a
-    // pointer, so openat2 is refused completely.
+    // With setuid or setgid, a file runs with the step's id for any user. The call mkdir ignores these bits. The mode
+    // of openat2 is behind a pointer, so openat2 is refused completely.
     in_a_live_tree("open", 2, None, OPEN),
     in_a_live_tree("openat", 257, Some(56), OPENAT),
     in_a_live_tree("openat2", 437, Some(437), UNKNOWN),
@@ -501,7 +502,7 @@ mod tests {
                         Some(("clone" | "ioctl" | "mknod" | "mknodat" | "renameat2" | "personality", _)) => ALLOW,
                         Some(("mmap" | "memfd_create", _) | ("shmget", Entry::Looks(_))) => ALLOW,
                         Some(("open" | "openat" | "creat" | "chmod" | "fchmod" | "fchmodat" | "fchmodat2", _)) => ALLOW,
-                        // With zero arguments, these calls change only the caller itself.
+                        // With zeroes as arguments, these calls change only the caller itself.
                         Some(("prlimit64" | "setpriority" | "ioprio_set", _)) => ALLOW,
                         Some((name, Entry::Looks(_))) if name.starts_with("sched_set") => ALLOW,
                         // Zero is no valid socket family.
@@ -593,7 +594,7 @@ mod tests {
                 let program = filter(machine, leaves);
                 let ioctl = number(machine, named("ioctl")).expect("both have it");
                 let at = |command: u64| machine::run(&program, machine.arch(), ioctl, [0, command, 0, 0, 0, 0]).0;
-                // Snapshots, subvolumes, their flags, defragmentation, the same letter with other sizes, and
+                // Snapshots, subvolumes, their flags, defragmentation, the same ioctl type with other sizes, and
                 // bcachefs.
                 for command in [
                     0x5000_9401_u64,
@@ -624,7 +625,8 @@ mod tests {
             for leaves in ALL {
                 let program = filter(machine, leaves);
                 let refused = if leaves.ground != Ground::Own { errno(EPERM) } else { ALLOW };
-                // For each name: the index of the flags (if the mode depends on them) and the index of the mode.
+                // Each entry has a name, the index of the flags (if the mode depends on them) and the index of the
+                // mode.
                 for (name, flags, mode) in [
                     ("open", Some(1_usize), 2),
                     ("openat", Some(2), 3),

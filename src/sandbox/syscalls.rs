@@ -1,7 +1,7 @@
 //! System calls without a safe wrapper.
 //!
-//! Only this file of the project contains `unsafe` code. Only the helper and its child processes use it, each with
-//! one thread.
+//! Only this file of the project contains `unsafe` code. Only the helper and its child processes use this file. Each
+//! of these processes has one thread.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -24,7 +24,7 @@ pub(super) fn close_from(first: u32) -> io::Result<()> {
 
 fn close_range(first: u32, flags: libc::c_uint) -> io::Result<()> {
     #[expect(unsafe_code, reason = "no safe wrapper of close_range")]
-    // SAFETY: The call takes three integers. Callers close descriptors only before any owner of one exists. All other
+    // SAFETY: The call takes three integers. Callers close descriptors only before any owner of one exists. The other
     // callers only set a flag.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flags) };
     check(result).map(drop)
@@ -80,7 +80,7 @@ pub(super) fn clone_process(namespaces: libc::c_int, cgroup: Option<BorrowedFd<'
     // fork. The helper has one thread, so no other thread holds a lock in the child. The C library caches the thread
     // id of the parent, but only abort() and raise() use it. In the child they signal no process, and abort() then
     // ends the process with a faulting instruction. The kernel reads `arguments` up to the given size and writes one
-    // integer to `pidfd`. Both live until the call returns.
+    // integer to `pidfd`. Both variables live until the call returns.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) };
     match i32::try_from(check(pid)?).ok().and_then(rustix::process::Pid::from_raw) {
         None => Ok(Cloned::Child),
@@ -143,8 +143,8 @@ impl Stack {
         let stack = Self { base };
         let usable = rustix::mm::MprotectFlags::READ | rustix::mm::MprotectFlags::WRITE;
         #[expect(unsafe_code, reason = "a mapping is changed by address")]
-        // SAFETY: These are the pages of the mapping above, from the end of its guard to its end. No code uses them
-        // yet.
+        // SAFETY: These are the pages of the mapping above, from the end of its guard to its end. No code uses these
+        // pages yet.
         unsafe {
             rustix::mm::mprotect(stack.base.wrapping_byte_add(Self::GUARD), Self::BYTES, usable)?;
         }
@@ -165,16 +165,16 @@ impl Drop for Stack {
     }
 }
 
-/// Replaces this process's program with the one at the path `program`, which must contain a slash. The function
-/// returns only after an error.
+/// Executes the program at the path `program` in this process. The path must contain a slash. The function returns
+/// only after an error.
 pub(super) fn execute(program: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
     let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
         texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
     };
     let (arguments, environment) = (pointers(arguments), pointers(environment));
     #[expect(unsafe_code, reason = "no safe wrapper of execvpe")]
-    // SAFETY: The path is NUL-terminated. Both arrays contain NUL-terminated strings and end with a null pointer. All
-    // of them live until the call returns. If the call succeeds, this memory is replaced.
+    // SAFETY: The path is NUL-terminated. Both arrays contain NUL-terminated strings and end with a null pointer. The
+    // path and the arrays live until the call returns. If the call succeeds, this memory is replaced.
     unsafe {
         libc::execvpe(program.as_ptr(), arguments.as_ptr(), environment.as_ptr());
     }
@@ -190,8 +190,8 @@ pub(super) fn end(code: i32) -> ! {
     }
 }
 
-/// Releases memory pages that are identical to their files, mostly those of the program itself. The kernel reads them
-/// from the same files when they are needed again.
+/// Releases memory pages that are identical to their files, mostly those of the program itself. The kernel reads the
+/// pages from the same files when they are needed again.
 pub(super) fn forget_files() {
     let maps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
     for (from, to) in as_in_files(&maps) {
@@ -349,7 +349,7 @@ pub(super) fn set_seccomp_filter(program: &[Instruction]) -> io::Result<()> {
     #[expect(unsafe_code, reason = "no safe wrapper of seccomp")]
     // SAFETY: An `Instruction` has the layout of a `sock_filter` (`repr(C)`, the same four fields, checked by a
     // test). The kernel reads `len` instructions, which live in the slice until the call returns. The kernel writes
-    // none.
+    // no instruction.
     let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, FLAGS, &raw const program) };
     check(result).map(drop)
 }
@@ -369,7 +369,7 @@ pub(super) fn bring_loopback_up() -> io::Result<()> {
     check(result.into()).map(drop)
 }
 
-/// Joins a new session keyring, and so leaves that of the service.
+/// Joins a new session keyring, and so leaves the keyring of the service.
 pub(super) fn join_new_session_keyring() -> io::Result<()> {
     const JOIN_SESSION_KEYRING: libc::c_int = 1;
     #[expect(unsafe_code, reason = "no safe wrapper of keyctl")]

@@ -25,7 +25,7 @@ use crate::sandbox::syscalls;
 
 /// Maximum number of masked names in one run. Each mask is a mount.
 const MAX_MASKS: usize = 4096;
-/// Maximum number of pinned directories above masked names in live trees. Each pinned directory is a mount.
+/// Maximum number of fixed directories above masked names in live trees. Each pinned directory is a mount.
 const MAX_FIXED: usize = 4096;
 
 /// The file system for everything that a run may write, with one size limit. The file system is mounted at a
@@ -106,7 +106,7 @@ impl Disk {
             .at(Stage::Workdir, what())
     }
 
-    /// Detaches the file system from its temporary place. Its bound directories stay mounted.
+    /// Detaches the file system from its temporary place. The bound directories stay mounted.
     pub(super) fn detach(self) -> Result<(), Failure> {
         rustix::mount::unmount(Self::PLACE, UnmountFlags::DETACH).at(Stage::Mounts, "detach the run's disk")?;
         std::fs::remove_dir(Self::PLACE).at(Stage::Mounts, "remove the place of the run's disk")
@@ -167,7 +167,7 @@ impl Copy<'_> {
                 .at(Stage::Workdir, what(&below))?;
                 continue;
             }
-            // The name was created after the search.
+            // This denied name was created after the search.
             if self.deny.deny(self.allowed, &below) {
                 continue;
             }
@@ -258,10 +258,10 @@ impl Gone {
 /// removed.
 pub(super) fn cover(target: &Path, allowed: &Path, denied: &Denied, things: &mut Things) -> Result<Gone, Failure> {
     let mut gone = Gone::Nothing;
-    // A link can't be masked. The target of the link is found under its own name.
+    // A mount can't cover a symbolic link. The target of the link is found under its own name.
     for (below, kind) in denied.names.iter().filter(|(_, kind)| *kind != FileType::Symlink) {
         let what = || format!("mask {}", allowed.join(below).display());
-        // A path of the profile can be a single file. Then the name below that path is empty.
+        // A path of the profile can be a single file, and then `below` is empty.
         let path = if below.as_os_str().is_empty() { target.to_owned() } else { target.join(below) };
         if things.covered.contains(&path) {
             continue;
@@ -284,11 +284,12 @@ pub(super) fn cover(target: &Path, allowed: &Path, denied: &Denied, things: &mut
     Ok(gone)
 }
 
-/// Pins the directories between the live tree at `target` and its denied names. Call this before [`cover`].
+/// Keeps the directories between the live tree at `target` and its denied names in their places. Call this before
+/// [`cover`].
 ///
-/// Otherwise the step could rename a directory together with the mask inside. The denied name would no longer match
-/// its pattern, and the next run could read the file. The kernel refuses with EBUSY to rename or remove a mount point
-/// of the caller's mount namespace. So each directory is bound onto itself.
+/// Otherwise the step could rename a directory together with the mask inside. Then the denied name would no longer
+/// match its pattern, and the next run could read the file. The kernel refuses with EBUSY to rename or remove a mount
+/// point of the caller's mount namespace. So each directory is bound onto itself.
 pub(super) fn fix(target: &Path, allowed: &Path, denied: &Denied, things: &mut Things) -> Result<Gone, Failure> {
     let mut gone = Gone::Nothing;
     for (below, _) in denied.names.iter().filter(|(_, kind)| *kind != FileType::Symlink) {
@@ -355,7 +356,6 @@ impl Things {
         Ok(Self { file: device, directory: made, covered: BTreeSet::new(), fixed: BTreeSet::new() })
     }
 
-    /// Returns the number of masked names.
     pub(super) fn covered(&self) -> u64 {
         self.covered.len() as u64
     }
