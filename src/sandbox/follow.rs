@@ -199,7 +199,7 @@ impl Run {
         }
         if self.process.is_none() && self.failure.is_none() {
             let seconds = PATIENCE.as_secs();
-            let why = format!("the helper sent no message for {seconds} s and is replaced; propose the run again");
+            let why = format!("the helper sent no message for {seconds} s and is replaced; try again");
             self.failure = Some(Failure::new(Stage::Helper, why));
         }
     }

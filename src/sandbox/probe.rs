@@ -191,7 +191,7 @@ fn knob(failure: &Failure, host: &Facts) -> String {
             "raise the limit of processes: ulimit -u in a shell, LimitNPROC= and TasksMax= in a unit of systemd, pids.max of a container".into()
         }
         (Stage::Landlock | Stage::Mounts, Some(libc::ENOENT)) => {
-            "add the path to the container or chroot of the service, because every run needs it: it is not there".into()
+            "add this path to the container or chroot of the service: every run needs the path, but it is not there".into()
         }
         (Stage::Landlock, Some(libc::EOPNOTSUPP)) => match &host.lsm {
             Some(list) => format!("boot the kernel with lsm=landlock,{list}"),

@@ -25,7 +25,7 @@ use crate::sandbox::syscalls;
 
 /// Maximum number of masked names in one run. Each mask is a mount.
 const MAX_MASKS: usize = 4096;
-/// Maximum number of fixed directories above masked names in live trees. Each pinned directory is a mount.
+/// Maximum number of fixed directories above masked names in live trees. Each fixed directory is a mount.
 const MAX_FIXED: usize = 4096;
 
 /// The file system for everything that a run may write, with one size limit. The file system is mounted at a
