@@ -124,7 +124,7 @@ pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), Failure> {
 /// Gives the output pipes to the user of the run, so that the step can open `/dev/stderr`. Only pipes are changed,
 /// because other files do not belong to the run.
 pub(super) fn give_away(output: [BorrowedFd<'_>; 2], id: HostId) -> Result<(), Failure> {
-    let what = "give the output pipes away";
+    let what = "give the output pipes to the run's user";
     for stream in output {
         let mode = rustix::fs::fstat(stream).at(Stage::Identity, what)?.st_mode;
         if rustix::fs::FileType::from_raw_mode(mode) == rustix::fs::FileType::Fifo {
@@ -294,7 +294,7 @@ fn limit(request: &Request) -> Result<(), Failure> {
 /// Returns true if the kernel enforces the limit of processes. The kernel counts processes whose real user is root on
 /// the host, but never refuses them. To test the limit, this function sets the limit to 0 and forks.
 fn is_counted() -> Result<bool, Failure> {
-    let what = "try the limit of processes";
+    let what = "test the limit of processes";
     let limit = rustix::process::getrlimit(Resource::Nproc);
     rustix::process::setrlimit(Resource::Nproc, Rlimit { current: Some(0), ..limit }).at(Stage::Limits, what)?;
     let counted = match syscalls::fork() {
@@ -349,7 +349,7 @@ pub(super) fn read_nothing() -> Result<(), Failure> {
 
 /// Replaces standard output and standard error.
 pub(super) fn write_to([stdout, stderr]: [BorrowedFd<'_>; 2]) -> Result<(), Failure> {
-    let what = "take the run's standard output and error";
+    let what = "replace standard output and standard error";
     rustix::stdio::dup2_stdout(stdout).at(Stage::Processes, what)?;
     rustix::stdio::dup2_stderr(stderr).at(Stage::Processes, what)
 }

@@ -180,7 +180,7 @@ struct Looked {
     known: Known,
 }
 
-/// Changes on the host during a search.
+/// Kind of change that the host made during a search.
 enum Changes {
     None,
     Files,
@@ -310,7 +310,10 @@ impl Walk<'_> {
             }
             self.entries += 1;
             if self.entries > MAX_ENTRIES {
-                return Err(Failure::new(Stage::Deny, format!("{}: it has more than {MAX_ENTRIES} entries", what())));
+                return Err(Failure::new(
+                    Stage::Deny,
+                    format!("{}: the directory tree has more than {MAX_ENTRIES} entries", what()),
+                ));
             }
             let stat = match rustix::fs::statat(&at, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Err(Errno::NOENT) => continue,

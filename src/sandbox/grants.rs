@@ -30,7 +30,8 @@ pub(super) enum Access {
     List,
     Read,
     ReadExecute,
-    /// The same as `ReadExecute`, for a path of the profile. The path must still be the real path that was signed.
+    /// The same as `ReadExecute`, for a path of the profile. The path of the profile must still be a real path,
+    /// without links.
     Signed,
     /// All rights except the creation of device nodes.
     Write,

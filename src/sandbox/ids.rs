@@ -113,7 +113,7 @@ fn find_user(name: &str, users: &str, maps: &Maps, service: HostId) -> Result<Ho
         ));
     }
     if service.uid == 0 && !(covers(&maps.uid, uid, 1) && covers(&maps.gid, gid, 1)) {
-        return Err(format!("this container has no ids {uid}:{gid}; give it more of them"));
+        return Err(format!("this container has no ids {uid}:{gid}; map more ids into the container"));
     }
     Ok(user)
 }

@@ -77,7 +77,9 @@ fn by_name(interpreter: &str) -> Result<Program, Failure> {
     let found = names.iter().find_map(|name| find(name)).ok_or_else(|| {
         Failure::new(
             Stage::Exec,
-            format!("no interpreter {interpreter} in {PATH}; install it there, since a step sees no other place"),
+            format!(
+                "no interpreter {interpreter} in {PATH}; install it there, because a step sees no other directories"
+            ),
         )
     })?;
     Ok(Program { path: found, arguments: arguments.iter().map(|&argument| argument.to_owned()).collect() })

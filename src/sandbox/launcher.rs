@@ -137,8 +137,8 @@ fn serve(service: &OwnedFd) -> Result<(), Failure> {
     let _ = syscalls::join_new_session_keyring();
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::Identity, "become undumpable")?;
     if rustix::process::geteuid().is_root() {
-        // An ordinary user may not drop the groups. In a container with few capabilities the call may fail too. Then
-        // the groups stay.
+        // An ordinary user may not drop the groups. In a container with few capabilities, dropping the groups may
+        // fail too. Then the groups stay.
         let _ = rustix::thread::set_thread_groups(&[]);
     }
     // Each run needs two descriptors, and a thousand runs at one time are possible.

@@ -203,7 +203,7 @@ impl LinuxSandbox {
             (None, Some(StepEnd::Exited(0))) => Ok(()),
             (None, end) => Err(Failure::new(
                 Stage::Namespaces,
-                format!("the self-test inside failed ({end:?}): {}", String::from_utf8_lossy(&said).trim()),
+                format!("the self-test in the sandbox failed ({end:?}): {}", String::from_utf8_lossy(&said).trim()),
             )),
         }
     }

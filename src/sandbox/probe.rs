@@ -92,7 +92,7 @@ impl Probe {
         let state = |layer, missing| LayerState { layer, missing };
         let capabilities = spaces.as_ref().filter(|_| !own_id).map(|missing| Missing {
             why: format!(
-                "a step would run under the service's own user id, since there are no namespaces: {}",
+                "a step would run under the service's own user id, because there are no namespaces: {}",
                 missing.why
             ),
             knob: format!("{}; or run the service as root, which then gives each run an id of its own", missing.knob),

@@ -130,12 +130,12 @@ impl fmt::Display for Unavailable {
         match self {
             Self::Layer { layer, missing } => write!(
                 f,
-                "this host does not hold the required layer {}: {}; fix it with: {}",
+                "this host can't enforce the required layer {}: {}; fix it with: {}",
                 layer.word(),
                 missing.why,
                 missing.knob
             ),
-            Self::Invalid { why } => write!(f, "the profile can't be held: {why}"),
+            Self::Invalid { why } => write!(f, "the profile can't be enforced: {why}"),
             Self::User { name, why } => write!(f, "the step can't run as {name}: {why}"),
             Self::Path { path, why } => write!(f, "the profile's path {path} {why}"),
             Self::Private { private, through } => write!(
@@ -306,23 +306,25 @@ fn check_paths(paths: &[String]) -> Result<(), Unavailable> {
             Err(error) => return wrong(format!("can't be read: {error}")),
         }
         if path == Path::new("/") {
-            return wrong("is the whole host; name what the step needs".into());
+            return wrong("is the whole host; name only the paths that the step needs".into());
         }
         if path == Path::new("/tmp") {
-            return wrong("is the run's own; name what the step needs in it".into());
+            return wrong("is private to each run; name only the paths in it that the step needs".into());
         }
         if path == Path::new("/etc") {
             return wrong("is created for each run; name the files that the step needs".into());
         }
         if let Some(own) = OWN.into_iter().find(|own| path.starts_with(own)) {
-            return wrong(format!("is below {own}, which is the run's own"));
+            return wrong(format!("is below {own}, which is private to each run"));
         }
         if let Some(own) = OWN.into_iter().find(|own| Path::new(own).starts_with(path)) {
-            return wrong(format!("would cover {own}, which is the run's own; name what the step needs in it"));
+            return wrong(format!(
+                "would cover {own}, which is private to each run; name only the paths in it that the step needs"
+            ));
         }
         // In a run, /var/tmp is a symbolic link to /tmp, and paths of a profile must not pass through links.
         if path.starts_with("/var/tmp") {
-            return wrong("is below /var/tmp, which is the run's own".into());
+            return wrong("is below /var/tmp, which is private to each run".into());
         }
         if filesystem::is_made_for_each_run(path) {
             return wrong("is created for each run; the host's file can't be given".into());

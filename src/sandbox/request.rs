@@ -39,7 +39,7 @@ pub(super) fn parse(head: &[u8]) -> Result<Asked, &'static str> {
     if text.bytes().any(|c| (c < b' ' && !matches!(c, b'\r' | b'\n' | b'\t')) || c == 0x7f) {
         return Err("the request contains control characters");
     }
-    let text = text.strip_suffix("\r\n\r\n").ok_or("the request has no end")?;
+    let text = text.strip_suffix("\r\n\r\n").ok_or("the request does not end with an empty line")?;
     let mut lines = text.split("\r\n");
     let first = lines.next().unwrap_or_default();
     let headers: Vec<&str> = lines.collect();

@@ -280,9 +280,9 @@ const IO_PRIORITY: Entry = Entry::Looks(&[
 /// `RENAME_WHITEOUT` creates a device node that neither the mknod rule nor Landlock checks.
 const RENAMEAT2: Entry =
     Entry::Looks(&[Look::AnyBit { argument: 4, bits: 4, then: Verdict::errno(EPERM) }, Look::Else(Verdict::ALLOW)]);
-/// Refuses `MAP_HUGETLB`, because huge pages are reserved for the whole machine (for example for a database), and one
-/// process may use them all. Refuses `MAP_GROWSDOWN`, because `RLIMIT_DATA` does not count such a mapping. A kernel
-/// without free huge pages returns the same error.
+/// Refuses `MAP_HUGETLB`, because one process could use all huge pages of the machine, which may be reserved for a
+/// database. Refuses `MAP_GROWSDOWN`, because `RLIMIT_DATA` does not count such a mapping. A kernel without free huge
+/// pages returns the same error.
 const MMAP: Entry = Entry::Looks(&[
     Look::AnyBit { argument: 3, bits: 0x4_0100, then: Verdict::errno(ENOMEM) },
     Look::Else(Verdict::ALLOW),

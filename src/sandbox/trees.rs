@@ -145,7 +145,10 @@ impl Copy<'_> {
     fn directory(&self, from: impl AsFd, to: impl AsFd, path: &Path, depth: usize) -> Result<(), Failure> {
         let what = |path: &Path| format!("copy {}", self.allowed.join(path).display());
         if depth > MAX_DEPTH {
-            return Err(Failure::new(Stage::Workdir, format!("{}: it is deeper than {MAX_DEPTH}", what(path))));
+            return Err(Failure::new(
+                Stage::Workdir,
+                format!("{}: the directory is deeper than {MAX_DEPTH} levels", what(path)),
+            ));
         }
         let opened = rustix::fs::openat(&from, ".", DIRECTORY, Mode::empty()).at(Stage::Workdir, what(path))?;
         let mut entries = Dir::new(opened).at(Stage::Workdir, what(path))?;
