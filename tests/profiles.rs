@@ -167,7 +167,7 @@ fn a_tree_that_no_run_could_be_given_is_an_error_at_the_seal() {
         command.args(["--user", "--map-current-user", "--keep-caps"]);
     }
     let tried = command.args(["--mount", "bash", "-c", mounted, "bash", &tree]).arg(program).output().expect("starts");
-    let says = format!("holds another file system at {tree}/other");
+    let says = format!("contains another file system at {tree}/other");
     assert!(!tried.status.success() && said(&tried).contains(&says), "{}", said(&tried));
 }
 
@@ -196,7 +196,7 @@ fn a_declared_socket_is_reached_in_every_work_directory_or_refused_at_the_seal()
         assert_eq!((output.status.code(), said(&output).as_str()), (Some(0), "b'hello'\n"), "{arguments:?}");
     }
     for workdir in ["copy", "overlay"] {
-        let says = format!("{path} lies in {tree}, of which the run gets a copy or an overlay");
+        let says = format!("{path} lies in {tree}, which the run gets as a copy or an overlay");
         let output = tried(&["--write", &tree, "--workdir", workdir]);
         assert!(!output.status.success() && said(&output).contains(&says), "{workdir}: {}", said(&output));
         let allows = format!("sockets: [\"{path}\"], write: [\"{tree}\"], workdir: in-place");

@@ -1,4 +1,4 @@
-//! What was enforced, from what was established.
+//! Builds the enforcement block of a receipt from the facts that were observed.
 
 use crate::record::enforcement::{
     Capabilities, Enforcement, FilesystemFacts, Held, Holder, LandlockFacts, LandlockStatus, Level, LimitFacts, Masks,
@@ -12,7 +12,7 @@ use crate::sandbox::network::Contacts;
 use crate::sandbox::profile::Prepared;
 use crate::sandbox::protocol::{Confined, Form};
 
-/// The block of a run that never was.
+/// Returns the block of a run that was not started.
 pub fn nothing_enforced() -> Enforcement {
     Enforcement {
         level: Level::Off,
@@ -32,8 +32,8 @@ pub fn nothing_enforced() -> Enforcement {
     }
 }
 
-/// What was enforced, by what the run's first process and the step's own established.
-/// `group` are the limits of the run's control group, where it had one.
+/// Returns the layers and limits that were enforced, from the facts that the first process and the step's process
+/// reported. `group` has the limits of the run's control group, if the run had one.
 pub(super) fn enforced(
     prepared: &Prepared,
     facts: &Confined,
@@ -64,13 +64,13 @@ pub(super) fn enforced(
             mode: prepared.profile.workdir,
             root: if own_root { Root::Own } else { Root::Host },
             masked: facts.masked,
-            // The boundary knows of earlier runs.
+            // Only the boundary knows the number of earlier runs, so the boundary fills in this field.
             masked_before: None,
             deny: facts.masked.map(|_| if stable(&prepared.profile) { Masks::Stable } else { Masks::PointInTime }),
         }),
         net: Some(match (own_network, own_root) {
             (true, _) => network,
-            // Under a filter that leaves Unix sockets only.
+            // The system-call filter allows Unix sockets only.
             (false, false) if facts.seccomp.is_some() && network != NetworkMode::Host => NetworkMode::None,
             (false, _) => NetworkMode::Host,
         }),
@@ -82,7 +82,7 @@ pub(super) fn enforced(
             } else {
                 held(confine::cpu_seconds(limits), Holder::Rlimit)
             },
-            // What is written to a live tree is the host's disk's, which nothing here bounds.
+            // Writes to a live tree use the host's disk, which the sandbox does not limit.
             disk: if own_root && prepared.profile.workdir != Workdir::InPlace {
                 held(limits.disk_bytes, Holder::Tmpfs)
             } else {
@@ -91,7 +91,7 @@ pub(super) fn enforced(
             file: held(limits.file_bytes, Holder::Rlimit),
             memory: held(limits.memory_bytes, if held_by_group.memory { Holder::Cgroup2 } else { Holder::Rlimit }),
             output: held(limits.output_bytes, Holder::Service),
-            // Under an id that others have as well the limit is of their sum.
+            // If the id is shared with other processes, the limit applies to their total and not to the run.
             processes: if held_by_group.pids {
                 held(limits.processes, Holder::Cgroup2)
             } else if facts.counted && (own_root || own_id) {
@@ -99,7 +99,7 @@ pub(super) fn enforced(
             } else {
                 None
             },
-            // A control group's memory limit counts all of these.
+            // The memory limit of a control group includes all of these kinds of memory.
             unbounded: (!held_by_group.memory).then(|| names(&UNBOUNDED)),
             wall: held(limits.wall_ms, Holder::Service),
         }),
@@ -113,9 +113,9 @@ pub(super) fn enforced(
     }
 }
 
-/// Whether nothing that the host does brings denied content back: in a copy there is nothing to bring. An overlay shows the
-/// host's tree as it is, and what is renamed there has a name that nothing hides. Over what may only be read masks are
-/// mounts, and those are dropped with the file that they cover.
+/// Returns true if no change on the host can reveal denied content to the run. Only a private copy is stable in this
+/// sense. An overlay shows files that are renamed on the host under names that no mask hides. Masks over read-only
+/// paths are mounts, which disappear if the host replaces the file.
 fn stable(profile: &Profile) -> bool {
     profile.workdir == Workdir::Copy && profile.read.is_empty()
 }

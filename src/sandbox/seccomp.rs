@@ -1,12 +1,18 @@
 //! The system calls that a step may not make.
 //!
-//! A list of what is refused, not of what is allowed: a step is any program. Refused is what could widen a view that
-//! namespaces and Landlock hold (mounts, namespaces, other processes, handles), what reaches large parts of the kernel that no
-//! step needs (bpf, perf, io_uring, userfaultfd, keyrings, modules, odd socket families), what is the host's (clock,
-//! swap, reboot), the limits of other processes, pools of the whole machine that no namespace and no limit divides
-//! (asynchronous I/O, huge pages), and every call that was not known when this was written. Where what a step
-//! makes is the host's to run, also setuid and setgid bits: such a file would lend the step's id to anybody. On the host's
-//! root also what reaches others of its id (their scheduling), and what would stay on the host (shared memory, semaphores, queues).
+//! The filter has a list of refused calls and not of allowed calls, because a step can be any program. The filter
+//! refuses:
+//! - Calls that could weaken namespaces and Landlock (mounts, namespaces, other processes, file handles).
+//! - Large parts of the kernel that no step needs (bpf, perf, io_uring, userfaultfd, keyrings, modules, rare socket
+//!   families).
+//! - Calls that change the host (clock, swap, reboot) or the limits of other processes.
+//! - Resources of the whole machine that no namespace and no limit divides (asynchronous I/O, huge pages).
+//! - All calls that were unknown when this list was written.
+//!
+//! If files of the step stay on the host, the filter also refuses setuid and setgid bits. A file with such a bit
+//! would run with the step's id for any user. On the host's root, the filter also protects the scheduling of other
+//! processes of the same id. The filter also refuses objects that would stay on the host (shared memory, semaphores,
+//! queues).
 
 use std::sync::OnceLock;
 
@@ -17,28 +23,29 @@ use crate::sandbox::bpf::{self, Entry, Instruction, Look, Verdict};
 use crate::sandbox::protocol::{At, Failure, Filter, Ground, Sockets, Stage};
 use crate::sandbox::syscalls;
 
-/// Confines this process and all it will start, for ever. Answers the SHA-256 of the filter, in hex.
+/// Installs the filter for this process and all its future children, permanently. Returns the SHA-256 of the filter,
+/// in hex.
 ///
 /// # Errors
-/// When the kernel has no filters, or does not take this one.
+/// Fails if the kernel does not support filters or rejects this filter.
 pub(super) fn confine(leaves: Filter) -> Result<String, Failure> {
     let (program, digest) = made(leaves);
     syscalls::set_seccomp_filter(program).at(Stage::Seccomp, "install the system-call filter")?;
     let mode = rustix::thread::secure_computing_mode().at(Stage::Seccomp, "read the system-call filter back")?;
     if mode != SecureComputingMode::Filter {
-        return Err(Failure::new(Stage::Seccomp, "the system-call filter did not stay"));
+        return Err(Failure::new(Stage::Seccomp, "the system-call filter is not active"));
     }
     Ok(digest.clone())
 }
 
-/// Makes the filters, so that every process that comes from this one has them.
+/// Generates all filters in advance, so that child processes inherit them.
 pub(super) fn prepare() {
     for leaves in ALL {
         made(leaves);
     }
 }
 
-/// All that can be asked for.
+/// All combinations of filter options.
 const ALL: [Filter; 6] = [
     Filter { sockets: Sockets::Inet, ground: Ground::Own },
     Filter { sockets: Sockets::Inet, ground: Ground::LiveTree },
@@ -48,7 +55,7 @@ const ALL: [Filter; 6] = [
     Filter { sockets: Sockets::Unix, ground: Ground::Host },
 ];
 
-/// The filter and its SHA-256, in hex, made once.
+/// Returns the filter and its SHA-256 in hex. Each filter is generated once.
 fn made(leaves: Filter) -> &'static (Vec<Instruction>, String) {
     static MADE: [OnceLock<(Vec<Instruction>, String)>; ALL.len()] = [const { OnceLock::new() }; ALL.len()];
     let ground = match leaves.ground {
@@ -67,7 +74,7 @@ fn digest(program: &[Instruction]) -> String {
     hex(&sha256(&bpf::bytes(program)))
 }
 
-/// An architecture with a table.
+/// An architecture with a table of system calls.
 #[allow(dead_code, reason = "the filter of the other architecture is only made by tests, which interpret it")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Machine {
@@ -83,7 +90,7 @@ const HOST: Machine = Machine::Aarch64;
 compile_error!("the sandbox knows the system calls of x86_64 and aarch64 only");
 
 impl Machine {
-    /// `AUDIT_ARCH_…`: 64 bits, little-endian, the ELF machine.
+    /// Returns the `AUDIT_ARCH_…` value: 64 bits, little-endian, and the ELF machine.
     const fn arch(self) -> u32 {
         match self {
             Self::X86_64 => 0xc000_003e,
@@ -92,8 +99,8 @@ impl Machine {
     }
 }
 
-/// The filter: the table, sorted, with the gaps allowed, and everything beyond the last known number unknown. That
-/// includes x32, whose numbers begin at 2^30.
+/// Generates the filter from the sorted table. Numbers without an entry are allowed. A number above the last known
+/// number is answered with ENOSYS. The calls of x32 are included, because their numbers begin at 2^30.
 fn filter(machine: Machine, leaves: Filter) -> Vec<Instruction> {
     let mut table: Vec<(u32, Entry)> = CALLS
         .iter()
@@ -108,7 +115,7 @@ fn filter(machine: Machine, leaves: Filter) -> Vec<Instruction> {
     table.sort_unstable_by_key(|(number, _)| *number);
     let mut entries: Vec<(u32, Entry)> = Vec::with_capacity(table.len() * 2);
     for (number, entry) in table {
-        // Neighbours with one answer are one entry; after the last of them everything is allowed again.
+        // Merge neighbours with the same answer into one entry. The number after the last neighbour is allowed.
         match entries.as_slice() {
             [.., (_, before), (next, _)] if *next == number && *before == entry => {
                 entries.pop();
@@ -125,11 +132,11 @@ fn filter(machine: Machine, leaves: Filter) -> Vec<Instruction> {
     bpf::program(machine.arch(), &entries)
 }
 
-/// The last number that the table was written for (`file_setattr` of Linux 6.17), on both architectures.
+/// The last number that the table includes (`file_setattr` of Linux 6.17), on both architectures.
 const LAST: u32 = 469;
 
 const NO: Entry = Entry::Is(Verdict::errno(EPERM));
-/// What a kernel without that call answers: programs then do without.
+/// The answer of a kernel without this call. Programs then use a fallback.
 const UNKNOWN: Entry = Entry::Is(Verdict::errno(ENOSYS));
 
 const EPERM: u16 = 1;
@@ -139,17 +146,17 @@ const EPROTONOSUPPORT: u16 = 93;
 const ESOCKTNOSUPPORT: u16 = 94;
 const EAFNOSUPPORT: u16 = 97;
 
-/// A call that is not simply allowed.
+/// A call that is not always allowed.
 struct Call {
     #[cfg_attr(not(test), expect(dead_code, reason = "read by the test that compares the numbers"))]
     name: &'static str,
     x86_64: Option<u32>,
     aarch64: Option<u32>,
-    /// What is answered; nothing where the call is simply allowed.
+    /// The answer for a run without files on the host. `None` allows the call.
     entry: Option<Entry>,
-    /// The same where a file that the step makes is one of the host's.
+    /// The answer if files of the step stay on the host.
     live: Option<Entry>,
-    /// The same on the host's root.
+    /// The answer on the host's root.
     host: Option<Entry>,
 }
 
@@ -181,24 +188,26 @@ const fn only_x86_64(name: &'static str, number: u32, entry: Entry) -> Call {
     Call { aarch64: None, ..call(name, number, 0, entry) }
 }
 
-/// One that is looked at in a live tree only.
+/// A call that is checked only in a live tree and on the host's root.
 const fn in_a_live_tree(name: &'static str, x86_64: u32, aarch64: Option<u32>, live: Entry) -> Call {
     Call { name, x86_64: Some(x86_64), aarch64, entry: None, live: Some(live), host: Some(live) }
 }
 
-/// One that is looked at on the host's root only.
+/// A call that is checked only on the host's root.
 const fn on_the_host(name: &'static str, x86_64: u32, aarch64: u32, host: Entry) -> Call {
     Call { name, x86_64: Some(x86_64), aarch64: Some(aarch64), entry: None, live: None, host: Some(host) }
 }
 
-/// Flags of clone(2) that make a namespace. `CLONE_NEWTIME` is none of them: there its bit is part of a signal.
+/// Flags of clone(2) that create a namespace. `CLONE_NEWTIME` is not included, because in clone(2) its bit is part of
+/// the signal number.
 const CLONE: Entry = Entry::Looks(&[
     Look::AnyBit { argument: 0, bits: 0x7e02_0000, then: Verdict::errno(EPERM) },
     Look::Else(Verdict::ALLOW),
 ]);
-/// `TIOCSTI`, `TIOCLINUX` (both type into a terminal), `TIOCSETD` (line disciplines). Then all that btrfs and bcachefs have of
-/// their own: a snapshot or a subvolume shows the files of a live tree without the masks over them. `FICLONE`,
-/// `FICLONERANGE` and `FIDEDUPERANGE` have btrfs's letter and are every file system's. The kernel looks at 32 bits.
+/// `TIOCSTI` and `TIOCLINUX` insert input into a terminal, and `TIOCSETD` loads line disciplines. All private ioctls
+/// of btrfs and bcachefs are refused too. A snapshot or a subvolume would show the files of a live tree without their
+/// masks. `FICLONE`, `FICLONERANGE` and `FIDEDUPERANGE` have the ioctl type of btrfs but work on all file systems.
+/// The kernel uses only 32 bits of the command.
 const IOCTL: Entry = Entry::Looks(&[
     Look::OneOf { argument: 1, mask: u32::MAX, values: &[0x5412, 0x541c, 0x5423], then: Verdict::errno(EPERM) },
     Look::OneOf { argument: 1, mask: u32::MAX, values: &SHARE_BLOCKS, then: Verdict::ALLOW },
@@ -206,7 +215,7 @@ const IOCTL: Entry = Entry::Looks(&[
     Look::Else(Verdict::ALLOW),
 ]);
 const SHARE_BLOCKS: [u32; 3] = [0x4004_9409, 0x4020_940d, 0xc018_9436];
-/// Device nodes; pipes, sockets and files are allowed.
+/// Refuses device nodes. Pipes, sockets and files are allowed.
 const MKNOD: Entry = Entry::Looks(&[
     Look::OneOf { argument: 1, mask: 0o170_000, values: &[0o020_000, 0o060_000], then: Verdict::errno(EPERM) },
     Look::Else(Verdict::ALLOW),
@@ -215,11 +224,12 @@ const MKNODAT: Entry = Entry::Looks(&[
     Look::OneOf { argument: 2, mask: 0o170_000, values: &[0o020_000, 0o060_000], then: Verdict::errno(EPERM) },
     Look::Else(Verdict::ALLOW),
 ]);
-/// The bits of a mode that let a program run as its owner or group.
+/// The setuid and setgid bits.
 const SET_ID: u32 = 0o6000;
-/// Flags of open(2) with which its mode means something (`O_CREAT`, and of `O_TMPFILE` what is its own); the same on both.
+/// Flags of open(2) that make the kernel use the mode (`O_CREAT`, and the bit that only `O_TMPFILE` has). The flags
+/// have the same values on both architectures.
 const CREATES: u32 = 0o20_000_100;
-/// A mode as the second or third argument.
+/// Refuses setuid and setgid in a mode that is the second or third argument.
 const MODE_1: Entry = Entry::Looks(&[
     Look::AnyBit { argument: 1, bits: SET_ID, then: Verdict::errno(EPERM) },
     Look::Else(Verdict::ALLOW),
@@ -238,7 +248,7 @@ const OPENAT: Entry = Entry::Looks(&[
     Look::AnyBit { argument: 3, bits: SET_ID, then: Verdict::errno(EPERM) },
     Look::Else(Verdict::ALLOW),
 ]);
-/// As [`MKNOD`] and [`MKNODAT`], and no such bits.
+/// The rules of [`MKNOD`] and [`MKNODAT`], which here also refuse setuid and setgid bits.
 const MKNOD_LIVE: Entry = Entry::Looks(&[
     Look::OneOf { argument: 1, mask: 0o170_000, values: &[0o020_000, 0o060_000], then: Verdict::errno(EPERM) },
     Look::AnyBit { argument: 1, bits: SET_ID, then: Verdict::errno(EPERM) },
@@ -249,12 +259,14 @@ const MKNODAT_LIVE: Entry = Entry::Looks(&[
     Look::AnyBit { argument: 2, bits: SET_ID, then: Verdict::errno(EPERM) },
     Look::Else(Verdict::ALLOW),
 ]);
-/// Of the caller itself (0), and nobody else: limits would end another process of the id, or take its descriptors away.
+/// Allows the process id 0 only, which means the caller itself. With limits, a step could end another process of the
+/// same id or limit its descriptors.
 const OF_ITSELF: Entry = Entry::Looks(&[
     Look::NoneOf { argument: 0, mask: u32::MAX, values: &[0], then: Verdict::errno(EPERM) },
     Look::Else(Verdict::ALLOW),
 ]);
-/// `PRIO_USER` and `IOPRIO_WHO_USER` are all processes of the id; of a process or group only the caller's own.
+/// Refuses `PRIO_USER` and `IOPRIO_WHO_USER`, which change all processes of the id. A step may change only its own
+/// process or process group.
 const PRIORITY: Entry = Entry::Looks(&[
     Look::OneOf { argument: 0, mask: u32::MAX, values: &[2], then: Verdict::errno(EPERM) },
     Look::NoneOf { argument: 1, mask: u32::MAX, values: &[0], then: Verdict::errno(EPERM) },
@@ -265,24 +277,25 @@ const IO_PRIORITY: Entry = Entry::Looks(&[
     Look::NoneOf { argument: 1, mask: u32::MAX, values: &[0], then: Verdict::errno(EPERM) },
     Look::Else(Verdict::ALLOW),
 ]);
-/// `RENAME_WHITEOUT` leaves a device node behind that neither the rule of mknod nor Landlock's sees.
+/// `RENAME_WHITEOUT` creates a device node that neither the mknod rule nor Landlock checks.
 const RENAMEAT2: Entry =
     Entry::Looks(&[Look::AnyBit { argument: 4, bits: 4, then: Verdict::errno(EPERM) }, Look::Else(Verdict::ALLOW)]);
-/// `MAP_HUGETLB`: huge pages are set aside for the whole machine, for a database say, and any process may take them all.
-/// `MAP_GROWSDOWN`: `RLIMIT_DATA` does not count such a mapping. A kernel without free huge pages answers the same.
+/// Refuses `MAP_HUGETLB`, because one process could use all huge pages of the machine, which may be reserved for a
+/// database. Refuses `MAP_GROWSDOWN`, because `RLIMIT_DATA` does not count such a mapping. A kernel without free huge
+/// pages returns the same error.
 const MMAP: Entry = Entry::Looks(&[
     Look::AnyBit { argument: 3, bits: 0x4_0100, then: Verdict::errno(ENOMEM) },
     Look::Else(Verdict::ALLOW),
 ]);
-/// `MFD_HUGETLB`.
+/// Refuses `MFD_HUGETLB`.
 const MEMFD: Entry =
     Entry::Looks(&[Look::AnyBit { argument: 1, bits: 0x4, then: Verdict::errno(ENOMEM) }, Look::Else(Verdict::ALLOW)]);
-/// `SHM_HUGETLB`.
+/// Refuses `SHM_HUGETLB`.
 const SHMGET: Entry = Entry::Looks(&[
     Look::AnyBit { argument: 2, bits: 0o4000, then: Verdict::errno(ENOMEM) },
     Look::Else(Verdict::ALLOW),
 ]);
-/// Linux, 32-bit Linux, each with `UNAME26`, and the question what it is.
+/// Allows Linux and 32-bit Linux, each with or without `UNAME26`, and the query of the current value.
 const PERSONALITY: Entry = Entry::Looks(&[
     Look::NoneOf {
         argument: 0,
@@ -292,8 +305,8 @@ const PERSONALITY: Entry = Entry::Looks(&[
     },
     Look::Else(Verdict::ALLOW),
 ]);
-/// Unix sockets; of IPv4 and IPv6 TCP and UDP. Others reach a hypervisor through any network namespace (vsock), load
-/// modules, or pass by Landlock's rules for TCP (MPTCP, SCTP).
+/// Allows Unix sockets, and TCP and UDP over IPv4 and IPv6. Other sockets can reach a hypervisor from any network
+/// namespace (vsock), load kernel modules, or bypass Landlock's TCP rules (MPTCP, SCTP).
 const SOCKET: Entry = Entry::Looks(&[
     Look::OneOf { argument: 0, mask: u32::MAX, values: &[AF_UNIX], then: Verdict::ALLOW },
     Look::NoneOf { argument: 0, mask: u32::MAX, values: &[AF_INET, AF_INET6], then: Verdict::errno(EAFNOSUPPORT) },
@@ -301,7 +314,7 @@ const SOCKET: Entry = Entry::Looks(&[
     Look::NoneOf { argument: 2, mask: u32::MAX, values: &[0, TCP, UDP], then: Verdict::errno(EPROTONOSUPPORT) },
     Look::Else(Verdict::ALLOW),
 ]);
-/// Where no network namespace stands between the step and the host's network.
+/// Allows only Unix sockets, because no network namespace isolates the step.
 const SOCKET_UNIX: Entry = Entry::Looks(&[
     Look::OneOf { argument: 0, mask: u32::MAX, values: &[AF_UNIX], then: Verdict::ALLOW },
     Look::Else(Verdict::errno(EAFNOSUPPORT)),
@@ -316,9 +329,10 @@ const DATAGRAM: u32 = 2;
 const TCP: u32 = 6;
 const UDP: u32 = 17;
 
-/// What is not simply allowed, with its number on both architectures.
+/// The calls that are not always allowed, with their numbers on both architectures.
 const CALLS: &[Call] = &[
-    // Namespaces. The flags of clone3 are behind a pointer, where no filter sees them; without it libraries use clone.
+    // Namespaces. A filter can't read the flags of clone3, because they are behind a pointer. Without clone3,
+    // libraries use clone.
     call("clone", 56, 220, CLONE),
     call("clone3", 435, 435, UNKNOWN),
     call("unshare", 272, 97, NO),
@@ -338,7 +352,7 @@ const CALLS: &[Call] = &[
     call("open_tree_attr", 467, 467, NO),
     call("statmount", 457, 457, NO),
     call("listmount", 458, 458, NO),
-    // Files by handle pass by every directory; device nodes and quotas are the host's.
+    // Opening files by handle bypasses all directories. Device nodes and quotas belong to the host.
     call("open_by_handle_at", 304, 265, NO),
     call("mknodat", 259, 33, MKNODAT).or_live(MKNODAT_LIVE),
     only_x86_64("mknod", 133, MKNOD).or_live(MKNOD_LIVE),
@@ -347,7 +361,8 @@ const CALLS: &[Call] = &[
     call("quotactl_fd", 443, 443, NO),
     call("fanotify_init", 300, 262, NO),
     call("fanotify_mark", 301, 263, NO),
-    // Files that run as the step's id, whoever runs them. mkdir gives no such bit. The mode of openat2 is behind a pointer.
+    // With setuid or setgid, a file runs with the step's id for any user. The call mkdir ignores these bits. The mode
+    // of openat2 is behind a pointer, so openat2 is refused completely.
     in_a_live_tree("open", 2, None, OPEN),
     in_a_live_tree("openat", 257, Some(56), OPENAT),
     in_a_live_tree("openat2", 437, Some(437), UNKNOWN),
@@ -373,7 +388,7 @@ const CALLS: &[Call] = &[
     on_the_host("sched_setattr", 314, 274, OF_ITSELF),
     on_the_host("setpriority", 141, 140, PRIORITY),
     on_the_host("ioprio_set", 251, 30, IO_PRIORITY),
-    // What processes share by a key or a name: without a namespace it is the host's, and stays when the run is over.
+    // Shared objects with a key or a name. Without a namespace they belong to the host and stay after the run.
     call("shmget", 29, 194, SHMGET).or_on_the_host(UNKNOWN),
     on_the_host("shmat", 30, 196, UNKNOWN),
     on_the_host("shmctl", 31, 195, UNKNOWN),
@@ -391,8 +406,8 @@ const CALLS: &[Call] = &[
     call("socket", 41, 198, SOCKET),
     call("socketpair", 53, 199, SOCKETPAIR),
     call("ioctl", 16, 29, IOCTL),
-    // Pools of the whole machine. `fs.aio-max-nr` is one number for all processes: one step could keep every database from
-    // starting. Programs do without, as on a kernel that has no such call.
+    // Resources of the whole machine. `fs.aio-max-nr` limits all processes together, so one step could prevent
+    // databases from starting. Programs use a fallback, as on a kernel without these calls.
     call("io_setup", 206, 0, UNKNOWN),
     call("io_destroy", 207, 1, UNKNOWN),
     call("io_submit", 209, 2, UNKNOWN),
@@ -472,7 +487,7 @@ mod tests {
     const ALLOW: u32 = 0x7fff_0000;
 
     #[test]
-    fn every_number_of_both_architectures_has_the_answer_of_the_table() {
+    fn every_system_call_number_gets_the_answer_of_the_table() {
         for machine in BOTH {
             for leaves in ALL {
                 let program = filter(machine, leaves);
@@ -483,14 +498,14 @@ mod tests {
                     let expected = match call.and_then(|call| Some((call.name, call.entry(leaves)?))) {
                         _ if call_number > LAST => errno(ENOSYS),
                         None => ALLOW,
-                        // With nothing but zeroes these are ordinary.
+                        // These calls are allowed if all arguments are zero.
                         Some(("clone" | "ioctl" | "mknod" | "mknodat" | "renameat2" | "personality", _)) => ALLOW,
                         Some(("mmap" | "memfd_create", _) | ("shmget", Entry::Looks(_))) => ALLOW,
                         Some(("open" | "openat" | "creat" | "chmod" | "fchmod" | "fchmodat" | "fchmodat2", _)) => ALLOW,
-                        // Of the caller itself.
+                        // With zeroes as arguments, these calls change only the caller itself.
                         Some(("prlimit64" | "setpriority" | "ioprio_set", _)) => ALLOW,
                         Some((name, Entry::Looks(_))) if name.starts_with("sched_set") => ALLOW,
-                        // No family.
+                        // Zero is no valid socket family.
                         Some(("socket" | "socketpair", _)) => errno(EAFNOSUPPORT),
                         Some((_, Entry::Is(verdict))) => verdict.0,
                         Some((name, _)) => panic!("{name} is looked at and not expected here"),
@@ -503,9 +518,9 @@ mod tests {
     }
 
     #[test]
-    fn other_architectures_end_the_process_and_x32_does_not_exist() {
+    fn calls_of_other_architectures_kill_the_process_and_x32_calls_are_unknown() {
         for machine in BOTH {
-            // 32-bit x86 and ARM, big-endian, the other one of ours, nothing.
+            // 32-bit x86 and ARM, big-endian ARM, the other supported architecture, and an invalid value.
             let others = BOTH.into_iter().filter(|other| *other != machine).map(Machine::arch);
             for arch in others.chain([0x4000_0003, 0x4000_0028, 0x8000_00b7, 0]) {
                 for call_number in 0..600 {
@@ -521,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_decide_where_they_must() {
+    fn the_filter_checks_the_arguments_of_some_calls() {
         let no = errno(EPERM);
         for machine in BOTH {
             let at = |name: &str, arguments: [u64; 3]| {
@@ -531,7 +546,7 @@ mod tests {
             for flag in [0x2_0000_u64, 0x200_0000, 0x400_0000, 0x800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000] {
                 assert_eq!(at("clone", [flag | 17, 0, 0]), Some(no), "{flag:#x}");
             }
-            // fork, vfork, and a thread of glibc.
+            // The flags of fork, vfork, and a thread of glibc.
             for flags in [0x0120_0011, 0x4111, 0x3d_0f00] {
                 assert_eq!(at("clone", [flags, 0, 0]), Some(ALLOW), "{flags:#x}");
             }
@@ -579,7 +594,8 @@ mod tests {
                 let program = filter(machine, leaves);
                 let ioctl = number(machine, named("ioctl")).expect("both have it");
                 let at = |command: u64| machine::run(&program, machine.arch(), ioctl, [0, command, 0, 0, 0, 0]).0;
-                // Snapshots, subvolumes, their flags, a defragmentation; the same letter with other sizes; bcachefs.
+                // Snapshots, subvolumes, their flags, defragmentation, the same ioctl type with other sizes, and
+                // bcachefs.
                 for command in [
                     0x5000_9401_u64,
                     0x5000_940e,
@@ -593,7 +609,7 @@ mod tests {
                 ] {
                     assert_eq!(at(command), errno(EPERM), "{command:#x}");
                 }
-                // FICLONE, FICLONERANGE, FIDEDUPERANGE (cp --reflink), and the flags of a file.
+                // FICLONE, FICLONERANGE and FIDEDUPERANGE (cp --reflink), and the flags of a file.
                 for command in [0x4004_9409_u64, 0x4020_940d, 0xc018_9436, 0x8008_6601] {
                     assert_eq!(at(command), ALLOW, "{command:#x}");
                 }
@@ -609,7 +625,8 @@ mod tests {
             for leaves in ALL {
                 let program = filter(machine, leaves);
                 let refused = if leaves.ground != Ground::Own { errno(EPERM) } else { ALLOW };
-                // By name: the place of the flags, where the mode means something only with them, and that of the mode.
+                // Each entry has a name, the index of the flags (if the mode depends on them) and the index of the
+                // mode.
                 for (name, flags, mode) in [
                     ("open", Some(1_usize), 2),
                     ("openat", Some(2), 3),
@@ -644,7 +661,7 @@ mod tests {
                 }
                 let openat2 = machine::run(&program, machine.arch(), 437, [0; 6]).0;
                 assert_eq!(openat2, if leaves.ground != Ground::Own { errno(ENOSYS) } else { ALLOW });
-                // No device either way.
+                // Device nodes are refused in all cases.
                 let mknodat = number(machine, named("mknodat")).expect("both have it");
                 let device = machine::run(&program, machine.arch(), mknodat, [0, 0, 0o060_600, 0, 0, 0]).0;
                 assert_eq!(device, errno(EPERM));
@@ -653,7 +670,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_sets_limits_of_another_and_on_the_hosts_root_no_scheduling_either() {
+    fn a_step_sets_no_limits_of_other_processes_and_on_the_hosts_root_no_scheduling() {
         for machine in BOTH {
             for leaves in ALL {
                 let program = filter(machine, leaves);
@@ -664,7 +681,7 @@ mod tests {
                 for process in [1, 4711, u64::MAX, 0x1_0000_0001] {
                     assert_eq!(at("prlimit64", [process, 0]), errno(EPERM));
                 }
-                // The kernel looks at 32 bits.
+                // The kernel uses only 32 bits of the process id.
                 assert_eq!((at("prlimit64", [0, 7]), at("prlimit64", [1 << 32, 7])), (ALLOW, ALLOW));
                 let refused = if leaves.ground == Ground::Host { errno(EPERM) } else { ALLOW };
                 for name in ["sched_setparam", "sched_setscheduler", "sched_setaffinity", "sched_setattr"] {
@@ -681,7 +698,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_stay_on_the_host_is_made_only_in_an_ipc_namespace() {
+    fn shared_ipc_objects_are_created_only_in_an_ipc_namespace() {
         for machine in BOTH {
             for leaves in ALL {
                 let program = filter(machine, leaves);
@@ -694,10 +711,10 @@ mod tests {
         }
     }
 
-    /// By number, and not by the table: no namespace, no resource limit and no control group of a run divides these.
+    /// This test uses numbers instead of the table. No namespace, resource limit or control group divides these resources.
     #[test]
-    fn pools_of_the_whole_machine_are_out_of_reach() {
-        // Asynchronous I/O, the old kind and the new one; then the number of mmap, memfd_create and shmget.
+    fn resources_of_the_whole_machine_are_refused() {
+        // The numbers of old and new asynchronous I/O, then of mmap, memfd_create and shmget.
         for (machine, aio, [mmap, memfd, shmget]) in [
             (Machine::X86_64, [206, 207, 208, 209, 210, 333, 425, 426, 427], [9, 319, 29]),
             (Machine::Aarch64, [0, 1, 2, 3, 4, 292, 425, 426, 427], [222, 279, 194]),
@@ -708,7 +725,8 @@ mod tests {
                 for number in aio {
                     assert_eq!(at(number, [0; 6]), errno(ENOSYS), "{machine:?} {leaves:?} {number}");
                 }
-                // MAP_PRIVATE | MAP_ANONYMOUS, then with MAP_HUGETLB, of 1 GiB, and MAP_GROWSDOWN.
+                // `MAP_PRIVATE | MAP_ANONYMOUS`, then with `MAP_HUGETLB`, with huge pages of 1 GiB, and with
+                // `MAP_GROWSDOWN`.
                 let map = |flags: u64| at(mmap, [0, 4096, 3, flags, u64::MAX, 0]);
                 assert_eq!((map(0x22), map(0x2_0022)), (ALLOW, ALLOW), "MAP_STACK is what threads use");
                 for flags in [0x4_0022, 0x7804_0022, 0x122, 0xffff_ffff_0000_0122] {
@@ -725,14 +743,15 @@ mod tests {
     }
 
     #[test]
-    fn nothing_lists_mounts_and_no_whiteout_is_left_behind() {
+    fn listing_mounts_and_creating_whiteouts_is_refused() {
         for machine in BOTH {
             let renameat2 = if machine == Machine::X86_64 { 316 } else { 276 };
             for leaves in ALL {
                 let program = filter(machine, leaves);
                 let at = |number: u32, arguments: [u64; 6]| machine::run(&program, machine.arch(), number, arguments).0;
                 assert_eq!((at(457, [0; 6]), at(458, [0; 6])), (errno(EPERM), errno(EPERM)));
-                // RENAME_NOREPLACE and RENAME_EXCHANGE; then with RENAME_WHITEOUT, of which the kernel reads 32 bits.
+                // `RENAME_NOREPLACE` and `RENAME_EXCHANGE`, then with `RENAME_WHITEOUT`. The kernel uses 32 bits of
+                // the flags.
                 let rename = |flags: u64| at(renameat2, [0, 0, 0, 0, flags, 0]);
                 assert_eq!((rename(0), rename(1), rename(2), rename(4 << 32)), (ALLOW, ALLOW, ALLOW, ALLOW));
                 for flags in [4, 5, 0x7_0000_0004] {
@@ -743,7 +762,7 @@ mod tests {
     }
 
     #[test]
-    fn no_call_stands_in_the_table_twice() {
+    fn no_system_call_is_in_the_table_twice() {
         for machine in BOTH {
             let mut numbers: Vec<u32> = CALLS.iter().filter_map(|call| number(machine, call)).collect();
             numbers.sort_unstable();
@@ -754,9 +773,9 @@ mod tests {
         }
     }
 
-    /// Against the numbers that another crate has for this architecture.
+    /// Compares the table with the constants of the libc crate for this architecture.
     #[test]
-    fn the_numbers_are_those_of_the_kernel() {
+    fn the_system_call_numbers_match_the_kernel() {
         macro_rules! same {
             ($($name:ident $constant:ident),* $(,)?) => {
                 $(assert_eq!(
@@ -800,7 +819,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_was_kept_is_the_one_that_is_made() {
+    fn a_cached_filter_equals_a_new_one() {
         prepare();
         for leaves in ALL {
             let fresh = filter(HOST, leaves);
@@ -809,7 +828,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filters_digest_is_of_its_bytes_and_differs_between_filters() {
+    fn each_filter_has_a_different_digest() {
         let digests: std::collections::BTreeSet<String> =
             BOTH.into_iter().flat_map(|machine| ALL.map(|leaves| digest(&filter(machine, leaves)))).collect();
         assert_eq!(digests.len(), 2 * ALL.len());
