@@ -1,7 +1,7 @@
-//! One bundle, verified with a trusted roster only.
+//! Verifies one bundle with a trusted roster only.
 //!
-//! Every check is *established*, *failed* or *not checked*. A check whose input was not established is not
-//! checked: in the code its input is then not there, so it can't be looked at by mistake.
+//! Each check is *established*, *failed* or *not checked*. A check is *not checked* if one of its inputs was not
+//! established. Such an input is an `Err`, so no check can use the input by mistake.
 
 use std::fmt;
 
@@ -40,26 +40,26 @@ use crate::registry::parameters::ParameterSchema;
 use crate::trust::chain::{Chain, Pinned, payload_of};
 use crate::trust::roster::{Holder, TrustedRoster};
 
-/// What the one who verifies trusts beforehand. It never comes out of a bundle.
+/// Roster that the verifier trusts beforehand. This trust never comes from a bundle.
 #[derive(Debug, Clone)]
 pub enum Trust {
-    /// Nothing: then nothing can be verified.
+    /// No trusted roster. Without a trusted roster, nothing can be verified.
     Nothing,
-    /// The digest of a roster's payload, `sha256:…`.
+    /// Digest of a roster's payload, `sha256:…`.
     Digest(RosterDigest),
-    /// The bytes of a roster file: an envelope.
+    /// Bytes of a roster file (an envelope).
     Roster(Vec<u8>),
-    /// Every version up to the newest that is trusted.
+    /// All roster versions up to the newest trusted version.
     Chain(Box<Chain>),
 }
 
-/// What may be said about a verification besides trust.
+/// Options of a verification, besides the trusted roster.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// Now: a receipt of a later time is refused, and a later cosignature does not count. Without it times are compared
-    /// with each other only.
+    /// Current time. The verifier refuses a receipt of a later time and does not count a later cosignature. Without
+    /// this time, the verifier only compares the times of the documents with each other.
     pub at: Option<Timestamp>,
-    /// How many distinct witnesses of the roster must have cosigned the checkpoint.
+    /// Number of distinct witnesses of the roster that must have cosigned the checkpoint.
     pub witnesses: u64,
 }
 
@@ -92,7 +92,7 @@ impl std::error::Error for Untrusted {}
 /// Verifies a bundle.
 ///
 /// # Errors
-/// When there is no trusted roster, or a bad one: then nothing is verified. All else is in the report.
+/// Returns an error if there is no usable trusted roster. All other results are in the report.
 pub fn verify(bundle: &[u8], trust: &Trust, options: Options) -> Result<BundleReport, Untrusted> {
     let parsed = Bundle::parse(bundle);
     let pinned = match trust {
@@ -126,8 +126,8 @@ pub fn verify(bundle: &[u8], trust: &Trust, options: Options) -> Result<BundleRe
     Ok(verify_parsed(ledger, &parsed, &pinned, options))
 }
 
-/// Takes back what only the newest roster can establish: `newer` is trusted too, and the bundle is not connected
-/// with it.
+/// Withdraws the results that only the newest roster can establish. The roster `newer` is also trusted, but the bundle
+/// is not connected with `newer`.
 pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: Options) {
     let why = format!(
         "version {} of the roster ({}) is trusted too, and the versions here are not connected with it: name the one to decide \
@@ -151,7 +151,7 @@ pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: Optio
     }
 }
 
-/// The checks whose result a lone bundle may leave open.
+/// Checks that may be *not checked* in a verified bundle.
 pub(crate) const MAY_BE_OPEN: [CheckName; 5] = [
     CheckName::Permissions,
     CheckName::Sandbox,
@@ -176,8 +176,8 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
     });
     let chain = by_ref(&chain);
 
-    // What is signed by the boundary. The last roster of the bundle gives the keys, and `roster-in-seal` then
-    // establishes that it is the one that the seal names.
+    // The last roster of the bundle gives the boundary's keys. The check `roster-in-seal` then establishes that the
+    // seal names this roster.
     let receipt = check_document::<Receipt>(&mut ledger, C::ReceiptDocument, bundle.map(|bundle| &bundle.receipt));
     let consumption =
         check_document::<Consumption>(&mut ledger, C::ConsumptionDocument, bundle.map(|bundle| &bundle.consumption));
@@ -200,7 +200,6 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
     });
     let receipt = by_ref(&receipt);
 
-    // The log.
     let log = ledger.check(C::Checkpoint, || check_checkpoint(bundle?, sealed?));
     let log = by_ref(&log);
     let receipt_at = ledger.check(C::ReceiptIncluded, || {
@@ -228,7 +227,7 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
         Ok(((), format!("seal {seal_at}, consumption {consumption_at}, receipt {receipt_at}")))
     });
 
-    // What approvers signed. It becomes readable when every signature on it verifies.
+    // The authorization becomes readable only after all its signatures verify.
     let authorization = check_document::<Authorization>(
         &mut ledger,
         C::AuthorizationDocument,
@@ -256,7 +255,7 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
         check_consumption(bundle?, log?, consumption?.predicate(), receipt?.predicate(), authorization?)
     });
 
-    // The decision, again, by the same functions that the boundary calls.
+    // The verifier makes the decision again with the same functions that the boundary calls.
     let step = ledger.check(C::Step, || {
         let (bundle, authorization) = (bundle?, authorization?);
         let step = HashedStep::parse(&bundle.step).map_err(failed)?;
@@ -322,14 +321,13 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
         ledger.check(C::Permissions, || check_asked(rules?, authorization?.predicate(), sealed?.seal.predicate()));
     let _sandbox = ledger.check(C::Sandbox, || check_sandbox(authorization?.predicate(), receipt?.predicate()));
 
-    // How it ended.
     let _outcome = ledger.check(C::Outcome, || check_outcome(receipt?.predicate(), consumption?.predicate().at));
     let _subjects = ledger.check(C::ReceiptSubjects, || {
         authorization_read?;
         check_subjects(receipt?)
     });
 
-    // What a bundle alone can't settle.
+    // A bundle alone can't settle the following checks.
     let _rostered = ledger.check(C::KeysStillRostered, || {
         let _met = met?;
         check_still_rostered(chain?, sealed?, receipt?, count?)
@@ -339,7 +337,7 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
         Err(Stop::NotChecked("only the whole log can tell: `countersign audit`".to_owned()))
     });
     let witnesses = ledger.check(C::Witnesses, || {
-        // The newest roster known: a witness that was taken out of it since is no longer anybody's.
+        // The newest known roster decides, because a witness that was removed from the roster no longer counts.
         let (boundary, chain) = (&sealed?.seal.predicate().boundary.name, chain?);
         if chain.newest().tables().witness.is_empty() && options.witnesses == 0 {
             return Ok((Vec::new(), "the roster names none".to_owned()));
@@ -373,7 +371,7 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
     };
     let mut checks = ledger.into_checks();
     if witnesses.is_empty() {
-        // That there is none to ask is what the roster says.
+        // If no witness counts, the result rests on the list of witnesses in the roster.
         checks.iter_mut().filter(|check| check.name == C::Witnesses).for_each(|check| check.rests_on = Basis::Roster);
     }
     let verified = checks.iter().all(|check| match check.finding {
@@ -384,7 +382,7 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
     BundleReport { verified, checks, trust, facts, boundary_says: facts::boundary_says(&witnesses), warnings }
 }
 
-/// What a report says of a key in a roster whose type this version can't verify.
+/// Returns the warning about a key in a roster if this version can't verify the key's type.
 pub(crate) fn warn_of_foreign((holder, key): &(Holder, ForeignKey)) -> String {
     format!(
         "the key {} of {holder} has the type {}, which this version can't verify: it counts for nobody",
@@ -508,7 +506,7 @@ mod tests {
         report.failed().map(|check| check.name.word()).collect()
     }
 
-    /// Edits one document of a crossing, makes everything after it anew, and says which checks fail.
+    /// Edits one document of a crossing, signs all later documents again, and returns the names of the failed checks.
     fn refused(stage: Stage, edit: impl Fn(&mut Value) + 'static) -> Vec<&'static str> {
         let case = Case::new().edit(stage, edit);
         let report = case.report(Options::default());
@@ -766,7 +764,7 @@ mod tests {
             "{:?}",
             report.checks
         );
-        // Where no list allows a command, nothing rests on how the script is read.
+        // If no list allows a command, the result does not depend on how the script is read.
         let report = read_by_another_version()
             .edit(Stage::Policy, |policy| {
                 *policy =
@@ -853,7 +851,7 @@ mod tests {
         for at in (0..bundle.len()).step_by(61) {
             let mut flipped = bundle.clone();
             flipped[at] ^= 1 << (at % 7);
-            // White space between values is nobody's: the file itself need not be canonical.
+            // A bundle file need not be canonical, so white space between values may differ.
             if serde_json::from_slice::<Value>(&flipped).is_ok_and(|value| value == whole) {
                 continue;
             }
@@ -868,7 +866,7 @@ mod tests {
         assert!(tried > 150, "{tried}");
     }
 
-    /// Every place of a value.
+    /// Collects the JSON pointers of all places in a value.
     fn pointers(value: &Value, at: &str, all: &mut Vec<String>) {
         all.push(at.to_owned());
         match value {
@@ -916,7 +914,7 @@ mod tests {
             let mut places = Vec::new();
             pointers(&document["predicate"], "", &mut places);
             for (at, place) in places.into_iter().enumerate().skip(1) {
-                // What the fixture itself reads again must stay readable.
+                // The fixture reads `/spent` again, so an edit must not break this field.
                 if place.starts_with("/spent") {
                     continue;
                 }

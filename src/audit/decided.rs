@@ -1,4 +1,4 @@
-//! What was decided, decided again; and how it ended.
+//! Makes the boundary's decision again and checks how the run ended.
 
 use serde_json::Value;
 
@@ -28,9 +28,9 @@ use crate::record::validity::Timestamp;
 use crate::trust::chain::Chain;
 use crate::trust::roster::TrustedRoster;
 
-/// What policy says of the step.
+/// Policy for the step: permissions and approval rules.
 pub(crate) struct InForce {
-    /// What it asks of every run, or why it lets none run.
+    /// Permissions that policy requires for each run, or the reason why policy denies the step.
     pub(crate) asked: Result<Vec<Permission>, PolicyDenied>,
     pub(crate) rules: Rules,
 }
@@ -122,14 +122,15 @@ pub(crate) fn check_excluded(
 ) -> Result<(Excluded, String), Stop> {
     let decision = &receipt.decision;
     let known = exclusion::judge(&signed.proposer, &decision.handed_in_by, Tokens::Unknown, roster).map_err(failed)?;
-    // Owners of tokens are the boundary's word; whom the bundle itself shows must be among those it names.
+    // The bundle does not show the owners of tokens, so the boundary's list is used for owners. The receipt must
+    // exclude each person whom the bundle itself shows to be excluded.
     let left_out: Vec<_> =
         known.names().iter().filter(|name| !decision.excluded.contains(name)).map(ToString::to_string).collect();
     ensure(left_out.is_empty(), || format!("the receipt does not exclude {}", left_out.join(", ")))?;
     Ok((known.with(&decision.excluded), String::new()))
 }
 
-/// A boundary embeds only signatures that count, so any other one shows that it does not do what it should.
+/// Refuses a signature that does not count, because a correct boundary embeds only signatures that count.
 pub(crate) fn check_each_counts(count: Count) -> Result<(Count, String), Stop> {
     let others: Vec<_> = count
         .uncounted()
@@ -164,7 +165,7 @@ pub(crate) fn check_asked(rules: &InForce, signed: &Authorization, seal: &Seal) 
     let asked = rules.asked.as_ref().map_or(0, Vec::len);
     match check_permissions(&rules.asked, &signed.permissions) {
         Ok(_covered) => Ok(((), format!("policy lets the step run; of {asked} questions all are signed"))),
-        // What a script runs follows from reading it, and another version may read it otherwise.
+        // The permissions follow from reading the script, and another program version may read the script differently.
         Err(error) if seal.engine != ENGINE && error.rests_on_reading() => Err(Stop::NotChecked(format!(
             "decided by {:?}; this is {ENGINE}, which reads it otherwise: {error}",
             seal.engine
@@ -202,14 +203,15 @@ pub(crate) fn check_outcome(receipt: &Receipt, consumed_at: Timestamp) -> Result
     Ok(((), receipt.outcome.status.to_string()))
 }
 
-/// The other subjects equal their twins, as the document's check holds; here the twins are held against what they count.
+/// Checks the subject of the authorization, and the digests and counts of the output. The check of the document
+/// compares the other subjects with the receipt's fields.
 pub(crate) fn check_subjects(receipt: &Verified<Receipt>) -> Result<((), String), Stop> {
     let subjects = &receipt.statement().subject;
     let _named = receipt.predicate().check_authorization_subject(subjects).map_err(failed)?;
     check_counted(receipt.predicate())
 }
 
-/// Digests and counts of what came out tell one story.
+/// Checks that the digests of the output and the files agree with their counts.
 pub(crate) fn check_counted(receipt: &Receipt) -> Result<((), String), Stop> {
     let (nothing, none) = (Stream::empty(), Files::none());
     for (name, stream) in [("stdout", &receipt.output.stdout), ("stderr", &receipt.output.stderr)] {
@@ -232,7 +234,8 @@ pub(crate) fn check_counted(receipt: &Receipt) -> Result<((), String), Stop> {
     ))
 }
 
-/// A key that is gone from the newest roster may have been withdrawn before this run: only the log can tell.
+/// Checks that the newest roster still has all keys that signed. A removed key gives *not checked*, because only the
+/// log can show whether the key was removed before this run.
 pub(crate) fn check_still_rostered(
     chain: &Chain,
     sealed: &Sealed<'_>,

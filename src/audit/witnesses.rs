@@ -1,4 +1,4 @@
-//! What witnesses of the log say of a checkpoint.
+//! Checks the cosignatures of witnesses on a checkpoint.
 
 use std::collections::BTreeSet;
 
@@ -10,11 +10,10 @@ use crate::record::ident::BoundaryName;
 use crate::record::validity::{SKEW_S, Timestamp};
 use crate::trust::chain::Chain;
 
-/// Counts the distinct witnesses of the roster that cosigned, and holds the count against what is demanded.
+/// Counts the distinct witnesses of the roster that cosigned, and compares the count with the demanded number.
 ///
-/// A witness that can't be told from another one or from the boundary itself (one key under two names) counts once or
-/// not at all; a key that the boundary had in any version known is still in the hands of whoever ran it. With a time
-/// `at`, what a witness dates after it is not counted: then it was not there yet.
+/// A key under two names counts once. A key that the boundary had in any known roster version does not count, because
+/// the boundary's operator may still have the key. If `at` is given, a cosignature with a later time does not count.
 pub(crate) fn check_witnesses(
     note: &Note,
     chain: &Chain,
@@ -34,7 +33,7 @@ pub(crate) fn check_witnesses(
             left_out.push(format!("the key of {} is of no kind that this version reads", witness.name));
             continue;
         };
-        // A bad line of a known key refuses all, also where the witness would not count.
+        // An invalid signature of a known key makes the whole check fail, even if the witness would not count.
         let Some(cosigned) = key.verify(note).map_err(|error| failed(format!("{}: {error}", witness.name)))? else {
             continue;
         };
@@ -87,7 +86,7 @@ mod tests {
 
     const AT: &str = "2026-11-20T10:00:00Z";
 
-    /// A crossing whose roster names these witnesses, `(name, seed)`, each of which cosigned the checkpoint.
+    /// Returns a crossing whose roster names these witnesses as `(name, seed)`. Each witness cosigned the checkpoint.
     fn cosigned(named: &'static [(&'static str, u8)]) -> Case {
         let witness = |(name, seed): &(&str, u8)| {
             let secret = SecretKey::from_seed([*seed; 32]);
@@ -139,7 +138,7 @@ mod tests {
         assert_eq!(found(&one_key_twice, 1, None).0, Finding::Established);
         let (finding, detail) = found(&one_key_twice, 2, None);
         assert!(finding == Finding::Failed && detail.contains("the key of another witness"), "{detail}");
-        // The seed of the fixture's boundary.
+        // Seed of the boundary's key in the fixture.
         let own = cosigned(&[("w.example/1", 3)]);
         let (finding, detail) = found(&own, 0, None);
         assert!(finding == Finding::NotChecked && detail.contains("the boundary's own"), "{detail}");
@@ -180,7 +179,7 @@ mod tests {
                 }
             };
             let case = Case::new().edit(Stage::Bundle, cosign);
-            // The boundary goes on with another key, and the old one stands there as a witness.
+            // The boundary uses a new key, and the next roster names the old key as a witness.
             let next = case.next_roster(|roster| {
                 let other = SshKey::from_public(SecretKey::from_seed([8; 32]).public(), "").expect("a key");
                 roster["predicate"]["boundary"][0]["keys"] = json!([other.line()]);
