@@ -1,8 +1,8 @@
-//! The registry: the sealed set of steps.
+//! Registry: the sealed set of steps.
 //!
-//! Built once from the runbook directories, or again from the definitions that a seal stored; then nothing can be
-//! added or changed. What is not in it can't be proposed. Files are read when it is built and never after: what
-//! runs is the source that was hashed.
+//! The registry is built once, from the runbook directories or from the definitions that a seal stored. After that, no
+//! step can be added or changed. A step outside the registry can't be proposed. The files are read only while the
+//! registry is built, so the source that runs is the source that was hashed.
 pub(crate) mod attributes;
 mod evaluate;
 pub(crate) mod front_matter;
@@ -33,38 +33,38 @@ use crate::registry::schema::SchemaFlaw;
 use crate::registry::walk::{Walk, read_file};
 use crate::yaml::{Flaw, Place};
 
-/// The sealed set of steps.
+/// Sealed set of steps.
 #[derive(Debug, Clone)]
 pub struct Registry {
     steps: BTreeMap<StepRef, Arc<RegisteredStep>>,
     manifest: Vec<u8>,
-    /// By height, the hashes of all complete subtrees; the lowest are those of the leaves, in the order of `steps`.
+    /// Hashes of all complete subtrees, by height. The lowest level has the leaf hashes in the order of `steps`.
     tree: Vec<Vec<merkle::Hash>>,
 }
 
-/// A step as it is sealed.
+/// Sealed step.
 #[derive(Debug, Clone)]
 pub struct RegisteredStep {
-    /// All that decides what runs.
+    /// Definition of the step, which decides everything that runs.
     pub definition: Arc<StepDefinition>,
-    /// Its canonical JSON: the blob that the digest names.
+    /// Canonical JSON of the definition: the blob with the step digest.
     pub canonical: Arc<[u8]>,
-    /// Names the step.
+    /// Step digest.
     pub digest: StepDigest,
-    /// Its parameter schema, ready to validate.
+    /// Parameter schema, ready to validate values.
     pub schema: ParameterSchema,
-    /// The file in which it stands, and where; nothing when it was read from a store.
+    /// File and place of the step, or `None` if the step was read from a store.
     pub place: Option<(Arc<str>, Place)>,
 }
 
 impl RegisteredStep {
-    /// The same step as a store has it: without a place.
+    /// Returns the step without its place, as a store has it.
     #[must_use]
     pub fn stored(&self) -> Self {
         Self { place: None, ..self.clone() }
     }
 
-    /// What is wrong with it, with its place and ref.
+    /// Returns an error about the step, with the ref and the place.
     #[must_use]
     pub fn flaw(&self, what: &impl fmt::Display) -> RegistryError {
         let reference = &self.definition.reference;
@@ -78,23 +78,23 @@ impl RegisteredStep {
     }
 }
 
-/// The proof that a step is in the registry, as a bundle carries it.
+/// Proof that a step is in the registry, as a bundle contains it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepProof {
-    /// The step's place among the leaves, from 0.
+    /// Index of the step among the leaves, from 0.
     pub index: u64,
-    /// How many leaves there are.
+    /// Number of leaves.
     pub size: u64,
-    /// The inclusion proof, lowest hash first.
+    /// Hashes of the inclusion proof, lowest first.
     pub hashes: Vec<merkle::Hash>,
 }
 
-/// A step of a stored registry.
+/// Step of a stored registry.
 #[derive(Debug)]
 pub enum Stored {
-    /// One that another registry has already, found by its bytes: it is held once.
+    /// Step of another registry with the same bytes. Both registries share the step in memory.
     Known(RegisteredStep),
-    /// One that is read anew.
+    /// Step that was read from the store.
     Read(Box<StepDefinition>),
 }
 
@@ -108,12 +108,12 @@ impl Stored {
 }
 
 impl Registry {
-    /// Reads every runbook below `dirs`. The order of files and directories does not matter. Names that begin with
-    /// a dot are skipped; a link is followed when it stays within its directory. With an `owner` nobody but that user and root
-    /// may be able to write any of the files and directories.
+    /// Reads every runbook below `dirs`. The order of files and directories does not matter. Names that begin with a
+    /// dot are skipped. A link is followed only if its target is within its runbook directory. If `owner` is given,
+    /// only this user and root may be able to write the files and directories.
     ///
     /// # Errors
-    /// Everything wrong with any file, sorted by file and place.
+    /// Returns all errors of all files, sorted by file and place.
     pub fn load(dirs: &[PathBuf], owner: Option<u32>) -> Result<Self, Vec<RegistryError>> {
         let mut errors = Vec::new();
         let mut found: Vec<(Arc<str>, Place, StepDefinition)> = Vec::new();
@@ -144,11 +144,11 @@ impl Registry {
         Self::seal(found, schemas, errors)
     }
 
-    /// The steps of one runbook in the order in which they stand, each with the place of its id: for a person who runs a
-    /// file at a terminal. `name` is the path that its refs begin with, with its ending; `shown` is how errors call the file.
+    /// Returns the steps of one runbook in file order, each with the place of its id. A person can then run the file at
+    /// a terminal. `name` is the path for the refs, with its extension. `shown` is the name of the file in errors.
     ///
     /// # Errors
-    /// Everything wrong with the file, sorted by place.
+    /// Returns all errors of the file, sorted by place.
     pub fn of_file(
         path: &Path,
         name: &str,
@@ -169,19 +169,19 @@ impl Registry {
         Ok(places.into_iter().filter_map(|(at, step)| Some((at, registry.get(&step)?.clone()))).collect())
     }
 
-    /// The sealed registry again, from the definitions that were stored with it: after a restart they stand, also
-    /// when the files differ by then.
+    /// Builds the sealed registry again from the stored definitions. After a restart the sealed steps stay in force,
+    /// even if the files have changed.
     ///
     /// # Errors
-    /// Everything that this version could not seal or run.
+    /// Returns the errors of all steps that this version can't seal or run.
     pub fn from_definitions(definitions: impl IntoIterator<Item = StepDefinition>) -> Result<Self, Vec<RegistryError>> {
         Self::from_stored(definitions.into_iter().map(|step| Stored::Read(Box::new(step))))
     }
 
-    /// The same, where some of the steps are known already.
+    /// Builds the sealed registry from stored steps. Some of the steps may be known already.
     ///
     /// # Errors
-    /// Those of [`Self::from_definitions`].
+    /// Returns the same errors as [`Self::from_definitions`].
     pub fn from_stored(steps: impl IntoIterator<Item = Stored>) -> Result<Self, Vec<RegistryError>> {
         let named = steps.into_iter().map(|step| (Arc::from(step.reference().as_str()), Place::default(), step));
         Self::seal(named, Schemas::default(), Vec::new())
@@ -240,36 +240,36 @@ impl Registry {
         }
     }
 
-    /// The steps, sorted by the bytes of their refs: the order of the leaves.
+    /// Returns the steps, sorted by the bytes of their refs. The leaves have the same order.
     pub fn steps(&self) -> impl ExactSizeIterator<Item = &Arc<RegisteredStep>> {
         self.steps.values()
     }
 
-    /// The step with this ref.
+    /// Returns the step with this ref.
     #[must_use]
     pub fn get(&self, reference: &StepRef) -> Option<&Arc<RegisteredStep>> {
         self.steps.get(reference)
     }
 
-    /// The canonical array of the leaves: the blob that a seal names as `registry`.
+    /// Returns the canonical array of the leaves: the blob that a seal names as `registry`.
     #[must_use]
     pub fn manifest(&self) -> Vec<u8> {
         self.manifest.clone()
     }
 
-    /// The RFC 6962 root over the canonical leaves.
+    /// Returns the RFC 6962 root over the canonical leaves.
     #[must_use]
     pub fn root(&self) -> RegistryRoot {
         RegistryRoot::from_bytes(merkle::root(&self.tree[0]))
     }
 
-    /// The proof that a step is in the registry; nothing when it is not.
+    /// Returns the proof that a step is in the registry, or `None` if the step is not there.
     #[must_use]
     pub fn proof(&self, reference: &StepRef) -> Option<StepProof> {
         self.proof_at(self.steps.keys().position(|other| other == reference)?)
     }
 
-    /// The proof of the step at this place in [`Self::steps`].
+    /// Returns the proof of the step at this index in [`Self::steps`].
     #[must_use]
     pub fn proof_at(&self, index: usize) -> Option<StepProof> {
         let (index, size) = (index as u64, self.tree[0].len() as u64);
@@ -277,13 +277,14 @@ impl Registry {
             let level = self.tree.get(usize::from(level)).ok_or(())?;
             usize::try_from(index).ok().and_then(|index| level.get(index)).copied().ok_or(())
         };
-        // Every complete subtree is there.
+        // The tree contains every complete subtree.
         let hashes = merkle::inclusion_path(index, size, subtree).ok()??;
         Some(StepProof { index, size, hashes })
     }
 }
 
-/// The hashes of all complete subtrees over these leaves, by their height, so that a proof of each step costs no hashing.
+/// Returns the hashes of all complete subtrees over these leaves, by height. With these hashes, the proof of a step
+/// needs no hashing.
 fn levels(leaves: Vec<merkle::Hash>) -> Vec<Vec<merkle::Hash>> {
     let mut levels = vec![leaves];
     while let Some(below) = levels.last().filter(|below| below.len() > 1) {
@@ -294,7 +295,7 @@ fn levels(leaves: Vec<merkle::Hash>) -> Vec<Vec<merkle::Hash>> {
     levels
 }
 
-/// The parameter schemas of a registry, each checked and held once.
+/// Parameter schemas of a registry. Equal schemas are checked and stored once.
 #[derive(Default)]
 struct Schemas {
     patterns: Arc<Patterns>,
@@ -302,7 +303,7 @@ struct Schemas {
 }
 
 impl Schemas {
-    /// Lets a step have the schema of another where both are the same. What is wrong with it is reported at the seal.
+    /// Replaces the schema of a step with an equal schema that is already stored. `seal` reports a schema with flaws.
     fn share(&mut self, step: &mut StepDefinition) {
         if let Ok(schema) = self.get(&step.params) {
             step.params = Arc::clone(schema.schema());
@@ -319,7 +320,7 @@ impl Schemas {
     }
 }
 
-/// Seals one step, or says why this version can't.
+/// Seals one step, or returns the reason why this version can't seal the step.
 fn register(
     mut definition: StepDefinition,
     place: Option<(Arc<str>, Place)>,
@@ -388,7 +389,7 @@ mod tests {
         Dir::of(&[("a.md", text)]).errors()
     }
 
-    /// A runbook with this fence and script.
+    /// Returns a runbook with this fence and script.
     fn fenced(info: &str, script: &str) -> String {
         format!("---\ncountersign: 1\nparams: {{a: {{type: string}}}}\n---\n```{info}\n{script}```\n")
     }
@@ -695,7 +696,7 @@ mod tests {
         {
             mode(name, ordinary);
         }
-        // What is no runbook decides nothing.
+        // A file that is not a runbook may be writable.
         mode("deep/notes.txt", 0o666);
         assert_eq!(found(me), "");
         for (name, ordinary) in [("a.md", 0o644), ("deep", 0o755), ("deep/b.md", 0o644)] {

@@ -1,8 +1,9 @@
-//! The closed subset of JSON Schema that parameters have.
+//! Closed subset of JSON Schema for parameters.
 //!
-//! Of 2020-12: `type` (string, integer, boolean, array, object), `properties`, `required`, `items`, `enum`, `const`,
-//! `pattern`, lengths, ranges, item counts, `default`, `description`, and our `x-leading-dash`. Any other keyword is an
-//! error; nothing refers to anything else; `additionalProperties` is always false. A fraction is a string.
+//! The subset of draft 2020-12 has `type` (string, integer, boolean, array, object), `properties`, `required`, `items`,
+//! `enum`, `const`, `pattern`, lengths, ranges, item counts, `default` and `description`. `x-leading-dash` is an
+//! extension. Any other keyword is an error, and references are not allowed. `additionalProperties` is always false. A
+//! fraction must be a string.
 
 use std::fmt;
 
@@ -11,14 +12,14 @@ use serde_json::{Map, Value, json};
 use crate::registry::parameter_pattern::Patterns;
 use crate::yaml;
 
-/// What is wrong in a schema.
+/// Flaw in a schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchemaFlaw {
-    /// Where, as the tokens of a JSON pointer (RFC 6901) into the schema.
+    /// Place in the schema, as the tokens of a JSON pointer (RFC 6901).
     pub path: Vec<String>,
-    /// Whether the key at the path is meant, or its value.
+    /// True if the flaw is in the key at the path, false if it is in the value.
     pub of_key: bool,
-    /// What happened, and what to do.
+    /// Description of the problem and its solution.
     pub message: String,
 }
 
@@ -28,26 +29,26 @@ impl fmt::Display for SchemaFlaw {
     }
 }
 
-/// A schema was found to be an object's and within the closed subset.
+/// Proof that a schema describes an object and is within the closed subset.
 #[derive(Debug)]
 pub(crate) struct Closed(());
 
-/// Checks that `schema` is an object's and stays within the closed subset. Defaults are not looked at.
+/// Checks that `schema` describes an object and is within the closed subset. Defaults are not checked.
 ///
 /// # Errors
-/// Everything that is outside the subset or contradicts itself.
+/// Returns all parts that are outside the subset or contradict each other.
 pub(crate) fn check(schema: &Value, patterns: &Patterns) -> Result<Closed, Vec<SchemaFlaw>> {
     let mut checker = Checker { patterns, flaws: Vec::new(), nodes: 0 };
     checker.check_root(schema);
     if checker.flaws.is_empty() { Ok(Closed(())) } else { Err(checker.flaws) }
 }
 
-/// The variable that carries a parameter.
+/// Returns the name of the environment variable for a parameter.
 pub(crate) fn variable(name: &str) -> String {
     format!("PARAM_{}", name.to_ascii_uppercase().replace('-', "_"))
 }
 
-/// A JSON pointer (RFC 6901) of tokens.
+/// Returns the JSON pointer (RFC 6901) of these tokens.
 #[must_use]
 pub fn pointer(path: &[String]) -> String {
     path.iter().fold(String::new(), |mut text, token| {
@@ -57,12 +58,12 @@ pub fn pointer(path: &[String]) -> String {
     })
 }
 
-/// A token of a JSON pointer.
+/// Escapes a token of a JSON pointer.
 pub(crate) fn escape(token: &str) -> String {
     token.replace('~', "~0").replace('/', "~1")
 }
 
-/// The check on its way through the schema.
+/// State of the check of a schema.
 struct Checker<'p> {
     patterns: &'p Patterns,
     flaws: Vec<SchemaFlaw>,
@@ -287,7 +288,7 @@ impl Checker<'_> {
         }
     }
 
-    /// A value of `enum` or `const` must be one that could be given.
+    /// Checks that a value of `enum` or `const` could be given as a parameter.
     fn member(&mut self, value: &Value, kind: &str, map: &Map<String, Value>, path: &[String], place: &[&str]) {
         let fits = match kind {
             "string" => value.is_string(),
@@ -347,11 +348,11 @@ const KEYWORDS: [&str; 20] = [
     "x-leading-dash",
     "additionalProperties",
 ];
-/// Bounds the work of compiling.
+/// Maximum number of schemas in a schema, which limits the time of compiling.
 const MAX_SCHEMA_NODES: usize = 256;
-/// In tokens of the path: eight objects in one another.
+/// Maximum depth in tokens of the path: eight nested objects.
 const MAX_SCHEMA_DEPTH: usize = 16;
-/// The largest integer that JSON readers agree on.
+/// Largest integer that all JSON readers represent exactly.
 pub(crate) const MAX_INTEGER: u64 = (1 << 53) - 1;
 
 #[cfg(test)]
