@@ -522,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crossing_made_anew_is_verified() {
+    fn the_bundle_of_an_unedited_crossing_is_verified() {
         let report = Case::new().report(Options::default());
         assert!(report.verified, "{:#?}", report.checks);
         assert_eq!(report.finding(CheckName::SealInForce), Finding::NotChecked);
@@ -534,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn every_document_must_be_complete_and_of_its_kind() {
+    fn a_document_with_an_unknown_field_or_a_wrong_type_is_refused() {
         let spoil = |document: &mut Value| document["predicate"]["surprise"] = json!(1);
         assert_eq!(refused(Stage::Seal, spoil), ["seal-document"]);
         assert_eq!(refused(Stage::Consumption, spoil), ["consumption-document"]);
@@ -550,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn signatures_are_the_boundarys_one() {
+    fn each_document_of_the_boundary_has_exactly_one_signature_by_its_key() {
         for (part, check) in
             [("receipt", "receipt-signature"), ("consumption", "consumption-signature"), ("seal", "seal-signature")]
         {
@@ -569,7 +569,7 @@ mod tests {
     }
 
     #[test]
-    fn proofs_lead_to_the_checkpoint() {
+    fn a_proof_that_does_not_lead_to_the_checkpoint_is_refused() {
         for part in ["receipt", "consumption", "seal"] {
             let failed = refused(Stage::Bundle, move |bundle| {
                 let text = bundle["proofs"][part].as_str().expect("proof").to_owned();
@@ -583,7 +583,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_lines_under_a_checkpoint_are_ignored_and_a_bad_line_of_a_known_key_is_not() {
+    fn an_unknown_signature_on_a_checkpoint_is_ignored_but_an_invalid_one_by_a_known_key_is_refused() {
         let add = |line: &'static str| {
             move |bundle: &mut Value| {
                 for part in ["receipt", "consumption", "seal"] {
@@ -609,7 +609,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_boundary_says_of_itself_must_agree() {
+    fn documents_that_name_another_boundary_seal_policy_or_roster_are_refused() {
         let other = format!("sha256:{}", "0".repeat(64));
         let id = other.clone();
         assert_eq!(
@@ -650,7 +650,7 @@ mod tests {
     }
 
     #[test]
-    fn the_decision_is_decided_again() {
+    fn a_receipt_with_another_decision_than_the_verifier_makes_is_refused() {
         let decision = |field: &'static str, value: Value| {
             refused(Stage::Receipt, move |receipt| receipt["predicate"]["decision"][field] = value.clone())
         };
@@ -683,7 +683,7 @@ mod tests {
     }
 
     #[test]
-    fn only_signatures_that_count_are_embedded() {
+    fn a_receipt_with_a_signature_that_does_not_count_is_refused() {
         let policy = |policy: &mut Value| policy["overrides"] = json!([]);
         let report = Case::new().edit(Stage::Policy, policy).report(Options::default());
         assert_eq!(failed_checks(&report), ["authorization-signatures"], "bob is in no group that a rule names now");
@@ -702,7 +702,7 @@ mod tests {
     }
 
     #[test]
-    fn the_consumption_is_of_this_authorization() {
+    fn a_consumption_of_another_authorization_is_refused() {
         let spent = |field: &'static str, value: Value| {
             refused(Stage::Consumption, move |consumption| consumption["predicate"]["spent"][0][field] = value.clone())
         };
@@ -719,7 +719,7 @@ mod tests {
     }
 
     #[test]
-    fn times_and_outcome_tell_one_story() {
+    fn a_receipt_with_contradictory_times_or_outcome_is_refused() {
         let receipt = |field: &'static str, value: Value| {
             refused(Stage::Receipt, move |receipt| receipt["predicate"][field] = value.clone())
         };
@@ -737,7 +737,7 @@ mod tests {
     }
 
     #[test]
-    fn subjects_are_what_ran_and_came_out() {
+    fn subjects_that_contradict_the_receipt_are_refused() {
         let empty = |receipt: &mut Value| {
             receipt["predicate"]["output"]["stderr"]["recorded"] = json!(3);
             receipt["predicate"]["output"]["stderr"]["bytes"] = json!(3);
@@ -752,7 +752,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_bundle_can_not_settle_is_not_checked_and_never_established() {
+    fn a_check_that_a_bundle_cannot_settle_is_not_checked() {
         let (verified, left) = open(Stage::Receipt, |receipt| {
             receipt["predicate"]["outcome"] = json!({"status": "not_started"});
             receipt["predicate"]["sandbox"]["layers"] = json!([]);
@@ -784,7 +784,7 @@ mod tests {
     }
 
     #[test]
-    fn each_foreign_key_of_the_roster_that_decided_is_named() {
+    fn the_report_names_each_key_of_the_roster_that_this_version_cannot_verify() {
         let foreign = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU=";
         let report = Case::new()
             .edit(Stage::Roster, move |roster| {
@@ -798,7 +798,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_are_gone_from_a_newer_trusted_roster_are_left_to_the_log() {
+    fn keys_missing_from_a_newer_trusted_roster_are_not_checked() {
         let case = Case::new();
         let newer = case.next_roster(|roster| {
             roster["predicate"]["approver"].as_array_mut().expect("approvers").remove(0);
@@ -812,7 +812,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_good_trusted_roster_nothing_is_verified_and_the_digest_is_told() {
+    fn without_a_trusted_roster_nothing_is_verified_and_the_error_gives_the_roster_digest() {
         let bundle = std::fs::read(golden().join("valid/bundle.json")).expect("bundle");
         for trust in
             [Trust::Nothing, Trust::Roster(b"{}".to_vec()), Trust::Roster(Vec::new()), Trust::Roster(bundle.clone())]
@@ -827,7 +827,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_a_failed_bundle_and_never_a_panic() {
+    fn a_malformed_bundle_fails_without_a_panic() {
         let bundle = std::fs::read(golden().join("valid/bundle.json")).expect("bundle");
         let roster = trust("valid/roster.json");
         for length in (0..bundle.len()).step_by(487) {
@@ -843,7 +843,7 @@ mod tests {
     }
 
     #[test]
-    fn no_flipped_bit_survives() {
+    fn a_bundle_with_a_flipped_bit_is_refused() {
         let bundle = std::fs::read(golden().join("valid/bundle.json")).expect("bundle");
         let roster = trust("valid/roster.json");
         let whole: Value = serde_json::from_slice(&bundle).expect("json");
@@ -879,7 +879,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_value_at_any_place_of_a_bundle_refuses_it() {
+    fn a_changed_value_at_any_place_makes_a_bundle_fail() {
         let bundle = std::fs::read(golden().join("valid/bundle.json")).expect("bundle");
         let bundle: Value = serde_json::from_slice(&bundle).expect("json");
         let roster = trust("valid/roster.json");
@@ -903,7 +903,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_values_that_the_boundary_itself_signed_are_no_panic() {
+    fn unusual_values_signed_by_the_boundary_cause_no_panic() {
         for (stage, document) in [
             (Stage::Receipt, &include_bytes!("../../tests/conformance/golden/valid/payload/receipt.json")[..]),
             (Stage::Seal, include_bytes!("../../tests/conformance/golden/valid/payload/seal.json")),

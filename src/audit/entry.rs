@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_come_in_order_and_what_stands_before_an_error_was_taken() {
+    fn entries_are_passed_in_order_and_all_entries_before_an_error_are_passed() {
         let batches = |failing: bool| {
             (0..40_u8).map(move |batch| {
                 if failing && batch == 7 { Err("cut") } else { Ok((0..batch % 5).map(|at| vec![batch, at]).collect()) }

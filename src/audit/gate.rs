@@ -484,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_that_is_just_what_is_demanded_passes() {
+    fn a_receipt_that_meets_all_demands_passes() {
         let report = Case::new().report(options());
         let gate = decide(&report, &demands(&report), now());
         assert!(gate.passed, "{gate:#?}");
@@ -508,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn each_thing_that_differs_is_refused_with_its_own_reason() {
+    fn each_unmet_demand_is_refused_with_its_own_reason() {
         let report = Case::new().report(options());
         let with = |change: &dyn Fn(&mut Demands)| {
             let mut demands = demands(&report);
@@ -526,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn no_receipt_is_younger_than_the_window_and_time_limit_that_people_signed() {
+    fn a_receipt_cannot_claim_an_end_after_the_signed_window_and_time_limit() {
         // The nonce was spent at 09:40 and the run may last five minutes. The gate therefore does not believe an end at
         // 09:59.
         let late = |receipt: &mut Value| {
@@ -547,7 +547,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_of_text_is_the_number_that_json_writes_and_no_other_spelling() {
+    fn a_demanded_number_matches_only_in_its_json_spelling() {
         let is = |text: &str, signed: Value| Given::Text(text.to_owned()).is(&signed);
         assert!(is("0", Value::from(0)) && is("-3", Value::from(-3)) && is("true", Value::from(true)));
         for odd in ["0 ", " 0", "\t0", "0\n", "00", "-0", "+0", "0.0", "0e0", ""] {
@@ -558,7 +558,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_the_whole_object_and_nothing_else() {
+    fn missing_changed_or_additional_parameters_are_refused() {
         let report = Case::new().report(options());
         let good = demands(&report);
         let WhichParams::Exactly(all) = &good.params else { panic!("exact") };
@@ -590,7 +590,7 @@ mod tests {
     }
 
     #[test]
-    fn only_success_is_success() {
+    fn a_run_that_did_not_succeed_is_refused() {
         let outcome =
             |value: Value| refused(Stage::Receipt, move |receipt| receipt["predicate"]["outcome"] = value.clone());
         assert_eq!(outcome(json!({"status": "failed", "exit_code": 3})), ["outcome"]);
@@ -606,7 +606,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_was_not_checked_is_a_no_unless_it_is_left_open_by_name() {
+    fn an_open_check_is_refused_unless_it_is_allowed_by_name() {
         let report = read_by_another_version().report(options());
         assert!(report.verified && report.finding(CheckName::Permissions) == Finding::NotChecked);
         let asked = demands(&report);
@@ -627,7 +627,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_or_roster_that_is_no_longer_the_newest_shuts_the_gate() {
+    fn a_key_or_roster_that_is_not_the_newest_closes_the_gate() {
         let case = Case::new();
         let good = case.report(options());
         let newer = case.next_roster(|roster| {
@@ -644,7 +644,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bundle_that_is_not_verified_opens_nothing_whatever_is_waived() {
+    fn an_unverified_bundle_never_passes_even_with_all_relaxations() {
         let bundle = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/golden/valid/bundle.json"))
             .expect("bundle");
         let good = Case::new().report(options());
@@ -669,7 +669,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sandbox_that_held_less_shuts_the_gate_also_where_the_approvers_asked_for_no_more() {
+    fn a_sandbox_that_held_fewer_layers_closes_the_gate() {
         let good = demands(&Case::new().report(options()));
         let report = |held: Value| {
             let signed = held.clone();
@@ -695,7 +695,7 @@ mod tests {
     }
 
     #[test]
-    fn a_roster_that_nobody_had_to_sign_shuts_the_gate_unless_it_is_the_trusted_one() {
+    fn an_unguarded_roster_closes_the_gate_unless_the_roster_itself_is_trusted() {
         let alone = Case::new().edit(Stage::Roster, |roster| roster["predicate"]["threshold"] = json!(0));
         let report = alone.report(options());
         assert_eq!(unmet_of(&report, &demands(&report)), [""; 0], "it was trusted by hand");
@@ -706,7 +706,7 @@ mod tests {
     }
 
     #[test]
-    fn ages_are_written_as_they_are_given() {
+    fn ages_are_written_in_days_hours_minutes_and_seconds() {
         for (seconds, words) in
             [(0, "0s"), (59, "59s"), (60, "1m"), (3600, "1h"), (5400, "1h 30m"), (86_400, "1d"), (90_000, "1d 1h")]
         {

@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn units_are_exact() {
+    fn limits_are_parsed_with_exact_units() {
         for (kind, text, value) in [
             (Limit::Wall, "60s", 60_000),
             (Limit::Wall, "5m", 300_000),

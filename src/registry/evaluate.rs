@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_judged_as_a_validator_of_all_of_json_schema_judges_them() {
+    fn values_get_the_same_errors_as_from_a_complete_json_schema_validator() {
         let (fitted, refused) = (Cell::new(0), Cell::new(0));
         let pairs = any_schema().prop_flat_map(|schema| (Just(schema.clone()), fitting(&schema)));
         let config = Config { cases: 2000, failure_persistence: None, ..Config::default() };
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn no_pattern_of_the_largest_size_panics() {
+    fn no_pattern_of_the_maximum_size_causes_a_panic() {
         let patterns = Patterns::default();
         let (mut largest, mut too_large) = (1_u32, 4096_u32);
         while largest + 1 < too_large {
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn few_compiled_patterns_are_kept() {
+    fn only_a_limited_number_of_compiled_patterns_is_stored() {
         let patterns = Patterns::default();
         for number in 0..1000 {
             assert!(patterns.get(&format!("^a{number}$")).expect("a pattern").is_match(&format!("a{number}")));

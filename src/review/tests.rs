@@ -258,14 +258,14 @@ fn fails(found: &Derived) -> String {
 }
 
 #[test]
-fn what_this_program_derives_as_signed_is_sound() {
+fn an_authorization_that_matches_the_derived_values_is_sound() {
     let found = judged(&case().sources());
     assert_eq!(found.standing, Standing::Sound, "{:#?}", found.checks);
     assert!(found.checks.iter().all(|check| check.finding == Finding::Holds));
 }
 
 #[test]
-fn any_contradiction_is_unsound_and_named() {
+fn a_contradiction_is_unsound_and_its_check_is_named() {
     let spoil = |spoil: fn(&mut Authorization)| Case { spoil, ..case() };
     let seal = |seal: fn(&mut Seal)| Case { seal, ..case() };
     let cases: Vec<(&str, Case)> = vec![
@@ -348,7 +348,7 @@ fn any_contradiction_is_unsound_and_named() {
 }
 
 #[test]
-fn what_could_not_be_had_is_not_signed_blindly() {
+fn a_statement_with_a_missing_document_is_unsound() {
     let whole = case().sources();
     let without: Vec<fn(&mut Sources)> = vec![
         |sources| sources.definition = None,
@@ -375,7 +375,7 @@ fn what_could_not_be_had_is_not_signed_blindly() {
 }
 
 #[test]
-fn the_boundarys_own_roster_is_no_trust() {
+fn the_boundarys_own_roster_is_not_trusted() {
     let mut sources = case().sources();
     let RosterSource::Trusted(roster, _) = std::mem::take(&mut sources.roster) else { panic!("trusted") };
     sources.roster = RosterSource::BoundarysWord(roster);
@@ -388,7 +388,7 @@ fn the_boundarys_own_roster_is_no_trust() {
 }
 
 #[test]
-fn signatures_in_a_file_are_verified_here() {
+fn signatures_in_a_file_are_verified() {
     let mut sources = case().sources();
     let payload = sources.payload.clone();
     sources.told = None;
@@ -402,7 +402,7 @@ fn signatures_in_a_file_are_verified_here() {
 }
 
 #[test]
-fn what_needs_the_host_is_a_red_remark() {
+fn access_to_the_host_gives_a_red_remark() {
     let mut case = case();
     case.definition["sandbox"] = json!({"proc": "full"});
     let sources = case.sources();
@@ -453,7 +453,7 @@ fn remarks_are_sorted_by_weight_and_five_are_above_the_question() {
 }
 
 #[test]
-fn what_is_missing_for_one_reason_is_one_remark() {
+fn documents_missing_for_the_same_reason_give_one_remark() {
     let mut sources = case().sources();
     sources.seal = None;
     sources.policy = None;
@@ -466,14 +466,14 @@ fn what_is_missing_for_one_reason_is_one_remark() {
 }
 
 #[test]
-fn an_ordinary_run_has_no_remark_and_says_so() {
+fn the_screen_of_an_ordinary_run_states_that_there_are_no_remarks() {
     let sources = case().sources();
     assert_eq!(remarks(&sources), []);
     assert!(painted(&sources, 80, false).contains("  remarks     none\n"));
 }
 
 #[test]
-fn programs_that_no_list_names_are_one_line_and_no_remark() {
+fn programs_that_no_list_names_get_one_line_and_no_remark() {
     let mut case = case();
     case.policy = json!({"version": 1, "default": {"mode": "prompted", "approvals": {"required": 1, "from": ["ops"]}}, "extends": "none"});
     case.definition["source"] = "aa1 x\nbb2\ncc3\nrm -f y\n".into();
@@ -484,7 +484,7 @@ fn programs_that_no_list_names_are_one_line_and_no_remark() {
 }
 
 #[test]
-fn hidden_text_is_one_remark_that_names_the_field() {
+fn hidden_text_gives_one_remark_that_names_the_field() {
     let mut case = case();
     case.params = json!({"host": "w\u{435}b-3"});
     case.reason = "all \u{200b}good\x1b[2J".to_owned();
@@ -510,7 +510,7 @@ fn hidden_text_is_one_remark_that_names_the_field() {
 }
 
 #[test]
-fn a_long_value_is_shown_by_its_ends_and_whole_above_the_script() {
+fn a_long_value_is_shortened_in_its_line_and_complete_above_the_script() {
     let mut case = case();
     let value = format!("begin-{}-end", "0123456789".repeat(60));
     case.params = json!({"host": value});
@@ -555,7 +555,7 @@ fn below_the_script(screen: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_parts_of_one_parameter_push_no_other_one_off_the_screen() {
+fn the_parts_of_one_parameter_push_no_other_parameter_off_the_screen() {
     let many: Vec<u32> = (0..200).collect();
     let case = with_params(json!({"a": many, "few": [1, 2], "k": {"k": "v"}, "zz": "prod"}));
     let mut sources = case.sources();
@@ -600,7 +600,7 @@ fn the_parts_of_one_parameter_push_no_other_one_off_the_screen() {
 }
 
 #[test]
-fn many_parameters_have_one_row_each_and_those_without_a_row_are_a_remark() {
+fn many_parameters_get_one_row_each_and_the_rest_gives_a_remark() {
     let params = |count: usize| -> Value {
         let all = (0..count).map(|at| (format!("p{at:02}"), Value::from("z".repeat(170) + &at.to_string())));
         Value::Object(all.collect())
@@ -633,7 +633,7 @@ fn many_parameters_have_one_row_each_and_those_without_a_row_are_a_remark() {
 }
 
 #[test]
-fn names_that_were_masked_and_are_masked_no_more_are_remarked() {
+fn denied_names_that_are_no_longer_masked_give_a_remark() {
     let mut sources = case().sources();
     if let Some(last) = &mut sources.last {
         last.masked = Some(3);
@@ -647,7 +647,7 @@ fn names_that_were_masked_and_are_masked_no_more_are_remarked() {
 }
 
 #[test]
-fn what_the_last_receipt_says_of_denied_names_is_one_remark() {
+fn denied_names_in_the_last_receipt_give_one_remark() {
     let mut case = case();
     case.spoil = |signed| signed.sandbox.deny = vec!["**/.env".to_owned()];
     let mut sources = case.sources();
@@ -670,7 +670,7 @@ fn what_the_last_receipt_says_of_denied_names_is_one_remark() {
 }
 
 #[test]
-fn the_line_of_signatures_names_the_keys_that_a_group_counts() {
+fn the_signatures_line_names_the_kind_of_key_that_a_group_requires() {
     for (rule, words) in [
         (Some(PresenceRule::Required), "of security: only security keys with touch count"),
         (
@@ -694,7 +694,7 @@ fn the_line_of_signatures_names_the_keys_that_a_group_counts() {
 }
 
 #[test]
-fn a_profile_is_said_as_weak_as_it_may_be() {
+fn a_profile_is_described_by_its_weakest_possible_effect() {
     let strict = Profile::nothing(STRICT.to_vec(), Limits::default());
     let words = |profile: &Profile| profile_words(profile).join("\n");
     let said = words(&strict);
@@ -720,7 +720,7 @@ fn a_profile_is_said_as_weak_as_it_may_be() {
 }
 
 #[test]
-fn what_differs_from_the_last_run_is_shown() {
+fn differences_from_the_last_run_are_shown() {
     let mut sources = case().sources();
     let mut before = case();
     before.definition["source"] = "set -eu\nsystemctl reload nginx\n".into();
@@ -763,7 +763,7 @@ fn what_differs_from_the_last_run_is_shown() {
 }
 
 #[test]
-fn the_decision_screen_is_as_it_is() {
+fn the_decision_screen_matches_its_snapshot() {
     insta::assert_snapshot!(painted(&case().sources(), 80, false), @r#"
     nginx:restart at prod-eu, asked by ci-agent (owner carol)
 
@@ -809,7 +809,7 @@ fn lines_are_broken_between_words() {
 }
 
 #[test]
-fn a_denial_is_read_in_a_few_lines() {
+fn the_screen_of_a_denial_has_at_most_seven_lines() {
     let mut case = case();
     case.reason = "because \u{202e} ".repeat(50);
     case.params = Value::Object((0..40).map(|at| (format!("p{at}"), "z".repeat(99).into())).collect());
@@ -894,7 +894,7 @@ proptest! {
 
     // If two texts differ, their decision screens differ.
     #[test]
-    fn promise_4_other_texts_are_another_decision(one in nasty(), other in nasty(), which in 0..4, long in any::<bool>()) {
+    fn promise_4_different_texts_give_different_decision_screens(one in nasty(), other in nasty(), which in 0..4, long in any::<bool>()) {
         let screen = |text: &str| {
             let text = if long { format!("{}{text}{}", "a".repeat(150), "b".repeat(150)) } else { text.to_owned() };
             let mut case = case();
@@ -910,7 +910,7 @@ proptest! {
     }
 
     #[test]
-    fn colour_is_never_content(source in nasty(), reason in nasty(), width in 60_usize..140) {
+    fn the_screen_has_the_same_content_without_colour(source in nasty(), reason in nasty(), width in 60_usize..140) {
         let mut case = case();
         case.definition["source"] = source.into();
         case.reason = reason.chars().take(60).collect();
@@ -1115,7 +1115,7 @@ fn a_field_that_no_line_shows_stops_signing() {
 }
 
 #[test]
-fn the_derivation_is_data() {
+fn the_review_is_available_as_json() {
     let sources = case().sources();
     let review = Review { found: judged(&sources), sources };
     let said = review.to_json();
