@@ -194,7 +194,7 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
         let (receipt, detail) = verify_by_boundary(receipt?, sealed?)?;
         let said = receipt.predicate().boundary.keyid;
         ensure(receipt.signatures().iter().all(|signature| signature.keyid == said), || {
-            format!("the receipt says that {said} signs it, another key did")
+            format!("the receipt names the key {said}, but another key signed the receipt")
         })?;
         Ok((receipt, detail))
     });
@@ -221,7 +221,10 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
         })?;
         let seal = sealed?.seal.predicate();
         ensure((seal.number == 0) == (seal_at == 0), || {
-            format!("seal number {} is entry {seal_at}: number 0 begins the log, and only it", seal.number)
+            format!(
+                "seal number {} is entry {seal_at}: seal number 0 must be entry 0, and no other seal may be entry 0",
+                seal.number
+            )
         })?;
         ensure(seal.at <= consumption?.predicate().at, || "the consumption is older than its seal".to_owned())?;
         Ok(((), format!("seal {seal_at}, consumption {consumption_at}, receipt {receipt_at}")))
@@ -312,7 +315,7 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
         if let Some(now) = options.at {
             let last = at.max(receipt?.predicate().finished_at);
             ensure(last <= now.plus(SKEW_S), || {
-                format!("the receipt is of {last}, it is {now} now; set the clocks right")
+                format!("the receipt is dated {last}, but the time now is {now}; set the clocks right")
             })?;
         }
         Ok(((), format!("spent at {at}, valid from {} until {}", signed.not_before, signed.expires_at)))

@@ -150,7 +150,7 @@ pub(crate) fn check_quorum(rules: &Rules, count: &Count, receipt: &Receipt) -> R
         "the receipt names other approvers than those who count".to_owned()
     })?;
     ensure(decision.groups == met.groups(), || {
-        "the receipt names other groups than those who count are for".to_owned()
+        "the receipt names other groups than those of the approvers who count".to_owned()
     })?;
     let list = |names: Vec<String>| names.join(", ");
     let detail = format!(
@@ -164,10 +164,12 @@ pub(crate) fn check_quorum(rules: &Rules, count: &Count, receipt: &Receipt) -> R
 pub(crate) fn check_asked(rules: &InForce, signed: &Authorization, seal: &Seal) -> Result<((), String), Stop> {
     let asked = rules.asked.as_ref().map_or(0, Vec::len);
     match check_permissions(&rules.asked, &signed.permissions) {
-        Ok(_covered) => Ok(((), format!("policy lets the step run; of {asked} questions all are signed"))),
+        Ok(_covered) => {
+            Ok(((), format!("policy lets the step run; all {asked} permissions that policy asks for are signed")))
+        }
         // The permissions follow from reading the script, and another program version may read the script differently.
         Err(error) if seal.engine != ENGINE && error.rests_on_reading() => Err(Stop::NotChecked(format!(
-            "decided by {:?}; this is {ENGINE}, which reads it otherwise: {error}",
+            "{:?} made the decision; this version, {ENGINE}, decides otherwise: {error}",
             seal.engine
         ))),
         Err(error) => Err(failed(error)),
@@ -183,7 +185,7 @@ pub(crate) fn check_sandbox(signed: &Authorization, receipt: &Receipt) -> Result
     let lacking: Vec<_> = signed.sandbox.require.iter().filter(|layer| !held.layers.contains(layer)).collect();
     ensure(lacking.is_empty(), || format!("required and not held: {}", words(lacking)))?;
     let both: Vec<_> = held.missing.iter().filter(|layer| held.layers.contains(layer)).collect();
-    ensure(both.is_empty(), || format!("said to be both held and missing: {}", words(both)))?;
+    ensure(both.is_empty(), || format!("the receipt lists the same layers as held and as missing: {}", words(both)))?;
     if signed.sandbox.require.is_empty() {
         return Ok(((), "no layer was required".to_owned()));
     }
@@ -198,7 +200,7 @@ pub(crate) fn check_outcome(receipt: &Receipt, consumed_at: Timestamp) -> Result
     ensure(receipt.started_at <= receipt.finished_at, || "finished before it started".to_owned())?;
     let unknown = receipt.outcome.status == Status::Unknown;
     ensure(!unknown || receipt.started_at == receipt.finished_at, || {
-        "an unknown run has one time, that of recovery".to_owned()
+        "an unknown run must start and end at the same time, the time of recovery".to_owned()
     })?;
     Ok(((), receipt.outcome.status.to_string()))
 }
@@ -222,9 +224,9 @@ pub(crate) fn check_counted(receipt: &Receipt) -> Result<((), String), Stop> {
     }
     let files = &receipt.files;
     ensure((files.count == 0) == (files.manifest == none.manifest), || {
-        "the manifest is not one of that many files".to_owned()
+        "the manifest does not agree with the number of files".to_owned()
     })?;
-    ensure(files.count > 0 || files.bytes == 0, || "bytes of no files".to_owned())?;
+    ensure(files.count > 0 || files.bytes == 0, || "the receipt counts bytes of files but no files".to_owned())?;
     Ok((
         (),
         format!(
@@ -263,7 +265,7 @@ pub(crate) fn check_still_rostered(
         Ok(((), format!("in version {}, the newest known", newest.version())))
     } else {
         Err(Stop::NotChecked(format!(
-            "no longer in version {}: {}; only the log can tell whether that was before",
+            "no longer in version {}: {}; only the log can tell whether the removal was before this run",
             newest.version(),
             gone.join(", ")
         )))

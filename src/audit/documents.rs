@@ -176,7 +176,7 @@ pub(crate) fn verify_authorization(
 ) -> Result<(Verified<Authorization>, String), Stop> {
     let claimed: Vec<_> = signed.claimed().copied().collect();
     ensure(claimed.is_sorted_by(|before, after| before < after), || {
-        "the signatures are not sorted by key id, or a key stands twice".to_owned()
+        "the signatures are not sorted by key id, or a key occurs twice".to_owned()
     })?;
     let verified = signed.verify(|keyid| roster.approver_of(keyid).map(|(_, key)| key)).map_err(failed)?;
     let detail = format!("{} verify", claimed.len());

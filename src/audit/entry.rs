@@ -108,7 +108,7 @@ impl Parts {
     /// this program. The canonical form has only one spelling, so a plain text search is enough. Strict base64 has only
     /// one spelling too.
     fn read(data: &[u8]) -> Result<Self, String> {
-        let other = || "not the canonical form of an envelope of ours".to_owned();
+        let other = || "not the canonical form of an envelope".to_owned();
         let rest = data.strip_prefix(BEFORE_PAYLOAD.as_bytes()).ok_or_else(other)?;
         // Search from the end, because the payload is long. The decoder checks the characters of the payload later.
         let after = AFTER_PAYLOAD.as_bytes();

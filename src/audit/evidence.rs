@@ -11,13 +11,13 @@ pub trait Beside {
     /// have this digest.
     ///
     /// # Errors
-    /// Returns an error if the existence of the blob can't be determined. The audit must then stop.
+    /// Returns an error if the source can't tell whether the blob exists. The audit then stops.
     fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Unreadable>;
 
     /// Returns the stored tile at this path for comparison, or `None` if the tile does not exist.
     ///
     /// # Errors
-    /// Returns an error if the existence of the tile can't be determined.
+    /// Returns an error if the source can't tell whether the tile exists.
     fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Unreadable>;
 }
 

@@ -80,7 +80,7 @@ fn approved(signed: &Authorization) -> ApprovedFacts {
 /// Lists the facts that only the boundary claims and that no verification can check.
 pub(crate) fn boundary_says(witnesses: &[WitnessFacts]) -> Vec<String> {
     let times = match witnesses.iter().min_by_key(|witness| witness.at) {
-        None => "the times: nobody outside the boundary has seen them".to_owned(),
+        None => "the times: no witness outside the boundary confirms them".to_owned(),
         Some(first) => format!(
             "the times, but that all of it was in the log by {}: that is the word of the witness {}",
             first.at, first.name

@@ -1,6 +1,6 @@
 //! Test fixture: a crossing in which a test can edit one document.
 //!
-//! The fixture makes and signs all documents after the edited document again, with the right keys. Only the check that
+//! After an edit, the fixture makes all later documents again and signs them with the right keys. Only the check that
 //! the edit concerns can then refuse the bundle. The keys are the test seeds of the golden documents.
 
 use serde_json::{Value, json};

@@ -24,7 +24,7 @@ use crate::record::profile::Layer;
 use crate::record::receipt::{Outcome, Status};
 use crate::record::validity::Timestamp;
 
-/// Requirements for a receipt. Each weaker requirement is a variant or a field with its own name.
+/// Requirements for a receipt. Each weaker requirement has its own variant or field.
 #[derive(Debug, Clone)]
 pub struct Demands {
     /// Id of the boundary. The name is not enough, because another boundary can have the same name.
@@ -265,7 +265,7 @@ fn boundary(facts: &Facts, demands: &Demands) -> Answer {
         met(format!("{name} ({id})"))
     } else {
         unmet(format!(
-            "of boundary {name} ({id}), demanded is {}: boundaries of one name are two all the same",
+            "of boundary {name} ({id}), demanded is {}: two boundaries can have the same name",
             demands.boundary
         ))
     }
@@ -305,7 +305,7 @@ fn parameters(approved: &ApprovedFacts, demands: &Demands) -> Answer {
         }
     }
     for (name, value) in signed.iter().filter(|(name, _)| !demanded.contains_key(*name)) {
-        other.push(format!("{name} was {}, which is not demanded: demand it or nothing", written(value)));
+        other.push(format!("{name} was {}, which is not demanded: demand this parameter too", written(value)));
     }
     if other.is_empty() { met(written(&approved.params)) } else { unmet(other.join("; ")) }
 }
@@ -376,7 +376,7 @@ fn sandbox(facts: &Facts, demands: &Demands) -> Answer {
 }
 
 /// Checks the age of the run. A boundary can state any end time, so the signed limits give the latest possible end. A
-/// run starts within the signed window, when the nonce is spent. A run lasts at most as long as the approvers signed.
+/// run starts within the signed window, when the nonce is spent. A run lasts at most as long as its signed time limit.
 fn age(facts: &Facts, demands: &Demands, now: Timestamp) -> Answer {
     let stated = facts.finished_at;
     let latest = facts.consumed_at.zip(facts.approved.as_ref()).map(|(spent, approved)| {

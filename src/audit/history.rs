@@ -50,7 +50,7 @@ pub struct Expected {
     pub heads: Vec<SeenHead>,
     /// Number of distinct witnesses of the roster that must have cosigned the checkpoint.
     pub witnesses: u64,
-    /// Current time. If present, the audit warns about runs that must be over by this time.
+    /// Current time. If this time is given, the audit warns about runs that should have ended by then.
     pub now: Option<Timestamp>,
     /// True if a difference counts as a failure even under a seal of another program version.
     pub no_differences: bool,
@@ -69,7 +69,7 @@ pub struct SeenHead {
     pub note: String,
     /// Description of the place where the checkpoint was seen.
     pub from: String,
-    /// True if the auditor verified the checkpoint earlier. The key that signed the checkpoint may be unknown now if
+    /// True if the auditor verified the checkpoint in an earlier audit. The key that signed the checkpoint may be unknown now if
     /// the end of the log is missing.
     pub verified: bool,
     /// Time when this checkpoint was the newest, by the clock of the machine that saw the checkpoint.
@@ -87,7 +87,7 @@ impl SeenHead {
         let head = Checkpoint::parse(read.unverified_text()).map_err(|error| error.to_string())?;
         // Every log agrees with a checkpoint of size 0, so such a checkpoint proves nothing.
         if head.size == 0 {
-            return Err("it is a head of 0 entries, so of no log yet".to_owned());
+            return Err("its size is 0, so it shows nothing about a log".to_owned());
         }
         Ok(Self { size: head.size, note: note.to_owned(), from: from.into(), verified: false, at: None })
     }
@@ -133,8 +133,8 @@ pub struct Auditor {
     follows: Option<Followed>,
     /// Present if a newer trusted roster exists and the results that depend on this roster stay open.
     left: Option<LeftTo>,
-    /// First later entry that states a time, for each checkpoint that was seen elsewhere. Times in a log never
-    /// decrease, so no later entry is dated earlier.
+    /// For each checkpoint from elsewhere, the first later entry that states a time. Times in a log never decrease, so
+    /// no later entry is dated earlier.
     after: Vec<Option<(u64, Timestamp)>>,
     /// Warnings about entries that are dated earlier than a checkpoint that does not contain them.
     back_dated: Vec<String>,
@@ -222,12 +222,12 @@ impl Auditor {
             Ok(auditor) => auditor,
             Err(error) => return Ok(Err(error.to_string())),
         };
-        let Some(tree) = kept.frontier() else { return Ok(Err("its tree is not one of its size".to_owned())) };
+        let Some(tree) = kept.frontier() else { return Ok(Err("its tree does not fit its size".to_owned())) };
         let mut sealed: Vec<Arc<InForce>> = Vec::with_capacity(kept.seals.len());
         for KeptSeal { index, entry } in &kept.seals {
             let entry = Entry::of(entry.clone().into_bytes());
             let Ok(Parts { signatures, payload }) = entry.parts() else {
-                return Ok(Err(format!("the seal of entry {index} is not readable in it")));
+                return Ok(Err(format!("its seal of entry {index} can't be read")));
             };
             let signed = match signed::<Seal>(payload, signatures) {
                 Ok(signed) => signed,
@@ -423,7 +423,7 @@ impl Auditor {
         }
         let Some(in_force) = self.seals.current.clone() else {
             if !self.lost {
-                let message = "the log does not begin with a seal that holds: nothing after it can be judged";
+                let message = "the log does not begin with a valid seal: the entries after it can't be checked";
                 self.say(Finding::at(What::SealChain, index, message));
                 self.lost = true;
             }
@@ -555,7 +555,7 @@ impl Auditor {
             Err(error) => return self.say(Finding::at(What::Denial, index, error.to_string())),
         };
         if !one {
-            self.say(Finding::at(What::Denial, index, "expected the one signature of whoever denies"));
+            self.say(Finding::at(What::Denial, index, "expected exactly one signature, by the approver who denies"));
         }
         let here = &in_force.boundary;
         if let Err(error) = check_place(&document.predicate().boundary, &here.name, &here.id, &here.epoch) {
@@ -566,7 +566,7 @@ impl Auditor {
             approver
                 .valid_before
                 .filter(|end| *end <= self.at)
-                .map(|end| format!("{} was no approver any more since {end}", approver.name))
+                .map(|end| format!("{} stopped being an approver at {end}", approver.name))
         });
         if let Some(message) = ended {
             self.say(Finding::at(What::Denial, index, message));
@@ -654,7 +654,7 @@ impl Auditor {
 
     fn check_head(&mut self, head: &str) {
         let Some(in_force) = self.seals.current.clone() else {
-            self.say(Finding::whole(What::Checkpoint, "there is no seal by which the signed head could be judged"));
+            self.say(Finding::whole(What::Checkpoint, "the log has no seal, so the signed head can't be verified"));
             return;
         };
         match verify_head(head, &in_force.boundary, &in_force.roster) {
@@ -775,7 +775,7 @@ impl Auditor {
         warnings.extend(self.left.iter().map(|LeftTo(why)| why.clone()));
         if let Some(follows) = &self.follows {
             let head = SeenHead::parse(&follows.checkpoint, "").map_or_else(
-                |why| format!("what it gives as its last known head is none: {why}"),
+                |why| format!("its last known head is not valid: {why}"),
                 |head| format!("its last known head is of {} entries", head.size),
             );
             warnings.push(format!(
@@ -879,7 +879,7 @@ const NO_SEAL: &str = "the log has no seal";
 /// Evidence on which a clean audit rests.
 const RESTS_ON: [&str; 4] = [
     "the roster that you trust: who may approve, and which keys are the boundary's",
-    "the approvers' signatures: that each run was approved as it was run, at most once, by people who may",
+    "the approvers' signatures: that each run was approved as it was run, at most once, by people who may approve it",
     "the hashes: that these entries, in this order, are the log of the signed head",
     "the boundary's word: times, who handed an approval in, what a step did and printed, how its sandbox was held",
 ];
@@ -891,9 +891,9 @@ const LATE_S: i64 = 600;
 /// Facts that a single copy of a log can't show.
 const NOT_SHOWN: [&str; 4] = [
     "an end that was cut off: keep the state of each audit (--state), or have witnesses",
-    "another history that was shown to others: compare with their copy (--against)",
+    "another history that the boundary showed to others: compare with their copy (--against)",
     "runs outside the boundary: nothing of them is in its log",
-    "what the boundary never logged: a denial that it withheld shows to whoever signed it",
+    "entries that the boundary never logged: only the approver who signed a withheld denial can notice",
 ];
 
 /// Verifies a signed checkpoint of this boundary's log with a key of the roster in force.

@@ -195,7 +195,10 @@ impl Runs {
             again.find(What::Boundary, format!("the receipt is of {} ({})", said.name, said.id));
         }
         if document.signatures().iter().any(|signature| signature.keyid != said.keyid) {
-            again.find(What::Signature, format!("the receipt says that {} signs it, another key did", said.keyid));
+            again.find(
+                What::Signature,
+                format!("the receipt names the key {}, but another key signed the receipt", said.keyid),
+            );
         }
         if receipt.seal != open.in_force.digest {
             again.find(What::SealInForce, format!("the receipt names the seal {}", receipt.seal));
@@ -297,7 +300,9 @@ impl Runs {
         match self.exclusive.get_mut(name) {
             Some(last) => {
                 if place.0 < *last {
-                    let message = format!("it excludes the run whose receipt is entry {last}, and began before that");
+                    let message = format!(
+                        "the run began before entry {last}, the receipt of another run with the same exclusive name"
+                    );
                     again.find(What::Exclusive, message);
                 }
                 *last = (*last).max(again.index);
@@ -394,7 +399,7 @@ impl Runs {
         }
         for run in open {
             let in_force = seals.iter().find(|seal| seal.index == run.seal);
-            let in_force = in_force.ok_or("a run in it names a seal that is not in it")?.clone();
+            let in_force = in_force.ok_or("one of its runs names a seal that is missing from the state")?.clone();
             let open =
                 Open { leaf: *run.leaf.as_bytes(), at: run.at, spent: run.spent.clone(), in_force, found: Vec::new() };
             runs.open.insert(run.place, open);
@@ -558,7 +563,7 @@ impl Again {
             (expected.policy == stated.policy, "policy"),
         ] {
             if !same {
-                self.find(What::Decision, format!("the receipt states other {what} than follow from the state before"));
+                self.find(What::Decision, format!("the receipt states other {what} than follow from the sealed state"));
             }
         }
     }

@@ -58,7 +58,7 @@ pub(crate) struct State {
     pub(crate) policy: PolicyDigest,
     pub(crate) steps: Arc<Steps>,
     pub(crate) tokens: Arc<[SealedToken]>,
-    /// Patterns of each token, parsed at the first use. `None` if a pattern is invalid.
+    /// Patterns of each token, parsed at the first use. The value is `None` if a pattern is invalid.
     patterns: Box<[OnceLock<Option<Patterns>>]>,
 }
 
@@ -72,7 +72,8 @@ pub(crate) struct Steps {
     of: (BlobDigest, RegistryRoot, PolicyDigest, BlobDigest, [u8; 32], BlobDigest),
     registry: Arc<Registry>,
     held: BTreeMap<StepRef, StepInForce>,
-    /// Reason why the sealed configuration does not give every profile in `held`, if a part is missing.
+    /// Reason why the sealed configuration does not give every profile in `held`. The value is `None` if the
+    /// configuration is complete.
     pub(crate) unprofiled: Option<String>,
     /// Longest time limit of all steps, in milliseconds.
     pub(crate) longest_ms: u64,
@@ -158,7 +159,7 @@ impl Seals {
                 let expected = (before.number + 1, Some(before.digest), Some(before.boundary.id));
                 if (seal.number, seal.previous, seal.boundary.id) != expected {
                     let message = format!(
-                        "number {} does not follow number {} ({}): a seal is missing, stands twice, or was put in between",
+                        "number {} does not follow number {} ({}): a seal is missing, occurs twice, or was inserted",
                         seal.number, before.number, before.digest
                     );
                     flaw(What::SealChain, message);
@@ -249,7 +250,7 @@ impl Seals {
         let before: &[SealedToken] = before.map_or(&[], |before| &before.tokens);
         let names: BTreeSet<_> = now.iter().map(|token| &token.name).collect();
         if check_sorted("", now).is_err() || names.len() < now.len() {
-            flaw(What::Tokens, "the sealed tokens are not sorted, each name there once".to_owned());
+            flaw(What::Tokens, "the sealed tokens are not sorted, or a name occurs twice".to_owned());
         }
         for token in now {
             let name = &token.name;
@@ -257,13 +258,13 @@ impl Seals {
                 Some(other) if other != token => {
                     flaw(
                         What::Tokens,
-                        format!("the token {name} was changed: owners, scopes and end stay as they were made"),
+                        format!("the token {name} was changed: its owners, scopes and end may never change"),
                     );
                 }
                 None if self.gone_tokens.contains(name) => {
                     flaw(
                         What::Tokens,
-                        format!("the token {name} was gone, and is there again: names are never used twice"),
+                        format!("the removed token {name} is back: the name of a removed token is never used again"),
                     );
                 }
                 _ => {}

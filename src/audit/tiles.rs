@@ -38,7 +38,8 @@ impl Tiles {
         beside: &dyn Beside,
         say: &mut dyn FnMut(Finding),
     ) -> Result<(), Unreadable> {
-        // `None` if the beginning of the tile below was not read, because the root of that tile is then unknown.
+        // The hash is `None` if the beginning of the tile below was not read, because the root of that tile is then
+        // unknown.
         let mut hash = Some(leaf);
         for level in 0_u8.. {
             let at = usize::from(level);

@@ -41,7 +41,7 @@ pub(crate) fn check_witnesses(
         if own.contains(key.key().as_bytes()) {
             left_out.push(format!("{} has a key that is or was the boundary's own", witness.name));
         } else if at.is_some_and(|at| time > at.plus(SKEW_S)) {
-            left_out.push(format!("{} dates its word {time}, which is in the future", witness.name));
+            left_out.push(format!("{} cosigned at {time}, which is in the future", witness.name));
         } else if keys.insert(*key.key().as_bytes()) {
             seen.push(WitnessFacts { name: witness.name.clone(), at: time });
         } else {

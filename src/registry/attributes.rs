@@ -70,7 +70,7 @@ pub(crate) fn read(info: &str, place: Place, flaws: &mut Vec<Flaw>) -> Option<In
                 } else if !KNOWN.contains(&name) {
                     flaws.push(Flaw::new(key.place, unknown("attribute", name, &KNOWN)));
                 } else if attributes.iter().any(|(other, _)| other.text == key.text) {
-                    flaws.push(Flaw::new(key.place, format!("{name} stands twice: keep one of the two")));
+                    flaws.push(Flaw::new(key.place, format!("{name} occurs twice: keep one of the two")));
                 } else {
                     attributes.push((key, value));
                 }
@@ -294,7 +294,7 @@ mod tests {
             ("bash {#a timout=1s}", "1:13: unknown attribute: \"timout\"; did you mean \"timeout\"?"),
             ("bash {#a session=write}", "1:13: `session=` is not supported by this version: remove it"),
             ("bash {#a run_as=web}", "1:13: unknown attribute: \"run_as\"; did you mean \"run-as\"?"),
-            ("bash {#a cpu=1 cpu=2}", "1:19: cpu stands twice"),
+            ("bash {#a cpu=1 cpu=2}", "1:19: cpu occurs twice"),
             ("bash {timeout=1s}", "1:9: the block has attributes of a step but no id"),
             ("bash foo {#a}", "1:4: \"bash foo\" is more than a language"),
         ] {

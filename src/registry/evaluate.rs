@@ -1,4 +1,4 @@
-//! Checks whether a value fits a parameter schema. Each keyword of the closed subset is checked.
+//! Checks whether a value fits a parameter schema within the closed subset.
 
 use serde_json::{Map, Value};
 
@@ -15,7 +15,7 @@ pub(super) fn evaluate(schema: &Value, value: &Value, patterns: &Patterns) -> Ve
     evaluation.errors
 }
 
-/// State of the walk through a value and its schema.
+/// Progress of comparing a value with its schema.
 struct Evaluation<'p> {
     patterns: &'p Patterns,
     path: Vec<String>,

@@ -30,7 +30,7 @@ pub(crate) struct FrontMatter {
     pub(crate) approvals: Approvals,
     pub(crate) limits: DeclaredLimits,
     pub(crate) proc: Option<Proc>,
-    /// Host resources that every step gets. Settings that a step must declare itself are not included.
+    /// Host settings for every step. `run-as` and `sandbox` are not included, because only a step itself may declare them.
     pub(crate) host: DeclaredSandbox,
     pub(crate) interpreter: Option<String>,
 }
@@ -130,8 +130,8 @@ fn defaults(node: &Node, found: &mut FrontMatter, flaws: &mut Vec<Flaw>) {
     }
 }
 
-/// Host settings that the front matter may declare for every step. Each step must declare `run-as` and `sandbox`
-/// itself.
+/// Host settings that the front matter may declare for every step. Only a step itself may declare `run-as` and
+/// `sandbox`.
 const OF_HOST: [&str; 6] = ["read", "write", "deny", "sockets", "network", "workdir"];
 
 /// Parses a limit and declares it.

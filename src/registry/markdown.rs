@@ -218,7 +218,7 @@ fn chosen(text: &str, known: &[&str]) -> Result<Vec<String>, String> {
             });
         }
         if names.iter().any(|other| other == name) {
-            return Err(format!("{name:?} stands twice: name it once"));
+            return Err(format!("{name:?} occurs twice: name it once"));
         }
         names.push(name.to_owned());
     }

@@ -38,7 +38,7 @@ use crate::yaml::{Flaw, Place};
 pub struct Registry {
     steps: BTreeMap<StepRef, Arc<RegisteredStep>>,
     manifest: Vec<u8>,
-    /// Hashes of all complete subtrees, by height. The lowest level has the leaf hashes in the order of `steps`.
+    /// Hashes of all complete subtrees, one list for each height. The first list has the leaf hashes in the order of `steps`.
     tree: Vec<Vec<merkle::Hash>>,
 }
 
@@ -109,8 +109,8 @@ impl Stored {
 
 impl Registry {
     /// Reads every runbook below `dirs`. The order of files and directories does not matter. Names that begin with a
-    /// dot are skipped. A link is followed only if its target is within its runbook directory. If `owner` is given,
-    /// only this user and root may be able to write the files and directories.
+    /// dot are skipped. A link that leaves its runbook directory is an error. If `owner` is given, only this user and
+    /// root may be able to write the files and directories.
     ///
     /// # Errors
     /// Returns all errors of all files, sorted by file and place.
@@ -623,7 +623,7 @@ mod tests {
             (fenced("bash {#-a}", "true\n"), "a.md:5:11: \"-a\" is no id"),
             (fenced("bash {#a memory=1GB}", "true\n"), "a.md:5:20: \"1GB\" can't be read: write 64KiB"),
             (fenced("bash {#a params=b}", "true\n"), "a.md:5:20: unknown parameter: \"b\""),
-            (fenced("bash {#a params=a,a}", "true\n"), "a.md:5:20: \"a\" stands twice"),
+            (fenced("bash {#a params=a,a}", "true\n"), "a.md:5:20: \"a\" occurs twice"),
             (fenced("bash {#a exclusive=\"a b\"}", "true\n"), "a.md:5:23: \"a b\" is no name for exclusive runs"),
             (fenced("bash {#a proc=all}", "true\n"), "a.md:5:18: unknown value of proc: \"all\""),
             (fenced("bash {#a title=\"\"}", "true\n"), "a.md:5:19: the title is empty"),

@@ -1,8 +1,8 @@
-//! Error about a parameter, with its place.
+//! Error type for parameters.
 
 use std::fmt;
 
-/// Error about a given parameter, with its place.
+/// Error in a given parameter, with the place of the error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParameterError {
     /// JSON pointer (RFC 6901) into the parameters. The pointer is empty for all parameters together.

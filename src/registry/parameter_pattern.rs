@@ -164,7 +164,7 @@ fn translated(pattern: &str) -> Cow<'_, str> {
 const SPACE: &str = r"[\t-\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}]";
 const NO_SPACE: &str = r"[^\t-\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}]";
 const MAX_PATTERN_BYTES: usize = 512;
-/// Maximum memory, in bytes, of a compiled pattern. A verifier also compiles patterns of unknown authors.
+/// Maximum memory, in bytes, of a compiled pattern. A verifier also compiles patterns from unknown authors.
 const MAX_COMPILED_BYTES: usize = 1 << 20;
 /// Maximum number of stored patterns. Each takes about 50 KB.
 const MAX_COMPILED: usize = 64;

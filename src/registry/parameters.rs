@@ -22,7 +22,7 @@ pub struct ParameterSchema {
     patterns: Arc<Patterns>,
 }
 
-/// Complete and valid parameters. The approvers sign them, and a step gets them.
+/// Complete and valid parameters, which the approvers sign and a step gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Params {
     value: Value,
@@ -97,7 +97,7 @@ impl ParameterSchema {
         let canonical = canonical_of(&value).map_err(|error| whole(error.to_string()))?;
         if canonical.len() > MAX_PARAMS_BYTES {
             return Err(whole(format!(
-                "the parameters are {} bytes of canonical JSON, and at most {MAX_PARAMS_BYTES} are taken: pass large data otherwise",
+                "the parameters are {} bytes of canonical JSON, and at most {MAX_PARAMS_BYTES} are allowed: pass large data in another way",
                 canonical.len()
             )));
         }
@@ -196,7 +196,7 @@ fn fill(schema: &Value, value: &mut Value) {
     }
 }
 
-/// Checks rules that do not depend on a schema: no NUL, no null, only whole numbers, limited depth.
+/// Checks the rules that do not depend on a schema. Null, NUL characters, fractions and deep nesting are refused.
 fn check_plain(value: &Value, path: &mut Vec<String>, errors: &mut Vec<ParameterError>) {
     let mut refuse = |path: &[String], message: &str| {
         errors.push(ParameterError { pointer: pointer(path), message: message.to_owned() });

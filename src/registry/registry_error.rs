@@ -1,8 +1,8 @@
-//! Error in a runbook, with its place.
+//! Error type for runbooks.
 
 use std::fmt;
 
-/// Error in a runbook, with its place and its solution.
+/// Error in a runbook, with the place of the error and a solution.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RegistryError {
     /// File, relative to its runbook directory. If there are several runbook directories, the directory comes first.

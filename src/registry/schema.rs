@@ -63,7 +63,7 @@ pub(crate) fn escape(token: &str) -> String {
     token.replace('~', "~0").replace('/', "~1")
 }
 
-/// State of the check of a schema.
+/// Progress of checking one schema.
 struct Checker<'p> {
     patterns: &'p Patterns,
     flaws: Vec<SchemaFlaw>,
@@ -267,7 +267,7 @@ impl Checker<'_> {
                     self.at(path, &place, false, yaml::unknown("parameter in `required`", name, &known));
                 }
                 Some(_) if names[..index].contains(name) => {
-                    self.at(path, &place, false, format!("{name} stands twice: name each once"));
+                    self.at(path, &place, false, format!("{name} occurs twice: name each once"));
                 }
                 Some(_) => {}
             }
@@ -282,7 +282,7 @@ impl Checker<'_> {
         for (index, member) in members.iter().enumerate() {
             let place = index.to_string();
             if members[..index].contains(member) {
-                self.at(path, &["enum", &place], false, "this value stands twice: remove one".to_owned());
+                self.at(path, &["enum", &place], false, "this value occurs twice: remove one".to_owned());
             }
             self.member(member, kind, map, path, &["enum", &place]);
         }
@@ -348,9 +348,9 @@ const KEYWORDS: [&str; 20] = [
     "x-leading-dash",
     "additionalProperties",
 ];
-/// Maximum number of schemas in a schema, which limits the time of compiling.
+/// Maximum number of nested schemas. The limit bounds the time for compiling.
 const MAX_SCHEMA_NODES: usize = 256;
-/// Maximum depth in tokens of the path: eight nested objects.
+/// Maximum number of tokens in the path of a schema. Sixteen tokens are eight nested objects.
 const MAX_SCHEMA_DEPTH: usize = 16;
 /// Largest integer that all JSON readers represent exactly.
 pub(crate) const MAX_INTEGER: u64 = (1 << 53) - 1;
@@ -422,7 +422,7 @@ mod tests {
             (json!({"type": "integer", "minimum": 1.5}), "/properties/a/minimum: "),
             (json!({"type": "integer", "enum": []}), "/properties/a/enum: "),
             (json!({"type": "integer", "enum": [1, "2"]}), "/properties/a/enum/1: this value is not of type integer"),
-            (json!({"type": "integer", "enum": [1, 1]}), "/properties/a/enum/1: this value stands twice"),
+            (json!({"type": "integer", "enum": [1, 1]}), "/properties/a/enum/1: this value occurs twice"),
             (json!({"type": "string", "enum": ["-a"]}), "/properties/a/enum/0: this value begins with `-`"),
             (json!({"type": "string", "const": 1}), "/properties/a/const: "),
             (json!({"type": "string", "default": "-a"}), "/properties/a/default: the default is not valid"),

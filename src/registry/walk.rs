@@ -9,11 +9,11 @@ use crate::registry::markdown;
 use crate::registry::registry_error::{RegistryError, whole};
 use crate::yaml::{Flaw, Place};
 
-/// Walk through one runbook directory.
+/// Runbook files and errors found in one runbook directory.
 pub(super) struct Walk {
     /// Directory with its links resolved.
     root: PathBuf,
-    /// User who may have written the runbooks, or `None` if any user may.
+    /// Only user, besides root, who may be able to write the runbooks. `None` allows any user.
     owner: Option<u32>,
     pub(super) prefix: String,
     /// Relative name and path of each runbook.

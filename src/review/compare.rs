@@ -40,7 +40,7 @@ pub fn compare(sources: &Sources, found: &Derived, signed: &Authorization) -> Co
                 }
                 fields.extend(other);
             }
-            _ => changed.push("what ran then could not be had".to_owned()),
+            _ => changed.push("the earlier definition could not be read".to_owned()),
         }
     }
     if let Some(profile) = &last.profile {

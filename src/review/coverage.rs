@@ -1,4 +1,4 @@
-//! Proves for each field that the decision screen leaves out no signed field.
+//! Proves that the decision screen leaves out no signed field.
 //!
 //! A line shows the field, or a rule of this module proves that the field equals a shown value or a built-in default.
 //! Any other field stops signing.

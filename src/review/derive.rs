@@ -160,7 +160,7 @@ impl Derived {
         self.note("it can still run: window of validity", contradiction.map_or(Finding::Holds, Finding::Fails));
     }
 
-    /// Returns the seal if a key signed it that the roster gives the boundary.
+    /// Returns the seal if one of the boundary's keys in the roster signed the seal.
     fn seal(&mut self, sources: &Sources, signed: &Authorization) -> Option<Seal> {
         const SIGNED: &str = "the seal is signed by a rostered key of this boundary";
         let name = &signed.boundary.name;

@@ -31,7 +31,7 @@ pub enum Finding {
     NotChecked(String),
 }
 
-/// Result of all checks: decides whether the approver may sign.
+/// Result of all checks, which decides whether the approver may sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// All checks passed.
@@ -45,7 +45,7 @@ pub enum Standing {
 /// Results of the checks, with the documents that they are about.
 #[derive(Debug, Clone)]
 pub struct Derived {
-    /// Digest of the payload. A signature covers this payload.
+    /// Digest of the payload that the approvers sign.
     pub digest: AuthorizationDigest,
     /// Statement in the payload, parsed strictly.
     pub statement: Option<Statement<Authorization>>,
@@ -53,7 +53,7 @@ pub struct Derived {
     pub payload: Option<Value>,
     /// Definition of the step, if its digest is the signed digest.
     pub definition: Option<(StepDefinition, Value)>,
-    /// Approval rules that must all be met, each with its origin.
+    /// Approval rules of policy and of the step. All rules must be met.
     pub rules: Vec<(&'static str, Approvals)>,
     /// Sandbox profile as this program derives it.
     pub profile: Option<Profile>,
@@ -69,17 +69,17 @@ pub struct Derived {
     pub lines: Lines,
 }
 
-/// Check that the sandbox follows from the sealed documents.
+/// Name of the check that the sandbox follows from the sealed documents.
 pub const SANDBOX: &str = "the sandbox is what this program derives";
 
-/// Check that the boundary and the epoch are those of the seal.
+/// Name of the check that the boundary and the epoch are those of the seal.
 pub const SEALED: &str = "boundary and epoch are the seal's";
 
-/// Check that the script to run is the shown script.
+/// Name of the check that the script to run is the shown script.
 pub const SCRIPT_DIGEST: &str = "the script to run has the signed digest";
 
-/// Check that the screen leaves out no signed field.
+/// Name of the check that the screen leaves out no signed field.
 pub const COVERED: &str = "every signed field is shown, or equals what is shown or a built-in default";
 
-/// Check that the approver trusts the roster in force.
+/// Name of the check that the approver trusts the roster in force.
 pub const TRUSTED: &str = "the roster in force is the one you trust";

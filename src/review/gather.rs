@@ -72,7 +72,7 @@ impl Subject {
                     Base64::Strict.decode("/payload", &view.payload).map_err(|error| refuse(error.to_string()))?;
                 if AuthorizationDigest::of(&payload) != view.digest {
                     return Err(refuse(format!(
-                        "the boundary calls it {}, its bytes have another digest",
+                        "the boundary states the digest {}, but the payload has another digest",
                         view.digest
                     )));
                 }
@@ -216,8 +216,8 @@ fn versions_in_force(client: &impl BoundaryReader, seal: &SealView) -> Result<Ve
     canonical::canonical_of(&[first]).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))
 }
 
-/// Chooses the roster for the review. The newest trusted roster is chosen, or the roster in force if that roster is
-/// connected with the newest trusted one. Without a trusted roster, the boundary's own roster is used but not trusted.
+/// Chooses the newest trusted roster for the review. Without a trusted roster, the review uses the boundary's own
+/// roster, which is not trusted.
 fn believe(
     trust: &[Trust],
     boundary: &BoundaryName,
@@ -247,20 +247,19 @@ fn believe(
             Err(error) => broken.push(format!("{}: {error}", trust.from)),
         }
     }
-    // Look for the newest trusted roster: a version connected with the versions here, or a roster file for this
-    // boundary.
+    // The candidates are the connected versions and each trusted roster file that has a key of this boundary.
     let files = trust.iter().filter_map(|trust| match &trust.pinned {
         Pinned::Roster(roster) => Some((trust, &**roster)),
         Pinned::Digest(_) | Pinned::Chain(_) => None,
     });
-    // Two boundaries may have the same name, and versions between two rosters may be missing. So compare the names of
-    // the rosters too.
+    // Two boundaries may have the same name, and versions between two rosters may be missing. The rosters must
+    // therefore also have the same name.
     let name = connected.first().map(|(_, chain)| chain.last().tables().name.clone());
     let files = files.filter(|(_, roster)| {
         !roster.boundary_keys(boundary).is_empty() && name.as_ref().is_none_or(|name| roster.tables().name == *name)
     });
-    // A trusted version that follows a connected version but is not in its chain belongs to another branch. Such a
-    // version wins, whatever the version number of the chain.
+    // A trusted version can follow a connected version without being in its chain. Such a version is on another branch
+    // and is chosen, whatever its version number.
     let branch = files.clone().find(|(_, roster)| {
         let is_here = |digest: &RosterDigest| connected.iter().any(|(_, chain)| chain.by_digest(digest).is_some());
         roster.tables().previous.as_ref().is_some_and(is_here) && !is_here(&roster.digest())
@@ -285,8 +284,8 @@ fn believe(
         }
         return RosterSource::Trusted(Box::new(chain.last().clone()), from);
     }
-    // Never fall back from a trusted roster to an older one, because a boundary that was reset to an old state would
-    // show that older roster.
+    // A roster that is older than the trusted one is never used, because a boundary that was reset to an old state
+    // would show such a roster.
     if let Some((trust, newest)) = newest {
         return RosterSource::Trusted(Box::new(newest.clone()), trust.from.clone());
     }

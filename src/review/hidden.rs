@@ -1,8 +1,8 @@
 //! Finds hidden text: characters that make a text look like another text.
 //!
-//! The screen shows these characters as escapes. The findings here warn the reader about control characters, invisible
-//! characters, and characters that change the reading direction. The findings also name words with letters of several
-//! scripts, and words with letters that look like ASCII.
+//! The screen shows these characters as escapes. The findings name control characters, invisible characters, and
+//! characters that change the reading direction. The findings also name words with letters of several scripts, and
+//! words with letters that look like ASCII.
 
 use unicode_general_category::{GeneralCategory, get_general_category};
 use unicode_script::{Script, UnicodeScript as _};
@@ -104,7 +104,7 @@ fn is_mark(c: char) -> bool {
     matches!(get_general_category(c), GeneralCategory::NonspacingMark | GeneralCategory::SpacingMark)
 }
 
-/// Returns the scripts of a word's letters. Scripts that one language mixes count as one script.
+/// Returns the scripts of a word's letters. Scripts that are used together in one language count as one script.
 fn scripts_of(word: &str) -> Vec<Script> {
     let mut found = Vec::new();
     for c in word.chars() {

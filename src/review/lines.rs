@@ -1,7 +1,7 @@
 //! Builds the lines of a review, for the screen and for `--json`.
 //!
-//! Each line names the signed fields that its text shows. With these names, `coverage` can prove that no field is left
-//! out.
+//! Each line names the signed fields that its text shows. The module `coverage` uses these names to prove that no field
+//! is left out.
 
 use std::collections::BTreeMap;
 
@@ -246,7 +246,7 @@ impl Lines {
             Shown::words(if signed.permissions.is_empty() {
                 "policy asks about nothing that the script names"
             } else {
-                "policy asks about nothing but what the remarks name"
+                "policy asks only about what the remarks name"
             })
         } else {
             Shown::words("not known: only scripts of shells are read, so this one may start any program")
@@ -504,8 +504,8 @@ fn size_of(value: &Value) -> (String, Vec<u8>) {
     (format!("{parts}{} bytes", bytes.len()), bytes)
 }
 
-/// Formats a value in at most three lines. Returns false with a shortened value, which also shows the size and the
-/// digest.
+/// Formats a value in at most three lines. If the value is shortened, the text also shows the size and the digest, and
+/// the second result is false.
 fn in_full(value: &Value) -> (Shown, bool) {
     let shown = folded(value);
     if shown.as_str().len() <= WHOLE {
@@ -515,7 +515,7 @@ fn in_full(value: &Value) -> (Shown, bool) {
     (shown.ends(END).then(&Shown::text(&format!(", {size}, {}", ContentDigest::of(&bytes)))), false)
 }
 
-/// Formats a value in one row. Returns false with a shortened value, which also shows the size.
+/// Formats a value in one row. If the value is shortened, the text also shows the size, and the second result is false.
 fn in_row(value: &Value) -> (Shown, bool) {
     let shown = folded(value);
     if shown.as_str().len() <= WHOLE_IN_ROW {

@@ -59,7 +59,7 @@ impl Review {
         full(&self.sources, &self.found)
     }
 
-    /// Returns the advice for an approver who trusts no roster of the boundary.
+    /// Returns the advice for an approver who has no trusted roster for the boundary.
     #[must_use]
     pub fn advice(&self) -> String {
         trust_advice(self.sources.roster.roster().map(|roster| roster.digest()), &Home::of_process().config_words())

@@ -260,7 +260,7 @@ pub fn profile_words(profile: &Profile) -> Vec<String> {
 }
 
 const ISOLATED_WORDS: &str = "an id of its own where the service is root and has ids to give, else the service's";
-/// The receipt shows which of the two cases applied.
+/// The receipt shows whether a control group limited the run as a whole.
 const UNGROUPED: &str = ", of each process alone where no control group holds the run";
 
 /// The kernel counts the processes of root but never refuses a new one.

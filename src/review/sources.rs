@@ -1,4 +1,4 @@
-//! Documents of a review, as they were read.
+//! Documents that a review reads from the boundary or from a file.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use crate::record::ident::Name;
 use crate::record::profile::Profile;
 use crate::trust::roster::TrustedRoster;
 
-/// Documents of a review, as they were read. Nothing in them is verified yet.
+/// Documents that a review reads from the boundary or from a file. No document is verified yet.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     /// Bytes that a signature would cover.

@@ -91,7 +91,7 @@ pub(crate) fn case() -> Case {
 }
 
 impl Case {
-    /// Returns permissions and sandbox as the boundary derives them. If the boundary would refuse, returns an empty
+    /// Returns the permissions and the sandbox that the boundary derives. If the boundary would refuse, returns an empty
     /// list and the profile of a run that gets nothing from the host.
     fn granted(&self) -> (Vec<Permission>, Profile) {
         let nothing = || (Vec::new(), Profile::nothing(STRICT.to_vec(), Limits::default()));
@@ -860,8 +860,8 @@ pub(crate) fn section<'l>(lines: &'l [(String, String)], name: &str) -> Vec<&'l 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    // The full screen can be parsed back to the exact payload and definition. So two reviews that differ in a signed
-    // byte differ on the screen, and no content can imitate another part of the screen.
+    // The full screen can be parsed back to the exact payload and definition. Two reviews that differ in a signed byte
+    // therefore differ on the screen. No content can imitate another part of the screen.
     #[test]
     fn promise_4_review_is_injective(
         source in nasty(), title in nasty(), host in nasty(), reason in nasty(), exclusive in nasty(), interpreter in nasty(), width in 60_usize..140,
@@ -1079,7 +1079,7 @@ fn promise_4_no_field_of_the_definition_changes_unseen() {
                 continue;
             }
             let sources = case.sources();
-            // Sandbox fields of a step matter only through the signed sandbox that follows from them.
+            // The sandbox fields of a step have an effect only through the signed sandbox.
             if path.starts_with(".sandbox") && case.granted() == granted {
                 continue;
             }
