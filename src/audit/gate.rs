@@ -422,7 +422,7 @@ fn roster(report: &BundleReport, facts: &Facts, demands: &Demands) -> Answer {
     if report.trust.guarded {
         met(words)
     } else if demands.unguarded {
-        waived(format!("{words}: nobody had to sign it, taken by --allow-unguarded"))
+        waived(format!("{words}: it needed no signature, allowed by --allow-unguarded"))
     } else {
         unmet(format!(
             "{words} came after the trusted one without anybody's signature (threshold 0): trust the newest version itself, \

@@ -69,7 +69,7 @@ pub struct SeenHead {
     pub note: String,
     /// Description of the place where the checkpoint was seen.
     pub from: String,
-    /// True if the auditor verified the checkpoint in an earlier audit. The key that signed the checkpoint may be unknown now if
+    /// True if the auditor verified the checkpoint in an earlier audit. The key of the signature may be unknown now if
     /// the end of the log is missing.
     pub verified: bool,
     /// Time when this checkpoint was the newest, by the clock of the machine that saw the checkpoint.
@@ -472,7 +472,7 @@ impl Auditor {
             }
             other => {
                 let message =
-                    format!("an entry of the kind {other:?}, which this version does not know: use a newer one");
+                    format!("an entry of the kind {other:?}, which this version does not know: use a newer version");
                 self.say(Finding::at(What::UnknownKind, index, message));
             }
         }

@@ -111,7 +111,7 @@ impl Runs {
                 find(What::DoubleUse, "the same authorization was spent before, under another nonce".to_owned());
             }
             if spent.expires_at <= at || spent.expires_at > at.plus(MAX_WINDOW_S + SKEW_S) {
-                find(What::Window, format!("spent at {at}, while it is said to expire at {}", spent.expires_at));
+                find(What::Window, format!("spent at {at}, outside its validity, which ends at {}", spent.expires_at));
             }
             if denials.contains(&spent.authorization) {
                 find(What::Denied, "an approver had denied it before".to_owned());

@@ -368,7 +368,8 @@ impl Rosters {
                     Ok(_) if known.is_some() => {}
                     Ok(longer) if longer.by_digest(&self.chain.last().digest()).is_none() => {
                         return Ok(Err(
-                            "the versions of the roster are others than those before: it was forked".to_owned()
+                            "the versions of the roster differ from the earlier versions: the roster was forked"
+                                .to_owned(),
                         ));
                     }
                     Ok(longer) => self.chain = longer,
@@ -377,7 +378,7 @@ impl Rosters {
         }
         let Some(found) = self.chain.by_digest(&seal.roster) else {
             return Ok(Err(format!(
-                "the seal names the roster {}, to which the trusted one does not lead",
+                "the seal names the roster {}, which is not connected with the trusted roster",
                 seal.roster
             )));
         };

@@ -30,7 +30,7 @@ pub(crate) fn check_witnesses(
     let mut left_out = Vec::new();
     for witness in named {
         let Ok(key) = WitnessKey::parse(&witness.vkey) else {
-            left_out.push(format!("the key of {} is of no kind that this version reads", witness.name));
+            left_out.push(format!("the key of {} has a type that this version can't read", witness.name));
             continue;
         };
         // An invalid signature of a known key makes the whole check fail, even if the witness would not count.

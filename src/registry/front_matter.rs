@@ -30,7 +30,7 @@ pub(crate) struct FrontMatter {
     pub(crate) approvals: Approvals,
     pub(crate) limits: DeclaredLimits,
     pub(crate) proc: Option<Proc>,
-    /// Host settings for every step. `run-as` and `sandbox` are not included, because only a step itself may declare them.
+    /// Host settings for every step, without `run-as` and `sandbox`, which only a step itself may declare.
     pub(crate) host: DeclaredSandbox,
     pub(crate) interpreter: Option<String>,
 }

@@ -82,7 +82,7 @@ fn step(front: &FrontMatter, path: &str, block: &Block, info: &Info, flaws: &mut
         Ok(reference) => Some(reference),
         Err(_) => {
             let message = format!(
-                "{:?} is no id of a step: use letters, digits and . _ -, beginning with a letter, digit or _, at most 64 bytes (255 with the path)",
+                "{:?} is not a valid step id: use letters, digits and . _ -, beginning with a letter, digit or _, at most 64 bytes (255 with the path)",
                 info.id.text
             );
             flaws.push(Flaw::new(info.id.place, message));
@@ -203,7 +203,7 @@ fn exclusive_name(text: &str) -> Result<String, String> {
     if ok {
         return Ok(text.to_owned());
     }
-    Err(format!("{text:?} is no name for exclusive runs: use 1 to 64 letters, digits and . _ -"))
+    Err(format!("{text:?} is not a valid name for exclusive runs: use 1 to 64 letters, digits and . _ -"))
 }
 
 /// Returns the declared parameters that a step takes. `params=""` takes none.

@@ -38,7 +38,8 @@ use crate::yaml::{Flaw, Place};
 pub struct Registry {
     steps: BTreeMap<StepRef, Arc<RegisteredStep>>,
     manifest: Vec<u8>,
-    /// Hashes of all complete subtrees, one list for each height. The first list has the leaf hashes in the order of `steps`.
+    /// Hashes of all complete subtrees, one list for each height. The first list has the leaf hashes in the order of
+    /// `steps`.
     tree: Vec<Vec<merkle::Hash>>,
 }
 
@@ -201,7 +202,7 @@ impl Registry {
             let reference = stored.reference().clone();
             if let Some((file, at)) = places.get(&reference) {
                 let first = format!("{file}:{}:{}", at.line, at.column);
-                refuse(format!("the step {reference} stands already at {first}: give one of the two another id"));
+                refuse(format!("the step {reference} exists already at {first}: give one of the two another id"));
                 continue;
             }
             places.insert(reference.clone(), (Arc::clone(&file), place));
@@ -471,7 +472,7 @@ mod tests {
         let found: Vec<_> = steps.iter().map(|(at, step)| (at.line, step.definition.reference.as_str())).collect();
         assert_eq!(found, [(4, "deploy/x:z"), (8, "deploy/x:a")]);
         let errors = read("bad.md").expect_err("twice");
-        assert!(errors[0].to_string().starts_with("bad.md:8:6: the step deploy/bad:z stands already"), "{errors:?}");
+        assert!(errors[0].to_string().starts_with("bad.md:8:6: the step deploy/bad:z exists already"), "{errors:?}");
         assert_eq!(read("prose.md").expect("no step").len(), 0);
         assert!(read("none.md").is_err());
     }
@@ -490,7 +491,7 @@ mod tests {
         assert_eq!((again.root(), again.manifest()), (registry.root(), registry.manifest()));
         stored.push(stored[0].clone());
         let error = Registry::from_definitions(stored.clone()).expect_err("twice");
-        assert!(error[0].message.contains("stands already"), "{error:?}");
+        assert!(error[0].message.contains("exists already"), "{error:?}");
         stored.truncate(1);
         stored[0].session = crate::record::step::SessionUse::Write;
         let error = Registry::from_definitions(stored).expect_err("a later feature");
@@ -545,7 +546,7 @@ mod tests {
                 "latin.md:4:3: the file is not UTF-8: save it as UTF-8",
                 "notes.md:3:1: a ```runnable block is not supported by this version: remove it, or keep the file outside the runbook directories",
                 "old.mdx:1:1: gruntwork runbooks are not read by this version: remove the file, or keep it outside the runbook directories",
-                "same.md:8:11: the step same:a stands already at same.md:4:11: give one of the two another id",
+                "same.md:8:11: the step same:a exists already at same.md:4:11: give one of the two another id",
                 "x.runbook.md:1:1: rundown runbooks are not read by this version: remove the file, or keep it outside the runbook directories",
             ]
         );
@@ -624,7 +625,10 @@ mod tests {
             (fenced("bash {#a memory=1GB}", "true\n"), "a.md:5:20: \"1GB\" can't be read: write 64KiB"),
             (fenced("bash {#a params=b}", "true\n"), "a.md:5:20: unknown parameter: \"b\""),
             (fenced("bash {#a params=a,a}", "true\n"), "a.md:5:20: \"a\" occurs twice"),
-            (fenced("bash {#a exclusive=\"a b\"}", "true\n"), "a.md:5:23: \"a b\" is no name for exclusive runs"),
+            (
+                fenced("bash {#a exclusive=\"a b\"}", "true\n"),
+                "a.md:5:23: \"a b\" is not a valid name for exclusive runs",
+            ),
             (fenced("bash {#a proc=all}", "true\n"), "a.md:5:18: unknown value of proc: \"all\""),
             (fenced("bash {#a title=\"\"}", "true\n"), "a.md:5:19: the title is empty"),
             (
@@ -730,7 +734,7 @@ mod tests {
         let reversed = [b.path(), a.path()];
         let found = Registry::load(&both, None).expect_err("one ref twice");
         assert_eq!(found.len(), 1);
-        assert!(found[0].message.contains("stands already at"), "{found:?}");
+        assert!(found[0].message.contains("exists already at"), "{found:?}");
         assert_eq!(Registry::load(&reversed, None).expect_err("one ref twice"), found, "the order does not matter");
     }
 

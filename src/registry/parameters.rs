@@ -115,7 +115,7 @@ impl ParameterSchema {
         }
         Err(vec![ParameterError {
             pointer: missing_default(value, &params.value, &mut Vec::new()),
-            message: "a default is not filled in: what is signed must be complete".to_owned(),
+            message: "a default is missing: signed parameters must be complete".to_owned(),
         }])
     }
 }

@@ -87,7 +87,11 @@ impl Checker<'_> {
             variables.push((mapped, name));
         }
         if schema.get("default").is_some() {
-            self.flaw(&["default"], true, "the whole has no default: give each parameter its own".to_owned());
+            self.flaw(
+                &["default"],
+                true,
+                "the parameters as a whole can't have a default: give each parameter its own".to_owned(),
+            );
         }
     }
 
@@ -104,7 +108,7 @@ impl Checker<'_> {
             return;
         }
         let Value::Object(map) = schema else {
-            self.at(path, &[], false, "a schema must be a map, {type: string} for one".to_owned());
+            self.at(path, &[], false, "a schema must be a map, for example {type: string}".to_owned());
             return;
         };
         let kind = match map.get("type") {
@@ -239,7 +243,7 @@ impl Checker<'_> {
         for (name, schema) in properties {
             if !is_parameter_name(name) {
                 let message = format!(
-                    "{name:?} is no name of a parameter: use letters, digits, _ and -, beginning with a letter or _, at most 64 bytes"
+                    "{name:?} is not a valid parameter name: use letters, digits, _ and -, beginning with a letter or _, at most 64 bytes"
                 );
                 self.at(path, &["properties", name], true, message);
             }
@@ -436,7 +440,7 @@ mod tests {
             (json!({"type": "object"}), "/properties/a: an object needs `properties`"),
             (
                 json!({"type": "object", "properties": {"b c": {"type": "string"}}}),
-                "/properties/a/properties/b c: \"b c\" is no name",
+                "/properties/a/properties/b c: \"b c\" is not a valid parameter name",
             ),
             (
                 json!({"type": "object", "properties": {}, "additionalProperties": true}),
@@ -452,12 +456,18 @@ mod tests {
         }
         for (schema, expected) in [
             (json!({"type": "string"}), ": parameters are an object"),
-            (json!({"type": "object", "properties": {"1a": {"type": "string"}}}), "/properties/1a: \"1a\" is no name"),
+            (
+                json!({"type": "object", "properties": {"1a": {"type": "string"}}}),
+                "/properties/1a: \"1a\" is not a valid parameter name",
+            ),
             (
                 json!({"type": "object", "properties": {"a-b": {"type": "string"}, "A_b": {"type": "string"}}}),
                 "/properties/a-b: \"a-b\" and \"A_b\" both become PARAM_A_B: rename one",
             ),
-            (json!({"type": "object", "properties": {}, "default": {}}), "/default: the whole has no default"),
+            (
+                json!({"type": "object", "properties": {}, "default": {}}),
+                "/default: the parameters as a whole can't have a default",
+            ),
         ] {
             let found = flaws(&schema);
             assert!(found.iter().any(|flaw| flaw.starts_with(expected)), "{schema}: {found:?}");

@@ -102,7 +102,7 @@ impl Walk {
         } else if is_runbook && real.is_file() {
             self.files.push((relative.to_owned(), real));
         } else if is_runbook {
-            self.refuse(relative, "it is no regular file: remove it".to_owned());
+            self.refuse(relative, "it is not a regular file: remove it".to_owned());
         }
     }
 

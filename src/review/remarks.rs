@@ -39,8 +39,9 @@ fn host_needs(profile: &Profile) -> Vec<Line> {
     let quoted = |items: &[String]| Shown::joined(items.iter().map(|item| Shown::quoted(item)), ", ");
     let mut add = |heaviness, text, shows| remarks.push(Line::remark(heaviness, text, shows));
     if let Some(reason) = &profile.off_reason {
-        let text =
-            Shown::words("THE SANDBOX IS OFF, the run can do on the host what its user can; the author's reason: ");
+        let text = Shown::words(
+            "THE SANDBOX IS OFF, so the run can do everything that its user can do on the host; the author's reason: ",
+        );
         add(Heaviness::SandboxOff, text.then(&Shown::quoted(reason)), vec![field("off_reason")]);
     }
     if profile.run_as != ISOLATED {
@@ -72,7 +73,7 @@ fn host_needs(profile: &Profile) -> Vec<Line> {
     let missing = STRICT.iter().filter(|layer| !profile.require.contains(layer)).map(|layer| layer.word());
     let missing: Vec<_> = missing.collect();
     if profile.off_reason.is_none() && !missing.is_empty() {
-        let text = format!("runs also where the sandbox lacks: {}", missing.join(", "));
+        let text = format!("runs even if the sandbox lacks: {}", missing.join(", "));
         add(Heaviness::HostNeed, Shown::text(&text), Vec::new());
     }
     if !profile.read.is_empty() {

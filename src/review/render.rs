@@ -259,7 +259,7 @@ pub fn profile_words(profile: &Profile) -> Vec<String> {
     off.chain(lines).collect()
 }
 
-const ISOLATED_WORDS: &str = "an id of its own where the service is root and has ids to give, else the service's";
+const ISOLATED_WORDS: &str = "its own user id if the service is root and has free ids, otherwise the service's id";
 /// The receipt shows whether a control group limited the run as a whole.
 const UNGROUPED: &str = ", of each process alone where no control group holds the run";
 
