@@ -1,8 +1,8 @@
 //! Gate: decides whether a CI job may continue because of a receipt.
 //!
 //! The gate requires the exact boundary, step, definition and complete parameters. The run must have succeeded in a
-//! full sandbox, not long ago. Every check of the verifier must be established. Each relaxation is a field of
-//! [`Demands`]. A check that the verifier could not make counts as not met.
+//! full sandbox, not long ago. Every check of the verifier must be established. Each relaxation is a field or a variant
+//! in [`Demands`]. A check that the verifier could not make counts as not met.
 //!
 //! A receipt is evidence of one run, not a ticket. The gate accepts the same receipt any number of times up to the
 //! maximum age. To bind a receipt to one commit or one build, demand the commit or the build as a parameter.

@@ -884,7 +884,7 @@ const RESTS_ON: [&str; 4] = [
     "the boundary's word: times, who handed an approval in, what a step did and printed, how its sandbox was held",
 ];
 
-/// Tolerance in seconds between the date of an entry and the time when a witness saw the log without the entry. Clocks
+/// Tolerance in seconds for comparing the date of an entry with the clock of a witness or of this machine. Clocks
 /// differ, and a witness answers a short time later.
 const LATE_S: i64 = 600;
 

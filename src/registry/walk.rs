@@ -160,7 +160,7 @@ pub(super) fn read_file(relative: &str, path: &Path) -> Result<Vec<(Place, StepD
     Ok(steps.unwrap_or_default().into_iter().map(|found| (found.place, found.definition)).collect())
 }
 
-/// Maximum size of a runbook. People review runbooks, so a larger file is not useful.
+/// Maximum size of a runbook, in bytes. People review runbooks, so a larger file is not useful.
 pub(super) const MAX_FILE_BYTES: u64 = 256 << 10;
 /// Maximum nesting depth of directories.
 const MAX_DEPTH: usize = 16;

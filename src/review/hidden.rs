@@ -95,7 +95,7 @@ fn kind_of(c: char) -> Option<Kind> {
 }
 
 /// Returns true for a full-width letter or digit, or a mathematical letter. The compatibility decomposition (NFKC)
-/// turns each into an ASCII letter or digit, except a few mathematical letters that are Greek.
+/// turns each into an ASCII letter or digit, except the mathematical dotless i and j (U+1D6A4 and U+1D6A5).
 fn looks_like_ascii(c: char) -> bool {
     matches!(c, '\u{ff10}'..='\u{ff19}' | '\u{ff21}'..='\u{ff3a}' | '\u{ff41}'..='\u{ff5a}' | '\u{1d400}'..='\u{1d6a5}')
 }

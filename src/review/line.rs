@@ -22,7 +22,7 @@ pub enum Heaviness {
     Fails,
     /// The sandbox is off.
     SandboxOff,
-    /// The run uses a user of the host.
+    /// The run uses a user account of the host.
     HostIdentity,
     /// The run writes to the host itself.
     LiveTree,
