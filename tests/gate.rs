@@ -247,7 +247,7 @@ fn a_staging_boundary_of_the_same_name_and_key_does_not_pass() {
     fs::write(&bundle, staging.bundle(&finished)).expect("written");
     assert_eq!(digest_of(&staging, "deploy:web"), at.digest);
     let line = at.shut(&bundle, &at.demands(), &["boundary"]);
-    assert!(detail(&line, "boundary").contains("boundaries of one name are two"), "{line:#}");
+    assert!(detail(&line, "boundary").contains("two boundaries can have the same name"), "{line:#}");
 }
 
 #[test]

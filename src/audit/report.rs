@@ -1,4 +1,4 @@
-//! What a verifier found: checks, facts, words.
+//! Result of a verification: checks, facts and their names.
 
 use std::fmt;
 
@@ -22,10 +22,10 @@ macro_rules! check_names {
         }
 
         impl CheckName {
-            /// Every check, in order.
+            /// All checks, in the order of the report.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
-            /// The word in reports and vectors.
+            /// Returns the name of the check in reports and test vectors.
             #[must_use]
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$name => $word),* }
@@ -120,7 +120,7 @@ pub enum Finding {
 }
 
 impl Finding {
-    /// The words for people.
+    /// Returns the text for people.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -161,10 +161,10 @@ pub enum Basis {
 }
 
 impl Basis {
-    /// Every one, in order.
+    /// All variants, in order.
     pub const ALL: [Self; 5] = [Self::Form, Self::Roster, Self::Approvers, Self::Boundary, Self::Witnesses];
 
-    /// The words for people.
+    /// Returns the text for people.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -178,8 +178,8 @@ impl Basis {
 }
 
 impl CheckName {
-    /// Whose word it is, once established. What a person signed is the person's word; when it happened, who could not
-    /// sign, what was held and what came of it is the boundary's.
+    /// Returns the evidence on which an established check rests. The approvers' signatures establish what the approvers
+    /// signed. Times, exclusions, the held layers and the outcome rest on the boundary's signature.
     #[must_use]
     pub const fn rests_on(self) -> Basis {
         match self {
@@ -237,13 +237,13 @@ pub struct BundleReport {
 }
 
 impl BundleReport {
-    /// How a check ended.
+    /// Returns the result of a check.
     #[must_use]
     pub fn finding(&self, name: CheckName) -> Finding {
         self.checks.iter().find(|check| check.name == name).map_or(Finding::NotChecked, |check| check.finding)
     }
 
-    /// The checks that failed.
+    /// Returns the checks that failed.
     pub fn failed(&self) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(|check| check.finding == Finding::Failed)
     }

@@ -1,30 +1,30 @@
-//! What stands behind a fence: language, attributes, units.
+//! Reads the info string of a fence: its language, its attributes and the units of limits.
 //!
-//! `bash {#restart title="Restart nginx" timeout=60s}`: a language, then `#id`, `key=value` and `key="quoted"`
-//! in braces. A fence without `#id` is prose.
+//! Example: `bash {#restart title="Restart nginx" timeout=60s}`. A language comes first, then `#id`, `key=value` and
+//! `key="quoted"` in braces. A fence without `#id` is prose.
 
 use crate::record::declared::Limit;
 use crate::yaml::{Flaw, Place, not_yet, unknown};
 
-/// The info string of a fence that is a step.
+/// Info string of a fence that is a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Info {
-    /// The language before the braces.
+    /// Language before the braces.
     pub(crate) language: Option<Text>,
-    /// `#id`
+    /// Value of `#id`.
     pub(crate) id: Text,
-    /// `key=value`, keys unique and known.
+    /// Values of `key=value`. Each key is known and occurs once.
     pub(crate) attributes: Vec<(Text, Text)>,
 }
 
-/// Text and where it stands.
+/// Text with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Text {
     pub(crate) place: Place,
     pub(crate) text: String,
 }
 
-/// Reads an info string that begins at `place`; nothing when the fence is prose.
+/// Reads an info string that begins at `place`. Returns `None` if the fence is prose.
 pub(crate) fn read(info: &str, place: Place, flaws: &mut Vec<Flaw>) -> Option<Info> {
     let chars: Vec<char> = info.chars().collect();
     let at = |index: usize| Place { line: place.line, column: place.column + index };
@@ -38,7 +38,7 @@ pub(crate) fn read(info: &str, place: Place, flaws: &mut Vec<Flaw>) -> Option<In
         Token::Pair(key, _) => KNOWN.contains(&key.text.as_str()) || LATER.contains(&key.text.as_str()),
     });
     if !says_step {
-        return None; // another program's attributes
+        return None; // the attributes are for another program
     }
     if let Err(flaw) = read {
         flaws.push(flaw);
@@ -70,7 +70,7 @@ pub(crate) fn read(info: &str, place: Place, flaws: &mut Vec<Flaw>) -> Option<In
                 } else if !KNOWN.contains(&name) {
                     flaws.push(Flaw::new(key.place, unknown("attribute", name, &KNOWN)));
                 } else if attributes.iter().any(|(other, _)| other.text == key.text) {
-                    flaws.push(Flaw::new(key.place, format!("{name} stands twice: keep one of the two")));
+                    flaws.push(Flaw::new(key.place, format!("{name} occurs twice: keep one of the two")));
                 } else {
                     attributes.push((key, value));
                 }
@@ -182,7 +182,7 @@ impl Reader<'_> {
     }
 }
 
-/// Settings that a fence and the front matter's `defaults` both have, with the limit that each declares.
+/// Limits that both a fence and `defaults` in the front matter can declare.
 pub(crate) const LIMITS: [(&str, Limit); 7] = [
     ("timeout", Limit::Wall),
     ("memory", Limit::Memory),
@@ -216,13 +216,14 @@ const KNOWN: [&str; 20] = [
     "reason",
 ];
 
-/// Words of the design that a later version reads: refused by name, so that nobody believes that they hold.
+/// Attributes of a later version. This version refuses them by name, so that no author believes that they have an
+/// effect.
 pub(crate) const LATER: [&str; 6] = ["session", "secrets", "outputs", "files", "template", "plan"];
 
-/// The value of a limit as people write it.
+/// Parses the value of a limit.
 ///
 /// # Errors
-/// What it should look like.
+/// Returns a message with the expected form.
 pub(crate) fn limit(limit: Limit, text: &str) -> Result<u64, String> {
     let (units, example): (&[(&str, u64)], &str) = match limit {
         Limit::Wall => (&[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)], "90s, 5m or 1h"),
@@ -293,12 +294,12 @@ mod tests {
             ("bash {#a timout=1s}", "1:13: unknown attribute: \"timout\"; did you mean \"timeout\"?"),
             ("bash {#a session=write}", "1:13: `session=` is not supported by this version: remove it"),
             ("bash {#a run_as=web}", "1:13: unknown attribute: \"run_as\"; did you mean \"run-as\"?"),
-            ("bash {#a cpu=1 cpu=2}", "1:19: cpu stands twice"),
+            ("bash {#a cpu=1 cpu=2}", "1:19: cpu occurs twice"),
             ("bash {timeout=1s}", "1:9: the block has attributes of a step but no id"),
             ("bash foo {#a}", "1:4: \"bash foo\" is more than a language"),
         ] {
             let (_, flaws) = info(text);
-            // `{#}` names nothing that is a step's; it is prose
+            // `{#}` has no attribute of a step, so the fence is prose.
             if text != "bash {#}" {
                 assert!(flaws.first().is_some_and(|flaw| flaw.starts_with(expected)), "{text}: {flaws:?}");
             }
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn units_are_exact() {
+    fn limits_are_parsed_with_exact_units() {
         for (kind, text, value) in [
             (Limit::Wall, "60s", 60_000),
             (Limit::Wall, "5m", 300_000),
