@@ -1,4 +1,4 @@
-//! Files that a command's arguments name.
+//! Reads files that the arguments of a command name.
 
 use std::fs::File;
 use std::io::{IsTerminal as _, Read as _};
@@ -7,10 +7,10 @@ use std::path::Path;
 use crate::terminal::exit::Failure;
 use crate::terminal::screen::Shown;
 
-/// Reads a file that the user named, up to `most` bytes. `-` is the standard input.
+/// Reads a file that the user named. The path `-` means the standard input.
 ///
 /// # Errors
-/// When it can't be read or is larger.
+/// Returns an error if the file cannot be read or is larger than `most` bytes.
 pub fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
     let bytes = read_beginning(path, most + 1)?;
     if bytes.len() > most {
@@ -20,10 +20,10 @@ pub fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// Reads the first bytes of a file that the user named, at most `most`. `-` is the standard input.
+/// Reads at most the first `most` bytes of a file that the user named. The path `-` means the standard input.
 ///
 /// # Errors
-/// When it can't be read.
+/// Returns an error if the file cannot be read.
 pub fn read_beginning(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
     let place = Shown::text(&path.to_string_lossy());
     let failed = |error: std::io::Error| Failure::usage(format!("can't read {}: {error}", place.as_str()));
