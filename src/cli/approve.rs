@@ -1,4 +1,4 @@
-//! `approve`: shows the review, asks, then signs exactly the bytes shown.
+//! The `approve` command shows the review, asks, and signs exactly the bytes that it showed.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ use crate::review::proposal_review::{Review, Sound, check_open};
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::streams::{Terminal, write_new};
 
-/// Show the same as `review`, ask, then sign exactly the bytes shown.
+/// Show the review of a proposal, ask, then sign exactly the bytes shown.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign approve                                   the only pending proposal
@@ -40,14 +40,14 @@ every signed field, through $PAGER where there is one. Anything else stops.
 It refuses (exit 126) when anything that this program derives differs from what would be signed, or the proposal is over, and \
 (exit 2) when you trust no roster for the boundary.")]
 pub struct Args {
-    /// A proposal's id; or at least 6 of the last digits of an open one's; or an envelope's file, as ./NAME or *.json; nothing
-    /// means the only pending proposal
+    /// The id of a proposal, or at least 6 of its last digits if it is open, or an envelope file (./NAME or *.json).
+    /// The default is the only pending proposal
     #[arg(value_name = "ID|FILE")]
     proposal: Option<String>,
-    /// For a file: write the envelope with your signature added here
+    /// With a file: write the envelope with your signature to this new file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Do not ask; only with --expect
+    /// Do not ask; requires --expect
     #[arg(long, requires = "expect")]
     yes: bool,
     /// The digest that the statement must have
@@ -65,7 +65,7 @@ pub struct Args {
 /// Reviews, asks and signs.
 ///
 /// # Errors
-/// When it does not hold, the person said no, or the boundary refused the signature.
+/// Returns an error if the review fails, the person declines, or the boundary refuses the signature.
 pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
     let client = global.reviewer(&args.key, terminal)?;
     let keys = args.key.find()?;
@@ -84,7 +84,7 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
     }
     let review = Review::make(&subject, &client, &args.trust, &keys, now())?;
     let screen = if args.full { review.full() } else { review.screen() };
-    // `approve FILE -o -` keeps the standard output for the envelope.
+    // With `approve FILE -o -`, the standard output carries the envelope.
     if args.output.as_deref() == Some(std::path::Path::new("-")) {
         terminal.show_aside(&screen);
     } else if !terminal.json {
@@ -170,33 +170,34 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
     Ok(Exit::Done)
 }
 
-/// What holds up the run that this signature approved, where the boundary says so within [`AT_ONCE`]. Most runs have begun by then.
+/// Asks the boundary for up to [`AT_ONCE`] why the approved run has not started. Most runs start earlier than that.
 fn held_up_at_once(client: &Client, signed: &ProposalView) -> Option<RefusalView> {
     let deadline = Instant::now() + AT_ONCE;
     let mut held_up = None;
     let mut status = signed.status;
     while status == ProposalStatus::Approved && held_up.is_none() && Instant::now() < deadline {
         std::thread::sleep(AT_ONCE / 20);
-        // The signature is taken, whatever becomes of the question.
+        // The boundary has accepted the signature already, so a failed request is not an error.
         let view = client.get::<ProposalView>(&format!("/v1/proposals/{}", signed.id)).ok()?;
         (status, held_up) = (view.status, view.held_up);
     }
     held_up
 }
 
-/// How long is asked whether what was approved begins.
+/// How long this command waits for an approved run to start.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// A person, or `--yes --expect`, agreed to the digest that was shown.
+/// Proof that a person, or `--yes --expect`, agreed to the digest that was shown.
 struct Consent(Sound);
 
-/// How many digits of the digest are typed: enough that nobody types them without looking at the end of the review.
+/// Number of hex digits of the digest that a person types. The person must look at the end of the review to type so
+/// many digits.
 const DIGITS: usize = 8;
 
-/// What the person decided.
+/// The decision of the person.
 enum Answer {
     Sign(Consent),
-    /// For this reason.
+    /// A denial with this reason.
     Deny(String),
 }
 
@@ -235,7 +236,7 @@ fn ask(review: &Review, sound: Sound, approver: &Name, terminal: &Terminal) -> R
     }
 }
 
-/// Whether what was typed is the end of the digest, and the number of remarks above where there are some.
+/// Returns true if the answer is the end of the digest, followed by the number of further remarks if there are any.
 fn agrees(answer: &str, tail: &str, more: usize) -> bool {
     let mut words = answer.split_whitespace();
     let digits = words.next().is_some_and(|word| word.eq_ignore_ascii_case(tail));
@@ -246,7 +247,7 @@ fn agrees(answer: &str, tail: &str, more: usize) -> bool {
     digits && count && words.next().is_none()
 }
 
-/// Signs the one buffer that was derived from and shown.
+/// Signs the same buffer from which the review was made.
 fn sign(
     review: &Review,
     consent: Consent,
@@ -282,7 +283,8 @@ mod tests {
         }
     }
 
-    // `approve` signs the one buffer that the screen was made from: what is read off the screen is what verifies.
+    // The review must come from the same buffer that `approve` signs. The test decodes the screen and compares the
+    // result with the verified bytes.
     #[test]
     fn promise_4_the_bytes_shown_are_the_bytes_signed() {
         let mut case = case();

@@ -1,4 +1,4 @@
-//! `doctor`: what holds on this host, and what to fix.
+//! The `doctor` command checks this host and lists the problems to fix.
 
 use std::path::PathBuf;
 
@@ -27,7 +27,7 @@ use crate::terminal::screen::Shown;
 use crate::terminal::streams::Terminal;
 use crate::trust::signer::FileSigner;
 
-/// Say what holds on this host, and what to fix; changes nothing.
+/// Check this host and its configuration, and list the problems to fix; changes nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign doctor                 # in a boundary's directory, or anywhere for the host alone
@@ -41,12 +41,12 @@ pub struct Args {
     dir: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
-    /// The hardening list: each point passes, fails, or is yours to see to
+    /// Print the hardening list: each point passes, fails, or is left to you
     #[arg(long)]
     production: bool,
 }
 
-/// One thing that was looked at.
+/// One result of the check.
 #[derive(Debug, Serialize)]
 struct Line {
     holds: State,
@@ -59,15 +59,15 @@ struct Line {
 enum State {
     Ok,
     Note,
-    /// An operator must fix it. `--json` keeps the word of 0.1.0, because programs read it.
+    /// The operator must fix the problem. In `--json` the value is still `mend`, as in 0.1.0, because programs read it.
     #[serde(rename = "mend")]
     Fix,
 }
 
-/// Looks at host, configuration and files.
+/// Checks host, configuration and files.
 ///
 /// # Errors
-/// For what this version has not got.
+/// Returns an error if `--production` is given without a valid configuration.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let path = args.config.path(args.dir.as_deref());
     let named = args.dir.is_some() || args.config.config.is_some();
@@ -111,7 +111,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     Ok(if bad { Exit::CheckSaidNo } else { Exit::Done })
 }
 
-/// The hardening list.
+/// Prints the hardening list.
 fn production(config: &Config, terminal: &Terminal) -> Result<Exit, Failure> {
     let level = host(Level::Strict).iter().all(|line| line.holds != State::Fix);
     let points = hardening::list(config, if level { Level::Strict } else { Level::BestEffort });
@@ -136,13 +136,13 @@ fn production(config: &Config, terminal: &Terminal) -> Result<Exit, Failure> {
     Ok(if failed > 0 { Exit::CheckSaidNo } else { Exit::Done })
 }
 
-/// The layers, found by doing the whole set-up once.
+/// Finds the layers of this host by setting up one sandbox.
 fn host(wanted: Level) -> Vec<Line> {
     let trial = || {
         let scratch = tempfile::Builder::new().prefix("countersign-doctor-").tempdir();
         let scratch = scratch.map_err(|error| format!("{error}: make a temporary directory writable"))?;
         let failed = |error: std::io::Error| error.to_string();
-        // Runs with a user id of their own must be able to enter it.
+        // A run with its own user id must be able to enter the directory.
         std::fs::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))
             .map_err(failed)?;
         let setup = Setup {
@@ -222,19 +222,20 @@ fn host(wanted: Level) -> Vec<Line> {
     lines
 }
 
-/// Of a service that is not root, on a host without namespaces.
+/// Note for a service that is not root, on a host without user namespaces.
 const SHARED_ID: &str = "runs have the service's own: the other layers keep the content of its files from a step, and nothing keeps a \
                          step from changing their modes and times, the boundary's key among them; run the service as root, or \
                          allow user namespaces";
 
-/// Says so where no run can have an overlay. Where runs have no root of their own that is no news.
+/// Reports that no run can have an overlay. On a host without the filesystem layer, another line reports the cause
+/// already.
 fn overlay(sandbox: &LinuxSandbox) -> Option<Line> {
     let has_root = sandbox.probe().held().contains(&Layer::Filesystem);
     let Missing { why, knob } = sandbox.overlay().filter(|_| has_root)?;
     Some(Line { holds: State::Note, what: "overlays".into(), says: format!("none for runs ({why}): {knob}") })
 }
 
-/// What a real step could not do here.
+/// Reports which attempts of a real step to leave the sandbox succeeded.
 fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Line {
     let what = "attempts to get out";
     let attempts = match tried {
@@ -252,7 +253,7 @@ fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Line {
     }
     match (got.is_empty(), not_made.is_empty()) {
         (true, true) => ok(what, says),
-        // Under fewer layers some are not promised.
+        // With fewer layers, the sandbox does not promise to stop every attempt.
         (false, _) if level == Level::Strict => fix(what, says),
         _ => Line { holds: State::Note, what: what.into(), says },
     }
@@ -264,7 +265,8 @@ fn of_files(config: &Config) -> Vec<Line> {
         Ok(files) => {
             let mut lines =
                 vec![ok("runbooks", format!("{} steps, root {}", files.registry.steps().len(), files.registry.root()))];
-            // Where a log has begun a start needs neither; but what is wrong with them must be fixed all the same.
+            // After the first seal, a start needs neither file. The errors are reported anyway, because the next
+            // version of the roster needs both files.
             let broken = |problems: &[Problem]| -> Vec<Line> {
                 problems.iter().map(|problem| fix("files", problem.to_string())).collect()
             };
@@ -289,7 +291,7 @@ fn of_roster(config: &Config, roster: &Written, key: &FileSigner) -> Vec<Line> {
     let mut lines = vec![ok("roster", format!("version {}, {people} approvers", roster.version()))];
     lines.push(match files::check_key(config, roster, key) {
         None => ok("key", "private, and in the roster".to_owned()),
-        // Where a log has begun the sealed roster decides, and the next start says so.
+        // After the first seal, the sealed roster decides. The next start then reports the problem.
         Some(problem) => Line { holds: State::Note, what: "key".into(), says: problem.to_string() },
     });
     if people == 0 {
@@ -311,7 +313,7 @@ fn of_roster(config: &Config, roster: &Written, key: &FileSigner) -> Vec<Line> {
     lines
 }
 
-/// Whether this program can read the store; no line before the first start.
+/// Checks that this program can read the store. Returns no line before the first start.
 fn store(config: &Config) -> Option<Line> {
     let what = "store";
     config.database.exists().then(|| match sqlite::reads::at_rest(&config.database) {
@@ -320,10 +322,10 @@ fn store(config: &Config) -> Option<Line> {
     })
 }
 
-/// The disk of the store, before and while a service runs.
+/// Checks the free space on the disk of the store, also if no service runs.
 fn disk(config: &Config) -> Line {
     let what = "disk";
-    // The directory is made by the first start.
+    // The directory may not exist before the first start, so the nearest existing parent is checked.
     let there = config.data.ancestors().find(|path| path.is_dir());
     let Some(there) = there else { return fix(what, format!("there is no {}", config.data.display())) };
     let (needed, place) = (PROPOSAL_ROOM >> 20, there.display());
@@ -342,7 +344,7 @@ fn disk(config: &Config) -> Line {
     }
 }
 
-/// How a running service answers: a line, and one more for each thing of it that must be fixed.
+/// Asks the running service for its state. Returns one line, and one more line for each problem that must be fixed.
 fn service(config: &Config) -> Vec<Line> {
     let what = "service";
     let status = match control::ask(&config.socket(), &Request::Status) {
@@ -364,7 +366,7 @@ fn service(config: &Config) -> Vec<Line> {
     let holds = match (ready.ready, notes.is_empty()) {
         (true, true) => State::Ok,
         (true, false) => State::Note,
-        // Proposals are not taken or not run: the notes say why, and what to do.
+        // The service refuses or does not run proposals. Its notes give the reason and the advice.
         (false, _) => State::Fix,
     };
     let line = Line { holds, what: what.into(), says };

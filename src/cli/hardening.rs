@@ -1,4 +1,4 @@
-//! The hardening list of `doctor --production`: each point passes, fails, or is the operator's to see to.
+//! The hardening list of `doctor --production`. Each point passes, fails, or is left to the operator.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -16,27 +16,27 @@ use crate::record::step::StepDefinition;
 /// One point of the list.
 #[derive(Debug, Serialize)]
 pub struct Point {
-    /// How it stands.
+    /// The state of the point.
     pub stands: Stands,
-    /// What.
+    /// The name of the point.
     pub what: &'static str,
-    /// What was found, and what to do.
+    /// The result and the advice.
     pub says: String,
 }
 
-/// How a point stands.
+/// The state of a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stands {
-    /// It was looked at and is as it should be.
+    /// The check succeeded.
     Pass,
-    /// It was looked at and is not.
+    /// The check failed.
     Fail,
-    /// This program can't see it: the operator's.
+    /// The program cannot check this point, so the operator must.
     Yours,
 }
 
-/// Goes through the list for a boundary. `held` is the level that this host holds.
+/// Checks all points for a boundary. `held` is the sandbox level of this host.
 #[must_use]
 pub fn list(config: &Config, held: Level) -> Vec<Point> {
     let files = Files::read(config);
@@ -70,7 +70,7 @@ pub fn list(config: &Config, held: Level) -> Vec<Point> {
     );
     let open: Vec<String> = [&config.key, &config.path, &config.policy, &config.roster, &config.database]
         .into_iter()
-        // The first start makes it.
+        // The first start creates the database.
         .filter(|path| **path != config.database || path.exists())
         .filter_map(|path| open_to_others(path, *path == config.key || *path == config.database))
         .collect();
@@ -172,7 +172,7 @@ fn listening(config: &Config) -> Point {
     }
 }
 
-/// Who serves: not this program, but whoever the store belongs to.
+/// Checks that the service does not run as root. The owner of the store is taken as the user of the service.
 fn not_root(config: &Config) -> (Stands, String) {
     let store = [&config.database, &config.data].into_iter().find_map(|path| Some((path, path.metadata().ok()?.uid())));
     match store {
@@ -189,7 +189,7 @@ fn not_root(config: &Config) -> (Stands, String) {
     }
 }
 
-/// Whether something stands between this service and the rest of a machine.
+/// Checks that the service is isolated in a container or a virtual machine.
 fn machine() -> (Stands, String) {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     if Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists() {

@@ -1,4 +1,4 @@
-//! `log`: the signed head, and a copy of the whole log.
+//! The `log` command prints the signed head and copies the log.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::remote::log_source::LogSource;
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::streams::Terminal;
 
-/// The transparency log: its signed head, and a copy of it.
+/// Print the signed head of the log, or copy the log.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign log checkpoint                     the signed head, for whoever keeps one
@@ -42,17 +42,17 @@ enum Command {
         #[command(flatten)]
         key: KeyArgs,
     },
-    /// Copy the log into a directory, or bring a copy up to date
+    /// Copy the log into a directory, or update a copy
     Export {
-        /// The directory; it is made when it is not there
+        /// The directory, which is created if it is missing
         #[arg(value_name = "DIR")]
         directory: PathBuf,
-        /// Only the tree: a mirror that can tell a fork, and knows nothing of what ran. Its heads are verified with
-        /// --roster FILE alone
+        /// Copy only the hashes of the tree. Such a mirror can detect a fork and does not reveal what ran. Its heads
+        /// are verified only with --roster FILE
         #[arg(long)]
         hashes: bool,
-        /// Copy the log of this backup or closed log (`closed/…` in the boundary's private directory); nothing is asked
-        /// of a boundary
+        /// Copy the log of this backup or closed log (`closed/…` in the boundary's private directory), without a
+        /// request to a boundary
         #[arg(long, value_name = "DIR")]
         from: Option<PathBuf>,
         #[command(flatten)]
@@ -62,10 +62,10 @@ enum Command {
     },
 }
 
-/// Prints or copies.
+/// Prints or copies the log.
 ///
 /// # Errors
-/// When the boundary can't be reached or refuses, or the directory holds another log.
+/// Returns an error if the boundary cannot be reached or refuses, or if the directory contains another log.
 pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
     match &args.command {
         Command::Checkpoint { key } => {
@@ -81,7 +81,7 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
             }
         }
         Command::Export { directory, hashes, from, trust, key } => {
-            // Without contents nothing tells which of the user's rosters this log's boundary is in, but that it was named.
+            // Hashes alone do not show which roster belongs to this boundary, so only a named roster is used.
             let trust = if *hashes && trust.roster.is_none() { Vec::new() } else { trust.find()? };
             let place = match from {
                 Some(stored) => stored_log(stored)?,

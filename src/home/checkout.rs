@@ -34,7 +34,7 @@ const WORKSPACES: [&str; 10] = [
 /// Entries that mark the top directory of a work tree.
 const MARKS: [&str; 4] = [".git", ".hg", ".jj", ".svn"];
 
-/// Most symbolic links that are followed in one path. Linux has the same limit (`path_resolution(7)`).
+/// Largest number of symbolic links that are followed in one path. Linux has the same limit (`path_resolution(7)`).
 const MOST_LINKS: usize = 40;
 
 impl Checkouts {

@@ -1,4 +1,4 @@
-//! The table of decisions: who approved what, on which parameters, and how the run ended.
+//! The table of decisions: approvers, parameters, and how each run ended.
 
 use crate::audit::finding::{DecisionLine, Verdict};
 use crate::cli::clock::now;
@@ -8,10 +8,11 @@ use crate::policy::patterns::Pattern;
 use crate::record::validity::Timestamp;
 use crate::terminal::table::aligned;
 
-/// Which decisions are printed.
+/// Selects the decisions that are printed.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct Filter {
-    /// Print a table with a row for each decision: when, which step, parameters, reason, who asked, who approved, outcome
+    /// Print a table with one row for each decision: time, step, parameters, reason, proposer, approvers, outcome,
+    /// receipt
     #[arg(long)]
     decisions: bool,
     /// Only decisions from this time on: 2026-11-14, 2026-11-14T09:00:00Z, or an age like 7d or 24h
@@ -23,19 +24,19 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// Whether a person asked for the table.
+    /// Returns true if the options ask for the table.
     pub(super) const fn table(&self) -> bool {
         self.decisions || self.since.is_some() || !self.steps.is_empty()
     }
 
-    /// Whether this decision is printed.
+    /// Returns true if this decision is printed.
     pub(super) fn takes(&self, line: &DecisionLine) -> bool {
         self.since.is_none_or(|since| since <= line.at)
             && (self.steps.is_empty() || self.steps.iter().any(|pattern| pattern.matches(line.step.as_str())))
     }
 }
 
-/// The rows as a table with a header; one line where there are none.
+/// Formats the rows as a table with a header, or as one line if there are no rows.
 pub(super) fn table(rows: &[Row]) -> String {
     if rows.is_empty() {
         return "no decision is of that time and step\n".to_owned();
@@ -72,7 +73,7 @@ impl Row {
     }
 }
 
-/// A table is for reading: a longer cell is cut and says so. `--json` has it whole.
+/// Cuts a long cell and marks the cut with dots. `--json` prints the whole value.
 fn cut(text: String) -> String {
     const MOST: usize = 48;
     if text.chars().count() <= MOST {

@@ -1,4 +1,4 @@
-//! What `init` writes besides the configuration.
+//! Contents of the files that `init` writes in addition to the configuration.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ pub const RUNBOOKS: [(&str, &str); 5] = [
     ("service.md", include_str!("../../../runbooks/service.md")),
 ];
 
-/// The roster, with everybody in the group `ops`.
+/// Returns the roster, with all approvers in the group `ops`.
 #[must_use]
 pub fn roster(name: &BoundaryName, key: &SshKey, approvers: &[(Name, SshKey)], required: usize) -> String {
     let threshold = if approvers.is_empty() { 0 } else { required };
@@ -56,7 +56,7 @@ pub fn roster(name: &BoundaryName, key: &SshKey, approvers: &[(Name, SshKey)], r
     text
 }
 
-/// The policy: so many of `ops` approve each run.
+/// Returns the policy: `required` approvers of the group `ops` must approve each run.
 #[must_use]
 pub fn policy(required: usize) -> String {
     format!(
@@ -78,12 +78,13 @@ pub fn policy(required: usize) -> String {
     )
 }
 
-/// A systemd unit. Each run makes namespaces, mounts and a host name of its own, so what keeps the service from those is off.
+/// Returns a systemd unit. Options that would prevent runs from making namespaces, mounts or a host name are left out.
 #[must_use]
 pub fn unit(dir: &Path) -> String {
     let program = std::env::current_exe().unwrap_or_else(|_| "/usr/local/bin/countersign".into());
-    // `%` begins a specifier in every value (systemd.unit(5)). `WorkingDirectory=` takes the rest of its line as it is: a quote
-    // would be a part of the path. A command line is quoted (systemd.syntax(7)), and in its arguments `$` begins a variable.
+    // In every value `%` begins a specifier (systemd.unit(5)). `WorkingDirectory=` takes the rest of its line
+    // literally, so quotes would become part of the path. A command line may have quotes (systemd.syntax(7)), and in
+    // its arguments `$` begins a variable.
     let value = |path: &Path| path.display().to_string().replace('%', "%%");
     let quote = |path: &Path| format!("\"{}\"", value(path).replace('\\', "\\\\").replace('"', "\\\""));
     format!(
@@ -118,9 +119,9 @@ mod tests {
     #[test]
     fn the_unit_has_a_control_group_for_runs() {
         let text = unit(Path::new("/srv/a b"));
-        // The knob that `doctor` names.
+        // The setting that `doctor` recommends.
         assert!(text.lines().any(|line| line == "Delegate=yes"), "{text}");
-        // Its sandbox names its own host.
+        // A run sets its own host name.
         assert!(!text.lines().any(|line| line.starts_with("ProtectHostname=")), "{text}");
     }
 

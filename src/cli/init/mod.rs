@@ -1,4 +1,4 @@
-//! `init`: a boundary's directory, complete.
+//! The `init` command makes the complete directory of a boundary.
 
 pub mod content;
 
@@ -21,7 +21,7 @@ use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::streams::Terminal;
 use crate::trust::signer::write_secret_key;
 
-/// Make a boundary's directory: configuration, key, roster, policy, sample runbooks, a systemd unit.
+/// Make the directory of a boundary: configuration, key, roster, policy, sample runbooks and a systemd unit.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign init boundary-1
@@ -29,16 +29,16 @@ use crate::trust::signer::write_secret_key;
 
 Nothing that exists is overwritten.")]
 pub struct Args {
-    /// The directory
+    /// The directory to make
     #[arg(default_value = ".")]
     dir: PathBuf,
-    /// The boundary's name, which stands in every receipt; asked for at a terminal
+    /// The name of the boundary, which every receipt contains. Without it, a terminal asks for the name
     #[arg(long, value_name = "NAME")]
     name: Option<BoundaryName>,
-    /// Ask nothing: the name is this machine's, unless --name says another
+    /// Do not ask. The name is the host name, unless --name is given
     #[arg(long)]
     yes: bool,
-    /// Somebody who may approve, and the file with the OpenSSH public key; may be repeated
+    /// The name of an approver and the file with the OpenSSH public key; may be repeated
     #[arg(long = "approver", value_name = "NAME=KEY.pub", value_parser = approver)]
     approvers: Vec<(Name, PathBuf)>,
 }
@@ -51,7 +51,7 @@ fn approver(text: &str) -> Result<(Name, PathBuf), String> {
 /// Makes the directory.
 ///
 /// # Errors
-/// When something is there already, an approver's key can't be used, or the directory can't be written.
+/// Returns an error if a file exists already, an approver's key cannot be used, or the directory cannot be written.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let approvers = args.approvers.iter().map(|(name, path)| Ok((name.clone(), public_key(path)?)));
     let approvers = approvers.collect::<Result<Vec<(Name, SshKey)>, Failure>>()?;
@@ -100,7 +100,7 @@ fn name(args: &Args, terminal: &Terminal) -> Result<BoundaryName, Failure> {
     }
 }
 
-/// This machine's name, as far as it is one for a boundary.
+/// Returns the host name if it is a valid name for a boundary, else `boundary`.
 fn own_name() -> BoundaryName {
     let system = rustix::system::uname();
     let own = system.nodename().to_string_lossy().to_lowercase();
@@ -109,10 +109,10 @@ fn own_name() -> BoundaryName {
     cut.parse().unwrap_or_else(|_| "boundary".parse().expect("a name"))
 }
 
-/// Writes everything; gives the files, relative to `dir`.
+/// Writes all files and returns their paths relative to `dir`.
 ///
 /// # Errors
-/// When one of them is there already: then none is written.
+/// Returns an error if one of the files exists already. In this case no file is written.
 pub fn make(dir: &Path, name: &BoundaryName, approvers: &[(Name, SshKey)]) -> Result<Vec<String>, Failure> {
     let mut seed = Zeroizing::new([0_u8; 32]);
     getrandom::fill(&mut *seed).map_err(|error| Failure::usage(error.to_string()))?;
@@ -175,7 +175,7 @@ fn write(path: &Path, mode: u32, text: &str) -> Result<(), Failure> {
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
 }
 
-/// What to do next, to the letter: each command works as it is written, in the directory where `init` ran.
+/// Returns the list of next steps. Each command in the list works without changes in the directory where `init` ran.
 fn next(dir: &Path, name: &BoundaryName, made: &[String], approvers: &[(Name, SshKey)]) -> String {
     let here = dir.display().to_string().escape_debug().to_string();
     let home = shell_word(&dir.to_string_lossy());
@@ -228,7 +228,7 @@ fn next(dir: &Path, name: &BoundaryName, made: &[String], approvers: &[(Name, Ss
     text
 }
 
-/// An approver whom no quorum of the policy that `init` writes needs.
+/// Returns an approver whose signature the policy of `init` does not need.
 fn spare(approvers: &[(Name, SshKey)]) -> Option<&Name> {
     let mut people: Vec<&Name> = approvers.iter().map(|(name, _)| name).collect();
     people.sort();
@@ -236,10 +236,10 @@ fn spare(approvers: &[(Name, SshKey)]) -> Option<&Name> {
     people.get(MOST_REQUIRED).copied()
 }
 
-/// At most so many approvals are asked for by the policy that `init` writes.
+/// Largest number of approvals that the policy of `init` requires.
 const MOST_REQUIRED: usize = 2;
 
-/// A word of a command line, between quotes where it needs them.
+/// Quotes a word for a command line if it needs quotes.
 fn shell_word(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+~".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
