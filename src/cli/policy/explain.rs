@@ -1,4 +1,4 @@
-//! `policy explain`: every command of a script, and which rule decides it.
+//! The `policy explain` command prints every command of a script, with the rule that decides about it.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::aligned;
 
-/// Shows every command of a script: where it stands, through which wrappers it runs, and which rule decides it.
+/// Show every command of a script: its line, the wrappers through which it runs, and the rule that decides about it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign policy explain deploy.sh
@@ -27,7 +27,7 @@ pub(super) struct Args {
     source: Source,
 }
 
-/// Explains.
+/// Prints the explanation.
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let (held, flags) = args.source.hold(Some(&args.file), &GrantArgs::default())?;
     let answered = args.source.answer(&args.file, &held, &flags)?;

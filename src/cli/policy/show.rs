@@ -1,4 +1,4 @@
-//! `policy show`: the rules in force, with their origin.
+//! The `policy show` command prints the rules in force with their origin.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use crate::terminal::screen::{Screen, Shown, Tone};
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::aligned;
 
-/// Shows the rules in force, each with where it comes from.
+/// Show the rules in force and the source of each rule.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign policy show
@@ -22,11 +22,11 @@ pub(super) struct Args {
     under: Under,
 }
 
-/// Shows.
+/// Prints the rules.
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let held = args.under.hold(None)?;
     let ruling = &held.ruling;
-    // In the order in which they decide.
+    // The entries are in the order in which the rules are applied.
     let mut entries: Vec<(&'static str, &'static str, &Entry)> = Vec::new();
     for kind in KINDS {
         for lists in [&ruling.written, &*ruling.built_in] {

@@ -1,4 +1,4 @@
-//! What a next version of the roster changes, in full.
+//! The complete list of changes between two versions of a roster.
 
 use serde_json::Value;
 
@@ -7,19 +7,19 @@ use crate::record::roster::Roster;
 use crate::terminal::screen::{Screen, Shown, Tone};
 use crate::trust::roster::TrustedRoster;
 
-/// One thing that changes.
+/// One change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// `added`, `removed` or `changed`.
+    /// Kind of the change: `added`, `removed` or `changed`.
     pub what: &'static str,
-    /// What, in one line.
+    /// Description of the change in one line.
     pub says: String,
 }
 
 /// The tables whose entries have names.
 const TABLES: [&str; 6] = ["approver", "group", "proposer", "operator", "boundary", "witness"];
 
-/// Everything that differs but version, previous and policy.
+/// Returns all differences between two versions, except in the fields `version`, `previous` and `policy`.
 #[must_use]
 pub fn changes(before: &Roster, next: &Roster) -> Vec<Change> {
     let mut found = Vec::new();
@@ -112,7 +112,7 @@ fn item_words(field: &str, item: &Value) -> String {
     }
 }
 
-/// The review of a next version: changes, warnings, the whole statement.
+/// Makes the review of a next version: the changes, the warnings and the whole statement.
 #[must_use]
 pub fn review(before: &TrustedRoster, next: &TrustedRoster, policy: Option<&str>) -> Screen {
     let mut screen = Screen::default();
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn every_field_of_every_table_that_changes_is_told() {
         assert!(told(|_| {}).is_empty());
-        // Each leaf of the tables in turn, but those that are told by themselves.
+        // The loop changes each leaf of the tables, except the leaves that have their own tests.
         let whole = serde_json::to_value(golden()).expect("tables");
         let mut tried = 0;
         for table in TABLES {

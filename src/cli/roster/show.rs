@@ -1,4 +1,4 @@
-//! `roster show`: who is who, and the digest to pin.
+//! The `roster show` command prints the people, their keys, and the digest to pin.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ use crate::trust::roster::TrustedRoster;
 /// Prints a roster.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// Returns all errors of the roster.
 pub fn run(
     config: &ConfigArgs,
     file: Option<&Path>,
@@ -59,13 +59,14 @@ fn of_file(file: &Path) -> Result<(TrustedRoster, Envelope), Failure> {
     Ok((roster, envelope))
 }
 
-/// The roster in force, as far as files and a service tell; before the log begins the one that it would begin with.
+/// Returns the roster in force, if the files or the running service show it. Before the log begins, the roster is read
+/// from `roster.toml`.
 fn of_configuration(config: &ConfigArgs, terminal: &Terminal) -> Result<(TrustedRoster, Envelope), Failure> {
     let config = config.load()?;
     let one = |problem: Problem| problems(problem.into());
     let all = |found| problems(Problems::new(found));
     let mut in_force = None;
-    // What is in force is what was sealed: a boundary that serves says which version, and whether the files are that.
+    // The sealed roster is in force. A running boundary reports its version, and reports whether the files differ.
     if let Ok(Some(Answer::Ok(status))) = control::ask(&config.socket(), &Request::Status) {
         for note in status["notes"].as_array().into_iter().flatten().filter_map(|note| note.as_str()) {
             terminal.say(&format!("note: {note}"));
@@ -118,7 +119,7 @@ fn of_configuration(config: &ConfigArgs, terminal: &Terminal) -> Result<(Trusted
     Ok((roster, envelope))
 }
 
-/// The roster for people.
+/// Formats the roster for people.
 #[must_use]
 pub fn text(roster: &TrustedRoster) -> String {
     let tables = roster.tables();

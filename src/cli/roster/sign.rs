@@ -1,4 +1,4 @@
-//! `roster sign` and `roster merge`: signatures of a next version.
+//! The `roster sign` and `roster merge` commands sign a next version of the roster.
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,8 @@ use crate::trust::succession::{Standing, Tally};
 /// Shows a next version, asks, and adds a signature.
 ///
 /// # Errors
-/// When nothing trusted leads to it, the key is nobody's who may sign it, or the person said no.
+/// Returns an error if no trusted roster leads to this version, if the key belongs to no approver, or if the person
+/// declines.
 pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let trust = args.trust.find()?;
     let proposed = Proposed::read(&args.file, &args.earlier, &trust)?;
@@ -84,7 +85,7 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, Failure> {
         let found = before.approver_of(&keyid).or_else(|| next.approver_of(&keyid));
         found.map(|(approver, _)| approver.name.clone())
     };
-    // Of several keys of one person, an old and a new one, that which is still needed.
+    // A person may have an old and a new key, so a key whose signature is still missing is preferred.
     let needed = keys.first(|key| standing.lacks(before, next, &key.keyid()));
     let known = |key: &SshKey| before.approver_of(&key.keyid()).or_else(|| next.approver_of(&key.keyid())).is_some();
     let signer = needed.map_or_else(|| keys.preferred(known), Ok)?;
@@ -107,7 +108,7 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let signature = sign(&proposed, consent, signer)?;
     let mut signatures = match &args.output {
         Some(_) => proposed.envelope.signatures.clone(),
-        // Somebody else may have signed the same file while this person read it.
+        // Another person may have signed the same file in the meantime.
         None => {
             let (there, roster) = read_envelope(&args.file)?;
             if roster.digest() != next.digest() {
@@ -135,10 +136,11 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     done(args, &proposed, signed, &name, terminal)
 }
 
-/// A person, or `--yes --expect`, agreed to the digest that was shown.
+/// Proof that a person, or `--yes --expect`, agreed to the digest that was shown.
 struct Consent(());
 
-/// How many digits of the digest are typed: enough that nobody types them without looking at the end of the review.
+/// Number of hex digits of the digest that a person types. The person must look at the end of the review to type so
+/// many digits.
 const DIGITS: usize = 8;
 
 fn ask(proposed: &Proposed, name: &Name, terminal: &Terminal) -> Result<Consent, Failure> {
@@ -155,7 +157,7 @@ fn ask(proposed: &Proposed, name: &Name, terminal: &Terminal) -> Result<Consent,
     }
 }
 
-/// Signs the one buffer that was read and shown.
+/// Signs the same buffer that was read and shown.
 fn sign(proposed: &Proposed, consent: Consent, signer: &dyn Signer) -> Result<EnvelopeSignature, Failure> {
     let Consent(()) = consent;
     keys::sign(signer, Purpose::Roster, PAYLOAD_TYPE, proposed.next.payload())
@@ -194,10 +196,10 @@ fn done(
     Ok(Exit::Done)
 }
 
-/// Collects the signatures that count.
+/// Collects all signatures that count.
 ///
 /// # Errors
-/// When a file is of another version, or can't be read or written.
+/// Returns an error if a file contains another version, or if a file cannot be read or written.
 pub fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let proposed = Proposed::read(&args.file, &args.earlier, &[])?;
     let (before, next) = (&proposed.before, &proposed.next);
@@ -222,7 +224,7 @@ pub fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, Failure> {
             if signatures.iter().any(|known| known.keyid == signature.keyid) {
                 continue;
             }
-            // One that does not count would refuse the whole version.
+            // One invalid signature would make the boundary refuse the whole version.
             let keyid = signature.keyid;
             match Standing::join(before, next, &mut signatures, signature) {
                 Ok(fallen) => left_out
@@ -259,7 +261,7 @@ fn put(path: &Path, envelope: &Envelope) -> Result<(), Failure> {
     rosters::write(path, envelope).map(|_| ()).map_err(|problem| Failure::usage(problem.to_string()))
 }
 
-/// Says what a version still lacks.
+/// Prints which signatures a version still needs.
 pub fn say_standing(standing: &Standing, terminal: &Terminal) {
     for tally in [&standing.of_before, &standing.of_next] {
         terminal.say(&tally.to_string());
@@ -278,7 +280,7 @@ fn tallies(screen: &mut Screen, standing: &Standing) {
     }
 }
 
-/// For programs: the version, what it changes and what it lacks.
+/// Returns the version, its changes and its missing signatures as JSON.
 #[must_use]
 pub fn told(proposed: &Proposed, standing: &Standing) -> serde_json::Value {
     let (before, next) = (&proposed.before, &proposed.next);
@@ -302,7 +304,7 @@ pub fn told(proposed: &Proposed, standing: &Standing) -> serde_json::Value {
     })
 }
 
-/// The text of a policy whose digest this version names.
+/// Reads a policy file and checks that this version of the roster names its digest.
 fn read_policy(path: &Path, next: &crate::trust::roster::TrustedRoster) -> Result<String, Failure> {
     let place = Shown::text(&path.to_string_lossy()).as_str().to_owned();
     let bytes = read_bounded(path, file::MAX_FILE_BYTES)?;
@@ -321,24 +323,24 @@ fn read_policy(path: &Path, next: &crate::trust::roster::TrustedRoster) -> Resul
     Ok(text)
 }
 
-/// What is signed, and how.
+/// Options of `roster sign`.
 #[derive(Debug, clap::Args)]
 pub struct SignArgs {
-    /// The version's file; the versions before it are looked for beside it
+    /// The file of the version. The versions before it are searched in the same directory
     file: PathBuf,
-    /// Write the file with your signature here, instead of into FILE
+    /// Write the file with your signature to this new file, and do not change FILE
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Versions before it that do not lie beside it
+    /// A file of an earlier version in another directory; may be repeated
     #[arg(long, value_name = "FILE")]
     earlier: Vec<PathBuf>,
-    /// The policy that it names, to be shown with it
+    /// The file of the policy that this version names, to show it in the review
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Only show what would be signed
+    /// Only show the review
     #[arg(long, conflicts_with_all = ["yes", "output"])]
     review: bool,
-    /// Do not ask; only with --expect
+    /// Do not ask; requires --expect
     #[arg(long, requires = "expect")]
     yes: bool,
     /// The digest that the statement must have
@@ -350,15 +352,15 @@ pub struct SignArgs {
     key: KeyArgs,
 }
 
-/// What is merged.
+/// Options of `roster merge`.
 #[derive(Debug, clap::Args)]
 pub struct MergeArgs {
-    /// The version's file, which gets the signatures
+    /// The file of the version, which receives the signatures
     file: PathBuf,
     /// Files of the same version
     #[arg(value_name = "OTHER")]
     others: Vec<PathBuf>,
-    /// Versions before it that do not lie beside FILE
+    /// A file of an earlier version in another directory; may be repeated
     #[arg(long, value_name = "FILE")]
     earlier: Vec<PathBuf>,
 }

@@ -1,8 +1,9 @@
-//! `run`: a person at a terminal runs the steps of a runbook.
+//! The `run` command: a person at a terminal runs the steps of a runbook.
 //!
-//! Policy's questions take the place of other people's approvals: nobody countersigned, so what comes out is a local
-//! receipt, a kind of its own that proves to the person alone what they ran. One step is decided, asked about and run
-//! after another; the first that does not succeed is the last.
+//! Policy asks the person instead of approvers. The result is a local receipt, which is a separate kind of document and
+//! proves the run only to this person.
+//! Each step is decided, asked about and run before the next step. The first step that does not succeed ends the
+//! command.
 
 mod log;
 
@@ -22,7 +23,7 @@ use crate::local::step::RunbookWalk;
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::streams::Terminal;
 
-/// Run a runbook's steps yourself, at a terminal: policy asks you instead of approvers
+/// Run the steps of a runbook yourself, at a terminal. Policy asks you instead of approvers
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign run deploy.md                                every step in order, until one does not succeed
@@ -46,30 +47,30 @@ pub struct Args {
     /// A runbook in Countersign Markdown, or one of its steps
     #[arg(value_name = "FILE[:STEP]", required_unless_present = "log")]
     file: Option<String>,
-    /// A parameter; its type is the schema's: integer, boolean, or JSON for arrays and objects
+    /// A parameter. The schema gives its type: text, integer, boolean, or JSON for arrays and objects
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     param: Vec<String>,
-    /// A file with an object of parameters, - is the standard input; -p goes over it
+    /// A file with a JSON object of parameters; - is the standard input; -p overrides a value of the file
     #[arg(long, value_name = "FILE")]
     params: Option<PathBuf>,
     #[command(flatten)]
     rules: RuleArgs,
-    /// Run with as much of the sandbox as this host holds; says what is missing
+    /// Use all sandbox layers that this host supports, and report the missing layers
     #[arg(long, conflicts_with_all = ["no_sandbox", "sandbox_strict"], help_heading = "Sandbox")]
     sandbox: bool,
-    /// Run without a sandbox: limits and a clean start only
+    /// Run without a sandbox: only the limits and a clean environment apply
     #[arg(long, conflicts_with = "sandbox_strict", help_heading = "Sandbox")]
     no_sandbox: bool,
-    /// Refuse where this host does not hold every layer; the default
+    /// Refuse to run if this host lacks a sandbox layer; the default
     #[arg(long, help_heading = "Sandbox")]
     sandbox_strict: bool,
-    /// Keep no receipt
+    /// Do not keep a receipt
     #[arg(long, help_heading = "Receipt")]
     no_receipt: bool,
-    /// List your own receipts and check signatures and chain; 1 when something is wrong
+    /// List your own receipts and check their signatures and their chain. The exit code is 1 if there is an error
     #[arg(long, conflicts_with_all = ["file", "param", "params", "no_receipt"], help_heading = "Receipt")]
     log: bool,
-    /// With --log: another key of yours, an earlier one say; may be repeated
+    /// With --log: another key of yours, for example an earlier key; may be repeated
     #[arg(long, value_name = "FILE", requires = "log", help_heading = "Receipt")]
     also_key: Vec<PathBuf>,
     #[command(flatten)]
@@ -90,10 +91,11 @@ impl Args {
     }
 }
 
-/// Runs the steps, or lists receipts.
+/// Runs the steps, or lists the receipts.
 ///
 /// # Errors
-/// When the runbook, policy or parameters are wrong, policy or the person denies a step, or one can't be run.
+/// Returns an error if the runbook, the policy or the parameters are invalid, if a step is denied, or if a step cannot
+/// be run.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let Some(file) = args.file.as_deref().filter(|_| !args.log) else {
         return log::show(&args.key, &args.also_key, terminal);
