@@ -21,8 +21,8 @@
 
 #[cfg(not(target_os = "linux"))]
 compile_error!(
-    "countersign holds what it runs by Linux's own means, so it is built on Linux: on Windows in WSL 2 \
-     (`wsl --install`, then build there), elsewhere in a virtual machine or a container with Linux"
+    "countersign uses sandbox features of the Linux kernel, so build it on Linux: on Windows in WSL 2 (`wsl \
+     --install`, then build there), on other systems in a virtual machine or a container with Linux"
 );
 
 pub mod audit;

@@ -232,7 +232,7 @@ fn a_statement_in_a_file_is_not_signed_when_it_was_denied_or_is_over() {
         }
     }
     let told = text(&approve("open.json").stderr).to_owned();
-    assert!(!told.contains("could not be asked") && !told.contains("nothing to sign"), "{told}");
+    assert!(!told.contains("did not answer") && !told.contains("nothing to sign"), "{told}");
     // Only who may read all steps asks for denials.
     let digest = format!("sha256:{}", people::sha256(&denied));
     let view = world.wire.get(&format!("/v1/denials/{digest}"), &world.reader).ok(200);
@@ -242,7 +242,7 @@ fn a_statement_in_a_file_is_not_signed_when_it_was_denied_or_is_over() {
     // Without an answer that is said, and the review goes on.
     world.stop();
     let told = as_approver(&world, &alice(), &here, "review", &["open.json"]);
-    let note = "note: it could not be asked whether this statement was denied or has run by now: the boundary at ";
+    let note = "note: the boundary did not answer if this statement was denied or has run: the boundary at ";
     assert!(text(&told.stderr).contains(note) && text(&told.stdout).contains("plain:true"), "{}", said(&told));
 }
 

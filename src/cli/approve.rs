@@ -31,14 +31,15 @@ use crate::terminal::streams::{Terminal, write_new};
 #[command(after_help = "Examples:
   countersign approve                                   the only pending proposal
   countersign approve 4f2a9c --key ~/.ssh/id_ed25519    with an ssh key
-  countersign approve statement.json -o signed.json     without handing it in
-  countersign approve 4f2a9c --yes --expect sha256:…    unattended, exactly this statement
+  countersign approve statement.json -o signed.json     write the signed envelope to a file
+  countersign approve 4f2a9c --yes --expect sha256:…    without a question, only this statement
 
-It asks for the end of the digest; with more than five remarks also for how many more are above. `d` denies instead, `f` shows \
-every signed field, through $PAGER where there is one. Anything else stops.
+The command asks for the last digits of the digest. If the review has more than five remarks, the command also asks \
+for the number of further remarks. The answer `d` denies the proposal, `f` shows every signed field (through $PAGER, \
+if set), and any other answer stops.
 
-It refuses (exit 126) when anything that this program derives differs from what would be signed, or the proposal is over, and \
-(exit 2) when you trust no roster for the boundary.")]
+The exit code is 126 if the statement differs from the values that this program computes, or if the proposal is \
+over. The exit code is 2 if you trust no roster for the boundary.")]
 pub struct Args {
     /// The id of a proposal, or at least 6 of its last digits if it is open, or an envelope file (./NAME or *.json).
     /// The default is the only pending proposal
@@ -71,10 +72,16 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
     let keys = args.key.find()?;
     let subject = find_subject(args.proposal.as_deref(), &client)?;
     if matches!(subject, Subject::File(_)) && args.output.is_none() {
-        return Err(Failure::usage("say where the signed envelope goes: -o FILE (- is the standard output)"));
+        return Err(Failure::usage(
+            "a file for the signed envelope is missing: give -o FILE (- is the standard \
+         output)",
+        ));
     }
     if matches!(subject, Subject::Proposal(_)) && args.output.is_some() {
-        return Err(Failure::usage("-o is for files: a signature for a proposal goes to the boundary"));
+        return Err(Failure::usage(
+            "-o is only for envelope files, because the signature of a proposal is sent to the \
+         boundary: leave -o out",
+        ));
     }
     match &subject {
         Subject::Proposal(view) => {
@@ -143,7 +150,7 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
                         )?;
                     }
                     terminal.say(&format!(
-                        "signed by {approver}; hand it to the next approver, or in: countersign submit {}",
+                        "signed by {approver}; give the file to the next approver, or submit it: countersign submit {}",
                         path.display()
                     ));
                 }
@@ -208,7 +215,7 @@ fn ask(review: &Review, sound: Sound, approver: &Name, terminal: &Terminal) -> R
     let what = if more == 0 {
         format!("Type {tail}, the end of the digest.")
     } else {
-        format!("Type {tail}, the end of the digest, and behind it how many more remarks are above.")
+        format!("Type {tail}, the end of the digest, then a blank and the number of further remarks above.")
     };
     let question = format!("\nSign as {approver}? {what} d denies, f shows every field:");
     loop {
@@ -216,8 +223,8 @@ fn ask(review: &Review, sound: Sound, approver: &Name, terminal: &Terminal) -> R
         if answer.eq_ignore_ascii_case("f") {
             terminal.page(&review.full())?;
         } else if answer.eq_ignore_ascii_case("d") {
-            let answer =
-                terminal.ask("Deny it, signed and for good? Type yes, and behind it why:", "say `countersign deny`")?;
+            let answer = terminal
+                .ask("Sign a denial, which cannot be undone? Type yes, then the reason:", "say `countersign deny`")?;
             return match answer.strip_prefix("yes") {
                 Some(reason) if reason.is_empty() || reason.starts_with(' ') => {
                     Ok(Answer::Deny(reason.trim().to_owned()))

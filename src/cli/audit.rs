@@ -40,18 +40,18 @@ use crate::trust::chain::{Pinned, payload_of};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign audit mirror/ --roster roster.json             a directory that `countersign log export` wrote
-  countersign audit http://127.0.0.1:7433 --state prod.audit keeps the verified head; the next audit goes on from there
+  countersign audit http://127.0.0.1:7433 --state prod.audit the next audit continues from the saved state
   countersign audit boundary/closed/0123456789abcdef         a log that a restore closed, or a backup
   countersign audit mirror/ --against /mnt/other/mirror      two copies of one log must be one history
-  countersign audit mirror/ --no-differences                 excuses nothing by the version that a seal names
+  countersign audit mirror/ --no-differences                 count every difference as a failure
   countersign audit mirror/ --since 7d --step 'service:*'      a table: what ran, on which parameters, who approved it
   countersign audit mirror/ --json | jq 'select(.type == \"decision\" and .outcome.status != \"succeeded\")'
 
-A directory of `log export` keeps every signed head that it took under checkpoints/: the audit holds each of them against \
-the entries.
+A directory of `log export` contains every signed head of earlier exports under checkpoints/. The audit compares \
+each of these heads with the entries.
 
-Exit codes: 0 everything holds; 1 something does not, the first seal and its roster included; 2 there is no trusted roster \
-that the log is connected with, or a file can't be read.")]
+Exit codes: 0 every check passed; 1 a check failed, possibly for the first seal or its roster; 2 no trusted roster \
+connects to the log, or a file can't be read.")]
 pub struct Args {
     /// A directory that `log export` wrote, a backup, a closed log, or the address of a boundary or mirror. Your token
     /// or key is sent only to the boundary of --url
@@ -107,8 +107,10 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
     };
     if let Some(kept) = &kept {
         if args.boundary.is_some_and(|boundary| boundary != kept.boundary) {
-            let message =
-                format!("the state is of the boundary {}: give each boundary a state of its own", kept.boundary);
+            let message = format!(
+                "the state belongs to the boundary {}: use a separate state file for each boundary",
+                kept.boundary
+            );
             return Err(Failure::usage(message));
         }
         expected.boundary = Some(kept.boundary);
@@ -185,17 +187,18 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
             Some(state) => match file.keep(&state, kept.as_ref(), |earlier| root_at(&place, size, earlier))? {
                 Moved::Here => {}
                 Moved::Further(entries) => terminal.say(&format!(
-                    "The state was left as it was: another audit kept one of {entries} entries meanwhile."
+                    "The state was not changed, because another audit has saved a state of {entries} entries in the \
+                     meantime."
                 )),
                 Moved::Forked(entries) => {
                     return Err(said_no(format!(
-                        "FORK: another audit kept a head of {entries} entries meanwhile, and the first {entries} read here hash \
-                         to something else: the boundary showed two histories, or one of the two copies was changed; the \
-                         state was left as it was, keep both"
+                        "FORK: another audit has saved a head of {entries} entries in the meantime, and the first \
+                         {entries} entries of this log have another root hash: the boundary showed two histories, or \
+                         one of the two copies was changed; the state was not changed, keep the state and this log"
                     )));
                 }
             },
-            None => terminal.say("The state was left as it was: it stands for the last log that held."),
+            None => terminal.say("The state was not changed, because this log did not pass the audit."),
         }
     }
     Ok(if summary.clean { Exit::Done } else { Exit::CheckSaidNo })
@@ -233,8 +236,8 @@ fn begin(
         return Ok(Err(NotBegun::Untrusted(Untrusted { message, first })));
     }
     let Some(versions) = versions else {
-        let message = "the first entry is no seal that can be read, or the roster that it names is missing or changed: nothing \
-                       after it can be judged; get another copy of the log";
+        let message = "the first entry is no readable seal, or its roster is missing or changed, so no later entry \
+                       can be checked: get another copy of the log";
         return Ok(Err(NotBegun::Broken(Finding::at(What::SealedState, 0, message))));
     };
     let new = |trust: &Trust, versions: &[Envelope]| Auditor::new(trust.pinned.clone(), versions, expected.clone());
@@ -334,7 +337,10 @@ fn resume(
         Ok(())
     })?;
     if !head.contains(&root_line(&tree)) {
-        terminal.say("The log does not go on from the state of your last audit: it is read from its first entry.");
+        terminal.say(
+            "The log does not continue from the state of your last audit, so it is read from its first \
+         entry.",
+        );
         return Ok(None);
     }
     let again = |trust: &Trust, versions: &[Envelope]| {
@@ -344,7 +350,7 @@ fn resume(
         Ok(deciding) => Ok(Some(left_to_newer(deciding))),
         Err(refused) => {
             for (trust, why) in refused {
-                terminal.say(&format!("The state can't be taken up with {}: {why}", trust.from));
+                terminal.say(&format!("The audit can't continue from the state with {}: {why}", trust.from));
             }
             Ok(None)
         }
@@ -409,8 +415,8 @@ fn compare(auditor: &Auditor, head: &str, other: &LogSource, seen: &SeenHead) ->
         Ok(_) => None,
         Err(error) => {
             let message = format!(
-                "{} has a head of {} entries that does not begin with the {} read here ({error}): the boundary showed two \
-                 histories, or one of the two copies was changed; keep both heads (here {})",
+                "{} has a head of {} entries, and they do not begin with the {} entries of this log ({error}): the \
+                 boundary showed two histories, or one of the two copies was changed; keep both heads (here {})",
                 seen.from,
                 there.size,
                 here.size,
@@ -446,8 +452,8 @@ fn by_its_own_seals(auditor: &Auditor, other: &LogSource, seen: &SeenHead) -> Op
 
 fn another_history(seen: &SeenHead) -> Finding {
     let message = format!(
-        "{} has a head of {} entries, signed by the key that its own seals lead to, and they are not those read here: the \
-         boundary showed two histories, or one of the two copies was changed; keep both",
+        "{} has a head of {} entries with a valid signature, and the entries differ from this log: the boundary \
+         showed two histories, or one of the two copies was changed; keep both",
         seen.from, seen.size
     );
     Finding::whole(What::Fork, message)
@@ -458,7 +464,7 @@ fn subtree(place: &LogSource, level: u8, index: u64, size: u64) -> Result<merkle
     let (tile_level, within) = (level / merkle::TILE_HEIGHT, level % merkle::TILE_HEIGHT);
     let first = index << within;
     let tile = LogSource::tile_of(TileKind::Hashes(tile_level), first / u64::from(TILE_WIDTH), size)?;
-    let missing = || said_no(format!("{tile} is missing or cut: the other copy is not whole"));
+    let missing = || said_no(format!("{tile} is missing or cut: the other copy is incomplete"));
     let bytes = place.tile(&tile)?.ok_or_else(missing)?;
     let (hashes, rest) = bytes.as_chunks::<32>();
     let start = usize::try_from(first % u64::from(TILE_WIDTH)).unwrap_or(usize::MAX);
@@ -635,7 +641,7 @@ fn verdict(summary: &Summary, held: Option<Timestamp>) -> String {
     let mut words = of_read(summary);
     if summary.from > 0 {
         let when = held.map_or_else(|| "at the last audit".to_owned(), |at| format!("at {at}"));
-        words.push_str(&format!("; the entries before {} held {when}, and --full reads them again", summary.from));
+        words.push_str(&format!("; the entries before {} passed {when}, and --full reads them again", summary.from));
     }
     let open: Vec<_> = summary.not_checked.iter().map(|one| one.what.word()).collect();
     if !open.is_empty() {
@@ -651,13 +657,14 @@ fn of_read(summary: &Summary) -> String {
         return format!("{which} holds, and every decision stands");
     }
     let differ = match summary.counts.differ {
-        0 => "a seal can't be read, under which nothing ran".to_owned(),
+        0 => "a seal that no run used can't be read".to_owned(),
         1 => "1 decision differs".to_owned(),
         more => format!("{more} decisions differ"),
     };
     let engines: Vec<_> = summary.engines.iter().map(|engine| format!("{engine:?}")).collect();
     format!(
-        "nothing failed, and {differ}: this version reads it otherwise, and that {} made it is the boundary's word",
+        "nothing failed, and {differ}: this version decides differently, and only the boundary states that {} made \
+         the decision",
         engines.join(", ")
     )
 }
@@ -698,7 +705,7 @@ fn broken(finding: Finding, terminal: &Terminal) -> Result<Exit, Failure> {
 
 fn no_log(named: &str) -> Failure {
     let shown = Shown::text(named);
-    said_no(format!("{} has no checkpoint, so it is no log, or an export that was never finished", shown.as_str()))
+    said_no(format!("{} has no checkpoint, so it is no log or an incomplete export", shown.as_str()))
 }
 
 fn said_no(message: impl Into<String>) -> Failure {

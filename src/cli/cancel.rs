@@ -11,7 +11,7 @@ use crate::terminal::streams::Terminal;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign cancel            the only pending proposal
-  countersign cancel 4f2a9c     by the ending of its id")]
+  countersign cancel 4f2a9c     by the last digits of its id")]
 pub struct Args {
     /// The id of the proposal, or at least 6 of its last digits. The default is the only pending proposal
     #[arg(value_name = "ID")]
@@ -33,7 +33,7 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
     } else {
         terminal.line(&format!("{} is {}", view.id, view.status.word()))?;
         if view.status == ProposalStatus::Running {
-            terminal.say("its run is being ended; countersign wait tells when");
+            terminal.say("the run is being ended; `countersign wait` shows its end");
         }
     }
     Ok(Exit::Done)

@@ -30,8 +30,8 @@ use crate::trust::signer::Signer;
 #[command(after_help = "Examples:
   countersign deny 4f2a9c --reason 'not during the release'
   countersign deny --yes                            the only pending proposal, without a question
-  countersign deny statement.json                   an offline statement: refused from now on, whoever hands it in
-  countersign deny statement.json -o denial.json    without handing it in")]
+  countersign deny statement.json                   the boundary refuses this offline statement from now on
+  countersign deny statement.json -o denial.json    only write the denial to a file")]
 pub struct Args {
     /// The id of a proposal, or at least 6 of its last digits if it is open, or an envelope file (./NAME or *.json).
     /// The default is the only pending proposal
@@ -76,7 +76,7 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
     let roster = review.sources.roster.roster();
     let signer = keys.preferred(|key| roster.is_some_and(|roster| roster.approver_of(&key.keyid()).is_some()))?;
     if !args.yes {
-        let answer = terminal.ask("Deny it, signed and for good? Type yes:", "say --yes")?;
+        let answer = terminal.ask("Sign a denial, which cannot be undone? Type yes:", "say --yes")?;
         if answer != "yes" {
             return Err(Failure::new(Exit::Refused, "nothing was signed"));
         }
@@ -148,8 +148,8 @@ fn denied_words(answer: &DenialView) -> String {
     match answer.status {
         Some(status) => format!("denied: {} is {}", answer.proposal, status.word()),
         None => format!(
-            "denied: the boundary has not seen {} and keeps your denial, log entry {}; it refuses the statement until its window \
-             ends at {}, and then as expired",
+            "denied: the boundary has not seen {} and keeps your denial (log entry {}); the boundary refuses the \
+             statement until its window ends at {}, and then as expired",
             answer.proposal, answer.index, answer.kept_until
         ),
     }
@@ -158,6 +158,6 @@ fn denied_words(answer: &DenialView) -> String {
 fn statement(review: &Review) -> Result<&Authorization, Failure> {
     let statement = review.found.statement.as_ref();
     statement.map(|statement| &statement.predicate).ok_or_else(|| {
-        Failure::new(Exit::Refused, "nothing was signed: this is no authorization, nothing can come of it")
+        Failure::new(Exit::Refused, "nothing was signed: the statement is no authorization, so it can never run")
     })
 }

@@ -30,11 +30,11 @@ use crate::trust::signer::FileSigner;
 /// Check this host and its configuration, and list the problems to fix; changes nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  countersign doctor                 # in a boundary's directory, or anywhere for the host alone
+  countersign doctor                 # the boundary of this directory, or only the host
   countersign doctor boundary-1
-  countersign doctor --production boundary-1   # before it decides anything that matters
+  countersign doctor --production boundary-1   # the hardening list, before real use
 
-Ends with 1 when something must be fixed.")]
+The exit code is 1 if a problem must be fixed.")]
 pub struct Args {
     /// The directory that `init` made; by default the working directory
     #[arg(conflicts_with = "config")]
@@ -80,7 +80,12 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
         let config = match config {
             Some(Ok(config)) => config,
             Some(Err(found)) => return Err(problems(found)),
-            None => return Err(Failure::usage("no boundary is here: name its directory, doctor --production DIR")),
+            None => {
+                return Err(Failure::usage(
+                    "there is no boundary in this directory: name its directory, doctor \
+             --production DIR",
+                ));
+            }
         };
         return production(&config, terminal);
     }
@@ -89,7 +94,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
         None => lines.push(Line {
             holds: State::Note,
             what: "configuration".into(),
-            says: "none here: make one with `countersign init DIR`, or name one".into(),
+            says: "none in this directory: make one with `countersign init DIR`, or name its directory".into(),
         }),
         Some(Err(problems)) => {
             lines.extend(problems.list().iter().map(|problem| fix("configuration", problem.to_string())))
@@ -179,7 +184,8 @@ fn host(wanted: Level) -> Vec<Line> {
     let says = match level {
         Level::Strict => "strict".to_owned(),
         other => format!(
-            "{}; a boundary of level strict does not serve here, one of level best-effort does and says what is missing",
+            "{}; a boundary of level strict does not serve on this host, a boundary of level best-effort serves and \
+             reports the missing layers",
             other.word()
         ),
     };
@@ -194,7 +200,10 @@ fn host(wanted: Level) -> Vec<Line> {
         Err(why) => Line {
             holds: State::Note,
             what: "limits".into(),
-            says: format!("of each process, since there is no control group for runs ({why}); systemd: Delegate=yes"),
+            says: format!(
+                "only for each process, because there is no control group for runs ({why}); systemd: \
+             Delegate=yes"
+            ),
         },
     });
     if !probe.cgroup.as_ref().is_ok_and(|names| names.contains(&"memory")) {
@@ -202,8 +211,9 @@ fn host(wanted: Level) -> Vec<Line> {
             holds: State::Note,
             what: "memory".into(),
             says: format!(
-                "private memory, each process; nothing here bounds {UNBOUNDED_WORDS} of a run: delegate the memory controller \
-                 (systemd: Delegate=yes), or let fewer runs go on beside each other than the host has memory for"
+                "private memory of each process; nothing on this host limits {UNBOUNDED_WORDS} of a run: delegate \
+                 the memory controller (systemd: Delegate=yes), or permit fewer parallel runs, so that the memory of \
+                 the host is enough"
             ),
         });
     }
@@ -215,7 +225,7 @@ fn host(wanted: Level) -> Vec<Line> {
     lines.push(if probe.own_id {
         ok(what, "each run gets one".to_owned())
     } else if probe.held().contains(&Layer::Namespaces) {
-        ok(what, "runs have the service's own, inside their user namespace another".to_owned())
+        ok(what, "runs have the user id of the service, and another id inside their user namespace".to_owned())
     } else {
         Line { holds: State::Note, what: what.into(), says: SHARED_ID.into() }
     });
@@ -223,9 +233,9 @@ fn host(wanted: Level) -> Vec<Line> {
 }
 
 /// Note for a service that is not root, on a host without user namespaces.
-const SHARED_ID: &str = "runs have the service's own: the other layers keep the content of its files from a step, and nothing keeps a \
-                         step from changing their modes and times, the boundary's key among them; run the service as root, or \
-                         allow user namespaces";
+const SHARED_ID: &str = "runs have the user id of the service: the other layers protect the content of its files, \
+                         but a step can change the modes and times of these files, also of the boundary's key; run \
+                         the service as root, or allow user namespaces";
 
 /// Reports that no run can have an overlay. On a host without the filesystem layer, another line reports the cause
 /// already.
@@ -331,16 +341,17 @@ fn disk(config: &Config) -> Line {
     let (needed, place) = (PROPOSAL_ROOM >> 20, there.display());
     match rustix::fs::statvfs(there).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)) {
         Ok(free) if free >= PROPOSAL_ROOM => {
-            ok(what, format!("{} MiB free at {place}; {needed} MiB must be", free >> 20))
+            ok(what, format!("{} MiB free at {place}; {needed} MiB are needed", free >> 20))
         }
         Ok(free) => fix(
             what,
             format!(
-                "{} MiB free at {place}, and {needed} MiB must be: proposals are refused until there is room",
+                "{} MiB free at {place}, but {needed} MiB are needed: proposals are refused until there is enough \
+                 space",
                 free >> 20
             ),
         ),
-        Err(error) => fix(what, format!("{place} can't be asked for its free space: {error}")),
+        Err(error) => fix(what, format!("the free space of {place} can't be read: {error}")),
     }
 }
 
@@ -358,7 +369,15 @@ fn service(config: &Config) -> Vec<Line> {
     };
     let Status { ready, must_fix } = match status {
         Ok(status) => status,
-        Err(error) => return vec![fix(what, format!("its answer can't be read ({error}): is it another version?"))],
+        Err(error) => {
+            return vec![fix(
+                what,
+                format!(
+                    "the answer of the service can't be read ({error}): check that \
+         the service has the same version as this program"
+                ),
+            )];
+        }
     };
     let mut says = format!("serves seal {}", ready.seal);
     let notes: Vec<&String> = ready.notes.iter().filter(|note| !must_fix.contains(note)).collect();

@@ -35,11 +35,13 @@ use crate::terminal::streams::Terminal;
   countersign gate run.bundle.json --boundary sha256:… --step host:report --digest sha256:… --no-params --max-age 1h
   countersign gate run.bundle.json --roster \"$RUNNER_TEMP/roster.json\" --roster-digest sha256:… …
 
-The roster comes from --roster, COUNTERSIGN_TRUST or your configuration directory, never from a checkout: a file in the \
-current directory, in a work tree or in the runner's workspace is refused unless --roster-digest pins it; so is a \
-configuration directory there. Of several trusted versions the newest decides; of several digests, --roster-digest names the one.
+The roster comes from --roster, COUNTERSIGN_TRUST or your configuration directory. A roster file in the current \
+directory, in a work tree or in the workspace of a CI runner is refused, unless --roster-digest pins it, because a \
+checkout could control it. If you trust several versions, the newest decides. If you trust several digests, select \
+one with --roster-digest.
 
-Exit codes: 0 every requirement is met; 1 one is not; 2 wrong usage, or no trusted roster to check with.")]
+Exit codes: 0 every requirement is met; 1 a requirement is not met; 2 wrong usage, or no trusted roster to check \
+with.")]
 pub struct Args {
     /// The bundle; - is the standard input
     #[arg(value_name = "FILE")]
@@ -126,8 +128,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
         return Err(Failure::new(
             Exit::NoTrust,
             format!(
-                "you trust several rosters by their digests, and {} ({}) may be of a later version than the bundle knows: \
-                 name the one to decide with, --roster-digest sha256:…",
+                "you trust several rosters by their digests, and {} ({}) may be a later version than the versions in \
+                 the bundle: select the roster that decides with --roster-digest sha256:…",
                 other.pinned.digest(),
                 Shown::text(&other.from).as_str()
             ),
@@ -157,7 +159,7 @@ fn demands(args: &Args) -> Result<Demands, Failure> {
     } else {
         if args.params.is_none() && args.param.is_empty() && !args.no_params {
             return Err(Failure::usage(
-                "which parameters must have been signed? Name all of them with -p NAME=VALUE or --params FILE, or say \
+                "the expected parameters are missing: name all of them with -p NAME=VALUE or --params FILE, or give \
                  --no-params or --any-params",
             ));
         }
@@ -210,7 +212,7 @@ fn trusted(args: &Args) -> Result<Vec<Trust>, Failure> {
         return Err(Failure::new(
             Exit::NoTrust,
             format!(
-                "{}: not the roster that --roster-digest pins; get the right one, or ask its keeper",
+                "{}: not the roster that --roster-digest pins; get the pinned roster from the person who maintains it",
                 Shown::text(&others.join(", ")).as_str()
             ),
         ));
@@ -225,8 +227,9 @@ fn check_place(path: &Path) -> Result<Own, Failure> {
         Failure::new(
             Exit::NoTrust,
             format!(
-                "the roster {}: {why}, and what lies there is written by those whose change is to be let through. Name the \
-                 roster's digest as its keeper tells it (--roster-digest sha256:…, or --roster sha256:…), or keep the file elsewhere",
+                "the roster {} is refused: {why}, so the author of the change under review could have written it. \
+                 Give the digest of the roster (--roster-digest sha256:…, or --roster sha256:…) from the person who \
+                 maintains it, or move the file to another place",
                 place.as_str()
             ),
         )
@@ -245,8 +248,9 @@ fn check_place(path: &Path) -> Result<Own, Failure> {
 fn no_trust() -> Failure {
     Failure::new(
         Exit::NoTrust,
-        "there is no trusted roster, so nothing was checked: name it with --roster sha256:… as its keeper tells it, or with \
-         COUNTERSIGN_TRUST, or keep it in your configuration directory; never take it from the bundle or from a checkout",
+        "there is no trusted roster, so nothing was checked: give its digest from the person who maintains it \
+         (--roster sha256:… or COUNTERSIGN_TRUST), or put the roster into your configuration directory; never take \
+         it from the bundle or from a checkout",
     )
 }
 
@@ -279,7 +283,7 @@ fn parse_check(text: &str) -> Result<CheckName, String> {
         .iter()
         .find(|name| name.word() == text)
         .copied()
-        .ok_or_else(|| format!("only these can be left open: {}", names.join(", ")))
+        .ok_or_else(|| format!("only these checks can be left out: {}", names.join(", ")))
 }
 
 /// Parses `90s`, `30m`, `24h`, `7d` or `any`. A number without a unit is refused, because its unit would be a guess.
@@ -315,8 +319,8 @@ fn parse_sandbox(text: &str) -> Result<LeastSandbox, String> {
 
 fn unknown_layer(word: &str) -> String {
     format!(
-        "{} is no level and no layer: strict, best-effort, off, or some of capabilities, filesystem, landlock, namespaces, \
-         network, seccomp",
+        "{} is no level and no layer: give strict, best-effort, off, or some of capabilities, filesystem, landlock, \
+         namespaces, network, seccomp",
         Shown::quoted(word).as_str()
     )
 }

@@ -41,13 +41,13 @@ impl Global {
         let token = self.token(&address)?;
         if token.as_ref().is_some_and(|token| !token.is_plain()) {
             return Err(Failure::usage(
-                "the token that was given is none: a token is `cst_` and 43 letters, digits, `-` and `_`; it comes from --token, \
+                "the given text is no token: a token is `cst_` and 43 letters, digits, `-` and `_`; it comes from --token, \
                  --token-file, COUNTERSIGN_TOKEN, COUNTERSIGN_TOKEN_FILE or countersign/token in your configuration directory",
             ));
         }
         if token.is_some() && !address.is_loopback() {
             eprintln_quietly(
-                "warning: the token goes in the clear to another machine; use a tunnel or a local TLS proxy",
+                "warning: the token is sent to another machine without encryption; use a tunnel or a local TLS proxy",
             );
         }
         Ok(Client::new(address, token, Some(key.clone())))

@@ -33,14 +33,14 @@ use crate::trust::roster::TrustedRoster;
 /// Approved runs that cannot start are reported too.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Each line: the ending of the id, the step, its parameters, who asks, how many signed of how many, how long it lasts, and \
-behind `!` the weightiest thing that a review would remark on.
+    after_help = "Each line has the last digits of the id, the step, its parameters, the proposer, the number of \
+signatures, the remaining time, and after `!` the most important remark of a review.
 
 Examples:
   countersign inbox
-  countersign inbox --watch                                     with a bell for each new one
+  countersign inbox --watch                                     with a bell for each new proposal
   countersign inbox --watch --exec 'notify-send \"to sign: $COUNTERSIGN_PROPOSAL\"'
-  countersign inbox --all                                       also what you can't move"
+  countersign inbox --all                                       also proposals that you can't advance"
 )]
 pub struct Args {
     /// Continue to poll, and ring the bell for each new proposal
@@ -280,7 +280,10 @@ fn myself(args: &Args, client: &Client) -> Result<Approver, Failure> {
     let roster = TrustedRoster::from_payload(&payload)
         .map_err(|error| Failure::new(Exit::Unreachable, format!("the boundary's roster can't be read: {error}")))?;
     find(&roster).ok_or_else(|| {
-        Failure::usage("none of your keys is an approver's in the roster: name yours with --key FILE, ask to be added, or list --all")
+        Failure::usage(
+            "none of your keys belongs to an approver in the roster: name your key with --key FILE, ask \
+         to be added, or list --all",
+        )
     })
 }
 

@@ -34,8 +34,8 @@ enum Command {
   countersign key generate --comment alice     # countersign/key.pem in your configuration directory
   countersign key generate --out alice.pem     # and alice.pub
 
-The key has no passphrase: whoever reads FILE can sign. ssh-keygen makes keys that have one, and keys on \
-security keys; name such a key with --key:
+The key has no passphrase, so anyone who can read FILE can sign. ssh-keygen can make a key with a passphrase or on a \
+security key; name such a key with --key:
   ssh-keygen -t ed25519 -f alice               # asks for a passphrase; ssh-agent keeps it
   ssh-keygen -t ed25519-sk -f alice            # on a security key
   countersign approve --key alice.pub")]
@@ -76,7 +76,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
             let key = generate(&path, comment)?;
             if !terminal.json {
                 terminal.say(&format!(
-                    "wrote {} (keep it to yourself: it has no passphrase; ssh-keygen makes keys with one) and {}",
+                    "wrote {} (keep this file secret: it has no passphrase; ssh-keygen makes keys with a passphrase) \
+                     and {}",
                     path.display(),
                     public_path(&path).display()
                 ));
@@ -99,7 +100,10 @@ pub fn generate(path: &Path, comment: &str) -> Result<SshKey, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::usage(error.to_string());
     let public = public_path(path);
     if public.symlink_metadata().is_ok() {
-        return Err(Failure::usage(format!("{} exists and is not replaced: choose another name", public.display())));
+        return Err(Failure::usage(format!(
+            "{} already exists and is not replaced: choose another name",
+            public.display()
+        )));
     }
     let mut seed = Zeroizing::new([0_u8; 32]);
     getrandom::fill(&mut *seed).map_err(|error| failed(&error))?;
@@ -117,9 +121,9 @@ fn public_path(path: &Path) -> PathBuf {
 
 fn own_place() -> Result<PathBuf, Failure> {
     let config = Home::of_process().config;
-    let config = config.ok_or_else(|| Failure::usage("HOME is not set: say where with --out FILE"))?;
+    let config = config.ok_or_else(|| Failure::usage("HOME is not set: name the file with --out FILE"))?;
     DirBuilder::new().recursive(true).mode(0o700).create(&config).map_err(|error| {
-        Failure::usage(format!("can't make {}: {error}; say where with --out FILE", config.display()))
+        Failure::usage(format!("can't make {}: {error}; name the file with --out FILE", config.display()))
     })?;
     Ok(config.join("key.pem"))
 }

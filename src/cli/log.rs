@@ -17,19 +17,21 @@ use crate::terminal::streams::Terminal;
 /// Print the signed head of the log, or copy the log.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  countersign log checkpoint                     the signed head, for whoever keeps one
+  countersign log checkpoint                     the signed head, to keep in another place
   countersign log export mirror/                 a copy of everything, with a read token or a rostered key
-  countersign log export mirror/ --hashes        the tree without contents: open to all
+  countersign log export mirror/ --hashes        only the tree, without a token or key
   countersign log export old/ --from boundary/closed/0123456789abcdef
                                                  a log that a restore closed, or a backup; no boundary is asked
 
-A copy is a static tlog-tiles directory (c2sp.org/tlog-tiles) with what its entries name under blob/. Run the command \
-again to fetch what is new. `countersign audit mirror/` reads it; any web server can serve it as /log/.
+A copy is a static tlog-tiles directory (c2sp.org/tlog-tiles), and the files that its entries name are under blob/. \
+Run the command again to fetch new entries. `countersign audit mirror/` reads the copy, and any web server can serve \
+the copy as /log/.
 
-What the copy holds never changes, and every signed head that it took stays under checkpoints/. The head must be signed \
-by the boundary, whose key the rosters of the log give: from the one that you trust, else from the one that the first \
-export found. Cosignatures of witnesses that came after an export are taken by the next one. With --hashes only --roster \
-FILE gives a key; without it nothing is verified but that the log grows, and no later cosignature is taken.")]
+An export never changes entries that the copy contains, and keeps every signed head under checkpoints/. The head \
+must have the boundary's signature. The rosters of the log give the key: from the roster that you trust, or else \
+from the roster that the first export found. A later export also fetches later cosignatures. With --hashes, only \
+--roster FILE gives a key. Without a key, an export only verifies that the log grows, and fetches no later \
+cosignatures.")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,

@@ -60,7 +60,8 @@ pub fn main() -> ExitCode {
             let _ = error.print();
             if !error.use_stderr() && is_decided_by_exit_code(std::env::args_os().skip(1)) {
                 eprintln_quietly(
-                    "nothing was checked: help among other arguments is wrong usage here, lest a job take it for a yes",
+                    "nothing was checked: --help among other arguments is wrong usage of this command, because a job \
+                     could take it for success",
                 );
                 return ExitCode::from(Exit::Usage.code());
             }
@@ -89,15 +90,16 @@ fn is_decided_by_exit_code(arguments: impl Iterator<Item = OsString>) -> bool {
 
 /// Commands of later versions, with the advice for this version.
 const LATER: [(&str, &str); 7] = [
-    ("grant", "each run takes its own approvals"),
+    ("grant", "each run needs its own approvals"),
     (
         "revoke",
-        "`countersign deny` stops one run; a lost key goes with the next version of the roster, `countersign roster remove`",
+        "`countersign deny` stops one run; remove a lost key in the next version of the roster with `countersign \
+         roster remove`",
     ),
     ("void-all", "stop the boundary, or let proposals expire"),
-    ("mcp", "agents call `countersign propose --json`, or HTTP"),
+    ("mcp", "agents call `countersign propose --json` or the HTTP API"),
     ("lock", "approvers sign a step's digest; `countersign registry list` shows it"),
-    ("check", "`countersign registry list --dir DIR` says every error of the files"),
+    ("check", "`countersign registry list --dir DIR` lists every error of the files"),
     ("diff", "`countersign review` shows what changed since the last successful run"),
 ];
 
@@ -122,9 +124,10 @@ fn later(error: &clap::Error) -> Option<String> {
     arg_required_else_help = true
 )]
 #[command(
-    after_help = "Exit codes: 0 done; 1 a check said no; 2 wrong usage, or no trust to check with. Commands that wait for a run give the \
-step's own code, else 124 expired or timed out, 125 boundary unreachable or faulty, 126 denied, refused or cancelled, 127 unknown step, 128+n \
-ended by signal n; --json tells them apart."
+    after_help = "Exit codes: 0 done; 1 a check failed; 2 wrong usage, or no trusted roster to check with. Commands \
+that wait for a run exit with the code of the step, or with 124 expired or timed out, 125 boundary unreachable or \
+faulty, 126 denied, refused or cancelled, 127 unknown step, 128+n ended by signal n. With --json the output names \
+the case."
 )]
 pub struct Cli {
     #[command(flatten)]

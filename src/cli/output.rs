@@ -20,11 +20,11 @@ use crate::terminal::streams::Terminal;
 /// Print the output of a run after a check against the digests in its receipt. With -f, print the output live.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  countersign output 4f2a9c            what it wrote to both streams
-  countersign output 4f2a9c -f         while it runs
+  countersign output 4f2a9c            the standard output and the standard error
+  countersign output 4f2a9c -f         live, while it runs
   countersign output 4f2a9c --stderr   only its standard error, on the standard error
 
-The receipt's signature is not checked here: `countersign verify` does that, on the bundle.")]
+This command does not check the signature of the receipt. Check it with `countersign verify` on the bundle.")]
 pub struct Args {
     /// The id of the proposal or the receipt, or at least 6 of its last digits. The default is the only finished
     /// proposal
@@ -109,7 +109,7 @@ fn check(bytes: &[u8], stream: &Stream) -> Result<(), Failure> {
     } else {
         Err(Failure::new(
             Exit::CheckSaidNo,
-            "the output that the boundary gave is not the one that its receipt names: don't use it",
+            "the output from the boundary does not match the digests in its receipt: don't use it",
         ))
     }
 }

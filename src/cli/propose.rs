@@ -32,10 +32,10 @@ use crate::terminal::streams::{Terminal, write_new};
   countersign propose nginx:restart --params params.json --wait --bundle run.bundle.json
   countersign propose nginx:restart --reason=\"$MESSAGE\" --reason-cut          a reason of any length
   countersign propose nginx:restart@sha256:… -p host=web-3                 only this definition
-  countersign propose nginx:restart -p host=web-3 --new                    a second run of what is pending already
+  countersign propose nginx:restart -p host=web-3 --new                    a second run of a pending proposal
   countersign propose nginx:restart -p host=web-3 --offline --proposer ci-agent -o statement.json
 
-Exit codes with --wait: the step's own, else 124 expired or timed out, 125 boundary unreachable or faulty, \
+Exit codes with --wait: the code of the step, or 124 expired or timed out, 125 boundary unreachable or faulty, \
 126 denied, refused or cancelled, 127 unknown step, 128+n ended by signal n.")]
 pub struct Args {
     /// The step, as path:step. With @sha256:… the proposal fails if the step has another definition
@@ -248,9 +248,7 @@ fn offline(
         ParameterSchema::compile(&definition.params).map_err(|flaws| Failure::new(Exit::Refused, join(&flaws)))?;
     let params = schema.complete(Value::Object(params)).map_err(|errors| Failure::usage(join(&errors)))?;
     let proposer = args.proposer.clone().or_else(|| client.name()).ok_or_else(|| {
-        Failure::usage(
-            "a token does not tell its name: say whose proposal it is with --proposer NAME, the token's name",
-        )
+        Failure::usage("a token does not contain its name: give the token's name with --proposer NAME")
     })?;
     let now = now();
     let millis = u64::try_from(now.unix()).unwrap_or_default() * 1000;
@@ -285,7 +283,12 @@ fn offline(
     let mut bytes = serde_json::to_vec(&Envelope::new(&payload, Vec::new()))
         .map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
     bytes.push(b'\n');
-    let Some(path) = &args.output else { return Err(Failure::usage("say where the statement goes: -o FILE")) };
+    let Some(path) = &args.output else {
+        return Err(Failure::usage(
+            "a file for the statement is missing: give -o \
+     FILE",
+        ));
+    };
     write_new(path, &bytes, terminal)?;
     if path != Path::new("-") {
         if terminal.json {

@@ -23,12 +23,13 @@ use crate::terminal::streams::Terminal;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign review                        the only pending proposal
-  countersign review 4f2a9c                 by the ending of its id
+  countersign review 4f2a9c                 by the last digits of its id
   countersign review statement.json         a statement made with `propose --offline`
   countersign review --full                 every signed field, through $PAGER at a terminal
   countersign review --roster sha256:…      with a roster that you pinned
 
-Exit codes: 0 all that this program derived agrees; 2 there is no trusted roster; 126 something contradicts, or the proposal is over.")]
+Exit codes: 0 every check of this program passed; 2 there is no trusted roster; 126 a check failed, or the proposal \
+is over.")]
 pub struct Args {
     /// The id of a proposal, or at least 6 of its last digits if it is open, or an envelope file (./NAME or *.json).
     /// The default is the only pending proposal
@@ -87,7 +88,7 @@ pub fn check_statement(envelope: &Envelope, client: &Client, terminal: &Terminal
     let (id, digest) = (statement.predicate.proposal, AuthorizationDigest::of(&payload));
     let unknown = |failure: &Failure| {
         terminal.say(&format!(
-            "note: it could not be asked whether this statement was denied or has run by now: {}",
+            "note: the boundary did not answer if this statement was denied or has run: {}",
             Shown::text(&failure.message).as_str()
         ));
     };

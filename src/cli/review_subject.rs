@@ -27,7 +27,7 @@ pub fn find_subject(named: Option<&str>, client: &Client) -> Result<Subject, Fai
     let view: ProposalView = client.get(&format!("/v1/proposals/{id}"))?;
     // A decision about the wrong proposal would be a security error.
     if view.id != id {
-        let detail = format!("{id} was asked for, and the boundary gave {}: nothing was signed", view.id);
+        let detail = format!("nothing was signed: this command requested {id}, but the boundary returned {}", view.id);
         return Err(Failure::new(Exit::Refused, detail));
     }
     Ok(Subject::Proposal(Box::new(view)))

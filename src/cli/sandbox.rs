@@ -28,11 +28,12 @@ use crate::terminal::streams::Terminal;
   countersign sandbox --read /srv/app -- cat /srv/app/version
   countersign sandbox --write . --workdir overlay --deny '**/.env' -- sh -c 'echo x > new; ls -la'
   countersign sandbox --net api.example.com:443 -- curl -sS https://api.example.com/
-  countersign sandbox --explain                         # in words, nothing runs
+  countersign sandbox --explain                         # describes the profile, runs nothing
   countersign sandbox --profile signed.json -- true     # the `sandbox` of an authorization
 
-Nothing is approved, sealed or logged: this is for finding out what a runbook has to declare. Ends with the command's own code. \
-Control characters of its output are shown as escapes on a terminal, and written as they are to a file or pipe.")]
+Use this command to find out what a runbook must declare. Nothing is approved, sealed or logged. The exit code is \
+the code of the command. Control characters in the output are escaped at a terminal, and unchanged in a file or \
+pipe.")]
 pub struct Args {
     /// The level strict, best-effort or off, or a file with a profile as authorizations have it
     #[arg(long, default_value = "strict", value_name = "LEVEL|FILE")]
@@ -80,7 +81,10 @@ pub struct Args {
 /// Returns an error if the profile cannot be read, or if this host cannot enforce it.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     if args.command.is_empty() && !args.explain {
-        return Err(Failure::usage("no command is given: write it after --, or --explain to see the profile alone"));
+        return Err(Failure::usage(
+            "the command is missing: write it after --, or give --explain to see only the \
+         profile",
+        ));
     }
     let broken = |error: &dyn std::fmt::Display| Failure::new(Exit::Unreachable, error.to_string());
     let home = tempfile::Builder::new().prefix("countersign-sandbox-").tempdir().map_err(|error| broken(&error))?;
@@ -93,8 +97,10 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let sandbox = LinuxSandbox::new(&setup).map_err(|error| broken(&error))?;
     let profile = profile(args, &sandbox.probe().held())?;
     if let Some(reason) = &profile.off_reason {
-        terminal
-            .say(&format!("THE SANDBOX IS OFF ({reason}): only limits hold, and the end of the whole process tree"));
+        terminal.say(&format!(
+            "THE SANDBOX IS OFF ({reason}): only the limits apply, and all processes are killed at the \
+             end"
+        ));
     }
     if args.explain && !terminal.json {
         for line in profile_words(&profile) {
@@ -153,7 +159,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
         End::Killed(limit) => terminal.say(&format!("ended by the limit {limit}")),
         End::TimedOut => terminal.say("ended by the limit wall_ms"),
         End::NotStarted(why) => terminal.say(&format!("it did not run: {why}")),
-        End::Lost(why) => terminal.say(&format!("how it ended is not known: {why}")),
+        End::Lost(why) => terminal.say(&format!("the end of the run is not known: {why}")),
         _ => {}
     }
     for hint in hints(&profile, foreign, &report.end, &String::from_utf8_lossy(&complaints)) {
@@ -176,7 +182,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
         }))?;
     } else if args.explain {
         let facts = serde_json::to_string(&report.enforcement).unwrap_or_default();
-        terminal.say(&format!("held, as a receipt has it: {facts}"));
+        terminal.say(&format!("enforced, in the form of a receipt: {facts}"));
     }
     match unwritten {
         Some(failure) if exit == Exit::Step(0) => Err(failure),
@@ -192,18 +198,19 @@ fn hints(profile: &Profile, foreign: Option<&str>, end: &End, complaints: &str) 
         hints.push("the command has no network: allow it hosts by name with --net name:port".to_owned());
     }
     if profile.proc == Proc::Minimal && complains(&NO_PROC) {
-        hints.push("of /proc the command sees its own processes only: it sees the rest with --full-proc".to_owned());
+        hints.push("the command sees only its own processes in /proc: give --full-proc to show the rest".to_owned());
     }
     if profile.workdir == Workdir::Overlay && complaints.contains("hardlink different from source") {
         hints.push(
-            "in an overlay a linked file gets another number: clone with --no-hardlinks, or take --workdir copy"
+            "in an overlay a hard-linked file gets another inode number: clone with --no-hardlinks, or give \
+             --workdir copy"
                 .to_owned(),
         );
     }
     if let Some(tree) = foreign.filter(|_| complains(&NOT_OWN)) {
         hints.push(format!(
-            "{tree} belongs to another user or group than the command runs as, which can't change the files there: take \
-             --workdir copy, or --run-as with the user who owns it"
+            "{tree} belongs to another user or group, so the command can't change its files: give --workdir copy, or \
+             --run-as with the owner"
         ));
     }
     // The signal ended a child of the command, so the end of the run does not show the limit.
@@ -317,7 +324,7 @@ fn real(paths: &[PathBuf]) -> Result<Vec<String>, Failure> {
         let text = found.into_os_string().into_string();
         let text = text.map_err(|_| Failure::usage(format!("{}: its name is no UTF-8", path.display())))?;
         if text.contains(',') {
-            return Err(Failure::usage(format!("{text}: a comma can't stand in a path here")));
+            return Err(Failure::usage(format!("{text}: a path in a profile can't contain a comma")));
         }
         Ok(text)
     };
@@ -342,7 +349,8 @@ fn from_file(path: &Path, args: &Args) -> Result<Profile, Failure> {
     let profile = profile.map_err(|error| Failure::usage(format!("{}: {error}; {words}", path.display())))?;
     match given.iter().find(|(_, given)| *given) {
         Some((option, _)) => Err(Failure::usage(format!(
-            "{option} does not go with {}, which is a whole profile: write it there, or leave it out",
+            "{option} can't be combined with {}, which is a complete profile: change the profile, or leave the \
+             option out",
             path.display()
         ))),
         None => Ok(profile),

@@ -94,7 +94,7 @@ pub fn drift(dir: &Path) -> Vec<String> {
     for entry in stray {
         let name = format!("schemas/{}", entry.file_name().to_string_lossy());
         if !files.iter().any(|(known, _)| *known == name) {
-            found.push(format!("{name} is of no type: remove it"));
+            found.push(format!("{name} belongs to no type: remove the file"));
         }
     }
     found.sort();

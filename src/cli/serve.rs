@@ -96,7 +96,7 @@ fn announce(started: &Started, terminal: &Terminal) -> Result<(), Failure> {
     );
     if started.recovered > 0 {
         text.push_str(&format!(
-            "  recovered {} runs whose end nobody saw: their receipts say `unknown`\n",
+            "  recovered {} runs whose end is not known: their receipts have the outcome `unknown`\n",
             started.recovered
         ));
     }
@@ -105,7 +105,8 @@ fn announce(started: &Started, terminal: &Terminal) -> Result<(), Failure> {
     }
     if started.first {
         text.push_str(&format!(
-            "The log begins here. Whoever verifies receipts pins this roster, over a way that they trust already:\n  {}\n",
+            "The log begins now. Send this roster digest to everyone who verifies receipts, over a trusted channel, \
+             so that they can pin it:\n  {}\n",
             started.roster
         ));
     }

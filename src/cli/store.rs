@@ -131,8 +131,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
                 terminal.say(note);
             }
             terminal.say(
-                "A new log begins. What waited for signatures is void: propose it again. Old receipts verify as before; \
-                 whoever pins the boundary's id takes the new one.",
+                "A new log begins. Proposals that waited for signatures are void: propose them again. Old receipts \
+                 verify as before. Replace the pinned boundary id with the new id.",
             );
             Ok(Exit::Done)
         }
@@ -159,9 +159,9 @@ fn upgrade(config: &Config, open_runs: OpenRuns, terminal: &Terminal) -> Result<
         terminal.say(&format!("note: {}", Shown::text(note).as_str()));
     }
     terminal.say(
-        "A new log has begun: start the boundary with `countersign serve`. Make new tokens with `countersign token create`: the old ones are \
-         not taken over. What waited for signatures is void: propose it again. Keep the old store for audits with the program of \
-         0.1.0; whoever pins the boundary's id takes the new one.",
+        "A new log has begun: start the boundary with `countersign serve`. Make new tokens with `countersign token create`: the \
+         old tokens are not transferred. Proposals that waited for signatures are void: propose them again. Keep the \
+         old store for audits with the program of 0.1.0. Replace the pinned boundary id with the new id.",
     );
     Ok(Exit::Done)
 }

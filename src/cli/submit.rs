@@ -65,7 +65,7 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
     let Some(bundle) = bundle else {
         return Err(Failure::new(
             Exit::Unreachable,
-            "the boundary gave no receipt: hand the same envelope in again, it can run only once",
+            "the boundary sent no receipt: submit the same envelope again, because it can run only once",
         ));
     };
     let (receipt, of_receipt) = receipt_of(&bundle)?;

@@ -24,7 +24,7 @@ use crate::terminal::streams::{Terminal, text_of};
   countersign token list
   countersign token revoke deploy-bot
 
-A token's owners count as the proposer: they can't approve what it proposes.")]
+The owners of a token count as its proposer, so they can't approve its proposals.")]
 pub struct Args {
     #[command(flatten)]
     config: ConfigArgs,
@@ -40,7 +40,7 @@ enum Command {
   countersign token create auditor --scope read --expires 30d --out auditor.token
   countersign token create runner --owner carol --scope propose --scope operate
 
-A token without --step is for all steps. Its owners can't approve what it proposes.")]
+A token without --step is for all steps. The owners of a token can't approve its proposals.")]
     Create {
         /// The name of the token, which is never used twice. It becomes the name of the proposer
         name: Name,
@@ -177,7 +177,7 @@ impl Drop for SecretFile {
 
 fn warn_without_owner(token: &SealedToken, terminal: &Terminal) {
     if token.owners.is_empty() {
-        terminal.say("It has no owner: nobody but the token itself is kept from approving what it proposes.");
+        terminal.say("The token has no owner, so every approver may approve its proposals.");
     }
 }
 
@@ -195,7 +195,10 @@ fn print(request: &Request, value: &Value, terminal: &Terminal) -> Result<(), Fa
         }
         _ if terminal.json => terminal.object(value),
         Request::TokenCreate { token } => {
-            terminal.say("The secret is shown this once; who has it may use the token. Give it in COUNTERSIGN_TOKEN or a file of mode 0600.");
+            terminal.say(
+                "The secret is shown only once, and anyone with the secret can use the token. Give it in \
+             COUNTERSIGN_TOKEN or a file of mode 0600.",
+            );
             warn_without_owner(token, terminal);
             terminal.line(value.as_str().unwrap_or_default())
         }

@@ -29,13 +29,13 @@ use crate::trust::roster::TrustedRoster;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign verify run.bundle.json --roster roster.json
-  countersign verify run.bundle.json --roster sha256:…      the digest that the keeper of the roster tells you
-  countersign verify *.bundle.json --json                   a line each, with the roster of your configuration directory
+  countersign verify run.bundle.json --roster sha256:…      the digest from the person who maintains the roster
+  countersign verify *.bundle.json --jsonone line for each, with the roster of your configuration directory
   countersign verify - --at 2026-11-20T12:00:00Z < run.bundle.json
   countersign verify run.bundle.json --witness 2            two witnesses of the roster must have seen the log
 
 Exit codes: 0 every bundle is verified; 1 a check failed; 2 there is no trusted roster to check with, or a file can't be \
-read. Of several bundles the highest counts; each is reported.")]
+read. With several bundles, the highest code counts, and each bundle is reported.")]
 pub struct Args {
     /// Bundles; - is the standard input
     #[arg(value_name = "FILE", required = true)]
@@ -106,8 +106,8 @@ pub fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
         return Err(Failure::new(
             Exit::CheckSaidNo,
             format!(
-                "{} is a local receipt: what a person ran themselves, by their own word, with nobody's approval. It is no \
-                 evidence for anybody else; its owner checks it with `countersign run --log`",
+                "{} is a local receipt: a person signed it for their own run, without approvals. It is no evidence \
+                 for other people; its owner checks it with `countersign run --log`",
                 Shown::text(&path.to_string_lossy()).as_str()
             ),
         ));
@@ -275,7 +275,7 @@ impl Tally {
             screen.push(tone, format!("  {verdict:<12} "), words.clone());
         }
         for (receipt, times) in self.receipts.iter().filter(|(_, times)| **times > 1) {
-            screen.say(Tone::Bad, &format!("{times} of them are of the one run {receipt}: count it once."));
+            screen.say(Tone::Bad, &format!("{times} of them belong to the same run {receipt}: count this run once."));
         }
         let verified = self.lines.iter().filter(|(verdict, _)| *verdict == "verified").count();
         screen.say(Tone::Plain, &format!("{verified} of {} verified", self.lines.len()));
@@ -369,7 +369,7 @@ fn screen(basis: &Basis<'_>, other_roster: Option<&str>) -> Screen {
     }
     others(&mut screen, "");
     if open.is_empty() {
-        screen.say(Tone::Plain, "nothing that a bundle can settle");
+        screen.say(Tone::Plain, "no check that a bundle allows was left out");
     }
     if !report.warnings.is_empty() {
         screen.heading("Mind");
@@ -396,7 +396,7 @@ fn screen(basis: &Basis<'_>, other_roster: Option<&str>) -> Screen {
     } else {
         let failed: Vec<_> = report.failed().map(|check| check.name.word()).collect();
         let why = if failed.is_empty() {
-            "a needed check could not be made".to_owned()
+            "a required check could not be made".to_owned()
         } else {
             format!("failed: {}", failed.join(", "))
         };

@@ -15,7 +15,7 @@ use crate::terminal::streams::Terminal;
 /// wait, not the run.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  countersign wait 4f2a9c                          by the ending of its id
+  countersign wait 4f2a9c                          by the last digits of its id
   countersign wait 4f2a9c --bundle run.bundle.json
   countersign wait 4f2a9c --json | jq .            events, then a result")]
 pub struct Args {

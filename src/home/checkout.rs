@@ -82,7 +82,8 @@ impl Checkouts {
         // The current directory of a container may be `/`, and every file is below `/`.
         if self.current != Path::new("/") && place.starts_with(&self.current) {
             return Some(
-                "it lies in the current directory (if that is your own one, change to another directory)".to_owned(),
+                "it lies in the current directory (if you trust that directory, change to another directory first)"
+                    .to_owned(),
             );
         }
         let mark = |top: &&Path| MARKS.iter().any(|mark| top.join(mark).symlink_metadata().is_ok());

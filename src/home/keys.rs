@@ -87,7 +87,8 @@ impl Keys {
 fn no_key() -> Failure {
     Failure::new(
         Exit::Usage,
-        "there is no key to sign with; make one with `countersign key generate`, or name one with --key FILE (any ssh-ed25519 key does)",
+        "there is no key to sign with; make a key with `countersign key generate`, or name any ssh-ed25519 key with \
+         --key FILE",
     )
 }
 
@@ -119,7 +120,7 @@ impl Purpose {
 
     const fn failure(self) -> &'static str {
         match self {
-            Self::Read => "the key could not open reading at the boundary",
+            Self::Read => "the boundary could not be read with this key",
             Self::Approve | Self::Deny | Self::Roster | Self::Receipt => "nothing was signed",
         }
     }

@@ -15,7 +15,10 @@ pub fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
     let bytes = read_beginning(path, most + 1)?;
     if bytes.len() > most {
         let place = Shown::text(&path.to_string_lossy());
-        return Err(Failure::usage(format!("{} is larger than {most} bytes: is it the right file", place.as_str())));
+        return Err(Failure::usage(format!(
+            "{} is larger than {most} bytes: check that it is the right file",
+            place.as_str()
+        )));
     }
     Ok(bytes)
 }
@@ -31,7 +34,10 @@ pub fn read_beginning(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
     let limit = most as u64;
     if path == Path::new("-") {
         if std::io::stdin().is_terminal() {
-            return Err(Failure::usage("- reads the standard input, which is a terminal: name a file or pipe one in"));
+            return Err(Failure::usage(
+                "- means the standard input, which is a terminal: name a file, or redirect the \
+             standard input",
+            ));
         }
         std::io::stdin().lock().take(limit).read_to_end(&mut bytes).map_err(failed)?;
     } else {

@@ -68,7 +68,7 @@ pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), Failure> {
                 }));
             }
         },
-        _ => return Err(wrong("a type that this version does not know; use --params FILE")),
+        _ => return Err(wrong("a type that this version does not support; use --params FILE")),
     };
     Ok((name.to_owned(), value))
 }

@@ -169,11 +169,11 @@ fn find(
         return Ok(vec![digest_or_file(flag, format!("--roster {flag}"), read)?]);
     }
     if let Some(value) = variable.filter(|value| !value.is_empty()) {
-        let value = value.into_string().map_err(|_| Failure::usage("COUNTERSIGN_TRUST is not UTF-8, set it anew"))?;
+        let value = value.into_string().map_err(|_| Failure::usage("COUNTERSIGN_TRUST is not UTF-8: set it again"))?;
         if !value.starts_with("sha256:") && !Path::new(&value).is_absolute() {
             return Err(Failure::usage(format!(
-                "COUNTERSIGN_TRUST={value} is a relative path, which would mean another roster in every directory; \
-                 give an absolute path, or sha256:… of the roster"
+                "COUNTERSIGN_TRUST={value} is a relative path, which would mean a different roster in each \
+                 directory; give an absolute path, or the sha256:… digest of the roster"
             )));
         }
         return Ok(vec![digest_or_file(&value, format!("COUNTERSIGN_TRUST={value}"), read)?]);
@@ -271,8 +271,8 @@ pub fn check_own(path: &Path) -> Result<Own, Failure> {
             return Err(Failure::new(
                 Exit::NoTrust,
                 format!(
-                    "{what}{0} can be written by others, so {1} is no ground for trust: look into it, then `chown {me} {0}` and \
-                     `chmod go-w {0}`; or name the roster by its digest, --roster sha256:…",
+                    "other users can write {what}{0}, so {1} can't be trusted: check its content, then run `chown \
+                     {me} {0}` and `chmod go-w {0}`; or name the roster by its digest, --roster sha256:…",
                     Shown::text(&place.to_string_lossy()).as_str(),
                     if meta.is_dir() { "the file in it" } else { "it" },
                 ),
@@ -287,12 +287,14 @@ pub fn check_own(path: &Path) -> Result<Own, Failure> {
 pub fn trust_advice(seen: Option<RosterDigest>, config: &str) -> String {
     match seen {
         Some(digest) => format!(
-            "the boundary names the roster {digest}; ask the person who keeps it for its digest, by another way than this boundary; if the \
-             two agree, give --roster sha256:..., as the person told you, or trust it from now on: mkdir -p {config} && echo sha256:... >> \
+            "the boundary names the roster {digest}; ask the person who maintains the roster for its digest, over \
+             another channel than this boundary; if the digests are equal, give --roster sha256:... with the digest \
+             from that person, or trust it from now on: mkdir -p {config} && echo sha256:... >> \
              {config}/trust"
         ),
         None => format!(
-            "get the roster from the person who keeps it; then give --roster FILE, or put it at {config}/roster.json"
+            "get the roster from the person who maintains it; then give --roster FILE, or save it as \
+             {config}/roster.json"
         ),
     }
 }

@@ -159,7 +159,7 @@ impl Terminal {
     /// Returns an error if there is no terminal.
     pub fn ask(&self, question: &str, instead: &str) -> Result<String, Failure> {
         let no_terminal =
-            |error: io::Error| Failure::usage(format!("there is no terminal to ask at ({error}); {instead}"));
+            |error: io::Error| Failure::usage(format!("there is no terminal for the question ({error}); {instead}"));
         let mut terminal = File::options().read(true).write(true).open("/dev/tty").map_err(no_terminal)?;
         let _ = rustix::termios::tcflush(&terminal, rustix::termios::QueueSelector::IFlush);
         write!(terminal, "{question} ").map_err(no_terminal)?;

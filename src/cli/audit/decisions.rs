@@ -39,7 +39,7 @@ impl Filter {
 /// Formats the rows as a table with a header, or as one line if there are no rows.
 pub(super) fn table(rows: &[Row]) -> String {
     if rows.is_empty() {
-        return "no decision is of that time and step\n".to_owned();
+        return "no decision matches that time and step\n".to_owned();
     }
     let header = ["WHEN", "STEP", "PARAMETERS", "REASON", "BY", "APPROVED BY", "OUTCOME", "RECEIPT"].map(str::to_owned);
     let cells: Vec<_> = std::iter::once(header).chain(rows.iter().map(|Row(cells)| cells.clone())).collect();

@@ -45,7 +45,7 @@ impl StateFile {
     /// Opens a state file that may not exist yet. The write test comes first, because the audit may take hours.
     pub(super) fn open(named: &Path) -> Result<Self, Failure> {
         let shown = Shown::text(&named.to_string_lossy());
-        let failed = |error: io::Error| Failure::usage(format!("can't keep a state in {}: {error}", shown.as_str()));
+        let failed = |error: io::Error| Failure::usage(format!("can't save a state in {}: {error}", shown.as_str()));
         let path = if named.is_symlink() { fs::canonicalize(named).map_err(failed)? } else { named.to_owned() };
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let directory = directory.to_owned();
@@ -58,7 +58,7 @@ impl StateFile {
         let Some(bytes) = read_file(&self.path, MAX_STATE_BYTES)? else { return Ok(None) };
         json::parse_as(&bytes, MAX_STATE_BYTES).map(Some).map_err(|error| {
             Failure::usage(format!(
-                "{} is no state of an audit: {error}; name another file, or move it away",
+                "{} is no state of an audit: {error}; name another file, or move this file away",
                 self.shown()
             ))
         })
@@ -77,7 +77,7 @@ impl StateFile {
         if let Some(now) = self.read()?.filter(|now| begun != Some(now)) {
             if now.boundary != state.boundary {
                 return Err(Failure::usage(format!(
-                    "{} is the state of the boundary {} by now: give each boundary a state of its own",
+                    "{} now contains the state of the boundary {}: use a separate state file for each boundary",
                     self.shown(),
                     now.boundary
                 )));
@@ -92,7 +92,7 @@ impl StateFile {
             }
         }
         self.write(state)
-            .map_err(|error| Failure::usage(format!("can't keep the state in {}: {error}", self.shown())))?;
+            .map_err(|error| Failure::usage(format!("can't save the state in {}: {error}", self.shown())))?;
         Ok(Moved::Here)
     }
 
@@ -119,8 +119,8 @@ impl StateFile {
                 Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(PAUSE),
                 Err(rustix::io::Errno::WOULDBLOCK) => {
                     let message = format!(
-                        "another program holds the directory of {} locked, so the state was left as it was: run this again \
-                         when that has ended",
+                        "another program has locked the directory of {}, so the state was not changed: run the audit \
+                         again when that program has ended",
                         self.shown()
                     );
                     return Err(Failure::new(Exit::Unreachable, message));

@@ -84,7 +84,7 @@ fn edited_runbook(world: &World, tale: &mut Tale<'_>, agent: &Client, fresh: &Pr
     std::fs::write(&path, edited).map_err(odd)?;
     let (ended, output) = approve_and_run(world, tale, agent, fresh)?;
     let sealed_ran = succeeded(&ended) && output.contains("was restarted") && !output.contains("EDITED");
-    tale.check(sealed_ran, "an edited runbook, not sealed anew", "the sealed bytes ran, not the edited ones")?;
+    tale.check(sealed_ran, "an edited runbook without a new seal", "the sealed bytes ran, not the edited ones")?;
     let late = propose(agent, "service:restart", json!({"name": "shop"}))?;
     let root = |agent: &Client| agent.get::<RegistryView>("/v1/registry").map(|view| view.seal.registry_root);
     let old = root(agent)?;
@@ -93,7 +93,7 @@ fn edited_runbook(world: &World, tale: &mut Tale<'_>, agent: &Client, fresh: &Pr
     let bytes = payload(&late)?;
     let signatures = sorted(vec![signature(world, "alice", &bytes)?, signature(world, "bob", &bytes)?]);
     let refused = hand_in(agent, &Envelope::new(&bytes, signatures));
-    tale.check(refused.code == "step-changed", "the same after a reseal, approved before it", &refused.code)
+    tale.check(refused.code == "step-changed", "the same after a reseal, with an old approval", &refused.code)
 }
 
 /// Flips one bit of the signed receipt.
@@ -132,7 +132,7 @@ fn prying_step(world: &World, tale: &mut Tale<'_>, agent: &Client) -> Result<(),
     let secret = std::fs::read_to_string(&path).map_err(|error| broken(&error.to_string()))?;
     let canary = secret.lines().find(|line| !line.starts_with('-')).unwrap_or_default().to_owned();
     if canary.len() < 32 {
-        return Err(broken("the key's file has another form than expected"));
+        return Err(broken("the key file has an unexpected format"));
     }
     let view = propose(agent, "pry:pry", json!({"path": path}))?;
     let (ended, output) = approve_and_run(world, tale, agent, &view)?;

@@ -22,9 +22,9 @@ use crate::terminal::streams::Terminal;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign demo
-  countersign demo --keep demo-1      # and look around afterwards
+  countersign demo --keep demo-1      # keep all files in demo-1
 
-Ends with 0 only when every line of the story and every attack happened as told.")]
+The exit code is 0 only if every line was confirmed and every attack was refused.")]
 pub struct Args {
     /// Keep all files in this directory, which must not exist yet
     #[arg(long, value_name = "DIR")]
@@ -41,7 +41,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let told = story::tell(&mut world, &mut tale).and_then(|signed| attacks::try_all(&mut world, &mut tale, &signed));
     if let Err(failure) = told {
         // The rest of the demo was not run, so the demo counts as failed.
-        tale.line(State::Failed, "the story broke off here", &failure.message)?;
+        tale.line(State::Failed, "the demo stopped here", &failure.message)?;
         tale.note(&format!("the boundary's own log:\n{}", world.log_tail()))?;
     }
     world.end();

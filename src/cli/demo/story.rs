@@ -106,13 +106,14 @@ fn set_up(world: &World, tale: &mut Tale<'_>) -> Result<(), Failure> {
     let missing: Vec<&Value> =
         lines.iter().filter(|line| line["holds"] == "mend" && text(&line["what"]).starts_with("layer ")).collect();
     if missing.is_empty() {
-        return tale.check(doctor.status.success(), "doctor: this host holds the strict sandbox", "nothing to fix");
+        return tale.check(doctor.status.success(), "doctor: this host supports the strict sandbox", "nothing to fix");
     }
     for layer in &missing {
         tale.line(State::NotShown, &format!("strict: {}", text(&layer["what"])), text(&layer["says"]))?;
     }
     tale.note(
-        "This host can't hold strict. The story goes on at best-effort, the strongest level that there is here.",
+        "This host does not support the level strict. The demo continues at best-effort, the strongest level of this \
+         host.",
     )?;
     let file = "countersign.toml";
     let toml = std::fs::read_to_string(world.home().join(file)).map_err(|error| broken(&format!("{file}: {error}")))?;
@@ -141,7 +142,7 @@ fn hand_out(world: &mut World, tale: &mut Tale<'_>, started: &Value) -> Result<(
     world.hold_token(text(&token["secret"]));
     tale.check(
         token["secret"].is_string(),
-        "the agent gets a token, carol answers for it",
+        "the agent gets a token, and carol is its owner",
         "scope propose, for an hour",
     )?;
     let roster = world.ask(&["--json", "roster", "--config", &home, "show"])?;
@@ -179,7 +180,7 @@ fn review_and_sign(
         tale.fields(name, &fields)?;
     }
     let found = match &sound {
-        Ok(_) => format!("{} checks of their own hold", review.found.checks.len()),
+        Ok(_) => format!("{} checks of the review passed", review.found.checks.len()),
         Err(failure) => failure.message.clone(),
     };
     tale.check(sound.is_ok(), &format!("{name} reviews"), &found)?;

@@ -102,9 +102,9 @@ impl<'t> Tale<'t> {
         let count = |state| self.lines.iter().filter(|line| line.state == state).count();
         let (good, hidden, bad) = (count(State::AsTold), count(State::NotShown), count(State::Failed));
         let words = if self.all_as_told() {
-            format!("All {good} lines happened as told.")
+            format!("All {good} lines were confirmed.")
         } else {
-            format!("{good} lines happened as told, {hidden} could not be shown here, {bad} did not happen as told.")
+            format!("{good} lines were confirmed, {hidden} could not be shown on this host, {bad} failed.")
         };
         self.put(&format!("\n{words}\n"))
     }

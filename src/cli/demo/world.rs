@@ -41,7 +41,7 @@ impl World {
         let (temporary, root) = match keep {
             Some(path) => {
                 std::fs::create_dir(path).map_err(|error| {
-                    Failure::usage(format!("can't make {}: {error}; choose a name that is free", path.display()))
+                    Failure::usage(format!("can't make {}: {error}; choose an unused name", path.display()))
                 })?;
                 (None, path.canonicalize().map_err(odd)?)
             }
@@ -216,7 +216,7 @@ pub(super) fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>, F
             return Ok(found);
         }
         if Instant::now() > deadline {
-            return Err(broken(&format!("waited in vain: {what}")));
+            return Err(broken(&format!("timed out while waiting for {what}")));
         }
         std::thread::sleep(POLL);
     }

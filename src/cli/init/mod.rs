@@ -27,7 +27,7 @@ use crate::trust::signer::write_secret_key;
   countersign init boundary-1
   countersign init boundary-1 --yes --name prod --approver alice=alice.pub --approver bob=bob.pub
 
-Nothing that exists is overwritten.")]
+Existing files are never overwritten.")]
 pub struct Args {
     /// The directory to make
     #[arg(default_value = ".")]
@@ -72,7 +72,7 @@ fn public_key(path: &Path) -> Result<SshKey, Failure> {
     let text = String::from_utf8_lossy(&bytes);
     SshKey::parse(text.trim()).map_err(|error| {
         Failure::usage(format!(
-            "{}: {error}; give the one line of an OpenSSH public key (`countersign key show FILE` prints it)",
+            "{}: {error}; give a file with one OpenSSH public key line (`countersign key show FILE` prints it)",
             path.display()
         ))
     })
@@ -88,11 +88,11 @@ fn name(args: &Args, terminal: &Terminal) -> Result<BoundaryName, Failure> {
     }
     if !std::io::stdin().is_terminal() {
         return Err(Failure::usage(
-            "there is no terminal to ask at: give --name NAME, or --yes to take this machine's",
+            "there is no terminal for the question: give --name NAME, or --yes to take the host name",
         ));
     }
     let answer =
-        terminal.ask(&format!("The boundary's name, which stands in every receipt [{own}]:"), "give --name NAME")?;
+        terminal.ask(&format!("The boundary's name, which every receipt contains [{own}]:"), "give --name NAME")?;
     if answer.is_empty() {
         Ok(own)
     } else {
@@ -143,7 +143,7 @@ pub fn make(dir: &Path, name: &BoundaryName, approvers: &[(Name, SshKey)]) -> Re
         .collect();
     if !there.is_empty() {
         return Err(Failure::usage(format!(
-            "{} exists in {} and is not replaced: choose another directory",
+            "{} already exists in {} and is not replaced: choose another directory",
             there.join(", "),
             dir.display()
         )));

@@ -28,8 +28,8 @@ use crate::terminal::table::aligned;
 /// asked.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 all is allowed; 1 something is denied, or would be asked for (the output says which; with \
---boundary only what is denied); 2 wrong usage, or a policy or runbook that can't be read.
+    after_help = "Exit codes: 0 all is allowed; 1 an item is denied, or policy would ask (not with --boundary); 2 \
+wrong usage, or a policy or runbook that can't be read.
 
 Examples:
   countersign policy check deploy.sh
@@ -121,7 +121,7 @@ fn things(args: &Args, held: &Held, flags: &Flags) -> Result<Vec<Decided>, Failu
         for path in paths {
             let real = real_path(&held.project.cwd.join(path));
             let Some(real) = real.to_str() else {
-                return Err(Failure::usage(format!("{}: its real name is no text", path.display())));
+                return Err(Failure::usage(format!("{}: its real name is not UTF-8", path.display())));
             };
             things.push(decide_path(&held.ruling, kind, real, at, flags));
         }
@@ -147,7 +147,8 @@ fn warnings(held: &Held, answered: &[Answered]) -> Vec<String> {
                 found.insert(format!("{}.allow {text:?} ({origin}) allows everything that no list denies", word(kind)));
             } else if kind == PermissionKind::Run && is_interpreter(text) {
                 found.insert(format!(
-                    "run.allow {text:?} ({origin}) allows whatever a script lets it run: there only the sandbox holds"
+                    "run.allow {text:?} ({origin}) allows everything that this program can run, so only the sandbox \
+                     restricts it"
                 ));
             }
         }
@@ -158,7 +159,7 @@ fn warnings(held: &Held, answered: &[Answered]) -> Vec<String> {
         let built_in = matches!(&one.rule, crate::policy::decide::Rule::Listed { origin: Origin::BuiltIn, .. });
         if built_in && is_interpreter(&one.what) {
             found.insert(format!(
-                "{} is allowed and runs whatever its arguments and input say: there only the sandbox holds",
+                "{} is allowed and executes its arguments and input, so only the sandbox restricts it",
                 one.what
             ));
         }

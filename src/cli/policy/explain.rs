@@ -49,7 +49,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
         }
         if !is_read(&one.interpreter) {
             terminal.line(
-                "  what this interpreter's scripts start can't be read from them: there only the sandbox holds",
+                "  policy can't read the commands in scripts of this interpreter, so only the sandbox restricts them",
             )?;
         }
         if one.decision.decided.is_empty() {
@@ -62,7 +62,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let interpreters = answered.iter().flat_map(|one| &one.decision.decided).any(|one| is_interpreter(&one.what));
     if interpreters {
         terminal.line(
-            "\nInterpreters run whatever their arguments and input say: there the sandbox holds, not this list.",
+            "\nInterpreters execute their arguments and input, so the sandbox restricts them and this list does not.",
         )?;
     }
     Ok(Exit::Done)

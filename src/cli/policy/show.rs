@@ -86,9 +86,13 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     screen.heading("How they decide");
     screen.say(
         Tone::Plain,
-        "What somebody denied, then what somebody allowed, then the built-in lists in the same order, then the mode.",
+        "The written deny lists decide first, then the written allow lists, then the built-in lists in the same \
+         order, then the mode.",
     );
-    screen.say(Tone::Plain, &format!("An allowed command is one by its bare name, or in {}.", TRUSTED.join(", ")));
+    screen.say(
+        Tone::Plain,
+        &format!("A rule allows a command by its bare name, or by its path in {}.", TRUSTED.join(", ")),
+    );
     screen.heading("Always readable by a run");
     for path in &readable {
         screen.say(Tone::Plain, path);

@@ -81,7 +81,7 @@ impl Held {
     /// Returns the source of the policy.
     pub(super) fn origin(&self) -> String {
         self.found.file.as_ref().map_or_else(
-            || "none found: the built-in lists hold, and the rest is asked for".to_owned(),
+            || "none found: the built-in lists apply, and policy asks about everything else".to_owned(),
             |file| file.display().to_string(),
         )
     }
@@ -98,7 +98,7 @@ impl Source {
     pub(super) fn hold(&self, file: Option<&Path>, given: &GrantArgs) -> Result<(Held, Flags), Failure> {
         if self.boundary && given.is_given() {
             return Err(Failure::usage(
-                "at a boundary no option allows or denies anything: leave --boundary out, or the other options",
+                "a boundary ignores options that allow or deny: leave out --boundary or these options",
             ));
         }
         let held = self.under.hold(file.filter(|file| *file != Path::new("-")))?;
@@ -146,7 +146,7 @@ fn steps(file: &Path, text: &str) -> Result<Vec<markdown::Found>, Failure> {
     match markdown::read(text, stem) {
         Ok(Some(found)) => Ok(found),
         Ok(None) => Err(Failure::usage(format!(
-            "{} is prose: a runbook begins with the front matter `countersign: 1`",
+            "{} is no runbook: a runbook begins with the front matter `countersign: 1`",
             file.display()
         ))),
         Err(flaws) => {

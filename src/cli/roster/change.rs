@@ -30,7 +30,10 @@ pub fn changes(before: &Roster, next: &Roster) -> Vec<Change> {
     if before.threshold != next.threshold {
         note(
             "changed",
-            format!("how many approvers must sign the version after: {} to {}", before.threshold, next.threshold),
+            format!(
+                "the threshold of approvers who must sign the following version: {} to {}",
+                before.threshold, next.threshold
+            ),
         );
     }
     let json = |roster: &Roster| serde_json::to_value(roster).unwrap_or_default();
@@ -146,8 +149,8 @@ pub fn review(before: &TrustedRoster, next: &TrustedRoster, policy: Option<&str>
         screen.heading("UNGUARDED");
         screen.say(
             Tone::Bad,
-            "The threshold is 0: whoever runs the boundary can replace this roster, and with it the policy and everybody in \
-             it, without anybody's signature.",
+            "The threshold is 0: the operator of the boundary can replace this roster, its people and the policy \
+             without any signature.",
         );
     } else if next.tables().threshold < before.tables().threshold {
         screen.say(Tone::Bad, "Fewer people than before will be able to change the roster.");

@@ -87,7 +87,7 @@ fn key_line(key: &str) -> Result<String, Failure> {
     match SshKey::parse(&line).map(|_| ()).or_else(|error| ForeignKey::parse(&line).map(|_| ()).map_err(|_| error)) {
         Ok(()) => Ok(line),
         Err(error) => Err(Failure::usage(format!(
-            "{} holds no public key that a roster may have: {error}; `countersign key show FILE` prints the line of a key",
+            "{} contains no public key for a roster: {error}; `countersign key show FILE` prints the line of a key",
             Shown::text(key).as_str()
         ))),
     }
@@ -113,15 +113,14 @@ fn draft(
     let Some(chain) = rosters::chain(config).map_err(one)? else {
         if config.database.exists() {
             return Err(Failure::usage(format!(
-                "the boundary's log has begun, and {} lacks version 1 of its roster: start the boundary once, it puts the sealed \
-                 versions there",
+                "the boundary's log has begun, and {} lacks version 1 of its roster: start the boundary once, \
+                 because the start writes the sealed versions to that directory",
                 rosters::directory(config).display()
             )));
         }
         let _same = meant(config, &written, &edited, about)?;
         put(config, &text, &edited)?;
-        terminal
-            .say("the log has not begun: this is still version 1, which the first start seals; nobody has to sign it");
+        terminal.say("the log has not begun: this is still version 1, which the first start seals without signatures");
         if terminal.json {
             terminal.object(&json!({"version": 1, "file": config.roster.to_string_lossy()}))?;
         }
@@ -136,7 +135,7 @@ fn draft(
     let path = rosters::path(config, version);
     if found.is_empty() && before.policy() == next.policy() {
         return Err(Failure::usage(format!(
-            "nothing differs from version {} of the roster: edit {} or the policy first",
+            "the files do not differ from version {} of the roster: edit {} or the policy first",
             before.version(),
             config.roster.display()
         )));
@@ -153,7 +152,8 @@ fn draft(
                 .and_then(|stated| Standing::of(before, &stated, &there.signatures).ok())
                 .map_or_else(|| "somebody".to_owned(), |standing| names(&standing));
             return Err(Failure::usage(format!(
-                "{} is signed already by {who}, and those signatures would be lost: give --drop-signatures, nothing was changed",
+                "{} is signed already by {who}, so nothing was changed: give --drop-signatures to discard those \
+                 signatures",
                 path.display()
             )));
         }
@@ -182,7 +182,7 @@ fn draft(
         terminal.say(&format!("  changed the policy: {} to {}", before.policy(), next.policy()));
     }
     if !next.is_guarded() {
-        terminal.say("  UNGUARDED: the version after needs nobody's signature");
+        terminal.say("  UNGUARDED: the following version needs no signature");
     }
     terminal.say(&format!("to sign: countersign roster sign {}", path.display()));
     if let Ok(standing) = &standing {
@@ -211,8 +211,7 @@ fn meant(config: &Config, written: &Written, edited: &str, about: Option<(Table,
     match odd {
         None => Ok(now),
         Some(change) => Err(Failure::usage(format!(
-            "{} is written in a way that this command does not edit ({} would be {}): edit it by hand, then run \
-             `countersign roster draft`",
+            "this command can't edit {} ({} would be {}): edit the file by hand, then run `countersign roster draft`",
             config.roster.display(),
             change.says,
             change.what

@@ -19,19 +19,20 @@ use crate::terminal::streams::Terminal;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign roster show
-  countersign roster show --json > roster.json       # what verifiers take with --roster
+  countersign roster show --json > roster.json       # the file for --roster of verifiers
   countersign roster show --allowed-signers          # for ssh-keygen -Y verify -n countersign
   countersign roster add approver dave --key dave.pub --group ops
   countersign roster remove approver bob
   countersign roster add boundary prod --key boundary/key-2.pub
   countersign roster draft                           # after an edit of roster.toml or the policy
-  countersign roster sign 2.json                     # each approver, on a machine of their own
+  countersign roster sign 2.json                     # each approver, on a separate machine
   countersign roster merge boundary/roster.d/2.json from-alice.json from-bob.json
 
-A later version is signed by the threshold of the one before and by its own. It lies in roster.d beside roster.toml, and \
-the next start of the boundary takes it when nothing is missing; until then what is sealed stays in force. With the same \
-steps another policy comes into force: a version of the roster names it. An approver whose key changes signs with both keys: the \
-old one counts for the version before, the new one for the next.")]
+A later version needs as many signatures as the thresholds of the version before and of the later version require. \
+Its file is in roster.d next to roster.toml. The next start of the boundary seals the version if its signatures are \
+complete; until then the sealed roster stays in force. A new policy needs the same steps, because each version of \
+the roster names its policy. An approver who changes keys signs with both keys: the old key counts for the version \
+before, and the new key counts for the later version.")]
 pub struct Args {
     #[command(flatten)]
     config: ConfigArgs,

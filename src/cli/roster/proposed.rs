@@ -42,7 +42,8 @@ impl Proposed {
         let (envelope, next) = read_envelope(file)?;
         let Some(previous) = next.tables().previous else {
             return Err(Failure::usage(format!(
-                "{place} is version 1 of a roster: nobody signs it, whoever trusts it compares its digest {}",
+                "{place} is version 1 of a roster, which has no signatures: compare its digest {} with the person \
+                 who maintains it",
                 next.digest()
             )));
         };
@@ -64,8 +65,8 @@ impl Proposed {
         }
         let Some((_, before)) = known.get(&previous) else {
             return Err(Failure::usage(format!(
-                "{place} follows the roster {previous}, which is not here: put the file of version {} beside it, or name it \
-                 with --earlier",
+                "{place} follows the roster {previous}, which was not found: put the file of version {} into the \
+                 same directory, or name that file with --earlier",
                 next.version().saturating_sub(1)
             )));
         };
@@ -115,7 +116,7 @@ impl Proposed {
             Some(chain) => Chain::connect(&trust.pinned, chain.envelopes())
                 .map(|chain| Newest::of(&chain))
                 .map_err(|error| format!("{}: {error}", trust.from)),
-            None => Err(format!("{}: the versions between are not here", trust.from)),
+            None => Err(format!("{}: the versions between were not found", trust.from)),
         };
         let why = match newest_of(trust, |trust| connect(trust).map(|newest| (newest, newest))) {
             Err(refused) => refused.into_iter().map(|(_, why)| why).collect(),
@@ -144,8 +145,9 @@ impl Proposed {
         Err(Failure::new(
             Exit::NoTrust,
             format!(
-                "nothing was signed: you trust no roster that this version follows{why}; it follows version {} ({}): ask the person \
-                 who keeps it, by another way than this file, whether that is the digest, then give --roster {}",
+                "nothing was signed: you trust no roster that this version follows{why}; this version follows \
+                 version {} ({}): ask the person who maintains the roster for the digest, over another channel than \
+                 this file; if the digest is the same, give --roster {}",
                 self.before.version(),
                 self.before.digest(),
                 self.before.digest()

@@ -49,7 +49,7 @@ fn of_file(file: &Path) -> Result<(TrustedRoster, Envelope), Failure> {
     let place = Shown::text(&file.to_string_lossy());
     let wrong = |error: &dyn std::fmt::Display| {
         Failure::usage(format!(
-            "{} is no roster statement: {error}; for roster.toml name its configuration with --config",
+            "{} is no roster statement: {error}; for roster.toml, name the configuration with --config",
             place.as_str()
         ))
     };
@@ -81,7 +81,7 @@ fn of_configuration(config: &ConfigArgs, terminal: &Terminal) -> Result<(Trusted
             && known.version() < chain.last().version()
         {
             terminal.say(&format!(
-                "version {} is signed: the next start takes it, unless it says why not",
+                "version {} is signed: the next start of the boundary seals it, or reports why not",
                 chain.last().version()
             ));
         }
@@ -89,9 +89,8 @@ fn of_configuration(config: &ConfigArgs, terminal: &Terminal) -> Result<(Trusted
         let mut wanted = all.filter(|(roster, _)| in_force.is_none_or(|digest| digest == roster.digest()));
         if let Some((roster, envelope)) = wanted.next_back() {
             if in_force.is_none() && roster.version() > 1 {
-                terminal.say(
-                    "the boundary does not serve: this is the newest version that is signed, the next start takes it",
-                );
+                terminal
+                    .say("the boundary does not serve: this is the newest signed version, which the next start seals");
             }
             return Ok((roster.clone(), envelope.clone()));
         }
@@ -99,7 +98,8 @@ fn of_configuration(config: &ConfigArgs, terminal: &Terminal) -> Result<(Trusted
     if let Some(digest) = in_force {
         let place = rosters::directory(&config);
         return Err(Failure::usage(format!(
-            "the roster in force is {digest}, and no file in {} is that: start the boundary again, which keeps it there",
+            "the roster in force is {digest}, and no file in {} contains it: start the boundary again, because the \
+             start writes the sealed versions there",
             place.display()
         )));
     }
@@ -126,7 +126,7 @@ pub fn text(roster: &TrustedRoster) -> String {
     let guard = if roster.is_guarded() {
         format!("the next version needs {} of {} approvers", tables.threshold, tables.approver.len())
     } else {
-        "UNGUARDED: the next version needs nobody's signature".to_owned()
+        "UNGUARDED: the next version needs no signature".to_owned()
     };
     let mut text = format!("roster {}, version {}; {guard}\n\n", Shown::text(&tables.name).as_str(), tables.version);
     let mut rows = vec![["WHO", "NAME", "GROUPS", "KEY"].map(str::to_owned)];

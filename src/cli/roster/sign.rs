@@ -54,7 +54,7 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     if !proposed.is_whole() {
         screen.say(
             Tone::Plain,
-            "Not checked: whether a key returns that an earlier version had (not all versions are here).",
+            "Not checked: the reuse of a key of an earlier version (some earlier versions were not found).",
         );
     }
     screen.field("digest", &Shown::text(&next.digest().to_string()));
@@ -114,7 +114,10 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, Failure> {
             if roster.digest() != next.digest() {
                 return Err(Failure::new(
                     Exit::Refused,
-                    format!("nothing was written: {} is another version by now, read it anew", args.file.display()),
+                    format!(
+                        "nothing was written: {} now contains another version, so review it again",
+                        args.file.display()
+                    ),
                 ));
             }
             there.signatures
@@ -129,7 +132,7 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     if signatures.len() > MAX_SIGNATURES {
         return Err(Failure::new(
             Exit::Refused,
-            format!("nothing was written: an envelope holds {MAX_SIGNATURES} signatures, and it has them already"),
+            format!("nothing was written: the envelope already has {MAX_SIGNATURES} signatures, which is the limit"),
         ));
     }
     let signed = Envelope::new(next.payload(), signatures);
@@ -212,7 +215,8 @@ pub fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, Failure> {
         let place = Shown::text(&path.to_string_lossy());
         if roster.digest() != next.digest() {
             return Err(Failure::usage(format!(
-                "{} is {} (version {}), {} is {}: signatures of one are none of the other, nothing was changed",
+                "{} is {} (version {}), but {} is {}: nothing was changed, because a signature counts only for its \
+                 own version",
                 place.as_str(),
                 roster.digest(),
                 roster.version(),
@@ -235,7 +239,8 @@ pub fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     }
     if signatures.len() > MAX_SIGNATURES {
         return Err(Failure::usage(format!(
-            "an envelope holds {MAX_SIGNATURES} signatures, these are {}: merge fewer files, nothing was changed",
+            "nothing was changed: an envelope has at most {MAX_SIGNATURES} signatures, and these files have {}: \
+             merge fewer files",
             signatures.len()
         )));
     }
@@ -267,9 +272,9 @@ pub fn say_standing(standing: &Standing, terminal: &Terminal) {
         terminal.say(&tally.to_string());
     }
     terminal.say(if standing.is_complete() {
-        "nothing is missing: the next start of the boundary takes it"
+        "the signatures are complete: the next start of the boundary seals this version"
     } else {
-        "until they have signed, what is sealed stays in force"
+        "until enough approvers have signed, the sealed roster stays in force"
     });
 }
 

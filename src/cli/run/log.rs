@@ -68,8 +68,8 @@ pub(super) fn show(key: &KeyArgs, more: &[PathBuf], terminal: &Terminal) -> Resu
     let last = chain.last.map_or_else(|| "none".to_owned(), |digest| digest.to_string());
     if sound {
         terminal.say(&format!(
-            "receipts: {}, each signed by a key of yours and naming the one before; the last is {last}. Whether some are \
-             missing at the end, the log alone can't tell",
+            "receipts: {}, each signed by one of your keys and each naming the receipt before it; the last is \
+             {last}. The log alone does not show if receipts are missing at its end",
             chain.number
         ));
     } else {
@@ -117,7 +117,8 @@ impl Chain {
                 Err(format!("it is no envelope: {why}"))
             }
             Line::Torn(bytes) => Err(format!(
-                "its end is missing after {bytes} bytes (a write was cut short); the next run sets it aside"
+                "its end is missing after {bytes} bytes (a write was interrupted); the next run moves it to another \
+                 file"
             )),
         };
         let found = found.map_or_else(Found::Wrong, |receipt| Found::Receipt(Box::new(receipt)));
@@ -132,7 +133,7 @@ impl Chain {
         // The digest is kept also if the receipt is refused, because the next receipt names it anyway.
         self.last = Some(ContentDigest::from_bytes(signed.digest()));
         if signed.signature_count() != 1 {
-            return Err(format!("{} signatures where one is expected", signed.signature_count()));
+            return Err(format!("{} signatures instead of one", signed.signature_count()));
         }
         self.keyid = signed.claimed().next().copied();
         let verified = signed.verify(|keyid| known.get(keyid)).map_err(|error| error.to_string())?;
@@ -142,7 +143,7 @@ impl Chain {
         }
         let names = |digest: Option<ContentDigest>| digest.map_or("none".to_owned(), |digest| digest.to_string());
         Err(format!(
-            "it names {} as the one before it, which is {}: something was taken out, put in or moved",
+            "it names {} as the receipt before it, but that receipt is {}: a receipt was removed, inserted or moved",
             names(receipt.previous),
             names(before)
         ))

@@ -28,20 +28,22 @@ use crate::terminal::streams::Terminal;
 #[command(after_help = "Examples:
   countersign run deploy.md                                every step in order, until one does not succeed
   countersign run deploy.md:restart -p host=web-3          one step
-  countersign run deploy.md:restart --allow-run kubectl    answers one question beforehand
-  countersign run checks.md --non-interactive              in a job: whatever would be asked is denied
-  countersign run --log                                    your own receipts, and whether their chain is whole
+  countersign run deploy.md:restart --allow-run kubectl    answers one question in advance
+  countersign run checks.md --non-interactive              in a job: policy denies instead of asking
+  countersign run --log                                    your own receipts, and a check of their chain
 
-Each step's script is parsed and every command in it decided before anything is asked: one that policy denies ends it \
-all. A step works in the current directory where policy lets it write there, else in an overlay of it, whose changes are \
-discarded, else in an empty directory. It has the policy's part of your environment, never LD_*, BASH_ENV and the like \
-or your ssh agent, and not your terminal as its input; PATH and HOME are the sandbox's. Run by root, it has a user id of \
-its own, which can't change the files of other users, in an overlay neither. Ctrl-C ends it with everything it started.
+Policy decides about every command of a step before it asks a question, and a denied command ends the whole run. A \
+step works in the current directory if policy lets the step write there. Otherwise the step works in an overlay of \
+that directory, whose changes are discarded, or in an empty directory. Policy selects the variables of your \
+environment that a step inherits. A step never inherits your ssh agent, your terminal as its input, or variables \
+such as LD_* and BASH_ENV, and the sandbox sets PATH and HOME. If root runs the command, a step has its own user id, \
+which can't change the files of other users, also not in an overlay. Ctrl-C ends the step and all its processes.
 
-The receipt is signed with your own key and goes to your own log. It is no approval by anybody: gate, verify and audit \
-never take it.
+Your own key signs the receipt, and your own log keeps it. The receipt is no approval, so gate, verify and audit \
+never accept it.
 
-Exit codes: the step's own; 124 timed out, 125 it could not be run or its receipt not written, 126 denied or refused, \
+Exit codes: the code of the step; 124 timed out, 125 the step could not run or its receipt was not written, 126 \
+denied or refused, \
 127 unknown step, 128+n ended by signal n (130: Ctrl-C).")]
 pub struct Args {
     /// A runbook in Countersign Markdown, or one of its steps
@@ -126,7 +128,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
             let rest: Vec<&str> =
                 runbook.steps[at + 1..].iter().map(|later| later.step.definition.reference.step()).collect();
             if !rest.is_empty() {
-                terminal.say(&format!("not run, since the step before did not succeed: {}", rest.join(", ")));
+                terminal.say(&format!("not run, because the step before did not succeed: {}", rest.join(", ")));
             }
             break;
         }
