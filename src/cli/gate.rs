@@ -330,7 +330,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ages_and_sandboxes_have_one_spelling() {
+    fn an_age_or_a_sandbox_with_another_spelling_is_refused() {
         assert_eq!(parse_age("24h"), Ok(MostAge::Seconds(86_400)));
         assert_eq!(parse_age("7d"), Ok(MostAge::Seconds(7 * 86_400)));
         assert_eq!(parse_age("any"), Ok(MostAge::Any));

@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn an_inbox_has_one_line_each_and_fits_the_terminal() {
+    fn the_inbox_has_one_line_for_each_proposal_and_fits_the_terminal() {
         let mut one = view(&["ops"], &[], &[]);
         one.params = json!({"name": "shop", "release": "2026-11-20 candidate 4", "zone": "eu\u{202e}"});
         let mut two = view(&["ops"], &["bob"], &[]);
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn the_inbox_holds_what_my_signature_moves_and_nothing_else() {
+    fn the_inbox_lists_only_proposals_that_my_signature_advances() {
         let mine: Approver =
             serde_json::from_value(json!({"name": "alice", "groups": ["ops"], "keys": []})).expect("approver");
         assert!(can_move(&mine, &view(&["ops", "sec"], &["bob"], &["carol"])));

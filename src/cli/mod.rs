@@ -311,12 +311,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_commands_fit_together() {
+    fn the_clap_command_definitions_are_consistent() {
         command().debug_assert();
     }
 
     #[test]
-    fn every_command_is_listed_once_and_only_where_it_asks_a_boundary_with_its_address() {
+    fn each_command_is_listed_once_and_has_url_only_if_it_asks_a_boundary() {
         let mut listed: Vec<&str> = ROLES.iter().flat_map(|(_, names)| names.iter().copied()).collect();
         listed.retain(|name| *name != "help");
         listed.sort_unstable();
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn usage_shows_no_option_that_need_not_be_written() {
+    fn the_usage_line_omits_optional_options() {
         // The argument stands for a variable of the environment, because clap does not distinguish the two.
         let words = ["countersign", "propose", "--url", "http://127.0.0.1:1"].map(OsString::from);
         let text = Cli::read(words.into_iter()).expect_err("no step").to_string();
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_has_examples() {
+    fn every_command_has_examples_in_its_help() {
         for command in Cli::command().get_subcommands() {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn help_is_no_yes_of_a_command_that_decides() {
+    fn help_among_other_arguments_of_a_deciding_command_is_no_success() {
         let decides = |line: &str| is_decided_by_exit_code(line.split(' ').map(OsString::from));
         for line in
             ["gate x --help", "gate -p --help", "--json verify -h", "audit --roster r --help", "policy check x -h"]
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unattended_approval_names_what_it_expects() {
+    fn an_unattended_approval_requires_the_expected_digest() {
         let parse = |line: &str| Cli::read(line.split(' ').map(OsString::from));
         assert!(parse("countersign approve --yes").is_err());
         assert!(parse(&format!("countersign approve --yes --expect sha256:{}", "a".repeat(64))).is_ok());

@@ -457,7 +457,7 @@ mod tests {
     const ROSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/golden/valid/roster.json");
 
     #[test]
-    fn a_bundle_is_verified_with_the_right_roster_among_several() {
+    fn a_bundle_is_verified_with_the_matching_roster_among_several() {
         let right = TrustArgs { roster: Some(ROSTER.to_owned()) }.find().expect("roster");
         let wrong = TrustArgs { roster: Some(format!("sha256:{}", "a".repeat(64))) }.find().expect("digest");
         let both = [wrong.clone(), right].concat();
@@ -490,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trusted_version_of_another_branch_takes_back_what_only_the_newest_can_tell() {
+    fn a_trusted_version_of_another_branch_leaves_checks_of_the_newest_roster_open() {
         // The bundle contains versions 1 and 2. A user who trusts another version 2 after the same version 1 gets a
         // message.
         let bundle = include_bytes!("../../tests/conformance/golden/valid/bundle-roster-2.json");
@@ -528,7 +528,7 @@ mod tests {
     }
 
     #[test]
-    fn a_roster_of_another_boundary_is_said_once() {
+    fn a_roster_of_another_boundary_is_reported_once() {
         let right = TrustArgs { roster: Some(ROSTER.to_owned()) }.find().expect("roster").remove(0);
         let Pinned::Roster(roster) = &right.pinned else { panic!("a file") };
         for (name, says) in [
@@ -559,7 +559,7 @@ mod tests {
     }
 
     #[test]
-    fn without_trust_nothing_is_verified_and_the_digest_is_told() {
+    fn without_a_trusted_roster_nothing_is_verified_and_the_digest_is_reported() {
         let untrusted = with_any(BUNDLE, &[], Options::default()).expect_err("no trust");
         let digest = untrusted.first_roster.expect("seen").to_string();
         let advice = advice(&untrusted);

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_held_by_every_checkout_on_the_way_to_it() {
+    fn a_checkout_anywhere_on_the_path_of_a_file_is_detected() {
         let dir = tempfile::tempdir().expect("a directory");
         let top = dir.path().canonicalize().expect("real");
         let at = |name: &str| top.join(name);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_current_directory_and_the_runner_s_workspace_hold_what_lies_in_them() {
+    fn files_in_the_current_directory_or_the_ci_workspace_count_as_checked_out() {
         let dir = tempfile::tempdir().expect("a directory");
         let top = dir.path().canonicalize().expect("real");
         write(&top.join("work/sub/roster.json"));

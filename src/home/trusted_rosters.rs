@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_trusted_that_lies_in_the_current_directory() {
+    fn a_roster_in_the_current_directory_is_not_trusted() {
         // The current directory of the test is the checkout. The test writes the files of a whole home directory into
         // it.
         let checkout = tempfile::tempdir().expect("directory");
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn flag_beats_variable_beats_configuration() {
+    fn the_roster_flag_overrides_the_variable_and_the_variable_overrides_the_configuration() {
         let directory = tempfile::tempdir().expect("directory");
         let config = directory.path().join(".config/countersign");
         std::fs::create_dir_all(&config).expect("directory");
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_roster_is_said_to_be_none() {
+    fn a_file_that_is_no_roster_is_reported() {
         let directory = tempfile::tempdir().expect("directory");
         let file = directory.path().join("r.json");
         std::fs::write(&file, b"{}").expect("file");

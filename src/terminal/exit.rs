@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outcomes_have_the_codes_that_shells_know() {
+    fn outcomes_have_the_exit_codes_of_shell_conventions() {
         let exits = |outcome: &Outcome| Exit::of_outcome(outcome).code();
         assert_eq!(exits(&Outcome::exited(0)), 0);
         assert_eq!(exits(&Outcome::exited(2)), 2);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_never_looks_like_success() {
+    fn a_refusal_never_has_the_exit_code_of_success() {
         for code in Code::ALL {
             assert!((124..=127).contains(&Exit::of_code(*code).code()), "{code}");
         }
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_went_away_is_no_reason_to_talk() {
+    fn a_closed_output_pipe_causes_no_error_message() {
         let failure = Failure::from(io::Error::from(io::ErrorKind::BrokenPipe));
         assert!(failure.quiet);
         assert_eq!(failure.exit.code(), 141);

@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_cannot_write_to_the_terminal_as_this_program() {
+    fn a_run_cannot_print_control_characters_to_the_terminal() {
         let mut tamed = EscapedOutput::default();
         assert_eq!(tamed.feed(b"a\x1b[2Jb\r\n\tc\x07"), "a\\x1b[2Jb\\x0d\n\tc\\x07");
         assert_eq!(tamed.feed("\u{9b}2J\u{202e}é".as_bytes()), "\\u{9b}2J\\u{202e}é");

@@ -585,7 +585,7 @@ mod tests {
     }
 
     #[test]
-    fn tricks_become_visible() {
+    fn control_and_invisible_characters_are_shown_as_escapes() {
         assert_eq!(Shown::text("a\u{202e}b\x1b[2K\\\t\u{200b}").as_str(), r"a\u{202e}b\x1b[2K\\\t\u{200b}");
         assert_eq!(Shown::text("rm  -rf x     # y ").as_str(), r"rm  -rf x\s{5}# y\s{1}");
         assert_eq!(Shown::text("    indented").as_str(), "    indented");
@@ -596,7 +596,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backslash_of_a_script_reads_as_in_the_file() {
+    fn a_backslash_in_a_script_line_is_shown_unchanged() {
         for same in [r"printf '%s\n' x", r"sed 's/\t/\\/'", r"echo \\", "  indented"] {
             assert_eq!(Shown::source(same).as_str(), same);
         }
@@ -616,7 +616,7 @@ mod tests {
     }
 
     #[test]
-    fn an_escape_is_never_cut_and_no_line_ends_with_a_blank() {
+    fn no_escape_is_split_and_no_line_ends_with_a_blank() {
         let text = "\u{202e}".repeat(20) + " x y z ".repeat(9).as_str();
         for width in 34..60 {
             let painted = painted(&text, width);
@@ -629,7 +629,7 @@ mod tests {
     }
 
     #[test]
-    fn how_a_text_ends_is_said() {
+    fn the_screen_shows_if_a_text_ends_with_a_newline() {
         let all: Vec<String> = ["", "\n", "a", "a\n", "a\n\n", "\na"].iter().map(|text| painted(text, 80)).collect();
         for (at, one) in all.iter().enumerate() {
             assert!(all[..at].iter().all(|other| other != one), "{one}");
@@ -679,7 +679,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(400))]
 
         #[test]
-        fn promise_4_only_the_safe_alphabet_is_printed(text in nasty(), width in 30_usize..120) {
+        fn promise_4_only_printable_ascii_reaches_the_terminal(text in nasty(), width in 30_usize..120) {
             let painted = painted(&text, width);
             prop_assert!(painted.bytes().all(|c| c == b'\n' || (0x20..0x7f).contains(&c)));
             let lines = backwards::logical(&painted);
@@ -688,7 +688,7 @@ mod tests {
         }
 
         #[test]
-        fn every_document_can_be_read_backwards(document in documents(), width in 30_usize..120) {
+        fn every_printed_document_can_be_decoded_again(document in documents(), width in 30_usize..120) {
             let mut screen = Screen::default();
             screen.exact(&document, &[]);
             let painted = screen.paint(width, false);

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_unit_has_a_control_group_for_runs() {
+    fn the_systemd_unit_delegates_a_control_group_for_runs() {
         let text = unit(Path::new("/srv/a b"));
         // The setting that `doctor` recommends.
         assert!(text.lines().any(|line| line == "Delegate=yes"), "{text}");
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_any_name_is_escaped_as_its_place_in_the_unit_wants() {
+    fn a_directory_name_is_escaped_for_the_systemd_unit() {
         let text = unit(Path::new("/srv/a b%c\"d\\e$f"));
         assert!(text.contains("\nWorkingDirectory=/srv/a b%%c\"d\\e$f\n"), "{text}");
         assert!(text.contains(" serve \"/srv/a b%%c\\\"d\\\\e$$f\"\n"), "{text}");

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_of_every_table_that_changes_is_told() {
+    fn every_changed_field_of_every_roster_table_is_reported() {
         assert!(told(|_| {}).is_empty());
         // The loop changes each leaf of the tables, except the leaves that have their own tests.
         let whole = serde_json::to_value(golden()).expect("tables");
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unguarded_version_and_a_changed_policy_are_loud() {
+    fn the_roster_review_warns_of_an_unguarded_version_and_a_changed_policy() {
         let roster = |edit: &dyn Fn(&mut Roster)| {
             let mut tables = golden();
             edit(&mut tables);
