@@ -193,28 +193,34 @@ fn next(dir: &Path, name: &BoundaryName, made: &[String], approvers: &[(Name, Ss
     };
     if approvers.is_empty() {
         step(&format!(
-            "Each approver makes a key on their own machine and sends you the line that it prints:\n       countersign key generate --comment NAME\n     Put it into {here}/boundary/roster.toml, in an [[approver]] table, and raise `threshold` there from 0. The first start\n     seals the roster; after it whoever is added is signed for by others (`countersign roster add`)."
+            "Each approver makes a key on their own machine and sends you the line that it prints:\n       countersign key generate --comment NAME\n     Put it into {here}/boundary/roster.toml, in an [[approver]] table, and raise `threshold` there from 0. The \
+             first start\n     seals the roster. After the first start, other approvers must sign for each new \
+             approver (`countersign roster add`)."
         ));
     } else {
         step(&format!(
-            "Check {here}/boundary/roster.toml and policy.yaml: the first start seals both; after it they change by signatures (`countersign roster`)."
+            "Check {here}/boundary/roster.toml and policy.yaml: the first start seals both files. After the first \
+             start, changes need signatures (`countersign roster`)."
         ));
     }
-    step(&format!("See what holds on this host, and every error in the files:\n       countersign doctor {home}"));
+    step(&format!("Check this host and the files:\n       countersign doctor {home}"));
     step(&format!(
-        "Serve, in a terminal of its own or by {here}/countersign.service, and give the roster's digest that it prints to whoever\n     will verify receipts:\n       countersign serve {home}"
+        "Serve, in another terminal or with {here}/countersign.service. The command prints the digest of the roster; \
+         give the digest\n     to everyone who will verify receipts:\n       countersign serve {home}"
     ));
     step(&format!(
-        "Hand out who is who. Each approver and auditor compares the digest and keeps the file in countersign/rosters/ of their\n     configuration directory; without it nothing is signed and nothing verified. Yours:\n       mkdir -p {rosters}\n       countersign roster show --config {home} --json > {rosters}/{file}"
+        "Give the roster to each approver and auditor. They compare the digest and save the file in \
+         countersign/rosters/ of their\n     configuration directory, because nobody can sign or verify without the \
+         roster. Your copy:\n       mkdir -p {rosters}\n       countersign roster show --config {home} --json > {rosters}/{file}"
     ));
     let (owner, advice) = match spare(approvers) {
-        Some(owner) => (
-            format!(" --owner {owner}"),
-            format!("Its owner, here {owner}, answers for it and can't approve what it proposes"),
-        ),
+        Some(owner) => {
+            (format!(" --owner {owner}"), format!("The owner of the token, here {owner}, can't approve its proposals"))
+        }
         None => (
             String::new(),
-            "With --owner NAME somebody of the roster answers for it, who then can't\n     approve what it proposes: that needs one more approver than must sign"
+            "With --owner NAME a person of the roster becomes its owner and can't\n     approve its proposals, so \
+             the roster needs one more approver than the quorum"
                 .to_owned(),
         ),
     };
