@@ -400,7 +400,7 @@ fn the_same_wish_again_says_that_it_exists_and_with_which_reason() {
     assert!(world.show(id_of(&first)).get("existing").is_none(), "it is said to who proposed");
     let told = as_agent(&world, &["propose", "plain:true", "--reason", "two"]);
     assert!(told.status.success(), "{}", said(&told));
-    let expected = format!("the same was proposed already: {}, with the reason \"one\"", id_of(&first));
+    let expected = format!("the same proposal exists already: {}, with the reason \"one\"", id_of(&first));
     assert!(text(&told.stderr).contains(&expected) && text(&told.stderr).contains("--new"), "{}", said(&told));
     assert_eq!(text(&told.stdout).trim(), id_of(&first));
     let new = as_agent(&world, &["propose", "plain:true", "--reason", "two", "--new"]);

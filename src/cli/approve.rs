@@ -41,8 +41,8 @@ if set), and any other answer stops.
 The exit code is 126 if the statement differs from the values that this program computes, or if the proposal is \
 over. The exit code is 2 if you trust no roster for the boundary.")]
 pub struct Args {
-    /// The id of a proposal, or at least 6 of its last digits if it is open, or an envelope file (./NAME or *.json).
-    /// The default is the only pending proposal
+    /// The id of a proposal, the last digits of an open proposal's id (at least 6), or an envelope file (./NAME or
+    /// *.json). The default is the only pending proposal
     #[arg(value_name = "ID|FILE")]
     proposal: Option<String>,
     /// With a file: write the envelope with your signature to this new file
@@ -117,7 +117,10 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
         .ok_or_else(|| {
             Failure::new(
                 Exit::Refused,
-                format!("nothing was signed: {keyid} is no approver's key in the roster; name yours with --key FILE"),
+                format!(
+                    "nothing was signed: {keyid} is no approver's key in the roster; name your key with --key \
+                 FILE"
+                ),
             )
         })?;
     let consent = if args.yes {
@@ -191,7 +194,7 @@ fn held_up_at_once(client: &Client, signed: &ProposalView) -> Option<RefusalView
     held_up
 }
 
-/// How long this command waits for an approved run to start.
+/// Longest time that this command waits for an approved run to start.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Proof that a person, or `--yes --expect`, agreed to the digest that was shown.
@@ -219,7 +222,7 @@ fn ask(review: &Review, sound: Sound, approver: &Name, terminal: &Terminal) -> R
     };
     let question = format!("\nSign as {approver}? {what} d denies, f shows every field:");
     loop {
-        let answer = terminal.ask(&question, "unattended it takes --yes --expect sha256:…")?;
+        let answer = terminal.ask(&question, "without a terminal, give --yes --expect sha256:…")?;
         if answer.eq_ignore_ascii_case("f") {
             terminal.page(&review.full())?;
         } else if answer.eq_ignore_ascii_case("d") {

@@ -72,8 +72,8 @@ pub struct Args {
     /// Another copy of the log. The shorter copy must be the beginning of the longer copy
     #[arg(long, value_name = "DIR|URL")]
     against: Option<String>,
-    /// How many distinct witnesses of the roster must have cosigned the head. A served log gets a minute to collect the
-    /// cosignatures
+    /// The number of distinct witnesses of the roster that must have cosigned the head. The command waits up to a
+    /// minute for the cosignatures of a served log
     #[arg(long, value_name = "K", default_value_t = 0)]
     witness: u64,
     /// Fail every decision that this version would make differently, even if the seal names another version of the
@@ -258,8 +258,8 @@ fn begin(
         }
         Err(refused) => {
             let why = refused.last().map_or_else(String::new, |(trust, error)| format!("{}: {error}", trust.from));
-            // The roster in the log is not offered for trust, because an attacker who replaced the roster could make
-            // the user trust it.
+            // The message does not offer the roster of the log for trust, because an attacker could have replaced that
+            // roster.
             Err(NotBegun::Untrusted(Untrusted { message: why, first: None }))
         }
     })
@@ -319,7 +319,7 @@ fn resume(
     terminal: &Terminal,
 ) -> Result<Option<Auditor>, Failure> {
     let Some(mut tree) = kept.frontier() else { return Ok(None) };
-    // These are the roster versions in the last kept seal. Without them no newer version could connect.
+    // The last kept seal contains these roster versions. Without these versions no newer version could connect.
     let versions = match kept.seals.last() {
         Some(seal) => rosters_in(&Entry::of(seal.entry.clone().into_bytes()), place)
             .map_err(|error| place.unreadable(error))?

@@ -13,7 +13,7 @@ use crate::terminal::streams::Terminal;
   countersign cancel            the only pending proposal
   countersign cancel 4f2a9c     by the last digits of its id")]
 pub struct Args {
-    /// The id of the proposal, or at least 6 of its last digits. The default is the only pending proposal
+    /// The id of the proposal, or the last digits of the id (at least 6). The default is the only pending proposal
     #[arg(value_name = "ID")]
     proposal: Option<String>,
     #[command(flatten)]

@@ -33,8 +33,8 @@ use crate::trust::signer::Signer;
   countersign deny statement.json                   the boundary refuses this offline statement from now on
   countersign deny statement.json -o denial.json    only write the denial to a file")]
 pub struct Args {
-    /// The id of a proposal, or at least 6 of its last digits if it is open, or an envelope file (./NAME or *.json).
-    /// The default is the only pending proposal
+    /// The id of a proposal, the last digits of an open proposal's id (at least 6), or an envelope file (./NAME or
+    /// *.json). The default is the only pending proposal
     #[arg(value_name = "ID|FILE")]
     proposal: Option<String>,
     /// The reason, for the log and the proposer

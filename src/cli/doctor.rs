@@ -166,7 +166,7 @@ fn host(wanted: Level) -> Vec<Line> {
     let (probe, overlay, tried) = match trial() {
         Ok(tried) => tried,
         Err(error) => {
-            return vec![fix("sandbox", format!("it can't be tried: {error}"))];
+            return vec![fix("sandbox", format!("the sandbox can't be tried: {error}"))];
         }
     };
     let mut lines = Vec::new();
@@ -249,7 +249,7 @@ fn overlay(sandbox: &LinuxSandbox) -> Option<Line> {
 fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Line {
     let what = "attempts to get out";
     let attempts = match tried {
-        Err(error) => return fix(what, format!("they can't be made: {error}")),
+        Err(error) => return fix(what, format!("the attempts failed to start: {error}")),
         Ok(attempts) => attempts,
     };
     let of = |answer| attempts.iter().filter(move |attempt| attempt.answer == answer);
@@ -317,7 +317,7 @@ fn of_roster(config: &Config, roster: &Written, key: &FileSigner) -> Vec<Line> {
         lines.push(Line {
             holds: State::Note,
             what: "roster".into(),
-            says: "unguarded: its next version needs nobody's signature".into(),
+            says: "unguarded: the next version needs no signature".into(),
         });
     }
     lines

@@ -26,8 +26,8 @@ use crate::terminal::streams::Terminal;
 /// Let a job continue only with a receipt of exactly this step, with these parameters, from this boundary.
 ///
 /// By default every requirement applies, and a check that could not be made fails the gate. Each relaxation is an
-/// option of its own. A receipt is evidence of a run and can be used again until --max-age, so name the subject of the
-/// job (commit, build) in a parameter.
+/// option of its own. A receipt is evidence of a run, and jobs can use the receipt again until --max-age. Therefore
+/// name the subject of the job (commit, build) in a parameter.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign gate run.bundle.json --boundary sha256:… --step deploy:web --digest sha256:… -p commit=\"$COMMIT\"
@@ -46,7 +46,7 @@ pub struct Args {
     /// The bundle; - is the standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The id of the boundary. The name is not enough, because anyone can use the same name
+    /// The id of the boundary. The name is not enough, because another boundary can have the same name
     #[arg(long, value_name = "sha256:…")]
     boundary: SealDigest,
     /// The step that must have run, as path:step
@@ -61,8 +61,8 @@ pub struct Args {
     /// A parameter that must have been signed. Name all parameters, also those with default values
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     param: Vec<String>,
-    /// A JSON file with the parameters that must have been signed; - is the standard input; -p overrides a value of the
-    /// file
+    /// A JSON file with the parameters that must have been signed; - is the standard input. The option -p overrides a
+    /// value of the file
     #[arg(long, value_name = "FILE")]
     params: Option<PathBuf>,
     /// Require that no parameters were signed
@@ -75,7 +75,7 @@ pub struct Args {
     /// between them
     #[arg(long, value_name = "LEVEL|LAYERS", default_value = "strict", value_parser = parse_sandbox)]
     min_sandbox: LeastSandbox,
-    /// How many distinct witnesses of the roster must have cosigned the log
+    /// The number of distinct witnesses of the roster that must have cosigned the log
     #[arg(long, value_name = "K", default_value_t = 0)]
     witness: u64,
     /// Accept any definition of the step
@@ -114,15 +114,18 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     }
     let demands = demands(args)?;
     if args.params.as_deref() == Some(Path::new("-")) && args.file == Path::new("-") {
-        return Err(Failure::usage("the standard input can't be both the bundle and the parameters"));
+        return Err(Failure::usage(
+            "the bundle and the parameters can't both come from the standard input: name a \
+         file for one of them",
+        ));
     }
     let trust = trusted(args)?;
     let bytes = read_bundle(&args.file)?;
     let now = now();
     let options = Options { at: Some(now), witnesses: args.witness };
     let digest = BlobDigest::of(&bytes);
-    // The roster in the bundle is not offered for trust, because an attacker who replaced the roster could make the
-    // user trust it.
+    // The message does not offer the roster of the bundle for trust, because an attacker could have replaced that
+    // roster.
     let Judged { trusted, report, unconnected } = with_any(&bytes, &trust, options).map_err(|_| no_trust())?;
     if let Some(other) = unconnected.first() {
         return Err(Failure::new(
@@ -292,7 +295,7 @@ fn parse_age(text: &str) -> Result<MostAge, String> {
         return Ok(MostAge::Any);
     }
     let seconds = parse_seconds(text);
-    seconds.map(MostAge::Seconds).ok_or_else(|| "an age is written like 90s, 30m, 24h or 7d, or any".to_owned())
+    seconds.map(MostAge::Seconds).ok_or_else(|| "this is no age: write 90s, 30m, 24h or 7d, or any".to_owned())
 }
 
 /// Returns the seconds of `90s`, `30m`, `24h` or `7d`, or nothing for any other text.

@@ -36,7 +36,7 @@ pub enum Stands {
     Yours,
 }
 
-/// Checks all points for a boundary. `held` is the sandbox level of this host.
+/// Checks all points of the list for a boundary. `held` is the sandbox level of this host.
 #[must_use]
 pub fn list(config: &Config, held: Level) -> Vec<Point> {
     let files = Files::read(config);

@@ -129,7 +129,8 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
     }
 }
 
-/// Reports each approved run that has not started, once, with the reason. Its approvers may believe that it ran.
+/// Reports once, with the reason, each approved run that has not started. The approvers may believe that the run has
+/// happened.
 fn tell_held_up(client: &Client, told: &mut BTreeSet<(ProposalId, Code)>, terminal: &Terminal) {
     // A failed request must not prevent the list of pending proposals.
     for view in list(client, &[("status", "approved")]).unwrap_or_default() {

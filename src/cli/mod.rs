@@ -78,8 +78,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Returns true if the exit code of this call is a decision. In this case `--help` among other arguments must not end
-/// with 0: for example, `gate -p "$X"` with `--help` in X would let a job continue. A plain request for help ends with
+/// Returns true if the exit code of this call is a decision. In such a call, `--help` among other arguments must not
+/// end with 0. Otherwise `gate -p "$X"` with `--help` in X would let a job continue. A plain request for help ends with
 /// 0 as usual.
 fn is_decided_by_exit_code(arguments: impl Iterator<Item = OsString>) -> bool {
     let arguments: Vec<OsString> = arguments.collect();

@@ -26,8 +26,8 @@ use crate::terminal::streams::Terminal;
 
 This command does not check the signature of the receipt. Check it with `countersign verify` on the bundle.")]
 pub struct Args {
-    /// The id of the proposal or the receipt, or at least 6 of its last digits. The default is the only finished
-    /// proposal
+    /// The id of the proposal or the receipt, or the last digits of the id (at least 6). The default is the only
+    /// finished proposal
     #[arg(value_name = "ID")]
     proposal: Option<String>,
     /// Follow the run and print its output live
@@ -58,8 +58,8 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
         Ok::<_, Failure>((id, view))
     };
     let (id, view) = match seen(&client) {
-        // The token of an agent shows only its own proposals. A person at the same terminal can read the others with a
-        // key.
+        // With the token of an agent, the boundary shows only the proposals of that agent. A person at the same
+        // terminal can read the others with a key.
         Err(_) if args.proposal.is_some() && !client.token_reads_all() => {
             client = global.reviewer(&args.key, terminal)?;
             seen(&client)?

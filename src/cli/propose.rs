@@ -43,14 +43,14 @@ pub struct Args {
     /// A parameter. The schema gives its type: text, integer, boolean, or JSON for arrays and objects
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     param: Vec<String>,
-    /// A file with a JSON object of parameters; - is the standard input; -p overrides a value of the file
+    /// A file with a JSON object of parameters; - is the standard input. The option -p overrides a value of the file
     #[arg(long, value_name = "FILE")]
     params: Option<PathBuf>,
     /// The reason, for the approvers
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
-    /// Cut a reason that is too long, and end it with ... (the limit is 1 KiB of JSON, in which a non-ASCII character
-    /// takes 6 bytes or more)
+    /// Cut a reason that is too long, and end the reason with three dots. The limit is 1 KiB of JSON, in which a
+    /// non-ASCII character takes 6 bytes or more
     #[arg(long)]
     reason_cut: bool,
     /// Wait for the end, print the output live, and exit with the exit code of the step
@@ -63,7 +63,7 @@ pub struct Args {
     /// has witnesses
     #[arg(long, value_name = "K", requires = "bundle")]
     witness: Option<u64>,
-    /// How long the proposal may be signed and run: 90s, 30m, 2h; at most 24h
+    /// The time in which people can sign and the run can start: 90s, 30m, 2h; at most 24h
     #[arg(long, value_name = "TIME", value_parser = parse_window)]
     expires: Option<i64>,
     /// Your own nonce: 16 to 64 bytes in base64url without padding, such as `openssl rand -hex 16` prints. The same
@@ -143,8 +143,8 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
             "" => "without a reason".to_owned(),
             reason => format!("with the reason {}", Shown::quoted(reason).as_str()),
         };
-        let advice = if args.nonce.is_none() { "; --new proposes it once more" } else { "" };
-        terminal.say(&format!("the same was proposed already: {}, {reason}{advice}", view.id));
+        let advice = if args.nonce.is_none() { "; use --new to make another proposal" } else { "" };
+        terminal.say(&format!("the same proposal exists already: {}, {reason}{advice}", view.id));
     }
     if !args.wait {
         if terminal.json {
@@ -225,7 +225,7 @@ fn new_nonce() -> Result<Nonce, Failure> {
     Ok(Nonce::new(millis, random()?))
 }
 
-/// Makes the same statement as the boundary would make, for approvers to sign as a file.
+/// Makes the statement that the boundary would make, so that approvers can sign a file.
 fn offline(
     args: &Args,
     client: &Client,

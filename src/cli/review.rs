@@ -31,8 +31,8 @@ use crate::terminal::streams::Terminal;
 Exit codes: 0 every check of this program passed; 2 there is no trusted roster; 126 a check failed, or the proposal \
 is over.")]
 pub struct Args {
-    /// The id of a proposal, or at least 6 of its last digits if it is open, or an envelope file (./NAME or *.json).
-    /// The default is the only pending proposal
+    /// The id of a proposal, the last digits of an open proposal's id (at least 6), or an envelope file (./NAME or
+    /// *.json). The default is the only pending proposal
     #[arg(value_name = "ID|FILE")]
     proposal: Option<String>,
     /// Show every signed field above the decision
@@ -77,7 +77,7 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
 }
 
 /// Asks the boundary if the statement in a file was denied, or if its proposal is over. If the boundary does not
-/// answer, a note is printed and the function succeeds, because a statement can be signed without network access.
+/// answer, the function prints a note and succeeds, because a statement can be signed offline.
 ///
 /// # Errors
 /// Returns an error if the statement was denied, or if its proposal is over.

@@ -36,8 +36,8 @@ pub fn find_subject(named: Option<&str>, client: &Client) -> Result<Subject, Fai
 /// Size limit of an envelope file, in bytes.
 pub const MAX_ENVELOPE_BYTES: usize = 64 << 10;
 
-/// Returns true if the name means a file: `-`, `*.json`, or a text with a `/`. The files in the working directory are
-/// not considered, because an attacker could put a file there that has the id of a proposal as its name.
+/// Returns true if the name means a file: `-`, `*.json`, or a text with a `/`. Existing files are not considered,
+/// because an attacker could create a file with the id of a proposal as its name.
 #[must_use]
 pub fn is_file(name: &str) -> bool {
     name == "-" || name.contains('/') || name.ends_with(".json")

@@ -44,8 +44,9 @@ pub struct Args {
     /// A directory of the host that the command may write, as --workdir describes
     #[arg(long, value_name = "PATH")]
     write: Vec<PathBuf>,
-    /// How the directories of --write are provided: copy, overlay (the default), or in-place. With overlay and
-    /// in-place, a command can change only files of its own user and group. With copy, it owns all files
+    /// The form in which the command gets the directories of --write: copy, overlay (the default), or in-place. With
+    /// overlay and in-place, the command can change only files of its own user and group. With copy, the command owns
+    /// all files
     #[arg(long, value_parser = workdir)]
     workdir: Option<Workdir>,
     /// A pattern for paths in those directories that the command cannot access
@@ -57,11 +58,11 @@ pub struct Args {
     /// A Unix socket of the host that the command may use
     #[arg(long, value_name = "PATH")]
     socket: Vec<PathBuf>,
-    /// The user of the host as whom the command runs; only for root
+    /// The user id of the command, as the name of a host user; only for root
     #[arg(long, value_name = "USER")]
     run_as: Option<String>,
-    /// Show all of /proc, including data about the whole host: memory, processors (for `free`, `uptime`, os.cpus() of
-    /// node) and the list of kernel keys
+    /// Show all of /proc with data about the whole host: memory, processors and kernel keys. Programs such as `free`,
+    /// `uptime` and node (os.cpus()) need this data
     #[arg(long)]
     full_proc: bool,
     /// Time limit in seconds

@@ -47,8 +47,8 @@ A token without --step is for all steps. The owners of a token can't approve its
         /// A person in the roster who controls the token; may be repeated
         #[arg(long = "owner", value_name = "NAME")]
         owners: Vec<Name>,
-        /// What the token permits; may be repeated. propose: propose, and see what it proposed; read: see all proposals
-        /// and receipts, and the log; operate: see all proposals, and cancel them
+        /// A right of the token; may be repeated. propose: make proposals and see them; read: see all proposals, all
+        /// receipts and the log; operate: see and cancel all proposals
         #[arg(long = "scope", value_name = "propose|read|operate", default_value = "propose", value_parser = scope)]
         scopes: Vec<Scope>,
         /// A pattern for the steps that the token may use; may be repeated; the default is all steps

@@ -44,7 +44,7 @@ pub struct Args {
     /// with each other
     #[arg(long, value_name = "YYYY-MM-DDTHH:MM:SSZ")]
     at: Option<Timestamp>,
-    /// How many distinct witnesses of the roster must have cosigned the log
+    /// The number of distinct witnesses of the roster that must have cosigned the log
     #[arg(long, value_name = "K", default_value_t = 0)]
     witness: u64,
     #[command(flatten)]
@@ -59,7 +59,7 @@ pub struct Args {
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let from_input = args.files.iter().filter(|path| *path == Path::new("-")).count();
     if from_input > 1 {
-        return Err(Failure::usage("the standard input holds one bundle: name - once"));
+        return Err(Failure::usage("the standard input can contain only one bundle: name - once"));
     }
     let trust = args.trust.find()?;
     // The clock of this machine may be wrong, which is no defect of the receipt. Only a time from the user counts.
@@ -227,7 +227,10 @@ fn other_roster(bundle: &[u8], trusted: &Trust, report: &BundleReport) -> Option
     Some(if given == own {
         format!("the trusted roster and the bundle's are both named {own}, and neither is a later version of the other")
     } else {
-        format!("the trusted roster is of {given}, the bundle of {own}: verify it with the roster of {own}")
+        format!(
+            "the trusted roster belongs to {given}, but the bundle belongs to {own}: verify the bundle with the \
+         roster of {own}"
+        )
     })
 }
 
@@ -308,7 +311,7 @@ impl Basis<'_> {
         screen.field("trusted", &Shown::text(&format!("roster {}", self.report.trust.roster)));
         screen.field("trust from", &Shown::text(&self.trusted.from));
         let at = self.at.map_or_else(
-            || "no time: times were compared with each other only".to_owned(),
+            || "no time: times were only compared with each other".to_owned(),
             |at| format!("what is dated up to {at}"),
         );
         screen.field("judged", &Shown::text(&at));

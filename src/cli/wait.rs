@@ -19,7 +19,7 @@ use crate::terminal::streams::Terminal;
   countersign wait 4f2a9c --bundle run.bundle.json
   countersign wait 4f2a9c --json | jq .            events, then a result")]
 pub struct Args {
-    /// The id of the proposal, or at least 6 of its last digits. The default is the only pending proposal
+    /// The id of the proposal, or the last digits of the id (at least 6). The default is the only pending proposal
     #[arg(value_name = "ID")]
     proposal: Option<String>,
     /// Write the bundle of the receipt to this file

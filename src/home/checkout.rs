@@ -1,9 +1,8 @@
 //! Finds out whether a commit under review could control a file.
 //!
 //! The author of a commit writes every file of its checkout. A roster in the checkout would let a change approve
-//! itself.
-//! The check also covers each directory in which a part of the path is looked up, with symbolic links followed. A
-//! writer of any such directory decides which file the path leads to.
+//! itself. The check follows symbolic links and covers each directory in which a part of the path is looked up. A user
+//! who can write one of these directories can redirect the path to another file.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;

@@ -18,7 +18,7 @@ use crate::trust::signer::Signer;
 #[derive(Debug, Clone, Default, Args)]
 pub struct KeyArgs {
     /// The key that signs: a PKCS#8 file, an OpenSSH key, or the .pub file of a key in ssh-agent or on a security key.
-    /// The default is countersign/key.pem in your configuration directory, then the ssh-ed25519 keys in ~/.ssh
+    /// The default is countersign/key.pem in your configuration directory, or else the ssh-ed25519 keys in ~/.ssh
     #[arg(long, env = "COUNTERSIGN_KEY", value_name = "FILE")]
     pub key: Option<PathBuf>,
 }
@@ -95,15 +95,15 @@ fn no_key() -> Failure {
 /// The purpose of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// To read from the boundary. This signature decides nothing.
+    /// Reading from the boundary. The signature decides nothing.
     Read,
-    /// To approve a proposal.
+    /// Approval of a proposal.
     Approve,
-    /// To deny a proposal.
+    /// Denial of a proposal.
     Deny,
-    /// To sign a version of the roster.
+    /// Signature of a version of the roster.
     Roster,
-    /// To sign the local receipt of a run.
+    /// Signature of the local receipt of a run.
     Receipt,
 }
 

@@ -1,8 +1,8 @@
-//! Finds the rosters that the user trusts, in flags, environment or configuration, never in a checkout.
+//! Finds the rosters that the user trusts, in options, environment or configuration, but never in a checkout.
 //!
-//! The places, in this order: `--roster` (a file or a digest), `COUNTERSIGN_TRUST` (an absolute path or a digest), and
-//! in the configuration directory `roster.json`, `rosters/*.json` and `trust` (one digest on each line).
-//! The current directory is not searched, because other people write the files of a checkout.
+//! The first source is `--roster` (a file or a digest), and the second is `COUNTERSIGN_TRUST` (an absolute path or a
+//! digest). The third source is the configuration directory with `roster.json`, `rosters/*.json` and `trust` (one
+//! digest on each line). The current directory is not searched, because other people write the files of a checkout.
 
 use std::ffi::OsString;
 
@@ -28,8 +28,8 @@ use crate::trust::roster::TrustedRoster;
 /// The source of the trusted roster.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TrustArgs {
-    /// The roster that you trust: a file, or the sha256:… digest of its payload. The default is COUNTERSIGN_TRUST, then
-    /// your configuration directory (countersign/roster.json, countersign/rosters/*.json, countersign/trust)
+    /// The roster that you trust: a file, or the sha256:… digest of its payload. The default is COUNTERSIGN_TRUST, or
+    /// else your configuration directory (countersign/roster.json, countersign/rosters/*.json, countersign/trust)
     #[arg(long, value_name = "FILE|sha256:…")]
     pub roster: Option<String>,
 }
@@ -58,9 +58,9 @@ pub struct Deciding<'t, T> {
     pub unconnected: Vec<&'t Trust>,
 }
 
-/// Chooses the trusted roster that decides. Each roster is given to `connect`, and the roster with the newest known
-/// version is chosen. If two rosters know the same newest version, the roster that the user trusts directly is
-/// preferred. An older roster would miss keys that were withdrawn later.
+/// Chooses the trusted roster that decides. The function passes each roster to `connect` and chooses the roster from
+/// which the newest version follows. If the same newest version follows from two rosters, the newest version itself is
+/// preferred. An older roster would not show that a key was withdrawn later.
 ///
 /// # Errors
 /// Returns each roster with the reason why `connect` refused it. The list is empty if no roster was given.
@@ -107,8 +107,8 @@ impl Newest {
     }
 }
 
-/// Returns the newest trusted roster file that `is_same` accepts and that `connect` refused. Such a roster is either
-/// newer than the chain or belongs to another branch. Rosters of version 1 are skipped, because two different first
+/// Returns the newest trusted roster file that `is_same` accepts and that `connect` refused. Such a roster is newer
+/// than the chain, or it belongs to another branch. Rosters of version 1 are skipped, because two different first
 /// versions are two different rosters.
 pub fn newest_unconnected<'t>(
     unconnected: &[&'t Trust],

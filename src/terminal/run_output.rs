@@ -2,9 +2,8 @@
 
 use crate::record::stream_name::StreamName;
 
-/// Escapes the output of a run for a terminal, so that a step cannot print lines that seem to come from this program.
-/// Control characters, C1 codes, bidirectional marks and invalid UTF-8 become visible escapes. Newline and tab are
-/// unchanged.
+/// Escapes the output of a run for a terminal, so that a step cannot imitate the output of this program. Control
+/// characters, C1 codes, bidirectional marks and invalid UTF-8 become visible escapes. Newline and tab are unchanged.
 #[derive(Debug, Default)]
 pub struct EscapedOutput {
     tail: Vec<u8>,
@@ -174,7 +173,7 @@ mod tests {
             ("##teamcity[x]", "##\\x74eamcity[x]"),
         ] {
             assert_eq!(defused(&[(Stdout, text)]), expected);
-            // Byte by byte, and split between two streams that go to one log.
+            // The text arrives byte by byte and alternates between two streams that go to one log.
             let pieces: Vec<String> = text.chars().map(String::from).collect();
             let single: Vec<_> = pieces.iter().map(|piece| (Stderr, piece.as_str())).collect();
             assert_eq!(defused(&single), expected);

@@ -1,16 +1,15 @@
 //! Text for people: escaped, framed and wrapped.
 //!
-//! External text reaches a terminal only as [`Shown`]. A `Shown` is printable ASCII in which a visible escape replaces
-//! the backslash and every other character. The escapes can be decoded again, so two different texts always look
-//! different.
-//! Escapes: `\\`, `\n`, `\t`, `\r`, `\xNN` below U+0080, `\u{hex}` above, and `\s{n}` for n blanks in a row.
+//! External text reaches a terminal only as [`Shown`]. A `Shown` contains only printable ASCII. Visible escapes replace
+//! backslashes and all other characters. The escapes can be decoded again, so two different texts always look
+//! different. Escapes: `\\`, `\n`, `\t`, `\r`, `\xNN` below U+0080, `\u{hex}` above, and `\s{n}` for n blanks in a row.
 //!
-//! The lines of a script ([`Shown::source`]) show backslashes without change. In these lines every escape has braces:
+//! A line of a script ([`Shown::source`]) shows backslashes without change. Every escape in such a line has braces:
 //! `\u{hex}`, `\s{n}` for blanks and `\s{ntabs}` for tabs. Only a backslash before `u{` or `s{` is itself escaped.
 //!
 //! Frames separate the lines of the program from external text. Only headings begin in column 0, with `==`. Every other
-//! line begins with a prefix that the program chose. A long line continues on the next line after `+ `, which is below
-//! the end of the prefix.
+//! line begins with a prefix that the program chose. The continuation of a long line begins with `+ ` below the end of
+//! the prefix.
 
 use std::fmt::Write as _;
 
@@ -206,7 +205,7 @@ impl Screen {
         self.push(Tone::Faint, format!("  {:>5} = ", "end"), Shown::text(&size_words(text)));
     }
 
-    /// Adds the lines of a text with their numbers.
+    /// Adds the numbered lines of a text.
     pub fn source(&mut self, text: &str) {
         for (at, line) in lines_of(text).0.iter().enumerate() {
             self.push(Tone::Plain, format!("  {:>5} | ", at + 1), Shown::source(line));

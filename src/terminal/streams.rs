@@ -1,5 +1,5 @@
-//! The standard streams: data goes to the standard output, messages go to the standard error, colours go only to a
-//! terminal.
+//! The standard streams. Data goes to the standard output, messages go to the standard error, and colours are used only
+//! at a terminal.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};

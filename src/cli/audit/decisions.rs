@@ -90,9 +90,9 @@ fn parse_since(text: &str) -> Result<Timestamp, String> {
     if let Some(age) = parse_seconds(text) {
         return Ok(now().plus(-age));
     }
-    text.parse()
-        .or_else(|_| format!("{text}T00:00:00Z").parse())
-        .map_err(|_| "a time is written 2026-11-14, 2026-11-14T09:00:00Z, or as an age: 90s, 30m, 24h, 7d".to_owned())
+    text.parse().or_else(|_| format!("{text}T00:00:00Z").parse()).map_err(|_| {
+        "this is no time: write 2026-11-14, 2026-11-14T09:00:00Z, or an age such as 90s, 30m, 24h, 7d".to_owned()
+    })
 }
 
 #[cfg(test)]

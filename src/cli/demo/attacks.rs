@@ -16,7 +16,7 @@ use crate::terminal::exit::Failure;
 
 /// Tries all attacks. `ran` is the envelope of the story, whose nonce is spent.
 pub(super) fn try_all(world: &mut World, tale: &mut Tale<'_>, ran: &Envelope) -> Result<(), Failure> {
-    tale.part("The boundary serves again; now each attack is tried on it")?;
+    tale.part("The boundary serves again. Now each attack is tried")?;
     let _ = world.serve()?;
     let agent = world.agent()?;
     let replayed = hand_in(&agent, ran);
@@ -66,7 +66,7 @@ fn with_one_statement(world: &World, tale: &mut Tale<'_>, agent: &Client, fresh:
     let still: ProposalView = agent.get(&format!("/v1/proposals/{}", fresh.id))?;
     tale.check(
         still.status == ProposalStatus::Pending,
-        "none of these spent the nonce",
+        "these attacks did not spend the nonce",
         "the proposal is still pending",
     )
 }

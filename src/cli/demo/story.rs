@@ -142,7 +142,7 @@ fn hand_out(world: &mut World, tale: &mut Tale<'_>, started: &Value) -> Result<(
     world.hold_token(text(&token["secret"]));
     tale.check(
         token["secret"].is_string(),
-        "the agent gets a token, and carol is its owner",
+        "the agent gets a token, whose owner is carol",
         "scope propose, for an hour",
     )?;
     let roster = world.ask(&["--json", "roster", "--config", &home, "show"])?;

@@ -51,8 +51,8 @@ impl World {
                 (Some(temporary), root)
             }
         };
-        // A run with its own user id must be able to pass through this directory if the host cannot give the run its
-        // own root directory.
+        // On some hosts a run has its own user id but no separate root directory. Such a run must be able to pass through
+        // this directory.
         std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o711)).map_err(odd)?;
         let program = std::env::current_exe().map_err(odd)?;
         let world = Self { _temporary: temporary, root, program, service: None, token: None };
@@ -79,14 +79,14 @@ impl World {
         self.root.join("people/roster.json")
     }
 
-    /// Runs this same program without the environment variables of other boundaries.
+    /// Runs this program without the environment variables of other boundaries.
     pub(super) fn program(&self, args: &[&str]) -> Result<Output, Failure> {
         self.command(args)
             .output()
             .map_err(|error| broken(&format!("countersign {} can't be started: {error}", args.join(" "))))
     }
 
-    /// Runs this same program, which must succeed, and returns its JSON.
+    /// Runs this program and returns its JSON. A failure of the program is an error.
     pub(super) fn ask(&self, args: &[&str]) -> Result<Value, Failure> {
         let output = self.program(args)?;
         if !output.status.success() {

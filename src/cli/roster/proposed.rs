@@ -22,8 +22,7 @@ pub struct Proposed {
     pub next: TrustedRoster,
     /// The version directly before the new version.
     pub before: TrustedRoster,
-    /// All versions from 1 to the version before, if their files were found. Each version follows from the version
-    /// before it.
+    /// Chain of all versions from 1 to `before`, if the files of all these versions were found.
     chain: Option<Chain>,
 }
 
@@ -159,7 +158,8 @@ impl Proposed {
         Newest { version: self.before.version(), digest: self.before.digest() }
     }
 
-    /// Returns true if all versions from 1 on were found. Only then is the reuse of a removed key detected.
+    /// Returns true if all versions from 1 on were found. If a version is missing, the reuse of a removed key may stay
+    /// undetected.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         self.chain.is_some()

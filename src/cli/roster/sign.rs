@@ -25,7 +25,7 @@ use crate::trust::succession::{Standing, Tally};
 /// Shows a next version, asks, and adds a signature.
 ///
 /// # Errors
-/// Returns an error if no trusted roster leads to this version, if the key belongs to no approver, or if the person
+/// Returns an error if no trusted roster leads to this version, the key belongs to no approver, or the person
 /// declines.
 pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let trust = args.trust.find()?;
@@ -94,7 +94,7 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, Failure> {
         Failure::new(
             Exit::Refused,
             format!(
-                "nothing was signed: {keyid} is no approver's key in version {} or {}; name yours with --key FILE",
+                "nothing was signed: {keyid} is no approver's key in version {} or {}; name your key with --key FILE",
                 before.version(),
                 next.version()
             ),
@@ -126,7 +126,7 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let fallen = Standing::join(before, next, &mut signatures, signature)
         .map_err(|error| Failure::new(Exit::Refused, format!("nothing was written: {error}")))?;
     for other in fallen {
-        terminal.say(&format!("left out: the signature of {} adds nothing beside that of {keyid}", other.keyid));
+        terminal.say(&format!("left out: the signature of {} adds nothing to the signature of {keyid}", other.keyid));
     }
     signatures.sort();
     if signatures.len() > MAX_SIGNATURES {
@@ -151,7 +151,7 @@ fn ask(proposed: &Proposed, name: &Name, terminal: &Terminal) -> Result<Consent,
     let end = &hex[hex.len() - DIGITS..];
     let answer = terminal.ask(
         &format!("To sign this roster as {name}, type {end}, the end of the digest; anything else stops:"),
-        "unattended it takes --yes --expect sha256:…",
+        "without a terminal, give --yes --expect sha256:…",
     )?;
     if answer.eq_ignore_ascii_case(end) {
         Ok(Consent(()))
@@ -231,8 +231,9 @@ pub fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, Failure> {
             // One invalid signature would make the boundary refuse the whole version.
             let keyid = signature.keyid;
             match Standing::join(before, next, &mut signatures, signature) {
-                Ok(fallen) => left_out
-                    .extend(fallen.iter().map(|other| format!("{} adds nothing beside that of {keyid}", other.keyid))),
+                Ok(fallen) => left_out.extend(
+                    fallen.iter().map(|other| format!("{} adds nothing to the signature of {keyid}", other.keyid)),
+                ),
                 Err(error) => left_out.push(format!("{}: {error}", place.as_str())),
             }
         }

@@ -52,7 +52,7 @@ pub struct Args {
     /// A parameter. The schema gives its type: text, integer, boolean, or JSON for arrays and objects
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     param: Vec<String>,
-    /// A file with a JSON object of parameters; - is the standard input; -p overrides a value of the file
+    /// A file with a JSON object of parameters; - is the standard input. The option -p overrides a value of the file
     #[arg(long, value_name = "FILE")]
     params: Option<PathBuf>,
     #[command(flatten)]
@@ -96,8 +96,8 @@ impl Args {
 /// Runs the steps, or lists the receipts.
 ///
 /// # Errors
-/// Returns an error if the runbook, the policy or the parameters are invalid, if a step is denied, or if a step cannot
-/// be run.
+/// Returns an error if the runbook, the policy or the parameters are invalid, or if a step is denied or cannot
+/// run.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let Some(file) = args.file.as_deref().filter(|_| !args.log) else {
         return log::show(&args.key, &args.also_key, terminal);
