@@ -385,7 +385,7 @@ fn service(config: &Config) -> Vec<Line> {
     let holds = match (ready.ready, notes.is_empty()) {
         (true, true) => State::Ok,
         (true, false) => State::Note,
-        // The service refuses or does not run proposals. Its notes give the reason and the advice.
+        // The service refuses proposals or does not run them. Its notes give the reason and the advice.
         (false, _) => State::Fix,
     };
     let line = Line { holds, what: what.into(), says };

@@ -196,8 +196,9 @@ fn demands(args: &Args) -> Result<Demands, Failure> {
     })
 }
 
-/// Returns the rosters to decide with. A file that a checkout could control is refused, unless its digest is pinned.
-/// The same is true for the configuration directory, because a job may put its home directory into the checkout.
+/// Returns the trusted rosters for the decision. A file that a checkout could control is refused, unless its digest is
+/// pinned. The same is true for the configuration directory, because a job may put its home directory into the
+/// checkout.
 fn trusted(args: &Args) -> Result<Vec<Trust>, Failure> {
     let mut trust = args.trust.find_unchecked()?;
     let Some(pinned) = args.roster_digest else {

@@ -103,8 +103,7 @@ impl Global {
     }
 }
 
-/// Reads a token file. A file that others can read is refused, as for private keys, because others may already have the
-/// token.
+/// Reads a token file. The function refuses a file that other users can read, because they may already have the token.
 fn read_token(path: &Path) -> Result<Secret, Failure> {
     let bytes = read_bounded(path, 4096)?;
     let shown = format!("{path:?}");

@@ -32,7 +32,7 @@ pub enum Stands {
     Pass,
     /// The check failed.
     Fail,
-    /// The program cannot check this point, so the operator must.
+    /// The program cannot check this point, so the operator must check it.
     Yours,
 }
 

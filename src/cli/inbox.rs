@@ -262,7 +262,7 @@ fn heaviest(view: &ProposalView) -> Shown {
 }
 
 /// Finds the approver for the keys of the user, first in the trusted rosters, then in the roster of the boundary. The
-/// roster of the boundary is good enough here, because a list signs nothing.
+/// roster of the boundary is sufficient, because the command only lists proposals and signs nothing.
 fn myself(args: &Args, client: &Client) -> Result<Approver, Failure> {
     let keys = args.key.find()?;
     let find = |roster: &TrustedRoster| {

@@ -40,8 +40,8 @@ pub struct Args {
     /// Bundles; - is the standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// Judge as of this time, and refuse everything with a later date. Without this option, times are only compared
-    /// with each other
+    /// Judge the bundles for this point in time, and refuse everything with a later date. Without this option, times
+    /// are only compared with each other
     #[arg(long, value_name = "YYYY-MM-DDTHH:MM:SSZ")]
     at: Option<Timestamp>,
     /// The number of distinct witnesses of the roster that must have cosigned the log
@@ -289,7 +289,7 @@ impl Tally {
 /// Detail of a check that was not made because the rosters of the bundle do not connect to the trusted roster.
 const WITHOUT_ROSTER: &str = "because roster-chain failed";
 
-/// The inputs of a verdict. With them another person can repeat the verification.
+/// The inputs of a verdict. Another person can repeat the verification with these inputs.
 pub struct Basis<'a> {
     /// The file of the bundle.
     pub place: &'a Path,
@@ -299,7 +299,7 @@ pub struct Basis<'a> {
     pub trusted: &'a Trust,
     /// The report of the verification.
     pub report: &'a BundleReport,
-    /// The time as of which the bundle was judged.
+    /// The point in time for which the bundle was judged.
     pub at: Option<Timestamp>,
 }
 

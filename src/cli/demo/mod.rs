@@ -1,8 +1,7 @@
 //! The `demo` command shows a whole run in a temporary directory, and then attacks that are refused.
 //!
-//! The demo simulates nothing. The boundary is `serve` of this same program on a loopback port, requests use HTTP, and
-//! the keys are real.
-//! Each line is printed after its claim was checked.
+//! The demo simulates nothing. The boundary is the `serve` command of this program on a loopback port. Requests use
+//! HTTP, and the keys are real. Each line is printed after its claim was checked.
 
 mod attacks;
 mod story;

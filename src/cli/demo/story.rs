@@ -153,7 +153,7 @@ fn hand_out(world: &mut World, tale: &mut Tale<'_>, started: &Value) -> Result<(
     tale.check(started["roster"] == pinned.to_string(), "approvers and auditors pin the roster", &pinned.to_string())
 }
 
-/// Prints a short review that the approver's own program made, and signs exactly those bytes.
+/// Prints a short review of the proposal, and signs exactly the reviewed bytes.
 fn review_and_sign(
     world: &World,
     tale: &mut Tale<'_>,

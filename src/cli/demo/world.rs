@@ -15,7 +15,7 @@ use crate::home::keys::{KeyArgs, Keys};
 use crate::remote::client::{Address, Client, Secret};
 use crate::terminal::exit::{Exit, Failure};
 
-/// People of the story. The person alice has two keys, and mallory is in no roster.
+/// People of the story. In the story, alice has two keys, and mallory is in no roster.
 const PEOPLE: [&str; 5] = ["alice", "alice-2", "bob", "carol", "mallory"];
 
 /// Everything that the demo has made.

@@ -21,7 +21,7 @@ use crate::shell::commands::Size;
 use crate::terminal::exit::Failure;
 use crate::terminal::screen::Shown;
 
-/// The policy for a script or runbook, and the place where it decides.
+/// The policy for a script or runbook, and the choice between boundary and terminal.
 #[derive(Debug, clap::Args)]
 pub(super) struct Source {
     #[command(flatten)]

@@ -1,9 +1,8 @@
 //! The `run` command: a person at a terminal runs the steps of a runbook.
 //!
 //! Policy asks the person instead of approvers. The result is a local receipt, which is a separate kind of document and
-//! proves the run only to this person.
-//! Each step is decided, asked about and run before the next step. The first step that does not succeed ends the
-//! command.
+//! proves the run only to this person. For each step, policy decides, the person answers, and the step runs, before the
+//! next step begins. The first step that does not succeed ends the command.
 
 mod log;
 
