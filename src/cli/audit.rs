@@ -319,7 +319,7 @@ fn resume(
     terminal: &Terminal,
 ) -> Result<Option<Auditor>, Failure> {
     let Some(mut tree) = kept.frontier() else { return Ok(None) };
-    // The last kept seal contains these roster versions. Without these versions no newer version could connect.
+    // The roster versions come from the last kept seal. Without them no newer roster version could connect to the log.
     let versions = match kept.seals.last() {
         Some(seal) => rosters_in(&Entry::of(seal.entry.clone().into_bytes()), place)
             .map_err(|error| place.unreadable(error))?

@@ -245,7 +245,7 @@ fn overlay(sandbox: &LinuxSandbox) -> Option<Line> {
     Some(Line { holds: State::Note, what: "overlays".into(), says: format!("none for runs ({why}): {knob}") })
 }
 
-/// Reports which attempts of a real step to leave the sandbox succeeded.
+/// Reports if a real step could leave the sandbox, with the attempts that succeeded.
 fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Line {
     let what = "attempts to get out";
     let attempts = match tried {
@@ -385,7 +385,7 @@ fn service(config: &Config) -> Vec<Line> {
     let holds = match (ready.ready, notes.is_empty()) {
         (true, true) => State::Ok,
         (true, false) => State::Note,
-        // The service refuses proposals or does not run them. Its notes give the reason and the advice.
+        // The service refuses proposals or does not run them. The notes of the service give the reason and the advice.
         (false, _) => State::Fix,
     };
     let line = Line { holds, what: what.into(), says };

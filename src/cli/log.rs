@@ -49,8 +49,8 @@ enum Command {
         /// The directory, which is created if it is missing
         #[arg(value_name = "DIR")]
         directory: PathBuf,
-        /// Copy only the hashes of the tree. Such a mirror can detect a fork and does not reveal what ran. Its heads
-        /// are verified only with --roster FILE
+        /// Copy only the hashes of the tree. Such a mirror can detect a fork and does not reveal what ran. The heads of
+        /// this mirror are verified only with --roster FILE
         #[arg(long)]
         hashes: bool,
         /// Copy the log of this backup or closed log (`closed/…` in the boundary's private directory), without a

@@ -339,7 +339,7 @@ mod tests {
 
     #[test]
     fn the_usage_line_omits_optional_options() {
-        // The argument stands for a variable of the environment, because clap does not distinguish the two.
+        // The test gives the option as an argument instead of a variable, because clap does not distinguish the two.
         let words = ["countersign", "propose", "--url", "http://127.0.0.1:1"].map(OsString::from);
         let text = Cli::read(words.into_iter()).expect_err("no step").to_string();
         assert!(text.contains("Usage: countersign propose [OPTIONS] <STEP>"), "{text}");

@@ -74,13 +74,14 @@ pub struct Args {
     /// proposal is returned
     #[arg(long, conflicts_with = "nonce")]
     new: bool,
-    /// Only make the statement, which approvers then sign as a file
+    /// Only write the statement to a file, which approvers then sign
     #[arg(long, requires = "output", conflicts_with = "wait")]
     offline: bool,
     /// With --offline: write the statement to this file
     #[arg(short, long, value_name = "FILE", requires = "offline")]
     output: Option<PathBuf>,
-    /// With --offline and a token: the name of the token, which is the proposer. With a key the boundary knows the name
+    /// With --offline and a token: the name of the token, which becomes the name of the proposer. Not needed with a
+    /// key, because the boundary knows its name
     #[arg(long, value_name = "NAME", requires = "offline")]
     proposer: Option<Name>,
     #[command(flatten)]

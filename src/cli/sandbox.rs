@@ -35,7 +35,7 @@ Use this command to find out what a runbook must declare. Nothing is approved, s
 the code of the command. Control characters in the output are escaped at a terminal, and unchanged in a file or \
 pipe.")]
 pub struct Args {
-    /// The level strict, best-effort or off, or a file with a profile as authorizations have it
+    /// The level strict, best-effort or off, or a file with a profile in the format of an authorization
     #[arg(long, default_value = "strict", value_name = "LEVEL|FILE")]
     profile: String,
     /// A path of the host that the command may read
@@ -246,7 +246,7 @@ const NO_NETWORK: [&str; 7] = [
     "EAI_AGAIN",
     "ENETUNREACH",
 ];
-/// Messages of programs that miss a file of /proc.
+/// Messages of programs that cannot find a file of /proc.
 const NO_PROC: [&str; 7] = [
     "/proc/meminfo",
     "/proc/uptime",

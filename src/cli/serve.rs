@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
     /// A checkpoint of this log from another place, or a directory of `log export`. The boundary refuses to serve a
-    /// store that is older; may be repeated
+    /// store that is older than the checkpoint; may be repeated
     #[arg(long = "known-checkpoint", value_name = "FILE")]
     known_checkpoints: Vec<PathBuf>,
 }

@@ -15,8 +15,8 @@ use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::outcome_words::outcome_words;
 use crate::terminal::streams::{Terminal, write_new};
 
-/// Submit an envelope that was signed elsewhere. It runs at once: the output is printed live, and the exit code is that
-/// of the step.
+/// Submit an envelope that was signed elsewhere. The step runs at once. The output is printed live, and the exit code
+/// is that of the step.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign submit signed.json

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// A state file in a directory that can be written.
 #[derive(Debug)]
 pub(super) struct StateFile {
-    /// The path after symbolic links are followed. The file is replaced, and the link is unchanged.
+    /// The path without symbolic links. Saving replaces the file and leaves a link to it unchanged.
     path: PathBuf,
     directory: PathBuf,
 }

@@ -26,7 +26,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let held = args.under.hold(None)?;
     let ruling = &held.ruling;
-    // The entries are in the order in which the rules are applied.
+    // The list has the order in which policy applies the rules.
     let mut entries: Vec<(&'static str, &'static str, &Entry)> = Vec::new();
     for kind in KINDS {
         for lists in [&ruling.written, &*ruling.built_in] {

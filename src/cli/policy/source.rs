@@ -26,7 +26,7 @@ use crate::terminal::screen::Shown;
 pub(super) struct Source {
     #[command(flatten)]
     pub(super) under: Under,
-    /// Decide as a boundary would, with approvers, instead of as at the terminal
+    /// Decide like a boundary with approvers, not like a run at the terminal
     #[arg(long)]
     pub(super) boundary: bool,
 }
