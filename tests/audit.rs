@@ -158,7 +158,7 @@ fn decisions_are_a_table_that_time_and_step_narrow() {
     let steps = table(&["--step", "two:*"]);
     assert_eq!((steps.len(), &steps[1].contains("two:go")), (2, &true), "{steps:#?}");
     assert_eq!(table(&["--since", "1h"]).len(), 3);
-    assert_eq!(table(&["--since", "2999-01-01"]), ["no decision is of that time and step"]);
+    assert_eq!(table(&["--since", "2999-01-01"]), ["no decision matches that time and step"]);
     // The same for programs; the summary stays.
     let audited = audit(&world, &copy, &["--step", "plain:*"]);
     let steps: Vec<_> = audited.of_type("decision").iter().map(|line| line["step"].clone()).collect();
@@ -181,7 +181,7 @@ fn without_trust_nothing_is_audited_and_the_digest_is_told() {
     let said = world.program(&["audit", "--roster", &other]).arg(&copy).output().unwrap().stderr;
     for told in [told, String::from_utf8_lossy(&said).into_owned()] {
         let ready = told.contains(&format!("--roster {}", roster(&world))) || told.contains("echo");
-        assert!(!ready && told.contains("get the roster from the person who keeps it"), "{told}");
+        assert!(!ready && told.contains("get the roster from the person who maintains it"), "{told}");
     }
     for (place, code) in [("/nowhere", 2), ("/tmp", 1), ("https://127.0.0.1:1", 2), ("http://127.0.0.1:1", 125)] {
         let output = world.program(&["audit", "--json", "--roster", &roster(&world), place]).output().unwrap();
@@ -540,7 +540,7 @@ fn decisions_that_differ_are_counted_in_the_verdict_and_the_engine_is_named() {
     let (code, text) = told(differs.path(), &[]);
     assert_eq!(code, Some(0), "{text}");
     assert!(!text.contains("every decision stands") && text.contains("1 decision differs: "), "{text}");
-    assert!(text.contains("\"countersign 9.9.9\"") && text.contains("the boundary's word"), "{text}");
+    assert!(text.contains("\"countersign 9.9.9\"") && text.contains("only the boundary states"), "{text}");
     let state = differs.path().join("state");
     let with_state = ["--state", state.to_str().unwrap()];
     assert_eq!(told(differs.path(), &with_state).0, Some(0));
@@ -846,7 +846,7 @@ fn audits_that_share_a_state_never_set_it_back() {
     assert_eq!(fork.size(), log.size());
     let copy = written(&log);
     for (meanwhile, code, size, said) in [
-        (&late, 0, late.size(), "another audit kept one of"),
+        (&late, 0, late.size(), "another audit has saved a state of"),
         (&early, 0, log.size(), ""),
         (&log, 0, log.size(), ""),
         (&fork, 1, fork.size(), "FORK"),

@@ -39,8 +39,8 @@ fn every_attack_is_refused_with_its_code_and_the_exit_is_0_where_strict_holds() 
         ("the same person twice, with two keys", "quorum-missing"),
         ("a stranger's key", "unknown-signer"),
         ("the agent's owner approves", "self-approval"),
-        ("an edited runbook, not sealed anew", "the sealed bytes ran"),
-        ("the same after a reseal, approved before it", "step-changed"),
+        ("an edited runbook without a new seal", "the sealed bytes ran"),
+        ("the same after a reseal, with an old approval", "step-changed"),
         ("one byte of the receipt flipped", "receipt-signature"),
         ("a step that reads an approver's key", "refused by the sandbox"),
     ] {

@@ -301,7 +301,7 @@ fn wrong_usage_is_told_and_nothing_is_taken_for_granted() {
     usage(&good[2..], "--boundary");
     usage(&[&good[..2], &good[4..]].concat(), "--step");
     usage(&[&good[..4], &good[6..]].concat(), "--digest");
-    usage(&good[..6], "which parameters must have been signed");
+    usage(&good[..6], "the expected parameters are missing");
     usage(&[&good[..], &words(&["--any-params"])].concat(), "cannot be used with");
     usage(&[&good[..], &words(&["--any-digest"])].concat(), "cannot be used with");
     usage(&[&good[..], &words(&["--no-params"])].concat(), "cannot be used with");
@@ -309,7 +309,10 @@ fn wrong_usage_is_told_and_nothing_is_taken_for_granted() {
     usage(&[&good[..], &words(&["-p", "count"])].concat(), "expected name=value");
     usage(&[&good[..], &words(&["--max-age", "24"])].concat(), "24h or 7d");
     usage(&[&good[..], &words(&["--min-sandbox", "lax"])].concat(), "no level and no layer");
-    usage(&[&good[..], &words(&["--allow-unchecked", "receipt-signature"])].concat(), "only these can be left open");
+    usage(
+        &[&good[..], &words(&["--allow-unchecked", "receipt-signature"])].concat(),
+        "only these checks can be left out",
+    );
     usage(&[&good[..4], &good[6..], &words(&["--lock", "countersign.lock"])].concat(), "later version");
     let missing = at.gate(Path::new("/nowhere/run.bundle.json"), &good);
     assert_eq!(missing.status.code(), Some(2), "{}", said(&missing));
@@ -351,7 +354,7 @@ fn roster_swapped_in_a_ci_checkout_is_not_read() {
     ] {
         let (code, said) = trusting(&roster, current, &[]);
         assert_eq!(code, Some(2), "{roster}: {said}");
-        assert!(said.contains("written by those whose change is to be let through"), "{said}");
+        assert!(said.contains("the author of the change under review"), "{said}");
         assert!(!said.contains(&at.roster), "it must not tell the digest that the file would need: {said}");
     }
     let mut piped = at.command(&at.bundle, &at.demands());
@@ -382,7 +385,7 @@ fn roster_swapped_in_a_ci_checkout_is_not_read() {
     assert_eq!(trusting(&text(&outside), &elsewhere, &[]).0, Some(2));
 }
 
-/// A file that others can write is no ground for trust, whichever command it is named to.
+/// A roster file that other users can write is never trusted, in any command.
 #[test]
 fn verify_and_audit_refuse_a_roster_that_others_can_write_as_gate_does() {
     let at = Deployed::new();
@@ -401,7 +404,7 @@ fn verify_and_audit_refuse_a_roster_that_others_can_write_as_gate_does() {
     for (path, mode, usual) in [(&roster, 0o666, 0o644), (&roster, 0o664, 0o644), (&place, 0o777, 0o755)] {
         chmod(path, mode);
         let (code, said) = verify(named);
-        assert!(code == Some(2) && said.contains("chmod go-w") && said.contains("no ground for trust"), "{said}");
+        assert!(code == Some(2) && said.contains("chmod go-w") && said.contains("be trusted"), "{said}");
         let mut audit =
             at.world.program(&["audit", &at.world.wire.url, "--url", &at.world.wire.url, "--roster", named]);
         let audit = audit.env("COUNTERSIGN_TOKEN", &at.world.reader).output().expect("audit");

@@ -368,7 +368,7 @@ fn sandbox_tries_a_profile_on_a_command() {
             .chain([&["--run-as", "nobody"][..], &["--timeout", "9"], &["--workdir", "copy"], &["--socket", "."]])
     {
         let both = run(&[&["--profile", &file], option, &["--", "true"]].concat());
-        let says = format!("{} does not go with {file}", option[0]);
+        let says = format!("{} can't be combined with {file}", option[0]);
         assert!(both.status.code() == Some(2) && said(&both).contains(&says), "{option:?}: {}", said(&both));
     }
     let mut short = json["profile"].clone();
@@ -387,7 +387,7 @@ fn sandbox_tries_a_profile_on_a_command() {
     assert!(full.status.code() == Some(125) && said(&full).contains("No space left"), "{}", said(&full));
     assert_eq!(run(&["--timeout", "1", "--", "sleep", "30"]).status.code(), Some(124));
     for (arguments, word) in [
-        (&["--"][..], "no command"),
+        (&["--"][..], "the command is missing"),
         (&["--profile", "paranoid", "--", "true"], "neither strict, best-effort or off"),
         (&["--read", "/no/such", "--", "true"], "name what is there"),
         (&["--deny", "**", "--read", ".", "--", "true"], "matches everything"),
@@ -408,7 +408,7 @@ fn sandbox_says_which_option_gives_a_command_what_it_lacks() {
     let text = run(&["--", "sh", "-c", net]);
     assert!(text.contains("allow it hosts by name with --net name:port"), "{text}");
     let text = run(&["--", "cat", "/proc/meminfo"]);
-    assert!(text.contains("it sees the rest with --full-proc"), "{text}");
+    assert!(text.contains("give --full-proc to show the rest"), "{text}");
     assert!(run(&["--full-proc", "--", "cat", "/proc/meminfo"]).contains("MemTotal"));
     // The shell goes on, and its end is none of a limit.
     let words = "a program of the command reached the limit file_bytes: a file has at most 67108864 bytes here";
@@ -544,7 +544,7 @@ fn doctor_production_prints_the_hardening_list() {
     std::fs::remove_file(world.path("b/boundary/policy.yaml")).expect("removed");
     assert!(said(&list(&world)).contains("policy.yaml can't be looked at"), "{}", said(&list(&world)));
     // Who serves is judged by the store, not by whoever asks.
-    let root = "is root's, so root serves";
+    let root = "belongs to root, so the service runs as root";
     assert_eq!(said(&list(&world)).contains(root), rustix::process::geteuid().is_root(), "{}", said(&list(&world)));
     let nowhere = world.program(&["doctor", "--production"]).current_dir(world.path("")).output().expect("doctor");
     assert!(nowhere.status.code() == Some(2) && said(&nowhere).contains("doctor --production DIR"));

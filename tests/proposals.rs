@@ -232,7 +232,7 @@ fn a_statement_in_a_file_is_not_signed_when_it_was_denied_or_is_over() {
         }
     }
     let told = text(&approve("open.json").stderr).to_owned();
-    assert!(!told.contains("could not be asked") && !told.contains("nothing to sign"), "{told}");
+    assert!(!told.contains("did not answer") && !told.contains("nothing to sign"), "{told}");
     // Only who may read all steps asks for denials.
     let digest = format!("sha256:{}", people::sha256(&denied));
     let view = world.wire.get(&format!("/v1/denials/{digest}"), &world.reader).ok(200);
@@ -242,7 +242,7 @@ fn a_statement_in_a_file_is_not_signed_when_it_was_denied_or_is_over() {
     // Without an answer that is said, and the review goes on.
     world.stop();
     let told = as_approver(&world, &alice(), &here, "review", &["open.json"]);
-    let note = "note: it could not be asked whether this statement was denied or has run by now: the boundary at ";
+    let note = "note: the boundary did not answer if this statement was denied or has run: the boundary at ";
     assert!(text(&told.stderr).contains(note) && text(&told.stdout).contains("plain:true"), "{}", said(&told));
 }
 
@@ -400,7 +400,7 @@ fn the_same_wish_again_says_that_it_exists_and_with_which_reason() {
     assert!(world.show(id_of(&first)).get("existing").is_none(), "it is said to who proposed");
     let told = as_agent(&world, &["propose", "plain:true", "--reason", "two"]);
     assert!(told.status.success(), "{}", said(&told));
-    let expected = format!("the same was proposed already: {}, with the reason \"one\"", id_of(&first));
+    let expected = format!("the same proposal exists already: {}, with the reason \"one\"", id_of(&first));
     assert!(text(&told.stderr).contains(&expected) && text(&told.stderr).contains("--new"), "{}", said(&told));
     assert_eq!(text(&told.stdout).trim(), id_of(&first));
     let new = as_agent(&world, &["propose", "plain:true", "--reason", "two", "--new"]);

@@ -183,7 +183,7 @@ fn the_question_takes_a_denial_and_shows_every_field() {
     let mut terminal = at_terminal(&world, 80, &as_alice(&world, &["approve", id_of(&proposal)]), &pager);
     terminal.wait_for("f shows every field: ").types("f\n");
     terminal.wait_for("f shows every field: ").types("d\n");
-    terminal.wait_for("and behind it why: ").types("yes not today\n");
+    terminal.wait_for("then the reason: ").types("yes not today\n");
     let (code, text) = terminal.end();
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("denied: prp_"), "{text}");
@@ -217,7 +217,10 @@ fn more_than_five_remarks_must_be_counted_before_signing() {
     let end = digits(&proposal);
     let ask = |answer: &str| {
         let mut terminal = at_terminal(&world, 80, &as_alice(&world, &["approve", id_of(&proposal)]), &[]);
-        terminal.wait_for("how many more remarks are").wait_for("f shows every field: ").types(&format!("{answer}\n"));
+        terminal
+            .wait_for("the number of further remarks")
+            .wait_for("f shows every field: ")
+            .types(&format!("{answer}\n"));
         terminal.end()
     };
     for wrong in [end.clone(), format!("{end} 2"), "1".to_owned()] {
@@ -279,7 +282,7 @@ fn a_passphrase_is_asked_for_by_name() {
     terminal.wait_for("assphrase").types("wrong\n");
     let (code, text) = terminal.end();
     assert_ne!(code, Some(0), "{text}");
-    assert!(text.contains("could not open reading") && !text.contains("nothing was signed"), "{text}");
+    assert!(text.contains("could not be read with this key") && !text.contains("nothing was signed"), "{text}");
     assert!(!text.contains("Signing data on standard input"), "{text}");
     let mut terminal = at_terminal(&world, 100, &inbox, &[]);
     terminal.wait_for("assphrase").types("correct horse\n");
@@ -376,7 +379,7 @@ fn a_token_of_another_boundary_is_named_as_such() {
     let world = World::new();
     for (token, code, part) in [
         (format!("cst_{}", "x".repeat(43)), 126, "does not take your token (unauthenticated): nobody has this token"),
-        ("cst_\u{2026}".to_owned(), 2, "the token that was given is none"),
+        ("cst_\u{2026}".to_owned(), 2, "the given text is no token"),
     ] {
         let mut list = world.program(&["--url", &world.wire.url, "registry", "list"]);
         let output = list.env("COUNTERSIGN_TOKEN", &token).output().expect("it starts");

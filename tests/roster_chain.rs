@@ -225,8 +225,8 @@ fn an_added_approver_counts_once_enough_have_signed_and_the_boundary_started_aga
     assert_eq!(world.in_force(), 1);
 
     let signed = world.sign_version(2, &bob(), &pinned);
-    assert!(said(&signed).contains("nothing is missing"), "{}", said(&signed));
-    assert!(world.must(&["show"]).contains("version 2 is signed: the next start takes it"));
+    assert!(said(&signed).contains("signatures are complete"), "{}", said(&signed));
+    assert!(world.must(&["show"]).contains("version 2 is signed: the next start of the boundary seals it"));
     let waits = "version 2 of the roster is signed by enough people and waits for a start: restart the boundary";
     support::wait_for("ready tells what waits", || world.notes().contains(waits));
     assert!(!world.notes().contains("1 more of"), "nobody's signature is missing any more: {}", world.notes());
@@ -301,7 +301,7 @@ fn the_signatures_of_several_are_merged_and_what_does_not_count_is_left_out() {
     world.write("other.json", &envelope(&other, &[&alice()]).to_string());
     let other = world.path("other.json").to_string_lossy().into_owned();
     let refused = world.tool(&["merge", &file, &other]);
-    assert!(!refused.status.success() && said(&refused).contains("none of the other"), "{}", said(&refused));
+    assert!(!refused.status.success() && said(&refused).contains("only for its own version"), "{}", said(&refused));
 
     // A change makes signatures void, and never by accident.
     let refused = world.tool(&["remove", "approver", "dora"]);
@@ -310,7 +310,7 @@ fn the_signatures_of_several_are_merged_and_what_does_not_count_is_left_out() {
     assert!(text.contains("dora"), "nothing was changed");
     world.must(&["draft"]);
     assert_eq!(signatures(2), 1, "the same statement keeps them");
-    assert!(world.must(&["merge", &file, &paths[1]]).contains("nothing is missing"));
+    assert!(world.must(&["merge", &file, &paths[1]]).contains("signatures are complete"));
     assert_eq!(signatures(2), 2);
 
     // What is complete is built upon, also before the boundary has taken it.
@@ -367,7 +367,7 @@ fn signing_shows_everything_and_refuses_what_nothing_trusted_leads_to() {
     let (code, _) = attempt(&["--expect", &digest, "--roster", &pinned, "--policy", &file], &alice());
     assert_ne!(code, 0, "another policy than the one that is named");
     let first = world.tool(&["sign", &world.version(1).to_string_lossy(), "--roster", &pinned]);
-    assert!(said(&first).contains("version 1 of a roster: nobody signs it"), "{}", said(&first));
+    assert!(said(&first).contains("version 1 of a roster, which has no signatures"), "{}", said(&first));
 }
 
 #[test]
@@ -1053,7 +1053,7 @@ fn an_ssh_key_signs_a_roster_through_ssh_keygen() {
     let digest = world.pinned(2);
     let mut command = world.program(&["roster", "sign", "--roster", &pinned, "--yes", "--expect", &digest, "--key"]);
     let signed = command.arg(&key).arg(world.version(2)).output().expect("started");
-    assert!(signed.status.success() && said(&signed).contains("nothing is missing"), "{}", said(&signed));
+    assert!(signed.status.success() && said(&signed).contains("signatures are complete"), "{}", said(&signed));
     world.restart();
     assert_eq!(world.in_force(), 2, "{}", world.notes());
     let finished = world.run("plain:true", json!({}), &[&alice()]);
@@ -1153,9 +1153,9 @@ fn one_approver_swaps_the_key_and_signs_with_both() {
     let signed = said(&world.sign_version(2, &alice(), &pinned));
     assert!(signed.contains("0 of 1 approvers of version 2 signed, 1 more of alice"), "{signed}");
     let again = said(&world.sign_version(2, &alice(), &pinned));
-    assert!(again.contains("signed this version already") && !again.contains("nothing is missing"), "{again}");
+    assert!(again.contains("signed this version already") && !again.contains("signatures are complete"), "{again}");
     let signed = said(&world.sign_version(2, &alice_too(), &pinned));
-    assert!(signed.contains("nothing is missing"), "{signed}");
+    assert!(signed.contains("signatures are complete"), "{signed}");
     world.restart();
     assert_eq!(world.in_force(), 2, "{}", world.notes());
     let finished = world.run("plain:true", json!({}), &[&alice_too()]);
@@ -1179,7 +1179,7 @@ fn a_person_with_an_old_key_and_a_new_one_signs_in_any_order() {
     world.restart();
     let notes = world.notes();
     assert!(notes.contains("adds nothing") && notes.contains("roster merge"), "refused, and the way out: {notes}");
-    assert!(world.must(&["merge", &world.version(2).to_string_lossy()]).contains("nothing is missing"));
+    assert!(world.must(&["merge", &world.version(2).to_string_lossy()]).contains("signatures are complete"));
     for keys in [[alice(), alice_too()], [alice_too(), alice()]] {
         world.put_version(2, &draft);
         for key in &keys {
@@ -1195,7 +1195,7 @@ fn a_person_with_an_old_key_and_a_new_one_signs_in_any_order() {
         let [file, other] =
             [world.version(2), world.path("other.json")].map(|path| path.to_string_lossy().into_owned());
         let merged = world.must(&["merge", &file, &other]);
-        assert!(merged.contains("nothing is missing") && merged.contains("left out"), "{merged}");
+        assert!(merged.contains("signatures are complete") && merged.contains("left out"), "{merged}");
         assert_eq!(signers(&world.envelope_of(2)), [alice().keyid()]);
     }
     // The same statement keeps its signatures, unless somebody asks.

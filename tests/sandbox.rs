@@ -1298,7 +1298,7 @@ fn memory_that_nothing_bounds_is_named_by_receipt_and_doctor() {
     let limits = bench.bash("true").enforcement.limits.expect("facts");
     let doctor = std::process::Command::new(env!("CARGO_BIN_EXE_countersign")).arg("doctor").current_dir("/").output();
     let doctor = String::from_utf8(doctor.expect("runs").stdout).expect("UTF-8");
-    let of_memory = doctor.lines().find(|line| line.contains("private memory, each process"));
+    let of_memory = doctor.lines().find(|line| line.contains("private memory of each process"));
     if limits.memory.is_some_and(|held| held.by == Holder::Cgroup2) {
         assert_eq!((limits.unbounded, of_memory), (None, None));
         return;
@@ -1591,7 +1591,7 @@ fn what_is_missing_is_said_with_the_knob_that_gives_it() {
             no_namespaces,
             "doctor",
             [
-                "nothing keeps a step from changing their modes and times, the boundary's key among them",
+                "a step can change the modes and times of these files, also of the boundary's key",
                 "run the service as root",
             ],
             "each run gets one",

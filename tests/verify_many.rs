@@ -115,7 +115,7 @@ fn text_of_many_ends_with_a_page_that_counts_a_run_once() {
         "  NOT VERIFIED refused/",
         "  not read     nowhere.json",
         "2 of 4 verified",
-        "are of the one run rcp_",
+        "belong to the same run rcp_",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
