@@ -1,8 +1,8 @@
-//! The HTTP face: connections, limits, router.
+//! The HTTP interface: connections, rate limits and router.
 //!
-//! [`routes`] is the one table: the router is built from it, and so is OpenAPI. Every request passes [`reply`], which
-//! checks Host and Origin, catches panics, writes the log line and puts the headers that every answer has; then
-//! `call::Call::enter`, which knows the caller; then its handler.
+//! [`routes`] is the only table of routes: the router and the OpenAPI document are built from it. Each request first
+//! passes [`reply`], which checks Host and Origin, catches panics, writes the log line and adds common headers. Then
+//! `call::Call::enter` authenticates the caller, and the handler of the route runs.
 
 pub mod api;
 pub mod openapi;
@@ -54,12 +54,12 @@ use crate::http::table::routes;
 use crate::record::code::Code;
 use crate::record::ident::Name;
 
-/// Answers what comes in on `listener` until `shutdown` is ready, then drains, within `config.drain`: calls that change
-/// something and are under way end as they would have, new ones are refused, runs end. Who reads or waits is answered until
-/// then, so that a client that waits for a run learns its end.
+/// Serves requests on `listener` until `shutdown` completes, then drains for at most `config.drain`. During the drain,
+/// current changes and runs continue, and new changes are refused. Read requests are answered until the end, so that a
+/// waiting client learns the outcome of its run.
 ///
 /// # Errors
-/// When the listener has no address; refused connections are logged and outlived.
+/// Returns an error if the listener has no address. A failed connection is only logged.
 pub async fn serve(
     listener: TcpListener,
     boundary: Boundary,
@@ -85,7 +85,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// Lets calls and runs end.
+/// Waits until calls and runs have ended, at most `within`.
 async fn drain(app: &App, within: Duration) {
     let began = Instant::now();
     app.boundary.housekeeping.begin_ending();
@@ -95,17 +95,17 @@ async fn drain(app: &App, within: Duration) {
     }
     app.boundary.housekeeping.end_runs(within.saturating_sub(began.elapsed())).await;
     if waited_for {
-        // Who waited has just been told the end of a run, and reads its receipt now.
+        // Waiting clients have just learned the outcome and now fetch their receipts.
         tokio::time::sleep(LAST_READS).await;
     }
 }
 
-/// How long reading is answered after the last run has ended, where somebody waited.
+/// Time for read requests after the last run has ended, if a client was waiting.
 const LAST_READS: Duration = Duration::from_secs(1);
-/// How long answers that are on their way may take at the end.
+/// Time limit for the last answers.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
-/// Router and what it needs, for one more connection.
+/// The router and its shared state, copied for each connection.
 #[derive(Clone)]
 struct Face {
     router: Router,
@@ -116,10 +116,10 @@ fn router(app: Arc<App>) -> Router {
     route::router(routes(), app).fallback(unknown)
 }
 
-/// Seconds after which a boundary that is started again should answer.
+/// Expected duration of a restart in seconds.
 const RESTART_S: u64 = 5;
 
-/// Paths of features that later versions have.
+/// Paths of features that only later versions support.
 const LATER: [(&str, &str); 5] = [
     ("/v1/sessions", "sessions"),
     ("/v1/grants", "grants"),
@@ -138,7 +138,7 @@ async fn unknown(request: Request<Body>) -> Response {
     refuse(Code::NotFound, detail).into_response()
 }
 
-/// Answers one request, whatever happens.
+/// Answers one request. Every failure becomes a response.
 async fn reply<B>(mut face: Face, peer: IpAddr, request: Request<B>) -> Result<Response, Infallible>
 where
     B: HttpBody<Data = axum::body::Bytes, Error: Into<axum::BoxError>> + Send + 'static,
@@ -169,7 +169,7 @@ where
     Ok(response)
 }
 
-/// One line a request: who did what, what came of it. No query, no header, no body: secrets could be in them.
+/// Writes the log line of a request. The line has no query, header or body, because they may contain secrets.
 fn note(method: &axum::http::Method, response: &Response, took: Duration) {
     let seen = response.extensions().get::<Seen>();
     let path = seen.map_or("(no route)", |seen| seen.path);
@@ -184,11 +184,11 @@ fn note(method: &axum::http::Method, response: &Response, took: Duration) {
     }
 }
 
-/// What the router gives; a panic becomes a fault with an id, and the service goes on.
+/// Runs the handler. A panic becomes a fault with an id, and the service continues.
 async fn caught(answer: impl Future<Output = Result<Response, Infallible>>) -> Response {
     let mut answer = pin!(answer);
     let outcome = poll_fn(|context| {
-        // A request owns what it works on; what it shares is behind locks that hold no half-done state.
+        // Unwind safety: a request owns its data, and no lock is held over a half-finished change.
         match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
             Ok(polled) => polled.map(Ok),
             Err(panic) => std::task::Poll::Ready(Err(panic)),

@@ -1,4 +1,4 @@
-//! Rule R9: the private set is where no run can come.
+//! Rule R9: no run can access the private set.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
@@ -8,7 +8,7 @@ use crate::node::config::Config;
 use crate::node::problem::Problem;
 use crate::node::rosters;
 
-/// What no run may see: key, store, configuration, policy and roster sources, sockets, outputs.
+/// Returns the paths that no run may see.
 #[must_use]
 pub fn set(config: &Config) -> Vec<PathBuf> {
     let mut log = config.database.clone().into_os_string();
@@ -31,8 +31,8 @@ pub fn set(config: &Config) -> Vec<PathBuf> {
     ]
 }
 
-/// Everything of the private set that lies where it must not, and a private directory that is open to others. Who can write
-/// runbooks is for the walk through them to say.
+/// Checks the places of all private files, and the mode of the private directory. The reader of the runbooks checks who
+/// can write the runbooks.
 #[must_use]
 pub fn check(config: &Config) -> Vec<Problem> {
     let mut problems = if rustix::process::geteuid().is_root() { Vec::new() } else { linked(config) };
@@ -78,8 +78,8 @@ pub fn check(config: &Config) -> Vec<Problem> {
     problems
 }
 
-/// Files of the private set that have another name, by which a run of the service's own user could be given them. Runs of a
-/// root's service have an id of their own, which the modes keep out.
+/// Returns private files that have a second hard link. A run under the service's own user could read such a file by its
+/// second path. If the service runs as root, a run has its own user id, and the file modes keep the run out.
 fn linked(config: &Config) -> Vec<Problem> {
     let beside = std::fs::read_dir(&config.data).into_iter().flatten().flatten().map(|entry| entry.path());
     let later = std::fs::read_dir(rosters::directory(config)).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -95,7 +95,7 @@ fn linked(config: &Config) -> Vec<Problem> {
     files.into_iter().filter(has_links).map(problem).collect()
 }
 
-/// The path with its links resolved, as far as it exists.
+/// Resolves symbolic links in the part of the path that exists.
 fn real(path: &Path) -> PathBuf {
     let mut rest = Vec::new();
     let mut at = path;
@@ -113,7 +113,7 @@ fn real(path: &Path) -> PathBuf {
     }
 }
 
-/// What every run sees of the host, so that interpreters work.
+/// Host directories that every run sees, because interpreters need them.
 const SEEN: [&str; 9] =
     ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ssl", "/etc/pki", "/etc/alternatives", "/etc/crypto-policies"];
 

@@ -1,11 +1,11 @@
-//! `countersign.toml` as `init` writes it, and its schema.
+//! Template and schema of `countersign.toml`.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::record::ident::BoundaryName;
 
-/// The file that `init` writes: complete, every default shown.
+/// Returns the configuration file that `init` writes. The file shows every default.
 #[must_use]
 pub fn text(name: &BoundaryName) -> String {
     TEMPLATE.replace("@NAME@", name.as_str())
