@@ -84,7 +84,7 @@ impl Node {
         Self::open_with(config, |sandbox| Arc::new(sandbox)).await
     }
 
-    /// Does the same as [`Node::open`], but passes the sandbox through `around`. Tests use this function.
+    /// Does the same as [`Node::open`], but serves with the sandbox that `around` returns. Benchmarks use this function.
     ///
     /// # Errors
     /// Returns all reasons why the boundary cannot start.
