@@ -1,4 +1,4 @@
-//! Proposals by id, ending or status, as a boundary lists them.
+//! Search for proposals by id, by the end of an id, or by status.
 
 use crate::boundary::view::{ProposalList, ProposalStatus, ProposalView};
 use crate::record::ident::{ProposalId, ProposalIdEnding, ReceiptId};
@@ -6,25 +6,25 @@ use crate::remote::client::Client;
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::screen::Shown;
 
-/// Pages of a list that are read: of a hundred proposals each, or of ten thousand that were looked through.
+/// Maximum number of pages of a list. One page has a hundred proposals, or the matches among ten thousand proposals.
 const MAX_PAGES: usize = 1000;
 
-/// At most so many are listed where one was to be named.
+/// Maximum number of proposals in an error message about an ambiguous name.
 const MOST_NAMED: usize = 20;
 
-/// Among which proposals an ending is looked up.
+/// Proposals that a search includes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Among {
-    /// Those that are not over: what somebody can decide on. Without a name it is the only pending one.
+    /// Proposals that are not finished. Without a name, the search returns the only pending proposal.
     Open,
-    /// All that the caller may see. Without a name it is the only one of this status.
+    /// All proposals that the caller may see. Without a name, the search returns the only proposal with this status.
     Visible(ProposalStatus),
 }
 
-/// The proposal of this id or ending; without a name the only one.
+/// Finds a proposal by its id or by the end of its id. Without a name, there must be exactly one proposal.
 ///
 /// # Errors
-/// When there is none, or more than one, which are then listed.
+/// Returns an error if no proposal matches. If several proposals match, the error lists them.
 pub fn find_proposal(client: &Client, named: Option<&str>, among: Among) -> Result<ProposalId, Failure> {
     let none = |words: String| Failure::new(Exit::Usage, words);
     let Some(name) = named else {
@@ -58,7 +58,7 @@ pub fn find_proposal(client: &Client, named: Option<&str>, among: Among) -> Resu
     }
     let found = list(client, &query)?;
     match (found.as_slice(), among) {
-        // The boundary looked it up; that it did is seen here.
+        // The boundary did the search, so its result is checked here.
         ([one], _) if ending.is_of(&one.id) => Ok(one.id.clone()),
         ([one], _) => Err(Failure::new(
             Exit::Refused,
@@ -80,10 +80,11 @@ fn ambiguous(several: &[ProposalView]) -> Failure {
     Failure::new(Exit::Usage, format!("{} {words}:\n{}{more}", several.len(), lines.join("\n")))
 }
 
-/// All proposals that the caller may see and the query names, newest first.
+/// Returns all proposals that the caller may see and that match the query, newest first.
 ///
 /// # Errors
-/// As the boundary says; or when there are more than are read, so that no list is taken for whole that is cut.
+/// Returns the boundary's refusal. If the list has too many pages, the function returns an error, because an incomplete
+/// list could mislead the caller.
 pub fn list(client: &Client, query: &[(&str, &str)]) -> Result<Vec<ProposalView>, Failure> {
     let mut found = Vec::new();
     let mut cursor: Option<ProposalId> = None;

@@ -1,7 +1,8 @@
-//! A signed head, and whether the boundary signed it.
+//! The signed checkpoint of a log, and the check of the boundary's signature.
 //!
-//! Whose key that is, the log says itself: its last seal names a roster, which must be the one that this copy knew before,
-//! or follow it by the signatures of its people. The first one seen is taken on trust, unless the user gives one.
+//! The last seal of the log names a roster, and this roster has the boundary's key. The roster must be the one that the
+//! copy already knew, or a signed successor of that roster. The first roster is trusted without proof, unless the user
+//! gives one.
 
 use std::collections::BTreeSet;
 
@@ -22,25 +23,26 @@ use crate::terminal::exit::{Exit, Failure};
 use crate::trust::chain::{Chain, Pinned};
 use crate::trust::roster::TrustedRoster;
 
-/// A checkpoint and the note that carries it.
+/// A checkpoint and its signed note.
 #[derive(Debug)]
 pub(super) struct Head {
-    /// The note, as it was found.
+    /// The note with its signatures.
     pub(super) note: String,
-    /// What it says.
+    /// The parsed checkpoint.
     pub(super) checkpoint: Checkpoint,
 }
 
 impl Head {
-    /// Reads a note; nothing of it is verified.
+    /// Parses a note. Signatures are not verified.
     pub(super) fn parse(note: String) -> Result<Self, String> {
         let read = Note::parse(&note).map_err(|error| error.to_string())?;
         let checkpoint = Checkpoint::parse(read.unverified_text()).map_err(|error| error.to_string())?;
         Ok(Self { note, checkpoint })
     }
 
-    /// Holds that the boundary signed it: by the roster that the last seal of `log` names. `log` has its entries and what
-    /// they name; of these `before` were known, and the roster in force then. Gives the newest roster that is known.
+    /// Checks that the boundary signed this checkpoint, with the roster of the last seal in `log`. The roster must
+    /// follow the roster after the first `before` entries, which an earlier export verified. Returns the newest known
+    /// roster.
     pub(super) fn check_by_log(&self, log: &LogSource, before: u64, trust: &[Trust]) -> Result<TrustedRoster, Failure> {
         let first = log.entries(0, self.checkpoint.size)?.into_iter().next();
         let (genesis, payload) = first
@@ -54,7 +56,8 @@ impl Head {
             versions.ok_or_else(|| odd("the last seal there names no roster that can be read".to_owned()))?;
         let mut chain = Chain::connect(&Pinned::Digest(known), &versions)
             .map_err(|error| odd(format!("the roster there does not go on from the one that this log had: {error}")))?;
-        // One user may trust the rosters of many boundaries: one must be of this one, and the newest decides.
+        // The user may trust rosters of several boundaries. At least one must belong to this log, and the newest of
+        // them counts.
         let connected =
             newest_of(trust, |trust| Chain::connect(&trust.pinned, &versions).map(|chain| (Newest::of(&chain), chain)));
         match connected {
@@ -76,8 +79,8 @@ impl Head {
         Ok(chain.newest().clone())
     }
 
-    /// Holds that a boundary of a roster that the user gave signed it, and gives that one; there are no entries that would
-    /// lead to another.
+    /// Checks the signature with a roster of the user, because a copy without contents has no seals. Returns that
+    /// roster.
     pub(super) fn check_by_roster(&self, trust: &[Trust]) -> Result<Option<TrustedRoster>, Failure> {
         let mut refused = None;
         for trust in trust {
@@ -101,7 +104,8 @@ impl Head {
         refused.map_or(Ok(None), Err)
     }
 
-    /// How many witnesses of the roster cosigned it. None where a line of one does not hold: no auditor counts the others then.
+    /// Returns the number of witnesses that cosigned. If one cosignature is invalid the result is 0, because an audit
+    /// then rejects the whole note.
     pub(super) fn cosigned(&self, roster: &TrustedRoster) -> u64 {
         let Ok(note) = Note::parse(&self.note) else { return 0 };
         let mut keys = BTreeSet::new();
@@ -131,7 +135,7 @@ impl Head {
     }
 }
 
-/// The last seal of the first `size` entries, and its entry.
+/// Returns the last seal among the first `size` entries, with the bytes of its entry.
 fn last_seal(log: &LogSource, size: u64) -> Result<(Vec<u8>, Seal), Failure> {
     for tile in (0..size.div_ceil(u64::from(TILE_WIDTH))).rev() {
         for entry in log.entries(tile, size)?.into_iter().rev() {
@@ -143,7 +147,7 @@ fn last_seal(log: &LogSource, size: u64) -> Result<(Vec<u8>, Seal), Failure> {
     Err(odd("there is no seal in the log: this is no boundary's".to_owned()))
 }
 
-/// The seal in an entry and its payload, if it is one; nothing of it is verified.
+/// Parses an entry as a seal. Returns the seal and its payload. Signatures are not verified.
 pub(super) fn sealed(entry: &[u8]) -> Option<(Seal, Vec<u8>)> {
     let envelope: Envelope = serde_json::from_slice(entry).ok()?;
     if envelope.payload.len() / 4 * 3 > Seal::MAX_BYTES + 3 {
