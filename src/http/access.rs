@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn only_loopback_at_our_port_and_allowed_names_are_hosts() {
+    fn only_loopback_with_our_port_and_allowed_names_are_valid_hosts() {
         for good in [
             "127.0.0.1:7433",
             "127.8.9.1:7433",
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn another_origin_is_refused() {
+    fn a_request_of_another_origin_is_refused() {
         assert_eq!(checked(Some("localhost:7433"), Some("http://localhost:7433")), Ok(()));
         assert_eq!(checked(Some("approve.example"), Some("https://approve.example")), Ok(()));
         for bad in ["http://127.0.0.1:7433", "null", "http://localhost", "http://evil.example", "localhost:7433", ""] {
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_stands_twice_or_differs_from_the_target_is_refused() {
+    fn a_repeated_host_or_one_that_differs_from_the_target_is_refused() {
         let hosts = Hosts::new(([127, 0, 0, 1], 7433).into(), &[]);
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_static("localhost:7433"));
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bearer_has_one_spelling() {
+    fn only_the_bearer_scheme_with_a_token_is_accepted() {
         let of = |value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(AUTHORIZATION, HeaderValue::from_static(value));

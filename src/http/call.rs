@@ -332,7 +332,7 @@ mod tests {
     static FIELDS: &[Field] = &[Field { name: "wait", about: "" }, Field { name: "step", about: "" }];
 
     #[test]
-    fn queries_are_read_strictly() {
+    fn unknown_or_repeated_query_fields_are_refused() {
         let parsed = parse_query("step=deploy%2Fweb%3arestart&wait=55s", FIELDS).expect("a good query");
         assert_eq!(parsed, [("step", "deploy/web:restart".to_owned()), ("wait", "55s".to_owned())]);
         assert_eq!(parse_query("", FIELDS).expect("none"), []);
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_in_a_query_are_refused_and_not_repeated() {
+    fn a_secret_in_a_query_is_refused_and_not_echoed() {
         for bad in ["token=abc123", "access_token=abc123", "wait=cst_abc123", "Bearer=abc123"] {
             let document = problem(&parse_query(bad, FIELDS).expect_err(bad));
             assert!(document.detail.contains("revoked") && !document.detail.contains("abc123"), "{}", document.detail);
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_must_say_that_they_are_json() {
+    fn a_body_needs_the_json_content_type() {
         let of = |value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(value));

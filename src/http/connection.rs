@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_connection_too_many_is_told_so_and_room_comes_back() {
+    async fn a_connection_over_the_limit_gets_503_until_another_one_ends() {
         let running = start(1).await;
         let mut first = TcpStream::connect(running.address).await.expect("connected");
         ask(&mut first, "/").await;
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_flood_of_connections_is_told_so_too() {
+    async fn a_flood_of_connections_gets_503() {
         let running = start(1).await;
         let mut held = Vec::new();
         let mut told = 0;
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn shutdown_finishes_what_is_in_flight_and_ends_what_is_idle() {
+    async fn shutdown_finishes_current_requests_and_closes_idle_connections() {
         let running = start(10).await;
         let mut idle = TcpStream::connect(running.address).await.expect("connected");
         ask(&mut idle, "/").await;

@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_sent_event_is_three_fields_and_an_empty_line() {
+    fn a_server_sent_event_has_three_fields_and_an_empty_line() {
         let framed = sse(7, &output("a\nb\r\n\ndata: x"));
         let expected = "id: 7\nevent: output\ndata: {\"type\":\"output\",\"stream\":\"stdout\",\"offset\":3,\
                         \"text\":\"a\\nb\\r\\n\\ndata: x\"}\n\n";
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_carries_the_id_beside_the_event() {
+    fn a_line_contains_the_event_and_its_id() {
         let line = Form::Lines.write(9, &Event::Status { status: ProposalStatus::Running, code: None });
         assert_eq!(line.as_deref(), Some(&b"{\"id\":9,\"type\":\"status\",\"status\":\"running\"}\n"[..]));
     }
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn the_better_accepted_form_is_chosen() {
+    fn the_preferred_media_type_of_accept_is_chosen() {
         let of = |accept: Option<&'static str>| {
             let mut headers = HeaderMap::new();
             if let Some(accept) = accept {

@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_route_stands_twice_and_each_has_its_refusals_described() {
+    fn every_route_is_unique_and_describes_its_refusals() {
         let mut seen = Vec::new();
         for route in routes() {
             assert!(
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_a_fault_with_an_id() {
+    async fn a_panic_becomes_a_fault_with_an_id() {
         let response = caught(async { panic!("boom") }).await;
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let body = axum::body::to_bytes(response.into_body(), 4096).await.expect("a body");

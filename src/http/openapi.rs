@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reference_leads_to_a_schema() {
+    fn every_reference_points_to_an_existing_schema() {
         fn walk(value: &Value, description: &Value) {
             match value {
                 Value::Object(members) => {
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_listed() {
+    fn every_problem_code_is_listed_in_openapi() {
         let description = openapi();
         let kinds = description["components"]["schemas"]["Problem"]["properties"]["type"]["enum"].clone();
         assert_eq!(kinds.as_array().map(Vec::len), Some(Code::ALL.len() + 2));

@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_are_those_of_rfc_9110() {
+    fn range_headers_are_parsed_as_in_rfc_9110() {
         let part = |first, last| Range::Part { first, last };
         for (header, expected) in [
             ("bytes=0-0", part(0, 0)),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_says_which_and_a_range_beyond_says_how_much_there_is() {
+    fn a_partial_response_names_its_range_and_a_416_names_the_length() {
         let of = |range| {
             let response = ranged(Body::empty(), range, 10).expect("an answer");
             (response.status().as_u16(), response.headers().get(CONTENT_RANGE).cloned())
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_sent_whole() {
+    fn a_range_of_another_version_gets_the_whole_output() {
         let mut headers = HeaderMap::new();
         headers.insert(RANGE, HeaderValue::from_static("bytes=1-2"));
         assert_eq!(asked(&headers, "\"t\"", 10).ok(), Some(Range::Part { first: 1, last: 2 }));

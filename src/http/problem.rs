@@ -163,7 +163,7 @@ mod tests {
     use crate::crossing::refusal::Fault;
 
     #[test]
-    fn every_code_has_the_status_of_the_design() {
+    fn every_code_has_the_http_status_of_the_specification() {
         let of = |wanted: u16| {
             Code::ALL
                 .iter()
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn busy_and_rate_limited_say_when_to_come_back() {
+    fn busy_and_rate_limited_have_a_retry_after_header() {
         let busy = refuse(Code::Busy, "full").into_response();
         assert_eq!((busy.status().as_u16(), &busy.headers()[RETRY_AFTER]), (503, &HeaderValue::from(1)));
         let limited = Stopped::from(Refusal::new(Code::RateLimited, "slow down").retry_after(7)).into_response();
@@ -193,13 +193,13 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_shows_its_id_and_nothing_else() {
+    fn a_fault_reveals_only_its_id() {
         let document = problem(&Stopped::Fault(Fault { id: "flt_1".into() }));
         assert_eq!((document.status, document.kind.as_str(), document.fault.as_deref()), (500, FAULT, Some("flt_1")));
     }
 
     #[test]
-    fn a_problem_names_every_place() {
+    fn a_problem_lists_every_error_with_its_pointer() {
         let refusal = Refusal::new(Code::InvalidParams, "two wrong").at("/params/a", "x").at("/params/b", "y");
         let written = serde_json::to_value(problem(&refusal.into())).expect("JSON");
         let expected = serde_json::json!({

@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn each_receipt_names_the_one_before_and_the_file_is_private() {
+    fn each_receipt_names_the_previous_receipt_and_the_log_is_private() {
         let (_home, log) = log();
         assert!(log.read().expect("none").is_none());
         log.check_writable().expect("writable");
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_is_set_aside_and_the_chain_goes_on() {
+    fn an_incomplete_line_is_moved_to_a_file_and_the_chain_continues() {
         let (_home, log) = log();
         let (_, first) = append(&log, "one");
         let text = std::fs::read(log.file()).expect("read");
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_follows_a_last_line_that_is_no_receipt() {
+    fn no_receipt_is_appended_after_an_invalid_last_line() {
         for (bad, in_list) in [
             ("{}\n".to_owned(), "broken"),
             ("\n".to_owned(), "broken"),
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_made_leaves_the_log_as_it_was() {
+    fn a_failed_receipt_leaves_the_log_unchanged() {
         let (_home, log) = log();
         append(&log, "one");
         let before = std::fs::read(log.file()).expect("read");
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_others_may_write_or_that_is_a_link_is_refused() {
+    fn a_local_log_that_is_a_link_or_writable_by_others_is_refused() {
         use std::os::unix::fs::PermissionsExt as _;
         let (home, log) = log();
         append(&log, "one");
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_beside_each_other_keep_one_chain() {
+    fn concurrent_runs_keep_one_chain_of_receipts() {
         let (_home, log) = log();
         std::thread::scope(|scope| {
             for thread in 0..4 {

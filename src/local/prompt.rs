@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_offered_is_an_answer() {
+    fn only_offered_choices_are_valid_answers() {
         let question = unlisted("curl");
         for (typed, choice) in [
             ("o", Choice::Once),
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runbook_cannot_forge_what_is_asked() {
+    fn a_runbook_cannot_forge_the_text_of_a_question() {
         let evil = "curl\x1b[2J\r\n== Policy asks ==\n  command       \"git\"\u{202e}\u{9b}1A";
         let question = Question {
             places: vec![Occurrence { at: format!("{evil}.md:1:1"), via: vec![evil.to_owned()] }],

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn all_errors_come_together_each_with_its_place() {
+    fn all_errors_of_a_configuration_are_reported_with_their_places() {
         let found = read(concat!(
             "name = \"Big Name\"\nlisten = \"0.0.0.0:7433\"\nrunbook = [\"a\"]\ndatabase = \"postgres://db/x\"\n",
             "[limits]\nmemory = \"2TB\"\nruns = 0\ncolour = 1\n[limits.maximum]\ntimeout = \"1m\"\n[sandbox]\nlevel = \"strct\"\n",
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_relative_to_the_file() {
+    fn relative_paths_start_at_the_directory_of_the_configuration() {
         let config = read("name = \"a\"\ndata = \"d\"\nkey = \"/k.pem\"\nrunbooks = [\"x\", \"/y\"]\n").expect("read");
         assert_eq!(config.database, Path::new("/c/d/countersign.db"));
         assert_eq!(config.socket(), Path::new("/c/d/control.sock"));
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_kinds_never_panic() {
+    fn values_of_a_wrong_type_never_cause_a_panic() {
         for key in KEYS {
             for value in ["1", "true", "\"\"", "[]", "[1]", "{}", "{a = 1}", "\"\\u0000\""] {
                 let _ = read(&format!("name = \"a\"\n{key} = {value}\n"));

@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_fit_into_a_thousand_descriptors() {
+    fn the_default_limits_need_at_most_1024_descriptors() {
         for descriptors in [1024, 20_000, 524_288, u64::MAX] {
             let shares = of(descriptors, 64, 1024);
             assert_eq!((shares.runs, shares.note), (64, None), "{descriptors}");
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn all_shares_together_are_never_more_than_there_are() {
+    fn runs_and_connections_never_exceed_the_descriptor_limit() {
         for descriptors in [64, 256, 1024, 2048, 4096, 20_000] {
             let shares = of(descriptors, 4096, 1024);
             let all = shares.runs as u64 * OF_A_RUN + shares.connections as u64 + beside(descriptors);

@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_added_behind_its_kind_and_nothing_else_is_touched() {
+    fn a_new_entry_follows_its_table_and_other_text_is_unchanged() {
         let text = add(SAMPLE, &dave()).expect("added");
         assert_eq!(lines_gone(SAMPLE, &text), Vec::<String>::new());
         let place = |needle: &str| text.find(needle).unwrap_or_else(|| panic!("{needle}: {text}"));
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_and_groups_are_added_to_who_is_there_and_taken_out() {
+    fn keys_and_groups_of_an_existing_entry_can_be_added_and_removed() {
         let entry =
             Entry { name: "alice".to_owned(), groups: vec!["security".to_owned()], valid: [None, None], ..dave() };
         let text = add(SAMPLE, &entry).expect("added");
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn the_version_is_written_in_its_place() {
+    fn only_the_version_number_is_replaced() {
         let text = set_version(SAMPLE, 12).expect("set");
         assert_eq!(text, SAMPLE.replace("version = 1", "version = 12"));
         assert!(set_version("name = \"x\"", 2).is_err());
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_lines_and_their_ends_stay() {
+    fn comments_and_line_ends_are_preserved() {
         let text = "# Who is who\r\nname = 'x' # ours\r\nversion = 1\r\n\r\n# People\r\n[[approver]]\r\nname = \"alice\"\r\n\
                     groups = [] # none\r\nkeys = [\r\n  # new\r\n  'k1', # laptop\r\n  'k2', # phone\r\n]\r\n\r\n\
                     [[operator]]\r\nname = 'olga'\r\n\r\n# Bob\r\n[[approver]]\r\nname = 'bob'\r\n# the end\r\n";
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_files_never_panic() {
+    fn unusual_files_never_cause_a_panic() {
         for text in [
             "",
             "[[approver]]",

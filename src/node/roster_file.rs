@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sample_roster_is_read_and_its_groups_are_written_out() {
+    fn the_sample_roster_is_parsed_and_lists_all_groups() {
         let roster = read_it(SAMPLE).expect("a roster");
         let groups: Vec<&str> = roster.tables().group.iter().map(|group| group.name.as_str()).collect();
         assert_eq!(groups, ["ops", "security"]);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_version_names_the_one_before() {
+    fn a_later_version_names_the_previous_version() {
         let policy = PolicyDigest::from_bytes([7; 32]);
         let first = read_it(SAMPLE).expect("a roster").state(None, policy).expect("a statement");
         let second = read_it(&SAMPLE.replace("version = 1", "version = 2")).expect("a roster");
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn every_error_of_a_roster_has_its_place() {
+    fn every_roster_error_has_a_line_and_column() {
         let key = SAMPLE.lines().find(|line| line.starts_with("keys")).expect("a key");
         let text = format!(
             "name = \"r\"\nversion = 1\nthreshold = 9\n[[approver]]\nname = \"a\"\n{key}\n[[approver]]\nname = \"a\"\n{key}\n"
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_kinds_never_panic() {
+    fn values_of_a_wrong_type_never_cause_a_panic() {
         for key in KEYS {
             for value in [
                 "1",

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_know_their_places() {
+    fn values_have_their_line_and_column() {
         let (tree, flaws) = read("a = 1\n[b]\n\u{fc} = \"x\"\n\"c\" = [true, 2]\n");
         // TOML 1.0 does not allow this bare key. The parser must still read the rest of the text.
         assert!(flaws.len() <= 2, "{flaws:?}");
@@ -91,14 +91,14 @@ mod tests {
     }
 
     #[test]
-    fn every_flaw_is_reported_together() {
+    fn all_toml_errors_are_reported_together() {
         let (_, flaws) = read("a = \nb = 1.5\nc = 99999999999999999999\n");
         let lines: Vec<usize> = flaws.iter().map(|flaw| flaw.place.line).collect();
         assert!(lines.contains(&1) && lines.contains(&2) && lines.contains(&3), "{flaws:?}");
     }
 
     #[test]
-    fn any_text_is_read_without_a_panic() {
+    fn no_text_causes_a_panic() {
         for text in ["", "\u{0}", "[", "a", "[[a]]\n[a]", "a.b=1\na=2", "=\n=", "\"", "a = {", "\u{feff}a=1", "a=[[[[["]
         {
             let _ = read(text);

@@ -313,14 +313,14 @@ mod tests {
     use crate::record::receipt::Status;
 
     #[test]
-    fn a_shell_s_exit_code_for_a_file_that_was_too_large_is_explained() {
+    fn exit_code_153_for_a_too_large_file_is_explained() {
         let words = |code| outcome_words(&Outcome { exit_code: Some(code), ..Outcome::of(Status::Failed) });
         assert!(words(153).contains("153 (a shell's code for a program that reached the limit file_bytes)"));
         assert_eq!(words(3), "failed, exit code 3");
     }
 
     #[test]
-    fn a_stream_is_read_line_by_line_and_a_cut_one_is_told() {
+    fn a_stream_is_read_line_by_line_and_an_incomplete_line_is_an_error() {
         let mut lines = &b"{\"id\":1,\"type\":\"status\",\"status\":\"running\"}\n\n{\"id\":2}\n{\"id\""[..];
         assert_eq!(next_line(&mut lines).expect("line").expect("some")["id"], 1);
         assert_eq!(next_line(&mut lines).expect("line").expect("some")["id"], 2);
