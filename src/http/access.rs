@@ -28,13 +28,13 @@ impl Hosts {
 
     /// Refuses a request with a wrong `Host` or from a page of another origin.
     pub(super) fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Stopped> {
-        let host = only(headers, &HOST)?.ok_or_else(|| refuse(Code::Forbidden, "the request names no Host"))?;
+        let host = only(headers, &HOST)?.ok_or_else(|| refuse(Code::Forbidden, "the request has no Host header"))?;
         if uri.authority().is_some_and(|authority| !authority.as_str().eq_ignore_ascii_case(host)) {
             return Err(refuse(Code::Forbidden, "the request's target and its Host header differ"));
         }
         if !self.is_ours(host) {
-            let detail = "this service is not called by that Host: use the loopback address with the port it listens \
-                          on, or have the operator allow the name";
+            let detail = "this service does not accept that Host: use the loopback address with the service's port, \
+                or ask the operator to allow the name";
             return Err(refuse(Code::Forbidden, detail));
         }
         match only(headers, &ORIGIN)? {
@@ -97,7 +97,7 @@ pub(super) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Opti
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(refuse(Code::Malformed, format!("the header {name} stands twice")));
+        return Err(refuse(Code::Malformed, format!("the header {name} occurs twice")));
     }
     value.to_str().map(Some).map_err(|_| refuse(Code::Malformed, format!("the header {name} is not plain text")))
 }

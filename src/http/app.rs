@@ -106,7 +106,7 @@ impl App {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<JoinHandle<T>, Stopped> {
         let counted = self.work.clone().try_acquire_owned();
-        let counted = counted.map_err(|_| refuse(Code::Busy, "too much is under way: try again"))?;
+        let counted = counted.map_err(|_| refuse(Code::Busy, "too many calls are in progress: try again"))?;
         // The state of a crossing has several kilobytes. `Box::pin` avoids copies of the state into the task.
         let work = Box::pin(work);
         Ok(tokio::spawn(async move {

@@ -275,8 +275,8 @@ fn json_only(headers: &HeaderMap) -> Result<(), Stopped> {
     if is_json {
         return Ok(());
     }
-    let detail = "the body's `Content-Type` is missing or not application/json: send it as that (curl: `--json`, or \
-                  `-H 'Content-Type: application/json'` beside `-d`)";
+    let detail = "the body's `Content-Type` is missing or is not application/json: send this type (curl: `--json`, \
+        or `-H 'Content-Type: application/json'` together with `-d`)";
     Err(Refusal { case: Some(Case::MediaType), ..Refusal::new(Code::Malformed, detail) }.into())
 }
 
@@ -289,8 +289,8 @@ fn parse_query(query: &str, fields: &'static [Field]) -> Result<Vec<(&'static st
             return Err(refuse(Code::Malformed, "the query is not percent-encoded UTF-8"));
         };
         if looks_secret(&key, &value) {
-            let detail = "bearers are taken from `Authorization` only: this one is in a URL now, and with it in logs \
-                          and histories, so have it revoked";
+            let detail = "a bearer is accepted only in `Authorization`: this bearer is now in a URL, and so in logs \
+                and histories; have it revoked";
             return Err(refuse(Code::Malformed, detail));
         }
         let Some(field) = fields.iter().find(|field| field.name == key) else {

@@ -123,7 +123,7 @@ async fn converse<R, F>(
     F: Future<Output = Result<Response, Infallible>> + Send + 'static,
 {
     if let Err(error) = prepare(&stream) {
-        tracing::debug!(%error, "a connection ended before it began");
+        tracing::debug!(%error, "a connection ended before its first request");
         return;
     }
     let address: IpAddr = peer.ip();
@@ -193,7 +193,7 @@ impl Patient {
         }
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(WRITE_STALL)));
         ready!(stalled.as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not take its answer")))
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read its answer")))
     }
 }
 

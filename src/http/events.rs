@@ -81,7 +81,7 @@ impl Form {
             (Some(true), shape) => Self::of_lines(shape),
             (Some(false), None) => Ok(Self::Sse),
             (Some(false), Some(_)) => {
-                Err(refuse(Code::Malformed, format!("?shape= is for lines: ask with `Accept: {NDJSON}`")))
+                Err(refuse(Code::Malformed, format!("?shape= is only for lines: ask with `Accept: {NDJSON}`")))
             }
         }
     }

@@ -79,7 +79,11 @@ pub async fn serve(
     let ended = connection::accept(listener, reply, config.max_connections, &phase, drained).await;
     tracing::info!(address = %bound, "no longer listening");
     if tokio::time::timeout(LAST_ANSWERS, ended).await.is_err() {
-        tracing::warn!(seconds = LAST_ANSWERS.as_secs(), "answers were not taken in time: cut off");
+        tracing::warn!(
+            seconds = LAST_ANSWERS.as_secs(),
+            "clients did not read their answers in time: their \
+            connections are closed"
+        );
     }
     phase.send_replace(Phase::Over);
     Ok(())
@@ -91,7 +95,7 @@ async fn drain(app: &App, within: Duration) {
     app.boundary.housekeeping.begin_ending();
     let waited_for = app.is_waited_for();
     if tokio::time::timeout(within, app.finished()).await.is_err() {
-        tracing::warn!(seconds = within.as_secs(), "calls that were under way did not end in time");
+        tracing::warn!(seconds = within.as_secs(), "some calls did not end in time");
     }
     app.boundary.housekeeping.end_runs(within.saturating_sub(began.elapsed())).await;
     if waited_for {
@@ -133,7 +137,7 @@ async fn unknown(request: Request<Body>) -> Response {
     let below = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     let detail = match LATER.iter().find(|(prefix, _)| below(prefix)) {
         Some((_, feature)) => format!("{feature} are not in this version"),
-        None => "there is no such path: GET /openapi.json names them all".to_owned(),
+        None => "there is no such path: GET /openapi.json lists all paths".to_owned(),
     };
     refuse(Code::NotFound, detail).into_response()
 }
@@ -148,7 +152,7 @@ where
     let mut response = match face.app.hosts.check(request.headers(), request.uri()) {
         Err(stopped) => stopped.into_response(),
         Ok(()) if !method.is_safe() && !face.app.takes_changes() => {
-            let refusal = Refusal::new(Code::Busy, "the boundary is ending or starting again: try again soon");
+            let refusal = Refusal::new(Code::Busy, "the boundary is stopping or restarting: try again soon");
             let mut response = Stopped::from(refusal.retry_after(RESTART_S)).into_response();
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             response

@@ -27,12 +27,13 @@ use crate::terminal::streams::Terminal;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Policy")]
 pub struct RuleArgs {
-    /// The policy file; else the nearest one upward (.rundownrc, .json, .yaml, .yml, package.json), else the built-in lists
+    /// Policy file. The default is the nearest file upward (.rundownrc, .json, .yaml, .yml, package.json), or else the
+    /// built-in lists
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     #[command(flatten)]
     grants: GrantArgs,
-    /// Deny whatever would be asked; also where there is no terminal
+    /// Deny each permission that needs a question, as without a terminal
     #[arg(long)]
     non_interactive: bool,
 }
@@ -99,7 +100,7 @@ impl Rules {
         let definition = &chosen.step.definition;
         let decision = decide_step(ruling, definition, Where::Terminal, &self.flags);
         let refused =
-            |why: String| Failure::new(Exit::Refused, format!("nothing of {} was run: {why}", definition.reference));
+            |why: String| Failure::new(Exit::Refused, format!("no part of {} was run: {why}", definition.reference));
         let place = |one: &Decided| {
             one.place.map_or_else(
                 || format!("{shown}:{}", chosen.fence_line),
@@ -142,7 +143,8 @@ impl Rules {
             }
             if questions.len() > MAX_PERMISSIONS {
                 return Err(refused(format!(
-                    "policy would ask more than {MAX_PERMISSIONS} questions: allow what it runs in the policy, or split it"
+                    "policy would ask more than {MAX_PERMISSIONS} questions: allow the step's commands in the \
+                     policy, or split the step"
                 )));
             }
         }
@@ -199,11 +201,11 @@ impl Rules {
     /// Returns how questions are answered.
     pub fn answers(&self) -> Answers {
         let nobody = if self.args.non_interactive {
-            Some("--non-interactive denies whatever would be asked")
+            Some("--non-interactive denies everything that needs a question")
         } else if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
             None
         } else {
-            Some("there is no terminal to ask at")
+            Some("there is no terminal for questions")
         };
         Answers { yes: self.args.grants.yes, nobody }
     }
@@ -228,7 +230,7 @@ impl Rules {
     /// Prints a warning if `--allow-all` disables the policy.
     pub fn say_what_is_off(&self, terminal: &Terminal) {
         if self.args.grants.allows_all() {
-            terminal.say("WARNING: --allow-all: NO POLICY. Nothing is asked, nothing is denied");
+            terminal.say("WARNING: --allow-all: NO POLICY. The program asks nothing and denies nothing");
         }
     }
 

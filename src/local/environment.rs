@@ -118,8 +118,8 @@ impl Inherited {
         Err(Failure::new(
             Exit::Refused,
             format!(
-                "the step would inherit {bytes} bytes of environment, and at most {MOST} are handed on: unset {}, or deny it \
-                 in the policy's env rules",
+                "the step would inherit an environment of {bytes} bytes, but the limit is {MOST} bytes: unset {}, or \
+                 deny it in the policy's env rules",
                 Shown::text(largest).as_str()
             ),
         ))

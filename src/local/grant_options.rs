@@ -15,25 +15,25 @@ use crate::terminal::screen::Shown;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Policy")]
 pub struct GrantArgs {
-    /// Commands that may run, whatever the policy says
+    /// Commands that may run, regardless of the policy
     #[arg(long, value_name = "COMMANDS")]
     allow_run: Vec<String>,
-    /// Paths that may be read, with all below them
+    /// Paths that may be read, including everything below them
     #[arg(long, value_name = "PATHS", value_delimiter = ',')]
     allow_read: Vec<String>,
-    /// Paths that may be written, with all below them
+    /// Paths that may be written, including everything below them
     #[arg(long, value_name = "PATHS", value_delimiter = ',')]
     allow_write: Vec<String>,
     /// Variables that may be inherited, or set before a command
     #[arg(long, value_name = "NAMES")]
     allow_env: Vec<String>,
-    /// No policy and no sandbox; says so
+    /// Use no policy and no sandbox; the program prints a warning
     #[arg(long)]
     pub allow_all: bool,
-    /// Deny everything that is not allowed explicitly; beats --allow-all
+    /// Deny everything that is not explicitly allowed; has priority over --allow-all
     #[arg(long)]
     pub deny_all: bool,
-    /// Allow what no list names, without asking; never what is denied, or can't be known before it runs
+    /// Allow without a question what no list names, but not what is denied or can't be known before the run
     #[arg(short, long)]
     pub yes: bool,
 }
@@ -108,7 +108,7 @@ fn real_path(project: &Project, flag: &str, path: &str) -> Result<PathBuf, Failu
     let real = real.map_err(|error| Failure::usage(format!("{flag} {}: {error}", shown.as_str())))?;
     match real.to_str() {
         Some(_) => Ok(real),
-        None => Err(Failure::usage(format!("{flag} {}: its real name is no text", shown.as_str()))),
+        None => Err(Failure::usage(format!("{flag} {}: its real path is not UTF-8", shown.as_str()))),
     }
 }
 

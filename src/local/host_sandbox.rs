@@ -110,7 +110,8 @@ impl HostSandbox {
             }
             if hold.sandbox.probe().held().len() < STRICT.len() {
                 terminal.say(
-                    "warning: the step may reach what a missing layer would have kept from it, your own files among it",
+                    "warning: because of the missing layer, the step may reach more of this host, including your own \
+                     files",
                 );
                 // The sandbox would refuse a run if it could not hide these files. With best effort the person accepts
                 // this risk.

@@ -66,7 +66,10 @@ impl LocalLog {
         let state = state.and_then(absolute);
         let state = state.or_else(|| home.and_then(absolute).map(|home| home.join(".local/state")));
         let state = state.ok_or_else(|| {
-            Failure::usage("there is no home for the local log: set HOME or XDG_STATE_HOME, or run with --no-receipt")
+            Failure::usage(
+                "there is no directory for the local log: set HOME or XDG_STATE_HOME, or run with \
+                --no-receipt",
+            )
         })?;
         Ok(Self { directory: state.join("countersign/local") })
     }
@@ -172,8 +175,8 @@ impl LocalLog {
             return Err(Failure::new(
                 Exit::Refused,
                 format!(
-                    "the local log {} must be a file of yours that nobody else may read or write: chown and chmod 600 it, \
-                     after a look into it with `countersign run --log`",
+                    "the local log {} must belong to you, and no other user may read or write it: check it with \
+                     `countersign run --log`, then run chown and chmod 600 on it",
                     self.shown()
                 ),
             ));
@@ -249,7 +252,7 @@ fn envelope(line: &[u8]) -> Result<Envelope, String> {
     // Only the canonical form is valid, so a line cannot contain unsigned extra data.
     match envelope.to_canonical() {
         Ok(canonical) if canonical == line => Ok(envelope),
-        Ok(_) => Err("it is not written as this program writes it".to_owned()),
+        Ok(_) => Err("it is not in canonical form".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }

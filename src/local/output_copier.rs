@@ -65,8 +65,9 @@ impl OutputCopier {
             }
             result
         });
-        let writer = writer
-            .map_err(|error| Failure::new(Exit::Unreachable, format!("no thread is left for output: {error}")))?;
+        let writer = writer.map_err(|error| {
+            Failure::new(Exit::Unreachable, format!("the thread for output can't be started: {error}"))
+        })?;
         Ok(Self { queue, writer, stdout: Tally::default(), stderr: Tally::default() })
     }
 

@@ -52,7 +52,7 @@ impl Project {
         if let Some(place) = [&repo, &tmp].into_iter().find(|place| place.to_str().is_none()) {
             let place = place.to_string_lossy();
             return Err(Failure::usage(format!(
-                "the path {} is not UTF-8, so no rule for it could be held: go to another directory",
+                "the path {} is not UTF-8, so no rule could match it: go to another directory",
                 Shown::text(&place).as_str()
             )));
         }
@@ -146,7 +146,7 @@ fn is_there(file: &Path) -> Result<bool, Failure> {
     if ![own, 0].contains(&metadata.uid()) {
         return Err(refuse(
             file,
-            &format!("it belongs to user {}, who is not you: look at it, then name it with --policy", metadata.uid()),
+            &format!("it belongs to another user ({}): check it, then name it with --policy", metadata.uid()),
         ));
     }
     if metadata.mode() & 0o002 != 0 {

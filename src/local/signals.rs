@@ -39,7 +39,15 @@ impl Signals {
     /// # Errors
     /// Returns an error if the handlers cannot be installed.
     pub fn listen(scratch: &Path) -> Result<Self, Failure> {
-        let failed = |what: String| Failure::new(Exit::Unreachable, format!("can't listen for Ctrl-C: {what}"));
+        let failed = |what: String| {
+            Failure::new(
+                Exit::Unreachable,
+                format!(
+                    "can't install the handler for Ctrl-C: \
+            {what}"
+                ),
+            )
+        };
         let state = State { scratch: scratch.to_owned(), ..State::default() };
         let signals = Self(Arc::new(Mutex::new(state)));
         let heard = signals.clone();
@@ -55,7 +63,7 @@ impl Signals {
                     (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()));
                 let (mut interrupt, mut terminate, mut hangup) = match kinds {
                     (Ok(a), Ok(b), Ok(c)) => (a, b, c),
-                    _ => return drop(ready.send(Err("the system refuses a handler".to_owned()))),
+                    _ => return drop(ready.send(Err("the system refused a signal handler".to_owned()))),
                 };
                 let _ = ready.send(Ok(()));
                 loop {

@@ -110,7 +110,7 @@ impl Receipts {
             let payload = receipt
                 .into_statement()
                 .to_payload()
-                .map_err(|error| Failure::new(Exit::Unreachable, format!("the receipt can't be made: {error}")))?;
+                .map_err(|error| Failure::new(Exit::Unreachable, format!("the receipt can't be created: {error}")))?;
             let signature = sign(self.keys.preferred(|_| true)?, Purpose::Receipt, PAYLOAD_TYPE, &payload)?;
             Ok(Envelope::new(&payload, vec![signature]))
         })

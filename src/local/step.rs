@@ -148,7 +148,7 @@ impl RunbookWalk<'_> {
             };
             let place = question.places.first().map_or("", |place| &place.at);
             let mut message = format!(
-                "nothing of {step} was run: {}: {} {} is denied: {why}",
+                "no part of {step} was run: {}: {} {} is denied: {why}",
                 Shown::text(place).as_str(),
                 question.noun(),
                 Shown::quoted(&question.asked.what).as_str()
@@ -200,7 +200,7 @@ impl RunbookWalk<'_> {
 
     /// Runs the step. From here on a failure of the step is an outcome, not an error.
     fn run(&self, before: Before, prepared: Prepared, plan: Plan) -> Result<Exit, Failure> {
-        let odd = |error: std::io::Error| Failure::new(Exit::Unreachable, format!("no run can be followed: {error}"));
+        let odd = |error: std::io::Error| Failure::new(Exit::Unreachable, format!("the run can't be started: {error}"));
         let cancel = CancelFlag::new().map_err(odd)?;
         let mut live = OutputCopier::begin(self.terminal, &cancel)?;
         self.signals.run_begins(&cancel);
@@ -213,7 +213,7 @@ impl RunbookWalk<'_> {
         let appended = self.receipts.map(|receipts| receipts.append(before, after)).transpose();
         if self.rules.was_changed(self.project) {
             self.terminal.say(
-                "WARNING: the policy that is found from here is another than before the step ran: look at what was written \
+                "WARNING: the policy file found from this directory has changed since the step began: check it \
                  before you run anything else",
             );
         }
@@ -231,7 +231,7 @@ impl RunbookWalk<'_> {
             Ok(_) => Ok(exit),
             Err(failure) if exit.code() == 0 => Err(Failure::new(
                 Exit::Unreachable,
-                format!("the step ended well, but its receipt could not be kept: {failure}"),
+                format!("the step succeeded, but its receipt could not be written: {failure}"),
             )),
             Err(failure) => {
                 self.terminal.say(&format!("no receipt: {failure}"));
@@ -248,14 +248,14 @@ impl RunbookWalk<'_> {
         appended: Option<&crate::local::local_log::Appended>,
     ) -> Result<(), Failure> {
         if let End::NotStarted(why) | End::Lost(why) = end {
-            self.terminal.say(&format!("it was not seen to run: {why}"));
+            self.terminal.say(&format!("the step did not start, or its end is unknown: {why}"));
         }
         if cut {
-            self.terminal.say("the output is cut: the step wrote more than is recorded (limit output_bytes)");
+            self.terminal.say("the recorded output is incomplete: the step wrote more than the limit output_bytes");
         }
         if let Some(path) = appended.and_then(|appended| appended.mended.as_ref()) {
             self.terminal.say(&format!(
-                "the local log ended in a line without its end, as a crash leaves one: it was set aside in {}",
+                "the last line of the local log was incomplete, as after a crash: it was set aside in {}",
                 path.display()
             ));
         }
@@ -284,7 +284,7 @@ fn ask(question: &Question, step: &str, terminal: &Terminal) -> Choice {
         if let Some(choice) = question.choice(&typed) {
             return choice;
         }
-        terminal.say("that is none of the answers; what is not answered is denied");
+        terminal.say("this is not one of the answers; without an answer the permission is denied");
     }
     Choice::Deny
 }
@@ -305,7 +305,10 @@ fn advice(questions: &[Question]) -> String {
         advice.push_str(&format!("; to allow what is asked here, add {}", flags.join(" ")));
     }
     if flags.len() < questions.len() {
-        advice.push_str("; what can't be known before it runs is allowed by a person at a terminal alone");
+        advice.push_str(
+            "; some commands can't be known before they run, and only a person at a terminal can allow \
+            them",
+        );
     }
     advice
 }

@@ -49,11 +49,12 @@ impl WorkingDirectory {
     /// disabled.
     pub fn find(rules: &Rules, ruling: &Ruling, project: &Project, held: &[Layer], off: bool) -> Self {
         let Some(directory) = project.cwd.to_str().map(str::to_owned) else {
-            return Self::Private("the name of the current directory is no text".to_owned());
+            return Self::Private("the path of the current directory is not UTF-8".to_owned());
         };
         if !may_enter(&project.cwd) {
             return Self::Private(format!(
-                "a step of root's runs under an id of its own, which can't enter {directory} (others need r and x on the way)"
+                "a step that root starts runs under another user id, which can't enter {directory} (other users need \
+                 the permissions r and x on the path)"
             ));
         }
         if off {
@@ -64,7 +65,7 @@ impl WorkingDirectory {
         }
         // Overlays and masks need namespaces.
         if !held.contains(&Layer::Namespaces) {
-            return Self::Private("without namespaces what policy denies could not be kept from it".to_owned());
+            return Self::Private("without namespaces the sandbox can't hide the paths that policy denies".to_owned());
         }
         let deny = rules.denied_paths(ruling);
         if rules.allows_path(ruling, PermissionKind::Write, &directory) {
@@ -88,7 +89,7 @@ impl WorkingDirectory {
         let text = |path: &PathBuf| path.to_string_lossy().into_owned();
         if let (Some(path), Self::Overlay { .. }) = (write.first(), &*self) {
             return Err(Failure::usage(format!(
-                "--allow-write {}: what is written stays there only if the current directory may be written too: add \
+                "--allow-write {}: the files are kept only if the current directory is writable too: add \
                  --allow-write .",
                 path.display()
             )));

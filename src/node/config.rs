@@ -194,7 +194,7 @@ mod tests {
             ("10:11: ", "above its maximum"),
             ("12:9: ", "did you mean \"strict\"?"),
             ("14:1: ", "`cert` in [tls] is not supported by this version"),
-            ("16:11: ", "\"soon\" is no span of time"),
+            ("16:11: ", "\"soon\" is not a duration"),
         ] {
             assert!(found.iter().any(|line| line.starts_with(place) && line.contains(words)), "{place}{words}\n{all}");
         }

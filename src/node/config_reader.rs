@@ -80,7 +80,7 @@ impl Reader {
         let runbooks = self.list(tree, "runbooks", &["runbooks"]);
         let runbooks: Vec<PathBuf> = runbooks.iter().map(|text| self.directory.join(text)).collect();
         if runbooks.is_empty() {
-            self.flaw::<()>(tree, "runbooks", "there is no runbook directory: name at least one".to_owned());
+            self.flaw::<()>(tree, "runbooks", "no runbook directory is configured: name at least one".to_owned());
         }
         let hosts = self.list(tree, "hosts", &[]);
         for host in &hosts {
@@ -88,7 +88,10 @@ impl Reader {
                 self.flaw::<()>(
                     tree,
                     "hosts",
-                    format!("{host:?} is no host name: write it as clients send it, such as box.lan:7433"),
+                    format!(
+                        "{host:?} is not a valid host name: write the name that clients send, for example \
+                        box.lan:7433"
+                    ),
                 );
             }
         }
@@ -101,7 +104,7 @@ impl Reader {
             Some("off") => self.flaw(
                 &sandbox,
                 "level",
-                "`off` can't be a boundary's level: write strict or best-effort".to_owned(),
+                "`off` is not allowed as a boundary's level: write strict or best-effort".to_owned(),
             ),
             Some(other) => self.flaw(&sandbox, "level", unknown("level", other, &["strict", "best-effort"])),
         };
@@ -237,7 +240,7 @@ impl Reader {
     fn path(&mut self, node: &Node, key: &str, default: &str) -> PathBuf {
         let text = self.text(node, key).unwrap_or_else(|| default.to_owned());
         if text.is_empty() || text.contains('\0') {
-            self.flaw::<()>(node, key, format!("`{key}` is no path: write one, relative to this file"));
+            self.flaw::<()>(node, key, format!("`{key}` is not a valid path: write a path, relative to this file"));
         }
         self.directory.join(text)
     }

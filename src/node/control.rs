@@ -111,7 +111,7 @@ pub async fn serve(listener: UnixListener, boundary: Boundary, runbooks: Vec<Pat
         // The kernel reports the peer (SO_PEERCRED). The mode of the socket file alone is not enough, because the mode
         // could be changed.
         if !stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0) {
-            tracing::warn!("a stranger connected to the control socket");
+            tracing::warn!("refused a connection of another user to the control socket");
             continue;
         }
         let (boundary, runbooks) = (boundary.clone(), runbooks.clone());
@@ -141,7 +141,7 @@ async fn converse(stream: UnixStream, boundary: &Boundary, runbooks: &[PathBuf])
 pub fn ask(path: &Path, request: &Request) -> Result<Option<Answer>, Problem> {
     let Ok(stream) = std::os::unix::net::UnixStream::connect(path) else { return Ok(None) };
     let failed =
-        |error: std::io::Error| Problem::whole(path, format!("the boundary did not answer ({error}): look at its log"));
+        |error: std::io::Error| Problem::whole(path, format!("the boundary did not answer ({error}): read its log"));
     let converse = || {
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_write_timeout(Some(DEADLINE))?;

@@ -37,7 +37,7 @@ const PROCESSES_BESIDE: u64 = 160;
 pub(super) fn check() -> Result<(), String> {
     match getrlimit(Resource::Nofile).maximum {
         Some(most) if most < LEAST => Err(format!(
-            "this process may open no more than {most} files, and the service with one run takes {LEAST}: raise that limit \
+            "this process may open at most {most} files, but the service with one run needs {LEAST}: raise the limit \
              (systemd: LimitNOFILE=, a shell: ulimit -Hn)"
         )),
         _ => Ok(()),
@@ -64,8 +64,8 @@ fn of(descriptors: u64, runs: usize, connections: usize) -> Shares {
     let fit = at_most((left / OF_A_RUN).max(1), runs);
     let note = (fit < runs).then(|| {
         format!(
-            "{fit} runs at one time, not {runs}: this process may open no more than {descriptors} files, and what is approved \
-             beyond that waits; raise that limit (systemd: LimitNOFILE=, a shell: ulimit -Hn) or lower `runs`"
+            "{fit} runs at one time, not {runs}: this process may open at most {descriptors} files, so further \
+             approved runs wait; raise the limit (systemd: LimitNOFILE=, a shell: ulimit -Hn) or lower `runs`"
         )
     });
     Shares { runs: fit, connections, note }
@@ -80,8 +80,9 @@ fn beside(descriptors: u64) -> u64 {
 fn of_processes(most: u64, runs: usize) -> Option<(usize, String)> {
     let fit = at_most((most.saturating_sub(PROCESSES_BESIDE) / PROCESSES_OF_A_RUN).max(1), runs);
     let note = format!(
-        "{fit} runs at one time, not {runs}: the user of this process may have no more than {most} processes and threads, and \
-         what steps start counts too; raise that limit (systemd: LimitNPROC=, a shell: ulimit -u) or lower `runs`"
+        "{fit} runs at one time, not {runs}: the user of this process may have at most {most} processes and threads, \
+         and processes of steps count too; raise the limit (systemd: LimitNPROC=, a shell: ulimit -u) or lower \
+         `runs`"
     );
     (fit < runs).then_some((fit, note))
 }

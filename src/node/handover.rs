@@ -38,8 +38,8 @@ pub(super) fn check(config: &Config, ledger: &Ledger, sealed: &Chain, key: &File
         Problem::whole(
             &config.key,
             format!(
-                "the key {keyid} can't sign what the key before left open: {what}; start once more with the key before, end the \
-                 service with SIGTERM, then change the key"
+                "the key {keyid} can't sign open work of the previous key: {what}; start once more with the previous \
+                 key, end the service with SIGTERM, then change the key"
             ),
         )
     };
@@ -49,7 +49,7 @@ pub(super) fn check(config: &Config, ledger: &Ledger, sealed: &Chain, key: &File
         open += usize::from(!keys.contains(&keyid));
     }
     if open > 0 {
-        return Err(before(format!("the receipts of {open} runs whose end nobody saw")));
+        return Err(before(format!("the receipts of {open} interrupted runs")));
     }
     let recorded = ledger.recorded_checkpoint().map_err(|error| unreadable(&error))?;
     let origin = ledger.origin().unwrap_or_default();

@@ -106,13 +106,14 @@ impl Holder {
         let Self { pid, uid, directory } = self;
         match directory.as_deref().map(Path::display) {
             Some(other) => format!(
-                "the boundary that this is a copy of is served from {other} already, by process {pid}: two services with one \
-                 key would write two histories under one name; end that service first, or make a boundary of its own \
-                 with `countersign init`"
+                "this directory is a copy of a boundary that process {pid} already serves from {other}: two services \
+                 with one key would write two histories under one name; end that service first, or create a new \
+                 boundary with `countersign init`"
             ),
             None => format!(
-                "process {pid} of user {uid} holds the lock of this boundary, the abstract socket @{name}: a copy of this \
-                 directory is served by it, or another user keeps this one from starting; look what it is, and end it"
+                "process {pid} of user {uid} holds the lock of this boundary, the abstract socket @{name}: it serves \
+                 a copy of this directory, or another user blocks this boundary; find out what the process is, and \
+                 end it"
             ),
         }
     }

@@ -75,14 +75,17 @@ pub fn look(
     // file.
     let whose = match note::verify_note(&note, &known.origin, key.public()) {
         Ok(_) => "this boundary signed",
-        Err(_) => "is said to be of this boundary, although its key in use did not sign it,",
+        Err(_) => "the file has, although this boundary's current key did not sign it,",
     };
     let entries = ledger.state().size;
     let ours = ledger.origin();
     if ours.as_ref() != Some(&known.origin) {
         if earlier.contains(&known.origin) {
             let size = known.size;
-            return Ok(Some(format!("{} is of a log that this one follows, at {size} entries", path.display())));
+            return Ok(Some(format!(
+                "{} is a checkpoint of an earlier log that this log follows, at {size} entries",
+                path.display()
+            )));
         }
         let ours = ours.unwrap_or_else(|| "empty".to_owned());
         return Err(format!(
@@ -140,7 +143,10 @@ pub fn read(path: &Path) -> Result<(Note, Checkpoint), String> {
 /// Returns a message if the text is no checkpoint.
 pub fn parse(text: &str) -> Result<(Note, Checkpoint), String> {
     let odd = |error: &dyn std::fmt::Display| {
-        format!("it is no checkpoint ({error}): look what wrote it, and move it away if it was nobody")
+        format!(
+            "it is no checkpoint ({error}): find out which program wrote the file, and move the file away if no \
+            program needs it"
+        )
     };
     let note = Note::parse(text).map_err(|error| odd(&error))?;
     let checkpoint = Checkpoint::parse(note.unverified_text()).map_err(|error| odd(&error))?;
@@ -185,7 +191,7 @@ pub async fn keep(ledger: Ledger, path: PathBuf) {
             Ok(()) => kept = size,
             // The loop repeats the write every second, but logs the same error only once.
             Err(error) if error.to_string() != told => {
-                tracing::error!("the last checkpoint is not kept: {error}");
+                tracing::error!("the last checkpoint can't be written: {error}");
                 told = error.to_string();
             }
             Err(_) => {}

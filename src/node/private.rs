@@ -88,7 +88,8 @@ fn linked(config: &Config) -> Vec<Problem> {
     let problem = |path: PathBuf| {
         let shown = path.display();
         let message = format!(
-            "it has another name (a hard link), by which a run may see it: `cp -p {shown} new && mv new {shown}`"
+            "it has another name (a hard link), so a run may be able to read it: run `cp -p {shown} new && mv new \
+             {shown}`"
         );
         Problem::whole(&path, message)
     };

@@ -85,12 +85,17 @@ pub fn back_up(config: &Config, into: &Path) -> Result<Made, Problems> {
     let at = |error: &dyn std::fmt::Display| Problems::from(Problem::whole(&into, error.to_string()));
     let key = open_key(config)?;
     if into.exists() {
-        return Err(at(&"it is there already: name a new directory, a backup is never written over another"));
+        return Err(at(&"it is there already, and a backup never overwrites a file: name a new directory"));
     }
     let parent = into.parent().unwrap_or(Path::new("/"));
-    let real = parent.canonicalize().map_err(|error| at(&format!("its directory can't be used ({error}): make it")))?;
+    let real = parent.canonicalize().map_err(|error| {
+        at(&format!(
+            "its parent directory can't be used ({error}): \
+        create that directory"
+        ))
+    })?;
     if config.runbooks.iter().filter_map(|path| path.canonicalize().ok()).any(|path| real.starts_with(path)) {
-        return Err(at(&"a backup is private, and this lies in a runbook directory: name another place"));
+        return Err(at(&"a backup is private, but this path is in a runbook directory: name another path"));
     }
     // The backup is written under a temporary name and then renamed, so a directory with the final name is complete.
     let work = tempfile::Builder::new()
@@ -175,7 +180,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     let database = old.join(DATABASE);
     let source = if from.is_dir() { from.join(DATABASE) } else { from.to_owned() };
     copy_file(&source, &database).map_err(|error| {
-        at(&source, &format!("can't be copied ({error}): name what `countersign store backup` made"))
+        at(&source, &format!("it can't be copied ({error}): name a backup that `countersign store backup` made"))
     })?;
     backup::bring_up(&database).map_err(|fault| at(&source, &fault))?;
     if from.is_dir() {
@@ -273,7 +278,8 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     let lost = known.saturating_sub(entries);
     if lost > 0 {
         notes.push(format!(
-            "{lost} entries came after the backup and are lost here; receipts of them that somebody holds verify still"
+            "{lost} entries are newer than the backup and are lost here; receipts of these entries are still valid \
+             for everyone who has a copy"
         ));
     }
     Ok(Restored { id, follows, entries, checkpoint, lost, tokens: count, closed: place, notes })

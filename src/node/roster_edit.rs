@@ -101,7 +101,7 @@ pub fn add(text: &str, entry: &Entry) -> Result<String, EditError> {
         changed = true;
     }
     if !changed {
-        return Err(EditError(format!("{} {} is there already, as it would be", entry.table.word(), entry.name)));
+        return Err(EditError(format!("{} {} exists already with these values", entry.table.word(), entry.name)));
     }
     Ok(written(&document, text))
 }

@@ -102,14 +102,15 @@ fn check_form(tree: &Node, flaws: &mut Vec<Flaw>) -> Option<()> {
         Some((_, Kind::Integer(1..))) => {}
         found => flaws.push(Flaw::new(
             found.map_or(tree.place, |(place, _)| place),
-            "write `version = 1`; versions count on from there, `countersign roster` raises them",
+            "write `version = 1`; later, `countersign roster` raises the version",
         )),
     }
     match tree.value("threshold").map(|node| (node.place, &node.kind)) {
         Some((_, Kind::Integer(0..))) => {}
         found => flaws.push(Flaw::new(
             found.map_or(tree.place, |(place, _)| place),
-            "write `threshold = N`: how many approvers must sign the next version (0: nobody, called unguarded)",
+            "write `threshold = N`, the number of approvers who must sign the next version (0 means that no \
+             signature is needed: unguarded)",
         )),
     }
     for (table, known, required) in TABLES {

@@ -45,12 +45,13 @@ pub fn read(config: &Config, version: u64) -> Result<Option<Envelope>, Problem> 
     }
     let text = read_owned(&path)?;
     json::parse_as(text.as_bytes(), MAX_FILE_BYTES).map(Some).map_err(|error| {
-        Problem::whole(&path, format!("it is no envelope of a roster ({error}): move it away, {ANEW}"))
+        Problem::whole(&path, format!("it is no envelope of a roster ({error}): move it away; {ANEW}"))
     })
 }
 
 /// Advice that names the commands which write a missing file. An unreadable file is never overwritten.
-const ANEW: &str = "`countersign roster draft` writes a next version anew, a start those that are sealed";
+const ANEW: &str = "`countersign roster draft` writes the next version again, and a start of the service writes the \
+    sealed versions again";
 
 /// Returns the sorted versions that have a file.
 #[must_use]
@@ -90,7 +91,7 @@ pub fn chain(config: &Config) -> Result<Option<Chain>, Problem> {
 /// Returns an error if the payload is no roster.
 pub fn stated(path: &Path, envelope: &Envelope) -> Result<TrustedRoster, Problem> {
     let odd = |error: &dyn std::fmt::Display| {
-        Problem::whole(path, format!("it is no roster ({error}): move it away, {ANEW}"))
+        Problem::whole(path, format!("it is no roster ({error}): move it away; {ANEW}"))
     };
     let payload = payload_of(envelope, Base64::Strict).map_err(|error| odd(&error))?;
     TrustedRoster::from_payload(&payload).map_err(|error| odd(&error))
@@ -145,7 +146,7 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<Written> {
     }
     let before = std::fs::symlink_metadata(path).ok();
     if before.as_ref().is_some_and(|before| !before.is_file()) {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no file is there"));
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the path exists but is not a regular file"));
     }
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.write_all(bytes)?;

@@ -95,7 +95,15 @@ impl Node {
         // New files of this process must not be accessible to other users.
         rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
         let watch = |kind| {
-            signal(kind).map_err(|error| Problem::whole(&config.path, format!("signals can't be watched: {error}")))
+            signal(kind).map_err(|error| {
+                Problem::whole(
+                    &config.path,
+                    format!(
+                        "the signal handlers can't be \
+                installed: {error}"
+                    ),
+                )
+            })
         };
         let mut signals = Signals {
             hangup: watch(SignalKind::hangup())?,
@@ -169,7 +177,7 @@ impl Node {
         let face = HttpConfig { allowed_hosts: config.hosts.clone(), max_connections, rates, drain: DRAIN };
         let shutdown = async move {
             tokio::select! { _ = end.recv() => {}, _ = interrupt.recv() => {} }
-            tracing::info!("asked to end: taking no more requests, finishing what runs");
+            tracing::info!("received a signal to end: refusing new requests and waiting for current runs");
         };
         let served = http::serve(listener, boundary.clone(), face, shutdown).await;
         for task in beside {
@@ -178,7 +186,7 @@ impl Node {
         let _ = std::fs::remove_file(config.socket());
         boundary.housekeeping.drain(DRAIN).await;
         if let Err(error) = kept::write(&ledger, &config.kept_checkpoint()) {
-            tracing::error!("the last checkpoint is not kept: {error}");
+            tracing::error!("the last checkpoint can't be written: {error}");
         }
         // The lock must be released after the store is closed.
         drop(lock);

@@ -128,7 +128,7 @@ pub async fn assemble(
     };
     notes.extend(rosters::keep(config, &sealed.rosters));
     if !sealed.roster.is_guarded() {
-        notes.push("the roster is unguarded (threshold 0): its next version needs nobody's signature".to_owned());
+        notes.push("the roster is unguarded (threshold 0): its next version needs no signature".to_owned());
     }
     let level = sandbox.probe().level();
     if level != Level::Strict {
@@ -315,7 +315,9 @@ fn closed_ledgers(
             shared::LedgerConfig { outputs: directory.join(places::OUTPUTS), ..settings(config, key, around)? };
         match log_at_rest::at_rest(&directory, settings) {
             Ok(ledger) => closed.push(ledger),
-            Err(message) => notes.push(format!("the closed log in {} is not shown: {message}", directory.display())),
+            Err(message) => {
+                notes.push(format!("the closed log in {} is not available: {message}", directory.display()))
+            }
         }
     }
     Ok(closed)
@@ -458,7 +460,7 @@ impl Start<'_> {
     fn check_roster(&self, roster: &TrustedRoster, tokens: &[Name]) -> Result<(), String> {
         if !self.is_key_of(roster) {
             return Err(format!(
-                "it gives the boundary {} other keys than that in {}; name one of them under `key`",
+                "it gives the boundary {} other keys than the key in {}; name one of them under `key`",
                 self.config.name,
                 self.config.key.display()
             ));
@@ -467,7 +469,7 @@ impl Start<'_> {
         match tokens.iter().find_map(|name| roster.check_token_name(name).err()) {
             None => Ok(()),
             Some(taken) => Err(format!(
-                "a token has, or had, the name of its {} {}: give the person another name",
+                "a token has, or once had, the name of its {} {}: give the person another name",
                 taken.by, taken.name
             )),
         }
@@ -508,7 +510,7 @@ impl Start<'_> {
                 Err(stop) => return Err(Problem::whole(&config.database, stop.to_string()).into()),
             }
         }
-        Err(Problem::whole(&config.database, "the log's time runs ahead of the clock: set the clock").into())
+        Err(Problem::whole(&config.database, "the last log entry is newer than the clock: set the clock").into())
     }
 }
 
@@ -640,7 +642,7 @@ pub fn surroundings() -> Surroundings {
         random: Arc::new(|bytes| {
             if let Err(error) = getrandom::fill(bytes) {
                 // The process aborts, because predictable nonces and secrets would be a security hole.
-                eprintln!("countersign: the system gives no randomness ({error})");
+                eprintln!("countersign: the system returns no random bytes ({error})");
                 std::process::abort();
             }
         }),

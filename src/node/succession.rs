@@ -48,8 +48,8 @@ pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a 
     if newest.version() > last {
         let file = written.map_or_else(|| "can't be read".to_owned(), |policy| format!("is {}", policy.digest()));
         notes.push(format!(
-            "version {} of the roster is signed and not in force: it names the policy {}, the policy file {file}; put the policy \
-             there that was signed",
+            "version {} of the roster is signed and not in force: it names the policy {}, but the policy file \
+             {file}; restore the policy file that was signed",
             newest.version(),
             newest.policy()
         ));
@@ -128,7 +128,10 @@ fn follow(config: &Config, sealed: &Chain) -> Following {
                         format!(": sign it with `countersign roster sign {}`, then start again", path.display())
                     }
                     ChainError::Signature { .. } => {
-                        format!("; `countersign roster merge {}` leaves out what does not count", path.display())
+                        format!(
+                            "; `countersign roster merge {}` removes each signature that does not count",
+                            path.display()
+                        )
                     }
                     _ => String::new(),
                 };
@@ -201,7 +204,8 @@ fn forks(config: &Config, sealed: &Chain) -> Vec<String> {
         match other {
             Ok(other) if other.digest() == roster.digest() => {}
             Ok(other) => forks.push(format!(
-                "{} is {}, sealed as version {version} is {}: the sealed one stands; move the file away",
+                "{} is {}, sealed as version {version} is {}: the sealed version stays in force; move the file \
+                 away",
                 rosters::path(config, version).display(),
                 other.digest(),
                 roster.digest()

@@ -21,7 +21,7 @@ pub fn seconds(text: &str) -> Result<i64, String> {
         Some(seconds) if seconds > MAX_SPAN_S => {
             Err(format!("{text:?} is longer than 100 years: write a shorter span"))
         }
-        _ => Err(format!("{text:?} is no span of time: write 30s, 15m, 12h or 90d")),
+        _ => Err(format!("{text:?} is not a duration: write 30s, 15m, 12h or 90d")),
     }
 }
 

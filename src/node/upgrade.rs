@@ -211,7 +211,8 @@ fn last_head(config: &Config, key: &FileSigner, store: &OldStore) -> Result<Head
         }
     }
     let Some((path, note, known)) = best else {
-        let message = "there is no checkpoint of the old log: put the file `checkpoint` back that lay beside the store";
+        let message = "there is no checkpoint of the old log: restore the file `checkpoint` that was next to the \
+            store";
         return Err(Problem::whole(&own, message).into());
     };
     match note::verify_note(&note, &origin, key.key().public()) {

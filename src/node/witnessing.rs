@@ -128,7 +128,7 @@ fn ask_aside(agent: &Agent, witness: Named, ask: Ask, to: mpsc::UnboundedSender<
 
 fn post(agent: &Agent, url: &str, body: &str) -> Answer {
     let url = format!("{}/add-checkpoint", url.trim_end_matches('/'));
-    let unreachable = |error: ureq::Error| format!("it can't be reached ({error}): see whether it runs");
+    let unreachable = |error: ureq::Error| format!("the witness can't be reached ({error}): check that it runs");
     let mut response = agent.post(&url).send(body).map_err(unreachable)?;
     let status = response.status().as_u16();
     let body = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec();

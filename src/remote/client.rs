@@ -379,14 +379,17 @@ impl Client {
             return Err(Failure::new(
                 Exit::Refused,
                 format!(
-                    "{base} asks who calls, and was not told: your token or key is for the boundary at --url alone; if this is \
-                     that boundary, give --url {base} as well (or COUNTERSIGN_URL)"
+                    "{base} asked for credentials, and none were sent: your token or key is only for the boundary at \
+                     --url; if both are the same boundary, also give --url {base} (or COUNTERSIGN_URL)"
                 ),
             ));
         }
         let bytes = self.whole(response)?;
         let Ok(problem) = serde_json::from_slice::<Problem>(&bytes) else {
-            return Err(self.odd(&format!("it answered {status} without a problem document: is this a boundary")));
+            return Err(self.odd(&format!(
+                "it answered {status} without a problem document; check that the address is \
+                a boundary"
+            )));
         };
         let mut failure = refusal(&problem, serde_json::from_slice(&bytes).ok());
         // The problem's title asks for a token, but the request had one. This message is more helpful.
@@ -416,7 +419,7 @@ impl Client {
     fn typed<T: DeserializeOwned>(&self, response: Response<Body>) -> Result<T, Failure> {
         let bytes = self.whole(response)?;
         serde_json::from_slice(&bytes)
-            .map_err(|error| self.odd(&format!("its answer is not what this version knows: {error}")))
+            .map_err(|error| self.odd(&format!("this version does not understand its answer: {error}")))
     }
 
     fn unreachable(&self, error: &ureq::Error) -> Failure {
@@ -475,10 +478,10 @@ fn refusal(problem: &Problem, whole: Option<Value>) -> Failure {
         message.push_str(&format!("; proposal {proposal}"));
     }
     if let Some(fault) = &problem.fault {
-        message.push_str(&format!("; the service's log tells more under {fault}"));
+        message.push_str(&format!("; the service's log has details under {fault}"));
     }
     if code == Some(Code::Unauthenticated) {
-        message.push_str("; give a token (--token-file, COUNTERSIGN_TOKEN), or a rostered key (--key)");
+        message.push_str("; give a token (--token-file, COUNTERSIGN_TOKEN), or a key of the roster (--key)");
     }
     Failure { problem: whole, ..Failure::new(exit, Shown::text(&message).as_str().to_owned()) }
 }

@@ -64,7 +64,7 @@ pub fn follow(client: &Client, id: &ProposalId, sink: &mut RunPrinter<'_>) -> Re
                     return Err(broken.unwrap_or_else(|| {
                         Failure::new(
                             Exit::Unreachable,
-                            "the boundary ends the stream of events without an end of the run",
+                            "the boundary ended the stream of events before the end of the run",
                         )
                     }));
                 }
@@ -132,7 +132,7 @@ fn read_events(
 /// # Errors
 /// Returns an error if the stream was interrupted.
 pub fn next_line(lines: &mut impl std::io::BufRead) -> Result<Option<Value>, Failure> {
-    let broke = |what: String| Failure::new(Exit::Unreachable, format!("the stream of events broke off: {what}"));
+    let broke = |what: String| Failure::new(Exit::Unreachable, format!("the stream of events was interrupted: {what}"));
     loop {
         let mut line = Vec::new();
         let read = lines

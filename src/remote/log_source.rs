@@ -45,7 +45,7 @@ impl LogSource {
         let Some(bytes) = self.resource("checkpoint", MAX_NOTE_BYTES)? else { return Ok(None) };
         String::from_utf8(bytes)
             .map(Some)
-            .map_err(|_| Failure::new(Exit::CheckSaidNo, "the log's checkpoint is no text"))
+            .map_err(|_| Failure::new(Exit::CheckSaidNo, "the log's checkpoint is not UTF-8"))
     }
 
     /// Returns all signed checkpoints that exports stored in the copy, with their file names, sorted by name. Other
@@ -110,16 +110,17 @@ impl LogSource {
             let hashes = self.tile(&Self::tile_of(TileKind::Hashes(0), index, size)?)?;
             let why = match hashes {
                 Some(_) => {
-                    "its hashes are there. Is this a mirror of hashes (`log export --hashes`)? It has no contents: audit a \
-                            copy that has them, and hold it against this one with --against"
+                    "its hashes are there. Is this a mirror of hashes (`log export --hashes`)? Such a mirror has no \
+                     contents: audit a copy with contents, and compare it with this mirror by --against"
                 }
-                None => "the log is not whole",
+                None => "the log is incomplete",
             };
             return Err(Failure::new(Exit::CheckSaidNo, format!("{tile} is missing: {why}")));
         };
-        let mut entries = split_entries(&bytes)
-            .filter(|entries| entries.len() >= usize::from(tile.width()))
-            .ok_or_else(|| Failure::new(Exit::CheckSaidNo, format!("{tile} is cut, or no tile of entries")))?;
+        let mut entries =
+            split_entries(&bytes).filter(|entries| entries.len() >= usize::from(tile.width())).ok_or_else(|| {
+                Failure::new(Exit::CheckSaidNo, format!("{tile} is incomplete, or it is no tile of entries"))
+            })?;
         entries.truncate(usize::from(tile.width()));
         Ok(entries.into_iter().map(<[u8]>::to_vec).collect())
     }
@@ -178,7 +179,7 @@ pub fn read_file(path: &Path, most: usize) -> Result<Option<Vec<u8>>, Failure> {
     let mut bytes = Vec::new();
     file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() > most {
-        return Err(Failure::new(Exit::CheckSaidNo, format!("{} is larger than it may be", shown.as_str())));
+        return Err(Failure::new(Exit::CheckSaidNo, format!("{} is too large", shown.as_str())));
     }
     Ok(Some(bytes))
 }

@@ -35,7 +35,9 @@ pub fn find_proposal(client: &Client, named: Option<&str>, among: Among) -> Resu
         let found = list(client, &[("status", only.word())])?;
         return match found.as_slice() {
             [one] => Ok(one.id.clone()),
-            [] => Err(none("there is no such proposal now; `countersign inbox` lists what waits for you".to_owned())),
+            [] => Err(none(
+                "there is no such proposal now; `countersign inbox` lists the proposals that wait for you".to_owned(),
+            )),
             several => Err(ambiguous(several)),
         };
     };
@@ -65,7 +67,7 @@ pub fn find_proposal(client: &Client, named: Option<&str>, among: Among) -> Resu
             format!("{ending} was asked for, and the boundary gave {}: nothing was done", one.id),
         )),
         ([], Among::Open) => {
-            Err(none(format!("no open proposal ends with {ending}; name one that is over by its whole id")))
+            Err(none(format!("no open proposal ends with {ending}; name a finished proposal by its whole id")))
         }
         ([], Among::Visible(_)) => Err(none(format!("no proposal that you may see ends with {ending}"))),
         (several, _) => Err(ambiguous(several)),
@@ -76,7 +78,7 @@ fn ambiguous(several: &[ProposalView]) -> Failure {
     let lines: Vec<_> = several.iter().take(MOST_NAMED).map(|view| format!("  {} {}", view.id, view.step)).collect();
     let more = several.len().saturating_sub(MOST_NAMED);
     let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
-    let words = "proposals could be meant, and none is taken; name one by its whole id";
+    let words = "proposals could be meant, so none was chosen; name one by its whole id";
     Failure::new(Exit::Usage, format!("{} {words}:\n{}{more}", several.len(), lines.join("\n")))
 }
 
@@ -94,9 +96,9 @@ pub fn list(client: &Client, query: &[(&str, &str)]) -> Result<Vec<ProposalView>
         let page: ProposalList = client.get(&format!("/v1/proposals?limit=100{asked}{from}"))?;
         found.extend(page.proposals);
         let Some(next) = page.cursor else { return Ok(found) };
-        let odd = |_| Failure::new(Exit::Unreachable, "the boundary's list goes on at no proposal");
+        let odd = |_| Failure::new(Exit::Unreachable, "the next page of the boundary's list has an invalid name");
         cursor = Some(next.parse().map_err(odd)?);
     }
-    let detail = format!("the boundary's list was cut after {MAX_PAGES} pages; name one proposal by its whole id");
+    let detail = format!("the boundary's list has more than {MAX_PAGES} pages; name one proposal by its whole id");
     Err(Failure::new(Exit::Unreachable, detail))
 }

@@ -14,11 +14,11 @@ use crate::terminal::streams::Terminal;
 /// Options about the form of a run's output.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct OutputForm {
-    /// Print output to a terminal as it is, control characters too
+    /// Print output to a terminal unchanged, including control characters
     #[arg(long)]
     raw: bool,
-    /// Print output as to a terminal wherever it goes, and so that a CI system takes no line of it for a command (GitHub, GitLab,
-    /// Azure, TeamCity and others)
+    /// Escape control characters on every output, and lines that a CI system (GitHub, GitLab, Azure, TeamCity and
+    /// others) could take for a command
     #[arg(long, conflicts_with_all = ["raw", "json"])]
     escape: bool,
 }
@@ -62,7 +62,7 @@ impl<'t> RunPrinter<'t> {
                 let piece = match (text, base64) {
                     (Some(text), _) => text.as_bytes().to_vec(),
                     (None, Some(coded)) => base64::engine::general_purpose::STANDARD.decode(coded).map_err(|_| {
-                        Failure::new(Exit::Unreachable, "the boundary sent a piece of output that is no base64")
+                        Failure::new(Exit::Unreachable, "the boundary sent a piece of output that is not valid base64")
                     })?,
                     (None, None) => Vec::new(),
                 };

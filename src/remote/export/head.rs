@@ -48,12 +48,11 @@ impl Head {
         let (genesis, payload) = first
             .as_deref()
             .and_then(sealed)
-            .ok_or_else(|| odd("the first entry there is no seal: this is no boundary's log".to_owned()))?;
+            .ok_or_else(|| odd("the first entry there is not a seal: this is not the log of a boundary".to_owned()))?;
         let known = if before == 0 { genesis.roster } else { last_seal(log, before)?.1.roster };
         let (entry, seal) = last_seal(log, self.checkpoint.size)?;
         let versions = rosters_in(&Entry::of(entry), log).map_err(|error| odd(error.0))?;
-        let versions =
-            versions.ok_or_else(|| odd("the last seal there names no roster that can be read".to_owned()))?;
+        let versions = versions.ok_or_else(|| odd("the last seal there names no readable roster".to_owned()))?;
         let mut chain = Chain::connect(&Pinned::Digest(known), &versions)
             .map_err(|error| odd(format!("the roster there does not go on from the one that this log had: {error}")))?;
         // The user may trust rosters of several boundaries. At least one must belong to this log, and the newest of
@@ -73,7 +72,8 @@ impl Head {
             }
         }
         let roster = chain.by_digest(&seal.roster).filter(|roster| roster.digest() == chain.last().digest());
-        let roster = roster.ok_or_else(|| odd("the last seal there brings another roster than it names".to_owned()))?;
+        let roster =
+            roster.ok_or_else(|| odd("the last seal there comes with another roster than it names".to_owned()))?;
         let name = &genesis.boundary.name;
         self.check(&origin(name, &SealDigest::of(&payload)), name, roster)?;
         Ok(chain.newest().clone())
@@ -94,7 +94,7 @@ impl Head {
             let name = origin.split('/').next().and_then(|name| name.parse().ok());
             let checked = match name {
                 Some(name) => self.check(origin, &name, roster),
-                None => Err(odd(format!("{origin} is no name of a boundary's log"))),
+                None => Err(odd(format!("{origin} is not the name of a boundary's log"))),
             };
             match checked {
                 Ok(()) => return Ok(Some(TrustedRoster::clone(roster))),
@@ -144,7 +144,7 @@ fn last_seal(log: &LogSource, size: u64) -> Result<(Vec<u8>, Seal), Failure> {
             }
         }
     }
-    Err(odd("there is no seal in the log: this is no boundary's".to_owned()))
+    Err(odd("there is no seal in the log: this is not the log of a boundary".to_owned()))
 }
 
 /// Parses an entry as a seal. Returns the seal and its payload. Signatures are not verified.

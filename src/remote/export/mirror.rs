@@ -42,7 +42,7 @@ impl<'a> Mirror<'a> {
             }
             Err(rustix::io::Errno::WOULDBLOCK) => Err(Failure::new(
                 Exit::Unreachable,
-                format!("another export writes into {}: run it again when that has ended", shown.as_str()),
+                format!("another export is writing into {}: try again when it has ended", shown.as_str()),
             )),
             Err(error) => Err(Failure::usage(format!("can't lock {}: {error}", shown.as_str()))),
         }
@@ -126,7 +126,7 @@ impl<'a> Mirror<'a> {
     fn hashes(&self, path: &TilePath) -> Result<Vec<Hash>, Failure> {
         let bytes = read_file(&self.directory.join(path.to_string()), usize::from(TILE_WIDTH) * 32)?;
         let bytes = bytes.filter(|bytes| bytes.len() == usize::from(path.width()) * 32);
-        let bytes = bytes.ok_or_else(|| self.damaged(&format!("{path} is missing or cut")))?;
+        let bytes = bytes.ok_or_else(|| self.damaged(&format!("{path} is missing or incomplete")))?;
         Ok(bytes.as_chunks::<32>().0.to_vec())
     }
 

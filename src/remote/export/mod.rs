@@ -293,9 +293,7 @@ impl Growth<'_> {
         written += new;
         if registry.len() > MAX_REGISTRY_BYTES {
             let (digest, length) = (seal.registry, registry.len());
-            return Err(odd(format!(
-                "the registry {digest} there has {length} bytes: no boundary seals as many steps"
-            )));
+            return Err(odd(format!("the registry {digest} there has {length} bytes, more than any boundary seals")));
         }
         // An invalid registry is copied unchanged, because the command `audit` reports it.
         let steps: Vec<RegistryLeaf> = json::parse_as(&registry, MAX_REGISTRY_BYTES).unwrap_or_default();
@@ -312,7 +310,7 @@ impl Growth<'_> {
         }
         let bytes = self.place.blob(digest)?.ok_or_else(|| odd(format!("the blob {digest} is missing there")))?;
         if BlobDigest::of(&bytes) != *digest {
-            return Err(odd(format!("what is there as the blob {digest} is something else")));
+            return Err(odd(format!("the blob {digest} there has other content")));
         }
         self.mirror.write_blob(digest, &bytes)?;
         Ok((bytes, 1))
