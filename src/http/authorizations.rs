@@ -26,7 +26,8 @@ use crate::record::ident::ProposalId;
 const MAX_ENVELOPE_BYTES: usize = 128 << 10;
 /// Time limit for the last events after the receipt exists.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
-/// First pause before the next check if the envelope has become a proposal. The pause doubles up to the longest pause.
+/// First pause before the next check if the envelope has become a proposal. The pause doubles after each check, up to
+/// `LONGEST_PAUSE`.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -63,7 +64,7 @@ async fn submit(mut call: Call) -> Answer {
     // The client gets lines only if `Accept` names their media type. For `*/*` the client gets the bundle.
     let lines = names_lines(&call.headers)?;
     let form = Form::of_lines(call.raw_query("shape"))?;
-    // The body is read before the permit is taken. The reason is in `sign`.
+    // The body is read before the permit is taken. The comment in `proposals::sign` has the reason.
     let body = call.body(MAX_ENVELOPE_BYTES).await?;
     let permit = call.app.boundary.crossing.capacity().permit()?;
     let envelope: Envelope = read(&body)?;

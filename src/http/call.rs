@@ -46,7 +46,7 @@ pub(super) struct Call {
     limited: Option<Stopped>,
     params: RawPathParams,
     query: Vec<(&'static str, String)>,
-    /// The mutex is never contended. It only makes the call `Sync`, because a body is not `Sync`.
+    /// The mutex is never contended. The mutex only makes the type `Sync`, because a body is not `Sync`.
     body: Mutex<Body>,
 }
 

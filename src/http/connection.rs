@@ -34,8 +34,8 @@ const TCP_PROBE: Duration = Duration::from_secs(30);
 const MAX_HEAD_BYTES: usize = 32 << 10;
 /// Size of the read buffer of a connection in bytes.
 const BUFFER_BYTES: usize = 64 << 10;
-/// Time and bytes that a peer may still send after our last answer. A close with unread bytes resets the connection,
-/// and the peer would lose the answer.
+/// Time and bytes that a peer may still send after our last answer. If a socket is closed with unread bytes, the kernel
+/// resets the connection, and the peer loses the answer.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 4 << 20;
 /// Maximum number of connections that get the answer 503 and are closed properly.
@@ -157,7 +157,7 @@ async fn turn_away(mut stream: TcpStream) {
     let told = timeout(Duration::from_secs(1), async {
         stream.write_all(no_room().as_bytes()).await?;
         stream.shutdown().await?;
-        // A close with unread bytes resets the connection, and the peer would lose the answer.
+        // If a socket is closed with unread bytes, the kernel resets the connection, and the peer loses the answer.
         let mut rest = [0; 4096];
         while stream.read(&mut rest).await? > 0 {}
         io::Result::Ok(())
@@ -175,7 +175,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 /// A connection with a write deadline. Hyper has a deadline only for request heads.
 struct Patient {
     io: TokioIo<TcpStream>,
-    /// Deadline that runs while the peer reads nothing.
+    /// Deadline of a write, active while the peer reads nothing.
     stalled: Option<Pin<Box<Sleep>>>,
     /// Deadline and byte limit for data that the peer sends after the last answer.
     lingers: Option<(Pin<Box<Sleep>>, usize)>,

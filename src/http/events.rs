@@ -73,7 +73,7 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// Returns the form that `Accept` and `?shape=` request. The default is server-sent events.
+    /// Returns the form that `Accept` and `?shape=` request. Without a preference the result is server-sent events.
     fn of(call: &Call) -> Result<Self, Stopped> {
         let lines = wants_lines(&call.headers)?;
         match (lines, call.raw_query("shape")) {
@@ -108,8 +108,8 @@ impl Form {
     }
 }
 
-/// Returns true if `Accept` prefers lines, and false if it prefers server-sent events. Returns `None` if it accepts
-/// neither.
+/// Returns true if `Accept` prefers lines, and false if it prefers server-sent events. Returns `None` if `Accept`
+/// allows neither form.
 fn wants_lines(headers: &HeaderMap) -> Result<Option<bool>, Stopped> {
     let accept = accepted(headers)?;
     let quality = |wanted: &str| {

@@ -1,7 +1,8 @@
 //! Rate limits with token buckets.
 //!
-//! The limits protect against floods. They need not prevent guesses, because a secret has 256 random bits. The table
-//! has a maximum size. If all its buckets are in use, new callers share one bucket.
+//! The rate limits protect the service against floods of calls. The rate limits need not prevent guesses, because a
+//! secret has 256 random bits. The table has a maximum size. If all its buckets are in use, new callers share one
+//! bucket.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -95,7 +96,7 @@ impl Limits {
         })
     }
 
-    /// A bucket stores only the time at which it is full again (generic cell rate algorithm of ATM).
+    /// The value of a bucket is the time at which the bucket is full again (generic cell rate algorithm of ATM).
     fn take(&self, rate: Rate, place: u64, cost: u32, now: Duration) -> Result<(), u64> {
         if rate.per_second == 0 {
             return Ok(());

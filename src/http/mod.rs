@@ -55,8 +55,8 @@ use crate::record::code::Code;
 use crate::record::ident::Name;
 
 /// Serves requests on `listener` until `shutdown` completes, then drains for at most `config.drain`. During the drain,
-/// current changes and runs continue, and new changes are refused. Read requests are answered until the end, so that a
-/// waiting client learns the outcome of its run.
+/// current changes and runs continue, and new changes are refused. The service answers read requests until the end, so
+/// that a waiting client learns the outcome of its run.
 ///
 /// # Errors
 /// Returns an error if the listener has no address. A failed connection is only logged.

@@ -18,7 +18,7 @@ pub const FAULT: &str = "/problems/fault";
 /// Value of `Retry-After` in seconds for a `busy` that names no time.
 const BUSY_RETRY_S: u64 = 1;
 
-/// Returns the HTTP status of a refusal code. This function is the only such table.
+/// Returns the HTTP status of a refusal code. No other function maps codes to status values.
 #[must_use]
 pub const fn status(code: Code) -> StatusCode {
     match code {

@@ -26,7 +26,7 @@ const MAX_PROPOSAL_BYTES: usize = 256 << 10;
 const MAX_SIGNED_BYTES: usize = 64 << 10;
 /// Longest wait. Many proxies close an idle request after one minute.
 const MAX_WAIT: Duration = Duration::from_secs(55);
-/// Default number of proposals on a page. The next constant is the maximum.
+/// Default number of proposals on a page. `MAX_PAGE` is the maximum.
 const PAGE: usize = 50;
 const MAX_PAGE: usize = 100;
 /// Members of a proposal that only later versions support.

@@ -1,16 +1,16 @@
 //! Filter for the environment variables that a step inherits.
 //!
 //! The policy lists the allowed variables by name. Variables that change which code runs are never inherited, and
-//! neither are variables that this program sets. There are no questions about variables. A variable that no list allows
-//! is dropped.
+//! neither are variables that this program sets. The program asks no questions about variables. A variable that no list
+//! allows is dropped.
 
 use std::ffi::OsString;
 
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::screen::Shown;
 
-/// Variables that are never inherited, even if the policy allows them. They make programs load or run other code, or
-/// this program sets them. A `*` at the end matches any text.
+/// Variables that are never inherited, even if the policy allows them. These variables make programs load or run other
+/// code, or this program sets them. A `*` at the end matches any text.
 const NEVER: [&str; 48] = [
     // Dynamic loaders and shells.
     "LD_*",
@@ -103,7 +103,7 @@ pub fn inherit(
 }
 
 impl Inherited {
-    /// Adds the variables that the program sets. They replace inherited variables with the same name.
+    /// Adds the variables that the program sets. The new variables replace inherited variables with the same name.
     ///
     /// # Errors
     /// Returns an error if the environment is too large for a run.

@@ -167,10 +167,11 @@ impl HostSandbox {
     }
 
     /// Creates and checks the profile of a step. If the step cannot get the current directory, for example because the
-    /// person's keys are in it, the step gets an empty directory. `work` then has the reason.
+    /// person's keys are in it, the step gets an empty directory. In this case `work` contains the reason.
     ///
     /// # Errors
-    /// Returns an error if the step or this host cannot meet the profile. Nothing was run in this case.
+    /// Returns an error if the step or this host cannot meet the profile. If the function returns an error, nothing was
+    /// run.
     pub fn check(
         &self,
         ruling: &Ruling,

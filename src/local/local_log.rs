@@ -43,7 +43,8 @@ pub enum Line {
     Envelope(Envelope),
     /// A line that is no envelope, with the reason.
     Broken(String),
-    /// The last line without its line end, after a crash or on a full disk. The value is its length in bytes.
+    /// The last line without its line end, after a crash or on a full disk. The value is the length of the line in
+    /// bytes.
     Torn(usize),
 }
 
@@ -98,7 +99,7 @@ impl LocalLog {
     /// writers.
     ///
     /// # Errors
-    /// Returns an error if the envelope cannot be created or written. The log is unchanged then.
+    /// Returns an error if the envelope cannot be created or written. After an error the log is unchanged.
     pub fn append(
         &self,
         make: impl FnOnce(Option<ContentDigest>) -> Result<Envelope, Failure>,

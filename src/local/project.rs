@@ -66,7 +66,7 @@ impl Project {
     }
 
     /// Returns the path of a runbook for overrides and grants. If the runbook is in the repository, the path is
-    /// relative to it.
+    /// relative to the repository.
     #[must_use]
     pub fn runbook(&self, file: &Path) -> String {
         let real = real_path(&self.cwd.join(file));

@@ -33,8 +33,8 @@ struct State {
 pub struct Signals(Arc<Mutex<State>>);
 
 impl Signals {
-    /// Installs the handlers. A signal that ends the program also deletes `scratch`. After the return of this function
-    /// the default action of these signals is disabled.
+    /// Installs the handlers. A signal that ends the program also deletes `scratch`. When this function returns, the
+    /// default action of these signals is disabled.
     ///
     /// # Errors
     /// Returns an error if the handlers cannot be installed.

@@ -80,7 +80,7 @@ impl RunbookWalk<'_> {
     /// Runs one step to its end.
     ///
     /// # Errors
-    /// Returns an error if the step is denied or refused. Nothing was run in this case.
+    /// Returns an error if the step is denied or refused. If the function returns an error, nothing was run.
     pub fn step(&mut self, chosen: &Chosen) -> Result<Exit, Failure> {
         let definition = &chosen.step.definition;
         let ruling = self.rules.ruling();
@@ -290,7 +290,7 @@ fn ask(question: &Question, step: &str, terminal: &Terminal) -> Choice {
 }
 
 /// Resets the terminal after the output of an earlier step: alternate screen, colours, character set and hidden cursor.
-/// Otherwise the question could be invisible.
+/// Without the reset the question could be invisible.
 fn calm() {
     if std::env::var_os("TERM").is_some_and(|term| term != "dumb") {
         let _ = std::io::stderr().write_all(b"\x1b[?1049l\x1b[!p\x1b[0m\x1b(B\x0f\x1b[?25h\r\n");

@@ -104,7 +104,7 @@ pub async fn serve(listener: UnixListener, boundary: Boundary, runbooks: Vec<Pat
     let own = rustix::process::geteuid().as_raw();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // The process has no free file descriptor. Other connections must close first.
+            // The process has no free file descriptor. The loop waits until other connections have closed.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };

@@ -1,8 +1,8 @@
 //! Checks before a start with a new boundary key.
 //!
-//! A document under a seal counts only if a key of that seal's roster signed the document. So a start with a new key
-//! must not find open work that only the old key can sign. Such work is a receipt of an interrupted run, or a
-//! checkpoint over existing receipts. A service that ended by SIGTERM leaves no such work.
+//! A document under a seal counts only if a key of that seal's roster signed the document. Therefore a start with a new
+//! key must not find open work that only the old key can sign. Open work is a receipt of an interrupted run, or a
+//! checkpoint over existing receipts. A service that ended by SIGTERM leaves no open work.
 
 use std::collections::HashMap;
 

@@ -2,7 +2,8 @@
 //! than this checkpoint.
 //!
 //! The file is written at most once per second and at the end of the service, so no run waits for it. After a crash the
-//! checkpoints of the last second may be missing from the file. The file is then older than the log, but never wrong.
+//! checkpoints of the last second may be missing from the file. The file may be older than the log, but its content is
+//! never wrong.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -26,7 +27,7 @@ use crate::store::ledger::Ledger;
 const EVERY: Duration = Duration::from_secs(1);
 /// Maximum size of a checkpoint file in bytes.
 const MAX_BYTES: u64 = 64 << 10;
-/// Prefix of the name of a temporary file. The file gets its final name by a rename.
+/// Prefix of the name of a temporary file. The program writes the temporary file first and then renames the file.
 const TEMPORARY: &str = ".checkpoint-";
 /// Name of the checkpoint file in a backup and in a directory of `log export`.
 pub const FILE: &str = "checkpoint";

@@ -142,8 +142,8 @@ pub fn back_up(config: &Config, into: &Path) -> Result<Made, Problems> {
 /// disk as a closed log. Pending proposals of the old log are void, because they name the old boundary.
 ///
 /// # Errors
-/// Returns an error if a store already exists, if the backup is damaged, or if the backup is of another boundary. In
-/// these cases nothing was changed.
+/// Returns an error if a store already exists, if the backup is damaged, or if the backup is of another boundary. If
+/// the function returns an error, nothing was changed.
 pub fn restore(config: &Config, from: &Path) -> Result<Restored, Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(Problem::whole(path, error.to_string()));
@@ -271,7 +271,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     put_in_place(&config.database).map_err(|error| at(&config.database, &error))?;
     crash_points::point("restore-new-log-in-place");
     // The boundary is now the new one. After a crash at this point the checkpoint file has a checkpoint of the old log.
-    // A start accepts this checkpoint, because the new log names the old log.
+    // The next start accepts the old checkpoint, because the new log names the old log.
     kept::replace(&config.kept_checkpoint(), head.as_bytes()).map_err(failed)?;
     fs::remove_dir_all(work).map_err(|error| at(work, &error))?;
     sync(&config.data).map_err(failed)?;

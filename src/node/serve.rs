@@ -200,8 +200,8 @@ impl Node {
 /// signed version of the roster, new runbooks and new settings are not put in force, because only a start may do so.
 ///
 /// # Errors
-/// Returns all reasons why the boundary could not start. It also returns an error if another process has locked the
-/// store.
+/// Returns all reasons why the boundary could not start. The function also returns an error if another process has
+/// locked the store.
 pub fn answer_offline(config: Config, request: Request) -> Result<(Answer, Vec<String>), Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     if matches!(request, Request::TokenList) && !start::has_store(&config)? {
@@ -271,5 +271,5 @@ async fn watch_rosters(boundary: Boundary, config: Config, newest: u64) {
 
 /// Interval of the search for new roster files.
 const ROSTERS_EVERY: Duration = Duration::from_secs(2);
-/// Time that current runs may take at shutdown. After this time they are cancelled, and their receipts are written.
+/// Time that current runs may take at shutdown. After this time the runs are cancelled, and their receipts are written.
 const DRAIN: Duration = Duration::from_secs(30);

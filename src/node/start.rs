@@ -226,7 +226,8 @@ fn make_directories(config: &Config) -> Result<(), Problem> {
 /// # Errors
 /// Returns an error if the sandbox's directories cannot be used.
 pub fn sandbox(config: &Config) -> Result<LinuxSandbox, Problems> {
-    // This check must come before the probe. A lack of descriptors would look like a host without sandbox layers.
+    // This check must come before the probe. In the probe, a lack of descriptors would look like a host without sandbox
+    // layers.
     descriptors::check().map_err(|why| Problem::whole(&config.path, why))?;
     let setup = Setup {
         helper: None,
@@ -395,15 +396,15 @@ impl Start<'_> {
             tokens: tokens.clone(),
             configuration: configuration.clone(),
         };
-        // The loop takes the newest version that this start can use. An unusable version must not block an earlier
-        // version.
+        // The loop takes the newest version of the roster that this start can use. An unusable version of the roster
+        // must not block an earlier version.
         let known = self.ledger.tokens().map_err(|fault| Problem::whole(&config.database, fault.to_string()))?;
         let names: Vec<Name> = known.into_iter().map(|token| token.name).collect();
         let next = candidates.into_iter().rev().find_map(|(version, policy)| {
             let material = material(signed.until(version), policy);
             let taken = self.check_roster(material.rosters.last(), &names).and_then(|()| {
-                // A contradiction must not stop the service, for example a step that needs a group which the new roster
-                // lacks.
+                // A contradiction in the new state must not stop the service. An example is a step that needs a group
+                // which the new roster lacks.
                 let draft = material.draft(Basis::After(&sealed), self.ledger.now());
                 draft.map(|_| material).map_err(|error| error.to_string())
             });
@@ -523,7 +524,7 @@ enum Before {
 }
 
 /// Begins a log in the new database `place`. The log follows `followed`, and its first entry is not older than `at`.
-/// Returns the boundary's id and the signed checkpoint of the log. The store is closed afterwards.
+/// Returns the boundary's id and the signed checkpoint of the log. The function closes the store at its end.
 ///
 /// # Errors
 /// Returns all reasons why a log cannot begin.
@@ -654,7 +655,8 @@ fn boottime() -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Maximum number of requests under verification. This number keeps two CPU cores busy and limits the memory.
+/// Maximum number of requests under verification. The number 256 is high enough to keep two CPU cores busy and low
+/// enough to limit the memory.
 const CROSSINGS: usize = 256;
 /// Maximum number of attempts to write a seal. Only this process writes to the log, so the second attempt succeeds.
 const MOST_TRIES: usize = 3;

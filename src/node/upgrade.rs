@@ -62,7 +62,7 @@ pub enum OpenRuns {
 ///
 /// # Errors
 /// Returns an error if the store is missing, damaged or in use, if runs have no receipt, or if a new log cannot begin.
-/// In these cases nothing was moved.
+/// If the function returns an error, nothing was moved.
 pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(Problem::whole(path, error.to_string()));
@@ -133,7 +133,7 @@ pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problem
     places::put_in_place(&config.database).map_err(|error| at(&config.database, &error))?;
     crash_points::point("upgrade-new-log-in-place");
     // The boundary is now the new one. After a crash at this point the checkpoint file has a checkpoint of the old log.
-    // A start accepts this checkpoint, because the new log names the old log.
+    // The next start accepts the old checkpoint, because the new log names the old log.
     kept::replace(&config.kept_checkpoint(), new_head.as_bytes()).map_err(|error| at(&config.data, &error))?;
     drop(lock);
     let Head { note: checkpoint, verified } = head;

@@ -84,7 +84,8 @@ impl Turn {
         self.asking = false;
         self.troubles = match next {
             Next::Cosigned => 0,
-            // The error count stays, so that a witness which always names another size is also asked less often.
+            // The error count is not reset here. A witness may always answer with another size, and then the pauses
+            // must still grow.
             Next::Again => self.troubles,
             Next::Trouble(_) => self.troubles.saturating_add(1),
         };

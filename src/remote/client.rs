@@ -28,7 +28,7 @@ use crate::terminal::screen::Shown;
 pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";
 /// Maximum size of an answer in bytes, except for streams.
 const MAX_ANSWER_BYTES: u64 = 32 << 20;
-/// Time limit until the answer begins. A call that waits on the server uses a shorter wait.
+/// Time limit between a request and the first byte of its answer. A call that waits on the server uses a shorter wait.
 const ANSWER: Duration = Duration::from_secs(90);
 const CONNECT: Duration = Duration::from_secs(10);
 /// Time limit for the whole body of an answer, except for streams. The largest answers have several MiB.
@@ -82,8 +82,8 @@ impl Address {
     /// Parses a URL.
     ///
     /// # Errors
-    /// Returns an error if the URL does not have the form `http://host[:port][/path]`. For https, the error names
-    /// alternatives.
+    /// Returns an error if the URL does not have the form `http://host[:port][/path]`. For an https URL, the error
+    /// message names alternatives.
     pub fn parse(url: &str) -> Result<Self, Failure> {
         let shown = Shown::text(url);
         if url.starts_with("https://") {
@@ -225,7 +225,7 @@ impl Client {
         self.typed(self.request(Method::POST, path, None::<&()>, "application/json")?)
     }
 
-    /// Opens an NDJSON stream. The stream starts after the event `after`.
+    /// Opens an NDJSON stream. The first event of the stream is the event after `after`.
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
@@ -392,7 +392,8 @@ impl Client {
             )));
         };
         let mut failure = refusal(&problem, serde_json::from_slice(&bytes).ok());
-        // The problem's title asks for a token, but the request had one. This message is more helpful.
+        // The problem's title asks for a token, but the request had one. The message below explains how to replace the
+        // token.
         if failure.has_code(Code::Unauthenticated) && self.keys.is_none() && self.bearer.borrow().is_some() {
             failure.message = format!(
                 "the boundary at {} does not take your token (unauthenticated): {}; the token is of --token, --token-file, \

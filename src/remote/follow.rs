@@ -26,7 +26,7 @@ const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(250);
 /// Longest pause between attempts, as a power of two of [`PAUSE`].
 const MOST_DOUBLED: u32 = 4;
-/// Time for further attempts if a boundary that has answered before cannot be reached. It may be restarting.
+/// Time for further attempts if a boundary that has answered before cannot be reached. The boundary may be restarting.
 const RESTART: Duration = Duration::from_secs(120);
 /// Time for further attempts if a boundary has never answered.
 const FIRST_ANSWER: Duration = Duration::from_secs(15);
@@ -115,8 +115,8 @@ fn read_events(
         match next_line(&mut lines) {
             Ok(None) => return Ok(None),
             Ok(Some(value)) => {
-                // An unknown event of a later version is skipped. Its id is stored, so that the event is not requested
-                // again.
+                // An unknown event of a later version is skipped. The id of the event is stored, so that the event is
+                // not requested again.
                 if let Ok(event) = serde_json::from_value::<Event>(value.clone()) {
                     sink.event(&event, &value)?;
                 }
@@ -234,8 +234,8 @@ pub fn conclude(
     }
 }
 
-/// Fetches the bundle again until it has enough cosignatures, because they arrive after the receipt. The cosignatures
-/// are not verified here.
+/// Fetches the bundle again until the bundle has enough cosignatures, because cosignatures arrive after the receipt.
+/// The cosignatures are not verified here.
 fn fetch(client: &Client, receipt: &ReceiptId, wanted: Option<u64>, terminal: &Terminal) -> Result<Vec<u8>, Failure> {
     let deadline = Instant::now() + COSIGNED;
     let mut outage = Outage::new(RESTART);

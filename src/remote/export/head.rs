@@ -55,8 +55,8 @@ impl Head {
         let versions = versions.ok_or_else(|| odd("the last seal there names no readable roster".to_owned()))?;
         let mut chain = Chain::connect(&Pinned::Digest(known), &versions)
             .map_err(|error| odd(format!("the roster there does not go on from the one that this log had: {error}")))?;
-        // The user may trust rosters of several boundaries. At least one must belong to this log, and the newest of
-        // them counts.
+        // The user may trust rosters of several boundaries. At least one roster must belong to this log, and the newest
+        // such roster counts.
         let connected =
             newest_of(trust, |trust| Chain::connect(&trust.pinned, &versions).map(|chain| (Newest::of(&chain), chain)));
         match connected {

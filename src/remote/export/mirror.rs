@@ -86,7 +86,7 @@ impl<'a> Mirror<'a> {
         Ok(())
     }
 
-    /// Reads the incomplete tiles of each level. They must match the root of the copy's checkpoint.
+    /// Reads the incomplete tiles of each level. The tiles must match the root of the copy's checkpoint.
     pub(super) fn edge(&self, earlier: &Checkpoint) -> Result<Vec<Vec<Hash>>, Failure> {
         let mut levels = Vec::new();
         let mut entries = earlier.size;

@@ -51,8 +51,9 @@ pub struct Export {
 /// boundary in one of the rosters in `trust` must have signed the checkpoint, if `trust` is not empty.
 ///
 /// # Errors
-/// Returns an error if data cannot be fetched or written, or if another export uses the directory. It also returns an
-/// error if the directory has another log, a fork or a newer copy, or if the boundary did not sign the checkpoint.
+/// Returns an error if data cannot be fetched or written, or if another export uses the directory. The function also
+/// returns an error if the directory has another log, a fork or a newer copy, or if the boundary did not sign the
+/// checkpoint.
 pub fn export(
     place: &LogSource,
     directory: &Path,
@@ -77,7 +78,7 @@ pub fn export(
         }
     }
     let growth = Growth { mirror, place, head: &head, earlier: earlier.as_ref(), hashes_only, trust, terminal };
-    // The first attempt uses files of an interrupted export. If they do not match, the second attempt fetches
+    // The first attempt uses files of an interrupted export. If these files do not match, the second attempt fetches
     // everything.
     for leftovers in [true, false] {
         match growth.grow(leftovers) {
