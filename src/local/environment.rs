@@ -87,7 +87,7 @@ pub fn inherit(
 ) -> Inherited {
     let mut inherited = Inherited::default();
     for (name, value) in environment {
-        // A step cannot use a variable with such a name, so the name is not reported as withheld.
+        // A step cannot use a variable whose name is not a valid identifier, so the name is not reported as withheld.
         let Some(name) = name.to_str().filter(|name| is_name(name)) else { continue };
         if own.contains(&name) || !allows(name) {
             continue;

@@ -51,7 +51,7 @@ pub struct HostSandbox {
     scratch: tempfile::TempDir,
 }
 
-/// Returns the profile of a step at a terminal. No other function creates such a profile.
+/// Returns the profile of a step at a terminal. No other function creates the profile of a step at a terminal.
 ///
 /// # Errors
 /// Returns an error if the step asks for something that it cannot get.
@@ -113,8 +113,8 @@ impl HostSandbox {
                     "warning: because of the missing layer, the step may reach more of this host, including your own \
                      files",
                 );
-                // The sandbox would refuse a run if it could not hide these files. With best effort the person accepts
-                // this risk.
+                // The sandbox would refuse a run if the sandbox could not hide these private files. With best effort
+                // the person accepts this risk.
                 return Self::new(wanted, Vec::new());
             }
         }

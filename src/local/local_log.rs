@@ -217,7 +217,7 @@ impl LocalLog {
         Ok(Tail { whole: start + whole as u64, previous, torn: (!torn.is_empty()).then_some(torn) })
     }
 
-    /// Writes the bytes of an incomplete line to a file. The name of the file contains their digest.
+    /// Writes the bytes of an incomplete line to a file. The name of the file contains the digest of these bytes.
     fn set_aside(&self, torn: &[u8]) -> Result<PathBuf, Failure> {
         let path = self.directory.join(format!("torn-{}", &hex(&sha256(torn))[..16]));
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);

@@ -124,8 +124,8 @@ fn in_directory(directory: &Path) -> Result<Option<FoundPolicy>, Failure> {
     Ok(member(&text(&file)?, &file)?.map(|policy| FoundPolicy { file: Some(file), policy }))
 }
 
-/// Returns true if the file exists. The function returns an error if another user owns the file or if everybody can write
-/// the file.
+/// Returns true if the file exists. The function returns an error if another user owns the file, or if everybody can
+/// write the file.
 fn is_there(file: &Path) -> Result<bool, Failure> {
     match std::fs::symlink_metadata(file) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {

@@ -163,7 +163,8 @@ fn choose(
     Ok(Chosen { step: step.clone(), fence_line: place.line, params })
 }
 
-/// Returns a place in a script as `file:line:column` of the runbook. The column counts within the line of the script.
+/// Returns a place in a script as `file:line:column` of the runbook. The column is a position in the line of the
+/// script.
 pub fn at(shown: &str, fence_line: usize, line: usize, column: usize) -> String {
     format!("{shown}:{}:{column}", fence_line + line)
 }

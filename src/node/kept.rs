@@ -72,8 +72,8 @@ pub fn look(
     earlier: &[String],
 ) -> Result<Option<String>, String> {
     let (note, known) = found?;
-    // A checkpoint without a valid signature also stops the start, because caution is cheap here. The message names its
-    // file.
+    // A checkpoint without a valid signature also stops the start, because caution is cheap here. The error message
+    // names the checkpoint file.
     let whose = match note::verify_note(&note, &known.origin, key.public()) {
         Ok(_) => "this boundary signed",
         Err(_) => "the file has, although this boundary's current key did not sign it,",

@@ -73,8 +73,8 @@ impl<'a> Mirror<'a> {
                 let last = LogSource::tile_of(TileKind::Entries, last, checkpoint.size)?;
                 self.directory.join(last.to_string()).is_file()
             }
-            // An interrupted first export has no checkpoint. Such a copy can still get contents, but a copy with
-            // contents cannot become a copy of hashes.
+            // An interrupted first export has no checkpoint. A copy without a checkpoint can still get contents, but a
+            // copy with contents cannot become a copy of hashes.
             None if self.hashes_only => ["tile/entries", "blob"].iter().any(|name| self.directory.join(name).exists()),
             None => return Ok(()),
         };
