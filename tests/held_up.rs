@@ -152,7 +152,7 @@ fn what_the_limit_of_open_files_does_not_hold_waits_with_its_nonce_unspent() {
     }
     // With which not even one run can be promised, nothing is served.
     let said = limited("-n 32").try_start().expect_err("too few");
-    assert!(said.contains("no more than 32 files") && said.contains("LimitNOFILE"), "{said}");
+    assert!(said.contains("at most 32 files") && said.contains("LimitNOFILE"), "{said}");
 }
 
 #[test]

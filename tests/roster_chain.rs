@@ -544,7 +544,7 @@ fn a_new_key_waits_until_the_old_one_has_closed_what_it_began() {
     world.kill9();
     set_key(&world, "key-2.pem");
     let why = world.try_start().expect_err("a run without a receipt");
-    assert!(why.contains("1 runs whose end nobody saw") && why.contains("with the key before"), "{why}");
+    assert!(why.contains("the receipts of 1 interrupted runs") && why.contains("with the previous key"), "{why}");
     set_key(&world, "key.pem");
     world.start();
     assert_eq!(world.show(id_of(&running))["outcome"]["status"], "unknown");

@@ -426,7 +426,7 @@ fn a_step_that_writes_policy_for_later_runs_is_told_on() {
     let person = person();
     person.runbook("a.md", "", &[("one", "printf 'version: 1\\ndefault: {mode: execute}\\n' > .rundownrc")]);
     let ran = person.run_plain(&["a.md", "--policy", "policy.yaml", "--no-sandbox"]).ended(0);
-    assert!(ran.err.contains("WARNING: the policy that is found from here is another"), "{}", ran.err);
+    assert!(ran.err.contains("WARNING: the policy file found from this directory has changed"), "{}", ran.err);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! One request on its way to a handler.
+//! One authenticated request.
 
 use std::fmt::Display;
 use std::net::IpAddr;
@@ -31,9 +31,9 @@ use crate::record::bundle;
 use crate::record::code::Code;
 use crate::record::envelope::{EnvelopeSignature, MAX_SIGNATURES};
 
-/// No body is larger, whatever the route: it bounds what one connection can make us hold.
+/// Maximum body size in bytes for all routes. The limit bounds the memory of one connection.
 pub(super) const MAX_BODY_BYTES: usize = 1 << 20;
-/// A body has to arrive within this; a slower sender holds a connection that others need.
+/// Time limit for a body. A slow sender must not block a connection for long.
 const BODY_DEADLINE: Duration = Duration::from_secs(20);
 
 /// A request whose caller is known and may call its route.
@@ -42,16 +42,16 @@ pub(super) struct Call {
     pub(super) caller: Arc<Caller>,
     pub(super) headers: HeaderMap,
     peer: IpAddr,
-    /// What the caller's rate said, where the route is of [`Access::Signed`].
+    /// Result of the rate limit, for routes of [`Access::Signed`].
     limited: Option<Stopped>,
     params: RawPathParams,
     query: Vec<(&'static str, String)>,
-    /// Only its owner takes it: the lock is there because a body may not be shared between threads, a call may.
+    /// The mutex is never contended. The mutex only makes the type `Sync`, because a body is not `Sync`.
     body: Mutex<Body>,
 }
 
 impl Call {
-    /// Looks at everything but the body: query, bearer, rate, access.
+    /// Checks everything except the body: query, bearer token, rate limit and access.
     pub(super) async fn enter(
         app: Arc<App>,
         query: &'static [Field],
@@ -74,8 +74,8 @@ impl Call {
             charged => charged,
         };
         let caller = match bearer(request.headers())? {
-            // This answer costs as little as that of a rate, and comes before it: a client with a key learns by it that it has to
-            // answer a challenge, also while others at its address use up the rate of callers without a bearer.
+            // This check costs as little as the rate limit and comes before it. So a client with a key learns that it
+            // must answer a challenge, even if other callers from its address have used up the rate.
             None if access == Access::Known => {
                 let detail = "this needs `Authorization: Bearer cst_...`: ask an operator for a token, or answer a challenge \
                               with a rostered key";
@@ -85,7 +85,7 @@ impl Call {
                 charge(Payer::Peer(peer))?;
                 Caller::anonymous()
             }
-            // Whoever holds a good bearer is never held up by others who try bad ones from the same address.
+            // Failed attempts of other callers from the same address must not delay a caller with a valid token.
             Some(bearer) => match app.boundary.admission.authenticate(bearer) {
                 Ok(caller) => {
                     charge(caller.name().map_or(Payer::Peer(peer), Payer::Principal))?;
@@ -106,13 +106,13 @@ impl Call {
         Ok(Self { app, caller, headers, peer, limited, params, query, body })
     }
 
-    /// A part of the path, parsed.
+    /// Parses a segment of the path.
     pub(super) fn path<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, Stopped> {
         let text = self.raw_path(name)?;
         text.parse().map_err(|error| refuse(Code::Malformed, format!("{{{name}}} in the path: {error}")))
     }
 
-    /// A part of the path as text.
+    /// Returns a segment of the path as text.
     pub(super) fn raw_path(&self, name: &str) -> Result<&str, Stopped> {
         self.params
             .iter()
@@ -120,19 +120,19 @@ impl Call {
             .ok_or_else(|| fault(&format_args!("a route without its part {name:?}")))
     }
 
-    /// A field of the query as text.
+    /// Returns a field of the query as text.
     pub(super) fn raw_query(&self, name: &str) -> Option<&str> {
         self.query.iter().find_map(|(key, value)| (*key == name).then_some(value.as_str()))
     }
 
-    /// A field of the query, parsed.
+    /// Parses a field of the query.
     pub(super) fn query<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, Stopped> {
         self.raw_query(name)
             .map(|text| text.parse().map_err(|error| refuse(Code::Malformed, format!("?{name}=: {error}"))))
             .transpose()
     }
 
-    /// The whole body, of at most `most` bytes, counted while it arrives.
+    /// Reads the whole body, at most `most` bytes. The size is checked while the body arrives.
     pub(super) async fn body(&mut self, most: usize) -> Result<Bytes, Stopped> {
         json_only(&self.headers)?;
         self.bytes(most).await
@@ -154,7 +154,7 @@ impl Call {
                 if whole.len() + joined.len() + frame.len() > most {
                     return Err(too_large());
                 }
-                // Most bodies come in one piece and are never copied.
+                // Most bodies arrive in one frame, and this frame is not copied.
                 if whole.is_empty() && joined.is_empty() {
                     whole = frame;
                 } else {
@@ -170,7 +170,7 @@ impl Call {
         })
     }
 
-    /// For calls that take no body: none, or an empty object.
+    /// Checks that the body is empty or an empty object.
     pub(super) async fn no_body(&mut self) -> Result<(), Stopped> {
         let bytes = self.bytes(64).await?;
         if bytes.is_empty() {
@@ -180,8 +180,8 @@ impl Call {
         read::<Empty>(&bytes).map(|Empty {}| ())
     }
 
-    /// Charges the sender for signatures: for each after the first. Their keys are charged by [`charge_key`](Self::charge_key)
-    /// once they verified, or anybody could use up what a person's key may sign.
+    /// Charges the sender for each signature after the first one. A key is charged by [`charge_key`](Self::charge_key)
+    /// only after its signature was verified. Otherwise an attacker could use up the rate of another person's key.
     pub(super) fn charge_signatures(&self, signatures: &[EnvelopeSignature]) -> Result<(), Stopped> {
         if signatures.is_empty() {
             let refusal = Refusal::new(Code::Malformed, "there is no signature");
@@ -195,7 +195,8 @@ impl Call {
         self.app.limits.charge(payer, signatures.len() as u32 - 1, Instant::now())
     }
 
-    /// What came of a signed call whose caller may be over the rate: that refuses what was refused anyway.
+    /// Returns the result of a signed call. If the caller is over the rate, any refusal becomes the refusal of the rate
+    /// limit.
     pub(super) fn unless_limited<T>(&self, done: Result<T, Stopped>) -> Result<T, Stopped> {
         match (&self.limited, done) {
             (Some(limited), Err(_)) => Err(limited.clone()),
@@ -203,17 +204,17 @@ impl Call {
         }
     }
 
-    /// Charges a failed proof of identity that no bearer was part of.
+    /// Charges the peer for a failed proof of identity without a bearer token.
     pub(super) fn charge_failure(&self) -> Result<(), Stopped> {
         self.app.limits.charge(Payer::Peer(self.peer), FAILED_AUTHENTICATION, Instant::now())
     }
 
-    /// Charges a key for something that only its holder can have signed.
+    /// Charges a key for a message with a verified signature of this key.
     pub(super) fn charge_key(app: &App, keyid: &KeyId) -> Result<(), Stopped> {
         app.limits.charge(Payer::Key(keyid), 1, Instant::now())
     }
 
-    /// Does what changes something to its end, also when the caller goes away meanwhile.
+    /// Runs a change to its end, even if the caller disconnects.
     pub(super) async fn finish<T, F>(&self, work: impl FnOnce(Boundary, Arc<Caller>) -> F) -> Result<T, Stopped>
     where
         T: Send + 'static,
@@ -223,7 +224,7 @@ impl Call {
         joined(self.app.work(work)?.await)
     }
 
-    /// Does what reads much, away from the threads that serve connections.
+    /// Runs a long read on a blocking thread, so that the threads of the connections stay free.
     pub(super) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Boundary, &Caller) -> Result<T, Stopped> + Send + 'static,
@@ -237,23 +238,23 @@ impl Call {
 #[serde(deny_unknown_fields)]
 struct Empty {}
 
-/// What a task gave, or that it panicked.
+/// Returns the result of a task. A panic of the task becomes a fault.
 pub(super) fn joined<T>(result: Result<Result<T, Stopped>, tokio::task::JoinError>) -> Result<T, Stopped> {
     result.unwrap_or_else(|error| Err(fault(&error)))
 }
 
-/// Reads a body strictly.
+/// Parses a body strictly.
 pub(super) fn read<T: Serialize + DeserializeOwned>(body: &[u8]) -> Result<T, Stopped> {
     canonical::read_as(body, MAX_BODY_BYTES).map_err(unreadable)
 }
 
-/// A document of ours as the answer.
+/// Returns a response with a JSON document.
 pub(super) fn answer<T: Serialize>(status: StatusCode, document: &T) -> Result<Response, Stopped> {
     let body = serde_json::to_vec(document).map_err(|error| fault(&error))?;
     Ok(bytes(status, JSON, body))
 }
 
-/// Bytes as the answer.
+/// Returns a response with the given bytes.
 pub(super) fn bytes(status: StatusCode, media: &'static str, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
@@ -261,7 +262,8 @@ pub(super) fn bytes(status: StatusCode, media: &'static str, body: impl Into<Bod
     response
 }
 
-/// Demands `Content-Type: application/json`: a page elsewhere can't send it without being asked about first.
+/// Requires `Content-Type: application/json`. A browser sends a CORS preflight before it sends this type to another
+/// origin.
 fn json_only(headers: &HeaderMap) -> Result<(), Stopped> {
     let is_json = only(headers, &CONTENT_TYPE)?.is_some_and(|given| {
         let mut parts = given.split(';').map(str::trim);
@@ -273,12 +275,12 @@ fn json_only(headers: &HeaderMap) -> Result<(), Stopped> {
     if is_json {
         return Ok(());
     }
-    let detail = "the body's `Content-Type` is missing or not application/json: send it as that (curl: `--json`, or \
-                  `-H 'Content-Type: application/json'` beside `-d`)";
+    let detail = "the body's `Content-Type` is missing or is not application/json: send this type (curl: `--json`, \
+        or `-H 'Content-Type: application/json'` together with `-d`)";
     Err(Refusal { case: Some(Case::MediaType), ..Refusal::new(Code::Malformed, detail) }.into())
 }
 
-/// Reads a query of known fields, each at most once.
+/// Parses a query. Each field must be known and may occur only once.
 fn parse_query(query: &str, fields: &'static [Field]) -> Result<Vec<(&'static str, String)>, Stopped> {
     let mut found: Vec<(&'static str, String)> = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -287,8 +289,8 @@ fn parse_query(query: &str, fields: &'static [Field]) -> Result<Vec<(&'static st
             return Err(refuse(Code::Malformed, "the query is not percent-encoded UTF-8"));
         };
         if looks_secret(&key, &value) {
-            let detail = "bearers are taken from `Authorization` only: this one is in a URL now, and with it in logs \
-                          and histories, so have it revoked";
+            let detail = "a bearer is accepted only in `Authorization`: this bearer is now in a URL, and so in logs \
+                and histories; have it revoked";
             return Err(refuse(Code::Malformed, detail));
         }
         let Some(field) = fields.iter().find(|field| field.name == key) else {
@@ -304,7 +306,7 @@ fn parse_query(query: &str, fields: &'static [Field]) -> Result<Vec<(&'static st
     Ok(found)
 }
 
-/// Percent-decoding of a query (`+` is a blank).
+/// Decodes percent-encoding in a query. A `+` means a space.
 fn percent_decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -330,7 +332,7 @@ mod tests {
     static FIELDS: &[Field] = &[Field { name: "wait", about: "" }, Field { name: "step", about: "" }];
 
     #[test]
-    fn queries_are_read_strictly() {
+    fn unknown_or_repeated_query_fields_are_refused() {
         let parsed = parse_query("step=deploy%2Fweb%3arestart&wait=55s", FIELDS).expect("a good query");
         assert_eq!(parsed, [("step", "deploy/web:restart".to_owned()), ("wait", "55s".to_owned())]);
         assert_eq!(parse_query("", FIELDS).expect("none"), []);
@@ -341,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_in_a_query_are_refused_and_not_repeated() {
+    fn a_secret_in_a_query_is_refused_and_not_echoed() {
         for bad in ["token=abc123", "access_token=abc123", "wait=cst_abc123", "Bearer=abc123"] {
             let document = problem(&parse_query(bad, FIELDS).expect_err(bad));
             assert!(document.detail.contains("revoked") && !document.detail.contains("abc123"), "{}", document.detail);
@@ -349,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_must_say_that_they_are_json() {
+    fn a_body_needs_the_json_content_type() {
         let of = |value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(value));

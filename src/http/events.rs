@@ -1,4 +1,4 @@
-//! Events of a proposal as they happen: SSE and NDJSON.
+//! Event streams of a proposal: SSE and NDJSON.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -28,18 +28,18 @@ use crate::record::code::Code;
 use crate::record::ident::ProposalId;
 use crate::record::receipt::{Outcome, Status};
 
-/// Where a reader that was cut off goes on.
+/// Header with the id of the last event that the client received.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Media type of server-sent events.
 pub(super) const SSE: &str = "text/event-stream";
-/// Media type of JSON, one document a line.
+/// Media type of NDJSON.
 pub(super) const NDJSON: &str = "application/x-ndjson";
-/// Silence after which a comment shows proxies and readers that the stream lives.
+/// Interval of comments in an idle stream, so that proxies and clients keep the stream open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Events on their way to one reader. A slow one slows its own stream, never the run.
+/// Maximum number of queued events for one reader. A slow reader delays only its own stream, never the run.
 const IN_FLIGHT: usize = 16;
 
-/// `GET /v1/proposals/{id}/events`.
+/// Handles `GET /v1/proposals/{id}/events`.
 pub(super) async fn events(call: Call) -> Answer {
     let id: ProposalId = call.path("id")?;
     let form = Form::of(&call)?;
@@ -61,19 +61,19 @@ pub(super) async fn events(call: Call) -> Answer {
     Ok(response)
 }
 
-/// How events are written.
+/// Form of an event stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// Server-sent events.
     Sse,
-    /// One event a line, with its id.
+    /// NDJSON: each line has one event and its id.
     Lines,
-    /// One line for each thing that a reader of outputs needs, in the words that runbook tools share.
+    /// NDJSON for readers that need only output, exit code and errors.
     Simple,
 }
 
 impl Form {
-    /// What `Accept` and `?shape=` ask for; server-sent events when they leave it open.
+    /// Returns the form that `Accept` and `?shape=` request. Without a preference the result is server-sent events.
     fn of(call: &Call) -> Result<Self, Stopped> {
         let lines = wants_lines(&call.headers)?;
         match (lines, call.raw_query("shape")) {
@@ -81,12 +81,12 @@ impl Form {
             (Some(true), shape) => Self::of_lines(shape),
             (Some(false), None) => Ok(Self::Sse),
             (Some(false), Some(_)) => {
-                Err(refuse(Code::Malformed, format!("?shape= is for lines: ask with `Accept: {NDJSON}`")))
+                Err(refuse(Code::Malformed, format!("?shape= is only for lines: ask with `Accept: {NDJSON}`")))
             }
         }
     }
 
-    /// The form of lines.
+    /// Returns the form of lines that `?shape=` names.
     pub(super) fn of_lines(shape: Option<&str>) -> Result<Self, Stopped> {
         match shape {
             None => Ok(Self::Lines),
@@ -101,18 +101,19 @@ impl Form {
             Self::Lines => serde_json::to_vec(&Line { id, event }),
             Self::Simple => serde_json::to_vec(&simple(event)?),
         };
-        // An event holds text and numbers only: there is nothing in it that JSON can't write.
+        // Serialization cannot fail, because an event contains only text and numbers.
         let mut line = line.unwrap_or_default();
         line.push(b'\n');
         Some(line.into())
     }
 }
 
-/// Whether `Accept` prefers lines (true) or server-sent events (false); nothing when it takes neither.
+/// Returns true if `Accept` prefers lines, and false if it prefers server-sent events. Returns `None` if `Accept`
+/// allows neither form.
 fn wants_lines(headers: &HeaderMap) -> Result<Option<bool>, Stopped> {
     let accept = accepted(headers)?;
     let quality = |wanted: &str| {
-        // RFC 9110 section 12.5.1: of the ranges that match, the most specific one counts.
+        // RFC 9110 section 12.5.1: the most specific matching media range decides.
         let mut best: Option<(usize, u16)> = None;
         for range in accept.split(',') {
             let mut parts = range.split(';').map(str::trim);
@@ -135,14 +136,14 @@ fn wants_lines(headers: &HeaderMap) -> Result<Option<bool>, Stopped> {
     Ok((events > 0 || lines > 0).then_some(lines > events))
 }
 
-/// Whether `Accept` names lines themselves, not only a range that they are in.
+/// Returns true if `Accept` names the media type of lines explicitly. A range such as `*/*` does not count.
 pub(super) fn names_lines(headers: &HeaderMap) -> Result<bool, Stopped> {
     let accept = accepted(headers)?;
     Ok(wants_lines(headers)? == Some(true)
         && accept.split(',').any(|range| range.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case(NDJSON)))
 }
 
-/// All that stands in `Accept`, which may stand more than once; without it, everything.
+/// Joins all `Accept` headers of the request. Without such a header the result is `*/*`.
 fn accepted(headers: &HeaderMap) -> Result<String, Stopped> {
     let values: Result<Vec<&str>, _> = headers.get_all(ACCEPT).iter().map(|value| value.to_str()).collect();
     match values {
@@ -160,17 +161,17 @@ fn thousandths(weight: &str) -> u16 {
         .map_or(0, |weight| (weight * 1000.0) as u16)
 }
 
-/// Whoever reads the other end of a stream.
+/// Sending end of an event stream to one client.
 pub(super) struct Reader {
     form: Form,
     to: mpsc::Sender<Result<Bytes, Infallible>>,
 }
 
-/// The reader has gone away.
+/// Error: the client has disconnected.
 pub(super) struct Gone;
 
 impl Reader {
-    /// Writes one event; waits while the reader is slow.
+    /// Writes one event. The call waits if the client reads slowly.
     pub(super) async fn event(&self, id: u64, event: &Event) -> Result<(), Gone> {
         match self.form.write(id, event) {
             Some(piece) => self.to.send(Ok(piece)).await.map_err(|_| Gone),
@@ -178,19 +179,19 @@ impl Reader {
         }
     }
 
-    /// Writes a line as it is.
+    /// Writes one complete line.
     pub(super) async fn line(&self, mut line: Vec<u8>) -> Result<(), Gone> {
         line.push(b'\n');
         self.to.send(Ok(line.into())).await.map_err(|_| Gone)
     }
 
-    /// How it wants its events.
+    /// Returns the form of the stream.
     pub(super) fn form(&self) -> Form {
         self.form
     }
 
     async fn keep_alive(&self) -> Result<(), Gone> {
-        // Lines have no comments: for them TCP's own probes find out that nobody is there.
+        // NDJSON has no comments. For lines, the keepalive probes of TCP detect a disconnected client.
         if self.form == Form::Sse {
             self.to.send(Ok(Bytes::from_static(b": keep-alive\n\n"))).await.map_err(|_| Gone)?;
         }
@@ -198,17 +199,18 @@ impl Reader {
     }
 }
 
-/// An answer that is written while it happens.
+/// Creates a streaming response and its sending end.
 pub(super) fn stream(form: Form) -> (Reader, Response) {
     let (to, from) = mpsc::channel(IN_FLIGHT);
     let media = if form == Form::Sse { SSE } else { NDJSON };
     let mut response = bytes(StatusCode::OK, media, Body::from_stream(ReceiverStream::new(from)));
-    // Proxies that buffer would hold back what is live.
+    // This header asks a reverse proxy not to buffer the stream.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     (Reader { form, to }, response)
 }
 
-/// Hands events on until the last one, until the reader is gone, or (if `stops`) until the service has drained.
+/// Forwards events until the last event or until the client disconnects. If `stops` is true, the stream also ends when
+/// the service has drained.
 pub(super) async fn pump(app: &App, events: &mut Events, reader: &Reader, stops: bool) {
     let mut tick = interval(KEEP_ALIVE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -239,7 +241,8 @@ struct Line<'e> {
     event: &'e Event,
 }
 
-/// WHATWG HTML section 9.2: fields a line each, an empty line ends the event. JSON has no line break in it.
+/// Encodes a server-sent event (WHATWG HTML section 9.2): one field per line, then an empty line. JSON has no line
+/// breaks.
 fn sse(id: u64, event: &Event) -> Bytes {
     let kind = match event {
         Event::Status { .. } => "status",
@@ -279,7 +282,7 @@ fn simple(event: &Event) -> Option<serde_json::Value> {
     }
 }
 
-/// The step's own code, else what `timeout` and shells give for such an end.
+/// Returns the exit code of the step, or the code that shells and `timeout` use for such an end.
 fn exit_code(outcome: &Outcome) -> u16 {
     if let Some(code) = outcome.exit_code {
         return code.into();
@@ -298,7 +301,7 @@ fn exit_code(outcome: &Outcome) -> u16 {
     }
 }
 
-/// A permit for one who waits, where there is room.
+/// Takes a permit for a request that waits, if one is free.
 pub(super) fn waiting(app: &App) -> Option<tokio::sync::OwnedSemaphorePermit> {
     Arc::clone(&app.waits).try_acquire_owned().ok()
 }
@@ -313,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_sent_event_is_three_fields_and_an_empty_line() {
+    fn a_server_sent_event_has_three_fields_and_an_empty_line() {
         let framed = sse(7, &output("a\nb\r\n\ndata: x"));
         let expected = "id: 7\nevent: output\ndata: {\"type\":\"output\",\"stream\":\"stdout\",\"offset\":3,\
                         \"text\":\"a\\nb\\r\\n\\ndata: x\"}\n\n";
@@ -321,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_carries_the_id_beside_the_event() {
+    fn a_line_contains_the_event_and_its_id() {
         let line = Form::Lines.write(9, &Event::Status { status: ProposalStatus::Running, code: None });
         assert_eq!(line.as_deref(), Some(&b"{\"id\":9,\"type\":\"status\",\"status\":\"running\"}\n"[..]));
     }
@@ -353,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn the_better_accepted_form_is_chosen() {
+    fn the_preferred_media_type_of_accept_is_chosen() {
         let of = |accept: Option<&'static str>| {
             let mut headers = HeaderMap::new();
             if let Some(accept) = accept {

@@ -1,4 +1,4 @@
-//! Probes: alive, ready, which version, which interface.
+//! Routes for probes: health, readiness, version and the OpenAPI document.
 
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
@@ -9,7 +9,7 @@ use crate::http::call::{Call, answer, bytes};
 use crate::http::operation::{Access, JSON, Reply, Shape, Verb, ok};
 use crate::http::route::{Answer, Route};
 
-/// The version of the HTTP interface.
+/// Version of the HTTP interface.
 const API: &str = "v1";
 
 const HEALTH: Route = Route {
