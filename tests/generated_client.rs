@@ -54,7 +54,7 @@ fn a_generated_client_goes_through_the_whole_exchange() {
 }
 
 #[test]
-fn every_enum_operation_and_part_of_a_path_is_described() {
+fn every_enum_and_operation_and_path_part_is_described() {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json")).unwrap();
     let description: Value = serde_json::from_str(&text).unwrap();
     for (name, schema) in description["components"]["schemas"].as_object().unwrap() {

@@ -524,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crossing_made_anew_is_verified() {
+    fn a_bundle_of_a_new_crossing_is_verified() {
         let report = Case::new().report(Options::default());
         assert!(report.verified, "{:#?}", report.checks);
         assert_eq!(report.finding(CheckName::SealInForce), Finding::NotChecked);
@@ -552,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn signatures_are_the_boundarys_one() {
+    fn each_statement_needs_exactly_one_signature_of_the_boundary() {
         for (part, check) in
             [("receipt", "receipt-signature"), ("consumption", "consumption-signature"), ("seal", "seal-signature")]
         {
@@ -585,7 +585,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_lines_under_a_checkpoint_are_ignored_and_a_bad_line_of_a_known_key_is_not() {
+    fn unknown_checkpoint_signatures_are_ignored_but_a_bad_line_of_a_known_key_is_refused() {
         let add = |line: &'static str| {
             move |bundle: &mut Value| {
                 for part in ["receipt", "consumption", "seal"] {
@@ -611,7 +611,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_boundary_says_of_itself_must_agree() {
+    fn statements_of_the_boundary_about_itself_must_agree() {
         let other = format!("sha256:{}", "0".repeat(64));
         let id = other.clone();
         assert_eq!(
@@ -652,7 +652,7 @@ mod tests {
     }
 
     #[test]
-    fn the_decision_is_decided_again() {
+    fn the_verifier_repeats_the_decision() {
         let decision = |field: &'static str, value: Value| {
             refused(Stage::Receipt, move |receipt| receipt["predicate"]["decision"][field] = value.clone())
         };
@@ -721,7 +721,7 @@ mod tests {
     }
 
     #[test]
-    fn times_and_outcome_tell_one_story() {
+    fn times_and_outcome_must_be_consistent() {
         let receipt = |field: &'static str, value: Value| {
             refused(Stage::Receipt, move |receipt| receipt["predicate"][field] = value.clone())
         };
@@ -739,7 +739,7 @@ mod tests {
     }
 
     #[test]
-    fn subjects_are_what_ran_and_came_out() {
+    fn subjects_must_name_the_executed_step_and_its_outputs() {
         let empty = |receipt: &mut Value| {
             receipt["predicate"]["output"]["stderr"]["recorded"] = json!(3);
             receipt["predicate"]["output"]["stderr"]["bytes"] = json!(3);
@@ -754,7 +754,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_bundle_can_not_settle_is_not_checked_and_never_established() {
+    fn a_check_that_a_bundle_cannot_decide_is_never_established() {
         let (verified, left) = open(Stage::Receipt, |receipt| {
             receipt["predicate"]["outcome"] = json!({"status": "not_started"});
             receipt["predicate"]["sandbox"]["layers"] = json!([]);
@@ -786,7 +786,7 @@ mod tests {
     }
 
     #[test]
-    fn each_foreign_key_of_the_roster_that_decided_is_named() {
+    fn foreign_keys_of_the_deciding_roster_are_named() {
         let foreign = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU=";
         let report = Case::new()
             .edit(Stage::Roster, move |roster| {
@@ -800,7 +800,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_are_gone_from_a_newer_trusted_roster_are_left_to_the_log() {
+    fn keys_removed_in_a_newer_trusted_roster_are_not_checked_without_the_log() {
         let case = Case::new();
         let newer = case.next_roster(|roster| {
             roster["predicate"]["approver"].as_array_mut().expect("approvers").remove(0);
@@ -814,7 +814,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_good_trusted_roster_nothing_is_verified_and_the_digest_is_told() {
+    fn without_a_valid_trusted_roster_nothing_is_verified_and_the_digest_is_reported() {
         let bundle = std::fs::read(golden().join("valid/bundle.json")).expect("bundle");
         for trust in
             [Trust::Nothing, Trust::Roster(b"{}".to_vec()), Trust::Roster(Vec::new()), Trust::Roster(bundle.clone())]
@@ -829,7 +829,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_a_failed_bundle_and_never_a_panic() {
+    fn random_bytes_are_a_failed_bundle_and_never_a_panic() {
         let bundle = std::fs::read(golden().join("valid/bundle.json")).expect("bundle");
         let roster = trust("valid/roster.json");
         for length in (0..bundle.len()).step_by(487) {
@@ -845,7 +845,7 @@ mod tests {
     }
 
     #[test]
-    fn no_flipped_bit_survives() {
+    fn a_bundle_with_any_flipped_bit_is_refused() {
         let bundle = std::fs::read(golden().join("valid/bundle.json")).expect("bundle");
         let roster = trust("valid/roster.json");
         let whole: Value = serde_json::from_slice(&bundle).expect("json");
@@ -881,7 +881,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_value_at_any_place_of_a_bundle_refuses_it() {
+    fn a_changed_value_at_any_place_of_a_bundle_is_refused() {
         let bundle = std::fs::read(golden().join("valid/bundle.json")).expect("bundle");
         let bundle: Value = serde_json::from_slice(&bundle).expect("json");
         let roster = trust("valid/roster.json");
@@ -905,7 +905,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_values_that_the_boundary_itself_signed_are_no_panic() {
+    fn unusual_values_signed_by_the_boundary_cause_no_panic() {
         for (stage, document) in [
             (Stage::Receipt, &include_bytes!("../../tests/conformance/golden/valid/payload/receipt.json")[..]),
             (Stage::Seal, include_bytes!("../../tests/conformance/golden/valid/payload/seal.json")),

@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_come_in_order_and_what_stands_before_an_error_was_taken() {
+    fn entries_are_read_in_order_and_entries_before_an_error_are_accepted() {
         let batches = |failing: bool| {
             (0..40_u8).map(move |batch| {
                 if failing && batch == 7 { Err("cut") } else { Ok((0..batch % 5).map(|at| vec![batch, at]).collect()) }

@@ -482,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_that_is_just_what_is_demanded_passes() {
+    fn a_receipt_that_meets_every_demand_passes() {
         let report = Case::new().report(options());
         let gate = decide(&report, &demands(&report), now());
         assert!(gate.passed, "{gate:#?}");
@@ -506,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn each_thing_that_differs_is_refused_with_its_own_reason() {
+    fn each_difference_is_refused_with_its_own_reason() {
         let report = Case::new().report(options());
         let with = |change: &dyn Fn(&mut Demands)| {
             let mut demands = demands(&report);
@@ -524,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn no_receipt_is_younger_than_the_window_and_time_limit_that_people_signed() {
+    fn the_age_of_a_receipt_is_limited_by_the_signed_window_and_time_limit() {
         // Spent at 09:40 for at most five minutes: a boundary that says 09:59 is not believed.
         let late = |receipt: &mut Value| {
             receipt["predicate"]["started_at"] = json!("2026-11-20T09:58:59Z");
@@ -544,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_of_text_is_the_number_that_json_writes_and_no_other_spelling() {
+    fn a_parameter_given_as_text_matches_a_number_only_in_its_json_form() {
         let is = |text: &str, signed: Value| Given::Text(text.to_owned()).is(&signed);
         assert!(is("0", Value::from(0)) && is("-3", Value::from(-3)) && is("true", Value::from(true)));
         for odd in ["0 ", " 0", "\t0", "0\n", "00", "-0", "+0", "0.0", "0e0", ""] {
@@ -555,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_the_whole_object_and_nothing_else() {
+    fn demanded_parameters_are_one_whole_json_object() {
         let report = Case::new().report(options());
         let good = demands(&report);
         let WhichParams::Exactly(all) = &good.params else { panic!("exact") };
@@ -587,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn only_success_is_success() {
+    fn only_a_successful_outcome_passes() {
         let outcome =
             |value: Value| refused(Stage::Receipt, move |receipt| receipt["predicate"]["outcome"] = value.clone());
         assert_eq!(outcome(json!({"status": "failed", "exit_code": 3})), ["outcome"]);
@@ -603,7 +603,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_was_not_checked_is_a_no_unless_it_is_left_open_by_name() {
+    fn an_unchecked_claim_is_refused_unless_it_is_waived_by_name() {
         let report = read_by_another_version().report(options());
         assert!(report.verified && report.finding(CheckName::Permissions) == Finding::NotChecked);
         let asked = demands(&report);
@@ -624,7 +624,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_or_roster_that_is_no_longer_the_newest_shuts_the_gate() {
+    fn an_outdated_key_or_roster_is_refused_by_the_gate() {
         let case = Case::new();
         let good = case.report(options());
         let newer = case.next_roster(|roster| {
@@ -641,7 +641,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bundle_that_is_not_verified_opens_nothing_whatever_is_waived() {
+    fn an_unverified_bundle_is_refused_by_the_gate_whatever_is_waived() {
         let bundle = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/golden/valid/bundle.json"))
             .expect("bundle");
         let good = Case::new().report(options());
@@ -666,7 +666,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sandbox_that_held_less_shuts_the_gate_also_where_the_approvers_asked_for_no_more() {
+    fn a_weak_sandbox_is_refused_by_the_gate_even_if_the_approvers_accepted_it() {
         let good = demands(&Case::new().report(options()));
         let report = |held: Value| {
             let signed = held.clone();
@@ -692,7 +692,7 @@ mod tests {
     }
 
     #[test]
-    fn a_roster_that_nobody_had_to_sign_shuts_the_gate_unless_it_is_the_trusted_one() {
+    fn a_roster_without_required_signatures_is_refused_by_the_gate_unless_it_is_trusted() {
         let alone = Case::new().edit(Stage::Roster, |roster| roster["predicate"]["threshold"] = json!(0));
         let report = alone.report(options());
         assert_eq!(unmet_of(&report, &demands(&report)), [""; 0], "it was trusted by hand");
@@ -703,7 +703,7 @@ mod tests {
     }
 
     #[test]
-    fn ages_are_written_as_they_are_given() {
+    fn ages_are_printed_as_given() {
         for (seconds, words) in
             [(0, "0s"), (59, "59s"), (60, "1m"), (3600, "1h"), (5400, "1h 30m"), (86_400, "1d"), (90_000, "1d 1h")]
         {

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn distinct_witnesses_are_counted_and_the_boundary_is_none_of_its_own() {
+    fn only_distinct_witnesses_count_and_a_boundary_is_never_its_own_witness() {
         let two = cosigned(&[("w.example/1", 21), ("w.example/2", 22)]);
         assert_eq!(found(&two, 2, None).0, Finding::Established);
         assert_eq!(found(&two, 3, None).0, Finding::Failed);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_of_the_future_does_not_count_where_there_is_a_now() {
+    fn a_cosignature_dated_in_the_future_does_not_count() {
         let case = cosigned(&[("w.example/1", 21)]);
         assert_eq!(found(&case, 1, Some("2026-11-20T09:59:30Z")).0, Finding::Established, "clocks differ");
         assert_eq!(found(&case, 1, Some("2026-11-20T09:58:00Z")).0, Finding::Failed);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_no_longer_in_the_newest_roster_is_no_witness() {
+    fn a_witness_removed_from_the_newest_roster_does_not_count() {
         let case = cosigned(&[("w.example/1", 21)]);
         let newer = case.next_roster(|roster| roster["predicate"]["witness"] = json!([]));
         let trust = crate::audit::bundle::Trust::Roster(newer);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_was_the_boundary_s_is_no_witness_of_it() {
+    fn a_former_key_of_the_boundary_is_never_its_witness() {
         for (seed, expected) in [(3, Finding::NotChecked), (9, Finding::Established)] {
             let secret = SecretKey::from_seed([seed; 32]);
             let key = WitnessKey::new("w.example", secret.public());

@@ -266,7 +266,7 @@ mod tests {
     use crate::trust::signer::{FileSigner, write_secret_key};
 
     #[test]
-    fn a_person_agrees_by_the_digits_and_by_the_number_of_remarks_above() {
+    fn a_person_confirms_with_the_digits_and_the_number_of_remarks() {
         assert!(agrees("40D1c539", "40d1c539", 0));
         assert!(agrees("40d1c539 7", "40d1c539", 7));
         for (answer, more) in [

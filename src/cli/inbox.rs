@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn an_inbox_has_one_line_each_and_fits_the_terminal() {
+    fn an_inbox_has_one_line_per_proposal_and_fits_the_terminal() {
         let mut one = view(&["ops"], &[], &[]);
         one.params = json!({"name": "shop", "release": "2026-11-20 candidate 4", "zone": "eu\u{202e}"});
         let mut two = view(&["ops"], &["bob"], &[]);
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn the_inbox_holds_what_my_signature_moves_and_nothing_else() {
+    fn the_inbox_lists_only_proposals_that_need_my_signature() {
         let mine: Approver =
             serde_json::from_value(json!({"name": "alice", "groups": ["ops"], "keys": []})).expect("approver");
         assert!(can_move(&mine, &view(&["ops", "sec"], &["bob"], &["carol"])));

@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_commands_fit_together() {
+    fn the_command_definitions_are_consistent() {
         command().debug_assert();
     }
 
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn help_is_no_yes_of_a_command_that_decides() {
+    fn a_request_for_help_never_confirms_a_decision() {
         let decides = |line: &str| is_decided_by_exit_code(line.split(' ').map(OsString::from));
         for line in
             ["gate x --help", "gate -p --help", "--json verify -h", "audit --roster r --help", "policy check x -h"]
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unattended_approval_names_what_it_expects() {
+    fn an_unattended_approval_must_name_its_expectations() {
         let parse = |line: &str| Cli::read(line.split(' ').map(OsString::from));
         assert!(parse("countersign approve --yes").is_err());
         assert!(parse(&format!("countersign approve --yes --expect sha256:{}", "a".repeat(64))).is_ok());

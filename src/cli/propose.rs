@@ -312,7 +312,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_has_a_unit_and_an_end() {
+    fn a_window_has_a_unit_and_a_maximum() {
         assert_eq!(parse_window("90"), Ok(90));
         assert_eq!(parse_window("30m"), Ok(1800));
         assert_eq!(parse_window("24h"), Ok(86_400));
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_is_cut_to_what_is_taken_and_a_short_one_is_left() {
+    fn a_long_reason_is_cut_and_a_short_reason_is_unchanged() {
         for short in ["", "why", "\u{44f}\n\"\\", &"x".repeat(MAX_REASON_BYTES)] {
             assert_eq!(cut(short), short);
         }
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_may_carry_its_digest() {
+    fn a_step_argument_may_contain_the_step_digest() {
         assert!(parse_step("a:b").expect("step").1.is_none());
         assert!(parse_step(&format!("a:b@sha256:{}", "0".repeat(64))).expect("step").1.is_some());
         assert!(parse_step("a:b@x").is_err());

@@ -362,7 +362,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hint_is_given_where_the_profile_explains_a_complaint_and_nowhere_else() {
+    fn a_hint_is_shown_only_if_the_profile_explains_the_error() {
         let plain = Profile::nothing(STRICT.to_vec(), Limits::default());
         let overlay = Profile { workdir: Workdir::Overlay, ..plain.clone() };
         let host = Network { mode: NetworkMode::Host, hosts: Vec::new() };
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_reaches_the_step_word_by_word() {
+    fn the_words_of_a_command_reach_the_step_unchanged() {
         let words = ["printf", "%s|", "a b", "it's", "$HOME", "", "x\ny"].map(str::to_owned);
         let done =
             std::process::Command::new("sh").arg("-c").arg(String::from_utf8(script(&words)).expect("text")).output();

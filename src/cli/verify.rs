@@ -487,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trusted_version_of_another_branch_takes_back_what_only_the_newest_can_tell() {
+    fn a_trusted_roster_of_another_branch_leaves_checks_of_the_newest_roster_open() {
         // The bundle is of versions 1 and 2; who trusts another version 2 after the same first is told.
         let bundle = include_bytes!("../../tests/conformance/golden/valid/bundle-roster-2.json");
         let first = TrustArgs { roster: Some(ROSTER.to_owned()) }.find().expect("roster").remove(0);
@@ -524,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn a_roster_of_another_boundary_is_said_once() {
+    fn a_roster_of_another_boundary_is_reported_once() {
         let right = TrustArgs { roster: Some(ROSTER.to_owned()) }.find().expect("roster").remove(0);
         let Pinned::Roster(roster) = &right.pinned else { panic!("a file") };
         for (name, says) in [
@@ -555,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn without_trust_nothing_is_verified_and_the_digest_is_told() {
+    fn without_a_trusted_roster_nothing_is_verified_and_the_digest_is_reported() {
         let untrusted = with_any(BUNDLE, &[], Options::default()).expect_err("no trust");
         let digest = untrusted.first_roster.expect("seen").to_string();
         let advice = advice(&untrusted);

@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_32_and_no_more() {
+    fn the_maximum_depth_is_32() {
         let nest = |n: usize| "[".repeat(n) + &"]".repeat(n);
         assert_eq!(reason(nest(32)), None);
         assert_eq!(reason(nest(33)), Some(Reason::Depth));
@@ -466,7 +466,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn random_bytes_cause_no_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             drop(parse(&bytes, 1000));
         }
     }

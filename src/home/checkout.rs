@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_held_by_every_checkout_on_the_way_to_it() {
+    fn a_file_belongs_to_every_checkout_above_it() {
         let dir = tempfile::tempdir().expect("a directory");
         let top = dir.path().canonicalize().expect("real");
         let at = |name: &str| top.join(name);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_current_directory_and_the_runner_s_workspace_hold_what_lies_in_them() {
+    fn files_in_the_current_directory_and_in_the_ci_workspace_belong_to_them() {
         let dir = tempfile::tempdir().expect("a directory");
         let top = dir.path().canonicalize().expect("real");
         write(&top.join("work/sub/roster.json"));

@@ -154,7 +154,7 @@ mod tests {
     use crate::trust::signer::{write_public_key, write_secret_key};
 
     #[test]
-    fn a_named_key_is_the_only_one_and_the_own_comes_before_ssh_keys() {
+    fn a_named_key_is_used_alone_and_the_own_key_precedes_ssh_keys() {
         let directory = tempfile::tempdir().expect("directory");
         let home = Home::of(Some(directory.path().into()), None);
         assert!(find(None, &home).expect("none").preferred(|_| true).is_err());

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_its_type_is_wrong_usage() {
+    fn a_parameter_that_does_not_fit_its_type_is_a_usage_error() {
         for bad in [
             "n=3.0",
             "n=03",

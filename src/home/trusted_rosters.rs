@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_trusted_that_lies_in_the_current_directory() {
+    fn a_roster_in_the_current_directory_is_not_trusted() {
         // The current directory of the test is the checkout; what a checkout could hold is written into it as a home of its own.
         let checkout = tempfile::tempdir().expect("directory");
         std::fs::create_dir_all(checkout.path().join(".config/countersign/rosters")).expect("directories");
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn flag_beats_variable_beats_configuration() {
+    fn a_flag_overrides_a_variable_and_a_variable_overrides_the_configuration() {
         let directory = tempfile::tempdir().expect("directory");
         let config = directory.path().join(".config/countersign");
         std::fs::create_dir_all(&config).expect("directory");
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_roster_is_said_to_be_none() {
+    fn a_file_without_a_roster_is_reported_as_such() {
         let directory = tempfile::tempdir().expect("directory");
         let file = directory.path().join("r.json");
         std::fs::write(&file, b"{}").expect("file");

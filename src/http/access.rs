@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn only_loopback_at_our_port_and_allowed_names_are_hosts() {
+    fn only_loopback_with_our_port_and_allowed_names_are_valid_hosts() {
         for good in [
             "127.0.0.1:7433",
             "127.8.9.1:7433",
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_stands_twice_or_differs_from_the_target_is_refused() {
+    fn a_duplicate_host_or_a_host_that_differs_from_the_target_is_refused() {
         let hosts = Hosts::new(([127, 0, 0, 1], 7433).into(), &[]);
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_static("localhost:7433"));
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bearer_has_one_spelling() {
+    fn a_bearer_token_has_one_spelling() {
         let of = |value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(AUTHORIZATION, HeaderValue::from_static(value));

@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_must_say_that_they_are_json() {
+    fn bodies_need_the_content_type_of_json() {
         let of = |value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(value));

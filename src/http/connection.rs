@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_connection_too_many_is_told_so_and_room_comes_back() {
+    async fn a_connection_beyond_the_limit_is_refused_until_another_connection_ends() {
         let running = start(1).await;
         let mut first = TcpStream::connect(running.address).await.expect("connected");
         ask(&mut first, "/").await;
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_flood_of_connections_is_told_so_too() {
+    async fn a_flood_of_connections_is_refused_with_an_answer() {
         let running = start(1).await;
         let mut held = Vec::new();
         let mut told = 0;
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn shutdown_finishes_what_is_in_flight_and_ends_what_is_idle() {
+    async fn shutdown_finishes_active_requests_and_closes_idle_connections() {
         let running = start(10).await;
         let mut idle = TcpStream::connect(running.address).await.expect("connected");
         ask(&mut idle, "/").await;

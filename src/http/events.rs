@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_carries_the_id_beside_the_event() {
+    fn a_json_line_contains_the_id_and_the_event() {
         let line = Form::Lines.write(9, &Event::Status { status: ProposalStatus::Running, code: None });
         assert_eq!(line.as_deref(), Some(&b"{\"id\":9,\"type\":\"status\",\"status\":\"running\"}\n"[..]));
     }
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn the_better_accepted_form_is_chosen() {
+    fn the_preferred_accepted_media_type_is_chosen() {
         let of = |accept: Option<&'static str>| {
             let mut headers = HeaderMap::new();
             if let Some(accept) = accept {

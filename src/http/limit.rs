@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_gives_its_burst_and_then_its_rate() {
+    fn a_bucket_allows_its_burst_and_then_its_rate() {
         let limits = limits();
         let at = Duration::from_millis;
         for _ in 0..3 {
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dear_call_empties_the_bucket_and_is_never_impossible() {
+    fn an_expensive_call_empties_the_bucket_and_is_never_impossible() {
         let limits = limits();
         assert_eq!(limits.take(RATE, 1, 20, Duration::ZERO), Ok(()));
         assert_eq!(limits.take(RATE, 1, 1, Duration::ZERO), Err(2));
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_bounded_and_strangers_share_a_bucket_when_it_is_full() {
+    fn new_peers_share_a_bucket_if_the_table_is_full() {
         let limits = limits();
         for place in 1..=MOST_BUCKETS as u64 {
             assert_eq!(limits.take(RATE, place, 1, Duration::ZERO), Ok(()));
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn one_network_is_one_peer() {
+    fn addresses_of_one_network_are_one_peer() {
         let key = |text: &str| network(text.parse().expect("an address"));
         assert_eq!(key("2001:db8::1"), key("2001:db8::ffff"));
         assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));

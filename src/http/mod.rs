@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_route_stands_twice_and_each_has_its_refusals_described() {
+    fn no_route_is_listed_twice_and_each_route_describes_its_refusals() {
         let mut seen = Vec::new();
         for route in routes() {
             assert!(

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_says_which_and_a_range_beyond_says_how_much_there_is() {
+    fn a_partial_answer_names_its_range_and_an_invalid_range_gets_the_total_length() {
         let of = |range| {
             let response = ranged(Body::empty(), range, 10).expect("an answer");
             (response.status().as_u16(), response.headers().get(CONTENT_RANGE).cloned())
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_sent_whole() {
+    fn a_range_of_another_version_gets_the_whole_content() {
         let mut headers = HeaderMap::new();
         headers.insert(RANGE, HeaderValue::from_static("bytes=1-2"));
         assert_eq!(asked(&headers, "\"t\"", 10).ok(), Some(Range::Part { first: 1, last: 2 }));

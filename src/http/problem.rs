@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn busy_and_rate_limited_say_when_to_come_back() {
+    fn busy_and_rate_limited_answers_contain_a_retry_time() {
         let busy = refuse(Code::Busy, "full").into_response();
         assert_eq!((busy.status().as_u16(), &busy.headers()[RETRY_AFTER]), (503, &HeaderValue::from(1)));
         let limited = Stopped::from(Refusal::new(Code::RateLimited, "slow down").retry_after(7)).into_response();
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_names_every_place() {
+    fn a_problem_lists_every_place() {
         let refusal = Refusal::new(Code::InvalidParams, "two wrong").at("/params/a", "x").at("/params/b", "y");
         let written = serde_json::to_value(problem(&refusal.into())).expect("JSON");
         let expected = serde_json::json!({

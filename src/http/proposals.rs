@@ -288,7 +288,7 @@ mod tests {
     use crate::http::problem::problem;
 
     #[test]
-    fn waits_are_whole_seconds_up_to_the_longest() {
+    fn a_wait_is_a_whole_number_of_seconds_up_to_the_maximum() {
         let of = |text: &str| parse_wait(text).map(|wait| wait.as_secs()).map_err(|stopped| problem(&stopped).status);
         for (text, seconds) in [("55s", 55), ("55", 55), ("0", 0), ("0s", 0), ("7s", 7), ("56s", 55), ("999999999", 55)]
         {
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn later_features_are_refused_by_name_all_at_once() {
+    fn all_features_of_later_versions_are_refused_by_name_together() {
         let body = br#"{"step":"a:b","session":"ses_x","grant":"grt_x","artifacts":[]}"#;
         let document = problem(&read_wish(body).expect_err("later features"));
         let pointers: Vec<_> = document.errors.iter().map(|error| error.pointer.as_str()).collect();
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn wishes_are_read_strictly() {
+    fn requests_for_proposals_are_parsed_strictly() {
         assert!(read_wish(br#"{"step":"a:b","params":{"n":1},"reason":"x"}"#).is_ok());
         for bad in [
             &br#"{"step":"a:b","step":"a:c"}"#[..],

@@ -149,14 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn only_what_policy_allows_is_inherited() {
+    fn only_variables_that_policy_allows_are_inherited() {
         let inherited = of(&[("B", "2"), ("A", "1"), ("C", "3"), ("PATH", "/evil")], |name| name != "C");
         assert_eq!(inherited.variables, [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "2".to_owned())]);
         assert_eq!(inherited.withheld, Vec::<String>::new());
     }
 
     #[test]
-    fn what_changes_which_code_runs_is_never_inherited() {
+    fn variables_that_change_the_executed_code_are_never_inherited() {
         for name in [
             "LD_PRELOAD",
             "LD_LIBRARY_PATH",
@@ -189,14 +189,14 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_withheld_and_said() {
+    fn variables_with_invalid_text_are_withheld_and_reported() {
         let odd = OsString::from_vec(vec![0xff]);
         let inherited = inherit([("ODD".into(), odd)].into_iter(), &[], |_| true);
         assert_eq!((inherited.variables.len(), inherited.withheld), (0, vec!["ODD".to_owned()]));
     }
 
     #[test]
-    fn what_the_program_sets_goes_over_and_too_much_is_refused() {
+    fn variables_of_the_program_take_precedence_and_an_oversized_environment_is_refused() {
         let set = vec![("PARAM_A".to_owned(), "mine".to_owned())];
         let inherited = Inherited { variables: vec![("PARAM_A".into(), "theirs".into())], withheld: Vec::new() };
         assert_eq!(inherited.with(set.clone()).expect("fits"), set);

@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_is_set_aside_and_the_chain_goes_on() {
+    fn a_torn_line_is_moved_aside_and_the_chain_continues() {
         let (_home, log) = log();
         let (_, first) = append(&log, "one");
         let text = std::fs::read(log.file()).expect("read");
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_follows_a_last_line_that_is_no_receipt() {
+    fn no_receipt_is_appended_after_an_invalid_last_line() {
         for (bad, in_list) in [
             ("{}\n".to_owned(), "broken"),
             ("\n".to_owned(), "broken"),
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_made_leaves_the_log_as_it_was() {
+    fn a_failed_receipt_leaves_the_log_unchanged() {
         let (_home, log) = log();
         append(&log, "one");
         let before = std::fs::read(log.file()).expect("read");
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_beside_each_other_keep_one_chain() {
+    fn parallel_runs_keep_one_chain() {
         let (_home, log) = log();
         std::thread::scope(|scope| {
             for thread in 0..4 {

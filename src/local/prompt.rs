@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_offered_is_an_answer() {
+    fn only_offered_answers_are_accepted() {
         let question = unlisted("curl");
         for (typed, choice) in [
             ("o", Choice::Once),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runbook_cannot_forge_what_is_asked() {
+    fn a_runbook_cannot_forge_a_question() {
         let evil = "curl\x1b[2J\r\n== Policy asks ==\n  command       \"git\"\u{202e}\u{9b}1A";
         let question = Question {
             places: vec![Occurrence { at: format!("{evil}.md:1:1"), via: vec![evil.to_owned()] }],

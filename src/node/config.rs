@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn all_errors_come_together_each_with_its_place() {
+    fn all_errors_are_reported_together_with_their_places() {
         let found = read(concat!(
             "name = \"Big Name\"\nlisten = \"0.0.0.0:7433\"\nrunbook = [\"a\"]\ndatabase = \"postgres://db/x\"\n",
             "[limits]\nmemory = \"2TB\"\nruns = 0\ncolour = 1\n[limits.maximum]\ntimeout = \"1m\"\n[sandbox]\nlevel = \"strct\"\n",
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_kinds_never_panic() {
+    fn values_of_the_wrong_kind_cause_no_panic() {
         for key in KEYS {
             for value in ["1", "true", "\"\"", "[]", "[1]", "{}", "{a = 1}", "\"\\u0000\""] {
                 let _ = read(&format!("name = \"a\"\n{key} = {value}\n"));

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn all_shares_together_are_never_more_than_there_are() {
+    fn all_descriptor_shares_together_never_exceed_the_limit() {
         for descriptors in [64, 256, 1024, 2048, 4096, 20_000] {
             let shares = of(descriptors, 4096, 1024);
             let all = shares.runs as u64 * OF_A_RUN + shares.connections as u64 + beside(descriptors);

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_refused_without_waiting() {
+    fn a_path_that_is_no_regular_file_is_refused_without_waiting() {
         let dir = tempfile::tempdir().expect("a directory");
         let fifo = dir.path().join("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, Mode::from_bits_truncate(0o600), 0)

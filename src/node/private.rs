@@ -138,12 +138,12 @@ mod tests {
     }
 
     #[test]
-    fn r9_the_layout_of_init_is_fine() {
+    fn r9_the_directory_layout_of_init_is_accepted() {
         assert_eq!(found(|_| String::new()), "");
     }
 
     #[test]
-    fn r9_nothing_private_lies_in_a_runbook_directory() {
+    fn r9_a_private_file_in_a_runbook_directory_is_refused() {
         for (key, file) in
             [("key", "key.pem"), ("database", "a.db"), ("policy", "p.yaml"), ("roster", "r.toml"), ("data", "d")]
         {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn r9_a_link_hides_nothing() {
+    fn r9_a_symbolic_link_hides_no_private_file() {
         let text = found(|dir| {
             std::os::unix::fs::symlink(dir.join("runbooks"), dir.join("elsewhere")).expect("a link");
             "key = \"elsewhere/key.pem\"\n".to_owned()
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn r9_no_file_of_the_private_set_has_another_name() {
+    fn r9_a_private_file_with_another_name_is_refused() {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::create_dir_all(dir.path().join("boundary")).expect("made");
         let key = dir.path().join("boundary/key.pem");
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn r9_nothing_private_lies_where_every_step_sees() {
+    fn r9_a_private_file_that_every_step_can_see_is_refused() {
         assert!(found(|_| "key = \"/usr/local/key.pem\"\n".to_owned()).contains("which every step sees"));
         assert!(found(|_| "policy = \"/etc/ssl/policy.yaml\"\n".to_owned()).contains("which every step sees"));
     }

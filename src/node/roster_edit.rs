@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_added_behind_its_kind_and_nothing_else_is_touched() {
+    fn an_entry_is_added_after_its_kind_and_other_lines_stay_unchanged() {
         let text = add(SAMPLE, &dave()).expect("added");
         assert_eq!(lines_gone(SAMPLE, &text), Vec::<String>::new());
         let place = |needle: &str| text.find(needle).unwrap_or_else(|| panic!("{needle}: {text}"));
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_and_groups_are_added_to_who_is_there_and_taken_out() {
+    fn keys_and_groups_of_existing_people_are_added_and_removed() {
         let entry =
             Entry { name: "alice".to_owned(), groups: vec!["security".to_owned()], valid: [None, None], ..dave() };
         let text = add(SAMPLE, &entry).expect("added");
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_lines_and_their_ends_stay() {
+    fn comments_and_line_endings_stay_unchanged() {
         let text = "# Who is who\r\nname = 'x' # ours\r\nversion = 1\r\n\r\n# People\r\n[[approver]]\r\nname = \"alice\"\r\n\
                     groups = [] # none\r\nkeys = [\r\n  # new\r\n  'k1', # laptop\r\n  'k2', # phone\r\n]\r\n\r\n\
                     [[operator]]\r\nname = 'olga'\r\n\r\n# Bob\r\n[[approver]]\r\nname = 'bob'\r\n# the end\r\n";
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_files_never_panic() {
+    fn malformed_roster_files_cause_no_panic() {
         for text in [
             "",
             "[[approver]]",

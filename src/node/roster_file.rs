@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_version_names_the_one_before() {
+    fn a_later_roster_version_names_its_predecessor() {
         let policy = PolicyDigest::from_bytes([7; 32]);
         let first = read_it(SAMPLE).expect("a roster").state(None, policy).expect("a statement");
         let second = read_it(&SAMPLE.replace("version = 1", "version = 2")).expect("a roster");
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_kinds_never_panic() {
+    fn values_of_the_wrong_kind_cause_no_panic() {
         for key in KEYS {
             for value in [
                 "1",

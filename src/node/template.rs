@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_init_writes_reader_and_schema_have_the_same_keys() {
+    fn the_file_of_init_the_parser_and_the_schema_have_the_same_keys() {
         let (tree, flaws) = tree::read(&text(&"prod-1".parse().expect("a name")));
         assert_eq!(flaws, []);
         assert_eq!(keys_of(Some(&tree)), set(KEYS));
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_init_writes_are_the_defaults() {
+    fn the_file_of_init_contains_the_default_values() {
         let name: BoundaryName = "prod-1".parse().expect("a name");
         let path = Path::new("/etc/countersign/countersign.toml");
         let written = Config::read(path, &text(&name)).expect("a configuration");

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_know_their_places() {
+    fn values_have_their_places() {
         let (tree, flaws) = read("a = 1\n[b]\n\u{fc} = \"x\"\n\"c\" = [true, 2]\n");
         // A bare key of other letters is no TOML 1.0; the rest is read.
         assert!(flaws.len() <= 2, "{flaws:?}");

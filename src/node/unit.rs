@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_are_read_and_nothing_else_is() {
+    fn only_valid_time_spans_are_parsed() {
         assert_eq!(seconds("90d"), Ok(90 * 86_400));
         assert_eq!(seconds("1s"), Ok(1));
         for wrong in ["", "90", "d", "-1d", "0d", "1.5h", "1 d", "99999999999999999999d", "9999999d", "1w"] {

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_with_troubles_and_end_with_them_or_when_the_log_grows() {
+    fn pauses_grow_with_failures_and_end_with_success_or_log_growth() {
         let mut turn = Turn { asking: true, not_before: Instant::now(), troubles: 0, size: 7 };
         let mut last = Duration::ZERO;
         for _ in 0..40 {

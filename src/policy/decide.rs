@@ -482,7 +482,7 @@ mod tests {
     use crate::policy::ruling::resolve_path;
 
     #[test]
-    fn two_unknown_texts_that_begin_alike_stay_two_questions() {
+    fn two_unknown_texts_with_the_same_beginning_are_two_questions() {
         let long = "x".repeat(300);
         let place = |column| Place { line: 3, column };
         assert_ne!(unknown_name(&long, place(1)), unknown_name(&long, place(400)));
@@ -496,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_out_of_the_systems_directories_is_no_system_program() {
+    fn a_link_that_leaves_the_system_directories_is_no_system_program() {
         let flags = Flags {
             real: Some(|name| {
                 Some(match name {
@@ -525,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_says_in_words_what_decided() {
+    fn a_rule_describes_the_decision_in_words() {
         let said = |policy: &str, name: &str, at: Where, flags: &Flags| {
             decide_command(&ruling(policy), name, at, flags).rule.to_string()
         };
@@ -555,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_is_decided_whatever_the_one_before_came_to() {
+    fn every_command_is_decided_independently_of_the_command_before() {
         let decision =
             decide_script(&ruling(""), "rm a; git add; jq c; rm d", Size::Step, Where::Terminal, &Flags::default());
         let verdicts: Vec<(&str, Verdict)> = decision.decided.iter().map(|one| (&*one.what, one.verdict)).collect();

@@ -719,7 +719,7 @@ grants:
     }
 
     #[test]
-    fn what_is_too_much_is_refused_and_not_compiled() {
+    fn too_many_patterns_are_refused_and_not_compiled() {
         let list = |count: usize| format!("version: 1\ndefault: {{run: {{deny: [{}]}}}}\n", "rm,".repeat(count));
         assert!(errors(&list(MAX_LIST)).is_empty());
         assert!(errors(&list(MAX_LIST + 1))[0].contains("1025 entries"));
@@ -763,7 +763,7 @@ grants:
     }
 
     #[test]
-    fn a_sealed_policy_of_a_newer_boundary_is_read_and_says_so() {
+    fn a_sealed_policy_with_newer_sandbox_rules_is_read_and_marked() {
         let sealed = |text: &str| Policy::from_sealed(&serde_json::from_str(text).expect("JSON"));
         let policy =
             sealed(r#"{"default":{"mode":"deny","run":{"allow":["git"]},"sandbox":{"level":"strict"}},"version":1}"#)
@@ -793,7 +793,7 @@ grants:
     }
 
     #[test]
-    fn the_file_types_and_the_reader_agree() {
+    fn the_file_types_and_the_parser_accept_the_same_policies() {
         // The schema is generated from the types, so the types must accept exactly the files that the parser accepts.
         for (text, good) in [
             ("{\"version\":1,\"default\":{\"mode\":\"deny\"}}", true),

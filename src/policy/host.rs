@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_given_that_only_one_of_the_two_says() {
+    fn host_access_needs_both_the_step_and_policy() {
         let asks: [(&[(&str, &str)], SandboxRule); 8] = [
             (&[("read", "/srv/app")], SandboxRule { read: texts(&["/srv"]), ..SandboxRule::default() }),
             (
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_policy_allows_is_not_more_than_it_says() {
+    fn policy_allows_no_host_access_beyond_its_lists() {
         let rule = SandboxRule {
             read: texts(&["/srv/app"]),
             write: texts(&["/srv/data"]),
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn deny_patterns_add_up_where_the_host_is_in_view() {
+    fn deny_patterns_accumulate_if_a_step_sees_host_paths() {
         let mut both =
             allowed(SandboxRule { read: texts(&["/srv"]), deny: texts(&["**/.env"]), ..SandboxRule::default() });
         both.apply(&SandboxRule { deny: texts(&["**/*.pem"]), ..SandboxRule::default() }, &Origin::Default);
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_is_read_with_the_place_of_each_flaw() {
+    fn each_flaw_of_a_sandbox_rule_is_reported_with_its_place() {
         use crate::policy::file::Policy;
         let good = "version: 1\ndefault: {sandbox: {deny: [\"**/.env\"]}}\noverrides:\n  - runbook: a\n    sandbox: {read: [/srv], \
                     write: [/srv/x], workdir: in-place, network: {allow: [\"a.example:443\"]}, sockets: [/run/x], run_as: web, may_be_off: true}\n";

@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_normalised_by_their_letters() {
+    fn paths_are_normalised_as_text() {
         for (path, expected) in [
             ("/", "/"),
             ("", "."),
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repository_named_like_a_pattern_is_literal() {
+    fn a_repository_name_with_wildcards_is_matched_literally() {
         let places = Places::new("/srv/[app]", "/tmp/*").expect("places");
         let matches =
             |pattern: &str, path: &str| PathPattern::parse(pattern).expect(pattern).matches(path, Some(&places));
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn no_spelling_of_a_runbooks_path_escapes_an_override() {
+    fn no_spelling_of_a_runbook_path_escapes_an_override() {
         let meets = |pattern: &str, path: &RunbookPath| {
             path.is_met_by(&Pattern::parse_with(pattern, Dots::Any, Case::Counts).expect(pattern))
         };

@@ -469,7 +469,7 @@ mod tests {
     const PATHS: &str = include_str!("../../tests/conformance/globs.json");
 
     #[test]
-    fn patterns_mean_what_picomatch_says() {
+    fn patterns_match_the_same_paths_as_picomatch() {
         let vectors: serde_json::Value = serde_json::from_str(PATHS).expect("vectors are JSON");
         let paths: Vec<&str> = vectors["paths"].as_array().expect("paths").iter().filter_map(|p| p.as_str()).collect();
         let table = vectors["patterns"].as_object().expect("patterns");
@@ -490,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_never_takes_a_part_of_a_character() {
+    fn a_wildcard_never_matches_a_part_of_a_character() {
         for (pattern, path, expected) in [
             ("*é", "xé", true),
             ("?", "é", true),
@@ -508,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn case_counts_unless_it_is_told_not_to() {
+    fn patterns_respect_letter_case_by_default() {
         for (pattern, path) in [("rm", "RM"), ("*_token", "GITHUB_Token"), ("{rm,dd}", "Dd")] {
             assert!(!Pattern::parse(pattern).expect(pattern).matches(path), "{pattern}");
             assert!(Pattern::parse_with(pattern, Dots::Any, Case::Any).expect(pattern).matches(path), "{pattern}");
@@ -518,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn stars_without_end_take_linear_time() {
+    fn patterns_with_many_stars_take_linear_time() {
         let pattern = Pattern::parse(&"*a".repeat(256)).expect("a pattern");
         assert!(!pattern.matches(&format!("{}b", "a".repeat(4096))));
         let pattern = Pattern::parse(&"**/".repeat(170)).map(|_| ());
@@ -527,7 +527,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ambiguous_is_refused_by_name() {
+    fn ambiguous_pattern_syntax_is_refused_by_name() {
         for (pattern, word) in [
             ("", "empty"),
             ("!a", "negation"),
@@ -569,7 +569,7 @@ mod tests {
     }
 
     #[test]
-    fn dots_are_matched_only_when_written() {
+    fn a_leading_dot_matches_only_a_written_dot() {
         let matches = |pattern: &str, path: &str| Pattern::parse(pattern).expect(pattern).matches(path);
         for (pattern, path) in
             [("*", ".a"), ("?a", ".a"), ("[^b]a", ".a"), ("**", "a/.b"), ("*[^x]a", ".a"), ("*.v2", ".v2")]

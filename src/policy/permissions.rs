@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn every_question_is_sorted_and_stands_once() {
+    fn permissions_are_sorted_and_unique() {
         let script =
             "zed; systemctl stop x\nrm -rf y; rm z\n$CMD a\ngit status; /opt/tool; systemctl start x\nPATH=/x:$PATH\n";
         let questions = asked("", "bash", script).expect("questions");
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_written_deny_is_denied_before_anybody_is_asked() {
+    fn a_deny_of_the_policy_file_is_final_without_a_question() {
         for policy in [
             "default: {run: {deny: [rm]}}",
             "default: {mode: execute, run: {deny: [\"r?\"], allow: [rm]}}",
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn of_another_interpreter_the_interpreter_is_asked_about() {
+    fn the_permission_for_another_interpreter_is_the_interpreter_itself() {
         assert_eq!(asked("", "python3", "import os; os.system('rm x')\n"), Ok(vec![]), "the built-in lists allow it");
         assert_eq!(asked("", "perl", "unlink 'x'\n"), Ok(vec!["run perl unlisted".to_owned()]));
         assert!(asked("default: {run: {deny: [\"python*\"]}}", "python3", "1\n").is_err());
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_authorization_could_hold_is_an_error_that_says_what_to_do() {
+    fn permissions_that_do_not_fit_into_an_authorization_are_an_error_with_a_correction() {
         let many = |count: usize| (0..count).map(|n| format!("tool{n}\n")).collect::<String>();
         assert_eq!(asked("", "bash", &many(64)).map(|asked| asked.len()), Ok(64));
         let error = asked("", "bash", &many(65)).expect_err("too many");

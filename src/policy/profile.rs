@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_lists_deny_is_denied_where_the_host_is_in_view() {
+    fn deny_lists_apply_to_the_host_paths_of_a_step() {
         let policy = |extends: &str| {
             let text = format!(
                 "version: 1\n{extends}default: {{read: {{deny: [\"**/*.sql\", \"{{repo}}/x\"]}}, write: {{deny: [\"**/*.lock\"]}}}}\n\
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_gives_the_boundarys_defaults() {
+    fn a_step_without_limits_gets_the_defaults_of_the_boundary() {
         let profile = effective(&ruling("{}"), &DeclaredSandbox::default(), &given()).expect("a profile");
         assert_eq!(
             serde_json::to_string(&profile).expect("JSON"),
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_may_tighten_and_may_widen_up_to_the_maximum() {
+    fn a_step_may_lower_a_limit_or_raise_it_up_to_the_maximum() {
         let at = |rule: &str, asked: u64| effective(&ruling(rule), &wall(asked), &given()).map(|p| p.limits.wall_ms);
         assert_eq!(at("{}", 1), Ok(1));
         assert_eq!(at("{}", 3_600_000), Ok(3_600_000));
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_proc_is_declared_and_policy_may_refuse_it() {
+    fn policy_may_refuse_a_declared_full_proc() {
         let full = DeclaredSandbox { proc: Some(Proc::Full), ..DeclaredSandbox::default() };
         let proc =
             |rule: &str, declared: &DeclaredSandbox| effective(&ruling(rule), declared, &given()).map(|p| p.proc);
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn best_effort_requires_what_the_host_held_sorted() {
+    fn best_effort_requires_the_sealed_layers_in_sorted_order() {
         let level = Level::BestEffort(vec![Layer::Network, Layer::Capabilities, Layer::Network]);
         let profile = effective(&ruling("{}"), &DeclaredSandbox::default(), &Given { level, ..given() });
         assert_eq!(profile.map(|profile| profile.require), Ok(vec![Layer::Capabilities, Layer::Network]));

@@ -125,7 +125,7 @@ overrides:
 ";
 
     #[test]
-    fn every_matching_override_applies_and_the_later_wins() {
+    fn every_matching_override_applies_and_the_later_override_wins() {
         let plain = ruling(POLICY, "nginx:restart");
         assert_eq!((plain.mode.value, &plain.mode.origin), (Mode::Prompted, &Origin::Default));
         let old = ruling(POLICY, "deploy/old:x");
@@ -143,7 +143,7 @@ overrides:
     }
 
     #[test]
-    fn a_policy_that_says_nothing_asks() {
+    fn an_empty_policy_asks() {
         let nothing = ruling("version: 1\ndefault: {}\n", "a:b");
         assert_eq!(nothing.mode, Sourced { value: Mode::Prompted, origin: Origin::BuiltIn });
         assert_eq!(nothing.approvals, None);

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn each_answer_holds_as_long_as_it_says() {
+    fn each_answer_is_valid_for_its_stated_scope() {
         let mut session = Session::default();
         assert_eq!(answer(&mut session, &unlisted("curl"), Choice::Once), (true, true));
         assert_eq!(answer(&mut session, &unlisted("curl"), Choice::Deny), (false, true), "once was once");
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_of_all_beats_what_was_allowed_before_it() {
+    fn a_denial_of_a_whole_type_overrides_earlier_answers() {
         let mut session = Session::default();
         assert_eq!(answer(&mut session, &unlisted("curl"), Choice::Session), (true, true));
         assert_eq!(answer(&mut session, &unlisted("wget"), Choice::DenyAll), (false, true));
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_known_is_asked_each_time_and_never_answered_by_a_flag() {
+    fn an_unknown_command_is_asked_each_time_and_never_allowed_by_a_flag() {
         let unknown = question("$CMD@3", PermissionReason::Unknown);
         let mut session = Session::default();
         assert_eq!(answer(&mut session, &unlisted("curl"), Choice::AllOfType), (true, true));
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn yes_allows_what_is_unlisted_and_nobody_denies_everything_else() {
+    fn yes_allows_unlisted_commands_and_without_a_person_all_others_are_denied() {
         let given = |what: &Permission, yes, nobody| {
             Session::default().answer(what, Answers { yes, nobody }, || panic!("not asked"))
         };

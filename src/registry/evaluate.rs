@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_judged_as_a_validator_of_all_of_json_schema_judges_them() {
+    fn values_are_judged_like_with_a_full_json_schema_validator() {
         let (fitted, refused) = (Cell::new(0), Cell::new(0));
         let pairs = any_schema().prop_flat_map(|schema| (Just(schema.clone()), fitting(&schema)));
         let config = Config { cases: 2000, failure_persistence: None, ..Config::default() };
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn few_compiled_patterns_are_kept() {
+    fn the_number_of_cached_patterns_is_bounded() {
         let patterns = Patterns::default();
         for number in 0..1000 {
             assert!(patterns.get(&format!("^a{number}$")).expect("a pattern").is_match(&format!("a{number}")));

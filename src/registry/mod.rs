@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_step_declares_of_the_host_is_read_with_its_place() {
+    fn host_declarations_of_a_step_are_read_with_their_places() {
         let front = |defaults: &str, fence: &str| {
             errors(&format!("---\ncountersign: 1\ndefaults: {{{defaults}}}\n---\n```bash {{#a {fence}}}\ntrue\n```\n"))
         };
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn the_steps_of_one_file_stand_in_its_order_with_their_places() {
+    fn the_steps_of_a_file_are_listed_in_its_order_with_their_places() {
         let text = "---\ncountersign: 1\n---\n```{#z}\ntrue\n```\n\n```{#a}\ntrue\n```\n";
         let dir = Dir::of(&[("x.md", text), ("bad.md", &text.replace("{#a}", "{#z}")), ("prose.md", "# Prose\n")]);
         let read = |name: &str| Registry::of_file(&dir.path().join(name), &format!("deploy/{name}"), name);
@@ -476,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_registry_stands_when_files_differ_later() {
+    fn a_sealed_registry_is_unchanged_if_files_change_later() {
         let dir = Dir::of(&[("nginx.md", NGINX), ("deploy/web.md", WEB)]);
         let registry = dir.load().expect("a registry");
         let mut stored: Vec<StepDefinition> = registry
@@ -679,7 +679,7 @@ mod tests {
     }
 
     #[test]
-    fn with_an_owner_nobody_else_may_write_a_runbook_or_a_directory_of_them() {
+    fn a_runbook_or_directory_that_another_user_can_write_is_refused() {
         use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
         let dir = Dir::of(&[("a.md", NGINX), ("deep/b.md", NGINX), (".hidden/c.md", NGINX), ("deep/notes.txt", "")]);
         let me = dir.path().metadata().expect("there").uid();
@@ -723,7 +723,7 @@ mod tests {
     }
 
     #[test]
-    fn two_directories_can_hold_one_ref_only_once() {
+    fn one_step_reference_in_two_directories_is_refused() {
         let (a, b) = (Dir::of(&[("nginx.md", NGINX)]), Dir::of(&[("nginx.md", NGINX)]));
         let both = [a.path(), b.path()];
         let reversed = [b.path(), a.path()];
@@ -734,7 +734,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_what_its_fence_and_front_matter_say() {
+    fn a_step_is_defined_by_its_code_block_and_front_matter() {
         let text = "---\ncountersign: 1\ntitle: T\nparams: {host: {type: string}, user: {type: string, default: x}}\ndefaults: {timeout: 1m, interpreter: sh, cpu: 2}\n---\n```{#plain}\na\n```\n\n## The *second* `one`\n\n- item\n\n  ```python {#py params=user timeout=5s proc=full exclusive=e}\n  if x:\n      y\n  ```\n\n```bash {#env params=\"\" title=\"Own\"}\n#!/usr/bin/env zsh\nb\n```\n\n```bash\nprose\n```\n\n<!--\n```bash {#hidden}\nno\n```\n-->\n";
         let registry = Dir::of(&[("a.md", text)]).load().expect("a registry");
         let step = |id: &str| &registry.get(&format!("a:{id}").parse().expect("a ref")).expect(id).definition;
@@ -780,7 +780,7 @@ mod tests {
     proptest::proptest! {
         #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
         #[test]
-        fn no_file_panics(
+        fn malformed_runbooks_cause_no_panic(
             front in "(---\n(countersign: 1\n)?[a-z:&*\\[\\]{}\"' \n-]{0,30}\n---\n)?",
             body in "[`~#{}=\"\\\\ a-zä\n>*-]{0,80}",
         ) {

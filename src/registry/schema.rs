@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_outside_the_subset_is_refused_with_its_place() {
+    fn a_schema_outside_the_subset_is_refused_with_its_place() {
         let property = |schema: Value| json!({"type": "object", "properties": {"a": schema}, "required": []});
         for (schema, expected) in [
             (json!({"type": "strnig"}), "/properties/a/type: unknown type: \"strnig\"; did you mean \"string\"?"),

@@ -483,7 +483,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_https_address_is_refused_with_what_to_do() {
+    fn an_https_address_is_refused_with_advice() {
         let error = Address::parse("https://boundary.example").expect_err("no TLS");
         assert_eq!(error.exit, Exit::Usage);
         assert!(error.message.contains("ssh -N -L"), "{error}");
@@ -504,7 +504,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_keeps_its_code_and_loses_its_tricks() {
+    fn a_problem_keeps_its_code_and_loses_its_control_characters() {
         let problem = Problem {
             kind: "/problems/unknown-step".into(),
             title: "no such step is registered".into(),
@@ -521,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn each_error_of_a_problem_is_told_once() {
+    fn each_error_of_a_problem_is_printed_once() {
         let at = |pointer: &str, detail: &str| ProblemError { pointer: pointer.into(), detail: detail.into() };
         let mut problem = Problem {
             kind: "/problems/invalid-params".into(),
@@ -549,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_comes_byte_by_byte_ends_in_time_and_a_stream_goes_on() {
+    fn a_slow_answer_times_out_but_a_stream_continues() {
         use std::io::Write as _;
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));

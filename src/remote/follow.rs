@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_read_line_by_line_and_a_cut_one_is_told() {
+    fn a_stream_is_read_line_by_line_and_a_cut_stream_is_reported() {
         let mut lines = &b"{\"id\":1,\"type\":\"status\",\"status\":\"running\"}\n\n{\"id\":2}\n{\"id\""[..];
         assert_eq!(next_line(&mut lines).expect("line").expect("some")["id"], 1);
         assert_eq!(next_line(&mut lines).expect("line").expect("some")["id"], 2);

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_that_look_like_ascii_are_named_by_their_word() {
+    fn letters_that_look_like_ascii_are_named_with_their_word() {
         let word = r"\u{ff21}\u{ff22}\u{ff23}\u{ff11} (looks like ASCII and is not)";
         assert_eq!(told("x \u{ff21}\u{ff22}\u{ff23}\u{ff11}, ok"), [word]);
         assert_eq!(told("\u{ff41}dmin"), [r"\u{ff41}dmin (looks like ASCII and is not)"]);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_reader_could_miss_is_named() {
+    fn characters_that_a_reader_could_miss_are_named() {
         assert_eq!(told("a\u{202e}b\u{202e}"), [r"\u{202e} (changes the reading direction)"]);
         assert_eq!(told("\x1b[2K\u{9b}"), [r"\x1b (a control character)", r"\u{9b} (a control character)"]);
         assert_eq!(told("a\r"), [r"\r (a control character)"]);

@@ -257,14 +257,14 @@ fn fails(found: &Derived) -> String {
 }
 
 #[test]
-fn what_this_program_derives_as_signed_is_sound() {
+fn a_statement_that_equals_the_derived_statement_is_sound() {
     let found = judged(&case().sources());
     assert_eq!(found.standing, Standing::Sound, "{:#?}", found.checks);
     assert!(found.checks.iter().all(|check| check.finding == Finding::Holds));
 }
 
 #[test]
-fn any_contradiction_is_unsound_and_named() {
+fn a_contradiction_is_unsound_and_named() {
     let spoil = |spoil: fn(&mut Authorization)| Case { spoil, ..case() };
     let seal = |seal: fn(&mut Seal)| Case { seal, ..case() };
     let cases: Vec<(&str, Case)> = vec![
@@ -346,7 +346,7 @@ fn any_contradiction_is_unsound_and_named() {
 }
 
 #[test]
-fn what_could_not_be_had_is_not_signed_blindly() {
+fn a_statement_with_missing_data_is_not_signed() {
     let whole = case().sources();
     let without: Vec<fn(&mut Sources)> = vec![
         |sources| sources.definition = None,
@@ -373,7 +373,7 @@ fn what_could_not_be_had_is_not_signed_blindly() {
 }
 
 #[test]
-fn the_boundarys_own_roster_is_no_trust() {
+fn a_roster_from_the_boundary_gives_no_trust() {
     let mut sources = case().sources();
     let RosterSource::Trusted(roster, _) = std::mem::take(&mut sources.roster) else { panic!("trusted") };
     sources.roster = RosterSource::BoundarysWord(roster);
@@ -386,7 +386,7 @@ fn the_boundarys_own_roster_is_no_trust() {
 }
 
 #[test]
-fn signatures_in_a_file_are_verified_here() {
+fn signatures_in_a_file_are_verified_locally() {
     let mut sources = case().sources();
     let payload = sources.payload.clone();
     sources.told = None;
@@ -400,7 +400,7 @@ fn signatures_in_a_file_are_verified_here() {
 }
 
 #[test]
-fn what_needs_the_host_is_a_red_remark() {
+fn access_to_the_host_is_a_red_remark() {
     let mut case = case();
     case.definition["sandbox"] = json!({"proc": "full"});
     let sources = case.sources();
@@ -451,7 +451,7 @@ fn remarks_are_sorted_by_weight_and_five_are_above_the_question() {
 }
 
 #[test]
-fn what_is_missing_for_one_reason_is_one_remark() {
+fn items_missing_for_one_reason_are_one_remark() {
     let mut sources = case().sources();
     sources.seal = None;
     sources.policy = None;
@@ -464,14 +464,14 @@ fn what_is_missing_for_one_reason_is_one_remark() {
 }
 
 #[test]
-fn an_ordinary_run_has_no_remark_and_says_so() {
+fn an_ordinary_run_is_shown_without_a_remark() {
     let sources = case().sources();
     assert_eq!(remarks(&sources), []);
     assert!(painted(&sources, 80, false).contains("  remarks     none\n"));
 }
 
 #[test]
-fn programs_that_no_list_names_are_one_line_and_no_remark() {
+fn unlisted_programs_are_one_line_and_no_remark() {
     let mut case = case();
     case.policy = json!({"version": 1, "default": {"mode": "prompted", "approvals": {"required": 1, "from": ["ops"]}}, "extends": "none"});
     case.definition["source"] = "aa1 x\nbb2\ncc3\nrm -f y\n".into();
@@ -508,7 +508,7 @@ fn hidden_text_is_one_remark_that_names_the_field() {
 }
 
 #[test]
-fn a_long_value_is_shown_by_its_ends_and_whole_above_the_script() {
+fn a_long_value_is_shortened_in_the_table_and_complete_above_the_script() {
     let mut case = case();
     let value = format!("begin-{}-end", "0123456789".repeat(60));
     case.params = json!({"host": value});
@@ -553,7 +553,7 @@ fn below_the_script(screen: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_parts_of_one_parameter_push_no_other_one_off_the_screen() {
+fn the_parts_of_one_parameter_displace_no_other_parameter() {
     let many: Vec<u32> = (0..200).collect();
     let case = with_params(json!({"a": many, "few": [1, 2], "k": {"k": "v"}, "zz": "prod"}));
     let mut sources = case.sources();
@@ -598,7 +598,7 @@ fn the_parts_of_one_parameter_push_no_other_one_off_the_screen() {
 }
 
 #[test]
-fn many_parameters_have_one_row_each_and_those_without_a_row_are_a_remark() {
+fn each_parameter_has_one_row_and_omitted_parameters_are_a_remark() {
     let params = |count: usize| -> Value {
         let all = (0..count).map(|at| (format!("p{at:02}"), Value::from("z".repeat(170) + &at.to_string())));
         Value::Object(all.collect())
@@ -631,7 +631,7 @@ fn many_parameters_have_one_row_each_and_those_without_a_row_are_a_remark() {
 }
 
 #[test]
-fn names_that_were_masked_and_are_masked_no_more_are_remarked() {
+fn names_that_are_no_longer_masked_cause_a_remark() {
     let mut sources = case().sources();
     if let Some(last) = &mut sources.last {
         last.masked = Some(3);
@@ -645,7 +645,7 @@ fn names_that_were_masked_and_are_masked_no_more_are_remarked() {
 }
 
 #[test]
-fn what_the_last_receipt_says_of_denied_names_is_one_remark() {
+fn denied_names_of_the_last_receipt_are_one_remark() {
     let mut case = case();
     case.spoil = |signed| signed.sandbox.deny = vec!["**/.env".to_owned()];
     let mut sources = case.sources();
@@ -668,7 +668,7 @@ fn what_the_last_receipt_says_of_denied_names_is_one_remark() {
 }
 
 #[test]
-fn the_line_of_signatures_names_the_keys_that_a_group_counts() {
+fn the_signature_line_names_the_keys_that_count_for_a_group() {
     for (rule, words) in [
         (Some(PresenceRule::Required), "of security: only security keys with touch count"),
         (
@@ -692,7 +692,7 @@ fn the_line_of_signatures_names_the_keys_that_a_group_counts() {
 }
 
 #[test]
-fn a_profile_is_said_as_weak_as_it_may_be() {
+fn a_profile_is_described_as_its_weakest_form() {
     let strict = Profile::nothing(STRICT.to_vec(), Limits::default());
     let words = |profile: &Profile| profile_words(profile).join("\n");
     let said = words(&strict);
@@ -718,7 +718,7 @@ fn a_profile_is_said_as_weak_as_it_may_be() {
 }
 
 #[test]
-fn what_differs_from_the_last_run_is_shown() {
+fn differences_from_the_last_run_are_shown() {
     let mut sources = case().sources();
     let mut before = case();
     before.definition["source"] = "set -eu\nsystemctl reload nginx\n".into();
@@ -761,7 +761,7 @@ fn what_differs_from_the_last_run_is_shown() {
 }
 
 #[test]
-fn the_decision_screen_is_as_it_is() {
+fn the_decision_screen_equals_its_golden_text() {
     insta::assert_snapshot!(painted(&case().sources(), 80, false), @r#"
     nginx:restart at prod-eu, asked by ci-agent (owner carol)
 
@@ -861,7 +861,7 @@ proptest! {
     // What is printed can be read backwards to the very payload and definition: so two that differ in
     // any signed byte differ on the screen, and no content can pass for another part of it.
     #[test]
-    fn promise_4_review_is_injective(
+    fn promise_4_different_statements_have_different_reviews(
         source in nasty(), title in nasty(), host in nasty(), reason in nasty(), exclusive in nasty(), interpreter in nasty(), width in 60_usize..140,
     ) {
         let mut case = case();
@@ -892,7 +892,7 @@ proptest! {
 
     // Whatever two texts are, the decision screens differ where the texts do.
     #[test]
-    fn promise_4_other_texts_are_another_decision(one in nasty(), other in nasty(), which in 0..4, long in any::<bool>()) {
+    fn promise_4_a_changed_text_is_another_decision(one in nasty(), other in nasty(), which in 0..4, long in any::<bool>()) {
         let screen = |text: &str| {
             let text = if long { format!("{}{text}{}", "a".repeat(150), "b".repeat(150)) } else { text.to_owned() };
             let mut case = case();
@@ -908,7 +908,7 @@ proptest! {
     }
 
     #[test]
-    fn colour_is_never_content(source in nasty(), reason in nasty(), width in 60_usize..140) {
+    fn colour_carries_no_information(source in nasty(), reason in nasty(), width in 60_usize..140) {
         let mut case = case();
         case.definition["source"] = source.into();
         case.reason = reason.chars().take(60).collect();
@@ -1019,7 +1019,7 @@ fn spoilt(document: &Value) -> Vec<(String, Value)> {
 
 // Promise 4: whatever field of the statement differs, the approver sees it or nothing is signed. The digest is not counted.
 #[test]
-fn promise_4_no_signed_field_changes_unseen() {
+fn promise_4_a_change_of_any_signed_field_is_visible() {
     let (mut stopped, mut seen, mut tried) = (0, 0, Vec::new());
     for (at, case) in cases().iter().enumerate() {
         let sources = case.sources();
@@ -1060,7 +1060,7 @@ fn field_of(path: &str) -> &str {
 
 // The digest of the definition is signed: what it covers is seen too, or only says what parameters may be.
 #[test]
-fn promise_4_no_field_of_the_definition_changes_unseen() {
+fn promise_4_a_change_of_any_definition_field_is_visible() {
     let mut seen = 0;
     for (at, case) in cases().iter_mut().enumerate() {
         let before = decided(&case.sources());
@@ -1088,7 +1088,7 @@ fn promise_4_no_field_of_the_definition_changes_unseen() {
 }
 
 #[test]
-fn a_field_that_no_line_shows_stops_signing() {
+fn a_field_without_a_line_prevents_signing() {
     let found = judged(&case().sources());
     let nowhere = |found: &Derived| -> Vec<String> {
         let all = fields(found, &found.lines).into_iter();
@@ -1110,7 +1110,7 @@ fn a_field_that_no_line_shows_stops_signing() {
 }
 
 #[test]
-fn the_derivation_is_data() {
+fn the_review_is_available_as_json_data() {
     let sources = case().sources();
     let review = Review { found: judged(&sources), sources };
     let said = review.to_json();

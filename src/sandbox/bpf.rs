@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn far_jumps_are_taken() {
+    fn far_jumps_of_a_bpf_program_work() {
         // So many entries that the halves of the tree are out of reach of a conditional jump.
         let entries: Vec<_> = (1..2000_u16).map(|n| (u32::from(n) * 2, Entry::Is(Verdict::errno(n)))).collect();
         let program = program(7, &entries);
@@ -203,7 +203,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn looks_are_what_they_say(first in any::<u64>(), pick in 0_usize..5) {
+        fn every_comparison_of_a_filter_has_its_documented_result(first in any::<u64>(), pick in 0_usize..5) {
             const LOOKS: &[Look] = &[
                 Look::AnyBit { argument: 1, bits: 0x10, then: Verdict::errno(1) },
                 Look::OneOf { argument: 1, mask: 0xf, values: &[1, 2, 3], then: Verdict::errno(2) },

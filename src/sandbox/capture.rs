@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn much_output_goes_to_a_file_and_comes_back() {
+    fn large_output_is_spooled_to_a_file_and_read_back() {
         let spool = tempfile::tempdir().expect("a directory");
         let mut recorder = Recorder::new(u64::MAX, spool.path());
         let piece = vec![7; 300_000];
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn without_room_to_spool_output_is_truncated_and_not_lost_in_the_middle() {
+    fn without_spool_space_output_is_truncated_only_at_its_end() {
         let mut recorder = Recorder::new(u64::MAX, Path::new("/nonexistent"));
         recorder.take(Stream::Stdout, b"head");
         recorder.take(Stream::Stdout, &vec![1; 2 << 20]);
@@ -223,7 +223,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn recorded_is_a_prefix_and_counts_add_up(
+        fn recorded_output_is_a_prefix_and_the_byte_counts_are_correct(
             limit in 0_u64..200,
             pieces in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 0..40)), 0..20),
         ) {

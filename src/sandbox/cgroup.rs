@@ -262,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mount_of_version_two_is_found_among_others() {
+    fn the_mount_of_cgroup_version_2_is_found_among_others() {
         let mounts = "\
 31 24 0:26 / /sys/fs/cgroup/pids rw,relatime shared:9 - cgroup cgroup rw,pids
 32 24 0:27 / /sys/fs/cgroup/unified rw,relatime shared:10 - cgroup2 cgroup2 rw,nsdelegate
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_group_saw_is_read_from_its_files() {
+    fn events_of_a_control_group_are_read_from_its_files() {
         let home = tempfile::tempdir().expect("a directory");
         for (name, text) in [
             ("memory.events", "low 0\noom 1\noom_kill 3\noom_group_kill 1\n"),

@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_deny_by_name_and_by_place() {
+    fn patterns_deny_by_name_and_by_path() {
         for (pattern, below) in [
             ("**/.env", ".env"),
             ("**/.env", "deep/a/.env"),
@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_patterns_are_refused_and_hostile_ones_do_not_hang() {
+    fn bad_patterns_are_refused_and_hostile_patterns_do_not_hang() {
         for bad in ["", "a/", "a//b", "../x", "a/./b", "[a", "{a", "a\\", "[ä]", "a\0"] {
             assert!(Patterns::new(&[bad.to_owned()]).is_err(), "{bad:?}");
         }
@@ -538,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_directory_without_a_view_may_hold_is_out_of_reach_too() {
+    fn hard_links_that_an_unreadable_directory_may_contain_are_out_of_reach() {
         // As root every directory can be listed: what the walk knows then is given by hand.
         let home = tempfile::tempdir().expect("a directory");
         let path = |name: &str| home.path().join(name);

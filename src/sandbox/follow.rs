@@ -474,7 +474,7 @@ mod tests {
     use crate::sandbox::protocol::Stage;
 
     #[test]
-    fn a_run_that_was_ended_while_it_was_set_up_claims_neither_an_end_nor_a_beginning() {
+    fn a_run_that_ends_during_setup_has_neither_a_start_nor_an_end_time() {
         // By the service, and by who knows whom: somebody on the host, or the kernel for want of memory.
         for (why, memory_kills) in [(Some(Why::Cancelled), 0), (Some(Why::TimedOut), 0), (None, 0), (None, 1)] {
             let mut run = Run::new(Path::new("/nonexistent"), &Limits::default());
@@ -489,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_dead_when_it_ended_and_not_before() {
+    fn a_process_counts_as_dead_only_after_its_end() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
         let pid = rustix::process::Pid::from_child(&child);
         let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("a pidfd");
@@ -501,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_after_the_step_was_executed_is_no_failed_start() {
+    fn a_failure_after_exec_is_no_failed_start() {
         let mut run = Run::new(Path::new("/nonexistent"), &Limits::default());
         run.failure = Some(Failure::new(Stage::Processes, "watch the step"));
         assert!(matches!(run.end(), End::NotStarted(_)) && !run.may_have_begun());
@@ -510,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_is_a_limit_only_when_the_time_was_spent() {
+    fn a_signal_counts_as_a_cpu_limit_only_if_the_cpu_time_was_spent() {
         let end = |signal, cpu_us, cpu| {
             let limits = Limits { wall_ms: 2000, cpu_milli: 1000, ..Limits::default() };
             let mut run = Run::new(Path::new("/nonexistent"), &limits);
@@ -531,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_s_word_for_a_child_without_cpu_is_a_limit_only_when_the_time_was_spent() {
+    fn a_shell_exit_code_counts_as_a_cpu_limit_only_if_the_cpu_time_was_spent() {
         let end = |code, cpu_us, cpu| {
             let limits = Limits { wall_ms: 2000, cpu_milli: 1000, ..Limits::default() };
             let mut run = Run::new(Path::new("/nonexistent"), &limits);

@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_rule_is_made_through_a_link() {
+    fn no_landlock_rule_follows_a_symbolic_link() {
         let home = tempfile::tempdir().expect("a directory");
         let base = home.path().canonicalize().expect("real");
         std::fs::create_dir_all(base.join("real/inner")).expect("directories");

@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_helper_that_is_gone_is_ended_with_its_runs() {
+    fn only_errors_of_a_dead_helper_end_its_runs() {
         let gone = |errno| is_gone(&io::Error::from_raw_os_error(errno));
         assert!([libc::EPIPE, libc::ECONNRESET, libc::ENOTCONN, libc::EAGAIN].into_iter().all(gone));
         let not = [libc::ETOOMANYREFS, libc::ENOBUFS, libc::ENOMEM, libc::EMFILE, libc::EMSGSIZE, libc::EPERM];

@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_id_is_given_to_two_runs_at_one_time() {
+    fn two_runs_never_have_one_user_id_at_the_same_time() {
         static TAKEN: Taken = Taken::new();
         let mut ids: Vec<Id> = (0..PER_SERVICE).filter_map(|_| TAKEN.take(HIGH)).collect();
         let numbers: std::collections::BTreeSet<u32> = ids.iter().map(Id::number).collect();
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_only_taken_where_they_are_mapped() {
+    fn only_mapped_user_ids_are_used() {
         let of = |uid: &str, gid: &str| base(&Maps { uid: uid.to_owned(), gid: gid.to_owned() }, 3);
         assert_eq!(of(WHOLE, WHOLE), Some(HIGH + 3 * PER_SERVICE));
         assert_eq!(of(WHOLE, CONTAINER), Some(LOW));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_of_the_host_is_never_root_and_only_root_becomes_one() {
+    fn a_user_of_the_host_is_never_root_and_only_root_can_become_that_user() {
         let users = "root:x:0:0::/root:/bin/sh\ntoor:x:0:0::/:/bin/sh\noperator:x:11:0::/:/bin/sh\nweb:x:33:34::/:/bin/sh\n\
                      web2:x:70000:70000::/:/bin/sh\nbad:x:y:z::/:/bin/sh\nshort:x\n";
         let whole = Maps { uid: WHOLE.to_owned(), gid: WHOLE.to_owned() };

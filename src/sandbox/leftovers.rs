@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_is_of_one_directory_and_names_none() {
+    fn a_marker_belongs_to_one_directory_and_does_not_name_it() {
         let one = mark(Path::new("/srv/countersign/runs"));
         assert_eq!(one.len(), 32);
         assert_ne!(one, mark(Path::new("/srv/countersign/run")));
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn only_marked_helpers_are_leftovers() {
+    fn only_helpers_with_the_marker_are_leftovers() {
         let mut other = std::process::Command::new("sleep").arg("30").spawn().expect("sleep");
         assert_eq!(end(&mark(Path::new("/nobody/s/runs"))).expect("nothing to end"), 0);
         assert!(other.try_wait().expect("a status").is_none(), "somebody else's process was ended");

@@ -101,7 +101,7 @@ mod tests {
 ";
 
     #[test]
-    fn what_is_mounted_at_two_places_is_one_thing() {
+    fn one_file_mounted_at_two_paths_is_the_same_file() {
         let mounts = Mounts::parse(HOST.as_bytes());
         let overlap = |path: &str, other: &str| mounts.overlap(Path::new(path), Path::new(other));
         for (path, private) in [

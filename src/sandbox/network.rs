@@ -527,7 +527,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tunnel_to_a_listed_host_passes_both_ways_and_is_noted() {
+    fn a_tunnel_to_a_listed_host_works_in_both_directions_and_is_recorded() {
         let (name, got) = server(5);
         let (proxy, port) = proxy(std::slice::from_ref(&name));
         let answer = ask(port, &format!("CONNECT {name} HTTP/1.1\r\n\r\nhello"));
@@ -537,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn one_request_passes_and_nothing_that_hides_behind_it() {
+    fn only_the_first_request_of_a_connection_passes() {
         let (name, got) = server(usize::MAX);
         let (proxy, port) = proxy(std::slice::from_ref(&name));
         let host = name.trim_end_matches(":80").to_owned();
@@ -556,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_is_too_large_is_refused_however_it_arrives() {
+    fn an_oversized_request_head_is_refused() {
         let (name, _got) = server(1);
         let (_proxy, port) = proxy(std::slice::from_ref(&name));
         let request = |length: usize| {
@@ -571,7 +571,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_listed_or_not_public_is_refused_and_counted() {
+    fn unlisted_and_private_addresses_are_refused_and_counted() {
         let (name, got) = server(1);
         let allowed = ["private.test:80", "mixed.test:80", "empty.test:80", "gone.test:80", "10.0.0.1:80"];
         let (proxy, port) = proxy(&allowed.map(str::to_owned));
@@ -597,7 +597,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_run_ends_its_connections_and_their_number_is_bounded() {
+    fn connections_end_with_their_run_and_their_number_is_bounded() {
         let (name, _got) = server(usize::MAX);
         let (proxy, port) = proxy(std::slice::from_ref(&name));
         let mut open = Vec::new();
@@ -621,7 +621,7 @@ mod tests {
 
     /// A step writes its request and exits while the name is still being looked up.
     #[test]
-    fn nothing_leaves_after_the_receipt_is_written() {
+    fn no_data_leaves_after_the_receipt_is_written() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
         listener.set_nonblocking(true).expect("non-blocking");
         let name = format!("slow.test:{}", listener.local_addr().expect("an address").port());
@@ -651,7 +651,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_this_very_host_is_known() {
+    fn addresses_of_this_host_are_recognised() {
         for own in ["127.0.0.1", "127.8.9.10"] {
             assert!(is_own(own.parse().expect("an address")), "{own}");
         }
@@ -661,7 +661,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_cannot_pass_more_than_its_share() {
+    fn a_run_cannot_transfer_more_than_its_share() {
         let shared = Shared {
             allowed: BTreeSet::new(),
             resolve: LAB,

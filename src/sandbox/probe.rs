@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn each_refusal_has_its_knob() {
+    fn each_refused_probe_names_the_setting_that_fixes_it() {
         let seccomp = Facts { seccomp: true, ..Facts::default() };
         let apparmor = Facts { apparmor_restricts: true, ..Facts::default() };
         let debian = Facts { userns_clone_off: true, ..Facts::default() };
@@ -268,14 +268,14 @@ mod tests {
     }
 
     #[test]
-    fn a_level_is_what_is_held() {
+    fn the_level_follows_from_the_available_layers() {
         assert_eq!(level(&STRICT), Level::Strict);
         assert_eq!(level(&STRICT[1..]), Level::BestEffort);
         assert_eq!(level(&[]), Level::Off);
     }
 
     #[test]
-    fn a_host_without_user_namespaces_says_what_follows() {
+    fn the_consequences_of_missing_user_namespaces_are_reported() {
         let no = Lacking { namespaces: Some(failure(Stage::UserNamespace, libc::ENOSPC)), ..Lacking::default() };
         let root = Probe::conclude(&no, true);
         assert_eq!(root.held(), [Layer::Capabilities, Layer::Landlock, Layer::Seccomp]);

@@ -586,7 +586,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_becomes_root_or_a_user_that_is_not_there() {
+    fn a_step_never_runs_as_root_or_as_a_missing_user() {
         let text = refusal(|profile| profile.run_as = "root".into());
         assert!(text.contains("can't run as root: no step runs as root"), "{text}");
         let text = refusal(|profile| profile.run_as = "no-such-user".into());
@@ -594,7 +594,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_is_refused_as_an_overlay_where_the_kernel_mounts_none() {
+    fn an_overlay_is_refused_if_the_kernel_cannot_mount_overlays() {
         let failure = Failure { stage: Stage::Workdir, what: "mount it".into(), errno: Some(libc::ENODEV) };
         let missing = Missing::overlay(&failure);
         let mut wanted = profile();
@@ -645,14 +645,14 @@ mod tests {
     }
 
     #[test]
-    fn a_required_layer_that_is_missing_is_refused_with_its_knob() {
+    fn a_missing_required_layer_is_refused_with_the_setting_that_fixes_it() {
         let error = check(&profile(), &poor(true), &around(&[])).expect_err("refused");
         assert!(matches!(&error, Unavailable::Layer { layer: Layer::Namespaces, .. }), "{error:?}");
         assert!(error.to_string().contains("user.max_user_namespaces"), "{error}");
     }
 
     #[test]
-    fn what_is_missing_and_not_required_is_said() {
+    fn a_missing_optional_layer_is_reported() {
         let weak = Profile { require: vec![Layer::Landlock], ..profile() };
         let prepared = check(&weak, &poor(true), &around(&[])).expect("held");
         assert_eq!(prepared.level(), Level::BestEffort);
@@ -692,7 +692,7 @@ mod tests {
     }
 
     #[test]
-    fn the_private_set_is_never_in_view() {
+    fn the_private_set_is_never_visible_to_a_run() {
         let home = tempfile::tempdir().expect("a directory");
         let base = home.path().canonicalize().expect("real");
         let private = base.join("boundary");
@@ -710,7 +710,7 @@ mod tests {
     }
 
     #[test]
-    fn with_nothing_but_modes_the_private_set_must_be_closed() {
+    fn the_private_set_must_be_closed_if_only_file_modes_protect_it() {
         use std::os::unix::fs::PermissionsExt as _;
         let home = tempfile::tempdir().expect("a directory");
         std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).expect("mode");

@@ -489,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_arrives_as_it_was_sent() {
+    fn a_request_is_unchanged_after_transfer() {
         let mut wire = Vec::new();
         write_request(&mut wire, &request(), b"abc", b"{}").expect("writes");
         let (arrived, source, params) = read_request(&mut wire.as_slice()).expect("reads");
@@ -513,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_process_takes_over_all_three_or_nothing() {
+    fn a_first_process_receives_all_three_descriptors_or_none() {
         let (helper, first) = UnixStream::pair().expect("a pair");
         let (mut reader, writer) = io::pipe().expect("a pipe");
         hand_over(&helper, [writer.as_fd(), writer.as_fd(), helper.as_fd()]).expect("sends");
@@ -531,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_taken_one_by_one_however_they_arrive() {
+    fn messages_are_read_one_by_one_however_their_bytes_arrive() {
         let messages = [Message::Ended(StepEnd::Exited(3), false), Message::Empty(Spent::default())];
         let mut wire = Vec::new();
         for message in &messages {

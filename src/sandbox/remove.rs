@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_any_depth_is_removed_in_a_small_stack() {
+    fn a_directory_of_any_depth_is_removed_with_a_small_stack() {
         // In memory where there is such a place: a journal makes a second per thousand of it.
         let place = if Path::new("/dev/shm").is_dir() { "/dev/shm".into() } else { std::env::temp_dir() };
         let home = tempfile::tempdir_in(place).expect("a directory");
@@ -160,7 +160,7 @@ mod tests {
 
     /// Nothing can be taken out of procfs.
     #[test]
-    fn what_can_not_be_removed_is_told_at_once() {
+    fn a_directory_that_cannot_be_removed_is_reported_at_once() {
         let begun = Instant::now();
         assert!(tree(Path::new("/proc/self/task")).is_err());
         assert!(begun.elapsed() < LONGEST / 10);

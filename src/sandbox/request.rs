@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_read_in_two_ways_is_refused() {
+    fn an_ambiguous_request_is_refused() {
         for bad in [
             "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n",
             "GET https://a.example/ HTTP/1.1\r\n\r\n",

@@ -472,7 +472,7 @@ mod tests {
     const ALLOW: u32 = 0x7fff_0000;
 
     #[test]
-    fn every_number_of_both_architectures_has_the_answer_of_the_table() {
+    fn every_syscall_number_of_both_architectures_has_the_result_in_the_table() {
         for machine in BOTH {
             for leaves in ALL {
                 let program = filter(machine, leaves);
@@ -503,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn other_architectures_end_the_process_and_x32_does_not_exist() {
+    fn a_syscall_of_another_architecture_kills_the_process_and_x32_does_not_exist() {
         for machine in BOTH {
             // 32-bit x86 and ARM, big-endian, the other one of ours, nothing.
             let others = BOTH.into_iter().filter(|other| *other != machine).map(Machine::arch);
@@ -521,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_decide_where_they_must() {
+    fn syscall_arguments_are_checked_if_the_table_requires_a_check() {
         let no = errno(EPERM);
         for machine in BOTH {
             let at = |name: &str, arguments: [u64; 3]| {
@@ -681,7 +681,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_stay_on_the_host_is_made_only_in_an_ipc_namespace() {
+    fn persistent_ipc_objects_are_made_only_in_an_ipc_namespace() {
         for machine in BOTH {
             for leaves in ALL {
                 let program = filter(machine, leaves);
@@ -696,7 +696,7 @@ mod tests {
 
     /// By number, and not by the table: no namespace, no resource limit and no control group of a run divides these.
     #[test]
-    fn pools_of_the_whole_machine_are_out_of_reach() {
+    fn pools_of_the_whole_machine_cannot_be_used() {
         // Asynchronous I/O, the old kind and the new one; then the number of mmap, memfd_create and shmget.
         for (machine, aio, [mmap, memfd, shmget]) in [
             (Machine::X86_64, [206, 207, 208, 209, 210, 333, 425, 426, 427], [9, 319, 29]),
@@ -725,7 +725,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_lists_mounts_and_no_whiteout_is_left_behind() {
+    fn a_run_cannot_list_mounts_or_leave_a_whiteout_behind() {
         for machine in BOTH {
             let renameat2 = if machine == Machine::X86_64 { 316 } else { 276 };
             for leaves in ALL {
@@ -743,7 +743,7 @@ mod tests {
     }
 
     #[test]
-    fn no_call_stands_in_the_table_twice() {
+    fn no_syscall_is_listed_twice() {
         for machine in BOTH {
             let mut numbers: Vec<u32> = CALLS.iter().filter_map(|call| number(machine, call)).collect();
             numbers.sort_unstable();
@@ -756,7 +756,7 @@ mod tests {
 
     /// Against the numbers that another crate has for this architecture.
     #[test]
-    fn the_numbers_are_those_of_the_kernel() {
+    fn syscall_numbers_equal_the_numbers_of_the_kernel() {
         macro_rules! same {
             ($($name:ident $constant:ident),* $(,)?) => {
                 $(assert_eq!(
@@ -800,7 +800,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_was_kept_is_the_one_that_is_made() {
+    fn a_cached_filter_equals_a_new_filter() {
         prepare();
         for leaves in ALL {
             let fresh = filter(HOST, leaves);
@@ -809,7 +809,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filters_digest_is_of_its_bytes_and_differs_between_filters() {
+    fn a_filter_digest_covers_its_bytes_and_differs_between_filters() {
         let digests: std::collections::BTreeSet<String> =
             BOTH.into_iter().flat_map(|machine| ALL.map(|leaves| digest(&filter(machine, leaves)))).collect();
         assert_eq!(digests.len(), 2 * ALL.len());

@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spawned_process_leaves_what_it_did_in_memory_and_nothing_else() {
+    fn a_spawned_process_shares_only_its_memory_with_its_parent() {
         let (mut said, mut pid) = (Vec::new(), 0);
         let before = std::env::current_dir().expect("a directory");
         let process = spawn(&mut || {
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spawned_process_that_panics_ends_and_its_maker_goes_on() {
+    fn a_spawned_process_that_panics_ends_and_its_parent_continues() {
         let process = spawn(&mut || std::panic::resume_unwind(Box::new("on purpose"))).expect("spawns");
         assert_eq!(ended(process).exit_status(), Some(127));
     }
@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_as_it_is_in_a_file_is_forgotten() {
+    fn only_unchanged_file_mappings_are_dropped_from_memory() {
         let entry = |first: &str, anonymous: &str, swap: &str| {
             format!(
                 "{first}\nRss: 8 kB\nAnonymous: {anonymous} kB\nLazyFree: 0 kB\nSwap: {swap} kB\nSwapPss: 0 kB\nVmFlags: rd\n"
@@ -509,7 +509,7 @@ mod tests {
 
     /// In a process with one thread, as the helper is.
     #[test]
-    fn a_process_goes_on_with_what_it_has_forgotten() {
+    fn a_process_continues_after_its_file_mappings_were_dropped() {
         let here = || {
             let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
             (maps.lines().count(), LINES.iter().copied().sum::<u64>())
@@ -524,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instruction_is_laid_out_as_the_kernels_is() {
+    fn a_bpf_instruction_has_the_layout_of_the_kernel() {
         use std::mem::offset_of;
         assert_eq!(size_of::<Instruction>(), size_of::<libc::sock_filter>());
         assert_eq!(align_of::<Instruction>(), align_of::<libc::sock_filter>());

@@ -382,7 +382,7 @@ mod tests {
 
     /// The host moves directories between the walk and the copy.
     #[test]
-    fn what_was_denied_under_another_name_is_not_copied() {
+    fn a_denied_file_with_another_name_is_not_copied() {
         let home = tempfile::tempdir().expect("a directory");
         let (tree, copy) = (home.path().join("tree"), home.path().join("copy"));
         for directory in ["deep/a", "secrets", "later"] {
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_had_gone_are_looked_for_again_and_a_host_that_goes_on_moving_them_is_refused() {
+    fn lost_names_are_searched_again_and_a_host_that_keeps_moving_them_is_refused() {
         let null = || rustix::fs::open("/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).expect("open");
         let mut things = Things { file: null(), directory: null(), covered: BTreeSet::new(), fixed: BTreeSet::new() };
         let denied = |name: &str| Denied { names: vec![(name.into(), FileType::RegularFile)], ..Denied::default() };

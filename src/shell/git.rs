@@ -638,7 +638,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_commands_are_in_order() {
+    fn the_git_commands_are_sorted() {
         assert!(OWN.is_sorted());
     }
 }

@@ -192,12 +192,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_is_in_order() {
+    fn the_list_of_variables_is_sorted() {
         assert!(EXACT.is_sorted());
     }
 
     #[test]
-    fn what_changes_commands_is_named_and_nothing_else() {
+    fn exactly_the_variables_that_change_commands_are_listed() {
         for name in [
             "PATH",
             "LD_PRELOAD",

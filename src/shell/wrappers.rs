@@ -243,7 +243,7 @@ impl<'a> Call<'_, '_, 'a> {
 mod tests {
 
     #[test]
-    fn the_table_is_in_order() {
+    fn the_table_of_wrappers_is_sorted() {
         assert!(crate::shell::known::NAMES.is_sorted());
     }
 }

@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn skew_is_for_the_issue_alone() {
+    fn clock_skew_is_allowed_only_for_the_issue_time() {
         let ahead = Window { issued_at: t(60), not_before: t(60), ..window() };
         let never = Timestamp::from_unix(0);
         assert_eq!(ahead.check(t(0), never), Err(ConsumeStop::NotYetValid { at: t(0), from: t(60) }));
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_expires_at_the_mark_is_expired_whatever_the_clock() {
+    fn a_window_that_ends_at_the_mark_is_expired_at_any_clock_time() {
         assert!(matches!(window().check(t(0), t(3600)), Err(ConsumeStop::Expired { .. })));
         assert!(window().check(t(0), t(3599)).is_ok());
     }
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn signers_count_only_within_their_own_times() {
+    fn signers_count_only_within_their_validity() {
         let never = Timestamp::from_unix(0);
         let bounded = Window { valid_after: Some(t(10)), valid_before: Some(t(20)), ..window() };
         assert_eq!(bounded.check(t(9), never), Err(ConsumeStop::SignerOutside { at: t(9) }));

@@ -806,7 +806,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_alone_is_served_at_once_and_a_batch_takes_who_came_meanwhile() {
+    fn a_single_caller_is_served_at_once_and_waiting_callers_share_a_batch() {
         assert_eq!(batch_of(1, 3), 1);
         assert_eq!(batch_of(2, 3), 5);
         assert_eq!(batch_of(2, 0), 2);

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_went_away_is_no_reason_to_talk() {
+    fn a_closed_output_pipe_causes_no_message() {
         let failure = Failure::from(io::Error::from(io::ErrorKind::BrokenPipe));
         assert!(failure.quiet);
         assert_eq!(failure.exit.code(), 141);

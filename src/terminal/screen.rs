@@ -581,7 +581,7 @@ mod tests {
     }
 
     #[test]
-    fn tricks_become_visible() {
+    fn control_characters_become_visible() {
         assert_eq!(Shown::text("a\u{202e}b\x1b[2K\\\t\u{200b}").as_str(), r"a\u{202e}b\x1b[2K\\\t\u{200b}");
         assert_eq!(Shown::text("rm  -rf x     # y ").as_str(), r"rm  -rf x\s{5}# y\s{1}");
         assert_eq!(Shown::text("    indented").as_str(), "    indented");
@@ -592,7 +592,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backslash_of_a_script_reads_as_in_the_file() {
+    fn a_backslash_of_a_script_is_shown_as_in_the_file() {
         for same in [r"printf '%s\n' x", r"sed 's/\t/\\/'", r"echo \\", "  indented"] {
             assert_eq!(Shown::source(same).as_str(), same);
         }
@@ -625,7 +625,7 @@ mod tests {
     }
 
     #[test]
-    fn how_a_text_ends_is_said() {
+    fn the_end_of_a_text_is_shown() {
         let all: Vec<String> = ["", "\n", "a", "a\n", "a\n\n", "\na"].iter().map(|text| painted(text, 80)).collect();
         for (at, one) in all.iter().enumerate() {
             assert!(all[..at].iter().all(|other| other != one), "{one}");

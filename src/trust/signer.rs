@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_key_that_others_can_read_is_refused_with_the_cure() {
+    fn a_private_key_that_others_can_read_is_refused_with_a_correction() {
         let (_directory, path) = written();
         for mode in [0o640, 0o604, 0o644, 0o620, 0o601, 0o666] {
             set_mode(&path, mode);

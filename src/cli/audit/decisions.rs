@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_a_day_a_second_or_an_age() {
+    fn a_time_is_given_as_a_day_a_second_or_an_age() {
         assert_eq!(parse_since("2026-11-14").map(|at| at.to_string()).as_deref(), Ok("2026-11-14T00:00:00Z"));
         assert_eq!(parse_since("2026-11-14T09:00:01Z").map(|at| at.to_string()).as_deref(), Ok("2026-11-14T09:00:01Z"));
         assert!(parse_since("7d").is_ok_and(|at| at.plus(7 * 86_400 - 60) < now() && at < now()));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_cell_is_cut_and_says_so() {
+    fn a_long_table_cell_is_cut_with_a_visible_mark() {
         assert_eq!(cut("x".repeat(48)), "x".repeat(48));
         assert_eq!(cut("\u{e4}".repeat(49)), format!("{}...", "\u{e4}".repeat(45)));
     }

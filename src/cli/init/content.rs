@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_any_name_is_escaped_as_its_place_in_the_unit_wants() {
+    fn directory_names_are_escaped_in_the_systemd_unit() {
         let text = unit(Path::new("/srv/a b%c\"d\\e$f"));
         assert!(text.contains("\nWorkingDirectory=/srv/a b%%c\"d\\e$f\n"), "{text}");
         assert!(text.contains(" serve \"/srv/a b%%c\\\"d\\\\e$$f\"\n"), "{text}");

@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_init_writes_is_read_without_an_error() {
+    fn the_files_of_init_are_parsed_without_an_error() {
         for count in 0..3 {
             let dir = tempfile::tempdir().expect("a directory");
             let home = dir.path().join("a/b");
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_overwritten_and_nothing_half_is_written() {
+    fn init_overwrites_no_file_and_leaves_no_partial_file() {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::create_dir(dir.path().join("runbooks")).expect("made");
         std::fs::write(dir.path().join("runbooks/host.md"), "mine").expect("written");
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_of_the_first_token_is_nobody_whose_approval_is_needed() {
+    fn the_owner_of_the_first_token_is_never_a_required_approver() {
         let text = |count: u8| next(Path::new("a b"), &"prod".parse().expect("a name"), &[], &approvers(count));
         for count in 0..3 {
             assert!(text(count).contains("token create agent --config 'a b' --step"), "{}", text(count));
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machines_name_is_a_boundarys_name() {
+    fn the_name_of_this_host_is_a_valid_boundary_name() {
         assert!(!own_name().as_str().is_empty());
     }
 }

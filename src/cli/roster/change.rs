@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_of_every_table_that_changes_is_told() {
+    fn every_changed_field_of_every_table_is_reported() {
         assert!(told(|_| {}).is_empty());
         // Each leaf of the tables in turn, but those that are told by themselves.
         let whole = serde_json::to_value(golden()).expect("tables");
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unguarded_version_and_a_changed_policy_are_loud() {
+    fn an_unguarded_version_and_a_changed_policy_cause_a_warning() {
         let roster = |edit: &dyn Fn(&mut Roster)| {
             let mut tables = golden();
             edit(&mut tables);

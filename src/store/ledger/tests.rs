@@ -239,7 +239,7 @@ fn check_laws(ledger: &Ledger) {
 }
 
 #[tokio::test]
-async fn one_of_many_identical_requests_runs() {
+async fn only_one_of_many_identical_requests_runs() {
     let world = World::new();
     let ledger = world.sealed().await;
     let mut tasks = tokio::task::JoinSet::new();
@@ -257,7 +257,7 @@ async fn one_of_many_identical_requests_runs() {
 }
 
 #[tokio::test]
-async fn a_group_of_many_has_leaves_of_at_most_sixteen_items() {
+async fn a_large_group_has_leaves_of_at_most_sixteen_items() {
     let world = World::new();
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
@@ -302,7 +302,7 @@ async fn a_spent_nonce_stays_spent_with_any_expiry_proposal_and_after_reopening(
 }
 
 #[tokio::test]
-async fn a_verdict_under_an_older_state_goes_back() {
+async fn a_verdict_under_an_older_state_must_be_repeated() {
     let world = World::new();
     let ledger = world.sealed().await;
     let old = consume_of(&ledger, core(1));
@@ -336,7 +336,7 @@ async fn a_verdict_under_an_older_state_goes_back() {
 }
 
 #[tokio::test]
-async fn time_is_judged_by_the_ledger_and_never_runs_back() {
+async fn the_time_of_the_ledger_decides_and_never_decreases() {
     let world = World::new();
     let ledger = world.sealed().await;
     world.clock.store(T0 + 100, SeqCst);
@@ -362,7 +362,7 @@ async fn time_is_judged_by_the_ledger_and_never_runs_back() {
 }
 
 #[tokio::test]
-async fn the_mark_rises_with_boot_time_only_and_what_it_passes_stays_expired() {
+async fn the_low_water_mark_rises_only_with_boot_time_and_expired_windows_stay_expired() {
     let world = World::new();
     let ledger = world.sealed().await;
     let soon = Core { expires_at: t(60), ..core(1) };
@@ -393,7 +393,7 @@ async fn the_mark_rises_with_boot_time_only_and_what_it_passes_stays_expired() {
 }
 
 #[tokio::test]
-async fn pruning_walks_in_small_steps() {
+async fn pruning_works_in_small_steps() {
     let world = World::new();
     let ledger = world.sealed().await;
     for number in 0..10 {
@@ -413,7 +413,7 @@ async fn pruning_walks_in_small_steps() {
 }
 
 #[tokio::test]
-async fn pruning_goes_by_the_log_for_each_item_of_an_entry() {
+async fn pruning_follows_the_log_for_each_item_of_an_entry() {
     let world = World::new();
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
@@ -471,7 +471,7 @@ async fn exclusive_runs_exclude_each_other_until_the_receipt() {
 }
 
 #[tokio::test]
-async fn a_denial_stops_its_authorization_known_or_not() {
+async fn a_denial_stops_a_known_or_unknown_authorization() {
     let world = World::new();
     let ledger = world.sealed().await;
     let denial = |number: u8, approver: &str| DenialWrite {
@@ -499,7 +499,7 @@ async fn a_denial_stops_its_authorization_known_or_not() {
 }
 
 #[tokio::test]
-async fn denials_of_what_is_not_known_are_limited_and_those_of_proposals_are_not() {
+async fn denials_of_unknown_authorizations_are_limited_and_denials_of_proposals_are_not() {
     let world = World::new();
     let ledger = world.sealed().await;
     let denial = |number: u32, approver: &str, at: Timestamp| DenialWrite {
@@ -540,7 +540,7 @@ async fn denials_of_what_is_not_known_are_limited_and_those_of_proposals_are_not
 }
 
 #[tokio::test]
-async fn what_nobody_signed_is_limited_and_deleted_an_hour_after_its_window() {
+async fn unsigned_proposals_are_limited_and_deleted_an_hour_after_their_window() {
     let mut world = World::new();
     world.limits = LedgerLimits { unsigned_of_proposer: 3, ..LedgerLimits::default() };
     let ledger = world.sealed().await;
@@ -602,7 +602,7 @@ async fn what_nobody_signed_is_limited_and_deleted_an_hour_after_its_window() {
 }
 
 #[tokio::test]
-async fn proposals_are_idempotent_by_nonce_or_by_what_they_ask() {
+async fn proposals_are_idempotent_by_nonce_or_by_content() {
     let mut world = World::new();
     world.limits = LedgerLimits { of_proposer: 3, of_all: 4, ..LedgerLimits::default() };
     let ledger = world.sealed().await;
@@ -645,7 +645,7 @@ async fn proposals_are_idempotent_by_nonce_or_by_what_they_ask() {
 }
 
 #[tokio::test]
-async fn states_go_only_forward() {
+async fn states_only_move_forward() {
     let world = World::new();
     let ledger = world.sealed().await;
     let to = |to| Advance { proposal: core(1).id, from: Vec::new(), to, at: t(2), detail: b"why".to_vec() };
@@ -686,7 +686,7 @@ async fn states_go_only_forward() {
 }
 
 #[tokio::test]
-async fn the_bytes_to_sign_are_found_wherever_a_proposal_stands() {
+async fn the_bytes_to_sign_are_found_in_every_state_of_a_proposal() {
     let world = World::new();
     let ledger = world.sealed().await;
     let id = core(1).id;
@@ -707,7 +707,7 @@ async fn the_bytes_to_sign_are_found_wherever_a_proposal_stands() {
 }
 
 #[tokio::test]
-async fn signatures_are_kept_once_a_key_in_order_of_arrival() {
+async fn one_signature_per_key_is_stored_in_order_of_arrival() {
     let world = World::new();
     let ledger = world.sealed().await;
     let signature = |seed: u8, at| Signature {
@@ -978,7 +978,7 @@ async fn a_checkpoint_is_made_from_rows_read_back_after_their_commit() {
 }
 
 #[tokio::test]
-async fn a_log_behind_or_beside_its_own_checkpoint_is_not_opened() {
+async fn a_log_that_contradicts_its_own_checkpoint_is_not_opened() {
     let world = World::new();
     let ledger = world.sealed().await;
     ledger.checkpoint().expect("read");
@@ -1000,7 +1000,7 @@ async fn a_log_behind_or_beside_its_own_checkpoint_is_not_opened() {
 }
 
 #[tokio::test]
-async fn one_process_at_a_time_and_it_is_named() {
+async fn only_one_process_opens_a_store_and_the_refusal_names_it() {
     let world = World::new();
     let ledger = world.sealed().await;
     let Err(Fault::Unusable { message }) = sqlite::open(&world.path()) else { panic!("opened twice") };
@@ -1012,7 +1012,7 @@ async fn one_process_at_a_time_and_it_is_named() {
 }
 
 #[test]
-fn a_store_open_to_others_newer_or_foreign_is_refused() {
+fn a_store_that_is_unprotected_or_newer_or_foreign_is_refused() {
     use std::os::unix::fs::PermissionsExt as _;
     let message = |world: &World| match sqlite::open(&world.path()) {
         Err(Fault::Unusable { message }) => message,
@@ -1076,7 +1076,7 @@ async fn a_failed_commit_fails_its_whole_batch_and_stores_nothing() {
 }
 
 #[tokio::test]
-async fn what_the_database_refuses_takes_nothing_else_of_its_batch_along() {
+async fn a_request_that_the_database_refuses_does_not_fail_its_batch() {
     let world = World::new();
     world.sealed().await.close().await.expect("closed");
     let (mut store, reads) = sqlite::open(&world.path()).expect("store");
@@ -1137,7 +1137,7 @@ async fn what_the_database_refuses_takes_nothing_else_of_its_batch_along() {
 }
 
 #[tokio::test]
-async fn retention_deletes_what_is_old_by_the_mark_and_nothing_that_could_still_run() {
+async fn retention_deletes_old_rows_by_the_mark_and_no_proposal_that_can_still_run() {
     let world = World::new();
     let ledger = world.sealed().await;
     let kept = Retention { outputs_s: 100, proposals_s: 100 };
@@ -1189,7 +1189,7 @@ async fn retention_deletes_what_is_old_by_the_mark_and_nothing_that_could_still_
 }
 
 #[tokio::test]
-async fn a_nonce_whose_row_is_gone_keeps_the_store_closed_until_it_has_expired() {
+async fn a_missing_nonce_row_keeps_the_store_closed_until_the_nonce_expires() {
     let world = World::new();
     let ledger = world.sealed().await;
     ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
@@ -1216,7 +1216,7 @@ async fn a_nonce_whose_row_is_gone_keeps_the_store_closed_until_it_has_expired()
 }
 
 #[tokio::test]
-async fn after_a_failed_sync_nothing_is_tried_again() {
+async fn a_failed_sync_is_never_retried() {
     let world = World::new();
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
@@ -1230,7 +1230,7 @@ async fn after_a_failed_sync_nothing_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_full_disk_loses_nothing_that_was_answered() {
+async fn a_full_disk_loses_no_acknowledged_request() {
     let world = World::new();
     let (store, reads) = sqlite::open(&world.path()).expect("store");
     store.limit_pages(60);
@@ -1286,7 +1286,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 #[tokio::test]
-async fn r7_a_clock_that_leaps_ahead_while_the_service_runs_dates_and_ends_nothing() {
+async fn r7_a_clock_that_jumps_ahead_in_a_running_service_changes_no_date_and_expires_nothing() {
     let world = World::new();
     let ledger = world.sealed().await;
     ledger.propose(new_proposal(1)).await.expect("proposed");
@@ -1322,7 +1322,7 @@ async fn r7_a_clock_that_leaps_ahead_while_the_service_runs_dates_and_ends_nothi
 }
 
 #[tokio::test]
-async fn r7_time_goes_on_by_boot_time_while_the_clock_is_behind_and_never_runs_back() {
+async fn r7_time_follows_boot_time_while_the_clock_is_behind_and_never_decreases() {
     let world = World::new();
     let ledger = world.sealed().await;
     world.clock.store(T0 - 40 * 86_400, SeqCst);
@@ -1349,7 +1349,7 @@ async fn r7_time_goes_on_by_boot_time_while_the_clock_is_behind_and_never_runs_b
 }
 
 #[tokio::test]
-async fn a_mark_that_nothing_explains_dates_nothing() {
+async fn an_unexplained_mark_changes_no_date() {
     let world = World::new();
     let ledger = world.sealed().await;
     ledger.close().await.expect("closed");
@@ -1365,7 +1365,7 @@ async fn a_mark_that_nothing_explains_dates_nothing() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn whatever_is_asked_states_go_forward_and_nonces_are_spent_once(ops in ops()) {
+    fn random_requests_move_states_forward_and_spend_each_nonce_once(ops in ops()) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
         runtime.block_on(async {
             let world = World::new();
@@ -1450,7 +1450,7 @@ async fn child(directory: &Path) {
 }
 
 #[tokio::test]
-async fn killed_at_any_commit_the_store_is_whole() {
+async fn the_store_is_consistent_after_a_kill_at_any_commit() {
     const HOME: &str = "COUNTERSIGN_TEST_CHILD";
     if let Some(directory) = std::env::var_os(HOME) {
         child(Path::new(&directory)).await;
@@ -1460,7 +1460,7 @@ async fn killed_at_any_commit_the_store_is_whole() {
         let world = World::new();
         let me = std::env::current_exe().expect("this test");
         let status = std::process::Command::new(me)
-            .args(["--exact", "store::ledger::tests::killed_at_any_commit_the_store_is_whole"])
+            .args(["--exact", "store::ledger::tests::the_store_is_consistent_after_a_kill_at_any_commit"])
             .env(HOME, world.directory.path())
             .env("COUNTERSIGN_FAULT", point)
             .stdout(std::process::Stdio::null())
