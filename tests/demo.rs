@@ -61,7 +61,7 @@ fn a_host_without_strict_isolation_names_layer_and_setting_and_exits_with_1() {
     if output.stdout.is_empty() {
         // Such a host is the other test's: what it can't hold is named there.
         assert!(!strict(), "{}", String::from_utf8_lossy(&output.stderr));
-        eprintln!("NOT RUN a_host_that_cannot_hold_strict…: this host makes no user namespaces to begin with");
+        eprintln!("NOT RUN a_host_without_strict_isolation…: this host makes no user namespaces to begin with");
         return;
     }
     let (as_told, lines) = lines(&output);

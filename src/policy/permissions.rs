@@ -216,7 +216,7 @@ pub fn shebang(source: &str) -> Option<&str> {
     plain.then_some(name)
 }
 
-/// Decides the commands of `source` for the case that `interpreter` runs `source`.
+/// Decides the commands of the script `source`, which `interpreter` runs.
 #[must_use]
 pub fn decide_source(
     ruling: &Ruling,

@@ -12,7 +12,7 @@ use crate::shell::walk::Reader;
 use crate::shell::words::INDEX;
 use crate::shell::wrappers::{Call, Done};
 
-/// Returns true for the number of a signal. The highest number is 64 (signal(7)).
+/// Returns true if `text` is the number of a signal. The highest number is 64 (signal(7)).
 fn is_signal(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u32>().is_ok_and(|number| number <= 64)
 }

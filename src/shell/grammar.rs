@@ -257,7 +257,7 @@ impl Parser<'_> {
                 if let Some(word) = self.arithmetic_word()? {
                     return self.compound(Compound { words: vec![word], ..Compound::default() });
                 }
-                // The brackets are two subshells. The outer bracket is consumed, and parsing continues at the inner
+                // Here `((` begins two subshells. The outer bracket is consumed, and parsing continues at the inner
                 // bracket.
                 self.pos -= 1;
             } else {

@@ -192,7 +192,7 @@ fn following<'w>(option: &'w Word, next: Option<&'w Word>) -> Result<Word, Stuck
     }
 }
 
-/// Returns the end of a word as a word.
+/// Returns the last part of a word as a new word.
 fn part(word: &Word, text: &str) -> Word {
     Word {
         at: word.at,
