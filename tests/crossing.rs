@@ -553,7 +553,7 @@ fn a_revoked_token_gives_no_access_even_if_it_was_used_before() {
 }
 
 #[test]
-fn store_is_private() {
+fn the_files_of_the_store_are_private() {
     use std::os::unix::fs::PermissionsExt as _;
     let mut world = World::new();
     world.run("plain:true", json!({}), &[&alice()]);

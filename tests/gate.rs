@@ -553,7 +553,7 @@ fn of_several_trusted_rosters_the_newest_decides() {
 }
 
 #[test]
-fn a_boundary_set_back_behind_a_trusted_roster_gets_no_signature() {
+fn a_boundary_that_returns_to_an_older_roster_gets_no_signature() {
     let at = Deployed::new();
     let (config, [_, second, third]) = three_versions(&at);
     let offered = at.world.propose("deploy:web", json!({"commit": COMMIT}));

@@ -13,10 +13,10 @@ use support::people::alice;
 use support::{SMALL, World, not_run, runbook};
 
 #[test]
-fn a_generated_client_goes_through_the_whole_exchange() {
+fn a_generated_client_works_for_the_whole_exchange() {
     let Some(python) = std::env::var_os("COUNTERSIGN_PYTHON") else {
         return not_run(
-            "a_generated_client_goes_through_the_whole_exchange",
+            "a_generated_client_works_for_the_whole_exchange",
             "COUNTERSIGN_PYTHON names no Python that has openapi-python-client; scripts/test sets it",
         );
     };

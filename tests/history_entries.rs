@@ -647,7 +647,7 @@ fn log_policy() -> String {
 }
 
 #[test]
-fn a_newer_roster_may_be_the_trusted_one() {
+fn a_newer_roster_can_be_the_trusted_roster() {
     let mut log = usual();
     for at in [40, 50] {
         log.roster(&[ALICE, BOB]);

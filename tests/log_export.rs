@@ -701,7 +701,7 @@ fn a_tile_of_zeros_is_refused() {
 }
 
 #[test]
-fn an_interrupted_copy_with_contents_does_not_become_one_of_hashes() {
+fn an_interrupted_copy_with_contents_does_not_become_a_copy_of_hashes() {
     let Grown { new, new_hashes, .. } = grown();
     for left in ["tile/entries/000", new.keys().find(|name| name.starts_with("blob/")).unwrap()] {
         let (_temp, copy) = lay(&Files::new());

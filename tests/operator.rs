@@ -285,7 +285,9 @@ fn strict_is_refused_with_layer_and_setting_on_a_host_that_lacks_it() {
     let output = command.output().expect("unshare (util-linux) is needed");
     let text = said(&output);
     if text.contains("unshare failed") {
-        eprintln!("NOT RUN strict_is_refused_with_layer_and_setting…: this host makes no user namespaces to begin with");
+        eprintln!(
+            "NOT RUN strict_is_refused_with_layer_and_setting…: this host makes no user namespaces to begin with"
+        );
         return;
     }
     assert_eq!(output.status.code(), Some(2), "{text}");

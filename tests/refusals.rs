@@ -647,7 +647,7 @@ fn busy_leaves_the_nonce_unspent() {
 }
 
 #[test]
-fn an_exclusive_step_keeps_others_of_its_name_waiting() {
+fn an_exclusive_step_makes_other_runs_of_its_name_wait() {
     let world = World::with(|setup| {
         let steps =
             [("hold exclusive=one", "exec sleep 600"), ("next exclusive=one", ":"), ("free exclusive=two", ":")];

@@ -571,7 +571,7 @@ fn a_new_key_waits_until_the_old_key_has_closed_its_open_runs() {
 }
 
 #[test]
-fn an_edited_policy_is_in_force_only_once_a_signed_roster_names_it() {
+fn an_edited_policy_is_in_force_only_after_a_signed_roster_names_it() {
     let mut world = World::new();
     let policy = support::POLICY.replace("required: 1", "required: 2");
     world.stop();

@@ -552,7 +552,7 @@ fn ctrl_c_at_a_question_ends_everything_before_any_run() {
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_the_step() {
+fn a_closed_output_pipe_ends_the_step() {
     let person = person();
     let mark = format!("7{:09}", std::process::id());
     person.runbook("a.md", "", &[("one", &format!("printf x\nsleep 1\nprintf y\nsleep 1\nprintf z\nsleep {mark}"))]);

@@ -373,7 +373,7 @@ fn a_gigabyte_of_output_is_counted_and_bounded() {
 // ---- what a step is given
 
 #[test]
-fn the_environment_is_exactly_what_was_approved() {
+fn the_environment_is_exactly_the_approved_environment() {
     let bench = Bench::strict();
     let plan = Plan {
         env: vec![("PARAM_A".into(), "x y\nz".into())],
@@ -1553,7 +1553,7 @@ fn doctor_names_the_attempts_that_could_not_be_made() {
 }
 
 #[test]
-fn doctor_tries_the_service_also_where_it_is_the_first_process_of_a_container() {
+fn doctor_tests_a_service_that_is_the_first_process_of_a_container() {
     let container = ["-Ur", "--pid", "--fork", "--mount-proc"];
     let Some(line) = attempts_after(&container, "true") else { return };
     assert!(line.contains("12 made by a real step, all held"), "{line}");

@@ -345,7 +345,7 @@ fn a_construct_that_shells_read_differently_is_refused_with_its_place() {
 }
 
 #[test]
-fn every_wrapper_is_found_with_what_it_runs() {
+fn every_wrapper_is_found_with_the_command_that_it_runs() {
     for (script, inside) in [
         ("env rm", "env>rm"),
         ("env -i A=1 -- rm", "?"),
@@ -747,7 +747,7 @@ fn rm_is_never_missed(scripts: &[&str]) {
 }
 
 #[test]
-fn a_quoted_function_name_defines_nothing() {
+fn a_quoted_function_name_defines_no_function() {
     rm_is_never_missed(&[
         "'rm'() { git; }\nrm x",
         "\\rm() { git; }\nrm x",

@@ -455,7 +455,7 @@ fn private(path: &Path) {
 }
 
 #[test]
-fn a_damaged_or_foreign_backup_is_refused_and_leaves_nothing() {
+fn a_damaged_or_foreign_backup_is_refused_without_leftover_files() {
     let (mut world, ..) = busy();
     let backup = world.path("backup");
     must(store(&world, &["backup", backup.to_str().unwrap()]));

@@ -603,7 +603,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unchecked_claim_is_refused_unless_it_is_waived_by_name() {
+    fn an_unchecked_claim_is_refused_unless_a_waiver_names_the_claim() {
         let report = read_by_another_version().report(options());
         assert!(report.verified && report.finding(CheckName::Permissions) == Finding::NotChecked);
         let asked = demands(&report);

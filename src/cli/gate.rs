@@ -322,7 +322,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ages_and_sandboxes_have_one_spelling() {
+    fn ages_and_sandbox_levels_have_one_accepted_form() {
         assert_eq!(parse_age("24h"), Ok(MostAge::Seconds(86_400)));
         assert_eq!(parse_age("7d"), Ok(MostAge::Seconds(7 * 86_400)));
         assert_eq!(parse_age("any"), Ok(MostAge::Any));

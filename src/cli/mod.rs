@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_is_listed_once_and_only_where_it_asks_a_boundary_with_its_address() {
+    fn every_command_is_listed_once_and_only_remote_commands_show_a_boundary_address() {
         let mut listed: Vec<&str> = ROLES.iter().flat_map(|(_, names)| names.iter().copied()).collect();
         listed.retain(|name| *name != "help");
         listed.sort_unstable();

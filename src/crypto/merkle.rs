@@ -756,7 +756,7 @@ mod tests {
     }
 
     #[test]
-    fn tile_paths_have_one_spelling() {
+    fn tile_paths_have_one_accepted_form() {
         for (path, kind, index, width) in [
             ("tile/0/000.p/5", TileKind::Hashes(0), 0, 5),
             ("tile/entries/000", TileKind::Entries, 0, 256),

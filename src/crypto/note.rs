@@ -505,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn proofs_have_one_spelling() {
+    fn proofs_have_one_accepted_form() {
         let refused = |text: &str| assert!(matches!(TlogProof::parse(text), Err(NoteError::Proof(_))), "{text}");
         refused("");
         refused(&PROOF.replacen("@v1", "@v2", 1));
@@ -533,7 +533,7 @@ mod tests {
         }
 
         #[test]
-        fn random_text_causes_no_panic(text in "[a\n —=A+]{0,40}") {
+        fn random_text_as_a_note_causes_no_panic(text in "[a\n —=A+]{0,40}") {
             drop(Note::parse(&text));
             drop(TlogProof::parse(&format!("{PROOF_HEADER}\nindex 1\n{text}")));
             drop(parse_vkey(&text));

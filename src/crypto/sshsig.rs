@@ -866,7 +866,7 @@ mod tests {
     }
 
     #[test]
-    fn key_ids_have_one_spelling() {
+    fn key_ids_have_one_accepted_form() {
         let id = bob().keyid();
         assert_eq!(id.as_str().parse(), Ok(id));
         let text = id.as_str().to_owned();

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bearer_token_has_one_spelling() {
+    fn a_bearer_token_has_one_accepted_form() {
         let of = |value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(AUTHORIZATION, HeaderValue::from_static(value));

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_call_costs_nothing_and_no_rate_means_no_limit() {
+    fn a_refused_call_has_no_cost_and_a_missing_rate_means_no_limit() {
         let limits = limits();
         let rate = Rate { per_second: 1, burst: 1 };
         assert_eq!(limits.take(rate, 1, 1, Duration::ZERO), Ok(()));

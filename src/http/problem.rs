@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_shows_its_id_and_nothing_else() {
+    fn a_fault_shows_only_its_id() {
         let document = problem(&Stopped::Fault(Fault { id: "flt_1".into() }));
         assert_eq!((document.status, document.kind.as_str(), document.fault.as_deref()), (500, FAULT, Some("flt_1")));
     }

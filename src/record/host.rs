@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_comma_within_braces_or_behind_a_backslash_belongs_to_its_pattern() {
+    fn a_comma_in_braces_or_after_a_backslash_is_a_part_of_the_pattern() {
         for (list, patterns) in [
             ("**/.env", &["**/.env"][..]),
             ("**/a, **/b", &["**/a", "**/b"]),

@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn units_are_exact() {
+    fn units_of_parameters_are_parsed_exactly() {
         for (kind, text, value) in [
             (Limit::Wall, "60s", 60_000),
             (Limit::Wall, "5m", 300_000),

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_texts_of_many_languages_hide_nothing() {
+    fn ordinary_texts_of_many_languages_contain_no_hidden_characters() {
         for text in [
             "",
             "p99 is up\n\tsince 10:05",
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_that_look_like_ascii_are_named_with_their_word() {
+    fn letters_that_look_like_ascii_are_named_with_the_word_around_them() {
         let word = r"\u{ff21}\u{ff22}\u{ff23}\u{ff11} (looks like ASCII and is not)";
         assert_eq!(told("x \u{ff21}\u{ff22}\u{ff23}\u{ff11}, ok"), [word]);
         assert_eq!(told("\u{ff41}dmin"), [r"\u{ff41}dmin (looks like ASCII and is not)"]);

@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_marker_belongs_to_one_directory_and_does_not_name_it() {
+    fn a_marker_belongs_to_one_directory_without_naming_that_directory() {
         let one = mark(Path::new("/srv/countersign/runs"));
         assert_eq!(one.len(), 32);
         assert_ne!(one, mark(Path::new("/srv/countersign/run")));

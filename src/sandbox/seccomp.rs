@@ -653,7 +653,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_sets_limits_of_another_and_on_the_hosts_root_no_scheduling_either() {
+    fn no_run_sets_limits_of_other_processes_or_scheduling_on_the_root_of_the_host() {
         for machine in BOTH {
             for leaves in ALL {
                 let program = filter(machine, leaves);

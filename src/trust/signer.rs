@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_written_key_signs_and_only_its_owner_can_read_it() {
+    fn a_written_key_can_sign_and_only_its_owner_can_read_the_file() {
         let (directory, path) = written();
         assert_eq!(path.metadata().expect("file").permissions().mode() & 0o7777, 0o600);
         let golden = include_str!("../../tests/conformance/golden/valid/keys/alice.TEST-ONLY.pem");

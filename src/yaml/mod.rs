@@ -507,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_bounded() {
+    fn the_nesting_depth_of_yaml_is_bounded() {
         let deep = |depth: usize| format!("a: {}{}", "[".repeat(depth), "]".repeat(depth));
         assert!(json(&deep(31)).is_ok());
         assert!(json(&deep(32)).is_err());
