@@ -340,7 +340,7 @@ fn a_construct_that_shells_read_differently_is_refused_with_its_place() {
         is_refused(script);
     }
     let why = find("git a\ngit b )\n", Size::Step).unwrap_err();
-    assert_eq!(why.to_string(), "2:7: `)` closes nothing: take it away");
+    assert_eq!(why.to_string(), "2:7: `)` has no opening bracket: take it away");
     assert!(find(&"x\n".repeat(40_000), Size::Step).is_err() && find(&"x\n".repeat(40_000), Size::File).is_ok());
 }
 
@@ -1607,10 +1607,10 @@ fn the_correction_for_an_unknown_command_is_known() {
         ("trap \"ls $x\" EXIT", "single quotes", "trap 'ls \"$x\"' EXIT"),
         ("find . $x", "\"./$x\"", "find . \"./$x\""),
         ("bash -lc ls", "leave `-l` out", "bash -c ls"),
-        ("git -c \"$x\" status", "write its name", "git -c user.name=\"$x\" status"),
+        ("git -c \"$x\" status", "write the name", "git -c user.name=\"$x\" status"),
         ("zsh -c ls", "use bash or sh", "bash -c ls"),
         ("alias a='b; c'", "define a function", "a() { b; c; }\na"),
-        ("unset \"$x\"", "write its name", "unset y"),
+        ("unset \"$x\"", "write the name", "unset y"),
         ("set $x", "`set -- \"$x\"`", "set -- \"$x\""),
         ("make SHELL=x", "as a command of its own", "make all"),
         ("tar cIf x y z", "with a dash", "tar -c -f y z"),

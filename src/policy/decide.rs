@@ -349,7 +349,9 @@ impl Judge<'_> {
         if let Some(entry) = granted() {
             return (Verdict::Allow, listed(kind, Side::Allow, entry.clone(), Then::Stands));
         }
-        self.unknown("it changes what later commands are or do: call programs by their paths instead, or grant the variable (type: env)")
+        self.unknown(
+            "it changes later commands: call programs by their paths instead, or grant the variable (type: env)",
+        )
     }
 
     fn unknown(&self, why: &'static str) -> (Verdict, Rule) {
@@ -469,7 +471,7 @@ fn is_empty(script: &str) -> bool {
     script.lines().all(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#'))
 }
 
-const EMPTY: &str = "there is nothing in it to run: write a command, or remove it";
+const EMPTY: &str = "the script contains no command: write a command, or remove the script";
 /// Directories that links from the system's program directories may lead to.
 const SYSTEM: [&str; 7] = ["/usr/", "/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/snap/"];
 

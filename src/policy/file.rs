@@ -570,7 +570,7 @@ impl Reader {
         let known = [&["mode", "run", "read", "write", "env", "approvals", "sandbox"][..], more].concat();
         // These two keys belong beside `default`, not into a rule. A separate message tells where to put them.
         if let Some((key, _)) = node.entries().iter().find(|(key, _)| ["grants", "extends"].contains(&&*key.name)) {
-            let message = format!("`{}` stands at the top of the file, not in {what}: move it there", key.name);
+            let message = format!("`{}` belongs at the top of the file, not in {what}: move it there", key.name);
             self.flaws.push(Flaw::new(key.place, message));
         }
         let known: Vec<&str> = known.into_iter().chain(["grants", "extends"]).collect();
@@ -683,12 +683,12 @@ grants:
                 "6:32: unknown key in `run`: \"denny\"; did you mean \"deny\"?",
                 "7:17: pattern \"*.pem\": it is relative and never matches a whole path: write {repo}/*.pem, **/*.pem, or a path from /",
                 "8:8: `env` must be a map, not a list",
-                "9:3: `grants` stands at the top of the file, not in default: move it there",
+                "9:3: `grants` belongs at the top of the file, not in default: move it there",
                 "10:25: `required: 0` would let a step run without a signature: write 1 or more",
-                "11:13: `network` is for runbooks that are named: write it into an override",
+                "11:13: `network` needs a named runbook: write it into an override",
                 "11:54: `wall_ms` must be above 0: zero is no limit",
                 "11:57: unknown key in limits: \"memory\"; did you mean \"memory_bytes\"?",
-                "13:15: pattern \"a/[!b]\": [!…] means different things to shells and to picomatch: write [^…], or [\\!…]",
+                "13:15: pattern \"a/[!b]\": shells and picomatch read [!…] differently: write [^…], or [\\!…]",
                 "14:5: an override needs `runbook`: name the runbooks it is for, \"deploy/**\" for one",
                 "15:5: this override says nothing: give it mode, run, approvals or the like, or remove it",
                 "17:23: `from` names no group: name at least one whose members may approve",

@@ -101,7 +101,10 @@ impl PathPattern {
             };
         }
         if placed.iter().any(|(name, _)| text.contains(name)) {
-            return Err(PatternError::new(text, "{repo} and {tmp} stand at the beginning only: write the path out"));
+            return Err(PatternError::new(
+                text,
+                "{repo} and {tmp} may appear at the beginning only: write the path out",
+            ));
         }
         if text == "/" {
             return Ok(Self { base: Base::Root, rest: None });
@@ -113,7 +116,7 @@ impl PathPattern {
             return Self::below(text, Base::Anywhere, text);
         }
         if text.starts_with('~') {
-            return Err(PatternError::new(text, "`~` is nobody's directory here: write the path out"));
+            return Err(PatternError::new(text, "`~` is not expanded here: write the path out"));
         }
         let rest = text.strip_prefix("./").unwrap_or(text);
         Err(PatternError::new(

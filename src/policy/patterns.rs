@@ -166,9 +166,7 @@ fn translate(text: &str, dots: Dots) -> Result<(Translated, usize), String> {
         return Err(format!("it is longer than {MAX_PATTERN_BYTES} bytes: shorten it"));
     }
     if text.starts_with('!') {
-        return Err(
-            "negation (a leading !) is not read: an allow list, a deny list or a later override says it".to_owned()
-        );
+        return Err("negation (a leading !) is not read: use an allow list, a deny list or a later override".to_owned());
     }
     let chars: Vec<char> = text.chars().collect();
     let alternatives = expand(&chars)?;
@@ -299,7 +297,7 @@ fn class(chars: &[char], at: usize) -> Result<(Token, usize), String> {
     let mut inside = at + 1;
     let negated = chars.get(inside) == Some(&'^');
     if chars.get(inside) == Some(&'!') {
-        return Err("[!…] means different things to shells and to picomatch: write [^…], or [\\!…]".to_owned());
+        return Err("shells and picomatch read [!…] differently: write [^…], or [\\!…]".to_owned());
     }
     inside += usize::from(negated);
     let mut members: Vec<(char, bool)> = Vec::new();
@@ -362,10 +360,10 @@ fn path_regex(tokens: &[Token], dots: Dots) -> Result<String, String> {
     let last = segments.len() - 1;
     for (index, segment) in segments.iter().enumerate() {
         if segment.is_empty() {
-            return Err("it has an empty segment (a leading, trailing or double slash): a path never has".to_owned());
+            return Err("it has an empty segment (a leading, trailing or double slash): remove the slash".to_owned());
         }
         if [&[Token::Literal('.')][..], &[Token::Literal('.'), Token::Literal('.')][..]].contains(segment) {
-            return Err("it has a segment . or ..: a path never has".to_owned());
+            return Err("it has a segment . or ..: write the path without them".to_owned());
         }
         match (globstar(segment), index == last) {
             (true, true) if index == 0 => regex.push_str(&format!("{segment_class}(?:/{segment_class})*")),
@@ -446,8 +444,7 @@ fn class_regex(set: &str, negated: bool, without_dot: bool) -> String {
     format!("[[{}{set}]&&[^/{}]]", if negated { "^" } else { "" }, if without_dot { "." } else { "" })
 }
 
-const BESIDE_BRACES: &str =
-    "** in or beside braces means different things to readers: write one pattern for each alternative";
+const BESIDE_BRACES: &str = "programs read ** in or beside braces differently: write one pattern for each alternative";
 /// A segment that does not begin with a dot. The regex matches bytes instead of characters, because the compiled
 /// program is then much smaller. No character is split, because the next part of a pattern begins with the first byte
 /// of a character.

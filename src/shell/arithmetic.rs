@@ -42,7 +42,7 @@ impl Parser<'_> {
                 b'(' => {
                     depth += 1;
                     if depth > MAX_DEPTH {
-                        return self.guard("nested deeper than 100: write it flatter");
+                        return self.guard("the script is nested deeper than 100 levels: reduce the nesting");
                     }
                     self.pos += 1;
                 }
@@ -143,7 +143,7 @@ impl Parser<'_> {
                         return Ok(());
                     }
                 }
-                b'\n' => return self.guard("a pattern in brackets goes over a line: put it on one"),
+                b'\n' => return self.guard("a pattern in brackets continues on the next line: write it on one line"),
                 b'<' | b'>' if self.peek_second() == Some(b'(') => {
                     return self.guard("`<(` or `>(` inside a pattern: use a variable for that part");
                 }

@@ -36,7 +36,7 @@ impl<'a> Call<'_, '_, 'a> {
     pub(super) fn source(&mut self) -> Done {
         self.unknown(
             self.arguments.first().unwrap_or(self.name),
-            "the commands of a file run, which is not in view: put them into this script",
+            "the commands of another file run: put these commands into this script",
         );
         self.finding.undefines(None);
         Ok(())
@@ -168,7 +168,7 @@ impl<'a> Call<'_, '_, 'a> {
             if reference {
                 self.finding.unknown(
                     word,
-                    "a variable that is another one's name: use that variable itself, or `case`",
+                    "a variable contains the name of another variable: use the other variable itself, or `case`",
                     context,
                 );
                 match word.text.split_once('=') {
@@ -373,7 +373,7 @@ impl<'a> Call<'_, '_, 'a> {
                 None if !functions && "PATH".starts_with(word.known()) => {
                     self.unknown(
                         word,
-                        "the variable that is taken away is not written out, it may be PATH: write its name",
+                        "the name of the unset variable is not written out and may be PATH: write the name",
                     );
                 }
                 _ => {}
@@ -453,7 +453,7 @@ impl<'a> Call<'_, '_, 'a> {
             let text = word.text.as_str();
             if text.starts_with('-') && text.contains(['C', 'W', 'x', 'f', 'F']) || !word.exact {
                 let value = self.arguments.get(at + 1).unwrap_or(word);
-                self.unknown(value, "runs what its arguments say: leave completion out of scripts");
+                self.unknown(value, "completion runs commands from its arguments: leave completion out of scripts");
                 if text == "-C" {
                     self.finding.text(&[value], Reader::Here, self.inside)?;
                 }

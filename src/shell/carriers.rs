@@ -222,7 +222,7 @@ impl<'a> Call<'_, '_, 'a> {
     pub(super) fn loader(&mut self) -> Done {
         let options = self.before_command(&LOADER, self.arguments, 0);
         for value in options.values(&["preload", "audit", "library-path"]) {
-            self.finding.unknown(value, "the loader takes code from there: run the program itself", self.inside);
+            self.finding.unknown(value, "the loader takes code from this path: run the program itself", self.inside);
         }
         self.command(options.rest, 0)
     }
@@ -235,7 +235,7 @@ impl<'a> Call<'_, '_, 'a> {
             .and_then(|text| text.strip_prefix("--coreutils-prog"))
             .and_then(|text| text.split_once('='));
         let Some((_, program)) = program else {
-            self.unknown(first, "which program of `coreutils` runs is not written out: call that program by its name");
+            self.unknown(first, "the program of `coreutils` is not written out: call that program by its name");
             return Ok(());
         };
         let mut words = vec![Word { raw: Some(first.source().into()), ..Word::literal(program, first.at) }];

@@ -164,7 +164,7 @@ impl Parser<'_> {
                 Some(b'#') => return self.guard("`#` in `[[ ]]`: quote it"),
                 Some(b'(') if kind != Kind::Regex => {
                     if self.depth + depth >= MAX_DEPTH {
-                        return self.guard("nested deeper than 100: write it flatter");
+                        return self.guard("the script is nested deeper than 100 levels: reduce the nesting");
                     }
                     depth += 1;
                     self.pos += 1;

@@ -192,7 +192,7 @@ impl Parser<'_> {
         };
         self.evaluates |= evaluated;
         if assigns && indirect {
-            w.word.parts.push(Part::Unknown("sets a variable whose name is in another one", start));
+            w.word.parts.push(Part::Unknown("sets a variable whose name is in another variable", start));
         } else if assigns {
             w.word.parts.push(Part::Sets(name.clone(), start));
         }

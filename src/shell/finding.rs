@@ -455,7 +455,7 @@ impl<'s> Finding<'s> {
                 if settings::names_a_file(name) && value != Some("")
                     || settings::is_expanded(name) && value.is_none_or(evaluated)
                 {
-                    self.unknown(word, "a variable whose value runs, or names what runs: leave it out, or give it a value without `$` and backticks", context);
+                    self.unknown(word, "the value of this variable runs, or names a program that runs: leave the variable out, or give it a value without `$` and backticks", context);
                 }
             }
             Some(_) => {}
@@ -555,7 +555,7 @@ impl<'s> Finding<'s> {
         if context.nested >= MAX_NESTED {
             return Err(Flaw {
                 at: first.at,
-                message: "commands in commands, deeper than 12: write it flatter",
+                message: "commands in commands are nested deeper than 12 levels: reduce the nesting",
                 guard: true,
             });
         }
@@ -603,14 +603,14 @@ impl<'s> Finding<'s> {
         if text.len() > self.budget {
             return Err(Flaw {
                 at: first.at,
-                message: "too many texts that run as scripts: write it flatter",
+                message: "too much text runs as scripts in the script: reduce the nesting",
                 guard: true,
             });
         }
         if context.nested >= MAX_NESTED {
             return Err(Flaw {
                 at: first.at,
-                message: "commands in commands, deeper than 12: write it flatter",
+                message: "commands in commands are nested deeper than 12 levels: reduce the nesting",
                 guard: true,
             });
         }

@@ -17,13 +17,13 @@ impl<'a> Call<'_, '_, 'a> {
         for value in options.values(&["config-env", "exec-path"]) {
             self.finding.unknown(
                 value,
-                "git takes what it runs from elsewhere: set it with `git -c name=value`",
+                "git takes programs to run from another place: set them with `git -c name=value`",
                 self.inside,
             );
         }
         let Some((command, arguments)) = options.rest.split_first() else { return Ok(()) };
         let Some(command) = command.exactly() else {
-            self.unknown(command, "which command of git runs is not written out: write it behind `git`");
+            self.unknown(command, "the command of git is not written out: write the command after `git`");
             return Ok(());
         };
         let literal: Vec<&str> = arguments.iter().map(|word| word.exactly().unwrap_or_default()).collect();
@@ -45,7 +45,7 @@ impl<'a> Call<'_, '_, 'a> {
                 self.finding.text(&words, Reader::Sh, self.inside)?;
             }
             ("remote-ext" | "remote-fd" | "shell" | "for-each-repo" | "hook" | "p4", _) => {
-                self.unknown(self.name, "a command of git that runs others: run these as commands of their own");
+                self.unknown(self.name, "a git command that runs other commands: run those commands separately");
             }
             ("filter-branch", _) => self
                 .unknown(self.name, "`git filter-branch` runs filters: use `git rebase`, or edit the files and commit"),
@@ -60,7 +60,7 @@ impl<'a> Call<'_, '_, 'a> {
                 if literal.iter().any(renames) || literal.first() == Some(&"rename-section") {
                     self.unknown(
                         self.name,
-                        "settings of git get other names, which may be those of commands: set each by its name",
+                        "git renames settings, and a renamed setting may run a command: set each setting by its name",
                     );
                 }
                 for pair in arguments.windows(2) {
@@ -201,7 +201,7 @@ impl<'a> Call<'_, '_, 'a> {
             return Ok(());
         }
         if matches!(last, "hookspath" | "path" | "templatedir" | "template" | "attributesfile" | "vcs") {
-            self.unknown(word, "git takes what it runs from there: leave the setting out");
+            self.unknown(word, "git takes programs to run from this place: leave the setting out");
             return Ok(());
         }
         match value.strip_prefix('!').unwrap_or(value) {

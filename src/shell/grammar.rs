@@ -37,7 +37,7 @@ impl Parser<'_> {
         match self.peek() {
             None if self.pending.is_empty() => Ok(()),
             None => self.guard("a here-document has no body: give it one, with its end"),
-            Some(_) => self.syntax("`)` closes nothing: take it away"),
+            Some(_) => self.syntax("`)` has no opening bracket: take it away"),
         }
     }
 

@@ -83,7 +83,7 @@ impl<'a> Call<'_, '_, 'a> {
         });
         let mut words: Vec<Word> = match &mark {
             Some(mark) if mark.contains(HOLE) || mark.is_empty() => {
-                self.unknown(self.name, "what `xargs` replaces is not written out: write `-I{}`");
+                self.unknown(self.name, "the replacement mark of `xargs` is not written out: write `-I{}`");
                 return Ok(());
             }
             Some(mark) => options.rest.iter().map(|word| word.replaced(mark)).collect(),
@@ -217,7 +217,7 @@ impl<'a> Call<'_, '_, 'a> {
             None if value.exact => {}
             _ => self.unknown(
                 value,
-                "which option of ssh is set is not written out: write `-o Name=` with only the value in a variable",
+                "the name of the ssh option is not written out: write `-o Name=` with only the value in a variable",
             ),
         }
         Ok(())
@@ -268,7 +268,10 @@ impl<'a> Call<'_, '_, 'a> {
     pub(super) fn sudo(&mut self) -> Done {
         let options = self.before_command(&SUDO, self.arguments, 0);
         if options.has(&["e", "edit"]) {
-            self.unknown(self.name, "an editor runs, which is not in view: write the file in another way");
+            self.unknown(
+                self.name,
+                "an editor runs commands that are not in the script: write the file in another way",
+            );
             return Ok(());
         }
         if options.rest.is_empty() {
@@ -332,7 +335,7 @@ impl<'a> Call<'_, '_, 'a> {
     pub(super) fn parallel(&mut self) -> Done {
         let Some(options) = self.options(&PARALLEL) else { return Ok(()) };
         if options.has(&["I", "i", "replace"]) {
-            self.unknown(self.name, "what `parallel` replaces is not read here: use `{}`, or `xargs`");
+            self.unknown(self.name, "the replacement mark of `parallel` is not read here: use `{}`, or `xargs`");
         }
         if self.arguments.iter().any(|word| word.exactly() == Some("--")) {
             self.unknown(self.name, "another `parallel` runs each word behind `--`: leave it out, or use `xargs`");
@@ -343,7 +346,10 @@ impl<'a> Call<'_, '_, 'a> {
         if command.is_empty() {
             // The inputs are the commands.
             if inputs.is_empty() || inputs.iter().any(|word| separator(word) && word.text.starts_with("::::")) {
-                self.unknown(self.name, "`parallel` runs lines that are not in view: write the command before `:::`");
+                self.unknown(
+                    self.name,
+                    "`parallel` runs lines that are not in the script: write the command before `:::`",
+                );
             }
             for word in inputs.iter().filter(|word| !separator(word)) {
                 self.finding.text(&[word], Reader::Sh, self.inside)?;

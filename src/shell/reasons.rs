@@ -22,7 +22,7 @@ pub(super) const MAY_BE_READING: &str =
 pub(super) const NOT_NAMED: &str = "sets a variable whose name is not written out: write the name";
 
 /// For a git address.
-pub(super) const EXT: &str = "git runs what an `ext::` address says: use a path, https or ssh";
+pub(super) const EXT: &str = "git runs the command in an `ext::` address: use a path, https or ssh";
 
 /// For an option.
 pub(super) const NO_OPTION: &str =
@@ -33,7 +33,7 @@ pub(super) const UNKNOWN_OPTION: &str =
     "is an option that is not known here: leave it out, or use its documented long form";
 
 /// For a git setting.
-pub(super) const GIT_SETTING: &str = "which setting of git is changed is not written out: write its name";
+pub(super) const GIT_SETTING: &str = "the name of the git setting is not written out: write the name";
 
 /// For a shell's argument.
 pub(super) const SHELL_ARGUMENT: &str =
@@ -48,7 +48,7 @@ pub(super) const FIND_ACTION: &str =
 
 /// For an ssh option.
 pub(super) const SSH_ELSEWHERE: &str =
-    "ssh takes what it runs from elsewhere: leave the option out, or set single options with `-o`";
+    "ssh takes commands to run from another place: leave the option out, or set single options with `-o`";
 
 /// For a word before a value that may be an option.
 pub(super) const MAY_BE_OPTION: &str = "may be an option: write `--` before it";
@@ -67,4 +67,4 @@ pub(super) const TRAP: &str = "a text that could run a command, in a script that
 pub(super) const CHANGES_READING: [&str; 4] = ["keyword", "history", "histexpand", "extdebug"];
 
 /// For a login shell, because the script may have written the profile files.
-pub(super) const LOGIN: &str = "a login shell runs a profile first, which is not in view: leave `-l` out";
+pub(super) const LOGIN: &str = "a login shell first runs a profile that is not in the script: leave `-l` out";

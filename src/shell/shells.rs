@@ -14,12 +14,12 @@ impl<'a> Call<'_, '_, 'a> {
                 let before = self.finding.count();
                 self.finding.text(&[body], reader, self.inside)?;
                 if body.text.trim_end_matches('\n').contains('\n') && !self.read_as_a_whole(body, reader, before) {
-                    self.unknown(self.name, "a shell reads a script of which a command in it may read a part: use `-c '...'`, or give that command `</dev/null`");
+                    self.unknown(self.name, "a command may read a part of the script on standard input: use `-c '...'`, or give the command `</dev/null`");
                 }
                 Ok(())
             }
             None => {
-                self.unknown(self.name, "a shell runs what it reads, which is not in view: write the commands behind `-c`, or in a here-document");
+                self.unknown(self.name, "a shell runs its standard input, which is not in the script: write the commands after `-c`, or in a here-document");
                 Ok(())
             }
         }
@@ -87,7 +87,7 @@ impl<'a> Call<'_, '_, 'a> {
                     self.unknown(word, LOGIN);
                 }
                 if matches!(name, "rcfile" | "init-file") {
-                    self.unknown(word, "a shell reads a file first, which is not in view: leave the option out");
+                    self.unknown(word, "a shell first runs a file that is not in the script: leave the option out");
                 }
                 continue;
             }
@@ -125,10 +125,12 @@ impl<'a> Call<'_, '_, 'a> {
         if command {
             match rest.first() {
                 Some(text) => self.finding.text(&[text], reader, self.inside)?,
-                None => self.unknown(self.name, "a shell runs a text that is not in view: write it behind `-c`"),
+                None => {
+                    self.unknown(self.name, "a shell runs a text that is not in the script: write the text after `-c`")
+                }
             }
         } else if let Some(file) = rest.first().filter(|_| !input) {
-            self.unknown(file, "a shell runs a file, which is not in view: put its commands into this script, or make it a program and call it by its path");
+            self.unknown(file, "a shell runs a file that is not in the script: put its commands into this script, or make it a program and call it by its path");
             return Ok(());
         }
         if !command || input {

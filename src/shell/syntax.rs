@@ -361,7 +361,7 @@ impl<'t> Parser<'t> {
     /// Counts a further open construct.
     pub(super) fn open(&mut self) -> Read<()> {
         if self.depth >= MAX_DEPTH {
-            return self.guard("nested deeper than 100: write it flatter");
+            return self.guard("the script is nested deeper than 100 levels: reduce the nesting");
         }
         self.depth += 1;
         Ok(())

@@ -82,7 +82,7 @@ pub(super) fn run(
         | "sdiff" | "install" | "tcpdump" | "rsync" | "tar" | "bsdtar" | "scp" | "sftp" | "sort" | "man" | "zip"
         | "make" | "gmake" | "vim" | "vi" | "view" | "split" | "wget" | "npm" | "prove" => call.option_runs(base),
         "ed" | "ex" => {
-            call.unknown(name, "an editor runs what it reads: use `sed`, or say its edits in another way");
+            call.unknown(name, "an editor runs commands from its input: use `sed`, or edit the file in another way");
             Ok(())
         }
         _ if is_vim(base) => call.option_runs("vim"),
@@ -200,10 +200,7 @@ impl<'a> Call<'_, '_, 'a> {
         }
         if operands > 0 && rest.len() <= operands && !rest.is_empty() {
             // Other versions of the program take fewer words before the command.
-            self.unknown(
-                self.name,
-                "there are too few words for what is known of this program: write all its arguments",
-            );
+            self.unknown(self.name, "the command has fewer arguments than its known form: write all arguments");
         }
         self.finding.resolve(&rest[operands.min(rest.len())..], self.inside)
     }

@@ -27,7 +27,7 @@ impl SandboxRule {
         let mut declared = DeclaredSandbox::default();
         for (key, value) in node.entries() {
             if of_all && OF_ONE_STEP.contains(&key.name.as_str()) {
-                let message = format!("`{}` is for runbooks that are named: write it into an override", key.name);
+                let message = format!("`{}` needs a named runbook: write it into an override", key.name);
                 flaws.push(Flaw::new(key.place, message));
                 continue;
             }
