@@ -60,7 +60,7 @@ pub(super) const MAY_BE_COMMAND: &str = "may be an option, or the command: write
 pub(super) const OF_THE_KERNEL: &str =
     "a file below `/proc` or `/dev`, which may be any program: call the program by its name";
 
-/// For a text that is evaluated.
+/// For a text that bash evaluates a second time.
 pub(super) const TRAP: &str = "a text that could run a command, in a script that evaluates variables as arithmetic: write it without `$(`, backticks and `name[$x`, or keep the two in separate steps";
 
 /// Bash options that change how bash parses the script.
