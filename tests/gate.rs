@@ -145,7 +145,7 @@ fn detail(line: &Value, name: &str) -> String {
 }
 
 #[test]
-fn gate_lets_through_only_what_is_demanded_and_says_why_in_a_line_each() {
+fn gate_accepts_only_the_demanded_run_and_prints_one_line_per_reason() {
     let at = Deployed::new();
     let good = at.demands();
     let output = at.gate(&at.bundle, &good);
@@ -197,7 +197,7 @@ fn words(words: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a_success_receipt_of_other_parameters_or_another_commit_does_not_pass() {
+fn gate_refuses_a_success_receipt_of_other_parameters_or_another_commit() {
     let at = Deployed::new();
     let other = at.run("deploy:web", json!({"commit": "f".repeat(40)}));
     at.shut(&other, &at.demands(), &["parameters"]);
@@ -207,7 +207,7 @@ fn a_success_receipt_of_other_parameters_or_another_commit_does_not_pass() {
 }
 
 #[test]
-fn a_run_that_did_not_succeed_or_is_too_long_ago_does_not_pass() {
+fn gate_refuses_a_run_that_failed_or_is_too_old() {
     let at = Deployed::new();
     let of = |step: &str| {
         let mut demands = at.demands_but("--step", step);
@@ -233,7 +233,7 @@ fn a_run_that_did_not_succeed_or_is_too_long_ago_does_not_pass() {
 }
 
 #[test]
-fn a_staging_boundary_of_the_same_name_and_key_does_not_pass() {
+fn gate_refuses_a_staging_boundary_with_the_same_name_and_key() {
     let at = Deployed::new();
     // The same people, the same name, even the same key: another log, so another boundary.
     let mut staging = prepared();
@@ -251,7 +251,7 @@ fn a_staging_boundary_of_the_same_name_and_key_does_not_pass() {
 }
 
 #[test]
-fn a_bundle_that_is_not_verified_does_not_pass_whatever_is_waived() {
+fn gate_refuses_an_unverified_bundle_whatever_is_waived() {
     let at = Deployed::new();
     let all = [
         &words(&["--boundary", &at.boundary, "--step", "deploy:web", "--any-digest", "--any-params", "--allow-warned"])
@@ -290,7 +290,7 @@ fn a_bundle_that_is_not_verified_does_not_pass_whatever_is_waived() {
 }
 
 #[test]
-fn wrong_usage_is_told_and_nothing_is_taken_for_granted() {
+fn wrong_usage_is_reported_and_no_demand_has_a_default() {
     let at = Deployed::new();
     let usage = |words: &[String], says: &str| {
         let output = at.gate(&at.bundle, words);
@@ -434,7 +434,7 @@ fn deployable_roster(at: &Deployed) -> Vec<u8> {
 }
 
 #[test]
-fn trust_comes_from_the_user_s_own_configuration_or_there_is_none() {
+fn trust_comes_only_from_the_configuration_of_the_user() {
     let at = Deployed::new();
     let gate = || at.command(&at.bundle, &at.demands()).output().expect("gate");
     let none = gate();
@@ -463,7 +463,7 @@ fn trust_comes_from_the_user_s_own_configuration_or_there_is_none() {
 }
 
 #[test]
-fn a_step_that_was_changed_since_it_was_pinned_does_not_pass() {
+fn gate_refuses_a_step_that_was_changed_since_it_was_pinned() {
     let at = Deployed::new();
     let changed = "countersign: 1\ntitle: Steps of a test";
     let path = at.world.path("b/runbooks/deploy.md");
@@ -556,7 +556,7 @@ fn of_several_trusted_rosters_the_newest_decides() {
 }
 
 #[test]
-fn a_boundary_set_back_behind_a_trusted_roster_gets_no_signature() {
+fn a_boundary_that_returns_to_an_older_roster_gets_no_signature() {
     let at = Deployed::new();
     let (config, [_, second, third]) = three_versions(&at);
     let offered = at.world.propose("deploy:web", json!({"commit": COMMIT}));
@@ -583,7 +583,7 @@ fn newer_version(envelope: &Value) -> u64 {
 }
 
 #[test]
-fn help_among_demands_opens_no_gate() {
+fn a_request_for_help_among_the_demands_never_passes() {
     let at = Deployed::new();
     let demands = at.demands();
     // As an argument of its own, as the file, and as a value, which no option takes it for.
@@ -611,7 +611,7 @@ fn help_among_demands_opens_no_gate() {
 }
 
 #[test]
-fn in_the_home_directory_the_way_out_is_named() {
+fn an_error_in_the_home_directory_names_the_correction() {
     let at = Deployed::new();
     at.roster_file(&at.world.path("home/.config/countersign/roster.json"));
     let output = at.command(&at.bundle, &at.demands()).current_dir(at.world.path("home")).output().expect("gate");

@@ -277,7 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_challenge_is_good_for_its_key_its_boundary_and_its_process_alone() {
+    fn a_challenge_is_valid_only_for_its_key_its_boundary_and_its_process() {
         let key = |letter: &str| format!("SHA256:{}", letter.repeat(43)).parse::<KeyId>().expect("a key's id");
         let (here, there) = (SealDigest::of(b"here"), SealDigest::of(b"there"));
         let (ours, theirs) = (Admissions::new([1; 32]), Admissions::new([2; 32]));

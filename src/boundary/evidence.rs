@@ -606,7 +606,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kept_proof_is_given_for_its_entry_under_its_checkpoint_only() {
+    fn a_cached_proof_is_used_only_for_its_entry_and_its_checkpoint() {
         let (proofs, proof) = (Proofs::default(), Arc::from("proof"));
         assert_eq!(proofs.find(3, "one"), None);
         proofs.keep(3, "one", &proof);

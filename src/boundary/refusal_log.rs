@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn r10_beyond_the_budget_refusals_are_counted_only() {
+    fn r10_refusals_beyond_the_budget_are_not_logged_but_counted() {
         let refusals = Refusals::default();
         for n in 0..BUDGET_PER_HOUR {
             assert!(refusals.note(Some("agent"), Code::Expired, at(0)).one, "{n}");
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn r10_a_refusal_that_another_entry_overtook_is_dated_anew() {
+    fn r10_a_refusal_gets_a_new_date_if_another_entry_was_logged_first() {
         let directory = tempfile::tempdir().expect("a directory");
         let clock = Arc::new(AtomicI64::new(at(10).unix()));
         let ledger = ledger(directory.path(), &clock);
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn a_logged_pointer_has_no_text_of_the_input() {
+    fn a_logged_json_pointer_contains_no_text_of_the_input() {
         for (given, logged) in [
             ("/predicate/expires_at", Some("/predicate/expires_at")),
             ("/predicate/permissions/12/what", Some("/predicate/permissions/12/what")),
@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_set_back_opens_no_new_budget() {
+    fn a_clock_that_is_set_back_gives_no_new_budget() {
         let refusals = Refusals::default();
         for _ in 0..BUDGET_PER_HOUR {
             let _ = refusals.note(Some("agent"), Code::Expired, at(HOUR_S));

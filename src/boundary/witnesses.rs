@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn all_are_asked_for_the_same_checkpoint_and_then_for_the_next() {
+    fn all_witnesses_are_asked_for_the_same_checkpoint_before_the_next_checkpoint() {
         let witnesses = Witnesses::default();
         let (a, b) = (witness(1), witness(2));
         let named = [a.0.clone(), b.0.clone()];
@@ -519,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_comes_late_counts_when_it_is_right_and_only_then() {
+    fn a_late_answer_of_a_witness_counts_only_if_it_is_correct() {
         let witnesses = Witnesses::default();
         let (slow, quick) = (witness(1), witness(2));
         let named = [slow.0.clone(), quick.0.clone()];
@@ -543,7 +543,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_counts_that_the_rostered_key_did_not_sign() {
+    fn only_signatures_of_the_rostered_witness_key_count() {
         let witnesses = Witnesses::default();
         let (a, stranger) = (witness(1), witness(2));
         let named = [a.0.clone()];
@@ -578,7 +578,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conflict_is_answered_with_a_proof_and_not_for_ever() {
+    fn a_conflict_is_answered_with_a_proof_only_a_few_times() {
         let witnesses = Witnesses::default();
         let a = witness(1);
         let named = [a.0.clone()];
@@ -594,7 +594,7 @@ mod tests {
     }
 
     #[test]
-    fn the_body_is_that_of_the_protocol() {
+    fn the_request_body_follows_the_witness_protocol() {
         assert_eq!(body(0, &[], "c\n"), "old 0\n\nc\n");
         assert_eq!(body(7, &[[0; 32]], "c\n"), format!("old 7\n{}\n\nc\n", STANDARD.encode([0; 32])));
     }

@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_who_watches_a_proposal_is_woken() {
+    fn a_change_wakes_only_the_watchers_of_its_proposal() {
         let changes = Changes::default();
         let (one, two) = (ProposalId::new(1, [1; 10]), ProposalId::new(1, [2; 10]));
         let mut first = changes.watch(&one);

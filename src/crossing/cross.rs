@@ -606,7 +606,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_that_was_lost_while_the_service_lived_has_one_time_like_a_recovered_one() {
+    fn a_lost_run_of_a_living_service_has_one_time_like_a_recovered_run() {
         let (started, finished) = (Timestamp::from_unix(100), Timestamp::from_unix(130));
         let lost = outcome_of(&End::Lost("the run's first process ended without a word".to_owned()));
         assert_eq!(shown_start(&lost, started, finished), finished);

@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_recorded_is_what_was_written_up_to_the_limit() {
+    fn recorded_output_equals_written_output_up_to_the_limit() {
         for size in [10, IN_MEMORY / 2, IN_MEMORY * 3] {
             let recording = recording(size as u64);
             let text: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
@@ -477,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn offsets_count_by_stream_and_pieces_that_were_seen_stay() {
+    fn offsets_count_by_stream_and_delivered_pieces_do_not_change() {
         let recording = recording(100);
         let mut cursor = Cursor::default();
         recording.write(StreamName::Stdout, b"one");
@@ -518,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_is_stopped_before_it_began_begins_stopped_and_no_trace_stays() {
+    fn a_run_that_is_cancelled_before_its_start_starts_as_cancelled() {
         let (live, id) = (Live::default(), ProposalId::new(1, [1; 10]));
         live.stop(&id);
         let run = live.begin(&id, std::env::temp_dir(), 10);

@@ -532,7 +532,7 @@ mod tests {
     }
 
     #[test]
-    fn no_list_of_tokens_is_sealed_that_an_auditor_would_not_read() {
+    fn a_token_list_that_an_auditor_would_refuse_is_not_sealed() {
         let most = tokens(MAX_BLOB_BYTES);
         assert_eq!(canonical_tokens(&most).expect("canonical").len(), MAX_BLOB_BYTES);
         let sealed = draft(&material(1, most)).expect("it still fits");
@@ -542,7 +542,7 @@ mod tests {
     }
 
     #[test]
-    fn no_list_of_steps_is_sealed_that_an_auditor_would_not_read() {
+    fn a_step_list_that_an_auditor_would_refuse_is_not_sealed() {
         // Each leaf has 342 bytes and a comma.
         let leaf = material(1, Vec::new()).registry.manifest().len() - 1;
         let fit = (MAX_BLOB_BYTES - 1) / leaf;

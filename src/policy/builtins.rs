@@ -1,7 +1,7 @@
-//! The built-in lists: what an untouched policy says.
+//! The built-in allow lists and deny lists. These lists apply unless the policy contains `extends: none`.
 //!
-//! Data, as Rundown's security document has them, in canonical JSON: the blob that a seal names. A boundary decides
-//! under the lists of its program, a verifier under those of the seal.
+//! The lists are data from the security document of Rundown, in canonical JSON. A seal names this JSON by its digest. A
+//! boundary decides with the lists of its own program, and a verifier decides with the lists of the seal.
 
 use std::sync::{Arc, LazyLock};
 
@@ -11,27 +11,27 @@ use crate::policy::file::{PolicyError, read_lists};
 use crate::policy::lists::Lists;
 use crate::policy::origin::Origin;
 
-/// The built-in lists in their canonical JSON.
+/// Built-in lists in canonical JSON.
 pub const CANONICAL: &[u8] = include_bytes!("builtins.json");
 
-/// Built-in lists, compiled; by default there is nothing in them.
+/// Compiled built-in lists, which are empty by default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Builtins {
     lists: Arc<Lists>,
 }
 
 impl Builtins {
-    /// Those of this program.
+    /// Returns the lists of this program.
     #[must_use]
     pub fn current() -> &'static Self {
         &CURRENT
     }
 
-    /// Those of a seal or bundle: `{"version":1,"run":{"allow":[…],"deny":[…]},"read":…,"write":…,"env":…}`, each part
-    /// optional.
+    /// Parses the lists of a seal or of a bundle. The format is
+    /// `{"version":1,"run":{"allow":[…],"deny":[…]},"read":…,"write":…,"env":…}`, in which only `version` is required.
     ///
     /// # Errors
-    /// Everything wrong with them, as a version that this program does not know.
+    /// Returns all problems in the lists, for example an unknown version.
     pub fn from_sealed(value: &Value) -> Result<Self, Vec<PolicyError>> {
         let mut lists = Lists::empty();
         for written in read_lists(value)? {
@@ -40,7 +40,7 @@ impl Builtins {
         Ok(Self { lists: Arc::new(lists) })
     }
 
-    /// The lists.
+    /// Returns the lists.
     #[must_use]
     pub const fn lists(&self) -> &Arc<Lists> {
         &self.lists

@@ -1,9 +1,9 @@
-//! Decides what a script would do, command by command.
+//! Decisions about the commands, paths and variables of a script.
 //!
-//! Every command is decided before anything is asked, so that what is denied behind a question is denied at once. In
-//! this order: what the command line granted, what somebody denied, what somebody allowed, the built-in lists in the same
-//! order, and the mode for what no list names. What can't be known before running is no unlisted thing: it could be one
-//! that is denied, so no mode, no `-y` and no answer for a whole session lets it pass unasked.
+//! All commands are decided before a person is asked, so a denied command is refused at once. The order is: grants of
+//! the command line, deny lists of the policy file, allow lists of the policy file, built-in deny lists, built-in allow
+//! lists, mode. An unknown command could be a denied command, so no mode, no `-y` and no answer for a session allows an
+//! unknown command.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,39 +19,44 @@ use crate::record::authorization::{PermissionKind, PermissionReason};
 use crate::shell::commands::{self, Size};
 use crate::shell::found::{Found, NotUnderstood, Place, Shell, What};
 
-/// Where it is decided.
+/// Place of the decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Where {
-    /// At a terminal: a built-in deny denies.
+    /// At a terminal, where a built-in deny is final.
     Terminal,
-    /// At a boundary, where people sign: a built-in deny is a question to them. What somebody wrote is final there too.
+    /// At a boundary, where a built-in deny is a question to the approvers. A deny of the policy file is final in both
+    /// places.
     Boundary,
 }
 
-/// What the command line says for one call. What a person answers afterwards is in [`crate::policy::session`]. At a boundary there is none of it.
+/// Command-line options of one call. A boundary uses no such options. Later answers of the person are in
+/// [`crate::policy::session`].
 #[derive(Debug, Clone, Default)]
 pub struct Flags {
-    /// `--allow-run`, `--allow-read`, `--allow-write`, `--allow-env`.
+    /// Grants of `--allow-run`, `--allow-read`, `--allow-write` and `--allow-env`.
     pub granted: Granted,
-    /// `--allow-all`: no policy at all.
+    /// True for `--allow-all`, which ignores the policy.
     pub allow_all: bool,
-    /// `--deny-all`: what no list allows is denied. It goes before `allow_all` and the mode.
+    /// True for `--deny-all`, which denies everything that no list allows. `--deny-all` takes precedence over
+    /// `allow_all` and the mode.
     pub deny_all: bool,
-    /// What `{repo}` and `{tmp}` stand for. Without it patterns that name them match nothing.
+    /// Values of `{repo}` and `{tmp}`. Without these values, patterns with these names match nothing.
     pub places: Option<Places>,
-    /// The real path of a program that is named by an absolute path, links resolved; nothing if there is none.
+    /// Function that resolves the symbolic links in an absolute program path. The result is `None` if the program does
+    /// not exist.
     pub real: Option<fn(&str) -> Option<String>>,
 }
 
-/// Grants of the command line: patterns, as in an allow list.
+/// Grants of the command line, as patterns of an allow list.
 #[derive(Debug, Clone, Default)]
 pub struct Granted(Lists);
 
 impl Granted {
-    /// Grants what `pattern` matches; a relative path of a command, `./deploy.sh` for one, just as it is written.
+    /// Grants everything that `pattern` matches. A relative path of a command, for example `./deploy.sh`, matches only
+    /// literally.
     ///
     /// # Errors
-    /// What is wrong with the pattern, and what to write instead.
+    /// Returns an error with the problem in the pattern and its correction.
     pub fn grant(&mut self, kind: PermissionKind, pattern: &str) -> Result<(), PatternError> {
         let relative = kind == PermissionKind::Run && pattern.contains('/') && !pattern.starts_with(['/', '{', '*']);
         let listed = if relative { Listed::literal(pattern) } else { Listed::parse(kind, Side::Allow, pattern)? };
@@ -60,91 +65,91 @@ impl Granted {
     }
 }
 
-/// What becomes of a thing.
+/// Decision about one thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It may be.
+    /// Allowed.
     Allow,
-    /// Somebody has to say yes: at the terminal the person, at the boundary the signatures.
+    /// A person must decide: the user at a terminal, or the approvers at a boundary.
     Ask(PermissionReason),
-    /// It may not.
+    /// Denied.
     Deny,
 }
 
-/// One thing and what becomes of it.
+/// A thing with its decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decided {
-    /// What kind of thing.
+    /// Kind of the thing.
     pub kind: PermissionKind,
-    /// Its name as a permission has it: a command or variable by its name, what is unknown by its text and line.
+    /// Name as in a permission. The name of an unknown command is its source text and its line.
     pub what: String,
-    /// Where it stands in the script.
+    /// Place in the script.
     pub place: Option<Place>,
-    /// The wrappers that run it, outermost first.
+    /// Wrappers that run the command, outermost first.
     pub via: Vec<String>,
-    /// What becomes of it.
+    /// The decision.
     pub verdict: Verdict,
-    /// Why.
+    /// Rule that decided.
     pub rule: Rule,
 }
 
-/// A script and what becomes of it.
+/// A script with its decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// Deny if anything is denied, else ask if anything is asked, else allow.
+    /// Strictest verdict of all things: deny, then ask, then allow.
     pub verdict: Verdict,
-    /// Every command and setting, in the order of the script. Empty when it is not understood.
+    /// All commands and settings in script order. Empty if the script is not understood.
     pub decided: Vec<Decided>,
-    /// Why nothing is known of the script: then it is denied.
+    /// Reason why the script is not understood. Such a script is denied.
     pub not_understood: Option<NotUnderstood>,
 }
 
-/// What decided.
+/// Rule behind a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
     /// A pattern of a list.
     Listed {
-        /// What kind of thing.
+        /// Kind of the thing.
         kind: PermissionKind,
-        /// Which list.
+        /// Allow list or deny list.
         side: Side,
-        /// The pattern as it was written.
+        /// The pattern as written.
         pattern: Arc<str>,
-        /// Where it comes from.
+        /// Origin of the pattern.
         origin: Origin,
-        /// What that came to.
+        /// Effect of `--deny-all`.
         then: Then,
     },
-    /// No list names it; the mode says what then.
+    /// No list names the thing, so the mode decides.
     Unlisted {
-        /// The mode and where it comes from.
+        /// The mode with its origin.
         mode: Sourced<Mode>,
-        /// It is the name of something allowed, and lies where anybody could have put it.
+        /// True if a list allows this base name, but the path is outside the system's program directories.
         elsewhere: bool,
-        /// What that came to.
+        /// Effect of `--deny-all`.
         then: Then,
     },
-    /// It can't be known before running.
+    /// The command is unknown before the run.
     Unknown {
-        /// Why, in plain words.
+        /// Reason in plain language.
         why: &'static str,
-        /// The mode, which may deny it.
+        /// Mode, which can deny.
         mode: Sourced<Mode>,
-        /// What that came to.
+        /// Effect of `--deny-all`.
         then: Then,
     },
     /// A function that the script itself defines.
     Function,
-    /// `--allow-all`.
+    /// The option `--allow-all`.
     AllowAll,
 }
 
-/// What turned the answer of a rule.
+/// Effect of `--deny-all` on a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Then {
-    /// Nothing.
+    /// No effect.
     Stands,
-    /// `--deny-all` denies it.
+    /// The answer became a denial.
     DenyAll,
 }
 
@@ -180,13 +185,13 @@ impl fmt::Display for Rule {
     }
 }
 
-/// Decides all commands of a script of bash. One that is not understood, or in which there is nothing to run, is denied.
+/// Decides all commands of a bash script. A script that is empty or not understood is denied.
 #[must_use]
 pub fn decide_script(ruling: &Ruling, script: &str, size: Size, at: Where, flags: &Flags) -> Decision {
     decide_script_of(Shell::Bash, ruling, script, size, at, flags)
 }
 
-/// The same, of a script that `shell` runs.
+/// Decides all commands of a script that `shell` runs.
 #[must_use]
 pub fn decide_script_of(shell: Shell, ruling: &Ruling, script: &str, size: Size, at: Where, flags: &Flags) -> Decision {
     let judge = Judge { ruling, at, flags };
@@ -205,14 +210,14 @@ pub fn decide_script_of(shell: Shell, ruling: &Ruling, script: &str, size: Size,
     }
 }
 
-/// Decides one command by its name, as an interpreter that runs a step.
+/// Decides one command by its name, for example the interpreter of a step.
 #[must_use]
 pub fn decide_command(ruling: &Ruling, name: &str, at: Where, flags: &Flags) -> Decided {
     let (verdict, rule) = Judge { ruling, at, flags }.command(name);
     Decided { kind: PermissionKind::Run, what: name.to_owned(), place: None, via: Vec::new(), verdict, rule }
 }
 
-/// Decides what can't be known before `source` runs.
+/// Decides a script whose commands cannot be known before the run.
 #[must_use]
 pub fn decide_unknown(ruling: &Ruling, source: &str, why: &'static str, at: Where, flags: &Flags) -> Decided {
     let (verdict, rule) = Judge { ruling, at, flags }.unknown(why);
@@ -221,8 +226,8 @@ pub fn decide_unknown(ruling: &Ruling, source: &str, why: &'static str, at: Wher
     Decided { kind: PermissionKind::Run, what, place: Some(place), via: Vec::new(), verdict, rule }
 }
 
-/// Decides whether `path` may be read or written. The path is whole, and its links are resolved: what is given is what
-/// is compared. Anything but [`PermissionKind::Write`] is taken for reading.
+/// Decides if a path may be read or written. The path must be absolute, with its links resolved. Every kind except
+/// [`PermissionKind::Write`] counts as reading.
 #[must_use]
 pub fn decide_path(ruling: &Ruling, kind: PermissionKind, real: &str, at: Where, flags: &Flags) -> Decided {
     let kind = if kind == PermissionKind::Write { kind } else { PermissionKind::Read };
@@ -232,7 +237,7 @@ pub fn decide_path(ruling: &Ruling, kind: PermissionKind, real: &str, at: Where,
     Decided { kind, what: path, place: None, via: Vec::new(), verdict, rule }
 }
 
-/// Decides whether a run may inherit the variable `name`.
+/// Decides if a run may inherit the variable `name`.
 #[must_use]
 pub fn decide_env(ruling: &Ruling, name: &str, at: Where, flags: &Flags) -> Decided {
     let kind = PermissionKind::Env;
@@ -241,7 +246,7 @@ pub fn decide_env(ruling: &Ruling, name: &str, at: Where, flags: &Flags) -> Deci
     Decided { kind, what: name.to_owned(), place: None, via: Vec::new(), verdict, rule }
 }
 
-/// Deny if anything is denied, else ask if anything is asked, else allow.
+/// Returns the strictest verdict: deny, then ask, then allow.
 #[must_use]
 pub fn worst(decided: &[Decided]) -> Verdict {
     let rank = |verdict: &Verdict| match verdict {
@@ -262,7 +267,7 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn script(&self, found: Vec<Found>) -> Decision {
-        // A script names few things often.
+        // The decisions are cached, because a script often repeats names.
         let mut known: BTreeMap<What, (Verdict, Rule)> = BTreeMap::new();
         let decided: Vec<Decided> = found
             .into_iter()
@@ -287,7 +292,7 @@ impl Judge<'_> {
         match what {
             What::Command(name) => self.command(name),
             What::Function(_) if self.everything() => (Verdict::Allow, Rule::AllowAll),
-            // Were it not defined, the program of its name would run.
+            // If the function were not defined, the program with this name would run.
             What::Function(name) if self.denies(name) => self.command(name),
             What::Function(_) => (Verdict::Allow, Rule::Function),
             What::Setting(name) => self.setting(name),
@@ -299,7 +304,7 @@ impl Judge<'_> {
         self.flags.allow_all && !self.flags.deny_all
     }
 
-    /// Whether a list denies a command of this name.
+    /// Returns true if a list denies a command of this name.
     fn denies(&self, name: &str) -> bool {
         let places = self.flags.places.as_ref();
         let lists = [&self.ruling.written, &*self.ruling.built_in];
@@ -325,8 +330,8 @@ impl Judge<'_> {
         (verdict, rule)
     }
 
-    /// A variable that changes what later commands are: no list of what is inherited allows that, only what was said of
-    /// just this (command line, session, a grant).
+    /// Decides a variable that changes later commands, for example `PATH`. An allow list of the policy file only
+    /// permits a run to inherit the variable. To set the variable needs a grant or an option of the command line.
     fn setting(&self, name: &str) -> (Verdict, Rule) {
         let kind = PermissionKind::Env;
         if self.everything() {
@@ -344,7 +349,9 @@ impl Judge<'_> {
         if let Some(entry) = granted() {
             return (Verdict::Allow, listed(kind, Side::Allow, entry.clone(), Then::Stands));
         }
-        self.unknown("it changes what later commands are or do: call programs by their paths instead, or grant the variable (type: env)")
+        self.unknown(
+            "it changes later commands: call programs by their paths instead, or grant the variable (type: env)",
+        )
     }
 
     fn unknown(&self, why: &'static str) -> (Verdict, Rule) {
@@ -368,7 +375,7 @@ impl Judge<'_> {
         if let Some(entry) = find(&self.flags.granted.0.of(kind).allow, Side::Allow) {
             return (Verdict::Allow, listed(kind, Side::Allow, entry, Then::Stands));
         }
-        // Final: no question, no signature, no `-y` and no mode passes it.
+        // This denial is final: no question, signature, `-y` or mode overrides it.
         if let Some(entry) = find(&written.deny, Side::Deny) {
             return (Verdict::Deny, listed(kind, Side::Deny, entry, Then::Stands));
         }
@@ -396,17 +403,17 @@ impl Judge<'_> {
         (verdict, Rule::Unlisted { mode, elsewhere: false, then })
     }
 
-    /// What becomes of a question.
+    /// Returns the verdict for a question, which `--deny-all` denies.
     const fn asked(&self, why: PermissionReason) -> (Verdict, Then) {
         if self.flags.deny_all { (Verdict::Deny, Then::DenyAll) } else { (Verdict::Ask(why), Then::Stands) }
     }
 }
 
-/// Where a command lies, for what may be allowed.
+/// Location of a command, for allow lists.
 struct Lies {
-    /// A name without a path, or one in a directory that only the system's owner writes.
+    /// True for a bare name, or for a path in a directory that only the system's owner can write.
     trusted: bool,
-    /// The path without links, if it is known.
+    /// Path with resolved links, if known.
     real: Option<String>,
 }
 
@@ -428,7 +435,8 @@ impl Lies {
 
     fn allowed_by<'l>(&self, list: &'l List, name: &str, places: Option<&Places>) -> Option<&'l Entry> {
         let Some((_, base)) = name.rsplit_once('/') else { return list.find_name(name) };
-        // What was answered for just this path, or written as a path: as it is, or where it leads if `..` or the like hides that.
+        // A pattern may match the whole path as written. If the path contains `..` or the like, the pattern is compared
+        // with the real path instead.
         let whole = list.find_literal(name).or_else(|| {
             let plain = name.starts_with('/') && normalised(name) == name;
             let path = if plain { Some(name) } else { self.real.as_deref() };
@@ -442,12 +450,13 @@ fn listed(kind: PermissionKind, side: Side, entry: Entry, then: Then) -> Rule {
     Rule::Listed { kind, side, pattern: entry.listed.text().clone(), origin: entry.origin, then }
 }
 
-/// What is unknown, as a permission names it: its text and its line; if it is cut, its column too.
+/// Returns the name of an unknown command in a permission: its source text and its line. If the text is cut, the name
+/// also contains the column.
 fn unknown_name(source: &str, place: Place) -> String {
     let most = crate::record::authorization::MAX_PERMISSION_BYTES;
     let mut line = format!("@{}", place.line);
     if source.len() > most - line.len() {
-        // Two that begin alike stay two.
+        // The column separates two long texts with the same beginning.
         line = format!("@{}:{}", place.line, place.column);
     }
     let mut end = source.len().min(most - line.len());
@@ -457,13 +466,13 @@ fn unknown_name(source: &str, place: Place) -> String {
     format!("{}{line}", &source[..end])
 }
 
-/// Whether there is nothing in it but blanks and comments.
+/// Returns true if the script contains only blanks and comments.
 fn is_empty(script: &str) -> bool {
     script.lines().all(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#'))
 }
 
-const EMPTY: &str = "there is nothing in it to run: write a command, or remove it";
-/// Where links out of them may lead.
+const EMPTY: &str = "the script contains no command: write a command, or remove the script";
+/// Directories that links from the system's program directories may lead to.
 const SYSTEM: [&str; 7] = ["/usr/", "/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/snap/"];
 
 #[cfg(test)]
@@ -475,7 +484,7 @@ mod tests {
     use crate::policy::ruling::resolve_path;
 
     #[test]
-    fn two_unknown_texts_that_begin_alike_stay_two_questions() {
+    fn two_unknown_texts_with_the_same_beginning_are_two_questions() {
         let long = "x".repeat(300);
         let place = |column| Place { line: 3, column };
         assert_ne!(unknown_name(&long, place(1)), unknown_name(&long, place(400)));
@@ -489,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_out_of_the_systems_directories_is_no_system_program() {
+    fn a_link_that_leaves_the_system_directories_is_no_system_program() {
         let flags = Flags {
             real: Some(|name| {
                 Some(match name {
@@ -518,7 +527,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_says_in_words_what_decided() {
+    fn a_rule_describes_the_decision_in_words() {
         let said = |policy: &str, name: &str, at: Where, flags: &Flags| {
             decide_command(&ruling(policy), name, at, flags).rule.to_string()
         };
@@ -548,7 +557,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_is_decided_whatever_the_one_before_came_to() {
+    fn every_command_is_decided_independently_of_the_command_before() {
         let decision =
             decide_script(&ruling(""), "rm a; git add; jq c; rm d", Size::Step, Where::Terminal, &Flags::default());
         let verdicts: Vec<(&str, Verdict)> = decision.decided.iter().map(|one| (&*one.what, one.verdict)).collect();

@@ -1,6 +1,7 @@
 //! Lists of patterns, each with its origin.
 //!
-//! What is denied is found without regard to case and wherever it lies; what is allowed only as it was written.
+//! A deny list ignores letter case in names, and a denied command name matches in every directory. An allow list
+//! respects letter case.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,17 +11,17 @@ use crate::policy::paths::{PathPattern, Places, TRUSTED, normalised};
 use crate::policy::patterns::{Case, Dots, Pattern, PatternError};
 use crate::record::authorization::PermissionKind;
 
-/// Which of the two lists.
+/// Allow list or deny list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// What may be.
+    /// Allow list.
     Allow,
-    /// What may not.
+    /// Deny list.
     Deny,
 }
 
 impl Side {
-    /// Its word in the file.
+    /// Returns the key in the policy file.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -30,11 +31,11 @@ impl Side {
     }
 }
 
-/// The kinds of rules, in the order in which they are shown.
+/// Kinds of rules, in display order.
 pub const KINDS: [PermissionKind; 4] =
     [PermissionKind::Run, PermissionKind::Read, PermissionKind::Write, PermissionKind::Env];
 
-/// The word of a kind in the file.
+/// Returns the key of a kind in the policy file.
 #[must_use]
 pub const fn word(kind: PermissionKind) -> &'static str {
     match kind {
@@ -45,7 +46,7 @@ pub const fn word(kind: PermissionKind) -> &'static str {
     }
 }
 
-/// One pattern of a list, compiled once and then shared.
+/// A compiled pattern of a list. Clones share the compiled form.
 #[derive(Debug, Clone)]
 pub struct Listed {
     text: Arc<str>,
@@ -54,21 +55,21 @@ pub struct Listed {
 
 #[derive(Debug)]
 enum Matcher {
-    /// A name: of a variable, or the base name of a command.
+    /// Pattern over the name of a variable, or over the base name of a command.
     Name(Pattern),
-    /// A whole path.
+    /// Pattern over a whole path.
     Path(PathPattern),
 }
 
 impl Listed {
-    /// Reads a pattern of one list.
+    /// Parses a pattern of one list.
     ///
     /// # Errors
-    /// What is wrong with it, and what to write instead.
+    /// Returns an error with the problem in the pattern and its correction.
     pub fn parse(kind: PermissionKind, side: Side, text: &str) -> Result<Self, PatternError> {
         let name = |text: &str| {
             let case = if side == Side::Deny { Case::Any } else { Case::Counts };
-            // These are names of commands, and no patterns.
+            // `[` and `.` are names of commands here, not pattern syntax.
             if ["[", "."].contains(&text) {
                 return Ok(Pattern::literal(text, case));
             }
@@ -80,7 +81,7 @@ impl Listed {
                 return Err(PatternError::new(text, "no variable has a slash in its name: remove it"));
             }
             PermissionKind::Run if text.contains('/') && side == Side::Deny => {
-                // Where nobody knows the place, as at a boundary, it would deny nothing.
+                // A boundary has no `{repo}` and no `{tmp}`, so this deny pattern would match nothing there.
                 if let Some((_, rest)) = text.split_once("}/").filter(|(name, _)| ["{repo", "{tmp"].contains(name)) {
                     let message = format!("a boundary has no such place, and would deny nothing: write **/{rest}");
                     return Err(PatternError::new(text, message));
@@ -102,19 +103,19 @@ impl Listed {
         Ok(Self { text: text.into(), matcher: Arc::new(matcher) })
     }
 
-    /// A pattern that matches nothing but `text`, name or path.
+    /// Returns a pattern that matches only exactly `text`, as a name or as a path.
     #[must_use]
     pub fn literal(text: &str) -> Self {
         Self { text: text.into(), matcher: Arc::new(Matcher::Name(Pattern::literal(text, Case::Counts))) }
     }
 
-    /// The pattern as it was written.
+    /// Returns the pattern as written.
     #[must_use]
     pub fn text(&self) -> &Arc<str> {
         &self.text
     }
 
-    /// How many patterns without braces it stands for.
+    /// Returns the number of alternatives that the braces make.
     #[must_use]
     pub fn ways(&self) -> usize {
         match &*self.matcher {
@@ -123,25 +124,25 @@ impl Listed {
         }
     }
 
-    /// The pattern over paths, if it is one.
+    /// Returns the path pattern, or `None` for a pattern over names.
     #[must_use]
     pub fn path(&self) -> Option<&PathPattern> {
         if let Matcher::Path(pattern) = &*self.matcher { Some(pattern) } else { None }
     }
 
-    /// Whether it takes in whatever there is: `*` or `**`.
+    /// Returns true if the pattern matches everything, for example `*` or `**`.
     #[must_use]
     pub fn is_everything(&self) -> bool {
         ["*", "**", "/**", "**/*", "**/**", "***"].contains(&&*self.text)
     }
 }
 
-/// A pattern and the rule that it comes from.
+/// A pattern with its origin.
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// The pattern.
     pub listed: Listed,
-    /// Where it comes from.
+    /// Origin of the pattern.
     pub origin: Origin,
 }
 
@@ -153,12 +154,14 @@ impl PartialEq for Entry {
 
 impl Eq for Entry {}
 
-/// Patterns in the order of their origins, found by name at the price of one look-up and of what is no plain name.
+/// Patterns in the order of their origins. A search by name costs one hash lookup, plus one match for each pattern with
+/// wildcards.
 #[derive(Debug, Clone)]
 pub struct List {
     side: Side,
     entries: Vec<Entry>,
-    /// The first entry of each plain name; in lower case where case does not count.
+    /// Index of the first entry with this plain name. In a deny list the key is in lower case, because deny lists
+    /// ignore case.
     names: HashMap<Arc<str>, usize>,
     globs: Vec<usize>,
     paths: Vec<usize>,
@@ -173,7 +176,7 @@ impl PartialEq for List {
 impl Eq for List {}
 
 impl List {
-    /// A list without patterns.
+    /// Returns an empty list.
     #[must_use]
     pub fn new(side: Side) -> Self {
         Self { side, entries: Vec::new(), names: HashMap::new(), globs: Vec::new(), paths: Vec::new() }
@@ -194,13 +197,13 @@ impl List {
         self.entries.push(Entry { listed, origin });
     }
 
-    /// Its patterns.
+    /// Returns the patterns in order.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// The first pattern that matches a name.
+    /// Returns the first pattern that matches a name.
     #[must_use]
     pub fn find_name(&self, name: &str) -> Option<&Entry> {
         let plain = match self.side {
@@ -216,13 +219,13 @@ impl List {
             .map(|at| &self.entries[at])
     }
 
-    /// The pattern that is just this name or path.
+    /// Returns the pattern that is exactly this name or path, without wildcards.
     #[must_use]
     pub fn find_literal(&self, name: &str) -> Option<&Entry> {
         self.names.get(name).map(|at| &self.entries[*at])
     }
 
-    /// Every pattern that matches a name.
+    /// Returns each pattern that matches a name.
     pub fn find_all_names(&self, name: &str) -> impl Iterator<Item = &Entry> {
         self.entries.iter().enumerate().filter(move |(at, _)| self.is_name(*at, name)).map(|(_, entry)| entry)
     }
@@ -235,7 +238,7 @@ impl List {
         matches!(&*self.entries[at].listed.matcher, Matcher::Path(pattern) if pattern.matches(path, places))
     }
 
-    /// The first pattern that matches a path, absolute and normalised.
+    /// Returns the first pattern that matches a path. The path must be absolute and normalised.
     #[must_use]
     pub fn find_path(&self, path: &str, places: Option<&Places>) -> Option<&Entry> {
         let plain = self.names.get(path).copied();
@@ -247,8 +250,9 @@ impl List {
         plain.or_else(pattern).map(|at| &self.entries[at])
     }
 
-    /// The first pattern of a list of denied commands that matches `name`: by its base name wherever it lies, or by
-    /// its path; a bare name by the paths where it is looked for.
+    /// Returns the first pattern of a deny list that matches the command `name`. A pattern over names matches the base
+    /// name in every directory. A pattern over paths matches the path. For a bare name, the paths are those in the
+    /// directories of [`TRUSTED`].
     #[must_use]
     pub fn find_denied(&self, name: &str, places: Option<&Places>) -> Option<&Entry> {
         let base = name.rsplit_once('/').map_or(name, |(_, base)| base);
@@ -262,7 +266,8 @@ impl List {
             return TRUSTED.iter().find_map(|directory| self.find_path(&format!("{directory}/{name}"), places));
         }
         let path = normalised(name);
-        // A program of the system has several names (`/bin` is `/usr/bin`, `/proc/self/root` is `/`): any of its name is met.
+        // A system program has several paths: `/bin` may be a link to `/usr/bin`, and `/proc/self/root` leads to `/`.
+        // So a pattern for a program in a system directory matches every path that ends in this program's name.
         let same = |at: &usize| {
             let entry = &self.entries[*at];
             let last = entry.listed.text().rsplit('/').next();
@@ -272,22 +277,22 @@ impl List {
         if let Some(at) = self.paths.iter().find(|at| same(at)) {
             return Some(&self.entries[*at]);
         }
-        // A relative path is met by what is looked for anywhere.
+        // The directory of a relative path is unknown, so the path is compared as if the path began at `/`.
         let path = if path.starts_with('/') { path } else { format!("/{}", path.trim_start_matches("../")) };
         self.find_path(&path, places)
     }
 }
 
-/// What is allowed and what is denied of one kind.
+/// Allow list and deny list of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
-    /// What may be.
+    /// Allow list.
     pub allow: List,
-    /// What may not; it goes before.
+    /// Deny list, which takes precedence.
     pub deny: List,
 }
 
-/// The rules of every kind.
+/// Rules of every kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lists([Rules; 4]);
 
@@ -298,13 +303,13 @@ impl Default for Lists {
 }
 
 impl Lists {
-    /// Lists without patterns.
+    /// Returns empty lists.
     #[must_use]
     pub fn empty() -> Self {
         Self(std::array::from_fn(|_| Rules { allow: List::new(Side::Allow), deny: List::new(Side::Deny) }))
     }
 
-    /// The rules of one kind.
+    /// Returns the rules of one kind.
     #[must_use]
     pub const fn of(&self, kind: PermissionKind) -> &Rules {
         &self.0[at(kind)]
@@ -319,7 +324,7 @@ impl Lists {
         }
     }
 
-    /// Whether no list has a pattern.
+    /// Returns true if no list has a pattern.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(|rules| rules.allow.entries.is_empty() && rules.deny.entries.is_empty())
@@ -348,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denied_command_is_found_wherever_it_lies_and_in_any_case() {
+    fn a_denied_command_is_found_in_any_directory_and_in_any_letter_case() {
         let deny = list(PermissionKind::Run, Side::Deny, &["rm", "mkfs*", "scripts/*.sh", "/opt/x/tool", "["]);
         for name in ["rm", "RM", "/bin/rm", "./rm", "a/../rm", "mkfs.ext4", "/sbin/MKFS", "[", "/usr/bin/["] {
             assert!(deny.find_denied(name, None).is_some(), "{name}");
@@ -370,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_allowed_is_allowed_as_it_is_written() {
+    fn an_allowed_name_matches_only_in_its_written_letter_case() {
         let allow = list(PermissionKind::Env, Side::Allow, &["PATH", "npm_*"]);
         assert!(allow.find_name("PATH").is_some() && allow.find_name("npm_x").is_some());
         assert!(allow.find_name("path").is_none() && allow.find_name("NPM_X").is_none());
@@ -393,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_stars_and_a_newline_do_not_hang() {
+    fn a_pattern_with_a_thousand_stars_does_not_hang() {
         let text = "*a".repeat(255);
         let deny = list(PermissionKind::Run, Side::Deny, &[&text]);
         assert!(deny.find_name(&format!("{}b\n", "a".repeat(4096))).is_none());

@@ -1,7 +1,7 @@
-//! What policy asks at a boundary, in the words that are signed.
+//! The permissions that a step needs at a boundary, in the form that approvers sign.
 //!
-//! Derived from the sealed policy, the sealed lists and the sealed definition only: whoever has the seal derives the
-//! same, before signing, at the run and afterwards.
+//! The permissions follow only from the sealed policy, the sealed lists and the sealed step definition. So approvers,
+//! boundary and auditors derive the same permissions from the same seal.
 
 use std::fmt;
 
@@ -19,47 +19,47 @@ use crate::record::step::StepDefinition;
 use crate::shell::commands::Size;
 use crate::shell::found::{NotUnderstood, Place, Shell};
 
-/// Policy lets this step not run, whoever signs.
+/// Policy denies the step, and no signature changes that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PolicyDenied {
-    /// It would do what is denied.
+    /// The step contains denied things.
     Denied {
-        /// What, at most [`MAX_SHOWN`] of it.
+        /// Denied things, at most [`MAX_SHOWN`].
         things: Vec<Denied>,
-        /// How much there is besides.
+        /// Number of further denied things.
         more: usize,
     },
-    /// Its script is not understood, so nothing is known of what it does.
+    /// The script is not understood, so its commands are unknown.
     NotUnderstood(NotUnderstood),
-    /// The mode is `deny` and no list allows a command: this holds for every script, however it is read.
+    /// The mode is `deny` and no list allows a command, so every script is denied.
     NothingAllowed {
-        /// The rule that sets the mode.
+        /// Origin of the mode.
         mode: Origin,
     },
-    /// It asks for more than an authorization holds.
+    /// The step needs more permissions than an authorization can contain.
     TooMany {
-        /// How many questions there would be.
+        /// Number of needed permissions.
         questions: usize,
     },
-    /// A name is longer than a permission's may be.
+    /// A name is too long for a permission.
     TooLong {
-        /// The beginning of the name.
+        /// Beginning of the name.
         name: String,
-        /// Where it stands.
+        /// Place in the script.
         place: Option<Place>,
     },
 }
 
-/// One thing that is denied.
+/// A denied thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denied {
-    /// What kind of thing.
+    /// Kind of the thing.
     pub kind: PermissionKind,
-    /// Its name.
+    /// Name of the thing.
     pub what: String,
-    /// Where it stands in the script.
+    /// Place in the script.
     pub place: Option<Place>,
-    /// Which rule says so.
+    /// Rule that denies.
     pub rule: Rule,
 }
 
@@ -110,13 +110,15 @@ impl fmt::Display for PolicyDenied {
 
 impl std::error::Error for PolicyDenied {}
 
-/// What the signatures of an authorization for this step have to grant: sorted as documents sort, each once.
+/// Returns the permissions that the signatures of an authorization must grant for this step. The order is that of
+/// arrays in documents, without duplicates.
 ///
-/// A step of bash, sh or dash is asked about by its commands. Any other interpreter runs what nobody can tell before:
-/// it is the one command that is asked about; for zsh, which is read as sh, both.
+/// For bash, sh and dash, the permissions are the commands of the script. The commands of other interpreters are
+/// unknown, so the only permission is the interpreter itself. A zsh script is read as sh, so zsh needs both the
+/// commands and the interpreter.
 ///
 /// # Errors
-/// When policy denies the step whoever signs, or the questions can't be put into a statement.
+/// Returns an error if policy denies the step, or if the permissions do not fit into an authorization.
 pub fn questions(ruling: &Ruling, step: &StepDefinition) -> Result<Vec<Permission>, PolicyDenied> {
     let allowed = |lists: &Lists| !lists.of(PermissionKind::Run).allow.entries().is_empty();
     if ruling.mode.value == Mode::Deny && !allowed(&ruling.written) && !allowed(&ruling.built_in) {
@@ -158,11 +160,11 @@ pub fn questions(ruling: &Ruling, step: &StepDefinition) -> Result<Vec<Permissio
     Ok(asked.into_iter().map(|(_, permission)| permission).collect())
 }
 
-/// Decides what a step would do: see [`questions`].
+/// Decides the commands of a step: see [`questions`].
 #[must_use]
 pub fn decide_step(ruling: &Ruling, step: &StepDefinition, at: Where, flags: &Flags) -> Decision {
     let mut decision = decide_source(ruling, &step.interpreter, &step.source, Size::Step, at, flags);
-    // A definition that was not made from a file may say one thing and run another.
+    // A definition that was not made from a file may name one interpreter while its first line names another.
     if step.source.starts_with("#!") && shebang(&step.source) != Some(&step.interpreter) {
         decision.decided.insert(0, decide_unknown(ruling, &step.source, SHEBANG, at, flags));
         decision.verdict = worst(&decision.decided);
@@ -170,8 +172,9 @@ pub fn decide_step(ruling: &Ruling, step: &StepDefinition, at: Where, flags: &Fl
     decision
 }
 
-/// Decides what a file would do that runs as its first line says, by bash if it says nothing, and the interpreter's name. A first
-/// line that is not read may run anything.
+/// Returns the interpreter that the first line of a file names, and the decision for the file. Without such a line the
+/// interpreter is bash. A first line that cannot be parsed may run any program, so the decision contains an unknown
+/// command.
 #[must_use]
 pub fn decide_file(ruling: &Ruling, source: &str, size: Size, at: Where, flags: &Flags) -> (String, Decision) {
     let name = if source.starts_with("#!") {
@@ -190,7 +193,7 @@ pub fn decide_file(ruling: &Ruling, source: &str, size: Size, at: Where, flags: 
     (interpreter, decision)
 }
 
-/// The first line without settings of a shell that change nothing that is found: `#!/bin/sh -eu`.
+/// Returns the first line without shell options that do not change the commands, such as `-eu` in `#!/bin/sh -eu`.
 fn without_settings(source: &str) -> String {
     let line = source.lines().next().unwrap_or_default();
     let plain = line.trim_end().rsplit_once(" -").filter(|(program, letters)| {
@@ -200,8 +203,8 @@ fn without_settings(source: &str) -> String {
     plain.map_or(line, |(program, _)| program).to_owned()
 }
 
-/// The name of the interpreter that a script's first line names; nothing where it has options, or stands elsewhere than
-/// where the system's programs do.
+/// Returns the interpreter that the first line of a script names. Returns `None` if the interpreter has options or is
+/// outside the system's program directories.
 #[must_use]
 pub fn shebang(source: &str) -> Option<&str> {
     let mut words = source.strip_prefix("#!")?.lines().next()?.split_ascii_whitespace();
@@ -213,7 +216,7 @@ pub fn shebang(source: &str) -> Option<&str> {
     plain.then_some(name)
 }
 
-/// Decides what `source` would do when `interpreter` runs it.
+/// Decides the commands of the script `source`, which `interpreter` runs.
 #[must_use]
 pub fn decide_source(
     ruling: &Ruling,
@@ -239,21 +242,21 @@ pub fn decide_source(
     decision
 }
 
-/// Whether policy reads the commands of this interpreter's scripts.
+/// Returns true if policy can read the commands in scripts of this interpreter.
 #[must_use]
 pub fn is_read(interpreter: &str) -> bool {
     ["bash", "sh", "dash"].contains(&interpreter)
 }
 
-/// The bytes by which documents sort their arrays.
+/// Returns the bytes by which documents sort their arrays.
 fn order(permission: &Permission) -> Vec<u8> {
-    // It has text fields only, which always have a canonical form.
+    // A permission has only text fields, so its canonical form always exists.
     canonical::canonical_of(permission).unwrap_or_default()
 }
 
 const SHEBANG: &str =
     "the first line names another program than the step's interpreter: write the interpreter's own first line, or none";
-/// How much of what is denied a message names.
+/// Maximum number of denied things in a message.
 pub const MAX_SHOWN: usize = 8;
 
 #[cfg(test)]
@@ -306,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn every_question_is_sorted_and_stands_once() {
+    fn permissions_are_sorted_and_unique() {
         let script =
             "zed; systemctl stop x\nrm -rf y; rm z\n$CMD a\ngit status; /opt/tool; systemctl start x\nPATH=/x:$PATH\n";
         let questions = asked("", "bash", script).expect("questions");
@@ -326,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_written_deny_is_denied_before_anybody_is_asked() {
+    fn a_deny_of_the_policy_file_is_final_without_a_question() {
         for policy in [
             "default: {run: {deny: [rm]}}",
             "default: {mode: execute, run: {deny: [\"r?\"], allow: [rm]}}",
@@ -354,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn of_another_interpreter_the_interpreter_is_asked_about() {
+    fn the_permission_for_another_interpreter_is_the_interpreter_itself() {
         assert_eq!(asked("", "python3", "import os; os.system('rm x')\n"), Ok(vec![]), "the built-in lists allow it");
         assert_eq!(asked("", "perl", "unlink 'x'\n"), Ok(vec!["run perl unlisted".to_owned()]));
         assert!(asked("default: {run: {deny: [\"python*\"]}}", "python3", "1\n").is_err());
@@ -371,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_authorization_could_hold_is_an_error_that_says_what_to_do() {
+    fn permissions_that_do_not_fit_into_an_authorization_are_an_error_with_a_correction() {
         let many = |count: usize| (0..count).map(|n| format!("tool{n}\n")).collect::<String>();
         assert_eq!(asked("", "bash", &many(64)).map(|asked| asked.len()), Ok(64));
         let error = asked("", "bash", &many(65)).expect_err("too many");

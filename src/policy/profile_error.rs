@@ -1,45 +1,45 @@
-//! Why policy does not give a step its sandbox.
+//! Errors for a step whose sandbox is refused.
 
 use std::fmt;
 
 use crate::record::declared::Limit;
 
-/// A step asks for what it can't have.
+/// Reason why a step's sandbox is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProfileError {
-    /// A limit of zero would stop every run.
+    /// A limit is zero, which would stop every run.
     ZeroLimit {
-        /// Which one.
+        /// The limit.
         limit: Limit,
-        /// Who said it.
+        /// Source of the limit: the step, policy or the boundary's configuration.
         by: &'static str,
     },
-    /// A step declares more than it may.
+    /// A step declares a limit above its maximum.
     AboveMaximum {
-        /// Which limit.
+        /// The limit.
         limit: Limit,
-        /// What the step declares.
+        /// Declared value.
         declared: u64,
-        /// What it may have.
+        /// Maximum value.
         maximum: u64,
-        /// Who says so.
+        /// Source of the maximum: a policy rule or the boundary's configuration.
         by: String,
     },
-    /// A step declares what can't be.
+    /// The declaration is malformed.
     Declared {
-        /// What is wrong with it, and what to do.
+        /// The problem and its correction.
         why: String,
     },
-    /// A step declares something of the host that policy does not allow it.
+    /// A step declares access to the host that policy does not allow.
     NotAllowed {
-        /// What, as the runbook has it.
+        /// Declaration, as in the runbook.
         asks: String,
-        /// What an override would have to say.
+        /// Text that a policy override needs to allow the declaration.
         write: String,
     },
-    /// A step declares `proc=full` where policy says `minimal`.
+    /// A step declares `proc=full`, but policy sets `minimal`.
     ProcRefused {
-        /// The rule that says so.
+        /// Origin of the policy rule.
         by: String,
     },
 }

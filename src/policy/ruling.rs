@@ -1,4 +1,4 @@
-//! What policy says for one step: every list and rule that applies, each with its origin.
+//! The ruling for one step: all lists and rules that apply, each with its origin.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,38 +14,40 @@ use crate::record::ident::StepRef;
 use crate::record::profile::Proc;
 use crate::record::step::Approvals;
 
-/// What policy says of one step, each value with where it comes from.
+/// Policy for one step, each value with its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ruling {
-    /// Whether what no list names may be.
+    /// Mode for things that no list names.
     pub mode: Sourced<Mode>,
-    /// Who must approve; nothing when policy names nobody.
+    /// Approval rule, if policy has one.
     pub approvals: Option<Sourced<Approvals>>,
-    /// How much of `/proc` a run sees, when policy says so.
+    /// View of `/proc` for the run, if policy sets a view.
     pub proc: Option<Sourced<Proc>>,
-    /// The limits that policy sets.
+    /// Limits that policy sets.
     pub limits: BTreeMap<Limit, Sourced<u64>>,
-    /// What a step may declare of the host.
+    /// Host access that a step may declare.
     pub host: Allowed,
-    /// The patterns that somebody wrote: of the default, of each override and grant that is for this step.
+    /// Patterns of the policy file for this step, from the default, the overrides and the grants.
     pub written: Lists,
-    /// The built-in lists; empty when the policy says `extends: none`.
+    /// Built-in lists, which are empty if the policy contains `extends: none`.
     pub built_in: Arc<Lists>,
 }
 
-/// The rule for `step`: see [`resolve_path`].
+/// Returns the ruling for `step`: see [`resolve_path`].
 #[must_use]
 pub fn resolve(policy: &Policy, builtins: &Builtins, step: &StepRef) -> Ruling {
     resolve_path(policy, builtins, &RunbookPath::of_ref(step.path()))
 }
 
-/// The rule for the steps of a runbook: the default, then every override whose pattern matches its path, in order.
+/// Returns the ruling for all steps of a runbook. The default applies first, then each matching override in order, then
+/// each matching grant.
 ///
-/// The later wins, value by value; lists grow, and what one of them denies no other allows.
+/// A later rule replaces a single value of an earlier rule, but lists accumulate. A denied thing stays denied, even if
+/// another list allows the same thing.
 #[must_use]
 pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath) -> Ruling {
     let mut ruling = Ruling {
-        // Asking is what an untouched policy does.
+        // A policy without a mode asks.
         mode: Sourced { value: Mode::Prompted, origin: Origin::BuiltIn },
         approvals: None,
         proc: None,
@@ -123,7 +125,7 @@ overrides:
 ";
 
     #[test]
-    fn every_matching_override_applies_and_the_later_wins() {
+    fn every_matching_override_applies_and_the_later_override_wins() {
         let plain = ruling(POLICY, "nginx:restart");
         assert_eq!((plain.mode.value, &plain.mode.origin), (Mode::Prompted, &Origin::Default));
         let old = ruling(POLICY, "deploy/old:x");
@@ -141,7 +143,7 @@ overrides:
     }
 
     #[test]
-    fn a_policy_that_says_nothing_asks() {
+    fn an_empty_policy_asks() {
         let nothing = ruling("version: 1\ndefault: {}\n", "a:b");
         assert_eq!(nothing.mode, Sourced { value: Mode::Prompted, origin: Origin::BuiltIn });
         assert_eq!(nothing.approvals, None);

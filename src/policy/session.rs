@@ -1,31 +1,31 @@
-//! What becomes of a question at a terminal: the answers of one session.
+//! The answers of a person at a terminal, for one session.
 //!
-//! Questions are answered one after another until one is denied; what was answered for the session is not asked again.
-//! A session is one call of `countersign run`: nothing is kept beyond it. What can't be known before running is allowed
-//! once at the most: the same words may be another thing the next time.
+//! The program asks the questions one after another, until the person denies a question. The program does not repeat a
+//! question that was answered for the session. A session is one call of `countersign run`, and no answer outlives the
+//! session. An unknown command can be allowed only once, because the same text may run another command the next time.
 
 use std::collections::BTreeSet;
 
 use crate::policy::lists::word;
 use crate::record::authorization::{Permission, PermissionKind, PermissionReason};
 
-/// What a person can answer.
+/// Possible answers of a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
-    /// In this step, now.
+    /// Allow once.
     Once,
-    /// Whenever it is asked in this session.
+    /// Allow in this session.
     Session,
-    /// Everything of its type that no list names, in this session.
+    /// Allow everything of this type in this session, except unknown commands.
     AllOfType,
-    /// Not this.
+    /// Deny once.
     Deny,
-    /// Nothing of its type in this session.
+    /// Deny everything of this type in this session.
     DenyAll,
 }
 
 impl Choice {
-    /// Every choice that a question offers, by why it is asked.
+    /// Returns the answers that a question offers, depending on its reason.
     #[must_use]
     pub const fn offered(why: PermissionReason) -> &'static [Self] {
         match why {
@@ -36,7 +36,7 @@ impl Choice {
         }
     }
 
-    /// As a receipt has it.
+    /// Returns the text for the receipt.
     const fn recorded(self) -> &'static str {
         match self {
             Self::Once => "allow once",
@@ -48,37 +48,37 @@ impl Choice {
     }
 }
 
-/// Who answers where the session has no answer yet.
+/// Source of the answers, if the session has no answer yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answers {
-    /// `-y`: what is unlisted is allowed, never what is unknown.
+    /// True if `-y` is set. `-y` allows unlisted things, but no unknown commands.
     pub yes: bool,
-    /// Why nobody can be asked, in words: everything that would be asked is denied.
+    /// Reason why no person can be asked. If there is a reason, every question for a person is denied.
     pub nobody: Option<&'static str>,
 }
 
-/// How a question came out.
+/// Result of a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Given {
-    /// Allowed, in the words of a receipt.
+    /// Allowed, with the receipt's text.
     Allowed(&'static str),
-    /// Denied, and why in words.
+    /// Denied, with the reason.
     Denied(&'static str),
-    /// All of its type were denied before, for the session.
+    /// Denied, because everything of this type was denied earlier in the session.
     DeniedWithAll,
 }
 
-/// What was answered for the whole session.
+/// Answers for the whole session.
 #[derive(Debug, Default)]
 pub struct Session {
-    /// By the word of their type.
+    /// Allowed things, each with the key of its type.
     allowed: BTreeSet<(&'static str, String)>,
     all: BTreeSet<&'static str>,
     none: BTreeSet<&'static str>,
 }
 
 impl Session {
-    /// Answers a question: from what was answered before, else by `-y`, else by the person, whom `ask` asks.
+    /// Answers a question. Earlier answers of the session come first, then `-y`, then the person's choice from `ask`.
     pub fn answer(&mut self, question: &Permission, answers: Answers, ask: impl FnOnce() -> Choice) -> Given {
         let Permission { kind, what, why } = question;
         let kind = word(*kind);
@@ -103,7 +103,8 @@ impl Session {
             Choice::Once => {}
             Choice::Session if is_known => drop(self.allowed.insert((kind, what.clone()))),
             Choice::AllOfType if is_known => drop(self.all.insert(kind)),
-            // Not offered for what can't be known: once, if whoever asked gave it all the same.
+            // These two choices are not offered for an unknown command. If `ask` returns one of them, the command is
+            // allowed once.
             Choice::Session | Choice::AllOfType => return Given::Allowed(Choice::Once.recorded()),
             Choice::Deny => return Given::Denied("you denied it"),
             Choice::DenyAll => {
@@ -115,7 +116,7 @@ impl Session {
     }
 }
 
-/// Things of a type, in words.
+/// Returns the plural noun for a type.
 #[must_use]
 pub const fn plural(kind: PermissionKind) -> &'static str {
     match kind {
@@ -140,7 +141,7 @@ mod tests {
 
     const PERSON: Answers = Answers { yes: false, nobody: None };
 
-    /// Answers with `choice`, and tells whether it was asked at all.
+    /// Answers a question with `choice`. The first value is true if the answer allows, the second if `choice` was used.
     fn answer(session: &mut Session, question: &Permission, choice: Choice) -> (bool, bool) {
         let mut asked = false;
         let given = session.answer(question, PERSON, || {
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn each_answer_holds_as_long_as_it_says() {
+    fn each_answer_is_valid_for_its_stated_scope() {
         let mut session = Session::default();
         assert_eq!(answer(&mut session, &unlisted("curl"), Choice::Once), (true, true));
         assert_eq!(answer(&mut session, &unlisted("curl"), Choice::Deny), (false, true), "once was once");
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_of_all_beats_what_was_allowed_before_it() {
+    fn a_denial_of_a_whole_type_overrides_earlier_answers() {
         let mut session = Session::default();
         assert_eq!(answer(&mut session, &unlisted("curl"), Choice::Session), (true, true));
         assert_eq!(answer(&mut session, &unlisted("wget"), Choice::DenyAll), (false, true));
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_known_is_asked_each_time_and_never_answered_by_a_flag() {
+    fn an_unknown_command_is_asked_each_time_and_never_allowed_by_a_flag() {
         let unknown = question("$CMD@3", PermissionReason::Unknown);
         let mut session = Session::default();
         assert_eq!(answer(&mut session, &unlisted("curl"), Choice::AllOfType), (true, true));
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn yes_allows_what_is_unlisted_and_nobody_denies_everything_else() {
+    fn yes_allows_unlisted_commands_and_without_a_person_all_others_are_denied() {
         let given = |what: &Permission, yes, nobody| {
             Session::default().answer(what, Answers { yes, nobody }, || panic!("not asked"))
         };

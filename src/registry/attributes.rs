@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fence_without_an_id_is_prose() {
+    fn a_code_block_without_an_id_is_prose() {
         for text in ["", "bash", "rust,ignore", "js {1,3-4}", "toml {linenos=true}", "md { .class", "{}"] {
             assert_eq!(info(text), (None, Vec::new()), "{text}");
         }

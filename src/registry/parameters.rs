@@ -388,7 +388,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(200))]
 
         #[test]
-        fn completing_is_idempotent_and_no_text_begins_with_a_dash(
+        fn completing_parameters_is_idempotent_and_no_text_begins_with_a_dash(
             given in prop::collection::btree_map("a|b|c|d|e", any_value(), 0..5)
         ) {
             let schema = compile(json!({

@@ -863,7 +863,7 @@ proptest! {
     // The full screen can be parsed back to the exact payload and definition. Two reviews that differ in a signed byte
     // therefore differ on the screen. No content can imitate another part of the screen.
     #[test]
-    fn promise_4_review_is_injective(
+    fn promise_4_different_statements_have_different_reviews(
         source in nasty(), title in nasty(), host in nasty(), reason in nasty(), exclusive in nasty(), interpreter in nasty(), width in 60_usize..140,
     ) {
         let mut case = case();
@@ -1022,7 +1022,7 @@ fn spoilt(document: &Value) -> Vec<(String, Value)> {
 // Promise 4: if any field of the statement changes, the screen shows the change or signing stops. The digest does not
 // count.
 #[test]
-fn promise_4_no_signed_field_changes_unseen() {
+fn promise_4_a_change_of_any_signed_field_is_visible() {
     let (mut stopped, mut seen, mut tried) = (0, 0, Vec::new());
     for (at, case) in cases().iter().enumerate() {
         let sources = case.sources();
@@ -1065,7 +1065,7 @@ fn field_of(path: &str) -> &str {
 // The digest of the definition is signed. So each field of the definition is shown too, or only restricts the
 // parameters.
 #[test]
-fn promise_4_no_field_of_the_definition_changes_unseen() {
+fn promise_4_a_change_of_any_definition_field_is_visible() {
     let mut seen = 0;
     for (at, case) in cases().iter_mut().enumerate() {
         let before = decided(&case.sources());
@@ -1093,7 +1093,7 @@ fn promise_4_no_field_of_the_definition_changes_unseen() {
 }
 
 #[test]
-fn a_field_that_no_line_shows_stops_signing() {
+fn a_field_without_a_line_prevents_signing() {
     let found = judged(&case().sources());
     let nowhere = |found: &Derived| -> Vec<String> {
         let all = fields(found, &found.lines).into_iter();

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_public_addresses_pass() {
+    fn only_public_addresses_are_accepted() {
         for good in [
             "1.1.1.1",
             "8.8.8.8",

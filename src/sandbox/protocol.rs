@@ -490,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_arrives_as_it_was_sent() {
+    fn a_request_is_unchanged_after_transfer() {
         let mut wire = Vec::new();
         write_request(&mut wire, &request(), b"abc", b"{}").expect("writes");
         let (arrived, source, params) = read_request(&mut wire.as_slice()).expect("reads");

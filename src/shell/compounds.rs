@@ -1,4 +1,4 @@
-//! Compound commands: conditions, loops, `case`, `[[ ]]`, functions.
+//! Parser of compound commands: conditions, loops, `case`, `[[ ]]`, functions.
 
 use crate::shell::arithmetic::evaluates;
 use crate::shell::grammar::Until;
@@ -6,7 +6,7 @@ use crate::shell::syntax::{Compound, Item, List, MAX_DEPTH, Node, Parser, Read, 
 use crate::shell::words::Kind;
 
 impl Parser<'_> {
-    /// With the redirections behind it.
+    /// Reads the redirections after a compound command.
     pub(super) fn compound(&mut self, mut compound: Compound) -> Read<Node> {
         loop {
             self.blanks();
@@ -42,7 +42,7 @@ impl Parser<'_> {
         self.compound(Compound { lists, ..Compound::default() })
     }
 
-    /// What follows `for` and `select`.
+    /// Reads the rest of a command after `for` or `select`.
     pub(super) fn each(&mut self, arithmetic: bool) -> Read<Node> {
         let mut compound = Compound::default();
         self.blanks();
@@ -88,7 +88,7 @@ impl Parser<'_> {
         self.compound(compound)
     }
 
-    /// Takes `word` if it is what stands here, unquoted and whole.
+    /// Consumes the next word if the word is unquoted and equals `word`.
     fn lower_word(&mut self, word: &str) -> bool {
         let start = self.pos;
         for byte in word.bytes() {
@@ -148,7 +148,7 @@ impl Parser<'_> {
         self.compound(compound)
     }
 
-    /// What follows `[[`.
+    /// Reads the rest of a test after `[[`.
     pub(super) fn test(&mut self) -> Read<Node> {
         let mut compound = Compound::default();
         let mut kind = Kind::Argument;
@@ -164,7 +164,7 @@ impl Parser<'_> {
                 Some(b'#') => return self.guard("`#` in `[[ ]]`: quote it"),
                 Some(b'(') if kind != Kind::Regex => {
                     if self.depth + depth >= MAX_DEPTH {
-                        return self.guard("nested deeper than 100: write it flatter");
+                        return self.guard("the script is nested deeper than 100 levels: reduce the nesting");
                     }
                     depth += 1;
                     self.pos += 1;
@@ -221,7 +221,7 @@ impl Parser<'_> {
             }
         };
         if !begins(self)? {
-            // A name counts only before a compound command; else it is the command.
+            // A name is valid only before a compound command. Otherwise the word is the command.
             let start = self.pos;
             let word = self.word(Kind::First)?;
             if word.exact && begins(self)? {
@@ -233,7 +233,8 @@ impl Parser<'_> {
         let node = self.command(true)?;
         let unnamed = compound.sets.is_empty() && matches!(node, Node::Simple(_));
         if unnamed && (self.substitutions > 0 || self.functions > 0) {
-            // Where bash prints it, it has the name `COPROC`, and that is what runs when it is read again.
+            // Bash prints this command with the name `COPROC`. When bash parses the printed text, a command of this
+            // name runs.
             let name = Simple { words: vec![Word::literal("COPROC", place)], ..Simple::default() };
             let nodes = vec![Node::Simple(name)];
             compound.lists.push(vec![Item { nodes, and: false, negated: false, certain: false, first: false }]);
@@ -242,10 +243,10 @@ impl Parser<'_> {
         Ok(Node::Compound(compound))
     }
 
-    /// The body of function `name`.
+    /// Reads the body of function `name`.
     pub(super) fn function(&mut self, name: Word) -> Read<Node> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:+@/".contains(&byte);
-        // A quoted name defines nothing in bash, which goes on all the same.
+        // In bash, a quoted name defines no function, but the script continues.
         if !name.exact || name.quoted || name.raw.is_some() || !name.text.bytes().all(plain) {
             return self.guard("a function whose name is not written out: write it out, without quotes");
         }
@@ -259,7 +260,7 @@ impl Parser<'_> {
         Ok(Node::Function { name, body: Box::new(body) })
     }
 
-    /// A list and the reserved word that ends it.
+    /// Reads a list and the reserved word that ends the list.
     pub(super) fn block(&mut self, end: &'static str) -> Read<List> {
         let mut list = List::new();
         let until: &'static [&'static str] = if end == "}" { &["}"] } else { &["done"] };

@@ -1,4 +1,4 @@
-//! The walk through a script's tree.
+//! Walk through a script's syntax tree.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,7 +39,7 @@ impl<'s> Finding<'s> {
             differs: false,
             traps: Vec::new(),
             loose: Vec::new(),
-            // These hold the words of other commands.
+            // These variables contain words of other commands.
             redirected: ["$_", "${_", "BASH_"].iter().any(|name| script.contains(name)),
             integers: false,
             sums: Vec::new(),
@@ -70,7 +70,7 @@ impl<'s> Finding<'s> {
         Ok(())
     }
 
-    /// The variable of this name is an array; any where it is not known.
+    /// Records that the variable `name` is an array. `None` means any variable.
     pub(super) fn makes_array(&mut self, name: Option<&str>) {
         match name {
             Some(name) => drop(self.arrays.insert(name.to_owned())),
@@ -78,13 +78,13 @@ impl<'s> Finding<'s> {
         }
     }
 
-    /// `word` would run what is in it if variable `name` were an array.
+    /// Records a value that would run commands if the variable `name` were an array.
     pub(super) fn elements(&mut self, name: &str, word: &Word, context: Context<'_>) {
         self.elements.push((name.to_owned(), raw(word, What::Unknown(ELEMENTS), context)));
     }
 
-    /// Walks through the script as one of the two shells reads it. Where functions pass `"$@"` on, the walk is repeated with what
-    /// the walk before found them called with, until that stays the same.
+    /// Walks through the script in one dialect. If functions pass `"$@"` on, the walk is repeated with the calls that
+    /// the walk before found. The repetition ends when the calls no longer change.
     fn pass(&mut self, dialect: Dialect) -> Result<(), Flaw> {
         let marks = [self.found.len(), self.traps.len(), self.sums.len(), self.elements.len(), self.loose.len()];
         self.passing.clear();
@@ -99,7 +99,7 @@ impl<'s> Finding<'s> {
             self.elements.truncate(marks[3]);
             self.loose.truncate(marks[4]);
             self.budget = budget(self.script);
-            // Calls that do not settle are not read: `"$@"` stays unknown.
+            // The calls still change after the last round, so `"$@"` stays unknown.
             self.moves |= round == MAX_ROUNDS;
             self.walk(dialect)?;
             let calls: Vec<(String, Vec<Spelling>)> =
@@ -113,7 +113,7 @@ impl<'s> Finding<'s> {
         }
         let hidden = self.functions.iter().any(|name| name == NOT_FOUND || self.undefined.contains(name));
         if self.unset || hidden {
-            // Some function may not be what its name runs, so none is taken for certain.
+            // A function may be undefined or redefined, so no call counts as a certain function call.
             for raw in &mut self.found[marks[0]..] {
                 if let What::Function(name) = &raw.what {
                     raw.what = What::Command(name.clone());
@@ -188,7 +188,8 @@ impl<'s> Finding<'s> {
             }
             at = at.max(raw.at);
             let one = Found { what: raw.what, place: Place { line, column }, via: raw.via, source: raw.source };
-            // Both dialects find most things. At one place stand few.
+            // Both dialects find most things, so duplicates are dropped. The search compares at most 64 earlier results
+            // at the same place.
             if !found[same.min(found.len())..].iter().rev().take(64).any(|other| *other == one) {
                 found.push(one);
             }
@@ -202,7 +203,8 @@ impl<'s> Finding<'s> {
             if context.top {
                 self.statement += 1;
             }
-            // In dash `[[ a && b ]]` is a command `[[`, which there is none of, or which lacks its `]]`: b does not run.
+            // In dash, `[[ a && b ]]` calls a command `[[`. This call fails, because no such command exists or because
+            // its `]]` is missing, so `b` does not run.
             failed = context.dialect == Dialect::Dash && !item.negated && (item.and && failed || half_a_test(item));
             if item.and && failed {
                 continue;
@@ -235,7 +237,7 @@ impl<'s> Finding<'s> {
                 self.moves |= MOVES.contains(&name.text.as_str());
                 let shifted = std::mem::take(&mut self.shifted);
                 let (function, named) = (context.function.or(Some(self.statement)), Some(name.text.as_str()));
-                // Its calls may be captured.
+                // The script may capture the output of a call.
                 let inside =
                     Context { function, named, body: true, captured: true, top: false, input: None, ..context };
                 match &**body {
@@ -312,7 +314,8 @@ impl<'s> Finding<'s> {
         }
     }
 
-    /// Whether no variable gets the words of a command: a program or `echo` whose output the script does not read.
+    /// Returns true if no variable receives the words of a command. Such a command is a program or `echo`, and the
+    /// script does not read its output.
     fn is_aside(&mut self, simple: &Simple, context: Context<'_>) -> bool {
         let Some(name) = simple.words.first().and_then(Word::exactly) else { return false };
         let executes = simple.words.iter().any(|word| word.exactly() == Some("exec"));
@@ -323,7 +326,8 @@ impl<'s> Finding<'s> {
         !context.captured && context.nested == 0 && !keeps && !called && !writes_a_file(&simple.redirects)
     }
 
-    /// `words` with what the function around is called with in place of `"$@"`, for each call; none where that is not known.
+    /// Returns `words` for each call of the surrounding function, with the call's arguments in place of `"$@"`. Returns
+    /// `None` if the calls are not known.
     fn passed_on(&mut self, words: &[Word], context: Context<'_>) -> Option<Vec<Vec<Word>>> {
         let name = context.named.filter(|_| context.here && context.nested == 0)?;
         let at = words.iter().position(is_parameters)?;
@@ -337,7 +341,7 @@ impl<'s> Finding<'s> {
             return None;
         }
         let calls = self.given.get(name)?;
-        // Many calls of what passes them on often are read no more than texts in texts.
+        // Each call costs a part of the budget, because functions that call each other often would multiply the work.
         let Some(left) = self.budget.checked_sub(calls.len() * CALL) else {
             self.moved.insert(name.to_owned());
             return None;
@@ -346,7 +350,7 @@ impl<'s> Finding<'s> {
         calls
             .values()
             .map(|call| {
-                // A `shift` beyond the last parameter fails, and takes none away.
+                // A `shift` beyond the last parameter fails and removes no parameter.
                 let (away, left) = call.split_at_checked(self.shifted)?;
                 away.iter().all(|word| word.one).then(|| {
                     let place = |word: &Word| if is_parameters(word) { left.to_vec() } else { vec![word.clone()] };
@@ -356,7 +360,7 @@ impl<'s> Finding<'s> {
             .collect()
     }
 
-    /// A call that a function may get its parameters by, or a builtin that changes them.
+    /// Records a call that may give parameters to a function, or a builtin that changes parameters.
     fn parameters(&mut self, name: &str, arguments: &[Word], context: Context<'_>) {
         if context.here && self.passing.contains(name) {
             let spelling = arguments.iter().map(|word| (word.text.clone(), word.one)).collect();
@@ -375,7 +379,8 @@ impl<'s> Finding<'s> {
             _ => None,
         };
         match (context.named, count) {
-            // Behind another builtin, or in a text that runs later, in whatever function.
+            // A builtin inside another builtin, or in a text that runs later, may change the parameters of any
+            // function.
             _ if context.nested > 0 => self.moves = true,
             (Some(_), Some(count)) if context.body && count <= MAX_CALLS => self.shifted += count,
             (Some(function), _) => drop(self.moved.insert(function.to_owned())),
@@ -383,12 +388,12 @@ impl<'s> Finding<'s> {
         }
     }
 
-    /// An alias may put words before a call, and give a name another meaning.
+    /// Records that names may get another meaning, for example by an alias.
     pub(super) fn renames(&mut self) {
         self.moves = true;
     }
 
-    /// What a word's expansion does, and whether it is a trap.
+    /// Records the effects of a word's expansion, and the word itself if its evaluation may run a command.
     fn word(&mut self, word: &Word, context: Context<'_>) -> Result<(), Flaw> {
         if is_trap(&word.text) || opens_index(word) {
             let traps = if context.aside && !is_whole_trap(&word.text) { &mut self.loose } else { &mut self.traps };
@@ -429,14 +434,14 @@ impl<'s> Finding<'s> {
         Ok(())
     }
 
-    /// What `value` sets where it is evaluated as arithmetic.
+    /// Records the variables that `value` sets if evaluated as arithmetic.
     fn sums(&mut self, word: &Word, value: &str, context: Context<'_>) {
         for name in settings::named_in(value) {
             self.sums.push(raw(word, What::Setting(name.to_owned()), context));
         }
     }
 
-    /// A variable of this name is set; none where the name is not known.
+    /// Records an assignment to the variable `name`. `None` means an unknown name.
     pub(super) fn sets(&mut self, word: &Word, name: Option<&str>, context: Context<'_>) {
         if name.is_some_and(settings::is_integer) {
             (self.evaluates, self.integers) = (true, true);
@@ -450,7 +455,7 @@ impl<'s> Finding<'s> {
                 if settings::names_a_file(name) && value != Some("")
                     || settings::is_expanded(name) && value.is_none_or(evaluated)
                 {
-                    self.unknown(word, "a variable whose value runs, or names what runs: leave it out, or give it a value without `$` and backticks", context);
+                    self.unknown(word, "the value of this variable runs, or names a program that runs: leave the variable out, or give it a value without `$` and backticks", context);
                 }
             }
             Some(_) => {}
@@ -458,7 +463,7 @@ impl<'s> Finding<'s> {
         }
     }
 
-    /// An argument of the form `name`, `name=value`, `name+=value` or `name[i]=value` sets a variable.
+    /// Records an argument that sets a variable: `name`, `name=value`, `name+=value` or `name[i]=value`.
     pub(super) fn declares(&mut self, word: &Word, context: Context<'_>) {
         let end = word.text.find(['=', '[', '+', HOLE]).unwrap_or(word.text.len());
         let whole = !word.text[end..].starts_with(HOLE);
@@ -468,7 +473,7 @@ impl<'s> Finding<'s> {
         }
     }
 
-    /// What `word` runs can't be known.
+    /// Records that the command in `word` is unknown.
     pub(super) fn unknown(&mut self, word: &Word, why: &'static str, context: Context<'_>) {
         if context.function.is_none() {
             self.may_call();
@@ -480,7 +485,7 @@ impl<'s> Finding<'s> {
         self.first_call.get_or_insert(self.statement);
     }
 
-    /// The function of this name may be undefined, or another one defined in its place; any where the name is not known.
+    /// Records that the function `name` may be undefined or redefined. `None` means any function.
     pub(super) fn undefines(&mut self, name: Option<&str>) {
         match name {
             Some(name) => {
@@ -490,22 +495,22 @@ impl<'s> Finding<'s> {
         }
     }
 
-    /// How much was found so far.
+    /// Returns the number of results so far.
     pub(super) fn count(&self) -> usize {
         self.found.len()
     }
 
-    /// What was found behind the first `count`.
+    /// Returns the results after the first `count` results.
     pub(super) fn found_since(&self, count: usize) -> impl Iterator<Item = &What> {
         self.found[count.min(self.found.len())..].iter().map(|raw| &raw.what)
     }
 
-    /// A program at `word` under another name than the word's.
+    /// Records a program at `word` whose name differs from the word.
     pub(super) fn runs(&mut self, name: &str, word: &Word, context: Context<'_>) {
         self.found.push(raw(word, What::Command(name.to_owned()), context));
     }
 
-    /// The command that `words` are: its name, and what it runs in turn.
+    /// Records the command in `words`, and the commands that this command runs.
     pub(super) fn resolve(&mut self, words: &[Word], context: Context<'_>) -> Result<(), Flaw> {
         let Some((first, arguments)) = words.split_first() else { return Ok(()) };
         let Some(name) = first.exactly() else {
@@ -516,7 +521,7 @@ impl<'s> Finding<'s> {
             return Ok(());
         };
         if context.dialect == Dialect::Dash && !first.quoted && (KEYWORDS.contains(&name) || name.starts_with('-')) {
-            // What bash's grammar has in such a place (`[[ -f a || -f b ]]`): no program has this name.
+            // These words belong to bash's grammar (`[[ -f a || -f b ]]`), and no program has such a name.
             return Ok(());
         }
         if name.is_empty() || name.starts_with('-') || name.contains("{}") {
@@ -531,7 +536,8 @@ impl<'s> Finding<'s> {
             self.may_call();
         }
         let base = name.rsplit_once('/').map_or(name, |(_, base)| base);
-        // A function with the name of a wrapper hides nothing: were it not defined, the wrapper would run its arguments.
+        // A function with a wrapper's name does not hide the wrapper. If the function were not defined, the wrapper
+        // would run its arguments.
         let known = is_known(base);
         if context.here && context.function.is_none() && self.certain.contains_key(name) && !known {
             self.found.push(raw(first, What::Function(name.to_owned()), context));
@@ -549,7 +555,7 @@ impl<'s> Finding<'s> {
         if context.nested >= MAX_NESTED {
             return Err(Flaw {
                 at: first.at,
-                message: "commands in commands, deeper than 12: write it flatter",
+                message: "commands in commands are nested deeper than 12 levels: reduce the nesting",
                 guard: true,
             });
         }
@@ -559,11 +565,11 @@ impl<'s> Finding<'s> {
         wrappers::run(self, base, first, arguments, inside, context)
     }
 
-    /// The text of `word` is run by `reader`, with words behind it that are not in view.
+    /// Reads the text of `word`, which `reader` runs with further unknown words after it.
     pub(super) fn text_and_more(&mut self, word: &Word, reader: Reader, context: Context<'_>) -> Result<(), Flaw> {
         let program = word.text.split_ascii_whitespace().next().unwrap_or_default();
         let plain = |c: char| c.is_ascii_alphanumeric() || " _./:,+@%-=~".contains(c);
-        // What is added for ssh alone is a host, which its callers see to, and what runs there.
+        // The words that are added for ssh are a host, which the callers check, and a command that runs on that host.
         let ssh = program.rsplit('/').next() == Some("ssh") && word.text.chars().all(plain);
         if !word.exact || ssh {
             return self.text(&[word], reader, context);
@@ -572,7 +578,7 @@ impl<'s> Finding<'s> {
         self.text(&[&more], reader, context)
     }
 
-    /// The text of `words`, joined by blanks, is run by `reader`.
+    /// Reads the text of `words`, joined by blanks, which `reader` runs.
     pub(super) fn text(&mut self, words: &[&Word], reader: Reader, context: Context<'_>) -> Result<(), Flaw> {
         let Some(first) = words.first() else { return Ok(()) };
         let joined;
@@ -597,14 +603,14 @@ impl<'s> Finding<'s> {
         if text.len() > self.budget {
             return Err(Flaw {
                 at: first.at,
-                message: "too many texts that run as scripts: write it flatter",
+                message: "too much text runs as scripts in the script: reduce the nesting",
                 guard: true,
             });
         }
         if context.nested >= MAX_NESTED {
             return Err(Flaw {
                 at: first.at,
-                message: "commands in commands, deeper than 12: write it flatter",
+                message: "commands in commands are nested deeper than 12 levels: reduce the nesting",
                 guard: true,
             });
         }
@@ -625,7 +631,7 @@ impl<'s> Finding<'s> {
             let (depth, before) = (self.depth, self.found.len());
             let last = dialects.len() == 1 || *dialect == Dialect::Bash;
             match read.flaw {
-                // What is known of it is shown; that not all is known stands there already.
+                // An error in a partly unknown text is ignored, because the unknown part is already recorded.
                 Some(_) if hidden.is_some() => {}
                 Some(flaw) if flaw.guard || last && !(reader == Reader::Here && *dialect == Dialect::Dash) => {
                     return Err(flaw);
@@ -650,7 +656,7 @@ impl<'s> Finding<'s> {
             } else {
                 let seen = self.found.split_off(before);
                 self.found.extend(seen.into_iter().filter(|raw| !matches!(raw.what, What::Unknown(_))));
-                // They are in order.
+                // The calls are sorted by index.
                 self.calls.truncate(self.calls.partition_point(|(index, _)| *index < before));
             }
         }
@@ -659,12 +665,12 @@ impl<'s> Finding<'s> {
     }
 }
 
-/// How many bytes of texts in texts are read.
+/// Returns the maximum number of bytes in nested texts.
 fn budget(script: &str) -> usize {
     4 * script.len() + 4096
 }
 
-/// Whether output goes to a file, which the script may read.
+/// Returns true if output goes to a file, because the script may read that file.
 fn writes_a_file(redirects: &[Redirect]) -> bool {
     let descriptor =
         |word: &Word| word.exactly().is_some_and(|text| text.bytes().all(|c| c.is_ascii_digit() || c == b'-'));
@@ -675,19 +681,19 @@ fn writes_a_file(redirects: &[Redirect]) -> bool {
     })
 }
 
-/// `"$@"`
+/// Returns true for `"$@"`.
 fn is_parameters(word: &Word) -> bool {
     matches!(word.source(), "\"$@\"" | "\"${@}\"")
 }
 
-/// Whether `set` with these arguments changes the parameters.
+/// Returns true if `set` with these arguments changes the parameters.
 fn sets_parameters(arguments: &[Word]) -> bool {
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match word.exactly() {
             Some("-" | "--") | None => return true,
             Some(text) if !text.starts_with(['-', '+']) => return true,
-            // `-o` takes the next word.
+            // `-o` consumes the next word.
             Some(text) if text.ends_with('o') => drop(words.next()),
             Some(_) => {}
         }
@@ -695,7 +701,7 @@ fn sets_parameters(arguments: &[Word]) -> bool {
     false
 }
 
-/// Whether a command lies below `/proc` or `/dev`: the running shell under the name of its file, or a descriptor.
+/// Returns true for a command below `/proc` or `/dev`. Such a path may be the running shell or an open file descriptor.
 fn is_of_the_kernel(name: &str) -> bool {
     let mut steps: Vec<&str> = Vec::new();
     for step in name.split('/') {
@@ -708,21 +714,21 @@ fn is_of_the_kernel(name: &str) -> bool {
     let below = steps.len() > 1;
     match steps.first() {
         Some(&"proc") => below && name.contains('/'),
-        // A relative one may be a folder of the project.
+        // A relative path may be a directory of the project.
         Some(&"dev") => below && (name.starts_with('/') || steps[1] == "fd"),
         _ => false,
     }
 }
 
-/// `[[` as a command, without `]]`.
+/// Returns true for `[[` without `]]`.
 fn half_a_test(item: &Item) -> bool {
     let [Node::Simple(simple)] = item.nodes.as_slice() else { return false };
     let named = simple.words.first().is_some_and(|word| word.operator() == Some("[["));
     named && simple.assigns.is_empty() && simple.words.last().is_some_and(|word| word.operator() != Some("]]"))
 }
 
-/// In dash a word like `a[1]=x` or `a+=x`: it names no program, and bash's assignments have this form. With a slash in it, or one that may be,
-/// it does.
+/// Returns true for a word like `a[1]=x` or `a+=x` in dash. Bash reads such a word as an assignment, and no program has
+/// such a name. A word with a slash, or with an expansion that may contain a slash, can name a program.
 fn assigns_for_bash(word: &Word) -> bool {
     let source = word.source();
     if source.contains(['/', '$', '`']) {
@@ -739,28 +745,28 @@ fn raw(word: &Word, what: What, context: Context<'_>) -> Raw {
     Raw { at: word.at, what, via: context.via.to_vec(), source: source[..cut].to_owned() }
 }
 
-/// Texts in texts and wrappers in wrappers. Bounds the stack, and what is copied.
+/// Maximum nesting of texts and wrappers, which bounds the stack and the amount of copied data.
 const MAX_NESTED: usize = 12;
 
-/// Builtins that no function hides, in a POSIX shell.
+/// Special builtins of POSIX shells, which no function replaces.
 const SPECIAL: &[&str] = &[
     ".", ":", "break", "continue", "eval", "exec", "exit", "export", "readonly", "return", "set", "shift", "source",
     "times", "trap", "unset",
 ];
 
-/// Words of bash's grammar that dash takes for names of programs.
+/// Reserved words of bash that dash reads as program names.
 const KEYWORDS: &[&str] = &["[[", "select", "function", "coproc"];
 
 /// Builtins that change the parameters.
 const MOVES: &[&str] = &["set", "shift"];
 
-/// How often the script is walked through for what functions are called with, how many calls of one are read, and what each costs
-/// of the budget, in bytes.
+/// Maximum number of walks through the script, maximum number of calls of a function, and the cost of a call in bytes
+/// of the budget.
 const MAX_ROUNDS: usize = 6;
 const MAX_CALLS: usize = 256;
 const CALL: usize = 64;
 
-/// A function of this name runs where a command is not found.
+/// Bash calls a function with this name if a command is not found.
 const NOT_FOUND: &str = "command_not_found_handle";
 
 const ELEMENTS: &str =

@@ -1,13 +1,13 @@
-//! What reading a script found: commands, places, and why a script is not understood.
+//! Results of reading a script: commands, places and errors.
 
 use std::fmt;
 
-/// Which shell runs the script.
+/// Shell that runs the script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shell {
     /// GNU bash, under its own name.
     Bash,
-    /// `sh`, which may be dash or bash: what either of them would run.
+    /// `sh`, which may be dash or bash. The result contains everything that either shell would run.
     Sh,
 }
 
@@ -16,7 +16,7 @@ pub enum Shell {
 pub struct Place {
     /// The line, from 1.
     pub line: usize,
-    /// The character in it, from 1.
+    /// Character in the line, from 1.
     pub column: usize,
 }
 
@@ -26,38 +26,41 @@ impl fmt::Display for Place {
     }
 }
 
-/// One thing that a script does which a policy has to decide.
+/// A thing in a script that policy must decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// What.
+    /// Kind and name.
     pub what: What,
-    /// Where it stands. In a text that a command gets (`sh -c '…'`) as exact as its quotes allow; else where that text begins.
+    /// Place in the script. In text that a command receives (`sh -c '…'`), the place is exact if the quotes of the text
+    /// allow this. Otherwise the place is the beginning of that text.
     pub place: Place,
-    /// What runs it, the outermost first: `["env", "sudo"]`. Empty where the script's own shell does.
+    /// Wrappers around the command, outermost first: `["env", "sudo"]`. Empty if the script's own shell runs the
+    /// command.
     pub via: Vec<String>,
-    /// As it is written, at most 200 characters.
+    /// Source text, at most 200 characters.
     pub source: String,
 }
 
-/// What a script does.
+/// Kind of a thing in a script.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum What {
-    /// A program or builtin, by its name after quote removal, as written otherwise: `git`, `/usr/bin/git`, `./x`.
+    /// A program or a builtin. The name is written as in the script, without quotes: `git`, `/usr/bin/git`, `./x`.
     Command(String),
-    /// A call of a function that the script certainly defined before. What its body runs is found where it stands.
+    /// A call of a function that the script certainly defined before. The commands in the function's body are separate
+    /// results.
     Function(String),
-    /// A variable that changes what later commands do or are is set: its name.
+    /// An assignment to a variable that changes later commands, with the variable's name.
     Setting(String),
-    /// What would run can't be known before it runs, and why.
+    /// A command that cannot be known before the run, with the reason.
     Unknown(&'static str),
 }
 
-/// A script, or a part of it, that is not understood. A policy denies it.
+/// A script, or a part of a script, that is not understood. Policy denies the script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotUnderstood {
-    /// Where.
+    /// Place of the problem.
     pub place: Place,
-    /// What happened, then what to do.
+    /// The problem and its correction.
     pub message: String,
 }
 

@@ -1,11 +1,11 @@
-//! What a walk through a script carries along.
+//! State of a walk through a script.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::shell::found::{Shell, What};
 use crate::shell::syntax::{Dialect, Word};
 
-/// What was found, with its byte in place of line and column.
+/// A result with a byte offset instead of line and column.
 pub(super) struct Raw {
     pub(super) at: usize,
     pub(super) what: What,
@@ -13,122 +13,126 @@ pub(super) struct Raw {
     pub(super) source: String,
 }
 
-/// What is known around a command.
+/// Facts about the place of a command.
 #[derive(Clone, Copy)]
 pub(super) struct Context<'a> {
-    /// The here-documents of the text that it stands in.
+    /// Here-documents of the surrounding text.
     pub(super) bodies: &'a [Word],
-    /// Whose grammar that text has.
+    /// Dialect of the surrounding text.
     pub(super) dialect: Dialect,
-    /// What runs it.
+    /// Wrappers around the command, outermost first.
     pub(super) via: &'a [String],
-    /// The script's own shell runs it: its functions count.
+    /// True if the script's own shell runs the command, so functions of the script apply.
     pub(super) here: bool,
-    /// It is in a function's body, which may run later; the number of the statement that defines it.
+    /// Number of the statement that defines the surrounding function. The function may run later.
     pub(super) function: Option<usize>,
-    /// It certainly runs, in this shell, when the script does.
+    /// True if the command certainly runs, in this shell, whenever the script runs.
     pub(super) top: bool,
-    /// The function whose parameters `"$@"` is here.
+    /// Function whose parameters are `"$@"` here.
     pub(super) named: Option<&'a str>,
-    /// It stands in that function's own list: it runs once, after what stands before it.
+    /// True if the command is in the function's own list. Such a command runs once, after the commands before it in the
+    /// list.
     pub(super) body: bool,
-    /// The script may read what it writes.
+    /// True if the script may read the command's output.
     pub(super) captured: bool,
-    /// No variable gets its words.
+    /// True if no variable receives the words of the command.
     pub(super) aside: bool,
-    /// What it reads as standard input, if that stands in the script.
+    /// Standard input of the command, if the script contains this input.
     pub(super) input: Option<&'a Word>,
-    /// Texts in texts, and wrappers in wrappers.
+    /// Nesting depth of texts that run as scripts, and of wrappers.
     pub(super) nested: usize,
 }
 
 impl<'a> Context<'a> {
-    /// What the shell around runs itself, for a builtin whose context is `outside`; with that shell's functions or without.
+    /// Returns the context of a command that the surrounding shell runs for a builtin. `outside` is the context of the
+    /// builtin. `functions` is true if functions of that shell apply.
     pub(super) fn within(self, outside: Context<'a>, functions: bool) -> Self {
         Self { here: outside.here && functions, ..self }
     }
 
-    /// Whether what runs it next is one of `names`.
+    /// Returns true if the innermost wrapper is one of `names`.
     pub(super) fn is_behind(self, names: &[&str]) -> bool {
         self.via.last().is_some_and(|last| names.contains(&last.as_str()))
     }
 
-    /// The same, for what does not read this command's standard input.
+    /// Returns the context of a command that does not read this standard input.
     pub(super) fn without_input(self) -> Self {
         Self { input: None, ..self }
     }
 }
 
-/// How a text that a command gets is read.
+/// Shell that reads a text which a command receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reader {
-    /// By the shell that reads the text around it, which knows its functions.
+    /// The shell that reads the surrounding text, with its functions.
     Here,
     /// By a new bash.
     Bash,
     /// By a new dash.
     Dash,
-    /// By `sh`, or by somebody's login shell.
+    /// `sh`, or the login shell of a user.
     Sh,
 }
 
-/// The walk through the tree.
+/// Walk through the syntax tree.
 pub(super) struct Finding<'s> {
     pub(super) script: &'s str,
     pub(super) shell: Shell,
     pub(super) found: Vec<Raw>,
     pub(super) depth: usize,
-    /// Bytes of texts in texts that may still be read.
+    /// Number of bytes of nested texts that may still be read.
     pub(super) budget: usize,
-    /// Functions that are certainly defined, with the number of the statement that does it.
+    /// Functions that are certainly defined, with the number of the defining statement.
     pub(super) certain: BTreeMap<String, usize>,
     /// All functions so far.
     pub(super) functions: BTreeSet<String>,
-    /// Calls in functions' bodies: which of `found`, and the number of the statement that the body is in.
+    /// Calls in function bodies: the index in `found`, and the number of the statement with the body.
     pub(super) calls: Vec<(usize, usize)>,
-    /// The first statement that may call a function.
+    /// First statement that may call a function.
     pub(super) first_call: Option<usize>,
     /// Statements so far.
     pub(super) statement: usize,
-    /// Functions may be undefined again, or a name may be another one's when they are defined.
+    /// True if a function with an unknown name may be undefined or redefined.
     pub(super) unset: bool,
-    /// Names that are undefined somewhere, or that an alias gives.
+    /// Names that are undefined somewhere, or that an alias defines.
     pub(super) undefined: BTreeSet<String>,
-    /// Functions that pass `"$@"` on to what runs it.
+    /// Functions that pass `"$@"` to a command which runs its arguments.
     pub(super) passing: BTreeSet<String>,
-    /// What each of them is called with, as the walk before found it, and as this walk does.
+    /// Calls of these functions. The walk before found the calls in `given`, and this walk finds the calls in `giving`.
     pub(super) given: Calls,
     pub(super) giving: Calls,
-    /// Functions whose parameters change in a way that is not read; all of them, if the change may be anywhere.
+    /// Functions whose parameters change in a way that is not read. If `moves` is true, the parameters of any function
+    /// may change.
     pub(super) moved: BTreeSet<String>,
     pub(super) moves: bool,
-    /// How many parameters the function around has shifted away so far.
+    /// Number of parameters that the surrounding function has shifted away so far.
     pub(super) shifted: usize,
-    /// `IFS=` before `read`: a setting only if something else has that name.
+    /// Assignments `IFS=` before `read`. These count as settings only if `read` may be a function or an alias.
     pub(super) fields: Vec<Raw>,
-    /// Functions go to other shells, without those that they call.
+    /// True if functions may be exported to other shells. A called function may be missing there.
     pub(super) exported: bool,
-    /// Values are evaluated as arithmetic or as names somewhere.
+    /// True if the script evaluates values as arithmetic or as names.
     pub(super) evaluates: bool,
-    /// bash and dash may read the text differently that is walked through.
+    /// True if bash and dash may read the text differently.
     pub(super) differs: bool,
-    /// Texts that would run a command if they were evaluated so.
+    /// Texts that run a command if the script evaluates values.
     pub(super) traps: Vec<Raw>,
-    /// The same in words that no variable gets, unless the output of the whole script goes to a file.
+    /// Such texts in words that no variable receives. These texts count only if `redirected` is true.
     pub(super) loose: Vec<Raw>,
     pub(super) redirected: bool,
-    /// Some variables' values are evaluated as arithmetic when they are assigned.
+    /// True if a variable evaluates its assigned values as arithmetic.
     pub(super) integers: bool,
-    /// Values that would set a variable that changes what commands are if they were.
+    /// Values that would set a variable which changes commands, if the script evaluates values as arithmetic.
     pub(super) sums: Vec<Raw>,
-    /// Variables that are arrays somewhere.
+    /// Names of array variables.
     pub(super) arrays: BTreeSet<String>,
-    /// Others may be too, whose names are not known.
+    /// True if a variable with an unknown name may be an array.
     pub(super) any_array: bool,
-    /// Values that a declaring builtin gets as one word, by the name of the variable: an array's are read as elements, with what they run.
+    /// Values that a declaring builtin receives as one word, with the name of the variable. For an array, the shell
+    /// reads the value as elements and runs the commands in the elements.
     pub(super) elements: Vec<(String, Raw)>,
 }
 
-/// What functions are called with: the arguments of each call by how they are spelt.
+/// Calls of each function. The key of a call is the text of its arguments.
 pub(super) type Calls = BTreeMap<String, BTreeMap<Spelling, Vec<Word>>>;
 pub(super) type Spelling = Vec<(String, bool)>;

@@ -1,17 +1,17 @@
-//! Words: quotes, expansions, substitutions, the bodies of here-documents.
+//! Parser of words: quotes, expansions, substitutions and here-documents.
 
 use crate::shell::settings;
 use crate::shell::syntax::{HOLE, Parser, Part, Read, Word, is_name};
 use crate::shell::traps::{is_trap, opens_index};
 
-/// Where a word stands, and so what may be in it.
+/// Position of a word, which decides its syntax.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Before or at the name of a command: an assignment, or the name.
+    /// The position of an assignment or of the command's name.
     First,
-    /// An argument, a file name, a delimiter.
+    /// An argument, a file name or a delimiter.
     Argument,
-    /// An element of an array.
+    /// An array element.
     Element,
     /// A pattern of `case` or of `[[ == ]]`.
     Pattern,
@@ -19,28 +19,29 @@ pub(super) enum Kind {
     Regex,
 }
 
-/// How the text around an expansion is quoted.
+/// Quotes around an expansion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Quote {
-    /// Not at all.
+    /// No quotes.
     None,
     /// `"…"`
     Double,
-    /// The body of a here-document, or arithmetic: as in double quotes, but a double quote is a character.
+    /// The body of a here-document, or arithmetic. The rules are those of double quotes, but a double quote is an
+    /// ordinary character.
     Body,
 }
 
-/// A word while it is read.
+/// A word under construction.
 pub(super) struct Building {
     pub(super) word: Word,
-    /// Where a pattern `[` and a brace `{` may begin, in `word.text`.
+    /// Positions in `word.text` at which a pattern `[` and a brace `{` may begin.
     pub(super) bracket: Option<usize>,
     pub(super) brace: Option<usize>,
-    /// A comma or `..` since the brace.
+    /// True if a comma or `..` follows the brace.
     pub(super) comma: bool,
-    /// All so far is unquoted and literal.
+    /// True if the word so far is unquoted and literal.
     pub(super) plain: bool,
-    /// A part is not known, beside patterns.
+    /// True if a part other than a pattern is unknown.
     pub(super) dynamic: bool,
 }
 
@@ -56,7 +57,7 @@ impl Building {
         }
     }
 
-    /// Something that only running tells.
+    /// Adds a part that is known only at run time.
     pub(super) fn hole(&mut self, one: bool) {
         self.word.text.push(HOLE);
         self.word.one &= one;
@@ -64,7 +65,7 @@ impl Building {
         self.dynamic = true;
     }
 
-    /// From byte `at` of the text on it is a pattern, or a list in braces: any number of fields.
+    /// Marks the text from byte `at` as a pattern or a brace list. The word may then become any number of fields.
     pub(super) fn pattern(&mut self, at: usize, glob: bool) {
         self.word.text.insert(at, HOLE);
         self.word.one = false;
@@ -72,7 +73,7 @@ impl Building {
         self.bracket = None;
         if glob {
             self.word.glob = true;
-            // A brace around it goes on.
+            // A brace that begins before the pattern stays open.
             self.brace = self.brace.map(|brace| if brace < at { brace } else { brace + HOLE.len_utf8() });
         } else {
             self.dynamic = true;
@@ -82,7 +83,7 @@ impl Building {
 }
 
 impl Parser<'_> {
-    /// A word that begins at the next byte, which is none that separates.
+    /// Reads a word that begins at the next byte. The next byte must not be a separator.
     pub(super) fn word(&mut self, kind: Kind) -> Read<Word> {
         self.peek();
         let start = self.pos;
@@ -216,7 +217,7 @@ impl Parser<'_> {
         }
     }
 
-    /// The elements behind `name=`, if an array begins there.
+    /// Reads the elements after `name=`, if an array begins there.
     fn after_equals(&mut self, w: &mut Building) -> Read<()> {
         if w.word.name.is_none() {
             return Ok(());
@@ -232,7 +233,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Literal bytes up to the next one that means something.
+    /// Reads literal bytes up to the next special byte.
     pub(super) fn run(&mut self, w: &mut Building) {
         let bytes = self.text.as_bytes();
         let start = self.pos;
@@ -245,13 +246,13 @@ impl Parser<'_> {
         w.word.text.push_str(&self.text[start..self.pos]);
     }
 
-    /// `count` ASCII bytes as they are.
+    /// Reads `count` ASCII bytes literally.
     pub(super) fn literal(&mut self, w: &mut Building, count: usize) {
         w.word.text.push_str(&self.text[self.pos..self.pos + count]);
         self.pos += count;
     }
 
-    /// The next character as it is.
+    /// Reads the next character literally.
     pub(super) fn any(&mut self, w: &mut Building) {
         let start = self.pos;
         self.pos += 1;
@@ -261,7 +262,7 @@ impl Parser<'_> {
         w.word.text.push_str(&self.text[start..self.pos]);
     }
 
-    /// `[…]` behind a name, or before an element: an index, if `=` follows; else a pattern.
+    /// Reads `[…]` after a name or before an element. The brackets are an index if `=` follows, otherwise a pattern.
     fn subscript(&mut self, w: &mut Building) -> Read<()> {
         let name = w.word.text.len();
         let element = name == 0;
@@ -297,7 +298,7 @@ impl Parser<'_> {
                 b'$' | b'`' => {
                     self.evaluates = true;
                     if element {
-                        // Bash expands the index of an element once more than that of an assignment.
+                        // Bash expands the index of an array element once more than the index of an assignment.
                         w.word.parts.push(Part::Unknown(INDEX, self.place()));
                     }
                     if byte == b'$' {
@@ -327,7 +328,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// `(element …)` of an array.
+    /// Reads `(element …)` of an array.
     pub(super) fn array(&mut self, w: &mut Building) -> Read<()> {
         self.open()?;
         self.pos += 1;
@@ -353,7 +354,7 @@ impl Parser<'_> {
     }
 }
 
-/// What an index may do.
+/// Reason for an index with an unknown part.
 pub(super) const INDEX: &str = "an index that is not written out may run a command: check it with `case`, then write `name=(...)` or use several variables";
 
 pub(super) fn finished(mut w: Building, raw: &str) -> Word {
@@ -366,7 +367,7 @@ pub(super) fn finished(mut w: Building, raw: &str) -> Word {
     w.word
 }
 
-/// Bytes that mean something in a word. A [`HOLE`] begins with 0xF4.
+/// Bytes with a special meaning in a word. A [`HOLE`] begins with the byte 0xF4, which is not special.
 const SPECIAL: [bool; 256] = {
     let mut table = [false; 256];
     let special = b" \t\n;&|()<>\\'\"$`*?[]{},.}~=";

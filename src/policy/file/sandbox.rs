@@ -1,4 +1,4 @@
-//! The `sandbox` of a policy's rule, as it is written.
+//! The `sandbox` map of a policy rule, as written in the file.
 
 use crate::policy::file::Reading;
 use crate::policy::host::{SandboxRule, check_deny};
@@ -7,14 +7,14 @@ use crate::record::declared::{DeclaredLimits, DeclaredSandbox, Limit};
 use crate::record::profile::Proc;
 use crate::yaml::{self, Flaw, Kind, Node};
 
-/// What only an override may allow: policy names the runbook for it.
+/// Keys that only an override may have, because an override names its runbooks.
 const OF_ONE_STEP: [&str; 7] = ["read", "write", "workdir", "network", "sockets", "run_as", "may_be_off"];
-/// What a newer version may say.
+/// Keys of newer versions.
 const LATER: [&str; 3] = ["level", "require", "off_reason"];
 
 impl SandboxRule {
-    /// Reads the rule; of all runbooks if it is the default's. Gives with it whether it says more than this version can
-    /// decide, as only a sealed one may.
+    /// Reads the rule. `of_all` is true for the default, which applies to all runbooks. The returned bool is true if
+    /// the rule has keys that this version cannot evaluate. Only a sealed policy may have such keys.
     pub(super) fn read(node: &Node, reading: Reading, of_all: bool, flaws: &mut Vec<Flaw>) -> (Self, bool) {
         let own = [&["limits", "proc", "deny"][..], &OF_ONE_STEP].concat();
         match reading {
@@ -23,11 +23,11 @@ impl SandboxRule {
         };
         let says_more = node.entries().iter().any(|(key, _)| LATER.contains(&key.name.as_str()));
         let mut rule = Self::default();
-        // A step declares by the same words.
+        // A step declares its needs with the same keys, so the same parser reads both.
         let mut declared = DeclaredSandbox::default();
         for (key, value) in node.entries() {
             if of_all && OF_ONE_STEP.contains(&key.name.as_str()) {
-                let message = format!("`{}` is for runbooks that are named: write it into an override", key.name);
+                let message = format!("`{}` needs a named runbook: write it into an override", key.name);
                 flaws.push(Flaw::new(key.place, message));
                 continue;
             }
