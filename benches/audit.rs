@@ -18,7 +18,7 @@ use countersign::crypto::signature::{PAYLOAD_TYPE, PublicKey, pae};
 use countersign::record::validity::Timestamp;
 use countersign::store::ledger::Ledger;
 use countersign::store::message::{LeafKind, SealWrite};
-use countersign::store::tree::Edge;
+use countersign::store::tree::TreeEdge;
 use countersign::store::{LeafRow, Store as _, TileRow, sqlite};
 use divan::{Bencher, black_box};
 use history::{ALICE, BOB, Log, key};
@@ -118,7 +118,7 @@ fn store(directory: &Path, size: u64) -> Ledger {
     let path = directory.join("data/countersign.db");
     let at = Timestamp::from_unix(1_800_000_000);
     let (mut store, reads) = sqlite::open(&path).expect("a store");
-    let mut edge = Edge::default();
+    let mut edge = TreeEdge::default();
     let mut tiles: Vec<TileRow> = Vec::new();
     let first = size - size % u64::from(TILE_WIDTH);
     for index in 0..size {
@@ -196,7 +196,7 @@ fn append(bencher: Bencher<'_, '_>, size: u64) {
 /// The tree alone, without a disk: what an append costs in memory.
 #[divan::bench(args = SIZES)]
 fn append_in_memory(bencher: Bencher<'_, '_>, size: u64) {
-    let mut edge = Edge::default();
+    let mut edge = TreeEdge::default();
     let mut complete = Vec::new();
     for index in 0..size {
         edge.append(leaf_of(index), &mut complete);

@@ -2,10 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use countersign::policy::builtins::Builtins;
-use countersign::policy::decide::{Flags, Where, decide_script};
+use countersign::policy::decide::{DecisionPlace, Flags, decide_script};
 use countersign::policy::file::Policy;
 use countersign::policy::ruling::{Ruling, resolve};
-use countersign::shell::commands::{Size, find};
+use countersign::shell::commands::{ReadLimit, find};
 use divan::{Bencher, black_box};
 
 const POLICY: &str = "version: 1\ndefault: {run: {allow: [jq, systemctl, \"kube*\"], deny: [dd, \"mkfs*\"]}}\noverrides: [{runbook: \"deploy/**\", mode: execute}]\n";
@@ -24,14 +24,14 @@ fn ruling() -> Ruling {
 #[divan::bench(args = [2 << 10, 64 << 10])]
 fn find_alone(bencher: Bencher<'_, '_>, bytes: usize) {
     let script = PART.repeat(bytes / PART.len());
-    bencher.bench(|| find(black_box(&script), Size::Step).expect("understood"));
+    bencher.bench(|| find(black_box(&script), ReadLimit::Step).expect("understood"));
 }
 
 #[divan::bench(args = [2 << 10, 64 << 10])]
 fn decide(bencher: Bencher<'_, '_>, bytes: usize) {
     let script = PART.repeat(bytes / PART.len());
     let (ruling, flags) = (ruling(), Flags::default());
-    bencher.bench(|| decide_script(&ruling, black_box(&script), Size::Step, Where::Boundary, &flags));
+    bencher.bench(|| decide_script(&ruling, black_box(&script), ReadLimit::Step, DecisionPlace::Boundary, &flags));
 }
 
 #[divan::bench]

@@ -1,7 +1,7 @@
 //! What finding the commands of a script costs: 2 KB under 150 µs, 64 KiB under 10 ms, a bomb refused within 1 ms.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-use countersign::shell::commands::{Size, find, find_in};
+use countersign::shell::commands::{ReadLimit, find, find_in};
 use countersign::shell::found::Shell;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
@@ -24,24 +24,24 @@ fn script(bytes: usize) -> String {
 fn bash(bencher: Bencher<'_, '_>, bytes: usize) {
     let script = script(bytes);
     let bencher = bencher.counter(BytesCount::of_str(&script));
-    bencher.bench_local(|| find_in(Shell::Bash, black_box(&script), Size::Step).expect("understood"));
+    bencher.bench_local(|| find_in(Shell::Bash, black_box(&script), ReadLimit::Step).expect("understood"));
 }
 
 #[divan::bench(args = [2_048, 16_384, 65_536])]
 fn bash_or_dash(bencher: Bencher<'_, '_>, bytes: usize) {
     let script = script(bytes);
     let bencher = bencher.counter(BytesCount::of_str(&script));
-    bencher.bench_local(|| find(black_box(&script), Size::Step).expect("understood"));
+    bencher.bench_local(|| find(black_box(&script), ReadLimit::Step).expect("understood"));
 }
 
 #[divan::bench]
 fn file_of_a_megabyte(bencher: Bencher<'_, '_>) {
     let script = script(1_000_000);
-    bencher.bench_local(|| find(black_box(&script), Size::File).expect("understood"));
+    bencher.bench_local(|| find(black_box(&script), ReadLimit::File).expect("understood"));
 }
 
 #[divan::bench(args = ["(", "$(", "{ ", "if ", "case x in a) ", "((", "${x:-", "<(", "\"$(", "[[ ( ", "a=("])]
 fn bomb(bencher: Bencher<'_, '_>, of: &str) {
     let script = of.repeat(65_536 / of.len());
-    bencher.bench_local(|| find(black_box(&script), Size::Step).expect_err("refused"));
+    bencher.bench_local(|| find(black_box(&script), ReadLimit::Step).expect_err("refused"));
 }

@@ -15,7 +15,7 @@ use countersign::record::ident::{Nonce, ProposalId};
 use countersign::record::validity::Timestamp;
 use countersign::store::ledger::Ledger;
 use countersign::store::message::Window;
-use countersign::store::message::{Consume, Core, Finish, SealWrite};
+use countersign::store::message::{AuthorizationCore, Consume, Finish, SealWrite};
 use countersign::store::sqlite;
 
 const CLIENTS: u64 = 64;
@@ -80,7 +80,7 @@ fn consume(number: u64, version: u64, seal: SealDigest, envelope: &Arc<[u8]>) ->
     Consume {
         version,
         seal,
-        core: Core {
+        core: AuthorizationCore {
             id: ProposalId::new(millis, random[..10].try_into().expect("10 bytes")),
             digest: AuthorizationDigest::of(&random),
             nonce: Nonce::new(millis, random),

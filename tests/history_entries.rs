@@ -7,10 +7,10 @@ mod history;
 use std::collections::BTreeSet;
 
 use base64::Engine as _;
-use countersign::audit::entry::Entry;
-use countersign::audit::finding::{Said, Verdict, What};
+use countersign::audit::entry::LogEntry;
+use countersign::audit::finding::{AuditEvent, EntryVerdict, FindingKind};
 use countersign::audit::history::{Auditor, Expected, SeenHead, rosters_in};
-use countersign::audit::kept::Kept;
+use countersign::audit::kept::SavedAudit;
 use countersign::crypto::canonical::canonical_of;
 use countersign::crypto::cosignature::WitnessKey;
 use countersign::crypto::digest::sha256;
@@ -27,7 +27,7 @@ fn found(log: &Log) -> Vec<&'static str> {
     let failures: BTreeSet<&str> = said
         .iter()
         .filter_map(|one| match one {
-            Said::Finding(finding) if !finding.differs => Some(finding.what.word()),
+            AuditEvent::Finding(finding) if !finding.differs => Some(finding.what.word()),
             _ => None,
         })
         .collect();
@@ -35,9 +35,9 @@ fn found(log: &Log) -> Vec<&'static str> {
     failures.into_iter().collect()
 }
 
-fn verdicts(log: &Log) -> Vec<Verdict> {
+fn verdicts(log: &Log) -> Vec<EntryVerdict> {
     let (said, _) = log.audit();
-    said.iter().filter_map(|one| if let Said::Decision(line) = one { Some(line.verdict) } else { None }).collect()
+    said.iter().filter_map(|one| if let AuditEvent::Decision(line) = one { Some(line.verdict) } else { None }).collect()
 }
 
 /// A log with some history: two runs, one of two people; a denial, a refusal, a token's end.
@@ -68,7 +68,7 @@ fn an_honest_log_is_clean_and_every_decision_is_confirmed() {
     assert!(summary.clean, "{said:#?}");
     assert_eq!((summary.counts.stand, summary.counts.spent, summary.entries), (4, 4, log.size()));
     let lines: Vec<_> =
-        said.iter().filter_map(|one| if let Said::Decision(line) = one { Some(line) } else { None }).collect();
+        said.iter().filter_map(|one| if let AuditEvent::Decision(line) = one { Some(line) } else { None }).collect();
     assert_eq!(lines[1].approvers.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["alice", "bob"]);
     assert_eq!((lines[1].consumption, lines[1].entry, lines[1].seal), (3, 4, 0));
     assert_eq!(lines[0].params.to_string(), r#"{"host":"web-3"}"#);
@@ -140,7 +140,7 @@ fn entries_dated_before_a_checkpoint_without_them_are_reported() {
         let (said, summary) = log.audit_with(Expected { heads, witnesses: demanded, ..Expected::default() });
         let whats: BTreeSet<_> = said
             .iter()
-            .filter_map(|one| if let Said::Finding(finding) = one { Some(finding.what.word()) } else { None })
+            .filter_map(|one| if let AuditEvent::Finding(finding) = one { Some(finding.what.word()) } else { None })
             .collect();
         let told = summary.warnings.iter().any(|one| one.contains("entry 3 is dated 2027-01-15T08:50:00Z"));
         (told, whats.into_iter().filter(|what| *what != "witnesses").collect::<Vec<_>>())
@@ -161,7 +161,7 @@ fn a_state_has_its_own_time_and_a_log_from_the_future_causes_a_warning() {
     let now = |after: i64| Some(Timestamp::from_unix(T0 + after));
     let mut auditor = log.auditor(Expected { now: now(700), ..Expected::default() });
     for entry in &log.entries {
-        auditor.entry(&Entry::of(entry.clone()), &log).unwrap();
+        auditor.entry(&LogEntry::of(entry.clone()), &log).unwrap();
     }
     auditor.finish(&log.head(), &log).unwrap();
     assert_eq!(auditor.keep(&log.head()).expect("it holds").seen, now(700));
@@ -189,13 +189,14 @@ fn a_deleted_or_inserted_or_moved_entry_changes_the_root_hash() {
     let audit = |log: &Log| {
         let mut auditor = log.auditor(Expected::default());
         let mut whats = BTreeSet::new();
-        let mut take = |said: Vec<Said>| {
+        let mut take = |said: Vec<AuditEvent>| {
             whats.extend(
-                said.iter().filter_map(|one| if let Said::Finding(finding) = one { Some(finding.what) } else { None }),
+                said.iter()
+                    .filter_map(|one| if let AuditEvent::Finding(finding) = one { Some(finding.what) } else { None }),
             );
         };
         for entry in &log.entries {
-            take(auditor.entry(&Entry::of(entry.clone()), log).unwrap());
+            take(auditor.entry(&LogEntry::of(entry.clone()), log).unwrap());
         }
         take(auditor.finish(&head, log).unwrap().0);
         whats
@@ -203,17 +204,17 @@ fn a_deleted_or_inserted_or_moved_entry_changes_the_root_hash() {
     for at in 1..log.entries.len() {
         let mut without = log.clone();
         without.entries.remove(at);
-        assert!(audit(&without).contains(&What::Root), "entry {at} deleted");
+        assert!(audit(&without).contains(&FindingKind::Root), "entry {at} deleted");
         let mut twice = log.clone();
         twice.entries.insert(at, log.entries[at].clone());
-        assert!(audit(&twice).contains(&What::Root), "entry {at} twice");
+        assert!(audit(&twice).contains(&FindingKind::Root), "entry {at} twice");
         let mut moved = log.clone();
         moved.entries.swap(at, (at % (log.entries.len() - 1)) + 1);
-        assert!(audit(&moved).contains(&What::Root), "entry {at} moved");
+        assert!(audit(&moved).contains(&FindingKind::Root), "entry {at} moved");
         let mut changed = log.clone();
         let middle = changed.entries[at].len() / 2;
         changed.entries[at][middle] ^= 1;
-        assert!(audit(&changed).contains(&What::Root), "entry {at} changed");
+        assert!(audit(&changed).contains(&FindingKind::Root), "entry {at} changed");
     }
 }
 
@@ -311,7 +312,7 @@ fn a_run_after_a_denial_is_found_and_a_later_denial_is_no_fault() {
     let place = log.consume(41, &[&approved]);
     log.receipt(place, &approved);
     assert_eq!(found(&log), ["denied"]);
-    assert_eq!(verdicts(&log).last(), Some(&Verdict::Fails));
+    assert_eq!(verdicts(&log).last(), Some(&EntryVerdict::Fails));
     let mut log = usual();
     let approved = log.approved("nginx:restart", 40, &[ALICE]);
     let place = log.consume(41, &[&approved]);
@@ -329,7 +330,7 @@ fn the_auditor_stores_only_the_digest_of_a_denial_and_only_during_its_epoch() {
     let remembered = |log: &Log| {
         let mut auditor = log.auditor(Expected::default());
         for entry in &log.entries {
-            auditor.entry(&Entry::of(entry.clone()), log).unwrap();
+            auditor.entry(&LogEntry::of(entry.clone()), log).unwrap();
         }
         assert!(auditor.finish(&log.head(), log).unwrap().1.clean);
         auditor.keep(&log.head()).expect("it holds").denials.len()
@@ -636,10 +637,10 @@ fn the_boundary_key_changes_with_the_roster_and_the_old_key_signs_no_more_entrie
     assert!(found(&log).is_empty(), "{:#?}", log.audit().0);
     let mut auditor = log.auditor(Expected::default());
     for entry in &log.entries {
-        auditor.entry(&Entry::of(entry.clone()), &log).unwrap();
+        auditor.entry(&LogEntry::of(entry.clone()), &log).unwrap();
     }
     let (said, _) = auditor.finish(&log.head_by(BOUNDARY), &log).unwrap();
-    assert!(matches!(&said[..], [Said::Finding(finding)] if finding.what == What::Checkpoint), "{said:?}");
+    assert!(matches!(&said[..], [AuditEvent::Finding(finding)] if finding.what == FindingKind::Checkpoint), "{said:?}");
 }
 
 fn log_policy() -> String {
@@ -654,23 +655,23 @@ fn a_newer_roster_can_be_the_trusted_roster() {
         log.reseal(at, |_| {});
     }
     log.run("nginx:restart", 60, &[ALICE]);
-    let first = rosters_in(&Entry::of(log.entries[0].clone()), &log).unwrap().unwrap();
+    let first = rosters_in(&LogEntry::of(log.entries[0].clone()), &log).unwrap().unwrap();
     let pinned = Pinned::Digest(log.roster_digest(3));
     assert!(Auditor::new(pinned.clone(), &first, Expected::default()).is_err(), "nothing leads there yet");
     let last = log
         .entries
         .iter()
-        .filter_map(|entry| rosters_in(&Entry::of(entry.clone()), &log).unwrap())
+        .filter_map(|entry| rosters_in(&LogEntry::of(entry.clone()), &log).unwrap())
         .next_back()
         .unwrap();
     let mut auditor = Auditor::new(pinned, &last, Expected::default()).expect("connected");
     for entry in &log.entries {
         assert!(
             auditor
-                .entry(&Entry::of(entry.clone()), &log)
+                .entry(&LogEntry::of(entry.clone()), &log)
                 .unwrap()
                 .iter()
-                .all(|said| matches!(said, Said::Decision(_)))
+                .all(|said| matches!(said, AuditEvent::Decision(_)))
         );
     }
     assert!(auditor.finish(&log.head(), &log).unwrap().1.clean);
@@ -699,7 +700,7 @@ fn unreadable_built_in_lists_never_disable_a_question() {
         log.reseal(40, |_| {});
         log.run("nginx:restart", 41, &[ALICE]);
         assert_eq!(found(&log), ["sealed-state"], "{lists}");
-        assert_eq!(verdicts(&log).last(), Some(&Verdict::Undecided), "what ran under it: {lists}");
+        assert_eq!(verdicts(&log).last(), Some(&EntryVerdict::Undecided), "what ran under it: {lists}");
         // Whoever wrote the seal chose the engine's name: nothing runs under it unseen.
         let mut log = usual();
         log.sealed.builtins = lists.clone();
@@ -728,7 +729,7 @@ fn a_different_result_of_another_version_is_a_difference_and_no_failure() {
     assert_eq!(found(&run_under(concat!("countersign ", env!("CARGO_PKG_VERSION")), &limits)), ["sandbox"]);
     let log = run_under(OTHER, &limits);
     assert!(found(&log).is_empty());
-    assert_eq!(verdicts(&log).last(), Some(&Verdict::Differs));
+    assert_eq!(verdicts(&log).last(), Some(&EntryVerdict::Differs));
     let (_, summary) = log.audit();
     assert_eq!((summary.differences, summary.counts.differ), (1, 1));
     assert_eq!(summary.engines, [OTHER]);
@@ -746,7 +747,7 @@ fn a_different_result_of_another_version_is_a_difference_and_no_failure() {
 fn no_engine_version_excuses_a_missing_required_layer_or_parameters_outside_the_schema() {
     let none = run_under(OTHER, &|of| of["sandbox"]["require"] = json!([]));
     assert_eq!(found(&none), ["sandbox"]);
-    assert_eq!(verdicts(&none).last(), Some(&Verdict::Fails));
+    assert_eq!(verdicts(&none).last(), Some(&EntryVerdict::Fails));
     let fewer = run_under(OTHER, &|of| of["sandbox"]["require"] = json!(["capabilities"]));
     assert_eq!(found(&fewer), ["sandbox"]);
     let params = run_under(OTHER, &|of| of["params"] = json!({"host": "a name with blanks"}));
@@ -779,7 +780,7 @@ fn runs_under_an_unreadable_seal_of_another_version_are_undecided() {
     let approved = hidden.approved("two:go", 50, &[]);
     hidden.consume(50, &[&approved]);
     assert_eq!(found(&hidden), ["sealed-state"], "not by withholding the receipt either");
-    assert_eq!(verdicts(&ran)[2..], [Verdict::Undecided, Verdict::Undecided]);
+    assert_eq!(verdicts(&ran)[2..], [EntryVerdict::Undecided, EntryVerdict::Undecided]);
     // It hides no token that was changed behind it either.
     let mut changed = log.clone();
     changed.sealed.tokens[0]["owners"] = json!([]);
@@ -934,10 +935,10 @@ fn one_receipt_id_for_two_runs_is_found_even_if_the_receipts_are_late() {
     }
 }
 
-fn kept_of(log: &Log) -> Kept {
+fn kept_of(log: &Log) -> SavedAudit {
     let mut auditor = log.auditor(Expected::default());
     for entry in &log.entries {
-        auditor.entry(&Entry::of(entry.clone()), log).unwrap();
+        auditor.entry(&LogEntry::of(entry.clone()), log).unwrap();
     }
     let head = log.head();
     assert!(auditor.finish(&head, log).unwrap().1.clean);
@@ -946,18 +947,19 @@ fn kept_of(log: &Log) -> Kept {
 }
 
 /// What an audit that goes on from there finds.
-fn resumed(log: &Log, kept: &Kept) -> Vec<&'static str> {
-    let versions = rosters_in(&Entry::of(kept.seals.last().unwrap().entry.clone().into_bytes()), log).unwrap().unwrap();
+fn resumed(log: &Log, kept: &SavedAudit) -> Vec<&'static str> {
+    let versions =
+        rosters_in(&LogEntry::of(kept.seals.last().unwrap().entry.clone().into_bytes()), log).unwrap().unwrap();
     let pinned = Pinned::Digest(log.roster_digest(1));
     let mut auditor = Auditor::resume(pinned, &versions, Expected::default(), kept, log).unwrap().expect("usable");
     let mut said = Vec::new();
     for entry in &log.entries[usize::try_from(kept.size).unwrap()..] {
-        said.extend(auditor.entry(&Entry::of(entry.clone()), log).unwrap());
+        said.extend(auditor.entry(&LogEntry::of(entry.clone()), log).unwrap());
     }
     said.extend(auditor.finish(&log.head(), log).unwrap().0);
     let whats: BTreeSet<_> = said
         .iter()
-        .filter_map(|one| if let Said::Finding(finding) = one { Some(finding.what.word()) } else { None })
+        .filter_map(|one| if let AuditEvent::Finding(finding) = one { Some(finding.what.word()) } else { None })
         .collect();
     whats.into_iter().collect()
 }
@@ -1003,13 +1005,13 @@ fn entry_kinds_of_later_versions_and_random_bytes_are_reported() {
     log.entries.insert(0, log.entries[1].clone());
     let mut auditor = Auditor::new(
         Pinned::Digest(log.roster_digest(1)),
-        &rosters_in(&Entry::of(log.entries[1].clone()), &log).unwrap().unwrap(),
+        &rosters_in(&LogEntry::of(log.entries[1].clone()), &log).unwrap().unwrap(),
         Expected::default(),
     )
     .unwrap();
-    let said: Vec<Said> =
-        log.entries[..1].iter().flat_map(|entry| auditor.entry(&Entry::of(entry.clone()), &log).unwrap()).collect();
-    assert!(matches!(&said[..], [Said::Finding(finding)] if finding.what == What::SealChain), "{said:?}");
+    let said: Vec<AuditEvent> =
+        log.entries[..1].iter().flat_map(|entry| auditor.entry(&LogEntry::of(entry.clone()), &log).unwrap()).collect();
+    assert!(matches!(&said[..], [AuditEvent::Finding(finding)] if finding.what == FindingKind::SealChain), "{said:?}");
 }
 
 #[test]
@@ -1019,7 +1021,7 @@ fn a_stored_head_reveals_two_histories_and_a_cut_end() {
     let whats = |log: &Log, expected: Expected| {
         let (said, _) = log.audit_with(expected);
         said.iter()
-            .filter_map(|one| if let Said::Finding(finding) = one { Some(finding.what.word()) } else { None })
+            .filter_map(|one| if let AuditEvent::Finding(finding) = one { Some(finding.what.word()) } else { None })
             .collect::<Vec<_>>()
     };
     for size in 1..=log.entries.len() {
@@ -1045,27 +1047,26 @@ fn an_interrupted_audit_can_be_continued() {
     log.deny(&denied, BOB);
     let mut auditor = log.auditor(Expected::default());
     for entry in &log.entries {
-        auditor.entry(&Entry::of(entry.clone()), &log).unwrap();
+        auditor.entry(&LogEntry::of(entry.clone()), &log).unwrap();
     }
     let head = log.head();
     assert!(auditor.finish(&head, &log).unwrap().1.clean);
     let kept = auditor.keep(&head).expect("everything held");
     let text = serde_json::to_vec(&kept).unwrap();
-    let kept: Kept = serde_json::from_slice(&text).expect("read back");
+    let kept: SavedAudit = serde_json::from_slice(&text).expect("read back");
     let go_on = |log: &Log| {
         let versions =
-            rosters_in(&Entry::of(kept.seals.last().unwrap().entry.clone().into_bytes()), log).unwrap().unwrap();
+            rosters_in(&LogEntry::of(kept.seals.last().unwrap().entry.clone().into_bytes()), log).unwrap().unwrap();
         let pinned = Pinned::Digest(log.roster_digest(1));
         let mut auditor = Auditor::resume(pinned, &versions, Expected::default(), &kept, log).unwrap().expect("usable");
         let mut whats = BTreeSet::new();
-        let mut take = |said: Vec<Said>| {
-            whats.extend(
-                said.iter()
-                    .filter_map(|one| if let Said::Finding(finding) = one { Some(finding.what.word()) } else { None }),
-            );
+        let mut take = |said: Vec<AuditEvent>| {
+            whats.extend(said.iter().filter_map(|one| {
+                if let AuditEvent::Finding(finding) = one { Some(finding.what.word()) } else { None }
+            }));
         };
         for entry in &log.entries[usize::try_from(kept.size).unwrap()..] {
-            take(auditor.entry(&Entry::of(entry.clone()), log).unwrap());
+            take(auditor.entry(&LogEntry::of(entry.clone()), log).unwrap());
         }
         let (said, summary) = auditor.finish(&log.head(), log).unwrap();
         take(said);
@@ -1103,7 +1104,7 @@ fn a_failed_audit_cannot_be_continued() {
     log.run("two:go", 40, &[ALICE]);
     let mut auditor = log.auditor(Expected::default());
     for entry in &log.entries {
-        auditor.entry(&Entry::of(entry.clone()), &log).unwrap();
+        auditor.entry(&LogEntry::of(entry.clone()), &log).unwrap();
     }
     let head = log.head();
     auditor.finish(&head, &log).unwrap();

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use countersign::audit::entry::Entry;
-use countersign::audit::finding::Said;
+use countersign::audit::entry::LogEntry;
+use countersign::audit::finding::AuditEvent;
 use countersign::crypto::canonical::{canonical_of, to_canonical};
 use countersign::crypto::digest::{hex, sha256};
 use countersign::record::envelope::Envelope;
@@ -179,7 +179,7 @@ struct Found {
 
 fn ours(log: &Log) -> Found {
     let Some(versions) =
-        countersign::audit::history::rosters_in(&Entry::of(log.entries[0].clone()), log).expect("readable")
+        countersign::audit::history::rosters_in(&LogEntry::of(log.entries[0].clone()), log).expect("readable")
     else {
         return Found { clean: false, words: ["no genesis seal".to_owned()].into() };
     };
@@ -189,12 +189,12 @@ fn ours(log: &Log) -> Found {
     };
     let mut said = Vec::new();
     for entry in &log.entries {
-        said.extend(auditor.entry(&Entry::of(entry.clone()), log).expect("readable"));
+        said.extend(auditor.entry(&LogEntry::of(entry.clone()), log).expect("readable"));
     }
     let (last, summary) = auditor.finish(&log.head(), log).expect("readable");
     said.extend(last);
     let words = said.iter().filter_map(|one| match one {
-        Said::Finding(finding) if !finding.differs => {
+        AuditEvent::Finding(finding) if !finding.differs => {
             Some(format!("{}@{:?}: {}", finding.what.word(), finding.entry, finding.detail))
         }
         _ => None,
@@ -619,7 +619,7 @@ fn both_auditors_report_decisions_that_the_sealed_state_leaves_open() {
     assert!(summary.clean, "{said:#?}");
     let open: Vec<_> = summary.not_checked.iter().map(|one| (one.what.word(), one.decisions)).collect();
     assert_eq!(open, [("sandbox", 2)]);
-    let lines = said.iter().filter_map(|one| if let Said::Decision(line) = one { Some(line) } else { None });
+    let lines = said.iter().filter_map(|one| if let AuditEvent::Decision(line) = one { Some(line) } else { None });
     assert_eq!(lines.map(|line| line.unchecked.len()).collect::<Vec<_>>(), [1, 1]);
     // The second auditor does not read scripts.
     let second = &answers(&[Told { id: "open".to_owned(), log }])[0];

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use countersign::audit::bundle::{Options, Trust, verify};
+use countersign::audit::bundle::{RosterTrust, VerifyOptions, verify};
 use countersign::crypto::canonical::{canonical_of, parse_canonical, to_canonical};
 use countersign::crypto::digest::{AuthorizationDigest, sha256};
 use countersign::crypto::json::{self, Reason};
@@ -11,7 +11,7 @@ use countersign::crypto::merkle::{MAX_ENTRY_BYTES, push_entry};
 use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
 use countersign::crypto::sshsig::{KeyId, MAX_SIGNATURE_BYTES, Presence, SshKey};
 use countersign::decision::exclusion::{self, Tokens};
-use countersign::decision::quorum::{Rules, count, decide};
+use countersign::decision::quorum::{QuorumRules, count, decide};
 use countersign::record::authorization::{
     Authorization, MAX_AUTHORIZATION_BYTES, MAX_PARAMS_BYTES, MAX_REASON_BYTES, Permission, PermissionKind,
     PermissionReason,
@@ -25,7 +25,7 @@ use countersign::record::envelope::{
 };
 use countersign::record::malformed::Malformed;
 use countersign::record::receipt::{MAX_REST_BYTES, Receipt};
-use countersign::record::refusal::Refusal;
+use countersign::record::refusal::RefusalStatement;
 use countersign::record::roster::{MAX_ROSTER_BYTES, Roster};
 use countersign::record::seal::Seal;
 use countersign::record::step::Approvals;
@@ -237,7 +237,7 @@ proptest! {
             from: from.iter().map(|at| GROUPS[*at].parse().unwrap()).collect(),
             each: each.then_some(true),
         };
-        let rules = Rules::combine(Some(&rule(&policy)), &rule(&step)).unwrap();
+        let rules = QuorumRules::combine(Some(&rule(&policy)), &rule(&step)).unwrap();
         let nobody = "proposer".parse().unwrap();
         let names: Vec<_> = out.iter().map(|at| format!("p{at}").parse().unwrap()).collect();
         let excluded = exclusion::judge(&nobody, &nobody, Tokens::Unknown, &roster).unwrap().with(&names);
@@ -444,11 +444,11 @@ fn leaves_of_8_kib_are_exact_to_the_byte() {
     assert_eq!(denial.to_payload().expect("8 KiB").len(), Denial::MAX_BYTES);
     denial.predicate.reason.push('r');
     assert!(denial.to_payload().expect_err("a byte more").too_large);
-    let mut refusal = statement::<Refusal>("refusal");
+    let mut refusal = statement::<RefusalStatement>("refusal");
     refusal.predicate.principal = Some(String::new());
-    let missing = Refusal::MAX_BYTES - refusal.to_payload().unwrap().len();
+    let missing = RefusalStatement::MAX_BYTES - refusal.to_payload().unwrap().len();
     refusal.predicate.principal = Some("p".repeat(missing));
-    assert_eq!(refusal.to_payload().expect("8 KiB").len(), Refusal::MAX_BYTES);
+    assert_eq!(refusal.to_payload().expect("8 KiB").len(), RefusalStatement::MAX_BYTES);
     refusal.predicate.principal.as_mut().unwrap().push('p');
     assert!(refusal.to_payload().expect_err("a byte more").too_large);
 }
@@ -467,7 +467,8 @@ fn a_roster_of_256_kib_and_a_bundle_of_4_mib_are_exact_to_the_byte() {
     // The bundle need not be canonical: blanks bring it to its limit.
     let mut bundle = golden::bytes("bundle.json");
     bundle.resize(MAX_BUNDLE_BYTES, b' ');
-    let report = verify(&bundle, &Trust::Roster(golden::bytes("roster.json")), Options::default()).expect("a report");
+    let report = verify(&bundle, &RosterTrust::Roster(golden::bytes("roster.json")), VerifyOptions::default())
+        .expect("a report");
     assert!(report.verified);
     bundle.push(b' ');
     assert!(Bundle::parse(&bundle).expect_err("a byte more").too_large);
@@ -494,7 +495,7 @@ fn read_back(kind: &str, payload: &[u8]) -> Result<Vec<u8>, Malformed> {
         "consumption" => one::<Consumption>(payload),
         "denial" => one::<Denial>(payload),
         "receipt" => one::<Receipt>(payload),
-        "refusal" => one::<Refusal>(payload),
+        "refusal" => one::<RefusalStatement>(payload),
         "roster" => one::<Roster>(payload),
         "seal" => one::<Seal>(payload),
         other => panic!("no kind {other}"),

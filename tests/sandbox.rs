@@ -14,12 +14,12 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use countersign::record::enforcement::{Held, Holder, Level, LimitFacts, Masks};
+use countersign::record::enforcement::{HeldLimit, Level, LimitFacts, LimitHolder, Masks};
 use countersign::record::profile::STRICT;
 use countersign::record::profile::{Layer, Limits, Network, NetworkMode, Proc, Profile, Workdir};
-use countersign::sandbox::attempts::{self, Answer, Attempt};
+use countersign::sandbox::attempts::{self, Attempt, AttemptResult};
 use countersign::sandbox::cancel::CancelFlag;
-use countersign::sandbox::capture::{Chunk, Stream};
+use countersign::sandbox::capture::{Chunk, OutputStream};
 use countersign::sandbox::linux::{LinuxSandbox, Setup};
 use countersign::sandbox::profile::Unavailable;
 use countersign::sandbox::{End, Plan, Report, Sandbox as _};
@@ -345,9 +345,9 @@ fn output_is_live_recorded_and_in_order() {
     );
     assert_eq!(report.end, End::Exited(0));
     assert_eq!((out(&mut report), err(&mut report)), ("one\nthree\n".into(), "two\nfour\n".into()));
-    assert_eq!(live[..2], [(Stream::Stdout, "one\n".to_owned()), (Stream::Stderr, "two\n".to_owned())]);
+    assert_eq!(live[..2], [(OutputStream::Stdout, "one\n".to_owned()), (OutputStream::Stderr, "two\n".to_owned())]);
     let order: Vec<_> = report.order.iter().map(|segment| segment.stream).collect();
-    assert_eq!(order[..3], [Stream::Stdout, Stream::Stderr, Stream::Stdout]);
+    assert_eq!(order[..3], [OutputStream::Stdout, OutputStream::Stderr, OutputStream::Stdout]);
 }
 
 #[test]
@@ -1238,7 +1238,7 @@ fn memory_files_disk_and_cpu_are_limited() {
     });
     let memory = "try:\n b=bytearray(1<<30)\n for i in range(0,1<<30,4096): b[i]=1\n print('got it')\nexcept MemoryError: print('held')";
     match by(&bench, |limits| limits.memory) {
-        Holder::Cgroup2 => assert_eq!(python(&small, memory), (End::Killed("memory_bytes"), String::new())),
+        LimitHolder::Cgroup2 => assert_eq!(python(&small, memory), (End::Killed("memory_bytes"), String::new())),
         _ => assert_eq!(python(&small, memory), (End::Exited(0), "held".into())),
     }
     let file = "try:\n open('f','wb').write(bytes(2<<20))\n print('got it')\nexcept OSError: print('held')";
@@ -1248,7 +1248,7 @@ fn memory_files_disk_and_cpu_are_limited() {
     let spin = limited(|limits| (limits.cpu_milli, limits.wall_ms) = (50, 20_000));
     match by(&bench, |limits| limits.cpu) {
         // A group gives out less instead of ending anything.
-        Holder::Cgroup2 => {
+        LimitHolder::Cgroup2 => {
             let slow = limited(|limits| (limits.cpu_milli, limits.wall_ms) = (100, 2000));
             let report = bench.run_with(&slow, plan("bash", "while :; do :; done"));
             assert_eq!(report.end, End::TimedOut);
@@ -1273,7 +1273,7 @@ fn memory_files_disk_and_cpu_are_limited() {
 }
 
 /// What holds a limit on this host.
-fn by(bench: &Bench, limit: impl Fn(LimitFacts) -> Option<Held>) -> Holder {
+fn by(bench: &Bench, limit: impl Fn(LimitFacts) -> Option<HeldLimit>) -> LimitHolder {
     let facts = bench.bash("true").enforcement;
     facts.limits.and_then(limit).expect("held").by
 }
@@ -1299,7 +1299,7 @@ fn unbounded_memory_is_named_by_receipt_and_doctor() {
     let doctor = std::process::Command::new(env!("CARGO_BIN_EXE_countersign")).arg("doctor").current_dir("/").output();
     let doctor = String::from_utf8(doctor.expect("runs").stdout).expect("UTF-8");
     let of_memory = doctor.lines().find(|line| line.contains("private memory of each process"));
-    if limits.memory.is_some_and(|held| held.by == Holder::Cgroup2) {
+    if limits.memory.is_some_and(|held| held.by == LimitHolder::Cgroup2) {
         assert_eq!((limits.unbounded, of_memory), (None, None));
         return;
     }
@@ -1335,7 +1335,7 @@ time.sleep(5); print("got it")
     assert!(facts.kill.is_some_and(|kill| kill == ["cgroup.kill", "pidns"]));
     let limits = facts.limits.expect("facts");
     for (held, max) in [(limits.memory, 96 << 20), (limits.processes, 100), (limits.cpu, 1000)] {
-        assert_eq!(held, Some(Held { max, by: Holder::Cgroup2 }));
+        assert_eq!(held, Some(HeldLimit { max, by: LimitHolder::Cgroup2 }));
     }
     assert!(report.usage.memory_peak_bytes > 64 << 20, "{:?}", report.usage);
     let few = limited(|limits| limits.processes = 8);
@@ -1494,7 +1494,7 @@ fn tried(bench: &Bench, profile: &Profile) -> Vec<Attempt> {
 fn a_real_step_tries_to_escape_and_fails() {
     let bench = Bench::strict();
     let tried = tried(&bench, &attempts::strongest(&bench.sandbox));
-    let got: Vec<_> = tried.iter().filter(|attempt| attempt.answer != Answer::Held).collect();
+    let got: Vec<_> = tried.iter().filter(|attempt| attempt.answer != AttemptResult::Held).collect();
     assert!(tried.len() >= 10 && got.is_empty(), "{got:?}");
 }
 
@@ -1510,9 +1510,12 @@ fn a_successful_escape_attempt_is_reported() {
     }
     let tried = tried(&bench, &profile);
     for what in ["read a file outside", "write to an open directory outside", "connect to a port of this host"] {
-        assert!(tried.iter().any(|attempt| attempt.what == what && attempt.answer == Answer::Got), "{what}: {tried:?}");
+        assert!(
+            tried.iter().any(|attempt| attempt.what == what && attempt.answer == AttemptResult::Got),
+            "{what}: {tried:?}"
+        );
     }
-    assert!(tried.iter().any(|attempt| attempt.answer == Answer::Held), "{tried:?}");
+    assert!(tried.iter().any(|attempt| attempt.answer == AttemptResult::Held), "{tried:?}");
 }
 
 /// What `command` says on a host of its own that a shell has prepared; nothing where that can't be.

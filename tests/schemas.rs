@@ -12,7 +12,7 @@ use countersign::record::denial::Denial;
 use countersign::record::document::Statement;
 use countersign::record::envelope::Envelope;
 use countersign::record::receipt::Receipt;
-use countersign::record::refusal::Refusal;
+use countersign::record::refusal::RefusalStatement;
 use countersign::record::roster::Roster;
 use countersign::record::seal::Seal;
 use jsonschema::Validator;
@@ -105,7 +105,7 @@ fn a_schema_refuses_every_document_that_its_type_refuses() {
     refused_alike::<Statement<Consumption>>("consumption", &golden::payload("consumption"));
     refused_alike::<Statement<Denial>>("denial", &golden::payload("denial"));
     refused_alike::<Statement<Receipt>>("receipt", &golden::payload("receipt"));
-    refused_alike::<Statement<Refusal>>("refusal", &golden::payload("refusal"));
+    refused_alike::<Statement<RefusalStatement>>("refusal", &golden::payload("refusal"));
     refused_alike::<Statement<Roster>>("roster", &golden::payload("roster"));
     refused_alike::<Statement<Seal>>("seal", &golden::payload("seal"));
     refused_alike::<Envelope>("envelope", &golden::value("envelope/authorization.json"));
@@ -135,7 +135,7 @@ fn every_document_that_the_reader_accepts_fits_its_schema() {
                 "consumption" => Statement::<Consumption>::from_payload(&payload).is_ok(),
                 "denial" => Statement::<Denial>::from_payload(&payload).is_ok(),
                 "receipt" => Statement::<Receipt>::from_payload(&payload).is_ok(),
-                "refusal" => Statement::<Refusal>::from_payload(&payload).is_ok(),
+                "refusal" => Statement::<RefusalStatement>::from_payload(&payload).is_ok(),
                 "roster" => Statement::<Roster>::from_payload(&payload).is_ok(),
                 _ => Statement::<Seal>::from_payload(&payload).is_ok(),
             };

@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use countersign::shell::commands::{Size, find, find_in};
-use countersign::shell::found::{Found, Shell, What};
+use countersign::shell::commands::{ReadLimit, find, find_in};
+use countersign::shell::found::{FoundKind, ScriptFinding, Shell};
 
 /// What bash would run, in short: `git`, `env>rm` (rm by env), `f()`, `PATH=`, `?`.
 fn bash(script: &str) -> Vec<String> {
-    match find_in(Shell::Bash, script, Size::Step) {
+    match find_in(Shell::Bash, script, ReadLimit::Step) {
         Ok(found) => found.iter().map(short).collect(),
         Err(why) => panic!("{script}: {why}"),
     }
@@ -16,18 +16,18 @@ fn bash(script: &str) -> Vec<String> {
 
 /// What bash or dash would run.
 fn either(script: &str) -> Vec<String> {
-    match find(script, Size::Step) {
+    match find(script, ReadLimit::Step) {
         Ok(found) => found.iter().map(short).collect(),
         Err(why) => panic!("{script}: {why}"),
     }
 }
 
-fn short(one: &Found) -> String {
+fn short(one: &ScriptFinding) -> String {
     let what = match &one.what {
-        What::Command(name) => name.clone(),
-        What::Function(name) => format!("{name}()"),
-        What::Setting(name) => format!("{name}="),
-        What::Unknown(_) => "?".to_owned(),
+        FoundKind::Command(name) => name.clone(),
+        FoundKind::Function(name) => format!("{name}()"),
+        FoundKind::Setting(name) => format!("{name}="),
+        FoundKind::Unknown(_) => "?".to_owned(),
     };
     one.via.iter().chain([&what]).cloned().collect::<Vec<_>>().join(">")
 }
@@ -41,15 +41,15 @@ fn finds(script: &str, expected: &[&str]) {
 fn is_unknown(script: &str) {
     let found = bash(script);
     assert!(found.iter().any(|one| one.ends_with('?')), "{script}: {found:?}");
-    for one in find_in(Shell::Bash, script, Size::Step).unwrap() {
+    for one in find_in(Shell::Bash, script, ReadLimit::Step).unwrap() {
         // What happened, and what to write instead.
-        assert!(!matches!(one.what, What::Unknown(why) if !why.contains(": ")), "{script}: {:?}", one.what);
+        assert!(!matches!(one.what, FoundKind::Unknown(why) if !why.contains(": ")), "{script}: {:?}", one.what);
     }
 }
 
 #[track_caller]
 fn is_refused(script: &str) {
-    let found = find_in(Shell::Bash, script, Size::Step);
+    let found = find_in(Shell::Bash, script, ReadLimit::Step);
     assert!(found.is_err(), "{script}: {found:?}");
 }
 
@@ -339,9 +339,11 @@ fn a_construct_that_shells_read_differently_is_refused_with_its_place() {
     ] {
         is_refused(script);
     }
-    let why = find("git a\ngit b )\n", Size::Step).unwrap_err();
+    let why = find("git a\ngit b )\n", ReadLimit::Step).unwrap_err();
     assert_eq!(why.to_string(), "2:7: `)` has no opening bracket: take it away");
-    assert!(find(&"x\n".repeat(40_000), Size::Step).is_err() && find(&"x\n".repeat(40_000), Size::File).is_ok());
+    assert!(
+        find(&"x\n".repeat(40_000), ReadLimit::Step).is_err() && find(&"x\n".repeat(40_000), ReadLimit::File).is_ok()
+    );
 }
 
 #[test]
@@ -613,7 +615,7 @@ fn scripts_are_read_as_bash_and_as_dash() {
 #[test]
 fn places_point_into_the_script() {
     let at = |script: &str| -> Vec<String> {
-        find_in(Shell::Bash, script, Size::Step)
+        find_in(Shell::Bash, script, ReadLimit::Step)
             .unwrap()
             .iter()
             .map(|one| format!("{} {}", one.place, short(one)))
@@ -625,13 +627,13 @@ fn places_point_into_the_script() {
     // Where quotes change the text, the place is the text's.
     assert_eq!(at("x; sh -c 'a '\\''b'\\''; rm'"), ["1:1 x", "1:4 sh", "1:10 sh>a", "1:10 sh>rm"]);
     assert_eq!(at("cat <<E\na $(rm)\nE\nls"), ["1:1 cat", "2:5 rm", "4:1 ls"]);
-    let found = find("sudo env rm 'a b'", Size::Step).unwrap();
+    let found = find("sudo env rm 'a b'", ReadLimit::Step).unwrap();
     assert_eq!(
         (found[2].via.as_slice(), found[2].source.as_str()),
         (["sudo".to_owned(), "env".to_owned()].as_slice(), "rm")
     );
     let long = format!("${{x:-{}}}", "y".repeat(500));
-    assert_eq!(find(&long, Size::Step).unwrap()[0].source.chars().count(), 200);
+    assert_eq!(find(&long, ReadLimit::Step).unwrap()[0].source.chars().count(), 200);
 }
 
 #[test]
@@ -695,7 +697,7 @@ fn expansion_bombs_end_soon_with_a_small_stack() {
         for of in bombs {
             let script = of.repeat(65_536 / of.len());
             let began = Instant::now();
-            let _ = find(&script, Size::Step);
+            let _ = find(&script, ReadLimit::Step);
             // Hundred times what it takes in a release: this is the test profile on a busy machine.
             assert!(began.elapsed() < Duration::from_secs(3), "{of}: {:?}", began.elapsed());
         }
@@ -711,9 +713,9 @@ fn many_calls_of_functions_that_pass_parameters_on_end_soon() {
         .fold(String::new(), |text, n| text + &format!("f{n}() {{ f{} \"$@\"; f{} a \"$@\"; }}\n", n + 1, n + 1));
     for script in [passes, format!("{nested}f0 x\n")] {
         let begun = Instant::now();
-        let found = find_in(Shell::Bash, &script, Size::Step);
+        let found = find_in(Shell::Bash, &script, ReadLimit::Step);
         assert!(begun.elapsed() < Duration::from_secs(3), "{} bytes took {:?}", script.len(), begun.elapsed());
-        let unknown = |found: &Vec<Found>| found.iter().any(|one| matches!(one.what, What::Unknown(_)));
+        let unknown = |found: &Vec<ScriptFinding>| found.iter().any(|one| matches!(one.what, FoundKind::Unknown(_)));
         assert!(found.as_ref().map_or(true, |found| unknown(found) || script.contains("f60")), "{}", script.len());
     }
 }
@@ -721,7 +723,8 @@ fn many_calls_of_functions_that_pass_parameters_on_end_soon() {
 #[test]
 fn commands_found_for_bash_are_a_part_of_commands_found_for_sh() {
     for script in include_str!("shell_truth/by_hand.txt").split("\n%%\n") {
-        let (Ok(bash), Ok(either)) = (find_in(Shell::Bash, script, Size::Step), find(script, Size::Step)) else {
+        let (Ok(bash), Ok(either)) = (find_in(Shell::Bash, script, ReadLimit::Step), find(script, ReadLimit::Step))
+        else {
             continue;
         };
         for one in bash {
@@ -735,11 +738,11 @@ fn commands_found_for_bash_are_a_part_of_commands_found_for_sh() {
 fn rm_is_never_missed(scripts: &[&str]) {
     for script in scripts {
         for shell in [Shell::Bash, Shell::Sh] {
-            let Ok(found) = find_in(shell, script, Size::Step) else { continue };
+            let Ok(found) = find_in(shell, script, ReadLimit::Step) else { continue };
             let seen = found.iter().any(|one| match &one.what {
-                What::Command(name) => name.rsplit('/').next() == Some("rm"),
-                What::Unknown(_) => true,
-                What::Function(_) | What::Setting(_) => false,
+                FoundKind::Command(name) => name.rsplit('/').next() == Some("rm"),
+                FoundKind::Unknown(_) => true,
+                FoundKind::Function(_) | FoundKind::Setting(_) => false,
             });
             assert!(seen, "{shell:?}: {script}: {found:?}");
         }
@@ -1128,10 +1131,10 @@ fn a_line_continuation_in_an_operator_or_a_name_hides_no_command() {
     ]);
     for sets in ["((PA\\\nTH=5))", "echo $((PA\\\nTH=5))", "for ((PA\\\nTH=5; 0; )); do :; done", "PA\\\nTH=5 git"] {
         assert!(
-            find_in(Shell::Bash, sets, Size::Step)
-                .is_ok_and(|found| found.iter().any(|one| one.what == What::Setting("PATH".to_owned()))),
+            find_in(Shell::Bash, sets, ReadLimit::Step)
+                .is_ok_and(|found| found.iter().any(|one| one.what == FoundKind::Setting("PATH".to_owned()))),
             "{sets}: {:?}",
-            find_in(Shell::Bash, sets, Size::Step)
+            find_in(Shell::Bash, sets, ReadLimit::Step)
         );
     }
 }
@@ -1321,7 +1324,7 @@ fn a_pattern_that_backtracks_ends_soon() {
         [format!("find -{}q*", "[]".repeat(3000)), format!("find {}", format!("{}q ", "*".repeat(60)).repeat(1000))]
     {
         let begun = Instant::now();
-        drop(find_in(Shell::Bash, &script, Size::Step));
+        drop(find_in(Shell::Bash, &script, ReadLimit::Step));
         assert!(begun.elapsed() < Duration::from_secs(5), "{} bytes took {:?}", script.len(), begun.elapsed());
     }
     for hidden in ["find . -exe*", "find . -[e]xec rm", "find . *", "find . -?xecdir rm", "find . [-]ok* rm"] {
@@ -1419,8 +1422,8 @@ fn a_setting_with_a_composed_name_is_found() {
         "unset 'PATH[0]'",
         "unset -v 'PATH[0]'",
     ] {
-        let Ok(found) = find_in(Shell::Bash, script, Size::Step) else { continue };
-        let seen = found.iter().any(|one| matches!(one.what, What::Setting(_) | What::Unknown(_)));
+        let Ok(found) = find_in(Shell::Bash, script, ReadLimit::Step) else { continue };
+        let seen = found.iter().any(|one| matches!(one.what, FoundKind::Setting(_) | FoundKind::Unknown(_)));
         assert!(seen, "{script}: {found:?}");
     }
     assert!(either("#!/bin/sh\ntrap +1 EXIT").contains(&"trap>+1".to_owned()));
@@ -1616,9 +1619,11 @@ fn the_correction_for_an_unknown_command_is_known() {
         ("tar cIf x y z", "with a dash", "tar -c -f y z"),
         ("/proc/self/exe x", "by its name", "bash --version"),
     ] {
-        let found = find_in(Shell::Bash, script, Size::Step).unwrap();
-        let said: Vec<&str> =
-            found.iter().filter_map(|one| if let What::Unknown(why) = one.what { Some(why) } else { None }).collect();
+        let found = find_in(Shell::Bash, script, ReadLimit::Step).unwrap();
+        let said: Vec<&str> = found
+            .iter()
+            .filter_map(|one| if let FoundKind::Unknown(why) = one.what { Some(why) } else { None })
+            .collect();
         assert!(said.iter().any(|why| why.contains(says)), "{script}: {said:?}");
         assert!(bash(instead).iter().all(|one| !one.ends_with('?')), "{instead}: {:?}", bash(instead));
     }

@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use countersign::shell::commands::{Size, find, find_in};
-use countersign::shell::found::{Found, NotUnderstood, Shell, What};
+use countersign::shell::commands::{ReadLimit, find, find_in};
+use countersign::shell::found::{FoundKind, NotUnderstood, ScriptFinding, Shell};
 
 #[path = "shell_truth/generator.rs"]
 mod generator;
@@ -62,8 +62,8 @@ fn every_executed_program_was_found_and_few_scripts_are_refused() {
         let (mut ran, mut bash, mut either) = (0, 0, 0);
         for (script, truth) in scripts.iter().zip(&outcome) {
             ran += truth.bash.len() + truth.dash.len();
-            let as_bash = find_in(Shell::Bash, script, Size::Step);
-            let as_either = find(script, Size::Step);
+            let as_bash = find_in(Shell::Bash, script, ReadLimit::Step);
+            let as_either = find(script, ReadLimit::Step);
             bash += usize::from(covers_all(&as_bash));
             either += usize::from(covers_all(&as_either));
             for (shell, ran, found) in [
@@ -115,9 +115,9 @@ fn programs_of_handwritten_scripts_are_found() {
     let mut ran = 0;
     for (script, truth) in scripts.iter().zip(&outcome) {
         ran += truth.bash.len() + truth.dash.len();
-        let (as_bash, as_either) = (find_in(Shell::Bash, script, Size::Step), find(script, Size::Step));
+        let (as_bash, as_either) = (find_in(Shell::Bash, script, ReadLimit::Step), find(script, ReadLimit::Step));
         if std::env::var_os("SHELL_TRUTH_SHOW").is_some() {
-            let word = |found: &Result<Vec<Found>, NotUnderstood>| match found {
+            let word = |found: &Result<Vec<ScriptFinding>, NotUnderstood>| match found {
                 Err(why) => format!("refused: {why}"),
                 Ok(_) if covers_all(found) => "unknown".to_owned(),
                 Ok(_) => "found".to_owned(),
@@ -150,18 +150,20 @@ fn no_script_changes_the_programs_of_other_scripts() {
 }
 
 /// Policy asks about the script as a whole, or denies it.
-fn covers_all(found: &Result<Vec<Found>, NotUnderstood>) -> bool {
-    found.as_ref().map_or(true, |found| found.iter().any(|one| matches!(one.what, What::Unknown(_))))
+fn covers_all(found: &Result<Vec<ScriptFinding>, NotUnderstood>) -> bool {
+    found.as_ref().map_or(true, |found| found.iter().any(|one| matches!(one.what, FoundKind::Unknown(_))))
 }
 
 /// The first program that ran and was not found.
-fn missed<'r>(ran: &'r BTreeSet<String>, found: &Result<Vec<Found>, NotUnderstood>) -> Option<&'r str> {
+fn missed<'r>(ran: &'r BTreeSet<String>, found: &Result<Vec<ScriptFinding>, NotUnderstood>) -> Option<&'r str> {
     if covers_all(found) {
         return None;
     }
     let found = found.as_ref().unwrap();
     let named = |name: &str| {
-        found.iter().any(|one| matches!(&one.what, What::Command(command) if command.rsplit('/').next() == Some(name)))
+        found
+            .iter()
+            .any(|one| matches!(&one.what, FoundKind::Command(command) if command.rsplit('/').next() == Some(name)))
     };
     ran.iter().map(String::as_str).find(|name| !named(name))
 }

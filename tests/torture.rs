@@ -17,17 +17,17 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use countersign::audit::entry::Entry;
-use countersign::audit::evidence::{Beside, Unreadable};
-use countersign::audit::finding::Said;
+use countersign::audit::entry::LogEntry;
+use countersign::audit::evidence::{EvidenceFiles, Unreadable};
+use countersign::audit::finding::AuditEvent;
 use countersign::audit::history::{Auditor, Expected, rosters_in};
 use countersign::crypto::digest::BlobDigest;
 use countersign::crypto::merkle::{self, TilePath};
 use countersign::node::config::Config;
 use countersign::node::restore;
-use countersign::store::Reads as _;
+use countersign::store::StoreReads as _;
 use countersign::store::crash_points::POINTS;
-use countersign::store::message::{LeafKind, Status};
+use countersign::store::message::{LeafKind, StoredStatus};
 use countersign::store::sqlite::reads::{SqliteReads, at_rest};
 use countersign::trust::chain::Pinned;
 use serde_json::{Value, json};
@@ -208,7 +208,7 @@ struct Torture {
 /// What lies beside a log at rest. Its tiles were compared before.
 struct Blobs<'a>(&'a SqliteReads);
 
-impl Beside for Blobs<'_> {
+impl EvidenceFiles for Blobs<'_> {
     fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Unreadable> {
         self.0.blob(digest).map_err(|fault| Unreadable(fault.to_string()))
     }
@@ -458,7 +458,7 @@ impl Torture {
         for (id, outcome) in &self.answered {
             let row = reads.proposal(&id.parse().unwrap()).expect("read");
             let row = row.unwrap_or_else(|| panic!("{place}: {id} was answered and is gone"));
-            assert_eq!(row.status, Status::Finished, "{place}: {id} was finished");
+            assert_eq!(row.status, StoredStatus::Finished, "{place}: {id} was finished");
             let detail: Value = serde_json::from_slice(row.detail.as_deref().unwrap()).unwrap();
             assert_eq!(&detail, outcome, "{place}: {id} ended otherwise");
         }
@@ -477,15 +477,15 @@ impl Torture {
     }
 
     /// The auditor's word on what came since it looked last.
-    fn decide_again(&mut self, place: &str, leaves: &[Vec<u8>], beside: &dyn Beside) {
+    fn decide_again(&mut self, place: &str, leaves: &[Vec<u8>], beside: &dyn EvidenceFiles) {
         let roster = self.world.started["roster"].as_str().unwrap().parse().unwrap();
         let auditor = self.auditor.get_or_insert_with(|| {
-            let versions = rosters_in(&Entry::of(leaves[0].clone()), beside).expect("readable").expect("a seal");
+            let versions = rosters_in(&LogEntry::of(leaves[0].clone()), beside).expect("readable").expect("a seal");
             Auditor::new(Pinned::Digest(roster), &versions, Expected::default()).expect("the trusted roster")
         });
         for leaf in &leaves[auditor.size() as usize..] {
-            for said in auditor.entry(&Entry::of(leaf.clone()), beside).expect("readable") {
-                assert!(!matches!(said, Said::Finding(_)), "{place}: the auditor: {said:?}");
+            for said in auditor.entry(&LogEntry::of(leaf.clone()), beside).expect("readable") {
+                assert!(!matches!(said, AuditEvent::Finding(_)), "{place}: the auditor: {said:?}");
             }
         }
     }

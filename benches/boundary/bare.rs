@@ -11,7 +11,7 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
-use countersign::terminal::exit::{Exit, Failure};
+use countersign::terminal::exit::{CommandFailure, Exit};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -38,7 +38,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When it can't listen, or the bundle can't be read.
-pub fn run(args: &Args) -> Result<Exit, Failure> {
+pub fn run(args: &Args) -> Result<Exit, CommandFailure> {
     let bundle = Bytes::from(std::fs::read(&args.bundle).map_err(|error| broken(&error))?);
     let rows = Rows::open(&args.store).map_err(|fault| broken(&fault))?;
     let crossing = Arc::new(Crossing { documents: Documents::of(&bundle)?, rows, bundle });
@@ -86,7 +86,7 @@ async fn serve(crossing: Arc<Crossing>) -> io::Result<()> {
 }
 
 /// Starts one that answers with `bundle` and keeps its rows in `dir`.
-pub fn start(dir: &Path, bundle: &[u8]) -> Result<Service, Failure> {
+pub fn start(dir: &Path, bundle: &[u8]) -> Result<Service, CommandFailure> {
     let answer = dir.join("bare-bundle.json");
     std::fs::write(&answer, bundle).map_err(|error| broken(&error))?;
     let program = std::env::current_exe().map_err(|error| broken(&error))?;
@@ -95,6 +95,6 @@ pub fn start(dir: &Path, bundle: &[u8]) -> Result<Service, Failure> {
     Service::spawn(command, String::new())
 }
 
-fn broken(error: &dyn std::fmt::Display) -> Failure {
-    Failure::new(Exit::Unreachable, format!("the bare server: {error}"))
+fn broken(error: &dyn std::fmt::Display) -> CommandFailure {
+    CommandFailure::new(Exit::Unreachable, format!("the bare server: {error}"))
 }

@@ -13,7 +13,7 @@ use countersign::record::envelope::{Envelope, EnvelopeSignature};
 use countersign::record::ident::{Nonce, ProposalId};
 use countersign::record::profile::Profile;
 use countersign::record::validity::Timestamp;
-use countersign::terminal::exit::{Exit, Failure};
+use countersign::terminal::exit::{CommandFailure, Exit};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -47,10 +47,10 @@ const MOST_PER_S: u64 = 20_000;
 
 impl Plan {
     /// Asks the boundary for what has to be signed.
-    pub fn prepare(service: &Service) -> Result<Self, Failure> {
+    pub fn prepare(service: &Service) -> Result<Self, CommandFailure> {
         let registry = service.get("/v1/registry")?;
         let step = service.get("/v1/steps/bench:noop")?;
-        let typed = |value: &Value, what: &str| -> Result<Value, Failure> {
+        let typed = |value: &Value, what: &str| -> Result<Value, CommandFailure> {
             value.get(what).cloned().ok_or_else(|| broken(&format!("the boundary's answer has no {what}")))
         };
         let read = |error: serde_json::Error| broken(&format!("the boundary's answer can't be read: {error}"));
@@ -72,7 +72,7 @@ impl Plan {
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn body(&self) -> Result<Vec<u8>, Failure> {
+    pub fn body(&self) -> Result<Vec<u8>, CommandFailure> {
         let around = countersign::node::start::surroundings();
         let millis = (around.millis)();
         let authorization = Authorization {
@@ -101,7 +101,7 @@ impl Plan {
     ///
     /// # Errors
     /// When the boundary refuses it.
-    pub fn exchange(&self, service: &Service) -> Result<Vec<u8>, Failure> {
+    pub fn exchange(&self, service: &Service) -> Result<Vec<u8>, CommandFailure> {
         let request = self.request(service)?;
         runtime()?.block_on(async {
             let mut connection = Connection::open(&service.address).await?;
@@ -111,7 +111,7 @@ impl Plan {
     }
 
     /// One signed authorization as the bytes of an HTTP request.
-    fn request(&self, service: &Service) -> Result<Vec<u8>, Failure> {
+    fn request(&self, service: &Service) -> Result<Vec<u8>, CommandFailure> {
         let body = self.body()?;
         let mut request = format!(
             "POST /v1/authorizations HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
@@ -126,7 +126,7 @@ impl Plan {
 }
 
 /// Hands in for `time` with `count` clients, each on its own connection, each waiting for its receipt.
-pub fn load(service: &Service, plan: &Plan, count: usize, time: Duration) -> Result<Load, Failure> {
+pub fn load(service: &Service, plan: &Plan, count: usize, time: Duration) -> Result<Load, CommandFailure> {
     let most = if count == 1 { MOST_PER_S / 4 } else { MOST_PER_S } * time.as_secs();
     let requests = (0..most).map(|_| plan.request(service)).collect::<Result<Vec<_>, _>>()?;
     let (requests, next) = (Arc::new(requests), Arc::new(AtomicUsize::new(0)));
@@ -145,7 +145,7 @@ pub fn load(service: &Service, plan: &Plan, count: usize, time: Duration) -> Res
                     connection.exchange(request).await?;
                     times.push(start.elapsed().as_secs_f64() * 1e6);
                 }
-                Ok::<_, Failure>((times, connection.into_answer()))
+                Ok::<_, CommandFailure>((times, connection.into_answer()))
             });
         }
         clients.join_all().await
@@ -185,13 +185,13 @@ struct Connection {
 }
 
 impl Connection {
-    async fn open(address: &str) -> Result<Self, Failure> {
+    async fn open(address: &str) -> Result<Self, CommandFailure> {
         let stream = TcpStream::connect(address).await.map_err(|error| broken(&format!("{address}: {error}")))?;
         stream.set_nodelay(true).map_err(|error| broken(&error))?;
         Ok(Self { stream, received: Vec::with_capacity(64 << 10), body: 0 })
     }
 
-    async fn exchange(&mut self, request: &[u8]) -> Result<(), Failure> {
+    async fn exchange(&mut self, request: &[u8]) -> Result<(), CommandFailure> {
         let hung_up = |error: std::io::Error| broken(&format!("the server hung up: {error}"));
         self.stream.write_all(request).await.map_err(hung_up)?;
         self.received.clear();
@@ -219,7 +219,7 @@ impl Connection {
     }
 
     /// How long the body is, by the head.
-    fn announced(&self) -> Result<usize, Failure> {
+    fn announced(&self) -> Result<usize, CommandFailure> {
         let head = String::from_utf8_lossy(&self.received[..self.body]).to_ascii_lowercase();
         head.lines()
             .find_map(|line| line.strip_prefix("content-length:"))
@@ -229,10 +229,10 @@ impl Connection {
 }
 
 /// One thread for all clients, as load generators have: a thread each would have the boundary wake every one of them.
-fn runtime() -> Result<Runtime, Failure> {
+fn runtime() -> Result<Runtime, CommandFailure> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_io().build().map_err(|error| broken(&error))
 }
 
-fn broken(error: &dyn std::fmt::Display) -> Failure {
-    Failure::new(Exit::Unreachable, error.to_string())
+fn broken(error: &dyn std::fmt::Display) -> CommandFailure {
+    CommandFailure::new(Exit::Unreachable, error.to_string())
 }

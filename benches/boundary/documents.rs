@@ -12,7 +12,7 @@ use countersign::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use countersign::record::document::Statement;
 use countersign::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed};
 use countersign::record::receipt::Receipt;
-use countersign::terminal::exit::{Exit, Failure};
+use countersign::terminal::exit::{CommandFailure, Exit};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::clients::Plan;
@@ -34,13 +34,13 @@ pub struct Documents {
 ///
 /// # Errors
 /// When the boundary's own documents can't be read.
-pub fn cpu_us(service: &Service, plan: &Plan, time: Duration) -> Result<f64, Failure> {
+pub fn cpu_us(service: &Service, plan: &Plan, time: Duration) -> Result<f64, CommandFailure> {
     let body = plan.body()?;
     let documents = Documents::of(&plan.exchange(service)?)?;
     let (done, used) = (AtomicU64::new(0), AtomicU64::new(0));
     let until = Instant::now() + time;
     std::thread::scope(|scope| {
-        let work = || -> Result<(), Failure> {
+        let work = || -> Result<(), CommandFailure> {
             let before = thread_time();
             let mut rounds = 0;
             while Instant::now() < until {
@@ -60,7 +60,7 @@ pub fn cpu_us(service: &Service, plan: &Plan, time: Duration) -> Result<f64, Fai
 
 impl Documents {
     /// Those of the crossing that this bundle is of.
-    pub fn of(bundle: &[u8]) -> Result<Self, Failure> {
+    pub fn of(bundle: &[u8]) -> Result<Self, CommandFailure> {
         let bundle = Bundle::parse(&bundle[..bundle.len().min(MAX_BUNDLE_BYTES)]).map_err(|error| broken(&error))?;
         let payload = Base64::Strict.decode("", &bundle.receipt.payload).map_err(|error| broken(&error))?;
         let secret = SecretKey::from_seed(service::APPROVER);
@@ -70,7 +70,7 @@ impl Documents {
     }
 
     /// What comes in: read, its one signature verified, its payload read and hashed.
-    pub fn read(&self, body: &[u8]) -> Result<(), Failure> {
+    pub fn read(&self, body: &[u8]) -> Result<(), CommandFailure> {
         let envelope: Envelope = canonical::read_as(body, body.len()).map_err(|error| broken(&error))?;
         let signed = Signed::<Authorization>::from_envelope(&envelope, Base64::Lenient);
         let verified = signed
@@ -82,7 +82,7 @@ impl Documents {
     }
 
     /// What goes into the log: written, signed.
-    pub fn write(&self) -> Result<Vec<u8>, Failure> {
+    pub fn write(&self) -> Result<Vec<u8>, CommandFailure> {
         let payload = self.receipt.to_payload().map_err(|error| broken(&error))?;
         let signature = self.secret.sign(&pae(PAYLOAD_TYPE, &payload));
         let receipt = Envelope::new(&payload, vec![EnvelopeSignature::new(self.keyid, &signature)]);
@@ -96,6 +96,6 @@ fn thread_time() -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-fn broken(error: &dyn std::fmt::Display) -> Failure {
-    Failure::new(Exit::Unreachable, format!("measuring the documents: {error}"))
+fn broken(error: &dyn std::fmt::Display) -> CommandFailure {
+    CommandFailure::new(Exit::Unreachable, format!("measuring the documents: {error}"))
 }

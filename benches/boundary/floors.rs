@@ -10,7 +10,7 @@ use countersign::record::profile::{Limits, Profile};
 use countersign::sandbox::cancel::CancelFlag;
 use countersign::sandbox::linux::{LinuxSandbox, Setup};
 use countersign::sandbox::{End, Plan, Sandbox as _};
-use countersign::terminal::exit::{Exit, Failure};
+use countersign::terminal::exit::{CommandFailure, Exit};
 
 use crate::alone;
 
@@ -19,7 +19,7 @@ const SYNCS: usize = 200;
 const SPAWNS: usize = 100;
 
 /// The median time of a 4 KiB write and its fdatasync.
-pub fn fdatasync_us(dir: &Path) -> Result<f64, Failure> {
+pub fn fdatasync_us(dir: &Path) -> Result<f64, CommandFailure> {
     let unsynced = |error: std::io::Error| broken(&format!("measuring fdatasync in {}: {error}", dir.display()));
     let file = File::create(dir.join("sync")).map_err(unsynced)?;
     let block = [1_u8; 4096];
@@ -34,7 +34,7 @@ pub fn fdatasync_us(dir: &Path) -> Result<f64, Failure> {
 }
 
 /// Nonces that `clients` can have committed in a second, in groups, with nothing else done.
-pub fn nonces_per_s(dir: &Path, clients: usize, time: Duration) -> Result<f64, Failure> {
+pub fn nonces_per_s(dir: &Path, clients: usize, time: Duration) -> Result<f64, CommandFailure> {
     let path = dir.join("nonces.db");
     alone::nonces_a_second(&path, clients, time).map_err(|fault| broken(&fault))
 }
@@ -47,7 +47,7 @@ pub struct Spawns {
 }
 
 /// Measures them.
-pub fn spawns(dir: &Path) -> Result<Spawns, Failure> {
+pub fn spawns(dir: &Path) -> Result<Spawns, CommandFailure> {
     let scratch = dir.join("scratch");
     std::fs::create_dir_all(&scratch).map_err(|error| broken(&error))?;
     let setup =
@@ -68,7 +68,7 @@ pub fn spawns(dir: &Path) -> Result<Spawns, Failure> {
 }
 
 /// Runs `true` in the sandbox. The shebang makes it the program itself, as a plain spawn does.
-pub fn run_true(sandbox: &LinuxSandbox, profile: &Profile) -> Result<(), Failure> {
+pub fn run_true(sandbox: &LinuxSandbox, profile: &Profile) -> Result<(), CommandFailure> {
     let prepared = sandbox.check(profile).map_err(|error| broken(&error))?;
     let plan = Plan {
         interpreter: "sh".to_owned(),
@@ -84,7 +84,7 @@ pub fn run_true(sandbox: &LinuxSandbox, profile: &Profile) -> Result<(), Failure
 }
 
 /// Microseconds that it took.
-pub fn timed(what: impl FnOnce() -> Result<(), Failure>) -> Result<f64, Failure> {
+pub fn timed(what: impl FnOnce() -> Result<(), CommandFailure>) -> Result<f64, CommandFailure> {
     let start = Instant::now();
     what()?;
     Ok(start.elapsed().as_secs_f64() * 1e6)
@@ -95,6 +95,6 @@ pub fn median(mut times: Vec<f64>) -> f64 {
     times.get(times.len() / 2).copied().unwrap_or(0.0)
 }
 
-pub fn broken(error: &dyn std::fmt::Display) -> Failure {
-    Failure::new(Exit::Unreachable, error.to_string())
+pub fn broken(error: &dyn std::fmt::Display) -> CommandFailure {
+    CommandFailure::new(Exit::Unreachable, error.to_string())
 }

@@ -18,7 +18,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use countersign::terminal::exit::{Exit, Failure};
+use countersign::terminal::exit::{CommandFailure, Exit};
 use countersign::terminal::streams::Terminal;
 use serde::Serialize;
 
@@ -127,7 +127,7 @@ fn main() -> std::process::ExitCode {
     }
 }
 
-fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
+fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.what {
         What::Service(args) => service::run(args),
         What::Bare(args) => bare::run(args),
@@ -152,10 +152,13 @@ fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     }
 }
 
-fn measure(args: &Crossing) -> Result<Report, Failure> {
+fn measure(args: &Crossing) -> Result<Report, CommandFailure> {
     let here = args.dir.clone().unwrap_or_else(|| std::path::PathBuf::from("."));
     let dir = tempfile::Builder::new().prefix("countersign-bench-").tempdir_in(&here).map_err(|error| {
-        Failure::usage(format!("no directory for the store in {}: {error}; name another with --dir", here.display()))
+        CommandFailure::usage(format!(
+            "no directory for the store in {}: {error}; name another with --dir",
+            here.display()
+        ))
     })?;
     let service = service::start(dir.path())?;
     let idle_rss_bytes = service.memory();
@@ -213,7 +216,7 @@ fn measure(args: &Crossing) -> Result<Report, Failure> {
 }
 
 /// What a load did, and CPU microseconds of the server for each crossing of it.
-fn loaded(service: &Service, plan: &Plan, count: usize, time: Duration) -> Result<(Load, f64), Failure> {
+fn loaded(service: &Service, plan: &Plan, count: usize, time: Duration) -> Result<(Load, f64), CommandFailure> {
     let before = service.usage();
     let load = clients::load(service, plan, count, time)?;
     let used = service.usage() - before;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use countersign::record::profile::{Limits, Profile};
 use countersign::sandbox::Sandbox as _;
 use countersign::sandbox::linux::{LinuxSandbox, Setup};
-use countersign::terminal::exit::Failure;
+use countersign::terminal::exit::CommandFailure;
 use serde::Serialize;
 
 use crate::floors::{broken, median, run_true, timed};
@@ -51,7 +51,7 @@ struct Turns {
     bubblewrap_us: Option<f64>,
 }
 
-pub fn measure(args: &Args) -> Result<Report, Failure> {
+pub fn measure(args: &Args) -> Result<Report, CommandFailure> {
     let home = tempfile::Builder::new().prefix("countersign-bench-").tempdir().map_err(|error| broken(&error))?;
     std::fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))
         .map_err(|error| broken(&error))?;
@@ -87,7 +87,7 @@ fn profile(sandbox: &LinuxSandbox, off: bool) -> Profile {
     Profile { off_reason: off.then(|| "to measure it".to_owned()), ..Profile::nothing(require, Limits::default()) }
 }
 
-fn turns(sandbox: &LinuxSandbox, runs: usize) -> Result<Turns, Failure> {
+fn turns(sandbox: &LinuxSandbox, runs: usize) -> Result<Turns, CommandFailure> {
     let (strongest, off) = (profile(sandbox, false), profile(sandbox, true));
     let off_runs = sandbox.check(&off).is_ok();
     let bubblewrap = spawn(bubblewrapped().stderr(Stdio::null())).is_ok();
@@ -122,15 +122,15 @@ fn bubblewrapped() -> Command {
     command
 }
 
-fn spawn(command: &mut Command) -> Result<(), Failure> {
+fn spawn(command: &mut Command) -> Result<(), CommandFailure> {
     let ended = command.stdin(Stdio::null()).status().map_err(|error| broken(&error))?;
     if ended.success() { Ok(()) } else { Err(broken(&format!("{command:?} ended with {ended}"))) }
 }
 
-fn throughput(sandbox: &LinuxSandbox, time: Duration) -> Result<f64, Failure> {
+fn throughput(sandbox: &LinuxSandbox, time: Duration) -> Result<f64, CommandFailure> {
     let profile = profile(sandbox, false);
     let (count, start) = (AtomicU64::new(0), Instant::now());
-    let worker = || -> Result<(), Failure> {
+    let worker = || -> Result<(), CommandFailure> {
         while start.elapsed() < time {
             run_true(sandbox, &profile)?;
             count.fetch_add(1, Ordering::Relaxed);

@@ -16,10 +16,10 @@ use countersign::record::profile::Profile;
 use countersign::sandbox::cancel::CancelFlag;
 use countersign::sandbox::capture::Chunk;
 use countersign::sandbox::linux::LinuxSandbox;
-use countersign::sandbox::probe::Probe;
+use countersign::sandbox::probe::HostProbe;
 use countersign::sandbox::profile::{Prepared, Unavailable};
 use countersign::sandbox::{End, Plan, Report, Sandbox};
-use countersign::terminal::exit::{Exit, Failure};
+use countersign::terminal::exit::{CommandFailure, Exit};
 use serde_json::Value;
 
 /// The seed of the one approver: of this measurement alone.
@@ -36,9 +36,9 @@ pub struct Args {
 ///
 /// # Errors
 /// Everything that keeps the boundary from starting.
-pub fn run(args: &Args) -> Result<Exit, Failure> {
+pub fn run(args: &Args) -> Result<Exit, CommandFailure> {
     let config = Config::load(&args.config).map_err(countersign::local::problems::problems)?;
-    let broken = |error: &dyn std::fmt::Display| Failure::new(Exit::Unreachable, error.to_string());
+    let broken = |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, error.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| broken(&error))?;
     runtime.block_on(async {
         let around = |sandbox| Arc::new(Nothing { sandbox }) as Arc<dyn Sandbox>;
@@ -55,7 +55,7 @@ struct Nothing {
 }
 
 impl Sandbox for Nothing {
-    fn probe(&self) -> &Probe {
+    fn probe(&self) -> &HostProbe {
         self.sandbox.probe()
     }
 
@@ -84,25 +84,29 @@ pub struct Service {
 }
 
 /// The name of the token that proposes.
-pub fn proposer() -> Result<Name, Failure> {
-    "bench-agent".parse().map_err(|error: countersign::record::ident::IdentError| Failure::usage(error.to_string()))
+pub fn proposer() -> Result<Name, CommandFailure> {
+    "bench-agent"
+        .parse()
+        .map_err(|error: countersign::record::ident::IdentError| CommandFailure::usage(error.to_string()))
 }
 
 /// Sets a boundary up in `dir` and starts it.
-pub fn start(dir: &Path) -> Result<Service, Failure> {
+pub fn start(dir: &Path) -> Result<Service, CommandFailure> {
     let home = dir.join("boundary-home");
-    let io = |error: std::io::Error| Failure::new(Exit::Unreachable, format!("setting the boundary up: {error}"));
+    let io =
+        |error: std::io::Error| CommandFailure::new(Exit::Unreachable, format!("setting the boundary up: {error}"));
     let secret = SecretKey::from_seed(APPROVER);
-    let key = SshKey::from_public(secret.public(), "bench").map_err(|error| Failure::usage(error.to_string()))?;
+    let key =
+        SshKey::from_public(secret.public(), "bench").map_err(|error| CommandFailure::usage(error.to_string()))?;
     let public = dir.join("bench.pub");
     std::fs::write(&public, format!("{}\n", key.line())).map_err(io)?;
     let program = env!("CARGO_BIN_EXE_countersign");
-    let ours = |arguments: &[&std::ffi::OsStr]| -> Result<String, Failure> {
+    let ours = |arguments: &[&std::ffi::OsStr]| -> Result<String, CommandFailure> {
         let output = Command::new(program).args(arguments).output().map_err(io)?;
         if output.status.success() {
             Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
         } else {
-            Err(Failure::new(Exit::Unreachable, String::from_utf8_lossy(&output.stderr).into_owned()))
+            Err(CommandFailure::new(Exit::Unreachable, String::from_utf8_lossy(&output.stderr).into_owned()))
         }
     };
     let mut approver = std::ffi::OsString::from("bench=");
@@ -148,8 +152,10 @@ pub fn start(dir: &Path) -> Result<Service, Failure> {
 
 impl Service {
     /// Starts a server that says its address in its first line.
-    pub fn spawn(mut command: Command, token: String) -> Result<Self, Failure> {
-        let io = |error: std::io::Error| Failure::new(Exit::Unreachable, format!("starting what is measured: {error}"));
+    pub fn spawn(mut command: Command, token: String) -> Result<Self, CommandFailure> {
+        let io = |error: std::io::Error| {
+            CommandFailure::new(Exit::Unreachable, format!("starting what is measured: {error}"))
+        };
         let child = command.stdout(Stdio::piped()).spawn().map_err(io)?;
         let mut service = Self { child, address: String::new(), token, ready_ms: 0.0 };
         let mut line = String::new();
@@ -159,14 +165,14 @@ impl Service {
         service.address = line.trim().trim_start_matches("http://").to_owned();
         if service.address.is_empty() {
             let what = command.get_args().take(1).map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
-            return Err(Failure::new(Exit::Unreachable, format!("`{what}` did not start")));
+            return Err(CommandFailure::new(Exit::Unreachable, format!("`{what}` did not start")));
         }
         Ok(service)
     }
 
     /// An answer of the boundary.
-    pub fn get(&self, path: &str) -> Result<Value, Failure> {
-        let broken = |error: &dyn std::fmt::Display| Failure::new(Exit::Unreachable, format!("{path}: {error}"));
+    pub fn get(&self, path: &str) -> Result<Value, CommandFailure> {
+        let broken = |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, format!("{path}: {error}"));
         let mut answer = ureq::get(format!("http://{}{path}", self.address))
             .header("Authorization", format!("Bearer {}", self.token))
             .call()

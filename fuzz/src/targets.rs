@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use countersign::audit::bundle::{Options, Trust, verify};
-use countersign::audit::report::{CheckName, Finding};
+use countersign::audit::bundle::{RosterTrust, VerifyOptions, verify};
+use countersign::audit::report::{CheckFinding, CheckName};
 use countersign::crypto::canonical::{parse_canonical, to_canonical};
 use countersign::crypto::cosignature::WitnessKey;
 use countersign::crypto::digest::PolicyDigest;
@@ -17,7 +17,7 @@ use countersign::crypto::sshsig::{self, KeyId, SshKey};
 use countersign::decision::step::{HashedStep, StepError};
 use countersign::node::roster_file;
 use countersign::policy::builtins::Builtins;
-use countersign::policy::decide::{Flags, Where, decide_command};
+use countersign::policy::decide::{DecisionPlace, Flags, decide_command};
 use countersign::policy::file::Policy;
 use countersign::policy::ruling::resolve;
 use countersign::record::authorization::Authorization;
@@ -33,15 +33,15 @@ use countersign::record::ident::StepRef;
 use countersign::record::later;
 use countersign::record::local_receipt::LocalReceipt;
 use countersign::record::receipt::Receipt;
-use countersign::record::refusal::Refusal;
-use countersign::record::review::Review;
+use countersign::record::refusal::RefusalStatement;
+use countersign::record::review::ReviewStatement;
 use countersign::record::revocation::Revocation;
 use countersign::record::roster::Roster;
 use countersign::record::run_report::RunReport;
 use countersign::record::seal::Seal;
 use countersign::registry::markdown;
 use countersign::sandbox::protocol;
-use countersign::shell::commands::{self, Size};
+use countersign::shell::commands::{self, ReadLimit};
 use countersign::shell::found::Shell;
 use countersign::trust::roster::TrustedRoster;
 
@@ -111,7 +111,7 @@ pub fn statement_each_kind(data: &[u8]) {
         + one::<Denial>(data)
         + one::<LocalReceipt>(data)
         + one::<Receipt>(data)
-        + one::<Refusal>(data)
+        + one::<RefusalStatement>(data)
         + one::<Roster>(data)
         + one::<Seal>(data);
     assert!(taken <= 1);
@@ -122,16 +122,17 @@ pub fn statement_each_kind(data: &[u8]) {
 
 /// A bundle against the golden roster: nobody has its keys, so what is verified is a golden receipt.
 pub fn bundle_verify(data: &[u8]) {
-    let report = verify(data, &Trust::Roster(golden_envelope().to_vec()), Options::default()).expect("a good roster");
+    let report = verify(data, &RosterTrust::Roster(golden_envelope().to_vec()), VerifyOptions::default())
+        .expect("a good roster");
     assert_eq!(report.checks.len(), CheckName::ALL.len());
     if report.verified {
         assert!(report.failed().next().is_none());
-        assert_eq!(report.finding(CheckName::ReceiptSignature), Finding::Established);
+        assert_eq!(report.finding(CheckName::ReceiptSignature), CheckFinding::Established);
         let bundle = Bundle::parse(data).expect("it was read");
         assert!(golden_receipts().contains(&bundle.receipt.payload), "a receipt that the golden boundary never signed");
     }
-    let _ = verify(data, &Trust::Nothing, Options::default());
-    let _ = verify(b"{}", &Trust::Roster(data.to_vec()), Options::default());
+    let _ = verify(data, &RosterTrust::Nothing, VerifyOptions::default());
+    let _ = verify(b"{}", &RosterTrust::Roster(data.to_vec()), VerifyOptions::default());
 }
 
 /// An SSHSIG blob or its armour, under a plain key.
@@ -226,7 +227,7 @@ pub fn policy_yaml(data: &[u8]) {
             let rulings = [&policy, &again].map(|policy| resolve(policy, Builtins::current(), &step));
             assert!(rulings[0] == rulings[1]);
             for name in ["git", "/usr/bin/rm", "./scripts/a.sh", "[", "\n"] {
-                let _ = decide_command(&rulings[0], name, Where::Boundary, &Flags::default());
+                let _ = decide_command(&rulings[0], name, DecisionPlace::Boundary, &Flags::default());
             }
         }
         Err(errors) => assert!(!errors.is_empty()),
@@ -270,7 +271,7 @@ pub fn reserved_kinds(data: &[u8]) {
         }
         usize::from(answer.later)
     }
-    let taken = one::<Grant>(data) + one::<Revocation>(data) + one::<Review>(data) + one::<RunReport>(data);
+    let taken = one::<Grant>(data) + one::<Revocation>(data) + one::<ReviewStatement>(data) + one::<RunReport>(data);
     assert!(taken <= 1);
     // The definition of a step, of which most reserved parts are.
     let Ok(value) = json::parse(data, 1 << 20) else { return };
@@ -326,8 +327,8 @@ fn golden_key() -> &'static SshKey {
 /// A script: what bash would run, bash or dash would, at places that it has.
 pub fn shell_commands(data: &[u8]) {
     let Ok(script) = std::str::from_utf8(data) else { return };
-    let bash = commands::find_in(Shell::Bash, script, Size::Step);
-    let either = commands::find(script, Size::Step);
+    let bash = commands::find_in(Shell::Bash, script, ReadLimit::Step);
+    let either = commands::find(script, ReadLimit::Step);
     let lines = script.split('\n').count();
     for found in [&bash, &either] {
         match found {

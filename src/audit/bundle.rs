@@ -17,8 +17,8 @@ use crate::audit::documents::{
     verify_seal,
 };
 use crate::audit::facts;
-use crate::audit::ledger::{Got, Ledger, Stop, ensure, failed};
-use crate::audit::report::{Basis, BundleReport, CheckName, Finding, TrustFacts, VersionFacts};
+use crate::audit::ledger::{CheckLedger, CheckOutcome, CheckStop, ensure, failed};
+use crate::audit::report::{BundleReport, CheckFinding, CheckName, TrustBasis, TrustFacts, VersionFacts};
 use crate::audit::witnesses::check_witnesses;
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::json;
@@ -38,11 +38,11 @@ use crate::record::seal::Seal;
 use crate::record::validity::{SKEW_S, Timestamp};
 use crate::registry::parameters::ParameterSchema;
 use crate::trust::chain::{Chain, Pinned, payload_of};
-use crate::trust::roster::{Holder, TrustedRoster};
+use crate::trust::roster::{KeyHolder, TrustedRoster};
 
 /// Roster that the verifier trusts beforehand. This trust never comes from a bundle.
 #[derive(Debug, Clone)]
-pub enum Trust {
+pub enum RosterTrust {
     /// No trusted roster. Without a trusted roster, nothing can be verified.
     Nothing,
     /// Digest of a roster's payload, `sha256:…`.
@@ -55,7 +55,7 @@ pub enum Trust {
 
 /// Options of a verification, besides the trusted roster.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Options {
+pub struct VerifyOptions {
     /// Current time. The verifier refuses a receipt of a later time and does not count a later cosignature. Without
     /// this time, the verifier only compares the times of the documents with each other.
     pub at: Option<Timestamp>,
@@ -93,16 +93,16 @@ impl std::error::Error for Untrusted {}
 ///
 /// # Errors
 /// Returns an error if there is no usable trusted roster. All other results are in the report.
-pub fn verify(bundle: &[u8], trust: &Trust, options: Options) -> Result<BundleReport, Untrusted> {
+pub fn verify(bundle: &[u8], trust: &RosterTrust, options: VerifyOptions) -> Result<BundleReport, Untrusted> {
     let parsed = Bundle::parse(bundle);
     let pinned = match trust {
-        Trust::Nothing => {
+        RosterTrust::Nothing => {
             Err("no trusted roster: give one with --roster, the file or the digest that the operator tells you"
                 .to_owned())
         }
-        Trust::Digest(digest) => Ok(Pinned::Digest(*digest)),
-        Trust::Chain(chain) => Ok(Pinned::Chain(chain.clone())),
-        Trust::Roster(file) => json::parse_as::<Envelope>(file, 2 * MAX_ROSTER_BYTES)
+        RosterTrust::Digest(digest) => Ok(Pinned::Digest(*digest)),
+        RosterTrust::Chain(chain) => Ok(Pinned::Chain(chain.clone())),
+        RosterTrust::Roster(file) => json::parse_as::<Envelope>(file, 2 * MAX_ROSTER_BYTES)
             .map_err(|error| error.to_string())
             .and_then(|envelope| Pinned::from_envelope(&envelope).map_err(|error| error.to_string()))
             .map_err(|error| {
@@ -118,7 +118,7 @@ pub fn verify(bundle: &[u8], trust: &Trust, options: Options) -> Result<BundleRe
         let rosters = parsed.as_ref().map_or(&[][..], |bundle| &bundle.roster);
         Untrusted { message, first_roster: seen(rosters.first()), last_roster: seen(rosters.last()) }
     })?;
-    let mut ledger = Ledger::default();
+    let mut ledger = CheckLedger::default();
     let parsed = ledger.check(CheckName::Bundle, || match parsed {
         Ok(bundle) => Ok((bundle, "strict JSON, all fields known".to_owned())),
         Err(error) => Err(failed(error)),
@@ -128,7 +128,7 @@ pub fn verify(bundle: &[u8], trust: &Trust, options: Options) -> Result<BundleRe
 
 /// Withdraws the results that only the newest roster can establish. The roster `newer` is also trusted, but the bundle
 /// is not connected with `newer`.
-pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: Options) {
+pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: VerifyOptions) {
     let why = format!(
         "version {} of the roster ({}) is trusted too, and the versions here are not connected with it: name the one to decide \
          with (--roster)",
@@ -139,15 +139,15 @@ pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: Optio
     let seen = report.facts.as_mut().map(|facts| std::mem::take(&mut facts.witnesses)).unwrap_or_default();
     report.boundary_says = facts::boundary_says(&[]);
     let has_witnesses = !seen.is_empty() || !newer.tables().witness.is_empty();
-    for check in report.checks.iter_mut().filter(|check| check.finding == Finding::Established) {
+    for check in report.checks.iter_mut().filter(|check| check.finding == CheckFinding::Established) {
         check.finding = match check.name {
-            CheckName::KeysStillRostered => Finding::NotChecked,
-            CheckName::Witnesses if options.witnesses > 0 => Finding::Failed,
-            CheckName::Witnesses if has_witnesses => Finding::NotChecked,
+            CheckName::KeysStillRostered => CheckFinding::NotChecked,
+            CheckName::Witnesses if options.witnesses > 0 => CheckFinding::Failed,
+            CheckName::Witnesses if has_witnesses => CheckFinding::NotChecked,
             _ => continue,
         };
         check.detail.clone_from(&why);
-        report.verified &= check.finding != Finding::Failed;
+        report.verified &= check.finding != CheckFinding::Failed;
     }
 }
 
@@ -160,7 +160,12 @@ pub(crate) const MAY_BE_OPEN: [CheckName; 5] = [
     CheckName::Witnesses,
 ];
 
-fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, options: Options) -> BundleReport {
+fn verify_parsed(
+    mut ledger: CheckLedger,
+    bundle: &CheckOutcome<Bundle>,
+    pinned: &Pinned,
+    options: VerifyOptions,
+) -> BundleReport {
     use CheckName as C;
 
     let bundle = by_ref(bundle);
@@ -337,7 +342,7 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
     });
     let _in_force = ledger.check::<()>(C::SealInForce, || {
         sealed?;
-        Err(Stop::NotChecked("only the whole log can tell: `countersign audit`".to_owned()))
+        Err(CheckStop::NotChecked("only the whole log can tell: `countersign audit`".to_owned()))
     });
     let witnesses = ledger.check(C::Witnesses, || {
         // The newest known roster decides, because a witness that was removed from the roster no longer counts.
@@ -375,18 +380,21 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
     let mut checks = ledger.into_checks();
     if witnesses.is_empty() {
         // If no witness counts, the result rests on the list of witnesses in the roster.
-        checks.iter_mut().filter(|check| check.name == C::Witnesses).for_each(|check| check.rests_on = Basis::Roster);
+        checks
+            .iter_mut()
+            .filter(|check| check.name == C::Witnesses)
+            .for_each(|check| check.rests_on = TrustBasis::Roster);
     }
     let verified = checks.iter().all(|check| match check.finding {
-        Finding::Established => true,
-        Finding::NotChecked => MAY_BE_OPEN.contains(&check.name),
-        Finding::Failed => false,
+        CheckFinding::Established => true,
+        CheckFinding::NotChecked => MAY_BE_OPEN.contains(&check.name),
+        CheckFinding::Failed => false,
     });
     BundleReport { verified, checks, trust, facts, boundary_says: facts::boundary_says(&witnesses), warnings }
 }
 
 /// Returns the warning about a key in a roster if this version can't verify the key's type.
-pub(crate) fn warn_of_foreign((holder, key): &(Holder, ForeignKey)) -> String {
+pub(crate) fn warn_of_foreign((holder, key): &(KeyHolder, ForeignKey)) -> String {
     format!(
         "the key {} of {holder} has the type {}, which this version can't verify: it counts for nobody",
         key.keyid(),
@@ -394,7 +402,7 @@ pub(crate) fn warn_of_foreign((holder, key): &(Holder, ForeignKey)) -> String {
     )
 }
 
-fn by_ref<T>(got: &Got<T>) -> Got<&T> {
+fn by_ref<T>(got: &CheckOutcome<T>) -> CheckOutcome<&T> {
     got.as_ref().map_err(|name| *name)
 }
 
@@ -405,19 +413,22 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::audit::fixture::{Case, Stage, read_by_another_version};
+    use crate::audit::fixture::{FixtureStage, HistoryCase, read_by_another_version};
 
     fn golden() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/golden")
     }
 
-    fn trust(named: &str) -> Trust {
-        named.parse().map_or_else(|_| Trust::Roster(std::fs::read(golden().join(named)).expect(named)), Trust::Digest)
+    fn trust(named: &str) -> RosterTrust {
+        named.parse().map_or_else(
+            |_| RosterTrust::Roster(std::fs::read(golden().join(named)).expect(named)),
+            RosterTrust::Digest,
+        )
     }
 
     fn report(file: &str, roster: &str) -> BundleReport {
         let bundle = std::fs::read(golden().join(file)).expect(file);
-        verify(&bundle, &trust(roster), Options::default()).expect("a trusted roster")
+        verify(&bundle, &trust(roster), VerifyOptions::default()).expect("a trusted roster")
     }
 
     #[test]
@@ -425,21 +436,21 @@ mod tests {
         let digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
         let state = json!({"id": "ses_019aa0b0-5c00-7000-8000-000000000003", "state": digest});
         for (stage, name, part, check) in [
-            (Stage::Authorization, "emergency", json!(true), CheckName::AuthorizationDocument),
-            (Stage::Authorization, "session", state, CheckName::AuthorizationDocument),
-            (Stage::Receipt, "session", json!({"before": digest, "after": digest}), CheckName::ReceiptDocument),
+            (FixtureStage::Authorization, "emergency", json!(true), CheckName::AuthorizationDocument),
+            (FixtureStage::Authorization, "session", state, CheckName::AuthorizationDocument),
+            (FixtureStage::Receipt, "session", json!({"before": digest, "after": digest}), CheckName::ReceiptDocument),
         ] {
-            let case = Case::new().edit(stage, move |document| document["predicate"][name] = part.clone());
-            let report = case.report(Options::default());
+            let case = HistoryCase::new().edit(stage, move |document| document["predicate"][name] = part.clone());
+            let report = case.report(VerifyOptions::default());
             assert!(!report.verified);
             let failed: Vec<_> = report.failed().map(|check| (check.name, check.detail.clone())).collect();
             assert_eq!(failed.len(), 1, "{failed:?}");
             assert_eq!(failed[0].0, check);
             assert!(failed[0].1.starts_with(&format!("later-feature /predicate/{name}: ")), "{failed:?}");
         }
-        let broken =
-            Case::new().edit(Stage::Authorization, |document| document["predicate"]["emergency"] = json!(false));
-        let report = broken.report(Options::default());
+        let broken = HistoryCase::new()
+            .edit(FixtureStage::Authorization, |document| document["predicate"]["emergency"] = json!(false));
+        let report = broken.report(VerifyOptions::default());
         assert!(report.failed().all(|check| !check.detail.starts_with("later-feature")), "{:?}", report.checks);
     }
 
@@ -457,10 +468,11 @@ mod tests {
             ("format", json!("rundown")),
             ("template", json!("gruntwork")),
         ] {
-            let report = Case::new().edit(Stage::Bundle, move |bundle| bundle["step"][name] = part.clone());
-            let report = report.report(Options::default());
+            let report =
+                HistoryCase::new().edit(FixtureStage::Bundle, move |bundle| bundle["step"][name] = part.clone());
+            let report = report.report(VerifyOptions::default());
             let step = report.checks.iter().find(|check| check.name == CheckName::Step).expect("the check");
-            assert_eq!(step.finding, Finding::Failed, "{name}");
+            assert_eq!(step.finding, CheckFinding::Failed, "{name}");
             assert!(step.detail.starts_with(&format!("later-feature /step/{name}: ")), "{}", step.detail);
             assert!(!report.verified);
         }
@@ -510,26 +522,26 @@ mod tests {
     }
 
     /// Edits one document of a crossing, signs all later documents again, and returns the names of the failed checks.
-    fn refused(stage: Stage, edit: impl Fn(&mut Value) + 'static) -> Vec<&'static str> {
-        let case = Case::new().edit(stage, edit);
-        let report = case.report(Options::default());
+    fn refused(stage: FixtureStage, edit: impl Fn(&mut Value) + 'static) -> Vec<&'static str> {
+        let case = HistoryCase::new().edit(stage, edit);
+        let report = case.report(VerifyOptions::default());
         assert!(!report.verified, "{:#?}", report.checks);
         failed_checks(&report)
     }
 
-    fn open(stage: Stage, edit: impl Fn(&mut Value) + 'static) -> (bool, Vec<&'static str>) {
-        let report = Case::new().edit(stage, edit).report(Options::default());
+    fn open(stage: FixtureStage, edit: impl Fn(&mut Value) + 'static) -> (bool, Vec<&'static str>) {
+        let report = HistoryCase::new().edit(stage, edit).report(VerifyOptions::default());
         assert!(failed_checks(&report).is_empty(), "{:#?}", report.checks);
-        let open = report.checks.iter().filter(|check| check.finding == Finding::NotChecked);
+        let open = report.checks.iter().filter(|check| check.finding == CheckFinding::NotChecked);
         (report.verified, open.map(|check| check.name.word()).collect())
     }
 
     #[test]
     fn the_bundle_of_an_unedited_crossing_is_verified() {
-        let report = Case::new().report(Options::default());
+        let report = HistoryCase::new().report(VerifyOptions::default());
         assert!(report.verified, "{:#?}", report.checks);
-        assert_eq!(report.finding(CheckName::SealInForce), Finding::NotChecked);
-        assert_eq!(report.finding(CheckName::KeysStillRostered), Finding::Established);
+        assert_eq!(report.finding(CheckName::SealInForce), CheckFinding::NotChecked);
+        assert_eq!(report.finding(CheckName::KeysStillRostered), CheckFinding::Established);
         let facts = report.facts.expect("facts");
         let approved = facts.approved.expect("approved");
         assert_eq!((approved.step.as_str(), approved.proposer.as_str()), ("nginx:restart", "ci-agent"));
@@ -539,17 +551,17 @@ mod tests {
     #[test]
     fn a_document_with_an_unknown_field_or_a_wrong_type_is_refused() {
         let spoil = |document: &mut Value| document["predicate"]["surprise"] = json!(1);
-        assert_eq!(refused(Stage::Seal, spoil), ["seal-document"]);
-        assert_eq!(refused(Stage::Consumption, spoil), ["consumption-document"]);
-        assert_eq!(refused(Stage::Receipt, spoil), ["receipt-document"]);
-        assert_eq!(refused(Stage::Authorization, spoil), ["authorization-document"]);
+        assert_eq!(refused(FixtureStage::Seal, spoil), ["seal-document"]);
+        assert_eq!(refused(FixtureStage::Consumption, spoil), ["consumption-document"]);
+        assert_eq!(refused(FixtureStage::Receipt, spoil), ["receipt-document"]);
+        assert_eq!(refused(FixtureStage::Authorization, spoil), ["authorization-document"]);
         assert_eq!(
-            refused(Stage::Authorization, |document| document["predicate"]["grant"] = json!("grt_x")),
+            refused(FixtureStage::Authorization, |document| document["predicate"]["grant"] = json!("grt_x")),
             ["authorization-document"]
         );
-        assert_eq!(refused(Stage::Roster, spoil), ["roster-chain"]);
-        assert_eq!(refused(Stage::Bundle, |bundle| bundle["surprise"] = json!(1)), ["bundle"]);
-        assert_eq!(refused(Stage::Bundle, |bundle| bundle["mediaType"] = json!("application/json")), ["bundle"]);
+        assert_eq!(refused(FixtureStage::Roster, spoil), ["roster-chain"]);
+        assert_eq!(refused(FixtureStage::Bundle, |bundle| bundle["surprise"] = json!(1)), ["bundle"]);
+        assert_eq!(refused(FixtureStage::Bundle, |bundle| bundle["mediaType"] = json!("application/json")), ["bundle"]);
     }
 
     #[test]
@@ -557,15 +569,15 @@ mod tests {
         for (part, check) in
             [("receipt", "receipt-signature"), ("consumption", "consumption-signature"), ("seal", "seal-signature")]
         {
-            let failed = refused(Stage::Bundle, move |bundle| {
+            let failed = refused(FixtureStage::Bundle, move |bundle| {
                 let one = bundle[part]["signatures"][0].clone();
                 bundle[part]["signatures"] = json!([one.clone(), one]);
             });
             assert!(failed.contains(&check), "{part}: {failed:?}");
-            let failed = refused(Stage::Bundle, move |bundle| bundle[part]["signatures"] = json!([]));
+            let failed = refused(FixtureStage::Bundle, move |bundle| bundle[part]["signatures"] = json!([]));
             assert!(failed.contains(&check), "{part}: {failed:?}");
         }
-        let failed = refused(Stage::Receipt, |receipt| {
+        let failed = refused(FixtureStage::Receipt, |receipt| {
             receipt["predicate"]["boundary"]["keyid"] = json!("SHA256:fe85JkIjo8VPe+XqXJGH5Mau1EMFdK1OdKvJUFicyA8");
         });
         assert_eq!(failed, ["receipt-signature"], "another key than the receipt says");
@@ -574,7 +586,7 @@ mod tests {
     #[test]
     fn a_proof_that_does_not_lead_to_the_checkpoint_is_refused() {
         for part in ["receipt", "consumption", "seal"] {
-            let failed = refused(Stage::Bundle, move |bundle| {
+            let failed = refused(FixtureStage::Bundle, move |bundle| {
                 let text = bundle["proofs"][part].as_str().expect("proof").to_owned();
                 let (head, rest) = text.split_once("\n\n").expect("proof");
                 let mut lines: Vec<_> = head.lines().collect();
@@ -596,9 +608,9 @@ mod tests {
             }
         };
         let stranger = "— witness.example/w AAAAAAAAAAAA";
-        assert!(Case::new().edit(Stage::Bundle, add(stranger)).report(Options::default()).verified);
-        let report = Case::new()
-            .edit(Stage::Bundle, |bundle| {
+        assert!(HistoryCase::new().edit(FixtureStage::Bundle, add(stranger)).report(VerifyOptions::default()).verified);
+        let report = HistoryCase::new()
+            .edit(FixtureStage::Bundle, |bundle| {
                 for part in ["receipt", "consumption", "seal"] {
                     let text = bundle["proofs"][part].as_str().expect("proof").to_owned();
                     let mut line = text.lines().last().expect("signature").to_owned();
@@ -607,7 +619,7 @@ mod tests {
                     bundle["proofs"][part] = json!(format!("{text}{line}\n"));
                 }
             })
-            .report(Options::default());
+            .report(VerifyOptions::default());
         assert_eq!(failed_checks(&report), ["checkpoint"]);
     }
 
@@ -616,37 +628,41 @@ mod tests {
         let other = format!("sha256:{}", "0".repeat(64));
         let id = other.clone();
         assert_eq!(
-            refused(Stage::Receipt, move |receipt| receipt["predicate"]["boundary"]["id"] = json!(id)),
+            refused(FixtureStage::Receipt, move |receipt| receipt["predicate"]["boundary"]["id"] = json!(id)),
             ["boundary"]
         );
         assert_eq!(
-            refused(Stage::Receipt, |receipt| receipt["predicate"]["boundary"]["name"] = json!("prod-us")),
+            refused(FixtureStage::Receipt, |receipt| receipt["predicate"]["boundary"]["name"] = json!("prod-us")),
             ["boundary"]
         );
         assert_eq!(
-            refused(Stage::Authorization, |signed| signed["predicate"]["boundary"]["epoch"] = json!("0".repeat(32))),
+            refused(FixtureStage::Authorization, |signed| signed["predicate"]["boundary"]["epoch"] =
+                json!("0".repeat(32))),
             ["boundary"]
         );
-        for (stage, field) in [(Stage::Receipt, "seal"), (Stage::Consumption, "seal")] {
+        for (stage, field) in [(FixtureStage::Receipt, "seal"), (FixtureStage::Consumption, "seal")] {
             let seal = other.clone();
             assert_eq!(refused(stage, move |document| document["predicate"][field] = json!(seal)), ["seal"]);
         }
         let policy = other.clone();
         assert_eq!(
-            refused(Stage::Receipt, move |receipt| receipt["predicate"]["decision"]["policy"] = json!(policy)),
+            refused(FixtureStage::Receipt, move |receipt| receipt["predicate"]["decision"]["policy"] = json!(policy)),
             ["seal"]
         );
         let policy = other.clone();
         assert_eq!(
-            refused(Stage::Roster, move |roster| roster["predicate"]["policy"] = json!(policy)),
+            refused(FixtureStage::Roster, move |roster| roster["predicate"]["policy"] = json!(policy)),
             ["seal"],
             "a roster of another policy"
         );
-        assert_eq!(refused(Stage::Bundle, |bundle| bundle["builtins"] = json!({"version": 2})), ["seal"]);
+        assert_eq!(refused(FixtureStage::Bundle, |bundle| bundle["builtins"] = json!({"version": 2})), ["seal"]);
         let versions = other.clone();
-        assert_eq!(refused(Stage::Seal, move |seal| seal["predicate"]["roster"] = json!(other)), ["roster-in-seal"]);
         assert_eq!(
-            refused(Stage::Seal, move |seal| seal["predicate"]["rosters"] = json!(versions)),
+            refused(FixtureStage::Seal, move |seal| seal["predicate"]["roster"] = json!(other)),
+            ["roster-in-seal"]
+        );
+        assert_eq!(
+            refused(FixtureStage::Seal, move |seal| seal["predicate"]["rosters"] = json!(versions)),
             ["roster-in-seal"],
             "version 1 has no signatures to name"
         );
@@ -655,7 +671,7 @@ mod tests {
     #[test]
     fn a_receipt_with_another_decision_than_the_verifier_makes_is_refused() {
         let decision = |field: &'static str, value: Value| {
-            refused(Stage::Receipt, move |receipt| receipt["predicate"]["decision"][field] = value.clone())
+            refused(FixtureStage::Receipt, move |receipt| receipt["predicate"]["decision"][field] = value.clone())
         };
         assert_eq!(decision("approvers", json!(["alice"])), ["quorum"]);
         assert_eq!(decision("approvers", json!(["alice", "bob", "carol"])), ["quorum"]);
@@ -664,22 +680,25 @@ mod tests {
         assert_eq!(decision("excluded", json!(["alice", "ci-agent"])), ["excluded"], "alice signed");
         assert_eq!(decision("handed_in_by", json!("courier")), ["excluded"]);
         assert_eq!(
-            refused(Stage::Policy, |policy| policy["overrides"][0]["approvals"]["required"] = json!(2)),
+            refused(FixtureStage::Policy, |policy| policy["overrides"][0]["approvals"]["required"] = json!(2)),
             ["quorum"]
         );
         assert_eq!(
-            refused(Stage::Policy, |policy| policy["overrides"][0]["approvals"]["required"] = json!(0)),
+            refused(FixtureStage::Policy, |policy| policy["overrides"][0]["approvals"]["required"] = json!(0)),
             ["quorum"]
         );
         assert_eq!(
-            refused(Stage::Policy, |policy| policy["version"] = json!(2)),
+            refused(FixtureStage::Policy, |policy| policy["version"] = json!(2)),
             ["quorum"],
             "a policy that can't be read"
         );
         for run in [json!({"allow": ["systemctl"]}), json!({"allow": ["printf"], "deny": ["printf"]})] {
-            assert_eq!(refused(Stage::Policy, move |policy| policy["default"]["run"] = run.clone()), ["permissions"]);
+            assert_eq!(
+                refused(FixtureStage::Policy, move |policy| policy["default"]["run"] = run.clone()),
+                ["permissions"]
+            );
         }
-        let owned = refused(Stage::Roster, |roster| {
+        let owned = refused(FixtureStage::Roster, |roster| {
             roster["predicate"]["proposer"] = json!([{"name": "ci-agent", "owners": ["alice"], "keys": []}]);
         });
         assert_eq!(owned, ["excluded"], "the roster itself says that alice owns the proposer");
@@ -688,35 +707,37 @@ mod tests {
     #[test]
     fn a_receipt_with_a_signature_that_does_not_count_is_refused() {
         let policy = |policy: &mut Value| policy["overrides"] = json!([]);
-        let report = Case::new().edit(Stage::Policy, policy).report(Options::default());
+        let report = HistoryCase::new().edit(FixtureStage::Policy, policy).report(VerifyOptions::default());
         assert_eq!(failed_checks(&report), ["authorization-signatures"], "bob is in no group that a rule names now");
-        let report = Case::new()
-            .edit(Stage::Receipt, |receipt| {
+        let report = HistoryCase::new()
+            .edit(FixtureStage::Receipt, |receipt| {
                 let signatures =
                     receipt["predicate"]["authorization"]["signatures"].as_array_mut().expect("signatures");
                 signatures.reverse();
             })
-            .report(Options::default());
+            .report(VerifyOptions::default());
         assert_eq!(failed_checks(&report), ["authorization-signatures"], "out of order");
-        let report = Case::new()
-            .edit(Stage::Receipt, |receipt| receipt["predicate"]["authorization"]["signatures"] = json!([]))
-            .report(Options::default());
+        let report = HistoryCase::new()
+            .edit(FixtureStage::Receipt, |receipt| receipt["predicate"]["authorization"]["signatures"] = json!([]))
+            .report(VerifyOptions::default());
         assert_eq!(failed_checks(&report), ["quorum"], "nobody signed");
     }
 
     #[test]
     fn a_consumption_of_another_authorization_is_refused() {
         let spent = |field: &'static str, value: Value| {
-            refused(Stage::Consumption, move |consumption| consumption["predicate"]["spent"][0][field] = value.clone())
+            refused(FixtureStage::Consumption, move |consumption| {
+                consumption["predicate"]["spent"][0][field] = value.clone()
+            })
         };
         assert_eq!(spent("nonce", json!("QUFBQUFBQUFBQUFBQUFBQUE")), ["consumption"]);
         assert_eq!(spent("expires_at", json!("2026-11-20T10:31:00Z")), ["consumption"]);
         assert_eq!(
-            refused(Stage::Receipt, |receipt| receipt["predicate"]["consumption"]["item"] = json!(1)),
+            refused(FixtureStage::Receipt, |receipt| receipt["predicate"]["consumption"]["item"] = json!(1)),
             ["consumption"]
         );
         assert_eq!(
-            refused(Stage::Receipt, |receipt| receipt["predicate"]["consumption"]["index"] = json!(2)),
+            refused(FixtureStage::Receipt, |receipt| receipt["predicate"]["consumption"]["index"] = json!(2)),
             ["consumption"]
         );
     }
@@ -724,19 +745,20 @@ mod tests {
     #[test]
     fn a_receipt_with_contradictory_times_or_outcome_is_refused() {
         let receipt = |field: &'static str, value: Value| {
-            refused(Stage::Receipt, move |receipt| receipt["predicate"][field] = value.clone())
+            refused(FixtureStage::Receipt, move |receipt| receipt["predicate"][field] = value.clone())
         };
         assert_eq!(receipt("started_at", json!("2026-11-20T09:39:59Z")), ["outcome"], "before the nonce was spent");
         assert_eq!(receipt("outcome", json!({"status": "unknown"})), ["outcome"], "unknown has one time");
         assert_eq!(receipt("outcome", json!({"status": "killed"})), ["outcome"], "killed without a limit");
         assert_eq!(
-            refused(Stage::Consumption, |consumption| consumption["predicate"]["at"] = json!("2026-11-20T08:59:59Z")),
+            refused(FixtureStage::Consumption, |consumption| consumption["predicate"]["at"] =
+                json!("2026-11-20T08:59:59Z")),
             ["log-order", "window"]
         );
-        let later = Options { at: "2026-11-20T09:38:00Z".parse().ok(), ..Options::default() };
-        assert_eq!(failed_checks(&Case::new().report(later)), ["window"], "a receipt of the future");
-        let now = Options { at: "2026-11-20T09:40:01Z".parse().ok(), ..Options::default() };
-        assert!(Case::new().report(now).verified);
+        let later = VerifyOptions { at: "2026-11-20T09:38:00Z".parse().ok(), ..VerifyOptions::default() };
+        assert_eq!(failed_checks(&HistoryCase::new().report(later)), ["window"], "a receipt of the future");
+        let now = VerifyOptions { at: "2026-11-20T09:40:01Z".parse().ok(), ..VerifyOptions::default() };
+        assert!(HistoryCase::new().report(now).verified);
     }
 
     #[test]
@@ -745,88 +767,94 @@ mod tests {
             receipt["predicate"]["output"]["stderr"]["recorded"] = json!(3);
             receipt["predicate"]["output"]["stderr"]["bytes"] = json!(3);
         };
-        assert_eq!(refused(Stage::Receipt, empty), ["receipt-subjects"]);
+        assert_eq!(refused(FixtureStage::Receipt, empty), ["receipt-subjects"]);
         assert_eq!(
-            refused(Stage::Receipt, |receipt| receipt["predicate"]["files"]["count"] = json!(1)),
+            refused(FixtureStage::Receipt, |receipt| receipt["predicate"]["files"]["count"] = json!(1)),
             ["receipt-subjects"]
         );
         let other = |receipt: &mut Value| receipt["subject"][0]["digest"]["sha256"] = json!("0".repeat(64));
-        assert_eq!(refused(Stage::ReceiptSubjects, other), ["receipt-subjects"]);
+        assert_eq!(refused(FixtureStage::ReceiptSubjects, other), ["receipt-subjects"]);
     }
 
     #[test]
     fn a_check_that_a_bundle_cannot_settle_is_not_checked() {
-        let (verified, left) = open(Stage::Receipt, |receipt| {
+        let (verified, left) = open(FixtureStage::Receipt, |receipt| {
             receipt["predicate"]["outcome"] = json!({"status": "not_started"});
             receipt["predicate"]["sandbox"]["layers"] = json!([]);
         });
         assert!(verified && left.contains(&"sandbox"), "{left:?}");
-        let report = read_by_another_version().report(Options::default());
+        let report = read_by_another_version().report(VerifyOptions::default());
         assert!(
-            report.verified && report.finding(CheckName::Permissions) == Finding::NotChecked,
+            report.verified && report.finding(CheckName::Permissions) == CheckFinding::NotChecked,
             "{:?}",
             report.checks
         );
         // If no list allows a command, the result does not depend on how the script is read.
         let report = read_by_another_version()
-            .edit(Stage::Policy, |policy| {
+            .edit(FixtureStage::Policy, |policy| {
                 *policy =
                     json!({"version": 1, "default": {"mode": "deny", "approvals": policy["default"]["approvals"]}});
             })
-            .report(Options::default());
-        assert_eq!(report.finding(CheckName::Permissions), Finding::Failed, "{:?}", report.checks);
-        let (verified, left) = open(Stage::Roster, |roster| {
+            .report(VerifyOptions::default());
+        assert_eq!(report.finding(CheckName::Permissions), CheckFinding::Failed, "{:?}", report.checks);
+        let (verified, left) = open(FixtureStage::Roster, |roster| {
             roster["predicate"]["witness"] =
                 json!([{"name": "w.example", "vkey": "w.example+00000000+BAAA", "url": "https://w.example"}]);
         });
         assert!(verified && left.contains(&"witnesses"), "{left:?}");
-        let report = Case::new()
-            .edit(Stage::Roster, |roster| roster["predicate"]["threshold"] = json!(0))
-            .report(Options::default());
+        let report = HistoryCase::new()
+            .edit(FixtureStage::Roster, |roster| roster["predicate"]["threshold"] = json!(0))
+            .report(VerifyOptions::default());
         assert!(report.warnings.iter().any(|warning| warning.contains("unguarded")), "{:?}", report.warnings);
     }
 
     #[test]
     fn the_report_names_each_key_of_the_roster_that_this_version_cannot_verify() {
         let foreign = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU=";
-        let report = Case::new()
-            .edit(Stage::Roster, move |roster| {
+        let report = HistoryCase::new()
+            .edit(FixtureStage::Roster, move |roster| {
                 roster["predicate"]["approver"][0]["keys"].as_array_mut().expect("keys").push(json!(foreign));
             })
-            .report(Options::default());
+            .report(VerifyOptions::default());
         assert!(report.verified, "{:#?}", report.checks);
         let named = |warning: &&String| warning.contains("approver alice") && warning.contains("ecdsa-sha2-nistp256");
         assert_eq!(report.warnings.iter().filter(named).count(), 1, "{:?}", report.warnings);
-        assert_eq!(Case::new().report(Options::default()).warnings, [""; 0]);
+        assert_eq!(HistoryCase::new().report(VerifyOptions::default()).warnings, [""; 0]);
     }
 
     #[test]
     fn keys_missing_from_a_newer_trusted_roster_are_not_checked() {
-        let case = Case::new();
+        let case = HistoryCase::new();
         let newer = case.next_roster(|roster| {
             roster["predicate"]["approver"].as_array_mut().expect("approvers").remove(0);
         });
-        let report = case.report_with(&Trust::Roster(newer), Options::default());
+        let report = case.report_with(&RosterTrust::Roster(newer), VerifyOptions::default());
         assert!(report.verified, "{:#?}", report.checks);
-        assert_eq!(report.finding(CheckName::KeysStillRostered), Finding::NotChecked);
+        assert_eq!(report.finding(CheckName::KeysStillRostered), CheckFinding::NotChecked);
         let same = case.next_roster(|_| {});
-        let report = case.report_with(&Trust::Roster(same), Options::default());
-        assert_eq!(report.finding(CheckName::KeysStillRostered), Finding::Established);
+        let report = case.report_with(&RosterTrust::Roster(same), VerifyOptions::default());
+        assert_eq!(report.finding(CheckName::KeysStillRostered), CheckFinding::Established);
     }
 
     #[test]
     fn without_a_trusted_roster_nothing_is_verified_and_the_error_gives_the_roster_digest() {
         let bundle = std::fs::read(golden().join("valid/bundle.json")).expect("bundle");
-        for trust in
-            [Trust::Nothing, Trust::Roster(b"{}".to_vec()), Trust::Roster(Vec::new()), Trust::Roster(bundle.clone())]
-        {
-            let error = verify(&bundle, &trust, Options::default()).expect_err("no trust");
+        for trust in [
+            RosterTrust::Nothing,
+            RosterTrust::Roster(b"{}".to_vec()),
+            RosterTrust::Roster(Vec::new()),
+            RosterTrust::Roster(bundle.clone()),
+        ] {
+            let error = verify(&bundle, &trust, VerifyOptions::default()).expect_err("no trust");
             let first = error.first_roster.expect("the digest seen").to_string();
             assert_eq!(first, "sha256:3c3a59f0a4e86bc91127e3c5fd8ac783f9a80a41f03fa7f3cfe0a486ebc45039");
         }
-        assert!(verify(b"", &Trust::Nothing, Options::default()).is_err());
-        let pinned = Trust::Digest(RosterDigest::of(b"another"));
-        assert_eq!(failed_checks(&verify(&bundle, &pinned, Options::default()).expect("report")), ["roster-chain"]);
+        assert!(verify(b"", &RosterTrust::Nothing, VerifyOptions::default()).is_err());
+        let pinned = RosterTrust::Digest(RosterDigest::of(b"another"));
+        assert_eq!(
+            failed_checks(&verify(&bundle, &pinned, VerifyOptions::default()).expect("report")),
+            ["roster-chain"]
+        );
     }
 
     #[test]
@@ -834,15 +862,15 @@ mod tests {
         let bundle = std::fs::read(golden().join("valid/bundle.json")).expect("bundle");
         let roster = trust("valid/roster.json");
         for length in (0..bundle.len()).step_by(487) {
-            let report = verify(&bundle[..length], &roster, Options::default()).expect("report");
+            let report = verify(&bundle[..length], &roster, VerifyOptions::default()).expect("report");
             assert_eq!(failed_checks(&report), ["bundle"]);
             assert_eq!(report.checks.len(), CheckName::ALL.len());
         }
         for garbage in [&b"\xff\xfe"[..], b"null", b"[]", b"{\"mediaType\":1}", &[b'['; 5000]] {
-            assert_eq!(failed_checks(&verify(garbage, &roster, Options::default()).expect("report")), ["bundle"]);
+            assert_eq!(failed_checks(&verify(garbage, &roster, VerifyOptions::default()).expect("report")), ["bundle"]);
         }
         let large = vec![b' '; crate::record::bundle::MAX_BUNDLE_BYTES + 1];
-        assert_eq!(failed_checks(&verify(&large, &roster, Options::default()).expect("report")), ["bundle"]);
+        assert_eq!(failed_checks(&verify(&large, &roster, VerifyOptions::default()).expect("report")), ["bundle"]);
     }
 
     #[test]
@@ -859,7 +887,7 @@ mod tests {
                 continue;
             }
             tried += 1;
-            let report = verify(&flipped, &roster, Options::default()).expect("report");
+            let report = verify(&flipped, &roster, VerifyOptions::default()).expect("report");
             assert!(
                 !report.verified,
                 "byte {at} flipped: {:?}",
@@ -898,8 +926,8 @@ mod tests {
                     continue;
                 }
                 *value = odd.clone();
-                let report =
-                    verify(&serde_json::to_vec(&edited).expect("json"), &roster, Options::default()).expect("report");
+                let report = verify(&serde_json::to_vec(&edited).expect("json"), &roster, VerifyOptions::default())
+                    .expect("report");
                 assert!(!report.verified, "{place} = {odd}");
             }
         }
@@ -908,10 +936,16 @@ mod tests {
     #[test]
     fn unusual_values_signed_by_the_boundary_cause_no_panic() {
         for (stage, document) in [
-            (Stage::Receipt, &include_bytes!("../../tests/conformance/golden/valid/payload/receipt.json")[..]),
-            (Stage::Seal, include_bytes!("../../tests/conformance/golden/valid/payload/seal.json")),
-            (Stage::Consumption, include_bytes!("../../tests/conformance/golden/valid/payload/consumption.json")),
-            (Stage::Authorization, include_bytes!("../../tests/conformance/golden/valid/payload/authorization.json")),
+            (FixtureStage::Receipt, &include_bytes!("../../tests/conformance/golden/valid/payload/receipt.json")[..]),
+            (FixtureStage::Seal, include_bytes!("../../tests/conformance/golden/valid/payload/seal.json")),
+            (
+                FixtureStage::Consumption,
+                include_bytes!("../../tests/conformance/golden/valid/payload/consumption.json"),
+            ),
+            (
+                FixtureStage::Authorization,
+                include_bytes!("../../tests/conformance/golden/valid/payload/authorization.json"),
+            ),
         ] {
             let document: Value = serde_json::from_slice(document).expect("json");
             let mut places = Vec::new();
@@ -928,7 +962,7 @@ mod tests {
                         *value = odd.clone();
                     }
                 };
-                let report = Case::new().edit(stage, edit).report(Options::default());
+                let report = HistoryCase::new().edit(stage, edit).report(VerifyOptions::default());
                 assert_eq!(report.checks.len(), CheckName::ALL.len());
             }
         }

@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use crate::audit::documents::{LogProofs, Sealed, leaf_of};
-use crate::audit::ledger::{Stop, ensure, failed};
+use crate::audit::documents::{LogProofs, SealedRoster, leaf_of};
+use crate::audit::ledger::{CheckStop, ensure, failed};
 use crate::crypto::canonical;
 use crate::crypto::digest::{BlobDigest, LeafHash, PolicyDigest, StepDigest, unhex32};
 use crate::crypto::merkle::{self, Hash};
-use crate::decision::exclusion::{self, Excluded, Tokens};
+use crate::decision::exclusion::{self, ExcludedSigners, Tokens};
 use crate::decision::permissions::check_permissions;
-use crate::decision::quorum::{self, Count, NotCounted, QuorumMet, Rules};
+use crate::decision::quorum::{self, NotCounted, QuorumMet, QuorumRules, SignatureCount};
 use crate::decision::step::HashedStep;
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
@@ -29,18 +29,18 @@ use crate::trust::chain::Chain;
 use crate::trust::roster::TrustedRoster;
 
 /// Policy for the step: permissions and approval rules.
-pub(crate) struct InForce {
+pub(crate) struct StepInSeal {
     /// Permissions that policy requires for each run, or the reason why policy denies the step.
     pub(crate) asked: Result<Vec<Permission>, PolicyDenied>,
-    pub(crate) rules: Rules,
+    pub(crate) rules: QuorumRules,
 }
 
 pub(crate) fn check_seal(
     bundle: &Bundle,
-    sealed: &Sealed<'_>,
+    sealed: &SealedRoster<'_>,
     consumption: &Consumption,
     receipt: &Receipt,
-) -> Result<((), String), Stop> {
+) -> Result<((), String), CheckStop> {
     let seal = sealed.seal.predicate();
     let policy = PolicyDigest::of(&canonical::to_canonical(&bundle.policy));
     let builtins = BlobDigest::of(&canonical::to_canonical(&bundle.builtins));
@@ -63,7 +63,7 @@ pub(crate) fn check_consumption(
     consumption: &Consumption,
     receipt: &Receipt,
     authorization: &Verified<Authorization>,
-) -> Result<((), String), Stop> {
+) -> Result<((), String), CheckStop> {
     let named = &receipt.consumption;
     let leaf = LeafHash::from_bytes(leaf_of(&bundle.consumption)?);
     ensure(named.leaf == leaf, || format!("the receipt names the leaf {}, the consumption's is {leaf}", named.leaf))?;
@@ -81,7 +81,7 @@ pub(crate) fn check_consumption(
     Ok(((), format!("item {} of entry {}, nonce {}", named.item, named.index, item.nonce)))
 }
 
-pub(crate) fn check_registered(bundle: &Bundle, seal: &Seal) -> Result<((), String), Stop> {
+pub(crate) fn check_registered(bundle: &Bundle, seal: &Seal) -> Result<((), String), CheckStop> {
     let reference = bundle.step.get("ref").and_then(Value::as_str).and_then(|text| text.parse::<StepRef>().ok());
     let reference = reference.ok_or_else(|| failed("the step has no ref"))?;
     let leaf = RegistryLeaf { digest: StepDigest::of(&canonical::to_canonical(&bundle.step)), reference };
@@ -94,7 +94,7 @@ pub(crate) fn check_registered(bundle: &Bundle, seal: &Seal) -> Result<((), Stri
     Ok(((), format!("step {} of {} under {}", proof.index, proof.size, seal.registry_root)))
 }
 
-pub(crate) fn read_rules(bundle: &Bundle, step: &HashedStep) -> Result<(InForce, String), Stop> {
+pub(crate) fn read_rules(bundle: &Bundle, step: &HashedStep) -> Result<(StepInSeal, String), CheckStop> {
     let policy = Policy::from_sealed(&bundle.policy).map_err(|errors| {
         failed(format!(
             "the policy can't be read: {}",
@@ -109,17 +109,18 @@ pub(crate) fn read_rules(bundle: &Bundle, step: &HashedStep) -> Result<(InForce,
         ))
     })?;
     let ruling = ruling::resolve(&policy, &builtins, &definition.reference);
-    let rules = Rules::combine(ruling.approvals.as_ref().map(|approvals| &approvals.value), &definition.approvals)
-        .map_err(failed)?;
+    let rules =
+        QuorumRules::combine(ruling.approvals.as_ref().map(|approvals| &approvals.value), &definition.approvals)
+            .map_err(failed)?;
     let asked = questions(&ruling, definition);
-    Ok((InForce { asked, rules }, String::new()))
+    Ok((StepInSeal { asked, rules }, String::new()))
 }
 
 pub(crate) fn check_excluded(
     signed: &Authorization,
     receipt: &Receipt,
     roster: &TrustedRoster,
-) -> Result<(Excluded, String), Stop> {
+) -> Result<(ExcludedSigners, String), CheckStop> {
     let decision = &receipt.decision;
     let known = exclusion::judge(&signed.proposer, &decision.handed_in_by, Tokens::Unknown, roster).map_err(failed)?;
     // The bundle does not show the owners of tokens, so the boundary's list is used for owners. The receipt must
@@ -131,7 +132,7 @@ pub(crate) fn check_excluded(
 }
 
 /// Refuses a signature that does not count, because a correct boundary embeds only signatures that count.
-pub(crate) fn check_each_counts(count: Count) -> Result<(Count, String), Stop> {
+pub(crate) fn check_each_counts(count: SignatureCount) -> Result<(SignatureCount, String), CheckStop> {
     let others: Vec<_> = count
         .uncounted()
         .iter()
@@ -143,7 +144,11 @@ pub(crate) fn check_each_counts(count: Count) -> Result<(Count, String), Stop> {
     Ok((count, format!("of {}", names.join(", "))))
 }
 
-pub(crate) fn check_quorum(rules: &Rules, count: &Count, receipt: &Receipt) -> Result<(QuorumMet, String), Stop> {
+pub(crate) fn check_quorum(
+    rules: &QuorumRules,
+    count: &SignatureCount,
+    receipt: &Receipt,
+) -> Result<(QuorumMet, String), CheckStop> {
     let met = quorum::decide(rules, count).map_err(failed)?;
     let decision = &receipt.decision;
     ensure(decision.approvers == met.approvers(), || {
@@ -161,14 +166,14 @@ pub(crate) fn check_quorum(rules: &Rules, count: &Count, receipt: &Receipt) -> R
     Ok((met, detail))
 }
 
-pub(crate) fn check_asked(rules: &InForce, signed: &Authorization, seal: &Seal) -> Result<((), String), Stop> {
+pub(crate) fn check_asked(rules: &StepInSeal, signed: &Authorization, seal: &Seal) -> Result<((), String), CheckStop> {
     let asked = rules.asked.as_ref().map_or(0, Vec::len);
     match check_permissions(&rules.asked, &signed.permissions) {
         Ok(_covered) => {
             Ok(((), format!("policy lets the step run; all {asked} permissions that policy asks for are signed")))
         }
         // The permissions follow from reading the script, and another program version may read the script differently.
-        Err(error) if seal.engine != ENGINE && error.rests_on_reading() => Err(Stop::NotChecked(format!(
+        Err(error) if seal.engine != ENGINE && error.rests_on_reading() => Err(CheckStop::NotChecked(format!(
             "{:?} made the decision; this version, {ENGINE}, decides otherwise: {error}",
             seal.engine
         ))),
@@ -176,10 +181,10 @@ pub(crate) fn check_asked(rules: &InForce, signed: &Authorization, seal: &Seal) 
     }
 }
 
-pub(crate) fn check_sandbox(signed: &Authorization, receipt: &Receipt) -> Result<((), String), Stop> {
+pub(crate) fn check_sandbox(signed: &Authorization, receipt: &Receipt) -> Result<((), String), CheckStop> {
     let held = &receipt.sandbox;
     if matches!(receipt.outcome.status, Status::NotStarted | Status::Unknown) {
-        return Err(Stop::NotChecked(format!("the outcome is {}", receipt.outcome.status)));
+        return Err(CheckStop::NotChecked(format!("the outcome is {}", receipt.outcome.status)));
     }
     let words = |layers: Vec<&Layer>| layers.iter().map(|layer| layer.word()).collect::<Vec<_>>().join(", ");
     let lacking: Vec<_> = signed.sandbox.require.iter().filter(|layer| !held.layers.contains(layer)).collect();
@@ -192,7 +197,7 @@ pub(crate) fn check_sandbox(signed: &Authorization, receipt: &Receipt) -> Result
     Ok(((), format!("held: {}", words(signed.sandbox.require.iter().collect()))))
 }
 
-pub(crate) fn check_outcome(receipt: &Receipt, consumed_at: Timestamp) -> Result<((), String), Stop> {
+pub(crate) fn check_outcome(receipt: &Receipt, consumed_at: Timestamp) -> Result<((), String), CheckStop> {
     receipt.outcome.check().map_err(failed)?;
     ensure(consumed_at <= receipt.started_at, || {
         format!("started at {}, before its nonce was spent at {consumed_at}", receipt.started_at)
@@ -207,14 +212,14 @@ pub(crate) fn check_outcome(receipt: &Receipt, consumed_at: Timestamp) -> Result
 
 /// Checks the subject of the authorization, and the digests and counts of the output. The check of the document
 /// compares the other subjects with the receipt's fields.
-pub(crate) fn check_subjects(receipt: &Verified<Receipt>) -> Result<((), String), Stop> {
+pub(crate) fn check_subjects(receipt: &Verified<Receipt>) -> Result<((), String), CheckStop> {
     let subjects = &receipt.statement().subject;
     let _named = receipt.predicate().check_authorization_subject(subjects).map_err(failed)?;
     check_counted(receipt.predicate())
 }
 
 /// Checks that the digests of the output and the files agree with their counts.
-pub(crate) fn check_counted(receipt: &Receipt) -> Result<((), String), Stop> {
+pub(crate) fn check_counted(receipt: &Receipt) -> Result<((), String), CheckStop> {
     let (nothing, none) = (Stream::empty(), Files::none());
     for (name, stream) in [("stdout", &receipt.output.stdout), ("stderr", &receipt.output.stderr)] {
         let is_empty = stream.sha256 == nothing.sha256 && stream.blake3 == nothing.blake3;
@@ -240,10 +245,10 @@ pub(crate) fn check_counted(receipt: &Receipt) -> Result<((), String), Stop> {
 /// log can show whether the key was removed before this run.
 pub(crate) fn check_still_rostered(
     chain: &Chain,
-    sealed: &Sealed<'_>,
+    sealed: &SealedRoster<'_>,
     receipt: &Verified<Receipt>,
-    count: &Count,
-) -> Result<((), String), Stop> {
+    count: &SignatureCount,
+) -> Result<((), String), CheckStop> {
     let newest = chain.newest();
     let name = &sealed.seal.predicate().boundary.name;
     let mut gone: Vec<String> = receipt
@@ -264,7 +269,7 @@ pub(crate) fn check_still_rostered(
     if gone.is_empty() {
         Ok(((), format!("in version {}, the newest known", newest.version())))
     } else {
-        Err(Stop::NotChecked(format!(
+        Err(CheckStop::NotChecked(format!(
             "no longer in version {}: {}; only the log can tell whether the removal was before this run",
             newest.version(),
             gone.join(", ")

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::audit::ledger::{Got, Ledger, Stop, ensure, failed};
+use crate::audit::ledger::{CheckLedger, CheckOutcome, CheckStop, ensure, failed};
 use crate::audit::report::CheckName;
 use crate::crypto::digest::{BlobDigest, SealDigest};
 use crate::crypto::merkle::{self, Hash};
@@ -17,10 +17,10 @@ use crate::record::envelope::{Base64, Envelope, Signed, Verified};
 use crate::record::malformed::Malformed;
 use crate::record::seal::Seal;
 use crate::trust::chain::Chain;
-use crate::trust::roster::{Holder, TrustedRoster};
+use crate::trust::roster::{KeyHolder, TrustedRoster};
 
 /// Seal in force, with its roster and the boundary's id.
-pub(crate) struct Sealed<'a> {
+pub(crate) struct SealedRoster<'a> {
     pub(crate) seal: Verified<Seal>,
     pub(crate) digest: SealDigest,
     pub(crate) id: SealDigest,
@@ -38,10 +38,10 @@ pub(crate) struct LogProofs {
 }
 
 pub(crate) fn check_document<P: Predicate>(
-    ledger: &mut Ledger,
+    ledger: &mut CheckLedger,
     name: CheckName,
-    envelope: Got<&Envelope>,
-) -> Got<Signed<P>> {
+    envelope: CheckOutcome<&Envelope>,
+) -> CheckOutcome<Signed<P>> {
     ledger.check(name, || {
         let signed = Signed::<P>::from_envelope(envelope?, Base64::Strict).map_err(failed)?;
         let _complete = signed.check_document().map_err(|error| failed(before_frozen(envelope, error)))?;
@@ -51,7 +51,7 @@ pub(crate) fn check_document<P: Predicate>(
 
 /// Explains the refusal if version 0.1.x of the program made the document. Such a document names BLAKE3 digests in its
 /// subjects. The document stays refused.
-fn before_frozen(envelope: Got<&Envelope>, error: Malformed) -> Malformed {
+fn before_frozen(envelope: CheckOutcome<&Envelope>, error: Malformed) -> Malformed {
     let payload = envelope.ok().and_then(|envelope| Base64::Strict.decode("", &envelope.payload).ok());
     let stated = payload.and_then(|payload| json::parse(&payload, MAX_OLD_BYTES).ok()).unwrap_or_default();
     let by_old = stated["predicate"]["boundary"]["version"].as_str().is_some_and(|version| version.starts_with("0.1."));
@@ -69,12 +69,12 @@ fn before_frozen(envelope: Got<&Envelope>, error: Malformed) -> Malformed {
 /// Largest payload, in bytes, that version 0.1.0 wrote for a document in a bundle.
 const MAX_OLD_BYTES: usize = 48_000;
 
-pub(crate) fn verify_seal(seal: Signed<Seal>, roster: &TrustedRoster) -> Result<(Verified<Seal>, String), Stop> {
+pub(crate) fn verify_seal(seal: Signed<Seal>, roster: &TrustedRoster) -> Result<(Verified<Seal>, String), CheckStop> {
     ensure(seal.signature_count() == 1, || {
         format!("{} signatures, expected the boundary's one", seal.signature_count())
     })?;
     let any_boundary = |keyid: &_| match roster.signer(keyid) {
-        Some((Holder::Boundary(_), key)) => Some(key),
+        Some((KeyHolder::Boundary(_), key)) => Some(key),
         _ => None,
     };
     let seal = seal.verify_raw(any_boundary).map_err(failed)?;
@@ -87,7 +87,10 @@ pub(crate) fn verify_seal(seal: Signed<Seal>, roster: &TrustedRoster) -> Result<
     Ok((seal, detail))
 }
 
-pub(crate) fn check_roster_in_seal<'a>(seal: Verified<Seal>, chain: &'a Chain) -> Result<(Sealed<'a>, String), Stop> {
+pub(crate) fn check_roster_in_seal<'a>(
+    seal: Verified<Seal>,
+    chain: &'a Chain,
+) -> Result<(SealedRoster<'a>, String), CheckStop> {
     let (stated, roster) = (seal.predicate(), chain.last());
     ensure(stated.roster == roster.digest(), || {
         format!("the seal names roster {}, the last one of the bundle is {}", stated.roster, roster.digest())
@@ -111,13 +114,13 @@ pub(crate) fn check_roster_in_seal<'a>(seal: Verified<Seal>, chain: &'a Chain) -
     // digest is the boundary's id.
     let id = stated.boundary.id.unwrap_or(digest);
     let detail = format!("version {}, {} boundary key(s)", roster.version(), keys.len());
-    Ok((Sealed { seal, digest, id, roster }, detail))
+    Ok((SealedRoster { seal, digest, id, roster }, detail))
 }
 
 pub(crate) fn verify_by_boundary<P: Predicate>(
     signed: Signed<P>,
-    sealed: &Sealed<'_>,
-) -> Result<(Verified<P>, String), Stop> {
+    sealed: &SealedRoster<'_>,
+) -> Result<(Verified<P>, String), CheckStop> {
     ensure(signed.signature_count() == 1, || {
         format!("{} signatures, expected the boundary's one", signed.signature_count())
     })?;
@@ -126,7 +129,7 @@ pub(crate) fn verify_by_boundary<P: Predicate>(
     Ok((verified, format!("by boundary {name}")))
 }
 
-pub(crate) fn check_checkpoint(bundle: &Bundle, sealed: &Sealed<'_>) -> Result<(LogProofs, String), Stop> {
+pub(crate) fn check_checkpoint(bundle: &Bundle, sealed: &SealedRoster<'_>) -> Result<(LogProofs, String), CheckStop> {
     let proof = |name: &str, text: &str| TlogProof::parse(text).map_err(|error| failed(format!("{name}: {error}")));
     let receipt = proof("receipt", &bundle.proofs.receipt)?;
     let consumption = proof("consumption", &bundle.proofs.consumption)?;
@@ -157,7 +160,11 @@ pub(crate) fn check_checkpoint(bundle: &Bundle, sealed: &Sealed<'_>) -> Result<(
     Ok((LogProofs { checkpoint, note: signed, receipt, consumption, seal }, detail))
 }
 
-pub(crate) fn check_included(envelope: &Envelope, proof: &TlogProof, log: &LogProofs) -> Result<(u64, String), Stop> {
+pub(crate) fn check_included(
+    envelope: &Envelope,
+    proof: &TlogProof,
+    log: &LogProofs,
+) -> Result<(u64, String), CheckStop> {
     let leaf = leaf_of(envelope)?;
     let _included =
         merkle::verify_inclusion(&leaf, proof.index, log.checkpoint.size, &proof.hashes, &log.checkpoint.root)
@@ -166,14 +173,14 @@ pub(crate) fn check_included(envelope: &Envelope, proof: &TlogProof, log: &LogPr
 }
 
 /// Returns the RFC 6962 leaf hash of an envelope's canonical JSON.
-pub(crate) fn leaf_of(envelope: &Envelope) -> Result<Hash, Stop> {
+pub(crate) fn leaf_of(envelope: &Envelope) -> Result<Hash, CheckStop> {
     canonical::canonical_of(envelope).map(|data| merkle::leaf_hash(&data)).map_err(failed)
 }
 
 pub(crate) fn verify_authorization(
     signed: Signed<Authorization>,
     roster: &TrustedRoster,
-) -> Result<(Verified<Authorization>, String), Stop> {
+) -> Result<(Verified<Authorization>, String), CheckStop> {
     let claimed: Vec<_> = signed.claimed().copied().collect();
     ensure(claimed.is_sorted_by(|before, after| before < after), || {
         "the signatures are not sorted by key id, or a key occurs twice".to_owned()

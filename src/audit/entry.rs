@@ -12,24 +12,24 @@ use crate::record::envelope::{Base64, EnvelopeSignature};
 
 /// Entry of a log, parsed but not verified.
 #[derive(Debug)]
-pub struct Entry {
+pub struct LogEntry {
     data: Vec<u8>,
     hash: Hash,
-    parts: Result<Parts, String>,
+    parts: Result<EntryParts, String>,
 }
 
 /// Signatures and payload of an entry's envelope.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(super) struct EntryParts {
     pub(super) signatures: Vec<EnvelopeSignature>,
     pub(super) payload: Vec<u8>,
 }
 
-impl Entry {
+impl LogEntry {
     /// Hashes an entry and parses its envelope.
     #[must_use]
     pub fn of(data: Vec<u8>) -> Self {
-        Self { hash: merkle::leaf_hash(&data), parts: Parts::read(&data), data }
+        Self { hash: merkle::leaf_hash(&data), parts: EntryParts::read(&data), data }
     }
 
     /// Returns the bytes of the entry.
@@ -45,7 +45,7 @@ impl Entry {
     }
 
     /// Returns the signatures and the payload, or the reason why the entry is not a valid envelope.
-    pub(super) const fn parts(&self) -> Result<&Parts, &String> {
+    pub(super) const fn parts(&self) -> Result<&EntryParts, &String> {
         self.parts.as_ref()
     }
 
@@ -68,9 +68,9 @@ impl Entry {
 /// Returns the first error of a batch or of `take`. All entries before the error were passed to `take`.
 pub fn each<E>(
     batches: impl IntoIterator<Item = Result<Vec<Vec<u8>>, E>>,
-    mut take: impl FnMut(&Entry) -> Result<(), E>,
+    mut take: impl FnMut(&LogEntry) -> Result<(), E>,
 ) -> Result<(), E> {
-    let apart = |batch: Vec<Vec<u8>>| batch.into_iter().map(Entry::of).collect::<Vec<_>>();
+    let apart = |batch: Vec<Vec<u8>>| batch.into_iter().map(LogEntry::of).collect::<Vec<_>>();
     let mut batches = batches.into_iter();
     thread::scope(|scope| {
         let (to, raw) = mpsc::sync_channel(1);
@@ -103,7 +103,7 @@ pub fn each<E>(
     })
 }
 
-impl Parts {
+impl EntryParts {
     /// Reads the envelope of an entry and decodes the payload. The entry must be the canonical form of an envelope of
     /// this program. The canonical form has only one spelling, so a plain text search is enough. Strict base64 has only
     /// one spelling too.

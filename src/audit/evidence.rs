@@ -6,7 +6,7 @@ use crate::crypto::digest::BlobDigest;
 use crate::crypto::merkle::TilePath;
 
 /// Source of the blobs and tiles that are stored with the entries of a log.
-pub trait Beside {
+pub trait EvidenceFiles {
     /// Returns the blob with this digest, or `None` if the blob does not exist. The caller must check that the bytes
     /// have this digest.
     ///

@@ -1,7 +1,7 @@
 //! Collects the facts of a verified receipt for the report.
 
 use crate::audit::report::{ApprovedFacts, ApproverFacts, BoundaryFacts, Facts, RosterFacts, WitnessFacts};
-use crate::decision::quorum::Count;
+use crate::decision::quorum::SignatureCount;
 use crate::record::authorization::Authorization;
 use crate::record::consumption::Consumption;
 use crate::record::envelope::Verified;
@@ -14,7 +14,7 @@ pub(crate) fn collect(
     roster: &TrustedRoster,
     consumption: Option<&Verified<Consumption>>,
     authorization: Option<&Verified<Authorization>>,
-    count: Option<&Count>,
+    count: Option<&SignatureCount>,
 ) -> Facts {
     let stated = receipt.predicate();
     let decision = &stated.decision;

@@ -10,18 +10,18 @@ use crate::audit::report::WitnessFacts;
 use crate::crypto::digest::{AuthorizationDigest, ParamsDigest, RosterDigest, SealDigest, StepDigest};
 use crate::record::ident::{BoundaryName, GroupName, Name, ReceiptId, StepRef};
 use crate::record::receipt::Outcome;
-use crate::record::seal::Followed;
+use crate::record::seal::FollowedLog;
 use crate::record::validity::Timestamp;
 
 macro_rules! whats {
     ($($(#[$doc:meta])* $name:ident = $word:literal, $rests_on:ident;)*) => {
         /// What does not hold. The words are stable.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-        pub enum What {
+        pub enum FindingKind {
             $($(#[$doc])* #[serde(rename = $word)] $name,)*
         }
 
-        impl What {
+        impl FindingKind {
             /// All kinds of findings.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
@@ -119,7 +119,7 @@ whats! {
     Tile = "tile", Hashes;
 }
 
-impl fmt::Display for What {
+impl fmt::Display for FindingKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())
     }
@@ -159,7 +159,7 @@ impl RestsOn {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
     /// What it is.
-    pub what: What,
+    pub what: FindingKind,
     /// The log entry, from 0; absent when it is about the log as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entry: Option<u64>,
@@ -178,13 +178,13 @@ pub struct Finding {
 impl Finding {
     /// Creates a finding at a log entry.
     #[must_use]
-    pub fn at(what: What, entry: u64, detail: impl Into<String>) -> Self {
+    pub fn at(what: FindingKind, entry: u64, detail: impl Into<String>) -> Self {
         Self { entry: Some(entry), ..Self::whole(what, detail) }
     }
 
     /// Creates a finding about the whole log.
     #[must_use]
-    pub fn whole(what: What, detail: impl Into<String>) -> Self {
+    pub fn whole(what: FindingKind, detail: impl Into<String>) -> Self {
         Self { what, entry: None, id: None, detail: detail.into(), rests_on: what.rests_on(), differs: false }
     }
 
@@ -199,7 +199,8 @@ impl Finding {
 /// What became of a decision that was decided again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Verdict {
+#[schemars(rename = "Verdict")]
+pub enum EntryVerdict {
     /// It follows from the state before it.
     Stands,
     /// Another version of the program decided it, and this one would have decided otherwise.
@@ -248,19 +249,20 @@ pub struct DecisionLine {
     /// The entry of its receipt.
     pub entry: u64,
     /// What became of it when it was decided again.
-    pub verdict: Verdict,
+    pub verdict: EntryVerdict,
     /// What does not hold, where something does not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub findings: Vec<What>,
+    pub findings: Vec<FindingKind>,
     /// What the sealed state does not let this version decide: the verdict is on all else.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub unchecked: Vec<What>,
+    pub unchecked: Vec<FindingKind>,
 }
 
 /// One thing that an audit says, in the order of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
-pub enum Said {
+#[schemars(rename = "Said")]
+pub enum AuditEvent {
     /// A decision.
     Decision(Box<DecisionLine>),
     /// Something that does not hold.
@@ -270,7 +272,8 @@ pub enum Said {
 /// How much there was, and how it fared.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Counts {
+#[schemars(rename = "Counts")]
+pub struct AuditCounts {
     /// Seals.
     pub seals: u64,
     /// Entries that spend nonces.
@@ -298,9 +301,10 @@ pub struct Counts {
 /// A question that the sealed state leaves open, and of how many decisions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Unchecked {
+#[schemars(rename = "Unchecked")]
+pub struct UncheckedQuestion {
     /// What is not checked.
-    pub what: What,
+    pub what: FindingKind,
     /// How many decisions.
     pub decisions: u64,
     /// Why, of the first of them.
@@ -345,7 +349,7 @@ pub struct Summary {
     /// Who cosigned the head, of the witnesses in the newest roster known.
     pub witnesses: Vec<WitnessFacts>,
     /// How much there was.
-    pub counts: Counts,
+    pub counts: AuditCounts,
     /// What ran, or ran when the log was read: receipts may follow.
     pub open: Vec<OpenRun>,
     /// How many findings are failures.
@@ -353,12 +357,12 @@ pub struct Summary {
     /// How many are decisions or documents that this version sees differently.
     pub differences: u64,
     /// What could not be decided, of how many decisions: neither established nor a failure.
-    pub not_checked: Vec<Unchecked>,
+    pub not_checked: Vec<UncheckedQuestion>,
     /// The programs that are said to have made what differs, by the boundary's word.
     pub engines: Vec<String>,
     /// The log that this one follows, with its last known head: it is not audited with this one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub follows: Option<Followed>,
+    pub follows: Option<FollowedLog>,
     /// What rests on whose word, in words.
     pub rests_on: Vec<String>,
     /// What this audit can't show.

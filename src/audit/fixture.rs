@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::audit::bundle::{Options, Trust, verify};
+use crate::audit::bundle::{RosterTrust, VerifyOptions, verify};
 use crate::audit::report::BundleReport;
 use crate::crypto::canonical::to_canonical;
 use crate::crypto::digest::{hex, sha256};
@@ -17,7 +17,7 @@ use crate::record::envelope::{Envelope, EnvelopeSignature};
 
 /// Document that an edit changes. An edit gets the whole statement, and the fixture then computes the subjects again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stage {
+pub(crate) enum FixtureStage {
     Policy,
     Roster,
     Seal,
@@ -32,8 +32,8 @@ pub(crate) enum Stage {
 type Edit = Box<dyn Fn(&mut Value)>;
 
 /// Crossing with its edits.
-pub(crate) struct Case {
-    edits: Vec<(Stage, Edit)>,
+pub(crate) struct HistoryCase {
+    edits: Vec<(FixtureStage, Edit)>,
 }
 
 const ALICE: u8 = 1;
@@ -47,23 +47,23 @@ macro_rules! golden {
     };
 }
 
-impl Case {
+impl HistoryCase {
     pub(crate) fn new() -> Self {
         Self { edits: Vec::new() }
     }
 
-    pub(crate) fn edit(mut self, stage: Stage, edit: impl Fn(&mut Value) + 'static) -> Self {
+    pub(crate) fn edit(mut self, stage: FixtureStage, edit: impl Fn(&mut Value) + 'static) -> Self {
         self.edits.push((stage, Box::new(edit)));
         self
     }
 
     /// Verifies the bundle of the crossing and pins the crossing's own roster.
-    pub(crate) fn report(&self, options: Options) -> BundleReport {
+    pub(crate) fn report(&self, options: VerifyOptions) -> BundleReport {
         let pinned = crate::crypto::digest::RosterDigest::of(&self.roster());
-        self.report_with(&Trust::Digest(pinned), options)
+        self.report_with(&RosterTrust::Digest(pinned), options)
     }
 
-    pub(crate) fn report_with(&self, trust: &Trust, options: Options) -> BundleReport {
+    pub(crate) fn report_with(&self, trust: &RosterTrust, options: VerifyOptions) -> BundleReport {
         verify(&self.bundle(), trust, options).expect("a trusted roster")
     }
 
@@ -78,20 +78,20 @@ impl Case {
         serde_json::to_vec(&envelope(&to_canonical(&next), &[ALICE, BOB])).expect("envelope")
     }
 
-    fn apply(&self, stage: Stage, value: &mut Value) {
+    fn apply(&self, stage: FixtureStage, value: &mut Value) {
         self.edits.iter().filter(|(at, _)| *at == stage).for_each(|(_, edit)| edit(value));
     }
 
     fn policy(&self) -> Value {
         let mut policy = golden!("bundle.json")["policy"].take();
-        self.apply(Stage::Policy, &mut policy);
+        self.apply(FixtureStage::Policy, &mut policy);
         policy
     }
 
     fn roster(&self) -> Vec<u8> {
         let mut roster = golden!("payload/roster.json");
         roster["predicate"]["policy"] = json!(reference(&to_canonical(&self.policy())));
-        self.apply(Stage::Roster, &mut roster);
+        self.apply(FixtureStage::Roster, &mut roster);
         roster["subject"][0]["digest"]["sha256"] = json!(hex(&sha256(&to_canonical(&roster["predicate"]))));
         to_canonical(&roster)
     }
@@ -111,13 +111,13 @@ impl Case {
         seal["predicate"]["policy"] = json!(reference(&to_canonical(&policy)));
         seal["predicate"]["builtins"] = json!(reference(&to_canonical(&builtins)));
         seal["predicate"]["roster"] = json!(reference(&roster));
-        self.apply(Stage::Seal, &mut seal);
+        self.apply(FixtureStage::Seal, &mut seal);
         let seal = to_canonical(&seal);
         let id = reference(&seal);
 
         let mut authorization = golden!("payload/authorization.json");
         authorization["predicate"]["boundary"]["id"] = json!(id);
-        self.apply(Stage::Authorization, &mut authorization);
+        self.apply(FixtureStage::Authorization, &mut authorization);
         let params = to_canonical(&authorization["predicate"]["params"]);
         authorization["subject"][1]["digest"]["sha256"] = json!(hex(&sha256(&params)));
         let authorization = to_canonical(&authorization);
@@ -125,7 +125,7 @@ impl Case {
         let mut consumption = golden!("payload/consumption.json");
         consumption["predicate"]["seal"] = json!(id);
         consumption["predicate"]["spent"][0]["authorization"] = json!(reference(&authorization));
-        self.apply(Stage::Consumption, &mut consumption);
+        self.apply(FixtureStage::Consumption, &mut consumption);
         let named = consumption["predicate"]["spent"][0]["authorization"].as_str().expect("digest")[7..].to_owned();
         consumption["subject"][0]["digest"]["sha256"] = json!(named);
         let consumption = envelope(&to_canonical(&consumption), &[BOUNDARY]);
@@ -138,9 +138,9 @@ impl Case {
         stated["decision"]["policy"] = json!(reference(&to_canonical(&policy)));
         stated["boundary"]["id"] = json!(id);
         stated["seal"] = json!(id);
-        self.apply(Stage::Receipt, &mut receipt);
+        self.apply(FixtureStage::Receipt, &mut receipt);
         receipt["subject"][0]["digest"]["sha256"] = json!(hex(&sha256(&authorization)));
-        self.apply(Stage::ReceiptSubjects, &mut receipt);
+        self.apply(FixtureStage::ReceiptSubjects, &mut receipt);
         let receipt = envelope(&to_canonical(&receipt), &[BOUNDARY]);
 
         let seal = envelope(&seal, &[BOUNDARY]);
@@ -164,7 +164,7 @@ impl Case {
         bundle["policy"] = policy;
         bundle["builtins"] = builtins;
         bundle["roster"] = json!([envelope(&roster, &[])]);
-        self.apply(Stage::Bundle, &mut bundle);
+        self.apply(FixtureStage::Bundle, &mut bundle);
         to_canonical(&bundle)
     }
 }
@@ -200,8 +200,8 @@ fn checkpoint(origin: &str, root: &Hash) -> String {
 }
 
 /// Returns a crossing of another program version, which read the script differently and asked for no permission.
-pub(crate) fn read_by_another_version() -> Case {
-    Case::new()
-        .edit(Stage::Policy, |policy| policy["default"]["run"] = json!({"allow": ["systemctl"]}))
-        .edit(Stage::Seal, |seal| seal["predicate"]["engine"] = json!("countersign 0.0.9"))
+pub(crate) fn read_by_another_version() -> HistoryCase {
+    HistoryCase::new()
+        .edit(FixtureStage::Policy, |policy| policy["default"]["run"] = json!({"allow": ["systemctl"]}))
+        .edit(FixtureStage::Seal, |seal| seal["predicate"]["engine"] = json!("countersign 0.0.9"))
 }

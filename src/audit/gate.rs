@@ -2,7 +2,7 @@
 //!
 //! The gate requires the exact boundary, step, definition and complete parameters. The run must have succeeded in a
 //! full sandbox, not long ago. Every check of the verifier must be established. Each relaxation is a field or a variant
-//! in [`Demands`]. A check that the verifier could not make counts as not met.
+//! in [`GateRequirements`]. A check that the verifier could not make counts as not met.
 //!
 //! A receipt is evidence of one run, not a ticket. The gate accepts the same receipt any number of times up to the
 //! maximum age. To bind a receipt to one commit or one build, demand the commit or the build as a parameter.
@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::audit::bundle::MAY_BE_OPEN;
-use crate::audit::report::{ApprovedFacts, BundleReport, CheckName, Facts, Finding};
+use crate::audit::report::{ApprovedFacts, BundleReport, CheckFinding, CheckName, Facts};
 use crate::crypto::canonical;
 use crate::crypto::digest::{SealDigest, StepDigest};
 use crate::crypto::json;
@@ -26,21 +26,21 @@ use crate::record::validity::Timestamp;
 
 /// Requirements for a receipt. Each weaker requirement has its own variant or field.
 #[derive(Debug, Clone)]
-pub struct Demands {
+pub struct GateRequirements {
     /// Id of the boundary. The name is not enough, because another boundary can have the same name.
     pub boundary: SealDigest,
     /// Step that must have run.
     pub step: StepRef,
     /// Definition of the step.
-    pub digest: WhichDigest,
+    pub digest: DigestRequirement,
     /// Parameters of the run.
-    pub params: WhichParams,
+    pub params: ParamsRequirement,
     /// Outcomes that the gate accepts.
-    pub outcome: WhichOutcome,
+    pub outcome: OutcomeRequirement,
     /// Layers that the sandbox must have held.
-    pub sandbox: LeastSandbox,
+    pub sandbox: SandboxRequirement,
     /// Maximum age of the run.
-    pub age: MostAge,
+    pub age: AgeLimit,
     /// Checks that may stay *not checked*.
     pub unchecked: BTreeSet<CheckName>,
     /// True if the gate accepts a roster version that needed no signatures.
@@ -49,7 +49,7 @@ pub struct Demands {
 
 /// Definitions of the step that the gate accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WhichDigest {
+pub enum DigestRequirement {
     /// Only the definition with this digest.
     Exactly(StepDigest),
     /// Any definition that was registered under the name of the step.
@@ -58,17 +58,17 @@ pub enum WhichDigest {
 
 /// Parameters that the gate accepts.
 #[derive(Debug, Clone, PartialEq)]
-pub enum WhichParams {
+pub enum ParamsRequirement {
     /// Exactly this object. The signed parameters contain the defaults of the step, so this object must contain the
     /// defaults too.
-    Exactly(BTreeMap<String, Given>),
+    Exactly(BTreeMap<String, GivenParameter>),
     /// Any signed parameters.
     Any,
 }
 
 /// Value that the gate demands for a parameter.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Given {
+pub enum GivenParameter {
     /// Value from a JSON file, with exactly this type.
     Value(Value),
     /// Text from the command line. A signed string must be equal to this text. A signed value of another type must be
@@ -78,7 +78,7 @@ pub enum Given {
 
 /// Outcomes that the gate accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhichOutcome {
+pub enum OutcomeRequirement {
     /// Exit code 0 only.
     Succeeded,
     /// Exit code 0, or exit code 2 (success with a warning).
@@ -87,7 +87,7 @@ pub enum WhichOutcome {
 
 /// Layers that the sandbox must have held, besides the layers that the approvers required.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LeastSandbox {
+pub enum SandboxRequirement {
     /// All these layers.
     Layers(Vec<Layer>),
     /// At least one layer of any kind.
@@ -98,7 +98,7 @@ pub enum LeastSandbox {
 
 /// Maximum age of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MostAge {
+pub enum AgeLimit {
     /// At most this number of seconds.
     Seconds(i64),
     /// Any age.
@@ -117,7 +117,7 @@ pub struct GateReport {
 impl GateReport {
     /// Returns the requirements that are not met.
     pub fn unmet(&self) -> impl Iterator<Item = &Requirement> {
-        self.requirements.iter().filter(|requirement| requirement.finding == Met::No)
+        self.requirements.iter().filter(|requirement| requirement.finding == RequirementResult::No)
     }
 }
 
@@ -128,7 +128,7 @@ pub struct Requirement {
     /// check that the verifier left open. Stable.
     pub name: String,
     /// How it ended.
-    pub finding: Met,
+    pub finding: RequirementResult,
     /// Why, in words. It may hold text of the documents: escape it before showing it.
     pub detail: String,
 }
@@ -136,7 +136,8 @@ pub struct Requirement {
 /// How a requirement ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Met {
+#[schemars(rename = "Met")]
+pub enum RequirementResult {
     /// It is met.
     Yes,
     /// It is not met, and the gate stays shut.
@@ -145,7 +146,7 @@ pub enum Met {
     Waived,
 }
 
-impl Met {
+impl RequirementResult {
     /// Returns the text for people.
     #[must_use]
     pub const fn words(self) -> &'static str {
@@ -166,13 +167,13 @@ pub const fn may_be_unchecked() -> &'static [CheckName] {
 /// Decides whether the gate opens. `report` must have been made with the same `now`, so that the report refuses
 /// receipts of the future. `report` must also have been made with the demanded number of witnesses.
 #[must_use]
-pub fn decide(report: &BundleReport, demands: &Demands, now: Timestamp) -> GateReport {
+pub fn decide(report: &BundleReport, demands: &GateRequirements, now: Timestamp) -> GateReport {
     let mut found = Vec::new();
     let mut say = |name: &str, (finding, detail): Answer| {
         found.push(Requirement { name: name.to_owned(), finding, detail });
     };
     say("verified", verified(report));
-    for check in report.checks.iter().filter(|check| check.finding == Finding::NotChecked) {
+    for check in report.checks.iter().filter(|check| check.finding == CheckFinding::NotChecked) {
         let name = check.name;
         // A check that waits for a failed check needs no requirement of its own.
         if MAY_BE_OPEN.contains(&name) && report.verified {
@@ -189,21 +190,24 @@ pub fn decide(report: &BundleReport, demands: &Demands, now: Timestamp) -> GateR
     say("sandbox", of(facts, |facts| sandbox(facts, demands)));
     say("age", of(facts, |facts| age(facts, demands, now)));
     say("roster", of(facts, |facts| roster(report, facts, demands)));
-    GateReport { passed: found.iter().all(|requirement| requirement.finding != Met::No), requirements: found }
+    GateReport {
+        passed: found.iter().all(|requirement| requirement.finding != RequirementResult::No),
+        requirements: found,
+    }
 }
 
-type Answer = (Met, String);
+type Answer = (RequirementResult, String);
 
 fn met(detail: impl Into<String>) -> Answer {
-    (Met::Yes, detail.into())
+    (RequirementResult::Yes, detail.into())
 }
 
 fn unmet(detail: impl Into<String>) -> Answer {
-    (Met::No, detail.into())
+    (RequirementResult::No, detail.into())
 }
 
 fn waived(detail: impl Into<String>) -> Answer {
-    (Met::Waived, detail.into())
+    (RequirementResult::Waived, detail.into())
 }
 
 /// Answers a requirement from verified facts only. Without verified facts, the requirement is not met.
@@ -213,7 +217,7 @@ fn of<T>(verified: Option<T>, ask: impl FnOnce(T) -> Answer) -> Answer {
 
 fn verified(report: &BundleReport) -> Answer {
     if report.verified {
-        let established = report.checks.iter().filter(|check| check.finding == Finding::Established).count();
+        let established = report.checks.iter().filter(|check| check.finding == CheckFinding::Established).count();
         return met(format!("{established} of {} checks established", report.checks.len()));
     }
     let failed: Vec<_> = report.failed().map(|check| format!("{}: {}", check.name, check.detail)).collect();
@@ -222,7 +226,7 @@ fn verified(report: &BundleReport) -> Answer {
 
 /// Answers the requirement for a check that the verifier left open. For `seal-in-force` the gate compares the rosters
 /// itself.
-fn left_open(report: &BundleReport, demands: &Demands, name: CheckName, why: &str) -> Answer {
+fn left_open(report: &BundleReport, demands: &GateRequirements, name: CheckName, why: &str) -> Answer {
     if demands.unchecked.contains(&name) {
         return waived(format!("not checked: {why}; left open by --allow-unchecked {name}"));
     }
@@ -259,7 +263,7 @@ fn left_open(report: &BundleReport, demands: &Demands, name: CheckName, why: &st
     unmet(format!("not checked: {why}; to go on without it: --allow-unchecked {name}"))
 }
 
-fn boundary(facts: &Facts, demands: &Demands) -> Answer {
+fn boundary(facts: &Facts, demands: &GateRequirements) -> Answer {
     let (name, id) = (&facts.boundary.name, facts.boundary.id);
     if id == demands.boundary {
         met(format!("{name} ({id})"))
@@ -271,7 +275,7 @@ fn boundary(facts: &Facts, demands: &Demands) -> Answer {
     }
 }
 
-fn step(approved: &ApprovedFacts, demands: &Demands) -> Answer {
+fn step(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
     if approved.step == demands.step {
         met(approved.step.to_string())
     } else {
@@ -279,19 +283,19 @@ fn step(approved: &ApprovedFacts, demands: &Demands) -> Answer {
     }
 }
 
-fn digest(approved: &ApprovedFacts, demands: &Demands) -> Answer {
+fn digest(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
     match &demands.digest {
-        WhichDigest::Any => waived(format!("any definition will do by --any-digest; it was {}", approved.digest)),
-        WhichDigest::Exactly(digest) if *digest == approved.digest => met(digest.to_string()),
-        WhichDigest::Exactly(digest) => unmet(format!(
+        DigestRequirement::Any => waived(format!("any definition will do by --any-digest; it was {}", approved.digest)),
+        DigestRequirement::Exactly(digest) if *digest == approved.digest => met(digest.to_string()),
+        DigestRequirement::Exactly(digest) => unmet(format!(
             "the definition {} ran, demanded is {digest}: the runbook was changed before or after",
             approved.digest
         )),
     }
 }
 
-fn parameters(approved: &ApprovedFacts, demands: &Demands) -> Answer {
-    let WhichParams::Exactly(demanded) = &demands.params else {
+fn parameters(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
+    let ParamsRequirement::Exactly(demanded) = &demands.params else {
         return waived(format!("any parameters will do by --any-params; they were {}", written(&approved.params)));
     };
     let none = Map::new();
@@ -310,7 +314,7 @@ fn parameters(approved: &ApprovedFacts, demands: &Demands) -> Answer {
     if other.is_empty() { met(written(&approved.params)) } else { unmet(other.join("; ")) }
 }
 
-impl Given {
+impl GivenParameter {
     fn is(&self, signed: &Value) -> bool {
         match (self, signed) {
             (Self::Value(value), signed) => value == signed,
@@ -337,27 +341,27 @@ fn written(value: &Value) -> String {
     String::from_utf8(canonical::to_canonical(value)).unwrap_or_default()
 }
 
-fn outcome(outcome: &Outcome, demands: &Demands) -> Answer {
+fn outcome(outcome: &Outcome, demands: &GateRequirements) -> Answer {
     let code = outcome.exit_code.map(|code| format!(", exit code {code}")).unwrap_or_default();
     let words = format!("{}{code}", outcome.status);
     match (outcome.status, demands.outcome) {
         (Status::Succeeded, _) => met(words),
-        (Status::Warned, WhichOutcome::SucceededOrWarned) => waived(format!("{words}: taken by --allow-warned")),
-        (Status::Warned, WhichOutcome::Succeeded) => {
+        (Status::Warned, OutcomeRequirement::SucceededOrWarned) => waived(format!("{words}: taken by --allow-warned")),
+        (Status::Warned, OutcomeRequirement::Succeeded) => {
             unmet(format!("{words}: success with a warning; to take that: --allow-warned"))
         }
         _ => unmet(format!("the run did not succeed: {words}")),
     }
 }
 
-fn sandbox(facts: &Facts, demands: &Demands) -> Answer {
+fn sandbox(facts: &Facts, demands: &GateRequirements) -> Answer {
     let held = &facts.sandbox.layers;
     let words = |layers: &[Layer]| {
         let words: Vec<_> = layers.iter().map(|layer| layer.word()).collect();
         if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
     };
     match &demands.sandbox {
-        LeastSandbox::Layers(layers) => {
+        SandboxRequirement::Layers(layers) => {
             let lacking: Vec<_> = layers.iter().filter(|layer| !held.contains(layer)).copied().collect();
             if lacking.is_empty() {
                 met(format!("held: {}", words(held)))
@@ -369,15 +373,17 @@ fn sandbox(facts: &Facts, demands: &Demands) -> Answer {
                 ))
             }
         }
-        LeastSandbox::Something if held.is_empty() => unmet("no layer was held; to take that: --min-sandbox off"),
-        LeastSandbox::Something => waived(format!("held: {}; any will do by --min-sandbox best-effort", words(held))),
-        LeastSandbox::Nothing => waived(format!("held: {}; none is needed by --min-sandbox off", words(held))),
+        SandboxRequirement::Something if held.is_empty() => unmet("no layer was held; to take that: --min-sandbox off"),
+        SandboxRequirement::Something => {
+            waived(format!("held: {}; any will do by --min-sandbox best-effort", words(held)))
+        }
+        SandboxRequirement::Nothing => waived(format!("held: {}; none is needed by --min-sandbox off", words(held))),
     }
 }
 
 /// Checks the age of the run. A boundary can state any end time, so the signed limits give the latest possible end. A
 /// run starts within the signed window, when the nonce is spent. A run lasts at most as long as its signed time limit.
-fn age(facts: &Facts, demands: &Demands, now: Timestamp) -> Answer {
+fn age(facts: &Facts, demands: &GateRequirements, now: Timestamp) -> Answer {
     let stated = facts.finished_at;
     let latest = facts.consumed_at.zip(facts.approved.as_ref()).map(|(spent, approved)| {
         spent.plus(i64::try_from(approved.wall_ms / 1000).unwrap_or(i64::MAX)).plus(AROUND_A_RUN_S)
@@ -393,9 +399,9 @@ fn age(facts: &Facts, demands: &Demands, now: Timestamp) -> Answer {
         )
     };
     match demands.age {
-        MostAge::Any => waived(format!("{words}; any age will do by --max-age any")),
-        MostAge::Seconds(most) if seconds <= most => met(format!("{words}, by the boundary's word")),
-        MostAge::Seconds(most) => {
+        AgeLimit::Any => waived(format!("{words}; any age will do by --max-age any")),
+        AgeLimit::Seconds(most) if seconds <= most => met(format!("{words}, by the boundary's word")),
+        AgeLimit::Seconds(most) => {
             unmet(format!("{words}; at most {} ago is demanded: run the step again, or --max-age", length(most)))
         }
     }
@@ -417,7 +423,7 @@ fn length(seconds: i64) -> String {
     }
 }
 
-fn roster(report: &BundleReport, facts: &Facts, demands: &Demands) -> Answer {
+fn roster(report: &BundleReport, facts: &Facts, demands: &GateRequirements) -> Answer {
     let words = format!("{} version {} ({})", facts.roster.name, facts.roster.version, facts.roster.digest);
     if report.trust.guarded {
         met(words)
@@ -436,8 +442,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::audit::bundle::{Options, Trust, verify};
-    use crate::audit::fixture::{Case, Stage, read_by_another_version};
+    use crate::audit::bundle::{RosterTrust, VerifyOptions, verify};
+    use crate::audit::fixture::{FixtureStage, HistoryCase, read_by_another_version};
     use crate::record::profile::STRICT;
 
     const NOW: &str = "2026-11-20T10:00:00Z";
@@ -446,31 +452,31 @@ mod tests {
         NOW.parse().expect("a time")
     }
 
-    fn options() -> Options {
-        Options { at: Some(now()), witnesses: 0 }
+    fn options() -> VerifyOptions {
+        VerifyOptions { at: Some(now()), witnesses: 0 }
     }
 
     /// Returns demands that the crossing of the fixture meets.
-    fn demands(report: &BundleReport) -> Demands {
+    fn demands(report: &BundleReport) -> GateRequirements {
         let facts = report.facts.as_ref().expect("facts");
         let approved = facts.approved.as_ref().expect("approved");
         let params = approved.params.as_object().expect("an object");
-        Demands {
+        GateRequirements {
             boundary: facts.boundary.id,
             step: approved.step.clone(),
-            digest: WhichDigest::Exactly(approved.digest),
-            params: WhichParams::Exactly(
-                params.iter().map(|(name, value)| (name.clone(), Given::Value(value.clone()))).collect(),
+            digest: DigestRequirement::Exactly(approved.digest),
+            params: ParamsRequirement::Exactly(
+                params.iter().map(|(name, value)| (name.clone(), GivenParameter::Value(value.clone()))).collect(),
             ),
-            outcome: WhichOutcome::Succeeded,
-            sandbox: LeastSandbox::Layers(STRICT.to_vec()),
-            age: MostAge::Seconds(24 * 3600),
+            outcome: OutcomeRequirement::Succeeded,
+            sandbox: SandboxRequirement::Layers(STRICT.to_vec()),
+            age: AgeLimit::Seconds(24 * 3600),
             unchecked: BTreeSet::new(),
             unguarded: false,
         }
     }
 
-    fn unmet_of(report: &BundleReport, demands: &Demands) -> Vec<String> {
+    fn unmet_of(report: &BundleReport, demands: &GateRequirements) -> Vec<String> {
         let gate = decide(report, demands, now());
         let unmet: Vec<_> = gate.unmet().map(|requirement| requirement.name.clone()).collect();
         assert_eq!(gate.passed, unmet.is_empty());
@@ -478,17 +484,17 @@ mod tests {
     }
 
     /// Edits the crossing and returns its unmet requirements. The demands come from the crossing without the edit.
-    fn refused(stage: Stage, edit: impl Fn(&mut Value) + 'static) -> Vec<String> {
-        let good = Case::new().report(options());
-        unmet_of(&Case::new().edit(stage, edit).report(options()), &demands(&good))
+    fn refused(stage: FixtureStage, edit: impl Fn(&mut Value) + 'static) -> Vec<String> {
+        let good = HistoryCase::new().report(options());
+        unmet_of(&HistoryCase::new().edit(stage, edit).report(options()), &demands(&good))
     }
 
     #[test]
     fn a_receipt_that_meets_all_demands_passes() {
-        let report = Case::new().report(options());
+        let report = HistoryCase::new().report(options());
         let gate = decide(&report, &demands(&report), now());
         assert!(gate.passed, "{gate:#?}");
-        assert!(gate.requirements.iter().all(|requirement| requirement.finding == Met::Yes), "{gate:#?}");
+        assert!(gate.requirements.iter().all(|requirement| requirement.finding == RequirementResult::Yes), "{gate:#?}");
         let names: Vec<_> = gate.requirements.iter().map(|requirement| requirement.name.as_str()).collect();
         assert_eq!(
             names,
@@ -509,8 +515,8 @@ mod tests {
 
     #[test]
     fn each_unmet_demand_is_refused_with_its_own_reason() {
-        let report = Case::new().report(options());
-        let with = |change: &dyn Fn(&mut Demands)| {
+        let report = HistoryCase::new().report(options());
+        let with = |change: &dyn Fn(&mut GateRequirements)| {
             let mut demands = demands(&report);
             change(&mut demands);
             unmet_of(&report, &demands)
@@ -518,11 +524,11 @@ mod tests {
         let other = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
         assert_eq!(with(&|demands| demands.boundary = other.parse().expect("id")), ["boundary"]);
         assert_eq!(with(&|demands| demands.step = "other:step".parse().expect("ref")), ["step"]);
-        assert_eq!(with(&|d| d.digest = WhichDigest::Exactly(other.parse().expect("digest"))), ["digest"]);
-        assert_eq!(with(&|d| d.age = MostAge::Seconds(60)), ["age"]);
-        assert_eq!(with(&|d| d.params = WhichParams::Exactly(BTreeMap::new())), ["parameters"]);
-        assert_eq!(with(&|d| d.digest = WhichDigest::Any), [""; 0]);
-        assert_eq!(with(&|d| d.params = WhichParams::Any), [""; 0]);
+        assert_eq!(with(&|d| d.digest = DigestRequirement::Exactly(other.parse().expect("digest"))), ["digest"]);
+        assert_eq!(with(&|d| d.age = AgeLimit::Seconds(60)), ["age"]);
+        assert_eq!(with(&|d| d.params = ParamsRequirement::Exactly(BTreeMap::new())), ["parameters"]);
+        assert_eq!(with(&|d| d.digest = DigestRequirement::Any), [""; 0]);
+        assert_eq!(with(&|d| d.params = ParamsRequirement::Any), [""; 0]);
     }
 
     #[test]
@@ -533,9 +539,9 @@ mod tests {
             receipt["predicate"]["started_at"] = json!("2026-11-20T09:58:59Z");
             receipt["predicate"]["finished_at"] = json!("2026-11-20T09:59:00Z");
         };
-        let report = Case::new().edit(Stage::Receipt, late).report(options());
+        let report = HistoryCase::new().edit(FixtureStage::Receipt, late).report(options());
         let with = |age: i64| {
-            let demands = Demands { age: MostAge::Seconds(age), ..demands(&report) };
+            let demands = GateRequirements { age: AgeLimit::Seconds(age), ..demands(&report) };
             let gate = decide(&report, &demands, now());
             let age = gate.requirements.iter().find(|requirement| requirement.name == "age").expect("the age");
             (gate.passed, age.detail.clone())
@@ -548,7 +554,7 @@ mod tests {
 
     #[test]
     fn a_demanded_number_matches_only_in_its_json_spelling() {
-        let is = |text: &str, signed: Value| Given::Text(text.to_owned()).is(&signed);
+        let is = |text: &str, signed: Value| GivenParameter::Text(text.to_owned()).is(&signed);
         assert!(is("0", Value::from(0)) && is("-3", Value::from(-3)) && is("true", Value::from(true)));
         for odd in ["0 ", " 0", "\t0", "0\n", "00", "-0", "+0", "0.0", "0e0", ""] {
             assert!(!is(odd, Value::from(0)), "{odd:?}");
@@ -559,40 +565,46 @@ mod tests {
 
     #[test]
     fn missing_changed_or_additional_parameters_are_refused() {
-        let report = Case::new().report(options());
+        let report = HistoryCase::new().report(options());
         let good = demands(&report);
-        let WhichParams::Exactly(all) = &good.params else { panic!("exact") };
+        let ParamsRequirement::Exactly(all) = &good.params else { panic!("exact") };
         for name in all.keys() {
             let mut fewer = all.clone();
             fewer.remove(name);
             let mut other = all.clone();
-            other.insert(name.clone(), Given::Text("something else".to_owned()));
+            other.insert(name.clone(), GivenParameter::Text("something else".to_owned()));
             let mut more = all.clone();
-            more.insert(format!("{name}2"), Given::Text(String::new()));
+            more.insert(format!("{name}2"), GivenParameter::Text(String::new()));
             for params in [fewer, other, more] {
-                let demands = Demands { params: WhichParams::Exactly(params), ..good.clone() };
+                let demands = GateRequirements { params: ParamsRequirement::Exactly(params), ..good.clone() };
                 assert_eq!(unmet_of(&report, &demands), ["parameters"], "{name}");
             }
             let mut spelt = all.clone();
             let text = match &all[name] {
-                Given::Value(Value::String(text)) => text.clone(),
-                Given::Value(value) => value.to_string(),
-                Given::Text(_) => panic!("values"),
+                GivenParameter::Value(Value::String(text)) => text.clone(),
+                GivenParameter::Value(value) => value.to_string(),
+                GivenParameter::Text(_) => panic!("values"),
             };
-            spelt.insert(name.clone(), Given::Text(text));
-            let demands = Demands { params: WhichParams::Exactly(spelt), ..good.clone() };
+            spelt.insert(name.clone(), GivenParameter::Text(text));
+            let demands = GateRequirements { params: ParamsRequirement::Exactly(spelt), ..good.clone() };
             assert_eq!(unmet_of(&report, &demands), [""; 0], "{name} as text");
         }
-        assert!(!Given::Value(json!("3")).is(&json!(3)) && !Given::Value(json!(3)).is(&json!("3")));
-        assert!(Given::Text("3".to_owned()).is(&json!(3)) && Given::Text("3".to_owned()).is(&json!("3")));
-        assert!(!Given::Text("03".to_owned()).is(&json!(3)) && !Given::Text("3 4".to_owned()).is(&json!(3)));
-        assert!(Given::Text("[1, 2]".to_owned()).is(&json!([1, 2])));
+        assert!(!GivenParameter::Value(json!("3")).is(&json!(3)) && !GivenParameter::Value(json!(3)).is(&json!("3")));
+        assert!(
+            GivenParameter::Text("3".to_owned()).is(&json!(3)) && GivenParameter::Text("3".to_owned()).is(&json!("3"))
+        );
+        assert!(
+            !GivenParameter::Text("03".to_owned()).is(&json!(3))
+                && !GivenParameter::Text("3 4".to_owned()).is(&json!(3))
+        );
+        assert!(GivenParameter::Text("[1, 2]".to_owned()).is(&json!([1, 2])));
     }
 
     #[test]
     fn a_run_that_did_not_succeed_is_refused() {
-        let outcome =
-            |value: Value| refused(Stage::Receipt, move |receipt| receipt["predicate"]["outcome"] = value.clone());
+        let outcome = |value: Value| {
+            refused(FixtureStage::Receipt, move |receipt| receipt["predicate"]["outcome"] = value.clone())
+        };
         assert_eq!(outcome(json!({"status": "failed", "exit_code": 3})), ["outcome"]);
         assert_eq!(outcome(json!({"status": "warned", "exit_code": 2})), ["outcome"]);
         assert_eq!(outcome(json!({"status": "timed_out"})), ["outcome"]);
@@ -600,25 +612,25 @@ mod tests {
         let warned = |receipt: &mut Value| {
             receipt["predicate"]["outcome"] = json!({"status": "warned", "exit_code": 2});
         };
-        let report = Case::new().edit(Stage::Receipt, warned).report(options());
-        let demands = Demands { outcome: WhichOutcome::SucceededOrWarned, ..demands(&report) };
+        let report = HistoryCase::new().edit(FixtureStage::Receipt, warned).report(options());
+        let demands = GateRequirements { outcome: OutcomeRequirement::SucceededOrWarned, ..demands(&report) };
         assert_eq!(unmet_of(&report, &demands), [""; 0]);
     }
 
     #[test]
     fn an_open_check_is_refused_unless_it_is_allowed_by_name() {
         let report = read_by_another_version().report(options());
-        assert!(report.verified && report.finding(CheckName::Permissions) == Finding::NotChecked);
+        assert!(report.verified && report.finding(CheckName::Permissions) == CheckFinding::NotChecked);
         let asked = demands(&report);
         assert_eq!(unmet_of(&report, &asked), ["permissions"]);
-        let waived = Demands { unchecked: BTreeSet::from([CheckName::Permissions]), ..asked };
+        let waived = GateRequirements { unchecked: BTreeSet::from([CheckName::Permissions]), ..asked };
         assert_eq!(unmet_of(&report, &waived), [""; 0]);
         let key = crate::crypto::signature::SecretKey::from_seed([9; 32]).public();
         let vkey = crate::crypto::cosignature::WitnessKey::new("w.example", key).vkey();
         let edit = move |roster: &mut Value| {
             roster["predicate"]["witness"] = json!([{"name": "w.example", "vkey": vkey, "url": "https://w.example"}]);
         };
-        let report = Case::new().edit(Stage::Roster, edit).report(options());
+        let report = HistoryCase::new().edit(FixtureStage::Roster, edit).report(options());
         assert_eq!(unmet_of(&report, &demands(&report)), ["witnesses"]);
         let gate = decide(&report, &demands(&report), now());
         let receipt = report.facts.as_ref().expect("facts").approved.as_ref().expect("approved").receipt.to_string();
@@ -628,18 +640,18 @@ mod tests {
 
     #[test]
     fn a_key_or_roster_that_is_not_the_newest_closes_the_gate() {
-        let case = Case::new();
+        let case = HistoryCase::new();
         let good = case.report(options());
         let newer = case.next_roster(|roster| {
             roster["predicate"]["approver"].as_array_mut().expect("approvers").remove(0);
         });
-        let report = case.report_with(&Trust::Roster(newer), options());
+        let report = case.report_with(&RosterTrust::Roster(newer), options());
         assert!(report.verified, "{:#?}", report.checks);
         assert_eq!(unmet_of(&report, &demands(&good)), ["keys-still-rostered", "seal-in-force"]);
         // The newer version still has all keys, but it may name a stricter policy.
-        let report = case.report_with(&Trust::Roster(case.next_roster(|_| {})), options());
+        let report = case.report_with(&RosterTrust::Roster(case.next_roster(|_| {})), options());
         assert_eq!(unmet_of(&report, &demands(&good)), ["seal-in-force"]);
-        let waived = Demands { unchecked: BTreeSet::from([CheckName::SealInForce]), ..demands(&good) };
+        let waived = GateRequirements { unchecked: BTreeSet::from([CheckName::SealInForce]), ..demands(&good) };
         assert_eq!(unmet_of(&report, &waived), [""; 0]);
     }
 
@@ -647,37 +659,37 @@ mod tests {
     fn an_unverified_bundle_never_passes_even_with_all_relaxations() {
         let bundle = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/golden/valid/bundle.json"))
             .expect("bundle");
-        let good = Case::new().report(options());
-        let all = Demands {
-            digest: WhichDigest::Any,
-            params: WhichParams::Any,
-            outcome: WhichOutcome::SucceededOrWarned,
-            sandbox: LeastSandbox::Nothing,
-            age: MostAge::Any,
+        let good = HistoryCase::new().report(options());
+        let all = GateRequirements {
+            digest: DigestRequirement::Any,
+            params: ParamsRequirement::Any,
+            outcome: OutcomeRequirement::SucceededOrWarned,
+            sandbox: SandboxRequirement::Nothing,
+            age: AgeLimit::Any,
             unchecked: CheckName::ALL.iter().copied().collect(),
             unguarded: true,
             ..demands(&good)
         };
-        let stranger = Trust::Digest(crate::crypto::digest::RosterDigest::of(b"another"));
+        let stranger = RosterTrust::Digest(crate::crypto::digest::RosterDigest::of(b"another"));
         for (bytes, trust) in [(&bundle[..], &stranger), (b"{}", &stranger), (&bundle[..bundle.len() - 1], &stranger)] {
             let report = verify(bytes, trust, options()).expect("report");
             assert!(unmet_of(&report, &all).contains(&"verified".to_owned()));
         }
-        let future = Options { at: "2026-11-20T09:30:00Z".parse().ok(), witnesses: 0 };
-        let report = Case::new().report(future);
+        let future = VerifyOptions { at: "2026-11-20T09:30:00Z".parse().ok(), witnesses: 0 };
+        let report = HistoryCase::new().report(future);
         assert_eq!(unmet_of(&report, &all), ["verified"], "a receipt of the future");
     }
 
     #[test]
     fn a_sandbox_that_held_fewer_layers_closes_the_gate() {
-        let good = demands(&Case::new().report(options()));
+        let good = demands(&HistoryCase::new().report(options()));
         let report = |held: Value| {
             let signed = held.clone();
-            Case::new()
-                .edit(Stage::Authorization, move |signed_by| {
+            HistoryCase::new()
+                .edit(FixtureStage::Authorization, move |signed_by| {
                     signed_by["predicate"]["sandbox"]["require"] = signed.clone();
                 })
-                .edit(Stage::Receipt, move |receipt| {
+                .edit(FixtureStage::Receipt, move |receipt| {
                     receipt["predicate"]["sandbox"]["layers"] = held.clone();
                     receipt["predicate"]["sandbox"]["missing"] = json!([]);
                 })
@@ -685,24 +697,25 @@ mod tests {
         };
         let (some, none) = (report(json!(["capabilities", "landlock"])), report(json!([])));
         assert!(some.verified && none.verified, "{:#?}", some.checks);
-        let with =
-            |report: &BundleReport, sandbox: LeastSandbox| unmet_of(report, &Demands { sandbox, ..good.clone() });
+        let with = |report: &BundleReport, sandbox: SandboxRequirement| {
+            unmet_of(report, &GateRequirements { sandbox, ..good.clone() })
+        };
         assert_eq!(with(&some, good.sandbox.clone()), ["sandbox"]);
-        assert_eq!(with(&some, LeastSandbox::Layers(vec![Layer::Landlock])), [""; 0]);
-        assert_eq!(with(&some, LeastSandbox::Something), [""; 0]);
-        assert_eq!(with(&none, LeastSandbox::Something), ["sandbox"]);
-        assert_eq!(with(&none, LeastSandbox::Nothing), [""; 0]);
+        assert_eq!(with(&some, SandboxRequirement::Layers(vec![Layer::Landlock])), [""; 0]);
+        assert_eq!(with(&some, SandboxRequirement::Something), [""; 0]);
+        assert_eq!(with(&none, SandboxRequirement::Something), ["sandbox"]);
+        assert_eq!(with(&none, SandboxRequirement::Nothing), [""; 0]);
     }
 
     #[test]
     fn an_unguarded_roster_closes_the_gate_unless_the_roster_itself_is_trusted() {
-        let alone = Case::new().edit(Stage::Roster, |roster| roster["predicate"]["threshold"] = json!(0));
+        let alone = HistoryCase::new().edit(FixtureStage::Roster, |roster| roster["predicate"]["threshold"] = json!(0));
         let report = alone.report(options());
         assert_eq!(unmet_of(&report, &demands(&report)), [""; 0], "it was trusted by hand");
         let mut later = report.clone();
         later.trust.guarded = false;
         assert_eq!(unmet_of(&later, &demands(&report)), ["roster"]);
-        assert_eq!(unmet_of(&later, &Demands { unguarded: true, ..demands(&report) }), [""; 0]);
+        assert_eq!(unmet_of(&later, &GateRequirements { unguarded: true, ..demands(&report) }), [""; 0]);
     }
 
     #[test]

@@ -8,14 +8,14 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use crate::audit::bundle::warn_of_foreign;
-use crate::audit::entry::{Entry, Parts};
-use crate::audit::evidence::{Beside, Unreadable};
-use crate::audit::finding::{Counts, Finding, OpenRun, Said, Summary, What};
-use crate::audit::kept::{Kept, KeptSeal};
-use crate::audit::ledger::Stop;
+use crate::audit::entry::{EntryParts, LogEntry};
+use crate::audit::evidence::{EvidenceFiles, Unreadable};
+use crate::audit::finding::{AuditCounts, AuditEvent, Finding, FindingKind, OpenRun, Summary};
+use crate::audit::kept::{SavedAudit, SavedSeal};
+use crate::audit::ledger::CheckStop;
 use crate::audit::report::WitnessFacts;
 use crate::audit::runs::Runs;
-use crate::audit::sealed::{Flaw, InForce, Rosters, Seals, verify as verify_seal, versions_of};
+use crate::audit::sealed::{Rosters, SealFlaw, SealInForce, Seals, verify as verify_seal, versions_of};
 use crate::audit::tiles::Tiles;
 use crate::audit::witnesses::check_witnesses;
 use crate::crypto::digest::{AuthorizationDigest, SealDigest, hex};
@@ -32,10 +32,10 @@ use crate::record::grant::Grant;
 use crate::record::later::of_kind;
 use crate::record::malformed::Malformed;
 use crate::record::receipt::Receipt;
-use crate::record::refusal::Refusal;
-use crate::record::review::Review;
+use crate::record::refusal::RefusalStatement;
+use crate::record::review::ReviewStatement;
 use crate::record::revocation::Revocation;
-use crate::record::seal::{Followed, Genesis, Seal};
+use crate::record::seal::{FollowedLog, Genesis, Seal};
 use crate::record::validity::Timestamp;
 use crate::trust::chain::{Chain, Pinned};
 use crate::trust::chain_error::ChainError;
@@ -92,7 +92,7 @@ impl SeenHead {
         Ok(Self { size: head.size, note: note.to_owned(), from: from.into(), verified: false, at: None })
     }
 
-    fn verify(&self, in_force: &InForce) -> Result<Checkpoint, String> {
+    fn verify(&self, in_force: &SealInForce) -> Result<Checkpoint, String> {
         if !self.verified {
             return verify_head(&self.note, &in_force.boundary, &in_force.roster);
         }
@@ -119,10 +119,10 @@ pub struct Auditor {
     denials: HashSet<AuthorizationDigest>,
     /// Witnesses that cosigned the checkpoint.
     witnesses: Vec<WitnessFacts>,
-    counts: Counts,
+    counts: AuditCounts,
     failures: u64,
     differences: u64,
-    said: Vec<Said>,
+    said: Vec<AuditEvent>,
     /// True if the log does not begin with a valid seal and the audit has already reported this finding.
     lost: bool,
     /// Number of the last seal for which the audit reported that its runs are undecided.
@@ -130,7 +130,7 @@ pub struct Auditor {
     /// Other program versions, as seals name them, that excused a difference.
     engines: BTreeSet<String>,
     /// Previous log that this log follows.
-    follows: Option<Followed>,
+    follows: Option<FollowedLog>,
     /// Present if a newer trusted roster exists and the results that depend on this roster stay open.
     left: Option<LeftTo>,
     /// For each checkpoint from elsewhere, the first later entry that states a time. Times in a log never decrease, so
@@ -147,8 +147,8 @@ pub struct Auditor {
 ///
 /// # Errors
 /// Returns an error if the source can't be read.
-pub fn rosters_in(entry: &Entry, beside: &dyn Beside) -> Result<Option<Vec<Envelope>>, Unreadable> {
-    let Ok(Parts { payload, .. }) = entry.parts() else { return Ok(None) };
+pub fn rosters_in(entry: &LogEntry, beside: &dyn EvidenceFiles) -> Result<Option<Vec<Envelope>>, Unreadable> {
+    let Ok(EntryParts { payload, .. }) = entry.parts() else { return Ok(None) };
     if entry.kind() != Some(Seal::KIND) {
         return Ok(None);
     }
@@ -178,7 +178,7 @@ impl Auditor {
             runs: Runs::default(),
             denials: HashSet::new(),
             witnesses: Vec::new(),
-            counts: Counts::default(),
+            counts: AuditCounts::default(),
             failures: 0,
             differences: 0,
             said: Vec::new(),
@@ -215,18 +215,18 @@ impl Auditor {
         trusted: Pinned,
         versions: &[Envelope],
         expected: Expected,
-        kept: &Kept,
-        beside: &dyn Beside,
+        kept: &SavedAudit,
+        beside: &dyn EvidenceFiles,
     ) -> Result<Result<Self, String>, Unreadable> {
         let mut auditor = match Self::new(trusted, versions, expected) {
             Ok(auditor) => auditor,
             Err(error) => return Ok(Err(error.to_string())),
         };
         let Some(tree) = kept.frontier() else { return Ok(Err("its tree does not fit its size".to_owned())) };
-        let mut sealed: Vec<Arc<InForce>> = Vec::with_capacity(kept.seals.len());
-        for KeptSeal { index, entry } in &kept.seals {
-            let entry = Entry::of(entry.clone().into_bytes());
-            let Ok(Parts { signatures, payload }) = entry.parts() else {
+        let mut sealed: Vec<Arc<SealInForce>> = Vec::with_capacity(kept.seals.len());
+        for SavedSeal { index, entry } in &kept.seals {
+            let entry = LogEntry::of(entry.clone().into_bytes());
+            let Ok(EntryParts { signatures, payload }) = entry.parts() else {
                 return Ok(Err(format!("its seal of entry {index} can't be read")));
             };
             let signed = match signed::<Seal>(payload, signatures) {
@@ -287,18 +287,18 @@ impl Auditor {
 
     /// Returns a verifier for the checkpoint of a longer copy, or `None` if the log has no seal yet.
     #[must_use]
-    pub fn later(&self) -> Option<Later> {
+    pub fn later(&self) -> Option<LongerCopy> {
         let in_force = self.seals.current.as_ref()?;
         let (boundary, roster) = (in_force.boundary.clone(), in_force.roster.clone());
-        Some(Later { boundary, roster, rosters: self.rosters.clone() })
+        Some(LongerCopy { boundary, roster, rosters: self.rosters.clone() })
     }
 
     /// Returns a verifier for the checkpoint of another copy. The verifier must read that copy from its first entry.
     #[must_use]
-    pub fn other(&self) -> Option<Later> {
+    pub fn other(&self) -> Option<LongerCopy> {
         let boundary = self.seals.current.as_ref()?.boundary.clone();
         let first = self.rosters().versions().first()?;
-        Some(Later { boundary, roster: Arc::new(first.clone()), rosters: self.rosters.clone() })
+        Some(LongerCopy { boundary, roster: Arc::new(first.clone()), rosters: self.rosters.clone() })
     }
 
     /// Returns the checkpoints from elsewhere that the keys in force at their size do not verify.
@@ -316,7 +316,7 @@ impl Auditor {
     ///
     /// # Errors
     /// Returns an error if a file that the entry names can't be read.
-    pub fn entry(&mut self, entry: &Entry, beside: &dyn Beside) -> Result<Vec<Said>, Unreadable> {
+    pub fn entry(&mut self, entry: &LogEntry, beside: &dyn EvidenceFiles) -> Result<Vec<AuditEvent>, Unreadable> {
         let index = self.tree.size();
         let hash = entry.hash();
         self.tree.append(hash);
@@ -324,7 +324,7 @@ impl Auditor {
         self.tiles.append(hash, beside, &mut |finding| differing.push(finding))?;
         differing.into_iter().for_each(|finding| self.say(finding));
         match entry.parts() {
-            Err(why) => self.say(Finding::at(What::Entry, index, why)),
+            Err(why) => self.say(Finding::at(FindingKind::Entry, index, why)),
             Ok(parts) => self.document(index, entry, parts, beside)?,
         }
         self.compare_heads();
@@ -335,7 +335,7 @@ impl Auditor {
     ///
     /// # Errors
     /// Returns an error if a tile can't be read.
-    pub fn finish(&mut self, head: &str, beside: &dyn Beside) -> Result<(Vec<Said>, Summary), Unreadable> {
+    pub fn finish(&mut self, head: &str, beside: &dyn EvidenceFiles) -> Result<(Vec<AuditEvent>, Summary), Unreadable> {
         let mut differing = Vec::new();
         self.tiles.finish(beside, &mut |finding| differing.push(finding))?;
         differing.into_iter().for_each(|finding| self.say(finding));
@@ -350,9 +350,9 @@ impl Auditor {
                         seen.from,
                         seen.size
                     );
-                    Finding::whole(What::Cut, message)
+                    Finding::whole(FindingKind::Cut, message)
                 }
-                Err(why) => Finding::whole(What::Checkpoint, format!("{}: {why}", seen.from)),
+                Err(why) => Finding::whole(FindingKind::Checkpoint, format!("{}: {why}", seen.from)),
             };
             self.say(finding);
         }
@@ -362,7 +362,7 @@ impl Auditor {
                 "item {} was spent at {}, and has no receipt although the log goes on until {}",
                 run.item, run.at, self.at
             );
-            self.say(Finding::at(What::NoReceipt, run.consumption, message).about(run.authorization));
+            self.say(Finding::at(FindingKind::NoReceipt, run.consumption, message).about(run.authorization));
         }
         let summary = self.summary();
         Ok((std::mem::take(&mut self.said), summary))
@@ -371,7 +371,7 @@ impl Auditor {
     /// Returns the state from which a later audit can resume. Returns `None` if the audit found a failure or could not
     /// read a sealed state.
     #[must_use]
-    pub fn keep(&self, head: &str) -> Option<Kept> {
+    pub fn keep(&self, head: &str) -> Option<SavedAudit> {
         let in_force = self.seals.current.as_ref()?;
         let sealed = self.runs.seals(in_force);
         // A later audit can't resume from a state that could not be read.
@@ -380,13 +380,13 @@ impl Auditor {
         }
         let seals = sealed
             .iter()
-            .map(|seal| Some(KeptSeal { index: seal.index, entry: String::from_utf8(seal.entry.to_vec()).ok()? }))
+            .map(|seal| Some(SavedSeal { index: seal.index, entry: String::from_utf8(seal.entry.to_vec()).ok()? }))
             .collect::<Option<Vec<_>>>()?;
         let mut denials: Vec<_> = self.denials.iter().copied().collect();
         denials.sort_by_key(|digest| *digest.as_bytes());
-        Some(Kept {
-            version: Kept::VERSION,
-            program: Kept::PROGRAM.to_owned(),
+        Some(SavedAudit {
+            version: SavedAudit::VERSION,
+            program: SavedAudit::PROGRAM.to_owned(),
             boundary: in_force.boundary.id,
             seen: self.expected.now,
             checkpoint: head.to_owned(),
@@ -407,16 +407,16 @@ impl Auditor {
     fn document(
         &mut self,
         index: u64,
-        entry: &Entry,
-        Parts { signatures, payload }: &Parts,
-        beside: &dyn Beside,
+        entry: &LogEntry,
+        EntryParts { signatures, payload }: &EntryParts,
+        beside: &dyn EvidenceFiles,
     ) -> Result<(), Unreadable> {
         let kind = entry.kind().unwrap_or_default();
         if kind == Seal::KIND {
             return match signed::<Seal>(payload, signatures) {
                 Ok(signed) => self.seal(index, entry.data(), payload, signed, beside),
                 Err(why) => {
-                    self.say(Finding::at(What::Entry, index, why));
+                    self.say(Finding::at(FindingKind::Entry, index, why));
                     Ok(())
                 }
             };
@@ -424,7 +424,7 @@ impl Auditor {
         let Some(in_force) = self.seals.current.clone() else {
             if !self.lost {
                 let message = "the log does not begin with a valid seal: the entries after it can't be checked";
-                self.say(Finding::at(What::SealChain, index, message));
+                self.say(Finding::at(FindingKind::SealChain, index, message));
                 self.lost = true;
             }
             return Ok(());
@@ -450,22 +450,22 @@ impl Auditor {
                         self.excuse(&findings, &under);
                     }
                     findings.into_iter().for_each(|finding| self.say(finding));
-                    self.said.extend(decided.map(|line| Said::Decision(Box::new(line))));
+                    self.said.extend(decided.map(|line| AuditEvent::Decision(Box::new(line))));
                 }
             }
             Denial::KIND => self.denial(index, payload, signatures, &in_force),
-            Refusal::KIND => {
-                if let Some(document) = self.of_boundary::<Refusal>(index, payload, signatures, &in_force) {
+            RefusalStatement::KIND => {
+                if let Some(document) = self.of_boundary::<RefusalStatement>(index, payload, signatures, &in_force) {
                     let refusal = document.predicate();
                     self.counts.refusals += 1;
                     self.time(index, refusal.at);
                     let here = &in_force.boundary;
                     if refusal.boundary.as_ref().is_some_and(|there| there.id != here.id || there.name != here.name) {
-                        self.say(Finding::at(What::Boundary, index, "a refusal of another boundary"));
+                        self.say(Finding::at(FindingKind::Boundary, index, "a refusal of another boundary"));
                     }
                 }
             }
-            Grant::KIND | Revocation::KIND | Review::KIND => {
+            Grant::KIND | Revocation::KIND | ReviewStatement::KIND => {
                 if let Some(what) = of_kind(kind, payload, signatures.len()) {
                     self.say(Finding::at(of_malformed(&what), index, format!("{kind}: {what}")));
                 }
@@ -473,7 +473,7 @@ impl Auditor {
             other => {
                 let message =
                     format!("an entry of the kind {other:?}, which this version does not know: use a newer version");
-                self.say(Finding::at(What::UnknownKind, index, message));
+                self.say(Finding::at(FindingKind::UnknownKind, index, message));
             }
         }
         Ok(())
@@ -485,7 +485,7 @@ impl Auditor {
         data: &[u8],
         payload: &[u8],
         signed: Signed<Seal>,
-        beside: &dyn Beside,
+        beside: &dyn EvidenceFiles,
     ) -> Result<(), Unreadable> {
         self.counts.seals += 1;
         self.counts.signatures += 1;
@@ -493,7 +493,7 @@ impl Auditor {
         let (seal, flaws) = self.seals.follow(index, data, (payload, signed), &mut self.rosters, beside)?;
         let findings: Vec<_> = flaws
             .into_iter()
-            .map(|Flaw { what, why, differs }| Finding { differs, ..Finding::at(what, index, why) })
+            .map(|SealFlaw { what, why, differs }| Finding { differs, ..Finding::at(what, index, why) })
             .collect();
         if let Some(in_force) = self.seals.current.clone() {
             self.excuse(&findings, &in_force);
@@ -512,14 +512,14 @@ impl Auditor {
                 && expected != in_force.boundary.id
             {
                 let message = format!("this is the log of {}, expected {expected}", in_force.boundary.id);
-                self.say(Finding::at(What::Boundary, index, message));
+                self.say(Finding::at(FindingKind::Boundary, index, message));
             }
         }
         Ok(())
     }
 
     /// Records the program version of a seal if this version excuses a difference.
-    fn excuse(&mut self, findings: &[Finding], under: &InForce) {
+    fn excuse(&mut self, findings: &[Finding], under: &SealInForce) {
         if findings.iter().any(|finding| finding.differs) {
             self.engines.insert(under.engine.to_string());
         }
@@ -528,7 +528,7 @@ impl Auditor {
     /// Reports that the runs under an unreadable seal are undecided. The seal may be unreadable only for this program
     /// version. But a run under such a seal is a failure. Otherwise the holder of the boundary's key could seal
     /// unreadable data under another version's name and run anything.
-    fn undecided(&mut self, index: u64, in_force: &InForce) {
+    fn undecided(&mut self, index: u64, in_force: &SealInForce) {
         if in_force.state.is_none() && self.undecided != Some(in_force.number) {
             self.undecided = Some(in_force.number);
             let message = format!(
@@ -536,14 +536,14 @@ impl Auditor {
                  version that it names, {:?}",
                 in_force.number, in_force.engine
             );
-            self.say(Finding::at(What::SealedState, index, message));
+            self.say(Finding::at(FindingKind::SealedState, index, message));
         }
     }
 
-    fn denial(&mut self, index: u64, payload: &[u8], signatures: &[EnvelopeSignature], in_force: &InForce) {
+    fn denial(&mut self, index: u64, payload: &[u8], signatures: &[EnvelopeSignature], in_force: &SealInForce) {
         let signed = match signed::<Denial>(payload, signatures) {
             Ok(signed) => signed,
-            Err(why) => return self.say(Finding::at(What::Entry, index, why)),
+            Err(why) => return self.say(Finding::at(FindingKind::Entry, index, why)),
         };
         let one = signed.signature_count() == 1;
         self.counts.signatures += 1;
@@ -552,14 +552,18 @@ impl Auditor {
             Err(VerifyError::Malformed(malformed)) => {
                 return self.say(Finding::at(of_malformed(&malformed), index, malformed.to_string()));
             }
-            Err(error) => return self.say(Finding::at(What::Denial, index, error.to_string())),
+            Err(error) => return self.say(Finding::at(FindingKind::Denial, index, error.to_string())),
         };
         if !one {
-            self.say(Finding::at(What::Denial, index, "expected exactly one signature, by the approver who denies"));
+            self.say(Finding::at(
+                FindingKind::Denial,
+                index,
+                "expected exactly one signature, by the approver who denies",
+            ));
         }
         let here = &in_force.boundary;
         if let Err(error) = check_place(&document.predicate().boundary, &here.name, &here.id, &here.epoch) {
-            self.say(Finding::at(What::Denial, index, error.to_string()));
+            self.say(Finding::at(FindingKind::Denial, index, error.to_string()));
         }
         let ended = document.signatures().iter().find_map(|signature| {
             let (approver, _) = in_force.roster.approver_of(&signature.keyid)?;
@@ -569,7 +573,7 @@ impl Auditor {
                 .map(|end| format!("{} stopped being an approver at {end}", approver.name))
         });
         if let Some(message) = ended {
-            self.say(Finding::at(What::Denial, index, message));
+            self.say(Finding::at(FindingKind::Denial, index, message));
         }
         // The subject was checked when the document was parsed.
         if let Ok(authorization) = denied(document.statement()) {
@@ -584,12 +588,12 @@ impl Auditor {
         index: u64,
         payload: &[u8],
         signatures: &[EnvelopeSignature],
-        in_force: &InForce,
+        in_force: &SealInForce,
     ) -> Option<Verified<P>> {
-        let verified = signed::<P>(payload, signatures).map_err(|why| (What::Entry, why)).and_then(|signed| {
+        let verified = signed::<P>(payload, signatures).map_err(|why| (FindingKind::Entry, why)).and_then(|signed| {
             if signed.signature_count() != 1 {
                 let message = format!("{} signatures, expected the boundary's one", signed.signature_count());
-                return Err((What::Signature, message));
+                return Err((FindingKind::Signature, message));
             }
             let name = &in_force.boundary.name;
             signed.verify_raw(|keyid| in_force.roster.boundary_key(name, keyid)).map_err(|error| match error {
@@ -599,9 +603,9 @@ impl Auditor {
                     let message = format!(
                         "signed by {keyid}, which version {version} of the roster does not give boundary {name}"
                     );
-                    (What::Signature, message)
+                    (FindingKind::Signature, message)
                 }
-                error => (What::Signature, error.to_string()),
+                error => (FindingKind::Signature, error.to_string()),
             })
         });
         self.counts.signatures += 1;
@@ -616,7 +620,7 @@ impl Auditor {
 
     fn time(&mut self, index: u64, at: Timestamp) {
         if at < self.at {
-            self.say(Finding::at(What::Time, index, format!("dated {at}, after an entry of {}", self.at)));
+            self.say(Finding::at(FindingKind::Time, index, format!("dated {at}, after an entry of {}", self.at)));
         }
         self.at = self.at.max(at);
         for (seen, after) in self.expected.heads.iter().zip(&mut self.after) {
@@ -635,7 +639,7 @@ impl Auditor {
             let (root, from) = (self.tree.root(), &seen.from);
             match seen.verify(&in_force) {
                 Err(why) => {
-                    self.say(Finding::whole(What::Checkpoint, format!("{from}: {why}")));
+                    self.say(Finding::whole(FindingKind::Checkpoint, format!("{from}: {why}")));
                     self.unsigned.push(seen);
                 }
                 Ok(head) if head.root != root => {
@@ -645,7 +649,7 @@ impl Auditor {
                         hex(&root),
                         hex(&head.root)
                     );
-                    self.say(Finding::whole(What::Fork, message));
+                    self.say(Finding::whole(FindingKind::Fork, message));
                 }
                 Ok(_) => {}
             }
@@ -654,14 +658,17 @@ impl Auditor {
 
     fn check_head(&mut self, head: &str) {
         let Some(in_force) = self.seals.current.clone() else {
-            self.say(Finding::whole(What::Checkpoint, "the log has no seal, so the signed head can't be verified"));
+            self.say(Finding::whole(
+                FindingKind::Checkpoint,
+                "the log has no seal, so the signed head can't be verified",
+            ));
             return;
         };
         match verify_head(head, &in_force.boundary, &in_force.roster) {
-            Err(why) => self.say(Finding::whole(What::Checkpoint, why)),
+            Err(why) => self.say(Finding::whole(FindingKind::Checkpoint, why)),
             Ok(head) if head.size != self.size() => {
                 let message = format!("the signed head is of {} entries, {} were read", head.size, self.size());
-                self.say(Finding::whole(What::Root, message));
+                self.say(Finding::whole(FindingKind::Root, message));
             }
             Ok(head) if head.root != self.tree.root() => {
                 let message = format!(
@@ -670,7 +677,7 @@ impl Auditor {
                     hex(&self.tree.root()),
                     hex(&head.root)
                 );
-                self.say(Finding::whole(What::Root, message));
+                self.say(Finding::whole(FindingKind::Root, message));
             }
             Ok(_) => self.check_witnesses(head, &in_force),
         }
@@ -707,7 +714,7 @@ impl Auditor {
                 .collect();
             let said = format!("{what}, and was not there when witnesses saw {}: {}", seen.from, words.join(", "));
             if demanded > 0 && words.len() >= demanded {
-                self.say(Finding::at(What::Time, entry, said));
+                self.say(Finding::at(FindingKind::Time, entry, said));
             } else if !words.is_empty() {
                 self.back_dated.push(said);
             }
@@ -715,10 +722,10 @@ impl Auditor {
     }
 
     /// Checks the witnesses of the newest known roster, as for a bundle.
-    fn check_witnesses(&mut self, head: &str, in_force: &InForce) {
+    fn check_witnesses(&mut self, head: &str, in_force: &SealInForce) {
         if let Some(LeftTo(why)) = self.left.clone() {
             if self.expected.witnesses > 0 {
-                self.say(Finding::whole(What::Witnesses, why));
+                self.say(Finding::whole(FindingKind::Witnesses, why));
             }
             return;
         }
@@ -726,8 +733,8 @@ impl Auditor {
         let (name, demanded) = (&in_force.boundary.name, self.expected.witnesses);
         match check_witnesses(&note, self.rosters(), name, demanded, None) {
             Ok((seen, _)) => self.witnesses = seen,
-            Err(Stop::Failed(why)) => self.say(Finding::whole(What::Witnesses, why)),
-            Err(Stop::NotChecked(_) | Stop::Because(_)) => {}
+            Err(CheckStop::Failed(why)) => self.say(Finding::whole(FindingKind::Witnesses, why)),
+            Err(CheckStop::NotChecked(_) | CheckStop::Because(_)) => {}
         }
     }
 
@@ -737,7 +744,7 @@ impl Auditor {
         } else {
             self.failures += 1;
         }
-        self.said.push(Said::Finding(Box::new(finding)));
+        self.said.push(AuditEvent::Finding(Box::new(finding)));
     }
 
     /// Warns about runs that must be over by the auditor's clock but have no receipt. The copy of the log may be old.
@@ -838,19 +845,19 @@ impl Auditor {
 /// Verifies the checkpoint of another copy with the boundary's keys, which follow from the seals of the copy. Other
 /// entries are not checked.
 #[derive(Debug)]
-pub struct Later {
+pub struct LongerCopy {
     boundary: BoundaryRef,
     roster: Arc<TrustedRoster>,
     rosters: Rosters,
 }
 
-impl Later {
+impl LongerCopy {
     /// Reads the next entry of the other copy.
     ///
     /// # Errors
     /// Returns an error if a file that the entry names can't be read.
-    pub fn entry(&mut self, entry: &Entry, beside: &dyn Beside) -> Result<(), Unreadable> {
-        let Ok(Parts { signatures, payload }) = entry.parts() else { return Ok(()) };
+    pub fn entry(&mut self, entry: &LogEntry, beside: &dyn EvidenceFiles) -> Result<(), Unreadable> {
+        let Ok(EntryParts { signatures, payload }) = entry.parts() else { return Ok(()) };
         if entry.kind() != Some(Seal::KIND) {
             return Ok(());
         }
@@ -921,8 +928,8 @@ fn of_log(head: Checkpoint, origin: &str) -> Result<Checkpoint, String> {
 }
 
 /// Returns the kind of finding for a document that this version refuses.
-const fn of_malformed(malformed: &Malformed) -> What {
-    if malformed.later { What::LaterFeature } else { What::Entry }
+const fn of_malformed(malformed: &Malformed) -> FindingKind {
+    if malformed.later { FindingKind::LaterFeature } else { FindingKind::Entry }
 }
 
 fn signed<P: Predicate>(payload: &[u8], signatures: &[EnvelopeSignature]) -> Result<Signed<P>, String> {

@@ -9,18 +9,19 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::finding::{Counts, Unchecked};
+use crate::audit::finding::{AuditCounts, UncheckedQuestion};
 use crate::crypto::digest::{AuthorizationDigest, LeafHash, SealDigest, unhex32};
 use crate::crypto::merkle::{Frontier, Hash};
 use crate::record::consumption::Spent;
 use crate::record::ident::{Epoch, Name, Nonce, ProposalId};
-use crate::record::seal::Followed;
+use crate::record::seal::FollowedLog;
 use crate::record::validity::Timestamp;
 
 /// The kept state of an audit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Kept {
+#[schemars(rename = "Kept")]
+pub struct SavedAudit {
     /// Of this format.
     pub version: u64,
     /// The program that wrote it: another version may check more, and reads the log from its start.
@@ -39,7 +40,7 @@ pub struct Kept {
     /// The latest time that an entry stated.
     pub at: Timestamp,
     /// The seals of what is open, and last the one in force.
-    pub seals: Vec<KeptSeal>,
+    pub seals: Vec<SavedSeal>,
     /// Epochs that may not come back.
     pub past_epochs: Vec<Epoch>,
     /// Names of tokens that may not come back.
@@ -47,21 +48,22 @@ pub struct Kept {
     /// What was denied.
     pub denials: Vec<AuthorizationDigest>,
     /// How much there was.
-    pub counts: Counts,
+    pub counts: AuditCounts,
     /// Other versions of the program, as seals name them, whose word something was excused by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub engines: Vec<String>,
     /// The log that this one follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub follows: Option<Followed>,
+    pub follows: Option<FollowedLog>,
     /// Nonces and runs.
-    pub runs: KeptRuns,
+    pub runs: SavedRuns,
 }
 
 /// A seal's entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct KeptSeal {
+#[schemars(rename = "KeptSeal")]
+pub struct SavedSeal {
     /// Where it stands.
     pub index: u64,
     /// Its bytes.
@@ -71,27 +73,29 @@ pub struct KeptSeal {
 /// What is still to be watched of runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct KeptRuns {
+#[schemars(rename = "KeptRuns")]
+pub struct SavedRuns {
     /// What is spent and not expired.
-    pub live: Vec<KeptLive>,
+    pub live: Vec<SavedNonce>,
     /// Proposals with a receipt whose authorization is not expired.
     pub proposals: Vec<(ProposalId, Timestamp)>,
     /// Those that are expired, with the last open run that may still end with the same receipt id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub late: Vec<(ProposalId, (u64, u64))>,
     /// Runs without a receipt.
-    pub open: Vec<KeptRun>,
+    pub open: Vec<SavedOpenRun>,
     /// By exclusive name, the entry of the last receipt.
     pub exclusive: BTreeMap<String, u64>,
     /// What could not be decided of decisions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub unchecked: Vec<Unchecked>,
+    pub unchecked: Vec<UncheckedQuestion>,
 }
 
 /// A nonce that is spent and not expired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct KeptLive {
+#[schemars(rename = "KeptLive")]
+pub struct SavedNonce {
     /// The nonce.
     pub nonce: Nonce,
     /// What it was spent for.
@@ -105,7 +109,8 @@ pub struct KeptLive {
 /// A run without a receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct KeptRun {
+#[schemars(rename = "KeptRun")]
+pub struct SavedOpenRun {
     /// Entry and item of its consumption.
     pub place: (u64, u64),
     /// The hash of that entry.
@@ -118,7 +123,7 @@ pub struct KeptRun {
     pub seal: u64,
 }
 
-impl Kept {
+impl SavedAudit {
     /// Version of the state format.
     pub const VERSION: u64 = 1;
     /// Name and version of this program.

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::audit::report::{Check, CheckName, Finding};
+use crate::audit::report::{Check, CheckFinding, CheckName};
 
 /// Result of a check, or the name of the check that prevented the result.
-pub(crate) type Got<T> = Result<T, CheckName>;
+pub(crate) type CheckOutcome<T> = Result<T, CheckName>;
 
 /// Reason why a check established nothing.
 #[derive(Debug)]
-pub(crate) enum Stop {
+pub(crate) enum CheckStop {
     /// The check was made and failed.
     Failed(String),
     /// The check could not be made, for a reason of its own.
@@ -19,44 +19,48 @@ pub(crate) enum Stop {
     Because(CheckName),
 }
 
-impl From<CheckName> for Stop {
+impl From<CheckName> for CheckStop {
     fn from(name: CheckName) -> Self {
         Self::Because(name)
     }
 }
 
-impl From<&CheckName> for Stop {
+impl From<&CheckName> for CheckStop {
     fn from(name: &CheckName) -> Self {
         Self::Because(*name)
     }
 }
 
 /// Converts an error into a failed check, for `map_err`.
-pub(crate) fn failed(why: impl fmt::Display) -> Stop {
-    Stop::Failed(why.to_string())
+pub(crate) fn failed(why: impl fmt::Display) -> CheckStop {
+    CheckStop::Failed(why.to_string())
 }
 
 /// Fails a check unless `holds` is true.
-pub(crate) fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), Stop> {
-    if holds { Ok(()) } else { Err(Stop::Failed(why())) }
+pub(crate) fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), CheckStop> {
+    if holds { Ok(()) } else { Err(CheckStop::Failed(why())) }
 }
 
 /// Results so far, at most one for each check.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger(BTreeMap<CheckName, (Finding, String)>);
+pub(crate) struct CheckLedger(BTreeMap<CheckName, (CheckFinding, String)>);
 
-impl Ledger {
+impl CheckLedger {
     /// Makes one check and records the result. The value is returned only if the check was established.
-    pub(crate) fn check<T>(&mut self, name: CheckName, check: impl FnOnce() -> Result<(T, String), Stop>) -> Got<T> {
+    pub(crate) fn check<T>(
+        &mut self,
+        name: CheckName,
+        check: impl FnOnce() -> Result<(T, String), CheckStop>,
+    ) -> CheckOutcome<T> {
         let (result, finding, detail) = match check() {
-            Ok((value, detail)) => (Ok(value), Finding::Established, detail),
-            Err(Stop::Failed(why)) => (Err(name), Finding::Failed, why),
-            Err(Stop::NotChecked(why)) => (Err(name), Finding::NotChecked, why),
-            Err(Stop::Because(cause)) => (Err(cause), Finding::NotChecked, self.because(cause)),
+            Ok((value, detail)) => (Ok(value), CheckFinding::Established, detail),
+            Err(CheckStop::Failed(why)) => (Err(name), CheckFinding::Failed, why),
+            Err(CheckStop::NotChecked(why)) => (Err(name), CheckFinding::NotChecked, why),
+            Err(CheckStop::Because(cause)) => (Err(cause), CheckFinding::NotChecked, self.because(cause)),
         };
         // A check that failed before stays failed.
         match self.0.get_mut(&name) {
-            Some((Finding::Failed, _)) => {}
+            Some((CheckFinding::Failed, _)) => {}
             Some(before) => *before = (finding, detail),
             None => {
                 self.0.insert(name, (finding, detail));
@@ -67,7 +71,7 @@ impl Ledger {
 
     fn because(&self, cause: CheckName) -> String {
         match self.0.get(&cause) {
-            Some((Finding::Failed, _)) => format!("because {cause} failed"),
+            Some((CheckFinding::Failed, _)) => format!("because {cause} failed"),
             _ => format!("because {cause} was not checked"),
         }
     }
@@ -79,7 +83,7 @@ impl Ledger {
             .iter()
             .map(|&name| {
                 let (finding, detail) =
-                    results.remove(&name).unwrap_or_else(|| (Finding::NotChecked, "not reached".to_owned()));
+                    results.remove(&name).unwrap_or_else(|| (CheckFinding::NotChecked, "not reached".to_owned()));
                 Check { name, finding, detail, rests_on: name.rests_on() }
             })
             .collect()

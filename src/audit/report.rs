@@ -110,7 +110,8 @@ impl fmt::Display for CheckName {
 /// How one check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Finding {
+#[schemars(rename = "Finding")]
+pub enum CheckFinding {
     /// It holds.
     Established,
     /// It does not hold: nothing may be built on this document.
@@ -119,7 +120,7 @@ pub enum Finding {
     NotChecked,
 }
 
-impl Finding {
+impl CheckFinding {
     /// Returns the text for people.
     #[must_use]
     pub const fn words(self) -> &'static str {
@@ -137,17 +138,18 @@ pub struct Check {
     /// What was checked.
     pub name: CheckName,
     /// How it ended.
-    pub finding: Finding,
+    pub finding: CheckFinding,
     /// What was found, or why not. It may hold text of the document: escape it before showing it.
     pub detail: String,
     /// Whose word it is, once established.
-    pub rests_on: Basis,
+    pub rests_on: TrustBasis,
 }
 
 /// Whose word an established check rests on, besides arithmetic: the weakest of those that it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Basis {
+#[schemars(rename = "Basis")]
+pub enum TrustBasis {
     /// Nobody's: the form of the file.
     Form,
     /// The roster that is trusted.
@@ -160,7 +162,7 @@ pub enum Basis {
     Witnesses,
 }
 
-impl Basis {
+impl TrustBasis {
     /// All variants, in order.
     pub const ALL: [Self; 5] = [Self::Form, Self::Roster, Self::Approvers, Self::Boundary, Self::Witnesses];
 
@@ -181,17 +183,17 @@ impl CheckName {
     /// Returns the evidence on which an established check rests. The approvers' signatures establish what the approvers
     /// signed. Times, exclusions, the held layers and the outcome rest on the boundary's signature.
     #[must_use]
-    pub const fn rests_on(self) -> Basis {
+    pub const fn rests_on(self) -> TrustBasis {
         match self {
-            Self::Bundle => Basis::Form,
-            Self::RosterChain | Self::KeysStillRostered => Basis::Roster,
+            Self::Bundle => TrustBasis::Form,
+            Self::RosterChain | Self::KeysStillRostered => TrustBasis::Roster,
             Self::AuthorizationDocument
             | Self::AuthorizationSignatures
             | Self::Boundary
             | Self::Quorum
             | Self::Step
             | Self::Parameters
-            | Self::Permissions => Basis::Approvers,
+            | Self::Permissions => TrustBasis::Approvers,
             Self::ReceiptDocument
             | Self::ConsumptionDocument
             | Self::SealDocument
@@ -212,8 +214,8 @@ impl CheckName {
             | Self::Sandbox
             | Self::Outcome
             | Self::ReceiptSubjects
-            | Self::SealInForce => Basis::Boundary,
-            Self::Witnesses => Basis::Witnesses,
+            | Self::SealInForce => TrustBasis::Boundary,
+            Self::Witnesses => TrustBasis::Witnesses,
         }
     }
 }
@@ -239,13 +241,13 @@ pub struct BundleReport {
 impl BundleReport {
     /// Returns the result of a check.
     #[must_use]
-    pub fn finding(&self, name: CheckName) -> Finding {
-        self.checks.iter().find(|check| check.name == name).map_or(Finding::NotChecked, |check| check.finding)
+    pub fn finding(&self, name: CheckName) -> CheckFinding {
+        self.checks.iter().find(|check| check.name == name).map_or(CheckFinding::NotChecked, |check| check.finding)
     }
 
     /// Returns the checks that failed.
     pub fn failed(&self) -> impl Iterator<Item = &Check> {
-        self.checks.iter().filter(|check| check.finding == Finding::Failed)
+        self.checks.iter().filter(|check| check.finding == CheckFinding::Failed)
     }
 }
 

@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use crate::audit::decided::{check_counted, check_each_counts, check_outcome, check_sandbox};
 use crate::audit::documents::verify_authorization;
-use crate::audit::finding::{Counts, DecisionLine, Finding, OpenRun, Unchecked, Verdict, What};
-use crate::audit::kept::{Kept, KeptLive, KeptRun, KeptRuns};
-use crate::audit::ledger::Stop;
-use crate::audit::sealed::{InForce, State};
+use crate::audit::finding::{
+    AuditCounts, DecisionLine, EntryVerdict, Finding, FindingKind, OpenRun, UncheckedQuestion,
+};
+use crate::audit::kept::{SavedAudit, SavedNonce, SavedOpenRun, SavedRuns};
+use crate::audit::ledger::CheckStop;
+use crate::audit::sealed::{SealInForce, SealedState};
 use crate::crypto::digest::{AuthorizationDigest, LeafHash, ParamsDigest};
 use crate::crypto::merkle::Hash;
-use crate::decision::exclusion::{self, Excluded, Tokens};
+use crate::decision::exclusion::{self, ExcludedSigners, Tokens};
 use crate::decision::parameters::check_parameters;
 use crate::decision::permissions::{check_permissions, check_profile};
 use crate::decision::place::check_place;
@@ -42,7 +44,7 @@ pub(crate) struct Runs {
     /// Entry of the last receipt for each exclusive name.
     exclusive: HashMap<String, u64>,
     /// Questions that could not be decided, with the number of decisions for each question.
-    unchecked: BTreeMap<What, Unchecked>,
+    unchecked: BTreeMap<FindingKind, UncheckedQuestion>,
 }
 
 /// Entry and item of a consumption.
@@ -60,9 +62,9 @@ struct Open {
     leaf: Hash,
     at: Timestamp,
     spent: Spent,
-    in_force: Arc<InForce>,
+    in_force: Arc<SealInForce>,
     /// Findings about the consumption.
-    found: Vec<What>,
+    found: Vec<FindingKind>,
 }
 
 impl Open {
@@ -85,7 +87,7 @@ impl Runs {
         index: u64,
         leaf: Hash,
         consumption: &Consumption,
-        in_force: &Arc<InForce>,
+        in_force: &Arc<SealInForce>,
         denials: &HashSet<AuthorizationDigest>,
     ) -> Vec<Finding> {
         let mut findings = Vec::new();
@@ -96,25 +98,31 @@ impl Runs {
                 "it names the seal {}, in force is number {} ({})",
                 consumption.seal, in_force.number, in_force.digest
             );
-            findings.push(Finding::at(What::SealInForce, index, message));
+            findings.push(Finding::at(FindingKind::SealInForce, index, message));
         }
         for (item, spent) in (0..).zip(&consumption.spent) {
-            let mut found = if other_seal { vec![What::SealInForce] } else { Vec::new() };
-            let mut find = |what: What, message: String| {
+            let mut found = if other_seal { vec![FindingKind::SealInForce] } else { Vec::new() };
+            let mut find = |what: FindingKind, message: String| {
                 found.push(what);
                 findings.push(Finding::at(what, index, format!("item {item}: {message}")).about(spent.authorization));
             };
             let place = (index, item);
             if let Some((entry, item)) = self.nonces.get(&spent.nonce) {
-                find(What::DoubleUse, format!("the nonce {} was spent by item {item} of entry {entry}", spent.nonce));
+                find(
+                    FindingKind::DoubleUse,
+                    format!("the nonce {} was spent by item {item} of entry {entry}", spent.nonce),
+                );
             } else if self.authorizations.contains_key(&spent.authorization) {
-                find(What::DoubleUse, "the same authorization was spent before, under another nonce".to_owned());
+                find(FindingKind::DoubleUse, "the same authorization was spent before, under another nonce".to_owned());
             }
             if spent.expires_at <= at || spent.expires_at > at.plus(MAX_WINDOW_S + SKEW_S) {
-                find(What::Window, format!("spent at {at}, outside its validity, which ends at {}", spent.expires_at));
+                find(
+                    FindingKind::Window,
+                    format!("spent at {at}, outside its validity, which ends at {}", spent.expires_at),
+                );
             }
             if denials.contains(&spent.authorization) {
-                find(What::Denied, "an approver had denied it before".to_owned());
+                find(FindingKind::Denied, "an approver had denied it before".to_owned());
             }
             // A record ends with the maximum window, even if the consumption states a later expiry.
             let end = spent.expires_at.min(at.plus(MAX_WINDOW_S + SKEW_S));
@@ -168,8 +176,8 @@ impl Runs {
         document: &Verified<Receipt>,
         here: &BoundaryRef,
         now: Timestamp,
-        counts: &mut Counts,
-    ) -> (Option<DecisionLine>, Vec<Finding>, Option<Arc<InForce>>) {
+        counts: &mut AuditCounts,
+    ) -> (Option<DecisionLine>, Vec<Finding>, Option<Arc<SealInForce>>) {
         self.forget_late();
         let receipt = document.predicate();
         let mut again =
@@ -181,9 +189,9 @@ impl Runs {
                 .is_ok_and(|payload| self.authorizations.get(&AuthorizationDigest::of(&payload)) == Some(&place));
             let message = format!("item {} of entry {} ", place.1, place.0);
             if spent {
-                again.find(What::SecondReceipt, message + "has its receipt already");
+                again.find(FindingKind::SecondReceipt, message + "has its receipt already");
             } else {
-                again.find(What::NoConsumption, message + "is no consumption that waits for a receipt");
+                again.find(FindingKind::NoConsumption, message + "is no consumption that waits for a receipt");
             }
             return (None, again.findings, None);
         };
@@ -192,19 +200,19 @@ impl Runs {
         again.ours = open.in_force.ours;
         let said = &receipt.boundary;
         if (&said.name, &said.id) != (&here.name, &here.id) {
-            again.find(What::Boundary, format!("the receipt is of {} ({})", said.name, said.id));
+            again.find(FindingKind::Boundary, format!("the receipt is of {} ({})", said.name, said.id));
         }
         if document.signatures().iter().any(|signature| signature.keyid != said.keyid) {
             again.find(
-                What::Signature,
+                FindingKind::Signature,
                 format!("the receipt names the key {}, but another key signed the receipt", said.keyid),
             );
         }
         if receipt.seal != open.in_force.digest {
-            again.find(What::SealInForce, format!("the receipt names the seal {}", receipt.seal));
+            again.find(FindingKind::SealInForce, format!("the receipt names the seal {}", receipt.seal));
         }
         if receipt.consumption.leaf != LeafHash::from_bytes(open.leaf) {
-            again.find(What::Consumption, format!("the receipt names the leaf {}", receipt.consumption.leaf));
+            again.find(FindingKind::Consumption, format!("the receipt names the leaf {}", receipt.consumption.leaf));
         }
         let signed = Signed::<Authorization>::from_envelope(&receipt.authorization, Base64::Strict)
             .map_err(|error| error.to_string())
@@ -217,7 +225,7 @@ impl Runs {
             Err(why) => {
                 let later = Signed::<Authorization>::from_envelope(&receipt.authorization, Base64::Strict)
                     .is_ok_and(|signed| signed.check_document().is_err_and(|error| error.later));
-                again.find(if later { What::LaterFeature } else { What::Approvals }, why);
+                again.find(if later { FindingKind::LaterFeature } else { FindingKind::Approvals }, why);
                 counts.fail += 1;
                 return (None, again.findings, Some(open.in_force));
             }
@@ -230,11 +238,13 @@ impl Runs {
         if document.statement().subject.first().and_then(crate::record::document::Subject::sha256)
             != Some(*digest.as_bytes())
         {
-            again.find(What::ReceiptSubjects, "its subject is another authorization than the embedded one");
+            again.find(FindingKind::ReceiptSubjects, "its subject is another authorization than the embedded one");
         }
         if !self.proposals.insert(signed.proposal.clone()) {
-            again
-                .find(What::DoubleUse, format!("{} has a receipt already, for another authorization", signed.proposal));
+            again.find(
+                FindingKind::DoubleUse,
+                format!("{} has a receipt already, for another authorization", signed.proposal),
+            );
         } else if signed.expires_at <= now {
             self.outlive(signed.proposal.clone());
         } else {
@@ -252,16 +262,16 @@ impl Runs {
         again.ended(receipt, &open, signed);
         let failed = again.findings.iter().any(|finding| !finding.differs) || !open.found.is_empty();
         let verdict = match (failed, &open.in_force.state) {
-            (true, _) => Verdict::Fails,
-            (false, None) => Verdict::Undecided,
-            (false, Some(_)) if again.findings.is_empty() => Verdict::Stands,
-            (false, Some(_)) => Verdict::Differs,
+            (true, _) => EntryVerdict::Fails,
+            (false, None) => EntryVerdict::Undecided,
+            (false, Some(_)) if again.findings.is_empty() => EntryVerdict::Stands,
+            (false, Some(_)) => EntryVerdict::Differs,
         };
         match verdict {
-            Verdict::Stands => counts.stand += 1,
-            Verdict::Differs => counts.differ += 1,
-            Verdict::Fails => counts.fail += 1,
-            Verdict::Undecided => counts.undecided += 1,
+            EntryVerdict::Stands => counts.stand += 1,
+            EntryVerdict::Differs => counts.differ += 1,
+            EntryVerdict::Fails => counts.fail += 1,
+            EntryVerdict::Undecided => counts.undecided += 1,
         }
         let params_digest = params.or_else(|| signed.params_digest().ok()).unwrap_or(ParamsDigest::of(b""));
         let line = DecisionLine {
@@ -287,14 +297,14 @@ impl Runs {
             unchecked: again.open.iter().map(|(what, _)| *what).collect(),
         };
         for (what, why) in again.open {
-            self.unchecked.entry(what).or_insert_with(|| Unchecked { what, decisions: 0, why }).decisions += 1;
+            self.unchecked.entry(what).or_insert_with(|| UncheckedQuestion { what, decisions: 0, why }).decisions += 1;
         }
         (Some(line), again.findings, Some(open.in_force))
     }
 
     /// Checks that runs with the same exclusive name do not overlap. The nonce of the next run must be spent after the
     /// receipt of the run before.
-    fn exclude(&mut self, again: &mut Again, state: &State, signed: &Authorization, place: Place) {
+    fn exclude(&mut self, again: &mut Again, state: &SealedState, signed: &Authorization, place: Place) {
         let Some((step, _)) = state.step(&signed.step.reference) else { return };
         let Some(name) = &step.hashed.definition().exclusive else { return };
         match self.exclusive.get_mut(name) {
@@ -303,7 +313,7 @@ impl Runs {
                     let message = format!(
                         "the run began before entry {last}, the receipt of another run with the same exclusive name"
                     );
-                    again.find(What::Exclusive, message);
+                    again.find(FindingKind::Exclusive, message);
                 }
                 *last = (*last).max(again.index);
             }
@@ -312,7 +322,7 @@ impl Runs {
     }
 
     /// Returns the questions that could not be decided.
-    pub(crate) fn unchecked(&self) -> Vec<Unchecked> {
+    pub(crate) fn unchecked(&self) -> Vec<UncheckedQuestion> {
         self.unchecked.values().cloned().collect()
     }
 
@@ -340,21 +350,21 @@ impl Runs {
     }
 
     /// Returns the seals of all open runs, in log order, and the seal in force.
-    pub(crate) fn seals(&self, in_force: &Arc<InForce>) -> Vec<Arc<InForce>> {
-        let mut seals: BTreeMap<u64, Arc<InForce>> =
+    pub(crate) fn seals(&self, in_force: &Arc<SealInForce>) -> Vec<Arc<SealInForce>> {
+        let mut seals: BTreeMap<u64, Arc<SealInForce>> =
             self.open.values().map(|open| (open.in_force.index, open.in_force.clone())).collect();
         seals.insert(in_force.index, in_force.clone());
         seals.into_values().collect()
     }
 
     /// Returns the records to store for a later audit.
-    pub(crate) fn keep(&self) -> KeptRuns {
+    pub(crate) fn keep(&self) -> SavedRuns {
         let mut live = Vec::new();
         let mut proposals = Vec::new();
         for (end, ended) in &self.ends {
             for one in ended {
                 match one {
-                    Live::Spent(nonce, authorization) => live.push(KeptLive {
+                    Live::Spent(nonce, authorization) => live.push(SavedNonce {
                         nonce: nonce.clone(),
                         authorization: *authorization,
                         until: *end,
@@ -364,7 +374,7 @@ impl Runs {
                 }
             }
         }
-        let open = self.open.iter().map(|(&place, open)| KeptRun {
+        let open = self.open.iter().map(|(&place, open)| SavedOpenRun {
             place,
             leaf: LeafHash::from_bytes(open.leaf),
             at: open.at,
@@ -373,12 +383,12 @@ impl Runs {
         });
         let exclusive: BTreeMap<_, _> = self.exclusive.iter().map(|(name, entry)| (name.clone(), *entry)).collect();
         let late = self.late.iter().flat_map(|(place, ids)| ids.iter().map(|id| (id.clone(), *place))).collect();
-        KeptRuns { live, proposals, late, open: open.collect(), exclusive, unchecked: self.unchecked() }
+        SavedRuns { live, proposals, late, open: open.collect(), exclusive, unchecked: self.unchecked() }
     }
 
     /// Restores the stored records under the seals that were stored with them.
-    pub(crate) fn resume(kept: &Kept, seals: &[Arc<InForce>]) -> Result<Self, String> {
-        let KeptRuns { live, proposals, late, open, exclusive, unchecked } = &kept.runs;
+    pub(crate) fn resume(kept: &SavedAudit, seals: &[Arc<SealInForce>]) -> Result<Self, String> {
+        let SavedRuns { live, proposals, late, open, exclusive, unchecked } = &kept.runs;
         let mut runs = Self {
             exclusive: exclusive.clone().into_iter().collect(),
             unchecked: unchecked.iter().map(|one| (one.what, one.clone())).collect(),
@@ -413,14 +423,14 @@ struct Again {
     index: u64,
     ours: bool,
     about: Option<String>,
-    found: Vec<What>,
+    found: Vec<FindingKind>,
     findings: Vec<Finding>,
     /// Questions that could not be decided, with the reasons.
-    open: Vec<(What, String)>,
+    open: Vec<(FindingKind, String)>,
 }
 
 impl Again {
-    fn find(&mut self, what: What, why: impl Into<String>) {
+    fn find(&mut self, what: FindingKind, why: impl Into<String>) {
         let mut finding = Finding::at(what, self.index, why);
         finding.id.clone_from(&self.about);
         self.found.push(what);
@@ -428,13 +438,13 @@ impl Again {
     }
 
     /// Records a question that the sealed state does not decide. This record is not a failure.
-    fn leave_open(&mut self, what: What, why: &str) {
+    fn leave_open(&mut self, what: FindingKind, why: &str) {
         self.open.push((what, why.to_owned()));
     }
 
     /// Adds a finding that depends on reading scripts and policies. If another program version decided, the finding is
     /// a difference, not a failure.
-    fn read_otherwise(&mut self, what: What, why: impl Into<String>) {
+    fn read_otherwise(&mut self, what: FindingKind, why: impl Into<String>) {
         let ours = self.ours;
         self.find(what, why);
         if let Some(finding) = self.findings.last_mut() {
@@ -451,7 +461,7 @@ impl Again {
             (spent.expires_at == signed.expires_at, "end of validity"),
         ] {
             if !same {
-                self.find(What::Consumption, format!("its consumption states another {what}"));
+                self.find(FindingKind::Consumption, format!("its consumption states another {what}"));
             }
         }
     }
@@ -461,7 +471,7 @@ impl Again {
     fn decide(
         &mut self,
         open: &Open,
-        state: &State,
+        state: &SealedState,
         authorization: &Verified<Authorization>,
         receipt: &Receipt,
     ) -> Option<ParamsDigest> {
@@ -469,31 +479,31 @@ impl Again {
         let (signed, decision) = (authorization.predicate(), &receipt.decision);
         let here = &in_force.boundary;
         if let Err(error) = check_place(&signed.boundary, &here.name, &here.id, &here.epoch) {
-            self.find(What::Boundary, error.to_string());
+            self.find(FindingKind::Boundary, error.to_string());
         }
         if let Err(error) = check_window(signed, at, None) {
-            self.find(What::Window, error.to_string());
+            self.find(FindingKind::Window, error.to_string());
         }
         let reference = &signed.step.reference;
         if !state.may_propose(roster, &decision.handed_in_by, reference) {
-            self.find(What::Proposer, format!("{} may not propose {reference}", decision.handed_in_by));
+            self.find(FindingKind::Proposer, format!("{} may not propose {reference}", decision.handed_in_by));
         }
         let found = state.step(reference);
         if let Err(error) = check_step(signed, found.map(|(step, _)| &step.hashed)) {
-            self.find(What::Step, error.to_string());
+            self.find(FindingKind::Step, error.to_string());
         }
         let (step, schema) = found?;
         // The schema is closed and sealed, so no program version may accept parameters outside the schema.
         let params = match check_parameters(signed, schema) {
             Ok(fit) => Some(fit.params().digest()),
             Err(error) => {
-                self.find(What::Parameters, error.to_string());
+                self.find(FindingKind::Parameters, error.to_string());
                 None
             }
         };
         match check_permissions(step.asked(), &signed.permissions) {
-            Err(error) if error.rests_on_reading() => self.read_otherwise(What::Permissions, error.to_string()),
-            Err(error) => self.find(What::Permissions, error.to_string()),
+            Err(error) if error.rests_on_reading() => self.read_otherwise(FindingKind::Permissions, error.to_string()),
+            Err(error) => self.find(FindingKind::Permissions, error.to_string()),
             Ok(_covered) => {}
         }
         let required = &step.profile.require;
@@ -501,7 +511,7 @@ impl Again {
         if !lacking.is_empty() {
             let words: Vec<_> = lacking.iter().map(|layer| layer.word()).collect();
             self.find(
-                What::Sandbox,
+                FindingKind::Sandbox,
                 format!("the sealed state requires layers that nobody signed: {}", words.join(", ")),
             );
         } else if let Some(why) = &state.steps.unprofiled {
@@ -512,16 +522,16 @@ impl Again {
             known.require.clone_from(&signed.sandbox.require);
             known.deny.clone_from(&signed.sandbox.deny);
             if let Err(error) = check_profile(&known, &signed.sandbox) {
-                self.read_otherwise(What::Sandbox, error.to_string());
+                self.read_otherwise(FindingKind::Sandbox, error.to_string());
             }
-            self.leave_open(What::Sandbox, why);
+            self.leave_open(FindingKind::Sandbox, why);
         } else if let Err(error) = check_profile(&step.profile, &signed.sandbox) {
-            self.read_otherwise(What::Sandbox, error.to_string());
+            self.read_otherwise(FindingKind::Sandbox, error.to_string());
         }
         let tokens = Tokens::Sealed(&state.tokens, at);
         match exclusion::judge(&signed.proposer, &decision.handed_in_by, tokens, roster) {
             Ok(excluded) => self.count(open, state, authorization, receipt, &excluded),
-            Err(error) => self.find(What::Proposer, error.to_string()),
+            Err(error) => self.find(FindingKind::Proposer, error.to_string()),
         }
         params
     }
@@ -529,24 +539,24 @@ impl Again {
     fn count(
         &mut self,
         open: &Open,
-        state: &State,
+        state: &SealedState,
         authorization: &Verified<Authorization>,
         receipt: &Receipt,
-        excluded: &Excluded,
+        excluded: &ExcludedSigners,
     ) {
         let Some((step, _)) = state.step(&authorization.predicate().step.reference) else { return };
         let roster = &*open.in_force.roster;
         let count = quorum::count(authorization.signatures(), roster, excluded, &step.rules, open.at);
         for signature in count.uncounted().iter().filter(|signature| signature.why == NotCounted::Excluded) {
-            self.find(What::Excluded, signature.to_string());
+            self.find(FindingKind::Excluded, signature.to_string());
         }
         let count = match check_each_counts(count) {
             Ok((count, _)) => count,
-            Err(stop) => return self.find(What::Approvals, words(stop)),
+            Err(stop) => return self.find(FindingKind::Approvals, words(stop)),
         };
         let met = match quorum::decide(&step.rules, &count) {
             Ok(met) => met,
-            Err(error) => return self.find(What::Quorum, error.to_string()),
+            Err(error) => return self.find(FindingKind::Quorum, error.to_string()),
         };
         let stated = &receipt.decision;
         let expected = Decision {
@@ -563,7 +573,10 @@ impl Again {
             (expected.policy == stated.policy, "policy"),
         ] {
             if !same {
-                self.find(What::Decision, format!("the receipt states other {what} than follow from the sealed state"));
+                self.find(
+                    FindingKind::Decision,
+                    format!("the receipt states other {what} than follow from the sealed state"),
+                );
             }
         }
     }
@@ -571,22 +584,22 @@ impl Again {
     /// Checks the outcome and the counts that the receipt states.
     fn ended(&mut self, receipt: &Receipt, open: &Open, signed: &Authorization) {
         if let Err(stop) = check_outcome(receipt, open.at) {
-            self.find(What::Outcome, words(stop));
+            self.find(FindingKind::Outcome, words(stop));
         }
         if let Err(stop) = check_counted(receipt) {
-            self.find(What::ReceiptSubjects, words(stop));
+            self.find(FindingKind::ReceiptSubjects, words(stop));
         }
         // A run that was not started held no layer, and an unknown run can't be checked. Only a failed check counts
         // here.
-        if let Err(Stop::Failed(why)) = check_sandbox(signed, receipt) {
-            self.find(What::Sandbox, why);
+        if let Err(CheckStop::Failed(why)) = check_sandbox(signed, receipt) {
+            self.find(FindingKind::Sandbox, why);
         }
     }
 }
 
-fn words(stop: Stop) -> String {
+fn words(stop: CheckStop) -> String {
     match stop {
-        Stop::Failed(why) | Stop::NotChecked(why) => why,
-        Stop::Because(name) => format!("because {name} was not established"),
+        CheckStop::Failed(why) | CheckStop::NotChecked(why) => why,
+        CheckStop::Because(name) => format!("because {name} was not established"),
     }
 }

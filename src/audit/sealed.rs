@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::audit::evidence::{Beside, Unreadable};
-use crate::audit::finding::What;
+use crate::audit::evidence::{EvidenceFiles, Unreadable};
+use crate::audit::finding::FindingKind;
 use crate::crypto::digest::{BlobDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest, sha256};
 use crate::crypto::sshsig::SshKey;
 use crate::crypto::{canonical, json};
@@ -34,7 +34,7 @@ use crate::trust::roster::TrustedRoster;
 
 /// Seal with the state that the seal puts in force.
 #[derive(Debug)]
-pub(crate) struct InForce {
+pub(crate) struct SealInForce {
     pub(crate) index: u64,
     pub(crate) digest: SealDigest,
     pub(crate) number: u64,
@@ -47,14 +47,14 @@ pub(crate) struct InForce {
     pub(crate) ours: bool,
     /// State of the seal, or `None` if the state could not be read. Without the state, no run under the seal can be
     /// decided.
-    pub(crate) state: Option<Arc<State>>,
+    pub(crate) state: Option<Arc<SealedState>>,
     /// Bytes of the seal's entry, for a later audit that resumes.
     pub(crate) entry: Arc<[u8]>,
 }
 
 /// Sealed state that decides the runs.
 #[derive(Debug)]
-pub(crate) struct State {
+pub(crate) struct SealedState {
     pub(crate) policy: PolicyDigest,
     pub(crate) steps: Arc<Steps>,
     pub(crate) tokens: Arc<[SealedToken]>,
@@ -79,7 +79,7 @@ pub(crate) struct Steps {
     pub(crate) longest_ms: u64,
 }
 
-impl State {
+impl SealedState {
     pub(crate) fn step(&self, reference: &StepRef) -> Option<(&StepInForce, &ParameterSchema)> {
         Some((self.steps.held.get(reference)?, &self.steps.registry.get(reference)?.schema))
     }
@@ -100,9 +100,9 @@ impl State {
 /// Seals that were read so far.
 #[derive(Debug, Default)]
 pub(crate) struct Seals {
-    pub(crate) current: Option<Arc<InForce>>,
+    pub(crate) current: Option<Arc<SealInForce>>,
     /// Last state that could be read.
-    pub(crate) last: Option<Arc<State>>,
+    pub(crate) last: Option<Arc<SealedState>>,
     /// True if a seal of another program version is judged like a seal of this version.
     pub(crate) no_differences: bool,
     /// Epochs that were replaced.
@@ -112,12 +112,12 @@ pub(crate) struct Seals {
 }
 
 /// Defects of a seal, in order.
-type Flaws = Vec<Flaw>;
+type Flaws = Vec<SealFlaw>;
 
 /// Defect of a seal.
 #[derive(Debug)]
-pub(crate) struct Flaw {
-    pub(crate) what: What,
+pub(crate) struct SealFlaw {
+    pub(crate) what: FindingKind,
     pub(crate) why: String,
     /// True if the program version that the seal names may still accept the seal.
     pub(crate) differs: bool,
@@ -139,20 +139,20 @@ impl Seals {
         entry: &[u8],
         (payload, signed): (&[u8], Signed<Seal>),
         rosters: &mut Rosters,
-        beside: &dyn Beside,
+        beside: &dyn EvidenceFiles,
     ) -> Result<(Option<Seal>, Flaws), Unreadable> {
         let mut flaws = Flaws::new();
         let (verified, roster) = match verify(payload, signed, rosters, beside)? {
             Ok(found) => found,
-            Err((what, why)) => return Ok((None, vec![Flaw { what, why, differs: false }])),
+            Err((what, why)) => return Ok((None, vec![SealFlaw { what, why, differs: false }])),
         };
         let seal = verified.predicate().clone();
         let digest = SealDigest::from_bytes(verified.digest());
         let before = self.current.clone();
-        let mut flaw = |what: What, why: String| flaws.push(Flaw { what, why, differs: false });
+        let mut flaw = |what: FindingKind, why: String| flaws.push(SealFlaw { what, why, differs: false });
         match &before {
             None if seal.number != 0 => {
-                flaw(What::SealChain, format!("the log begins with seal number {}", seal.number))
+                flaw(FindingKind::SealChain, format!("the log begins with seal number {}", seal.number))
             }
             None => {}
             Some(before) => {
@@ -162,10 +162,10 @@ impl Seals {
                         "number {} does not follow number {} ({}): a seal is missing, occurs twice, or was inserted",
                         seal.number, before.number, before.digest
                     );
-                    flaw(What::SealChain, message);
+                    flaw(FindingKind::SealChain, message);
                 }
                 if seal.boundary.name != before.boundary.name {
-                    flaw(What::Boundary, format!("the seal is of boundary {}", seal.boundary.name));
+                    flaw(FindingKind::Boundary, format!("the seal is of boundary {}", seal.boundary.name));
                 }
                 if roster.version() < before.roster.version() {
                     let message = format!(
@@ -173,7 +173,7 @@ impl Seals {
                         roster.version(),
                         before.roster.version()
                     );
-                    flaw(What::RosterChain, message);
+                    flaw(FindingKind::RosterChain, message);
                 }
                 if seal.epoch != before.boundary.epoch {
                     self.past_epochs.insert(before.boundary.epoch.clone());
@@ -181,16 +181,19 @@ impl Seals {
             }
         }
         if self.past_epochs.contains(&seal.epoch) {
-            flaw(What::Epoch, format!("the epoch {} was replaced, and is in force again", seal.epoch));
+            flaw(FindingKind::Epoch, format!("the epoch {} was replaced, and is in force again", seal.epoch));
         }
         let mut keys: Vec<_> = roster.boundary_keys(&seal.boundary.name).iter().map(SshKey::keyid).collect();
         keys.sort();
         if seal.keys != keys {
-            flaw(What::SealedState, "the keys in the seal are not those that the roster gives the boundary".to_owned());
+            flaw(
+                FindingKind::SealedState,
+                "the keys in the seal are not those that the roster gives the boundary".to_owned(),
+            );
         }
         if roster.policy() != seal.policy {
             flaw(
-                What::RosterChain,
+                FindingKind::RosterChain,
                 format!("the roster was signed for the policy {}, sealed is {}", roster.policy(), seal.policy),
             );
         }
@@ -210,22 +213,22 @@ impl Seals {
                 Some(state)
             }
             Err(Unread::Gone(message)) => {
-                flaw(What::SealedState, message);
+                flaw(FindingKind::SealedState, message);
                 None
             }
             Err(Unread::Refused(messages)) => {
                 let advice =
                     format!("; the seal was made by {:?}, an auditor of that version may read it", seal.engine);
                 let advice = if seal.engine == ENGINE { "" } else { &advice };
-                flaws.extend(messages.into_iter().map(|message| Flaw {
-                    what: What::SealedState,
+                flaws.extend(messages.into_iter().map(|message| SealFlaw {
+                    what: FindingKind::SealedState,
                     why: format!("{message}{advice}"),
                     differs: !ours,
                 }));
                 None
             }
         };
-        self.current = Some(Arc::new(InForce {
+        self.current = Some(Arc::new(SealInForce {
             index,
             digest,
             number: seal.number,
@@ -242,35 +245,35 @@ impl Seals {
     /// Checks the sealed tokens. A token never changes, and the name of a removed token is never used again.
     fn check_tokens(
         &mut self,
-        before: Option<&State>,
+        before: Option<&SealedState>,
         now: &[SealedToken],
         roster: &TrustedRoster,
-        flaw: &mut dyn FnMut(What, String),
+        flaw: &mut dyn FnMut(FindingKind, String),
     ) {
         let before: &[SealedToken] = before.map_or(&[], |before| &before.tokens);
         let names: BTreeSet<_> = now.iter().map(|token| &token.name).collect();
         if check_sorted("", now).is_err() || names.len() < now.len() {
-            flaw(What::Tokens, "the sealed tokens are not sorted, or a name occurs twice".to_owned());
+            flaw(FindingKind::Tokens, "the sealed tokens are not sorted, or a name occurs twice".to_owned());
         }
         for token in now {
             let name = &token.name;
             match before.iter().find(|other| other.name == *name) {
                 Some(other) if other != token => {
                     flaw(
-                        What::Tokens,
+                        FindingKind::Tokens,
                         format!("the token {name} was changed: its owners, scopes and end may never change"),
                     );
                 }
                 None if self.gone_tokens.contains(name) => {
                     flaw(
-                        What::Tokens,
+                        FindingKind::Tokens,
                         format!("the removed token {name} is back: the name of a removed token is never used again"),
                     );
                 }
                 _ => {}
             }
             if let Err(taken) = roster.check_token_name(name) {
-                flaw(What::Tokens, taken.to_string());
+                flaw(FindingKind::Tokens, taken.to_string());
             }
         }
         let gone = before.iter().filter(|token| now.iter().all(|other| other.name != token.name));
@@ -284,8 +287,8 @@ impl Seals {
         (payload, signed): (&[u8], Signed<Seal>),
         (id, no_differences): (SealDigest, bool),
         rosters: &mut Rosters,
-        beside: &dyn Beside,
-    ) -> Result<Result<InForce, String>, Unreadable> {
+        beside: &dyn EvidenceFiles,
+    ) -> Result<Result<SealInForce, String>, Unreadable> {
         let (verified, roster) = match verify(payload, signed, rosters, beside)? {
             Ok(found) => found,
             Err((_, message)) => return Ok(Err(message)),
@@ -297,7 +300,7 @@ impl Seals {
             Err(Unread::Gone(message)) => return Ok(Err(message)),
             Err(Unread::Refused(messages)) => return Ok(Err(messages.join("; "))),
         };
-        Ok(Ok(InForce {
+        Ok(Ok(SealInForce {
             index,
             digest,
             number: seal.number,
@@ -339,7 +342,11 @@ impl Rosters {
     }
 
     /// Returns the roster that a seal names, connected with the trusted roster.
-    fn named_by(&mut self, seal: &Seal, beside: &dyn Beside) -> Result<Result<Arc<TrustedRoster>, String>, Unreadable> {
+    fn named_by(
+        &mut self,
+        seal: &Seal,
+        beside: &dyn EvidenceFiles,
+    ) -> Result<Result<Arc<TrustedRoster>, String>, Unreadable> {
         let named = (seal.roster, seal.rosters);
         if let Some((_, last)) = self.last.as_ref().filter(|(last, _)| *last == named) {
             return Ok(Ok(last.clone()));
@@ -403,7 +410,10 @@ fn not_beside(digest: &BlobDigest) -> String {
 }
 
 /// Returns all roster versions that a seal brings, from version 1 to the named version. The versions are not verified.
-pub(crate) fn versions_of(seal: &Seal, beside: &dyn Beside) -> Result<Result<Vec<Envelope>, String>, Unreadable> {
+pub(crate) fn versions_of(
+    seal: &Seal,
+    beside: &dyn EvidenceFiles,
+) -> Result<Result<Vec<Envelope>, String>, Unreadable> {
     let digest = seal.rosters.unwrap_or_else(|| BlobDigest::from_bytes(*seal.roster.as_bytes()));
     let Some(bytes) = beside.blob(&digest)?.filter(|bytes| BlobDigest::of(bytes) == digest) else {
         return Ok(Err(not_beside(&digest)));
@@ -426,21 +436,21 @@ pub(crate) fn verify(
     payload: &[u8],
     signed: Signed<Seal>,
     rosters: &mut Rosters,
-    beside: &dyn Beside,
-) -> Result<Result<UnderRoster, (What, String)>, Unreadable> {
+    beside: &dyn EvidenceFiles,
+) -> Result<Result<UnderRoster, (FindingKind, String)>, Unreadable> {
     if signed.signature_count() != 1 {
         let message = format!("{} signatures, expected the boundary's one", signed.signature_count());
-        return Ok(Err((What::Signature, message)));
+        return Ok(Err((FindingKind::Signature, message)));
     }
     // The signature can be verified only with the roster that the seal names, so the claimed name is read first. This
     // order is safe, because the roster must be connected with the trusted roster.
     let claimed = match Statement::<Seal>::from_payload(payload) {
         Ok(statement) => statement.predicate,
-        Err(malformed) => return Ok(Err((What::Entry, malformed.to_string()))),
+        Err(malformed) => return Ok(Err((FindingKind::Entry, malformed.to_string()))),
     };
     let roster = match rosters.named_by(&claimed, beside)? {
         Ok(roster) => roster,
-        Err(message) => return Ok(Err((What::RosterChain, message))),
+        Err(message) => return Ok(Err((FindingKind::RosterChain, message))),
     };
     let name = claimed.boundary.name;
     Ok(match signed.verify_raw(|keyid| roster.boundary_key(&name, keyid)) {
@@ -448,11 +458,11 @@ pub(crate) fn verify(
         Err(VerifyError::UnknownSigner { keyid }) => {
             let version = roster.version();
             Err((
-                What::Signature,
+                FindingKind::Signature,
                 format!("signed by {keyid}, which version {version} of the roster does not give boundary {name}"),
             ))
         }
-        Err(error) => Err((What::Signature, error.to_string())),
+        Err(error) => Err((FindingKind::Signature, error.to_string())),
     })
 }
 
@@ -460,9 +470,9 @@ pub(crate) fn verify(
 fn read(
     seal: &Seal,
     roster: &TrustedRoster,
-    before: Option<&State>,
-    beside: &dyn Beside,
-) -> Result<Result<State, Unread>, Unreadable> {
+    before: Option<&SealedState>,
+    beside: &dyn EvidenceFiles,
+) -> Result<Result<SealedState, Unread>, Unreadable> {
     let find = |what: &str, digest: [u8; 32]| -> Result<Result<Vec<u8>, Unread>, Unreadable> {
         let digest = BlobDigest::from_bytes(digest);
         Ok(match beside.blob(&digest)? {
@@ -557,7 +567,7 @@ fn read(
         }
     };
     let patterns = tokens.iter().map(|_| OnceLock::new()).collect();
-    Ok(Ok(State { policy: seal.policy, steps, tokens: tokens.into(), patterns }))
+    Ok(Ok(SealedState { policy: seal.policy, steps, tokens: tokens.into(), patterns }))
 }
 
 /// Returns the configuration for a sealed configuration that has fewer fields than this version writes.

@@ -1,7 +1,7 @@
 //! Compares the stored tiles with tiles that are computed from the entries.
 
-use crate::audit::evidence::{Beside, Unreadable};
-use crate::audit::finding::{Finding, What};
+use crate::audit::evidence::{EvidenceFiles, Unreadable};
+use crate::audit::finding::{Finding, FindingKind};
 use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, root};
 
 /// Incomplete tiles at the right edge of the tree. Each level begins with the first tile whose beginning was read.
@@ -35,7 +35,7 @@ impl Tiles {
     pub(crate) fn append(
         &mut self,
         leaf: Hash,
-        beside: &dyn Beside,
+        beside: &dyn EvidenceFiles,
         say: &mut dyn FnMut(Finding),
     ) -> Result<(), Unreadable> {
         // The hash is `None` if the beginning of the tile below was not read, because the root of that tile is then
@@ -68,7 +68,7 @@ impl Tiles {
     }
 
     /// Compares the incomplete tiles at the end of the log.
-    pub(crate) fn finish(&self, beside: &dyn Beside, say: &mut dyn FnMut(Finding)) -> Result<(), Unreadable> {
+    pub(crate) fn finish(&self, beside: &dyn EvidenceFiles, say: &mut dyn FnMut(Finding)) -> Result<(), Unreadable> {
         for (level, tile) in (0_u8..).zip(&self.levels) {
             if let Some(hashes) = tile.hashes.as_ref().filter(|hashes| !hashes.is_empty()) {
                 compare(level, tile.next / u64::from(TILE_WIDTH), hashes, beside, say)?;
@@ -82,7 +82,7 @@ fn compare(
     level: u8,
     index: u64,
     hashes: &[Hash],
-    beside: &dyn Beside,
+    beside: &dyn EvidenceFiles,
     say: &mut dyn FnMut(Finding),
 ) -> Result<(), Unreadable> {
     let width = u16::try_from(hashes.len()).unwrap_or(TILE_WIDTH);
@@ -91,7 +91,7 @@ fn compare(
         && stored != hashes.as_flattened()
     {
         let first = index << (u32::from(level + 1) * u32::from(TILE_HEIGHT));
-        say(Finding::at(What::Tile, first, format!("{path} does not hold the hashes of its entries")));
+        say(Finding::at(FindingKind::Tile, first, format!("{path} does not hold the hashes of its entries")));
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::audit::ledger::{Stop, ensure, failed};
+use crate::audit::ledger::{CheckStop, ensure, failed};
 use crate::audit::report::WitnessFacts;
 use crate::crypto::cosignature::WitnessKey;
 use crate::crypto::note::Note;
@@ -20,7 +20,7 @@ pub(crate) fn check_witnesses(
     boundary: &BoundaryName,
     demanded: u64,
     at: Option<Timestamp>,
-) -> Result<(Vec<WitnessFacts>, String), Stop> {
+) -> Result<(Vec<WitnessFacts>, String), CheckStop> {
     let named = &chain.newest().tables().witness;
     let versions = chain.versions().iter().chain([chain.newest()]);
     let own: BTreeSet<[u8; 32]> =
@@ -61,7 +61,7 @@ pub(crate) fn check_witnesses(
         return Ok((seen, "the roster names none".to_owned()));
     }
     if seen.is_empty() {
-        return Err(Stop::NotChecked(format!(
+        return Err(CheckStop::NotChecked(format!(
             "none of the {} witnesses in the roster cosigned this checkpoint{left_out}",
             named.len()
         )));
@@ -77,9 +77,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::audit::bundle::Options;
-    use crate::audit::fixture::{Case, Stage};
-    use crate::audit::report::{Basis, CheckName, Finding};
+    use crate::audit::bundle::VerifyOptions;
+    use crate::audit::fixture::{FixtureStage, HistoryCase};
+    use crate::audit::report::{CheckFinding, CheckName, TrustBasis};
     use crate::crypto::note::TlogProof;
     use crate::crypto::signature::SecretKey;
     use crate::crypto::sshsig::SshKey;
@@ -87,19 +87,19 @@ mod tests {
     const AT: &str = "2026-11-20T10:00:00Z";
 
     /// Returns a crossing whose roster names these witnesses as `(name, seed)`. Each witness cosigned the checkpoint.
-    fn cosigned(named: &'static [(&'static str, u8)]) -> Case {
+    fn cosigned(named: &'static [(&'static str, u8)]) -> HistoryCase {
         let witness = |(name, seed): &(&str, u8)| {
             let secret = SecretKey::from_seed([*seed; 32]);
             (WitnessKey::new(name, secret.public()), secret)
         };
-        Case::new()
-            .edit(Stage::Roster, move |roster| {
+        HistoryCase::new()
+            .edit(FixtureStage::Roster, move |roster| {
                 let entries = named.iter().map(
                     |named| json!({"name": named.0, "vkey": witness(named).0.vkey(), "url": "http://127.0.0.1:1"}),
                 );
                 roster["predicate"]["witness"] = entries.collect();
             })
-            .edit(Stage::Bundle, move |bundle| {
+            .edit(FixtureStage::Bundle, move |bundle| {
                 let at: Timestamp = AT.parse().expect("a time");
                 for part in ["receipt", "consumption", "seal"] {
                     let mut proof = TlogProof::parse(bundle["proofs"][part].as_str().expect("text")).expect("proof");
@@ -116,13 +116,13 @@ mod tests {
             })
     }
 
-    fn found(case: &Case, witnesses: u64, at: Option<&str>) -> (Finding, String) {
-        let options = Options { witnesses, at: at.map(|at| at.parse().expect("a time")) };
+    fn found(case: &HistoryCase, witnesses: u64, at: Option<&str>) -> (CheckFinding, String) {
+        let options = VerifyOptions { witnesses, at: at.map(|at| at.parse().expect("a time")) };
         let report = case.report(options);
         let check = report.checks.iter().find(|check| check.name == CheckName::Witnesses).expect("the check");
-        assert_eq!(report.verified, check.finding != Finding::Failed, "{:#?}", report.checks);
-        if check.finding == Finding::Established {
-            assert_eq!(check.rests_on, Basis::Witnesses);
+        assert_eq!(report.verified, check.finding != CheckFinding::Failed, "{:#?}", report.checks);
+        if check.finding == CheckFinding::Established {
+            assert_eq!(check.rests_on, TrustBasis::Witnesses);
             let facts = report.facts.expect("facts");
             assert!(!facts.witnesses.is_empty() && report.boundary_says.iter().any(|says| says.contains("witness")));
         }
@@ -132,39 +132,39 @@ mod tests {
     #[test]
     fn only_distinct_witnesses_count_and_never_the_boundary_itself() {
         let two = cosigned(&[("w.example/1", 21), ("w.example/2", 22)]);
-        assert_eq!(found(&two, 2, None).0, Finding::Established);
-        assert_eq!(found(&two, 3, None).0, Finding::Failed);
+        assert_eq!(found(&two, 2, None).0, CheckFinding::Established);
+        assert_eq!(found(&two, 3, None).0, CheckFinding::Failed);
         let one_key_twice = cosigned(&[("w.example/1", 21), ("w.example/2", 21)]);
-        assert_eq!(found(&one_key_twice, 1, None).0, Finding::Established);
+        assert_eq!(found(&one_key_twice, 1, None).0, CheckFinding::Established);
         let (finding, detail) = found(&one_key_twice, 2, None);
-        assert!(finding == Finding::Failed && detail.contains("the key of another witness"), "{detail}");
+        assert!(finding == CheckFinding::Failed && detail.contains("the key of another witness"), "{detail}");
         // Seed of the boundary's key in the fixture.
         let own = cosigned(&[("w.example/1", 3)]);
         let (finding, detail) = found(&own, 0, None);
-        assert!(finding == Finding::NotChecked && detail.contains("the boundary's own"), "{detail}");
-        assert_eq!(found(&own, 1, None).0, Finding::Failed);
+        assert!(finding == CheckFinding::NotChecked && detail.contains("the boundary's own"), "{detail}");
+        assert_eq!(found(&own, 1, None).0, CheckFinding::Failed);
     }
 
     #[test]
     fn a_cosignature_from_the_future_does_not_count() {
         let case = cosigned(&[("w.example/1", 21)]);
-        assert_eq!(found(&case, 1, Some("2026-11-20T09:59:30Z")).0, Finding::Established, "clocks differ");
-        assert_eq!(found(&case, 1, Some("2026-11-20T09:58:00Z")).0, Finding::Failed);
-        assert_eq!(found(&case, 0, Some("2026-11-20T09:58:00Z")).0, Finding::NotChecked);
+        assert_eq!(found(&case, 1, Some("2026-11-20T09:59:30Z")).0, CheckFinding::Established, "clocks differ");
+        assert_eq!(found(&case, 1, Some("2026-11-20T09:58:00Z")).0, CheckFinding::Failed);
+        assert_eq!(found(&case, 0, Some("2026-11-20T09:58:00Z")).0, CheckFinding::NotChecked);
     }
 
     #[test]
     fn a_witness_removed_from_the_newest_roster_does_not_count() {
         let case = cosigned(&[("w.example/1", 21)]);
         let newer = case.next_roster(|roster| roster["predicate"]["witness"] = json!([]));
-        let trust = crate::audit::bundle::Trust::Roster(newer);
-        let report = case.report_with(&trust, Options { witnesses: 1, ..Options::default() });
-        assert_eq!(report.finding(CheckName::Witnesses), Finding::Failed);
+        let trust = crate::audit::bundle::RosterTrust::Roster(newer);
+        let report = case.report_with(&trust, VerifyOptions { witnesses: 1, ..VerifyOptions::default() });
+        assert_eq!(report.finding(CheckName::Witnesses), CheckFinding::Failed);
     }
 
     #[test]
     fn a_former_key_of_the_boundary_does_not_count_as_a_witness() {
-        for (seed, expected) in [(3, Finding::NotChecked), (9, Finding::Established)] {
+        for (seed, expected) in [(3, CheckFinding::NotChecked), (9, CheckFinding::Established)] {
             let secret = SecretKey::from_seed([seed; 32]);
             let key = WitnessKey::new("w.example", secret.public());
             let vkey = key.vkey();
@@ -178,7 +178,7 @@ mod tests {
                     bundle["proofs"][part] = json!(proof.to_string());
                 }
             };
-            let case = Case::new().edit(Stage::Bundle, cosign);
+            let case = HistoryCase::new().edit(FixtureStage::Bundle, cosign);
             // The boundary uses a new key, and the next roster names the old key as a witness.
             let next = case.next_roster(|roster| {
                 let other = SshKey::from_public(SecretKey::from_seed([8; 32]).public(), "").expect("a key");
@@ -186,7 +186,7 @@ mod tests {
                 roster["predicate"]["witness"] =
                     json!([{"name": "w.example", "vkey": vkey, "url": "https://w.example"}]);
             });
-            let report = case.report_with(&crate::audit::bundle::Trust::Roster(next), Options::default());
+            let report = case.report_with(&crate::audit::bundle::RosterTrust::Roster(next), VerifyOptions::default());
             assert!(report.verified, "{:#?}", report.checks);
             assert_eq!(report.finding(CheckName::Witnesses), expected, "{seed}: {:#?}", report.checks);
         }

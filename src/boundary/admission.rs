@@ -21,7 +21,7 @@ use crate::record::ident::Name;
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::store::ledger::Ledger;
-use crate::trust::roster::Holder;
+use crate::trust::roster::KeyHolder;
 
 /// The prefix of every bearer, so that scanners find a leaked bearer.
 const BEARER_PREFIX: &str = "cst_";
@@ -229,10 +229,10 @@ impl Admission {
         let _ = sshsig::verify(key, &pae(CHALLENGE_TYPE, challenge.as_bytes()), &bytes)
             .map_err(|error| Refusal::new(Code::BadSignature, error.to_string()))?;
         let (name, scopes) = match holder {
-            Holder::Approver(name) => (name, vec![Scope::Read]),
-            Holder::Operator(name) => (name, vec![Scope::Operate, Scope::Read]),
-            Holder::Proposer(name) => (name, vec![Scope::Propose]),
-            Holder::Boundary(name) => {
+            KeyHolder::Approver(name) => (name, vec![Scope::Read]),
+            KeyHolder::Operator(name) => (name, vec![Scope::Operate, Scope::Read]),
+            KeyHolder::Proposer(name) => (name, vec![Scope::Propose]),
+            KeyHolder::Boundary(name) => {
                 return Err(Refusal::new(
                     Code::NotPermittedSigner,
                     format!("{keyid} is a key of the boundary {name}, not of a person"),

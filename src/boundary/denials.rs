@@ -18,7 +18,7 @@ use crate::record::envelope::{Base64, Envelope, Signed, Verified};
 use crate::record::ident::{Name, ProposalId};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
-use crate::store::message::{DenialDone, DenialWrite, WriteStop};
+use crate::store::message::{DenialResult, DenialWrite, WriteStop};
 
 impl Proposals {
     /// Accepts a denial. If the step is running, the denial kills the run.
@@ -118,7 +118,7 @@ impl Proposals {
         (approver, keyid): (Name, KeyId),
         id: &ProposalId,
         ahead: bool,
-    ) -> Result<DenialDone, Stopped> {
+    ) -> Result<DenialResult, Stopped> {
         let envelope = document.envelope(|other| *other == keyid).to_canonical().map_err(|e| fault(&e))?;
         let denial = DenialWrite { authorization, approver, envelope, at: self.crossing.now(), ahead };
         // One commit logs the denial and raises the state version. A later quorum finds the denial. A verdict from

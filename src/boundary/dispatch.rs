@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::boundary::proposals::{Proposals, detail};
 use crate::crossing::refusal::{Refusal, Stopped, fault};
-use crate::crossing::stage::Request;
+use crate::crossing::stage::CrossingRequest;
 use crate::crypto::digest::InputDigest;
 use crate::crypto::sshsig::MAX_SIGNATURE_BYTES;
 use crate::decision::quorum;
@@ -17,7 +17,7 @@ use crate::record::code::Code;
 use crate::record::document::Statement;
 use crate::record::envelope::{Envelope, EnvelopeSignature, MAX_SIGNATURES};
 use crate::record::ident::ProposalId;
-use crate::store::message::{Advance, AdvanceStop, Filter, Status};
+use crate::store::message::{AdvanceStop, ProposalQuery, ProposalStep, StoredStatus};
 
 /// The pause before an approved proposal is tried again for lack of room. The end of a run ends the pause.
 const RETRY: Duration = Duration::from_secs(2);
@@ -31,8 +31,13 @@ impl Proposals {
             return Ok(());
         }
         let at = self.crossing.now();
-        let advance =
-            Advance { proposal: id.clone(), from: vec![Status::Pending], to: Status::Approved, at, detail: Vec::new() };
+        let advance = ProposalStep {
+            proposal: id.clone(),
+            from: vec![StoredStatus::Pending],
+            to: StoredStatus::Approved,
+            at,
+            detail: Vec::new(),
+        };
         match self.ledger.advance(advance).await {
             // The approval is durable. A crash right here leaves the proposal approved: the next start sends it to the
             // crossing.
@@ -100,7 +105,7 @@ impl Proposals {
     /// Returns whether the proposal crossed. Returns false if it is no longer approved.
     async fn cross_stored(&self, id: &ProposalId) -> Result<bool, Stopped> {
         let row = self.row(id)?;
-        if row.status != Status::Approved {
+        if row.status != StoredStatus::Approved {
             return Ok(false);
         }
         let payload = self.payload(id)?;
@@ -118,8 +123,11 @@ impl Proposals {
             stored.retain(|one| kept.contains(&one.keyid));
         }
         let signatures = stored.iter().map(|one| EnvelopeSignature::new(one.keyid, &one.sig)).collect();
-        let request =
-            Request { envelope: Envelope::new(&payload, signatures), handed_in_by: row.core.proposer, caller: None };
+        let request = CrossingRequest {
+            envelope: Envelope::new(&payload, signatures),
+            handed_in_by: row.core.proposer,
+            caller: None,
+        };
         match self.crossing.cross(request, None).await {
             Ok(_) => Ok(true),
             Err(stopped) => {
@@ -136,13 +144,13 @@ impl Proposals {
     /// Ends a proposal that was refused after the quorum. Its nonce is unspent.
     async fn end(&self, id: &ProposalId, refused: &Refusal) {
         let to = match refused.code {
-            Code::Denied => Status::Denied,
-            Code::Expired => Status::Expired,
-            _ => Status::Refused,
+            Code::Denied => StoredStatus::Denied,
+            Code::Expired => StoredStatus::Expired,
+            _ => StoredStatus::Refused,
         };
         let Ok(detail) = detail(refused.code, &refused.detail) else { return };
         let at = self.crossing.now();
-        let advance = Advance { proposal: id.clone(), from: vec![Status::Approved], to, at, detail };
+        let advance = ProposalStep { proposal: id.clone(), from: vec![StoredStatus::Approved], to, at, detail };
         if let Err(AdvanceStop::Fault(error)) = self.ledger.advance(advance).await {
             tracing::error!(proposal = %id, "its refusal could not be kept: {error}");
         }
@@ -156,14 +164,14 @@ impl Proposals {
     /// Fails if the store can't be read.
     pub async fn resume(self: &Arc<Self>) -> Result<usize, Stopped> {
         let mut resumed = 0;
-        for status in [Status::Approved, Status::Pending] {
+        for status in [StoredStatus::Approved, StoredStatus::Pending] {
             let mut before = None;
             loop {
-                let filter = Filter { statuses: vec![status], before, limit: 100, ..Filter::default() };
+                let filter = ProposalQuery { statuses: vec![status], before, limit: 100, ..ProposalQuery::default() };
                 let page = self.ledger.proposals(&filter).map_err(|e| fault(&e))?;
                 for row in &page.proposals {
                     let id = &row.core.id;
-                    if status == Status::Approved {
+                    if status == StoredStatus::Approved {
                         let (proposals, id) = (self.clone(), id.clone());
                         tokio::spawn(async move { proposals.dispatch(id).await });
                         resumed += 1;

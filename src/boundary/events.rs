@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::boundary::proposals::{Proposals, view_status};
 use crate::boundary::view::{Event, ProposalStatus, RefusalView};
 use crate::crossing::caller::Caller;
-use crate::crossing::live::{Cursor, Next, Piece, decode_order};
+use crate::crossing::live::{Cursor, NextPiece, Piece, decode_order};
 use crate::crossing::refusal::{Stopped, fault};
 use crate::crossing::stored::receipt_of;
 use crate::crypto::json;
@@ -20,7 +20,7 @@ use crate::record::code::Code;
 use crate::record::ident::ProposalId;
 use crate::record::receipt::Receipt;
 use crate::record::stream_name::StreamName;
-use crate::store::message::{Proposal, Status};
+use crate::store::message::{Proposal, StoredStatus};
 
 /// The pause between checks while a change could be missed: after the claim and before the recording begins.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -130,19 +130,19 @@ impl Events {
             Phase::Waiting { .. } => self.waiting(&row),
             Phase::Running { cursor } => {
                 let Some(recording) = self.proposals.live.find(&self.id) else {
-                    if row.status == Status::Finished {
+                    if row.status == StoredStatus::Finished {
                         let cursor = cursor.clone();
                         return self.replay(&row, cursor);
                     }
                     return Ok(false);
                 };
                 match recording.next(cursor).map_err(|e| fault(&e))? {
-                    Next::Piece(piece) => {
+                    NextPiece::Piece(piece) => {
                         self.ready.push_back(output(piece));
                         Ok(true)
                     }
                     // The recording is dropped when the receipt is durable. The end is sent after that.
-                    Next::NotYet | Next::End => Ok(false),
+                    NextPiece::NotYet | NextPiece::End => Ok(false),
                 }
             }
             Phase::Replaying { cursor, order, receipt } => {
@@ -187,15 +187,15 @@ impl Events {
             self.ready.push_back(Event::Status { status: ProposalStatus::Approved, code: None });
         }
         match row.status {
-            Status::Pending => {}
-            Status::Approved => {
+            StoredStatus::Pending => {}
+            StoredStatus::Approved => {
                 let now = self.proposals.held_up.of(&self.id);
                 if let Some(RefusalView { code, detail }) = now.clone().filter(|why| held_up.as_ref() != Some(why)) {
                     self.ready.push_back(Event::HeldUp { code, detail });
                 }
                 *held_up = now;
             }
-            Status::Running | Status::Finished => {
+            StoredStatus::Running | StoredStatus::Finished => {
                 self.ready.push_back(Event::Status { status: ProposalStatus::Running, code: None });
                 self.phase = Phase::Running { cursor: Cursor::default() };
             }
@@ -203,8 +203,8 @@ impl Events {
                 let detail =
                     row.detail.as_ref().and_then(|detail| json::parse_as::<RefusalView>(detail, detail.len()).ok());
                 let code = match over {
-                    Status::Denied => Some(Code::Denied),
-                    Status::Expired => Some(Code::Expired),
+                    StoredStatus::Denied => Some(Code::Denied),
+                    StoredStatus::Expired => Some(Code::Expired),
                     _ => detail.map(|view| view.code),
                 };
                 self.ready.push_back(Event::Status { status: view_status(over), code });

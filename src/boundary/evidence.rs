@@ -12,7 +12,7 @@ use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::caller::Caller;
 use crate::crossing::cross::Crossing;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
-use crate::crossing::sealed::{Bundled, Sealed};
+use crate::crossing::sealed::{BundleShare, Sealed};
 use crate::crossing::stage::{BundleParts, Receipted};
 use crate::crypto::digest::{Blake3Digest, BlobDigest, SealDigest, hex, sha256};
 use crate::crypto::merkle::{self, TilePath};
@@ -30,7 +30,7 @@ use crate::record::seal::Seal;
 use crate::record::step::RegistryLeaf;
 use crate::record::token::Scope;
 use crate::store::ledger::Ledger;
-use crate::store::message::{Filter, Proposal, Retention, Status};
+use crate::store::message::{Proposal, ProposalQuery, Retention, StoredStatus};
 
 /// How many finished runs of a step are searched for the last success.
 const LOOK_BACK: usize = 50;
@@ -41,7 +41,7 @@ const RUNS_OF_OUTPUT: usize = 100;
 struct Earlier {
     index: u64,
     keys: Vec<KeyId>,
-    bundled: Bundled,
+    bundled: BundleShare,
     manifest: Vec<RegistryLeaf>,
 }
 
@@ -65,12 +65,12 @@ impl<'a> Within<'a> {
 /// Proofs that several bundles share: of the seal, and of a consumption that spent several nonces. They are stored as
 /// JSON by log entry, as long as bundles are made under the checkpoint that the proofs lead to.
 #[derive(Debug, Default)]
-pub struct Proofs(Mutex<(String, HashMap<u64, Arc<str>>)>);
+pub struct CheckpointProofs(Mutex<(String, HashMap<u64, Arc<str>>)>);
 
 /// The most proofs in memory. A limit is needed because the head of a closed log never changes.
 const MOST_PROOFS: usize = 256;
 
-impl Proofs {
+impl CheckpointProofs {
     fn find(&self, index: u64, checkpoint: &str) -> Option<Arc<str>> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.0 == checkpoint { kept.1.get(&index).cloned() } else { None }
@@ -106,12 +106,12 @@ pub struct Evidence {
     key: Arc<BoundaryKey>,
     witnesses: Arc<Witnessing>,
     health: Arc<Health>,
-    proofs: Proofs,
+    proofs: CheckpointProofs,
     retention: Retention,
 }
 
 /// The parts from which evidence is built.
-pub struct Parts {
+pub struct EvidenceParts {
     /// The crossing.
     pub crossing: Arc<Crossing>,
     /// The part that decides who may see a proposal.
@@ -133,9 +133,19 @@ pub struct Parts {
 impl Evidence {
     /// Builds the part.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
-        let Parts { crossing, proposals, ledger, closed, key, witnesses, health, retention } = parts;
-        Self { crossing, proposals, ledger, closed, key, witnesses, health, proofs: Proofs::default(), retention }
+    pub fn new(parts: EvidenceParts) -> Self {
+        let EvidenceParts { crossing, proposals, ledger, closed, key, witnesses, health, retention } = parts;
+        Self {
+            crossing,
+            proposals,
+            ledger,
+            closed,
+            key,
+            witnesses,
+            health,
+            proofs: CheckpointProofs::default(),
+            retention,
+        }
     }
 
     /// Returns the seal in force and the steps that the caller may know.
@@ -213,11 +223,11 @@ impl Evidence {
     }
 
     fn last_success(&self, caller: &Caller, reference: &StepRef) -> Result<Option<LastSuccess>, Stopped> {
-        let filter = Filter {
-            statuses: vec![Status::Finished],
+        let filter = ProposalQuery {
+            statuses: vec![StoredStatus::Finished],
             step: Some(reference.clone()),
             limit: LOOK_BACK,
-            ..Filter::default()
+            ..ProposalQuery::default()
         };
         let page = self.ledger.proposals(&filter).map_err(|e| fault(&e))?;
         let succeeded = |row: &&Proposal| {
@@ -348,7 +358,7 @@ impl Evidence {
             Some(proof) => Ok(proof),
             None => proof(index).inspect(|proof| self.proofs.keep(index, &checkpoint, proof)),
         };
-        let Bundled { seal, policy, builtins, roster } = common;
+        let BundleShare { seal, policy, builtins, roster } = common;
         let proofs = (common_proof(parts.consumption.0)?, proof(index)?, common_proof(seal_index)?);
         let bundle = [
             &br#"{"builtins":"#[..],
@@ -521,7 +531,7 @@ fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> Result<Earlier, Stopped>
             format!("[{}]", String::from_utf8(first).map_err(|e| fault(&e))?)
         }
     };
-    let bundled = Bundled {
+    let bundled = BundleShare {
         seal: leaf_text(ledger, index)?,
         policy: blob_text(ledger, *seal.policy.as_bytes())?,
         builtins: blob_text(ledger, *seal.builtins.as_bytes())?,
@@ -607,7 +617,7 @@ mod tests {
 
     #[test]
     fn a_cached_proof_is_used_only_for_its_entry_and_its_checkpoint() {
-        let (proofs, proof) = (Proofs::default(), Arc::from("proof"));
+        let (proofs, proof) = (CheckpointProofs::default(), Arc::from("proof"));
         assert_eq!(proofs.find(3, "one"), None);
         proofs.keep(3, "one", &proof);
         assert_eq!(proofs.find(3, "one").as_deref(), Some("proof"));

@@ -7,9 +7,9 @@ use crate::boundary::view::{Ready, RosterView};
 use crate::boundary::witnesses::Witnessing;
 use crate::crossing::cross::Crossing;
 use crate::crossing::sealed::Sealed;
-use crate::decision::exclusion::{self, Excluded, Tokens};
-use crate::decision::quorum::Rules;
-use crate::decision::reach::Eligible;
+use crate::decision::exclusion::{self, ExcludedSigners, Tokens};
+use crate::decision::quorum::QuorumRules;
+use crate::decision::reach::EligibleApprovers;
 use crate::policy::patterns::Pattern;
 use crate::record::ident::{Name, StepRef};
 use crate::record::token::Scope;
@@ -174,9 +174,9 @@ fn notes_of(beyond: &BTreeMap<StepRef, String>) -> Vec<String> {
 
 /// The steps that no proposer can get approved, and the steps that some proposers can't get approved.
 fn quorums_out_of_reach(sealed: &Sealed, now: Timestamp) -> Vec<String> {
-    let eligible = Eligible::of(&sealed.roster);
+    let eligible = EligibleApprovers::of(&sealed.roster);
     // Many steps have the same rules, so judge each set of rules once.
-    let mut by_rules: Vec<(&Rules, Vec<&StepRef>)> = Vec::new();
+    let mut by_rules: Vec<(&QuorumRules, Vec<&StepRef>)> = Vec::new();
     for step in sealed.registry.steps() {
         let reference = &step.definition.reference;
         let Some((_, held)) = sealed.step(reference) else { continue };
@@ -237,11 +237,11 @@ fn quorums_out_of_reach(sealed: &Sealed, now: Timestamp) -> Vec<String> {
 }
 
 /// The reason why approvers are missing for a proposer, and the next action.
-pub(super) fn of_owners(excluded: &Excluded, proposer: &Name) -> String {
+pub(super) fn of_owners(excluded: &ExcludedSigners, proposer: &Name) -> String {
     in_words(&owners_of(excluded, proposer), &format!("{proposer} proposes"))
 }
 
-fn owners_of(excluded: &Excluded, proposer: &Name) -> Vec<Name> {
+fn owners_of(excluded: &ExcludedSigners, proposer: &Name) -> Vec<Name> {
     excluded.names().iter().filter(|name| *name != proposer).cloned().collect()
 }
 

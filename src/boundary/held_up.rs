@@ -11,9 +11,9 @@ use crate::record::ident::ProposalId;
 
 /// The refusals that delay approved runs. Their number is limited by the number of waiting proposals.
 #[derive(Debug, Default)]
-pub struct HeldUp(Mutex<HashMap<ProposalId, RefusalView>>);
+pub struct DelayedRuns(Mutex<HashMap<ProposalId, RefusalView>>);
 
-impl HeldUp {
+impl DelayedRuns {
     /// Stores the refusal of a try. Returns whether it differs from the refusal of the try before.
     pub fn keep(&self, id: &ProposalId, refused: &Refusal) -> bool {
         let why = RefusalView::new(refused.code, &refused.detail);

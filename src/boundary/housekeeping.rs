@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::boundary::refusal_log::RefusalLog;
 use crate::crossing::changes::Changes;
 use crate::crossing::cross::Crossing;
-use crate::crossing::live::Live;
+use crate::crossing::live::RunsInProgress;
 use crate::crossing::outputs::Outputs;
 use crate::crypto::digest::Blake3Digest;
 use crate::store::ledger::Ledger;
@@ -30,7 +30,7 @@ pub struct Housekeeping {
     /// The store.
     pub ledger: Ledger,
     /// The runs in progress.
-    pub live: Arc<Live>,
+    pub live: Arc<RunsInProgress>,
     /// The tasks that wait for a change of a proposal.
     pub changes: Arc<Changes>,
     /// The directory of large outputs.
@@ -75,7 +75,7 @@ impl Housekeeping {
         }
     }
 
-    async fn tidy(&self) -> Result<(), crate::store::fault::Fault> {
+    async fn tidy(&self) -> Result<(), crate::store::fault::StoreFault> {
         loop {
             let expired = self.ledger.expire(self.crossing.now()).await?;
             if expired.is_empty() {
@@ -100,7 +100,7 @@ impl Housekeeping {
     }
 
     /// Deletes data after its retention, in small rounds with pauses so that runs can write in between.
-    async fn retire(&self) -> Result<(), crate::store::fault::Fault> {
+    async fn retire(&self) -> Result<(), crate::store::fault::StoreFault> {
         loop {
             let retired = self.ledger.retire(self.retention, RETIRE_AT_ONCE).await?;
             // The rows are gone, durably. A crash right here leaves files that no row names: the next start sweeps
@@ -116,13 +116,13 @@ impl Housekeeping {
 
     /// Removes the files that no row names. A crash between the write of a file and the write of its row leaves such
     /// files.
-    async fn sweep_outputs(&self) -> Result<(), crate::store::fault::Fault> {
+    async fn sweep_outputs(&self) -> Result<(), crate::store::fault::StoreFault> {
         let outputs = self.outputs.clone();
         let names = tokio::task::spawn_blocking(move || outputs.names()).await.unwrap_or_default();
         self.remove_files(names).await
     }
 
-    async fn remove_files(&self, names: Vec<Blake3Digest>) -> Result<(), crate::store::fault::Fault> {
+    async fn remove_files(&self, names: Vec<Blake3Digest>) -> Result<(), crate::store::fault::StoreFault> {
         if names.is_empty() {
             return Ok(());
         }

@@ -28,11 +28,11 @@ use crate::boundary::refusal_log::RefusalLog;
 use crate::boundary::sealing::Sealing;
 use crate::boundary::witnesses::Witnessing;
 use crate::crossing::boundary_key::BoundaryKey;
-use crate::crossing::capacity::Limits;
+use crate::crossing::capacity::CapacityLimits;
 use crate::crossing::changes::Changes;
 use crate::crossing::cross::{self, Crossing};
 use crate::crossing::current_seal::CurrentSeal;
-use crate::crossing::live::Live;
+use crate::crossing::live::RunsInProgress;
 use crate::crossing::outputs::Outputs;
 use crate::crossing::sealed::Sealed;
 use crate::crossing::surroundings::Surroundings;
@@ -62,7 +62,7 @@ pub struct Boundary {
 }
 
 /// The parts from which a boundary is built.
-pub struct Parts {
+pub struct BoundaryParts {
     /// The store.
     pub ledger: Ledger,
     /// The sandbox.
@@ -74,7 +74,7 @@ pub struct Parts {
     /// The directory of large outputs and spools.
     pub outputs: Outputs,
     /// The limits of concurrent runs and requests.
-    pub limits: Limits,
+    pub limits: CapacityLimits,
     /// How long data that is not evidence is stored.
     pub retention: Retention,
     /// Closed logs that this log follows.
@@ -86,11 +86,11 @@ pub struct Parts {
 impl Boundary {
     /// Builds a boundary.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
-        let Parts { ledger, sandbox, key, sealed, outputs, limits, retention, closed, surroundings } = parts;
+    pub fn new(parts: BoundaryParts) -> Self {
+        let BoundaryParts { ledger, sandbox, key, sealed, outputs, limits, retention, closed, surroundings } = parts;
         let (key, seal) = (Arc::new(key), Arc::new(CurrentSeal::new(sealed)));
-        let (live, changes) = (Arc::new(Live::default()), Arc::new(Changes::default()));
-        let crossing = Arc::new(Crossing::new(cross::Parts {
+        let (live, changes) = (Arc::new(RunsInProgress::default()), Arc::new(Changes::default()));
+        let crossing = Arc::new(Crossing::new(cross::CrossingParts {
             ledger: ledger.clone(),
             sandbox: sandbox.clone(),
             key: key.clone(),
@@ -103,7 +103,7 @@ impl Boundary {
         let refusals = Arc::new(RefusalLog::new(crossing.clone(), ledger.clone(), key.clone()));
         let witnesses = Arc::new(Witnessing::new(crossing.clone(), ledger.clone(), key.clone(), surroundings.clone()));
         let health = Arc::new(Health::new(crossing.clone(), ledger.clone(), sandbox.clone(), witnesses.clone()));
-        let proposals = Arc::new(Proposals::new(proposals::Parts {
+        let proposals = Arc::new(Proposals::new(proposals::ProposalsParts {
             crossing: crossing.clone(),
             ledger: ledger.clone(),
             live: live.clone(),
@@ -113,7 +113,7 @@ impl Boundary {
             retention,
             surroundings: surroundings.clone(),
         }));
-        let evidence = Arc::new(Evidence::new(evidence::Parts {
+        let evidence = Arc::new(Evidence::new(evidence::EvidenceParts {
             crossing: crossing.clone(),
             proposals: proposals.clone(),
             ledger: ledger.clone(),
@@ -124,7 +124,7 @@ impl Boundary {
             retention,
         }));
         let admission = Arc::new(Admission::new(crossing.clone(), ledger.clone(), surroundings.clone()));
-        let sealing = Arc::new(Sealing::new(sealing::Parts {
+        let sealing = Arc::new(Sealing::new(sealing::SealingParts {
             crossing: crossing.clone(),
             ledger: ledger.clone(),
             surroundings,

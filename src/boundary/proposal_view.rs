@@ -10,14 +10,14 @@ use crate::crossing::refusal::{Stopped, fault};
 use crate::crossing::sealed::Sealed;
 use crate::crossing::stored::receipt_of;
 use crate::crypto::json;
-use crate::decision::exclusion::Excluded;
-use crate::decision::quorum::{self, Count};
+use crate::decision::exclusion::ExcludedSigners;
+use crate::decision::quorum::{self, SignatureCount};
 use crate::record::authorization::Authorization;
 use crate::record::code::Code;
 use crate::record::document::Statement;
 use crate::record::ident::ProposalId;
 use crate::record::receipt::Outcome;
-use crate::store::message::{Proposal, Status};
+use crate::store::message::{Proposal, StoredStatus};
 
 impl Proposals {
     /// Builds the view of a proposal. The caller must already have checked who may see it.
@@ -47,7 +47,7 @@ impl Proposals {
         let detail: Option<Value> = row.detail.as_ref().and_then(|detail| json::parse(detail, detail.len()).ok());
         let (mut outcome, mut refusal) = (None::<Outcome>, None::<RefusalView>);
         match row.status {
-            Status::Finished => {
+            StoredStatus::Finished => {
                 outcome = detail.and_then(|detail| json::typed(&detail).ok());
                 // For a submitted envelope, and for an old proposal, only the receipt has the signatures.
                 if approvals.have == 0
@@ -60,7 +60,7 @@ impl Proposals {
                     approvals.missing.clear();
                 }
             }
-            Status::Denied => refusal = Some(self.denied_by(row)?),
+            StoredStatus::Denied => refusal = Some(self.denied_by(row)?),
             _ => refusal = detail.and_then(|detail| json::typed(&detail).ok()),
         }
         Ok(ProposalView {
@@ -123,9 +123,9 @@ impl Proposals {
         &self,
         id: &ProposalId,
         held: &crate::decision::in_force::StepInForce,
-        excluded: &Excluded,
+        excluded: &ExcludedSigners,
         sealed: &Sealed,
-    ) -> Result<Count, Stopped> {
+    ) -> Result<SignatureCount, Stopped> {
         let stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
         let signatures: Vec<_> = stored.iter().map(verified_of).collect();
         Ok(quorum::count(&signatures, &sealed.roster, excluded, &held.rules, self.crossing.now()))

@@ -4,26 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::boundary::health::of_owners;
-use crate::boundary::held_up::HeldUp;
+use crate::boundary::held_up::DelayedRuns;
 use crate::boundary::refusal_log::RefusalLog;
 use crate::boundary::view::{ProposalList, ProposalStatus, ProposalView, Propose, RefusalView};
 use crate::crossing::caller::Caller;
 use crate::crossing::capacity::Permit;
 use crate::crossing::changes::Changes;
 use crate::crossing::cross::Crossing;
-use crate::crossing::live::Live;
+use crate::crossing::live::RunsInProgress;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::sealed::Sealed;
-use crate::crossing::stage::{Receipted, Request};
+use crate::crossing::stage::{CrossingRequest, Receipted};
 use crate::crossing::surroundings::Surroundings;
 use crate::crypto::canonical;
 use crate::crypto::digest::{AuthorizationDigest, InputDigest, StepDigest, sha256};
 use crate::crypto::sshsig::KeyId;
-use crate::decision::exclusion::{self, Excluded, Tokens};
+use crate::decision::exclusion::{self, ExcludedSigners, Tokens};
 use crate::decision::in_force::StepInForce;
 use crate::decision::place::check_place;
 use crate::decision::quorum::{self, NotCounted};
-use crate::decision::reach::Eligible;
+use crate::decision::reach::EligibleApprovers;
 use crate::record::authorization::{Authorization, StepReference};
 use crate::record::code::Code;
 use crate::record::document::Statement;
@@ -34,7 +34,8 @@ use crate::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S, Timestamp};
 use crate::sandbox::Sandbox;
 use crate::store::ledger::Ledger;
 use crate::store::message::{
-    Advance, AdvanceStop, Core, NewProposal, Proposal, Proposed, Retention, Signature, Status, UNSIGNED_KEPT_S,
+    AdvanceStop, AuthorizationCore, NewProposal, Proposal, ProposalStep, ProposeResult, Retention, Signature,
+    StoredStatus, UNSIGNED_KEPT_S,
 };
 use crate::yaml::nearest;
 
@@ -45,7 +46,7 @@ const MOST_LISTED: usize = 100;
 
 /// The filter of a list of proposals.
 #[derive(Debug, Clone, Default)]
-pub struct Filter {
+pub struct ProposalFilter {
     /// Only proposals with these statuses. An empty list means any status.
     pub statuses: Vec<ProposalStatus>,
     /// Only proposals whose id ends with this text.
@@ -64,9 +65,9 @@ pub struct Filter {
 pub struct Proposals {
     pub(super) crossing: Arc<Crossing>,
     pub(super) ledger: Ledger,
-    pub(super) live: Arc<Live>,
+    pub(super) live: Arc<RunsInProgress>,
     pub(super) changes: Arc<Changes>,
-    pub(super) held_up: HeldUp,
+    pub(super) held_up: DelayedRuns,
     sandbox: Arc<dyn Sandbox>,
     refusals: Arc<RefusalLog>,
     retention: Retention,
@@ -74,13 +75,13 @@ pub struct Proposals {
 }
 
 /// The parts from which [`Proposals`] is built.
-pub struct Parts {
+pub struct ProposalsParts {
     /// The crossing.
     pub crossing: Arc<Crossing>,
     /// The store.
     pub ledger: Ledger,
     /// The runs in progress.
-    pub live: Arc<Live>,
+    pub live: Arc<RunsInProgress>,
     /// The tasks that wait for a change of a proposal.
     pub changes: Arc<Changes>,
     /// The sandbox, which says whether this host can run a step.
@@ -96,9 +97,9 @@ pub struct Parts {
 impl Proposals {
     /// Builds the part.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
-        let Parts { crossing, ledger, live, changes, sandbox, refusals, retention, surroundings } = parts;
-        let held_up = HeldUp::default();
+    pub fn new(parts: ProposalsParts) -> Self {
+        let ProposalsParts { crossing, ledger, live, changes, sandbox, refusals, retention, surroundings } = parts;
+        let held_up = DelayedRuns::default();
         Self { crossing, ledger, live, changes, held_up, sandbox, refusals, retention, surroundings }
     }
 
@@ -185,9 +186,9 @@ impl Proposals {
         };
         let id = authorization.proposal;
         match self.ledger.propose(new).await? {
-            Proposed::New => Ok((self.view(&self.row(&id)?)?, true)),
-            Proposed::Same(row) => Ok((ProposalView { existing: true, ..self.view(&row)? }, false)),
-            Proposed::Conflict(row) => {
+            ProposeResult::New => Ok((self.view(&self.row(&id)?)?, true)),
+            ProposeResult::Same(row) => Ok((ProposalView { existing: true, ..self.view(&row)? }, false)),
+            ProposeResult::Conflict(row) => {
                 let mut refusal = Refusal::new(
                     Code::NonceReplayed,
                     "another proposal has this nonce: leave it out, or make a new one",
@@ -199,7 +200,7 @@ impl Proposals {
                 }
                 Err(refusal.into())
             }
-            Proposed::TooManyKept { most, until } => {
+            ProposeResult::TooManyKept { most, until } => {
                 let wait = u64::try_from(until.unix().saturating_sub(now.unix())).unwrap_or(0).max(1);
                 let detail = format!(
                     "{most} proposals of yours were cancelled or expired before anybody signed them, and each is kept for an \
@@ -207,11 +208,11 @@ impl Proposals {
                 );
                 Err(Refusal::new(Code::RateLimited, detail).retry_after(wait).into())
             }
-            Proposed::TooMany { most, of_proposer: true } => {
+            ProposeResult::TooMany { most, of_proposer: true } => {
                 let detail = format!("{most} of your proposals wait already: wait for them, or cancel some");
                 Err(Refusal::new(Code::RateLimited, detail).retry_after(30).into())
             }
-            Proposed::TooMany { most, of_proposer: false } => {
+            ProposeResult::TooMany { most, of_proposer: false } => {
                 Err(Refusal::new(Code::Busy, format!("{most} proposals wait already, try again later"))
                     .retry_after(30)
                     .into())
@@ -236,8 +237,12 @@ impl Proposals {
         }
         let excluded = exclusion::judge(proposer, proposer, Tokens::Sealed(&sealed.tokens, now), &sealed.roster)
             .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
-        let reach =
-            Eligible::of(&sealed.roster).check_reach(&held.rules, |name| excluded.contains(name), now, Some(until));
+        let reach = EligibleApprovers::of(&sealed.roster).check_reach(
+            &held.rules,
+            |name| excluded.contains(name),
+            now,
+            Some(until),
+        );
         reach.map_err(|out| {
             Refusal::new(Code::QuorumMissing, format!("{out}; {}", of_owners(&excluded, proposer))).into()
         })
@@ -276,7 +281,7 @@ impl Proposals {
     ///
     /// # Errors
     /// `unauthenticated` if the caller has no name, `malformed` for a cursor that no list returned.
-    pub fn list(&self, caller: &Caller, filter: &Filter) -> Result<ProposalList, Stopped> {
+    pub fn list(&self, caller: &Caller, filter: &ProposalFilter) -> Result<ProposalList, Stopped> {
         let Some(name) = caller.name() else {
             return Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into());
         };
@@ -296,7 +301,7 @@ impl Proposals {
             return Ok(ProposalList { proposals: Vec::new(), cursor: None });
         }
         let limit = if filter.limit == 0 { MOST_LISTED } else { filter.limit.min(MOST_LISTED) };
-        let rows = crate::store::message::Filter {
+        let rows = crate::store::message::ProposalQuery {
             statuses: filter.statuses.iter().copied().map(status_of).collect(),
             ending: filter.ending.clone(),
             step: filter.step.clone(),
@@ -398,7 +403,7 @@ impl Proposals {
             let _ = caller.demand(Scope::Operate, Some(&row.core.step))?;
         }
         match row.status {
-            Status::Running => {
+            StoredStatus::Running => {
                 if !self.stop_run(id)? {
                     return Err(wrong_state(&self.row(id)?).into());
                 }
@@ -407,12 +412,17 @@ impl Proposals {
                 let by = caller.name().map_or_else(String::new, ToString::to_string);
                 let detail = detail(Code::WrongState, &format!("taken back by {by}"))?;
                 let now = self.crossing.now();
-                let advance =
-                    Advance { proposal: id.clone(), from: Vec::new(), to: Status::Cancelled, at: now, detail };
+                let advance = ProposalStep {
+                    proposal: id.clone(),
+                    from: Vec::new(),
+                    to: StoredStatus::Cancelled,
+                    at: now,
+                    detail,
+                };
                 match self.ledger.advance(advance).await {
                     Ok(_) => {}
                     // The run began in between.
-                    Err(AdvanceStop::WrongState(Status::Running)) => {
+                    Err(AdvanceStop::WrongState(StoredStatus::Running)) => {
                         let _ = self.stop_run(id)?;
                     }
                     Err(stop) => return Err(advance_refused(stop, id)),
@@ -426,7 +436,7 @@ impl Proposals {
     /// Asks a run to stop, also if it is claimed and has not begun. Returns false if the run is over.
     pub(super) fn stop_run(&self, id: &ProposalId) -> Result<bool, Stopped> {
         self.live.stop(id);
-        let running = self.row(id)?.status == Status::Running;
+        let running = self.row(id)?.status == StoredStatus::Running;
         if !running {
             self.live.forget(id);
         }
@@ -447,7 +457,7 @@ impl Proposals {
     ) -> Result<Receipted, Stopped> {
         let handed_in_by = caller.demand(Scope::Propose, None)?.clone();
         let payload = envelope.payload.clone();
-        let request = Request { envelope, handed_in_by: handed_in_by.clone(), caller: Some(caller.clone()) };
+        let request = CrossingRequest { envelope, handed_in_by: handed_in_by.clone(), caller: Some(caller.clone()) };
         let done = self.crossing.cross(request, Some(permit)).await;
         if let Err(stopped) = &done
             && let Ok(payload) = Base64::Lenient.decode("", &payload)
@@ -524,7 +534,7 @@ impl Proposals {
         &self,
         sealed: &'s Sealed,
         signed: &Authorization,
-    ) -> Result<(&'s crate::decision::in_force::StepInForce, Excluded), Stopped> {
+    ) -> Result<(&'s crate::decision::in_force::StepInForce, ExcludedSigners), Stopped> {
         let here = &sealed.boundary;
         let _ = check_place(&signed.boundary, &here.name, &here.id, &here.epoch)
             .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
@@ -544,11 +554,11 @@ impl Proposals {
             return Err(Refusal::new(Code::Expired, detail).about(&row.core.id).into());
         }
         match row.status {
-            Status::Pending => Ok(()),
-            Status::Expired => {
+            StoredStatus::Pending => Ok(()),
+            StoredStatus::Expired => {
                 Err(Refusal::new(Code::Expired, "it has expired: propose it again").about(&row.core.id).into())
             }
-            Status::Denied => Err(Refusal::new(Code::Denied, "an approver denied it").about(&row.core.id).into()),
+            StoredStatus::Denied => Err(Refusal::new(Code::Denied, "an approver denied it").about(&row.core.id).into()),
             _ => Err(wrong_state(row).into()),
         }
     }
@@ -587,8 +597,8 @@ fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), Stopped> {
     Ok((reference, digest))
 }
 
-fn core_of(authorization: &Authorization, payload: &[u8]) -> Result<Core, Stopped> {
-    Ok(Core {
+fn core_of(authorization: &Authorization, payload: &[u8]) -> Result<AuthorizationCore, Stopped> {
+    Ok(AuthorizationCore {
         id: authorization.proposal.clone(),
         digest: AuthorizationDigest::of(payload),
         nonce: authorization.nonce.clone(),
@@ -634,32 +644,39 @@ fn advance_refused(stop: AdvanceStop, id: &ProposalId) -> Stopped {
     }
 }
 
-pub(super) const fn is_over(status: Status) -> bool {
-    matches!(status, Status::Finished | Status::Denied | Status::Expired | Status::Cancelled | Status::Refused)
+pub(super) const fn is_over(status: StoredStatus) -> bool {
+    matches!(
+        status,
+        StoredStatus::Finished
+            | StoredStatus::Denied
+            | StoredStatus::Expired
+            | StoredStatus::Cancelled
+            | StoredStatus::Refused
+    )
 }
 
-pub(super) const fn view_status(status: Status) -> ProposalStatus {
+pub(super) const fn view_status(status: StoredStatus) -> ProposalStatus {
     match status {
-        Status::Running => ProposalStatus::Running,
-        Status::Finished => ProposalStatus::Finished,
-        Status::Pending => ProposalStatus::Pending,
-        Status::Approved => ProposalStatus::Approved,
-        Status::Denied => ProposalStatus::Denied,
-        Status::Expired => ProposalStatus::Expired,
-        Status::Cancelled => ProposalStatus::Cancelled,
-        Status::Refused => ProposalStatus::Refused,
+        StoredStatus::Running => ProposalStatus::Running,
+        StoredStatus::Finished => ProposalStatus::Finished,
+        StoredStatus::Pending => ProposalStatus::Pending,
+        StoredStatus::Approved => ProposalStatus::Approved,
+        StoredStatus::Denied => ProposalStatus::Denied,
+        StoredStatus::Expired => ProposalStatus::Expired,
+        StoredStatus::Cancelled => ProposalStatus::Cancelled,
+        StoredStatus::Refused => ProposalStatus::Refused,
     }
 }
 
-const fn status_of(status: ProposalStatus) -> Status {
+const fn status_of(status: ProposalStatus) -> StoredStatus {
     match status {
-        ProposalStatus::Running => Status::Running,
-        ProposalStatus::Finished => Status::Finished,
-        ProposalStatus::Pending => Status::Pending,
-        ProposalStatus::Approved => Status::Approved,
-        ProposalStatus::Denied => Status::Denied,
-        ProposalStatus::Expired => Status::Expired,
-        ProposalStatus::Cancelled => Status::Cancelled,
-        ProposalStatus::Refused => Status::Refused,
+        ProposalStatus::Running => StoredStatus::Running,
+        ProposalStatus::Finished => StoredStatus::Finished,
+        ProposalStatus::Pending => StoredStatus::Pending,
+        ProposalStatus::Approved => StoredStatus::Approved,
+        ProposalStatus::Denied => StoredStatus::Denied,
+        ProposalStatus::Expired => StoredStatus::Expired,
+        ProposalStatus::Cancelled => StoredStatus::Cancelled,
+        ProposalStatus::Refused => StoredStatus::Refused,
     }
 }

@@ -67,7 +67,8 @@ impl Refusals {
             let payload = json::parse_as::<Envelope>(entry, entry.len())
                 .map_err(Malformed::from)
                 .and_then(|envelope| Base64::Strict.decode("/payload", &envelope.payload));
-            let Ok(statement) = payload.and_then(|payload| Statement::<refusal::Refusal>::from_payload(&payload))
+            let Ok(statement) =
+                payload.and_then(|payload| Statement::<refusal::RefusalStatement>::from_payload(&payload))
             else {
                 continue;
             };
@@ -191,18 +192,21 @@ impl RefusalLog {
         let pointer = refused.places.first().and_then(|place| without_input(&place.pointer));
         let one = |now| {
             let (pointer, principal) = (pointer.clone(), principal.clone());
-            Ok(refusal::Refusal::one(self.refusing(), refused.code, pointer, principal, now, input))
+            Ok(refusal::RefusalStatement::one(self.refusing(), refused.code, pointer, principal, now, input))
         };
         self.append_refusal(one).await;
     }
 
     async fn log_summary(&self, counts: BTreeMap<Code, u64>) {
-        self.append_refusal(|now| refusal::Refusal::summary(self.refusing(), counts.clone(), now)).await;
+        self.append_refusal(|now| refusal::RefusalStatement::summary(self.refusing(), counts.clone(), now)).await;
     }
 
     /// Signs and logs the statement that `state` makes for the time of the entry. If a refusal is not logged, only its
     /// record is missing: the caller has the answer.
-    async fn append_refusal(&self, state: impl Fn(Timestamp) -> Result<Statement<refusal::Refusal>, Malformed>) {
+    async fn append_refusal(
+        &self,
+        state: impl Fn(Timestamp) -> Result<Statement<refusal::RefusalStatement>, Malformed>,
+    ) {
         let sign = |now| state(now).and_then(|statement| self.key.sign_statement(&statement));
         match append(&self.ledger, sign).await {
             Ok(()) => {}

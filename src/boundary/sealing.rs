@@ -8,7 +8,7 @@ use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::cross::Crossing;
 use crate::crossing::current_seal::CurrentSeal;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
-use crate::crossing::sealed::{Basis, Draft, Material, SealError, Sealed};
+use crate::crossing::sealed::{SealContent, SealDraft, SealError, SealPredecessor, Sealed};
 use crate::crossing::surroundings::Surroundings;
 use crate::crypto::digest::SealDigest;
 use crate::decision::in_force::each_in_force;
@@ -38,10 +38,10 @@ const MOST_TRIES: usize = 8;
 pub async fn write_seal(
     ledger: &Ledger,
     key: &BoundaryKey,
-    draft: Draft,
+    draft: SealDraft,
     tokens: Vec<TokenChange>,
 ) -> Result<Sealed, SealStop> {
-    let Draft { seal, blobs, registry } = draft;
+    let SealDraft { seal, blobs, registry } = draft;
     let (at, previous) = (seal.at, seal.previous);
     let payload = seal.clone().into_statement().to_payload().map_err(SealStop::Malformed)?;
     let envelope = key.sign(&payload).map_err(SealStop::Malformed)?;
@@ -77,7 +77,7 @@ pub fn restore(
 /// Every step that asks for something that this host or the policy does not allow, with its place. The list is
 /// complete, so that the operator can correct everything at once.
 pub fn check_on_host(
-    material: &Material,
+    material: &SealContent,
     sandbox: &dyn Sandbox,
     runbooks: &[PathBuf],
 ) -> Result<(), Vec<RegistryError>> {
@@ -146,7 +146,7 @@ pub struct Sealing {
 }
 
 /// The parts from which [`Sealing`] is built.
-pub struct Parts {
+pub struct SealingParts {
     /// The crossing.
     pub crossing: Arc<Crossing>,
     /// The store.
@@ -166,8 +166,8 @@ pub struct Parts {
 impl Sealing {
     /// Builds the part.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
-        let Parts { crossing, ledger, surroundings, key, current, sandbox, health } = parts;
+    pub fn new(parts: SealingParts) -> Self {
+        let SealingParts { crossing, ledger, surroundings, key, current, sandbox, health } = parts;
         Self {
             crossing,
             ledger,
@@ -213,7 +213,7 @@ impl Sealing {
     /// Fails if the new state contradicts itself, or if the store does not accept it.
     pub(super) async fn put_in_force(
         &self,
-        change: impl Fn(&mut Material),
+        change: impl Fn(&mut SealContent),
         token: Option<TokenChange>,
     ) -> Result<bool, Stopped> {
         let _one_at_a_time = self.one_at_a_time.lock().await;
@@ -239,7 +239,7 @@ impl Sealing {
             change(&mut material);
             material.tokens = tokens_in_force(&all, at);
             let draft = material
-                .draft(Basis::After(&before), at.max(before.seal.at))
+                .draft(SealPredecessor::After(&before), at.max(before.seal.at))
                 .map_err(|error| Refusal::new(Code::Malformed, error.to_string()))?;
             if draft.same_as(&before.seal) && tokens.is_empty() {
                 return Ok(false);
@@ -286,8 +286,8 @@ fn not_sealed(errors: &[RegistryError]) -> Refusal {
 
 /// Returns the state in force as the start of the next seal.
 #[must_use]
-pub fn material_of(sealed: &Sealed) -> Material {
-    Material {
+pub fn material_of(sealed: &Sealed) -> SealContent {
+    SealContent {
         name: sealed.boundary.name.clone(),
         registry: sealed.registry.clone(),
         policy: sealed.policy.clone(),

@@ -30,7 +30,7 @@ const MOST_WITNESSES: usize = 32;
 
 /// A witness of the roster that can be asked.
 #[derive(Debug, Clone)]
-pub struct Named {
+pub struct NamedWitness {
     /// The witness's name in the roster.
     pub name: String,
     /// The base URL of the witness. Requests go to `/add-checkpoint` under it.
@@ -41,7 +41,7 @@ pub struct Named {
 
 /// A request to a witness.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ask {
+pub struct WitnessRequest {
     /// The checkpoint's size.
     pub size: u64,
     /// The last size that this witness has cosigned, as far as the boundary knows.
@@ -54,7 +54,7 @@ pub struct Ask {
 
 /// The action after an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Next {
+pub enum WitnessNext {
     /// The witness cosigned. Ask again when the log has grown.
     Cosigned,
     /// The witness knows another size than expected. Ask again at once.
@@ -65,7 +65,7 @@ pub enum Next {
 
 /// The facts about the log for the check of an answer.
 #[derive(Debug, Clone, Copy)]
-pub struct Log<'a> {
+pub struct LogFacts<'a> {
     /// The number of entries.
     pub size: u64,
     /// The verifier key of the log.
@@ -120,7 +120,7 @@ impl Head {
 impl Witnesses {
     /// Removes witnesses that are no longer in the roster, with their cosignatures. Stores the reasons why others can't
     /// be asked.
-    pub fn retain(&self, named: &[Named], unable: Vec<String>) {
+    pub fn retain(&self, named: &[NamedWitness], unable: Vec<String>) {
         let mut state = self.state();
         let is_named = |vkey: &String| named.iter().any(|witness| witness.key.vkey() == *vkey);
         state.known.retain(|vkey, _| is_named(vkey));
@@ -136,14 +136,14 @@ impl Witnesses {
     /// Fails if the log can't be read.
     fn target(
         &self,
-        witness: &Named,
-        named: &[Named],
+        witness: &NamedWitness,
+        named: &[NamedWitness],
         size: u64,
         now: Timestamp,
         head: impl FnOnce() -> Result<Option<CheckpointRow>, Stopped>,
     ) -> Result<Option<(Head, u64)>, Stopped> {
         let mut state = self.state();
-        let behind = |state: &State, target: &Head, of: &Named| {
+        let behind = |state: &State, target: &Head, of: &NamedWitness| {
             let known = state.known.get(&of.key.vkey());
             known.is_none_or(|known| known.trouble.is_none() && known.cosigned < target.size)
         };
@@ -164,7 +164,15 @@ impl Witnesses {
     }
 
     /// Handles the answer of a witness to `ask`. Only cosignatures that verify under the rostered key count.
-    pub fn answered(&self, witness: &Named, ask: &Ask, log: Log<'_>, status: u16, body: &[u8], now: Timestamp) -> Next {
+    pub fn answered(
+        &self,
+        witness: &NamedWitness,
+        ask: &WitnessRequest,
+        log: LogFacts<'_>,
+        status: u16,
+        body: &[u8],
+        now: Timestamp,
+    ) -> WitnessNext {
         let mut state = self.state();
         let next = state.take(witness, ask, log, status, body, now);
         state.note(&witness.key, &next, now);
@@ -172,8 +180,8 @@ impl Witnesses {
     }
 
     /// Notes that a witness could not be asked or did not answer.
-    pub fn failed(&self, witness: &Named, why: String, now: Timestamp) {
-        self.state().note(&witness.key, &Next::Trouble(why), now);
+    pub fn failed(&self, witness: &NamedWitness, why: String, now: Timestamp) {
+        self.state().note(&witness.key, &WitnessNext::Trouble(why), now);
     }
 
     /// Returns the note of the head with this size and its cosignatures, if it has any.
@@ -207,29 +215,46 @@ impl Witnesses {
 }
 
 impl State {
-    fn take(&mut self, witness: &Named, ask: &Ask, log: Log<'_>, status: u16, body: &[u8], now: Timestamp) -> Next {
+    fn take(
+        &mut self,
+        witness: &NamedWitness,
+        ask: &WitnessRequest,
+        log: LogFacts<'_>,
+        status: u16,
+        body: &[u8],
+        now: Timestamp,
+    ) -> WitnessNext {
         let text = String::from_utf8_lossy(body);
         match status {
             200 => match self.cosign(witness, ask, &text, now) {
-                Ok(()) => Next::Cosigned,
-                Err(why) => Next::Trouble(why),
+                Ok(()) => WitnessNext::Cosigned,
+                Err(why) => WitnessNext::Trouble(why),
             },
             409 => self.conflict(witness, ask, log, &text),
-            404 => Next::Trouble(format!("it does not know this log: give its operator the verifier key {}", log.vkey)),
-            403 => Next::Trouble(format!(
+            404 => WitnessNext::Trouble(format!(
+                "it does not know this log: give its operator the verifier key {}",
+                log.vkey
+            )),
+            403 => WitnessNext::Trouble(format!(
                 "it does not trust the key that signs this log: give its operator the verifier key {}",
                 log.vkey
             )),
-            422 => Next::Trouble(format!(
+            422 => WitnessNext::Trouble(format!(
                 "it says that the log of {} entries does not continue the {} entries that it cosigned. If it is right, there \
                  are two histories under this name: compare `/log/checkpoint` with what others kept before you go on",
                 ask.size, ask.old
             )),
-            other => Next::Trouble(format!("it answered with status {other}: ask its operator")),
+            other => WitnessNext::Trouble(format!("it answered with status {other}: ask its operator")),
         }
     }
 
-    fn cosign(&mut self, witness: &Named, ask: &Ask, text: &str, now: Timestamp) -> Result<(), String> {
+    fn cosign(
+        &mut self,
+        witness: &NamedWitness,
+        ask: &WitnessRequest,
+        text: &str,
+        now: Timestamp,
+    ) -> Result<(), String> {
         let odd = |why: String| {
             format!("it answered with what is no cosignature of this checkpoint ({why}): don't count on it")
         };
@@ -269,21 +294,21 @@ impl State {
     }
 
     /// "The response body MUST consist of the tree size of the latest cosigned checkpoint in decimal."
-    fn conflict(&mut self, witness: &Named, ask: &Ask, log: Log<'_>, text: &str) -> Next {
+    fn conflict(&mut self, witness: &NamedWitness, ask: &WitnessRequest, log: LogFacts<'_>, text: &str) -> WitnessNext {
         let digits = text.strip_suffix('\n').unwrap_or(text);
         let Some(size) = digits.parse::<u64>().ok().filter(|size| size.to_string() == digits) else {
-            return Next::Trouble("it answered with a conflict and no size: ask its operator".to_owned());
+            return WitnessNext::Trouble("it answered with a conflict and no size: ask its operator".to_owned());
         };
         let known = self.known.entry(witness.key.vkey()).or_default();
         if size > log.size {
-            return Next::Trouble(format!(
+            return WitnessNext::Trouble(format!(
                 "it says that it cosigned {size} entries of this log, which has {}. If it is right, this store is older than \
                  what was seen of it, and a spent nonce may run again: stop the boundary and find out whether a copy was put back",
                 log.size
             ));
         }
         if size == ask.old {
-            return Next::Trouble(format!(
+            return WitnessNext::Trouble(format!(
                 "it says that the {size} entries that it cosigned are others than ours. If it is right, there are two histories \
                  under this name: compare `/log/checkpoint` with what others kept before you go on"
             ));
@@ -292,22 +317,22 @@ impl State {
         known.conflicts += 1;
         if known.conflicts > MOST_CONFLICTS {
             known.conflicts = 0;
-            return Next::Trouble("it names another size with each answer: ask its operator".to_owned());
+            return WitnessNext::Trouble("it names another size with each answer: ask its operator".to_owned());
         }
-        Next::Again
+        WitnessNext::Again
     }
 
-    fn note(&mut self, key: &WitnessKey, next: &Next, now: Timestamp) {
+    fn note(&mut self, key: &WitnessKey, next: &WitnessNext, now: Timestamp) {
         let known = self.known.entry(key.vkey()).or_default();
         match next {
-            Next::Cosigned => {
+            WitnessNext::Cosigned => {
                 if known.trouble.take().is_some() {
                     tracing::info!(witness = key.name(), "the witness cosigns again");
                 }
                 known.conflicts = 0;
             }
-            Next::Again => {}
-            Next::Trouble(why) => {
+            WitnessNext::Again => {}
+            WitnessNext::Trouble(why) => {
                 let since = known.trouble.as_ref().map_or(now, |(_, since)| *since);
                 if known.trouble.as_ref().is_none_or(|(before, _)| before != why) {
                     tracing::warn!(witness = key.name(), "the witness did not cosign: {why}");
@@ -342,7 +367,7 @@ impl Witnessing {
 
     /// The witnesses of the roster in force that can be asked. `/ready` names the others.
     #[must_use]
-    pub fn witnesses_named(&self) -> Vec<Named> {
+    pub fn witnesses_named(&self) -> Vec<NamedWitness> {
         let sealed = self.crossing.state();
         let (mut named, mut unable) = (Vec::new(), Vec::new());
         for witness in &sealed.roster.tables().witness {
@@ -354,7 +379,7 @@ impl Witnessing {
                         .to_owned()
                 }
                 Ok(key) => {
-                    named.push(Named { name: witness.name.clone(), url: witness.url.clone(), key });
+                    named.push(NamedWitness { name: witness.name.clone(), url: witness.url.clone(), key });
                     continue;
                 }
                 Err(_) => "its key is not of Ed25519 cosignatures (algorithm byte 0x04)".to_owned(),
@@ -375,7 +400,11 @@ impl Witnessing {
     ///
     /// # Errors
     /// Fails if the log can't be read.
-    pub fn witness_ask(&self, witness: &Named, named: &[Named]) -> Result<Option<Ask>, Stopped> {
+    pub fn witness_ask(
+        &self,
+        witness: &NamedWitness,
+        named: &[NamedWitness],
+    ) -> Result<Option<WitnessRequest>, Stopped> {
         let size = self.ledger.state().size;
         let head = || self.ledger.checkpoint().map_err(|e| fault(&e));
         let Some((target, old)) = self.witnesses.target(witness, named, size, (self.surroundings.now)(), head)? else {
@@ -392,18 +421,24 @@ impl Witnessing {
             let path = self.ledger.consistency(old, target.size).map_err(|e| fault(&e))?;
             path.ok_or_else(|| fault(&format!("no proof from {old} to {} entries", target.size)))?
         };
-        Ok(Some(Ask { size: target.size, old, body: body(old, &path, &target.note), note: target.note }))
+        Ok(Some(WitnessRequest { size: target.size, old, body: body(old, &path, &target.note), note: target.note }))
     }
 
     /// Handles the answer of a witness.
-    pub fn witness_answered(&self, witness: &Named, ask: &Ask, status: u16, body: &[u8]) -> Next {
+    pub fn witness_answered(
+        &self,
+        witness: &NamedWitness,
+        ask: &WitnessRequest,
+        status: u16,
+        body: &[u8],
+    ) -> WitnessNext {
         let vkey = self.log_vkey().unwrap_or_default();
-        let log = Log { size: self.ledger.state().size, vkey: &vkey };
+        let log = LogFacts { size: self.ledger.state().size, vkey: &vkey };
         self.witnesses.answered(witness, ask, log, status, body, (self.surroundings.now)())
     }
 
     /// Notes that a witness did not answer.
-    pub fn witness_failed(&self, witness: &Named, why: String) {
+    pub fn witness_failed(&self, witness: &NamedWitness, why: String) {
         self.witnesses.failed(witness, why, (self.surroundings.now)());
     }
 
@@ -465,27 +500,27 @@ mod tests {
         Timestamp::from_unix(1_800_000_000)
     }
 
-    fn witness(seed: u8) -> (Named, SecretKey) {
+    fn witness(seed: u8) -> (NamedWitness, SecretKey) {
         let secret = SecretKey::from_seed([seed; 32]);
         let name = format!("w.example/{seed}");
         let key = WitnessKey::new(&name, secret.public());
-        (Named { name, url: "http://127.0.0.1:1".to_owned(), key }, secret)
+        (NamedWitness { name, url: "http://127.0.0.1:1".to_owned(), key }, secret)
     }
 
     fn row(size: u64) -> CheckpointRow {
         CheckpointRow { size, root: [0; 32], note: GOLDEN.replace("\n5\n", &format!("\n{size}\n")) }
     }
 
-    fn log(size: u64) -> Log<'static> {
-        Log { size, vkey: "prod+0+x" }
+    fn log(size: u64) -> LogFacts<'static> {
+        LogFacts { size, vkey: "prod+0+x" }
     }
 
-    fn asked(witnesses: &Witnesses, of: &Named, named: &[Named], size: u64) -> Option<Ask> {
+    fn asked(witnesses: &Witnesses, of: &NamedWitness, named: &[NamedWitness], size: u64) -> Option<WitnessRequest> {
         let target = witnesses.target(of, named, size, now(), || Ok(Some(row(size)))).expect("no fault");
-        target.map(|(head, old)| Ask { size: head.size, old, note: head.note, body: String::new() })
+        target.map(|(head, old)| WitnessRequest { size: head.size, old, note: head.note, body: String::new() })
     }
 
-    fn line(of: &(Named, SecretKey), size: u64, at: i64) -> String {
+    fn line(of: &(NamedWitness, SecretKey), size: u64, at: i64) -> String {
         let note = Note::parse(&row(size).note).expect("note");
         let line = of.0.key.cosign(&note, at.unsigned_abs(), |message| Ok::<_, Infallible>(of.1.sign(message)));
         let note = note.with(line.expect("signed")).expect("room").to_string();
@@ -500,7 +535,10 @@ mod tests {
         let ask = asked(&witnesses, &a.0, &named, 5).expect("something");
         assert_eq!((ask.size, ask.old), (5, 0));
         let at = now().unix();
-        assert_eq!(witnesses.answered(&a.0, &ask, log(5), 200, line(&a, 5, at).as_bytes(), now()), Next::Cosigned);
+        assert_eq!(
+            witnesses.answered(&a.0, &ask, log(5), 200, line(&a, 5, at).as_bytes(), now()),
+            WitnessNext::Cosigned
+        );
         assert_eq!(asked(&witnesses, &a.0, &named, 9), None, "the other one comes first");
         assert_eq!(asked(&witnesses, &b.0, &named, 9).map(|ask| ask.size), Some(5));
         assert_eq!(witnesses.best(1).map(|(size, note)| (size, note.lines().count())), Some((5, 6)));
@@ -509,7 +547,10 @@ mod tests {
         assert_eq!(asked(&witnesses, &a.0, &named, 9).map(|ask| (ask.size, ask.old)), Some((9, 5)));
         assert_eq!(witnesses.notes().len(), 1);
         let ask = asked(&witnesses, &b.0, &named, 9).expect("something");
-        assert_eq!(witnesses.answered(&b.0, &ask, log(9), 200, line(&b, 9, at).as_bytes(), now()), Next::Cosigned);
+        assert_eq!(
+            witnesses.answered(&b.0, &ask, log(9), 200, line(&b, 9, at).as_bytes(), now()),
+            WitnessNext::Cosigned
+        );
         assert!(witnesses.notes().is_empty());
         assert_eq!(witnesses.best(5).map(|(size, _)| size), Some(9), "of as many the newest");
         assert_eq!(witnesses.best(10), None);
@@ -531,12 +572,12 @@ mod tests {
         assert_eq!(asked(&witnesses, &quick.0, &named, 9).map(|ask| ask.size), Some(9));
         for garbage in [line(&slow, 9, at), line(&slow, 5, at + 3600), line(&quick, 5, at)] {
             let next = witnesses.answered(&slow.0, &ask, log(9), 200, garbage.as_bytes(), now());
-            assert!(matches!(next, Next::Trouble(_)) && witnesses.notes().len() == 2, "{next:?}");
+            assert!(matches!(next, WitnessNext::Trouble(_)) && witnesses.notes().len() == 2, "{next:?}");
             assert_eq!(witnesses.cosigned(5), None);
         }
         assert_eq!(
             witnesses.answered(&slow.0, &ask, log(9), 200, line(&slow, 5, at).as_bytes(), now()),
-            Next::Cosigned
+            WitnessNext::Cosigned
         );
         assert!(witnesses.cosigned(5).is_some_and(|note| note.contains("w.example/1")));
         assert_eq!(asked(&witnesses, &slow.0, &named, 9).map(|ask| (ask.size, ask.old)), Some((9, 5)));
@@ -569,11 +610,11 @@ mod tests {
             (500, line(&a, 5, at)),
         ] {
             let next = witnesses.answered(&a.0, &ask, log(5), status, body.as_bytes(), now());
-            assert!(matches!(next, Next::Trouble(_)), "{status} {body:?}: {next:?}");
+            assert!(matches!(next, WitnessNext::Trouble(_)), "{status} {body:?}: {next:?}");
             assert_eq!(witnesses.best(1), None, "{status} {body:?}");
         }
         let more = format!("{}{}", line(&stranger, 5, at), line(&a, 5, at));
-        assert_eq!(witnesses.answered(&a.0, &ask, log(5), 200, more.as_bytes(), now()), Next::Cosigned);
+        assert_eq!(witnesses.answered(&a.0, &ask, log(5), 200, more.as_bytes(), now()), WitnessNext::Cosigned);
         assert!(!witnesses.best(1).expect("a head").1.contains("w.example/2"), "a stranger's line is left out");
     }
 
@@ -584,12 +625,14 @@ mod tests {
         let named = [a.0.clone()];
         let mut ask = asked(&witnesses, &a.0, &named, 9).expect("something");
         for size in ["3\n", "4\n", "3\n"] {
-            assert_eq!(witnesses.answered(&a.0, &ask, log(9), 409, size.as_bytes(), now()), Next::Again);
+            assert_eq!(witnesses.answered(&a.0, &ask, log(9), 409, size.as_bytes(), now()), WitnessNext::Again);
             ask = asked(&witnesses, &a.0, &named, 9).expect("something");
             assert_eq!(format!("{}\n", ask.old), size);
         }
-        assert!(matches!(witnesses.answered(&a.0, &ask, log(9), 409, b"4\n", now()), Next::Trouble(_)));
-        let Next::Trouble(why) = witnesses.answered(&a.0, &ask, log(9), 409, b"10\n", now()) else { panic!("trouble") };
+        assert!(matches!(witnesses.answered(&a.0, &ask, log(9), 409, b"4\n", now()), WitnessNext::Trouble(_)));
+        let WitnessNext::Trouble(why) = witnesses.answered(&a.0, &ask, log(9), 409, b"10\n", now()) else {
+            panic!("trouble")
+        };
         assert!(why.contains("this store is older"), "{why}");
     }
 

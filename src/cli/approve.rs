@@ -8,22 +8,22 @@ use serde_json::json;
 use crate::boundary::view::{ProposalStatus, ProposalView, RefusalView};
 use crate::cli::clock::now;
 use crate::cli::deny;
-use crate::cli::global::Global;
+use crate::cli::global::GlobalOptions;
 use crate::cli::review::check_statement;
 use crate::cli::review_subject::find_subject;
 use crate::crypto::digest::AuthorizationDigest;
 use crate::crypto::signature::PAYLOAD_TYPE;
-use crate::home::keys::{self, KeyArgs, Purpose};
+use crate::home::keys::{self, KeyArgs, SignaturePurpose};
 use crate::home::trusted_rosters::TrustArgs;
 use crate::http::api::Signatures;
 use crate::record::envelope::Envelope;
 use crate::record::ident::Name;
 use crate::remote::client::Client;
 use crate::remote::run_printer::held_up_words;
-use crate::review::gather::Subject;
+use crate::review::gather::ReviewSubject;
 use crate::review::line::MOST_REMARKS;
-use crate::review::proposal_review::{Review, Sound, check_open};
-use crate::terminal::exit::{Exit, Failure};
+use crate::review::proposal_review::{ProposalReview, SoundReview, check_open};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::{Terminal, write_new};
 
 /// Show the review of a proposal, ask, then sign exactly the bytes shown.
@@ -67,29 +67,29 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the review fails, the person declines, or the boundary refuses the signature.
-pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let client = global.reviewer(&args.key, terminal)?;
     let keys = args.key.find()?;
     let subject = find_subject(args.proposal.as_deref(), &client)?;
-    if matches!(subject, Subject::File(_)) && args.output.is_none() {
-        return Err(Failure::usage(
+    if matches!(subject, ReviewSubject::File(_)) && args.output.is_none() {
+        return Err(CommandFailure::usage(
             "a file for the signed envelope is missing: give -o FILE (- is the standard \
          output)",
         ));
     }
-    if matches!(subject, Subject::Proposal(_)) && args.output.is_some() {
-        return Err(Failure::usage(
+    if matches!(subject, ReviewSubject::Proposal(_)) && args.output.is_some() {
+        return Err(CommandFailure::usage(
             "-o is only for envelope files, because the signature of a proposal is sent to the \
          boundary: leave -o out",
         ));
     }
     match &subject {
-        Subject::Proposal(view) => {
+        ReviewSubject::Proposal(view) => {
             check_open(view, false)?;
         }
-        Subject::File(envelope) => check_statement(envelope, &client, terminal)?,
+        ReviewSubject::File(envelope) => check_statement(envelope, &client, terminal)?,
     }
-    let review = Review::make(&subject, &client, &args.trust, &keys, now())?;
+    let review = ProposalReview::make(&subject, &client, &args.trust, &keys, now())?;
     let screen = if args.full { review.full() } else { review.screen() };
     // With `approve FILE -o -`, the standard output carries the envelope.
     if args.output.as_deref() == Some(std::path::Path::new("-")) {
@@ -103,7 +103,7 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
     if let Some(expected) = args.expect
         && expected != review.found.digest
     {
-        return Err(Failure::new(
+        return Err(CommandFailure::new(
             Exit::Refused,
             format!("nothing was signed: expected {expected}, this is {}", review.found.digest),
         ));
@@ -115,7 +115,7 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
         .and_then(|roster| roster.approver_of(&keyid))
         .map(|(approver, _)| approver.name.clone())
         .ok_or_else(|| {
-            Failure::new(
+            CommandFailure::new(
                 Exit::Refused,
                 format!(
                     "nothing was signed: {keyid} is no approver's key in the roster; name your key with --key \
@@ -136,13 +136,13 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
     };
     let signature = sign(&review, consent, signer)?;
     match subject {
-        Subject::File(envelope) => {
+        ReviewSubject::File(envelope) => {
             let mut signatures: Vec<_> = envelope.signatures.into_iter().filter(|other| other.keyid != keyid).collect();
             signatures.push(signature);
             signatures.sort();
             let signed = Envelope::new(&review.sources.payload, signatures);
-            let mut bytes =
-                serde_json::to_vec(&signed).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
+            let mut bytes = serde_json::to_vec(&signed)
+                .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
             bytes.push(b'\n');
             if let Some(path) = &args.output {
                 write_new(path, &bytes, terminal)?;
@@ -159,7 +159,7 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
                 }
             }
         }
-        Subject::Proposal(view) => {
+        ReviewSubject::Proposal(view) => {
             let mut answer: ProposalView = client
                 .post(&format!("/v1/proposals/{}/signatures", view.id), &Signatures { signatures: vec![signature] })?;
             answer.held_up = held_up_at_once(&client, &answer);
@@ -198,7 +198,7 @@ fn held_up_at_once(client: &Client, signed: &ProposalView) -> Option<RefusalView
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Proof that a person, or `--yes --expect`, agreed to the digest that was shown.
-struct Consent(Sound);
+struct Consent(SoundReview);
 
 /// Number of hex digits of the digest that a person types. The person must look at the end of the review to type so
 /// many digits.
@@ -211,7 +211,12 @@ enum Answer {
     Deny(String),
 }
 
-fn ask(review: &Review, sound: Sound, approver: &Name, terminal: &Terminal) -> Result<Answer, Failure> {
+fn ask(
+    review: &ProposalReview,
+    sound: SoundReview,
+    approver: &Name,
+    terminal: &Terminal,
+) -> Result<Answer, CommandFailure> {
     let hex = review.found.digest.hex();
     let tail = &hex[hex.len() - DIGITS..];
     let more = review.found.lines.remarks.len().saturating_sub(MOST_REMARKS);
@@ -232,13 +237,13 @@ fn ask(review: &Review, sound: Sound, approver: &Name, terminal: &Terminal) -> R
                 Some(reason) if reason.is_empty() || reason.starts_with(' ') => {
                     Ok(Answer::Deny(reason.trim().to_owned()))
                 }
-                _ => Err(Failure::new(Exit::Refused, "nothing was signed")),
+                _ => Err(CommandFailure::new(Exit::Refused, "nothing was signed")),
             };
         } else if agrees(&answer, tail, more) {
             return Ok(Answer::Sign(Consent(sound)));
         } else {
             let count = if more == 0 { "" } else { ", and the number of remarks above" };
-            return Err(Failure::new(
+            return Err(CommandFailure::new(
                 Exit::Refused,
                 format!("nothing was signed: that is not the end of the digest{count}"),
             ));
@@ -259,12 +264,12 @@ fn agrees(answer: &str, tail: &str, more: usize) -> bool {
 
 /// Signs the same buffer from which the review was made.
 fn sign(
-    review: &Review,
+    review: &ProposalReview,
     consent: Consent,
     signer: &dyn crate::trust::signer::Signer,
-) -> Result<crate::record::envelope::EnvelopeSignature, Failure> {
+) -> Result<crate::record::envelope::EnvelopeSignature, CommandFailure> {
     let Consent(_sound) = consent;
-    keys::sign(signer, Purpose::Approve, PAYLOAD_TYPE, &review.sources.payload)
+    keys::sign(signer, SignaturePurpose::Approve, PAYLOAD_TYPE, &review.sources.payload)
 }
 
 #[cfg(test)]
@@ -302,7 +307,7 @@ mod tests {
         let sources = case.sources();
         let found = judged(&sources);
         let shown = full(&sources, &found).paint(80, false);
-        let review = Review { sources, found };
+        let review = ProposalReview { sources, found };
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("key.pem");
         write_secret_key(&file, &key(1)).expect("written");

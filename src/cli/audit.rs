@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::audit::entry::{self, Entry};
-use crate::audit::finding::{Finding, Said, Summary, What};
+use crate::audit::entry::{self, LogEntry};
+use crate::audit::finding::{AuditEvent, Finding, FindingKind, Summary};
 use crate::audit::history::{Auditor, Expected, SeenHead, rosters_in};
-use crate::audit::kept::Kept;
-use crate::cli::audit::decisions::{Filter, Row, table};
-use crate::cli::audit::state::{Moved, StateFile};
+use crate::audit::kept::SavedAudit;
+use crate::cli::audit::decisions::{DecisionFilter, Row, table};
+use crate::cli::audit::state::{StateChange, StateFile};
 use crate::cli::clock::now;
-use crate::cli::global::Global;
+use crate::cli::global::GlobalOptions;
 use crate::cli::log_source::open_log;
 use crate::crypto::cosignature::lines_of_others;
 use crate::crypto::digest::{RosterDigest, SealDigest, hex};
@@ -24,15 +24,15 @@ use crate::crypto::merkle::{self, Frontier, TILE_WIDTH, TileKind};
 use crate::home::directories::Home;
 use crate::home::keys::KeyArgs;
 use crate::home::trusted_rosters::{
-    Deciding, Newest, Trust, TrustArgs, newest_of, newest_unconnected, seem_same, trust_advice,
+    ChosenTrust, DecidingRoster, NewestRoster, TrustArgs, newest_of, newest_unconnected, seem_same, trust_advice,
 };
 use crate::record::checkpoint::Checkpoint;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::validity::Timestamp;
 use crate::remote::follow::{COSIGNED, COSIGNED_PAUSE};
 use crate::remote::log_source::LogSource;
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::{Screen, Shown, Tone};
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::{LineTone, PrintableText, Screen};
 use crate::terminal::streams::Terminal;
 use crate::trust::chain::{Pinned, payload_of};
 
@@ -81,7 +81,7 @@ pub struct Args {
     #[arg(long)]
     no_differences: bool,
     #[command(flatten)]
-    filter: Filter,
+    filter: DecisionFilter,
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -90,7 +90,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the log or the state cannot be read.
-pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let trust = args.trust.find()?;
     let file = args.state.as_deref().map(StateFile::open).transpose()?;
     let kept = file.as_ref().map(StateFile::read).transpose()?.flatten();
@@ -111,11 +111,11 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
                 "the state belongs to the boundary {}: use a separate state file for each boundary",
                 kept.boundary
             );
-            return Err(Failure::usage(message));
+            return Err(CommandFailure::usage(message));
         }
         expected.boundary = Some(kept.boundary);
         let mut seen = SeenHead::parse(&kept.checkpoint, "the state of your last audit")
-            .map_err(|why| Failure::usage(format!("the state's checkpoint: {why}")))?;
+            .map_err(|why| CommandFailure::usage(format!("the state's checkpoint: {why}")))?;
         seen.verified = true;
         seen.at = kept.seen;
         expected.heads.push(seen);
@@ -126,9 +126,9 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
             Ok(seen) if name.ends_with(&format!("/{}", seen.size)) => expected.heads.push(seen),
             Ok(seen) => {
                 let why = format!("the kept head {name} is a head of {} entries: its name was changed", seen.size);
-                damaged.push(Finding::whole(What::Checkpoint, why));
+                damaged.push(Finding::whole(FindingKind::Checkpoint, why));
             }
-            Err(why) => damaged.push(Finding::whole(What::Checkpoint, format!("the kept head {name}: {why}"))),
+            Err(why) => damaged.push(Finding::whole(FindingKind::Checkpoint, format!("the kept head {name}: {why}"))),
         }
     }
     let against = match &other {
@@ -178,19 +178,19 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
     for finding in differs.into_iter().chain(damaged) {
         summary.clean = false;
         summary.failures += 1;
-        out.say(vec![Said::Finding(Box::new(finding))])?;
+        out.say(vec![AuditEvent::Finding(Box::new(finding))])?;
     }
     // The findings are printed before the state is saved, so that no finding is lost.
     out.end(&summary, kept.as_ref().and_then(|kept| kept.seen))?;
     if let Some(file) = &file {
         match auditor.keep(&head).filter(|_| summary.clean) {
             Some(state) => match file.keep(&state, kept.as_ref(), |earlier| root_at(&place, size, earlier))? {
-                Moved::Here => {}
-                Moved::Further(entries) => terminal.say(&format!(
+                StateChange::Here => {}
+                StateChange::Further(entries) => terminal.say(&format!(
                     "The state was not changed, because another audit has saved a state of {entries} entries in the \
                      meantime."
                 )),
-                Moved::Forked(entries) => {
+                StateChange::Forked(entries) => {
                     return Err(said_no(format!(
                         "FORK: another audit has saved a head of {entries} entries in the meantime, and the first \
                          {entries} entries of this log have another root hash: the boundary showed two histories, or \
@@ -206,7 +206,7 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
 
 /// Returns the head of the log. A boundary gets cosignatures shortly after its log has grown, so the head is requested
 /// again until enough witnesses have cosigned.
-fn head_of(args: &Args, place: &LogSource) -> Result<String, Failure> {
+fn head_of(args: &Args, place: &LogSource) -> Result<String, CommandFailure> {
     let grows = args.place.starts_with("http://");
     let deadline = Instant::now() + COSIGNED;
     loop {
@@ -221,13 +221,13 @@ fn head_of(args: &Args, place: &LogSource) -> Result<String, Failure> {
 /// Makes an auditor for the whole log, with the trusted roster that connects to the rosters of the log.
 fn begin(
     place: &LogSource,
-    trust: &[Trust],
+    trust: &[ChosenTrust],
     expected: &Expected,
     size: u64,
-) -> Result<Result<Auditor, NotBegun>, Failure> {
+) -> Result<Result<Auditor, NotBegun>, CommandFailure> {
     let first = place.entries(0, size)?.into_iter().next();
     let Some(first) = first else { return Err(said_no("the log is empty: there is nothing to audit")) };
-    let versions = rosters_in(&Entry::of(first), place).map_err(|error| place.unreadable(error))?;
+    let versions = rosters_in(&LogEntry::of(first), place).map_err(|error| place.unreadable(error))?;
     if trust.is_empty() {
         let message = "there is no trusted roster: give one with --roster".to_owned();
         let first = versions.as_deref().and_then(|versions| versions.first());
@@ -238,9 +238,10 @@ fn begin(
     let Some(versions) = versions else {
         let message = "the first entry is no readable seal, or its roster is missing or changed, so no later entry \
                        can be checked: get another copy of the log";
-        return Ok(Err(NotBegun::Broken(Finding::at(What::SealedState, 0, message))));
+        return Ok(Err(NotBegun::Broken(Finding::at(FindingKind::SealedState, 0, message))));
     };
-    let new = |trust: &Trust, versions: &[Envelope]| Auditor::new(trust.pinned.clone(), versions, expected.clone());
+    let new =
+        |trust: &ChosenTrust, versions: &[Envelope]| Auditor::new(trust.pinned.clone(), versions, expected.clone());
     let mut chosen = choose(trust, |trust| new(trust, &versions));
     // A trusted roster may be newer than the roster in the first seal. Later seals contain the versions between the
     // two.
@@ -254,7 +255,7 @@ fn begin(
         Err(refused) if refused.iter().any(|(_, error)| !error.is_of_trust()) => {
             let broken = refused.iter().map(|(_, error)| error).find(|error| !error.is_of_trust());
             let why = broken.map_or_else(String::new, ToString::to_string);
-            Err(NotBegun::Broken(Finding::at(What::RosterChain, 0, why)))
+            Err(NotBegun::Broken(Finding::at(FindingKind::RosterChain, 0, why)))
         }
         Err(refused) => {
             let why = refused.last().map_or_else(String::new, |(trust, error)| format!("{}: {error}", trust.from));
@@ -267,14 +268,14 @@ fn begin(
 
 /// Begins with the newest trusted roster.
 fn choose<'t, E>(
-    trust: &'t [Trust],
-    mut begin: impl FnMut(&'t Trust) -> Result<Auditor, E>,
-) -> Result<Deciding<'t, Auditor>, Vec<(&'t Trust, E)>> {
-    newest_of(trust, |trust| begin(trust).map(|auditor| (Newest::of(auditor.rosters()), auditor)))
+    trust: &'t [ChosenTrust],
+    mut begin: impl FnMut(&'t ChosenTrust) -> Result<Auditor, E>,
+) -> Result<DecidingRoster<'t, Auditor>, Vec<(&'t ChosenTrust, E)>> {
+    newest_of(trust, |trust| begin(trust).map(|auditor| (NewestRoster::of(auditor.rosters()), auditor)))
 }
 
 /// Returns true if another trusted roster may be a later version of this roster.
-fn may_be_newer(deciding: &Deciding<'_, Auditor>) -> bool {
+fn may_be_newer(deciding: &DecidingRoster<'_, Auditor>) -> bool {
     let newest = deciding.found.rosters().newest();
     deciding.unconnected.iter().any(|trust| match &trust.pinned {
         Pinned::Digest(_) => true,
@@ -285,8 +286,8 @@ fn may_be_newer(deciding: &Deciding<'_, Auditor>) -> bool {
 
 /// Restricts the auditor if a newer trusted roster does not connect to the log. Only that newer roster could answer
 /// some checks, so these checks are then not made.
-fn left_to_newer(deciding: Deciding<'_, Auditor>) -> Auditor {
-    let Deciding { found: mut auditor, unconnected, .. } = deciding;
+fn left_to_newer(deciding: DecidingRoster<'_, Auditor>) -> Auditor {
+    let DecidingRoster { found: mut auditor, unconnected, .. } = deciding;
     let newer = newest_unconnected(&unconnected, |roster| seem_same(roster, auditor.rosters().newest()));
     if let Some((trust, newer)) = newer {
         auditor.leave_to(newer, &trust.from);
@@ -295,7 +296,7 @@ fn left_to_newer(deciding: Deciding<'_, Auditor>) -> Auditor {
 }
 
 /// Returns the longest chain of roster versions in any seal of the log, if it has more than `known` versions.
-fn later_rosters(place: &LogSource, size: u64, known: usize) -> Result<Option<Vec<Envelope>>, Failure> {
+fn later_rosters(place: &LogSource, size: u64, known: usize) -> Result<Option<Vec<Envelope>>, CommandFailure> {
     let mut longest: Option<Vec<Envelope>> = None;
     each_entry(place, 0, size, |entry| {
         if let Some(versions) = rosters_in(entry, place).map_err(|error| place.unreadable(error))?
@@ -311,17 +312,17 @@ fn later_rosters(place: &LogSource, size: u64, known: usize) -> Result<Option<Ve
 /// Makes an auditor that continues from the kept state, if the log still begins with the entries of that state.
 fn resume(
     place: &LogSource,
-    trust: &[Trust],
+    trust: &[ChosenTrust],
     expected: &Expected,
-    kept: &Kept,
+    kept: &SavedAudit,
     head: &str,
     size: u64,
     terminal: &Terminal,
-) -> Result<Option<Auditor>, Failure> {
+) -> Result<Option<Auditor>, CommandFailure> {
     let Some(mut tree) = kept.frontier() else { return Ok(None) };
     // The roster versions come from the last kept seal. Without them no newer roster version could connect to the log.
     let versions = match kept.seals.last() {
-        Some(seal) => rosters_in(&Entry::of(seal.entry.clone().into_bytes()), place)
+        Some(seal) => rosters_in(&LogEntry::of(seal.entry.clone().into_bytes()), place)
             .map_err(|error| place.unreadable(error))?
             .unwrap_or_default(),
         None => Vec::new(),
@@ -343,7 +344,7 @@ fn resume(
         );
         return Ok(None);
     }
-    let again = |trust: &Trust, versions: &[Envelope]| {
+    let again = |trust: &ChosenTrust, versions: &[Envelope]| {
         Auditor::resume(trust.pinned.clone(), versions, expected.clone(), kept, place).map_err(|error| error.0)?
     };
     match choose(trust, |trust| again(trust, &later).or_else(|_| again(trust, &versions))) {
@@ -362,7 +363,7 @@ fn root_line(tree: &Frontier) -> String {
     format!("\n{}\n{}\n", tree.size(), base64::engine::general_purpose::STANDARD.encode(tree.root()))
 }
 
-fn read_on(auditor: &mut Auditor, place: &LogSource, size: u64, out: &mut Out<'_>) -> Result<(), Failure> {
+fn read_on(auditor: &mut Auditor, place: &LogSource, size: u64, out: &mut Out<'_>) -> Result<(), CommandFailure> {
     each_entry(place, auditor.size(), size, |entry| {
         let said = auditor.entry(entry, place).map_err(|error| place.unreadable(error))?;
         out.say(said)?;
@@ -372,7 +373,7 @@ fn read_on(auditor: &mut Auditor, place: &LogSource, size: u64, out: &mut Out<'_
 }
 
 /// Computes the root hash over the first `earlier` entries of a log of `size` entries.
-fn root_at(place: &LogSource, size: u64, earlier: u64) -> Result<merkle::Hash, Failure> {
+fn root_at(place: &LogSource, size: u64, earlier: u64) -> Result<merkle::Hash, CommandFailure> {
     let mut tree = Frontier::default();
     for tile in 0..earlier.div_ceil(u64::from(TILE_WIDTH)) {
         let left = usize::try_from(earlier - tree.size()).unwrap_or(usize::MAX);
@@ -388,8 +389,8 @@ fn each_entry(
     place: &LogSource,
     from: u64,
     size: u64,
-    take: impl FnMut(&Entry) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+    take: impl FnMut(&LogEntry) -> Result<(), CommandFailure>,
+) -> Result<(), CommandFailure> {
     let width = u64::from(TILE_WIDTH);
     let tiles = (from / width..size.div_ceil(width)).map(|tile| {
         let skip = usize::try_from(from.saturating_sub(tile * width)).unwrap_or(usize::MAX);
@@ -399,14 +400,19 @@ fn each_entry(
 }
 
 /// Checks with the tiles of a longer copy that the copy begins with the audited log.
-fn compare(auditor: &Auditor, head: &str, other: &LogSource, seen: &SeenHead) -> Result<Option<Finding>, Failure> {
+fn compare(
+    auditor: &Auditor,
+    head: &str,
+    other: &LogSource,
+    seen: &SeenHead,
+) -> Result<Option<Finding>, CommandFailure> {
     let there = match auditor.verify_head(&seen.note) {
         Ok(there) => Ok(there),
         Err(why) => later_head(auditor, other, seen)?.or_else(|_| by_its_own_seals(auditor, other, seen).ok_or(why)),
     };
     let (here, there) = match auditor.verify_head(head).and_then(|here| Ok((here, there?))) {
         Ok(heads) => heads,
-        Err(why) => return Ok(Some(Finding::whole(What::Checkpoint, format!("{}: {why}", seen.from)))),
+        Err(why) => return Ok(Some(Finding::whole(FindingKind::Checkpoint, format!("{}: {why}", seen.from)))),
     };
     let path =
         merkle::consistency_path(here.size, there.size, |level, index| subtree(other, level, index, there.size))?;
@@ -422,14 +428,18 @@ fn compare(auditor: &Auditor, head: &str, other: &LogSource, seen: &SeenHead) ->
                 here.size,
                 hex(&here.root)
             );
-            Some(Finding::whole(What::Fork, message))
+            Some(Finding::whole(FindingKind::Fork, message))
         }
     })
 }
 
 /// Verifies the head of a longer copy whose boundary may have changed its key. The later seals of that copy name the
 /// new key.
-fn later_head(auditor: &Auditor, other: &LogSource, seen: &SeenHead) -> Result<Result<Checkpoint, String>, Failure> {
+fn later_head(
+    auditor: &Auditor,
+    other: &LogSource,
+    seen: &SeenHead,
+) -> Result<Result<Checkpoint, String>, CommandFailure> {
     let Some(mut later) = auditor.later() else { return Ok(Err("the log has no seal".to_owned())) };
     each_entry(other, auditor.size(), seen.size, |entry| {
         later.entry(entry, other).map_err(|error| other.unreadable(error))
@@ -456,11 +466,11 @@ fn another_history(seen: &SeenHead) -> Finding {
          showed two histories, or one of the two copies was changed; keep both",
         seen.from, seen.size
     );
-    Finding::whole(What::Fork, message)
+    Finding::whole(FindingKind::Fork, message)
 }
 
 /// Computes the hash of a complete subtree from the tiles of the other copy.
-fn subtree(place: &LogSource, level: u8, index: u64, size: u64) -> Result<merkle::Hash, Failure> {
+fn subtree(place: &LogSource, level: u8, index: u64, size: u64) -> Result<merkle::Hash, CommandFailure> {
     let (tile_level, within) = (level / merkle::TILE_HEIGHT, level % merkle::TILE_HEIGHT);
     let first = index << within;
     let tile = LogSource::tile_of(TileKind::Hashes(tile_level), first / u64::from(TILE_WIDTH), size)?;
@@ -481,33 +491,33 @@ struct Out<'a> {
     terminal: &'a Terminal,
     buffer: Vec<u8>,
     findings: Vec<Finding>,
-    filter: Filter,
+    filter: DecisionFilter,
     rows: Vec<Row>,
     bar: Option<(Instant, u64)>,
 }
 
 impl<'a> Out<'a> {
-    fn new(terminal: &'a Terminal, size: u64, filter: Filter) -> Self {
+    fn new(terminal: &'a Terminal, size: u64, filter: DecisionFilter) -> Self {
         let bar = terminal.err_is_terminal().then(|| (Instant::now(), size));
         Self { terminal, buffer: Vec::new(), findings: Vec::new(), filter, rows: Vec::new(), bar }
     }
 
-    fn say(&mut self, said: Vec<Said>) -> Result<(), Failure> {
+    fn say(&mut self, said: Vec<AuditEvent>) -> Result<(), CommandFailure> {
         for one in said {
             match one {
-                Said::Decision(line) if !self.filter.takes(&line) => {}
+                AuditEvent::Decision(line) if !self.filter.takes(&line) => {}
                 one if self.terminal.json => self.line(&one)?,
-                Said::Decision(line) if self.filter.table() => self.rows.push(Row::of(&line)),
-                Said::Finding(finding) if self.findings.len() < MOST_SHOWN => self.findings.push(*finding),
-                Said::Decision(_) | Said::Finding(_) => {}
+                AuditEvent::Decision(line) if self.filter.table() => self.rows.push(Row::of(&line)),
+                AuditEvent::Finding(finding) if self.findings.len() < MOST_SHOWN => self.findings.push(*finding),
+                AuditEvent::Decision(_) | AuditEvent::Finding(_) => {}
             }
         }
         Ok(())
     }
 
-    fn line(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
+    fn line(&mut self, value: &impl serde::Serialize) -> Result<(), CommandFailure> {
         serde_json::to_writer(&mut self.buffer, value)
-            .map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
+            .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
         self.buffer.push(b'\n');
         if self.buffer.len() > 1 << 16 {
             self.terminal.put(&std::mem::take(&mut self.buffer))?;
@@ -526,7 +536,7 @@ impl<'a> Out<'a> {
         }
     }
 
-    fn end(&mut self, summary: &Summary, held: Option<Timestamp>) -> Result<(), Failure> {
+    fn end(&mut self, summary: &Summary, held: Option<Timestamp>) -> Result<(), CommandFailure> {
         if self.bar.is_some() {
             let _ = write!(io::stderr(), "\r{:70}\r", "");
         }
@@ -555,7 +565,7 @@ fn screen(findings: &[Finding], summary: &Summary, held: Option<Timestamp>) -> S
         screen.heading("Findings");
     }
     for finding in findings {
-        let tone = if finding.differs { Tone::Plain } else { Tone::Bad };
+        let tone = if finding.differs { LineTone::Plain } else { LineTone::Bad };
         let place = finding.entry.map_or_else(|| "the log".to_owned(), |entry| format!("entry {entry}"));
         let word = if finding.differs { format!("{} (differs)", finding.what) } else { finding.what.to_string() };
         let id = finding.id.as_ref().map(|id| format!(" [{id}]")).unwrap_or_default();
@@ -563,30 +573,30 @@ fn screen(findings: &[Finding], summary: &Summary, held: Option<Timestamp>) -> S
         screen.push(
             tone,
             prefix,
-            Shown::text(&format!("{}{id} - shown by {}", finding.detail, finding.rests_on.words())),
+            PrintableText::text(&format!("{}{id} - shown by {}", finding.detail, finding.rests_on.words())),
         );
     }
     let all = summary.failures + summary.differences;
     if all > findings.len() as u64 {
-        screen.say(Tone::Bad, &format!("and {} more: --json prints all", all - findings.len() as u64));
+        screen.say(LineTone::Bad, &format!("and {} more: --json prints all", all - findings.len() as u64));
     }
     screen.heading("The log");
     if let (Some(name), Some(id)) = (&summary.name, &summary.boundary) {
-        screen.field("boundary", &Shown::text(&format!("{name} {id}")));
+        screen.field("boundary", &PrintableText::text(&format!("{name} {id}")));
     }
     let read = if summary.from > 0 { format!(", read from entry {} on", summary.from) } else { String::new() };
-    screen.field("entries", &Shown::text(&format!("{}, until {}{read}", summary.entries, summary.until)));
+    screen.field("entries", &PrintableText::text(&format!("{}, until {}{read}", summary.entries, summary.until)));
     let counts = &summary.counts;
     screen.field(
         "of these",
-        &Shown::text(&format!(
+        &PrintableText::text(&format!(
             "{} seals, {} consumptions of {} nonces, {} receipts, {} denials, {} refusals",
             counts.seals, counts.consumptions, counts.spent, counts.receipts, counts.denials, counts.refusals
         )),
     );
     screen.field(
         "decisions",
-        &Shown::text(&format!(
+        &PrintableText::text(&format!(
             "{} stand, {} fail, {} differ, {} undecided, {} open",
             counts.stand,
             counts.fail,
@@ -598,40 +608,47 @@ fn screen(findings: &[Finding], summary: &Summary, held: Option<Timestamp>) -> S
     if let Some(version) = summary.roster {
         screen.field(
             "roster",
-            &Shown::text(&format!("version {version}, connected with the trusted {}", summary.trusted)),
+            &PrintableText::text(&format!("version {version}, connected with the trusted {}", summary.trusted)),
         );
     }
     for witness in &summary.witnesses {
-        screen.field("cosigned by", &Shown::text(&format!("{} at {}, by its own clock", witness.name, witness.at)));
+        screen.field(
+            "cosigned by",
+            &PrintableText::text(&format!("{} at {}, by its own clock", witness.name, witness.at)),
+        );
     }
     if !summary.not_checked.is_empty() {
         screen.heading("Not checked");
     }
     for one in &summary.not_checked {
         let words = format!("{} of {} decision(s): {}", one.what, one.decisions, one.why);
-        screen.push(Tone::Bad, "  ".to_owned(), Shown::text(&words));
+        screen.push(LineTone::Bad, "  ".to_owned(), PrintableText::text(&words));
     }
     screen.heading("What this rests on");
     for line in &summary.rests_on {
-        screen.say(Tone::Plain, line);
+        screen.say(LineTone::Plain, line);
     }
     screen.heading("What it can't show");
     for line in &summary.not_shown {
-        screen.say(Tone::Faint, line);
+        screen.say(LineTone::Faint, line);
     }
     if !summary.warnings.is_empty() {
         screen.heading("Mind");
         for line in &summary.warnings {
-            screen.say(Tone::Bad, line);
+            screen.say(LineTone::Bad, line);
         }
     }
     screen.heading("Verdict");
     if summary.clean {
         let whole = summary.engines.is_empty() && summary.not_checked.is_empty();
-        let tone = if whole { Tone::Good } else { Tone::Plain };
-        screen.field_in(tone, "verdict", &Shown::text(&verdict(summary, held)));
+        let tone = if whole { LineTone::Good } else { LineTone::Plain };
+        screen.field_in(tone, "verdict", &PrintableText::text(&verdict(summary, held)));
     } else {
-        screen.field_in(Tone::Bad, "verdict", &Shown::text(&format!("DOES NOT HOLD, {} findings", summary.failures)));
+        screen.field_in(
+            LineTone::Bad,
+            "verdict",
+            &PrintableText::text(&format!("DOES NOT HOLD, {} findings", summary.failures)),
+        );
     }
     screen
 }
@@ -682,7 +699,7 @@ struct Untrusted {
     first: Option<RosterDigest>,
 }
 
-fn no_trust(untrusted: &Untrusted, terminal: &Terminal) -> Result<Exit, Failure> {
+fn no_trust(untrusted: &Untrusted, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let advice = trust_advice(untrusted.first, &Home::of_process().config_words())
         .replace("the boundary names the roster", "the log begins with the roster")
         .replace("than this boundary", "than this log");
@@ -694,20 +711,20 @@ fn no_trust(untrusted: &Untrusted, terminal: &Terminal) -> Result<Exit, Failure>
     Ok(Exit::NoTrust)
 }
 
-fn broken(finding: Finding, terminal: &Terminal) -> Result<Exit, Failure> {
+fn broken(finding: Finding, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if terminal.json {
-        terminal.object(&Said::Finding(Box::new(finding)))?;
+        terminal.object(&AuditEvent::Finding(Box::new(finding)))?;
     } else {
         terminal.say(&format!("nothing was audited: entry 0, {}: {}", finding.what, finding.detail));
     }
     Ok(Exit::CheckSaidNo)
 }
 
-fn no_log(named: &str) -> Failure {
-    let shown = Shown::text(named);
+fn no_log(named: &str) -> CommandFailure {
+    let shown = PrintableText::text(named);
     said_no(format!("{} has no checkpoint, so it is no log or an incomplete export", shown.as_str()))
 }
 
-fn said_no(message: impl Into<String>) -> Failure {
-    Failure::new(Exit::CheckSaidNo, message)
+fn said_no(message: impl Into<String>) -> CommandFailure {
+    CommandFailure::new(Exit::CheckSaidNo, message)
 }

@@ -1,10 +1,10 @@
 //! The `cancel` command withdraws a proposal or ends its run.
 
 use crate::boundary::view::{ProposalStatus, ProposalView};
-use crate::cli::global::Global;
+use crate::cli::global::GlobalOptions;
 use crate::home::keys::KeyArgs;
-use crate::remote::proposals::{Among, find_proposal};
-use crate::terminal::exit::{Exit, Failure};
+use crate::remote::proposals::{LookupRange, find_proposal};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
 /// Withdraw a proposal, or end its run. Only the proposer and operators can cancel; approvers use `deny`.
@@ -24,9 +24,9 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the proposal does not exist, or if the caller is not permitted to cancel it.
-pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let client = global.client(&args.key)?;
-    let id = find_proposal(&client, args.proposal.as_deref(), Among::Visible(ProposalStatus::Pending))?;
+    let id = find_proposal(&client, args.proposal.as_deref(), LookupRange::Visible(ProposalStatus::Pending))?;
     let view: ProposalView = client.post_nothing(&format!("/v1/proposals/{id}/cancellation"))?;
     if terminal.json {
         terminal.object(&view)?;

@@ -2,7 +2,7 @@
 
 use clap_complete::Shell;
 
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
 /// Print a completion script for a shell.
@@ -19,7 +19,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the standard output cannot be written.
-pub fn run(args: &Args, command: &mut clap::Command, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, command: &mut clap::Command, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, command, "countersign", &mut script);
     terminal.put(&script)?;

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::local::problems::problems;
 use crate::node::config::{Config, FILE};
-use crate::terminal::exit::Failure;
+use crate::terminal::exit::CommandFailure;
 
 /// The place of the configuration.
 #[derive(Debug, Clone, Default, Args)]
@@ -29,7 +29,7 @@ impl ConfigArgs {
     ///
     /// # Errors
     /// Returns all errors in the configuration.
-    pub fn load(&self) -> Result<Config, Failure> {
+    pub fn load(&self) -> Result<Config, CommandFailure> {
         Config::load(&self.path(None)).map_err(problems)
     }
 }

@@ -8,20 +8,20 @@ use serde_json::json;
 
 use crate::boundary::view::{DenialView, ProposalStatus, ProposalView};
 use crate::cli::clock::now;
-use crate::cli::global::Global;
+use crate::cli::global::GlobalOptions;
 use crate::cli::review_subject::find_subject;
 use crate::crypto::signature::PAYLOAD_TYPE;
-use crate::home::keys::{self, KeyArgs, Purpose};
+use crate::home::keys::{self, KeyArgs, SignaturePurpose};
 use crate::home::trusted_rosters::TrustArgs;
 use crate::http::api::StatementDenial;
 use crate::record::authorization::Authorization;
 use crate::record::denial::Denial;
 use crate::record::envelope::Envelope;
 use crate::remote::client::Client;
-use crate::review::gather::Subject;
-use crate::review::proposal_review::{Review, check_open};
+use crate::review::gather::ReviewSubject;
+use crate::review::proposal_review::{ProposalReview, check_open};
 use crate::review::render::brief;
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::{Terminal, write_new};
 use crate::trust::signer::Signer;
 
@@ -56,15 +56,15 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the statement cannot be read, the person declines, or the boundary refuses the denial.
-pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let client = global.reviewer(&args.key, terminal)?;
     let keys = args.key.find()?;
     let subject = find_subject(args.proposal.as_deref(), &client)?;
-    if let Subject::Proposal(view) = &subject {
+    if let ReviewSubject::Proposal(view) = &subject {
         // A denial also ends a proposal that is approved or running.
         check_open(view, matches!(view.status, ProposalStatus::Approved | ProposalStatus::Running))?;
     }
-    let review = Review::make(&subject, &client, &args.trust, &keys, now())?;
+    let review = ProposalReview::make(&subject, &client, &args.trust, &keys, now())?;
     let screen = brief(&review.found);
     if args.output.as_deref() == Some(std::path::Path::new("-")) {
         terminal.show_aside(&screen);
@@ -78,13 +78,13 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
     if !args.yes {
         let answer = terminal.ask("Sign a denial, which cannot be undone? Type yes:", "say --yes")?;
         if answer != "yes" {
-            return Err(Failure::new(Exit::Refused, "nothing was signed"));
+            return Err(CommandFailure::new(Exit::Refused, "nothing was signed"));
         }
     }
     let envelope = sign(&review, &args.reason, signer)?;
     let Some(path) = &args.output else { return hand_in(&subject, &review, envelope, &client, terminal) };
     let mut bytes =
-        serde_json::to_vec(&envelope).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
+        serde_json::to_vec(&envelope).map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
     bytes.push(b'\n');
     write_new(path, &bytes, terminal)?;
     if terminal.json && path != std::path::Path::new("-") {
@@ -100,14 +100,14 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
 ///
 /// # Errors
 /// Returns an error if the payload is no authorization, the reason is too long, or the key did not sign.
-pub fn sign(review: &Review, reason: &str, signer: &dyn Signer) -> Result<Envelope, Failure> {
+pub fn sign(review: &ProposalReview, reason: &str, signer: &dyn Signer) -> Result<Envelope, CommandFailure> {
     let signed = statement(review)?;
     let denial = Denial { boundary: signed.boundary.clone(), reason: reason.to_owned() };
     let payload = denial
         .of(review.found.digest)
         .to_payload()
-        .map_err(|error| Failure::usage(format!("the denial can't be written: {error}; shorten the reason")))?;
-    Ok(Envelope::new(&payload, vec![keys::sign(signer, Purpose::Deny, PAYLOAD_TYPE, &payload)?]))
+        .map_err(|error| CommandFailure::usage(format!("the denial can't be written: {error}; shorten the reason")))?;
+    Ok(Envelope::new(&payload, vec![keys::sign(signer, SignaturePurpose::Deny, PAYLOAD_TYPE, &payload)?]))
 }
 
 /// Sends a denial to the boundary, and prints the new state of the proposal.
@@ -115,14 +115,14 @@ pub fn sign(review: &Review, reason: &str, signer: &dyn Signer) -> Result<Envelo
 /// # Errors
 /// Returns an error if the boundary refuses the denial or cannot be reached.
 pub fn hand_in(
-    subject: &Subject,
-    review: &Review,
+    subject: &ReviewSubject,
+    review: &ProposalReview,
     denial: Envelope,
     client: &Client,
     terminal: &Terminal,
-) -> Result<Exit, Failure> {
+) -> Result<Exit, CommandFailure> {
     match subject {
-        Subject::Proposal(_) => {
+        ReviewSubject::Proposal(_) => {
             let proposal = &statement(review)?.proposal;
             let answer: ProposalView = client.post(&format!("/v1/proposals/{proposal}/denial"), &denial)?;
             if terminal.json {
@@ -131,7 +131,7 @@ pub fn hand_in(
                 terminal.line(&format!("denied: {} is {}", answer.id, answer.status.word()))?;
             }
         }
-        Subject::File(_) => {
+        ReviewSubject::File(_) => {
             let denial = StatementDenial { denial, payload: STANDARD.encode(&review.sources.payload) };
             let answer: DenialView = client.post("/v1/denials", &denial)?;
             if terminal.json {
@@ -155,9 +155,9 @@ fn denied_words(answer: &DenialView) -> String {
     }
 }
 
-fn statement(review: &Review) -> Result<&Authorization, Failure> {
+fn statement(review: &ProposalReview) -> Result<&Authorization, CommandFailure> {
     let statement = review.found.statement.as_ref();
     statement.map(|statement| &statement.predicate).ok_or_else(|| {
-        Failure::new(Exit::Refused, "nothing was signed: the statement is no authorization, so it can never run")
+        CommandFailure::new(Exit::Refused, "nothing was signed: the statement is no authorization, so it can never run")
     })
 }

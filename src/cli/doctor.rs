@@ -6,14 +6,14 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::configured::ConfigArgs;
-use crate::cli::hardening::{self, Stands};
+use crate::cli::hardening::{self, PointResult};
 use crate::crossing::capacity::PROPOSAL_ROOM;
 use crate::local::problems::problems;
 use crate::node::config::Config;
-use crate::node::control::{self, Answer, Request, Status};
-use crate::node::files::{self, Files};
-use crate::node::problem::Problem;
-use crate::node::roster_file::Written;
+use crate::node::control::{self, ControlReply, ControlRequest, NodeStatus};
+use crate::node::files::{self, BoundaryFiles};
+use crate::node::problem::FileProblem;
+use crate::node::roster_file::DraftRoster;
 use crate::node::succession;
 use crate::record::enforcement::{Level, UNBOUNDED_WORDS};
 use crate::record::profile::Layer;
@@ -22,8 +22,8 @@ use crate::sandbox::attempts::{self, Attempt};
 use crate::sandbox::linux::{LinuxSandbox, Setup};
 use crate::sandbox::probe::Missing;
 use crate::store::sqlite;
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::trust::signer::FileSigner;
 
@@ -68,7 +68,7 @@ enum State {
 ///
 /// # Errors
 /// Returns an error if `--production` is given without a valid configuration.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let path = args.config.path(args.dir.as_deref());
     let named = args.dir.is_some() || args.config.config.is_some();
     let config = (named || path.exists()).then(|| Config::load(&path));
@@ -81,7 +81,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
             Some(Ok(config)) => config,
             Some(Err(found)) => return Err(problems(found)),
             None => {
-                return Err(Failure::usage(
+                return Err(CommandFailure::usage(
                     "there is no boundary in this directory: name its directory, doctor \
              --production DIR",
                 ));
@@ -117,11 +117,11 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
 }
 
 /// Prints the hardening list.
-fn production(config: &Config, terminal: &Terminal) -> Result<Exit, Failure> {
+fn production(config: &Config, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let level = host(Level::Strict).iter().all(|line| line.holds != State::Fix);
     let points = hardening::list(config, if level { Level::Strict } else { Level::BestEffort });
     let count = |stands| points.iter().filter(|point| point.stands == stands).count();
-    let failed = count(Stands::Fail);
+    let failed = count(PointResult::Fail);
     if terminal.json {
         terminal.object(&json!({ "points": points }))?;
     } else {
@@ -129,13 +129,17 @@ fn production(config: &Config, terminal: &Terminal) -> Result<Exit, Failure> {
         let mut text = String::new();
         for point in &points {
             let mark = match point.stands {
-                Stands::Pass => "pass ",
-                Stands::Fail => "FAIL ",
-                Stands::Yours => "yours",
+                PointResult::Pass => "pass ",
+                PointResult::Fail => "FAIL ",
+                PointResult::Yours => "yours",
             };
-            text.push_str(&format!("{mark}  {:<width$}  {}\n", point.what, Shown::text(&point.says).as_str()));
+            text.push_str(&format!("{mark}  {:<width$}  {}\n", point.what, PrintableText::text(&point.says).as_str()));
         }
-        text.push_str(&format!("\n{} pass, {failed} fail, {} are yours.\n", count(Stands::Pass), count(Stands::Yours)));
+        text.push_str(&format!(
+            "\n{} pass, {failed} fail, {} are yours.\n",
+            count(PointResult::Pass),
+            count(PointResult::Yours)
+        ));
         terminal.put(text.as_bytes())?;
     }
     Ok(if failed > 0 { Exit::CheckSaidNo } else { Exit::Done })
@@ -253,9 +257,10 @@ fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Line {
         Ok(attempts) => attempts,
     };
     let of = |answer| attempts.iter().filter(move |attempt| attempt.answer == answer);
-    let got: Vec<&str> = of(attempts::Answer::Got).map(|attempt| attempt.what).collect();
-    let not_made: Vec<String> =
-        of(attempts::Answer::NotMade).map(|attempt| format!("{} (no {})", attempt.what, attempt.needs)).collect();
+    let got: Vec<&str> = of(attempts::AttemptResult::Got).map(|attempt| attempt.what).collect();
+    let not_made: Vec<String> = of(attempts::AttemptResult::NotMade)
+        .map(|attempt| format!("{} (no {})", attempt.what, attempt.needs))
+        .collect();
     let mut says = format!("{} made by a real step", attempts.len() - not_made.len());
     says.push_str(&if got.is_empty() { ", all held".to_owned() } else { format!("; it could: {}", got.join(", ")) });
     if !not_made.is_empty() {
@@ -270,14 +275,14 @@ fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Line {
 }
 
 fn of_files(config: &Config) -> Vec<Line> {
-    match Files::read(config) {
+    match BoundaryFiles::read(config) {
         Err(problems) => problems.list().iter().map(|problem| fix("files", problem.to_string())).collect(),
         Ok(files) => {
             let mut lines =
                 vec![ok("runbooks", format!("{} steps, root {}", files.registry.steps().len(), files.registry.root()))];
             // After the first seal, a start needs neither file. The errors are reported anyway, because the next
             // version of the roster needs both files.
-            let broken = |problems: &[Problem]| -> Vec<Line> {
+            let broken = |problems: &[FileProblem]| -> Vec<Line> {
                 problems.iter().map(|problem| fix("files", problem.to_string())).collect()
             };
             match &files.policy {
@@ -296,7 +301,7 @@ fn of_files(config: &Config) -> Vec<Line> {
     }
 }
 
-fn of_roster(config: &Config, roster: &Written, key: &FileSigner) -> Vec<Line> {
+fn of_roster(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Vec<Line> {
     let people = roster.tables().approver.len();
     let mut lines = vec![ok("roster", format!("version {}, {people} approvers", roster.version()))];
     lines.push(match files::check_key(config, roster, key) {
@@ -358,16 +363,16 @@ fn disk(config: &Config) -> Line {
 /// Asks the running service for its state. Returns one line, and one more line for each problem that must be fixed.
 fn service(config: &Config) -> Vec<Line> {
     let what = "service";
-    let status = match control::ask(&config.socket(), &Request::Status) {
-        Ok(Some(Answer::Ok(status))) => serde_json::from_value::<Status>(status),
-        Ok(Some(Answer::Error(error))) => return vec![fix(what, error)],
+    let status = match control::ask(&config.socket(), &ControlRequest::Status) {
+        Ok(Some(ControlReply::Ok(status))) => serde_json::from_value::<NodeStatus>(status),
+        Ok(Some(ControlReply::Error(error))) => return vec![fix(what, error)],
         Ok(None) => {
             let says = format!("not running: countersign serve --config {}", config.path.display());
             return vec![Line { holds: State::Note, what: what.into(), says }];
         }
         Err(problem) => return vec![fix(what, problem.to_string())],
     };
-    let Status { ready, must_fix } = match status {
+    let NodeStatus { ready, must_fix } = match status {
         Ok(status) => status,
         Err(error) => {
             return vec![fix(
@@ -409,7 +414,7 @@ fn text(lines: &[Line]) -> String {
             State::Note => "note",
             State::Fix => "FIX ",
         };
-        text.push_str(&format!("{mark}  {:<width$}  {}\n", line.what, Shown::text(&line.says).as_str()));
+        text.push_str(&format!("{mark}  {:<width$}  {}\n", line.what, PrintableText::text(&line.says).as_str()));
     }
     let count = lines.iter().filter(|line| line.holds == State::Fix).count();
     text.push_str(&match count {

@@ -5,22 +5,22 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::audit::bundle::Options;
+use crate::audit::bundle::VerifyOptions;
 use crate::audit::gate::{
-    Demands, GateReport, Given, LeastSandbox, Met, MostAge, WhichDigest, WhichOutcome, WhichParams, decide,
-    may_be_unchecked,
+    AgeLimit, DigestRequirement, GateReport, GateRequirements, GivenParameter, OutcomeRequirement, ParamsRequirement,
+    RequirementResult, SandboxRequirement, decide, may_be_unchecked,
 };
 use crate::audit::report::CheckName;
 use crate::cli::clock::now;
-use crate::cli::verify::{Basis, Judged, read_bundle, with_any};
+use crate::cli::verify::{JudgedBundle, VerdictInputs, read_bundle, with_any};
 use crate::crypto::digest::{BlobDigest, RosterDigest, SealDigest, StepDigest};
-use crate::home::checkout::Checkouts;
+use crate::home::checkout::CheckoutDirectories;
 use crate::home::parameters::read_params;
-use crate::home::trusted_rosters::{Own, Trust, TrustArgs, check_own};
+use crate::home::trusted_rosters::{ChosenTrust, PrivateFile, TrustArgs, check_own};
 use crate::record::ident::StepRef;
 use crate::record::profile::{Layer, STRICT};
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::{Screen, Shown, Tone};
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::{LineTone, PrintableText, Screen};
 use crate::terminal::streams::Terminal;
 
 /// Let a job continue only with a receipt of exactly this step, with these parameters, from this boundary.
@@ -70,11 +70,11 @@ pub struct Args {
     no_params: bool,
     /// The highest age of the run, counted from its end: 90s, 30m, 24h, 7d, or any
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_age)]
-    max_age: MostAge,
+    max_age: AgeLimit,
     /// The layers that the sandbox must have held: strict, best-effort (any layer), off (none), or layers with commas
     /// between them
     #[arg(long, value_name = "LEVEL|LAYERS", default_value = "strict", value_parser = parse_sandbox)]
-    min_sandbox: LeastSandbox,
+    min_sandbox: SandboxRequirement,
     /// The number of distinct witnesses of the roster that must have cosigned the log
     #[arg(long, value_name = "K", default_value_t = 0)]
     witness: u64,
@@ -105,16 +105,16 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error for wrong usage, an unreadable file or a missing trusted roster. The exit code is 2.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if args.lock.is_some() {
-        return Err(Failure::usage(
+        return Err(CommandFailure::usage(
             "`--lock` comes with a later version: until then name the definition with --digest sha256:…, as \
              `countersign registry list` shows it",
         ));
     }
     let demands = demands(args)?;
     if args.params.as_deref() == Some(Path::new("-")) && args.file == Path::new("-") {
-        return Err(Failure::usage(
+        return Err(CommandFailure::usage(
             "the bundle and the parameters can't both come from the standard input: name a \
          file for one of them",
         ));
@@ -122,19 +122,19 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let trust = trusted(args)?;
     let bytes = read_bundle(&args.file)?;
     let now = now();
-    let options = Options { at: Some(now), witnesses: args.witness };
+    let options = VerifyOptions { at: Some(now), witnesses: args.witness };
     let digest = BlobDigest::of(&bytes);
     // The message does not offer the roster of the bundle for trust, because an attacker could have replaced that
     // roster.
-    let Judged { trusted, report, unconnected } = with_any(&bytes, &trust, options).map_err(|_| no_trust())?;
+    let JudgedBundle { trusted, report, unconnected } = with_any(&bytes, &trust, options).map_err(|_| no_trust())?;
     if let Some(other) = unconnected.first() {
-        return Err(Failure::new(
+        return Err(CommandFailure::new(
             Exit::NoTrust,
             format!(
                 "you trust several rosters by their digests, and {} ({}) may be a later version than the versions in \
                  the bundle: select the roster that decides with --roster-digest sha256:…",
                 other.pinned.digest(),
-                Shown::text(&other.from).as_str()
+                PrintableText::text(&other.from).as_str()
             ),
         ));
     }
@@ -146,7 +146,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
             "requirements": gate.requirements, "report": report,
         }))?;
     } else {
-        let basis = Basis { place: &args.file, digest, trusted, report: &report, at: Some(now) };
+        let basis = VerdictInputs { place: &args.file, digest, trusted, report: &report, at: Some(now) };
         terminal.show_lines(&screen(&gate, &basis))?;
     }
     Ok(exit(&gate))
@@ -156,39 +156,39 @@ fn exit(gate: &GateReport) -> Exit {
     if gate.passed { Exit::Done } else { Exit::CheckSaidNo }
 }
 
-fn demands(args: &Args) -> Result<Demands, Failure> {
+fn demands(args: &Args) -> Result<GateRequirements, CommandFailure> {
     let params = if args.any_params {
-        WhichParams::Any
+        ParamsRequirement::Any
     } else {
         if args.params.is_none() && args.param.is_empty() && !args.no_params {
-            return Err(Failure::usage(
+            return Err(CommandFailure::usage(
                 "the expected parameters are missing: name all of them with -p NAME=VALUE or --params FILE, or give \
                  --no-params or --any-params",
             ));
         }
         let mut demanded = BTreeMap::new();
         if let Some(path) = &args.params {
-            demanded.extend(read_params(path)?.into_iter().map(|(name, value)| (name, Given::Value(value))));
+            demanded.extend(read_params(path)?.into_iter().map(|(name, value)| (name, GivenParameter::Value(value))));
         }
         let mut spelt = std::collections::BTreeSet::new();
         for given in &args.param {
-            let shown = Shown::text(given);
+            let shown = PrintableText::text(given);
             let (name, text) = given
                 .split_once('=')
-                .ok_or_else(|| Failure::usage(format!("-p {}: expected name=value", shown.as_str())))?;
+                .ok_or_else(|| CommandFailure::usage(format!("-p {}: expected name=value", shown.as_str())))?;
             if !spelt.insert(name) {
-                return Err(Failure::usage(format!("-p {}: this parameter is named twice", shown.as_str())));
+                return Err(CommandFailure::usage(format!("-p {}: this parameter is named twice", shown.as_str())));
             }
-            demanded.insert(name.to_owned(), Given::Text(text.to_owned()));
+            demanded.insert(name.to_owned(), GivenParameter::Text(text.to_owned()));
         }
-        WhichParams::Exactly(demanded)
+        ParamsRequirement::Exactly(demanded)
     };
-    Ok(Demands {
+    Ok(GateRequirements {
         boundary: args.boundary,
         step: args.step.clone(),
-        digest: args.digest.map_or(WhichDigest::Any, WhichDigest::Exactly),
+        digest: args.digest.map_or(DigestRequirement::Any, DigestRequirement::Exactly),
         params,
-        outcome: if args.allow_warned { WhichOutcome::SucceededOrWarned } else { WhichOutcome::Succeeded },
+        outcome: if args.allow_warned { OutcomeRequirement::SucceededOrWarned } else { OutcomeRequirement::Succeeded },
         sandbox: args.min_sandbox.clone(),
         age: args.max_age,
         unchecked: args.allow_unchecked.iter().copied().collect(),
@@ -199,7 +199,7 @@ fn demands(args: &Args) -> Result<Demands, Failure> {
 /// Returns the trusted rosters for the decision. A file that a checkout could control is refused, unless its digest is
 /// pinned. The same is true for the configuration directory, because a job may put its home directory into the
 /// checkout.
-fn trusted(args: &Args) -> Result<Vec<Trust>, Failure> {
+fn trusted(args: &Args) -> Result<Vec<ChosenTrust>, CommandFailure> {
     let mut trust = args.trust.find_unchecked()?;
     let Some(pinned) = args.roster_digest else {
         for file in trust.iter().filter_map(|trust| trust.file.as_deref()) {
@@ -213,11 +213,11 @@ fn trusted(args: &Args) -> Result<Vec<Trust>, Failure> {
     let others: Vec<_> = trust.iter().map(|trust| trust.from.clone()).collect();
     trust.retain(|trust| trust.pinned.digest() == pinned);
     if trust.is_empty() {
-        return Err(Failure::new(
+        return Err(CommandFailure::new(
             Exit::NoTrust,
             format!(
                 "{}: not the roster that --roster-digest pins; get the pinned roster from the person who maintains it",
-                Shown::text(&others.join(", ")).as_str()
+                PrintableText::text(&others.join(", ")).as_str()
             ),
         ));
     }
@@ -225,10 +225,10 @@ fn trusted(args: &Args) -> Result<Vec<Trust>, Failure> {
 }
 
 /// Checks that no checkout controls this file and that only this user and root can write it.
-fn check_place(path: &Path) -> Result<Own, Failure> {
-    let place = Shown::text(&path.to_string_lossy());
+fn check_place(path: &Path) -> Result<PrivateFile, CommandFailure> {
+    let place = PrintableText::text(&path.to_string_lossy());
     let refuse = |why: &str| {
-        Failure::new(
+        CommandFailure::new(
             Exit::NoTrust,
             format!(
                 "the roster {} is refused: {why}, so the author of the change under review could have written it. \
@@ -241,16 +241,16 @@ fn check_place(path: &Path) -> Result<Own, Failure> {
     if path == Path::new("-") {
         return Err(refuse("the standard input may come from a checkout"));
     }
-    let unreadable = |error: std::io::Error| Failure::new(Exit::NoTrust, format!("{}: {error}", place.as_str()));
-    let checkouts = Checkouts::of_process().map_err(unreadable)?;
+    let unreadable = |error: std::io::Error| CommandFailure::new(Exit::NoTrust, format!("{}: {error}", place.as_str()));
+    let checkouts = CheckoutDirectories::of_process().map_err(unreadable)?;
     if let Some(why) = checkouts.holding(path).map_err(unreadable)? {
-        return Err(refuse(Shown::text(&why).as_str()));
+        return Err(refuse(PrintableText::text(&why).as_str()));
     }
     check_own(path)
 }
 
-fn no_trust() -> Failure {
-    Failure::new(
+fn no_trust() -> CommandFailure {
+    CommandFailure::new(
         Exit::NoTrust,
         "there is no trusted roster, so nothing was checked: give its digest from the person who maintains it \
          (--roster sha256:… or COUNTERSIGN_TRUST), or put the roster into your configuration directory; never take \
@@ -258,25 +258,25 @@ fn no_trust() -> Failure {
     )
 }
 
-fn screen(gate: &GateReport, basis: &Basis<'_>) -> Screen {
+fn screen(gate: &GateReport, basis: &VerdictInputs<'_>) -> Screen {
     let mut screen = Screen::default();
     screen.heading("Requirements");
     for requirement in &gate.requirements {
         let tone = match requirement.finding {
-            Met::Yes => Tone::Good,
-            Met::No => Tone::Bad,
-            Met::Waived => Tone::Plain,
+            RequirementResult::Yes => LineTone::Good,
+            RequirementResult::No => LineTone::Bad,
+            RequirementResult::Waived => LineTone::Plain,
         };
         let prefix = format!("  {:<8} {:<20} ", requirement.finding.words(), requirement.name);
-        screen.push(tone, prefix, Shown::text(&requirement.detail));
+        screen.push(tone, prefix, PrintableText::text(&requirement.detail));
     }
     screen.heading("Verdict");
     basis.state(&mut screen);
     if gate.passed {
-        screen.field_in(Tone::Good, "gate", &Shown::text("open"));
+        screen.field_in(LineTone::Good, "gate", &PrintableText::text("open"));
     } else {
         let unmet: Vec<_> = gate.unmet().map(|requirement| requirement.name.as_str()).collect();
-        screen.field_in(Tone::Bad, "gate", &Shown::text(&format!("SHUT, not met: {}", unmet.join(", "))));
+        screen.field_in(LineTone::Bad, "gate", &PrintableText::text(&format!("SHUT, not met: {}", unmet.join(", "))));
     }
     screen
 }
@@ -291,12 +291,12 @@ fn parse_check(text: &str) -> Result<CheckName, String> {
 }
 
 /// Parses `90s`, `30m`, `24h`, `7d` or `any`. A number without a unit is refused, because its unit would be a guess.
-fn parse_age(text: &str) -> Result<MostAge, String> {
+fn parse_age(text: &str) -> Result<AgeLimit, String> {
     if text == "any" {
-        return Ok(MostAge::Any);
+        return Ok(AgeLimit::Any);
     }
     let seconds = parse_seconds(text);
-    seconds.map(MostAge::Seconds).ok_or_else(|| "this is no age: write 90s, 30m, 24h or 7d, or any".to_owned())
+    seconds.map(AgeLimit::Seconds).ok_or_else(|| "this is no age: write 90s, 30m, 24h or 7d, or any".to_owned())
 }
 
 /// Returns the seconds of `90s`, `30m`, `24h` or `7d`, or nothing for any other text.
@@ -308,16 +308,16 @@ pub(crate) fn parse_seconds(text: &str) -> Option<i64> {
     })
 }
 
-fn parse_sandbox(text: &str) -> Result<LeastSandbox, String> {
+fn parse_sandbox(text: &str) -> Result<SandboxRequirement, String> {
     match text {
-        "strict" => Ok(LeastSandbox::Layers(STRICT.to_vec())),
-        "best-effort" => Ok(LeastSandbox::Something),
-        "off" => Ok(LeastSandbox::Nothing),
+        "strict" => Ok(SandboxRequirement::Layers(STRICT.to_vec())),
+        "best-effort" => Ok(SandboxRequirement::Something),
+        "off" => Ok(SandboxRequirement::Nothing),
         list => list
             .split(',')
             .map(|word| serde_json::from_value::<Layer>(Value::from(word)).map_err(|_| unknown_layer(word)))
             .collect::<Result<_, _>>()
-            .map(LeastSandbox::Layers),
+            .map(SandboxRequirement::Layers),
     }
 }
 
@@ -325,7 +325,7 @@ fn unknown_layer(word: &str) -> String {
     format!(
         "{} is no level and no layer: give strict, best-effort, off, or some of capabilities, filesystem, landlock, \
          namespaces, network, seccomp",
-        Shown::quoted(word).as_str()
+        PrintableText::quoted(word).as_str()
     )
 }
 
@@ -335,15 +335,18 @@ mod tests {
 
     #[test]
     fn an_age_or_a_sandbox_with_another_spelling_is_refused() {
-        assert_eq!(parse_age("24h"), Ok(MostAge::Seconds(86_400)));
-        assert_eq!(parse_age("7d"), Ok(MostAge::Seconds(7 * 86_400)));
-        assert_eq!(parse_age("any"), Ok(MostAge::Any));
+        assert_eq!(parse_age("24h"), Ok(AgeLimit::Seconds(86_400)));
+        assert_eq!(parse_age("7d"), Ok(AgeLimit::Seconds(7 * 86_400)));
+        assert_eq!(parse_age("any"), Ok(AgeLimit::Any));
         for bad in ["", "0s", "-1h", "+1h", "01h", "24", "1.5h", "1w", "99999999999999999999d", "9223372036854775807d"]
         {
             assert!(parse_age(bad).is_err(), "{bad}");
         }
-        assert_eq!(parse_sandbox("strict"), Ok(LeastSandbox::Layers(STRICT.to_vec())));
-        assert_eq!(parse_sandbox("landlock,network"), Ok(LeastSandbox::Layers(vec![Layer::Landlock, Layer::Network])));
+        assert_eq!(parse_sandbox("strict"), Ok(SandboxRequirement::Layers(STRICT.to_vec())));
+        assert_eq!(
+            parse_sandbox("landlock,network"),
+            Ok(SandboxRequirement::Layers(vec![Layer::Landlock, Layer::Network]))
+        );
         for bad in ["", "Strict", "landlock,", "landlock network", "none"] {
             assert!(parse_sandbox(bad).is_err(), "{bad}");
         }

@@ -9,13 +9,13 @@ use crate::home::directories::Home;
 use crate::home::keys::KeyArgs;
 use crate::home::named_file::read_bounded;
 use crate::remote::client::{Address, Client, DEFAULT_URL, Secret};
-use crate::terminal::exit::Failure;
+use crate::terminal::exit::CommandFailure;
 use crate::terminal::streams::{Terminal, eprintln_quietly};
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Everywhere")]
-pub struct Global {
+pub struct GlobalOptions {
     /// Print JSON for programs
     #[arg(long, global = true)]
     pub json: bool,
@@ -31,16 +31,16 @@ pub struct Global {
     pub token_file: Option<PathBuf>,
 }
 
-impl Global {
+impl GlobalOptions {
     /// Makes a client of the boundary. Without a token, a key of the user authenticates the requests.
     ///
     /// # Errors
     /// Returns an error if the address or the token file cannot be used.
-    pub fn client(&self, key: &KeyArgs) -> Result<Client, Failure> {
+    pub fn client(&self, key: &KeyArgs) -> Result<Client, CommandFailure> {
         let address = Address::parse(&self.url)?;
         let token = self.token(&address)?;
         if token.as_ref().is_some_and(|token| !token.is_plain()) {
-            return Err(Failure::usage(
+            return Err(CommandFailure::usage(
                 "the given text is no token: a token is `cst_` and 43 letters, digits, `-` and `_`; it comes from --token, \
                  --token-file, COUNTERSIGN_TOKEN, COUNTERSIGN_TOKEN_FILE or countersign/token in your configuration directory",
             ));
@@ -58,7 +58,7 @@ impl Global {
     ///
     /// # Errors
     /// Returns an error if the address, the token file or the key cannot be used.
-    pub fn reviewer(&self, key: &KeyArgs, terminal: &Terminal) -> Result<Client, Failure> {
+    pub fn reviewer(&self, key: &KeyArgs, terminal: &Terminal) -> Result<Client, CommandFailure> {
         let client = self.client(key)?;
         if client.token_reads_all() {
             return Ok(client);
@@ -79,7 +79,7 @@ impl Global {
     ///
     /// # Errors
     /// Returns an error if the address or the token file cannot be used.
-    pub fn client_at(&self, url: &str, key: &KeyArgs, terminal: &Terminal) -> Result<Client, Failure> {
+    pub fn client_at(&self, url: &str, key: &KeyArgs, terminal: &Terminal) -> Result<Client, CommandFailure> {
         let address = Address::parse(url)?;
         if Address::parse(&self.url).is_ok_and(|own| own == address) {
             return self.reviewer(key, terminal);
@@ -87,7 +87,7 @@ impl Global {
         Ok(Client::stranger(address))
     }
 
-    fn token(&self, address: &Address) -> Result<Option<Secret>, Failure> {
+    fn token(&self, address: &Address) -> Result<Option<Secret>, CommandFailure> {
         if let Some(token) = &self.token {
             return Ok(Some(token.clone()));
         }
@@ -104,7 +104,7 @@ impl Global {
 }
 
 /// Reads a token file. The function refuses a file that other users can read, because they may already have the token.
-fn read_token(path: &Path) -> Result<Secret, Failure> {
+fn read_token(path: &Path) -> Result<Secret, CommandFailure> {
     let bytes = read_bounded(path, 4096)?;
     let shown = format!("{path:?}");
     // Other users cannot open a pipe or the standard input of this process.
@@ -112,12 +112,12 @@ fn read_token(path: &Path) -> Result<Secret, Failure> {
         && about.is_file()
         && about.mode() & 0o077 != 0
     {
-        return Err(Failure::usage(format!(
+        return Err(CommandFailure::usage(format!(
             "the token file {shown} has mode {:04o}, so others can use the token; run `chmod 600 {shown}`, and make another token if \
              others may have read this one",
             about.mode() & 0o7777
         )));
     }
-    let text = std::str::from_utf8(&bytes).map_err(|_| Failure::usage(format!("{shown} holds no token")))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| CommandFailure::usage(format!("{shown} holds no token")))?;
     Ok(Secret::new(text))
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::node::config::Config;
-use crate::node::files::Files;
+use crate::node::files::BoundaryFiles;
 use crate::node::private;
 use crate::record::declared::DeclaredNetwork;
 use crate::record::enforcement::Level;
@@ -15,9 +15,9 @@ use crate::record::step::StepDefinition;
 
 /// One point of the list.
 #[derive(Debug, Serialize)]
-pub struct Point {
+pub struct HardeningPoint {
     /// The state of the point.
-    pub stands: Stands,
+    pub stands: PointResult,
     /// The name of the point.
     pub what: &'static str,
     /// The result and the advice.
@@ -27,7 +27,7 @@ pub struct Point {
 /// The state of a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Stands {
+pub enum PointResult {
     /// The check succeeded.
     Pass,
     /// The check failed.
@@ -38,13 +38,13 @@ pub enum Stands {
 
 /// Checks all points of the list for a boundary. `held` is the sandbox level of this host.
 #[must_use]
-pub fn list(config: &Config, held: Level) -> Vec<Point> {
-    let files = Files::read(config);
+pub fn list(config: &Config, held: Level) -> Vec<HardeningPoint> {
+    let files = BoundaryFiles::read(config);
     let mut points = vec![listening(config)];
-    let mut say = |stands, what, says: String| points.push(Point { stands, what, says });
-    let either = |good: bool| if good { Stands::Pass } else { Stands::Fail };
+    let mut say = |stands, what, says: String| points.push(HardeningPoint { stands, what, says });
+    let either = |good: bool| if good { PointResult::Pass } else { PointResult::Fail };
     say(
-        Stands::Yours,
+        PointResult::Yours,
         "proxy",
         "if clients use other machines, put a reverse proxy with TLS in front of this service, and add its name to \
          `hosts`"
@@ -84,7 +84,7 @@ pub fn list(config: &Config, held: Level) -> Vec<Point> {
         Err(problems) => {
             let first = problems.list().first().map(ToString::to_string).unwrap_or_default();
             say(
-                Stands::Fail,
+                PointResult::Fail,
                 "files",
                 format!(
                     "the files can't be read, so the points below are not checked: \
@@ -126,7 +126,7 @@ pub fn list(config: &Config, held: Level) -> Vec<Point> {
                 }
                 Err(problems) => {
                     let first = problems.first().map(ToString::to_string).unwrap_or_default();
-                    say(Stands::Fail, "roster guarded", format!("the roster can't be read: {first}"));
+                    say(PointResult::Fail, "roster guarded", format!("the roster can't be read: {first}"));
                 }
             }
             let steps: Vec<&StepDefinition> = files.registry.steps().map(|step| &*step.definition).collect();
@@ -139,7 +139,7 @@ pub fn list(config: &Config, held: Level) -> Vec<Point> {
     let days = |seconds: i64| seconds / 86_400;
     let kept = config.retention;
     say(
-        Stands::Pass,
+        PointResult::Pass,
         "retention",
         format!(
             "outputs {} days, proposals {} days; receipts, seals and the log are never deleted: watch the free space",
@@ -148,7 +148,7 @@ pub fn list(config: &Config, held: Level) -> Vec<Point> {
         ),
     );
     say(
-        if config.known_checkpoints.is_empty() { Stands::Yours } else { Stands::Pass },
+        if config.known_checkpoints.is_empty() { PointResult::Yours } else { PointResult::Pass },
         "backups",
         if config.known_checkpoints.is_empty() {
             "run `countersign store backup` to another machine, and test `store restore`; name the checkpoint of a \
@@ -161,14 +161,18 @@ pub fn list(config: &Config, held: Level) -> Vec<Point> {
             )
         },
     );
-    say(Stands::Yours, "monitoring", "poll /ready, and run `countersign audit` with --state on another machine".into());
+    say(
+        PointResult::Yours,
+        "monitoring",
+        "poll /ready, and run `countersign audit` with --state on another machine".into(),
+    );
     points
 }
 
-fn listening(config: &Config) -> Point {
+fn listening(config: &Config) -> HardeningPoint {
     let loopback = config.listen.ip().is_loopback();
-    Point {
-        stands: if loopback { Stands::Pass } else { Stands::Fail },
+    HardeningPoint {
+        stands: if loopback { PointResult::Pass } else { PointResult::Fail },
         what: "loopback or TLS",
         says: if loopback {
             format!("{} is a loopback address", config.listen)
@@ -182,12 +186,12 @@ fn listening(config: &Config) -> Point {
 }
 
 /// Checks that the service does not run as root. The owner of the store is taken as the user of the service.
-fn not_root(config: &Config) -> (Stands, String) {
+fn not_root(config: &Config) -> (PointResult, String) {
     let store = [&config.database, &config.data].into_iter().find_map(|path| Some((path, path.metadata().ok()?.uid())));
     match store {
-        None => (Stands::Yours, "there is no store yet: run the service as a separate user".into()),
+        None => (PointResult::Yours, "there is no store yet: run the service as a separate user".into()),
         Some((path, 0)) => (
-            Stands::Fail,
+            PointResult::Fail,
             format!(
                 "{} belongs to root, so the service runs as root: run it as a separate user (`User=` in the unit \
                  that `init` wrote); runs then use user namespaces",
@@ -195,7 +199,7 @@ fn not_root(config: &Config) -> (Stands, String) {
             ),
         ),
         Some((path, user)) => (
-            Stands::Pass,
+            PointResult::Pass,
             format!(
                 "{} belongs to the ordinary user {user}, so the service runs as \
          this user",
@@ -206,17 +210,17 @@ fn not_root(config: &Config) -> (Stands, String) {
 }
 
 /// Checks that the service is isolated in a container or a virtual machine.
-fn machine() -> (Stands, String) {
+fn machine() -> (PointResult, String) {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     if Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists() {
-        return (Stands::Pass, "a container".into());
+        return (PointResult::Pass, "a container".into());
     }
     if read("/proc/cpuinfo").lines().any(|line| line.starts_with("flags") && line.contains(" hypervisor")) {
-        return (Stands::Pass, "a virtual machine; run no other services on it".into());
+        return (PointResult::Pass, "a virtual machine; run no other services on it".into());
     }
     let says = "none was found: give the boundary a separate machine, VM or container, so that an exploit of the \
      kernel reaches nothing else";
-    (Stands::Yours, says.into())
+    (PointResult::Yours, says.into())
 }
 
 fn open_to_others(path: &Path, secret: bool) -> Option<String> {
@@ -239,23 +243,23 @@ fn open_to_others(path: &Path, secret: bool) -> Option<String> {
     }
 }
 
-fn interpreters(steps: &[&StepDefinition]) -> (Stands, String) {
+fn interpreters(steps: &[&StepDefinition]) -> (PointResult, String) {
     let mut names: Vec<&str> = steps.iter().map(|step| step.interpreter.as_str()).collect();
     names.sort_unstable();
     names.dedup();
     let general: Vec<&str> = names.iter().copied().filter(|name| !matches!(*name, "bash" | "sh")).collect();
     if general.is_empty() {
-        return (Stands::Pass, format!("{} only, and policy can read their commands", names.join(", ")));
+        return (PointResult::Pass, format!("{} only, and policy can read their commands", names.join(", ")));
     }
     let says = format!(
         "steps use {}: policy can't read their scripts, so only the sandbox restricts them; remember this when you \
          approve such steps",
         general.join(", ")
     );
-    (Stands::Yours, says)
+    (PointResult::Yours, says)
 }
 
-fn of_host(steps: &[&StepDefinition]) -> (Stands, String) {
+fn of_host(steps: &[&StepDefinition]) -> (PointResult, String) {
     let needs = |step: &&&StepDefinition| {
         let sandbox = &step.sandbox;
         sandbox.off_reason.is_some()
@@ -267,14 +271,14 @@ fn of_host(steps: &[&StepDefinition]) -> (Stands, String) {
     let named: Vec<&str> = steps.iter().filter(needs).map(|step| step.reference.as_str()).collect();
     if named.is_empty() {
         (
-            Stands::Pass,
+            PointResult::Pass,
             "none: no step turns the sandbox off, writes in place, uses a socket, or uses the whole \
          network"
                 .into(),
         )
     } else {
         (
-            Stands::Yours,
+            PointResult::Yours,
             format!(
                 "{}: policy opens the sandbox for each of these steps; require two approvals for them",
                 named.join(", ")

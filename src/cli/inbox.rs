@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::boundary::view::{ProposalView, RegistryView};
 use crate::cli::clock::now;
-use crate::cli::global::Global;
+use crate::cli::global::GlobalOptions;
 use crate::home::keys::KeyArgs;
-use crate::home::trusted_rosters::{Trust, TrustArgs};
+use crate::home::trusted_rosters::{ChosenTrust, TrustArgs};
 use crate::record::authorization::Authorization;
 use crate::record::code::Code;
 use crate::record::document::Statement;
@@ -20,11 +20,11 @@ use crate::record::roster::Approver;
 use crate::remote::client::Client;
 use crate::remote::proposals::list;
 use crate::remote::run_printer::held_up_words;
-use crate::review::line::Weight;
+use crate::review::line::LineWeight;
 use crate::review::remarks;
 use crate::review::words::plain_or_quoted;
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::{Shown, leaves};
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::{PrintableText, leaves};
 use crate::terminal::streams::Terminal;
 use crate::trust::chain::Pinned;
 use crate::trust::roster::TrustedRoster;
@@ -65,7 +65,7 @@ const EVERY: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// Returns an error if the boundary cannot be reached, or if this person is no approver.
-pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let client = global.reviewer(&args.key, terminal)?;
     let mine = if args.all { None } else { Some(myself(args, &client)?) };
     let mut seen = BTreeSet::new();
@@ -197,14 +197,14 @@ impl Table {
     }
 
     fn heading(&self) -> String {
-        self.line(HEADING.map(Shown::words))
+        self.line(HEADING.map(PrintableText::words))
     }
 
     fn row(&self, view: &ProposalView) -> String {
         self.line(table_cells(view, self.ending))
     }
 
-    fn line(&self, cells: [Shown; COLUMNS]) -> String {
+    fn line(&self, cells: [PrintableText; COLUMNS]) -> String {
         let mut line = String::new();
         for (cell, width) in cells.iter().zip(self.widths).filter(|(_, width)| *width > 0) {
             // A last column of width 1 shows only the mark.
@@ -219,11 +219,12 @@ impl Table {
     }
 }
 
-fn table_cells(view: &ProposalView, ending: usize) -> [Shown; COLUMNS] {
+fn table_cells(view: &ProposalView, ending: usize) -> [PrintableText; COLUMNS] {
     let mut found = Vec::new();
     leaves(&view.params, String::new(), &mut found);
     let found = found.iter().filter(|(path, _)| !path.is_empty());
-    let params = found.map(|(path, value)| Shown::text(path.trim_start_matches('.')).and("=").then(&value_of(value)));
+    let params =
+        found.map(|(path, value)| PrintableText::text(path.trim_start_matches('.')).and("=").then(&value_of(value)));
     let left = view.expires_at.unix() - now().unix();
     let left = match left.max(0) {
         left @ 0..60 => format!("{left} s"),
@@ -231,44 +232,44 @@ fn table_cells(view: &ProposalView, ending: usize) -> [Shown; COLUMNS] {
         left => format!("{} h", left / 3600),
     };
     [
-        Shown::text(end_of(view, ending)),
-        Shown::text(view.step.as_str()),
-        Shown::joined(params, " "),
-        Shown::text(view.proposer.as_str()),
-        Shown::text(&format!("{} of {}", view.approvals.have, view.approvals.required)),
-        Shown::text(&left),
+        PrintableText::text(end_of(view, ending)),
+        PrintableText::text(view.step.as_str()),
+        PrintableText::joined(params, " "),
+        PrintableText::text(view.proposer.as_str()),
+        PrintableText::text(&format!("{} of {}", view.approvals.have, view.approvals.required)),
+        PrintableText::text(&left),
         heaviest(view),
     ]
 }
 
-fn value_of(value: &Value) -> Shown {
+fn value_of(value: &Value) -> PrintableText {
     match value {
         Value::String(text) => plain_or_quoted(text),
-        other => Shown::value(other),
+        other => PrintableText::value(other),
     }
 }
 
 /// Returns the heaviest remark that follows from the bytes to sign alone. A full review makes further checks.
-fn heaviest(view: &ProposalView) -> Shown {
+fn heaviest(view: &ProposalView) -> PrintableText {
     let payload = Base64::Strict.decode("/payload", &view.payload).ok();
     let signed = payload.and_then(|payload| Statement::<Authorization>::from_payload(&payload).ok());
-    let Some(signed) = signed else { return Shown::words("! unreadable") };
+    let Some(signed) = signed else { return PrintableText::words("! unreadable") };
     let remarks = remarks::of_statement(&signed.predicate, None);
     let heaviest = remarks.iter().filter_map(|line| match line.weight {
-        Weight::Remark(heaviness) => Some(heaviness),
-        Weight::Always => None,
+        LineWeight::Remark(heaviness) => Some(heaviness),
+        LineWeight::Always => None,
     });
-    heaviest.min().map_or(Shown::default(), |heaviness| Shown::words("! ").and(heaviness.word()))
+    heaviest.min().map_or(PrintableText::default(), |heaviness| PrintableText::words("! ").and(heaviness.word()))
 }
 
 /// Finds the approver for the keys of the user, first in the trusted rosters, then in the roster of the boundary. The
 /// roster of the boundary is sufficient, because the command only lists proposals and signs nothing.
-fn myself(args: &Args, client: &Client) -> Result<Approver, Failure> {
+fn myself(args: &Args, client: &Client) -> Result<Approver, CommandFailure> {
     let keys = args.key.find()?;
     let find = |roster: &TrustedRoster| {
         keys.all().find_map(|signer| roster.approver_of(&signer.key().keyid())).map(|(approver, _)| approver.clone())
     };
-    let trust: Vec<Trust> = args.trust.find()?;
+    let trust: Vec<ChosenTrust> = args.trust.find()?;
     for trust in &trust {
         if let Pinned::Roster(roster) = &trust.pinned
             && let Some(mine) = find(roster)
@@ -278,10 +279,11 @@ fn myself(args: &Args, client: &Client) -> Result<Approver, Failure> {
     }
     let registry: RegistryView = client.get("/v1/registry")?;
     let payload = client.blob(registry.seal.roster.as_bytes())?;
-    let roster = TrustedRoster::from_payload(&payload)
-        .map_err(|error| Failure::new(Exit::Unreachable, format!("the boundary's roster can't be read: {error}")))?;
+    let roster = TrustedRoster::from_payload(&payload).map_err(|error| {
+        CommandFailure::new(Exit::Unreachable, format!("the boundary's roster can't be read: {error}"))
+    })?;
     find(&roster).ok_or_else(|| {
-        Failure::usage(
+        CommandFailure::usage(
             "none of your keys belongs to an approver in the roster: name your key with --key FILE, ask \
          to be added, or list --all",
         )

@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 use crate::crypto::signature::SecretKey;
 use crate::crypto::sshsig::SshKey;
 use crate::home::directories::Home;
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::trust::open_signer::open_signer;
 use crate::trust::signer::{write_public_key, write_secret_key};
@@ -66,7 +66,7 @@ security key; name such a key with --key:
 ///
 /// # Errors
 /// Returns an error if a file exists already, or if it cannot be read or written.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.command {
         Command::Generate { out, comment } => {
             let path = match out {
@@ -85,8 +85,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
             print(&key, &path, terminal)
         }
         Command::Show { file, key } => {
-            let file = file.as_ref().or(key.as_ref()).ok_or_else(|| Failure::usage("name the key's file"))?;
-            let signer = open_signer(file).map_err(|error| Failure::usage(error.to_string()))?;
+            let file = file.as_ref().or(key.as_ref()).ok_or_else(|| CommandFailure::usage("name the key's file"))?;
+            let signer = open_signer(file).map_err(|error| CommandFailure::usage(error.to_string()))?;
             print(signer.key(), file, terminal)
         }
     }
@@ -96,11 +96,11 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
 ///
 /// # Errors
 /// Returns an error if one of the files exists already, or if the directory cannot be written.
-pub fn generate(path: &Path, comment: &str) -> Result<SshKey, Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::usage(error.to_string());
+pub fn generate(path: &Path, comment: &str) -> Result<SshKey, CommandFailure> {
+    let failed = |error: &dyn std::fmt::Display| CommandFailure::usage(error.to_string());
     let public = public_path(path);
     if public.symlink_metadata().is_ok() {
-        return Err(Failure::usage(format!(
+        return Err(CommandFailure::usage(format!(
             "{} already exists and is not replaced: choose another name",
             public.display()
         )));
@@ -119,20 +119,20 @@ fn public_path(path: &Path) -> PathBuf {
     path.with_extension("pub")
 }
 
-fn own_place() -> Result<PathBuf, Failure> {
+fn own_place() -> Result<PathBuf, CommandFailure> {
     let config = Home::of_process().config;
-    let config = config.ok_or_else(|| Failure::usage("HOME is not set: name the file with --out FILE"))?;
+    let config = config.ok_or_else(|| CommandFailure::usage("HOME is not set: name the file with --out FILE"))?;
     DirBuilder::new().recursive(true).mode(0o700).create(&config).map_err(|error| {
-        Failure::usage(format!("can't make {}: {error}; name the file with --out FILE", config.display()))
+        CommandFailure::usage(format!("can't make {}: {error}; name the file with --out FILE", config.display()))
     })?;
     Ok(config.join("key.pem"))
 }
 
-fn print(key: &SshKey, path: &Path, terminal: &Terminal) -> Result<Exit, Failure> {
+fn print(key: &SshKey, path: &Path, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if terminal.json {
         terminal.object(&json!({"keyid": key.keyid(), "line": key.line(), "file": path.to_string_lossy()}))?;
     } else {
-        terminal.line(Shown::text(key.line()).as_str())?;
+        terminal.line(PrintableText::text(key.line()).as_str())?;
         terminal.line(key.keyid().as_str())?;
     }
     Ok(Exit::Done)

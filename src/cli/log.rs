@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::audit::history::SeenHead;
-use crate::cli::global::Global;
+use crate::cli::global::GlobalOptions;
 use crate::cli::log_source::stored_log;
 use crate::home::keys::KeyArgs;
 use crate::home::trusted_rosters::TrustArgs;
 use crate::remote::export::{Export, export};
 use crate::remote::log_source::LogSource;
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
 /// Print the signed head of the log, or copy the log.
@@ -68,15 +68,16 @@ enum Command {
 ///
 /// # Errors
 /// Returns an error if the boundary cannot be reached or refuses, or if the directory contains another log.
-pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.command {
         Command::Checkpoint { key } => {
             let place = LogSource::Served(Box::new(global.client(key)?));
             let head = place.head()?;
-            let head = head.ok_or_else(|| Failure::new(Exit::Refused, "the log is empty: there is no head yet"))?;
+            let head =
+                head.ok_or_else(|| CommandFailure::new(Exit::Refused, "the log is empty: there is no head yet"))?;
             if terminal.json {
                 let seen = SeenHead::parse(&head, "the boundary")
-                    .map_err(|why| Failure::new(Exit::Unreachable, format!("the boundary's head: {why}")))?;
+                    .map_err(|why| CommandFailure::new(Exit::Unreachable, format!("the boundary's head: {why}")))?;
                 terminal.object(&json!({"size": seen.size, "checkpoint": head}))?;
             } else {
                 terminal.put(head.as_bytes())?;

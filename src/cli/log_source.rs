@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cli::global::Global;
+use crate::cli::global::GlobalOptions;
 use crate::home::keys::KeyArgs;
 use crate::node::{log_at_rest, places};
 use crate::remote::log_source::LogSource;
-use crate::terminal::exit::Failure;
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::CommandFailure;
+use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 
 /// Opens the log that the user named. A text that begins with `http://` is the address of a boundary or mirror, and
@@ -15,7 +15,12 @@ use crate::terminal::streams::Terminal;
 ///
 /// # Errors
 /// Returns an error if the address cannot be used, or if the directory does not exist.
-pub fn open_log(named: &str, global: &Global, key: &KeyArgs, terminal: &Terminal) -> Result<LogSource, Failure> {
+pub fn open_log(
+    named: &str,
+    global: &GlobalOptions,
+    key: &KeyArgs,
+    terminal: &Terminal,
+) -> Result<LogSource, CommandFailure> {
     if named.starts_with("http://") || named.starts_with("https://") {
         return Ok(LogSource::Served(Box::new(global.client_at(named, key, terminal)?)));
     }
@@ -26,8 +31,8 @@ pub fn open_log(named: &str, global: &Global, key: &KeyArgs, terminal: &Terminal
     if path.is_dir() {
         return Ok(LogSource::Directory(path));
     }
-    let shown = Shown::text(named);
-    Err(Failure::usage(format!(
+    let shown = PrintableText::text(named);
+    Err(CommandFailure::usage(format!(
         "{} is no directory: name one that `countersign log export` or `store backup` wrote, a closed log, or a \
          boundary's address http://…",
         shown.as_str()
@@ -38,10 +43,10 @@ pub fn open_log(named: &str, global: &Global, key: &KeyArgs, terminal: &Terminal
 ///
 /// # Errors
 /// Returns an error if the directory contains no such log, or if the log cannot be read.
-pub fn stored_log(directory: &Path) -> Result<LogSource, Failure> {
+pub fn stored_log(directory: &Path) -> Result<LogSource, CommandFailure> {
     let log = log_at_rest::log_in(directory).map_err(|why| {
-        let shown = Shown::text(&directory.to_string_lossy());
-        Failure::usage(format!(
+        let shown = PrintableText::text(&directory.to_string_lossy());
+        CommandFailure::usage(format!(
             "the log in {} can't be read: {why}; name a directory that `countersign store backup` made, or one of \
              closed/ in the boundary's private directory",
             shown.as_str()

@@ -41,8 +41,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::cli::global::Global;
-use crate::terminal::exit::{Exit, Failure};
+use crate::cli::global::GlobalOptions;
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::{Terminal, eprintln_quietly};
 
 /// Parses the arguments and runs the command.
@@ -131,7 +131,7 @@ the case."
 )]
 pub struct Cli {
     #[command(flatten)]
-    global: Global,
+    global: GlobalOptions,
     #[command(subcommand)]
     command: Command,
 }
@@ -272,7 +272,7 @@ impl Cli {
         read.map_err(|error| with_plain_usage(error, arguments.get(1..).unwrap_or_default()))
     }
 
-    fn run(&self, terminal: &Terminal) -> Result<Exit, Failure> {
+    fn run(&self, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         let global = &self.global;
         match &self.command {
             Command::Propose(args) => propose::run(args, global, terminal),

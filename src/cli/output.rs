@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::boundary::view::{ProposalStatus, ProposalView, ReceiptView};
-use crate::cli::global::Global;
+use crate::cli::global::GlobalOptions;
 use crate::crypto::digest::{Blake3Digest, ContentDigest};
 use crate::home::keys::KeyArgs;
 use crate::record::document::Statement;
@@ -12,9 +12,9 @@ use crate::record::receipt::{Receipt, Stream};
 use crate::record::stream_name::StreamName;
 use crate::remote::client::Client;
 use crate::remote::follow::follow;
-use crate::remote::proposals::{Among, find_proposal};
+use crate::remote::proposals::{LookupRange, find_proposal};
 use crate::remote::run_printer::{OutputForm, RunPrinter};
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
 /// Print the output of a run after a check against the digests in its receipt. With -f, print the output live.
@@ -49,13 +49,13 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if there is no output, or if the output differs from the digests in the receipt.
-pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let mut client = global.client(&args.key)?;
     let only = if args.follow { ProposalStatus::Running } else { ProposalStatus::Finished };
     let seen = |client: &Client| {
-        let id = find_proposal(client, args.proposal.as_deref(), Among::Visible(only))?;
+        let id = find_proposal(client, args.proposal.as_deref(), LookupRange::Visible(only))?;
         let view: ProposalView = client.get(&format!("/v1/proposals/{id}"))?;
-        Ok::<_, Failure>((id, view))
+        Ok::<_, CommandFailure>((id, view))
     };
     let (id, view) = match seen(&client) {
         // With the token of an agent, the boundary shows only the proposals of that agent. A person at the same
@@ -73,10 +73,12 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
     }
     let Some(receipt) = &view.receipt else {
         let advice = if view.status == ProposalStatus::Running { "follow it with -f" } else { "there is no output" };
-        return Err(Failure::new(Exit::Refused, format!("{id} is {}: {advice}", view.status.word())));
+        return Err(CommandFailure::new(Exit::Refused, format!("{id} is {}: {advice}", view.status.word())));
     };
     let receipt: ReceiptView = client.get(&format!("/v1/receipts/{receipt}"))?;
-    let odd = |error: String| Failure::new(Exit::Unreachable, format!("the boundary's receipt can't be read: {error}"));
+    let odd = |error: String| {
+        CommandFailure::new(Exit::Unreachable, format!("the boundary's receipt can't be read: {error}"))
+    };
     let payload =
         Base64::Strict.decode("/payload", &receipt.envelope.payload).map_err(|error| odd(error.to_string()))?;
     let written =
@@ -103,11 +105,11 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
 }
 
 /// Checks the bytes against the digests in the receipt.
-fn check(bytes: &[u8], stream: &Stream) -> Result<(), Failure> {
+fn check(bytes: &[u8], stream: &Stream) -> Result<(), CommandFailure> {
     if Blake3Digest::of(bytes) == stream.blake3 && ContentDigest::of(bytes) == stream.sha256 {
         Ok(())
     } else {
-        Err(Failure::new(
+        Err(CommandFailure::new(
             Exit::CheckSaidNo,
             "the output from the boundary does not match the digests in its receipt: don't use it",
         ))

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::boundary::view::{ProposalView, Propose, RegistryView, StepView};
 use crate::cli::clock::now;
-use crate::cli::global::Global;
+use crate::cli::global::GlobalOptions;
 use crate::crypto::digest::{RenderedDigest, StepDigest};
 use crate::crypto::{canonical, json as strict};
 use crate::home::keys::KeyArgs;
@@ -20,8 +20,8 @@ use crate::registry::parameters::ParameterSchema;
 use crate::remote::client::Client;
 use crate::remote::follow::{WantedBundle, conclude, follow, stop_waiting_on_interrupt};
 use crate::remote::run_printer::{OutputForm, RunPrinter};
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::{Terminal, write_new};
 
 /// Propose to run one step once.
@@ -113,7 +113,7 @@ fn cut(reason: &str) -> String {
 ///
 /// # Errors
 /// Returns an error if the step is unknown, the parameters are invalid, or the boundary refuses.
-pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let client = global.client(&args.key)?;
     let (reference, digest) = parse_step(&args.step)?;
     let mut params = match &args.params {
@@ -142,7 +142,7 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
     if view.existing && !terminal.json {
         let reason = match &*view.reason {
             "" => "without a reason".to_owned(),
-            reason => format!("with the reason {}", Shown::quoted(reason).as_str()),
+            reason => format!("with the reason {}", PrintableText::quoted(reason).as_str()),
         };
         let advice = if args.nonce.is_none() { "; use --new to make another proposal" } else { "" };
         terminal.say(&format!("the same proposal exists already: {}, {reason}{advice}", view.id));
@@ -181,24 +181,27 @@ fn needs(view: &ProposalView) -> String {
 }
 
 /// Treats a step that the boundary does not show as an unknown step.
-fn unknown_step(failure: Failure) -> Failure {
+fn unknown_step(failure: CommandFailure) -> CommandFailure {
     let not_found = failure
         .problem
         .as_ref()
         .and_then(|problem| problem["type"].as_str())
         .is_some_and(|kind| kind.ends_with("/not-found"));
-    if not_found { Failure { exit: Exit::UnknownStep, ..failure } } else { failure }
+    if not_found { CommandFailure { exit: Exit::UnknownStep, ..failure } } else { failure }
 }
 
-fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), Failure> {
-    let (reference, digest) = match text.split_once('@') {
-        Some((reference, digest)) => (
-            reference,
-            Some(digest.parse().map_err(|error| Failure::usage(format!("{}: {error}", Shown::text(text).as_str())))?),
-        ),
-        None => (text, None),
-    };
-    let reference = reference.parse().map_err(|error| Failure::usage(format!("{error}")))?;
+fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), CommandFailure> {
+    let (reference, digest) =
+        match text.split_once('@') {
+            Some((reference, digest)) => (
+                reference,
+                Some(digest.parse().map_err(|error| {
+                    CommandFailure::usage(format!("{}: {error}", PrintableText::text(text).as_str()))
+                })?),
+            ),
+            None => (text, None),
+        };
+    let reference = reference.parse().map_err(|error| CommandFailure::usage(format!("{error}")))?;
     Ok((reference, digest))
 }
 
@@ -221,7 +224,7 @@ fn parse_window(text: &str) -> Result<i64, String> {
         .ok_or_else(|| "a time is written like 90s, 30m or 2h, from 1s to 24h".to_owned())
 }
 
-fn new_nonce() -> Result<Nonce, Failure> {
+fn new_nonce() -> Result<Nonce, CommandFailure> {
     let millis = u64::try_from(now().unix()).unwrap_or_default() * 1000;
     Ok(Nonce::new(millis, random()?))
 }
@@ -234,22 +237,26 @@ fn offline(
     digest: Option<StepDigest>,
     params: Map<String, Value>,
     terminal: &Terminal,
-) -> Result<Exit, Failure> {
+) -> Result<Exit, CommandFailure> {
     if let Some(wanted) = digest.filter(|wanted| *wanted != step.digest) {
-        return Err(Failure::new(Exit::Refused, format!("the step's definition is {} now, not {wanted}", step.digest)));
+        return Err(CommandFailure::new(
+            Exit::Refused,
+            format!("the step's definition is {} now, not {wanted}", step.digest),
+        ));
     }
     if let Some(denied) = &step.denied {
-        return Err(Failure::new(Exit::Refused, denied.clone()));
+        return Err(CommandFailure::new(Exit::Refused, denied.clone()));
     }
     let registry: RegistryView = client.get("/v1/registry")?;
-    let definition: StepDefinition = strict::typed(&step.definition)
-        .map_err(|error| Failure::new(Exit::Unreachable, format!("the boundary's step can't be read: {error}")))?;
-    definition.check_reserved().map_err(|error| Failure::new(Exit::Refused, error.to_string()))?;
-    let schema =
-        ParameterSchema::compile(&definition.params).map_err(|flaws| Failure::new(Exit::Refused, join(&flaws)))?;
-    let params = schema.complete(Value::Object(params)).map_err(|errors| Failure::usage(join(&errors)))?;
+    let definition: StepDefinition = strict::typed(&step.definition).map_err(|error| {
+        CommandFailure::new(Exit::Unreachable, format!("the boundary's step can't be read: {error}"))
+    })?;
+    definition.check_reserved().map_err(|error| CommandFailure::new(Exit::Refused, error.to_string()))?;
+    let schema = ParameterSchema::compile(&definition.params)
+        .map_err(|flaws| CommandFailure::new(Exit::Refused, join(&flaws)))?;
+    let params = schema.complete(Value::Object(params)).map_err(|errors| CommandFailure::usage(join(&errors)))?;
     let proposer = args.proposer.clone().or_else(|| client.name()).ok_or_else(|| {
-        Failure::usage("a token does not contain its name: give the token's name with --proposer NAME")
+        CommandFailure::usage("a token does not contain its name: give the token's name with --proposer NAME")
     })?;
     let now = now();
     let millis = u64::try_from(now.unix()).unwrap_or_default() * 1000;
@@ -279,13 +286,13 @@ fn offline(
     let payload = signed
         .into_statement()
         .and_then(|statement| statement.to_payload())
-        .map_err(|error| Failure::usage(format!("the statement can't be made: {error}")))?;
+        .map_err(|error| CommandFailure::usage(format!("the statement can't be made: {error}")))?;
     let digest = crate::crypto::digest::AuthorizationDigest::of(&payload);
     let mut bytes = serde_json::to_vec(&Envelope::new(&payload, Vec::new()))
-        .map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
+        .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
     bytes.push(b'\n');
     let Some(path) = &args.output else {
-        return Err(Failure::usage(
+        return Err(CommandFailure::usage(
             "a file for the statement is missing: give -o \
      FILE",
         ));
@@ -304,13 +311,14 @@ fn offline(
 }
 
 fn join<T: std::fmt::Display>(errors: &[T]) -> String {
-    Shown::text(&errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")).as_str().to_owned()
+    PrintableText::text(&errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")).as_str().to_owned()
 }
 
-fn random<const N: usize>() -> Result<[u8; N], Failure> {
+fn random<const N: usize>() -> Result<[u8; N], CommandFailure> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Failure::new(Exit::Unreachable, format!("this machine gives no random bytes: {error}")))?;
+    getrandom::fill(&mut bytes).map_err(|error| {
+        CommandFailure::new(Exit::Unreachable, format!("this machine gives no random bytes: {error}"))
+    })?;
     Ok(bytes)
 }
 

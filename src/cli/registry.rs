@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::boundary::view::{RegistryView, StepView};
-use crate::cli::global::Global;
+use crate::cli::global::GlobalOptions;
 use crate::home::keys::KeyArgs;
 use crate::local::problems::problems;
-use crate::node::problem::{Problem, Problems};
+use crate::node::problem::{FileProblem, Problems};
 use crate::record::ident::StepRef;
 use crate::record::step::Approvals;
 use crate::registry::Registry;
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::{Screen, Shown};
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::{PrintableText, Screen};
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::aligned;
 use crate::yaml::nearest;
@@ -52,7 +52,7 @@ enum Command {
 ///
 /// # Errors
 /// Returns all errors of the files, or the reason why the boundary did not answer.
-pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if args.dirs.is_empty() {
         let (Command::List { key } | Command::Show { key, .. }) = &args.command;
         let client = global.client(key)?;
@@ -85,9 +85,13 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
         };
     }
     let registry = Registry::load(&args.dirs, None).map_err(|errors| {
-        let list =
-            errors.into_iter().map(|e| Problem { file: e.file, line: e.line, column: e.column, message: e.message });
-        Failure { exit: Exit::CheckSaidNo, ..problems(Problems::new(list.collect())) }
+        let list = errors.into_iter().map(|e| FileProblem {
+            file: e.file,
+            line: e.line,
+            column: e.column,
+            message: e.message,
+        });
+        CommandFailure { exit: Exit::CheckSaidNo, ..problems(Problems::new(list.collect())) }
     })?;
     match &args.command {
         Command::List { .. } if terminal.json => {
@@ -115,13 +119,13 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
         }
         Command::Show { step, .. } => {
             let Some(found) = registry.get(step) else {
-                return Err(Failure::new(
+                return Err(CommandFailure::new(
                     Exit::UnknownStep,
                     unknown_step(step, registry.steps().map(|step| step.definition.reference.as_str())),
                 ));
             };
             let definition =
-                serde_json::to_value(&found.definition).map_err(|error| Failure::usage(error.to_string()))?;
+                serde_json::to_value(&found.definition).map_err(|error| CommandFailure::usage(error.to_string()))?;
             print_step(&found.digest.to_string(), &definition, &json!({}), terminal)
         }
     }
@@ -150,7 +154,7 @@ fn rules(rules: &[Approvals]) -> String {
 }
 
 /// Prints the steps as a table. The last column is printed only if a step has a value in it.
-fn print_list(steps: Vec<[String; 5]>, terminal: &Terminal) -> Result<Exit, Failure> {
+fn print_list(steps: Vec<[String; 5]>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let here = if steps.iter().any(|step| !step[4].is_empty()) { "THIS HOST" } else { "" };
     let mut rows = vec![["STEP", "APPROVALS", "TITLE", "DIGEST", here].map(str::to_owned)];
     rows.extend(steps);
@@ -158,14 +162,14 @@ fn print_list(steps: Vec<[String; 5]>, terminal: &Terminal) -> Result<Exit, Fail
     Ok(Exit::Done)
 }
 
-fn print_step(digest: &str, definition: &Value, rest: &Value, terminal: &Terminal) -> Result<Exit, Failure> {
+fn print_step(digest: &str, definition: &Value, rest: &Value, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if terminal.json {
         terminal.object(&json!({"digest": digest, "definition": definition, "in_force": rest}))?;
         return Ok(Exit::Done);
     }
     let mut screen = Screen::default();
     screen.heading("Step");
-    screen.field("digest", &Shown::text(digest));
+    screen.field("digest", &PrintableText::text(digest));
     screen.exact(definition, &[(".source", "Script")]);
     if rest.as_object().is_some_and(|fields| !fields.is_empty()) {
         screen.heading("In force");

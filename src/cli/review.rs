@@ -2,7 +2,7 @@
 
 use crate::boundary::view::{DenialsView, ProposalStatus, ProposalView};
 use crate::cli::clock::now;
-use crate::cli::global::Global;
+use crate::cli::global::GlobalOptions;
 use crate::cli::review_subject::find_subject;
 use crate::crypto::digest::AuthorizationDigest;
 use crate::home::keys::KeyArgs;
@@ -12,11 +12,11 @@ use crate::record::code::Code;
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope};
 use crate::remote::client::Client;
-use crate::review::derived::Standing;
-use crate::review::gather::Subject;
-use crate::review::proposal_review::{Review, check_open};
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::review::derived::StatementVerdict;
+use crate::review::gather::ReviewSubject;
+use crate::review::proposal_review::{ProposalReview, check_open};
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 
 /// Show what a signature would cover; never signs.
@@ -48,17 +48,17 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if no review can be made.
-pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let client = global.reviewer(&args.key, terminal)?;
     let subject = find_subject(args.proposal.as_deref(), &client)?;
-    if let Subject::Proposal(view) = &subject {
+    if let ReviewSubject::Proposal(view) = &subject {
         check_open(view, matches!(view.status, ProposalStatus::Approved | ProposalStatus::Running))?;
     }
-    if let Subject::File(envelope) = &subject {
+    if let ReviewSubject::File(envelope) = &subject {
         check_statement(envelope, &client, terminal)?;
     }
     let keys = args.key.find().unwrap_or_default();
-    let review = Review::make(&subject, &client, &args.trust, &keys, now())?;
+    let review = ProposalReview::make(&subject, &client, &args.trust, &keys, now())?;
     if terminal.json {
         terminal.object(&review.to_json())?;
     } else if args.full {
@@ -67,12 +67,12 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
         terminal.show(&review.screen())?;
     }
     Ok(match review.found.standing {
-        Standing::Sound => Exit::Done,
-        Standing::NoTrust => {
+        StatementVerdict::Sound => Exit::Done,
+        StatementVerdict::NoTrust => {
             terminal.say(&review.advice());
             Exit::NoTrust
         }
-        Standing::Unsound => Exit::Refused,
+        StatementVerdict::Unsound => Exit::Refused,
     })
 }
 
@@ -81,15 +81,15 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
 ///
 /// # Errors
 /// Returns an error if the statement was denied, or if its proposal is over.
-pub fn check_statement(envelope: &Envelope, client: &Client, terminal: &Terminal) -> Result<(), Failure> {
+pub fn check_statement(envelope: &Envelope, client: &Client, terminal: &Terminal) -> Result<(), CommandFailure> {
     // The review reports an unreadable statement later.
     let Ok(payload) = Base64::Lenient.decode("/payload", &envelope.payload) else { return Ok(()) };
     let Ok(statement) = Statement::<Authorization>::from_payload(&payload) else { return Ok(()) };
     let (id, digest) = (statement.predicate.proposal, AuthorizationDigest::of(&payload));
-    let unknown = |failure: &Failure| {
+    let unknown = |failure: &CommandFailure| {
         terminal.say(&format!(
             "note: the boundary did not answer if this statement was denied or has run: {}",
-            Shown::text(&failure.message).as_str()
+            PrintableText::text(&failure.message).as_str()
         ));
     };
     match client.get::<DenialsView>(&format!("/v1/denials/{digest}")) {
@@ -97,7 +97,7 @@ pub fn check_statement(envelope: &Envelope, client: &Client, terminal: &Terminal
             if let Some(first) = view.denials.first() {
                 let names: Vec<&str> = view.denials.iter().map(|denial| denial.approver.as_str()).collect();
                 let line = format!("{id} was denied by {} at {}: nothing to sign", names.join(", "), first.at);
-                return Err(Failure::new(Exit::Refused, Shown::text(&line).as_str()));
+                return Err(CommandFailure::new(Exit::Refused, PrintableText::text(&line).as_str()));
             }
         }
         Err(failure) => {

@@ -9,28 +9,28 @@ use crate::crypto::json;
 use crate::home::named_file::read_bounded;
 use crate::record::envelope::Envelope;
 use crate::remote::client::Client;
-use crate::remote::proposals::{Among, find_proposal};
-use crate::review::gather::{BoundaryReader, Subject};
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::remote::proposals::{LookupRange, find_proposal};
+use crate::review::gather::{BoundaryReader, ReviewSubject};
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 
 /// Finds the subject that the user named: a file, an id, or the last digits of an open proposal's id. Without a name,
 /// the subject is the only pending proposal.
 ///
 /// # Errors
 /// Returns an error if there is no such subject or more than one, or if the boundary returns another proposal.
-pub fn find_subject(named: Option<&str>, client: &Client) -> Result<Subject, Failure> {
+pub fn find_subject(named: Option<&str>, client: &Client) -> Result<ReviewSubject, CommandFailure> {
     if let Some(name) = named.filter(|name| is_file(name)) {
-        return read_envelope(Path::new(name)).map(Subject::File);
+        return read_envelope(Path::new(name)).map(ReviewSubject::File);
     }
-    let id = find_proposal(client, named, Among::Open)?;
+    let id = find_proposal(client, named, LookupRange::Open)?;
     let view: ProposalView = client.get(&format!("/v1/proposals/{id}"))?;
     // A decision about the wrong proposal would be a security error.
     if view.id != id {
         let detail = format!("nothing was signed: this command requested {id}, but the boundary returned {}", view.id);
-        return Err(Failure::new(Exit::Refused, detail));
+        return Err(CommandFailure::new(Exit::Refused, detail));
     }
-    Ok(Subject::Proposal(Box::new(view)))
+    Ok(ReviewSubject::Proposal(Box::new(view)))
 }
 
 /// Size limit of an envelope file, in bytes.
@@ -47,28 +47,32 @@ pub fn is_file(name: &str) -> bool {
 ///
 /// # Errors
 /// Returns an error if the file cannot be read or is no envelope.
-pub fn read_envelope(path: &Path) -> Result<Envelope, Failure> {
+pub fn read_envelope(path: &Path) -> Result<Envelope, CommandFailure> {
     let bytes = read_bounded(path, MAX_ENVELOPE_BYTES)?;
     json::parse_as(&bytes, MAX_ENVELOPE_BYTES).map_err(|error| {
-        let place = Shown::text(&path.to_string_lossy());
+        let place = PrintableText::text(&path.to_string_lossy());
         let advice = "make one with `countersign propose … --offline -o FILE`";
-        Failure::new(
+        CommandFailure::new(
             Exit::Refused,
-            format!("{} is no envelope: {}; {advice}", place.as_str(), Shown::text(&error.to_string()).as_str()),
+            format!(
+                "{} is no envelope: {}; {advice}",
+                place.as_str(),
+                PrintableText::text(&error.to_string()).as_str()
+            ),
         )
     })
 }
 
 impl BoundaryReader for Client {
-    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CommandFailure> {
         Self::get(self, path)
     }
 
-    fn bytes(&self, path: &str) -> Result<Vec<u8>, Failure> {
+    fn bytes(&self, path: &str) -> Result<Vec<u8>, CommandFailure> {
         Self::bytes(self, path)
     }
 
-    fn blob(&self, digest: &[u8; 32]) -> Result<Vec<u8>, Failure> {
+    fn blob(&self, digest: &[u8; 32]) -> Result<Vec<u8>, CommandFailure> {
         Self::blob(self, digest)
     }
 }

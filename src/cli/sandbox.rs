@@ -13,12 +13,12 @@ use crate::record::stream_name::StreamName;
 use crate::remote::run_printer::{OutputForm, RunPrinter};
 use crate::review::render::profile_words;
 use crate::sandbox::cancel::CancelFlag;
-use crate::sandbox::capture::{Capture, Stream};
+use crate::sandbox::capture::{Capture, OutputStream};
 use crate::sandbox::linux::{LinuxSandbox, Setup};
 use crate::sandbox::{End, Plan, Sandbox as _};
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::XFSZ_IN_A_SHELL;
-use crate::terminal::screen::Shown;
+use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 
 /// Try a command in a sandbox.
@@ -80,14 +80,14 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the profile cannot be read, or if this host cannot enforce it.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if args.command.is_empty() && !args.explain {
-        return Err(Failure::usage(
+        return Err(CommandFailure::usage(
             "the command is missing: write it after --, or give --explain to see only the \
          profile",
         ));
     }
-    let broken = |error: &dyn std::fmt::Display| Failure::new(Exit::Unreachable, error.to_string());
+    let broken = |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, error.to_string());
     let home = tempfile::Builder::new().prefix("countersign-sandbox-").tempdir().map_err(|error| broken(&error))?;
     // A run with its own user id must be able to enter the directory.
     std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o711)).map_err(|error| broken(&error))?;
@@ -105,10 +105,10 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     }
     if args.explain && !terminal.json {
         for line in profile_words(&profile) {
-            terminal.say(Shown::text(&line).as_str());
+            terminal.say(PrintableText::text(&line).as_str());
         }
     }
-    let prepared = sandbox.check(&profile).map_err(|why| Failure::new(Exit::Refused, why.to_string()))?;
+    let prepared = sandbox.check(&profile).map_err(|why| CommandFailure::new(Exit::Refused, why.to_string()))?;
     if args.explain && !terminal.json {
         let missing: Vec<&str> = prepared.missing().into_iter().map(Layer::word).collect();
         let lacks = if missing.is_empty() { String::new() } else { format!("; missing: {}", missing.join(", ")) };
@@ -131,13 +131,13 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
         prepared,
         plan,
         &mut |chunk| {
-            if chunk.stream == Stream::Stderr && complaints.len() < MOST_COMPLAINTS {
+            if chunk.stream == OutputStream::Stderr && complaints.len() < MOST_COMPLAINTS {
                 complaints.extend_from_slice(chunk.bytes);
             }
             // If the reader of the output has closed the pipe, the run continues and its end is awaited. With `--json`
             // only the report goes to the standard output.
             match chunk.stream {
-                Stream::Stdout if !terminal.json => {
+                OutputStream::Stdout if !terminal.json => {
                     let failed = sink.output(StreamName::Stdout, chunk.bytes).err();
                     unwritten = unwritten.take().or(failed);
                 }
@@ -264,8 +264,8 @@ const FILE_TOO_LARGE: [&str; 2] = ["ile size limit exceeded", "ile too large"];
 /// Number of bytes of the standard error that are searched for complaints.
 const MOST_COMPLAINTS: usize = 256 << 10;
 
-fn profile(args: &Args, held: &[Layer]) -> Result<Profile, Failure> {
-    let usage = |why: String| Failure::usage(why);
+fn profile(args: &Args, held: &[Layer]) -> Result<Profile, CommandFailure> {
+    let usage = |why: String| CommandFailure::usage(why);
     let (mut require, off_reason) = match args.profile.as_str() {
         "strict" => (STRICT.to_vec(), None),
         "best-effort" => (held.to_vec(), None),
@@ -317,22 +317,22 @@ fn profile(args: &Args, held: &[Layer]) -> Result<Profile, Failure> {
 }
 
 /// Resolves paths. The user may type a relative path or a link, but a profile contains only real paths.
-fn real(paths: &[PathBuf]) -> Result<Vec<String>, Failure> {
+fn real(paths: &[PathBuf]) -> Result<Vec<String>, CommandFailure> {
     let real = |path: &PathBuf| {
         let found = path
             .canonicalize()
-            .map_err(|error| Failure::usage(format!("{}: {error}; name what is there", path.display())))?;
+            .map_err(|error| CommandFailure::usage(format!("{}: {error}; name what is there", path.display())))?;
         let text = found.into_os_string().into_string();
-        let text = text.map_err(|_| Failure::usage(format!("{}: its name is no UTF-8", path.display())))?;
+        let text = text.map_err(|_| CommandFailure::usage(format!("{}: its name is no UTF-8", path.display())))?;
         if text.contains(',') {
-            return Err(Failure::usage(format!("{text}: a path in a profile can't contain a comma")));
+            return Err(CommandFailure::usage(format!("{text}: a path in a profile can't contain a comma")));
         }
         Ok(text)
     };
     paths.iter().map(real).collect()
 }
 
-fn from_file(path: &Path, args: &Args) -> Result<Profile, Failure> {
+fn from_file(path: &Path, args: &Args) -> Result<Profile, CommandFailure> {
     let given = [
         ("--read", !args.read.is_empty()),
         ("--write", !args.write.is_empty()),
@@ -345,11 +345,12 @@ fn from_file(path: &Path, args: &Args) -> Result<Profile, Failure> {
         ("--timeout", args.timeout.is_some()),
     ];
     let words = "it is neither strict, best-effort or off, nor a file with a profile";
-    let bytes = read_bounded(path, MOST).map_err(|failure| Failure::usage(format!("{}; {words}", failure.message)))?;
+    let bytes =
+        read_bounded(path, MOST).map_err(|failure| CommandFailure::usage(format!("{}; {words}", failure.message)))?;
     let profile = serde_json::from_slice(&bytes);
-    let profile = profile.map_err(|error| Failure::usage(format!("{}: {error}; {words}", path.display())))?;
+    let profile = profile.map_err(|error| CommandFailure::usage(format!("{}: {error}; {words}", path.display())))?;
     match given.iter().find(|(_, given)| *given) {
-        Some((option, _)) => Err(Failure::usage(format!(
+        Some((option, _)) => Err(CommandFailure::usage(format!(
             "{option} can't be combined with {}, which is a complete profile: change the profile, or leave the \
              option out",
             path.display()

@@ -19,8 +19,8 @@ use crate::record::grant::Grant;
 use crate::record::later::schema_of;
 use crate::record::local_receipt::LocalReceipt;
 use crate::record::receipt::Receipt;
-use crate::record::refusal::Refusal;
-use crate::record::review::Review;
+use crate::record::refusal::RefusalStatement;
+use crate::record::review::ReviewStatement;
 use crate::record::revocation::Revocation;
 use crate::record::roster::Roster;
 use crate::record::run_report::RunReport;
@@ -28,7 +28,7 @@ use crate::record::schema::settings;
 use crate::record::seal::Seal;
 use crate::record::step::{RegistryLeaf, StepDefinition};
 use crate::record::token::SealedToken;
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
 /// Generate the JSON Schemas and OpenAPI from the types.
@@ -56,12 +56,13 @@ enum Command {
 ///
 /// # Errors
 /// Returns an error if a file cannot be written.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match args.command {
         Command::Write => {
             for (name, text) in files() {
                 let path = args.dir.join(&name);
-                let failed = |error: std::io::Error| Failure::usage(format!("can't write {}: {error}", path.display()));
+                let failed =
+                    |error: std::io::Error| CommandFailure::usage(format!("can't write {}: {error}", path.display()));
                 std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
                 std::fs::write(&path, text).map_err(failed)?;
                 terminal.say(&format!("wrote {name}"));
@@ -111,8 +112,8 @@ pub fn files() -> Vec<(String, String)> {
         statement::<Grant>(),
         statement::<LocalReceipt>(),
         statement::<Receipt>(),
-        statement::<Refusal>(),
-        statement::<Review>(),
+        statement::<RefusalStatement>(),
+        statement::<ReviewStatement>(),
         statement::<Revocation>(),
         statement::<Roster>(),
         statement::<RunReport>(),

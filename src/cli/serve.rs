@@ -10,8 +10,8 @@ use crate::cli::configured::ConfigArgs;
 use crate::local::problems::problems;
 use crate::node::config::Config;
 use crate::node::serve::{Node, Started};
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 
 /// Serve a boundary until SIGTERM; SIGHUP seals the runbooks again.
@@ -40,11 +40,11 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns all problems that prevent the boundary from starting.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let mut config = Config::load(&args.config.path(args.dir.as_deref())).map_err(problems)?;
     if let Some(listen) = args.listen {
         if !listen.ip().is_loopback() {
-            return Err(Failure::usage(format!(
+            return Err(CommandFailure::usage(format!(
                 "{listen} is not a loopback address, and TLS is not supported by this version"
             )));
         }
@@ -64,11 +64,11 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
         // Each run occupies a thread until it ends, so readers need additional threads.
         .max_blocking_threads(config.runs.saturating_add(READERS))
         .build()
-        .map_err(|error| Failure::new(Exit::Unreachable, format!("no threads can be started: {error}")))?;
+        .map_err(|error| CommandFailure::new(Exit::Unreachable, format!("no threads can be started: {error}")))?;
     runtime.block_on(async {
         let node = Node::open(config).await.map_err(problems)?;
         announce(node.started(), terminal)?;
-        node.serve().await.map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
+        node.serve().await.map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
         terminal.say("ended: every run has its receipt");
         Ok(Exit::Done)
     })
@@ -78,7 +78,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
 const READERS: usize = 128;
 
 /// Prints the address, the identity and the sandbox of the boundary.
-fn announce(started: &Started, terminal: &Terminal) -> Result<(), Failure> {
+fn announce(started: &Started, terminal: &Terminal) -> Result<(), CommandFailure> {
     if terminal.json {
         return terminal.object(&json!({ "started": started }));
     }
@@ -92,7 +92,7 @@ fn announce(started: &Started, terminal: &Terminal) -> Result<(), Failure> {
         started.seal,
         started.roster,
         started.sandbox,
-        Shown::text(&started.control.to_string_lossy()).as_str(),
+        PrintableText::text(&started.control.to_string_lossy()).as_str(),
     );
     if started.recovered > 0 {
         text.push_str(&format!(
@@ -101,7 +101,7 @@ fn announce(started: &Started, terminal: &Terminal) -> Result<(), Failure> {
         ));
     }
     for note in &started.notes {
-        text.push_str(&format!("  note      {}\n", Shown::text(note).as_str()));
+        text.push_str(&format!("  note      {}\n", PrintableText::text(note).as_str()));
     }
     if started.first {
         text.push_str(&format!(

@@ -8,15 +8,15 @@ use serde_json::json;
 use crate::cli::configured::ConfigArgs;
 use crate::local::problems::problems;
 use crate::node::config::Config;
-use crate::node::problem::Problem;
+use crate::node::problem::FileProblem;
 use crate::node::upgrade::{self, OpenRuns};
 use crate::node::{kept, places, restore, start};
-use crate::store::care::{Defect, RESTORE, Survey};
+use crate::store::care::{RESTORE, StoreDefect, StoreSurvey};
 use crate::store::ledger::Ledger;
 use crate::store::lock::StoreLock;
 use crate::store::sqlite;
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::trust::signer::Signer as _;
 
@@ -78,7 +78,7 @@ enum Command {
 ///
 /// # Errors
 /// Returns an error if the configuration, the store or the backup cannot be used.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let config = args.config.load()?;
     match &args.command {
         Command::Check { backup } => check(&config, backup.as_deref(), terminal),
@@ -139,7 +139,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     }
 }
 
-fn upgrade(config: &Config, open_runs: OpenRuns, terminal: &Terminal) -> Result<Exit, Failure> {
+fn upgrade(config: &Config, open_runs: OpenRuns, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let upgraded = upgrade::upgrade(config, open_runs).map_err(problems)?;
     if terminal.json {
         terminal.object(&upgraded)?;
@@ -156,7 +156,7 @@ fn upgrade(config: &Config, open_runs: OpenRuns, terminal: &Terminal) -> Result<
         .as_bytes(),
     )?;
     for note in &upgraded.notes {
-        terminal.say(&format!("note: {}", Shown::text(note).as_str()));
+        terminal.say(&format!("note: {}", PrintableText::text(note).as_str()));
     }
     terminal.say(
         "A new log has begun: start the boundary with `countersign serve`. Make new tokens with `countersign token create`: the \
@@ -166,7 +166,7 @@ fn upgrade(config: &Config, open_runs: OpenRuns, terminal: &Terminal) -> Result<
     Ok(Exit::Done)
 }
 
-fn check(config: &Config, backup: Option<&Path>, terminal: &Terminal) -> Result<Exit, Failure> {
+fn check(config: &Config, backup: Option<&Path>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let mut places = Vec::new();
     // If no service runs, the lock prevents a service from starting during the check.
     let mut lock = None;
@@ -193,7 +193,7 @@ fn check(config: &Config, backup: Option<&Path>, terminal: &Terminal) -> Result<
                 let _ = write!(std::io::stderr(), "\r{seen} of {of} entries ");
             }
         };
-        let unusable = |message: String| problems(Problem::whole(database, message).into());
+        let unusable = |message: String| problems(FileProblem::whole(database, message).into());
         let mut survey = restore::look_through(config, database, outputs, &mut progress)
             .map_err(|fault| unusable(fault.to_string()))?;
         if !quiet {
@@ -210,7 +210,7 @@ fn check(config: &Config, backup: Option<&Path>, terminal: &Terminal) -> Result<
 }
 
 /// Returns a defect for each known checkpoint that the log does not contain.
-fn behind(config: &Config, database: &Path) -> Result<Vec<Defect>, Failure> {
+fn behind(config: &Config, database: &Path) -> Result<Vec<StoreDefect>, CommandFailure> {
     // The checkpoints are read before the store is opened, because a running service keeps newer checkpoints.
     let known: Vec<_> = kept::known(config).into_iter().map(|path| (kept::read(&path), path)).collect();
     let key = restore::open_key(config).map_err(problems)?;
@@ -221,13 +221,13 @@ fn behind(config: &Config, database: &Path) -> Result<Vec<Defect>, Failure> {
     let mut defects = Vec::new();
     for (found, path) in known {
         if let Err(what) = kept::look(&path, found, &ledger, key.key(), &kept::earlier(config, &ledger)) {
-            defects.push(Defect { place: path.display().to_string(), what, mend: RESTORE });
+            defects.push(StoreDefect { place: path.display().to_string(), what, mend: RESTORE });
         }
     }
     Ok(defects)
 }
 
-fn tell(database: &Path, survey: &Survey, terminal: &Terminal) -> Result<(), Failure> {
+fn tell(database: &Path, survey: &StoreSurvey, terminal: &Terminal) -> Result<(), CommandFailure> {
     let root = format!("sha256:{}", crate::crypto::digest::hex(&survey.root));
     if terminal.json {
         let defects: Vec<_> = survey
@@ -252,12 +252,12 @@ fn tell(database: &Path, survey: &Survey, terminal: &Terminal) -> Result<(), Fai
     text.push_str(&format!("  seen      {}\n", counts.join(", ")));
     text.push_str(&format!("  log       {} entries, root {root}\n", survey.size));
     for note in &survey.notes {
-        text.push_str(&format!("  note      {}\n", Shown::text(note).as_str()));
+        text.push_str(&format!("  note      {}\n", PrintableText::text(note).as_str()));
     }
     for defect in &survey.defects {
         text.push_str(&format!(
             "  DEFECT    {}\n",
-            Shown::text(&format!("{}: {}", defect.place, defect.what)).as_str()
+            PrintableText::text(&format!("{}: {}", defect.place, defect.what)).as_str()
         ));
         text.push_str(&format!("            {}\n", defect.mend));
     }
@@ -270,5 +270,5 @@ fn tell(database: &Path, survey: &Survey, terminal: &Terminal) -> Result<(), Fai
 }
 
 fn shown(path: &Path) -> String {
-    Shown::text(&path.display().to_string()).as_str().to_owned()
+    PrintableText::text(&path.display().to_string()).as_str().to_owned()
 }

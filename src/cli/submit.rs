@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::boundary::view::Event;
-use crate::cli::global::Global;
+use crate::cli::global::GlobalOptions;
 use crate::cli::review_subject::read_envelope;
 use crate::home::keys::KeyArgs;
 use crate::record::receipt::Outcome;
 use crate::remote::follow::next_line;
 use crate::remote::run_printer::{OutputForm, RunPrinter};
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::outcome_words;
 use crate::terminal::streams::{Terminal, write_new};
 
@@ -38,7 +38,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns the refusal of the boundary, or an error if the end of the run was not seen.
-pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let client = global.client(&args.key)?;
     let envelope = read_envelope(&args.file)?;
     let mut lines = client.post_lines("/v1/authorizations", &envelope)?;
@@ -63,7 +63,7 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
     }
     sink.end()?;
     let Some(bundle) = bundle else {
-        return Err(Failure::new(
+        return Err(CommandFailure::new(
             Exit::Unreachable,
             "the boundary sent no receipt: submit the same envelope again, because it can run only once",
         ));
@@ -72,7 +72,7 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
     let outcome = outcome.unwrap_or(of_receipt);
     if let Some(path) = &args.bundle {
         let mut bytes =
-            serde_json::to_vec(&bundle).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
+            serde_json::to_vec(&bundle).map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
         bytes.push(b'\n');
         write_new(path, &bytes, terminal)?;
     }
@@ -87,12 +87,13 @@ pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Fa
 }
 
 /// Returns the id and the outcome from the bundle without verifying any signature.
-fn receipt_of(bundle: &Value) -> Result<(String, Outcome), Failure> {
+fn receipt_of(bundle: &Value) -> Result<(String, Outcome), CommandFailure> {
     use crate::record::authorization::Authorization;
     use crate::record::document::Statement;
     use crate::record::envelope::{Base64, Envelope};
     use crate::record::receipt::Receipt;
-    let odd = |error: String| Failure::new(Exit::Unreachable, format!("the boundary's bundle can't be read: {error}"));
+    let odd =
+        |error: String| CommandFailure::new(Exit::Unreachable, format!("the boundary's bundle can't be read: {error}"));
     let envelope: Envelope =
         serde_json::from_value(bundle["receipt"].clone()).map_err(|error| odd(error.to_string()))?;
     let payload = |envelope: &Envelope| {

@@ -10,11 +10,11 @@ use zeroize::Zeroizing;
 
 use crate::cli::configured::ConfigArgs;
 use crate::local::problems::problems;
-use crate::node::control::{self, Answer, Request};
+use crate::node::control::{self, ControlReply, ControlRequest};
 use crate::node::{serve, start, unit};
 use crate::record::ident::Name;
 use crate::record::token::{Scope, SealedToken};
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::{Terminal, text_of};
 
 /// Make, list and revoke tokens.
@@ -81,11 +81,11 @@ fn scope(text: &str) -> Result<Scope, String> {
 ///
 /// # Errors
 /// Returns an error if the boundary refuses, or if the store cannot be opened.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let config = args.config.load()?;
     let request = match &args.command {
         Command::Create { name, owners, scopes, patterns, expires, out: _ } => {
-            let seconds = unit::seconds(expires).map_err(Failure::usage)?;
+            let seconds = unit::seconds(expires).map_err(CommandFailure::usage)?;
             let now = (start::surroundings().now)();
             let token = SealedToken {
                 name: name.clone(),
@@ -94,17 +94,17 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
                 patterns: sorted(patterns),
                 expires_at: Some(now.plus(seconds)),
             };
-            Request::TokenCreate { token }
+            ControlRequest::TokenCreate { token }
         }
-        Command::List => Request::TokenList,
-        Command::Revoke { name } => Request::TokenRevoke { name: name.clone() },
+        Command::List => ControlRequest::TokenList,
+        Command::Revoke { name } => ControlRequest::TokenRevoke { name: name.clone() },
     };
     // The file is created first, because the secret is available only once and the name of a token is never used twice.
     let mut out = match &args.command {
         Command::Create { out: Some(path), .. } => Some(SecretFile::create(path)?),
         _ => None,
     };
-    let one = |problem: crate::node::problem::Problem| problems(problem.into());
+    let one = |problem: crate::node::problem::FileProblem| problems(problem.into());
     let socket = config.socket();
     let (answer, notes) = match control::ask(&socket, &request).map_err(one)? {
         Some(answer) => (answer, None),
@@ -112,12 +112,12 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
             .map(|(answer, notes)| (answer, Some(notes)))
             .map_err(problems)?,
     };
-    if let (Answer::Ok(_), Request::TokenCreate { token }) = (&answer, &request) {
+    if let (ControlReply::Ok(_), ControlRequest::TokenCreate { token }) = (&answer, &request) {
         tell_of(token, &notes.unwrap_or_else(|| notes_of(&socket)), terminal);
     }
     match answer {
-        Answer::Error(message) => Err(Failure::new(Exit::Refused, message)),
-        Answer::Ok(value) => {
+        ControlReply::Error(message) => Err(CommandFailure::new(Exit::Refused, message)),
+        ControlReply::Ok(value) => {
             match &mut out {
                 Some(file) => file.fill(&value, &request, terminal)?,
                 None => print(&request, &value, terminal)?,
@@ -135,19 +135,19 @@ struct SecretFile {
 }
 
 impl SecretFile {
-    fn create(path: &Path) -> Result<Self, Failure> {
+    fn create(path: &Path) -> Result<Self, CommandFailure> {
         let file = File::options().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
             let advice = if error.kind() == ErrorKind::AlreadyExists { "; choose another name" } else { "" };
-            Failure::usage(format!("can't write {}: {error}{advice}; no token was made", path.display()))
+            CommandFailure::usage(format!("can't write {}: {error}{advice}; no token was made", path.display()))
         })?;
         Ok(Self { path: path.to_owned(), file, filled: false })
     }
 
-    fn fill(&mut self, secret: &Value, request: &Request, terminal: &Terminal) -> Result<(), Failure> {
-        let Request::TokenCreate { token } = request else { return Ok(()) };
+    fn fill(&mut self, secret: &Value, request: &ControlRequest, terminal: &Terminal) -> Result<(), CommandFailure> {
+        let ControlRequest::TokenCreate { token } = request else { return Ok(()) };
         let text = Zeroizing::new(format!("{}\n", secret.as_str().unwrap_or_default()));
         self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_all()).map_err(|error| {
-            Failure::usage(format!(
+            CommandFailure::usage(format!(
                 "can't write {}: {error}; the secret is lost, so end the token: countersign token revoke {}",
                 self.path.display(),
                 token.name
@@ -188,13 +188,13 @@ fn sorted<T: Ord + Clone>(items: &[T]) -> Vec<T> {
     items
 }
 
-fn print(request: &Request, value: &Value, terminal: &Terminal) -> Result<(), Failure> {
+fn print(request: &ControlRequest, value: &Value, terminal: &Terminal) -> Result<(), CommandFailure> {
     match request {
-        Request::TokenCreate { token } if terminal.json => {
+        ControlRequest::TokenCreate { token } if terminal.json => {
             terminal.object(&serde_json::json!({"token": token, "secret": value}))
         }
         _ if terminal.json => terminal.object(value),
-        Request::TokenCreate { token } => {
+        ControlRequest::TokenCreate { token } => {
             terminal.say(
                 "The secret is shown only once, and anyone with the secret can use the token. Give it in \
              COUNTERSIGN_TOKEN or a file of mode 0600.",
@@ -202,12 +202,12 @@ fn print(request: &Request, value: &Value, terminal: &Terminal) -> Result<(), Fa
             warn_without_owner(token, terminal);
             terminal.line(value.as_str().unwrap_or_default())
         }
-        Request::TokenRevoke { name } => terminal.line(&format!("{name} is revoked")),
+        ControlRequest::TokenRevoke { name } => terminal.line(&format!("{name} is revoked")),
         _ => list(value, terminal),
     }
 }
 
-fn list(value: &Value, terminal: &Terminal) -> Result<(), Failure> {
+fn list(value: &Value, terminal: &Terminal) -> Result<(), CommandFailure> {
     let joined = |token: &Value, field: &str, none: &str| {
         let items: Vec<&str> = token[field].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         if items.is_empty() { none.to_owned() } else { items.join(",") }
@@ -237,8 +237,8 @@ fn list(value: &Value, terminal: &Terminal) -> Result<(), Failure> {
 
 /// Returns the notes of the running service.
 fn notes_of(socket: &Path) -> Vec<String> {
-    match control::ask(socket, &Request::Status) {
-        Ok(Some(Answer::Ok(status))) => {
+    match control::ask(socket, &ControlRequest::Status) {
+        Ok(Some(ControlReply::Ok(status))) => {
             status["notes"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
         }
         _ => Vec::new(),

@@ -5,22 +5,24 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::audit::bundle::{self, Options, Untrusted};
-use crate::audit::report::{self, BundleReport, Check, CheckName, Facts, Finding};
+use crate::audit::bundle::{self, Untrusted, VerifyOptions};
+use crate::audit::report::{self, BundleReport, Check, CheckFinding, CheckName, Facts};
 use crate::cli::clock::now;
 use crate::crypto::digest::BlobDigest;
 use crate::crypto::json;
 use crate::home::directories::Home;
 use crate::home::named_file::read_beginning;
-use crate::home::trusted_rosters::{Deciding, Newest, Trust, TrustArgs, newest_of, newest_unconnected, trust_advice};
+use crate::home::trusted_rosters::{
+    ChosenTrust, DecidingRoster, NewestRoster, TrustArgs, newest_of, newest_unconnected, trust_advice,
+};
 use crate::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use crate::record::document::{Predicate as _, predicate_type};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::local_receipt::LocalReceipt;
 use crate::record::validity::{SKEW_S, Timestamp};
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::outcome_words;
-use crate::terminal::screen::{Screen, Shown, Tone};
+use crate::terminal::screen::{LineTone, PrintableText, Screen};
 use crate::terminal::streams::Terminal;
 use crate::trust::chain::Pinned;
 use crate::trust::roster::TrustedRoster;
@@ -56,14 +58,14 @@ pub struct Args {
 /// # Errors
 /// Returns an error if the roster cannot be used, or if the output cannot be written. An unreadable file is reported in
 /// its place instead.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let from_input = args.files.iter().filter(|path| *path == Path::new("-")).count();
     if from_input > 1 {
-        return Err(Failure::usage("the standard input can contain only one bundle: name - once"));
+        return Err(CommandFailure::usage("the standard input can contain only one bundle: name - once"));
     }
     let trust = args.trust.find()?;
     // The clock of this machine may be wrong, which is no defect of the receipt. Only a time from the user counts.
-    let options = Options { at: args.at, witnesses: args.witness };
+    let options = VerifyOptions { at: args.at, witnesses: args.witness };
     let mut tally = Tally::default();
     for path in &args.files {
         let one = match read_bundle(path) {
@@ -93,7 +95,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
 ///
 /// # Errors
 /// Returns an error if the file cannot be read, or if it is a local receipt.
-pub fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
+pub fn read_bundle(path: &Path) -> Result<Vec<u8>, CommandFailure> {
     // Reads one byte more than the limit, so that the check `bundle` reports a file that is too large.
     let bytes = read_beginning(path, MAX_BUNDLE_BYTES + 1)?;
     // A local log has one envelope on each line.
@@ -103,12 +105,12 @@ pub fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
     let payload = envelope.ok().and_then(|envelope| Base64::Lenient.decode("/payload", &envelope.payload).ok());
     let statement = payload.and_then(|payload| json::parse(&payload, MAX_BUNDLE_BYTES).ok());
     if statement.is_some_and(|statement| statement["predicateType"] == predicate_type(LocalReceipt::KIND)) {
-        return Err(Failure::new(
+        return Err(CommandFailure::new(
             Exit::CheckSaidNo,
             format!(
                 "{} is a local receipt: a person signed it for their own run, without approvals. It is no evidence \
                  for other people; its owner checks it with `countersign run --log`",
-                Shown::text(&path.to_string_lossy()).as_str()
+                PrintableText::text(&path.to_string_lossy()).as_str()
             ),
         ));
     }
@@ -118,14 +120,14 @@ pub fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
 fn verify(
     path: &Path,
     bytes: &[u8],
-    trust: &[Trust],
-    options: Options,
+    trust: &[ChosenTrust],
+    options: VerifyOptions,
     tally: &mut Tally,
     terminal: &Terminal,
-) -> Result<Exit, Failure> {
+) -> Result<Exit, CommandFailure> {
     let digest = BlobDigest::of(bytes);
     match with_any(bytes, trust, options) {
-        Ok(Judged { trusted, report, .. }) => {
+        Ok(JudgedBundle { trusted, report, .. }) => {
             let exit = if report.verified { Exit::Done } else { Exit::CheckSaidNo };
             tally.add(if report.verified { "verified" } else { "NOT VERIFIED" }, path, report.facts.as_deref());
             if terminal.json {
@@ -138,7 +140,7 @@ fn verify(
                 }
                 terminal.object(&line)?;
             } else {
-                let basis = Basis { place: path, digest, trusted, report: &report, at: options.at };
+                let basis = VerdictInputs { place: path, digest, trusted, report: &report, at: options.at };
                 terminal.show_lines(&screen(&basis, other_roster(bytes, trusted, &report).as_deref()))?;
             }
             Ok(exit)
@@ -152,7 +154,7 @@ fn verify(
                     "untrusted": untrusted, "advice": advice,
                 }))?;
             } else {
-                let place = Shown::text(&path.to_string_lossy());
+                let place = PrintableText::text(&path.to_string_lossy());
                 terminal.say(&format!("{}: nothing was verified: {}; {advice}", place.as_str(), untrusted.message));
             }
             Ok(Exit::NoTrust)
@@ -162,14 +164,14 @@ fn verify(
 
 /// The result of a verification and the roster that decided it.
 #[derive(Debug)]
-pub struct Judged<'t> {
+pub struct JudgedBundle<'t> {
     /// The trusted roster that decided.
-    pub trusted: &'t Trust,
+    pub trusted: &'t ChosenTrust,
     /// The report of the verification.
     pub report: BundleReport,
     /// Other trusted digests that do not connect to the bundle. Each may belong to another roster, or to a later
     /// version of the roster that decided.
-    pub unconnected: Vec<&'t Trust>,
+    pub unconnected: Vec<&'t ChosenTrust>,
 }
 
 /// Verifies a bundle with the trusted roster that connects to the bundle and knows the newest version. If another
@@ -177,27 +179,32 @@ pub struct Judged<'t> {
 ///
 /// # Errors
 /// Returns an error if there is no usable trusted roster. In this case nothing was verified.
-pub fn with_any<'t>(bundle: &[u8], trust: &'t [Trust], options: Options) -> Result<Judged<'t>, Untrusted> {
+pub fn with_any<'t>(
+    bundle: &[u8],
+    trust: &'t [ChosenTrust],
+    options: VerifyOptions,
+) -> Result<JudgedBundle<'t>, Untrusted> {
     let deciding = newest_of(trust, |trust| match bundle::verify(bundle, &trust.audit, options) {
-        Ok(report) if report.finding(CheckName::RosterChain) == Finding::Established => {
+        Ok(report) if report.finding(CheckName::RosterChain) == CheckFinding::Established => {
             let newest = report.trust.newest.as_ref();
-            let unknown = Newest { version: 0, digest: trust.pinned.digest() };
-            let newest = newest.map_or(unknown, |newest| Newest { version: newest.version, digest: newest.digest });
+            let unknown = NewestRoster { version: 0, digest: trust.pinned.digest() };
+            let newest =
+                newest.map_or(unknown, |newest| NewestRoster { version: newest.version, digest: newest.digest });
             Ok((newest, report))
         }
         other => Err(Box::new(other)),
     });
     match deciding {
-        Ok(Deciding { trust, found: mut report, mut unconnected }) => {
+        Ok(DecidingRoster { trust, found: mut report, mut unconnected }) => {
             if let Some((_, newer)) = newest_unconnected(&unconnected, |roster| is_of(roster, &report)) {
                 bundle::leave_to(newer, &mut report, options);
             }
             unconnected.retain(|trust| matches!(trust.pinned, Pinned::Digest(_)));
-            Ok(Judged { trusted: trust, report, unconnected })
+            Ok(JudgedBundle { trusted: trust, report, unconnected })
         }
         Err(refused) => match refused.into_iter().next() {
-            Some((trusted, result)) => result.map(|report| Judged { trusted, report, unconnected: Vec::new() }),
-            None => match bundle::verify(bundle, &bundle::Trust::Nothing, options) {
+            Some((trusted, result)) => result.map(|report| JudgedBundle { trusted, report, unconnected: Vec::new() }),
+            None => match bundle::verify(bundle, &bundle::RosterTrust::Nothing, options) {
                 Err(untrusted) => Err(untrusted),
                 Ok(_) => {
                     Err(Untrusted { message: "no trusted roster".to_owned(), first_roster: None, last_roster: None })
@@ -216,8 +223,8 @@ fn is_of(roster: &TrustedRoster, report: &BundleReport) -> bool {
 }
 
 /// Returns an explanation if the bundle belongs to another roster and the check `roster-chain` failed for this reason.
-fn other_roster(bundle: &[u8], trusted: &Trust, report: &BundleReport) -> Option<String> {
-    if report.finding(CheckName::RosterChain) != Finding::Failed {
+fn other_roster(bundle: &[u8], trusted: &ChosenTrust, report: &BundleReport) -> Option<String> {
+    if report.finding(CheckName::RosterChain) != CheckFinding::Failed {
         return None;
     }
     let Pinned::Roster(given) = &trusted.pinned else { return None };
@@ -244,7 +251,7 @@ fn advice(untrusted: &Untrusted) -> String {
 /// The summary of several bundles.
 struct Tally {
     exit: Exit,
-    lines: Vec<(&'static str, Shown)>,
+    lines: Vec<(&'static str, PrintableText)>,
     receipts: BTreeMap<String, usize>,
 }
 
@@ -267,21 +274,22 @@ impl Tally {
             words = format!("{words}: {} of {}", approved.receipt, approved.step);
             *self.receipts.entry(approved.receipt.as_str().to_owned()).or_default() += 1;
         }
-        self.lines.push((verdict, Shown::text(&words)));
+        self.lines.push((verdict, PrintableText::text(&words)));
     }
 
     fn screen(&self) -> Screen {
         let mut screen = Screen::default();
         screen.heading("All bundles");
         for (verdict, words) in &self.lines {
-            let tone = if *verdict == "verified" { Tone::Good } else { Tone::Bad };
+            let tone = if *verdict == "verified" { LineTone::Good } else { LineTone::Bad };
             screen.push(tone, format!("  {verdict:<12} "), words.clone());
         }
         for (receipt, times) in self.receipts.iter().filter(|(_, times)| **times > 1) {
-            screen.say(Tone::Bad, &format!("{times} of them belong to the same run {receipt}: count this run once."));
+            screen
+                .say(LineTone::Bad, &format!("{times} of them belong to the same run {receipt}: count this run once."));
         }
         let verified = self.lines.iter().filter(|(verdict, _)| *verdict == "verified").count();
-        screen.say(Tone::Plain, &format!("{verified} of {} verified", self.lines.len()));
+        screen.say(LineTone::Plain, &format!("{verified} of {} verified", self.lines.len()));
         screen
     }
 }
@@ -290,36 +298,36 @@ impl Tally {
 const WITHOUT_ROSTER: &str = "because roster-chain failed";
 
 /// The inputs of a verdict. Another person can repeat the verification with these inputs.
-pub struct Basis<'a> {
+pub struct VerdictInputs<'a> {
     /// The file of the bundle.
     pub place: &'a Path,
     /// The digest of the file.
     pub digest: BlobDigest,
     /// The roster that was trusted.
-    pub trusted: &'a Trust,
+    pub trusted: &'a ChosenTrust,
     /// The report of the verification.
     pub report: &'a BundleReport,
     /// The point in time for which the bundle was judged.
     pub at: Option<Timestamp>,
 }
 
-impl Basis<'_> {
+impl VerdictInputs<'_> {
     /// Adds the inputs to the screen.
     pub fn state(&self, screen: &mut Screen) {
-        screen.field("file", &Shown::text(&self.place.to_string_lossy()));
-        screen.field("file digest", &Shown::text(&self.digest.to_string()));
-        screen.field("trusted", &Shown::text(&format!("roster {}", self.report.trust.roster)));
-        screen.field("trust from", &Shown::text(&self.trusted.from));
+        screen.field("file", &PrintableText::text(&self.place.to_string_lossy()));
+        screen.field("file digest", &PrintableText::text(&self.digest.to_string()));
+        screen.field("trusted", &PrintableText::text(&format!("roster {}", self.report.trust.roster)));
+        screen.field("trust from", &PrintableText::text(&self.trusted.from));
         let at = self.at.map_or_else(
             || "no time: times were only compared with each other".to_owned(),
             |at| format!("what is dated up to {at}"),
         );
-        screen.field("judged", &Shown::text(&at));
-        screen.field("by", &Shown::text(concat!("countersign ", env!("CARGO_PKG_VERSION"))));
+        screen.field("judged", &PrintableText::text(&at));
+        screen.field("by", &PrintableText::text(concat!("countersign ", env!("CARGO_PKG_VERSION"))));
     }
 }
 
-fn screen(basis: &Basis<'_>, other_roster: Option<&str>) -> Screen {
+fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> Screen {
     let report = basis.report;
     let mut screen = Screen::default();
     screen.heading("Checks");
@@ -329,20 +337,20 @@ fn screen(basis: &Basis<'_>, other_roster: Option<&str>) -> Screen {
     let others = |screen: &mut Screen, prefix: &str| {
         if lacking > 0 {
             screen.push(
-                Tone::Faint,
+                LineTone::Faint,
                 format!("  {prefix}{:<24} ", format!("{lacking} checks")),
-                Shown::text(WITHOUT_ROSTER),
+                PrintableText::text(WITHOUT_ROSTER),
             );
         }
     };
     for check in report.checks.iter().filter(|check| !without_roster(check)) {
         let tone = match check.finding {
-            Finding::Established => Tone::Good,
-            Finding::Failed => Tone::Bad,
-            Finding::NotChecked => Tone::Faint,
+            CheckFinding::Established => LineTone::Good,
+            CheckFinding::Failed => LineTone::Bad,
+            CheckFinding::NotChecked => LineTone::Faint,
         };
         let prefix = format!("  {:<12} {:<24} ", check.finding.words(), check.name.word());
-        screen.push(tone, prefix, Shown::text(&check.detail));
+        screen.push(tone, prefix, PrintableText::text(&check.detail));
     }
     others(&mut screen, "not checked  ");
     if let Some(facts) = &report.facts {
@@ -350,34 +358,34 @@ fn screen(basis: &Basis<'_>, other_roster: Option<&str>) -> Screen {
         state(&mut screen, facts);
     }
     screen.heading("Whose word it is");
-    for word in report::Basis::ALL {
+    for word in report::TrustBasis::ALL {
         let names: Vec<_> = report
             .checks
             .iter()
-            .filter(|check| check.finding == Finding::Established && check.rests_on == word)
+            .filter(|check| check.finding == CheckFinding::Established && check.rests_on == word)
             .map(|check| check.name.word())
             .collect();
         if !names.is_empty() {
-            screen.push(Tone::Plain, format!("  {:<26} ", word.words()), Shown::text(&names.join(", ")));
+            screen.push(LineTone::Plain, format!("  {:<26} ", word.words()), PrintableText::text(&names.join(", ")));
         }
     }
     screen.heading("Only the boundary's word");
     for line in &report.boundary_says {
-        screen.say(Tone::Plain, line);
+        screen.say(LineTone::Plain, line);
     }
     screen.heading("Not checked");
-    let open: Vec<_> = report.checks.iter().filter(|check| check.finding == Finding::NotChecked).collect();
+    let open: Vec<_> = report.checks.iter().filter(|check| check.finding == CheckFinding::NotChecked).collect();
     for check in open.iter().copied().filter(|check| !without_roster(check)) {
-        screen.push(Tone::Plain, format!("  {:<24} ", check.name.word()), Shown::text(&check.detail));
+        screen.push(LineTone::Plain, format!("  {:<24} ", check.name.word()), PrintableText::text(&check.detail));
     }
     others(&mut screen, "");
     if open.is_empty() {
-        screen.say(Tone::Plain, "no check that a bundle allows was left out");
+        screen.say(LineTone::Plain, "no check that a bundle allows was left out");
     }
     if !report.warnings.is_empty() {
         screen.heading("Mind");
         for line in &report.warnings {
-            screen.say(Tone::Bad, line);
+            screen.say(LineTone::Bad, line);
         }
     }
     if let Some(facts) = &report.facts
@@ -385,7 +393,7 @@ fn screen(basis: &Basis<'_>, other_roster: Option<&str>) -> Screen {
         && facts.finished_at > now().plus(SKEW_S)
     {
         screen.say(
-            Tone::Bad,
+            LineTone::Bad,
             &format!(
                 "By this machine's clock the run ended in the future ({}): compare the clocks.",
                 facts.finished_at
@@ -395,7 +403,7 @@ fn screen(basis: &Basis<'_>, other_roster: Option<&str>) -> Screen {
     screen.heading("Verdict");
     basis.state(&mut screen);
     if report.verified {
-        screen.field_in(Tone::Good, "verdict", &Shown::text("verified"));
+        screen.field_in(LineTone::Good, "verdict", &PrintableText::text("verified"));
     } else {
         let failed: Vec<_> = report.failed().map(|check| check.name.word()).collect();
         let why = if failed.is_empty() {
@@ -403,9 +411,9 @@ fn screen(basis: &Basis<'_>, other_roster: Option<&str>) -> Screen {
         } else {
             format!("failed: {}", failed.join(", "))
         };
-        screen.field_in(Tone::Bad, "verdict", &Shown::text(&format!("NOT VERIFIED, {why}")));
+        screen.field_in(LineTone::Bad, "verdict", &PrintableText::text(&format!("NOT VERIFIED, {why}")));
         if let Some(words) = other_roster {
-            screen.field_in(Tone::Bad, "because", &Shown::text(words));
+            screen.field_in(LineTone::Bad, "because", &PrintableText::text(words));
         }
     }
     screen
@@ -413,36 +421,38 @@ fn screen(basis: &Basis<'_>, other_roster: Option<&str>) -> Screen {
 
 fn state(screen: &mut Screen, facts: &Facts) {
     if let Some(approved) = &facts.approved {
-        screen.field("receipt", &Shown::text(approved.receipt.as_str()));
-        screen.field("step", &Shown::text(&format!("{} {}", approved.step, approved.digest)));
-        screen.field("parameters", &Shown::text(&approved.params.to_string()));
-        screen.field("proposer", &Shown::text(approved.proposer.as_str()));
-        screen.field("reason", &Shown::quoted(&approved.reason));
+        screen.field("receipt", &PrintableText::text(approved.receipt.as_str()));
+        screen.field("step", &PrintableText::text(&format!("{} {}", approved.step, approved.digest)));
+        screen.field("parameters", &PrintableText::text(&approved.params.to_string()));
+        screen.field("proposer", &PrintableText::text(approved.proposer.as_str()));
+        screen.field("reason", &PrintableText::quoted(&approved.reason));
     }
     for approver in &facts.approvers {
         let groups: Vec<_> = approver.groups.iter().map(|group| group.as_str()).collect();
         let key = approver.keyid.map(|keyid| format!(" with {keyid}")).unwrap_or_default();
-        screen.field("approved by", &Shown::text(&format!("{} of {}{key}", approver.name, groups.join(", "))));
+        screen.field("approved by", &PrintableText::text(&format!("{} of {}{key}", approver.name, groups.join(", "))));
     }
-    screen.field("outcome", &Shown::text(&outcome_words(&facts.outcome)));
-    screen.field("ran", &Shown::text(&format!("{} to {}", facts.started_at, facts.finished_at)));
+    screen.field("outcome", &PrintableText::text(&outcome_words(&facts.outcome)));
+    screen.field("ran", &PrintableText::text(&format!("{} to {}", facts.started_at, facts.finished_at)));
     for (name, stream) in [("stdout", &facts.output.stdout), ("stderr", &facts.output.stderr)] {
         let cut = if stream.truncated { ", the rest was not recorded" } else { "" };
         screen.field(
             name,
-            &Shown::text(&format!("{} of {} bytes{cut}, {}", stream.recorded, stream.bytes, stream.sha256)),
+            &PrintableText::text(&format!("{} of {} bytes{cut}, {}", stream.recorded, stream.bytes, stream.sha256)),
         );
     }
     let layers: Vec<_> = facts.sandbox.layers.iter().map(|layer| layer.word()).collect();
-    screen
-        .field("sandbox held", &Shown::text(&if layers.is_empty() { "NOTHING".to_owned() } else { layers.join(", ") }));
+    screen.field(
+        "sandbox held",
+        &PrintableText::text(&if layers.is_empty() { "NOTHING".to_owned() } else { layers.join(", ") }),
+    );
     if let Some(warning) = facts.sandbox.warning() {
-        screen.field_in(Tone::Bad, "WARNING", &Shown::text(&warning));
+        screen.field_in(LineTone::Bad, "WARNING", &PrintableText::text(&warning));
     }
-    screen.field("boundary", &Shown::text(&format!("{} {}", facts.boundary.name, facts.boundary.id)));
+    screen.field("boundary", &PrintableText::text(&format!("{} {}", facts.boundary.name, facts.boundary.id)));
     screen.field(
         "roster",
-        &Shown::text(&format!(
+        &PrintableText::text(&format!(
             "{} version {} {}{}",
             facts.roster.name,
             facts.roster.version,
@@ -464,14 +474,15 @@ mod tests {
         let right = TrustArgs { roster: Some(ROSTER.to_owned()) }.find().expect("roster");
         let wrong = TrustArgs { roster: Some(format!("sha256:{}", "a".repeat(64))) }.find().expect("digest");
         let both = [wrong.clone(), right].concat();
-        let Judged { trusted, report, unconnected } = with_any(BUNDLE, &both, Options::default()).expect("trusted");
+        let JudgedBundle { trusted, report, unconnected } =
+            with_any(BUNDLE, &both, VerifyOptions::default()).expect("trusted");
         assert_eq!(unconnected.len(), 1, "a digest that may be of a later version");
         assert!(trusted.from.contains("roster.json"), "{}", trusted.from);
         assert_eq!(report.failed().map(|check| check.name.word()).collect::<Vec<_>>(), Vec::<&str>::new());
         assert!(report.verified);
-        assert_eq!(report.finding(CheckName::RosterChain), Finding::Established);
+        assert_eq!(report.finding(CheckName::RosterChain), CheckFinding::Established);
         let digest = BlobDigest::of(BUNDLE);
-        let basis = Basis { place: Path::new("x"), digest, trusted, report: &report, at: None };
+        let basis = VerdictInputs { place: Path::new("x"), digest, trusted, report: &report, at: None };
         let printed = screen(&basis, None).paint(400, false);
         assert!(printed.bytes().all(|c| c == b'\n' || (0x20..0x7f).contains(&c)));
         assert!(printed.contains("verdict       verified"), "{printed}");
@@ -486,7 +497,7 @@ mod tests {
         ] {
             assert!(printed.contains(&part), "{part}: {printed}");
         }
-        match with_any(BUNDLE, &wrong, Options::default()) {
+        match with_any(BUNDLE, &wrong, VerifyOptions::default()) {
             Ok(judged) => assert!(!judged.report.verified),
             Err(untrusted) => assert!(untrusted.first_roster.is_some()),
         }
@@ -504,14 +515,14 @@ mod tests {
         tables.previous = Some(roster.digest());
         let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
         let envelope = crate::record::envelope::Envelope::new(&payload, Vec::new());
-        let branch = Trust {
+        let branch = ChosenTrust {
             pinned: Pinned::from_envelope(&envelope).expect("a roster"),
-            audit: bundle::Trust::Roster(serde_json::to_vec(&envelope).expect("JSON")),
+            audit: bundle::RosterTrust::Roster(serde_json::to_vec(&envelope).expect("JSON")),
             from: "branch".to_owned(),
             file: None,
         };
-        let findings = |trust: &[Trust], witnesses: u64| {
-            let judged = with_any(bundle, trust, Options { at: None, witnesses }).expect("trusted");
+        let findings = |trust: &[ChosenTrust], witnesses: u64| {
+            let judged = with_any(bundle, trust, VerifyOptions { at: None, witnesses }).expect("trusted");
             let report = judged.report;
             (
                 report.finding(CheckName::KeysStillRostered),
@@ -520,13 +531,13 @@ mod tests {
             )
         };
         let (before, newest, verified) = findings(std::slice::from_ref(&first), 0);
-        assert!(before == Finding::Established && verified);
+        assert!(before == CheckFinding::Established && verified);
         assert_ne!(newest, Some(branch.pinned.digest()));
         for both in [[first.clone(), branch.clone()], [branch.clone(), first.clone()]] {
-            let told = (Finding::NotChecked, Some(branch.pinned.digest()), true);
+            let told = (CheckFinding::NotChecked, Some(branch.pinned.digest()), true);
             assert_eq!(findings(&both, 0), told);
         }
-        let alone = with_any(bundle, std::slice::from_ref(&branch), Options::default()).expect("a report");
+        let alone = with_any(bundle, std::slice::from_ref(&branch), VerifyOptions::default()).expect("a report");
         assert!(!alone.report.verified);
     }
 
@@ -543,17 +554,22 @@ mod tests {
             tables.threshold = 1;
             let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
             let envelope = Envelope::new(&payload, Vec::new());
-            let other = Trust {
+            let other = ChosenTrust {
                 pinned: Pinned::from_envelope(&envelope).expect("a roster"),
-                audit: bundle::Trust::Roster(serde_json::to_vec(&envelope).expect("JSON")),
+                audit: bundle::RosterTrust::Roster(serde_json::to_vec(&envelope).expect("JSON")),
                 from: "other".to_owned(),
                 file: None,
             };
-            let judged = with_any(BUNDLE, std::slice::from_ref(&other), Options::default()).expect("a report");
+            let judged = with_any(BUNDLE, std::slice::from_ref(&other), VerifyOptions::default()).expect("a report");
             let words = other_roster(BUNDLE, judged.trusted, &judged.report).expect("words");
             let digest = BlobDigest::of(BUNDLE);
-            let basis =
-                Basis { place: Path::new("x"), digest, trusted: judged.trusted, report: &judged.report, at: None };
+            let basis = VerdictInputs {
+                place: Path::new("x"),
+                digest,
+                trusted: judged.trusted,
+                report: &judged.report,
+                at: None,
+            };
             let printed = screen(&basis, Some(&words)).paint(400, false);
             assert!(printed.contains(&format!("because       {says}")), "{printed}");
             assert_eq!(printed.matches(WITHOUT_ROSTER).count(), 2, "{printed}");
@@ -563,7 +579,7 @@ mod tests {
 
     #[test]
     fn without_a_trusted_roster_nothing_is_verified_and_the_digest_is_reported() {
-        let untrusted = with_any(BUNDLE, &[], Options::default()).expect_err("no trust");
+        let untrusted = with_any(BUNDLE, &[], VerifyOptions::default()).expect_err("no trust");
         let digest = untrusted.first_roster.expect("seen").to_string();
         let advice = advice(&untrusted);
         assert!(advice.contains(&digest));

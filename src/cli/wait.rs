@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use crate::boundary::view::ProposalStatus;
-use crate::cli::global::Global;
+use crate::cli::global::GlobalOptions;
 use crate::home::keys::KeyArgs;
 use crate::remote::follow::{WantedBundle, conclude, follow, stop_waiting_on_interrupt};
-use crate::remote::proposals::{Among, find_proposal};
+use crate::remote::proposals::{LookupRange, find_proposal};
 use crate::remote::run_printer::{OutputForm, RunPrinter};
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
 /// Wait for the end of a proposal: print its output live, and exit with the exit code of the step. Ctrl-C ends the
@@ -39,9 +39,9 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the boundary cannot be reached or refuses the request.
-pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let client = global.client(&args.key)?;
-    let id = find_proposal(&client, args.proposal.as_deref(), Among::Visible(ProposalStatus::Pending))?;
+    let id = find_proposal(&client, args.proposal.as_deref(), LookupRange::Visible(ProposalStatus::Pending))?;
     stop_waiting_on_interrupt(&id);
     let view = follow(&client, &id, &mut RunPrinter::new(terminal, args.form))?;
     conclude(&client, &view, WantedBundle { bundle: args.bundle.as_deref(), witnesses: args.witness }, terminal)

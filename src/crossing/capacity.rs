@@ -17,7 +17,7 @@ pub const PROPOSAL_ROOM: u64 = 16 << 20;
 
 /// The limits of concurrent runs and requests.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct CapacityLimits {
     /// The most runs at one time.
     pub runs: usize,
     /// The most requests under verification at one time.
@@ -58,7 +58,7 @@ pub struct Permit(#[expect(dead_code, reason = "held for its drop")] OwnedSemaph
 impl Capacity {
     /// Begins with all of `limits` free.
     #[must_use]
-    pub fn new(limits: Limits, outputs: Outputs) -> Self {
+    pub fn new(limits: CapacityLimits, outputs: Outputs) -> Self {
         Self {
             runs: Arc::new(Semaphore::new(limits.runs)),
             verifications: Arc::new(Semaphore::new(limits.crossings)),

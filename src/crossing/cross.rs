@@ -8,17 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::crossing::boundary_key::BoundaryKey;
-use crate::crossing::capacity::{Capacity, Limits, Permit, busy};
+use crate::crossing::capacity::{Capacity, CapacityLimits, Permit, busy};
 use crate::crossing::changes::Changes;
 use crate::crossing::current_seal::CurrentSeal;
-use crate::crossing::live::{Live, Living, Recorded};
+use crate::crossing::live::{RecordedOutput, RunInProgress, RunsInProgress};
 use crate::crossing::masks::with_masks_before;
-use crate::crossing::outputs::{Kept, Outputs};
+use crate::crossing::outputs::{Outputs, RecordedRows};
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::sealed::Sealed;
 use crate::crossing::stage::{
-    Accepted, Admitted, Answers, BundleParts, ClockTrusted, Consumed, Ended, Ran, ReceiptBasis, Receipted, Request,
-    SignedReceipt, Verified,
+    Accepted, Admitted, BundleParts, CheckResults, ClockTrusted, Consumed, CrossingRequest, Ran, ReceiptBasis,
+    Receipted, RunEnd, SignedReceipt, VerifiedRequest,
 };
 use crate::crypto::canonical;
 use crate::decision::exclusion::{self, Tokens};
@@ -41,7 +41,7 @@ use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::facts::nothing_enforced;
 use crate::sandbox::{End, Plan, Report, Sandbox, capture};
 use crate::store::ledger::Ledger;
-use crate::store::message::{Consume, ConsumeStop, Core, Finish, FinishStop, Window};
+use crate::store::message::{AuthorizationCore, Consume, ConsumeStop, Finish, FinishStop, Window};
 
 /// The crossing, with the sealed state, the store and the sandbox.
 pub struct Crossing {
@@ -49,14 +49,14 @@ pub struct Crossing {
     sandbox: Arc<dyn Sandbox>,
     key: Arc<BoundaryKey>,
     seal: Arc<CurrentSeal>,
-    live: Arc<Live>,
+    live: Arc<RunsInProgress>,
     changes: Arc<Changes>,
     pub(super) outputs: Outputs,
     capacity: Capacity,
 }
 
 /// The parts of a crossing.
-pub struct Parts {
+pub struct CrossingParts {
     /// The store.
     pub ledger: Ledger,
     /// The sandbox.
@@ -66,13 +66,13 @@ pub struct Parts {
     /// The seal in force.
     pub seal: Arc<CurrentSeal>,
     /// The runs in progress.
-    pub live: Arc<Live>,
+    pub live: Arc<RunsInProgress>,
     /// The tasks that wait for a change of a proposal.
     pub changes: Arc<Changes>,
     /// The directory of large outputs and spools.
     pub outputs: Outputs,
     /// The limits of concurrent runs and requests.
-    pub limits: Limits,
+    pub limits: CapacityLimits,
 }
 
 /// The result of an attempt to spend the nonce.
@@ -96,8 +96,8 @@ const OUTPUT_PAUSE: Duration = Duration::from_millis(200);
 impl Crossing {
     /// Builds a crossing from its parts.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
-        let Parts { ledger, sandbox, key, seal, live, changes, outputs, limits } = parts;
+    pub fn new(parts: CrossingParts) -> Self {
+        let CrossingParts { ledger, sandbox, key, seal, live, changes, outputs, limits } = parts;
         let capacity = Capacity::new(limits, outputs.clone());
         Self { ledger, sandbox, key, seal, live, changes, outputs, capacity }
     }
@@ -107,7 +107,7 @@ impl Crossing {
     /// # Errors
     /// A refusal if the run is not allowed. A fault if something broke after the nonce was spent and before the receipt
     /// was durable: then the next start writes the receipt.
-    pub async fn cross(&self, request: Request, permit: Option<Permit>) -> Result<Receipted, Stopped> {
+    pub async fn cross(&self, request: CrossingRequest, permit: Option<Permit>) -> Result<Receipted, Stopped> {
         let mut accepted = self.accept(request)?;
         let mut verdicts = 0;
         let consumed = loop {
@@ -136,7 +136,7 @@ impl Crossing {
     ///
     /// # Errors
     /// `malformed` or `too-large`.
-    pub fn accept(&self, request: Request) -> Result<Accepted, Stopped> {
+    pub fn accept(&self, request: CrossingRequest) -> Result<Accepted, Stopped> {
         let signed = Signed::from_envelope(&request.envelope, Base64::Lenient)?;
         Ok(Accepted::new(signed, request.handed_in_by, request.caller))
     }
@@ -145,19 +145,19 @@ impl Crossing {
     ///
     /// # Errors
     /// `unknown-signer` (found before any signature is verified), `bad-signature` or `malformed`.
-    pub fn verify(&self, accepted: Accepted) -> Result<Verified, Stopped> {
+    pub fn verify(&self, accepted: Accepted) -> Result<VerifiedRequest, Stopped> {
         // Read the version before the state, so that the claim detects every later change.
         let version = self.ledger.state().version;
         let sealed = self.state();
         let document = accepted.signed().clone().verify(|keyid| sealed.roster.key(keyid))?;
-        Ok(Verified::new(accepted, document, sealed, version))
+        Ok(VerifiedRequest::new(accepted, document, sealed, version))
     }
 
     /// Makes every check against the state in force now (R2), not against the state when the run was proposed.
     ///
     /// # Errors
     /// The first check that fails, in the order of R1.
-    pub fn admit(&self, verified: Verified) -> Result<Admitted, Stopped> {
+    pub fn admit(&self, verified: VerifiedRequest) -> Result<Admitted, Stopped> {
         // If the clock is ahead, authorizations would look expired and would be refused for good.
         let clock = self.demand_clock()?;
         let sealed = verified.sealed().clone();
@@ -209,7 +209,7 @@ impl Crossing {
             env: parameters::environment(fit.params()),
             params_json: fit.params().canonical().to_vec(),
         };
-        let answers = Answers {
+        let answers = CheckResults {
             clock,
             place,
             scope,
@@ -263,7 +263,7 @@ impl Crossing {
         let request = Consume {
             version: admitted.version(),
             seal: sealed.digest,
-            core: Core {
+            core: AuthorizationCore {
                 id: signed.proposal.clone(),
                 digest: authorization,
                 nonce: signed.nonce.clone(),
@@ -327,7 +327,7 @@ impl Crossing {
             tracing::warn!(proposal = %proposal, "{why}");
         }
         let finished_at = self.now().max(started_at);
-        let end = Ended::Seen { report: Box::new(report), recorded: Box::new(recorded), recording };
+        let end = RunEnd::Seen { report: Box::new(report), recorded: Box::new(recorded), recording };
         Ran { closing, end, started_at, finished_at }
     }
 
@@ -339,7 +339,7 @@ impl Crossing {
         let Ran { closing, end, started_at, finished_at } = ran;
         let sealed = self.state();
         let (outcome, output, usage, sandbox, duration_ms, recorded) = match end {
-            Ended::Seen { report, recorded, recording } => (
+            RunEnd::Seen { report, recorded, recording } => (
                 outcome_of(&report.end),
                 Output { stdout: recorded.stdout.clone(), stderr: recorded.stderr.clone() },
                 Usage {
@@ -356,7 +356,7 @@ impl Crossing {
                 report.duration_ms,
                 Some((recorded, recording)),
             ),
-            Ended::Unseen => {
+            RunEnd::Unseen => {
                 let output = Output { stdout: Stream::empty(), stderr: Stream::empty() };
                 (Outcome::of(Status::Unknown), output, Usage::default(), nothing_enforced(), 0, None)
             }
@@ -403,7 +403,7 @@ impl Crossing {
         // them.
         let (kept, order) = match &recorded {
             Some((recorded, recording)) => (self.keep_output(recorded, recording).await, Some(recorded.order.clone())),
-            None => (Kept::default(), None),
+            None => (RecordedRows::default(), None),
         };
         let finish = Finish {
             proposal: proposal.clone(),
@@ -418,7 +418,9 @@ impl Crossing {
         let leaf = loop {
             match self.ledger.finish(finish.clone()).await {
                 // If the disk is full, the boundary waits for free space. It never drops a receipt.
-                Err(FinishStop::Fault(crate::store::fault::Fault::Full { .. })) if patience.is_left(&self.capacity) => {
+                Err(FinishStop::Fault(crate::store::fault::StoreFault::Full { .. }))
+                    if patience.is_left(&self.capacity) =>
+                {
                     patience.wait(&proposal).await;
                 }
                 done => break done.map_err(|stop| fault(&stop))?,
@@ -447,7 +449,7 @@ impl Crossing {
     /// Makes the output of a run durable. If the disk is full, the boundary waits until there is room. After another
     /// error it gives up the output, but never the receipt: the receipt states how the run ended and has the digests of
     /// the output.
-    async fn keep_output(&self, recorded: &Recorded, recording: &Living) -> Kept {
+    async fn keep_output(&self, recorded: &RecordedOutput, recording: &RunInProgress) -> RecordedRows {
         if Outputs::is_inline(recorded)
             && let Ok(kept) = self.outputs.keep(recorded, recording, |name: &_| self.ledger.output_path(name))
         {
@@ -474,7 +476,7 @@ impl Crossing {
             tries += 1;
             if tries == OUTPUT_TRIES {
                 tracing::error!(%proposal, "its output is lost, its receipt is not: {error}");
-                return Kept::default();
+                return RecordedRows::default();
             }
             tokio::time::sleep(OUTPUT_PAUSE).await;
         }
@@ -522,7 +524,7 @@ impl Crossing {
         if code == Code::Busy { refusal.retry_after(1) } else { refusal }.into()
     }
 
-    fn replayed(&self, spent: &crate::store::message::Spent) -> Stopped {
+    fn replayed(&self, spent: &crate::store::message::NonceUse) -> Stopped {
         // The links name the earlier run, for callers who may see it.
         let refusal =
             Refusal::new(Code::NonceReplayed, "the nonce is spent: one nonce, one run").about(&spent.proposal);
@@ -574,10 +576,10 @@ fn refusal_of(objection: &Objection) -> Refusal {
     }
 }
 
-const fn stream_name(stream: capture::Stream) -> StreamName {
+const fn stream_name(stream: capture::OutputStream) -> StreamName {
     match stream {
-        capture::Stream::Stdout => StreamName::Stdout,
-        capture::Stream::Stderr => StreamName::Stderr,
+        capture::OutputStream::Stdout => StreamName::Stdout,
+        capture::OutputStream::Stderr => StreamName::Stderr,
     }
 }
 

@@ -29,7 +29,7 @@ pub const PIECE: usize = 32 << 10;
 
 /// The runs in progress.
 #[derive(Debug, Default)]
-pub struct Live {
+pub struct RunsInProgress {
     runs: Arc<Mutex<Runs>>,
 }
 
@@ -43,13 +43,13 @@ struct Runs {
 /// A run in progress, and its recording. On drop the run is removed from the list, because the store then has its
 /// output. Readers that hold the recording keep it until they are done.
 #[derive(Debug)]
-pub struct Living {
+pub struct RunInProgress {
     proposal: ProposalId,
     recording: Arc<Recording>,
     runs: Arc<Mutex<Runs>>,
 }
 
-impl Living {
+impl RunInProgress {
     /// The proposal of the run.
     pub fn proposal(&self) -> &ProposalId {
         &self.proposal
@@ -61,7 +61,7 @@ impl Living {
     }
 }
 
-impl Deref for Living {
+impl Deref for RunInProgress {
     type Target = Arc<Recording>;
 
     fn deref(&self) -> &Self::Target {
@@ -69,16 +69,16 @@ impl Deref for Living {
     }
 }
 
-impl Drop for Living {
+impl Drop for RunInProgress {
     fn drop(&mut self) {
         lock(&self.runs).living.remove(&self.proposal);
         self.recording.tick.send_modify(|tick| *tick += 1);
     }
 }
 
-impl Live {
+impl RunsInProgress {
     /// Starts the recording of a run.
-    pub fn begin(&self, proposal: &ProposalId, scratch: PathBuf, most: u64) -> Living {
+    pub fn begin(&self, proposal: &ProposalId, scratch: PathBuf, most: u64) -> RunInProgress {
         let recording = Arc::new(Recording::new(scratch, most));
         let mut runs = lock(&self.runs);
         if runs.stopped_early.remove(proposal) {
@@ -86,7 +86,7 @@ impl Live {
         }
         runs.living.insert(proposal.clone(), recording.clone());
         drop(runs);
-        Living { proposal: proposal.clone(), recording, runs: self.runs.clone() }
+        RunInProgress { proposal: proposal.clone(), recording, runs: self.runs.clone() }
     }
 
     /// Returns the recording of a run in progress.
@@ -103,7 +103,7 @@ impl Live {
         }
     }
 
-    /// Undoes [`Live::stop`] for a run that is over and will not begin.
+    /// Undoes [`RunsInProgress::stop`] for a run that is over and will not begin.
     pub fn forget(&self, proposal: &ProposalId) {
         lock(&self.runs).stopped_early.remove(proposal);
     }
@@ -224,12 +224,12 @@ impl Recording {
 
     /// Ends the recording: the run writes nothing more. The arguments are the numbers of all bytes that the run wrote
     /// to each stream.
-    pub fn close(&self, stdout: u64, stderr: u64) -> Recorded {
+    pub fn close(&self, stdout: u64, stderr: u64) -> RecordedOutput {
         let mut state = lock(&self.state);
         state.closed = true;
         // Close the descriptor now, because readers may hold the recording for a long time.
         state.flag = None;
-        let recorded = Recorded {
+        let recorded = RecordedOutput {
             stdout: state.stdout.stream(stdout),
             stderr: state.stderr.stream(stderr),
             order: encode_order(&state.order),
@@ -260,14 +260,14 @@ impl Recording {
     ///
     /// # Errors
     /// Fails if the spool can't be read.
-    pub fn next(&self, cursor: &mut Cursor) -> io::Result<Next> {
+    pub fn next(&self, cursor: &mut Cursor) -> io::Result<NextPiece> {
         let mut state = lock(&self.state);
         let Some(&(stream, length)) = state.order.get(cursor.number) else {
-            return Ok(if state.closed { Next::End } else { Next::NotYet });
+            return Ok(if state.closed { NextPiece::End } else { NextPiece::NotYet });
         };
         let bytes = state.read(cursor.at, length as usize)?;
         state.seen = state.seen.max(cursor.number + 1);
-        Ok(Next::Piece(Piece { stream, offset: cursor.step(stream, length), bytes }))
+        Ok(NextPiece::Piece(Piece { stream, offset: cursor.step(stream, length), bytes }))
     }
 
     /// Returns a receiver that wakes at each change.
@@ -324,7 +324,7 @@ impl Cursor {
 
 /// The result of a read after a cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Next {
+pub enum NextPiece {
     /// A piece.
     Piece(Piece),
     /// No piece yet. The run is still in progress.
@@ -346,7 +346,7 @@ pub struct Piece {
 
 /// The recorded output of a run.
 #[derive(Debug, Clone)]
-pub struct Recorded {
+pub struct RecordedOutput {
     /// Standard output.
     pub stdout: Stream,
     /// Standard error.
@@ -470,7 +470,7 @@ mod tests {
 
     fn read(recording: &Recording, cursor: &mut Cursor) -> Vec<Vec<u8>> {
         let mut pieces = Vec::new();
-        while let Next::Piece(piece) = recording.next(cursor).expect("a piece") {
+        while let NextPiece::Piece(piece) = recording.next(cursor).expect("a piece") {
             pieces.push(piece.bytes);
         }
         pieces
@@ -487,11 +487,11 @@ mod tests {
         recording.write(StreamName::Stderr, b"two");
         recording.write(StreamName::Stdout, b"three");
         let first = recording.next(&mut cursor).expect("a piece");
-        assert_eq!(first, Next::Piece(Piece { stream: StreamName::Stdout, offset: 3, bytes: b"ab".to_vec() }));
+        assert_eq!(first, NextPiece::Piece(Piece { stream: StreamName::Stdout, offset: 3, bytes: b"ab".to_vec() }));
         assert_eq!(read(&recording, &mut cursor), [&b"two"[..], b"three"]);
-        assert_eq!(recording.next(&mut cursor).expect("no piece"), Next::NotYet);
+        assert_eq!(recording.next(&mut cursor).expect("no piece"), NextPiece::NotYet);
         recording.close(10, 3);
-        assert_eq!(recording.next(&mut cursor).expect("no piece"), Next::End);
+        assert_eq!(recording.next(&mut cursor).expect("no piece"), NextPiece::End);
     }
 
     #[test]
@@ -519,7 +519,7 @@ mod tests {
 
     #[test]
     fn a_run_that_is_cancelled_before_its_start_starts_as_cancelled() {
-        let (live, id) = (Live::default(), ProposalId::new(1, [1; 10]));
+        let (live, id) = (RunsInProgress::default(), ProposalId::new(1, [1; 10]));
         live.stop(&id);
         let run = live.begin(&id, std::env::temp_dir(), 10);
         assert!(lock(&run.state).cancelled);

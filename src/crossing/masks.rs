@@ -11,7 +11,7 @@ use crate::record::enforcement::Enforcement;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::profile::Profile;
 use crate::store::ledger::Ledger;
-use crate::store::message::{Filter, Status};
+use crate::store::message::{ProposalQuery, StoredStatus};
 
 /// How many earlier runs of the step are read. Some of them may have had another profile.
 const LOOKED_AT: usize = 8;
@@ -39,8 +39,8 @@ pub(super) fn with_masks_before(
 /// The number of names that the last run of `step` under `profile` masked. If that run masked none and its receipt
 /// warns, returns the number in the warning. So the warning stays until a run masks names again.
 fn masked_last(ledger: &Ledger, step: &StepReference, profile: &Profile) -> Result<Option<u64>, Stopped> {
-    let filter = Filter {
-        statuses: vec![Status::Finished],
+    let filter = ProposalQuery {
+        statuses: vec![StoredStatus::Finished],
         ending: None,
         step: Some(step.reference.clone()),
         proposer: None,

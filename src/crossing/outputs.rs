@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::crossing::live::{Recorded, Recording};
+use crate::crossing::live::{RecordedOutput, Recording};
 use crate::crypto::digest::Blake3Digest;
 use crate::record::stream_name::StreamName;
 use crate::store::message::{MAX_INLINE_BYTES, OutputRow};
@@ -22,21 +22,21 @@ pub struct Outputs {
 
 /// The outputs of a run before they are in the store. None of their files is removed before this value is dropped.
 #[derive(Debug, Default)]
-pub struct Kept {
+pub struct RecordedRows {
     /// The rows for the store.
     pub rows: Vec<OutputRow>,
     names: Vec<Blake3Digest>,
     kept: Arc<Mutex<BTreeMap<Blake3Digest, usize>>>,
 }
 
-impl Kept {
+impl RecordedRows {
     fn claim(&mut self, name: Blake3Digest) {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += 1;
         self.names.push(name);
     }
 }
 
-impl Drop for Kept {
+impl Drop for RecordedRows {
     fn drop(&mut self) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         for name in &self.names {
@@ -76,11 +76,11 @@ impl Outputs {
     /// Fails if a file can't be written or synced.
     pub fn keep(
         &self,
-        recorded: &Recorded,
+        recorded: &RecordedOutput,
         recording: &Recording,
         path: impl Fn(&Blake3Digest) -> PathBuf,
-    ) -> io::Result<Kept> {
-        let mut kept = Kept { rows: Vec::new(), names: Vec::new(), kept: self.kept.clone() };
+    ) -> io::Result<RecordedRows> {
+        let mut kept = RecordedRows { rows: Vec::new(), names: Vec::new(), kept: self.kept.clone() };
         for (name, stream) in [(StreamName::Stdout, &recorded.stdout), (StreamName::Stderr, &recorded.stderr)] {
             if stream.recorded == 0 || kept.rows.iter().any(|row| row.name == stream.blake3) {
                 continue;
@@ -154,7 +154,7 @@ impl Outputs {
 
     /// Whether rows hold all of the output. Then no file is written before the commit.
     #[must_use]
-    pub fn is_inline(recorded: &Recorded) -> bool {
+    pub fn is_inline(recorded: &RecordedOutput) -> bool {
         [&recorded.stdout, &recorded.stderr].iter().all(|stream| stream.recorded <= MAX_INLINE_BYTES as u64)
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::crossing::cross::Crossing;
 use crate::crossing::refusal::{Stopped, fault};
-use crate::crossing::stage::{Closing, Ended, Ran, ReceiptBasis};
+use crate::crossing::stage::{Closing, Ran, ReceiptBasis, RunEnd};
 use crate::crypto::digest::AuthorizationDigest;
 use crate::crypto::json;
 use crate::record::authorization::Authorization;
@@ -16,7 +16,7 @@ use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::malformed::Malformed;
 use crate::record::receipt::Decision;
-use crate::store::message::{Consumed, Unfinished};
+use crate::store::message::{SpentNonce, Unfinished};
 
 impl Crossing {
     /// Writes the receipts that are missing after a crash, in order of consumption. Returns their number.
@@ -34,7 +34,7 @@ impl Crossing {
             let closing = closing_of(open, leaf.data.into()).map_err(|error| fault(&error))?;
             let now = self.now().max(closing.claim.at);
             // The same two stages as for a run whose end was seen. `run` is not called.
-            let ran = Ran { closing, end: Ended::Unseen, started_at: now, finished_at: now };
+            let ran = Ran { closing, end: RunEnd::Unseen, started_at: now, finished_at: now };
             let receipt = self.receipt(ran)?;
             let _ = self.log(receipt).await?;
         }
@@ -49,7 +49,7 @@ fn closing_of(open: Unfinished, data: Arc<[u8]>) -> Result<Closing, Malformed> {
     let authorization = AuthorizationDigest::of(&payload);
     let step = Statement::<Authorization>::from_payload(&payload)?.predicate.step;
     Ok(Closing {
-        claim: Consumed { index: open.index, item: open.item, leaf: open.leaf, data, at: open.at, seal: open.seal },
+        claim: SpentNonce { index: open.index, item: open.item, leaf: open.leaf, data, at: open.at, seal: open.seal },
         basis: ReceiptBasis { proposal: open.proposal, authorization, step, envelope, decision },
         room: None,
     })

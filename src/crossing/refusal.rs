@@ -6,7 +6,7 @@ use crate::record::code::Code;
 use crate::record::envelope::VerifyError;
 use crate::record::ident::{ProposalId, ReceiptId};
 use crate::record::malformed::Malformed;
-use crate::store::fault::Fault as StoreFault;
+use crate::store::fault::StoreFault;
 
 /// The reason why a request stops.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ pub struct Refusal {
     /// The reason and the next action, for people.
     pub detail: String,
     /// The places in the request that are wrong.
-    pub places: Vec<Place>,
+    pub places: Vec<RequestPlace>,
     /// The receipt that answers the request, for callers who may read it.
     pub receipt: Option<ReceiptId>,
     /// The proposal that the refusal is about, for callers who may read it.
@@ -33,12 +33,12 @@ pub struct Refusal {
     /// Seconds after which the caller can try again.
     pub retry_after_s: Option<u64>,
     /// The case of the code, if HTTP has a status for that case.
-    pub case: Option<Case>,
+    pub case: Option<RefusalCase>,
 }
 
 /// A case of a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Case {
+pub enum RefusalCase {
     /// A case of `not-found`: the resource existed and is no longer stored.
     Gone,
     /// A case of `malformed`: the boundary does not read the media type of the body.
@@ -47,7 +47,7 @@ pub enum Case {
 
 /// A place in a refused request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct RequestPlace {
     /// The RFC 6901 pointer to the place.
     pub pointer: String,
     /// The error at the place.
@@ -79,7 +79,7 @@ impl Refusal {
     /// Adds a place in the request.
     #[must_use]
     pub fn at(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        self.places.push(Place { pointer: pointer.into(), detail: detail.into() });
+        self.places.push(RequestPlace { pointer: pointer.into(), detail: detail.into() });
         self
     }
 
@@ -100,7 +100,7 @@ impl Refusal {
     /// Makes a `not-found` for good: the resource existed and is no longer stored.
     #[must_use]
     pub fn gone(detail: impl Into<String>) -> Self {
-        Self { case: Some(Case::Gone), ..Self::new(Code::NotFound, detail) }
+        Self { case: Some(RefusalCase::Gone), ..Self::new(Code::NotFound, detail) }
     }
 
     /// Adds the seconds after which the caller can try again.

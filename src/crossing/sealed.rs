@@ -1,7 +1,7 @@
 //! The state in force: the newest seal and everything that it names.
 //!
 //! A [`Sealed`] is built only from the seal's log entry and its blobs, never from files. So after a restart the sealed
-//! bytes are in force, even if the files have changed. Files become a seal through [`Material`].
+//! bytes are in force, even if the files have changed. Files become a seal through [`SealContent`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,13 +25,13 @@ use crate::record::step::RegistryLeaf;
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
 use crate::registry::registry_error::RegistryError;
-use crate::registry::{RegisteredStep, Registry, Stored};
+use crate::registry::{RegisteredStep, Registry, StoredStep};
 use crate::trust::chain::Chain;
 use crate::trust::roster::TrustedRoster;
 
 /// The content of a seal before it is sealed.
 #[derive(Debug, Clone)]
-pub struct Material {
+pub struct SealContent {
     /// The boundary's name.
     pub name: BoundaryName,
     /// The steps.
@@ -48,7 +48,7 @@ pub struct Material {
 
 /// The predecessor of a seal.
 #[derive(Debug)]
-pub enum Basis<'a> {
+pub enum SealPredecessor<'a> {
     /// No predecessor: this is the first seal. The digest of this seal becomes the boundary's id, and `genesis` makes
     /// it unique.
     First {
@@ -63,7 +63,7 @@ pub enum Basis<'a> {
 
 /// A seal that is ready to be signed, with the blobs that it names.
 #[derive(Debug)]
-pub struct Draft {
+pub struct SealDraft {
     /// The seal.
     pub seal: Seal,
     /// The blobs that the seal names, by digest.
@@ -90,7 +90,7 @@ pub struct Sealed {
     /// The roster with all its earlier versions, as they were signed.
     pub rosters: Chain,
     /// The parts that all bundles under this seal share, as JSON.
-    pub bundled: Bundled,
+    pub bundled: BundleShare,
     /// The policy.
     pub policy: Policy,
     /// The built-in lists.
@@ -106,7 +106,7 @@ pub struct Sealed {
 
 /// The parts that all bundles under a seal share, as JSON.
 #[derive(Debug)]
-pub struct Bundled {
+pub struct BundleShare {
     /// The seal's envelope.
     pub seal: String,
     /// The policy.
@@ -167,12 +167,12 @@ fn check_can_be_asked(registry: &Registry, steps: &BTreeMap<StepRef, StepInForce
     if errors.is_empty() { Ok(()) } else { Err(SealError::Steps(errors)) }
 }
 
-impl Material {
+impl SealContent {
     /// Checks that policy and configuration allow what every step asks for. Then drafts the seal.
     ///
     /// # Errors
     /// Every step that asks for something that policy or configuration does not allow.
-    pub fn draft(&self, basis: Basis<'_>, at: Timestamp) -> Result<Draft, SealError> {
+    pub fn draft(&self, basis: SealPredecessor<'_>, at: Timestamp) -> Result<SealDraft, SealError> {
         let roster = self.rosters.last();
         let mut tokens = self.tokens.clone();
         tokens.sort_by(|a, b| a.name.cmp(&b.name));
@@ -226,8 +226,8 @@ impl Material {
         let tokens = blob(list);
         let configuration = blob(canonical(canonical::canonical_of(&self.configuration))?);
         let (before, genesis, epoch) = match basis {
-            Basis::After(sealed) => (Some(sealed), None, sealed.boundary.epoch.clone()),
-            Basis::First { genesis, epoch } => (None, Some(genesis), epoch),
+            SealPredecessor::After(sealed) => (Some(sealed), None, sealed.boundary.epoch.clone()),
+            SealPredecessor::First { genesis, epoch } => (None, Some(genesis), epoch),
         };
         let seal = Seal {
             boundary: SealedBoundary { name: self.name.clone(), id: before.map(|sealed| sealed.boundary.id) },
@@ -249,7 +249,7 @@ impl Material {
         };
         // Refuse too large content here, while the earlier state can stay in force.
         seal.clone().into_statement().to_payload()?;
-        Ok(Draft { seal, blobs, registry: self.registry.clone() })
+        Ok(SealDraft { seal, blobs, registry: self.registry.clone() })
     }
 
     /// Checks that each receipt under this seal fits into a bundle with everything that its verification needs.
@@ -300,7 +300,7 @@ fn canonical_tokens(tokens: &[SealedToken]) -> Result<Vec<u8>, canonical::Canoni
     Ok(bytes)
 }
 
-impl Draft {
+impl SealDraft {
     /// Whether this draft has the same content as `sealed`, except its number and time.
     #[must_use]
     pub fn same_as(&self, sealed: &Seal) -> bool {
@@ -359,14 +359,14 @@ impl Sealed {
         let manifest: Vec<RegistryLeaf> =
             json::typed(&value("registry", &find("registry", *seal.registry.as_bytes())?)?)
                 .map_err(|error| one(format!("sealed registry: {error}")))?;
-        let step = |leaf: RegistryLeaf| -> Result<Stored, SealError> {
+        let step = |leaf: RegistryLeaf| -> Result<StoredStep, SealError> {
             let bytes = find(&format!("step {}", leaf.reference), *leaf.digest.as_bytes())?;
             let known = known.and_then(|known| known.get(&leaf.reference));
             if let Some(step) = known.filter(|step| *step.canonical == *bytes) {
-                return Ok(Stored::Known(step.stored()));
+                return Ok(StoredStep::Known(step.stored()));
             }
             json::typed(&value("step", &bytes)?)
-                .map(|definition| Stored::Read(Box::new(definition)))
+                .map(|definition| StoredStep::Read(Box::new(definition)))
                 .map_err(|error| one(format!("sealed step {}: {error}", leaf.reference)))
         };
         // Read one definition at a time. All definitions together with the registry would need twice the memory.
@@ -392,7 +392,7 @@ impl Sealed {
             epoch: seal.epoch.clone(),
         };
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(one);
-        let bundled = Bundled {
+        let bundled = BundleShare {
             seal: text(envelope)?,
             policy: text(policy.canonical())?,
             builtins: text(&canonical::to_canonical(&builtins))?,
@@ -493,13 +493,13 @@ mod tests {
         serde_json::from_value(step).expect("a step")
     }
 
-    fn material(steps: usize, tokens: Vec<SealedToken>) -> Material {
+    fn material(steps: usize, tokens: Vec<SealedToken>) -> SealContent {
         let roster: Envelope = serde_json::from_slice(ROSTER).expect("an envelope");
         let policy: Value = serde_json::from_slice(POLICY).expect("a policy");
         let long = "a".repeat(240);
         let steps = (0..steps).map(|number| step(format!("{long}{number:06}:go")));
         let limits = ConfiguredLimits { default: Limits::default(), maximum: Limits::default() };
-        Material {
+        SealContent {
             name: "prod-eu".parse().expect("a name"),
             registry: Registry::from_definitions(steps).expect("a registry"),
             policy: Policy::from_sealed(&policy).expect("a policy"),
@@ -512,9 +512,9 @@ mod tests {
         }
     }
 
-    fn draft(material: &Material) -> Result<Draft, SealError> {
+    fn draft(material: &SealContent) -> Result<SealDraft, SealError> {
         let genesis = serde_json::from_value(json!("9e".repeat(32))).expect("a genesis");
-        let basis = Basis::First { genesis, epoch: "e0".repeat(16).parse().expect("an epoch") };
+        let basis = SealPredecessor::First { genesis, epoch: "e0".repeat(16).parse().expect("an epoch") };
         material.draft(basis, Timestamp::from_unix(1_800_000_000))
     }
 

@@ -39,11 +39,11 @@ use std::sync::Arc;
 
 use crate::crossing::caller::Caller;
 use crate::crossing::capacity::Room;
-use crate::crossing::live::{Living, Recorded};
+use crate::crossing::live::{RecordedOutput, RunInProgress};
 use crate::crossing::refusal::Stopped;
 use crate::crossing::sealed::Sealed;
 use crate::crypto::digest::{AuthorizationDigest, SealDigest};
-use crate::decision::exclusion::Excluded;
+use crate::decision::exclusion::ExcludedSigners;
 use crate::decision::parameters::ParametersFit;
 use crate::decision::permissions::{PermissionsCovered, ProfileHolds};
 use crate::decision::place::AtThisBoundary;
@@ -62,7 +62,7 @@ use crate::store::message;
 
 /// The input of a crossing: an envelope, and the name of its sender.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct CrossingRequest {
     /// The authorization with its signatures.
     pub envelope: Envelope,
     /// The token or proposer that handed the envelope in. For a proposal this is its proposer.
@@ -91,14 +91,14 @@ impl Accepted {
 
 /// Every signature is verified under the roster of this state.
 #[must_use]
-pub struct Verified {
+pub struct VerifiedRequest {
     accepted: Accepted,
     document: envelope::Verified<Authorization>,
     sealed: Arc<Sealed>,
     version: u64,
 }
 
-impl Verified {
+impl VerifiedRequest {
     pub(super) const fn new(
         accepted: Accepted,
         document: envelope::Verified<Authorization>,
@@ -141,7 +141,7 @@ pub struct ScopeHeld(());
 
 /// The results of all checks. An `Admitted` can't be made without all of them.
 #[expect(dead_code, reason = "some answers carry nothing but that they were given")]
-pub(super) struct Answers {
+pub(super) struct CheckResults {
     pub(super) clock: ClockTrusted,
     pub(super) place: AtThisBoundary,
     pub(super) scope: ScopeHeld,
@@ -152,7 +152,7 @@ pub(super) struct Answers {
     pub(super) permissions: PermissionsCovered,
     pub(super) profile: ProfileHolds,
     pub(super) sandbox: Prepared,
-    pub(super) excluded: Excluded,
+    pub(super) excluded: ExcludedSigners,
     pub(super) quorum: QuorumMet,
     pub(super) window: WithinWindow,
 }
@@ -160,13 +160,17 @@ pub(super) struct Answers {
 /// The verdict that the run is allowed under this state.
 #[must_use]
 pub struct Admitted {
-    verified: Verified,
-    answers: Answers,
+    verified: VerifiedRequest,
+    answers: CheckResults,
     window: crate::store::message::Window,
 }
 
 impl Admitted {
-    pub(super) const fn new(verified: Verified, answers: Answers, window: crate::store::message::Window) -> Self {
+    pub(super) const fn new(
+        verified: VerifiedRequest,
+        answers: CheckResults,
+        window: crate::store::message::Window,
+    ) -> Self {
         Self { verified, answers, window }
     }
 
@@ -194,7 +198,7 @@ impl Admitted {
         &self.answers.quorum
     }
 
-    pub(super) const fn excluded(&self) -> &Excluded {
+    pub(super) const fn excluded(&self) -> &ExcludedSigners {
         &self.answers.excluded
     }
 
@@ -216,7 +220,7 @@ impl Admitted {
 #[must_use]
 pub struct Consumed {
     admitted: Admitted,
-    claim: message::Consumed,
+    claim: message::SpentNonce,
     basis: ReceiptBasis,
     room: Room,
 }
@@ -232,7 +236,7 @@ pub(super) struct ReceiptBasis {
 }
 
 impl Consumed {
-    pub(super) const fn new(admitted: Admitted, claim: message::Consumed, basis: ReceiptBasis, room: Room) -> Self {
+    pub(super) const fn new(admitted: Admitted, claim: message::SpentNonce, basis: ReceiptBasis, room: Room) -> Self {
         Self { admitted, claim, basis, room }
     }
 
@@ -240,7 +244,7 @@ impl Consumed {
         &self.admitted
     }
 
-    pub(super) const fn claim(&self) -> &message::Consumed {
+    pub(super) const fn claim(&self) -> &message::SpentNonce {
         &self.claim
     }
 
@@ -253,7 +257,7 @@ impl Consumed {
 
 /// The input of a receipt, for a run that just ended or that recovery found.
 pub(super) struct Closing {
-    pub(super) claim: message::Consumed,
+    pub(super) claim: message::SpentNonce,
     pub(super) basis: ReceiptBasis,
     /// Reserved before the nonce was spent, and held until the receipt is durable.
     pub(super) room: Option<Room>,
@@ -263,21 +267,21 @@ pub(super) struct Closing {
 #[must_use]
 pub struct Ran {
     pub(super) closing: Closing,
-    pub(super) end: Ended,
+    pub(super) end: RunEnd,
     pub(super) started_at: Timestamp,
     pub(super) finished_at: Timestamp,
 }
 
 /// How a run ended.
-pub(super) enum Ended {
+pub(super) enum RunEnd {
     /// The sandbox saw the end.
     Seen {
         /// The report of the sandbox.
         report: Box<Report>,
         /// The digests and sizes of the output.
-        recorded: Box<Recorded>,
+        recorded: Box<RecordedOutput>,
         /// The recording that has the bytes of the output.
-        recording: Living,
+        recording: RunInProgress,
     },
     /// The service ended before it recorded the end of the run.
     Unseen,
@@ -289,7 +293,7 @@ pub struct SignedReceipt {
     pub(super) closing: Closing,
     pub(super) receipt: Receipt,
     pub(super) envelope: Arc<[u8]>,
-    pub(super) recorded: Option<(Box<Recorded>, Living)>,
+    pub(super) recorded: Option<(Box<RecordedOutput>, RunInProgress)>,
 }
 
 /// The receipt is in the log.

@@ -28,9 +28,9 @@ pub struct WitnessKey {
 /// A verified cosignature. Only [`WitnessKey::verify`] constructs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[must_use]
-pub struct Cosigned(u64);
+pub struct VerifiedCosignature(u64);
 
-impl Cosigned {
+impl VerifiedCosignature {
     /// When the witness had seen the checkpoint, by the clock of the witness: seconds since 1970, at most 2^63 - 1.
     #[must_use]
     pub const fn seconds(self) -> u64 {
@@ -77,11 +77,11 @@ impl WitnessKey {
     ///
     /// # Errors
     /// If a line of this key is not valid.
-    pub fn verify(&self, note: &Note) -> Result<Option<Cosigned>, NoteError> {
+    pub fn verify(&self, note: &Note) -> Result<Option<VerifiedCosignature>, NoteError> {
         let mut earliest = None;
         for line in self.lines(note.signatures()) {
             let cosigned = self.verify_line(note, line)?;
-            earliest = Some(earliest.map_or(cosigned, |before: Cosigned| before.min(cosigned)));
+            earliest = Some(earliest.map_or(cosigned, |before: VerifiedCosignature| before.min(cosigned)));
         }
         Ok(earliest)
     }
@@ -96,7 +96,7 @@ impl WitnessKey {
     ///
     /// # Errors
     /// If the line is not valid.
-    pub fn verify_line(&self, note: &Note, line: &NoteSignature) -> Result<Cosigned, NoteError> {
+    pub fn verify_line(&self, note: &Note, line: &NoteSignature) -> Result<VerifiedCosignature, NoteError> {
         let id = key_hash_of(COSIGNATURE, &self.name, &self.key);
         let bytes = line.of(&self.name, id).ok_or(NoteError::BadSignature)?;
         let (time, signature) = bytes.split_first_chunk::<8>().ok_or(NoteError::BadSignature)?;
@@ -108,7 +108,7 @@ impl WitnessKey {
         }
         let message = message(seconds, note.unverified_text());
         let _proof = self.key.verify(message.as_bytes(), signature).map_err(|_| NoteError::BadSignature)?;
-        Ok(Cosigned(seconds))
+        Ok(VerifiedCosignature(seconds))
     }
 
     /// Makes the line with which this witness cosigns `note` at this time. `sign` makes the raw Ed25519 signature.
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(read, both);
         for (name, seed, at) in [("w.example/1", 7, 1_700_000_000), ("w.example/2", 8, 1_700_000_001)] {
             let (key, _) = witness(name, seed);
-            assert_eq!(key.verify(&read).map(|found| found.map(Cosigned::seconds)), Ok(Some(at)));
+            assert_eq!(key.verify(&read).map(|found| found.map(VerifiedCosignature::seconds)), Ok(Some(at)));
             assert_eq!(WitnessKey::parse(&key.vkey()), Ok(key));
         }
         let boundary = SecretKey::from_seed([3; 32]).public();
@@ -209,7 +209,7 @@ mod tests {
             assert_eq!(key.verify(&plain.clone().with(line).expect("room")), Err(NoteError::BadSignature));
         }
         let good = cosigned(&cosigned(&plain, "w.example/1", 7, 9), "w.example/1", 7, 5);
-        assert_eq!(key.verify(&good).map(|found| found.map(Cosigned::seconds)), Ok(Some(5)), "the earliest");
+        assert_eq!(key.verify(&good).map(|found| found.map(VerifiedCosignature::seconds)), Ok(Some(5)), "the earliest");
     }
 
     #[test]

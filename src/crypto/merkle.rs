@@ -46,12 +46,12 @@ pub fn root(leaves: &[Hash]) -> Hash {
 /// Proves that the leaf is at this index of the tree with this root and size.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Included(());
+pub struct InclusionProved(());
 
 /// Proves that the older tree is a prefix of the newer one.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Consistent(());
+pub struct ConsistencyProved(());
 
 /// The reason why a Merkle proof is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +99,7 @@ pub fn verify_inclusion(
     size: u64,
     path: &[Hash],
     root: &Hash,
-) -> Result<Included, ProofError> {
+) -> Result<InclusionProved, ProofError> {
     // 1. Compare leaf_index with tree_size.
     if index >= size {
         return Err(ProofError::IndexBeyondSize { index, size });
@@ -127,7 +127,7 @@ pub fn verify_inclusion(
     if second != 0 {
         return Err(ProofError::WrongLength);
     }
-    if hash == *root { Ok(Included(())) } else { Err(ProofError::OtherRoot) }
+    if hash == *root { Ok(InclusionProved(())) } else { Err(ProofError::OtherRoot) }
 }
 
 /// Verifies that the tree of `old_size` leaves is a prefix of that of `new_size` (RFC 9162, 2.1.4.2).
@@ -142,7 +142,7 @@ pub fn verify_consistency(
     new_size: u64,
     new_root: &Hash,
     path: &[Hash],
-) -> Result<Consistent, ProofError> {
+) -> Result<ConsistencyProved, ProofError> {
     if old_size > new_size {
         return Err(ProofError::SizesReversed { old: old_size, new: new_size });
     }
@@ -150,7 +150,7 @@ pub fn verify_consistency(
         let known = if old_size == 0 { &EMPTY_ROOT } else { new_root };
         let empty_new = new_size != 0 || *new_root == EMPTY_ROOT;
         return match (path.is_empty(), known == old_root && empty_new) {
-            (true, true) => Ok(Consistent(())),
+            (true, true) => Ok(ConsistencyProved(())),
             (false, _) => Err(ProofError::WrongLength),
             (true, false) => Err(ProofError::OtherRoot),
         };
@@ -188,7 +188,7 @@ pub fn verify_consistency(
     if second != 0 || (rest.is_empty() && path.is_empty()) {
         return Err(ProofError::WrongLength);
     }
-    if old == *old_root && new == *new_root { Ok(Consistent(())) } else { Err(ProofError::OtherRoot) }
+    if old == *old_root && new == *new_root { Ok(ConsistencyProved(())) } else { Err(ProofError::OtherRoot) }
 }
 
 /// The root of the tree of `size` leaves. `source(level, index)` gives the hash of the complete subtree over the leaves
@@ -626,7 +626,7 @@ mod tests {
                 let (index, size, path) = (number(&case["index"]), number(&case["size"]), hashes(&case["path"]));
                 assert_eq!(
                     verify_inclusion(&hash(&case["leaf_hash"]), index, size, &path, &hash(&case["root"])),
-                    Ok(Included(()))
+                    Ok(InclusionProved(()))
                 );
                 assert_eq!(tree.inclusion(index, size), path);
             }
@@ -634,7 +634,7 @@ mod tests {
                 let (old, new, path) = (number(&case["size1"]), number(&case["size2"]), hashes(&case["path"]));
                 assert_eq!(
                     verify_consistency(old, &hash(&case["root1"]), new, &hash(&case["root2"]), &path),
-                    Ok(Consistent(()))
+                    Ok(ConsistencyProved(()))
                 );
                 assert_eq!(tree.consistency(old, new), path);
             }
@@ -680,7 +680,7 @@ mod tests {
             for index in 0..size {
                 let leaf = tree.subtrees[&(0, index)];
                 let path = tree.inclusion(index, size);
-                assert_eq!(verify_inclusion(&leaf, index, size, &path, root), Ok(Included(())));
+                assert_eq!(verify_inclusion(&leaf, index, size, &path, root), Ok(InclusionProved(())));
                 let refused = |leaf: &Hash, index, size, path: &[Hash], root: &Hash| {
                     assert!(verify_inclusion(leaf, index, size, path, root).is_err(), "{index} of {size}");
                 };
@@ -713,7 +713,11 @@ mod tests {
             for old in 0..=new {
                 let (old_root, new_root) = (tree.root(old), tree.root(new));
                 let path = tree.consistency(old, new);
-                assert_eq!(verify_consistency(old, old_root, new, new_root, &path), Ok(Consistent(())), "{old} {new}");
+                assert_eq!(
+                    verify_consistency(old, old_root, new, new_root, &path),
+                    Ok(ConsistencyProved(())),
+                    "{old} {new}"
+                );
                 let refused = |old_root: &Hash, new_root: &Hash, path: &[Hash]| {
                     assert!(verify_consistency(old, old_root, new, new_root, path).is_err(), "{old} {new}");
                 };

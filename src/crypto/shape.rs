@@ -13,13 +13,13 @@ use serde_json::Value;
 
 /// A value that does not fit its type.
 #[derive(Debug)]
-pub(super) struct Misfit {
+pub(super) struct TypeMismatch {
     /// Keys and indexes on the path to the value, innermost first.
     path: Vec<String>,
     pub(super) message: String,
 }
 
-impl Misfit {
+impl TypeMismatch {
     /// The RFC 6901 pointer to the value.
     pub(super) fn pointer(&self) -> String {
         let mut pointer = String::new();
@@ -33,15 +33,15 @@ impl Misfit {
     }
 }
 
-impl fmt::Display for Misfit {
+impl fmt::Display for TypeMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl std::error::Error for Misfit {}
+impl std::error::Error for TypeMismatch {}
 
-impl serde::de::Error for Misfit {
+impl serde::de::Error for TypeMismatch {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self { path: Vec::new(), message: message.to_string() }
     }
@@ -81,29 +81,37 @@ impl Strict<'_> {
 }
 
 impl<'de> Deserializer<'de> for Strict<'de> {
-    type Error = Misfit;
+    type Error = TypeMismatch;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeMismatch> {
         match self.0 {
             Value::Array(items) => {
                 let expected = items.len();
                 let mut items = Items(items.iter().enumerate());
                 let value = visitor.visit_seq(&mut items)?;
-                if items.0.len() == 0 { Ok(value) } else { Err(Misfit::invalid_length(expected, &"fewer elements")) }
+                if items.0.len() == 0 {
+                    Ok(value)
+                } else {
+                    Err(TypeMismatch::invalid_length(expected, &"fewer elements"))
+                }
             }
             Value::Object(fields) => {
                 let mut fields = Fields { rest: fields.iter(), of: None };
                 visitor.visit_map(&mut fields)
             }
-            scalar => scalar.deserialize_any(visitor).map_err(Misfit::custom),
+            scalar => scalar.deserialize_any(visitor).map_err(TypeMismatch::custom),
         }
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeMismatch> {
         if self.0.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Misfit> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, TypeMismatch> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -112,11 +120,11 @@ impl<'de> Deserializer<'de> for Strict<'de> {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Misfit> {
+    ) -> Result<V::Value, TypeMismatch> {
         if self.0.is_object() {
             self.deserialize_any(visitor)
         } else {
-            Err(Misfit::invalid_type(self.word(), &"an object"))
+            Err(TypeMismatch::invalid_type(self.word(), &"an object"))
         }
     }
 
@@ -125,16 +133,16 @@ impl<'de> Deserializer<'de> for Strict<'de> {
         name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Misfit> {
+    ) -> Result<V::Value, TypeMismatch> {
         match self.0 {
             Value::Object(fields) => {
                 let mut fields = fields.iter();
                 match (fields.next(), fields.next()) {
                     (Some((variant, value)), None) => visitor.visit_enum(Variant { variant, value }),
-                    _ => Err(Misfit::custom("expected an object with one field, the variant's name")),
+                    _ => Err(TypeMismatch::custom("expected an object with one field, the variant's name")),
                 }
             }
-            scalar => scalar.deserialize_enum(name, variants, visitor).map_err(Misfit::custom),
+            scalar => scalar.deserialize_enum(name, variants, visitor).map_err(TypeMismatch::custom),
         }
     }
 
@@ -147,9 +155,9 @@ impl<'de> Deserializer<'de> for Strict<'de> {
 struct Items<'de>(std::iter::Enumerate<std::slice::Iter<'de, Value>>);
 
 impl<'de> SeqAccess<'de> for &mut Items<'de> {
-    type Error = Misfit;
+    type Error = TypeMismatch;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Misfit> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, TypeMismatch> {
         let Some((at, item)) = self.0.next() else { return Ok(None) };
         seed.deserialize(Strict(item)).map(Some).map_err(|misfit| misfit.below(at))
     }
@@ -166,16 +174,18 @@ struct Fields<'de> {
 }
 
 impl<'de> MapAccess<'de> for &mut Fields<'de> {
-    type Error = Misfit;
+    type Error = TypeMismatch;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Misfit> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, TypeMismatch> {
         let Some((key, value)) = self.rest.next() else { return Ok(None) };
         self.of = Some((key, value));
-        seed.deserialize(BorrowedStrDeserializer::<Misfit>::new(key)).map(Some).map_err(|misfit| misfit.below(key))
+        seed.deserialize(BorrowedStrDeserializer::<TypeMismatch>::new(key))
+            .map(Some)
+            .map_err(|misfit| misfit.below(key))
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Misfit> {
-        let (key, value) = self.of.take().ok_or_else(|| Misfit::custom("a value was read without its key"))?;
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, TypeMismatch> {
+        let (key, value) = self.of.take().ok_or_else(|| TypeMismatch::custom("a value was read without its key"))?;
         seed.deserialize(Strict(value)).map_err(|misfit| misfit.below(key))
     }
 
@@ -190,36 +200,40 @@ struct Variant<'de> {
 }
 
 impl<'de> EnumAccess<'de> for Variant<'de> {
-    type Error = Misfit;
+    type Error = TypeMismatch;
     type Variant = Content<'de>;
 
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Content<'de>), Misfit> {
-        Ok((seed.deserialize(BorrowedStrDeserializer::<Misfit>::new(self.variant))?, Content(self)))
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Content<'de>), TypeMismatch> {
+        Ok((seed.deserialize(BorrowedStrDeserializer::<TypeMismatch>::new(self.variant))?, Content(self)))
     }
 }
 
 struct Content<'de>(Variant<'de>);
 
 impl<'de> VariantAccess<'de> for Content<'de> {
-    type Error = Misfit;
+    type Error = TypeMismatch;
 
-    fn unit_variant(self) -> Result<(), Misfit> {
+    fn unit_variant(self) -> Result<(), TypeMismatch> {
         if self.0.value.is_null() {
             Ok(())
         } else {
-            Err(Misfit::custom("this variant has no content").below(self.0.variant))
+            Err(TypeMismatch::custom("this variant has no content").below(self.0.variant))
         }
     }
 
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Misfit> {
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, TypeMismatch> {
         seed.deserialize(Strict(self.0.value)).map_err(|misfit| misfit.below(self.0.variant))
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Misfit> {
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, TypeMismatch> {
         Strict(self.0.value).deserialize_any(visitor).map_err(|misfit| misfit.below(self.0.variant))
     }
 
-    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Misfit> {
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, TypeMismatch> {
         Strict(self.0.value).deserialize_struct("", fields, visitor).map_err(|misfit| misfit.below(self.0.variant))
     }
 }
@@ -245,7 +259,7 @@ mod tests {
         number: u8,
     }
 
-    fn read(value: Value) -> Result<Outer, Misfit> {
+    fn read(value: Value) -> Result<Outer, TypeMismatch> {
         Outer::deserialize(Strict(&value))
     }
 

@@ -203,7 +203,7 @@ impl SshKey {
     /// # Errors
     /// As [`Self::parse`].
     pub fn from_blob(blob: &[u8], comment: &str) -> Result<Self, SshKeyError> {
-        let kind = Wire(blob).string().and_then(text).ok_or(SshKeyError::Blob)?;
+        let kind = WireReader(blob).string().and_then(text).ok_or(SshKeyError::Blob)?;
         let space = if comment.is_empty() { "" } else { " " };
         Self::parse(&format!("{kind} {}{space}{comment}", STANDARD.encode(blob)))
     }
@@ -322,7 +322,7 @@ impl ForeignKey {
         }
         let encoded = rest.split(' ').next().unwrap_or_default();
         let blob = STANDARD.decode(encoded).map_err(|_| SshKeyError::Base64)?;
-        let mut wire = Wire(&blob);
+        let mut wire = WireReader(&blob);
         if wire.string() != Some(kind.as_bytes()) || wire.0.is_empty() {
             return Err(SshKeyError::Blob);
         }
@@ -505,7 +505,7 @@ const ARMOUR_BEGIN: &str = "-----BEGIN SSH SIGNATURE-----";
 const ARMOUR_END: &str = "-----END SSH SIGNATURE-----";
 
 fn parse_blob(kind: &str, blob: &[u8]) -> Result<(PublicKey, Option<String>), SshKeyError> {
-    let mut wire = Wire(blob);
+    let mut wire = WireReader(blob);
     let kind_inside = wire.string().ok_or(SshKeyError::Blob)?;
     let key = wire.string().and_then(|key| <&[u8; 32]>::try_from(key).ok()).ok_or(SshKeyError::Blob)?;
     let application = if kind == SECURITY_KEY {
@@ -545,7 +545,7 @@ impl<'a> Blob<'a> {
     fn parse(bytes: &'a [u8]) -> Result<Self, SignatureError> {
         let form = SignatureError::Form;
         let cut = || form("the SSHSIG ends too early");
-        let mut wire = Wire(bytes.strip_prefix(MAGIC).ok_or(form("it is not SSHSIG"))?);
+        let mut wire = WireReader(bytes.strip_prefix(MAGIC).ok_or(form("it is not SSHSIG"))?);
         if wire.u32().ok_or_else(cut)? != 1 {
             return Err(form("its SSHSIG version is not 1"));
         }
@@ -559,7 +559,7 @@ impl<'a> Blob<'a> {
             b"sha512" => HashName::Sha512,
             _ => return Err(form("its hash is neither sha512 nor sha256")),
         };
-        let mut inner = Wire(wire.string().ok_or_else(cut)?);
+        let mut inner = WireReader(wire.string().ok_or_else(cut)?);
         let kind = inner.string().ok_or_else(cut)?;
         let signature = inner.string().ok_or_else(cut)?;
         let signature = signature.try_into().map_err(|_| form("its inner signature does not have 64 bytes"))?;
@@ -596,9 +596,9 @@ fn signed_data(hash: HashName, message: &[u8]) -> Vec<u8> {
 }
 
 /// Reads SSH's wire format (RFC 4251, section 5) from the front of bytes.
-pub(crate) struct Wire<'a>(pub(crate) &'a [u8]);
+pub(crate) struct WireReader<'a>(pub(crate) &'a [u8]);
 
-impl<'a> Wire<'a> {
+impl<'a> WireReader<'a> {
     pub(crate) fn u8(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;

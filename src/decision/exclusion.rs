@@ -12,7 +12,7 @@ use crate::trust::roster::TrustedRoster;
 /// The people and tokens whose signatures do not count for one proposal. Only [`judge`] constructs the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
-pub struct Excluded(BTreeSet<Name>);
+pub struct ExcludedSigners(BTreeSet<Name>);
 
 /// The knowledge about tokens.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +33,7 @@ pub fn judge(
     handed_in_by: &Name,
     tokens: Tokens<'_>,
     roster: &TrustedRoster,
-) -> Result<Excluded, ExclusionError> {
+) -> Result<ExcludedSigners, ExclusionError> {
     let mut names = BTreeSet::new();
     for name in [proposer, handed_in_by] {
         let rostered = roster.proposer(name);
@@ -59,10 +59,10 @@ pub fn judge(
         names.extend(rostered.iter().flat_map(|entry| &entry.owners).cloned());
         names.extend(token.iter().flat_map(|entry| &entry.owners).cloned());
     }
-    Ok(Excluded(names))
+    Ok(ExcludedSigners(names))
 }
 
-impl Excluded {
+impl ExcludedSigners {
     /// Whether the signature of this person does not count.
     #[must_use]
     pub fn contains(&self, name: &Name) -> bool {

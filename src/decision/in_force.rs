@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use crate::crypto::digest::hex;
-use crate::decision::quorum::Rules;
+use crate::decision::quorum::QuorumRules;
 use crate::decision::step::HashedStep;
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
@@ -32,7 +32,7 @@ pub struct StepInForce {
     /// The definition and its digests.
     pub hashed: HashedStep,
     /// The quorum rules that must all be met.
-    pub rules: Arc<Rules>,
+    pub rules: Arc<QuorumRules>,
     /// The same rules as they are written: those of policy and of the step.
     pub approvals: Arc<Vec<Approvals>>,
     /// The sandbox that a run gets.
@@ -96,7 +96,7 @@ pub fn each_in_force(
             None => Arc::new(resolve(policy, builtins, reference)),
         };
         let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
-        let rules = match Rules::combine(of_policy, &definition.approvals) {
+        let rules = match QuorumRules::combine(of_policy, &definition.approvals) {
             Ok(rules) => rules,
             Err(error) => {
                 refuse(&error);

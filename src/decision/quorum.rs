@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::crypto::sshsig::{KeyId, Presence};
-use crate::decision::exclusion::Excluded;
+use crate::decision::exclusion::ExcludedSigners;
 use crate::record::code::Code;
 use crate::record::envelope::VerifiedSignature;
 use crate::record::ident::{GroupName, Name};
@@ -50,7 +50,7 @@ impl QuorumMet {
 
 /// Rules that must all be met.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rules(Vec<Rule>);
+pub struct QuorumRules(Vec<Rule>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Rule {
@@ -60,7 +60,7 @@ struct Rule {
     each: bool,
 }
 
-impl Rules {
+impl QuorumRules {
     /// Combines the rules of policy and step. Both must be met, so a runbook can only add requirements.
     ///
     /// If the step names no group, the groups of policy apply.
@@ -206,14 +206,14 @@ impl std::error::Error for RuleError {}
 
 /// The signatures that count, and those that do not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Count {
-    counted: Vec<Counted>,
-    uncounted: Vec<Uncounted>,
+pub struct SignatureCount {
+    counted: Vec<CountedSigner>,
+    uncounted: Vec<UncountedSignature>,
 }
 
 /// A person whose signature counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Counted {
+pub struct CountedSigner {
     /// The person.
     pub name: Name,
     /// The key of the counted signature.
@@ -224,7 +224,7 @@ pub struct Counted {
 
 /// A signature that does not count.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Uncounted {
+pub struct UncountedSignature {
     /// The key.
     pub keyid: KeyId,
     /// The holder of the key, or a description of the key.
@@ -254,7 +254,7 @@ pub enum NotCounted {
     SecondKey(KeyId),
 }
 
-impl fmt::Display for Uncounted {
+impl fmt::Display for UncountedSignature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}) does not count: ", self.holder, self.keyid)?;
         match &self.why {
@@ -272,16 +272,16 @@ impl fmt::Display for Uncounted {
     }
 }
 
-impl Count {
+impl SignatureCount {
     /// The people who count, sorted by key id.
     #[must_use]
-    pub fn counted(&self) -> &[Counted] {
+    pub fn counted(&self) -> &[CountedSigner] {
         &self.counted
     }
 
     /// The signatures that do not count, sorted by key id.
     #[must_use]
-    pub fn uncounted(&self) -> &[Uncounted] {
+    pub fn uncounted(&self) -> &[UncountedSignature] {
         &self.uncounted
     }
 }
@@ -295,19 +295,19 @@ impl Count {
 pub fn count(
     signatures: &[VerifiedSignature],
     roster: &TrustedRoster,
-    excluded: &Excluded,
-    rules: &Rules,
+    excluded: &ExcludedSigners,
+    rules: &QuorumRules,
     at: Timestamp,
-) -> Count {
+) -> SignatureCount {
     let named = rules.groups();
-    let mut people: BTreeMap<Name, Counted> = BTreeMap::new();
+    let mut people: BTreeMap<Name, CountedSigner> = BTreeMap::new();
     let mut uncounted = Vec::new();
     for signature in signatures {
         let keyid = signature.keyid;
         let Some((approver, _)) = roster.approver_of(&keyid) else {
             let holder =
                 roster.signer(&keyid).map_or_else(|| "a stranger".to_owned(), |(holder, _)| holder.to_string());
-            uncounted.push(Uncounted { keyid, holder, why: NotCounted::NoApprover });
+            uncounted.push(UncountedSignature { keyid, holder, why: NotCounted::NoApprover });
             continue;
         };
         let member: BTreeSet<_> = approver.groups.iter().filter(|group| named.contains(group)).collect();
@@ -334,18 +334,18 @@ pub fn count(
         };
         let holder = approver.name.to_string();
         if let Some(why) = why {
-            uncounted.push(Uncounted { keyid, holder, why });
+            uncounted.push(UncountedSignature { keyid, holder, why });
             continue;
         }
-        let mut candidate = Counted { name: approver.name.clone(), keyid, groups };
+        let mut candidate = CountedSigner { name: approver.name.clone(), keyid, groups };
         match people.get_mut(&approver.name) {
             Some(kept) => {
-                let rank = |one: &Counted| (std::cmp::Reverse(one.groups.len()), one.keyid);
+                let rank = |one: &CountedSigner| (std::cmp::Reverse(one.groups.len()), one.keyid);
                 if rank(&candidate) < rank(kept) {
                     std::mem::swap(kept, &mut candidate);
                 }
                 if candidate.keyid != kept.keyid {
-                    uncounted.push(Uncounted {
+                    uncounted.push(UncountedSignature {
                         keyid: candidate.keyid,
                         holder,
                         why: NotCounted::SecondKey(kept.keyid),
@@ -368,14 +368,14 @@ pub fn count(
     let mut counted: Vec<_> = people.into_values().collect();
     counted.sort_by_key(|person| person.keyid);
     uncounted.sort_by_key(|signature| signature.keyid);
-    Count { counted, uncounted }
+    SignatureCount { counted, uncounted }
 }
 
 /// Decides whether the counted people meet every rule.
 ///
 /// # Errors
 /// The number of missing people and their groups, the people who counted, and the signatures that did not count.
-pub fn decide(rules: &Rules, count: &Count) -> Result<QuorumMet, QuorumError> {
+pub fn decide(rules: &QuorumRules, count: &SignatureCount) -> Result<QuorumMet, QuorumError> {
     let progress = progress(rules, count);
     if progress.missing > 0 {
         return Err(QuorumError { progress, uncounted: count.uncounted.clone() });
@@ -392,7 +392,8 @@ pub fn decide(rules: &Rules, count: &Count) -> Result<QuorumMet, QuorumError> {
 
 /// How far the approvals are, for those who wait.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Progress {
+#[schemars(rename = "Progress")]
+pub struct QuorumProgress {
     /// How many people are needed at the least.
     pub required: u64,
     /// The groups that a rule names.
@@ -409,7 +410,7 @@ pub struct Progress {
 
 /// The progress of the approvals.
 #[must_use]
-pub fn progress(rules: &Rules, count: &Count) -> Progress {
+pub fn progress(rules: &QuorumRules, count: &SignatureCount) -> QuorumProgress {
     let mut missing = 0;
     let mut missing_from = BTreeSet::new();
     for rule in &rules.0 {
@@ -419,7 +420,7 @@ pub fn progress(rules: &Rules, count: &Count) -> Progress {
     }
     let mut approvers: Vec<_> = count.counted.iter().map(|person| person.name.clone()).collect();
     approvers.sort();
-    Progress {
+    QuorumProgress {
         required: rules.0.iter().map(Rule::places).max().unwrap_or(u64::MAX),
         from: rules.groups().into_iter().cloned().collect(),
         have: count.counted.len() as u64,
@@ -429,14 +430,14 @@ pub fn progress(rules: &Rules, count: &Count) -> Progress {
     }
 }
 
-fn groups_of(counted: &[Counted]) -> Vec<&BTreeSet<GroupName>> {
+fn groups_of(counted: &[CountedSigner]) -> Vec<&BTreeSet<GroupName>> {
     counted.iter().map(|person| &person.groups).collect()
 }
 
 /// Drops signatures that count but are not needed, until at most `most` are left or all are needed. An envelope has room
 /// for a limited number.
 #[must_use]
-pub fn fewest(rules: &Rules, count: &Count, most: usize) -> Vec<KeyId> {
+pub fn fewest(rules: &QuorumRules, count: &SignatureCount, most: usize) -> Vec<KeyId> {
     let mut kept = count.counted.clone();
     for at in (0..kept.len()).rev() {
         if kept.len() <= most {
@@ -454,9 +455,9 @@ pub fn fewest(rules: &Rules, count: &Count, most: usize) -> Vec<KeyId> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuorumError {
     /// How far it is, and who counted.
-    pub progress: Progress,
+    pub progress: QuorumProgress,
     /// The signatures that did not count, with reasons.
-    pub uncounted: Vec<Uncounted>,
+    pub uncounted: Vec<UncountedSignature>,
 }
 
 impl QuorumError {
@@ -541,7 +542,7 @@ pub(crate) mod tests {
             .collect()
     }
 
-    fn nobody() -> Excluded {
+    fn nobody() -> ExcludedSigners {
         exclusion::judge(&name("ci-agent"), &name("ci-agent"), Tokens::Unknown, &roster()).expect("known")
     }
 
@@ -554,14 +555,18 @@ pub(crate) mod tests {
         let person = |n: u8, group: &str| {
             let key = crate::crypto::signature::SecretKey::from_seed([n; 32]).public();
             let key = crate::crypto::sshsig::SshKey::from_public(key, "").expect("a key");
-            Counted { name: name(&format!("p{n}")), keyid: key.keyid(), groups: [group.parse().expect("group")].into() }
+            CountedSigner {
+                name: name(&format!("p{n}")),
+                keyid: key.keyid(),
+                groups: [group.parse().expect("group")].into(),
+            }
         };
         let mut counted: Vec<_> = (1..=20).map(|n| person(n, "ops")).collect();
         counted.push(person(99, "security"));
         let needed = counted[20].keyid;
-        let count = Count { counted, uncounted: Vec::new() };
+        let count = SignatureCount { counted, uncounted: Vec::new() };
         let each =
-            Rules::combine(Some(&rule(1, &["ops", "security"], true)), &Approvals::unspecified()).expect("rules");
+            QuorumRules::combine(Some(&rule(1, &["ops", "security"], true)), &Approvals::unspecified()).expect("rules");
         let kept = fewest(&each, &count, 16);
         assert_eq!(kept.len(), 16);
         assert!(kept.contains(&needed), "the only one of security");
@@ -570,7 +575,7 @@ pub(crate) mod tests {
     }
 
     fn judge(policy: &Approvals, step: &Approvals, keys: &[&str]) -> Result<QuorumMet, QuorumError> {
-        let rules = Rules::combine(Some(policy), step).expect("rules");
+        let rules = QuorumRules::combine(Some(policy), step).expect("rules");
         decide(&rules, &count(&signed(keys), &roster(), &nobody(), &rules, at()))
     }
 
@@ -618,7 +623,8 @@ pub(crate) mod tests {
     #[test]
     fn approval_rules_that_require_no_person_are_errors() {
         let ops = rule(1, &["ops"], false);
-        let refused = |policy: Option<&Approvals>, step: &Approvals| Rules::combine(policy, step).expect_err("refused");
+        let refused =
+            |policy: Option<&Approvals>, step: &Approvals| QuorumRules::combine(policy, step).expect_err("refused");
         assert_eq!(refused(Some(&rule(0, &["ops"], false)), &ops), RuleError::AsksNobody { of: "policy" });
         assert_eq!(refused(Some(&ops), &rule(0, &["ops"], false)), RuleError::AsksNobody { of: "the step" });
         assert_eq!(refused(Some(&rule(1, &[], false)), &ops), RuleError::NoGroups { of: "policy" });
@@ -627,12 +633,12 @@ pub(crate) mod tests {
         assert_eq!(refused(Some(&rule(1, &["a", "a"], true)), &ops), RuleError::GroupTwice { of: "policy" });
         let nine = rule(1, &["a", "b", "c", "d", "e", "f", "g", "h", "i"], true);
         assert_eq!(refused(Some(&nine), &ops), RuleError::TooManyGroups { of: "policy", found: 9 });
-        assert!(Rules::combine(None, &ops).is_ok());
+        assert!(QuorumRules::combine(None, &ops).is_ok());
     }
 
     #[test]
     fn an_excluded_approver_does_not_count_and_is_named() {
-        let rules = Rules::combine(Some(&rule(1, &["ops"], false)), &Approvals::unspecified()).expect("rules");
+        let rules = QuorumRules::combine(Some(&rule(1, &["ops"], false)), &Approvals::unspecified()).expect("rules");
         let excluded = nobody().with(&[name("alice")]);
         let counted = count(&signed(&[ALICE]), &roster(), &excluded, &rules, at());
         let error = decide(&rules, &counted).expect_err("self-approval");
@@ -642,7 +648,7 @@ pub(crate) mod tests {
 
     #[test]
     fn an_approver_who_does_not_count_is_reported_with_a_reason() {
-        let rules = Rules::combine(Some(&rule(1, &["ops"], false)), &Approvals::unspecified()).expect("rules");
+        let rules = QuorumRules::combine(Some(&rule(1, &["ops"], false)), &Approvals::unspecified()).expect("rules");
         let why = |keys: &[&str], roster: &TrustedRoster| {
             let counted = count(&signed(keys), roster, &nobody(), &rules, at());
             counted.uncounted().iter().map(|signature| signature.why.clone()).collect::<Vec<_>>()
@@ -672,8 +678,8 @@ pub(crate) mod tests {
         tables.group[1].presence = Some(crate::record::roster::PresenceRule::Required);
         let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
         let roster = TrustedRoster::from_payload(&payload).expect("roster");
-        let rules =
-            Rules::combine(Some(&rule(1, &["ops", "security"], false)), &Approvals::unspecified()).expect("rules");
+        let rules = QuorumRules::combine(Some(&rule(1, &["ops", "security"], false)), &Approvals::unspecified())
+            .expect("rules");
         let mut signatures = signed(&[CAROL_2, CAROL]);
         signatures[1].presence = Presence::Touched;
         for _ in 0..2 {
@@ -691,9 +697,9 @@ pub(crate) mod tests {
         })
     }
 
-    fn person(at: usize, groups: u32) -> Counted {
+    fn person(at: usize, groups: u32) -> CountedSigner {
         let all = ["a", "b", "c", "d"];
-        Counted {
+        CountedSigner {
             name: name(&format!("p{at}")),
             keyid: ALICE.parse().expect("key id"),
             groups: (0..4).filter(|bit| groups >> bit & 1 == 1).map(|bit| all[bit].parse().expect("group")).collect(),
@@ -709,7 +715,7 @@ pub(crate) mod tests {
             required in 1_usize..3,
         ) {
             let names = ["a", "b", "c", "d"];
-            let rules = Rules::combine(Some(&rule(required as u64, &names[..groups], true)), &Approvals::unspecified()).expect("rules");
+            let rules = QuorumRules::combine(Some(&rule(required as u64, &names[..groups], true)), &Approvals::unspecified()).expect("rules");
             let counted: Vec<_> = people.iter().enumerate().map(|(at, mask)| person(at, *mask)).collect();
             let places: Vec<_> = (0..groups).flat_map(|group| std::iter::repeat_n(group, required)).collect();
             let (missing, from) = rules.0[0].shortfall(&groups_of(&counted));
@@ -731,7 +737,7 @@ pub(crate) mod tests {
             required in 1_u64..4,
             each in any::<bool>(),
         ) {
-            let rules = Rules::combine(Some(&rule(required, &["ops", "security"], each)), &Approvals::unspecified()).expect("rules");
+            let rules = QuorumRules::combine(Some(&rule(required, &["ops", "security"], each)), &Approvals::unspecified()).expect("rules");
             let one = count(&signed(&keys), &roster(), &nobody(), &rules, at());
             let mut sorted = keys.clone();
             sorted.sort_unstable();

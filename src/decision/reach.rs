@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::crypto::sshsig::SshKey;
-use crate::decision::quorum::Rules;
+use crate::decision::quorum::QuorumRules;
 use crate::record::ident::{GroupName, Name};
 use crate::record::validity::Timestamp;
 use crate::trust::roster::TrustedRoster;
 
 /// The approvers of a roster. For each: the groups for which the person's signature could count.
 #[derive(Debug)]
-pub struct Eligible(Vec<Person>);
+pub struct EligibleApprovers(Vec<Person>);
 
 #[derive(Debug)]
 struct Person {
@@ -32,7 +32,7 @@ pub struct OutOfReach {
     pub people: Vec<Name>,
 }
 
-impl Eligible {
+impl EligibleApprovers {
     /// The people who could approve under this roster.
     #[must_use]
     pub fn of(roster: &TrustedRoster) -> Self {
@@ -59,7 +59,7 @@ impl Eligible {
     /// The required number, and the people who could sign.
     pub fn check_reach(
         &self,
-        rules: &Rules,
+        rules: &QuorumRules,
         is_excluded: impl Fn(&Name) -> bool,
         from: Timestamp,
         until: Option<Timestamp>,
@@ -120,16 +120,16 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
 
-    fn rules(required: u64, from: &[&str], each: bool) -> Rules {
+    fn rules(required: u64, from: &[&str], each: bool) -> QuorumRules {
         let from = from.iter().map(|group| group.parse().expect("a group")).collect();
         let step = Approvals { required, from, each: each.then_some(true) };
-        Rules::combine(None, &step).expect("rules")
+        QuorumRules::combine(None, &step).expect("rules")
     }
 
     #[test]
     fn a_quorum_must_be_reachable_with_the_approvers_who_are_not_excluded() {
         let roster = roster();
-        let eligible = Eligible::of(&roster);
+        let eligible = EligibleApprovers::of(&roster);
         let of_ops: Vec<Name> = roster
             .tables()
             .approver

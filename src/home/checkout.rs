@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 /// The directories that may contain changes of other people.
 #[derive(Debug, Clone, Default)]
-pub struct Checkouts {
+pub struct CheckoutDirectories {
     current: PathBuf,
     workspaces: Vec<(&'static str, PathBuf)>,
 }
@@ -36,7 +36,7 @@ const MARKS: [&str; 4] = [".git", ".hg", ".jj", ".svn"];
 /// Largest number of symbolic links that are followed in one path. Linux has the same limit (`path_resolution(7)`).
 const MOST_LINKS: usize = 40;
 
-impl Checkouts {
+impl CheckoutDirectories {
     /// Returns the checkouts of this process: the current directory and the directories that a CI runner names.
     ///
     /// # Errors
@@ -157,7 +157,7 @@ mod tests {
         symlink(at("checkout"), at("safe/way")).expect("link");
         symlink("../checkout/link.json", at("safe/through.json")).expect("link");
         symlink(at("safe/loop"), at("safe/loop")).expect("link");
-        let outside = Checkouts::of(&at("elsewhere"), |_| None);
+        let outside = CheckoutDirectories::of(&at("elsewhere"), |_| None);
         let held = |file: &str| outside.holding(&at(file)).expect(file).is_some();
         assert!(!held("safe/roster.json"));
         assert!(!held("elsewhere/../safe/roster.json") || at("elsewhere").starts_with(&top));
@@ -181,16 +181,17 @@ mod tests {
         let top = dir.path().canonicalize().expect("real");
         write(&top.join("work/sub/roster.json"));
         write(&top.join("trust/roster.json"));
-        let here = Checkouts::of(&top.join("work"), |_| None);
+        let here = CheckoutDirectories::of(&top.join("work"), |_| None);
         assert!(here.holding(Path::new("sub/roster.json")).expect("there").is_some());
         assert!(here.holding(&top.join("work/sub/roster.json")).expect("there").is_some());
         assert!(here.holding(Path::new("../trust/roster.json")).expect("there").is_none());
         for name in WORKSPACES {
-            let runner = Checkouts::of(&top.join("trust"), |asked| (asked == name).then(|| top.join("work").into()));
+            let runner =
+                CheckoutDirectories::of(&top.join("trust"), |asked| (asked == name).then(|| top.join("work").into()));
             assert!(runner.holding(&top.join("work/sub/roster.json")).expect("there").is_some(), "{name}");
         }
         let circle = |home: Option<&Path>| {
-            Checkouts::of(&top.join("trust"), |asked| match asked {
+            CheckoutDirectories::of(&top.join("trust"), |asked| match asked {
                 "CIRCLE_WORKING_DIRECTORY" => Some("~/work".into()),
                 "HOME" => home.map(Into::into),
                 _ => None,
@@ -198,7 +199,7 @@ mod tests {
         };
         assert!(circle(Some(&top)).holding(&top.join("work/sub/roster.json")).expect("there").is_some());
         assert!(circle(None).holding(&top.join("work/sub/roster.json")).expect("there").is_none());
-        let root = Checkouts::of(Path::new("/"), |_| Some("/".into()));
+        let root = CheckoutDirectories::of(Path::new("/"), |_| Some("/".into()));
         assert!(root.holding(&top.join("trust/roster.json")).expect("there").is_none());
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::terminal::screen::Shown;
+use crate::terminal::screen::PrintableText;
 
 /// The home and configuration directories of the user.
 #[derive(Debug, Clone, Default)]
@@ -34,8 +34,8 @@ impl Home {
     /// Returns the path of the configuration directory as text for messages.
     #[must_use]
     pub fn config_words(&self) -> String {
-        self.config
-            .as_ref()
-            .map_or("~/.config/countersign".to_owned(), |path| Shown::text(&path.to_string_lossy()).as_str().to_owned())
+        self.config.as_ref().map_or("~/.config/countersign".to_owned(), |path| {
+            PrintableText::text(&path.to_string_lossy()).as_str().to_owned()
+        })
     }
 }

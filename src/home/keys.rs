@@ -9,8 +9,8 @@ use crate::crypto::signature::pae;
 use crate::crypto::sshsig::{KeyId, SshKey};
 use crate::home::directories::Home;
 use crate::record::envelope::EnvelopeSignature;
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 use crate::trust::open_signer::open_signer;
 use crate::trust::signer::Signer;
 
@@ -34,13 +34,13 @@ impl KeyArgs {
     ///
     /// # Errors
     /// Returns an error if the named key, or an existing `key.pem` of the user, cannot be used.
-    pub fn find(&self) -> Result<Keys, Failure> {
+    pub fn find(&self) -> Result<Keys, CommandFailure> {
         find(self.key.as_deref(), &Home::of_process())
     }
 }
 
-fn find(named: Option<&Path>, home: &Home) -> Result<Keys, Failure> {
-    let open = |path: &Path| open_signer(path).map_err(|error| Failure::usage(error.to_string()));
+fn find(named: Option<&Path>, home: &Home) -> Result<Keys, CommandFailure> {
+    let open = |path: &Path| open_signer(path).map_err(|error| CommandFailure::usage(error.to_string()));
     if let Some(path) = named {
         return Ok(Keys { signers: vec![open(path)?] });
     }
@@ -73,7 +73,7 @@ impl Keys {
     ///
     /// # Errors
     /// Returns an error if there is no key.
-    pub fn preferred(&self, fits: impl Fn(&SshKey) -> bool) -> Result<&dyn Signer, Failure> {
+    pub fn preferred(&self, fits: impl Fn(&SshKey) -> bool) -> Result<&dyn Signer, CommandFailure> {
         self.first(fits).or_else(|| self.all().next()).ok_or_else(no_key)
     }
 
@@ -84,8 +84,8 @@ impl Keys {
     }
 }
 
-fn no_key() -> Failure {
-    Failure::new(
+fn no_key() -> CommandFailure {
+    CommandFailure::new(
         Exit::Usage,
         "there is no key to sign with; make a key with `countersign key generate`, or name any ssh-ed25519 key with \
          --key FILE",
@@ -94,7 +94,7 @@ fn no_key() -> Failure {
 
 /// The purpose of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+pub enum SignaturePurpose {
     /// Reading from the boundary. The signature decides nothing.
     Read,
     /// Approval of a proposal.
@@ -107,7 +107,7 @@ pub enum Purpose {
     Receipt,
 }
 
-impl Purpose {
+impl SignaturePurpose {
     const fn words(self) -> &'static str {
         match self {
             Self::Read => "to read from the boundary",
@@ -133,18 +133,18 @@ impl Purpose {
 /// Returns an error if the key did not sign.
 pub fn sign(
     signer: &dyn Signer,
-    purpose: Purpose,
+    purpose: SignaturePurpose,
     payload_type: &str,
     body: &[u8],
-) -> Result<EnvelopeSignature, Failure> {
+) -> Result<EnvelopeSignature, CommandFailure> {
     if let Some(file) = signer.asks() {
         let (file, key) = (file.to_string_lossy(), signer.key());
-        let about = Shown::text(&format!("{file} ({} {})", key.keyid(), key.comment()));
+        let about = PrintableText::text(&format!("{file} ({} {})", key.keyid(), key.comment()));
         let _ = writeln!(std::io::stderr(), "ssh-keygen asks for the key {}, {}:", about.as_str(), purpose.words());
     }
     let signature = signer
         .sign(&pae(payload_type, body))
-        .map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", purpose.failure())))?;
+        .map_err(|error| CommandFailure::new(Exit::Usage, format!("{}: {error}", purpose.failure())))?;
     Ok(EnvelopeSignature::new(signer.key().keyid(), &signature))
 }
 

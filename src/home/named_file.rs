@@ -4,18 +4,18 @@ use std::fs::File;
 use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
 
-use crate::terminal::exit::Failure;
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::CommandFailure;
+use crate::terminal::screen::PrintableText;
 
 /// Reads a file that the user named. The path `-` means the standard input.
 ///
 /// # Errors
 /// Returns an error if the file cannot be read or is larger than `most` bytes.
-pub fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
+pub fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>, CommandFailure> {
     let bytes = read_beginning(path, most + 1)?;
     if bytes.len() > most {
-        let place = Shown::text(&path.to_string_lossy());
-        return Err(Failure::usage(format!(
+        let place = PrintableText::text(&path.to_string_lossy());
+        return Err(CommandFailure::usage(format!(
             "{} is larger than {most} bytes: check that it is the right file",
             place.as_str()
         )));
@@ -27,14 +27,14 @@ pub fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
 ///
 /// # Errors
 /// Returns an error if the file cannot be read.
-pub fn read_beginning(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
-    let place = Shown::text(&path.to_string_lossy());
-    let failed = |error: std::io::Error| Failure::usage(format!("can't read {}: {error}", place.as_str()));
+pub fn read_beginning(path: &Path, most: usize) -> Result<Vec<u8>, CommandFailure> {
+    let place = PrintableText::text(&path.to_string_lossy());
+    let failed = |error: std::io::Error| CommandFailure::usage(format!("can't read {}: {error}", place.as_str()));
     let mut bytes = Vec::new();
     let limit = most as u64;
     if path == Path::new("-") {
         if std::io::stdin().is_terminal() {
-            return Err(Failure::usage(
+            return Err(CommandFailure::usage(
                 "- means the standard input, which is a terminal: name a file, or redirect the \
              standard input",
             ));

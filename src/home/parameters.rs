@@ -7,20 +7,24 @@ use serde_json::{Map, Value};
 use crate::crypto::json as strict;
 use crate::home::named_file::read_bounded;
 use crate::record::authorization::MAX_PARAMS_BYTES;
-use crate::terminal::exit::Failure;
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::CommandFailure;
+use crate::terminal::screen::PrintableText;
 
 /// Reads an object of parameters from a file. The path `-` means the standard input.
 ///
 /// # Errors
 /// Returns an error if the file cannot be read, or if its content is not a strict JSON object.
-pub fn read_params(path: &Path) -> Result<Map<String, Value>, Failure> {
+pub fn read_params(path: &Path) -> Result<Map<String, Value>, CommandFailure> {
     let bytes = read_bounded(path, MAX_PARAMS_BYTES * 4)?;
-    let place = Shown::text(&path.to_string_lossy());
+    let place = PrintableText::text(&path.to_string_lossy());
     match strict::parse(&bytes, MAX_PARAMS_BYTES * 4) {
         Ok(Value::Object(params)) => Ok(params),
-        Ok(_) => Err(Failure::usage(format!("{}: expected an object of parameters", place.as_str()))),
-        Err(error) => Err(Failure::usage(format!("{}: {}", place.as_str(), Shown::text(&error.to_string()).as_str()))),
+        Ok(_) => Err(CommandFailure::usage(format!("{}: expected an object of parameters", place.as_str()))),
+        Err(error) => Err(CommandFailure::usage(format!(
+            "{}: {}",
+            place.as_str(),
+            PrintableText::text(&error.to_string()).as_str()
+        ))),
     }
 }
 
@@ -28,22 +32,24 @@ pub fn read_params(path: &Path) -> Result<Map<String, Value>, Failure> {
 ///
 /// # Errors
 /// Returns an error if the step has no such parameter, or if the value does not have the type.
-pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), Failure> {
-    let shown = Shown::text(given);
-    let (name, text) =
-        given.split_once('=').ok_or_else(|| Failure::usage(format!("-p {}: expected name=value", shown.as_str())))?;
+pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), CommandFailure> {
+    let shown = PrintableText::text(given);
+    let (name, text) = given
+        .split_once('=')
+        .ok_or_else(|| CommandFailure::usage(format!("-p {}: expected name=value", shown.as_str())))?;
     let properties = schema["properties"].as_object();
     let Some(property) = properties.and_then(|properties| properties.get(name)) else {
         let known: Vec<_> = properties
             .into_iter()
             .flat_map(|properties| properties.keys())
-            .map(|key| Shown::text(key).as_str().to_owned())
+            .map(|key| PrintableText::text(key).as_str().to_owned())
             .collect();
         let known =
             if known.is_empty() { "it takes none".to_owned() } else { format!("it takes {}", known.join(", ")) };
-        return Err(Failure::usage(format!("-p {}: the step has no such parameter; {known}", shown.as_str())));
+        return Err(CommandFailure::usage(format!("-p {}: the step has no such parameter; {known}", shown.as_str())));
     };
-    let wrong = |expected: &str| Failure::usage(format!("-p {}: the schema asks for {expected}", shown.as_str()));
+    let wrong =
+        |expected: &str| CommandFailure::usage(format!("-p {}: the schema asks for {expected}", shown.as_str()));
     let value = match property["type"].as_str() {
         Some("string") => Value::from(text),
         // Only the canonical spelling of a JSON integer is accepted, so that a number has only one meaning.

@@ -20,8 +20,8 @@ use crate::home::named_file::read_bounded;
 use crate::record::envelope::Envelope;
 use crate::record::ident::BoundaryName;
 use crate::record::roster::MAX_ROSTER_BYTES;
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 use crate::trust::chain::{Chain, Pinned};
 use crate::trust::roster::TrustedRoster;
 
@@ -36,11 +36,11 @@ pub struct TrustArgs {
 
 /// A trusted roster and its source.
 #[derive(Debug, Clone)]
-pub struct Trust {
+pub struct ChosenTrust {
     /// The roster, or its digest.
     pub pinned: Pinned,
     /// The same roster for the verifier of bundles, which parses the file again.
-    pub audit: audit::Trust,
+    pub audit: audit::RosterTrust,
     /// The source of the roster as text.
     pub from: String,
     /// The file from which the roster was read. The path `-` means the standard input.
@@ -49,13 +49,13 @@ pub struct Trust {
 
 /// The trusted roster that decides, the result under it, and the trusted rosters that `connect` refused.
 #[derive(Debug)]
-pub struct Deciding<'t, T> {
+pub struct DecidingRoster<'t, T> {
     /// The roster that decides.
-    pub trust: &'t Trust,
+    pub trust: &'t ChosenTrust,
     /// The value that `connect` returned for the roster.
     pub found: T,
     /// Rosters that `connect` refused. Each may belong to another boundary, or be newer than the document under review.
-    pub unconnected: Vec<&'t Trust>,
+    pub unconnected: Vec<&'t ChosenTrust>,
 }
 
 /// Chooses the trusted roster that decides. The function passes each roster to `connect` and chooses the roster from
@@ -65,10 +65,10 @@ pub struct Deciding<'t, T> {
 /// # Errors
 /// Returns each roster with the reason why `connect` refused it. The list is empty if no roster was given.
 pub fn newest_of<'t, T, E>(
-    trust: &'t [Trust],
-    mut connect: impl FnMut(&'t Trust) -> Result<(Newest, T), E>,
-) -> Result<Deciding<'t, T>, Vec<(&'t Trust, E)>> {
-    let mut best: Option<((u64, bool), &Trust, T)> = None;
+    trust: &'t [ChosenTrust],
+    mut connect: impl FnMut(&'t ChosenTrust) -> Result<(NewestRoster, T), E>,
+) -> Result<DecidingRoster<'t, T>, Vec<(&'t ChosenTrust, E)>> {
+    let mut best: Option<((u64, bool), &ChosenTrust, T)> = None;
     let mut refused = Vec::new();
     for trust in trust {
         match connect(trust) {
@@ -84,7 +84,7 @@ pub fn newest_of<'t, T, E>(
     match best {
         Some((_, trust, found)) => {
             let unconnected = refused.into_iter().map(|(trust, _)| trust).collect();
-            Ok(Deciding { trust, found, unconnected })
+            Ok(DecidingRoster { trust, found, unconnected })
         }
         None => Err(refused),
     }
@@ -92,14 +92,14 @@ pub fn newest_of<'t, T, E>(
 
 /// The newest version that follows from a trusted roster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Newest {
+pub struct NewestRoster {
     /// Version number.
     pub version: u64,
     /// Digest of the version.
     pub digest: RosterDigest,
 }
 
-impl Newest {
+impl NewestRoster {
     /// Returns the newest version of the chain.
     #[must_use]
     pub fn of(chain: &Chain) -> Self {
@@ -111,9 +111,9 @@ impl Newest {
 /// than the chain, or it belongs to another branch. Rosters of version 1 are skipped, because two different first
 /// versions are two different rosters.
 pub fn newest_unconnected<'t>(
-    unconnected: &[&'t Trust],
+    unconnected: &[&'t ChosenTrust],
     is_same: impl Fn(&TrustedRoster) -> bool,
-) -> Option<(&'t Trust, &'t TrustedRoster)> {
+) -> Option<(&'t ChosenTrust, &'t TrustedRoster)> {
     let files = unconnected.iter().filter_map(|trust| match &trust.pinned {
         Pinned::Roster(roster) => Some((*trust, &**roster)),
         Pinned::Digest(_) | Pinned::Chain(_) => None,
@@ -141,7 +141,7 @@ impl TrustArgs {
     ///
     /// # Errors
     /// Returns an error if a named roster cannot be read or parsed, or if other users can write its file.
-    pub fn find(&self) -> Result<Vec<Trust>, Failure> {
+    pub fn find(&self) -> Result<Vec<ChosenTrust>, CommandFailure> {
         self.find_by(read_own)
     }
 
@@ -150,11 +150,14 @@ impl TrustArgs {
     ///
     /// # Errors
     /// Returns the errors of [`Self::find`], except the error for a file that other users can write.
-    pub fn find_unchecked(&self) -> Result<Vec<Trust>, Failure> {
+    pub fn find_unchecked(&self) -> Result<Vec<ChosenTrust>, CommandFailure> {
         self.find_by(|path| read_bounded(path, MAX_FILE_BYTES))
     }
 
-    fn find_by(&self, read: impl Fn(&Path) -> Result<Vec<u8>, Failure>) -> Result<Vec<Trust>, Failure> {
+    fn find_by(
+        &self,
+        read: impl Fn(&Path) -> Result<Vec<u8>, CommandFailure>,
+    ) -> Result<Vec<ChosenTrust>, CommandFailure> {
         find(self.roster.as_deref(), std::env::var_os("COUNTERSIGN_TRUST"), &Home::of_process(), read)
     }
 }
@@ -163,15 +166,16 @@ fn find(
     flag: Option<&str>,
     variable: Option<OsString>,
     home: &Home,
-    read: impl Fn(&Path) -> Result<Vec<u8>, Failure>,
-) -> Result<Vec<Trust>, Failure> {
+    read: impl Fn(&Path) -> Result<Vec<u8>, CommandFailure>,
+) -> Result<Vec<ChosenTrust>, CommandFailure> {
     if let Some(flag) = flag {
         return Ok(vec![digest_or_file(flag, format!("--roster {flag}"), read)?]);
     }
     if let Some(value) = variable.filter(|value| !value.is_empty()) {
-        let value = value.into_string().map_err(|_| Failure::usage("COUNTERSIGN_TRUST is not UTF-8: set it again"))?;
+        let value =
+            value.into_string().map_err(|_| CommandFailure::usage("COUNTERSIGN_TRUST is not UTF-8: set it again"))?;
         if !value.starts_with("sha256:") && !Path::new(&value).is_absolute() {
-            return Err(Failure::usage(format!(
+            return Err(CommandFailure::usage(format!(
                 "COUNTERSIGN_TRUST={value} is a relative path, which would mean a different roster in each \
                  directory; give an absolute path, or the sha256:… digest of the roster"
             )));
@@ -197,7 +201,7 @@ fn find(
             // A line is a digest, optionally followed by a remark.
             let Some(word) = line.split_whitespace().next().filter(|word| !word.starts_with('#')) else { continue };
             let pinned = digest(parse_digest(word)?, pins.to_string_lossy().into_owned());
-            found.push(Trust { file: Some(pins.clone()), ..pinned });
+            found.push(ChosenTrust { file: Some(pins.clone()), ..pinned });
         }
     }
     Ok(found)
@@ -206,8 +210,8 @@ fn find(
 fn digest_or_file(
     text: &str,
     from: String,
-    read: impl Fn(&Path) -> Result<Vec<u8>, Failure>,
-) -> Result<Trust, Failure> {
+    read: impl Fn(&Path) -> Result<Vec<u8>, CommandFailure>,
+) -> Result<ChosenTrust, CommandFailure> {
     if text.starts_with("sha256:") {
         return Ok(digest(parse_digest(text)?, from));
     }
@@ -216,22 +220,24 @@ fn digest_or_file(
     roster_of(bytes, path, from)
 }
 
-fn digest(digest: RosterDigest, from: String) -> Trust {
-    Trust { pinned: Pinned::Digest(digest), audit: audit::Trust::Digest(digest), from, file: None }
+fn digest(digest: RosterDigest, from: String) -> ChosenTrust {
+    ChosenTrust { pinned: Pinned::Digest(digest), audit: audit::RosterTrust::Digest(digest), from, file: None }
 }
 
-fn parse_digest(text: &str) -> Result<RosterDigest, Failure> {
-    text.parse().map_err(|error| Failure::usage(format!("{}: {error}", Shown::text(text).as_str())))
+fn parse_digest(text: &str) -> Result<RosterDigest, CommandFailure> {
+    text.parse().map_err(|error| CommandFailure::usage(format!("{}: {error}", PrintableText::text(text).as_str())))
 }
 
-fn roster_of(bytes: Vec<u8>, path: &Path, from: String) -> Result<Trust, Failure> {
-    let place = Shown::text(&path.to_string_lossy());
+fn roster_of(bytes: Vec<u8>, path: &Path, from: String) -> Result<ChosenTrust, CommandFailure> {
+    let place = PrintableText::text(&path.to_string_lossy());
     let advice = "give the roster's envelope, as `countersign roster show --json` prints it";
-    let envelope: Envelope = json::parse_as(&bytes, MAX_FILE_BYTES)
-        .map_err(|error| Failure::new(Exit::NoTrust, format!("{} is no roster: {error}; {advice}", place.as_str())))?;
-    let pinned = Pinned::from_envelope(&envelope)
-        .map_err(|error| Failure::new(Exit::NoTrust, format!("{} is no roster: {error}; {advice}", place.as_str())))?;
-    Ok(Trust { pinned, audit: audit::Trust::Roster(bytes), from, file: Some(path.to_owned()) })
+    let envelope: Envelope = json::parse_as(&bytes, MAX_FILE_BYTES).map_err(|error| {
+        CommandFailure::new(Exit::NoTrust, format!("{} is no roster: {error}; {advice}", place.as_str()))
+    })?;
+    let pinned = Pinned::from_envelope(&envelope).map_err(|error| {
+        CommandFailure::new(Exit::NoTrust, format!("{} is no roster: {error}; {advice}", place.as_str()))
+    })?;
+    Ok(ChosenTrust { pinned, audit: audit::RosterTrust::Roster(bytes), from, file: Some(path.to_owned()) })
 }
 
 /// Returns true if the path is a stream from the shell. Other users cannot write such a stream.
@@ -242,23 +248,26 @@ fn is_stream(path: &Path) -> bool {
 }
 
 /// Reads a file that becomes a source of trust. Only this user and root may be able to write the file.
-fn read_own(path: &Path) -> Result<Vec<u8>, Failure> {
+fn read_own(path: &Path) -> Result<Vec<u8>, CommandFailure> {
     let _own = check_own(path)?;
     read_bounded(path, MAX_FILE_BYTES)
 }
 
 /// Proof that only this user and root can write a file.
 #[derive(Debug)]
-pub struct Own(());
+pub struct PrivateFile(());
 
 /// Checks the owner and the mode of a file that becomes a source of trust. The directory of the file is checked too,
 /// because its writers could replace the file.
 ///
 /// # Errors
 /// Returns an error if the file is missing or belongs to another user, or if other users can write or replace it.
-pub fn check_own(path: &Path) -> Result<Own, Failure> {
+pub fn check_own(path: &Path) -> Result<PrivateFile, CommandFailure> {
     let failed = |path: &Path, error: std::io::Error| {
-        Failure::new(Exit::NoTrust, format!("{}: {error}", Shown::text(&path.to_string_lossy()).as_str()))
+        CommandFailure::new(
+            Exit::NoTrust,
+            format!("{}: {error}", PrintableText::text(&path.to_string_lossy()).as_str()),
+        )
     };
     let real = path.canonicalize().map_err(|error| failed(path, error))?;
     let me = rustix::process::geteuid().as_raw();
@@ -268,18 +277,18 @@ pub fn check_own(path: &Path) -> Result<Own, Failure> {
         let closed = meta.mode() & 0o022 == 0 || (meta.is_dir() && meta.mode() & 0o1000 != 0);
         if (meta.uid() != me && meta.uid() != 0) || !closed {
             let what = if meta.is_dir() { "the directory " } else { "" };
-            return Err(Failure::new(
+            return Err(CommandFailure::new(
                 Exit::NoTrust,
                 format!(
                     "other users can write {what}{0}, so {1} can't be trusted: check its content, then run `chown \
                      {me} {0}` and `chmod go-w {0}`; or name the roster by its digest, --roster sha256:…",
-                    Shown::text(&place.to_string_lossy()).as_str(),
+                    PrintableText::text(&place.to_string_lossy()).as_str(),
                     if meta.is_dir() { "the file in it" } else { "it" },
                 ),
             ));
         }
     }
-    Ok(Own(()))
+    Ok(PrivateFile(()))
 }
 
 /// Returns the advice for a user without a trusted roster.
@@ -305,7 +314,7 @@ mod tests {
 
     use super::*;
 
-    fn found(flag: Option<&str>, variable: Option<OsString>, home: &Home) -> Result<Vec<Trust>, Failure> {
+    fn found(flag: Option<&str>, variable: Option<OsString>, home: &Home) -> Result<Vec<ChosenTrust>, CommandFailure> {
         find(flag, variable, home, read_own)
     }
 

@@ -53,7 +53,8 @@ pub struct ChallengeAnswer {
 
 /// A short-lived bearer that opens reading, and proposing for a rostered proposer.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Admission {
+#[schemars(rename = "Admission")]
+pub struct AdmissionResponse {
     /// `cst_…`, valid for minutes.
     pub bearer: String,
     /// Whose it is.
@@ -110,7 +111,8 @@ pub struct Version {
 
 /// `GET /health`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Health {
+#[schemars(rename = "Health")]
+pub struct HealthResponse {
     /// Always `up`: who can say it, is.
     pub status: String,
 }

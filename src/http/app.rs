@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use crate::boundary::Boundary;
 use crate::crossing::refusal::Stopped;
 use crate::http::access::Hosts;
-use crate::http::limit::{Limits, Rates};
+use crate::http::limit::{RateLimiter, Rates};
 use crate::http::problem::refuse;
 use crate::record::code::Code;
 use crate::record::ident::Name;
@@ -57,7 +57,7 @@ pub(super) enum Phase {
 pub(super) struct App {
     pub(super) boundary: Boundary,
     pub(super) hosts: Hosts,
-    pub(super) limits: Limits,
+    pub(super) limits: RateLimiter,
     phase: watch::Receiver<Phase>,
     /// The OpenAPI document as JSON.
     pub(super) description: Bytes,
@@ -84,7 +84,7 @@ impl App {
         Self {
             boundary,
             hosts: Hosts::new(bound, &config.allowed_hosts),
-            limits: Limits::new(config.rates, Instant::now()),
+            limits: RateLimiter::new(config.rates, Instant::now()),
             phase,
             description,
             waits: Arc::new(Semaphore::new(most_waits)),
@@ -134,11 +134,11 @@ impl App {
 
 /// Address of the peer of the connection.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) IpAddr);
+pub(super) struct PeerAddress(pub(super) IpAddr);
 
 /// Data of a routed request for its log line.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
+pub(super) struct RequestSummary {
     pub(super) path: &'static str,
     pub(super) principal: Option<Name>,
 }

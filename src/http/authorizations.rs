@@ -12,12 +12,12 @@ use crate::boundary::events::Events;
 use crate::boundary::view::{Event, ProposalStatus};
 use crate::crossing::refusal::Stopped;
 use crate::crypto::json as strict;
-use crate::http::call::{Call, bytes, joined, read};
-use crate::http::events::{Form, NDJSON, Reader, names_lines, pump, stream};
-use crate::http::operation::{Access, Field, Reply, Shape, Verb};
+use crate::http::call::{RouteCall, bytes, joined, read};
+use crate::http::events::{EventFormat, EventReader, NDJSON, names_lines, pump, stream};
+use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb};
 use crate::http::problem::problem;
 use crate::http::proposals::JUDGED;
-use crate::http::route::{Answer, Route};
+use crate::http::route::{HandlerResult, Route};
 use crate::record::bundle::{Bundle, MEDIA_TYPE};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::ProposalId;
@@ -38,21 +38,21 @@ pub(super) static ROUTES: &[Route] = &[Route {
     summary: "A signed authorization crosses: it runs once, and the receipt comes back with its proofs",
     about: "For an envelope that was signed elsewhere, for one offline. The answer comes when the run has ended, or as lines while it runs, if the caller accepts `application/x-ndjson`.",
     segments: &[],
-    access: Access::Known,
+    access: RouteAccess::Known,
     query: &[Field { name: "shape", about: "with lines, `simple`: {type: output|exit|error} only, then the bundle" }],
     headers: &[],
-    body: Some(Shape::Json(SchemaGenerator::subschema_for::<Envelope>)),
+    body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<Envelope>)),
     replies: &[
         Reply {
             status: 200,
             media: MEDIA_TYPE,
-            shape: Shape::Json(SchemaGenerator::subschema_for::<Bundle>),
+            shape: BodyShape::Json(SchemaGenerator::subschema_for::<Bundle>),
             about: "the receipt's bundle",
         },
         Reply {
             status: 200,
             media: NDJSON,
-            shape: Shape::Json(SchemaGenerator::subschema_for::<Event>),
+            shape: BodyShape::Json(SchemaGenerator::subschema_for::<Event>),
             about: "events while it runs; the last line is {type: bundle, bundle} or {type: problem, problem}",
         },
     ],
@@ -60,10 +60,10 @@ pub(super) static ROUTES: &[Route] = &[Route {
     handler: |call| Box::pin(submit(call)),
 }];
 
-async fn submit(mut call: Call) -> Answer {
+async fn submit(mut call: RouteCall) -> HandlerResult {
     // The client gets lines only if `Accept` names their media type. For `*/*` the client gets the bundle.
     let lines = names_lines(&call.headers)?;
-    let form = Form::of_lines(call.raw_query("shape"))?;
+    let form = EventFormat::of_lines(call.raw_query("shape"))?;
     // The body is read before the permit is taken. The comment in `proposals::sign` has the reason.
     let body = call.body(MAX_ENVELOPE_BYTES).await?;
     let permit = call.app.boundary.crossing.capacity().permit()?;
@@ -88,7 +88,12 @@ type Crossing = JoinHandle<Result<Vec<u8>, Stopped>>;
 
 /// Streams the events of the crossing. The stream begins only when the run begins, so that a refusal has its own
 /// status.
-async fn streamed(call: Call, form: Form, mut crossing: Crossing, watched: Option<ProposalId>) -> Answer {
+async fn streamed(
+    call: RouteCall,
+    form: EventFormat,
+    mut crossing: Crossing,
+    watched: Option<ProposalId>,
+) -> HandlerResult {
     let mut seen = Vec::new();
     let mut events = None;
     if let Some(id) = watched {
@@ -137,7 +142,12 @@ enum Began {
     Over(Result<Vec<u8>, Stopped>),
 }
 
-async fn until_it_runs(call: &Call, id: &ProposalId, crossing: &mut Crossing, seen: &mut Vec<(u64, Event)>) -> Began {
+async fn until_it_runs(
+    call: &RouteCall,
+    id: &ProposalId,
+    crossing: &mut Crossing,
+    seen: &mut Vec<(u64, Event)>,
+) -> Began {
     let mut pause = FIRST_PAUSE;
     let mut events = loop {
         tokio::select! {
@@ -182,12 +192,12 @@ async fn until_it_runs(call: &Call, id: &ProposalId, crossing: &mut Crossing, se
     }
 }
 
-async fn last_line(reader: &Reader, bundle: Result<Vec<u8>, Stopped>) {
+async fn last_line(reader: &EventReader, bundle: Result<Vec<u8>, Stopped>) {
     let line = match bundle {
         Ok(bundle) => [b"{\"type\":\"bundle\",\"bundle\":", bundle.as_slice(), b"}"].concat(),
         Err(stopped) => {
             let problem = problem(&stopped);
-            let line = if reader.form() == Form::Simple {
+            let line = if reader.form() == EventFormat::Simple {
                 json!({"type": "error", "message": problem.detail})
             } else {
                 json!({"type": "problem", "problem": problem})
@@ -207,7 +217,7 @@ fn proposal_of(envelope: &Envelope) -> Option<ProposalId> {
 }
 
 /// Returns true if the proposal ran or ended before this call. Its old events are then not part of the answer.
-fn is_settled(call: &Call, id: &ProposalId) -> bool {
+fn is_settled(call: &RouteCall, id: &ProposalId) -> bool {
     let before = call.app.boundary.proposals.proposal(&call.caller, id);
     before.is_ok_and(|view| !matches!(view.status, ProposalStatus::Pending | ProposalStatus::Approved))
 }

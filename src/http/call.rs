@@ -19,13 +19,13 @@ use tokio_stream::StreamExt as _;
 
 use crate::boundary::Boundary;
 use crate::crossing::caller::Caller;
-use crate::crossing::refusal::{Case, Refusal, Stopped, fault};
+use crate::crossing::refusal::{Refusal, RefusalCase, Stopped, fault};
 use crate::crypto::canonical;
 use crate::crypto::sshsig::KeyId;
 use crate::http::access::{bearer, looks_secret, only};
-use crate::http::app::{App, Peer};
-use crate::http::limit::{FAILED_AUTHENTICATION, Payer};
-use crate::http::operation::{Access, Field, JSON};
+use crate::http::app::{App, PeerAddress};
+use crate::http::limit::{FAILED_AUTHENTICATION, RateKey};
+use crate::http::operation::{Field, JSON, RouteAccess};
 use crate::http::problem::{refuse, unreadable};
 use crate::record::bundle;
 use crate::record::code::Code;
@@ -37,12 +37,12 @@ pub(super) const MAX_BODY_BYTES: usize = 1 << 20;
 const BODY_DEADLINE: Duration = Duration::from_secs(20);
 
 /// A request whose caller is known and may call its route.
-pub(super) struct Call {
+pub(super) struct RouteCall {
     pub(super) app: Arc<App>,
     pub(super) caller: Arc<Caller>,
     pub(super) headers: HeaderMap,
     peer: IpAddr,
-    /// Result of the rate limit, for routes of [`Access::Signed`].
+    /// Result of the rate limit, for routes of [`RouteAccess::Signed`].
     limited: Option<Stopped>,
     params: RawPathParams,
     query: Vec<(&'static str, String)>,
@@ -50,24 +50,24 @@ pub(super) struct Call {
     body: Mutex<Body>,
 }
 
-impl Call {
+impl RouteCall {
     /// Checks everything except the body: query, bearer token, rate limit and access.
     pub(super) async fn enter(
         app: Arc<App>,
         query: &'static [Field],
-        access: Access,
+        access: RouteAccess,
         mut request: Request,
     ) -> Result<Self, Stopped> {
         let peer = request
             .extensions()
-            .get::<Peer>()
+            .get::<PeerAddress>()
             .map(|peer| peer.0)
             .ok_or_else(|| fault(&"a request without its peer's address"))?;
         let query = parse_query(request.uri().query().unwrap_or(""), query)?;
         let now = Instant::now();
         let mut limited = None;
         let mut charge = |payer| match app.limits.charge(payer, 1, now) {
-            Err(stopped) if access == Access::Signed => {
+            Err(stopped) if access == RouteAccess::Signed => {
                 limited = Some(stopped);
                 Ok(())
             }
@@ -76,23 +76,23 @@ impl Call {
         let caller = match bearer(request.headers())? {
             // This check costs as little as the rate limit and comes before it. So a client with a key learns that it
             // must answer a challenge, even if other callers from its address have used up the rate.
-            None if access == Access::Known => {
+            None if access == RouteAccess::Known => {
                 let detail = "this needs `Authorization: Bearer cst_...`: ask an operator for a token, or answer a challenge \
                               with a rostered key";
                 return Err(refuse(Code::Unauthenticated, detail));
             }
             None => {
-                charge(Payer::Peer(peer))?;
+                charge(RateKey::Peer(peer))?;
                 Caller::anonymous()
             }
             // Failed attempts of other callers from the same address must not delay a caller with a valid token.
             Some(bearer) => match app.boundary.admission.authenticate(bearer) {
                 Ok(caller) => {
-                    charge(caller.name().map_or(Payer::Peer(peer), Payer::Principal))?;
+                    charge(caller.name().map_or(RateKey::Peer(peer), RateKey::Principal))?;
                     caller
                 }
                 Err(stopped) => {
-                    app.limits.charge(Payer::Peer(peer), FAILED_AUTHENTICATION, now)?;
+                    app.limits.charge(RateKey::Peer(peer), FAILED_AUTHENTICATION, now)?;
                     return Err(stopped);
                 }
             },
@@ -191,7 +191,7 @@ impl Call {
             let refusal = Refusal::new(Code::TooLarge, format!("at most {MAX_SIGNATURES} signatures fit in one call"));
             return Err(refusal.at("/signatures", format!("{} signatures", signatures.len())).into());
         }
-        let payer = self.caller.name().map_or(Payer::Peer(self.peer), Payer::Principal);
+        let payer = self.caller.name().map_or(RateKey::Peer(self.peer), RateKey::Principal);
         self.app.limits.charge(payer, signatures.len() as u32 - 1, Instant::now())
     }
 
@@ -206,12 +206,12 @@ impl Call {
 
     /// Charges the peer for a failed proof of identity without a bearer token.
     pub(super) fn charge_failure(&self) -> Result<(), Stopped> {
-        self.app.limits.charge(Payer::Peer(self.peer), FAILED_AUTHENTICATION, Instant::now())
+        self.app.limits.charge(RateKey::Peer(self.peer), FAILED_AUTHENTICATION, Instant::now())
     }
 
     /// Charges a key for a message with a verified signature of this key.
     pub(super) fn charge_key(app: &App, keyid: &KeyId) -> Result<(), Stopped> {
-        app.limits.charge(Payer::Key(keyid), 1, Instant::now())
+        app.limits.charge(RateKey::Key(keyid), 1, Instant::now())
     }
 
     /// Runs a change to its end, even if the caller disconnects.
@@ -277,7 +277,7 @@ fn json_only(headers: &HeaderMap) -> Result<(), Stopped> {
     }
     let detail = "the body's `Content-Type` is missing or is not application/json: send this type (curl: `--json`, \
         or `-H 'Content-Type: application/json'` together with `-d`)";
-    Err(Refusal { case: Some(Case::MediaType), ..Refusal::new(Code::Malformed, detail) }.into())
+    Err(Refusal { case: Some(RefusalCase::MediaType), ..Refusal::new(Code::Malformed, detail) }.into())
 }
 
 /// Parses a query. Each field must be known and may occur only once.

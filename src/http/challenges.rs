@@ -3,10 +3,10 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
-use crate::http::api::{Admission, Challenge, ChallengeAnswer, ChallengeRequest};
-use crate::http::call::{Call, answer, read};
-use crate::http::operation::{Access, Shape, Verb, ok};
-use crate::http::route::{Answer, Route};
+use crate::http::api::{AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest};
+use crate::http::call::{RouteCall, answer, read};
+use crate::http::operation::{BodyShape, RouteAccess, Verb, ok};
+use crate::http::route::{HandlerResult, Route};
 use crate::record::code::Code;
 
 /// Maximum body size: a key id, or a challenge with one signature.
@@ -20,10 +20,10 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "A text to sign with a rostered key, which opens reading",
         about: "The first of two calls for an approver who has a key and no token. Nothing secret is told.",
         segments: &[],
-        access: Access::Signed,
+        access: RouteAccess::Signed,
         query: &[],
         headers: &[],
-        body: Some(Shape::Json(SchemaGenerator::subschema_for::<ChallengeRequest>)),
+        body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<ChallengeRequest>)),
         replies: &[ok(SchemaGenerator::subschema_for::<Challenge>, "what the key has to sign")],
         codes: &[Code::UnknownSigner],
         handler: |call| Box::pin(challenge(call)),
@@ -35,17 +35,17 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "A signed challenge for a bearer that lasts minutes",
         about: "The second call: the bearer stands for the person whose key signed. It opens reading, and proposing for a rostered proposer.",
         segments: &[],
-        access: Access::Signed,
+        access: RouteAccess::Signed,
         query: &[],
         headers: &[],
-        body: Some(Shape::Json(SchemaGenerator::subschema_for::<ChallengeAnswer>)),
-        replies: &[ok(SchemaGenerator::subschema_for::<Admission>, "the bearer")],
+        body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<ChallengeAnswer>)),
+        replies: &[ok(SchemaGenerator::subschema_for::<AdmissionResponse>, "the bearer")],
         codes: &[Code::UnknownSigner, Code::BadSignature, Code::Expired, Code::Unauthenticated],
         handler: |call| Box::pin(answered(call)),
     },
 ];
 
-async fn challenge(mut call: Call) -> Answer {
+async fn challenge(mut call: RouteCall) -> HandlerResult {
     let body = call.body(MAX_BYTES).await?;
     let ChallengeRequest { keyid } = read(&body)?;
     // A challenge needs only a few hashes and no memory, so a key of the roster gets a challenge even over the rate
@@ -54,13 +54,13 @@ async fn challenge(mut call: Call) -> Answer {
     answer(StatusCode::OK, &Challenge { challenge })
 }
 
-async fn answered(mut call: Call) -> Answer {
+async fn answered(mut call: RouteCall) -> HandlerResult {
     let body = call.body(MAX_BYTES).await?;
     let ChallengeAnswer { challenge, signature } = read(&body)?;
     match call.app.boundary.admission.answer(&challenge, &signature) {
         Ok((bearer, name, expires_at)) => {
-            Call::charge_key(&call.app, &signature.keyid)?;
-            answer(StatusCode::OK, &Admission { bearer, name, expires_at })
+            RouteCall::charge_key(&call.app, &signature.keyid)?;
+            answer(StatusCode::OK, &AdmissionResponse { bearer, name, expires_at })
         }
         Err(stopped) => {
             call.charge_failure()?;

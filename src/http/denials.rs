@@ -6,10 +6,10 @@ use schemars::SchemaGenerator;
 use crate::boundary::view::{DenialView, DenialsView};
 use crate::crypto::digest::AuthorizationDigest;
 use crate::http::api::StatementDenial;
-use crate::http::call::{Call, answer, read};
-use crate::http::operation::{Access, Field, Shape, Verb, ok};
+use crate::http::call::{RouteCall, answer, read};
+use crate::http::operation::{BodyShape, Field, RouteAccess, Verb, ok};
 use crate::http::proposals::{PROPOSAL, PROPOSAL_ID};
-use crate::http::route::{Answer, Route};
+use crate::http::route::{HandlerResult, Route};
 use crate::record::code::Code;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::ProposalId;
@@ -35,10 +35,10 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "A signed denial: withdraws the proposal, or kills its run",
         about: "Needs no bearer: the denial is a DSSE envelope that an approver signed over the digest of the authorization.",
         segments: &[PROPOSAL_ID],
-        access: Access::Signed,
+        access: RouteAccess::Signed,
         query: &[],
         headers: &[],
-        body: Some(Shape::Json(SchemaGenerator::subschema_for::<Envelope>)),
+        body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<Envelope>)),
         replies: &[PROPOSAL],
         codes: CODES,
         handler: |call| Box::pin(deny(call)),
@@ -50,10 +50,10 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "A signed denial of a statement that was made elsewhere: it never runs, also where the boundary has not seen it",
         about: "Needs no bearer. `payload` is the statement, which says who may deny it. The boundary logs the denial and refuses the statement as `denied` until `kept_until`; a run of it is killed. Of statements that the boundary has not seen, 100 denials of one approver are taken in a day, and 1,000 of all.",
         segments: &[],
-        access: Access::Signed,
+        access: RouteAccess::Signed,
         query: &[],
         headers: &[],
-        body: Some(Shape::Json(SchemaGenerator::subschema_for::<StatementDenial>)),
+        body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<StatementDenial>)),
         replies: &[ok(SchemaGenerator::subschema_for::<DenialView>, "the denial is in the log")],
         codes: &[
             Code::WrongBoundary,
@@ -77,7 +77,7 @@ pub(super) static ROUTES: &[Route] = &[
             name: "digest",
             about: "`sha256:` and 64 hex digits: the digest of the statement's payload",
         }],
-        access: Access::Known,
+        access: RouteAccess::Known,
         query: &[],
         headers: &[],
         body: None,
@@ -87,7 +87,7 @@ pub(super) static ROUTES: &[Route] = &[
     },
 ];
 
-async fn deny(mut call: Call) -> Answer {
+async fn deny(mut call: RouteCall) -> HandlerResult {
     let id: ProposalId = call.path("id")?;
     let body = call.body(MAX_BYTES).await?;
     let denial: Envelope = read(&body)?;
@@ -96,12 +96,12 @@ async fn deny(mut call: Call) -> Answer {
     answer(StatusCode::OK, &call.unless_limited(done)?)
 }
 
-async fn denials(call: Call) -> Answer {
+async fn denials(call: RouteCall) -> HandlerResult {
     let digest: AuthorizationDigest = call.path("digest")?;
     answer(StatusCode::OK, &call.blocking(move |boundary, caller| boundary.proposals.denials(caller, &digest)).await?)
 }
 
-async fn deny_statement(mut call: Call) -> Answer {
+async fn deny_statement(mut call: RouteCall) -> HandlerResult {
     let body = call.body(MAX_BYTES).await?;
     let StatementDenial { denial, payload } = read(&body)?;
     call.charge_signatures(&denial.signatures)?;

@@ -21,9 +21,9 @@ use crate::boundary::view::{Event, ProposalStatus};
 use crate::crossing::refusal::Stopped;
 use crate::http::access::only;
 use crate::http::app::{App, Phase};
-use crate::http::call::{Call, bytes};
+use crate::http::call::{RouteCall, bytes};
 use crate::http::problem::refuse;
-use crate::http::route::Answer;
+use crate::http::route::HandlerResult;
 use crate::record::code::Code;
 use crate::record::ident::ProposalId;
 use crate::record::receipt::{Outcome, Status};
@@ -40,9 +40,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const IN_FLIGHT: usize = 16;
 
 /// Handles `GET /v1/proposals/{id}/events`.
-pub(super) async fn events(call: Call) -> Answer {
+pub(super) async fn events(call: RouteCall) -> HandlerResult {
     let id: ProposalId = call.path("id")?;
-    let form = Form::of(&call)?;
+    let form = EventFormat::of(&call)?;
     let after = match only(&call.headers, &LAST_EVENT_ID)? {
         None => 0,
         Some(text) => text.parse().map_err(|_| refuse(Code::Malformed, "Last-Event-ID: expected a number"))?,
@@ -63,7 +63,7 @@ pub(super) async fn events(call: Call) -> Answer {
 
 /// Form of an event stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum EventFormat {
     /// Server-sent events.
     Sse,
     /// NDJSON: each line has one event and its id.
@@ -72,9 +72,9 @@ pub(super) enum Form {
     Simple,
 }
 
-impl Form {
+impl EventFormat {
     /// Returns the form that `Accept` and `?shape=` request. Without a preference the result is server-sent events.
-    fn of(call: &Call) -> Result<Self, Stopped> {
+    fn of(call: &RouteCall) -> Result<Self, Stopped> {
         let lines = wants_lines(&call.headers)?;
         match (lines, call.raw_query("shape")) {
             (None, _) => Err(refuse(Code::Malformed, format!("events come as {SSE} or {NDJSON}: accept one of them"))),
@@ -162,56 +162,56 @@ fn thousandths(weight: &str) -> u16 {
 }
 
 /// Sending end of an event stream to one client.
-pub(super) struct Reader {
-    form: Form,
+pub(super) struct EventReader {
+    form: EventFormat,
     to: mpsc::Sender<Result<Bytes, Infallible>>,
 }
 
 /// Error: the client has disconnected.
-pub(super) struct Gone;
+pub(super) struct ClientGone;
 
-impl Reader {
+impl EventReader {
     /// Writes one event. The call waits if the client reads slowly.
-    pub(super) async fn event(&self, id: u64, event: &Event) -> Result<(), Gone> {
+    pub(super) async fn event(&self, id: u64, event: &Event) -> Result<(), ClientGone> {
         match self.form.write(id, event) {
-            Some(piece) => self.to.send(Ok(piece)).await.map_err(|_| Gone),
+            Some(piece) => self.to.send(Ok(piece)).await.map_err(|_| ClientGone),
             None => Ok(()),
         }
     }
 
     /// Writes one complete line.
-    pub(super) async fn line(&self, mut line: Vec<u8>) -> Result<(), Gone> {
+    pub(super) async fn line(&self, mut line: Vec<u8>) -> Result<(), ClientGone> {
         line.push(b'\n');
-        self.to.send(Ok(line.into())).await.map_err(|_| Gone)
+        self.to.send(Ok(line.into())).await.map_err(|_| ClientGone)
     }
 
     /// Returns the form of the stream.
-    pub(super) fn form(&self) -> Form {
+    pub(super) fn form(&self) -> EventFormat {
         self.form
     }
 
-    async fn keep_alive(&self) -> Result<(), Gone> {
+    async fn keep_alive(&self) -> Result<(), ClientGone> {
         // NDJSON has no comments. For lines, the keepalive probes of TCP detect a disconnected client.
-        if self.form == Form::Sse {
-            self.to.send(Ok(Bytes::from_static(b": keep-alive\n\n"))).await.map_err(|_| Gone)?;
+        if self.form == EventFormat::Sse {
+            self.to.send(Ok(Bytes::from_static(b": keep-alive\n\n"))).await.map_err(|_| ClientGone)?;
         }
         Ok(())
     }
 }
 
 /// Creates a streaming response and its sending end.
-pub(super) fn stream(form: Form) -> (Reader, Response) {
+pub(super) fn stream(form: EventFormat) -> (EventReader, Response) {
     let (to, from) = mpsc::channel(IN_FLIGHT);
-    let media = if form == Form::Sse { SSE } else { NDJSON };
+    let media = if form == EventFormat::Sse { SSE } else { NDJSON };
     let mut response = bytes(StatusCode::OK, media, Body::from_stream(ReceiverStream::new(from)));
     // This header asks a reverse proxy not to buffer the stream.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
-    (Reader { form, to }, response)
+    (EventReader { form, to }, response)
 }
 
 /// Forwards events until the last event or until the client disconnects. If `stops` is true, the stream also ends when
 /// the service has drained.
-pub(super) async fn pump(app: &App, events: &mut Events, reader: &Reader, stops: bool) {
+pub(super) async fn pump(app: &App, events: &mut Events, reader: &EventReader, stops: bool) {
     let mut tick = interval(KEEP_ALIVE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick.reset();
@@ -325,13 +325,14 @@ mod tests {
 
     #[test]
     fn a_line_contains_the_event_and_its_id() {
-        let line = Form::Lines.write(9, &Event::Status { status: ProposalStatus::Running, code: None });
+        let line = EventFormat::Lines.write(9, &Event::Status { status: ProposalStatus::Running, code: None });
         assert_eq!(line.as_deref(), Some(&b"{\"id\":9,\"type\":\"status\",\"status\":\"running\"}\n"[..]));
     }
 
     #[test]
     fn the_simple_shape_has_output_exit_and_error() {
-        let of = |event: &Event| Form::Simple.write(1, event).map(|line| String::from_utf8_lossy(&line).into_owned());
+        let of =
+            |event: &Event| EventFormat::Simple.write(1, event).map(|line| String::from_utf8_lossy(&line).into_owned());
         assert_eq!(of(&output("hi")).as_deref(), Some("{\"data\":\"hi\",\"type\":\"output\"}\n"));
         let binary = Event::Output { stream: StreamName::Stderr, offset: 0, text: None, base64: Some("/w==".into()) };
         assert_eq!(of(&binary).as_deref(), Some("{\"data\":\"\u{fffd}\",\"type\":\"output\"}\n"));

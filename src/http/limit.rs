@@ -17,7 +17,7 @@ use crate::record::ident::Name;
 
 /// Rate limit of one kind of caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
+pub struct RateLimit {
     /// Calls per second that the bucket regains. The value 0 means no limit.
     pub per_second: u32,
     /// Maximum number of calls at once.
@@ -28,12 +28,12 @@ pub struct Rate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rates {
     /// Limit per token or per key that answered a challenge.
-    pub principal: Rate,
+    pub principal: RateLimit,
     /// Limit per address for callers without a token. All addresses of an IPv6 /64 share one limit, and so do all
     /// loopback addresses.
-    pub peer: Rate,
+    pub peer: RateLimit,
     /// Limit per key for new, verified signatures.
-    pub key: Rate,
+    pub key: RateLimit,
 }
 
 impl Rates {
@@ -42,7 +42,7 @@ impl Rates {
     pub fn of_calls(per_second: u64) -> Self {
         let rate = |part: u64| {
             let per_second = u32::try_from((per_second / part).max(1)).unwrap_or(u32::MAX);
-            Rate { per_second, burst: per_second.saturating_mul(4) }
+            RateLimit { per_second, burst: per_second.saturating_mul(4) }
         };
         Self { principal: rate(1), peer: rate(10), key: rate(5) }
     }
@@ -56,7 +56,7 @@ impl Default for Rates {
 
 /// Caller whose bucket is charged.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Payer<'a> {
+pub(super) enum RateKey<'a> {
     /// A token, by its name.
     Principal(&'a Name),
     /// The address of a caller without a token.
@@ -71,24 +71,24 @@ pub(super) const FAILED_AUTHENTICATION: u32 = 20;
 const MOST_BUCKETS: usize = 65_536;
 
 /// The table of buckets.
-pub(super) struct Limits {
+pub(super) struct RateLimiter {
     rates: Rates,
     began: Instant,
     hasher: RandomState,
     buckets: Mutex<HashMap<u64, Duration>>,
 }
 
-impl Limits {
+impl RateLimiter {
     pub(super) fn new(rates: Rates, began: Instant) -> Self {
         Self { rates, began, hasher: RandomState::new(), buckets: Mutex::default() }
     }
 
     /// Takes `cost` from the caller's bucket. The refusal names the time when the bucket has enough again.
-    pub(super) fn charge(&self, payer: Payer<'_>, cost: u32, now: Instant) -> Result<(), Stopped> {
+    pub(super) fn charge(&self, payer: RateKey<'_>, cost: u32, now: Instant) -> Result<(), Stopped> {
         let (rate, place, whom) = match payer {
-            Payer::Principal(name) => (self.rates.principal, self.hasher.hash_one((0, name.as_str())), "this token"),
-            Payer::Peer(address) => (self.rates.peer, self.hasher.hash_one((1, network(address))), "this address"),
-            Payer::Key(keyid) => (self.rates.key, self.hasher.hash_one((2, keyid.as_str())), "a signature's key"),
+            RateKey::Principal(name) => (self.rates.principal, self.hasher.hash_one((0, name.as_str())), "this token"),
+            RateKey::Peer(address) => (self.rates.peer, self.hasher.hash_one((1, network(address))), "this address"),
+            RateKey::Key(keyid) => (self.rates.key, self.hasher.hash_one((2, keyid.as_str())), "a signature's key"),
         };
         self.take(rate, place, cost, now.saturating_duration_since(self.began)).map_err(|seconds| {
             let detail = format!("{whom} calls too often: try again in {seconds} s");
@@ -97,7 +97,7 @@ impl Limits {
     }
 
     /// The value of a bucket is the time at which the bucket is full again (generic cell rate algorithm of ATM).
-    fn take(&self, rate: Rate, place: u64, cost: u32, now: Duration) -> Result<(), u64> {
+    fn take(&self, rate: RateLimit, place: u64, cost: u32, now: Duration) -> Result<(), u64> {
         if rate.per_second == 0 {
             return Ok(());
         }
@@ -134,10 +134,10 @@ fn network(address: IpAddr) -> u64 {
 mod tests {
     use super::*;
 
-    const RATE: Rate = Rate { per_second: 10, burst: 3 };
+    const RATE: RateLimit = RateLimit { per_second: 10, burst: 3 };
 
-    fn limits() -> Limits {
-        Limits::new(Rates { principal: RATE, peer: RATE, key: RATE }, Instant::now())
+    fn limits() -> RateLimiter {
+        RateLimiter::new(Rates { principal: RATE, peer: RATE, key: RATE }, Instant::now())
     }
 
     #[test]
@@ -167,14 +167,14 @@ mod tests {
     #[test]
     fn a_refused_call_costs_nothing_and_rate_zero_means_no_limit() {
         let limits = limits();
-        let rate = Rate { per_second: 1, burst: 1 };
+        let rate = RateLimit { per_second: 1, burst: 1 };
         assert_eq!(limits.take(rate, 1, 1, Duration::ZERO), Ok(()));
         for _ in 0..100 {
             assert!(limits.take(rate, 1, 1, Duration::ZERO).is_err());
         }
         assert_eq!(limits.take(rate, 1, 1, Duration::from_secs(1)), Ok(()));
         for _ in 0..1000 {
-            assert_eq!(limits.take(Rate { per_second: 0, burst: 0 }, 2, 1, Duration::ZERO), Ok(()));
+            assert_eq!(limits.take(RateLimit { per_second: 0, burst: 0 }, 2, 1, Duration::ZERO), Ok(()));
         }
     }
 

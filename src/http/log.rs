@@ -9,11 +9,11 @@ use crate::crossing::refusal::Stopped;
 use crate::crypto::digest::{BlobDigest, hex, unhex32};
 use crate::crypto::merkle::{TileKind, TilePath};
 use crate::http::api::ConsistencyProof;
-use crate::http::call::{Call, answer, bytes};
-use crate::http::operation::{Access, Field, Reply, Shape, Verb, ok};
+use crate::http::call::{RouteCall, answer, bytes};
+use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};
 use crate::http::outputs::OCTETS;
 use crate::http::problem::refuse;
-use crate::http::route::{Answer, Route};
+use crate::http::route::{HandlerResult, Route};
 use crate::record::code::Code;
 
 /// Media type of checkpoints and proofs.
@@ -30,16 +30,16 @@ const OPEN: Route = Route {
     summary: "The log's signed head (C2SP tlog-checkpoint)",
     about: "Size and root of the log, signed by the boundary and by the witnesses that cosigned it so far.",
     segments: &[],
-    access: Access::Open,
+    access: RouteAccess::Open,
     query: &[],
     headers: &[],
     body: None,
-    replies: &[Reply { status: 200, media: TEXT, shape: Shape::Text, about: "a signed note" }],
+    replies: &[Reply { status: 200, media: TEXT, shape: BodyShape::Text, about: "a signed note" }],
     codes: &[],
     handler: |call| Box::pin(checkpoint(call)),
 };
 
-const TILE: Reply = Reply { status: 200, media: OCTETS, shape: Shape::Bytes, about: "the tile" };
+const TILE: Reply = Reply { status: 200, media: OCTETS, shape: BodyShape::Bytes, about: "the tile" };
 
 const ENTRIES: Field = Field {
     name: "tile",
@@ -67,7 +67,7 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "Entries of the log: <index>[.p/<width>] (C2SP tlog-tiles)",
         about: "The entries themselves, each behind its length in two bytes. They hold every decision, so the caller needs the scope `read`.",
         segments: &[ENTRIES],
-        access: Access::Known,
+        access: RouteAccess::Known,
         replies: &[TILE],
         handler: |call| Box::pin(entries(call)),
         ..OPEN
@@ -78,7 +78,7 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "The same as /log/tile/entries/…",
         about: "The path that earlier C2SP readers ask for. The answer is the same.",
         segments: &[ENTRIES],
-        access: Access::Known,
+        access: RouteAccess::Known,
         replies: &[TILE],
         handler: |call| Box::pin(entries(call)),
         ..OPEN
@@ -89,7 +89,7 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "That an entry is in the log (C2SP tlog-proof)",
         about: "A text that any C2SP reader can check: the hashes from the entry up to the root, then the checkpoint.",
         segments: &[Field { name: "index", about: "the entry's number, from 0" }],
-        replies: &[Reply { status: 200, media: TEXT, shape: Shape::Text, about: "the proof with its checkpoint" }],
+        replies: &[Reply { status: 200, media: TEXT, shape: BodyShape::Text, about: "the proof with its checkpoint" }],
         handler: |call| Box::pin(inclusion(call)),
         ..OPEN
     },
@@ -112,18 +112,18 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "A document that an entry names by its digest",
         about: "Step definitions, policies, rosters and recorded configurations. The caller needs the scope `read`; the digest proves the bytes.",
         segments: &[Field { name: "hex", about: "the SHA-256 of the document, 64 lower-case hexadecimal digits" }],
-        access: Access::Known,
-        replies: &[Reply { status: 200, media: OCTETS, shape: Shape::Bytes, about: "its bytes" }],
+        access: RouteAccess::Known,
+        replies: &[Reply { status: 200, media: OCTETS, shape: BodyShape::Bytes, about: "its bytes" }],
         handler: |call| Box::pin(blob(call)),
         ..OPEN
     },
 ];
 
-async fn checkpoint(call: Call) -> Answer {
+async fn checkpoint(call: RouteCall) -> HandlerResult {
     Ok(bytes(StatusCode::OK, TEXT, call.app.boundary.evidence.checkpoint()?))
 }
 
-async fn hashes(call: Call) -> Answer {
+async fn hashes(call: RouteCall) -> HandlerResult {
     let tile = tile(&call, "tile")?;
     if tile.kind() == TileKind::Entries {
         // The path `/log/tile/entries/…` has its own route, which checks the caller.
@@ -132,13 +132,13 @@ async fn hashes(call: Call) -> Answer {
     Ok(unchanging(call.app.boundary.evidence.tile(&tile)?, IMMUTABLE))
 }
 
-async fn entries(call: Call) -> Answer {
+async fn entries(call: RouteCall) -> HandlerResult {
     let tile = tile(&call, "tile/entries")?;
     let entries = call.blocking(move |boundary, caller| boundary.evidence.entries(caller, &tile)).await?;
     Ok(unchanging(entries, IMMUTABLE_PRIVATE))
 }
 
-fn tile(call: &Call, below: &str) -> Result<TilePath, Stopped> {
+fn tile(call: &RouteCall, below: &str) -> Result<TilePath, Stopped> {
     TilePath::parse(&format!("{below}/{}", call.raw_path("tile")?)).ok_or_else(no_tile)
 }
 
@@ -148,19 +148,19 @@ fn no_tile() -> Stopped {
     refuse(Code::NotFound, detail)
 }
 
-async fn inclusion(call: Call) -> Answer {
+async fn inclusion(call: RouteCall) -> HandlerResult {
     let index: u64 = call.path("index")?;
     Ok(bytes(StatusCode::OK, TEXT, call.app.boundary.evidence.inclusion_proof(index)?))
 }
 
-async fn consistency(call: Call) -> Answer {
+async fn consistency(call: RouteCall) -> HandlerResult {
     let (old, new) = (call.path("old")?, call.path("new")?);
     let hashes = call.app.boundary.evidence.consistency_proof(old, new)?;
     let hashes = hashes.iter().map(|hash| hex(hash)).collect();
     answer(StatusCode::OK, &ConsistencyProof { old, new, hashes })
 }
 
-async fn blob(call: Call) -> Answer {
+async fn blob(call: RouteCall) -> HandlerResult {
     let digest = unhex32(call.raw_path("hex")?)
         .map(BlobDigest::from_bytes)
         .ok_or_else(|| refuse(Code::Malformed, "{hex} in the path: expected 64 lower-case hex digits"))?;

@@ -47,7 +47,7 @@ use tower::Service as _;
 
 use crate::boundary::Boundary;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
-use crate::http::app::{App, HttpConfig, Peer, Phase, Seen};
+use crate::http::app::{App, HttpConfig, PeerAddress, Phase, RequestSummary};
 use crate::http::openapi::openapi;
 use crate::http::problem::{method_not_allowed, refuse};
 use crate::http::table::routes;
@@ -159,7 +159,7 @@ where
         }
         Ok(()) => {
             let mut request = request.map(Body::new);
-            request.extensions_mut().insert(Peer(peer));
+            request.extensions_mut().insert(PeerAddress(peer));
             caught(face.router.call(request)).await
         }
     };
@@ -175,7 +175,7 @@ where
 
 /// Writes the log line of a request. The line has no query, header or body, because they may contain secrets.
 fn note(method: &axum::http::Method, response: &Response, took: Duration) {
-    let seen = response.extensions().get::<Seen>();
+    let seen = response.extensions().get::<RequestSummary>();
     let path = seen.map_or("(no route)", |seen| seen.path);
     let principal = seen.and_then(|seen| seen.principal.as_ref()).map_or("-", Name::as_str);
     let (status, us) = (response.status().as_u16(), took.as_micros() as u64);

@@ -9,7 +9,7 @@ use schemars::transform::RecursiveTransform;
 use serde_json::{Map, Value, json};
 
 use crate::http::api::Problem;
-use crate::http::operation::{Access, Shape, Verb};
+use crate::http::operation::{BodyShape, RouteAccess, Verb};
 use crate::http::problem::{FAULT, MEDIA_TYPE, status};
 use crate::http::route::Route;
 use crate::http::table::routes;
@@ -127,7 +127,7 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
         "description": route.about,
         "parameters": parameters(route),
         "responses": responses,
-        "security": if route.access == Access::Known { json!([{BEARER: []}]) } else { json!([]) },
+        "security": if route.access == RouteAccess::Known { json!([{BEARER: []}]) } else { json!([]) },
     });
     if let Some(body) = route.body {
         operation["requestBody"] = json!({"required": true, "content": {"application/json": content(body, schemas)}});
@@ -146,12 +146,12 @@ fn parameters(route: &Route) -> Vec<Value> {
     in_path.chain(in_query).chain(in_header).collect()
 }
 
-fn content(shape: Shape, schemas: &mut SchemaGenerator) -> Value {
+fn content(shape: BodyShape, schemas: &mut SchemaGenerator) -> Value {
     match shape {
-        Shape::Json(schema) => json!({"schema": schema(schemas)}),
-        Shape::Text => json!({"schema": {"type": "string"}}),
+        BodyShape::Json(schema) => json!({"schema": schema(schemas)}),
+        BodyShape::Text => json!({"schema": {"type": "string"}}),
         // OpenAPI 3.1: a response of raw bytes has no schema.
-        Shape::Bytes => json!({}),
+        BodyShape::Bytes => json!({}),
     }
 }
 

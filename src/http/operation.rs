@@ -13,7 +13,7 @@ pub enum Verb {
 
 /// Callers that may use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub enum RouteAccess {
     /// Any caller. The answer contains no secret, or the signatures in the body authorize the request.
     Open,
     /// Any caller, for a request that one signature authorizes and that must never wait. The rate limit refuses only
@@ -34,7 +34,7 @@ pub struct Field {
 
 /// Content of a body.
 #[derive(Debug, Clone, Copy)]
-pub enum Shape {
+pub enum BodyShape {
     /// JSON with this schema.
     Json(fn(&mut SchemaGenerator) -> Schema),
     /// Text or lines without a schema.
@@ -51,7 +51,7 @@ pub struct Reply {
     /// Media type.
     pub media: &'static str,
     /// Content of the body.
-    pub shape: Shape,
+    pub shape: BodyShape,
     /// Description of the case in which this response is returned.
     pub about: &'static str,
 }
@@ -61,5 +61,5 @@ pub(super) const JSON: &str = "application/json";
 
 /// Describes a response with status 200 and a JSON document.
 pub(super) const fn ok(schema: fn(&mut SchemaGenerator) -> Schema, about: &'static str) -> Reply {
-    Reply { status: 200, media: JSON, shape: Shape::Json(schema), about }
+    Reply { status: 200, media: JSON, shape: BodyShape::Json(schema), about }
 }

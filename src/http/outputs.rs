@@ -16,10 +16,10 @@ use crate::crossing::refusal::{Stopped, fault};
 use crate::crypto::digest::Blake3Digest;
 use crate::http::access::only;
 use crate::http::api::Problem;
-use crate::http::call::{Call, bytes, joined};
-use crate::http::operation::{Access, Field, Reply, Shape, Verb};
+use crate::http::call::{RouteCall, bytes, joined};
+use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb};
 use crate::http::problem::MEDIA_TYPE;
-use crate::http::route::{Answer, Route};
+use crate::http::route::{HandlerResult, Route};
 
 /// Number of bytes that are read at once. The limit bounds the memory of one reader.
 const PIECE: u64 = 256 << 10;
@@ -33,7 +33,7 @@ pub(super) static ROUTES: &[Route] = &[Route {
     summary: "Recorded output, by the `blake3:` digest that its receipt names",
     about: "A receipt names the output of each stream by two digests; this path takes the one in `blake3`. The bytes come as the step wrote them, and may hold control characters.",
     segments: &[Field { name: "digest", about: "`blake3:` and 64 hexadecimal digits, from the receipt" }],
-    access: Access::Known,
+    access: RouteAccess::Known,
     query: &[],
     headers: &[
         Field { name: "Range", about: "one range of bytes" },
@@ -41,21 +41,21 @@ pub(super) static ROUTES: &[Route] = &[Route {
     ],
     body: None,
     replies: &[
-        Reply { status: 200, media: OCTETS, shape: Shape::Bytes, about: "all of it" },
-        Reply { status: 206, media: OCTETS, shape: Shape::Bytes, about: "the range" },
+        Reply { status: 200, media: OCTETS, shape: BodyShape::Bytes, about: "all of it" },
+        Reply { status: 206, media: OCTETS, shape: BodyShape::Bytes, about: "the range" },
         Reply {
             status: 410,
             media: MEDIA_TYPE,
-            shape: Shape::Json(SchemaGenerator::subschema_for::<Problem>),
+            shape: BodyShape::Json(SchemaGenerator::subschema_for::<Problem>),
             about: "not-found: its retention has ended; the receipt and its digests stay",
         },
-        Reply { status: 416, media: OCTETS, shape: Shape::Bytes, about: "the range begins after the end" },
+        Reply { status: 416, media: OCTETS, shape: BodyShape::Bytes, about: "the range begins after the end" },
     ],
     codes: &[],
     handler: |call| Box::pin(output(call)),
 }];
 
-async fn output(call: Call) -> Answer {
+async fn output(call: RouteCall) -> HandlerResult {
     let digest: Blake3Digest = call.path("digest")?;
     let length = call.blocking(move |boundary, caller| boundary.evidence.output_size(caller, &digest)).await?;
     let tag = format!("\"{digest}\"");
@@ -82,7 +82,7 @@ fn asked(headers: &HeaderMap, tag: &str, length: u64) -> Result<Range, Stopped> 
 }
 
 /// Returns the bytes from `first` up to `end`. A large output is read piece by piece while the client receives it.
-async fn pieces(call: &Call, digest: Blake3Digest, first: u64, end: u64) -> Result<Body, Stopped> {
+async fn pieces(call: &RouteCall, digest: Blake3Digest, first: u64, end: u64) -> Result<Body, Stopped> {
     let read = move |from: u64| from..end.min(from.saturating_add(PIECE));
     if first >= end {
         return Ok(Body::empty());

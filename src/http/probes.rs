@@ -4,10 +4,10 @@ use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
 use crate::boundary::view::Ready;
-use crate::http::api::{Health, Version};
-use crate::http::call::{Call, answer, bytes};
-use crate::http::operation::{Access, JSON, Reply, Shape, Verb, ok};
-use crate::http::route::{Answer, Route};
+use crate::http::api::{HealthResponse, Version};
+use crate::http::call::{RouteCall, answer, bytes};
+use crate::http::operation::{BodyShape, JSON, Reply, RouteAccess, Verb, ok};
+use crate::http::route::{HandlerResult, Route};
 
 /// Version of the HTTP interface.
 const API: &str = "v1";
@@ -19,13 +19,13 @@ const HEALTH: Route = Route {
     summary: "Whether the process is up",
     about: "Answers as long as the process can answer at all. Use `/ready` to learn whether proposals are taken.",
     segments: &[],
-    access: Access::Open,
+    access: RouteAccess::Open,
     query: &[],
     headers: &[],
     body: None,
-    replies: &[ok(SchemaGenerator::subschema_for::<Health>, "it is")],
+    replies: &[ok(SchemaGenerator::subschema_for::<HealthResponse>, "it is")],
     codes: &[],
-    handler: |_| Box::pin(async { answer(StatusCode::OK, &Health { status: "up".to_owned() }) }),
+    handler: |_| Box::pin(async { answer(StatusCode::OK, &HealthResponse { status: "up".to_owned() }) }),
 };
 
 const READY: Reply = ok(SchemaGenerator::subschema_for::<Ready>, "proposals are taken and run");
@@ -55,18 +55,18 @@ pub(super) static ROUTES: &[Route] = &[
         name: "openapi",
         summary: "This description",
         about: "This document, generated from the same table that routes the calls.",
-        replies: &[Reply { status: 200, media: JSON, shape: Shape::Text, about: "OpenAPI 3.1" }],
+        replies: &[Reply { status: 200, media: JSON, shape: BodyShape::Text, about: "OpenAPI 3.1" }],
         handler: |call| Box::pin(description(call)),
         ..HEALTH
     },
 ];
 
-async fn ready(call: Call) -> Answer {
+async fn ready(call: RouteCall) -> HandlerResult {
     let ready = call.app.boundary.health.ready();
     answer(if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &ready)
 }
 
-async fn version() -> Answer {
+async fn version() -> HandlerResult {
     let version = Version {
         name: env!("CARGO_PKG_NAME").to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -75,6 +75,6 @@ async fn version() -> Answer {
     answer(StatusCode::OK, &version)
 }
 
-async fn description(call: Call) -> Answer {
+async fn description(call: RouteCall) -> HandlerResult {
     Ok(bytes(StatusCode::OK, JSON, call.app.description.clone()))
 }

@@ -5,7 +5,7 @@ use axum::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTIC
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use crate::crossing::refusal::{Case, Refusal, Stopped};
+use crate::crossing::refusal::{Refusal, RefusalCase, Stopped};
 use crate::crypto::json::{JsonError, ReadError, Reason};
 use crate::http::api::{Problem, ProblemError};
 use crate::http::operation::JSON;
@@ -65,8 +65,8 @@ pub fn problem(stopped: &Stopped) -> Problem {
             title: refusal.code.title().to_owned(),
             // A more exact status: a retry for deleted content is useless.
             status: match refusal.case {
-                Some(Case::Gone) => StatusCode::GONE,
-                Some(Case::MediaType) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                Some(RefusalCase::Gone) => StatusCode::GONE,
+                Some(RefusalCase::MediaType) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 None => status(refusal.code),
             }
             .as_u16(),
@@ -105,7 +105,7 @@ impl IntoResponse for Stopped {
             if let Some(seconds) = wait {
                 headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
             }
-            if refusal.case == Some(Case::MediaType) {
+            if refusal.case == Some(RefusalCase::MediaType) {
                 // RFC 9110 section 15.5.16: the `Accept` header of a 415 response names the supported type.
                 headers.insert(ACCEPT, HeaderValue::from_static(JSON));
             }

@@ -6,17 +6,17 @@ use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 use serde_json::Value;
 
-use crate::boundary::proposals::Filter;
+use crate::boundary::proposals::ProposalFilter;
 use crate::boundary::view::{Event, ProposalList, ProposalStatus, ProposalView, Propose};
 use crate::crossing::refusal::{Refusal, Stopped};
 use crate::crypto::json;
 use crate::http::api::Signatures;
 use crate::http::app::Phase;
-use crate::http::call::{Call, answer, read};
+use crate::http::call::{RouteCall, answer, read};
 use crate::http::events::{NDJSON, SSE, events, waiting};
-use crate::http::operation::{Access, Field, Reply, Shape, Verb, ok};
+use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};
 use crate::http::problem::{refuse, unreadable};
-use crate::http::route::{Answer, Route};
+use crate::http::route::{HandlerResult, Route};
 use crate::record::code::Code;
 use crate::record::ident::{Name, ProposalId, ProposalIdEnding};
 
@@ -66,10 +66,10 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "Proposes to run a step once; answers with the bytes to sign",
         about: "Nothing runs before enough approvers have signed `payload`. A nonce makes the call safe to repeat: the same nonce and body are answered with the proposal that exists. Without a nonce so is the same step with the same parameters while it is pending. Both answers have `existing`.",
         segments: &[],
-        access: Access::Known,
+        access: RouteAccess::Known,
         query: &[],
         headers: &[],
-        body: Some(Shape::Json(SchemaGenerator::subschema_for::<Propose>)),
+        body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<Propose>)),
         replies: &[
             Reply { status: 201, about: "a new proposal", ..PROPOSAL },
             Reply { about: "the proposal that exists already for this nonce or wish, with `existing`", ..PROPOSAL },
@@ -92,7 +92,7 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "Proposals, newest first",
         about: "Callers see their own proposals; a caller that may read sees all. Follow `cursor` until there is none.",
         segments: &[],
-        access: Access::Known,
+        access: RouteAccess::Known,
         query: &[
             Field {
                 name: "status",
@@ -120,7 +120,7 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "One proposal; with ?wait= as soon as its status changes",
         about: "The state of one proposal. Once `receipt` is there, the run has ended and its receipt is in the log.",
         segments: &[PROPOSAL_ID],
-        access: Access::Known,
+        access: RouteAccess::Known,
         query: &[Field { name: "wait", about: "seconds, with or without `s`, at most 55: holds the answer so long" }],
         headers: &[],
         body: None,
@@ -135,16 +135,16 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "What happens to a proposal, live: server-sent events, or a line each",
         about: "Ends when nothing more can come. A client that lost the stream goes on with `Last-Event-ID`.",
         segments: &[PROPOSAL_ID],
-        access: Access::Known,
+        access: RouteAccess::Known,
         query: &[Field { name: "shape", about: "`simple`: lines {type: output|exit|error} only" }],
         headers: &[Field { name: "Last-Event-ID", about: "goes on after this event" }],
         body: None,
         replies: &[
-            Reply { status: 200, media: SSE, shape: Shape::Text, about: "`data:` is an Event" },
+            Reply { status: 200, media: SSE, shape: BodyShape::Text, about: "`data:` is an Event" },
             Reply {
                 status: 200,
                 media: NDJSON,
-                shape: Shape::Json(SchemaGenerator::subschema_for::<Event>),
+                shape: BodyShape::Json(SchemaGenerator::subschema_for::<Event>),
                 about: "a line each, with the event's `id`",
             },
         ],
@@ -158,10 +158,10 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "Signatures over the payload; the quorum starts the run",
         about: "Needs no bearer: the signatures are the authority. The signature that completes the quorum is answered before the run has ended.",
         segments: &[PROPOSAL_ID],
-        access: Access::Signed,
+        access: RouteAccess::Signed,
         query: &[],
         headers: &[],
-        body: Some(Shape::Json(SchemaGenerator::subschema_for::<Signatures>)),
+        body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<Signatures>)),
         replies: &[PROPOSAL],
         codes: JUDGED,
         handler: |call| Box::pin(sign(call)),
@@ -173,7 +173,7 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "Stops waiting for signatures, or kills the run",
         about: "For the proposer itself, and for callers with the scope `operate`. A run that has ended is not changed.",
         segments: &[PROPOSAL_ID],
-        access: Access::Known,
+        access: RouteAccess::Known,
         query: &[],
         headers: &[],
         body: None,
@@ -183,7 +183,7 @@ pub(super) static ROUTES: &[Route] = &[
     },
 ];
 
-async fn propose(mut call: Call) -> Answer {
+async fn propose(mut call: RouteCall) -> HandlerResult {
     let body = call.body(MAX_PROPOSAL_BYTES).await?;
     let wish = read_wish(&body)?;
     let (view, created) =
@@ -206,7 +206,7 @@ fn read_wish(body: &[u8]) -> Result<Propose, Stopped> {
     json::typed(&value).map_err(unreadable)
 }
 
-async fn list(call: Call) -> Answer {
+async fn list(call: RouteCall) -> HandlerResult {
     let statuses = match call.raw_query("status") {
         None => Vec::new(),
         Some("open") => vec![ProposalStatus::Pending, ProposalStatus::Approved, ProposalStatus::Running],
@@ -220,7 +220,7 @@ async fn list(call: Call) -> Answer {
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(refuse(Code::Malformed, format!("?limit=: expected 1 to {MAX_PAGE}")));
     }
-    let filter = Filter {
+    let filter = ProposalFilter {
         statuses,
         ending: call.query::<ProposalIdEnding>("id_ends")?,
         step: call.query("step")?,
@@ -232,7 +232,7 @@ async fn list(call: Call) -> Answer {
     answer(StatusCode::OK, &list)
 }
 
-async fn proposal(call: Call) -> Answer {
+async fn proposal(call: RouteCall) -> HandlerResult {
     let id: ProposalId = call.path("id")?;
     let up_to = call.raw_query("wait").map(parse_wait).transpose()?;
     let boundary = &call.app.boundary;
@@ -256,7 +256,7 @@ fn parse_wait(text: &str) -> Result<Duration, Stopped> {
     Ok(digits.parse().map_or(MAX_WAIT, Duration::from_secs).min(MAX_WAIT))
 }
 
-async fn sign(mut call: Call) -> Answer {
+async fn sign(mut call: RouteCall) -> HandlerResult {
     let id: ProposalId = call.path("id")?;
     // The body is read before the permit is taken, so that a slow sender does not hold a permit. The permit must be
     // taken before the body is parsed.
@@ -267,7 +267,7 @@ async fn sign(mut call: Call) -> Answer {
     let app = call.app.clone();
     let done = call
         .finish(|boundary, _| async move {
-            let view = boundary.proposals.sign(&id, &signatures, |keyid| Call::charge_key(&app, keyid)).await;
+            let view = boundary.proposals.sign(&id, &signatures, |keyid| RouteCall::charge_key(&app, keyid)).await;
             drop(permit);
             view
         })
@@ -275,7 +275,7 @@ async fn sign(mut call: Call) -> Answer {
     answer(StatusCode::OK, &call.unless_limited(done)?)
 }
 
-async fn cancel(mut call: Call) -> Answer {
+async fn cancel(mut call: RouteCall) -> HandlerResult {
     let id: ProposalId = call.path("id")?;
     call.no_body().await?;
     let view = call.finish(|boundary, caller| async move { boundary.proposals.cancel(&caller, &id).await }).await?;

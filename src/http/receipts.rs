@@ -4,14 +4,14 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_DISPOSITION;
 use schemars::SchemaGenerator;
 
-use crate::audit::bundle::{self, Options, Trust};
+use crate::audit::bundle::{self, RosterTrust, VerifyOptions};
 use crate::audit::report::BundleReport;
 use crate::boundary::evidence::LoggedReceipt;
 use crate::boundary::view::ReceiptView;
 use crate::crossing::refusal::fault;
-use crate::http::call::{Call, MAX_BODY_BYTES, answer, bytes};
-use crate::http::operation::{Access, Field, Reply, Shape, Verb, ok};
-use crate::http::route::{Answer, Route};
+use crate::http::call::{MAX_BODY_BYTES, RouteCall, answer, bytes};
+use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};
+use crate::http::route::{HandlerResult, Route};
 use crate::record::bundle::{Bundle, MEDIA_TYPE};
 use crate::record::ident::ReceiptId;
 
@@ -26,7 +26,7 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "A signed receipt and its log entry",
         about: "The signed statement of what ran and how it ended. The proposer of the run and callers that may read get it.",
         segments: &[RECEIPT_ID],
-        access: Access::Known,
+        access: RouteAccess::Known,
         query: &[],
         headers: &[],
         body: None,
@@ -41,14 +41,14 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "A receipt with all that its offline verification needs",
         about: "Save it as it comes: `countersign verify` decides it offline, with a roster only.",
         segments: &[RECEIPT_ID],
-        access: Access::Known,
+        access: RouteAccess::Known,
         query: &[],
         headers: &[],
         body: None,
         replies: &[Reply {
             status: 200,
             media: MEDIA_TYPE,
-            shape: Shape::Json(SchemaGenerator::subschema_for::<Bundle>),
+            shape: BodyShape::Json(SchemaGenerator::subschema_for::<Bundle>),
             about: "the bundle",
         }],
         codes: &[],
@@ -61,23 +61,23 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "Every check of a bundle with its result, against this boundary's roster: a convenience, not trust",
         about: "Takes a bundle and answers 200 with a report also when checks fail: read `verified`.",
         segments: &[],
-        access: Access::Known,
+        access: RouteAccess::Known,
         query: &[],
         headers: &[],
-        body: Some(Shape::Json(SchemaGenerator::subschema_for::<Bundle>)),
+        body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<Bundle>)),
         replies: &[ok(SchemaGenerator::subschema_for::<BundleReport>, "`verified` says it in a word")],
         codes: &[],
         handler: |call| Box::pin(verify(call)),
     },
 ];
 
-async fn receipt(call: Call) -> Answer {
+async fn receipt(call: RouteCall) -> HandlerResult {
     let id: ReceiptId = call.path("id")?;
     let LoggedReceipt { id, index, envelope } = call.app.boundary.evidence.receipt_envelope(&call.caller, &id)?;
     answer(StatusCode::OK, &ReceiptView { id, index, envelope })
 }
 
-async fn bundled(call: Call) -> Answer {
+async fn bundled(call: RouteCall) -> HandlerResult {
     let id: ReceiptId = call.path("id")?;
     let name = format!("attachment; filename=\"{id}.bundle.json\"");
     let bundle = call.blocking(move |boundary, caller| boundary.evidence.bundle(caller, &id)).await?;
@@ -89,13 +89,13 @@ async fn bundled(call: Call) -> Answer {
 
 /// Verifies a bundle for the caller. The caller must trust the boundary for the result, unlike with `countersign
 /// verify`.
-async fn verify(mut call: Call) -> Answer {
+async fn verify(mut call: RouteCall) -> HandlerResult {
     let body = call.body(MAX_BODY_BYTES).await?;
     let _permit = call.app.boundary.crossing.capacity().permit()?;
     let report = call
         .blocking(move |boundary, _| {
-            let trust = Trust::Chain(Box::new(boundary.crossing.state().rosters.clone()));
-            bundle::verify(&body, &trust, Options::default()).map_err(|error| fault(&error))
+            let trust = RosterTrust::Chain(Box::new(boundary.crossing.state().rosters.clone()));
+            bundle::verify(&body, &trust, VerifyOptions::default()).map_err(|error| fault(&error))
         })
         .await?;
     answer(StatusCode::OK, &report)

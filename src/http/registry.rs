@@ -4,9 +4,9 @@ use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
 use crate::boundary::view::{RegistryView, StepView};
-use crate::http::call::{Call, answer};
-use crate::http::operation::{Access, Field, Verb, ok};
-use crate::http::route::{Answer, Route};
+use crate::http::call::{RouteCall, answer};
+use crate::http::operation::{Field, RouteAccess, Verb, ok};
+use crate::http::route::{HandlerResult, Route};
 use crate::record::code::Code;
 use crate::record::ident::StepRef;
 
@@ -18,7 +18,7 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "The seal in force and the registered steps",
         about: "Lists the steps that the caller may propose, each with its digest and the approvals that it needs. A caller that may read sees all.",
         segments: &[],
-        access: Access::Known,
+        access: RouteAccess::Known,
         query: &[],
         headers: &[],
         body: None,
@@ -36,7 +36,7 @@ pub(super) static ROUTES: &[Route] = &[
             name: "ref",
             about: "the step, `path/of/runbook:step-id`; its slashes may be percent-encoded",
         }],
-        access: Access::Known,
+        access: RouteAccess::Known,
         query: &[],
         headers: &[],
         body: None,
@@ -46,11 +46,11 @@ pub(super) static ROUTES: &[Route] = &[
     },
 ];
 
-async fn registry(call: Call) -> Answer {
+async fn registry(call: RouteCall) -> HandlerResult {
     answer(StatusCode::OK, &call.app.boundary.evidence.registry_view(&call.caller)?)
 }
 
-async fn step(call: Call) -> Answer {
+async fn step(call: RouteCall) -> HandlerResult {
     let reference: StepRef = call.path("ref")?;
     answer(StatusCode::OK, &call.app.boundary.evidence.step_view(&call.caller, &reference)?)
 }

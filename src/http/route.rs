@@ -10,16 +10,16 @@ use axum::routing::{MethodFilter, on};
 
 use crate::crossing::caller::Caller;
 use crate::crossing::refusal::Stopped;
-use crate::http::app::{App, Seen};
-use crate::http::call::Call;
-use crate::http::operation::{Access, Field, Reply, Shape, Verb};
+use crate::http::app::{App, RequestSummary};
+use crate::http::call::RouteCall;
+use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb};
 use crate::record::code::Code;
 use crate::record::ident::ReceiptId;
 
 /// Result of a handler.
-pub(super) type Answer = Result<Response, Stopped>;
+pub(super) type HandlerResult = Result<Response, Stopped>;
 /// A handler in the route table.
-pub(super) type Handler = fn(Call) -> Pin<Box<dyn Future<Output = Answer> + Send>>;
+pub(super) type Handler = fn(RouteCall) -> Pin<Box<dyn Future<Output = HandlerResult> + Send>>;
 
 /// One method of one path, with everything that the router, the checks and the OpenAPI document need.
 pub struct Route {
@@ -36,13 +36,13 @@ pub struct Route {
     /// Descriptions of the path's placeholders, in the same order.
     pub segments: &'static [Field],
     /// Callers that may use the route. The boundary decides which data a caller may see.
-    pub access: Access,
+    pub access: RouteAccess,
     /// Known query fields. Any other field is refused.
     pub query: &'static [Field],
     /// Headers that the operation uses.
     pub headers: &'static [Field],
     /// Content of the request body.
-    pub body: Option<Shape>,
+    pub body: Option<BodyShape>,
     /// Successful responses.
     pub replies: &'static [Reply],
     /// Refusals of this route, besides the common refusals.
@@ -66,7 +66,7 @@ pub(super) fn router(routes: impl Iterator<Item = &'static Route>, app: Arc<App>
 
 async fn serve(app: Arc<App>, route: &'static Route, request: Request) -> Response {
     let mut principal = None;
-    let answer = match Call::enter(app, route.query, route.access, request).await {
+    let answer = match RouteCall::enter(app, route.query, route.access, request).await {
         Ok(call) => {
             principal = call.caller.name().cloned();
             let (app, caller) = (call.app.clone(), call.caller.clone());
@@ -75,7 +75,7 @@ async fn serve(app: Arc<App>, route: &'static Route, request: Request) -> Respon
         Err(stopped) => Err(stopped),
     };
     let mut response = answer.unwrap_or_else(|stopped| stopped.into_response());
-    response.extensions_mut().insert(Seen { path: route.path, principal });
+    response.extensions_mut().insert(RequestSummary { path: route.path, principal });
     response
 }
 

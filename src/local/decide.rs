@@ -9,18 +9,18 @@ use crate::crypto::digest::PolicyDigest;
 use crate::local::grant_options::{GrantArgs, literal};
 use crate::local::project::Project;
 use crate::local::prompt::{Occurrence, Question};
-use crate::local::runbook::{Chosen, Runbook, at};
+use crate::local::runbook::{ChosenStep, Runbook, at};
 use crate::policy::builtins::Builtins;
-use crate::policy::decide::{Decided, Flags, Verdict, Where, decide_env, decide_path};
+use crate::policy::decide::{Decided, DecisionPlace, Flags, PolicyVerdict, decide_env, decide_path};
 use crate::policy::file::Policy;
 use crate::policy::paths::RunbookPath;
 use crate::policy::permissions::{MAX_SHOWN, decide_step};
 use crate::policy::ruling::{Ruling, resolve_path};
-use crate::policy::session::Answers;
+use crate::policy::session::DefaultAnswers;
 use crate::record::authorization::{MAX_PERMISSIONS, Permission, PermissionKind};
-use crate::record::local_receipt::Answer;
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::record::local_receipt::QuestionAnswer;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 
 /// Options about the policy and about grants.
@@ -48,7 +48,7 @@ impl RuleArgs {
 
 /// The policy and the person's options for one runbook.
 #[derive(Debug)]
-pub struct Rules {
+pub struct LocalRules {
     args: RuleArgs,
     policy: Policy,
     /// Description of the policy's source.
@@ -61,12 +61,12 @@ pub struct Rules {
     runbook: RunbookPath,
 }
 
-impl Rules {
+impl LocalRules {
     /// Loads the policy and the options. If a policy file is invalid, the function does not fall back to another file.
     ///
     /// # Errors
     /// Returns all errors of the policy file, or an option that is no valid pattern.
-    pub fn find(args: &RuleArgs, project: &Project, runbook: &Runbook) -> Result<Self, Failure> {
+    pub fn find(args: &RuleArgs, project: &Project, runbook: &Runbook) -> Result<Self, CommandFailure> {
         let (policy, from) = if args.grants.allows_all() {
             // With `--allow-all` no policy is needed, so no policy file is read.
             (Policy::untouched(), "no policy (--allow-all)".to_owned())
@@ -96,30 +96,31 @@ impl Rules {
     ///
     /// # Errors
     /// Returns an error if the policy denies anything. The error names the place and the rule.
-    pub fn decide(&self, ruling: &Ruling, chosen: &Chosen, shown: &str) -> Result<Vec<Question>, Failure> {
+    pub fn decide(&self, ruling: &Ruling, chosen: &ChosenStep, shown: &str) -> Result<Vec<Question>, CommandFailure> {
         let definition = &chosen.step.definition;
-        let decision = decide_step(ruling, definition, Where::Terminal, &self.flags);
-        let refused =
-            |why: String| Failure::new(Exit::Refused, format!("no part of {} was run: {why}", definition.reference));
+        let decision = decide_step(ruling, definition, DecisionPlace::Terminal, &self.flags);
+        let refused = |why: String| {
+            CommandFailure::new(Exit::Refused, format!("no part of {} was run: {why}", definition.reference))
+        };
         let place = |one: &Decided| {
             one.place.map_or_else(
                 || format!("{shown}:{}", chosen.fence_line),
                 |place| at(shown, chosen.fence_line, place.line, place.column),
             )
         };
-        if decision.verdict == Verdict::Deny {
+        if decision.verdict == PolicyVerdict::Deny {
             if let Some(not) = &decision.not_understood {
                 let place = at(shown, chosen.fence_line, not.place.line, not.place.column);
                 return Err(refused(format!(
                     "{}: policy denies a script that it does not understand: {}",
-                    Shown::text(&place).as_str(),
-                    Shown::text(&not.message).as_str()
+                    PrintableText::text(&place).as_str(),
+                    PrintableText::text(&not.message).as_str()
                 )));
             }
             let denied: Vec<String> = decision
                 .decided
                 .iter()
-                .filter(|one| one.verdict == Verdict::Deny)
+                .filter(|one| one.verdict == PolicyVerdict::Deny)
                 .map(|one| {
                     let noun = if one.kind == PermissionKind::Env { "variable" } else { "command" };
                     let via =
@@ -130,11 +131,11 @@ impl Rules {
             let more = denied.len().saturating_sub(MAX_SHOWN);
             let more = if more > 0 { format!("; and {more} more") } else { String::new() };
             let shown: Vec<String> = denied.into_iter().take(MAX_SHOWN).collect();
-            return Err(refused(format!("{}{more}", Shown::text(&shown.join("; ")).as_str())));
+            return Err(refused(format!("{}{more}", PrintableText::text(&shown.join("; ")).as_str())));
         }
         let mut questions: Vec<Question> = Vec::new();
         for one in &decision.decided {
-            let Verdict::Ask(why) = one.verdict else { continue };
+            let PolicyVerdict::Ask(why) = one.verdict else { continue };
             let occurrence = Occurrence { at: place(one), via: one.via.clone() };
             let asked = Permission { kind: one.kind, what: one.what.clone(), why };
             match questions.iter_mut().find(|question| question.asked == asked) {
@@ -153,12 +154,12 @@ impl Rules {
 
     /// Returns true if a step may inherit the variable.
     pub fn allows_variable(&self, ruling: &Ruling, name: &str) -> bool {
-        decide_env(ruling, name, Where::Terminal, &self.flags).verdict == Verdict::Allow
+        decide_env(ruling, name, DecisionPlace::Terminal, &self.flags).verdict == PolicyVerdict::Allow
     }
 
     /// Returns true if a step may access the path of the host.
     pub fn allows_path(&self, ruling: &Ruling, kind: PermissionKind, real: &str) -> bool {
-        decide_path(ruling, kind, real, Where::Terminal, &self.flags).verdict == Verdict::Allow
+        decide_path(ruling, kind, real, DecisionPlace::Terminal, &self.flags).verdict == PolicyVerdict::Allow
     }
 
     /// Returns patterns of paths that no step may read or write. The list joins both kinds, because a mask in the
@@ -199,7 +200,7 @@ impl Rules {
     }
 
     /// Returns how questions are answered.
-    pub fn answers(&self) -> Answers {
+    pub fn answers(&self) -> DefaultAnswers {
         let nobody = if self.args.non_interactive {
             Some("--non-interactive denies everything that needs a question")
         } else if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
@@ -207,22 +208,25 @@ impl Rules {
         } else {
             Some("there is no terminal for questions")
         };
-        Answers { yes: self.args.grants.yes, nobody }
+        DefaultAnswers { yes: self.args.grants.yes, nobody }
     }
 
     /// Returns the options that answer questions in advance, in the form of a receipt.
-    pub fn given_beforehand(&self) -> Vec<Answer> {
+    pub fn given_beforehand(&self) -> Vec<QuestionAnswer> {
         let mut given = Vec::new();
         if self.args.grants.allows_all() {
-            given.push(Answer { question: "policy".to_owned(), answer: "none (--allow-all)".to_owned() });
+            given.push(QuestionAnswer { question: "policy".to_owned(), answer: "none (--allow-all)".to_owned() });
         }
         for (_, flag, patterns) in self.args.grants.grants() {
             if !patterns.is_empty() {
-                given.push(Answer { question: flag.to_owned(), answer: patterns.join(",") });
+                given.push(QuestionAnswer { question: flag.to_owned(), answer: patterns.join(",") });
             }
         }
         if self.args.grants.deny_all {
-            given.push(Answer { question: "--deny-all".to_owned(), answer: "deny what is not allowed".to_owned() });
+            given.push(QuestionAnswer {
+                question: "--deny-all".to_owned(),
+                answer: "deny what is not allowed".to_owned(),
+            });
         }
         given
     }

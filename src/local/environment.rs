@@ -6,8 +6,8 @@
 
 use std::ffi::OsString;
 
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 
 /// Variables that are never inherited, even if the policy allows them. These variables make programs load or run other
 /// code, or this program sets them. A `*` at the end matches any text.
@@ -72,7 +72,7 @@ const MOST: usize = 100 << 10;
 
 /// Environment of a step.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Inherited {
+pub struct InheritedEnvironment {
     /// Inherited variables, sorted by name.
     pub variables: Vec<(String, String)>,
     /// Sorted names of variables that the policy allows but that are not inherited.
@@ -84,8 +84,8 @@ pub fn inherit(
     environment: impl Iterator<Item = (OsString, OsString)>,
     own: &[&str],
     allows: impl Fn(&str) -> bool,
-) -> Inherited {
-    let mut inherited = Inherited::default();
+) -> InheritedEnvironment {
+    let mut inherited = InheritedEnvironment::default();
     for (name, value) in environment {
         // A step cannot use a variable whose name is not a valid identifier, so the name is not reported as withheld.
         let Some(name) = name.to_str().filter(|name| is_name(name)) else { continue };
@@ -102,12 +102,12 @@ pub fn inherit(
     inherited
 }
 
-impl Inherited {
+impl InheritedEnvironment {
     /// Adds the variables that the program sets. The new variables replace inherited variables with the same name.
     ///
     /// # Errors
     /// Returns an error if the environment is too large for a run.
-    pub fn with(mut self, set: Vec<(String, String)>) -> Result<Vec<(String, String)>, Failure> {
+    pub fn with(mut self, set: Vec<(String, String)>) -> Result<Vec<(String, String)>, CommandFailure> {
         self.variables.retain(|(name, _)| set.iter().all(|(other, _)| other != name));
         self.variables.extend(set);
         let bytes: usize = self.variables.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
@@ -115,12 +115,12 @@ impl Inherited {
             return Ok(self.variables);
         }
         let largest = self.variables.iter().max_by_key(|(_, value)| value.len()).map_or("", |(name, _)| name);
-        Err(Failure::new(
+        Err(CommandFailure::new(
             Exit::Refused,
             format!(
                 "the step would inherit an environment of {bytes} bytes, but the limit is {MOST} bytes: unset {}, or \
                  deny it in the policy's env rules",
-                Shown::text(largest).as_str()
+                PrintableText::text(largest).as_str()
             ),
         ))
     }
@@ -145,7 +145,7 @@ mod tests {
 
     use super::*;
 
-    fn of(variables: &[(&str, &str)], allows: impl Fn(&str) -> bool) -> Inherited {
+    fn of(variables: &[(&str, &str)], allows: impl Fn(&str) -> bool) -> InheritedEnvironment {
         inherit(variables.iter().map(|(name, value)| ((*name).into(), (*value).into())), &["PATH"], allows)
     }
 
@@ -186,7 +186,10 @@ mod tests {
             assert_eq!(inherited.withheld, [name], "{name}");
         }
         // Exported shell functions have names that a step cannot use.
-        assert_eq!(of(&[("BASH_FUNC_ls%%", "() { :; }"), ("1A", "x"), ("", "x")], |_| true), Inherited::default());
+        assert_eq!(
+            of(&[("BASH_FUNC_ls%%", "() { :; }"), ("1A", "x"), ("", "x")], |_| true),
+            InheritedEnvironment::default()
+        );
     }
 
     #[test]
@@ -199,9 +202,10 @@ mod tests {
     #[test]
     fn program_variables_win_and_a_too_large_environment_is_refused() {
         let set = vec![("PARAM_A".to_owned(), "mine".to_owned())];
-        let inherited = Inherited { variables: vec![("PARAM_A".into(), "theirs".into())], withheld: Vec::new() };
+        let inherited =
+            InheritedEnvironment { variables: vec![("PARAM_A".into(), "theirs".into())], withheld: Vec::new() };
         assert_eq!(inherited.with(set.clone()).expect("fits"), set);
-        let large = Inherited { variables: vec![("LARGE".into(), "x".repeat(MOST))], withheld: Vec::new() };
+        let large = InheritedEnvironment { variables: vec![("LARGE".into(), "x".repeat(MOST))], withheld: Vec::new() };
         assert!(large.with(set).expect_err("too much").message.contains("LARGE"));
     }
 }

@@ -8,8 +8,8 @@ use crate::local::project::{Project, real_program};
 use crate::policy::decide::{Flags, Granted};
 use crate::record::authorization::PermissionKind;
 use crate::record::host::split_patterns;
-use crate::terminal::exit::Failure;
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::CommandFailure;
+use crate::terminal::screen::PrintableText;
 
 /// Grants and denials of the command line.
 #[derive(Debug, Clone, Default, Args)]
@@ -67,7 +67,7 @@ impl GrantArgs {
     ///
     /// # Errors
     /// Returns an error if a value is no valid pattern or a path does not exist.
-    pub fn flags(&self, project: &Project) -> Result<(Flags, [Vec<PathBuf>; 2]), Failure> {
+    pub fn flags(&self, project: &Project) -> Result<(Flags, [Vec<PathBuf>; 2]), CommandFailure> {
         let mut granted = Granted::default();
         let mut elsewhere = [Vec::new(), Vec::new()];
         for (kind, flag, patterns) in self.grants() {
@@ -84,7 +84,7 @@ impl GrantArgs {
                     }
                     PermissionKind::Run | PermissionKind::Env => pattern.clone(),
                 };
-                granted.grant(kind, &pattern).map_err(|error| Failure::usage(format!("{flag}: {error}")))?;
+                granted.grant(kind, &pattern).map_err(|error| CommandFailure::usage(format!("{flag}: {error}")))?;
             }
         }
         let flags = Flags {
@@ -99,16 +99,16 @@ impl GrantArgs {
 }
 
 /// Resolves symbolic links in a path of the command line. The path must exist.
-fn real_path(project: &Project, flag: &str, path: &str) -> Result<PathBuf, Failure> {
-    let shown = Shown::text(path);
+fn real_path(project: &Project, flag: &str, path: &str) -> Result<PathBuf, CommandFailure> {
+    let shown = PrintableText::text(path);
     if path.contains(['*', '?', '{']) {
-        return Err(Failure::usage(format!("{flag} {}: name whole paths, not patterns", shown.as_str())));
+        return Err(CommandFailure::usage(format!("{flag} {}: name whole paths, not patterns", shown.as_str())));
     }
     let real = project.cwd.join(path).canonicalize();
-    let real = real.map_err(|error| Failure::usage(format!("{flag} {}: {error}", shown.as_str())))?;
+    let real = real.map_err(|error| CommandFailure::usage(format!("{flag} {}: {error}", shown.as_str())))?;
     match real.to_str() {
         Some(_) => Ok(real),
-        None => Err(Failure::usage(format!("{flag} {}: its real path is not UTF-8", shown.as_str()))),
+        None => Err(CommandFailure::usage(format!("{flag} {}: its real path is not UTF-8", shown.as_str()))),
     }
 }
 

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::home::directories::Home;
-use crate::local::decide::Rules;
+use crate::local::decide::LocalRules;
 use crate::local::project::Project;
 use crate::local::working_directory::WorkingDirectory;
 use crate::node::config;
@@ -17,7 +17,7 @@ use crate::sandbox::capture::Chunk;
 use crate::sandbox::linux::{LinuxSandbox, Setup};
 use crate::sandbox::profile::{Prepared, Unavailable};
 use crate::sandbox::{Plan, Report, Sandbox};
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
 /// Sandbox level that the person chose.
@@ -60,9 +60,9 @@ pub fn profile(
     held: Vec<crate::record::profile::Layer>,
     ruling: &Ruling,
     declared: &DeclaredSandbox,
-    rules: &Rules,
+    rules: &LocalRules,
     work: &mut WorkingDirectory,
-) -> Result<Profile, Failure> {
+) -> Result<Profile, CommandFailure> {
     let level = match wanted {
         SandboxChoice::Strict => Level::Strict,
         SandboxChoice::BestEffort => Level::BestEffort(held),
@@ -71,7 +71,7 @@ pub fn profile(
     // No configuration of a boundary is read here. The limits are those of a default configuration.
     let given = Given { level, limits: Limits::default(), maximum: config::maximum() };
     let mut profile =
-        effective(ruling, declared, &given).map_err(|error| Failure::new(Exit::Refused, error.to_string()))?;
+        effective(ruling, declared, &given).map_err(|error| CommandFailure::new(Exit::Refused, error.to_string()))?;
     if matches!(wanted, SandboxChoice::Off(_)) {
         // Without a sandbox the step can reach every path, so only the working directory is set.
         work.put_off(&mut profile);
@@ -89,7 +89,7 @@ impl HostSandbox {
     ///
     /// # Errors
     /// Returns an error if no run can be prepared.
-    pub fn prepare(wanted: SandboxChoice, log: Option<&Path>, terminal: &Terminal) -> Result<Self, Failure> {
+    pub fn prepare(wanted: SandboxChoice, log: Option<&Path>, terminal: &Terminal) -> Result<Self, CommandFailure> {
         // No step may see the person's keys and receipts.
         let home = Home::of_process();
         let ssh = home.home.map(|home| home.join(".ssh"));
@@ -121,9 +121,9 @@ impl HostSandbox {
         Ok(hold)
     }
 
-    fn new(wanted: SandboxChoice, private: Vec<PathBuf>) -> Result<Self, Failure> {
+    fn new(wanted: SandboxChoice, private: Vec<PathBuf>) -> Result<Self, CommandFailure> {
         let failed = |error: std::io::Error| {
-            Failure::new(
+            CommandFailure::new(
                 Exit::Unreachable,
                 format!("no run can be prepared ({error}): make the temporary directory writable (TMPDIR)"),
             )
@@ -145,8 +145,8 @@ impl HostSandbox {
             unwritable: Vec::new(),
         };
         let sandbox = LinuxSandbox::new(&setup);
-        let sandbox =
-            sandbox.map_err(|error| Failure::new(Exit::Unreachable, format!("no run can be prepared: {error}")))?;
+        let sandbox = sandbox
+            .map_err(|error| CommandFailure::new(Exit::Unreachable, format!("no run can be prepared: {error}")))?;
         Ok(Self { wanted, sandbox, scratch })
     }
 
@@ -161,7 +161,7 @@ impl HostSandbox {
     }
 
     /// Returns the working directory of a step under the policy.
-    pub fn work(&self, rules: &Rules, ruling: &Ruling, project: &Project) -> WorkingDirectory {
+    pub fn work(&self, rules: &LocalRules, ruling: &Ruling, project: &Project) -> WorkingDirectory {
         let off = matches!(self.wanted, SandboxChoice::Off(_));
         WorkingDirectory::find(rules, ruling, project, &self.sandbox.probe().held(), off)
     }
@@ -176,9 +176,9 @@ impl HostSandbox {
         &self,
         ruling: &Ruling,
         declared: &DeclaredSandbox,
-        rules: &Rules,
+        rules: &LocalRules,
         work: &mut WorkingDirectory,
-    ) -> Result<Prepared, Failure> {
+    ) -> Result<Prepared, CommandFailure> {
         let held = self.sandbox.probe().held();
         let checked = self.sandbox.check(&profile(self.wanted, held.clone(), ruling, declared, rules, work)?);
         let checked = match checked {
@@ -197,7 +197,7 @@ impl HostSandbox {
                 }
                 _ => "",
             };
-            Failure::new(Exit::Refused, format!("nothing was run: {unavailable}{advice}"))
+            CommandFailure::new(Exit::Refused, format!("nothing was run: {unavailable}{advice}"))
         })
     }
 

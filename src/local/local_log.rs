@@ -18,8 +18,8 @@ use crate::crypto::json;
 use crate::record::document::Predicate as _;
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::local_receipt::LocalReceipt;
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 
 /// Path of the local log. The log is not opened yet.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ pub struct LocalLog {
 
 /// Result of a durable append.
 #[derive(Debug)]
-pub struct Appended {
+pub struct AppendedReceipt {
     /// Digest of the receipt's payload, which the next receipt names.
     pub digest: ContentDigest,
     /// File with the bytes of an incomplete last line, if the log had such a line.
@@ -38,7 +38,7 @@ pub struct Appended {
 
 /// One line of the log.
 #[derive(Debug)]
-pub enum Line {
+pub enum LocalLogLine {
     /// An envelope. The envelope may contain a local receipt.
     Envelope(Envelope),
     /// A line that is no envelope, with the reason.
@@ -57,17 +57,17 @@ impl LocalLog {
     ///
     /// # Errors
     /// Returns an error if neither HOME nor XDG_STATE_HOME is set.
-    pub fn of_process() -> Result<Self, Failure> {
+    pub fn of_process() -> Result<Self, CommandFailure> {
         Self::of(std::env::var_os("XDG_STATE_HOME"), std::env::var_os("HOME"))
     }
 
     /// Ignores a relative path, as the XDG Base Directory Specification requires.
-    fn of(state: Option<OsString>, home: Option<OsString>) -> Result<Self, Failure> {
+    fn of(state: Option<OsString>, home: Option<OsString>) -> Result<Self, CommandFailure> {
         let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
         let state = state.and_then(absolute);
         let state = state.or_else(|| home.and_then(absolute).map(|home| home.join(".local/state")));
         let state = state.ok_or_else(|| {
-            Failure::usage(
+            CommandFailure::usage(
                 "there is no directory for the local log: set HOME or XDG_STATE_HOME, or run with \
                 --no-receipt",
             )
@@ -89,7 +89,7 @@ impl LocalLog {
     ///
     /// # Errors
     /// Returns the reason why an append is impossible.
-    pub fn check_writable(&self) -> Result<(), Failure> {
+    pub fn check_writable(&self) -> Result<(), CommandFailure> {
         let mut file = self.open()?;
         let _ = self.tail(&mut file)?;
         Ok(())
@@ -102,8 +102,8 @@ impl LocalLog {
     /// Returns an error if the envelope cannot be created or written. After an error the log is unchanged.
     pub fn append(
         &self,
-        make: impl FnOnce(Option<ContentDigest>) -> Result<Envelope, Failure>,
-    ) -> Result<Appended, Failure> {
+        make: impl FnOnce(Option<ContentDigest>) -> Result<Envelope, CommandFailure>,
+    ) -> Result<AppendedReceipt, CommandFailure> {
         let mut file = self.open()?;
         let tail = self.tail(&mut file)?;
         let envelope = make(tail.previous)?;
@@ -121,14 +121,16 @@ impl LocalLog {
             return Err(failed(error));
         }
         File::open(&self.directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
-        Ok(Appended { digest: ContentDigest::of(&payload), mended })
+        Ok(AppendedReceipt { digest: ContentDigest::of(&payload), mended })
     }
 
     /// Reads the log from its first line. Returns `None` if the log does not exist.
     ///
     /// # Errors
     /// Returns an error if the log cannot be read.
-    pub fn read(&self) -> Result<Option<impl Iterator<Item = Result<Line, Failure>> + '_>, Failure> {
+    pub fn read(
+        &self,
+    ) -> Result<Option<impl Iterator<Item = Result<LocalLogLine, CommandFailure>> + '_>, CommandFailure> {
         let file = match OpenOptions::new().read(true).custom_flags(no_follow()).open(self.file()) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -139,7 +141,7 @@ impl LocalLog {
         Ok(Some(std::iter::from_fn(move || self.next_line(&mut lines).transpose())))
     }
 
-    fn next_line(&self, lines: &mut BufReader<File>) -> Result<Option<Line>, Failure> {
+    fn next_line(&self, lines: &mut BufReader<File>) -> Result<Option<LocalLogLine>, CommandFailure> {
         let mut line = Vec::new();
         let read = lines.by_ref().take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line);
         match read.map_err(|error| self.failed("read", &error))? {
@@ -147,21 +149,21 @@ impl LocalLog {
             _ if line.last() == Some(&b'\n') => {
                 line.pop();
                 Ok(Some(match envelope(&line) {
-                    Ok(envelope) => Line::Envelope(envelope),
-                    Err(why) => Line::Broken(why),
+                    Ok(envelope) => LocalLogLine::Envelope(envelope),
+                    Err(why) => LocalLogLine::Broken(why),
                 }))
             }
             length if length > MAX_LINE => {
                 // The remaining bytes of a line that is too long are skipped.
                 let _ = lines.skip_until(b'\n').map_err(|error| self.failed("read", &error))?;
-                Ok(Some(Line::Broken("it is longer than any receipt".to_owned())))
+                Ok(Some(LocalLogLine::Broken("it is longer than any receipt".to_owned())))
             }
-            length => Ok(Some(Line::Torn(length))),
+            length => Ok(Some(LocalLogLine::Torn(length))),
         }
     }
 
     /// Opens and locks the log file, and creates it if necessary. The file must be private.
-    fn open(&self) -> Result<File, Failure> {
+    fn open(&self) -> Result<File, CommandFailure> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -173,7 +175,7 @@ impl LocalLog {
         let found = file.metadata().map_err(|error| self.failed("look at", &error))?;
         let me = rustix::process::geteuid().as_raw();
         if !found.is_file() || found.uid() != me || found.mode() & 0o077 != 0 {
-            return Err(Failure::new(
+            return Err(CommandFailure::new(
                 Exit::Refused,
                 format!(
                     "the local log {} must belong to you, and no other user may read or write it: check it with \
@@ -187,7 +189,7 @@ impl LocalLog {
     }
 
     /// Reads the end of the log: the last complete line, and the bytes after it.
-    fn tail(&self, file: &mut File) -> Result<Tail, Failure> {
+    fn tail(&self, file: &mut File) -> Result<Tail, CommandFailure> {
         let failed = |error: io::Error| self.failed("read", &error);
         let length = file.metadata().map_err(failed)?.len();
         let start = length.saturating_sub(2 * MAX_LINE as u64);
@@ -199,7 +201,7 @@ impl LocalLog {
         let last = bytes.strip_suffix(b"\n").and_then(|lines| lines.rsplit(|byte| *byte == b'\n').next());
         let previous = match last {
             Some(line) => Some(envelope(line).and_then(|envelope| payload_digest(&envelope)).map_err(|why| {
-                Failure::new(
+                CommandFailure::new(
                     Exit::Refused,
                     format!(
                         "the last line of the local log {} is no local receipt ({why}), so nothing can follow it: look into \
@@ -218,7 +220,7 @@ impl LocalLog {
     }
 
     /// Writes the bytes of an incomplete line to a file. The name of the file contains the digest of these bytes.
-    fn set_aside(&self, torn: &[u8]) -> Result<PathBuf, Failure> {
+    fn set_aside(&self, torn: &[u8]) -> Result<PathBuf, CommandFailure> {
         let path = self.directory.join(format!("torn-{}", &hex(&sha256(torn))[..16]));
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         match made.and_then(|mut file| file.write_all(torn).and_then(|()| file.sync_all())) {
@@ -229,15 +231,15 @@ impl LocalLog {
     }
 
     fn shown(&self) -> String {
-        Shown::text(&self.file().to_string_lossy()).as_str().to_owned()
+        PrintableText::text(&self.file().to_string_lossy()).as_str().to_owned()
     }
 
-    fn failed(&self, what: &str, error: &io::Error) -> Failure {
-        Failure::new(Exit::Unreachable, format!("can't {what} the local log {}: {error}", self.shown()))
+    fn failed(&self, what: &str, error: &io::Error) -> CommandFailure {
+        CommandFailure::new(Exit::Unreachable, format!("can't {what} the local log {}: {error}", self.shown()))
     }
 
-    fn broken(&self, why: impl std::fmt::Display) -> Failure {
-        Failure::new(Exit::Unreachable, format!("the local log {}: {why}", self.shown()))
+    fn broken(&self, why: impl std::fmt::Display) -> CommandFailure {
+        CommandFailure::new(Exit::Unreachable, format!("the local log {}: {why}", self.shown()))
     }
 }
 
@@ -307,7 +309,7 @@ mod tests {
         Envelope::new(&receipt.into_statement().to_payload().expect("a payload"), Vec::new())
     }
 
-    fn append(log: &LocalLog, host: &str) -> (Option<ContentDigest>, Appended) {
+    fn append(log: &LocalLog, host: &str) -> (Option<ContentDigest>, AppendedReceipt) {
         let mut seen = None;
         let appended = log.append(|previous| {
             seen = previous;
@@ -317,10 +319,10 @@ mod tests {
     }
 
     fn lines(log: &LocalLog) -> Vec<&'static str> {
-        let word = |line: Result<Line, Failure>| match line.expect("read") {
-            Line::Envelope(_) => "envelope",
-            Line::Broken(_) => "broken",
-            Line::Torn(_) => "torn",
+        let word = |line: Result<LocalLogLine, CommandFailure>| match line.expect("read") {
+            LocalLogLine::Envelope(_) => "envelope",
+            LocalLogLine::Broken(_) => "broken",
+            LocalLogLine::Torn(_) => "torn",
         };
         log.read().expect("read").map(|lines| lines.map(word).collect()).unwrap_or_default()
     }
@@ -389,7 +391,7 @@ mod tests {
         let (_home, log) = log();
         append(&log, "one");
         let before = std::fs::read(log.file()).expect("read");
-        assert!(log.append(|_| Err(Failure::usage("no key"))).is_err());
+        assert!(log.append(|_| Err(CommandFailure::usage("no key"))).is_err());
         assert_eq!(std::fs::read(log.file()).expect("read"), before);
     }
 
@@ -417,7 +419,7 @@ mod tests {
         let mut before = None;
         let mut count = 0;
         for line in log.read().expect("read").expect("a log") {
-            let Line::Envelope(envelope) = line.expect("a line") else { panic!("broken") };
+            let LocalLogLine::Envelope(envelope) = line.expect("a line") else { panic!("broken") };
             let payload = Base64::Strict.decode("", &envelope.payload).expect("base64");
             let value: serde_json::Value = serde_json::from_slice(&payload).expect("json");
             let previous = value["predicate"].get("previous").and_then(|text| text.as_str()).map(str::to_owned);

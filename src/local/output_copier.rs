@@ -14,8 +14,8 @@ use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
 use crate::record::receipt::{Output, Stream as Recorded};
 use crate::record::stream_name::StreamName;
 use crate::sandbox::cancel::CancelFlag;
-use crate::sandbox::capture::{Capture, Chunk, Stream};
-use crate::terminal::exit::{Exit, Failure};
+use crate::sandbox::capture::{Capture, Chunk, OutputStream};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
 /// Maximum number of queued pieces. One piece has at most 64 KiB, the size of one read from the pipe.
@@ -25,7 +25,7 @@ const QUEUE: usize = 256;
 #[derive(Debug)]
 pub struct OutputCopier {
     queue: SyncSender<(StreamName, u64, Vec<u8>)>,
-    writer: JoinHandle<Result<(), Failure>>,
+    writer: JoinHandle<Result<(), CommandFailure>>,
     stdout: Tally,
     stderr: Tally,
 }
@@ -33,9 +33,9 @@ pub struct OutputCopier {
 /// Digests of the complete output, and the thread that may still be writing.
 #[derive(Debug)]
 #[must_use]
-pub struct Taken {
+pub struct CopiedOutput {
     pub(super) output: Output,
-    writer: JoinHandle<Result<(), Failure>>,
+    writer: JoinHandle<Result<(), CommandFailure>>,
 }
 
 #[derive(Debug, Default)]
@@ -50,7 +50,7 @@ impl OutputCopier {
     ///
     /// # Errors
     /// Returns an error if no thread can be started.
-    pub fn begin(terminal: &Terminal, cancel: &CancelFlag) -> Result<Self, Failure> {
+    pub fn begin(terminal: &Terminal, cancel: &CancelFlag) -> Result<Self, CommandFailure> {
         let (queue, pieces) = sync_channel::<(StreamName, u64, Vec<u8>)>(QUEUE);
         let (terminal, cancel) = (terminal.clone(), cancel.clone());
         let writer = std::thread::Builder::new().name("output".to_owned()).spawn(move || {
@@ -66,7 +66,7 @@ impl OutputCopier {
             result
         });
         let writer = writer.map_err(|error| {
-            Failure::new(Exit::Unreachable, format!("the thread for output can't be started: {error}"))
+            CommandFailure::new(Exit::Unreachable, format!("the thread for output can't be started: {error}"))
         })?;
         Ok(Self { queue, writer, stdout: Tally::default(), stderr: Tally::default() })
     }
@@ -74,8 +74,8 @@ impl OutputCopier {
     /// Queues a piece of output.
     pub fn take(&mut self, chunk: Chunk<'_>) {
         let (name, tally) = match chunk.stream {
-            Stream::Stdout => (StreamName::Stdout, &mut self.stdout),
-            Stream::Stderr => (StreamName::Stderr, &mut self.stderr),
+            OutputStream::Stdout => (StreamName::Stdout, &mut self.stdout),
+            OutputStream::Stderr => (StreamName::Stderr, &mut self.stderr),
         };
         let offset = tally.bytes;
         tally.bytes += chunk.bytes.len() as u64;
@@ -86,20 +86,20 @@ impl OutputCopier {
     }
 
     /// Finishes the digests after the run.
-    pub fn end(self, stdout: &Capture, stderr: &Capture) -> Taken {
+    pub fn end(self, stdout: &Capture, stderr: &Capture) -> CopiedOutput {
         let Self { queue, writer, stdout: out, stderr: err } = self;
         drop(queue);
-        Taken { output: Output { stdout: out.recorded(stdout), stderr: err.recorded(stderr) }, writer }
+        CopiedOutput { output: Output { stdout: out.recorded(stdout), stderr: err.recorded(stderr) }, writer }
     }
 }
 
-impl Taken {
+impl CopiedOutput {
     /// Waits until all output is written.
     ///
     /// # Errors
     /// Returns an error if the output could not be written.
-    pub fn written(self) -> Result<(), Failure> {
-        let panicked = |_| Err(Failure::new(Exit::Unreachable, "the output could not be written"));
+    pub fn written(self) -> Result<(), CommandFailure> {
+        let panicked = |_| Err(CommandFailure::new(Exit::Unreachable, "the output could not be written"));
         self.writer.join().unwrap_or_else(panicked)
     }
 }
@@ -118,7 +118,7 @@ impl Tally {
 }
 
 /// Writes a piece of output: unchanged for a person, or as a JSON event for a program.
-fn write(terminal: &Terminal, stream: StreamName, offset: u64, bytes: Vec<u8>) -> Result<(), Failure> {
+fn write(terminal: &Terminal, stream: StreamName, offset: u64, bytes: Vec<u8>) -> Result<(), CommandFailure> {
     if terminal.json {
         return terminal.object(&match String::from_utf8(bytes) {
             Ok(text) => Event::Output { stream, offset, text: Some(text), base64: None },

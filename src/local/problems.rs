@@ -1,11 +1,11 @@
 //! Conversion of errors in a person's files to a command failure.
 
 use crate::node::problem::Problems;
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 
 /// Returns a command failure with all errors of the files.
 #[must_use]
-pub fn problems(problems: Problems) -> Failure {
+pub fn problems(problems: Problems) -> CommandFailure {
     let places: Vec<_> = problems
         .list()
         .iter()
@@ -15,5 +15,8 @@ pub fn problems(problems: Problems) -> Failure {
         .collect();
     let count = places.len();
     let message = format!("{count} {} to fix:\n{problems}", if count == 1 { "thing" } else { "things" });
-    Failure { problem: Some(serde_json::json!({ "errors": places })), ..Failure::new(Exit::Usage, message) }
+    CommandFailure {
+        problem: Some(serde_json::json!({ "errors": places })),
+        ..CommandFailure::new(Exit::Usage, message)
+    }
 }

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use crate::home::named_file::read_bounded;
 use crate::local::problems::problems;
-use crate::node::problem::{Problem, Problems};
+use crate::node::problem::{FileProblem, Problems};
 use crate::policy::file::{MAX_FILE_BYTES, Policy};
-use crate::policy::paths::Places;
-use crate::terminal::exit::Failure;
-use crate::terminal::screen::Shown;
+use crate::policy::paths::PathVariables;
+use crate::terminal::exit::CommandFailure;
+use crate::terminal::screen::PrintableText;
 
 /// Directories of a command.
 #[derive(Debug, Clone)]
@@ -42,8 +42,9 @@ impl Project {
     ///
     /// # Errors
     /// Returns an error if the working directory cannot be read.
-    pub fn here() -> Result<Self, Failure> {
-        let unreadable = |error: io::Error| Failure::usage(format!("the working directory can't be read: {error}"));
+    pub fn here() -> Result<Self, CommandFailure> {
+        let unreadable =
+            |error: io::Error| CommandFailure::usage(format!("the working directory can't be read: {error}"));
         let cwd = std::env::current_dir().and_then(|cwd| cwd.canonicalize()).map_err(unreadable)?;
         let repo = cwd.ancestors().find(|above| above.join(".git").exists()).unwrap_or(&cwd).to_owned();
         let tmp = cwd.join(std::env::temp_dir());
@@ -51,9 +52,9 @@ impl Project {
         // A rule for a path that is not UTF-8 would match nothing, so a deny rule would have no effect.
         if let Some(place) = [&repo, &tmp].into_iter().find(|place| place.to_str().is_none()) {
             let place = place.to_string_lossy();
-            return Err(Failure::usage(format!(
+            return Err(CommandFailure::usage(format!(
                 "the path {} is not UTF-8, so no rule could match it: go to another directory",
-                Shown::text(&place).as_str()
+                PrintableText::text(&place).as_str()
             )));
         }
         Ok(Self { cwd, repo, tmp })
@@ -61,8 +62,8 @@ impl Project {
 
     /// Returns the directories for the placeholders `{repo}` and `{tmp}`.
     #[must_use]
-    pub fn places(&self) -> Option<Places> {
-        Places::new(self.repo.to_str()?, self.tmp.to_str()?)
+    pub fn places(&self) -> Option<PathVariables> {
+        PathVariables::new(self.repo.to_str()?, self.tmp.to_str()?)
     }
 
     /// Returns the path of a runbook for overrides and grants. If the runbook is in the repository, the path is
@@ -77,12 +78,13 @@ impl Project {
     ///
     /// # Errors
     /// Returns all errors of the file. A policy in a JavaScript file is also an error.
-    pub fn policy(&self, named: Option<&Path>) -> Result<FoundPolicy, Failure> {
+    pub fn policy(&self, named: Option<&Path>) -> Result<FoundPolicy, CommandFailure> {
         if let Some(file) = named {
             let text = text(file)?;
             let policy = if file.file_name().is_some_and(|name| name == PACKAGE) {
-                member(&text, file)?
-                    .ok_or_else(|| Failure::usage(format!("{} has no {MEMBER:?}: name another file", file.display())))?
+                member(&text, file)?.ok_or_else(|| {
+                    CommandFailure::usage(format!("{} has no {MEMBER:?}: name another file", file.display()))
+                })?
             } else {
                 Policy::load(&text).map_err(|errors| wrong(file, errors))?
             };
@@ -98,7 +100,7 @@ impl Project {
 }
 
 /// Loads the policy of one directory, if the directory has one.
-fn in_directory(directory: &Path) -> Result<Option<FoundPolicy>, Failure> {
+fn in_directory(directory: &Path) -> Result<Option<FoundPolicy>, CommandFailure> {
     for name in FILES {
         let file = directory.join(name);
         if is_there(&file)? {
@@ -126,7 +128,7 @@ fn in_directory(directory: &Path) -> Result<Option<FoundPolicy>, Failure> {
 
 /// Returns true if the file exists. The function returns an error if another user owns the file, or if everybody can
 /// write the file.
-fn is_there(file: &Path) -> Result<bool, Failure> {
+fn is_there(file: &Path) -> Result<bool, CommandFailure> {
     match std::fs::symlink_metadata(file) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(false);
@@ -161,17 +163,17 @@ fn has_member(file: &Path) -> bool {
     serde_json::from_slice::<serde_json::Value>(&text).is_ok_and(|package| package.get(MEMBER).is_some())
 }
 
-fn member(text: &str, file: &Path) -> Result<Option<Policy>, Failure> {
+fn member(text: &str, file: &Path) -> Result<Option<Policy>, CommandFailure> {
     Policy::load_member(text, MEMBER).map_err(|errors| wrong(file, errors))
 }
 
-fn text(file: &Path) -> Result<String, Failure> {
+fn text(file: &Path) -> Result<String, CommandFailure> {
     let bytes = read_bounded(file, MAX_FILE_BYTES)?;
     String::from_utf8(bytes).map_err(|_| refuse(file, "it is not UTF-8: save it as UTF-8"))
 }
 
-fn wrong(file: &Path, errors: Vec<crate::policy::file::PolicyError>) -> Failure {
-    let list = errors.into_iter().map(|error| Problem {
+fn wrong(file: &Path, errors: Vec<crate::policy::file::PolicyError>) -> CommandFailure {
+    let list = errors.into_iter().map(|error| FileProblem {
         file: file.display().to_string(),
         line: error.line,
         column: error.column,
@@ -180,8 +182,8 @@ fn wrong(file: &Path, errors: Vec<crate::policy::file::PolicyError>) -> Failure 
     problems(Problems::new(list.collect()))
 }
 
-fn refuse(file: &Path, message: &str) -> Failure {
-    problems(Problem::whole(file, message).into())
+fn refuse(file: &Path, message: &str) -> CommandFailure {
+    problems(FileProblem::whole(file, message).into())
 }
 
 /// Resolves symbolic links in the part of the path that exists. The rest of the path is normalized as text.

@@ -2,9 +2,9 @@
 //! answers.
 
 use crate::policy::lists::word;
-use crate::policy::session::{Choice, plural};
+use crate::policy::session::{AnswerChoice, plural};
 use crate::record::authorization::{Permission, PermissionKind, PermissionReason};
-use crate::terminal::screen::{Screen, Shown, Tone};
+use crate::terminal::screen::{LineTone, PrintableText, Screen};
 
 /// One question of the policy, with all places in the script.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,23 +24,23 @@ pub struct Occurrence {
     pub via: Vec<String>,
 }
 
-const fn letter(choice: Choice) -> &'static str {
+const fn letter(choice: AnswerChoice) -> &'static str {
     match choice {
-        Choice::Once => "o",
-        Choice::Session => "s",
-        Choice::AllOfType => "a",
-        Choice::Deny => "d",
-        Choice::DenyAll => "n",
+        AnswerChoice::Once => "o",
+        AnswerChoice::Session => "s",
+        AnswerChoice::AllOfType => "a",
+        AnswerChoice::Deny => "d",
+        AnswerChoice::DenyAll => "n",
     }
 }
 
-fn choice_words(choice: Choice, kind: PermissionKind) -> String {
+fn choice_words(choice: AnswerChoice, kind: PermissionKind) -> String {
     match choice {
-        Choice::Once => "allow once: in this step".to_owned(),
-        Choice::Session => "allow it in this session: until this command ends".to_owned(),
-        Choice::AllOfType => format!("allow all {} that no list names in this session", plural(kind)),
-        Choice::Deny => "deny".to_owned(),
-        Choice::DenyAll => format!("deny all {} that no list allows in this session", plural(kind)),
+        AnswerChoice::Once => "allow once: in this step".to_owned(),
+        AnswerChoice::Session => "allow it in this session: until this command ends".to_owned(),
+        AnswerChoice::AllOfType => format!("allow all {} that no list names in this session", plural(kind)),
+        AnswerChoice::Deny => "deny".to_owned(),
+        AnswerChoice::DenyAll => format!("deny all {} that no list allows in this session", plural(kind)),
     }
 }
 
@@ -49,9 +49,9 @@ const MOST: usize = 128;
 
 impl Question {
     /// Parses the typed answer. Returns `None` if the text is not one of the offered choices or is empty.
-    pub fn choice(&self, typed: &str) -> Option<Choice> {
+    pub fn choice(&self, typed: &str) -> Option<AnswerChoice> {
         let typed = typed.trim().to_ascii_lowercase();
-        Choice::offered(self.asked.why).iter().copied().find(|choice| letter(*choice) == typed)
+        AnswerChoice::offered(self.asked.why).iter().copied().find(|choice| letter(*choice) == typed)
     }
 
     /// Returns the text of the question for a receipt.
@@ -65,30 +65,30 @@ impl Question {
     pub fn screen(&self, step: &str) -> Screen {
         let mut screen = Screen::default();
         screen.heading("Policy asks");
-        screen.field("step", &Shown::text(step));
-        screen.field(self.noun(), &Shown::quoted(&self.asked.what));
+        screen.field("step", &PrintableText::text(step));
+        screen.field(self.noun(), &PrintableText::quoted(&self.asked.what));
         for place in self.places.iter().take(SHOWN_PLACES) {
             let via = if place.via.is_empty() {
                 String::new()
             } else {
                 format!(", run by {}", place.via.join(", which runs "))
             };
-            screen.field("at", &Shown::text(&format!("{}{via}", place.at)));
+            screen.field("at", &PrintableText::text(&format!("{}{via}", place.at)));
         }
         if self.places.len() > SHOWN_PLACES {
-            screen.say(Tone::Plain, &format!("and at {} more places", self.places.len() - SHOWN_PLACES));
+            screen.say(LineTone::Plain, &format!("and at {} more places", self.places.len() - SHOWN_PLACES));
         }
-        screen.field("because", &Shown::text(self.because()));
-        for choice in Choice::offered(self.asked.why) {
+        screen.field("because", &PrintableText::text(self.because()));
+        for choice in AnswerChoice::offered(self.asked.why) {
             let words = choice_words(*choice, self.asked.kind);
-            screen.push(Tone::Plain, format!("    {}  ", letter(*choice)), Shown::text(&words));
+            screen.push(LineTone::Plain, format!("    {}  ", letter(*choice)), PrintableText::text(&words));
         }
         screen
     }
 
     /// Returns the prompt in front of the typed answer.
     pub fn ask(&self) -> String {
-        let letters: Vec<&str> = Choice::offered(self.asked.why).iter().map(|choice| letter(*choice)).collect();
+        let letters: Vec<&str> = AnswerChoice::offered(self.asked.why).iter().map(|choice| letter(*choice)).collect();
         format!("allow it? [{}]", letters.join("/"))
     }
 
@@ -156,11 +156,11 @@ mod tests {
     fn only_offered_choices_are_valid_answers() {
         let question = unlisted("curl");
         for (typed, choice) in [
-            ("o", Choice::Once),
-            (" S \n", Choice::Session),
-            ("a", Choice::AllOfType),
-            ("d\n", Choice::Deny),
-            ("n", Choice::DenyAll),
+            ("o", AnswerChoice::Once),
+            (" S \n", AnswerChoice::Session),
+            ("a", AnswerChoice::AllOfType),
+            ("d\n", AnswerChoice::Deny),
+            ("n", AnswerChoice::DenyAll),
         ] {
             assert_eq!(question.choice(typed), Some(choice), "{typed:?}");
         }

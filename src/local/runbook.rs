@@ -10,12 +10,12 @@ use serde_json::{Map, Value};
 use crate::home::parameters::typed;
 use crate::local::problems::problems;
 use crate::local::project::Project;
-use crate::node::problem::{Problem, Problems};
+use crate::node::problem::{FileProblem, Problems};
 use crate::registry::parameters::Params;
 use crate::registry::{RegisteredStep, Registry};
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
-use crate::yaml::Place;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
+use crate::yaml::TextPlace;
 
 /// The chosen steps of a runbook, in order.
 #[derive(Debug)]
@@ -25,12 +25,12 @@ pub struct Runbook {
     /// Path of the runbook for overrides in the policy.
     pub name: String,
     /// Chosen steps with complete parameters.
-    pub steps: Vec<Chosen>,
+    pub steps: Vec<ChosenStep>,
 }
 
 /// One chosen step.
 #[derive(Debug)]
-pub struct Chosen {
+pub struct ChosenStep {
     /// Definition of the step.
     pub step: Arc<RegisteredStep>,
     /// Line of the file before the first line of the script.
@@ -40,17 +40,17 @@ pub struct Chosen {
 }
 
 /// Splits `FILE` or `FILE:STEP`. The file name must end in `.md` or `.mdx`, so that the split is unambiguous.
-fn target(text: &str) -> Result<(&Path, Option<&str>), Failure> {
+fn target(text: &str) -> Result<(&Path, Option<&str>), CommandFailure> {
     let is_file = |text: &str| text.ends_with(".md") || text.ends_with(".mdx");
     if is_file(text) {
         return Ok((Path::new(text), None));
     }
     match text.rsplit_once(':') {
         Some((file, step)) if is_file(file) && !step.is_empty() => Ok((Path::new(file), Some(step))),
-        _ => Err(Failure::usage(format!(
+        _ => Err(CommandFailure::usage(format!(
             "{} is no runbook: name a file that ends in .md, or one of its steps as FILE.md:STEP; a step of a boundary \
              is run with `countersign propose`",
-            Shown::text(text).as_str()
+            PrintableText::text(text).as_str()
         ))),
     }
 }
@@ -60,21 +60,24 @@ impl Runbook {
     ///
     /// # Errors
     /// Returns all errors of the file, an error for an unknown step, or errors of the parameters.
-    pub fn read(text: &str, given: &[String], params: Map<String, Value>, project: &Project) -> Result<Self, Failure> {
+    pub fn read(
+        text: &str,
+        given: &[String],
+        params: Map<String, Value>,
+        project: &Project,
+    ) -> Result<Self, CommandFailure> {
         let (file, wanted) = target(text)?;
         let shown = file.to_string_lossy().into_owned();
         // Symbolic links are resolved only here. So a path with `./`, `..` or a link cannot evade a rule about paths.
-        let real = project
-            .cwd
-            .join(file)
-            .canonicalize()
-            .map_err(|error| Failure::usage(format!("can't read {}: {error}", Shown::text(&shown).as_str())))?;
+        let real = project.cwd.join(file).canonicalize().map_err(|error| {
+            CommandFailure::usage(format!("can't read {}: {error}", PrintableText::text(&shown).as_str()))
+        })?;
         if !real.is_file() {
-            return Err(Failure::usage(format!("{} is no file", Shown::text(&shown).as_str())));
+            return Err(CommandFailure::usage(format!("{} is no file", PrintableText::text(&shown).as_str())));
         }
         let name = project.runbook(&real);
         let steps = Registry::of_file(&real, name.trim_start_matches('/'), &shown).map_err(|errors| {
-            let list = errors.into_iter().map(|e| Problem {
+            let list = errors.into_iter().map(|e| FileProblem {
                 file: e.file,
                 line: e.line,
                 column: e.column,
@@ -83,19 +86,19 @@ impl Runbook {
             problems(Problems::new(list.collect()))
         })?;
         if steps.is_empty() {
-            return Err(Failure::usage(format!(
+            return Err(CommandFailure::usage(format!(
                 "{} holds no step: give it the front matter `countersign: 1` and a fenced block an id, bash {{#name}}",
-                Shown::text(&shown).as_str()
+                PrintableText::text(&shown).as_str()
             )));
         }
         let all: Vec<&str> = steps.iter().map(|(_, step)| step.definition.reference.step()).collect();
         if let Some(wanted) = wanted.filter(|wanted| !all.contains(wanted)) {
-            return Err(Failure::new(
+            return Err(CommandFailure::new(
                 Exit::UnknownStep,
                 format!(
                     "{} has no step {}; it has {}",
-                    Shown::text(&shown).as_str(),
-                    Shown::quoted(wanted).as_str(),
+                    PrintableText::text(&shown).as_str(),
+                    PrintableText::quoted(wanted).as_str(),
                     all.join(", ")
                 ),
             ));
@@ -113,10 +116,10 @@ impl Runbook {
 
 /// Rejects a parameter that no chosen step declares. A parameter that only some steps declare is passed to these steps.
 fn unknown_parameters(
-    steps: &[&(Place, Arc<RegisteredStep>)],
+    steps: &[&(TextPlace, Arc<RegisteredStep>)],
     given: &[String],
     params: &Map<String, Value>,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let names = given.iter().filter_map(|given| given.split_once('=').map(|(name, _)| name));
     for name in names.chain(params.keys().map(String::as_str)) {
         if !steps.iter().any(|(_, step)| knows(step, name)) {
@@ -127,10 +130,10 @@ fn unknown_parameters(
                 .collect();
             let known =
                 if known.is_empty() { "it takes none".to_owned() } else { format!("it takes {}", known.join(", ")) };
-            return Err(Failure::usage(format!(
+            return Err(CommandFailure::usage(format!(
                 "{}: the step has no such parameter; {}",
-                Shown::text(name).as_str(),
-                Shown::text(&known).as_str()
+                PrintableText::text(name).as_str(),
+                PrintableText::text(&known).as_str()
             )));
         }
     }
@@ -142,11 +145,11 @@ fn knows(step: &RegisteredStep, name: &str) -> bool {
 }
 
 fn choose(
-    place: Place,
+    place: TextPlace,
     step: &Arc<RegisteredStep>,
     given: &[String],
     params: &Map<String, Value>,
-) -> Result<Chosen, Failure> {
+) -> Result<ChosenStep, CommandFailure> {
     let mut own: Map<String, Value> = params.clone();
     own.retain(|name, _| knows(step, name));
     for given in given {
@@ -158,9 +161,13 @@ fn choose(
     }
     let params = step.schema.complete(Value::Object(own)).map_err(|errors| {
         let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        Failure::usage(format!("{}: {}", step.definition.reference, Shown::text(&errors.join("; ")).as_str()))
+        CommandFailure::usage(format!(
+            "{}: {}",
+            step.definition.reference,
+            PrintableText::text(&errors.join("; ")).as_str()
+        ))
     })?;
-    Ok(Chosen { step: step.clone(), fence_line: place.line, params })
+    Ok(ChosenStep { step: step.clone(), fence_line: place.line, params })
 }
 
 /// Returns a place in a script as `file:line:column` of the runbook. The column is a position in the line of the

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::sandbox::cancel::CancelFlag;
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 
 /// Current effect of a signal.
 #[derive(Debug, Default)]
@@ -38,9 +38,9 @@ impl Signals {
     ///
     /// # Errors
     /// Returns an error if the handlers cannot be installed.
-    pub fn listen(scratch: &Path) -> Result<Self, Failure> {
+    pub fn listen(scratch: &Path) -> Result<Self, CommandFailure> {
         let failed = |what: String| {
-            Failure::new(
+            CommandFailure::new(
                 Exit::Unreachable,
                 format!(
                     "can't install the handler for Ctrl-C: \

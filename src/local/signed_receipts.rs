@@ -5,15 +5,15 @@ use serde_json::Value;
 use crate::crypto::canonical::{CanonicalError, canonical_of};
 use crate::crypto::digest::PolicyDigest;
 use crate::crypto::signature::PAYLOAD_TYPE;
-use crate::home::keys::{KeyArgs, Keys, Purpose, sign};
-use crate::local::local_log::{Appended, LocalLog};
+use crate::home::keys::{KeyArgs, Keys, SignaturePurpose, sign};
+use crate::local::local_log::{AppendedReceipt, LocalLog};
 use crate::record::authorization::StepReference;
 use crate::record::document::Predicate as _;
 use crate::record::enforcement::Enforcement;
 use crate::record::envelope::Envelope;
-use crate::record::local_receipt::{Answer, LocalReceipt};
+use crate::record::local_receipt::{LocalReceipt, QuestionAnswer};
 use crate::record::receipt::{Outcome, Output};
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 
 /// The local log and the key that signs receipts.
 #[derive(Debug)]
@@ -26,16 +26,16 @@ pub struct Receipts {
 
 /// Facts that are known before a step runs.
 #[derive(Debug, Clone)]
-pub struct Before {
+pub struct StepBefore {
     pub(super) step: StepReference,
     pub(super) params: Value,
     pub(super) policy: PolicyDigest,
-    pub(super) answers: Vec<Answer>,
+    pub(super) answers: Vec<QuestionAnswer>,
 }
 
 /// Facts that are known after a step has run.
 #[derive(Debug)]
-pub struct After {
+pub struct StepAfter {
     pub(super) outcome: Outcome,
     pub(super) output: Output,
     pub(super) sandbox: Enforcement,
@@ -49,9 +49,9 @@ impl Receipts {
     ///
     /// # Errors
     /// Returns an error if there is no key or the log is not writable.
-    pub fn prepare(key: &KeyArgs) -> Result<Self, Failure> {
+    pub fn prepare(key: &KeyArgs) -> Result<Self, CommandFailure> {
         let keys = key.find()?;
-        let preferred = keys.preferred(|_| true).map_err(|failure| Failure {
+        let preferred = keys.preferred(|_| true).map_err(|failure| CommandFailure {
             message: format!("nothing was run: {}; or run without a receipt (--no-receipt)", failure.message),
             ..failure
         })?;
@@ -72,14 +72,14 @@ impl Receipts {
     ///
     /// # Errors
     /// Returns an error if the parameters and answers are too large for a receipt.
-    pub fn check_room(before: &Before) -> Result<(), Failure> {
-        let odd = |error: CanonicalError| Failure::new(Exit::Unreachable, error.to_string());
+    pub fn check_room(before: &StepBefore) -> Result<(), CommandFailure> {
+        let odd = |error: CanonicalError| CommandFailure::new(Exit::Unreachable, error.to_string());
         let bytes =
             canonical_of(&before.params).map_err(odd)?.len() + canonical_of(&before.answers).map_err(odd)?.len() + ROOM;
         if bytes <= LocalReceipt::MAX_BYTES {
             return Ok(());
         }
-        Err(Failure::new(
+        Err(CommandFailure::new(
             Exit::Refused,
             format!(
                 "nothing was run: parameters and answers of {bytes} bytes are too much for a receipt of at most {}; split \
@@ -93,7 +93,7 @@ impl Receipts {
     ///
     /// # Errors
     /// Returns an error if the receipt cannot be signed or written.
-    pub fn append(&self, before: Before, after: After) -> Result<Appended, Failure> {
+    pub fn append(&self, before: StepBefore, after: StepAfter) -> Result<AppendedReceipt, CommandFailure> {
         self.log.append(|previous| {
             let receipt = LocalReceipt {
                 person: self.person.clone(),
@@ -107,11 +107,10 @@ impl Receipts {
                 sandbox: after.sandbox,
                 previous,
             };
-            let payload = receipt
-                .into_statement()
-                .to_payload()
-                .map_err(|error| Failure::new(Exit::Unreachable, format!("the receipt can't be created: {error}")))?;
-            let signature = sign(self.keys.preferred(|_| true)?, Purpose::Receipt, PAYLOAD_TYPE, &payload)?;
+            let payload = receipt.into_statement().to_payload().map_err(|error| {
+                CommandFailure::new(Exit::Unreachable, format!("the receipt can't be created: {error}"))
+            })?;
+            let signature = sign(self.keys.preferred(|_| true)?, SignaturePurpose::Receipt, PAYLOAD_TYPE, &payload)?;
             Ok(Envelope::new(&payload, vec![signature]))
         })
     }

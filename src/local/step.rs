@@ -5,27 +5,27 @@ use std::io::Write as _;
 use serde_json::json;
 
 use crate::crossing::cross::outcome_of;
-use crate::local::decide::Rules;
+use crate::local::decide::LocalRules;
 use crate::local::environment;
 use crate::local::host_sandbox::{HostSandbox, SandboxChoice};
 use crate::local::output_copier::OutputCopier;
 use crate::local::project::Project;
 use crate::local::prompt::Question;
-use crate::local::runbook::{Chosen, Runbook};
+use crate::local::runbook::{ChosenStep, Runbook};
 use crate::local::signals::Signals;
-use crate::local::signed_receipts::{After, Before, Receipts};
+use crate::local::signed_receipts::{Receipts, StepAfter, StepBefore};
 use crate::local::working_directory::WorkingDirectory;
-use crate::policy::session::{Choice, Given, Session, plural};
+use crate::policy::session::{AnswerChoice, AnswerGiven, Session, plural};
 use crate::record::authorization::StepReference;
-use crate::record::local_receipt::Answer;
+use crate::record::local_receipt::QuestionAnswer;
 use crate::record::receipt::Outcome;
 use crate::registry::parameters;
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::profile::Prepared;
 use crate::sandbox::{End, Plan};
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::outcome_words;
-use crate::terminal::screen::Shown;
+use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 
 /// Variables that the sandbox sets.
@@ -37,7 +37,7 @@ const TRIES: usize = 3;
 pub struct RunbookWalk<'a> {
     project: &'a Project,
     runbook: &'a Runbook,
-    rules: &'a Rules,
+    rules: &'a LocalRules,
     hold: &'a HostSandbox,
     receipts: Option<&'a Receipts>,
     signals: &'a Signals,
@@ -55,7 +55,7 @@ impl<'a> RunbookWalk<'a> {
     pub fn new(
         project: &'a Project,
         runbook: &'a Runbook,
-        rules: &'a Rules,
+        rules: &'a LocalRules,
         hold: &'a HostSandbox,
         receipts: Option<&'a Receipts>,
         signals: &'a Signals,
@@ -81,7 +81,7 @@ impl RunbookWalk<'_> {
     ///
     /// # Errors
     /// Returns an error if the step is denied or refused. If the function returns an error, nothing was run.
-    pub fn step(&mut self, chosen: &Chosen) -> Result<Exit, Failure> {
+    pub fn step(&mut self, chosen: &ChosenStep) -> Result<Exit, CommandFailure> {
         let definition = &chosen.step.definition;
         let ruling = self.rules.ruling();
         // The decision covers the whole script before the first question. So the person is not asked about a script
@@ -101,12 +101,12 @@ impl RunbookWalk<'_> {
         let mut answers = self.rules.given_beforehand();
         answers.extend(match self.hold.wanted() {
             SandboxChoice::Off(flag) => {
-                Some(Answer { question: "sandbox".to_owned(), answer: format!("off ({flag})") })
+                Some(QuestionAnswer { question: "sandbox".to_owned(), answer: format!("off ({flag})") })
             }
             SandboxChoice::Strict | SandboxChoice::BestEffort => None,
         });
         answers.extend(self.ask_all(definition.reference.as_str(), &questions)?);
-        let before = Before {
+        let before = StepBefore {
             step: StepReference { reference: definition.reference.clone(), digest: chosen.step.digest },
             params: chosen.params.value().clone(),
             policy: self.rules.digest(),
@@ -120,7 +120,7 @@ impl RunbookWalk<'_> {
         self.run(before, prepared, plan)
     }
 
-    fn ask_all(&mut self, step: &str, questions: &[Question]) -> Result<Vec<Answer>, Failure> {
+    fn ask_all(&mut self, step: &str, questions: &[Question]) -> Result<Vec<QuestionAnswer>, CommandFailure> {
         let answers = self.rules.answers();
         let mut given = Vec::new();
         for question in questions {
@@ -132,8 +132,8 @@ impl RunbookWalk<'_> {
                 ask(question, step, terminal)
             };
             let why = match self.session.answer(&question.asked, answers, asked) {
-                Given::Allowed(words) => {
-                    let answer = Answer { question: question.recorded(), answer: words.to_owned() };
+                AnswerGiven::Allowed(words) => {
+                    let answer = QuestionAnswer { question: question.recorded(), answer: words.to_owned() };
                     if terminal.json {
                         terminal
                             .object(&json!({"type": "answer", "question": answer.question, "answer": answer.answer}))?;
@@ -141,34 +141,34 @@ impl RunbookWalk<'_> {
                     given.push(answer);
                     continue;
                 }
-                Given::Denied(why) => why.to_owned(),
-                Given::DeniedWithAll => {
+                AnswerGiven::Denied(why) => why.to_owned(),
+                AnswerGiven::DeniedWithAll => {
                     format!("all {} that no list allows were denied in this session", plural(question.asked.kind))
                 }
             };
             let place = question.places.first().map_or("", |place| &place.at);
             let mut message = format!(
                 "no part of {step} was run: {}: {} {} is denied: {why}",
-                Shown::text(place).as_str(),
+                PrintableText::text(place).as_str(),
                 question.noun(),
-                Shown::quoted(&question.asked.what).as_str()
+                PrintableText::quoted(&question.asked.what).as_str()
             );
             if answers.nobody.is_some() {
                 message.push_str(&advice(questions));
             }
-            return Err(Failure::new(Exit::Refused, message));
+            return Err(CommandFailure::new(Exit::Refused, message));
         }
         Ok(given)
     }
 
     fn begin(
         &mut self,
-        chosen: &Chosen,
-        before: &Before,
+        chosen: &ChosenStep,
+        before: &StepBefore,
         prepared: &Prepared,
         withheld: &[String],
         work: WorkingDirectory,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CommandFailure> {
         let definition = &chosen.step.definition;
         if self.terminal.json {
             return self.terminal.object(&json!({
@@ -199,8 +199,10 @@ impl RunbookWalk<'_> {
     }
 
     /// Runs the step. From here on a failure of the step is an outcome, not an error.
-    fn run(&self, before: Before, prepared: Prepared, plan: Plan) -> Result<Exit, Failure> {
-        let odd = |error: std::io::Error| Failure::new(Exit::Unreachable, format!("the run can't be started: {error}"));
+    fn run(&self, before: StepBefore, prepared: Prepared, plan: Plan) -> Result<Exit, CommandFailure> {
+        let odd = |error: std::io::Error| {
+            CommandFailure::new(Exit::Unreachable, format!("the run can't be started: {error}"))
+        };
         let cancel = CancelFlag::new().map_err(odd)?;
         let mut live = OutputCopier::begin(self.terminal, &cancel)?;
         self.signals.run_begins(&cancel);
@@ -208,7 +210,7 @@ impl RunbookWalk<'_> {
         self.signals.run_ended();
         let taken = live.end(&report.stdout, &report.stderr);
         let outcome = outcome_of(&report.end);
-        let after = After { outcome: outcome.clone(), output: taken.output.clone(), sandbox: report.enforcement };
+        let after = StepAfter { outcome: outcome.clone(), output: taken.output.clone(), sandbox: report.enforcement };
         // The receipt is written before the wait for the output, because the reader of the output may never continue.
         let appended = self.receipts.map(|receipts| receipts.append(before, after)).transpose();
         if self.rules.was_changed(self.project) {
@@ -229,7 +231,7 @@ impl RunbookWalk<'_> {
         written?;
         match appended {
             Ok(_) => Ok(exit),
-            Err(failure) if exit.code() == 0 => Err(Failure::new(
+            Err(failure) if exit.code() == 0 => Err(CommandFailure::new(
                 Exit::Unreachable,
                 format!("the step succeeded, but its receipt could not be written: {failure}"),
             )),
@@ -245,8 +247,8 @@ impl RunbookWalk<'_> {
         outcome: &Outcome,
         end: &End,
         cut: bool,
-        appended: Option<&crate::local::local_log::Appended>,
-    ) -> Result<(), Failure> {
+        appended: Option<&crate::local::local_log::AppendedReceipt>,
+    ) -> Result<(), CommandFailure> {
         if let End::NotStarted(why) | End::Lost(why) = end {
             self.terminal.say(&format!("the step did not start, or its end is unknown: {why}"));
         }
@@ -275,18 +277,18 @@ impl RunbookWalk<'_> {
 }
 
 /// Shows the question and reads answers until one is valid.
-fn ask(question: &Question, step: &str, terminal: &Terminal) -> Choice {
+fn ask(question: &Question, step: &str, terminal: &Terminal) -> AnswerChoice {
     terminal.show_aside(&question.screen(step));
     for _ in 0..TRIES {
         let Ok(typed) = terminal.ask(&question.ask(), "answer beforehand with --allow-run") else {
-            return Choice::Deny;
+            return AnswerChoice::Deny;
         };
         if let Some(choice) = question.choice(&typed) {
             return choice;
         }
         terminal.say("this is not one of the answers; without an answer the permission is denied");
     }
-    Choice::Deny
+    AnswerChoice::Deny
 }
 
 /// Resets the terminal after the output of an earlier step: alternate screen, colours, character set and hidden cursor.

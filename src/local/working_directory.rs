@@ -7,12 +7,12 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::local::decide::Rules;
+use crate::local::decide::LocalRules;
 use crate::local::project::Project;
 use crate::policy::ruling::Ruling;
 use crate::record::authorization::PermissionKind;
 use crate::record::profile::{Layer, Profile, Workdir};
-use crate::terminal::exit::Failure;
+use crate::terminal::exit::CommandFailure;
 
 /// Working directory of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub enum WorkingDirectory {
 impl WorkingDirectory {
     /// Chooses the working directory. `held` lists the available sandbox layers, and `off` is true if the sandbox is
     /// disabled.
-    pub fn find(rules: &Rules, ruling: &Ruling, project: &Project, held: &[Layer], off: bool) -> Self {
+    pub fn find(rules: &LocalRules, ruling: &Ruling, project: &Project, held: &[Layer], off: bool) -> Self {
         let Some(directory) = project.cwd.to_str().map(str::to_owned) else {
             return Self::Private("the path of the current directory is not UTF-8".to_owned());
         };
@@ -80,7 +80,7 @@ impl WorkingDirectory {
     ///
     /// # Errors
     /// Returns an error if a path of the command line does not fit this working directory.
-    pub fn put(&mut self, profile: &mut Profile, rules: &Rules) -> Result<(), Failure> {
+    pub fn put(&mut self, profile: &mut Profile, rules: &LocalRules) -> Result<(), CommandFailure> {
         if profile.workdir != Workdir::Private || !profile.read.is_empty() || !profile.write.is_empty() {
             *self = Self::Declared;
             return Ok(());
@@ -88,7 +88,7 @@ impl WorkingDirectory {
         let (read, write) = rules.elsewhere();
         let text = |path: &PathBuf| path.to_string_lossy().into_owned();
         if let (Some(path), Self::Overlay { .. }) = (write.first(), &*self) {
-            return Err(Failure::usage(format!(
+            return Err(CommandFailure::usage(format!(
                 "--allow-write {}: the files are kept only if the current directory is writable too: add \
                  --allow-write .",
                 path.display()

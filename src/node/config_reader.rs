@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use crate::node::config::{Config, KEYS, LIMIT_KEYS, LISTEN, RETENTION_KEYS, SANDBOX_KEYS, maximum};
 use crate::node::owned::read_owned;
-use crate::node::problem::{Problem, Problems};
+use crate::node::problem::{FileProblem, Problems};
 use crate::node::{tree, unit};
 use crate::record::declared::Limit;
 use crate::record::enforcement::Level;
 use crate::record::ident::BoundaryName;
 use crate::record::profile::Limits;
 use crate::store::message::Retention;
-use crate::yaml::{Flaw, Kind, Node, not_yet, unknown};
+use crate::yaml::{YamlFlaw, YamlKind, YamlNode, not_yet, unknown};
 
 impl Config {
     /// Reads the configuration file. The function checks the owner and the mode on the open file, so that the file
@@ -38,18 +38,18 @@ impl Config {
         let config = reader.config(path, &tree);
         match config {
             Some(config) if reader.flaws.is_empty() => Ok(config),
-            _ => Err(Problems::new(reader.flaws.iter().map(|flaw| Problem::at(path, flaw)).collect())),
+            _ => Err(Problems::new(reader.flaws.iter().map(|flaw| FileProblem::at(path, flaw)).collect())),
         }
     }
 }
 
 struct Reader {
     directory: PathBuf,
-    flaws: Vec<Flaw>,
+    flaws: Vec<YamlFlaw>,
 }
 
 impl Reader {
-    fn config(&mut self, path: &Path, tree: &Node) -> Option<Config> {
+    fn config(&mut self, path: &Path, tree: &YamlNode) -> Option<Config> {
         self.known(tree, "the configuration", &KEYS);
         for later in ["tls", "secrets"] {
             self.refuse_later(tree, later);
@@ -141,7 +141,7 @@ impl Reader {
         })
     }
 
-    fn database(&mut self, tree: &Node, data: &Path) -> Option<PathBuf> {
+    fn database(&mut self, tree: &YamlNode, data: &Path) -> Option<PathBuf> {
         let Some(text) = self.text(tree, "database") else { return Some(data.join("countersign.db")) };
         match text
             .split_once("://")
@@ -161,7 +161,7 @@ impl Reader {
         }
     }
 
-    fn retention(&mut self, tree: &Node) -> Retention {
+    fn retention(&mut self, tree: &YamlNode) -> Retention {
         let section = self.section(tree, "retention", &RETENTION_KEYS);
         let mut span = |key: &str, default: i64| match self.text(&section, key).map(|text| unit::seconds(&text)) {
             Some(Ok(seconds)) => seconds,
@@ -172,7 +172,7 @@ impl Reader {
         Retention { outputs_s: span("outputs", outputs_s), proposals_s: span("proposals", proposals_s) }
     }
 
-    fn limits(&mut self, tree: &Node) -> (Limits, Limits) {
+    fn limits(&mut self, tree: &YamlNode) -> (Limits, Limits) {
         let section = self.section(tree, "limits", &LIMIT_KEYS);
         let mut limits = Limits::default();
         self.measure(&section, &mut limits);
@@ -194,50 +194,52 @@ impl Reader {
         (limits, maximum)
     }
 
-    fn measure(&mut self, section: &Node, limits: &mut Limits) {
+    fn measure(&mut self, section: &YamlNode, limits: &mut Limits) {
         for (word, limit) in unit::LIMITS {
             let Some(node) = section.value(word) else { continue };
             // TOML also allows an integer for a limit that is a count.
             let text = match &node.kind {
-                Kind::Integer(number) if matches!(limit, Limit::Processes | Limit::Cpu) => Some(number.to_string()),
+                YamlKind::Integer(number) if matches!(limit, Limit::Processes | Limit::Cpu) => Some(number.to_string()),
                 _ => node.text(&format!("`{word}`"), &mut self.flaws).map(str::to_owned),
             };
             match text.map(|text| unit::limit(limit, &text)) {
                 Some(Ok(value)) => *limit.of(limits) = value,
-                Some(Err(message)) => self.flaws.push(Flaw::new(node.place, message)),
+                Some(Err(message)) => self.flaws.push(YamlFlaw::new(node.place, message)),
                 None => {}
             }
         }
     }
 
     /// Returns a table of the file, or an empty table if the file has no such table.
-    fn section(&mut self, tree: &Node, name: &str, keys: &[&str]) -> Node {
+    fn section(&mut self, tree: &YamlNode, name: &str, keys: &[&str]) -> YamlNode {
         let section = tree.value(name).cloned().unwrap_or_else(empty);
         self.known(&section, &format!("[{name}]"), keys);
         section
     }
 
-    fn known(&mut self, node: &Node, what: &str, keys: &[&str]) {
+    fn known(&mut self, node: &YamlNode, what: &str, keys: &[&str]) {
         node.closed_map(what, keys, &[], &mut self.flaws);
     }
 
     /// Rejects a table of a feature that this version does not support. An empty table is accepted.
-    fn refuse_later(&mut self, tree: &Node, name: &str) {
+    fn refuse_later(&mut self, tree: &YamlNode, name: &str) {
         let Some(section) = tree.value(name) else { return };
         match section.entries().first() {
-            Some((key, _)) => self.flaws.push(Flaw::new(key.place, not_yet(&format!("`{}` in [{name}]", key.name)))),
-            None if !matches!(section.kind, Kind::Map(_)) => {
-                self.flaws.push(Flaw::new(section.place, not_yet(&format!("`{name}`"))));
+            Some((key, _)) => {
+                self.flaws.push(YamlFlaw::new(key.place, not_yet(&format!("`{}` in [{name}]", key.name))))
+            }
+            None if !matches!(section.kind, YamlKind::Map(_)) => {
+                self.flaws.push(YamlFlaw::new(section.place, not_yet(&format!("`{name}`"))));
             }
             None => {}
         }
     }
 
-    fn text(&mut self, node: &Node, key: &str) -> Option<String> {
+    fn text(&mut self, node: &YamlNode, key: &str) -> Option<String> {
         node.value(key)?.text(&format!("`{key}`"), &mut self.flaws).map(str::to_owned)
     }
 
-    fn path(&mut self, node: &Node, key: &str, default: &str) -> PathBuf {
+    fn path(&mut self, node: &YamlNode, key: &str, default: &str) -> PathBuf {
         let text = self.text(node, key).unwrap_or_else(|| default.to_owned());
         if text.is_empty() || text.contains('\0') {
             self.flaw::<()>(node, key, format!("`{key}` is not a valid path: write a path, relative to this file"));
@@ -245,7 +247,7 @@ impl Reader {
         self.directory.join(text)
     }
 
-    fn list(&mut self, node: &Node, key: &str, default: &[&str]) -> Vec<String> {
+    fn list(&mut self, node: &YamlNode, key: &str, default: &[&str]) -> Vec<String> {
         let Some(value) = node.value(key) else { return default.iter().map(|&text| text.to_owned()).collect() };
         let what = format!("`{key}`");
         let Some(items) = value.list(&what, &mut self.flaws) else { return Vec::new() };
@@ -253,12 +255,12 @@ impl Reader {
         items.iter().filter_map(|item| item.text(&what, &mut self.flaws).map(str::to_owned)).collect()
     }
 
-    fn number(&mut self, node: &Node, key: &str, default: u64, most: u64) -> u64 {
+    fn number(&mut self, node: &YamlNode, key: &str, default: u64, most: u64) -> u64 {
         let Some(value) = node.value(key) else { return default.min(most) };
         match value.kind {
-            Kind::Integer(number) if number > 0 && number.unsigned_abs() <= most => number.unsigned_abs(),
+            YamlKind::Integer(number) if number > 0 && number.unsigned_abs() <= most => number.unsigned_abs(),
             _ => {
-                self.flaws.push(Flaw::new(value.place, format!("`{key}` must be a number from 1 to {most}")));
+                self.flaws.push(YamlFlaw::new(value.place, format!("`{key}` must be a number from 1 to {most}")));
                 default
             }
         }
@@ -266,12 +268,12 @@ impl Reader {
 
     /// Records an error at the value of a key, or at the table if the key is missing. The function always returns
     /// `None`.
-    fn flaw<T>(&mut self, node: &Node, key: &str, message: String) -> Option<T> {
-        self.flaws.push(Flaw::new(node.value(key).unwrap_or(node).place, message));
+    fn flaw<T>(&mut self, node: &YamlNode, key: &str, message: String) -> Option<T> {
+        self.flaws.push(YamlFlaw::new(node.value(key).unwrap_or(node).place, message));
         None
     }
 }
 
-fn empty() -> Node {
-    Node { place: crate::yaml::Place { line: 1, column: 1 }, kind: Kind::Map(Vec::new()) }
+fn empty() -> YamlNode {
+    YamlNode { place: crate::yaml::TextPlace { line: 1, column: 1 }, kind: YamlKind::Map(Vec::new()) }
 }

@@ -16,14 +16,14 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::boundary::Boundary;
 use crate::boundary::view::Ready;
-use crate::node::problem::Problem;
+use crate::node::problem::FileProblem;
 use crate::record::ident::Name;
 use crate::record::token::SealedToken;
 
 /// A request on the control socket.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Request {
+pub enum ControlRequest {
     /// Create a token. The answer is the secret of the token.
     TokenCreate {
         /// Name, owners and scopes of the new token.
@@ -42,9 +42,9 @@ pub enum Request {
     Status,
 }
 
-/// The answer to [`Request::Status`].
+/// The answer to [`ControlRequest::Status`].
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Status {
+pub struct NodeStatus {
     /// Content of `/ready`.
     #[serde(flatten)]
     pub ready: Ready,
@@ -56,7 +56,7 @@ pub struct Status {
 /// An answer on the control socket.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Answer {
+pub enum ControlReply {
     /// Result of a successful request.
     Ok(Value),
     /// Error message of a failed request.
@@ -64,21 +64,23 @@ pub enum Answer {
 }
 
 /// Executes a request.
-pub async fn answer(boundary: &Boundary, runbooks: &[PathBuf], request: Request) -> Answer {
+pub async fn answer(boundary: &Boundary, runbooks: &[PathBuf], request: ControlRequest) -> ControlReply {
     let done = match request {
-        Request::TokenCreate { token } => boundary.sealing.create_token(token).await.map(Value::from),
-        Request::TokenList => boundary.sealing.tokens().map(|tokens| json!(tokens)),
-        Request::TokenRevoke { name } => {
+        ControlRequest::TokenCreate { token } => boundary.sealing.create_token(token).await.map(Value::from),
+        ControlRequest::TokenList => boundary.sealing.tokens().map(|tokens| json!(tokens)),
+        ControlRequest::TokenRevoke { name } => {
             boundary.sealing.revoke_token(&name).await.map(|()| json!({ "revoked": name }))
         }
-        Request::Reseal => boundary
+        ControlRequest::Reseal => boundary
             .sealing
             .reseal(runbooks.to_vec(), rustix::process::geteuid().as_raw())
             .await
             .map(|changed| json!({ "changed": changed, "seal": boundary.crossing.state().seal.number })),
-        Request::Status => Ok(json!(Status { must_fix: boundary.health.must_fix(), ready: boundary.health.ready() })),
+        ControlRequest::Status => {
+            Ok(json!(NodeStatus { must_fix: boundary.health.must_fix(), ready: boundary.health.ready() }))
+        }
     };
-    done.map_or_else(|stopped| Answer::Error(stopped.to_string()), Answer::Ok)
+    done.map_or_else(|stopped| ControlReply::Error(stopped.to_string()), ControlReply::Ok)
 }
 
 /// Opens the control socket. A socket file of an earlier service is deleted. This deletion is safe because this process
@@ -86,9 +88,9 @@ pub async fn answer(boundary: &Boundary, runbooks: &[PathBuf], request: Request)
 ///
 /// # Errors
 /// Returns an error if the directory cannot be written.
-pub fn listen(path: &Path) -> Result<UnixListener, Problem> {
+pub fn listen(path: &Path) -> Result<UnixListener, FileProblem> {
     let failed = |error: std::io::Error| {
-        Problem::whole(path, format!("the control socket can't be opened ({error}): check the directory"))
+        FileProblem::whole(path, format!("the control socket can't be opened ({error}): check the directory"))
     };
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
@@ -125,9 +127,9 @@ async fn converse(stream: UnixStream, boundary: &Boundary, runbooks: &[PathBuf])
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     tokio::io::BufReader::new(read.take(MAX_LINE)).read_line(&mut line).await?;
-    let answer = match serde_json::from_str::<Request>(&line) {
+    let answer = match serde_json::from_str::<ControlRequest>(&line) {
         Ok(request) => answer(boundary, runbooks, request).await,
-        Err(error) => Answer::Error(format!("the request can't be read: {error}")),
+        Err(error) => ControlReply::Error(format!("the request can't be read: {error}")),
     };
     let mut bytes = serde_json::to_vec(&answer)?;
     bytes.push(b'\n');
@@ -138,10 +140,11 @@ async fn converse(stream: UnixStream, boundary: &Boundary, runbooks: &[PathBuf])
 ///
 /// # Errors
 /// Returns an error if a service listens but does not answer.
-pub fn ask(path: &Path, request: &Request) -> Result<Option<Answer>, Problem> {
+pub fn ask(path: &Path, request: &ControlRequest) -> Result<Option<ControlReply>, FileProblem> {
     let Ok(stream) = std::os::unix::net::UnixStream::connect(path) else { return Ok(None) };
-    let failed =
-        |error: std::io::Error| Problem::whole(path, format!("the boundary did not answer ({error}): read its log"));
+    let failed = |error: std::io::Error| {
+        FileProblem::whole(path, format!("the boundary did not answer ({error}): read its log"))
+    };
     let converse = || {
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_write_timeout(Some(DEADLINE))?;

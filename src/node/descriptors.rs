@@ -9,7 +9,7 @@ use crate::http::app::HttpConfig;
 
 /// Numbers of concurrent runs and connections.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Shares {
+pub(super) struct DescriptorShares {
     pub(super) runs: usize,
     pub(super) connections: usize,
     /// Message to the operator if there are fewer runs than the configuration asks for.
@@ -46,18 +46,18 @@ pub(super) fn check() -> Result<(), String> {
 
 /// Divides the hard limit of open files between runs and connections. The sandbox raises the soft limit to the hard
 /// limit.
-pub(super) fn share(runs: usize) -> Shares {
+pub(super) fn share(runs: usize) -> DescriptorShares {
     let mut shares =
         of(getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX), runs, HttpConfig::default().max_connections);
     // The kernel does not enforce RLIMIT_NPROC for root.
     let processes = getrlimit(Resource::Nproc).current.filter(|_| !rustix::process::geteuid().is_root());
     if let Some((fit, note)) = processes.and_then(|most| of_processes(most, shares.runs)) {
-        shares = Shares { runs: fit, note: Some(note), ..shares };
+        shares = DescriptorShares { runs: fit, note: Some(note), ..shares };
     }
     shares
 }
 
-fn of(descriptors: u64, runs: usize, connections: usize) -> Shares {
+fn of(descriptors: u64, runs: usize, connections: usize) -> DescriptorShares {
     let part = descriptors / 4;
     let connections = at_most(part, connections);
     let left = descriptors.saturating_sub(connections as u64 + beside(descriptors));
@@ -68,7 +68,7 @@ fn of(descriptors: u64, runs: usize, connections: usize) -> Shares {
              approved runs wait; raise the limit (systemd: LimitNOFILE=, a shell: ulimit -Hn) or lower `runs`"
         )
     });
-    Shares { runs: fit, connections, note }
+    DescriptorShares { runs: fit, connections, note }
 }
 
 fn beside(descriptors: u64) -> u64 {

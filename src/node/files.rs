@@ -4,27 +4,27 @@ use crate::crypto::sshsig::SshKey;
 use crate::node::config::Config;
 use crate::node::owned::read_owned;
 use crate::node::private;
-use crate::node::problem::{Problem, Problems};
-use crate::node::roster_file::{self, Written};
+use crate::node::problem::{FileProblem, Problems};
+use crate::node::roster_file::{self, DraftRoster};
 use crate::policy::file::Policy;
 use crate::registry::Registry;
 use crate::trust::signer::{FileSigner, Signer as _};
 
 /// The loaded files of a boundary. Each file was checked alone, not yet against the others.
 #[derive(Debug)]
-pub struct Files {
+pub struct BoundaryFiles {
     /// Steps of the runbooks.
     pub registry: Registry,
     /// Policy, or the errors of its file. After the log has begun, errors of the policy file or of the roster file do
     /// not stop the service: the sealed state stays in force, and the operator gets a note.
-    pub policy: Result<Policy, Vec<Problem>>,
+    pub policy: Result<Policy, Vec<FileProblem>>,
     /// Content of `roster.toml`, or its errors.
-    pub roster: Result<Written, Vec<Problem>>,
+    pub roster: Result<DraftRoster, Vec<FileProblem>>,
     /// The boundary's key.
     pub key: FileSigner,
 }
 
-impl Files {
+impl BoundaryFiles {
     /// Reads all files.
     ///
     /// # Errors
@@ -35,7 +35,7 @@ impl Files {
         let registry = note(read_registry(config), &mut problems);
         let (policy, roster) = (read_policy(config), read_roster(config));
         let key = note(
-            FileSigner::open(&config.key).map_err(|error| vec![Problem::whole(&config.key, error.to_string())]),
+            FileSigner::open(&config.key).map_err(|error| vec![FileProblem::whole(&config.key, error.to_string())]),
             &mut problems,
         );
         // After the log has begun, its last seal decides about policy, roster and key. An unfinished or unsigned change
@@ -54,22 +54,27 @@ impl Files {
     }
 }
 
-fn read_registry(config: &Config) -> Result<Registry, Vec<Problem>> {
+fn read_registry(config: &Config) -> Result<Registry, Vec<FileProblem>> {
     Registry::load(&config.runbooks, Some(rustix::process::geteuid().as_raw()))
-        .map_err(|errors| errors.into_iter().map(Problem::from).collect())
+        .map_err(|errors| errors.into_iter().map(FileProblem::from).collect())
 }
 
 /// Reads the policy.
 ///
 /// # Errors
 /// Returns all errors of the file.
-pub fn read_policy(config: &Config) -> Result<Policy, Vec<Problem>> {
+pub fn read_policy(config: &Config) -> Result<Policy, Vec<FileProblem>> {
     let text = read_owned(&config.policy).map_err(|problem| vec![problem])?;
     Policy::load(&text).map_err(|errors| {
         let file = config.policy.display().to_string();
         errors
             .into_iter()
-            .map(|error| Problem { file: file.clone(), line: error.line, column: error.column, message: error.message })
+            .map(|error| FileProblem {
+                file: file.clone(),
+                line: error.line,
+                column: error.column,
+                message: error.message,
+            })
             .collect()
     })
 }
@@ -78,7 +83,7 @@ pub fn read_policy(config: &Config) -> Result<Policy, Vec<Problem>> {
 ///
 /// # Errors
 /// Returns all errors of the file.
-pub fn read_roster(config: &Config) -> Result<Written, Vec<Problem>> {
+pub fn read_roster(config: &Config) -> Result<DraftRoster, Vec<FileProblem>> {
     let text = read_owned(&config.roster).map_err(|problem| vec![problem])?;
     roster_file::read(&config.roster, &text)
 }
@@ -86,13 +91,13 @@ pub fn read_roster(config: &Config) -> Result<Written, Vec<Problem>> {
 /// Returns a problem if the roster does not list this key for the boundary. No verifier would accept a signature of
 /// such a key.
 #[must_use]
-pub fn check_key(config: &Config, roster: &Written, key: &FileSigner) -> Option<Problem> {
+pub fn check_key(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Option<FileProblem> {
     let keyid = key.key().keyid();
     let mut own = roster.tables().boundary.iter().filter(|entry| entry.name == config.name);
     if own.any(|entry| entry.keys.iter().any(|line| SshKey::parse(line).is_ok_and(|known| known.keyid() == keyid))) {
         return None;
     }
-    Some(Problem::whole(
+    Some(FileProblem::whole(
         &config.roster,
         format!(
             "no [[boundary]] named {:?} has the key {keyid} of {}: add `keys = [\"{}\"]` there",
@@ -103,7 +108,7 @@ pub fn check_key(config: &Config, roster: &Written, key: &FileSigner) -> Option<
     ))
 }
 
-fn note<T>(read: Result<T, Vec<Problem>>, problems: &mut Vec<Problem>) -> Option<T> {
+fn note<T>(read: Result<T, Vec<FileProblem>>, problems: &mut Vec<FileProblem>) -> Option<T> {
     match read {
         Ok(value) => Some(value),
         Err(found) => {

@@ -10,7 +10,7 @@ use crate::crypto::digest::SealDigest;
 use crate::crypto::json;
 use crate::crypto::note::{self, Note};
 use crate::node::config::Config;
-use crate::node::problem::Problem;
+use crate::node::problem::FileProblem;
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::receipt::Receipt;
@@ -23,19 +23,24 @@ use crate::trust::signer::{FileSigner, Signer as _};
 /// Proof that no open work needs the old key.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct Settled(());
+pub(super) struct KeyHandoverChecked(());
 
 /// Checks that no open work needs an earlier key.
-pub(super) fn check(config: &Config, ledger: &Ledger, sealed: &Chain, key: &FileSigner) -> Result<Settled, Problem> {
+pub(super) fn check(
+    config: &Config,
+    ledger: &Ledger,
+    sealed: &Chain,
+    key: &FileSigner,
+) -> Result<KeyHandoverChecked, FileProblem> {
     let keyid = key.key().keyid();
     if sealed.versions().iter().all(|roster| roster.boundary_key(&config.name, &keyid).is_some()) {
         // All rosters list this key, so no other key signed before.
-        return Ok(Settled(()));
+        return Ok(KeyHandoverChecked(()));
     }
-    let unreadable = |error: &dyn std::fmt::Display| Problem::whole(&config.database, error.to_string());
+    let unreadable = |error: &dyn std::fmt::Display| FileProblem::whole(&config.database, error.to_string());
     let mut seals = Seals { ledger, known: HashMap::new() };
     let before = |what: String| {
-        Problem::whole(
+        FileProblem::whole(
             &config.key,
             format!(
                 "the key {keyid} can't sign open work of the previous key: {what}; start once more with the previous \
@@ -57,7 +62,7 @@ pub(super) fn check(config: &Config, ledger: &Ledger, sealed: &Chain, key: &File
         Note::parse(&row.note).is_ok_and(|note| note::verify_note(&note, &origin, key.key().public()).is_ok())
     });
     if by_this_key {
-        return Ok(Settled(()));
+        return Ok(KeyHandoverChecked(()));
     }
     // This range is usually empty, because a service records a checkpoint over the whole log when it ends.
     for index in recorded.map_or(0, |row| row.size)..ledger.state().size {
@@ -69,7 +74,7 @@ pub(super) fn check(config: &Config, ledger: &Ledger, sealed: &Chain, key: &File
             return Err(before(format!("a checkpoint over the receipt in log entry {index}")));
         }
     }
-    Ok(Settled(()))
+    Ok(KeyHandoverChecked(()))
 }
 
 /// Cache of the boundary's keys at each seal.

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::crypto::digest::SealDigest;
 use crate::node::config::Config;
-use crate::node::problem::Problem;
+use crate::node::problem::FileProblem;
 
 /// Lock on the boundary's id on this host. The lock is released on drop.
 #[derive(Debug)]
@@ -34,10 +34,10 @@ impl HostLock {
     ///
     /// # Errors
     /// Returns an error if another process on this host holds the lock. The error names the process and its directory.
-    pub async fn take(config: &Config, id: &SealDigest) -> Result<Self, Problem> {
+    pub async fn take(config: &Config, id: &SealDigest) -> Result<Self, FileProblem> {
         let name = format!("countersign/{}", id.hex());
         let failed = |error: &dyn std::fmt::Display| {
-            Problem::whole(
+            FileProblem::whole(
                 &config.data,
                 format!("the lock of this boundary, the abstract socket @{name}, can't be taken: {error}"),
             )
@@ -48,7 +48,7 @@ impl HostLock {
             match UnixListener::bind_addr(&address) {
                 Ok(listener) => break listener,
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => match holder(&address) {
-                    Some(holder) => return Err(Problem::whole(&config.data, holder.words(&name))),
+                    Some(holder) => return Err(FileProblem::whole(&config.data, holder.words(&name))),
                     // The other process has just ended, or does not listen yet.
                     None if tries < MOST_TRIES => {
                         tries += 1;

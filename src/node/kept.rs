@@ -16,11 +16,11 @@ use crate::crypto::sshsig::SshKey;
 use crate::node::config::Config;
 use crate::node::places;
 use crate::node::places::DATABASE;
-use crate::node::problem::{Problem, Problems};
+use crate::node::problem::{FileProblem, Problems};
 use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope};
-use crate::record::seal::{Followed, Genesis, Seal};
+use crate::record::seal::{FollowedLog, Genesis, Seal};
 use crate::store::ledger::Ledger;
 
 /// Minimum time between two writes of the file.
@@ -44,7 +44,7 @@ pub fn check(config: &Config, ledger: &Ledger, key: &SshKey) -> Result<Vec<Strin
         let found = read(&path);
         match look(&path, found, ledger, key, &earlier(config, ledger)) {
             Ok(note) => notes.extend(note),
-            Err(message) => problems.push(Problem::whole(&path, message)),
+            Err(message) => problems.push(FileProblem::whole(&path, message)),
         }
     }
     if problems.is_empty() { Ok(notes) } else { Err(Problems::new(problems)) }
@@ -164,7 +164,7 @@ pub fn earlier(config: &Config, ledger: &Ledger) -> Vec<String> {
     origins
 }
 
-fn followed(ledger: &Ledger) -> Option<Followed> {
+fn followed(ledger: &Ledger) -> Option<FollowedLog> {
     let leaf = ledger.leaf(0).ok()??;
     let envelope: Envelope = json::parse_as(&leaf.data, leaf.data.len()).ok()?;
     let payload = Base64::Strict.decode("/payload", &envelope.payload).ok()?;

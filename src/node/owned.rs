@@ -7,17 +7,17 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::node::problem::Problem;
+use crate::node::problem::FileProblem;
 
 /// Reads a security-relevant text file. The file must be a regular file of this user or of root, and no other user may
 /// have write permission. The same rule applies to its directory.
 ///
 /// # Errors
 /// Returns the violation, and the command that corrects it.
-pub fn read_owned(path: &Path) -> Result<String, Problem> {
+pub fn read_owned(path: &Path) -> Result<String, FileProblem> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let unreadable = |error: &dyn std::fmt::Display| {
-        Problem::whole(
+        FileProblem::whole(
             path,
             format!("it can't be read ({error}): create it with `countersign init`, or name another file"),
         )
@@ -25,7 +25,7 @@ pub fn read_owned(path: &Path) -> Result<String, Problem> {
     let mut file = rustix::fs::open(path, flags, Mode::empty()).map(File::from).map_err(|error| unreadable(&error))?;
     let metadata = file.metadata().map_err(|error| unreadable(&error))?;
     if !metadata.is_file() {
-        return Err(Problem::whole(path, "it is not a regular file: name a file"));
+        return Err(FileProblem::whole(path, "it is not a regular file: name a file"));
     }
     check_owned(path, &metadata, 0o100_000)?;
     if let Some(directory) = path.parent() {
@@ -35,15 +35,15 @@ pub fn read_owned(path: &Path) -> Result<String, Problem> {
     let mut bytes = Vec::new();
     (&mut file).take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(Problem::whole(path, format!("it is larger than {MAX_FILE_BYTES} bytes: name the right file")));
+        return Err(FileProblem::whole(path, format!("it is larger than {MAX_FILE_BYTES} bytes: name the right file")));
     }
-    String::from_utf8(bytes).map_err(|_| Problem::whole(path, "it is not UTF-8: save it as UTF-8"))
+    String::from_utf8(bytes).map_err(|_| FileProblem::whole(path, "it is not UTF-8: save it as UTF-8"))
 }
 
-fn check_owned(path: &Path, metadata: &std::fs::Metadata, kind: u32) -> Result<(), Problem> {
+fn check_owned(path: &Path, metadata: &std::fs::Metadata, kind: u32) -> Result<(), FileProblem> {
     let own = rustix::process::geteuid().as_raw();
     if metadata.uid() != own && metadata.uid() != 0 {
-        return Err(Problem::whole(
+        return Err(FileProblem::whole(
             path,
             format!("it belongs to user {}, who could change it: run `chown {own} {}`", metadata.uid(), path.display()),
         ));
@@ -51,7 +51,7 @@ fn check_owned(path: &Path, metadata: &std::fs::Metadata, kind: u32) -> Result<(
     // In a sticky directory (for example /tmp) other users can add files, but cannot replace this file.
     let sticky = kind == 0o040_000 && metadata.mode() & 0o1000 != 0;
     if metadata.mode() & 0o022 != 0 && !sticky {
-        return Err(Problem::whole(
+        return Err(FileProblem::whole(
             path,
             format!("others can write it (mode {:04o}): run `chmod go-w {}`", metadata.mode() & 0o7777, path.display()),
         ));

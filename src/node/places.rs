@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::node::config::Config;
-use crate::node::problem::Problem;
+use crate::node::problem::FileProblem;
 use crate::store::sqlite;
 
 /// Name of the database file in a backup.
@@ -23,7 +23,7 @@ pub(super) const CLOSED: &str = "closed";
 ///
 /// # Errors
 /// Returns an error if a write-ahead log is not empty.
-pub(super) fn clear_logs(database: &Path) -> Result<(), Problem> {
+pub(super) fn clear_logs(database: &Path) -> Result<(), FileProblem> {
     for suffix in ["-wal", "-shm"] {
         let mut path = database.to_owned().into_os_string();
         path.push(suffix);
@@ -31,9 +31,9 @@ pub(super) fn clear_logs(database: &Path) -> Result<(), Problem> {
         match fs::metadata(&path) {
             Ok(metadata) if suffix == "-wal" && metadata.len() > 0 => {
                 let message = "it belongs to a store that is no longer here: move it to that store";
-                return Err(Problem::whole(&path, message));
+                return Err(FileProblem::whole(&path, message));
             }
-            Ok(_) => fs::remove_file(&path).map_err(|error| Problem::whole(&path, error.to_string()))?,
+            Ok(_) => fs::remove_file(&path).map_err(|error| FileProblem::whole(&path, error.to_string()))?,
             Err(_) => {}
         }
     }
@@ -50,9 +50,9 @@ pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
 ///
 /// # Errors
 /// Returns an error if the file cannot be written.
-pub(super) fn settle(database: &Path) -> Result<(), Problem> {
+pub(super) fn settle(database: &Path) -> Result<(), FileProblem> {
     let fresh = beside(database, "");
-    let at = |error: &dyn std::fmt::Display| Problem::whole(&fresh, error.to_string());
+    let at = |error: &dyn std::fmt::Display| FileProblem::whole(&fresh, error.to_string());
     // Readers were open when the writer closed, so SQLite kept the write-ahead log. SQLite merges the log when the only
     // connection to the database closes.
     drop(sqlite::open(&fresh).map_err(|fault| at(&fault))?);

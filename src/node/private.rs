@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::node::config::Config;
-use crate::node::problem::Problem;
+use crate::node::problem::FileProblem;
 use crate::node::rosters;
 
 /// Returns the paths that no run may see.
@@ -34,19 +34,19 @@ pub fn set(config: &Config) -> Vec<PathBuf> {
 /// Checks the places of all private files, and the mode of the private directory. The reader of the runbooks checks who
 /// can write the runbooks.
 #[must_use]
-pub fn check(config: &Config) -> Vec<Problem> {
+pub fn check(config: &Config) -> Vec<FileProblem> {
     let mut problems = if rustix::process::geteuid().is_root() { Vec::new() } else { linked(config) };
     let runbooks: Vec<PathBuf> = config.runbooks.iter().map(|path| real(path)).collect();
     for private in set(config) {
         let at = real(&private);
         if let Some(runbooks) = runbooks.iter().find(|runbooks| at.starts_with(runbooks)) {
-            problems.push(Problem::whole(
+            problems.push(FileProblem::whole(
                 &private,
                 format!("it is private and lies in the runbook directory {}: move one of the two", runbooks.display()),
             ));
         }
         if let Some(seen) = SEEN.iter().find(|seen| at.starts_with(real(Path::new(seen)))) {
-            problems.push(Problem::whole(
+            problems.push(FileProblem::whole(
                 &private,
                 format!("it is private and lies below {seen}, which every step sees: move it"),
             ));
@@ -55,7 +55,7 @@ pub fn check(config: &Config) -> Vec<Problem> {
     let data = real(&config.data);
     for (given, at) in config.runbooks.iter().zip(&runbooks) {
         if at.starts_with(&data) {
-            problems.push(Problem::whole(
+            problems.push(FileProblem::whole(
                 given,
                 format!("runbooks can't lie in the private directory {}: move them", data.display()),
             ));
@@ -63,9 +63,9 @@ pub fn check(config: &Config) -> Vec<Problem> {
     }
     if let Ok(metadata) = std::fs::metadata(&config.data) {
         if !metadata.is_dir() {
-            problems.push(Problem::whole(&config.data, "`data` is not a directory: name one"));
+            problems.push(FileProblem::whole(&config.data, "`data` is not a directory: name one"));
         } else if metadata.mode() & 0o077 != 0 {
-            problems.push(Problem::whole(
+            problems.push(FileProblem::whole(
                 &config.data,
                 format!(
                     "others can look into the private directory (mode {:04o}): run `chmod 700 {}`",
@@ -80,7 +80,7 @@ pub fn check(config: &Config) -> Vec<Problem> {
 
 /// Returns private files that have a second hard link. A run under the service's own user could read such a file by its
 /// second path. If the service runs as root, a run has its own user id, and the file modes keep the run out.
-fn linked(config: &Config) -> Vec<Problem> {
+fn linked(config: &Config) -> Vec<FileProblem> {
     let beside = std::fs::read_dir(&config.data).into_iter().flatten().flatten().map(|entry| entry.path());
     let later = std::fs::read_dir(rosters::directory(config)).into_iter().flatten().flatten().map(|entry| entry.path());
     let files: BTreeSet<PathBuf> = set(config).into_iter().chain(beside).chain(later).map(|path| real(&path)).collect();
@@ -91,7 +91,7 @@ fn linked(config: &Config) -> Vec<Problem> {
             "it has another name (a hard link), so a run may be able to read it: run `cp -p {shown} new && mv new \
              {shown}`"
         );
-        Problem::whole(&path, message)
+        FileProblem::whole(&path, message)
     };
     files.into_iter().filter(has_links).map(problem).collect()
 }

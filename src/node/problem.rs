@@ -4,11 +4,11 @@ use std::fmt;
 use std::path::Path;
 
 use crate::registry::registry_error::RegistryError;
-use crate::yaml::Flaw;
+use crate::yaml::YamlFlaw;
 
 /// One error in a file or with a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Problem {
+pub struct FileProblem {
     /// Path of the file, or another name of the subject.
     pub file: String,
     /// Line, starting at 1. The value 0 means the whole file.
@@ -19,7 +19,7 @@ pub struct Problem {
     pub message: String,
 }
 
-impl Problem {
+impl FileProblem {
     /// Creates a problem with a whole file.
     #[must_use]
     pub fn whole(file: &Path, message: impl Into<String>) -> Self {
@@ -28,20 +28,20 @@ impl Problem {
 
     /// Creates a problem at the line and column of a flaw.
     #[must_use]
-    pub fn at(file: &Path, flaw: &Flaw) -> Self {
-        let Flaw { place, message } = flaw;
+    pub fn at(file: &Path, flaw: &YamlFlaw) -> Self {
+        let YamlFlaw { place, message } = flaw;
         Self { file: file.display().to_string(), line: place.line, column: place.column, message: message.clone() }
     }
 }
 
-impl From<RegistryError> for Problem {
+impl From<RegistryError> for FileProblem {
     fn from(error: RegistryError) -> Self {
         let RegistryError { file, line, column, message } = error;
         Self { file, line, column, message }
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for FileProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A file name is not trusted text, so its control characters are escaped for the terminal.
         let file = self.file.escape_debug();
@@ -54,12 +54,12 @@ impl fmt::Display for Problem {
 
 /// All reasons why the boundary does not start, sorted by file, line and column.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems(Vec<FileProblem>);
 
 impl Problems {
     /// Sorts the problems and removes duplicates.
     #[must_use]
-    pub fn new(mut problems: Vec<Problem>) -> Self {
+    pub fn new(mut problems: Vec<FileProblem>) -> Self {
         problems.sort();
         problems.dedup();
         Self(problems)
@@ -67,13 +67,13 @@ impl Problems {
 
     /// Returns all problems.
     #[must_use]
-    pub fn list(&self) -> &[Problem] {
+    pub fn list(&self) -> &[FileProblem] {
         &self.0
     }
 }
 
-impl From<Problem> for Problems {
-    fn from(problem: Problem) -> Self {
+impl From<FileProblem> for Problems {
+    fn from(problem: FileProblem) -> Self {
         Self(vec![problem])
     }
 }

@@ -18,19 +18,19 @@ use serde::Serialize;
 
 use crate::boundary::sealing::{material_of, tokens_in_force, write_seal};
 use crate::crossing::boundary_key::BoundaryKey;
-use crate::crossing::sealed::Basis;
+use crate::crossing::sealed::SealPredecessor;
 use crate::crypto::digest::SealDigest;
 use crate::node::config::Config;
 use crate::node::places::{
     CLOSED, DATABASE, OUTPUTS, beside, clear, clear_logs, directories, private_directory, put_in_place, settle, sync,
     workplace,
 };
-use crate::node::problem::{Problem, Problems};
+use crate::node::problem::{FileProblem, Problems};
 use crate::node::{kept, start};
 use crate::record::ident::Epoch;
-use crate::record::seal::{Followed, Genesis};
-use crate::store::care::{Defect, Scope, Survey};
-use crate::store::fault::Fault;
+use crate::record::seal::{FollowedLog, Genesis};
+use crate::store::care::{StoreDefect, StoreScope, StoreSurvey};
+use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::lock::StoreLock;
 use crate::store::sqlite::{self, backup, survey};
@@ -39,7 +39,7 @@ use crate::trust::signer::{FileSigner, Signer as _};
 
 /// Result of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Made {
+pub struct MadeBackup {
     /// Directory of the backup.
     pub backup: PathBuf,
     /// Id of the boundary.
@@ -56,7 +56,7 @@ pub struct Made {
 
 /// Result of a restore.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Restored {
+pub struct RestoredLog {
     /// Id of the new boundary.
     pub id: SealDigest,
     /// Id of the old boundary, which the new log names.
@@ -79,10 +79,10 @@ pub struct Restored {
 ///
 /// # Errors
 /// Returns an error if `into` exists or cannot be written, or if the store cannot be read.
-pub fn back_up(config: &Config, into: &Path) -> Result<Made, Problems> {
+pub fn back_up(config: &Config, into: &Path) -> Result<MadeBackup, Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     let into = std::path::absolute(into).unwrap_or_else(|_| into.to_owned());
-    let at = |error: &dyn std::fmt::Display| Problems::from(Problem::whole(&into, error.to_string()));
+    let at = |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(&into, error.to_string()));
     let key = open_key(config)?;
     if into.exists() {
         return Err(at(&"it is there already, and a backup never overwrites a file: name a new directory"));
@@ -104,8 +104,9 @@ pub fn back_up(config: &Config, into: &Path) -> Result<Made, Problems> {
         .map_err(|error| at(&format!("can't be written ({error})")))?;
     private_directory(&work.path().join(OUTPUTS)).map_err(|error| at(&error))?;
     let database = work.path().join(DATABASE);
-    backup::copy(&config.database, &database).map_err(|fault| Problem::whole(&config.database, fault.to_string()))?;
-    let broken = |fault: Fault| at(&fault);
+    backup::copy(&config.database, &database)
+        .map_err(|fault| FileProblem::whole(&config.database, fault.to_string()))?;
+    let broken = |fault: StoreFault| at(&fault);
     let names = backup::files(&database).map_err(broken)?;
     let mut gone = Vec::new();
     for name in &names {
@@ -135,7 +136,7 @@ pub fn back_up(config: &Config, into: &Path) -> Result<Made, Problems> {
     fs::rename(work.path(), &into).map_err(|error| at(&error))?;
     drop(work.keep());
     sync(parent).map_err(|error| at(&error))?;
-    Ok(Made { backup: into, id, entries, bytes, outputs: names.len() - gone.len(), checkpoint })
+    Ok(MadeBackup { backup: into, id, entries, bytes, outputs: names.len() - gone.len(), checkpoint })
 }
 
 /// Begins a new log with the state of a backup: tokens, roster, policy, runbooks and spent nonces. The old log stays on
@@ -144,9 +145,9 @@ pub fn back_up(config: &Config, into: &Path) -> Result<Made, Problems> {
 /// # Errors
 /// Returns an error if a store already exists, if the backup is damaged, or if the backup is of another boundary. If
 /// the function returns an error, nothing was changed.
-pub fn restore(config: &Config, from: &Path) -> Result<Restored, Problems> {
+pub fn restore(config: &Config, from: &Path) -> Result<RestoredLog, Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
-    let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(Problem::whole(path, error.to_string()));
+    let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(path, error.to_string()));
     let key = open_key(config)?;
     private_directory(&config.data).map_err(|error| at(&config.data, &error))?;
     let _lock = StoreLock::alone(&config.database).map_err(|fault| at(&config.database, &fault))?;
@@ -173,8 +174,8 @@ pub fn restore(config: &Config, from: &Path) -> Result<Restored, Problems> {
     restored
 }
 
-fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path) -> Result<Restored, Problems> {
-    let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(Problem::whole(path, error.to_string()));
+fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path) -> Result<RestoredLog, Problems> {
+    let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(path, error.to_string()));
     let failed = |error: io::Error| at(from, &error);
     // The restore works on a copy, because an older backup is migrated to the current schema.
     let database = old.join(DATABASE);
@@ -196,7 +197,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     let found =
         look_through(config, &database, &old.join(OUTPUTS), &mut |_, _| {}).map_err(|fault| at(&source, &fault))?;
     // A missing output does not stop the restore, because all other data is intact.
-    let (lost, broken): (Vec<&Defect>, Vec<&Defect>) =
+    let (lost, broken): (Vec<&StoreDefect>, Vec<&StoreDefect>) =
         found.defects.iter().partition(|defect| defect.mend == crate::store::care::LOST);
     if let Some(first) = broken.first() {
         let message = format!(
@@ -209,7 +210,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
         return Err(at(&source, &message));
     }
     let mut notes: Vec<String> = lost.iter().map(|defect| format!("{}: {}", defect.place, defect.what)).collect();
-    let broken = |fault: Fault| at(&source, &fault);
+    let broken = |fault: StoreFault| at(&source, &fault);
     let settings = start::settings(config, key, &around)?;
     let (reads, head) = sqlite::reads::at_rest(&database).map_err(broken)?;
     let follows = head.boundary.ok_or_else(|| at(&source, &"its log has not begun: there is nothing to restore"))?;
@@ -233,7 +234,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     // The new log is built next to its final path, because a rename does not work across file systems.
     let fresh = beside(&config.database, "");
     clear(&config.database).map_err(|error| at(&fresh, &error))?;
-    let broken = |fault: Fault| at(&fresh, &fault);
+    let broken = |fault: StoreFault| at(&fresh, &fault);
     drop(sqlite::open(&fresh).map_err(broken)?);
     backup::take_over(&database, &fresh).map_err(broken)?;
     let (store, reads) = sqlite::open(&fresh).map_err(broken)?;
@@ -242,8 +243,8 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     let count = tokens.len();
     let mut material = material_of(&sealed);
     material.tokens = tokens;
-    let genesis = Genesis::Follows { follows: Followed { id: follows, checkpoint: checkpoint.clone() } };
-    let basis = Basis::First { genesis, epoch: Epoch::new(around.bytes()) };
+    let genesis = Genesis::Follows { follows: FollowedLog { id: follows, checkpoint: checkpoint.clone() } };
+    let basis = SealPredecessor::First { genesis, epoch: Epoch::new(around.bytes()) };
     // The first entry must not be older than the last entry of the old log, even if the clock was set back.
     let draft = material.draft(basis, now.max(before.state().last_at)).map_err(|error| at(&source, &error))?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(failed)?;
@@ -282,7 +283,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
              for everyone who has a copy"
         ));
     }
-    Ok(Restored { id, follows, entries, checkpoint, lost, tokens: count, closed: place, notes })
+    Ok(RestoredLog { id, follows, entries, checkpoint, lost, tokens: count, closed: place, notes })
 }
 
 /// Returns the newest known checkpoint of the old log as text, and its size. The checkpoint must not contradict the
@@ -296,7 +297,7 @@ fn last_known(
     let mut best = (closing.note, closing.size);
     let beside = Some(from.join(kept::FILE)).filter(|path| path.is_file());
     for path in kept::known(config).into_iter().chain(beside) {
-        let problem = |message: String| Problems::from(Problem::whole(&path, message));
+        let problem = |message: String| Problems::from(FileProblem::whole(&path, message));
         let (note, known) = kept::read(&path).map_err(problem)?;
         if before.origin().as_ref() != Some(&known.origin) {
             // This checkpoint is of an earlier log or of another boundary, so it cannot be compared with the backup.
@@ -327,8 +328,8 @@ pub fn look_through(
     database: &Path,
     outputs: &Path,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<Survey, Fault> {
-    let scope = Scope {
+) -> Result<StoreSurvey, StoreFault> {
+    let scope = StoreScope {
         name: config.name.clone(),
         outputs: outputs.to_owned(),
         retention: config.retention,
@@ -342,7 +343,7 @@ pub fn look_through(
 /// # Errors
 /// Returns an error if the key cannot be used.
 pub fn open_key(config: &Config) -> Result<FileSigner, Problems> {
-    FileSigner::open(&config.key).map_err(|error| Problem::whole(&config.key, error.to_string()).into())
+    FileSigner::open(&config.key).map_err(|error| FileProblem::whole(&config.key, error.to_string()).into())
 }
 
 /// Moves a directory to its final path. A directory of an interrupted restore at this path is deleted.

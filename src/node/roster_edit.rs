@@ -38,7 +38,7 @@ impl Table {
 
 /// A new entry, or additions to an existing entry.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct RosterEntry {
     /// Table of the entry.
     pub table: Table,
     /// Name of the entry.
@@ -69,7 +69,7 @@ impl std::error::Error for EditError {}
 ///
 /// # Errors
 /// Returns an error if the entry already has all values, or if the file has an unsupported form.
-pub fn add(text: &str, entry: &Entry) -> Result<String, EditError> {
+pub fn add(text: &str, entry: &RosterEntry) -> Result<String, EditError> {
     let mut document = read(text)?;
     let Some((_, found)) = find(&mut document, entry.table, &entry.name) else {
         add_table(&mut document, entry)?;
@@ -199,7 +199,7 @@ fn put_first(array: &mut Array, text: &str) {
 }
 
 /// Inserts a table after the last table of the same kind, or at the end of the document.
-fn add_table(document: &mut DocumentMut, entry: &Entry) -> Result<(), EditError> {
+fn add_table(document: &mut DocumentMut, entry: &RosterEntry) -> Result<(), EditError> {
     let list = |items: &[String]| toml_edit::value(items.iter().collect::<Array>());
     let mut table = toml_edit::Table::new();
     table.insert("name", toml_edit::value(&entry.name));
@@ -275,8 +275,8 @@ mod tests {
     const SAMPLE: &str = include_str!("../../keys/roster.toml");
     const NEW: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c dave";
 
-    fn dave() -> Entry {
-        Entry {
+    fn dave() -> RosterEntry {
+        RosterEntry {
             table: Table::Approver,
             name: "dave".to_owned(),
             keys: vec![NEW.to_owned()],
@@ -301,15 +301,19 @@ mod tests {
         );
         let back = remove(&text, Table::Approver, "dave", None).expect("removed");
         assert_eq!(back, SAMPLE, "and taken out again");
-        assert!(add(&text, &Entry { valid: [None, None], ..dave() }).is_err(), "there already");
+        assert!(add(&text, &RosterEntry { valid: [None, None], ..dave() }).is_err(), "there already");
         let first = add("name = \"x\"\nversion = 1\nthreshold = 0", &dave()).expect("added");
         assert!(first.contains("threshold = 0\n\n[[approver]]\nname = \"dave\"\n"), "{first}");
     }
 
     #[test]
     fn keys_and_groups_of_an_existing_entry_can_be_added_and_removed() {
-        let entry =
-            Entry { name: "alice".to_owned(), groups: vec!["security".to_owned()], valid: [None, None], ..dave() };
+        let entry = RosterEntry {
+            name: "alice".to_owned(),
+            groups: vec!["security".to_owned()],
+            valid: [None, None],
+            ..dave()
+        };
         let text = add(SAMPLE, &entry).expect("added");
         assert!(text.contains("groups = [\"security\", \"ops\"]"), "{text}");
         let keys = |name: &str| {
@@ -342,7 +346,7 @@ mod tests {
         let text = "# Who is who\r\nname = 'x' # ours\r\nversion = 1\r\n\r\n# People\r\n[[approver]]\r\nname = \"alice\"\r\n\
                     groups = [] # none\r\nkeys = [\r\n  # new\r\n  'k1', # laptop\r\n  'k2', # phone\r\n]\r\n\r\n\
                     [[operator]]\r\nname = 'olga'\r\n\r\n# Bob\r\n[[approver]]\r\nname = 'bob'\r\n# the end\r\n";
-        let entry = |name: &str, table| Entry {
+        let entry = |name: &str, table| RosterEntry {
             table,
             name: name.to_owned(),
             groups: vec!["g".to_owned()],
@@ -386,8 +390,8 @@ mod tests {
             "\u{feff}[[",
         ] {
             for name in ["alice", "dave"] {
-                let _ = add(text, &Entry { name: name.to_owned(), ..dave() });
-                let _ = add(text, &Entry { name: name.to_owned(), valid: [None, None], ..dave() });
+                let _ = add(text, &RosterEntry { name: name.to_owned(), ..dave() });
+                let _ = add(text, &RosterEntry { name: name.to_owned(), valid: [None, None], ..dave() });
                 let _ = remove(text, Table::Approver, name, None);
                 let _ = remove(text, Table::Approver, name, SshKey::parse(NEW).ok().map(|key| key.keyid()).as_ref());
             }

@@ -9,18 +9,18 @@ use serde_json::{Map, Value, json};
 
 use crate::crypto::digest::{PolicyDigest, RosterDigest};
 use crate::crypto::json as strict;
-use crate::node::problem::Problem;
+use crate::node::problem::FileProblem;
 use crate::node::tree;
 use crate::record::malformed::Malformed;
 use crate::record::roster::Roster;
 use crate::trust::roster::{RosterError, TrustedRoster};
-use crate::yaml::{Flaw, Kind, Node};
+use crate::yaml::{YamlFlaw, YamlKind, YamlNode};
 
 /// A valid roster file, not yet signed. Its fields `previous` and `policy` are placeholders.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written(Roster);
+pub struct DraftRoster(Roster);
 
-impl Written {
+impl DraftRoster {
     /// Returns the tables. The values of `previous` and `policy` are placeholders.
     #[must_use]
     pub const fn tables(&self) -> &Roster {
@@ -57,12 +57,12 @@ impl Written {
 ///
 /// # Errors
 /// Returns all errors of the file, each with its line and column.
-pub fn read(path: &Path, text: &str) -> Result<Written, Vec<Problem>> {
+pub fn read(path: &Path, text: &str) -> Result<DraftRoster, Vec<FileProblem>> {
     let (tree, mut flaws) = tree::read(text);
     let found = check_form(&tree, &mut flaws).and_then(|()| roster(&tree, &mut flaws));
     match found {
-        Some(roster) if flaws.is_empty() => Ok(Written(roster)),
-        _ => Err(flaws.iter().map(|flaw| Problem::at(path, flaw)).collect()),
+        Some(roster) if flaws.is_empty() => Ok(DraftRoster(roster)),
+        _ => Err(flaws.iter().map(|flaw| FileProblem::at(path, flaw)).collect()),
     }
 }
 
@@ -90,24 +90,24 @@ const KEYS: [&str; 9] =
     ["name", "version", "threshold", "approver", "group", "proposer", "operator", "boundary", "witness"];
 
 /// Reports unknown and missing keys. Returns `None` if the text has such errors.
-fn check_form(tree: &Node, flaws: &mut Vec<Flaw>) -> Option<()> {
+fn check_form(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<()> {
     let before = flaws.len();
     tree.closed_map("the roster", &KEYS, &["previous", "policy"], flaws);
     if let Some(name) = tree.value("name") {
         name.text("`name`", flaws);
     } else {
-        flaws.push(Flaw::new(tree.place, "`name` is missing: give the roster a name"));
+        flaws.push(YamlFlaw::new(tree.place, "`name` is missing: give the roster a name"));
     }
     match tree.value("version").map(|node| (node.place, &node.kind)) {
-        Some((_, Kind::Integer(1..))) => {}
-        found => flaws.push(Flaw::new(
+        Some((_, YamlKind::Integer(1..))) => {}
+        found => flaws.push(YamlFlaw::new(
             found.map_or(tree.place, |(place, _)| place),
             "write `version = 1`; later, `countersign roster` raises the version",
         )),
     }
     match tree.value("threshold").map(|node| (node.place, &node.kind)) {
-        Some((_, Kind::Integer(0..))) => {}
-        found => flaws.push(Flaw::new(
+        Some((_, YamlKind::Integer(0..))) => {}
+        found => flaws.push(YamlFlaw::new(
             found.map_or(tree.place, |(place, _)| place),
             "write `threshold = N`, the number of approvers who must sign the next version (0 means that no \
              signature is needed: unguarded)",
@@ -119,14 +119,14 @@ fn check_form(tree: &Node, flaws: &mut Vec<Flaw>) -> Option<()> {
         for entry in entries {
             entry.closed_map(&format!("[[{table}]]"), known, &[], flaws);
             for key in required.iter().filter(|key| entry.value(key).is_none()) {
-                flaws.push(Flaw::new(entry.place, format!("`{key}` is missing in this [[{table}]]: add it")));
+                flaws.push(YamlFlaw::new(entry.place, format!("`{key}` is missing in this [[{table}]]: add it")));
             }
         }
     }
     (flaws.len() == before).then_some(())
 }
 
-fn roster(tree: &Node, flaws: &mut Vec<Flaw>) -> Option<Roster> {
+fn roster(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Roster> {
     let mut tables = tree.to_json();
     // These placeholders allow a check of the roster's rules before a statement exists.
     tables["policy"] = Value::from(PolicyDigest::from_bytes([0; 32]).to_string());
@@ -162,18 +162,18 @@ fn roster(tree: &Node, flaws: &mut Vec<Flaw>) -> Option<Roster> {
         Ok(tables) => tables,
         Err(error) => {
             let text = error.to_string();
-            flaws.push(Flaw::new(at(pointer_in(&error)), text));
+            flaws.push(YamlFlaw::new(at(pointer_in(&error)), text));
             return None;
         }
     };
     match state(tables) {
         Ok(roster) => Some(roster.tables().clone()),
         Err(Stated::Malformed(error) | Stated::Roster(RosterError::Malformed(error))) => {
-            flaws.push(Flaw::new(tree.place, error.to_string()));
+            flaws.push(YamlFlaw::new(tree.place, error.to_string()));
             None
         }
         Err(Stated::Roster(RosterError::Faults(faults))) => {
-            flaws.extend(faults.iter().map(|fault| Flaw::new(at(&fault.pointer), fault.message.clone())));
+            flaws.extend(faults.iter().map(|fault| YamlFlaw::new(at(&fault.pointer), fault.message.clone())));
             None
         }
     }
@@ -192,7 +192,7 @@ mod tests {
 
     const SAMPLE: &str = include_str!("../../keys/roster.toml");
 
-    fn read_it(text: &str) -> Result<Written, String> {
+    fn read_it(text: &str) -> Result<DraftRoster, String> {
         read(Path::new("roster.toml"), text)
             .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     }
@@ -203,7 +203,7 @@ mod tests {
         let groups: Vec<&str> = roster.tables().group.iter().map(|group| group.name.as_str()).collect();
         assert_eq!(groups, ["ops", "security"]);
         let policy = PolicyDigest::from_bytes([7; 32]);
-        let state = |written: Written| written.state(None, policy).expect("a statement");
+        let state = |written: DraftRoster| written.state(None, policy).expect("a statement");
         let stated = state(roster.clone());
         assert_eq!(stated.policy(), policy);
         assert!(roster.says_the_same_as(&stated));

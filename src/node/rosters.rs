@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use crate::crypto::json;
 use crate::node::config::Config;
 use crate::node::owned::read_owned;
-use crate::node::problem::Problem;
+use crate::node::problem::FileProblem;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::roster::MAX_ROSTER_BYTES;
 use crate::trust::chain::{Chain, payload_of};
@@ -38,14 +38,14 @@ pub fn path(config: &Config, version: u64) -> PathBuf {
 ///
 /// # Errors
 /// Returns an error if the file is no envelope, or if other users can write the file.
-pub fn read(config: &Config, version: u64) -> Result<Option<Envelope>, Problem> {
+pub fn read(config: &Config, version: u64) -> Result<Option<Envelope>, FileProblem> {
     let path = path(config, version);
     if path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         return Ok(None);
     }
     let text = read_owned(&path)?;
     json::parse_as(text.as_bytes(), MAX_FILE_BYTES).map(Some).map_err(|error| {
-        Problem::whole(&path, format!("it is no envelope of a roster ({error}): move it away; {ANEW}"))
+        FileProblem::whole(&path, format!("it is no envelope of a roster ({error}): move it away; {ANEW}"))
     })
 }
 
@@ -67,7 +67,7 @@ pub fn listed(config: &Config) -> Vec<u64> {
 ///
 /// # Errors
 /// Returns an error if a file is unreadable or version 1 is invalid.
-pub fn chain(config: &Config) -> Result<Option<Chain>, Problem> {
+pub fn chain(config: &Config) -> Result<Option<Chain>, FileProblem> {
     let mut envelopes = Vec::new();
     while let Some(next) = read(config, envelopes.len() as u64 + 1)? {
         envelopes.push(next);
@@ -78,7 +78,7 @@ pub fn chain(config: &Config) -> Result<Option<Chain>, Problem> {
             (Ok(chain), _) => return Ok(Some(chain)),
             (Err(_), 0) => return Ok(None),
             (Err(error), 1) => {
-                return Err(Problem::whole(&path(config, 1), format!("{error}: get it from the running boundary")));
+                return Err(FileProblem::whole(&path(config, 1), format!("{error}: get it from the running boundary")));
             }
             (Err(_), _) => drop(envelopes.pop()),
         }
@@ -89,9 +89,9 @@ pub fn chain(config: &Config) -> Result<Option<Chain>, Problem> {
 ///
 /// # Errors
 /// Returns an error if the payload is no roster.
-pub fn stated(path: &Path, envelope: &Envelope) -> Result<TrustedRoster, Problem> {
+pub fn stated(path: &Path, envelope: &Envelope) -> Result<TrustedRoster, FileProblem> {
     let odd = |error: &dyn std::fmt::Display| {
-        Problem::whole(path, format!("it is no roster ({error}): move it away; {ANEW}"))
+        FileProblem::whole(path, format!("it is no roster ({error}): move it away; {ANEW}"))
     };
     let payload = payload_of(envelope, Base64::Strict).map_err(|error| odd(&error))?;
     TrustedRoster::from_payload(&payload).map_err(|error| odd(&error))
@@ -118,9 +118,9 @@ pub fn keep(config: &Config, chain: &Chain) -> Vec<String> {
 ///
 /// # Errors
 /// Returns an error if the directory cannot be written.
-pub fn write(path: &Path, envelope: &Envelope) -> Result<Written, Problem> {
+pub fn write(path: &Path, envelope: &Envelope) -> Result<FileWritten, FileProblem> {
     let failed = |error: &dyn std::fmt::Display| {
-        Problem::whole(path, format!("it can't be written ({error}): check the directory"))
+        FileProblem::whole(path, format!("it can't be written ({error}): check the directory"))
     };
     let mut bytes = envelope.to_canonical().map_err(|error| failed(&error))?;
     bytes.push(b'\n');
@@ -131,13 +131,13 @@ pub fn write(path: &Path, envelope: &Envelope) -> Result<Written, Problem> {
 
 /// Proof that a file is durable on disk.
 #[derive(Debug)]
-pub struct Written(());
+pub struct FileWritten(());
 
 /// Replaces or creates a file atomically. A replaced file keeps its owner and its mode.
 ///
 /// # Errors
 /// Returns the error of the system call.
-pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<Written> {
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<FileWritten> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !directory.exists() {
         DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
@@ -158,5 +158,5 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<Written> {
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     File::open(directory)?.sync_all()?;
-    Ok(Written(()))
+    Ok(FileWritten(()))
 }

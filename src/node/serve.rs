@@ -16,11 +16,11 @@ use crate::http;
 use crate::http::app::HttpConfig;
 use crate::http::limit::Rates;
 use crate::node::config::Config;
-use crate::node::control::{self, Answer, Request};
-use crate::node::files::Files;
+use crate::node::control::{self, ControlReply, ControlRequest};
+use crate::node::files::BoundaryFiles;
 use crate::node::host_lock::HostLock;
-use crate::node::problem::{Problem, Problems};
-use crate::node::start::{self, Assembled, Takes};
+use crate::node::problem::{FileProblem, Problems};
+use crate::node::start::{self, AssembledBoundary, TakenChanges};
 use crate::node::{descriptors, kept, succession, witnessing};
 use crate::record::ident::BoundaryName;
 use crate::sandbox::Sandbox;
@@ -96,7 +96,7 @@ impl Node {
         rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
         let watch = |kind| {
             signal(kind).map_err(|error| {
-                Problem::whole(
+                FileProblem::whole(
                     &config.path,
                     format!(
                         "the signal handlers can't be \
@@ -111,14 +111,14 @@ impl Node {
             interrupt: watch(SignalKind::interrupt())?,
         };
         start::check_clock(&config)?;
-        let files = Files::read(&config)?;
+        let files = BoundaryFiles::read(&config)?;
         // The lock must come before the cleanup, because another service may use these files.
         let store = start::take_store(&config)?;
         let sandbox = around(start::sandbox(&config)?);
-        let Assembled { boundary, ledger, level, first, notes, newest_roster, lock } =
-            start::assemble(&config, sandbox, store, files, Takes::Changes).await?;
+        let AssembledBoundary { boundary, ledger, level, first, notes, newest_roster, lock } =
+            start::assemble(&config, sandbox, store, files, TakenChanges::Changes).await?;
         let broken = |stopped: Stopped| {
-            Problem::whole(&config.database, format!("recovery failed, nothing was started: {stopped}"))
+            FileProblem::whole(&config.database, format!("recovery failed, nothing was started: {stopped}"))
         };
         // The cleanup of the sandbox has killed all old processes. The receipts must be written before the first
         // request (rule R6).
@@ -161,7 +161,8 @@ impl Node {
     pub async fn serve(self) -> Result<(), Problems> {
         let Self { boundary, ledger, listener, control, config, signals, newest_roster, lock, .. } = self;
         let Signals { hangup, mut end, mut interrupt } = signals;
-        let broken = |error: &dyn std::fmt::Display| Problem::whole(&config.path, format!("serving ended: {error}"));
+        let broken =
+            |error: &dyn std::fmt::Display| FileProblem::whole(&config.path, format!("serving ended: {error}"));
         // Proposals that were fully signed but not run before the last shutdown continue now.
         boundary.proposals.resume().await.map_err(|stopped| broken(&stopped))?;
         let beside = [
@@ -202,21 +203,22 @@ impl Node {
 /// # Errors
 /// Returns all reasons why the boundary could not start. The function also returns an error if another process has
 /// locked the store.
-pub fn answer_offline(config: Config, request: Request) -> Result<(Answer, Vec<String>), Problems> {
+pub fn answer_offline(config: Config, request: ControlRequest) -> Result<(ControlReply, Vec<String>), Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
-    if matches!(request, Request::TokenList) && !start::has_store(&config)? {
+    if matches!(request, ControlRequest::TokenList) && !start::has_store(&config)? {
         // A query must not begin a log.
-        return Ok((Answer::Ok(json!([])), Vec::new()));
+        return Ok((ControlReply::Ok(json!([])), Vec::new()));
     }
     start::check_clock(&config)?;
-    let files = Files::read(&config)?;
+    let files = BoundaryFiles::read(&config)?;
     let store = start::take_store(&config)?;
     let sandbox = Arc::new(start::sandbox(&config)?);
-    let broken = |error: &dyn std::fmt::Display| Problems::from(Problem::whole(&config.database, error.to_string()));
+    let broken =
+        |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(&config.database, error.to_string()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| broken(&error))?;
     runtime.block_on(async {
-        let Assembled { boundary, ledger, lock: _lock, .. } =
-            start::assemble(&config, sandbox, store, files, Takes::Nothing).await?;
+        let AssembledBoundary { boundary, ledger, lock: _lock, .. } =
+            start::assemble(&config, sandbox, store, files, TakenChanges::Nothing).await?;
         let answer = control::answer(&boundary, &config.runbooks, request).await;
         kept::write(&ledger, &config.kept_checkpoint()).map_err(|error| broken(&error))?;
         ledger.close().await.map_err(|fault| broken(&fault))?;
@@ -225,14 +227,14 @@ pub fn answer_offline(config: Config, request: Request) -> Result<(Answer, Vec<S
 }
 
 /// Returns the problem for a signal that stopped the recovery.
-fn stopped_in_recovery(config: &Config) -> Problem {
+fn stopped_in_recovery(config: &Config) -> FileProblem {
     let what = "a signal ended the start before all interrupted runs had their receipts: the next start writes them";
-    Problem::whole(&config.database, what.to_owned())
+    FileProblem::whole(&config.database, what.to_owned())
 }
 
-async fn listen(config: &Config) -> Result<TcpListener, Problem> {
+async fn listen(config: &Config) -> Result<TcpListener, FileProblem> {
     TcpListener::bind(config.listen).await.map_err(|error| {
-        Problem::whole(
+        FileProblem::whole(
             &config.path,
             format!("can't listen on {} ({error}): end what listens there, or change `listen`", config.listen),
         )

@@ -7,21 +7,21 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::boundary::sealing::{SealStop, check_on_host, restore, tokens_in_force, write_seal};
-use crate::boundary::{Boundary, Parts};
+use crate::boundary::{Boundary, BoundaryParts};
 use crate::crossing::boundary_key::BoundaryKey;
-use crate::crossing::capacity::Limits;
+use crate::crossing::capacity::CapacityLimits;
 use crate::crossing::outputs::Outputs;
-use crate::crossing::sealed::{Basis, Material, SealError, Sealed};
+use crate::crossing::sealed::{SealContent, SealError, SealPredecessor, Sealed};
 use crate::crossing::surroundings::Surroundings;
 use crate::crypto::digest::SealDigest;
 use crate::crypto::json;
 use crate::crypto::signature::SecretKey;
 use crate::node::config::Config;
-use crate::node::files::{self, Files};
+use crate::node::files::{self, BoundaryFiles};
 use crate::node::host_lock::HostLock;
-use crate::node::problem::{Problem, Problems};
-use crate::node::roster_file::Written;
-use crate::node::succession::{self, Found};
+use crate::node::problem::{FileProblem, Problems};
+use crate::node::roster_file::DraftRoster;
+use crate::node::succession::{self, FoundRosters};
 use crate::node::{descriptors, handover, kept, log_at_rest, places, private, rosters};
 use crate::policy::file::Policy;
 use crate::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
@@ -29,14 +29,14 @@ use crate::record::enforcement::Level;
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::ident::{Epoch, GenesisSalt, Name};
 use crate::record::profile::STRICT;
-use crate::record::seal::{Followed, Genesis, Seal};
+use crate::record::seal::{FollowedLog, Genesis, Seal};
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
 use crate::registry::Registry;
 use crate::sandbox::Sandbox;
 use crate::sandbox::linux::{LinuxSandbox, Setup};
-use crate::sandbox::probe::Probe;
-use crate::store::fault::Fault;
+use crate::sandbox::probe::HostProbe;
+use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::message::WriteStop;
 use crate::store::{shared, sqlite};
@@ -45,7 +45,7 @@ use crate::trust::roster::TrustedRoster;
 use crate::trust::signer::{FileSigner, Signer as _};
 
 /// An assembled boundary, and the findings of its start.
-pub struct Assembled {
+pub struct AssembledBoundary {
     /// The assembled boundary.
     pub boundary: Boundary,
     /// Ledger of the boundary.
@@ -64,7 +64,7 @@ pub struct Assembled {
 
 /// Whether this process may put changed files in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Takes {
+pub enum TakenChanges {
     /// A start of the service puts all complete changes in force: signed rosters, policies, runbooks and the
     /// configuration.
     Changes,
@@ -81,9 +81,9 @@ pub async fn assemble(
     config: &Config,
     sandbox: Arc<dyn Sandbox>,
     store: OpenStore,
-    files: Files,
-    takes: Takes,
-) -> Result<Assembled, Problems> {
+    files: BoundaryFiles,
+    takes: TakenChanges,
+) -> Result<AssembledBoundary, Problems> {
     let configuration = configure(config, sandbox.probe())?;
     let around = surroundings();
     let key = BoundaryKey { secret: copy_of(config, &files.key)?, keyid: files.key.key().keyid() };
@@ -108,7 +108,7 @@ pub async fn assemble(
         },
         None => None,
     };
-    let broken = |fault: Fault| Problems::from(Problem::whole(&config.database, fault.to_string()));
+    let broken = |fault: StoreFault| Problems::from(FileProblem::whole(&config.database, fault.to_string()));
     let tokens = tokens_in_force(&ledger.tokens().map_err(broken)?, ledger.now());
     let last = ledger.seals().map_err(broken)?.last().copied();
     let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
@@ -118,7 +118,7 @@ pub async fn assemble(
             let genesis = Genesis::New(GenesisSalt::new(around.bytes()));
             (parts.begin(files, tokens, configuration, genesis, ledger.now()).await?, Noticed::default())
         }
-        Some(last) if takes == Takes::Nothing => (parts.stay(last.index, &files.key)?, Noticed::default()),
+        Some(last) if takes == TakenChanges::Nothing => (parts.stay(last.index, &files.key)?, Noticed::default()),
         Some(last) => parts.go_on(last.index, files, tokens, configuration).await?,
     };
     notes.extend(found.notes);
@@ -136,19 +136,28 @@ pub async fn assemble(
     }
     let shares = descriptors::share(config.runs);
     notes.extend(shares.note);
-    let limits = Limits { runs: shares.runs, crossings: CROSSINGS };
+    let limits = CapacityLimits { runs: shares.runs, crossings: CROSSINGS };
     let outputs = Outputs::new(config.outputs());
     let retention = config.retention;
     let ledger_too = ledger.clone();
-    let parts =
-        Parts { ledger: ledger_too, sandbox, key, sealed, outputs, limits, retention, closed, surroundings: around };
+    let parts = BoundaryParts {
+        ledger: ledger_too,
+        sandbox,
+        key,
+        sealed,
+        outputs,
+        limits,
+        retention,
+        closed,
+        surroundings: around,
+    };
     let boundary = Boundary::new(parts);
     boundary.health.set_notes(notes.clone());
     boundary.health.set_roster_notes(found.following.clone());
     notes.extend(found.following);
     notes.extend(boundary.health.note_seal());
     let newest_roster = found.newest.max(boundary.crossing.state().roster.version());
-    Ok(Assembled { boundary, ledger, level, first: last.is_none(), notes, newest_roster, lock })
+    Ok(AssembledBoundary { boundary, ledger, level, first: last.is_none(), notes, newest_roster, lock })
 }
 
 /// Findings of a start about the operator's files.
@@ -168,12 +177,12 @@ pub type OpenStore = (sqlite::SqliteStore, sqlite::reads::SqliteReads);
 ///
 /// # Errors
 /// Returns an error if the store is missing but known to have existed, or if a restore or an upgrade was interrupted.
-pub fn has_store(config: &Config) -> Result<bool, Problem> {
+pub fn has_store(config: &Config) -> Result<bool, FileProblem> {
     let restoring = places::workplace(config);
     if restoring.exists() {
         let message = "a restore into this boundary was interrupted: run `countersign store restore` again; or remove this \
                        directory, and the log begins anew where there is no store";
-        return Err(Problem::whole(&restoring, message));
+        return Err(FileProblem::whole(&restoring, message));
     }
     if config.database.exists() {
         return Ok(true);
@@ -181,10 +190,10 @@ pub fn has_store(config: &Config) -> Result<bool, Problem> {
     if kept::was_interrupted(config) {
         let message = "an upgrade of this boundary's store was interrupted, and the old store is kept here: run `countersign store \
                        upgrade` again, which begins the new log";
-        return Err(Problem::whole(&config.old_store(), message));
+        return Err(FileProblem::whole(&config.old_store(), message));
     }
     match kept::read(&config.kept_checkpoint()) {
-        Ok((_, known)) => Err(Problem::whole(&config.database, kept::lost(&known))),
+        Ok((_, known)) => Err(FileProblem::whole(&config.database, kept::lost(&known))),
         Err(_) => Ok(false),
     }
 }
@@ -199,20 +208,24 @@ pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
     // to the store that the operator puts back.
     let _there = has_store(config)?;
     make_directories(config)?;
-    let store = sqlite::open(&config.database).map_err(|fault| Problem::whole(&config.database, fault.to_string()))?;
-    kept::sweep(&config.data).map_err(|error| Problem::whole(&config.data, error.to_string()))?;
+    let store =
+        sqlite::open(&config.database).map_err(|fault| FileProblem::whole(&config.database, fault.to_string()))?;
+    kept::sweep(&config.data).map_err(|error| FileProblem::whole(&config.data, error.to_string()))?;
     Ok(store)
 }
 
 /// Creates the private directories and the scratch directory of runs.
-fn make_directories(config: &Config) -> Result<(), Problem> {
+fn make_directories(config: &Config) -> Result<(), FileProblem> {
     let make = |path: &Path, mode: u32| {
         let made = DirBuilder::new().recursive(true).mode(mode).create(path).and_then(|()| {
             // The umask may have removed permissions. Runs must be able to enter the scratch directory.
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
         });
         made.map_err(|error| {
-            Problem::whole(path, format!("the directory can't be made ({error}): make it, or change its parent's mode"))
+            FileProblem::whole(
+                path,
+                format!("the directory can't be made ({error}): make it, or change its parent's mode"),
+            )
         })
     };
     make(&config.data, 0o700)?;
@@ -228,7 +241,7 @@ fn make_directories(config: &Config) -> Result<(), Problem> {
 pub fn sandbox(config: &Config) -> Result<LinuxSandbox, Problems> {
     // This check must come before the probe. In the probe, a lack of descriptors would look like a host without sandbox
     // layers.
-    descriptors::check().map_err(|why| Problem::whole(&config.path, why))?;
+    descriptors::check().map_err(|why| FileProblem::whole(&config.path, why))?;
     let setup = Setup {
         helper: None,
         scratch: config.scratch(),
@@ -236,12 +249,13 @@ pub fn sandbox(config: &Config) -> Result<LinuxSandbox, Problems> {
         private: private::set(config),
         unwritable: config.runbooks.clone(),
     };
-    LinuxSandbox::new(&setup)
-        .map_err(|error| Problem::whole(&config.scratch(), format!("the sandbox can't be prepared: {error}")).into())
+    LinuxSandbox::new(&setup).map_err(|error| {
+        FileProblem::whole(&config.scratch(), format!("the sandbox can't be prepared: {error}")).into()
+    })
 }
 
 /// Returns a message for each layer that this host lacks, with the reason and the correction.
-pub fn missing(probe: &Probe) -> impl Iterator<Item = String> {
+pub fn missing(probe: &HostProbe) -> impl Iterator<Item = String> {
     probe.layers.iter().filter_map(|state| {
         let missing = state.missing.as_ref()?;
         Some(format!("the layer {} is missing: {}; fix it with: {}", state.layer.word(), missing.why, missing.knob))
@@ -249,12 +263,14 @@ pub fn missing(probe: &Probe) -> impl Iterator<Item = String> {
 }
 
 /// Returns the configuration for the seal, with the layers that the level requires on this host.
-fn configure(config: &Config, probe: &Probe) -> Result<Configuration, Problems> {
+fn configure(config: &Config, probe: &HostProbe) -> Result<Configuration, Problems> {
     let require = match config.level {
         Level::Strict => {
             let advice = "or set `level = \"best-effort\"` under [sandbox], and runs get only what is held";
-            let lacking: Vec<Problem> = missing(probe)
-                .map(|line| Problem::whole(&config.path, format!("[sandbox] level is strict, and {line}; {advice}")))
+            let lacking: Vec<FileProblem> = missing(probe)
+                .map(|line| {
+                    FileProblem::whole(&config.path, format!("[sandbox] level is strict, and {line}; {advice}"))
+                })
                 .collect();
             if !lacking.is_empty() {
                 return Err(Problems::new(lacking));
@@ -273,7 +289,7 @@ fn open_ledger(config: &Config, key: &FileSigner, around: &Surroundings, store: 
     let settings = settings(config, key, around)?;
     let (store, reads) = store;
     Ledger::open(Box::new(store), Arc::new(reads), settings)
-        .map_err(|fault| Problem::whole(&config.database, fault.to_string()).into())
+        .map_err(|fault| FileProblem::whole(&config.database, fault.to_string()).into())
 }
 
 /// Returns the settings of this boundary's ledger.
@@ -328,7 +344,7 @@ fn closed_ledgers(
 /// accident.
 pub(super) fn copy_of(config: &Config, key: &FileSigner) -> Result<SecretKey, Problems> {
     SecretKey::from_pkcs8_pem(&key.secret().to_pkcs8_v1_pem())
-        .map_err(|error| Problem::whole(&config.key, error.to_string()).into())
+        .map_err(|error| FileProblem::whole(&config.key, error.to_string()).into())
 }
 
 /// Inputs of the functions that create or read the seal in force.
@@ -344,14 +360,14 @@ impl Start<'_> {
     /// Begins a log with the operator's files. The first entry is not older than `at`.
     async fn begin(
         &self,
-        files: Files,
+        files: BoundaryFiles,
         tokens: Vec<SealedToken>,
         configuration: Configuration,
         genesis: Genesis,
         at: Timestamp,
     ) -> Result<Sealed, Problems> {
         let config = self.config;
-        let Files { registry, policy, roster, key } = files;
+        let BoundaryFiles { registry, policy, roster, key } = files;
         let (policy, roster) = match (policy, roster) {
             (Ok(policy), Ok(roster)) => (policy, roster),
             (policy, roster) => {
@@ -360,7 +376,7 @@ impl Start<'_> {
             }
         };
         if roster.tables().approver.is_empty() {
-            return Err(Problem::whole(
+            return Err(FileProblem::whole(
                 &config.roster,
                 "nobody could ever approve: add an [[approver]] table for each before the log begins, because the first \
                  start seals the roster (`countersign key generate` makes a key and prints its line)",
@@ -371,7 +387,7 @@ impl Start<'_> {
             return Err(problem.into());
         }
         let rosters = first_rosters(config, &roster, &policy)?;
-        let material = Material { name: config.name.clone(), registry, policy, rosters, tokens, configuration };
+        let material = SealContent { name: config.name.clone(), registry, policy, rosters, tokens, configuration };
         self.seal(Before::NoSeal { genesis, at }, &material).await
     }
 
@@ -380,15 +396,15 @@ impl Start<'_> {
     async fn go_on(
         &self,
         last: u64,
-        files: Files,
+        files: BoundaryFiles,
         tokens: Vec<SealedToken>,
         configuration: Configuration,
     ) -> Result<(Sealed, Noticed), Problems> {
         let config = self.config;
         let sealed = read_seal(config, self.ledger, last, Some(&files.registry))?;
-        let Found { signed, candidates, mut notes, following } =
+        let FoundRosters { signed, candidates, mut notes, following } =
             succession::find(config, &sealed.rosters, &sealed.policy, &files);
-        let material = |rosters: Chain, policy: &Policy| Material {
+        let material = |rosters: Chain, policy: &Policy| SealContent {
             name: config.name.clone(),
             registry: files.registry.clone(),
             policy: policy.clone(),
@@ -398,14 +414,14 @@ impl Start<'_> {
         };
         // The loop takes the newest version of the roster that this start can use. An unusable version of the roster
         // must not block an earlier version.
-        let known = self.ledger.tokens().map_err(|fault| Problem::whole(&config.database, fault.to_string()))?;
+        let known = self.ledger.tokens().map_err(|fault| FileProblem::whole(&config.database, fault.to_string()))?;
         let names: Vec<Name> = known.into_iter().map(|token| token.name).collect();
         let next = candidates.into_iter().rev().find_map(|(version, policy)| {
             let material = material(signed.until(version), policy);
             let taken = self.check_roster(material.rosters.last(), &names).and_then(|()| {
                 // A contradiction in the new state must not stop the service. An example is a step that needs a group
                 // which the new roster lacks.
-                let draft = material.draft(Basis::After(&sealed), self.ledger.now());
+                let draft = material.draft(SealPredecessor::After(&sealed), self.ledger.now());
                 draft.map(|_| material).map_err(|error| error.to_string())
             });
             let refused =
@@ -420,7 +436,7 @@ impl Start<'_> {
         if next.is_some() {
             // This call records a checkpoint under the old roster before the new seal. Bundles of older receipts need a
             // checkpoint under a key of the old roster.
-            self.ledger.checkpoint().map_err(|fault| Problem::whole(&config.database, fault.to_string()))?;
+            self.ledger.checkpoint().map_err(|fault| FileProblem::whole(&config.database, fault.to_string()))?;
         }
         let material = next.unwrap_or_else(|| material(sealed.rosters.clone(), &sealed.policy));
         // After a crash before this commit the old seal is in force. The next start finds the same files and tries
@@ -447,7 +463,7 @@ impl Start<'_> {
     }
 
     fn other_key(&self, why: &str) -> Problems {
-        Problem::whole(
+        FileProblem::whole(
             &self.config.key,
             format!(
                 "this key is not in the sealed roster's [[boundary]] {}, nothing it signs would count: use the key that is{why}",
@@ -477,7 +493,7 @@ impl Start<'_> {
     }
 
     /// Writes a seal if `material` differs from the state in force.
-    async fn seal(&self, before: Before, material: &Material) -> Result<Sealed, Problems> {
+    async fn seal(&self, before: Before, material: &SealContent) -> Result<Sealed, Problems> {
         let Self { config, ledger, key, around, sandbox } = self;
         let mut at = ledger.now();
         if let Before::NoSeal { at: least, .. } = &before {
@@ -485,9 +501,9 @@ impl Start<'_> {
         }
         for _ in 0..MOST_TRIES {
             let basis = match &before {
-                Before::Seal(before) => Basis::After(before),
+                Before::Seal(before) => SealPredecessor::After(before),
                 Before::NoSeal { genesis, .. } => {
-                    Basis::First { genesis: genesis.clone(), epoch: Epoch::new(around.bytes()) }
+                    SealPredecessor::First { genesis: genesis.clone(), epoch: Epoch::new(around.bytes()) }
                 }
             };
             let drafted = material.draft(basis, at);
@@ -497,7 +513,7 @@ impl Start<'_> {
                 _ => {}
             }
             let on_host = check_on_host(material, *sandbox, &config.runbooks).err().unwrap_or_default();
-            let mut problems: Vec<Problem> = on_host.into_iter().map(Problem::from).collect();
+            let mut problems: Vec<FileProblem> = on_host.into_iter().map(FileProblem::from).collect();
             let draft = match drafted {
                 Ok(draft) if problems.is_empty() => draft,
                 drafted => {
@@ -508,10 +524,10 @@ impl Start<'_> {
             match write_seal(ledger, key, draft, Vec::new()).await {
                 Ok(sealed) => return Ok(sealed),
                 Err(SealStop::Write(WriteStop::BackDated { last })) => at = last,
-                Err(stop) => return Err(Problem::whole(&config.database, stop.to_string()).into()),
+                Err(stop) => return Err(FileProblem::whole(&config.database, stop.to_string()).into()),
             }
         }
-        Err(Problem::whole(&config.database, "the last log entry is newer than the clock: set the clock").into())
+        Err(FileProblem::whole(&config.database, "the last log entry is newer than the clock: set the clock").into())
     }
 }
 
@@ -531,16 +547,16 @@ enum Before {
 pub(super) async fn begin_after(
     config: &Config,
     place: &Path,
-    followed: Followed,
+    followed: FollowedLog,
     at: Timestamp,
 ) -> Result<(SealDigest, String), Problems> {
-    let files = Files::read(config)?;
+    let files = BoundaryFiles::read(config)?;
     make_directories(config)?;
     let sandbox = sandbox(config)?;
     let configuration = configure(config, sandbox.probe())?;
     let around = surroundings();
     let key = BoundaryKey { secret: copy_of(config, &files.key)?, keyid: files.key.key().keyid() };
-    let broken = |fault: Fault| Problems::from(Problem::whole(place, fault.to_string()));
+    let broken = |fault: StoreFault| Problems::from(FileProblem::whole(place, fault.to_string()));
     let store = sqlite::open(place).map_err(broken)?;
     let ledger = open_ledger(config, &files.key, &around, store)?;
     let parts = Start { config, ledger: &ledger, key: &key, around: &around, sandbox: &sandbox };
@@ -551,17 +567,18 @@ pub(super) async fn begin_after(
     Ok((begun?.boundary.id, head?.map(|row| row.note).unwrap_or_default()))
 }
 
-fn problems_of(config: &Config, error: SealError) -> Vec<Problem> {
+fn problems_of(config: &Config, error: SealError) -> Vec<FileProblem> {
     match error {
-        SealError::Steps(flaws) => flaws.into_iter().map(Problem::from).collect(),
-        SealError::State(lines) => lines.into_iter().map(|line| Problem::whole(&config.path, line)).collect(),
+        SealError::Steps(flaws) => flaws.into_iter().map(FileProblem::from).collect(),
+        SealError::State(lines) => lines.into_iter().map(|line| FileProblem::whole(&config.path, line)).collect(),
     }
 }
 
 /// Returns the roster for the first entry of a log. Version 1 is created from `roster.toml`. A later version, which
 /// other boundaries already use, needs the files of all its versions.
-fn first_rosters(config: &Config, written: &Written, policy: &Policy) -> Result<Chain, Problems> {
-    let at_source = |error: &dyn std::fmt::Display| Problems::from(Problem::whole(&config.roster, error.to_string()));
+fn first_rosters(config: &Config, written: &DraftRoster, policy: &Policy) -> Result<Chain, Problems> {
+    let at_source =
+        |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(&config.roster, error.to_string()));
     let version = written.version();
     if version == 1 {
         let roster = written.state(None, policy.digest()).map_err(|error| at_source(&error))?;
@@ -591,7 +608,7 @@ pub(super) fn read_seal(
     index: u64,
     known: Option<&Registry>,
 ) -> Result<Sealed, Problems> {
-    let at_store = |message: String| Problems::from(Problem::whole(&config.database, message));
+    let at_store = |message: String| Problems::from(FileProblem::whole(&config.database, message));
     let leaf = ledger.leaf(index).map_err(|fault| at_store(fault.to_string()))?;
     let leaf =
         leaf.ok_or_else(|| at_store(format!("log entry {index}, the seal in force, is missing: restore a backup")))?;
@@ -604,7 +621,7 @@ pub(super) fn read_seal(
         .map_err(|error| odd(&error))?;
     let name = &sealed.boundary.name;
     if *name != config.name {
-        return Err(Problem::whole(
+        return Err(FileProblem::whole(
             &config.path,
             format!(
                 "the log in {} is that of the boundary {name}: set `name = {:?}`, or name another store",
@@ -626,10 +643,12 @@ pub(super) fn read_seal(
 ///
 /// # Errors
 /// Returns an error if the clock shows a time before 1970.
-pub fn check_clock(config: &Config) -> Result<(), Problem> {
+pub fn check_clock(config: &Config) -> Result<(), FileProblem> {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(_) => Ok(()),
-        Err(_) => Err(Problem::whole(&config.path, "the system clock is before 1970: set it right, then start again")),
+        Err(_) => {
+            Err(FileProblem::whole(&config.path, "the system clock is before 1970: set it right, then start again"))
+        }
     }
 }
 

@@ -6,18 +6,18 @@
 //! also only cause notes, because the sealed state does not need these files.
 
 use crate::node::config::Config;
-use crate::node::files::Files;
-use crate::node::problem::Problem;
+use crate::node::files::BoundaryFiles;
+use crate::node::problem::FileProblem;
 use crate::node::rosters;
 use crate::policy::file::Policy;
 use crate::trust::chain::Chain;
 use crate::trust::chain_error::ChainError;
 use crate::trust::roster::TrustedRoster;
-use crate::trust::succession::Standing;
+use crate::trust::succession::SuccessionTallies;
 
 /// Result of the search at a start.
 #[derive(Debug)]
-pub struct Found<'a> {
+pub struct FoundRosters<'a> {
     /// The sealed versions and the signed versions after them.
     pub signed: Chain,
     /// Versions that this start may put in force, in ascending order, each with its policy.
@@ -30,7 +30,7 @@ pub struct Found<'a> {
 
 /// Looks for versions that follow the sealed roster.
 #[must_use]
-pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a Files) -> Found<'a> {
+pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a BoundaryFiles) -> FoundRosters<'a> {
     let mut notes = forks(config, sealed);
     let written = files.policy.as_ref().ok();
     let Following { signed, waits, notes: following } = follow(config, sealed);
@@ -76,7 +76,7 @@ pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a 
         Ok(_) => {}
         Err(problems) => notes.push(half_done(problems)),
     }
-    Found { signed, candidates, notes, following }
+    FoundRosters { signed, candidates, notes, following }
 }
 
 /// Versions after the sealed version, and what is missing for them.
@@ -118,7 +118,7 @@ fn follow(config: &Config, sealed: &Chain) -> Following {
                 let why = match (&error, &waits) {
                     // The note lists the approvers who have signed and the approvers who still can sign.
                     (ChainError::TooFewSignatures { .. }, Some(stated)) => {
-                        Standing::of(signed.last(), stated, &envelope.signatures)
+                        SuccessionTallies::of(signed.last(), stated, &envelope.signatures)
                             .map_or_else(|error| error.to_string(), |standing| standing.to_string())
                     }
                     _ => error.to_string(),
@@ -159,7 +159,7 @@ pub fn notes_while_serving(config: &Config, sealed: &Chain, known: u64) -> Vec<S
 }
 
 /// Returns a note about the errors of a file that the sealed state does not need.
-fn half_done(problems: &[Problem]) -> String {
+fn half_done(problems: &[FileProblem]) -> String {
     let told: Vec<String> = problems.iter().take(MOST_TOLD).map(ToString::to_string).collect();
     let more = match problems.len().saturating_sub(MOST_TOLD) {
         0 => String::new(),
@@ -186,7 +186,7 @@ pub fn waiting(config: &Config) -> Option<String> {
     };
     let standing = chain
         .check_follows(&envelope)
-        .and_then(|next| Standing::of(chain.last(), &next, &envelope.signatures))
+        .and_then(|next| SuccessionTallies::of(chain.last(), &next, &envelope.signatures))
         .map_or_else(|error| error.to_string(), |standing| standing.to_string());
     Some(format!("version {version} of the roster is drafted: {standing}"))
 }

@@ -46,7 +46,7 @@ pub struct ConfigurationFile {
     pub known_checkpoints: Option<Vec<String>>,
     /// Not supported by this version: must be empty.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<Later>,
+    pub tls: Option<LaterTable>,
     /// Limits of runs and of the queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsTable>,
@@ -58,13 +58,14 @@ pub struct ConfigurationFile {
     pub sandbox: Option<SandboxTable>,
     /// Not supported by this version: must be empty.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub secrets: Option<Later>,
+    pub secrets: Option<LaterTable>,
 }
 
 /// A table of a later version.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Later {}
+#[schemars(rename = "Later")]
+pub struct LaterTable {}
 
 /// The limits of a step that asks for nothing, in the words of a runbook's fence, and of the queue.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -245,13 +246,13 @@ mod tests {
     use crate::node::{tree, unit};
     use crate::record::enforcement::Level;
     use crate::record::profile::Limits;
-    use crate::yaml::Node;
+    use crate::yaml::YamlNode;
 
     fn set<'a>(keys: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
         keys.into_iter().map(str::to_owned).collect()
     }
 
-    fn keys_of(node: Option<&Node>) -> BTreeSet<String> {
+    fn keys_of(node: Option<&YamlNode>) -> BTreeSet<String> {
         set(node.expect("a table").entries().iter().map(|(key, _)| key.name.as_str()))
     }
 

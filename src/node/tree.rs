@@ -4,25 +4,25 @@
 
 use toml::de::{DeTable, DeValue};
 
-use crate::yaml::{Flaw, Key, Kind, Node, Place};
+use crate::yaml::{Key, TextPlace, YamlFlaw, YamlKind, YamlNode};
 
 /// Parses a TOML text. After a syntax error the parser continues, so that all errors are reported together.
 #[must_use]
-pub fn read(text: &str) -> (Node, Vec<Flaw>) {
+pub fn read(text: &str) -> (YamlNode, Vec<YamlFlaw>) {
     let (table, errors) = DeTable::parse_recoverable(text);
     let places = Places::new(text);
-    let mut flaws: Vec<Flaw> = errors
+    let mut flaws: Vec<YamlFlaw> = errors
         .iter()
         .map(|error| {
-            let place = error.span().map_or(Place { line: 1, column: 1 }, |span| places.of(span.start));
-            Flaw::new(place, format!("{}: write it as TOML", error.message()))
+            let place = error.span().map_or(TextPlace { line: 1, column: 1 }, |span| places.of(span.start));
+            YamlFlaw::new(place, format!("{}: write it as TOML", error.message()))
         })
         .collect();
     let entries = entries(table.get_ref(), &places, &mut flaws);
-    (Node { place: Place { line: 1, column: 1 }, kind: Kind::Map(entries) }, flaws)
+    (YamlNode { place: TextPlace { line: 1, column: 1 }, kind: YamlKind::Map(entries) }, flaws)
 }
 
-fn entries(table: &DeTable<'_>, places: &Places<'_>, flaws: &mut Vec<Flaw>) -> Vec<(Key, Node)> {
+fn entries(table: &DeTable<'_>, places: &Places<'_>, flaws: &mut Vec<YamlFlaw>) -> Vec<(Key, YamlNode)> {
     table
         .iter()
         .map(|(name, value)| {
@@ -32,29 +32,29 @@ fn entries(table: &DeTable<'_>, places: &Places<'_>, flaws: &mut Vec<Flaw>) -> V
         .collect()
 }
 
-fn node(value: &DeValue<'_>, place: Place, places: &Places<'_>, flaws: &mut Vec<Flaw>) -> Node {
+fn node(value: &DeValue<'_>, place: TextPlace, places: &Places<'_>, flaws: &mut Vec<YamlFlaw>) -> YamlNode {
     let kind = match value {
-        DeValue::String(text) => Kind::Text(text.to_string()),
-        DeValue::Boolean(flag) => Kind::Boolean(*flag),
+        DeValue::String(text) => YamlKind::Text(text.to_string()),
+        DeValue::Boolean(flag) => YamlKind::Boolean(*flag),
         // Every field with a date also accepts the date as text.
-        DeValue::Datetime(time) => Kind::Text(time.to_string()),
+        DeValue::Datetime(time) => YamlKind::Text(time.to_string()),
         DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
-            Ok(number) => Kind::Integer(number),
+            Ok(number) => YamlKind::Integer(number),
             Err(_) => {
-                flaws.push(Flaw::new(place, "the number is too large: write a smaller one"));
-                Kind::Integer(0)
+                flaws.push(YamlFlaw::new(place, "the number is too large: write a smaller one"));
+                YamlKind::Integer(0)
             }
         },
         DeValue::Float(number) => {
-            flaws.push(Flaw::new(place, format!("{} is a fraction: write a whole number", number.as_str())));
-            Kind::Integer(0)
+            flaws.push(YamlFlaw::new(place, format!("{} is a fraction: write a whole number", number.as_str())));
+            YamlKind::Integer(0)
         }
-        DeValue::Array(items) => Kind::List(
+        DeValue::Array(items) => YamlKind::List(
             items.iter().map(|item| node(item.get_ref(), places.of(item.span().start), places, flaws)).collect(),
         ),
-        DeValue::Table(table) => Kind::Map(entries(table, places, flaws)),
+        DeValue::Table(table) => YamlKind::Map(entries(table, places, flaws)),
     };
-    Node { place, kind }
+    YamlNode { place, kind }
 }
 
 struct Places<'a> {
@@ -69,10 +69,10 @@ impl<'a> Places<'a> {
         Self { text, lines }
     }
 
-    fn of(&self, offset: usize) -> Place {
+    fn of(&self, offset: usize) -> TextPlace {
         let line = self.lines.partition_point(|start| *start <= offset).max(1);
         let before = self.text.get(self.lines[line - 1]..offset).unwrap_or("");
-        Place { line, column: before.chars().count() + 1 }
+        TextPlace { line, column: before.chars().count() + 1 }
     }
 }
 

@@ -20,10 +20,10 @@ use crate::crypto::note::{self, Note, NoteError};
 use crate::node::config::Config;
 use crate::node::kept::was_interrupted;
 use crate::node::places::{CLOSED, DATABASE, OUTPUTS};
-use crate::node::problem::{Problem, Problems};
+use crate::node::problem::{FileProblem, Problems};
 use crate::node::{kept, places, restore, start};
 use crate::record::checkpoint::{Checkpoint, origin};
-use crate::record::seal::Followed;
+use crate::record::seal::FollowedLog;
 use crate::store::crash_points;
 use crate::store::lock::StoreLock;
 use crate::store::sqlite::old::{self, OldStore};
@@ -65,7 +65,7 @@ pub enum OpenRuns {
 /// If the function returns an error, nothing was moved.
 pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
-    let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(Problem::whole(path, error.to_string()));
+    let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(path, error.to_string()));
     start::check_clock(config)?;
     let key = restore::open_key(config)?;
     let lock = StoreLock::alone(&config.database).map_err(|fault| at(&config.database, &fault))?;
@@ -145,8 +145,8 @@ pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problem
 fn begin(config: &Config, store: &OldStore, head: &Head) -> Result<(SealDigest, String), Problems> {
     let fresh = places::beside(&config.database, "");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Problem::whole(&fresh, error.to_string()))?;
-    let followed = Followed { id: store.id, checkpoint: head.note.clone() };
+    let runtime = runtime.map_err(|error| FileProblem::whole(&fresh, error.to_string()))?;
+    let followed = FollowedLog { id: store.id, checkpoint: head.note.clone() };
     // The first entry must not be older than the last entry of the old log, even if the clock was set back.
     let begun = runtime.block_on(start::begin_after(config, &fresh, followed, store.last_at))?;
     places::settle(&config.database)?;
@@ -175,7 +175,7 @@ fn last_head(config: &Config, key: &FileSigner, store: &OldStore) -> Result<Head
     }
     let mut best: Option<(PathBuf, Note, Checkpoint)> = None;
     for (path, read) in found {
-        let problem = |message: String| Problems::from(Problem::whole(&path, message));
+        let problem = |message: String| Problems::from(FileProblem::whole(&path, message));
         let (note, known) = read.map_err(problem)?;
         if known.origin != origin {
             // A configured checkpoint of another log cannot be compared with this log.
@@ -213,7 +213,7 @@ fn last_head(config: &Config, key: &FileSigner, store: &OldStore) -> Result<Head
     let Some((path, note, known)) = best else {
         let message = "there is no checkpoint of the old log: restore the file `checkpoint` that was next to the \
             store";
-        return Err(Problem::whole(&own, message).into());
+        return Err(FileProblem::whole(&own, message).into());
     };
     match note::verify_note(&note, &origin, key.key().public()) {
         Ok(_) if known.size == entries => Ok(Head { note: note.to_string(), verified: true }),
@@ -223,7 +223,7 @@ fn last_head(config: &Config, key: &FileSigner, store: &OldStore) -> Result<Head
         Err(error) => {
             let message =
                 format!("its signature by this boundary's key does not hold ({error}): put the right file back");
-            Err(Problem::whole(&path, message).into())
+            Err(FileProblem::whole(&path, message).into())
         }
     }
 }
@@ -231,18 +231,18 @@ fn last_head(config: &Config, key: &FileSigner, store: &OldStore) -> Result<Head
 fn sign(config: &Config, key: &FileSigner, head: Checkpoint) -> Result<Head, Problems> {
     let sign = |text: &[u8]| Ok::<_, std::convert::Infallible>(key.secret().sign(text));
     let note = note::sign_note(&head.body(), &head.origin, key.key().public(), sign)
-        .map_err(|error| Problem::whole(&config.key, error.to_string()))?;
+        .map_err(|error| FileProblem::whole(&config.key, error.to_string()))?;
     Ok(Head { note: note.to_string(), verified: true })
 }
 
 /// Moves a file or a directory to a path that must not exist yet. A missing source is not an error.
-fn move_to(from: &Path, to: &Path) -> Result<(), Problem> {
+fn move_to(from: &Path, to: &Path) -> Result<(), FileProblem> {
     let by_hand = |error: &dyn std::fmt::Display| {
         let message = format!(
             "can't be moved to {} ({error}): move it by hand, then run `countersign store upgrade` again",
             to.display()
         );
-        Problem::whole(from, message)
+        FileProblem::whole(from, message)
     };
     if !from.exists() {
         return Ok(());

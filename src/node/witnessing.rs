@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use ureq::Agent;
 
 use crate::boundary::Boundary;
-use crate::boundary::witnesses::{Ask, Named, Next};
+use crate::boundary::witnesses::{NamedWitness, WitnessNext, WitnessRequest};
 
 /// Minimum pause after a cosignature.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -80,44 +80,49 @@ impl Turn {
         }
     }
 
-    fn rest(&mut self, next: &Next) {
+    fn rest(&mut self, next: &WitnessNext) {
         self.asking = false;
         self.troubles = match next {
-            Next::Cosigned => 0,
+            WitnessNext::Cosigned => 0,
             // The error count is not reset here. A witness may always answer with another size, and then the pauses
             // must still grow.
-            Next::Again => self.troubles,
-            Next::Trouble(_) => self.troubles.saturating_add(1),
+            WitnessNext::Again => self.troubles,
+            WitnessNext::Trouble(_) => self.troubles.saturating_add(1),
         };
         let pause = match next {
-            Next::Again => Duration::ZERO,
-            Next::Cosigned => PAUSE,
-            Next::Trouble(_) => MOST_TROUBLE.min(TROUBLE * 2_u32.saturating_pow(self.troubles.min(16) - 1)),
+            WitnessNext::Again => Duration::ZERO,
+            WitnessNext::Cosigned => PAUSE,
+            WitnessNext::Trouble(_) => MOST_TROUBLE.min(TROUBLE * 2_u32.saturating_pow(self.troubles.min(16) - 1)),
         };
         self.not_before = Instant::now() + pause;
     }
 }
 
 struct Answered {
-    witness: Named,
-    next: Next,
+    witness: NamedWitness,
+    next: WitnessNext,
 }
 
 type Answer = Result<(u16, Vec<u8>), String>;
 
-fn take(boundary: &Boundary, witness: Named, ask: &Ask, answer: Answer) -> Answered {
+fn take(boundary: &Boundary, witness: NamedWitness, ask: &WitnessRequest, answer: Answer) -> Answered {
     let next = match answer {
         Ok((status, body)) => boundary.witnesses.witness_answered(&witness, ask, status, &body),
         Err(why) => {
             boundary.witnesses.witness_failed(&witness, why.clone());
-            Next::Trouble(why)
+            WitnessNext::Trouble(why)
         }
     };
     Answered { witness, next }
 }
 
 /// Sends the request in a new thread. Returns true if the thread was started.
-fn ask_aside(agent: &Agent, witness: Named, ask: Ask, to: mpsc::UnboundedSender<(Named, Ask, Answer)>) -> bool {
+fn ask_aside(
+    agent: &Agent,
+    witness: NamedWitness,
+    ask: WitnessRequest,
+    to: mpsc::UnboundedSender<(NamedWitness, WitnessRequest, Answer)>,
+) -> bool {
     let agent = agent.clone();
     let thread = std::thread::Builder::new().name("witness".to_owned());
     let asked = thread.spawn(move || {
@@ -158,7 +163,7 @@ mod tests {
         let mut turn = Turn { asking: true, not_before: Instant::now(), troubles: 0, size: 7 };
         let mut last = Duration::ZERO;
         for _ in 0..40 {
-            turn.rest(&Next::Trouble(String::new()));
+            turn.rest(&WitnessNext::Trouble(String::new()));
             let pause = turn.not_before - Instant::now();
             assert!(pause + Duration::from_millis(100) >= last && pause <= MOST_TROUBLE);
             last = pause;
@@ -168,12 +173,12 @@ mod tests {
         assert!(turn.not_before > Instant::now() + TROUBLE, "the log has not grown");
         turn.notice(8);
         assert!(turn.not_before <= Instant::now() + TROUBLE, "the log has grown");
-        turn.rest(&Next::Trouble(String::new()));
+        turn.rest(&WitnessNext::Trouble(String::new()));
         turn.notice(8);
         assert!(turn.not_before > Instant::now() + TROUBLE, "it was noticed already");
-        turn.rest(&Next::Again);
+        turn.rest(&WitnessNext::Again);
         assert!(turn.not_before <= Instant::now() && turn.troubles == 41);
-        turn.rest(&Next::Cosigned);
+        turn.rest(&WitnessNext::Cosigned);
         assert!(turn.not_before - Instant::now() <= PAUSE && turn.troubles == 0);
     }
 }

@@ -8,8 +8,8 @@ use std::sync::{Arc, LazyLock};
 use serde_json::Value;
 
 use crate::policy::file::{PolicyError, read_lists};
-use crate::policy::lists::Lists;
-use crate::policy::origin::Origin;
+use crate::policy::lists::AllPermissionLists;
+use crate::policy::origin::RuleOrigin;
 
 /// Built-in lists in canonical JSON.
 pub const CANONICAL: &[u8] = include_bytes!("builtins.json");
@@ -17,7 +17,7 @@ pub const CANONICAL: &[u8] = include_bytes!("builtins.json");
 /// Compiled built-in lists, which are empty by default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Builtins {
-    lists: Arc<Lists>,
+    lists: Arc<AllPermissionLists>,
 }
 
 impl Builtins {
@@ -33,16 +33,16 @@ impl Builtins {
     /// # Errors
     /// Returns all problems in the lists, for example an unknown version.
     pub fn from_sealed(value: &Value) -> Result<Self, Vec<PolicyError>> {
-        let mut lists = Lists::empty();
+        let mut lists = AllPermissionLists::empty();
         for written in read_lists(value)? {
-            lists.add(written.kind, written.side, written.listed, Origin::BuiltIn);
+            lists.add(written.kind, written.side, written.listed, RuleOrigin::BuiltIn);
         }
         Ok(Self { lists: Arc::new(lists) })
     }
 
     /// Returns the lists.
     #[must_use]
-    pub const fn lists(&self) -> &Arc<Lists> {
+    pub const fn lists(&self) -> &Arc<AllPermissionLists> {
         &self.lists
     }
 }

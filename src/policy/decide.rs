@@ -10,18 +10,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::policy::file::Mode;
-use crate::policy::lists::{Entry, List, Listed, Lists, Side, word};
-use crate::policy::origin::{Origin, Sourced};
-use crate::policy::paths::{Places, TRUSTED, normalised};
+use crate::policy::lists::{AllPermissionLists, ListEntry, ListSide, ListedPattern, PatternList, word};
+use crate::policy::origin::{RuleOrigin, WithOrigin};
+use crate::policy::paths::{PathVariables, TRUSTED, normalised};
 use crate::policy::patterns::PatternError;
 use crate::policy::ruling::Ruling;
 use crate::record::authorization::{PermissionKind, PermissionReason};
-use crate::shell::commands::{self, Size};
-use crate::shell::found::{Found, NotUnderstood, Place, Shell, What};
+use crate::shell::commands::{self, ReadLimit};
+use crate::shell::found::{FoundKind, NotUnderstood, ScriptFinding, ScriptPlace, Shell};
 
 /// Place of the decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Where {
+pub enum DecisionPlace {
     /// At a terminal, where a built-in deny is final.
     Terminal,
     /// At a boundary, where a built-in deny is a question to the approvers. A deny of the policy file is final in both
@@ -41,7 +41,7 @@ pub struct Flags {
     /// `allow_all` and the mode.
     pub deny_all: bool,
     /// Values of `{repo}` and `{tmp}`. Without these values, patterns with these names match nothing.
-    pub places: Option<Places>,
+    pub places: Option<PathVariables>,
     /// Function that resolves the symbolic links in an absolute program path. The result is `None` if the program does
     /// not exist.
     pub real: Option<fn(&str) -> Option<String>>,
@@ -49,7 +49,7 @@ pub struct Flags {
 
 /// Grants of the command line, as patterns of an allow list.
 #[derive(Debug, Clone, Default)]
-pub struct Granted(Lists);
+pub struct Granted(AllPermissionLists);
 
 impl Granted {
     /// Grants everything that `pattern` matches. A relative path of a command, for example `./deploy.sh`, matches only
@@ -59,15 +59,19 @@ impl Granted {
     /// Returns an error with the problem in the pattern and its correction.
     pub fn grant(&mut self, kind: PermissionKind, pattern: &str) -> Result<(), PatternError> {
         let relative = kind == PermissionKind::Run && pattern.contains('/') && !pattern.starts_with(['/', '{', '*']);
-        let listed = if relative { Listed::literal(pattern) } else { Listed::parse(kind, Side::Allow, pattern)? };
-        self.0.add(kind, Side::Allow, listed, Origin::CommandLine);
+        let listed = if relative {
+            ListedPattern::literal(pattern)
+        } else {
+            ListedPattern::parse(kind, ListSide::Allow, pattern)?
+        };
+        self.0.add(kind, ListSide::Allow, listed, RuleOrigin::CommandLine);
         Ok(())
     }
 }
 
 /// Decision about one thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum PolicyVerdict {
     /// Allowed.
     Allow,
     /// A person must decide: the user at a terminal, or the approvers at a boundary.
@@ -84,20 +88,20 @@ pub struct Decided {
     /// Name as in a permission. The name of an unknown command is its source text and its line.
     pub what: String,
     /// Place in the script.
-    pub place: Option<Place>,
+    pub place: Option<ScriptPlace>,
     /// Wrappers that run the command, outermost first.
     pub via: Vec<String>,
     /// The decision.
-    pub verdict: Verdict,
+    pub verdict: PolicyVerdict,
     /// Rule that decided.
-    pub rule: Rule,
+    pub rule: AppliedRule,
 }
 
 /// A script with its decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision {
+pub struct PolicyDecision {
     /// Strictest verdict of all things: deny, then ask, then allow.
-    pub verdict: Verdict,
+    pub verdict: PolicyVerdict,
     /// All commands and settings in script order. Empty if the script is not understood.
     pub decided: Vec<Decided>,
     /// Reason why the script is not understood. Such a script is denied.
@@ -106,37 +110,37 @@ pub struct Decision {
 
 /// Rule behind a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rule {
+pub enum AppliedRule {
     /// A pattern of a list.
     Listed {
         /// Kind of the thing.
         kind: PermissionKind,
         /// Allow list or deny list.
-        side: Side,
+        side: ListSide,
         /// The pattern as written.
         pattern: Arc<str>,
         /// Origin of the pattern.
-        origin: Origin,
+        origin: RuleOrigin,
         /// Effect of `--deny-all`.
-        then: Then,
+        then: AnswerChange,
     },
     /// No list names the thing, so the mode decides.
     Unlisted {
         /// The mode with its origin.
-        mode: Sourced<Mode>,
+        mode: WithOrigin<Mode>,
         /// True if a list allows this base name, but the path is outside the system's program directories.
         elsewhere: bool,
         /// Effect of `--deny-all`.
-        then: Then,
+        then: AnswerChange,
     },
     /// The command is unknown before the run.
     Unknown {
         /// Reason in plain language.
         why: &'static str,
         /// Mode, which can deny.
-        mode: Sourced<Mode>,
+        mode: WithOrigin<Mode>,
         /// Effect of `--deny-all`.
-        then: Then,
+        then: AnswerChange,
     },
     /// A function that the script itself defines.
     Function,
@@ -146,14 +150,14 @@ pub enum Rule {
 
 /// Effect of `--deny-all` on a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
+pub enum AnswerChange {
     /// No effect.
     Stands,
     /// The answer became a denial.
     DenyAll,
 }
 
-impl fmt::Display for Rule {
+impl fmt::Display for AppliedRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let then = match self {
             Self::Listed { kind, side, pattern, origin, then } => {
@@ -179,31 +183,44 @@ impl fmt::Display for Rule {
             Self::AllowAll => return f.write_str("--allow-all"),
         };
         f.write_str(match then {
-            Then::Stands => "",
-            Then::DenyAll => "; --deny-all denies it",
+            AnswerChange::Stands => "",
+            AnswerChange::DenyAll => "; --deny-all denies it",
         })
     }
 }
 
 /// Decides all commands of a bash script. A script that is empty or not understood is denied.
 #[must_use]
-pub fn decide_script(ruling: &Ruling, script: &str, size: Size, at: Where, flags: &Flags) -> Decision {
+pub fn decide_script(
+    ruling: &Ruling,
+    script: &str,
+    size: ReadLimit,
+    at: DecisionPlace,
+    flags: &Flags,
+) -> PolicyDecision {
     decide_script_of(Shell::Bash, ruling, script, size, at, flags)
 }
 
 /// Decides all commands of a script that `shell` runs.
 #[must_use]
-pub fn decide_script_of(shell: Shell, ruling: &Ruling, script: &str, size: Size, at: Where, flags: &Flags) -> Decision {
+pub fn decide_script_of(
+    shell: Shell,
+    ruling: &Ruling,
+    script: &str,
+    size: ReadLimit,
+    at: DecisionPlace,
+    flags: &Flags,
+) -> PolicyDecision {
     let judge = Judge { ruling, at, flags };
     let understood = if is_empty(script) {
-        Err(NotUnderstood { place: Place { line: 1, column: 1 }, message: EMPTY.to_owned() })
+        Err(NotUnderstood { place: ScriptPlace { line: 1, column: 1 }, message: EMPTY.to_owned() })
     } else {
         commands::find_in(shell, script, size)
     };
     match understood {
         Ok(found) => judge.script(found),
-        Err(not_understood) => Decision {
-            verdict: if judge.everything() { Verdict::Allow } else { Verdict::Deny },
+        Err(not_understood) => PolicyDecision {
+            verdict: if judge.everything() { PolicyVerdict::Allow } else { PolicyVerdict::Deny },
             decided: Vec::new(),
             not_understood: Some(not_understood),
         },
@@ -212,16 +229,16 @@ pub fn decide_script_of(shell: Shell, ruling: &Ruling, script: &str, size: Size,
 
 /// Decides one command by its name, for example the interpreter of a step.
 #[must_use]
-pub fn decide_command(ruling: &Ruling, name: &str, at: Where, flags: &Flags) -> Decided {
+pub fn decide_command(ruling: &Ruling, name: &str, at: DecisionPlace, flags: &Flags) -> Decided {
     let (verdict, rule) = Judge { ruling, at, flags }.command(name);
     Decided { kind: PermissionKind::Run, what: name.to_owned(), place: None, via: Vec::new(), verdict, rule }
 }
 
 /// Decides a script whose commands cannot be known before the run.
 #[must_use]
-pub fn decide_unknown(ruling: &Ruling, source: &str, why: &'static str, at: Where, flags: &Flags) -> Decided {
+pub fn decide_unknown(ruling: &Ruling, source: &str, why: &'static str, at: DecisionPlace, flags: &Flags) -> Decided {
     let (verdict, rule) = Judge { ruling, at, flags }.unknown(why);
-    let place = Place { line: 1, column: 1 };
+    let place = ScriptPlace { line: 1, column: 1 };
     let what = unknown_name(source.lines().next().unwrap_or_default(), place);
     Decided { kind: PermissionKind::Run, what, place: Some(place), via: Vec::new(), verdict, rule }
 }
@@ -229,74 +246,74 @@ pub fn decide_unknown(ruling: &Ruling, source: &str, why: &'static str, at: Wher
 /// Decides if a path may be read or written. The path must be absolute, with its links resolved. Every kind except
 /// [`PermissionKind::Write`] counts as reading.
 #[must_use]
-pub fn decide_path(ruling: &Ruling, kind: PermissionKind, real: &str, at: Where, flags: &Flags) -> Decided {
+pub fn decide_path(ruling: &Ruling, kind: PermissionKind, real: &str, at: DecisionPlace, flags: &Flags) -> Decided {
     let kind = if kind == PermissionKind::Write { kind } else { PermissionKind::Read };
     let path = normalised(real);
-    let find = |list: &List, _: Side| list.find_path(&path, flags.places.as_ref()).cloned();
+    let find = |list: &PatternList, _: ListSide| list.find_path(&path, flags.places.as_ref()).cloned();
     let (verdict, rule) = Judge { ruling, at, flags }.by_lists(kind, &find);
     Decided { kind, what: path, place: None, via: Vec::new(), verdict, rule }
 }
 
 /// Decides if a run may inherit the variable `name`.
 #[must_use]
-pub fn decide_env(ruling: &Ruling, name: &str, at: Where, flags: &Flags) -> Decided {
+pub fn decide_env(ruling: &Ruling, name: &str, at: DecisionPlace, flags: &Flags) -> Decided {
     let kind = PermissionKind::Env;
     let (verdict, rule) =
-        Judge { ruling, at, flags }.by_lists(kind, &|list: &List, _: Side| list.find_name(name).cloned());
+        Judge { ruling, at, flags }.by_lists(kind, &|list: &PatternList, _: ListSide| list.find_name(name).cloned());
     Decided { kind, what: name.to_owned(), place: None, via: Vec::new(), verdict, rule }
 }
 
 /// Returns the strictest verdict: deny, then ask, then allow.
 #[must_use]
-pub fn worst(decided: &[Decided]) -> Verdict {
-    let rank = |verdict: &Verdict| match verdict {
-        Verdict::Allow => 0,
-        Verdict::Ask(PermissionReason::Unlisted) => 1,
-        Verdict::Ask(PermissionReason::BuiltInDeny) => 2,
-        Verdict::Ask(PermissionReason::Unknown) => 3,
-        Verdict::Deny => 4,
+pub fn worst(decided: &[Decided]) -> PolicyVerdict {
+    let rank = |verdict: &PolicyVerdict| match verdict {
+        PolicyVerdict::Allow => 0,
+        PolicyVerdict::Ask(PermissionReason::Unlisted) => 1,
+        PolicyVerdict::Ask(PermissionReason::BuiltInDeny) => 2,
+        PolicyVerdict::Ask(PermissionReason::Unknown) => 3,
+        PolicyVerdict::Deny => 4,
     };
-    decided.iter().map(|one| one.verdict).max_by_key(rank).unwrap_or(Verdict::Allow)
+    decided.iter().map(|one| one.verdict).max_by_key(rank).unwrap_or(PolicyVerdict::Allow)
 }
 
 struct Judge<'a> {
     ruling: &'a Ruling,
-    at: Where,
+    at: DecisionPlace,
     flags: &'a Flags,
 }
 
 impl Judge<'_> {
-    fn script(&self, found: Vec<Found>) -> Decision {
+    fn script(&self, found: Vec<ScriptFinding>) -> PolicyDecision {
         // The decisions are cached, because a script often repeats names.
-        let mut known: BTreeMap<What, (Verdict, Rule)> = BTreeMap::new();
+        let mut known: BTreeMap<FoundKind, (PolicyVerdict, AppliedRule)> = BTreeMap::new();
         let decided: Vec<Decided> = found
             .into_iter()
-            .map(|Found { what, place, via, source }| {
+            .map(|ScriptFinding { what, place, via, source }| {
                 let (verdict, rule) = match known.get(&what) {
                     Some(judged) => judged.clone(),
                     None => known.entry(what.clone()).or_insert_with_key(|what| self.judge(what)).clone(),
                 };
                 let (kind, what) = match what {
-                    What::Command(name) | What::Function(name) => (PermissionKind::Run, name),
-                    What::Setting(name) => (PermissionKind::Env, name),
-                    What::Unknown(_) => (PermissionKind::Run, unknown_name(&source, place)),
+                    FoundKind::Command(name) | FoundKind::Function(name) => (PermissionKind::Run, name),
+                    FoundKind::Setting(name) => (PermissionKind::Env, name),
+                    FoundKind::Unknown(_) => (PermissionKind::Run, unknown_name(&source, place)),
                 };
                 Decided { kind, what, place: Some(place), via, verdict, rule }
             })
             .collect();
         let verdict = worst(&decided);
-        Decision { verdict, decided, not_understood: None }
+        PolicyDecision { verdict, decided, not_understood: None }
     }
 
-    fn judge(&self, what: &What) -> (Verdict, Rule) {
+    fn judge(&self, what: &FoundKind) -> (PolicyVerdict, AppliedRule) {
         match what {
-            What::Command(name) => self.command(name),
-            What::Function(_) if self.everything() => (Verdict::Allow, Rule::AllowAll),
+            FoundKind::Command(name) => self.command(name),
+            FoundKind::Function(_) if self.everything() => (PolicyVerdict::Allow, AppliedRule::AllowAll),
             // If the function were not defined, the program with this name would run.
-            What::Function(name) if self.denies(name) => self.command(name),
-            What::Function(_) => (Verdict::Allow, Rule::Function),
-            What::Setting(name) => self.setting(name),
-            What::Unknown(why) => self.unknown(why),
+            FoundKind::Function(name) if self.denies(name) => self.command(name),
+            FoundKind::Function(_) => (PolicyVerdict::Allow, AppliedRule::Function),
+            FoundKind::Setting(name) => self.setting(name),
+            FoundKind::Unknown(why) => self.unknown(why),
         }
     }
 
@@ -311,20 +328,20 @@ impl Judge<'_> {
         lists.into_iter().any(|lists| lists.of(PermissionKind::Run).deny.find_denied(name, places).is_some())
     }
 
-    fn command(&self, name: &str) -> (Verdict, Rule) {
+    fn command(&self, name: &str) -> (PolicyVerdict, AppliedRule) {
         let lies = Lies::of(name, self.flags.real);
         let places = self.flags.places.as_ref();
-        let find = |list: &List, side: Side| match side {
-            Side::Deny => {
+        let find = |list: &PatternList, side: ListSide| match side {
+            ListSide::Deny => {
                 let real = lies.real.as_deref().and_then(|real| list.find_denied(real, places));
                 list.find_denied(name, places).or(real).cloned()
             }
-            Side::Allow => lies.allowed_by(list, name, places).cloned(),
+            ListSide::Allow => lies.allowed_by(list, name, places).cloned(),
         };
         let (verdict, mut rule) = self.by_lists(PermissionKind::Run, &find);
-        if let Rule::Unlisted { elsewhere, .. } = &mut rule {
+        if let AppliedRule::Unlisted { elsewhere, .. } = &mut rule {
             let base = name.rsplit_once('/').map_or("", |(_, base)| base);
-            let listed = |lists: &Lists| lists.of(PermissionKind::Run).allow.find_name(base).is_some();
+            let listed = |lists: &AllPermissionLists| lists.of(PermissionKind::Run).allow.find_name(base).is_some();
             *elsewhere = !base.is_empty() && (listed(&self.ruling.written) || listed(&self.ruling.built_in));
         }
         (verdict, rule)
@@ -332,80 +349,88 @@ impl Judge<'_> {
 
     /// Decides a variable that changes later commands, for example `PATH`. An allow list of the policy file only
     /// permits a run to inherit the variable. To set the variable needs a grant or an option of the command line.
-    fn setting(&self, name: &str) -> (Verdict, Rule) {
+    fn setting(&self, name: &str) -> (PolicyVerdict, AppliedRule) {
         let kind = PermissionKind::Env;
         if self.everything() {
-            return (Verdict::Allow, Rule::AllowAll);
+            return (PolicyVerdict::Allow, AppliedRule::AllowAll);
         }
         let rules = self.ruling.written.of(kind);
-        let granted = || rules.allow.find_all_names(name).find(|entry| matches!(entry.origin, Origin::Grant(_)));
+        let granted = || rules.allow.find_all_names(name).find(|entry| matches!(entry.origin, RuleOrigin::Grant(_)));
         let said = self.flags.granted.0.of(kind).allow.find_name(name);
         if let Some(entry) = said {
-            return (Verdict::Allow, listed(kind, Side::Allow, entry.clone(), Then::Stands));
+            return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry.clone(), AnswerChange::Stands));
         }
         if let Some(entry) = rules.deny.find_name(name) {
-            return (Verdict::Deny, listed(kind, Side::Deny, entry.clone(), Then::Stands));
+            return (PolicyVerdict::Deny, listed(kind, ListSide::Deny, entry.clone(), AnswerChange::Stands));
         }
         if let Some(entry) = granted() {
-            return (Verdict::Allow, listed(kind, Side::Allow, entry.clone(), Then::Stands));
+            return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry.clone(), AnswerChange::Stands));
         }
         self.unknown(
             "it changes later commands: call programs by their paths instead, or grant the variable (type: env)",
         )
     }
 
-    fn unknown(&self, why: &'static str) -> (Verdict, Rule) {
+    fn unknown(&self, why: &'static str) -> (PolicyVerdict, AppliedRule) {
         if self.everything() {
-            return (Verdict::Allow, Rule::AllowAll);
+            return (PolicyVerdict::Allow, AppliedRule::AllowAll);
         }
         let mode = self.ruling.mode.clone();
         let (verdict, then) = if mode.value == Mode::Deny {
-            (Verdict::Deny, Then::Stands)
+            (PolicyVerdict::Deny, AnswerChange::Stands)
         } else {
             self.asked(PermissionReason::Unknown)
         };
-        (verdict, Rule::Unknown { why, mode, then })
+        (verdict, AppliedRule::Unknown { why, mode, then })
     }
 
-    fn by_lists(&self, kind: PermissionKind, find: &dyn Fn(&List, Side) -> Option<Entry>) -> (Verdict, Rule) {
+    fn by_lists(
+        &self,
+        kind: PermissionKind,
+        find: &dyn Fn(&PatternList, ListSide) -> Option<ListEntry>,
+    ) -> (PolicyVerdict, AppliedRule) {
         if self.everything() {
-            return (Verdict::Allow, Rule::AllowAll);
+            return (PolicyVerdict::Allow, AppliedRule::AllowAll);
         }
         let (written, built_in) = (self.ruling.written.of(kind), self.ruling.built_in.of(kind));
-        if let Some(entry) = find(&self.flags.granted.0.of(kind).allow, Side::Allow) {
-            return (Verdict::Allow, listed(kind, Side::Allow, entry, Then::Stands));
+        if let Some(entry) = find(&self.flags.granted.0.of(kind).allow, ListSide::Allow) {
+            return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry, AnswerChange::Stands));
         }
         // This denial is final: no question, signature, `-y` or mode overrides it.
-        if let Some(entry) = find(&written.deny, Side::Deny) {
-            return (Verdict::Deny, listed(kind, Side::Deny, entry, Then::Stands));
+        if let Some(entry) = find(&written.deny, ListSide::Deny) {
+            return (PolicyVerdict::Deny, listed(kind, ListSide::Deny, entry, AnswerChange::Stands));
         }
-        if let Some(entry) = find(&written.allow, Side::Allow) {
-            return (Verdict::Allow, listed(kind, Side::Allow, entry, Then::Stands));
+        if let Some(entry) = find(&written.allow, ListSide::Allow) {
+            return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry, AnswerChange::Stands));
         }
-        if let Some(entry) = find(&built_in.deny, Side::Deny) {
+        if let Some(entry) = find(&built_in.deny, ListSide::Deny) {
             let closed = self.ruling.mode.value == Mode::Deny || self.flags.deny_all;
             let (verdict, then) = match self.at {
-                Where::Boundary if !closed => self.asked(PermissionReason::BuiltInDeny),
-                Where::Boundary | Where::Terminal => (Verdict::Deny, Then::Stands),
+                DecisionPlace::Boundary if !closed => self.asked(PermissionReason::BuiltInDeny),
+                DecisionPlace::Boundary | DecisionPlace::Terminal => (PolicyVerdict::Deny, AnswerChange::Stands),
             };
-            return (verdict, listed(kind, Side::Deny, entry, then));
+            return (verdict, listed(kind, ListSide::Deny, entry, then));
         }
-        if let Some(entry) = find(&built_in.allow, Side::Allow) {
-            return (Verdict::Allow, listed(kind, Side::Allow, entry, Then::Stands));
+        if let Some(entry) = find(&built_in.allow, ListSide::Allow) {
+            return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry, AnswerChange::Stands));
         }
         let mode = self.ruling.mode.clone();
         let (verdict, then) = match mode.value {
-            Mode::Deny => (Verdict::Deny, Then::Stands),
-            _ if self.flags.deny_all => (Verdict::Deny, Then::DenyAll),
-            Mode::Execute => (Verdict::Allow, Then::Stands),
+            Mode::Deny => (PolicyVerdict::Deny, AnswerChange::Stands),
+            _ if self.flags.deny_all => (PolicyVerdict::Deny, AnswerChange::DenyAll),
+            Mode::Execute => (PolicyVerdict::Allow, AnswerChange::Stands),
             Mode::Prompted => self.asked(PermissionReason::Unlisted),
         };
-        (verdict, Rule::Unlisted { mode, elsewhere: false, then })
+        (verdict, AppliedRule::Unlisted { mode, elsewhere: false, then })
     }
 
     /// Returns the verdict for a question, which `--deny-all` denies.
-    const fn asked(&self, why: PermissionReason) -> (Verdict, Then) {
-        if self.flags.deny_all { (Verdict::Deny, Then::DenyAll) } else { (Verdict::Ask(why), Then::Stands) }
+    const fn asked(&self, why: PermissionReason) -> (PolicyVerdict, AnswerChange) {
+        if self.flags.deny_all {
+            (PolicyVerdict::Deny, AnswerChange::DenyAll)
+        } else {
+            (PolicyVerdict::Ask(why), AnswerChange::Stands)
+        }
     }
 }
 
@@ -433,7 +458,12 @@ impl Lies {
         Self { trusted: lexical && stays, real }
     }
 
-    fn allowed_by<'l>(&self, list: &'l List, name: &str, places: Option<&Places>) -> Option<&'l Entry> {
+    fn allowed_by<'l>(
+        &self,
+        list: &'l PatternList,
+        name: &str,
+        places: Option<&PathVariables>,
+    ) -> Option<&'l ListEntry> {
         let Some((_, base)) = name.rsplit_once('/') else { return list.find_name(name) };
         // A pattern may match the whole path as written. If the path contains `..` or the like, the pattern is compared
         // with the real path instead.
@@ -446,13 +476,13 @@ impl Lies {
     }
 }
 
-fn listed(kind: PermissionKind, side: Side, entry: Entry, then: Then) -> Rule {
-    Rule::Listed { kind, side, pattern: entry.listed.text().clone(), origin: entry.origin, then }
+fn listed(kind: PermissionKind, side: ListSide, entry: ListEntry, then: AnswerChange) -> AppliedRule {
+    AppliedRule::Listed { kind, side, pattern: entry.listed.text().clone(), origin: entry.origin, then }
 }
 
 /// Returns the name of an unknown command in a permission: its source text and its line. If the text is cut, the name
 /// also contains the column.
-fn unknown_name(source: &str, place: Place) -> String {
+fn unknown_name(source: &str, place: ScriptPlace) -> String {
     let most = crate::record::authorization::MAX_PERMISSION_BYTES;
     let mut line = format!("@{}", place.line);
     if source.len() > most - line.len() {
@@ -486,7 +516,7 @@ mod tests {
     #[test]
     fn two_unknown_texts_with_the_same_beginning_are_two_questions() {
         let long = "x".repeat(300);
-        let place = |column| Place { line: 3, column };
+        let place = |column| ScriptPlace { line: 3, column };
         assert_ne!(unknown_name(&long, place(1)), unknown_name(&long, place(400)));
         assert!(unknown_name(&long, place(400)).len() <= crate::record::authorization::MAX_PERMISSION_BYTES);
         assert_eq!(unknown_name("$x", place(7)), "$x@3");
@@ -512,23 +542,26 @@ mod tests {
             ..Flags::default()
         };
         let ruling = ruling("default: {run: {allow: [harmless]}}");
-        let verdict = |name: &str| decide_command(&ruling, name, Where::Terminal, &flags).verdict;
-        assert_eq!(verdict("/usr/bin/git"), Verdict::Ask(PermissionReason::Unlisted));
-        assert_eq!(verdict("/usr/bin/node"), Verdict::Allow);
-        assert_eq!(verdict("git"), Verdict::Allow);
-        assert_eq!(verdict("/usr/bin/harmless"), Verdict::Allow, "a written allow goes before a built-in deny");
+        let verdict = |name: &str| decide_command(&ruling, name, DecisionPlace::Terminal, &flags).verdict;
+        assert_eq!(verdict("/usr/bin/git"), PolicyVerdict::Ask(PermissionReason::Unlisted));
+        assert_eq!(verdict("/usr/bin/node"), PolicyVerdict::Allow);
+        assert_eq!(verdict("git"), PolicyVerdict::Allow);
+        assert_eq!(verdict("/usr/bin/harmless"), PolicyVerdict::Allow, "a written allow goes before a built-in deny");
         let written = self::ruling("default: {run: {allow: [harmless], deny: [rm]}}");
-        assert_eq!(decide_command(&written, "/usr/bin/harmless", Where::Terminal, &flags).verdict, Verdict::Deny);
         assert_eq!(
-            decide_command(&written, "harmless", Where::Terminal, &flags).verdict,
-            Verdict::Deny,
+            decide_command(&written, "/usr/bin/harmless", DecisionPlace::Terminal, &flags).verdict,
+            PolicyVerdict::Deny
+        );
+        assert_eq!(
+            decide_command(&written, "harmless", DecisionPlace::Terminal, &flags).verdict,
+            PolicyVerdict::Deny,
             "found in PATH"
         );
     }
 
     #[test]
     fn a_rule_describes_the_decision_in_words() {
-        let said = |policy: &str, name: &str, at: Where, flags: &Flags| {
+        let said = |policy: &str, name: &str, at: DecisionPlace, flags: &Flags| {
             decide_command(&ruling(policy), name, at, flags).rule.to_string()
         };
         let none = Flags::default();
@@ -552,17 +585,26 @@ mod tests {
             ),
             ("", "jq", &closed, "not listed, mode prompted, built in; --deny-all denies it"),
         ] {
-            assert_eq!(said(policy, name, Where::Terminal, flags), expected);
+            assert_eq!(said(policy, name, DecisionPlace::Terminal, flags), expected);
         }
     }
 
     #[test]
     fn every_command_is_decided_independently_of_the_command_before() {
-        let decision =
-            decide_script(&ruling(""), "rm a; git add; jq c; rm d", Size::Step, Where::Terminal, &Flags::default());
-        let verdicts: Vec<(&str, Verdict)> = decision.decided.iter().map(|one| (&*one.what, one.verdict)).collect();
-        let asked = Verdict::Ask(PermissionReason::Unlisted);
-        assert_eq!(verdicts, [("rm", Verdict::Deny), ("git", Verdict::Allow), ("jq", asked), ("rm", Verdict::Deny)]);
-        assert_eq!(decision.verdict, Verdict::Deny);
+        let decision = decide_script(
+            &ruling(""),
+            "rm a; git add; jq c; rm d",
+            ReadLimit::Step,
+            DecisionPlace::Terminal,
+            &Flags::default(),
+        );
+        let verdicts: Vec<(&str, PolicyVerdict)> =
+            decision.decided.iter().map(|one| (&*one.what, one.verdict)).collect();
+        let asked = PolicyVerdict::Ask(PermissionReason::Unlisted);
+        assert_eq!(
+            verdicts,
+            [("rm", PolicyVerdict::Deny), ("git", PolicyVerdict::Allow), ("jq", asked), ("rm", PolicyVerdict::Deny)]
+        );
+        assert_eq!(decision.verdict, PolicyVerdict::Deny);
     }
 }

@@ -17,12 +17,12 @@ use serde_json::Value;
 use crate::crypto::canonical::canonical_of;
 use crate::crypto::digest::PolicyDigest;
 use crate::policy::host::SandboxRule;
-use crate::policy::lists::{KINDS, Listed, Side, word};
-use crate::policy::patterns::{Case, Dots, Pattern, PatternError};
+use crate::policy::lists::{KINDS, ListSide, ListedPattern, word};
+use crate::policy::patterns::{CaseSensitivity, LeadingDots, Pattern, PatternError};
 use crate::record::authorization::PermissionKind;
-use crate::record::step::{Approvals, Groups};
+use crate::record::step::{Approvals, GroupSource};
 use crate::record::validity::Timestamp;
-use crate::yaml::{self, Flaw, Kind, Node};
+use crate::yaml::{self, YamlFlaw, YamlKind, YamlNode};
 
 /// A parsed policy: its rules, and the canonical JSON of the file.
 #[derive(Debug, Clone)]
@@ -37,20 +37,20 @@ pub struct Policy {
 /// The compiled patterns of a policy.
 #[derive(Debug, Clone, Default)]
 struct Compiled {
-    default: Vec<Written>,
-    overrides: Vec<(Pattern, Vec<Written>)>,
-    grants: Vec<(Option<Pattern>, [Written; 1])>,
+    default: Vec<CompiledPattern>,
+    overrides: Vec<(Pattern, Vec<CompiledPattern>)>,
+    grants: Vec<(Option<Pattern>, [CompiledPattern; 1])>,
 }
 
 /// A compiled pattern of one list.
 #[derive(Debug, Clone)]
-pub struct Written {
+pub struct CompiledPattern {
     /// Kind of the rule.
     pub kind: PermissionKind,
     /// Allow list or deny list.
-    pub side: Side,
+    pub side: ListSide,
     /// The pattern.
-    pub listed: Listed,
+    pub listed: ListedPattern,
 }
 
 /// Version 1 of the policy file.
@@ -61,10 +61,10 @@ pub struct PolicyFile {
     pub version: u64,
     /// `none`: only what is written here holds. Otherwise the file extends the built-in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub extends: Option<Extends>,
+    pub extends: Option<BasePolicy>,
     /// What holds where no override says otherwise.
     #[serde(default)]
-    pub default: Rule,
+    pub default: PolicyRule,
     /// Rules for some runbooks. Every one that matches applies, in order; the later wins, and lists grow.
     #[serde(default)]
     #[schemars(length(max = MAX_OVERRIDES))]
@@ -72,13 +72,14 @@ pub struct PolicyFile {
     /// What somebody allowed for good.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MAX_GRANTS))]
-    pub grants: Vec<Grant>,
+    pub grants: Vec<PolicyGrant>,
 }
 
 /// What a policy builds on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Extends {
+#[schemars(rename = "Extends")]
+pub enum BasePolicy {
     /// Nothing: the built-in lists do not hold.
     None,
 }
@@ -86,22 +87,23 @@ pub enum Extends {
 /// What a policy says; what it leaves out is left to the rule before it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Rule {
+#[schemars(rename = "Rule")]
+pub struct PolicyRule {
     /// Whether what no list names may be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
     /// Commands, by name or path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub run: Option<Patterns>,
+    pub run: Option<AllowDeny>,
     /// Paths that may be read: from `/`, `{repo}/`, `{tmp}/` or `**/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub read: Option<Patterns>,
+    pub read: Option<AllowDeny>,
     /// Paths that may be written, likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub write: Option<Patterns>,
+    pub write: Option<AllowDeny>,
     /// Variables that a run inherits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub env: Option<Patterns>,
+    pub env: Option<AllowDeny>,
     /// Who must approve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals: Option<Approvals>,
@@ -113,7 +115,8 @@ pub struct Rule {
 /// What is allowed and what is denied; what is denied goes before.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Patterns {
+#[schemars(rename = "Patterns")]
+pub struct AllowDeny {
     /// Globs of what may be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MAX_LIST))]
@@ -135,16 +138,16 @@ pub struct Override {
     pub mode: Option<Mode>,
     /// Commands, by name or path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub run: Option<Patterns>,
+    pub run: Option<AllowDeny>,
     /// Paths that may be read: from `/`, `{repo}/`, `{tmp}/` or `**/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub read: Option<Patterns>,
+    pub read: Option<AllowDeny>,
     /// Paths that may be written, likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub write: Option<Patterns>,
+    pub write: Option<AllowDeny>,
     /// Variables that a run inherits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub env: Option<Patterns>,
+    pub env: Option<AllowDeny>,
     /// Who must approve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals: Option<Approvals>,
@@ -156,7 +159,8 @@ pub struct Override {
 /// One thing that somebody allowed for good.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Grant {
+#[schemars(rename = "Grant")]
+pub struct PolicyGrant {
     /// What kind of thing.
     #[serde(rename = "type")]
     pub kind: PermissionKind,
@@ -166,7 +170,7 @@ pub struct Grant {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runbook: Option<String>,
     /// Always `permanent`: what is allowed for a session lives in memory.
-    pub scope: Scope,
+    pub scope: GrantScope,
     /// When it was granted, as Rundown writes it; a note for people, which decides nothing.
     #[serde(default, rename = "grantedAt", skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$"))]
@@ -176,7 +180,8 @@ pub struct Grant {
 /// How long a grant of the file lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Scope {
+#[schemars(rename = "Scope")]
+pub enum GrantScope {
     /// Until somebody removes it.
     Permanent,
 }
@@ -227,8 +232,8 @@ impl fmt::Display for PolicyError {
 
 impl std::error::Error for PolicyError {}
 
-impl From<Flaw> for PolicyError {
-    fn from(flaw: Flaw) -> Self {
+impl From<YamlFlaw> for PolicyError {
+    fn from(flaw: YamlFlaw) -> Self {
         Self { line: flaw.place.line, column: flaw.place.column, message: flaw.message }
     }
 }
@@ -266,14 +271,14 @@ impl Policy {
     /// # Errors
     /// Returns all problems in the policy.
     pub fn from_sealed(value: &Value) -> Result<Self, Vec<PolicyError>> {
-        Self::read(&Node::of_json(value), value, Reading::Sealed)
+        Self::read(&YamlNode::of_json(value), value, Reading::Sealed)
     }
 
-    fn read(tree: &Node, value: &Value, reading: Reading) -> Result<Self, Vec<PolicyError>> {
+    fn read(tree: &YamlNode, value: &Value, reading: Reading) -> Result<Self, Vec<PolicyError>> {
         let mut reader = Reader::new(reading);
         let file = reader.file(tree);
         let Reader { mut flaws, compiled, sandbox_rules, .. } = reader;
-        let canonical = canonical_of(value).map_err(|error| Flaw::new(tree.place, error.to_string()));
+        let canonical = canonical_of(value).map_err(|error| YamlFlaw::new(tree.place, error.to_string()));
         match canonical {
             Ok(canonical) if flaws.is_empty() => Ok(Self {
                 file,
@@ -297,18 +302,18 @@ impl Policy {
 
     /// Returns the patterns of the `default` rule.
     #[must_use]
-    pub fn of_default(&self) -> &[Written] {
+    pub fn of_default(&self) -> &[CompiledPattern] {
         &self.compiled.default
     }
 
     /// Returns the overrides with their compiled patterns, in order.
-    pub fn overrides(&self) -> impl Iterator<Item = (&Pattern, &Override, &[Written])> {
+    pub fn overrides(&self) -> impl Iterator<Item = (&Pattern, &Override, &[CompiledPattern])> {
         let rules = &self.file.overrides;
         self.compiled.overrides.iter().zip(rules).map(|((pattern, written), rule)| (pattern, rule, written.as_slice()))
     }
 
     /// Returns the grants, each with the pattern of its runbooks and its own pattern.
-    pub fn grants(&self) -> impl Iterator<Item = (Option<&Pattern>, &[Written])> {
+    pub fn grants(&self) -> impl Iterator<Item = (Option<&Pattern>, &[CompiledPattern])> {
         self.compiled.grants.iter().map(|(runbook, written)| (runbook.as_ref(), written.as_slice()))
     }
 
@@ -335,11 +340,11 @@ impl Policy {
 ///
 /// # Errors
 /// Returns all problems in the lists.
-pub(crate) fn read_lists(value: &Value) -> Result<Vec<Written>, Vec<PolicyError>> {
-    let tree = Node::of_json(value);
+pub(crate) fn read_lists(value: &Value) -> Result<Vec<CompiledPattern>, Vec<PolicyError>> {
+    let tree = YamlNode::of_json(value);
     let mut reader = Reader::new(Reading::Sealed);
     tree.closed_map("the built-in lists", &["version", "run", "read", "write", "env"], &[], &mut reader.flaws);
-    if !matches!(tree.value("version"), Some(Node { kind: Kind::Integer(1), .. })) {
+    if !matches!(tree.value("version"), Some(YamlNode { kind: YamlKind::Integer(1), .. })) {
         reader.flaw(&tree, "this version reads built-in lists of version 1 only");
     }
     let mut written = Vec::new();
@@ -358,7 +363,7 @@ fn is_time(text: &str) -> bool {
         && format!("{seconds}Z").parse::<Timestamp>().is_ok()
 }
 
-fn parse(text: &str) -> Result<Node, Vec<PolicyError>> {
+fn parse(text: &str) -> Result<YamlNode, Vec<PolicyError>> {
     if text.len() > MAX_FILE_BYTES {
         return Err(vec![PolicyError {
             line: 1,
@@ -369,7 +374,7 @@ fn parse(text: &str) -> Result<Node, Vec<PolicyError>> {
     yaml::parse(text, 1).map_err(|flaw| vec![flaw.into()])
 }
 
-fn errors(mut flaws: Vec<Flaw>) -> Vec<PolicyError> {
+fn errors(mut flaws: Vec<YamlFlaw>) -> Vec<PolicyError> {
     flaws.sort();
     flaws.into_iter().map(PolicyError::from).collect()
 }
@@ -385,7 +390,7 @@ enum Reading {
 
 struct Reader {
     reading: Reading,
-    flaws: Vec<Flaw>,
+    flaws: Vec<YamlFlaw>,
     compiled: Compiled,
     /// Number of patterns that were read.
     count: usize,
@@ -397,16 +402,18 @@ impl Reader {
         Self { reading, flaws: Vec::new(), compiled: Compiled::default(), count: 0, sandbox_rules: false }
     }
 
-    fn file(&mut self, tree: &Node) -> PolicyFile {
+    fn file(&mut self, tree: &YamlNode) -> PolicyFile {
         tree.closed_map("a policy", &["version", "extends", "default", "overrides", "grants"], &[], &mut self.flaws);
         match tree.value("version") {
-            Some(Node { kind: Kind::Integer(1), .. }) => {}
+            Some(YamlNode { kind: YamlKind::Integer(1), .. }) => {}
             Some(other) => self.flaw(other, "this version reads policies of `version: 1` only: write version: 1"),
-            None if matches!(tree.kind, Kind::Map(_)) => self.flaw(tree, "the version is missing: write version: 1"),
+            None if matches!(tree.kind, YamlKind::Map(_)) => {
+                self.flaw(tree, "the version is missing: write version: 1")
+            }
             None => {}
         }
         let extends = tree.value("extends").and_then(|node| match node.text("`extends`", &mut self.flaws) {
-            Some("none") => Some(Extends::None),
+            Some("none") => Some(BasePolicy::None),
             Some(_) => {
                 self.flaw(node, "`extends` may be `none` only: leave it out to build on the built-in lists");
                 None
@@ -432,7 +439,7 @@ impl Reader {
         PolicyFile { version: 1, extends, default: default.unwrap_or_default(), overrides, grants }
     }
 
-    fn items<'n>(&mut self, tree: &'n Node, name: &str, most: usize) -> Option<&'n [Node]> {
+    fn items<'n>(&mut self, tree: &'n YamlNode, name: &str, most: usize) -> Option<&'n [YamlNode]> {
         let node = tree.value(name)?;
         let items = node.list(&format!("`{name}`"), &mut self.flaws)?;
         if items.len() > most {
@@ -442,7 +449,7 @@ impl Reader {
         Some(items)
     }
 
-    fn one_override(&mut self, node: &Node) -> Override {
+    fn one_override(&mut self, node: &YamlNode) -> Override {
         let (rule, written) = self.rule(node, "an override", &["runbook"]);
         let mut runbook = String::new();
         match node.value("runbook") {
@@ -454,21 +461,22 @@ impl Reader {
             }
             None => self.flaw(node, "an override needs `runbook`: name the runbooks it is for, \"deploy/**\" for one"),
         }
-        if rule == Rule::default() && node.entries().len() == 1 && !runbook.is_empty() {
+        if rule == PolicyRule::default() && node.entries().len() == 1 && !runbook.is_empty() {
             self.flaw(node, "this override says nothing: give it mode, run, approvals or the like, or remove it");
         }
-        let Rule { mode, run, read, write, env, approvals, sandbox } = rule;
+        let PolicyRule { mode, run, read, write, env, approvals, sandbox } = rule;
         Override { runbook, mode, run, read, write, env, approvals, sandbox }
     }
 
     /// Parses a glob over runbooks. Wildcards match leading dots, so that no hidden directory escapes the rule.
-    fn runbook(&mut self, node: &Node) -> Option<(String, Pattern)> {
+    fn runbook(&mut self, node: &YamlNode) -> Option<(String, Pattern)> {
         let text = node.text("`runbook`", &mut self.flaws)?;
-        let pattern = self.counted(|| Pattern::parse_with(text, Dots::Any, Case::Counts), Pattern::ways, node)?;
+        let pattern =
+            self.counted(|| Pattern::parse_with(text, LeadingDots::Any, CaseSensitivity::Counts), Pattern::ways, node)?;
         Some((text.to_owned(), pattern))
     }
 
-    fn grant(&mut self, node: &Node) -> Option<Grant> {
+    fn grant(&mut self, node: &YamlNode) -> Option<PolicyGrant> {
         let before = self.flaws.len();
         node.closed_map("a grant", &["type", "pattern", "runbook", "scope", "grantedAt"], &[], &mut self.flaws);
         let kind = self.required(node, "type", "what is granted, `type: run` for one").and_then(|(at, text)| {
@@ -498,20 +506,20 @@ impl Reader {
             Some(text.to_owned())
         });
         let (kind, (at, pattern)) = (kind?, pattern?);
-        let listed = self.pattern(at, kind, Side::Allow, pattern)?;
+        let listed = self.pattern(at, kind, ListSide::Allow, pattern)?;
         if self.flaws.len() > before {
             return None;
         }
         let (runbook, compiled) = runbook.unzip();
-        self.compiled.grants.push((compiled, [Written { kind, side: Side::Allow, listed }]));
-        Some(Grant { kind, pattern: pattern.to_owned(), runbook, scope: Scope::Permanent, granted_at })
+        self.compiled.grants.push((compiled, [CompiledPattern { kind, side: ListSide::Allow, listed }]));
+        Some(PolicyGrant { kind, pattern: pattern.to_owned(), runbook, scope: GrantScope::Permanent, granted_at })
     }
 
-    fn required<'n>(&mut self, node: &'n Node, name: &str, what: &str) -> Option<(&'n Node, &'n str)> {
+    fn required<'n>(&mut self, node: &'n YamlNode, name: &str, what: &str) -> Option<(&'n YamlNode, &'n str)> {
         match node.value(name) {
             Some(value) => value.text(&format!("`{name}`"), &mut self.flaws).map(|text| (value, text)),
             None => {
-                if matches!(node.kind, Kind::Map(_)) {
+                if matches!(node.kind, YamlKind::Map(_)) {
                     self.flaw(node, &format!("a grant needs `{name}`: say {what}"));
                 }
                 None
@@ -520,27 +528,32 @@ impl Reader {
     }
 
     /// Reads the lists of one kind, if the rule has them.
-    fn patterns(&mut self, rule: &Node, kind: PermissionKind, written: &mut Vec<Written>) -> Option<Patterns> {
+    fn patterns(
+        &mut self,
+        rule: &YamlNode,
+        kind: PermissionKind,
+        written: &mut Vec<CompiledPattern>,
+    ) -> Option<AllowDeny> {
         let name = word(kind);
         let node = rule.value(name)?;
         node.closed_map(&format!("`{name}`"), &["allow", "deny"], &[], &mut self.flaws);
-        let mut patterns = Patterns::default();
-        for (side, texts) in [(Side::Allow, &mut patterns.allow), (Side::Deny, &mut patterns.deny)] {
+        let mut patterns = AllowDeny::default();
+        for (side, texts) in [(ListSide::Allow, &mut patterns.allow), (ListSide::Deny, &mut patterns.deny)] {
             for item in self.items(node, side.word(), MAX_LIST).unwrap_or_default() {
                 let Some(text) = item.text(&format!("a pattern of `{}`", side.word()), &mut self.flaws) else {
                     continue;
                 };
                 if let Some(listed) = self.pattern(item, kind, side, text) {
                     texts.push(text.to_owned());
-                    written.push(Written { kind, side, listed });
+                    written.push(CompiledPattern { kind, side, listed });
                 }
             }
         }
         Some(patterns)
     }
 
-    fn pattern(&mut self, node: &Node, kind: PermissionKind, side: Side, text: &str) -> Option<Listed> {
-        self.counted(|| Listed::parse(kind, side, text), Listed::ways, node)
+    fn pattern(&mut self, node: &YamlNode, kind: PermissionKind, side: ListSide, text: &str) -> Option<ListedPattern> {
+        self.counted(|| ListedPattern::parse(kind, side, text), ListedPattern::ways, node)
     }
 
     /// Patterns beyond the limit are counted for the error message, but not compiled.
@@ -548,7 +561,7 @@ impl Reader {
         &mut self,
         parse: impl FnOnce() -> Result<T, PatternError>,
         ways: impl FnOnce(&T) -> usize,
-        node: &Node,
+        node: &YamlNode,
     ) -> Option<T> {
         if self.count >= MAX_PATTERNS {
             self.count += 1;
@@ -566,22 +579,22 @@ impl Reader {
         }
     }
 
-    fn rule(&mut self, node: &Node, what: &str, more: &[&str]) -> (Rule, Vec<Written>) {
+    fn rule(&mut self, node: &YamlNode, what: &str, more: &[&str]) -> (PolicyRule, Vec<CompiledPattern>) {
         let known = [&["mode", "run", "read", "write", "env", "approvals", "sandbox"][..], more].concat();
         // These two keys belong beside `default`, not into a rule. A separate message tells where to put them.
         if let Some((key, _)) = node.entries().iter().find(|(key, _)| ["grants", "extends"].contains(&&*key.name)) {
             let message = format!("`{}` belongs at the top of the file, not in {what}: move it there", key.name);
-            self.flaws.push(Flaw::new(key.place, message));
+            self.flaws.push(YamlFlaw::new(key.place, message));
         }
         let known: Vec<&str> = known.into_iter().chain(["grants", "extends"]).collect();
         node.closed_map(what, &known, &[], &mut self.flaws);
         let mut written = Vec::new();
-        let mut rule = Rule {
+        let mut rule = PolicyRule {
             run: self.patterns(node, PermissionKind::Run, &mut written),
             read: self.patterns(node, PermissionKind::Read, &mut written),
             write: self.patterns(node, PermissionKind::Write, &mut written),
             env: self.patterns(node, PermissionKind::Env, &mut written),
-            ..Rule::default()
+            ..PolicyRule::default()
         };
         if let Some(mode) = node.value("mode") {
             rule.mode = match mode.text("`mode`", &mut self.flaws) {
@@ -596,7 +609,7 @@ impl Reader {
             };
         }
         if let Some(approvals) = node.value("approvals") {
-            rule.approvals = Approvals::read(approvals, Groups::Named, &mut self.flaws);
+            rule.approvals = Approvals::read(approvals, GroupSource::Named, &mut self.flaws);
         }
         if let Some(sandbox) = node.value("sandbox") {
             let (read, says_more) = SandboxRule::read(sandbox, self.reading, what == "default", &mut self.flaws);
@@ -606,8 +619,8 @@ impl Reader {
         (rule, written)
     }
 
-    fn flaw(&mut self, node: &Node, message: &str) {
-        self.flaws.push(Flaw::new(node.place, message));
+    fn flaw(&mut self, node: &YamlNode, message: &str) {
+        self.flaws.push(YamlFlaw::new(node.place, message));
     }
 }
 

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::policy::origin::{Origin, Sourced};
+use crate::policy::origin::{RuleOrigin, WithOrigin};
 use crate::policy::patterns::Pattern;
 use crate::policy::profile_error::ProfileError;
 use crate::record::declared::{DeclaredLimits, DeclaredNetwork, DeclaredSandbox};
@@ -52,23 +52,23 @@ pub struct SandboxRule {
 /// Host access that all rules for one step allow, with origins. A later rule replaces an earlier value, but deny
 /// patterns accumulate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Allowed {
-    read: Option<Sourced<Vec<String>>>,
-    write: Option<Sourced<Vec<String>>>,
-    deny: Vec<Sourced<String>>,
-    workdir: Option<Sourced<Workdir>>,
-    network: Option<Sourced<DeclaredNetwork>>,
-    sockets: Option<Sourced<Vec<String>>>,
-    run_as: Option<Sourced<String>>,
-    may_be_off: Option<Sourced<bool>>,
+pub struct HostAllowance {
+    read: Option<WithOrigin<Vec<String>>>,
+    write: Option<WithOrigin<Vec<String>>>,
+    deny: Vec<WithOrigin<String>>,
+    workdir: Option<WithOrigin<Workdir>>,
+    network: Option<WithOrigin<DeclaredNetwork>>,
+    sockets: Option<WithOrigin<Vec<String>>>,
+    run_as: Option<WithOrigin<String>>,
+    may_be_off: Option<WithOrigin<bool>>,
 }
 
-impl Allowed {
+impl HostAllowance {
     /// Applies a further rule.
-    pub(super) fn apply(&mut self, rule: &SandboxRule, origin: &Origin) {
-        fn set<T: Clone>(to: &mut Option<Sourced<T>>, value: Option<&T>, origin: &Origin) {
+    pub(super) fn apply(&mut self, rule: &SandboxRule, origin: &RuleOrigin) {
+        fn set<T: Clone>(to: &mut Option<WithOrigin<T>>, value: Option<&T>, origin: &RuleOrigin) {
             if let Some(value) = value {
-                *to = Some(Sourced { value: value.clone(), origin: origin.clone() });
+                *to = Some(WithOrigin { value: value.clone(), origin: origin.clone() });
             }
         }
         set(&mut self.read, rule.read.as_ref(), origin);
@@ -79,13 +79,13 @@ impl Allowed {
         set(&mut self.run_as, rule.run_as.as_ref(), origin);
         set(&mut self.may_be_off, rule.may_be_off.as_ref(), origin);
         let denied = rule.deny.iter().flatten();
-        self.deny.extend(denied.map(|value| Sourced { value: value.clone(), origin: origin.clone() }));
+        self.deny.extend(denied.map(|value| WithOrigin { value: value.clone(), origin: origin.clone() }));
     }
 }
 
 /// Host access of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct OfHost {
+pub(super) struct HostAccess {
     pub(super) read: Vec<String>,
     pub(super) write: Vec<String>,
     pub(super) deny: Vec<String>,
@@ -100,10 +100,10 @@ pub(super) struct OfHost {
 ///
 /// # Errors
 /// Returns the first declaration that is malformed, or that policy does not allow.
-pub(super) fn resolve(allowed: &Allowed, declared: &DeclaredSandbox) -> Result<OfHost, ProfileError> {
+pub(super) fn resolve(allowed: &HostAllowance, declared: &DeclaredSandbox) -> Result<HostAccess, ProfileError> {
     declared.check().map_err(|why| ProfileError::Declared { why })?;
     let refuse = |asks: String, write: String| Err(ProfileError::NotAllowed { asks, write });
-    let within = |path: &str, lists: &[&Option<Sourced<Vec<String>>>]| {
+    let within = |path: &str, lists: &[&Option<WithOrigin<Vec<String>>>]| {
         lists.iter().filter_map(|list| list.as_ref()).flat_map(|list| &list.value).any(|one| is_at_or_below(path, one))
     };
     if declared.off_reason.is_some() && !allowed.may_be_off.as_ref().is_some_and(|off| off.value) {
@@ -146,7 +146,7 @@ pub(super) fn resolve(allowed: &Allowed, declared: &DeclaredSandbox) -> Result<O
         list.dedup();
         list
     };
-    Ok(OfHost {
+    Ok(HostAccess {
         read: sorted(&declared.read),
         write: sorted(&declared.write),
         deny,
@@ -158,7 +158,7 @@ pub(super) fn resolve(allowed: &Allowed, declared: &DeclaredSandbox) -> Result<O
     })
 }
 
-fn network(allowed: &Allowed, declared: &DeclaredSandbox) -> Result<Network, ProfileError> {
+fn network(allowed: &HostAllowance, declared: &DeclaredSandbox) -> Result<Network, ProfileError> {
     let rule = allowed.network.as_ref().map(|rule| &rule.value);
     match &declared.network {
         None | Some(DeclaredNetwork::None) => Ok(Network { mode: NetworkMode::None, hosts: Vec::new() }),
@@ -235,9 +235,9 @@ mod tests {
         declared
     }
 
-    fn allowed(rule: SandboxRule) -> Allowed {
-        let mut allowed = Allowed::default();
-        allowed.apply(&rule, &Origin::Override(0, "**".into()));
+    fn allowed(rule: SandboxRule) -> HostAllowance {
+        let mut allowed = HostAllowance::default();
+        allowed.apply(&rule, &RuleOrigin::Override(0, "**".into()));
         allowed
     }
 
@@ -269,11 +269,11 @@ mod tests {
             (&[("run-as", "web")], SandboxRule { run_as: Some("web".into()), ..SandboxRule::default() }),
             (&[("reason", "needs docker")], SandboxRule { may_be_off: Some(true), ..SandboxRule::default() }),
         ];
-        let plain = resolve(&Allowed::default(), &DeclaredSandbox::default()).expect("nothing is asked");
+        let plain = resolve(&HostAllowance::default(), &DeclaredSandbox::default()).expect("nothing is asked");
         for (pairs, rule) in asks {
             let declared = declared(pairs);
             assert!(resolve(&allowed(rule.clone()), &declared).is_ok(), "{pairs:?}");
-            let refused = resolve(&Allowed::default(), &declared).expect_err("policy is silent");
+            let refused = resolve(&HostAllowance::default(), &declared).expect_err("policy is silent");
             assert!(matches!(refused, ProfileError::NotAllowed { .. }), "{pairs:?}: {refused}");
             assert_eq!(resolve(&allowed(rule), &DeclaredSandbox::default()), Ok(plain.clone()), "the step is silent");
         }
@@ -315,7 +315,7 @@ mod tests {
     fn deny_patterns_accumulate_if_a_step_sees_host_paths() {
         let mut both =
             allowed(SandboxRule { read: texts(&["/srv"]), deny: texts(&["**/.env"]), ..SandboxRule::default() });
-        both.apply(&SandboxRule { deny: texts(&["**/*.pem"]), ..SandboxRule::default() }, &Origin::Default);
+        both.apply(&SandboxRule { deny: texts(&["**/*.pem"]), ..SandboxRule::default() }, &RuleOrigin::Default);
         let profile = resolve(&both, &declared(&[("read", "/srv"), ("deny", "**/id_*")])).expect("held");
         assert_eq!(profile.deny, ["**/*.pem", "**/.env", "**/id_*"]);
         assert_eq!(resolve(&both, &declared(&[("deny", "**/id_*")])).expect("held").deny, [""; 0]);

@@ -6,21 +6,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::policy::origin::Origin;
-use crate::policy::paths::{PathPattern, Places, TRUSTED, normalised};
-use crate::policy::patterns::{Case, Dots, Pattern, PatternError};
+use crate::policy::origin::RuleOrigin;
+use crate::policy::paths::{PathPattern, PathVariables, TRUSTED, normalised};
+use crate::policy::patterns::{CaseSensitivity, LeadingDots, Pattern, PatternError};
 use crate::record::authorization::PermissionKind;
 
 /// Allow list or deny list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
+pub enum ListSide {
     /// Allow list.
     Allow,
     /// Deny list.
     Deny,
 }
 
-impl Side {
+impl ListSide {
     /// Returns the key in the policy file.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -48,7 +48,7 @@ pub const fn word(kind: PermissionKind) -> &'static str {
 
 /// A compiled pattern of a list. Clones share the compiled form.
 #[derive(Debug, Clone)]
-pub struct Listed {
+pub struct ListedPattern {
     text: Arc<str>,
     matcher: Arc<Matcher>,
 }
@@ -61,26 +61,26 @@ enum Matcher {
     Path(PathPattern),
 }
 
-impl Listed {
+impl ListedPattern {
     /// Parses a pattern of one list.
     ///
     /// # Errors
     /// Returns an error with the problem in the pattern and its correction.
-    pub fn parse(kind: PermissionKind, side: Side, text: &str) -> Result<Self, PatternError> {
+    pub fn parse(kind: PermissionKind, side: ListSide, text: &str) -> Result<Self, PatternError> {
         let name = |text: &str| {
-            let case = if side == Side::Deny { Case::Any } else { Case::Counts };
+            let case = if side == ListSide::Deny { CaseSensitivity::Any } else { CaseSensitivity::Counts };
             // `[` and `.` are names of commands here, not pattern syntax.
             if ["[", "."].contains(&text) {
                 return Ok(Pattern::literal(text, case));
             }
-            Pattern::parse_with(text, Dots::Any, case)
+            Pattern::parse_with(text, LeadingDots::Any, case)
         };
         let matcher = match kind {
             PermissionKind::Read | PermissionKind::Write => Matcher::Path(PathPattern::parse(text)?),
             PermissionKind::Env if text.contains('/') => {
                 return Err(PatternError::new(text, "no variable has a slash in its name: remove it"));
             }
-            PermissionKind::Run if text.contains('/') && side == Side::Deny => {
+            PermissionKind::Run if text.contains('/') && side == ListSide::Deny => {
                 // A boundary has no `{repo}` and no `{tmp}`, so this deny pattern would match nothing there.
                 if let Some((_, rest)) = text.split_once("}/").filter(|(name, _)| ["{repo", "{tmp"].contains(name)) {
                     let message = format!("a boundary has no such place, and would deny nothing: write **/{rest}");
@@ -106,7 +106,7 @@ impl Listed {
     /// Returns a pattern that matches only exactly `text`, as a name or as a path.
     #[must_use]
     pub fn literal(text: &str) -> Self {
-        Self { text: text.into(), matcher: Arc::new(Matcher::Name(Pattern::literal(text, Case::Counts))) }
+        Self { text: text.into(), matcher: Arc::new(Matcher::Name(Pattern::literal(text, CaseSensitivity::Counts))) }
     }
 
     /// Returns the pattern as written.
@@ -139,27 +139,27 @@ impl Listed {
 
 /// A pattern with its origin.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct ListEntry {
     /// The pattern.
-    pub listed: Listed,
+    pub listed: ListedPattern,
     /// Origin of the pattern.
-    pub origin: Origin,
+    pub origin: RuleOrigin,
 }
 
-impl PartialEq for Entry {
+impl PartialEq for ListEntry {
     fn eq(&self, other: &Self) -> bool {
         (self.listed.text(), &self.origin) == (other.listed.text(), &other.origin)
     }
 }
 
-impl Eq for Entry {}
+impl Eq for ListEntry {}
 
 /// Patterns in the order of their origins. A search by name costs one hash lookup, plus one match for each pattern with
 /// wildcards.
 #[derive(Debug, Clone)]
-pub struct List {
-    side: Side,
-    entries: Vec<Entry>,
+pub struct PatternList {
+    side: ListSide,
+    entries: Vec<ListEntry>,
     /// Index of the first entry with this plain name. In a deny list the key is in lower case, because deny lists
     /// ignore case.
     names: HashMap<Arc<str>, usize>,
@@ -167,23 +167,23 @@ pub struct List {
     paths: Vec<usize>,
 }
 
-impl PartialEq for List {
+impl PartialEq for PatternList {
     fn eq(&self, other: &Self) -> bool {
         self.side == other.side && self.entries == other.entries
     }
 }
 
-impl Eq for List {}
+impl Eq for PatternList {}
 
-impl List {
+impl PatternList {
     /// Returns an empty list.
     #[must_use]
-    pub fn new(side: Side) -> Self {
+    pub fn new(side: ListSide) -> Self {
         Self { side, entries: Vec::new(), names: HashMap::new(), globs: Vec::new(), paths: Vec::new() }
     }
 
     /// Adds a pattern.
-    pub fn add(&mut self, listed: Listed, origin: Origin) {
+    pub fn add(&mut self, listed: ListedPattern, origin: RuleOrigin) {
         let at = self.entries.len();
         match &*listed.matcher {
             Matcher::Path(_) => self.paths.push(at),
@@ -194,24 +194,24 @@ impl List {
                 None => self.globs.push(at),
             },
         }
-        self.entries.push(Entry { listed, origin });
+        self.entries.push(ListEntry { listed, origin });
     }
 
     /// Returns the patterns in order.
     #[must_use]
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[ListEntry] {
         &self.entries
     }
 
     /// Returns the first pattern that matches a name.
     #[must_use]
-    pub fn find_name(&self, name: &str) -> Option<&Entry> {
+    pub fn find_name(&self, name: &str) -> Option<&ListEntry> {
         let plain = match self.side {
-            Side::Allow => self.names.get(name),
-            Side::Deny if name.bytes().any(|c| !c.is_ascii() || c.is_ascii_uppercase()) => {
+            ListSide::Allow => self.names.get(name),
+            ListSide::Deny if name.bytes().any(|c| !c.is_ascii() || c.is_ascii_uppercase()) => {
                 self.names.get(name.to_lowercase().as_str())
             }
-            Side::Deny => self.names.get(name),
+            ListSide::Deny => self.names.get(name),
         };
         plain
             .copied()
@@ -221,12 +221,12 @@ impl List {
 
     /// Returns the pattern that is exactly this name or path, without wildcards.
     #[must_use]
-    pub fn find_literal(&self, name: &str) -> Option<&Entry> {
+    pub fn find_literal(&self, name: &str) -> Option<&ListEntry> {
         self.names.get(name).map(|at| &self.entries[*at])
     }
 
     /// Returns each pattern that matches a name.
-    pub fn find_all_names(&self, name: &str) -> impl Iterator<Item = &Entry> {
+    pub fn find_all_names(&self, name: &str) -> impl Iterator<Item = &ListEntry> {
         self.entries.iter().enumerate().filter(move |(at, _)| self.is_name(*at, name)).map(|(_, entry)| entry)
     }
 
@@ -234,13 +234,13 @@ impl List {
         matches!(&*self.entries[at].listed.matcher, Matcher::Name(pattern) if pattern.matches(name))
     }
 
-    fn is_path(&self, at: usize, path: &str, places: Option<&Places>) -> bool {
+    fn is_path(&self, at: usize, path: &str, places: Option<&PathVariables>) -> bool {
         matches!(&*self.entries[at].listed.matcher, Matcher::Path(pattern) if pattern.matches(path, places))
     }
 
     /// Returns the first pattern that matches a path. The path must be absolute and normalised.
     #[must_use]
-    pub fn find_path(&self, path: &str, places: Option<&Places>) -> Option<&Entry> {
+    pub fn find_path(&self, path: &str, places: Option<&PathVariables>) -> Option<&ListEntry> {
         let plain = self.names.get(path).copied();
         let pattern = || {
             self.paths.iter().copied().find(
@@ -254,7 +254,7 @@ impl List {
     /// name in every directory. A pattern over paths matches the path. For a bare name, the paths are those in the
     /// directories of [`TRUSTED`].
     #[must_use]
-    pub fn find_denied(&self, name: &str, places: Option<&Places>) -> Option<&Entry> {
+    pub fn find_denied(&self, name: &str, places: Option<&PathVariables>) -> Option<&ListEntry> {
         let base = name.rsplit_once('/').map_or(name, |(_, base)| base);
         if let Some(found) = self.find_name(base) {
             return Some(found);
@@ -285,42 +285,45 @@ impl List {
 
 /// Allow list and deny list of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rules {
+pub struct PermissionLists {
     /// Allow list.
-    pub allow: List,
+    pub allow: PatternList,
     /// Deny list, which takes precedence.
-    pub deny: List,
+    pub deny: PatternList,
 }
 
 /// Rules of every kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lists([Rules; 4]);
+pub struct AllPermissionLists([PermissionLists; 4]);
 
-impl Default for Lists {
+impl Default for AllPermissionLists {
     fn default() -> Self {
         Self::empty()
     }
 }
 
-impl Lists {
+impl AllPermissionLists {
     /// Returns empty lists.
     #[must_use]
     pub fn empty() -> Self {
-        Self(std::array::from_fn(|_| Rules { allow: List::new(Side::Allow), deny: List::new(Side::Deny) }))
+        Self(std::array::from_fn(|_| PermissionLists {
+            allow: PatternList::new(ListSide::Allow),
+            deny: PatternList::new(ListSide::Deny),
+        }))
     }
 
     /// Returns the rules of one kind.
     #[must_use]
-    pub const fn of(&self, kind: PermissionKind) -> &Rules {
+    pub const fn of(&self, kind: PermissionKind) -> &PermissionLists {
         &self.0[at(kind)]
     }
 
     /// Adds a pattern to a list.
-    pub fn add(&mut self, kind: PermissionKind, side: Side, listed: Listed, origin: Origin) {
+    pub fn add(&mut self, kind: PermissionKind, side: ListSide, listed: ListedPattern, origin: RuleOrigin) {
         let rules = &mut self.0[at(kind)];
         match side {
-            Side::Allow => rules.allow.add(listed, origin),
-            Side::Deny => rules.deny.add(listed, origin),
+            ListSide::Allow => rules.allow.add(listed, origin),
+            ListSide::Deny => rules.deny.add(listed, origin),
         }
     }
 
@@ -344,24 +347,24 @@ const fn at(kind: PermissionKind) -> usize {
 mod tests {
     use super::*;
 
-    fn list(kind: PermissionKind, side: Side, patterns: &[&str]) -> List {
-        let mut list = List::new(side);
+    fn list(kind: PermissionKind, side: ListSide, patterns: &[&str]) -> PatternList {
+        let mut list = PatternList::new(side);
         for text in patterns {
-            list.add(Listed::parse(kind, side, text).expect(text), Origin::Default);
+            list.add(ListedPattern::parse(kind, side, text).expect(text), RuleOrigin::Default);
         }
         list
     }
 
     #[test]
     fn a_denied_command_is_found_in_any_directory_and_in_any_letter_case() {
-        let deny = list(PermissionKind::Run, Side::Deny, &["rm", "mkfs*", "scripts/*.sh", "/opt/x/tool", "["]);
+        let deny = list(PermissionKind::Run, ListSide::Deny, &["rm", "mkfs*", "scripts/*.sh", "/opt/x/tool", "["]);
         for name in ["rm", "RM", "/bin/rm", "./rm", "a/../rm", "mkfs.ext4", "/sbin/MKFS", "[", "/usr/bin/["] {
             assert!(deny.find_denied(name, None).is_some(), "{name}");
         }
         for name in ["scripts/a.sh", "./scripts/a.sh", "../scripts/a.sh", "/repo/scripts/a.sh", "/opt/../opt/x/tool"] {
             assert!(deny.find_denied(name, None).is_some(), "{name}");
         }
-        let by_path = list(PermissionKind::Run, Side::Deny, &["/usr/bin/dd"]);
+        let by_path = list(PermissionKind::Run, ListSide::Deny, &["/usr/bin/dd"]);
         assert!(by_path.find_denied("dd", None).is_some(), "a bare name is looked for there");
         for name in ["/bin/dd", "/bin/../bin/dd", "/proc/self/root/usr/bin/dd", "./dd", "/usr/sbin/dd"] {
             assert!(by_path.find_denied(name, None).is_some(), "{name}");
@@ -376,34 +379,34 @@ mod tests {
 
     #[test]
     fn an_allowed_name_matches_only_in_its_written_letter_case() {
-        let allow = list(PermissionKind::Env, Side::Allow, &["PATH", "npm_*"]);
+        let allow = list(PermissionKind::Env, ListSide::Allow, &["PATH", "npm_*"]);
         assert!(allow.find_name("PATH").is_some() && allow.find_name("npm_x").is_some());
         assert!(allow.find_name("path").is_none() && allow.find_name("NPM_X").is_none());
-        let deny = list(PermissionKind::Env, Side::Deny, &["*_TOKEN"]);
+        let deny = list(PermissionKind::Env, ListSide::Deny, &["*_TOKEN"]);
         assert!(deny.find_name("github_token").is_some());
     }
 
     #[test]
     fn a_pattern_of_the_wrong_kind_is_refused() {
         for (kind, side, text) in [
-            (PermissionKind::Env, Side::Allow, "A/B"),
-            (PermissionKind::Run, Side::Allow, "./gradlew"),
-            (PermissionKind::Run, Side::Allow, "{repo}"),
-            (PermissionKind::Read, Side::Deny, "*.key"),
-            (PermissionKind::Run, Side::Deny, "[a"),
-            (PermissionKind::Run, Side::Deny, "{repo}/scripts/*"),
+            (PermissionKind::Env, ListSide::Allow, "A/B"),
+            (PermissionKind::Run, ListSide::Allow, "./gradlew"),
+            (PermissionKind::Run, ListSide::Allow, "{repo}"),
+            (PermissionKind::Read, ListSide::Deny, "*.key"),
+            (PermissionKind::Run, ListSide::Deny, "[a"),
+            (PermissionKind::Run, ListSide::Deny, "{repo}/scripts/*"),
         ] {
-            assert!(Listed::parse(kind, side, text).is_err(), "{text}");
+            assert!(ListedPattern::parse(kind, side, text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn a_pattern_with_a_thousand_stars_does_not_hang() {
         let text = "*a".repeat(255);
-        let deny = list(PermissionKind::Run, Side::Deny, &[&text]);
+        let deny = list(PermissionKind::Run, ListSide::Deny, &[&text]);
         assert!(deny.find_name(&format!("{}b\n", "a".repeat(4096))).is_none());
-        assert!(Listed::parse(PermissionKind::Run, Side::Deny, &"*".repeat(1000)).is_err());
-        let read = list(PermissionKind::Read, Side::Deny, &["**/*secret*", "/a/*"]);
+        assert!(ListedPattern::parse(PermissionKind::Run, ListSide::Deny, &"*".repeat(1000)).is_err());
+        let read = list(PermissionKind::Read, ListSide::Deny, &["**/*secret*", "/a/*"]);
         assert!(read.find_path("/x\ny/a\nsecret", None).is_some() && read.find_path("/a/b\nc", None).is_some());
     }
 }

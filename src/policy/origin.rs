@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 /// A value with its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sourced<T> {
+pub struct WithOrigin<T> {
     /// The value.
     pub value: T,
     /// Rule that set the value last.
-    pub origin: Origin,
+    pub origin: RuleOrigin,
 }
 
 /// Origin of a value in a ruling.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub enum RuleOrigin {
     /// A value or list of the program itself, which the policy file does not replace.
     BuiltIn,
     /// The `default` rule.
@@ -27,7 +27,7 @@ pub enum Origin {
     CommandLine,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for RuleOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BuiltIn => f.write_str("built in"),

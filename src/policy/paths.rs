@@ -4,16 +4,16 @@
 //! first. `{repo}` and `{tmp}` may appear only at the beginning of a pattern. Their values are compared literally, so
 //! wildcards in the name of a repository have no effect.
 
-use crate::policy::patterns::{Case, Dots, Pattern, PatternError};
+use crate::policy::patterns::{CaseSensitivity, LeadingDots, Pattern, PatternError};
 
 /// Values of `{repo}` and `{tmp}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Places {
+pub struct PathVariables {
     repo: String,
     tmp: String,
 }
 
-impl Places {
+impl PathVariables {
     /// Normalises both paths. Returns `None` if a path is not absolute.
     #[must_use]
     pub fn new(repo: &str, tmp: &str) -> Option<Self> {
@@ -66,14 +66,14 @@ pub fn absolute(cwd: &str, path: &str) -> String {
 /// A pattern over absolute paths.
 #[derive(Debug, Clone)]
 pub struct PathPattern {
-    base: Base,
+    base: PatternBase,
     /// Pattern below the base. `None` matches only the base.
     rest: Option<Pattern>,
 }
 
 /// Beginning of a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Base {
+pub enum PatternBase {
     /// Any directory, because the pattern begins with `**`.
     Anywhere,
     /// The root directory.
@@ -90,7 +90,7 @@ impl PathPattern {
     /// # Errors
     /// Returns an error with the problem in the pattern and its correction.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
-        let placed = [("{repo}", Base::Repo), ("{tmp}", Base::Tmp)];
+        let placed = [("{repo}", PatternBase::Repo), ("{tmp}", PatternBase::Tmp)];
         for (name, base) in placed {
             let Some(rest) = text.strip_prefix(name) else { continue };
             return match rest.strip_prefix('/') {
@@ -107,13 +107,13 @@ impl PathPattern {
             ));
         }
         if text == "/" {
-            return Ok(Self { base: Base::Root, rest: None });
+            return Ok(Self { base: PatternBase::Root, rest: None });
         }
         if let Some(rest) = text.strip_prefix('/') {
-            return Self::below(text, Base::Root, rest);
+            return Self::below(text, PatternBase::Root, rest);
         }
         if text == "**" || text.starts_with("**/") {
-            return Self::below(text, Base::Anywhere, text);
+            return Self::below(text, PatternBase::Anywhere, text);
         }
         if text.starts_with('~') {
             return Err(PatternError::new(text, "`~` is not expanded here: write the path out"));
@@ -136,19 +136,19 @@ impl PathPattern {
         if begins {
             return Self::parse(text);
         }
-        Self::below(text, Base::Anywhere, &format!("**/{}", text.strip_prefix("./").unwrap_or(text)))
+        Self::below(text, PatternBase::Anywhere, &format!("**/{}", text.strip_prefix("./").unwrap_or(text)))
     }
 
-    fn below(text: &str, base: Base, rest: &str) -> Result<Self, PatternError> {
+    fn below(text: &str, base: PatternBase, rest: &str) -> Result<Self, PatternError> {
         // A rule for a directory also applies to hidden files in the directory, so wildcards match leading dots.
-        let pattern = Pattern::parse_with(rest, Dots::Any, Case::Counts)
+        let pattern = Pattern::parse_with(rest, LeadingDots::Any, CaseSensitivity::Counts)
             .map_err(|error| PatternError { pattern: PatternError::new(text, "").pattern, ..error })?;
         Ok(Self { base, rest: Some(pattern) })
     }
 
     /// Returns the base.
     #[must_use]
-    pub const fn base(&self) -> Base {
+    pub const fn base(&self) -> PatternBase {
         self.base
     }
 
@@ -167,11 +167,11 @@ impl PathPattern {
     /// Returns true if the pattern matches `path`, which must be absolute and normalised. Without `places`, patterns
     /// with `{repo}` or `{tmp}` match nothing.
     #[must_use]
-    pub fn matches(&self, path: &str, places: Option<&Places>) -> bool {
+    pub fn matches(&self, path: &str, places: Option<&PathVariables>) -> bool {
         let below = match self.base {
-            Base::Anywhere | Base::Root => below(path, "/"),
-            Base::Repo => places.and_then(|places| below(path, &places.repo)),
-            Base::Tmp => places.and_then(|places| below(path, &places.tmp)),
+            PatternBase::Anywhere | PatternBase::Root => below(path, "/"),
+            PatternBase::Repo => places.and_then(|places| below(path, &places.repo)),
+            PatternBase::Tmp => places.and_then(|places| below(path, &places.tmp)),
         };
         match (below, &self.rest) {
             (None, _) => false,
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_repository_name_with_wildcards_is_matched_literally() {
-        let places = Places::new("/srv/[app]", "/tmp/*").expect("places");
+        let places = PathVariables::new("/srv/[app]", "/tmp/*").expect("places");
         let matches =
             |pattern: &str, path: &str| PathPattern::parse(pattern).expect(pattern).matches(path, Some(&places));
         assert!(matches("{repo}/**", "/srv/[app]/src/.hidden"));
@@ -271,10 +271,10 @@ mod tests {
         }
         assert!(matches("{tmp}/x-*", "/tmp/*/x-1"));
         assert!(!matches("{tmp}/x-*", "/tmp/y/x-1"));
-        let root = Places::new("/", "/tmp").expect("places");
+        let root = PathVariables::new("/", "/tmp").expect("places");
         assert!(PathPattern::parse("{repo}/etc/*").expect("a pattern").matches("/etc/x", Some(&root)));
         assert!(!PathPattern::parse("{repo}/**").expect("a pattern").matches("/repo/x", None));
-        assert_eq!(Places::new("repo", "/tmp"), None);
+        assert_eq!(PathVariables::new("repo", "/tmp"), None);
     }
 
     #[test]
@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn no_spelling_of_a_runbook_path_escapes_an_override() {
         let meets = |pattern: &str, path: &RunbookPath| {
-            path.is_met_by(&Pattern::parse_with(pattern, Dots::Any, Case::Counts).expect(pattern))
+            path.is_met_by(&Pattern::parse_with(pattern, LeadingDots::Any, CaseSensitivity::Counts).expect(pattern))
         };
         for path in [
             "community/a/b.runbook.md",

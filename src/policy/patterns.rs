@@ -3,7 +3,7 @@
 //! The syntax is that of picomatch, on a linear-time engine. `*` matches any characters of a segment. `**`, alone in
 //! its segment, matches any number of segments. `?` matches one character. `[a-z]` and `[^a-z]` match one character in
 //! or outside a set. `{a,b}` matches either alternative. `\` escapes the next character. `dir/**` also matches `dir`.
-//! The parameter [`Dots`] decides if a wildcard matches a leading dot. Syntax that picomatch and shells interpret
+//! The parameter [`LeadingDots`] decides if a wildcard matches a leading dot. Syntax that picomatch and shells interpret
 //! differently (`[!a]`, extglobs, ranges in braces) is refused with an error.
 
 use std::fmt;
@@ -21,13 +21,13 @@ pub struct Pattern {
 #[derive(Debug, Clone)]
 enum Matcher {
     /// Exact text, in lower case if case is ignored.
-    Literal(String, Case),
+    Literal(String, CaseSensitivity),
     Glob(Regex),
 }
 
 /// Rule for a wildcard at the beginning of a segment, if the path has a dot there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dots {
+pub enum LeadingDots {
     /// Only a dot in the pattern matches a leading dot. This rule is picomatch's default.
     Written,
     /// A wildcard matches a leading dot, as with picomatch's `dot: true`. Rules that must include hidden directories
@@ -37,7 +37,7 @@ pub enum Dots {
 
 /// Case sensitivity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Case {
+pub enum CaseSensitivity {
     /// Case-sensitive.
     Counts,
     /// Case-insensitive, as with picomatch's `nocase: true`.
@@ -74,20 +74,20 @@ impl Pattern {
     /// # Errors
     /// Returns an error with the problem in the pattern and its correction.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
-        Self::parse_with(text, Dots::Written, Case::Counts)
+        Self::parse_with(text, LeadingDots::Written, CaseSensitivity::Counts)
     }
 
     /// Parses a pattern.
     ///
     /// # Errors
     /// Returns an error with the problem in the pattern and its correction.
-    pub fn parse_with(text: &str, dots: Dots, case: Case) -> Result<Self, PatternError> {
+    pub fn parse_with(text: &str, dots: LeadingDots, case: CaseSensitivity) -> Result<Self, PatternError> {
         let (translated, ways) = translate(text, dots).map_err(|message| PatternError::new(text, message))?;
         let matcher = match translated {
             Translated::Literal(literal) => Matcher::Literal(case.fold(literal), case),
             Translated::Regex(regex) => RegexBuilder::new(&regex)
                 .size_limit(MAX_COMPILED_BYTES)
-                .case_insensitive(case == Case::Any)
+                .case_insensitive(case == CaseSensitivity::Any)
                 .build()
                 .map(Matcher::Glob)
                 .map_err(|_| PatternError::new(text, "it is too large when compiled: split it"))?,
@@ -97,7 +97,7 @@ impl Pattern {
 
     /// Returns a pattern that matches only exactly `text`, even if `text` contains wildcards.
     #[must_use]
-    pub fn literal(text: &str, case: Case) -> Self {
+    pub fn literal(text: &str, case: CaseSensitivity) -> Self {
         Self { text: text.to_owned(), matcher: Matcher::Literal(case.fold(text.to_owned()), case), ways: 1 }
     }
 
@@ -126,14 +126,14 @@ impl Pattern {
     pub fn matches(&self, path: &str) -> bool {
         let path = path.strip_prefix("./").unwrap_or(path);
         match &self.matcher {
-            Matcher::Literal(literal, Case::Counts) => literal == path,
-            Matcher::Literal(literal, Case::Any) => *literal == path.to_lowercase(),
+            Matcher::Literal(literal, CaseSensitivity::Counts) => literal == path,
+            Matcher::Literal(literal, CaseSensitivity::Any) => *literal == path.to_lowercase(),
             Matcher::Glob(regex) => regex.is_match(path.as_bytes()),
         }
     }
 }
 
-impl Case {
+impl CaseSensitivity {
     fn fold(self, text: String) -> String {
         if self == Self::Any { text.to_lowercase() } else { text }
     }
@@ -158,7 +158,7 @@ enum Translated {
 }
 
 /// Translates a pattern. The number counts the alternatives from its braces.
-fn translate(text: &str, dots: Dots) -> Result<(Translated, usize), String> {
+fn translate(text: &str, dots: LeadingDots) -> Result<(Translated, usize), String> {
     if text.is_empty() {
         return Err("it is empty: write ** to match everything".to_owned());
     }
@@ -348,7 +348,7 @@ fn class_char(c: char) -> String {
 }
 
 /// Returns the regex of a pattern without braces.
-fn path_regex(tokens: &[Token], dots: Dots) -> Result<String, String> {
+fn path_regex(tokens: &[Token], dots: LeadingDots) -> Result<String, String> {
     let segment_class = dots.segment();
     let mut segments: Vec<&[Token]> = tokens.split(|token| *token == Token::Slash).collect();
     if segments.first() == Some(&&[Token::Literal('.')][..]) && segments.len() > 1 {
@@ -385,7 +385,7 @@ fn path_regex(tokens: &[Token], dots: Dots) -> Result<String, String> {
     Ok(regex)
 }
 
-impl Dots {
+impl LeadingDots {
     /// Returns the regex of a segment that a wildcard can match.
     const fn segment(self) -> &'static str {
         match self {
@@ -395,9 +395,9 @@ impl Dots {
     }
 }
 
-/// Returns the regex of one segment. With [`Dots::Written`], a leading wildcard never matches a leading dot.
-fn segment_regex(tokens: &[Token], dots: Dots) -> String {
-    if dots == Dots::Any {
+/// Returns the regex of one segment. With [`LeadingDots::Written`], a leading wildcard never matches a leading dot.
+fn segment_regex(tokens: &[Token], dots: LeadingDots) -> String {
+    if dots == LeadingDots::Any {
         let stars = tokens.iter().all(|token| *token == Token::Star);
         return if stars { dots.segment().to_owned() } else { inner_regex(tokens) };
     }
@@ -471,15 +471,15 @@ mod tests {
         let paths: Vec<&str> = vectors["paths"].as_array().expect("paths").iter().filter_map(|p| p.as_str()).collect();
         let table = vectors["patterns"].as_object().expect("patterns");
         assert!(table.len() > 50 && paths.len() > 50);
-        check(table, &paths, Dots::Written);
+        check(table, &paths, LeadingDots::Written);
         let dot = &vectors["dot"];
         let paths: Vec<&str> = dot["paths"].as_array().expect("paths").iter().filter_map(|p| p.as_str()).collect();
-        check(dot["patterns"].as_object().expect("patterns"), &paths, Dots::Any);
+        check(dot["patterns"].as_object().expect("patterns"), &paths, LeadingDots::Any);
     }
 
-    fn check(table: &serde_json::Map<String, serde_json::Value>, paths: &[&str], dots: Dots) {
+    fn check(table: &serde_json::Map<String, serde_json::Value>, paths: &[&str], dots: LeadingDots) {
         for (pattern, expected) in table {
-            let compiled = Pattern::parse_with(pattern, dots, Case::Counts).expect(pattern);
+            let compiled = Pattern::parse_with(pattern, dots, CaseSensitivity::Counts).expect(pattern);
             let expected: Vec<&str> = expected.as_array().expect("a list").iter().filter_map(|p| p.as_str()).collect();
             let found: Vec<&str> = paths.iter().copied().filter(|path| compiled.matches(path)).collect();
             assert_eq!(found, expected, "{pattern}, {dots:?}");
@@ -499,7 +499,7 @@ mod tests {
             ("a/**/é", "a/ü/é", true),
             ("É*", "éa", true),
         ] {
-            let pattern = Pattern::parse_with(pattern, Dots::Any, Case::Any).expect(pattern);
+            let pattern = Pattern::parse_with(pattern, LeadingDots::Any, CaseSensitivity::Any).expect(pattern);
             assert_eq!(pattern.matches(path), expected, "{} {path}", pattern.as_str());
         }
     }
@@ -508,7 +508,10 @@ mod tests {
     fn patterns_respect_letter_case_by_default() {
         for (pattern, path) in [("rm", "RM"), ("*_token", "GITHUB_Token"), ("{rm,dd}", "Dd")] {
             assert!(!Pattern::parse(pattern).expect(pattern).matches(path), "{pattern}");
-            assert!(Pattern::parse_with(pattern, Dots::Any, Case::Any).expect(pattern).matches(path), "{pattern}");
+            assert!(
+                Pattern::parse_with(pattern, LeadingDots::Any, CaseSensitivity::Any).expect(pattern).matches(path),
+                "{pattern}"
+            );
         }
         assert_eq!(Pattern::parse("a\\*/b").expect("a pattern").only(), Some("a*/b"));
         assert_eq!(Pattern::parse("a*").expect("a pattern").only(), None);

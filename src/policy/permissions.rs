@@ -7,17 +7,18 @@ use std::fmt;
 
 use crate::crypto::canonical;
 use crate::policy::decide::{
-    Decided, Decision, Flags, Rule, Verdict, Where, decide_command, decide_script_of, decide_unknown, worst,
+    AppliedRule, Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict, decide_command, decide_script_of,
+    decide_unknown, worst,
 };
 use crate::policy::file::Mode;
-use crate::policy::lists::{Lists, word};
-use crate::policy::origin::Origin;
+use crate::policy::lists::{AllPermissionLists, word};
+use crate::policy::origin::RuleOrigin;
 use crate::policy::paths::TRUSTED;
 use crate::policy::ruling::Ruling;
 use crate::record::authorization::{MAX_PERMISSION_BYTES, MAX_PERMISSIONS, Permission, PermissionKind};
 use crate::record::step::StepDefinition;
-use crate::shell::commands::Size;
-use crate::shell::found::{NotUnderstood, Place, Shell};
+use crate::shell::commands::ReadLimit;
+use crate::shell::found::{NotUnderstood, ScriptPlace, Shell};
 
 /// Policy denies the step, and no signature changes that.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub enum PolicyDenied {
     /// The step contains denied things.
     Denied {
         /// Denied things, at most [`MAX_SHOWN`].
-        things: Vec<Denied>,
+        things: Vec<DeniedPermission>,
         /// Number of further denied things.
         more: usize,
     },
@@ -34,7 +35,7 @@ pub enum PolicyDenied {
     /// The mode is `deny` and no list allows a command, so every script is denied.
     NothingAllowed {
         /// Origin of the mode.
-        mode: Origin,
+        mode: RuleOrigin,
     },
     /// The step needs more permissions than an authorization can contain.
     TooMany {
@@ -46,21 +47,21 @@ pub enum PolicyDenied {
         /// Beginning of the name.
         name: String,
         /// Place in the script.
-        place: Option<Place>,
+        place: Option<ScriptPlace>,
     },
 }
 
 /// A denied thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Denied {
+pub struct DeniedPermission {
     /// Kind of the thing.
     pub kind: PermissionKind,
     /// Name of the thing.
     pub what: String,
     /// Place in the script.
-    pub place: Option<Place>,
+    pub place: Option<ScriptPlace>,
     /// Rule that denies.
-    pub rule: Rule,
+    pub rule: AppliedRule,
 }
 
 impl fmt::Display for PolicyDenied {
@@ -69,7 +70,7 @@ impl fmt::Display for PolicyDenied {
             Self::Denied { things, more } => {
                 f.write_str("policy denies what this step does, no signature passes that: ")?;
                 for (at, thing) in things.iter().enumerate() {
-                    let Denied { kind, what, place, rule } = thing;
+                    let DeniedPermission { kind, what, place, rule } = thing;
                     write!(f, "{}{} {what:?}", if at > 0 { "; " } else { "" }, word(*kind))?;
                     if let Some(place) = place {
                         write!(f, " at {place}")?;
@@ -120,28 +121,28 @@ impl std::error::Error for PolicyDenied {}
 /// # Errors
 /// Returns an error if policy denies the step, or if the permissions do not fit into an authorization.
 pub fn questions(ruling: &Ruling, step: &StepDefinition) -> Result<Vec<Permission>, PolicyDenied> {
-    let allowed = |lists: &Lists| !lists.of(PermissionKind::Run).allow.entries().is_empty();
+    let allowed = |lists: &AllPermissionLists| !lists.of(PermissionKind::Run).allow.entries().is_empty();
     if ruling.mode.value == Mode::Deny && !allowed(&ruling.written) && !allowed(&ruling.built_in) {
         return Err(PolicyDenied::NothingAllowed { mode: ruling.mode.origin.clone() });
     }
-    let decision = decide_step(ruling, step, Where::Boundary, &Flags::default());
+    let decision = decide_step(ruling, step, DecisionPlace::Boundary, &Flags::default());
     if let Some(not_understood) = decision.not_understood {
         return Err(PolicyDenied::NotUnderstood(not_understood));
     }
     let mut asked: Vec<(Vec<u8>, Permission)> = Vec::new();
-    let mut things: Vec<Denied> = Vec::new();
+    let mut things: Vec<DeniedPermission> = Vec::new();
     for Decided { kind, what, place, verdict, rule, .. } in decision.decided {
         match verdict {
-            Verdict::Allow => {}
-            Verdict::Deny => {
+            PolicyVerdict::Allow => {}
+            PolicyVerdict::Deny => {
                 if !things.iter().any(|thing| (thing.kind, &thing.what) == (kind, &what)) {
-                    things.push(Denied { kind, what, place, rule });
+                    things.push(DeniedPermission { kind, what, place, rule });
                 }
             }
-            Verdict::Ask(_) if what.len() > MAX_PERMISSION_BYTES => {
+            PolicyVerdict::Ask(_) if what.len() > MAX_PERMISSION_BYTES => {
                 return Err(PolicyDenied::TooLong { name: what.chars().take(64).collect(), place });
             }
-            Verdict::Ask(why) => {
+            PolicyVerdict::Ask(why) => {
                 let permission = Permission { kind, what, why };
                 asked.push((order(&permission), permission));
             }
@@ -162,8 +163,8 @@ pub fn questions(ruling: &Ruling, step: &StepDefinition) -> Result<Vec<Permissio
 
 /// Decides the commands of a step: see [`questions`].
 #[must_use]
-pub fn decide_step(ruling: &Ruling, step: &StepDefinition, at: Where, flags: &Flags) -> Decision {
-    let mut decision = decide_source(ruling, &step.interpreter, &step.source, Size::Step, at, flags);
+pub fn decide_step(ruling: &Ruling, step: &StepDefinition, at: DecisionPlace, flags: &Flags) -> PolicyDecision {
+    let mut decision = decide_source(ruling, &step.interpreter, &step.source, ReadLimit::Step, at, flags);
     // A definition that was not made from a file may name one interpreter while its first line names another.
     if step.source.starts_with("#!") && shebang(&step.source) != Some(&step.interpreter) {
         decision.decided.insert(0, decide_unknown(ruling, &step.source, SHEBANG, at, flags));
@@ -176,7 +177,13 @@ pub fn decide_step(ruling: &Ruling, step: &StepDefinition, at: Where, flags: &Fl
 /// interpreter is bash. A first line that cannot be parsed may run any program, so the decision contains an unknown
 /// command.
 #[must_use]
-pub fn decide_file(ruling: &Ruling, source: &str, size: Size, at: Where, flags: &Flags) -> (String, Decision) {
+pub fn decide_file(
+    ruling: &Ruling,
+    source: &str,
+    size: ReadLimit,
+    at: DecisionPlace,
+    flags: &Flags,
+) -> (String, PolicyDecision) {
     let name = if source.starts_with("#!") {
         shebang(&without_settings(source)).map(str::to_owned)
     } else {
@@ -222,10 +229,10 @@ pub fn decide_source(
     ruling: &Ruling,
     interpreter: &str,
     source: &str,
-    size: Size,
-    at: Where,
+    size: ReadLimit,
+    at: DecisionPlace,
     flags: &Flags,
-) -> Decision {
+) -> PolicyDecision {
     let shell = match interpreter {
         "bash" => Some(Shell::Bash),
         "sh" | "dash" | "zsh" => Some(Shell::Sh),
@@ -233,7 +240,7 @@ pub fn decide_source(
     };
     let mut decision = match shell {
         Some(shell) => decide_script_of(shell, ruling, source, size, at, flags),
-        None => Decision { verdict: Verdict::Allow, decided: Vec::new(), not_understood: None },
+        None => PolicyDecision { verdict: PolicyVerdict::Allow, decided: Vec::new(), not_understood: None },
     };
     if !is_read(interpreter) && decision.not_understood.is_none() {
         decision.decided.insert(0, decide_command(ruling, interpreter, at, flags));

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::policy::builtins::Builtins;
-use crate::policy::file::{Mode, Policy, Written};
-use crate::policy::host::{Allowed, SandboxRule};
-use crate::policy::lists::Lists;
-use crate::policy::origin::{Origin, Sourced};
+use crate::policy::file::{CompiledPattern, Mode, Policy};
+use crate::policy::host::{HostAllowance, SandboxRule};
+use crate::policy::lists::AllPermissionLists;
+use crate::policy::origin::{RuleOrigin, WithOrigin};
 use crate::policy::paths::RunbookPath;
 use crate::record::declared::Limit;
 use crate::record::ident::StepRef;
@@ -18,19 +18,19 @@ use crate::record::step::Approvals;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ruling {
     /// Mode for things that no list names.
-    pub mode: Sourced<Mode>,
+    pub mode: WithOrigin<Mode>,
     /// Approval rule, if policy has one.
-    pub approvals: Option<Sourced<Approvals>>,
+    pub approvals: Option<WithOrigin<Approvals>>,
     /// View of `/proc` for the run, if policy sets a view.
-    pub proc: Option<Sourced<Proc>>,
+    pub proc: Option<WithOrigin<Proc>>,
     /// Limits that policy sets.
-    pub limits: BTreeMap<Limit, Sourced<u64>>,
+    pub limits: BTreeMap<Limit, WithOrigin<u64>>,
     /// Host access that a step may declare.
-    pub host: Allowed,
+    pub host: HostAllowance,
     /// Patterns of the policy file for this step, from the default, the overrides and the grants.
-    pub written: Lists,
+    pub written: AllPermissionLists,
     /// Built-in lists, which are empty if the policy contains `extends: none`.
-    pub built_in: Arc<Lists>,
+    pub built_in: Arc<AllPermissionLists>,
 }
 
 /// Returns the ruling for `step`: see [`resolve_path`].
@@ -48,27 +48,31 @@ pub fn resolve(policy: &Policy, builtins: &Builtins, step: &StepRef) -> Ruling {
 pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath) -> Ruling {
     let mut ruling = Ruling {
         // A policy without a mode asks.
-        mode: Sourced { value: Mode::Prompted, origin: Origin::BuiltIn },
+        mode: WithOrigin { value: Mode::Prompted, origin: RuleOrigin::BuiltIn },
         approvals: None,
         proc: None,
         limits: BTreeMap::new(),
-        host: Allowed::default(),
-        written: Lists::empty(),
-        built_in: if policy.file().extends.is_some() { Arc::new(Lists::empty()) } else { builtins.lists().clone() },
+        host: HostAllowance::default(),
+        written: AllPermissionLists::empty(),
+        built_in: if policy.file().extends.is_some() {
+            Arc::new(AllPermissionLists::empty())
+        } else {
+            builtins.lists().clone()
+        },
     };
     let default = &policy.file().default;
-    ruling.apply(default.mode, default.approvals.as_ref(), default.sandbox.as_ref(), &Origin::Default);
-    ruling.list(policy.of_default(), &Origin::Default);
+    ruling.apply(default.mode, default.approvals.as_ref(), default.sandbox.as_ref(), &RuleOrigin::Default);
+    ruling.list(policy.of_default(), &RuleOrigin::Default);
     for (index, (pattern, rule, written)) in policy.overrides().enumerate() {
         if runbook.is_met_by(pattern) {
-            let origin = Origin::Override(index, pattern.as_str().into());
+            let origin = RuleOrigin::Override(index, pattern.as_str().into());
             ruling.apply(rule.mode, rule.approvals.as_ref(), rule.sandbox.as_ref(), &origin);
             ruling.list(written, &origin);
         }
     }
     for (index, (pattern, written)) in policy.grants().enumerate() {
         if pattern.is_none_or(|pattern| runbook.is_met_by(pattern)) {
-            ruling.list(written, &Origin::Grant(index));
+            ruling.list(written, &RuleOrigin::Grant(index));
         }
     }
     ruling
@@ -80,28 +84,28 @@ impl Ruling {
         mode: Option<Mode>,
         approvals: Option<&Approvals>,
         sandbox: Option<&SandboxRule>,
-        origin: &Origin,
+        origin: &RuleOrigin,
     ) {
         if let Some(value) = mode {
-            self.mode = Sourced { value, origin: origin.clone() };
+            self.mode = WithOrigin { value, origin: origin.clone() };
         }
         if let Some(value) = approvals {
-            self.approvals = Some(Sourced { value: value.clone(), origin: origin.clone() });
+            self.approvals = Some(WithOrigin { value: value.clone(), origin: origin.clone() });
         }
         let Some(sandbox) = sandbox else { return };
         self.host.apply(sandbox, origin);
         if let Some(value) = sandbox.proc {
-            self.proc = Some(Sourced { value, origin: origin.clone() });
+            self.proc = Some(WithOrigin { value, origin: origin.clone() });
         }
         for limit in Limit::ALL {
             if let Some(value) = sandbox.limits.as_ref().and_then(|limits| limits.value(limit)) {
-                self.limits.insert(limit, Sourced { value, origin: origin.clone() });
+                self.limits.insert(limit, WithOrigin { value, origin: origin.clone() });
             }
         }
     }
 
-    fn list(&mut self, written: &[Written], origin: &Origin) {
-        for Written { kind, side, listed } in written {
+    fn list(&mut self, written: &[CompiledPattern], origin: &RuleOrigin) {
+        for CompiledPattern { kind, side, listed } in written {
             self.written.add(*kind, *side, listed.clone(), origin.clone());
         }
     }
@@ -127,7 +131,7 @@ overrides:
     #[test]
     fn every_matching_override_applies_and_the_later_override_wins() {
         let plain = ruling(POLICY, "nginx:restart");
-        assert_eq!((plain.mode.value, &plain.mode.origin), (Mode::Prompted, &Origin::Default));
+        assert_eq!((plain.mode.value, &plain.mode.origin), (Mode::Prompted, &RuleOrigin::Default));
         let old = ruling(POLICY, "deploy/old:x");
         assert_eq!(old.mode.origin.to_string(), "overrides[1] (deploy/old*)");
         assert_eq!(old.mode.value, Mode::Deny);
@@ -136,7 +140,7 @@ overrides:
             (approvals.value.required, approvals.origin.to_string()),
             (2, "overrides[0] (deploy/**)".to_owned())
         );
-        assert_eq!(old.limits[&Limit::Wall], Sourced { value: 1000, origin: Origin::Default });
+        assert_eq!(old.limits[&Limit::Wall], WithOrigin { value: 1000, origin: RuleOrigin::Default });
         assert_eq!(old.limits[&Limit::Memory].value, 5);
         assert_eq!(old.proc.map(|proc| proc.value), Some(Proc::Full));
         assert_eq!(ruling(POLICY, "deploy/oldest:x").mode.value, Mode::Prompted, "the last override has the last word");
@@ -145,7 +149,7 @@ overrides:
     #[test]
     fn an_empty_policy_asks() {
         let nothing = ruling("version: 1\ndefault: {}\n", "a:b");
-        assert_eq!(nothing.mode, Sourced { value: Mode::Prompted, origin: Origin::BuiltIn });
+        assert_eq!(nothing.mode, WithOrigin { value: Mode::Prompted, origin: RuleOrigin::BuiltIn });
         assert_eq!(nothing.approvals, None);
     }
 }

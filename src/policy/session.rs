@@ -11,7 +11,7 @@ use crate::record::authorization::{Permission, PermissionKind, PermissionReason}
 
 /// Possible answers of a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Choice {
+pub enum AnswerChoice {
     /// Allow once.
     Once,
     /// Allow in this session.
@@ -24,7 +24,7 @@ pub enum Choice {
     DenyAll,
 }
 
-impl Choice {
+impl AnswerChoice {
     /// Returns the answers that a question offers, depending on its reason.
     #[must_use]
     pub const fn offered(why: PermissionReason) -> &'static [Self] {
@@ -50,7 +50,7 @@ impl Choice {
 
 /// Source of the answers, if the session has no answer yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Answers {
+pub struct DefaultAnswers {
     /// True if `-y` is set. `-y` allows unlisted things, but no unknown commands.
     pub yes: bool,
     /// Reason why no person can be asked. If there is a reason, every question for a person is denied.
@@ -59,7 +59,7 @@ pub struct Answers {
 
 /// Result of a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Given {
+pub enum AnswerGiven {
     /// Allowed, with the receipt's text.
     Allowed(&'static str),
     /// Denied, with the reason.
@@ -79,40 +79,47 @@ pub struct Session {
 
 impl Session {
     /// Answers a question. Earlier answers of the session come first, then `-y`, then the person's choice from `ask`.
-    pub fn answer(&mut self, question: &Permission, answers: Answers, ask: impl FnOnce() -> Choice) -> Given {
+    pub fn answer(
+        &mut self,
+        question: &Permission,
+        answers: DefaultAnswers,
+        ask: impl FnOnce() -> AnswerChoice,
+    ) -> AnswerGiven {
         let Permission { kind, what, why } = question;
         let kind = word(*kind);
         if self.none.contains(kind) {
-            return Given::DeniedWithAll;
+            return AnswerGiven::DeniedWithAll;
         }
         let is_known = *why != PermissionReason::Unknown;
         if is_known && self.allowed.contains(&(kind, what.clone())) {
-            return Given::Allowed("allowed earlier in this session");
+            return AnswerGiven::Allowed("allowed earlier in this session");
         }
         if is_known && self.all.contains(kind) {
-            return Given::Allowed("allowed with all of this type earlier in this session");
+            return AnswerGiven::Allowed("allowed with all of this type earlier in this session");
         }
         if answers.yes && *why == PermissionReason::Unlisted {
-            return Given::Allowed("allowed by -y");
+            return AnswerGiven::Allowed("allowed by -y");
         }
         if let Some(why) = answers.nobody {
-            return Given::Denied(why);
+            return AnswerGiven::Denied(why);
         }
         let choice = ask();
         match choice {
-            Choice::Once => {}
-            Choice::Session if is_known => drop(self.allowed.insert((kind, what.clone()))),
-            Choice::AllOfType if is_known => drop(self.all.insert(kind)),
+            AnswerChoice::Once => {}
+            AnswerChoice::Session if is_known => drop(self.allowed.insert((kind, what.clone()))),
+            AnswerChoice::AllOfType if is_known => drop(self.all.insert(kind)),
             // These two choices are not offered for an unknown command. If `ask` returns one of them, the command is
             // allowed once.
-            Choice::Session | Choice::AllOfType => return Given::Allowed(Choice::Once.recorded()),
-            Choice::Deny => return Given::Denied("you denied it"),
-            Choice::DenyAll => {
+            AnswerChoice::Session | AnswerChoice::AllOfType => {
+                return AnswerGiven::Allowed(AnswerChoice::Once.recorded());
+            }
+            AnswerChoice::Deny => return AnswerGiven::Denied("you denied it"),
+            AnswerChoice::DenyAll => {
                 self.none.insert(kind);
-                return Given::Denied("you denied it, with all of its type");
+                return AnswerGiven::Denied("you denied it, with all of its type");
             }
         }
-        Given::Allowed(choice.recorded())
+        AnswerGiven::Allowed(choice.recorded())
     }
 }
 
@@ -139,71 +146,75 @@ mod tests {
         question(what, PermissionReason::Unlisted)
     }
 
-    const PERSON: Answers = Answers { yes: false, nobody: None };
+    const PERSON: DefaultAnswers = DefaultAnswers { yes: false, nobody: None };
 
     /// Answers a question with `choice`. The first value is true if the answer allows, the second if `choice` was used.
-    fn answer(session: &mut Session, question: &Permission, choice: Choice) -> (bool, bool) {
+    fn answer(session: &mut Session, question: &Permission, choice: AnswerChoice) -> (bool, bool) {
         let mut asked = false;
         let given = session.answer(question, PERSON, || {
             asked = true;
             choice
         });
-        (matches!(given, Given::Allowed(_)), asked)
+        (matches!(given, AnswerGiven::Allowed(_)), asked)
     }
 
     #[test]
     fn each_answer_is_valid_for_its_stated_scope() {
         let mut session = Session::default();
-        assert_eq!(answer(&mut session, &unlisted("curl"), Choice::Once), (true, true));
-        assert_eq!(answer(&mut session, &unlisted("curl"), Choice::Deny), (false, true), "once was once");
-        assert_eq!(answer(&mut session, &unlisted("curl"), Choice::Session), (true, true), "a denial was once too");
-        assert_eq!(answer(&mut session, &unlisted("curl"), Choice::Deny), (true, false), "for the session");
-        assert_eq!(answer(&mut session, &unlisted("wget"), Choice::AllOfType), (true, true), "only that one");
-        assert_eq!(answer(&mut session, &unlisted("ssh"), Choice::Deny), (true, false), "all of its type");
+        assert_eq!(answer(&mut session, &unlisted("curl"), AnswerChoice::Once), (true, true));
+        assert_eq!(answer(&mut session, &unlisted("curl"), AnswerChoice::Deny), (false, true), "once was once");
+        assert_eq!(
+            answer(&mut session, &unlisted("curl"), AnswerChoice::Session),
+            (true, true),
+            "a denial was once too"
+        );
+        assert_eq!(answer(&mut session, &unlisted("curl"), AnswerChoice::Deny), (true, false), "for the session");
+        assert_eq!(answer(&mut session, &unlisted("wget"), AnswerChoice::AllOfType), (true, true), "only that one");
+        assert_eq!(answer(&mut session, &unlisted("ssh"), AnswerChoice::Deny), (true, false), "all of its type");
         let path = Permission { kind: PermissionKind::Env, ..unlisted("PATH") };
-        assert_eq!(answer(&mut session, &path, Choice::DenyAll), (false, true), "another type");
+        assert_eq!(answer(&mut session, &path, AnswerChoice::DenyAll), (false, true), "another type");
         let ifs = Permission { kind: PermissionKind::Env, ..unlisted("IFS") };
-        assert_eq!(answer(&mut session, &ifs, Choice::Once), (false, false), "all of its type");
-        assert_eq!(answer(&mut session, &unlisted("scp"), Choice::Deny), (true, false));
+        assert_eq!(answer(&mut session, &ifs, AnswerChoice::Once), (false, false), "all of its type");
+        assert_eq!(answer(&mut session, &unlisted("scp"), AnswerChoice::Deny), (true, false));
     }
 
     #[test]
     fn a_denial_of_a_whole_type_overrides_earlier_answers() {
         let mut session = Session::default();
-        assert_eq!(answer(&mut session, &unlisted("curl"), Choice::Session), (true, true));
-        assert_eq!(answer(&mut session, &unlisted("wget"), Choice::DenyAll), (false, true));
-        assert_eq!(answer(&mut session, &unlisted("curl"), Choice::Once), (false, false));
-        let yes = Answers { yes: true, ..PERSON };
-        assert_eq!(session.answer(&unlisted("jq"), yes, || panic!("not asked")), Given::DeniedWithAll);
+        assert_eq!(answer(&mut session, &unlisted("curl"), AnswerChoice::Session), (true, true));
+        assert_eq!(answer(&mut session, &unlisted("wget"), AnswerChoice::DenyAll), (false, true));
+        assert_eq!(answer(&mut session, &unlisted("curl"), AnswerChoice::Once), (false, false));
+        let yes = DefaultAnswers { yes: true, ..PERSON };
+        assert_eq!(session.answer(&unlisted("jq"), yes, || panic!("not asked")), AnswerGiven::DeniedWithAll);
     }
 
     #[test]
     fn an_unknown_command_is_asked_each_time_and_never_allowed_by_a_flag() {
         let unknown = question("$CMD@3", PermissionReason::Unknown);
         let mut session = Session::default();
-        assert_eq!(answer(&mut session, &unlisted("curl"), Choice::AllOfType), (true, true));
-        assert_eq!(answer(&mut session, &unknown, Choice::Session), (true, true), "not offered: once");
-        assert_eq!(answer(&mut session, &unknown, Choice::AllOfType), (true, true), "asked again");
-        assert_eq!(answer(&mut session, &unknown, Choice::Deny), (false, true), "and again");
+        assert_eq!(answer(&mut session, &unlisted("curl"), AnswerChoice::AllOfType), (true, true));
+        assert_eq!(answer(&mut session, &unknown, AnswerChoice::Session), (true, true), "not offered: once");
+        assert_eq!(answer(&mut session, &unknown, AnswerChoice::AllOfType), (true, true), "asked again");
+        assert_eq!(answer(&mut session, &unknown, AnswerChoice::Deny), (false, true), "and again");
         let mut asked = false;
-        let given = session.answer(&unknown, Answers { yes: true, nobody: None }, || {
+        let given = session.answer(&unknown, DefaultAnswers { yes: true, nobody: None }, || {
             asked = true;
-            Choice::Deny
+            AnswerChoice::Deny
         });
-        assert_eq!((given, asked), (Given::Denied("you denied it"), true), "-y leaves it to the person");
-        let nobody = Answers { yes: true, nobody: Some("no terminal") };
-        assert_eq!(session.answer(&unknown, nobody, || panic!("not asked")), Given::Denied("no terminal"));
+        assert_eq!((given, asked), (AnswerGiven::Denied("you denied it"), true), "-y leaves it to the person");
+        let nobody = DefaultAnswers { yes: true, nobody: Some("no terminal") };
+        assert_eq!(session.answer(&unknown, nobody, || panic!("not asked")), AnswerGiven::Denied("no terminal"));
     }
 
     #[test]
     fn yes_allows_unlisted_commands_and_without_a_person_all_others_are_denied() {
         let given = |what: &Permission, yes, nobody| {
-            Session::default().answer(what, Answers { yes, nobody }, || panic!("not asked"))
+            Session::default().answer(what, DefaultAnswers { yes, nobody }, || panic!("not asked"))
         };
         let built_in = question("rm", PermissionReason::BuiltInDeny);
-        assert_eq!(given(&unlisted("curl"), true, None), Given::Allowed("allowed by -y"));
-        assert_eq!(given(&unlisted("curl"), true, Some("no terminal")), Given::Allowed("allowed by -y"));
-        assert_eq!(given(&unlisted("curl"), false, Some("no terminal")), Given::Denied("no terminal"));
-        assert_eq!(given(&built_in, true, Some("no terminal")), Given::Denied("no terminal"));
+        assert_eq!(given(&unlisted("curl"), true, None), AnswerGiven::Allowed("allowed by -y"));
+        assert_eq!(given(&unlisted("curl"), true, Some("no terminal")), AnswerGiven::Allowed("allowed by -y"));
+        assert_eq!(given(&unlisted("curl"), false, Some("no terminal")), AnswerGiven::Denied("no terminal"));
+        assert_eq!(given(&built_in, true, Some("no terminal")), AnswerGiven::Denied("no terminal"));
     }
 }

@@ -9,7 +9,7 @@ use crate::crypto::digest::{AuthorizationDigest, ContentDigest, ParamsDigest, Re
 use crate::record::document::{Predicate, Statement, Subject, check_sorted, check_subjects};
 use crate::record::envelope::Verified;
 use crate::record::ident::{BoundaryName, Epoch, Name, Nonce, ProposalId, StepRef};
-use crate::record::later_parts::{Artifacts, Emergency, PlanReference, ProgramList, SessionState, Target};
+use crate::record::later_parts::{Artifacts, Emergency, PlanReference, ProgramList, RunTarget, SessionState};
 use crate::record::malformed::Malformed;
 use crate::record::profile::{PROGRAMS, Profile};
 use crate::record::reserved::{Reserved, below, read_typed};
@@ -171,7 +171,7 @@ impl Predicate for Authorization {
         Reserved::field::<ProgramList>("sandbox/programs"),
         Reserved::word("sandbox/require", PROGRAMS),
         Reserved::field::<SessionState>("session"),
-        Reserved::field::<Target>("target"),
+        Reserved::field::<RunTarget>("target"),
     ];
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {

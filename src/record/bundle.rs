@@ -13,7 +13,7 @@ use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::grant::Grant;
 use crate::record::later_parts::Manifest;
 use crate::record::malformed::Malformed;
-use crate::record::reserved::{Part as _, below};
+use crate::record::reserved::{ReservedPart as _, below};
 use crate::record::run_report::RunReport;
 use crate::record::step::MAX_DEFINITION_BYTES;
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::crypto::digest::{AuthorizationDigest, ContentDigest, SealDigest};
 use crate::record::document::{Predicate, Statement, Subject, check_subjects};
 use crate::record::ident::{Name, Nonce};
-use crate::record::later_parts::{SessionState, Use};
+use crate::record::later_parts::{GrantUse, SessionState};
 use crate::record::malformed::Malformed;
 use crate::record::reserved::Reserved;
 use crate::record::validity::Timestamp;
@@ -60,7 +60,7 @@ impl Predicate for Consumption {
         Reserved::field::<ContentDigest>("spent/*/grant"),
         Reserved::field::<Name>("spent/*/runner"),
         Reserved::field::<SessionState>("spent/*/session"),
-        Reserved::field::<Use>("spent/*/use"),
+        Reserved::field::<GrantUse>("spent/*/use"),
     ];
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::host::{check_address, check_path, check_pattern, check_reason, check_user, split_patterns};
 use crate::record::profile::{Limits, Proc, Workdir};
-use crate::yaml::{Flaw, Kind, Node, unknown};
+use crate::yaml::{YamlFlaw, YamlKind, YamlNode, unknown};
 
 /// What network a step needs: `none`, `host`, or `{allow: ["api.example.com:443"]}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -57,7 +57,7 @@ impl DeclaredSandbox {
     }
 
     /// Adds a value from YAML. A value with a flaw is not added.
-    pub fn take(&mut self, key: &str, node: &Node, flaws: &mut Vec<Flaw>) {
+    pub fn take(&mut self, key: &str, node: &YamlNode, flaws: &mut Vec<YamlFlaw>) {
         match key {
             "read" => self.read = list(node, "`read`", check_path, flaws),
             "write" => self.write = list(node, "`write`", check_path, flaws),
@@ -67,7 +67,7 @@ impl DeclaredSandbox {
             _ => {
                 let Some(text) = node.text(&format!("`{key}`"), flaws) else { return };
                 if let Err(message) = self.take_text(key, text) {
-                    flaws.push(Flaw::new(node.place, message));
+                    flaws.push(YamlFlaw::new(node.place, message));
                 }
             }
         }
@@ -153,21 +153,21 @@ pub fn workdir(text: &str) -> Result<Workdir, String> {
 }
 
 /// Reads `none`, `host` or `{allow: [name:port]}`.
-pub fn network(node: &Node, flaws: &mut Vec<Flaw>) -> Option<DeclaredNetwork> {
-    if let Kind::Text(text) = &node.kind {
+pub fn network(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<DeclaredNetwork> {
+    if let YamlKind::Text(text) = &node.kind {
         return match text.as_str() {
             "none" => Some(DeclaredNetwork::None),
             "host" => Some(DeclaredNetwork::Host),
             other => {
-                flaws.push(Flaw::new(node.place, unknown("value of `network`", other, &["none", "host"])));
+                flaws.push(YamlFlaw::new(node.place, unknown("value of `network`", other, &["none", "host"])));
                 None
             }
         };
     }
     node.closed_map("network", &["allow"], &[], flaws);
     let Some(allow) = node.value("allow") else {
-        if matches!(node.kind, Kind::Map(_)) {
-            flaws.push(Flaw::new(node.place, "`network` names no host: write none, host, or allow with name:port"));
+        if matches!(node.kind, YamlKind::Map(_)) {
+            flaws.push(YamlFlaw::new(node.place, "`network` names no host: write none, host, or allow with name:port"));
         }
         return None;
     };
@@ -176,10 +176,10 @@ pub fn network(node: &Node, flaws: &mut Vec<Flaw>) -> Option<DeclaredNetwork> {
 
 /// Reads a list of texts and checks each of them.
 pub fn list(
-    node: &Node,
+    node: &YamlNode,
     what: &str,
     check: fn(&str) -> Result<(), String>,
-    flaws: &mut Vec<Flaw>,
+    flaws: &mut Vec<YamlFlaw>,
 ) -> Option<Vec<String>> {
     let before = flaws.len();
     let mut found: Vec<String> = Vec::new();
@@ -187,15 +187,15 @@ pub fn list(
         let Some(text) = item.text("an entry", flaws) else { continue };
         match check(text) {
             Ok(()) if found.iter().any(|other| other == text) => {
-                flaws.push(Flaw::new(item.place, format!("{text:?} is listed twice: remove one of the two")));
+                flaws.push(YamlFlaw::new(item.place, format!("{text:?} is listed twice: remove one of the two")));
             }
             Ok(()) => found.push(text.to_owned()),
-            Err(message) => flaws.push(Flaw::new(item.place, message)),
+            Err(message) => flaws.push(YamlFlaw::new(item.place, message)),
         }
     }
     found.sort();
     if found.is_empty() && flaws.len() == before {
-        flaws.push(Flaw::new(node.place, format!("{what} is empty: add an element, or remove it")));
+        flaws.push(YamlFlaw::new(node.place, format!("{what} is empty: add an element, or remove it")));
     }
     (flaws.len() == before).then_some(found)
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::crypto::json::{self};
 use crate::crypto::{canonical, digest};
 use crate::record::malformed::Malformed;
-use crate::record::reserved::{self, Form, Reserved, below, each, find_word, remove};
+use crate::record::reserved::{self, Reserved, ReservedForm, below, each, find_word, remove};
 
 /// The type of every statement (in-toto attestation framework, Statement v1).
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -266,11 +266,11 @@ pub(super) fn take<P: Predicate>(statement: &mut Value) -> Result<Vec<String>, M
     for reserved in P::RESERVED {
         each(&statement["predicate"], reserved.path, "/predicate", &mut |value, pointer| {
             match reserved.form {
-                Form::Field { read, .. } => {
+                ReservedForm::Field { read, .. } => {
                     read(value).map_err(|error| below(pointer, error))?;
                     found.push(pointer.to_owned());
                 }
-                Form::Word(word) => {
+                ReservedForm::Word(word) => {
                     if let Some(at) = find_word(value, word, pointer)? {
                         found.push(format!("{pointer}/{at}"));
                     }
@@ -297,7 +297,7 @@ mod tests {
     use crate::record::consumption::Consumption;
     use crate::record::denial::Denial;
     use crate::record::receipt::Receipt;
-    use crate::record::refusal::Refusal;
+    use crate::record::refusal::RefusalStatement;
     use crate::record::roster::Roster;
     use crate::record::seal::Seal;
 
@@ -319,7 +319,7 @@ mod tests {
         round_trip::<Consumption>();
         round_trip::<Denial>();
         round_trip::<Receipt>();
-        round_trip::<Refusal>();
+        round_trip::<RefusalStatement>();
         round_trip::<Roster>();
         round_trip::<Seal>();
     }

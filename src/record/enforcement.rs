@@ -227,22 +227,22 @@ pub enum Masks {
 pub struct LimitFacts {
     /// CPU: thousandths of one CPU with `cgroup2`, seconds of each process with `rlimit`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<Held>,
+    pub cpu: Option<HeldLimit>,
     /// Bytes of the work directory and `/tmp`; `/dev/shm` has as much again, and at most 64 MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub disk: Option<Held>,
+    pub disk: Option<HeldLimit>,
     /// Bytes of the largest file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub file: Option<Held>,
+    pub file: Option<HeldLimit>,
     /// Bytes of memory: of the whole run with `cgroup2`, private ones of each process with `rlimit`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory: Option<Held>,
+    pub memory: Option<HeldLimit>,
     /// Bytes of output that were recorded at the most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub output: Option<Held>,
+    pub output: Option<HeldLimit>,
     /// Processes and threads at one time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub processes: Option<Held>,
+    pub processes: Option<HeldLimit>,
     /// Kinds of memory that nothing bounded, sorted: `kernel-objects`, `page-tables`, `pipes`, `shared-memory`,
     /// `socket-buffers`. Without a control group the kernel has no limit for them. Absent means none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -250,7 +250,7 @@ pub struct LimitFacts {
     pub unbounded: Option<Vec<String>>,
     /// Milliseconds of the whole run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wall: Option<Held>,
+    pub wall: Option<HeldLimit>,
 }
 
 /// The values of `unbounded`; below, the same in words for messages.
@@ -283,17 +283,19 @@ impl LimitFacts {
 /// One limit and what held it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Held {
+#[schemars(rename = "Held")]
+pub struct HeldLimit {
     /// The limit, in what its name counts: see there, since CPU has two.
     pub max: u64,
     /// What held it.
-    pub by: Holder,
+    pub by: LimitHolder,
 }
 
 /// What held a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Holder {
+#[schemars(rename = "Holder")]
+pub enum LimitHolder {
     /// A control group of the run's own, over the whole tree.
     Cgroup2,
     /// A resource limit of each process.

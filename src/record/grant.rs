@@ -41,7 +41,7 @@ pub struct Grant {
     pub max_uses: u64,
     /// How often within a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rate: Option<Rate>,
+    pub rate: Option<GrantRate>,
     /// Whether runs under it may use a session.
     pub session: GrantedSession,
     /// The files that runs under it may be given, sorted by name.
@@ -92,7 +92,8 @@ pub struct GrantedStep {
 /// How often within a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Rate {
+#[schemars(rename = "Rate")]
+pub struct GrantRate {
     /// So often,
     #[schemars(range(min = 1, max = MAX_USES))]
     pub uses: u64,

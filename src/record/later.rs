@@ -6,8 +6,8 @@ use crate::record::document::{Predicate, Statement};
 use crate::record::envelope::MAX_SIGNATURES;
 use crate::record::grant::Grant;
 use crate::record::malformed::Malformed;
-use crate::record::reserved::Form;
-use crate::record::review::Review;
+use crate::record::reserved::ReservedForm;
+use crate::record::review::ReviewStatement;
 use crate::record::revocation::Revocation;
 use crate::record::run_report::RunReport;
 use crate::record::schema::settings;
@@ -19,7 +19,7 @@ pub fn of_kind(kind: &str, payload: &[u8], signatures: usize) -> Option<Malforme
     let (read, most) = match kind {
         Grant::KIND => (Statement::<Grant>::from_payload(payload).map(drop), MAX_SIGNATURES),
         Revocation::KIND => (Statement::<Revocation>::from_payload(payload).map(drop), 1),
-        Review::KIND => (Statement::<Review>::from_payload(payload).map(drop), 1),
+        ReviewStatement::KIND => (Statement::<ReviewStatement>::from_payload(payload).map(drop), 1),
         RunReport::KIND => (Statement::<RunReport>::from_payload(payload).map(drop), 1),
         _ => return None,
     };
@@ -39,8 +39,8 @@ pub fn schema_of<P: Predicate>() -> Value {
     let parts: Vec<_> = P::RESERVED
         .iter()
         .map(|reserved| match reserved.form {
-            Form::Field { schema, .. } => (reserved.path, Some(schema(&mut generator)), None),
-            Form::Word(word) => (reserved.path, None, Some(word)),
+            ReservedForm::Field { schema, .. } => (reserved.path, Some(schema(&mut generator)), None),
+            ReservedForm::Word(word) => (reserved.path, None, Some(word)),
         })
         .collect();
     let mut root = generator.into_root_schema_for::<Statement<P>>().to_value();

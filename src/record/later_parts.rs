@@ -14,7 +14,7 @@ use crate::record::later_words::{
     ArtifactName, HostPath, Label, OWN_PROGRAMS, Program, ProgramPath, RelativePath, SessionId,
 };
 use crate::record::malformed::Malformed;
-use crate::record::reserved::Part;
+use crate::record::reserved::ReservedPart;
 
 /// The most artifacts of one run.
 pub const MAX_ARTIFACTS: usize = 16;
@@ -92,23 +92,24 @@ pub(super) fn check_bytes<T: Serialize>(pointer: &str, part: &T, most: usize) ->
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Emergency(#[schemars(extend("const" = true))] bool);
 
-impl Part for Emergency {
+impl ReservedPart for Emergency {
     fn check(&self) -> Result<(), Malformed> {
         if self.0 { Ok(()) } else { Err(Malformed::at("", "expected true; leave the field out for false")) }
     }
 }
 
 /// A digest of another document.
-impl Part for ContentDigest {}
+impl ReservedPart for ContentDigest {}
 
 /// A name.
-impl Part for Name {}
+impl ReservedPart for Name {}
 
 /// Which use of a grant it is, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Use(#[schemars(range(min = 1, max = MAX_USES))] u64);
+#[schemars(rename = "Use")]
+pub struct GrantUse(#[schemars(range(min = 1, max = MAX_USES))] u64);
 
-impl Part for Use {
+impl ReservedPart for GrantUse {
     fn check(&self) -> Result<(), Malformed> {
         check_range("", self.0, 1, MAX_USES)
     }
@@ -118,7 +119,8 @@ impl Part for Use {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
-pub struct Target {
+#[schemars(rename = "Target")]
+pub struct RunTarget {
     /// On this runner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner: Option<Name>,
@@ -128,7 +130,7 @@ pub struct Target {
     pub labels: Option<Vec<Label>>,
 }
 
-impl Part for Target {
+impl ReservedPart for RunTarget {
     fn check(&self) -> Result<(), Malformed> {
         if self.runner.is_some() == self.labels.is_some() {
             return Err(Malformed::at("", "expected exactly one of runner and labels"));
@@ -156,7 +158,7 @@ pub struct SessionState {
     pub state: ContentDigest,
 }
 
-impl Part for SessionState {}
+impl ReservedPart for SessionState {}
 
 /// What a run made of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -168,7 +170,7 @@ pub struct SessionChange {
     pub after: ContentDigest,
 }
 
-impl Part for SessionChange {}
+impl ReservedPart for SessionChange {}
 
 /// A file that a run is given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -195,7 +197,7 @@ impl Artifacts {
     }
 }
 
-impl Part for Artifacts {
+impl ReservedPart for Artifacts {
     fn check(&self) -> Result<(), Malformed> {
         check_count("", self.0.len(), 1, MAX_ARTIFACTS)?;
         check_by("", &self.0, |artifact| artifact.name.as_str())
@@ -212,14 +214,14 @@ pub struct PlanReference {
     pub output: ContentDigest,
 }
 
-impl Part for PlanReference {}
+impl ReservedPart for PlanReference {}
 
 /// The programs that a run may start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProgramList {
     /// Always `listed`: where any program may run, nothing is written.
-    pub mode: Listed,
+    pub mode: OnlyListed,
     /// The programs, sorted.
     #[schemars(length(min = 1, max = MAX_PROGRAMS), extend("uniqueItems" = true))]
     pub list: Vec<ListedProgram>,
@@ -228,7 +230,8 @@ pub struct ProgramList {
 /// Only what is listed may be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Listed {
+#[schemars(rename = "Listed")]
+pub enum OnlyListed {
     /// Only what is listed.
     Listed,
 }
@@ -243,7 +246,7 @@ pub struct ListedProgram {
     pub path: ProgramPath,
 }
 
-impl Part for ProgramList {
+impl ReservedPart for ProgramList {
     fn check(&self) -> Result<(), Malformed> {
         check_count("/list", self.list.len(), 1, MAX_PROGRAMS)?;
         for (at, one) in self.list.iter().enumerate() {
@@ -307,7 +310,7 @@ pub struct Execution {
     pub count: u64,
 }
 
-impl Part for ProgramFacts {
+impl ReservedPart for ProgramFacts {
     fn check(&self) -> Result<(), Malformed> {
         check_range("/listed", self.listed, 0, MAX_PROGRAMS as u64)?;
         if (self.mode == ProgramMode::Any) != (self.listed == 0) {
@@ -340,7 +343,7 @@ pub struct RunnerReference {
     pub report: ContentDigest,
 }
 
-impl Part for RunnerReference {}
+impl ReservedPart for RunnerReference {}
 
 /// Runners that a roster names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -360,7 +363,7 @@ pub struct RosteredRunner {
     pub labels: Vec<Label>,
 }
 
-impl Part for Runners {
+impl ReservedPart for Runners {
     fn check(&self) -> Result<(), Malformed> {
         check_count("", self.0.len(), 1, usize::MAX)?;
         for (at, runner) in self.0.iter().enumerate() {
@@ -394,7 +397,7 @@ pub struct ManifestEntry {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Manifest(#[schemars(length(min = 1))] pub Vec<ManifestEntry>);
 
-impl Part for Manifest {
+impl ReservedPart for Manifest {
     fn check(&self) -> Result<(), Malformed> {
         check_count("", self.0.len(), 1, usize::MAX)?;
         check_by("", &self.0, |entry| entry.path.as_str())?;

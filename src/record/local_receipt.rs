@@ -32,7 +32,7 @@ pub struct LocalReceipt {
     /// The policy that asked.
     pub policy: PolicyDigest,
     /// What it asked and what was answered, in order.
-    pub answers: Vec<Answer>,
+    pub answers: Vec<QuestionAnswer>,
     /// How it ended.
     pub outcome: Outcome,
     /// What it wrote.
@@ -47,7 +47,8 @@ pub struct LocalReceipt {
 /// A question of policy and its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Answer {
+#[schemars(rename = "Answer")]
+pub struct QuestionAnswer {
     /// What policy asked.
     pub question: String,
     /// What the person chose.

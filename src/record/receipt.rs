@@ -451,8 +451,8 @@ mod tests {
     use crate::crypto::sshsig::MAX_SIGNATURE_BYTES;
     use crate::record::authorization::MAX_AUTHORIZATION_BYTES;
     use crate::record::enforcement::{
-        Capabilities, FilesystemFacts, Held, Holder, LandlockFacts, LandlockStatus, Level, LimitFacts, Masks, Root,
-        SeccompFacts, UNBOUNDED,
+        Capabilities, FilesystemFacts, HeldLimit, LandlockFacts, LandlockStatus, Level, LimitFacts, LimitHolder, Masks,
+        Root, SeccompFacts, UNBOUNDED,
     };
     use crate::record::envelope::{EnvelopeSignature, MAX_SIGNATURES};
     use crate::record::later_parts::MAX_PROGRAM_FACTS_BYTES;
@@ -509,7 +509,7 @@ mod tests {
             use Layer as L;
             vec![L::Capabilities, L::Filesystem, L::Landlock, L::Namespaces, L::Network, L::Seccomp]
         };
-        let held = Some(Held { max: most, by: Holder::Cgroup2 });
+        let held = Some(HeldLimit { max: most, by: LimitHolder::Cgroup2 });
         let words = |words: &[&str]| Some(words.iter().map(|&word| word.to_owned()).collect());
         Receipt {
             consumption: ConsumptionRef { index: most, leaf: LeafHash::from_bytes([9; 32]), item: 15 },

@@ -16,7 +16,8 @@ use crate::record::validity::Timestamp;
 /// A refusal in the log: of one input, or an hour's count. Never text from the input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Refusal {
+#[schemars(rename = "Refusal")]
+pub struct RefusalStatement {
     /// Who refused. Always written. A reader takes a refusal without it too, since the first published example of the
     /// format has none: which boundary refused follows from the log and the key that signs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,7 +49,7 @@ pub struct RefusingBoundary {
     pub id: SealDigest,
 }
 
-impl Refusal {
+impl RefusalStatement {
     /// Makes the refusal of one input.
     #[must_use]
     pub fn one(
@@ -86,7 +87,7 @@ fn counts_digest(counts: &BTreeMap<Code, u64>) -> Result<InputDigest, Malformed>
     Ok(InputDigest::of(&bytes))
 }
 
-impl Predicate for Refusal {
+impl Predicate for RefusalStatement {
     const KIND: &'static str = "refusal";
     const MAX_BYTES: usize = 8 << 10;
 

@@ -13,7 +13,7 @@ use crate::crypto::{canonical, json};
 use crate::record::malformed::Malformed;
 
 /// A reserved part of a document: a type with rules of its own.
-pub trait Part: Serialize + DeserializeOwned + JsonSchema {
+pub trait ReservedPart: Serialize + DeserializeOwned + JsonSchema {
     /// Checks the rules that the types of the fields cannot express.
     ///
     /// # Errors
@@ -29,12 +29,12 @@ pub struct Reserved {
     /// The path below the predicate.
     pub path: &'static str,
     /// The form.
-    pub form: Form,
+    pub form: ReservedForm,
 }
 
 /// The form of a reserved part.
 #[derive(Debug, Clone, Copy)]
-pub enum Form {
+pub enum ReservedForm {
     /// An optional field of an object.
     Field {
         /// Reads the field strictly.
@@ -49,19 +49,19 @@ pub enum Form {
 impl Reserved {
     /// The field at `path` is a `T`.
     #[must_use]
-    pub const fn field<T: Part>(path: &'static str) -> Self {
-        Self { path, form: Form::Field { read: read_part::<T>, schema: SchemaGenerator::subschema_for::<T> } }
+    pub const fn field<T: ReservedPart>(path: &'static str) -> Self {
+        Self { path, form: ReservedForm::Field { read: read_part::<T>, schema: SchemaGenerator::subschema_for::<T> } }
     }
 
     /// The sorted array at `path` may hold `word`.
     #[must_use]
     pub const fn word(path: &'static str, word: &'static str) -> Self {
-        Self { path, form: Form::Word(word) }
+        Self { path, form: ReservedForm::Word(word) }
     }
 }
 
 /// Reads one part: typed, without unknown fields or nulls, by its own rules.
-fn read_part<T: Part>(value: &Value) -> Result<(), Malformed> {
+fn read_part<T: ReservedPart>(value: &Value) -> Result<(), Malformed> {
     read_typed::<T>(value)?.check()
 }
 
@@ -147,7 +147,7 @@ pub(super) fn find_word(value: &Value, word: &str, pointer: &str) -> Result<Opti
     }
 }
 
-pub(super) fn remove(value: &mut Value, path: &str, form: Form) {
+pub(super) fn remove(value: &mut Value, path: &str, form: ReservedForm) {
     let (step, rest) = path.split_once('/').map_or((path, None), |(step, rest)| (step, Some(rest)));
     match (step, value, rest) {
         ("*", Value::Array(items), Some(rest)) => items.iter_mut().for_each(|item| remove(item, rest, form)),
@@ -157,8 +157,8 @@ pub(super) fn remove(value: &mut Value, path: &str, form: Form) {
             }
         }
         (field, Value::Object(map), None) => match form {
-            Form::Field { .. } => drop(map.remove(field)),
-            Form::Word(word) => {
+            ReservedForm::Field { .. } => drop(map.remove(field)),
+            ReservedForm::Word(word) => {
                 if let Some(items) = map.get_mut(field).and_then(Value::as_array_mut) {
                     items.retain(|item| item.as_str() != Some(word));
                 }

@@ -10,7 +10,8 @@ use crate::record::malformed::Malformed;
 /// Says of a receipt, which is its only subject, whether the run was right, or how it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Review {
+#[schemars(rename = "Review")]
+pub struct ReviewStatement {
     /// The boundary that ran it.
     pub boundary: BoundaryRef,
     /// Whether the run was right.
@@ -19,7 +20,7 @@ pub struct Review {
     pub reason: String,
     /// What became of a run whose end the boundary did not see.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed: Option<Observed>,
+    pub observed: Option<ObservedEnd>,
 }
 
 /// Whether a run was right.
@@ -35,7 +36,8 @@ pub enum ReviewVerdict {
 /// What became of a run whose end the boundary did not see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Observed {
+#[schemars(rename = "Observed")]
+pub enum ObservedEnd {
     /// It did all of it.
     Succeeded,
     /// It failed.
@@ -46,7 +48,7 @@ pub enum Observed {
     Partly,
 }
 
-impl Review {
+impl ReviewStatement {
     /// Makes the review of a receipt's payload.
     #[must_use]
     pub fn of(self, receipt: &[u8; 32]) -> Statement<Self> {
@@ -54,7 +56,7 @@ impl Review {
     }
 }
 
-impl Predicate for Review {
+impl Predicate for ReviewStatement {
     const KIND: &'static str = "review";
     const MAX_BYTES: usize = 8 << 10;
 

@@ -78,14 +78,15 @@ pub enum Genesis {
     /// A restored or upgraded store: a new log that names the old one.
     Follows {
         /// The log that it follows.
-        follows: Followed,
+        follows: FollowedLog,
     },
 }
 
 /// A log that a restore, or the upgrade of a store of 0.1.0, closed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Followed {
+#[schemars(rename = "Followed")]
+pub struct FollowedLog {
     /// The old boundary's id.
     pub id: SealDigest,
     /// Its last known checkpoint, as text.

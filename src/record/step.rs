@@ -17,7 +17,7 @@ use crate::record::later_parts::{
 };
 use crate::record::later_words::{Label, OutputName, Program, RelativePath, SecretName, Variable};
 use crate::record::malformed::Malformed;
-use crate::yaml::{Flaw, Kind, Node};
+use crate::yaml::{YamlFlaw, YamlKind, YamlNode};
 
 /// The canonical object whose SHA-256 is the step digest. Prose is not part of it, nor policy, roster or
 /// anything of the host.
@@ -294,41 +294,46 @@ impl Approvals {
 
     /// Reads a rule as people write it: `{required: 2, from: [ops], each: true}`. An absent `required` means 1. `from` may
     /// be absent only if `groups` allows a rule without groups (in a step).
-    pub fn read(node: &Node, groups: Groups, flaws: &mut Vec<Flaw>) -> Option<Self> {
+    pub fn read(node: &YamlNode, groups: GroupSource, flaws: &mut Vec<YamlFlaw>) -> Option<Self> {
         let before = flaws.len();
         let mut rule = Self::unspecified();
         let mut from_place = node.place;
         for (key, value) in node.closed_map("approvals", &["required", "from", "each"], &[], flaws) {
             match (key.name.as_str(), &value.kind) {
-                ("required", Kind::Integer(count)) => match u64::try_from(*count) {
-                    Ok(0) => flaws.push(Flaw::new(
+                ("required", YamlKind::Integer(count)) => match u64::try_from(*count) {
+                    Ok(0) => flaws.push(YamlFlaw::new(
                         value.place,
                         "`required: 0` would let a step run without a signature: write 1 or more",
                     )),
                     Ok(count) => rule.required = count,
-                    Err(_) => flaws.push(Flaw::new(value.place, "`required` must be 1 or more")),
+                    Err(_) => flaws.push(YamlFlaw::new(value.place, "`required` must be 1 or more")),
                 },
-                ("required", _) => flaws
-                    .push(Flaw::new(value.place, format!("`required` must be a whole number, not {}", value.word()))),
+                ("required", _) => flaws.push(YamlFlaw::new(
+                    value.place,
+                    format!("`required` must be a whole number, not {}", value.word()),
+                )),
                 ("from", _) => {
                     from_place = value.place;
                     for item in value.list("`from`", flaws).unwrap_or_default() {
                         let Some(text) = item.text("a group", flaws) else { continue };
                         match text.parse::<GroupName>() {
                             Ok(name) if rule.from.contains(&name) => {
-                                flaws.push(Flaw::new(
+                                flaws.push(YamlFlaw::new(
                                     item.place,
                                     format!("{name} is listed twice: list each group once"),
                                 ));
                             }
                             Ok(name) => rule.from.push(name),
-                            Err(error) => flaws.push(Flaw::new(item.place, error.to_string())),
+                            Err(error) => flaws.push(YamlFlaw::new(item.place, error.to_string())),
                         }
                     }
                 }
-                ("each", Kind::Boolean(each)) => rule.each = each.then_some(true),
+                ("each", YamlKind::Boolean(each)) => rule.each = each.then_some(true),
                 ("each", _) => {
-                    flaws.push(Flaw::new(value.place, format!("`each` must be true or false, not {}", value.word())));
+                    flaws.push(YamlFlaw::new(
+                        value.place,
+                        format!("`each` must be true or false, not {}", value.word()),
+                    ));
                 }
                 _ => {}
             }
@@ -339,7 +344,7 @@ impl Approvals {
         match rule.fault(groups) {
             None => Some(rule),
             Some(fault) => {
-                flaws.push(Flaw::new(from_place, fault));
+                flaws.push(YamlFlaw::new(from_place, fault));
                 None
             }
         }
@@ -347,12 +352,12 @@ impl Approvals {
 
     /// The error of a rule that nobody can meet, or that needs nobody.
     #[must_use]
-    pub fn fault(&self, groups: Groups) -> Option<String> {
+    pub fn fault(&self, groups: GroupSource) -> Option<String> {
         let named = self.from.len() as u64;
         let places = if self.each == Some(true) { self.required.saturating_mul(named) } else { self.required };
         if self.required == 0 {
             Some("`required: 0` would let a step run without a signature: write 1 or more".to_owned())
-        } else if named == 0 && (groups == Groups::Named || self.each == Some(true)) {
+        } else if named == 0 && (groups == GroupSource::Named || self.each == Some(true)) {
             Some("`from` names no group: name at least one whose members may approve".to_owned())
         } else if self.each == Some(true) && named > MAX_EACH_GROUPS {
             Some(format!("`each` asks for {named} groups: name at most {MAX_EACH_GROUPS}"))
@@ -366,7 +371,7 @@ impl Approvals {
 
 /// Whether a quorum rule must name its groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Groups {
+pub enum GroupSource {
     /// In policy: an empty list is an error.
     Named,
     /// In a step: an empty list means the groups that policy names.

@@ -133,9 +133,9 @@ pub const DEFAULT_WINDOW_S: i64 = 3600;
 /// Proves that the time is within the signed window. Only [`judge`] constructs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub struct Open(Timestamp);
+pub struct OpenWindow(Timestamp);
 
-impl Open {
+impl OpenWindow {
     /// The judged moment.
     #[must_use]
     pub const fn at(self) -> Timestamp {
@@ -154,7 +154,7 @@ pub fn judge(
     expires_at: Timestamp,
     at: Timestamp,
     max_s: Option<i64>,
-) -> Result<Open, WindowError> {
+) -> Result<OpenWindow, WindowError> {
     if issued_at > not_before || not_before >= expires_at {
         return Err(WindowError::Reversed);
     }
@@ -174,7 +174,7 @@ pub fn judge(
     if not_before > at {
         return Err(WindowError::NotYet { from: not_before, at });
     }
-    Ok(Open(at))
+    Ok(OpenWindow(at))
 }
 
 /// The reason why the time is outside of the window.

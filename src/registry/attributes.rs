@@ -4,30 +4,30 @@
 //! `key="quoted"` in braces. A fence without `#id` is prose.
 
 use crate::record::declared::Limit;
-use crate::yaml::{Flaw, Place, not_yet, unknown};
+use crate::yaml::{TextPlace, YamlFlaw, not_yet, unknown};
 
 /// Info string of a fence that is a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Info {
+pub(crate) struct FenceInfo {
     /// Language before the braces.
-    pub(crate) language: Option<Text>,
+    pub(crate) language: Option<PlacedText>,
     /// Value of `#id`.
-    pub(crate) id: Text,
+    pub(crate) id: PlacedText,
     /// Values of `key=value`. Each key is known and occurs once.
-    pub(crate) attributes: Vec<(Text, Text)>,
+    pub(crate) attributes: Vec<(PlacedText, PlacedText)>,
 }
 
 /// Text with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Text {
-    pub(crate) place: Place,
+pub(crate) struct PlacedText {
+    pub(crate) place: TextPlace,
     pub(crate) text: String,
 }
 
 /// Reads an info string that begins at `place`. Returns `None` if the fence is prose.
-pub(crate) fn read(info: &str, place: Place, flaws: &mut Vec<Flaw>) -> Option<Info> {
+pub(crate) fn read(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> Option<FenceInfo> {
     let chars: Vec<char> = info.chars().collect();
-    let at = |index: usize| Place { line: place.line, column: place.column + index };
+    let at = |index: usize| TextPlace { line: place.line, column: place.column + index };
     let open = chars.iter().position(|c| *c == '{')?;
     let words: String = chars[..open].iter().collect();
     let mut reader = Reader { chars: &chars, index: open + 1, at: &at, found: Vec::new() };
@@ -48,29 +48,29 @@ pub(crate) fn read(info: &str, place: Place, flaws: &mut Vec<Flaw>) -> Option<In
         let begin = words.chars().take_while(|c| c.is_whitespace()).count();
         let word = words.trim();
         if word.contains(char::is_whitespace) {
-            flaws.push(Flaw::new(
+            flaws.push(YamlFlaw::new(
                 at(begin),
                 format!("{word:?} is more than a language: write one word before the braces"),
             ));
         }
-        (!word.is_empty()).then(|| Text { place: at(begin), text: word.to_owned() })
+        (!word.is_empty()).then(|| PlacedText { place: at(begin), text: word.to_owned() })
     };
-    let mut id: Option<Text> = None;
-    let mut attributes: Vec<(Text, Text)> = Vec::new();
+    let mut id: Option<PlacedText> = None;
+    let mut attributes: Vec<(PlacedText, PlacedText)> = Vec::new();
     for token in found {
         match token {
             Token::Id(text) if id.is_some() => {
-                flaws.push(Flaw::new(text.place, format!("a second id, {:?}: a step has one", text.text)));
+                flaws.push(YamlFlaw::new(text.place, format!("a second id, {:?}: a step has one", text.text)));
             }
             Token::Id(text) => id = Some(text),
             Token::Pair(key, value) => {
                 let name = key.text.as_str();
                 if LATER.contains(&name) {
-                    flaws.push(Flaw::new(key.place, not_yet(&format!("`{name}=`"))));
+                    flaws.push(YamlFlaw::new(key.place, not_yet(&format!("`{name}=`"))));
                 } else if !KNOWN.contains(&name) {
-                    flaws.push(Flaw::new(key.place, unknown("attribute", name, &KNOWN)));
+                    flaws.push(YamlFlaw::new(key.place, unknown("attribute", name, &KNOWN)));
                 } else if attributes.iter().any(|(other, _)| other.text == key.text) {
-                    flaws.push(Flaw::new(key.place, format!("{name} occurs twice: keep one of the two")));
+                    flaws.push(YamlFlaw::new(key.place, format!("{name} occurs twice: keep one of the two")));
                 } else {
                     attributes.push((key, value));
                 }
@@ -78,25 +78,25 @@ pub(crate) fn read(info: &str, place: Place, flaws: &mut Vec<Flaw>) -> Option<In
         }
     }
     if id.is_none() {
-        flaws.push(Flaw::new(at(open), "the block has attributes of a step but no id: add #name, or remove them"));
+        flaws.push(YamlFlaw::new(at(open), "the block has attributes of a step but no id: add #name, or remove them"));
     }
-    Some(Info { language, id: id?, attributes })
+    Some(FenceInfo { language, id: id?, attributes })
 }
 
 enum Token {
-    Id(Text),
-    Pair(Text, Text),
+    Id(PlacedText),
+    Pair(PlacedText, PlacedText),
 }
 
 struct Reader<'a> {
     chars: &'a [char],
     index: usize,
-    at: &'a dyn Fn(usize) -> Place,
+    at: &'a dyn Fn(usize) -> TextPlace,
     found: Vec<Token>,
 }
 
 impl Reader<'_> {
-    fn tokens(&mut self) -> Result<(), Flaw> {
+    fn tokens(&mut self) -> Result<(), YamlFlaw> {
         loop {
             while self.peek().is_some_and(char::is_whitespace) {
                 self.index += 1;
@@ -117,10 +117,10 @@ impl Reader<'_> {
                     if text.is_empty() {
                         return Err(self.flaw(begin, "an id is missing after #: write #name"));
                     }
-                    self.found.push(Token::Id(Text { place: (self.at)(begin + 1), text }));
+                    self.found.push(Token::Id(PlacedText { place: (self.at)(begin + 1), text }));
                 }
                 Some(_) => {
-                    let key = Text { place: (self.at)(begin), text: self.word() };
+                    let key = PlacedText { place: (self.at)(begin), text: self.word() };
                     if key.text.is_empty() {
                         return Err(self.flaw(begin, "an attribute is missing before this: write key=value"));
                     }
@@ -131,7 +131,7 @@ impl Reader<'_> {
                     self.index += 1;
                     let begin = self.index;
                     let text = if self.peek() == Some('"') { self.quoted()? } else { self.word() };
-                    self.found.push(Token::Pair(key, Text { place: (self.at)(begin), text }));
+                    self.found.push(Token::Pair(key, PlacedText { place: (self.at)(begin), text }));
                 }
             }
         }
@@ -149,7 +149,7 @@ impl Reader<'_> {
         self.chars[begin..self.index].iter().collect()
     }
 
-    fn quoted(&mut self) -> Result<String, Flaw> {
+    fn quoted(&mut self) -> Result<String, YamlFlaw> {
         let begin = self.index;
         self.index += 1;
         let mut text = String::new();
@@ -177,8 +177,8 @@ impl Reader<'_> {
         }
     }
 
-    fn flaw(&self, index: usize, message: &str) -> Flaw {
-        Flaw::new((self.at)(index), message)
+    fn flaw(&self, index: usize, message: &str) -> YamlFlaw {
+        YamlFlaw::new((self.at)(index), message)
     }
 }
 
@@ -252,9 +252,9 @@ pub(crate) fn limit(limit: Limit, text: &str) -> Result<u64, String> {
 mod tests {
     use super::*;
 
-    fn info(text: &str) -> (Option<Info>, Vec<String>) {
+    fn info(text: &str) -> (Option<FenceInfo>, Vec<String>) {
         let mut flaws = Vec::new();
-        let info = read(text, Place { line: 1, column: 4 }, &mut flaws);
+        let info = read(text, TextPlace { line: 1, column: 4 }, &mut flaws);
         (info, flaws.iter().map(ToString::to_string).collect())
     }
 

@@ -3,12 +3,12 @@
 use serde_json::{Map, Value};
 
 use crate::registry::parameter_error::{ParameterError, cut};
-use crate::registry::parameter_pattern::Patterns;
+use crate::registry::parameter_pattern::ParameterPatterns;
 use crate::registry::schema::{escape, pointer};
 use crate::yaml;
 
 /// Returns the errors of a value, at most [`MAX_ERRORS`]. `schema` must be within the closed subset.
-pub(super) fn evaluate(schema: &Value, value: &Value, patterns: &Patterns) -> Vec<ParameterError> {
+pub(super) fn evaluate(schema: &Value, value: &Value, patterns: &ParameterPatterns) -> Vec<ParameterError> {
     let mut evaluation = Evaluation { patterns, path: Vec::new(), errors: Vec::new() };
     evaluation.value(schema, value);
     evaluation.errors.truncate(MAX_ERRORS);
@@ -17,7 +17,7 @@ pub(super) fn evaluate(schema: &Value, value: &Value, patterns: &Patterns) -> Ve
 
 /// Progress of comparing a value with its schema.
 struct Evaluation<'p> {
-    patterns: &'p Patterns,
+    patterns: &'p ParameterPatterns,
     path: Vec<String>,
     errors: Vec<ParameterError>,
 }
@@ -233,7 +233,7 @@ mod tests {
     }
 
     fn ours(schema: &Value, value: &Value) -> Vec<String> {
-        let errors = evaluate(schema, value, &Patterns::default());
+        let errors = evaluate(schema, value, &ParameterPatterns::default());
         let words = |error: ParameterError| match error.message.strip_prefix("unknown parameter") {
             Some(_) => format!("{}: unknown", error.pointer),
             None => format!("{}: {}", error.pointer, error.message),
@@ -409,7 +409,7 @@ mod tests {
             .run(&pairs, |(schema, value)| {
                 // The pattern must compile, and the names must be valid names of parameters.
                 let whole = json!({"type": "object", "properties": {"a": schema}});
-                let flaws = schema::check(&whole, &Patterns::default()).err().unwrap_or_default();
+                let flaws = schema::check(&whole, &ParameterPatterns::default()).err().unwrap_or_default();
                 prop_assume!(!flaws.iter().any(|flaw| flaw.path.last().is_some_and(|last| last == "pattern")));
                 let found = ours(&schema, &value);
                 prop_assert_eq!(&found, &reference(&schema, &value), "{} {}", schema, value);
@@ -423,7 +423,7 @@ mod tests {
 
     #[test]
     fn no_pattern_of_the_maximum_size_causes_a_panic() {
-        let patterns = Patterns::default();
+        let patterns = ParameterPatterns::default();
         let (mut largest, mut too_large) = (1_u32, 4096_u32);
         while largest + 1 < too_large {
             let times = largest.midpoint(too_large);
@@ -439,7 +439,7 @@ mod tests {
 
     #[test]
     fn only_a_limited_number_of_compiled_patterns_is_stored() {
-        let patterns = Patterns::default();
+        let patterns = ParameterPatterns::default();
         for number in 0..1000 {
             assert!(patterns.get(&format!("^a{number}$")).expect("a pattern").is_match(&format!("a{number}")));
         }

@@ -17,10 +17,10 @@ use serde_json::{Map, Value, json};
 
 use crate::record::declared::{DeclaredLimits, DeclaredSandbox, Limit};
 use crate::record::profile::Proc;
-use crate::record::step::{Approvals, Groups};
+use crate::record::step::{Approvals, GroupSource};
 use crate::registry::attributes::{LATER, LIMITS, limit};
 use crate::registry::parameters::ParameterSchema;
-use crate::yaml::{Flaw, Kind, Node, unknown};
+use crate::yaml::{YamlFlaw, YamlKind, YamlNode, unknown};
 
 /// Settings of the front matter for every step of its file.
 #[derive(Debug, Clone)]
@@ -64,7 +64,7 @@ impl DeclaredParams {
 }
 
 /// Reads the tree of a front matter. A field with a flaw keeps its default, so that reading can continue.
-pub(crate) fn read(tree: &Node, flaws: &mut Vec<Flaw>) -> FrontMatter {
+pub(crate) fn read(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> FrontMatter {
     let mut found = FrontMatter {
         title: None,
         params: DeclaredParams::default(),
@@ -77,20 +77,21 @@ pub(crate) fn read(tree: &Node, flaws: &mut Vec<Flaw>) -> FrontMatter {
     let known = ["countersign", "title", "params", "approvals", "defaults"];
     for (key, value) in tree.closed_map("the front matter", &known, &LATER, flaws) {
         match key.name.as_str() {
-            "countersign" if value.kind != Kind::Integer(1) => {
-                flaws.push(Flaw::new(value.place, "this version reads `countersign: 1` only: write countersign: 1"));
+            "countersign" if value.kind != YamlKind::Integer(1) => {
+                flaws
+                    .push(YamlFlaw::new(value.place, "this version reads `countersign: 1` only: write countersign: 1"));
             }
             "title" => {
                 if let Some(text) = value.text("`title`", flaws) {
                     match title(text) {
                         Ok(title) => found.title = Some(title),
-                        Err(message) => flaws.push(Flaw::new(value.place, message)),
+                        Err(message) => flaws.push(YamlFlaw::new(value.place, message)),
                     }
                 }
             }
             "params" => found.params = params(value, flaws),
             "approvals" => {
-                if let Some(approvals) = Approvals::read(value, Groups::OrWhomPolicyNames, flaws) {
+                if let Some(approvals) = Approvals::read(value, GroupSource::OrWhomPolicyNames, flaws) {
                     found.approvals = approvals;
                 }
             }
@@ -101,7 +102,7 @@ pub(crate) fn read(tree: &Node, flaws: &mut Vec<Flaw>) -> FrontMatter {
     found
 }
 
-fn defaults(node: &Node, found: &mut FrontMatter, flaws: &mut Vec<Flaw>) {
+fn defaults(node: &YamlNode, found: &mut FrontMatter, flaws: &mut Vec<YamlFlaw>) {
     let known: Vec<&str> = LIMITS.iter().map(|(name, _)| *name).chain(["proc", "interpreter"]).chain(OF_HOST).collect();
     for (key, value) in node.closed_map("defaults", &known, &LATER, flaws) {
         if OF_HOST.contains(&key.name.as_str()) {
@@ -109,10 +110,10 @@ fn defaults(node: &Node, found: &mut FrontMatter, flaws: &mut Vec<Flaw>) {
             continue;
         }
         let text = match &value.kind {
-            Kind::Text(text) => text.clone(),
-            Kind::Integer(number) => number.to_string(),
+            YamlKind::Text(text) => text.clone(),
+            YamlKind::Integer(number) => number.to_string(),
             _ => {
-                flaws.push(Flaw::new(value.place, format!("`{}` must be text, not {}", key.name, value.word())));
+                flaws.push(YamlFlaw::new(value.place, format!("`{}` must be text, not {}", key.name, value.word())));
                 continue;
             }
         };
@@ -125,7 +126,7 @@ fn defaults(node: &Node, found: &mut FrontMatter, flaws: &mut Vec<Flaw>) {
             },
         };
         if let Err(message) = read {
-            flaws.push(Flaw::new(value.place, message));
+            flaws.push(YamlFlaw::new(value.place, message));
         }
     }
 }
@@ -165,13 +166,16 @@ pub(crate) fn interpreter(text: &str) -> Result<String, String> {
     Err(unknown("interpreter", text, &INTERPRETERS))
 }
 
-fn params(node: &Node, flaws: &mut Vec<Flaw>) -> DeclaredParams {
-    if !matches!(node.kind, Kind::Map(_)) {
-        flaws.push(Flaw::new(node.place, format!("`params` must be a map of names to schemas, not {}", node.word())));
+fn params(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredParams {
+    if !matches!(node.kind, YamlKind::Map(_)) {
+        flaws.push(YamlFlaw::new(
+            node.place,
+            format!("`params` must be a map of names to schemas, not {}", node.word()),
+        ));
         return DeclaredParams::default();
     }
     // A parameter named `type` has a map as its value. A complete schema has a text there.
-    let whole = matches!(node.value("type"), Some(Node { kind: Kind::Text(_), .. }));
+    let whole = matches!(node.value("type"), Some(YamlNode { kind: YamlKind::Text(_), .. }));
     let given = node.to_json();
     let schema = if whole { given } else { json!({"type": "object", "properties": given}) };
     match ParameterSchema::compile(&schema) {
@@ -197,7 +201,7 @@ fn params(node: &Node, flaws: &mut Vec<Flaw>) -> DeclaredParams {
             for flaw in found {
                 let tokens: Vec<&str> = flaw.path.iter().map(String::as_str).collect();
                 let tokens = if whole { &tokens[..] } else { tokens.get(1..).unwrap_or_default() };
-                flaws.push(Flaw::new(node.place_of(tokens, flaw.of_key), flaw.message));
+                flaws.push(YamlFlaw::new(node.place_of(tokens, flaw.of_key), flaw.message));
             }
             DeclaredParams::default()
         }

@@ -9,17 +9,17 @@ use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 use crate::record::declared::{DeclaredLimits, DeclaredSandbox};
 use crate::record::ident::StepRef;
 use crate::record::step::{Format, MAX_SOURCE_BYTES, SessionUse, StepDefinition, Template};
-use crate::registry::attributes::{self, Info, LIMITS, Text};
+use crate::registry::attributes::{self, FenceInfo, LIMITS, PlacedText};
 use crate::registry::front_matter::{self, FrontMatter};
-use crate::yaml::{self, Flaw, Place, not_yet, unknown};
+use crate::yaml::{self, TextPlace, YamlFlaw, not_yet, unknown};
 
 /// Step with the place of its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundStep {
     /// Definition of the step.
     pub definition: StepDefinition,
     /// Place of the step's id.
-    pub place: Place,
+    pub place: TextPlace,
 }
 
 /// Reads a `*.md` file. Returns `None` if the file is prose. `path` is the first part of each ref: the relative path
@@ -27,7 +27,7 @@ pub struct Found {
 ///
 /// # Errors
 /// Returns all flaws of the file.
-pub fn read(text: &str, path: &str) -> Result<Option<Vec<Found>>, Vec<Flaw>> {
+pub fn read(text: &str, path: &str) -> Result<Option<Vec<FoundStep>>, Vec<YamlFlaw>> {
     let mut flaws = Vec::new();
     let lines = Lines::of(text);
     let Some((yaml, body)) = front_matter(text, &mut flaws) else {
@@ -40,7 +40,7 @@ pub fn read(text: &str, path: &str) -> Result<Option<Vec<Found>>, Vec<Flaw>> {
         ('\0', "the file holds a NUL character: remove it"),
     ] {
         if let Some(at) = text.find(bad) {
-            flaws.push(Flaw::new(lines.place(at), message));
+            flaws.push(YamlFlaw::new(lines.place(at), message));
         }
     }
     if !flaws.is_empty() {
@@ -54,7 +54,7 @@ pub fn read(text: &str, path: &str) -> Result<Option<Vec<Found>>, Vec<Flaw>> {
     if format!("{path}:x").parse::<StepRef>().is_err() {
         let message =
             format!("{path:?} can't be part of a ref: rename it to letters, digits and . _ -, at most 255 bytes");
-        flaws.push(Flaw::new(Place { line: 1, column: 1 }, message));
+        flaws.push(YamlFlaw::new(TextPlace { line: 1, column: 1 }, message));
         return Err(flaws);
     }
     let mut found = Vec::new();
@@ -70,13 +70,19 @@ pub fn read(text: &str, path: &str) -> Result<Option<Vec<Found>>, Vec<Flaw>> {
     }
     if !has_step && flaws.is_empty() {
         let message = "the file has no step: give a fenced block an id, bash {#name} behind its fence, or remove the front matter";
-        flaws.push(Flaw::new(Place { line: 1, column: 1 }, message));
+        flaws.push(YamlFlaw::new(TextPlace { line: 1, column: 1 }, message));
     }
     if flaws.is_empty() { Ok(Some(found)) } else { Err(flaws) }
 }
 
 /// Reads the step of one block. A block with a flaw gives no step, and reading continues.
-fn step(front: &FrontMatter, path: &str, block: &Block, info: &Info, flaws: &mut Vec<Flaw>) -> Option<Found> {
+fn step(
+    front: &FrontMatter,
+    path: &str,
+    block: &Block,
+    info: &FenceInfo,
+    flaws: &mut Vec<YamlFlaw>,
+) -> Option<FoundStep> {
     let before = flaws.len();
     let reference = match format!("{path}:{}", info.id.text).parse::<StepRef>() {
         Ok(reference) => Some(reference),
@@ -85,7 +91,7 @@ fn step(front: &FrontMatter, path: &str, block: &Block, info: &Info, flaws: &mut
                 "{:?} is not a valid step id: use letters, digits and . _ -, beginning with a letter, digit or _, at most 64 bytes (255 with the path)",
                 info.id.text
             );
-            flaws.push(Flaw::new(info.id.place, message));
+            flaws.push(YamlFlaw::new(info.id.place, message));
             None
         }
     };
@@ -94,10 +100,13 @@ fn step(front: &FrontMatter, path: &str, block: &Block, info: &Info, flaws: &mut
     let mut host = front.host.clone();
     let at = |name: &str| info.attributes.iter().find(|(key, _)| key.text == name).map(|(_, value)| value.place);
     if let (Some(off), None) = (at("sandbox"), at("reason")) {
-        flaws.push(Flaw::new(off, "sandbox=off needs its reason: add reason=\"…\", which every approver reads first"));
+        flaws.push(YamlFlaw::new(
+            off,
+            "sandbox=off needs its reason: add reason=\"…\", which every approver reads first",
+        ));
     }
     if let (None, Some(reason)) = (at("sandbox"), at("reason")) {
-        flaws.push(Flaw::new(reason, "a reason is given for sandbox=off only: remove it, or add sandbox=off"));
+        flaws.push(YamlFlaw::new(reason, "a reason is given for sandbox=off only: remove it, or add sandbox=off"));
     }
     for (key, value) in &info.attributes {
         let read = match key.text.as_str() {
@@ -111,7 +120,7 @@ fn step(front: &FrontMatter, path: &str, block: &Block, info: &Info, flaws: &mut
             },
         };
         if let Err(message) = read {
-            flaws.push(Flaw::new(value.place, message));
+            flaws.push(YamlFlaw::new(value.place, message));
         }
     }
     let limits = (limits != DeclaredLimits::default()).then_some(limits);
@@ -120,17 +129,17 @@ fn step(front: &FrontMatter, path: &str, block: &Block, info: &Info, flaws: &mut
         && let Err(message) = sandbox.check()
     {
         let named = ["workdir", "write", "sandbox", "network"].into_iter().find_map(at);
-        flaws.push(Flaw::new(named.unwrap_or(info.id.place), message));
+        flaws.push(YamlFlaw::new(named.unwrap_or(info.id.place), message));
     }
     if !block.closed {
-        flaws.push(Flaw::new(block.fence, "the block is never closed: end it with the same fence"));
+        flaws.push(YamlFlaw::new(block.fence, "the block is never closed: end it with the same fence"));
     }
     if block.source.trim().is_empty() {
-        flaws.push(Flaw::new(block.fence, "the block is empty: write the script, or remove the id"));
+        flaws.push(YamlFlaw::new(block.fence, "the block is empty: write the script, or remove the id"));
     }
     if block.source.len() > MAX_SOURCE_BYTES {
         let message = format!("the script is larger than {MAX_SOURCE_BYTES} bytes: move a part of it to another step");
-        flaws.push(Flaw::new(block.fence, message));
+        flaws.push(YamlFlaw::new(block.fence, message));
     }
     let interpreter = match interpreter(front, block, info) {
         Ok(name) => Some(name),
@@ -142,7 +151,7 @@ fn step(front: &FrontMatter, path: &str, block: &Block, info: &Info, flaws: &mut
     if flaws.len() > before {
         return None;
     }
-    Some(Found {
+    Some(FoundStep {
         place: info.id.place,
         definition: StepDefinition {
             title: title
@@ -171,9 +180,9 @@ fn step(front: &FrontMatter, path: &str, block: &Block, info: &Info, flaws: &mut
 
 /// Returns the interpreter from the shebang, the language of the fence or the front matter, in this order. The default
 /// is bash.
-fn interpreter(front: &FrontMatter, block: &Block, info: &Info) -> Result<String, Flaw> {
+fn interpreter(front: &FrontMatter, block: &Block, info: &FenceInfo) -> Result<String, YamlFlaw> {
     if let Some(shebang) = block.source.strip_prefix("#!") {
-        let refuse = |message: String| Flaw::new(Place { line: block.fence.line + 1, column: 1 }, message);
+        let refuse = |message: String| YamlFlaw::new(TextPlace { line: block.fence.line + 1, column: 1 }, message);
         let mut words = shebang.lines().next().unwrap_or_default().split_ascii_whitespace();
         let program = words.next().unwrap_or_default();
         let (directory, mut name) = program.rsplit_once('/').unwrap_or(("", program));
@@ -193,7 +202,9 @@ fn interpreter(front: &FrontMatter, block: &Block, info: &Info) -> Result<String
         return front_matter::interpreter(name).map_err(refuse);
     }
     match &info.language {
-        Some(Text { place, text }) => front_matter::interpreter(text).map_err(|message| Flaw::new(*place, message)),
+        Some(PlacedText { place, text }) => {
+            front_matter::interpreter(text).map_err(|message| YamlFlaw::new(*place, message))
+        }
         None => Ok(front.interpreter.clone().unwrap_or_else(|| "bash".to_owned())),
     }
 }
@@ -228,8 +239,8 @@ fn chosen(text: &str, known: &[&str]) -> Result<Vec<String>, String> {
 /// Fenced block of the document.
 struct Block {
     /// Place of the first fence character.
-    fence: Place,
-    info: Text,
+    fence: TextPlace,
+    info: PlacedText,
     source: String,
     /// Fence character.
     mark: char,
@@ -240,10 +251,10 @@ struct Block {
 
 impl Block {
     /// Returns a flaw if the block belongs to another runbook format.
-    fn runnable(&self) -> Option<Flaw> {
+    fn runnable(&self) -> Option<YamlFlaw> {
         (self.info.text.split_whitespace().next() == Some("runnable")).then(|| {
             let what = "a ```runnable block";
-            Flaw::new(self.fence, format!("{}, or keep the file outside the runbook directories", not_yet(what)))
+            YamlFlaw::new(self.fence, format!("{}, or keep the file outside the runbook directories", not_yet(what)))
         })
     }
 }
@@ -304,7 +315,7 @@ fn fence(text: &str, start: usize, lines: &Lines<'_>, heading: Option<String>) -
     let line_end = whole[after..].find('\n').map_or(whole.len(), |at| after + at);
     Block {
         fence: lines.place(start + begin),
-        info: Text { place: lines.place(start + after), text: whole[after..line_end].to_owned() },
+        info: PlacedText { place: lines.place(start + after), text: whole[after..line_end].to_owned() },
         source: String::new(),
         mark,
         closed: false,
@@ -313,8 +324,8 @@ fn fence(text: &str, start: usize, lines: &Lines<'_>, heading: Option<String>) -
 }
 
 /// Returns the YAML of a Countersign front matter and the offset of the body. Returns `None` if the file is prose.
-fn front_matter<'a>(text: &'a str, flaws: &mut Vec<Flaw>) -> Option<(&'a str, usize)> {
-    let start = Place { line: 1, column: 1 };
+fn front_matter<'a>(text: &'a str, flaws: &mut Vec<YamlFlaw>) -> Option<(&'a str, usize)> {
+    let start = TextPlace { line: 1, column: 1 };
     let marked = text.strip_prefix('\u{feff}').unwrap_or(text);
     let rest = marked.strip_prefix("---\n").or_else(|| marked.strip_prefix("---\r\n"))?;
     let offset = text.len() - rest.len();
@@ -337,10 +348,10 @@ fn front_matter<'a>(text: &'a str, flaws: &mut Vec<Flaw>) -> Option<(&'a str, us
         return None;
     }
     if marked.len() != text.len() {
-        flaws.push(Flaw::new(start, "the file begins with a byte order mark: save it without"));
+        flaws.push(YamlFlaw::new(start, "the file begins with a byte order mark: save it without"));
     }
     if end.is_none() {
-        flaws.push(Flaw::new(start, "the front matter is never closed: write --- on a line of its own below it"));
+        flaws.push(YamlFlaw::new(start, "the front matter is never closed: write --- on a line of its own below it"));
     }
     Some((yaml, end.map_or(text.len(), |(_, body)| offset + body)))
 }
@@ -357,9 +368,9 @@ impl<'a> Lines<'a> {
         Self { text, starts }
     }
 
-    fn place(&self, offset: usize) -> Place {
+    fn place(&self, offset: usize) -> TextPlace {
         let line = self.starts.partition_point(|start| *start <= offset);
         let start = self.starts[line - 1];
-        Place { line, column: self.text[start..offset].chars().count() + 1 }
+        TextPlace { line, column: self.text[start..offset].chars().count() + 1 }
     }
 }

@@ -25,13 +25,13 @@ use crate::crypto::canonical::canonical_of;
 use crate::crypto::digest::{RegistryRoot, StepDigest};
 use crate::crypto::merkle;
 use crate::record::ident::StepRef;
-use crate::record::step::{Groups, MAX_DEFINITION_BYTES, MAX_SOURCE_BYTES, RegistryLeaf, StepDefinition};
-use crate::registry::parameter_pattern::Patterns;
+use crate::record::step::{GroupSource, MAX_DEFINITION_BYTES, MAX_SOURCE_BYTES, RegistryLeaf, StepDefinition};
+use crate::registry::parameter_pattern::ParameterPatterns;
 use crate::registry::parameters::ParameterSchema;
 use crate::registry::registry_error::{RegistryError, whole};
 use crate::registry::schema::SchemaFlaw;
-use crate::registry::walk::{Walk, read_file};
-use crate::yaml::{Flaw, Place};
+use crate::registry::walk::{RunbookDirectoryWalk, read_file};
+use crate::yaml::{TextPlace, YamlFlaw};
 
 /// Sealed set of steps.
 #[derive(Debug, Clone)]
@@ -55,7 +55,7 @@ pub struct RegisteredStep {
     /// Parameter schema, ready to validate values.
     pub schema: ParameterSchema,
     /// File and place of the step, or `None` if the step was read from a store.
-    pub place: Option<(Arc<str>, Place)>,
+    pub place: Option<(Arc<str>, TextPlace)>,
 }
 
 impl RegisteredStep {
@@ -81,7 +81,7 @@ impl RegisteredStep {
 
 /// Proof that a step is in the registry, as a bundle contains it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StepProof {
+pub struct RegistryProof {
     /// Index of the step among the leaves, from 0.
     pub index: u64,
     /// Number of leaves.
@@ -92,14 +92,14 @@ pub struct StepProof {
 
 /// Step of a stored registry.
 #[derive(Debug)]
-pub enum Stored {
+pub enum StoredStep {
     /// Step of another registry with the same bytes. Both registries share the step in memory.
     Known(RegisteredStep),
     /// Step that was read from the store.
     Read(Box<StepDefinition>),
 }
 
-impl Stored {
+impl StoredStep {
     fn reference(&self) -> &StepRef {
         match self {
             Self::Known(step) => &step.definition.reference,
@@ -117,14 +117,14 @@ impl Registry {
     /// Returns all errors of all files, sorted by file and place.
     pub fn load(dirs: &[PathBuf], owner: Option<u32>) -> Result<Self, Vec<RegistryError>> {
         let mut errors = Vec::new();
-        let mut found: Vec<(Arc<str>, Place, StepDefinition)> = Vec::new();
+        let mut found: Vec<(Arc<str>, TextPlace, StepDefinition)> = Vec::new();
         let mut schemas = Schemas::default();
         for dir in dirs {
             let prefix = if dirs.len() > 1 { format!("{}/", dir.display()) } else { String::new() };
-            let mut walk = Walk::through(dir, prefix, owner);
+            let mut walk = RunbookDirectoryWalk::through(dir, prefix, owner);
             for (relative, path) in &walk.files {
                 let file: Arc<str> = format!("{}{relative}", walk.prefix).into();
-                let at = |flaw: Flaw| RegistryError {
+                let at = |flaw: YamlFlaw| RegistryError {
                     file: file.to_string(),
                     line: flaw.place.line,
                     column: flaw.place.column,
@@ -141,7 +141,7 @@ impl Registry {
             errors.append(&mut walk.errors);
         }
         found.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
-        let found = found.into_iter().map(|(file, place, step)| (file, place, Stored::Read(Box::new(step))));
+        let found = found.into_iter().map(|(file, place, step)| (file, place, StoredStep::Read(Box::new(step))));
         Self::seal(found, schemas, errors)
     }
 
@@ -154,8 +154,8 @@ impl Registry {
         path: &Path,
         name: &str,
         shown: &str,
-    ) -> Result<Vec<(Place, Arc<RegisteredStep>)>, Vec<RegistryError>> {
-        let at = |flaw: Flaw| RegistryError {
+    ) -> Result<Vec<(TextPlace, Arc<RegisteredStep>)>, Vec<RegistryError>> {
+        let at = |flaw: YamlFlaw| RegistryError {
             file: shown.to_owned(),
             line: flaw.place.line,
             column: flaw.place.column,
@@ -163,9 +163,9 @@ impl Registry {
         };
         let mut found = read_file(name, path).map_err(|flaws| flaws.into_iter().map(at).collect::<Vec<_>>())?;
         found.sort_by_key(|(place, _)| *place);
-        let places: Vec<(Place, StepRef)> = found.iter().map(|(at, step)| (*at, step.reference.clone())).collect();
+        let places: Vec<(TextPlace, StepRef)> = found.iter().map(|(at, step)| (*at, step.reference.clone())).collect();
         let file: Arc<str> = shown.into();
-        let named = found.into_iter().map(|(place, step)| (Arc::clone(&file), place, Stored::Read(Box::new(step))));
+        let named = found.into_iter().map(|(place, step)| (Arc::clone(&file), place, StoredStep::Read(Box::new(step))));
         let registry = Self::seal(named, Schemas::default(), Vec::new())?;
         Ok(places.into_iter().filter_map(|(at, step)| Some((at, registry.get(&step)?.clone()))).collect())
     }
@@ -176,25 +176,25 @@ impl Registry {
     /// # Errors
     /// Returns the errors of all steps that this version can't seal or run.
     pub fn from_definitions(definitions: impl IntoIterator<Item = StepDefinition>) -> Result<Self, Vec<RegistryError>> {
-        Self::from_stored(definitions.into_iter().map(|step| Stored::Read(Box::new(step))))
+        Self::from_stored(definitions.into_iter().map(|step| StoredStep::Read(Box::new(step))))
     }
 
     /// Builds the sealed registry from stored steps. Some of the steps may be known already.
     ///
     /// # Errors
     /// Returns the same errors as [`Self::from_definitions`].
-    pub fn from_stored(steps: impl IntoIterator<Item = Stored>) -> Result<Self, Vec<RegistryError>> {
-        let named = steps.into_iter().map(|step| (Arc::from(step.reference().as_str()), Place::default(), step));
+    pub fn from_stored(steps: impl IntoIterator<Item = StoredStep>) -> Result<Self, Vec<RegistryError>> {
+        let named = steps.into_iter().map(|step| (Arc::from(step.reference().as_str()), TextPlace::default(), step));
         Self::seal(named, Schemas::default(), Vec::new())
     }
 
     fn seal(
-        found: impl IntoIterator<Item = (Arc<str>, Place, Stored)>,
+        found: impl IntoIterator<Item = (Arc<str>, TextPlace, StoredStep)>,
         mut schemas: Schemas,
         mut errors: Vec<RegistryError>,
     ) -> Result<Self, Vec<RegistryError>> {
         let mut steps: BTreeMap<StepRef, Arc<RegisteredStep>> = BTreeMap::new();
-        let mut places: BTreeMap<StepRef, (Arc<str>, Place)> = BTreeMap::new();
+        let mut places: BTreeMap<StepRef, (Arc<str>, TextPlace)> = BTreeMap::new();
         for (file, place, stored) in found {
             let mut refuse = |message: String| {
                 errors.push(RegistryError { file: file.to_string(), line: place.line, column: place.column, message });
@@ -207,8 +207,8 @@ impl Registry {
             }
             places.insert(reference.clone(), (Arc::clone(&file), place));
             let registered = match stored {
-                Stored::Known(step) => Ok(step),
-                Stored::Read(definition) => {
+                StoredStep::Known(step) => Ok(step),
+                StoredStep::Read(definition) => {
                     register(*definition, (place.line > 0).then(|| (Arc::clone(&file), place)), &mut schemas)
                 }
             };
@@ -266,13 +266,13 @@ impl Registry {
 
     /// Returns the proof that a step is in the registry, or `None` if the step is not there.
     #[must_use]
-    pub fn proof(&self, reference: &StepRef) -> Option<StepProof> {
+    pub fn proof(&self, reference: &StepRef) -> Option<RegistryProof> {
         self.proof_at(self.steps.keys().position(|other| other == reference)?)
     }
 
     /// Returns the proof of the step at this index in [`Self::steps`].
     #[must_use]
-    pub fn proof_at(&self, index: usize) -> Option<StepProof> {
+    pub fn proof_at(&self, index: usize) -> Option<RegistryProof> {
         let (index, size) = (index as u64, self.tree[0].len() as u64);
         let subtree = |level: u8, index: u64| -> Result<merkle::Hash, ()> {
             let level = self.tree.get(usize::from(level)).ok_or(())?;
@@ -280,7 +280,7 @@ impl Registry {
         };
         // The tree contains every complete subtree.
         let hashes = merkle::inclusion_path(index, size, subtree).ok()??;
-        Some(StepProof { index, size, hashes })
+        Some(RegistryProof { index, size, hashes })
     }
 }
 
@@ -299,7 +299,7 @@ fn levels(leaves: Vec<merkle::Hash>) -> Vec<Vec<merkle::Hash>> {
 /// Parameter schemas of a registry. Equal schemas are checked and stored once.
 #[derive(Default)]
 struct Schemas {
-    patterns: Arc<Patterns>,
+    patterns: Arc<ParameterPatterns>,
     known: HashMap<Arc<Value>, ParameterSchema>,
 }
 
@@ -324,14 +324,14 @@ impl Schemas {
 /// Seals one step, or returns the reason why this version can't seal the step.
 fn register(
     mut definition: StepDefinition,
-    place: Option<(Arc<str>, Place)>,
+    place: Option<(Arc<str>, TextPlace)>,
     schemas: &mut Schemas,
 ) -> Result<RegisteredStep, String> {
     definition.check_reserved().map_err(|error| error.to_string())?;
     if definition.source.len() > MAX_SOURCE_BYTES {
         return Err(format!("the script is larger than {MAX_SOURCE_BYTES} bytes: move a part of it to another step"));
     }
-    if let Some(fault) = definition.approvals.fault(Groups::OrWhomPolicyNames) {
+    if let Some(fault) = definition.approvals.fault(GroupSource::OrWhomPolicyNames) {
         return Err(fault);
     }
     let schema = schemas

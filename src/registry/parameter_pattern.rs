@@ -10,9 +10,9 @@ use regex::{Regex, RegexBuilder};
 /// Compiled patterns, by their text. A registry may have thousands of steps, but few of them are used at the same time.
 /// So a pattern is compiled at its first match, and at most [`MAX_COMPILED`] compiled patterns are stored.
 #[derive(Default)]
-pub(crate) struct Patterns(Mutex<HashMap<Box<str>, Arc<Regex>>>);
+pub(crate) struct ParameterPatterns(Mutex<HashMap<Box<str>, Arc<Regex>>>);
 
-impl Patterns {
+impl ParameterPatterns {
     /// Checks that the pattern is within the closed subset, and returns the compiled pattern.
     ///
     /// # Errors
@@ -38,7 +38,7 @@ impl Patterns {
     }
 }
 
-impl fmt::Debug for Patterns {
+impl fmt::Debug for ParameterPatterns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Patterns").finish_non_exhaustive()
     }

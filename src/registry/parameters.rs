@@ -12,14 +12,14 @@ use crate::crypto::digest::ParamsDigest;
 use crate::record::authorization::MAX_PARAMS_BYTES;
 use crate::registry::evaluate::evaluate;
 use crate::registry::parameter_error::ParameterError;
-use crate::registry::parameter_pattern::Patterns;
+use crate::registry::parameter_pattern::ParameterPatterns;
 use crate::registry::schema::{self, MAX_INTEGER, SchemaFlaw, pointer, variable};
 
 /// Schema within the closed subset.
 #[derive(Debug, Clone)]
 pub struct ParameterSchema {
     schema: Arc<Value>,
-    patterns: Arc<Patterns>,
+    patterns: Arc<ParameterPatterns>,
 }
 
 /// Complete and valid parameters, which the approvers sign and a step gets.
@@ -64,7 +64,7 @@ impl ParameterSchema {
     ///
     /// # Errors
     /// Returns the same errors as [`Self::compile`].
-    pub(crate) fn shared(schema: Arc<Value>, patterns: Arc<Patterns>) -> Result<Self, Vec<SchemaFlaw>> {
+    pub(crate) fn shared(schema: Arc<Value>, patterns: Arc<ParameterPatterns>) -> Result<Self, Vec<SchemaFlaw>> {
         let _closed = schema::check(&schema, &patterns)?;
         let mut flaws = Vec::new();
         check_defaults(&schema, &patterns, &mut Vec::new(), &mut flaws);
@@ -121,7 +121,7 @@ impl ParameterSchema {
 }
 
 /// Checks that every default is valid by its own schema, after inner defaults were added.
-fn check_defaults(schema: &Value, patterns: &Patterns, path: &mut Vec<String>, flaws: &mut Vec<SchemaFlaw>) {
+fn check_defaults(schema: &Value, patterns: &ParameterPatterns, path: &mut Vec<String>, flaws: &mut Vec<SchemaFlaw>) {
     if let Some(default) = schema.get("default") {
         let mut value = default.clone();
         fill(schema, &mut value);

@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use crate::registry::parameter_pattern::Patterns;
+use crate::registry::parameter_pattern::ParameterPatterns;
 use crate::yaml;
 
 /// Flaw in a schema.
@@ -37,7 +37,7 @@ pub(crate) struct Closed(());
 ///
 /// # Errors
 /// Returns all parts that are outside the subset or contradict each other.
-pub(crate) fn check(schema: &Value, patterns: &Patterns) -> Result<Closed, Vec<SchemaFlaw>> {
+pub(crate) fn check(schema: &Value, patterns: &ParameterPatterns) -> Result<Closed, Vec<SchemaFlaw>> {
     let mut checker = Checker { patterns, flaws: Vec::new(), nodes: 0 };
     checker.check_root(schema);
     if checker.flaws.is_empty() { Ok(Closed(())) } else { Err(checker.flaws) }
@@ -65,7 +65,7 @@ pub(crate) fn escape(token: &str) -> String {
 
 /// Progress of checking one schema.
 struct Checker<'p> {
-    patterns: &'p Patterns,
+    patterns: &'p ParameterPatterns,
     flaws: Vec<SchemaFlaw>,
     nodes: usize,
 }

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use crate::record::step::StepDefinition;
 use crate::registry::markdown;
 use crate::registry::registry_error::{RegistryError, whole};
-use crate::yaml::{Flaw, Place};
+use crate::yaml::{TextPlace, YamlFlaw};
 
 /// Runbook files and errors found in one runbook directory.
-pub(super) struct Walk {
+pub(super) struct RunbookDirectoryWalk {
     /// Directory with its links resolved.
     root: PathBuf,
     /// Only user, besides root, who may be able to write the runbooks. `None` allows any user.
@@ -21,7 +21,7 @@ pub(super) struct Walk {
     pub(super) errors: Vec<RegistryError>,
 }
 
-impl Walk {
+impl RunbookDirectoryWalk {
     /// Walks through `dir`. `prefix` is the text before the file names in errors.
     pub(super) fn through(dir: &Path, prefix: String, owner: Option<u32>) -> Self {
         let mut walk = Self { root: PathBuf::new(), owner, prefix, files: Vec::new(), errors: Vec::new() };
@@ -129,9 +129,9 @@ impl Walk {
 }
 
 /// Returns the steps of one file.
-pub(super) fn read_file(relative: &str, path: &Path) -> Result<Vec<(Place, StepDefinition)>, Vec<Flaw>> {
-    let start = Place { line: 1, column: 1 };
-    let flaw = |message: String| vec![Flaw::new(start, message)];
+pub(super) fn read_file(relative: &str, path: &Path) -> Result<Vec<(TextPlace, StepDefinition)>, Vec<YamlFlaw>> {
+    let start = TextPlace { line: 1, column: 1 };
+    let flaw = |message: String| vec![YamlFlaw::new(start, message)];
     if relative.ends_with(".mdx") || relative.ends_with(".runbook.md") {
         let format = if relative.ends_with(".mdx") { "gruntwork" } else { "rundown" };
         return Err(flaw(format!(
@@ -150,11 +150,11 @@ pub(super) fn read_file(relative: &str, path: &Path) -> Result<Vec<(Place, StepD
     let text = String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line_start = good.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let place = Place {
+        let place = TextPlace {
             line: good.iter().filter(|byte| **byte == b'\n').count() + 1,
             column: String::from_utf8_lossy(&good[line_start..]).chars().count() + 1,
         };
-        vec![Flaw::new(place, "the file is not UTF-8: save it as UTF-8")]
+        vec![YamlFlaw::new(place, "the file is not UTF-8: save it as UTF-8")]
     })?;
     let steps = markdown::read(&text, relative.strip_suffix(".md").unwrap_or(relative))?;
     Ok(steps.unwrap_or_default().into_iter().map(|found| (found.place, found.definition)).collect())

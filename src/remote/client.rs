@@ -16,13 +16,13 @@ use ureq::http::{Method, Request, Response};
 use ureq::{Agent, Body};
 
 use crate::crypto::digest::BlobDigest;
-use crate::home::keys::{self, KeyArgs, Purpose};
-use crate::http::api::{Admission, Challenge, ChallengeAnswer, ChallengeRequest, Problem, ProblemError};
+use crate::home::keys::{self, KeyArgs, SignaturePurpose};
+use crate::http::api::{AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest, Problem, ProblemError};
 use crate::record::bundle::MAX_BUNDLE_BYTES;
 use crate::record::code::Code;
 use crate::record::ident::Name;
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 
 /// Payload type of the DSSE message that a key signs for read access.
 pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";
@@ -84,16 +84,16 @@ impl Address {
     /// # Errors
     /// Returns an error if the URL does not have the form `http://host[:port][/path]`. For an https URL, the error
     /// message names alternatives.
-    pub fn parse(url: &str) -> Result<Self, Failure> {
-        let shown = Shown::text(url);
+    pub fn parse(url: &str) -> Result<Self, CommandFailure> {
+        let shown = PrintableText::text(url);
         if url.starts_with("https://") {
-            return Err(Failure::usage(format!(
+            return Err(CommandFailure::usage(format!(
                 "{}: this program speaks plain HTTP only; run it beside the boundary, or give the http:// address of a local TLS proxy or tunnel \
                  (for one: ssh -N -L 7433:127.0.0.1:7433 HOST)",
                 shown.as_str()
             )));
         }
-        let wrong = || Failure::usage(format!("{} is not an address like {DEFAULT_URL}", shown.as_str()));
+        let wrong = || CommandFailure::usage(format!("{} is not an address like {DEFAULT_URL}", shown.as_str()));
         let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
         let authority = rest.split('/').next().unwrap_or_default();
         let odd = |c: char| !c.is_ascii_graphic() || "?#@\\".contains(c);
@@ -168,7 +168,7 @@ impl Client {
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
-    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CommandFailure> {
         self.typed(self.request(Method::GET, path, None::<&()>, "application/json")?)
     }
 
@@ -176,7 +176,7 @@ impl Client {
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
-    pub fn bytes(&self, path: &str) -> Result<Vec<u8>, Failure> {
+    pub fn bytes(&self, path: &str) -> Result<Vec<u8>, CommandFailure> {
         self.whole(self.request(Method::GET, path, None::<&()>, "*/*")?)
     }
 
@@ -184,7 +184,7 @@ impl Client {
     ///
     /// # Errors
     /// Returns the refusal, or an error if the server cannot be reached.
-    pub fn find(&self, path: &str, most: usize) -> Result<Option<Vec<u8>>, Failure> {
+    pub fn find(&self, path: &str, most: usize) -> Result<Option<Vec<u8>>, CommandFailure> {
         let response = self.answered(|| self.send(&Method::GET, path, None, "*/*"))?;
         if response.status().as_u16() == 404 {
             return Ok(None);
@@ -196,13 +196,13 @@ impl Client {
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached or the digest is wrong.
-    pub fn blob(&self, digest: &[u8; 32]) -> Result<Vec<u8>, Failure> {
+    pub fn blob(&self, digest: &[u8; 32]) -> Result<Vec<u8>, CommandFailure> {
         let digest = BlobDigest::from_bytes(*digest);
         let bytes = self.bytes(&format!("/log/blob/sha256/{}", digest.hex()))?;
         if BlobDigest::of(&bytes) == digest {
             Ok(bytes)
         } else {
-            Err(Failure::new(
+            Err(CommandFailure::new(
                 Exit::Unreachable,
                 format!("the boundary gave other bytes for the blob {digest}: don't trust it"),
             ))
@@ -213,7 +213,7 @@ impl Client {
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
-    pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+    pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, CommandFailure> {
         self.typed(self.request(Method::POST, path, Some(body), "application/json")?)
     }
 
@@ -221,7 +221,7 @@ impl Client {
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
-    pub fn post_nothing<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+    pub fn post_nothing<T: DeserializeOwned>(&self, path: &str) -> Result<T, CommandFailure> {
         self.typed(self.request(Method::POST, path, None::<&()>, "application/json")?)
     }
 
@@ -229,7 +229,7 @@ impl Client {
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
-    pub fn lines(&self, path: &str, after: Option<u64>) -> Result<impl BufRead + use<>, Failure> {
+    pub fn lines(&self, path: &str, after: Option<u64>) -> Result<impl BufRead + use<>, CommandFailure> {
         let response = self.again_when_admission_ended(|| {
             let mut request = Request::builder().method(Method::GET).uri(format!("{}{path}", self.address.base));
             request = request.header("accept", "application/x-ndjson");
@@ -246,7 +246,7 @@ impl Client {
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
-    pub fn post_lines(&self, path: &str, body: &impl Serialize) -> Result<Box<dyn BufRead>, Failure> {
+    pub fn post_lines(&self, path: &str, body: &impl Serialize) -> Result<Box<dyn BufRead>, CommandFailure> {
         let response = self.request(Method::POST, path, Some(body), LINES)?;
         Ok(Box::new(BufReader::new(response.into_body().into_with_config().limit(u64::MAX).reader())))
     }
@@ -257,15 +257,21 @@ impl Client {
         path: &str,
         body: Option<&impl Serialize>,
         accept: &str,
-    ) -> Result<Response<Body>, Failure> {
+    ) -> Result<Response<Body>, CommandFailure> {
         let body = body
             .map(serde_json::to_vec)
             .transpose()
-            .map_err(|error| Failure::usage(format!("the request can't be written: {error}")))?;
+            .map_err(|error| CommandFailure::usage(format!("the request can't be written: {error}")))?;
         self.again_when_admission_ended(|| self.send(&method, path, body.as_deref(), accept))
     }
 
-    fn send(&self, method: &Method, path: &str, body: Option<&[u8]>, accept: &str) -> Result<Response<Body>, Failure> {
+    fn send(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&[u8]>,
+        accept: &str,
+    ) -> Result<Response<Body>, CommandFailure> {
         let request = Request::builder()
             .method(method.clone())
             .uri(format!("{}{path}", self.address.base))
@@ -298,13 +304,16 @@ impl Client {
     /// again.
     fn again_when_admission_ended(
         &self,
-        send: impl Fn() -> Result<Response<Body>, Failure>,
-    ) -> Result<Response<Body>, Failure> {
+        send: impl Fn() -> Result<Response<Body>, CommandFailure>,
+    ) -> Result<Response<Body>, CommandFailure> {
         self.refuse_problem(self.answered(send)?)
     }
 
     /// Does the same, but also returns an error response.
-    fn answered(&self, send: impl Fn() -> Result<Response<Body>, Failure>) -> Result<Response<Body>, Failure> {
+    fn answered(
+        &self,
+        send: impl Fn() -> Result<Response<Body>, CommandFailure>,
+    ) -> Result<Response<Body>, CommandFailure> {
         let response = send()?;
         // Status 429 without a token concerns all callers of this address without a token. The client's key has its own
         // limit.
@@ -340,7 +349,7 @@ impl Client {
     ///
     /// # Errors
     /// Returns an error if a key cannot be used, or if the boundary refuses the signature.
-    pub fn admit(&self, keys: &KeyArgs) -> Result<bool, Failure> {
+    pub fn admit(&self, keys: &KeyArgs) -> Result<bool, CommandFailure> {
         *self.bearer.borrow_mut() = None;
         for signer in keys.find()?.all() {
             let body = serde_json::to_vec(&ChallengeRequest { keyid: signer.key().keyid() })
@@ -357,11 +366,11 @@ impl Client {
             if !well_formed {
                 return Err(self.odd("its challenge is not one of version 1, so it was not signed"));
             }
-            let signature = keys::sign(signer, Purpose::Read, CHALLENGE_TYPE, challenge.as_bytes())?;
+            let signature = keys::sign(signer, SignaturePurpose::Read, CHALLENGE_TYPE, challenge.as_bytes())?;
             let body = serde_json::to_vec(&ChallengeAnswer { challenge, signature })
                 .map_err(|error| self.odd(&error.to_string()))?;
             let answer = self.send(&Method::POST, "/v1/challenges/answer", Some(&body), "application/json")?;
-            let admission: Admission = self.typed(self.refuse_problem(answer)?)?;
+            let admission: AdmissionResponse = self.typed(self.refuse_problem(answer)?)?;
             *self.bearer.borrow_mut() = Some(Secret::new(&admission.bearer));
             *self.name.borrow_mut() = Some(admission.name);
             return Ok(true);
@@ -369,14 +378,14 @@ impl Client {
         Ok(false)
     }
 
-    fn refuse_problem(&self, response: Response<Body>) -> Result<Response<Body>, Failure> {
+    fn refuse_problem(&self, response: Response<Body>) -> Result<Response<Body>, CommandFailure> {
         if response.status().is_success() {
             return Ok(response);
         }
         let status = response.status().as_u16();
         if status == 401 && self.stranger {
             let base = &self.address.base;
-            return Err(Failure::new(
+            return Err(CommandFailure::new(
                 Exit::Refused,
                 format!(
                     "{base} asked for credentials, and none were sent: your token or key is only for the boundary at \
@@ -400,58 +409,59 @@ impl Client {
                  COUNTERSIGN_TOKEN, COUNTERSIGN_TOKEN_FILE or countersign/token in your configuration directory: give one of \
                  this boundary, or the address of the token's boundary (--url, COUNTERSIGN_URL)",
                 self.address.base,
-                Shown::text(&problem.detail).as_str()
+                PrintableText::text(&problem.detail).as_str()
             );
         }
         Err(failure)
     }
 
-    fn whole(&self, response: Response<Body>) -> Result<Vec<u8>, Failure> {
+    fn whole(&self, response: Response<Body>) -> Result<Vec<u8>, CommandFailure> {
         self.up_to(MAX_ANSWER_BYTES.max(MAX_BUNDLE_BYTES as u64), response)
     }
 
-    fn up_to(&self, most: u64, response: Response<Body>) -> Result<Vec<u8>, Failure> {
+    fn up_to(&self, most: u64, response: Response<Body>) -> Result<Vec<u8>, CommandFailure> {
         let mut bytes = Vec::new();
         let mut reader = response.into_body().into_with_config().limit(most).reader();
         reader.read_to_end(&mut bytes).map_err(|error| self.odd(&format!("its answer broke off: {error}")))?;
         Ok(bytes)
     }
 
-    fn typed<T: DeserializeOwned>(&self, response: Response<Body>) -> Result<T, Failure> {
+    fn typed<T: DeserializeOwned>(&self, response: Response<Body>) -> Result<T, CommandFailure> {
         let bytes = self.whole(response)?;
         serde_json::from_slice(&bytes)
             .map_err(|error| self.odd(&format!("this version does not understand its answer: {error}")))
     }
 
-    fn unreachable(&self, error: &ureq::Error) -> Failure {
+    fn unreachable(&self, error: &ureq::Error) -> CommandFailure {
         let advice = "is it running (`countersign serve`), and is this its address (--url, COUNTERSIGN_URL)";
-        Failure::new(
+        CommandFailure::new(
             Exit::Unreachable,
             format!("the boundary at {} can't be reached: {error}; {advice}", self.address.base),
         )
     }
 
-    fn odd(&self, what: &str) -> Failure {
-        Failure::new(
+    fn odd(&self, what: &str) -> CommandFailure {
+        CommandFailure::new(
             Exit::Unreachable,
-            format!("the boundary at {}: {}", self.address.base, Shown::text(what).as_str()),
+            format!("the boundary at {}: {}", self.address.base, PrintableText::text(what).as_str()),
         )
     }
 }
 
 /// Returns the failure for a problem document inside a stream.
 #[must_use]
-pub fn refusal_of(problem: &Value) -> Failure {
+pub fn refusal_of(problem: &Value) -> CommandFailure {
     match serde_json::from_value::<Problem>(problem.clone()) {
         Ok(read) => refusal(&read, Some(problem.clone())),
-        Err(error) => {
-            Failure::new(Exit::Unreachable, format!("the boundary ended with a problem that can't be read: {error}"))
-        }
+        Err(error) => CommandFailure::new(
+            Exit::Unreachable,
+            format!("the boundary ended with a problem that can't be read: {error}"),
+        ),
     }
 }
 
 /// Returns the failure for a problem document.
-fn refusal(problem: &Problem, whole: Option<Value>) -> Failure {
+fn refusal(problem: &Problem, whole: Option<Value>) -> CommandFailure {
     let word = problem.kind.rsplit('/').next().unwrap_or_default();
     let code = serde_json::from_value::<Code>(Value::from(word)).ok();
     let exit = match code {
@@ -484,7 +494,7 @@ fn refusal(problem: &Problem, whole: Option<Value>) -> Failure {
     if code == Some(Code::Unauthenticated) {
         message.push_str("; give a token (--token-file, COUNTERSIGN_TOKEN), or a key of the roster (--key)");
     }
-    Failure { problem: whole, ..Failure::new(exit, Shown::text(&message).as_str().to_owned()) }
+    CommandFailure { problem: whole, ..CommandFailure::new(exit, PrintableText::text(&message).as_str().to_owned()) }
 }
 
 #[cfg(test)]

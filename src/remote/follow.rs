@@ -14,7 +14,7 @@ use crate::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use crate::record::ident::{ProposalId, ReceiptId};
 use crate::remote::client::Client;
 use crate::remote::run_printer::RunPrinter;
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::outcome_words;
 use crate::terminal::streams::{Terminal, write_new};
 use crate::trust::chain::Pinned;
@@ -35,7 +35,7 @@ const FIRST_ANSWER: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// Returns an error if the boundary cannot be reached for a long time, or if the boundary refuses the request.
-pub fn follow(client: &Client, id: &ProposalId, sink: &mut RunPrinter<'_>) -> Result<ProposalView, Failure> {
+pub fn follow(client: &Client, id: &ProposalId, sink: &mut RunPrinter<'_>) -> Result<ProposalView, CommandFailure> {
     let path = format!("/v1/proposals/{id}/events");
     let mut after = None;
     let mut tries = 0;
@@ -62,7 +62,7 @@ pub fn follow(client: &Client, id: &ProposalId, sink: &mut RunPrinter<'_>) -> Re
                 tries = if after == before { tries + 1 } else { 0 };
                 if tries > TRIES {
                     return Err(broken.unwrap_or_else(|| {
-                        Failure::new(
+                        CommandFailure::new(
                             Exit::Unreachable,
                             "the boundary ended the stream of events before the end of the run",
                         )
@@ -91,7 +91,7 @@ impl Outage {
     ///
     /// # Errors
     /// Returns the failure itself if another attempt is useless or the outage has lasted too long.
-    fn wait(&mut self, failure: Failure, terminal: &Terminal) -> Result<(), Failure> {
+    fn wait(&mut self, failure: CommandFailure, terminal: &Terminal) -> Result<(), CommandFailure> {
         let began = *self.began.get_or_insert_with(Instant::now);
         if failure.exit != Exit::Unreachable || began.elapsed() >= self.most {
             return Err(failure);
@@ -110,7 +110,7 @@ fn read_events(
     mut lines: impl std::io::BufRead,
     after: &mut Option<u64>,
     sink: &mut RunPrinter<'_>,
-) -> Result<Option<Failure>, Failure> {
+) -> Result<Option<CommandFailure>, CommandFailure> {
     loop {
         match next_line(&mut lines) {
             Ok(None) => return Ok(None),
@@ -131,8 +131,9 @@ fn read_events(
 ///
 /// # Errors
 /// Returns an error if the stream was interrupted.
-pub fn next_line(lines: &mut impl std::io::BufRead) -> Result<Option<Value>, Failure> {
-    let broke = |what: String| Failure::new(Exit::Unreachable, format!("the stream of events was interrupted: {what}"));
+pub fn next_line(lines: &mut impl std::io::BufRead) -> Result<Option<Value>, CommandFailure> {
+    let broke =
+        |what: String| CommandFailure::new(Exit::Unreachable, format!("the stream of events was interrupted: {what}"));
     loop {
         let mut line = Vec::new();
         let read = lines
@@ -195,7 +196,7 @@ pub fn conclude(
     view: &ProposalView,
     wanted: WantedBundle<'_>,
     terminal: &Terminal,
-) -> Result<Exit, Failure> {
+) -> Result<Exit, CommandFailure> {
     let exit = exit_of(view);
     let bundle = wanted.bundle;
     let mut bundle_failure = None;
@@ -222,7 +223,7 @@ pub fn conclude(
     }
     // The exit code of the run has priority. If the run succeeded but its bundle is missing, the command fails.
     match bundle_failure {
-        Some(failure) if exit.code() == 0 => Err(Failure::new(
+        Some(failure) if exit.code() == 0 => Err(CommandFailure::new(
             Exit::Unreachable,
             format!("the run ended well, but its bundle could not be had: {failure}"),
         )),
@@ -236,7 +237,12 @@ pub fn conclude(
 
 /// Fetches the bundle again until the bundle has enough cosignatures, because cosignatures arrive after the receipt.
 /// The cosignatures are not verified here.
-fn fetch(client: &Client, receipt: &ReceiptId, wanted: Option<u64>, terminal: &Terminal) -> Result<Vec<u8>, Failure> {
+fn fetch(
+    client: &Client,
+    receipt: &ReceiptId,
+    wanted: Option<u64>,
+    terminal: &Terminal,
+) -> Result<Vec<u8>, CommandFailure> {
     let deadline = Instant::now() + COSIGNED;
     let mut outage = Outage::new(RESTART);
     loop {

@@ -8,14 +8,14 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::audit::evidence::{Beside, Unreadable};
+use crate::audit::evidence::{EvidenceFiles, Unreadable};
 use crate::crypto::digest::BlobDigest;
 use crate::crypto::merkle::{MAX_ENTRY_BYTES, TILE_WIDTH, TileKind, TilePath, split_entries};
 use crate::crypto::note::MAX_NOTE_BYTES;
 use crate::remote::client::Client;
 use crate::store::stored::StoredLog;
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 
 /// A source of a log.
 #[derive(Debug)]
@@ -41,11 +41,11 @@ impl LogSource {
     ///
     /// # Errors
     /// Returns an error if the checkpoint cannot be read.
-    pub fn head(&self) -> Result<Option<String>, Failure> {
+    pub fn head(&self) -> Result<Option<String>, CommandFailure> {
         let Some(bytes) = self.resource("checkpoint", MAX_NOTE_BYTES)? else { return Ok(None) };
         String::from_utf8(bytes)
             .map(Some)
-            .map_err(|_| Failure::new(Exit::CheckSaidNo, "the log's checkpoint is not UTF-8"))
+            .map_err(|_| CommandFailure::new(Exit::CheckSaidNo, "the log's checkpoint is not UTF-8"))
     }
 
     /// Returns all signed checkpoints that exports stored in the copy, with their file names, sorted by name. Other
@@ -53,11 +53,14 @@ impl LogSource {
     ///
     /// # Errors
     /// Returns an error if the checkpoints cannot be read.
-    pub fn kept_heads(&self) -> Result<Vec<(String, String)>, Failure> {
+    pub fn kept_heads(&self) -> Result<Vec<(String, String)>, CommandFailure> {
         let Self::Directory(directory) = self else { return Ok(Vec::new()) };
         let kept = directory.join(KEPT_HEADS);
         let failed = |error: io::Error| {
-            Failure::usage(format!("can't read {}: {error}", Shown::text(&kept.to_string_lossy()).as_str()))
+            CommandFailure::usage(format!(
+                "can't read {}: {error}",
+                PrintableText::text(&kept.to_string_lossy()).as_str()
+            ))
         };
         let entries = match std::fs::read_dir(&kept) {
             Ok(entries) => entries,
@@ -83,7 +86,7 @@ impl LogSource {
     ///
     /// # Errors
     /// Returns an error if the tile cannot be read.
-    pub fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Failure> {
+    pub fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, CommandFailure> {
         self.resource(&path.to_string(), MAX_RESOURCE_BYTES)
     }
 
@@ -91,7 +94,7 @@ impl LogSource {
     ///
     /// # Errors
     /// Returns an error if the blob cannot be read.
-    pub fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Failure> {
+    pub fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, CommandFailure> {
         self.resource(&format!("blob/sha256/{}", digest.hex()), MAX_RESOURCE_BYTES)
     }
 
@@ -99,7 +102,7 @@ impl LogSource {
     ///
     /// # Errors
     /// Returns an error if the entries are missing or cannot be read.
-    pub fn entries(&self, index: u64, size: u64) -> Result<Vec<Vec<u8>>, Failure> {
+    pub fn entries(&self, index: u64, size: u64) -> Result<Vec<Vec<u8>>, CommandFailure> {
         let tile = Self::tile_of(TileKind::Entries, index, size)?;
         let mut bytes = self.tile(&tile)?;
         if bytes.is_none() && tile.width() < TILE_WIDTH {
@@ -115,11 +118,11 @@ impl LogSource {
                 }
                 None => "the log is incomplete",
             };
-            return Err(Failure::new(Exit::CheckSaidNo, format!("{tile} is missing: {why}")));
+            return Err(CommandFailure::new(Exit::CheckSaidNo, format!("{tile} is missing: {why}")));
         };
         let mut entries =
             split_entries(&bytes).filter(|entries| entries.len() >= usize::from(tile.width())).ok_or_else(|| {
-                Failure::new(Exit::CheckSaidNo, format!("{tile} is incomplete, or it is no tile of entries"))
+                CommandFailure::new(Exit::CheckSaidNo, format!("{tile} is incomplete, or it is no tile of entries"))
             })?;
         entries.truncate(usize::from(tile.width()));
         Ok(entries.into_iter().map(<[u8]>::to_vec).collect())
@@ -129,30 +132,30 @@ impl LogSource {
     ///
     /// # Errors
     /// Returns an error if the log has no such tile.
-    pub fn tile_of(kind: TileKind, index: u64, size: u64) -> Result<TilePath, Failure> {
+    pub fn tile_of(kind: TileKind, index: u64, size: u64) -> Result<TilePath, CommandFailure> {
         let level = if let TileKind::Hashes(level) = kind { u32::from(level) } else { 0 };
         let entries = size.checked_shr(level * 8).unwrap_or(0);
         let width = entries.saturating_sub(index.saturating_mul(u64::from(TILE_WIDTH))).min(u64::from(TILE_WIDTH));
         u16::try_from(width).ok().and_then(|width| TilePath::new(kind, index, width)).ok_or_else(|| {
-            Failure::new(Exit::CheckSaidNo, format!("a log of {size} entries has no tile {index} of this level"))
+            CommandFailure::new(Exit::CheckSaidNo, format!("a log of {size} entries has no tile {index} of this level"))
         })
     }
 
     /// Returns the failure for an unreadable resource, with the same exit code as for an unreadable tile.
-    pub fn unreadable(&self, error: Unreadable) -> Failure {
+    pub fn unreadable(&self, error: Unreadable) -> CommandFailure {
         match self {
-            Self::Directory(_) | Self::Stored(_) => Failure::usage(error.0),
-            Self::Served(_) => Failure::new(Exit::Unreachable, error.0),
+            Self::Directory(_) | Self::Stored(_) => CommandFailure::usage(error.0),
+            Self::Served(_) => CommandFailure::new(Exit::Unreachable, error.0),
         }
     }
 
-    fn resource(&self, path: &str, most: usize) -> Result<Option<Vec<u8>>, Failure> {
+    fn resource(&self, path: &str, most: usize) -> Result<Option<Vec<u8>>, CommandFailure> {
         match self {
             Self::Served(client) => client.find(&format!("/log/{path}"), most),
             Self::Directory(directory) => read_file(&directory.join(path), most),
-            Self::Stored(log) => {
-                log.resource(path).map_err(|fault| Failure::new(Exit::CheckSaidNo, format!("the store: {fault}")))
-            }
+            Self::Stored(log) => log
+                .resource(path)
+                .map_err(|fault| CommandFailure::new(Exit::CheckSaidNo, format!("the store: {fault}"))),
         }
     }
 }
@@ -161,9 +164,9 @@ impl LogSource {
 ///
 /// # Errors
 /// Returns an error if the file is unreadable or too large, or if the path is not a regular file.
-pub fn read_file(path: &Path, most: usize) -> Result<Option<Vec<u8>>, Failure> {
-    let shown = Shown::text(&path.to_string_lossy());
-    let failed = |error: io::Error| Failure::usage(format!("can't read {}: {error}", shown.as_str()));
+pub fn read_file(path: &Path, most: usize) -> Result<Option<Vec<u8>>, CommandFailure> {
+    let shown = PrintableText::text(&path.to_string_lossy());
+    let failed = |error: io::Error| CommandFailure::usage(format!("can't read {}: {error}", shown.as_str()));
     // Without this flag, the open of a pipe would block until another process writes to the pipe.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = match OpenOptions::new().read(true).custom_flags(nonblocking).open(path) {
@@ -174,17 +177,17 @@ pub fn read_file(path: &Path, most: usize) -> Result<Option<Vec<u8>>, Failure> {
         Err(error) => return Err(failed(error)),
     };
     if !file.metadata().map_err(failed)?.is_file() {
-        return Err(Failure::usage(format!("{} is no file", shown.as_str())));
+        return Err(CommandFailure::usage(format!("{} is no file", shown.as_str())));
     }
     let mut bytes = Vec::new();
     file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() > most {
-        return Err(Failure::new(Exit::CheckSaidNo, format!("{} is too large", shown.as_str())));
+        return Err(CommandFailure::new(Exit::CheckSaidNo, format!("{} is too large", shown.as_str())));
     }
     Ok(Some(bytes))
 }
 
-impl Beside for LogSource {
+impl EvidenceFiles for LogSource {
     fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Unreadable> {
         Self::blob(self, digest).map_err(|failure| Unreadable(failure.message))
     }

@@ -3,8 +3,8 @@
 use crate::boundary::view::{ProposalList, ProposalStatus, ProposalView};
 use crate::record::ident::{ProposalId, ProposalIdEnding, ReceiptId};
 use crate::remote::client::Client;
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 
 /// Maximum number of pages of a list. One page has a hundred proposals, or the matches among ten thousand proposals.
 const MAX_PAGES: usize = 1000;
@@ -14,7 +14,7 @@ const MOST_NAMED: usize = 20;
 
 /// Proposals that a search includes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Among {
+pub enum LookupRange {
     /// Proposals that are not finished. Without a name, the search returns the only pending proposal.
     Open,
     /// All proposals that the caller may see. Without a name, the search returns the only proposal with this status.
@@ -25,12 +25,12 @@ pub enum Among {
 ///
 /// # Errors
 /// Returns an error if no proposal matches. If several proposals match, the error lists them.
-pub fn find_proposal(client: &Client, named: Option<&str>, among: Among) -> Result<ProposalId, Failure> {
-    let none = |words: String| Failure::new(Exit::Usage, words);
+pub fn find_proposal(client: &Client, named: Option<&str>, among: LookupRange) -> Result<ProposalId, CommandFailure> {
+    let none = |words: String| CommandFailure::new(Exit::Usage, words);
     let Some(name) = named else {
         let only = match among {
-            Among::Open => ProposalStatus::Pending,
-            Among::Visible(status) => status,
+            LookupRange::Open => ProposalStatus::Pending,
+            LookupRange::Visible(status) => status,
         };
         let found = list(client, &[("status", only.word())])?;
         return match found.as_slice() {
@@ -51,35 +51,35 @@ pub fn find_proposal(client: &Client, named: Option<&str>, among: Among) -> Resu
         return Err(none(format!(
             "{} is no proposal's id, nor the ending of one (at least 6 of its last digits); a file is named with its \
              directory, as ./NAME",
-            Shown::text(name).as_str()
+            PrintableText::text(name).as_str()
         )));
     };
     let mut query = vec![("id_ends", ending.as_str())];
-    if among == Among::Open {
+    if among == LookupRange::Open {
         query.push(("status", "open"));
     }
     let found = list(client, &query)?;
     match (found.as_slice(), among) {
         // The boundary did the search, so its result is checked here.
         ([one], _) if ending.is_of(&one.id) => Ok(one.id.clone()),
-        ([one], _) => Err(Failure::new(
+        ([one], _) => Err(CommandFailure::new(
             Exit::Refused,
             format!("{ending} was asked for, and the boundary gave {}: nothing was done", one.id),
         )),
-        ([], Among::Open) => {
+        ([], LookupRange::Open) => {
             Err(none(format!("no open proposal ends with {ending}; name a finished proposal by its whole id")))
         }
-        ([], Among::Visible(_)) => Err(none(format!("no proposal that you may see ends with {ending}"))),
+        ([], LookupRange::Visible(_)) => Err(none(format!("no proposal that you may see ends with {ending}"))),
         (several, _) => Err(ambiguous(several)),
     }
 }
 
-fn ambiguous(several: &[ProposalView]) -> Failure {
+fn ambiguous(several: &[ProposalView]) -> CommandFailure {
     let lines: Vec<_> = several.iter().take(MOST_NAMED).map(|view| format!("  {} {}", view.id, view.step)).collect();
     let more = several.len().saturating_sub(MOST_NAMED);
     let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
     let words = "proposals could be meant, so none was chosen; name one by its whole id";
-    Failure::new(Exit::Usage, format!("{} {words}:\n{}{more}", several.len(), lines.join("\n")))
+    CommandFailure::new(Exit::Usage, format!("{} {words}:\n{}{more}", several.len(), lines.join("\n")))
 }
 
 /// Returns all proposals that the caller may see and that match the query, newest first.
@@ -87,7 +87,7 @@ fn ambiguous(several: &[ProposalView]) -> Failure {
 /// # Errors
 /// Returns the boundary's refusal. If the list has too many pages, the function returns an error, because an incomplete
 /// list could mislead the caller.
-pub fn list(client: &Client, query: &[(&str, &str)]) -> Result<Vec<ProposalView>, Failure> {
+pub fn list(client: &Client, query: &[(&str, &str)]) -> Result<Vec<ProposalView>, CommandFailure> {
     let mut found = Vec::new();
     let mut cursor: Option<ProposalId> = None;
     let asked: String = query.iter().map(|(name, value)| format!("&{name}={value}")).collect();
@@ -96,9 +96,10 @@ pub fn list(client: &Client, query: &[(&str, &str)]) -> Result<Vec<ProposalView>
         let page: ProposalList = client.get(&format!("/v1/proposals?limit=100{asked}{from}"))?;
         found.extend(page.proposals);
         let Some(next) = page.cursor else { return Ok(found) };
-        let odd = |_| Failure::new(Exit::Unreachable, "the next page of the boundary's list has an invalid name");
+        let odd =
+            |_| CommandFailure::new(Exit::Unreachable, "the next page of the boundary's list has an invalid name");
         cursor = Some(next.parse().map_err(odd)?);
     }
     let detail = format!("the boundary's list has more than {MAX_PAGES} pages; name one proposal by its whole id");
-    Err(Failure::new(Exit::Unreachable, detail))
+    Err(CommandFailure::new(Exit::Unreachable, detail))
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::boundary::view::{Event, RefusalView};
 use crate::record::stream_name::StreamName;
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::run_output::{CommandGuard, EscapedOutput};
 use crate::terminal::streams::Terminal;
 
@@ -53,7 +53,7 @@ impl<'t> RunPrinter<'t> {
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written, or if a piece of output is no base64.
-    pub fn event(&mut self, event: &Event, line: &Value) -> Result<(), Failure> {
+    pub fn event(&mut self, event: &Event, line: &Value) -> Result<(), CommandFailure> {
         if self.terminal.json {
             return self.terminal.object(line);
         }
@@ -62,7 +62,10 @@ impl<'t> RunPrinter<'t> {
                 let piece = match (text, base64) {
                     (Some(text), _) => text.as_bytes().to_vec(),
                     (None, Some(coded)) => base64::engine::general_purpose::STANDARD.decode(coded).map_err(|_| {
-                        Failure::new(Exit::Unreachable, "the boundary sent a piece of output that is not valid base64")
+                        CommandFailure::new(
+                            Exit::Unreachable,
+                            "the boundary sent a piece of output that is not valid base64",
+                        )
                     })?,
                     (None, None) => Vec::new(),
                 };
@@ -99,7 +102,7 @@ impl<'t> RunPrinter<'t> {
     ///
     /// # Errors
     /// Returns an error if the standard stream cannot be written.
-    pub fn output(&mut self, stream: StreamName, piece: &[u8]) -> Result<(), Failure> {
+    pub fn output(&mut self, stream: StreamName, piece: &[u8]) -> Result<(), CommandFailure> {
         let (tamed, is_terminal) = match stream {
             StreamName::Stdout => (&mut self.out, self.terminal.out_is_terminal()),
             StreamName::Stderr => (&mut self.err, self.terminal.err_is_terminal()),
@@ -119,7 +122,7 @@ impl<'t> RunPrinter<'t> {
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
-    pub fn end(&mut self) -> Result<(), Failure> {
+    pub fn end(&mut self) -> Result<(), CommandFailure> {
         let (out, err) = (self.out.end(), self.err.end());
         if !out.is_empty() {
             self.terminal.put(out.as_bytes())?;

@@ -9,17 +9,17 @@ use crate::crypto::digest::StepDigest;
 use crate::crypto::{canonical, json};
 use crate::record::authorization::{Authorization, PermissionKind};
 use crate::record::step::{MAX_DEFINITION_BYTES, StepDefinition};
-use crate::review::comparison::{Comparison, Difference};
+use crate::review::comparison::{LineDifference, RunComparison};
 use crate::review::derived::Derived;
-use crate::review::sources::{LastRun, Sources};
+use crate::review::sources::{LastRun, ReviewSources};
 use crate::review::words::counted;
-use crate::terminal::screen::{Shown, leaves};
+use crate::terminal::screen::{PrintableText, leaves};
 
 /// Compares the signed run with the last successful run of the step.
 #[must_use]
-pub fn compare(sources: &Sources, found: &Derived, signed: &Authorization) -> Comparison {
+pub fn compare(sources: &ReviewSources, found: &Derived, signed: &Authorization) -> RunComparison {
     let Some(last) = &sources.last else {
-        return if sources.asked_last { Comparison::First } else { Comparison::Unknown };
+        return if sources.asked_last { RunComparison::First } else { RunComparison::Unknown };
     };
     let mut changed = Vec::new();
     let (mut script, mut fields) = (Vec::new(), Vec::new());
@@ -68,7 +68,7 @@ pub fn compare(sources: &Sources, found: &Derived, signed: &Authorization) -> Co
         (Some(_), Some(_)) => "script, sandbox and programs",
         _ => "script",
     };
-    Comparison::Since { last: words_of(last), compared, changed, script, fields }
+    RunComparison::Since { last: words_of(last), compared, changed, script, fields }
 }
 
 fn words_of(last: &LastRun) -> String {
@@ -86,7 +86,7 @@ fn without_source(definition: &Value) -> Value {
     definition
 }
 
-fn lines_diff(old: &str, new: &str) -> Vec<Difference> {
+fn lines_diff(old: &str, new: &str) -> Vec<LineDifference> {
     let lines = |text| str::split_inclusive(text, '\n').collect::<Vec<&str>>();
     let (old, new) = (lines(old), lines(new));
     // Use only Myers: the text comparison of `similar` would link all its algorithms into the program.
@@ -101,23 +101,25 @@ fn lines_diff(old: &str, new: &str) -> Vec<Difference> {
         };
         let text = change.value();
         let text = match text.strip_suffix('\n') {
-            Some(line) => Shown::source(line),
-            None => Shown::source(text).and(" (no newline at the end)"),
+            Some(line) => PrintableText::source(line),
+            None => PrintableText::source(text).and(" (no newline at the end)"),
         };
-        Some(Difference { was, number: index.map(|index| index + 1), text })
+        Some(LineDifference { was, number: index.map(|index| index + 1), text })
     });
     changes.collect()
 }
 
-fn fields_diff(old: &Value, new: &Value) -> Vec<Difference> {
-    let list = |document: &Value| -> Vec<Shown> {
+fn fields_diff(old: &Value, new: &Value) -> Vec<LineDifference> {
+    let list = |document: &Value| -> Vec<PrintableText> {
         let mut found = Vec::new();
         leaves(document, String::new(), &mut found);
         let found = found.into_iter();
-        found.map(|(path, value)| Shown::path(path.trim_start_matches('.')).then(&Shown::value(value))).collect()
+        found
+            .map(|(path, value)| PrintableText::path(path.trim_start_matches('.')).then(&PrintableText::value(value)))
+            .collect()
     };
     let (old, new) = (list(old), list(new));
-    let change = |was: bool| move |text: &Shown| Difference { was, number: None, text: text.clone() };
+    let change = |was: bool| move |text: &PrintableText| LineDifference { was, number: None, text: text.clone() };
     let gone = old.iter().filter(|leaf| !new.contains(leaf)).map(change(true));
     let come = new.iter().filter(|leaf| !old.contains(leaf)).map(change(false));
     gone.chain(come).collect()

@@ -1,10 +1,10 @@
 //! Result of comparing a run with the last successful run of the step.
 
-use crate::terminal::screen::Shown;
+use crate::terminal::screen::PrintableText;
 
 /// Result of comparing a run with the last successful run of the step.
 #[derive(Debug, Clone, Default)]
-pub enum Comparison {
+pub enum RunComparison {
     /// The boundary could not be asked.
     #[default]
     Unknown,
@@ -19,38 +19,38 @@ pub enum Comparison {
         /// Names of the parts that changed.
         changed: Vec<String>,
         /// Changed lines of the script.
-        script: Vec<Difference>,
+        script: Vec<LineDifference>,
         /// Other changed fields.
-        fields: Vec<Difference>,
+        fields: Vec<LineDifference>,
     },
 }
 
 /// Changed line or field.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
+pub struct LineDifference {
     /// True for the old text, false for the new text.
     pub was: bool,
     /// Line number, or `None` for a field.
     pub number: Option<usize>,
     /// Text of the line or field.
-    pub text: Shown,
+    pub text: PrintableText,
 }
 
-impl Comparison {
+impl RunComparison {
     /// Returns the text about the comparison for the line below the script.
     #[must_use]
-    pub fn words(&self) -> Option<Shown> {
+    pub fn words(&self) -> Option<PrintableText> {
         match self {
             Self::Unknown => None,
-            Self::First => Some(Shown::words("no success of this step is known")),
+            Self::First => Some(PrintableText::words("no success of this step is known")),
             Self::Since { last, compared, changed, .. } if changed.is_empty() => Some(
-                Shown::words(compared)
+                PrintableText::words(compared)
                     .and(" unchanged since the last success ")
-                    .then(&Shown::text(&format!("({last})"))),
+                    .then(&PrintableText::text(&format!("({last})"))),
             ),
             Self::Since { last, changed, .. } => Some(
-                Shown::words("CHANGED since the last success ")
-                    .then(&Shown::text(&format!("({last}): {}", changed.join(", ")))),
+                PrintableText::words("CHANGED since the last success ")
+                    .then(&PrintableText::text(&format!("({last}): {}", changed.join(", ")))),
             ),
         }
     }

@@ -11,13 +11,13 @@ use crate::record::profile::{Limits, Profile, STRICT};
 use crate::record::validity::DEFAULT_WINDOW_S;
 use crate::review::derived::{Derived, SANDBOX, SCRIPT_DIGEST, SEALED};
 use crate::review::line::Lines;
-use crate::review::signed_field::{SignedField, Why};
+use crate::review::signed_field::{FieldReason, SignedField};
 use crate::terminal::screen::leaves;
 
 /// Lists every signed field, and every field of the definition whose digest is signed.
 #[must_use]
 pub fn fields(found: &Derived, lines: &Lines) -> Vec<SignedField> {
-    let Some(ground) = Ground::of(found) else { return Vec::new() };
+    let Some(ground) = EqualValues::of(found) else { return Vec::new() };
     let mut places: BTreeMap<&str, &'static str> =
         lines.heading_shows.iter().map(|path| (path.as_str(), "heading")).collect();
     let mut name = "";
@@ -25,14 +25,14 @@ pub fn fields(found: &Derived, lines: &Lines) -> Vec<SignedField> {
         name = if line.name.is_empty() { name } else { line.name };
         places.extend(line.shows.iter().map(|path| (path.as_str(), name)));
     }
-    let shown = |path: &str| places.get(path).copied().map(Why::Shown);
+    let shown = |path: &str| places.get(path).copied().map(FieldReason::Shown);
     let mut all = Vec::new();
     if let Some(payload) = &found.payload {
         let mut signed = Vec::new();
         leaves(payload, String::new(), &mut signed);
         for (path, value) in signed {
             let name = format!("signed{path}");
-            let why = shown(&name).or_else(|| ground.of_payload(&path, value)).unwrap_or(Why::Nowhere);
+            let why = shown(&name).or_else(|| ground.of_payload(&path, value)).unwrap_or(FieldReason::Nowhere);
             all.push(SignedField { path: name, value: value.clone(), why });
         }
     }
@@ -41,7 +41,7 @@ pub fn fields(found: &Derived, lines: &Lines) -> Vec<SignedField> {
         leaves(definition, String::new(), &mut brought);
         for (path, value) in brought {
             let name = format!("definition{path}");
-            let why = shown(&name).or_else(|| ground.of_definition(&path, value)).unwrap_or(Why::Nowhere);
+            let why = shown(&name).or_else(|| ground.of_definition(&path, value)).unwrap_or(FieldReason::Nowhere);
             all.push(SignedField { path: name, value: value.clone(), why });
         }
     }
@@ -49,7 +49,7 @@ pub fn fields(found: &Derived, lines: &Lines) -> Vec<SignedField> {
 }
 
 /// Values with which a field can be compared.
-pub struct Ground<'f> {
+pub struct EqualValues<'f> {
     found: &'f Derived,
     /// Fields of the statement that follow from its predicate: subjects and types.
     expected: BTreeMap<String, Value>,
@@ -58,7 +58,7 @@ pub struct Ground<'f> {
     usual: Value,
 }
 
-impl<'f> Ground<'f> {
+impl<'f> EqualValues<'f> {
     /// Returns `None` if the payload can't be read.
     #[must_use]
     pub fn of(found: &'f Derived) -> Option<Self> {
@@ -75,13 +75,14 @@ impl<'f> Ground<'f> {
     }
 
     /// Returns the reason why a field of the payload need not be shown.
-    fn of_payload(&self, path: &str, value: &Value) -> Option<Why> {
+    fn of_payload(&self, path: &str, value: &Value) -> Option<FieldReason> {
         let signed = &self.found.statement.as_ref()?.predicate;
         let Some(inner) = path.strip_prefix(".predicate.") else {
             let follows = self.expected.get(path) == Some(value);
-            return follows.then_some(Why::Equals("what follows from the other fields and the format"));
+            return follows.then_some(FieldReason::Equals("what follows from the other fields and the format"));
         };
-        let rests_on = |holds: bool, what| Some(if holds { Why::Equals(what) } else { Why::Open(what) });
+        let rests_on =
+            |holds: bool, what| Some(if holds { FieldReason::Equals(what) } else { FieldReason::Open(what) });
         match inner {
             "boundary.id" | "boundary.epoch" => {
                 rests_on(self.found.holds(SEALED), "the seal's, which a rostered key of the boundary signed")
@@ -90,10 +91,10 @@ impl<'f> Ground<'f> {
             "rendered" => rests_on(self.found.holds(SCRIPT_DIGEST), "the digest of the script"),
             "issued_at" => {
                 let usual = signed.expires_at.unix() - signed.issued_at.unix() == DEFAULT_WINDOW_S;
-                usual.then_some(Why::Default)
+                usual.then_some(FieldReason::Default)
             }
-            "not_before" => (signed.not_before == signed.issued_at).then_some(Why::Equals("issued_at")),
-            "permissions" => signed.permissions.is_empty().then_some(Why::Default),
+            "not_before" => (signed.not_before == signed.issued_at).then_some(FieldReason::Equals("issued_at")),
+            "permissions" => signed.permissions.is_empty().then_some(FieldReason::Default),
             _ => {
                 let mut names = inner.strip_prefix("sandbox.")?.split(['.', '[']);
                 let field = names.next()?;
@@ -102,28 +103,28 @@ impl<'f> Ground<'f> {
                     ("limits" | "network", Some(part)) => (&self.profile[field][part], &self.usual[field][part]),
                     _ => (&self.profile[field], &self.usual[field]),
                 };
-                (mine == usual).then_some(Why::Default)
+                (mine == usual).then_some(FieldReason::Default)
             }
         }
     }
 
     /// Returns the reason why a field of the definition need not be shown.
     #[must_use]
-    pub fn of_definition(&self, path: &str, value: &Value) -> Option<Why> {
-        let is = |default: Value| (*value == default).then_some(Why::Default);
+    pub fn of_definition(&self, path: &str, value: &Value) -> Option<FieldReason> {
+        let is = |default: Value| (*value == default).then_some(FieldReason::Default);
         match path {
             ".ref" => {
                 let signed = &self.found.statement.as_ref()?.predicate;
-                (value == signed.step.reference.as_str()).then_some(Why::Equals("the step"))
+                (value == signed.step.reference.as_str()).then_some(FieldReason::Equals("the step"))
             }
             ".format" => is("markdown".into()),
             ".template" | ".session" => is("none".into()),
             ".files" | ".secrets" | ".outputs" | ".approvals.from" => is(Value::Array(Vec::new())),
             ".approvals.required" => is(1.into()),
-            _ if path == ".params" || path.starts_with(".params.") => Some(Why::Schema),
+            _ if path == ".params" || path.starts_with(".params.") => Some(FieldReason::Schema),
             _ if path == ".sandbox" || path.starts_with(".sandbox.") => {
                 let what = "the sandbox, which is derived from it";
-                Some(if self.found.holds(SANDBOX) { Why::Equals(what) } else { Why::Open(what) })
+                Some(if self.found.holds(SANDBOX) { FieldReason::Equals(what) } else { FieldReason::Open(what) })
             }
             _ => None,
         }

@@ -22,15 +22,15 @@ use crate::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
 use crate::registry::parameters::ParameterSchema;
 use crate::review::coverage;
 use crate::review::derived::{
-    COVERED, Derived, Finding, ReviewCheck, SANDBOX, SCRIPT_DIGEST, SEALED, Standing, TRUSTED,
+    COVERED, Derived, ReviewCheck, ReviewFinding, SANDBOX, SCRIPT_DIGEST, SEALED, StatementVerdict, TRUSTED,
 };
 use crate::review::line::Lines;
-use crate::review::signed_field::{SignedField, Why};
-use crate::review::sources::Sources;
+use crate::review::signed_field::{FieldReason, SignedField};
+use crate::review::sources::ReviewSources;
 
 /// Makes all checks that the sources allow.
 #[must_use]
-pub fn derive(sources: &Sources, now: Timestamp) -> Derived {
+pub fn derive(sources: &ReviewSources, now: Timestamp) -> Derived {
     let mut found = Derived {
         digest: AuthorizationDigest::of(&sources.payload),
         statement: None,
@@ -41,20 +41,20 @@ pub fn derive(sources: &Sources, now: Timestamp) -> Derived {
         signers: Vec::new(),
         strangers: Vec::new(),
         checks: Vec::new(),
-        standing: Standing::Unsound,
+        standing: StatementVerdict::Unsound,
         lines: Lines::default(),
     };
     let statement = match Statement::<Authorization>::from_payload(&sources.payload) {
         Ok(statement) => statement,
         Err(error) => {
-            found.note("the payload is a strict, canonical authorization", Finding::Fails(error.to_string()));
+            found.note("the payload is a strict, canonical authorization", ReviewFinding::Fails(error.to_string()));
             let mut lines = Lines::of(sources, &found, now);
             lines.conclude(sources, &found, Vec::new());
             found.lines = lines;
             return found;
         }
     };
-    found.note("the payload is a strict, canonical authorization", Finding::Holds);
+    found.note("the payload is a strict, canonical authorization", ReviewFinding::Holds);
     found.payload = serde_json::from_slice(&sources.payload).ok();
     let signed = statement.predicate.clone();
     found.statement = Some(statement);
@@ -68,13 +68,13 @@ pub fn derive(sources: &Sources, now: Timestamp) -> Derived {
     let fields = coverage::fields(&found, &lines);
     found.covered(&fields);
 
-    let fails = found.checks.iter().any(|check| matches!(check.finding, Finding::Fails(_)));
-    let open = found.checks.iter().any(|check| matches!(check.finding, Finding::NotChecked(_)));
+    let fails = found.checks.iter().any(|check| matches!(check.finding, ReviewFinding::Fails(_)));
+    let open = found.checks.iter().any(|check| matches!(check.finding, ReviewFinding::NotChecked(_)));
     found.standing = match (fails, sources.roster.trusted(), open) {
-        (true, _, _) => Standing::Unsound,
-        (false, None, _) => Standing::NoTrust,
-        (false, Some(_), true) => Standing::Unsound,
-        (false, Some(_), false) => Standing::Sound,
+        (true, _, _) => StatementVerdict::Unsound,
+        (false, None, _) => StatementVerdict::NoTrust,
+        (false, Some(_), true) => StatementVerdict::Unsound,
+        (false, Some(_), false) => StatementVerdict::Sound,
     };
     lines.conclude(sources, &found, fields);
     found.lines = lines;
@@ -88,34 +88,34 @@ impl Derived {
     /// Returns true if this check was made and passed.
     #[must_use]
     pub fn holds(&self, what: &str) -> bool {
-        self.checks.iter().any(|check| check.what == what && check.finding == Finding::Holds)
+        self.checks.iter().any(|check| check.what == what && check.finding == ReviewFinding::Holds)
     }
 
     /// Checks that every signed field is shown or follows from a shown field.
     pub(super) fn covered(&mut self, fields: &[SignedField]) {
-        let nowhere = fields.iter().filter(|field| field.why == Why::Nowhere).map(|field| field.path.as_str());
+        let nowhere = fields.iter().filter(|field| field.why == FieldReason::Nowhere).map(|field| field.path.as_str());
         let nowhere: Vec<_> = nowhere.collect();
-        let open = self.definition.is_none() || fields.iter().any(|field| matches!(field.why, Why::Open(_)));
+        let open = self.definition.is_none() || fields.iter().any(|field| matches!(field.why, FieldReason::Open(_)));
         let finding = if !nowhere.is_empty() {
-            Finding::Fails(format!("no line shows {}, and no rule derives it", nowhere.join(", ")))
+            ReviewFinding::Fails(format!("no line shows {}, and no rule derives it", nowhere.join(", ")))
         } else if open {
-            Finding::NotChecked("it rests on the other checks".to_owned())
+            ReviewFinding::NotChecked("it rests on the other checks".to_owned())
         } else {
-            Finding::Holds
+            ReviewFinding::Holds
         };
         self.note(COVERED, finding);
     }
 
-    fn note(&mut self, what: &'static str, finding: Finding) {
+    fn note(&mut self, what: &'static str, finding: ReviewFinding) {
         self.checks.push(ReviewCheck { what, finding });
     }
 
     /// Checks that the definition has the signed digest. Then checks the parameters and the script against the
     /// definition.
-    fn definition(&mut self, sources: &Sources, signed: &Authorization) {
+    fn definition(&mut self, sources: &ReviewSources, signed: &Authorization) {
         const IS_SIGNED: &str = "the definition shown has the signed digest";
         let Some(bytes) = &sources.definition else {
-            self.note(IS_SIGNED, Finding::NotChecked("the definition could not be had".to_owned()));
+            self.note(IS_SIGNED, ReviewFinding::NotChecked("the definition could not be had".to_owned()));
             return;
         };
         let read = match canonical::parse_canonical(bytes, MAX_DEFINITION_BYTES) {
@@ -130,16 +130,16 @@ impl Derived {
         let (definition, value) = match read {
             Ok(read) => read,
             Err(error) => {
-                self.note(IS_SIGNED, Finding::Fails(format!("what was given is no step definition: {error}")));
+                self.note(IS_SIGNED, ReviewFinding::Fails(format!("what was given is no step definition: {error}")));
                 return;
             }
         };
         let digest = StepDigest::of(bytes);
         if digest != signed.step.digest || definition.reference != signed.step.reference {
-            self.note(IS_SIGNED, Finding::Fails(format!("what was given is {} {digest}", definition.reference)));
+            self.note(IS_SIGNED, ReviewFinding::Fails(format!("what was given is {} {digest}", definition.reference)));
             return;
         }
-        self.note(IS_SIGNED, Finding::Holds);
+        self.note(IS_SIGNED, ReviewFinding::Holds);
         self.note("the parameters fit its schema and are complete", parameters(&definition, signed));
         self.note(SCRIPT_DIGEST, rendered(&definition, signed));
         self.definition = Some((definition, value));
@@ -157,19 +157,22 @@ impl Derived {
         } else {
             None
         };
-        self.note("it can still run: window of validity", contradiction.map_or(Finding::Holds, Finding::Fails));
+        self.note(
+            "it can still run: window of validity",
+            contradiction.map_or(ReviewFinding::Holds, ReviewFinding::Fails),
+        );
     }
 
     /// Returns the seal if one of the boundary's keys in the roster signed the seal.
-    fn seal(&mut self, sources: &Sources, signed: &Authorization) -> Option<Seal> {
+    fn seal(&mut self, sources: &ReviewSources, signed: &Authorization) -> Option<Seal> {
         const SIGNED: &str = "the seal is signed by a rostered key of this boundary";
         let name = &signed.boundary.name;
         let Some(roster) = sources.roster.roster() else {
-            self.note(SIGNED, Finding::NotChecked("there is no roster".to_owned()));
+            self.note(SIGNED, ReviewFinding::NotChecked("there is no roster".to_owned()));
             return None;
         };
         let Some(envelope) = &sources.seal else {
-            self.note(SIGNED, Finding::NotChecked("the seal could not be had".to_owned()));
+            self.note(SIGNED, ReviewFinding::NotChecked("the seal could not be had".to_owned()));
             return None;
         };
         let verified = Signed::<Seal>::from_envelope(envelope, Base64::Lenient)
@@ -183,34 +186,34 @@ impl Derived {
         let verified = match verified {
             Ok(verified) => verified,
             Err(error) => {
-                self.note(SIGNED, Finding::Fails(error));
+                self.note(SIGNED, ReviewFinding::Fails(error));
                 return None;
             }
         };
-        self.note(SIGNED, Finding::Holds);
+        self.note(SIGNED, ReviewFinding::Holds);
         let seal = verified.predicate().clone();
         let id = seal.boundary.id.unwrap_or_else(|| SealDigest::from_bytes(verified.digest()));
         let finding = if seal.boundary.name != *name || id != signed.boundary.id {
-            Finding::Fails(format!("the seal is of {} {id}", seal.boundary.name))
+            ReviewFinding::Fails(format!("the seal is of {} {id}", seal.boundary.name))
         } else if seal.epoch != signed.boundary.epoch {
-            Finding::Fails("the seal is of another epoch: everything signed for this one is void".to_owned())
+            ReviewFinding::Fails("the seal is of another epoch: everything signed for this one is void".to_owned())
         } else {
-            Finding::Holds
+            ReviewFinding::Holds
         };
         self.note(SEALED, finding);
         Some(seal)
     }
 
     /// Checks the roster, the policy, the permissions and the sandbox against the seal.
-    fn context(&mut self, sources: &Sources, signed: &Authorization, seal: Option<&Seal>) {
+    fn context(&mut self, sources: &ReviewSources, signed: &Authorization, seal: Option<&Seal>) {
         const POLICY: &str = "the policy in force is the one that this roster names";
-        let unknown = |why: &str| Finding::NotChecked(why.to_owned());
+        let unknown = |why: &str| ReviewFinding::NotChecked(why.to_owned());
         let roster = sources.roster.roster();
         self.note(
             TRUSTED,
             match (sources.roster.trusted(), seal) {
-                (Some(trusted), Some(seal)) if trusted.digest() == seal.roster => Finding::Holds,
-                (Some(trusted), Some(seal)) => Finding::Fails(format!(
+                (Some(trusted), Some(seal)) if trusted.digest() == seal.roster => ReviewFinding::Holds,
+                (Some(trusted), Some(seal)) => ReviewFinding::Fails(format!(
                     "the seal names {}, you trust {} (version {})",
                     seal.roster,
                     trusted.digest(),
@@ -224,12 +227,16 @@ impl Derived {
             (Some(bytes), Some(roster), Some(seal)) => {
                 let digest = PolicyDigest::of(bytes);
                 if digest != seal.policy || digest != roster.policy() {
-                    Err(Finding::Fails(format!("given {digest}, sealed {}, rostered {}", seal.policy, roster.policy())))
+                    Err(ReviewFinding::Fails(format!(
+                        "given {digest}, sealed {}, rostered {}",
+                        seal.policy,
+                        roster.policy()
+                    )))
                 } else {
                     json::parse(bytes, bytes.len())
                         .map_err(|error| error.to_string())
                         .and_then(|value| Policy::from_sealed(&value).map_err(|errors| join(&errors)))
-                        .map_err(Finding::Fails)
+                        .map_err(ReviewFinding::Fails)
                 }
             }
             _ => Err(unknown("policy, roster or seal could not be had")),
@@ -243,7 +250,7 @@ impl Derived {
                 return;
             }
         };
-        self.note(POLICY, Finding::Holds);
+        self.note(POLICY, ReviewFinding::Holds);
         let lists = match (&sources.builtins, seal) {
             (Some(bytes), Some(seal)) if BlobDigest::of(bytes) == seal.builtins => json::parse(bytes, bytes.len())
                 .map_err(|error| error.to_string())
@@ -251,7 +258,10 @@ impl Derived {
                 .map_err(|error| unknown(&format!("the built-in lists: {error}; review with the boundary's version"))),
             (Some(bytes), Some(seal)) => {
                 let digest = BlobDigest::of(bytes);
-                Err(Finding::Fails(format!("the built-in lists given are {digest}, sealed are {}", seal.builtins)))
+                Err(ReviewFinding::Fails(format!(
+                    "the built-in lists given are {digest}, sealed are {}",
+                    seal.builtins
+                )))
             }
             _ => Err(unknown("the built-in lists could not be had")),
         };
@@ -297,14 +307,14 @@ impl Derived {
         let finding = match derived {
             Ok(profile) => {
                 let finding = if profile == signed.sandbox {
-                    Finding::Holds
+                    ReviewFinding::Holds
                 } else {
-                    Finding::Fails(format!("they differ: {}", differences(&profile, &signed.sandbox)))
+                    ReviewFinding::Fails(format!("they differ: {}", differences(&profile, &signed.sandbox)))
                 };
                 self.profile = Some(profile);
                 finding
             }
-            Err(error) => Finding::Fails(error),
+            Err(error) => ReviewFinding::Fails(error),
         };
         self.note(SANDBOX, finding);
     }
@@ -322,38 +332,38 @@ impl Derived {
         let asked = match asked {
             Ok(asked) => asked,
             Err(denied) => {
-                self.note(RUNS, Finding::Fails(denied.to_string()));
+                self.note(RUNS, ReviewFinding::Fails(denied.to_string()));
                 return;
             }
         };
-        self.note(RUNS, Finding::Holds);
+        self.note(RUNS, ReviewFinding::Holds);
         let lacking: Vec<_> = asked.iter().filter(|one| !signed.permissions.contains(one)).collect();
         let surplus: Vec<_> = signed.permissions.iter().filter(|one| !asked.contains(one)).collect();
         let finding = if !lacking.is_empty() {
-            Finding::Fails(format!("policy asks for {} too, which would not be signed", named(&lacking)))
+            ReviewFinding::Fails(format!("policy asks for {} too, which would not be signed", named(&lacking)))
         } else if !surplus.is_empty() {
-            Finding::Fails(format!("policy does not ask for {}, which would be signed", named(&surplus)))
+            ReviewFinding::Fails(format!("policy does not ask for {}, which would be signed", named(&surplus)))
         } else {
             match own {
                 Ok(own) => {
                     let more: Vec<_> = own.iter().filter(|one| !signed.permissions.contains(one)).collect();
                     if more.is_empty() {
-                        Finding::Holds
+                        ReviewFinding::Holds
                     } else {
-                        Finding::Fails(format!(
+                        ReviewFinding::Fails(format!(
                             "the boundary's built-in lists are not those of this program, which would ask for {} too: use \
                              one version of countersign on both sides",
                             named(&more)
                         ))
                     }
                 }
-                Err(denied) => Finding::Fails(format!("by the built-in lists of this program: {denied}")),
+                Err(denied) => ReviewFinding::Fails(format!("by the built-in lists of this program: {denied}")),
             }
         };
         self.note(PERMISSIONS, finding);
     }
 
-    fn signatures(&mut self, sources: &Sources) {
+    fn signatures(&mut self, sources: &ReviewSources) {
         let Some(roster) = sources.roster.roster() else { return };
         for signature in &sources.signatures {
             let verified =
@@ -372,21 +382,21 @@ impl Derived {
     }
 }
 
-fn parameters(definition: &StepDefinition, signed: &Authorization) -> Finding {
+fn parameters(definition: &StepDefinition, signed: &Authorization) -> ReviewFinding {
     match ParameterSchema::compile(&definition.params) {
         Ok(schema) => match schema.check(&signed.params) {
-            Ok(_) => Finding::Holds,
-            Err(errors) => Finding::Fails(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+            Ok(_) => ReviewFinding::Holds,
+            Err(errors) => ReviewFinding::Fails(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
         },
-        Err(flaws) => Finding::Fails(flaws.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+        Err(flaws) => ReviewFinding::Fails(flaws.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
     }
 }
 
-fn rendered(definition: &StepDefinition, signed: &Authorization) -> Finding {
+fn rendered(definition: &StepDefinition, signed: &Authorization) -> ReviewFinding {
     if RenderedDigest::of(definition.source.as_bytes()) == signed.rendered {
-        Finding::Holds
+        ReviewFinding::Holds
     } else {
-        Finding::Fails("the signed script is not the one shown".to_owned())
+        ReviewFinding::Fails("the signed script is not the one shown".to_owned())
     }
 }
 

@@ -17,12 +17,12 @@ pub struct ReviewCheck {
     /// Statement that is checked.
     pub what: &'static str,
     /// Result of the check.
-    pub finding: Finding,
+    pub finding: ReviewFinding,
 }
 
 /// Result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
+pub enum ReviewFinding {
     /// The statement is true.
     Holds,
     /// The statement is false, for the given reason.
@@ -33,7 +33,7 @@ pub enum Finding {
 
 /// Result of all checks, which decides whether the approver may sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum StatementVerdict {
     /// All checks passed.
     Sound,
     /// No check failed, but the approver has no trusted roster for the boundary.
@@ -64,7 +64,7 @@ pub struct Derived {
     /// All checks, in order.
     pub checks: Vec<ReviewCheck>,
     /// Result of all checks.
-    pub standing: Standing,
+    pub standing: StatementVerdict,
     /// Lines for the screen.
     pub lines: Lines,
 }

@@ -7,20 +7,20 @@ use crate::boundary::view::{ProposalView, ReceiptView, RegistryView, SealView, S
 use crate::crypto::digest::{AuthorizationDigest, RosterDigest};
 use crate::crypto::merkle::{TILE_WIDTH, TileKind, TilePath, split_entries};
 use crate::crypto::{canonical, json};
-use crate::home::trusted_rosters::Trust;
+use crate::home::trusted_rosters::ChosenTrust;
 use crate::record::authorization::{Authorization, MAX_AUTHORIZATION_BYTES};
 use crate::record::bundle::MAX_BUNDLE_BYTES;
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::ident::BoundaryName;
 use crate::record::receipt::Receipt;
-use crate::review::sources::{LastRun, RosterSource, Sources, Told};
-use crate::terminal::exit::{Exit, Failure};
+use crate::review::sources::{LastRun, ReportedState, ReviewSources, RosterSource};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::trust::chain::{Chain, Pinned};
 
 /// Statement to review.
 #[derive(Debug, Clone)]
-pub enum Subject {
+pub enum ReviewSubject {
     /// Proposal that the boundary stores.
     Proposal(Box<ProposalView>),
     /// Statement in a file, with the signatures in the file.
@@ -35,28 +35,28 @@ pub trait BoundaryReader {
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary can't be reached.
-    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure>;
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CommandFailure>;
 
     /// Reads bytes.
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary can't be reached.
-    fn bytes(&self, path: &str) -> Result<Vec<u8>, Failure>;
+    fn bytes(&self, path: &str) -> Result<Vec<u8>, CommandFailure>;
 
     /// Reads a blob of the log and checks that the bytes have the digest.
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary can't be reached or the bytes have another digest.
-    fn blob(&self, digest: &[u8; 32]) -> Result<Vec<u8>, Failure>;
+    fn blob(&self, digest: &[u8; 32]) -> Result<Vec<u8>, CommandFailure>;
 }
 
-impl Subject {
+impl ReviewSubject {
     /// Returns the bytes that a signature covers.
     ///
     /// # Errors
     /// Returns an error if the payload is not base64 or does not have the digest that the boundary states.
-    pub fn payload(&self) -> Result<Vec<u8>, Failure> {
-        let refuse = |error: String| Failure::new(Exit::Refused, format!("the payload can't be read: {error}"));
+    pub fn payload(&self) -> Result<Vec<u8>, CommandFailure> {
+        let refuse = |error: String| CommandFailure::new(Exit::Refused, format!("the payload can't be read: {error}"));
         match self {
             Self::File(envelope) => {
                 let checked = Signed::<Authorization>::from_envelope(envelope, Base64::Lenient)
@@ -86,12 +86,16 @@ impl Subject {
 ///
 /// # Errors
 /// Returns an error if the payload can't be read or belongs to another proposal.
-pub fn gather(subject: &Subject, client: &impl BoundaryReader, trust: &[Trust]) -> Result<Sources, Failure> {
-    let mut sources = Sources { payload: subject.payload()?, ..Sources::default() };
+pub fn gather(
+    subject: &ReviewSubject,
+    client: &impl BoundaryReader,
+    trust: &[ChosenTrust],
+) -> Result<ReviewSources, CommandFailure> {
+    let mut sources = ReviewSources { payload: subject.payload()?, ..ReviewSources::default() };
     match subject {
-        Subject::File(envelope) => sources.signatures.clone_from(&envelope.signatures),
-        Subject::Proposal(view) => {
-            sources.told = Some(Told {
+        ReviewSubject::File(envelope) => sources.signatures.clone_from(&envelope.signatures),
+        ReviewSubject::Proposal(view) => {
+            sources.told = Some(ReportedState {
                 status: view.status.word().to_owned(),
                 held_up: view.held_up.as_ref().map(|why| format!("{}: {}", why.code, why.detail)),
                 approvers: view.approvals.approvers.clone(),
@@ -104,14 +108,14 @@ pub fn gather(subject: &Subject, client: &impl BoundaryReader, trust: &[Trust]) 
     // An unreadable payload is shown as text, and no further document is needed.
     let Ok(statement) = Statement::<Authorization>::from_payload(&sources.payload) else { return Ok(sources) };
     let signed = statement.predicate;
-    if let Subject::Proposal(view) = subject
+    if let ReviewSubject::Proposal(view) = subject
         && view.id != signed.proposal
     {
         let detail = format!("{} was asked for, and the boundary gave the statement of {}", view.id, signed.proposal);
-        return Err(Failure::new(Exit::Refused, format!("{detail}: nothing was signed")));
+        return Err(CommandFailure::new(Exit::Refused, format!("{detail}: nothing was signed")));
     }
     let mut missing = Vec::new();
-    let mut have = |what: &str, result: Result<Vec<u8>, Failure>| match result {
+    let mut have = |what: &str, result: Result<Vec<u8>, CommandFailure>| match result {
         Ok(bytes) => Some(bytes),
         Err(failure) => {
             missing.push(format!("{what}: {}", failure.message));
@@ -180,8 +184,8 @@ pub fn gather(subject: &Subject, client: &impl BoundaryReader, trust: &[Trust]) 
 }
 
 /// Returns the log entry of a seal: the envelope that the boundary signed.
-fn seal_entry(client: &impl BoundaryReader, index: u64) -> Result<Vec<u8>, Failure> {
-    let odd = |what: &str| Failure::new(Exit::Unreachable, format!("the boundary's log: {what}"));
+fn seal_entry(client: &impl BoundaryReader, index: u64) -> Result<Vec<u8>, CommandFailure> {
+    let odd = |what: &str| CommandFailure::new(Exit::Unreachable, format!("the boundary's log: {what}"));
     let checkpoint = client.bytes("/log/checkpoint")?;
     // The second line of a checkpoint is the size of the tree.
     let size: u64 = std::str::from_utf8(&checkpoint)
@@ -208,18 +212,18 @@ fn entries_path(path: &TilePath) -> String {
 }
 
 /// Returns all roster versions up to the version in force, as the array that a bundle contains.
-fn versions_in_force(client: &impl BoundaryReader, seal: &SealView) -> Result<Vec<u8>, Failure> {
+fn versions_in_force(client: &impl BoundaryReader, seal: &SealView) -> Result<Vec<u8>, CommandFailure> {
     if let Some(versions) = &seal.rosters {
         return client.blob(versions.as_bytes());
     }
     let first = Envelope::new(&client.blob(seal.roster.as_bytes())?, Vec::new());
-    canonical::canonical_of(&[first]).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))
+    canonical::canonical_of(&[first]).map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))
 }
 
 /// Chooses the newest trusted roster for the review. Without a trusted roster, the review uses the boundary's own
 /// roster, which is not trusted.
 fn believe(
-    trust: &[Trust],
+    trust: &[ChosenTrust],
     boundary: &BoundaryName,
     in_force: Option<&[u8]>,
     missing: &mut Vec<String>,
@@ -239,7 +243,7 @@ fn believe(
         }
     });
     let mut broken = Vec::new();
-    let mut connected: Vec<(&Trust, Chain)> = Vec::new();
+    let mut connected: Vec<(&ChosenTrust, Chain)> = Vec::new();
     for trust in trust {
         let Some(versions) = &versions else { break };
         match Chain::connect(&trust.pinned, versions) {

@@ -7,32 +7,32 @@
 use unicode_general_category::{GeneralCategory, get_general_category};
 use unicode_script::{Script, UnicodeScript as _};
 
-use crate::terminal::screen::Shown;
+use crate::terminal::screen::PrintableText;
 
 /// Lists the characters and words that a reader could misread, each finding once. An ordinary text gives an empty list.
 #[must_use]
-pub fn hidden(text: &str) -> Vec<Shown> {
-    let mut found: Vec<Shown> = Vec::new();
-    let mut add = |what: Shown| {
+pub fn hidden(text: &str) -> Vec<PrintableText> {
+    let mut found: Vec<PrintableText> = Vec::new();
+    let mut add = |what: PrintableText| {
         if !found.contains(&what) {
             found.push(what);
         }
     };
     for c in text.chars() {
         if let Some(kind) = kind_of(c) {
-            add(Shown::text(&c.to_string()).and(" (").and(kind.words()).and(")"));
+            add(PrintableText::text(&c.to_string()).and(" (").and(kind.words()).and(")"));
         }
     }
     for word in text.split(|c: char| !c.is_alphabetic() && !is_mark(c)) {
         let scripts = scripts_of(word);
         if scripts.len() > 1 {
             let names = scripts.iter().map(|script| script.full_name()).collect::<Vec<_>>().join(" and ");
-            add(Shown::text(word).cut(MOST).and(" (letters of ").then(&Shown::text(&names)).and(")"));
+            add(PrintableText::text(word).cut(MOST).and(" (letters of ").then(&PrintableText::text(&names)).and(")"));
         }
     }
     for word in text.split(|c: char| !c.is_alphanumeric() && !is_mark(c)) {
         if word.contains(looks_like_ascii) {
-            add(Shown::text(word).cut(MOST).and(" (looks like ASCII and is not)"));
+            add(PrintableText::text(word).cut(MOST).and(" (looks like ASCII and is not)"));
         }
     }
     found

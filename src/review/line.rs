@@ -2,22 +2,22 @@
 
 use serde_json::{Value, json};
 
-use crate::review::comparison::Comparison;
+use crate::review::comparison::RunComparison;
 use crate::review::signed_field::SignedField;
-use crate::terminal::screen::{Shown, Tone};
+use crate::terminal::screen::{LineTone, PrintableText};
 
 /// Weight of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weight {
+pub enum LineWeight {
     /// The line is on every decision screen.
     Always,
     /// The line is a remark that the approver should read before signing.
-    Remark(Heaviness),
+    Remark(RemarkSeverity),
 }
 
 /// Kind of a remark, from the heaviest to the lightest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Heaviness {
+pub enum RemarkSeverity {
     /// A check failed or could not be made.
     Fails,
     /// The sandbox is off.
@@ -44,7 +44,7 @@ pub enum Heaviness {
     Changed,
 }
 
-impl Heaviness {
+impl RemarkSeverity {
     /// Returns the name in `--json` and in the inbox.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -73,38 +73,38 @@ impl Heaviness {
 
 /// Line of a review.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+pub struct ReviewLine {
     /// Weight of the line.
-    pub weight: Weight,
+    pub weight: LineWeight,
     /// Topic of the line, or empty if the line above has the same topic.
     pub name: &'static str,
     /// Color of the line.
-    pub tone: Tone,
+    pub tone: LineTone,
     /// Text of the line.
-    pub text: Shown,
+    pub text: PrintableText,
     /// Paths of the fields that the text shows, for example `signed.predicate.reason` or `definition.title`.
     pub shows: Vec<String>,
 }
 
-impl Line {
+impl ReviewLine {
     /// Creates a line that is on every decision screen.
     #[must_use]
-    pub fn always(name: &'static str, text: Shown, shows: &[&str]) -> Self {
+    pub fn always(name: &'static str, text: PrintableText, shows: &[&str]) -> Self {
         let shows = shows.iter().map(|path| (*path).to_owned()).collect();
-        Self { weight: Weight::Always, name, tone: Tone::Plain, text, shows }
+        Self { weight: LineWeight::Always, name, tone: LineTone::Plain, text, shows }
     }
 
     /// Creates a remark.
     #[must_use]
-    pub fn remark(heaviness: Heaviness, text: Shown, shows: Vec<String>) -> Self {
-        let tone = if heaviness.is_red() { Tone::Bad } else { Tone::Plain };
-        Self { weight: Weight::Remark(heaviness), name: "remarks", tone, text, shows }
+    pub fn remark(heaviness: RemarkSeverity, text: PrintableText, shows: Vec<String>) -> Self {
+        let tone = if heaviness.is_red() { LineTone::Bad } else { LineTone::Plain };
+        Self { weight: LineWeight::Remark(heaviness), name: "remarks", tone, text, shows }
     }
 
     pub(super) fn to_json(&self) -> Value {
         let weight = match self.weight {
-            Weight::Always => "always",
-            Weight::Remark(heaviness) => heaviness.word(),
+            LineWeight::Always => "always",
+            LineWeight::Remark(heaviness) => heaviness.word(),
         };
         json!({"weight": weight, "name": self.name, "text": self.text.as_str(), "shows": self.shows})
     }
@@ -114,21 +114,21 @@ impl Line {
 #[derive(Debug, Clone, Default)]
 pub struct Lines {
     /// Heading: the step, the boundary and the proposer.
-    pub heading: Shown,
+    pub heading: PrintableText,
     /// Paths of the fields that the heading shows.
     pub heading_shows: Vec<String>,
     /// Long values that the lines show only in part. The screen shows these values in full above the script.
-    pub whole: Vec<Shown>,
+    pub whole: Vec<PrintableText>,
     /// Line below the script.
-    pub foot: Shown,
+    pub foot: PrintableText,
     /// Differences from the last successful run.
-    pub comparison: Comparison,
+    pub comparison: RunComparison,
     /// Lines that are on every decision screen.
-    pub always: Vec<Line>,
+    pub always: Vec<ReviewLine>,
     /// Parameters, one row each.
-    pub parameters: Vec<Shown>,
+    pub parameters: Vec<PrintableText>,
     /// Remarks, heaviest first.
-    pub remarks: Vec<Line>,
+    pub remarks: Vec<ReviewLine>,
     /// Signed fields, each with the place that shows it or the reason why it need not be shown.
     pub fields: Vec<SignedField>,
 }

@@ -15,14 +15,14 @@ use crate::record::profile::{ISOLATED, Limits, NetworkMode, Proc, Profile, STRIC
 use crate::record::step::{Approvals, StepDefinition};
 use crate::record::validity::{DEFAULT_WINDOW_S, Timestamp};
 use crate::review::compare::compare;
-use crate::review::coverage::Ground;
-use crate::review::derived::{Derived, Finding, Standing};
-use crate::review::line::{Line, Lines, MOST_PARAMETERS, ROW, Weight};
+use crate::review::coverage::EqualValues;
+use crate::review::derived::{Derived, ReviewFinding, StatementVerdict};
+use crate::review::line::{LineWeight, Lines, MOST_PARAMETERS, ROW, ReviewLine};
 use crate::review::remarks;
-use crate::review::signed_field::{SignedField, Why};
-use crate::review::sources::{RosterSource, Sources};
+use crate::review::signed_field::{FieldReason, SignedField};
+use crate::review::sources::{ReviewSources, RosterSource};
 use crate::review::words::{bytes, counted, duration_ms, listed, paths, plain_or_quoted, rule_words, span};
-use crate::terminal::screen::{Shown, Tone, leaves, lines_of, path_key};
+use crate::terminal::screen::{LineTone, PrintableText, leaves, lines_of, path_key};
 
 /// Longest value, in bytes, that the decision screen shows in full: three lines of 80 columns.
 const WHOLE: usize = 180;
@@ -38,11 +38,11 @@ const END_IN_ROW: usize = 14;
 impl Lines {
     /// Builds the lines that do not depend on the results of the checks.
     #[must_use]
-    pub fn of(sources: &Sources, found: &Derived, now: Timestamp) -> Self {
+    pub fn of(sources: &ReviewSources, found: &Derived, now: Timestamp) -> Self {
         let mut lines = Self::default();
         let Some(statement) = &found.statement else {
             lines.heading =
-                Shown::words("This is not an authorization that this program can read. Its bytes, as text:");
+                PrintableText::words("This is not an authorization that this program can read. Its bytes, as text:");
             return lines;
         };
         let signed = &statement.predicate;
@@ -66,26 +66,26 @@ impl Lines {
     }
 
     /// Adds the remarks about the checks, the line about trust and the list of fields.
-    pub fn conclude(&mut self, sources: &Sources, found: &Derived, fields: Vec<SignedField>) {
+    pub fn conclude(&mut self, sources: &ReviewSources, found: &Derived, fields: Vec<SignedField>) {
         self.remarks.extend(remarks::of_checks(sources, found));
         self.remarks.sort_by_key(|line| match line.weight {
-            Weight::Remark(heaviness) => Some(heaviness),
-            Weight::Always => None,
+            LineWeight::Remark(heaviness) => Some(heaviness),
+            LineWeight::Always => None,
         });
         self.trust(sources, found);
         if found.statement.is_some() {
-            let count = |fits: fn(&Why) -> bool| fields.iter().filter(|field| fits(&field.why)).count();
-            let same = count(|why| matches!(why, Why::Equals(_) | Why::Default));
-            let schema = count(|why| matches!(why, Why::Schema));
+            let count = |fits: fn(&FieldReason) -> bool| fields.iter().filter(|field| fits(&field.why)).count();
+            let same = count(|why| matches!(why, FieldReason::Equals(_) | FieldReason::Default));
+            let schema = count(|why| matches!(why, FieldReason::Schema));
             let mut words = format!("{same} further signed fields equal what is shown here or a built-in default");
-            let open = count(|why| matches!(why, Why::Open(_)));
+            let open = count(|why| matches!(why, FieldReason::Open(_)));
             if open > 0 {
                 words.push_str(&format!("; {open} COULD NOT BE PROVED TO"));
             }
             if schema > 0 {
                 words.push_str(&format!("; {schema} only say what parameters may be"));
             }
-            self.always.push(Line::always("", Shown::text(&words), &[]));
+            self.always.push(ReviewLine::always("", PrintableText::text(&words), &[]));
         }
         self.fields = fields;
     }
@@ -93,31 +93,36 @@ impl Lines {
     /// Returns all lines as JSON.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let heading = Line { shows: self.heading_shows.clone(), ..Line::always("heading", self.heading.clone(), &[]) };
-        let foot = Line::always("script", self.foot.clone(), &[]);
-        let lines = [&heading, &foot].into_iter().chain(&self.always).chain(&self.remarks).map(Line::to_json);
+        let heading = ReviewLine {
+            shows: self.heading_shows.clone(),
+            ..ReviewLine::always("heading", self.heading.clone(), &[])
+        };
+        let foot = ReviewLine::always("script", self.foot.clone(), &[]);
+        let lines = [&heading, &foot].into_iter().chain(&self.always).chain(&self.remarks).map(ReviewLine::to_json);
         Value::Array(lines.collect())
     }
 
-    fn push(&mut self, name: &'static str, text: Shown, shows: &[&str]) {
-        self.always.push(Line::always(name, text, shows));
+    fn push(&mut self, name: &'static str, text: PrintableText, shows: &[&str]) {
+        self.always.push(ReviewLine::always(name, text, shows));
     }
 
-    fn heading(&mut self, sources: &Sources, signed: &Authorization) {
-        let mut heading = Shown::text(signed.step.reference.as_str())
+    fn heading(&mut self, sources: &ReviewSources, signed: &Authorization) {
+        let mut heading = PrintableText::text(signed.step.reference.as_str())
             .and(" at ")
-            .then(&Shown::text(signed.boundary.name.as_str()))
+            .then(&PrintableText::text(signed.boundary.name.as_str()))
             .and(", asked by ")
-            .then(&Shown::text(signed.proposer.as_str()));
+            .then(&PrintableText::text(signed.proposer.as_str()));
         let owners: Vec<&Name> =
             sources.told.iter().flat_map(|told| &told.excluded).filter(|name| **name != signed.proposer).collect();
         if !owners.is_empty() {
-            heading = heading.and(" (owner ").then(&Shown::text(&listed(&owners))).and(")");
+            heading = heading.and(" (owner ").then(&PrintableText::text(&listed(&owners))).and(")");
         }
         self.heading = heading;
         self.heading_shows =
             ["step.ref", "boundary.name", "proposer"].map(|path| format!("signed.predicate.{path}")).to_vec();
-        let id = Shown::text(signed.proposal.as_str()).and(", nonce ").then(&Shown::text(&signed.nonce.to_string()));
+        let id = PrintableText::text(signed.proposal.as_str())
+            .and(", nonce ")
+            .then(&PrintableText::text(&signed.nonce.to_string()));
         self.push("proposal", id, &["signed.predicate.proposal", "signed.predicate.nonce"]);
     }
 
@@ -127,7 +132,7 @@ impl Lines {
             let (lines, ends) = lines_of(&definition.source);
             (lines.len(), ends)
         };
-        let mut foot = plain_or_quoted(&definition.interpreter).and(", ").then(&Shown::text(&format!(
+        let mut foot = plain_or_quoted(&definition.interpreter).and(", ").then(&PrintableText::text(&format!(
             "{}, {} bytes",
             counted(count, "line"),
             definition.source.len()
@@ -136,7 +141,7 @@ impl Lines {
             foot = foot.and(", no newline at the end");
         }
         if !definition.title.is_empty() {
-            let title = self.value(&Shown::words("the title = "), &Value::from(definition.title.as_str()));
+            let title = self.value(&PrintableText::words("the title = "), &Value::from(definition.title.as_str()));
             foot = foot.and(", ").then(&title);
         }
         self.foot = match self.comparison.words() {
@@ -148,7 +153,7 @@ impl Lines {
 
     /// Returns a value for a line. A long value is shortened, and the screen then shows the full value above the
     /// script.
-    fn value(&mut self, label: &Shown, value: &Value) -> Shown {
+    fn value(&mut self, label: &PrintableText, value: &Value) -> PrintableText {
         let (shown, is_whole) = in_full(value);
         if !is_whole {
             self.put_above(label, value);
@@ -157,23 +162,23 @@ impl Lines {
     }
 
     /// Adds a value to the values above the script, each part with its path.
-    fn put_above(&mut self, label: &Shown, value: &Value) {
+    fn put_above(&mut self, label: &PrintableText, value: &Value) {
         let mut parts = Vec::new();
         leaves(value, String::new(), &mut parts);
         let name = label.as_str().strip_suffix(" = ").unwrap_or_default();
         for (path, part) in parts {
-            let label = if path.is_empty() { label.clone() } else { Shown::path(&format!("{name}{path}")) };
-            self.whole.push(label.then(&Shown::value(part)));
+            let label = if path.is_empty() { label.clone() } else { PrintableText::path(&format!("{name}{path}")) };
+            self.whole.push(label.then(&PrintableText::value(part)));
         }
     }
 
     /// Adds one line for each parameter, so that the parts of one parameter can't push another parameter off the
     /// screen.
-    fn parameters(&mut self, sources: &Sources, signed: &Authorization) {
+    fn parameters(&mut self, sources: &ReviewSources, signed: &Authorization) {
         let none = serde_json::Map::new();
         let params = signed.params.as_object().unwrap_or(&none);
         if params.is_empty() {
-            self.push("parameters", Shown::words("none"), &["signed.predicate.params"]);
+            self.push("parameters", PrintableText::words("none"), &["signed.predicate.params"]);
         }
         self.parameters = params.iter().map(|(key, value)| label_of(key).then(&in_row(value).0)).collect();
         let rows = |(key, value): (&String, &Value)| {
@@ -200,12 +205,13 @@ impl Lines {
             if let Some(change) = before.and_then(|before| changed(before.get(key), value)) {
                 text = text.and("  (").then(&change).and(")");
             }
-            self.always.push(Line { shows: shows.collect(), ..Line::always(name, text, &[]) });
+            self.always.push(ReviewLine { shows: shows.collect(), ..ReviewLine::always(name, text, &[]) });
             name = "";
         }
         if !only_above.is_empty() {
             let text = format!("and {} more, whole above the script", params.len() - MOST_PARAMETERS);
-            self.always.push(Line { shows: only_above, ..Line::always("", Shown::text(&text), &[]) });
+            self.always
+                .push(ReviewLine { shows: only_above, ..ReviewLine::always("", PrintableText::text(&text), &[]) });
         }
         for (key, was) in before.into_iter().flatten().filter(|(key, _)| !params.contains_key(*key)) {
             let text = label_of(key).and("nothing  (last success: ").then(&folded(was).cut(END)).and(")");
@@ -215,12 +221,12 @@ impl Lines {
 
     fn reason(&mut self, signed: &Authorization) {
         let text = if signed.reason.is_empty() {
-            Shown::words("none is given")
+            PrintableText::words("none is given")
         } else {
             let value = Value::from(signed.reason.as_str());
-            self.value(&Shown::words("the reason = "), &value)
+            self.value(&PrintableText::words("the reason = "), &value)
                 .and("  (")
-                .then(&Shown::text(signed.proposer.as_str()))
+                .then(&PrintableText::text(signed.proposer.as_str()))
                 .and("'s words, not checked)")
         };
         self.push("reason", text, &["signed.predicate.reason"]);
@@ -233,67 +239,67 @@ impl Lines {
         for kind in [PermissionKind::Run, PermissionKind::Read, PermissionKind::Write, PermissionKind::Env] {
             let asked = remarks::asked(signed, kind, PermissionReason::Unlisted);
             if !asked.is_empty() {
-                let names = Shown::joined(asked.iter().map(|(_, what)| plain_or_quoted(what)), ", ");
-                parts.push(Shown::words(remarks::verb(kind)).then(&names));
+                let names = PrintableText::joined(asked.iter().map(|(_, what)| plain_or_quoted(what)), ", ");
+                parts.push(PrintableText::words(remarks::verb(kind)).then(&names));
                 shows.extend(asked.iter().flat_map(|(at, _)| remarks::permission_paths(*at)));
             }
         }
         let readable = definition
             .is_none_or(|definition| ["bash", "sh", "dash", "zsh"].contains(&definition.interpreter.as_str()));
         let text = if !parts.is_empty() {
-            Shown::joined(parts, "; ").and(": no list names these, your signature allows them once")
+            PrintableText::joined(parts, "; ").and(": no list names these, your signature allows them once")
         } else if readable {
-            Shown::words(if signed.permissions.is_empty() {
+            PrintableText::words(if signed.permissions.is_empty() {
                 "policy asks about nothing that the script names"
             } else {
                 "policy asks only about what the remarks name"
             })
         } else {
-            Shown::words("not known: only scripts of shells are read, so this one may start any program")
+            PrintableText::words("not known: only scripts of shells are read, so this one may start any program")
         };
-        self.always.push(Line { shows, ..Line::always("programs", text, &[]) });
+        self.always.push(ReviewLine { shows, ..ReviewLine::always("programs", text, &[]) });
     }
 
     fn sandbox(&mut self, profile: &Profile) {
         let mut parts = Vec::new();
         let layers: Vec<_> = profile.require.iter().map(|layer| layer.word()).collect();
         parts.push(if profile.require == STRICT {
-            Shown::words(if profile.off_reason.is_some() { "OFF, all layers named" } else { "strict" })
+            PrintableText::words(if profile.off_reason.is_some() { "OFF, all layers named" } else { "strict" })
         } else if layers.is_empty() {
-            Shown::words(if profile.off_reason.is_some() { "OFF" } else { "no layer is required" })
+            PrintableText::words(if profile.off_reason.is_some() { "OFF" } else { "no layer is required" })
         } else {
-            Shown::text(&format!("only these layers are required: {}", layers.join(", ")))
+            PrintableText::text(&format!("only these layers are required: {}", layers.join(", ")))
         });
-        parts.push(Shown::words(match profile.workdir {
+        parts.push(PrintableText::words(match profile.workdir {
             Workdir::Private => "own empty directory",
             Workdir::Copy => "works in a private copy",
             Workdir::Overlay => "works under an overlay",
             Workdir::InPlace => "works in live trees",
         }));
-        parts.push(Shown::words(match profile.network.mode {
+        parts.push(PrintableText::words(match profile.network.mode {
             NetworkMode::None => "no network",
             NetworkMode::Allow => "network by a list of hosts",
             NetworkMode::Host => "the host's network",
         }));
         let files = profile.read.len() + profile.write.len() + profile.sockets.len();
         parts.push(match files {
-            0 => Shown::words("no files of the host"),
-            some => Shown::text(&format!("{} of the host", counted(some, "path"))),
+            0 => PrintableText::words("no files of the host"),
+            some => PrintableText::text(&format!("{} of the host", counted(some, "path"))),
         });
         if profile.proc == Proc::Full {
-            parts.push(Shown::words("the whole of /proc"));
+            parts.push(PrintableText::words("the whole of /proc"));
         }
         if profile.run_as != ISOLATED {
-            parts.push(Shown::words("a user of the host"));
+            parts.push(PrintableText::words("a user of the host"));
         }
-        let text = Shown::joined(parts, ", ");
+        let text = PrintableText::joined(parts, ", ");
         let shows = ["workdir", "network.mode"].map(|path| format!("signed.predicate.sandbox.{path}")).into_iter();
         let shows = shows.chain(paths("signed.predicate.sandbox.require", profile.require.len()));
-        self.always.push(Line { shows: shows.collect(), ..Line::always("sandbox", text, &[]) });
+        self.always.push(ReviewLine { shows: shows.collect(), ..ReviewLine::always("sandbox", text, &[]) });
         if !profile.deny.is_empty() {
-            let text = Shown::joined(profile.deny.iter().map(|pattern| Shown::quoted(pattern)), ", ");
+            let text = PrintableText::joined(profile.deny.iter().map(|pattern| PrintableText::quoted(pattern)), ", ");
             let shows = paths("signed.predicate.sandbox.deny", profile.deny.len());
-            self.always.push(Line { shows, ..Line::always("no access", text, &[]) });
+            self.always.push(ReviewLine { shows, ..ReviewLine::always("no access", text, &[]) });
         }
     }
 
@@ -322,17 +328,17 @@ impl Lines {
                 shows.push(format!("signed.predicate.sandbox.limits.{path}"));
             }
         }
-        let mut text = Shown::text(&parts.join(", "));
+        let mut text = PrintableText::text(&parts.join(", "));
         if let Some(name) = definition.and_then(|definition| definition.exclusive.as_ref()) {
             text = text.and(", one run at a time of ").then(&plain_or_quoted(name));
             shows.push("definition.exclusive".to_owned());
         }
-        self.always.push(Line { shows, ..Line::always("limits", text, &[]) });
+        self.always.push(ReviewLine { shows, ..ReviewLine::always("limits", text, &[]) });
     }
 
     /// Adds a line for each field of the definition that has no other line and no default value.
     fn besides(&mut self, found: &Derived) {
-        let (Some((_, definition)), Some(ground)) = (&found.definition, Ground::of(found)) else { return };
+        let (Some((_, definition)), Some(ground)) = (&found.definition, EqualValues::of(found)) else { return };
         let mut all = Vec::new();
         leaves(definition, String::new(), &mut all);
         let mut name = "step";
@@ -344,16 +350,17 @@ impl Lines {
             if elsewhere || ground.of_definition(&path, value).is_some() {
                 continue;
             }
-            let label = Shown::path(&path[1..]);
+            let label = PrintableText::path(&path[1..]);
             let text = self.value(&label, value);
-            self.always.push(Line { tone: Tone::Bad, ..Line::always(name, label.then(&text), &[&shows]) });
+            self.always
+                .push(ReviewLine { tone: LineTone::Bad, ..ReviewLine::always(name, label.then(&text), &[&shows]) });
             name = "";
         }
     }
 
-    fn signatures(&mut self, sources: &Sources, found: &Derived, definition: Option<&StepDefinition>) {
+    fn signatures(&mut self, sources: &ReviewSources, found: &Derived, definition: Option<&StepDefinition>) {
         let mut parts = Vec::new();
-        let mut tone = Tone::Plain;
+        let mut tone = LineTone::Plain;
         let told = sources.told.as_ref();
         match told {
             Some(told) if told.approvers.is_empty() => {
@@ -393,7 +400,7 @@ impl Lines {
                     || found.signers.iter().any(|(signer, _)| signer == name)
             };
             let mut bad = |words: String| {
-                tone = Tone::Bad;
+                tone = LineTone::Bad;
                 words
             };
             parts.push(match name {
@@ -413,7 +420,8 @@ impl Lines {
         if let Some(told) = told.filter(|told| !told.excluded.is_empty()) {
             parts.push(format!("{} can't count", listed(&told.excluded.iter().collect::<Vec<_>>())));
         }
-        let mut line = Line { tone, ..Line::always("signatures", Shown::text(&parts.join("; ")), &[]) };
+        let mut line =
+            ReviewLine { tone, ..ReviewLine::always("signatures", PrintableText::text(&parts.join("; ")), &[]) };
         if let Some(definition) = definition.filter(|definition| !is_default(&definition.approvals)) {
             line.shows = vec!["definition.approvals.required".to_owned(), "definition.approvals.each".to_owned()];
             line.shows.extend(paths("definition.approvals.from", definition.approvals.from.len()));
@@ -424,7 +432,7 @@ impl Lines {
         self.always.push(line);
         if let Some(told) = told.filter(|told| told.status != "pending") {
             let held_up = told.held_up.as_ref().map_or_else(String::new, |why| format!(", held up ({why})"));
-            self.push("status", Shown::text(&format!("{}{held_up}", told.status)), &[]);
+            self.push("status", PrintableText::text(&format!("{}{held_up}", told.status)), &[]);
         }
     }
 
@@ -441,11 +449,11 @@ impl Lines {
             text.push_str(&format!(", not before {}", signed.not_before));
             shows.push("signed.predicate.not_before".to_owned());
         }
-        let tone = if left <= 0 { Tone::Bad } else { Tone::Plain };
-        self.always.push(Line { tone, shows, ..Line::always("until", Shown::text(&text), &[]) });
+        let tone = if left <= 0 { LineTone::Bad } else { LineTone::Plain };
+        self.always.push(ReviewLine { tone, shows, ..ReviewLine::always("until", PrintableText::text(&text), &[]) });
     }
 
-    fn trust(&mut self, sources: &Sources, found: &Derived) {
+    fn trust(&mut self, sources: &ReviewSources, found: &Derived) {
         let roster = match &sources.roster {
             RosterSource::None => "no roster".to_owned(),
             RosterSource::Trusted(roster, from) => {
@@ -457,38 +465,38 @@ impl Lines {
             }
         };
         let all = found.checks.len();
-        let holding = found.checks.iter().filter(|check| check.finding == Finding::Holds).count();
+        let holding = found.checks.iter().filter(|check| check.finding == ReviewFinding::Holds).count();
         let checks = if holding == all {
             format!("all {all} checks of this program hold")
         } else {
             format!("{} of {all} checks of this program DO NOT HOLD", all - holding)
         };
         let tone = match found.standing {
-            Standing::Sound if self.remarks.is_empty() => Tone::Good,
-            Standing::Sound => Tone::Plain,
-            Standing::NoTrust | Standing::Unsound => Tone::Bad,
+            StatementVerdict::Sound if self.remarks.is_empty() => LineTone::Good,
+            StatementVerdict::Sound => LineTone::Plain,
+            StatementVerdict::NoTrust | StatementVerdict::Unsound => LineTone::Bad,
         };
-        let text = Shown::text(&format!("{roster}; {checks}"));
-        self.always.push(Line { tone, ..Line::always("trust", text, &[]) });
+        let text = PrintableText::text(&format!("{roster}; {checks}"));
+        self.always.push(ReviewLine { tone, ..ReviewLine::always("trust", text, &[]) });
     }
 }
 
 /// Returns the name of a parameter with the sign before its value.
-fn label_of(key: &str) -> Shown {
-    Shown::path(&path_key(key))
+fn label_of(key: &str) -> PrintableText {
+    PrintableText::path(&path_key(key))
 }
 
 /// Formats a value in one line.
-fn folded(value: &Value) -> Shown {
+fn folded(value: &Value) -> PrintableText {
     match value {
         Value::Array(items) if !items.is_empty() => {
-            Shown::words("[").then(&Shown::joined(items.iter().map(folded), ", ")).and("]")
+            PrintableText::words("[").then(&PrintableText::joined(items.iter().map(folded), ", ")).and("]")
         }
         Value::Object(fields) if !fields.is_empty() => {
-            let fields = fields.iter().map(|(key, value)| Shown::quoted(key).and(": ").then(&folded(value)));
-            Shown::words("{").then(&Shown::joined(fields, ", ")).and("}")
+            let fields = fields.iter().map(|(key, value)| PrintableText::quoted(key).and(": ").then(&folded(value)));
+            PrintableText::words("{").then(&PrintableText::joined(fields, ", ")).and("}")
         }
-        _ => Shown::value(value),
+        _ => PrintableText::value(value),
     }
 }
 
@@ -506,33 +514,33 @@ fn size_of(value: &Value) -> (String, Vec<u8>) {
 
 /// Formats a value in at most three lines. If the value is shortened, the text also shows the size and the digest, and
 /// the second result is false.
-fn in_full(value: &Value) -> (Shown, bool) {
+fn in_full(value: &Value) -> (PrintableText, bool) {
     let shown = folded(value);
     if shown.as_str().len() <= WHOLE {
         return (shown, true);
     }
     let (size, bytes) = size_of(value);
-    (shown.ends(END).then(&Shown::text(&format!(", {size}, {}", ContentDigest::of(&bytes)))), false)
+    (shown.ends(END).then(&PrintableText::text(&format!(", {size}, {}", ContentDigest::of(&bytes)))), false)
 }
 
 /// Formats a value in one row. If the value is shortened, the text also shows the size, and the second result is false.
-fn in_row(value: &Value) -> (Shown, bool) {
+fn in_row(value: &Value) -> (PrintableText, bool) {
     let shown = folded(value);
     if shown.as_str().len() <= WHOLE_IN_ROW {
         return (shown, true);
     }
-    (shown.ends(END_IN_ROW).then(&Shown::text(&format!(", {}", size_of(value).0))), false)
+    (shown.ends(END_IN_ROW).then(&PrintableText::text(&format!(", {}", size_of(value).0))), false)
 }
 
 /// Describes the change of a parameter since the last successful run. Returns `None` if the parameter is the same.
-fn changed(was: Option<&Value>, now: &Value) -> Option<Shown> {
-    let Some(was) = was else { return Some(Shown::words("not there at the last success")) };
+fn changed(was: Option<&Value>, now: &Value) -> Option<PrintableText> {
+    let Some(was) = was else { return Some(PrintableText::words("not there at the last success")) };
     if was == now {
         return None;
     }
     let is_one = |value: &Value| !matches!(value, Value::Array(_) | Value::Object(_));
     if is_one(was) && is_one(now) {
-        return Some(Shown::words("last success: ").then(&Shown::value(was).cut(END)));
+        return Some(PrintableText::words("last success: ").then(&PrintableText::value(was).cut(END)));
     }
     // Two long values may have the same ends, so name the places that differ.
     let parts = |value| {
@@ -548,7 +556,10 @@ fn changed(was: Option<&Value>, now: &Value) -> Option<Shown> {
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let places = places.iter().take(MOST_PLACES).map(|path| if path.is_empty() { "the whole" } else { path });
     let places: Vec<&str> = places.collect();
-    Some(Shown::words("differs from the last success at ").then(&Shown::text(&format!("{}{more}", places.join(", ")))))
+    Some(
+        PrintableText::words("differs from the last success at ")
+            .then(&PrintableText::text(&format!("{}{more}", places.join(", ")))),
+    )
 }
 
 /// Maximum number of differing places that a line names.

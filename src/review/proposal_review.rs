@@ -8,34 +8,34 @@ use crate::home::keys::Keys;
 use crate::home::trusted_rosters::{TrustArgs, trust_advice};
 use crate::record::validity::Timestamp;
 use crate::review::derive::derive;
-use crate::review::derived::{Derived, Finding, Standing};
-use crate::review::gather::{BoundaryReader, Subject, gather};
+use crate::review::derived::{Derived, ReviewFinding, StatementVerdict};
+use crate::review::gather::{BoundaryReader, ReviewSubject, gather};
 use crate::review::render::{decision, full};
-use crate::review::sources::Sources;
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::{Screen, Shown};
+use crate::review::sources::ReviewSources;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::{PrintableText, Screen};
 
 /// Review of one proposal.
 #[derive(Debug)]
-pub struct Review {
+pub struct ProposalReview {
     /// Documents of the review. The approver signs the bytes in `sources.payload`.
-    pub sources: Sources,
+    pub sources: ReviewSources,
     /// Results of the checks.
     pub found: Derived,
 }
 
-impl Review {
+impl ProposalReview {
     /// Reads the documents and makes the checks.
     ///
     /// # Errors
     /// Returns an error if the payload or the trusted roster can't be read.
     pub fn make(
-        subject: &Subject,
+        subject: &ReviewSubject,
         client: &impl BoundaryReader,
         trust: &TrustArgs,
         keys: &Keys,
         now: Timestamp,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, CommandFailure> {
         let mut sources = gather(subject, client, &trust.find()?)?;
         let roster = sources.roster.roster();
         sources.mine = keys
@@ -69,25 +69,30 @@ impl Review {
     ///
     /// # Errors
     /// Returns the reasons why the statement may not be signed.
-    pub fn check_sound(&self) -> Result<Sound, Failure> {
+    pub fn check_sound(&self) -> Result<SoundReview, CommandFailure> {
         match self.found.standing {
-            Standing::Sound => Ok(Sound(())),
-            Standing::NoTrust => Err(Failure::new(
+            StatementVerdict::Sound => Ok(SoundReview(())),
+            StatementVerdict::NoTrust => Err(CommandFailure::new(
                 Exit::NoTrust,
                 format!("nothing was signed: you trust no roster for this boundary; {}", self.advice()),
             )),
-            Standing::Unsound => {
+            StatementVerdict::Unsound => {
                 let why: Vec<_> = self
                     .found
                     .checks
                     .iter()
                     .filter_map(|check| match &check.finding {
-                        Finding::Holds => None,
-                        Finding::Fails(why) | Finding::NotChecked(why) => Some(format!("{}: {why}", check.what)),
+                        ReviewFinding::Holds => None,
+                        ReviewFinding::Fails(why) | ReviewFinding::NotChecked(why) => {
+                            Some(format!("{}: {why}", check.what))
+                        }
                     })
                     .collect();
-                let why = Shown::text(&why.join("; "));
-                Err(Failure::new(Exit::Refused, format!("nothing was signed, this does not hold: {}", why.as_str())))
+                let why = PrintableText::text(&why.join("; "));
+                Err(CommandFailure::new(
+                    Exit::Refused,
+                    format!("nothing was signed, this does not hold: {}", why.as_str()),
+                ))
             }
         }
     }
@@ -96,9 +101,9 @@ impl Review {
     #[must_use]
     pub fn to_json(&self) -> Value {
         let standing = match self.found.standing {
-            Standing::Sound => "sound",
-            Standing::NoTrust => "no-trust",
-            Standing::Unsound => "unsound",
+            StatementVerdict::Sound => "sound",
+            StatementVerdict::NoTrust => "no-trust",
+            StatementVerdict::Unsound => "unsound",
         };
         let checks: Vec<_> = self
             .found
@@ -106,9 +111,9 @@ impl Review {
             .iter()
             .map(|check| {
                 let (finding, why) = match &check.finding {
-                    Finding::Holds => ("holds", None),
-                    Finding::Fails(why) => ("fails", Some(why)),
-                    Finding::NotChecked(why) => ("not-checked", Some(why)),
+                    ReviewFinding::Holds => ("holds", None),
+                    ReviewFinding::Fails(why) => ("fails", Some(why)),
+                    ReviewFinding::NotChecked(why) => ("not-checked", Some(why)),
                 };
                 json!({"what": check.what, "finding": finding, "why": why})
             })
@@ -129,18 +134,18 @@ impl Review {
     }
 }
 
-/// Proof that all checks passed. Only [`Review::check_sound`] creates this value.
+/// Proof that all checks passed. Only [`ProposalReview::check_sound`] creates this value.
 #[derive(Debug)]
 #[must_use]
-pub struct Sound(());
+pub struct SoundReview(());
 
 /// Checks that a signature can still change the proposal, or that `takes` is true.
 ///
 /// # Errors
 /// Returns one line about the end of the proposal.
-pub fn check_open(view: &ProposalView, takes: bool) -> Result<Open, Failure> {
+pub fn check_open(view: &ProposalView, takes: bool) -> Result<OpenProposal, CommandFailure> {
     if view.status == ProposalStatus::Pending || takes {
-        return Ok(Open(()));
+        return Ok(OpenProposal(()));
     }
     let at = view.ended_at.map_or_else(String::new, |at| format!(" at {at}"));
     let why = view.refusal.as_ref();
@@ -164,9 +169,9 @@ pub fn check_open(view: &ProposalView, takes: bool) -> Result<Open, Failure> {
         }
     };
     let line = format!("{} {how}: nothing to sign", view.id);
-    Err(Failure::new(Exit::Refused, Shown::text(&line).as_str()))
+    Err(CommandFailure::new(Exit::Refused, PrintableText::text(&line).as_str()))
 }
 
 /// Proof that a proposal is open. Only [`check_open`] creates this value.
 #[derive(Debug)]
-pub struct Open(());
+pub struct OpenProposal(());

@@ -5,21 +5,21 @@ use serde_json::Value;
 use crate::crypto::canonical::to_canonical;
 use crate::record::authorization::{Authorization, PermissionKind, PermissionReason};
 use crate::record::profile::{ISOLATED, NetworkMode, Proc, Profile, STRICT, Workdir};
-use crate::review::comparison::Comparison;
-use crate::review::derived::{COVERED, Derived, Finding, TRUSTED};
+use crate::review::comparison::RunComparison;
+use crate::review::derived::{COVERED, Derived, ReviewFinding, TRUSTED};
 use crate::review::hidden::hidden;
 use crate::review::line::MOST_PARAMETERS;
-use crate::review::line::{Heaviness, Line};
-use crate::review::sources::{RosterSource, Sources};
+use crate::review::line::{RemarkSeverity, ReviewLine};
+use crate::review::sources::{ReviewSources, RosterSource};
 use crate::review::words::{PROC_FULL, paths, plain_or_quoted};
-use crate::terminal::screen::{Shown, leaves, path_key};
+use crate::terminal::screen::{PrintableText, leaves, path_key};
 
 /// Longest value, in bytes, without a remark about its length.
 const LONG: usize = 500;
 
 /// Returns the remarks that follow from the signed bytes alone. The list of proposals uses these remarks too.
 #[must_use]
-pub fn of_statement(signed: &Authorization, definition: Option<&Value>) -> Vec<Line> {
+pub fn of_statement(signed: &Authorization, definition: Option<&Value>) -> Vec<ReviewLine> {
     let mut remarks = host_needs(&signed.sandbox);
     remarks.extend(of_permissions(signed));
     let mut texts = texts_of(&serde_json::to_value(signed).unwrap_or_default(), "");
@@ -33,85 +33,91 @@ pub fn of_statement(signed: &Authorization, definition: Option<&Value>) -> Vec<L
 }
 
 /// Returns remarks about everything that a run gets from the host.
-fn host_needs(profile: &Profile) -> Vec<Line> {
+fn host_needs(profile: &Profile) -> Vec<ReviewLine> {
     let mut remarks = Vec::new();
     let field = |name: &str| format!("signed.predicate.sandbox.{name}");
-    let quoted = |items: &[String]| Shown::joined(items.iter().map(|item| Shown::quoted(item)), ", ");
-    let mut add = |heaviness, text, shows| remarks.push(Line::remark(heaviness, text, shows));
+    let quoted = |items: &[String]| PrintableText::joined(items.iter().map(|item| PrintableText::quoted(item)), ", ");
+    let mut add = |heaviness, text, shows| remarks.push(ReviewLine::remark(heaviness, text, shows));
     if let Some(reason) = &profile.off_reason {
-        let text = Shown::words(
+        let text = PrintableText::words(
             "THE SANDBOX IS OFF, so the run can do everything that its user can do on the host; the author's reason: ",
         );
-        add(Heaviness::SandboxOff, text.then(&Shown::quoted(reason)), vec![field("off_reason")]);
+        add(RemarkSeverity::SandboxOff, text.then(&PrintableText::quoted(reason)), vec![field("off_reason")]);
     }
     if profile.run_as != ISOLATED {
-        let text = Shown::words("runs as the host's user ").then(&Shown::quoted(&profile.run_as));
-        add(Heaviness::HostIdentity, text, vec![field("run_as")]);
+        let text = PrintableText::words("runs as the host's user ").then(&PrintableText::quoted(&profile.run_as));
+        add(RemarkSeverity::HostIdentity, text, vec![field("run_as")]);
     }
     let written = paths(&field("write"), profile.write.len());
     if profile.workdir == Workdir::InPlace {
-        let text = Shown::words("writes to live trees of the host, and what it writes there stays: ");
-        add(Heaviness::LiveTree, text.then(&quoted(&profile.write)), written);
+        let text = PrintableText::words("writes to live trees of the host, and what it writes there stays: ");
+        add(RemarkSeverity::LiveTree, text.then(&quoted(&profile.write)), written);
     } else if !profile.write.is_empty() {
-        let text = Shown::words(match profile.workdir {
+        let text = PrintableText::words(match profile.workdir {
             Workdir::Private | Workdir::InPlace => "writes to the host: ",
             Workdir::Copy => "reads, and writes to a private copy of: ",
             Workdir::Overlay => "reads, and writes under an overlay of: ",
         });
-        add(Heaviness::HostNeed, text.then(&quoted(&profile.write)), written);
+        add(RemarkSeverity::HostNeed, text.then(&quoted(&profile.write)), written);
     }
     match profile.network.mode {
         NetworkMode::None => {}
         NetworkMode::Allow => {
-            let text = Shown::words("reaches, through the boundary's proxy: ").then(&quoted(&profile.network.hosts));
-            add(Heaviness::Network, text, paths(&field("network.hosts"), profile.network.hosts.len()));
+            let text =
+                PrintableText::words("reaches, through the boundary's proxy: ").then(&quoted(&profile.network.hosts));
+            add(RemarkSeverity::Network, text, paths(&field("network.hosts"), profile.network.hosts.len()));
         }
         NetworkMode::Host => {
-            add(Heaviness::Network, Shown::words("reaches every network that the host reaches"), Vec::new());
+            add(
+                RemarkSeverity::Network,
+                PrintableText::words("reaches every network that the host reaches"),
+                Vec::new(),
+            );
         }
     }
     let missing = STRICT.iter().filter(|layer| !profile.require.contains(layer)).map(|layer| layer.word());
     let missing: Vec<_> = missing.collect();
     if profile.off_reason.is_none() && !missing.is_empty() {
         let text = format!("runs even if the sandbox lacks: {}", missing.join(", "));
-        add(Heaviness::HostNeed, Shown::text(&text), Vec::new());
+        add(RemarkSeverity::HostNeed, PrintableText::text(&text), Vec::new());
     }
     if !profile.read.is_empty() {
-        let text = Shown::words("reads of the host: ").then(&quoted(&profile.read));
-        add(Heaviness::HostNeed, text, paths(&field("read"), profile.read.len()));
+        let text = PrintableText::words("reads of the host: ").then(&quoted(&profile.read));
+        add(RemarkSeverity::HostNeed, text, paths(&field("read"), profile.read.len()));
     }
     if !profile.sockets.is_empty() {
-        let text = Shown::words("reaches sockets of the host: ").then(&quoted(&profile.sockets));
-        add(Heaviness::HostNeed, text, paths(&field("sockets"), profile.sockets.len()));
+        let text = PrintableText::words("reaches sockets of the host: ").then(&quoted(&profile.sockets));
+        add(RemarkSeverity::HostNeed, text, paths(&field("sockets"), profile.sockets.len()));
     }
     if profile.proc == Proc::Full {
-        let text = Shown::words("sees ").and(PROC_FULL).and(" (proc full)");
-        add(Heaviness::HostNeed, text, vec![field("proc")]);
+        let text = PrintableText::words("sees ").and(PROC_FULL).and(" (proc full)");
+        add(RemarkSeverity::HostNeed, text, vec![field("proc")]);
     }
     remarks
 }
 
 /// Returns remarks about permissions that a built-in list denies or that can't be known before the run. Permissions
 /// that no list names have a line of their own.
-fn of_permissions(signed: &Authorization) -> Vec<Line> {
+fn of_permissions(signed: &Authorization) -> Vec<ReviewLine> {
     let mut remarks = Vec::new();
-    for (why, heaviness) in
-        [(PermissionReason::Unknown, Heaviness::Unknowable), (PermissionReason::BuiltInDeny, Heaviness::BuiltInDenied)]
-    {
+    for (why, heaviness) in [
+        (PermissionReason::Unknown, RemarkSeverity::Unknowable),
+        (PermissionReason::BuiltInDeny, RemarkSeverity::BuiltInDenied),
+    ] {
         for kind in [PermissionKind::Run, PermissionKind::Read, PermissionKind::Write, PermissionKind::Env] {
             let asked = asked(signed, kind, why);
             if asked.is_empty() {
                 continue;
             }
-            let names = Shown::joined(asked.iter().map(|(_, what)| plain_or_quoted(what)), ", ");
-            let text = Shown::words(verb(kind)).then(&names).and(match why {
+            let names = PrintableText::joined(asked.iter().map(|(_, what)| plain_or_quoted(what)), ", ");
+            let text = PrintableText::words(verb(kind)).then(&names).and(match why {
                 PermissionReason::Unknown => ": not known before it runs; your signature allows whatever it is, once",
                 PermissionReason::BuiltInDeny | PermissionReason::Unlisted => {
                     ": denied by a built-in list; your signature allows it once"
                 }
             });
             let shows = asked.iter().flat_map(|(at, _)| permission_paths(*at)).collect();
-            remarks.push(Line::remark(heaviness, text, shows));
+            remarks.push(ReviewLine::remark(heaviness, text, shows));
         }
     }
     remarks
@@ -173,18 +179,19 @@ fn keys_of(value: &Value, place: &str, texts: &mut Vec<(String, String)>) {
 }
 
 /// Returns one remark about all texts with hidden characters.
-fn hidden_texts(texts: &[(String, String)]) -> Option<Line> {
-    let mut told: Vec<Shown> = Vec::new();
+fn hidden_texts(texts: &[(String, String)]) -> Option<ReviewLine> {
+    let mut told: Vec<PrintableText> = Vec::new();
     for (place, text) in texts {
         let what = hidden(text);
         if what.is_empty() {
             continue;
         }
         let more = what.len().saturating_sub(MOST_KINDS);
-        let mut words =
-            Shown::text(&place_words(place)).and(" has ").then(&Shown::joined(what.into_iter().take(MOST_KINDS), ", "));
+        let mut words = PrintableText::text(&place_words(place))
+            .and(" has ")
+            .then(&PrintableText::joined(what.into_iter().take(MOST_KINDS), ", "));
         if more > 0 {
-            words = words.then(&Shown::text(&format!(" and {more} more")));
+            words = words.then(&PrintableText::text(&format!(" and {more} more")));
         }
         told.push(words);
     }
@@ -192,12 +199,13 @@ fn hidden_texts(texts: &[(String, String)]) -> Option<Line> {
         return None;
     }
     let more = told.len().saturating_sub(MOST_PLACES);
-    let mut text = Shown::words("hidden text: ").then(&Shown::joined(told.into_iter().take(MOST_PLACES), "; "));
+    let mut text =
+        PrintableText::words("hidden text: ").then(&PrintableText::joined(told.into_iter().take(MOST_PLACES), "; "));
     if more > 0 {
         let fields = if more == 1 { "another field has" } else { &*format!("{more} other fields have") };
-        text = text.then(&Shown::text(&format!("; {fields} some too")));
+        text = text.then(&PrintableText::text(&format!("; {fields} some too")));
     }
-    Some(Line::remark(Heaviness::HiddenText, text, Vec::new()))
+    Some(ReviewLine::remark(RemarkSeverity::HiddenText, text, Vec::new()))
 }
 
 /// Maximum number of findings that the remark names for one field. `MOST_PLACES` is the maximum number of fields.
@@ -215,47 +223,47 @@ fn place_words(place: &str) -> String {
 }
 
 /// Returns one remark about all long values. The script does not count as a value.
-fn long_values(texts: &[(String, String)], params: &Value) -> Option<Line> {
+fn long_values(texts: &[(String, String)], params: &Value) -> Option<ReviewLine> {
     let texts = texts.iter().filter(|(place, _)| place != "definition.source");
     let texts = texts.map(|(place, text)| (place_words(place), text.len()));
     let folded = params.as_object().into_iter().flatten().filter(|(_, value)| value.is_array() || value.is_object());
     let folded = folded.map(|(key, value)| (format!("the parameter {}", path_key(key)), to_canonical(value).len()));
     let long = texts.chain(folded).filter(|(_, size)| *size > LONG);
-    let told: Vec<_> = long.map(|(place, size)| Shown::text(&format!("{place} has {size} bytes"))).collect();
+    let told: Vec<_> = long.map(|(place, size)| PrintableText::text(&format!("{place} has {size} bytes"))).collect();
     let words = match told.len() {
         0 => return None,
         1 => ": read it whole",
         _ => ": read them whole",
     };
-    Some(Line::remark(Heaviness::LongValue, Shown::joined(told, ", ").and(words), Vec::new()))
+    Some(ReviewLine::remark(RemarkSeverity::LongValue, PrintableText::joined(told, ", ").and(words), Vec::new()))
 }
 
 /// Returns a remark about the parameters that have no line on the decision screen.
-fn only_above(params: &Value) -> Option<Line> {
+fn only_above(params: &Value) -> Option<ReviewLine> {
     let more = params.as_object().map_or(0, serde_json::Map::len).saturating_sub(MOST_PARAMETERS);
     if more == 0 {
         return None;
     }
     let (are, them) = if more == 1 { ("parameter is", "it") } else { ("parameters are", "them") };
     let text = format!("{more} {are} only above the script, under \"Values in full\": read {them} there");
-    Some(Line::remark(Heaviness::LongValue, Shown::text(&text), Vec::new()))
+    Some(ReviewLine::remark(RemarkSeverity::LongValue, PrintableText::text(&text), Vec::new()))
 }
 
 /// Returns the remarks about the comparison with the last successful run.
 #[must_use]
-pub fn of_comparison(sources: &Sources, signed: &Authorization, comparison: &Comparison) -> Vec<Line> {
+pub fn of_comparison(sources: &ReviewSources, signed: &Authorization, comparison: &RunComparison) -> Vec<ReviewLine> {
     let mut remarks = Vec::new();
     match comparison {
-        Comparison::Unknown => {}
-        Comparison::First => {
-            let text = Shown::words("first run of this step: the boundary knows of no success");
-            remarks.push(Line::remark(Heaviness::FirstRun, text, Vec::new()));
+        RunComparison::Unknown => {}
+        RunComparison::First => {
+            let text = PrintableText::words("first run of this step: the boundary knows of no success");
+            remarks.push(ReviewLine::remark(RemarkSeverity::FirstRun, text, Vec::new()));
         }
-        Comparison::Since { changed, .. } if changed.is_empty() => {}
-        Comparison::Since { changed, .. } => {
+        RunComparison::Since { changed, .. } if changed.is_empty() => {}
+        RunComparison::Since { changed, .. } => {
             let text =
                 format!("changed since the last success: {}; the difference is below the script", changed.join(", "));
-            remarks.push(Line::remark(Heaviness::Changed, Shown::text(&text), Vec::new()));
+            remarks.push(ReviewLine::remark(RemarkSeverity::Changed, PrintableText::text(&text), Vec::new()));
         }
     }
     remarks.extend(masked(sources, signed));
@@ -264,7 +272,7 @@ pub fn of_comparison(sources: &Sources, signed: &Authorization, comparison: &Com
 
 /// Returns a remark about the denied names that the last run masked. A mask covers only names that exist when a run
 /// starts.
-fn masked(sources: &Sources, signed: &Authorization) -> Option<Line> {
+fn masked(sources: &ReviewSources, signed: &Authorization) -> Option<ReviewLine> {
     let last = sources.last.as_ref()?;
     let names = |count: u64| format!("{count} denied {}", if count == 1 { "name" } else { "names" });
     let (heaviness, text) = match (last.masked.unwrap_or(0), last.masked_before) {
@@ -273,28 +281,29 @@ fn masked(sources: &Sources, signed: &Authorization) -> Option<Line> {
                 "the last run masked none of the {} of the run before it: they were moved or removed, and a run may read them",
                 names(before)
             );
-            (Heaviness::LiveTree, text)
+            (RemarkSeverity::LiveTree, text)
         }
         (0, None) => return None,
         (now, None) if signed.sandbox.deny.is_empty() => {
-            (Heaviness::LiveTree, format!("the last run masked {}, this profile masks none now", names(now)))
+            (RemarkSeverity::LiveTree, format!("the last run masked {}, this profile masks none now", names(now)))
         }
         (now, None) => {
             let text = format!("the last run masked {}; this run's mask is decided at its start", names(now));
-            (Heaviness::HostNeed, text)
+            (RemarkSeverity::HostNeed, text)
         }
     };
-    Some(Line::remark(heaviness, Shown::text(&text), Vec::new()))
+    Some(ReviewLine::remark(heaviness, PrintableText::text(&text), Vec::new()))
 }
 
 /// Returns remarks about failed checks, missing documents and signatures that do not count.
 #[must_use]
-pub fn of_checks(sources: &Sources, found: &Derived) -> Vec<Line> {
+pub fn of_checks(sources: &ReviewSources, found: &Derived) -> Vec<ReviewLine> {
     let mut remarks = Vec::new();
-    let mut add = |text: &str| remarks.push(Line::remark(Heaviness::Fails, Shown::text(text), Vec::new()));
+    let mut add =
+        |text: &str| remarks.push(ReviewLine::remark(RemarkSeverity::Fails, PrintableText::text(text), Vec::new()));
     let no_trust = !matches!(sources.roster, RosterSource::Trusted(..));
     for check in &found.checks {
-        if let Finding::Fails(why) = &check.finding {
+        if let ReviewFinding::Fails(why) = &check.finding {
             add(&format!("NOT TRUE: {}: {why}", check.what));
         }
     }
@@ -317,7 +326,7 @@ pub fn of_checks(sources: &Sources, found: &Derived) -> Vec<Line> {
         add(&format!("could not be had: {}: {why}", things.join(", ")));
     }
     let open = found.checks.iter().filter_map(|check| match &check.finding {
-        Finding::NotChecked(why) if check.what != COVERED && !(no_trust && check.what == TRUSTED) => {
+        ReviewFinding::NotChecked(why) if check.what != COVERED && !(no_trust && check.what == TRUSTED) => {
             Some(format!("{} ({why})", check.what))
         }
         _ => None,

@@ -5,14 +5,14 @@
 
 use crate::record::enforcement::UNBOUNDED_WORDS;
 use crate::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, Workdir};
-use crate::review::comparison::{Comparison, Difference};
-use crate::review::derived::{Derived, Finding, Standing};
-use crate::review::line::{Line, Weight};
+use crate::review::comparison::{LineDifference, RunComparison};
+use crate::review::derived::{Derived, ReviewFinding, StatementVerdict};
+use crate::review::line::{LineWeight, ReviewLine};
 use crate::review::line::{MOST_REMARKS, ROW};
-use crate::review::signed_field::Why;
-use crate::review::sources::Sources;
+use crate::review::signed_field::FieldReason;
+use crate::review::sources::ReviewSources;
 use crate::review::words::{PROC_FULL, bytes, duration_ms};
-use crate::terminal::screen::{Screen, Shown, Tone};
+use crate::terminal::screen::{LineTone, PrintableText, Screen};
 
 /// Heading of the script, if other values are above the script.
 pub const SCRIPT: &str = "Script";
@@ -26,10 +26,10 @@ const ESCAPES: &str = r"\s{n} is n spaces, \s{ntabs} n tabs, \u{hex} and \xhex t
 
 /// Draws the decision screen.
 #[must_use]
-pub fn decision(sources: &Sources, found: &Derived) -> Screen {
+pub fn decision(sources: &ReviewSources, found: &Derived) -> Screen {
     let mut screen = Screen::default();
     let lines = &found.lines;
-    screen.push(Tone::Strong, String::new(), lines.heading.clone());
+    screen.push(LineTone::Strong, String::new(), lines.heading.clone());
     let further = lines.remarks.get(MOST_REMARKS..).unwrap_or_default();
     if !further.is_empty() {
         screen.heading("Further remarks");
@@ -40,50 +40,52 @@ pub fn decision(sources: &Sources, found: &Derived) -> Screen {
     if !lines.whole.is_empty() {
         screen.heading("Values in full");
         for value in &lines.whole {
-            screen.push(Tone::Plain, "    ".to_owned(), value.clone());
+            screen.push(LineTone::Plain, "    ".to_owned(), value.clone());
         }
     }
     let source = found.definition.as_ref().map(|(definition, _)| definition.source.clone());
     let raw = || String::from_utf8_lossy(&sources.payload).into_owned();
     if further.is_empty() && lines.whole.is_empty() {
-        screen.push(Tone::Plain, String::new(), Shown::default());
+        screen.push(LineTone::Plain, String::new(), PrintableText::default());
     } else {
         screen.heading(SCRIPT);
     }
     match (source, &found.statement) {
         (Some(source), _) => screen.source(&source),
         (None, None) => screen.source(&raw()),
-        (None, Some(_)) => {
-            screen.say(Tone::Bad, "The definition is not shown: this program does not have one with the signed digest.")
-        }
+        (None, Some(_)) => screen
+            .say(LineTone::Bad, "The definition is not shown: this program does not have one with the signed digest."),
     }
     if !lines.foot.as_str().is_empty() {
-        screen.push(Tone::Faint, " ".repeat(8), lines.foot.clone());
+        screen.push(LineTone::Faint, " ".repeat(8), lines.foot.clone());
     }
     differences(&mut screen, &lines.comparison);
-    screen.push(Tone::Plain, String::new(), Shown::default());
+    screen.push(LineTone::Plain, String::new(), PrintableText::default());
     for line in &lines.always {
         draw(&mut screen, line);
     }
     remarks(&mut screen, &lines.remarks);
-    if found.standing != Standing::Sound {
-        let why = if found.standing == Standing::NoTrust { "no trusted roster" } else { "see the remarks" };
+    if found.standing != StatementVerdict::Sound {
+        let why = if found.standing == StatementVerdict::NoTrust { "no trusted roster" } else { "see the remarks" };
         draw(
             &mut screen,
-            &Line { tone: Tone::Bad, ..Line::always("verdict", Shown::words("NOT TO BE SIGNED: ").and(why), &[]) },
+            &ReviewLine {
+                tone: LineTone::Bad,
+                ..ReviewLine::always("verdict", PrintableText::words("NOT TO BE SIGNED: ").and(why), &[])
+            },
         );
     }
     if screen.has_escapes() {
-        draw(&mut screen, &Line::always("escapes", Shown::words(ESCAPES), &[]));
+        draw(&mut screen, &ReviewLine::always("escapes", PrintableText::words(ESCAPES), &[]));
     }
     // The digest line fits 80 columns, so a terminal of 80 columns never breaks the line.
-    screen.push(Tone::Strong, "  digest ".to_owned(), Shown::text(&found.digest.to_string()));
+    screen.push(LineTone::Strong, "  digest ".to_owned(), PrintableText::text(&found.digest.to_string()));
     screen
 }
 
 /// Draws both complete lists of fields and all checks above the decision screen.
 #[must_use]
-pub fn full(sources: &Sources, found: &Derived) -> Screen {
+pub fn full(sources: &ReviewSources, found: &Derived) -> Screen {
     let mut screen = Screen::default();
     if let Some((_, definition)) = &found.definition {
         screen.heading(DEFINITION);
@@ -96,32 +98,32 @@ pub fn full(sources: &Sources, found: &Derived) -> Screen {
     let fields = &found.lines.fields;
     if !fields.is_empty() {
         screen.heading("Why a field is not on the decision screen");
-        let mut reasons: Vec<Why> = fields.iter().map(|field| field.why).collect();
-        reasons.retain(|why| !matches!(why, Why::Shown(_)));
-        let mut told: Vec<Why> = Vec::new();
+        let mut reasons: Vec<FieldReason> = fields.iter().map(|field| field.why).collect();
+        reasons.retain(|why| !matches!(why, FieldReason::Shown(_)));
+        let mut told: Vec<FieldReason> = Vec::new();
         for why in reasons {
             if !told.contains(&why) {
                 told.push(why);
                 let paths: Vec<_> =
                     fields.iter().filter(|field| field.why == why).map(|field| field.path.as_str()).collect();
-                screen.say(Tone::Plain, &format!("{}: {}", why.words(), paths.join(" ")));
+                screen.say(LineTone::Plain, &format!("{}: {}", why.words(), paths.join(" ")));
             }
         }
     }
     if let Some(statement) = &found.statement {
         screen.heading("Sandbox in words");
         for line in profile_words(&statement.predicate.sandbox) {
-            screen.say(Tone::Plain, &line);
+            screen.say(LineTone::Plain, &line);
         }
     }
     screen.heading("Checked by this program");
     for check in &found.checks {
         let (tone, word) = match check.finding {
-            Finding::Holds => (Tone::Plain, "holds"),
-            Finding::Fails(_) => (Tone::Bad, "NOT TRUE"),
-            Finding::NotChecked(_) => (Tone::Bad, "not checked"),
+            ReviewFinding::Holds => (LineTone::Plain, "holds"),
+            ReviewFinding::Fails(_) => (LineTone::Bad, "NOT TRUE"),
+            ReviewFinding::NotChecked(_) => (LineTone::Bad, "not checked"),
         };
-        screen.push(tone, format!("  {word:<12}"), Shown::text(check.what));
+        screen.push(tone, format!("  {word:<12}"), PrintableText::text(check.what));
     }
     screen.heading("Decision");
     screen.extend(decision(sources, found));
@@ -133,61 +135,61 @@ pub fn full(sources: &Sources, found: &Derived) -> Screen {
 pub fn brief(found: &Derived) -> Screen {
     let mut screen = Screen::default();
     let lines = &found.lines;
-    screen.push(Tone::Strong, String::new(), lines.heading.cut(78));
+    screen.push(LineTone::Strong, String::new(), lines.heading.cut(78));
     for name in ["parameters", "reason", "signatures"] {
         let Some(line) = lines.always.iter().find(|line| line.name == name) else { continue };
         if name == "parameters" && !lines.parameters.is_empty() {
             for (at, text) in in_three_rows(&lines.parameters).into_iter().enumerate() {
-                draw(&mut screen, &Line { name: if at == 0 { name } else { "" }, text, ..line.clone() });
+                draw(&mut screen, &ReviewLine { name: if at == 0 { name } else { "" }, text, ..line.clone() });
             }
         } else {
             let rows = if name == "signatures" { 2 } else { 1 };
-            draw(&mut screen, &Line { text: line.text.cut(60 * rows), ..line.clone() });
+            draw(&mut screen, &ReviewLine { text: line.text.cut(60 * rows), ..line.clone() });
         }
     }
     screen
 }
 
 /// Returns at most nine parameters in at most three rows. If parameters are left out, the last cell gives their number.
-fn in_three_rows(parameters: &[Shown]) -> Vec<Shown> {
+fn in_three_rows(parameters: &[PrintableText]) -> Vec<PrintableText> {
     const ROWS: usize = 3;
     const MOST_IN_ROW: usize = 3;
     const BETWEEN: &str = ", ";
     let in_row = parameters.len().div_ceil(ROWS).min(MOST_IN_ROW);
-    let mut cells: Vec<Shown> =
+    let mut cells: Vec<PrintableText> =
         parameters.iter().take(ROWS * in_row).map(|text| text.cut(ROW / in_row - BETWEEN.len())).collect();
     if parameters.len() > cells.len() {
         cells.pop();
-        cells.push(Shown::text(&format!("and {} more", parameters.len() - cells.len())));
+        cells.push(PrintableText::text(&format!("and {} more", parameters.len() - cells.len())));
     }
-    cells.chunks(in_row).map(|row| Shown::joined(row.iter().cloned(), BETWEEN)).collect()
+    cells.chunks(in_row).map(|row| PrintableText::joined(row.iter().cloned(), BETWEEN)).collect()
 }
 
-fn draw(screen: &mut Screen, line: &Line) {
+fn draw(screen: &mut Screen, line: &ReviewLine) {
     screen.push(line.tone, format!("  {:<12}", line.name), line.text.clone());
 }
 
 /// Draws the heaviest remarks, and the number of further remarks that are above.
-fn remarks(screen: &mut Screen, remarks: &[Line]) {
+fn remarks(screen: &mut Screen, remarks: &[ReviewLine]) {
     for (at, line) in remarks.iter().take(MOST_REMARKS).enumerate() {
         let name = if at == 0 { line.name } else { "" };
         screen.push(line.tone, format!("  {name:<12}{}. ", at + 1), line.text.clone());
     }
     if remarks.len() > MOST_REMARKS {
         let more = format!("and {} more above", remarks.len() - MOST_REMARKS);
-        screen.push(Tone::Bad, " ".repeat(14), Shown::text(&more));
+        screen.push(LineTone::Bad, " ".repeat(14), PrintableText::text(&more));
     }
     if remarks.is_empty() {
-        draw(screen, &Line::always("remarks", Shown::words("none"), &[]));
+        draw(screen, &ReviewLine::always("remarks", PrintableText::words("none"), &[]));
     }
-    debug_assert!(remarks.iter().all(|line| line.weight != Weight::Always));
+    debug_assert!(remarks.iter().all(|line| line.weight != LineWeight::Always));
 }
 
 /// Draws the differences from the last successful run below the script.
-fn differences(screen: &mut Screen, comparison: &Comparison) {
-    let Comparison::Since { script, fields, .. } = comparison else { return };
-    for Difference { was, number, text } in script.iter().chain(fields) {
-        let (tone, word) = if *was { (Tone::Bad, "was") } else { (Tone::Good, "now") };
+fn differences(screen: &mut Screen, comparison: &RunComparison) {
+    let RunComparison::Since { script, fields, .. } = comparison else { return };
+    for LineDifference { was, number, text } in script.iter().chain(fields) {
+        let (tone, word) = if *was { (LineTone::Bad, "was") } else { (LineTone::Good, "now") };
         let number = number.map_or(String::new(), |number| number.to_string());
         screen.push(tone, format!("  {word} {number:>5} | "), text.clone());
     }

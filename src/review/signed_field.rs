@@ -10,12 +10,12 @@ pub struct SignedField {
     /// Value of the field.
     pub value: Value,
     /// Way in which the decision screen covers the field.
-    pub why: Why,
+    pub why: FieldReason,
 }
 
 /// Way in which the decision screen covers a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
+pub enum FieldReason {
     /// A line with this name shows the field.
     Shown(&'static str),
     /// The field equals this value, which the screen shows.
@@ -30,7 +30,7 @@ pub enum Why {
     Nowhere,
 }
 
-impl Why {
+impl FieldReason {
     /// Returns the text for people.
     #[must_use]
     pub fn words(self) -> String {

@@ -12,7 +12,7 @@ use crate::trust::roster::TrustedRoster;
 
 /// Documents that a review reads from the boundary or from a file. No document is verified yet.
 #[derive(Debug, Clone, Default)]
-pub struct Sources {
+pub struct ReviewSources {
     /// Bytes that a signature would cover.
     pub payload: Vec<u8>,
     /// Definition of the step, read by the digest in the payload.
@@ -30,7 +30,7 @@ pub struct Sources {
     /// Signatures in a file.
     pub signatures: Vec<EnvelopeSignature>,
     /// State of the proposal, as the boundary reports it.
-    pub told: Option<Told>,
+    pub told: Option<ReportedState>,
     /// Last successful run of the step, as the boundary reports it.
     pub last: Option<LastRun>,
     /// True if the boundary could be asked about the last successful run.
@@ -75,7 +75,7 @@ impl RosterSource {
 
 /// State of a proposal, as the boundary reports it.
 #[derive(Debug, Clone, Default)]
-pub struct Told {
+pub struct ReportedState {
     /// Status of the proposal.
     pub status: String,
     /// Reason why the approved proposal has not started.

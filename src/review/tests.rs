@@ -22,13 +22,13 @@ use crate::record::step::StepDefinition;
 use crate::record::validity::Timestamp;
 use crate::review::coverage::fields;
 use crate::review::derive::derive;
-use crate::review::derived::{Derived, Finding, Standing};
+use crate::review::derived::{Derived, ReviewFinding, StatementVerdict};
 use crate::review::line::MOST_REMARKS;
-use crate::review::line::{Heaviness, Weight};
-use crate::review::proposal_review::Review;
+use crate::review::line::{LineWeight, RemarkSeverity};
+use crate::review::proposal_review::ProposalReview;
 use crate::review::render::{DEFINITION, SIGNED, brief, decision, full, profile_words};
-use crate::review::signed_field::Why;
-use crate::review::sources::{LastRun, RosterSource, Sources, Told};
+use crate::review::signed_field::FieldReason;
+use crate::review::sources::{LastRun, ReportedState, ReviewSources, RosterSource};
 use crate::terminal::screen::{backwards, lines_of};
 use crate::trust::roster::TrustedRoster;
 
@@ -51,7 +51,7 @@ fn kubectl() -> Permission {
 }
 
 /// Documents of a review, before they are hashed and signed.
-pub(crate) struct Case {
+pub(crate) struct ReviewCase {
     definition: Value,
     policy: Value,
     builtins: Vec<u8>,
@@ -66,8 +66,8 @@ pub(crate) struct Case {
     sealer: u8,
 }
 
-pub(crate) fn case() -> Case {
-    Case {
+pub(crate) fn case() -> ReviewCase {
+    ReviewCase {
         definition: json!({
             "ref": "nginx:restart", "title": "Restart nginx", "format": "markdown", "interpreter": "bash",
             "source": "set -eu\nsystemctl restart \"nginx@$PARAM_HOST\"\n", "files": [],
@@ -90,7 +90,7 @@ pub(crate) fn case() -> Case {
     }
 }
 
-impl Case {
+impl ReviewCase {
     /// Returns the permissions and the sandbox that the boundary derives. If the boundary would refuse, returns an empty
     /// list and the profile of a run that gets nothing from the host.
     fn granted(&self) -> (Vec<Permission>, Profile) {
@@ -115,7 +115,7 @@ impl Case {
         }
     }
 
-    pub(crate) fn sources(&self) -> Sources {
+    pub(crate) fn sources(&self) -> ReviewSources {
         let definition = to_canonical(&self.definition);
         let policy = to_canonical(&self.policy);
         let configuration = to_canonical(&self.configuration);
@@ -185,7 +185,7 @@ impl Case {
             expires_at: Timestamp::from_unix(NOW + 3540),
         };
         (self.spoil)(&mut signed);
-        Sources {
+        ReviewSources {
             payload: signed.into_statement().and_then(|statement| statement.to_payload()).expect("payload"),
             definition: Some(definition),
             seal: Some(Envelope::new(&seal, vec![signature(self.sealer, &seal)])),
@@ -194,7 +194,7 @@ impl Case {
             configuration: Some(configuration),
             roster: RosterSource::Trusted(Box::new(roster), "--roster roster.json".to_owned()),
             signatures: Vec::new(),
-            told: Some(Told {
+            told: Some(ReportedState {
                 status: "pending".into(),
                 held_up: None,
                 approvers: vec!["bob".parse().expect("name")],
@@ -221,25 +221,25 @@ impl Case {
     }
 }
 
-pub(crate) fn judged(sources: &Sources) -> Derived {
+pub(crate) fn judged(sources: &ReviewSources) -> Derived {
     derive(sources, Timestamp::from_unix(NOW))
 }
 
-fn painted(sources: &Sources, width: usize, colour: bool) -> String {
+fn painted(sources: &ReviewSources, width: usize, colour: bool) -> String {
     decision(sources, &judged(sources)).paint(width, colour)
 }
 
 /// Returns the decision screen without the digest, because every change changes the digest.
-fn decided(sources: &Sources) -> String {
+fn decided(sources: &ReviewSources) -> String {
     let screen = painted(sources, 400, false);
     screen.lines().filter(|line| !line.starts_with("  digest ")).collect::<Vec<_>>().join("\n")
 }
 
-fn remarks(sources: &Sources) -> Vec<(Heaviness, String)> {
+fn remarks(sources: &ReviewSources) -> Vec<(RemarkSeverity, String)> {
     let lines = judged(sources).lines.remarks;
     let heaviness = |weight| match weight {
-        Weight::Remark(heaviness) => heaviness,
-        Weight::Always => panic!("a remark without weight"),
+        LineWeight::Remark(heaviness) => heaviness,
+        LineWeight::Always => panic!("a remark without weight"),
     };
     lines.into_iter().map(|line| (heaviness(line.weight), line.text.as_str().to_owned())).collect()
 }
@@ -250,7 +250,7 @@ fn fails(found: &Derived) -> String {
         .checks
         .iter()
         .filter_map(|check| match &check.finding {
-            Finding::Fails(why) => Some(format!("{}: {why}", check.what)),
+            ReviewFinding::Fails(why) => Some(format!("{}: {why}", check.what)),
             _ => None,
         })
         .collect();
@@ -260,15 +260,15 @@ fn fails(found: &Derived) -> String {
 #[test]
 fn an_authorization_that_matches_the_derived_values_is_sound() {
     let found = judged(&case().sources());
-    assert_eq!(found.standing, Standing::Sound, "{:#?}", found.checks);
-    assert!(found.checks.iter().all(|check| check.finding == Finding::Holds));
+    assert_eq!(found.standing, StatementVerdict::Sound, "{:#?}", found.checks);
+    assert!(found.checks.iter().all(|check| check.finding == ReviewFinding::Holds));
 }
 
 #[test]
 fn a_contradiction_is_unsound_and_its_check_is_named() {
-    let spoil = |spoil: fn(&mut Authorization)| Case { spoil, ..case() };
-    let seal = |seal: fn(&mut Seal)| Case { seal, ..case() };
-    let cases: Vec<(&str, Case)> = vec![
+    let spoil = |spoil: fn(&mut Authorization)| ReviewCase { spoil, ..case() };
+    let seal = |seal: fn(&mut Seal)| ReviewCase { seal, ..case() };
+    let cases: Vec<(&str, ReviewCase)> = vec![
         ("the sandbox is", spoil(|signed| signed.sandbox.limits.wall_ms += 1)),
         ("the sandbox is", spoil(|signed| signed.sandbox.proc = Proc::Full)),
         ("the sandbox is", spoil(|signed| signed.sandbox.require.clear())),
@@ -293,21 +293,21 @@ fn a_contradiction_is_unsound_and_its_check_is_named() {
         ("window of validity", spoil(|signed| signed.not_before = signed.expires_at)),
         ("window of validity", spoil(|signed| signed.expires_at = signed.issued_at.plus(86_401))),
         ("window of validity", spoil(|signed| signed.issued_at = Timestamp::from_unix(NOW + 61))),
-        ("the seal is signed", Case { sealer: 1, ..case() }),
-        ("the seal is signed", Case { sealer: 9, ..case() }),
+        ("the seal is signed", ReviewCase { sealer: 1, ..case() }),
+        ("the seal is signed", ReviewCase { sealer: 9, ..case() }),
         ("the roster in force", seal(|seal| seal.roster = crate::crypto::digest::RosterDigest::of(b"other"))),
         ("the policy in force", seal(|seal| seal.policy = PolicyDigest::of(b"other"))),
         ("the sandbox is", seal(|seal| seal.configuration = BlobDigest::of(b"other"))),
         (
             "policy lets",
-            Case {
+            ReviewCase {
                 policy: json!({"version": 1, "default": {"mode": "deny", "approvals": {"required": 1, "from": ["ops"]}}}),
                 ..case()
             },
         ),
         (
             "policy lets",
-            Case {
+            ReviewCase {
                 policy: json!({"version": 1, "default": {
                     "run": {"allow": ["set"], "deny": ["systemctl"]}, "approvals": {"required": 1, "from": ["ops"]},
                 }}),
@@ -316,7 +316,7 @@ fn a_contradiction_is_unsound_and_its_check_is_named() {
         ),
         (
             "permissions are",
-            Case {
+            ReviewCase {
                 spoil: |signed| signed.permissions.clear(),
                 policy: json!({"version": 1, "default": {"run": {"allow": ["set"]}, "approvals": {"required": 1, "from": ["ops"]}}}),
                 ..case()
@@ -328,7 +328,7 @@ fn a_contradiction_is_unsound_and_its_check_is_named() {
             // The boundary alone seals the lists, so these lists can't remove a permission that the approvers must
             // sign.
             "the boundary's built-in lists are not those of this program",
-            Case {
+            ReviewCase {
                 policy: json!({"version": 1, "default": {"run": {"allow": ["set"]}, "approvals": {"required": 1, "from": ["ops"]}}}),
                 builtins: br#"{"run":{"allow":["systemctl"]},"version":1}"#.to_vec(),
                 ..case()
@@ -338,10 +338,10 @@ fn a_contradiction_is_unsound_and_its_check_is_named() {
     for (at, (what, case)) in cases.iter().enumerate() {
         let sources = case.sources();
         let found = judged(&sources);
-        assert_eq!(found.standing, Standing::Unsound, "case {at}, {what}: {:#?}", found.checks);
+        assert_eq!(found.standing, StatementVerdict::Unsound, "case {at}, {what}: {:#?}", found.checks);
         assert!(fails(&found).contains(what), "case {at}: expected {what:?}, found {}", fails(&found));
         let screen = painted(&sources, 100, false);
-        assert_eq!(remarks(&sources)[0].0, Heaviness::Fails, "case {at}");
+        assert_eq!(remarks(&sources)[0].0, RemarkSeverity::Fails, "case {at}");
         assert!(screen.contains("  remarks     1. NOT TRUE: "), "case {at}: {screen}");
         assert!(screen.contains("  verdict     NOT TO BE SIGNED"), "case {at}");
     }
@@ -350,7 +350,7 @@ fn a_contradiction_is_unsound_and_its_check_is_named() {
 #[test]
 fn a_statement_with_a_missing_document_is_unsound() {
     let whole = case().sources();
-    let without: Vec<fn(&mut Sources)> = vec![
+    let without: Vec<fn(&mut ReviewSources)> = vec![
         |sources| sources.definition = None,
         |sources| sources.seal = None,
         |sources| sources.policy = None,
@@ -360,17 +360,17 @@ fn a_statement_with_a_missing_document_is_unsound() {
     for (at, remove) in without.iter().enumerate() {
         let mut sources = whole.clone();
         remove(&mut sources);
-        assert_eq!(judged(&sources).standing, Standing::Unsound, "{at}");
+        assert_eq!(judged(&sources).standing, StatementVerdict::Unsound, "{at}");
     }
     let mut unsigned = whole.clone();
     if let Some(seal) = &mut unsigned.seal {
         seal.signatures.clear();
     }
-    assert_eq!(judged(&unsigned).standing, Standing::Unsound);
+    assert_eq!(judged(&unsigned).standing, StatementVerdict::Unsound);
     let mut garbage = whole;
     garbage.payload = b"{\"predicate\":\x1b[2J}".to_vec();
     let found = judged(&garbage);
-    assert_eq!(found.standing, Standing::Unsound);
+    assert_eq!(found.standing, StatementVerdict::Unsound);
     assert!(painted(&garbage, 80, false).contains(r"\u{1b}[2J"));
 }
 
@@ -379,12 +379,12 @@ fn the_boundarys_own_roster_is_not_trusted() {
     let mut sources = case().sources();
     let RosterSource::Trusted(roster, _) = std::mem::take(&mut sources.roster) else { panic!("trusted") };
     sources.roster = RosterSource::BoundarysWord(roster);
-    assert_eq!(judged(&sources).standing, Standing::NoTrust);
+    assert_eq!(judged(&sources).standing, StatementVerdict::NoTrust);
     assert!(painted(&sources, 100, false).contains("You trust no roster for this boundary"));
     sources.roster = RosterSource::None;
-    assert_eq!(judged(&sources).standing, Standing::NoTrust);
+    assert_eq!(judged(&sources).standing, StatementVerdict::NoTrust);
     sources.definition = Some(b"{}".to_vec());
-    assert_eq!(judged(&sources).standing, Standing::Unsound, "a contradiction is one without trust, too");
+    assert_eq!(judged(&sources).standing, StatementVerdict::Unsound, "a contradiction is one without trust, too");
 }
 
 #[test]
@@ -406,7 +406,7 @@ fn access_to_the_host_gives_a_red_remark() {
     let mut case = case();
     case.definition["sandbox"] = json!({"proc": "full"});
     let sources = case.sources();
-    assert_eq!(judged(&sources).standing, Standing::Sound, "{}", fails(&judged(&sources)));
+    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
     let screen = painted(&sources, 100, true);
     assert!(screen.contains("\x1b[1;31m  remarks     1. sees the whole of /proc"), "{screen}");
     assert!(!screen.contains("\x1b[32m"), "nothing is green beside a red remark: {screen}");
@@ -426,10 +426,10 @@ fn remarks_are_sorted_by_weight_and_five_are_above_the_question() {
     case.reason = "\u{202e}".to_owned();
     let mut sources = case.sources();
     sources.last = None;
-    assert_eq!(judged(&sources).standing, Standing::Sound, "{}", fails(&judged(&sources)));
+    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
     let found = remarks(&sources);
     let weights: Vec<_> = found.iter().map(|(weight, _)| *weight).collect();
-    use Heaviness::{BuiltInDenied, FirstRun, HiddenText, HostNeed, LiveTree, LongValue, Network, Unknowable};
+    use RemarkSeverity::{BuiltInDenied, FirstRun, HiddenText, HostNeed, LiveTree, LongValue, Network, Unknowable};
     assert_eq!(
         weights,
         [LiveTree, Network, HostNeed, Unknowable, BuiltInDenied, HiddenText, LongValue, FirstRun],
@@ -478,7 +478,7 @@ fn programs_that_no_list_names_get_one_line_and_no_remark() {
     case.policy = json!({"version": 1, "default": {"mode": "prompted", "approvals": {"required": 1, "from": ["ops"]}}, "extends": "none"});
     case.definition["source"] = "aa1 x\nbb2\ncc3\nrm -f y\n".into();
     let sources = case.sources();
-    assert_eq!(judged(&sources).standing, Standing::Sound, "{}", fails(&judged(&sources)));
+    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
     let screen = painted(&sources, 100, false);
     assert!(screen.contains("  programs    aa1, bb2, cc3"), "{screen}");
 }
@@ -490,7 +490,7 @@ fn hidden_text_gives_one_remark_that_names_the_field() {
     case.reason = "all \u{200b}good\x1b[2J".to_owned();
     case.definition["source"] = "echo \u{202e}\n".into();
     let found = remarks(&case.sources());
-    let hidden: Vec<_> = found.iter().filter(|(weight, _)| *weight == Heaviness::HiddenText).collect();
+    let hidden: Vec<_> = found.iter().filter(|(weight, _)| *weight == RemarkSeverity::HiddenText).collect();
     let [(_, text)] = hidden.as_slice() else { panic!("{found:#?}") };
     for expected in [
         r"the parameter host has w\u{435}b (letters of Latin and Cyrillic)",
@@ -515,7 +515,7 @@ fn a_long_value_is_shortened_in_its_line_and_complete_above_the_script() {
     let value = format!("begin-{}-end", "0123456789".repeat(60));
     case.params = json!({"host": value});
     let sources = case.sources();
-    assert_eq!(judged(&sources).standing, Standing::Sound, "{}", fails(&judged(&sources)));
+    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
     let screen = painted(&sources, 80, false);
     let (above, below) = screen.split_once("== Script ==").expect("both");
     let joined = |text: &str| backwards::logical(text).into_iter().map(|(_, line)| line).collect::<Vec<_>>().join("\n");
@@ -531,7 +531,7 @@ fn a_long_value_is_shortened_in_its_line_and_complete_above_the_script() {
 }
 
 /// Returns a case with these parameters and a definition that accepts them.
-fn with_params(params: Value) -> Case {
+fn with_params(params: Value) -> ReviewCase {
     let mut case = case();
     let types = params.as_object().expect("an object").iter().map(|(name, value)| {
         let schema = match value {
@@ -559,7 +559,7 @@ fn the_parts_of_one_parameter_push_no_other_parameter_off_the_screen() {
     let many: Vec<u32> = (0..200).collect();
     let case = with_params(json!({"a": many, "few": [1, 2], "k": {"k": "v"}, "zz": "prod"}));
     let mut sources = case.sources();
-    assert_eq!(judged(&sources).standing, Standing::Sound, "{}", fails(&judged(&sources)));
+    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
     let screen = painted(&sources, 80, false);
     let below = below_the_script(&screen);
     let digest = crate::crypto::digest::ContentDigest::of(&to_canonical(&json!(many)));
@@ -577,7 +577,7 @@ fn the_parts_of_one_parameter_push_no_other_parameter_off_the_screen() {
     let (above, _) = screen.split_once("== Script ==").expect("both");
     assert!(above.contains("    a[0] = 0\n") && above.contains("    a[199] = 199\n"), "{screen}");
     assert!(!below.iter().any(|line| line.contains("escapes")), "there are none: {}", below.join("\n"));
-    let told = [(Heaviness::LongValue, "the parameter a has 691 bytes: read it whole".to_owned())];
+    let told = [(RemarkSeverity::LongValue, "the parameter a has 691 bytes: read it whole".to_owned())];
     assert_eq!(remarks(&sources), told);
     let asked = brief(&judged(&sources)).paint(80, false);
     assert!(asked.contains("zz = \"prod\""), "{asked}");
@@ -606,7 +606,7 @@ fn many_parameters_get_one_row_each_and_the_rest_gives_a_remark() {
         Value::Object(all.collect())
     };
     let sources = with_params(params(12)).sources();
-    assert_eq!(judged(&sources).standing, Standing::Sound, "{}", fails(&judged(&sources)));
+    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
     let screen = painted(&sources, 80, false);
     let rows = |screen: &str| {
         let (_, below) = screen.split_once("== Script ==").expect("both");
@@ -621,7 +621,7 @@ fn many_parameters_get_one_row_each_and_the_rest_gives_a_remark() {
         below_the_script(&screen).iter().any(|line| line.trim() == "and 2 more, whole above the script"),
         "{screen}"
     );
-    let [(Heaviness::LongValue, remark)] = &remarks(&sources)[..] else { panic!("{:?}", remarks(&sources)) };
+    let [(RemarkSeverity::LongValue, remark)] = &remarks(&sources)[..] else { panic!("{:?}", remarks(&sources)) };
     assert!(remark.starts_with("2 parameters are only above the script"), "{remark}");
     // A denial shows at most nine parameters.
     for (count, shown, more) in [(1, 1, None), (3, 3, None), (4, 4, None), (9, 9, None), (14, 8, Some("and 6 more"))] {
@@ -651,7 +651,7 @@ fn denied_names_in_the_last_receipt_give_one_remark() {
     let mut case = case();
     case.spoil = |signed| signed.sandbox.deny = vec!["**/.env".to_owned()];
     let mut sources = case.sources();
-    let masked = |sources: &Sources| {
+    let masked = |sources: &ReviewSources| {
         let mut found = remarks(sources);
         found.retain(|(_, text)| text.contains("the last run masked"));
         found
@@ -661,12 +661,12 @@ fn denied_names_in_the_last_receipt_give_one_remark() {
         last.masked = Some(3);
     }
     let text = "the last run masked 3 denied names; this run's mask is decided at its start";
-    assert_eq!(masked(&sources), [(Heaviness::HostNeed, text.to_owned())]);
+    assert_eq!(masked(&sources), [(RemarkSeverity::HostNeed, text.to_owned())]);
     if let Some(last) = &mut sources.last {
         (last.masked, last.masked_before) = (Some(0), Some(2));
     }
     let text = "the last run masked none of the 2 denied names of the run before it: they were moved or removed, and a run may read them";
-    assert_eq!(masked(&sources), [(Heaviness::LiveTree, text.to_owned())]);
+    assert_eq!(masked(&sources), [(RemarkSeverity::LiveTree, text.to_owned())]);
 }
 
 #[test]
@@ -924,7 +924,7 @@ proptest! {
 }
 
 /// Returns cases with usual and unusual values. The tests below change each field of these documents.
-fn cases() -> Vec<Case> {
+fn cases() -> Vec<ReviewCase> {
     let mut limits = case();
     limits.definition["exclusive"] = "nginx".into();
     limits.definition["sandbox"] = json!({"limits": {"wall_ms": 1001, "processes": 3}});
@@ -1027,7 +1027,7 @@ fn promise_4_a_change_of_any_signed_field_is_visible() {
     for (at, case) in cases().iter().enumerate() {
         let sources = case.sources();
         let found = judged(&sources);
-        assert_eq!(found.standing, Standing::Sound, "case {at}: {}", fails(&found));
+        assert_eq!(found.standing, StatementVerdict::Sound, "case {at}: {}", fails(&found));
         let before = decided(&sources);
         let payload: Value = serde_json::from_slice(&sources.payload).expect("JSON");
         for (path, changed) in spoilt(&payload) {
@@ -1046,7 +1046,7 @@ fn promise_4_a_change_of_any_signed_field_is_visible() {
                 changed["subject"][1]["digest"]["sha256"] = digest.hex().into();
                 other.payload = to_canonical(&changed);
             }
-            if judged(&other).standing != Standing::Sound {
+            if judged(&other).standing != StatementVerdict::Sound {
                 stopped += 1;
             } else {
                 seen += 1;
@@ -1083,7 +1083,7 @@ fn promise_4_a_change_of_any_definition_field_is_visible() {
             if path.starts_with(".sandbox") && case.granted() == granted {
                 continue;
             }
-            if judged(&sources).standing == Standing::Sound {
+            if judged(&sources).standing == StatementVerdict::Sound {
                 seen += 1;
                 assert_ne!(decided(&sources), before, "case {at}: {path} changed unseen");
             }
@@ -1097,7 +1097,7 @@ fn a_field_without_a_line_prevents_signing() {
     let found = judged(&case().sources());
     let nowhere = |found: &Derived| -> Vec<String> {
         let all = fields(found, &found.lines).into_iter();
-        all.filter(|field| field.why == Why::Nowhere).map(|field| field.path).collect()
+        all.filter(|field| field.why == FieldReason::Nowhere).map(|field| field.path).collect()
     };
     assert_eq!(nowhere(&found), [""; 0]);
     let lines: Vec<_> = found.lines.always.iter().filter(|line| !line.shows.is_empty()).cloned().collect();
@@ -1110,14 +1110,14 @@ fn a_field_without_a_line_prevents_signing() {
         assert_eq!(nowhere(&less).is_empty(), default, "{line:?}");
         less.covered(&fields(&less, &less.lines));
         let covered = less.checks.last().expect("a check");
-        assert_eq!(matches!(covered.finding, Finding::Fails(_)), !default, "{covered:?}");
+        assert_eq!(matches!(covered.finding, ReviewFinding::Fails(_)), !default, "{covered:?}");
     }
 }
 
 #[test]
 fn the_review_is_available_as_json() {
     let sources = case().sources();
-    let review = Review { found: judged(&sources), sources };
+    let review = ProposalReview { found: judged(&sources), sources };
     let said = review.to_json();
     let names: Vec<_> =
         said["lines"].as_array().expect("lines").iter().map(|line| line["name"].as_str().expect("a name")).collect();

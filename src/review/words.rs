@@ -2,7 +2,7 @@
 
 use crate::record::ident::Name;
 use crate::record::step::Approvals;
-use crate::terminal::screen::Shown;
+use crate::terminal::screen::PrintableText;
 
 /// Text about the data that a run with the whole of `/proc` can see.
 pub const PROC_FULL: &str = "the whole of /proc of its process namespace, and there the host's boot command line, partitions, interrupts, \
@@ -61,9 +61,9 @@ pub fn paths(array: &str, count: usize) -> Vec<String> {
 
 /// Returns the word unchanged if every character is plain, otherwise between quotes.
 #[must_use]
-pub fn plain_or_quoted(word: &str) -> Shown {
+pub fn plain_or_quoted(word: &str) -> PrintableText {
     let plain = |c: u8| c.is_ascii_alphanumeric() || b"._/+-".contains(&c);
-    if !word.is_empty() && word.bytes().all(plain) { Shown::text(word) } else { Shown::quoted(word) }
+    if !word.is_empty() && word.bytes().all(plain) { PrintableText::text(word) } else { PrintableText::quoted(word) }
 }
 
 /// Returns a number with its noun, in the plural if needed.

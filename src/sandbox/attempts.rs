@@ -18,12 +18,12 @@ pub struct Attempt {
     /// The program or the readable file that the attempt needs. The text is empty if the shell is enough.
     pub needs: &'static str,
     /// Result of the attempt.
-    pub answer: Answer,
+    pub answer: AttemptResult,
 }
 
 /// The result of an escape attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub enum AttemptResult {
     /// The attempt succeeded, so the step escaped.
     Got,
     /// The sandbox refused the attempt.
@@ -138,7 +138,7 @@ fn script() -> String {
 
 fn answers(said: &str) -> Option<Vec<Attempt>> {
     let answer = |at: usize| {
-        [("got", Answer::Got), ("held", Answer::Held), ("not made", Answer::NotMade)]
+        [("got", AttemptResult::Got), ("held", AttemptResult::Held), ("not made", AttemptResult::NotMade)]
             .into_iter()
             .find_map(|(word, answer)| said.lines().any(|line| line == format!("{word} {at}")).then_some(answer))
     };

@@ -15,9 +15,9 @@ pub(super) struct Instruction {
 
 /// The decision for a system call, as a `SECCOMP_RET_…` value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Verdict(pub(super) u32);
+pub(super) struct FilterVerdict(pub(super) u32);
 
-impl Verdict {
+impl FilterVerdict {
     pub(super) const ALLOW: Self = Self(0x7fff_0000);
     pub(super) const KILL: Self = Self(0x8000_0000);
 
@@ -29,22 +29,22 @@ impl Verdict {
 
 /// The rule for a system call, which is a verdict or a list of argument checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Entry {
-    Is(Verdict),
-    Looks(&'static [Look]),
+pub(super) enum FilterEntry {
+    Is(FilterVerdict),
+    Looks(&'static [ArgumentTest]),
 }
 
 /// A check of the lower 32 bits of an argument. The checks of a call are made in order, and the last one must match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum ArgumentTest {
     /// Matches if the argument has any of these bits.
-    AnyBit { argument: u32, bits: u32, then: Verdict },
+    AnyBit { argument: u32, bits: u32, then: FilterVerdict },
     /// Matches if the masked argument is one of these values.
-    OneOf { argument: u32, mask: u32, values: &'static [u32], then: Verdict },
+    OneOf { argument: u32, mask: u32, values: &'static [u32], then: FilterVerdict },
     /// Matches if the masked argument is none of these values.
-    NoneOf { argument: u32, mask: u32, values: &'static [u32], then: Verdict },
+    NoneOf { argument: u32, mask: u32, values: &'static [u32], then: FilterVerdict },
     /// Always matches.
-    Else(Verdict),
+    Else(FilterVerdict),
 }
 
 const LOAD: u16 = 0x20;
@@ -64,14 +64,14 @@ const ARGUMENTS: u32 = 16;
 
 /// Returns the program for one architecture. `entries` are sorted by number, and each entry applies up to the next
 /// one. Numbers before the first entry are allowed. A call of another architecture kills the process.
-pub(super) fn program(arch: u32, entries: &[(u32, Entry)]) -> Vec<Instruction> {
+pub(super) fn program(arch: u32, entries: &[(u32, FilterEntry)]) -> Vec<Instruction> {
     let mut program = vec![
         instruction(LOAD, ARCH),
         Instruction { code: EQUAL, jump_true: 1, jump_false: 0, value: arch },
-        instruction(RETURN, Verdict::KILL.0),
+        instruction(RETURN, FilterVerdict::KILL.0),
         instruction(LOAD, NUMBER),
     ];
-    let mut all = vec![(0, Entry::Is(Verdict::ALLOW))];
+    let mut all = vec![(0, FilterEntry::Is(FilterVerdict::ALLOW))];
     all.extend_from_slice(entries);
     program.extend(tree(&all));
     program
@@ -92,7 +92,7 @@ fn instruction(code: u16, value: u32) -> Instruction {
     Instruction { code, jump_true: 0, jump_false: 0, value }
 }
 
-fn tree(entries: &[(u32, Entry)]) -> Vec<Instruction> {
+fn tree(entries: &[(u32, FilterEntry)]) -> Vec<Instruction> {
     let [(_, only)] = entries else {
         let (left, right) = entries.split_at(entries.len() / 2);
         let (from, _) = right[0];
@@ -110,20 +110,20 @@ fn tree(entries: &[(u32, Entry)]) -> Vec<Instruction> {
         return code;
     };
     match only {
-        Entry::Is(verdict) => vec![instruction(RETURN, verdict.0)],
-        Entry::Looks(looks) => looks.iter().flat_map(look).collect(),
+        FilterEntry::Is(verdict) => vec![instruction(RETURN, verdict.0)],
+        FilterEntry::Looks(looks) => looks.iter().flat_map(look).collect(),
     }
 }
 
-fn look(look: &Look) -> Vec<Instruction> {
+fn look(look: &ArgumentTest) -> Vec<Instruction> {
     let skip = |values: &[u32], at: usize| u8::try_from(values.len() - at).unwrap_or(u8::MAX);
     match *look {
-        Look::AnyBit { argument, bits, then } => vec![
+        ArgumentTest::AnyBit { argument, bits, then } => vec![
             instruction(LOAD, ARGUMENTS + 8 * argument),
             Instruction { code: BITS, jump_true: 0, jump_false: 1, value: bits },
             instruction(RETURN, then.0),
         ],
-        Look::OneOf { argument, mask, values, then } => {
+        ArgumentTest::OneOf { argument, mask, values, then } => {
             let mut code = vec![instruction(LOAD, ARGUMENTS + 8 * argument), instruction(AND, mask)];
             for (at, &value) in values.iter().enumerate() {
                 let last = at + 1 == values.len();
@@ -133,7 +133,7 @@ fn look(look: &Look) -> Vec<Instruction> {
             code.push(instruction(RETURN, then.0));
             code
         }
-        Look::NoneOf { argument, mask, values, then } => {
+        ArgumentTest::NoneOf { argument, mask, values, then } => {
             let mut code = vec![instruction(LOAD, ARGUMENTS + 8 * argument), instruction(AND, mask)];
             for (at, &value) in values.iter().enumerate() {
                 code.push(Instruction { code: EQUAL, jump_true: skip(values, at), jump_false: 0, value });
@@ -141,7 +141,7 @@ fn look(look: &Look) -> Vec<Instruction> {
             code.push(instruction(RETURN, then.0));
             code
         }
-        Look::Else(verdict) => vec![instruction(RETURN, verdict.0)],
+        ArgumentTest::Else(verdict) => vec![instruction(RETURN, verdict.0)],
     }
 }
 
@@ -190,33 +190,34 @@ mod tests {
     #[test]
     fn jumps_over_more_than_255_instructions_work() {
         // With so many entries, conditional jumps can't reach the halves of the tree.
-        let entries: Vec<_> = (1..2000_u16).map(|n| (u32::from(n) * 2, Entry::Is(Verdict::errno(n)))).collect();
+        let entries: Vec<_> =
+            (1..2000_u16).map(|n| (u32::from(n) * 2, FilterEntry::Is(FilterVerdict::errno(n)))).collect();
         let program = program(7, &entries);
-        assert_eq!(machine::run(&program, 7, 1, [0; 6]).0, Verdict::ALLOW.0);
+        assert_eq!(machine::run(&program, 7, 1, [0; 6]).0, FilterVerdict::ALLOW.0);
         for n in 1..2000_u16 {
             for number in [u32::from(n) * 2, u32::from(n) * 2 + 1] {
-                assert_eq!(machine::run(&program, 7, number, [0; 6]).0, Verdict::errno(n).0, "{number}");
+                assert_eq!(machine::run(&program, 7, number, [0; 6]).0, FilterVerdict::errno(n).0, "{number}");
             }
         }
-        assert_eq!(machine::run(&program, 8, 2, [0; 6]).0, Verdict::KILL.0);
+        assert_eq!(machine::run(&program, 8, 2, [0; 6]).0, FilterVerdict::KILL.0);
     }
 
     proptest! {
         #[test]
         fn argument_checks_return_the_expected_verdict(first in any::<u64>(), pick in 0_usize..5) {
-            const LOOKS: &[Look] = &[
-                Look::AnyBit { argument: 1, bits: 0x10, then: Verdict::errno(1) },
-                Look::OneOf { argument: 1, mask: 0xf, values: &[1, 2, 3], then: Verdict::errno(2) },
-                Look::NoneOf { argument: 1, mask: 0xff, values: &[4, 5, 0x84], then: Verdict::errno(3) },
-                Look::Else(Verdict::ALLOW),
+            const LOOKS: &[ArgumentTest] = &[
+                ArgumentTest::AnyBit { argument: 1, bits: 0x10, then: FilterVerdict::errno(1) },
+                ArgumentTest::OneOf { argument: 1, mask: 0xf, values: &[1, 2, 3], then: FilterVerdict::errno(2) },
+                ArgumentTest::NoneOf { argument: 1, mask: 0xff, values: &[4, 5, 0x84], then: FilterVerdict::errno(3) },
+                ArgumentTest::Else(FilterVerdict::ALLOW),
             ];
             let argument = [first, 4, 0x11, 2, 0xffff_ffff_0000_0084][pick];
             let low = argument & 0xffff_ffff;
-            let expected = if low & 0x10 != 0 { Verdict::errno(1) }
-                else if (1..=3).contains(&(low & 0xf)) { Verdict::errno(2) }
-                else if ![4, 5, 0x84].contains(&(low & 0xff)) { Verdict::errno(3) }
-                else { Verdict::ALLOW };
-            let program = program(7, &[(5, Entry::Looks(LOOKS)), (6, Entry::Is(Verdict::ALLOW))]);
+            let expected = if low & 0x10 != 0 { FilterVerdict::errno(1) }
+                else if (1..=3).contains(&(low & 0xf)) { FilterVerdict::errno(2) }
+                else if ![4, 5, 0x84].contains(&(low & 0xff)) { FilterVerdict::errno(3) }
+                else { FilterVerdict::ALLOW };
+            let program = program(7, &[(5, FilterEntry::Looks(LOOKS)), (6, FilterEntry::Is(FilterVerdict::ALLOW))]);
             prop_assert_eq!(machine::run(&program, 7, 5, [0, argument, 0, 0, 0, 0]).0, expected.0);
         }
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// An output stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Stream {
+pub enum OutputStream {
     /// Standard output.
     Stdout,
     /// Standard error.
@@ -20,7 +20,7 @@ pub enum Stream {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chunk<'a> {
     /// The stream of these bytes.
-    pub stream: Stream,
+    pub stream: OutputStream,
     /// The bytes, never empty.
     pub bytes: &'a [u8],
 }
@@ -29,7 +29,7 @@ pub struct Chunk<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
     /// The stream.
-    pub stream: Stream,
+    pub stream: OutputStream,
     /// Number of bytes.
     pub bytes: u64,
 }
@@ -40,26 +40,26 @@ pub struct Capture {
     /// Number of bytes that the run wrote.
     pub bytes: u64,
     /// The first bytes, up to the limit.
-    pub recorded: Recorded,
+    pub recorded: CapturedBytes,
     /// True if some bytes were not recorded.
     pub truncated: bool,
 }
 
 /// Recorded bytes, in memory up to 1 MiB and otherwise in a file without a name.
 #[derive(Debug)]
-pub enum Recorded {
+pub enum CapturedBytes {
     /// At most 1 MiB.
     Memory(Vec<u8>),
     /// More than 1 MiB. The file disappears on drop.
     Spooled {
-        /// The file, to be read with [`Recorded::reader`].
+        /// The file, to be read with [`CapturedBytes::reader`].
         file: File,
         /// Number of recorded bytes in the file.
         bytes: u64,
     },
 }
 
-impl Recorded {
+impl CapturedBytes {
     /// Returns the number of recorded bytes.
     #[must_use]
     pub fn len(&self) -> u64 {
@@ -106,15 +106,15 @@ pub(super) struct Recorder {
 
 impl Recorder {
     pub(super) fn new(limit: u64, spool: &Path) -> Self {
-        let empty = || Capture { bytes: 0, recorded: Recorded::Memory(Vec::new()), truncated: false };
+        let empty = || Capture { bytes: 0, recorded: CapturedBytes::Memory(Vec::new()), truncated: false };
         Self { room: limit, spool: spool.to_owned(), stdout: empty(), stderr: empty(), order: Vec::new() }
     }
 
     /// Records `arrived` and returns the part that was recorded.
-    pub(super) fn take<'a>(&mut self, stream: Stream, arrived: &'a [u8]) -> Option<Chunk<'a>> {
+    pub(super) fn take<'a>(&mut self, stream: OutputStream, arrived: &'a [u8]) -> Option<Chunk<'a>> {
         let capture = match stream {
-            Stream::Stdout => &mut self.stdout,
-            Stream::Stderr => &mut self.stderr,
+            OutputStream::Stdout => &mut self.stdout,
+            OutputStream::Stderr => &mut self.stderr,
         };
         capture.bytes += arrived.len() as u64;
         // After the first unrecorded byte, no more bytes of this stream are recorded. So the recorded bytes are
@@ -152,7 +152,7 @@ impl Recorder {
     }
 }
 
-impl Recorded {
+impl CapturedBytes {
     /// Appends all of `bytes`, or returns an error.
     fn append(&mut self, bytes: &[u8], spool: &Path) -> io::Result<()> {
         match self {
@@ -188,13 +188,16 @@ mod tests {
     #[test]
     fn both_streams_share_the_limit_and_the_rest_is_counted() {
         let mut recorder = Recorder::new(5, Path::new("/nonexistent"));
-        assert_eq!(recorder.take(Stream::Stdout, b"abc").map(|c| c.bytes.to_vec()), Some(b"abc".to_vec()));
-        assert_eq!(recorder.take(Stream::Stderr, b"def").map(|c| c.bytes.to_vec()), Some(b"de".to_vec()));
-        assert_eq!(recorder.take(Stream::Stdout, b"ghi"), None);
+        assert_eq!(recorder.take(OutputStream::Stdout, b"abc").map(|c| c.bytes.to_vec()), Some(b"abc".to_vec()));
+        assert_eq!(recorder.take(OutputStream::Stderr, b"def").map(|c| c.bytes.to_vec()), Some(b"de".to_vec()));
+        assert_eq!(recorder.take(OutputStream::Stdout, b"ghi"), None);
         let (mut out, mut err, order) = recorder.finish();
         assert_eq!((out.bytes, out.truncated, content(&mut out)), (6, true, b"abc".to_vec()));
         assert_eq!((err.bytes, err.truncated, content(&mut err)), (3, true, b"de".to_vec()));
-        assert_eq!(order, [Segment { stream: Stream::Stdout, bytes: 3 }, Segment { stream: Stream::Stderr, bytes: 2 }]);
+        assert_eq!(
+            order,
+            [Segment { stream: OutputStream::Stdout, bytes: 3 }, Segment { stream: OutputStream::Stderr, bytes: 2 }]
+        );
     }
 
     #[test]
@@ -203,19 +206,19 @@ mod tests {
         let mut recorder = Recorder::new(u64::MAX, spool.path());
         let piece = vec![7; 300_000];
         for _ in 0..5 {
-            recorder.take(Stream::Stdout, &piece);
+            recorder.take(OutputStream::Stdout, &piece);
         }
         let (mut out, ..) = recorder.finish();
-        assert!(matches!(out.recorded, Recorded::Spooled { .. }));
+        assert!(matches!(out.recorded, CapturedBytes::Spooled { .. }));
         assert_eq!((out.recorded.len(), content(&mut out)), (1_500_000, vec![7; 1_500_000]));
     }
 
     #[test]
     fn output_that_cannot_be_spooled_is_truncated_at_the_end() {
         let mut recorder = Recorder::new(u64::MAX, Path::new("/nonexistent"));
-        recorder.take(Stream::Stdout, b"head");
-        recorder.take(Stream::Stdout, &vec![1; 2 << 20]);
-        recorder.take(Stream::Stdout, b"tail");
+        recorder.take(OutputStream::Stdout, b"head");
+        recorder.take(OutputStream::Stdout, &vec![1; 2 << 20]);
+        recorder.take(OutputStream::Stdout, b"tail");
         let (mut out, ..) = recorder.finish();
         assert_eq!((out.truncated, content(&mut out)), (true, b"head".to_vec()));
     }
@@ -230,7 +233,7 @@ mod tests {
             let mut recorder = Recorder::new(limit, Path::new("/nonexistent"));
             let (mut all_out, mut all_err) = (Vec::new(), Vec::new());
             for (to_out, bytes) in &pieces {
-                let stream = if *to_out { Stream::Stdout } else { Stream::Stderr };
+                let stream = if *to_out { OutputStream::Stdout } else { OutputStream::Stderr };
                 if *to_out { &mut all_out } else { &mut all_err }.extend_from_slice(bytes);
                 recorder.take(stream, bytes);
             }

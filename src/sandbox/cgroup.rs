@@ -18,7 +18,7 @@ use crate::record::profile::Limits;
 
 /// The parent directory for the groups of runs.
 #[derive(Debug)]
-pub(super) struct Groups {
+pub(super) struct GroupParent {
     parent: PathBuf,
     pub(super) controllers: Controllers,
 }
@@ -48,14 +48,14 @@ impl Controllers {
 
 /// The control group of one run. The group is removed on drop if it is empty.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(super) struct RunGroup {
     path: PathBuf,
     pub(super) controllers: Controllers,
 }
 
 /// Counters of a group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct GroupEvents {
     /// Number of processes that the kernel killed because the memory limit was reached.
     pub(super) memory_kills: u64,
     /// Number of forks that the kernel refused because of the process limit.
@@ -74,7 +74,7 @@ const PERIOD: u64 = 100_000;
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-impl Groups {
+impl GroupParent {
     /// Finds the group of this process and creates the parent group for runs. Runs of an earlier service with this
     /// `mark` are ended.
     ///
@@ -116,10 +116,10 @@ impl Groups {
     ///
     /// # Errors
     /// Fails if the group can't be created or a limit can't be set.
-    pub(super) fn make(&self, limits: &Limits) -> io::Result<Group> {
+    pub(super) fn make(&self, limits: &Limits) -> io::Result<RunGroup> {
         let path = self.parent.join(format!("run-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         fs::create_dir(&path)?;
-        let group = Group { path, controllers: self.controllers };
+        let group = RunGroup { path, controllers: self.controllers };
         if self.controllers.memory {
             group.set("memory.max", &limits.memory_bytes.to_string())?;
             group.set("memory.oom.group", "1")?;
@@ -141,13 +141,13 @@ impl Groups {
     }
 }
 
-impl Drop for Groups {
+impl Drop for GroupParent {
     fn drop(&mut self) {
         let _ = fs::remove_dir(&self.parent);
     }
 }
 
-impl Group {
+impl RunGroup {
     /// Opens the group, so that a process can be created in it.
     pub(super) fn open(&self) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -169,12 +169,12 @@ impl Group {
         0
     }
 
-    pub(super) fn seen(&self) -> Seen {
+    pub(super) fn seen(&self) -> GroupEvents {
         let read = |name: &str| fs::read_to_string(self.path.join(name)).unwrap_or_default();
         let value = |text: &str, key: &str| -> Option<u64> {
             text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
         };
-        Seen {
+        GroupEvents {
             memory_kills: value(&read("memory.events"), "oom_kill").unwrap_or(0),
             refused_processes: value(&read("pids.events"), "max").unwrap_or(0),
             memory_peak: read("memory.peak").trim().parse().ok(),
@@ -199,7 +199,7 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for RunGroup {
     fn drop(&mut self) {
         let _ = fs::remove_dir(&self.path);
     }
@@ -253,7 +253,7 @@ fn enable(base: &Path, parent: &Path, mark: &str) -> Controllers {
 fn end_leftovers(parent: &Path) -> Result<(), String> {
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
     for path in entries.map(|entry| entry.path()).filter(|path| path.is_dir()) {
-        let left = Group { path, controllers: Controllers::default() };
+        let left = RunGroup { path, controllers: Controllers::default() };
         if left.end(DEADLINE) > 0 {
             return Err(format!("a run of an earlier service does not end ({})", left.path.display()));
         }
@@ -289,8 +289,8 @@ mod tests {
         ] {
             fs::write(home.path().join(name), text).expect("a file");
         }
-        let group = Group { path: home.path().to_owned(), controllers: Controllers::default() };
-        let seen = Seen { memory_kills: 3, refused_processes: 7, memory_peak: Some(4096), cpu_us: Some(1500) };
+        let group = RunGroup { path: home.path().to_owned(), controllers: Controllers::default() };
+        let seen = GroupEvents { memory_kills: 3, refused_processes: 7, memory_peak: Some(4096), cpu_us: Some(1500) };
         assert_eq!(group.seen(), seen);
         assert_eq!(group.end(Duration::ZERO), 0);
         fs::write(home.path().join("cgroup.events"), "populated 1\n").expect("a file");

@@ -12,12 +12,12 @@ use rustix::process::{Pid, Resource, Rlimit};
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets};
 
 use crate::record::profile::{NetworkMode, Workdir};
-use crate::sandbox::filesystem::{self, View};
+use crate::sandbox::filesystem::{self, StepPaths};
 use crate::sandbox::grants;
 use crate::sandbox::interpreter;
-use crate::sandbox::protocol::{At, Confined, Failure, Form, HostId, Request, Stage};
+use crate::sandbox::protocol::{AtStage, Confined, HostId, RunForm, RunRequest, SetupFailure, SetupStage};
 use crate::sandbox::seccomp;
-use crate::sandbox::syscalls::{self, Side};
+use crate::sandbox::syscalls::{self, ForkSide};
 
 /// Maximum number of open descriptors of a step, as most programs expect.
 const DESCRIPTORS: u64 = 1024;
@@ -34,7 +34,7 @@ const STACK: u64 = 64 << 20;
 const SIGNALS: u64 = 1024;
 
 /// Restrictions that the caller already has. The step inherits them.
-pub(super) struct Held {
+pub(super) struct Confinement {
     /// True if the capability bounding set is empty.
     pub(super) bounded: bool,
     /// SHA-256 of the system-call filter, if one is installed.
@@ -44,28 +44,28 @@ pub(super) struct Held {
 /// Starts the step and waits until exec succeeded or an earlier call failed. `proxy` is the port of the proxy on the
 /// run's own loopback, if the run has a proxy.
 pub(super) fn start(
-    request: &Request,
-    view: &View,
+    request: &RunRequest,
+    view: &StepPaths,
     source: &[u8],
-    held: &Held,
+    held: &Confinement,
     proxy: Option<u16>,
-) -> Result<(Pid, Confined), Failure> {
+) -> Result<(Pid, Confined), SetupFailure> {
     let mut outcome = None;
     let step = syscalls::spawn(&mut || {
         let Err(failure) = become_step(request, view, source, held, proxy, &mut outcome);
         outcome = Some(Err(failure));
     })
-    .at(Stage::Processes, "start the step's process")?;
+    .at(SetupStage::Processes, "start the step's process")?;
     let facts = outcome.unwrap_or_else(|| {
         let why = "the step's process ended before exec (perhaps out of memory)";
-        Err(Failure::new(Stage::Exec, why))
+        Err(SetupFailure::new(SetupStage::Exec, why))
     })?;
     Ok((step, facts))
 }
 
 /// Empties the capability bounding set and returns true if the set is empty. The current capabilities of the process
 /// are not dropped.
-pub(super) fn empty_bounding_set() -> Result<bool, Failure> {
+pub(super) fn empty_bounding_set() -> Result<bool, SetupFailure> {
     let mut empty = true;
     for bit in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
@@ -78,15 +78,15 @@ pub(super) fn empty_bounding_set() -> Result<bool, Failure> {
             Err(rustix::io::Errno::PERM) => {
                 empty &= rustix::thread::capability_is_in_bounding_set(capability) != Ok(true);
             }
-            Err(_) => return Err(Failure::new(Stage::Capabilities, "empty the capability bounding set")),
+            Err(_) => return Err(SetupFailure::new(SetupStage::Capabilities, "empty the capability bounding set")),
         }
     }
     Ok(empty)
 }
 
 /// Drops all capabilities permanently. With `own_id`, the process also changes to that id.
-pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), Failure> {
-    let stage = Stage::Capabilities;
+pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), SetupFailure> {
+    let stage = SetupStage::Capabilities;
     // With locked secure bits, no change of ids and no executed file can add a capability. No capability can become
     // ambient.
     let bits = CapabilitiesSecureBits::NO_ROOT
@@ -99,7 +99,7 @@ pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), Failure> {
     let locked = rustix::thread::set_capabilities_secure_bits(bits);
     // On the host's root, an ordinary user may not set these bits and has no capabilities to drop.
     if locked.is_err_and(|error| error != rustix::io::Errno::PERM) {
-        return Err(Failure::new(stage, "lock the secure bits"));
+        return Err(SetupFailure::new(stage, "lock the secure bits"));
     }
     if let Some(id) = own_id {
         give_away([rustix::stdio::stdout(), rustix::stdio::stderr()], HostId { uid: id, gid: id })?;
@@ -116,53 +116,53 @@ pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), Failure> {
     let held = rustix::thread::capabilities(None).at(stage, "read the capabilities back")?;
     let sure = rustix::thread::no_new_privs().at(stage, "read no_new_privs back")?;
     if !sure || !(held.effective | held.permitted | held.inheritable).is_empty() {
-        return Err(Failure::new(stage, "the capabilities could not be dropped"));
+        return Err(SetupFailure::new(stage, "the capabilities could not be dropped"));
     }
     Ok(())
 }
 
 /// Gives the output pipes to the user of the run, so that the step can open `/dev/stderr`. Only pipes are changed,
 /// because other files do not belong to the run.
-pub(super) fn give_away(output: [BorrowedFd<'_>; 2], id: HostId) -> Result<(), Failure> {
+pub(super) fn give_away(output: [BorrowedFd<'_>; 2], id: HostId) -> Result<(), SetupFailure> {
     let what = "give the output pipes to the run's user";
     for stream in output {
-        let mode = rustix::fs::fstat(stream).at(Stage::Identity, what)?.st_mode;
+        let mode = rustix::fs::fstat(stream).at(SetupStage::Identity, what)?.st_mode;
         if rustix::fs::FileType::from_raw_mode(mode) == rustix::fs::FileType::Fifo {
             let (uid, gid) = (rustix::fs::Uid::from_raw(id.uid), rustix::fs::Gid::from_raw(id.gid));
-            rustix::fs::fchown(stream, Some(uid), Some(gid)).at(Stage::Identity, what)?;
+            rustix::fs::fchown(stream, Some(uid), Some(gid)).at(SetupStage::Identity, what)?;
         }
     }
     Ok(())
 }
 
 /// Changes to the only id of this process's user namespace and keeps the capabilities.
-pub(super) fn take_inner_id(id: u32) -> Result<(), Failure> {
+pub(super) fn take_inner_id(id: u32) -> Result<(), SetupFailure> {
     let what = "become the run's id";
     let (uid, gid) = (rustix::process::Uid::from_raw(id), rustix::process::Gid::from_raw(id));
-    rustix::thread::set_thread_res_gid(gid, gid, gid).at(Stage::Identity, what)?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid).at(Stage::Identity, what)
+    rustix::thread::set_thread_res_gid(gid, gid, gid).at(SetupStage::Identity, what)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).at(SetupStage::Identity, what)
 }
 
 /// Changes to the id `id` and drops the supplementary groups.
-pub(super) fn take_id(id: u32) -> Result<(), Failure> {
+pub(super) fn take_id(id: u32) -> Result<(), SetupFailure> {
     let what = || format!("become the run's own id {id}");
     let (uid, gid) = (rustix::process::Uid::from_raw(id), rustix::process::Gid::from_raw(id));
-    rustix::thread::set_thread_groups(&[]).at(Stage::Identity, what())?;
-    rustix::thread::set_thread_res_gid(gid, gid, gid).at(Stage::Identity, what())?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid).at(Stage::Identity, what())
+    rustix::thread::set_thread_groups(&[]).at(SetupStage::Identity, what())?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid).at(SetupStage::Identity, what())?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).at(SetupStage::Identity, what())
 }
 
 /// Restricts this process and executes the step's program. The enforced layers are written to `outcome` just before
 /// exec.
 fn become_step(
-    request: &Request,
-    view: &View,
+    request: &RunRequest,
+    view: &StepPaths,
     source: &[u8],
-    held: &Held,
+    held: &Confinement,
     proxy: Option<u16>,
-    outcome: &mut Option<Result<Confined, Failure>>,
-) -> Result<std::convert::Infallible, Failure> {
-    rustix::process::setsid().at(Stage::Processes, "begin a session")?;
+    outcome: &mut Option<Result<Confined, SetupFailure>>,
+) -> Result<std::convert::Infallible, SetupFailure> {
+    rustix::process::setsid().at(SetupStage::Processes, "begin a session")?;
     let mut facts = Confined {
         landlock: None,
         seccomp: held.seccomp.clone(),
@@ -170,20 +170,20 @@ fn become_step(
         bounded: held.bounded,
         counted: false,
     };
-    if request.form == Form::Host {
+    if request.form == RunForm::Host {
         facts.bounded = empty_bounding_set()?;
         drop_privileges(request.own_id)?;
     }
-    std::env::set_current_dir(&view.work).at(Stage::Workdir, "enter the work directory")?;
+    std::env::set_current_dir(&view.work).at(SetupStage::Workdir, "enter the work directory")?;
     let program = interpreter::program(source, &request.interpreter)?;
-    if let (Form::Host, Some(filter)) = (request.form, request.filter) {
+    if let (RunForm::Host, Some(filter)) = (request.form, request.filter) {
         facts.seccomp = Some(seccomp::confine(filter)?);
     }
     limit(request)?;
     facts.counted = request.group.pids || is_counted()?;
     if request.landlock {
         // Landlock must also block TCP, because a run on the host's root has no network namespace.
-        let ports = request.form == Form::Host && request.profile.network.mode != NetworkMode::Host;
+        let ports = request.form == RunForm::Host && request.profile.network.mode != NetworkMode::Host;
         facts.landlock = Some(grants::confine(&view.grants, ports)?);
     }
     // In a live tree, other users must be able to read the created files, because the run's id may belong to no user
@@ -198,14 +198,14 @@ fn become_step(
     }
     let environment = environment(request, view, proxy)?;
     // The helper has reset all signal handlers to their defaults.
-    syscalls::unblock_signals().at(Stage::Processes, "unblock signals")?;
-    syscalls::close_on_exec_from(3).at(Stage::Processes, "close descriptors")?;
+    syscalls::unblock_signals().at(SetupStage::Processes, "unblock signals")?;
+    syscalls::close_on_exec_from(3).at(SetupStage::Processes, "close descriptors")?;
     *outcome = Some(Ok(facts));
-    Err(syscalls::execute(&path, &arguments, &environment)).at(Stage::Exec, what())
+    Err(syscalls::execute(&path, &arguments, &environment)).at(SetupStage::Exec, what())
 }
 
 /// Returns the environment of the step, with the variables of every run and those of the plan.
-fn environment(request: &Request, view: &View, proxy: Option<u16>) -> Result<Vec<CString>, Failure> {
+fn environment(request: &RunRequest, view: &StepPaths, proxy: Option<u16>) -> Result<Vec<CString>, SetupFailure> {
     let path = |path: &Path| path.as_os_str().as_bytes().to_vec();
     let mut all: Vec<(&str, Vec<u8>)> = vec![
         ("PATH", interpreter::PATH.into()),
@@ -228,7 +228,7 @@ fn environment(request: &Request, view: &View, proxy: Option<u16>) -> Result<Vec
             add(name, "localhost,127.0.0.1".into());
         }
     }
-    if request.form == Form::Namespaces && filesystem::gives_paths(request) {
+    if request.form == RunForm::Namespaces && filesystem::gives_paths(request) {
         add("GIT_CONFIG_SYSTEM", filesystem::GIT_CONFIG.into());
     }
     for (name, value) in &request.env {
@@ -240,19 +240,20 @@ fn environment(request: &Request, view: &View, proxy: Option<u16>) -> Result<Vec
     all.into_iter().map(line).collect()
 }
 
-fn text(bytes: &[u8], what: impl Fn() -> String) -> Result<CString, Failure> {
-    CString::new(bytes).map_err(|_| Failure::new(Stage::Exec, format!("{}: the text contains a NUL byte", what())))
+fn text(bytes: &[u8], what: impl Fn() -> String) -> Result<CString, SetupFailure> {
+    CString::new(bytes)
+        .map_err(|_| SetupFailure::new(SetupStage::Exec, format!("{}: the text contains a NUL byte", what())))
 }
 
 /// Sets the resource limits of each process, unless the run's control group enforces them. Memory is limited by data
 /// and not by address space, because programs such as node reserve much more address space than they use.
-fn limit(request: &Request) -> Result<(), Failure> {
+fn limit(request: &RunRequest) -> Result<(), SetupFailure> {
     let limits = &request.profile.limits;
     // In the run's user namespace, the first process counts too. On the host's root, the run's own id has only
     // processes of the run. A shared id has all processes of that user, so only their total can be limited.
     let beside = || match (request.form, request.own_id) {
         // Count only the first process, because the helper is outside the namespace.
-        (Form::Namespaces, _) => 1,
+        (RunForm::Namespaces, _) => 1,
         (_, Some(_)) => 0,
         (_, None) => processes_of_this_user(),
     };
@@ -293,19 +294,20 @@ fn limit(request: &Request) -> Result<(), Failure> {
 
 /// Returns true if the kernel enforces the limit of processes. The kernel counts processes whose real user is root on
 /// the host, but never refuses them. To test the limit, this function sets the limit to 0 and forks.
-fn is_counted() -> Result<bool, Failure> {
+fn is_counted() -> Result<bool, SetupFailure> {
     let what = "test the limit of processes";
     let limit = rustix::process::getrlimit(Resource::Nproc);
-    rustix::process::setrlimit(Resource::Nproc, Rlimit { current: Some(0), ..limit }).at(Stage::Limits, what)?;
+    rustix::process::setrlimit(Resource::Nproc, Rlimit { current: Some(0), ..limit }).at(SetupStage::Limits, what)?;
     let counted = match syscalls::fork() {
-        Ok(Side::Child) => syscalls::end(0),
-        Ok(Side::Parent(child)) => {
-            rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty()).at(Stage::Limits, what)?;
+        Ok(ForkSide::Child) => syscalls::end(0),
+        Ok(ForkSide::Parent(child)) => {
+            rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty())
+                .at(SetupStage::Limits, what)?;
             false
         }
         Err(_) => true,
     };
-    rustix::process::setrlimit(Resource::Nproc, limit).at(Stage::Limits, what)?;
+    rustix::process::setrlimit(Resource::Nproc, limit).at(SetupStage::Limits, what)?;
     Ok(counted)
 }
 
@@ -314,10 +316,10 @@ pub(super) fn cpu_seconds(limits: &crate::record::profile::Limits) -> u64 {
     limits.wall_ms.saturating_mul(limits.cpu_milli).div_ceil(1_000_000).max(1)
 }
 
-fn set(resource: Resource, soft: u64, hard: u64, name: &str) -> Result<(), Failure> {
+fn set(resource: Resource, soft: u64, hard: u64, name: &str) -> Result<(), SetupFailure> {
     let ceiling = ceiling(resource);
     let limit = Rlimit { current: Some(soft.min(ceiling)), maximum: Some(hard.min(ceiling)) };
-    rustix::process::setrlimit(resource, limit).at(Stage::Limits, format!("limit {name}"))
+    rustix::process::setrlimit(resource, limit).at(SetupStage::Limits, format!("limit {name}"))
 }
 
 /// Returns the current hard limit.
@@ -341,15 +343,15 @@ fn processes_of_this_user() -> u64 {
 }
 
 /// Opens the null device as standard input of the helper. All processes that the helper starts inherit it.
-pub(super) fn read_nothing() -> Result<(), Failure> {
+pub(super) fn read_nothing() -> Result<(), SetupFailure> {
     let what = "open /dev/null";
-    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").at(Stage::Processes, what)?;
-    rustix::stdio::dup2_stdin(&null).at(Stage::Processes, what)
+    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").at(SetupStage::Processes, what)?;
+    rustix::stdio::dup2_stdin(&null).at(SetupStage::Processes, what)
 }
 
 /// Replaces standard output and standard error.
-pub(super) fn write_to([stdout, stderr]: [BorrowedFd<'_>; 2]) -> Result<(), Failure> {
+pub(super) fn write_to([stdout, stderr]: [BorrowedFd<'_>; 2]) -> Result<(), SetupFailure> {
     let what = "replace standard output and standard error";
-    rustix::stdio::dup2_stdout(stdout).at(Stage::Processes, what)?;
-    rustix::stdio::dup2_stderr(stderr).at(Stage::Processes, what)
+    rustix::stdio::dup2_stdout(stdout).at(SetupStage::Processes, what)?;
+    rustix::stdio::dup2_stderr(stderr).at(SetupStage::Processes, what)
 }

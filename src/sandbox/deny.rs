@@ -20,11 +20,11 @@ use regex::bytes::{RegexSet, RegexSetBuilder};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::sandbox::protocol::{At, Failure, Stage};
+use crate::sandbox::protocol::{AtStage, SetupFailure, SetupStage};
 
 /// Compiled deny patterns.
 #[derive(Debug)]
-pub(super) struct Patterns {
+pub(super) struct NamePatterns {
     /// Patterns for whole paths, if there are any.
     whole: Option<RegexSet>,
     /// Patterns for paths below an allowed directory.
@@ -35,7 +35,7 @@ pub(super) struct Patterns {
 
 /// The denied names below one directory.
 #[derive(Debug, Default)]
-pub(super) struct Denied {
+pub(super) struct DeniedNames {
     /// Denied paths relative to that directory and their file types, sorted. Names below a denied directory are
     /// omitted.
     pub(super) names: Vec<(PathBuf, FileType)>,
@@ -48,7 +48,7 @@ pub(super) struct Denied {
 /// Device number and inode number of a file. All names of a file have the same numbers.
 pub(super) type Inode = (u64, u64);
 
-impl Denied {
+impl DeniedNames {
     /// Returns the file type of a denied name, or `None` if `path` is not denied.
     pub(super) fn kind(&self, path: &Path) -> Option<FileType> {
         let at = self.names.binary_search_by(|(name, _)| name.as_path().cmp(path)).ok()?;
@@ -73,7 +73,7 @@ const MAX_LENGTH: usize = 2048;
 /// Maximum size of all compiled patterns together, in bytes.
 const MAX_COMPILED: usize = 8 << 20;
 
-impl Patterns {
+impl NamePatterns {
     /// Compiles the patterns. Matching takes time linear in the length of a path.
     ///
     /// # Errors
@@ -126,7 +126,11 @@ impl Patterns {
     ///
     /// # Errors
     /// Fails if a root can't be searched completely, or if directories are renamed during every search.
-    pub(super) fn find(&self, roots: &[(BorrowedFd<'_>, &Path)], surely: bool) -> Result<Vec<Denied>, Failure> {
+    pub(super) fn find(
+        &self,
+        roots: &[(BorrowedFd<'_>, &Path)],
+        surely: bool,
+    ) -> Result<Vec<DeniedNames>, SetupFailure> {
         for turn in 1.. {
             let begun = now();
             let looked = self.look(roots)?;
@@ -139,15 +143,15 @@ impl Patterns {
         }
         let what =
             "the host moves directories of the profile faster than they can be searched for denied names; try again";
-        Err(Failure::new(Stage::Deny, what))
+        Err(SetupFailure::new(SetupStage::Deny, what))
     }
 
-    fn look(&self, roots: &[(BorrowedFd<'_>, &Path)]) -> Result<Looked, Failure> {
+    fn look(&self, roots: &[(BorrowedFd<'_>, &Path)]) -> Result<Looked, SetupFailure> {
         let mut looked = Looked { found: Vec::with_capacity(roots.len()), known: Known::default() };
         for (root, allowed) in roots {
             let known = std::mem::take(&mut looked.known);
             let mut walk = Walk { patterns: self, allowed, found: Found::default(), entries: 0, known };
-            let stat = rustix::fs::fstat(root).at(Stage::Deny, format!("look at {}", allowed.display()))?;
+            let stat = rustix::fs::fstat(root).at(SetupStage::Deny, format!("look at {}", allowed.display()))?;
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => walk.directory(root, Path::new(""), false, 0)?,
                 FileType::RegularFile if stat.st_nlink > 1 => walk.linked(PathBuf::new(), &stat),
@@ -225,7 +229,7 @@ impl Looked {
     }
 
     /// Returns the denied names. With `surely`, files that have unseen names are denied too.
-    fn denied(self, roots: &[(BorrowedFd<'_>, &Path)], surely: bool) -> Vec<Denied> {
+    fn denied(self, roots: &[(BorrowedFd<'_>, &Path)], surely: bool) -> Vec<DeniedNames> {
         let Self { found, known } = self;
         let mut out_of_reach = known.files.clone();
         if known.blind || surely {
@@ -239,7 +243,7 @@ impl Looked {
             let aliases = linked.into_iter().filter(|file| out_of_reach.contains(&file.inode));
             names.extend(aliases.map(|file| (file.path, FileType::RegularFile)));
             names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-            Denied { names, files: files.clone(), links: links.clone() }
+            DeniedNames { names, files: files.clone(), links: links.clone() }
         };
         found.into_iter().map(denied).collect()
     }
@@ -286,7 +290,7 @@ struct Linked {
 }
 
 struct Walk<'a> {
-    patterns: &'a Patterns,
+    patterns: &'a NamePatterns,
     allowed: &'a Path,
     found: Found,
     entries: u64,
@@ -294,30 +298,30 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn directory(&mut self, at: impl AsFd, path: &Path, denied: bool, depth: usize) -> Result<(), Failure> {
+    fn directory(&mut self, at: impl AsFd, path: &Path, denied: bool, depth: usize) -> Result<(), SetupFailure> {
         let what = || format!("look for denied names in {}", self.allowed.join(path).display());
-        let opened = rustix::fs::openat(&at, ".", DIRECTORY, Mode::empty()).at(Stage::Deny, what())?;
-        let stat = rustix::fs::fstat(&opened).at(Stage::Deny, what())?;
+        let opened = rustix::fs::openat(&at, ".", DIRECTORY, Mode::empty()).at(SetupStage::Deny, what())?;
+        let stat = rustix::fs::fstat(&opened).at(SetupStage::Deny, what())?;
         let number = self.found.directories.len();
         let inode = (stat.st_dev, stat.st_ino);
         self.found.directories.push(Seen { path: path.to_owned(), inode, changed: changed(&stat), nests: false });
-        let mut entries = Dir::new(opened).at(Stage::Deny, what())?;
+        let mut entries = Dir::new(opened).at(SetupStage::Deny, what())?;
         while let Some(entry) = entries.read() {
-            let entry = entry.at(Stage::Deny, what())?;
+            let entry = entry.at(SetupStage::Deny, what())?;
             let name = entry.file_name();
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
             }
             self.entries += 1;
             if self.entries > MAX_ENTRIES {
-                return Err(Failure::new(
-                    Stage::Deny,
+                return Err(SetupFailure::new(
+                    SetupStage::Deny,
                     format!("{}: the directory tree has more than {MAX_ENTRIES} entries", what()),
                 ));
             }
             let stat = match rustix::fs::statat(&at, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Err(Errno::NOENT) => continue,
-                stat => stat.at(Stage::Deny, what())?,
+                stat => stat.at(SetupStage::Deny, what())?,
             };
             let kind = FileType::from_raw_mode(stat.st_mode);
             let entry = path.join(OsStr::from_bytes(name.to_bytes()));
@@ -337,7 +341,7 @@ impl Walk<'_> {
                         Ok(directory) => self.directory(directory, &entry, denied, depth + 1)?,
                         Err(Errno::ACCESS | Errno::PERM) => self.unknown(entry, denied),
                         Err(Errno::NOENT | Errno::NOTDIR) => {}
-                        Err(error) => return Err(error).at(Stage::Deny, what()),
+                        Err(error) => return Err(error).at(SetupStage::Deny, what()),
                     }
                 }
                 FileType::RegularFile if denied => {
@@ -449,7 +453,7 @@ mod tests {
     use super::*;
 
     fn denies(pattern: &str, below: &str) -> bool {
-        Patterns::new(&[pattern.to_owned()]).expect("a pattern").deny(Path::new("/srv/app"), Path::new(below))
+        NamePatterns::new(&[pattern.to_owned()]).expect("a pattern").deny(Path::new("/srv/app"), Path::new(below))
     }
 
     #[test]
@@ -493,13 +497,13 @@ mod tests {
     #[test]
     fn invalid_deny_patterns_are_refused_and_large_ones_do_not_hang() {
         for bad in ["", "a/", "a//b", "../x", "a/./b", "[a", "{a", "a\\", "[ä]", "a\0"] {
-            assert!(Patterns::new(&[bad.to_owned()]).is_err(), "{bad:?}");
+            assert!(NamePatterns::new(&[bad.to_owned()]).is_err(), "{bad:?}");
         }
         let stars = "*a".repeat(1000);
         let long = "a".repeat(200_000);
         assert!(!denies(&stars, &format!("{long}b")));
         assert!(!denies(&format!("{}x", "**/a/".repeat(500)), &long));
-        assert!(Patterns::new(&["{a,b}".repeat(200_000)]).is_err_and(|why| why.contains("too large")));
+        assert!(NamePatterns::new(&["{a,b}".repeat(200_000)]).is_err_and(|why| why.contains("too large")));
     }
 
     #[test]
@@ -518,7 +522,7 @@ mod tests {
         std::fs::hard_link(path("plain"), path("sub/other")).expect("a link");
         std::fs::hard_link(path("secrets/key"), path("sub/deep/copy")).expect("a link");
         symlink(".env", path("sub/link")).expect("a link");
-        let patterns = Patterns::new(&["**/.env".into(), "secrets".into()]).expect("patterns");
+        let patterns = NamePatterns::new(&["**/.env".into(), "secrets".into()]).expect("patterns");
         let patterns = patterns.with_sockets(&[path("sub/open").display().to_string()]);
         let root = rustix::fs::open(home.path(), DIRECTORY, Mode::empty()).expect("open");
         let found = patterns.find(&[(root.as_fd(), home.path())], false).expect("walks").remove(0);
@@ -526,7 +530,7 @@ mod tests {
         assert!(found.kind(Path::new(".env")).is_some() && found.kind(Path::new("plain")).is_none());
     }
 
-    fn names(found: &Denied) -> Vec<String> {
+    fn names(found: &DeniedNames) -> Vec<String> {
         found.names.iter().map(|(path, _)| path.to_string_lossy().into_owned()).collect()
     }
 
@@ -541,7 +545,7 @@ mod tests {
         for name in ["one/notes", "two/alias", "file"] {
             std::fs::hard_link(path("two/.env"), path(name)).expect("a link");
         }
-        let patterns = Patterns::new(&["**/.env".into()]).expect("patterns");
+        let patterns = NamePatterns::new(&["**/.env".into()]).expect("patterns");
         let opened = ["one", "two", "file"]
             .map(|name| (rustix::fs::open(path(name), OFlags::PATH, Mode::empty()).expect("open"), path(name)));
         let roots: Vec<_> = opened.iter().map(|(root, path)| (root.as_fd(), path.as_path())).collect();
@@ -563,7 +567,7 @@ mod tests {
         std::fs::hard_link(path("one"), path("other")).expect("a link");
         let root = rustix::fs::open(home.path(), DIRECTORY, Mode::empty()).expect("open");
         let find = |deny: &[&str]| {
-            let patterns = Patterns::new(&deny.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+            let patterns = NamePatterns::new(&deny.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
             names(&patterns.expect("patterns").find(&[(root.as_fd(), home.path())], false).expect("walks")[0])
         };
         // All names of `one` are found. One name of `copy` is not found.

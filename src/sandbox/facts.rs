@@ -1,16 +1,16 @@
 //! Builds the enforcement block of a receipt from the facts that were observed.
 
 use crate::record::enforcement::{
-    Capabilities, Enforcement, FilesystemFacts, Held, Holder, LandlockFacts, LandlockStatus, Level, LimitFacts, Masks,
-    Root, SeccompFacts, UNBOUNDED,
+    Capabilities, Enforcement, FilesystemFacts, HeldLimit, LandlockFacts, LandlockStatus, Level, LimitFacts,
+    LimitHolder, Masks, Root, SeccompFacts, UNBOUNDED,
 };
 use crate::record::profile::STRICT;
 use crate::record::profile::{NetworkMode, Profile, Workdir};
 use crate::sandbox::cgroup::Controllers;
 use crate::sandbox::confine;
-use crate::sandbox::network::Contacts;
+use crate::sandbox::network::NetworkContacts;
 use crate::sandbox::profile::Prepared;
-use crate::sandbox::protocol::{Confined, Form};
+use crate::sandbox::protocol::{Confined, RunForm};
 
 /// Returns the block of a run that was not started.
 pub fn nothing_enforced() -> Enforcement {
@@ -38,16 +38,16 @@ pub(super) fn enforced(
     prepared: &Prepared,
     facts: &Confined,
     group: Option<Controllers>,
-    contacts: Option<&Contacts>,
+    contacts: Option<&NetworkContacts>,
     own_id: bool,
     left: u64,
 ) -> Enforcement {
     let held_by_group = group.unwrap_or_default();
-    let own_root = prepared.form == Form::Namespaces;
+    let own_root = prepared.form == RunForm::Namespaces;
     let network = prepared.profile.network.mode;
     let own_network = own_root && network != NetworkMode::Host;
     let limits = &prepared.profile.limits;
-    let held = |max: u64, by: Holder| Some(Held { max, by });
+    let held = |max: u64, by: LimitHolder| Some(HeldLimit { max, by });
     let names = |names: &[&str]| -> Vec<String> { names.iter().map(|&name| name.to_owned()).collect() };
     Enforcement {
         level: prepared.level,
@@ -78,30 +78,33 @@ pub(super) fn enforced(
         turned_away: contacts.map(|contacts| contacts.refused).filter(|refused| *refused > 0),
         limits: Some(LimitFacts {
             cpu: if held_by_group.cpu {
-                held(limits.cpu_milli, Holder::Cgroup2)
+                held(limits.cpu_milli, LimitHolder::Cgroup2)
             } else {
-                held(confine::cpu_seconds(limits), Holder::Rlimit)
+                held(confine::cpu_seconds(limits), LimitHolder::Rlimit)
             },
             // Writes to a live tree use the host's disk, which the sandbox does not limit.
             disk: if own_root && prepared.profile.workdir != Workdir::InPlace {
-                held(limits.disk_bytes, Holder::Tmpfs)
+                held(limits.disk_bytes, LimitHolder::Tmpfs)
             } else {
                 None
             },
-            file: held(limits.file_bytes, Holder::Rlimit),
-            memory: held(limits.memory_bytes, if held_by_group.memory { Holder::Cgroup2 } else { Holder::Rlimit }),
-            output: held(limits.output_bytes, Holder::Service),
+            file: held(limits.file_bytes, LimitHolder::Rlimit),
+            memory: held(
+                limits.memory_bytes,
+                if held_by_group.memory { LimitHolder::Cgroup2 } else { LimitHolder::Rlimit },
+            ),
+            output: held(limits.output_bytes, LimitHolder::Service),
             // If the id is shared with other processes, the limit applies to their total and not to the run.
             processes: if held_by_group.pids {
-                held(limits.processes, Holder::Cgroup2)
+                held(limits.processes, LimitHolder::Cgroup2)
             } else if facts.counted && (own_root || own_id) {
-                held(limits.processes, Holder::Rlimit)
+                held(limits.processes, LimitHolder::Rlimit)
             } else {
                 None
             },
             // The memory limit of a control group includes all of these kinds of memory.
             unbounded: (!held_by_group.memory).then(|| names(&UNBOUNDED)),
-            wall: held(limits.wall_ms, Holder::Service),
+            wall: held(limits.wall_ms, LimitHolder::Service),
         }),
         kill: Some(names(match (group.is_some(), own_root) {
             (true, true) => &["cgroup.kill", "pidns"],

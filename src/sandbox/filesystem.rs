@@ -17,12 +17,12 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use crate::record::profile::{Proc, Workdir};
-use crate::sandbox::deny::Patterns;
-use crate::sandbox::grants::{Access, Grant};
+use crate::sandbox::deny::NamePatterns;
+use crate::sandbox::grants::{PathAccess, PathGrant};
 use crate::sandbox::interpreter;
-use crate::sandbox::protocol::{At, Failure, Request, Stage};
+use crate::sandbox::protocol::{AtStage, RunRequest, SetupFailure, SetupStage};
 use crate::sandbox::syscalls;
-use crate::sandbox::trees::{self, Disk, Gone, Things};
+use crate::sandbox::trees::{self, Disk, EmptyMountSources, RemovedTree};
 
 /// Directories that programs need, mounted read-only. Links (`/bin` to `usr/bin`) stay links.
 pub(super) const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
@@ -63,7 +63,7 @@ const INODES: std::ops::RangeInclusive<u64> = 1024..=262_144;
 const MAX_COPY: u64 = 2 << 20;
 
 /// Paths and access rights of the step.
-pub(super) struct View {
+pub(super) struct StepPaths {
     /// The directory in which the step starts.
     pub(super) work: PathBuf,
     /// The step's private directory, which is its home.
@@ -72,7 +72,7 @@ pub(super) struct View {
     pub(super) script: PathBuf,
     pub(super) params: PathBuf,
     /// The paths that Landlock allows.
-    pub(super) grants: Vec<Grant>,
+    pub(super) grants: Vec<PathGrant>,
     /// Number of names that deny patterns masked, or `None` without patterns.
     pub(super) masked: Option<u64>,
 }
@@ -110,9 +110,9 @@ pub(super) fn is_made_for_each_run(path: &Path) -> bool {
 
 /// Builds the root of a run and changes into it. Only the first process of a new mount namespace may call this
 /// function.
-pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Result<View, Failure> {
+pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Result<StepPaths, SetupFailure> {
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .at(Stage::Mounts, "make mounts private")?;
+        .at(SetupStage::Mounts, "make mounts private")?;
     // Open all sources before any path of the host is covered.
     let host = Host::look();
     let mut sources = Vec::new();
@@ -124,7 +124,7 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
         sources.push(Source::take(&path, MOUNT_READ_ONLY | MOUNT_NO_EXEC)?);
     }
     let profile = &request.profile;
-    let deny = Patterns::new(&profile.deny).map_err(|why| Failure::new(Stage::Deny, why))?;
+    let deny = NamePatterns::new(&profile.deny).map_err(|why| SetupFailure::new(SetupStage::Deny, why))?;
     let deny = deny.with_sockets(&profile.sockets);
     let closed = Source::open("/dev/null")?;
     let mut shown = Vec::new();
@@ -141,7 +141,7 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
 
     let base = ["/tmp", "/mnt", "/usr"].into_iter().find(|base| Path::new(base).is_dir()).unwrap_or("/");
     tmpfs(base, ROOT_OPTIONS, MountFlags::empty())?;
-    std::env::set_current_dir(base).at(Stage::Mounts, "enter the new root")?;
+    std::env::set_current_dir(base).at(SetupStage::Mounts, "enter the new root")?;
     for directory in ["dev", "dev/shm", "proc", "tmp", "run", "run/step", "etc", "var"] {
         directory_at(directory, 0o755)?;
     }
@@ -156,7 +156,7 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
         ("dev/stderr", "/proc/self/fd/2"),
         ("var/tmp", "../tmp"),
     ] {
-        symlink(target, name).at(Stage::Mounts, format!("link {name}"))?;
+        symlink(target, name).at(SetupStage::Mounts, format!("link {name}"))?;
     }
     let script = interpreter::script_name(&request.interpreter);
     file_at(&format!("run/step/{script}"), source, 0o500)?;
@@ -176,47 +176,47 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
     tmpfs("dev/shm", &format!("mode=0700,size={},nr_inodes=1024", limits.shared_memory_bytes()), quiet)?;
     directory_at("tmp/work", 0o700)?;
     let options = if profile.proc == Proc::Full { None } else { Some(c"subset=pid") };
-    rustix::mount::mount("proc", "proc", "proc", quiet, options).at(Stage::Proc, "mount a fresh /proc")?;
+    rustix::mount::mount("proc", "proc", "proc", quiet, options).at(SetupStage::Proc, "mount a fresh /proc")?;
     for source in sources.iter().chain(&shown) {
         source.put()?;
     }
     let masked = if shown.is_empty() && trees.is_empty() {
         0
     } else {
-        hide_what_is_denied(profile.workdir, &deny, disk, &trees, &shown, Things::new(closed)?)?
+        hide_what_is_denied(profile.workdir, &deny, disk, &trees, &shown, EmptyMountSources::new(closed)?)?
     };
     // If both names are ".", pivot_root(2) stacks the old root on the new root, so the old root can be unmounted at
     // once.
-    rustix::process::pivot_root(".", ".").at(Stage::Mounts, "change to the new root")?;
-    rustix::mount::unmount(".", UnmountFlags::DETACH).at(Stage::Mounts, "detach the host's root")?;
-    std::env::set_current_dir("/").at(Stage::Mounts, "enter the new root")?;
-    let root =
-        rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(Stage::Mounts, "open the new root")?;
-    syscalls::set_mount_flags(root.as_fd(), MOUNT_READ_ONLY, false).at(Stage::Mounts, "seal the new root")?;
+    rustix::process::pivot_root(".", ".").at(SetupStage::Mounts, "change to the new root")?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH).at(SetupStage::Mounts, "detach the host's root")?;
+    std::env::set_current_dir("/").at(SetupStage::Mounts, "enter the new root")?;
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .at(SetupStage::Mounts, "open the new root")?;
+    syscalls::set_mount_flags(root.as_fd(), MOUNT_READ_ONLY, false).at(SetupStage::Mounts, "seal the new root")?;
 
     let mut grants = Vec::new();
-    let mut grant = |path: &str, access| grants.push(Grant { path: path.into(), access });
+    let mut grant = |path: &str, access| grants.push(PathGrant { path: path.into(), access });
     // The run may list this root, because it contains only paths that the run was given.
-    grant("/", Access::List);
+    grant("/", PathAccess::List);
     for path in host.directories.into_iter().filter(|path| SYSTEM.contains(path)) {
-        grant(path, Access::ReadExecute);
+        grant(path, PathAccess::ReadExecute);
     }
     for path in &profile.read {
-        grant(path, Access::Signed);
+        grant(path, PathAccess::Signed);
     }
     for path in host_paths(&profile.write) {
-        grant(path, Access::Write);
+        grant(path, PathAccess::Write);
     }
     for path in ["/etc", "/run/step", "/proc"] {
-        grant(path, Access::Read);
+        grant(path, PathAccess::Read);
     }
     for name in DEVICES {
-        grant(&format!("/dev/{name}"), Access::Device);
+        grant(&format!("/dev/{name}"), PathAccess::Device);
     }
     for path in ["/tmp", "/dev/shm"] {
-        grant(path, Access::Write);
+        grant(path, PathAccess::Write);
     }
-    Ok(View {
+    Ok(StepPaths {
         work: begins_in(request).unwrap_or(HOME).into(),
         home: HOME.into(),
         masked: (!profile.deny.is_empty() || masked > 0).then_some(masked),
@@ -232,17 +232,17 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
 /// found. In other trees, the function counts the masked names.
 fn hide_what_is_denied(
     workdir: Workdir,
-    deny: &Patterns,
+    deny: &NamePatterns,
     disk: Option<Disk>,
     trees: &[(&str, OwnedFd)],
     shown: &[Source],
-    mut things: Things,
-) -> Result<u64, Failure> {
+    mut things: EmptyMountSources,
+) -> Result<u64, SetupFailure> {
     let of_trees = trees.iter().map(|(path, tree)| (tree.as_fd(), Path::new(*path)));
     let seen = shown
         .iter()
         .map(|source| Ok((trees::open_shown(Path::new(&source.target))?, Path::new("/").join(&source.target))))
-        .collect::<Result<Vec<_>, Failure>>()?;
+        .collect::<Result<Vec<_>, SetupFailure>>()?;
     let roots: Vec<_> = of_trees.chain(seen.iter().map(|(root, path)| (root.as_fd(), path.as_path()))).collect();
     let surely = workdir == Workdir::Copy;
     let mut found = deny.find(&roots, surely)?;
@@ -251,7 +251,7 @@ fn hide_what_is_denied(
         for (number, ((path, tree), denied)) in trees.iter().zip(&found).enumerate() {
             let (path, name) = (Path::new(path), format!("tree-{number}"));
             let target = path.strip_prefix("/").unwrap_or(path);
-            fs::create_dir_all(target).at(Stage::Mounts, format!("make room for {}", path.display()))?;
+            fs::create_dir_all(target).at(SetupStage::Mounts, format!("make room for {}", path.display()))?;
             if workdir == Workdir::Copy {
                 disk.copy(&name, tree, path, deny, denied)?;
                 disk.bind(&name, target)?;
@@ -269,7 +269,7 @@ fn hide_what_is_denied(
         if turn > 0 {
             found = deny.find(&roots, surely)?;
         }
-        let mut gone = Gone::Nothing;
+        let mut gone = RemovedTree::Nothing;
         for (source, denied) in shown.iter().zip(found.iter().skip(trees.len())) {
             let (target, path) = (Path::new(&source.target), Path::new("/").join(&source.target));
             if source.writable {
@@ -285,9 +285,14 @@ fn hide_what_is_denied(
 /// Creates the files in the run's private directory `run_dir` on the host, and returns the paths that Landlock
 /// allows. The service created `run_dir`. The step's own directories belong to `own_id`. The script and the
 /// parameters stay with the service's user.
-pub(super) fn host_view(request: &Request, run_dir: &Path, source: &[u8], params: &[u8]) -> Result<View, Failure> {
+pub(super) fn host_view(
+    request: &RunRequest,
+    run_dir: &Path,
+    source: &[u8],
+    params: &[u8],
+) -> Result<StepPaths, SetupFailure> {
     let owner = request.own_id;
-    std::env::set_current_dir(run_dir).at(Stage::Workdir, "enter the run's directory")?;
+    std::env::set_current_dir(run_dir).at(SetupStage::Workdir, "enter the run's directory")?;
     let readable = if owner.is_some() { 0o444 } else { 0o400 };
     let (script, parameters) = (interpreter::script_name(&request.interpreter), "params.json");
     file_at(script, source, readable)?;
@@ -295,36 +300,36 @@ pub(super) fn host_view(request: &Request, run_dir: &Path, source: &[u8], params
     for name in ["work", "tmp"] {
         directory_at(name, 0o700)?;
         if owner.is_some() {
-            std::os::unix::fs::chown(name, owner, owner).at(Stage::Mounts, format!("give away {name}"))?;
+            std::os::unix::fs::chown(name, owner, owner).at(SetupStage::Mounts, format!("give away {name}"))?;
         }
     }
     let mut grants = Vec::new();
-    let mut grant = |path: PathBuf, access| grants.push(Grant { path, access });
+    let mut grant = |path: PathBuf, access| grants.push(PathGrant { path, access });
     for path in SYSTEM {
         if Path::new(path).is_dir() {
-            grant(path.into(), Access::ReadExecute);
+            grant(path.into(), PathAccess::ReadExecute);
         }
     }
     for path in &request.profile.read {
-        grant(path.into(), Access::Signed);
+        grant(path.into(), PathAccess::Signed);
     }
     for path in host_paths(&request.profile.write) {
-        grant(path.into(), Access::Write);
+        grant(path.into(), PathAccess::Write);
     }
     for path in etc_directories().chain(ETC_FILES).chain(ETC_HOST_FILES) {
         if Path::new(path).exists() {
-            grant(path.into(), Access::Read);
+            grant(path.into(), PathAccess::Read);
         }
     }
     for name in DEVICES {
-        grant(format!("/dev/{name}").into(), Access::Device);
+        grant(format!("/dev/{name}").into(), PathAccess::Device);
     }
-    grant(run_dir.join(script), Access::Read);
-    grant(run_dir.join(parameters), Access::Read);
-    grant(run_dir.join("work"), Access::Write);
-    grant(run_dir.join("tmp"), Access::Write);
+    grant(run_dir.join(script), PathAccess::Read);
+    grant(run_dir.join(parameters), PathAccess::Read);
+    grant(run_dir.join("work"), PathAccess::Write);
+    grant(run_dir.join("tmp"), PathAccess::Write);
     let home = run_dir.join("work");
-    Ok(View {
+    Ok(StepPaths {
         work: begins_in(request).map_or_else(|| home.clone(), PathBuf::from),
         home,
         masked: None,
@@ -350,12 +355,12 @@ pub(super) fn host_paths(write: &[String]) -> impl Iterator<Item = &str> {
 }
 
 /// Returns true if the run gets paths of the host.
-pub(super) fn gives_paths(request: &Request) -> bool {
+pub(super) fn gives_paths(request: &RunRequest) -> bool {
     !request.profile.read.is_empty() || host_paths(&request.profile.write).next().is_some()
 }
 
 /// Returns the first tree of the host in which the step works, if there is one. The step starts there.
-fn begins_in(request: &Request) -> Option<&str> {
+fn begins_in(request: &RunRequest) -> Option<&str> {
     if request.profile.workdir == Workdir::Private { None } else { host_paths(&request.profile.write).next() }
 }
 
@@ -374,27 +379,27 @@ struct Source {
 }
 
 impl Source {
-    fn take(path: &str, flags: u64) -> Result<Self, Failure> {
-        Self::copy(&Self::open(path)?, path, flags, Stage::Mounts)
+    fn take(path: &str, flags: u64) -> Result<Self, SetupFailure> {
+        Self::copy(&Self::open(path)?, path, flags, SetupStage::Mounts)
     }
 
-    fn open(path: &str) -> Result<OwnedFd, Failure> {
+    fn open(path: &str) -> Result<OwnedFd, SetupFailure> {
         rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-            .at(Stage::Mounts, format!("open {path}"))
+            .at(SetupStage::Mounts, format!("open {path}"))
     }
 
-    fn take_real(path: &str, flags: u64) -> Result<Self, Failure> {
-        Self::copy(&Self::open_real(path)?, path, flags, Stage::ReadPath)
+    fn take_real(path: &str, flags: u64) -> Result<Self, SetupFailure> {
+        Self::copy(&Self::open_real(path)?, path, flags, SetupStage::ReadPath)
     }
 
     /// Opens a path of the profile, which must still be the real path that was signed.
-    fn open_real(path: &str) -> Result<OwnedFd, Failure> {
+    fn open_real(path: &str) -> Result<OwnedFd, SetupFailure> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
-            .at(Stage::ReadPath, format!("open the profile's path {path}"))
+            .at(SetupStage::ReadPath, format!("open the profile's path {path}"))
     }
 
-    fn copy(opened: &OwnedFd, path: &str, flags: u64, stage: Stage) -> Result<Self, Failure> {
+    fn copy(opened: &OwnedFd, path: &str, flags: u64, stage: SetupStage) -> Result<Self, SetupFailure> {
         let what = || format!("bind {path}");
         let kind = rustix::fs::fstat(opened).at(stage, what())?.st_mode;
         let mount = rustix::mount::open_tree(
@@ -413,7 +418,7 @@ impl Source {
         Ok(Self { mount, directory, writable, target: path.trim_start_matches('/').to_owned() })
     }
 
-    fn put(&self) -> Result<(), Failure> {
+    fn put(&self) -> Result<(), SetupFailure> {
         let make = |target: &Path| {
             if self.directory { fs::create_dir(target) } else { fs::File::create_new(target).map(drop) }
         };
@@ -422,9 +427,9 @@ impl Source {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             made => made,
         }
-        .at(Stage::Mounts, format!("make room for {}", self.target))?;
+        .at(SetupStage::Mounts, format!("make room for {}", self.target))?;
         rustix::mount::move_mount(&self.mount, "", CWD, self.target.as_str(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-            .at(Stage::Mounts, format!("attach {}", self.target))
+            .at(SetupStage::Mounts, format!("attach {}", self.target))
     }
 }
 
@@ -466,14 +471,15 @@ impl Host {
     }
 
     /// Creates links and files below the working directory, which is the run's new root.
-    fn put(&self) -> Result<(), Failure> {
+    fn put(&self) -> Result<(), SetupFailure> {
         for (path, target) in &self.links {
             let name = path.trim_start_matches('/');
-            with_parents(name, |place| symlink(target, place)).at(Stage::Mounts, format!("link {name}"))?;
+            with_parents(name, |place| symlink(target, place)).at(SetupStage::Mounts, format!("link {name}"))?;
         }
         for (path, bytes) in &self.files {
             let name = path.trim_start_matches('/');
-            with_parents(name, |place| new_file(place, bytes, 0o444)).at(Stage::Mounts, format!("write {name}"))?;
+            with_parents(name, |place| new_file(place, bytes, 0o444))
+                .at(SetupStage::Mounts, format!("write {name}"))?;
         }
         Ok(())
     }
@@ -491,19 +497,19 @@ fn with_parents(name: &str, make: impl Fn(&Path) -> io::Result<()>) -> io::Resul
     }
 }
 
-fn tmpfs(target: &str, options: &str, more: MountFlags) -> Result<(), Failure> {
+fn tmpfs(target: &str, options: &str, more: MountFlags) -> Result<(), SetupFailure> {
     let what = || format!("mount a tmpfs at {target}");
-    let options = std::ffi::CString::new(options).map_err(|_| Failure::new(Stage::Mounts, what()))?;
+    let options = std::ffi::CString::new(options).map_err(|_| SetupFailure::new(SetupStage::Mounts, what()))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | more;
-    rustix::mount::mount("tmpfs", target, "tmpfs", flags, options.as_c_str()).at(Stage::Mounts, what())
+    rustix::mount::mount("tmpfs", target, "tmpfs", flags, options.as_c_str()).at(SetupStage::Mounts, what())
 }
 
-fn directory_at(path: &str, mode: u32) -> Result<(), Failure> {
-    fs::DirBuilder::new().mode(mode).create(path).at(Stage::Mounts, format!("make the directory {path}"))
+fn directory_at(path: &str, mode: u32) -> Result<(), SetupFailure> {
+    fs::DirBuilder::new().mode(mode).create(path).at(SetupStage::Mounts, format!("make the directory {path}"))
 }
 
-fn file_at(path: &str, bytes: &[u8], mode: u32) -> Result<(), Failure> {
-    new_file(Path::new(path), bytes, mode).at(Stage::Mounts, format!("write {path}"))
+fn file_at(path: &str, bytes: &[u8], mode: u32) -> Result<(), SetupFailure> {
+    new_file(Path::new(path), bytes, mode).at(SetupStage::Mounts, format!("write {path}"))
 }
 
 fn new_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {

@@ -13,15 +13,17 @@ use rustix::process::Signal;
 
 use crate::record::profile::Limits;
 use crate::sandbox::cancel::CancelFlag;
-use crate::sandbox::capture::{Chunk, Recorder, Stream};
-use crate::sandbox::cgroup::{Controllers, Seen};
+use crate::sandbox::capture::{Chunk, OutputStream, Recorder};
+use crate::sandbox::cgroup::{Controllers, GroupEvents};
 use crate::sandbox::confine;
 use crate::sandbox::facts;
 use crate::sandbox::helper::{PATIENCE, Running};
-use crate::sandbox::network::Contacts;
+use crate::sandbox::network::NetworkContacts;
 use crate::sandbox::profile::Prepared;
-use crate::sandbox::protocol::{self, Confined, Failure, Form, KILL, Message, Spent, Stage, StepEnd, TERMINATE};
-use crate::sandbox::{End, Report, Usage};
+use crate::sandbox::protocol::{
+    self, Confined, HelperMessage, KILL, RunForm, SetupFailure, SetupStage, SpentResources, StepEnd, TERMINATE,
+};
+use crate::sandbox::{End, Report, RunUsage};
 
 /// Time that a step has after SIGTERM to clean up, before the whole run is killed.
 pub const GRACE: Duration = Duration::from_millis(750);
@@ -39,7 +41,7 @@ const BUFFER: usize = 64 << 10;
 const PIPE: usize = 1 << 20;
 
 /// A run that the helper was asked to start.
-pub(super) struct Launched {
+pub(super) struct LaunchedRun {
     pub(super) helper: Arc<Running>,
     pub(super) control: UnixStream,
     pub(super) stdout: PipeReader,
@@ -64,7 +66,7 @@ enum Asked {
 /// Receives the listener that accepts all network connections of a run.
 pub(super) type Egress = Box<dyn FnOnce(TcpListener) + Send>;
 
-pub(super) struct Run {
+pub(super) struct FollowedRun {
     begun: Instant,
     deadline: Instant,
     /// CPU limit of each process in seconds, used if no control group limits CPU time.
@@ -72,10 +74,10 @@ pub(super) struct Run {
     recorder: Recorder,
     confined: Option<Confined>,
     /// The failure that prevented the start.
-    pub(super) failure: Option<Failure>,
+    pub(super) failure: Option<SetupFailure>,
     pub(super) step: Option<StepEnd>,
     /// Resources that the run used, set as soon as the whole process tree is dead.
-    pub(super) spent: Option<Spent>,
+    pub(super) spent: Option<SpentResources>,
     why: Option<Why>,
     lost: Option<String>,
     /// The descriptor that arrived with the latest message.
@@ -85,22 +87,22 @@ pub(super) struct Run {
     /// Time at which the service saw the first process end. The helper must report this end.
     dead: Option<Instant>,
     /// In the form `Namespaces`, killing the first process kills the whole run.
-    pub(super) form: Form,
+    pub(super) form: RunForm,
     /// Counters of the run's control group, if the run had one.
-    pub(super) seen: Option<(Controllers, Seen)>,
+    pub(super) seen: Option<(Controllers, GroupEvents)>,
     disk_full: bool,
     /// Starts the proxy on the run's own loopback, if the network mode is an allow list. The service calls this
     /// function once, and the function must not block.
     pub(super) egress: Option<Egress>,
     /// The contacts that the proxy counted.
-    pub(super) contacts: Option<Contacts>,
+    pub(super) contacts: Option<NetworkContacts>,
     /// True if the process tree did not end in time.
     pub(super) stuck: bool,
     /// True if the helper sent no message about this run in time.
     pub(super) silent: bool,
 }
 
-impl Run {
+impl FollowedRun {
     pub(super) fn new(spool: &Path, limits: &Limits) -> Self {
         let begun = Instant::now();
         let wall = Duration::from_millis(limits.wall_ms).min(LONGEST);
@@ -118,7 +120,7 @@ impl Run {
             descriptor: None,
             process: None,
             dead: None,
-            form: Form::Namespaces,
+            form: RunForm::Namespaces,
             seen: None,
             disk_full: false,
             egress: None,
@@ -129,7 +131,7 @@ impl Run {
     }
 
     /// Reads all output and messages, until the helper reports that the tree is empty or the helper is gone.
-    pub(super) fn follow(&mut self, launched: &mut Launched, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) {
+    pub(super) fn follow(&mut self, launched: &mut LaunchedRun, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) {
         let mut received = Vec::new();
         let mut asked = Asked::Nothing;
         let mut open = [true, true];
@@ -172,7 +174,7 @@ impl Run {
             if ready.cancelled {
                 self.ask(&mut asked, Why::Cancelled, &mut launched.control);
             }
-            for (index, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
+            for (index, stream) in [OutputStream::Stdout, OutputStream::Stderr].into_iter().enumerate() {
                 if ready.output[index] {
                     let reader = if index == 0 { &launched.stdout } else { &launched.stderr };
                     open[index] = self.read(stream, reader, &mut buffer, live) != Got::End;
@@ -189,7 +191,7 @@ impl Run {
     }
 
     /// Stops waiting for a helper that is stopped or stuck. After this call the helper can't start a queued run.
-    fn give_up(&mut self, launched: &mut Launched, received: &mut Vec<u8>) {
+    fn give_up(&mut self, launched: &mut LaunchedRun, received: &mut Vec<u8>) {
         self.silent = true;
         // The helper reports each start before it starts the run. On a closed socket that report fails, so the run is
         // not started.
@@ -200,7 +202,7 @@ impl Run {
         if self.process.is_none() && self.failure.is_none() {
             let seconds = PATIENCE.as_secs();
             let why = format!("the helper sent no message for {seconds} s and is replaced; try again");
-            self.failure = Some(Failure::new(Stage::Helper, why));
+            self.failure = Some(SetupFailure::new(SetupStage::Helper, why));
         }
     }
 
@@ -230,7 +232,7 @@ impl Run {
     }
 
     /// Reads and applies messages. Returns false if no more messages can arrive.
-    fn hear(&mut self, launched: &mut Launched, received: &mut Vec<u8>) -> bool {
+    fn hear(&mut self, launched: &mut LaunchedRun, received: &mut Vec<u8>) -> bool {
         let mut buffer = [0; 4096];
         match protocol::receive(&launched.control, &mut buffer) {
             Ok((0, _)) => return false,
@@ -242,20 +244,20 @@ impl Run {
         }
         loop {
             match protocol::take_message(received) {
-                Ok(Some(Message::Cloned)) => {
+                Ok(Some(HelperMessage::Cloned)) => {
                     launched.helper.hear();
                     (self.process, self.dead) = (self.descriptor.take(), None);
                 }
-                Ok(Some(Message::Listening)) => {
+                Ok(Some(HelperMessage::Listening)) => {
                     // Without a proxy the listener is closed, so no connection leaves the run.
                     if let (Some(listener), Some(egress)) = (self.descriptor.take(), self.egress.take()) {
                         egress(listener.into());
                     }
                 }
-                Ok(Some(Message::Started(facts))) => self.confined = Some(facts),
-                Ok(Some(Message::Failed(failure))) => self.failure = Some(failure),
-                Ok(Some(Message::Ended(end, full))) => (self.step, self.disk_full) = (Some(end), full),
-                Ok(Some(Message::Empty(spent))) => self.spent = Some(spent),
+                Ok(Some(HelperMessage::Started(facts))) => self.confined = Some(facts),
+                Ok(Some(HelperMessage::Failed(failure))) => self.failure = Some(failure),
+                Ok(Some(HelperMessage::Ended(end, full))) => (self.step, self.disk_full) = (Some(end), full),
+                Ok(Some(HelperMessage::Empty(spent))) => self.spent = Some(spent),
                 Ok(None) => return true,
                 Err(error) => {
                     self.lost = Some(format!("the run's first process sent an unreadable message: {error}"));
@@ -265,7 +267,13 @@ impl Run {
         }
     }
 
-    fn read(&mut self, stream: Stream, reader: &PipeReader, buffer: &mut [u8], live: &mut dyn FnMut(Chunk<'_>)) -> Got {
+    fn read(
+        &mut self,
+        stream: OutputStream,
+        reader: &PipeReader,
+        buffer: &mut [u8],
+        live: &mut dyn FnMut(Chunk<'_>),
+    ) -> Got {
         match rustix::io::read(reader, &mut *buffer) {
             Ok(0) => Got::End,
             Ok(read) => {
@@ -281,8 +289,8 @@ impl Run {
 
     /// Reads the output that is left in the pipes. The loop is limited to `PIPE` bytes, in case a process still
     /// writes.
-    fn drain(&mut self, launched: &Launched, buffer: &mut [u8], live: &mut dyn FnMut(Chunk<'_>)) {
-        for (stream, reader) in [(Stream::Stdout, &launched.stdout), (Stream::Stderr, &launched.stderr)] {
+    fn drain(&mut self, launched: &LaunchedRun, buffer: &mut [u8], live: &mut dyn FnMut(Chunk<'_>)) {
+        for (stream, reader) in [(OutputStream::Stdout, &launched.stdout), (OutputStream::Stderr, &launched.stderr)] {
             let mut room = PIPE;
             while room > 0 {
                 match self.read(stream, reader, buffer, live) {
@@ -297,7 +305,7 @@ impl Run {
     /// process must kill the others itself, because its own death would release them.
     fn kill(&self, control: &mut UnixStream) {
         let _ = control.write_all(&[KILL]);
-        if self.form == Form::Namespaces
+        if self.form == RunForm::Namespaces
             && let Some(process) = &self.process
         {
             let _ = rustix::process::pidfd_send_signal(process, Signal::KILL);
@@ -316,7 +324,7 @@ impl Run {
         let kill = || {
             let _ = rustix::process::pidfd_send_signal(process, Signal::KILL);
         };
-        if self.form == Form::Namespaces {
+        if self.form == RunForm::Namespaces {
             kill();
         }
         let most = if self.stuck { Duration::ZERO } else { DEATH };
@@ -342,7 +350,7 @@ impl Run {
         let duration_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (stdout, stderr, order) = self.recorder.finish();
         let seen = self.seen.map(|(_, seen)| seen).unwrap_or_default();
-        let usage = Usage {
+        let usage = RunUsage {
             cpu_ms: seen.cpu_us.unwrap_or(spent.cpu_us).div_ceil(1000),
             memory_peak_bytes: seen.memory_peak.unwrap_or(spent.resident_peak),
         };
@@ -382,7 +390,7 @@ impl Run {
             // A step can send SIGXFSZ to itself. No counter shows the difference, so the limit is reported.
             (None, Some(StepEnd::Signalled(libc::SIGXFSZ)), _) => End::Killed("file_bytes"),
             (None, Some(StepEnd::Signalled(signal)), _) => End::Signalled(u8::try_from(signal).unwrap_or(u8::MAX)),
-            (None, None, Some(Spent { init_signal: Some(signal), .. })) => {
+            (None, None, Some(SpentResources { init_signal: Some(signal), .. })) => {
                 End::Signalled(u8::try_from(signal).unwrap_or(u8::MAX))
             }
             (None, None, _) => End::Lost("the run's first process ended without a report".into()),
@@ -393,7 +401,7 @@ impl Run {
 /// Exit code of a shell whose last command was killed by SIGXCPU.
 const XCPU_IN_A_SHELL: i32 = 128 + libc::SIGXCPU;
 
-impl Run {
+impl FollowedRun {
     /// Returns true if `signal` means that a process exceeded its CPU limit. Any process can send this signal, so the
     /// run must also have used enough CPU time.
     fn ran_out_of_cpu(&self, signal: i32) -> bool {
@@ -441,7 +449,7 @@ fn is_dead_within(process: &OwnedFd, most: Duration) -> bool {
 
 /// Waits until a descriptor is readable, the process is dead, or the time `wake` is reached.
 fn wait(
-    launched: &Launched,
+    launched: &LaunchedRun,
     open: [bool; 2],
     cancel: Option<&CancelFlag>,
     process: Option<&OwnedFd>,
@@ -473,19 +481,19 @@ fn wait(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::protocol::Stage;
+    use crate::sandbox::protocol::SetupStage;
 
     #[test]
     fn a_run_that_ends_during_its_set_up_is_reported_as_lost() {
         // The service, a process of the host, or the kernel (out of memory) may end the run.
         for (why, memory_kills) in [(Some(Why::Cancelled), 0), (Some(Why::TimedOut), 0), (None, 0), (None, 1)] {
-            let mut run = Run::new(Path::new("/nonexistent"), &Limits::default());
+            let mut run = FollowedRun::new(Path::new("/nonexistent"), &Limits::default());
             run.why = why;
-            run.seen = Some((Controllers::default(), Seen { memory_kills, ..Seen::default() }));
-            run.spent = Some(Spent { init_signal: Some(libc::SIGKILL), ..Spent::default() });
+            run.seen = Some((Controllers::default(), GroupEvents { memory_kills, ..GroupEvents::default() }));
+            run.spent = Some(SpentResources { init_signal: Some(libc::SIGKILL), ..SpentResources::default() });
             // The receipt names no layer, so the outcome must not claim that the step ran.
             assert!(matches!(run.end(), End::Lost(_)), "{why:?}");
-            run.failure = Some(Failure::new(Stage::Request, "nothing was executed"));
+            run.failure = Some(SetupFailure::new(SetupStage::Request, "nothing was executed"));
             assert!(matches!(run.end(), End::NotStarted(_)), "{why:?}");
         }
     }
@@ -504,8 +512,8 @@ mod tests {
 
     #[test]
     fn a_failure_after_exec_is_not_reported_as_not_started() {
-        let mut run = Run::new(Path::new("/nonexistent"), &Limits::default());
-        run.failure = Some(Failure::new(Stage::Processes, "watch the step"));
+        let mut run = FollowedRun::new(Path::new("/nonexistent"), &Limits::default());
+        run.failure = Some(SetupFailure::new(SetupStage::Processes, "watch the step"));
         assert!(matches!(run.end(), End::NotStarted(_)) && !run.may_have_begun());
         run.confined = Some(Confined { landlock: None, seccomp: None, bounded: true, masked: None, counted: true });
         assert!(matches!(run.end(), End::Lost(_)) && run.may_have_begun());
@@ -515,11 +523,11 @@ mod tests {
     fn a_signal_counts_as_the_cpu_limit_only_if_the_cpu_time_was_used() {
         let end = |signal, cpu_us, cpu| {
             let limits = Limits { wall_ms: 2000, cpu_milli: 1000, ..Limits::default() };
-            let mut run = Run::new(Path::new("/nonexistent"), &limits);
+            let mut run = FollowedRun::new(Path::new("/nonexistent"), &limits);
             run.confined = Some(Confined { landlock: None, seccomp: None, bounded: true, masked: None, counted: true });
             run.step = Some(StepEnd::Signalled(signal));
-            run.spent = Some(Spent { cpu_us, ..Spent::default() });
-            run.seen = Some((Controllers { cpu, ..Controllers::default() }, Seen::default()));
+            run.spent = Some(SpentResources { cpu_us, ..SpentResources::default() });
+            run.seen = Some((Controllers { cpu, ..Controllers::default() }, GroupEvents::default()));
             run.end()
         };
         assert_eq!(end(libc::SIGXCPU, 4_000, false), End::Signalled(24));
@@ -536,11 +544,11 @@ mod tests {
     fn a_shell_exit_code_counts_as_the_cpu_limit_only_if_the_cpu_time_was_used() {
         let end = |code, cpu_us, cpu| {
             let limits = Limits { wall_ms: 2000, cpu_milli: 1000, ..Limits::default() };
-            let mut run = Run::new(Path::new("/nonexistent"), &limits);
+            let mut run = FollowedRun::new(Path::new("/nonexistent"), &limits);
             run.confined = Some(Confined { counted: true, ..Confined::default() });
             run.step = Some(StepEnd::Exited(code));
-            run.spent = Some(Spent { cpu_us, ..Spent::default() });
-            run.seen = Some((Controllers { cpu, ..Controllers::default() }, Seen::default()));
+            run.spent = Some(SpentResources { cpu_us, ..SpentResources::default() });
+            run.seen = Some((Controllers { cpu, ..Controllers::default() }, GroupEvents::default()));
             run.end()
         };
         assert_eq!(end(152, 1_990_000, false), End::Killed("cpu_milli"));

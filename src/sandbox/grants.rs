@@ -15,17 +15,17 @@ use landlock::{
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::sandbox::protocol::{At, Failure, Stage};
+use crate::sandbox::protocol::{AtStage, SetupFailure, SetupStage};
 use crate::sandbox::syscalls;
 
-pub(super) struct Grant {
+pub(super) struct PathGrant {
     pub(super) path: PathBuf,
-    pub(super) access: Access,
+    pub(super) access: PathAccess,
 }
 
 /// The access of a step to a path.
 #[derive(Clone, Copy)]
-pub(super) enum Access {
+pub(super) enum PathAccess {
     /// List the names in the directory.
     List,
     Read,
@@ -41,8 +41,8 @@ pub(super) enum Access {
 
 /// Restricts this process and all its future children permanently. With `ports` no TCP port can be used. Returns the
 /// ABI and the number of rules.
-pub(super) fn confine(grants: &[Grant], ports: bool) -> Result<(u64, u64), Failure> {
-    let version = syscalls::landlock_abi().at(Stage::Landlock, "ask the kernel for Landlock")?;
+pub(super) fn confine(grants: &[PathGrant], ports: bool) -> Result<(u64, u64), SetupFailure> {
+    let version = syscalls::landlock_abi().at(SetupStage::Landlock, "ask the kernel for Landlock")?;
     let abi = ABI::from(version);
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
@@ -59,11 +59,11 @@ pub(super) fn confine(grants: &[Grant], ports: bool) -> Result<(u64, u64), Failu
         let what = || format!("open {} for a Landlock rule", grant.path.display());
         // The crate's own helper skips paths that can't be opened, but here such a path is an error.
         let fd = match grant.access {
-            Access::Signed | Access::Write => open_real(&grant.path),
+            PathAccess::Signed | PathAccess::Write => open_real(&grant.path),
             _ => rustix::fs::open(&grant.path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()),
         }
-        .at(Stage::Landlock, what())?;
-        let mode = rustix::fs::fstat(&fd).at(Stage::Landlock, what())?.st_mode;
+        .at(SetupStage::Landlock, what())?;
+        let mode = rustix::fs::fstat(&fd).at(SetupStage::Landlock, what())?.st_mode;
         let mut rights = rights(grant.access, abi);
         if FileType::from_raw_mode(mode) != FileType::Directory {
             rights &= AccessFs::from_file(abi);
@@ -72,7 +72,7 @@ pub(super) fn confine(grants: &[Grant], ports: bool) -> Result<(u64, u64), Failu
     }
     let status = created.restrict_self().map_err(failure)?;
     if status.ruleset != RulesetStatus::FullyEnforced || !status.no_new_privs {
-        return Err(Failure::new(Stage::Landlock, "Landlock did not enforce every right that was asked for"));
+        return Err(SetupFailure::new(SetupStage::Landlock, "Landlock did not enforce every right that was asked for"));
     }
     Ok((u64::from(version.unsigned_abs()), grants.len() as u64))
 }
@@ -91,26 +91,28 @@ fn open_real(path: &Path) -> Result<OwnedFd, Errno> {
     Ok(at)
 }
 
-fn rights(access: Access, abi: ABI) -> BitFlags<AccessFs> {
+fn rights(access: PathAccess, abi: ABI) -> BitFlags<AccessFs> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let all = AccessFs::from_all(abi);
     match access {
-        Access::List => AccessFs::ReadDir.into(),
-        Access::Read => read,
-        Access::ReadExecute | Access::Signed => read | AccessFs::Execute,
-        Access::Write => all & !(AccessFs::MakeChar | AccessFs::MakeBlock),
-        Access::Device => all & (AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev),
+        PathAccess::List => AccessFs::ReadDir.into(),
+        PathAccess::Read => read,
+        PathAccess::ReadExecute | PathAccess::Signed => read | AccessFs::Execute,
+        PathAccess::Write => all & !(AccessFs::MakeChar | AccessFs::MakeBlock),
+        PathAccess::Device => {
+            all & (AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev)
+        }
     }
 }
 
-fn failure(error: impl std::error::Error) -> Failure {
+fn failure(error: impl std::error::Error) -> SetupFailure {
     let mut what = format!("Landlock: {error}");
     let mut source = error.source();
     while let Some(cause) = source {
         what = format!("{what}: {cause}");
         source = cause.source();
     }
-    Failure::new(Stage::Landlock, what)
+    SetupFailure::new(SetupStage::Landlock, what)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 
-use crate::sandbox::protocol::{Failure, Stage};
+use crate::sandbox::protocol::{SetupFailure, SetupStage};
 
 /// Search path for programs, with the system directories that every run sees.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -37,7 +37,7 @@ pub(super) fn is_name(interpreter: &str) -> bool {
 }
 
 /// Finds the program that runs `source`, as seen by the calling process.
-pub(super) fn program(source: &[u8], interpreter: &str) -> Result<Program, Failure> {
+pub(super) fn program(source: &[u8], interpreter: &str) -> Result<Program, SetupFailure> {
     match shebang(source)? {
         Some(program) => Ok(program),
         None => by_name(interpreter),
@@ -46,9 +46,9 @@ pub(super) fn program(source: &[u8], interpreter: &str) -> Result<Program, Failu
 
 /// Parses `#!program argument`. Like the kernel, the function passes everything after the first blanks as one
 /// argument.
-fn shebang(source: &[u8]) -> Result<Option<Program>, Failure> {
+fn shebang(source: &[u8]) -> Result<Option<Program>, SetupFailure> {
     let Some(line) = source.strip_prefix(b"#!") else { return Ok(None) };
-    let wrong = |why: &str| Err(Failure::new(Stage::Exec, format!("the script's first line {why}")));
+    let wrong = |why: &str| Err(SetupFailure::new(SetupStage::Exec, format!("the script's first line {why}")));
     let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
     if line.len() > MAX_SHEBANG {
         return wrong("is longer than 255 bytes");
@@ -64,7 +64,7 @@ fn shebang(source: &[u8]) -> Result<Option<Program>, Failure> {
     Ok(Some(Program { path: path.into(), arguments }))
 }
 
-fn by_name(interpreter: &str) -> Result<Program, Failure> {
+fn by_name(interpreter: &str) -> Result<Program, SetupFailure> {
     let (names, arguments): (&[&str], &[&str]) = match interpreter {
         "bash" => (&["bash"], &["--noprofile", "--norc"]),
         "zsh" => (&["zsh"], &["-f"]),
@@ -75,8 +75,8 @@ fn by_name(interpreter: &str) -> Result<Program, Failure> {
         other => (&[other], &[]),
     };
     let found = names.iter().find_map(|name| find(name)).ok_or_else(|| {
-        Failure::new(
-            Stage::Exec,
+        SetupFailure::new(
+            SetupStage::Exec,
             format!(
                 "no interpreter {interpreter} in {PATH}; install it there, because a step sees no other directories"
             ),

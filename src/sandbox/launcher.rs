@@ -22,13 +22,14 @@ use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions};
 
 use crate::record::profile::NetworkMode;
-use crate::sandbox::confine::{self, Held};
+use crate::sandbox::confine::{self, Confinement};
 use crate::sandbox::filesystem::{self, INNER_ID};
 use crate::sandbox::protocol::{
-    self, At, Failure, Form, HostId, KILL, Message, Request, Spent, Stage, Start, StepEnd, TERMINATE,
+    self, AtStage, HelperMessage, HostId, KILL, RunForm, RunRequest, SetupFailure, SetupStage, SpentResources, Start,
+    StepEnd, TERMINATE,
 };
 use crate::sandbox::seccomp;
-use crate::sandbox::syscalls::{self, Cloned, Side};
+use crate::sandbox::syscalls::{self, Cloned, ForkSide};
 
 /// Maximum time to wait for a request.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
@@ -103,14 +104,14 @@ impl Spare {
         }
         // Open the file before the clone, so that every later mount is noticed.
         let mounts = File::open("/proc/self/mountinfo").ok()?;
-        let start = Start { form: Form::Namespaces, host_id: None, own_network: true };
+        let start = Start { form: RunForm::Namespaces, host_id: None, own_network: true };
         Some(Self { first: clone_first(&start, None).ok()?, mounts })
     }
 
     /// Returns true if a spare process fits the run. A spare process has all namespaces and is in the helper's
     /// control group.
     fn fits(start: &Start, grouped: bool) -> bool {
-        start.form == Form::Namespaces && start.own_network && !grouped
+        start.form == RunForm::Namespaces && start.own_network && !grouped
     }
 
     /// Returns the process if the host's mounts are unchanged. Otherwise the process may lack a new mount, or keep a
@@ -125,7 +126,7 @@ impl Spare {
 
 /// Starts runs and collects their ends, without waiting for a particular run. If the service closes its socket, this
 /// function returns, the helper exits, and all runs end.
-fn serve(service: &OwnedFd) -> Result<(), Failure> {
+fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
     confine::read_nothing()?;
     syscalls::reset_signals();
     // Clear the umask of the service, because a run with its own id must be able to read its script. The step later
@@ -133,9 +134,10 @@ fn serve(service: &OwnedFd) -> Result<(), Failure> {
     rustix::process::umask(rustix::fs::Mode::empty());
     // A new session, so that Ctrl-C at the service's terminal does not reach the runs. The service ends the runs
     // itself.
-    rustix::process::setsid().at(Stage::Processes, "begin a session")?;
+    rustix::process::setsid().at(SetupStage::Processes, "begin a session")?;
     let _ = syscalls::join_new_session_keyring();
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::Identity, "become undumpable")?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .at(SetupStage::Identity, "become undumpable")?;
     if rustix::process::geteuid().is_root() {
         // An ordinary user may not drop the groups. In a container with few capabilities, dropping the groups may
         // fail too. Then the groups stay.
@@ -144,12 +146,12 @@ fn serve(service: &OwnedFd) -> Result<(), Failure> {
     // Each run needs two descriptors, and a thousand runs at one time are possible.
     let files = rustix::process::getrlimit(Resource::Nofile);
     let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
-    syscalls::block_signals().at(Stage::Processes, "block signals")?;
-    let signals = syscalls::signal_descriptor().at(Stage::Processes, "wait for signals")?;
+    syscalls::block_signals().at(SetupStage::Processes, "block signals")?;
+    let signals = syscalls::signal_descriptor().at(SetupStage::Processes, "wait for signals")?;
     // If the first process of a run without a pid namespace is killed, its children become children of the helper.
     // The next start of the service finds these children there. Any argument except `None` makes this process a
     // subreaper.
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(Stage::Processes, "adopt orphans")?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(SetupStage::Processes, "adopt orphans")?;
     seccomp::prepare();
     let mut runs: Vec<Begun> = Vec::new();
     let mut spare: Option<Spare> = None;
@@ -175,13 +177,13 @@ fn serve(service: &OwnedFd) -> Result<(), Failure> {
                 }
                 let Some(at) = runs.iter().position(|run| run.process == dead.process) else { continue };
                 if let Some(mut control) = runs.swap_remove(at).control {
-                    let spent = Spent {
+                    let spent = SpentResources {
                         cpu_us: dead.cpu_us,
                         resident_peak: dead.resident_peak,
                         init_signal: dead.signal,
                         left: 0,
                     };
-                    let _ = protocol::write_message(&mut control, &Message::Empty(spent));
+                    let _ = protocol::write_message(&mut control, &HelperMessage::Empty(spent));
                 }
             }
         }
@@ -211,11 +213,11 @@ fn begin(start: &Start, descriptors: protocol::Descriptors, ready: Option<First>
     let mut control = UnixStream::from(control);
     match try_begin(start, &control, [stdout.as_fd(), stderr.as_fd()], cgroup.as_ref(), ready) {
         Ok(First { process, handover, .. }) => {
-            let control = (start.form == Form::Namespaces).then_some(control);
+            let control = (start.form == RunForm::Namespaces).then_some(control);
             Some(Begun { process, control, _life: handover })
         }
         Err(failure) => {
-            let _ = protocol::write_message(&mut control, &Message::Failed(failure));
+            let _ = protocol::write_message(&mut control, &HelperMessage::Failed(failure));
             None
         }
     }
@@ -227,9 +229,9 @@ fn try_begin(
     outputs: [BorrowedFd<'_>; 2],
     cgroup: Option<&OwnedFd>,
     ready: Option<First>,
-) -> Result<First, Failure> {
+) -> Result<First, SetupFailure> {
     if let Some(id) = start.host_id
-        && start.form == Form::Namespaces
+        && start.form == RunForm::Namespaces
     {
         confine::give_away(outputs, id)?;
     }
@@ -245,10 +247,10 @@ fn try_begin(
 }
 
 /// Clones a first process, which waits for the descriptors of its run.
-fn clone_first(start: &Start, cgroup: Option<BorrowedFd<'_>>) -> Result<First, Failure> {
-    let own_namespaces = start.form == Form::Namespaces;
-    let (handover, theirs) = UnixStream::pair().at(Stage::Processes, "make a pair of sockets")?;
-    let dumpable = |how| rustix::process::set_dumpable_behavior(how).at(Stage::Identity, "change dumpability");
+fn clone_first(start: &Start, cgroup: Option<BorrowedFd<'_>>) -> Result<First, SetupFailure> {
+    let own_namespaces = start.form == RunForm::Namespaces;
+    let (handover, theirs) = UnixStream::pair().at(SetupStage::Processes, "make a pair of sockets")?;
+    let dumpable = |how| rustix::process::set_dumpable_behavior(how).at(SetupStage::Identity, "change dumpability");
     let maps_are_ours = !own_namespaces || rustix::process::geteuid().is_root();
     if !maps_are_ours {
         // While a process is not dumpable, its files in /proc belong to root. An ordinary user could then not write
@@ -274,8 +276,8 @@ fn clone_first(start: &Start, cgroup: Option<BorrowedFd<'_>>) -> Result<First, F
 
 impl First {
     /// Writes the id maps of the process and sends the descriptors of its run.
-    fn hand_over(&self, start: &Start, control: &UnixStream, outputs: [BorrowedFd<'_>; 2]) -> Result<(), Failure> {
-        if start.form == Form::Namespaces {
+    fn hand_over(&self, start: &Start, control: &UnixStream, outputs: [BorrowedFd<'_>; 2]) -> Result<(), SetupFailure> {
+        if start.form == RunForm::Namespaces {
             let HostId { uid, gid } = start.host_id.unwrap_or_else(|| HostId {
                 uid: rustix::process::getuid().as_raw(),
                 gid: rustix::process::getgid().as_raw(),
@@ -286,13 +288,14 @@ impl First {
                 ("gid_map", format!("{INNER_ID} {gid} 1")),
             ] {
                 std::fs::write(format!("/proc/{}/{file}", self.process), line)
-                    .at(Stage::Maps, format!("write the run's {file}"))?;
+                    .at(SetupStage::Maps, format!("write the run's {file}"))?;
             }
         }
         let [stdout, stderr] = outputs;
-        protocol::send_descriptor(control, &Message::Cloned, self.pidfd.as_fd())
-            .at(Stage::Processes, "hand on the run")?;
-        protocol::hand_over(&self.handover, [stdout, stderr, control.as_fd()]).at(Stage::Processes, "let the run begin")
+        protocol::send_descriptor(control, &HelperMessage::Cloned, self.pidfd.as_fd())
+            .at(SetupStage::Processes, "hand on the run")?;
+        protocol::hand_over(&self.handover, [stdout, stderr, control.as_fd()])
+            .at(SetupStage::Processes, "let the run begin")
     }
 }
 
@@ -308,44 +311,44 @@ fn namespaces(network: bool) -> libc::c_int {
 
 /// Finds the reason why a clone failed. A test process creates the namespaces one by one to find the one that the
 /// host refuses.
-fn refused(start: &Start, cgroup: bool, error: std::io::Error) -> Failure {
-    if start.form != Form::Namespaces {
-        return Failure::from_io(Stage::Processes, "clone the first process", error);
+fn refused(start: &Start, cgroup: bool, error: std::io::Error) -> SetupFailure {
+    if start.form != RunForm::Namespaces {
+        return SetupFailure::from_io(SetupStage::Processes, "clone the first process", error);
     }
     let Ok((reader, mut writer)) = std::io::pipe() else {
-        return Failure::from_io(Stage::Namespaces, "make all namespaces at once", error);
+        return SetupFailure::from_io(SetupStage::Namespaces, "make all namespaces at once", error);
     };
     match syscalls::fork() {
-        Ok(Side::Child) => {
+        Ok(ForkSide::Child) => {
             if let Err(failure) = unshare_each(start.own_network) {
-                let _ = protocol::write_message(&mut writer, &Message::Failed(failure));
+                let _ = protocol::write_message(&mut writer, &HelperMessage::Failed(failure));
             }
             syscalls::end(0);
         }
-        Ok(Side::Parent(child)) => {
+        Ok(ForkSide::Parent(child)) => {
             drop(writer);
             let mut received = Vec::new();
             let _ = reader.take(4096).read_to_end(&mut received);
             let _ = rustix::process::waitpid(Some(child), WaitOptions::empty());
-            if let Ok(Some(Message::Failed(failure))) = protocol::take_message(&mut received) {
+            if let Ok(Some(HelperMessage::Failed(failure))) = protocol::take_message(&mut received) {
                 return failure;
             }
         }
         Err(_) => {}
     }
     let what = if cgroup { "make all namespaces at once in the run's cgroup" } else { "make all namespaces at once" };
-    Failure::from_io(Stage::Namespaces, what, error)
+    SetupFailure::from_io(SetupStage::Namespaces, what, error)
 }
 
-fn unshare_each(network: bool) -> Result<(), Failure> {
+fn unshare_each(network: bool) -> Result<(), SetupFailure> {
     for (flag, stage, name) in [
-        (libc::CLONE_NEWUSER, Stage::UserNamespace, "user"),
-        (libc::CLONE_NEWNS, Stage::Namespaces, "mount"),
-        (libc::CLONE_NEWPID, Stage::Namespaces, "pid"),
-        (libc::CLONE_NEWIPC, Stage::Namespaces, "ipc"),
-        (libc::CLONE_NEWUTS, Stage::Namespaces, "uts"),
-        (libc::CLONE_NEWCGROUP, Stage::Namespaces, "cgroup"),
-        (libc::CLONE_NEWNET, Stage::NetworkNamespace, "network"),
+        (libc::CLONE_NEWUSER, SetupStage::UserNamespace, "user"),
+        (libc::CLONE_NEWNS, SetupStage::Namespaces, "mount"),
+        (libc::CLONE_NEWPID, SetupStage::Namespaces, "pid"),
+        (libc::CLONE_NEWIPC, SetupStage::Namespaces, "ipc"),
+        (libc::CLONE_NEWUTS, SetupStage::Namespaces, "uts"),
+        (libc::CLONE_NEWCGROUP, SetupStage::Namespaces, "cgroup"),
+        (libc::CLONE_NEWNET, SetupStage::NetworkNamespace, "network"),
     ] {
         if network || flag != libc::CLONE_NEWNET {
             syscalls::unshare(flag).at(stage, format!("make a {name} namespace"))?;
@@ -362,30 +365,30 @@ fn first_process(start: &Start, handover: &UnixStream) -> ! {
     let mut control = UnixStream::from(control);
     let done = confine::write_to([stdout.as_fd(), stderr.as_fd()]).and(ahead).and_then(|bounded| {
         drop((stdout, stderr));
-        if start.form == Form::Namespaces {
+        if start.form == RunForm::Namespaces {
             return init(&mut control, handover, start, bounded);
         }
-        rustix::process::setsid().at(Stage::Processes, "begin a session")?;
+        rustix::process::setsid().at(SetupStage::Processes, "begin a session")?;
         // Without a filter the step could use the keyring, so runs must not share one.
         let _ = syscalls::join_new_session_keyring();
-        if start.form == Form::Sweep {
+        if start.form == RunForm::Sweep {
             follow_helper(handover)?;
             return sweep(&mut control, start);
         }
         on_the_host(&mut control, handover, start)
     });
     if let Err(failure) = done {
-        let _ = protocol::write_message(&mut control, &Message::Failed(failure));
+        let _ = protocol::write_message(&mut control, &HelperMessage::Failed(failure));
     }
     syscalls::end(0);
 }
 
 /// Does the set-up that does not depend on the run. Returns true if the capability bounding set is empty.
-fn get_ahead(start: &Start) -> Result<bool, Failure> {
+fn get_ahead(start: &Start) -> Result<bool, SetupFailure> {
     // Under memory pressure the kernel kills the run first and not the service. Some hosts refuse this setting, so
     // ignore errors.
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
-    if start.form != Form::Namespaces {
+    if start.form != RunForm::Namespaces {
         return Ok(false);
     }
     // Forbid nested user namespaces, because they would give new capabilities. The system-call filter forbids them
@@ -396,43 +399,47 @@ fn get_ahead(start: &Start) -> Result<bool, Failure> {
     for (name, most) in INOTIFY {
         let _ = std::fs::write(name, most);
     }
-    rustix::system::sethostname(filesystem::HOST_NAME.as_bytes()).at(Stage::Namespaces, "name the host")?;
+    rustix::system::sethostname(filesystem::HOST_NAME.as_bytes()).at(SetupStage::Namespaces, "name the host")?;
     // A server and a client in the same run can connect over loopback.
     if start.own_network {
-        syscalls::bring_loopback_up().at(Stage::NetworkNamespace, "turn the loopback device on")?;
+        syscalls::bring_loopback_up().at(SetupStage::NetworkNamespace, "turn the loopback device on")?;
     }
     confine::empty_bounding_set()
 }
 
 /// Makes the kernel kill this process when the helper dies. Call this after the last change of id, which clears the
 /// setting.
-fn follow_helper(handover: &UnixStream) -> Result<(), Failure> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).at(Stage::Processes, "follow the helper")?;
+fn follow_helper(handover: &UnixStream) -> Result<(), SetupFailure> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .at(SetupStage::Processes, "follow the helper")?;
     // If the helper died before that call, its end of the socket is closed.
     let mut poll = [PollFd::new(handover, PollFlags::IN)];
     let gone = rustix::event::poll(&mut poll, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
-    if gone == Ok(0) { Ok(()) } else { Err(Failure::new(Stage::Processes, "the helper died")) }
+    if gone == Ok(0) { Ok(()) } else { Err(SetupFailure::new(SetupStage::Processes, "the helper died")) }
 }
 
-fn read_request(control: &mut UnixStream, start: &Start) -> Result<(Request, Vec<u8>, Vec<u8>), Failure> {
-    control.set_read_timeout(Some(REQUEST_DEADLINE)).at(Stage::Request, "set a deadline")?;
-    let read = protocol::read_request(control).at(Stage::Request, "read the request")?;
-    control.set_read_timeout(None).at(Stage::Request, "take the deadline off")?;
+fn read_request(control: &mut UnixStream, start: &Start) -> Result<(RunRequest, Vec<u8>, Vec<u8>), SetupFailure> {
+    control.set_read_timeout(Some(REQUEST_DEADLINE)).at(SetupStage::Request, "set a deadline")?;
+    let read = protocol::read_request(control).at(SetupStage::Request, "read the request")?;
+    control.set_read_timeout(None).at(SetupStage::Request, "take the deadline off")?;
     // This process was cloned for a certain kind of run. For another kind, the run would have fewer layers than its
     // receipt states.
     let asked = &read.0;
     let same = match start.form {
         // The helper has already written the id into the maps of this process.
-        Form::Namespaces => start.own_network == (asked.profile.network.mode != NetworkMode::Host),
-        Form::Host | Form::Sweep => asked.own_id == start.host_id.map(|id| id.uid),
+        RunForm::Namespaces => start.own_network == (asked.profile.network.mode != NetworkMode::Host),
+        RunForm::Host | RunForm::Sweep => asked.own_id == start.host_id.map(|id| id.uid),
     };
     if asked.form != start.form || !same {
-        return Err(Failure::new(Stage::Request, "the request does not match the process that was cloned for it"));
+        return Err(SetupFailure::new(
+            SetupStage::Request,
+            "the request does not match the process that was cloned for it",
+        ));
     }
     Ok(read)
 }
 
-fn sweep(control: &mut UnixStream, start: &Start) -> Result<(), Failure> {
+fn sweep(control: &mut UnixStream, start: &Start) -> Result<(), SetupFailure> {
     let begun = Instant::now();
     // The processes of the run are not children of this process, so their end can only be polled.
     let mut left = 0;
@@ -451,22 +458,23 @@ fn sweep(control: &mut UnixStream, start: &Start) -> Result<(), Failure> {
 
 /// Runs the first process of the run's pid namespace. Init builds the root, drops all privileges, starts the step,
 /// and reaps children until the step ends. When init exits, the kernel kills the remaining processes.
-fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded: bool) -> Result<(), Failure> {
+fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded: bool) -> Result<(), SetupFailure> {
     // The helper has written the id maps by now.
     confine::take_inner_id(INNER_ID)?;
     follow_helper(handover)?;
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::Identity, "become undumpable")?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .at(SetupStage::Identity, "become undumpable")?;
     let (request, source, params) = read_request(control, start)?;
     let proxy = if request.profile.network.mode == NetworkMode::Allow { Some(listen(control)?) } else { None };
     let view = filesystem::own_root(&request, &source, &params)?;
     confine::drop_privileges(None)?;
     // The filter applies to this process too, and its children inherit the filter.
-    let held = Held { bounded, seccomp: request.filter.map(seccomp::confine).transpose()? };
-    let signals = syscalls::signal_descriptor().at(Stage::Processes, "wait for signals")?;
+    let held = Confinement { bounded, seccomp: request.filter.map(seccomp::confine).transpose()? };
+    let signals = syscalls::signal_descriptor().at(SetupStage::Processes, "wait for signals")?;
     let (step, facts) = confine::start(&request, &view, &source, &held, proxy)?;
     // Only the step may write to the run's output.
     confine::write_to([rustix::stdio::stdin(); 2])?;
-    protocol::write_message(control, &Message::Started(facts)).at(Stage::Processes, "report the start")?;
+    protocol::write_message(control, &HelperMessage::Started(facts)).at(SetupStage::Processes, "report the start")?;
     loop {
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             if pid == step {
@@ -498,11 +506,13 @@ fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded:
 
 /// Opens a port on the run's own loopback and sends the listener to the service. The service's proxy accepts the
 /// connections and connects to the allowed hosts. Returns the port.
-fn listen(control: &UnixStream) -> Result<u16, Failure> {
+fn listen(control: &UnixStream) -> Result<u16, SetupFailure> {
     let what = "open the port of the network's allow list";
-    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).at(Stage::NetworkNamespace, what)?;
-    let port = listener.local_addr().at(Stage::NetworkNamespace, what)?.port();
-    protocol::send_descriptor(control, &Message::Listening, listener.as_fd()).at(Stage::NetworkNamespace, what)?;
+    let listener =
+        std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).at(SetupStage::NetworkNamespace, what)?;
+    let port = listener.local_addr().at(SetupStage::NetworkNamespace, what)?.port();
+    protocol::send_descriptor(control, &HelperMessage::Listening, listener.as_fd())
+        .at(SetupStage::NetworkNamespace, what)?;
     Ok(port)
 }
 
@@ -510,25 +520,29 @@ fn listen(control: &UnixStream) -> Result<u16, Failure> {
 /// parent of all its orphans, so the run is over when it has no children. Unlike in `follow_helper`, this process
 /// must survive the helper's death. Otherwise its children would be left behind. This process detects the helper's
 /// death and ends the run before it exits.
-fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> Result<(), Failure> {
+fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> Result<(), SetupFailure> {
     let (request, source, params) = read_request(control, start)?;
     let (request, source, params) = (&request, source.as_slice(), params.as_slice());
     let run_dir = request.run_dir.as_deref().map(Path::new);
-    let run_dir = run_dir.ok_or_else(|| Failure::new(Stage::Request, "no directory for the run"))?;
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::Identity, "become undumpable")?;
+    let run_dir = run_dir.ok_or_else(|| SetupFailure::new(SetupStage::Request, "no directory for the run"))?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .at(SetupStage::Identity, "become undumpable")?;
     // Any argument except `None` makes this process a subreaper.
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(Stage::Processes, "adopt orphans")?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(SetupStage::Processes, "adopt orphans")?;
     let view = filesystem::host_view(request, run_dir, source, params)?;
-    let held = Held { bounded: false, seccomp: None };
+    let held = Confinement { bounded: false, seccomp: None };
     let (step, facts) = confine::start(request, &view, source, &held, None)?;
     let watched = (|| {
         // The step's process shared this process's memory and changed its id, which may have made this process
         // dumpable.
-        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::Identity, "stay undumpable")?;
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .at(SetupStage::Identity, "stay undumpable")?;
         confine::write_to([rustix::stdio::stdin(); 2])?;
-        let pidfd = rustix::process::pidfd_open(step, PidfdFlags::empty()).at(Stage::Processes, "watch the step")?;
-        protocol::write_message(control, &Message::Started(facts)).at(Stage::Processes, "report the start")?;
-        Ok::<_, Failure>(pidfd)
+        let pidfd =
+            rustix::process::pidfd_open(step, PidfdFlags::empty()).at(SetupStage::Processes, "watch the step")?;
+        protocol::write_message(control, &HelperMessage::Started(facts))
+            .at(SetupStage::Processes, "report the start")?;
+        Ok::<_, SetupFailure>(pidfd)
     })();
     // The step already runs. So an error here does not count as a failed start, and the run is ended as usual.
     let ended = if let Ok(pidfd) = &watched {
@@ -596,14 +610,14 @@ fn someone_is(id: u32) -> bool {
 /// Kills all processes of the run's own id with one kill(2) call, so that a forking process can't escape.
 fn kill_everything_of(id: u32) {
     match syscalls::fork() {
-        Ok(Side::Child) => {
+        Ok(ForkSide::Child) => {
             let taken = confine::take_id(id).is_ok() && rustix::process::getuid().as_raw() == id && id != 0;
             if taken {
                 syscalls::signal_all(Signal::KILL);
             }
             syscalls::end(0);
         }
-        Ok(Side::Parent(killer)) => {
+        Ok(ForkSide::Parent(killer)) => {
             let _ = rustix::process::waitpid(Some(killer), WaitOptions::empty());
         }
         Err(_) => {}
@@ -689,10 +703,13 @@ fn report_end(control: &mut UnixStream, status: rustix::process::WaitStatus, dis
         (None, Some(signal)) => StepEnd::Signalled(signal),
         (None, None) => return,
     };
-    let _ = protocol::write_message(control, &Message::Ended(end, disk_full));
+    let _ = protocol::write_message(control, &HelperMessage::Ended(end, disk_full));
 }
 
 fn report_empty(control: &mut UnixStream, left: u64) {
     let (cpu_us, resident_peak) = syscalls::usage_of_children().unwrap_or_default();
-    let _ = protocol::write_message(control, &Message::Empty(Spent { cpu_us, resident_peak, init_signal: None, left }));
+    let _ = protocol::write_message(
+        control,
+        &HelperMessage::Empty(SpentResources { cpu_us, resident_peak, init_signal: None, left }),
+    );
 }

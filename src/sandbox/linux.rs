@@ -15,17 +15,18 @@ use crate::record::enforcement::Level;
 use crate::record::profile::{Layer, Limits, NetworkMode, Profile, STRICT, Workdir};
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::capture::Chunk;
-use crate::sandbox::cgroup::{Group, Groups};
-use crate::sandbox::follow::{DEATH, Launched, Run};
+use crate::sandbox::cgroup::{GroupParent, RunGroup};
+use crate::sandbox::follow::{DEATH, FollowedRun, LaunchedRun};
 use crate::sandbox::helper::{Helper, PATIENCE};
 use crate::sandbox::ids::{Id, Ids};
 use crate::sandbox::interpreter;
 use crate::sandbox::leftovers;
 use crate::sandbox::network::{Proxy, Resolve};
-use crate::sandbox::probe::{Lacking, Missing, Probe};
-use crate::sandbox::profile::{self, Prepared, Surroundings, Unavailable};
+use crate::sandbox::probe::{HostProbe, Missing, ProbeFailures};
+use crate::sandbox::profile::{self, HostSurroundings, Prepared, Unavailable};
 use crate::sandbox::protocol::{
-    self, At as _, Descriptors, Failure, Filter, Form, HostId, MAX_TEXT, Message, Request, Stage, Start, StepEnd,
+    self, AtStage as _, Descriptors, HelperMessage, HostId, MAX_TEXT, RunForm, RunRequest, SetupFailure, SetupStage,
+    Start, StepEnd, SyscallFilter,
 };
 use crate::sandbox::remove;
 use crate::sandbox::{Plan, Report, Sandbox};
@@ -61,11 +62,11 @@ pub struct Setup {
 pub struct LinuxSandbox {
     helper: Helper,
     /// Control groups, or the reason why they can't be used.
-    groups: Result<Groups, String>,
+    groups: Result<GroupParent, String>,
     spool: PathBuf,
-    around: Surroundings,
+    around: HostSurroundings,
     ids: Ids,
-    probe: Probe,
+    probe: HostProbe,
     overlay: OnceLock<Option<Missing>>,
 }
 
@@ -92,16 +93,16 @@ impl LinuxSandbox {
         let ids = Ids::of_this_process();
         let own_id = ids.available();
         let mut sandbox = Self {
-            groups: Groups::find(&mark),
+            groups: GroupParent::find(&mark),
             helper: Helper::new(binary, mark),
             spool: setup.spool.canonicalize().map_err(|error| at(&setup.spool, &error, usable))?,
-            around: Surroundings::new(
+            around: HostSurroundings::new(
                 setup.private.iter().map(|path| real(path)).collect(),
                 setup.unwritable.iter().map(|path| real(path)).collect(),
                 scratch,
             ),
             ids,
-            probe: Probe::conclude(&Lacking::default(), own_id),
+            probe: HostProbe::conclude(&ProbeFailures::default(), own_id),
             overlay: OnceLock::new(),
         };
         sandbox.probe = sandbox.try_everything(own_id);
@@ -115,8 +116,8 @@ impl LinuxSandbox {
 
     /// Probes the whole set-up with a script that checks the sandbox from inside. After a failure, the probe is
     /// repeated without the failed part.
-    fn try_everything(&mut self, own_id: bool) -> Probe {
-        let mut lacking = Lacking::default();
+    fn try_everything(&mut self, own_id: bool) -> HostProbe {
+        let mut lacking = ProbeFailures::default();
         // Each iteration finds one more part that this host does not support.
         let broken = loop {
             let Err(failure) = self.trial(&lacking) else { break None };
@@ -129,9 +130,9 @@ impl LinuxSandbox {
                 break None;
             }
             let part = match failure.stage {
-                Stage::Helper => break Some(failure),
-                Stage::Landlock => &mut lacking.landlock,
-                Stage::Seccomp => &mut lacking.seccomp,
+                SetupStage::Helper => break Some(failure),
+                SetupStage::Landlock => &mut lacking.landlock,
+                SetupStage::Seccomp => &mut lacking.seccomp,
                 _ => &mut lacking.namespaces,
             };
             if part.is_some() {
@@ -139,7 +140,7 @@ impl LinuxSandbox {
             }
             *part = Some(failure);
         };
-        Probe::conclude(&lacking, own_id).broken(broken.as_ref())
+        HostProbe::conclude(&lacking, own_id).broken(broken.as_ref())
     }
 
     /// Returns the reason why runs on this host can't have an overlay, or `None` if overlays work. The first call
@@ -147,24 +148,24 @@ impl LinuxSandbox {
     pub fn overlay(&self) -> Option<&Missing> {
         let tried = self.overlay.get_or_init(|| match self.trial_of_an_overlay() {
             // Ignore failures of other stages, because they are not about overlays.
-            Err(failure) if failure.stage == Stage::Workdir => Some(Missing::overlay(&failure)),
+            Err(failure) if failure.stage == SetupStage::Workdir => Some(Missing::overlay(&failure)),
             _ => None,
         });
         tried.as_ref()
     }
 
-    fn trial_of_an_overlay(&self) -> Result<(), Failure> {
+    fn trial_of_an_overlay(&self) -> Result<(), SetupFailure> {
         let probe = &self.probe;
         // Mode 0755, so that every user of a run can read the directory.
         let made = self
             .make_run_dir()
             .and_then(|tree| std::fs::set_permissions(&tree, std::fs::Permissions::from_mode(0o755)).map(|()| tree));
-        let tree = made.at(Stage::Request, "make a directory for the overlay test")?;
+        let tree = made.at(SetupStage::Request, "make a directory for the overlay test")?;
         let mut profile = Profile::nothing(probe.held(), Limits { wall_ms: TRIAL_MS, ..Limits::default() });
         (profile.write, profile.workdir) = (vec![tree.display().to_string()], Workdir::Overlay);
-        let filter = probe.missing(Layer::Seccomp).is_none().then(|| Filter::of(Form::Namespaces, &profile));
+        let filter = probe.missing(Layer::Seccomp).is_none().then(|| SyscallFilter::of(RunForm::Namespaces, &profile));
         let landlock = probe.missing(Layer::Landlock).is_none();
-        let (form, layers) = (Form::Namespaces, probe.held());
+        let (form, layers) = (RunForm::Namespaces, probe.held());
         let prepared = Prepared { profile, form, user: None, landlock, filter, level: Level::Strict, layers };
         let plan = Plan { interpreter: "sh".into(), source: b"exit 0".into(), env: vec![], params_json: b"{}".into() };
         let tried = self.play(&prepared, &plan);
@@ -172,7 +173,7 @@ impl LinuxSandbox {
         tried?.0.failure.map_or(Ok(()), Err)
     }
 
-    fn trial_without_groups(&mut self, lacking: &Lacking) -> Result<(), Failure> {
+    fn trial_without_groups(&mut self, lacking: &ProbeFailures) -> Result<(), SetupFailure> {
         let groups = std::mem::replace(
             &mut self.groups,
             Err("no process can be created in a control group on this host".into()),
@@ -180,11 +181,11 @@ impl LinuxSandbox {
         self.trial(lacking).inspect_err(|_| self.groups = groups)
     }
 
-    fn trial(&self, lacking: &Lacking) -> Result<(), Failure> {
-        let form = if lacking.namespaces.is_some() { Form::Host } else { Form::Namespaces };
+    fn trial(&self, lacking: &ProbeFailures) -> Result<(), SetupFailure> {
+        let form = if lacking.namespaces.is_some() { RunForm::Host } else { RunForm::Namespaces };
         let landlock = lacking.landlock.is_none();
         let profile = Profile::nothing(vec![], Limits { wall_ms: TRIAL_MS, ..Limits::default() });
-        let filter = lacking.seccomp.is_none().then(|| Filter::of(form, &profile));
+        let filter = lacking.seccomp.is_none().then(|| SyscallFilter::of(form, &profile));
         let prepared =
             Prepared { profile, form, user: None, landlock, filter, level: Level::Strict, layers: STRICT.to_vec() };
         let plan = Plan {
@@ -193,7 +194,7 @@ impl LinuxSandbox {
             env: vec![
                 ("FILTERS".into(), filter.map(|_| (filters_here() + 1).to_string()).unwrap_or_default()),
                 ("LANDLOCK".into(), if landlock { "held" } else { "" }.into()),
-                ("FORM".into(), if form == Form::Namespaces { "namespaces" } else { "host" }.into()),
+                ("FORM".into(), if form == RunForm::Namespaces { "namespaces" } else { "host" }.into()),
             ],
             params_json: b"{}".to_vec(),
         };
@@ -201,18 +202,18 @@ impl LinuxSandbox {
         match (run.failure, run.step) {
             (Some(failure), _) => Err(failure),
             (None, Some(StepEnd::Exited(0))) => Ok(()),
-            (None, end) => Err(Failure::new(
-                Stage::Namespaces,
+            (None, end) => Err(SetupFailure::new(
+                SetupStage::Namespaces,
                 format!("the self-test in the sandbox failed ({end:?}): {}", String::from_utf8_lossy(&said).trim()),
             )),
         }
     }
 
     /// Runs a probe script and returns the run with its output.
-    fn play(&self, prepared: &Prepared, plan: &Plan) -> Result<(Run, Vec<u8>), Failure> {
-        let cancel = CancelFlag::new().at(Stage::Processes, "make the cancel flag of a run")?;
+    fn play(&self, prepared: &Prepared, plan: &Plan) -> Result<(FollowedRun, Vec<u8>), SetupFailure> {
+        let cancel = CancelFlag::new().at(SetupStage::Processes, "make the cancel flag of a run")?;
         let once = || {
-            let (mut run, mut said) = (Run::new(&self.spool, &prepared.profile.limits), Vec::new());
+            let (mut run, mut said) = (FollowedRun::new(&self.spool, &prepared.profile.limits), Vec::new());
             self.attempt(&mut run, prepared, plan, &mut |chunk| said.extend_from_slice(chunk.bytes), &cancel);
             (run, said)
         };
@@ -264,13 +265,13 @@ exit 0
 "#;
 
 impl Sandbox for LinuxSandbox {
-    fn probe(&self) -> &Probe {
+    fn probe(&self) -> &HostProbe {
         &self.probe
     }
 
     fn check(&self, profile: &Profile) -> Result<Prepared, Unavailable> {
         let prepared = profile::check(profile, &self.probe, &self.around)?;
-        if prepared.form == Form::Namespaces
+        if prepared.form == RunForm::Namespaces
             && profile.workdir == Workdir::Overlay
             && let Some(missing) = self.overlay()
         {
@@ -280,9 +281,9 @@ impl Sandbox for LinuxSandbox {
     }
 
     fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report {
-        let mut run = Run::new(&self.spool, &prepared.profile.limits);
+        let mut run = FollowedRun::new(&self.spool, &prepared.profile.limits);
         match invalid(&plan) {
-            Some(why) => run.failure = Some(Failure::new(Stage::Request, why)),
+            Some(why) => run.failure = Some(SetupFailure::new(SetupStage::Request, why)),
             None => self.attempt(&mut run, &prepared, &plan, live, cancel),
         }
         run.report(&prepared, self.probe.own_id)
@@ -293,29 +294,29 @@ impl LinuxSandbox {
     /// Asks the helper for a run and follows the run until it has no processes.
     fn attempt(
         &self,
-        run: &mut Run,
+        run: &mut FollowedRun,
         prepared: &Prepared,
         plan: &Plan,
         live: &mut dyn FnMut(Chunk<'_>),
         cancel: &CancelFlag,
     ) {
         run.form = prepared.form;
-        let run_dir = match (prepared.form == Form::Host).then(|| self.make_run_dir()).transpose() {
+        let run_dir = match (prepared.form == RunForm::Host).then(|| self.make_run_dir()).transpose() {
             Ok(run_dir) => run_dir,
             Err(error) => {
-                run.failure = Some(Failure::from_io(Stage::Request, "make a directory for the run", error));
+                run.failure = Some(SetupFailure::from_io(SetupStage::Request, "make a directory for the run", error));
                 return;
             }
         };
         let id = if prepared.user.is_none() { self.ids.take() } else { None };
         if id.is_none() && prepared.user.is_none() && self.ids.available() {
             let why = "give the run an id of its own: too many runs are active; try again later";
-            run.failure = Some(Failure::new(Stage::Request, why));
+            run.failure = Some(SetupFailure::new(SetupStage::Request, why));
             return;
         }
         let own_id = id.as_ref().map(Id::number);
         let group = self.group(prepared);
-        let request = Request {
+        let request = RunRequest {
             form: prepared.form,
             landlock: prepared.landlock,
             filter: prepared.filter,
@@ -350,7 +351,7 @@ impl LinuxSandbox {
                 if let Err(error) = sent
                     && run.failure.is_none()
                 {
-                    run.failure = Some(Failure::from_io(Stage::Request, "hand the request on", error));
+                    run.failure = Some(SetupFailure::from_io(SetupStage::Request, "hand the request on", error));
                 }
                 if run.silent {
                     tracing::warn!("the helper is stopped or stuck, and a new one replaces it");
@@ -359,7 +360,7 @@ impl LinuxSandbox {
                 // Closing the control socket ends the run if it still exists.
                 drop(launched);
             }
-            Err(error) => run.failure = Some(Failure::from_io(Stage::Processes, "start the helper", error)),
+            Err(error) => run.failure = Some(SetupFailure::from_io(SetupStage::Processes, "start the helper", error)),
         }
         // After the report that the tree is dead, the first process may still be exiting, and its group is not empty
         // yet.
@@ -394,7 +395,7 @@ impl LinuxSandbox {
         }
     }
 
-    fn begin(&self, start: &Start, group: Option<&Group>) -> io::Result<Launched> {
+    fn begin(&self, start: &Start, group: Option<&RunGroup>) -> io::Result<LaunchedRun> {
         let (control, theirs) = UnixStream::pair()?;
         let (stdout, stdout_writer) = io::pipe()?;
         let (stderr, stderr_writer) = io::pipe()?;
@@ -406,16 +407,16 @@ impl LinuxSandbox {
             control: theirs.into(),
             stdout: stdout_writer.into(),
             stderr: stderr_writer.into(),
-            cgroup: group.map(Group::open).transpose()?,
+            cgroup: group.map(RunGroup::open).transpose()?,
         };
         let helper = self.helper.begin(start, &descriptors)?;
-        Ok(Launched { helper, control, stdout, stderr })
+        Ok(LaunchedRun { helper, control, stdout, stderr })
     }
 
     /// Creates a control group if it can enforce a limit, or if no pid namespace holds the processes together.
-    fn group(&self, prepared: &Prepared) -> Option<Group> {
+    fn group(&self, prepared: &Prepared) -> Option<RunGroup> {
         let groups = self.groups.as_ref().ok()?;
-        if !groups.controllers.any() && prepared.form == Form::Namespaces {
+        if !groups.controllers.any() && prepared.form == RunForm::Namespaces {
             return None;
         }
         groups
@@ -433,14 +434,14 @@ impl LinuxSandbox {
     /// Kills all processes with this id. Returns the number of survivors, or 1 if the number is unknown.
     fn end_leftovers(&self, own_id: u32) -> u64 {
         let host_id = Some(HostId { uid: own_id, gid: own_id });
-        let start = Start { form: Form::Sweep, host_id, own_network: true };
+        let start = Start { form: RunForm::Sweep, host_id, own_network: true };
         let swept = self.begin(&start, None).and_then(|mut launched| {
             // The helper sends one message when the processes are gone, and then closes the socket.
             launched.control.set_read_timeout(Some(DEATH + PATIENCE))?;
             let mut said = Vec::new();
             launched.control.read_to_end(&mut said)?;
             while let Some(message) = protocol::take_message(&mut said)? {
-                if let Message::Empty(spent) = message {
+                if let HelperMessage::Empty(spent) = message {
                     return Ok(spent.left);
                 }
             }

@@ -39,7 +39,7 @@ use crate::record::enforcement::Enforcement;
 use crate::record::profile::Profile;
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::capture::{Capture, Chunk, Segment};
-use crate::sandbox::probe::Probe;
+use crate::sandbox::probe::HostProbe;
 use crate::sandbox::profile::{Prepared, Unavailable};
 
 /// Runs steps. After [`Sandbox::run`] returns, no process of that run exists, except the processes that
@@ -47,7 +47,7 @@ use crate::sandbox::profile::{Prepared, Unavailable};
 pub trait Sandbox: Send + Sync {
     /// Returns the layers that this host supports. The probe performs the whole set-up once and compares no version
     /// numbers.
-    fn probe(&self) -> &Probe;
+    fn probe(&self) -> &HostProbe;
 
     /// Checks if this host can enforce `profile`. The boundary calls `check` before it consumes the nonce.
     ///
@@ -90,7 +90,7 @@ pub struct Report {
     /// The recorded output of both streams, in the order of arrival.
     pub order: Vec<Segment>,
     /// CPU time and memory that the run used.
-    pub usage: Usage,
+    pub usage: RunUsage,
     /// The sandbox layers and limits that were enforced.
     pub enforcement: Enforcement,
     /// Milliseconds from the start of the run to the death of its whole process tree.
@@ -111,13 +111,13 @@ impl Report {
     }
 
     fn without_run(end: End) -> Self {
-        let nothing = || Capture { bytes: 0, recorded: capture::Recorded::Memory(Vec::new()), truncated: false };
+        let nothing = || Capture { bytes: 0, recorded: capture::CapturedBytes::Memory(Vec::new()), truncated: false };
         Self {
             end,
             stdout: nothing(),
             stderr: nothing(),
             order: Vec::new(),
-            usage: Usage::default(),
+            usage: RunUsage::default(),
             enforcement: facts::nothing_enforced(),
             duration_ms: 0,
         }
@@ -145,7 +145,7 @@ pub enum End {
 
 /// CPU time and memory that a run used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
+pub struct RunUsage {
     /// CPU time of all processes of the run, in milliseconds.
     pub cpu_ms: u64,
     /// The largest resident set of any process of the run, in bytes.

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::sandbox::addresses::check_public;
-use crate::sandbox::request::{self, Asked, Head};
+use crate::sandbox::request::{self, ProxyTarget, RequestHead};
 
 /// Limits of simultaneous and of total connections. The limits bound the threads and descriptors that the service
 /// uses for one run.
@@ -49,7 +49,7 @@ pub struct Proxy {
 
 /// The hosts that a run contacted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Contacts {
+pub struct NetworkContacts {
     /// Hosts of the allow list to which the proxy connected.
     pub reached: BTreeSet<String>,
     /// Number of refused requests.
@@ -71,7 +71,7 @@ struct Shared {
 /// is sent.
 #[derive(Debug, Default)]
 struct Ledger {
-    contacts: Contacts,
+    contacts: NetworkContacts,
     closed: bool,
 }
 
@@ -187,7 +187,7 @@ impl Proxy {
 
     /// Closes all connections and returns the contacts.
     #[must_use]
-    pub fn finish(mut self) -> Contacts {
+    pub fn finish(mut self) -> NetworkContacts {
         self.end();
         lock(&self.shared.ledger).contacts.clone()
     }
@@ -297,7 +297,7 @@ fn admit(shared: &Shared, number: usize, stream: TcpStream, target: Option<Strin
 
 /// Connects to the host after checking all its addresses. If one address is not public, the request is refused,
 /// because the DNS server chooses their order.
-fn connect(asked: &Asked, slot: &Arc<Slot>) -> Result<TcpStream, (u16, String)> {
+fn connect(asked: &ProxyTarget, slot: &Arc<Slot>) -> Result<TcpStream, (u16, String)> {
     let shared = &slot.0;
     let (to, from) = mpsc::channel();
     let (resolve, name, port) = (shared.resolve.resolve, asked.name.clone(), asked.port);
@@ -341,7 +341,7 @@ fn connect(asked: &Asked, slot: &Arc<Slot>) -> Result<TcpStream, (u16, String)> 
 fn pass(
     mut client: TcpStream,
     mut server: TcpStream,
-    asked: &Asked,
+    asked: &ProxyTarget,
     rest: &[u8],
     shared: &Arc<Shared>,
 ) -> io::Result<()> {
@@ -355,7 +355,7 @@ fn pass(
             client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
             u64::MAX
         }
-        Some(Head { bytes, body }) => {
+        Some(RequestHead { bytes, body }) => {
             spend(shared, bytes.len())?;
             upstream.write_all(bytes)?;
             *body
@@ -541,7 +541,7 @@ mod tests {
         let answer = ask(port, &format!("CONNECT {name} HTTP/1.1\r\n\r\nhello"));
         assert_eq!(answer, "HTTP/1.1 200 Connection established\r\n\r\nHTTP/1.1 200 OK\r\n\r\nanswer");
         assert_eq!(got.recv().expect("arrived"), b"hello");
-        assert_eq!(proxy.finish(), Contacts { reached: [name].into(), refused: 0 });
+        assert_eq!(proxy.finish(), NetworkContacts { reached: [name].into(), refused: 0 });
     }
 
     #[test]
@@ -600,7 +600,7 @@ mod tests {
         }
         assert!(ask(port, "GET / HTTP/1.1\r\n\r\n").contains("not absolute"));
         assert!(ask(port, &"x".repeat(20_000)).contains("larger"));
-        assert_eq!(proxy.finish(), Contacts { reached: BTreeSet::new(), refused: 11 });
+        assert_eq!(proxy.finish(), NetworkContacts { reached: BTreeSet::new(), refused: 11 });
         assert!(got.try_recv().is_err(), "nothing arrived");
     }
 
@@ -642,7 +642,7 @@ mod tests {
         }
         std::thread::sleep(SLOW / 4);
         assert_eq!(shared.at_once.load(Ordering::SeqCst), 1);
-        assert_eq!(proxy.finish(), Contacts::default());
+        assert_eq!(proxy.finish(), NetworkContacts::default());
         drop(client);
         // The slot is occupied until the resolver returns.
         while shared.at_once.load(Ordering::SeqCst) > 0 {

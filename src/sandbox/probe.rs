@@ -4,11 +4,11 @@ use std::fs;
 
 use crate::record::enforcement::Level;
 use crate::record::profile::{Layer, STRICT};
-use crate::sandbox::protocol::{Failure, Form, Stage};
+use crate::sandbox::protocol::{RunForm, SetupFailure, SetupStage};
 
 /// The layers and limits that this host supports.
 #[derive(Debug, Clone)]
-pub struct Probe {
+pub struct HostProbe {
     /// The state of each layer of [`STRICT`], in that order.
     pub layers: Vec<LayerState>,
     /// The kernel's Landlock ABI, if Landlock is enabled.
@@ -19,16 +19,16 @@ pub struct Probe {
     pub cgroup: Result<Vec<&'static str>, String>,
     /// The reason why no run is possible, even without any layer. `None` if runs are possible.
     pub broken: Option<Missing>,
-    pub(super) form: Form,
+    pub(super) form: RunForm,
 }
 
 /// The failures of the set-up, if any.
 #[derive(Debug, Default)]
-pub(super) struct Lacking {
+pub(super) struct ProbeFailures {
     /// Failure of namespaces and of the run's own root.
-    pub(super) namespaces: Option<Failure>,
-    pub(super) landlock: Option<Failure>,
-    pub(super) seccomp: Option<Failure>,
+    pub(super) namespaces: Option<SetupFailure>,
+    pub(super) landlock: Option<SetupFailure>,
+    pub(super) seccomp: Option<SetupFailure>,
 }
 
 /// The state of one layer on this host.
@@ -51,12 +51,12 @@ pub struct Missing {
 
 impl Missing {
     /// Returns the advice for a kernel that can't mount an overlay for a run.
-    pub(super) fn overlay(failure: &Failure) -> Self {
+    pub(super) fn overlay(failure: &SetupFailure) -> Self {
         Self { why: failure.to_string(), knob: "run `modprobe overlay`, or let steps work on a copy".into() }
     }
 }
 
-impl Probe {
+impl HostProbe {
     /// Returns the layers that are fully enforced, sorted.
     #[must_use]
     pub fn held(&self) -> Vec<Layer> {
@@ -74,7 +74,7 @@ impl Probe {
     }
 
     /// Marks all layers as missing if no run is possible on this host.
-    pub(super) fn broken(mut self, failure: Option<&Failure>) -> Self {
+    pub(super) fn broken(mut self, failure: Option<&SetupFailure>) -> Self {
         self.broken = failure.map(|failure| missing(failure, &Facts::of_this_host()));
         if let Some(broken) = &self.broken {
             for state in &mut self.layers {
@@ -85,9 +85,9 @@ impl Probe {
     }
 
     /// Derives the layers from the failures of the test runs.
-    pub(super) fn conclude(lacking: &Lacking, own_id: bool) -> Self {
+    pub(super) fn conclude(lacking: &ProbeFailures, own_id: bool) -> Self {
         let host = Facts::of_this_host();
-        let why = |failure: &Option<Failure>| failure.as_ref().map(|failure| missing(failure, &host));
+        let why = |failure: &Option<SetupFailure>| failure.as_ref().map(|failure| missing(failure, &host));
         let spaces = why(&lacking.namespaces);
         let state = |layer, missing| LayerState { layer, missing };
         let capabilities = spaces.as_ref().filter(|_| !own_id).map(|missing| Missing {
@@ -110,7 +110,7 @@ impl Probe {
             own_id,
             cgroup: Ok(Vec::new()),
             broken: None,
-            form: if lacking.namespaces.is_some() { Form::Host } else { Form::Namespaces },
+            form: if lacking.namespaces.is_some() { RunForm::Host } else { RunForm::Namespaces },
         }
     }
 }
@@ -161,12 +161,12 @@ impl Facts {
     }
 }
 
-fn missing(failure: &Failure, host: &Facts) -> Missing {
+fn missing(failure: &SetupFailure, host: &Facts) -> Missing {
     let why = match (failure.stage, failure.errno, host.no_user_namespaces) {
         // The kernel's text for this error is "No space left on device", which would mislead readers to check their
         // disks.
         (
-            Stage::UserNamespace | Stage::Namespaces | Stage::NetworkNamespace,
+            SetupStage::UserNamespace | SetupStage::Namespaces | SetupStage::NetworkNamespace,
             Some(libc::ENOSPC | libc::EUSERS),
             limit,
         ) => match limit {
@@ -178,8 +178,8 @@ fn missing(failure: &Failure, host: &Facts) -> Missing {
     Missing { why, knob: knob(failure, host) }
 }
 
-fn knob(failure: &Failure, host: &Facts) -> String {
-    use Stage::{Maps, Mounts, Namespaces, NetworkNamespace, Proc, UserNamespace};
+fn knob(failure: &SetupFailure, host: &Facts) -> String {
+    use SetupStage::{Maps, Mounts, Namespaces, NetworkNamespace, Proc, UserNamespace};
     let in_a_user_namespace =
         matches!(failure.stage, UserNamespace | Maps | Namespaces | NetworkNamespace | Mounts | Proc);
     match (failure.stage, failure.errno) {
@@ -187,25 +187,25 @@ fn knob(failure: &Failure, host: &Facts) -> String {
             "raise the limit of open files: ulimit -n in a shell, LimitNOFILE= in a unit of systemd".into()
         }
         (_, Some(libc::ENFILE)) => "raise the host's limit of open files: sysctl fs.file-max".into(),
-        (Stage::Processes | Stage::Namespaces | Stage::Limits, Some(libc::EAGAIN)) => {
+        (SetupStage::Processes | SetupStage::Namespaces | SetupStage::Limits, Some(libc::EAGAIN)) => {
             "raise the limit of processes: ulimit -u in a shell, LimitNPROC= and TasksMax= in a unit of systemd, pids.max of a container".into()
         }
-        (Stage::Landlock | Stage::Mounts, Some(libc::ENOENT)) => {
+        (SetupStage::Landlock | SetupStage::Mounts, Some(libc::ENOENT)) => {
             "add this path to the container or chroot of the service: every run needs the path, but it is not there".into()
         }
-        (Stage::Landlock, Some(libc::EOPNOTSUPP)) => match &host.lsm {
+        (SetupStage::Landlock, Some(libc::EOPNOTSUPP)) => match &host.lsm {
             Some(list) => format!("boot the kernel with lsm=landlock,{list}"),
             None => "add landlock to the kernel's lsm= boot parameter".into(),
         },
-        (Stage::Landlock, Some(libc::ENOSYS | libc::EPERM | libc::EACCES)) if host.seccomp => {
+        (SetupStage::Landlock, Some(libc::ENOSYS | libc::EPERM | libc::EACCES)) if host.seccomp => {
             "this container's seccomp profile refuses Landlock: use one that allows landlock_create_ruleset, landlock_add_rule and landlock_restrict_self".into()
         }
-        (Stage::Seccomp, Some(libc::EPERM | libc::EACCES)) if host.seccomp => {
+        (SetupStage::Seccomp, Some(libc::EPERM | libc::EACCES)) if host.seccomp => {
             "this container's seccomp profile refuses another filter: use one that allows seccomp(2)".into()
         }
-        (Stage::Seccomp, _) => "use a kernel built with CONFIG_SECCOMP_FILTER".into(),
-        (Stage::Landlock, _) => "use a kernel of 5.13 or later built with CONFIG_SECURITY_LANDLOCK".into(),
-        (Stage::UserNamespace | Stage::Namespaces | Stage::NetworkNamespace, Some(libc::ENOSPC | libc::EUSERS)) => {
+        (SetupStage::Seccomp, _) => "use a kernel built with CONFIG_SECCOMP_FILTER".into(),
+        (SetupStage::Landlock, _) => "use a kernel of 5.13 or later built with CONFIG_SECURITY_LANDLOCK".into(),
+        (SetupStage::UserNamespace | SetupStage::Namespaces | SetupStage::NetworkNamespace, Some(libc::ENOSPC | libc::EUSERS)) => {
             format!("sysctl -w {}=15000", host.no_user_namespaces.unwrap_or("user.max_user_namespaces"))
         }
         _ if in_a_user_namespace && host.userns_clone_off => {
@@ -214,21 +214,21 @@ fn knob(failure: &Failure, host: &Facts) -> String {
         _ if in_a_user_namespace && host.apparmor_restricts => {
             "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for countersign with the rule \"userns,\"".into()
         }
-        (Stage::Workdir, _) => {
+        (SetupStage::Workdir, _) => {
             "give the directory for runs and those above it mode 0711: runs have a user id of their own".into()
         }
-        (Stage::Proc, _) => "this container's /proc is partly masked: start it with --security-opt systempaths=unconfined (Kubernetes: procMount: Unmasked)".into(),
-        (Stage::UserNamespace | Stage::Namespaces | Stage::NetworkNamespace | Stage::Mounts, _) if host.seccomp => {
+        (SetupStage::Proc, _) => "this container's /proc is partly masked: start it with --security-opt systempaths=unconfined (Kubernetes: procMount: Unmasked)".into(),
+        (SetupStage::UserNamespace | SetupStage::Namespaces | SetupStage::NetworkNamespace | SetupStage::Mounts, _) if host.seccomp => {
             "this container's seccomp profile refuses this call: use a profile that allows unshare, mount and pivot_root (or --security-opt seccomp=unconfined, which allows all calls)".into()
         }
-        (Stage::Maps, _) => {
+        (SetupStage::Maps, _) => {
             "give the service a writable /proc of its own pid namespace (unshare --mount-proc, bwrap --proc /proc); a service that is root also needs CAP_SETUID and CAP_SETGID".into()
         }
-        (Stage::UserNamespace, Some(libc::EPERM)) => {
+        (SetupStage::UserNamespace, Some(libc::EPERM)) => {
             "the service must not run in a chroot: the kernel makes no user namespace there; a container must allow unshare, mount and pivot_root".into()
         }
-        (Stage::UserNamespace, Some(libc::EINVAL | libc::ENOSYS)) => "use a kernel built with CONFIG_USER_NS".into(),
-        (Stage::Mounts, Some(libc::EINVAL)) => "the service must not run on an initramfs or in a chroot: pivot_root(2) refuses those".into(),
+        (SetupStage::UserNamespace, Some(libc::EINVAL | libc::ENOSYS)) => "use a kernel built with CONFIG_USER_NS".into(),
+        (SetupStage::Mounts, Some(libc::EINVAL)) => "the service must not run on an initramfs or in a chroot: pivot_root(2) refuses those".into(),
         _ => "run countersign doctor outside of containers and other sandboxes, to see if one of them refuses the call".into(),
     }
 }
@@ -237,8 +237,8 @@ fn knob(failure: &Failure, host: &Facts) -> String {
 mod tests {
     use super::*;
 
-    fn failure(stage: Stage, errno: i32) -> Failure {
-        Failure { stage, what: "try".into(), errno: Some(errno) }
+    fn failure(stage: SetupStage, errno: i32) -> SetupFailure {
+        SetupFailure { stage, what: "try".into(), errno: Some(errno) }
     }
 
     #[test]
@@ -248,20 +248,20 @@ mod tests {
         let debian = Facts { userns_clone_off: true, ..Facts::default() };
         let lsm = Facts { lsm: Some("lockdown,yama".into()), ..Facts::default() };
         for (failed, host, word) in [
-            (failure(Stage::UserNamespace, libc::ENOSPC), Facts::default(), "user.max_user_namespaces"),
-            (failure(Stage::UserNamespace, libc::EPERM), debian, "unprivileged_userns_clone=1"),
-            (failure(Stage::Mounts, libc::EACCES), apparmor, "apparmor_restrict_unprivileged_userns=0"),
-            (failure(Stage::UserNamespace, libc::EPERM), seccomp, "seccomp"),
-            (failure(Stage::Proc, libc::EPERM), Facts::default(), "systempaths=unconfined"),
-            (failure(Stage::Landlock, libc::EOPNOTSUPP), lsm, "lsm=landlock,lockdown,yama"),
-            (failure(Stage::Landlock, libc::ENOSYS), Facts::default(), "CONFIG_SECURITY_LANDLOCK"),
-            (failure(Stage::Landlock, libc::ENOENT), Facts::default(), "not there"),
-            (failure(Stage::Mounts, libc::ENOENT), Facts::default(), "not there"),
-            (failure(Stage::Seccomp, libc::EINVAL), Facts::default(), "CONFIG_SECCOMP_FILTER"),
-            (failure(Stage::Processes, libc::EMFILE), Facts::default(), "LimitNOFILE="),
-            (failure(Stage::Processes, libc::EAGAIN), Facts::default(), "ulimit -u"),
-            (failure(Stage::UserNamespace, libc::EPERM), Facts::default(), "chroot"),
-            (failure(Stage::Maps, libc::EACCES), Facts::default(), "/proc"),
+            (failure(SetupStage::UserNamespace, libc::ENOSPC), Facts::default(), "user.max_user_namespaces"),
+            (failure(SetupStage::UserNamespace, libc::EPERM), debian, "unprivileged_userns_clone=1"),
+            (failure(SetupStage::Mounts, libc::EACCES), apparmor, "apparmor_restrict_unprivileged_userns=0"),
+            (failure(SetupStage::UserNamespace, libc::EPERM), seccomp, "seccomp"),
+            (failure(SetupStage::Proc, libc::EPERM), Facts::default(), "systempaths=unconfined"),
+            (failure(SetupStage::Landlock, libc::EOPNOTSUPP), lsm, "lsm=landlock,lockdown,yama"),
+            (failure(SetupStage::Landlock, libc::ENOSYS), Facts::default(), "CONFIG_SECURITY_LANDLOCK"),
+            (failure(SetupStage::Landlock, libc::ENOENT), Facts::default(), "not there"),
+            (failure(SetupStage::Mounts, libc::ENOENT), Facts::default(), "not there"),
+            (failure(SetupStage::Seccomp, libc::EINVAL), Facts::default(), "CONFIG_SECCOMP_FILTER"),
+            (failure(SetupStage::Processes, libc::EMFILE), Facts::default(), "LimitNOFILE="),
+            (failure(SetupStage::Processes, libc::EAGAIN), Facts::default(), "ulimit -u"),
+            (failure(SetupStage::UserNamespace, libc::EPERM), Facts::default(), "chroot"),
+            (failure(SetupStage::Maps, libc::EACCES), Facts::default(), "/proc"),
         ] {
             let knob = knob(&failed, &host);
             assert!(knob.contains(word), "{failed:?} {host:?}: {knob}");
@@ -277,14 +277,17 @@ mod tests {
 
     #[test]
     fn a_host_without_user_namespaces_reports_the_missing_layers() {
-        let no = Lacking { namespaces: Some(failure(Stage::UserNamespace, libc::ENOSPC)), ..Lacking::default() };
-        let root = Probe::conclude(&no, true);
+        let no = ProbeFailures {
+            namespaces: Some(failure(SetupStage::UserNamespace, libc::ENOSPC)),
+            ..ProbeFailures::default()
+        };
+        let root = HostProbe::conclude(&no, true);
         assert_eq!(root.held(), [Layer::Capabilities, Layer::Landlock, Layer::Seccomp]);
-        let user = Probe::conclude(&no, false);
+        let user = HostProbe::conclude(&no, false);
         assert_eq!((user.held(), user.level()), (vec![Layer::Landlock, Layer::Seccomp], Level::BestEffort));
         let capabilities = user.missing(Layer::Capabilities).expect("missing");
         assert!(capabilities.why.contains("the limit") && capabilities.knob.starts_with("sysctl"), "{capabilities:?}");
         assert!(user.missing(Layer::Namespaces).is_some_and(|missing| missing.why.contains("the limit")));
-        assert_eq!(Probe::conclude(&Lacking::default(), false).level(), Level::Strict);
+        assert_eq!(HostProbe::conclude(&ProbeFailures::default(), false).level(), Level::Strict);
     }
 }

@@ -7,10 +7,10 @@ use rustix::fs::{Access, AtFlags};
 
 use crate::record::enforcement::Level;
 use crate::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, STRICT, Workdir};
-use crate::sandbox::deny::Patterns;
+use crate::sandbox::deny::NamePatterns;
 use crate::sandbox::mounts::Mounts;
-use crate::sandbox::probe::{Missing, Probe, level};
-use crate::sandbox::protocol::{Filter, Form, HostId};
+use crate::sandbox::probe::{HostProbe, Missing, level};
+use crate::sandbox::protocol::{HostId, RunForm, SyscallFilter};
 use crate::sandbox::{filesystem, ids};
 
 /// A profile that was checked, and the mechanisms that will enforce it.
@@ -18,11 +18,11 @@ use crate::sandbox::{filesystem, ids};
 #[must_use]
 pub struct Prepared {
     pub(super) profile: Profile,
-    pub(super) form: Form,
+    pub(super) form: RunForm,
     /// The host user that the run becomes, or `None` if the run has ids of its own.
     pub(super) user: Option<HostId>,
     pub(super) landlock: bool,
-    pub(super) filter: Option<Filter>,
+    pub(super) filter: Option<SyscallFilter>,
     pub(super) level: Level,
     pub(super) layers: Vec<Layer>,
 }
@@ -165,7 +165,7 @@ impl std::error::Error for Unavailable {}
 
 /// Facts about the service that the checks need.
 #[derive(Debug)]
-pub(super) struct Surroundings {
+pub(super) struct HostSurroundings {
     /// The private set, as real paths.
     pub(super) private: Vec<PathBuf>,
     /// Directories that no run may change, as real paths.
@@ -176,7 +176,7 @@ pub(super) struct Surroundings {
     exposed: Option<(PathBuf, PathBuf)>,
 }
 
-impl Surroundings {
+impl HostSurroundings {
     /// Computes which private path every run would see on this host.
     pub(super) fn new(private: Vec<PathBuf>, unwritable: Vec<PathBuf>, scratch: PathBuf) -> Self {
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
@@ -188,7 +188,7 @@ impl Surroundings {
 }
 
 /// Checks if `profile` can be enforced on the host that `probe` describes.
-pub(super) fn check(profile: &Profile, probe: &Probe, around: &Surroundings) -> Result<Prepared, Unavailable> {
+pub(super) fn check(profile: &Profile, probe: &HostProbe, around: &HostSurroundings) -> Result<Prepared, Unavailable> {
     refuse_what_makes_no_sense(profile)?;
     let user = user(profile)?;
     // Check namespaces first, because other layers are missing if namespaces are missing.
@@ -207,16 +207,16 @@ pub(super) fn check(profile: &Profile, probe: &Probe, around: &Surroundings) -> 
     check_sockets(profile)?;
     check_denied(profile)?;
     let off = profile.off_reason.is_some();
-    let form = if off { Form::Host } else { probe.form };
+    let form = if off { RunForm::Host } else { probe.form };
     let landlock = !off && probe.missing(Layer::Landlock).is_none();
-    let filter = (!off && probe.missing(Layer::Seccomp).is_none()).then(|| Filter::of(form, profile));
-    if form == Form::Host {
+    let filter = (!off && probe.missing(Layer::Seccomp).is_none()).then(|| SyscallFilter::of(form, profile));
+    if form == RunForm::Host {
         check_host_form(profile, probe, around)?;
     }
     let mounts = mounts_for(profile)?;
     keep_private(profile, probe, around, &mounts, form, landlock)?;
     keep_unwritable(profile, around, &mounts)?;
-    if form == Form::Namespaces {
+    if form == RunForm::Namespaces {
         check_overlays(profile, &mounts)?;
         check_reached(profile, probe)?;
     }
@@ -242,7 +242,7 @@ const LEAST_MEMORY: u64 = 4 << 20;
 
 fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
     let invalid = |why: &str| Err(Unavailable::Invalid { why: why.into() });
-    Patterns::new(&profile.deny).map_err(|why| Unavailable::Invalid { why })?;
+    NamePatterns::new(&profile.deny).map_err(|why| Unavailable::Invalid { why })?;
     let trees = filesystem::host_paths(&profile.write).count();
     if profile.workdir != Workdir::Private && trees == 0 {
         return invalid(
@@ -376,7 +376,7 @@ fn check_sockets(profile: &Profile) -> Result<(), Unavailable> {
 
 /// Refuses a path that the profile both names and denies. Otherwise the mistake would appear only during the run.
 fn check_denied(profile: &Profile) -> Result<(), Unavailable> {
-    let Ok(patterns) = Patterns::new(&profile.deny) else { return Ok(()) };
+    let Ok(patterns) = NamePatterns::new(&profile.deny) else { return Ok(()) };
     let named = profile.read.iter().chain(&profile.sockets).map(String::as_str);
     for path in named.chain(filesystem::host_paths(&profile.write)) {
         // A path in a denied directory is denied too.
@@ -422,7 +422,7 @@ fn check_overlays(profile: &Profile, mounts: &Mounts) -> Result<(), Unavailable>
 /// Checks that the run's first process can enter the directories of the profile. The process may have no special
 /// rights on the host, so a closed directory would fail after the nonce is consumed. A host user in `run_as` is not
 /// checked, because ACLs may give more rights than the mode bits.
-fn check_reached(profile: &Profile, probe: &Probe) -> Result<(), Unavailable> {
+fn check_reached(profile: &Profile, probe: &HostProbe) -> Result<(), Unavailable> {
     if profile.run_as != ISOLATED {
         return Ok(());
     }
@@ -459,7 +459,7 @@ fn is_open(directory: &Path, bits: u32, own_id: bool) -> bool {
         || rustix::fs::accessat(rustix::fs::CWD, directory, rights, AtFlags::EACCESS).is_ok()
 }
 
-fn check_host_form(profile: &Profile, probe: &Probe, around: &Surroundings) -> Result<(), Unavailable> {
+fn check_host_form(profile: &Profile, probe: &HostProbe, around: &HostSurroundings) -> Result<(), Unavailable> {
     let copied = matches!(profile.workdir, Workdir::Copy | Workdir::Overlay);
     for (asks, what) in [
         (profile.network.mode == NetworkMode::Allow, "a network allow list"),
@@ -491,10 +491,10 @@ fn check_host_form(profile: &Profile, probe: &Probe, around: &Surroundings) -> R
 /// by Landlock. Without both mechanisms, the modes of private paths must exclude the run's id.
 fn keep_private(
     profile: &Profile,
-    probe: &Probe,
-    around: &Surroundings,
+    probe: &HostProbe,
+    around: &HostSurroundings,
     mounts: &Mounts,
-    form: Form,
+    form: RunForm,
     landlock: bool,
 ) -> Result<(), Unavailable> {
     // `check_paths` has checked that the paths of a profile are real paths.
@@ -508,10 +508,10 @@ fn keep_private(
         if let Some(path) = overlap(mounts, private, &named) {
             return reached(path.display().to_string());
         }
-        if form == Form::Host && around.scratch.starts_with(private) {
+        if form == RunForm::Host && around.scratch.starts_with(private) {
             return reached(format!("the directory for runs {}", around.scratch.display()));
         }
-        let hidden = form == Form::Namespaces || landlock || (probe.own_id && closed_to_others(private));
+        let hidden = form == RunForm::Namespaces || landlock || (probe.own_id && closed_to_others(private));
         if !hidden {
             let who =
                 if probe.own_id { "its mode, which gives access to other users" } else { "the service's own user id" };
@@ -522,7 +522,7 @@ fn keep_private(
 }
 
 /// Refuses a run that could change a runbook, because the next seal would make the changed steps executable.
-fn keep_unwritable(profile: &Profile, around: &Surroundings, mounts: &Mounts) -> Result<(), Unavailable> {
+fn keep_unwritable(profile: &Profile, around: &HostSurroundings, mounts: &Mounts) -> Result<(), Unavailable> {
     if matches!(profile.workdir, Workdir::Copy | Workdir::Overlay) {
         return Ok(());
     }
@@ -565,24 +565,24 @@ fn others_may(path: &Path, bits: u32) -> bool {
 mod tests {
     use super::*;
     use crate::record::profile::Limits;
-    use crate::sandbox::probe::Lacking;
-    use crate::sandbox::protocol::{Failure, Stage};
+    use crate::sandbox::probe::ProbeFailures;
+    use crate::sandbox::protocol::{SetupFailure, SetupStage};
 
     fn profile() -> Profile {
         Profile::nothing(STRICT.to_vec(), Limits::default())
     }
 
-    fn strong() -> Probe {
-        Probe::conclude(&Lacking::default(), true)
+    fn strong() -> HostProbe {
+        HostProbe::conclude(&ProbeFailures::default(), true)
     }
 
-    fn poor(own_id: bool) -> Probe {
-        let failure = Failure { stage: Stage::UserNamespace, what: "try".into(), errno: Some(libc::ENOSPC) };
-        Probe::conclude(&Lacking { namespaces: Some(failure), ..Lacking::default() }, own_id)
+    fn poor(own_id: bool) -> HostProbe {
+        let failure = SetupFailure { stage: SetupStage::UserNamespace, what: "try".into(), errno: Some(libc::ENOSPC) };
+        HostProbe::conclude(&ProbeFailures { namespaces: Some(failure), ..ProbeFailures::default() }, own_id)
     }
 
-    fn around(private: &[&Path]) -> Surroundings {
-        Surroundings::new(private.iter().map(|&path| path.to_owned()).collect(), vec![], "/".into())
+    fn around(private: &[&Path]) -> HostSurroundings {
+        HostSurroundings::new(private.iter().map(|&path| path.to_owned()).collect(), vec![], "/".into())
     }
 
     fn refusal(change: impl FnOnce(&mut Profile)) -> String {
@@ -601,7 +601,7 @@ mod tests {
 
     #[test]
     fn an_overlay_is_refused_if_the_kernel_mounts_no_overlays() {
-        let failure = Failure { stage: Stage::Workdir, what: "mount it".into(), errno: Some(libc::ENODEV) };
+        let failure = SetupFailure { stage: SetupStage::Workdir, what: "mount it".into(), errno: Some(libc::ENODEV) };
         let missing = Missing::overlay(&failure);
         let mut wanted = profile();
         (wanted.write, wanted.workdir) = (vec!["/srv/tree".into()], Workdir::Overlay);
@@ -672,7 +672,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let closed = tempfile::tempdir().expect("a directory");
         std::fs::set_permissions(closed.path(), std::fs::Permissions::from_mode(0o700)).expect("mode");
-        let around = Surroundings::new(vec![], vec![], closed.path().canonicalize().expect("real"));
+        let around = HostSurroundings::new(vec![], vec![], closed.path().canonicalize().expect("real"));
         let weak = Profile { require: vec![Layer::Landlock], ..profile() };
         assert!(matches!(check(&weak, &poor(true), &around), Err(Unavailable::Scratch { .. })));
         assert!(check(&weak, &poor(false), &around).is_ok(), "the service's own id can");

@@ -38,7 +38,7 @@ const MAX_MESSAGE: u32 = 16 << 10;
 
 /// The form of isolation of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Form {
+pub(super) enum RunForm {
     /// Namespaces and a root of its own.
     Namespaces,
     /// On the host's root. A subreaper ends the run.
@@ -58,15 +58,15 @@ pub(super) enum Sockets {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Filter {
+pub(super) struct SyscallFilter {
     pub(super) sockets: Sockets,
-    pub(super) ground: Ground,
+    pub(super) ground: HostSharing,
 }
 
 /// The resources of the host that a run can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Ground {
+pub(super) enum HostSharing {
     /// None.
     Own,
     /// The files that the run creates in a live tree. No such file may be setuid or setgid.
@@ -75,16 +75,16 @@ pub(super) enum Ground {
     Host,
 }
 
-impl Filter {
+impl SyscallFilter {
     /// Returns the filter for a run of that form with that profile.
-    pub(super) fn of(form: Form, profile: &Profile) -> Self {
-        let behind_a_namespace = form == Form::Namespaces || profile.network.mode == NetworkMode::Host;
+    pub(super) fn of(form: RunForm, profile: &Profile) -> Self {
+        let behind_a_namespace = form == RunForm::Namespaces || profile.network.mode == NetworkMode::Host;
         Self {
             sockets: if behind_a_namespace { Sockets::Inet } else { Sockets::Unix },
             ground: match (form, profile.workdir) {
-                (Form::Namespaces, Workdir::InPlace) => Ground::LiveTree,
-                (Form::Namespaces, _) => Ground::Own,
-                (Form::Host | Form::Sweep, _) => Ground::Host,
+                (RunForm::Namespaces, Workdir::InPlace) => HostSharing::LiveTree,
+                (RunForm::Namespaces, _) => HostSharing::Own,
+                (RunForm::Host | RunForm::Sweep, _) => HostSharing::Host,
             },
         }
     }
@@ -101,11 +101,11 @@ pub(super) struct HostId {
 /// The request for one run, sent to its first process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Request {
-    pub(super) form: Form,
+pub(super) struct RunRequest {
+    pub(super) form: RunForm,
     pub(super) landlock: bool,
     /// The system-call filter, if one is required.
-    pub(super) filter: Option<Filter>,
+    pub(super) filter: Option<SyscallFilter>,
     /// The run's own id, or `None` if the service can't assign one.
     pub(super) own_id: Option<u32>,
     pub(super) interpreter: String,
@@ -114,7 +114,7 @@ pub(super) struct Request {
     pub(super) profile: Profile,
     /// The limits that the run's control group enforces.
     pub(super) group: Controllers,
-    /// The run's private directory on the host, with [`Form::Host`].
+    /// The run's private directory on the host, with [`RunForm::Host`].
     pub(super) run_dir: Option<String>,
     pub(super) source_bytes: u64,
     pub(super) params_bytes: u64,
@@ -124,7 +124,7 @@ pub(super) struct Request {
 /// mode is an allow list. `Failed` is sent instead of `Started` if the step could not be started. `Ended` is sent
 /// only if the step exited or was killed by a signal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Message {
+pub(super) enum HelperMessage {
     /// The first process of the run exists. A pidfd of the process is attached.
     Cloned,
     /// The run listens on its own loopback. The listener is attached.
@@ -132,11 +132,11 @@ pub(super) enum Message {
     /// exec succeeded, so the step runs.
     Started(Confined),
     /// The step was not executed.
-    Failed(Failure),
+    Failed(SetupFailure),
     /// The exit status of the step. The flag is true if the run's disk was full then.
     Ended(StepEnd, bool),
     /// No process of the run exists any more.
-    Empty(Spent),
+    Empty(SpentResources),
 }
 
 /// The restrictions that the step's process verified just before exec.
@@ -165,7 +165,7 @@ pub(super) enum StepEnd {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Spent {
+pub(super) struct SpentResources {
     pub(super) cpu_us: u64,
     pub(super) resident_peak: u64,
     /// The signal that killed the run's first process, if any.
@@ -177,15 +177,15 @@ pub(super) struct Spent {
 /// The reason why the step was not executed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Failure {
-    pub(super) stage: Stage,
+pub(super) struct SetupFailure {
+    pub(super) stage: SetupStage,
     pub(super) what: String,
     pub(super) errno: Option<i32>,
 }
 
 /// The part of the set-up in which an error occurred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Stage {
+pub(super) enum SetupStage {
     Request,
     /// The answer of the helper.
     Helper,
@@ -209,18 +209,18 @@ pub(super) enum Stage {
     Exec,
 }
 
-impl Failure {
-    pub(super) fn from_io(stage: Stage, what: &str, error: io::Error) -> Self {
+impl SetupFailure {
+    pub(super) fn from_io(stage: SetupStage, what: &str, error: io::Error) -> Self {
         let failed: Result<(), io::Error> = Err(error);
         failed.at(stage, what).err().unwrap_or_else(|| Self::new(stage, what))
     }
 
-    pub(super) fn new(stage: Stage, what: impl Into<String>) -> Self {
+    pub(super) fn new(stage: SetupStage, what: impl Into<String>) -> Self {
         Self { stage, what: what.into(), errno: None }
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for SetupFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.errno {
             Some(errno) => write!(f, "{}: {}", self.what, io::Error::from_raw_os_error(errno)),
@@ -230,23 +230,23 @@ impl fmt::Display for Failure {
 }
 
 /// Adds the stage and the failed action to an error.
-pub(super) trait At<T> {
-    fn at(self, stage: Stage, what: impl Into<String>) -> Result<T, Failure>;
+pub(super) trait AtStage<T> {
+    fn at(self, stage: SetupStage, what: impl Into<String>) -> Result<T, SetupFailure>;
 }
 
-impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
-    fn at(self, stage: Stage, what: impl Into<String>) -> Result<T, Failure> {
+impl<T, E: Into<io::Error>> AtStage<T> for Result<T, E> {
+    fn at(self, stage: SetupStage, what: impl Into<String>) -> Result<T, SetupFailure> {
         self.map_err(|error| {
             let error: io::Error = error.into();
             let errno = error.raw_os_error();
             let what = what.into();
-            Failure { stage, what: if errno.is_some() { what } else { format!("{what}: {error}") }, errno }
+            SetupFailure { stage, what: if errno.is_some() { what } else { format!("{what}: {error}") }, errno }
         })
     }
 }
 
 /// Sends a request with its script and parameters, in one write.
-pub(super) fn write_request(to: &mut impl Write, request: &Request, source: &[u8], params: &[u8]) -> io::Result<()> {
+pub(super) fn write_request(to: &mut impl Write, request: &RunRequest, source: &[u8], params: &[u8]) -> io::Result<()> {
     let mut all = Vec::new();
     write_frame(&mut all, request, MAX_REQUEST)?;
     all.extend_from_slice(source);
@@ -255,10 +255,10 @@ pub(super) fn write_request(to: &mut impl Write, request: &Request, source: &[u8
 }
 
 /// Reads a request with its script and parameters, and checks their sizes.
-pub(super) fn read_request(from: &mut impl Read) -> io::Result<(Request, Vec<u8>, Vec<u8>)> {
+pub(super) fn read_request(from: &mut impl Read) -> io::Result<(RunRequest, Vec<u8>, Vec<u8>)> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;
-    let request: Request = read_body(from, u32::from_be_bytes(length), MAX_REQUEST)?;
+    let request: RunRequest = read_body(from, u32::from_be_bytes(length), MAX_REQUEST)?;
     let mut text = |bytes: u64| {
         if bytes > MAX_TEXT {
             return Err(invalid("a text is too large"));
@@ -273,12 +273,12 @@ pub(super) fn read_request(from: &mut impl Read) -> io::Result<(Request, Vec<u8>
 }
 
 /// Sends one message in one write.
-pub(super) fn write_message(to: &mut impl Write, message: &Message) -> io::Result<()> {
+pub(super) fn write_message(to: &mut impl Write, message: &HelperMessage) -> io::Result<()> {
     write_frame(to, message, MAX_MESSAGE)
 }
 
 /// Sends a message with a descriptor.
-pub(super) fn send_descriptor(to: &UnixStream, message: &Message, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+pub(super) fn send_descriptor(to: &UnixStream, message: &HelperMessage, descriptor: BorrowedFd<'_>) -> io::Result<()> {
     let mut frame = Vec::new();
     write_frame(&mut frame, message, MAX_MESSAGE)?;
     let descriptors = [descriptor];
@@ -294,10 +294,10 @@ pub(super) fn send_descriptor(to: &UnixStream, message: &Message, descriptor: Bo
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Start {
-    pub(super) form: Form,
+    pub(super) form: RunForm,
     /// The user of the run on the host, or `None` if the run has the user of the service.
     pub(super) host_id: Option<HostId>,
-    /// True if the run gets a network namespace (only with [`Form::Namespaces`]).
+    /// True if the run gets a network namespace (only with [`RunForm::Namespaces`]).
     pub(super) own_network: bool,
 }
 
@@ -403,7 +403,7 @@ pub(super) fn receive(from: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize
 }
 
 /// Removes the first complete message from `received` and returns it, if there is one.
-pub(super) fn take_message(received: &mut Vec<u8>) -> io::Result<Option<Message>> {
+pub(super) fn take_message(received: &mut Vec<u8>) -> io::Result<Option<HelperMessage>> {
     let Some(length) = received.first_chunk::<4>() else { return Ok(None) };
     let length = u32::from_be_bytes(*length);
     if length > MAX_MESSAGE {
@@ -473,11 +473,11 @@ mod tests {
         serde_json::from_str(text).expect("a profile")
     }
 
-    fn request() -> Request {
-        Request {
-            form: Form::Namespaces,
+    fn request() -> RunRequest {
+        RunRequest {
+            form: RunForm::Namespaces,
             landlock: true,
-            filter: Some(Filter { sockets: Sockets::Inet, ground: Ground::LiveTree }),
+            filter: Some(SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::LiveTree }),
             own_id: Some(7),
             interpreter: "sh".into(),
             env: vec![("PARAM_A".into(), "b\u{0}".into())],
@@ -505,11 +505,11 @@ mod tests {
             assert!(read_request(&mut &wire[..cut]).is_err(), "{cut}");
         }
         assert!(read_request(&mut &[0xff; 64][..]).is_err());
-        let huge = Request { source_bytes: MAX_TEXT + 1, ..request() };
+        let huge = RunRequest { source_bytes: MAX_TEXT + 1, ..request() };
         let mut wire = Vec::new();
         write_request(&mut wire, &huge, b"", b"").expect("writes");
         assert!(read_request(&mut wire.as_slice()).is_err());
-        let long = Request { interpreter: "x".repeat(MAX_REQUEST as usize), ..request() };
+        let long = RunRequest { interpreter: "x".repeat(MAX_REQUEST as usize), ..request() };
         assert!(write_request(&mut Vec::new(), &long, b"", b"").is_err());
     }
 
@@ -533,7 +533,8 @@ mod tests {
 
     #[test]
     fn messages_are_parsed_one_by_one_from_partial_reads() {
-        let messages = [Message::Ended(StepEnd::Exited(3), false), Message::Empty(Spent::default())];
+        let messages =
+            [HelperMessage::Ended(StepEnd::Exited(3), false), HelperMessage::Empty(SpentResources::default())];
         let mut wire = Vec::new();
         for message in &messages {
             write_message(&mut wire, message).expect("writes");

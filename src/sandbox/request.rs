@@ -10,23 +10,23 @@ const MOST_HEADERS: usize = 100;
 
 /// A parsed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct ProxyTarget {
     /// Name of the host in lower case.
     pub(super) name: String,
     pub(super) port: u16,
     /// The request to forward, or `None` for a tunnel.
-    pub(super) forward: Option<Head>,
+    pub(super) forward: Option<RequestHead>,
 }
 
 /// A request to forward to the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Head {
+pub(super) struct RequestHead {
     pub(super) bytes: Vec<u8>,
     /// Length of the body, in bytes.
     pub(super) body: u64,
 }
 
-impl Asked {
+impl ProxyTarget {
     /// Returns `name:port`, as in allow lists.
     pub(super) fn target(&self) -> String {
         format!("{}:{}", self.name, self.port)
@@ -34,7 +34,7 @@ impl Asked {
 }
 
 /// Parses a request head that ends with its empty line.
-pub(super) fn parse(head: &[u8]) -> Result<Asked, &'static str> {
+pub(super) fn parse(head: &[u8]) -> Result<ProxyTarget, &'static str> {
     let text = std::str::from_utf8(head).map_err(|_| "the request is not UTF-8 text")?;
     if text.bytes().any(|c| (c < b' ' && !matches!(c, b'\r' | b'\n' | b'\t')) || c == 0x7f) {
         return Err("the request contains control characters");
@@ -59,7 +59,7 @@ pub(super) fn parse(head: &[u8]) -> Result<Asked, &'static str> {
     }
     if method == "CONNECT" {
         let (name, port) = authority(target, None)?;
-        return Ok(Asked { name, port, forward: None });
+        return Ok(ProxyTarget { name, port, forward: None });
     }
     let scheme_less = target
         .strip_prefix("http://")
@@ -74,7 +74,7 @@ pub(super) fn parse(head: &[u8]) -> Result<Asked, &'static str> {
     let (kept, body) = kept(&headers)?;
     let host = if port == 80 { name.clone() } else { format!("{name}:{port}") };
     let bytes = format!("{method} {path} {version}\r\nHost: {host}\r\nConnection: close\r\n{kept}\r\n").into_bytes();
-    Ok(Asked { name, port, forward: Some(Head { bytes, body }) })
+    Ok(ProxyTarget { name, port, forward: Some(RequestHead { bytes, body }) })
 }
 
 /// Returns the headers to forward and the length of the body.
@@ -143,7 +143,7 @@ fn authority(text: &str, default: Option<u16>) -> Result<(String, u16), &'static
 mod tests {
     use super::*;
 
-    fn asked(text: &str) -> Result<Asked, &'static str> {
+    fn asked(text: &str) -> Result<ProxyTarget, &'static str> {
         parse(text.as_bytes())
     }
 

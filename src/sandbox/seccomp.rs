@@ -19,8 +19,8 @@ use std::sync::OnceLock;
 use rustix::thread::SecureComputingMode;
 
 use crate::crypto::digest::{hex, sha256};
-use crate::sandbox::bpf::{self, Entry, Instruction, Look, Verdict};
-use crate::sandbox::protocol::{At, Failure, Filter, Ground, Sockets, Stage};
+use crate::sandbox::bpf::{self, ArgumentTest, FilterEntry, FilterVerdict, Instruction};
+use crate::sandbox::protocol::{AtStage, HostSharing, SetupFailure, SetupStage, Sockets, SyscallFilter};
 use crate::sandbox::syscalls;
 
 /// Installs the filter for this process and all its future children, permanently. Returns the SHA-256 of the filter,
@@ -28,12 +28,12 @@ use crate::sandbox::syscalls;
 ///
 /// # Errors
 /// Fails if the kernel does not support filters or rejects this filter.
-pub(super) fn confine(leaves: Filter) -> Result<String, Failure> {
+pub(super) fn confine(leaves: SyscallFilter) -> Result<String, SetupFailure> {
     let (program, digest) = made(leaves);
-    syscalls::set_seccomp_filter(program).at(Stage::Seccomp, "install the system-call filter")?;
-    let mode = rustix::thread::secure_computing_mode().at(Stage::Seccomp, "read the system-call filter back")?;
+    syscalls::set_seccomp_filter(program).at(SetupStage::Seccomp, "install the system-call filter")?;
+    let mode = rustix::thread::secure_computing_mode().at(SetupStage::Seccomp, "read the system-call filter back")?;
     if mode != SecureComputingMode::Filter {
-        return Err(Failure::new(Stage::Seccomp, "the system-call filter is not active"));
+        return Err(SetupFailure::new(SetupStage::Seccomp, "the system-call filter is not active"));
     }
     Ok(digest.clone())
 }
@@ -46,22 +46,22 @@ pub(super) fn prepare() {
 }
 
 /// All combinations of filter options.
-const ALL: [Filter; 6] = [
-    Filter { sockets: Sockets::Inet, ground: Ground::Own },
-    Filter { sockets: Sockets::Inet, ground: Ground::LiveTree },
-    Filter { sockets: Sockets::Inet, ground: Ground::Host },
-    Filter { sockets: Sockets::Unix, ground: Ground::Own },
-    Filter { sockets: Sockets::Unix, ground: Ground::LiveTree },
-    Filter { sockets: Sockets::Unix, ground: Ground::Host },
+const ALL: [SyscallFilter; 6] = [
+    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::Own },
+    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::LiveTree },
+    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::Host },
+    SyscallFilter { sockets: Sockets::Unix, ground: HostSharing::Own },
+    SyscallFilter { sockets: Sockets::Unix, ground: HostSharing::LiveTree },
+    SyscallFilter { sockets: Sockets::Unix, ground: HostSharing::Host },
 ];
 
 /// Returns the filter and its SHA-256 in hex. Each filter is generated once.
-fn made(leaves: Filter) -> &'static (Vec<Instruction>, String) {
+fn made(leaves: SyscallFilter) -> &'static (Vec<Instruction>, String) {
     static MADE: [OnceLock<(Vec<Instruction>, String)>; ALL.len()] = [const { OnceLock::new() }; ALL.len()];
     let ground = match leaves.ground {
-        Ground::Own => 0,
-        Ground::LiveTree => 1,
-        Ground::Host => 2,
+        HostSharing::Own => 0,
+        HostSharing::LiveTree => 1,
+        HostSharing::Host => 2,
     };
     MADE[usize::from(leaves.sockets == Sockets::Unix) * 3 + ground].get_or_init(|| {
         let program = filter(HOST, leaves);
@@ -101,8 +101,8 @@ impl Machine {
 
 /// Generates the filter from the sorted table. Numbers without an entry are allowed. A number above the last known
 /// number is answered with ENOSYS. The calls of x32 are included, because their numbers begin at 2^30.
-fn filter(machine: Machine, leaves: Filter) -> Vec<Instruction> {
-    let mut table: Vec<(u32, Entry)> = CALLS
+fn filter(machine: Machine, leaves: SyscallFilter) -> Vec<Instruction> {
+    let mut table: Vec<(u32, FilterEntry)> = CALLS
         .iter()
         .filter_map(|call| {
             let number = match machine {
@@ -113,7 +113,7 @@ fn filter(machine: Machine, leaves: Filter) -> Vec<Instruction> {
         })
         .collect();
     table.sort_unstable_by_key(|(number, _)| *number);
-    let mut entries: Vec<(u32, Entry)> = Vec::with_capacity(table.len() * 2);
+    let mut entries: Vec<(u32, FilterEntry)> = Vec::with_capacity(table.len() * 2);
     for (number, entry) in table {
         // Merge neighbours with the same answer into one entry. The number after the last neighbour is allowed.
         match entries.as_slice() {
@@ -126,7 +126,7 @@ fn filter(machine: Machine, leaves: Filter) -> Vec<Instruction> {
             }
             _ => entries.push((number, entry)),
         }
-        entries.push((number + 1, Entry::Is(Verdict::ALLOW)));
+        entries.push((number + 1, FilterEntry::Is(FilterVerdict::ALLOW)));
     }
     entries.push((LAST + 1, UNKNOWN));
     bpf::program(machine.arch(), &entries)
@@ -135,9 +135,9 @@ fn filter(machine: Machine, leaves: Filter) -> Vec<Instruction> {
 /// The last number that the table includes (`file_setattr` of Linux 6.17), on both architectures.
 const LAST: u32 = 469;
 
-const NO: Entry = Entry::Is(Verdict::errno(EPERM));
+const NO: FilterEntry = FilterEntry::Is(FilterVerdict::errno(EPERM));
 /// The answer of a kernel without this call. Programs then use a fallback.
-const UNKNOWN: Entry = Entry::Is(Verdict::errno(ENOSYS));
+const UNKNOWN: FilterEntry = FilterEntry::Is(FilterVerdict::errno(ENOSYS));
 
 const EPERM: u16 = 1;
 const ENOMEM: u16 = 12;
@@ -153,76 +153,91 @@ struct Call {
     x86_64: Option<u32>,
     aarch64: Option<u32>,
     /// The answer for a run without files on the host. `None` allows the call.
-    entry: Option<Entry>,
+    entry: Option<FilterEntry>,
     /// The answer if files of the step stay on the host.
-    live: Option<Entry>,
+    live: Option<FilterEntry>,
     /// The answer on the host's root.
-    host: Option<Entry>,
+    host: Option<FilterEntry>,
 }
 
 impl Call {
-    fn entry(&self, leaves: Filter) -> Option<Entry> {
+    fn entry(&self, leaves: SyscallFilter) -> Option<FilterEntry> {
         let entry = match leaves.ground {
-            Ground::Own => self.entry,
-            Ground::LiveTree => self.live,
-            Ground::Host => self.host,
+            HostSharing::Own => self.entry,
+            HostSharing::LiveTree => self.live,
+            HostSharing::Host => self.host,
         };
         if entry == Some(SOCKET) && leaves.sockets == Sockets::Unix { Some(SOCKET_UNIX) } else { entry }
     }
 
-    const fn or_live(self, live: Entry) -> Self {
+    const fn or_live(self, live: FilterEntry) -> Self {
         Self { live: Some(live), host: Some(live), ..self }
     }
 
-    const fn or_on_the_host(self, host: Entry) -> Self {
+    const fn or_on_the_host(self, host: FilterEntry) -> Self {
         Self { host: Some(host), ..self }
     }
 }
 
-const fn call(name: &'static str, x86_64: u32, aarch64: u32, entry: Entry) -> Call {
+const fn call(name: &'static str, x86_64: u32, aarch64: u32, entry: FilterEntry) -> Call {
     let entry = Some(entry);
     Call { name, x86_64: Some(x86_64), aarch64: Some(aarch64), entry, live: entry, host: entry }
 }
 
-const fn only_x86_64(name: &'static str, number: u32, entry: Entry) -> Call {
+const fn only_x86_64(name: &'static str, number: u32, entry: FilterEntry) -> Call {
     Call { aarch64: None, ..call(name, number, 0, entry) }
 }
 
 /// A call that is checked only in a live tree and on the host's root.
-const fn in_a_live_tree(name: &'static str, x86_64: u32, aarch64: Option<u32>, live: Entry) -> Call {
+const fn in_a_live_tree(name: &'static str, x86_64: u32, aarch64: Option<u32>, live: FilterEntry) -> Call {
     Call { name, x86_64: Some(x86_64), aarch64, entry: None, live: Some(live), host: Some(live) }
 }
 
 /// A call that is checked only on the host's root.
-const fn on_the_host(name: &'static str, x86_64: u32, aarch64: u32, host: Entry) -> Call {
+const fn on_the_host(name: &'static str, x86_64: u32, aarch64: u32, host: FilterEntry) -> Call {
     Call { name, x86_64: Some(x86_64), aarch64: Some(aarch64), entry: None, live: None, host: Some(host) }
 }
 
 /// Flags of clone(2) that create a namespace. `CLONE_NEWTIME` is not included, because in clone(2) its bit is part of
 /// the signal number.
-const CLONE: Entry = Entry::Looks(&[
-    Look::AnyBit { argument: 0, bits: 0x7e02_0000, then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const CLONE: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::AnyBit { argument: 0, bits: 0x7e02_0000, then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 /// `TIOCSTI` and `TIOCLINUX` insert input into a terminal, and `TIOCSETD` loads line disciplines. All private ioctls
 /// of btrfs and bcachefs are refused too. A snapshot or a subvolume would show the files of a live tree without their
 /// masks. `FICLONE`, `FICLONERANGE` and `FIDEDUPERANGE` have the ioctl type of btrfs but work on all file systems.
 /// The kernel uses only 32 bits of the command.
-const IOCTL: Entry = Entry::Looks(&[
-    Look::OneOf { argument: 1, mask: u32::MAX, values: &[0x5412, 0x541c, 0x5423], then: Verdict::errno(EPERM) },
-    Look::OneOf { argument: 1, mask: u32::MAX, values: &SHARE_BLOCKS, then: Verdict::ALLOW },
-    Look::OneOf { argument: 1, mask: 0xff00, values: &[0x9400, 0xbc00], then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const IOCTL: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::OneOf {
+        argument: 1,
+        mask: u32::MAX,
+        values: &[0x5412, 0x541c, 0x5423],
+        then: FilterVerdict::errno(EPERM),
+    },
+    ArgumentTest::OneOf { argument: 1, mask: u32::MAX, values: &SHARE_BLOCKS, then: FilterVerdict::ALLOW },
+    ArgumentTest::OneOf { argument: 1, mask: 0xff00, values: &[0x9400, 0xbc00], then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 const SHARE_BLOCKS: [u32; 3] = [0x4004_9409, 0x4020_940d, 0xc018_9436];
 /// Refuses device nodes. Pipes, sockets and files are allowed.
-const MKNOD: Entry = Entry::Looks(&[
-    Look::OneOf { argument: 1, mask: 0o170_000, values: &[0o020_000, 0o060_000], then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const MKNOD: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::OneOf {
+        argument: 1,
+        mask: 0o170_000,
+        values: &[0o020_000, 0o060_000],
+        then: FilterVerdict::errno(EPERM),
+    },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-const MKNODAT: Entry = Entry::Looks(&[
-    Look::OneOf { argument: 2, mask: 0o170_000, values: &[0o020_000, 0o060_000], then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const MKNODAT: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::OneOf {
+        argument: 2,
+        mask: 0o170_000,
+        values: &[0o020_000, 0o060_000],
+        then: FilterVerdict::errno(EPERM),
+    },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 /// The setuid and setgid bits.
 const SET_ID: u32 = 0o6000;
@@ -230,96 +245,125 @@ const SET_ID: u32 = 0o6000;
 /// have the same values on both architectures.
 const CREATES: u32 = 0o20_000_100;
 /// Refuses setuid and setgid in a mode that is the second or third argument.
-const MODE_1: Entry = Entry::Looks(&[
-    Look::AnyBit { argument: 1, bits: SET_ID, then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const MODE_1: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::AnyBit { argument: 1, bits: SET_ID, then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-const MODE_2: Entry = Entry::Looks(&[
-    Look::AnyBit { argument: 2, bits: SET_ID, then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const MODE_2: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::AnyBit { argument: 2, bits: SET_ID, then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-const OPEN: Entry = Entry::Looks(&[
-    Look::OneOf { argument: 1, mask: CREATES, values: &[0], then: Verdict::ALLOW },
-    Look::AnyBit { argument: 2, bits: SET_ID, then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const OPEN: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::OneOf { argument: 1, mask: CREATES, values: &[0], then: FilterVerdict::ALLOW },
+    ArgumentTest::AnyBit { argument: 2, bits: SET_ID, then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-const OPENAT: Entry = Entry::Looks(&[
-    Look::OneOf { argument: 2, mask: CREATES, values: &[0], then: Verdict::ALLOW },
-    Look::AnyBit { argument: 3, bits: SET_ID, then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const OPENAT: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::OneOf { argument: 2, mask: CREATES, values: &[0], then: FilterVerdict::ALLOW },
+    ArgumentTest::AnyBit { argument: 3, bits: SET_ID, then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 /// The rules of [`MKNOD`] and [`MKNODAT`], which here also refuse setuid and setgid bits.
-const MKNOD_LIVE: Entry = Entry::Looks(&[
-    Look::OneOf { argument: 1, mask: 0o170_000, values: &[0o020_000, 0o060_000], then: Verdict::errno(EPERM) },
-    Look::AnyBit { argument: 1, bits: SET_ID, then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const MKNOD_LIVE: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::OneOf {
+        argument: 1,
+        mask: 0o170_000,
+        values: &[0o020_000, 0o060_000],
+        then: FilterVerdict::errno(EPERM),
+    },
+    ArgumentTest::AnyBit { argument: 1, bits: SET_ID, then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-const MKNODAT_LIVE: Entry = Entry::Looks(&[
-    Look::OneOf { argument: 2, mask: 0o170_000, values: &[0o020_000, 0o060_000], then: Verdict::errno(EPERM) },
-    Look::AnyBit { argument: 2, bits: SET_ID, then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const MKNODAT_LIVE: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::OneOf {
+        argument: 2,
+        mask: 0o170_000,
+        values: &[0o020_000, 0o060_000],
+        then: FilterVerdict::errno(EPERM),
+    },
+    ArgumentTest::AnyBit { argument: 2, bits: SET_ID, then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 /// Allows the process id 0 only, which means the caller itself. With limits, a step could end another process of the
 /// same id or limit its descriptors.
-const OF_ITSELF: Entry = Entry::Looks(&[
-    Look::NoneOf { argument: 0, mask: u32::MAX, values: &[0], then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const OF_ITSELF: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::NoneOf { argument: 0, mask: u32::MAX, values: &[0], then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 /// Refuses `PRIO_USER` and `IOPRIO_WHO_USER`, which change all processes of the id. A step may change only its own
 /// process or process group.
-const PRIORITY: Entry = Entry::Looks(&[
-    Look::OneOf { argument: 0, mask: u32::MAX, values: &[2], then: Verdict::errno(EPERM) },
-    Look::NoneOf { argument: 1, mask: u32::MAX, values: &[0], then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const PRIORITY: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::OneOf { argument: 0, mask: u32::MAX, values: &[2], then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::NoneOf { argument: 1, mask: u32::MAX, values: &[0], then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-const IO_PRIORITY: Entry = Entry::Looks(&[
-    Look::OneOf { argument: 0, mask: u32::MAX, values: &[3], then: Verdict::errno(EPERM) },
-    Look::NoneOf { argument: 1, mask: u32::MAX, values: &[0], then: Verdict::errno(EPERM) },
-    Look::Else(Verdict::ALLOW),
+const IO_PRIORITY: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::OneOf { argument: 0, mask: u32::MAX, values: &[3], then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::NoneOf { argument: 1, mask: u32::MAX, values: &[0], then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 /// `RENAME_WHITEOUT` creates a device node that neither the mknod rule nor Landlock checks.
-const RENAMEAT2: Entry =
-    Entry::Looks(&[Look::AnyBit { argument: 4, bits: 4, then: Verdict::errno(EPERM) }, Look::Else(Verdict::ALLOW)]);
+const RENAMEAT2: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::AnyBit { argument: 4, bits: 4, then: FilterVerdict::errno(EPERM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
+]);
 /// Refuses `MAP_HUGETLB`, because one process could use all huge pages of the machine, which may be reserved for a
 /// database. Refuses `MAP_GROWSDOWN`, because `RLIMIT_DATA` does not count such a mapping. A kernel without free huge
 /// pages returns the same error.
-const MMAP: Entry = Entry::Looks(&[
-    Look::AnyBit { argument: 3, bits: 0x4_0100, then: Verdict::errno(ENOMEM) },
-    Look::Else(Verdict::ALLOW),
+const MMAP: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::AnyBit { argument: 3, bits: 0x4_0100, then: FilterVerdict::errno(ENOMEM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 /// Refuses `MFD_HUGETLB`.
-const MEMFD: Entry =
-    Entry::Looks(&[Look::AnyBit { argument: 1, bits: 0x4, then: Verdict::errno(ENOMEM) }, Look::Else(Verdict::ALLOW)]);
+const MEMFD: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::AnyBit { argument: 1, bits: 0x4, then: FilterVerdict::errno(ENOMEM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
+]);
 /// Refuses `SHM_HUGETLB`.
-const SHMGET: Entry = Entry::Looks(&[
-    Look::AnyBit { argument: 2, bits: 0o4000, then: Verdict::errno(ENOMEM) },
-    Look::Else(Verdict::ALLOW),
+const SHMGET: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::AnyBit { argument: 2, bits: 0o4000, then: FilterVerdict::errno(ENOMEM) },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 /// Allows Linux and 32-bit Linux, each with or without `UNAME26`, and the query of the current value.
-const PERSONALITY: Entry = Entry::Looks(&[
-    Look::NoneOf {
+const PERSONALITY: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::NoneOf {
         argument: 0,
         mask: u32::MAX,
         values: &[0, 8, 0x2_0000, 0x2_0008, u32::MAX],
-        then: Verdict::errno(EPERM),
+        then: FilterVerdict::errno(EPERM),
     },
-    Look::Else(Verdict::ALLOW),
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 /// Allows Unix sockets, and TCP and UDP over IPv4 and IPv6. Other sockets can reach a hypervisor from any network
 /// namespace (vsock), load kernel modules, or bypass Landlock's TCP rules (MPTCP, SCTP).
-const SOCKET: Entry = Entry::Looks(&[
-    Look::OneOf { argument: 0, mask: u32::MAX, values: &[AF_UNIX], then: Verdict::ALLOW },
-    Look::NoneOf { argument: 0, mask: u32::MAX, values: &[AF_INET, AF_INET6], then: Verdict::errno(EAFNOSUPPORT) },
-    Look::NoneOf { argument: 1, mask: 0xf, values: &[STREAM, DATAGRAM], then: Verdict::errno(ESOCKTNOSUPPORT) },
-    Look::NoneOf { argument: 2, mask: u32::MAX, values: &[0, TCP, UDP], then: Verdict::errno(EPROTONOSUPPORT) },
-    Look::Else(Verdict::ALLOW),
+const SOCKET: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::OneOf { argument: 0, mask: u32::MAX, values: &[AF_UNIX], then: FilterVerdict::ALLOW },
+    ArgumentTest::NoneOf {
+        argument: 0,
+        mask: u32::MAX,
+        values: &[AF_INET, AF_INET6],
+        then: FilterVerdict::errno(EAFNOSUPPORT),
+    },
+    ArgumentTest::NoneOf {
+        argument: 1,
+        mask: 0xf,
+        values: &[STREAM, DATAGRAM],
+        then: FilterVerdict::errno(ESOCKTNOSUPPORT),
+    },
+    ArgumentTest::NoneOf {
+        argument: 2,
+        mask: u32::MAX,
+        values: &[0, TCP, UDP],
+        then: FilterVerdict::errno(EPROTONOSUPPORT),
+    },
+    ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 /// Allows only Unix sockets, because no network namespace isolates the step.
-const SOCKET_UNIX: Entry = Entry::Looks(&[
-    Look::OneOf { argument: 0, mask: u32::MAX, values: &[AF_UNIX], then: Verdict::ALLOW },
-    Look::Else(Verdict::errno(EAFNOSUPPORT)),
+const SOCKET_UNIX: FilterEntry = FilterEntry::Looks(&[
+    ArgumentTest::OneOf { argument: 0, mask: u32::MAX, values: &[AF_UNIX], then: FilterVerdict::ALLOW },
+    ArgumentTest::Else(FilterVerdict::errno(EAFNOSUPPORT)),
 ]);
-const SOCKETPAIR: Entry = SOCKET_UNIX;
+const SOCKETPAIR: FilterEntry = SOCKET_UNIX;
 
 const AF_UNIX: u32 = 1;
 const AF_INET: u32 = 2;
@@ -470,7 +514,7 @@ mod tests {
         if machine == Machine::X86_64 { call.x86_64 } else { call.aarch64 }
     }
 
-    const INET: Filter = Filter { sockets: Sockets::Inet, ground: Ground::Own };
+    const INET: SyscallFilter = SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::Own };
 
     fn answer(machine: Machine, number: u32, arguments: [u64; 6]) -> u32 {
         machine::run(&filter(machine, INET), machine.arch(), number, arguments).0
@@ -500,14 +544,14 @@ mod tests {
                         None => ALLOW,
                         // These calls are allowed if all arguments are zero.
                         Some(("clone" | "ioctl" | "mknod" | "mknodat" | "renameat2" | "personality", _)) => ALLOW,
-                        Some(("mmap" | "memfd_create", _) | ("shmget", Entry::Looks(_))) => ALLOW,
+                        Some(("mmap" | "memfd_create", _) | ("shmget", FilterEntry::Looks(_))) => ALLOW,
                         Some(("open" | "openat" | "creat" | "chmod" | "fchmod" | "fchmodat" | "fchmodat2", _)) => ALLOW,
                         // With zeroes as arguments, these calls change only the caller itself.
                         Some(("prlimit64" | "setpriority" | "ioprio_set", _)) => ALLOW,
-                        Some((name, Entry::Looks(_))) if name.starts_with("sched_set") => ALLOW,
+                        Some((name, FilterEntry::Looks(_))) if name.starts_with("sched_set") => ALLOW,
                         // Zero is no valid socket family.
                         Some(("socket" | "socketpair", _)) => errno(EAFNOSUPPORT),
-                        Some((_, Entry::Is(verdict))) => verdict.0,
+                        Some((_, FilterEntry::Is(verdict))) => verdict.0,
                         Some((name, _)) => panic!("{name} is looked at and not expected here"),
                     };
                     assert_eq!(found, expected, "{machine:?} {call_number}");
@@ -579,7 +623,7 @@ mod tests {
             assert_eq!((at("socketpair", [1, 1, 0]), at("socketpair", [30, 1, 0])), (Some(ALLOW), Some(errno(97))));
             assert_eq!(at("personality", [0xffff_ffff, 0, 0]), Some(ALLOW));
             assert_eq!(at("personality", [0x40_0000, 0, 0]), Some(no), "READ_IMPLIES_EXEC");
-            let only_unix = filter(machine, Filter { sockets: Sockets::Unix, ..INET });
+            let only_unix = filter(machine, SyscallFilter { sockets: Sockets::Unix, ..INET });
             let socket = number(machine, named("socket")).expect("both have it");
             for (family, expected) in [(1, ALLOW), (2, errno(97)), (10, errno(97)), (16, errno(97))] {
                 assert_eq!(machine::run(&only_unix, machine.arch(), socket, [family, 1, 0, 0, 0, 0]).0, expected);
@@ -624,7 +668,7 @@ mod tests {
         for machine in BOTH {
             for leaves in ALL {
                 let program = filter(machine, leaves);
-                let refused = if leaves.ground != Ground::Own { errno(EPERM) } else { ALLOW };
+                let refused = if leaves.ground != HostSharing::Own { errno(EPERM) } else { ALLOW };
                 // Each entry has a name, the index of the flags (if the mode depends on them) and the index of the
                 // mode.
                 for (name, flags, mode) in [
@@ -660,7 +704,7 @@ mod tests {
                     }
                 }
                 let openat2 = machine::run(&program, machine.arch(), 437, [0; 6]).0;
-                assert_eq!(openat2, if leaves.ground != Ground::Own { errno(ENOSYS) } else { ALLOW });
+                assert_eq!(openat2, if leaves.ground != HostSharing::Own { errno(ENOSYS) } else { ALLOW });
                 // Device nodes are refused in all cases.
                 let mknodat = number(machine, named("mknodat")).expect("both have it");
                 let device = machine::run(&program, machine.arch(), mknodat, [0, 0, 0o060_600, 0, 0, 0]).0;
@@ -683,7 +727,7 @@ mod tests {
                 }
                 // The kernel uses only 32 bits of the process id.
                 assert_eq!((at("prlimit64", [0, 7]), at("prlimit64", [1 << 32, 7])), (ALLOW, ALLOW));
-                let refused = if leaves.ground == Ground::Host { errno(EPERM) } else { ALLOW };
+                let refused = if leaves.ground == HostSharing::Host { errno(EPERM) } else { ALLOW };
                 for name in ["sched_setparam", "sched_setscheduler", "sched_setaffinity", "sched_setattr"] {
                     assert_eq!((at(name, [0, 0]), at(name, [4711, 0])), (ALLOW, refused), "{leaves:?} {name}");
                 }
@@ -705,7 +749,7 @@ mod tests {
                 for name in ["shmget", "semget", "msgget", "mq_open", "shmctl", "semctl", "msgctl", "mq_unlink"] {
                     let number = number(machine, named(name)).expect("both have it");
                     let found = machine::run(&program, machine.arch(), number, [0; 6]).0;
-                    assert_eq!(found, if leaves.ground == Ground::Host { errno(ENOSYS) } else { ALLOW }, "{name}");
+                    assert_eq!(found, if leaves.ground == HostSharing::Host { errno(ENOSYS) } else { ALLOW }, "{name}");
                 }
             }
         }
@@ -735,7 +779,7 @@ mod tests {
                 assert_eq!((at(memfd, [0, 3, 0, 0, 0, 0]), at(memfd, [0, 4, 0, 0, 0, 0])), (ALLOW, errno(ENOMEM)));
                 let shared = |flags: u64| at(shmget, [0, 4096, flags, 0, 0, 0]);
                 match leaves.ground {
-                    Ground::Host => assert_eq!(shared(0o1600), errno(ENOSYS)),
+                    HostSharing::Host => assert_eq!(shared(0o1600), errno(ENOSYS)),
                     _ => assert_eq!((shared(0o1600), shared(0o5600)), (ALLOW, errno(ENOMEM))),
                 }
             }

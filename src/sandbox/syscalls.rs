@@ -31,7 +31,7 @@ fn close_range(first: u32, flags: libc::c_uint) -> io::Result<()> {
 }
 
 /// The process in which a fork returned.
-pub(super) enum Side {
+pub(super) enum ForkSide {
     /// The new process.
     Child,
     /// The old process, with the process id of the child.
@@ -39,7 +39,7 @@ pub(super) enum Side {
 }
 
 /// Calls fork(2). Only the helper and its child processes may use this function.
-pub(super) fn fork() -> io::Result<Side> {
+pub(super) fn fork() -> io::Result<ForkSide> {
     #[expect(unsafe_code, reason = "no safe wrapper of fork")]
     #[expect(clippy::disallowed_methods, reason = "the helper is small and has one thread")]
     // SAFETY: The helper and its child processes never start a thread, so no other thread can hold a lock in the
@@ -47,7 +47,7 @@ pub(super) fn fork() -> io::Result<Side> {
     let pid = unsafe { libc::fork() };
     match pid {
         -1 => Err(io::Error::last_os_error()),
-        pid => Ok(rustix::process::Pid::from_raw(pid).map_or(Side::Child, Side::Parent)),
+        pid => Ok(rustix::process::Pid::from_raw(pid).map_or(ForkSide::Child, ForkSide::Parent)),
     }
 }
 
@@ -249,7 +249,7 @@ pub(super) fn keep_only(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 }
 
 /// A child process that has ended.
-pub(super) struct Dead {
+pub(super) struct ReapedChild {
     pub(super) process: rustix::process::Pid,
     /// The signal that killed the process, if any.
     pub(super) signal: Option<i32>,
@@ -260,7 +260,7 @@ pub(super) struct Dead {
 }
 
 /// Reaps one child that has ended. Returns `None` if no child has ended.
-pub(super) fn reap_any() -> Option<Dead> {
+pub(super) fn reap_any() -> Option<ReapedChild> {
     let mut status = 0;
     #[expect(unsafe_code, reason = "a zeroed structure that the kernel fills")]
     // SAFETY: `rusage` consists of integers, for which all zeroes are valid.
@@ -271,7 +271,7 @@ pub(super) fn reap_any() -> Option<Dead> {
     let process = if pid > 0 { rustix::process::Pid::from_raw(pid)? } else { return None };
     let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
     let (cpu_us, resident_peak) = spent(&usage);
-    Some(Dead { process, signal, cpu_us, resident_peak })
+    Some(ReapedChild { process, signal, cpu_us, resident_peak })
 }
 
 /// Creates a descriptor that is readable while a blocked signal is pending.
@@ -525,7 +525,7 @@ mod tests {
             (maps.lines().count(), LINES.iter().copied().sum::<u64>())
         };
         static LINES: [u64; 4] = [1, 20, 300, 4000];
-        let Side::Parent(process) = fork().expect("forks") else {
+        let ForkSide::Parent(process) = fork().expect("forks") else {
             let before = here();
             forget_files();
             end(if here() == before { 7 } else { 8 });

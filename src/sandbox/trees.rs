@@ -19,8 +19,8 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
-use crate::sandbox::deny::{DIRECTORY, Denied, MAX_DEPTH, Patterns};
-use crate::sandbox::protocol::{At, Failure, Stage};
+use crate::sandbox::deny::{DIRECTORY, DeniedNames, MAX_DEPTH, NamePatterns};
+use crate::sandbox::protocol::{AtStage, SetupFailure, SetupStage};
 use crate::sandbox::syscalls;
 
 /// Maximum number of masked names in one run. Each mask is a mount.
@@ -36,24 +36,24 @@ impl Disk {
     const PLACE: &'static str = "run/step/disk";
 
     /// Mounts the file system below the working directory, which is the run's new root.
-    pub(super) fn mount(mount: impl FnOnce(&str) -> Result<(), Failure>) -> Result<Self, Failure> {
+    pub(super) fn mount(mount: impl FnOnce(&str) -> Result<(), SetupFailure>) -> Result<Self, SetupFailure> {
         directory(Self::PLACE, 0o700)?;
         mount(Self::PLACE)?;
         Ok(Self)
     }
 
     /// Binds the directory `name` of this file system to `target`. The directory `target` must exist.
-    pub(super) fn bind(&self, name: &str, target: &Path) -> Result<(), Failure> {
+    pub(super) fn bind(&self, name: &str, target: &Path) -> Result<(), SetupFailure> {
         let what = || format!("bind a private directory at {}", target.display());
         let place = self.directory(name)?;
         let tree =
             rustix::mount::open_tree(CWD, &place, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
-                .at(Stage::Mounts, what())?;
+                .at(SetupStage::Mounts, what())?;
         rustix::mount::move_mount(&tree, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-            .at(Stage::Mounts, what())
+            .at(SetupStage::Mounts, what())
     }
 
-    fn directory(&self, name: &str) -> Result<PathBuf, Failure> {
+    fn directory(&self, name: &str) -> Result<PathBuf, SetupFailure> {
         let place = Path::new(Self::PLACE).join(name);
         if !place.exists() {
             directory(&place, 0o700)?;
@@ -68,12 +68,12 @@ impl Disk {
         name: &str,
         tree: &OwnedFd,
         allowed: &Path,
-        deny: &Patterns,
-        denied: &Denied,
-    ) -> Result<(), Failure> {
+        deny: &NamePatterns,
+        denied: &DeniedNames,
+    ) -> Result<(), SetupFailure> {
         let place = self.directory(name)?;
         let what = || format!("copy {}", allowed.display());
-        let to = rustix::fs::open(&place, DIRECTORY, Mode::empty()).at(Stage::Workdir, what())?;
+        let to = rustix::fs::open(&place, DIRECTORY, Mode::empty()).at(SetupStage::Workdir, what())?;
         Copy { allowed, deny, denied }.directory(tree.as_fd(), to.as_fd(), Path::new(""), 0)
     }
 
@@ -85,31 +85,32 @@ impl Disk {
         tree: &OwnedFd,
         allowed: &Path,
         target: &Path,
-        denied: &Denied,
-    ) -> Result<(), Failure> {
+        denied: &DeniedNames,
+    ) -> Result<(), SetupFailure> {
         let what = || format!("mount an overlay over {}", allowed.display());
         let (upper, work) = (self.directory(&format!("{name}-upper"))?, self.directory(&format!("{name}-work"))?);
         for (below, kind) in &denied.names {
-            hide(&upper, tree, below, *kind).at(Stage::Workdir, format!("hide {}", allowed.join(below).display()))?;
+            hide(&upper, tree, below, *kind)
+                .at(SetupStage::Workdir, format!("hide {}", allowed.join(below).display()))?;
         }
-        let mode = rustix::fs::fstat(tree).at(Stage::Workdir, what())?.st_mode;
+        let mode = rustix::fs::fstat(tree).at(SetupStage::Workdir, what())?.st_mode;
         std::fs::set_permissions(&upper, std::os::unix::fs::PermissionsExt::from_mode(mode & 0o777 | 0o700))
-            .at(Stage::Workdir, what())?;
+            .at(SetupStage::Workdir, what())?;
         let options = format!(
             "lowerdir=/proc/self/fd/{},upperdir={},workdir={},userxattr",
             tree.as_raw_fd(),
             upper.display(),
             work.display()
         );
-        let options = std::ffi::CString::new(options).map_err(|_| Failure::new(Stage::Workdir, what()))?;
+        let options = std::ffi::CString::new(options).map_err(|_| SetupFailure::new(SetupStage::Workdir, what()))?;
         rustix::mount::mount("overlay", target, "overlay", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())
-            .at(Stage::Workdir, what())
+            .at(SetupStage::Workdir, what())
     }
 
     /// Detaches the file system from its temporary place. The bound directories stay mounted.
-    pub(super) fn detach(self) -> Result<(), Failure> {
-        rustix::mount::unmount(Self::PLACE, UnmountFlags::DETACH).at(Stage::Mounts, "detach the run's disk")?;
-        std::fs::remove_dir(Self::PLACE).at(Stage::Mounts, "remove the place of the run's disk")
+    pub(super) fn detach(self) -> Result<(), SetupFailure> {
+        rustix::mount::unmount(Self::PLACE, UnmountFlags::DETACH).at(SetupStage::Mounts, "detach the run's disk")?;
+        std::fs::remove_dir(Self::PLACE).at(SetupStage::Mounts, "remove the place of the run's disk")
     }
 }
 
@@ -136,24 +137,24 @@ fn hide(upper: &Path, lower: &OwnedFd, below: &Path, kind: FileType) -> io::Resu
 
 struct Copy<'a> {
     allowed: &'a Path,
-    deny: &'a Patterns,
+    deny: &'a NamePatterns,
     /// The denied names and files from the earlier search. A host process may have renamed them since.
-    denied: &'a Denied,
+    denied: &'a DeniedNames,
 }
 
 impl Copy<'_> {
-    fn directory(&self, from: impl AsFd, to: impl AsFd, path: &Path, depth: usize) -> Result<(), Failure> {
+    fn directory(&self, from: impl AsFd, to: impl AsFd, path: &Path, depth: usize) -> Result<(), SetupFailure> {
         let what = |path: &Path| format!("copy {}", self.allowed.join(path).display());
         if depth > MAX_DEPTH {
-            return Err(Failure::new(
-                Stage::Workdir,
+            return Err(SetupFailure::new(
+                SetupStage::Workdir,
                 format!("{}: the directory is deeper than {MAX_DEPTH} levels", what(path)),
             ));
         }
-        let opened = rustix::fs::openat(&from, ".", DIRECTORY, Mode::empty()).at(Stage::Workdir, what(path))?;
-        let mut entries = Dir::new(opened).at(Stage::Workdir, what(path))?;
+        let opened = rustix::fs::openat(&from, ".", DIRECTORY, Mode::empty()).at(SetupStage::Workdir, what(path))?;
+        let mut entries = Dir::new(opened).at(SetupStage::Workdir, what(path))?;
         while let Some(entry) = entries.read() {
-            let entry = entry.at(Stage::Workdir, what(path))?;
+            let entry = entry.at(SetupStage::Workdir, what(path))?;
             let name = entry.file_name();
             let below = path.join(OsStr::from_bytes(name.to_bytes()));
             if matches!(name.to_bytes(), b"." | b"..") {
@@ -167,7 +168,7 @@ impl Copy<'_> {
                     FileType::Symlink => Ok(()),
                     _ => rustix::fs::openat(&to, name, flags, Mode::empty()).map(drop),
                 }
-                .at(Stage::Workdir, what(&below))?;
+                .at(SetupStage::Workdir, what(&below))?;
                 continue;
             }
             // This denied name was created after the search.
@@ -176,25 +177,26 @@ impl Copy<'_> {
             }
             let stat = match rustix::fs::statat(&from, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Err(Errno::NOENT) => continue,
-                stat => stat.at(Stage::Workdir, what(&below))?,
+                stat => stat.at(SetupStage::Workdir, what(&below))?,
             };
             let mode = Mode::from_raw_mode(stat.st_mode & 0o777);
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => {
                     let inner = rustix::fs::openat(&from, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
-                        .at(Stage::Workdir, what(&below))?;
-                    rustix::fs::mkdirat(&to, name, Mode::RWXU).at(Stage::Workdir, what(&below))?;
+                        .at(SetupStage::Workdir, what(&below))?;
+                    rustix::fs::mkdirat(&to, name, Mode::RWXU).at(SetupStage::Workdir, what(&below))?;
                     let copy = rustix::fs::openat(&to, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
-                        .at(Stage::Workdir, what(&below))?;
+                        .at(SetupStage::Workdir, what(&below))?;
                     self.directory(&inner, &copy, &below, depth + 1)?;
-                    rustix::fs::fchmod(&copy, mode).at(Stage::Workdir, what(&below))?;
+                    rustix::fs::fchmod(&copy, mode).at(SetupStage::Workdir, what(&below))?;
                 }
                 FileType::Symlink => {
-                    let target = rustix::fs::readlinkat(&from, name, Vec::new()).at(Stage::Workdir, what(&below))?;
-                    rustix::fs::symlinkat(&*target, &to, name).at(Stage::Workdir, what(&below))?;
+                    let target =
+                        rustix::fs::readlinkat(&from, name, Vec::new()).at(SetupStage::Workdir, what(&below))?;
+                    rustix::fs::symlinkat(&*target, &to, name).at(SetupStage::Workdir, what(&below))?;
                 }
                 FileType::RegularFile => {
-                    self.file(&from, &to, name, mode).at(Stage::Workdir, what(&below))?;
+                    self.file(&from, &to, name, mode).at(SetupStage::Workdir, what(&below))?;
                 }
                 // Pipes, sockets and devices are not copied.
                 _ => {}
@@ -221,8 +223,8 @@ impl Copy<'_> {
 }
 
 /// Opens the path `target`, which is relative to the run's new root.
-pub(super) fn open_shown(target: &Path) -> Result<OwnedFd, Failure> {
-    open_beneath(target).at(Stage::Deny, format!("look for denied names in /{}", target.display()))
+pub(super) fn open_shown(target: &Path) -> Result<OwnedFd, SetupFailure> {
+    open_beneath(target).at(SetupStage::Deny, format!("look for denied names in /{}", target.display()))
 }
 
 fn open_beneath(path: &Path) -> Result<OwnedFd, Errno> {
@@ -235,23 +237,23 @@ const TURNS: usize = 3;
 
 /// Repeats the search and the masking until no denied name disappeared in between. A name that disappeared may exist
 /// under another name.
-pub(super) fn settle(mut turn: impl FnMut(usize) -> Result<Gone, Failure>) -> Result<(), Failure> {
+pub(super) fn settle(mut turn: impl FnMut(usize) -> Result<RemovedTree, SetupFailure>) -> Result<(), SetupFailure> {
     for number in 0..TURNS {
-        if turn(number)? == Gone::Nothing {
+        if turn(number)? == RemovedTree::Nothing {
             return Ok(());
         }
     }
-    Err(Failure::new(Stage::Deny, "the host moves denied names faster than they can be masked; try again"))
+    Err(SetupFailure::new(SetupStage::Deny, "the host moves denied names faster than they can be masked; try again"))
 }
 
 /// Result of a masking pass, which is `Something` if a denied name disappeared after the search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Gone {
+pub(super) enum RemovedTree {
     Nothing,
     Something,
 }
 
-impl Gone {
+impl RemovedTree {
     pub(super) fn or(self, other: Self) -> Self {
         if self == Self::Nothing { other } else { self }
     }
@@ -259,8 +261,13 @@ impl Gone {
 
 /// Masks each denied name at and below `target` that is not masked yet. A masked name can't be opened, renamed or
 /// removed.
-pub(super) fn cover(target: &Path, allowed: &Path, denied: &Denied, things: &mut Things) -> Result<Gone, Failure> {
-    let mut gone = Gone::Nothing;
+pub(super) fn cover(
+    target: &Path,
+    allowed: &Path,
+    denied: &DeniedNames,
+    things: &mut EmptyMountSources,
+) -> Result<RemovedTree, SetupFailure> {
+    let mut gone = RemovedTree::Nothing;
     // A mount can't cover a symbolic link. The target of the link is found under its own name.
     for (below, kind) in denied.names.iter().filter(|(_, kind)| *kind != FileType::Symlink) {
         let what = || format!("mask {}", allowed.join(below).display());
@@ -271,17 +278,17 @@ pub(super) fn cover(target: &Path, allowed: &Path, denied: &Denied, things: &mut
         }
         if things.covered.len() >= MAX_MASKS {
             let many = format!("the deny patterns match more than {MAX_MASKS} names: deny a directory instead");
-            return Err(Failure::new(Stage::Deny, many));
+            return Err(SetupFailure::new(SetupStage::Deny, many));
         }
         let place = match open_beneath(&path) {
             Err(Errno::NOENT) => {
-                gone = Gone::Something;
+                gone = RemovedTree::Something;
                 continue;
             }
-            place => place.at(Stage::Deny, what())?,
+            place => place.at(SetupStage::Deny, what())?,
         };
-        let thing = things.fresh(*kind == FileType::Directory).at(Stage::Deny, what())?;
-        rustix::mount::move_mount(&thing, "", &place, "", ONTO).at(Stage::Deny, what())?;
+        let thing = things.fresh(*kind == FileType::Directory).at(SetupStage::Deny, what())?;
+        rustix::mount::move_mount(&thing, "", &place, "", ONTO).at(SetupStage::Deny, what())?;
         things.covered.insert(path);
     }
     Ok(gone)
@@ -293,8 +300,13 @@ pub(super) fn cover(target: &Path, allowed: &Path, denied: &Denied, things: &mut
 /// Otherwise the step could rename a directory together with the mask inside. Then the denied name would no longer
 /// match its pattern, and the next run could read the file. The kernel refuses with EBUSY to rename or remove a mount
 /// point of the caller's mount namespace. So each directory is bound onto itself.
-pub(super) fn fix(target: &Path, allowed: &Path, denied: &Denied, things: &mut Things) -> Result<Gone, Failure> {
-    let mut gone = Gone::Nothing;
+pub(super) fn fix(
+    target: &Path,
+    allowed: &Path,
+    denied: &DeniedNames,
+    things: &mut EmptyMountSources,
+) -> Result<RemovedTree, SetupFailure> {
+    let mut gone = RemovedTree::Nothing;
     for (below, _) in denied.names.iter().filter(|(_, kind)| *kind != FileType::Symlink) {
         let mut above: Vec<&Path> = below.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()).collect();
         // Bind the upper directory first, because a later mount on it would hide the mounts below.
@@ -310,14 +322,14 @@ pub(super) fn fix(target: &Path, allowed: &Path, denied: &Denied, things: &mut T
                     "the deny patterns match names in more than {MAX_FIXED} directories of a live tree: deny a directory \
                      instead, or let the step work on a copy"
                 );
-                return Err(Failure::new(Stage::Deny, many));
+                return Err(SetupFailure::new(SetupStage::Deny, many));
             }
             let place = match open_beneath(&path) {
                 Err(Errno::NOENT) => {
-                    gone = Gone::Something;
+                    gone = RemovedTree::Something;
                     break;
                 }
-                place => place.at(Stage::Deny, what())?,
+                place => place.at(SetupStage::Deny, what())?,
             };
             // The recursive clone includes the mounts below this directory. Mount flags such as nodev and nosuid are
             // copied too.
@@ -325,8 +337,8 @@ pub(super) fn fix(target: &Path, allowed: &Path, denied: &Denied, things: &mut T
                 | OpenTreeFlags::OPEN_TREE_CLOEXEC
                 | OpenTreeFlags::AT_RECURSIVE
                 | OpenTreeFlags::AT_EMPTY_PATH;
-            let itself = rustix::mount::open_tree(&place, "", copy).at(Stage::Deny, what())?;
-            rustix::mount::move_mount(&itself, "", &place, "", ONTO).at(Stage::Deny, what())?;
+            let itself = rustix::mount::open_tree(&place, "", copy).at(SetupStage::Deny, what())?;
+            rustix::mount::move_mount(&itself, "", &place, "", ONTO).at(SetupStage::Deny, what())?;
             things.fixed.insert(path);
         }
     }
@@ -337,7 +349,7 @@ pub(super) fn fix(target: &Path, allowed: &Path, denied: &Denied, things: &mut T
 const ONTO: MoveMountFlags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH.union(MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH);
 
 /// A device and a directory without any access rights, to be mounted over denied names.
-pub(super) struct Things {
+pub(super) struct EmptyMountSources {
     /// A device on a mount with nodev. No user can open this device.
     file: OwnedFd,
     /// A directory with mode 0 on a read-only mount, so that its owner can't change the mode.
@@ -348,14 +360,14 @@ pub(super) struct Things {
     fixed: BTreeSet<PathBuf>,
 }
 
-impl Things {
+impl EmptyMountSources {
     /// Takes an opened device of the host's `/dev` and creates the empty directory.
-    pub(super) fn new(device: OwnedFd) -> Result<Self, Failure> {
+    pub(super) fn new(device: OwnedFd) -> Result<Self, SetupFailure> {
         let what = "make an empty directory for masks";
         const PLACE: &str = "run/step/nothing";
         directory(PLACE, 0o700)?;
-        let made = rustix::fs::open(PLACE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(Stage::Deny, what)?;
-        rustix::fs::chmod(PLACE, Mode::empty()).at(Stage::Deny, what)?;
+        let made = rustix::fs::open(PLACE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(SetupStage::Deny, what)?;
+        rustix::fs::chmod(PLACE, Mode::empty()).at(SetupStage::Deny, what)?;
         Ok(Self { file: device, directory: made, covered: BTreeSet::new(), fixed: BTreeSet::new() })
     }
 
@@ -374,13 +386,13 @@ impl Things {
     }
 }
 
-fn directory(path: impl AsRef<Path>, mode: u32) -> Result<(), Failure> {
+fn directory(path: impl AsRef<Path>, mode: u32) -> Result<(), SetupFailure> {
     use std::os::unix::fs::DirBuilderExt as _;
     let path = path.as_ref();
     std::fs::DirBuilder::new()
         .mode(mode)
         .create(path)
-        .at(Stage::Mounts, format!("make the directory {}", path.display()))
+        .at(SetupStage::Mounts, format!("make the directory {}", path.display()))
 }
 
 #[cfg(test)]
@@ -399,7 +411,7 @@ mod tests {
         for (name, text) in [("deep/a/.env", "token"), ("secrets/key", "token"), ("deep/plain", "plain")] {
             std::fs::write(tree.join(name), text).expect("a file");
         }
-        let deny = Patterns::new(&["**/.env".into(), "secrets".into()]).expect("patterns");
+        let deny = NamePatterns::new(&["**/.env".into(), "secrets".into()]).expect("patterns");
         let [from, to] = [&tree, &copy].map(|path| rustix::fs::open(path, DIRECTORY, Mode::empty()).expect("open"));
         let denied = deny.find(&[(from.as_fd(), &tree)], true).expect("walks").remove(0);
         for (old, new) in [("deep", "deep2"), ("secrets", "open"), ("deep2/a/.env", "deep2/a/notes")] {
@@ -418,15 +430,17 @@ mod tests {
     #[test]
     fn denied_names_that_disappear_are_searched_again_and_then_refused() {
         let null = || rustix::fs::open("/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).expect("open");
-        let mut things = Things { file: null(), directory: null(), covered: BTreeSet::new(), fixed: BTreeSet::new() };
-        let denied = |name: &str| Denied { names: vec![(name.into(), FileType::RegularFile)], ..Denied::default() };
+        let mut things =
+            EmptyMountSources { file: null(), directory: null(), covered: BTreeSet::new(), fixed: BTreeSet::new() };
+        let denied =
+            |name: &str| DeniedNames { names: vec![(name.into(), FileType::RegularFile)], ..DeniedNames::default() };
         let mut cover = |name: &str| cover(Path::new("src"), Path::new("/src"), &denied(name), &mut things);
-        assert_eq!(cover("no-such-name").expect("nothing to cover"), Gone::Something);
+        assert_eq!(cover("no-such-name").expect("nothing to cover"), RemovedTree::Something);
         let mut turns = Vec::new();
         let mut held = |gone: usize| {
             settle(|turn| {
                 turns.push(turn);
-                Ok(if turn < gone { Gone::Something } else { Gone::Nothing })
+                Ok(if turn < gone { RemovedTree::Something } else { RemovedTree::Nothing })
             })
         };
         assert_eq!((held(0), held(2)), (Ok(()), Ok(())));

@@ -2,8 +2,8 @@
 
 use crate::shell::reasons::NOT_NAMED;
 use crate::shell::settings;
-use crate::shell::syntax::{HOLE, MAX_DEPTH, Parser, Part, Read, Word};
-use crate::shell::words::{Building, Quote, finished};
+use crate::shell::syntax::{HOLE, MAX_DEPTH, Parser, Read, Word, WordPart};
+use crate::shell::words::{QuoteKind, WordBuilder, finished};
 
 impl Parser<'_> {
     /// Reads the inside and the end of `((…))`. Returns `None` and resets the position if the brackets are two
@@ -11,7 +11,7 @@ impl Parser<'_> {
     pub(super) fn arithmetic_word(&mut self) -> Read<Option<Word>> {
         let start = self.pos;
         let (bodies, depth) = (self.bodies.len(), self.depth);
-        let mut w = Building::new(self.place());
+        let mut w = WordBuilder::new(self.place());
         if !self.arithmetic(&mut w, true)? {
             if self.retries == 0 {
                 return self.guard("`((` too often for subshells: put a blank between the two brackets");
@@ -30,7 +30,7 @@ impl Parser<'_> {
 
     /// Reads arithmetic after `((`, up to its end. Returns false if a command's `((` does not end with `))`, because
     /// bash then reads two subshells.
-    pub(super) fn arithmetic(&mut self, w: &mut Building, command: bool) -> Read<bool> {
+    pub(super) fn arithmetic(&mut self, w: &mut WordBuilder, command: bool) -> Read<bool> {
         self.open()?;
         let mut depth = 0usize;
         let mut quotes = false;
@@ -71,9 +71,9 @@ impl Parser<'_> {
                     self.evaluates = true;
                     let start = self.pos;
                     if byte == b'$' {
-                        self.dollar(w, Quote::Body)?;
+                        self.dollar(w, QuoteKind::Body)?;
                     } else {
-                        self.backtick(w, Quote::Body)?;
+                        self.backtick(w, QuoteKind::Body)?;
                     }
                     let expansion = &self.text[start..self.pos];
                     if hides_brackets(expansion) {
@@ -82,25 +82,25 @@ impl Parser<'_> {
                     }
                     let at = self.origin.place(start);
                     let names = without_names(expansion);
-                    w.word.parts.extend(settings::named_in(&names).map(|name| Part::Sets(name.to_owned(), at)));
+                    w.word.parts.extend(settings::named_in(&names).map(|name| WordPart::Sets(name.to_owned(), at)));
                     let before = self.text[..start].trim_end();
                     if assigns_behind(&self.text[self.pos..]) || before.ends_with("++") || before.ends_with("--") {
-                        w.word.parts.push(Part::Unknown(NOT_NAMED, at));
+                        w.word.parts.push(WordPart::Unknown(NOT_NAMED, at));
                     }
                 }
                 b'\'' if command => {
                     quotes = true;
-                    self.single(&mut Building::new(0))?;
+                    self.single(&mut WordBuilder::new(0))?;
                 }
                 b'"' if command => {
                     quotes = true;
                     self.pos += 1;
-                    self.double(w, Quote::Double)?;
+                    self.double(w, QuoteKind::Double)?;
                 }
                 b'\\' if command => {
                     quotes = true;
                     self.pos += 1;
-                    self.character(&mut Building::new(0))?;
+                    self.character(&mut WordBuilder::new(0))?;
                 }
                 b'\'' | b'"' | b'\\' => return self.guard("a quote in arithmetic: leave it out"),
                 b'<' | b'>' if self.peek_second() == Some(b'(') => {
@@ -111,7 +111,7 @@ impl Parser<'_> {
                     let at = self.place();
                     let name = self.name();
                     if settings::changes(&name) {
-                        w.word.parts.push(Part::Sets(name, at));
+                        w.word.parts.push(WordPart::Sets(name, at));
                     }
                 }
                 _ => {
@@ -125,7 +125,7 @@ impl Parser<'_> {
     }
 
     /// Reads `(…)` of a pattern or a regular expression, with its expansions.
-    pub(super) fn parentheses(&mut self, w: &mut Building) -> Read<()> {
+    pub(super) fn parentheses(&mut self, w: &mut WordBuilder) -> Read<()> {
         let mut depth = 0usize;
         loop {
             let Some(byte) = self.peek() else {
@@ -154,10 +154,10 @@ impl Parser<'_> {
                 b'\'' => self.single(w)?,
                 b'"' => {
                     self.pos += 1;
-                    self.double(w, Quote::Double)?;
+                    self.double(w, QuoteKind::Double)?;
                 }
-                b'$' => self.dollar(w, Quote::None)?,
-                b'`' => self.backtick(w, Quote::None)?,
+                b'$' => self.dollar(w, QuoteKind::None)?,
+                b'`' => self.backtick(w, QuoteKind::None)?,
                 _ => self.any(w),
             }
         }
@@ -166,12 +166,12 @@ impl Parser<'_> {
 
 /// Adds the variables that a text sets if evaluated as arithmetic. `source` is the source text, and `known` is the
 /// known part.
-pub(super) fn evaluates(source: &str, known: &str, at: usize, parts: &mut Vec<Part>) {
+pub(super) fn evaluates(source: &str, known: &str, at: usize, parts: &mut Vec<WordPart>) {
     let written = without_names(source);
     let names = settings::named_in(known).chain(settings::named_in(&written));
-    parts.extend(names.map(|name| Part::Sets(name.to_owned(), at)));
+    parts.extend(names.map(|name| WordPart::Sets(name.to_owned(), at)));
     if known.match_indices(HOLE).any(|(hole, it)| assigns_behind(&known[hole + it.len()..])) {
-        parts.push(Part::Unknown(NOT_NAMED, at));
+        parts.push(WordPart::Unknown(NOT_NAMED, at));
     }
 }
 

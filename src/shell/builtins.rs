@@ -4,13 +4,13 @@ use crate::shell::arithmetic::evaluates;
 use crate::shell::grammar::RESERVED;
 use crate::shell::grammars::{EXEC, MAPFILE};
 use crate::shell::known::is_known;
-use crate::shell::options::Grammar;
+use crate::shell::options::OptionGrammar;
 use crate::shell::reasons::{CHANGES_READING, LOGIN, MAY_BE_READING, NO_NAME, NO_TEXT, NOT_NAMED, READING};
 use crate::shell::settings;
-use crate::shell::syntax::{HOLE, Part, Word};
-use crate::shell::walk::Reader;
+use crate::shell::syntax::{HOLE, Word, WordPart};
+use crate::shell::walk::TextReader;
 use crate::shell::words::INDEX;
-use crate::shell::wrappers::{Call, Done};
+use crate::shell::wrappers::{Done, WrapperCall};
 
 /// Returns true if `text` is the number of a signal. The highest number is 64 (signal(7)).
 fn is_signal(text: &str) -> bool {
@@ -23,14 +23,14 @@ fn is_plain(name: &Word) -> bool {
     !name.text.contains(['[', HOLE])
 }
 
-impl<'a> Call<'_, '_, 'a> {
+impl<'a> WrapperCall<'_, '_, 'a> {
     pub(super) fn eval(&mut self) -> Done {
         let mut words: Vec<&Word> = self.arguments.iter().collect();
         if words.first().is_some_and(|word| word.exactly() == Some("--")) {
             words.remove(0);
         }
         let context = self.shell_context(true);
-        self.finding.text(&words, Reader::Here, context)
+        self.finding.text(&words, TextReader::Here, context)
     }
 
     pub(super) fn source(&mut self) -> Done {
@@ -63,7 +63,7 @@ impl<'a> Call<'_, '_, 'a> {
             return Ok(());
         }
         let context = self.shell_context(true);
-        self.finding.text(&[action], Reader::Here, context)
+        self.finding.text(&[action], TextReader::Here, context)
     }
 
     pub(super) fn alias(&mut self) -> Done {
@@ -99,10 +99,10 @@ impl<'a> Call<'_, '_, 'a> {
             let value = Word { raw: word.raw.clone(), ..Word::literal(value, word.at) };
             let context = self.shell_context(true);
             if simple {
-                self.finding.text(&[&value], Reader::Here, context)?;
+                self.finding.text(&[&value], TextReader::Here, context)?;
             } else {
                 let partial = Word { text: format!("{}{HOLE}", value.text), exact: false, ..value };
-                self.finding.text(&[&partial], Reader::Here, context)?;
+                self.finding.text(&[&partial], TextReader::Here, context)?;
             }
         }
         Ok(())
@@ -115,7 +115,7 @@ impl<'a> Call<'_, '_, 'a> {
             // This call only describes a name and runs nothing.
             return Ok(());
         }
-        let options = self.before_command(&Grammar { flags: "p", ..Grammar::NONE }, self.arguments, 0);
+        let options = self.before_command(&OptionGrammar { flags: "p", ..OptionGrammar::NONE }, self.arguments, 0);
         self.resolve(options.rest, 0, false)
     }
 
@@ -204,7 +204,7 @@ impl<'a> Call<'_, '_, 'a> {
         }
         if array && word.exact {
             let text = Word { text: format!("_={value}"), raw: Some(word.source().into()), ..word.clone() };
-            return self.finding.text(&[&text], Reader::Here, context);
+            return self.finding.text(&[&text], TextReader::Here, context);
         }
         if array {
             self.finding.unknown(
@@ -245,9 +245,9 @@ impl<'a> Call<'_, '_, 'a> {
             evaluates(word.source(), &word.text, word.at, &mut parts);
             for part in parts {
                 match part {
-                    Part::Sets(name, _) => self.finding.sets(word, Some(&name), self.outside),
-                    Part::Unknown(why, _) => self.finding.unknown(word, why, self.outside),
-                    Part::Script(_) | Part::Trap(_) => {}
+                    WordPart::Sets(name, _) => self.finding.sets(word, Some(&name), self.outside),
+                    WordPart::Unknown(why, _) => self.finding.unknown(word, why, self.outside),
+                    WordPart::Script(_) | WordPart::Trap(_) => {}
                 }
             }
         }
@@ -274,7 +274,7 @@ impl<'a> Call<'_, '_, 'a> {
     }
 
     /// Reads a builtin whose operands name the variables to set.
-    pub(super) fn names(&mut self, grammar: &Grammar, skip: usize) -> Done {
+    pub(super) fn names(&mut self, grammar: &OptionGrammar, skip: usize) -> Done {
         let Some(options) = self.options(grammar) else { return Ok(()) };
         for value in options.values(&["a"]) {
             self.finding.declares(value, self.outside);
@@ -295,7 +295,7 @@ impl<'a> Call<'_, '_, 'a> {
         let Some(options) = self.options(&MAPFILE) else { return Ok(()) };
         for value in options.values(&["C"]) {
             let context = self.shell_context(true);
-            self.finding.text_and_more(value, Reader::Here, context)?;
+            self.finding.text_and_more(value, TextReader::Here, context)?;
         }
         for word in options.rest {
             self.place(word);
@@ -407,7 +407,7 @@ impl<'a> Call<'_, '_, 'a> {
     }
 
     pub(super) fn hash(&mut self) -> Done {
-        let Some(options) = self.options(&Grammar { flags: "rdtlv", values: "p", ..Grammar::NONE }) else {
+        let Some(options) = self.options(&OptionGrammar { flags: "rdtlv", values: "p", ..OptionGrammar::NONE }) else {
             return Ok(());
         };
         for value in options.values(&["p"]) {
@@ -455,7 +455,7 @@ impl<'a> Call<'_, '_, 'a> {
                 let value = self.arguments.get(at + 1).unwrap_or(word);
                 self.unknown(value, "completion runs commands from its arguments: leave completion out of scripts");
                 if text == "-C" {
-                    self.finding.text(&[value], Reader::Here, self.inside)?;
+                    self.finding.text(&[value], TextReader::Here, self.inside)?;
                 }
             }
         }

@@ -1,10 +1,10 @@
 //! Programs that run a command from one of their options, or whose grammar is not read.
 
 use crate::shell::grammars::{LOADER, START_STOP_DAEMON};
-use crate::shell::options::{Grammar, letters};
+use crate::shell::options::{OptionGrammar, letters};
 use crate::shell::syntax::Word;
-use crate::shell::walk::Reader;
-use crate::shell::wrappers::{Call, Done};
+use crate::shell::walk::TextReader;
+use crate::shell::wrappers::{Done, WrapperCall};
 
 /// Meaning of an option's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +152,7 @@ const CARRIERS: &[Carrier] = &[
     },
 ];
 
-impl<'a> Call<'_, '_, 'a> {
+impl<'a> WrapperCall<'_, '_, 'a> {
     /// Reads a program whose options can run a command.
     pub(super) fn option_runs(&mut self, base: &str) -> Done {
         let same = match base {
@@ -202,7 +202,7 @@ impl<'a> Call<'_, '_, 'a> {
             (None, None) => return Ok(()),
         };
         match kind {
-            Value::Runs => self.finding.text_and_more(&value, Reader::Sh, self.inside),
+            Value::Runs => self.finding.text_and_more(&value, TextReader::Sh, self.inside),
             Value::Ssh => self.ssh_option(&value),
             Value::Unknown => {
                 self.unknown(&value, "an option that can make this program run others: leave it out, or run that program as a command of its own");
@@ -214,7 +214,7 @@ impl<'a> Call<'_, '_, 'a> {
     /// Reads a program that runs its arguments, but whose grammar is not in the table.
     pub(super) fn not_read(&mut self) -> Done {
         self.unknown(self.name, "a program that starts others, whose options are not read here: start the other one directly, or with `env`, `timeout` or `nice`");
-        let options = self.before_command(&Grammar::NONE, self.arguments, 0);
+        let options = self.before_command(&OptionGrammar::NONE, self.arguments, 0);
         self.command(options.rest, 0)
     }
 

@@ -1,19 +1,19 @@
 //! Finds the commands that a script would start.
 
-use crate::shell::found::{Found, NotUnderstood, Place, Shell};
+use crate::shell::found::{NotUnderstood, ScriptFinding, ScriptPlace, Shell};
 use crate::shell::syntax::HOLE;
-use crate::shell::walk::Finding;
+use crate::shell::walk::ScriptWalk;
 
 /// Maximum size of a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Size {
+pub enum ReadLimit {
     /// A step's script: 64 KiB.
     Step,
     /// A whole file: 1 MB.
     File,
 }
 
-impl Size {
+impl ReadLimit {
     /// Returns the maximum in bytes.
     #[must_use]
     pub fn bytes(self) -> usize {
@@ -33,7 +33,7 @@ impl Size {
 /// # Errors
 /// Returns an error if the shell might read the script differently: a syntax error, an exceeded limit or a refused
 /// construct.
-pub fn find(script: &str, most: Size) -> Result<Vec<Found>, NotUnderstood> {
+pub fn find(script: &str, most: ReadLimit) -> Result<Vec<ScriptFinding>, NotUnderstood> {
     find_in(Shell::Sh, script, most)
 }
 
@@ -41,7 +41,7 @@ pub fn find(script: &str, most: Size) -> Result<Vec<Found>, NotUnderstood> {
 ///
 /// # Errors
 /// Returns the same errors as [`find`].
-pub fn find_in(shell: Shell, script: &str, most: Size) -> Result<Vec<Found>, NotUnderstood> {
+pub fn find_in(shell: Shell, script: &str, most: ReadLimit) -> Result<Vec<ScriptFinding>, NotUnderstood> {
     let fail = |at: usize, message: &str| NotUnderstood { place: place(script, at), message: message.to_owned() };
     if script.len() > most.bytes() {
         return Err(fail(0, "the script is too long: at most 64 KiB in a step, 1 MB in a file; split it"));
@@ -56,18 +56,18 @@ pub fn find_in(shell: Shell, script: &str, most: Size) -> Result<Vec<Found>, Not
             "a control character, which shells read differently: take it away (`\\r`: save with Unix line ends)",
         ));
     }
-    let mut finding = Finding::new(script, shell);
+    let mut finding = ScriptWalk::new(script, shell);
     finding.whole().map_err(|flaw| fail(flaw.at, flaw.message))?;
     Ok(finding.done())
 }
 
 /// Returns line and column of byte `at`.
-fn place(script: &str, at: usize) -> Place {
+fn place(script: &str, at: usize) -> ScriptPlace {
     let mut at = at.min(script.len());
     while !script.is_char_boundary(at) {
         at -= 1;
     }
     let before = &script[..at];
     let line = before.rfind('\n').map_or(0, |newline| newline + 1);
-    Place { line: before.matches('\n').count() + 1, column: before[line..].chars().count() + 1 }
+    ScriptPlace { line: before.matches('\n').count() + 1, column: before[line..].chars().count() + 1 }
 }

@@ -1,37 +1,39 @@
 //! Parser of compound commands: conditions, loops, `case`, `[[ ]]`, functions.
 
 use crate::shell::arithmetic::evaluates;
-use crate::shell::grammar::Until;
-use crate::shell::syntax::{Compound, Item, List, MAX_DEPTH, Node, Parser, Read, Simple, Word};
-use crate::shell::words::Kind;
+use crate::shell::grammar::ListEnd;
+use crate::shell::syntax::{
+    CommandList, CompoundCommand, MAX_DEPTH, Parser, Pipeline, Read, ShellNode, SimpleCommand, Word,
+};
+use crate::shell::words::WordPosition;
 
 impl Parser<'_> {
     /// Reads the redirections after a compound command.
-    pub(super) fn compound(&mut self, mut compound: Compound) -> Read<Node> {
+    pub(super) fn compound(&mut self, mut compound: CompoundCommand) -> Read<ShellNode> {
         loop {
             self.blanks();
             if !self.redirect(&mut compound.redirects, &mut compound.sets)? {
-                return Ok(Node::Compound(compound));
+                return Ok(ShellNode::Compound(compound));
             }
         }
     }
 
-    pub(super) fn condition(&mut self) -> Read<Node> {
+    pub(super) fn condition(&mut self) -> Read<ShellNode> {
         let mut lists = Vec::new();
         loop {
-            let mut list = List::new();
-            self.list(&mut list, Until::Words(&["then"]))?;
+            let mut list = CommandList::new();
+            self.list(&mut list, ListEnd::Words(&["then"]))?;
             self.expect("then", "an `if` has no `then`: write it")?;
             lists.push(list);
-            let mut list = List::new();
-            self.list(&mut list, Until::Words(&["elif", "else", "fi"]))?;
+            let mut list = CommandList::new();
+            self.list(&mut list, ListEnd::Words(&["elif", "else", "fi"]))?;
             lists.push(list);
             match self.keyword()? {
                 Some(("elif", end)) => self.pos = end,
                 Some(("else", end)) => {
                     self.pos = end;
-                    let mut list = List::new();
-                    self.list(&mut list, Until::Words(&["fi"]))?;
+                    let mut list = CommandList::new();
+                    self.list(&mut list, ListEnd::Words(&["fi"]))?;
                     lists.push(list);
                     break;
                 }
@@ -39,12 +41,12 @@ impl Parser<'_> {
             }
         }
         self.expect("fi", "an `if` is not closed: write its `fi`")?;
-        self.compound(Compound { lists, ..Compound::default() })
+        self.compound(CompoundCommand { lists, ..CompoundCommand::default() })
     }
 
     /// Reads the rest of a command after `for` or `select`.
-    pub(super) fn each(&mut self, arithmetic: bool) -> Read<Node> {
-        let mut compound = Compound::default();
+    pub(super) fn each(&mut self, arithmetic: bool) -> Read<ShellNode> {
+        let mut compound = CompoundCommand::default();
         self.blanks();
         if arithmetic && self.peek() == Some(b'(') && self.peek_second() == Some(b'(') && self.bash() {
             self.take_two();
@@ -55,7 +57,7 @@ impl Parser<'_> {
             self.blanks();
             self.take(b';');
         } else {
-            compound.sets.push(self.word(Kind::Argument)?);
+            compound.sets.push(self.word(WordPosition::Argument)?);
             self.blanks();
             let direct = self.take(b';');
             self.lines()?;
@@ -67,7 +69,7 @@ impl Parser<'_> {
                             self.take(b';');
                             break;
                         }
-                        _ => compound.words.push(self.word(Kind::Argument)?),
+                        _ => compound.words.push(self.word(WordPosition::Argument)?),
                     }
                 }
             }
@@ -104,10 +106,10 @@ impl Parser<'_> {
         false
     }
 
-    pub(super) fn case(&mut self) -> Read<Node> {
-        let mut compound = Compound::default();
+    pub(super) fn case(&mut self) -> Read<ShellNode> {
+        let mut compound = CompoundCommand::default();
         self.blanks();
-        compound.words.push(self.word(Kind::Argument)?);
+        compound.words.push(self.word(WordPosition::Argument)?);
         self.lines()?;
         if !self.lower_word("in") {
             return self.syntax("a `case` has no `in`: write it");
@@ -120,7 +122,7 @@ impl Parser<'_> {
             }
             loop {
                 self.blanks();
-                compound.words.push(self.word(Kind::Pattern)?);
+                compound.words.push(self.word(WordPosition::Pattern)?);
                 self.blanks();
                 if self.take(b')') {
                     break;
@@ -129,8 +131,8 @@ impl Parser<'_> {
                     return self.syntax("a pattern of `case` is not closed: close it with `)`");
                 }
             }
-            let mut list = List::new();
-            self.list(&mut list, Until::Clause)?;
+            let mut list = CommandList::new();
+            self.list(&mut list, ListEnd::Clause)?;
             compound.lists.push(list);
             if self.take(b';') {
                 if self.take(b';') {
@@ -149,9 +151,9 @@ impl Parser<'_> {
     }
 
     /// Reads the rest of a test after `[[`.
-    pub(super) fn test(&mut self) -> Read<Node> {
-        let mut compound = Compound::default();
-        let mut kind = Kind::Argument;
+    pub(super) fn test(&mut self) -> Read<ShellNode> {
+        let mut compound = CompoundCommand::default();
+        let mut kind = WordPosition::Argument;
         let mut depth = 0usize;
         let mut arithmetic = false;
         loop {
@@ -162,7 +164,7 @@ impl Parser<'_> {
                 None => return self.syntax("`[[` is not closed: close it with `]]`"),
                 Some(b'\n') => self.newline()?,
                 Some(b'#') => return self.guard("`#` in `[[ ]]`: quote it"),
-                Some(b'(') if kind != Kind::Regex => {
+                Some(b'(') if kind != WordPosition::Regex => {
                     if self.depth + depth >= MAX_DEPTH {
                         return self.guard("the script is nested deeper than 100 levels: reduce the nesting");
                     }
@@ -180,16 +182,16 @@ impl Parser<'_> {
                 Some(b';' | b'&' | b')') => {
                     return self.syntax("an operator that `[[ ]]` does not know: close it with `]]` before");
                 }
-                Some(b'|') if kind != Kind::Regex => {
+                Some(b'|') if kind != WordPosition::Regex => {
                     return self.syntax("an operator that `[[ ]]` does not know: close it with `]]` before");
                 }
                 Some(_) => {
                     let word = self.word(kind)?;
-                    kind = Kind::Argument;
+                    kind = WordPosition::Argument;
                     match word.operator().unwrap_or_default() {
                         "]]" => break,
-                        "=~" => kind = Kind::Regex,
-                        "==" | "=" | "!=" => kind = Kind::Pattern,
+                        "=~" => kind = WordPosition::Regex,
+                        "==" | "=" | "!=" => kind = WordPosition::Pattern,
                         "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge" | "-v" | "-R" => arithmetic = true,
                         _ => {}
                     }
@@ -208,10 +210,10 @@ impl Parser<'_> {
         self.compound(compound)
     }
 
-    pub(super) fn coproc(&mut self) -> Read<Node> {
+    pub(super) fn coproc(&mut self) -> Read<ShellNode> {
         self.blanks();
         let place = self.place();
-        let mut compound = Compound { read: true, ..Compound::default() };
+        let mut compound = CompoundCommand { read: true, ..CompoundCommand::default() };
         let begins = |parser: &mut Self| -> Read<bool> {
             parser.blanks();
             match parser.keyword()? {
@@ -223,7 +225,7 @@ impl Parser<'_> {
         if !begins(self)? {
             // A name is valid only before a compound command. Otherwise the word is the command.
             let start = self.pos;
-            let word = self.word(Kind::First)?;
+            let word = self.word(WordPosition::First)?;
             if word.exact && begins(self)? {
                 compound.sets.push(word);
             } else {
@@ -231,20 +233,26 @@ impl Parser<'_> {
             }
         }
         let node = self.command(true)?;
-        let unnamed = compound.sets.is_empty() && matches!(node, Node::Simple(_));
+        let unnamed = compound.sets.is_empty() && matches!(node, ShellNode::Simple(_));
         if unnamed && (self.substitutions > 0 || self.functions > 0) {
             // Bash prints this command with the name `COPROC`. When bash parses the printed text, a command of this
             // name runs.
-            let name = Simple { words: vec![Word::literal("COPROC", place)], ..Simple::default() };
-            let nodes = vec![Node::Simple(name)];
-            compound.lists.push(vec![Item { nodes, and: false, negated: false, certain: false, first: false }]);
+            let name = SimpleCommand { words: vec![Word::literal("COPROC", place)], ..SimpleCommand::default() };
+            let nodes = vec![ShellNode::Simple(name)];
+            compound.lists.push(vec![Pipeline { nodes, and: false, negated: false, certain: false, first: false }]);
         }
-        compound.lists.push(vec![Item { nodes: vec![node], and: false, negated: false, certain: false, first: false }]);
-        Ok(Node::Compound(compound))
+        compound.lists.push(vec![Pipeline {
+            nodes: vec![node],
+            and: false,
+            negated: false,
+            certain: false,
+            first: false,
+        }]);
+        Ok(ShellNode::Compound(compound))
     }
 
     /// Reads the body of function `name`.
-    pub(super) fn function(&mut self, name: Word) -> Read<Node> {
+    pub(super) fn function(&mut self, name: Word) -> Read<ShellNode> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:+@/".contains(&byte);
         // In bash, a quoted name defines no function, but the script continues.
         if !name.exact || name.quoted || name.raw.is_some() || !name.text.bytes().all(plain) {
@@ -254,17 +262,17 @@ impl Parser<'_> {
         self.functions += 1;
         let body = self.command(true)?;
         self.functions -= 1;
-        if !matches!(body, Node::Compound(_)) && self.bash() {
+        if !matches!(body, ShellNode::Compound(_)) && self.bash() {
             return self.syntax("a function's body has to be a group: put it in `{ }`");
         }
-        Ok(Node::Function { name, body: Box::new(body) })
+        Ok(ShellNode::Function { name, body: Box::new(body) })
     }
 
     /// Reads a list and the reserved word that ends the list.
-    pub(super) fn block(&mut self, end: &'static str) -> Read<List> {
-        let mut list = List::new();
+    pub(super) fn block(&mut self, end: &'static str) -> Read<CommandList> {
+        let mut list = CommandList::new();
         let until: &'static [&'static str] = if end == "}" { &["}"] } else { &["done"] };
-        self.list(&mut list, Until::Words(until))?;
+        self.list(&mut list, ListEnd::Words(until))?;
         self.expect(end, "a group or a loop is not closed: write its `}` or `done`")?;
         Ok(list)
     }

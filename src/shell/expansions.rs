@@ -3,18 +3,18 @@
 use std::rc::Rc;
 
 use crate::shell::arithmetic::evaluates;
-use crate::shell::grammar::Until;
+use crate::shell::grammar::ListEnd;
 use crate::shell::settings;
-use crate::shell::syntax::{HOLE, List, Origin, Parser, Part, Read, Word};
+use crate::shell::syntax::{ByteOrigin, CommandList, HOLE, Parser, Read, Word, WordPart};
 use crate::shell::traps::{is_open_index, is_trap};
-use crate::shell::words::{Building, Quote, finished};
+use crate::shell::words::{QuoteKind, WordBuilder, finished};
 
 impl Parser<'_> {
     /// Reads an expansion that begins with a dollar.
-    pub(super) fn dollar(&mut self, w: &mut Building, quote: Quote) -> Read<()> {
+    pub(super) fn dollar(&mut self, w: &mut WordBuilder, quote: QuoteKind) -> Read<()> {
         let start = self.pos;
         self.pos += 1;
-        let quoted = quote != Quote::None;
+        let quoted = quote != QuoteKind::None;
         let Some(byte) = self.peek() else {
             w.word.text.push('$');
             return Ok(());
@@ -34,7 +34,7 @@ impl Parser<'_> {
                 self.parameter(w, quoted)?;
                 let raw = self.text[start..self.pos].replace("\\\n", "");
                 if raw.ends_with("@P}") {
-                    w.word.parts.push(Part::Unknown(PROMPT, self.origin.place(start)));
+                    w.word.parts.push(WordPart::Unknown(PROMPT, self.origin.place(start)));
                 }
                 // `${!x}` means `$@` if the value of `x` is `@`.
                 w.hole(quoted && !raw.contains('@') && !raw.starts_with("${!"));
@@ -67,13 +67,13 @@ impl Parser<'_> {
     }
 
     /// Reads `(list)` of `$(…)`, `<(…)` or `>(…)`.
-    pub(super) fn substitution(&mut self, w: &mut Building) -> Read<()> {
+    pub(super) fn substitution(&mut self, w: &mut WordBuilder) -> Read<()> {
         self.open()?;
         self.pos += 1;
         self.substitutions += 1;
         let outside = std::mem::take(&mut self.pending);
-        let mut list = List::new();
-        self.list(&mut list, Until::Parenthesis)?;
+        let mut list = CommandList::new();
+        self.list(&mut list, ListEnd::Parenthesis)?;
         if !self.take(b')') {
             return self.syntax("a substitution is not closed: close it with `)`");
         }
@@ -84,12 +84,12 @@ impl Parser<'_> {
         self.pending = outside;
         self.substitutions -= 1;
         self.close();
-        w.word.parts.push(Part::Script(Rc::new(list)));
+        w.word.parts.push(WordPart::Script(Rc::new(list)));
         Ok(())
     }
 
     /// Reads `` `list` ``. The list is parsed after the escaping backslashes are removed.
-    pub(super) fn backtick(&mut self, w: &mut Building, quote: Quote) -> Read<()> {
+    pub(super) fn backtick(&mut self, w: &mut WordBuilder, quote: QuoteKind) -> Read<()> {
         self.open()?;
         let start = self.pos + 1;
         let bytes = self.text.as_bytes();
@@ -104,7 +104,7 @@ impl Parser<'_> {
                         Some(b'\n') => {
                             return self.guard("a line goes on by a backslash inside backticks: write `$(...)`");
                         }
-                        Some(b'"') if quote != Quote::None => {
+                        Some(b'"') if quote != QuoteKind::None => {
                             return self.guard("an escaped quote in backticks in quotes: write `$(...)`");
                         }
                         Some(b'$' | b'`' | b'\\') => escapes = true,
@@ -119,12 +119,12 @@ impl Parser<'_> {
         let unescaped;
         let (text, origin) = if escapes {
             unescaped = without_escapes(inner);
-            (unescaped.as_str(), Origin::Fixed(self.place()))
+            (unescaped.as_str(), ByteOrigin::Fixed(self.place()))
         } else {
-            (inner, Origin::Shift(self.origin.place(start)))
+            (inner, ByteOrigin::Shift(self.origin.place(start)))
         };
         let origin = match (self.origin, origin) {
-            (Origin::Fixed(place), _) => Origin::Fixed(place),
+            (ByteOrigin::Fixed(place), _) => ByteOrigin::Fixed(place),
             (_, origin) => origin,
         };
         let mut inside = Parser::new(text, self.dialect, origin, self.depth);
@@ -132,7 +132,7 @@ impl Parser<'_> {
         inside.functions = self.functions;
         inside.retries = self.retries;
         inside.bodies = std::mem::take(&mut self.bodies);
-        let mut list = List::new();
+        let mut list = CommandList::new();
         inside.whole(&mut list)?;
         self.bodies = std::mem::take(&mut inside.bodies);
         self.evaluates |= inside.evaluates;
@@ -140,13 +140,13 @@ impl Parser<'_> {
         self.retries = inside.retries;
         self.pos = at + 1;
         self.close();
-        w.word.parts.push(Part::Script(Rc::new(list)));
-        w.hole(quote != Quote::None);
+        w.word.parts.push(WordPart::Script(Rc::new(list)));
+        w.hole(quote != QuoteKind::None);
         Ok(())
     }
 
     /// Reads `{name…}` of `${name…}`.
-    pub(super) fn parameter(&mut self, w: &mut Building, quoted: bool) -> Read<()> {
+    pub(super) fn parameter(&mut self, w: &mut WordBuilder, quoted: bool) -> Read<()> {
         self.open()?;
         let start = self.place();
         self.pos += 1;
@@ -192,9 +192,9 @@ impl Parser<'_> {
         };
         self.evaluates |= evaluated;
         if assigns && indirect {
-            w.word.parts.push(Part::Unknown("sets a variable whose name is in another variable", start));
+            w.word.parts.push(WordPart::Unknown("sets a variable whose name is in another variable", start));
         } else if assigns {
-            w.word.parts.push(Part::Sets(name.clone(), start));
+            w.word.parts.push(WordPart::Sets(name.clone(), start));
         }
         // Known part of the text after the name.
         let (mut text, first) = (String::new(), self.pos);
@@ -207,11 +207,11 @@ impl Parser<'_> {
                     self.pos += 1;
                     self.close();
                     if is_trap(&text) || is_open_index(&text) {
-                        w.word.parts.push(Part::Trap(start));
+                        w.word.parts.push(WordPart::Trap(start));
                     }
                     let assigns = text.contains("]=") || text.contains("]:=");
                     if indexed && assigns && settings::changes(&name) {
-                        w.word.parts.push(Part::Sets(name, start));
+                        w.word.parts.push(WordPart::Sets(name, start));
                     }
                     if evaluated {
                         evaluates(&self.text[first..self.pos], &text, start, &mut w.word.parts);
@@ -232,15 +232,15 @@ impl Parser<'_> {
                     text.push_str(&self.text[from..self.pos]);
                 }
                 b'\'' => {
-                    let mut scratch = Building::new(0);
+                    let mut scratch = WordBuilder::new(0);
                     self.single(&mut scratch)?;
                     text.push_str(&scratch.word.text);
                 }
                 b'"' => {
                     self.pos += 1;
                     let from = self.pos;
-                    let mut scratch = Building::new(0);
-                    self.double(&mut scratch, Quote::Double)?;
+                    let mut scratch = WordBuilder::new(0);
+                    self.double(&mut scratch, QuoteKind::Double)?;
                     w.word.parts.append(&mut scratch.word.parts);
                     text.push_str(&scratch.word.text);
                     if quoted && self.text[from..self.pos - 1].contains(['\'', '}', '`', '"']) {
@@ -248,14 +248,14 @@ impl Parser<'_> {
                     }
                 }
                 b'$' => {
-                    let mut scratch = Building::new(0);
-                    self.dollar(&mut scratch, if quoted { Quote::Double } else { Quote::None })?;
+                    let mut scratch = WordBuilder::new(0);
+                    self.dollar(&mut scratch, if quoted { QuoteKind::Double } else { QuoteKind::None })?;
                     w.word.parts.append(&mut scratch.word.parts);
                     text.push_str(&scratch.word.text);
                 }
                 b'`' => {
-                    let mut scratch = Building::new(0);
-                    self.backtick(&mut scratch, if quoted { Quote::Double } else { Quote::None })?;
+                    let mut scratch = WordBuilder::new(0);
+                    self.backtick(&mut scratch, if quoted { QuoteKind::Double } else { QuoteKind::None })?;
                     w.word.parts.append(&mut scratch.word.parts);
                 }
                 b'<' | b'>' if self.peek_second() == Some(b'(') => {
@@ -276,7 +276,7 @@ impl Parser<'_> {
     /// Reads a single quote in `${…}` within double quotes. Only some shells treat this character as a quote. The two
     /// interpretations agree if the text up to the next single quote contains no special characters. Expansions in this
     /// text are read in both cases.
-    fn odd_quote(&mut self, w: &mut Building) -> Read<()> {
+    fn odd_quote(&mut self, w: &mut WordBuilder) -> Read<()> {
         let from = self.pos + 1;
         let inside = self.text[from..].split_once('\'').map(|(inside, _)| inside);
         let Some(inside) = inside.filter(|inside| !inside.contains(['`', '"', '\\', '{', '}', '\n', '#'])) else {
@@ -286,8 +286,8 @@ impl Parser<'_> {
         self.pos = from;
         while self.pos < end {
             if self.text.as_bytes()[self.pos] == b'$' {
-                let mut scratch = Building::new(0);
-                self.dollar(&mut scratch, Quote::Double)?;
+                let mut scratch = WordBuilder::new(0);
+                self.dollar(&mut scratch, QuoteKind::Double)?;
                 w.word.parts.append(&mut scratch.word.parts);
             } else {
                 self.pos += 1;
@@ -315,8 +315,8 @@ impl Parser<'_> {
         inside.substitutions = self.substitutions;
         inside.retries = self.retries;
         inside.bodies = std::mem::take(&mut self.bodies);
-        let mut w = Building::new(at);
-        if let Err(mut flaw) = inside.double(&mut w, Quote::Body) {
+        let mut w = WordBuilder::new(at);
+        if let Err(mut flaw) = inside.double(&mut w, QuoteKind::Body) {
             // The shell may read more lines as the body than this parser.
             flaw.guard = true;
             return Err(flaw);

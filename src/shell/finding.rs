@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::shell::found::{Found, Place, Shell, What};
+use crate::shell::found::{FoundKind, ScriptFinding, ScriptPlace, Shell};
 use crate::shell::known::is_known;
 use crate::shell::reasons::{NO_NAME, NO_TEXT, NOT_NAMED, OF_THE_KERNEL, TRAP};
 use crate::shell::syntax::{
-    self, Compound, Dialect, Flaw, HOLE, Item, List, MAX_DEPTH, Node, Origin, Part, Redirect, Simple, Word, is_name,
+    self, ByteOrigin, CommandList, CompoundCommand, Dialect, HOLE, MAX_DEPTH, Pipeline, Redirect, ShellNode,
+    SimpleCommand, SyntaxFlaw, Word, WordPart, is_name,
 };
 use crate::shell::traps::{is_trap, is_whole_trap, opens_index};
-use crate::shell::walk::{Calls, Context, Finding, Raw, Reader, Spelling};
+use crate::shell::walk::{ArgumentText, Context, FunctionCalls, RawFinding, ScriptWalk, TextReader};
 use crate::shell::{settings, wrappers};
 
-impl<'s> Finding<'s> {
+impl<'s> ScriptWalk<'s> {
     pub(super) fn new(script: &'s str, shell: Shell) -> Self {
         Self {
             script,
@@ -28,8 +29,8 @@ impl<'s> Finding<'s> {
             unset: false,
             undefined: BTreeSet::new(),
             passing: BTreeSet::new(),
-            given: Calls::new(),
-            giving: Calls::new(),
+            given: FunctionCalls::new(),
+            giving: FunctionCalls::new(),
             moved: BTreeSet::new(),
             moves: false,
             shifted: 0,
@@ -49,7 +50,7 @@ impl<'s> Finding<'s> {
         }
     }
 
-    pub(super) fn whole(&mut self) -> Result<(), Flaw> {
+    pub(super) fn whole(&mut self) -> Result<(), SyntaxFlaw> {
         self.pass(Dialect::Bash)?;
         if self.shell == Shell::Sh && self.differs {
             self.pass(Dialect::Dash)?;
@@ -80,12 +81,12 @@ impl<'s> Finding<'s> {
 
     /// Records a value that would run commands if the variable `name` were an array.
     pub(super) fn elements(&mut self, name: &str, word: &Word, context: Context<'_>) {
-        self.elements.push((name.to_owned(), raw(word, What::Unknown(ELEMENTS), context)));
+        self.elements.push((name.to_owned(), raw(word, FoundKind::Unknown(ELEMENTS), context)));
     }
 
     /// Walks through the script in one dialect. If functions pass `"$@"` on, the walk is repeated with the calls that
     /// the walk before found. The repetition ends when the calls no longer change.
-    fn pass(&mut self, dialect: Dialect) -> Result<(), Flaw> {
+    fn pass(&mut self, dialect: Dialect) -> Result<(), SyntaxFlaw> {
         let marks = [self.found.len(), self.traps.len(), self.sums.len(), self.elements.len(), self.loose.len()];
         self.passing.clear();
         self.given.clear();
@@ -102,7 +103,7 @@ impl<'s> Finding<'s> {
             // The calls still change after the last round, so `"$@"` stays unknown.
             self.moves |= round == MAX_ROUNDS;
             self.walk(dialect)?;
-            let calls: Vec<(String, Vec<Spelling>)> =
+            let calls: Vec<(String, Vec<ArgumentText>)> =
                 self.giving.iter().map(|(name, calls)| (name.clone(), calls.keys().cloned().collect())).collect();
             let now = Some((calls, self.passing.clone(), self.moved.clone(), self.moves, self.exported));
             if self.passing.is_empty() || known == now {
@@ -115,15 +116,15 @@ impl<'s> Finding<'s> {
         if self.unset || hidden {
             // A function may be undefined or redefined, so no call counts as a certain function call.
             for raw in &mut self.found[marks[0]..] {
-                if let What::Function(name) = &raw.what {
-                    raw.what = What::Command(name.clone());
+                if let FoundKind::Function(name) = &raw.what {
+                    raw.what = FoundKind::Command(name.clone());
                 }
             }
         }
         Ok(())
     }
 
-    fn walk(&mut self, dialect: Dialect) -> Result<(), Flaw> {
+    fn walk(&mut self, dialect: Dialect) -> Result<(), SyntaxFlaw> {
         self.certain.clear();
         self.calls.clear();
         self.undefined.clear();
@@ -133,7 +134,7 @@ impl<'s> Finding<'s> {
         self.unset = false;
         self.giving.clear();
         self.fields.clear();
-        let read = syntax::parse(self.script, dialect, Origin::Shift(0), 0);
+        let read = syntax::parse(self.script, dialect, ByteOrigin::Shift(0), 0);
         if let Some(flaw) = read.flaw.filter(|flaw| flaw.guard || dialect == Dialect::Bash) {
             return Err(flaw);
         }
@@ -159,20 +160,20 @@ impl<'s> Finding<'s> {
         }
         let calls = std::mem::take(&mut self.calls);
         for (index, statement) in calls.into_iter().filter(|_| !self.exported) {
-            let What::Command(name) = &self.found[index].what else { continue };
+            let FoundKind::Command(name) = &self.found[index].what else { continue };
             let Some(defined) = self.certain.get(name).filter(|_| !is_known(name)) else { continue };
             let before_calls = self.first_call.is_none_or(|first| *defined < first);
             if before_calls || *defined < statement {
-                self.found[index].what = What::Function(name.clone());
+                self.found[index].what = FoundKind::Function(name.clone());
             }
         }
         Ok(())
     }
 
-    pub(super) fn done(mut self) -> Vec<Found> {
+    pub(super) fn done(mut self) -> Vec<ScriptFinding> {
         self.found.sort_by_key(|raw| raw.at);
         let (mut line, mut column, mut at) = (1, 1, 0);
-        let mut found: Vec<Found> = Vec::with_capacity(self.found.len());
+        let mut found: Vec<ScriptFinding> = Vec::with_capacity(self.found.len());
         let mut same = 0;
         for raw in self.found {
             if raw.at != at {
@@ -187,7 +188,8 @@ impl<'s> Finding<'s> {
                 }
             }
             at = at.max(raw.at);
-            let one = Found { what: raw.what, place: Place { line, column }, via: raw.via, source: raw.source };
+            let one =
+                ScriptFinding { what: raw.what, place: ScriptPlace { line, column }, via: raw.via, source: raw.source };
             // Both dialects find most things, so duplicates are dropped. The search compares at most 64 earlier results
             // at the same place.
             if !found[same.min(found.len())..].iter().rev().take(64).any(|other| *other == one) {
@@ -197,7 +199,7 @@ impl<'s> Finding<'s> {
         found
     }
 
-    fn list(&mut self, list: &List, context: Context<'_>) -> Result<(), Flaw> {
+    fn list(&mut self, list: &CommandList, context: Context<'_>) -> Result<(), SyntaxFlaw> {
         let mut failed = false;
         for item in list {
             if context.top {
@@ -214,7 +216,7 @@ impl<'s> Finding<'s> {
         Ok(())
     }
 
-    fn item(&mut self, item: &Item, context: Context<'_>) -> Result<(), Flaw> {
+    fn item(&mut self, item: &Pipeline, context: Context<'_>) -> Result<(), SyntaxFlaw> {
         for node in &item.nodes {
             let (top, body) = (context.top && item.certain && item.first, context.body && item.certain);
             let captured = context.captured || item.nodes.len() > 1;
@@ -223,12 +225,12 @@ impl<'s> Finding<'s> {
         Ok(())
     }
 
-    fn node(&mut self, node: &Node, context: Context<'_>) -> Result<(), Flaw> {
+    fn node(&mut self, node: &ShellNode, context: Context<'_>) -> Result<(), SyntaxFlaw> {
         self.depth += 1;
         match node {
-            Node::Simple(simple) => self.simple(simple, context)?,
-            Node::Compound(compound) => self.compound(compound, Context { body: false, ..context })?,
-            Node::Function { name, body } => {
+            ShellNode::Simple(simple) => self.simple(simple, context)?,
+            ShellNode::Compound(compound) => self.compound(compound, Context { body: false, ..context })?,
+            ShellNode::Function { name, body } => {
                 self.functions.insert(name.text.clone());
                 let plain = !name.text.contains('/') && !SPECIAL.contains(&name.text.as_str());
                 if context.top && context.here && plain {
@@ -241,7 +243,7 @@ impl<'s> Finding<'s> {
                 let inside =
                     Context { function, named, body: true, captured: true, top: false, input: None, ..context };
                 match &**body {
-                    Node::Compound(compound) => self.compound(compound, inside)?,
+                    ShellNode::Compound(compound) => self.compound(compound, inside)?,
                     node => self.node(node, inside)?,
                 }
                 self.shifted = shifted;
@@ -251,7 +253,7 @@ impl<'s> Finding<'s> {
         Ok(())
     }
 
-    fn compound(&mut self, compound: &Compound, context: Context<'_>) -> Result<(), Flaw> {
+    fn compound(&mut self, compound: &CompoundCommand, context: Context<'_>) -> Result<(), SyntaxFlaw> {
         for name in &compound.sets {
             self.parts(name, context)?;
             self.sets(name, name.exactly(), context);
@@ -269,7 +271,11 @@ impl<'s> Finding<'s> {
         Ok(())
     }
 
-    fn redirects<'a>(&mut self, redirects: &'a [Redirect], context: Context<'a>) -> Result<Option<&'a Word>, Flaw> {
+    fn redirects<'a>(
+        &mut self,
+        redirects: &'a [Redirect],
+        context: Context<'a>,
+    ) -> Result<Option<&'a Word>, SyntaxFlaw> {
         let mut input = None;
         let mut inputs = 0;
         for redirect in redirects {
@@ -286,13 +292,13 @@ impl<'s> Finding<'s> {
         Ok(input.filter(|_| inputs == 1))
     }
 
-    fn simple(&mut self, simple: &Simple, context: Context<'_>) -> Result<(), Flaw> {
+    fn simple(&mut self, simple: &SimpleCommand, context: Context<'_>) -> Result<(), SyntaxFlaw> {
         let reads = simple.words.first().and_then(Word::operator) == Some("read");
         for assign in &simple.assigns {
             self.word(assign, context)?;
             let name = assign.name.map(|length| &assign.text[..length]);
             if reads && name == Some("IFS") {
-                self.fields.push(raw(assign, What::Setting("IFS".to_owned()), context));
+                self.fields.push(raw(assign, FoundKind::Setting("IFS".to_owned()), context));
             } else {
                 self.sets(assign, name, context);
             }
@@ -316,7 +322,7 @@ impl<'s> Finding<'s> {
 
     /// Returns true if no variable receives the words of a command. Such a command is a program or `echo`, and the
     /// script does not read its output.
-    fn is_aside(&mut self, simple: &Simple, context: Context<'_>) -> bool {
+    fn is_aside(&mut self, simple: &SimpleCommand, context: Context<'_>) -> bool {
         let Some(name) = simple.words.first().and_then(Word::exactly) else { return false };
         let executes = simple.words.iter().any(|word| word.exactly() == Some("exec"));
         self.redirected |= executes && !simple.redirects.is_empty();
@@ -394,38 +400,38 @@ impl<'s> Finding<'s> {
     }
 
     /// Records the effects of a word's expansion, and the word itself if its evaluation may run a command.
-    fn word(&mut self, word: &Word, context: Context<'_>) -> Result<(), Flaw> {
+    fn word(&mut self, word: &Word, context: Context<'_>) -> Result<(), SyntaxFlaw> {
         if is_trap(&word.text) || opens_index(word) {
             let traps = if context.aside && !is_whole_trap(&word.text) { &mut self.loose } else { &mut self.traps };
-            traps.push(raw(word, What::Unknown(TRAP), context));
+            traps.push(raw(word, FoundKind::Unknown(TRAP), context));
         }
         self.parts(word, context)
     }
 
-    fn parts(&mut self, word: &Word, context: Context<'_>) -> Result<(), Flaw> {
+    fn parts(&mut self, word: &Word, context: Context<'_>) -> Result<(), SyntaxFlaw> {
         for part in &word.parts {
             match part {
-                Part::Script(list) => {
+                WordPart::Script(list) => {
                     self.depth += 1;
                     let inside =
                         Context { top: false, body: false, captured: true, aside: false, input: None, ..context };
                     self.list(list, inside)?;
                     self.depth -= 1;
                 }
-                Part::Sets(name, at) => {
+                WordPart::Sets(name, at) => {
                     if settings::changes(name) {
                         let here = Word { at: *at, text: format!("{name}={HOLE}"), ..word.clone() };
                         self.sets(&here, Some(name), context);
                     }
                 }
-                Part::Trap(at) => {
-                    let mut raw = raw(word, What::Unknown(TRAP), context);
+                WordPart::Trap(at) => {
+                    let mut raw = raw(word, FoundKind::Unknown(TRAP), context);
                     raw.at = *at;
-                    let sets = word.parts.iter().any(|part| matches!(part, Part::Sets(..)));
+                    let sets = word.parts.iter().any(|part| matches!(part, WordPart::Sets(..)));
                     if context.aside && !sets { self.loose.push(raw) } else { self.traps.push(raw) }
                 }
-                Part::Unknown(why, at) => {
-                    let mut raw = raw(word, What::Unknown(why), context);
+                WordPart::Unknown(why, at) => {
+                    let mut raw = raw(word, FoundKind::Unknown(why), context);
                     raw.at = *at;
                     self.found.push(raw);
                 }
@@ -437,7 +443,7 @@ impl<'s> Finding<'s> {
     /// Records the variables that `value` sets if evaluated as arithmetic.
     fn sums(&mut self, word: &Word, value: &str, context: Context<'_>) {
         for name in settings::named_in(value) {
-            self.sums.push(raw(word, What::Setting(name.to_owned()), context));
+            self.sums.push(raw(word, FoundKind::Setting(name.to_owned()), context));
         }
     }
 
@@ -448,7 +454,7 @@ impl<'s> Finding<'s> {
         }
         match name {
             Some(name) if settings::changes(name) => {
-                self.found.push(raw(word, What::Setting(name.to_owned()), context));
+                self.found.push(raw(word, FoundKind::Setting(name.to_owned()), context));
                 let value = word.text.split_once('=').map(|(_, value)| value);
                 let evaluated =
                     |value: &str| value.contains([HOLE, '`']) || value.contains("$(") || value.contains("@P}");
@@ -478,7 +484,7 @@ impl<'s> Finding<'s> {
         if context.function.is_none() {
             self.may_call();
         }
-        self.found.push(raw(word, What::Unknown(why), context));
+        self.found.push(raw(word, FoundKind::Unknown(why), context));
     }
 
     fn may_call(&mut self) {
@@ -501,17 +507,17 @@ impl<'s> Finding<'s> {
     }
 
     /// Returns the results after the first `count` results.
-    pub(super) fn found_since(&self, count: usize) -> impl Iterator<Item = &What> {
+    pub(super) fn found_since(&self, count: usize) -> impl Iterator<Item = &FoundKind> {
         self.found[count.min(self.found.len())..].iter().map(|raw| &raw.what)
     }
 
     /// Records a program at `word` whose name differs from the word.
     pub(super) fn runs(&mut self, name: &str, word: &Word, context: Context<'_>) {
-        self.found.push(raw(word, What::Command(name.to_owned()), context));
+        self.found.push(raw(word, FoundKind::Command(name.to_owned()), context));
     }
 
     /// Records the command in `words`, and the commands that this command runs.
-    pub(super) fn resolve(&mut self, words: &[Word], context: Context<'_>) -> Result<(), Flaw> {
+    pub(super) fn resolve(&mut self, words: &[Word], context: Context<'_>) -> Result<(), SyntaxFlaw> {
         let Some((first, arguments)) = words.split_first() else { return Ok(()) };
         let Some(name) = first.exactly() else {
             let assigns = context.dialect == Dialect::Dash && assigns_for_bash(first);
@@ -540,7 +546,7 @@ impl<'s> Finding<'s> {
         // would run its arguments.
         let known = is_known(base);
         if context.here && context.function.is_none() && self.certain.contains_key(name) && !known {
-            self.found.push(raw(first, What::Function(name.to_owned()), context));
+            self.found.push(raw(first, FoundKind::Function(name.to_owned()), context));
             return Ok(());
         }
         if context.here
@@ -548,12 +554,12 @@ impl<'s> Finding<'s> {
         {
             self.calls.push((self.found.len(), statement));
         }
-        self.found.push(raw(first, What::Command(name.to_owned()), context));
+        self.found.push(raw(first, FoundKind::Command(name.to_owned()), context));
         if !known {
             return Ok(());
         }
         if context.nested >= MAX_NESTED {
-            return Err(Flaw {
+            return Err(SyntaxFlaw {
                 at: first.at,
                 message: "commands in commands are nested deeper than 12 levels: reduce the nesting",
                 guard: true,
@@ -566,7 +572,12 @@ impl<'s> Finding<'s> {
     }
 
     /// Reads the text of `word`, which `reader` runs with further unknown words after it.
-    pub(super) fn text_and_more(&mut self, word: &Word, reader: Reader, context: Context<'_>) -> Result<(), Flaw> {
+    pub(super) fn text_and_more(
+        &mut self,
+        word: &Word,
+        reader: TextReader,
+        context: Context<'_>,
+    ) -> Result<(), SyntaxFlaw> {
         let program = word.text.split_ascii_whitespace().next().unwrap_or_default();
         let plain = |c: char| c.is_ascii_alphanumeric() || " _./:,+@%-=~".contains(c);
         // The words that are added for ssh are a host, which the callers check, and a command that runs on that host.
@@ -579,36 +590,36 @@ impl<'s> Finding<'s> {
     }
 
     /// Reads the text of `words`, joined by blanks, which `reader` runs.
-    pub(super) fn text(&mut self, words: &[&Word], reader: Reader, context: Context<'_>) -> Result<(), Flaw> {
+    pub(super) fn text(&mut self, words: &[&Word], reader: TextReader, context: Context<'_>) -> Result<(), SyntaxFlaw> {
         let Some(first) = words.first() else { return Ok(()) };
         let joined;
         let (text, origin) = if let [word] = words {
             let source = word.source();
             let origin = match source.find(word.text.as_str()) {
-                Some(inside) if self.script[word.at..].starts_with(source) => Origin::Shift(word.at + inside),
-                _ => Origin::Fixed(word.at),
+                Some(inside) if self.script[word.at..].starts_with(source) => ByteOrigin::Shift(word.at + inside),
+                _ => ByteOrigin::Fixed(word.at),
             };
             (word.text.as_str(), origin)
         } else {
             joined = words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ");
-            (joined.as_str(), Origin::Fixed(first.at))
+            (joined.as_str(), ByteOrigin::Fixed(first.at))
         };
         let hidden = words.iter().find(|word| !(word.exact || word.one && !word.text.contains(HOLE)));
         if let Some(hidden) = hidden {
             self.unknown(hidden, NO_TEXT, context);
-        } else if reader == Reader::Here && context.function.is_none() {
+        } else if reader == TextReader::Here && context.function.is_none() {
             // The text may call a function of this script.
             self.may_call();
         }
         if text.len() > self.budget {
-            return Err(Flaw {
+            return Err(SyntaxFlaw {
                 at: first.at,
                 message: "too much text runs as scripts in the script: reduce the nesting",
                 guard: true,
             });
         }
         if context.nested >= MAX_NESTED {
-            return Err(Flaw {
+            return Err(SyntaxFlaw {
                 at: first.at,
                 message: "commands in commands are nested deeper than 12 levels: reduce the nesting",
                 guard: true,
@@ -616,11 +627,11 @@ impl<'s> Finding<'s> {
         }
         self.budget -= text.len();
         let dialects: &[Dialect] = match reader {
-            Reader::Here if context.dialect == Dialect::Bash => &[Dialect::Bash],
-            Reader::Here => &[Dialect::Dash],
-            Reader::Bash => &[Dialect::Bash],
-            Reader::Dash => &[Dialect::Dash],
-            Reader::Sh => &[Dialect::Bash, Dialect::Dash],
+            TextReader::Here if context.dialect == Dialect::Bash => &[Dialect::Bash],
+            TextReader::Here => &[Dialect::Dash],
+            TextReader::Bash => &[Dialect::Bash],
+            TextReader::Dash => &[Dialect::Dash],
+            TextReader::Sh => &[Dialect::Bash, Dialect::Dash],
         };
         let outer = std::mem::take(&mut self.differs);
         for dialect in dialects {
@@ -633,7 +644,7 @@ impl<'s> Finding<'s> {
             match read.flaw {
                 // An error in a partly unknown text is ignored, because the unknown part is already recorded.
                 Some(_) if hidden.is_some() => {}
-                Some(flaw) if flaw.guard || last && !(reader == Reader::Here && *dialect == Dialect::Dash) => {
+                Some(flaw) if flaw.guard || last && !(reader == TextReader::Here && *dialect == Dialect::Dash) => {
                     return Err(flaw);
                 }
                 _ => {}
@@ -643,7 +654,7 @@ impl<'s> Finding<'s> {
             let inside = Context {
                 bodies: &read.bodies,
                 dialect: *dialect,
-                here: context.here && reader == Reader::Here,
+                here: context.here && reader == TextReader::Here,
                 top: false,
                 input: None,
                 nested: context.nested + 1,
@@ -655,12 +666,12 @@ impl<'s> Finding<'s> {
                 walked?;
             } else {
                 let seen = self.found.split_off(before);
-                self.found.extend(seen.into_iter().filter(|raw| !matches!(raw.what, What::Unknown(_))));
+                self.found.extend(seen.into_iter().filter(|raw| !matches!(raw.what, FoundKind::Unknown(_))));
                 // The calls are sorted by index.
                 self.calls.truncate(self.calls.partition_point(|(index, _)| *index < before));
             }
         }
-        self.differs = outer || self.differs && reader == Reader::Here;
+        self.differs = outer || self.differs && reader == TextReader::Here;
         Ok(())
     }
 }
@@ -721,8 +732,8 @@ fn is_of_the_kernel(name: &str) -> bool {
 }
 
 /// Returns true for `[[` without `]]`.
-fn half_a_test(item: &Item) -> bool {
-    let [Node::Simple(simple)] = item.nodes.as_slice() else { return false };
+fn half_a_test(item: &Pipeline) -> bool {
+    let [ShellNode::Simple(simple)] = item.nodes.as_slice() else { return false };
     let named = simple.words.first().is_some_and(|word| word.operator() == Some("[["));
     named && simple.assigns.is_empty() && simple.words.last().is_some_and(|word| word.operator() != Some("]]"))
 }
@@ -739,10 +750,10 @@ fn assigns_for_bash(word: &Word) -> bool {
     is_name(&source[..end]) && (element || source[end..].starts_with("+="))
 }
 
-fn raw(word: &Word, what: What, context: Context<'_>) -> Raw {
+fn raw(word: &Word, what: FoundKind, context: Context<'_>) -> RawFinding {
     let source = word.source();
     let cut = source.char_indices().nth(200).map_or(source.len(), |(at, _)| at);
-    Raw { at: word.at, what, via: context.via.to_vec(), source: source[..cut].to_owned() }
+    RawFinding { at: word.at, what, via: context.via.to_vec(), source: source[..cut].to_owned() }
 }
 
 /// Maximum nesting of texts and wrappers, which bounds the stack and the amount of copied data.

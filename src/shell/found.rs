@@ -13,14 +13,14 @@ pub enum Shell {
 
 /// A place in a script: line and column in characters, both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct ScriptPlace {
     /// The line, from 1.
     pub line: usize,
     /// Character in the line, from 1.
     pub column: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ScriptPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.line, self.column)
     }
@@ -28,12 +28,12 @@ impl fmt::Display for Place {
 
 /// A thing in a script that policy must decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct ScriptFinding {
     /// Kind and name.
-    pub what: What,
+    pub what: FoundKind,
     /// Place in the script. In text that a command receives (`sh -c '…'`), the place is exact if the quotes of the text
     /// allow this. Otherwise the place is the beginning of that text.
-    pub place: Place,
+    pub place: ScriptPlace,
     /// Wrappers around the command, outermost first: `["env", "sudo"]`. Empty if the script's own shell runs the
     /// command.
     pub via: Vec<String>,
@@ -43,7 +43,7 @@ pub struct Found {
 
 /// Kind of a thing in a script.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum What {
+pub enum FoundKind {
     /// A program or a builtin. The name is written as in the script, without quotes: `git`, `/usr/bin/git`, `./x`.
     Command(String),
     /// A call of a function that the script certainly defined before. The commands in the function's body are separate
@@ -59,7 +59,7 @@ pub enum What {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotUnderstood {
     /// Place of the problem.
-    pub place: Place,
+    pub place: ScriptPlace,
     /// The problem and its correction.
     pub message: String,
 }

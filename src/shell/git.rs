@@ -1,13 +1,13 @@
 //! Commands that git runs because of its options and settings.
 
 use crate::shell::grammars::GIT;
-use crate::shell::options::{Grammar, letters};
+use crate::shell::options::{OptionGrammar, letters};
 use crate::shell::reasons::{EXT, GIT_SETTING, NO_OPTION};
 use crate::shell::syntax::{HOLE, Word};
-use crate::shell::walk::Reader;
-use crate::shell::wrappers::{Call, Done};
+use crate::shell::walk::TextReader;
+use crate::shell::wrappers::{Done, WrapperCall};
 
-impl<'a> Call<'_, '_, 'a> {
+impl<'a> WrapperCall<'_, '_, 'a> {
     pub(super) fn git(&mut self) -> Done {
         let Some(options) = self.options(&GIT) else { return Ok(()) };
         for value in options.values(&["c"]) {
@@ -42,7 +42,7 @@ impl<'a> Call<'_, '_, 'a> {
                 while words.first().and_then(|word| word.exactly()).is_some_and(|word| word.starts_with("--")) {
                     words.remove(0);
                 }
-                self.finding.text(&words, Reader::Sh, self.inside)?;
+                self.finding.text(&words, TextReader::Sh, self.inside)?;
             }
             ("remote-ext" | "remote-fd" | "shell" | "for-each-repo" | "hook" | "p4", _) => {
                 self.unknown(self.name, "a git command that runs other commands: run those commands separately");
@@ -139,7 +139,7 @@ impl<'a> Call<'_, '_, 'a> {
             (None, None) => return Ok(()),
         };
         match does {
-            Does::Runs | Does::Glued => self.finding.text_and_more(&value, Reader::Sh, self.inside),
+            Does::Runs | Does::Glued => self.finding.text_and_more(&value, TextReader::Sh, self.inside),
             Does::Sets => self.git_setting(&value),
             Does::Unknown => {
                 self.unknown(&value, "an option of git that may name a program: leave it out");
@@ -158,7 +158,7 @@ impl<'a> Call<'_, '_, 'a> {
             at: word.at,
             ..Word::default()
         };
-        self.finding.text_and_more(&value, Reader::Sh, self.inside)
+        self.finding.text_and_more(&value, TextReader::Sh, self.inside)
     }
 
     /// Reads `name=value` of git's configuration.
@@ -442,7 +442,7 @@ const RUNS_NOTHING: &[&str] = &[
 ];
 
 /// `git merge-index [-o] [-q] program …`
-const MERGE_INDEX: Grammar = Grammar { flags: "oq", ..Grammar::NONE };
+const MERGE_INDEX: OptionGrammar = OptionGrammar { flags: "oq", ..OptionGrammar::NONE };
 
 /// Commands of git itself (`git --list-cmds=main`, of several versions), sorted for binary search.
 const OWN: &[&str] = &[

@@ -1,11 +1,11 @@
 //! Parser of lists, pipelines and simple commands.
 
-use crate::shell::syntax::{Compound, Item, List, Node, Parser, Read, Simple};
-use crate::shell::words::Kind;
+use crate::shell::syntax::{CommandList, CompoundCommand, Parser, Pipeline, Read, ShellNode, SimpleCommand};
+use crate::shell::words::WordPosition;
 
 /// End of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Until {
+pub(super) enum ListEnd {
     /// The end of the text.
     End,
     /// `)`
@@ -26,14 +26,14 @@ pub(super) const RESERVED: &[&str] = &[
 const BASH_ONLY: &[&str] = &["[[", "select", "function", "coproc", "time"];
 
 /// Returns true if the last command is a compound command.
-fn ends_itself(list: &List) -> bool {
-    list.last().and_then(|item| item.nodes.last()).is_some_and(|node| !matches!(node, Node::Simple(_)))
+fn ends_itself(list: &CommandList) -> bool {
+    list.last().and_then(|item| item.nodes.last()).is_some_and(|node| !matches!(node, ShellNode::Simple(_)))
 }
 
 impl Parser<'_> {
     /// Reads the whole text.
-    pub(super) fn whole(&mut self, list: &mut List) -> Read<()> {
-        self.list(list, Until::End)?;
+    pub(super) fn whole(&mut self, list: &mut CommandList) -> Read<()> {
+        self.list(list, ListEnd::End)?;
         match self.peek() {
             None if self.pending.is_empty() => Ok(()),
             None => self.guard("a here-document has no body: give it one, with its end"),
@@ -42,20 +42,20 @@ impl Parser<'_> {
     }
 
     /// Reads commands up to the end of the list, but does not consume the end.
-    pub(super) fn list(&mut self, list: &mut List, until: Until) -> Read<()> {
+    pub(super) fn list(&mut self, list: &mut CommandList, until: ListEnd) -> Read<()> {
         let mut first = true;
         loop {
             first |= self.lines()?;
             match self.peek() {
                 None => return Ok(()),
-                Some(b')') if matches!(until, Until::Parenthesis | Until::End) => return Ok(()),
-                Some(b';') if until == Until::Clause && self.clause_ends() => return Ok(()),
+                Some(b')') if matches!(until, ListEnd::Parenthesis | ListEnd::End) => return Ok(()),
+                Some(b';') if until == ListEnd::Clause && self.clause_ends() => return Ok(()),
                 Some(_) => {}
             }
             if let Some((word, _)) = self.keyword()? {
                 match until {
-                    Until::Words(words) if words.contains(&word) => return Ok(()),
-                    Until::Clause if word == "esac" => return Ok(()),
+                    ListEnd::Words(words) if words.contains(&word) => return Ok(()),
+                    ListEnd::Clause if word == "esac" => return Ok(()),
                     _ => {}
                 }
             }
@@ -65,7 +65,7 @@ impl Parser<'_> {
             self.blanks();
             match self.peek() {
                 Some(b';') if self.clause_ends() => {
-                    if until == Until::Clause {
+                    if until == ListEnd::Clause {
                         return Ok(());
                     }
                     return self.syntax("`;;` outside of `case`: take one away");
@@ -80,8 +80,7 @@ impl Parser<'_> {
                 Some(_) if self.keyword()?.is_some() && ends_itself(list) => {}
                 Some(_) => return self.syntax("a command can't go on like this: put an operator between the two"),
             }
-            first &=
-                matches!(&list[from..], [item] if item.certain && matches!(item.nodes[..], [Node::Function { .. }]));
+            first &= matches!(&list[from..], [item] if item.certain && matches!(item.nodes[..], [ShellNode::Function { .. }]));
         }
     }
 
@@ -181,11 +180,11 @@ impl Parser<'_> {
         }
     }
 
-    fn and_or(&mut self, list: &mut List) -> Read<()> {
+    fn and_or(&mut self, list: &mut CommandList) -> Read<()> {
         let (mut certain, mut and) = (true, false);
         loop {
             let (nodes, negated) = self.pipeline(&mut certain)?;
-            list.push(Item { and, negated, certain: certain && nodes.len() == 1, first: false, nodes });
+            list.push(Pipeline { and, negated, certain: certain && nodes.len() == 1, first: false, nodes });
             self.blanks();
             let Some(byte @ (b'&' | b'|')) = self.peek() else { return Ok(()) };
             if self.peek_second() != Some(byte) {
@@ -198,7 +197,7 @@ impl Parser<'_> {
     }
 
     /// Reads the commands of a pipeline. The returned bool is true if `!` precedes the commands.
-    pub(super) fn pipeline(&mut self, certain: &mut bool) -> Read<(Vec<Node>, bool)> {
+    pub(super) fn pipeline(&mut self, certain: &mut bool) -> Read<(Vec<ShellNode>, bool)> {
         let mut nodes = Vec::new();
         let (mut prefixed, mut negated) = (false, false);
         loop {
@@ -242,20 +241,20 @@ impl Parser<'_> {
         }
     }
 
-    pub(super) fn command(&mut self, first: bool) -> Read<Node> {
+    pub(super) fn command(&mut self, first: bool) -> Read<ShellNode> {
         self.open()?;
         let node = self.command_itself(first)?;
         self.close();
         Ok(node)
     }
 
-    fn command_itself(&mut self, first: bool) -> Read<Node> {
+    fn command_itself(&mut self, first: bool) -> Read<ShellNode> {
         self.blanks();
         if self.peek() == Some(b'(') {
             if self.peek_second() == Some(b'(') && self.bash() {
                 self.take_two();
                 if let Some(word) = self.arithmetic_word()? {
-                    return self.compound(Compound { words: vec![word], ..Compound::default() });
+                    return self.compound(CompoundCommand { words: vec![word], ..CompoundCommand::default() });
                 }
                 // Here `((` begins two subshells. The outer bracket is consumed, and parsing continues at the inner
                 // bracket.
@@ -263,12 +262,12 @@ impl Parser<'_> {
             } else {
                 self.pos += 1;
             }
-            let mut list = List::new();
-            self.list(&mut list, Until::Parenthesis)?;
+            let mut list = CommandList::new();
+            self.list(&mut list, ListEnd::Parenthesis)?;
             if !self.take(b')') {
                 return self.syntax("a subshell is not closed: close it with `)`");
             }
-            return self.compound(Compound { lists: vec![list], ..Compound::default() });
+            return self.compound(CompoundCommand { lists: vec![list], ..CompoundCommand::default() });
         }
         let Some((word, end)) = self.keyword()? else { return self.simple() };
         // `time` is a reserved word only at the beginning of a pipeline. After `|`, `time` is a program.
@@ -279,22 +278,22 @@ impl Parser<'_> {
         match word {
             "{" => {
                 let list = self.block("}")?;
-                self.compound(Compound { lists: vec![list], ..Compound::default() })
+                self.compound(CompoundCommand { lists: vec![list], ..CompoundCommand::default() })
             }
             "if" => self.condition(),
             "while" | "until" => {
-                let mut lists = vec![List::new()];
-                self.list(&mut lists[0], Until::Words(&["do"]))?;
+                let mut lists = vec![CommandList::new()];
+                self.list(&mut lists[0], ListEnd::Words(&["do"]))?;
                 self.expect("do", "a loop has no `do`: write it")?;
                 lists.push(self.block("done")?);
-                self.compound(Compound { lists, ..Compound::default() })
+                self.compound(CompoundCommand { lists, ..CompoundCommand::default() })
             }
             "for" | "select" => self.each(word == "for"),
             "case" => self.case(),
             "[[" => self.test(),
             "function" => {
                 self.blanks();
-                let name = self.word(Kind::First)?;
+                let name = self.word(WordPosition::First)?;
                 self.blanks();
                 if self.take(b'(') {
                     self.blanks();
@@ -311,8 +310,8 @@ impl Parser<'_> {
         }
     }
 
-    pub(super) fn simple(&mut self) -> Read<Node> {
-        let mut simple = Simple::default();
+    pub(super) fn simple(&mut self) -> Read<ShellNode> {
+        let mut simple = SimpleCommand::default();
         let start = self.pos;
         loop {
             self.blanks();
@@ -343,7 +342,8 @@ impl Parser<'_> {
                     if bare && !simple.redirects.is_empty() && self.keyword()?.is_some() {
                         return self.guard("a reserved word as a command's name: quote it");
                     }
-                    let word = self.word(if simple.words.is_empty() { Kind::First } else { Kind::Argument })?;
+                    let word =
+                        self.word(if simple.words.is_empty() { WordPosition::First } else { WordPosition::Argument })?;
                     if simple.words.is_empty() && word.name.is_some() {
                         simple.assigns.push(word);
                     } else {
@@ -355,6 +355,6 @@ impl Parser<'_> {
         if self.pos == start {
             return self.syntax("a command is missing here: write it, or take the operator away");
         }
-        Ok(Node::Simple(simple))
+        Ok(ShellNode::Simple(simple))
     }
 }

@@ -1,15 +1,17 @@
 //! Option grammars of the programs in the table.
 
-use crate::shell::options::{Grammar, Takes};
+use crate::shell::options::{OptionGrammar, OptionValue};
 
-use Takes::{Nothing, Optional, Value};
+use OptionValue::{Nothing, Optional, Value};
 
-pub(super) const EXEC: Grammar = Grammar { flags: "cl", values: "a", ..Grammar::NONE };
+pub(super) const EXEC: OptionGrammar = OptionGrammar { flags: "cl", values: "a", ..OptionGrammar::NONE };
 
-pub(super) const PKEXEC: Grammar =
-    Grammar { long: &[("user", Value), ("disable-internal-agent", Nothing), ("keep-cwd", Nothing)], ..Grammar::NONE };
+pub(super) const PKEXEC: OptionGrammar = OptionGrammar {
+    long: &[("user", Value), ("disable-internal-agent", Nothing), ("keep-cwd", Nothing)],
+    ..OptionGrammar::NONE
+};
 
-pub(super) const ENV: Grammar = Grammar {
+pub(super) const ENV: OptionGrammar = OptionGrammar {
     flags: "i0v",
     values: "uCSa",
     long: &[
@@ -25,10 +27,10 @@ pub(super) const ENV: Grammar = Grammar {
         ("split-string", Value),
         ("unset", Value),
     ],
-    ..Grammar::NONE
+    ..OptionGrammar::NONE
 };
 
-pub(super) const TIME: Grammar = Grammar {
+pub(super) const TIME: OptionGrammar = OptionGrammar {
     flags: "pvaqlhV",
     values: "of",
     long: &[
@@ -39,10 +41,10 @@ pub(super) const TIME: Grammar = Grammar {
         ("quiet", Nothing),
         ("verbose", Nothing),
     ],
-    ..Grammar::NONE
+    ..OptionGrammar::NONE
 };
 
-pub(super) const TIMEOUT: Grammar = Grammar {
+pub(super) const TIMEOUT: OptionGrammar = OptionGrammar {
     flags: "vfp",
     values: "ks",
     long: &[
@@ -52,12 +54,13 @@ pub(super) const TIMEOUT: Grammar = Grammar {
         ("signal", Value),
         ("verbose", Nothing),
     ],
-    ..Grammar::NONE
+    ..OptionGrammar::NONE
 };
 
-pub(super) const NICE: Grammar = Grammar { values: "n", long: &[("adjustment", Value)], ..Grammar::NONE };
+pub(super) const NICE: OptionGrammar =
+    OptionGrammar { values: "n", long: &[("adjustment", Value)], ..OptionGrammar::NONE };
 
-pub(super) const IONICE: Grammar = Grammar {
+pub(super) const IONICE: OptionGrammar = OptionGrammar {
     flags: "t",
     values: "cnpPu",
     long: &[
@@ -68,21 +71,27 @@ pub(super) const IONICE: Grammar = Grammar {
         ("pid", Value),
         ("uid", Value),
     ],
-    ..Grammar::NONE
+    ..OptionGrammar::NONE
 };
 
-pub(super) const SETSID: Grammar =
-    Grammar { flags: "cfw", long: &[("ctty", Nothing), ("fork", Nothing), ("wait", Nothing)], ..Grammar::NONE };
+pub(super) const SETSID: OptionGrammar = OptionGrammar {
+    flags: "cfw",
+    long: &[("ctty", Nothing), ("fork", Nothing), ("wait", Nothing)],
+    ..OptionGrammar::NONE
+};
 
-pub(super) const SSH_AGENT: Grammar = Grammar { flags: "cDdksTv", values: "aEOPt", ..Grammar::NONE };
+pub(super) const SSH_AGENT: OptionGrammar = OptionGrammar { flags: "cDdksTv", values: "aEOPt", ..OptionGrammar::NONE };
 
-pub(super) const STDBUF: Grammar =
-    Grammar { values: "ioe", long: &[("error", Value), ("input", Value), ("output", Value)], ..Grammar::NONE };
+pub(super) const STDBUF: OptionGrammar = OptionGrammar {
+    values: "ioe",
+    long: &[("error", Value), ("input", Value), ("output", Value)],
+    ..OptionGrammar::NONE
+};
 
-pub(super) const CHROOT: Grammar =
-    Grammar { long: &[("groups", Value), ("skip-chdir", Nothing), ("userspec", Value)], ..Grammar::NONE };
+pub(super) const CHROOT: OptionGrammar =
+    OptionGrammar { long: &[("groups", Value), ("skip-chdir", Nothing), ("userspec", Value)], ..OptionGrammar::NONE };
 
-pub(super) const UNSHARE: Grammar = Grammar {
+pub(super) const UNSHARE: OptionGrammar = OptionGrammar {
     flags: "muinpCUTrcfh",
     values: "RwSGl",
     long: &[
@@ -115,10 +124,10 @@ pub(super) const UNSHARE: Grammar = Grammar {
         ("uts", Optional),
         ("wd", Value),
     ],
-    ..Grammar::NONE
+    ..OptionGrammar::NONE
 };
 
-pub(super) const NSENTER: Grammar = Grammar {
+pub(super) const NSENTER: OptionGrammar = OptionGrammar {
     flags: "aFeZc",
     values: "tSG",
     optional: "muinpCUTrwW",
@@ -143,10 +152,10 @@ pub(super) const NSENTER: Grammar = Grammar {
         ("wd", Optional),
         ("wdns", Optional),
     ],
-    ..Grammar::NONE
+    ..OptionGrammar::NONE
 };
 
-pub(super) const SETARCH: Grammar = Grammar {
+pub(super) const SETARCH: OptionGrammar = OptionGrammar {
     flags: "BFILRSTXZv3",
     long: &[
         ("3gb", Nothing),
@@ -163,10 +172,10 @@ pub(super) const SETARCH: Grammar = Grammar {
         ("verbose", Nothing),
         ("whole-seconds", Nothing),
     ],
-    ..Grammar::NONE
+    ..OptionGrammar::NONE
 };
 
-pub(super) const SETPRIV: Grammar = Grammar {
+pub(super) const SETPRIV: OptionGrammar = OptionGrammar {
     flags: "d",
     long: &[
         ("ambient-caps", Value),
@@ -190,13 +199,16 @@ pub(super) const SETPRIV: Grammar = Grammar {
         ("securebits", Value),
         ("selinux-label", Value),
     ],
-    ..Grammar::NONE
+    ..OptionGrammar::NONE
 };
 
-pub(super) const TASKSET: Grammar =
-    Grammar { flags: "apc", long: &[("all-tasks", Nothing), ("cpu-list", Nothing), ("pid", Nothing)], ..Grammar::NONE };
+pub(super) const TASKSET: OptionGrammar = OptionGrammar {
+    flags: "apc",
+    long: &[("all-tasks", Nothing), ("cpu-list", Nothing), ("pid", Nothing)],
+    ..OptionGrammar::NONE
+};
 
-pub(super) const CHRT: Grammar = Grammar {
+pub(super) const CHRT: OptionGrammar = OptionGrammar {
     flags: "abdfGimoprRvR",
     values: "TPD",
     long: &[
@@ -213,10 +225,10 @@ pub(super) const CHRT: Grammar = Grammar {
         ("sched-runtime", Value),
         ("verbose", Nothing),
     ],
-    ..Grammar::NONE
+    ..OptionGrammar::NONE
 };
 
-pub(super) const PRLIMIT: Grammar = Grammar {
+pub(super) const PRLIMIT: OptionGrammar = OptionGrammar {
     values: "op",
     optional: "cdefilmnqrstuvxy",
     long: &[
@@ -235,10 +247,10 @@ pub(super) const PRLIMIT: Grammar = Grammar {
         ("rss", Optional),
         ("stack", Optional),
     ],
-    ..Grammar::NONE
+    ..OptionGrammar::NONE
 };
 
-pub(super) const XARGS: Grammar = Grammar {
+pub(super) const XARGS: OptionGrammar = OptionGrammar {
     flags: "0oprtx",
     values: "adEILnPs",
     optional: "eil",
@@ -260,10 +272,10 @@ pub(super) const XARGS: Grammar = Grammar {
         ("show-limits", Nothing),
         ("verbose", Nothing),
     ],
-    ..Grammar::NONE
+    ..OptionGrammar::NONE
 };
 
-pub(super) const GIT: Grammar = Grammar {
+pub(super) const GIT: OptionGrammar = OptionGrammar {
     flags: "pPvh",
     values: "Cc",
     long: &[
@@ -290,13 +302,13 @@ pub(super) const GIT: Grammar = Grammar {
         ("super-prefix", Value),
         ("work-tree", Value),
     ],
-    ..Grammar::NONE
+    ..OptionGrammar::NONE
 };
 
-pub(super) const SSH: Grammar =
-    Grammar { flags: "46AaCfGgKkMNnqsTtVvXxYy", values: "BbcDEeFIiJLlmOopQRSWwP", ..Grammar::NONE };
+pub(super) const SSH: OptionGrammar =
+    OptionGrammar { flags: "46AaCfGgKkMNnqsTtVvXxYy", values: "BbcDEeFIiJLlmOopQRSWwP", ..OptionGrammar::NONE };
 
-pub(super) const SU: Grammar = Grammar {
+pub(super) const SU: OptionGrammar = OptionGrammar {
     flags: "flmpPTh",
     values: "cgGsw",
     long: &[
@@ -313,10 +325,10 @@ pub(super) const SU: Grammar = Grammar {
         ("whitelist-environment", Value),
     ],
     permutes: true,
-    ..Grammar::NONE
+    ..OptionGrammar::NONE
 };
 
-pub(super) const RUNUSER: Grammar = Grammar {
+pub(super) const RUNUSER: OptionGrammar = OptionGrammar {
     flags: "flmpPTh",
     values: "cgGsuw",
     long: &[
@@ -334,10 +346,10 @@ pub(super) const RUNUSER: Grammar = Grammar {
         ("whitelist-environment", Value),
     ],
     permutes: true,
-    ..Grammar::NONE
+    ..OptionGrammar::NONE
 };
 
-pub(super) const SUDO: Grammar = Grammar {
+pub(super) const SUDO: OptionGrammar = OptionGrammar {
     flags: "AbBEeHiKklNnPSsVv",
     values: "aCcDghpRrTtUu",
     long: &[
@@ -371,12 +383,12 @@ pub(super) const SUDO: Grammar = Grammar {
         ("user", Value),
         ("validate", Nothing),
     ],
-    ..Grammar::NONE
+    ..OptionGrammar::NONE
 };
 
-pub(super) const DOAS: Grammar = Grammar { flags: "Lns", values: "aCu", ..Grammar::NONE };
+pub(super) const DOAS: OptionGrammar = OptionGrammar { flags: "Lns", values: "aCu", ..OptionGrammar::NONE };
 
-pub(super) const WATCH: Grammar = Grammar {
+pub(super) const WATCH: OptionGrammar = OptionGrammar {
     flags: "bcegptwxrCh",
     values: "nqs",
     optional: "d",
@@ -396,10 +408,10 @@ pub(super) const WATCH: Grammar = Grammar {
         ("precise", Nothing),
         ("shotsdir", Value),
     ],
-    ..Grammar::NONE
+    ..OptionGrammar::NONE
 };
 
-pub(super) const SCRIPT: Grammar = Grammar {
+pub(super) const SCRIPT: OptionGrammar = OptionGrammar {
     flags: "aefqh",
     values: "BcEIOTmo",
     optional: "t",
@@ -422,7 +434,7 @@ pub(super) const SCRIPT: Grammar = Grammar {
     permutes: true,
 };
 
-pub(super) const FLOCK: Grammar = Grammar {
+pub(super) const FLOCK: OptionGrammar = OptionGrammar {
     flags: "sxeunoFvh",
     values: "wE",
     long: &[
@@ -440,10 +452,10 @@ pub(super) const FLOCK: Grammar = Grammar {
         ("verbose", Nothing),
         ("wait", Value),
     ],
-    ..Grammar::NONE
+    ..OptionGrammar::NONE
 };
 
-pub(super) const PARALLEL: Grammar = Grammar {
+pub(super) const PARALLEL: OptionGrammar = OptionGrammar {
     flags: "0kmXqtuv",
     values: "aCIjLnNPs",
     long: &[
@@ -479,10 +491,10 @@ pub(super) const PARALLEL: Grammar = Grammar {
         ("will-cite", Nothing),
         ("xargs", Nothing),
     ],
-    ..Grammar::NONE
+    ..OptionGrammar::NONE
 };
 
-pub(super) const SYSTEMD_RUN: Grammar = Grammar {
+pub(super) const SYSTEMD_RUN: OptionGrammar = OptionGrammar {
     flags: "rPqGdSth",
     values: "HMEpu",
     long: &[
@@ -526,10 +538,10 @@ pub(super) const SYSTEMD_RUN: Grammar = Grammar {
         ("wait", Nothing),
         ("working-directory", Value),
     ],
-    ..Grammar::NONE
+    ..OptionGrammar::NONE
 };
 
-pub(super) const STRACE: Grammar = Grammar {
+pub(super) const STRACE: OptionGrammar = OptionGrammar {
     flags: "cCdDfFhiknqrtTvVwxyYzZ",
     values: "abeEIoOpPsSuUX",
     long: &[
@@ -545,14 +557,14 @@ pub(super) const STRACE: Grammar = Grammar {
         ("trace", Value),
         ("user", Value),
     ],
-    ..Grammar::NONE
+    ..OptionGrammar::NONE
 };
 
-pub(super) const READ: Grammar = Grammar { flags: "ers", values: "adinNptu", ..Grammar::NONE };
+pub(super) const READ: OptionGrammar = OptionGrammar { flags: "ers", values: "adinNptu", ..OptionGrammar::NONE };
 
-pub(super) const MAPFILE: Grammar = Grammar { flags: "t", values: "dnOsuCc", ..Grammar::NONE };
+pub(super) const MAPFILE: OptionGrammar = OptionGrammar { flags: "t", values: "dnOsuCc", ..OptionGrammar::NONE };
 
-pub(super) const LOADER: Grammar = Grammar {
+pub(super) const LOADER: OptionGrammar = OptionGrammar {
     long: &[
         ("argv0", Value),
         ("audit", Value),
@@ -565,10 +577,10 @@ pub(super) const LOADER: Grammar = Grammar {
         ("preload", Value),
         ("verify", Nothing),
     ],
-    ..Grammar::NONE
+    ..OptionGrammar::NONE
 };
 
-pub(super) const START_STOP_DAEMON: Grammar = Grammar {
+pub(super) const START_STOP_DAEMON: OptionGrammar = OptionGrammar {
     flags: "SKTHtobmqvVCi",
     values: "xapnuscgrkNPIdRO",
     long: &[
@@ -605,5 +617,5 @@ pub(super) const START_STOP_DAEMON: Grammar = Grammar {
         ("verbose", Nothing),
     ],
     permutes: true,
-    ..Grammar::NONE
+    ..OptionGrammar::NONE
 };

@@ -3,13 +3,13 @@
 use crate::shell::grammars::{
     ENV, FLOCK, NICE, PARALLEL, RUNUSER, SCRIPT, SSH, STRACE, SUDO, SYSTEMD_RUN, WATCH, XARGS,
 };
-use crate::shell::options::{Grammar, read};
+use crate::shell::options::{OptionGrammar, read};
 use crate::shell::reasons::{FIND_ACTION, LOGIN, NO_TEXT, OTHER_SHELL, SEVERAL_WORDS, SSH_ELSEWHERE};
 use crate::shell::syntax::{HOLE, Word};
-use crate::shell::walk::Reader;
-use crate::shell::wrappers::{Call, Done};
+use crate::shell::walk::TextReader;
+use crate::shell::wrappers::{Done, WrapperCall};
 
-impl<'a> Call<'_, '_, 'a> {
+impl<'a> WrapperCall<'_, '_, 'a> {
     pub(super) fn env(&mut self) -> Done {
         self.env_with(self.arguments, 0)
     }
@@ -181,13 +181,13 @@ impl<'a> Call<'_, '_, 'a> {
             if options.has(&["N", "W", "O", "V", "Q", "G"]) {
                 return Ok(());
             }
-            return self.standard_input(Reader::Sh);
+            return self.standard_input(TextReader::Sh);
         }
         if options.has(&["s"]) {
             return Ok(());
         }
         let words: Vec<&Word> = more.rest.iter().collect();
-        self.finding.text(&words, Reader::Sh, self.inside.without_input())
+        self.finding.text(&words, TextReader::Sh, self.inside.without_input())
     }
 
     /// Reads `-o Name=value` of ssh.
@@ -223,7 +223,7 @@ impl<'a> Call<'_, '_, 'a> {
         Ok(())
     }
 
-    pub(super) fn su(&mut self, grammar: &Grammar) -> Done {
+    pub(super) fn su(&mut self, grammar: &OptionGrammar) -> Done {
         let Some(options) = self.options(grammar) else { return Ok(()) };
         for value in options.values(&["s", "shell"]) {
             let known = value.exactly().is_some_and(|shell| {
@@ -240,7 +240,7 @@ impl<'a> Call<'_, '_, 'a> {
         let mut text = false;
         for value in options.values(&["c", "command", "session-command"]) {
             text = true;
-            self.finding.text(&[value], Reader::Sh, self.inside)?;
+            self.finding.text(&[value], TextReader::Sh, self.inside)?;
         }
         let operands: Vec<&Word> = options.operands.iter().copied().chain(options.rest).collect();
         let mut operands = &operands[..];
@@ -250,15 +250,15 @@ impl<'a> Call<'_, '_, 'a> {
         if operands.len() > 1 {
             // The operands after the user's name go to the user's shell.
             let arguments: Vec<Word> = operands[1..].iter().map(|word| (*word).clone()).collect();
-            return self.shell_with(Reader::Sh, &arguments);
+            return self.shell_with(TextReader::Sh, &arguments);
         }
-        if text { Ok(()) } else { self.standard_input(Reader::Sh) }
+        if text { Ok(()) } else { self.standard_input(TextReader::Sh) }
     }
 
     pub(super) fn runuser(&mut self) -> Done {
         // With `-u`, `runuser` runs a command and does not read that command's options. Otherwise `runuser` works like
         // `su`.
-        let direct = read(&Grammar { permutes: false, ..RUNUSER }, self.arguments);
+        let direct = read(&OptionGrammar { permutes: false, ..RUNUSER }, self.arguments);
         match direct {
             Ok(options) if options.has(&["u", "user"]) => self.finding.resolve(options.rest, self.inside),
             _ => self.su(&RUNUSER),
@@ -276,7 +276,7 @@ impl<'a> Call<'_, '_, 'a> {
         }
         if options.rest.is_empty() {
             if options.has(&["s", "i", "shell", "login"]) {
-                return self.standard_input(Reader::Sh);
+                return self.standard_input(TextReader::Sh);
             }
             return Ok(());
         }
@@ -294,7 +294,7 @@ impl<'a> Call<'_, '_, 'a> {
             return self.finding.resolve(options.rest, self.inside);
         }
         let words: Vec<&Word> = options.rest.iter().collect();
-        self.finding.text(&words, Reader::Sh, self.inside)
+        self.finding.text(&words, TextReader::Sh, self.inside)
     }
 
     pub(super) fn script(&mut self) -> Done {
@@ -303,20 +303,20 @@ impl<'a> Call<'_, '_, 'a> {
         let mut text = false;
         for value in options.values(&["c", "command"]) {
             text = true;
-            self.finding.text(&[value], Reader::Sh, self.inside)?;
+            self.finding.text(&[value], TextReader::Sh, self.inside)?;
         }
         if dashes.is_some() && !options.rest.is_empty() {
             // In `script file -- command`, the command follows `--`. In `script -- file`, the name of the file is also
             // read as a command.
             let words: Vec<&Word> = options.rest.iter().collect();
-            return self.finding.text(&words, Reader::Sh, self.inside);
+            return self.finding.text(&words, TextReader::Sh, self.inside);
         }
         if options.operands.len() > 1 {
             // BSD form: `script file command`.
             let words: Vec<Word> = options.operands[1..].iter().map(|word| (*word).clone()).collect();
             self.finding.resolve(&words, self.inside)?;
         }
-        if text { Ok(()) } else { self.standard_input(Reader::Sh) }
+        if text { Ok(()) } else { self.standard_input(TextReader::Sh) }
     }
 
     pub(super) fn flock(&mut self) -> Done {
@@ -327,7 +327,7 @@ impl<'a> Call<'_, '_, 'a> {
         }
         if rest.first().is_some_and(|word| matches!(word.exactly(), Some("-c" | "--command"))) {
             let words: Vec<&Word> = rest[1..].iter().collect();
-            return self.finding.text(&words, Reader::Sh, self.inside);
+            return self.finding.text(&words, TextReader::Sh, self.inside);
         }
         self.finding.resolve(rest, self.inside)
     }
@@ -352,7 +352,7 @@ impl<'a> Call<'_, '_, 'a> {
                 );
             }
             for word in inputs.iter().filter(|word| !separator(word)) {
-                self.finding.text(&[word], Reader::Sh, self.inside)?;
+                self.finding.text(&[word], TextReader::Sh, self.inside)?;
             }
             return Ok(());
         }
@@ -373,7 +373,7 @@ impl<'a> Call<'_, '_, 'a> {
             }
         }
         let words: Vec<&Word> = words.iter().collect();
-        self.finding.text(&words, Reader::Sh, self.inside.without_input())
+        self.finding.text(&words, TextReader::Sh, self.inside.without_input())
     }
 
     pub(super) fn systemd_run(&mut self) -> Done {
@@ -391,7 +391,7 @@ impl<'a> Call<'_, '_, 'a> {
             }
         }
         if options.has(&["S", "shell"]) {
-            return self.standard_input(Reader::Sh);
+            return self.standard_input(TextReader::Sh);
         }
         self.finding.resolve(options.rest, self.inside)
     }

@@ -4,7 +4,7 @@ use crate::shell::reasons::{MAY_BE_OPTION, NO_OPTION, SEVERAL_WORDS, UNKNOWN_OPT
 use crate::shell::syntax::{HOLE, Word};
 
 /// Options of a program.
-pub(super) struct Grammar {
+pub(super) struct OptionGrammar {
     /// Letters without a value.
     pub(super) flags: &'static str,
     /// Letters with a value: the rest of the word, or the next word.
@@ -12,14 +12,14 @@ pub(super) struct Grammar {
     /// Letters with an optional value: the rest of the word.
     pub(super) optional: &'static str,
     /// Long options by name.
-    pub(super) long: &'static [(&'static str, Takes)],
+    pub(super) long: &'static [(&'static str, OptionValue)],
     /// True if options may follow operands.
     pub(super) permutes: bool,
 }
 
 /// Value of a long option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Takes {
+pub(super) enum OptionValue {
     /// No value.
     Nothing,
     /// A value, after `=` or in the next word.
@@ -28,30 +28,30 @@ pub(super) enum Takes {
     Optional,
 }
 
-impl Grammar {
+impl OptionGrammar {
     /// No options except `--help` and `--version`.
     pub(super) const NONE: Self = Self { flags: "", values: "", optional: "", long: &[], permutes: false };
 }
 
 /// An option in the arguments: a letter, or the full name of a long option.
 #[derive(Debug)]
-pub(super) struct Given {
+pub(super) struct GivenOption {
     pub(super) name: String,
     pub(super) value: Option<Word>,
 }
 
 /// Result of parsing.
 #[derive(Debug, Default)]
-pub(super) struct Options<'w> {
+pub(super) struct ReadOptions<'w> {
     /// Given options, in order.
-    pub(super) given: Vec<Given>,
+    pub(super) given: Vec<GivenOption>,
     /// Operands before `rest`, if options may follow operands.
     pub(super) operands: Vec<&'w Word>,
     /// Words after the options.
     pub(super) rest: &'w [Word],
 }
 
-impl Options<'_> {
+impl ReadOptions<'_> {
     /// Returns true if one of `names` was given.
     pub(super) fn has(&self, names: &[&str]) -> bool {
         self.given.iter().any(|given| names.contains(&given.name.as_str()))
@@ -64,15 +64,15 @@ impl Options<'_> {
 }
 
 /// A word that cannot be parsed, with the reason.
-pub(super) type Stuck<'w> = (&'w Word, &'static str);
+pub(super) type UnreadableWord<'w> = (&'w Word, &'static str);
 
 /// Parses the options in `words`, the arguments of a program.
 ///
 /// # Errors
 /// Returns the first word that may be an option, several words or no word. Also returns an option that is not in
 /// `grammar`, because the meaning of the following words is then unknown.
-pub(super) fn read<'w>(grammar: &Grammar, words: &'w [Word]) -> Result<Options<'w>, Stuck<'w>> {
-    let mut options = Options::default();
+pub(super) fn read<'w>(grammar: &OptionGrammar, words: &'w [Word]) -> Result<ReadOptions<'w>, UnreadableWord<'w>> {
+    let mut options = ReadOptions::default();
     let mut next = 0;
     while let Some(word) = words.get(next) {
         if !word.one {
@@ -107,12 +107,12 @@ pub(super) fn read<'w>(grammar: &Grammar, words: &'w [Word]) -> Result<Options<'
 
 /// Returns true if the option also consumed the next word.
 fn read_long<'w>(
-    grammar: &Grammar,
+    grammar: &OptionGrammar,
     long: &str,
     word: &'w Word,
     next: Option<&'w Word>,
-    options: &mut Options<'w>,
-) -> Result<bool, Stuck<'w>> {
+    options: &mut ReadOptions<'w>,
+) -> Result<bool, UnreadableWord<'w>> {
     let (name, value) = match long.split_once('=') {
         Some((name, value)) => (name, Some(part(word, value))),
         None => (long, None),
@@ -125,40 +125,40 @@ fn read_long<'w>(
     let found = match (exact, begun.next(), begun.next()) {
         (Some(exact), ..) => exact,
         (None, Some(one), None) => one,
-        _ if matches!(name, "help" | "version") => &("help", Takes::Nothing),
+        _ if matches!(name, "help" | "version") => &("help", OptionValue::Nothing),
         _ => return Err((word, UNKNOWN_OPTION)),
     };
     let mut taken = false;
     let value = match (found.1, value) {
-        (Takes::Value, None) => {
+        (OptionValue::Value, None) => {
             taken = true;
             Some(following(word, next)?)
         }
         (_, value) => value,
     };
-    options.given.push(Given { name: found.0.to_owned(), value });
+    options.given.push(GivenOption { name: found.0.to_owned(), value });
     Ok(taken)
 }
 
 fn read_short<'w>(
-    grammar: &Grammar,
+    grammar: &OptionGrammar,
     word: &'w Word,
     next: Option<&'w Word>,
-    options: &mut Options<'w>,
-) -> Result<bool, Stuck<'w>> {
+    options: &mut ReadOptions<'w>,
+) -> Result<bool, UnreadableWord<'w>> {
     for (at, letter) in word.text[1..].char_indices() {
         let rest = &word.text[1 + at + letter.len_utf8()..];
         let name = letter.to_string();
         if grammar.flags.contains(letter) {
-            options.given.push(Given { name, value: None });
+            options.given.push(GivenOption { name, value: None });
         } else if grammar.optional.contains(letter) {
             let value = (!rest.is_empty()).then(|| part(word, rest));
-            options.given.push(Given { name, value });
+            options.given.push(GivenOption { name, value });
             return Ok(false);
         } else if grammar.values.contains(letter) {
             let taken = rest.is_empty();
             let value = if taken { following(word, next)? } else { part(word, rest) };
-            options.given.push(Given { name, value: Some(value) });
+            options.given.push(GivenOption { name, value: Some(value) });
             return Ok(taken);
         } else if letter == HOLE {
             return Err((word, NO_OPTION));
@@ -184,7 +184,7 @@ pub(super) fn letters<'w>(word: &'w Word, values: &str, counts: impl Fn(char) ->
     None
 }
 
-fn following<'w>(option: &'w Word, next: Option<&'w Word>) -> Result<Word, Stuck<'w>> {
+fn following<'w>(option: &'w Word, next: Option<&'w Word>) -> Result<Word, UnreadableWord<'w>> {
     match next {
         Some(next) if next.one => Ok(next.clone()),
         Some(next) => Err((next, SEVERAL_WORDS)),

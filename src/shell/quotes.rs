@@ -1,11 +1,11 @@
 //! Parser of quotes: single, double, backslashes, `$'…'`.
 
 use crate::shell::syntax::{Parser, Read};
-use crate::shell::words::{Building, Quote};
+use crate::shell::words::{QuoteKind, WordBuilder};
 
 impl Parser<'_> {
     /// Reads `'…'`.
-    pub(super) fn single(&mut self, w: &mut Building) -> Read<()> {
+    pub(super) fn single(&mut self, w: &mut WordBuilder) -> Read<()> {
         let start = self.pos + 1;
         let Some(length) = self.text.as_bytes()[start..].iter().position(|byte| *byte == b'\'') else {
             return self.syntax("a single quote is not closed: close it");
@@ -16,16 +16,16 @@ impl Parser<'_> {
     }
 
     /// Reads the text in double quotes with the closing quote, or a whole body.
-    pub(super) fn double(&mut self, w: &mut Building, quote: Quote) -> Read<()> {
+    pub(super) fn double(&mut self, w: &mut WordBuilder, quote: QuoteKind) -> Read<()> {
         loop {
             let Some(byte) = self.peek() else {
-                if quote == Quote::Body {
+                if quote == QuoteKind::Body {
                     return Ok(());
                 }
                 return self.syntax("a double quote is not closed: close it");
             };
             match byte {
-                b'"' if quote == Quote::Double => {
+                b'"' if quote == QuoteKind::Double => {
                     self.pos += 1;
                     return Ok(());
                 }
@@ -34,7 +34,7 @@ impl Parser<'_> {
                         self.pos += 1;
                         self.literal(w, 1);
                     }
-                    Some(b'"') if quote == Quote::Double => {
+                    Some(b'"') if quote == QuoteKind::Double => {
                         self.pos += 1;
                         self.literal(w, 1);
                     }
@@ -59,7 +59,7 @@ impl Parser<'_> {
     }
 
     /// Reads the character after a backslash.
-    pub(super) fn character(&mut self, w: &mut Building) -> Read<()> {
+    pub(super) fn character(&mut self, w: &mut WordBuilder) -> Read<()> {
         let Some(character) = self.text[self.pos..].chars().next() else {
             return self.guard("the script ends with a backslash: take it away");
         };
@@ -71,7 +71,7 @@ impl Parser<'_> {
     }
 
     /// Reads the text in `$'…'` with the closing quote.
-    pub(super) fn escaped(&mut self, w: &mut Building) -> Read<()> {
+    pub(super) fn escaped(&mut self, w: &mut WordBuilder) -> Read<()> {
         let bytes = self.text.as_bytes();
         loop {
             let Some(byte) = bytes.get(self.pos) else {
@@ -132,7 +132,7 @@ impl Parser<'_> {
 
     /// Reads a byte from up to `most` digits. If the number is not an ASCII character, adds an unknown part and returns
     /// 0.
-    pub(super) fn number(&mut self, w: &mut Building, base: u32, most: usize) -> u8 {
+    pub(super) fn number(&mut self, w: &mut WordBuilder, base: u32, most: usize) -> u8 {
         let bytes = self.text.as_bytes();
         let mut value = 0u32;
         let mut digits = 0;

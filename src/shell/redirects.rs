@@ -1,7 +1,7 @@
 //! Parser of redirections and here-documents.
 
-use crate::shell::syntax::{Parser, Pending, Read, Redirect, Word, is_name};
-use crate::shell::words::Kind;
+use crate::shell::syntax::{Parser, PendingHereDocument, Read, Redirect, Word, is_name};
+use crate::shell::words::WordPosition;
 
 impl Parser<'_> {
     /// Reads a redirection. Returns false if no redirection begins at this position.
@@ -50,7 +50,7 @@ impl Parser<'_> {
                 self.take_two();
                 self.take(b'>');
                 self.blanks();
-                let target = self.word(Kind::Argument)?;
+                let target = self.word(WordPosition::Argument)?;
                 redirects.push(Redirect { operator: "&>", input: false, target, body: None });
                 return Ok(true);
             }
@@ -95,14 +95,14 @@ impl Parser<'_> {
         if self.peek() == Some(b'#') {
             return self.guard("`#` behind a redirection: quote it");
         }
-        let target = self.word(Kind::Argument)?;
+        let target = self.word(WordPosition::Argument)?;
         let mut body = None;
         if matches!(operator, "<<" | "<<-") {
             if !target.exact || !target.parts.is_empty() || target.source().contains(['$', '`', '\n']) {
                 return self.guard("a here-document whose delimiter is no plain word: write a plain one");
             }
             body = Some(self.bodies.len());
-            self.pending.push(Pending {
+            self.pending.push(PendingHereDocument {
                 body: self.bodies.len(),
                 delimiter: target.text.clone(),
                 quoted: target.quoted,
@@ -115,7 +115,7 @@ impl Parser<'_> {
     }
 
     /// Reads the lines of a here-document, including the delimiter's line.
-    pub(super) fn here_document(&mut self, pending: &Pending) -> Read<()> {
+    pub(super) fn here_document(&mut self, pending: &PendingHereDocument) -> Read<()> {
         let start = self.pos;
         // True if the line before ends with a backslash and continues, in a body with expansions.
         let mut goes_on = false;

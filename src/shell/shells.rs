@@ -1,14 +1,14 @@
 //! Shells that receive a text, a file or standard input.
 
-use crate::shell::found::What;
+use crate::shell::found::FoundKind;
 use crate::shell::reasons::{CHANGES_READING, LOGIN, READING, SHELL_ARGUMENT, UNKNOWN_OPTION};
-use crate::shell::syntax::{self, Dialect, Origin, Word};
-use crate::shell::walk::Reader;
-use crate::shell::wrappers::{Call, Done};
+use crate::shell::syntax::{self, ByteOrigin, Dialect, Word};
+use crate::shell::walk::TextReader;
+use crate::shell::wrappers::{Done, WrapperCall};
 
-impl<'a> Call<'_, '_, 'a> {
+impl<'a> WrapperCall<'_, '_, 'a> {
     /// Reads the commands that a shell takes from standard input.
-    pub(super) fn standard_input(&mut self, reader: Reader) -> Done {
+    pub(super) fn standard_input(&mut self, reader: TextReader) -> Done {
         match self.inside.input {
             Some(body) => {
                 let before = self.finding.count();
@@ -28,35 +28,35 @@ impl<'a> Call<'_, '_, 'a> {
     /// Returns true if a shell that reads `body` line by line runs only the results since `before`. This is true in two
     /// cases: no command in the body reads standard input, or the commands read only whole lines and each line is a
     /// complete script.
-    fn read_as_a_whole(&mut self, body: &Word, reader: Reader, before: usize) -> bool {
+    fn read_as_a_whole(&mut self, body: &Word, reader: TextReader, before: usize) -> bool {
         let (mut nothing, mut lines) = (!body.text.contains("select") && !body.text.contains("\\\n"), true);
         for what in self.finding.found_since(before) {
             let name = match what {
-                What::Command(name) => name.rsplit('/').next().unwrap_or_default(),
-                What::Setting(_) => continue,
-                What::Function(_) | What::Unknown(_) => "",
+                FoundKind::Command(name) => name.rsplit('/').next().unwrap_or_default(),
+                FoundKind::Setting(_) => continue,
+                FoundKind::Function(_) | FoundKind::Unknown(_) => "",
             };
             nothing &= READS_NOTHING.contains(&name);
             lines &= !READS_BYTES.contains(&name);
         }
         let dialects: &[Dialect] = match reader {
-            Reader::Here => &[],
-            Reader::Bash => &[Dialect::Bash],
-            Reader::Dash => &[Dialect::Dash],
-            Reader::Sh => &[Dialect::Bash, Dialect::Dash],
+            TextReader::Here => &[],
+            TextReader::Bash => &[Dialect::Bash],
+            TextReader::Dash => &[Dialect::Dash],
+            TextReader::Sh => &[Dialect::Bash, Dialect::Dash],
         };
         let alone = |line: &str| {
-            dialects.iter().all(|dialect| syntax::parse(line, *dialect, Origin::Fixed(body.at), 0).flaw.is_none())
+            dialects.iter().all(|dialect| syntax::parse(line, *dialect, ByteOrigin::Fixed(body.at), 0).flaw.is_none())
         };
         nothing || lines && !dialects.is_empty() && body.exact && body.text.lines().all(alone)
     }
 
     /// Reads a shell with its arguments.
-    pub(super) fn shell(&mut self, reader: Reader) -> Done {
+    pub(super) fn shell(&mut self, reader: TextReader) -> Done {
         self.shell_with(reader, self.arguments)
     }
 
-    pub(super) fn shell_with(&mut self, reader: Reader, words: &[Word]) -> Done {
+    pub(super) fn shell_with(&mut self, reader: TextReader, words: &[Word]) -> Done {
         let (mut command, mut input) = (false, false);
         let mut next = 0;
         let mut long = true;

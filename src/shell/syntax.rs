@@ -2,7 +2,7 @@
 //!
 //! The parser reads two dialects, bash and dash, because one text can be two scripts. For example, `((rm x))` is
 //! arithmetic in bash and two subshells in dash. If the shell may read a text differently from this parser, the parser
-//! refuses the text ([`Flaw::guard`]).
+//! refuses the text ([`SyntaxFlaw::guard`]).
 
 /// Placeholder for a part that is known only when the script runs. The character is a Unicode noncharacter, and scripts
 /// that contain the character are refused.
@@ -22,7 +22,7 @@ pub(super) enum Dialect {
 
 /// Reason why the parser stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Flaw {
+pub(super) struct SyntaxFlaw {
     /// Byte offset in the outermost script.
     pub(super) at: usize,
     /// The problem and its correction.
@@ -34,14 +34,14 @@ pub(super) struct Flaw {
 
 /// Position of a text in the outermost script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum ByteOrigin {
     /// Offset to add to the position of a byte.
     Shift(usize),
     /// One position for all bytes, because the text was changed.
     Fixed(usize),
 }
 
-impl Origin {
+impl ByteOrigin {
     /// Returns the position of byte `at`.
     pub(super) fn place(self, at: usize) -> usize {
         match self {
@@ -54,7 +54,7 @@ impl Origin {
 /// Result of parsing a text.
 #[derive(Debug, Default)]
 pub(super) struct Script {
-    pub(super) list: List,
+    pub(super) list: CommandList,
     /// Bodies of here-documents. A redirection names its body by the index.
     pub(super) bodies: Vec<Word>,
     /// True if the text evaluates the value of a variable as arithmetic or as a name.
@@ -62,16 +62,16 @@ pub(super) struct Script {
     /// True if the other dialect may read the text differently.
     pub(super) differs: bool,
     /// Error at which the parser stopped. `list` contains the commands before the error.
-    pub(super) flaw: Option<Flaw>,
+    pub(super) flaw: Option<SyntaxFlaw>,
 }
 
 /// Commands in script order.
-pub(super) type List = Vec<Item>;
+pub(super) type CommandList = Vec<Pipeline>;
 
 /// A pipeline.
 #[derive(Debug)]
-pub(super) struct Item {
-    pub(super) nodes: Vec<Node>,
+pub(super) struct Pipeline {
+    pub(super) nodes: Vec<ShellNode>,
     /// True after `&&`. The pipeline then runs only if the pipeline before succeeded.
     pub(super) and: bool,
     /// True after `!`.
@@ -86,22 +86,22 @@ pub(super) struct Item {
 
 /// One command.
 #[derive(Debug)]
-pub(super) enum Node {
+pub(super) enum ShellNode {
     /// `A=1 name word >file`
-    Simple(Simple),
+    Simple(SimpleCommand),
     /// A command with inner lists: group, condition, loop, `case`, `[[ ]]` or `(( ))`.
-    Compound(Compound),
+    Compound(CompoundCommand),
     /// `name() body`
     Function {
         /// Name of the function.
         name: Word,
-        body: Box<Node>,
+        body: Box<ShellNode>,
     },
 }
 
 /// A simple command.
 #[derive(Debug, Default)]
-pub(super) struct Simple {
+pub(super) struct SimpleCommand {
     /// Assignments before the first word.
     pub(super) assigns: Vec<Word>,
     /// Name and arguments.
@@ -111,12 +111,12 @@ pub(super) struct Simple {
 
 /// A compound command.
 #[derive(Debug, Default)]
-pub(super) struct Compound {
+pub(super) struct CompoundCommand {
     /// Variables that the command sets (`for x`, `select x`, `coproc x`).
     pub(super) sets: Vec<Word>,
     /// Words that are expanded but not run, in `for`, `case`, `[[ ]]` and `(( ))`.
     pub(super) words: Vec<Word>,
-    pub(super) lists: Vec<List>,
+    pub(super) lists: Vec<CommandList>,
     pub(super) redirects: Vec<Redirect>,
     /// True if the script may read the command's output (`coproc`).
     pub(super) read: bool,
@@ -157,14 +157,14 @@ pub(super) struct Word {
     /// Length of the variable's name in `text`, if the word has the form of an assignment.
     pub(super) name: Option<usize>,
     /// Effects of the expansion.
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<WordPart>,
 }
 
 /// Effect of a word's expansion.
 #[derive(Debug, Clone)]
-pub(super) enum Part {
+pub(super) enum WordPart {
     /// A substitution that runs a list.
-    Script(std::rc::Rc<List>),
+    Script(std::rc::Rc<CommandList>),
     /// A variable that `${name:=word}` or arithmetic sets.
     Sets(String, usize),
     /// A text that runs a command if evaluated as arithmetic or as a name.
@@ -220,7 +220,7 @@ impl Word {
 }
 
 /// Parses a text. The result contains all commands before an error.
-pub(super) fn parse(text: &str, dialect: Dialect, origin: Origin, depth: usize) -> Script {
+pub(super) fn parse(text: &str, dialect: Dialect, origin: ByteOrigin, depth: usize) -> Script {
     let mut parser = Parser::new(text, dialect, origin, depth);
     let mut script = Script::default();
     script.flaw = parser.whole(&mut script.list).err();
@@ -236,7 +236,7 @@ pub(super) struct Parser<'t> {
     /// Position of the next byte.
     pub(super) pos: usize,
     /// Position of the text in the outermost script.
-    pub(super) origin: Origin,
+    pub(super) origin: ByteOrigin,
     pub(super) dialect: Dialect,
     /// Number of open constructs.
     pub(super) depth: usize,
@@ -245,7 +245,7 @@ pub(super) struct Parser<'t> {
     /// Number of open function bodies in this text.
     pub(super) functions: usize,
     /// Here-documents whose bodies begin at the next line.
-    pub(super) pending: Vec<Pending>,
+    pub(super) pending: Vec<PendingHereDocument>,
     /// Bodies that were read.
     pub(super) bodies: Vec<Word>,
     /// See [`Script::evaluates`].
@@ -259,7 +259,7 @@ pub(super) struct Parser<'t> {
 }
 
 /// A here-document whose body was not read yet.
-pub(super) struct Pending {
+pub(super) struct PendingHereDocument {
     /// Index in `bodies`.
     pub(super) body: usize,
     /// Line that ends the body.
@@ -271,7 +271,7 @@ pub(super) struct Pending {
 }
 
 /// Result of the parser.
-pub(super) type Read<T> = Result<T, Flaw>;
+pub(super) type Read<T> = Result<T, SyntaxFlaw>;
 
 impl<'t> Parser<'t> {
     /// Reads a variable's name and removes line continuations.
@@ -284,7 +284,7 @@ impl<'t> Parser<'t> {
     }
 
     /// Creates a parser.
-    pub(super) fn new(text: &'t str, dialect: Dialect, origin: Origin, depth: usize) -> Self {
+    pub(super) fn new(text: &'t str, dialect: Dialect, origin: ByteOrigin, depth: usize) -> Self {
         Self {
             text,
             pos: 0,
@@ -350,12 +350,12 @@ impl<'t> Parser<'t> {
 
     /// Reports a syntax error of the shell.
     pub(super) fn syntax<T>(&self, message: &'static str) -> Read<T> {
-        Err(Flaw { at: self.place(), message, guard: false })
+        Err(SyntaxFlaw { at: self.place(), message, guard: false })
     }
 
     /// Refuses a text that the parser cannot read with certainty.
     pub(super) fn guard<T>(&self, message: &'static str) -> Read<T> {
-        Err(Flaw { at: self.place(), message, guard: true })
+        Err(SyntaxFlaw { at: self.place(), message, guard: true })
     }
 
     /// Counts a further open construct.

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::shell::found::{Shell, What};
+use crate::shell::found::{FoundKind, Shell};
 use crate::shell::syntax::{Dialect, Word};
 
 /// A result with a byte offset instead of line and column.
-pub(super) struct Raw {
+pub(super) struct RawFinding {
     pub(super) at: usize,
-    pub(super) what: What,
+    pub(super) what: FoundKind,
     pub(super) via: Vec<String>,
     pub(super) source: String,
 }
@@ -63,7 +63,7 @@ impl<'a> Context<'a> {
 
 /// Shell that reads a text which a command receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reader {
+pub(super) enum TextReader {
     /// The shell that reads the surrounding text, with its functions.
     Here,
     /// By a new bash.
@@ -75,10 +75,10 @@ pub(super) enum Reader {
 }
 
 /// Walk through the syntax tree.
-pub(super) struct Finding<'s> {
+pub(super) struct ScriptWalk<'s> {
     pub(super) script: &'s str,
     pub(super) shell: Shell,
-    pub(super) found: Vec<Raw>,
+    pub(super) found: Vec<RawFinding>,
     pub(super) depth: usize,
     /// Number of bytes of nested texts that may still be read.
     pub(super) budget: usize,
@@ -99,8 +99,8 @@ pub(super) struct Finding<'s> {
     /// Functions that pass `"$@"` to a command which runs its arguments.
     pub(super) passing: BTreeSet<String>,
     /// Calls of these functions. The walk before found the calls in `given`, and this walk finds the calls in `giving`.
-    pub(super) given: Calls,
-    pub(super) giving: Calls,
+    pub(super) given: FunctionCalls,
+    pub(super) giving: FunctionCalls,
     /// Functions whose parameters change in a way that is not read. If `moves` is true, the parameters of any function
     /// may change.
     pub(super) moved: BTreeSet<String>,
@@ -108,7 +108,7 @@ pub(super) struct Finding<'s> {
     /// Number of parameters that the surrounding function has shifted away so far.
     pub(super) shifted: usize,
     /// Assignments `IFS=` before `read`. These count as settings only if `read` may be a function or an alias.
-    pub(super) fields: Vec<Raw>,
+    pub(super) fields: Vec<RawFinding>,
     /// True if functions may be exported to other shells. A called function may be missing there.
     pub(super) exported: bool,
     /// True if the script evaluates values as arithmetic or as names.
@@ -116,23 +116,23 @@ pub(super) struct Finding<'s> {
     /// True if bash and dash may read the text differently.
     pub(super) differs: bool,
     /// Texts that run a command if the script evaluates values.
-    pub(super) traps: Vec<Raw>,
+    pub(super) traps: Vec<RawFinding>,
     /// Such texts in words that no variable receives. These texts count only if `redirected` is true.
-    pub(super) loose: Vec<Raw>,
+    pub(super) loose: Vec<RawFinding>,
     pub(super) redirected: bool,
     /// True if a variable evaluates its assigned values as arithmetic.
     pub(super) integers: bool,
     /// Values that would set a variable which changes commands, if the script evaluates values as arithmetic.
-    pub(super) sums: Vec<Raw>,
+    pub(super) sums: Vec<RawFinding>,
     /// Names of array variables.
     pub(super) arrays: BTreeSet<String>,
     /// True if a variable with an unknown name may be an array.
     pub(super) any_array: bool,
     /// Values that a declaring builtin receives as one word, with the name of the variable. For an array, the shell
     /// reads the value as elements and runs the commands in the elements.
-    pub(super) elements: Vec<(String, Raw)>,
+    pub(super) elements: Vec<(String, RawFinding)>,
 }
 
 /// Calls of each function. The key of a call is the text of its arguments.
-pub(super) type Calls = BTreeMap<String, BTreeMap<Spelling, Vec<Word>>>;
-pub(super) type Spelling = Vec<(String, bool)>;
+pub(super) type FunctionCalls = BTreeMap<String, BTreeMap<ArgumentText, Vec<Word>>>;
+pub(super) type ArgumentText = Vec<(String, bool)>;

@@ -1,12 +1,12 @@
 //! Parser of words: quotes, expansions, substitutions and here-documents.
 
 use crate::shell::settings;
-use crate::shell::syntax::{HOLE, Parser, Part, Read, Word, is_name};
+use crate::shell::syntax::{HOLE, Parser, Read, Word, WordPart, is_name};
 use crate::shell::traps::{is_trap, opens_index};
 
 /// Position of a word, which decides its syntax.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum WordPosition {
     /// The position of an assignment or of the command's name.
     First,
     /// An argument, a file name or a delimiter.
@@ -21,7 +21,7 @@ pub(super) enum Kind {
 
 /// Quotes around an expansion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Quote {
+pub(super) enum QuoteKind {
     /// No quotes.
     None,
     /// `"…"`
@@ -32,7 +32,7 @@ pub(super) enum Quote {
 }
 
 /// A word under construction.
-pub(super) struct Building {
+pub(super) struct WordBuilder {
     pub(super) word: Word,
     /// Positions in `word.text` at which a pattern `[` and a brace `{` may begin.
     pub(super) bracket: Option<usize>,
@@ -45,7 +45,7 @@ pub(super) struct Building {
     pub(super) dynamic: bool,
 }
 
-impl Building {
+impl WordBuilder {
     pub(super) fn new(at: usize) -> Self {
         Self {
             word: Word { at, one: true, ..Word::default() },
@@ -84,10 +84,10 @@ impl Building {
 
 impl Parser<'_> {
     /// Reads a word that begins at the next byte. The next byte must not be a separator.
-    pub(super) fn word(&mut self, kind: Kind) -> Read<Word> {
+    pub(super) fn word(&mut self, kind: WordPosition) -> Read<Word> {
         self.peek();
         let start = self.pos;
-        let mut w = Building::new(self.place());
+        let mut w = WordBuilder::new(self.place());
         self.pieces(&mut w, kind)?;
         let raw = &self.text[start..self.pos];
         if raw.is_empty() {
@@ -99,13 +99,13 @@ impl Parser<'_> {
         Ok(finished(w, raw))
     }
 
-    pub(super) fn pieces(&mut self, w: &mut Building, kind: Kind) -> Read<()> {
+    pub(super) fn pieces(&mut self, w: &mut WordBuilder, kind: WordPosition) -> Read<()> {
         loop {
             let Some(byte) = self.peek() else { return Ok(()) };
             match byte {
                 b' ' | b'\t' | b'\n' | b';' | b'&' | b')' => return Ok(()),
                 b'|' => {
-                    if kind != Kind::Regex {
+                    if kind != WordPosition::Regex {
                         return Ok(());
                     }
                     self.literal(w, 1);
@@ -113,14 +113,16 @@ impl Parser<'_> {
                 b'(' => {
                     let last = w.word.text.bytes().last();
                     let extended = matches!(last, Some(b'?' | b'*' | b'+' | b'@' | b'!')) && self.bash();
-                    if kind == Kind::Regex {
+                    if kind == WordPosition::Regex {
                         self.parentheses(w)?;
-                    } else if extended && kind == Kind::First {
+                    } else if extended && kind == WordPosition::First {
                         if w.word.text.len() > 1 || w.word.text != "!" {
                             return self.guard("`(` behind a pattern character in a command's name: quote it");
                         }
                         return Ok(());
-                    } else if extended && (w.word.text.len() > 1 || kind == Kind::Pattern || kind == Kind::Argument) {
+                    } else if extended
+                        && (w.word.text.len() > 1 || kind == WordPosition::Pattern || kind == WordPosition::Argument)
+                    {
                         let at = w.word.text.len() - 1;
                         self.parentheses(w)?;
                         w.pattern(at, false);
@@ -150,21 +152,21 @@ impl Parser<'_> {
                     w.word.quoted = true;
                     w.plain = false;
                     self.pos += 1;
-                    self.double(w, Quote::Double)?;
+                    self.double(w, QuoteKind::Double)?;
                 }
-                b'$' => self.dollar(w, Quote::None)?,
-                b'`' => self.backtick(w, Quote::None)?,
+                b'$' => self.dollar(w, QuoteKind::None)?,
+                b'`' => self.backtick(w, QuoteKind::None)?,
                 b'*' | b'?' => {
                     let at = w.word.text.len();
                     self.literal(w, 1);
                     w.pattern(at, true);
                 }
                 b'[' => {
-                    if kind == Kind::First && w.plain && is_name(&w.word.text) && self.bash() {
+                    if kind == WordPosition::First && w.plain && is_name(&w.word.text) && self.bash() {
                         self.subscript(w)?;
                         continue;
                     }
-                    if kind == Kind::Element && w.word.text.is_empty() && w.plain && self.bash() {
+                    if kind == WordPosition::Element && w.word.text.is_empty() && w.plain && self.bash() {
                         self.subscript(w)?;
                         continue;
                     }
@@ -218,7 +220,7 @@ impl Parser<'_> {
     }
 
     /// Reads the elements after `name=`, if an array begins there.
-    fn after_equals(&mut self, w: &mut Building) -> Read<()> {
+    fn after_equals(&mut self, w: &mut WordBuilder) -> Read<()> {
         if w.word.name.is_none() {
             return Ok(());
         }
@@ -234,7 +236,7 @@ impl Parser<'_> {
     }
 
     /// Reads literal bytes up to the next special byte.
-    pub(super) fn run(&mut self, w: &mut Building) {
+    pub(super) fn run(&mut self, w: &mut WordBuilder) {
         let bytes = self.text.as_bytes();
         let start = self.pos;
         while self.pos < bytes.len() && !SPECIAL[usize::from(bytes[self.pos])] {
@@ -247,13 +249,13 @@ impl Parser<'_> {
     }
 
     /// Reads `count` ASCII bytes literally.
-    pub(super) fn literal(&mut self, w: &mut Building, count: usize) {
+    pub(super) fn literal(&mut self, w: &mut WordBuilder, count: usize) {
         w.word.text.push_str(&self.text[self.pos..self.pos + count]);
         self.pos += count;
     }
 
     /// Reads the next character literally.
-    pub(super) fn any(&mut self, w: &mut Building) {
+    pub(super) fn any(&mut self, w: &mut WordBuilder) {
         let start = self.pos;
         self.pos += 1;
         while !self.text.is_char_boundary(self.pos) {
@@ -263,7 +265,7 @@ impl Parser<'_> {
     }
 
     /// Reads `[…]` after a name or before an element. The brackets are an index if `=` follows, otherwise a pattern.
-    fn subscript(&mut self, w: &mut Building) -> Read<()> {
+    fn subscript(&mut self, w: &mut WordBuilder) -> Read<()> {
         let name = w.word.text.len();
         let element = name == 0;
         let mut depth = 0usize;
@@ -293,25 +295,25 @@ impl Parser<'_> {
                 b'\'' => self.single(w)?,
                 b'"' => {
                     self.pos += 1;
-                    self.double(w, Quote::Double)?;
+                    self.double(w, QuoteKind::Double)?;
                 }
                 b'$' | b'`' => {
                     self.evaluates = true;
                     if element {
                         // Bash expands the index of an array element once more than the index of an assignment.
-                        w.word.parts.push(Part::Unknown(INDEX, self.place()));
+                        w.word.parts.push(WordPart::Unknown(INDEX, self.place()));
                     }
                     if byte == b'$' {
-                        self.dollar(w, Quote::None)?;
+                        self.dollar(w, QuoteKind::None)?;
                     } else {
-                        self.backtick(w, Quote::None)?;
+                        self.backtick(w, QuoteKind::None)?;
                     }
                 }
                 _ => self.any(w),
             }
         }
         let (at, index) = (w.word.at, &w.word.text[name..]);
-        w.word.parts.extend(settings::named_in(index).map(|name| Part::Sets(name.to_owned(), at)));
+        w.word.parts.extend(settings::named_in(index).map(|name| WordPart::Sets(name.to_owned(), at)));
         let plus = self.peek() == Some(b'+') && self.peek_second() == Some(b'=');
         if plus || self.peek() == Some(b'=') {
             if plus {
@@ -329,7 +331,7 @@ impl Parser<'_> {
     }
 
     /// Reads `(element …)` of an array.
-    pub(super) fn array(&mut self, w: &mut Building) -> Read<()> {
+    pub(super) fn array(&mut self, w: &mut WordBuilder) -> Read<()> {
         self.open()?;
         self.pos += 1;
         loop {
@@ -338,9 +340,9 @@ impl Parser<'_> {
                 None => return self.syntax("an array is not closed: close it with `)`"),
                 Some(b')') => break,
                 Some(_) => {
-                    let mut element = self.word(Kind::Element)?;
+                    let mut element = self.word(WordPosition::Element)?;
                     if is_trap(&element.text) || opens_index(&element) {
-                        w.word.parts.push(Part::Trap(element.at));
+                        w.word.parts.push(WordPart::Trap(element.at));
                     }
                     w.word.parts.append(&mut element.parts);
                 }
@@ -357,7 +359,7 @@ impl Parser<'_> {
 /// Reason for an index with an unknown part.
 pub(super) const INDEX: &str = "an index that is not written out may run a command: check it with `case`, then write `name=(...)` or use several variables";
 
-pub(super) fn finished(mut w: Building, raw: &str) -> Word {
+pub(super) fn finished(mut w: WordBuilder, raw: &str) -> Word {
     let holes = w.word.text.contains(HOLE);
     w.word.exact = !holes && w.word.one;
     w.word.glob &= !w.dynamic;

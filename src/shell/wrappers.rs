@@ -9,32 +9,32 @@ use crate::shell::grammars::{
     TASKSET, TIME, TIMEOUT, UNSHARE,
 };
 use crate::shell::known::{is_loader, is_shell, is_vim};
-use crate::shell::options::{Grammar, Options, read};
+use crate::shell::options::{OptionGrammar, ReadOptions, read};
 use crate::shell::reasons::{MAY_BE_COMMAND, MAY_BE_OPTION, OTHER_SHELL, SEVERAL_WORDS};
-use crate::shell::syntax::{Flaw, Word};
-use crate::shell::walk::{Context, Finding, Reader};
+use crate::shell::syntax::{SyntaxFlaw, Word};
+use crate::shell::walk::{Context, ScriptWalk, TextReader};
 
 /// Result of reading a call.
-pub(super) type Done = Result<(), Flaw>;
+pub(super) type Done = Result<(), SyntaxFlaw>;
 
 /// Finds the commands that the wrapper `base`, written as `name`, runs from its `arguments`. `inside` is the context of
 /// these commands, and `outside` is the context of the wrapper.
 pub(super) fn run(
-    finding: &mut Finding<'_>,
+    finding: &mut ScriptWalk<'_>,
     base: &str,
     name: &Word,
     arguments: &[Word],
     inside: Context<'_>,
     outside: Context<'_>,
 ) -> Done {
-    let mut call = Call { finding, name, arguments, inside, outside };
+    let mut call = WrapperCall { finding, name, arguments, inside, outside };
     match base {
-        "sh" => call.shell(Reader::Sh),
-        "bash" | "rbash" => call.shell(Reader::Bash),
-        "dash" | "ash" => call.shell(Reader::Dash),
+        "sh" => call.shell(TextReader::Sh),
+        "bash" | "rbash" => call.shell(TextReader::Bash),
+        "dash" | "ash" => call.shell(TextReader::Dash),
         "zsh" | "ksh" | "mksh" | "yash" | "csh" | "tcsh" | "fish" => {
             call.unknown(name, OTHER_SHELL);
-            call.shell(Reader::Sh)
+            call.shell(TextReader::Sh)
         }
         "eval" => call.eval(),
         "." | "source" => call.source(),
@@ -51,7 +51,7 @@ pub(super) fn run(
         "su" => call.su(&SU),
         "runuser" => call.runuser(),
         "sudo" => call.sudo(),
-        "busybox" | "toybox" => call.plain(&Grammar::NONE, 0),
+        "busybox" | "toybox" => call.plain(&OptionGrammar::NONE, 0),
         "watch" => call.watch(),
         "script" => call.script(),
         "flock" => call.flock(),
@@ -60,9 +60,9 @@ pub(super) fn run(
         "strace" => call.strace(),
         "ltrace" => call.not_read(),
         "debconf" | "nohup" | "fakeroot" | "pkexec" => {
-            call.plain(if base == "pkexec" { &PKEXEC } else { &Grammar::NONE }, 0)
+            call.plain(if base == "pkexec" { &PKEXEC } else { &OptionGrammar::NONE }, 0)
         }
-        "gosu" | "su-exec" => call.plain(&Grammar::NONE, 1),
+        "gosu" | "su-exec" => call.plain(&OptionGrammar::NONE, 1),
         "time" => call.plain(&TIME, 0),
         "timeout" => call.plain(&TIMEOUT, 1),
         "nice" => call.nice(),
@@ -98,7 +98,7 @@ pub(super) fn run(
         _ if is_loader(base) => call.loader(),
         _ if is_shell(base) => {
             call.unknown(name, OTHER_SHELL);
-            call.shell(Reader::Sh)
+            call.shell(TextReader::Sh)
         }
         "setpriv" => call.plain(&SETPRIV, 0),
         "taskset" => call.scheduled(&TASKSET),
@@ -108,7 +108,7 @@ pub(super) fn run(
         "export" | "readonly" | "declare" | "typeset" | "local" => call.declare(base),
         "read" => call.names(&READ, 0),
         "mapfile" | "readarray" => call.mapfile(),
-        "getopts" => call.names(&Grammar::NONE, 1),
+        "getopts" => call.names(&OptionGrammar::NONE, 1),
         "printf" => call.printf(),
         "wait" => call.wait(),
         "unset" => call.unset(),
@@ -128,15 +128,15 @@ pub(super) fn run(
 }
 
 /// One call of a wrapper.
-pub(super) struct Call<'f, 's, 'a> {
-    pub(super) finding: &'f mut Finding<'s>,
+pub(super) struct WrapperCall<'f, 's, 'a> {
+    pub(super) finding: &'f mut ScriptWalk<'s>,
     pub(super) name: &'a Word,
     pub(super) arguments: &'a [Word],
     pub(super) inside: Context<'a>,
     pub(super) outside: Context<'a>,
 }
 
-impl<'a> Call<'_, '_, 'a> {
+impl<'a> WrapperCall<'_, '_, 'a> {
     pub(super) fn unknown(&mut self, word: &Word, why: &'static str) {
         self.finding.unknown(word, why, self.inside);
     }
@@ -157,13 +157,18 @@ impl<'a> Call<'_, '_, 'a> {
         self.finding.resolve(words, context)
     }
 
-    pub(super) fn options(&mut self, grammar: &Grammar) -> Option<Options<'a>> {
+    pub(super) fn options(&mut self, grammar: &OptionGrammar) -> Option<ReadOptions<'a>> {
         self.options_of(grammar, self.arguments)
     }
 
     /// Reads the options before a command that follows `operands` words. If the options cannot be read, the problem is
     /// recorded, and the following words still count as the command. So the walk still finds a name that policy denies.
-    pub(super) fn before_command<'w>(&mut self, grammar: &Grammar, words: &'w [Word], operands: usize) -> Options<'w> {
+    pub(super) fn before_command<'w>(
+        &mut self,
+        grammar: &OptionGrammar,
+        words: &'w [Word],
+        operands: usize,
+    ) -> ReadOptions<'w> {
         match read(grammar, words) {
             Ok(options) => options,
             Err((word, why)) => {
@@ -171,12 +176,12 @@ impl<'a> Call<'_, '_, 'a> {
                 self.finding.unknown(word, why, self.inside);
                 let stuck = words.iter().position(|other| std::ptr::eq(other, word)).unwrap_or(words.len());
                 let from = if operands > 0 { stuck } else { (stuck + 1).min(words.len()) };
-                Options { rest: &words[from..], ..Options::default() }
+                ReadOptions { rest: &words[from..], ..ReadOptions::default() }
             }
         }
     }
 
-    pub(super) fn options_of<'w>(&mut self, grammar: &Grammar, words: &'w [Word]) -> Option<Options<'w>> {
+    pub(super) fn options_of<'w>(&mut self, grammar: &OptionGrammar, words: &'w [Word]) -> Option<ReadOptions<'w>> {
         match read(grammar, words) {
             Ok(options) => Some(options),
             Err((word, why)) => {
@@ -187,7 +192,7 @@ impl<'a> Call<'_, '_, 'a> {
     }
 
     /// Reads options, then `operands` words, then a command.
-    pub(super) fn plain(&mut self, grammar: &Grammar, operands: usize) -> Done {
+    pub(super) fn plain(&mut self, grammar: &OptionGrammar, operands: usize) -> Done {
         let options = self.before_command(grammar, self.arguments, operands);
         self.command(options.rest, operands)
     }
@@ -207,7 +212,7 @@ impl<'a> Call<'_, '_, 'a> {
 
     /// Reads a command after a mask or a priority. With `-p`, the program changes a running process and starts no
     /// command.
-    fn scheduled(&mut self, grammar: &Grammar) -> Done {
+    fn scheduled(&mut self, grammar: &OptionGrammar) -> Done {
         let options = self.before_command(grammar, self.arguments, 1);
         if options.has(&["p", "pid"]) && options.rest.len() <= 2 {
             return Ok(());
@@ -227,10 +232,10 @@ impl<'a> Call<'_, '_, 'a> {
     }
 
     /// Reads a command like `plain`. Without a command, the program starts a shell.
-    pub(super) fn login(&mut self, grammar: &Grammar, operands: usize) -> Done {
+    pub(super) fn login(&mut self, grammar: &OptionGrammar, operands: usize) -> Done {
         let options = self.before_command(grammar, self.arguments, operands);
         if options.has(&["s", "S"]) && grammar.flags.contains('s') || options.rest.len() <= operands {
-            return self.standard_input(Reader::Sh);
+            return self.standard_input(TextReader::Sh);
         }
         self.command(options.rest, operands)
     }

@@ -10,14 +10,14 @@ use crate::crypto::digest::SealDigest;
 use crate::crypto::merkle::{self, Hash};
 use crate::record::ident::BoundaryName;
 use crate::record::validity::Timestamp;
-use crate::store::Reads;
-use crate::store::fault::Fault;
+use crate::store::StoreReads;
+use crate::store::fault::StoreFault;
 use crate::store::message::Retention;
-use crate::store::tree::{Edge, Subtrees, TileCache};
+use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 
 /// The input of a survey that is not in the store.
 #[derive(Debug, Clone)]
-pub struct Scope {
+pub struct StoreScope {
     /// Name of the boundary, which is the first part of the log's origin.
     pub name: BoundaryName,
     /// Directory of the outputs that are files.
@@ -30,7 +30,7 @@ pub struct Scope {
 
 /// A difference between the store and the state that the program writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Defect {
+pub struct StoreDefect {
     /// Place of the defect: a table and row, a log entry, or a file.
     pub place: String,
     /// Description of the defect.
@@ -39,7 +39,7 @@ pub struct Defect {
     pub mend: &'static str,
 }
 
-impl fmt::Display for Defect {
+impl fmt::Display for StoreDefect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}; {}", self.place, self.what, self.mend)
     }
@@ -58,7 +58,7 @@ pub const MARK: &str = "correct the clock; if the clock is correct, somebody cha
 
 /// The result of a survey.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Survey {
+pub struct StoreSurvey {
     /// Id of the boundary.
     pub boundary: Option<SealDigest>,
     /// Number of entries in the log.
@@ -66,14 +66,14 @@ pub struct Survey {
     /// Root hash over all entries.
     pub root: Hash,
     /// All defects, at most [`MAX_DEFECTS`].
-    pub defects: Vec<Defect>,
+    pub defects: Vec<StoreDefect>,
     /// Remarks about facts that are not defects.
     pub notes: Vec<String>,
     /// Number of objects that were checked, by kind.
     pub counts: Vec<(&'static str, u64)>,
 }
 
-impl Survey {
+impl StoreSurvey {
     /// Makes the result for a store that cannot be read.
     #[must_use]
     pub fn of_unreadable(message: String) -> Self {
@@ -81,7 +81,7 @@ impl Survey {
             boundary: None,
             size: 0,
             root: merkle::EMPTY_ROOT,
-            defects: vec![Defect { place: "the database".to_owned(), what: message, mend: DISK }],
+            defects: vec![StoreDefect { place: "the database".to_owned(), what: message, mend: DISK }],
             notes: Vec::new(),
             counts: Vec::new(),
         }
@@ -95,8 +95,8 @@ pub const MAX_DEFECTS: usize = 200;
 ///
 /// # Errors
 /// Returns a fault if a leaf or a tile is missing or cannot be read.
-pub fn root_at(reads: &dyn Reads, size: u64) -> Result<Hash, Fault> {
-    let edge = Edge::read(reads, size)?;
+pub fn root_at(reads: &dyn StoreReads, size: u64) -> Result<Hash, StoreFault> {
+    let edge = TreeEdge::read(reads, size)?;
     let cache = TileCache::default();
     let tree = Subtrees::new(&edge, reads, &cache);
     merkle::root_of(size, |level, index| tree.hash(level, index))

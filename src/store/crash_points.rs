@@ -27,7 +27,7 @@ pub const POINTS: &[&str] = &[
 
 /// The contents of a batch. Each kind has a crash point before the commit and another after the commit.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Kind {
+pub(crate) enum WriteKind {
     Seal,
     Proposal,
     Denial,
@@ -41,10 +41,10 @@ pub(crate) enum Kind {
 
 /// The set of kinds in one batch.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Kinds(u16);
+pub(crate) struct WriteKinds(u16);
 
-impl Kinds {
-    pub(crate) const fn add(&mut self, kind: Kind) {
+impl WriteKinds {
+    pub(crate) const fn add(&mut self, kind: WriteKind) {
         self.0 |= 1 << kind as u16;
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// An internal failure. The log of the service gets the details, and the caller gets an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
+pub enum StoreFault {
     /// The disk is full. Nothing of the batch is stored.
     Full {
         /// The action that failed.
@@ -34,7 +34,7 @@ pub enum Fault {
     Closed,
 }
 
-impl Fault {
+impl StoreFault {
     /// Returns true if the process must end at once. After a failed sync, a second sync can report success although
     /// data are lost.
     #[must_use]
@@ -47,7 +47,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for StoreFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full { during } => write!(f, "{during}: the disk of the store is full; free some space on the disk"),
@@ -61,4 +61,4 @@ impl fmt::Display for Fault {
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for StoreFault {}

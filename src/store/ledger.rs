@@ -19,17 +19,18 @@ use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::envelope::Envelope;
 use crate::record::ident::{Nonce, ProposalId};
 use crate::record::validity::Timestamp;
-use crate::store::fault::Fault;
+use crate::store::fault::StoreFault;
 use crate::store::message::{
-    Advance, AdvanceStop, Consume, ConsumeStop, Consumed, DenialDone, DenialWrite, Denied, Filter, Finish, FinishStop,
-    Leaf, LeafRef, NewProposal, Page, PayloadSource, Proposal, Proposed, Pruned, Retention, SealEntry, SealWrite,
-    Sealed, Signature, Spent, Status, Token, Unfinished, WriteStop,
+    AdvanceStop, Consume, ConsumeStop, DenialResult, DenialWrite, Finish, FinishStop, Leaf, LeafRef, NewProposal,
+    NonceUse, PayloadSource, Proposal, ProposalPage, ProposalQuery, ProposalStep, ProposeResult, PruneResult,
+    Retention, SealEntry, SealStored, SealWrite, Signature, SpentNonce, StoredDenial, StoredStatus, Token, Unfinished,
+    WriteStop,
 };
-use crate::store::shared::{LedgerConfig, LedgerState, Published, Shared};
+use crate::store::shared::{LedgerConfig, LedgerState, PublishedState, SharedState};
 use crate::store::stored::tile;
-use crate::store::tree::{Edge, Subtrees, TileCache};
-use crate::store::writer::{Answer, Hashed, Message, Writer};
-use crate::store::{CheckpointRow, Head, Reads, Retired, Store, lock};
+use crate::store::tree::{Subtrees, TileCache, TreeEdge};
+use crate::store::writer::{Hashed, ReplySender, Writer, WriterMessage};
+use crate::store::{CheckpointRow, Retired, Store, StoreHead, StoreReads, lock};
 
 /// Capacity of the writer's queue. A sender waits if the queue is full.
 const QUEUE: usize = 1024;
@@ -39,11 +40,11 @@ const MOST_BEHIND_S: i64 = 60;
 
 /// A handle to the store, which can be cloned.
 ///
-/// Every method returns a [`Fault`] if the store cannot be read or written.
+/// Every method returns a [`StoreFault`] if the store cannot be read or written.
 #[derive(Clone)]
 pub struct Ledger {
-    inbox: mpsc::Sender<Message>,
-    shared: Arc<Shared>,
+    inbox: mpsc::Sender<WriterMessage>,
+    shared: Arc<SharedState>,
 }
 
 impl Ledger {
@@ -52,13 +53,17 @@ impl Ledger {
     ///
     /// # Errors
     /// Returns a fault if the log cannot be read or does not match its own checkpoint.
-    pub fn open(mut store: Box<dyn Store>, reads: Arc<dyn Reads>, config: LedgerConfig) -> Result<Self, Fault> {
+    pub fn open(
+        mut store: Box<dyn Store>,
+        reads: Arc<dyn StoreReads>,
+        config: LedgerConfig,
+    ) -> Result<Self, StoreFault> {
         let head = store.head()?;
-        let edge = Edge::load(&mut *store, head.size)?;
+        let edge = TreeEdge::load(&mut *store, head.size)?;
         let published =
-            Published { head: Head { exclusive: Vec::new(), ..head.clone() }, edge: Arc::new(edge.clone()) };
+            PublishedState { head: StoreHead { exclusive: Vec::new(), ..head.clone() }, edge: Arc::new(edge.clone()) };
         let boot = (config.boottime)();
-        let mut shared = Shared {
+        let mut shared = SharedState {
             reads,
             opened: ((config.clock)(), boot),
             reached: Mutex::new((head.last_at, boot)),
@@ -82,17 +87,17 @@ impl Ledger {
                  `countersign store restore BACKUP`",
                 head.size, known.size
             );
-            return Err(Fault::Unusable { message });
+            return Err(StoreFault::Unusable { message });
         }
         let writer = Writer::new(store, shared, config, head, edge);
         std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.work(outbox))
-            .map_err(|error| Fault::Unusable { message: format!("can't start the store's writer: {error}") })?;
+            .map_err(|error| StoreFault::Unusable { message: format!("can't start the store's writer: {error}") })?;
         Ok(ledger)
     }
 
-    /// Opens a store without a writer, such as a backup or a closed log. Every write returns [`Fault::Closed`].
+    /// Opens a store without a writer, such as a backup or a closed log. Every write returns [`StoreFault::Closed`].
     ///
     /// `note` is the checkpoint that was signed when the log was closed. If `note` is `None`, the ledger signs a
     /// checkpoint on request.
@@ -100,27 +105,27 @@ impl Ledger {
     /// # Errors
     /// Returns a fault if the log cannot be read or does not match the checkpoint.
     pub fn at_rest(
-        reads: Arc<dyn Reads>,
-        head: Head,
+        reads: Arc<dyn StoreReads>,
+        head: StoreHead,
         config: LedgerConfig,
         note: Option<CheckpointRow>,
-    ) -> Result<Self, Fault> {
-        let edge = Edge::read(&*reads, head.size)?;
+    ) -> Result<Self, StoreFault> {
+        let edge = TreeEdge::read(&*reads, head.size)?;
         let (inbox, _) = mpsc::channel(1);
         let boot = (config.boottime)();
-        let shared = Shared {
+        let shared = SharedState {
             reads,
             opened: ((config.clock)(), boot),
             reached: Mutex::new((head.last_at, boot)),
             config,
-            published: RwLock::new(Arc::new(Published { head, edge: Arc::new(edge) })),
+            published: RwLock::new(Arc::new(PublishedState { head, edge: Arc::new(edge) })),
             unrecorded: Mutex::default(),
             tiles: TileCache::default(),
             note: Mutex::new(note.clone()),
         };
         let ledger = Self { inbox, shared: Arc::new(shared) };
         match note {
-            Some(note) if ledger.root_at(note.size)? != Some(note.root) => Err(Fault::Unusable {
+            Some(note) if ledger.root_at(note.size)? != Some(note.root) => Err(StoreFault::Unusable {
                 message: format!(
                     "the log does not match the checkpoint of {} entries in the file beside the store",
                     note.size
@@ -130,10 +135,13 @@ impl Ledger {
         }
     }
 
-    async fn ask<T, E: From<Fault>>(&self, message: impl FnOnce(Answer<T, E>) -> Message) -> Result<T, E> {
+    async fn ask<T, E: From<StoreFault>>(
+        &self,
+        message: impl FnOnce(ReplySender<T, E>) -> WriterMessage,
+    ) -> Result<T, E> {
         let (answer, answered) = oneshot::channel();
-        self.inbox.send(message(answer)).await.map_err(|_| Fault::Closed)?;
-        answered.await.map_err(|_| Fault::Closed)?
+        self.inbox.send(message(answer)).await.map_err(|_| StoreFault::Closed)?;
+        answered.await.map_err(|_| StoreFault::Closed)?
     }
 
     /// Puts a seal in force, with its blobs and its token changes. The first seal creates the boundary.
@@ -141,17 +149,17 @@ impl Ledger {
     /// # Errors
     /// Returns an error if another seal came first, or if a token name is taken. Also returns an error if the seal is
     /// dated before the last leaf.
-    pub async fn seal(&self, seal: SealWrite) -> Result<Sealed, WriteStop> {
-        self.ask(|answer| Message::Seal(Box::new(seal), answer)).await
+    pub async fn seal(&self, seal: SealWrite) -> Result<SealStored, WriteStop> {
+        self.ask(|answer| WriterMessage::Seal(Box::new(seal), answer)).await
     }
 
     /// Spends a nonce. If the result is `Ok`, the nonce is spent durably and the consumption is in the log.
     ///
     /// # Errors
-    /// Returns the reason why the nonce was not spent. After a [`Fault`] the nonce may be spent, so the caller must
+    /// Returns the reason why the nonce was not spent. After a [`StoreFault`] the nonce may be spent, so the caller must
     /// look up the nonce before another attempt.
-    pub async fn consume(&self, consume: Consume) -> Result<Consumed, ConsumeStop> {
-        self.ask(|answer| Message::Consume(Box::new(consume), answer)).await
+    pub async fn consume(&self, consume: Consume) -> Result<SpentNonce, ConsumeStop> {
+        self.ask(|answer| WriterMessage::Consume(Box::new(consume), answer)).await
     }
 
     /// Stores the receipt of a run.
@@ -160,12 +168,12 @@ impl Ledger {
     /// Returns an error if the proposal does not run or already has a receipt.
     pub async fn finish(&self, finish: Finish) -> Result<LeafRef, FinishStop> {
         let hash = merkle::leaf_hash(&finish.receipt);
-        self.ask(|answer| Message::Finish(Box::new(Hashed { message: finish, hash }), answer)).await
+        self.ask(|answer| WriterMessage::Finish(Box::new(Hashed { message: finish, hash }), answer)).await
     }
 
     /// Stores a new proposal, unless the same proposal exists or a limit is reached.
-    pub async fn propose(&self, new: NewProposal) -> Result<Proposed, Fault> {
-        self.ask(|answer| Message::Propose(Box::new(new), answer)).await
+    pub async fn propose(&self, new: NewProposal) -> Result<ProposeResult, StoreFault> {
+        self.ask(|answer| WriterMessage::Propose(Box::new(new), answer)).await
     }
 
     /// Stores verified signatures, one for each key. Returns all signatures in their order of arrival. If a key signed
@@ -175,7 +183,7 @@ impl Ledger {
     /// Returns an error if the proposal is unknown or does not wait.
     pub async fn sign(&self, proposal: &ProposalId, signatures: Vec<Signature>) -> Result<Vec<Signature>, AdvanceStop> {
         let proposal = proposal.clone();
-        self.ask(|answer| Message::Sign(proposal, signatures, answer)).await
+        self.ask(|answer| WriterMessage::Sign(proposal, signatures, answer)).await
     }
 
     /// Appends a denial to the log. A denied authorization can never run, even if the boundary did not know the
@@ -183,16 +191,16 @@ impl Ledger {
     ///
     /// # Errors
     /// Returns an error if the denial is too large, if a limit is reached, or if the log has no seal.
-    pub async fn deny(&self, denial: DenialWrite) -> Result<DenialDone, WriteStop> {
-        self.ask(|answer| Message::Deny(Box::new(denial), answer)).await
+    pub async fn deny(&self, denial: DenialWrite) -> Result<DenialResult, WriteStop> {
+        self.ask(|answer| WriterMessage::Deny(Box::new(denial), answer)).await
     }
 
     /// Changes the status of a proposal. Returns the previous status.
     ///
     /// # Errors
     /// Returns an error if the proposal is unknown or if its status does not allow the change.
-    pub async fn advance(&self, advance: Advance) -> Result<Status, AdvanceStop> {
-        self.ask(|answer| Message::Advance(Box::new(advance), answer)).await
+    pub async fn advance(&self, advance: ProposalStep) -> Result<StoredStatus, AdvanceStop> {
+        self.ask(|answer| WriterMessage::Advance(Box::new(advance), answer)).await
     }
 
     /// Appends a refusal to the log. `at` is the time that the refusal states.
@@ -201,26 +209,26 @@ impl Ledger {
     /// Returns an error if the refusal is too large or if the log has no seal. Also returns an error if the refusal is
     /// dated before the last leaf.
     pub async fn refuse(&self, envelope: Vec<u8>, at: Timestamp) -> Result<LeafRef, WriteStop> {
-        self.ask(|answer| Message::Refuse(envelope, at, answer)).await
+        self.ask(|answer| WriterMessage::Refuse(envelope, at, answer)).await
     }
 
     /// Marks some proposals that are overdue at `now` as expired. The caller repeats the call until the result is
     /// empty.
-    pub async fn expire(&self, now: Timestamp) -> Result<Vec<ProposalId>, Fault> {
-        self.ask(|answer| Message::Expire(now, answer)).await
+    pub async fn expire(&self, now: Timestamp) -> Result<Vec<ProposalId>, StoreFault> {
+        self.ask(|answer| WriterMessage::Expire(now, answer)).await
     }
 
     /// Raises the low-water mark and looks at `limit` nonces. Nonces that expired at or before the mark are deleted.
     ///
     /// A limit of 1000 or 2000 does not delay runs noticeably.
-    pub async fn prune(&self, limit: usize) -> Result<Pruned, Fault> {
-        self.ask(|answer| Message::Prune(limit, answer)).await
+    pub async fn prune(&self, limit: usize) -> Result<PruneResult, StoreFault> {
+        self.ask(|answer| WriterMessage::Prune(limit, answer)).await
     }
 
     /// Looks at `limit` outputs and `limit` proposals, and deletes the rows whose retention has ended. The caller then
     /// removes the files that the result names, and repeats the call until nothing is deleted.
-    pub async fn retire(&self, retention: Retention, limit: usize) -> Result<Retired, Fault> {
-        self.ask(|answer| Message::Retire(retention, limit, answer)).await
+    pub async fn retire(&self, retention: Retention, limit: usize) -> Result<Retired, StoreFault> {
+        self.ask(|answer| WriterMessage::Retire(retention, limit, answer)).await
     }
 
     /// Ends the writer after the queued requests and releases the store, so that the store can be opened again.
@@ -229,9 +237,9 @@ impl Ledger {
     ///
     /// # Errors
     /// Returns a fault if the writer had already ended or if the checkpoint could not be signed.
-    pub async fn close(&self) -> Result<(), Fault> {
+    pub async fn close(&self) -> Result<(), StoreFault> {
         let head = self.checkpoint();
-        self.ask(Message::Close).await?;
+        self.ask(WriterMessage::Close).await?;
         head.map(drop)
     }
 
@@ -301,13 +309,13 @@ impl Ledger {
     }
 
     /// Returns the signed checkpoint of the current log, or `None` before the first seal.
-    pub fn checkpoint(&self) -> Result<Option<CheckpointRow>, Fault> {
+    pub fn checkpoint(&self) -> Result<Option<CheckpointRow>, StoreFault> {
         self.checkpoint_at(self.shared.published().head.size)
     }
 
     /// Returns the signed checkpoint of the log at `size`. The result depends only on the rows, so the result is always
     /// the same. The next batch records the checkpoint.
-    pub fn checkpoint_at(&self, size: u64) -> Result<Option<CheckpointRow>, Fault> {
+    pub fn checkpoint_at(&self, size: u64) -> Result<Option<CheckpointRow>, StoreFault> {
         const DURING: &str = "signing a checkpoint";
         let mut last = self.shared.note.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(note) = last.as_ref().filter(|note| note.size == size) {
@@ -319,7 +327,7 @@ impl Ledger {
         let signer = &self.shared.config.signer;
         let sign = |text: &[u8]| Ok::<_, std::convert::Infallible>((signer.sign)(text));
         let note = note::sign_note(&body, &origin, &signer.key, sign)
-            .map_err(|error| Fault::Database { during: DURING, message: error.to_string() })?;
+            .map_err(|error| StoreFault::Database { during: DURING, message: error.to_string() })?;
         let row = CheckpointRow { size, root, note: note.to_string() };
         self.shared.unrecorded.lock().unwrap_or_else(PoisonError::into_inner).push(row.clone());
         *last = Some(row.clone());
@@ -327,12 +335,12 @@ impl Ledger {
     }
 
     /// Returns the refusals dated at or after `since`. The search covers the last `most` entries of the log.
-    pub fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, Fault> {
+    pub fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, StoreFault> {
         self.shared.reads.refusals(since, most)
     }
 
     /// Returns the largest recorded checkpoint.
-    pub fn recorded_checkpoint(&self) -> Result<Option<CheckpointRow>, Fault> {
+    pub fn recorded_checkpoint(&self) -> Result<Option<CheckpointRow>, StoreFault> {
         self.shared.reads.checkpoint(None)
     }
 
@@ -340,27 +348,27 @@ impl Ledger {
     ///
     /// The key that signed this checkpoint is the key that the boundary had when the entry was written. Before a change
     /// of the key, the boundary records a checkpoint over all entries.
-    pub fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, Fault> {
+    pub fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault> {
         self.shared.reads.checkpoint_over(index)
     }
 
     /// Returns the root hash of the tree at `size`, or `None` if the log is smaller.
-    pub fn root_at(&self, size: u64) -> Result<Option<Hash>, Fault> {
+    pub fn root_at(&self, size: u64) -> Result<Option<Hash>, StoreFault> {
         self.with_tree(size, |tree| merkle::root_of(size, |level, index| tree.hash(level, index)).map(Some))
     }
 
     /// Returns the inclusion proof of leaf `index` in the tree with `size` leaves.
-    pub fn inclusion(&self, index: u64, size: u64) -> Result<Option<Vec<Hash>>, Fault> {
+    pub fn inclusion(&self, index: u64, size: u64) -> Result<Option<Vec<Hash>>, StoreFault> {
         self.with_tree(size, |tree| merkle::inclusion_path(index, size, |level, at| tree.hash(level, at)))
     }
 
     /// Returns the consistency proof between the trees with `old` and with `size` leaves.
-    pub fn consistency(&self, old: u64, size: u64) -> Result<Option<Vec<Hash>>, Fault> {
+    pub fn consistency(&self, old: u64, size: u64) -> Result<Option<Vec<Hash>>, StoreFault> {
         self.with_tree(size, |tree| merkle::consistency_path(old, size, |level, at| tree.hash(level, at)))
     }
 
     /// Returns the bytes of a hash tile or an entry tile. `None` means that the log never had a tile of this width.
-    pub fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Fault> {
+    pub fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, StoreFault> {
         let published = self.shared.published();
         tile(&*self.shared.reads, &published.edge, &self.shared.tiles, path)
     }
@@ -368,8 +376,8 @@ impl Ledger {
     fn with_tree<T>(
         &self,
         size: u64,
-        read: impl FnOnce(&Subtrees<'_>) -> Result<Option<T>, Fault>,
-    ) -> Result<Option<T>, Fault> {
+        read: impl FnOnce(&Subtrees<'_>) -> Result<Option<T>, StoreFault>,
+    ) -> Result<Option<T>, StoreFault> {
         let published = self.shared.published();
         if size > published.head.size {
             return Ok(None);
@@ -378,43 +386,43 @@ impl Ledger {
     }
 
     /// Returns one leaf.
-    pub fn leaf(&self, index: u64) -> Result<Option<Leaf>, Fault> {
+    pub fn leaf(&self, index: u64) -> Result<Option<Leaf>, StoreFault> {
         self.shared.reads.leaf(index)
     }
 
     /// Returns the data of the leaves in `range`. Indexes past the end of the log are left out.
-    pub fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, Fault> {
+    pub fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreFault> {
         self.shared.reads.leaves(range)
     }
 
     /// Returns the bytes of a blob.
-    pub fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Fault> {
+    pub fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, StoreFault> {
         self.shared.reads.blob(digest)
     }
 
     /// Returns all seals. The last seal is in force.
-    pub fn seals(&self) -> Result<Vec<SealEntry>, Fault> {
+    pub fn seals(&self) -> Result<Vec<SealEntry>, StoreFault> {
         self.shared.reads.seals()
     }
 
     /// Returns a proposal.
-    pub fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, Fault> {
+    pub fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, StoreFault> {
         self.shared.reads.proposal(id)
     }
 
     /// Returns the proposal of an authorization, unless the proposal is finished. A finished proposal is found by id or
     /// by nonce.
-    pub fn proposal_of(&self, authorization: &AuthorizationDigest) -> Result<Option<Proposal>, Fault> {
+    pub fn proposal_of(&self, authorization: &AuthorizationDigest) -> Result<Option<Proposal>, StoreFault> {
         self.shared.reads.proposal_of(authorization)
     }
 
     /// Returns a page of proposals, the newest first.
-    pub fn proposals(&self, filter: &Filter) -> Result<Page, Fault> {
+    pub fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault> {
         self.shared.reads.proposals(filter)
     }
 
     /// Returns the payload that approvers sign for a proposal, in every status of the proposal.
-    pub fn payload(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, Fault> {
+    pub fn payload(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
         let Some(source) = self.shared.reads.payload(id)? else { return Ok(None) };
         let payload = match source {
             PayloadSource::Payload(payload) => return Ok(Some(payload)),
@@ -426,46 +434,46 @@ impl Ledger {
         };
         payload
             .map(Some)
-            .ok_or_else(|| Fault::broken("reading a payload", format!("the payload of {id} is not readable")))
+            .ok_or_else(|| StoreFault::broken("reading a payload", format!("the payload of {id} is not readable")))
     }
 
     /// Returns the signatures of a proposal in their order of arrival.
-    pub fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, Fault> {
+    pub fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, StoreFault> {
         self.shared.reads.signatures(id)
     }
 
     /// Returns the denials of an authorization.
-    pub fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<Denied>, Fault> {
+    pub fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<StoredDenial>, StoreFault> {
         self.shared.reads.denials(authorization)
     }
 
     /// Returns the consumption that spent a nonce, until the nonce is pruned.
-    pub fn spent(&self, nonce: &Nonce) -> Result<Option<Spent>, Fault> {
+    pub fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault> {
         self.shared.reads.spent(nonce)
     }
 
     /// Returns the runs that have a consumption and no receipt, in the order of consumption. After a crash, recovery
     /// writes the receipts of these runs.
-    pub fn unfinished(&self) -> Result<Vec<Unfinished>, Fault> {
+    pub fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault> {
         self.shared.reads.unfinished()
     }
 
     /// Returns the running proposals.
-    pub fn running(&self) -> Result<Vec<ProposalId>, Fault> {
+    pub fn running(&self) -> Result<Vec<ProposalId>, StoreFault> {
         self.shared.reads.running()
     }
 
     /// Returns the size of an output, or `None` if the output does not exist or was deleted.
-    pub fn output_size(&self, name: &Blake3Digest) -> Result<Option<u64>, Fault> {
+    pub fn output_size(&self, name: &Blake3Digest) -> Result<Option<u64>, StoreFault> {
         Ok(self.shared.reads.output(name)?.map(|row| row.bytes))
     }
 
     /// Returns the bytes of an output within `range`. A range past the end is cut.
-    pub fn output(&self, name: &Blake3Digest, range: Range<u64>) -> Result<Option<Vec<u8>>, Fault> {
+    pub fn output(&self, name: &Blake3Digest, range: Range<u64>) -> Result<Option<Vec<u8>>, StoreFault> {
         let Some(row) = self.shared.reads.output(name)? else { return Ok(None) };
         let end = range.end.min(row.bytes);
         let start = range.start.min(end);
-        let unreadable = |message: String| Fault::Database { during: "reading an output", message };
+        let unreadable = |message: String| StoreFault::Database { during: "reading an output", message };
         let length = usize::try_from(end - start).map_err(|error| unreadable(error.to_string()))?;
         match row.data {
             Some(data) => {
@@ -491,27 +499,27 @@ impl Ledger {
     }
 
     /// Returns the runs that recorded this output. A caller who can read one of these runs can read the output.
-    pub fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, Fault> {
+    pub fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {
         self.shared.reads.runs_with_output(name, limit)
     }
 
     /// Returns the order in which a run wrote to stdout and stderr.
-    pub fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, Fault> {
+    pub fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
         self.shared.reads.output_order(id)
     }
 
     /// Returns all tokens by name, including revoked and expired tokens.
-    pub fn tokens(&self) -> Result<Vec<Token>, Fault> {
+    pub fn tokens(&self) -> Result<Vec<Token>, StoreFault> {
         self.shared.reads.tokens()
     }
 
     /// Returns the token whose secret has this SHA-256 digest, including a revoked or expired token.
-    pub fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, Fault> {
+    pub fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault> {
         self.shared.reads.token(secret)
     }
 
     /// Returns the free bytes on the file system of `directory`.
-    pub fn room(&self, directory: &Path) -> Result<u64, Fault> {
+    pub fn room(&self, directory: &Path) -> Result<u64, StoreFault> {
         lock::room(directory)
     }
 }

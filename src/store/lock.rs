@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, OFlags};
 
-use crate::store::fault::Fault;
+use crate::store::fault::StoreFault;
 
 /// The lock on a store. The kernel releases the lock if the process ends for any reason.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl StoreLock {
     /// # Errors
     /// Returns a fault if another process holds the lock, or if other users can access the directory or the files. The
     /// message names the process that holds the lock.
-    pub fn take(database: &Path) -> Result<Self, Fault> {
+    pub fn take(database: &Path) -> Result<Self, StoreFault> {
         let lock = Self::alone(database)?;
         // SQLite gives its other files the mode of the database, so the database file is created here with a private
         // mode.
@@ -34,7 +34,7 @@ impl StoreLock {
     ///
     /// # Errors
     /// Returns the same faults as [`Self::take`].
-    pub fn alone(database: &Path) -> Result<Self, Fault> {
+    pub fn alone(database: &Path) -> Result<Self, StoreFault> {
         check_directory(database.parent().unwrap_or(Path::new(".")))?;
         let path = lock_path(database);
         let mut file = open_private(&path)?;
@@ -87,13 +87,13 @@ pub fn lock_path(database: &Path) -> PathBuf {
 }
 
 /// Returns the free bytes that an unprivileged process can use on the file system of `path`.
-pub fn room(path: &Path) -> Result<u64, Fault> {
+pub fn room(path: &Path) -> Result<u64, StoreFault> {
     let stat = rustix::fs::statvfs(path)
-        .map_err(|error| Fault::Database { during: "asking for free space", message: error.to_string() })?;
+        .map_err(|error| StoreFault::Database { during: "asking for free space", message: error.to_string() })?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-fn check_directory(directory: &Path) -> Result<(), Fault> {
+fn check_directory(directory: &Path) -> Result<(), StoreFault> {
     if !directory.exists() {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
         made.map_err(|error| unusable(format!("can't make {}: {error}", directory.display())))?;
@@ -103,7 +103,7 @@ fn check_directory(directory: &Path) -> Result<(), Fault> {
     check_private(directory, &metadata, "700")
 }
 
-fn open_private(path: &Path) -> Result<File, Fault> {
+fn open_private(path: &Path) -> Result<File, StoreFault> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -123,7 +123,7 @@ fn open_private(path: &Path) -> Result<File, Fault> {
     Ok(file)
 }
 
-fn check_private(path: &Path, metadata: &std::fs::Metadata, mode: &str) -> Result<(), Fault> {
+fn check_private(path: &Path, metadata: &std::fs::Metadata, mode: &str) -> Result<(), StoreFault> {
     let uid = rustix::process::geteuid().as_raw();
     if metadata.uid() != uid {
         return Err(unusable(format!(
@@ -144,6 +144,6 @@ fn check_private(path: &Path, metadata: &std::fs::Metadata, mode: &str) -> Resul
     Ok(())
 }
 
-fn unusable(message: String) -> Fault {
-    Fault::Unusable { message }
+fn unusable(message: String) -> StoreFault {
+    StoreFault::Unusable { message }
 }

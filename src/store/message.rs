@@ -11,12 +11,12 @@ use crate::crypto::sshsig::{KeyId, Presence};
 use crate::record::ident::{Name, Nonce, ProposalId, ProposalIdEnding, StepRef};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
-use crate::store::fault::Fault;
+use crate::store::fault::StoreFault;
 
 /// The status of a proposal. The database stores the number of each variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum Status {
+pub enum StoredStatus {
     /// The nonce is spent, and the receipt is not yet stored.
     Running = 0,
     /// The receipt is stored.
@@ -35,7 +35,7 @@ pub enum Status {
     Refused = 7,
 }
 
-impl Status {
+impl StoredStatus {
     /// All statuses in the order of their numbers.
     pub const ALL: [Self; 8] = [
         Self::Running,
@@ -97,7 +97,7 @@ impl Status {
     }
 }
 
-impl fmt::Display for Status {
+impl fmt::Display for StoredStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())
     }
@@ -147,11 +147,11 @@ impl LeafKind {
 }
 
 /// Details of a status, such as the code of a refusal or a summary of the outcome. The store never reads these bytes.
-pub type Detail = Vec<u8>;
+pub type StatusDetail = Vec<u8>;
 
 /// The fields of an authorization that are columns in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Core {
+pub struct AuthorizationCore {
     /// Id of the proposal.
     pub id: ProposalId,
     /// Digest of the payload.
@@ -174,7 +174,7 @@ pub struct Core {
 #[derive(Debug, Clone)]
 pub struct NewProposal {
     /// Fields of the authorization.
-    pub core: Core,
+    pub core: AuthorizationCore,
     /// Payload that the approvers sign.
     pub payload: Arc<[u8]>,
     /// Digest of the HTTP request body, by which a repeated request is recognized.
@@ -188,7 +188,7 @@ pub struct NewProposal {
 
 /// The result of a new proposal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Proposed {
+pub enum ProposeResult {
     /// The proposal is stored.
     New,
     /// The same proposal was already stored, and is returned.
@@ -215,11 +215,11 @@ pub enum Proposed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proposal {
     /// Fields of the authorization.
-    pub core: Core,
+    pub core: AuthorizationCore,
     /// Digest of the HTTP request body. `None` if the caller sent a complete envelope.
     pub request: Option<[u8; 32]>,
     /// Status of the proposal.
-    pub status: Status,
+    pub status: StoredStatus,
     /// Time at which the proposal arrived.
     pub created_at: Timestamp,
     /// Time at which the quorum was met.
@@ -233,7 +233,7 @@ pub struct Proposal {
     /// Leaf index of the receipt.
     pub receipt: Option<u64>,
     /// Details of the status.
-    pub detail: Option<Detail>,
+    pub detail: Option<StatusDetail>,
 }
 
 /// A verified signature over the payload of a proposal.
@@ -259,7 +259,7 @@ pub struct Consume {
     /// Seal under which the authorization was verified.
     pub seal: SealDigest,
     /// Fields of the authorization.
-    pub core: Core,
+    pub core: AuthorizationCore,
     /// Envelope with the counted signatures, as canonical JSON.
     pub envelope: Arc<[u8]>,
     /// The approval decision for the receipt. After a crash, recovery needs these bytes.
@@ -272,7 +272,7 @@ pub struct Consume {
 
 /// A spent nonce, so that the run can start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Consumed {
+pub struct SpentNonce {
     /// Leaf index of the consumption.
     pub index: u64,
     /// Item number in the consumption.
@@ -289,7 +289,7 @@ pub struct Consumed {
 
 /// The place in the log at which a nonce was spent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spent {
+pub struct NonceUse {
     /// Leaf index of the consumption.
     pub index: u64,
     /// Item number in the consumption.
@@ -334,7 +334,7 @@ pub enum ConsumeStop {
     /// The authorization is denied.
     Denied,
     /// The proposal has a status from which no run can start.
-    WrongState(Status),
+    WrongState(StoredStatus),
     /// The id of the proposal belongs to another authorization.
     OtherAuthorization,
     /// The clock leapt ahead. The ledger writes no entry now, because a wrong date stays in the log for ever.
@@ -348,9 +348,9 @@ pub enum ConsumeStop {
         holder: ProposalId,
     },
     /// The nonce is already spent.
-    Replayed(Spent),
+    Replayed(NonceUse),
     /// The store failed.
-    Fault(Fault),
+    Fault(StoreFault),
 }
 
 /// A run that ended.
@@ -363,7 +363,7 @@ pub struct Finish {
     /// Time at which the run ended.
     pub at: Timestamp,
     /// Summary of the outcome.
-    pub detail: Detail,
+    pub detail: StatusDetail,
     /// Recorded outputs that are not empty. Outputs of at most [`MAX_INLINE_BYTES`] carry their data. Larger outputs
     /// must already be durable files.
     pub outputs: Vec<OutputRow>,
@@ -391,7 +391,7 @@ pub struct OutputRow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FinishStop {
     /// The proposal does not exist or does not run.
-    NotRunning(Option<Status>),
+    NotRunning(Option<StoredStatus>),
     /// The proposal already has a receipt.
     Finished {
         /// Leaf index of the existing receipt.
@@ -403,7 +403,7 @@ pub enum FinishStop {
         bytes: usize,
     },
     /// The store failed.
-    Fault(Fault),
+    Fault(StoreFault),
 }
 
 /// The index and the hash of a log leaf.
@@ -434,7 +434,7 @@ pub struct SealWrite {
 
 /// A seal that is now in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sealed {
+pub struct SealStored {
     /// Leaf of the seal.
     pub leaf: LeafRef,
     /// State version that begins with the seal.
@@ -476,7 +476,7 @@ pub enum WriteStop {
         wait_s: u64,
     },
     /// The store failed.
-    Fault(Fault),
+    Fault(StoreFault),
 }
 
 /// A verified denial.
@@ -497,7 +497,7 @@ pub struct DenialWrite {
 
 /// A stored denial.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Denied {
+pub struct StoredDenial {
     /// Name of the approver.
     pub approver: Name,
     /// Leaf index of the denial.
@@ -508,7 +508,7 @@ pub struct Denied {
 
 /// The result of a denial.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DenialDone {
+pub struct DenialResult {
     /// Leaf index of the denial. If the approver denied the authorization before, this is the index of the earlier
     /// denial.
     pub leaf: u64,
@@ -520,17 +520,17 @@ pub struct DenialDone {
 
 /// A change of a proposal's status, other than the start and the end of a run.
 #[derive(Debug, Clone)]
-pub struct Advance {
+pub struct ProposalStep {
     /// Id of the proposal.
     pub proposal: ProposalId,
     /// Statuses from which the change is allowed. An empty list means every status from which `to` is reachable.
-    pub from: Vec<Status>,
+    pub from: Vec<StoredStatus>,
     /// New status: approved, denied, expired, cancelled or refused.
-    pub to: Status,
+    pub to: StoredStatus,
     /// Time of the change.
     pub at: Timestamp,
     /// Details of the new status.
-    pub detail: Detail,
+    pub detail: StatusDetail,
 }
 
 /// The reasons for which a proposal keeps its status.
@@ -539,9 +539,9 @@ pub enum AdvanceStop {
     /// The proposal does not exist.
     Unknown,
     /// The current status of the proposal does not allow the change.
-    WrongState(Status),
+    WrongState(StoredStatus),
     /// The store failed.
-    Fault(Fault),
+    Fault(StoreFault),
 }
 
 /// A change of the tokens.
@@ -596,7 +596,7 @@ impl fmt::Debug for Token {
 
 /// The result of one pruning call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pruned {
+pub struct PruneResult {
     /// The low-water mark after the call.
     pub mark: Timestamp,
     /// Number of deleted nonces.
@@ -672,9 +672,9 @@ pub struct SealEntry {
 
 /// Conditions for a list of proposals.
 #[derive(Debug, Clone, Default)]
-pub struct Filter {
+pub struct ProposalQuery {
     /// Statuses of the proposals. An empty list means all statuses.
-    pub statuses: Vec<Status>,
+    pub statuses: Vec<StoredStatus>,
     /// Last characters of the proposal id.
     pub ending: Option<ProposalIdEnding>,
     /// Reference of the step.
@@ -689,7 +689,7 @@ pub struct Filter {
 
 /// A page of proposals, the newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
+pub struct ProposalPage {
     /// Matching proposals. The page can have fewer proposals than the limit although more exist.
     pub proposals: Vec<Proposal>,
     /// Position at which the next page begins. `None` after the last page.
@@ -709,8 +709,8 @@ pub enum PayloadSource {
 
 macro_rules! stops {
     ($($stop:ident),*) => {$(
-        impl From<Fault> for $stop {
-            fn from(fault: Fault) -> Self {
+        impl From<StoreFault> for $stop {
+            fn from(fault: StoreFault) -> Self {
                 Self::Fault(fault)
             }
         }

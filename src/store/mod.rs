@@ -1,7 +1,7 @@
 //! The store of a boundary.
 //!
 //! The rest of the program uses [`ledger::Ledger`]. The ledger has one writer thread, which checks requests and commits
-//! the requests in batches. A backend ([`Store`] and [`Reads`], today [`sqlite`]) keeps the rows. The backend makes no
+//! the requests in batches. A backend ([`Store`] and [`StoreReads`], today [`sqlite`]) keeps the rows. The backend makes no
 //! decisions, so that the checks of windows, replays and states exist once.
 
 use std::ops::Range;
@@ -11,10 +11,10 @@ use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, SealD
 use crate::crypto::merkle::Hash;
 use crate::record::ident::{Name, Nonce, ProposalId};
 use crate::record::validity::Timestamp;
-use crate::store::fault::Fault;
+use crate::store::fault::StoreFault;
 use crate::store::message::{
-    Core, Denied, Detail, Filter, Leaf, LeafKind, NewProposal, OutputRow, Page, PayloadSource, Proposal, SealEntry,
-    Signature, Spent, Status, Token, TokenChange, Unfinished,
+    AuthorizationCore, Leaf, LeafKind, NewProposal, NonceUse, OutputRow, PayloadSource, Proposal, ProposalPage,
+    ProposalQuery, SealEntry, Signature, StatusDetail, StoredDenial, StoredStatus, Token, TokenChange, Unfinished,
 };
 
 pub mod care;
@@ -37,191 +37,205 @@ mod writer;
 /// - **Atomic.** The writes between [`begin`](Self::begin) and [`commit`](Self::commit) become visible and durable
 ///   together. After a crash or a power cut, the database has either all of these writes or none.
 /// - **Durable.** If `commit` returns `Ok`, the rows survive a power cut. If `commit` returns an error, the rows are
-///   not visible. After an error with [`Fault::is_fatal`] the durable state is unknown, so the process must end without
+///   not visible. After an error with [`StoreFault::is_fatal`] the durable state is unknown, so the process must end without
 ///   another attempt.
 /// - **Whole batches.** Methods take whole batches, so that a networked backend needs one round trip for each method. A
 ///   read inside a batch sees the earlier writes of the batch.
 /// - **Unique keys.** A constraint of the database keeps nonces, leaf indexes and token names unique. A second row with
 ///   the same key is an error, although the writer looks for the key first.
 ///
-/// Every method returns a [`Fault`] if the database cannot be read or written.
+/// Every method returns a [`StoreFault`] if the database cannot be read or written.
 pub trait Store: Send {
     /// Begins the transaction of a batch.
-    fn begin(&mut self) -> Result<(), Fault>;
+    fn begin(&mut self) -> Result<(), StoreFault>;
 
     /// Makes the batch durable.
-    fn commit(&mut self) -> Result<(), Fault>;
+    fn commit(&mut self) -> Result<(), StoreFault>;
 
     /// Undoes the whole batch.
     fn rollback(&mut self);
 
     /// Moves the write-ahead log into the database. The writer calls this function after the replies to a batch.
-    fn maintain(&mut self) -> Result<(), Fault>;
+    fn maintain(&mut self) -> Result<(), StoreFault>;
 
     /// Moves everything durable into the database file before an orderly end. If the move fails, no data is lost.
-    fn settle(&mut self) -> Result<(), Fault>;
+    fn settle(&mut self) -> Result<(), StoreFault>;
 
     /// Returns the current state of the boundary.
-    fn head(&mut self) -> Result<Head, Fault>;
+    fn head(&mut self) -> Result<StoreHead, StoreFault>;
 
-    /// Stores the fields of [`Head`], except the size and the time of the log.
-    fn set_head(&mut self, head: &Head) -> Result<(), Fault>;
+    /// Stores the fields of [`StoreHead`], except the size and the time of the log.
+    fn set_head(&mut self, head: &StoreHead) -> Result<(), StoreFault>;
 
     /// Returns the stored hashes of the leaves in `range`.
     ///
     /// # Errors
     /// Returns a fault if a leaf is missing.
-    fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, Fault>;
+    fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault>;
 
     /// Returns the 256 hashes of a complete tile.
     ///
     /// # Errors
     /// Returns a fault if the tile is missing.
-    fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, Fault>;
+    fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault>;
 
     /// Returns the stored facts about each request to run.
-    fn candidates(&mut self, requests: &[&Core]) -> Result<Vec<Candidate>, Fault>;
+    fn candidates(&mut self, requests: &[&AuthorizationCore]) -> Result<Vec<Candidate>, StoreFault>;
 
     /// Returns the state of each proposal.
-    fn standings(&mut self, proposals: &[&ProposalId]) -> Result<Vec<Option<Standing>>, Fault>;
+    fn standings(&mut self, proposals: &[&ProposalId]) -> Result<Vec<Option<ProposalState>>, StoreFault>;
 
     /// Appends leaves from index `first` on, and the tiles that these leaves complete.
     ///
     /// # Errors
     /// Returns a fault if an index is taken.
-    fn append(&mut self, first: u64, leaves: &[LeafRow], tiles: &[TileRow]) -> Result<(), Fault>;
+    fn append(&mut self, first: u64, leaves: &[LeafRow], tiles: &[TileRow]) -> Result<(), StoreFault>;
 
     /// Spends the nonces and marks the proposals as running.
     ///
     /// # Errors
     /// Returns a fault if a nonce is already spent.
-    fn start(&mut self, runs: &[RunRow<'_>]) -> Result<(), Fault>;
+    fn start(&mut self, runs: &[RunRow<'_>]) -> Result<(), StoreFault>;
 
     /// Marks proposals as finished, and stores the outputs and the blobs of their runs.
-    fn finish(&mut self, runs: &[FinishRow<'_>]) -> Result<(), Fault>;
+    fn finish(&mut self, runs: &[FinishRow<'_>]) -> Result<(), StoreFault>;
 
     /// Stores blobs. An existing blob is not changed.
-    fn put_blobs(&mut self, blobs: &[(BlobDigest, Vec<u8>)]) -> Result<(), Fault>;
+    fn put_blobs(&mut self, blobs: &[(BlobDigest, Vec<u8>)]) -> Result<(), StoreFault>;
 
     /// Records that leaf `index` is a seal.
-    fn put_seal(&mut self, index: u64, digest: &SealDigest) -> Result<(), Fault>;
+    fn put_seal(&mut self, index: u64, digest: &SealDigest) -> Result<(), StoreFault>;
 
     /// Adds and revokes tokens. If one change does not apply, the function changes nothing and returns the name of that
     /// token.
-    fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, Fault>;
+    fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault>;
 
     /// Returns the existing proposals that matter for a new proposal, and the counts of pending proposals.
-    fn precedent(&mut self, new: &NewProposal) -> Result<Precedent, Fault>;
+    fn precedent(&mut self, new: &NewProposal) -> Result<ProposalPrecedent, StoreFault>;
 
     /// Stores a new proposal with the status pending.
     ///
     /// # Errors
     /// Returns a fault if the id is taken.
-    fn put_proposal(&mut self, new: &NewProposal) -> Result<(), Fault>;
+    fn put_proposal(&mut self, new: &NewProposal) -> Result<(), StoreFault>;
 
     /// Stores signatures in their order of arrival, at most one for each key. Returns all signatures of the proposal.
-    fn sign(&mut self, proposal: &ProposalId, signatures: &[Signature]) -> Result<Vec<Signature>, Fault>;
+    fn sign(&mut self, proposal: &ProposalId, signatures: &[Signature]) -> Result<Vec<Signature>, StoreFault>;
 
     /// Returns the leaf of this approver's denial.
-    fn denial(&mut self, authorization: &AuthorizationDigest, approver: &Name) -> Result<Option<u64>, Fault>;
+    fn denial(&mut self, authorization: &AuthorizationDigest, approver: &Name) -> Result<Option<u64>, StoreFault>;
 
     /// Stores a denial. `ahead` is true if the authorization was unknown when the denial arrived.
-    fn deny(&mut self, authorization: &AuthorizationDigest, denial: &Denied, ahead: bool) -> Result<(), Fault>;
+    fn deny(
+        &mut self,
+        authorization: &AuthorizationDigest,
+        denial: &StoredDenial,
+        ahead: bool,
+    ) -> Result<(), StoreFault>;
 
     /// Counts the denials after `since` whose authorization was unknown when they arrived.
-    fn denials_ahead(&mut self, approver: &Name, since: Timestamp) -> Result<DenialsAhead, Fault>;
+    fn denials_ahead(&mut self, approver: &Name, since: Timestamp) -> Result<DenialsAhead, StoreFault>;
 
     /// Returns the proposal of this authorization, unless the proposal is finished.
-    fn unfinished_of(&mut self, authorization: &AuthorizationDigest) -> Result<Option<(ProposalId, Standing)>, Fault>;
+    fn unfinished_of(
+        &mut self,
+        authorization: &AuthorizationDigest,
+    ) -> Result<Option<(ProposalId, ProposalState)>, StoreFault>;
 
     /// Changes the status of a proposal that is not running.
-    fn advance(&mut self, proposal: &ProposalId, to: Status, at: Timestamp, detail: &Detail) -> Result<(), Fault>;
+    fn advance(
+        &mut self,
+        proposal: &ProposalId,
+        to: StoredStatus,
+        at: Timestamp,
+        detail: &StatusDetail,
+    ) -> Result<(), StoreFault>;
 
     /// Marks overdue proposals as expired, at most `limit`.
-    fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, Fault>;
+    fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault>;
 
     /// Sets a savepoint in the batch.
-    fn save(&mut self) -> Result<(), Fault>;
+    fn save(&mut self) -> Result<(), StoreFault>;
 
     /// Releases the last savepoint and keeps the writes since then in the batch.
-    fn keep(&mut self) -> Result<(), Fault>;
+    fn keep(&mut self) -> Result<(), StoreFault>;
 
     /// Undoes the writes since the last savepoint.
     ///
     /// # Errors
     /// If the undo fails, the whole batch is lost.
-    fn undo(&mut self) -> Result<(), Fault>;
+    fn undo(&mut self) -> Result<(), StoreFault>;
 
     /// Looks at `limit` outputs and `limit` proposals from `walk` on, and deletes the rows that ended before `cut`.
     ///
     /// Rows of finished proposals stay, because these rows lead to receipts. The rows that connect runs with outputs
     /// stay too.
-    fn retire(&mut self, cut: Cut, walk: Walk, limit: usize) -> Result<Retired, Fault>;
+    fn retire(&mut self, cut: RetentionCut, walk: RetentionWalk, limit: usize) -> Result<Retired, StoreFault>;
 
     /// Looks at `limit` nonces after `after` and deletes the nonces that expired at or before `mark`.
-    fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<Swept, Fault>;
+    fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault>;
 
     /// Stores checkpoints. Returns the size of the first checkpoint whose stored row has another root.
-    fn put_checkpoints(&mut self, checkpoints: &[CheckpointRow]) -> Result<Option<u64>, Fault>;
+    fn put_checkpoints(&mut self, checkpoints: &[CheckpointRow]) -> Result<Option<u64>, StoreFault>;
 }
 
 /// Reads committed state from any thread, without the writer.
 ///
 /// Each call sees one committed state, which includes every batch that was answered before the call.
 ///
-/// Every method returns a [`Fault`] if the database cannot be read.
-pub trait Reads: Send + Sync {
+/// Every method returns a [`StoreFault`] if the database cannot be read.
+pub trait StoreReads: Send + Sync {
     /// Returns one leaf.
-    fn leaf(&self, index: u64) -> Result<Option<Leaf>, Fault>;
+    fn leaf(&self, index: u64) -> Result<Option<Leaf>, StoreFault>;
     /// Returns the data of the leaves in `range`. Indexes past the end of the log are left out.
-    fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, Fault>;
+    fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreFault>;
     /// Returns the 256 hashes of a complete tile.
-    fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<Hash>>, Fault>;
+    fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<Hash>>, StoreFault>;
     /// Returns the bytes of a blob.
-    fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Fault>;
+    fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, StoreFault>;
     /// Returns the refusals dated at or after `since`, the newest first. The search covers the last `most` entries of
     /// the log.
-    fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, Fault>;
+    fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, StoreFault>;
     /// Returns all seals in their order in the log.
-    fn seals(&self) -> Result<Vec<SealEntry>, Fault>;
+    fn seals(&self) -> Result<Vec<SealEntry>, StoreFault>;
     /// Returns the recorded checkpoint at `size`, or the largest recorded checkpoint if `size` is `None`.
-    fn checkpoint(&self, size: Option<u64>) -> Result<Option<CheckpointRow>, Fault>;
+    fn checkpoint(&self, size: Option<u64>) -> Result<Option<CheckpointRow>, StoreFault>;
     /// Returns the smallest recorded checkpoint that covers the entry `index`.
-    fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, Fault>;
+    fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault>;
     /// Returns a proposal.
-    fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, Fault>;
+    fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, StoreFault>;
     /// Returns the proposal of an authorization, unless the proposal is finished. A finished proposal is found by id or
     /// by nonce.
-    fn proposal_of(&self, authorization: &AuthorizationDigest) -> Result<Option<Proposal>, Fault>;
+    fn proposal_of(&self, authorization: &AuthorizationDigest) -> Result<Option<Proposal>, StoreFault>;
     /// Returns a page of proposals, the newest first.
-    fn proposals(&self, filter: &Filter) -> Result<Page, Fault>;
+    fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault>;
     /// Returns the document that contains the payload of a proposal.
-    fn payload(&self, id: &ProposalId) -> Result<Option<PayloadSource>, Fault>;
+    fn payload(&self, id: &ProposalId) -> Result<Option<PayloadSource>, StoreFault>;
     /// Returns the signatures of a proposal in their order of arrival.
-    fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, Fault>;
+    fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, StoreFault>;
     /// Returns the denials of an authorization.
-    fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<Denied>, Fault>;
+    fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<StoredDenial>, StoreFault>;
     /// Returns the consumption that spent a nonce.
-    fn spent(&self, nonce: &Nonce) -> Result<Option<Spent>, Fault>;
+    fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault>;
     /// Returns the runs that have a consumption and no receipt, in the order of consumption.
-    fn unfinished(&self) -> Result<Vec<Unfinished>, Fault>;
+    fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault>;
     /// Returns the proposals that have a consumption and no receipt.
-    fn running(&self) -> Result<Vec<ProposalId>, Fault>;
+    fn running(&self) -> Result<Vec<ProposalId>, StoreFault>;
     /// Returns a recorded output.
-    fn output(&self, name: &Blake3Digest) -> Result<Option<OutputRow>, Fault>;
+    fn output(&self, name: &Blake3Digest) -> Result<Option<OutputRow>, StoreFault>;
     /// Returns at most `limit` runs that recorded this output.
-    fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, Fault>;
+    fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, StoreFault>;
     /// Returns the order in which a run wrote to stdout and stderr.
-    fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, Fault>;
+    fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault>;
     /// Returns all tokens by name, including revoked and expired tokens.
-    fn tokens(&self) -> Result<Vec<Token>, Fault>;
+    fn tokens(&self) -> Result<Vec<Token>, StoreFault>;
     /// Returns the token whose secret has this SHA-256 digest, including a revoked token.
-    fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, Fault>;
+    fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault>;
 }
 
 /// The current state of the boundary.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Head {
+pub struct StoreHead {
     /// Number of leaves in the log.
     pub size: u64,
     /// The latest time that a leaf states.
@@ -242,18 +256,18 @@ pub struct Head {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// The consumption that spent the nonce.
-    pub spent: Option<Spent>,
+    pub spent: Option<NonceUse>,
     /// True if the authorization is denied.
     pub denied: bool,
     /// The stored proposal's authorization and status.
-    pub proposal: Option<(AuthorizationDigest, Status)>,
+    pub proposal: Option<(AuthorizationDigest, StoredStatus)>,
 }
 
 /// The state of a proposal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct ProposalState {
     /// Status of the proposal.
-    pub status: Status,
+    pub status: StoredStatus,
     /// Leaf index and item number of the consumption.
     pub consumption: Option<(u64, u32)>,
     /// Leaf index of the receipt.
@@ -288,7 +302,7 @@ pub struct TileRow {
 #[derive(Debug)]
 pub struct RunRow<'a> {
     /// Fields of the authorization.
-    pub core: &'a Core,
+    pub core: &'a AuthorizationCore,
     /// True if the store has a row of the proposal.
     pub known: bool,
     /// Time of the consumption.
@@ -319,7 +333,7 @@ pub struct FinishRow<'a> {
     /// Time at which the run ended.
     pub at: Timestamp,
     /// Summary of the outcome.
-    pub detail: &'a Detail,
+    pub detail: &'a StatusDetail,
     /// Recorded outputs.
     pub outputs: &'a [OutputRow],
     /// The order in which the run wrote to stdout and stderr.
@@ -330,7 +344,7 @@ pub struct FinishRow<'a> {
 
 /// Existing proposals that matter for a new proposal.
 #[derive(Debug)]
-pub struct Precedent {
+pub struct ProposalPrecedent {
     /// The proposal with the same id. If the caller chose the nonce, this field can also be the proposal with the same
     /// nonce.
     pub taken: Option<Proposal>,
@@ -358,7 +372,7 @@ pub struct DenialsAhead {
 
 /// The result of a search through the nonces.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Swept {
+pub struct SweepResult {
     /// Number of deleted nonces.
     pub deleted: usize,
     /// The last nonce that was looked at. `None` means the end of the table.
@@ -367,7 +381,7 @@ pub struct Swept {
 
 /// The age limits of retention. All four times come from the low-water mark, so a wrong clock cannot delete anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cut {
+pub struct RetentionCut {
     /// Delete outputs that were recorded at or before this time.
     pub outputs: Timestamp,
     /// Delete proposals that ended at or before this time.
@@ -380,7 +394,7 @@ pub struct Cut {
 
 /// The position of retention in the store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Walk {
+pub struct RetentionWalk {
     /// Position among the outputs, in a form that the backend chooses. `None` means the beginning.
     pub outputs: Option<u64>,
     /// Position among the proposals. `None` means the beginning.
@@ -395,7 +409,7 @@ pub struct Retired {
     /// Deleted outputs that are files. The caller removes the files after the commit.
     pub files: Vec<Blake3Digest>,
     /// Position at which the next call continues.
-    pub walk: Walk,
+    pub walk: RetentionWalk,
 }
 
 /// A signed checkpoint of the log.

@@ -9,10 +9,10 @@ use crate::crypto::signature::PublicKey;
 use crate::crypto::sshsig::KeyId;
 use crate::record::ident::BoundaryName;
 use crate::record::validity::Timestamp;
-use crate::store::fault::Fault;
-use crate::store::tree::{Edge, TileCache};
+use crate::store::fault::StoreFault;
+use crate::store::tree::{TileCache, TreeEdge};
 use crate::store::window::MOST_MARK_AHEAD_S;
-use crate::store::{CheckpointRow, Head, Reads};
+use crate::store::{CheckpointRow, StoreHead, StoreReads};
 
 /// The configuration of a ledger.
 #[derive(Clone)]
@@ -27,7 +27,7 @@ pub struct LedgerConfig {
     pub boottime: Arc<dyn Fn() -> Duration + Send + Sync>,
     /// Callback for a failure after which the durable state is unknown. The callback must end the process, as [`abort`]
     /// does.
-    pub on_fatal: Arc<dyn Fn(&Fault) + Send + Sync>,
+    pub on_fatal: Arc<dyn Fn(&StoreFault) + Send + Sync>,
     /// Directory of the outputs that are files.
     pub outputs: PathBuf,
     /// Limits on the number of proposals.
@@ -66,7 +66,7 @@ impl Default for LedgerLimits {
 }
 
 /// Prints the failure and ends the process at once, without running destructors that could write.
-pub fn abort(fault: &Fault) {
+pub fn abort(fault: &StoreFault) {
     eprintln!("countersign: {fault}");
     std::process::abort();
 }
@@ -89,19 +89,19 @@ pub struct LedgerState {
 }
 
 /// The writer's state as readers see it.
-pub(crate) struct Published {
-    pub(crate) head: Head,
-    pub(crate) edge: Arc<Edge>,
+pub(crate) struct PublishedState {
+    pub(crate) head: StoreHead,
+    pub(crate) edge: Arc<TreeEdge>,
 }
 
-pub(crate) struct Shared {
-    pub(super) reads: Arc<dyn Reads>,
+pub(crate) struct SharedState {
+    pub(super) reads: Arc<dyn StoreReads>,
     pub(super) config: LedgerConfig,
     /// The system clock and the time since boot, both read when the store was opened.
     pub(super) opened: (Timestamp, Duration),
     /// The latest time in the log or the low-water mark, and the time since boot when that time was noted.
     pub(super) reached: Mutex<(Timestamp, Duration)>,
-    pub(super) published: RwLock<Arc<Published>>,
+    pub(super) published: RwLock<Arc<PublishedState>>,
     /// Checkpoints that were signed since the last batch and that the next batch records.
     pub(super) unrecorded: Mutex<Vec<CheckpointRow>>,
     pub(super) tiles: TileCache,
@@ -109,7 +109,7 @@ pub(crate) struct Shared {
     pub(super) note: Mutex<Option<CheckpointRow>>,
 }
 
-impl Shared {
+impl SharedState {
     /// Returns the seconds by which the clock leapt ahead since the store was opened, if that is more than
     /// [`MOST_AHEAD_S`].
     ///
@@ -137,12 +137,12 @@ impl Shared {
     }
 
     /// Returns true if the low-water mark is not too far in the future.
-    pub(super) fn is_credible(&self, head: &Head) -> bool {
+    pub(super) fn is_credible(&self, head: &StoreHead) -> bool {
         head.mark.unix().saturating_sub(head.last_at.max(self.now()).unix()) <= MOST_MARK_AHEAD_S
     }
 
     /// Records the time that the log and the low-water mark have reached.
-    pub(super) fn reach(&self, head: &Head) {
+    pub(super) fn reach(&self, head: &StoreHead) {
         let reached = if self.is_credible(head) { head.mark.max(head.last_at) } else { head.last_at };
         if reached > self.earliest() {
             let boot = (self.config.boottime)();
@@ -150,11 +150,11 @@ impl Shared {
         }
     }
 
-    pub(crate) fn published(&self) -> Arc<Published> {
+    pub(crate) fn published(&self) -> Arc<PublishedState> {
         Arc::clone(&self.published.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn publish(&self, published: Published) {
+    pub(crate) fn publish(&self, published: PublishedState) {
         self.reach(&published.head);
         *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
     }

@@ -25,9 +25,11 @@ use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, SealD
 use crate::crypto::merkle::Hash;
 use crate::record::ident::{Name, ProposalId};
 use crate::record::validity::Timestamp;
-use crate::store::fault::Fault;
+use crate::store::fault::StoreFault;
 use crate::store::lock::StoreLock;
-use crate::store::message::{Core, Denied, Detail, NewProposal, Signature, Status, TokenChange, UNSIGNED_KEPT_S};
+use crate::store::message::{
+    AuthorizationCore, NewProposal, Signature, StatusDetail, StoredDenial, StoredStatus, TokenChange, UNSIGNED_KEPT_S,
+};
 use crate::store::sqlite::columns::{
     PROPOSAL, SPENT, all, id_bytes, json, one, place, presence_number, proposal, proposal_id, read_head,
     read_signatures, read_tile, spent, standing, status, tile_id,
@@ -36,8 +38,8 @@ use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::reads::SqliteReads;
 use crate::store::sqlite::schema::migrate;
 use crate::store::{
-    Candidate, CheckpointRow, Cut, DenialsAhead, FinishRow, Head, LeafRow, Precedent, Retired, RunRow, Standing, Store,
-    Swept, TileRow, Walk,
+    Candidate, CheckpointRow, DenialsAhead, FinishRow, LeafRow, ProposalPrecedent, ProposalState, RetentionCut,
+    RetentionWalk, Retired, RunRow, Store, StoreHead, SweepResult, TileRow,
 };
 
 /// Number of pages in the write-ahead log from which the log is moved into the database: 32 MB.
@@ -56,7 +58,7 @@ pub struct SqliteStore {
 /// # Errors
 /// Returns a fault if another process holds the lock, or if other users can access the store. Also returns a fault if
 /// the file is no store or if a newer program wrote the store.
-pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), Fault> {
+pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), StoreFault> {
     const DURING: &str = "opening the store";
     let lock = StoreLock::take(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -74,7 +76,7 @@ pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), Fault> {
     let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(fault(DURING))?;
     if mode != "wal" {
         let message = format!("{} cannot have a write-ahead log; put the store on a local file system", path.display());
-        return Err(Fault::Unusable { message });
+        return Err(StoreFault::Unusable { message });
     }
     migrate(&mut connection, path)?;
     connection.set_prepared_statement_cache_capacity(128);
@@ -97,7 +99,7 @@ impl SqliteStore {
     ///
     /// The spent nonces are read from the log, because a stored count can be changed together with the rows. The
     /// function does not restore missing rows, because other rows may have been changed too.
-    fn check_nonces(&self, path: &Path) -> Result<(), Fault> {
+    fn check_nonces(&self, path: &Path) -> Result<(), StoreFault> {
         const DURING: &str = "counting nonces";
         let count = |sql: &str| self.one(DURING, sql, [], |row| row.get::<_, i64>(0)).map(Option::unwrap_or_default);
         let lost = prune::nonces_without_rows(&self.connection)?;
@@ -109,7 +111,7 @@ impl SqliteStore {
                 lost.len(),
                 path.display()
             );
-            return Err(Fault::Unusable { message });
+            return Err(StoreFault::Unusable { message });
         }
         let (there, kept) = (count("SELECT count(*) FROM nonce")?, count("SELECT nonces FROM state")?);
         if there == kept {
@@ -119,7 +121,7 @@ impl SqliteStore {
         self.run(DURING, "UPDATE state SET nonces = ?1", [there]).map(drop)
     }
 
-    fn run(&self, during: &'static str, sql: &str, params: impl rusqlite::Params) -> Result<usize, Fault> {
+    fn run(&self, during: &'static str, sql: &str, params: impl rusqlite::Params) -> Result<usize, StoreFault> {
         self.connection.prepare_cached(sql).and_then(|mut s| s.execute(params)).map_err(fault(during))
     }
 
@@ -129,7 +131,7 @@ impl SqliteStore {
         sql: &str,
         params: impl rusqlite::Params,
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> Result<Option<T>, Fault> {
+    ) -> Result<Option<T>, StoreFault> {
         one(&self.connection, during, sql, params, read)
     }
 
@@ -150,16 +152,16 @@ impl SqliteStore {
 }
 
 impl Store for SqliteStore {
-    fn begin(&mut self) -> Result<(), Fault> {
+    fn begin(&mut self) -> Result<(), StoreFault> {
         self.run("beginning a batch", "BEGIN IMMEDIATE", []).map(drop)
     }
 
-    fn commit(&mut self) -> Result<(), Fault> {
+    fn commit(&mut self) -> Result<(), StoreFault> {
         const DURING: &str = "committing a batch";
         match self.run(DURING, "COMMIT", []) {
             Ok(_) => Ok(()),
             // After this failure it is unknown whether the write-ahead log contains the batch.
-            Err(Fault::Database { message, .. }) => Err(Fault::broken(DURING, message)),
+            Err(StoreFault::Database { message, .. }) => Err(StoreFault::broken(DURING, message)),
             Err(fault) => Err(fault),
         }
     }
@@ -171,7 +173,7 @@ impl Store for SqliteStore {
         }
     }
 
-    fn maintain(&mut self) -> Result<(), Fault> {
+    fn maintain(&mut self) -> Result<(), StoreFault> {
         const DURING: &str = "moving the write-ahead log into the database";
         if self.wal_pages.load(Ordering::Relaxed) < CHECKPOINT_PAGES {
             return Ok(());
@@ -187,18 +189,18 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    fn settle(&mut self) -> Result<(), Fault> {
+    fn settle(&mut self) -> Result<(), StoreFault> {
         // The connections of readers stay open longer, so closing this connection would not remove the write-ahead log.
         // A copy of only the database file would then lack the newest commits.
         let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
         self.connection.query_row(sql, [], |_| Ok(())).map_err(fault("moving the write-ahead log into the database"))
     }
 
-    fn head(&mut self) -> Result<Head, Fault> {
+    fn head(&mut self) -> Result<StoreHead, StoreFault> {
         read_head(&self.connection)
     }
 
-    fn set_head(&mut self, head: &Head) -> Result<(), Fault> {
+    fn set_head(&mut self, head: &StoreHead) -> Result<(), StoreFault> {
         self.run(
             "writing the state of the boundary",
             "UPDATE state SET boundary = ?1, seal = ?2, version = ?3, mark = ?4",
@@ -212,7 +214,7 @@ impl Store for SqliteStore {
         .map(drop)
     }
 
-    fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, Fault> {
+    fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault> {
         const DURING: &str = "reading leaf hashes back";
         let wanted = range.end - range.start;
         let sql = "SELECT hash FROM leaf WHERE idx >= ?1 AND idx < ?2 ORDER BY idx";
@@ -220,23 +222,23 @@ impl Store for SqliteStore {
         if hashes.len() as u64 == wanted {
             Ok(hashes)
         } else {
-            Err(Fault::broken(DURING, format!("only {} of the log entries {range:?} exist", hashes.len())))
+            Err(StoreFault::broken(DURING, format!("only {} of the log entries {range:?} exist", hashes.len())))
         }
     }
 
-    fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, Fault> {
+    fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault> {
         read_tile(&self.connection, level, index)?
-            .ok_or_else(|| Fault::broken("reading a tile", format!("hash tile {level}/{index} is missing")))
+            .ok_or_else(|| StoreFault::broken("reading a tile", format!("hash tile {level}/{index} is missing")))
     }
 
-    fn candidates(&mut self, requests: &[&Core]) -> Result<Vec<Candidate>, Fault> {
+    fn candidates(&mut self, requests: &[&AuthorizationCore]) -> Result<Vec<Candidate>, StoreFault> {
         const DURING: &str = "judging what may run";
         let connection = &self.connection;
         let read = || -> rusqlite::Result<Vec<Candidate>> {
             let mut nonce = connection.prepare_cached(SPENT)?;
             let mut denial = connection.prepare_cached("SELECT 1 FROM denial WHERE authorization = ?1 LIMIT 1")?;
             let mut proposal = connection.prepare_cached("SELECT digest, status FROM proposal WHERE id = ?1")?;
-            let one = |core: &&Core| {
+            let one = |core: &&AuthorizationCore| {
                 Ok(Candidate {
                     spent: nonce.query_row([core.nonce.to_bytes()], spent).optional()?,
                     denied: denial.exists([core.digest.as_bytes()])?,
@@ -252,13 +254,13 @@ impl Store for SqliteStore {
         read().map_err(fault(DURING))
     }
 
-    fn standings(&mut self, proposals: &[&ProposalId]) -> Result<Vec<Option<Standing>>, Fault> {
+    fn standings(&mut self, proposals: &[&ProposalId]) -> Result<Vec<Option<ProposalState>>, StoreFault> {
         let sql = "SELECT status, spent, receipt FROM proposal WHERE id = ?1";
         let one = |id: &&ProposalId| self.one("looking at proposals", sql, [id_bytes(id)], standing);
         proposals.iter().map(one).collect()
     }
 
-    fn append(&mut self, first: u64, leaves: &[LeafRow], tiles: &[TileRow]) -> Result<(), Fault> {
+    fn append(&mut self, first: u64, leaves: &[LeafRow], tiles: &[TileRow]) -> Result<(), StoreFault> {
         const DURING: &str = "appending to the log";
         let connection = &self.connection;
         let write = || -> rusqlite::Result<()> {
@@ -276,7 +278,7 @@ impl Store for SqliteStore {
         write().map_err(fault(DURING))
     }
 
-    fn start(&mut self, runs: &[RunRow<'_>]) -> Result<(), Fault> {
+    fn start(&mut self, runs: &[RunRow<'_>]) -> Result<(), StoreFault> {
         let connection = &self.connection;
         let write = || -> rusqlite::Result<()> {
             // The statement has no `OR IGNORE`, because the writer has already looked for the nonce. A second row is
@@ -326,7 +328,7 @@ impl Store for SqliteStore {
         write().map_err(fault("claiming nonces"))
     }
 
-    fn finish(&mut self, runs: &[FinishRow<'_>]) -> Result<(), Fault> {
+    fn finish(&mut self, runs: &[FinishRow<'_>]) -> Result<(), StoreFault> {
         let connection = &self.connection;
         let write = || -> rusqlite::Result<()> {
             let mut close = connection.prepare_cached(
@@ -361,16 +363,16 @@ impl Store for SqliteStore {
         write().map_err(fault("closing runs"))
     }
 
-    fn put_blobs(&mut self, blobs: &[(BlobDigest, Vec<u8>)]) -> Result<(), Fault> {
+    fn put_blobs(&mut self, blobs: &[(BlobDigest, Vec<u8>)]) -> Result<(), StoreFault> {
         insert_blobs(&self.connection, blobs).map_err(fault("keeping blobs"))
     }
 
-    fn put_seal(&mut self, index: u64, digest: &SealDigest) -> Result<(), Fault> {
+    fn put_seal(&mut self, index: u64, digest: &SealDigest) -> Result<(), StoreFault> {
         self.run("keeping a seal", "INSERT INTO seal (idx, digest) VALUES (?1, ?2)", params![index, digest.as_bytes()])
             .map(drop)
     }
 
-    fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, Fault> {
+    fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault> {
         const DURING: &str = "changing tokens";
         let mut added: Vec<&Name> = Vec::new();
         for change in changes {
@@ -411,7 +413,7 @@ impl Store for SqliteStore {
         Ok(None)
     }
 
-    fn precedent(&mut self, new: &NewProposal) -> Result<Precedent, Fault> {
+    fn precedent(&mut self, new: &NewProposal) -> Result<ProposalPrecedent, StoreFault> {
         const DURING: &str = "looking for an earlier proposal";
         let core = &new.core;
         let by = |condition: &str, params: &[&dyn ToSql]| {
@@ -460,10 +462,10 @@ impl Store for SqliteStore {
             )?
             .unwrap_or_default();
         let unsigned_first = unsigned_first.map(Timestamp::from_unix);
-        Ok(Precedent { taken, identical, of_proposer, of_all, unsigned, unsigned_first })
+        Ok(ProposalPrecedent { taken, identical, of_proposer, of_all, unsigned, unsigned_first })
     }
 
-    fn put_proposal(&mut self, new: &NewProposal) -> Result<(), Fault> {
+    fn put_proposal(&mut self, new: &NewProposal) -> Result<(), StoreFault> {
         const DURING: &str = "keeping a proposal";
         let (core, id) = (&new.core, id_bytes(&new.core.id));
         self.run(
@@ -486,7 +488,7 @@ impl Store for SqliteStore {
         self.run(DURING, "INSERT INTO payload (proposal, data) VALUES (?1, ?2)", params![id, &*new.payload]).map(drop)
     }
 
-    fn sign(&mut self, proposal: &ProposalId, signatures: &[Signature]) -> Result<Vec<Signature>, Fault> {
+    fn sign(&mut self, proposal: &ProposalId, signatures: &[Signature]) -> Result<Vec<Signature>, StoreFault> {
         const DURING: &str = "keeping signatures";
         let id = id_bytes(proposal);
         for signature in signatures {
@@ -507,7 +509,7 @@ impl Store for SqliteStore {
         read_signatures(&self.connection, proposal)
     }
 
-    fn denial(&mut self, authorization: &AuthorizationDigest, approver: &Name) -> Result<Option<u64>, Fault> {
+    fn denial(&mut self, authorization: &AuthorizationDigest, approver: &Name) -> Result<Option<u64>, StoreFault> {
         self.one(
             "looking for a denial",
             "SELECT leaf FROM denial WHERE authorization = ?1 AND approver = ?2",
@@ -516,7 +518,12 @@ impl Store for SqliteStore {
         )
     }
 
-    fn deny(&mut self, authorization: &AuthorizationDigest, denial: &Denied, ahead: bool) -> Result<(), Fault> {
+    fn deny(
+        &mut self,
+        authorization: &AuthorizationDigest,
+        denial: &StoredDenial,
+        ahead: bool,
+    ) -> Result<(), StoreFault> {
         self.run(
             "keeping a denial",
             "INSERT INTO denial (authorization, approver, leaf, at, ahead) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -525,7 +532,7 @@ impl Store for SqliteStore {
         .map(drop)
     }
 
-    fn denials_ahead(&mut self, approver: &Name, since: Timestamp) -> Result<DenialsAhead, Fault> {
+    fn denials_ahead(&mut self, approver: &Name, since: Timestamp) -> Result<DenialsAhead, StoreFault> {
         let found = self.one(
             "counting denials",
             "SELECT count(*) FILTER (WHERE approver = ?1), min(at) FILTER (WHERE approver = ?1), count(*), min(at) \
@@ -539,7 +546,10 @@ impl Store for SqliteStore {
         Ok(found.unwrap_or(DenialsAhead { of_approver: (0, None), of_all: (0, None) }))
     }
 
-    fn unfinished_of(&mut self, authorization: &AuthorizationDigest) -> Result<Option<(ProposalId, Standing)>, Fault> {
+    fn unfinished_of(
+        &mut self,
+        authorization: &AuthorizationDigest,
+    ) -> Result<Option<(ProposalId, ProposalState)>, StoreFault> {
         const DURING: &str = "searching for a denied proposal";
         let digest = authorization.as_bytes();
         let read = |row: &Row<'_>| Ok((proposal_id(row, 3)?, standing(row)?));
@@ -552,14 +562,20 @@ impl Store for SqliteStore {
         self.one(DURING, sql, [digest], read)
     }
 
-    fn advance(&mut self, proposal: &ProposalId, to: Status, at: Timestamp, detail: &Detail) -> Result<(), Fault> {
-        let column = if to == Status::Approved { "approved_at" } else { "ended_at" };
+    fn advance(
+        &mut self,
+        proposal: &ProposalId,
+        to: StoredStatus,
+        at: Timestamp,
+        detail: &StatusDetail,
+    ) -> Result<(), StoreFault> {
+        let column = if to == StoredStatus::Approved { "approved_at" } else { "ended_at" };
         let sql = format!("UPDATE proposal SET status = ?2, {column} = ?3, detail = ?4 WHERE id = ?1");
         let detail = if detail.is_empty() { None } else { Some(detail) };
         self.run("moving a proposal on", &sql, params![id_bytes(proposal), to.number(), at.unix(), detail]).map(drop)
     }
 
-    fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, Fault> {
+    fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {
         const DURING: &str = "expiring proposals";
         let sql = "SELECT id FROM proposal INDEXED BY proposal_open WHERE status BETWEEN 2 AND 3 AND expires_at <= ?1 LIMIT ?2";
         let overdue = all(&self.connection, DURING, sql, params![now.unix(), limit], |row| proposal_id(row, 0))?;
@@ -573,21 +589,21 @@ impl Store for SqliteStore {
         Ok(overdue)
     }
 
-    fn save(&mut self) -> Result<(), Fault> {
+    fn save(&mut self) -> Result<(), StoreFault> {
         self.run("setting a savepoint in a batch", "SAVEPOINT step", []).map(drop)
     }
 
-    fn keep(&mut self) -> Result<(), Fault> {
+    fn keep(&mut self) -> Result<(), StoreFault> {
         self.run("releasing a savepoint in a batch", "RELEASE step", []).map(drop)
     }
 
-    fn undo(&mut self) -> Result<(), Fault> {
+    fn undo(&mut self) -> Result<(), StoreFault> {
         const DURING: &str = "undoing a part of a batch";
         self.run(DURING, "ROLLBACK TO step", [])?;
         self.run(DURING, "RELEASE step", []).map(drop)
     }
 
-    fn retire(&mut self, cut: Cut, walk: Walk, limit: usize) -> Result<Retired, Fault> {
+    fn retire(&mut self, cut: RetentionCut, walk: RetentionWalk, limit: usize) -> Result<Retired, StoreFault> {
         const DURING: &str = "deleting rows after their retention";
         let connection = &self.connection;
         let write = || -> rusqlite::Result<Retired> {
@@ -634,7 +650,7 @@ impl Store for SqliteStore {
                 .collect::<rusqlite::Result<_>>()?;
             for (id, status, ended_at, expires_at) in &seen {
                 let Some(ended_at) = *ended_at else { continue };
-                let finished = *status == Status::Finished.number();
+                let finished = *status == StoredStatus::Finished.number();
                 if finished && ended_at <= cut.outputs.unix() {
                     done.deleted += delete("output_order", id)?;
                 }
@@ -659,11 +675,11 @@ impl Store for SqliteStore {
         write().map_err(fault(DURING))
     }
 
-    fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<Swept, Fault> {
+    fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault> {
         prune::prune(&self.connection, mark, after, limit).map_err(fault("pruning nonces"))
     }
 
-    fn put_checkpoints(&mut self, checkpoints: &[CheckpointRow]) -> Result<Option<u64>, Fault> {
+    fn put_checkpoints(&mut self, checkpoints: &[CheckpointRow]) -> Result<Option<u64>, StoreFault> {
         const DURING: &str = "keeping checkpoints";
         for checkpoint in checkpoints {
             self.run(

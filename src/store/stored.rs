@@ -4,14 +4,14 @@ use std::fmt;
 
 use crate::crypto::digest::{BlobDigest, unhex32};
 use crate::crypto::merkle::{self, TILE_WIDTH, TileKind, TilePath};
-use crate::store::fault::Fault;
-use crate::store::tree::{Edge, Subtrees, TileCache};
-use crate::store::{Head, Reads};
+use crate::store::fault::StoreFault;
+use crate::store::tree::{Subtrees, TileCache, TreeEdge};
+use crate::store::{StoreHead, StoreReads};
 
 /// The log of a store without a writer, such as a backup or a log that a restore closed. Reading this log needs no key.
 pub struct StoredLog {
-    reads: Box<dyn Reads>,
-    edge: Edge,
+    reads: Box<dyn StoreReads>,
+    edge: TreeEdge,
     tiles: TileCache,
     checkpoint: Option<String>,
 }
@@ -21,8 +21,8 @@ impl StoredLog {
     ///
     /// # Errors
     /// Returns a fault if the log cannot be read.
-    pub fn new(reads: Box<dyn Reads>, head: &Head, beside: Option<String>) -> Result<Self, Fault> {
-        let edge = Edge::read(&*reads, head.size)?;
+    pub fn new(reads: Box<dyn StoreReads>, head: &StoreHead, beside: Option<String>) -> Result<Self, StoreFault> {
+        let edge = TreeEdge::read(&*reads, head.size)?;
         let checkpoint = match beside {
             Some(note) => Some(note),
             None => reads.checkpoint(None)?.map(|row| row.note),
@@ -34,7 +34,7 @@ impl StoredLog {
     ///
     /// # Errors
     /// Returns a fault if the store cannot be read.
-    pub fn resource(&self, path: &str) -> Result<Option<Vec<u8>>, Fault> {
+    pub fn resource(&self, path: &str) -> Result<Option<Vec<u8>>, StoreFault> {
         if path == "checkpoint" {
             return Ok(self.checkpoint.clone().map(String::into_bytes));
         }
@@ -56,11 +56,11 @@ impl fmt::Debug for StoredLog {
 
 /// Returns the bytes of a hash tile or an entry tile. `None` means that the log never had a tile of this width.
 pub(crate) fn tile(
-    reads: &dyn Reads,
-    edge: &Edge,
+    reads: &dyn StoreReads,
+    edge: &TreeEdge,
     tiles: &TileCache,
     path: &TilePath,
-) -> Result<Option<Vec<u8>>, Fault> {
+) -> Result<Option<Vec<u8>>, StoreFault> {
     const DURING: &str = "reading a tile";
     let Some((_, subtrees)) = path.subtrees().filter(|_| path.is_within(edge.size())) else { return Ok(None) };
     let width = usize::try_from(subtrees.end - subtrees.start).unwrap_or(usize::from(TILE_WIDTH));
@@ -72,7 +72,8 @@ pub(crate) fn tile(
         TileKind::Entries => {
             let mut bytes = Vec::new();
             for entry in reads.leaves(subtrees)? {
-                merkle::push_entry(&mut bytes, &entry).map_err(|error| Fault::broken(DURING, error.to_string()))?;
+                merkle::push_entry(&mut bytes, &entry)
+                    .map_err(|error| StoreFault::broken(DURING, error.to_string()))?;
             }
             Ok(Some(bytes))
         }

@@ -9,8 +9,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, leaf_hash, node_hash};
-use crate::store::fault::Fault;
-use crate::store::{Reads, Store, TileRow};
+use crate::store::fault::StoreFault;
+use crate::store::{Store, StoreReads, TileRow};
 
 const WIDTH: usize = TILE_WIDTH as usize;
 
@@ -20,12 +20,12 @@ const KEPT_TILES: usize = 64;
 /// The hashes of a tile and all complete subtrees over the hashes. A proof reads all of its hashes from a tile and
 /// computes none.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Tile {
+pub(crate) struct TreeTile {
     /// Hashes by height: index 0 has the entries of the tile, index 8 has the root of a complete tile.
     heights: [Vec<Hash>; TILE_HEIGHT as usize + 1],
 }
 
-impl Tile {
+impl TreeTile {
     fn of(entries: &[Hash]) -> Self {
         let mut tile = Self::default();
         for entry in entries {
@@ -59,18 +59,18 @@ impl Tile {
 
 /// The right edge of the tree: its incomplete tiles.
 #[derive(Debug, Clone, Default)]
-pub struct Edge {
+pub struct TreeEdge {
     size: u64,
     /// The incomplete tile of each level.
-    levels: Vec<Tile>,
+    levels: Vec<TreeTile>,
 }
 
-impl Edge {
+impl TreeEdge {
     /// Builds the edge of the stored tree with `size` leaves.
     ///
     /// # Errors
     /// Returns a fault if a leaf or a tile is missing or cannot be read.
-    pub fn load(store: &mut dyn Store, size: u64) -> Result<Self, Fault> {
+    pub fn load(store: &mut dyn Store, size: u64) -> Result<Self, StoreFault> {
         let store = RefCell::new(store);
         Self::build(size, |range| store.borrow_mut().leaf_hashes(range), |level, at| store.borrow_mut().tile(level, at))
     }
@@ -79,23 +79,23 @@ impl Edge {
     ///
     /// # Errors
     /// Returns a fault if a leaf or a tile is missing or cannot be read.
-    pub fn read(reads: &dyn Reads, size: u64) -> Result<Self, Fault> {
+    pub fn read(reads: &dyn StoreReads, size: u64) -> Result<Self, StoreFault> {
         let hashes = |range: Range<u64>| {
             let wanted = range.end - range.start;
             let leaves = reads.leaves(range)?;
             if leaves.len() as u64 == wanted {
                 return Ok(leaves.iter().map(|leaf| leaf_hash(leaf)).collect());
             }
-            Err(Fault::broken("reading the log's tree", "an entry is missing"))
+            Err(StoreFault::broken("reading the log's tree", "an entry is missing"))
         };
         Self::build(size, hashes, |level, at| reads.tile(level, at)?.ok_or_else(|| missing(level, at)))
     }
 
     fn build(
         size: u64,
-        leaves: impl Fn(Range<u64>) -> Result<Vec<Hash>, Fault>,
-        tile: impl Fn(u8, u64) -> Result<Vec<Hash>, Fault>,
-    ) -> Result<Self, Fault> {
+        leaves: impl Fn(Range<u64>) -> Result<Vec<Hash>, StoreFault>,
+        tile: impl Fn(u8, u64) -> Result<Vec<Hash>, StoreFault>,
+    ) -> Result<Self, StoreFault> {
         let mut levels = Vec::new();
         let mut entries = size;
         while entries > 0 {
@@ -106,12 +106,12 @@ impl Edge {
             } else {
                 let mut hashes = Vec::with_capacity(WIDTH);
                 for index in first..entries {
-                    let below = Tile::of(&tile(level - 1, index)?);
+                    let below = TreeTile::of(&tile(level - 1, index)?);
                     hashes.push(below.root().ok_or_else(|| missing(level - 1, index))?);
                 }
                 hashes
             };
-            levels.push(Tile::of(&hashes));
+            levels.push(TreeTile::of(&hashes));
             entries >>= TILE_HEIGHT;
         }
         Ok(Self { size, levels })
@@ -132,7 +132,7 @@ impl Edge {
         for level in 0_u8.. {
             let at = usize::from(level);
             if self.levels.len() == at {
-                self.levels.push(Tile::default());
+                self.levels.push(TreeTile::default());
             }
             self.levels[at].push(hash);
             let Some(root) = self.levels[at].root() else { break };
@@ -150,18 +150,18 @@ pub(crate) struct TileCache(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    tiles: HashMap<(u8, u64), Arc<Tile>>,
+    tiles: HashMap<(u8, u64), Arc<TreeTile>>,
     order: VecDeque<(u8, u64)>,
 }
 
 impl TileCache {
     /// Returns a complete tile from the cache or from the database. Complete tiles never change.
-    fn tile(&self, level: u8, index: u64, reads: &dyn Reads) -> Result<Arc<Tile>, Fault> {
+    fn tile(&self, level: u8, index: u64, reads: &dyn StoreReads) -> Result<Arc<TreeTile>, StoreFault> {
         let key = (level, index);
         if let Some(tile) = self.0.lock().unwrap_or_else(PoisonError::into_inner).tiles.get(&key) {
             return Ok(tile.clone());
         }
-        let tile = Arc::new(Tile::of(&reads.tile(level, index)?.ok_or_else(|| missing(level, index))?));
+        let tile = Arc::new(TreeTile::of(&reads.tile(level, index)?.ok_or_else(|| missing(level, index))?));
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.tiles.insert(key, tile.clone()).is_none() {
             kept.order.push_back(key);
@@ -177,32 +177,32 @@ impl TileCache {
 
 /// A reader for the hashes of complete subtrees.
 pub(crate) struct Subtrees<'a> {
-    edge: &'a Edge,
-    reads: &'a dyn Reads,
+    edge: &'a TreeEdge,
+    reads: &'a dyn StoreReads,
     cache: &'a TileCache,
 }
 
 impl<'a> Subtrees<'a> {
-    pub(crate) const fn new(edge: &'a Edge, reads: &'a dyn Reads, cache: &'a TileCache) -> Self {
+    pub(crate) const fn new(edge: &'a TreeEdge, reads: &'a dyn StoreReads, cache: &'a TileCache) -> Self {
         Self { edge, reads, cache }
     }
 
     /// Returns the hash of the complete subtree over the leaves `index << level` to `(index + 1) << level`.
-    pub(crate) fn hash(&self, level: u8, index: u64) -> Result<Hash, Fault> {
+    pub(crate) fn hash(&self, level: u8, index: u64) -> Result<Hash, StoreFault> {
         // The subtree covers `2^within` entries of one tile.
         let (tile_level, within) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
         let first = index << within;
         let at = usize::try_from((first % u64::from(TILE_WIDTH)) >> within).unwrap_or(usize::MAX);
-        let found = |tile: &Tile| tile.heights[usize::from(within)].get(at).copied();
+        let found = |tile: &TreeTile| tile.heights[usize::from(within)].get(at).copied();
         self.with_tile(tile_level, first >> TILE_HEIGHT, found)?.ok_or_else(|| missing(level, index))
     }
 
     /// Returns the first `width` entries of a tile, or `None` if the tile has fewer entries.
-    pub(crate) fn entries(&self, level: u8, index: u64, width: usize) -> Result<Option<Vec<Hash>>, Fault> {
+    pub(crate) fn entries(&self, level: u8, index: u64, width: usize) -> Result<Option<Vec<Hash>>, StoreFault> {
         self.with_tile(level, index, |tile| tile.entries().get(..width).map(<[Hash]>::to_vec))
     }
 
-    fn with_tile<T>(&self, level: u8, index: u64, read: impl FnOnce(&Tile) -> T) -> Result<T, Fault> {
+    fn with_tile<T>(&self, level: u8, index: u64, read: impl FnOnce(&TreeTile) -> T) -> Result<T, StoreFault> {
         let complete = self.edge.size.checked_shr(u32::from(level + 1) * u32::from(TILE_HEIGHT)).unwrap_or(0);
         if index > complete {
             return Err(missing(level, index));
@@ -212,11 +212,11 @@ impl<'a> Subtrees<'a> {
         }
         match self.edge.levels.get(usize::from(level)) {
             Some(tile) => Ok(read(tile)),
-            None => Ok(read(&Tile::default())),
+            None => Ok(read(&TreeTile::default())),
         }
     }
 }
 
-fn missing(level: u8, index: u64) -> Fault {
-    Fault::broken("reading the log's tree", format!("hash tile {level}/{index} is missing"))
+fn missing(level: u8, index: u64) -> StoreFault {
+    StoreFault::broken("reading the log's tree", format!("hash tile {level}/{index} is missing"))
 }

@@ -1,6 +1,6 @@
 //! Checks whether an authorization can be consumed at a given time.
 
-use crate::record::validity::{Open, SKEW_S, Timestamp, WindowError, judge};
+use crate::record::validity::{OpenWindow, SKEW_S, Timestamp, WindowError, judge};
 use crate::store::message::{ConsumeStop, Window};
 
 /// Maximum seconds by which a credible low-water mark is ahead of the log and of the clock. A mark beyond this limit
@@ -13,7 +13,7 @@ impl Window {
     ///
     /// # Errors
     /// Returns the first rule about windows that the window breaks (docs/formats.md, section 12).
-    pub fn check(&self, at: Timestamp, mark: Timestamp) -> Result<Open, ConsumeStop> {
+    pub fn check(&self, at: Timestamp, mark: Timestamp) -> Result<OpenWindow, ConsumeStop> {
         // R7: an authorization that expires at or before the mark is expired, even if the clock shows an earlier time.
         if self.expires_at <= mark && self.issued_at <= self.not_before && self.not_before < self.expires_at {
             return Err(ConsumeStop::Expired { at, expires_at: self.expires_at });
@@ -56,8 +56,8 @@ mod tests {
     #[test]
     fn a_window_begins_and_ends_at_the_exact_second() {
         let never = Timestamp::from_unix(0);
-        assert_eq!(window().check(t(0), never).map(Open::at), Ok(t(0)));
-        assert_eq!(window().check(t(3599), never).map(Open::at), Ok(t(3599)));
+        assert_eq!(window().check(t(0), never).map(OpenWindow::at), Ok(t(0)));
+        assert_eq!(window().check(t(3599), never).map(OpenWindow::at), Ok(t(3599)));
         assert_eq!(window().check(t(3600), never), Err(ConsumeStop::Expired { at: t(3600), expires_at: t(3600) }));
         assert_eq!(window().check(t(-1), never), Err(ConsumeStop::NotYetValid { at: t(-1), from: t(0) }), "no skew");
     }

@@ -16,16 +16,18 @@ use crate::record::consumption::{Consumption, MAX_ITEMS, Spent as SpentItem};
 use crate::record::envelope::{Envelope, EnvelopeSignature};
 use crate::record::ident::{Name, ProposalId};
 use crate::record::validity::Timestamp;
-use crate::store::crash_points::{Kind, Kinds};
-use crate::store::fault::Fault;
+use crate::store::crash_points::{WriteKind, WriteKinds};
+use crate::store::fault::StoreFault;
 use crate::store::message::{
-    Advance, AdvanceStop, Consume, ConsumeStop, Consumed, DenialDone, DenialWrite, Denied, Finish, FinishStop,
-    LeafKind, LeafRef, NewProposal, Proposed, Pruned, Retention, SealWrite, Sealed, Signature, Spent, Status,
-    UNSIGNED_KEPT_S, WriteStop,
+    AdvanceStop, Consume, ConsumeStop, DenialResult, DenialWrite, Finish, FinishStop, LeafKind, LeafRef, NewProposal,
+    NonceUse, ProposalStep, ProposeResult, PruneResult, Retention, SealStored, SealWrite, Signature, SpentNonce,
+    StoredDenial, StoredStatus, UNSIGNED_KEPT_S, WriteStop,
 };
-use crate::store::shared::{LedgerConfig, Published, Shared};
-use crate::store::tree::Edge;
-use crate::store::{Candidate, Cut, FinishRow, Head, LeafRow, Retired, RunRow, Store, TileRow, Walk};
+use crate::store::shared::{LedgerConfig, PublishedState, SharedState};
+use crate::store::tree::TreeEdge;
+use crate::store::{
+    Candidate, FinishRow, LeafRow, RetentionCut, RetentionWalk, Retired, RunRow, Store, StoreHead, TileRow,
+};
 
 /// Maximum number of messages in one batch. The limit bounds the damage of a failed commit and the waiting time of the
 /// first message.
@@ -42,22 +44,22 @@ const MOST_AHEAD: u64 = 1000;
 const AHEAD_S: i64 = 86_400;
 
 /// Channel for the answer to a message.
-pub(crate) type Answer<T, E> = oneshot::Sender<Result<T, E>>;
+pub(crate) type ReplySender<T, E> = oneshot::Sender<Result<T, E>>;
 
 /// A request to the writer.
-pub(crate) enum Message {
-    Consume(Box<Consume>, Answer<Consumed, ConsumeStop>),
-    Finish(Box<Hashed<Finish>>, Answer<LeafRef, FinishStop>),
-    Seal(Box<SealWrite>, Answer<Sealed, WriteStop>),
-    Propose(Box<NewProposal>, Answer<Proposed, Fault>),
-    Sign(ProposalId, Vec<Signature>, Answer<Vec<Signature>, AdvanceStop>),
-    Deny(Box<DenialWrite>, Answer<DenialDone, WriteStop>),
-    Advance(Box<Advance>, Answer<Status, AdvanceStop>),
-    Refuse(Vec<u8>, Timestamp, Answer<LeafRef, WriteStop>),
-    Expire(Timestamp, Answer<Vec<ProposalId>, Fault>),
-    Prune(usize, Answer<Pruned, Fault>),
-    Retire(Retention, usize, Answer<Retired, Fault>),
-    Close(Answer<(), Fault>),
+pub(crate) enum WriterMessage {
+    Consume(Box<Consume>, ReplySender<SpentNonce, ConsumeStop>),
+    Finish(Box<Hashed<Finish>>, ReplySender<LeafRef, FinishStop>),
+    Seal(Box<SealWrite>, ReplySender<SealStored, WriteStop>),
+    Propose(Box<NewProposal>, ReplySender<ProposeResult, StoreFault>),
+    Sign(ProposalId, Vec<Signature>, ReplySender<Vec<Signature>, AdvanceStop>),
+    Deny(Box<DenialWrite>, ReplySender<DenialResult, WriteStop>),
+    Advance(Box<ProposalStep>, ReplySender<StoredStatus, AdvanceStop>),
+    Refuse(Vec<u8>, Timestamp, ReplySender<LeafRef, WriteStop>),
+    Expire(Timestamp, ReplySender<Vec<ProposalId>, StoreFault>),
+    Prune(usize, ReplySender<PruneResult, StoreFault>),
+    Retire(Retention, usize, ReplySender<Retired, StoreFault>),
+    Close(ReplySender<(), StoreFault>),
 }
 
 /// A message with the hash of its leaf. The sender computes the hash, because many senders run in parallel and the
@@ -70,10 +72,10 @@ pub(crate) struct Hashed<T> {
 /// The state of the writer, which can be rebuilt from the store.
 pub(crate) struct Writer {
     store: Box<dyn Store>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     config: LedgerConfig,
-    head: Head,
-    edge: Edge,
+    head: StoreHead,
+    edge: TreeEdge,
     exclusive: HashMap<String, ProposalId>,
     /// Start value of the low-water mark, and the time since boot at that moment. The mark rises from the start value
     /// with the time since boot.
@@ -81,7 +83,7 @@ pub(crate) struct Writer {
     /// The last nonce that pruning has looked at.
     pruned: Vec<u8>,
     /// The position of retention in the store.
-    retired: Walk,
+    retired: RetentionWalk,
     // The fields below belong to the current batch.
     /// Size of the log before the batch.
     first: u64,
@@ -90,17 +92,17 @@ pub(crate) struct Writer {
     leaves: Vec<LeafRow>,
     tiles: Vec<TileRow>,
     replies: Vec<Box<dyn Reply>>,
-    broken: Option<Fault>,
-    kinds: Kinds,
+    broken: Option<StoreFault>,
+    kinds: WriteKinds,
 }
 
 impl Writer {
     pub(crate) fn new(
         store: Box<dyn Store>,
-        shared: Arc<Shared>,
+        shared: Arc<SharedState>,
         config: LedgerConfig,
-        head: Head,
-        edge: Edge,
+        head: StoreHead,
+        edge: TreeEdge,
     ) -> Self {
         // The mark can start at the time of the last leaf. No later leaf has an earlier date, so an authorization that
         // expired before the last leaf is refused anyway. After the start, the mark rises no faster than the time since
@@ -115,28 +117,28 @@ impl Writer {
             exclusive: HashMap::new(),
             anchor,
             pruned: Vec::new(),
-            retired: Walk::default(),
+            retired: RetentionWalk::default(),
             first: 0,
             single: false,
             leaves: Vec::new(),
             tiles: Vec::new(),
             replies: Vec::new(),
             broken: None,
-            kinds: Kinds::default(),
+            kinds: WriteKinds::default(),
         };
         writer.exclusive = writer.head.exclusive.drain(..).collect();
         writer
     }
 
     /// Handles messages until all senders are gone, a close message arrives, or a fatal error occurs.
-    pub(crate) fn work(mut self, mut inbox: mpsc::Receiver<Message>) {
+    pub(crate) fn work(mut self, mut inbox: mpsc::Receiver<WriterMessage>) {
         let _guard = Panicked(Arc::clone(&self.config.on_fatal));
         let mut batch = Vec::with_capacity(MAX_BATCH);
         while inbox.blocking_recv_many(&mut batch, MAX_BATCH) > 0 {
             gather(&mut inbox, &mut batch);
             let mut closing = None;
             batch.retain_mut(|message| match message {
-                Message::Close(answer) => {
+                WriterMessage::Close(answer) => {
                     let (unused, _) = oneshot::channel();
                     closing = Some(std::mem::replace(answer, unused));
                     false
@@ -167,7 +169,7 @@ impl Writer {
     }
 
     /// Runs one transaction. Every returned error is fatal.
-    fn batch(&mut self, messages: &mut Vec<Message>) -> Result<(), Fault> {
+    fn batch(&mut self, messages: &mut Vec<WriterMessage>) -> Result<(), StoreFault> {
         let before = self.head.clone();
         self.first = before.size;
         self.single = messages.len() == 1;
@@ -186,7 +188,7 @@ impl Writer {
                 self.publish(&before)?;
                 self.shared.recorded(&notes);
                 self.leaves.clear();
-                self.kinds = Kinds::default();
+                self.kinds = WriteKinds::default();
                 for reply in self.replies.drain(..) {
                     reply.send(None);
                 }
@@ -199,7 +201,7 @@ impl Writer {
                 self.store.rollback();
                 self.leaves.clear();
                 self.tiles.clear();
-                self.kinds = Kinds::default();
+                self.kinds = WriteKinds::default();
                 self.reload()?;
                 for reply in self.replies.drain(..) {
                     reply.send(Some(&fault));
@@ -210,22 +212,23 @@ impl Writer {
     }
 
     /// Reloads the state from the store after a batch was undone.
-    fn reload(&mut self) -> Result<(), Fault> {
-        let as_fatal = |fault: Fault| Fault::broken("reading the store after an undone batch", fault.to_string());
+    fn reload(&mut self) -> Result<(), StoreFault> {
+        let as_fatal =
+            |fault: StoreFault| StoreFault::broken("reading the store after an undone batch", fault.to_string());
         self.head = self.store.head().map_err(as_fatal)?;
         self.exclusive = self.head.exclusive.drain(..).collect();
-        self.edge = Edge::load(&mut *self.store, self.head.size).map_err(as_fatal)?;
+        self.edge = TreeEdge::load(&mut *self.store, self.head.size).map_err(as_fatal)?;
         Ok(())
     }
 
-    fn write_out(&mut self, before: &Head, notes: &[crate::store::CheckpointRow]) -> Result<(), Fault> {
+    fn write_out(&mut self, before: &StoreHead, notes: &[crate::store::CheckpointRow]) -> Result<(), StoreFault> {
         self.store.append(before.size, &self.leaves, &self.tiles)?;
         self.tiles.clear();
         if let Some(size) = self.store.put_checkpoints(notes)? {
             let message = format!("the log already has another root hash at size {size}, so the log would fork");
-            return Err(Fault::broken("keeping checkpoints", message));
+            return Err(StoreFault::broken("keeping checkpoints", message));
         }
-        let state = |head: &Head| (head.boundary, head.seal, head.version, head.mark);
+        let state = |head: &StoreHead| (head.boundary, head.seal, head.version, head.mark);
         if state(before) != state(&self.head) {
             self.store.set_head(&self.head)?;
         }
@@ -237,11 +240,11 @@ impl Writer {
     }
 
     /// Publishes the new tree to readers, after the leaf hashes were read back from the store.
-    fn publish(&mut self, before: &Head) -> Result<(), Fault> {
+    fn publish(&mut self, before: &StoreHead) -> Result<(), StoreFault> {
         if self.head.size > before.size {
             let stored = self.store.leaf_hashes(before.size..self.head.size)?;
             if !stored.iter().eq(self.leaves.iter().map(|leaf| &leaf.hash)) {
-                return Err(Fault::broken(
+                return Err(StoreFault::broken(
                     "reading leaf hashes back",
                     "the hashes that were read differ from the hashes that were written",
                 ));
@@ -255,52 +258,58 @@ impl Writer {
             } else {
                 self.shared.published().edge.clone()
             };
-            self.shared.publish(Published { head: head.clone(), edge });
+            self.shared.publish(PublishedState { head: head.clone(), edge });
         }
         Ok(())
     }
 
-    fn apply(&mut self, messages: &mut Vec<Message>) {
+    fn apply(&mut self, messages: &mut Vec<WriterMessage>) {
         let (mut finishes, mut consumes) = (Vec::new(), Vec::new());
         for message in messages.drain(..) {
             match message {
-                Message::Consume(consume, answer) => consumes.push((consume, answer)),
-                Message::Finish(finish, answer) => finishes.push((finish, answer)),
-                Message::Seal(seal, answer) => self.step(Kind::Seal, answer, |w| w.seal(*seal)),
-                Message::Propose(new, answer) => self.step(Kind::Proposal, answer, |w| w.propose(&new).map(Ok)),
-                Message::Sign(id, sigs, answer) => self.step(Kind::Proposal, answer, |w| w.sign(&id, &sigs)),
-                Message::Deny(denial, answer) => self.step(Kind::Denial, answer, |w| w.deny(*denial)),
-                Message::Advance(advance, answer) => self.step(Kind::Advance, answer, |w| w.advance(&advance)),
-                Message::Refuse(data, at, answer) => self.step(Kind::Refusal, answer, |w| w.refuse(data, at)),
-                Message::Expire(now, answer) => {
+                WriterMessage::Consume(consume, answer) => consumes.push((consume, answer)),
+                WriterMessage::Finish(finish, answer) => finishes.push((finish, answer)),
+                WriterMessage::Seal(seal, answer) => self.step(WriteKind::Seal, answer, |w| w.seal(*seal)),
+                WriterMessage::Propose(new, answer) => {
+                    self.step(WriteKind::Proposal, answer, |w| w.propose(&new).map(Ok))
+                }
+                WriterMessage::Sign(id, sigs, answer) => self.step(WriteKind::Proposal, answer, |w| w.sign(&id, &sigs)),
+                WriterMessage::Deny(denial, answer) => self.step(WriteKind::Denial, answer, |w| w.deny(*denial)),
+                WriterMessage::Advance(advance, answer) => {
+                    self.step(WriteKind::Advance, answer, |w| w.advance(&advance))
+                }
+                WriterMessage::Refuse(data, at, answer) => {
+                    self.step(WriteKind::Refusal, answer, |w| w.refuse(data, at))
+                }
+                WriterMessage::Expire(now, answer) => {
                     // If the clock leapt ahead, expire only up to the time of the last leaf.
                     let by = if self.shared.clock_ahead(now).is_some() { self.head.last_at } else { now };
-                    self.step(Kind::Advance, answer, |w| w.store.expire(by, MAX_EXPIRED).map(Ok));
+                    self.step(WriteKind::Advance, answer, |w| w.store.expire(by, MAX_EXPIRED).map(Ok));
                 }
-                Message::Prune(limit, answer) => self.step(Kind::Prune, answer, |w| w.prune(limit).map(Ok)),
-                Message::Retire(retention, limit, answer) => {
-                    self.step(Kind::Retire, answer, |w| w.retire(retention, limit).map(Ok));
+                WriterMessage::Prune(limit, answer) => self.step(WriteKind::Prune, answer, |w| w.prune(limit).map(Ok)),
+                WriterMessage::Retire(retention, limit, answer) => {
+                    self.step(WriteKind::Retire, answer, |w| w.retire(retention, limit).map(Ok));
                 }
                 // `work` has already removed close messages from the batch.
-                Message::Close(_) => {}
+                WriterMessage::Close(_) => {}
             }
         }
         if !finishes.is_empty() {
-            self.group(Kind::Receipt, finishes, Self::finish);
+            self.group(WriteKind::Receipt, finishes, Self::finish);
         }
         if !consumes.is_empty() {
-            self.group(Kind::Consume, consumes, Self::consume);
+            self.group(WriteKind::Consume, consumes, Self::consume);
         }
     }
 
     fn step<T, E>(
         &mut self,
-        kind: Kind,
-        answer: Answer<T, E>,
-        work: impl FnOnce(&mut Self) -> Result<Result<T, E>, Fault>,
+        kind: WriteKind,
+        answer: ReplySender<T, E>,
+        work: impl FnOnce(&mut Self) -> Result<Result<T, E>, StoreFault>,
     ) where
         T: Send + 'static,
-        E: From<Fault> + Send + 'static,
+        E: From<StoreFault> + Send + 'static,
     {
         self.kinds.add(kind);
         let result = self.alone(work).unwrap_or_else(|fault| Err(fault.into()));
@@ -309,7 +318,7 @@ impl Writer {
 
     /// Handles one message, or a group that is checked together, inside a savepoint. If the database rejects the
     /// writes, only these writes are undone and the rest of the batch stays. If the undo fails, the whole batch fails.
-    fn alone<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
+    fn alone<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, StoreFault>) -> Result<T, StoreFault> {
         if let Some(fault) = &self.broken {
             return Err(fault.clone());
         }
@@ -320,7 +329,7 @@ impl Writer {
         let done = match self.store.save() {
             Ok(()) => match work(self) {
                 Ok(done) => self.store.keep().map(|()| done),
-                Err(fault @ Fault::Database { .. }) => match self.take_back(head, leaves) {
+                Err(fault @ StoreFault::Database { .. }) => match self.take_back(head, leaves) {
                     Ok(()) => return Err(fault),
                     Err(_) => Err(fault),
                 },
@@ -335,13 +344,13 @@ impl Writer {
     }
 
     /// Restores the state and the rows from before a failed message.
-    fn take_back(&mut self, head: Head, leaves: usize) -> Result<(), Fault> {
+    fn take_back(&mut self, head: StoreHead, leaves: usize) -> Result<(), StoreFault> {
         self.store.undo()?;
         self.head = head;
         self.leaves.truncate(leaves);
         self.tiles.clear();
         // The leaves of this batch are written at its end, so append the remaining leaves to the edge again.
-        self.edge = Edge::load(&mut *self.store, self.first)?;
+        self.edge = TreeEdge::load(&mut *self.store, self.first)?;
         for leaf in &self.leaves {
             self.edge.append(leaf.hash, &mut self.tiles);
         }
@@ -351,12 +360,12 @@ impl Writer {
 
     fn group<M, T, E>(
         &mut self,
-        kind: Kind,
-        group: Vec<(Box<M>, Answer<T, E>)>,
-        work: impl Fn(&mut Self, &mut [Box<M>]) -> Result<Vec<Result<T, E>>, Fault>,
+        kind: WriteKind,
+        group: Vec<(Box<M>, ReplySender<T, E>)>,
+        work: impl Fn(&mut Self, &mut [Box<M>]) -> Result<Vec<Result<T, E>>, StoreFault>,
     ) where
         T: Send + 'static,
-        E: From<Fault> + Send + 'static,
+        E: From<StoreFault> + Send + 'static,
     {
         let (mut items, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         let results = match self.alone(|writer| work(writer, &mut items)) {
@@ -396,7 +405,7 @@ impl Writer {
 
     /// Checks all requests to run, and logs the accepted requests. A consumption leaf contains at most [`MAX_ITEMS`]
     /// nonces.
-    fn consume(&mut self, requests: &mut [Box<Consume>]) -> Result<Vec<Result<Consumed, ConsumeStop>>, Fault> {
+    fn consume(&mut self, requests: &mut [Box<Consume>]) -> Result<Vec<Result<SpentNonce, ConsumeStop>>, StoreFault> {
         let cores: Vec<_> = requests.iter().map(|request| &request.core).collect();
         let candidates = self.store.candidates(&cores)?;
         // The time is read here, and `at` never decreases, even if the clock is set back.
@@ -415,9 +424,9 @@ impl Writer {
                 Some(&number) => {
                     let (index, item) = place(number);
                     let winner: &(&Consume, bool) = &passed[number];
-                    Err(ConsumeStop::Replayed(Spent { index, item, proposal: winner.0.core.id.clone() }))
+                    Err(ConsumeStop::Replayed(NonceUse { index, item, proposal: winner.0.core.id.clone() }))
                 }
-                None if ids.contains(&request.core.id) => Err(ConsumeStop::WrongState(Status::Running)),
+                None if ids.contains(&request.core.id) => Err(ConsumeStop::WrongState(StoredStatus::Running)),
                 None => self.judge(request, candidate, at),
             };
             match judged {
@@ -459,7 +468,7 @@ impl Writer {
                     decision: &request.decision,
                 });
                 let data = data.clone();
-                consumed.push(Consumed { index: leaf.index, item, leaf: leaf.hash, data, at, seal });
+                consumed.push(SpentNonce { index: leaf.index, item, leaf: leaf.hash, data, at, seal });
             }
         }
         self.store.start(&runs)?;
@@ -485,7 +494,9 @@ impl Writer {
         }
         match candidate.proposal {
             Some((digest, _)) if digest != request.core.digest => return Err(ConsumeStop::OtherAuthorization),
-            Some((_, status)) if !status.may_become(Status::Running) => return Err(ConsumeStop::WrongState(status)),
+            Some((_, status)) if !status.may_become(StoredStatus::Running) => {
+                return Err(ConsumeStop::WrongState(status));
+            }
             _ => {}
         }
         // Pruning uses the expiry in the row, so the row and the checked window must have the same expiry.
@@ -500,15 +511,15 @@ impl Writer {
     }
 
     /// Signs the envelope of a consumption. The store signs no other statement.
-    fn sign_leaf(&self, consumption: Consumption) -> Result<Vec<u8>, Fault> {
-        let unwritable = |message: String| Fault::Database { during: "writing a consumption", message };
+    fn sign_leaf(&self, consumption: Consumption) -> Result<Vec<u8>, StoreFault> {
+        let unwritable = |message: String| StoreFault::Database { during: "writing a consumption", message };
         let payload = consumption.into_statement().to_payload().map_err(|error| unwritable(error.to_string()))?;
         let sig = (self.config.signer.sign)(&pae(PAYLOAD_TYPE, &payload));
         let signature = EnvelopeSignature::new(self.config.signer.keyid, &sig);
         Envelope::new(&payload, vec![signature]).to_canonical().map_err(|error| unwritable(error.to_string()))
     }
 
-    fn finish(&mut self, ends: &mut [Box<Hashed<Finish>>]) -> Result<Vec<Result<LeafRef, FinishStop>>, Fault> {
+    fn finish(&mut self, ends: &mut [Box<Hashed<Finish>>]) -> Result<Vec<Result<LeafRef, FinishStop>>, StoreFault> {
         let ids: Vec<_> = ends.iter().map(|end| &end.message.proposal).collect();
         let standings = self.store.standings(&ids)?;
         let mut closed: HashMap<ProposalId, u64> = HashMap::with_capacity(ends.len());
@@ -522,10 +533,10 @@ impl Writer {
                 (None, _) => Err(FinishStop::NotRunning(None)),
                 (Some(standing), _) => match (standing.status, standing.consumption, standing.receipt) {
                     (_, _, Some(receipt)) => Err(FinishStop::Finished { receipt }),
-                    (Status::Running, Some(_), None) if end.receipt.len() > MAX_ENTRY_BYTES => {
+                    (StoredStatus::Running, Some(_), None) if end.receipt.len() > MAX_ENTRY_BYTES => {
                         Err(FinishStop::TooLarge { bytes: end.receipt.len() })
                     }
-                    (Status::Running, Some(consumption), None) => Ok(consumption),
+                    (StoredStatus::Running, Some(consumption), None) => Ok(consumption),
                     (status, _, None) => Err(FinishStop::NotRunning(Some(status))),
                 },
             };
@@ -564,7 +575,7 @@ impl Writer {
         Ok(results)
     }
 
-    fn seal(&mut self, write: SealWrite) -> Result<Result<Sealed, WriteStop>, Fault> {
+    fn seal(&mut self, write: SealWrite) -> Result<Result<SealStored, WriteStop>, StoreFault> {
         if write.previous != self.head.seal {
             return Ok(Err(WriteStop::Moved));
         }
@@ -586,7 +597,7 @@ impl Writer {
         }
         self.head.seal = Some(write.digest);
         self.head.version += 1;
-        Ok(Ok(Sealed { leaf, version: self.head.version }))
+        Ok(Ok(SealStored { leaf, version: self.head.version }))
     }
 
     /// Checks a leaf that a caller made: its size, its date, and a leap of the clock.
@@ -603,35 +614,39 @@ impl Writer {
         Ok(())
     }
 
-    fn propose(&mut self, new: &NewProposal) -> Result<Proposed, Fault> {
+    fn propose(&mut self, new: &NewProposal) -> Result<ProposeResult, StoreFault> {
         let precedent = self.store.precedent(new)?;
         if let Some(taken) = precedent.taken {
             let same = taken.request == Some(new.request)
                 && taken.core.proposer == new.core.proposer
                 && taken.core.nonce == new.core.nonce;
-            return Ok(if same { Proposed::Same(Box::new(taken)) } else { Proposed::Conflict(Box::new(taken)) });
+            return Ok(if same {
+                ProposeResult::Same(Box::new(taken))
+            } else {
+                ProposeResult::Conflict(Box::new(taken))
+            });
         }
         if let Some(identical) = precedent.identical {
-            return Ok(Proposed::Same(Box::new(identical)));
+            return Ok(ProposeResult::Same(Box::new(identical)));
         }
         let limits = self.config.limits;
         if precedent.unsigned >= limits.unsigned_of_proposer
             && let Some(first) = precedent.unsigned_first
         {
             let until = first.plus(UNSIGNED_KEPT_S);
-            return Ok(Proposed::TooManyKept { most: limits.unsigned_of_proposer, until });
+            return Ok(ProposeResult::TooManyKept { most: limits.unsigned_of_proposer, until });
         }
         if precedent.of_proposer >= limits.of_proposer {
-            return Ok(Proposed::TooMany { most: limits.of_proposer, of_proposer: true });
+            return Ok(ProposeResult::TooMany { most: limits.of_proposer, of_proposer: true });
         }
         if precedent.of_all >= limits.of_all {
-            return Ok(Proposed::TooMany { most: limits.of_all, of_proposer: false });
+            return Ok(ProposeResult::TooMany { most: limits.of_all, of_proposer: false });
         }
         self.store.put_proposal(new)?;
-        Ok(Proposed::New)
+        Ok(ProposeResult::New)
     }
 
-    fn standing(&mut self, id: &ProposalId) -> Result<Option<Status>, Fault> {
+    fn standing(&mut self, id: &ProposalId) -> Result<Option<StoredStatus>, StoreFault> {
         let mut standings = self.store.standings(&[id])?;
         Ok(standings.pop().flatten().map(|standing| standing.status))
     }
@@ -640,7 +655,7 @@ impl Writer {
         &mut self,
         id: &ProposalId,
         signatures: &[Signature],
-    ) -> Result<Result<Vec<Signature>, AdvanceStop>, Fault> {
+    ) -> Result<Result<Vec<Signature>, AdvanceStop>, StoreFault> {
         match self.standing(id)? {
             None => Ok(Err(AdvanceStop::Unknown)),
             Some(status) if !status.waits() => Ok(Err(AdvanceStop::WrongState(status))),
@@ -648,7 +663,7 @@ impl Writer {
         }
     }
 
-    fn deny(&mut self, write: DenialWrite) -> Result<Result<DenialDone, WriteStop>, Fault> {
+    fn deny(&mut self, write: DenialWrite) -> Result<Result<DenialResult, WriteStop>, StoreFault> {
         if self.head.seal.is_none() {
             return Ok(Err(WriteStop::NoSeal));
         }
@@ -666,17 +681,17 @@ impl Writer {
                     return Ok(Err(stop));
                 }
                 let leaf = self.append(LeafKind::Denial, write.envelope).index;
-                let denial = Denied { approver: write.approver, leaf, at: write.at };
+                let denial = StoredDenial { approver: write.approver, leaf, at: write.at };
                 self.store.deny(&write.authorization, &denial, ahead)?;
                 self.head.version += 1;
                 leaf
             }
         };
-        let mut done = DenialDone { leaf, denied: None, running: None };
+        let mut done = DenialResult { leaf, denied: None, running: None };
         match unfinished {
-            Some((id, standing)) if standing.status == Status::Running => done.running = Some(id),
-            Some((id, standing)) if standing.status.may_become(Status::Denied) => {
-                self.store.advance(&id, Status::Denied, write.at, &Vec::new())?;
+            Some((id, standing)) if standing.status == StoredStatus::Running => done.running = Some(id),
+            Some((id, standing)) if standing.status.may_become(StoredStatus::Denied) => {
+                self.store.advance(&id, StoredStatus::Denied, write.at, &Vec::new())?;
                 done.denied = Some(id);
             }
             _ => {}
@@ -686,7 +701,7 @@ impl Writer {
 
     /// Returns the reason to refuse a denial of an unknown authorization. Denials of known authorizations need no
     /// limit, because the number of proposals is limited.
-    fn too_many_ahead(&mut self, approver: &Name, now: Timestamp) -> Result<Option<WriteStop>, Fault> {
+    fn too_many_ahead(&mut self, approver: &Name, now: Timestamp) -> Result<Option<WriteStop>, StoreFault> {
         let found = self.store.denials_ahead(approver, now.plus(-AHEAD_S))?;
         let full = |(count, first): (u64, Option<Timestamp>), most, of_approver| {
             let until = first.filter(|_| count >= most)?.plus(AHEAD_S);
@@ -696,22 +711,22 @@ impl Writer {
         Ok(full(found.of_approver, MOST_AHEAD_OF_ONE, true).or_else(|| full(found.of_all, MOST_AHEAD, false)))
     }
 
-    fn advance(&mut self, advance: &Advance) -> Result<Result<Status, AdvanceStop>, Fault> {
+    fn advance(&mut self, advance: &ProposalStep) -> Result<Result<StoredStatus, AdvanceStop>, StoreFault> {
         let Some(status) = self.standing(&advance.proposal)? else { return Ok(Err(AdvanceStop::Unknown)) };
         let asked = advance.from.is_empty() || advance.from.contains(&status);
         // Only `consume` can start a run, and only `finish` can end a run.
-        let elsewhere = matches!(advance.to, Status::Running | Status::Finished);
+        let elsewhere = matches!(advance.to, StoredStatus::Running | StoredStatus::Finished);
         if !asked || elsewhere || !status.may_become(advance.to) {
             return Ok(Err(AdvanceStop::WrongState(status)));
         }
         self.store.advance(&advance.proposal, advance.to, advance.at, &advance.detail)?;
-        if advance.to == Status::Cancelled {
+        if advance.to == StoredStatus::Cancelled {
             self.head.version += 1;
         }
         Ok(Ok(status))
     }
 
-    fn refuse(&mut self, data: Vec<u8>, at: Timestamp) -> Result<Result<LeafRef, WriteStop>, Fault> {
+    fn refuse(&mut self, data: Vec<u8>, at: Timestamp) -> Result<Result<LeafRef, WriteStop>, StoreFault> {
         if self.head.seal.is_none() {
             return Ok(Err(WriteStop::NoSeal));
         }
@@ -723,7 +738,7 @@ impl Writer {
     }
 
     /// Raises the low-water mark and deletes some nonces that expired at or before the mark, in the same commit.
-    fn prune(&mut self, limit: usize) -> Result<Pruned, Fault> {
+    fn prune(&mut self, limit: usize) -> Result<PruneResult, StoreFault> {
         let clock = (self.config.clock)();
         let elapsed = (self.config.boottime)().saturating_sub(self.anchor.1);
         let ceiling = self.anchor.0.plus(i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX));
@@ -734,7 +749,7 @@ impl Writer {
         let swept = self.store.prune(self.head.mark.min(clock), &self.pruned, limit.max(1))?;
         let done = swept.last.is_none();
         self.pruned = swept.last.unwrap_or_default();
-        Ok(Pruned {
+        Ok(PruneResult {
             mark: self.head.mark,
             deleted: swept.deleted,
             ahead_s: (clock.unix() - ceiling.unix()).max(0),
@@ -744,9 +759,9 @@ impl Writer {
 
     /// Deletes some rows whose retention has ended. The age is measured by the low-water mark, but never beyond the
     /// clock. A wrong clock alone or a wrong mark alone deletes no rows.
-    fn retire(&mut self, retention: Retention, limit: usize) -> Result<Retired, Fault> {
+    fn retire(&mut self, retention: Retention, limit: usize) -> Result<Retired, StoreFault> {
         let mark = self.head.mark.min((self.config.clock)());
-        let cut = Cut {
+        let cut = RetentionCut {
             outputs: mark.plus(-retention.outputs_s),
             proposals: mark.plus(-retention.proposals_s),
             unsigned: mark.plus(-UNSIGNED_KEPT_S),
@@ -776,16 +791,16 @@ fn gather<M>(inbox: &mut mpsc::Receiver<M>, batch: &mut Vec<M>) {
 /// An answer that is sent after the commit.
 trait Reply: Send {
     /// Sends the result, or the fault because of which the batch was undone.
-    fn send(self: Box<Self>, fault: Option<&Fault>);
+    fn send(self: Box<Self>, fault: Option<&StoreFault>);
 }
 
 struct Ready<T, E> {
-    answer: Answer<T, E>,
+    answer: ReplySender<T, E>,
     result: Result<T, E>,
 }
 
-impl<T: Send, E: From<Fault> + Send> Reply for Ready<T, E> {
-    fn send(self: Box<Self>, fault: Option<&Fault>) {
+impl<T: Send, E: From<StoreFault> + Send> Reply for Ready<T, E> {
+    fn send(self: Box<Self>, fault: Option<&StoreFault>) {
         let result = match fault {
             Some(fault) => Err(fault.clone().into()),
             None => self.result,
@@ -796,12 +811,12 @@ impl<T: Send, E: From<Fault> + Send> Reply for Ready<T, E> {
 }
 
 /// Ends the process if the writer panics, because no other thread can write.
-struct Panicked(Arc<dyn Fn(&Fault) + Send + Sync>);
+struct Panicked(Arc<dyn Fn(&StoreFault) + Send + Sync>);
 
 impl Drop for Panicked {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            (self.0)(&Fault::broken("writing", "the writer panicked"));
+            (self.0)(&StoreFault::broken("writing", "the writer panicked"));
         }
     }
 }
@@ -812,7 +827,7 @@ mod tests {
 
     fn batch_of(taken: usize, waiting: usize) -> usize {
         let (inbox, mut outbox) = mpsc::channel(MAX_BATCH * 2);
-        let message = || Message::Prune(1, oneshot::channel().0);
+        let message = || WriterMessage::Prune(1, oneshot::channel().0);
         (0..waiting).for_each(|_| assert!(inbox.try_send(message()).is_ok()));
         let mut batch: Vec<_> = (0..taken).map(|_| message()).collect();
         gather(&mut outbox, &mut batch);

@@ -123,7 +123,7 @@ impl Exit {
 
 /// An error that ends a command.
 #[derive(Debug)]
-pub struct Failure {
+pub struct CommandFailure {
     /// The way in which the process ends.
     pub exit: Exit,
     /// The message: first the error, then the advice.
@@ -134,7 +134,7 @@ pub struct Failure {
     pub quiet: bool,
 }
 
-impl Failure {
+impl CommandFailure {
     /// Makes a failure for a wrong call.
     #[must_use]
     pub fn usage(message: impl Into<String>) -> Self {
@@ -165,13 +165,13 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CommandFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for CommandFailure {
     /// Converts an error of a standard stream. Errors of files are converted elsewhere, with the name of the file.
     fn from(error: io::Error) -> Self {
         let quiet = error.kind() == io::ErrorKind::BrokenPipe;
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_closed_output_pipe_causes_no_error_message() {
-        let failure = Failure::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        let failure = CommandFailure::from(io::Error::from(io::ErrorKind::BrokenPipe));
         assert!(failure.quiet);
         assert_eq!(failure.exit.code(), 141);
     }

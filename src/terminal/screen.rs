@@ -1,10 +1,10 @@
 //! Text for people: escaped, framed and wrapped.
 //!
-//! External text reaches a terminal only as [`Shown`]. A `Shown` contains only printable ASCII. Visible escapes replace
+//! External text reaches a terminal only as [`PrintableText`]. A `Shown` contains only printable ASCII. Visible escapes replace
 //! backslashes and all other characters. The escapes can be decoded again, so two different texts always look
 //! different. Escapes: `\\`, `\n`, `\t`, `\r`, `\xNN` below U+0080, `\u{hex}` above, and `\s{n}` for n blanks in a row.
 //!
-//! A line of a script ([`Shown::source`]) shows backslashes without change. Every escape in such a line has braces:
+//! A line of a script ([`PrintableText::source`]) shows backslashes without change. Every escape in such a line has braces:
 //! `\u{hex}`, `\s{n}` for blanks and `\s{ntabs}` for tabs. Only a backslash before `u{` or `s{` is itself escaped.
 //!
 //! Frames separate the lines of the program from external text. Only headings begin in column 0, with `==`. Every other
@@ -17,9 +17,9 @@ use serde_json::Value;
 
 /// A text of printable ASCII (0x20 to 0x7E) that can be decoded to the original text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Shown(String);
+pub struct PrintableText(String);
 
-impl Shown {
+impl PrintableText {
     /// Escapes external text.
     #[must_use]
     pub fn text(text: &str) -> Self {
@@ -126,7 +126,7 @@ impl Shown {
 
 /// The emphasis of a line. Colour alone never carries information.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tone {
+pub enum LineTone {
     /// Normal text.
     Plain,
     /// A heading.
@@ -139,7 +139,7 @@ pub enum Tone {
     Faint,
 }
 
-impl Tone {
+impl LineTone {
     const fn sgr(self) -> Option<&'static str> {
         match self {
             Self::Plain => None,
@@ -153,9 +153,9 @@ impl Tone {
 
 #[derive(Debug, Clone)]
 struct Line {
-    tone: Tone,
+    tone: LineTone,
     prefix: String,
-    content: Shown,
+    content: PrintableText,
 }
 
 /// Lines that will be printed. Wrapping is applied when they are printed.
@@ -168,32 +168,32 @@ impl Screen {
     /// Adds an empty line and a heading.
     pub fn heading(&mut self, title: &'static str) {
         if !self.lines.is_empty() {
-            self.push(Tone::Plain, String::new(), Shown::default());
+            self.push(LineTone::Plain, String::new(), PrintableText::default());
         }
-        self.push(Tone::Strong, format!("== {title} =="), Shown::default());
+        self.push(LineTone::Strong, format!("== {title} =="), PrintableText::default());
     }
 
     /// Adds a sentence of the program, which may contain external text.
-    pub fn say(&mut self, tone: Tone, sentence: &str) {
-        self.push(tone, "  ".to_owned(), Shown::text(sentence));
+    pub fn say(&mut self, tone: LineTone, sentence: &str) {
+        self.push(tone, "  ".to_owned(), PrintableText::text(sentence));
     }
 
     /// Adds a named value.
-    pub fn field(&mut self, name: &'static str, value: &Shown) {
-        self.push(Tone::Plain, format!("  {name:<13} "), value.clone());
+    pub fn field(&mut self, name: &'static str, value: &PrintableText) {
+        self.push(LineTone::Plain, format!("  {name:<13} "), value.clone());
     }
 
     /// Adds a named value with emphasis.
-    pub fn field_in(&mut self, tone: Tone, name: &'static str, value: &Shown) {
+    pub fn field_in(&mut self, tone: LineTone, name: &'static str, value: &PrintableText) {
         self.push(tone, format!("  {name:<13} "), value.clone());
     }
 
     /// Adds a line after a prefix that the program chose. The prefix is printable ASCII and must not look like a
     /// continuation line (blanks and a plus sign).
-    pub fn push(&mut self, tone: Tone, prefix: String, content: Shown) {
+    pub fn push(&mut self, tone: LineTone, prefix: String, content: PrintableText) {
         let prefix = if prefix.bytes().all(|c| (0x20..0x7f).contains(&c)) { prefix } else { escape(&prefix, false) };
         let content = match content.0.strip_prefix('+') {
-            Some(rest) if prefix.trim().is_empty() => Shown(format!("\\x2b{rest}")),
+            Some(rest) if prefix.trim().is_empty() => PrintableText(format!("\\x2b{rest}")),
             _ => content,
         };
         self.lines.push(Line { tone, prefix, content });
@@ -202,13 +202,13 @@ impl Screen {
     /// Adds a text with line numbers, then its size and the kind of its last line.
     pub fn numbered(&mut self, text: &str) {
         self.source(text);
-        self.push(Tone::Faint, format!("  {:>5} = ", "end"), Shown::text(&size_words(text)));
+        self.push(LineTone::Faint, format!("  {:>5} = ", "end"), PrintableText::text(&size_words(text)));
     }
 
     /// Adds the numbered lines of a text.
     pub fn source(&mut self, text: &str) {
         for (at, line) in lines_of(text).0.iter().enumerate() {
-            self.push(Tone::Plain, format!("  {:>5} | ", at + 1), Shown::source(line));
+            self.push(LineTone::Plain, format!("  {:>5} | ", at + 1), PrintableText::source(line));
         }
     }
 
@@ -219,10 +219,10 @@ impl Screen {
         leaves(document, String::new(), &mut found);
         for (path, value) in found {
             let content = match elsewhere.iter().find(|(hidden, _)| *hidden == path) {
-                Some((_, place)) => Shown(format!("{path} is in full under: {place}")),
-                None => Shown(format!("{path} = ")).then(&Shown::value(value)),
+                Some((_, place)) => PrintableText(format!("{path} is in full under: {place}")),
+                None => PrintableText(format!("{path} = ")).then(&PrintableText::value(value)),
             };
-            self.push(Tone::Plain, "    ".to_owned(), content);
+            self.push(LineTone::Plain, "    ".to_owned(), content);
         }
     }
 
@@ -585,33 +585,33 @@ mod tests {
 
     #[test]
     fn control_and_invisible_characters_are_shown_as_escapes() {
-        assert_eq!(Shown::text("a\u{202e}b\x1b[2K\\\t\u{200b}").as_str(), r"a\u{202e}b\x1b[2K\\\t\u{200b}");
-        assert_eq!(Shown::text("rm  -rf x     # y ").as_str(), r"rm  -rf x\s{5}# y\s{1}");
-        assert_eq!(Shown::text("    indented").as_str(), "    indented");
-        assert_eq!(Shown::text(&format!("{}hidden", " ".repeat(200))).as_str(), r"\s{200}hidden");
-        assert_eq!(Shown::text("    ").as_str(), r"\s{4}");
-        assert_eq!(Shown::quoted("say \"x\"\n").as_str(), r#""say \"x\"\n""#);
-        assert_eq!(Shown::text("\u{e9}\u{85}\x7f").as_str(), r"\u{e9}\u{85}\x7f");
+        assert_eq!(PrintableText::text("a\u{202e}b\x1b[2K\\\t\u{200b}").as_str(), r"a\u{202e}b\x1b[2K\\\t\u{200b}");
+        assert_eq!(PrintableText::text("rm  -rf x     # y ").as_str(), r"rm  -rf x\s{5}# y\s{1}");
+        assert_eq!(PrintableText::text("    indented").as_str(), "    indented");
+        assert_eq!(PrintableText::text(&format!("{}hidden", " ".repeat(200))).as_str(), r"\s{200}hidden");
+        assert_eq!(PrintableText::text("    ").as_str(), r"\s{4}");
+        assert_eq!(PrintableText::quoted("say \"x\"\n").as_str(), r#""say \"x\"\n""#);
+        assert_eq!(PrintableText::text("\u{e9}\u{85}\x7f").as_str(), r"\u{e9}\u{85}\x7f");
     }
 
     #[test]
     fn a_backslash_in_a_script_line_is_shown_unchanged() {
         for same in [r"printf '%s\n' x", r"sed 's/\t/\\/'", r"echo \\", "  indented"] {
-            assert_eq!(Shown::source(same).as_str(), same);
+            assert_eq!(PrintableText::source(same).as_str(), same);
         }
-        assert_eq!(Shown::source("\t\tx\ty").as_str(), r"\s{2tabs}x\s{1tab}y");
-        assert_eq!(Shown::source(r"grep '\s{2}'").as_str(), r"grep '\u{5c}s{2}'");
-        assert_eq!(Shown::source("a\r\x1b\u{202e} ").as_str(), r"a\u{d}\u{1b}\u{202e}\s{1}");
+        assert_eq!(PrintableText::source("\t\tx\ty").as_str(), r"\s{2tabs}x\s{1tab}y");
+        assert_eq!(PrintableText::source(r"grep '\s{2}'").as_str(), r"grep '\u{5c}s{2}'");
+        assert_eq!(PrintableText::source("a\r\x1b\u{202e} ").as_str(), r"a\u{d}\u{1b}\u{202e}\s{1}");
     }
 
     #[test]
     fn a_long_text_is_cut_between_escapes() {
-        let text = Shown::text(&"\u{202e}".repeat(20));
+        let text = PrintableText::text(&"\u{202e}".repeat(20));
         assert_eq!(text.cut(20).as_str(), r"\u{202e}\u{202e}...");
         assert_eq!(text.ends(10).as_str(), r"\u{202e}...\u{202e}");
-        assert_eq!(Shown::text("a long text").ends(3).as_str(), "a l...ext");
-        assert_eq!(Shown::text("short").ends(5).as_str(), "short");
-        assert_eq!(Shown::text("short").cut(5).as_str(), "short");
+        assert_eq!(PrintableText::text("a long text").ends(3).as_str(), "a l...ext");
+        assert_eq!(PrintableText::text("short").ends(5).as_str(), "short");
+        assert_eq!(PrintableText::text("short").cut(5).as_str(), "short");
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::{Screen, Shown};
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::{PrintableText, Screen};
 
 /// The standard streams of this process and their settings.
 #[derive(Debug, Clone)]
@@ -65,7 +65,7 @@ impl Terminal {
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
-    pub fn show(&self, screen: &Screen) -> Result<(), Failure> {
+    pub fn show(&self, screen: &Screen) -> Result<(), CommandFailure> {
         self.put(screen.paint(self.width, self.colour).as_bytes())
     }
 
@@ -73,7 +73,7 @@ impl Terminal {
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
-    pub fn page(&self, screen: &Screen) -> Result<(), Failure> {
+    pub fn page(&self, screen: &Screen) -> Result<(), CommandFailure> {
         let pager = std::env::var_os("PAGER").filter(|pager| !pager.is_empty() && self.out_is_terminal);
         let Some(pager) = pager else { return self.show(screen) };
         // The value of `$PAGER` is a command line, as for git. Colours are left out, because some pagers do not support
@@ -93,7 +93,7 @@ impl Terminal {
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
-    pub fn show_lines(&self, screen: &Screen) -> Result<(), Failure> {
+    pub fn show_lines(&self, screen: &Screen) -> Result<(), CommandFailure> {
         let width = if self.out_is_terminal { self.width } else { usize::MAX };
         self.put(screen.paint(width, self.colour).as_bytes())
     }
@@ -107,18 +107,18 @@ impl Terminal {
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
-    pub fn put(&self, bytes: &[u8]) -> Result<(), Failure> {
+    pub fn put(&self, bytes: &[u8]) -> Result<(), CommandFailure> {
         let mut out = io::stdout().lock();
         out.write_all(bytes)?;
         out.flush()?;
         Ok(())
     }
 
-    /// Prints a line. The caller must have escaped all external text as [`Shown`].
+    /// Prints a line. The caller must have escaped all external text as [`PrintableText`].
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
-    pub fn line(&self, line: &str) -> Result<(), Failure> {
+    pub fn line(&self, line: &str) -> Result<(), CommandFailure> {
         self.put(format!("{line}\n").as_bytes())
     }
 
@@ -126,18 +126,19 @@ impl Terminal {
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
-    pub fn object(&self, value: &impl Serialize) -> Result<(), Failure> {
-        let text = serde_json::to_string(value).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
+    pub fn object(&self, value: &impl Serialize) -> Result<(), CommandFailure> {
+        let text =
+            serde_json::to_string(value).map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
         self.line(&text)
     }
 
     /// Prints a message for a person. A write error on the standard error is ignored.
     pub fn say(&self, words: &str) {
-        let _ = writeln!(io::stderr(), "{}", Shown::text(words).as_str());
+        let _ = writeln!(io::stderr(), "{}", PrintableText::text(words).as_str());
     }
 
     /// Prints why a command failed.
-    pub fn fail(&self, failure: &Failure) {
+    pub fn fail(&self, failure: &CommandFailure) {
         if failure.quiet {
             return;
         }
@@ -157,9 +158,10 @@ impl Terminal {
     ///
     /// # Errors
     /// Returns an error if there is no terminal.
-    pub fn ask(&self, question: &str, instead: &str) -> Result<String, Failure> {
-        let no_terminal =
-            |error: io::Error| Failure::usage(format!("there is no terminal for the question ({error}); {instead}"));
+    pub fn ask(&self, question: &str, instead: &str) -> Result<String, CommandFailure> {
+        let no_terminal = |error: io::Error| {
+            CommandFailure::usage(format!("there is no terminal for the question ({error}); {instead}"))
+        };
         let mut terminal = File::options().read(true).write(true).open("/dev/tty").map_err(no_terminal)?;
         let _ = rustix::termios::tcflush(&terminal, rustix::termios::QueueSelector::IFlush);
         write!(terminal, "{question} ").map_err(no_terminal)?;
@@ -174,14 +176,14 @@ impl Terminal {
 ///
 /// # Errors
 /// Returns an error if the file exists or cannot be written.
-pub fn write_new(path: &Path, bytes: &[u8], terminal: &Terminal) -> Result<(), Failure> {
+pub fn write_new(path: &Path, bytes: &[u8], terminal: &Terminal) -> Result<(), CommandFailure> {
     if path == Path::new("-") {
         return terminal.put(bytes);
     }
-    let place = Shown::text(&path.to_string_lossy());
+    let place = PrintableText::text(&path.to_string_lossy());
     let failed = |error: io::Error| {
         let advice = if error.kind() == io::ErrorKind::AlreadyExists { "; choose another name" } else { "" };
-        Failure::usage(format!("can't write {}: {error}{advice}", place.as_str()))
+        CommandFailure::usage(format!("can't write {}: {error}{advice}", place.as_str()))
     };
     let mut file = File::options().write(true).create_new(true).open(path).map_err(failed)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)

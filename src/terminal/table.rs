@@ -1,13 +1,13 @@
 //! Tables with aligned columns.
 
-use crate::terminal::screen::Shown;
+use crate::terminal::screen::PrintableText;
 
 /// Formats rows as lines. Each column is as wide as its widest cell, and every cell is escaped because it may contain
 /// external text.
 #[must_use]
 pub fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     let rows: Vec<[String; N]> =
-        rows.iter().map(|row| row.each_ref().map(|cell| Shown::text(cell).as_str().to_owned())).collect();
+        rows.iter().map(|row| row.each_ref().map(|cell| PrintableText::text(cell).as_str().to_owned())).collect();
     let mut widths = [0; N];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {

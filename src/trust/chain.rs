@@ -12,7 +12,7 @@ use crate::record::malformed::Malformed;
 use crate::record::roster::Roster;
 use crate::trust::chain_error::{ChainError, MAX_VERSIONS};
 use crate::trust::roster::{RosterError, TrustedRoster};
-use crate::trust::succession::Standing;
+use crate::trust::succession::SuccessionTallies;
 
 /// The roster that a reader trusts beforehand.
 #[derive(Debug, Clone)]
@@ -282,7 +282,7 @@ pub fn payload_of(envelope: &Envelope, base64: Base64) -> Result<Vec<u8>, Malfor
 
 /// Checks that the thresholds of `before` and of `next` itself signed `next`.
 fn check_link(before: &TrustedRoster, next: &TrustedRoster, envelope: &Envelope) -> Result<(), ChainError> {
-    let standing = Standing::of(before, next, &envelope.signatures)?;
+    let standing = SuccessionTallies::of(before, next, &envelope.signatures)?;
     for tally in [&standing.of_before, &standing.of_next] {
         if tally.missing() > 0 {
             return Err(ChainError::TooFewSignatures {

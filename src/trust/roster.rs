@@ -29,16 +29,16 @@ pub struct TrustedRoster {
 
 #[derive(Debug, Clone, Default)]
 struct Index {
-    keys: HashMap<KeyId, (Holder, SshKey)>,
+    keys: HashMap<KeyId, (KeyHolder, SshKey)>,
     /// Keys of types that this version cannot verify. No signer is searched among them.
-    foreign: Vec<(Holder, ForeignKey)>,
+    foreign: Vec<(KeyHolder, ForeignKey)>,
     boundaries: BTreeMap<BoundaryName, Vec<SshKey>>,
     groups: BTreeMap<GroupName, Option<PresenceRule>>,
 }
 
 /// The holder of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Holder {
+pub enum KeyHolder {
     /// A person who may approve.
     Approver(Name),
     /// A proposer with keys of its own.
@@ -49,7 +49,7 @@ pub enum Holder {
     Boundary(BoundaryName),
 }
 
-impl fmt::Display for Holder {
+impl fmt::Display for KeyHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Approver(name) => write!(f, "approver {name}"),
@@ -119,7 +119,7 @@ impl TrustedRoster {
 
     /// The key with this id, and its holder.
     #[must_use]
-    pub fn signer(&self, keyid: &KeyId) -> Option<(&Holder, &SshKey)> {
+    pub fn signer(&self, keyid: &KeyId) -> Option<(&KeyHolder, &SshKey)> {
         self.index.keys.get(keyid).map(|(holder, key)| (holder, key))
     }
 
@@ -133,7 +133,7 @@ impl TrustedRoster {
     #[must_use]
     pub fn approver_of(&self, keyid: &KeyId) -> Option<(&Approver, &SshKey)> {
         match self.signer(keyid)? {
-            (Holder::Approver(name), key) => self.approver(name).map(|approver| (approver, key)),
+            (KeyHolder::Approver(name), key) => self.approver(name).map(|approver| (approver, key)),
             _ => None,
         }
     }
@@ -176,7 +176,7 @@ impl TrustedRoster {
 
     /// The keys of types that this version cannot verify, with their holders. They count for nobody.
     #[must_use]
-    pub fn foreign_keys(&self) -> &[(Holder, ForeignKey)] {
+    pub fn foreign_keys(&self) -> &[(KeyHolder, ForeignKey)] {
         &self.index.foreign
     }
 
@@ -227,7 +227,7 @@ impl TrustedRoster {
     }
 
     /// All keys of the roster as 32 bytes. After its removal such a key may not return.
-    pub(crate) fn material(&self) -> impl Iterator<Item = ([u8; 32], &Holder)> {
+    pub(crate) fn material(&self) -> impl Iterator<Item = ([u8; 32], &KeyHolder)> {
         let known = self.index.keys.values().map(|(holder, key)| (*key.material(), holder));
         known.chain(self.index.foreign.iter().map(|(holder, key)| (key.material(), holder)))
     }
@@ -303,7 +303,7 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
     }
     for (at, approver) in roster.approver.iter().enumerate() {
         reader.name(format!("/approver/{at}/name"), &approver.name);
-        reader.keys(format!("/approver/{at}/keys"), &approver.keys, &Holder::Approver(approver.name.clone()));
+        reader.keys(format!("/approver/{at}/keys"), &approver.keys, &KeyHolder::Approver(approver.name.clone()));
         let mut own = BTreeSet::new();
         for (place, group) in approver.groups.iter().enumerate() {
             if !reader.index.groups.contains_key(group) {
@@ -331,15 +331,15 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
     }
     for (at, proposer) in roster.proposer.iter().enumerate() {
         reader.name(format!("/proposer/{at}/name"), &proposer.name);
-        reader.keys(format!("/proposer/{at}/keys"), &proposer.keys, &Holder::Proposer(proposer.name.clone()));
+        reader.keys(format!("/proposer/{at}/keys"), &proposer.keys, &KeyHolder::Proposer(proposer.name.clone()));
     }
     for (at, operator) in roster.operator.iter().enumerate() {
         reader.name(format!("/operator/{at}/name"), &operator.name);
-        reader.keys(format!("/operator/{at}/keys"), &operator.keys, &Holder::Operator(operator.name.clone()));
+        reader.keys(format!("/operator/{at}/keys"), &operator.keys, &KeyHolder::Operator(operator.name.clone()));
     }
     for (at, boundary) in roster.boundary.iter().enumerate() {
         let keys =
-            reader.keys(format!("/boundary/{at}/keys"), &boundary.keys, &Holder::Boundary(boundary.name.clone()));
+            reader.keys(format!("/boundary/{at}/keys"), &boundary.keys, &KeyHolder::Boundary(boundary.name.clone()));
         if reader.index.boundaries.insert(boundary.name.clone(), keys).is_some() {
             reader.fault(
                 format!("/boundary/{at}/name"),
@@ -393,7 +393,7 @@ fn is_vkey_of(vkey: &str, name: &str) -> bool {
 struct Reader {
     index: Index,
     names: BTreeSet<Name>,
-    material: HashMap<[u8; 32], Holder>,
+    material: HashMap<[u8; 32], KeyHolder>,
     faults: Vec<RosterFault>,
 }
 
@@ -408,7 +408,7 @@ impl Reader {
         }
     }
 
-    fn keys(&mut self, pointer: String, lines: &[String], holder: &Holder) -> Vec<SshKey> {
+    fn keys(&mut self, pointer: String, lines: &[String], holder: &KeyHolder) -> Vec<SshKey> {
         let mut keys = Vec::with_capacity(lines.len());
         for (at, line) in lines.iter().enumerate() {
             let pointer = format!("{pointer}/{at}");
@@ -433,7 +433,7 @@ impl Reader {
 
     /// Whether nobody in the roster has this key yet. Keys are compared by their 32 bytes, because a plain key and a
     /// security key with the same bytes would be two keys of one secret.
-    fn is_new(&mut self, pointer: &str, material: [u8; 32], holder: &Holder) -> bool {
+    fn is_new(&mut self, pointer: &str, material: [u8; 32], holder: &KeyHolder) -> bool {
         let before = self.material.insert(material, holder.clone());
         if let Some(before) = &before {
             let message =
@@ -479,7 +479,7 @@ mod tests {
             "sha256:3c3a59f0a4e86bc91127e3c5fd8ac783f9a80a41f03fa7f3cfe0a486ebc45039"
         );
         let (holder, _) = roster.signer(&ALICE.parse().expect("key id")).expect("alice");
-        assert_eq!(holder, &Holder::Approver("alice".parse().expect("name")));
+        assert_eq!(holder, &KeyHolder::Approver("alice".parse().expect("name")));
         let (name, other) = ("prod-eu".parse().expect("name"), "prod-us".parse().expect("name"));
         let boundary = BOUNDARY.parse().expect("key id");
         assert!(roster.boundary_key(&name, &boundary).is_some());

@@ -95,7 +95,7 @@ impl Signer for FileSigner {
 ///
 /// # Errors
 /// If a file with this name exists, or the directory cannot be written.
-pub fn write_secret_key(path: &Path, key: &SecretKey) -> Result<Written, SignerError> {
+pub fn write_secret_key(path: &Path, key: &SecretKey) -> Result<KeyFileWritten, SignerError> {
     write_new(path, key.to_pkcs8_v1_pem().as_bytes(), 0o600)
 }
 
@@ -103,13 +103,13 @@ pub fn write_secret_key(path: &Path, key: &SecretKey) -> Result<Written, SignerE
 ///
 /// # Errors
 /// As [`write_secret_key`].
-pub fn write_public_key(path: &Path, key: &SshKey) -> Result<Written, SignerError> {
+pub fn write_public_key(path: &Path, key: &SshKey) -> Result<KeyFileWritten, SignerError> {
     write_new(path, format!("{}\n", key.line()).as_bytes(), 0o644)
 }
 
 /// Proves that the file exists under its name and is on disk.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Written(());
+pub struct KeyFileWritten(());
 
 /// The reason why a key file was not read or written, or a signature was not made.
 #[derive(Debug)]
@@ -288,7 +288,7 @@ pub(crate) fn read_bounded(mut file: &File, path: &Path) -> Result<Zeroizing<Str
     }
 }
 
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<Written, SignerError> {
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<KeyFileWritten, SignerError> {
     let failed = |action| move |error: rustix::io::Errno| SignerError::io(action, path, error.into());
     let exists = || SignerError::Exists { path: path.into() };
     let name = path
@@ -333,7 +333,7 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<Written, SignerErro
     File::open(directory)
         .and_then(|directory| directory.sync_all())
         .map_err(|error| SignerError::io("sync the directory of", path, error))?;
-    Ok(Written(()))
+    Ok(KeyFileWritten(()))
 }
 
 #[cfg(test)]

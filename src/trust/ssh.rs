@@ -13,7 +13,7 @@ use base64::Engine as _;
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
-use crate::crypto::sshsig::{self, NAMESPACE, SignatureError, SshKey, SshKeyError, Wire};
+use crate::crypto::sshsig::{self, NAMESPACE, SignatureError, SshKey, SshKeyError, WireReader};
 use crate::trust::signer::{Signer, SignerError, open, read_bounded};
 
 /// The time for a person to type a passphrase and touch a key. After it, ssh-keygen is stopped.
@@ -230,7 +230,7 @@ fn parts(text: &str) -> Result<(Vec<u8>, Vec<u8>), SshKeyError> {
     let bytes = Zeroizing::new(bytes);
     // OpenSSH's PROTOCOL.key: byte[] "openssh-key-v1\0" | string cipher | string kdf | string kdfoptions
     // | uint32 number of keys | string public key | string encrypted private keys
-    let mut wire = Wire(bytes.strip_prefix(b"openssh-key-v1\0").ok_or(SshKeyError::Blob)?);
+    let mut wire = WireReader(bytes.strip_prefix(b"openssh-key-v1\0").ok_or(SshKeyError::Blob)?);
     let header = (wire.string(), wire.string(), wire.string(), wire.u32());
     let (Some(cipher), Some(_), Some(_), Some(1)) = header else { return Err(SshKeyError::Blob) };
     Ok((cipher.to_vec(), wire.string().ok_or(SshKeyError::Blob)?.to_vec()))

@@ -15,16 +15,16 @@ use crate::trust::roster::TrustedRoster;
 
 /// The signers of a next version, counted by both versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct SuccessionTallies {
     /// Counted by the version before.
-    pub of_before: Tally,
+    pub of_before: ThresholdTally,
     /// Counted by the next version.
-    pub of_next: Tally,
+    pub of_next: ThresholdTally,
 }
 
 /// The signatures that the threshold of one version requires.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tally {
+pub struct ThresholdTally {
     /// The version whose approvers are counted.
     pub version: u64,
     /// Its threshold.
@@ -35,7 +35,7 @@ pub struct Tally {
     pub could: Vec<Name>,
 }
 
-impl Standing {
+impl SuccessionTallies {
     /// Verifies `signatures` over the payload of `next` and counts their people.
     ///
     /// # Errors
@@ -50,13 +50,16 @@ impl Standing {
         match needless(&counted) {
             None => {
                 let names = |of: usize| counted.iter().filter_map(|one| one.names[of]).collect();
-                Ok(Self { of_before: Tally::new(before, &names(0)), of_next: Tally::new(next, &names(1)) })
+                Ok(Self {
+                    of_before: ThresholdTally::new(before, &names(0)),
+                    of_next: ThresholdTally::new(next, &names(1)),
+                })
             }
             Some(at) => Err(counted[at].refuse(next)),
         }
     }
 
-    /// Adds a signature to `signatures`, which [`Standing::of`] accepted. A signature that adds nothing beside the new one
+    /// Adds a signature to `signatures`, which [`SuccessionTallies::of`] accepted. A signature that adds nothing beside the new one
     /// is removed and returned, for example a person's signature with a new key if the old key counts for both versions.
     ///
     /// # Errors
@@ -153,7 +156,7 @@ fn needless(counted: &[Counted<'_>]) -> Option<usize> {
     (0..counted.len()).find(|at| !adds(counted, *at))
 }
 
-impl Tally {
+impl ThresholdTally {
     fn new(roster: &TrustedRoster, signed: &BTreeSet<&Name>) -> Self {
         let could = roster.tables().approver.iter().filter(|person| !signed.contains(&person.name));
         Self {
@@ -174,7 +177,7 @@ impl Tally {
 /// The most names in a message. Further names are counted.
 const MOST_NAMED: usize = 16;
 
-impl fmt::Display for Tally {
+impl fmt::Display for ThresholdTally {
     /// `1 of 2 approvers of version 1 signed (alice), 1 more of bob, carol must`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = |names: &[Name]| {
@@ -198,7 +201,7 @@ impl fmt::Display for Tally {
     }
 }
 
-impl fmt::Display for Standing {
+impl fmt::Display for SuccessionTallies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; {}", self.of_before, self.of_next)
     }
@@ -236,22 +239,23 @@ mod tests {
             tables.previous = Some(first.digest());
             tables.approver.remove(0);
         });
-        let nobody = Standing::of(&first, &next, &[]).expect("counted");
+        let nobody = SuccessionTallies::of(&first, &next, &[]).expect("counted");
         assert!(!nobody.is_complete());
-        let half = Standing::of(&first, &next, &[sign(&next, ALICE), sign(&next, BOB)]).expect("counted");
+        let half = SuccessionTallies::of(&first, &next, &[sign(&next, ALICE), sign(&next, BOB)]).expect("counted");
         let names = |names: &[Name]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!((names(&half.of_before.signed), half.of_before.missing()), (vec!["alice".into(), "bob".into()], 0));
         assert_eq!((names(&half.of_next.signed), half.of_next.missing()), (vec!["bob".into()], 1), "alice is gone");
         assert_eq!(half.of_next.to_string(), "1 of 2 approvers of version 2 signed (bob), 1 more of carol must");
         let lacks = |seed: u8| half.lacks(&first, &next, &sign(&next, seed).keyid);
         assert!(lacks(4) && lacks(6) && !lacks(ALICE) && !lacks(BOB) && !lacks(66));
-        let twice = Standing::of(&first, &next, &[sign(&next, BOB), sign(&next, BOB)]).expect_err("twice");
+        let twice = SuccessionTallies::of(&first, &next, &[sign(&next, BOB), sign(&next, BOB)]).expect_err("twice");
         assert!(twice.to_string().contains("is listed twice"), "{twice}");
         let (carol, too) = (sign(&next, 4), sign(&next, 6));
-        let twice = Standing::of(&first, &next, &[sign(&next, BOB), carol, too]).expect_err("carol's two keys");
+        let twice =
+            SuccessionTallies::of(&first, &next, &[sign(&next, BOB), carol, too]).expect_err("carol's two keys");
         assert!(twice.to_string().contains("carol already signed with another key"), "{twice}");
-        assert!(Standing::of(&first, &next, &[sign(&first, BOB)]).is_err(), "a signature of something else");
-        assert!(Standing::of(&first, &next, &[sign(&next, 66)]).is_err(), "of a stranger");
+        assert!(SuccessionTallies::of(&first, &next, &[sign(&first, BOB)]).is_err(), "a signature of something else");
+        assert!(SuccessionTallies::of(&first, &next, &[sign(&next, 66)]).is_err(), "of a stranger");
     }
 
     #[test]
@@ -285,12 +289,16 @@ mod tests {
             });
             for order in [[one, other], [other, one]] {
                 let signatures = order.map(|seed| sign(&next, seed));
-                assert_eq!(Standing::of(&first, &next, &signatures).is_ok(), both, "{old:?} {new:?} {order:?}");
+                assert_eq!(
+                    SuccessionTallies::of(&first, &next, &signatures).is_ok(),
+                    both,
+                    "{old:?} {new:?} {order:?}"
+                );
                 let mut joined = Vec::new();
                 for signature in signatures {
-                    let _ = Standing::join(&first, &next, &mut joined, signature);
+                    let _ = SuccessionTallies::join(&first, &next, &mut joined, signature);
                 }
-                let standing = Standing::of(&first, &next, &joined).expect("what was joined stands");
+                let standing = SuccessionTallies::of(&first, &next, &joined).expect("what was joined stands");
                 assert!(standing.is_complete(), "{old:?} {new:?} {order:?}: {standing}");
                 assert_eq!((joined.len() == 2, single.is_some()), (both, !both));
                 let needed = |seed: u8| sign(&next, seed).keyid;

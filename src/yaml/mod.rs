@@ -14,7 +14,7 @@ use serde_json::Value;
 
 /// A place in a file: line and column in characters, both from 1. `0:0` means no place (the document was not a file).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct TextPlace {
     /// The line, from 1.
     pub line: usize,
     /// The character in the line, from 1.
@@ -23,22 +23,22 @@ pub struct Place {
 
 /// A flaw at a place. The message says what happened, then what to do.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Flaw {
+pub struct YamlFlaw {
     /// The place.
-    pub place: Place,
+    pub place: TextPlace,
     /// What happened, and what to do.
     pub message: String,
 }
 
-impl Flaw {
+impl YamlFlaw {
     /// A flaw at `place`.
     #[must_use]
-    pub fn new(place: Place, message: impl Into<String>) -> Self {
+    pub fn new(place: TextPlace, message: impl Into<String>) -> Self {
         Self { place, message: message.into() }
     }
 }
 
-impl fmt::Display for Flaw {
+impl fmt::Display for YamlFlaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: {}", self.place.line, self.place.column, self.message)
     }
@@ -46,16 +46,16 @@ impl fmt::Display for Flaw {
 
 /// A value with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
+pub struct YamlNode {
     /// The beginning of the value.
-    pub place: Place,
+    pub place: TextPlace,
     /// The value.
-    pub kind: Kind,
+    pub kind: YamlKind,
 }
 
 /// JSON's data model without fractions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+pub enum YamlKind {
     /// `null`.
     Null,
     /// `true` or `false`.
@@ -65,16 +65,16 @@ pub enum Kind {
     /// Text.
     Text(String),
     /// A list.
-    List(Vec<Node>),
+    List(Vec<YamlNode>),
     /// A map with unique keys.
-    Map(Vec<(Key, Node)>),
+    Map(Vec<(Key, YamlNode)>),
 }
 
 /// A key of a map with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
     /// The beginning of the key.
-    pub place: Place,
+    pub place: TextPlace,
     /// Its text.
     pub name: String,
 }
@@ -83,7 +83,7 @@ pub struct Key {
 ///
 /// # Errors
 /// The first part that is not YAML, or that JSON's data model does not have.
-pub fn parse(text: &str, first_line: usize) -> Result<Node, Flaw> {
+pub fn parse(text: &str, first_line: usize) -> Result<YamlNode, YamlFlaw> {
     let mut options = Options::default();
     options.disallow_directives = true;
     options.emit_unresolved_aliases = true;
@@ -93,32 +93,32 @@ pub fn parse(text: &str, first_line: usize) -> Result<Node, Flaw> {
     for item in Parser::new_from_str_with_options(text, options) {
         let (event, span) = item.map_err(|error| {
             let at = error.marker();
-            Flaw::new(
-                Place { line: at.line() + first_line - 1, column: at.col() + 1 },
+            YamlFlaw::new(
+                TextPlace { line: at.line() + first_line - 1, column: at.col() + 1 },
                 format!("not readable as YAML: {}", error.info()),
             )
         })?;
-        let place = Place { line: span.start.line() + first_line - 1, column: span.start.col() + 1 };
+        let place = TextPlace { line: span.start.line() + first_line - 1, column: span.start.col() + 1 };
         tree.take(&event, place)?;
     }
-    Ok(tree.root.unwrap_or(Node { place: Place { line: first_line, column: 1 }, kind: Kind::Null }))
+    Ok(tree.root.unwrap_or(YamlNode { place: TextPlace { line: first_line, column: 1 }, kind: YamlKind::Null }))
 }
 
 /// The tree during reading.
 struct Tree {
     open: Vec<Open>,
-    root: Option<Node>,
+    root: Option<YamlNode>,
     documents: usize,
 }
 
 /// A list or map that has no end yet.
 enum Open {
-    List(Place, Vec<Node>),
-    Map(Place, Vec<(Key, Node)>, Option<Key>),
+    List(TextPlace, Vec<YamlNode>),
+    Map(TextPlace, Vec<(Key, YamlNode)>, Option<Key>),
 }
 
 impl Tree {
-    fn take(&mut self, event: &Event<'_>, place: Place) -> Result<(), Flaw> {
+    fn take(&mut self, event: &Event<'_>, place: TextPlace) -> Result<(), YamlFlaw> {
         let (anchor, tag) = match event {
             Event::Scalar(_, _, anchor, tag)
             | Event::SequenceStart(_, anchor, tag)
@@ -126,39 +126,39 @@ impl Tree {
             _ => (0, false),
         };
         if anchor != 0 {
-            return Err(Flaw::new(place, "anchors (&name) are not read: write the value out"));
+            return Err(YamlFlaw::new(place, "anchors (&name) are not read: write the value out"));
         }
         if tag {
-            return Err(Flaw::new(place, "tags (!type) are not read: leave the tag out"));
+            return Err(YamlFlaw::new(place, "tags (!type) are not read: leave the tag out"));
         }
         match event {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    return Err(Flaw::new(place, "a second document begins here: keep one in a file"));
+                    return Err(YamlFlaw::new(place, "a second document begins here: keep one in a file"));
                 }
                 Ok(())
             }
             Event::Alias(..) | Event::UnresolvedAlias(..) => {
-                Err(Flaw::new(place, "aliases (*name) are not read: write the value out"))
+                Err(YamlFlaw::new(place, "aliases (*name) are not read: write the value out"))
             }
             Event::Scalar(text, style, ..) => {
                 if self.awaits_key() {
                     return self.key(text, *style, place);
                 }
                 let kind = match style {
-                    ScalarStyle::Plain => plain(text).map_err(|message| Flaw::new(place, message))?,
-                    _ => Kind::Text(text.to_string()),
+                    ScalarStyle::Plain => plain(text).map_err(|message| YamlFlaw::new(place, message))?,
+                    _ => YamlKind::Text(text.to_string()),
                 };
-                self.add(Node { place, kind });
+                self.add(YamlNode { place, kind });
                 Ok(())
             }
             Event::SequenceStart(..) | Event::MappingStart(..) => {
                 if self.awaits_key() {
-                    return Err(Flaw::new(place, "a key must be text"));
+                    return Err(YamlFlaw::new(place, "a key must be text"));
                 }
                 if self.open.len() >= MAX_DEPTH {
-                    return Err(Flaw::new(place, format!("nested deeper than {MAX_DEPTH}: flatten it")));
+                    return Err(YamlFlaw::new(place, format!("nested deeper than {MAX_DEPTH}: flatten it")));
                 }
                 self.open.push(match event {
                     Event::SequenceStart(..) => Open::List(place, Vec::new()),
@@ -168,9 +168,9 @@ impl Tree {
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 let node = match self.open.pop() {
-                    Some(Open::List(place, items)) => Node { place, kind: Kind::List(items) },
-                    Some(Open::Map(place, entries, _)) => Node { place, kind: Kind::Map(entries) },
-                    None => return Err(Flaw::new(place, "a list or map ends here that did not begin")),
+                    Some(Open::List(place, items)) => YamlNode { place, kind: YamlKind::List(items) },
+                    Some(Open::Map(place, entries, _)) => YamlNode { place, kind: YamlKind::Map(entries) },
+                    None => return Err(YamlFlaw::new(place, "a list or map ends here that did not begin")),
                 };
                 self.add(node);
                 Ok(())
@@ -183,18 +183,18 @@ impl Tree {
         matches!(self.open.last(), Some(Open::Map(_, _, None)))
     }
 
-    fn key(&mut self, text: &str, style: ScalarStyle, place: Place) -> Result<(), Flaw> {
+    fn key(&mut self, text: &str, style: ScalarStyle, place: TextPlace) -> Result<(), YamlFlaw> {
         let Some(Open::Map(_, entries, waiting)) = self.open.last_mut() else { return Ok(()) };
         if style == ScalarStyle::Plain {
             if text == "<<" {
-                return Err(Flaw::new(place, "merge keys (<<) are not read: write the values out"));
+                return Err(YamlFlaw::new(place, "merge keys (<<) are not read: write the values out"));
             }
-            if !matches!(plain(text), Ok(Kind::Text(_))) {
-                return Err(Flaw::new(place, format!("a key must be text: write {text:?} with its quotes")));
+            if !matches!(plain(text), Ok(YamlKind::Text(_))) {
+                return Err(YamlFlaw::new(place, format!("a key must be text: write {text:?} with its quotes")));
             }
         }
         if let Some((first, _)) = entries.iter().find(|(key, _)| key.name == text) {
-            return Err(Flaw::new(
+            return Err(YamlFlaw::new(
                 place,
                 format!(
                     "the key {text:?} is already at {}:{}: keep one of the two",
@@ -206,7 +206,7 @@ impl Tree {
         Ok(())
     }
 
-    fn add(&mut self, node: Node) {
+    fn add(&mut self, node: YamlNode) {
         match self.open.last_mut() {
             None => self.root = Some(node),
             Some(Open::List(_, items)) => items.push(node),
@@ -220,11 +220,11 @@ impl Tree {
 }
 
 /// Reads a plain scalar by the core schema of YAML 1.2. A scalar that YAML 1.1 reads as something else must be quoted.
-fn plain(text: &str) -> Result<Kind, String> {
+fn plain(text: &str) -> Result<YamlKind, String> {
     match text {
-        "" | "null" => return Ok(Kind::Null),
-        "true" => return Ok(Kind::Boolean(true)),
-        "false" => return Ok(Kind::Boolean(false)),
+        "" | "null" => return Ok(YamlKind::Null),
+        "true" => return Ok(YamlKind::Boolean(true)),
+        "false" => return Ok(YamlKind::Boolean(false)),
         _ => {}
     }
     if ["~", "Null", "NULL"].contains(&text)
@@ -242,13 +242,13 @@ fn plain(text: &str) -> Result<Kind, String> {
             .parse::<i64>()
             .ok()
             .filter(|number| number.unsigned_abs() <= MAX_INTEGER)
-            .map(Kind::Integer)
+            .map(YamlKind::Integer)
             .ok_or_else(|| format!("{text} is beyond ±(2^53-1): write it with quotes, as text"));
     }
     if NUMBER_TO_SOME.is_match(text) {
         return Err(format!("{text:?} is not a whole number in plain digits: write a fraction as text, with quotes"));
     }
-    Ok(Kind::Text(text.to_owned()))
+    Ok(YamlKind::Text(text.to_owned()))
 }
 
 #[expect(clippy::expect_used, reason = "the three patterns are constants, compiled by every test of this file")]
@@ -267,37 +267,41 @@ static NUMBER_TO_SOME: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
-impl Node {
+impl YamlNode {
     /// Makes a tree from a JSON value that was not a file. All places are `0:0`. A fraction becomes text, as it was
     /// written.
     #[must_use]
     pub fn of_json(value: &Value) -> Self {
         let kind = match value {
-            Value::Null => Kind::Null,
-            Value::Bool(flag) => Kind::Boolean(*flag),
-            Value::Number(number) => number.as_i64().map_or_else(|| Kind::Text(number.to_string()), Kind::Integer),
-            Value::String(text) => Kind::Text(text.clone()),
-            Value::Array(items) => Kind::List(items.iter().map(Self::of_json).collect()),
-            Value::Object(entries) => Kind::Map(
+            Value::Null => YamlKind::Null,
+            Value::Bool(flag) => YamlKind::Boolean(*flag),
+            Value::Number(number) => {
+                number.as_i64().map_or_else(|| YamlKind::Text(number.to_string()), YamlKind::Integer)
+            }
+            Value::String(text) => YamlKind::Text(text.clone()),
+            Value::Array(items) => YamlKind::List(items.iter().map(Self::of_json).collect()),
+            Value::Object(entries) => YamlKind::Map(
                 entries
                     .iter()
-                    .map(|(name, value)| (Key { place: Place::default(), name: name.clone() }, Self::of_json(value)))
+                    .map(|(name, value)| {
+                        (Key { place: TextPlace::default(), name: name.clone() }, Self::of_json(value))
+                    })
                     .collect(),
             ),
         };
-        Self { place: Place::default(), kind }
+        Self { place: TextPlace::default(), kind }
     }
 
     /// The value without places.
     #[must_use]
     pub fn to_json(&self) -> Value {
         match &self.kind {
-            Kind::Null => Value::Null,
-            Kind::Boolean(flag) => Value::Bool(*flag),
-            Kind::Integer(number) => Value::from(*number),
-            Kind::Text(text) => Value::String(text.clone()),
-            Kind::List(items) => Value::Array(items.iter().map(Self::to_json).collect()),
-            Kind::Map(entries) => {
+            YamlKind::Null => Value::Null,
+            YamlKind::Boolean(flag) => Value::Bool(*flag),
+            YamlKind::Integer(number) => Value::from(*number),
+            YamlKind::Text(text) => Value::String(text.clone()),
+            YamlKind::List(items) => Value::Array(items.iter().map(Self::to_json).collect()),
+            YamlKind::Map(entries) => {
                 Value::Object(entries.iter().map(|(key, value)| (key.name.clone(), value.to_json())).collect())
             }
         }
@@ -307,12 +311,12 @@ impl Node {
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self.kind {
-            Kind::Null => "nothing",
-            Kind::Boolean(_) => "true or false",
-            Kind::Integer(_) => "a number",
-            Kind::Text(_) => "text",
-            Kind::List(_) => "a list",
-            Kind::Map(_) => "a map",
+            YamlKind::Null => "nothing",
+            YamlKind::Boolean(_) => "true or false",
+            YamlKind::Integer(_) => "a number",
+            YamlKind::Text(_) => "text",
+            YamlKind::List(_) => "a list",
+            YamlKind::Map(_) => "a map",
         }
     }
 
@@ -325,57 +329,57 @@ impl Node {
     /// The entries of a map. Any other value has none.
     #[must_use]
     pub fn entries(&self) -> &[(Key, Self)] {
-        if let Kind::Map(entries) = &self.kind { entries } else { &[] }
+        if let YamlKind::Map(entries) = &self.kind { entries } else { &[] }
     }
 
     /// The entries of a map whose keys are all in `known`. Every other key, and every value that is not a map, is a flaw. A
     /// key in `later` is refused by name, as a feature that this version does not have.
-    pub fn closed_map(&self, what: &str, known: &[&str], later: &[&str], flaws: &mut Vec<Flaw>) -> &[(Key, Self)] {
-        let Kind::Map(entries) = &self.kind else {
-            flaws.push(Flaw::new(self.place, format!("{what} must be a map, not {}", self.word())));
+    pub fn closed_map(&self, what: &str, known: &[&str], later: &[&str], flaws: &mut Vec<YamlFlaw>) -> &[(Key, Self)] {
+        let YamlKind::Map(entries) = &self.kind else {
+            flaws.push(YamlFlaw::new(self.place, format!("{what} must be a map, not {}", self.word())));
             return &[];
         };
         for (key, _) in entries {
             let name = key.name.as_str();
             if later.contains(&name) {
-                flaws.push(Flaw::new(key.place, not_yet(&format!("`{name}` in {what}"))));
+                flaws.push(YamlFlaw::new(key.place, not_yet(&format!("`{name}` in {what}"))));
             } else if !known.contains(&name) {
-                flaws.push(Flaw::new(key.place, unknown(&format!("key in {what}"), name, known)));
+                flaws.push(YamlFlaw::new(key.place, unknown(&format!("key in {what}"), name, known)));
             }
         }
         entries
     }
 
     /// The text, or a flaw.
-    pub fn text(&self, what: &str, flaws: &mut Vec<Flaw>) -> Option<&str> {
-        if let Kind::Text(text) = &self.kind {
+    pub fn text(&self, what: &str, flaws: &mut Vec<YamlFlaw>) -> Option<&str> {
+        if let YamlKind::Text(text) = &self.kind {
             return Some(text);
         }
-        flaws.push(Flaw::new(self.place, format!("{what} must be text, not {}", self.word())));
+        flaws.push(YamlFlaw::new(self.place, format!("{what} must be text, not {}", self.word())));
         None
     }
 
     /// The items of a list, or a flaw.
-    pub fn list(&self, what: &str, flaws: &mut Vec<Flaw>) -> Option<&[Self]> {
-        if let Kind::List(items) = &self.kind {
+    pub fn list(&self, what: &str, flaws: &mut Vec<YamlFlaw>) -> Option<&[Self]> {
+        if let YamlKind::List(items) = &self.kind {
             return Some(items);
         }
-        flaws.push(Flaw::new(self.place, format!("{what} must be a list, not {}", self.word())));
+        flaws.push(YamlFlaw::new(self.place, format!("{what} must be a list, not {}", self.word())));
         None
     }
 
     /// The place of the value to which the tokens of an RFC 6901 pointer lead, or of the nearest existing part above it.
     /// With `of_key` the place of the last key instead of its value.
     #[must_use]
-    pub fn place_of(&self, tokens: &[&str], of_key: bool) -> Place {
+    pub fn place_of(&self, tokens: &[&str], of_key: bool) -> TextPlace {
         let Some((first, rest)) = tokens.split_first() else { return self.place };
         match &self.kind {
-            Kind::Map(entries) => {
+            YamlKind::Map(entries) => {
                 entries.iter().find(|(key, _)| key.name == *first).map_or(self.place, |(key, value)| {
                     if rest.is_empty() && of_key { key.place } else { value.place_of(rest, of_key) }
                 })
             }
-            Kind::List(items) => first
+            YamlKind::List(items) => first
                 .parse::<usize>()
                 .ok()
                 .and_then(|index| items.get(index))

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use countersign::audit::entry::Entry;
-use countersign::audit::evidence::{Beside, Unreadable};
-use countersign::audit::finding::{Said, Summary};
+use countersign::audit::entry::LogEntry;
+use countersign::audit::evidence::{EvidenceFiles, Unreadable};
+use countersign::audit::finding::{AuditEvent, Summary};
 use countersign::audit::history::{Auditor, Expected, rosters_in};
 use countersign::crypto::canonical::{canonical_of, to_canonical};
 use countersign::crypto::digest::{BlobDigest, RosterDigest, hex, sha256};
@@ -470,20 +470,20 @@ impl Log {
 
     pub fn auditor(&self, expected: Expected) -> Auditor {
         let versions =
-            rosters_in(&Entry::of(self.entries[0].clone()), self).expect("readable").expect("a genesis seal");
+            rosters_in(&LogEntry::of(self.entries[0].clone()), self).expect("readable").expect("a genesis seal");
         Auditor::new(Pinned::Digest(self.roster_digest(1)), &versions, expected).expect("connected")
     }
 
     /// Audits with version 1 of the roster trusted.
-    pub fn audit(&self) -> (Vec<Said>, Summary) {
+    pub fn audit(&self) -> (Vec<AuditEvent>, Summary) {
         self.audit_with(Expected::default())
     }
 
-    pub fn audit_with(&self, expected: Expected) -> (Vec<Said>, Summary) {
+    pub fn audit_with(&self, expected: Expected) -> (Vec<AuditEvent>, Summary) {
         let mut auditor = self.auditor(expected);
         let mut said = Vec::new();
         for entry in &self.entries {
-            said.extend(auditor.entry(&Entry::of(entry.clone()), self).expect("readable"));
+            said.extend(auditor.entry(&LogEntry::of(entry.clone()), self).expect("readable"));
         }
         let (last, summary) = auditor.finish(&self.head(), self).expect("readable");
         said.extend(last);
@@ -491,7 +491,7 @@ impl Log {
     }
 }
 
-impl Beside for Log {
+impl EvidenceFiles for Log {
     fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Unreadable> {
         Ok(self.blobs.get(digest.as_bytes()).cloned())
     }

@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use countersign::audit::bundle::{Options, Trust, verify};
-use countersign::audit::report::Finding;
+use countersign::audit::bundle::{RosterTrust, VerifyOptions, verify};
+use countersign::audit::report::CheckFinding;
 use countersign::crypto::canonical::to_canonical;
 use serde_json::{Value, json};
 
@@ -74,11 +74,11 @@ impl Verdict {
 pub fn ours(case: &Case) -> Option<Verdict> {
     let text = std::str::from_utf8(&case.roster).unwrap_or_default();
     let trust = match text.starts_with("sha256:") {
-        true => Trust::Digest(text.parse().expect("a digest")),
-        false => Trust::Roster(case.roster.clone()),
+        true => RosterTrust::Digest(text.parse().expect("a digest")),
+        false => RosterTrust::Roster(case.roster.clone()),
     };
-    let report = verify(&case.bundle, &trust, Options::default()).ok()?;
-    let word = |finding: Finding| {
+    let report = verify(&case.bundle, &trust, VerifyOptions::default()).ok()?;
+    let word = |finding: CheckFinding| {
         let word = serde_json::to_value(finding).ok();
         word.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned()
     };

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use countersign::audit::bundle::{Options, Trust, verify};
-use countersign::audit::report::Finding;
+use countersign::audit::bundle::{RosterTrust, VerifyOptions, verify};
+use countersign::audit::report::CheckFinding;
 use countersign::crypto::canonical::{parse_canonical, to_canonical};
 use countersign::crypto::digest::{hex, sha256};
 use countersign::crypto::merkle::{self, Hash};
@@ -17,7 +17,7 @@ use countersign::record::denial::Denial;
 use countersign::record::document::{Predicate, Statement};
 use countersign::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed};
 use countersign::record::receipt::Receipt;
-use countersign::record::refusal::Refusal;
+use countersign::record::refusal::RefusalStatement;
 use countersign::record::roster::Roster;
 use countersign::record::seal::Seal;
 use countersign::trust::roster::TrustedRoster;
@@ -46,7 +46,7 @@ pub fn check(dir: &Path) -> Vec<Outcome> {
         ("consumption", golden.document::<Consumption>(&["boundary"])),
         ("denial", golden.document::<Denial>(&["alice"])),
         ("receipt", golden.document::<Receipt>(&["boundary"])),
-        ("refusal", golden.document::<Refusal>(&["boundary"])),
+        ("refusal", golden.document::<RefusalStatement>(&["boundary"])),
         ("roster", golden.document::<Roster>(&[])),
         ("seal", golden.document::<Seal>(&["boundary"])),
     ];
@@ -293,17 +293,17 @@ impl Golden {
         }
     }
 
-    fn trust(&self, roster: &str) -> Result<Trust, String> {
+    fn trust(&self, roster: &str) -> Result<RosterTrust, String> {
         if roster.starts_with("sha256:") {
-            return roster.parse().map(Trust::Digest).map_err(|_| format!("{roster:?} is no digest"));
+            return roster.parse().map(RosterTrust::Digest).map_err(|_| format!("{roster:?} is no digest"));
         }
         let path = if roster.contains('/') { roster.to_owned() } else { format!("refused/{roster}") };
-        Ok(Trust::Roster(self.read(&path)?))
+        Ok(RosterTrust::Roster(self.read(&path)?))
     }
 
     fn established(&self, bundle: &str, roster: &str) -> Checked {
-        let report =
-            verify(&self.read(bundle)?, &self.trust(roster)?, Options::default()).map_err(|error| error.to_string())?;
+        let report = verify(&self.read(bundle)?, &self.trust(roster)?, VerifyOptions::default())
+            .map_err(|error| error.to_string())?;
         let failed: Vec<String> = report.failed().map(|check| format!("{}: {}", check.name, check.detail)).collect();
         if !failed.is_empty() || !report.verified {
             return Err(format!("not established: {}", failed.join("; ")));
@@ -312,7 +312,7 @@ impl Golden {
         let open: Vec<&str> = report
             .checks
             .iter()
-            .filter(|check| check.finding == Finding::NotChecked)
+            .filter(|check| check.finding == CheckFinding::NotChecked)
             .map(|check| check.name.word())
             .collect();
         let unexpected: Vec<&&str> =
@@ -321,7 +321,7 @@ impl Golden {
             return Err(format!("not checked: {unexpected:?}"));
         }
         // Without trust, or with another roster, nothing is verified.
-        if verify(&self.read(bundle)?, &Trust::Nothing, Options::default()).is_ok() {
+        if verify(&self.read(bundle)?, &RosterTrust::Nothing, VerifyOptions::default()).is_ok() {
             return Err("verified without a trusted roster".to_owned());
         }
         Ok(())
@@ -333,7 +333,8 @@ impl Golden {
             return Err("the index entry is incomplete".to_owned());
         };
         let bytes = self.read(file)?;
-        let report = verify(&bytes, &self.trust(roster)?, Options::default()).map_err(|error| error.to_string())?;
+        let report =
+            verify(&bytes, &self.trust(roster)?, VerifyOptions::default()).map_err(|error| error.to_string())?;
         let failed: Vec<&str> = report.failed().map(|check| check.name.word()).collect();
         let also: Vec<&str> = entry["also"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         if report.verified {

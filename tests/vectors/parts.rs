@@ -9,7 +9,7 @@ use countersign::crypto::json;
 use countersign::crypto::merkle::{self as tree, Hash};
 use countersign::crypto::note::Note;
 use countersign::crypto::sshsig::KeyId;
-use countersign::policy::patterns::{Case, Dots, Pattern};
+use countersign::policy::patterns::{CaseSensitivity, LeadingDots, Pattern};
 use countersign::record::denial::Denial;
 use countersign::record::envelope::{Base64, Envelope, Signed};
 use countersign::record::ident::{
@@ -153,10 +153,11 @@ fn list<'v>(file: &'v Value, pointer: &str) -> &'v [Value] {
 
 /// Which paths a pattern over runbooks matches.
 pub fn globs(file: &Value) -> Vec<Outcome> {
-    let table = |table: &Value, dots: Dots| -> Vec<Outcome> {
+    let table = |table: &Value, dots: LeadingDots| -> Vec<Outcome> {
         let paths: Vec<&str> = list(table, "/paths").iter().filter_map(Value::as_str).collect();
         let check = |glob: &str, matched: &Value| {
-            let pattern = Pattern::parse_with(glob, dots, Case::Counts).map_err(|error| error.to_string())?;
+            let pattern =
+                Pattern::parse_with(glob, dots, CaseSensitivity::Counts).map_err(|error| error.to_string())?;
             for path in &paths {
                 let expected = matched.as_array().is_some_and(|matched| matched.iter().any(|one| one == path));
                 same(path, pattern.matches(path), expected)?;
@@ -166,8 +167,8 @@ pub fn globs(file: &Value) -> Vec<Outcome> {
         let patterns = table["patterns"].as_object().into_iter().flatten();
         patterns.map(|(glob, matched)| (format!("{glob}, {dots:?}"), check(glob, matched))).collect()
     };
-    let mut outcomes = table(file, Dots::Written);
-    outcomes.extend(table(&file["dot"], Dots::Any));
+    let mut outcomes = table(file, LeadingDots::Written);
+    outcomes.extend(table(&file["dot"], LeadingDots::Any));
     outcomes
 }
 

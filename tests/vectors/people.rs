@@ -8,7 +8,7 @@ use countersign::crypto::digest::sha256;
 use countersign::crypto::signature::SecretKey;
 use countersign::crypto::sshsig::{KeyId, Presence, SshKey};
 use countersign::decision::exclusion::{self, Tokens};
-use countersign::decision::quorum::{Rules, count, decide};
+use countersign::decision::quorum::{QuorumRules, count, decide};
 use countersign::decision::window::check_window;
 use countersign::record::authorization::Authorization;
 use countersign::record::document::Statement;
@@ -50,7 +50,7 @@ fn one_quorum(vector: &Value) -> Result<(), String> {
         serde_json::from_value(value.clone()).map_err(|error| error.to_string())
     };
     let (policy, step) = (rule(&vector["policy"])?, rule(&vector["step"])?.ok_or("no rule of the step")?);
-    let Ok(rules) = Rules::combine(policy.as_ref(), &step) else {
+    let Ok(rules) = QuorumRules::combine(policy.as_ref(), &step) else {
         return same("result", "no-rule", text(vector, "expect")?);
     };
     let excluded: Vec<_> = vector["excluded"]

@@ -1,14 +1,14 @@
 //! What policy says of a command, a path, a variable.
 
 use countersign::policy::builtins::Builtins;
-use countersign::policy::decide::{Flags, Verdict, Where, decide_env, decide_path, decide_script, worst};
+use countersign::policy::decide::{DecisionPlace, Flags, PolicyVerdict, decide_env, decide_path, decide_script, worst};
 use countersign::policy::file::Policy;
 use countersign::policy::lists::{KINDS, word};
-use countersign::policy::paths::{Places, RunbookPath, absolute};
+use countersign::policy::paths::{PathVariables, RunbookPath, absolute};
 use countersign::policy::ruling::resolve_path;
-use countersign::policy::session::{Answers, Choice, Given, Session};
+use countersign::policy::session::{AnswerChoice, AnswerGiven, DefaultAnswers, Session};
 use countersign::record::authorization::{Permission, PermissionKind, PermissionReason};
-use countersign::shell::commands::Size;
+use countersign::shell::commands::ReadLimit;
 use serde_json::Value;
 
 use super::{Outcome, same, text};
@@ -52,15 +52,15 @@ fn answer(vector: &Value) -> Result<(&'static str, Vec<String>), String> {
     };
     let runbook = RunbookPath::of_file(vector["runbook"].as_str().unwrap_or_default());
     let ruling = resolve_path(&policy, Builtins::current(), &runbook);
-    let at = if vector["at"] == "boundary" { Where::Boundary } else { Where::Terminal };
+    let at = if vector["at"] == "boundary" { DecisionPlace::Boundary } else { DecisionPlace::Terminal };
     let context = |name: &str, default: &'static str| vector["ctx"][name].as_str().unwrap_or(default).to_owned();
-    let places = Places::new(&context("repo", "/repo"), &context("tmp", "/tmp"));
+    let places = PathVariables::new(&context("repo", "/repo"), &context("tmp", "/tmp"));
     let Said { flags, mut session, answers } = said(&vector["cli"], places)?;
     let input = text(vector, "input")?;
     let kind = kind(text(vector, "kind")?)?;
     let (verdict, decided) = match kind {
         PermissionKind::Run => {
-            let decision = decide_script(&ruling, input, Size::File, at, &flags);
+            let decision = decide_script(&ruling, input, ReadLimit::File, at, &flags);
             (decision.verdict, decision.decided)
         }
         PermissionKind::Env => {
@@ -75,33 +75,33 @@ fn answer(vector: &Value) -> Result<(&'static str, Vec<String>), String> {
     };
     // A script that is not understood is denied though nothing in it is.
     let mut decided = decided;
-    for one in decided.iter_mut().filter(|_| at == Where::Terminal) {
-        let Verdict::Ask(why) = one.verdict else { continue };
+    for one in decided.iter_mut().filter(|_| at == DecisionPlace::Terminal) {
+        let PolicyVerdict::Ask(why) = one.verdict else { continue };
         let question = Permission { kind: one.kind, what: one.what.clone(), why };
         let mut asked = false;
         let given = session.answer(&question, answers, || {
             asked = true;
-            Choice::Deny
+            AnswerChoice::Deny
         });
         one.verdict = match given {
             _ if asked => one.verdict,
-            Given::Allowed(_) => Verdict::Allow,
-            Given::Denied(_) | Given::DeniedWithAll => Verdict::Deny,
+            AnswerGiven::Allowed(_) => PolicyVerdict::Allow,
+            AnswerGiven::Denied(_) | AnswerGiven::DeniedWithAll => PolicyVerdict::Deny,
         };
     }
     let verdict = if decided.is_empty() { verdict } else { worst(&decided) };
-    let asks = decided.iter().filter(|one| one.verdict != Verdict::Allow);
+    let asks = decided.iter().filter(|one| one.verdict != PolicyVerdict::Allow);
     let mut asks: Vec<String> =
         asks.map(|one| format!("{} {}: {}", word(one.kind), one.what, verdict_word(one.verdict))).collect();
     asks.dedup();
     Ok((verdict_word(verdict), asks))
 }
 
-const fn verdict_word(verdict: Verdict) -> &'static str {
+const fn verdict_word(verdict: PolicyVerdict) -> &'static str {
     match verdict {
-        Verdict::Allow => "allow",
-        Verdict::Ask(_) => "prompt",
-        Verdict::Deny => "deny",
+        PolicyVerdict::Allow => "allow",
+        PolicyVerdict::Ask(_) => "prompt",
+        PolicyVerdict::Deny => "deny",
     }
 }
 
@@ -113,16 +113,16 @@ fn kind(word_of: &str) -> Result<PermissionKind, String> {
 struct Said {
     flags: Flags,
     session: Session,
-    answers: Answers,
+    answers: DefaultAnswers,
 }
 
-fn said(cli: &Value, places: Option<Places>) -> Result<Said, String> {
+fn said(cli: &Value, places: Option<PathVariables>) -> Result<Said, String> {
     let mut flags = Flags { places, ..Flags::default() };
     let mut session = Session::default();
-    let mut answers = Answers { yes: false, nobody: None };
-    let mut before = |kind: PermissionKind, what: &str, choice: Choice| {
+    let mut answers = DefaultAnswers { yes: false, nobody: None };
+    let mut before = |kind: PermissionKind, what: &str, choice: AnswerChoice| {
         let question = Permission { kind, what: what.to_owned(), why: PermissionReason::Unlisted };
-        session.answer(&question, Answers { yes: false, nobody: None }, || choice)
+        session.answer(&question, DefaultAnswers { yes: false, nobody: None }, || choice)
     };
     for (key, value) in cli.as_object().into_iter().flatten() {
         let on = value == &Value::Bool(true);
@@ -134,15 +134,15 @@ fn said(cli: &Value, places: Option<Places>) -> Result<Said, String> {
             "session" => {
                 for (kind_of, names) in value.as_object().into_iter().flatten() {
                     for name in names.as_array().into_iter().flatten().filter_map(Value::as_str) {
-                        before(kind(kind_of)?, name, Choice::Session);
+                        before(kind(kind_of)?, name, AnswerChoice::Session);
                     }
                 }
             }
             "sessionAllowsAll" => {
-                before(kind(value.as_str().unwrap_or_default())?, "anything", Choice::AllOfType);
+                before(kind(value.as_str().unwrap_or_default())?, "anything", AnswerChoice::AllOfType);
             }
             "sessionDeniesAll" => {
-                before(kind(value.as_str().unwrap_or_default())?, "anything", Choice::DenyAll);
+                before(kind(value.as_str().unwrap_or_default())?, "anything", AnswerChoice::DenyAll);
             }
             other => {
                 for pattern in value.as_array().into_iter().flatten().filter_map(Value::as_str) {

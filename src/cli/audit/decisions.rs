@@ -1,6 +1,6 @@
 //! The table of decisions: approvers, parameters, and how each run ended.
 
-use crate::audit::finding::{DecisionLine, Verdict};
+use crate::audit::finding::{DecisionLine, EntryVerdict};
 use crate::cli::clock::now;
 use crate::cli::gate::parse_seconds;
 use crate::crypto::canonical;
@@ -10,7 +10,7 @@ use crate::terminal::table::aligned;
 
 /// Selects the decisions that are printed.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub(super) struct Filter {
+pub(super) struct DecisionFilter {
     /// Print a table with one row for each decision: time, step, parameters, reason, proposer, approvers, outcome,
     /// receipt
     #[arg(long)]
@@ -23,7 +23,7 @@ pub(super) struct Filter {
     steps: Vec<Pattern>,
 }
 
-impl Filter {
+impl DecisionFilter {
     /// Returns true if the options ask for the table.
     pub(super) const fn table(&self) -> bool {
         self.decisions || self.since.is_some() || !self.steps.is_empty()
@@ -55,10 +55,10 @@ impl Row {
         let params = String::from_utf8_lossy(&canonical::to_canonical(&line.params)).into_owned();
         let approvers: Vec<_> = line.approvers.iter().map(ToString::to_string).collect();
         let outcome = match line.verdict {
-            Verdict::Stands => line.outcome.status.to_string(),
-            Verdict::Differs => format!("{} (differs)", line.outcome.status),
-            Verdict::Fails => format!("{} (DOES NOT STAND)", line.outcome.status),
-            Verdict::Undecided => format!("{} (undecided)", line.outcome.status),
+            EntryVerdict::Stands => line.outcome.status.to_string(),
+            EntryVerdict::Differs => format!("{} (differs)", line.outcome.status),
+            EntryVerdict::Fails => format!("{} (DOES NOT STAND)", line.outcome.status),
+            EntryVerdict::Undecided => format!("{} (undecided)", line.outcome.status),
         };
         Self([
             line.at.to_string(),

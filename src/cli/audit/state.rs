@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 
-use crate::audit::kept::Kept;
+use crate::audit::kept::SavedAudit;
 use crate::crypto::json;
 use crate::crypto::merkle::Hash;
 use crate::remote::log_source::read_file;
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 
 /// Size limit of a state file, in bytes. The state contains the nonces of a day, also for a busy boundary.
 const MAX_STATE_BYTES: usize = 1 << 30;
@@ -31,7 +31,7 @@ pub(super) struct StateFile {
 
 /// The result of saving a state.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Moved {
+pub(super) enum StateChange {
     /// The state was saved.
     Here,
     /// In the meantime another audit saved a state of this many entries. The other state is longer and was not
@@ -43,9 +43,10 @@ pub(super) enum Moved {
 
 impl StateFile {
     /// Opens a state file that may not exist yet. The write test comes first, because the audit may take hours.
-    pub(super) fn open(named: &Path) -> Result<Self, Failure> {
-        let shown = Shown::text(&named.to_string_lossy());
-        let failed = |error: io::Error| Failure::usage(format!("can't save a state in {}: {error}", shown.as_str()));
+    pub(super) fn open(named: &Path) -> Result<Self, CommandFailure> {
+        let shown = PrintableText::text(&named.to_string_lossy());
+        let failed =
+            |error: io::Error| CommandFailure::usage(format!("can't save a state in {}: {error}", shown.as_str()));
         let path = if named.is_symlink() { fs::canonicalize(named).map_err(failed)? } else { named.to_owned() };
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let directory = directory.to_owned();
@@ -54,10 +55,10 @@ impl StateFile {
     }
 
     /// Reads the saved state.
-    pub(super) fn read(&self) -> Result<Option<Kept>, Failure> {
+    pub(super) fn read(&self) -> Result<Option<SavedAudit>, CommandFailure> {
         let Some(bytes) = read_file(&self.path, MAX_STATE_BYTES)? else { return Ok(None) };
         json::parse_as(&bytes, MAX_STATE_BYTES).map(Some).map_err(|error| {
-            Failure::usage(format!(
+            CommandFailure::usage(format!(
                 "{} is no state of an audit: {error}; name another file, or move this file away",
                 self.shown()
             ))
@@ -69,34 +70,34 @@ impl StateFile {
     /// of the audited log at an earlier size.
     pub(super) fn keep(
         &self,
-        state: &Kept,
-        begun: Option<&Kept>,
-        root_at: impl FnOnce(u64) -> Result<Hash, Failure>,
-    ) -> Result<Moved, Failure> {
+        state: &SavedAudit,
+        begun: Option<&SavedAudit>,
+        root_at: impl FnOnce(u64) -> Result<Hash, CommandFailure>,
+    ) -> Result<StateChange, CommandFailure> {
         let _turn = self.lock()?;
         if let Some(now) = self.read()?.filter(|now| begun != Some(now)) {
             if now.boundary != state.boundary {
-                return Err(Failure::usage(format!(
+                return Err(CommandFailure::usage(format!(
                     "{} now contains the state of the boundary {}: use a separate state file for each boundary",
                     self.shown(),
                     now.boundary
                 )));
             }
             if now.size > state.size {
-                return Ok(Moved::Further(now.size));
+                return Ok(StateChange::Further(now.size));
             }
             if let Some(tree) = now.frontier()
                 && root_at(now.size)? != tree.root()
             {
-                return Ok(Moved::Forked(now.size));
+                return Ok(StateChange::Forked(now.size));
             }
         }
         self.write(state)
-            .map_err(|error| Failure::usage(format!("can't save the state in {}: {error}", self.shown())))?;
-        Ok(Moved::Here)
+            .map_err(|error| CommandFailure::usage(format!("can't save the state in {}: {error}", self.shown())))?;
+        Ok(StateChange::Here)
     }
 
-    fn write(&self, state: &Kept) -> io::Result<()> {
+    fn write(&self, state: &SavedAudit) -> io::Result<()> {
         let bytes = serde_json::to_vec(state)?;
         // Only the owner can read the new file. After a crash, the old state is still there, possibly with a leftover
         // temporary file.
@@ -108,9 +109,9 @@ impl StateFile {
 
     /// Waits for other audits with the same state file. The lock is on the directory, because the file itself is
     /// replaced.
-    fn lock(&self) -> Result<File, Failure> {
+    fn lock(&self) -> Result<File, CommandFailure> {
         let failed =
-            |error: io::Error| Failure::usage(format!("can't lock the directory of {}: {error}", self.shown()));
+            |error: io::Error| CommandFailure::usage(format!("can't lock the directory of {}: {error}", self.shown()));
         let directory = File::open(&self.directory).map_err(failed)?;
         let deadline = Instant::now() + TURN;
         loop {
@@ -123,7 +124,7 @@ impl StateFile {
                          again when that program has ended",
                         self.shown()
                     );
-                    return Err(Failure::new(Exit::Unreachable, message));
+                    return Err(CommandFailure::new(Exit::Unreachable, message));
                 }
                 Err(error) => return Err(failed(error.into())),
             }
@@ -131,6 +132,6 @@ impl StateFile {
     }
 
     fn shown(&self) -> String {
-        Shown::text(&self.path.to_string_lossy()).as_str().to_owned()
+        PrintableText::text(&self.path.to_string_lossy()).as_str().to_owned()
     }
 }

@@ -4,18 +4,18 @@ use serde_json::{Value, json};
 
 use crate::boundary::view::{ProposalStatus, ProposalView, RegistryView};
 use crate::cli::demo::story::{payload, text, verify, watch};
-use crate::cli::demo::tale::{State, Tale};
-use crate::cli::demo::world::{World, broken, until};
+use crate::cli::demo::tale::{DemoReport, DemoResult};
+use crate::cli::demo::world::{DemoSetup, broken, until};
 use crate::crypto::canonical;
 use crate::crypto::signature::PAYLOAD_TYPE;
-use crate::home::keys::{Purpose, sign};
+use crate::home::keys::{SignaturePurpose, sign};
 use crate::http::api::Signatures;
 use crate::record::envelope::{Base64, Envelope, EnvelopeSignature};
 use crate::remote::client::Client;
-use crate::terminal::exit::Failure;
+use crate::terminal::exit::CommandFailure;
 
 /// Tries all attacks. `ran` is the envelope of the story, whose nonce is spent.
-pub(super) fn try_all(world: &mut World, tale: &mut Tale<'_>, ran: &Envelope) -> Result<(), Failure> {
+pub(super) fn try_all(world: &mut DemoSetup, tale: &mut DemoReport<'_>, ran: &Envelope) -> Result<(), CommandFailure> {
     tale.part("The boundary serves again. Now each attack is tried")?;
     let _ = world.serve()?;
     let agent = world.agent()?;
@@ -34,7 +34,12 @@ pub(super) fn try_all(world: &mut World, tale: &mut Tale<'_>, ran: &Envelope) ->
 }
 
 /// Tries changed and incomplete envelopes of a statement whose nonce is not spent.
-fn with_one_statement(world: &World, tale: &mut Tale<'_>, agent: &Client, fresh: &ProposalView) -> Result<(), Failure> {
+fn with_one_statement(
+    world: &DemoSetup,
+    tale: &mut DemoReport<'_>,
+    agent: &Client,
+    fresh: &ProposalView,
+) -> Result<(), CommandFailure> {
     let bytes = payload(fresh)?;
     let by = |name: &str| signature(world, name, &bytes);
     let mut changed: Value = serde_json::from_slice(&bytes).map_err(|error| broken(&error.to_string()))?;
@@ -72,7 +77,12 @@ fn with_one_statement(world: &World, tale: &mut Tale<'_>, agent: &Client, fresh:
 }
 
 /// Edits a runbook. Before a reseal the sealed bytes still run, and after a reseal the old approval is refused.
-fn edited_runbook(world: &World, tale: &mut Tale<'_>, agent: &Client, fresh: &ProposalView) -> Result<(), Failure> {
+fn edited_runbook(
+    world: &DemoSetup,
+    tale: &mut DemoReport<'_>,
+    agent: &Client,
+    fresh: &ProposalView,
+) -> Result<(), CommandFailure> {
     let path = world.home().join("runbooks/service.md");
     let odd = |error: std::io::Error| broken(&format!("the runbook: {error}"));
     let before = std::fs::read_to_string(&path).map_err(odd)?;
@@ -97,7 +107,7 @@ fn edited_runbook(world: &World, tale: &mut Tale<'_>, agent: &Client, fresh: &Pr
 }
 
 /// Flips one bit of the signed receipt.
-fn flipped_byte(world: &World, tale: &mut Tale<'_>) -> Result<(), Failure> {
+fn flipped_byte(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFailure> {
     let odd = |error: &dyn std::fmt::Display| broken(&format!("the bundle: {error}"));
     let bytes = std::fs::read(world.root.join("run.bundle.json")).map_err(|error| odd(&error))?;
     let mut bundle: Value = serde_json::from_slice(&bytes).map_err(|error| odd(&error))?;
@@ -126,7 +136,7 @@ fn flipped_byte(world: &World, tale: &mut Tale<'_>) -> Result<(), Failure> {
 }
 
 /// Tries a step that reads the private key of alice, after two people were deceived into approving it.
-fn prying_step(world: &World, tale: &mut Tale<'_>, agent: &Client) -> Result<(), Failure> {
+fn prying_step(world: &DemoSetup, tale: &mut DemoReport<'_>, agent: &Client) -> Result<(), CommandFailure> {
     const WHAT: &str = "a step that reads an approver's key";
     let path = world.key("alice");
     let secret = std::fs::read_to_string(&path).map_err(|error| broken(&error.to_string()))?;
@@ -140,7 +150,7 @@ fn prying_step(world: &World, tale: &mut Tale<'_>, agent: &Client) -> Result<(),
         let why = ended
             .refusal
             .map_or_else(|| "it did not run".to_owned(), |refusal| format!("{}: {}", refusal.code, refusal.detail));
-        return tale.line(State::NotShown, WHAT, &why);
+        return tale.line(DemoResult::NotShown, WHAT, &why);
     }
     let said = output.contains("the step says: it could not be read");
     let exit = ended.outcome.as_ref().and_then(|outcome| outcome.exit_code);
@@ -152,11 +162,11 @@ fn prying_step(world: &World, tale: &mut Tale<'_>, agent: &Client) -> Result<(),
 
 /// Signs online as alice and bob, and follows the run. Returns the end of the run and its output.
 fn approve_and_run(
-    world: &World,
-    tale: &Tale<'_>,
+    world: &DemoSetup,
+    tale: &DemoReport<'_>,
     agent: &Client,
     view: &ProposalView,
-) -> Result<(ProposalView, String), Failure> {
+) -> Result<(ProposalView, String), CommandFailure> {
     let bytes = payload(view)?;
     for name in ["alice", "bob"] {
         let body = Signatures { signatures: vec![signature(world, name, &bytes)?] };
@@ -184,13 +194,13 @@ fn succeeded(view: &ProposalView) -> bool {
     view.outcome.as_ref().is_some_and(|outcome| outcome.status == crate::record::receipt::Status::Succeeded)
 }
 
-fn propose(agent: &Client, step: &str, params: Value) -> Result<ProposalView, Failure> {
+fn propose(agent: &Client, step: &str, params: Value) -> Result<ProposalView, CommandFailure> {
     agent.post("/v1/proposals", &json!({"step": step, "params": params, "reason": "an attack of the demo"}))
 }
 
-fn signature(world: &World, name: &str, payload: &[u8]) -> Result<EnvelopeSignature, Failure> {
+fn signature(world: &DemoSetup, name: &str, payload: &[u8]) -> Result<EnvelopeSignature, CommandFailure> {
     let keys = world.keys(name)?;
-    sign(keys.preferred(|_| true)?, Purpose::Approve, PAYLOAD_TYPE, payload)
+    sign(keys.preferred(|_| true)?, SignaturePurpose::Approve, PAYLOAD_TYPE, payload)
 }
 
 fn sorted(mut signatures: Vec<EnvelopeSignature>) -> Vec<EnvelopeSignature> {

@@ -12,9 +12,9 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::cli::demo::tale::{State, Tale};
-use crate::cli::demo::world::World;
-use crate::terminal::exit::{Exit, Failure};
+use crate::cli::demo::tale::{DemoReport, DemoResult};
+use crate::cli::demo::world::DemoSetup;
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
 /// Show a whole run in seconds: propose, review, sign, run and verify offline; then show attacks that are refused.
@@ -34,13 +34,13 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the demo cannot begin, because the directory or the boundary cannot be made.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
-    let mut tale = Tale::new(terminal);
-    let mut world = World::make(args.keep.as_deref())?;
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let mut tale = DemoReport::new(terminal);
+    let mut world = DemoSetup::make(args.keep.as_deref())?;
     let told = story::tell(&mut world, &mut tale).and_then(|signed| attacks::try_all(&mut world, &mut tale, &signed));
     if let Err(failure) = told {
         // The rest of the demo was not run, so the demo counts as failed.
-        tale.line(State::Failed, "the demo stopped here", &failure.message)?;
+        tale.line(DemoResult::Failed, "the demo stopped here", &failure.message)?;
         tale.note(&format!("the boundary's own log:\n{}", world.log_tail()))?;
     }
     world.end();

@@ -7,16 +7,16 @@ use serde_json::{Value, json};
 
 use crate::boundary::view::ProposalView;
 use crate::cli::clock::now;
-use crate::cli::demo::tale::{State, Tale};
-use crate::cli::demo::world::{World, broken, until};
+use crate::cli::demo::tale::{DemoReport, DemoResult};
+use crate::cli::demo::world::{DemoSetup, broken, until};
 use crate::crypto::signature::PAYLOAD_TYPE;
-use crate::home::keys::{Purpose, sign};
+use crate::home::keys::{SignaturePurpose, sign};
 use crate::home::trusted_rosters::TrustArgs;
 use crate::http::api::Signatures;
 use crate::record::envelope::{Base64, Envelope, EnvelopeSignature};
-use crate::review::gather::Subject;
-use crate::review::proposal_review::Review;
-use crate::terminal::exit::Failure;
+use crate::review::gather::ReviewSubject;
+use crate::review::proposal_review::ProposalReview;
+use crate::terminal::exit::CommandFailure;
 
 /// A step that tries to read a file which no run may read.
 const PRYING: &str = r#"---
@@ -41,7 +41,7 @@ fi
 "#;
 
 /// Runs the story and returns the envelope that ran, with its signatures.
-pub(super) fn tell(world: &mut World, tale: &mut Tale<'_>) -> Result<Envelope, Failure> {
+pub(super) fn tell(world: &mut DemoSetup, tale: &mut DemoReport<'_>) -> Result<Envelope, CommandFailure> {
     set_up(world, tale)?;
     let started = world.serve()?;
     tale.check(true, "a boundary serves", &format!("{} sandbox {}", text(&started["url"]), text(&started["sandbox"])))?;
@@ -85,7 +85,7 @@ pub(super) fn tell(world: &mut World, tale: &mut Tale<'_>) -> Result<Envelope, F
 
 /// Makes the keys, the directory and the configuration. The sandbox level is the strongest level that this host
 /// supports.
-fn set_up(world: &World, tale: &mut Tale<'_>) -> Result<(), Failure> {
+fn set_up(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFailure> {
     tale.part("Set up")?;
     let home = world.home();
     let home = home.to_string_lossy();
@@ -109,7 +109,7 @@ fn set_up(world: &World, tale: &mut Tale<'_>) -> Result<(), Failure> {
         return tale.check(doctor.status.success(), "doctor: this host supports the strict sandbox", "nothing to fix");
     }
     for layer in &missing {
-        tale.line(State::NotShown, &format!("strict: {}", text(&layer["what"])), text(&layer["says"]))?;
+        tale.line(DemoResult::NotShown, &format!("strict: {}", text(&layer["what"])), text(&layer["says"]))?;
     }
     tale.note(
         "This host does not support the level strict. The demo continues at best-effort, the strongest level of this \
@@ -121,7 +121,7 @@ fn set_up(world: &World, tale: &mut Tale<'_>) -> Result<(), Failure> {
 }
 
 /// Makes the token for the agent, and saves the roster for approvers and auditors.
-fn hand_out(world: &mut World, tale: &mut Tale<'_>, started: &Value) -> Result<(), Failure> {
+fn hand_out(world: &mut DemoSetup, tale: &mut DemoReport<'_>, started: &Value) -> Result<(), CommandFailure> {
     let home = world.home();
     let home = home.to_string_lossy();
     let args = [
@@ -155,17 +155,17 @@ fn hand_out(world: &mut World, tale: &mut Tale<'_>, started: &Value) -> Result<(
 
 /// Prints a short review of the proposal, and signs exactly the reviewed bytes.
 fn review_and_sign(
-    world: &World,
-    tale: &mut Tale<'_>,
+    world: &DemoSetup,
+    tale: &mut DemoReport<'_>,
     view: &ProposalView,
     name: &str,
-) -> Result<EnvelopeSignature, Failure> {
+) -> Result<EnvelopeSignature, CommandFailure> {
     let client = world.person(name)?;
     let view: ProposalView = client.get(&format!("/v1/proposals/{}", view.id))?;
     let trust = TrustArgs { roster: Some(world.roster().to_string_lossy().into_owned()) };
     let keys = world.keys(name)?;
-    let subject = Subject::Proposal(Box::new(view.clone()));
-    let review = Review::make(&subject, &client, &trust, &keys, now())?;
+    let subject = ReviewSubject::Proposal(Box::new(view.clone()));
+    let review = ProposalReview::make(&subject, &client, &trust, &keys, now())?;
     let sound = review.check_sound();
     if let Some(statement) = &review.found.statement {
         let signed = &statement.predicate;
@@ -186,7 +186,7 @@ fn review_and_sign(
     tale.check(sound.is_ok(), &format!("{name} reviews"), &found)?;
     let _sound = sound?;
     let signer = keys.preferred(|_| true)?;
-    let signature = sign(signer, Purpose::Approve, PAYLOAD_TYPE, &review.sources.payload)?;
+    let signature = sign(signer, SignaturePurpose::Approve, PAYLOAD_TYPE, &review.sources.payload)?;
     let body = Signatures { signatures: vec![signature.clone()] };
     let after: ProposalView = client.post(&format!("/v1/proposals/{}/signatures", view.id), &body)?;
     let counted = after.approvals.approvers.iter().any(|person| person.as_str() == name);
@@ -199,7 +199,11 @@ fn review_and_sign(
 }
 
 /// Prints the output of the run live, and returns the final view of the proposal.
-pub(super) fn watch(world: &World, tale: &Tale<'_>, view: &ProposalView) -> Result<ProposalView, Failure> {
+pub(super) fn watch(
+    world: &DemoSetup,
+    tale: &DemoReport<'_>,
+    view: &ProposalView,
+) -> Result<ProposalView, CommandFailure> {
     let agent = world.agent()?;
     let mut lines: BTreeMap<String, String> = BTreeMap::new();
     for line in agent.lines(&format!("/v1/proposals/{}/events", view.id), None)?.lines() {
@@ -227,7 +231,7 @@ pub(super) fn watch(world: &World, tale: &Tale<'_>, view: &ProposalView) -> Resu
 }
 
 /// Verifies a bundle in the demo's directory offline with this program. Returns the exit code and the report.
-pub(super) fn verify(world: &World, bundle: &str) -> Result<(Option<i32>, Value), Failure> {
+pub(super) fn verify(world: &DemoSetup, bundle: &str) -> Result<(Option<i32>, Value), CommandFailure> {
     let roster = world.roster();
     let output = world.program(&["--json", "verify", bundle, "--roster", &roster.to_string_lossy()])?;
     let report = serde_json::from_slice(&output.stdout).map_err(|error| broken(&format!("verify: {error}")))?;
@@ -240,7 +244,7 @@ fn count(report: &Value, finding: &str) -> usize {
 }
 
 /// Returns the exact bytes to sign.
-pub(super) fn payload(view: &ProposalView) -> Result<Vec<u8>, Failure> {
+pub(super) fn payload(view: &ProposalView) -> Result<Vec<u8>, CommandFailure> {
     Base64::Strict.decode("/payload", &view.payload).map_err(|error| broken(&error.to_string()))
 }
 

@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 
-use crate::terminal::exit::Failure;
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::CommandFailure;
+use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 
 /// The result of one line of the demo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum State {
+pub(super) enum DemoResult {
     /// The check confirmed the claim.
     AsTold,
     /// This host cannot show the claim.
@@ -20,87 +20,87 @@ pub(super) enum State {
 
 /// One printed line of the demo.
 #[derive(Debug, Serialize)]
-pub(super) struct Line {
-    state: State,
+pub(super) struct DemoLine {
+    state: DemoResult,
     what: String,
     found: String,
 }
 
 /// The lines that were printed so far.
-pub(super) struct Tale<'t> {
+pub(super) struct DemoReport<'t> {
     terminal: &'t Terminal,
-    lines: Vec<Line>,
+    lines: Vec<DemoLine>,
 }
 
 /// The column in which results begin.
 const COLUMN: usize = 48;
 
-impl<'t> Tale<'t> {
+impl<'t> DemoReport<'t> {
     pub(super) const fn new(terminal: &'t Terminal) -> Self {
         Self { terminal, lines: Vec::new() }
     }
 
     /// Prints a heading.
-    pub(super) fn part(&self, title: &str) -> Result<(), Failure> {
+    pub(super) fn part(&self, title: &str) -> Result<(), CommandFailure> {
         self.put(&format!("\n{title}\n"))
     }
 
     /// Prints one line with a claim and its result.
-    pub(super) fn line(&mut self, state: State, what: &str, found: &str) -> Result<(), Failure> {
+    pub(super) fn line(&mut self, state: DemoResult, what: &str, found: &str) -> Result<(), CommandFailure> {
         let mark = match state {
-            State::AsTold => "ok       ",
-            State::NotShown => "NOT SHOWN",
-            State::Failed => "FAILED   ",
+            DemoResult::AsTold => "ok       ",
+            DemoResult::NotShown => "NOT SHOWN",
+            DemoResult::Failed => "FAILED   ",
         };
-        let (what, found) = (Shown::text(what), Shown::text(found));
+        let (what, found) = (PrintableText::text(what), PrintableText::text(found));
         self.put(&format!("  {mark}  {:<COLUMN$}  {}\n", what.as_str(), found.as_str()))?;
-        self.lines.push(Line { state, what: what.as_str().to_owned(), found: found.as_str().to_owned() });
+        self.lines.push(DemoLine { state, what: what.as_str().to_owned(), found: found.as_str().to_owned() });
         Ok(())
     }
 
     /// Prints a line that counts as confirmed if `holds` is true.
-    pub(super) fn check(&mut self, holds: bool, what: &str, found: &str) -> Result<(), Failure> {
-        self.line(if holds { State::AsTold } else { State::Failed }, what, found)
+    pub(super) fn check(&mut self, holds: bool, what: &str, found: &str) -> Result<(), CommandFailure> {
+        self.line(if holds { DemoResult::AsTold } else { DemoResult::Failed }, what, found)
     }
 
     /// Prints text of a person or of a step after a bar.
-    pub(super) fn quote(&self, who: &str, text: &str) -> Result<(), Failure> {
+    pub(super) fn quote(&self, who: &str, text: &str) -> Result<(), CommandFailure> {
         for line in text.lines() {
-            self.put(&format!("  {who:>9} | {}\n", Shown::text(line).as_str()))?;
+            self.put(&format!("  {who:>9} | {}\n", PrintableText::text(line).as_str()))?;
         }
         Ok(())
     }
 
     /// Prints named values after a bar.
-    pub(super) fn fields(&self, who: &str, fields: &[(&str, String)]) -> Result<(), Failure> {
+    pub(super) fn fields(&self, who: &str, fields: &[(&str, String)]) -> Result<(), CommandFailure> {
         for (name, value) in fields {
-            self.put(&format!("  {who:>9} | {name:<8} {}\n", Shown::text(value).as_str()))?;
+            self.put(&format!("  {who:>9} | {name:<8} {}\n", PrintableText::text(value).as_str()))?;
         }
         Ok(())
     }
 
     /// Prints a remark.
-    pub(super) fn note(&self, words: &str) -> Result<(), Failure> {
+    pub(super) fn note(&self, words: &str) -> Result<(), CommandFailure> {
         for line in words.lines() {
-            self.put(&format!("  {}\n", Shown::text(line).as_str()))?;
+            self.put(&format!("  {}\n", PrintableText::text(line).as_str()))?;
         }
         Ok(())
     }
 
     /// Returns true if every line was confirmed.
     pub(super) fn all_as_told(&self) -> bool {
-        !self.lines.is_empty() && self.lines.iter().all(|line| line.state == State::AsTold)
+        !self.lines.is_empty() && self.lines.iter().all(|line| line.state == DemoResult::AsTold)
     }
 
     /// Returns the lines for programs.
-    pub(super) fn lines(&self) -> &[Line] {
+    pub(super) fn lines(&self) -> &[DemoLine] {
         &self.lines
     }
 
     /// Prints the final verdict.
-    pub(super) fn verdict(&self) -> Result<(), Failure> {
+    pub(super) fn verdict(&self) -> Result<(), CommandFailure> {
         let count = |state| self.lines.iter().filter(|line| line.state == state).count();
-        let (good, hidden, bad) = (count(State::AsTold), count(State::NotShown), count(State::Failed));
+        let (good, hidden, bad) = (count(DemoResult::AsTold), count(DemoResult::NotShown), count(DemoResult::Failed));
         let words = if self.all_as_told() {
             format!("All {good} lines were confirmed.")
         } else {
@@ -109,7 +109,7 @@ impl<'t> Tale<'t> {
         self.put(&format!("\n{words}\n"))
     }
 
-    fn put(&self, text: &str) -> Result<(), Failure> {
+    fn put(&self, text: &str) -> Result<(), CommandFailure> {
         // With `--json`, only the object at the end is printed.
         if self.terminal.json { Ok(()) } else { self.terminal.put(text.as_bytes()) }
     }

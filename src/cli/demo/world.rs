@@ -13,13 +13,13 @@ use serde_json::Value;
 use crate::cli::key;
 use crate::home::keys::{KeyArgs, Keys};
 use crate::remote::client::{Address, Client, Secret};
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 
 /// People of the story. In the story, alice has two keys, and mallory is in no roster.
 const PEOPLE: [&str; 5] = ["alice", "alice-2", "bob", "carol", "mallory"];
 
 /// Everything that the demo has made.
-pub(super) struct World {
+pub(super) struct DemoSetup {
     /// Removes the directory at the end, unless `--keep` was given.
     _temporary: Option<tempfile::TempDir>,
     /// The directory of the demo.
@@ -34,14 +34,14 @@ struct Service {
     url: String,
 }
 
-impl World {
+impl DemoSetup {
     /// Makes the directory and the keys of all people.
-    pub(super) fn make(keep: Option<&Path>) -> Result<Self, Failure> {
-        let odd = |error: std::io::Error| Failure::usage(format!("the demo's directory can't be made: {error}"));
+    pub(super) fn make(keep: Option<&Path>) -> Result<Self, CommandFailure> {
+        let odd = |error: std::io::Error| CommandFailure::usage(format!("the demo's directory can't be made: {error}"));
         let (temporary, root) = match keep {
             Some(path) => {
                 std::fs::create_dir(path).map_err(|error| {
-                    Failure::usage(format!("can't make {}: {error}; choose an unused name", path.display()))
+                    CommandFailure::usage(format!("can't make {}: {error}; choose an unused name", path.display()))
                 })?;
                 (None, path.canonicalize().map_err(odd)?)
             }
@@ -80,14 +80,14 @@ impl World {
     }
 
     /// Runs this program without the environment variables of other boundaries.
-    pub(super) fn program(&self, args: &[&str]) -> Result<Output, Failure> {
+    pub(super) fn program(&self, args: &[&str]) -> Result<Output, CommandFailure> {
         self.command(args)
             .output()
             .map_err(|error| broken(&format!("countersign {} can't be started: {error}", args.join(" "))))
     }
 
     /// Runs this program and returns its JSON. A failure of the program is an error.
-    pub(super) fn ask(&self, args: &[&str]) -> Result<Value, Failure> {
+    pub(super) fn ask(&self, args: &[&str]) -> Result<Value, CommandFailure> {
         let output = self.program(args)?;
         if !output.status.success() {
             let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -108,7 +108,7 @@ impl World {
     }
 
     /// Starts the boundary, waits until it listens, and returns its announcement.
-    pub(super) fn serve(&mut self) -> Result<Value, Failure> {
+    pub(super) fn serve(&mut self) -> Result<Value, CommandFailure> {
         let odd = |error: std::io::Error| broken(&format!("the boundary can't be started: {error}"));
         let log = File::options().create(true).append(true).open(self.root.join("serve.log")).map_err(odd)?;
         let home = self.home();
@@ -129,7 +129,7 @@ impl World {
     }
 
     /// Sends a signal to the boundary.
-    pub(super) fn signal(&self, signal: rustix::process::Signal) -> Result<(), Failure> {
+    pub(super) fn signal(&self, signal: rustix::process::Signal) -> Result<(), CommandFailure> {
         let service = self.service.as_ref().ok_or_else(|| broken("no boundary runs"))?;
         let pid = i32::try_from(service.child.id()).ok().and_then(rustix::process::Pid::from_raw);
         let pid = pid.ok_or_else(|| broken("the boundary has no process id"))?;
@@ -138,7 +138,7 @@ impl World {
     }
 
     /// Stops the boundary with SIGTERM. Returns true if it exited with success before the deadline.
-    pub(super) fn stop(&mut self) -> Result<bool, Failure> {
+    pub(super) fn stop(&mut self) -> Result<bool, CommandFailure> {
         self.signal(rustix::process::Signal::TERM)?;
         let Some(mut service) = self.service.take() else { return Ok(false) };
         let deadline = Instant::now() + DEADLINE;
@@ -168,17 +168,17 @@ impl World {
     }
 
     /// Returns a client with the token of the agent.
-    pub(super) fn agent(&self) -> Result<Client, Failure> {
+    pub(super) fn agent(&self) -> Result<Client, CommandFailure> {
         Ok(Client::new(self.address()?, self.token.clone(), None))
     }
 
     /// Returns a client with the key of an approver and without a token.
-    pub(super) fn person(&self, name: &str) -> Result<Client, Failure> {
+    pub(super) fn person(&self, name: &str) -> Result<Client, CommandFailure> {
         Ok(Client::new(self.address()?, None, Some(self.key_args(name))))
     }
 
     /// Returns the keys of a person.
-    pub(super) fn keys(&self, name: &str) -> Result<Keys, Failure> {
+    pub(super) fn keys(&self, name: &str) -> Result<Keys, CommandFailure> {
         self.key_args(name).find()
     }
 
@@ -186,7 +186,7 @@ impl World {
         KeyArgs { key: Some(self.key(name)) }
     }
 
-    fn address(&self) -> Result<Address, Failure> {
+    fn address(&self) -> Result<Address, CommandFailure> {
         let service = self.service.as_ref().ok_or_else(|| broken("no boundary runs"))?;
         Address::parse(&service.url)
     }
@@ -199,7 +199,7 @@ impl World {
     }
 }
 
-impl Drop for World {
+impl Drop for DemoSetup {
     fn drop(&mut self) {
         if let Some(service) = &mut self.service {
             let _ = service.child.kill();
@@ -209,7 +209,10 @@ impl Drop for World {
 }
 
 /// Polls `look` until it returns a value.
-pub(super) fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>, Failure>) -> Result<T, Failure> {
+pub(super) fn until<T>(
+    what: &str,
+    mut look: impl FnMut() -> Result<Option<T>, CommandFailure>,
+) -> Result<T, CommandFailure> {
     let deadline = Instant::now() + DEADLINE;
     loop {
         if let Some(found) = look()? {
@@ -223,8 +226,8 @@ pub(super) fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>, F
 }
 
 /// Makes a failure for a part of the demo that could not be tried.
-pub(super) fn broken(what: &str) -> Failure {
-    Failure::new(Exit::Unreachable, what.to_owned())
+pub(super) fn broken(what: &str) -> CommandFailure {
+    CommandFailure::new(Exit::Unreachable, what.to_owned())
 }
 
 /// Time limit for each part of the story.

@@ -17,7 +17,7 @@ use crate::home::named_file::read_bounded;
 use crate::node::config::FILE;
 use crate::node::template;
 use crate::record::ident::{BoundaryName, Name};
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 use crate::trust::signer::write_secret_key;
 
@@ -52,9 +52,9 @@ fn approver(text: &str) -> Result<(Name, PathBuf), String> {
 ///
 /// # Errors
 /// Returns an error if a file exists already, an approver's key cannot be used, or the directory cannot be written.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let approvers = args.approvers.iter().map(|(name, path)| Ok((name.clone(), public_key(path)?)));
-    let approvers = approvers.collect::<Result<Vec<(Name, SshKey)>, Failure>>()?;
+    let approvers = approvers.collect::<Result<Vec<(Name, SshKey)>, CommandFailure>>()?;
     let name = name(args, terminal)?;
     let made = make(&args.dir, &name, &approvers)?;
     if terminal.json {
@@ -67,18 +67,18 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn public_key(path: &Path) -> Result<SshKey, Failure> {
+fn public_key(path: &Path) -> Result<SshKey, CommandFailure> {
     let bytes = read_bounded(path, 4096)?;
     let text = String::from_utf8_lossy(&bytes);
     SshKey::parse(text.trim()).map_err(|error| {
-        Failure::usage(format!(
+        CommandFailure::usage(format!(
             "{}: {error}; give a file with one OpenSSH public key line (`countersign key show FILE` prints it)",
             path.display()
         ))
     })
 }
 
-fn name(args: &Args, terminal: &Terminal) -> Result<BoundaryName, Failure> {
+fn name(args: &Args, terminal: &Terminal) -> Result<BoundaryName, CommandFailure> {
     if let Some(name) = &args.name {
         return Ok(name.clone());
     }
@@ -87,7 +87,7 @@ fn name(args: &Args, terminal: &Terminal) -> Result<BoundaryName, Failure> {
         return Ok(own);
     }
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage(
+        return Err(CommandFailure::usage(
             "there is no terminal for the question: give --name NAME, or --yes to take the host name",
         ));
     }
@@ -96,7 +96,7 @@ fn name(args: &Args, terminal: &Terminal) -> Result<BoundaryName, Failure> {
     if answer.is_empty() {
         Ok(own)
     } else {
-        answer.parse().map_err(|error: crate::record::ident::IdentError| Failure::usage(error.to_string()))
+        answer.parse().map_err(|error: crate::record::ident::IdentError| CommandFailure::usage(error.to_string()))
     }
 }
 
@@ -113,12 +113,13 @@ fn own_name() -> BoundaryName {
 ///
 /// # Errors
 /// Returns an error if one of the files exists already. In this case no file is written.
-pub fn make(dir: &Path, name: &BoundaryName, approvers: &[(Name, SshKey)]) -> Result<Vec<String>, Failure> {
+pub fn make(dir: &Path, name: &BoundaryName, approvers: &[(Name, SshKey)]) -> Result<Vec<String>, CommandFailure> {
     let mut seed = Zeroizing::new([0_u8; 32]);
-    getrandom::fill(&mut *seed).map_err(|error| Failure::usage(error.to_string()))?;
+    getrandom::fill(&mut *seed).map_err(|error| CommandFailure::usage(error.to_string()))?;
     let secret = SecretKey::from_seed(*seed);
     let remark = name.as_str().replace('/', "-");
-    let key = SshKey::from_public(secret.public(), &remark).map_err(|error| Failure::usage(error.to_string()))?;
+    let key =
+        SshKey::from_public(secret.public(), &remark).map_err(|error| CommandFailure::usage(error.to_string()))?;
     let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
     let mut people: Vec<&Name> = approvers.iter().map(|(name, _)| name).collect();
     people.sort();
@@ -142,7 +143,7 @@ pub fn make(dir: &Path, name: &BoundaryName, approvers: &[(Name, SshKey)]) -> Re
         .map(String::as_str)
         .collect();
     if !there.is_empty() {
-        return Err(Failure::usage(format!(
+        return Err(CommandFailure::usage(format!(
             "{} already exists in {} and is not replaced: choose another directory",
             there.join(", "),
             dir.display()
@@ -151,7 +152,7 @@ pub fn make(dir: &Path, name: &BoundaryName, approvers: &[(Name, SshKey)]) -> Re
     directory(dir, 0o755)?;
     directory(&dir.join("boundary"), 0o700)?;
     directory(&dir.join("runbooks"), 0o755)?;
-    write_secret_key(&dir.join(&key_file), &secret).map_err(|error| Failure::usage(error.to_string()))?;
+    write_secret_key(&dir.join(&key_file), &secret).map_err(|error| CommandFailure::usage(error.to_string()))?;
     for (name, mode, text) in &files {
         write(&dir.join(name), *mode, text)?;
     }
@@ -160,16 +161,16 @@ pub fn make(dir: &Path, name: &BoundaryName, approvers: &[(Name, SshKey)]) -> Re
     Ok(made)
 }
 
-fn directory(path: &Path, mode: u32) -> Result<(), Failure> {
+fn directory(path: &Path, mode: u32) -> Result<(), CommandFailure> {
     DirBuilder::new()
         .recursive(true)
         .mode(mode)
         .create(path)
-        .map_err(|error| Failure::usage(format!("can't make the directory {}: {error}", path.display())))
+        .map_err(|error| CommandFailure::usage(format!("can't make the directory {}: {error}", path.display())))
 }
 
-fn write(path: &Path, mode: u32, text: &str) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::usage(format!("can't write {}: {error}", path.display()));
+fn write(path: &Path, mode: u32, text: &str) -> Result<(), CommandFailure> {
+    let failed = |error: std::io::Error| CommandFailure::usage(format!("can't write {}: {error}", path.display()));
     let open = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
     let mut file: File = open.map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
@@ -261,7 +262,7 @@ mod tests {
 
     use super::*;
     use crate::node::config::Config;
-    use crate::node::files::Files;
+    use crate::node::files::BoundaryFiles;
 
     fn approvers(count: u8) -> Vec<(Name, SshKey)> {
         (0..count)
@@ -280,7 +281,7 @@ mod tests {
             let made = make(&home, &"prod/eu-1".parse().expect("a name"), &approvers(count)).expect("made");
             assert!(made.iter().all(|name| home.join(name).is_file()));
             let config = Config::load(&home.join(FILE)).expect("a configuration");
-            let files = Files::read(&config).unwrap_or_else(|problems| panic!("{problems}"));
+            let files = BoundaryFiles::read(&config).unwrap_or_else(|problems| panic!("{problems}"));
             assert_eq!(files.registry.steps().len(), content::RUNBOOKS.len());
             assert!(files.policy.is_ok());
             let roster = files.roster.expect("a roster");

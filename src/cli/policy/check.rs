@@ -6,17 +6,17 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::cli::policy::source::{
-    Answered, Held, Source, decided_to_json, heading, heads, is_interpreter, not_understood, row, to_json, verdict,
-    word_of, worst,
+    PolicyAtHand, PolicySource, ScriptAnswer, decided_to_json, heading, heads, is_interpreter, not_understood, row,
+    to_json, verdict, word_of, worst,
 };
 use crate::local::grant_options::GrantArgs;
 use crate::local::project::real_path;
-use crate::policy::decide::{Decided, Flags, Verdict, decide_env, decide_path};
+use crate::policy::decide::{Decided, Flags, PolicyVerdict, decide_env, decide_path};
 use crate::policy::lists::{KINDS, word};
-use crate::policy::origin::Origin;
+use crate::policy::origin::RuleOrigin;
 use crate::record::authorization::{PermissionKind, PermissionReason};
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::aligned;
 
@@ -52,13 +52,13 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME")]
     env: Vec<String>,
     #[command(flatten)]
-    source: Source,
+    source: PolicySource,
     #[command(flatten)]
     grants: GrantArgs,
 }
 
 /// Checks and prints the result.
-pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
+pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let (held, flags) = args.source.hold(args.file.as_deref(), &args.grants)?;
     let mut answered = match &args.file {
         Some(file) => args.source.answer(file, &held, &flags)?,
@@ -91,7 +91,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
             if let Some(message) = not_understood(one) {
                 terminal.line(&format!("  {message}"))?;
             }
-            let stopped = one.decision.decided.iter().filter(|one| one.verdict != Verdict::Allow);
+            let stopped = one.decision.decided.iter().filter(|one| one.verdict != PolicyVerdict::Allow);
             let rows: Vec<[String; 5]> = stopped.map(row).collect();
             if !rows.is_empty() {
                 let rows: Vec<_> = std::iter::once(heads()).chain(rows).collect();
@@ -100,28 +100,28 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
         }
         for one in &things {
             let (kind, answer) = (word(one.kind), verdict(one.verdict));
-            terminal.line(Shown::text(&format!("{kind} {}: {answer} ({})", one.what, one.rule)).as_str())?;
+            terminal.line(PrintableText::text(&format!("{kind} {}: {answer} ({})", one.what, one.rule)).as_str())?;
         }
         for warning in &warnings {
             terminal.say(&format!("warning: {warning}"));
         }
     }
     Ok(match whole {
-        Verdict::Allow => Exit::Done,
-        Verdict::Ask(_) if args.source.boundary => Exit::Done,
-        Verdict::Ask(_) | Verdict::Deny => Exit::CheckSaidNo,
+        PolicyVerdict::Allow => Exit::Done,
+        PolicyVerdict::Ask(_) if args.source.boundary => Exit::Done,
+        PolicyVerdict::Ask(_) | PolicyVerdict::Deny => Exit::CheckSaidNo,
     })
 }
 
 /// Decides about the named paths and variables. Symbolic links in the paths are followed.
-fn things(args: &Args, held: &Held, flags: &Flags) -> Result<Vec<Decided>, Failure> {
+fn things(args: &Args, held: &PolicyAtHand, flags: &Flags) -> Result<Vec<Decided>, CommandFailure> {
     let at = args.source.at();
     let mut things = Vec::new();
     for (kind, paths) in [(PermissionKind::Read, &args.read), (PermissionKind::Write, &args.write)] {
         for path in paths {
             let real = real_path(&held.project.cwd.join(path));
             let Some(real) = real.to_str() else {
-                return Err(Failure::usage(format!("{}: its real name is not UTF-8", path.display())));
+                return Err(CommandFailure::usage(format!("{}: its real name is not UTF-8", path.display())));
             };
             things.push(decide_path(&held.ruling, kind, real, at, flags));
         }
@@ -132,13 +132,13 @@ fn things(args: &Args, held: &Held, flags: &Flags) -> Result<Vec<Decided>, Failu
 
 /// Applies the option `-y`.
 fn allow_unlisted(decided: &mut [Decided]) {
-    for one in decided.iter_mut().filter(|one| one.verdict == Verdict::Ask(PermissionReason::Unlisted)) {
-        one.verdict = Verdict::Allow;
+    for one in decided.iter_mut().filter(|one| one.verdict == PolicyVerdict::Ask(PermissionReason::Unlisted)) {
+        one.verdict = PolicyVerdict::Allow;
     }
 }
 
 /// Returns a warning for each allowed item that permits more than its name suggests.
-fn warnings(held: &Held, answered: &[Answered]) -> Vec<String> {
+fn warnings(held: &PolicyAtHand, answered: &[ScriptAnswer]) -> Vec<String> {
     let mut found = BTreeSet::new();
     for kind in KINDS {
         for entry in held.ruling.written.of(kind).allow.entries() {
@@ -154,9 +154,10 @@ fn warnings(held: &Held, answered: &[Answered]) -> Vec<String> {
         }
     }
     let ran = answered.iter().flat_map(|one| &one.decision.decided);
-    for one in ran.filter(|one| one.verdict == Verdict::Allow && one.kind == PermissionKind::Run) {
+    for one in ran.filter(|one| one.verdict == PolicyVerdict::Allow && one.kind == PermissionKind::Run) {
         // A rule that the user wrote has its own warning already.
-        let built_in = matches!(&one.rule, crate::policy::decide::Rule::Listed { origin: Origin::BuiltIn, .. });
+        let built_in =
+            matches!(&one.rule, crate::policy::decide::AppliedRule::Listed { origin: RuleOrigin::BuiltIn, .. });
         if built_in && is_interpreter(&one.what) {
             found.insert(format!(
                 "{} is allowed and executes its arguments and input, so only the sandbox restricts it",

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::cli::policy::source::{
-    Source, heading, heads, is_interpreter, not_understood, row, to_json, word_of, worst,
+    PolicySource, heading, heads, is_interpreter, not_understood, row, to_json, word_of, worst,
 };
 use crate::local::grant_options::GrantArgs;
 use crate::policy::permissions::is_read;
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::aligned;
 
@@ -24,11 +24,11 @@ pub(super) struct Args {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]
-    source: Source,
+    source: PolicySource,
 }
 
 /// Prints the explanation.
-pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
+pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let (held, flags) = args.source.hold(Some(&args.file), &GrantArgs::default())?;
     let answered = args.source.answer(&args.file, &held, &flags)?;
     if terminal.json {

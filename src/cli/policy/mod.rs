@@ -4,7 +4,7 @@ mod explain;
 mod show;
 mod source;
 
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
 /// Show how policy decides about a script, and show its rules.
@@ -28,7 +28,7 @@ enum Command {
 ///
 /// # Errors
 /// Returns an error if the script or the policy cannot be read.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.command {
         Command::Check(args) => check::run(args, terminal),
         Command::Explain(args) => explain::run(args, terminal),

@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::policy::source::Under;
-use crate::policy::lists::{Entry, KINDS, Side, word};
+use crate::cli::policy::source::PolicyOptions;
+use crate::policy::lists::{KINDS, ListEntry, ListSide, word};
 use crate::policy::paths::TRUSTED;
 use crate::sandbox::always_readable;
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::{Screen, Shown, Tone};
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::{LineTone, PrintableText, Screen};
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::aligned;
 
@@ -19,18 +19,18 @@ use crate::terminal::table::aligned;
   countersign policy show --policy boundary/policy.yaml --json")]
 pub(super) struct Args {
     #[command(flatten)]
-    under: Under,
+    under: PolicyOptions,
 }
 
 /// Prints the rules.
-pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
+pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let held = args.under.hold(None)?;
     let ruling = &held.ruling;
     // The list has the order in which policy applies the rules.
-    let mut entries: Vec<(&'static str, &'static str, &Entry)> = Vec::new();
+    let mut entries: Vec<(&'static str, &'static str, &ListEntry)> = Vec::new();
     for kind in KINDS {
         for lists in [&ruling.written, &*ruling.built_in] {
-            for (side, list) in [(Side::Deny, &lists.of(kind).deny), (Side::Allow, &lists.of(kind).allow)] {
+            for (side, list) in [(ListSide::Deny, &lists.of(kind).deny), (ListSide::Allow, &lists.of(kind).allow)] {
                 entries.extend(list.entries().iter().map(|entry| (word(kind), side.word(), entry)));
             }
         }
@@ -57,23 +57,23 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     }
     let mut screen = Screen::default();
     screen.heading("Policy");
-    screen.field("file", &Shown::text(&held.origin()));
+    screen.field("file", &PrintableText::text(&held.origin()));
     if held.found.file.is_some() {
-        screen.field("digest", &Shown::text(&held.found.policy.digest().to_string()));
+        screen.field("digest", &PrintableText::text(&held.found.policy.digest().to_string()));
     }
-    screen.field("mode", &Shown::text(&format!("{}, {}", ruling.mode.value.word(), ruling.mode.origin)));
+    screen.field("mode", &PrintableText::text(&format!("{}, {}", ruling.mode.value.word(), ruling.mode.origin)));
     if let Some(rule) = &ruling.approvals {
         let groups: Vec<&str> = rule.value.from.iter().map(|group| group.as_str()).collect();
         let each = if rule.value.each == Some(true) { "each of" } else { "of" };
         let text = format!("{} {each} {}, {}", rule.value.required, groups.join(","), rule.origin);
-        screen.field("approvals", &Shown::text(&text));
+        screen.field("approvals", &PrintableText::text(&text));
     }
     for (limit, rule) in &ruling.limits {
-        screen.field("limit", &Shown::text(&format!("{} {}, {}", limit.field(), rule.value, rule.origin)));
+        screen.field("limit", &PrintableText::text(&format!("{} {}, {}", limit.field(), rule.value, rule.origin)));
     }
     if let Some(rule) = &ruling.proc {
         let value = json!(rule.value);
-        screen.field("proc", &Shown::text(&format!("{}, {}", value.as_str().unwrap_or_default(), rule.origin)));
+        screen.field("proc", &PrintableText::text(&format!("{}, {}", value.as_str().unwrap_or_default(), rule.origin)));
     }
     screen.heading("Rules");
     terminal.show(&screen)?;
@@ -85,17 +85,17 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let mut screen = Screen::default();
     screen.heading("How they decide");
     screen.say(
-        Tone::Plain,
+        LineTone::Plain,
         "The written deny lists decide first, then the written allow lists, then the built-in lists in the same \
          order, then the mode.",
     );
     screen.say(
-        Tone::Plain,
+        LineTone::Plain,
         &format!("A rule allows a command by its bare name, or by its path in {}.", TRUSTED.join(", ")),
     );
     screen.heading("Always readable by a run");
     for path in &readable {
-        screen.say(Tone::Plain, path);
+        screen.say(LineTone::Plain, path);
     }
     terminal.line("")?;
     terminal.show(&screen)?;

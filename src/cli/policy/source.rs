@@ -8,24 +8,24 @@ use crate::home::named_file::read_bounded;
 use crate::local::grant_options::GrantArgs;
 use crate::local::problems::problems;
 use crate::local::project::{FoundPolicy, Project};
-use crate::node::problem::{Problem, Problems};
+use crate::node::problem::{FileProblem, Problems};
 use crate::policy::builtins::Builtins;
-use crate::policy::decide::{Decided, Decision, Flags, Verdict, Where};
+use crate::policy::decide::{Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict};
 use crate::policy::lists::word;
 use crate::policy::paths::RunbookPath;
 use crate::policy::permissions::{decide_file, decide_source};
 use crate::policy::ruling::{Ruling, resolve_path};
 use crate::record::authorization::{PermissionKind, PermissionReason};
 use crate::registry::markdown;
-use crate::shell::commands::Size;
-use crate::terminal::exit::Failure;
-use crate::terminal::screen::Shown;
+use crate::shell::commands::ReadLimit;
+use crate::terminal::exit::CommandFailure;
+use crate::terminal::screen::PrintableText;
 
 /// The policy for a script or runbook, and the choice between boundary and terminal.
 #[derive(Debug, clap::Args)]
-pub(super) struct Source {
+pub(super) struct PolicySource {
     #[command(flatten)]
-    pub(super) under: Under,
+    pub(super) under: PolicyOptions,
     /// Decide like a boundary with approvers, not like a run at the terminal
     #[arg(long)]
     pub(super) boundary: bool,
@@ -33,7 +33,7 @@ pub(super) struct Source {
 
 /// The policy and the runbook that it decides about.
 #[derive(Debug, clap::Args)]
-pub(super) struct Under {
+pub(super) struct PolicyOptions {
     /// The policy file. The default is the nearest countersign.policy.yaml, .rundownrc or package.json upward, then the
     /// built-in lists
     #[arg(long, value_name = "FILE")]
@@ -45,37 +45,37 @@ pub(super) struct Under {
 }
 
 /// The policy, and its rules for one runbook.
-pub(super) struct Held {
+pub(super) struct PolicyAtHand {
     pub(super) found: FoundPolicy,
     pub(super) ruling: Ruling,
     pub(super) project: Project,
 }
 
 /// One script with the decision about it.
-pub(super) struct Answered {
+pub(super) struct ScriptAnswer {
     /// Name of the script: the file, or the reference of a step.
     pub(super) name: String,
     /// Interpreter that runs the script.
     pub(super) interpreter: String,
     /// Decision of the policy.
-    pub(super) decision: Decision,
+    pub(super) decision: PolicyDecision,
 }
 
-impl Under {
+impl PolicyOptions {
     /// Reads the policy. If no runbook was named, `file` is the runbook.
-    pub(super) fn hold(&self, file: Option<&Path>) -> Result<Held, Failure> {
+    pub(super) fn hold(&self, file: Option<&Path>) -> Result<PolicyAtHand, CommandFailure> {
         let project = Project::here()?;
         let found = project.policy(self.policy.as_deref())?;
         let runbook = self.runbook.clone().or_else(|| file.map(|file| project.runbook(file))).unwrap_or_default();
         let ruling = resolve_path(&found.policy, Builtins::current(), &RunbookPath::of_file(&runbook));
-        Ok(Held { found, ruling, project })
+        Ok(PolicyAtHand { found, ruling, project })
     }
 }
 
-impl Held {
+impl PolicyAtHand {
     /// Returns the line that names the source of the policy.
     pub(super) fn line(&self) -> String {
-        Shown::text(&format!("policy: {}", self.origin())).as_str().to_owned()
+        PrintableText::text(&format!("policy: {}", self.origin())).as_str().to_owned()
     }
 
     /// Returns the source of the policy.
@@ -87,17 +87,17 @@ impl Held {
     }
 }
 
-impl Source {
+impl PolicySource {
     /// Returns the place that decides: a boundary or a terminal.
-    pub(super) const fn at(&self) -> Where {
-        if self.boundary { Where::Boundary } else { Where::Terminal }
+    pub(super) const fn at(&self) -> DecisionPlace {
+        if self.boundary { DecisionPlace::Boundary } else { DecisionPlace::Terminal }
     }
 
     /// Reads the policy and the options for this call. With `--boundary` the options are an error, because a boundary
     /// ignores the options of a caller.
-    pub(super) fn hold(&self, file: Option<&Path>, given: &GrantArgs) -> Result<(Held, Flags), Failure> {
+    pub(super) fn hold(&self, file: Option<&Path>, given: &GrantArgs) -> Result<(PolicyAtHand, Flags), CommandFailure> {
         if self.boundary && given.is_given() {
-            return Err(Failure::usage(
+            return Err(CommandFailure::usage(
                 "a boundary ignores options that allow or deny: leave out --boundary or these options",
             ));
         }
@@ -108,14 +108,20 @@ impl Source {
     }
 
     /// Decides about every script of the file.
-    pub(super) fn answer(&self, file: &Path, held: &Held, flags: &Flags) -> Result<Vec<Answered>, Failure> {
+    pub(super) fn answer(
+        &self,
+        file: &Path,
+        held: &PolicyAtHand,
+        flags: &Flags,
+    ) -> Result<Vec<ScriptAnswer>, CommandFailure> {
         let stdin = file == Path::new("-");
         let text = read_bounded(file, MAX_BYTES)?;
-        let text = String::from_utf8(text)
-            .map_err(|_| Failure::usage(format!("{} is not UTF-8: name a script or a runbook", file.display())))?;
-        let decide = |name: String, interpreter: String, source: &str, size: Size| {
+        let text = String::from_utf8(text).map_err(|_| {
+            CommandFailure::usage(format!("{} is not UTF-8: name a script or a runbook", file.display()))
+        })?;
+        let decide = |name: String, interpreter: String, source: &str, size: ReadLimit| {
             let decision = decide_source(&held.ruling, &interpreter, source, size, self.at(), flags);
-            Answered { name, interpreter, decision }
+            ScriptAnswer { name, interpreter, decision }
         };
         let shown = if stdin { "the standard input".to_owned() } else { file.display().to_string() };
         let answered = match file.extension().and_then(|ending| ending.to_str()) {
@@ -123,17 +129,17 @@ impl Source {
                 .into_iter()
                 .map(|found| {
                     let step = found.definition;
-                    decide(step.reference.to_string(), step.interpreter, &step.source, Size::Step)
+                    decide(step.reference.to_string(), step.interpreter, &step.source, ReadLimit::Step)
                 })
                 .collect(),
             Some("mdx") => {
-                return Err(Failure::usage(
+                return Err(CommandFailure::usage(
                     "runbooks in MDX come with a later version: name a Countersign Markdown file",
                 ));
             }
             _ => {
-                let (interpreter, decision) = decide_file(&held.ruling, &text, Size::File, self.at(), flags);
-                vec![Answered { name: shown, interpreter, decision }]
+                let (interpreter, decision) = decide_file(&held.ruling, &text, ReadLimit::File, self.at(), flags);
+                vec![ScriptAnswer { name: shown, interpreter, decision }]
             }
         };
         Ok(answered)
@@ -141,37 +147,37 @@ impl Source {
 }
 
 /// Reads the steps of a runbook.
-fn steps(file: &Path, text: &str) -> Result<Vec<markdown::Found>, Failure> {
+fn steps(file: &Path, text: &str) -> Result<Vec<markdown::FoundStep>, CommandFailure> {
     let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     match markdown::read(text, stem) {
         Ok(Some(found)) => Ok(found),
-        Ok(None) => Err(Failure::usage(format!(
+        Ok(None) => Err(CommandFailure::usage(format!(
             "{} is no runbook: a runbook begins with the front matter `countersign: 1`",
             file.display()
         ))),
         Err(flaws) => {
-            let list = flaws.iter().map(|flaw| Problem::at(file, flaw)).collect();
+            let list = flaws.iter().map(|flaw| FileProblem::at(file, flaw)).collect();
             Err(problems(Problems::new(list)))
         }
     }
 }
 
 /// Returns the strictest of the verdicts.
-pub(super) fn worst(verdicts: impl Iterator<Item = Verdict>) -> Verdict {
-    let rank = |verdict: &Verdict| match verdict {
-        Verdict::Allow => 0,
-        Verdict::Ask(_) => 1,
-        Verdict::Deny => 2,
+pub(super) fn worst(verdicts: impl Iterator<Item = PolicyVerdict>) -> PolicyVerdict {
+    let rank = |verdict: &PolicyVerdict| match verdict {
+        PolicyVerdict::Allow => 0,
+        PolicyVerdict::Ask(_) => 1,
+        PolicyVerdict::Deny => 2,
     };
-    verdicts.max_by_key(rank).unwrap_or(Verdict::Allow)
+    verdicts.max_by_key(rank).unwrap_or(PolicyVerdict::Allow)
 }
 
 /// Returns the word for a verdict in a table.
-pub(super) const fn verdict(verdict: Verdict) -> &'static str {
+pub(super) const fn verdict(verdict: PolicyVerdict) -> &'static str {
     match verdict {
-        Verdict::Allow => "allowed",
-        Verdict::Ask(_) => "asked",
-        Verdict::Deny => "DENIED",
+        PolicyVerdict::Allow => "allowed",
+        PolicyVerdict::Ask(_) => "asked",
+        PolicyVerdict::Deny => "DENIED",
     }
 }
 
@@ -190,23 +196,27 @@ pub(super) fn heads() -> [String; 5] {
 }
 
 /// Returns the heading of a script.
-pub(super) fn heading(one: &Answered) -> String {
+pub(super) fn heading(one: &ScriptAnswer) -> String {
     let said = match one.decision.verdict {
-        Verdict::Allow => "allowed",
-        Verdict::Ask(_) => "would ask",
-        Verdict::Deny => "DENIED",
+        PolicyVerdict::Allow => "allowed",
+        PolicyVerdict::Ask(_) => "would ask",
+        PolicyVerdict::Deny => "DENIED",
     };
-    Shown::text(&format!("{} ({}): {said}", one.name, one.interpreter)).as_str().to_owned()
+    PrintableText::text(&format!("{} ({}): {said}", one.name, one.interpreter)).as_str().to_owned()
 }
 
 /// Returns the parse error if the script could not be parsed.
-pub(super) fn not_understood(one: &Answered) -> Option<String> {
+pub(super) fn not_understood(one: &ScriptAnswer) -> Option<String> {
     let stop = one.decision.not_understood.as_ref()?;
-    Some(Shown::text(&format!("{}:{}: {}", stop.place.line, stop.place.column, stop.message)).as_str().to_owned())
+    Some(
+        PrintableText::text(&format!("{}:{}: {}", stop.place.line, stop.place.column, stop.message))
+            .as_str()
+            .to_owned(),
+    )
 }
 
 /// Returns the decision about a script as JSON.
-pub(super) fn to_json(one: &Answered) -> Value {
+pub(super) fn to_json(one: &ScriptAnswer) -> Value {
     let commands: Vec<Value> = one.decision.decided.iter().map(decided_to_json).collect();
     let mut value = json!({
         "name": one.name, "interpreter": one.interpreter, "verdict": word_of(one.decision.verdict), "commands": commands,
@@ -228,18 +238,20 @@ pub(super) fn decided_to_json(one: &Decided) -> Value {
         value["line"] = place.line.into();
         value["column"] = place.column.into();
     }
-    if let Verdict::Ask(why) = one.verdict {
+    if let PolicyVerdict::Ask(why) = one.verdict {
         value["why"] = json!(why);
     }
     value
 }
 
 /// Returns the word for a verdict in JSON.
-pub(super) const fn word_of(verdict: Verdict) -> &'static str {
+pub(super) const fn word_of(verdict: PolicyVerdict) -> &'static str {
     match verdict {
-        Verdict::Allow => "allow",
-        Verdict::Ask(PermissionReason::Unlisted | PermissionReason::BuiltInDeny | PermissionReason::Unknown) => "ask",
-        Verdict::Deny => "deny",
+        PolicyVerdict::Allow => "allow",
+        PolicyVerdict::Ask(PermissionReason::Unlisted | PermissionReason::BuiltInDeny | PermissionReason::Unknown) => {
+            "ask"
+        }
+        PolicyVerdict::Deny => "deny",
     }
 }
 

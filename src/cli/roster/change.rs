@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::crypto::sshsig::SshKey;
 use crate::record::roster::Roster;
-use crate::terminal::screen::{Screen, Shown, Tone};
+use crate::terminal::screen::{LineTone, PrintableText, Screen};
 use crate::trust::roster::TrustedRoster;
 
 /// One change.
@@ -120,27 +120,27 @@ fn item_words(field: &str, item: &Value) -> String {
 pub fn review(before: &TrustedRoster, next: &TrustedRoster, policy: Option<&str>) -> Screen {
     let mut screen = Screen::default();
     screen.heading("What this version changes");
-    screen.field("roster", &Shown::quoted(&next.tables().name));
-    screen.field("version", &Shown::text(&format!("{} to {}", before.version(), next.version())));
+    screen.field("roster", &PrintableText::quoted(&next.tables().name));
+    screen.field("version", &PrintableText::text(&format!("{} to {}", before.version(), next.version())));
     let changes = changes(before.tables(), next.tables());
     if changes.is_empty() {
-        screen.say(Tone::Plain, "nobody is added, removed or changed");
+        screen.say(LineTone::Plain, "nobody is added, removed or changed");
     }
     for change in &changes {
-        let tone = if change.what == "removed" { Tone::Bad } else { Tone::Strong };
-        screen.push(tone, format!("  {:<13} ", change.what), Shown::text(&change.says));
+        let tone = if change.what == "removed" { LineTone::Bad } else { LineTone::Strong };
+        screen.push(tone, format!("  {:<13} ", change.what), PrintableText::text(&change.says));
     }
     screen.heading("Policy");
     if before.policy() == next.policy() {
-        screen.field("unchanged", &Shown::text(&next.policy().to_string()));
+        screen.field("unchanged", &PrintableText::text(&next.policy().to_string()));
     } else {
-        screen.field_in(Tone::Bad, "before", &Shown::text(&before.policy().to_string()));
-        screen.field_in(Tone::Bad, "CHANGED to", &Shown::text(&next.policy().to_string()));
+        screen.field_in(LineTone::Bad, "before", &PrintableText::text(&before.policy().to_string()));
+        screen.field_in(LineTone::Bad, "CHANGED to", &PrintableText::text(&next.policy().to_string()));
     }
     match policy {
         Some(text) => screen.numbered(text),
         None if before.policy() != next.policy() => screen.say(
-            Tone::Bad,
+            LineTone::Bad,
             "The policy itself is not shown: give its file with --policy FILE and read it. Signing puts it in force.",
         ),
         None => {}
@@ -148,12 +148,12 @@ pub fn review(before: &TrustedRoster, next: &TrustedRoster, policy: Option<&str>
     if !next.is_guarded() {
         screen.heading("UNGUARDED");
         screen.say(
-            Tone::Bad,
+            LineTone::Bad,
             "The threshold is 0: the operator of the boundary can replace this roster, its people and the policy \
              without any signature.",
         );
     } else if next.tables().threshold < before.tables().threshold {
-        screen.say(Tone::Bad, "Fewer people than before will be able to change the roster.");
+        screen.say(LineTone::Bad, "Fewer people than before will be able to change the roster.");
     }
     screen.heading("The version in full");
     let whole = serde_json::to_value(next.tables()).unwrap_or_default();

@@ -13,22 +13,22 @@ use crate::local::problems::problems;
 use crate::node::config::Config;
 use crate::node::files::read_policy;
 use crate::node::owned::read_owned;
-use crate::node::problem::{Problem, Problems};
-use crate::node::roster_edit::{self, EditError, Entry, Table};
-use crate::node::roster_file::{self, Written};
+use crate::node::problem::{FileProblem, Problems};
+use crate::node::roster_edit::{self, EditError, RosterEntry, Table};
+use crate::node::roster_file::{self, DraftRoster};
 use crate::node::rosters;
 use crate::record::envelope::Envelope;
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
-use crate::trust::succession::Standing;
+use crate::trust::succession::SuccessionTallies;
 
 /// Adds an entry and writes the draft.
 ///
 /// # Errors
 /// Returns an error if the entry exists already, or if the roster would become invalid.
-pub fn add(config: &ConfigArgs, args: &AddArgs, terminal: &Terminal) -> Result<Exit, Failure> {
-    let entry = Entry {
+pub fn add(config: &ConfigArgs, args: &AddArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let entry = RosterEntry {
         table: args.table.into(),
         name: args.name.clone(),
         keys: args.keys.iter().map(|key| key_line(key)).collect::<Result<_, _>>()?,
@@ -38,7 +38,11 @@ pub fn add(config: &ConfigArgs, args: &AddArgs, terminal: &Terminal) -> Result<E
     };
     let of = |table, what: &str, given: bool| {
         if given && entry.table != table {
-            return Err(Failure::usage(format!("{what} is for {}s, not for {}s", table.word(), entry.table.word())));
+            return Err(CommandFailure::usage(format!(
+                "{what} is for {}s, not for {}s",
+                table.word(),
+                entry.table.word()
+            )));
         }
         Ok(())
     };
@@ -53,7 +57,7 @@ pub fn add(config: &ConfigArgs, args: &AddArgs, terminal: &Terminal) -> Result<E
 ///
 /// # Errors
 /// Returns an error if the entry or the key does not exist, or if the roster would become invalid.
-pub fn remove(config: &ConfigArgs, args: &RemoveArgs, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn remove(config: &ConfigArgs, args: &RemoveArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let table = args.table.into();
     let about = Some((table, args.name.as_str()));
     draft(
@@ -69,12 +73,12 @@ pub fn remove(config: &ConfigArgs, args: &RemoveArgs, terminal: &Terminal) -> Re
 ///
 /// # Errors
 /// Returns an error if the roster is invalid, or if nothing changed.
-pub fn run(config: &ConfigArgs, args: &DraftArgs, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(config: &ConfigArgs, args: &DraftArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     draft(&config.load()?, args, None, |text| Ok(text.to_owned()), terminal)
 }
 
 /// Returns the OpenSSH line of a key. The argument is a file or the line itself.
-fn key_line(key: &str) -> Result<String, Failure> {
+fn key_line(key: &str) -> Result<String, CommandFailure> {
     let line = if SshKey::parse(key).is_ok() || ForeignKey::parse(key).is_ok() {
         key.to_owned()
     } else {
@@ -86,9 +90,9 @@ fn key_line(key: &str) -> Result<String, Failure> {
     // nobody.
     match SshKey::parse(&line).map(|_| ()).or_else(|error| ForeignKey::parse(&line).map(|_| ()).map_err(|_| error)) {
         Ok(()) => Ok(line),
-        Err(error) => Err(Failure::usage(format!(
+        Err(error) => Err(CommandFailure::usage(format!(
             "{} contains no public key for a roster: {error}; `countersign key show FILE` prints the line of a key",
-            Shown::text(key).as_str()
+            PrintableText::text(key).as_str()
         ))),
     }
 }
@@ -102,17 +106,17 @@ fn draft(
     about: Option<(Table, &str)>,
     edit: impl Fn(&str) -> Result<String, EditError>,
     terminal: &Terminal,
-) -> Result<Exit, Failure> {
-    let one = |problem: Problem| problems(problem.into());
+) -> Result<Exit, CommandFailure> {
+    let one = |problem: FileProblem| problems(problem.into());
     let all = |found| problems(Problems::new(found));
-    let at_source = |error: &dyn std::fmt::Display| one(Problem::whole(&config.roster, error.to_string()));
+    let at_source = |error: &dyn std::fmt::Display| one(FileProblem::whole(&config.roster, error.to_string()));
     let text = read_owned(&config.roster).map_err(one)?;
     let written = roster_file::read(&config.roster, &text).map_err(all)?;
     let policy = read_policy(config).map_err(all)?;
     let edited = edit(&text).map_err(|error| at_source(&error))?;
     let Some(chain) = rosters::chain(config).map_err(one)? else {
         if config.database.exists() {
-            return Err(Failure::usage(format!(
+            return Err(CommandFailure::usage(format!(
                 "the boundary's log has begun, and {} lacks version 1 of its roster: start the boundary once, \
                  because the start writes the sealed versions to that directory",
                 rosters::directory(config).display()
@@ -134,7 +138,7 @@ fn draft(
     let found = changes(before.tables(), next.tables());
     let path = rosters::path(config, version);
     if found.is_empty() && before.policy() == next.policy() {
-        return Err(Failure::usage(format!(
+        return Err(CommandFailure::usage(format!(
             "the files do not differ from version {} of the roster: edit {} or the policy first",
             before.version(),
             config.roster.display()
@@ -149,9 +153,9 @@ fn draft(
         } else if !there.signatures.is_empty() && !args.drop_signatures {
             let who = rosters::stated(&path, &there)
                 .ok()
-                .and_then(|stated| Standing::of(before, &stated, &there.signatures).ok())
+                .and_then(|stated| SuccessionTallies::of(before, &stated, &there.signatures).ok())
                 .map_or_else(|| "somebody".to_owned(), |standing| names(&standing));
-            return Err(Failure::usage(format!(
+            return Err(CommandFailure::usage(format!(
                 "{} is signed already by {who}, so nothing was changed: give --drop-signatures to discard those \
                  signatures",
                 path.display()
@@ -161,7 +165,7 @@ fn draft(
     put(config, &text, &numbered)?;
     rosters::write(&path, &envelope).map_err(one)?;
     // If the signatures of others cannot be counted, `roster sign` reports the reason and refuses the file.
-    let standing = Standing::of(before, &next, &envelope.signatures);
+    let standing = SuccessionTallies::of(before, &next, &envelope.signatures);
     if terminal.json {
         let changes: Vec<Value> =
             found.iter().map(|change| json!({"what": change.what, "says": change.says})).collect();
@@ -191,7 +195,7 @@ fn draft(
     Ok(Exit::Done)
 }
 
-fn names(standing: &Standing) -> String {
+fn names(standing: &SuccessionTallies) -> String {
     let mut names: Vec<_> =
         standing.of_before.signed.iter().chain(&standing.of_next.signed).map(|name| name.as_str()).collect();
     names.sort_unstable();
@@ -200,7 +204,12 @@ fn names(standing: &Standing) -> String {
 }
 
 /// Parses the edited text again. An edit that changed any other entry is refused.
-fn meant(config: &Config, written: &Written, edited: &str, about: Option<(Table, &str)>) -> Result<Written, Failure> {
+fn meant(
+    config: &Config,
+    written: &DraftRoster,
+    edited: &str,
+    about: Option<(Table, &str)>,
+) -> Result<DraftRoster, CommandFailure> {
     let now = roster_file::read(&config.roster, edited).map_err(|found| problems(Problems::new(found)))?;
     let own = about.map(|(table, name)| format!("{} {name}", table.word())).unwrap_or_default();
     let is_meant = |says: &str| {
@@ -210,7 +219,7 @@ fn meant(config: &Config, written: &Written, edited: &str, about: Option<(Table,
     let odd = changes(written.tables(), now.tables()).into_iter().find(|change| !is_meant(&change.says));
     match odd {
         None => Ok(now),
-        Some(change) => Err(Failure::usage(format!(
+        Some(change) => Err(CommandFailure::usage(format!(
             "this command can't edit {} ({} would be {}): edit the file by hand, then run `countersign roster draft`",
             config.roster.display(),
             change.says,
@@ -219,12 +228,12 @@ fn meant(config: &Config, written: &Written, edited: &str, about: Option<(Table,
     }
 }
 
-fn put(config: &Config, before: &str, text: &str) -> Result<(), Failure> {
+fn put(config: &Config, before: &str, text: &str) -> Result<(), CommandFailure> {
     if before == text {
         return Ok(());
     }
     rosters::replace(&config.roster, text.as_bytes(), 0o600).map(drop).map_err(|error| {
-        Failure::usage(format!("{} can't be written: {error}, nothing was changed", config.roster.display()))
+        CommandFailure::usage(format!("{} can't be written: {error}, nothing was changed", config.roster.display()))
     })
 }
 

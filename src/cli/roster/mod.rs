@@ -12,7 +12,7 @@ use crate::cli::configured::ConfigArgs;
 use crate::cli::roster::draft::{AddArgs, DraftArgs, RemoveArgs, TableArg};
 use crate::cli::roster::sign::{MergeArgs, SignArgs};
 use crate::node::roster_edit::Table;
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
 /// Show the roster, or draft, sign and merge its next version.
@@ -80,7 +80,7 @@ impl From<TableArg> for Table {
 ///
 /// # Errors
 /// Returns all errors of the roster, or the reason why the roster was not signed.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.command {
         Command::Show { file, allowed_signers } => show::run(&args.config, file.as_deref(), *allowed_signers, terminal),
         Command::Add(add) => draft::add(&args.config, add, terminal),

@@ -6,16 +6,18 @@ use std::path::{Path, PathBuf};
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::json;
 use crate::home::named_file::read_bounded;
-use crate::home::trusted_rosters::{Deciding, Newest, Trust, newest_of, newest_unconnected, seem_same};
+use crate::home::trusted_rosters::{
+    ChosenTrust, DecidingRoster, NewestRoster, newest_of, newest_unconnected, seem_same,
+};
 use crate::node::rosters::MAX_FILE_BYTES;
 use crate::record::envelope::{Base64, Envelope};
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 use crate::trust::chain::{Chain, Pinned, payload_of};
 use crate::trust::roster::TrustedRoster;
 
 /// A new version and the versions before it.
-pub struct Proposed {
+pub struct ProposedRoster {
     /// Envelope of the file. Its payload is encoded again in strict base64, as documents require.
     pub envelope: Envelope,
     /// The new version.
@@ -29,18 +31,18 @@ pub struct Proposed {
 /// Largest number of files in the directory that are read.
 const MOST_FILES: usize = 2048;
 
-impl Proposed {
+impl ProposedRoster {
     /// Reads the file and finds the version before it: in the directory of the file, in `earlier`, or among the trusted
     /// rosters.
     ///
     /// # Errors
     /// Returns an error if the file is no roster, is version 1, or follows a version that was not found.
-    pub fn read(file: &Path, earlier: &[PathBuf], trust: &[Trust]) -> Result<Self, Failure> {
-        let place = Shown::text(&file.to_string_lossy()).as_str().to_owned();
-        let wrong = |error: &dyn std::fmt::Display| Failure::usage(format!("{place}: {error}"));
+    pub fn read(file: &Path, earlier: &[PathBuf], trust: &[ChosenTrust]) -> Result<Self, CommandFailure> {
+        let place = PrintableText::text(&file.to_string_lossy()).as_str().to_owned();
+        let wrong = |error: &dyn std::fmt::Display| CommandFailure::usage(format!("{place}: {error}"));
         let (envelope, next) = read_envelope(file)?;
         let Some(previous) = next.tables().previous else {
-            return Err(Failure::usage(format!(
+            return Err(CommandFailure::usage(format!(
                 "{place} is version 1 of a roster, which has no signatures: compare its digest {} with the person \
                  who maintains it",
                 next.digest()
@@ -63,7 +65,7 @@ impl Proposed {
             known.insert(roster.digest(), (Some(envelope), roster));
         }
         let Some((_, before)) = known.get(&previous) else {
-            return Err(Failure::usage(format!(
+            return Err(CommandFailure::usage(format!(
                 "{place} follows the roster {previous}, which was not found: put the file of version {} into the \
                  same directory, or name that file with --earlier",
                 next.version().saturating_sub(1)
@@ -106,21 +108,23 @@ impl Proposed {
     ///
     /// # Errors
     /// Returns an error if no trusted roster leads to the version before, or if a trusted roster is newer already.
-    pub fn trusted_by(&self, trust: &[Trust]) -> Result<String, Failure> {
-        let already = |trust: &Trust, version| {
-            vec![format!("{} is version {version} already", Shown::text(&trust.from).as_str())]
+    pub fn trusted_by(&self, trust: &[ChosenTrust]) -> Result<String, CommandFailure> {
+        let already = |trust: &ChosenTrust, version| {
+            vec![format!("{} is version {version} already", PrintableText::text(&trust.from).as_str())]
         };
-        let connect = |trust: &Trust| match &self.chain {
+        let connect = |trust: &ChosenTrust| match &self.chain {
             _ if trust.pinned.digest() == self.before.digest() => Ok(self.newest_before()),
             Some(chain) => Chain::connect(&trust.pinned, chain.envelopes())
-                .map(|chain| Newest::of(&chain))
+                .map(|chain| NewestRoster::of(&chain))
                 .map_err(|error| format!("{}: {error}", trust.from)),
             None => Err(format!("{}: the versions between were not found", trust.from)),
         };
         let why = match newest_of(trust, |trust| connect(trust).map(|newest| (newest, newest))) {
             Err(refused) => refused.into_iter().map(|(_, why)| why).collect(),
-            Ok(Deciding { trust, found, .. }) if found.version > self.before.version() => already(trust, found.version),
-            Ok(Deciding { trust, unconnected, .. }) => {
+            Ok(DecidingRoster { trust, found, .. }) if found.version > self.before.version() => {
+                already(trust, found.version)
+            }
+            Ok(DecidingRoster { trust, unconnected, .. }) => {
                 let newer = newest_unconnected(&unconnected, |roster| {
                     roster.version() > self.before.version() && seem_same(roster, &self.before)
                 });
@@ -141,7 +145,7 @@ impl Proposed {
             }
         };
         let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join("; ")) };
-        Err(Failure::new(
+        Err(CommandFailure::new(
             Exit::NoTrust,
             format!(
                 "nothing was signed: you trust no roster that this version follows{why}; this version follows \
@@ -154,8 +158,8 @@ impl Proposed {
         ))
     }
 
-    fn newest_before(&self) -> Newest {
-        Newest { version: self.before.version(), digest: self.before.digest() }
+    fn newest_before(&self) -> NewestRoster {
+        NewestRoster { version: self.before.version(), digest: self.before.digest() }
     }
 
     /// Returns true if all versions from 1 on were found. If a version is missing, the reuse of a removed key may stay
@@ -170,11 +174,13 @@ impl Proposed {
 ///
 /// # Errors
 /// Returns an error if the file cannot be read or contains no roster.
-pub fn read_envelope(path: &Path) -> Result<(Envelope, TrustedRoster), Failure> {
-    let place = Shown::text(&path.to_string_lossy()).as_str().to_owned();
+pub fn read_envelope(path: &Path) -> Result<(Envelope, TrustedRoster), CommandFailure> {
+    let place = PrintableText::text(&path.to_string_lossy()).as_str().to_owned();
     let wrong = |error: &dyn std::fmt::Display| {
-        let error = Shown::text(&error.to_string()).as_str().to_owned();
-        Failure::usage(format!("{place} is no version of a roster: {error}; `countersign roster draft` writes one"))
+        let error = PrintableText::text(&error.to_string()).as_str().to_owned();
+        CommandFailure::usage(format!(
+            "{place} is no version of a roster: {error}; `countersign roster draft` writes one"
+        ))
     };
     let bytes = read_bounded(path, MAX_FILE_BYTES)?;
     let envelope: Envelope = json::parse_as(&bytes, MAX_FILE_BYTES).map_err(|error| wrong(&error))?;

@@ -8,14 +8,14 @@ use crate::crypto::json as strict;
 use crate::crypto::sshsig::{ForeignKey, SshKey};
 use crate::home::named_file::read_bounded;
 use crate::local::problems::problems;
-use crate::node::control::{self, Answer, Request};
+use crate::node::control::{self, ControlReply, ControlRequest};
 use crate::node::files::{read_policy, read_roster};
-use crate::node::problem::{Problem, Problems};
+use crate::node::problem::{FileProblem, Problems};
 use crate::node::{rosters, succession};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::roster::MAX_ROSTER_BYTES;
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::aligned;
 use crate::trust::roster::TrustedRoster;
@@ -29,7 +29,7 @@ pub fn run(
     file: Option<&Path>,
     allowed_signers: bool,
     terminal: &Terminal,
-) -> Result<Exit, Failure> {
+) -> Result<Exit, CommandFailure> {
     let (roster, envelope) = match file {
         Some(file) => of_file(file)?,
         None => of_configuration(config, terminal)?,
@@ -44,11 +44,11 @@ pub fn run(
     Ok(Exit::Done)
 }
 
-fn of_file(file: &Path) -> Result<(TrustedRoster, Envelope), Failure> {
+fn of_file(file: &Path) -> Result<(TrustedRoster, Envelope), CommandFailure> {
     let bytes = read_bounded(file, 2 * MAX_ROSTER_BYTES)?;
-    let place = Shown::text(&file.to_string_lossy());
+    let place = PrintableText::text(&file.to_string_lossy());
     let wrong = |error: &dyn std::fmt::Display| {
-        Failure::usage(format!(
+        CommandFailure::usage(format!(
             "{} is no roster statement: {error}; for roster.toml, name the configuration with --config",
             place.as_str()
         ))
@@ -61,13 +61,13 @@ fn of_file(file: &Path) -> Result<(TrustedRoster, Envelope), Failure> {
 
 /// Returns the roster in force, if the files or the running service show it. Before the log begins, the roster is read
 /// from `roster.toml`.
-fn of_configuration(config: &ConfigArgs, terminal: &Terminal) -> Result<(TrustedRoster, Envelope), Failure> {
+fn of_configuration(config: &ConfigArgs, terminal: &Terminal) -> Result<(TrustedRoster, Envelope), CommandFailure> {
     let config = config.load()?;
-    let one = |problem: Problem| problems(problem.into());
+    let one = |problem: FileProblem| problems(problem.into());
     let all = |found| problems(Problems::new(found));
     let mut in_force = None;
     // The sealed roster is in force. A running boundary reports its version, and reports whether the files differ.
-    if let Ok(Some(Answer::Ok(status))) = control::ask(&config.socket(), &Request::Status) {
+    if let Ok(Some(ControlReply::Ok(status))) = control::ask(&config.socket(), &ControlRequest::Status) {
         for note in status["notes"].as_array().into_iter().flatten().filter_map(|note| note.as_str()) {
             terminal.say(&format!("note: {note}"));
         }
@@ -97,7 +97,7 @@ fn of_configuration(config: &ConfigArgs, terminal: &Terminal) -> Result<(Trusted
     }
     if let Some(digest) = in_force {
         let place = rosters::directory(&config);
-        return Err(Failure::usage(format!(
+        return Err(CommandFailure::usage(format!(
             "the roster in force is {digest}, and no file in {} contains it: start the boundary again, because the \
              start writes the sealed versions there",
             place.display()
@@ -106,14 +106,14 @@ fn of_configuration(config: &ConfigArgs, terminal: &Terminal) -> Result<(Trusted
     let written = read_roster(&config).map_err(all)?;
     let policy = read_policy(&config).map_err(all)?;
     if written.version() != 1 {
-        return Err(Failure::usage(format!(
+        return Err(CommandFailure::usage(format!(
             "version {} of the roster has no statement in {}: write it with `countersign roster draft`",
             written.version(),
             rosters::directory(&config).display()
         )));
     }
     let roster = written.state(None, policy.digest()).map_err(|error| {
-        Failure::usage(format!("{}: {error}", Shown::text(&config.roster.to_string_lossy()).as_str()))
+        CommandFailure::usage(format!("{}: {error}", PrintableText::text(&config.roster.to_string_lossy()).as_str()))
     })?;
     let envelope = Envelope::new(roster.payload(), Vec::new());
     Ok((roster, envelope))
@@ -128,7 +128,8 @@ pub fn text(roster: &TrustedRoster) -> String {
     } else {
         "UNGUARDED: the next version needs no signature".to_owned()
     };
-    let mut text = format!("roster {}, version {}; {guard}\n\n", Shown::text(&tables.name).as_str(), tables.version);
+    let mut text =
+        format!("roster {}, version {}; {guard}\n\n", PrintableText::text(&tables.name).as_str(), tables.version);
     let mut rows = vec![["WHO", "NAME", "GROUPS", "KEY"].map(str::to_owned)];
     let mut add = |who: &str, name: &str, groups: String, keys: &[String]| {
         for (at, line) in keys.iter().enumerate() {
@@ -165,7 +166,7 @@ pub fn text(roster: &TrustedRoster) -> String {
     }
     for witness in &tables.witness {
         let [name, url, key] =
-            [&witness.name, &witness.url, &witness.vkey].map(|text| Shown::text(text).as_str().to_owned());
+            [&witness.name, &witness.url, &witness.vkey].map(|text| PrintableText::text(text).as_str().to_owned());
         rows.push(["witness".to_owned(), name, format!("at {url}"), key]);
     }
     text.push_str(&aligned(&rows));

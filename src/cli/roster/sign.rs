@@ -5,36 +5,36 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::cli::roster::change::{changes, review};
-use crate::cli::roster::proposed::{Proposed, read_envelope};
+use crate::cli::roster::proposed::{ProposedRoster, read_envelope};
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::signature::PAYLOAD_TYPE;
 use crate::crypto::sshsig::SshKey;
-use crate::home::keys::{self, KeyArgs, Purpose};
+use crate::home::keys::{self, KeyArgs, SignaturePurpose};
 use crate::home::named_file::read_bounded;
 use crate::home::trusted_rosters::TrustArgs;
 use crate::node::rosters;
 use crate::policy::file::{self, Policy};
 use crate::record::envelope::{Envelope, EnvelopeSignature, MAX_SIGNATURES};
 use crate::record::ident::Name;
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::{Screen, Shown, Tone};
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::{LineTone, PrintableText, Screen};
 use crate::terminal::streams::{Terminal, write_new};
 use crate::trust::signer::Signer;
-use crate::trust::succession::{Standing, Tally};
+use crate::trust::succession::{SuccessionTallies, ThresholdTally};
 
 /// Shows a next version, asks, and adds a signature.
 ///
 /// # Errors
 /// Returns an error if no trusted roster leads to this version, the key belongs to no approver, or the person
 /// declines.
-pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let trust = args.trust.find()?;
-    let proposed = Proposed::read(&args.file, &args.earlier, &trust)?;
+    let proposed = ProposedRoster::read(&args.file, &args.earlier, &trust)?;
     let (before, next) = (&proposed.before, &proposed.next);
     let policy = args.policy.as_deref().map(|path| read_policy(path, next)).transpose()?;
     let trusted_by = proposed.trusted_by(&trust);
-    let standing = Standing::of(before, next, &proposed.envelope.signatures).map_err(|error| {
-        Failure::new(
+    let standing = SuccessionTallies::of(before, next, &proposed.envelope.signatures).map_err(|error| {
+        CommandFailure::new(
             Exit::Refused,
             format!("{error}; `countersign roster merge {}` leaves out what does not count", args.file.display()),
         )
@@ -44,20 +44,20 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     tallies(&mut screen, &standing);
     screen.heading("Summary");
     match &trusted_by {
-        Ok(words) => screen.field("trusted by", &Shown::text(words)),
+        Ok(words) => screen.field("trusted by", &PrintableText::text(words)),
         Err(_) => screen.field_in(
-            Tone::Bad,
+            LineTone::Bad,
             "trusted by",
-            &Shown::text("NOTHING: no roster that you trust leads to this one"),
+            &PrintableText::text("NOTHING: no roster that you trust leads to this one"),
         ),
     }
     if !proposed.is_whole() {
         screen.say(
-            Tone::Plain,
+            LineTone::Plain,
             "Not checked: the reuse of a key of an earlier version (some earlier versions were not found).",
         );
     }
-    screen.field("digest", &Shown::text(&next.digest().to_string()));
+    screen.field("digest", &PrintableText::text(&next.digest().to_string()));
     if args.review || !terminal.json {
         if terminal.json {
             terminal.object(&told(&proposed, &standing))?;
@@ -74,7 +74,7 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     if let Some(expected) = args.expect
         && expected != next.digest()
     {
-        return Err(Failure::new(
+        return Err(CommandFailure::new(
             Exit::Refused,
             format!("nothing was signed: expected {expected}, this is {}", next.digest()),
         ));
@@ -91,7 +91,7 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let signer = needed.map_or_else(|| keys.preferred(known), Ok)?;
     let keyid = signer.key().keyid();
     let name = person(signer).ok_or_else(|| {
-        Failure::new(
+        CommandFailure::new(
             Exit::Refused,
             format!(
                 "nothing was signed: {keyid} is no approver's key in version {} or {}; name your key with --key FILE",
@@ -112,7 +112,7 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, Failure> {
         None => {
             let (there, roster) = read_envelope(&args.file)?;
             if roster.digest() != next.digest() {
-                return Err(Failure::new(
+                return Err(CommandFailure::new(
                     Exit::Refused,
                     format!(
                         "nothing was written: {} now contains another version, so review it again",
@@ -123,14 +123,14 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, Failure> {
             there.signatures
         }
     };
-    let fallen = Standing::join(before, next, &mut signatures, signature)
-        .map_err(|error| Failure::new(Exit::Refused, format!("nothing was written: {error}")))?;
+    let fallen = SuccessionTallies::join(before, next, &mut signatures, signature)
+        .map_err(|error| CommandFailure::new(Exit::Refused, format!("nothing was written: {error}")))?;
     for other in fallen {
         terminal.say(&format!("left out: the signature of {} adds nothing to the signature of {keyid}", other.keyid));
     }
     signatures.sort();
     if signatures.len() > MAX_SIGNATURES {
-        return Err(Failure::new(
+        return Err(CommandFailure::new(
             Exit::Refused,
             format!("nothing was written: the envelope already has {MAX_SIGNATURES} signatures, which is the limit"),
         ));
@@ -146,7 +146,7 @@ struct Consent(());
 /// many digits.
 const DIGITS: usize = 8;
 
-fn ask(proposed: &Proposed, name: &Name, terminal: &Terminal) -> Result<Consent, Failure> {
+fn ask(proposed: &ProposedRoster, name: &Name, terminal: &Terminal) -> Result<Consent, CommandFailure> {
     let hex = proposed.next.digest().hex();
     let end = &hex[hex.len() - DIGITS..];
     let answer = terminal.ask(
@@ -156,29 +156,29 @@ fn ask(proposed: &Proposed, name: &Name, terminal: &Terminal) -> Result<Consent,
     if answer.eq_ignore_ascii_case(end) {
         Ok(Consent(()))
     } else {
-        Err(Failure::new(Exit::Refused, "nothing was signed: that is not the end of the digest"))
+        Err(CommandFailure::new(Exit::Refused, "nothing was signed: that is not the end of the digest"))
     }
 }
 
 /// Signs the same buffer that was read and shown.
-fn sign(proposed: &Proposed, consent: Consent, signer: &dyn Signer) -> Result<EnvelopeSignature, Failure> {
+fn sign(proposed: &ProposedRoster, consent: Consent, signer: &dyn Signer) -> Result<EnvelopeSignature, CommandFailure> {
     let Consent(()) = consent;
-    keys::sign(signer, Purpose::Roster, PAYLOAD_TYPE, proposed.next.payload())
+    keys::sign(signer, SignaturePurpose::Roster, PAYLOAD_TYPE, proposed.next.payload())
 }
 
 fn done(
     args: &SignArgs,
-    proposed: &Proposed,
+    proposed: &ProposedRoster,
     signed: Envelope,
     name: &Name,
     terminal: &Terminal,
-) -> Result<Exit, Failure> {
-    let standing = Standing::of(&proposed.before, &proposed.next, &signed.signatures)
-        .map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
+) -> Result<Exit, CommandFailure> {
+    let standing = SuccessionTallies::of(&proposed.before, &proposed.next, &signed.signatures)
+        .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
     match &args.output {
         Some(path) => {
             let mut bytes =
-                signed.to_canonical().map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
+                signed.to_canonical().map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
             bytes.push(b'\n');
             write_new(path, &bytes, terminal)?;
         }
@@ -192,7 +192,7 @@ fn done(
             told["file"] = json!(at.to_string_lossy());
             terminal.object(&told)?;
         }
-        let place = Shown::text(&at.to_string_lossy());
+        let place = PrintableText::text(&at.to_string_lossy());
         terminal.say(&format!("signed by {name}: {}", place.as_str()));
         say_standing(&standing, terminal);
     }
@@ -203,8 +203,8 @@ fn done(
 ///
 /// # Errors
 /// Returns an error if a file contains another version, or if a file cannot be read or written.
-pub fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, Failure> {
-    let proposed = Proposed::read(&args.file, &args.earlier, &[])?;
+pub fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let proposed = ProposedRoster::read(&args.file, &args.earlier, &[])?;
     let (before, next) = (&proposed.before, &proposed.next);
     let mut signatures: Vec<EnvelopeSignature> = Vec::new();
     let mut left_out = Vec::new();
@@ -212,9 +212,9 @@ pub fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let own = Ok((&args.file, (proposed.envelope.clone(), next.clone())));
     for source in std::iter::once(own).chain(others) {
         let (path, (envelope, roster)) = source?;
-        let place = Shown::text(&path.to_string_lossy());
+        let place = PrintableText::text(&path.to_string_lossy());
         if roster.digest() != next.digest() {
-            return Err(Failure::usage(format!(
+            return Err(CommandFailure::usage(format!(
                 "{} is {} (version {}), but {} is {}: nothing was changed, because a signature counts only for its \
                  own version",
                 place.as_str(),
@@ -230,7 +230,7 @@ pub fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, Failure> {
             }
             // One invalid signature would make the boundary refuse the whole version.
             let keyid = signature.keyid;
-            match Standing::join(before, next, &mut signatures, signature) {
+            match SuccessionTallies::join(before, next, &mut signatures, signature) {
                 Ok(fallen) => left_out.extend(
                     fallen.iter().map(|other| format!("{} adds nothing to the signature of {keyid}", other.keyid)),
                 ),
@@ -239,7 +239,7 @@ pub fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, Failure> {
         }
     }
     if signatures.len() > MAX_SIGNATURES {
-        return Err(Failure::usage(format!(
+        return Err(CommandFailure::usage(format!(
             "nothing was changed: an envelope has at most {MAX_SIGNATURES} signatures, and these files have {}: \
              merge fewer files",
             signatures.len()
@@ -248,8 +248,8 @@ pub fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     signatures.sort();
     let merged = Envelope::new(next.payload(), signatures);
     put(&args.file, &merged)?;
-    let standing = Standing::of(before, next, &merged.signatures)
-        .map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
+    let standing = SuccessionTallies::of(before, next, &merged.signatures)
+        .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
     if terminal.json {
         let mut told = told(&proposed, &standing);
         told["left_out"] = json!(left_out);
@@ -263,12 +263,12 @@ pub fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn put(path: &Path, envelope: &Envelope) -> Result<(), Failure> {
-    rosters::write(path, envelope).map(|_| ()).map_err(|problem| Failure::usage(problem.to_string()))
+fn put(path: &Path, envelope: &Envelope) -> Result<(), CommandFailure> {
+    rosters::write(path, envelope).map(|_| ()).map_err(|problem| CommandFailure::usage(problem.to_string()))
 }
 
 /// Prints which signatures a version still needs.
-pub fn say_standing(standing: &Standing, terminal: &Terminal) {
+pub fn say_standing(standing: &SuccessionTallies, terminal: &Terminal) {
     for tally in [&standing.of_before, &standing.of_next] {
         terminal.say(&tally.to_string());
     }
@@ -279,18 +279,18 @@ pub fn say_standing(standing: &Standing, terminal: &Terminal) {
     });
 }
 
-fn tallies(screen: &mut Screen, standing: &Standing) {
+fn tallies(screen: &mut Screen, standing: &SuccessionTallies) {
     for tally in [&standing.of_before, &standing.of_next] {
-        let tone = if tally.missing() == 0 { Tone::Good } else { Tone::Plain };
+        let tone = if tally.missing() == 0 { LineTone::Good } else { LineTone::Plain };
         screen.say(tone, &tally.to_string());
     }
 }
 
 /// Returns the version, its changes and its missing signatures as JSON.
 #[must_use]
-pub fn told(proposed: &Proposed, standing: &Standing) -> serde_json::Value {
+pub fn told(proposed: &ProposedRoster, standing: &SuccessionTallies) -> serde_json::Value {
     let (before, next) = (&proposed.before, &proposed.next);
-    let tally = |tally: &Tally| {
+    let tally = |tally: &ThresholdTally| {
         json!({"version": tally.version, "required": tally.required, "signed": tally.signed, "missing": tally.missing(),
                "could": tally.could})
     };
@@ -311,17 +311,17 @@ pub fn told(proposed: &Proposed, standing: &Standing) -> serde_json::Value {
 }
 
 /// Reads a policy file and checks that this version of the roster names its digest.
-fn read_policy(path: &Path, next: &crate::trust::roster::TrustedRoster) -> Result<String, Failure> {
-    let place = Shown::text(&path.to_string_lossy()).as_str().to_owned();
+fn read_policy(path: &Path, next: &crate::trust::roster::TrustedRoster) -> Result<String, CommandFailure> {
+    let place = PrintableText::text(&path.to_string_lossy()).as_str().to_owned();
     let bytes = read_bounded(path, file::MAX_FILE_BYTES)?;
-    let text =
-        String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{place} is not UTF-8: save it as UTF-8")))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| CommandFailure::usage(format!("{place} is not UTF-8: save it as UTF-8")))?;
     let policy = Policy::load(&text).map_err(|errors| {
         let all: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        Failure::usage(format!("{place}: {}", all.join("; ")))
+        CommandFailure::usage(format!("{place}: {}", all.join("; ")))
     })?;
     if policy.digest() != next.policy() {
-        return Err(Failure::new(
+        return Err(CommandFailure::new(
             Exit::Refused,
             format!("{place} is the policy {}, this version of the roster names {}", policy.digest(), next.policy()),
         ));

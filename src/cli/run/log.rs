@@ -8,10 +8,10 @@ use serde_json::json;
 use crate::crypto::digest::ContentDigest;
 use crate::crypto::sshsig::{KeyId, SshKey};
 use crate::home::keys::{KeyArgs, Keys};
-use crate::local::local_log::{Line, LocalLog};
+use crate::local::local_log::{LocalLog, LocalLogLine};
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::local_receipt::LocalReceipt;
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::outcome_words;
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::aligned;
@@ -21,7 +21,7 @@ use crate::trust::open_signer::open_signer;
 ///
 /// # Errors
 /// Returns an error if the log or a key cannot be read.
-pub(super) fn show(key: &KeyArgs, more: &[PathBuf], terminal: &Terminal) -> Result<Exit, Failure> {
+pub(super) fn show(key: &KeyArgs, more: &[PathBuf], terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let log = LocalLog::of_process()?;
     let known = known(&key.find()?, more)?;
     let Some(lines) = log.read()? else {
@@ -83,11 +83,11 @@ pub(super) fn show(key: &KeyArgs, more: &[PathBuf], terminal: &Terminal) -> Resu
 }
 
 /// Returns the public keys of the person.
-fn known(keys: &Keys, more: &[PathBuf]) -> Result<BTreeMap<KeyId, SshKey>, Failure> {
+fn known(keys: &Keys, more: &[PathBuf]) -> Result<BTreeMap<KeyId, SshKey>, CommandFailure> {
     let mut known: BTreeMap<KeyId, SshKey> =
         keys.all().map(|signer| (signer.key().keyid(), signer.key().clone())).collect();
     for path in more {
-        let key = open_signer(path).map_err(|error| Failure::usage(error.to_string()))?.key().clone();
+        let key = open_signer(path).map_err(|error| CommandFailure::usage(error.to_string()))?.key().clone();
         known.insert(key.keyid(), key);
     }
     Ok(known)
@@ -108,15 +108,15 @@ enum Found {
 }
 
 impl Chain {
-    fn take(&mut self, line: Line, known: &BTreeMap<KeyId, SshKey>) -> (u64, Found) {
+    fn take(&mut self, line: LocalLogLine, known: &BTreeMap<KeyId, SshKey>) -> (u64, Found) {
         self.number += 1;
         let found = match line {
-            Line::Envelope(envelope) => self.envelope(&envelope, known),
-            Line::Broken(why) => {
+            LocalLogLine::Envelope(envelope) => self.envelope(&envelope, known),
+            LocalLogLine::Broken(why) => {
                 self.last = None;
                 Err(format!("it is no envelope: {why}"))
             }
-            Line::Torn(bytes) => Err(format!(
+            LocalLogLine::Torn(bytes) => Err(format!(
                 "its end is missing after {bytes} bytes (a write was interrupted); the next run moves it to another \
                  file"
             )),

@@ -12,14 +12,14 @@ use serde_json::{Map, json};
 
 use crate::home::keys::KeyArgs;
 use crate::home::parameters::read_params;
-use crate::local::decide::{RuleArgs, Rules};
+use crate::local::decide::{LocalRules, RuleArgs};
 use crate::local::host_sandbox::{HostSandbox, SandboxChoice};
 use crate::local::project::Project;
 use crate::local::runbook::Runbook;
 use crate::local::signals::Signals;
 use crate::local::signed_receipts::Receipts;
 use crate::local::step::RunbookWalk;
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
 /// Run the steps of a runbook yourself, at a terminal. Policy asks you instead of approvers
@@ -97,14 +97,14 @@ impl Args {
 /// # Errors
 /// Returns an error if the runbook, the policy or the parameters are invalid, or if a step is denied or cannot
 /// run.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let Some(file) = args.file.as_deref().filter(|_| !args.log) else {
         return log::show(&args.key, &args.also_key, terminal);
     };
     let project = Project::here()?;
     let params = args.params.as_deref().map_or(Ok(Map::new()), read_params)?;
     let runbook = Runbook::read(file, &args.param, params, &project)?;
-    let rules = Rules::find(&args.rules, &project, &runbook)?;
+    let rules = LocalRules::find(&args.rules, &project, &runbook)?;
     let receipts = if args.no_receipt { None } else { Some(Receipts::prepare(&args.key)?) };
     let wanted = args.wanted();
     rules.say_what_is_off(terminal);

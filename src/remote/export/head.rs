@@ -6,33 +6,33 @@
 
 use std::collections::BTreeSet;
 
-use crate::audit::entry::Entry;
+use crate::audit::entry::LogEntry;
 use crate::audit::history::rosters_in;
 use crate::crypto::cosignature::WitnessKey;
 use crate::crypto::digest::SealDigest;
 use crate::crypto::merkle::TILE_WIDTH;
 use crate::crypto::note::{Note, verify_note};
-use crate::home::trusted_rosters::{Newest, Trust, newest_of};
+use crate::home::trusted_rosters::{ChosenTrust, NewestRoster, newest_of};
 use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::document::{Predicate as _, Statement};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::BoundaryName;
 use crate::record::seal::Seal;
 use crate::remote::log_source::LogSource;
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 use crate::trust::chain::{Chain, Pinned};
 use crate::trust::roster::TrustedRoster;
 
 /// A checkpoint and its signed note.
 #[derive(Debug)]
-pub(super) struct Head {
+pub(super) struct ExportHead {
     /// The note with its signatures.
     pub(super) note: String,
     /// The parsed checkpoint.
     pub(super) checkpoint: Checkpoint,
 }
 
-impl Head {
+impl ExportHead {
     /// Parses a note. Signatures are not verified.
     pub(super) fn parse(note: String) -> Result<Self, String> {
         let read = Note::parse(&note).map_err(|error| error.to_string())?;
@@ -43,7 +43,12 @@ impl Head {
     /// Checks that the boundary signed this checkpoint, with the roster of the last seal in `log`. The roster must
     /// follow the roster after the first `before` entries, which an earlier export verified. Returns the newest known
     /// roster.
-    pub(super) fn check_by_log(&self, log: &LogSource, before: u64, trust: &[Trust]) -> Result<TrustedRoster, Failure> {
+    pub(super) fn check_by_log(
+        &self,
+        log: &LogSource,
+        before: u64,
+        trust: &[ChosenTrust],
+    ) -> Result<TrustedRoster, CommandFailure> {
         let first = log.entries(0, self.checkpoint.size)?.into_iter().next();
         let (genesis, payload) = first
             .as_deref()
@@ -51,14 +56,15 @@ impl Head {
             .ok_or_else(|| odd("the first entry there is not a seal: this is not the log of a boundary".to_owned()))?;
         let known = if before == 0 { genesis.roster } else { last_seal(log, before)?.1.roster };
         let (entry, seal) = last_seal(log, self.checkpoint.size)?;
-        let versions = rosters_in(&Entry::of(entry), log).map_err(|error| odd(error.0))?;
+        let versions = rosters_in(&LogEntry::of(entry), log).map_err(|error| odd(error.0))?;
         let versions = versions.ok_or_else(|| odd("the last seal there names no readable roster".to_owned()))?;
         let mut chain = Chain::connect(&Pinned::Digest(known), &versions)
             .map_err(|error| odd(format!("the roster there does not go on from the one that this log had: {error}")))?;
         // The user may trust rosters of several boundaries. At least one roster must belong to this log, and the newest
         // such roster counts.
-        let connected =
-            newest_of(trust, |trust| Chain::connect(&trust.pinned, &versions).map(|chain| (Newest::of(&chain), chain)));
+        let connected = newest_of(trust, |trust| {
+            Chain::connect(&trust.pinned, &versions).map(|chain| (NewestRoster::of(&chain), chain))
+        });
         match connected {
             Ok(deciding) => chain = deciding.found,
             Err(refused) => {
@@ -81,11 +87,11 @@ impl Head {
 
     /// Checks the signature with a roster of the user, because a copy without contents has no seals. Returns that
     /// roster.
-    pub(super) fn check_by_roster(&self, trust: &[Trust]) -> Result<Option<TrustedRoster>, Failure> {
+    pub(super) fn check_by_roster(&self, trust: &[ChosenTrust]) -> Result<Option<TrustedRoster>, CommandFailure> {
         let mut refused = None;
         for trust in trust {
             let Pinned::Roster(roster) = &trust.pinned else {
-                return Err(Failure::usage(format!(
+                return Err(CommandFailure::usage(format!(
                     "{}: without contents nothing leads to the roster of this digest; give the roster itself",
                     trust.from
                 )));
@@ -120,7 +126,7 @@ impl Head {
         keys.len() as u64
     }
 
-    fn check(&self, origin: &str, name: &BoundaryName, roster: &TrustedRoster) -> Result<(), Failure> {
+    fn check(&self, origin: &str, name: &BoundaryName, roster: &TrustedRoster) -> Result<(), CommandFailure> {
         let note = Note::parse(&self.note).map_err(|error| odd(error.to_string()))?;
         let mut keys = roster.boundary_keys(name).iter();
         if self.checkpoint.origin == origin && keys.any(|key| verify_note(&note, origin, key.public()).is_ok()) {
@@ -136,7 +142,7 @@ impl Head {
 }
 
 /// Returns the last seal among the first `size` entries, with the bytes of its entry.
-fn last_seal(log: &LogSource, size: u64) -> Result<(Vec<u8>, Seal), Failure> {
+fn last_seal(log: &LogSource, size: u64) -> Result<(Vec<u8>, Seal), CommandFailure> {
     for tile in (0..size.div_ceil(u64::from(TILE_WIDTH))).rev() {
         for entry in log.entries(tile, size)?.into_iter().rev() {
             if let Some((seal, _)) = sealed(&entry) {
@@ -158,6 +164,6 @@ pub(super) fn sealed(entry: &[u8]) -> Option<(Seal, Vec<u8>)> {
     Some((seal, payload))
 }
 
-fn odd(message: String) -> Failure {
-    Failure::new(Exit::CheckSaidNo, message)
+fn odd(message: String) -> CommandFailure {
+    CommandFailure::new(Exit::CheckSaidNo, message)
 }

@@ -11,40 +11,40 @@ use crate::crypto::digest::BlobDigest;
 use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, root, root_of};
 use crate::crypto::note::MAX_NOTE_BYTES;
 use crate::record::checkpoint::Checkpoint;
-use crate::remote::export::head::Head;
-use crate::remote::export::tile::Tile;
+use crate::remote::export::head::ExportHead;
+use crate::remote::export::tile::ExportTile;
 use crate::remote::log_source::{KEPT_HEADS, LogSource, MAX_RESOURCE_BYTES, UNFINISHED, read_file};
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 
 /// Number of entries in a complete tile, as `u64`.
 pub(super) const WIDTH: u64 = TILE_WIDTH as u64;
 
 /// The directory of a copy, locked for this process.
 #[derive(Debug)]
-pub(super) struct Mirror<'a> {
+pub(super) struct LogMirror<'a> {
     directory: &'a Path,
     hashes_only: bool,
     /// Open directory. Its lock is released on drop.
     opened: File,
 }
 
-impl<'a> Mirror<'a> {
+impl<'a> LogMirror<'a> {
     /// Creates the directory if necessary, and locks it.
-    pub(super) fn open(directory: &'a Path, hashes_only: bool) -> Result<Self, Failure> {
-        let shown = Shown::text(&directory.to_string_lossy());
+    pub(super) fn open(directory: &'a Path, hashes_only: bool) -> Result<Self, CommandFailure> {
+        let shown = PrintableText::text(&directory.to_string_lossy());
         let made = DirBuilder::new().recursive(true).mode(0o755).create(directory).and_then(|()| File::open(directory));
-        let opened = made.map_err(|error| Failure::usage(format!("can't make {}: {error}", shown.as_str())))?;
+        let opened = made.map_err(|error| CommandFailure::usage(format!("can't make {}: {error}", shown.as_str())))?;
         match rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
                 remove_unfinished(directory);
                 Ok(Self { directory, hashes_only, opened })
             }
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(Failure::new(
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(CommandFailure::new(
                 Exit::Unreachable,
                 format!("another export is writing into {}: try again when it has ended", shown.as_str()),
             )),
-            Err(error) => Err(Failure::usage(format!("can't lock {}: {error}", shown.as_str()))),
+            Err(error) => Err(CommandFailure::usage(format!("can't lock {}: {error}", shown.as_str()))),
         }
     }
 
@@ -59,16 +59,16 @@ impl<'a> Mirror<'a> {
     }
 
     /// Reads the checkpoint of the copy.
-    pub(super) fn earlier(&self) -> Result<Option<Head>, Failure> {
+    pub(super) fn earlier(&self) -> Result<Option<ExportHead>, CommandFailure> {
         let Some(bytes) = read_file(&self.directory.join("checkpoint"), MAX_NOTE_BYTES)? else { return Ok(None) };
-        let head = String::from_utf8(bytes).map_err(|error| error.to_string()).and_then(Head::parse);
+        let head = String::from_utf8(bytes).map_err(|error| error.to_string()).and_then(ExportHead::parse);
         head.map(Some).map_err(|why| self.damaged(&format!("its checkpoint: {why}")))
     }
 
     /// Rejects a change between the two kinds of copies: with contents, or with hashes only.
-    pub(super) fn check_kind(&self, earlier: Option<&Head>) -> Result<(), Failure> {
+    pub(super) fn check_kind(&self, earlier: Option<&ExportHead>) -> Result<(), CommandFailure> {
         let has_contents = match earlier {
-            Some(Head { checkpoint, .. }) => {
+            Some(ExportHead { checkpoint, .. }) => {
                 let last = checkpoint.size.saturating_sub(1) / WIDTH;
                 let last = LogSource::tile_of(TileKind::Entries, last, checkpoint.size)?;
                 self.directory.join(last.to_string()).is_file()
@@ -80,14 +80,14 @@ impl<'a> Mirror<'a> {
         };
         let is = if has_contents { "holds contents" } else { "is a mirror of hashes only" };
         if has_contents == self.hashes_only {
-            let shown = Shown::text(&self.directory.to_string_lossy());
+            let shown = PrintableText::text(&self.directory.to_string_lossy());
             return Err(odd(format!("{} {is}: give the other kind of copy a directory of its own", shown.as_str())));
         }
         Ok(())
     }
 
     /// Reads the incomplete tiles of each level. The tiles must match the root of the copy's checkpoint.
-    pub(super) fn edge(&self, earlier: &Checkpoint) -> Result<Vec<Vec<Hash>>, Failure> {
+    pub(super) fn edge(&self, earlier: &Checkpoint) -> Result<Vec<Vec<Hash>>, CommandFailure> {
         let mut levels = Vec::new();
         let mut entries = earlier.size;
         while entries > 0 {
@@ -107,7 +107,7 @@ impl<'a> Mirror<'a> {
     }
 
     /// Computes the root hash from complete tiles on disk and incomplete tiles in memory.
-    pub(super) fn root_of(&self, levels: &[Vec<Hash>], size: u64) -> Result<Hash, Failure> {
+    pub(super) fn root_of(&self, levels: &[Vec<Hash>], size: u64) -> Result<Hash, CommandFailure> {
         root_of(size, |level, index| {
             let (tile_level, within) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
             let first = index << within;
@@ -123,7 +123,7 @@ impl<'a> Mirror<'a> {
         })
     }
 
-    fn hashes(&self, path: &TilePath) -> Result<Vec<Hash>, Failure> {
+    fn hashes(&self, path: &TilePath) -> Result<Vec<Hash>, CommandFailure> {
         let bytes = read_file(&self.directory.join(path.to_string()), usize::from(TILE_WIDTH) * 32)?;
         let bytes = bytes.filter(|bytes| bytes.len() == usize::from(path.width()) * 32);
         let bytes = bytes.ok_or_else(|| self.damaged(&format!("{path} is missing or incomplete")))?;
@@ -131,12 +131,12 @@ impl<'a> Mirror<'a> {
     }
 
     /// Returns a complete tile that an interrupted export wrote after the checkpoint. An invalid tile is ignored.
-    pub(super) fn leftover(&self, path: &TilePath) -> Option<Tile> {
+    pub(super) fn leftover(&self, path: &TilePath) -> Option<ExportTile> {
         if path.width() < TILE_WIDTH {
             return None;
         }
         let bytes = read_file(&self.directory.join(path.to_string()), MAX_RESOURCE_BYTES).ok().flatten()?;
-        Tile::read(path, bytes)
+        ExportTile::read(path, bytes)
     }
 
     /// Returns the blob with this digest, if the file exists and is intact.
@@ -145,21 +145,21 @@ impl<'a> Mirror<'a> {
         (BlobDigest::of(&bytes) == *digest).then_some(bytes)
     }
 
-    pub(super) fn write_blob(&self, digest: &BlobDigest, bytes: &[u8]) -> Result<(), Failure> {
+    pub(super) fn write_blob(&self, digest: &BlobDigest, bytes: &[u8]) -> Result<(), CommandFailure> {
         self.write(&blob_name(digest), bytes)
     }
 
     /// Stores a checkpoint permanently. Two different signed checkpoints of one size prove a fork.
-    pub(super) fn keep(&self, head: &Head) -> Result<(), Failure> {
+    pub(super) fn keep(&self, head: &ExportHead) -> Result<(), CommandFailure> {
         let name = kept_name(head);
         let Some(kept) = read_file(&self.directory.join(&name), MAX_NOTE_BYTES)? else {
             return self.write(&name, head.note.as_bytes());
         };
         let kept = String::from_utf8_lossy(&kept).into_owned();
-        if Head::parse(kept.clone()).is_ok_and(|kept| kept.checkpoint == head.checkpoint) {
+        if ExportHead::parse(kept.clone()).is_ok_and(|kept| kept.checkpoint == head.checkpoint) {
             return Ok(());
         }
-        let shown = Shown::text(&self.directory.to_string_lossy());
+        let shown = PrintableText::text(&self.directory.to_string_lossy());
         Err(odd(format!(
             "{}: FORK: {name} is another head than the one of this size now; keep both, and ask who runs the boundary\n\
              {kept}\n{}",
@@ -169,7 +169,7 @@ impl<'a> Mirror<'a> {
     }
 
     /// Replaces the copy's note by a note of the same checkpoint with other signatures.
-    pub(super) fn renew(&self, head: &Head) -> Result<(), Failure> {
+    pub(super) fn renew(&self, head: &ExportHead) -> Result<(), CommandFailure> {
         self.keep(head)?;
         // After a crash between the two writes, the copy still has the old note. The next export repeats both writes.
         self.write(&kept_name(head), head.note.as_bytes())?;
@@ -177,18 +177,18 @@ impl<'a> Mirror<'a> {
     }
 
     /// Makes the checkpoint the current checkpoint of the copy. All data that it covers must be on disk before.
-    pub(super) fn conclude(&self, head: &Head) -> Result<(), Failure> {
+    pub(super) fn conclude(&self, head: &ExportHead) -> Result<(), CommandFailure> {
         self.sync()?;
         self.write("checkpoint", head.note.as_bytes())?;
         self.sync()
     }
 
-    fn sync(&self) -> Result<(), Failure> {
+    fn sync(&self) -> Result<(), CommandFailure> {
         rustix::fs::syncfs(&self.opened).map_err(|error| self.failed("", &error.into()))
     }
 
     /// Writes a file atomically. The checkpoint and files after the checkpoint may be replaced.
-    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), CommandFailure> {
         let path = self.directory.join(name);
         let directory = path.parent().unwrap_or(self.directory);
         let done = DirBuilder::new().recursive(true).mode(0o755).create(directory).and_then(|()| {
@@ -224,13 +224,13 @@ impl<'a> Mirror<'a> {
         (0..8).for_each(|level| remove(TileKind::Hashes(level), level));
     }
 
-    fn failed(&self, name: &str, error: &io::Error) -> Failure {
+    fn failed(&self, name: &str, error: &io::Error) -> CommandFailure {
         let path = self.directory.join(name);
-        Failure::usage(format!("can't write {}: {error}", Shown::text(&path.to_string_lossy()).as_str()))
+        CommandFailure::usage(format!("can't write {}: {error}", PrintableText::text(&path.to_string_lossy()).as_str()))
     }
 
-    fn damaged(&self, why: &str) -> Failure {
-        let shown = Shown::text(&self.directory.to_string_lossy());
+    fn damaged(&self, why: &str) -> CommandFailure {
+        let shown = PrintableText::text(&self.directory.to_string_lossy());
         odd(format!("{} is damaged: {why}; it was left as it is, export into another directory", shown.as_str()))
     }
 }
@@ -244,7 +244,7 @@ fn remove_unfinished(directory: &Path) {
     }
 }
 
-fn kept_name(head: &Head) -> String {
+fn kept_name(head: &ExportHead) -> String {
     format!("{KEPT_HEADS}/{}", head.checkpoint.size)
 }
 
@@ -252,6 +252,6 @@ fn blob_name(digest: &BlobDigest) -> String {
     format!("blob/sha256/{}", digest.hex())
 }
 
-fn odd(message: String) -> Failure {
-    Failure::new(Exit::CheckSaidNo, message)
+fn odd(message: String) -> CommandFailure {
+    CommandFailure::new(Exit::CheckSaidNo, message)
 }

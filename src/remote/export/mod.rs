@@ -19,14 +19,14 @@ use serde::Serialize;
 use crate::crypto::digest::BlobDigest;
 use crate::crypto::json;
 use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, root};
-use crate::home::trusted_rosters::Trust;
+use crate::home::trusted_rosters::ChosenTrust;
 use crate::record::step::RegistryLeaf;
-use crate::remote::export::head::{Head, sealed};
-use crate::remote::export::mirror::{Mirror, WIDTH};
-use crate::remote::export::tile::Tile;
+use crate::remote::export::head::{ExportHead, sealed};
+use crate::remote::export::mirror::{LogMirror, WIDTH};
+use crate::remote::export::tile::ExportTile;
 use crate::remote::log_source::LogSource;
-use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 
 /// Result of an export.
@@ -58,13 +58,14 @@ pub fn export(
     place: &LogSource,
     directory: &Path,
     hashes_only: bool,
-    trust: &[Trust],
+    trust: &[ChosenTrust],
     terminal: &Terminal,
-) -> Result<Export, Failure> {
-    let mirror = Mirror::open(directory, hashes_only)?;
-    let note =
-        place.head()?.ok_or_else(|| Failure::new(Exit::Refused, "the log is empty: there is nothing to copy"))?;
-    let head = Head::parse(note).map_err(|why| odd(format!("the signed head there: {why}")))?;
+) -> Result<Export, CommandFailure> {
+    let mirror = LogMirror::open(directory, hashes_only)?;
+    let note = place
+        .head()?
+        .ok_or_else(|| CommandFailure::new(Exit::Refused, "the log is empty: there is nothing to copy"))?;
+    let head = ExportHead::parse(note).map_err(|why| odd(format!("the signed head there: {why}")))?;
     let earlier = mirror.earlier()?;
     mirror.check_kind(earlier.as_ref())?;
     let size = head.checkpoint.size;
@@ -97,8 +98,8 @@ pub fn export(
 }
 
 /// Checks that the new checkpoint is of the same log, is not smaller, and is not a fork.
-fn check_follows(earlier: &Head, head: &Head, directory: &Path) -> Result<(), Failure> {
-    let shown = Shown::text(&directory.to_string_lossy());
+fn check_follows(earlier: &ExportHead, head: &ExportHead, directory: &Path) -> Result<(), CommandFailure> {
+    let shown = PrintableText::text(&directory.to_string_lossy());
     let (note, earlier, head) = (&head.note, &earlier.checkpoint, &head.checkpoint);
     let refuse =
         |why: String| Err(odd(format!("{}: {why}; nothing was written. The head there is:\n{note}", shown.as_str())));
@@ -121,14 +122,14 @@ fn check_follows(earlier: &Head, head: &Head, directory: &Path) -> Result<(), Fa
 /// Updates the note of a log that has not grown, and checks the boundary's signature. Returns the number of new
 /// cosignatures. Without a roster the copy stays unchanged, because the new signatures cannot be verified.
 fn refresh(
-    mirror: &Mirror<'_>,
-    earlier: &Head,
-    head: &Head,
+    mirror: &LogMirror<'_>,
+    earlier: &ExportHead,
+    head: &ExportHead,
     hashes_only: bool,
-    trust: &[Trust],
+    trust: &[ChosenTrust],
     terminal: &Terminal,
-) -> Result<u64, Failure> {
-    let check = |head: &Head| {
+) -> Result<u64, CommandFailure> {
+    let check = |head: &ExportHead| {
         if hashes_only {
             head.check_by_roster(trust)
         } else {
@@ -150,22 +151,22 @@ fn refresh(
 
 /// State of an export of new entries.
 struct Growth<'a> {
-    mirror: Mirror<'a>,
+    mirror: LogMirror<'a>,
     place: &'a LogSource,
-    head: &'a Head,
-    earlier: Option<&'a Head>,
+    head: &'a ExportHead,
+    earlier: Option<&'a ExportHead>,
     hashes_only: bool,
-    trust: &'a [Trust],
+    trust: &'a [ChosenTrust],
     terminal: &'a Terminal,
 }
 
 enum Stop {
     OtherRoot { used_leftovers: bool },
-    Failed(Failure),
+    Failed(CommandFailure),
 }
 
-impl From<Failure> for Stop {
-    fn from(failure: Failure) -> Self {
+impl From<CommandFailure> for Stop {
+    fn from(failure: CommandFailure) -> Self {
         Self::Failed(failure)
     }
 }
@@ -237,8 +238,8 @@ impl Growth<'_> {
     }
 
     /// Fetches a tile. The tile must begin with the leaves that the copy already has.
-    fn fetch(&self, path: &TilePath, held: &[Hash]) -> Result<Tile, Failure> {
-        let tile = Tile::fetch(self.place, path, self.head.checkpoint.size)?;
+    fn fetch(&self, path: &TilePath, held: &[Hash]) -> Result<ExportTile, CommandFailure> {
+        let tile = ExportTile::fetch(self.place, path, self.head.checkpoint.size)?;
         if tile.leaves().starts_with(held) {
             return Ok(tile);
         }
@@ -250,7 +251,7 @@ impl Growth<'_> {
     }
 
     /// Adds a leaf and writes each tile that is complete then. Returns the number of written tiles.
-    fn append(&self, levels: &mut Vec<Vec<Hash>>, leaf: Hash) -> Result<u64, Failure> {
+    fn append(&self, levels: &mut Vec<Vec<Hash>>, leaf: Hash) -> Result<u64, CommandFailure> {
         let (mut hash, mut written) = (leaf, 0);
         for level in 0_u8.. {
             let at = usize::from(level);
@@ -276,7 +277,7 @@ impl Growth<'_> {
     }
 
     /// Fetches all blobs that a seal names, and all steps that its registry names. Returns the number of written blobs.
-    fn named_by(&self, entry: &[u8]) -> Result<u64, Failure> {
+    fn named_by(&self, entry: &[u8]) -> Result<u64, CommandFailure> {
         let Some((seal, _)) = sealed(entry) else { return Ok(0) };
         let mut written = 0;
         let named = [
@@ -305,7 +306,7 @@ impl Growth<'_> {
     }
 
     /// Returns a blob, and the number of fetched blobs (0 or 1).
-    fn blob(&self, digest: &BlobDigest) -> Result<(Vec<u8>, u64), Failure> {
+    fn blob(&self, digest: &BlobDigest) -> Result<(Vec<u8>, u64), CommandFailure> {
         if let Some(bytes) = self.mirror.blob(digest) {
             return Ok((bytes, 0));
         }
@@ -318,6 +319,6 @@ impl Growth<'_> {
     }
 }
 
-fn odd(message: String) -> Failure {
-    Failure::new(Exit::CheckSaidNo, message)
+fn odd(message: String) -> CommandFailure {
+    CommandFailure::new(Exit::CheckSaidNo, message)
 }

@@ -2,17 +2,17 @@
 
 use crate::crypto::merkle::{Hash, TileKind, TilePath, leaf_hash, push_entry, split_entries};
 use crate::remote::log_source::LogSource;
-use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::exit::{CommandFailure, Exit};
 
 /// A tile with exactly as many leaves as its path requires.
 #[derive(Debug)]
-pub(super) struct Tile {
+pub(super) struct ExportTile {
     bytes: Vec<u8>,
     kind: TileKind,
     leaves: Vec<Hash>,
 }
 
-impl Tile {
+impl ExportTile {
     /// Parses a tile. Returns `None` if the bytes are not a tile of this path.
     pub(super) fn read(path: &TilePath, bytes: Vec<u8>) -> Option<Self> {
         let leaves: Vec<Hash> = match path.kind() {
@@ -27,8 +27,8 @@ impl Tile {
     }
 
     /// Fetches a tile of a log with `size` entries.
-    pub(super) fn fetch(place: &LogSource, path: &TilePath, size: u64) -> Result<Self, Failure> {
-        let odd = |why: String| Failure::new(Exit::CheckSaidNo, why);
+    pub(super) fn fetch(place: &LogSource, path: &TilePath, size: u64) -> Result<Self, CommandFailure> {
+        let odd = |why: String| CommandFailure::new(Exit::CheckSaidNo, why);
         let bytes = if path.kind() == TileKind::Entries {
             let mut bytes = Vec::new();
             for entry in place.entries(path.index(), size)? {

@@ -15,10 +15,11 @@ use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Signed};
 use crate::record::ident::Name;
 use crate::record::token::Scope;
-use crate::store::message::{Core, LeafKind, OutputRow, Retention, TokenChange, UNSIGNED_KEPT_S, Window};
+use crate::store::message::{AuthorizationCore, LeafKind, OutputRow, Retention, TokenChange, UNSIGNED_KEPT_S, Window};
 use crate::store::shared::{LedgerLimits, LogSigner};
 use crate::store::{
-    Candidate, Cut, DenialsAhead, FinishRow, LeafRow, Precedent, RunRow, Standing, Swept, TileRow, Walk, sqlite,
+    Candidate, DenialsAhead, FinishRow, LeafRow, ProposalPrecedent, ProposalState, RetentionCut, RetentionWalk, RunRow,
+    SweepResult, TileRow, sqlite,
 };
 
 const T0: i64 = 1_800_000_000;
@@ -32,7 +33,7 @@ struct World {
     directory: tempfile::TempDir,
     clock: Arc<AtomicI64>,
     boot: Arc<AtomicU64>,
-    fatal: Arc<Mutex<Vec<Fault>>>,
+    fatal: Arc<Mutex<Vec<StoreFault>>>,
     limits: LedgerLimits,
 }
 
@@ -114,13 +115,13 @@ fn seal_write(ledger: &Ledger, number: u8) -> SealWrite {
     }
 }
 
-async fn seal(ledger: &Ledger, number: u8) -> Result<Sealed, WriteStop> {
+async fn seal(ledger: &Ledger, number: u8) -> Result<SealStored, WriteStop> {
     ledger.seal(seal_write(ledger, number)).await
 }
 
-fn core(number: u8) -> Core {
+fn core(number: u8) -> AuthorizationCore {
     let id = ProposalId::new(1_800_000_000_000 + u64::from(number), [number; 10]);
-    Core {
+    AuthorizationCore {
         digest: AuthorizationDigest::of(id.as_str().as_bytes()),
         id,
         nonce: Nonce::new(1_800_000_000_000, [number; 16]),
@@ -146,7 +147,7 @@ fn envelope_of(payload: &[u8]) -> Vec<u8> {
     crate::crypto::canonical::canonical_of(&Envelope::new(payload, Vec::new())).expect("envelope")
 }
 
-fn consume_of(ledger: &Ledger, core: Core) -> Consume {
+fn consume_of(ledger: &Ledger, core: AuthorizationCore) -> Consume {
     let state = ledger.state();
     Consume {
         version: state.version,
@@ -184,12 +185,12 @@ fn receipt_of(id: &ProposalId) -> Vec<u8> {
     envelope_of(statement.to_string().as_bytes())
 }
 
-async fn run_whole(ledger: &Ledger, number: u8) -> (Consumed, LeafRef) {
+async fn run_whole(ledger: &Ledger, number: u8) -> (SpentNonce, LeafRef) {
     let consumed = ledger.consume(consume_of(ledger, core(number))).await.expect("consumed");
     (consumed, ledger.finish(finish_of(&core(number).id)).await.expect("finished"))
 }
 
-fn status(ledger: &Ledger, number: u8) -> Option<Status> {
+fn status(ledger: &Ledger, number: u8) -> Option<StoredStatus> {
     ledger.proposal(&core(number).id).expect("read").map(|proposal| proposal.status)
 }
 
@@ -230,9 +231,9 @@ fn check_laws(ledger: &Ledger) {
     assert_eq!(running, ledger.running().expect("read"));
     for proposal in spent.values() {
         let row = ledger.proposal(proposal).expect("read").expect("every consumed nonce has its proposal");
-        let expected = if running.contains(proposal) { Status::Running } else { Status::Finished };
+        let expected = if running.contains(proposal) { StoredStatus::Running } else { StoredStatus::Finished };
         assert_eq!(row.status, expected);
-        assert_eq!(row.receipt.is_some(), expected == Status::Finished);
+        assert_eq!(row.receipt.is_some(), expected == StoredStatus::Finished);
     }
     for proposal in &running {
         assert!(spent.values().any(|one| one == proposal), "every running proposal has a consumption");
@@ -251,7 +252,7 @@ async fn only_one_of_many_identical_requests_runs() {
     let results = tasks.join_all().await;
     let won: Vec<_> = results.iter().filter_map(|result| result.as_ref().ok()).collect();
     let [won] = won[..] else { panic!("{} ran", won.len()) };
-    let replayed = ConsumeStop::Replayed(Spent { index: won.index, item: won.item, proposal: core(1).id });
+    let replayed = ConsumeStop::Replayed(NonceUse { index: won.index, item: won.item, proposal: core(1).id });
     assert_eq!(results.iter().filter(|result| result.as_ref().err() == Some(&replayed)).count(), 63);
     assert_eq!(consumptions(&ledger).len(), 1);
     check_laws(&ledger);
@@ -287,8 +288,8 @@ async fn a_spent_nonce_stays_spent_for_another_expiry_and_another_proposal_and_a
     let world = World::new();
     let ledger = world.sealed().await;
     let (consumed, _) = run_whole(&ledger, 1).await;
-    let spent = Spent { index: consumed.index, item: consumed.item, proposal: core(1).id };
-    let other = Core { nonce: core(1).nonce, expires_at: t(7200), ..core(2) };
+    let spent = NonceUse { index: consumed.index, item: consumed.item, proposal: core(1).id };
+    let other = AuthorizationCore { nonce: core(1).nonce, expires_at: t(7200), ..core(2) };
     let mut consume = consume_of(&ledger, other);
     consume.window.issued_at = t(0);
     consume.window.not_before = t(0);
@@ -328,14 +329,14 @@ async fn a_consumption_under_an_outdated_state_version_is_refused() {
     assert_eq!(ledger.consume(before).await, Err(ConsumeStop::Moved), "a denial of whatever");
     ledger.propose(new_proposal(2)).await.expect("proposed");
     let before = consume_of(&ledger, core(1));
-    let cancel = Advance {
+    let cancel = ProposalStep {
         proposal: core(2).id,
-        from: vec![Status::Pending],
-        to: Status::Cancelled,
+        from: vec![StoredStatus::Pending],
+        to: StoredStatus::Cancelled,
         at: t(0),
         detail: Vec::new(),
     };
-    assert_eq!(ledger.advance(cancel).await, Ok(Status::Pending));
+    assert_eq!(ledger.advance(cancel).await, Ok(StoredStatus::Pending));
     assert_eq!(ledger.consume(before).await, Err(ConsumeStop::Moved), "a cancellation");
     assert!(ledger.consume(consume_of(&ledger, core(1))).await.is_ok());
 }
@@ -350,7 +351,7 @@ async fn the_ledger_checks_windows_and_its_time_never_decreases() {
     world.clock.store(T0 - 5000, SeqCst);
     let second = ledger.consume(consume_of(&ledger, core(2))).await.expect("consumed");
     assert_eq!(second.at, t(100), "the time of the log never decreases");
-    let short = Core { expires_at: t(100), ..core(3) };
+    let short = AuthorizationCore { expires_at: t(100), ..core(3) };
     let stop = ConsumeStop::Expired { at: t(100), expires_at: t(100) };
     assert_eq!(
         ledger.consume(consume_of(&ledger, short)).await,
@@ -365,7 +366,7 @@ async fn the_ledger_checks_windows_and_its_time_never_decreases() {
     let ledger = world.open();
     let third = ledger.consume(consume_of(&ledger, core(4))).await.expect("consumed");
     assert_eq!(third.at, t(100), "also after a restart");
-    let lying = Consume { core: Core { expires_at: t(1), ..core(5) }, ..consume_of(&ledger, core(5)) };
+    let lying = Consume { core: AuthorizationCore { expires_at: t(1), ..core(5) }, ..consume_of(&ledger, core(5)) };
     assert_eq!(
         ledger.consume(lying).await,
         Err(ConsumeStop::BadWindow),
@@ -378,7 +379,7 @@ async fn the_ledger_checks_windows_and_its_time_never_decreases() {
 async fn the_low_water_mark_rises_with_boot_time_and_expired_nonces_stay_expired() {
     let world = World::new();
     let ledger = world.sealed().await;
-    let soon = Core { expires_at: t(60), ..core(1) };
+    let soon = AuthorizationCore { expires_at: t(60), ..core(1) };
     ledger.consume(consume_of(&ledger, soon.clone())).await.expect("consumed");
     ledger.consume(consume_of(&ledger, core(2))).await.expect("consumed");
     // A clock that jumps a year ahead prunes nothing.
@@ -399,7 +400,7 @@ async fn the_low_water_mark_rises_with_boot_time_and_expired_nonces_stay_expired
     world.clock.store(T0, SeqCst);
     ledger.close().await.expect("closed");
     let ledger = world.open();
-    let again = Core { id: core(3).id, ..soon };
+    let again = AuthorizationCore { id: core(3).id, ..soon };
     let stop = ledger.consume(consume_of(&ledger, again)).await;
     assert!(matches!(stop, Err(ConsumeStop::Expired { .. })), "{stop:?}");
     assert!(ledger.spent(&core(2).nonce).expect("read").is_some());
@@ -432,7 +433,7 @@ async fn pruning_compares_each_nonce_with_the_log() {
     seal(&ledger, 1).await.expect("seal");
     let first = commits.hold(&ledger, |ledger| async move { ledger.refuse(b"first".to_vec(), t(0)).await }).await;
     // One entry spends four nonces. The last nonce expires later than the others.
-    let mut late = consume_of(&ledger, Core { expires_at: t(9000), ..core(4) });
+    let mut late = consume_of(&ledger, AuthorizationCore { expires_at: t(9000), ..core(4) });
     (late.window.issued_at, late.window.not_before) = (t(0), t(0));
     let release = async {
         tokio::task::yield_now().await;
@@ -500,14 +501,14 @@ async fn a_denial_stops_known_and_unknown_authorizations() {
     assert_eq!(ledger.consume(consume_of(&ledger, core(1))).await, Err(ConsumeStop::Denied));
     ledger.propose(new_proposal(2)).await.expect("proposed");
     let waiting = ledger.deny(denial(2, "alice")).await.expect("denied");
-    assert_eq!((waiting.denied, status(&ledger, 2)), (Some(core(2).id), Some(Status::Denied)));
+    assert_eq!((waiting.denied, status(&ledger, 2)), (Some(core(2).id), Some(StoredStatus::Denied)));
     let version = ledger.state().version;
     let again = ledger.deny(denial(2, "alice")).await.expect("denied");
     assert_eq!((again.leaf, ledger.state().version), (waiting.leaf, version), "no second leaf");
     ledger.consume(consume_of(&ledger, core(3))).await.expect("consumed");
     let running = ledger.deny(denial(3, "bob")).await.expect("denied");
     assert_eq!((running.denied, running.running), (None, Some(core(3).id)));
-    assert_eq!(status(&ledger, 3), Some(Status::Running));
+    assert_eq!(status(&ledger, 3), Some(StoredStatus::Running));
     assert_eq!(ledger.denials(&core(3).digest).expect("read")[0].leaf, running.leaf);
     assert_eq!(ledger.leaf(running.leaf).expect("read").expect("leaf").data, b"denial 3 bob");
 }
@@ -558,7 +559,7 @@ async fn unsigned_proposals_are_limited_and_deleted_an_hour_after_their_window()
     let mut world = World::new();
     world.limits = LedgerLimits { unsigned_of_proposer: 3, ..LedgerLimits::default() };
     let ledger = world.sealed().await;
-    let end = |number: u8, to: Status| Advance {
+    let end = |number: u8, to: StoredStatus| ProposalStep {
         proposal: core(number).id,
         from: Vec::new(),
         to,
@@ -573,23 +574,23 @@ async fn unsigned_proposals_are_limited_and_deleted_an_hour_after_their_window()
         sig: vec![1; 64],
         at: t(0),
     };
-    for (number, to) in [(1, Status::Cancelled), (2, Status::Denied), (3, Status::Expired)] {
+    for (number, to) in [(1, StoredStatus::Cancelled), (2, StoredStatus::Denied), (3, StoredStatus::Expired)] {
         ledger.propose(new_proposal(number)).await.expect("proposed");
-        if to != Status::Denied {
+        if to != StoredStatus::Denied {
             ledger.sign(&core(number).id, vec![signature.clone()]).await.expect("signed");
         }
         ledger.advance(end(number, to)).await.expect("over");
     }
-    for (number, to) in [(4, Status::Cancelled), (5, Status::Expired), (6, Status::Cancelled)] {
-        assert_eq!(ledger.propose(new_proposal(number)).await, Ok(Proposed::New));
+    for (number, to) in [(4, StoredStatus::Cancelled), (5, StoredStatus::Expired), (6, StoredStatus::Cancelled)] {
+        assert_eq!(ledger.propose(new_proposal(number)).await, Ok(ProposeResult::New));
         ledger.advance(end(number, to)).await.expect("over");
     }
     let first = t(3600 + UNSIGNED_KEPT_S);
-    assert_eq!(ledger.propose(new_proposal(7)).await, Ok(Proposed::TooManyKept { most: 3, until: first }));
-    let other = Core { proposer: "other".parse().expect("name"), ..core(8) };
-    assert_eq!(ledger.propose(NewProposal { core: other, ..new_proposal(8) }).await, Ok(Proposed::New));
+    assert_eq!(ledger.propose(new_proposal(7)).await, Ok(ProposeResult::TooManyKept { most: 3, until: first }));
+    let other = AuthorizationCore { proposer: "other".parse().expect("name"), ..core(8) };
+    assert_eq!(ledger.propose(NewProposal { core: other, ..new_proposal(8) }).await, Ok(ProposeResult::New));
     // A repeated proposal is answered despite the limit.
-    assert!(matches!(ledger.propose(new_proposal(4)).await, Ok(Proposed::Same(_))));
+    assert!(matches!(ledger.propose(new_proposal(4)).await, Ok(ProposeResult::Same(_))));
     let at = |seconds: i64| {
         world.clock.store(T0 + seconds, SeqCst);
         world.boot.store(seconds as u64, SeqCst);
@@ -608,11 +609,11 @@ async fn unsigned_proposals_are_limited_and_deleted_an_hour_after_their_window()
     assert_eq!(standing(&ledger)[3..], [None, None, None]);
     assert_eq!(ledger.payload(&core(4).id).expect("read"), None);
     let late = NewProposal {
-        core: Core { expires_at: t(20_000), ..core(7) },
+        core: AuthorizationCore { expires_at: t(20_000), ..core(7) },
         created_at: t(3600 + UNSIGNED_KEPT_S),
         ..new_proposal(7)
     };
-    assert_eq!(ledger.propose(late).await, Ok(Proposed::New));
+    assert_eq!(ledger.propose(late).await, Ok(ProposeResult::New));
 }
 
 #[tokio::test]
@@ -620,85 +621,94 @@ async fn a_repeated_proposal_is_recognized_by_its_nonce_or_by_its_content() {
     let mut world = World::new();
     world.limits = LedgerLimits { of_proposer: 3, of_all: 4, ..LedgerLimits::default() };
     let ledger = world.sealed().await;
-    assert_eq!(ledger.propose(new_proposal(1)).await, Ok(Proposed::New));
-    let Ok(Proposed::Same(same)) =
-        ledger.propose(NewProposal { core: Core { id: core(9).id, ..core(1) }, ..new_proposal(1) }).await
+    assert_eq!(ledger.propose(new_proposal(1)).await, Ok(ProposeResult::New));
+    let Ok(ProposeResult::Same(same)) =
+        ledger.propose(NewProposal { core: AuthorizationCore { id: core(9).id, ..core(1) }, ..new_proposal(1) }).await
     else {
         panic!("same nonce and body")
     };
-    assert_eq!((same.core.id, same.status), (core(1).id, Status::Pending));
-    let other_body = NewProposal { request: [9; 32], core: Core { id: core(9).id, ..core(1) }, ..new_proposal(1) };
-    assert!(matches!(ledger.propose(other_body).await, Ok(Proposed::Conflict(_))));
-    let stranger = Core { id: core(9).id, proposer: "other".parse().expect("name"), ..core(1) };
+    assert_eq!((same.core.id, same.status), (core(1).id, StoredStatus::Pending));
+    let other_body =
+        NewProposal { request: [9; 32], core: AuthorizationCore { id: core(9).id, ..core(1) }, ..new_proposal(1) };
+    assert!(matches!(ledger.propose(other_body).await, Ok(ProposeResult::Conflict(_))));
+    let stranger = AuthorizationCore { id: core(9).id, proposer: "other".parse().expect("name"), ..core(1) };
     let other_proposer = NewProposal { core: stranger, ..new_proposal(1) };
-    assert!(matches!(ledger.propose(other_proposer).await, Ok(Proposed::Conflict(_))));
+    assert!(matches!(ledger.propose(other_proposer).await, Ok(ProposeResult::Conflict(_))));
 
     let anonymous = |number: u8| NewProposal { chosen_nonce: false, ..new_proposal(number) };
-    assert_eq!(ledger.propose(anonymous(2)).await, Ok(Proposed::New));
-    let repeated = NewProposal { core: Core { params_digest: core(2).params_digest, ..core(8) }, ..anonymous(8) };
-    assert!(matches!(ledger.propose(repeated.clone()).await, Ok(Proposed::Same(same)) if same.core.id == core(2).id));
+    assert_eq!(ledger.propose(anonymous(2)).await, Ok(ProposeResult::New));
+    let repeated =
+        NewProposal { core: AuthorizationCore { params_digest: core(2).params_digest, ..core(8) }, ..anonymous(8) };
+    assert!(
+        matches!(ledger.propose(repeated.clone()).await, Ok(ProposeResult::Same(same)) if same.core.id == core(2).id)
+    );
     let later = NewProposal { created_at: t(3600), ..repeated };
     assert_eq!(
         ledger.propose(later).await,
-        Ok(Proposed::New),
+        Ok(ProposeResult::New),
         "an overdue proposal does not count as the same proposal"
     );
 
     let one_more = ledger.propose(new_proposal(4)).await;
-    assert_eq!(one_more, Ok(Proposed::TooMany { most: 3, of_proposer: true }));
+    assert_eq!(one_more, Ok(ProposeResult::TooMany { most: 3, of_proposer: true }));
     let by = |number, name: &str| {
         let proposer = name.parse().expect("name");
-        NewProposal { core: Core { proposer, ..core(number) }, ..new_proposal(number) }
+        NewProposal { core: AuthorizationCore { proposer, ..core(number) }, ..new_proposal(number) }
     };
-    assert_eq!(ledger.propose(by(4, "b")).await, Ok(Proposed::New));
-    assert_eq!(ledger.propose(by(6, "b")).await, Ok(Proposed::TooMany { most: 4, of_proposer: false }));
+    assert_eq!(ledger.propose(by(4, "b")).await, Ok(ProposeResult::New));
+    assert_eq!(ledger.propose(by(6, "b")).await, Ok(ProposeResult::TooMany { most: 4, of_proposer: false }));
     assert_eq!(ledger.expire(t(3600)).await.expect("expired").len(), 4);
-    assert_eq!(status(&ledger, 1), Some(Status::Expired));
-    assert_eq!(ledger.propose(by(6, "b")).await, Ok(Proposed::New));
+    assert_eq!(status(&ledger, 1), Some(StoredStatus::Expired));
+    assert_eq!(ledger.propose(by(6, "b")).await, Ok(ProposeResult::New));
 
     // A spent nonce leads to its proposal until the nonce is pruned.
     run_whole(&ledger, 7).await;
-    let spent = NewProposal { core: Core { id: core(10).id, ..core(7) }, ..new_proposal(7) };
-    assert!(matches!(ledger.propose(spent).await, Ok(Proposed::Conflict(there)) if there.core.id == core(7).id));
+    let spent = NewProposal { core: AuthorizationCore { id: core(10).id, ..core(7) }, ..new_proposal(7) };
+    assert!(matches!(ledger.propose(spent).await, Ok(ProposeResult::Conflict(there)) if there.core.id == core(7).id));
 }
 
 #[tokio::test]
 async fn the_status_of_a_proposal_only_moves_forward() {
     let world = World::new();
     let ledger = world.sealed().await;
-    let to = |to| Advance { proposal: core(1).id, from: Vec::new(), to, at: t(2), detail: b"why".to_vec() };
-    assert_eq!(ledger.advance(to(Status::Approved)).await, Err(AdvanceStop::Unknown));
+    let to = |to| ProposalStep { proposal: core(1).id, from: Vec::new(), to, at: t(2), detail: b"why".to_vec() };
+    assert_eq!(ledger.advance(to(StoredStatus::Approved)).await, Err(AdvanceStop::Unknown));
     ledger.propose(new_proposal(1)).await.expect("proposed");
-    for never in [Status::Running, Status::Finished, Status::Pending] {
-        assert_eq!(ledger.advance(to(never)).await, Err(AdvanceStop::WrongState(Status::Pending)));
+    for never in [StoredStatus::Running, StoredStatus::Finished, StoredStatus::Pending] {
+        assert_eq!(ledger.advance(to(never)).await, Err(AdvanceStop::WrongState(StoredStatus::Pending)));
     }
-    let only_approved = Advance { from: vec![Status::Approved], ..to(Status::Refused) };
-    assert_eq!(ledger.advance(only_approved).await, Err(AdvanceStop::WrongState(Status::Pending)));
-    assert_eq!(ledger.advance(to(Status::Approved)).await, Ok(Status::Pending));
-    assert_eq!(ledger.finish(finish_of(&core(1).id)).await, Err(FinishStop::NotRunning(Some(Status::Approved))));
+    let only_approved = ProposalStep { from: vec![StoredStatus::Approved], ..to(StoredStatus::Refused) };
+    assert_eq!(ledger.advance(only_approved).await, Err(AdvanceStop::WrongState(StoredStatus::Pending)));
+    assert_eq!(ledger.advance(to(StoredStatus::Approved)).await, Ok(StoredStatus::Pending));
+    assert_eq!(ledger.finish(finish_of(&core(1).id)).await, Err(FinishStop::NotRunning(Some(StoredStatus::Approved))));
     assert_eq!(ledger.finish(finish_of(&core(2).id)).await, Err(FinishStop::NotRunning(None)));
     let consumed = ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
-    assert_eq!(ledger.advance(to(Status::Cancelled)).await, Err(AdvanceStop::WrongState(Status::Running)));
+    assert_eq!(ledger.advance(to(StoredStatus::Cancelled)).await, Err(AdvanceStop::WrongState(StoredStatus::Running)));
     let receipt = ledger.finish(finish_of(&core(1).id)).await.expect("finished");
     let twice = ledger.finish(finish_of(&core(1).id)).await;
     assert_eq!(twice, Err(FinishStop::Finished { receipt: receipt.index }), "one consumption, one receipt");
     let row = ledger.proposal(&core(1).id).expect("read").expect("row");
     assert_eq!(
         (row.status, row.receipt, row.consumption),
-        (Status::Finished, Some(receipt.index), Some((consumed.index, 0)))
+        (StoredStatus::Finished, Some(receipt.index), Some((consumed.index, 0)))
     );
     assert_eq!(
         (row.created_at, row.approved_at, row.started_at, row.ended_at),
         (t(0), Some(t(2)), Some(t(0)), Some(t(1)))
     );
     assert_eq!(row.detail.as_deref(), Some(&b"succeeded"[..]));
-    for (state, stop) in [(Status::Cancelled, 3), (Status::Refused, 4), (Status::Denied, 5), (Status::Expired, 6)] {
+    for (state, stop) in [
+        (StoredStatus::Cancelled, 3),
+        (StoredStatus::Refused, 4),
+        (StoredStatus::Denied, 5),
+        (StoredStatus::Expired, 6),
+    ] {
         ledger.propose(new_proposal(stop)).await.expect("proposed");
-        ledger.advance(Advance { proposal: core(stop).id, ..to(state) }).await.expect("moved");
+        ledger.advance(ProposalStep { proposal: core(stop).id, ..to(state) }).await.expect("moved");
         let late = ledger.consume(consume_of(&ledger, core(stop))).await;
         assert_eq!(late, Err(ConsumeStop::WrongState(state)));
     }
-    let forged = Core { digest: AuthorizationDigest::of(b"other"), nonce: core(9).nonce, ..core(3) };
+    let forged = AuthorizationCore { digest: AuthorizationDigest::of(b"other"), nonce: core(9).nonce, ..core(3) };
     assert_eq!(ledger.consume(consume_of(&ledger, forged)).await, Err(ConsumeStop::OtherAuthorization));
     check_laws(&ledger);
 }
@@ -715,7 +725,7 @@ async fn the_payload_is_readable_in_every_status_of_a_proposal() {
     assert_eq!(ledger.proposal_of(&core(1).digest).expect("read").map(|row| row.core), Some(core(1)));
     ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
     assert_eq!(ledger.payload(&id), Ok(Some(payload.to_vec())));
-    assert_eq!(ledger.proposal_of(&core(1).digest).expect("read").map(|row| row.status), Some(Status::Running));
+    assert_eq!(ledger.proposal_of(&core(1).digest).expect("read").map(|row| row.status), Some(StoredStatus::Running));
     let [unfinished] = &ledger.unfinished().expect("read")[..] else { panic!("one") };
     assert_eq!((&unfinished.proposal, &*unfinished.decision), (&id, &b"decision"[..]));
     assert_eq!(unfinished.envelope, envelope_of(&payload));
@@ -743,7 +753,7 @@ async fn one_signature_for_each_key_is_stored_in_order_of_arrival() {
     assert_eq!(ledger.sign(&core(1).id, again).await.as_ref(), Ok(&all));
     assert_eq!(ledger.signatures(&core(1).id).as_ref(), Ok(&all));
     run_whole(&ledger, 1).await;
-    assert_eq!(ledger.sign(&core(1).id, all).await, Err(AdvanceStop::WrongState(Status::Finished)));
+    assert_eq!(ledger.sign(&core(1).id, all).await, Err(AdvanceStop::WrongState(StoredStatus::Finished)));
 }
 
 #[tokio::test]
@@ -755,23 +765,26 @@ async fn lists_of_proposals_are_filtered_and_paged_with_the_newest_first() {
     }
     run_whole(&ledger, 2).await;
     ledger.consume(consume_of(&ledger, core(4))).await.expect("consumed");
-    let list = |filter: Filter| {
+    let list = |filter: ProposalQuery| {
         let page = ledger.proposals(&filter).expect("list");
         (page.proposals.iter().map(|row| row.core.id.clone()).collect::<Vec<_>>(), page.next)
     };
     let ids = |numbers: &[u8]| numbers.iter().map(|number| core(*number).id).collect::<Vec<_>>();
-    let all = Filter { limit: 10, ..Filter::default() };
+    let all = ProposalQuery { limit: 10, ..ProposalQuery::default() };
     assert_eq!(list(all.clone()), (ids(&[5, 4, 3, 2, 1]), None));
-    let (first, next) = list(Filter { limit: 2, ..all.clone() });
+    let (first, next) = list(ProposalQuery { limit: 2, ..all.clone() });
     assert_eq!((first, next.clone()), (ids(&[5, 4]), Some(core(4).id)));
-    assert_eq!(list(Filter { before: next, ..all.clone() }), (ids(&[3, 2, 1]), None));
-    for (status, found) in
-        [(Status::Pending, &[5, 3, 1][..]), (Status::Running, &[4]), (Status::Finished, &[2]), (Status::Denied, &[])]
-    {
-        assert_eq!(list(Filter { statuses: vec![status], ..all.clone() }), (ids(found), None));
+    assert_eq!(list(ProposalQuery { before: next, ..all.clone() }), (ids(&[3, 2, 1]), None));
+    for (status, found) in [
+        (StoredStatus::Pending, &[5, 3, 1][..]),
+        (StoredStatus::Running, &[4]),
+        (StoredStatus::Finished, &[2]),
+        (StoredStatus::Denied, &[]),
+    ] {
+        assert_eq!(list(ProposalQuery { statuses: vec![status], ..all.clone() }), (ids(found), None));
     }
-    assert_eq!(list(Filter { step: Some("web:stop".parse().expect("ref")), ..all.clone() }).0, ids(&[]));
-    assert_eq!(list(Filter { proposer: Some("agent".parse().expect("name")), limit: 1, ..all }).0, ids(&[5]));
+    assert_eq!(list(ProposalQuery { step: Some("web:stop".parse().expect("ref")), ..all.clone() }).0, ids(&[]));
+    assert_eq!(list(ProposalQuery { proposer: Some("agent".parse().expect("name")), limit: 1, ..all }).0, ids(&[5]));
 }
 
 #[tokio::test]
@@ -968,9 +981,9 @@ async fn a_second_root_hash_for_the_same_log_size_ends_the_process() {
     let forked = CheckpointRow { size: 1, root: [9; 32], note: String::new() };
     ledger.shared.unrecorded.lock().expect("lock").push(forked);
     let stop = seal(&ledger, 3).await;
-    assert!(matches!(stop, Err(WriteStop::Fault(Fault::Broken { .. }))), "{stop:?}");
+    assert!(matches!(stop, Err(WriteStop::Fault(StoreFault::Broken { .. }))), "{stop:?}");
     assert_eq!(world.fatal.lock().expect("lock").len(), 1);
-    assert_eq!(seal(&ledger, 3).await, Err(WriteStop::Fault(Fault::Closed)));
+    assert_eq!(seal(&ledger, 3).await, Err(WriteStop::Fault(StoreFault::Closed)));
     let ledger = world.open_after_close().await;
     assert_eq!(ledger.state().size, 2, "nothing of the batch is stored");
 }
@@ -990,7 +1003,7 @@ async fn a_checkpoint_is_made_from_rows_that_were_read_back_after_the_commit() {
     // If the leaf hashes differ when they are read back, nothing is signed and the process ends.
     commits.lies.store(true, SeqCst);
     let stop = seal(&ledger, 3).await;
-    assert!(matches!(stop, Err(WriteStop::Fault(Fault::Broken { .. }))), "{stop:?}");
+    assert!(matches!(stop, Err(WriteStop::Fault(StoreFault::Broken { .. }))), "{stop:?}");
     assert_eq!(world.fatal.lock().expect("lock").len(), 1);
     assert_eq!(ledger.state().size, 2, "readers see nothing of the batch");
 }
@@ -1010,22 +1023,22 @@ async fn a_log_that_does_not_match_its_own_checkpoint_is_not_opened() {
     tamper("DELETE FROM checkpoint WHERE size = 1; UPDATE checkpoint SET size = 9");
     let (store, reads) = sqlite::open(&world.path()).expect("store");
     let opened = Ledger::open(Box::new(store), Arc::new(reads), world.config());
-    assert!(matches!(opened.err(), Some(Fault::Unusable { message }) if message.contains("checkpoint at 9")));
+    assert!(matches!(opened.err(), Some(StoreFault::Unusable { message }) if message.contains("checkpoint at 9")));
     tamper("UPDATE checkpoint SET size = 1; UPDATE leaf SET hash = zeroblob(32) WHERE idx = 0");
     let (store, reads) = sqlite::open(&world.path()).expect("store");
     let opened = Ledger::open(Box::new(store), Arc::new(reads), world.config());
-    assert!(matches!(opened.err(), Some(Fault::Unusable { .. })));
+    assert!(matches!(opened.err(), Some(StoreFault::Unusable { .. })));
 }
 
 #[tokio::test]
 async fn a_second_process_is_refused_and_the_message_names_the_first_process() {
     let world = World::new();
     let ledger = world.sealed().await;
-    let Err(Fault::Unusable { message }) = sqlite::open(&world.path()) else { panic!("opened twice") };
+    let Err(StoreFault::Unusable { message }) = sqlite::open(&world.path()) else { panic!("opened twice") };
     assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
     assert!(message.contains("countersign.db.lock"), "{message}");
     ledger.close().await.expect("closed");
-    assert_eq!(ledger.consume(consume_of(&ledger, core(1))).await, Err(ConsumeStop::Fault(Fault::Closed)));
+    assert_eq!(ledger.consume(consume_of(&ledger, core(1))).await, Err(ConsumeStop::Fault(StoreFault::Closed)));
     assert!(sqlite::open(&world.path()).is_ok());
 }
 
@@ -1033,7 +1046,7 @@ async fn a_second_process_is_refused_and_the_message_names_the_first_process() {
 fn a_store_is_refused_if_other_users_can_access_its_files_or_another_program_wrote_them() {
     use std::os::unix::fs::PermissionsExt as _;
     let message = |world: &World| match sqlite::open(&world.path()) {
-        Err(Fault::Unusable { message }) => message,
+        Err(StoreFault::Unusable { message }) => message,
         Err(fault) => panic!("{fault}"),
         Ok(_) => panic!("opened"),
     };
@@ -1070,7 +1083,7 @@ async fn a_failed_commit_stores_nothing_and_all_requests_of_its_batch_fail() {
     seal(&ledger, 1).await.expect("seal");
     // While the commit of one batch is held, the next requests form another batch.
     let first = commits.hold(&ledger, |ledger| async move { ledger.refuse(b"first".to_vec(), t(0)).await }).await;
-    *commits.next.lock().expect("lock") = [None, Some(Fault::Full { during: "test" })].into();
+    *commits.next.lock().expect("lock") = [None, Some(StoreFault::Full { during: "test" })].into();
     let release = async {
         tokio::task::yield_now().await;
         commits.held.store(false, SeqCst);
@@ -1082,7 +1095,7 @@ async fn a_failed_commit_stores_nothing_and_all_requests_of_its_batch_fail() {
         release,
     );
     assert_eq!(first.await.expect("task").map(|leaf| leaf.index), Ok(1));
-    assert_eq!(one.clone().err(), Some(ConsumeStop::Fault(Fault::Full { during: "test" })));
+    assert_eq!(one.clone().err(), Some(ConsumeStop::Fault(StoreFault::Full { during: "test" })));
     assert_eq!((two.err(), three.is_err()), (one.err(), true));
     assert_eq!((ledger.state().size, ledger.spent(&core(1).nonce)), (2, Ok(None)));
     assert_eq!(status(&ledger, 1), None);
@@ -1139,13 +1152,13 @@ async fn a_write_that_the_database_rejects_does_not_undo_other_requests_of_its_b
         release,
     );
     first.await.expect("task").expect("refused");
-    assert!(matches!(two, Err(ConsumeStop::Fault(Fault::Database { .. }))), "{two:?}");
-    assert!(matches!(four, Err(FinishStop::Fault(Fault::Database { .. }))), "{four:?}");
-    assert!(matches!(bad, Err(WriteStop::Fault(Fault::Database { .. }))), "{bad:?}");
+    assert!(matches!(two, Err(ConsumeStop::Fault(StoreFault::Database { .. }))), "{two:?}");
+    assert!(matches!(four, Err(FinishStop::Fault(StoreFault::Database { .. }))), "{four:?}");
+    assert!(matches!(bad, Err(WriteStop::Fault(StoreFault::Database { .. }))), "{bad:?}");
     let (one, three) = (one.expect("consumed"), three.expect("consumed"));
     let places = [refused.expect("refused").index, five.expect("finished").index, one.index, three.index];
     assert_eq!(places, [4, 5, 6, 7], "the leaves are in order and without a gap");
-    assert_eq!((status(&ledger, 2), status(&ledger, 4)), (None, Some(Status::Running)));
+    assert_eq!((status(&ledger, 2), status(&ledger, 4)), (None, Some(StoredStatus::Running)));
     // The lock of the second run is free again, and the tree matches the rows.
     ledger.consume(locked(6)).await.expect("consumed");
     check_laws(&ledger);
@@ -1159,10 +1172,10 @@ async fn retention_uses_the_low_water_mark_and_deletes_no_proposal_that_could_st
     let world = World::new();
     let ledger = world.sealed().await;
     let kept = Retention { outputs_s: 100, proposals_s: 100 };
-    let end = |number: u8| Advance {
+    let end = |number: u8| ProposalStep {
         proposal: core(number).id,
         from: Vec::new(),
-        to: Status::Cancelled,
+        to: StoredStatus::Cancelled,
         at: t(0),
         detail: Vec::new(),
     };
@@ -1191,9 +1204,9 @@ async fn retention_uses_the_low_water_mark_and_deletes_no_proposal_that_could_st
         "the store still knows the run of a deleted output"
     );
     // The cancelled proposal is old, but its window is open. Only the row of the proposal prevents a run.
-    assert_eq!(status(&ledger, 1), Some(Status::Cancelled));
+    assert_eq!(status(&ledger, 1), Some(StoredStatus::Cancelled));
     let again = ledger.consume(consume_of(&ledger, core(1))).await;
-    assert_eq!(again, Err(ConsumeStop::WrongState(Status::Cancelled)));
+    assert_eq!(again, Err(ConsumeStop::WrongState(StoredStatus::Cancelled)));
     world.clock.store(T0 + 3601, SeqCst);
     world.boot.store(3601, SeqCst);
     ledger.prune(10).await.expect("pruned");
@@ -1201,13 +1214,13 @@ async fn retention_uses_the_low_water_mark_and_deletes_no_proposal_that_could_st
     assert_eq!(status(&ledger, 1), None);
     let again = ledger.consume(consume_of(&ledger, core(1))).await;
     assert!(matches!(again, Err(ConsumeStop::Expired { .. })), "{again:?}");
-    assert_eq!((status(&ledger, 2), status(&ledger, 3)), (Some(Status::Finished), Some(Status::Pending)));
+    assert_eq!((status(&ledger, 2), status(&ledger, 3)), (Some(StoredStatus::Finished), Some(StoredStatus::Pending)));
     assert!(ledger.payload(&core(3).id).expect("read").is_some());
     // Repeated calls with a small limit reach all rows and then begin again.
     for _ in 0..9 {
         ledger.retire(kept, 1).await.expect("retired");
     }
-    assert_eq!(status(&ledger, 2), Some(Status::Finished));
+    assert_eq!(status(&ledger, 2), Some(StoredStatus::Finished));
 }
 
 #[tokio::test]
@@ -1242,13 +1255,13 @@ async fn after_a_failed_sync_the_writer_ends_without_another_attempt() {
     let world = World::new();
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
-    let broken = Fault::Broken { during: "test", message: "fsync".to_owned() };
+    let broken = StoreFault::Broken { during: "test", message: "fsync".to_owned() };
     *commits.next.lock().expect("lock") = [Some(broken.clone())].into();
     let stop = ledger.consume(consume_of(&ledger, core(1))).await;
     assert_eq!(stop, Err(ConsumeStop::Fault(broken.clone())));
     assert_eq!(*world.fatal.lock().expect("lock"), [broken], "on_fatal is called before the answers");
     let later = ledger.consume(consume_of(&ledger, core(2))).await;
-    assert_eq!(later, Err(ConsumeStop::Fault(Fault::Closed)));
+    assert_eq!(later, Err(ConsumeStop::Fault(StoreFault::Closed)));
 }
 
 #[tokio::test]
@@ -1267,7 +1280,7 @@ async fn a_full_disk_loses_no_answered_request() {
             Err(stop) => panic!("{stop}"),
         }
     };
-    assert!(matches!(fault, Fault::Full { .. }), "{fault:?}");
+    assert!(matches!(fault, StoreFault::Full { .. }), "{fault:?}");
     assert!(kept > 5);
     assert_eq!(ledger.state().size, u64::from(kept) + 1);
     check_laws(&ledger);
@@ -1280,7 +1293,7 @@ enum Op {
     Consume(u8, bool),
     Finish(u8),
     Deny(u8),
-    Advance(u8, Status),
+    Advance(u8, StoredStatus),
     Expire(i64),
     Seal,
     Prune,
@@ -1296,7 +1309,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         6 => (number.clone(), any::<bool>()).prop_map(|(n, exclusive)| Op::Consume(n, exclusive)),
         4 => number.clone().prop_map(Op::Finish),
         1 => number.clone().prop_map(Op::Deny),
-        4 => (number, proptest::sample::select(&Status::ALL)).prop_map(|(n, status)| Op::Advance(n, status)),
+        4 => (number, proptest::sample::select(&StoredStatus::ALL)).prop_map(|(n, status)| Op::Advance(n, status)),
         1 => (0..8000_i64).prop_map(Op::Expire),
         1 => Just(Op::Seal),
         1 => Just(Op::Prune),
@@ -1353,7 +1366,7 @@ async fn r7_while_the_clock_is_behind_the_time_advances_with_boot_time() {
     // A consumption does not change the time.
     let first = ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
     assert_eq!(first.at, t(70));
-    let short = Core { expires_at: t(75), ..core(2) };
+    let short = AuthorizationCore { expires_at: t(75), ..core(2) };
     world.boot.store(88, SeqCst);
     let stop = ConsumeStop::Expired { at: t(77), expires_at: t(75) };
     assert_eq!(ledger.consume(consume_of(&ledger, short.clone())).await, Err(stop), "its window ends");
@@ -1392,7 +1405,7 @@ proptest! {
         runtime.block_on(async {
             let world = World::new();
             let mut ledger = world.sealed().await;
-            let mut before: [Option<Status>; 5] = [None; 5];
+            let mut before: [Option<StoredStatus>; 5] = [None; 5];
             let mut number = 1_u8;
             for op in ops {
                 match op {
@@ -1408,7 +1421,7 @@ proptest! {
                         ledger.deny(denial).await.expect("denied");
                     }
                     Op::Advance(n, to) => {
-                        let advance = Advance { proposal: core(n).id, from: Vec::new(), to, at: t(0), detail: Vec::new() };
+                        let advance = ProposalStep { proposal: core(n).id, from: Vec::new(), to, at: t(0), detail: Vec::new() };
                         drop(ledger.advance(advance).await);
                     }
                     Op::Expire(at) => drop(ledger.expire(t(at)).await.expect("expired")),
@@ -1453,8 +1466,13 @@ async fn child(directory: &Path) {
     let ledger = Ledger::open(Box::new(store), Arc::new(reads), world.config()).expect("ledger");
     seal(&ledger, 1).await.expect("seal");
     ledger.propose(new_proposal(1)).await.expect("proposed");
-    let advance =
-        Advance { proposal: core(1).id, from: Vec::new(), to: Status::Approved, at: t(0), detail: Vec::new() };
+    let advance = ProposalStep {
+        proposal: core(1).id,
+        from: Vec::new(),
+        to: StoredStatus::Approved,
+        at: t(0),
+        detail: Vec::new(),
+    };
     ledger.advance(advance).await.expect("approved");
     ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
     ledger.finish(finish_of(&core(1).id)).await.expect("finished");
@@ -1495,15 +1513,15 @@ async fn a_process_that_is_killed_at_any_commit_leaves_a_consistent_store() {
         let expected = match *point {
             "before-seal-commit" => (0, None),
             "after-seal-commit" | "before-proposal-commit" => (1, None),
-            "after-proposal-commit" | "before-advance-commit" => (1, Some(Status::Pending)),
-            "after-advance-commit" | "before-consume-commit" => (1, Some(Status::Approved)),
-            "after-consume-commit" | "before-receipt-commit" => (2, Some(Status::Running)),
-            "after-receipt-commit" | "before-denial-commit" => (3, Some(Status::Finished)),
-            "after-denial-commit" | "before-refusal-commit" => (4, Some(Status::Finished)),
-            _ => (5, Some(Status::Finished)),
+            "after-proposal-commit" | "before-advance-commit" => (1, Some(StoredStatus::Pending)),
+            "after-advance-commit" | "before-consume-commit" => (1, Some(StoredStatus::Approved)),
+            "after-consume-commit" | "before-receipt-commit" => (2, Some(StoredStatus::Running)),
+            "after-receipt-commit" | "before-denial-commit" => (3, Some(StoredStatus::Finished)),
+            "after-denial-commit" | "before-refusal-commit" => (4, Some(StoredStatus::Finished)),
+            _ => (5, Some(StoredStatus::Finished)),
         };
         assert_eq!((size, state), expected, "{point}");
-        if state == Some(Status::Running) {
+        if state == Some(StoredStatus::Running) {
             let spent = ledger.consume(consume_of(&ledger, core(1))).await;
             assert!(matches!(spent, Err(ConsumeStop::Replayed(_))), "{point}: {spent:?}");
             ledger.finish(finish_of(&core(1).id)).await.expect("recovery closes it");
@@ -1516,7 +1534,7 @@ async fn a_process_that_is_killed_at_any_commit_leaves_a_consistent_store() {
 struct Commits {
     held: std::sync::atomic::AtomicBool,
     waiting: std::sync::atomic::AtomicBool,
-    next: Mutex<std::collections::VecDeque<Option<Fault>>>,
+    next: Mutex<std::collections::VecDeque<Option<StoreFault>>>,
     /// If true, leaf hashes that are read back are wrong.
     lies: std::sync::atomic::AtomicBool,
 }
@@ -1552,7 +1570,7 @@ macro_rules! pass_on {
 }
 
 impl Store for Failing {
-    fn commit(&mut self) -> Result<(), Fault> {
+    fn commit(&mut self) -> Result<(), StoreFault> {
         self.commits.waiting.store(true, SeqCst);
         while self.commits.held.load(SeqCst) {
             std::thread::yield_now();
@@ -1567,7 +1585,7 @@ impl Store for Failing {
         self.store.rollback();
     }
 
-    fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, Fault> {
+    fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault> {
         let mut hashes = self.store.leaf_hashes(range)?;
         if self.commits.lies.load(SeqCst) {
             hashes.iter_mut().for_each(|hash| hash[0] ^= 1);
@@ -1576,34 +1594,34 @@ impl Store for Failing {
     }
 
     pass_on! {
-        fn begin(&mut self) -> Result<(), Fault>;
-        fn maintain(&mut self) -> Result<(), Fault>;
-        fn settle(&mut self) -> Result<(), Fault>;
-        fn head(&mut self) -> Result<Head, Fault>;
-        fn set_head(&mut self, head: &Head) -> Result<(), Fault>;
-        fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, Fault>;
-        fn candidates(&mut self, requests: &[&Core]) -> Result<Vec<Candidate>, Fault>;
-        fn standings(&mut self, proposals: &[&ProposalId]) -> Result<Vec<Option<Standing>>, Fault>;
-        fn append(&mut self, first: u64, leaves: &[LeafRow], tiles: &[TileRow]) -> Result<(), Fault>;
-        fn start(&mut self, runs: &[RunRow<'_>]) -> Result<(), Fault>;
-        fn finish(&mut self, runs: &[FinishRow<'_>]) -> Result<(), Fault>;
-        fn put_blobs(&mut self, blobs: &[(BlobDigest, Vec<u8>)]) -> Result<(), Fault>;
-        fn put_seal(&mut self, index: u64, digest: &SealDigest) -> Result<(), Fault>;
-        fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, Fault>;
-        fn precedent(&mut self, new: &NewProposal) -> Result<Precedent, Fault>;
-        fn put_proposal(&mut self, new: &NewProposal) -> Result<(), Fault>;
-        fn sign(&mut self, proposal: &ProposalId, signatures: &[Signature]) -> Result<Vec<Signature>, Fault>;
-        fn denial(&mut self, authorization: &AuthorizationDigest, approver: &Name) -> Result<Option<u64>, Fault>;
-        fn deny(&mut self, authorization: &AuthorizationDigest, denial: &Denied, ahead: bool) -> Result<(), Fault>;
-        fn denials_ahead(&mut self, approver: &Name, since: Timestamp) -> Result<DenialsAhead, Fault>;
-        fn unfinished_of(&mut self, authorization: &AuthorizationDigest) -> Result<Option<(ProposalId, Standing)>, Fault>;
-        fn advance(&mut self, proposal: &ProposalId, to: Status, at: Timestamp, detail: &Vec<u8>) -> Result<(), Fault>;
-        fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, Fault>;
-        fn save(&mut self) -> Result<(), Fault>;
-        fn keep(&mut self) -> Result<(), Fault>;
-        fn undo(&mut self) -> Result<(), Fault>;
-        fn retire(&mut self, cut: Cut, walk: Walk, limit: usize) -> Result<Retired, Fault>;
-        fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<Swept, Fault>;
-        fn put_checkpoints(&mut self, checkpoints: &[CheckpointRow]) -> Result<Option<u64>, Fault>;
+        fn begin(&mut self) -> Result<(), StoreFault>;
+        fn maintain(&mut self) -> Result<(), StoreFault>;
+        fn settle(&mut self) -> Result<(), StoreFault>;
+        fn head(&mut self) -> Result<StoreHead, StoreFault>;
+        fn set_head(&mut self, head: &StoreHead) -> Result<(), StoreFault>;
+        fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault>;
+        fn candidates(&mut self, requests: &[&AuthorizationCore]) -> Result<Vec<Candidate>, StoreFault>;
+        fn standings(&mut self, proposals: &[&ProposalId]) -> Result<Vec<Option<ProposalState>>, StoreFault>;
+        fn append(&mut self, first: u64, leaves: &[LeafRow], tiles: &[TileRow]) -> Result<(), StoreFault>;
+        fn start(&mut self, runs: &[RunRow<'_>]) -> Result<(), StoreFault>;
+        fn finish(&mut self, runs: &[FinishRow<'_>]) -> Result<(), StoreFault>;
+        fn put_blobs(&mut self, blobs: &[(BlobDigest, Vec<u8>)]) -> Result<(), StoreFault>;
+        fn put_seal(&mut self, index: u64, digest: &SealDigest) -> Result<(), StoreFault>;
+        fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault>;
+        fn precedent(&mut self, new: &NewProposal) -> Result<ProposalPrecedent, StoreFault>;
+        fn put_proposal(&mut self, new: &NewProposal) -> Result<(), StoreFault>;
+        fn sign(&mut self, proposal: &ProposalId, signatures: &[Signature]) -> Result<Vec<Signature>, StoreFault>;
+        fn denial(&mut self, authorization: &AuthorizationDigest, approver: &Name) -> Result<Option<u64>, StoreFault>;
+        fn deny(&mut self, authorization: &AuthorizationDigest, denial: &StoredDenial, ahead: bool) -> Result<(), StoreFault>;
+        fn denials_ahead(&mut self, approver: &Name, since: Timestamp) -> Result<DenialsAhead, StoreFault>;
+        fn unfinished_of(&mut self, authorization: &AuthorizationDigest) -> Result<Option<(ProposalId, ProposalState)>, StoreFault>;
+        fn advance(&mut self, proposal: &ProposalId, to: StoredStatus, at: Timestamp, detail: &Vec<u8>) -> Result<(), StoreFault>;
+        fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault>;
+        fn save(&mut self) -> Result<(), StoreFault>;
+        fn keep(&mut self) -> Result<(), StoreFault>;
+        fn undo(&mut self) -> Result<(), StoreFault>;
+        fn retire(&mut self, cut: RetentionCut, walk: RetentionWalk, limit: usize) -> Result<Retired, StoreFault>;
+        fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault>;
+        fn put_checkpoints(&mut self, checkpoints: &[CheckpointRow]) -> Result<Option<u64>, StoreFault>;
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use crate::crypto::digest::Blake3Digest;
-use crate::store::fault::Fault;
+use crate::store::fault::StoreFault;
 use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::reads::read_only;
 use crate::store::sqlite::schema::{harden, migrate};
@@ -20,21 +20,21 @@ use crate::store::sqlite::schema::{harden, migrate};
 ///
 /// # Errors
 /// Returns a fault if the store cannot be read or the copy cannot be written.
-pub fn copy(path: &Path, into: &Path) -> Result<(), Fault> {
+pub fn copy(path: &Path, into: &Path) -> Result<(), StoreFault> {
     const DURING: &str = "copying the store";
     let connection = read_only(path)?;
-    let name = into.to_str().ok_or_else(|| Fault::Database {
+    let name = into.to_str().ok_or_else(|| StoreFault::Database {
         during: DURING,
         message: format!("the name {} is not UTF-8; choose another name", into.display()),
     })?;
     connection.execute("VACUUM INTO ?1", [name]).map_err(fault(DURING))?;
     File::open(into)
         .and_then(|file| file.sync_all())
-        .map_err(|error| Fault::Database { during: DURING, message: format!("{}: {error}", into.display()) })
+        .map_err(|error| StoreFault::Database { during: DURING, message: format!("{}: {error}", into.display()) })
 }
 
 /// Returns the names of all outputs that are files, from a store without a writer.
-pub fn files(path: &Path) -> Result<Vec<Blake3Digest>, Fault> {
+pub fn files(path: &Path) -> Result<Vec<Blake3Digest>, StoreFault> {
     const DURING: &str = "listing outputs";
     let connection = read_only(path)?;
     let names = || -> rusqlite::Result<Vec<Blake3Digest>> {
@@ -45,7 +45,7 @@ pub fn files(path: &Path) -> Result<Vec<Blake3Digest>, Fault> {
 }
 
 /// Deletes outputs from a copy if their files were deleted while the copy was made.
-pub fn forget(copy: &Path, gone: &[Blake3Digest]) -> Result<(), Fault> {
+pub fn forget(copy: &Path, gone: &[Blake3Digest]) -> Result<(), StoreFault> {
     const DURING: &str = "deleting outputs from a copy";
     if gone.is_empty() {
         return Ok(());
@@ -65,7 +65,7 @@ pub fn forget(copy: &Path, gone: &[Blake3Digest]) -> Result<(), Fault> {
 ///
 /// # Errors
 /// Returns a fault if the file is no store, or if a newer program wrote the store.
-pub fn bring_up(copy: &Path) -> Result<(), Fault> {
+pub fn bring_up(copy: &Path) -> Result<(), StoreFault> {
     drop(read_only(copy)?);
     let mut connection = writable(copy)?;
     migrate(&mut connection, copy)
@@ -75,7 +75,7 @@ pub fn bring_up(copy: &Path) -> Result<(), Fault> {
 ///
 /// The nonces stay spent and token names stay taken. The place of a copied nonce is -1, because no entry of the new log
 /// spent the nonce.
-pub fn take_over(old: &Path, new: &Path) -> Result<(), Fault> {
+pub fn take_over(old: &Path, new: &Path) -> Result<(), StoreFault> {
     const DURING: &str = "copying data from the old store";
     let connection = writable(new)?;
     let name = old.to_str().unwrap_or_default();
@@ -95,7 +95,7 @@ pub fn take_over(old: &Path, new: &Path) -> Result<(), Fault> {
 }
 
 /// Opens a copy for writing.
-pub(super) fn writable(path: &Path) -> Result<Connection, Fault> {
+pub(super) fn writable(path: &Path) -> Result<Connection, StoreFault> {
     let connection = Connection::open(path).map_err(|error| unusable(path, &error))?;
     harden(&connection).map_err(|error| unusable(path, &error))?;
     Ok(connection)

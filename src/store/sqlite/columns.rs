@@ -9,10 +9,10 @@ use crate::crypto::sshsig::Presence;
 use crate::record::ident::ProposalId;
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
-use crate::store::fault::Fault;
-use crate::store::message::{Core, Proposal, Signature, Spent, Status, Token};
+use crate::store::fault::StoreFault;
+use crate::store::message::{AuthorizationCore, NonceUse, Proposal, Signature, StoredStatus, Token};
 use crate::store::sqlite::errors::fault;
-use crate::store::{Head, Standing};
+use crate::store::{ProposalState, StoreHead};
 
 pub(super) const SPENT: &str = "SELECT spent, proposal FROM nonce WHERE nonce = ?1";
 
@@ -27,7 +27,7 @@ pub(super) fn one<T>(
     sql: &str,
     params: impl rusqlite::Params,
     read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
-) -> Result<Option<T>, Fault> {
+) -> Result<Option<T>, StoreFault> {
     let found = connection.prepare_cached(sql).and_then(|mut statement| statement.query_row(params, read).optional());
     found.map_err(fault(during))
 }
@@ -38,21 +38,21 @@ pub(super) fn all<T>(
     sql: &str,
     params: impl rusqlite::Params,
     read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
-) -> Result<Vec<T>, Fault> {
+) -> Result<Vec<T>, StoreFault> {
     let found = connection
         .prepare_cached(sql)
         .and_then(|mut statement| statement.query_map(params, read)?.collect::<rusqlite::Result<Vec<T>>>());
     found.map_err(fault(during))
 }
 
-pub(super) fn read_head(connection: &Connection) -> Result<Head, Fault> {
+pub(super) fn read_head(connection: &Connection) -> Result<StoreHead, StoreFault> {
     const DURING: &str = "reading the state of the boundary";
     let last = one(connection, DURING, "SELECT idx, at FROM leaf ORDER BY idx DESC LIMIT 1", [], |row| {
         Ok((row.get::<_, u64>(0)? + 1, time(row, 1)?))
     })?;
     let (size, last_at) = last.unwrap_or((0, Timestamp::from_unix(0)));
     let head = one(connection, DURING, "SELECT boundary, seal, version, mark FROM state", [], |row| {
-        Ok(Head {
+        Ok(StoreHead {
             size,
             last_at,
             boundary: row.get::<_, Option<[u8; 32]>>(0)?.map(SealDigest::from_bytes),
@@ -62,25 +62,25 @@ pub(super) fn read_head(connection: &Connection) -> Result<Head, Fault> {
             exclusive: Vec::new(),
         })
     })?;
-    let mut head = head.ok_or_else(|| Fault::broken(DURING, "the row of the table state is missing"))?;
+    let mut head = head.ok_or_else(|| StoreFault::broken(DURING, "the row of the table state is missing"))?;
     let sql = "SELECT exclusive, proposal FROM crossing WHERE exclusive IS NOT NULL";
     head.exclusive = all(connection, DURING, sql, [], |row| Ok((row.get(0)?, proposal_id(row, 1)?)))?;
     Ok(head)
 }
 
-pub(super) fn read_tile(connection: &Connection, level: u8, index: u64) -> Result<Option<Vec<Hash>>, Fault> {
+pub(super) fn read_tile(connection: &Connection, level: u8, index: u64) -> Result<Option<Vec<Hash>>, StoreFault> {
     const DURING: &str = "reading a hash tile";
     let found = one(connection, DURING, "SELECT hashes FROM tile WHERE id = ?1", [tile_id(level, index)], |row| {
         let bytes = row.get_ref(0)?.as_blob()?;
         Ok(bytes.as_chunks::<32>().0.to_vec())
     })?;
     match found {
-        Some(hashes) if hashes.len() != 256 => Err(Fault::broken(DURING, format!("tile {level}/{index} is cut"))),
+        Some(hashes) if hashes.len() != 256 => Err(StoreFault::broken(DURING, format!("tile {level}/{index} is cut"))),
         found => Ok(found),
     }
 }
 
-pub(super) fn read_signatures(connection: &Connection, id: &ProposalId) -> Result<Vec<Signature>, Fault> {
+pub(super) fn read_signatures(connection: &Connection, id: &ProposalId) -> Result<Vec<Signature>, StoreFault> {
     let sql = "SELECT keyid, person, presence, sig, at FROM signature WHERE proposal = ?1 ORDER BY number";
     all(connection, "reading signatures", sql, [id_bytes(id)], |row| {
         Ok(Signature {
@@ -96,7 +96,7 @@ pub(super) fn read_signatures(connection: &Connection, id: &ProposalId) -> Resul
 pub(super) fn proposal(row: &Row<'_>) -> rusqlite::Result<Proposal> {
     let times = |at| row.get::<_, Option<i64>>(at).map(|found| found.map(Timestamp::from_unix));
     Ok(Proposal {
-        core: Core {
+        core: AuthorizationCore {
             id: proposal_id(row, 0)?,
             digest: AuthorizationDigest::from_bytes(row.get(1)?),
             nonce: base64::engine::general_purpose::URL_SAFE_NO_PAD
@@ -152,17 +152,17 @@ pub(super) fn token(row: &Row<'_>) -> rusqlite::Result<Token> {
     })
 }
 
-pub(super) fn standing(row: &Row<'_>) -> rusqlite::Result<Standing> {
-    Ok(Standing {
+pub(super) fn standing(row: &Row<'_>) -> rusqlite::Result<ProposalState> {
+    Ok(ProposalState {
         status: status(row, 0)?,
         consumption: row.get::<_, Option<i64>>(1)?.map(unplace),
         receipt: row.get(2)?,
     })
 }
 
-pub(super) fn spent(row: &Row<'_>) -> rusqlite::Result<Spent> {
+pub(super) fn spent(row: &Row<'_>) -> rusqlite::Result<NonceUse> {
     let (index, item) = unplace(row.get(0)?);
-    Ok(Spent { index, item, proposal: proposal_id(row, 1)? })
+    Ok(NonceUse { index, item, proposal: proposal_id(row, 1)? })
 }
 
 /// Combines a leaf index and an item number (below 64) into one number.
@@ -194,17 +194,17 @@ pub(super) fn time(row: &Row<'_>, at: usize) -> rusqlite::Result<Timestamp> {
     row.get(at).map(Timestamp::from_unix)
 }
 
-pub(super) fn status(row: &Row<'_>, at: usize) -> rusqlite::Result<Status> {
-    Status::of_number(row.get(at)?).ok_or_else(|| odd(row, at))
+pub(super) fn status(row: &Row<'_>, at: usize) -> rusqlite::Result<StoredStatus> {
+    StoredStatus::of_number(row.get(at)?).ok_or_else(|| odd(row, at))
 }
 
 pub(super) fn text<T: std::str::FromStr>(row: &Row<'_>, at: usize) -> rusqlite::Result<T> {
     row.get_ref(at)?.as_str()?.parse().map_err(|_| odd(row, at))
 }
 
-pub(super) fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, Fault> {
+pub(super) fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, StoreFault> {
     serde_json::to_string(value)
-        .map_err(|error| Fault::Database { during: "writing a token", message: error.to_string() })
+        .map_err(|error| StoreFault::Database { during: "writing a token", message: error.to_string() })
 }
 
 fn from_json<T: serde::de::DeserializeOwned>(row: &Row<'_>, at: usize) -> rusqlite::Result<T> {

@@ -4,25 +4,25 @@ use std::path::Path;
 
 use rusqlite::ErrorCode;
 
-use crate::store::fault::Fault;
+use crate::store::fault::StoreFault;
 
-pub(super) fn fault(during: &'static str) -> impl FnOnce(rusqlite::Error) -> Fault {
+pub(super) fn fault(during: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreFault {
     move |error| {
         let message = error.to_string();
         match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Fault::Full { during },
+            Some(ErrorCode::DiskFull) => StoreFault::Full { during },
             // A read or a write failed, or the database is damaged. The durable state is unknown.
             Some(
                 ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ReadOnly,
-            ) => Fault::Broken { during, message },
-            Some(_) => Fault::Database { during, message },
-            None => Fault::Broken { during, message },
+            ) => StoreFault::Broken { during, message },
+            Some(_) => StoreFault::Database { during, message },
+            None => StoreFault::Broken { during, message },
         }
     }
 }
 
-pub(super) fn unusable(path: &Path, error: &rusqlite::Error) -> Fault {
+pub(super) fn unusable(path: &Path, error: &rusqlite::Error) -> StoreFault {
     let message =
         format!("{} is no store that can be opened: {error}; restore a backup, or name another file", path.display());
-    Fault::Unusable { message }
+    StoreFault::Unusable { message }
 }

@@ -12,7 +12,7 @@ use crate::crypto::json;
 use crate::crypto::merkle::{self, Hash};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::validity::Timestamp;
-use crate::store::fault::Fault;
+use crate::store::fault::StoreFault;
 use crate::store::sqlite::backup::writable;
 use crate::store::sqlite::errors::unusable;
 use crate::store::sqlite::reads::connect;
@@ -37,11 +37,11 @@ pub struct OldStore {
 ///
 /// # Errors
 /// Returns a fault if the file is no store of version 0.1.0, or if the store is damaged.
-pub fn read(path: &Path) -> Result<OldStore, Fault> {
+pub fn read(path: &Path) -> Result<OldStore, StoreFault> {
     let damaged = |what: &dyn std::fmt::Display| {
         let message =
             format!("{} is damaged: {what}; replace the file with an undamaged copy of the store", path.display());
-        Fault::Unusable { message }
+        StoreFault::Unusable { message }
     };
     let failed = |error: rusqlite::Error| damaged(&error);
     let connection = connect(path).map_err(|error| unusable(path, &error))?;
@@ -88,7 +88,7 @@ pub fn read(path: &Path) -> Result<OldStore, Fault> {
                 "the log of {} is empty, so there is nothing to follow: move the file away and start the boundary",
                 path.display()
             );
-            return Err(Fault::Unusable { message });
+            return Err(StoreFault::Unusable { message });
         }
         _ => return Err(damaged(&"its first entry is not the seal whose digest is the boundary's id")),
     };
@@ -103,18 +103,18 @@ pub fn read(path: &Path) -> Result<OldStore, Fault> {
 ///
 /// # Errors
 /// Returns a fault if the file cannot be written, or if another program reads the store.
-pub fn settle(path: &Path) -> Result<(), Fault> {
+pub fn settle(path: &Path) -> Result<(), StoreFault> {
     let connection = writable(path)?;
     let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
     let busy: bool = connection.query_row(sql, [], |row| row.get(0)).map_err(|error| unusable(path, &error))?;
     if busy {
         let message = format!("another program reads {}: end that program, then run this again", path.display());
-        return Err(Fault::Unusable { message });
+        return Err(StoreFault::Unusable { message });
     }
     Ok(())
 }
 
-fn check_version(connection: &Connection, path: &Path) -> Result<(), Fault> {
+fn check_version(connection: &Connection, path: &Path) -> Result<(), StoreFault> {
     let application: i32 = connection
         .pragma_query_value(None, "application_id", |row| row.get(0))
         .map_err(|error| unusable(path, &error))?;
@@ -124,7 +124,7 @@ fn check_version(connection: &Connection, path: &Path) -> Result<(), Fault> {
         1..FIRST => return Ok(()),
         _ => "is no store of version 0.1.0: there is nothing to upgrade",
     };
-    Err(Fault::Unusable { message: format!("{} {what}", path.display()) })
+    Err(StoreFault::Unusable { message: format!("{} {what}", path.display()) })
 }
 
 fn schema_number(connection: &Connection) -> rusqlite::Result<usize> {

@@ -11,8 +11,8 @@ use crate::record::consumption::{Consumption, Spent};
 use crate::record::ident::Nonce;
 use crate::record::seal::{Genesis, Seal};
 use crate::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
-use crate::store::Swept;
-use crate::store::fault::Fault;
+use crate::store::SweepResult;
+use crate::store::fault::StoreFault;
 use crate::store::sqlite::columns::{place, unplace};
 use crate::store::sqlite::errors::fault;
 use crate::store::sqlite::survey::opened;
@@ -22,7 +22,12 @@ use crate::store::sqlite::survey::opened;
 ///
 /// The function reads each log entry once and deletes all expired nonces of that entry together. The function stops
 /// after about `limit` items, so that runs do not wait for long.
-pub(super) fn prune(connection: &Connection, mark: Timestamp, after: &[u8], limit: usize) -> rusqlite::Result<Swept> {
+pub(super) fn prune(
+    connection: &Connection,
+    mark: Timestamp,
+    after: &[u8],
+    limit: usize,
+) -> rusqlite::Result<SweepResult> {
     // The rows are read in the order of the key. An index on the expiry would slow down every run.
     let sql = "SELECT nonce, expires_at, spent FROM nonce WHERE nonce > ?1 ORDER BY nonce LIMIT ?2";
     let seen: Vec<(Vec<u8>, i64, i64)> = connection
@@ -65,14 +70,14 @@ pub(super) fn prune(connection: &Connection, mark: Timestamp, after: &[u8], limi
     if deleted > 0 {
         connection.prepare_cached("UPDATE state SET nonces = nonces - ?1")?.execute([deleted])?;
     }
-    Ok(Swept { deleted, last })
+    Ok(SweepResult { deleted, last })
 }
 
 /// Returns the nonces that the log spent, that have not expired by the low-water mark, and that have no row.
 ///
 /// The function reads only the entries themselves, from the last entry back. Only entries that begin like a consumption
 /// are parsed. At 100,000 runs a day, parsing all entries of a day would delay a start by many seconds.
-pub(super) fn nonces_without_rows(connection: &Connection) -> Result<Vec<Nonce>, Fault> {
+pub(super) fn nonces_without_rows(connection: &Connection) -> Result<Vec<Nonce>, StoreFault> {
     let read = || -> rusqlite::Result<Vec<Nonce>> {
         let mark: i64 = connection.query_row("SELECT mark FROM state", [], |row| row.get(0))?;
         // A window is at most one day long, so older consumptions have expired by the mark.

@@ -11,10 +11,10 @@ use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, LeafH
 use crate::crypto::merkle::Hash;
 use crate::record::ident::{Nonce, ProposalId};
 use crate::record::validity::Timestamp;
-use crate::store::fault::Fault;
+use crate::store::fault::StoreFault;
 use crate::store::message::{
-    Denied, Filter, Leaf, LeafKind, OutputRow, Page, PayloadSource, Proposal, SealEntry, Signature, Spent, Status,
-    Token, Unfinished,
+    Leaf, LeafKind, NonceUse, OutputRow, PayloadSource, Proposal, ProposalPage, ProposalQuery, SealEntry, Signature,
+    StoredDenial, StoredStatus, Token, Unfinished,
 };
 use crate::store::sqlite::columns::{
     PROPOSAL, SPENT, TOKEN, all, id_bytes, odd, one, proposal, proposal_id, read_head, read_signatures, read_tile,
@@ -23,7 +23,7 @@ use crate::store::sqlite::columns::{
 use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::schema;
 use crate::store::sqlite::schema::{APPLICATION_ID, MIGRATIONS};
-use crate::store::{CheckpointRow, Head, Reads};
+use crate::store::{CheckpointRow, StoreHead, StoreReads};
 
 /// Maximum number of connections for reading. A read takes microseconds from the page cache, so more connections would
 /// only compete for CPU cores.
@@ -44,7 +44,7 @@ pub struct SqliteReads {
 ///
 /// # Errors
 /// Returns a fault if the file is no store, or if a newer program wrote the store.
-pub fn at_rest(path: &Path) -> Result<(SqliteReads, Head), Fault> {
+pub fn at_rest(path: &Path) -> Result<(SqliteReads, StoreHead), StoreFault> {
     let head = read_head(&read_only(path)?)?;
     Ok((SqliteReads::of(path), head))
 }
@@ -54,7 +54,7 @@ impl SqliteReads {
         Self { path: path.to_owned(), idle: Mutex::new((Vec::new(), 0)), returned: Condvar::new() }
     }
 
-    fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
+    fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreFault>) -> Result<T, StoreFault> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let connection = loop {
             if let Some(connection) = idle.0.pop() {
@@ -74,7 +74,7 @@ impl SqliteReads {
         result
     }
 
-    fn connect(&self) -> Result<Connection, Fault> {
+    fn connect(&self) -> Result<Connection, StoreFault> {
         connect(&self.path).map_err(fault("opening the store for reading"))
     }
 
@@ -84,7 +84,7 @@ impl SqliteReads {
         sql: &str,
         params: impl rusqlite::Params,
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> Result<Option<T>, Fault> {
+    ) -> Result<Option<T>, StoreFault> {
         self.with(|connection| one(connection, during, sql, params, read))
     }
 
@@ -94,13 +94,13 @@ impl SqliteReads {
         sql: &str,
         params: impl rusqlite::Params,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> Result<Vec<T>, Fault> {
+    ) -> Result<Vec<T>, StoreFault> {
         self.with(|connection| all(connection, during, sql, params, read))
     }
 }
 
-impl Reads for SqliteReads {
-    fn leaf(&self, index: u64) -> Result<Option<Leaf>, Fault> {
+impl StoreReads for SqliteReads {
+    fn leaf(&self, index: u64) -> Result<Option<Leaf>, StoreFault> {
         self.one("reading a log entry", "SELECT kind, at, hash, data FROM leaf WHERE idx = ?1", [index], |row| {
             Ok(Leaf {
                 kind: LeafKind::of_number(row.get(0)?).ok_or_else(|| odd(row, 0))?,
@@ -111,20 +111,20 @@ impl Reads for SqliteReads {
         })
     }
 
-    fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, Fault> {
+    fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreFault> {
         let sql = "SELECT data FROM leaf WHERE idx >= ?1 AND idx < ?2 ORDER BY idx";
         self.all("reading log entries", sql, [range.start, range.end], |row| row.get(0))
     }
 
-    fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<Hash>>, Fault> {
+    fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<Hash>>, StoreFault> {
         self.with(|connection| read_tile(connection, level, index))
     }
 
-    fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Fault> {
+    fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, StoreFault> {
         self.one("reading a blob", "SELECT data FROM blob WHERE digest = ?1", [digest.as_bytes()], |row| row.get(0))
     }
 
-    fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, Fault> {
+    fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, StoreFault> {
         // The times of leaves never decrease. The query reads the bytes of refusals only.
         let sql = "SELECT data FROM leaf WHERE idx > (SELECT max(idx) FROM leaf) - ?2 AND kind = ?3 AND at >= ?1 \
                    ORDER BY idx DESC";
@@ -132,13 +132,13 @@ impl Reads for SqliteReads {
         self.all("reading refusals", sql, params, |row| row.get(0))
     }
 
-    fn seals(&self) -> Result<Vec<SealEntry>, Fault> {
+    fn seals(&self) -> Result<Vec<SealEntry>, StoreFault> {
         self.all("reading seals", "SELECT idx, digest FROM seal ORDER BY idx", [], |row| {
             Ok(SealEntry { index: row.get(0)?, digest: SealDigest::from_bytes(row.get(1)?) })
         })
     }
 
-    fn checkpoint(&self, size: Option<u64>) -> Result<Option<CheckpointRow>, Fault> {
+    fn checkpoint(&self, size: Option<u64>) -> Result<Option<CheckpointRow>, StoreFault> {
         let read = |row: &Row<'_>| Ok(CheckpointRow { size: row.get(0)?, root: row.get(1)?, note: row.get(2)? });
         const DURING: &str = "reading a checkpoint";
         match size {
@@ -147,19 +147,19 @@ impl Reads for SqliteReads {
         }
     }
 
-    fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, Fault> {
+    fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault> {
         let sql = "SELECT size, root, note FROM checkpoint WHERE size > ?1 ORDER BY size LIMIT 1";
         self.one("reading a checkpoint", sql, [index], |row| {
             Ok(CheckpointRow { size: row.get(0)?, root: row.get(1)?, note: row.get(2)? })
         })
     }
 
-    fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, Fault> {
+    fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, StoreFault> {
         let sql = format!("SELECT {PROPOSAL} FROM proposal WHERE id = ?1");
         self.one("reading a proposal", &sql, [id_bytes(id)], proposal)
     }
 
-    fn proposal_of(&self, authorization: &AuthorizationDigest) -> Result<Option<Proposal>, Fault> {
+    fn proposal_of(&self, authorization: &AuthorizationDigest) -> Result<Option<Proposal>, StoreFault> {
         const DURING: &str = "reading a proposal";
         let digest = authorization.as_bytes();
         let sql = format!("SELECT {PROPOSAL} FROM proposal WHERE digest = ?1 AND status >= 2");
@@ -171,17 +171,18 @@ impl Reads for SqliteReads {
         self.one(DURING, &sql, [digest], proposal)
     }
 
-    fn proposals(&self, filter: &Filter) -> Result<Page, Fault> {
+    fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault> {
         const DURING: &str = "listing proposals";
         // Few proposals wait or run, so lists of these proposals have special queries. Other lists read rows by
         // decreasing id, up to `MAX_SCAN` rows.
-        let only =
-            |some: &[Status]| !filter.statuses.is_empty() && filter.statuses.iter().all(|status| some.contains(status));
-        let source = if only(&[Status::Pending, Status::Approved]) {
+        let only = |some: &[StoredStatus]| {
+            !filter.statuses.is_empty() && filter.statuses.iter().all(|status| some.contains(status))
+        };
+        let source = if only(&[StoredStatus::Pending, StoredStatus::Approved]) {
             "proposal INDEXED BY proposal_open WHERE status BETWEEN 2 AND 3 AND"
-        } else if only(&[Status::Running]) {
+        } else if only(&[StoredStatus::Running]) {
             "proposal WHERE id IN (SELECT proposal FROM crossing) AND"
-        } else if only(&[Status::Pending, Status::Approved, Status::Running]) {
+        } else if only(&[StoredStatus::Pending, StoredStatus::Approved, StoredStatus::Running]) {
             "proposal WHERE id IN (SELECT id FROM proposal INDEXED BY proposal_open WHERE status BETWEEN 2 AND 3 \
              UNION ALL SELECT proposal FROM crossing) AND"
         } else {
@@ -195,10 +196,10 @@ impl Reads for SqliteReads {
                 && filter.proposer.as_ref().is_none_or(|proposer| *proposer == found.core.proposer)
         };
         self.with(|connection| {
-            let read = || -> rusqlite::Result<Page> {
+            let read = || -> rusqlite::Result<ProposalPage> {
                 let mut statement = connection.prepare_cached(&sql)?;
                 let mut rows = statement.query([before])?;
-                let mut page = Page { proposals: Vec::new(), next: None };
+                let mut page = ProposalPage { proposals: Vec::new(), next: None };
                 for _ in 0..MAX_SCAN {
                     let Some(row) = rows.next()? else {
                         page.next = None;
@@ -227,7 +228,7 @@ impl Reads for SqliteReads {
         })
     }
 
-    fn payload(&self, id: &ProposalId) -> Result<Option<PayloadSource>, Fault> {
+    fn payload(&self, id: &ProposalId) -> Result<Option<PayloadSource>, StoreFault> {
         const DURING: &str = "reading a payload";
         // A single statement reads a single state of the database. Separate statements could miss the payload, because
         // a change of the status moves the payload to another table.
@@ -245,22 +246,22 @@ impl Reads for SqliteReads {
         Ok(found.flatten())
     }
 
-    fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, Fault> {
+    fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, StoreFault> {
         self.with(|connection| read_signatures(connection, id))
     }
 
-    fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<Denied>, Fault> {
+    fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<StoredDenial>, StoreFault> {
         let sql = "SELECT approver, leaf, at FROM denial WHERE authorization = ?1 ORDER BY leaf";
         self.all("reading denials", sql, [authorization.as_bytes()], |row| {
-            Ok(Denied { approver: text(row, 0)?, leaf: row.get(1)?, at: time(row, 2)? })
+            Ok(StoredDenial { approver: text(row, 0)?, leaf: row.get(1)?, at: time(row, 2)? })
         })
     }
 
-    fn spent(&self, nonce: &Nonce) -> Result<Option<Spent>, Fault> {
+    fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault> {
         self.one("looking for a nonce", SPENT, [nonce.to_bytes()], spent)
     }
 
-    fn unfinished(&self) -> Result<Vec<Unfinished>, Fault> {
+    fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault> {
         let sql = "SELECT c.id, c.proposal, l.hash, l.at, c.seal, c.envelope, c.decision \
                    FROM crossing c JOIN leaf l ON l.idx = c.id >> 6 ORDER BY c.id";
         self.all("reading the runs without a receipt", sql, [], |row| {
@@ -278,31 +279,31 @@ impl Reads for SqliteReads {
         })
     }
 
-    fn running(&self) -> Result<Vec<ProposalId>, Fault> {
+    fn running(&self) -> Result<Vec<ProposalId>, StoreFault> {
         self.all("reading what runs", "SELECT proposal FROM crossing ORDER BY id", [], |row| proposal_id(row, 0))
     }
 
-    fn output(&self, name: &Blake3Digest) -> Result<Option<OutputRow>, Fault> {
+    fn output(&self, name: &Blake3Digest) -> Result<Option<OutputRow>, StoreFault> {
         self.one("reading an output", "SELECT bytes, data FROM output WHERE name = ?1", [name.as_bytes()], |row| {
             Ok(OutputRow { name: *name, bytes: row.get(0)?, data: row.get(1)? })
         })
     }
 
-    fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, Fault> {
+    fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {
         let sql = "SELECT proposal FROM output_of WHERE name = ?1 ORDER BY proposal DESC LIMIT ?2";
         self.all("reading the runs of an output", sql, params![name.as_bytes(), limit], |row| proposal_id(row, 0))
     }
 
-    fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, Fault> {
+    fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
         let sql = "SELECT data FROM output_order WHERE proposal = ?1";
         self.one("reading an output's order", sql, [id_bytes(id)], |row| row.get(0))
     }
 
-    fn tokens(&self) -> Result<Vec<Token>, Fault> {
+    fn tokens(&self) -> Result<Vec<Token>, StoreFault> {
         self.all("reading tokens", &format!("SELECT {TOKEN} FROM token ORDER BY name"), [], token)
     }
 
-    fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, Fault> {
+    fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault> {
         self.one("reading a token", &format!("SELECT {TOKEN} FROM token WHERE secret = ?1"), [secret], token)
     }
 }
@@ -317,8 +318,8 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Opens a connection that changes nothing, after a check that this program can read the store.
-pub(super) fn read_only(path: &Path) -> Result<Connection, Fault> {
-    let refused = |message: String| Fault::Unusable { message: format!("{} {message}", path.display()) };
+pub(super) fn read_only(path: &Path) -> Result<Connection, StoreFault> {
+    let refused = |message: String| StoreFault::Unusable { message: format!("{} {message}", path.display()) };
     if !path.is_file() {
         return Err(refused("does not exist: name a store or a backup".to_owned()));
     }

@@ -7,7 +7,7 @@ use crate::record::authorization::Authorization;
 use crate::record::document::Statement;
 use crate::record::malformed::Malformed;
 use crate::record::validity::Timestamp;
-use crate::store::message::Status;
+use crate::store::message::StoredStatus;
 use crate::store::sqlite::columns::id_bytes;
 
 /// The columns that [`ProposalRow::read`] expects.
@@ -61,7 +61,7 @@ impl ProposalRow {
 
     /// Returns true if the row has the status running.
     pub(super) fn runs(&self) -> bool {
-        self.status == Status::Running.number()
+        self.status == StoredStatus::Running.number()
     }
 
     /// Returns the names of the columns that differ from the signed `payload`.

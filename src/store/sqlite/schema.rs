@@ -7,7 +7,7 @@ use std::path::Path;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use crate::store::fault::Fault;
+use crate::store::fault::StoreFault;
 use crate::store::sqlite::errors::{fault, unusable};
 
 /// Number of the first schema of version 0.2.0, whose formats are frozen. Version 0.1.0 wrote schemas with lower
@@ -20,7 +20,7 @@ pub(super) const FIRST: usize = 3;
 /// # Errors
 /// Returns a fault if the number and the schema are those of version 0.1.0, or if the schema cannot be read. If the
 /// number was changed by hand, [`check`] finds the difference.
-pub(super) fn refuse_old(connection: &Connection, version: usize, path: &Path) -> Result<(), Fault> {
+pub(super) fn refuse_old(connection: &Connection, version: usize, path: &Path) -> Result<(), StoreFault> {
     // A new database has the number 0.
     if version == 0 || version >= FIRST {
         return Ok(());
@@ -34,7 +34,7 @@ pub(super) fn refuse_old(connection: &Connection, version: usize, path: &Path) -
          follows the old one, under a new id. Audit the old log with the program of 0.1.0",
         path.display()
     );
-    Err(Fault::Unusable { message })
+    Err(StoreFault::Unusable { message })
 }
 
 /// Disables triggers and views of the database file, and does not trust the schema of the file.
@@ -70,7 +70,7 @@ pub(super) fn differences(connection: &Connection, version: usize) -> rusqlite::
 ///
 /// # Errors
 /// Returns a fault if the schema was changed or cannot be read.
-pub(super) fn check(connection: &Connection, version: usize, path: &Path) -> Result<(), Fault> {
+pub(super) fn check(connection: &Connection, version: usize, path: &Path) -> Result<(), StoreFault> {
     let found = differences(connection, version).map_err(|error| unusable(path, &error))?;
     let Some(first) = found.first() else { return Ok(()) };
     let message = format!(
@@ -78,7 +78,7 @@ pub(super) fn check(connection: &Connection, version: usize, path: &Path) -> Res
          `countersign store check`, then run `countersign store restore BACKUP`",
         path.display()
     );
-    Err(Fault::Unusable { message })
+    Err(StoreFault::Unusable { message })
 }
 
 /// Kind, name and SQL text of a schema object. SQLite keeps the text unchanged.
@@ -99,7 +99,7 @@ pub(super) const MIGRATIONS: &[&str] =
 /// The number of this program's databases: "CSGN" in ASCII.
 pub(super) const APPLICATION_ID: i32 = 0x4353_474e;
 
-pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Fault> {
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
     const DURING: &str = "migrating the store";
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let (application, version) = match (number("application_id"), number("user_version")) {
@@ -111,7 +111,7 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Fa
         .map_err(|error| unusable(path, &error))?;
     if application != APPLICATION_ID && tables > 0 {
         let message = format!("{} is the database of another program; name another file", path.display());
-        return Err(Fault::Unusable { message });
+        return Err(StoreFault::Unusable { message });
     }
     if version > MIGRATIONS.len() {
         let message = format!(
@@ -119,7 +119,7 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Fa
             path.display(),
             MIGRATIONS.len()
         );
-        return Err(Fault::Unusable { message });
+        return Err(StoreFault::Unusable { message });
     }
     // Check the schema first, because a migration needs the unchanged result of the earlier migrations.
     check(connection, version, path)?;

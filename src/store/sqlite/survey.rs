@@ -24,13 +24,13 @@ use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::Name;
 use crate::record::malformed::Malformed;
 use crate::record::receipt::Receipt;
-use crate::record::refusal::Refusal;
+use crate::record::refusal::RefusalStatement;
 use crate::record::roster::Roster;
 use crate::record::seal::Seal;
 use crate::record::step::RegistryLeaf;
 use crate::record::validity::Timestamp;
-use crate::store::care::{DISK, Defect, LOST, MARK, MAX_DEFECTS, RESTORE, Scope, Survey};
-use crate::store::fault::Fault;
+use crate::store::care::{DISK, LOST, MARK, MAX_DEFECTS, RESTORE, StoreDefect, StoreScope, StoreSurvey};
+use crate::store::fault::StoreFault;
 use crate::store::message::LeafKind;
 use crate::store::sqlite::columns::{place, tile_id, unplace};
 use crate::store::sqlite::errors::fault;
@@ -38,7 +38,7 @@ use crate::store::sqlite::reads::read_only;
 use crate::store::sqlite::rows::{COLUMNS, ProposalRow};
 use crate::store::sqlite::schema;
 use crate::store::sqlite::schema::MIGRATIONS;
-use crate::store::tree::Edge;
+use crate::store::tree::TreeEdge;
 use crate::store::window::MOST_MARK_AHEAD_S;
 
 /// Number of leaves that one query reads.
@@ -48,12 +48,12 @@ const AT_ONCE: u64 = 256;
 ///
 /// # Errors
 /// Returns a fault if the store cannot be opened. Problems inside the store are defects of the result.
-pub fn survey(path: &Path, scope: &Scope, progress: &mut dyn FnMut(u64, u64)) -> Result<Survey, Fault> {
+pub fn survey(path: &Path, scope: &StoreScope, progress: &mut dyn FnMut(u64, u64)) -> Result<StoreSurvey, StoreFault> {
     const DURING: &str = "opening the store for a check";
     let connection = match read_only(path) {
         Ok(connection) => connection,
         // If the first pages cannot be read, the file is a damaged store and not a wrong file.
-        Err(Fault::Broken { message, .. }) => return Ok(Survey::of_unreadable(message)),
+        Err(StoreFault::Broken { message, .. }) => return Ok(StoreSurvey::of_unreadable(message)),
         Err(fault) => return Err(fault),
     };
     connection.execute_batch("BEGIN").map_err(fault(DURING))?;
@@ -96,7 +96,7 @@ pub fn survey(path: &Path, scope: &Scope, progress: &mut dyn FnMut(u64, u64)) ->
 
 struct Look<'a> {
     connection: Connection,
-    scope: &'a Scope,
+    scope: &'a StoreScope,
     mark: i64,
     size: u64,
     last_at: i64,
@@ -115,14 +115,14 @@ struct Look<'a> {
     /// Number of rows in `output_of` that receipts explain.
     outputs_named: u64,
     root: Hash,
-    defects: Vec<Defect>,
+    defects: Vec<StoreDefect>,
     notes: Vec<String>,
     counts: Vec<(&'static str, u64)>,
 }
 
 impl Look<'_> {
-    fn end(self) -> Survey {
-        Survey {
+    fn end(self) -> StoreSurvey {
+        StoreSurvey {
             boundary: self.first,
             size: self.size,
             root: self.root,
@@ -134,7 +134,7 @@ impl Look<'_> {
 
     fn defect(&mut self, place: impl Into<String>, what: impl Into<String>, mend: &'static str) {
         if self.defects.len() < MAX_DEFECTS {
-            self.defects.push(Defect { place: place.into(), what: what.into(), mend });
+            self.defects.push(StoreDefect { place: place.into(), what: what.into(), mend });
         }
     }
 
@@ -278,7 +278,7 @@ impl Look<'_> {
     /// Checks every entry in order: its hash, its time, its tiles and checkpoints, and its rows.
     fn log(&mut self, progress: &mut dyn FnMut(u64, u64)) -> rusqlite::Result<()> {
         let mut tree = Frontier::default();
-        let mut edge = Edge::default();
+        let mut edge = TreeEdge::default();
         let mut tiles = 0;
         for first in (0..self.size).step_by(AT_ONCE as usize) {
             let range = [first, first + AT_ONCE];
@@ -429,7 +429,7 @@ impl Look<'_> {
                 .and_then(|(_, statement)| denied(&statement))
                 .and_then(|authorization| Ok((authorization, signers(data)?)))
                 .map(|(authorization, signers)| self.denial(index, authorization, &signers)),
-            LeafKind::Refusal => opened::<Refusal>(data).map(|(_, statement)| {
+            LeafKind::Refusal => opened::<RefusalStatement>(data).map(|(_, statement)| {
                 self.stated = Some(statement.predicate.at);
                 Ok(())
             }),
