@@ -151,6 +151,48 @@ fn only_the_crossing_spends_nonces_and_starts_runs_of_the_boundary() {
     }
 }
 
+#[test]
+fn no_public_type_name_is_used_twice() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (path, source) in rust_files(&root.join("src")) {
+        let file = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+        for (name, line) in public_types(&source) {
+            places.entry(name).or_default().push(format!("{file}:{line}"));
+        }
+    }
+    assert!(places.len() > 400, "only {} types found: the test looks in the wrong place", places.len());
+    let twice: Vec<String> = places
+        .iter()
+        .filter(|(name, places)| places.len() > 1 && !name.ends_with("Args"))
+        .map(|(name, places)| format!("{name}: {}", places.join(", ")))
+        .collect();
+    assert!(twice.is_empty(), "each of these names belongs to more than one type:\n{}\n", twice.join("\n"));
+}
+
+/// Names and lines of the types that other files can use. Arguments of clap may repeat a name if it ends in `Args`.
+fn public_types(source: &str) -> Vec<(String, usize)> {
+    let tokens = tokens(source);
+    let mut found = Vec::new();
+    for (i, token) in tokens.iter().enumerate().filter(|(_, token)| token.text == "pub" && !token.in_test) {
+        let mut at = i + 1;
+        if text(&tokens, at) == "(" {
+            while text(&tokens, at) != ")" {
+                at += 1;
+            }
+            at += 1;
+        }
+        if matches!(text(&tokens, at), "struct" | "enum" | "trait" | "type" | "union") {
+            let name = text(&tokens, at + 1);
+            // A macro writes `$name`: the calls of the macro name the types.
+            if name != "$" {
+                found.push((name.to_owned(), token.line));
+            }
+        }
+    }
+    found
+}
+
 /// Groups of files of which each imports the others, by whatever way round. Unit tests do not count.
 fn circles(files: &[(String, String)]) -> Vec<Vec<String>> {
     let module = |path: &str| -> Vec<String> {
@@ -417,6 +459,12 @@ mod checker {
         for other in ["store", "sandbox", "http", "crossing", "boundary"] {
             assert_eq!(check("src/audit/bundle.rs", &format!("use crate::{other}::x;")).len(), 1, "{other}");
         }
+    }
+
+    #[test]
+    fn a_public_type_is_found_with_its_line_and_a_private_type_is_not() {
+        let source = "struct A;\npub(crate) enum B {}\npub type C = u8;\n#[cfg(test)]\nmod tests { pub struct D; }";
+        assert_eq!(public_types(source), [("B".to_owned(), 2), ("C".to_owned(), 3)]);
     }
 
     #[test]

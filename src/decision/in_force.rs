@@ -11,7 +11,7 @@ use crate::decision::step::HashedStep;
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
 use crate::policy::permissions::{PolicyDenied, questions};
-use crate::policy::profile::{Given, effective};
+use crate::policy::profile::{PolicyProfile, effective};
 use crate::policy::ruling::{Ruling, resolve};
 use crate::record::authorization::Permission;
 use crate::record::bundle::StepProof;
@@ -83,7 +83,7 @@ pub fn each_in_force(
     roster: &TrustedRoster,
     configuration: &Configuration,
 ) -> (BTreeMap<StepRef, StepInForce>, Vec<RegistryError>) {
-    let given = Given::of(configuration);
+    let given = PolicyProfile::of(configuration);
     let mut steps: BTreeMap<StepRef, StepInForce> = BTreeMap::new();
     let mut errors = Vec::new();
     for (index, step) in registry.steps().enumerate() {

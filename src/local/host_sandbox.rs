@@ -8,7 +8,7 @@ use crate::local::decide::LocalRules;
 use crate::local::project::Project;
 use crate::local::working_directory::WorkingDirectory;
 use crate::node::config;
-use crate::policy::profile::{Given, Level, effective};
+use crate::policy::profile::{PolicyProfile, RequiredLayers, effective};
 use crate::policy::ruling::Ruling;
 use crate::record::declared::DeclaredSandbox;
 use crate::record::profile::{Limits, Profile, STRICT};
@@ -64,12 +64,12 @@ pub fn profile(
     work: &mut WorkingDirectory,
 ) -> Result<Profile, CommandFailure> {
     let level = match wanted {
-        SandboxChoice::Strict => Level::Strict,
-        SandboxChoice::BestEffort => Level::BestEffort(held),
-        SandboxChoice::Off(_) => Level::BestEffort(Vec::new()),
+        SandboxChoice::Strict => RequiredLayers::Strict,
+        SandboxChoice::BestEffort => RequiredLayers::BestEffort(held),
+        SandboxChoice::Off(_) => RequiredLayers::BestEffort(Vec::new()),
     };
     // No configuration of a boundary is read here. The limits are those of a default configuration.
-    let given = Given { level, limits: Limits::default(), maximum: config::maximum() };
+    let given = PolicyProfile { level, limits: Limits::default(), maximum: config::maximum() };
     let mut profile =
         effective(ruling, declared, &given).map_err(|error| CommandFailure::new(Exit::Refused, error.to_string()))?;
     if matches!(wanted, SandboxChoice::Off(_)) {

@@ -14,23 +14,23 @@ use crate::record::profile::{Layer, Limits, NetworkMode, Proc, Profile, STRICT};
 
 /// Sandbox values that the boundary's configuration gives to every run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Given {
+pub struct PolicyProfile {
     /// Required layers.
-    pub level: Level,
+    pub level: RequiredLayers,
     /// Limits of a step that declares no limits.
     pub limits: Limits,
     /// Maximum of each limit that a step declares. A limit that policy sets for the runbook replaces this maximum.
     pub maximum: Limits,
 }
 
-impl Given {
+impl PolicyProfile {
     /// Reads the limits and the layers from a sealed configuration.
     #[must_use]
     pub fn of(configuration: &Configuration) -> Self {
         let level = match configuration.sandbox.level {
-            enforcement::Level::Strict => Level::Strict,
+            enforcement::Level::Strict => RequiredLayers::Strict,
             enforcement::Level::BestEffort | enforcement::Level::Off => {
-                Level::BestEffort(configuration.sandbox.require.clone())
+                RequiredLayers::BestEffort(configuration.sandbox.require.clone())
             }
         };
         Self { level, limits: configuration.limits.default.clone(), maximum: configuration.limits.maximum.clone() }
@@ -39,7 +39,7 @@ impl Given {
 
 /// Shorthand for a list of required layers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Level {
+pub enum RequiredLayers {
     /// All layers of this version: [`STRICT`].
     Strict,
     /// Layers that the host supported when the boundary sealed its configuration. The list is signed, so a host that
@@ -55,7 +55,7 @@ pub enum Level {
 ///
 /// # Errors
 /// Returns the first value that the step may not have.
-pub fn effective(ruling: &Ruling, declared: &DeclaredSandbox, given: &Given) -> Result<Profile, ProfileError> {
+pub fn effective(ruling: &Ruling, declared: &DeclaredSandbox, given: &PolicyProfile) -> Result<Profile, ProfileError> {
     let mut limits = given.limits.clone();
     for limit in Limit::ALL {
         let by_policy = ruling.limits.get(&limit);
@@ -92,8 +92,8 @@ pub fn effective(ruling: &Ruling, declared: &DeclaredSandbox, given: &Given) -> 
     let mut require = match &given.level {
         // A sandbox that is off cannot provide layers.
         _ if host.off_reason.is_some() => Vec::new(),
-        Level::Strict => STRICT.to_vec(),
-        Level::BestEffort(held) => held.clone(),
+        RequiredLayers::Strict => STRICT.to_vec(),
+        RequiredLayers::BestEffort(held) => held.clone(),
     };
     if host.network.mode == NetworkMode::Host {
         // A run in the host's network has no network isolation, so that layer cannot be required.
@@ -139,9 +139,9 @@ mod tests {
     use crate::record::declared::DeclaredLimits;
     use crate::record::profile::Workdir;
 
-    fn given() -> Given {
+    fn given() -> PolicyProfile {
         let maximum = Limits { wall_ms: 3_600_000, ..Limits::default() };
-        Given { level: Level::Strict, limits: Limits::default(), maximum }
+        PolicyProfile { level: RequiredLayers::Strict, limits: Limits::default(), maximum }
     }
 
     fn ruling(sandbox: &str) -> Ruling {
@@ -207,7 +207,7 @@ mod tests {
         assert!(matches!(at("{}", 0), Err(ProfileError::ZeroLimit { limit: Limit::Wall, by: "the step" })));
         let silent = effective(&ruling("{limits: {wall_ms: 10}}"), &DeclaredSandbox::default(), &given());
         assert_eq!(silent.map(|profile| profile.limits.wall_ms), Ok(10));
-        let zero = Given { limits: Limits { processes: 0, ..Limits::default() }, ..given() };
+        let zero = PolicyProfile { limits: Limits { processes: 0, ..Limits::default() }, ..given() };
         assert!(matches!(
             effective(&ruling("{}"), &DeclaredSandbox::default(), &zero),
             Err(ProfileError::ZeroLimit { limit: Limit::Processes, .. })
@@ -226,8 +226,8 @@ mod tests {
 
     #[test]
     fn best_effort_requires_the_sealed_layers_in_sorted_order() {
-        let level = Level::BestEffort(vec![Layer::Network, Layer::Capabilities, Layer::Network]);
-        let profile = effective(&ruling("{}"), &DeclaredSandbox::default(), &Given { level, ..given() });
+        let level = RequiredLayers::BestEffort(vec![Layer::Network, Layer::Capabilities, Layer::Network]);
+        let profile = effective(&ruling("{}"), &DeclaredSandbox::default(), &PolicyProfile { level, ..given() });
         assert_eq!(profile.map(|profile| profile.require), Ok(vec![Layer::Capabilities, Layer::Network]));
     }
 }

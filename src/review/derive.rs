@@ -10,7 +10,7 @@ use crate::crypto::{canonical, json};
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
 use crate::policy::permissions::{self, PolicyDenied};
-use crate::policy::profile::{Given, Level, effective};
+use crate::policy::profile::{PolicyProfile, RequiredLayers, effective};
 use crate::policy::ruling;
 use crate::record::authorization::{Authorization, Permission};
 use crate::record::document::Statement;
@@ -412,20 +412,20 @@ fn rules(policy: Option<&Approvals>, step: &Approvals) -> Vec<(&'static str, App
 }
 
 /// Returns the default limits, the maximum limits and the sandbox level of the sealed configuration.
-fn configured(bytes: &[u8]) -> Result<Given, String> {
+fn configured(bytes: &[u8]) -> Result<PolicyProfile, String> {
     let value = json::parse(bytes, bytes.len()).map_err(|error| error.to_string())?;
     let limits = |which: &str| -> Result<Limits, String> {
         json::typed(&value["limits"][which]).map_err(|error| format!("the configuration's limits: {error}"))
     };
     let level = match value["sandbox"]["level"].as_str() {
-        Some("strict") => Level::Strict,
-        Some(_) => Level::BestEffort(
+        Some("strict") => RequiredLayers::Strict,
+        Some(_) => RequiredLayers::BestEffort(
             json::typed::<Vec<Layer>>(&value["sandbox"]["require"])
                 .map_err(|error| format!("the configuration's layers: {error}"))?,
         ),
         None => return Err("the configuration names no sandbox level".to_owned()),
     };
-    Ok(Given { level, limits: limits("default")?, maximum: limits("maximum")? })
+    Ok(PolicyProfile { level, limits: limits("default")?, maximum: limits("maximum")? })
 }
 
 /// Lists the fields in which two profiles differ.

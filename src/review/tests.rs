@@ -10,7 +10,7 @@ use crate::crypto::sshsig::SshKey;
 use crate::policy::builtins::{Builtins, CANONICAL};
 use crate::policy::file::Policy;
 use crate::policy::permissions;
-use crate::policy::profile::{Given, Level, effective};
+use crate::policy::profile::{PolicyProfile, RequiredLayers, effective};
 use crate::record::authorization::{
     Authorization, BoundaryRef, Permission, PermissionKind, PermissionReason, StepReference,
 };
@@ -98,10 +98,10 @@ impl ReviewCase {
         let limits = |which: &str| serde_json::from_value(self.configuration["limits"][which].clone()).expect("limits");
         let require = self.configuration["sandbox"]["require"].clone();
         let level = match self.configuration["sandbox"]["level"].as_str() {
-            Some("strict") => Level::Strict,
-            _ => Level::BestEffort(serde_json::from_value(require).expect("layers")),
+            Some("strict") => RequiredLayers::Strict,
+            _ => RequiredLayers::BestEffort(serde_json::from_value(require).expect("layers")),
         };
-        let given = Given { level, limits: limits("default"), maximum: limits("maximum") };
+        let given = PolicyProfile { level, limits: limits("default"), maximum: limits("maximum") };
         let Ok(definition) = serde_json::from_value::<StepDefinition>(self.definition.clone()) else {
             return nothing();
         };
