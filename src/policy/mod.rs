@@ -1,6 +1,6 @@
 //! Policy: which rule holds for a step, and what it says of each command, path and variable.
 //!
-//! Pure: a sealed policy, the built-in lists and a ref in, a ruling out ([`resolve`]); with it, scripts are decided
+//! Pure: a sealed policy, the built-in lists and a ref in, a ruling out ([`ruling::resolve`]); with it, scripts are decided
 //! ([`decide`]); what is asked then is put into words that are signed at a boundary ([`permissions`]), or answered by a
 //! person at a terminal ([`session`]).
 pub mod builtins;
