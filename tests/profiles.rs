@@ -121,8 +121,8 @@ fn all_steps_that_cannot_be_sealed_are_reported_together_with_their_places() {
         "host.md:7:11: host:absent: the profile's path",
         "host.md:11:11: host:nested: the profile's path",
         "host.md:15:11: host:huge: the step asks for memory_bytes",
-        "host.md:19:11: host:tiny: the profile can't be held: the limit memory_bytes is 1024, with which no interpreter starts; \
-         give it at least 4 MiB",
+        "host.md:19:11: host:tiny: the profile can't be enforced: the limit memory_bytes is 1024, which is too small for any \
+         interpreter; give it at least 4 MiB",
     ];
     let check = |text: &str| {
         for words in all {
@@ -542,7 +542,7 @@ fn doctor_production_prints_the_hardening_list() {
         .expect("mode");
     assert!(said(&list(&world)).contains("FAIL   modes of keys and files"), "{}", said(&list(&world)));
     std::fs::remove_file(world.path("b/boundary/policy.yaml")).expect("removed");
-    assert!(said(&list(&world)).contains("policy.yaml can't be looked at"), "{}", said(&list(&world)));
+    assert!(said(&list(&world)).contains("policy.yaml can't be checked"), "{}", said(&list(&world)));
     // Who serves is judged by the store, not by whoever asks.
     let root = "belongs to root, so the service runs as root";
     assert_eq!(said(&list(&world)).contains(root), rustix::process::geteuid().is_root(), "{}", said(&list(&world)));

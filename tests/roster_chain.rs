@@ -333,7 +333,7 @@ fn signing_a_roster_shows_every_change_and_refuses_a_version_without_a_trusted_p
     let shown = world.must(&["sign", &file, "--review", "--roster", &pinned, "--policy", &policy]);
     for words in [
         "removed       approver bob; groups: security; keys:",
-        "changed       how many approvers must sign the version after: 2 to 0",
+        "changed       how many approvers must sign the next version: 2 to 0",
         "== UNGUARDED ==",
         "CHANGED to    sha256:",
         "| version: 1",

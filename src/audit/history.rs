@@ -87,7 +87,7 @@ impl SeenHead {
         let head = Checkpoint::parse(read.unverified_text()).map_err(|error| error.to_string())?;
         // Every log agrees with a checkpoint of size 0, so such a checkpoint proves nothing.
         if head.size == 0 {
-            return Err("its size is 0, so it shows nothing about a log".to_owned());
+            return Err("a head of 0 entries shows nothing about a log".to_owned());
         }
         Ok(Self { size: head.size, note: note.to_owned(), from: from.into(), verified: false, at: None })
     }

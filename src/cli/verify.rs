@@ -546,7 +546,7 @@ mod tests {
         let right = TrustArgs { roster: Some(ROSTER.to_owned()) }.find().expect("roster").remove(0);
         let Pinned::Roster(roster) = &right.pinned else { panic!("a file") };
         for (name, says) in [
-            ("b2", format!("the trusted roster is of b2, the bundle of {}", roster.tables().name)),
+            ("b2", format!("the trusted roster belongs to b2, but the bundle belongs to {}", roster.tables().name)),
             (roster.tables().name.as_str(), "the trusted roster and the bundle's are both named".to_owned()),
         ] {
             let mut tables = roster.tables().clone();
@@ -584,6 +584,6 @@ mod tests {
         let advice = advice(&untrusted);
         assert!(advice.contains(&digest));
         // The command in the advice has a placeholder for the digest that the other person must send.
-        assert!(advice.contains("--roster sha256:...,") && advice.matches(&digest).count() == 1, "{advice}");
+        assert!(advice.contains("--roster sha256:... ") && advice.matches(&digest).count() == 1, "{advice}");
     }
 }

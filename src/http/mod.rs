@@ -1,7 +1,7 @@
 //! The HTTP interface: connections, rate limits and router.
 //!
 //! [`routes`] is the only table of routes: the router and the OpenAPI document are built from it. Each request first
-//! passes [`reply`], which checks Host and Origin, catches panics, writes the log line and adds common headers. Then
+//! passes `reply`, which checks Host and Origin, catches panics, writes the log line and adds common headers. Then
 //! `call::Call::enter` authenticates the caller, and the handler of the route runs.
 
 pub mod api;

@@ -759,7 +759,7 @@ fn differences_from_the_last_run_are_shown() {
     if let Some(last) = &mut sources.last {
         last.definition = Some(b"{}".to_vec());
     }
-    assert!(painted(&sources, 100, false).contains("could not be had"));
+    assert!(painted(&sources, 400, false).contains("the earlier definition could not be read"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ pub fn outcome_words(outcome: &Outcome) -> String {
     if let Some(code) = outcome.exit_code {
         words.push_str(&format!(", exit code {code}"));
         if code == XFSZ_IN_A_SHELL {
-            words.push_str(" (the code of a shell whose program reached the limit file_bytes)");
+            words.push_str(" (a shell's code for a program that reached the limit file_bytes)");
         }
     }
     if let Some(signal) = outcome.signal {

@@ -68,8 +68,8 @@ pub(super) fn show(key: &KeyArgs, more: &[PathBuf], terminal: &Terminal) -> Resu
     let last = chain.last.map_or_else(|| "none".to_owned(), |digest| digest.to_string());
     if sound {
         terminal.say(&format!(
-            "receipts: {}, each signed by one of your keys and each naming the receipt before it; the last is \
-             {last}. The log alone does not show if receipts are missing at its end",
+            "receipts: {}, each signed by one of your keys and linked to the receipt before it; the last is {last}. The \
+             log alone can't show if receipts are missing at its end",
             chain.number
         ));
     } else {
