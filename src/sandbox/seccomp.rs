@@ -90,7 +90,8 @@ const HOST: Machine = Machine::Aarch64;
 compile_error!("the sandbox knows the system calls of x86_64 and aarch64 only");
 
 impl Machine {
-    /// Returns the `AUDIT_ARCH_…` value: 64 bits, little-endian, and the ELF machine.
+    /// Returns the `AUDIT_ARCH_…` value, which consists of the flags for 64 bits and little-endian and the ELF machine
+    /// number.
     const fn arch(self) -> u32 {
         match self {
             Self::X86_64 => 0xc000_003e,

@@ -1,10 +1,10 @@
 //! Parser of shell scripts, which finds the commands that a script would run.
 //!
-//! - [`commands`] is the public interface: every command of a script, with its place.
+//! - [`commands`] is the public interface, which returns every command of a script with its place.
 //! - `finding` walks through the syntax tree.
-//! - `wrappers` is the table of programs and builtins that run their arguments: `shells`, `launchers`, `carriers`,
-//!   `builtins`, `git`.
-//! - `options` reads the options of these programs with the grammars of `grammars`.
+//! - `wrappers` is the table of programs and builtins that run their arguments, with the parts `shells`, `launchers`,
+//!   `carriers`, `builtins` and `git`.
+//! - `options` parses the options of these programs with the grammars in `grammars`.
 //! - `reasons` contains the messages for unknown commands.
 //! - `settings` lists the variables that change later commands.
 //! - `syntax` defines the tree and its limits.
