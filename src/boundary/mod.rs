@@ -45,7 +45,7 @@ use crate::store::message::Retention;
 pub struct Boundary {
     /// The crossing, through which every run passes.
     pub crossing: Arc<Crossing>,
-    /// Accepts proposals, signatures and cancellations. Starts approved runs.
+    /// Accepts proposals, signatures, denials and cancellations. Starts approved runs.
     pub proposals: Arc<Proposals>,
     /// Reads the registry, receipts, bundles, outputs and the log.
     pub evidence: Arc<Evidence>,

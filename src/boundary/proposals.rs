@@ -61,7 +61,7 @@ pub struct ProposalFilter {
     pub limit: usize,
 }
 
-/// Accepts proposals, signatures and cancellations. Starts approved runs.
+/// Accepts proposals, signatures, denials and cancellations. Starts approved runs.
 pub struct Proposals {
     pub(super) crossing: Arc<Crossing>,
     pub(super) ledger: Ledger,

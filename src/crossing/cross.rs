@@ -342,7 +342,7 @@ impl Crossing {
     /// Writes and signs the receipt, even if the boundary did not see the end of the run.
     ///
     /// # Errors
-    /// Returns only a fault, never a refusal. After a fault, the next start writes a receipt with outcome `unknown` instead.
+    /// Returns only a fault, never a refusal. After a fault, the next start writes a receipt with outcome `unknown`.
     pub fn receipt(&self, ran: Ran) -> Result<SignedReceipt, Stopped> {
         let Ran { closing, end, started_at, finished_at } = ran;
         let sealed = self.state();
@@ -404,7 +404,7 @@ impl Crossing {
     /// durable (R5).
     ///
     /// # Errors
-    /// Returns only a fault, never a refusal. After a fault, the next start writes a receipt with outcome `unknown` instead.
+    /// Returns only a fault, never a refusal. After a fault, the next start writes a receipt with outcome `unknown`.
     pub async fn log(&self, receipt: SignedReceipt) -> Result<Receipted, Stopped> {
         let SignedReceipt { closing, receipt, envelope, recorded } = receipt;
         let proposal = closing.basis.proposal.clone();
