@@ -96,7 +96,7 @@ struct Opened {
     caller: Caller,
     keyid: KeyId,
     end: Timestamp,
-    /// The order of admissions. The number gives the order of admissions, because times have only whole seconds.
+    /// The number gives the order of admissions, because times have only whole seconds.
     number: u64,
 }
 
@@ -211,8 +211,8 @@ impl Admission {
         Ok(self.admissions.text(&sealed.boundary.id, keyid, &salt, end))
     }
 
-    /// Checks an answered challenge. Returns a bearer token that is valid for some minutes, the name of its owner and
-    /// the end of its validity.
+    /// Checks an answered challenge, and returns a bearer token that is valid for some minutes, the name of its owner
+    /// and the end of its validity.
     ///
     /// # Errors
     /// Returns `unauthenticated` if the challenge is not open, and `bad-signature` if the signature does not verify.

@@ -21,7 +21,7 @@ use crate::record::validity::Timestamp;
 use crate::store::message::{DenialResult, DenialWrite, WriteStop};
 
 impl Proposals {
-    /// Accepts a denial. If the step is already running, the denial ends the run.
+    /// Accepts a denial of a proposal. If the step is already running, the denial ends the run.
     ///
     /// # Errors
     /// Returns `not-permitted-signer` if the signer could not approve the proposal, and `wrong-state` if the proposal

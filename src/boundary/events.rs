@@ -43,7 +43,7 @@ enum Phase {
     Waiting { began: bool, signatures: usize, approved: bool, held_up: Option<RefusalView> },
     /// The run is in progress, and its output is read from the recording.
     Running { cursor: Cursor },
-    /// The run is over. The run is over, and its output is read from the store.
+    /// The run is over, and its output is read from the store.
     Replaying { cursor: Cursor, order: VecDeque<(StreamName, u32)>, receipt: Box<Receipt> },
     /// All events were sent.
     Over,

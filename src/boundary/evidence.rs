@@ -48,7 +48,7 @@ struct Earlier {
 /// The log that contains a receipt.
 #[derive(Clone, Copy)]
 enum Within<'a> {
-    /// The boundary's own log. The log of this boundary, which grows and has a signed checkpoint for each new size.
+    /// The log of this boundary, which grows and has a signed checkpoint for each new size.
     Own(&'a Ledger),
     /// A closed log, which this log continues. A restore closed this log, so its checkpoints do not change.
     Closed(&'a Ledger),
@@ -97,7 +97,7 @@ pub struct LoggedReceipt {
     pub envelope: Envelope,
 }
 
-/// Evidence for callers. This part only reads.
+/// Evidence for callers, which this part only reads.
 pub struct Evidence {
     crossing: Arc<Crossing>,
     proposals: Arc<Proposals>,
@@ -446,8 +446,7 @@ impl Evidence {
     /// Returns the bytes in the range `range` of a recorded output. The caller gives a range because a whole output may
     /// be too large for memory.
     ///
-    /// # Errors
-    /// The same as [`Self::output_size`]. Returns a fault if the output has fewer bytes.
+    /// # Errors Returns the same refusals as [`Self::output_size`]. Returns a fault if the output has fewer bytes.
     pub fn output(&self, caller: &Caller, digest: &Blake3Digest, range: Range<u64>) -> Result<Vec<u8>, Stopped> {
         let (ledger, _) = self.output_in(caller, digest)?;
         let wanted = range.end.saturating_sub(range.start);
@@ -466,7 +465,7 @@ impl Evidence {
             .ok_or_else(|| Refusal::new(Code::NotFound, "the log is empty").into())
     }
 
-    /// Returns a hash tile. Returns a hash tile of the log, which all callers may read.
+    /// Returns a hash tile of the log, which all callers may read.
     ///
     /// # Errors
     /// Returns `not-found` if the tile is beyond the end of the log.

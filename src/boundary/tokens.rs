@@ -1,4 +1,4 @@
-//! Tokens. Each change of tokens creates a new seal.
+//! The tokens of proposers. Each change of tokens creates a new seal.
 
 use crate::boundary::admission::new_bearer;
 use crate::boundary::sealing::Sealing;

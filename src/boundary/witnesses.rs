@@ -57,7 +57,7 @@ pub struct WitnessRequest {
 /// The next action after an answer of a witness.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WitnessNext {
-    /// The witness cosigned. The witness cosigned, so ask again when the log has grown.
+    /// The witness cosigned, so ask again when the log has grown.
     Cosigned,
     /// The witness has cosigned another size than the boundary expected, so ask again immediately. Ask again at once.
     Again,

@@ -16,7 +16,7 @@ pub struct BoundaryKey {
 }
 
 impl BoundaryKey {
-    /// Signs a payload. Signs `payload` and returns the canonical JSON of the envelope, which the log stores.
+    /// Signs `payload` and returns the canonical JSON of the envelope, which the log stores.
     ///
     /// # Errors
     /// Returns an error if the envelope has no canonical form.

@@ -27,8 +27,7 @@ pub struct CapacityLimits {
 /// Permits and disk space for runs, and permits for requests under verification.
 #[derive(Debug)]
 pub struct Capacity {
-    /// Permits for runs. Permits for runs (before a nonce is spent, disk space for receipt, leaf and output of the run
-    /// is reserved).
+    /// Permits for runs. Before a nonce is spent, disk space for receipt, leaf and output of the run is reserved.
     runs: Arc<Semaphore>,
     /// Permits for requests under verification. A refusal before verification costs less than a later refusal.
     verifications: Arc<Semaphore>,

@@ -118,7 +118,7 @@ impl RunsInProgress {
 #[derive(Debug)]
 pub struct Recording {
     state: Mutex<State>,
-    /// Counts changes. Readers wait on it.
+    /// Number of changes, on which readers wait.
     tick: watch::Sender<u64>,
 }
 
@@ -311,7 +311,7 @@ impl Cursor {
         self.number
     }
 
-    /// Moves past a piece. Moves the cursor behind a piece, and returns the offset of the piece within its stream.
+    /// Moves the cursor behind a piece, and returns the offset of the piece within its stream.
     pub fn step(&mut self, stream: StreamName, length: u32) -> u64 {
         let of_stream = match stream {
             StreamName::Stdout => &mut self.stdout,
@@ -330,9 +330,9 @@ impl Cursor {
 pub enum NextPiece {
     /// A piece.
     Piece(Piece),
-    /// No piece yet. The run is still in progress, so more output may follow.
+    /// The run is still in progress, so more output may follow.
     NotYet,
-    /// No more pieces. The run is over.
+    /// The run is over, so no more pieces follow.
     End,
 }
 

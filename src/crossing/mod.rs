@@ -1,4 +1,4 @@
-//! The crossing. Every run passes through the crossing. Read [`cross`] first.
+//! The crossing of authorizations. Every run passes through the crossing. Read [`cross`] first.
 //!
 //! Code outside of this module can't create a stage, spend a nonce or start a run. `tests/layers.rs` checks that.
 pub mod boundary_key;

@@ -1,5 +1,5 @@
-//! Recovery after a crash. Recovery after a crash, which writes a receipt with outcome `unknown` for each consumption
-//! without a receipt. Nothing runs again.
+//! Recovery after a crash, which writes a receipt with outcome `unknown` for each consumption without a receipt.
+//! Nothing runs again.
 //!
 //! Only a service that has the lock of the store runs the recovery, before the service accepts requests. Processes of
 //! the previous service have ended before the recovery, because their pipe closed when that service ended.

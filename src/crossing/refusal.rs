@@ -175,7 +175,7 @@ impl From<VerifyError> for Stopped {
     }
 }
 
-/// Logs the failure. Logs the error, and returns a fault whose id the caller can report.
+/// Logs the error, and returns a fault whose id the caller can report.
 pub fn fault(what: &dyn fmt::Display) -> Stopped {
     let mut random = [0_u8; 6];
     // The id is used only to search in the log. Without randomness, the id consists of zeros.

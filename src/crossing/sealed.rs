@@ -451,7 +451,7 @@ fn rosters_of(
     find: impl FnOnce(&BlobDigest) -> Result<Vec<u8>, SealError>,
 ) -> Result<Chain, SealError> {
     let versions: Vec<Envelope> = match &seal.rosters {
-        // There is only version 1. The first version is unsigned, because its digest makes it trusted.
+        // The roster has only version 1. The first version is unsigned, because its digest makes it trusted.
         None => vec![Envelope::new(payload, Vec::new())],
         Some(digest) => {
             let bytes = find(digest)?;

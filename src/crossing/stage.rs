@@ -71,7 +71,7 @@ pub struct CrossingRequest {
     pub caller: Option<Caller>,
 }
 
-/// The envelope is well-formed. The envelope was decoded, but its payload is not parsed yet.
+/// The envelope is well-formed, but its payload is not parsed yet.
 #[must_use]
 pub struct Accepted {
     signed: Signed<Authorization>,

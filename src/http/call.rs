@@ -266,8 +266,8 @@ pub(super) fn bytes(status: StatusCode, media: &'static str, body: impl Into<Bod
     response
 }
 
-/// Requires `Content-Type: application/json`. Refuses a body with a media type other than JSON, for which a browser
-/// sends a CORS preflight before a request to another origin.
+/// Requires `Content-Type: application/json`, for which a browser sends a CORS preflight before a request to another
+/// origin.
 fn json_only(headers: &HeaderMap) -> Result<(), Stopped> {
     let is_json = only(headers, &CONTENT_TYPE)?.is_some_and(|given| {
         let mut parts = given.split(';').map(str::trim);
@@ -284,7 +284,7 @@ fn json_only(headers: &HeaderMap) -> Result<(), Stopped> {
     Err(Refusal { case: Some(RefusalCase::MediaType), ..Refusal::new(Code::Malformed, detail) }.into())
 }
 
-/// Parses a query. Parses the query, whose fields must be known and may occur only once.
+/// Parses the query, whose fields must be known and may occur only once.
 fn parse_query(query: &str, fields: &'static [Field]) -> Result<Vec<(&'static str, String)>, Stopped> {
     let mut found: Vec<(&'static str, String)> = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {

@@ -173,7 +173,7 @@ pub(super) struct EventReader {
 pub(super) struct ClientGone;
 
 impl EventReader {
-    /// Writes one event. The function waits if the client reads slowly.
+    /// Writes one event, and waits if the client reads slowly.
     pub(super) async fn event(&self, id: u64, event: &Event) -> Result<(), ClientGone> {
         match self.form.write(id, event) {
             Some(piece) => self.to.send(Ok(piece)).await.map_err(|_| ClientGone),

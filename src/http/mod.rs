@@ -142,7 +142,7 @@ async fn unknown(request: Request<Body>) -> Response {
     refuse(Code::NotFound, detail).into_response()
 }
 
-/// Answers one request. Handles a request, and converts every failure to a response.
+/// Answers one request, and converts every failure to a response.
 async fn reply<B>(mut face: Face, peer: IpAddr, request: Request<B>) -> Result<Response, Infallible>
 where
     B: HttpBody<Data = axum::body::Bytes, Error: Into<axum::BoxError>> + Send + 'static,
@@ -188,7 +188,7 @@ fn note(method: &axum::http::Method, response: &Response, took: Duration) {
     }
 }
 
-/// Runs the handler. Catches a panic of a handler, which becomes a fault with an id.
+/// Runs the handler, and catches a panic, which becomes a fault with an id.
 async fn caught(answer: impl Future<Output = Result<Response, Infallible>>) -> Response {
     let mut answer = pin!(answer);
     let outcome = poll_fn(|context| {

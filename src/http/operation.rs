@@ -5,7 +5,7 @@ use schemars::{Schema, SchemaGenerator};
 /// HTTP methods that the interface uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
-    /// A safe method. The method GET, whose routes also answer HEAD.
+    /// The method GET, whose routes also answer HEAD.
     Get,
     /// The method POST, for requests that change something.
     Post,
@@ -14,8 +14,7 @@ pub enum Verb {
 /// Callers that may use the route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteAccess {
-    /// Any caller. Any caller, because the answer contains no secret or the signatures in the body authorize the
-    /// request.
+    /// Any caller, because the answer contains no secret or the signatures in the body authorize the request.
     Open,
     /// Any caller, because one signature authorizes the request and the request must never wait. The rate limit refuses
     /// a request only if its signature is invalid.

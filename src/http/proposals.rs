@@ -20,12 +20,12 @@ use crate::http::route::{HandlerResult, Route};
 use crate::record::code::Code;
 use crate::record::ident::{Name, ProposalId, ProposalIdEnding};
 
-/// Maximum body size. Parameters have at most 16 KiB as canonical JSON, but escapes can make the parameters six times
-/// larger.
+/// Maximum body size in bytes. Parameters have at most 16 KiB as canonical JSON, but escapes can make the parameters
+/// six times larger.
 const MAX_PROPOSAL_BYTES: usize = 256 << 10;
 /// Maximum body size in bytes, enough for sixteen signatures of 512 bytes in base64.
 const MAX_SIGNED_BYTES: usize = 64 << 10;
-/// Longest wait. The limit is below one minute, because many proxies close an idle request after one minute.
+/// Maximum waiting time. The maximum is below one minute, because many proxies close an idle request after one minute.
 const MAX_WAIT: Duration = Duration::from_secs(55);
 /// Default number of proposals on one page. `MAX_PAGE` is the maximum.
 const PAGE: usize = 50;
@@ -192,8 +192,7 @@ async fn propose(mut call: RouteCall) -> HandlerResult {
     answer(if created { StatusCode::CREATED } else { StatusCode::OK }, &view)
 }
 
-/// Parses a proposal. Parses a proposal, and refuses a member that only a later version supports with a specific
-/// refusal.
+/// Parses a proposal, and refuses a member that only a later version supports with a specific refusal.
 fn read_wish(body: &[u8]) -> Result<Propose, Stopped> {
     let value = json::parse(body, MAX_PROPOSAL_BYTES).map_err(|error| unreadable(error.into()))?;
     if let Value::Object(members) = &value {

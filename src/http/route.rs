@@ -25,7 +25,7 @@ pub(super) type Handler = fn(RouteCall) -> Pin<Box<dyn Future<Output = HandlerRe
 pub struct Route {
     /// HTTP method.
     pub verb: Verb,
-    /// Path. In a path, `{name}` matches one segment, and `{*name}` matches all remaining segments.
+    /// Path of the route. In a path, `{name}` matches one segment, and `{*name}` matches all remaining segments.
     pub path: &'static str,
     /// Name of the operation in the OpenAPI document.
     pub name: &'static str,
@@ -37,7 +37,7 @@ pub struct Route {
     pub segments: &'static [Field],
     /// Callers that may use the route. The boundary decides which data a caller may see.
     pub access: RouteAccess,
-    /// Known query fields. Fields that the query may have, because the service refuses any other field.
+    /// Fields that the query may have, because the service refuses any other field.
     pub query: &'static [Field],
     /// Headers that the operation uses.
     pub headers: &'static [Field],

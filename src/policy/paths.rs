@@ -14,7 +14,7 @@ pub struct PathVariables {
 }
 
 impl PathVariables {
-    /// Normalises both paths. Takes the two directories, and returns `None` if one of the paths is not absolute.
+    /// Normalises both paths, and returns `None` if one of the paths is not absolute.
     #[must_use]
     pub fn new(repo: &str, tmp: &str) -> Option<Self> {
         (repo.starts_with('/') && tmp.starts_with('/')).then(|| Self { repo: normalised(repo), tmp: normalised(tmp) })
@@ -67,7 +67,7 @@ pub fn absolute(cwd: &str, path: &str) -> String {
 #[derive(Debug, Clone)]
 pub struct PathPattern {
     base: PatternBase,
-    /// Pattern below the base. The pattern below the base, or `None` if only the base matches.
+    /// The pattern below the base, or `None` if only the base matches.
     rest: Option<Pattern>,
 }
 

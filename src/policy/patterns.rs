@@ -159,7 +159,7 @@ enum Translated {
     Regex(String),
 }
 
-/// Translates a pattern. Translates a pattern, and returns the number of alternatives that its braces create.
+/// Translates a pattern, and returns the number of alternatives that its braces create.
 fn translate(text: &str, dots: LeadingDots) -> Result<(Translated, usize), String> {
     if text.is_empty() {
         return Err("it is empty: write ** to match everything".to_owned());
@@ -265,7 +265,7 @@ fn sequence(chars: &[char], mut at: usize, depth: usize) -> Result<(Vec<Vec<Toke
     Ok((ways, at))
 }
 
-/// Reads the `{a,b}` at `at`. Reads a brace list, and returns the alternatives and the index after the closing brace.
+/// Reads the brace list at the index `at`, and returns the alternatives and the index after the closing brace.
 fn braces(chars: &[char], at: usize, depth: usize) -> Result<(Vec<Vec<Token>>, usize), String> {
     if depth >= MAX_BRACES_DEPTH {
         return Err(format!("braces are nested deeper than {MAX_BRACES_DEPTH}: split it"));
@@ -294,7 +294,7 @@ fn braces(chars: &[char], at: usize, depth: usize) -> Result<(Vec<Vec<Token>>, u
     }
 }
 
-/// Reads the `[…]` at `at`. Reads a class, and returns the class and the index of its closing bracket.
+/// Reads the class `[…]` at the index `at`, and returns the class and the index of its closing bracket.
 fn class(chars: &[char], at: usize) -> Result<(Token, usize), String> {
     let mut inside = at + 1;
     let negated = chars.get(inside) == Some(&'^');
@@ -453,8 +453,7 @@ const BESIDE_BRACES: &str = "programs read ** in or beside braces differently: w
 /// compiled program is then much smaller. The regex does not split a character, because the next part of a pattern
 /// begins with the first byte of a character.
 const SEGMENT: &str = "(?-u:[^./])(?-u:[^/])*";
-/// Longest pattern in bytes. Maximum length of a pattern in bytes, because a longer pattern is a mistake or an attack
-/// on the compiler.
+/// Maximum length of a pattern in bytes, because a longer pattern is a mistake or an attack on the compiler.
 pub const MAX_PATTERN_BYTES: usize = 512;
 /// Maximum number of alternatives that nested braces may create.
 const MAX_ALTERNATIVES: usize = 64;

@@ -52,8 +52,7 @@ impl AnswerChoice {
 /// The answer to a question if the session has no earlier answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DefaultAnswers {
-    /// True if `-y` is set. True with `-y`, which allows unlisted commands, paths and variables, but no unknown
-    /// commands.
+    /// True if `-y` is set, which allows unlisted commands, paths and variables, but no unknown commands.
     pub yes: bool,
     /// Reason why no person can be asked, or `None` if a person can answer. With such a reason, every question for a
     /// person is answered with a denial.
@@ -81,8 +80,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Answers a question. Returns an earlier answer of the session, else the answer of `-y`, else the person's choice
-    /// from `ask`.
+    /// Answers a question with an earlier answer of the session, else the answer of `-y`, else the person's choice from
+    /// `ask`.
     pub fn answer(
         &mut self,
         question: &Permission,

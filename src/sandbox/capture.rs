@@ -50,7 +50,7 @@ pub struct Capture {
 pub enum CapturedBytes {
     /// At most 1 MiB.
     Memory(Vec<u8>),
-    /// More than 1 MiB. The bytes are in a file that disappears on drop.
+    /// More than 1 MiB of bytes. The bytes are in a file that disappears on drop.
     Spooled {
         /// The file with the bytes, which [`CapturedBytes::reader`] reads.
         file: File,

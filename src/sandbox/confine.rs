@@ -85,7 +85,7 @@ pub(super) fn empty_bounding_set() -> Result<bool, SetupFailure> {
     Ok(empty)
 }
 
-/// Drops all capabilities permanently. Drops all capabilities, and changes to the id `own_id` if it is given.
+/// Drops all capabilities permanently, and changes to the id `own_id` if it is given.
 pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), SetupFailure> {
     let stage = SetupStage::Capabilities;
     // With locked secure bits, no change of ids and no executed file can add a capability. The bits also forbid ambient

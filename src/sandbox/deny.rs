@@ -67,8 +67,8 @@ impl DeniedNames {
 const MAX_ENTRIES: u64 = 2_000_000;
 /// Maximum depth of the search, which limits the open descriptors. Deeper directories are denied.
 pub(super) const MAX_DEPTH: usize = 128;
-/// Maximum length of a directory's path in bytes. Longer paths are denied. The path of each name in the directory must
-/// also fit into `PATH_MAX` in the run's trees and in overlay layers.
+/// Maximum length of a directory's path in bytes. Directories with longer paths are denied. The path of each name in
+/// the directory must also fit into `PATH_MAX` in the run's trees and in overlay layers.
 const MAX_LENGTH: usize = 2048;
 /// Maximum size of all compiled patterns together, in bytes.
 const MAX_COMPILED: usize = 8 << 20;
@@ -228,7 +228,7 @@ impl Looked {
         changes
     }
 
-    /// Returns the denied names. Returns the denied names, and with `surely` also the files that have unseen names.
+    /// Returns the denied names, and with `surely` also the files that have unseen names.
     fn denied(self, roots: &[(BorrowedFd<'_>, &Path)], surely: bool) -> Vec<DeniedNames> {
         let Self { found, known } = self;
         let mut out_of_reach = known.files.clone();

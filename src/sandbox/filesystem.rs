@@ -34,8 +34,7 @@ const ETC_DIRECTORIES: [&str; 5] = [
     "/etc/pki/ca-trust/extracted",
     "/etc/crypto-policies",
 ];
-/// Directory of the JDKs. Directory of JDKs, which need their configuration in directories such as
-/// `/etc/java-17-openjdk` on Debian.
+/// Directory of JDKs, which need their configuration in directories such as `/etc/java-17-openjdk` on Debian.
 const JDKS: &str = "/usr/lib/jvm";
 /// Files of `/etc` that programs need. In its own root file system, a run has private files for users, groups and
 /// hosts.
@@ -285,8 +284,7 @@ fn hide_what_is_denied(
 }
 
 /// Creates the files in the run's private directory `run_dir` on the host, and returns the paths that Landlock allows.
-/// The service created `run_dir`. The step's directories belong to `own_id`. The script and the parameters belong to
-/// the service's user.
+/// The step's directories belong to `own_id`. The script and the parameters belong to the service's user.
 pub(super) fn host_view(
     request: &RunRequest,
     run_dir: &Path,

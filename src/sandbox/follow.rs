@@ -231,7 +231,7 @@ impl FollowedRun {
         asked
     }
 
-    /// Reads and applies messages. Receives messages of the helper and returns false if no more messages can arrive.
+    /// Reads and applies the messages of the helper, and returns false if no more messages can arrive.
     fn hear(&mut self, launched: &mut LaunchedRun, received: &mut Vec<u8>) -> bool {
         let mut buffer = [0; 4096];
         match protocol::receive(&launched.control, &mut buffer) {

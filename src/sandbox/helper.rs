@@ -16,14 +16,14 @@ use crate::sandbox::protocol::{self, Descriptors, LAUNCH, Start};
 /// The current helper process, and the data that is needed to start a new helper.
 #[derive(Debug)]
 pub(super) struct Helper {
-    /// The opened binary. Each helper executes this file, even if the file on disk is replaced.
+    /// The opened file of the binary. Each helper executes this file, even if the file on disk is replaced.
     binary: File,
     /// The mark in the helper's command line. A later service uses the mark to find leftover helpers.
     mark: String,
     running: Mutex<Option<Arc<Running>>>,
 }
 
-/// A helper process. A helper process, which is killed on drop. The death of a helper ends all its runs.
+/// A helper process, which is killed on drop. The death of a helper ends all its runs.
 #[derive(Debug)]
 pub(super) struct Running {
     socket: OwnedFd,

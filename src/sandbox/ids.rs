@@ -1,4 +1,4 @@
-//! User ids of runs. The user id of a run, which no other run has at that time.
+//! User ids of runs. Two runs never have the same id at the same time.
 
 use crate::record::host::check_user;
 use crate::sandbox::protocol::HostId;
@@ -14,8 +14,7 @@ const SERVICES: u32 = 65_536;
 /// First id of the range in a container with few ids, below the reserved ids from 65534.
 const LOW: u32 = 57_344;
 
-/// Assigns ids to runs. The user ids for runs, with `base` as the first id, or `None` if the service may not change
-/// ids.
+/// The user ids for runs, with `base` as the first id, or `None` if the service may not change ids.
 #[derive(Debug)]
 pub(super) struct Ids {
     base: Option<u32>,
@@ -34,7 +33,7 @@ impl Taken {
         Self(Mutex::new((0, [false; PER_SERVICE as usize])))
     }
 
-    /// Returns a free id. Takes a free id, and reuses a released id as late as possible.
+    /// Takes a free id, and reuses a released id as late as possible.
     fn take(&'static self, base: u32) -> Option<Id> {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (next, ids) = &mut *taken;

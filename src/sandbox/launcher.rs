@@ -591,7 +591,7 @@ fn end_family(step: Pid, own_id: Option<u32>, control: &mut UnixStream) -> u64 {
     }
 }
 
-/// Reaps all dead children. Reaps dead children and returns true if living children remain.
+/// Reaps all dead children and returns true if living children remain.
 fn reap_family(step: Pid, control: &mut UnixStream) -> bool {
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {

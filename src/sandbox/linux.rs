@@ -43,7 +43,7 @@ const OWN_ENV: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTER
 /// Paths that the sandbox needs from the service.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// The helper's binary. `None` means this program.
+    /// The binary of the helper, or `None` for the binary of this program.
     pub helper: Option<PathBuf>,
     /// Parent directory for the private directories of runs on the host's root. If the service is root, this directory
     /// and its parent directories must have at least the mode 0711. Only one service may use the directory, because the

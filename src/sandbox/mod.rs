@@ -63,8 +63,7 @@ pub trait Sandbox: Send + Sync {
     fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report;
 }
 
-/// The step to run. The data of a run, except the profile, which is in [`Prepared`] so that a run always has the
-/// checked profile.
+/// The data of a run, except the profile, which is in [`Prepared`] so that a run always has the checked profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The interpreter that runs the step if `source` has no shebang. The value is a name such as `bash`, or an
@@ -72,9 +71,8 @@ pub struct Plan {
     pub interpreter: String,
     /// The script, at most 1 MiB. The script is executed from memory, so that no other process can change it.
     pub source: Vec<u8>,
-    /// The approved environment variables. Environment variables of the step, in addition to `PATH`, `HOME`, `TMPDIR`,
-    /// `LANG`, `LC_ALL` and `COUNTERSIGN_PARAMS`. A run that gets paths of the host also has the variable
-    /// `GIT_CONFIG_SYSTEM`.
+    /// The approved environment variables of the step, in addition to `PATH`, `HOME`, `TMPDIR`, `LANG`, `LC_ALL` and
+    /// `COUNTERSIGN_PARAMS`. A run that gets paths of the host also has the variable `GIT_CONFIG_SYSTEM`.
     pub env: Vec<(String, String)>,
     /// All parameters as one JSON object, for the file `$COUNTERSIGN_PARAMS`.
     pub params_json: Vec<u8>,
@@ -140,7 +138,7 @@ pub enum End {
     Cancelled,
     /// The run exceeded the limit with this name.
     Killed(&'static str),
-    /// Nothing was executed. The step was not started because of this reason.
+    /// The step was not started because of this reason.
     NotStarted(String),
     /// The step may have run, but its end was not observed because of this reason.
     Lost(String),

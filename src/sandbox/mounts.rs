@@ -64,8 +64,7 @@ impl Mounts {
     }
 }
 
-/// Decodes a field. Decodes a field, in which the kernel writes spaces, tabs, newlines and backslashes as three octal
-/// digits.
+/// Decodes a field, in which the kernel writes spaces, tabs, newlines and backslashes as three octal digits.
 fn unescaped(field: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;

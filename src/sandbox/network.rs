@@ -66,8 +66,8 @@ struct Shared {
     bytes: AtomicU64,
 }
 
-/// Contacts for the receipt. The ledger gets the name of a host before the first byte is sent to the host. After the
-/// ledger is closed, the proxy sends no data.
+/// The contacts for the receipt. The ledger gets the name of a host before the first byte is sent to the host. After
+/// the ledger is closed, the proxy sends no data.
 #[derive(Debug, Default)]
 struct Ledger {
     contacts: NetworkContacts,

@@ -126,7 +126,7 @@ pub(super) fn level(held: &[Layer]) -> Level {
     }
 }
 
-/// Settings of the host. Settings of the host, used only for advice and never for a decision.
+/// Settings of the host, used only for advice and never for a decision.
 #[derive(Debug, Default)]
 struct Facts {
     no_user_namespaces: Option<&'static str>,

@@ -41,9 +41,9 @@ const MAX_MESSAGE: u32 = 16 << 10;
 pub(super) enum RunForm {
     /// Namespaces and a separate root file system for the run.
     Namespaces,
-    /// On the host's root. The run is on the host's root, and a subreaper ends all its processes.
+    /// The run is on the host's root, and a subreaper ends all its processes.
     Host,
-    /// No run. No run, but a request to kill the processes of a run on the host's root whose first process was killed.
+    /// No run, but a request to kill the processes of a run on the host's root whose first process was killed.
     Sweep,
 }
 

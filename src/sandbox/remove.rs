@@ -54,7 +54,7 @@ pub(super) fn tree(path: &Path) -> io::Result<()> {
     Ok(rustix::fs::unlinkat(CWD, path, AtFlags::REMOVEDIR)?)
 }
 
-/// Deletes `name` in `top`. Moves the inner directories of `name` to `top` and deletes the files of `name`.
+/// Deletes `name` in `top`. The function first moves the inner directories of `name` to `top`, and deletes the files.
 fn empty(top: &OwnedFd, name: &CStr, number: &mut u64) -> Result<(), Errno> {
     match rustix::fs::unlinkat(top, name, AtFlags::empty()) {
         Err(Errno::ISDIR | Errno::PERM) => {}

@@ -4,7 +4,7 @@ use crate::shell::syntax::{Parser, PendingHereDocument, Read, Redirect, Word, is
 use crate::shell::words::WordPosition;
 
 impl Parser<'_> {
-    /// Reads a redirection. Reads a redirection, and returns false if no redirection begins at this position.
+    /// Reads a redirection, and returns false if no redirection begins at this position.
     pub(super) fn redirect(&mut self, redirects: &mut Vec<Redirect>, sets: &mut Vec<Word>) -> Read<bool> {
         let start = self.pos;
         let mut number = None;

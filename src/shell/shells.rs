@@ -140,7 +140,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 }
 
-/// Long options of bash. Long options of shells, each with true if the option takes the next word.
+/// Long options of bash, each with true if the option takes the next word.
 const SHELL_LONG: &[(&str, bool)] = &[
     ("debug", false),
     ("debugger", false),

@@ -55,7 +55,7 @@ impl ByteOrigin {
 #[derive(Debug, Default)]
 pub(super) struct Script {
     pub(super) list: CommandList,
-    /// Bodies of here-documents. The bodies of here-documents, which redirections name by their index in this list.
+    /// The bodies of here-documents, which redirections name by their index in this list.
     pub(super) bodies: Vec<Word>,
     /// True if the text evaluates the value of a variable as arithmetic or as a name.
     pub(super) evaluates: bool,
@@ -73,7 +73,7 @@ pub(super) type CommandList = Vec<Pipeline>;
 #[derive(Debug)]
 pub(super) struct Pipeline {
     pub(super) nodes: Vec<ShellNode>,
-    /// True after `&&`. True after `&&`, so that the pipeline runs only if the previous pipeline succeeded.
+    /// True after `&&`, so that the pipeline runs only if the previous pipeline succeeded.
     pub(super) and: bool,
     /// True after `!`.
     pub(super) negated: bool,
@@ -223,7 +223,7 @@ impl Word {
     }
 }
 
-/// Parses a text. Parses a text, and returns all commands before the first error.
+/// Parses a text, and returns all commands before the first error.
 pub(super) fn parse(text: &str, dialect: Dialect, origin: ByteOrigin, depth: usize) -> Script {
     let mut parser = Parser::new(text, dialect, origin, depth);
     let mut script = Script::default();

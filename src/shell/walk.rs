@@ -108,7 +108,8 @@ pub(super) struct ScriptWalk<'s> {
     pub(super) moves: bool,
     /// Number of parameters that `shift` has removed in the surrounding function.
     pub(super) shifted: usize,
-    /// Assignments `IFS=` before `read`. Words that count as settings only if `read` may be a function or an alias.
+    /// Assignments `IFS=` before `read`. These assignments count as settings only if `read` may be a function or an
+    /// alias.
     pub(super) fields: Vec<RawFinding>,
     /// True if the script may export functions to other shells. Such another shell may lack a function that a script
     /// calls.
