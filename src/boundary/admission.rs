@@ -42,8 +42,8 @@ const MOST_OF_ONE: usize = 100;
 
 /// The admissions of keys that answered a challenge.
 ///
-/// Open challenges are not stored, because any caller could fill such a store. Instead, each challenge contains a tag
-/// that only this process can compute.
+/// Open challenges are not stored, because any caller could fill the store with challenges. Instead, each challenge
+/// contains a tag that only this process can compute.
 #[derive(Debug)]
 pub struct Admissions {
     secret: [u8; 32],

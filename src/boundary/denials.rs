@@ -45,9 +45,9 @@ impl Proposals {
         self.view(&self.row(id)?)
     }
 
-    /// Accepts a denial of a statement that another program created and approvers signed elsewhere. After this call the
-    /// statement never runs, even if the boundary has not received the statement. The caller must send the statement
-    /// too, because the statement defines its possible approvers and its window.
+    /// Accepts a denial of a statement that another program created and approvers signed elsewhere. After the denial,
+    /// the statement never runs, even if the boundary has not received the statement. The caller must send the
+    /// statement too, because the statement defines its possible approvers and its window.
     ///
     /// # Errors
     /// Returns the same refusals as [`Self::deny`], `expired` if the window of the statement is over, and
@@ -93,7 +93,7 @@ impl Proposals {
         Ok(DenialsView { digest: *digest, denials: denials.collect() })
     }
 
-    /// Returns the denial if keys of the roster signed it and its authorization is for this boundary.
+    /// Returns the denial if keys of the roster signed the denial and its authorization is for this boundary.
     fn verify_denial(
         &self,
         envelope: &Envelope,
@@ -147,10 +147,10 @@ fn check_here(signed: &BoundaryRef, sealed: &Sealed) -> Result<(), Stopped> {
     Ok(())
 }
 
-/// Returns the approver who denies the statement, who must be able to approve it under the current rule of the step. A
-/// new seal of the step, or the end of the proposer's token, never prevents a denial. If the current registry does not
-/// contain the step, every approver may deny the statement, because the step could be registered again within the
-/// statement's window.
+/// Returns the approver who denies the statement and who could approve the statement under the current rule of the
+/// step. A new seal of the step, or the end of the proposer's token, never prevents a denial. If the current registry
+/// does not contain the step, every approver may deny the statement, because the step could be registered again within
+/// the statement's window.
 fn who_denies(
     document: &Verified<Denial>,
     signed: &Authorization,

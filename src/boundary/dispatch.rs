@@ -2,7 +2,7 @@
 //! proposal, even after a restart, until the proposal has run or can no longer run.
 //!
 //! The queue contains bytes and signatures, but no verdicts (R4). If a person writes a row into the database by hand,
-//! the boundary verifies the row like any other envelope and refuses it.
+//! the boundary verifies the row like any other envelope and refuses an invalid row.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ const RETRY: Duration = Duration::from_secs(2);
 const RAREST_RETRY: Duration = Duration::from_secs(60);
 
 impl Proposals {
-    /// Marks a proposal as approved and sends it to the crossing, if `met` is true.
+    /// Marks a proposal as approved and sends the proposal to the crossing, if `met` is true.
     pub(super) async fn start_if_met(self: &Arc<Self>, id: &ProposalId, met: bool) -> Result<(), Stopped> {
         if !met {
             return Ok(());
@@ -112,7 +112,7 @@ impl Proposals {
         }
         let payload = self.payload(id)?;
         let mut stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
-        // Remove the signatures of signers who are no longer in the roster. The other signatures may still meet the
+        // Remove the signatures of signers who are no longer in the roster. The remaining signatures may still meet the
         // quorum (R2).
         let sealed = self.crossing.state();
         stored.retain(|one| sealed.roster.key(&one.keyid).is_some());

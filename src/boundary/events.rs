@@ -82,7 +82,7 @@ impl Events {
                 return None;
             }
             if let Some(event) = self.ready.pop_front() {
-                // This event has no number, because a number would change the numbers of the durable events.
+                // A temporary event has no number, because a number would change the numbers of the durable events.
                 if matches!(event, Event::HeldUp { .. }) {
                     return Some((self.number.max(self.after), event));
                 }

@@ -329,10 +329,10 @@ impl Evidence {
             }
             (None, None) => return Err(fault(&"the step is not in the sealed registry")),
         };
-        // All three proofs refer to the same checkpoint. This checkpoint includes the receipt, which is the last of the
-        // three log entries. The function uses a current checkpoint if the roster of the seal contains the current key.
-        // If the roster does not contain this key, the function uses an earlier checkpoint, which a key of that time
-        // signed.
+        // All three proofs refer to the same checkpoint. The common checkpoint includes the receipt, which is the last
+        // of the three log entries. The function uses a current checkpoint if the roster of the seal contains the
+        // current key. If the roster does not contain this key, the function uses an earlier checkpoint, which a key of
+        // that time signed.
         let uncovered = || fault(&format!("no checkpoint covers log entry {index}"));
         let known_now = earlier.as_ref().is_none_or(|earlier| earlier.keys.contains(&self.key.keyid));
         let (size, checkpoint) = match log {
@@ -396,7 +396,7 @@ impl Evidence {
     /// caller may not see any run of the output.
     ///
     /// # Errors
-    /// The same code has the case `Gone` if the output is no longer stored.
+    /// The refusal `not-found` has the case `Gone` if the output is no longer stored.
     pub fn output_size(&self, caller: &Caller, digest: &Blake3Digest) -> Result<u64, Stopped> {
         Ok(self.output_in(caller, digest)?.1)
     }

@@ -259,7 +259,7 @@ fn in_words(owners: &[Name], who_proposes: &str) -> String {
     )
 }
 
-/// The reason why a quorum can't be met, with the proposals that are refused because of it.
+/// The reason why a quorum can't be met, with the proposals that are refused because of this reason.
 struct Cause<'s> {
     out: String,
     owners: Vec<Name>,

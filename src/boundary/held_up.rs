@@ -1,6 +1,6 @@
 //! The reasons why approved runs have not begun (the latest refusal of each run).
 //!
-//! These reasons are stored only in memory. After a restart, the next attempt to start the run stores the reason again.
+//! The reasons are stored only in memory. After a restart, the next attempt to start the run stores the reason again.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

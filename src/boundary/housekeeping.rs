@@ -114,8 +114,8 @@ impl Housekeeping {
         }
     }
 
-    /// Removes the output files that no row names. Such files remain after a crash between the write of a file and the
-    /// write of its row.
+    /// Removes the output files that no row names. Unnamed files remain after a crash between the write of a file and
+    /// the write of its row.
     async fn sweep_outputs(&self) -> Result<(), crate::store::fault::StoreFault> {
         let outputs = self.outputs.clone();
         let names = tokio::task::spawn_blocking(move || outputs.names()).await.unwrap_or_default();
@@ -147,8 +147,8 @@ impl Housekeeping {
         self.crossing.capacity().close_verification();
     }
 
-    /// Refuses new runs from this call on. Runs in progress have the time `grace` to end. After this time, the runs in
-    /// progress are cancelled.
+    /// Refuses new runs from this call on. Runs in progress have the time `grace` to end. After the time `grace`, the
+    /// runs in progress are cancelled.
     pub async fn end_runs(&self, grace: Duration) {
         self.crossing.capacity().close();
         let deadline = tokio::time::Instant::now() + grace;

@@ -1,6 +1,7 @@
 //! The boundary, which consists of the crossing and the parts around the crossing.
 //!
-//! Each part has access only to the parts that it needs. This file builds the parts and connects them.
+//! Each part has access only to the parts that are needed for its work. The file `mod.rs` builds the parts and connects
+//! the parts.
 pub mod admission;
 pub mod denials;
 pub mod dispatch;

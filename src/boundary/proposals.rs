@@ -139,7 +139,8 @@ impl Proposals {
             );
             return Err(Refusal::new(Code::StepChanged, detail).at("/step", "another definition is sealed").into());
         }
-        // A `deny` in the policy is final, so no signature can change it. Refuse the proposal before approvers sign.
+        // A `deny` in the policy is final, so no signature can change the denial. Refuse the proposal before approvers
+        // sign.
         let permissions =
             held.asked().clone().map_err(|denied| Refusal::new(Code::PolicyDenied, denied.to_string()))?;
         let params = step.schema.complete(body.params).map_err(|errors| {
@@ -258,8 +259,8 @@ impl Proposals {
         self.view(&self.visible(caller, id)?)
     }
 
-    /// Waits until the status of the proposal changes, but at most for the time `up_to`. Then the function returns the
-    /// view of the proposal. The end of the waiting time is never a denial.
+    /// Waits until the status of the proposal changes, but at most for the time `up_to`. After the waiting time, the
+    /// function returns the view of the proposal. The end of the waiting time is never a denial.
     ///
     /// # Errors
     /// Returns `not-found` if the proposal does not exist or the caller may not see the proposal.
@@ -342,7 +343,7 @@ impl Proposals {
             return Err(Refusal::new(Code::Malformed, "send at least one signature").at("/signatures", "empty").into());
         }
         let document = signed.verify(|keyid| sealed.roster.key(keyid))?;
-        // From here on, the caller is known to be a signer in the roster, so refusals are logged.
+        // After this check, the caller is known to be a signer in the roster, so refusals are logged.
         let outcome = self.sign_verified(&row, document.predicate(), document.signatures(), &sealed, charge).await;
         if let Err(stopped) = &outcome {
             let principal = document.signatures().first().map(|signature| signature.keyid.to_string());

@@ -31,8 +31,8 @@ const BUDGET_PER_HOUR: u32 = 60;
 /// Maximum number of principals with a separate limit. The refusals of all other principals are only counted.
 const MOST_PRINCIPALS: usize = 10_000;
 const HOUR_S: i64 = 3600;
-/// Maximum number of log entries in which a start searches the refusals of the current hour. This search takes a tenth
-/// of a second.
+/// Maximum number of log entries in which a start searches the refusals of the current hour. The search takes about a
+/// tenth of a second.
 const MOST_LOOKED_AT: usize = 100_000;
 /// Maximum number of attempts to log an entry with a new time, if other entries were logged first.
 const MOST_TRIES: usize = 8;
@@ -248,9 +248,9 @@ async fn append(ledger: &Ledger, sign: impl Fn(Timestamp) -> Result<Vec<u8>, Mal
     }
 }
 
-/// Returns the part of a pointer into a statement that consists of field names of the format. The rest is text of the
-/// input (such as an unknown field or the name of a parameter) and must never be in the log. Returns `None` if the
-/// pointer contains no field name of the format.
+/// Returns the part of a pointer into a statement that consists of field names of the format. The other parts of a
+/// pointer are text of the input (such as an unknown field or the name of a parameter) and must never be in the log.
+/// Returns `None` if the pointer contains no field name of the format.
 fn without_input(pointer: &str) -> Option<String> {
     // Parameters are checked separately. In this pointer, the parameters are inside of a statement.
     let pointer = if pointer.starts_with("/params") { format!("/predicate{pointer}") } else { pointer.to_owned() };
@@ -379,7 +379,7 @@ mod tests {
         }));
         assert!(done.is_ok(), "{done:?}");
         assert_eq!((leaf(1), leaf(2)), (b"other".to_vec(), dated(at(15))));
-        // In this case, the clock is set back. No log entry has an earlier time than the previous entry.
+        // The clock is set back before the refusal is logged. No log entry has an earlier time than the previous entry.
         clock.store(at(-1000).unix(), Ordering::SeqCst);
         runtime.block_on(append(&ledger, |now| Ok(dated(now)))).expect("logged");
         assert_eq!(leaf(3), dated(at(15)));

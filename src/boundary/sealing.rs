@@ -211,7 +211,7 @@ impl Sealing {
     /// Seals a changed state and writes the change to the store in the same commit.
     ///
     /// # Errors
-    /// Returns an error if the new state is contradictory, or if the store does not accept it.
+    /// Returns an error if the new state is contradictory, or if the store does not accept the seal.
     pub(super) async fn put_in_force(
         &self,
         change: impl Fn(&mut SealContent),

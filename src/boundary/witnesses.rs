@@ -130,9 +130,9 @@ impl Witnesses {
         state.unable = unable;
     }
 
-    /// Returns the target checkpoint, or `None` if this witness has already cosigned it. The function sets a new target
-    /// from `head` if the log has grown to `size` and each responding witness has cosigned the last target or had
-    /// enough time to cosign. So all witnesses cosign the same checkpoints.
+    /// Returns the target checkpoint, or `None` if this witness has already cosigned the target. The function sets a
+    /// new target from `head` if the log has grown to `size` and each responding witness has cosigned the last target
+    /// or had enough time to cosign. So all witnesses cosign the same checkpoints.
     ///
     /// # Errors
     /// Returns an error if the log can't be read.

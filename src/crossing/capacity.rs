@@ -115,8 +115,8 @@ impl Capacity {
         })
     }
 
-    /// Checks that the disk has free space in addition to the space that runs have reserved. Without this check,
-    /// proposals that no approver signs could use the disk space that runs need.
+    /// Checks that the disk has free space in addition to the space that runs have reserved. Without the check of free
+    /// space, proposals that no approver signs could use the disk space that runs need.
     ///
     /// # Errors
     /// Returns `busy` if the disk has too little free space.

@@ -128,8 +128,8 @@ impl Crossing {
         // The request is verified. Release the permit, because signatures and denials of other callers need permits
         // during a long run.
         drop(permit);
-        let ran = self.run(consumed).await; // no `?` below, because from here on a failure is an outcome
-        let receipt = self.receipt(ran)?; // from here on, a fault is possible but no refusal
+        let ran = self.run(consumed).await; // this call has no `?`, because after this point a failure is an outcome
+        let receipt = self.receipt(ran)?; // after this point, a fault is possible but no refusal
         self.log(receipt).await
     }
 
@@ -448,9 +448,9 @@ impl Crossing {
         Ok(Receipted { receipt: proposal.receipt(), proposal, outcome: receipt.outcome, index: leaf.index, parts })
     }
 
-    /// Returns the time that the crossing uses for every decision. This time is the time of the clock, but never
-    /// earlier than the time of the last log entry. So a clock that was set back neither makes expired authorizations
-    /// valid nor stops new runs (R7).
+    /// Returns the time that the crossing uses for every decision. The returned time is the time of the clock, but
+    /// never earlier than the time of the last log entry. So a clock that was set back neither makes expired
+    /// authorizations valid nor stops new runs (R7).
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.ledger.now()

@@ -1,4 +1,5 @@
-//! Live output of runs. The boundary records the output while a run writes it, and any number of readers can follow.
+//! Live output of runs. The boundary records the output while a run writes the output, and any number of readers can
+//! follow.
 //!
 //! A recording stores the output in the order of its arrival, up to the limit of recorded bytes. The part of the output
 //! that does not fit into a small buffer goes to an unlinked file, so that large output uses disk, not memory.
@@ -41,7 +42,7 @@ struct Runs {
 }
 
 /// A run in progress, with its recording. On drop, the run is removed from the list, because the store then has the
-/// output of the run. A reader that holds the recording can still read all of the output.
+/// output of the run. A reader with a handle to the recording can still read all of the output.
 #[derive(Debug)]
 pub struct RunInProgress {
     proposal: ProposalId,
@@ -257,7 +258,7 @@ impl Recording {
         Ok(())
     }
 
-    /// Returns the next piece after `cursor`. If no such piece exists, the result states whether more output may
+    /// Returns the next piece after `cursor`. If no piece follows the cursor, the result states whether more output may
     /// follow.
     ///
     /// # Errors
@@ -356,7 +357,7 @@ pub struct RecordedOutput {
     pub stderr: Stream,
     /// The order in which the pieces arrived (see [`decode_order`]).
     pub order: Vec<u8>,
-    /// The reason why a part of the output could not be stored, or `None` if all of it was stored.
+    /// The reason why a part of the output could not be stored, or `None` if all output was stored.
     pub failed: Option<String>,
 }
 
@@ -432,7 +433,8 @@ pub fn decode_order(bytes: &[u8]) -> Vec<(StreamName, u32)> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code panics while it holds one of these locks, but after a panic the guarded data would still be consistent.
+    // No code panics during the use of one of these locks, but after a panic the guarded data would still be
+    // consistent.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

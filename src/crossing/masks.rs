@@ -1,8 +1,8 @@
 //! The warning that deny patterns masked names in one run and no names in the next run.
 //!
-//! A deny pattern is compared with names, not with the content of files. If a file is renamed between two runs so that
-//! no deny pattern matches it, the second run can read the file. In this case, the receipt of the second run states
-//! that the previous run masked names.
+//! A deny pattern is compared with names, not with the content of files. If a file is renamed between two runs and no
+//! deny pattern matches the new name, the second run can read the file. The receipt of a run without masked names
+//! states the number of names that the previous run masked.
 
 use crate::crossing::refusal::{Stopped, fault};
 use crate::crossing::stored::receipt_of;
@@ -28,7 +28,7 @@ pub(super) fn with_masks_before(
     if let Some(fs) = facts.fs.as_mut().filter(|fs| fs.masked == Some(0)) {
         match profile_of(authorization).and_then(|profile| masked_last(ledger, step, &profile)) {
             Ok(masked) => fs.masked_before = masked.filter(|masked| *masked > 0),
-            // After this error, the receipt is written without the warning.
+            // If the earlier receipt can't be read, the receipt is written without the warning.
             Err(error) => tracing::warn!(?error, "the receipt of the step's last run can't be read"),
         }
         if let Some(before) = fs.masked_before {

@@ -16,8 +16,8 @@ use crate::store::message::{MAX_INLINE_BYTES, OutputRow};
 #[derive(Debug, Clone)]
 pub struct Outputs {
     directory: PathBuf,
-    /// Names of files that runs have claimed, because the store has no row with the names yet. Without this entry, such
-    /// a file would look unused.
+    /// Names of files that runs have claimed, because the store has no row with the names yet. Without an entry in this
+    /// list, a new file would look unused.
     kept: Arc<Mutex<BTreeMap<Blake3Digest, usize>>>,
 }
 
@@ -155,7 +155,8 @@ impl Outputs {
         File::open(parent)?.sync_all()
     }
 
-    /// Returns true if rows can contain all of the output. In this case, no file is written before the commit.
+    /// Returns true if rows can contain all of the output. If rows contain all output, no file is written before the
+    /// commit.
     #[must_use]
     pub fn is_inline(recorded: &RecordedOutput) -> bool {
         [&recorded.stdout, &recorded.stderr].iter().all(|stream| stream.recorded <= MAX_INLINE_BYTES as u64)

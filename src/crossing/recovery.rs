@@ -22,7 +22,7 @@ impl Crossing {
     /// Writes the receipts that are missing after a crash, in the order of the consumptions. Returns their number.
     ///
     /// # Errors
-    /// Returns an error if a receipt can't be written. After such an error, the service must not start.
+    /// Returns an error if a receipt can't be written. After an error of the recovery, the service must not start.
     pub async fn recover(&self) -> Result<usize, Stopped> {
         self.outputs.sweep().map_err(|error| fault(&error))?;
         let unfinished = self.ledger.unfinished().map_err(|error| fault(&error))?;

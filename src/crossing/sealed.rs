@@ -49,8 +49,8 @@ pub struct SealContent {
 /// The seal or log that a new seal follows.
 #[derive(Debug)]
 pub enum SealPredecessor<'a> {
-    /// The seal has no predecessor, because it is the first seal. The digest of this seal becomes the boundary's id,
-    /// and `genesis` makes it unique.
+    /// The first seal, which has no predecessor. The digest of the first seal becomes the boundary's id, and `genesis`
+    /// makes this digest unique.
     First {
         /// Random text, or the closed log that this log continues.
         genesis: Genesis,
@@ -61,7 +61,7 @@ pub enum SealPredecessor<'a> {
     After(&'a Sealed),
 }
 
-/// A seal that is ready to be signed, with the blobs that it names.
+/// A seal that is ready to be signed, with the blobs that the seal names.
 #[derive(Debug)]
 pub struct SealDraft {
     /// The seal.
@@ -148,8 +148,8 @@ fn one(message: impl std::fmt::Display) -> SealError {
     SealError::State(vec![message.to_string()])
 }
 
-/// Refuses a step whose permissions do not fit into an authorization. The function refuses the seal, because no run of
-/// such a step could be signed.
+/// Refuses a step whose permissions do not fit into an authorization. The function refuses the seal, because no person
+/// could sign a run of a step with too many permissions.
 fn check_can_be_asked(registry: &Registry, steps: &BTreeMap<StepRef, StepInForce>) -> Result<(), SealError> {
     let errors: Vec<_> =
         steps
@@ -451,7 +451,7 @@ fn rosters_of(
     find: impl FnOnce(&BlobDigest) -> Result<Vec<u8>, SealError>,
 ) -> Result<Chain, SealError> {
     let versions: Vec<Envelope> = match &seal.rosters {
-        // The roster has only version 1. The first version is unsigned, because its digest makes it trusted.
+        // The roster has only version 1. The first version is unsigned, because people trust its digest.
         None => vec![Envelope::new(payload, Vec::new())],
         Some(digest) => {
             let bytes = find(digest)?;

@@ -1,7 +1,7 @@
 //! The stages of a crossing. Each stage has its own type, and the next stage consumes the value.
 //!
 //! A stage contains the results that the previous stage proved. A stage has private fields, is not `Clone` and can't be
-//! parsed from bytes, and only the crossing creates it. So no check can be skipped, repeated or forged.
+//! parsed from bytes, and only the crossing creates a stage. So no check can be skipped, repeated or forged.
 //!
 //! ```compile_fail,E0308
 //! use countersign::crossing::{cross::Crossing, stage::Accepted};
@@ -284,7 +284,7 @@ pub(super) enum RunEnd {
         /// The recording, which has the bytes of the output.
         recording: RunInProgress,
     },
-    /// The service ended before it recorded the end of the run.
+    /// The service ended before the end of the run was recorded.
     Unseen,
 }
 

@@ -1,8 +1,8 @@
 //! Checks of the caller and the headers, which are the bearer token, Host and Origin.
 //!
-//! A browser page can point its own host name to this address (DNS rebinding). A request from such a page has the
-//! page's name in `Host`, so this module refuses the request. The service sends no CORS headers and ignores proxy
-//! headers (`X-Forwarded-*`).
+//! A browser page can point its own host name to this address (DNS rebinding). A request from a page with a false host
+//! name has this name in `Host`, so this module refuses the request. The service sends no CORS headers and ignores
+//! proxy headers (`X-Forwarded-*`).
 
 use std::net::{IpAddr, SocketAddr};
 

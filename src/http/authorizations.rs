@@ -218,7 +218,7 @@ fn proposal_of(envelope: &Envelope) -> Option<ProposalId> {
     statement.pointer("/predicate/proposal")?.as_str()?.parse().ok()
 }
 
-/// Returns true if the proposal has run or has ended before this call. In that case, the old events of the proposal are
+/// Returns true if the proposal has run or has ended before this call. If the proposal has ended, its old events are
 /// not part of the answer.
 fn is_settled(call: &RouteCall, id: &ProposalId) -> bool {
     let before = call.app.boundary.proposals.proposal(&call.caller, id);

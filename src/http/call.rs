@@ -76,9 +76,9 @@ impl RouteCall {
             charged => charged,
         };
         let caller = match bearer(request.headers())? {
-            // This check is as cheap as the rate limit and comes before the rate limit. So a client with a key learns
-            // that it must answer a challenge, even if other clients with the same address have exceeded the rate
-            // limit.
+            // The check of the bearer token is as cheap as the rate limit and comes before the rate limit. So a client
+            // with a key learns that an answer to a challenge is required, even if other clients with the same address
+            // have exceeded the rate limit.
             None if access == RouteAccess::Known => {
                 let detail = "this needs `Authorization: Bearer cst_...`: ask an operator for a token, or answer a challenge \
                               with a rostered key";

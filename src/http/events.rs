@@ -206,7 +206,7 @@ pub(super) fn stream(form: EventFormat) -> (EventReader, Response) {
     let (to, from) = mpsc::channel(IN_FLIGHT);
     let media = if form == EventFormat::Sse { SSE } else { NDJSON };
     let mut response = bytes(StatusCode::OK, media, Body::from_stream(ReceiverStream::new(from)));
-    // This header asks a reverse proxy not to buffer the stream.
+    // The header `x-accel-buffering` asks a reverse proxy not to buffer the stream.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     (EventReader { form, to }, response)
 }

@@ -1,8 +1,8 @@
 //! The HTTP interface, with its connections, rate limits and router.
 //!
 //! [`routes`] is the only table of routes, from which the router and the OpenAPI document are built. Each request first
-//! passes `reply`, which checks Host and Origin, catches panics, writes the log line and adds common headers. Then
-//! `call::Call::enter` authenticates the caller, and the handler of the route runs.
+//! passes `reply`, which checks Host and Origin, catches panics, writes the log line and adds common headers. After
+//! `reply`, the function `call::Call::enter` authenticates the caller, and then the handler of the route runs.
 
 pub mod api;
 pub mod openapi;
@@ -192,7 +192,7 @@ fn note(method: &axum::http::Method, response: &Response, took: Duration) {
 async fn caught(answer: impl Future<Output = Result<Response, Infallible>>) -> Response {
     let mut answer = pin!(answer);
     let outcome = poll_fn(|context| {
-        // Unwind safety is given because a request owns its data and no lock is held during an incomplete change.
+        // Unwind safety holds because a request owns its data, and no lock is held during an incomplete change.
         match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
             Ok(polled) => polled.map(Ok),
             Err(panic) => std::task::Poll::Ready(Err(panic)),

@@ -72,8 +72,8 @@ pub fn openapi() -> Value {
 /// Converts a choice of constants to one `enum`, and writes the meanings of the constants into its description.
 ///
 /// If constants have doc comments, schemars writes a `oneOf` with a `const` for each constant. Some client generators
-/// (openapi-python-client 0.29) treat a `const` as the only possible value of the type. A client from such a generator
-/// would refuse all other values.
+/// (openapi-python-client 0.29) treat a `const` as the only possible value of the type. A client program from these
+/// generators would refuse all other values.
 fn plain_enum(schema: &mut Schema) {
     let Some(Value::Array(choices)) = schema.get("oneOf") else { return };
     let Some(words) = choices.iter().map(|choice| choice["const"].as_str()).collect::<Option<Vec<_>>>() else { return };

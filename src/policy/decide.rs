@@ -400,7 +400,7 @@ impl Judge<'_> {
         if let Some(entry) = find(&self.flags.granted.0.of(kind).allow, ListSide::Allow) {
             return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry, AnswerChange::Stands));
         }
-        // This denial is final, so no question, signature, `-y` or mode can change it.
+        // A denial by the policy file is final, so no question, signature, `-y` or mode can change the denial.
         if let Some(entry) = find(&written.deny, ListSide::Deny) {
             return (PolicyVerdict::Deny, listed(kind, ListSide::Deny, entry, AnswerChange::Stands));
         }
@@ -438,7 +438,7 @@ impl Judge<'_> {
     }
 }
 
-/// Location of a command, as allow lists need it.
+/// Location of a command, which decides whether an allow list applies.
 struct Lies {
     /// True for a name without a slash, or for a path in a directory that only the system's owner can write.
     trusted: bool,
@@ -469,7 +469,7 @@ impl Lies {
         places: Option<&PathVariables>,
     ) -> Option<&'l ListEntry> {
         let Some((_, base)) = name.rsplit_once('/') else { return list.find_name(name) };
-        // A pattern may match the whole path as the script contains it. If the path contains segments such as `..`, the
+        // A pattern may match the whole path in the text of the script. If the path contains segments such as `..`, the
         // pattern is compared with the real path instead.
         let whole = list.find_literal(name).or_else(|| {
             let plain = name.starts_with('/') && normalised(name) == name;

@@ -2,7 +2,7 @@
 //!
 //! A policy contains approvals, lists for commands, paths and variables, overrides for runbooks, grants, and limits.
 //! Every unknown key is an error. All errors are reported together, and a file with an error is not used. A sealed
-//! policy from a newer boundary may contain sandbox rules that this version does not know. If it does,
+//! policy from a newer boundary may contain sandbox rules that this version does not know. In this case
 //! [`Policy::has_sandbox_rules`] is true, so that a review can report the missing rules.
 
 mod sandbox;

@@ -33,8 +33,8 @@ impl PathVariables {
     }
 }
 
-/// Normalises `path` as text, which removes empty segments and `.`, and resolves `..`. Directly below the root, `..` is
-/// removed. In a relative path, `..` segments at the beginning remain. An empty result becomes `.`.
+/// Normalises `path` as text, which removes empty segments and `.`, and resolves `..`. If `..` follows the root
+/// directly, `..` is removed. In a relative path, `..` segments at the beginning remain. An empty result becomes `.`.
 #[must_use]
 pub fn normalised(path: &str) -> String {
     let absolute = path.starts_with('/');

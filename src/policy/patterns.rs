@@ -29,7 +29,7 @@ enum Matcher {
 /// Rule for a wildcard at the beginning of a segment, if the segment in the path begins with a dot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeadingDots {
-    /// A leading dot matches only if the pattern also contains the dot. This rule is picomatch's default.
+    /// A leading dot matches only if the pattern also contains the dot. This variant is picomatch's default rule.
     Written,
     /// A wildcard matches a leading dot, as with picomatch's `dot: true`. Rules that must include hidden directories
     /// use this variant.
@@ -370,8 +370,8 @@ fn path_regex(tokens: &[Token], dots: LeadingDots) -> Result<String, String> {
         match (globstar(segment), index == last) {
             (true, true) if index == 0 => regex.push_str(&format!("{segment_class}(?:/{segment_class})*")),
             (true, true) => {
-                // As in picomatch, `dir/**` also matches `dir`, but `dir*/**` matches only paths below such
-                // directories.
+                // As in picomatch, `dir/**` also matches `dir`, but `dir*/**` matches only paths below directories such
+                // as `dir1`.
                 let after_star = segments[index - 1].last() == Some(&Token::Star);
                 regex.push_str(&format!("(?:/{segment_class}){}", if after_star { '+' } else { '*' }));
             }

@@ -165,7 +165,8 @@ pub fn questions(ruling: &Ruling, step: &StepDefinition) -> Result<Vec<Permissio
 #[must_use]
 pub fn decide_step(ruling: &Ruling, step: &StepDefinition, at: DecisionPlace, flags: &Flags) -> PolicyDecision {
     let mut decision = decide_source(ruling, &step.interpreter, &step.source, ReadLimit::Step, at, flags);
-    // A definition that no runbook file contains may name one interpreter in its field and another in its first line.
+    // A definition that was not read from a runbook may name one interpreter in its field and another interpreter in
+    // its first line.
     if step.source.starts_with("#!") && shebang(&step.source) != Some(&step.interpreter) {
         decision.decided.insert(0, decide_unknown(ruling, &step.source, SHEBANG, at, flags));
         decision.verdict = worst(&decision.decided);
@@ -200,8 +201,8 @@ pub fn decide_file(
     (interpreter, decision)
 }
 
-/// Returns the first line without those shell options that do not change the commands, for example `-eu` in `#!/bin/sh
-/// -eu`.
+/// Returns the first line of a script without the shell options that do not change its commands, for example `-eu` in
+/// `#!/bin/sh -eu`.
 fn without_settings(source: &str) -> String {
     let line = source.lines().next().unwrap_or_default();
     let plain = line.trim_end().rsplit_once(" -").filter(|(program, letters)| {

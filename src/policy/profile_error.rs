@@ -32,7 +32,7 @@ pub enum ProfileError {
     },
     /// A step declares access to the host that policy does not allow.
     NotAllowed {
-        /// Declaration of the step, as the runbook contains it.
+        /// Declaration of the step, in the words of the runbook.
         asks: String,
         /// Text that a policy override needs so that policy allows the declaration.
         write: String,

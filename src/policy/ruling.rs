@@ -43,7 +43,7 @@ pub fn resolve(policy: &Policy, builtins: &Builtins, step: &StepRef) -> Ruling {
 /// order, then each matching grant.
 ///
 /// A later rule replaces a single value of an earlier rule, but extends its lists. A denied command, path or variable
-/// stays denied, even if another list allows it.
+/// stays denied, even if another list allows the same name.
 #[must_use]
 pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath) -> Ruling {
     let mut ruling = Ruling {

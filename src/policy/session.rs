@@ -1,9 +1,9 @@
 //! The answers of a person at a terminal, for one session.
 //!
 //! The program asks the questions one after another, until the person denies a question. The program does not repeat a
-//! question that was answered for the session. A session is one call of `countersign run`, and all answers end with the
-//! session. An unknown command can be allowed only once, because the same text may run another command at the next
-//! time.
+//! question that was answered for the session. A session is one call of the command `countersign run`, and all answers
+//! end with the session. An unknown command can be allowed only once, because the same text may run another command at
+//! the next time.
 
 use std::collections::BTreeSet;
 
@@ -54,7 +54,7 @@ impl AnswerChoice {
 pub struct DefaultAnswers {
     /// True if `-y` is set, which allows unlisted commands, paths and variables, but no unknown commands.
     pub yes: bool,
-    /// Reason why no person can be asked, or `None` if a person can answer. With such a reason, every question for a
+    /// Reason why no person can be asked, or `None` if a person can answer. If a reason is given, every question for a
     /// person is answered with a denial.
     pub nobody: Option<&'static str>,
 }

@@ -147,8 +147,8 @@ fn answers(said: &str) -> Option<Vec<Attempt>> {
 }
 
 /// Calls `then` with the id of a process or a thread of this program. The id is too high to exist in the pid namespace
-/// of a run. In a container, the id of the process may be too low. In that case, the function starts threads until one
-/// of the threads has a high id.
+/// of a run. In a container, the id of the process may be too low. If the process id is too low, the function starts
+/// threads until one of the threads has a high id.
 fn with_a_high_number<T>(then: impl FnOnce(u32) -> T) -> io::Result<T> {
     let over = Mutex::new(());
     std::thread::scope(|scope| {

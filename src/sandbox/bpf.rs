@@ -59,7 +59,7 @@ const RETURN: u16 = 0x06;
 const NUMBER: u32 = 0;
 /// Offset of the architecture.
 const ARCH: u32 = 4;
-/// Offset of the lower half of the first argument. Both supported architectures are little-endian.
+/// Offset of the lower half of the first argument. Both supported architectures (x86-64 and AArch64) are little-endian.
 const ARGUMENTS: u32 = 16;
 
 /// Returns the program for one architecture. `entries` are sorted by number, and each entry applies to all numbers

@@ -1,4 +1,4 @@
-//! A flag that cancels a run and wakes the thread that polls for it.
+//! A flag that cancels a run and wakes the thread that polls for the flag.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -1,7 +1,7 @@
 //! Records the output of a run up to a limit.
 //!
-//! Both streams share one limit. Output beyond the limit is counted but not recorded. So a run with much output neither
-//! blocks nor fills the memory or the disk.
+//! Standard output and standard error share one limit. Output beyond the limit is counted but not recorded. So a run
+//! with much output neither blocks nor fills the memory or the disk.
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};

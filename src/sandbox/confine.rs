@@ -216,7 +216,7 @@ fn environment(request: &RunRequest, view: &StepPaths, proxy: Option<u16>) -> Re
         ("LC_ALL", "C.UTF-8".into()),
         ("COUNTERSIGN_PARAMS", path(&view.params)),
     ];
-    // A later value replaces an earlier value, so the values of the plan replace the others.
+    // A later value replaces an earlier value, so the values of the plan replace the default values.
     let mut add = |name, value| {
         all.retain(|(other, _)| *other != name);
         all.push((name, value));

@@ -55,8 +55,8 @@ impl DeniedNames {
         self.names.get(at).map(|(_, kind)| *kind)
     }
 
-    /// Returns true if an opened file must not be read under any name. Such a file is denied, or it got another name
-    /// after the search.
+    /// Returns true if an opened file must not be read under any name. A denied file has a denied name, or got another
+    /// name after the search.
     pub(super) fn has(&self, stat: &Stat) -> bool {
         let inode = (stat.st_dev, stat.st_ino);
         self.files.contains(&inode) || stat.st_nlink > 1 && !self.links.contains(&inode)
@@ -99,8 +99,8 @@ impl NamePatterns {
         Ok(Self { whole: compile(whole)?, below: compile(below)?, sockets: Vec::new() })
     }
 
-    /// Adds the sockets that the run may use. All other sockets are denied, because a process that can read a
-    /// directory can connect to a socket in it.
+    /// Adds the sockets that the run may use. All other sockets are denied, because a process that can read a directory
+    /// can connect to a socket in the directory.
     pub(super) fn with_sockets(self, sockets: &[String]) -> Self {
         Self { sockets: sockets.iter().map(PathBuf::from).collect(), ..self }
     }
@@ -254,10 +254,10 @@ fn changed(stat: &Stat) -> i128 {
     i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec)
 }
 
-/// Returns the files that have a name outside the searched directories. Such a name may be in a directory that the
-/// process can't list.
+/// Returns the files that have a name outside the searched directories. A name outside of the searched directories may
+/// be in a directory that the process can't list.
 fn with_names_elsewhere<'a>(lists: impl Iterator<Item = (&'a Path, &'a [Linked])>) -> Vec<Inode> {
-    // One searched directory may contain another, so count each name once.
+    // One searched directory may contain another searched directory, so count each name once.
     let mut seen: BTreeMap<Inode, (BTreeSet<PathBuf>, u128)> = BTreeMap::new();
     for (allowed, linked) in lists {
         for file in linked {

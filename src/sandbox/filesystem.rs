@@ -109,8 +109,8 @@ pub(super) fn is_made_for_each_run(path: &Path) -> bool {
     ETC_HOST_FILES.iter().any(|own| path == Path::new(own))
 }
 
-/// Builds the root of a run and changes into it. Only the first process of a new mount namespace may call this
-/// function.
+/// Builds the root file system of a run and changes into this root. Only the first process of a new mount namespace may
+/// call this function.
 pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Result<StepPaths, SetupFailure> {
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .at(SetupStage::Mounts, "make mounts private")?;
@@ -186,8 +186,8 @@ pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Re
     } else {
         hide_what_is_denied(profile.workdir, &deny, disk, &trees, &shown, EmptyMountSources::new(closed)?)?
     };
-    // If both names are ".", pivot_root(2) stacks the old root on the new root, so the old root can be unmounted at
-    // once.
+    // If both names are ".", pivot_root(2) stacks the old root on the new root, so the old root can be unmounted
+    // immediately.
     rustix::process::pivot_root(".", ".").at(SetupStage::Mounts, "change to the new root")?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).at(SetupStage::Mounts, "detach the host's root")?;
     std::env::set_current_dir("/").at(SetupStage::Mounts, "enter the new root")?;

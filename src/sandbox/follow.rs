@@ -96,9 +96,9 @@ pub(super) struct FollowedRun {
     pub(super) egress: Option<Egress>,
     /// The network contacts that the proxy counted.
     pub(super) contacts: Option<NetworkContacts>,
-    /// True if the process tree did not end in time.
+    /// True if the process tree did not end within the time limit.
     pub(super) stuck: bool,
-    /// True if the helper sent no message about this run in time.
+    /// True if the helper sent no message about this run within the time limit.
     pub(super) silent: bool,
 }
 
@@ -130,7 +130,7 @@ impl FollowedRun {
         }
     }
 
-    /// Reads all output and messages, until the helper reports that the tree is empty or the helper is gone.
+    /// Reads all output and messages, until the helper reports that the run has no processes, or the helper has exited.
     pub(super) fn follow(&mut self, launched: &mut LaunchedRun, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) {
         let mut received = Vec::new();
         let mut asked = Asked::Nothing;
@@ -154,8 +154,8 @@ impl FollowedRun {
                 Asked::ToDie(at) => at + DEATH,
             };
             let owed = match &self.process {
-                // The helper starts runs one at a time. So a queued run counts as lost only if the helper has started
-                // no other run since the request.
+                // The helper starts only one run at a time. So a queued run counts as lost only if the helper has
+                // started no other run since the request.
                 None => Some(launched.helper.heard().max(asked_at)),
                 Some(_) => self.dead,
             };
@@ -190,10 +190,11 @@ impl FollowedRun {
         self.drain(launched, &mut buffer, live);
     }
 
-    /// Stops waiting for a helper that is stopped or stuck. After this call the helper can't start the queued run.
+    /// Stops waiting for a helper that is stopped or stuck. After the call of `give_up`, the helper can't start the
+    /// queued run.
     fn give_up(&mut self, launched: &mut LaunchedRun, received: &mut Vec<u8>) {
         self.silent = true;
-        // The helper reports each start before it starts the run. On a closed socket the report fails, so the helper
+        // The helper reports each start before the start of the run. On a closed socket the report fails, so the helper
         // does not start the run.
         if launched.control.shutdown(Shutdown::Both).is_ok() {
             // Read the messages that the helper sent before the shutdown.
@@ -214,7 +215,7 @@ impl FollowedRun {
 
     fn keep_deadline(&mut self, mut asked: Asked, control: &mut UnixStream) -> Asked {
         match asked {
-            // A step that exited in time is not timed out while its remaining processes are ended.
+            // A step that exited within its wall time is not timed out while its remaining processes are ended.
             Asked::Nothing if Instant::now() >= self.deadline && self.step.is_none() => {
                 self.ask(&mut asked, Why::TimedOut, control);
             }
@@ -287,7 +288,7 @@ impl FollowedRun {
         }
     }
 
-    /// Reads the output that is left in the pipes. The loop is limited to `PIPE` bytes, in case a process still
+    /// Reads the output that the pipes still contain. The loop is limited to `PIPE` bytes, in case a process still
     /// writes.
     fn drain(&mut self, launched: &LaunchedRun, buffer: &mut [u8], live: &mut dyn FnMut(Chunk<'_>)) {
         for (stream, reader) in [(OutputStream::Stdout, &launched.stdout), (OutputStream::Stderr, &launched.stderr)] {
@@ -317,8 +318,8 @@ impl FollowedRun {
         self.failure.is_none() || self.confined.is_some()
     }
 
-    /// Ends a run if the helper sends no more reports. Afterwards the first process is dead, or the run is marked as
-    /// stuck.
+    /// Ends a run if the helper sends no more reports. After the call, the first process is dead, or the run is marked
+    /// as stuck.
     pub(super) fn end_by_force(&mut self) {
         let Some(process) = &self.process else { return };
         let kill = || {
@@ -329,7 +330,7 @@ impl FollowedRun {
         }
         let most = if self.stuck { Duration::ZERO } else { DEATH };
         // In a pid namespace, the first process dies after all other processes. On the host's root, the first process
-        // kills the others when its control socket closes, and then exits.
+        // kills the other processes when its control socket closes, and then exits.
         if !is_dead_within(process, most) {
             self.stuck = true;
             kill();

@@ -18,7 +18,8 @@ use crate::sandbox::protocol::{self, Descriptors, LAUNCH, Start};
 pub(super) struct Helper {
     /// The opened file of the binary. Each helper executes this file, even if the file on disk is replaced.
     binary: File,
-    /// The mark in the helper's command line. A later service uses the mark to find leftover helpers.
+    /// A unique text in the helper's command line. A later service uses this text in the command line to find leftover
+    /// helpers.
     mark: String,
     running: Mutex<Option<Arc<Running>>>,
 }
@@ -116,7 +117,7 @@ impl Drop for Running {
 }
 
 /// Maximum time in which the helper must read a packet or start the next queued run. The helper needs only milliseconds
-/// for a packet or a start. After this time the service treats the helper as stopped or stuck.
+/// for a packet or a start. After this time, the service treats a silent helper as stopped or stuck.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Number of milliseconds to wait for the end of a killed helper, which is usually enough.

@@ -24,7 +24,7 @@ pub(super) struct Ids {
 /// run on the host's root kills all processes of its id.
 static TAKEN: Taken = Taken::new();
 
-/// The user ids that runs use now.
+/// The user ids that runs use at this time.
 #[derive(Debug)]
 struct Taken(Mutex<(u32, [bool; PER_SERVICE as usize])>);
 
@@ -84,7 +84,7 @@ impl Ids {
 /// Looks up a host user in `/etc/passwd` only, because a query to a directory server for each decision would be slow.
 ///
 /// # Errors
-/// Returns the reason as an error if a run can't become this user, and how to fix it.
+/// Returns the reason as an error if a run can't use the id of this user, and how to fix the problem.
 pub(super) fn of_user(name: &str) -> Result<HostId, String> {
     let users = std::fs::read_to_string("/etc/passwd").map_err(|error| format!("/etc/passwd: {error}"))?;
     let maps = Maps::of_this_process();

@@ -44,8 +44,8 @@ pub(super) fn program(source: &[u8], interpreter: &str) -> Result<Program, Setup
     }
 }
 
-/// Parses the shebang line `#!program argument`, and like the kernel passes everything after the first blanks as one
-/// argument.
+/// Parses the shebang line `#!program argument`, and passes everything after the first blanks as one argument, like the
+/// kernel.
 fn shebang(source: &[u8]) -> Result<Option<Program>, SetupFailure> {
     let Some(line) = source.strip_prefix(b"#!") else { return Ok(None) };
     let wrong = |why: &str| Err(SetupFailure::new(SetupStage::Exec, format!("the script's first line {why}")));

@@ -2,12 +2,12 @@
 //!
 //! The service starts its own binary once as the helper. The helper is small, has one thread, and clones the first
 //! process of each run into new namespaces. The first process (init) builds the root file system, starts the step and
-//! reaps its children. Init exits if the step ends, if the service requests the end, or if the service dies. Then the
-//! kernel kills all other processes of the run, and the helper reports the end of the run to the service.
+//! reaps its children. Init exits if the step ends, if the service requests the end, or if the service dies. When init
+//! exits, the kernel kills all other processes of the run, and the helper reports the end of the run to the service.
 //!
-//! The creation of namespaces takes time, most of it for the network namespace. So a helper that runs as root keeps one
+//! The creation of namespaces takes time, above all for a network namespace. So a helper that runs as root keeps one
 //! spare first process, which has namespaces but not yet the descriptors and the id of a run. Each spare process is
-//! used for one run only.
+//! used for only one run.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -71,8 +71,8 @@ fn service() -> Option<OwnedFd> {
 /// A run that was started.
 struct Begun {
     process: Pid,
-    /// Socket on which the helper reports that the process tree is dead. The value is `None` if the first process sends
-    /// this report itself.
+    /// Socket on which the helper reports that the process tree is dead. The value is `None` if the first process of
+    /// the run sends the report.
     control: Option<UnixStream>,
     /// The kernel closes this socket when the helper dies, so the run notices the helper's death.
     _life: UnixStream,
@@ -89,7 +89,8 @@ struct First {
 ///
 /// For two kinds of runs, the helper clones a new process on request, which takes only a little longer. A run with a
 /// control group must be created in its own control group, because no process is moved into a group later. For an
-/// ordinary user, the waiting process would be dumpable, so other processes of this user could inspect it.
+/// ordinary user, a spare process would be dumpable, so other processes of the same user could inspect the spare
+/// process.
 struct Spare {
     first: First,
     mounts: File,
@@ -112,8 +113,8 @@ impl Spare {
         start.form == RunForm::Namespaces && start.own_network && !grouped
     }
 
-    /// Returns the spare process if the host's mounts are unchanged. If the mounts changed, the process may lack a new
-    /// mount, or keep a removed mount in use. The call poll reports a change only once, as an exceptional event
+    /// Returns the spare process if the host's mounts are unchanged. If the mounts changed, the spare process may lack
+    /// a new mount or still use a removed mount. The call poll reports a change only once, as an exceptional event
     /// (proc_pid_mounts(5)), so after a change the caller must drop the spare process.
     fn fresh(self) -> Option<First> {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -153,7 +154,7 @@ fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
     seccomp::prepare();
     let mut runs: Vec<Begun> = Vec::new();
     let mut spare: Option<Spare> = None;
-    // Release the memory of the start-up code, because it is not needed again.
+    // Release the memory of the start-up code, because the helper does not need this code again.
     syscalls::forget_files();
     loop {
         let mut fds = vec![PollFd::new(service, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
@@ -407,7 +408,7 @@ fn get_ahead(start: &Start) -> Result<bool, SetupFailure> {
 }
 
 /// Makes the kernel kill this process when the helper dies. Call this function after the last change of the user id,
-/// because such a change clears the setting.
+/// because a change of the user id clears the setting.
 fn follow_helper(handover: &UnixStream) -> Result<(), SetupFailure> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .at(SetupStage::Processes, "follow the helper")?;
@@ -497,7 +498,7 @@ fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded:
             let mut command = [0];
             match control.read(&mut command) {
                 Ok(1) if command[0] == TERMINATE => syscalls::signal_all(Signal::TERM),
-                // The socket is closed because the service is gone. End the run.
+                // The socket is closed because the service has exited. End the run.
                 _ => return Ok(()),
             }
         }
@@ -519,7 +520,7 @@ fn listen(control: &UnixStream) -> Result<u16, SetupFailure> {
 /// Runs the first process of a run without a pid namespace. As the subreaper of the run, this process becomes the
 /// parent of all orphans of the run, so the run is over when this process has no children. Unlike a process after
 /// `follow_helper`, this process must survive the helper's death. If this process died with the helper, its children
-/// would continue to run. This process detects the helper's death and ends the run before it exits.
+/// would continue to run. The first process detects the helper's death and ends the run before its own exit.
 fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> Result<(), SetupFailure> {
     let (request, source, params) = read_request(control, start)?;
     let (request, source, params) = (&request, source.as_slice(), params.as_slice());
@@ -565,8 +566,8 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
     Ok(())
 }
 
-/// Kills and reaps children until this process has no children. Returns the number of children that did not end in
-/// time.
+/// Kills and reaps children until this process has no children. Returns the number of children that did not end within
+/// the time limit.
 fn end_family(step: Pid, own_id: Option<u32>, control: &mut UnixStream) -> u64 {
     let begun = Instant::now();
     loop {
@@ -647,7 +648,7 @@ fn children() -> Vec<Pid> {
 }
 
 /// Forwards commands of the service and reaps children until the step has ended. Returns the status of the step, or
-/// `None` if the run must be killed first. Returns `None` too if the service is gone or the helper is gone.
+/// `None` if the service requested the death of the run. Returns `None` too if the service or the helper has exited.
 fn watch(
     control: &mut UnixStream,
     helper: &UnixStream,
@@ -686,7 +687,7 @@ fn watch(
         }
         if !ended && spoke {
             let mut command = [0];
-            // The socket is closed because the service is gone. End the run.
+            // The socket is closed because the service has exited. End the run.
             let command = match control.read(&mut command) {
                 Ok(1) => command[0],
                 _ => KILL,

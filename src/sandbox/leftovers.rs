@@ -1,7 +1,7 @@
 //! Ends runs of an earlier service before their receipts are written (rule R6).
 //!
 //! A helper ends its runs when its service dies. A stopped or frozen helper can't end its runs. This module finds
-//! stopped or frozen helpers by a mark in their command line, and kills them with their children.
+//! stopped or frozen helpers by a text in their command line, and kills the helpers with their children.
 
 use std::io;
 use std::path::Path;
@@ -17,16 +17,17 @@ use crate::sandbox::protocol::LAUNCH;
 const DEADLINE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Returns the mark in the command line of helpers of the service that uses this directory. The mark is a hash and not
-/// the path, because every process can read the command line.
+/// Returns the text that marks the command line of all helpers of a service with the directory `scratch`. The text
+/// contains a hash and not the path, because every process can read the command line.
 pub(super) fn mark(scratch: &Path) -> String {
     hex(&sha256(scratch.as_os_str().as_encoded_bytes()))[..32].to_owned()
 }
 
-/// Ends all runs of an earlier service with this mark and returns the number of the helpers that were found.
+/// Ends all runs of an earlier service whose helpers have the text `mark` in their command line, and returns the number
+/// of these helpers.
 ///
 /// # Errors
-/// Fails if a process does not end. After such an error, the service must not report the runs as ended.
+/// Fails if a process does not end. After an error, the service must not report the runs as ended.
 pub(super) fn end(mark: &str) -> io::Result<usize> {
     let (begun, service) = (Instant::now(), rustix::process::getpid().as_raw_nonzero().get());
     let all = processes();
@@ -40,7 +41,7 @@ pub(super) fn end(mark: &str) -> io::Result<usize> {
     for helper in &helpers {
         // A stopped helper starts no processes, and orphans of its runs become children of the helper. A stopped helper
         // does not reap, so the process ids of its children are not reused. If SIGSTOP returns EPERM, the process
-        // belongs to another user who copied the mark, so skip it.
+        // belongs to another user who copied the text, so skip the process.
         if signal(helper.pid, Signal::STOP) == Err(Errno::PERM) {
             continue;
         }

@@ -121,8 +121,8 @@ impl LinuxSandbox {
         // Each iteration finds one part that this host does not support.
         let broken = loop {
             let Err(failure) = self.trial(&lacking) else { break None };
-            // If the host can create a group but no process in the group, groups are useless. In that case, repeat the
-            // probe without control groups.
+            // If the host can create a group but no process in the group, groups are useless. If processes can't be
+            // created in a group, repeat the probe without control groups.
             if let Ok(groups) = &self.groups
                 && groups.controllers.any()
                 && self.trial_without_groups(&lacking).is_ok()
@@ -144,7 +144,7 @@ impl LinuxSandbox {
     }
 
     /// Returns the reason why runs on this host can't have an overlay, or `None` if overlays can be mounted. The first
-    /// call mounts a test overlay, because such a mount takes longer than the rest of the probe.
+    /// call mounts a test overlay, because the mount of an overlay takes longer than the rest of the probe.
     pub fn overlay(&self) -> Option<&Missing> {
         let tried = self.overlay.get_or_init(|| match self.trial_of_an_overlay() {
             // Ignore failures of other stages, because their cause is not the overlay.
@@ -393,8 +393,8 @@ impl LinuxSandbox {
             }
         }
         if run.stuck || run.spent.is_some_and(|spent| spent.left > 0) {
-            // Living processes may still use this user id. Never reuse the id, because the end of one run would kill
-            // the processes of the other run.
+            // Living processes may still use this user id. Never reuse the user id, because the end of one run would
+            // kill the processes of the other run.
             std::mem::forget(id);
         }
     }
@@ -442,7 +442,7 @@ impl LinuxSandbox {
         let host_id = Some(HostId { uid: own_id, gid: own_id });
         let start = Start { form: RunForm::Sweep, host_id, own_network: true };
         let swept = self.begin(&start, None).and_then(|mut launched| {
-            // The helper sends one message when the processes have ended, and then closes the socket.
+            // The helper sends one message when the processes have ended, and then closes its socket.
             launched.control.set_read_timeout(Some(DEATH + PATIENCE))?;
             let mut said = Vec::new();
             launched.control.read_to_end(&mut said)?;
@@ -466,7 +466,7 @@ fn at(path: &Path, error: &io::Error, advice: &str) -> io::Error {
 
 const RUN_DIR: &str = "run-";
 
-/// Deletes the directories that runs of an earlier service left.
+/// Deletes the directories of runs that an earlier service did not delete.
 fn sweep(scratch: &Path) {
     for entry in std::fs::read_dir(scratch).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(RUN_DIR) {

@@ -52,7 +52,7 @@ pub trait Sandbox: Send + Sync {
     /// Checks if this host can enforce `profile`. The boundary calls `check` before it consumes the nonce.
     ///
     /// # Errors
-    /// Returns as an error the first requirement that this host can't meet, and how to fix it.
+    /// Returns as an error the first requirement that this host can't meet, with the way to meet the requirement.
     fn check(&self, profile: &Profile) -> Result<Prepared, Unavailable>;
 
     /// Runs a step and returns when the whole process tree of the run is dead. This function blocks. A failure is
@@ -69,7 +69,7 @@ pub struct Plan {
     /// The interpreter that runs the step if `source` has no shebang. The value is a name such as `bash`, or an
     /// absolute path.
     pub interpreter: String,
-    /// The script, at most 1 MiB. The script is executed from memory, so that no other process can change it.
+    /// The script, at most 1 MiB. The script is executed from memory, so that no other process can change the script.
     pub source: Vec<u8>,
     /// The approved environment variables of the step, in addition to `PATH`, `HOME`, `TMPDIR`, `LANG`, `LC_ALL` and
     /// `COUNTERSIGN_PARAMS`. A run that gets paths of the host also has the variable `GIT_CONFIG_SYSTEM`.

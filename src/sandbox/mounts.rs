@@ -38,8 +38,8 @@ impl Mounts {
         Self(text.split(|c| *c == b'\n').filter_map(mount).collect())
     }
 
-    /// Returns true if `path` contains `other` or a part of it, or if `path` is inside `other`. Both paths must be real
-    /// paths.
+    /// Returns true if `path` contains all or a part of `other`, or if `path` is inside `other`. Both `path` and
+    /// `other` must be real paths.
     pub(super) fn overlap(&self, path: &Path, other: &Path) -> bool {
         if path.starts_with(other) || other.starts_with(path) {
             return true;

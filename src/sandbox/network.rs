@@ -74,7 +74,7 @@ struct Ledger {
     closed: bool,
 }
 
-/// A slot for one of the simultaneous connections of a run. The slot is released when the last clone of the value is
+/// A permit for one of the simultaneous connections of a run. The slot is released when the last clone of the value is
 /// dropped.
 struct Slot(Arc<Shared>);
 

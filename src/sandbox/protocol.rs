@@ -170,7 +170,7 @@ pub(super) enum StepEnd {
 pub(super) struct SpentResources {
     pub(super) cpu_us: u64,
     pub(super) resident_peak: u64,
-    /// The signal that killed the run's first process, or `None` if no signal killed it.
+    /// The signal that killed the run's first process, or `None` if no signal killed this process.
     pub(super) init_signal: Option<i32>,
     /// Number of processes of the run that could not be killed.
     pub(super) left: u64,
@@ -329,7 +329,7 @@ pub(super) fn send_start(to: &OwnedFd, start: &Start, descriptors: &Descriptors)
     Ok(())
 }
 
-/// Receives one packet, or returns `None` if the service is gone.
+/// Receives one packet, or returns `None` if the service has exited.
 pub(super) fn receive_start(from: &OwnedFd) -> io::Result<Option<(Start, Descriptors)>> {
     let mut packet = [0; MAX_START];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
@@ -371,7 +371,7 @@ pub(super) fn hand_over(to: &UnixStream, descriptors: [BorrowedFd<'_>; 3]) -> io
     Ok(())
 }
 
-/// Waits for the three descriptors that [`hand_over`] sends. Returns `None` if the sender is gone.
+/// Waits for the three descriptors that [`hand_over`] sends. Returns `None` if the sender has exited.
 pub(super) fn take_over(from: &UnixStream) -> io::Result<Option<[OwnedFd; 3]>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);

@@ -1,8 +1,8 @@
 //! Deletes a directory whose content a step created, which may have any depth, any number of entries and any modes.
 //!
 //! A recursive deletion needs a stack frame and a descriptor for each level, so a deep directory would crash the
-//! service. This module first moves inner directories to the top level. So the deletion needs only three descriptors
-//! and no recursion.
+//! service. To avoid this, the module first moves inner directories to the top level. So the deletion needs only three
+//! descriptors and no recursion.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -36,7 +36,7 @@ pub(super) fn tree(path: &Path) -> io::Result<()> {
             }
             match empty(&top, name, &mut number) {
                 Ok(()) => went_on = true,
-                // The entry is gone, because another process deletes the same tree.
+                // The entry no longer exists, because another process deletes the same tree.
                 Err(Errno::NOENT) => {}
                 Err(error) => failed = Some(error),
             }
@@ -100,13 +100,13 @@ fn move_up(from: &OwnedFd, name: &CStr, top: &OwnedFd, number: &mut u64) -> Resu
 }
 
 /// Opens a directory, so that its entries can be listed and changed. If this process owns the directory, the function
-/// first adds the needed rights through the descriptor, because the name may be a link by then.
+/// first adds the needed rights through the descriptor, because another process may have replaced the name by a link.
 fn open(at: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let found = rustix::fs::openat(at, name, flags | OFlags::PATH, Mode::empty())?;
     let all = Mode::RWXU;
     if !Mode::from_raw_mode(rustix::fs::fstat(&found)?.st_mode).contains(all) {
-        // Ignore the error. Root needs no access rights, and for another owner the open below fails.
+        // Ignore the error. Root needs no access rights, and for another owner the following openat call fails.
         let _ = rustix::fs::chmod(format!("/proc/self/fd/{}", found.as_raw_fd()), all);
     }
     rustix::fs::openat(&found, ".", flags | OFlags::RDONLY, Mode::empty())

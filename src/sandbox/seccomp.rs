@@ -9,10 +9,10 @@
 //! - Resources of the whole machine that no namespace and no limit divides (asynchronous I/O, huge pages).
 //! - All calls that were unknown when this list was written.
 //!
-//! If files of the step stay on the host, the filter also refuses to set setuid and setgid bits. A file with such a bit
-//! would run with the step's id for any user. On the host's root, the filter also forbids changes to the scheduling of
-//! other processes of the same user id. On the host's root, the filter also refuses objects that would stay on the host
-//! (shared memory, semaphores, queues).
+//! If files of the step stay on the host, the filter also refuses to set setuid and setgid bits. Any user could execute
+//! a file with such a bit under the id of the step. On the host's root, the filter also forbids changes to the
+//! scheduling of other processes of the same user id. On the host's root, the filter also refuses objects that would
+//! stay on the host (shared memory, semaphores, queues).
 
 use std::sync::OnceLock;
 
@@ -100,9 +100,9 @@ impl Machine {
     }
 }
 
-/// Generates the filter from the sorted table of calls. The filter allows numbers without an entry. The filter answers
-/// a number above the last known number with ENOSYS. This answer includes the x32 calls, because their numbers begin at
-/// 2^30.
+/// Generates the filter from the sorted table of calls. The filter allows numbers without an entry. The filter returns
+/// ENOSYS for a number above the last known number. The error ENOSYS also applies to x32 calls, because their numbers
+/// begin at 2^30.
 fn filter(machine: Machine, leaves: SyscallFilter) -> Vec<Instruction> {
     let mut table: Vec<(u32, FilterEntry)> = CALLS
         .iter()
@@ -117,8 +117,8 @@ fn filter(machine: Machine, leaves: SyscallFilter) -> Vec<Instruction> {
     table.sort_unstable_by_key(|(number, _)| *number);
     let mut entries: Vec<(u32, FilterEntry)> = Vec::with_capacity(table.len() * 2);
     for (number, entry) in table {
-        // Merge neighbours in the table with the same answer into one entry. The entry ends before the next number,
-        // which is allowed.
+        // Merge neighbours in the table that have the same answer into one entry. The entry ends before the next
+        // number, which is allowed.
         match entries.as_slice() {
             [.., (_, before), (next, _)] if *next == number && *before == entry => {
                 entries.pop();
@@ -266,7 +266,7 @@ const OPENAT: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 3, bits: SET_ID, then: FilterVerdict::errno(EPERM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// The rules of [`MKNOD`] and [`MKNODAT`], which here also refuse setuid and setgid bits.
+/// The rules of [`MKNOD`] and [`MKNODAT`], which in a live tree also refuse setuid and setgid bits.
 const MKNOD_LIVE: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::OneOf {
         argument: 1,
@@ -310,9 +310,9 @@ const RENAMEAT2: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 4, bits: 4, then: FilterVerdict::errno(EPERM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// Refuses `MAP_HUGETLB`, because one process could use all huge pages of the machine, which may be reserved for a
-/// database. Refuses `MAP_GROWSDOWN`, because `RLIMIT_DATA` does not count such a mapping. A kernel without free huge
-/// pages returns the same error as this rule.
+/// Refuses `MAP_HUGETLB`, because one process could use all huge pages of the machine, although another program such as
+/// a database may need these pages. Refuses `MAP_GROWSDOWN`, because `RLIMIT_DATA` does not count a mapping with this
+/// flag. A kernel without free huge pages returns the same error as this rule.
 const MMAP: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 3, bits: 0x4_0100, then: FilterVerdict::errno(ENOMEM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
@@ -762,8 +762,8 @@ mod tests {
         }
     }
 
-    /// This test uses call numbers instead of the table. The resources in this test are divided by no namespace,
-    /// resource limit or control group.
+    /// This test uses call numbers instead of the table `CALLS`. The resources in this test are divided by no
+    /// namespace, resource limit or control group.
     #[test]
     fn resources_of_the_whole_machine_are_refused() {
         // The call numbers of old and new asynchronous I/O, then of mmap, memfd_create and shmget.

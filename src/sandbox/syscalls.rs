@@ -78,9 +78,9 @@ pub(super) fn clone_process(namespaces: libc::c_int, cgroup: Option<BorrowedFd<'
     #[expect(unsafe_code, reason = "no safe wrapper of clone3")]
     // SAFETY: Without `CLONE_VM`, the child has its own copy of the memory and continues on its own stack, as after
     // fork. The helper has one thread, so no other thread holds a lock in the child. The C library caches the thread id
-    // of the parent, but only abort() and raise() use it. In the child, these functions signal no process, and abort()
-    // then ends the process with a faulting instruction. The kernel reads `arguments` up to the given size and writes
-    // one integer to `pidfd`. The variables `arguments` and `pidfd` live until the call returns.
+    // of the parent, but only abort() and raise() use this cached id. In the child, these functions signal no process,
+    // and abort() then ends the process with a faulting instruction. The kernel reads `arguments` up to the given size
+    // and writes one integer to `pidfd`. The variables `arguments` and `pidfd` live until the call returns.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) };
     match i32::try_from(check(pid)?).ok().and_then(rustix::process::Pid::from_raw) {
         None => Ok(Cloned::Child),
@@ -175,9 +175,9 @@ pub(super) fn execute(program: &CStr, arguments: &[CString], environment: &[CStr
     };
     let (arguments, environment) = (pointers(arguments), pointers(environment));
     #[expect(unsafe_code, reason = "no safe wrapper of execvpe")]
-    // SAFETY: The path is NUL-terminated. Both arrays contain pointers to NUL-terminated strings and end with a null
-    // pointer. The path and the arrays live until the call returns. If the call succeeds, the kernel replaces this
-    // memory.
+    // SAFETY: The path is NUL-terminated. Both arrays (`arguments` and `environment`) contain pointers to
+    // NUL-terminated strings and end with a null pointer. The path and the arrays live until the call returns. If the
+    // call succeeds, the kernel replaces this memory.
     unsafe {
         libc::execvpe(program.as_ptr(), arguments.as_ptr(), environment.as_ptr());
     }
@@ -200,7 +200,7 @@ pub(super) fn forget_files() {
     for (from, to) in as_in_files(&maps) {
         #[expect(unsafe_code, reason = "memory is named by address")]
         // SAFETY: Each range is a private mapping of a file that is mapped read-only and has no modified pages. So the
-        // kernel reads a released page again from the file when the page is used. This process has no other thread that
+        // kernel reads a released page again from the file when the page is used. The helper has no other thread that
         // could change the mapping at the same time. The kernel returns an error for unmapped ranges.
         let _ = unsafe { libc::madvise(ptr::with_exposed_provenance_mut(from), to - from, libc::MADV_DONTNEED) };
     }
@@ -213,7 +213,7 @@ fn as_in_files(smaps: &str) -> Vec<(usize, usize)> {
         let mut fields = line.split_ascii_whitespace();
         match (fields.next(), fields.next()) {
             (Some("Anonymous:"), pages) => clean = pages == Some("0"),
-            // The fields above do not include swapped pages.
+            // The counters of private and dirty pages do not include swapped pages.
             (Some("Swap:"), pages) => {
                 found.extend(at.take().filter(|_| clean && pages == Some("0")));
                 clean = false;
@@ -242,7 +242,7 @@ pub(super) fn keep_only(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     const AT: libc::c_int = 3;
     #[expect(unsafe_code, reason = "the safe wrapper wants an owner of the target")]
     // SAFETY: The call takes two integers. In the helper's memory, a descriptor with this number may have an owner.
-    // This process has only a copy of that owner and never drops it.
+    // This process has only a copy of the owner and never drops the copy.
     let placed = unsafe { libc::dup2(descriptor.as_raw_fd(), AT) };
     check(placed.into())?;
     close_range(AT.cast_unsigned() + 1, 0)?;
@@ -296,8 +296,8 @@ pub(super) fn drain(signals: &OwnedFd) {
     while rustix::io::read(signals, &mut buffer).is_ok_and(|read| read == buffer.len()) {}
 }
 
-/// Sends `signal` to all other processes that this process may signal. These processes are all in the same pid
-/// namespace or have the same user id.
+/// Sends `signal` to all other processes that this process may signal. The processes that get the signal are in the
+/// same pid namespace or have the same user id.
 pub(super) fn signal_all(signal: rustix::process::Signal) {
     #[expect(unsafe_code, reason = "the safe wrapper takes no -1")]
     // SAFETY: The call takes two integers. The caller is the first process of a run's pid namespace, or has just

@@ -5,8 +5,8 @@
 //! whiteouts and the empty files.
 //!
 //! In live and read-only trees, each denied name is masked by a mount of a file or a directory without any access
-//! rights. A host process can remove such a mask if it replaces the masked file. In a live tree, the directories above
-//! a masked name are mount points too, so that the step can't rename the directories.
+//! rights. A host process can remove the mask of a file if the process replaces the masked file. In a live tree, the
+//! parent directories of a masked name are mount points too, so that the step can't rename the directories.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -26,11 +26,12 @@ use crate::sandbox::syscalls;
 
 /// Maximum number of masked names in one run. Each mask needs one mount.
 const MAX_MASKS: usize = 4096;
-/// Maximum number of directories above masked names that are fixed in live trees. Each fixed directory needs one mount.
+/// Maximum number of parent directories of masked names that are fixed in live trees. Each fixed directory needs one
+/// mount.
 const MAX_FIXED: usize = 4096;
 
 /// The file system for all private files of a run, with one size limit. The file system is first mounted at a temporary
-/// place, and then its directories are bound to their targets. Afterwards the file system is detached from the
+/// place, and then its directories are bound to their targets. Afterwards the file system is detached from its
 /// temporary place.
 pub(super) struct Disk;
 
@@ -212,7 +213,7 @@ impl Copy<'_> {
         let flags = OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let source = rustix::fs::openat(&from, name, flags | OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?;
         let stat = rustix::fs::fstat(&source)?;
-        // Check the opened file and not the name, because the name may refer to another file by then.
+        // Check the opened file and not the name, because the name may refer to another file at that time.
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || self.denied.has(&stat) {
             return Ok(());
         }
@@ -234,7 +235,7 @@ fn open_beneath(path: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), links)
 }
 
-/// Maximum number of searches for denied names, because a host process may rename them meanwhile.
+/// Maximum number of searches for denied names, because a host process may rename files during a search.
 const TURNS: usize = 3;
 
 /// Repeats the search and the masking until no denied name disappears between the search and the masking. A file whose
@@ -248,7 +249,7 @@ pub(super) fn settle(mut turn: impl FnMut(usize) -> Result<RemovedTree, SetupFai
     Err(SetupFailure::new(SetupStage::Deny, "the host moves denied names faster than they can be masked; try again"))
 }
 
-/// Result of one round of masking, which is `Something` if a denied name disappeared after the search.
+/// Result of one round of masking, with the value `Something` if a denied name disappeared after the search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RemovedTree {
     Nothing,
@@ -299,9 +300,10 @@ pub(super) fn cover(
 /// Prevents that the step renames the directories between the live tree at `target` and its denied names. Call this
 /// before [`cover`].
 ///
-/// If the step renamed such a directory, the mask inside would move with the directory. Then the denied name would no
-/// longer match its pattern, and the next run could read the denied file. The kernel returns EBUSY if a process renames
-/// or removes a mount point of its own mount namespace. So the function binds each directory onto itself.
+/// If the step renamed a directory between the live tree and a denied name, the mask would move with the directory.
+/// After the rename, the denied name would no longer match its pattern, and the next run could read the denied file.
+/// The kernel returns EBUSY if a process renames or removes a mount point of its own mount namespace. So the function
+/// binds each directory onto itself.
 pub(super) fn fix(
     target: &Path,
     allowed: &Path,
@@ -333,8 +335,8 @@ pub(super) fn fix(
                 }
                 place => place.at(SetupStage::Deny, what())?,
             };
-            // The recursive clone includes the mounts below this directory. Mount flags such as nodev and nosuid are
-            // copied too.
+            // The recursive clone includes the mounts that are below this directory. Mount flags such as nodev and
+            // nosuid are copied too.
             let copy = OpenTreeFlags::OPEN_TREE_CLONE
                 | OpenTreeFlags::OPEN_TREE_CLOEXEC
                 | OpenTreeFlags::AT_RECURSIVE

@@ -6,8 +6,8 @@ use crate::shell::syntax::{HOLE, MAX_DEPTH, Parser, Read, Word, WordPart};
 use crate::shell::words::{QuoteKind, WordBuilder, finished};
 
 impl Parser<'_> {
-    /// Reads the text inside `((…))` and the closing brackets. Returns `None` and resets the position if the brackets
-    /// are two subshells.
+    /// Reads the text inside `((…))` and the closing brackets. Returns `None` and resets the position if the text
+    /// consists of two subshells.
     pub(super) fn arithmetic_word(&mut self) -> Read<Option<Word>> {
         let start = self.pos;
         let (bodies, depth) = (self.bodies.len(), self.depth);
@@ -211,7 +211,7 @@ fn hides_brackets(expansion: &str) -> bool {
     }
     let odd = |text: &str| text.contains(['(', ')']) && text.contains(['\'', '"', '\\', '{', '`', '#']);
     // Substitutions are removed from the text, beginning with the last substitution. The last substitution contains no
-    // other substitution, so its brackets match unless it contains special characters.
+    // other substitution, so its brackets match unless this substitution contains special characters.
     while let Some(open) = text.rfind("$(") {
         let mut depth = 0usize;
         let close = text[open + 1..].bytes().position(|byte| {

@@ -17,8 +17,8 @@ fn is_signal(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u32>().is_ok_and(|number| number <= 64)
 }
 
-/// Returns true if the script contains the variable's complete name, without an index. To find such a variable, the
-/// shell evaluates nothing.
+/// Returns true if the script contains the variable's complete name, without an index. To find a plainly named
+/// variable, the shell evaluates nothing.
 fn is_plain(name: &Word) -> bool {
     !name.text.contains(['[', HOLE])
 }
@@ -112,7 +112,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     pub(super) fn lookup(&mut self) -> Done {
         let options = self.arguments.iter().map_while(|word| word.exactly().filter(|text| text.starts_with('-')));
         if options.take_while(|text| *text != "--").any(|text| text.contains(['v', 'V'])) {
-            // Such a call only describes a name and runs nothing.
+            // An `alias` call without `=` only describes a name and runs nothing.
             return Ok(());
         }
         let options = self.before_command(&OptionGrammar { flags: "p", ..OptionGrammar::NONE }, self.arguments, 0);

@@ -274,9 +274,9 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads a single quote in `${…}` within double quotes. Only some shells treat this single quote as a quote. Both
-    /// kinds of shells read the same text if the text up to the next single quote contains no special characters. The
-    /// parser reads expansions in this text for both kinds of shells.
+    /// Reads a single quote in `${…}` within double quotes. Only some shells treat this single quote as a quote. All
+    /// shells read the same text if the text up to the next single quote contains no special characters. The parser
+    /// reads expansions in this text for both kinds of shells.
     fn odd_quote(&mut self, w: &mut WordBuilder) -> Read<()> {
         let from = self.pos + 1;
         let inside = self.text[from..].split_once('\'').map(|(inside, _)| inside);
@@ -327,7 +327,7 @@ impl Parser<'_> {
         self.differs |= inside.differs;
         self.retries = inside.retries;
         let mut word = finished(w, raw);
-        // Bash removes the tabs before it reads the expansions, but dash removes the tabs after the expansions.
+        // Bash removes the tabs before the evaluation of expansions, but dash removes the tabs after the expansions.
         if tabs && !word.parts.is_empty() && raw.contains("\n\t") && raw.contains("<<") {
             return self.guard("a here-document in one whose tabs don't count: write the outer one with `<<`");
         }

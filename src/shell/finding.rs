@@ -40,7 +40,7 @@ impl<'s> ScriptWalk<'s> {
             differs: false,
             traps: Vec::new(),
             loose: Vec::new(),
-            // These shell variables contain words of other commands.
+            // Shell variables such as `$_` contain words of other commands.
             redirected: ["$_", "${_", "BASH_"].iter().any(|name| script.contains(name)),
             integers: false,
             sums: Vec::new(),
@@ -206,8 +206,8 @@ impl<'s> ScriptWalk<'s> {
             if context.top {
                 self.statement += 1;
             }
-            // In dash, `[[ a && b ]]` calls a command `[[`. This call fails, because no such command exists or because
-            // the closing `]]` is missing, so `b` does not run.
+            // In dash, `[[ a && b ]]` calls a command `[[`. In dash, the call of `[[` fails, because no such command
+            // exists or because the closing `]]` is missing, so `b` does not run.
             failed = context.dialect == Dialect::Dash && !item.negated && (item.and && failed || half_a_test(item));
             if item.and && failed {
                 continue;
@@ -321,8 +321,8 @@ impl<'s> ScriptWalk<'s> {
         }
     }
 
-    /// Returns true if no variable receives the words of the command. Such a command is a program or `echo` whose
-    /// output the script does not read.
+    /// Returns true if no variable receives the words of the command. A command of this kind is a program or `echo`
+    /// whose output the script does not read.
     fn is_aside(&mut self, simple: &SimpleCommand, context: Context<'_>) -> bool {
         let Some(name) = simple.words.first().and_then(Word::exactly) else { return false };
         let executes = simple.words.iter().any(|word| word.exactly() == Some("exec"));
@@ -441,7 +441,7 @@ impl<'s> ScriptWalk<'s> {
         Ok(())
     }
 
-    /// Records the variables that `value` sets if a shell evaluates it as arithmetic.
+    /// Records the variables that `value` sets if a shell evaluates `value` as arithmetic.
     fn sums(&mut self, word: &Word, value: &str, context: Context<'_>) {
         for name in settings::named_in(value) {
             self.sums.push(raw(word, FoundKind::Setting(name.to_owned()), context));
@@ -528,8 +528,8 @@ impl<'s> ScriptWalk<'s> {
             return Ok(());
         };
         if context.dialect == Dialect::Dash && !first.quoted && (KEYWORDS.contains(&name) || name.starts_with('-')) {
-            // These words belong to bash's grammar (`[[ -f a || -f b ]]`), and no program has one of these words as its
-            // name.
+            // Words such as `-f` belong to bash's grammar (`[[ -f a || -f b ]]`), and no program has one of these words
+            // as its name.
             return Ok(());
         }
         if name.is_empty() || name.starts_with('-') || name.contains("{}") {
@@ -714,8 +714,8 @@ fn sets_parameters(arguments: &[Word]) -> bool {
     false
 }
 
-/// Returns true for a command below `/proc` or `/dev`. Such a path may be a link to the running shell or to an open
-/// file descriptor.
+/// Returns true for a command below `/proc` or `/dev`. A path below `/proc` or `/dev` may be a link to the running
+/// shell or to an open file descriptor.
 fn is_of_the_kernel(name: &str) -> bool {
     let mut steps: Vec<&str> = Vec::new();
     for step in name.split('/') {
@@ -741,8 +741,8 @@ fn half_a_test(item: &Pipeline) -> bool {
     named && simple.assigns.is_empty() && simple.words.last().is_some_and(|word| word.operator() != Some("]]"))
 }
 
-/// Returns true for a word like `a[1]=x` or `a+=x`, which dash reads as a command. Bash reads such a word as an
-/// assignment, and no program has such a word as its name. A word with a slash, or with an expansion that may contain a
+/// Returns true for a word like `a[1]=x` or `a+=x`, which dash reads as a command. Bash reads a word like `a[1]=x` as
+/// an assignment, and no program has a name of this form. A word with a slash, or with an expansion that may contain a
 /// slash, can name a program.
 fn assigns_for_bash(word: &Word) -> bool {
     let source = word.source();

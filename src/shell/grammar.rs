@@ -25,7 +25,7 @@ pub(super) const RESERVED: &[&str] = &[
 /// Reserved words that only bash knows.
 const BASH_ONLY: &[&str] = &["[[", "select", "function", "coproc", "time"];
 
-/// Returns true if the last command is a compound command, which needs no separator after it.
+/// Returns true if the last command is a compound command, which needs no separator before a reserved word.
 fn ends_itself(list: &CommandList) -> bool {
     list.last().and_then(|item| item.nodes.last()).is_some_and(|node| !matches!(node, ShellNode::Simple(_)))
 }

@@ -427,7 +427,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 }
 
-/// Returns true if one of the words ends an action of `find`, or may be such a word at run time.
+/// Returns true if one of the words ends an action of `find`, or may end an action at run time.
 pub(super) fn ends(words: &[Word]) -> bool {
     words.iter().any(|word| matches!(word.exactly(), Some(";" | "+")) || !word.exact)
 }

@@ -37,7 +37,7 @@ pub(super) struct SyntaxFlaw {
 pub(super) enum ByteOrigin {
     /// Offset to add to the position of a byte.
     Shift(usize),
-    /// The same position for all bytes, because the text was changed.
+    /// One position that is used for all bytes, because the text was changed.
     Fixed(usize),
 }
 
@@ -77,8 +77,8 @@ pub(super) struct Pipeline {
     pub(super) and: bool,
     /// True after `!`.
     pub(super) negated: bool,
-    /// True if the pipeline certainly runs in this shell each time the list runs. A pipeline is not certain if it has
-    /// several commands, follows `&&` or `||`, or runs in the background.
+    /// True if the pipeline certainly runs in this shell each time the list runs. A pipeline is not certain if the
+    /// pipeline has several commands, follows `&&` or `||`, or runs in the background.
     pub(super) certain: bool,
     /// True if only function definitions precede the pipeline on its line. After an error in an expansion or an
     /// assignment, bash skips the rest of the line, so a pipeline after another command may never run.
@@ -306,8 +306,8 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// Returns true if the dialect is bash. This function also sets `differs`, so the parser calls it only for text
-    /// that bash and dash read differently.
+    /// Returns true if the dialect is bash. The method also sets `differs`, so the parser calls the method only for
+    /// text that bash and dash read differently.
     pub(super) fn bash(&mut self) -> bool {
         self.differs = true;
         self.dialect == Dialect::Bash

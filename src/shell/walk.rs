@@ -30,8 +30,8 @@ pub(super) struct Context<'a> {
     pub(super) top: bool,
     /// Function whose parameters `"$@"` contains at this place.
     pub(super) named: Option<&'a str>,
-    /// True if the command is directly in the list of the function's body. In each call, such a command runs once,
-    /// after the commands before it in the list.
+    /// True if the command is directly in the list of the function's body. In each call of the function, a command of
+    /// the body runs once, after the previous commands of the list.
     pub(super) body: bool,
     /// True if the script may read the command's output.
     pub(super) captured: bool,
@@ -111,8 +111,8 @@ pub(super) struct ScriptWalk<'s> {
     /// Assignments `IFS=` before `read`. These assignments count as settings only if `read` may be a function or an
     /// alias.
     pub(super) fields: Vec<RawFinding>,
-    /// True if the script may export functions to other shells. Such another shell may lack a function that a script
-    /// calls.
+    /// True if the script may export functions to other shells. A shell to which functions are exported may still lack
+    /// a function that a script calls.
     pub(super) exported: bool,
     /// True if the script evaluates values of variables as arithmetic or as names.
     pub(super) evaluates: bool,
@@ -120,8 +120,8 @@ pub(super) struct ScriptWalk<'s> {
     pub(super) differs: bool,
     /// Texts that run a command if the script evaluates values of variables.
     pub(super) traps: Vec<RawFinding>,
-    /// Texts like those in `traps`, but in words that no variable receives. These texts count only if `redirected` is
-    /// true.
+    /// Texts like those in `traps`, but in words that no variable receives. The texts in `loose` count only if
+    /// `redirected` is true.
     pub(super) loose: Vec<RawFinding>,
     pub(super) redirected: bool,
     /// True if the script has a variable whose assigned values are evaluated as arithmetic.

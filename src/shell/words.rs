@@ -65,8 +65,8 @@ impl WordBuilder {
         self.dynamic = true;
     }
 
-    /// Marks the text from byte `at` as a pattern or a brace list. At run time, such a word may become any number of
-    /// fields.
+    /// Marks the text from byte `at` as a pattern or a brace list. At run time, a word with a pattern may become any
+    /// number of fields.
     pub(super) fn pattern(&mut self, at: usize, glob: bool) {
         self.word.text.insert(at, HOLE);
         self.word.one = false;

@@ -232,7 +232,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         }
     }
 
-    /// Reads options, words and a command in the same way as `plain`. If the command is missing, the program starts a
+    /// Reads options, words and a command as the function `plain` does. If the command is missing, the program starts a
     /// shell.
     pub(super) fn login(&mut self, grammar: &OptionGrammar, operands: usize) -> Done {
         let options = self.before_command(grammar, self.arguments, operands);
