@@ -97,8 +97,8 @@ impl Proposals {
     }
 
     fn approvals(&self, id: &ProposalId, signed: &Authorization, sealed: &Sealed) -> Result<ApprovalsView, Stopped> {
-        // If the seal in force has another definition of the step, no rule applies. The old statement can't run any
-        // more.
+        // If the seal in force has another definition of the step, no rule applies. In this case, the proposal's old
+        // statement can't run any more.
         let Ok((held, excluded)) = self.quorum_of(sealed, signed) else {
             return Ok(ApprovalsView {
                 rules: Vec::new(),

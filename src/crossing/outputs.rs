@@ -95,8 +95,7 @@ impl Outputs {
                 })?;
                 Some(data)
             } else {
-                // Claim the name before the check whether the file exists, so that no sweep removes the file after the
-                // check.
+                // First claim the name, so that no sweep removes an existing file after the following check.
                 kept.claim(stream.blake3);
                 self.write(&path(&stream.blake3), name, recording)?;
                 None

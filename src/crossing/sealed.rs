@@ -286,8 +286,8 @@ fn check_readable(bytes: usize, what: impl FnOnce() -> String) -> Result<(), Sea
     )))
 }
 
-/// Maximum size of the other parts of a bundle, which are the leaves of a seal, a consumption and a receipt (at most
-/// 54, 47 and 64 KiB), three proofs, and some space for cosignatures.
+/// Maximum size of all other parts of a bundle, in bytes. These parts are three log entries (a seal of 54 KiB, a
+/// consumption of 47 KiB and a receipt of 64 KiB at most), three proofs and cosignatures.
 const MOST_OF_A_RUN: usize = 256 << 10;
 
 fn canonical_tokens(tokens: &[SealedToken]) -> Result<Vec<u8>, canonical::CanonicalError> {

@@ -21,7 +21,7 @@ use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb};
 use crate::http::problem::MEDIA_TYPE;
 use crate::http::route::{HandlerResult, Route};
 
-/// Number of bytes in one read from the store. The size limits the memory that one reader uses.
+/// Number of bytes in one read from the store. The number limits the memory that one reader uses.
 const PIECE: u64 = 256 << 10;
 /// Media type for bytes whose type is unknown.
 pub(super) const OCTETS: &str = "application/octet-stream";

@@ -1,7 +1,7 @@
 //! Decisions about the commands, paths and variables of a script.
 //!
 //! All commands are decided before a person is asked, so a denied command is refused before any question. The first
-//! rule that applies decides, in this order: grants of the command line, deny lists of the policy file, allow lists of
+//! rule that applies decides. The order is grants of the command line, deny lists of the policy file, allow lists of
 //! the policy file, built-in deny lists, built-in allow lists, mode. An unknown command could be a denied command, so
 //! no mode, no `-y` and no answer for a session allows an unknown command.
 
@@ -351,8 +351,8 @@ impl Judge<'_> {
     }
 
     /// Decides a variable that changes later commands, for example `PATH`. If an allow list of the policy file contains
-    /// the variable, a run may only inherit the variable. A script may set the variable only with a grant or an option
-    /// of the command line.
+    /// the variable, a run may inherit the variable but not set it. A script may set the variable only with a grant or
+    /// an option of the command line.
     fn setting(&self, name: &str) -> (PolicyVerdict, AppliedRule) {
         let kind = PermissionKind::Env;
         if self.everything() {

@@ -250,8 +250,8 @@ impl PatternList {
         plain.or_else(pattern).map(|at| &self.entries[at])
     }
 
-    /// Returns the first pattern of a deny list that matches the command `name`. A pattern over names matches the base
-    /// name of a program in every directory. A pattern over paths matches the whole path of a program. For a name
+    /// Returns the first pattern of a deny list that matches the command `name`. A pattern for names matches the base
+    /// name of a program in every directory. A pattern for paths matches the whole path of a program. For a name
     /// without a slash, the function tests the paths in the directories of [`TRUSTED`].
     #[must_use]
     pub fn find_denied(&self, name: &str, places: Option<&PathVariables>) -> Option<&ListEntry> {

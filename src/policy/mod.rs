@@ -1,4 +1,4 @@
-//! Policy, which consists of the rules for a step and the decisions about each command, path and variable.
+//! Policy: the rules for a step, and the decisions about each command, path and variable.
 //!
 //! The functions of this module are pure. [`ruling`] collects the rules that apply to a step. [`decide`] decides the
 //! commands of a script under these rules. [`permissions`] lists the permissions that approvers of a boundary sign.

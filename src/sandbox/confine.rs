@@ -1,6 +1,6 @@
 //! Restricts a new process and executes the step.
 //!
-//! The process applies these restrictions in this order and can't undo them: capabilities, id, `no_new_privs`,
+//! The process applies restrictions that can't be removed later. The order is capabilities, id, `no_new_privs`,
 //! system-call filter, resource limits, Landlock, descriptors, exec.
 
 use std::ffi::CString;

@@ -32,8 +32,8 @@ pub(super) const DEATH: Duration = Duration::from_secs(30);
 /// Maximum wall time, so that the computation of the deadline can't overflow.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 /// Part of the CPU limit (in thousandths) that a run must have used before a signal counts as the CPU limit. The kernel
-/// enforces `RLIMIT_CPU` by sampled ticks but reports measured time. If the CPU is shared with other processes, the two
-/// values differ by 12 % or more.
+/// enforces `RLIMIT_CPU` by sampled ticks but reports measured time. If the CPU is shared with other processes, the
+/// sampled and the measured time differ by 12 % or more.
 const CPU_COUNTED: u64 = 750;
 /// Maximum size of one read of output, in bytes.
 const BUFFER: usize = 64 << 10;

@@ -486,7 +486,7 @@ fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded:
         match rustix::event::poll(&mut fds, None) {
             Ok(_) => {}
             Err(Errno::INTR) => continue,
-            // If poll fails, stop, because the loop would run without blocking and would receive no commands. So end
+            // After an error of poll, the loop would run without blocking and would receive no commands, so end
             // the run.
             Err(_) => return Ok(()),
         }
@@ -670,7 +670,7 @@ fn watch(
         match rustix::event::poll(&mut fds, Some(&REAP_EVERY)) {
             Ok(_) => {}
             Err(Errno::INTR) => continue,
-            // If poll fails, stop, because the loop would run without blocking and would receive no commands. So end
+            // After an error of poll, the loop would run without blocking and would receive no commands, so end
             // the run.
             Err(_) => {
                 obey(KILL);

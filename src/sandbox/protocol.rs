@@ -361,7 +361,7 @@ pub fn check_start(bytes: &[u8]) -> io::Result<()> {
     parse_start(bytes).map(drop)
 }
 
-/// Sends three descriptors of a run to its first process: standard output, standard error and the control socket. The
+/// Sends three descriptors (standard output, standard error and the control socket) to the first process of a run. The
 /// process then starts the run.
 pub(super) fn hand_over(to: &UnixStream, descriptors: [BorrowedFd<'_>; 3]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];

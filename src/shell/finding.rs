@@ -512,7 +512,7 @@ impl<'s> ScriptWalk<'s> {
         self.found[count.min(self.found.len())..].iter().map(|raw| &raw.what)
     }
 
-    /// Records that a program runs at `word`, although the program's name `name` differs from the word.
+    /// Records a program with the name `name` that runs at the place of `word`.
     pub(super) fn runs(&mut self, name: &str, word: &Word, context: Context<'_>) {
         self.found.push(raw(word, FoundKind::Command(name.to_owned()), context));
     }

@@ -72,7 +72,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                     }
                 }
             }
-            // The command is an alias or a program with the name of the command (`git-NAME`).
+            // The git command NAME is an alias or the program `git-NAME`.
             _ if OWN.binary_search(&command).is_err() => {
                 self.finding.runs(&format!("git-{command}"), self.name, self.inside);
             }
@@ -334,7 +334,7 @@ struct Sub {
     short: &'static [(char, Does)],
     /// Other letters that take a value, which is the rest of the word or the next word.
     values: &'static str,
-    /// Complete long options whose names are also the beginning of other options.
+    /// Long options that run nothing, although longer options with the same beginning run programs.
     safe: &'static [&'static str],
 }
 

@@ -452,7 +452,7 @@ fn could_match(pattern: &[u8], name: &[u8]) -> bool {
     if pattern.len() > LONG_PATTERN {
         return true;
     }
-    // The bits of an entry are the possible positions in the name, for one position in the pattern.
+    // For each position in the pattern, the bits are the possible positions in the name.
     let (end, all) = (1u16 << name.len(), (1u16 << name.len()) - 1);
     let mut at = [0u16; LONG_PATTERN + 1];
     at[0] = 1;
@@ -463,7 +463,7 @@ fn could_match(pattern: &[u8], name: &[u8]) -> bool {
         }
         let same = |byte: u8| (0..name.len()).filter(|n| name[*n] == byte).fold(0u16, |bits, n| bits | 1 << n);
         match byte {
-            // A `*` allows all positions from the lowest position on.
+            // A `*` allows all positions from the lowest possible position to the end of the name.
             b'*' => at[place + 1] |= (all | end) & !((here & here.wrapping_neg()) - 1),
             b'?' => at[place + 1] |= (here & all) << 1,
             b'[' => {

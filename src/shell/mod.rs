@@ -11,8 +11,8 @@
 //! - `grammar`, `compounds` and `redirects` parse commands.
 //! - `words`, `quotes`, `expansions` and `arithmetic` parse the parts of a command.
 //!
-//! The parser is small and conservative: a script that bash and dash might read differently from this parser is refused.
-//! docs/design.md explains why no library does this, and what is not read.
+//! The parser is small and conservative. The parser refuses a script that bash or dash might read in another way.
+//! docs/design.md explains why no library is used, and which constructs the parser does not read.
 mod arithmetic;
 mod builtins;
 mod carriers;

@@ -1,4 +1,4 @@
-//! Parser of words: quotes, expansions, substitutions and here-documents.
+//! Parser of words, with their quotes, expansions, substitutions and here-documents.
 
 use crate::shell::settings;
 use crate::shell::syntax::{HOLE, Parser, Read, Word, WordPart, is_name};

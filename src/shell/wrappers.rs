@@ -163,7 +163,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
 
     /// Reads the options of a wrapper whose command follows after `operands` words. If the options cannot be read, the
     /// function records the problem and still treats the following words as the command. So the walk still finds a
-    /// denied name among these words.
+    /// denied name among the words.
     pub(super) fn before_command<'w>(
         &mut self,
         grammar: &OptionGrammar,
