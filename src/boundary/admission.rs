@@ -34,7 +34,7 @@ const CHALLENGE_S: i64 = 60;
 /// The time for which an answered challenge allows read requests, in seconds.
 const ADMISSION_S: i64 = 600;
 /// Maximum number of valid admissions, and maximum number of answered challenges in memory. Only holders of keys in the
-/// roster add entries to these lists.
+/// roster can add entries to the two lists.
 const MOST_OPEN: usize = 10_000;
 /// Maximum number of valid admissions of one key, so that no key uses up the admissions of other keys. A new admission
 /// above the maximum ends the oldest admission of the key.

@@ -3,7 +3,7 @@
 //! Event 1 is `pending`. The signatures follow in the order of arrival, then `approved`, `running`, the pieces of the
 //! output, `exit`, `finished` and the receipt. Each event is derived from durable or recorded data, so a reader can
 //! continue at any number, even after a restart. The event that states why an approved run is delayed is temporary and
-//! has no own number.
+//! has no number.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -97,7 +97,7 @@ pub struct LoggedReceipt {
     pub envelope: Envelope,
 }
 
-/// Evidence for callers, which this part only reads.
+/// Reads the evidence for callers, and changes no data.
 pub struct Evidence {
     crossing: Arc<Crossing>,
     proposals: Arc<Proposals>,
@@ -331,8 +331,8 @@ impl Evidence {
         };
         // All three proofs refer to the same checkpoint. The common checkpoint includes the receipt, which is the last
         // of the three log entries. The function uses a current checkpoint if the roster of the seal contains the
-        // current key. If the roster does not contain this key, the function uses an earlier checkpoint, which a key of
-        // that time signed.
+        // current key. If the roster does not contain the current key, the function uses an earlier checkpoint with the
+        // signature of an earlier key.
         let uncovered = || fault(&format!("no checkpoint covers log entry {index}"));
         let known_now = earlier.as_ref().is_none_or(|earlier| earlier.keys.contains(&self.key.keyid));
         let (size, checkpoint) = match log {

@@ -90,8 +90,8 @@ impl Health {
     }
 
     /// Finds the steps of the seal in force that this host can't run, and the steps whose quorum can't be met. The log
-    /// of the service, `/ready` and `doctor` report these steps. The boundary refuses proposals for these steps before
-    /// a person signs.
+    /// of the service, `/ready` and `doctor` report the steps. The boundary refuses proposals for steps that can't run,
+    /// before a person signs.
     pub fn note_seal(&self) -> Vec<String> {
         let sealed = self.crossing.state();
         let beyond = steps_beyond_the_host(&sealed, &*self.sandbox);
@@ -259,7 +259,7 @@ fn in_words(owners: &[Name], who_proposes: &str) -> String {
     )
 }
 
-/// The reason why a quorum can't be met, with the proposals that are refused because of this reason.
+/// The reason why a quorum can't be met, with the proposals that the boundary refuses for this reason.
 struct Cause<'s> {
     out: String,
     owners: Vec<Name>,

@@ -60,7 +60,7 @@ impl Housekeeping {
         loop {
             every.tick().await;
             // Write one log line when disk space becomes too small, and one log line when the space is sufficient
-            // again. Between these two lines, each refused caller gets the reason as an answer.
+            // again. Between the two log lines, each refused caller gets the reason as an answer.
             let trouble = self.crossing.capacity().disk_trouble();
             match (full, &trouble) {
                 (false, Some(trouble)) => tracing::warn!("{trouble}"),

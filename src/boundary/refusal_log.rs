@@ -252,7 +252,7 @@ async fn append(ledger: &Ledger, sign: impl Fn(Timestamp) -> Result<Vec<u8>, Mal
 /// pointer are text of the input (such as an unknown field or the name of a parameter) and must never be in the log.
 /// Returns `None` if the pointer contains no field name of the format.
 fn without_input(pointer: &str) -> Option<String> {
-    // Parameters are checked separately. In this pointer, the parameters are inside of a statement.
+    // Parameters are checked separately, so their pointers do not begin with `/predicate`.
     let pointer = if pointer.starts_with("/params") { format!("/predicate{pointer}") } else { pointer.to_owned() };
     let index = |step: &str| step.len() <= 4 && step.bytes().all(|c| c.is_ascii_digit());
     let mut kept = String::new();

@@ -418,10 +418,10 @@ pub struct RosterView {
     pub guarded: bool,
 }
 
-/// A token in the form that lists show.
+/// A token as lists show it.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct TokenView {
-    /// The token in the form that the seal contains.
+    /// As the seal knows it.
     #[serde(flatten)]
     pub token: crate::record::token::SealedToken,
     /// When it was withdrawn.

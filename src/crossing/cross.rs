@@ -133,8 +133,8 @@ impl Crossing {
         self.log(receipt).await
     }
 
-    /// Decodes the envelope and checks its sizes, the base64 and the number of its signatures. The function does not
-    /// parse the payload yet.
+    /// Decodes the envelope, and checks its sizes, its base64 encoding and the number of its signatures. The function
+    /// does not parse the payload yet.
     ///
     /// # Errors
     /// `malformed` or `too-large`.
@@ -456,9 +456,9 @@ impl Crossing {
         self.ledger.now()
     }
 
-    /// Makes the output of a run durable. If the disk is full, the boundary waits until the disk has free space. After
-    /// another error the boundary drops the output, but the receipt still states the end of the run and the digests of
-    /// the output.
+    /// Makes the output of a run durable. If the disk is full, the boundary waits until the disk has free space. If the
+    /// disk fails for another reason, the boundary drops the output, but the receipt still states the end of the run
+    /// and the digests of the output.
     async fn keep_output(&self, recorded: &RecordedOutput, recording: &RunInProgress) -> RecordedRows {
         if Outputs::is_inline(recorded)
             && let Ok(kept) = self.outputs.keep(recorded, recording, |name: &_| self.ledger.output_path(name))

@@ -247,7 +247,7 @@ impl SealContent {
             engine: ENGINE.to_owned(),
             genesis,
         };
-        // The check refuses too large content while the earlier state is still in force.
+        // The check refuses content that is too large while the earlier state is still in force.
         seal.clone().into_statement().to_payload()?;
         Ok(SealDraft { seal, blobs, registry: self.registry.clone() })
     }

@@ -65,7 +65,8 @@ use crate::store::message;
 pub struct CrossingRequest {
     /// The signed authorization.
     pub envelope: Envelope,
-    /// The name of the token or proposer that sent the envelope. For a proposal, this name is the name of its proposer.
+    /// The name of the token or proposer that sent the envelope. For a proposal, the field contains the name of the
+    /// proposer.
     pub handed_in_by: Name,
     /// The caller whose token limits the steps of the authorization, or `None` if the check was made earlier.
     pub caller: Option<Caller>,
@@ -120,8 +121,8 @@ impl VerifiedRequest {
         &self.accepted.handed_in_by
     }
 
-    /// Checks that the caller may send authorizations for this step. For a proposal, the boundary made this check when
-    /// the proposal was created.
+    /// Checks that the caller may send authorizations for this step. For a proposal, the boundary checked the scope
+    /// when the proposal was created.
     pub(super) fn demand_scope(&self, step: &StepRef) -> Result<ScopeHeld, Stopped> {
         if let Some(caller) = &self.accepted.caller {
             let _ = caller.demand(Scope::Propose, Some(step))?;

@@ -65,7 +65,7 @@ async fn submit(mut call: RouteCall) -> HandlerResult {
     // bundle.
     let lines = names_lines(&call.headers)?;
     let form = EventFormat::of_lines(call.raw_query("shape"))?;
-    // Read the body before the permit is taken. A comment in `proposals::sign` states the reason.
+    // Read the body before the permit is taken, so that a slow sender does not occupy a permit.
     let body = call.body(MAX_ENVELOPE_BYTES).await?;
     let permit = call.app.boundary.crossing.capacity().permit()?;
     let envelope: Envelope = read(&body)?;

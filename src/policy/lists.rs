@@ -69,7 +69,7 @@ impl ListedPattern {
     pub fn parse(kind: PermissionKind, side: ListSide, text: &str) -> Result<Self, PatternError> {
         let name = |text: &str| {
             let case = if side == ListSide::Deny { CaseSensitivity::Any } else { CaseSensitivity::Counts };
-            // `[` and `.` are names of commands in this list, not pattern syntax.
+            // In a list of commands, `[` and `.` are names of commands, not pattern syntax.
             if ["[", "."].contains(&text) {
                 return Ok(Pattern::literal(text, case));
             }

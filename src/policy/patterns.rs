@@ -116,7 +116,7 @@ impl Pattern {
     }
 
     /// Returns the number of alternatives that the braces in the pattern create. The time to match the pattern grows
-    /// with this number.
+    /// with the number of alternatives.
     #[must_use]
     pub const fn ways(&self) -> usize {
         self.ways
@@ -206,7 +206,7 @@ fn expand(chars: &[char]) -> Result<Vec<Vec<Token>>, String> {
     Ok(ways)
 }
 
-/// Reads up to the end of the pattern or up to a `,` or `}` inside braces.
+/// Reads tokens up to the end of the pattern. Inside braces, the function reads up to a `,` or `}`.
 fn sequence(chars: &[char], mut at: usize, depth: usize) -> Result<(Vec<Vec<Token>>, usize), String> {
     let mut ways: Vec<Vec<Token>> = vec![Vec::new()];
     while at < chars.len() {

@@ -259,7 +259,7 @@ fn hide_what_is_denied(
             } else {
                 disk.overlay(&name, tree, path, target, denied)?;
             }
-            // Mask the denied names that exist in the tree. The content of these names is already hidden.
+            // Mask the denied names that exist in the tree. The content of the denied names is already hidden.
             trees::cover(target, path, denied, &mut things)?;
             absent += denied.names.len() as u64;
         }

@@ -252,8 +252,8 @@ fn clone_first(start: &Start, cgroup: Option<BorrowedFd<'_>>) -> Result<First, S
     let dumpable = |how| rustix::process::set_dumpable_behavior(how).at(SetupStage::Identity, "change dumpability");
     let maps_are_ours = !own_namespaces || rustix::process::geteuid().is_root();
     if !maps_are_ours {
-        // While a process is not dumpable, its files in /proc belong to root. An ordinary user could then not write
-        // `uid_map` and `gid_map`.
+        // While a process is not dumpable, its files in /proc belong to root. An ordinary user can't write the
+        // `uid_map` and the `gid_map` of such a process.
         dumpable(DumpableBehavior::Dumpable)?;
     }
     let flags = if own_namespaces { namespaces(start.own_network) } else { 0 };

@@ -33,8 +33,8 @@ pub(super) fn end(mark: &str) -> io::Result<usize> {
     let all = processes();
     let helpers: Vec<&Process> = all
         .iter()
-        // The first process of a run has the same command line as its helper. The loop kills that process later as a
-        // child of the helper.
+        // The first process of a run has the same command line as its helper. The loop kills this first process later
+        // as a child of its helper.
         .filter(|one| is_helper(one.pid, mark) && one.parent != service && !is_helper(one.parent, mark))
         .collect();
     let mut ended = 0;

@@ -164,8 +164,8 @@ impl Parser<'_> {
     }
 }
 
-/// Adds the variables that a text sets if a shell evaluates the text as arithmetic. `source` is the source text, and
-/// `known` is the part of the text that is known before the run.
+/// Adds to `parts` the variables that a text sets if a shell evaluates the text as arithmetic. `source` is the source
+/// text, and `known` is the part of the text that is known before the run.
 pub(super) fn evaluates(source: &str, known: &str, at: usize, parts: &mut Vec<WordPart>) {
     let written = without_names(source);
     let names = settings::named_in(known).chain(settings::named_in(&written));

@@ -780,7 +780,7 @@ const MAX_ROUNDS: usize = 6;
 const MAX_CALLS: usize = 256;
 const CALL: usize = 64;
 
-/// The function with this name, which bash calls if a command does not exist.
+/// Name of the function that bash calls if a command does not exist.
 const NOT_FOUND: &str = "command_not_found_handle";
 
 const ELEMENTS: &str =

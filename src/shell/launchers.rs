@@ -104,7 +104,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             next += 1;
             let Some(text) = word.exactly() else {
                 let harmless = if word.one {
-                    // The name of the command may follow this word.
+                    // The name of the command may follow `word`.
                     let before_plain = words.get(next).is_some_and(|after| {
                         let known = after.known();
                         !after.exact && known.is_empty()
@@ -280,7 +280,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             }
             return Ok(());
         }
-        // A shell reads these words, with all characters quoted except `$`.
+        // With `-s` or `-i`, a shell reads the words of the command, in which all characters except `$` are quoted.
         let shell = options.has(&["s", "i", "shell", "login"]);
         if let Some(word) = options.rest.iter().find(|word| shell && word.text.contains('$')) {
             self.unknown(word, "the other user's shell expands this again: leave `-s` and `-i` out");
