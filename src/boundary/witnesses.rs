@@ -414,7 +414,7 @@ impl Witnessing {
             return Ok(None);
         };
         // The witness has already cosigned a larger checkpoint than the target, because an earlier process sent that
-        // checkpoint. Wait for a target that is at least as large.
+        // checkpoint. Wait for a target that is at least as large as the checkpoint of the witness.
         if old > target.size {
             return Ok(None);
         }

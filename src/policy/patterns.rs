@@ -450,8 +450,8 @@ fn class_regex(set: &str, negated: bool, without_dot: bool) -> String {
 
 const BESIDE_BRACES: &str = "programs read ** in or beside braces differently: write one pattern for each alternative";
 /// Regex for a segment that does not begin with a dot. The regex matches bytes instead of characters, because the
-/// compiled program is then much smaller. The regex does not split a character, because the next part of a pattern
-/// begins with the first byte of a character.
+/// compiled program is then much smaller. A match does not end inside of a character, because the next part of a
+/// pattern begins with the first byte of a character.
 const SEGMENT: &str = "(?-u:[^./])(?-u:[^/])*";
 /// Maximum length of a pattern in bytes, because a longer pattern is a mistake or an attack on the compiler.
 pub const MAX_PATTERN_BYTES: usize = 512;

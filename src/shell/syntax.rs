@@ -168,7 +168,7 @@ pub(super) struct Word {
 pub(super) enum WordPart {
     /// A substitution, which runs a list of commands.
     Script(std::rc::Rc<CommandList>),
-    /// A variable that `${name:=word}` or arithmetic sets.
+    /// A variable that an expansion `${name:=word}` or an arithmetic expression sets.
     Sets(String, usize),
     /// A text that runs a command if the shell evaluates the text as arithmetic or as a name.
     Trap(usize),
