@@ -1,8 +1,8 @@
-//! Checks of the caller and the headers: bearer token, Host and Origin.
+//! Checks of the caller and the headers, which are the bearer token, Host and Origin.
 //!
-//! A browser page can point its own host name to this address (DNS rebinding). Requests of such a page have that name
-//! in `Host`, so this module refuses them. The service sends no CORS headers and ignores proxy headers
-//! (`X-Forwarded-*`).
+//! A browser page can point its own host name to this address (DNS rebinding). A request from a page with a false host
+//! name has this name in `Host`, so this module refuses the request. The service sends no CORS headers and ignores
+//! proxy headers (`X-Forwarded-*`).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,13 +20,13 @@ pub(super) struct Hosts {
 }
 
 impl Hosts {
-    /// Allows loopback names with the port of `bound`, `bound` itself, and `names`. Each name is `host` (any port) or
-    /// `host:port`.
+    /// Allows loopback names with the port of `bound`, the address `bound`, and the given `names`. Each name has the
+    /// form `host` (any port) or `host:port`.
     pub(super) fn new(bound: SocketAddr, names: &[String]) -> Self {
         Self { bound, names: names.iter().map(|name| name.to_ascii_lowercase()).collect() }
     }
 
-    /// Refuses a request with a wrong `Host` or from a page of another origin.
+    /// Refuses a request with a wrong `Host`, or a request from a page of another origin.
     pub(super) fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Stopped> {
         let host = only(headers, &HOST)?.ok_or_else(|| refuse(Code::Forbidden, "the request has no Host header"))?;
         if uri.authority().is_some_and(|authority| !authority.as_str().eq_ignore_ascii_case(host)) {
@@ -66,7 +66,7 @@ impl Hosts {
     }
 }
 
-/// Splits `name`, `name:port`, `[v6]` or `[v6]:port`. Returns `None` for any other text.
+/// Splits a text of the form `name`, `name:port`, `[v6]` or `[v6]:port`. Returns `None` for any other text.
 fn split_port(host: &str) -> Option<(&str, Option<u16>)> {
     let end = if host.starts_with('[') { host.find(']')? + 1 } else { host.find(':').unwrap_or(host.len()) };
     let (name, rest) = host.split_at(end);
@@ -81,7 +81,7 @@ fn split_port(host: &str) -> Option<(&str, Option<u16>)> {
     }
 }
 
-/// Returns the bearer token of the `Authorization` header, if the request has one.
+/// Returns the bearer token of the `Authorization` header, or `None` if the request has no such header.
 pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Stopped> {
     let Some(value) = only(headers, &AUTHORIZATION)? else { return Ok(None) };
     match value.split_once(' ') {
@@ -92,7 +92,7 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Stopped> {
     }
 }
 
-/// Returns a header as text. A header that occurs twice is refused.
+/// Returns the value of a header as text. A request with the header twice is refused.
 pub(super) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Stopped> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -102,7 +102,7 @@ pub(super) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Opti
     value.to_str().map(Some).map_err(|_| refuse(Code::Malformed, format!("the header {name} is not plain text")))
 }
 
-/// Returns true if a query field looks like a secret. Queries appear in logs and browser histories, so secrets in
+/// Returns true if a query field looks like a secret. Query texts appear in logs and browser histories, so secrets in
 /// queries are refused.
 pub(super) fn looks_secret(key: &str, value: &str) -> bool {
     value.starts_with("cst_")

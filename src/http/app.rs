@@ -1,4 +1,4 @@
-//! Shared state of all requests, and settings of the HTTP interface.
+//! The shared state of all requests, and the settings of the HTTP interface.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use crate::record::ident::Name;
 /// Settings of the HTTP interface.
 #[derive(Debug, Clone)]
 pub struct HttpConfig {
-    /// Host names besides the loopback names: `host` (any port) or `host:port`.
+    /// Host names that clients may use besides the loopback names, in the form `host` (any port) or `host:port`.
     pub allowed_hosts: Vec<String>,
-    /// Maximum number of open connections. A further connection gets status 503.
+    /// Maximum number of open connections. A connection above the maximum gets status 503.
     pub max_connections: usize,
     /// Rate limits of callers.
     pub rates: Rates,
-    /// Time that current requests may take at shutdown.
+    /// Maximum time that current requests may take at shutdown.
     pub drain: Duration,
 }
 
@@ -40,16 +40,16 @@ impl Default for HttpConfig {
     }
 }
 
-/// Phase of the service between start and end.
+/// Phase of the service between its start and its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
     /// The service accepts all requests.
     Serving,
-    /// Current runs continue to their end. The service accepts only read requests.
+    /// The service continues current runs to their end. The service accepts only read requests in this phase.
     Draining,
-    /// Requests that wait return the current state, and event streams end.
+    /// Requests that wait for a change return the current state, and event streams end.
     Ending,
-    /// All remaining connections are closed.
+    /// The service closes all remaining connections.
     Over,
 }
 
@@ -61,15 +61,16 @@ pub(super) struct App {
     phase: watch::Receiver<Phase>,
     /// The OpenAPI document as JSON.
     pub(super) description: Bytes,
-    /// Permits for requests that wait for events or changes. The limit keeps connections free for signatures.
+    /// Permits for requests that wait for events or changes. The limit reserves connections for requests with
+    /// signatures.
     pub(super) waits: Arc<Semaphore>,
     most_waits: usize,
-    /// Permits for calls that change something, at most [`MOST_WORK`].
+    /// Permits for calls that change something(in total [`MOST_WORK`]).
     work: Arc<Semaphore>,
 }
 
-/// More permits than there can be connections. The semaphore limits nothing. The shutdown uses it to wait for all
-/// calls.
+/// Number of work permits, which is larger than the possible number of connections. The shutdown takes all permits to
+/// wait for the end of all calls.
 pub(super) const MOST_WORK: u32 = 1 << 20;
 
 impl App {
@@ -96,18 +97,18 @@ impl App {
     /// Waits until the service has reached `phase`.
     pub(super) async fn phase(&self, phase: Phase) {
         let mut at = self.phase.clone();
-        // An error means that `serve` has returned, so the last phase is over.
+        // An error means that the function `serve` has returned, so the last phase is over.
         let _ = at.wait_for(|now| *now >= phase).await;
     }
 
-    /// Starts work that continues if its caller disconnects. The shutdown waits for this work.
+    /// Starts work that continues even if its client disconnects. The shutdown waits for the end of this work.
     pub(super) fn work<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<JoinHandle<T>, Stopped> {
         let counted = self.work.clone().try_acquire_owned();
         let counted = counted.map_err(|_| refuse(Code::Busy, "too many calls are in progress: try again"))?;
-        // The state of a crossing has several kilobytes. `Box::pin` avoids copies of the state into the task.
+        // The state of a crossing needs several kilobytes. `Box::pin` avoids copies of this state into the task.
         let work = Box::pin(work);
         Ok(tokio::spawn(async move {
             let done = work.await;
@@ -116,7 +117,7 @@ impl App {
         }))
     }
 
-    /// Returns true if new calls may change something.
+    /// Returns true if the service accepts new calls that change something.
     pub(super) fn takes_changes(&self) -> bool {
         *self.phase.borrow() == Phase::Serving
     }
@@ -132,11 +133,11 @@ impl App {
     }
 }
 
-/// Address of the peer of the connection.
+/// Address of the client of the connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PeerAddress(pub(super) IpAddr);
 
-/// Data of a routed request for its log line.
+/// Data of a routed request that the request's log line contains.
 #[derive(Debug, Clone)]
 pub(super) struct RequestSummary {
     pub(super) path: &'static str,

@@ -1,4 +1,4 @@
-//! Routes for complete envelopes, which were signed elsewhere and cross at once.
+//! Routes for complete envelopes, which were signed elsewhere and cross immediately.
 
 use std::time::Duration;
 
@@ -22,11 +22,11 @@ use crate::record::bundle::{Bundle, MEDIA_TYPE};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::ProposalId;
 
-/// Maximum body size: a payload of 20 KiB and sixteen signatures of 512 bytes in base64, with room for whitespace.
+/// Maximum body size in bytes, enough for a payload of 20 KiB and sixteen signatures of 512 bytes in base64.
 const MAX_ENVELOPE_BYTES: usize = 128 << 10;
-/// Time limit for the last events after the receipt exists.
+/// Time limit for the last events after the receipt is written.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
-/// First pause before the next check if the envelope has become a proposal. The pause doubles after each check, up to
+/// First pause between two checks whether the envelope has become a proposal. The pause doubles after each check, up to
 /// `LONGEST_PAUSE`.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
@@ -61,10 +61,11 @@ pub(super) static ROUTES: &[Route] = &[Route {
 }];
 
 async fn submit(mut call: RouteCall) -> HandlerResult {
-    // The client gets lines only if `Accept` names their media type. For `*/*` the client gets the bundle.
+    // The client gets event lines only if `Accept` names their media type. If `Accept` is `*/*`, the client gets the
+    // bundle.
     let lines = names_lines(&call.headers)?;
     let form = EventFormat::of_lines(call.raw_query("shape"))?;
-    // The body is read before the permit is taken. The comment in `proposals::sign` has the reason.
+    // Read the body before the permit is taken, so that a slow sender does not occupy a permit.
     let body = call.body(MAX_ENVELOPE_BYTES).await?;
     let permit = call.app.boundary.crossing.capacity().permit()?;
     let envelope: Envelope = read(&body)?;
@@ -72,7 +73,7 @@ async fn submit(mut call: RouteCall) -> HandlerResult {
     call.charge_signatures(&envelope.signatures)?;
     let watched = if lines { proposal_of(&envelope).filter(|id| !is_settled(&call, id)) } else { None };
     let (boundary, caller) = (call.app.boundary.clone(), call.caller.clone());
-    // The crossing has its own task, so it continues if the caller disconnects.
+    // The crossing has its own task, so the crossing continues if the client disconnects.
     let crossing = call.app.work(async move {
         let receipted = boundary.proposals.submit(&caller, envelope, permit).await?;
         boundary.evidence.bundle_of(&receipted)
@@ -86,8 +87,8 @@ async fn submit(mut call: RouteCall) -> HandlerResult {
 
 type Crossing = JoinHandle<Result<Vec<u8>, Stopped>>;
 
-/// Streams the events of the crossing. The stream begins only when the run begins, so that a refusal has its own
-/// status.
+/// Streams the events of the crossing. The stream begins only when the run begins, so that a refusal still has its own
+/// HTTP status.
 async fn streamed(
     call: RouteCall,
     form: EventFormat,
@@ -126,7 +127,7 @@ async fn streamed(
             tokio::select! {
                 () = &mut live => joined(crossing.await),
                 bundle = &mut crossing => {
-                    // The remaining events are already available, or they never come.
+                    // At this point, the remaining events are either available or will never come.
                     let _ = timeout(LAST_EVENTS, live).await;
                     joined(bundle)
                 }
@@ -182,8 +183,8 @@ async fn until_it_runs(
                     return Began::Running(events);
                 }
                 if runs {
-                    // The proposal was denied, expired, cancelled or refused. The result of the crossing has the right
-                    // status.
+                    // The proposal was denied, expired, cancelled or refused. The result of the crossing contains the
+                    // correct status.
                     return Began::Over(joined(crossing.await));
                 }
             }
@@ -205,18 +206,20 @@ async fn last_line(reader: &EventReader, bundle: Result<Vec<u8>, Stopped>) {
             line.to_string().into_bytes()
         }
     };
-    // A client that disconnects can fetch the bundle later by the id of its receipt.
+    // A client that disconnects can later fetch the bundle with the id of the receipt.
     let _ = reader.line(line).await;
 }
 
-/// Returns the proposal id in the unverified envelope. The id only decides which events the stream shows.
+/// Returns the proposal's id in the unverified envelope. The id is used only to select the events that the stream
+/// shows.
 fn proposal_of(envelope: &Envelope) -> Option<ProposalId> {
     let payload = Base64::Lenient.decode("/payload", &envelope.payload).ok()?;
     let statement = strict::parse(&payload, MAX_ENVELOPE_BYTES).ok()?;
     statement.pointer("/predicate/proposal")?.as_str()?.parse().ok()
 }
 
-/// Returns true if the proposal ran or ended before this call. Its old events are then not part of the answer.
+/// Returns true if the proposal has run or has ended before this call. If the proposal has ended, its old events are
+/// not part of the answer.
 fn is_settled(call: &RouteCall, id: &ProposalId) -> bool {
     let before = call.app.boundary.proposals.proposal(&call.caller, id);
     before.is_ok_and(|view| !matches!(view.status, ProposalStatus::Pending | ProposalStatus::Approved))

@@ -31,27 +31,29 @@ use crate::record::bundle;
 use crate::record::code::Code;
 use crate::record::envelope::{EnvelopeSignature, MAX_SIGNATURES};
 
-/// Maximum body size in bytes for all routes. The limit bounds the memory of one connection.
+/// Maximum body size in bytes for all routes. The limit bounds the memory that one connection uses.
 pub(super) const MAX_BODY_BYTES: usize = 1 << 20;
-/// Time limit for a body. A slow sender must not block a connection for long.
+/// Time limit for the arrival of a request body. Without the limit, a slow sender could use a connection for a long
+/// time.
 const BODY_DEADLINE: Duration = Duration::from_secs(20);
 
-/// A request whose caller is known and may call its route.
+/// A request whose caller was authenticated and may call the route.
 pub(super) struct RouteCall {
     pub(super) app: Arc<App>,
     pub(super) caller: Arc<Caller>,
     pub(super) headers: HeaderMap,
     peer: IpAddr,
-    /// Result of the rate limit, for routes of [`RouteAccess::Signed`].
+    /// Result of the rate limit, used for routes with [`RouteAccess::Signed`].
     limited: Option<Stopped>,
     params: RawPathParams,
     query: Vec<(&'static str, String)>,
-    /// The mutex is never contended. The mutex only makes the type `Sync`, because a body is not `Sync`.
+    /// The mutex is never locked by two threads. The mutex makes the type `Sync`, because a body is not `Sync`.
     body: Mutex<Body>,
 }
 
 impl RouteCall {
-    /// Checks everything except the body: query, bearer token, rate limit and access.
+    /// Checks everything except the body, which includes the query, the bearer token, the rate limit and the access to
+    /// the route.
     pub(super) async fn enter(
         app: Arc<App>,
         query: &'static [Field],
@@ -74,8 +76,9 @@ impl RouteCall {
             charged => charged,
         };
         let caller = match bearer(request.headers())? {
-            // This check costs as little as the rate limit and comes before it. So a client with a key learns that it
-            // must answer a challenge, even if other callers from its address have used up the rate.
+            // The check of the bearer token is as cheap as the rate limit and comes before the rate limit. So a client
+            // with a key learns that an answer to a challenge is required, even if other clients with the same address
+            // have exceeded the rate limit.
             None if access == RouteAccess::Known => {
                 let detail = "this needs `Authorization: Bearer cst_...`: ask an operator for a token, or answer a challenge \
                               with a rostered key";
@@ -85,7 +88,7 @@ impl RouteCall {
                 charge(RateKey::Peer(peer))?;
                 Caller::anonymous()
             }
-            // Failed attempts of other callers from the same address must not delay a caller with a valid token.
+            // Failed attempts of other clients with the same address must not delay a caller with a valid token.
             Some(bearer) => match app.boundary.admission.authenticate(bearer) {
                 Ok(caller) => {
                     charge(caller.name().map_or(RateKey::Peer(peer), RateKey::Principal))?;
@@ -106,13 +109,13 @@ impl RouteCall {
         Ok(Self { app, caller, headers, peer, limited, params, query, body })
     }
 
-    /// Parses a segment of the path.
+    /// Parses a segment of the request path.
     pub(super) fn path<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, Stopped> {
         let text = self.raw_path(name)?;
         text.parse().map_err(|error| refuse(Code::Malformed, format!("{{{name}}} in the path: {error}")))
     }
 
-    /// Returns a segment of the path as text.
+    /// Returns a segment of the request path as text.
     pub(super) fn raw_path(&self, name: &str) -> Result<&str, Stopped> {
         self.params
             .iter()
@@ -120,19 +123,19 @@ impl RouteCall {
             .ok_or_else(|| fault(&format_args!("a route without its part {name:?}")))
     }
 
-    /// Returns a field of the query as text.
+    /// Returns a field of the query as text, or `None` if the query has no such field.
     pub(super) fn raw_query(&self, name: &str) -> Option<&str> {
         self.query.iter().find_map(|(key, value)| (*key == name).then_some(value.as_str()))
     }
 
-    /// Parses a field of the query.
+    /// Parses a field of the query, or returns `None` if the query has no such field.
     pub(super) fn query<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, Stopped> {
         self.raw_query(name)
             .map(|text| text.parse().map_err(|error| refuse(Code::Malformed, format!("?{name}=: {error}"))))
             .transpose()
     }
 
-    /// Reads the whole body, at most `most` bytes. The size is checked while the body arrives.
+    /// Reads the whole body, which may have at most `most` bytes. The function checks the size while the body arrives.
     pub(super) async fn body(&mut self, most: usize) -> Result<Bytes, Stopped> {
         json_only(&self.headers)?;
         self.bytes(most).await
@@ -154,7 +157,7 @@ impl RouteCall {
                 if whole.len() + joined.len() + frame.len() > most {
                     return Err(too_large());
                 }
-                // Most bodies arrive in one frame, and this frame is not copied.
+                // Most bodies arrive in one frame, which the function does not copy.
                 if whole.is_empty() && joined.is_empty() {
                     whole = frame;
                 } else {
@@ -180,8 +183,9 @@ impl RouteCall {
         read::<Empty>(&bytes).map(|Empty {}| ())
     }
 
-    /// Charges the sender for each signature after the first one. A key is charged by [`charge_key`](Self::charge_key)
-    /// only after its signature was verified. Otherwise an attacker could use up the rate of another person's key.
+    /// Charges the sender of a request for each signature after the first signature. [`charge_key`](Self::charge_key)
+    /// charges a key only after its signature was verified. If unverified signatures were charged, an attacker could
+    /// use up the rate of another person's key.
     pub(super) fn charge_signatures(&self, signatures: &[EnvelopeSignature]) -> Result<(), Stopped> {
         if signatures.is_empty() {
             let refusal = Refusal::new(Code::Malformed, "there is no signature");
@@ -195,8 +199,8 @@ impl RouteCall {
         self.app.limits.charge(payer, signatures.len() as u32 - 1, Instant::now())
     }
 
-    /// Returns the result of a signed call. If the caller is over the rate, any refusal becomes the refusal of the rate
-    /// limit.
+    /// Returns the result of a signed call, which the rate limit may change. If the caller has exceeded the rate limit,
+    /// any refusal becomes the refusal of the rate limit.
     pub(super) fn unless_limited<T>(&self, done: Result<T, Stopped>) -> Result<T, Stopped> {
         match (&self.limited, done) {
             (Some(limited), Err(_)) => Err(limited.clone()),
@@ -204,7 +208,7 @@ impl RouteCall {
         }
     }
 
-    /// Charges the peer for a failed proof of identity without a bearer token.
+    /// Charges the client's address for a failed authentication without a bearer token.
     pub(super) fn charge_failure(&self) -> Result<(), Stopped> {
         self.app.limits.charge(RateKey::Peer(self.peer), FAILED_AUTHENTICATION, Instant::now())
     }
@@ -214,7 +218,7 @@ impl RouteCall {
         app.limits.charge(RateKey::Key(keyid), 1, Instant::now())
     }
 
-    /// Runs a change to its end, even if the caller disconnects.
+    /// Runs a change to its end, even if the client disconnects.
     pub(super) async fn finish<T, F>(&self, work: impl FnOnce(Boundary, Arc<Caller>) -> F) -> Result<T, Stopped>
     where
         T: Send + 'static,
@@ -238,7 +242,7 @@ impl RouteCall {
 #[serde(deny_unknown_fields)]
 struct Empty {}
 
-/// Returns the result of a task. A panic of the task becomes a fault.
+/// Returns the result of a finished task. A panic in the task becomes a fault.
 pub(super) fn joined<T>(result: Result<Result<T, Stopped>, tokio::task::JoinError>) -> Result<T, Stopped> {
     result.unwrap_or_else(|error| Err(fault(&error)))
 }
@@ -262,7 +266,7 @@ pub(super) fn bytes(status: StatusCode, media: &'static str, body: impl Into<Bod
     response
 }
 
-/// Requires `Content-Type: application/json`. A browser sends a CORS preflight before it sends this type to another
+/// Requires `Content-Type: application/json`, for which a browser sends a CORS preflight before a request to another
 /// origin.
 fn json_only(headers: &HeaderMap) -> Result<(), Stopped> {
     let is_json = only(headers, &CONTENT_TYPE)?.is_some_and(|given| {
@@ -280,7 +284,7 @@ fn json_only(headers: &HeaderMap) -> Result<(), Stopped> {
     Err(Refusal { case: Some(RefusalCase::MediaType), ..Refusal::new(Code::Malformed, detail) }.into())
 }
 
-/// Parses a query. Each field must be known and may occur only once.
+/// Parses the query, whose fields must be known and may occur only once.
 fn parse_query(query: &str, fields: &'static [Field]) -> Result<Vec<(&'static str, String)>, Stopped> {
     let mut found: Vec<(&'static str, String)> = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {

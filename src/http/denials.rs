@@ -1,4 +1,4 @@
-//! Routes for signed denials of a proposal, or of a statement that was created elsewhere.
+//! Routes for signed denials of a proposal, or of a statement that another program created.
 
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
@@ -14,9 +14,9 @@ use crate::record::code::Code;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::ProposalId;
 
-/// Maximum body size: a denial of 8 KiB with its signature and a statement of 20 KiB, in base64.
+/// Maximum body size in bytes, enough for a signed denial of 8 KiB and a statement of 20 KiB, both in base64.
 const MAX_BYTES: usize = 64 << 10;
-/// Possible refusals of a denial.
+/// Codes with which the boundary may refuse a denial.
 const CODES: &[Code] = &[
     Code::WrongBoundary,
     Code::UnknownSigner,

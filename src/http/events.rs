@@ -1,4 +1,4 @@
-//! Event streams of a proposal: SSE and NDJSON.
+//! Event streams of a proposal, in the formats SSE and NDJSON.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -28,15 +28,15 @@ use crate::record::code::Code;
 use crate::record::ident::ProposalId;
 use crate::record::receipt::{Outcome, Status};
 
-/// Header with the id of the last event that the client received.
+/// Request header with the id of the last event that the client received.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Media type of server-sent events.
 pub(super) const SSE: &str = "text/event-stream";
 /// Media type of NDJSON.
 pub(super) const NDJSON: &str = "application/x-ndjson";
-/// Interval of comments in an idle stream, so that proxies and clients keep the stream open.
+/// Interval of comments in an idle stream, which prevent that proxies and clients close the stream.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Maximum number of queued events for one reader. A slow reader delays only its own stream, never the run.
+/// Maximum number of queued events for one reader. A slow reader delays only the stream of this reader, never the run.
 const IN_FLIGHT: usize = 16;
 
 /// Handles `GET /v1/proposals/{id}/events`.
@@ -61,19 +61,20 @@ pub(super) async fn events(call: RouteCall) -> HandlerResult {
     Ok(response)
 }
 
-/// Form of an event stream.
+/// The format of an event stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EventFormat {
     /// Server-sent events.
     Sse,
-    /// NDJSON: each line has one event and its id.
+    /// NDJSON, in which each line has one event and its id.
     Lines,
-    /// NDJSON for readers that need only output, exit code and errors.
+    /// NDJSON for readers that need only the output, the exit code and errors.
     Simple,
 }
 
 impl EventFormat {
-    /// Returns the form that `Accept` and `?shape=` request. Without a preference the result is server-sent events.
+    /// Returns the format that `Accept` and `?shape=` request. If the request states no preference, the format is
+    /// server-sent events.
     fn of(call: &RouteCall) -> Result<Self, Stopped> {
         let lines = wants_lines(&call.headers)?;
         match (lines, call.raw_query("shape")) {
@@ -86,7 +87,7 @@ impl EventFormat {
         }
     }
 
-    /// Returns the form of lines that `?shape=` names.
+    /// Returns the format of lines that `?shape=` names.
     pub(super) fn of_lines(shape: Option<&str>) -> Result<Self, Stopped> {
         match shape {
             None => Ok(Self::Lines),
@@ -101,19 +102,19 @@ impl EventFormat {
             Self::Lines => serde_json::to_vec(&Line { id, event }),
             Self::Simple => serde_json::to_vec(&simple(event)?),
         };
-        // Serialization cannot fail, because an event contains only text and numbers.
+        // The serialization can't fail, because an event contains only text and numbers.
         let mut line = line.unwrap_or_default();
         line.push(b'\n');
         Some(line.into())
     }
 }
 
-/// Returns true if `Accept` prefers lines, and false if it prefers server-sent events. Returns `None` if `Accept`
-/// allows neither form.
+/// Returns true if `Accept` prefers lines, and false if `Accept` prefers server-sent events. Returns `None` if `Accept`
+/// allows neither lines nor server-sent events.
 fn wants_lines(headers: &HeaderMap) -> Result<Option<bool>, Stopped> {
     let accept = accepted(headers)?;
     let quality = |wanted: &str| {
-        // RFC 9110 section 12.5.1: the most specific matching media range decides.
+        // RFC 9110 section 12.5.1 requires that the most specific matching media range is used.
         let mut best: Option<(usize, u16)> = None;
         for range in accept.split(',') {
             let mut parts = range.split(';').map(str::trim);
@@ -136,14 +137,15 @@ fn wants_lines(headers: &HeaderMap) -> Result<Option<bool>, Stopped> {
     Ok((events > 0 || lines > 0).then_some(lines > events))
 }
 
-/// Returns true if `Accept` names the media type of lines explicitly. A range such as `*/*` does not count.
+/// Returns true if `Accept` names the media type of lines explicitly. A range such as `*/*` does not name the media
+/// type.
 pub(super) fn names_lines(headers: &HeaderMap) -> Result<bool, Stopped> {
     let accept = accepted(headers)?;
     Ok(wants_lines(headers)? == Some(true)
         && accept.split(',').any(|range| range.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case(NDJSON)))
 }
 
-/// Joins all `Accept` headers of the request. Without such a header the result is `*/*`.
+/// Joins all `Accept` headers of the request into one text. If the request has no such header, the result is `*/*`.
 fn accepted(headers: &HeaderMap) -> Result<String, Stopped> {
     let values: Result<Vec<&str>, _> = headers.get_all(ACCEPT).iter().map(|value| value.to_str()).collect();
     match values {
@@ -161,17 +163,17 @@ fn thousandths(weight: &str) -> u16 {
         .map_or(0, |weight| (weight * 1000.0) as u16)
 }
 
-/// Sending end of an event stream to one client.
+/// The sending end of an event stream to one client.
 pub(super) struct EventReader {
     form: EventFormat,
     to: mpsc::Sender<Result<Bytes, Infallible>>,
 }
 
-/// Error: the client has disconnected.
+/// The error that the client has disconnected.
 pub(super) struct ClientGone;
 
 impl EventReader {
-    /// Writes one event. The call waits if the client reads slowly.
+    /// Writes one event, and waits if the client reads slowly.
     pub(super) async fn event(&self, id: u64, event: &Event) -> Result<(), ClientGone> {
         match self.form.write(id, event) {
             Some(piece) => self.to.send(Ok(piece)).await.map_err(|_| ClientGone),
@@ -185,13 +187,13 @@ impl EventReader {
         self.to.send(Ok(line.into())).await.map_err(|_| ClientGone)
     }
 
-    /// Returns the form of the stream.
+    /// Returns the format of the stream.
     pub(super) fn form(&self) -> EventFormat {
         self.form
     }
 
     async fn keep_alive(&self) -> Result<(), ClientGone> {
-        // NDJSON has no comments. For lines, the keepalive probes of TCP detect a disconnected client.
+        // NDJSON has no comments. For streams of lines, the keepalive probes of TCP detect a disconnected client.
         if self.form == EventFormat::Sse {
             self.to.send(Ok(Bytes::from_static(b": keep-alive\n\n"))).await.map_err(|_| ClientGone)?;
         }
@@ -204,13 +206,13 @@ pub(super) fn stream(form: EventFormat) -> (EventReader, Response) {
     let (to, from) = mpsc::channel(IN_FLIGHT);
     let media = if form == EventFormat::Sse { SSE } else { NDJSON };
     let mut response = bytes(StatusCode::OK, media, Body::from_stream(ReceiverStream::new(from)));
-    // This header asks a reverse proxy not to buffer the stream.
+    // The header `x-accel-buffering` asks a reverse proxy not to buffer the stream.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     (EventReader { form, to }, response)
 }
 
-/// Forwards events until the last event or until the client disconnects. If `stops` is true, the stream also ends when
-/// the service has drained.
+/// Forwards events to the client until the last event is sent or the client disconnects. If `stops` is true, the stream
+/// also ends when the service has ended its runs.
 pub(super) async fn pump(app: &App, events: &mut Events, reader: &EventReader, stops: bool) {
     let mut tick = interval(KEEP_ALIVE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -241,8 +243,8 @@ struct Line<'e> {
     event: &'e Event,
 }
 
-/// Encodes a server-sent event (WHATWG HTML section 9.2): one field per line, then an empty line. JSON has no line
-/// breaks.
+/// Encodes a server-sent event (WHATWG HTML section 9.2) as one field per line and an empty line. Serialized JSON
+/// contains no line breaks.
 fn sse(id: u64, event: &Event) -> Bytes {
     let kind = match event {
         Event::Status { .. } => "status",
@@ -282,7 +284,7 @@ fn simple(event: &Event) -> Option<serde_json::Value> {
     }
 }
 
-/// Returns the exit code of the step, or the code that shells and `timeout` use for such an end.
+/// Returns the exit code of the step, or the code that shells and the program `timeout` use for the same end.
 fn exit_code(outcome: &Outcome) -> u16 {
     if let Some(code) = outcome.exit_code {
         return code.into();
@@ -301,7 +303,7 @@ fn exit_code(outcome: &Outcome) -> u16 {
     }
 }
 
-/// Takes a permit for a request that waits, if one is free.
+/// Takes a permit for a request that waits, or returns `None` if all permits are in use.
 pub(super) fn waiting(app: &App) -> Option<tokio::sync::OwnedSemaphorePermit> {
     Arc::clone(&app.waits).try_acquire_owned().ok()
 }

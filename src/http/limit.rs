@@ -1,8 +1,8 @@
 //! Rate limits with token buckets.
 //!
-//! The rate limits protect the service against floods of calls. The rate limits need not prevent guesses, because a
-//! secret has 256 random bits. The table has a maximum size. If all its buckets are in use, new callers share one
-//! bucket.
+//! The rate limits protect the service against too many calls. The rate limits need not prevent attempts to guess a
+//! secret, because a secret has 256 random bits. The table of buckets has a maximum size. If all buckets are in use,
+//! new callers share one bucket.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -15,29 +15,29 @@ use crate::crypto::sshsig::KeyId;
 use crate::record::code::Code;
 use crate::record::ident::Name;
 
-/// Rate limit of one kind of caller.
+/// Rate limit for one kind of caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
-    /// Calls per second that the bucket regains. The value 0 means no limit.
+    /// Number of calls per second that the bucket regains. The value 0 means that calls are not limited.
     pub per_second: u32,
-    /// Maximum number of calls at once.
+    /// Maximum number of calls that a full bucket allows immediately.
     pub burst: u32,
 }
 
 /// All rate limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rates {
-    /// Limit per token or per key that answered a challenge.
+    /// Limit for each token, and for each key that answered a challenge.
     pub principal: RateLimit,
-    /// Limit per address for callers without a token. All addresses of an IPv6 /64 share one limit, and so do all
-    /// loopback addresses.
+    /// Limit for each address of callers without a token. All addresses of one IPv6 /64 network share one limit, and
+    /// all loopback addresses share one limit.
     pub peer: RateLimit,
-    /// Limit per key for new, verified signatures.
+    /// Limit for each key, charged for new and verified signatures.
     pub key: RateLimit,
 }
 
 impl Rates {
-    /// Derives all limits from the calls per second of one token.
+    /// Derives all limits from the number of calls per second of one token.
     #[must_use]
     pub fn of_calls(per_second: u64) -> Self {
         let rate = |part: u64| {
@@ -54,20 +54,20 @@ impl Default for Rates {
     }
 }
 
-/// Caller whose bucket is charged.
+/// The caller whose bucket is charged.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum RateKey<'a> {
-    /// A token, by its name.
+    /// A token, identified by its name.
     Principal(&'a Name),
-    /// The address of a caller without a token.
+    /// A caller without a token, identified by the address.
     Peer(IpAddr),
     /// A key that signs.
     Key(&'a KeyId),
 }
 
-/// Cost of a failed authentication, in calls.
+/// Cost of a failed authentication, as a number of calls.
 pub(super) const FAILED_AUTHENTICATION: u32 = 20;
-/// Maximum number of buckets (2 MB).
+/// Maximum number of buckets, which need about 2 MB of memory.
 const MOST_BUCKETS: usize = 65_536;
 
 /// The table of buckets.
@@ -83,7 +83,7 @@ impl RateLimiter {
         Self { rates, began, hasher: RandomState::new(), buckets: Mutex::default() }
     }
 
-    /// Takes `cost` from the caller's bucket. The refusal names the time when the bucket has enough again.
+    /// Takes `cost` from the caller's bucket. The refusal states the time when the bucket has enough calls again.
     pub(super) fn charge(&self, payer: RateKey<'_>, cost: u32, now: Instant) -> Result<(), Stopped> {
         let (rate, place, whom) = match payer {
             RateKey::Principal(name) => (self.rates.principal, self.hasher.hash_one((0, name.as_str())), "this token"),
@@ -96,7 +96,8 @@ impl RateLimiter {
         })
     }
 
-    /// The value of a bucket is the time at which the bucket is full again (generic cell rate algorithm of ATM).
+    /// Takes `cost` from the bucket, whose value is the time when the bucket is full again (generic cell rate algorithm
+    /// of ATM).
     fn take(&self, rate: RateLimit, place: u64, cost: u32, now: Duration) -> Result<(), u64> {
         if rate.per_second == 0 {
             return Ok(());
@@ -120,8 +121,8 @@ impl RateLimiter {
     }
 }
 
-/// Maps an address to its network. A client usually controls a whole IPv6 /64, and a local client controls all loopback
-/// addresses.
+/// Maps an address to a number for its network. A client usually controls a whole IPv6 /64 network, and a local client
+/// controls all loopback addresses.
 fn network(address: IpAddr) -> u64 {
     match address.to_canonical() {
         local if local.is_loopback() => u64::from(Ipv4Addr::LOCALHOST.to_bits()),

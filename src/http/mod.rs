@@ -1,8 +1,8 @@
-//! The HTTP interface: connections, rate limits and router.
+//! The HTTP interface, with its connections, rate limits and router.
 //!
-//! [`routes`] is the only table of routes: the router and the OpenAPI document are built from it. Each request first
-//! passes `reply`, which checks Host and Origin, catches panics, writes the log line and adds common headers. Then
-//! `call::Call::enter` authenticates the caller, and the handler of the route runs.
+//! [`routes`] is the only table of routes, from which the router and the OpenAPI document are built. Each request first
+//! passes `reply`, which checks Host and Origin, catches panics, writes the log line and adds common headers. After
+//! `reply`, the function `call::Call::enter` authenticates the caller, and then the handler of the route runs.
 
 pub mod api;
 pub mod openapi;
@@ -54,12 +54,12 @@ use crate::http::table::routes;
 use crate::record::code::Code;
 use crate::record::ident::Name;
 
-/// Serves requests on `listener` until `shutdown` completes, then drains for at most `config.drain`. During the drain,
-/// current changes and runs continue, and new changes are refused. The service answers read requests until the end, so
-/// that a waiting client learns the outcome of its run.
+/// Serves requests on `listener` until the future `shutdown` completes, then waits for current work for at most
+/// `config.drain`. During this wait, current changes and runs continue, and the service refuses new changes. The
+/// service answers read requests until the end, so that a waiting client learns the outcome of its run.
 ///
 /// # Errors
-/// Returns an error if the listener has no address. A failed connection is only logged.
+/// Returns an error if the listener has no address. A failed connection is logged but is no error of this function.
 pub async fn serve(
     listener: TcpListener,
     boundary: Boundary,
@@ -89,7 +89,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// Waits until calls and runs have ended, at most `within`.
+/// Waits until all calls and runs have ended, for at most the time `within`.
 async fn drain(app: &App, within: Duration) {
     let began = Instant::now();
     app.boundary.housekeeping.begin_ending();
@@ -99,17 +99,17 @@ async fn drain(app: &App, within: Duration) {
     }
     app.boundary.housekeeping.end_runs(within.saturating_sub(began.elapsed())).await;
     if waited_for {
-        // Waiting clients have just learned the outcome and now fetch their receipts.
+        // Clients that waited have just received the outcome and fetch their receipts next.
         tokio::time::sleep(LAST_READS).await;
     }
 }
 
-/// Time for read requests after the last run has ended, if a client was waiting.
+/// Time for read requests after the last run has ended, used if a client was waiting.
 const LAST_READS: Duration = Duration::from_secs(1);
-/// Time limit for the last answers.
+/// Time limit for the last answers at shutdown.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
-/// The router and its shared state, copied for each connection.
+/// The router and the shared state, which are cloned for each connection.
 #[derive(Clone)]
 struct Face {
     router: Router,
@@ -123,7 +123,7 @@ fn router(app: Arc<App>) -> Router {
 /// Expected duration of a restart in seconds.
 const RESTART_S: u64 = 5;
 
-/// Paths of features that only later versions support.
+/// Paths of features that this version does not support yet.
 const LATER: [(&str, &str); 5] = [
     ("/v1/sessions", "sessions"),
     ("/v1/grants", "grants"),
@@ -142,7 +142,7 @@ async fn unknown(request: Request<Body>) -> Response {
     refuse(Code::NotFound, detail).into_response()
 }
 
-/// Answers one request. Every failure becomes a response.
+/// Answers one request, and converts every failure to a response.
 async fn reply<B>(mut face: Face, peer: IpAddr, request: Request<B>) -> Result<Response, Infallible>
 where
     B: HttpBody<Data = axum::body::Bytes, Error: Into<axum::BoxError>> + Send + 'static,
@@ -173,7 +173,7 @@ where
     Ok(response)
 }
 
-/// Writes the log line of a request. The line has no query, header or body, because they may contain secrets.
+/// Writes the log line for a request. The line has no query, header or body, because these parts may contain secrets.
 fn note(method: &axum::http::Method, response: &Response, took: Duration) {
     let seen = response.extensions().get::<RequestSummary>();
     let path = seen.map_or("(no route)", |seen| seen.path);
@@ -188,11 +188,11 @@ fn note(method: &axum::http::Method, response: &Response, took: Duration) {
     }
 }
 
-/// Runs the handler. A panic becomes a fault with an id, and the service continues.
+/// Runs the handler, and catches a panic, which becomes a fault with an id.
 async fn caught(answer: impl Future<Output = Result<Response, Infallible>>) -> Response {
     let mut answer = pin!(answer);
     let outcome = poll_fn(|context| {
-        // Unwind safety: a request owns its data, and no lock is held over a half-finished change.
+        // Unwind safety holds because a request owns its data, and no lock is held during an incomplete change.
         match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
             Ok(polled) => polled.map(Ok),
             Err(panic) => std::task::Poll::Ready(Err(panic)),

@@ -16,7 +16,7 @@ use crate::http::table::routes;
 use crate::record::code::Code;
 use crate::record::schema;
 
-/// Refusals that any route can return.
+/// Codes of refusals that every route can return.
 const COMMON: &[Code] =
     &[Code::Malformed, Code::Unauthenticated, Code::Forbidden, Code::NotFound, Code::RateLimited, Code::Busy];
 /// Name of the security scheme.
@@ -69,11 +69,11 @@ pub fn openapi() -> Value {
     })
 }
 
-/// Converts a choice of constants to one `enum`, and moves their meanings to its description.
+/// Converts a choice of constants to one `enum`, and writes the meanings of the constants into its description.
 ///
-/// If constants have doc comments, schemars writes `oneOf` with one `const` each. Some client generators
-/// (openapi-python-client 0.29) treat a `const` as the only value of the type. A client from such a generator would
-/// refuse all other values.
+/// If constants have doc comments, schemars writes a `oneOf` with a `const` for each constant. Some client generators
+/// (openapi-python-client 0.29) treat a `const` as the only possible value of the type. A client program from these
+/// generators would refuse all other values.
 fn plain_enum(schema: &mut Schema) {
     let Some(Value::Array(choices)) = schema.get("oneOf") else { return };
     let Some(words) = choices.iter().map(|choice| choice["const"].as_str()).collect::<Option<Vec<_>>>() else { return };
@@ -109,7 +109,7 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
         words.push("malformed: the body's `Content-Type` is not application/json");
     }
     for (status, words) in refusals {
-        // `/ready` uses 503 with its own document.
+        // The route `/ready` returns its own document with status 503.
         let at = replies.entry(status).or_insert_with(|| json!({"content": {}}));
         at["description"] = words.join(", ").into();
         at["content"][MEDIA_TYPE] = json!({"schema": problem});
@@ -150,7 +150,7 @@ fn content(shape: BodyShape, schemas: &mut SchemaGenerator) -> Value {
     match shape {
         BodyShape::Json(schema) => json!({"schema": schema(schemas)}),
         BodyShape::Text => json!({"schema": {"type": "string"}}),
-        // OpenAPI 3.1: a response of raw bytes has no schema.
+        // In OpenAPI 3.1, a response of raw bytes has no schema.
         BodyShape::Bytes => json!({}),
     }
 }

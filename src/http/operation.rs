@@ -1,25 +1,25 @@
-//! Types that describe an operation in the route table.
+//! Types that describe an operation of the route table.
 
 use schemars::{Schema, SchemaGenerator};
 
-/// HTTP methods of the interface.
+/// HTTP methods that the interface uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
-    /// A safe method. The route also answers HEAD.
+    /// The method GET, whose routes also answer HEAD.
     Get,
-    /// A method that changes something.
+    /// The method POST, for requests that change something.
     Post,
 }
 
-/// Callers that may use a route.
+/// Callers that may use the route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteAccess {
-    /// Any caller. The answer contains no secret, or the signatures in the body authorize the request.
+    /// Any caller, because the answer contains no secret or the signatures in the body authorize the request.
     Open,
-    /// Any caller, for a request that one signature authorizes and that must never wait. The rate limit refuses only
-    /// requests whose signature is invalid.
+    /// Any caller, because one signature authorizes the request and the request must never wait. The rate limit refuses
+    /// a request only if its signature is invalid.
     Signed,
-    /// Callers with a bearer token.
+    /// Only callers with a bearer token.
     Known,
 }
 
@@ -37,7 +37,7 @@ pub struct Field {
 pub enum BodyShape {
     /// JSON with this schema.
     Json(fn(&mut SchemaGenerator) -> Schema),
-    /// Text or lines without a schema.
+    /// A body of text or lines, without a schema.
     Text,
     /// Raw bytes.
     Bytes,
@@ -52,14 +52,14 @@ pub struct Reply {
     pub media: &'static str,
     /// Content of the body.
     pub shape: BodyShape,
-    /// Description of the case in which this response is returned.
+    /// Description of the case in which the route returns this response.
     pub about: &'static str,
 }
 
 /// Media type of JSON documents.
 pub(super) const JSON: &str = "application/json";
 
-/// Describes a response with status 200 and a JSON document.
+/// Describes a response with the status 200 and a JSON document.
 pub(super) const fn ok(schema: fn(&mut SchemaGenerator) -> Schema, about: &'static str) -> Reply {
     Reply { status: 200, media: JSON, shape: BodyShape::Json(schema), about }
 }

@@ -1,4 +1,4 @@
-//! Routes of recorded outputs, with range requests.
+//! Routes of recorded outputs, which support range requests.
 
 use std::io;
 
@@ -21,9 +21,9 @@ use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb};
 use crate::http::problem::MEDIA_TYPE;
 use crate::http::route::{HandlerResult, Route};
 
-/// Number of bytes that are read at once. The limit bounds the memory of one reader.
+/// Number of bytes in one read from the store. The number limits the memory that one reader uses.
 const PIECE: u64 = 256 << 10;
-/// Media type of bytes of unknown type.
+/// Media type for bytes whose type is unknown.
 pub(super) const OCTETS: &str = "application/octet-stream";
 
 pub(super) static ROUTES: &[Route] = &[Route {
@@ -81,13 +81,14 @@ fn asked(headers: &HeaderMap, tag: &str, length: u64) -> Result<Range, Stopped> 
     Ok(if same { parse_range(range, length) } else { Range::Whole })
 }
 
-/// Returns the bytes from `first` up to `end`. A large output is read piece by piece while the client receives it.
+/// Returns a body with the bytes from `first` up to `end`. The service reads a large output piece by piece while the
+/// client receives the output.
 async fn pieces(call: &RouteCall, digest: Blake3Digest, first: u64, end: u64) -> Result<Body, Stopped> {
     let read = move |from: u64| from..end.min(from.saturating_add(PIECE));
     if first >= end {
         return Ok(Body::empty());
     }
-    // The first piece is read before the response begins, so that a read error can still change the status.
+    // Read the first piece before the response begins, so that a read error can still change the status.
     let begin = call.blocking(move |boundary, caller| boundary.evidence.output(caller, &digest, read(first))).await?;
     if read(first).end == end {
         return Ok(Body::from(begin));
@@ -132,20 +133,20 @@ fn ranged(body: Body, range: Range, length: u64) -> Result<Response, Stopped> {
 /// Meaning of a `Range` header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Range {
-    /// The whole output: without the header, with several ranges, or with an unknown form (RFC 9110 section 14.2 allows
-    /// this).
+    /// The whole output, because the header is missing, has several ranges, or has an unknown form (RFC 9110 section
+    /// 14.2).
     Whole,
-    /// First and last byte, both within the output.
+    /// A part of the output, with the first and the last byte.
     Part { first: u64, last: u64 },
-    /// The range is beyond the end of the output.
+    /// A range that begins after the end of the output.
     Beyond,
 }
 
-/// Parses `bytes=first-last`, `bytes=first-` or `bytes=-length` (RFC 9110 section 14.1.2).
+/// Parses a header of the form `bytes=first-last`, `bytes=first-` or `bytes=-length` (RFC 9110 section 14.1.2).
 fn parse_range(header: &str, length: u64) -> Range {
     let number = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
-        // A number larger than u64 is beyond every end.
+        // A number that does not fit into u64 is beyond the end of every output.
         digits.then(|| text.parse().unwrap_or(u64::MAX))
     };
     let Some((unit, range)) = header.split_once('=') else { return Range::Whole };

@@ -13,9 +13,9 @@ use crate::record::code::Code;
 
 /// Media type of problem documents.
 pub const MEDIA_TYPE: &str = "application/problem+json";
-/// The `type` of internal faults.
+/// The `type` of problem documents for internal faults.
 pub const FAULT: &str = "/problems/fault";
-/// Value of `Retry-After` in seconds for a `busy` that names no time.
+/// Value of `Retry-After` in seconds for a `busy` refusal without a time.
 const BUSY_RETRY_S: u64 = 1;
 
 /// Returns the HTTP status of a refusal code. No other function maps codes to status values.
@@ -51,7 +51,7 @@ pub const fn status(code: Code) -> StatusCode {
     }
 }
 
-/// Creates a refusal of the HTTP interface itself.
+/// Creates a refusal that the HTTP interface returns before the boundary is called.
 pub(super) fn refuse(code: Code, detail: impl Into<String>) -> Stopped {
     Refusal::new(code, detail).into()
 }
@@ -63,7 +63,7 @@ pub fn problem(stopped: &Stopped) -> Problem {
         Stopped::Refused(refusal) => Problem {
             kind: format!("/problems/{}", refusal.code.word()),
             title: refusal.code.title().to_owned(),
-            // A more exact status: a retry for deleted content is useless.
+            // Use the status of the case, because a retry for deleted content is useless.
             status: match refusal.case {
                 Some(RefusalCase::Gone) => StatusCode::GONE,
                 Some(RefusalCase::MediaType) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -106,11 +106,11 @@ impl IntoResponse for Stopped {
                 headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
             }
             if refusal.case == Some(RefusalCase::MediaType) {
-                // RFC 9110 section 15.5.16: the `Accept` header of a 415 response names the supported type.
+                // RFC 9110 section 15.5.16 lets the `Accept` header of a 415 response name the supported type.
                 headers.insert(ACCEPT, HeaderValue::from_static(JSON));
             }
             if refusal.code == Code::Unauthenticated {
-                // RFC 9110 section 11.6.1: a 401 response must have a challenge.
+                // RFC 9110 section 11.6.1 requires that a 401 response has a challenge.
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"countersign\""));
             }
         }
@@ -118,8 +118,8 @@ impl IntoResponse for Stopped {
     }
 }
 
-/// Returns status 405 for a known path with an unknown method. The `type` is `about:blank` (RFC 9457), because the
-/// status already has the whole meaning.
+/// Returns a response with status 405 for a known path with an unknown method. The `type` is `about:blank` (RFC 9457),
+/// because the status already contains all information.
 pub(super) fn method_not_allowed(allow: Option<HeaderValue>) -> Response {
     let allowed = allow.as_ref().and_then(|allow| allow.to_str().ok()).unwrap_or("");
     let mut response = respond(&Problem {
@@ -139,7 +139,7 @@ pub(super) fn method_not_allowed(allow: Option<HeaderValue>) -> Response {
 }
 
 fn respond(problem: &Problem) -> Response {
-    // Serialization cannot fail, because a problem contains only text and numbers.
+    // The serialization can't fail, because a problem contains only text and numbers.
     let body = serde_json::to_vec(problem).unwrap_or_default();
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -147,7 +147,7 @@ fn respond(problem: &Problem) -> Response {
     response
 }
 
-/// Converts a parse error to a refusal with the place of the error.
+/// Converts a parse error to a refusal that contains the place of the error.
 pub(super) fn unreadable(error: ReadError) -> Stopped {
     let detail = error.to_string();
     match error {

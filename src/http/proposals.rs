@@ -1,4 +1,4 @@
-//! Routes of proposals: create, show, wait, sign and cancel.
+//! Routes to create, show, sign and cancel proposals, and to wait for a proposal.
 
 use std::time::Duration;
 
@@ -20,19 +20,20 @@ use crate::http::route::{HandlerResult, Route};
 use crate::record::code::Code;
 use crate::record::ident::{Name, ProposalId, ProposalIdEnding};
 
-/// Maximum body size. Parameters have at most 16 KiB as canonical JSON, and escapes can make them six times larger.
+/// Maximum body size in bytes. Parameters have at most 16 KiB as canonical JSON, but escapes can make the parameters
+/// six times larger.
 const MAX_PROPOSAL_BYTES: usize = 256 << 10;
-/// Maximum body size: sixteen signatures of 512 bytes in base64.
+/// Maximum body size in bytes, enough for sixteen signatures of 512 bytes in base64.
 const MAX_SIGNED_BYTES: usize = 64 << 10;
-/// Longest wait. Many proxies close an idle request after one minute.
+/// Maximum waiting time. The maximum is below one minute, because many proxies close an idle request after one minute.
 const MAX_WAIT: Duration = Duration::from_secs(55);
-/// Default number of proposals on a page. `MAX_PAGE` is the maximum.
+/// Default number of proposals on one page. `MAX_PAGE` is the maximum.
 const PAGE: usize = 50;
 const MAX_PAGE: usize = 100;
-/// Members of a proposal that only later versions support.
+/// Members of a proposal that this version does not support yet.
 const LATER: [(&str, &str); 3] = [("session", "sessions"), ("artifacts", "artifacts"), ("grant", "grants")];
 
-/// Possible refusals of the checks of a signed statement.
+/// Codes with which the boundary may refuse a signed statement.
 pub(super) const JUDGED: &[Code] = &[
     Code::StepChanged,
     Code::InvalidParams,
@@ -191,7 +192,7 @@ async fn propose(mut call: RouteCall) -> HandlerResult {
     answer(if created { StatusCode::CREATED } else { StatusCode::OK }, &view)
 }
 
-/// Parses a proposal. A member that only a later version supports gets its own refusal, not that of an unknown field.
+/// Parses a proposal, and refuses a member that only a later version supports with a specific refusal.
 fn read_wish(body: &[u8]) -> Result<Propose, Stopped> {
     let value = json::parse(body, MAX_PROPOSAL_BYTES).map_err(|error| unreadable(error.into()))?;
     if let Value::Object(members) = &value {
@@ -236,7 +237,8 @@ async fn proposal(call: RouteCall) -> HandlerResult {
     let id: ProposalId = call.path("id")?;
     let up_to = call.raw_query("wait").map(parse_wait).transpose()?;
     let boundary = &call.app.boundary;
-    // If too many requests wait already, the answer comes at once. The end of a wait never means a denial.
+    // If too many requests already wait, the service answers immediately. The end of the waiting time never means a
+    // denial.
     let view = match (up_to, waiting(&call.app)) {
         (Some(up_to), Some(_room)) => tokio::select! {
             view = boundary.proposals.wait(&call.caller, &id, up_to) => view?,
@@ -247,7 +249,7 @@ async fn proposal(call: RouteCall) -> HandlerResult {
     answer(StatusCode::OK, &view)
 }
 
-/// Parses a wait such as `55s` or `55`. A longer value is reduced to the longest wait.
+/// Parses a waiting time such as `55s` or `55`. A value above the maximum is reduced to the maximum.
 fn parse_wait(text: &str) -> Result<Duration, Stopped> {
     let digits = text.strip_suffix('s').unwrap_or(text);
     if digits.is_empty() || digits.len() > 9 || !digits.bytes().all(|c| c.is_ascii_digit()) {
@@ -258,8 +260,8 @@ fn parse_wait(text: &str) -> Result<Duration, Stopped> {
 
 async fn sign(mut call: RouteCall) -> HandlerResult {
     let id: ProposalId = call.path("id")?;
-    // The body is read before the permit is taken, so that a slow sender does not hold a permit. The permit must be
-    // taken before the body is parsed.
+    // Read the body before the permit is taken, so that a slow sender does not occupy a permit. Take the permit before
+    // the body is parsed.
     let body = call.body(MAX_SIGNED_BYTES).await?;
     let permit = call.app.boundary.crossing.capacity().permit()?;
     let Signatures { signatures } = read(&body)?;

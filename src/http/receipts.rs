@@ -1,4 +1,4 @@
-//! Routes of receipts, bundles and verification.
+//! Routes of receipts, bundles and their verification.
 
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_DISPOSITION;
@@ -87,8 +87,8 @@ async fn bundled(call: RouteCall) -> HandlerResult {
     Ok(response)
 }
 
-/// Verifies a bundle for the caller. The caller must trust the boundary for the result, unlike with `countersign
-/// verify`.
+/// Verifies a bundle for the caller. The caller must trust the boundary for this result, unlike for the result of
+/// `countersign verify`.
 async fn verify(mut call: RouteCall) -> HandlerResult {
     let body = call.body(MAX_BODY_BYTES).await?;
     let _permit = call.app.boundary.crossing.capacity().permit()?;

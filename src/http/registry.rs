@@ -1,4 +1,4 @@
-//! Routes of the current seal and its steps.
+//! Routes of the seal in force and its steps.
 
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;

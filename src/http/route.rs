@@ -18,26 +18,26 @@ use crate::record::ident::ReceiptId;
 
 /// Result of a handler.
 pub(super) type HandlerResult = Result<Response, Stopped>;
-/// A handler in the route table.
+/// A function that handles the requests of a route.
 pub(super) type Handler = fn(RouteCall) -> Pin<Box<dyn Future<Output = HandlerResult> + Send>>;
 
-/// One method of one path, with everything that the router, the checks and the OpenAPI document need.
+/// One method of one path, with all data that the router, the checks and the OpenAPI document need.
 pub struct Route {
     /// HTTP method.
     pub verb: Verb,
-    /// Path. The form `{name}` matches one segment, and `{*name}` matches all remaining segments.
+    /// Path of the route. In a path, `{name}` matches one segment, and `{*name}` matches all remaining segments.
     pub path: &'static str,
     /// Name of the operation in the OpenAPI document.
     pub name: &'static str,
-    /// Summary of the operation in one line.
+    /// Summary of the operation, as one line.
     pub summary: &'static str,
     /// Longer description of the operation.
     pub about: &'static str,
-    /// Descriptions of the path's placeholders, in the same order.
+    /// Descriptions of the path's placeholders, in the order of the path.
     pub segments: &'static [Field],
     /// Callers that may use the route. The boundary decides which data a caller may see.
     pub access: RouteAccess,
-    /// Known query fields. Any other field is refused.
+    /// Fields that the query may have, because the service refuses any other field.
     pub query: &'static [Field],
     /// Headers that the operation uses.
     pub headers: &'static [Field],
@@ -45,7 +45,7 @@ pub struct Route {
     pub body: Option<BodyShape>,
     /// Successful responses.
     pub replies: &'static [Reply],
-    /// Refusals of this route, besides the common refusals.
+    /// Codes of refusals that this route can return, in addition to the common codes.
     pub codes: &'static [Code],
     pub(super) handler: Handler,
 }
@@ -79,7 +79,8 @@ async fn serve(app: Arc<App>, route: &'static Route, request: Request) -> Respon
     response
 }
 
-/// Removes links that this caller may not follow. A stranger must not learn which run spent a nonce.
+/// Removes the links to proposals and receipts that the caller may not see. A caller without permission must not learn
+/// which run spent a nonce.
 fn for_eyes_of(app: &App, caller: &Caller, mut stopped: Stopped) -> Stopped {
     if let Stopped::Refused(refusal) = &mut stopped {
         let about = refusal.receipt.as_ref().map(ReceiptId::proposal).or_else(|| refusal.proposal.clone());

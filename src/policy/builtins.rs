@@ -1,7 +1,8 @@
-//! The built-in allow lists and deny lists. These lists apply unless the policy contains `extends: none`.
+//! The built-in allow lists and deny lists. The built-in lists apply unless the policy contains `extends: none`.
 //!
-//! The lists are data from the security document of Rundown, in canonical JSON. A seal names this JSON by its digest. A
-//! boundary decides with the lists of its own program, and a verifier decides with the lists of the seal.
+//! The lists come from the security document of the project Rundown, in canonical JSON. A seal names this canonical
+//! JSON by its digest. A boundary decides with the lists of its own program, and a verifier decides with the lists that
+//! the seal names.
 
 use std::sync::{Arc, LazyLock};
 
@@ -14,20 +15,20 @@ use crate::policy::origin::RuleOrigin;
 /// Built-in lists in canonical JSON.
 pub const CANONICAL: &[u8] = include_bytes!("builtins.json");
 
-/// Compiled built-in lists, which are empty by default.
+/// Compiled built-in lists (by default, without patterns).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Builtins {
     lists: Arc<AllPermissionLists>,
 }
 
 impl Builtins {
-    /// Returns the lists of this program.
+    /// Returns the built-in lists of this program.
     #[must_use]
     pub fn current() -> &'static Self {
         &CURRENT
     }
 
-    /// Parses the lists of a seal or of a bundle. The format is
+    /// Parses the built-in lists of a seal or of a bundle. The lists have the format
     /// `{"version":1,"run":{"allow":[…],"deny":[…]},"read":…,"write":…,"env":…}`, in which only `version` is required.
     ///
     /// # Errors

@@ -1,9 +1,9 @@
 //! Decisions about the commands, paths and variables of a script.
 //!
-//! All commands are decided before a person is asked, so a denied command is refused at once. The order is: grants of
-//! the command line, deny lists of the policy file, allow lists of the policy file, built-in deny lists, built-in allow
-//! lists, mode. An unknown command could be a denied command, so no mode, no `-y` and no answer for a session allows an
-//! unknown command.
+//! All commands are decided before a person is asked, so a denied command is refused before any question. The first
+//! rule that applies decides. The order is grants of the command line, deny lists of the policy file, allow lists of
+//! the policy file, built-in deny lists, built-in allow lists, mode. An unknown command could be a denied command, so
+//! no mode, no `-y` and no answer for a session allows an unknown command.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,28 +22,28 @@ use crate::shell::found::{FoundKind, NotUnderstood, ScriptFinding, ScriptPlace, 
 /// Place of the decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DecisionPlace {
-    /// At a terminal, where a built-in deny is final.
+    /// A decision at a terminal, at which a denial by a built-in list is final.
     Terminal,
-    /// At a boundary, where a built-in deny is a question to the approvers. A deny of the policy file is final in both
-    /// places.
+    /// A decision at a boundary, at which a denial by a built-in list becomes a question to the approvers. A denial by
+    /// the policy file is final at a terminal and at a boundary.
     Boundary,
 }
 
-/// Command-line options of one call. A boundary uses no such options. Later answers of the person are in
-/// [`crate::policy::session`].
+/// Options of one call on the command line. A boundary sets no such options. The answers that a person gives during the
+/// call are in [`crate::policy::session`].
 #[derive(Debug, Clone, Default)]
 pub struct Flags {
-    /// Grants of `--allow-run`, `--allow-read`, `--allow-write` and `--allow-env`.
+    /// Grants of the options `--allow-run`, `--allow-read`, `--allow-write` and `--allow-env`.
     pub granted: Granted,
     /// True for `--allow-all`, which ignores the policy.
     pub allow_all: bool,
-    /// True for `--deny-all`, which denies everything that no list allows. `--deny-all` takes precedence over
-    /// `allow_all` and the mode.
+    /// True for `--deny-all`, which denies everything that no list of the policy allows. `--deny-all` takes precedence
+    /// over `allow_all` and the mode.
     pub deny_all: bool,
-    /// Values of `{repo}` and `{tmp}`. Without these values, patterns with these names match nothing.
+    /// Values of `{repo}` and `{tmp}`, or `None` if patterns with these names match nothing.
     pub places: Option<PathVariables>,
-    /// Function that resolves the symbolic links in an absolute program path. The result is `None` if the program does
-    /// not exist.
+    /// Function that resolves the symbolic links in the absolute path of a program. The function returns `None` if the
+    /// program does not exist.
     pub real: Option<fn(&str) -> Option<String>>,
 }
 
@@ -74,22 +74,23 @@ impl Granted {
 pub enum PolicyVerdict {
     /// Allowed.
     Allow,
-    /// A person must decide: the user at a terminal, or the approvers at a boundary.
+    /// A person must decide, who is the user at a terminal or an approver at a boundary.
     Ask(PermissionReason),
     /// Denied.
     Deny,
 }
 
-/// A thing with its decision.
+/// A command, path or variable with its decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decided {
     /// Kind of the thing.
     pub kind: PermissionKind,
-    /// Name as in a permission. The name of an unknown command is its source text and its line.
+    /// Name of the command, path or variable, as in a permission. For an unknown command, the name is its source text
+    /// and its line.
     pub what: String,
     /// Place in the script.
     pub place: Option<ScriptPlace>,
-    /// Wrappers that run the command, outermost first.
+    /// Wrappers that run the command, the outermost first.
     pub via: Vec<String>,
     /// The decision.
     pub verdict: PolicyVerdict,
@@ -97,14 +98,16 @@ pub struct Decided {
     pub rule: AppliedRule,
 }
 
-/// A script with its decision.
+/// The decisions about the commands and settings of a script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyDecision {
-    /// Strictest verdict of all things: deny, then ask, then allow.
+    /// Strictest verdict of all decisions (the order is deny, ask, allow).
     pub verdict: PolicyVerdict,
-    /// All commands and settings in script order. Empty if the script is not understood.
+    /// All commands and settings of the script, in the order of the script. The list is empty if the script is not
+    /// understood.
     pub decided: Vec<Decided>,
-    /// Reason why the script is not understood. Such a script is denied.
+    /// Reason why the script is not understood, or `None` if the script is understood. A script that is not understood
+    /// is denied.
     pub not_understood: Option<NotUnderstood>,
 }
 
@@ -115,7 +118,7 @@ pub enum AppliedRule {
     Listed {
         /// Kind of the thing.
         kind: PermissionKind,
-        /// Allow list or deny list.
+        /// The kind of the list that has the pattern.
         side: ListSide,
         /// The pattern as written.
         pattern: Arc<str>,
@@ -124,11 +127,11 @@ pub enum AppliedRule {
         /// Effect of `--deny-all`.
         then: AnswerChange,
     },
-    /// No list names the thing, so the mode decides.
+    /// No list matches the name, so the mode decides.
     Unlisted {
         /// The mode with its origin.
         mode: WithOrigin<Mode>,
-        /// True if a list allows this base name, but the path is outside the system's program directories.
+        /// True if a list allows this base name, but the path is outside the program directories of the system.
         elsewhere: bool,
         /// Effect of `--deny-all`.
         then: AnswerChange,
@@ -148,12 +151,12 @@ pub enum AppliedRule {
     AllowAll,
 }
 
-/// Effect of `--deny-all` on a rule.
+/// Effect of `--deny-all` on the answer of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerChange {
     /// No effect.
     Stands,
-    /// The answer became a denial.
+    /// The option changed the answer to a denial.
     DenyAll,
 }
 
@@ -201,7 +204,7 @@ pub fn decide_script(
     decide_script_of(Shell::Bash, ruling, script, size, at, flags)
 }
 
-/// Decides all commands of a script that `shell` runs.
+/// Decides all commands of a script that the given `shell` runs.
 #[must_use]
 pub fn decide_script_of(
     shell: Shell,
@@ -243,8 +246,8 @@ pub fn decide_unknown(ruling: &Ruling, source: &str, why: &'static str, at: Deci
     Decided { kind: PermissionKind::Run, what, place: Some(place), via: Vec::new(), verdict, rule }
 }
 
-/// Decides if a path may be read or written. The path must be absolute, with its links resolved. Every kind except
-/// [`PermissionKind::Write`] counts as reading.
+/// Decides if a path may be read or written. The path must be absolute, and its links must be resolved. Every kind
+/// except [`PermissionKind::Write`] is treated as reading.
 #[must_use]
 pub fn decide_path(ruling: &Ruling, kind: PermissionKind, real: &str, at: DecisionPlace, flags: &Flags) -> Decided {
     let kind = if kind == PermissionKind::Write { kind } else { PermissionKind::Read };
@@ -263,7 +266,7 @@ pub fn decide_env(ruling: &Ruling, name: &str, at: DecisionPlace, flags: &Flags)
     Decided { kind, what: name.to_owned(), place: None, via: Vec::new(), verdict, rule }
 }
 
-/// Returns the strictest verdict: deny, then ask, then allow.
+/// Returns the strictest verdict (the order is deny, ask, allow).
 #[must_use]
 pub fn worst(decided: &[Decided]) -> PolicyVerdict {
     let rank = |verdict: &PolicyVerdict| match verdict {
@@ -284,7 +287,7 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn script(&self, found: Vec<ScriptFinding>) -> PolicyDecision {
-        // The decisions are cached, because a script often repeats names.
+        // The decisions are cached, because a script often contains the same name several times.
         let mut known: BTreeMap<FoundKind, (PolicyVerdict, AppliedRule)> = BTreeMap::new();
         let decided: Vec<Decided> = found
             .into_iter()
@@ -309,7 +312,7 @@ impl Judge<'_> {
         match what {
             FoundKind::Command(name) => self.command(name),
             FoundKind::Function(_) if self.everything() => (PolicyVerdict::Allow, AppliedRule::AllowAll),
-            // If the function were not defined, the program with this name would run.
+            // If the function is not defined at run time, the program with the function's name runs.
             FoundKind::Function(name) if self.denies(name) => self.command(name),
             FoundKind::Function(_) => (PolicyVerdict::Allow, AppliedRule::Function),
             FoundKind::Setting(name) => self.setting(name),
@@ -321,7 +324,7 @@ impl Judge<'_> {
         self.flags.allow_all && !self.flags.deny_all
     }
 
-    /// Returns true if a list denies a command of this name.
+    /// Returns true if a list denies a command with this name.
     fn denies(&self, name: &str) -> bool {
         let places = self.flags.places.as_ref();
         let lists = [&self.ruling.written, &*self.ruling.built_in];
@@ -347,8 +350,9 @@ impl Judge<'_> {
         (verdict, rule)
     }
 
-    /// Decides a variable that changes later commands, for example `PATH`. An allow list of the policy file only
-    /// permits a run to inherit the variable. To set the variable needs a grant or an option of the command line.
+    /// Decides a variable that changes later commands, for example `PATH`. If an allow list of the policy file contains
+    /// the variable, a run may inherit the variable but not set it. A script may set the variable only with a grant or
+    /// an option of the command line.
     fn setting(&self, name: &str) -> (PolicyVerdict, AppliedRule) {
         let kind = PermissionKind::Env;
         if self.everything() {
@@ -396,7 +400,7 @@ impl Judge<'_> {
         if let Some(entry) = find(&self.flags.granted.0.of(kind).allow, ListSide::Allow) {
             return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry, AnswerChange::Stands));
         }
-        // This denial is final: no question, signature, `-y` or mode overrides it.
+        // A denial by the policy file is final, so no question, signature, `-y` or mode can change the denial.
         if let Some(entry) = find(&written.deny, ListSide::Deny) {
             return (PolicyVerdict::Deny, listed(kind, ListSide::Deny, entry, AnswerChange::Stands));
         }
@@ -424,7 +428,7 @@ impl Judge<'_> {
         (verdict, AppliedRule::Unlisted { mode, elsewhere: false, then })
     }
 
-    /// Returns the verdict for a question, which `--deny-all` denies.
+    /// Returns the verdict that a person is asked, or a denial if `--deny-all` is set.
     const fn asked(&self, why: PermissionReason) -> (PolicyVerdict, AnswerChange) {
         if self.flags.deny_all {
             (PolicyVerdict::Deny, AnswerChange::DenyAll)
@@ -434,11 +438,11 @@ impl Judge<'_> {
     }
 }
 
-/// Location of a command, for allow lists.
+/// Location of a command, which decides whether an allow list applies.
 struct Lies {
-    /// True for a bare name, or for a path in a directory that only the system's owner can write.
+    /// True for a name without a slash, or for a path in a directory that only the system's owner can write.
     trusted: bool,
-    /// Path with resolved links, if known.
+    /// Path with resolved links, or `None` if the path is unknown.
     real: Option<String>,
 }
 
@@ -465,8 +469,8 @@ impl Lies {
         places: Option<&PathVariables>,
     ) -> Option<&'l ListEntry> {
         let Some((_, base)) = name.rsplit_once('/') else { return list.find_name(name) };
-        // A pattern may match the whole path as written. If the path contains `..` or the like, the pattern is compared
-        // with the real path instead.
+        // A pattern may match the whole path in the text of the script. If the path contains segments such as `..`, the
+        // pattern is compared with the real path instead.
         let whole = list.find_literal(name).or_else(|| {
             let plain = name.starts_with('/') && normalised(name) == name;
             let path = if plain { Some(name) } else { self.real.as_deref() };
@@ -480,13 +484,13 @@ fn listed(kind: PermissionKind, side: ListSide, entry: ListEntry, then: AnswerCh
     AppliedRule::Listed { kind, side, pattern: entry.listed.text().clone(), origin: entry.origin, then }
 }
 
-/// Returns the name of an unknown command in a permission: its source text and its line. If the text is cut, the name
-/// also contains the column.
+/// Returns the name of an unknown command in a permission, which consists of its source text and its line. If the
+/// source text is cut, the name also contains the column.
 fn unknown_name(source: &str, place: ScriptPlace) -> String {
     let most = crate::record::authorization::MAX_PERMISSION_BYTES;
     let mut line = format!("@{}", place.line);
     if source.len() > most - line.len() {
-        // The column separates two long texts with the same beginning.
+        // The column makes the names of two long texts with the same beginning different.
         line = format!("@{}:{}", place.line, place.column);
     }
     let mut end = source.len().min(most - line.len());
@@ -502,7 +506,7 @@ fn is_empty(script: &str) -> bool {
 }
 
 const EMPTY: &str = "the script contains no command: write a command, or remove the script";
-/// Directories that links from the system's program directories may lead to.
+/// Directories to which links in the system's program directories may lead.
 const SYSTEM: [&str; 7] = ["/usr/", "/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/snap/"];
 
 #[cfg(test)]

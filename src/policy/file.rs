@@ -1,9 +1,9 @@
-//! The policy file: schema and parser.
+//! The policy file, with its schema and its parser.
 //!
-//! A policy contains approvals, lists for commands, paths and variables, overrides by runbook, grants, and limits.
+//! A policy contains approvals, lists for commands, paths and variables, overrides for runbooks, grants, and limits.
 //! Every unknown key is an error. All errors are reported together, and a file with an error is not used. A sealed
-//! policy of a newer boundary may contain unknown sandbox rules. In this case [`Policy::has_sandbox_rules`] is true, so
-//! that a review can report the missing part.
+//! policy from a newer boundary may contain sandbox rules that this version does not know. In this case
+//! [`Policy::has_sandbox_rules`] is true, so that a review can report the missing rules.
 
 mod sandbox;
 
@@ -24,7 +24,7 @@ use crate::record::step::{Approvals, GroupSource};
 use crate::record::validity::Timestamp;
 use crate::yaml::{self, YamlFlaw, YamlKind, YamlNode};
 
-/// A parsed policy: its rules, and the canonical JSON of the file.
+/// A parsed policy, with its rules and the canonical JSON of the file.
 #[derive(Debug, Clone)]
 pub struct Policy {
     file: PolicyFile,
@@ -47,7 +47,7 @@ struct Compiled {
 pub struct CompiledPattern {
     /// Kind of the rule.
     pub kind: PermissionKind,
-    /// Allow list or deny list.
+    /// The kind of the list that contains the pattern.
     pub side: ListSide,
     /// The pattern.
     pub listed: ListedPattern,
@@ -199,7 +199,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Returns the value in policies and messages.
+    /// Returns the word for this mode in policies and messages.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -210,14 +210,14 @@ impl Mode {
     }
 }
 
-/// A problem in a policy, with its correction.
+/// A problem in a policy, with a proposed correction.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PolicyError {
-    /// Line in the file, from 1. The value is 0 if the policy is not from a file.
+    /// Line of the problem in the file, from 1. The line is 0 if the policy is not from a file.
     pub line: usize,
-    /// Column in characters, from 1. The value is 0 if the policy is not from a file.
+    /// Column in characters, from 1. The column is 0 if the policy is not from a file.
     pub column: usize,
-    /// The problem and its correction.
+    /// The problem, and how to correct the policy.
     pub message: String,
 }
 
@@ -239,37 +239,37 @@ impl From<YamlFlaw> for PolicyError {
 }
 
 impl Policy {
-    /// Parses a file in YAML or JSON.
+    /// Parses a policy file in YAML or JSON.
     ///
     /// # Errors
-    /// Returns all problems in the file, sorted by place.
+    /// Returns all problems in the file as an error, sorted by place.
     pub fn load(text: &str) -> Result<Self, Vec<PolicyError>> {
         let tree = parse(text)?;
         Self::read(&tree, &tree.to_json(), Reading::ToServe)
     }
 
-    /// Parses the member `name` of a file, for example `rundown` of a `package.json`. Returns `None` if the file has no
-    /// such member.
+    /// Parses the policy in the member `name` of a file, for example `rundown` of a `package.json`. Returns `None` if
+    /// the file has no such member.
     ///
     /// # Errors
-    /// Returns all problems in the member, sorted by place.
+    /// Returns all problems in the member as an error, sorted by place.
     pub fn load_member(text: &str, name: &str) -> Result<Option<Self>, Vec<PolicyError>> {
         let tree = parse(text)?;
         tree.value(name).map(|tree| Self::read(tree, &tree.to_json(), Reading::ToServe)).transpose()
     }
 
-    /// Returns the policy that applies if there is no policy file: the built-in lists, and a question for everything
-    /// else.
+    /// Returns the policy that applies if no policy file exists, which consists of the built-in lists and a question
+    /// for every other name.
     #[must_use]
     pub fn untouched() -> Self {
         #[expect(clippy::expect_used, reason = "a constant that every test of this room reads")]
         Self::load("version: 1\n").expect("the empty policy")
     }
 
-    /// Parses a policy from a seal or a bundle, which may come from a newer boundary.
+    /// Parses a policy from a seal or a bundle, which a newer boundary may have written.
     ///
     /// # Errors
-    /// Returns all problems in the policy.
+    /// Returns all problems in the policy as an error.
     pub fn from_sealed(value: &Value) -> Result<Self, Vec<PolicyError>> {
         Self::read(&YamlNode::of_json(value), value, Reading::Sealed)
     }
@@ -306,18 +306,18 @@ impl Policy {
         &self.compiled.default
     }
 
-    /// Returns the overrides with their compiled patterns, in order.
+    /// Returns the overrides with their compiled patterns, in the order of the file.
     pub fn overrides(&self) -> impl Iterator<Item = (&Pattern, &Override, &[CompiledPattern])> {
         let rules = &self.file.overrides;
         self.compiled.overrides.iter().zip(rules).map(|((pattern, written), rule)| (pattern, rule, written.as_slice()))
     }
 
-    /// Returns the grants, each with the pattern of its runbooks and its own pattern.
+    /// Returns the grants, each with the pattern of its runbooks and the granted pattern.
     pub fn grants(&self) -> impl Iterator<Item = (Option<&Pattern>, &[CompiledPattern])> {
         self.compiled.grants.iter().map(|(runbook, written)| (runbook.as_ref(), written.as_slice()))
     }
 
-    /// Returns the canonical JSON of the file as written. A seal names this JSON by its digest.
+    /// Returns the canonical JSON of the policy file. A seal names this canonical JSON by its digest.
     #[must_use]
     pub fn canonical(&self) -> &Arc<[u8]> {
         &self.canonical
@@ -336,10 +336,10 @@ impl Policy {
     }
 }
 
-/// Parses lists outside of a policy: `{version: 1, run: {allow, deny}, read: …, write: …, env: …}`.
+/// Parses lists outside of a policy, in the format `{version: 1, run: {allow, deny}, read: …, write: …, env: …}`.
 ///
 /// # Errors
-/// Returns all problems in the lists.
+/// Returns all problems in the lists as an error.
 pub(crate) fn read_lists(value: &Value) -> Result<Vec<CompiledPattern>, Vec<PolicyError>> {
     let tree = YamlNode::of_json(value);
     let mut reader = Reader::new(Reading::Sealed);
@@ -354,7 +354,8 @@ pub(crate) fn read_lists(value: &Value) -> Result<Vec<CompiledPattern>, Vec<Poli
     if reader.flaws.is_empty() { Ok(written) } else { Err(errors(reader.flaws)) }
 }
 
-/// Returns true for a time as JavaScript writes it: `2026-01-31T12:00:00Z`, with or without a fraction of the second.
+/// Returns true if `text` is a time in JavaScript's format, for example `2026-01-31T12:00:00Z`, with or without a
+/// fraction of the second.
 fn is_time(text: &str) -> bool {
     let Some(text) = text.strip_suffix('Z') else { return false };
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
@@ -379,10 +380,10 @@ fn errors(mut flaws: Vec<YamlFlaw>) -> Vec<PolicyError> {
     flaws.into_iter().map(PolicyError::from).collect()
 }
 
-/// Purpose of reading a policy.
+/// Purpose for which a policy is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reading {
-    /// The boundary decides under the policy, so keys of newer versions are errors.
+    /// The boundary decides with the policy, so keys of newer versions are errors.
     ToServe,
     /// A verifier checks the decisions of another boundary, so keys of newer versions are accepted and noted.
     Sealed,
@@ -392,7 +393,7 @@ struct Reader {
     reading: Reading,
     flaws: Vec<YamlFlaw>,
     compiled: Compiled,
-    /// Number of patterns that were read.
+    /// Number of patterns that the parser has read so far.
     count: usize,
     sandbox_rules: bool,
 }
@@ -468,7 +469,8 @@ impl Reader {
         Override { runbook, mode, run, read, write, env, approvals, sandbox }
     }
 
-    /// Parses a glob over runbooks. Wildcards match leading dots, so that no hidden directory escapes the rule.
+    /// Parses a glob pattern over runbook paths. Wildcards match leading dots, so that the rule also applies to hidden
+    /// directories.
     fn runbook(&mut self, node: &YamlNode) -> Option<(String, Pattern)> {
         let text = node.text("`runbook`", &mut self.flaws)?;
         let pattern =
@@ -527,7 +529,7 @@ impl Reader {
         }
     }
 
-    /// Reads the lists of one kind, if the rule has them.
+    /// Reads the allow list and the deny list of one kind, if the rule has these lists.
     fn patterns(
         &mut self,
         rule: &YamlNode,
@@ -581,7 +583,8 @@ impl Reader {
 
     fn rule(&mut self, node: &YamlNode, what: &str, more: &[&str]) -> (PolicyRule, Vec<CompiledPattern>) {
         let known = [&["mode", "run", "read", "write", "env", "approvals", "sandbox"][..], more].concat();
-        // These two keys belong beside `default`, not into a rule. A separate message tells where to put them.
+        // The keys `grants` and `extends` belong beside `default`, not into a rule. A separate error message states the
+        // correct place.
         if let Some((key, _)) = node.entries().iter().find(|(key, _)| ["grants", "extends"].contains(&&*key.name)) {
             let message = format!("`{}` belongs at the top of the file, not in {what}: move it there", key.name);
             self.flaws.push(YamlFlaw::new(key.place, message));
@@ -624,7 +627,7 @@ impl Reader {
     }
 }
 
-/// Largest policy file in bytes. A policy with a thousand overrides needs a tenth of this size.
+/// Maximum size of a policy file, in bytes. A policy with a thousand overrides needs a tenth of this size.
 pub const MAX_FILE_BYTES: usize = 256 << 10;
 /// Maximum number of overrides.
 const MAX_OVERRIDES: usize = 1024;
@@ -632,8 +635,8 @@ const MAX_OVERRIDES: usize = 1024;
 const MAX_GRANTS: usize = 1024;
 /// Maximum number of patterns in one list.
 const MAX_LIST: usize = 1024;
-/// Maximum number of patterns in a file, counted after the expansion of braces, so that they compile in less than a
-/// second.
+/// Maximum number of patterns in a file, counted after the expansion of braces, so that the patterns compile in less
+/// than a second.
 const MAX_PATTERNS: usize = 4096;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Lists of patterns, each with its origin.
 //!
-//! A deny list ignores letter case in names, and a denied command name matches in every directory. An allow list
-//! respects letter case.
+//! A deny list ignores letter case in names, and a denied command name matches a program in every directory. An allow
+//! list respects letter case.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::policy::paths::{PathPattern, PathVariables, TRUSTED, normalised};
 use crate::policy::patterns::{CaseSensitivity, LeadingDots, Pattern, PatternError};
 use crate::record::authorization::PermissionKind;
 
-/// Allow list or deny list.
+/// The kind of a list (allow list or deny list).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListSide {
     /// Allow list.
@@ -21,7 +21,7 @@ pub enum ListSide {
 }
 
 impl ListSide {
-    /// Returns the key in the policy file.
+    /// Returns the YAML key of the list in the policy file.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -31,11 +31,11 @@ impl ListSide {
     }
 }
 
-/// Kinds of rules, in display order.
+/// Kinds of permissions, in the order of the display.
 pub const KINDS: [PermissionKind; 4] =
     [PermissionKind::Run, PermissionKind::Read, PermissionKind::Write, PermissionKind::Env];
 
-/// Returns the key of a kind in the policy file.
+/// Returns the YAML key of a permission kind in the policy file.
 #[must_use]
 pub const fn word(kind: PermissionKind) -> &'static str {
     match kind {
@@ -55,9 +55,9 @@ pub struct ListedPattern {
 
 #[derive(Debug)]
 enum Matcher {
-    /// Pattern over the name of a variable, or over the base name of a command.
+    /// Pattern that is compared with the name of a variable or the base name of a command.
     Name(Pattern),
-    /// Pattern over a whole path.
+    /// Pattern that is compared with a whole path.
     Path(PathPattern),
 }
 
@@ -65,11 +65,11 @@ impl ListedPattern {
     /// Parses a pattern of one list.
     ///
     /// # Errors
-    /// Returns an error with the problem in the pattern and its correction.
+    /// Returns an error with the problem in the pattern and a correction.
     pub fn parse(kind: PermissionKind, side: ListSide, text: &str) -> Result<Self, PatternError> {
         let name = |text: &str| {
             let case = if side == ListSide::Deny { CaseSensitivity::Any } else { CaseSensitivity::Counts };
-            // `[` and `.` are names of commands here, not pattern syntax.
+            // In a list of commands, `[` and `.` are names of commands, not pattern syntax.
             if ["[", "."].contains(&text) {
                 return Ok(Pattern::literal(text, case));
             }
@@ -81,7 +81,7 @@ impl ListedPattern {
                 return Err(PatternError::new(text, "no variable has a slash in its name: remove it"));
             }
             PermissionKind::Run if text.contains('/') && side == ListSide::Deny => {
-                // A boundary has no `{repo}` and no `{tmp}`, so this deny pattern would match nothing there.
+                // At a boundary, `{repo}` and `{tmp}` have no values, so this deny pattern would match nothing.
                 if let Some((_, rest)) = text.split_once("}/").filter(|(name, _)| ["{repo", "{tmp"].contains(name)) {
                     let message = format!("a boundary has no such place, and would deny nothing: write **/{rest}");
                     return Err(PatternError::new(text, message));
@@ -109,13 +109,13 @@ impl ListedPattern {
         Self { text: text.into(), matcher: Arc::new(Matcher::Name(Pattern::literal(text, CaseSensitivity::Counts))) }
     }
 
-    /// Returns the pattern as written.
+    /// Returns the text of the pattern.
     #[must_use]
     pub fn text(&self) -> &Arc<str> {
         &self.text
     }
 
-    /// Returns the number of alternatives that the braces make.
+    /// Returns the number of alternatives that the braces in the pattern create.
     #[must_use]
     pub fn ways(&self) -> usize {
         match &*self.matcher {
@@ -124,7 +124,7 @@ impl ListedPattern {
         }
     }
 
-    /// Returns the path pattern, or `None` for a pattern over names.
+    /// Returns the path pattern, or `None` if the pattern is compared with names.
     #[must_use]
     pub fn path(&self) -> Option<&PathPattern> {
         if let Matcher::Path(pattern) = &*self.matcher { Some(pattern) } else { None }
@@ -154,14 +154,14 @@ impl PartialEq for ListEntry {
 
 impl Eq for ListEntry {}
 
-/// Patterns in the order of their origins. A search by name costs one hash lookup, plus one match for each pattern with
-/// wildcards.
+/// A list of patterns, in the order of their origins. A search by name needs one hash lookup, and one match for each
+/// pattern with wildcards.
 #[derive(Debug, Clone)]
 pub struct PatternList {
     side: ListSide,
     entries: Vec<ListEntry>,
-    /// Index of the first entry with this plain name. In a deny list the key is in lower case, because deny lists
-    /// ignore case.
+    /// Index of the first entry for each name without wildcards. In a deny list the key is in lower case, because deny
+    /// lists ignore case.
     names: HashMap<Arc<str>, usize>,
     globs: Vec<usize>,
     paths: Vec<usize>,
@@ -197,13 +197,13 @@ impl PatternList {
         self.entries.push(ListEntry { listed, origin });
     }
 
-    /// Returns the patterns in order.
+    /// Returns the patterns in the order of the list.
     #[must_use]
     pub fn entries(&self) -> &[ListEntry] {
         &self.entries
     }
 
-    /// Returns the first pattern that matches a name.
+    /// Returns the first pattern that matches the name `name`.
     #[must_use]
     pub fn find_name(&self, name: &str) -> Option<&ListEntry> {
         let plain = match self.side {
@@ -219,13 +219,13 @@ impl PatternList {
             .map(|at| &self.entries[at])
     }
 
-    /// Returns the pattern that is exactly this name or path, without wildcards.
+    /// Returns the pattern whose text is exactly this name or path, without wildcards.
     #[must_use]
     pub fn find_literal(&self, name: &str) -> Option<&ListEntry> {
         self.names.get(name).map(|at| &self.entries[*at])
     }
 
-    /// Returns each pattern that matches a name.
+    /// Returns all patterns that match the name `name`.
     pub fn find_all_names(&self, name: &str) -> impl Iterator<Item = &ListEntry> {
         self.entries.iter().enumerate().filter(move |(at, _)| self.is_name(*at, name)).map(|(_, entry)| entry)
     }
@@ -238,7 +238,7 @@ impl PatternList {
         matches!(&*self.entries[at].listed.matcher, Matcher::Path(pattern) if pattern.matches(path, places))
     }
 
-    /// Returns the first pattern that matches a path. The path must be absolute and normalised.
+    /// Returns the first pattern that matches the path `path`. The path must be absolute and normalised.
     #[must_use]
     pub fn find_path(&self, path: &str, places: Option<&PathVariables>) -> Option<&ListEntry> {
         let plain = self.names.get(path).copied();
@@ -250,9 +250,9 @@ impl PatternList {
         plain.or_else(pattern).map(|at| &self.entries[at])
     }
 
-    /// Returns the first pattern of a deny list that matches the command `name`. A pattern over names matches the base
-    /// name in every directory. A pattern over paths matches the path. For a bare name, the paths are those in the
-    /// directories of [`TRUSTED`].
+    /// Returns the first pattern of a deny list that matches the command `name`. A pattern for names matches the base
+    /// name of a program in every directory. A pattern for paths matches the whole path of a program. For a name
+    /// without a slash, the function tests the paths in the directories of [`TRUSTED`].
     #[must_use]
     pub fn find_denied(&self, name: &str, places: Option<&PathVariables>) -> Option<&ListEntry> {
         let base = name.rsplit_once('/').map_or(name, |(_, base)| base);
@@ -266,8 +266,9 @@ impl PatternList {
             return TRUSTED.iter().find_map(|directory| self.find_path(&format!("{directory}/{name}"), places));
         }
         let path = normalised(name);
-        // A system program has several paths: `/bin` may be a link to `/usr/bin`, and `/proc/self/root` leads to `/`.
-        // So a pattern for a program in a system directory matches every path that ends in this program's name.
+        // A system program can have several paths, because `/bin` may be a link to `/usr/bin` and `/proc/self/root`
+        // leads to `/`. So a pattern for a program in a system directory matches every path that ends in the name of
+        // this program.
         let same = |at: &usize| {
             let entry = &self.entries[*at];
             let last = entry.listed.text().rsplit('/').next();
@@ -288,7 +289,7 @@ impl PatternList {
 pub struct PermissionLists {
     /// Allow list.
     pub allow: PatternList,
-    /// Deny list, which takes precedence.
+    /// Deny list, which takes precedence over the allow list.
     pub deny: PatternList,
 }
 
@@ -312,13 +313,13 @@ impl AllPermissionLists {
         }))
     }
 
-    /// Returns the rules of one kind.
+    /// Returns the lists for one permission kind.
     #[must_use]
     pub const fn of(&self, kind: PermissionKind) -> &PermissionLists {
         &self.0[at(kind)]
     }
 
-    /// Adds a pattern to a list.
+    /// Adds a pattern to the list of one kind and side.
     pub fn add(&mut self, kind: PermissionKind, side: ListSide, listed: ListedPattern, origin: RuleOrigin) {
         let rules = &mut self.0[at(kind)];
         match side {
@@ -327,7 +328,7 @@ impl AllPermissionLists {
         }
     }
 
-    /// Returns true if no list has a pattern.
+    /// Returns true if the lists contain no pattern.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(|rules| rules.allow.entries.is_empty() && rules.deny.entries.is_empty())

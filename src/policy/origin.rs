@@ -8,14 +8,14 @@ use std::sync::Arc;
 pub struct WithOrigin<T> {
     /// The value.
     pub value: T,
-    /// Rule that set the value last.
+    /// Rule that set the value.
     pub origin: RuleOrigin,
 }
 
-/// Origin of a value in a ruling.
+/// Origin of a value in a ruling, which is a rule or the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuleOrigin {
-    /// A value or list of the program itself, which the policy file does not replace.
+    /// A value or list of the program, which the policy file does not replace.
     BuiltIn,
     /// The `default` rule.
     Default,

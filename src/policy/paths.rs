@@ -1,8 +1,8 @@
-//! Paths in the form that policy compares.
+//! Paths in the form in which policy compares paths.
 //!
 //! Paths are absolute and normalised as text, without access to the file system. The caller resolves symbolic links
-//! first. `{repo}` and `{tmp}` may appear only at the beginning of a pattern. Their values are compared literally, so
-//! wildcards in the name of a repository have no effect.
+//! first. `{repo}` and `{tmp}` may appear only at the beginning of a pattern. The values of `{repo}` and `{tmp}` are
+//! compared literally, so wildcards in the name of a repository have no effect.
 
 use crate::policy::patterns::{CaseSensitivity, LeadingDots, Pattern, PatternError};
 
@@ -14,7 +14,7 @@ pub struct PathVariables {
 }
 
 impl PathVariables {
-    /// Normalises both paths. Returns `None` if a path is not absolute.
+    /// Normalises both paths, and returns `None` if one of the paths is not absolute.
     #[must_use]
     pub fn new(repo: &str, tmp: &str) -> Option<Self> {
         (repo.starts_with('/') && tmp.starts_with('/')).then(|| Self { repo: normalised(repo), tmp: normalised(tmp) })
@@ -33,8 +33,8 @@ impl PathVariables {
     }
 }
 
-/// Normalises `path` as text: removes empty segments and `.`, and resolves `..`. At the root, `..` is dropped. Leading
-/// `..` segments of a relative path remain. An empty result becomes `.`.
+/// Normalises `path` as text, which removes empty segments and `.`, and resolves `..`. If `..` follows the root
+/// directly, `..` is removed. In a relative path, `..` segments at the beginning remain. An empty result becomes `.`.
 #[must_use]
 pub fn normalised(path: &str) -> String {
     let absolute = path.starts_with('/');
@@ -67,14 +67,14 @@ pub fn absolute(cwd: &str, path: &str) -> String {
 #[derive(Debug, Clone)]
 pub struct PathPattern {
     base: PatternBase,
-    /// Pattern below the base. `None` matches only the base.
+    /// The pattern below the base, or `None` if only the base matches.
     rest: Option<Pattern>,
 }
 
 /// Beginning of a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PatternBase {
-    /// Any directory, because the pattern begins with `**`.
+    /// Any directory is the base, because the pattern begins with `**`.
     Anywhere,
     /// The root directory.
     Root,
@@ -88,7 +88,7 @@ impl PathPattern {
     /// Parses a pattern that begins with `/`, `{repo}`, `{tmp}` or `**`.
     ///
     /// # Errors
-    /// Returns an error with the problem in the pattern and its correction.
+    /// Returns an error with the problem in the pattern and a correction.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         let placed = [("{repo}", PatternBase::Repo), ("{tmp}", PatternBase::Tmp)];
         for (name, base) in placed {
@@ -127,10 +127,10 @@ impl PathPattern {
         ))
     }
 
-    /// Parses a pattern of a deny list. A relative pattern is accepted and matches in every directory.
+    /// Parses a pattern of a deny list. A relative pattern is also accepted, and matches in every directory.
     ///
     /// # Errors
-    /// Returns an error with the problem in the pattern and its correction.
+    /// Returns an error with the problem in the pattern and a correction.
     pub fn parse_anywhere(text: &str) -> Result<Self, PatternError> {
         let begins = ["/", "{repo}", "{tmp}", "**/", "~"].iter().any(|begin| text.starts_with(begin)) || text == "**";
         if begins {
@@ -152,13 +152,13 @@ impl PathPattern {
         self.base
     }
 
-    /// Returns the pattern below the base. `None` matches only the base.
+    /// Returns the pattern below the base, or `None` if only the base matches.
     #[must_use]
     pub fn rest(&self) -> Option<&str> {
         self.rest.as_ref().map(Pattern::as_str)
     }
 
-    /// Returns the number of alternatives that the braces make.
+    /// Returns the number of alternatives that the braces in the pattern create.
     #[must_use]
     pub fn ways(&self) -> usize {
         self.rest.as_ref().map_or(1, Pattern::ways)
@@ -184,17 +184,17 @@ impl PathPattern {
     }
 }
 
-/// Returns the part of `path` below `directory`. The part is empty if both are equal.
+/// Returns the part of `path` below `directory`. The part is empty if `path` and `directory` are equal.
 fn below<'p>(path: &'p str, directory: &str) -> Option<&'p str> {
     let rest = path.strip_prefix(directory.strip_suffix('/').unwrap_or(directory))?;
     if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
 }
 
-/// Path of a runbook, for comparison with the patterns of overrides and grants. A pattern matches with or without the
-/// file ending.
+/// The path of a runbook, which is compared with the patterns of overrides and grants. A pattern matches the path with
+/// or without the file ending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunbookPath {
-    /// Forms of the path, with and without a file ending.
+    /// The path in several forms, with and without the file ending.
     written: Vec<String>,
     /// True if the path is outside the directory of the runbooks.
     outside: bool,
@@ -202,8 +202,8 @@ pub struct RunbookPath {
 
 impl RunbookPath {
     /// Takes the path of a file, relative to the directory of the runbooks. `./`, `..` and double slashes are resolved
-    /// as text, so that no form of the path escapes an override. Only patterns that begin with `**` match a path
-    /// outside the directory.
+    /// as text, so that no form of the path escapes an override. If the path is outside of the directory, only patterns
+    /// that begin with `**` match.
     #[must_use]
     pub fn of_file(path: &str) -> Self {
         let path = normalised(path);
@@ -214,14 +214,14 @@ impl RunbookPath {
         Self { written, outside }
     }
 
-    /// Takes the path of a step reference, which has no file ending. A pattern may contain the ending.
+    /// Takes the path of a step reference, which has no file ending. A pattern may still contain the file ending.
     #[must_use]
     pub fn of_ref(path: &str) -> Self {
         let endings = ENDINGS.iter().map(|ending| format!("{path}{ending}"));
         Self { written: [path.to_owned()].into_iter().chain(endings).collect(), outside: false }
     }
 
-    /// Returns true if `pattern` matches this runbook.
+    /// Returns true if `pattern` matches the path of this runbook.
     #[must_use]
     pub fn is_met_by(&self, pattern: &Pattern) -> bool {
         let begins = pattern.as_str() == "**" || pattern.as_str().starts_with("**/");
@@ -229,7 +229,8 @@ impl RunbookPath {
     }
 }
 
-/// Program directories that only the system's owner can write. A bare name is searched in these directories.
+/// Program directories that only the system's owner can write. A program without a path is searched in these
+/// directories.
 pub const TRUSTED: [&str; 6] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
 /// File endings of the runbook formats.
 const ENDINGS: [&str; 3] = [".runbook.md", ".mdx", ".md"];

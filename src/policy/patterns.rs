@@ -1,10 +1,11 @@
 //! Glob patterns over paths and names.
 //!
-//! The syntax is that of picomatch, on a linear-time engine. `*` matches any characters of a segment. `**`, alone in
-//! its segment, matches any number of segments. `?` matches one character. `[a-z]` and `[^a-z]` match one character in
-//! or outside a set. `{a,b}` matches either alternative. `\` escapes the next character. `dir/**` also matches `dir`.
-//! The parameter [`LeadingDots`] decides if a wildcard matches a leading dot. Syntax that picomatch and shells interpret
-//! differently (`[!a]`, extglobs, ranges in braces) is refused with an error.
+//! The syntax is that of the library picomatch, implemented with a regex engine of linear time. `*` matches any
+//! characters within one segment. `**` matches any number of segments if `**` is a whole segment. `?` matches one
+//! character. `[a-z]` matches one character in the set, and `[^a-z]` matches one character outside of the set. `{a,b}`
+//! matches either alternative. `\` escapes the next character. `dir/**` also matches `dir`. The parameter
+//! [`LeadingDots`] decides if a wildcard matches a leading dot. Syntax that picomatch and shells interpret differently
+//! (`[!a]`, extglobs, ranges in braces) is refused with an error.
 
 use std::fmt;
 
@@ -20,18 +21,18 @@ pub struct Pattern {
 
 #[derive(Debug, Clone)]
 enum Matcher {
-    /// Exact text, in lower case if case is ignored.
+    /// Exact text (in lower case if the pattern ignores case).
     Literal(String, CaseSensitivity),
     Glob(Regex),
 }
 
-/// Rule for a wildcard at the beginning of a segment, if the path has a dot there.
+/// Rule for a wildcard at the beginning of a segment, if the segment in the path begins with a dot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeadingDots {
-    /// Only a dot in the pattern matches a leading dot. This rule is picomatch's default.
+    /// A leading dot matches only if the pattern also contains the dot. This variant is picomatch's default rule.
     Written,
     /// A wildcard matches a leading dot, as with picomatch's `dot: true`. Rules that must include hidden directories
-    /// need this variant.
+    /// use this variant.
     Any,
 }
 
@@ -40,7 +41,7 @@ pub enum LeadingDots {
 pub enum CaseSensitivity {
     /// Case-sensitive.
     Counts,
-    /// Case-insensitive, as with picomatch's `nocase: true`.
+    /// The pattern ignores letter case, as with picomatch's `nocase: true`.
     Any,
 }
 
@@ -49,7 +50,7 @@ pub enum CaseSensitivity {
 pub struct PatternError {
     /// The pattern, cut to 80 characters.
     pub pattern: String,
-    /// The problem and its correction.
+    /// The problem, and how to correct the pattern.
     pub message: String,
 }
 
@@ -69,10 +70,10 @@ impl fmt::Display for PatternError {
 impl std::error::Error for PatternError {}
 
 impl Pattern {
-    /// Parses a pattern with picomatch's defaults.
+    /// Parses a pattern with picomatch's default options.
     ///
     /// # Errors
-    /// Returns an error with the problem in the pattern and its correction.
+    /// Returns an error with the problem in the pattern and a correction.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         Self::parse_with(text, LeadingDots::Written, CaseSensitivity::Counts)
     }
@@ -80,7 +81,7 @@ impl Pattern {
     /// Parses a pattern.
     ///
     /// # Errors
-    /// Returns an error with the problem in the pattern and its correction.
+    /// Returns an error with the problem in the pattern and a correction.
     pub fn parse_with(text: &str, dots: LeadingDots, case: CaseSensitivity) -> Result<Self, PatternError> {
         let (translated, ways) = translate(text, dots).map_err(|message| PatternError::new(text, message))?;
         let matcher = match translated {
@@ -101,20 +102,21 @@ impl Pattern {
         Self { text: text.to_owned(), matcher: Matcher::Literal(case.fold(text.to_owned()), case), ways: 1 }
     }
 
-    /// Returns the pattern as written.
+    /// Returns the text of the pattern.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Returns the only text that the pattern matches, if the pattern has no wildcards. The text is in lower case if
-    /// case is ignored.
+    /// Returns the only text that the pattern matches, or `None` if the pattern has wildcards. The text is in lower
+    /// case if the pattern ignores case.
     #[must_use]
     pub fn only(&self) -> Option<&str> {
         if let Matcher::Literal(literal, _) = &self.matcher { Some(literal) } else { None }
     }
 
-    /// Returns the number of alternatives that the braces make. The cost of the pattern grows with this number.
+    /// Returns the number of alternatives that the braces in the pattern create. The time to match the pattern grows
+    /// with the number of alternatives.
     #[must_use]
     pub const fn ways(&self) -> usize {
         self.ways
@@ -147,7 +149,7 @@ enum Token {
     Literal(char),
     Star,
     Any,
-    /// Content of a regex class. The bool is true if the class is negated.
+    /// Content of a regex class, and true if the class is negated.
     Class(String, bool),
     Slash,
 }
@@ -157,7 +159,7 @@ enum Translated {
     Regex(String),
 }
 
-/// Translates a pattern. The number counts the alternatives from its braces.
+/// Translates a pattern, and returns the number of alternatives that its braces create.
 fn translate(text: &str, dots: LeadingDots) -> Result<(Translated, usize), String> {
     if text.is_empty() {
         return Err("it is empty: write ** to match everything".to_owned());
@@ -182,7 +184,7 @@ fn translate(text: &str, dots: LeadingDots) -> Result<(Translated, usize), Strin
     Ok((Translated::Regex(format!(r"(?s)\A(?:{})\z", regexes.join("|"))), alternatives.len()))
 }
 
-/// Returns the text of tokens without wildcards, or `None` if there is a wildcard.
+/// Returns the text of the tokens, or `None` if one of the tokens is a wildcard.
 fn literal(tokens: &[Token]) -> Option<String> {
     let text: Option<String> = tokens
         .iter()
@@ -195,7 +197,7 @@ fn literal(tokens: &[Token]) -> Option<String> {
     text.map(|text| text.strip_prefix("./").map(str::to_owned).unwrap_or(text))
 }
 
-/// Expands the braces into all alternatives, each as tokens.
+/// Expands the braces into all alternatives, each as a list of tokens.
 fn expand(chars: &[char]) -> Result<Vec<Vec<Token>>, String> {
     let (ways, used) = sequence(chars, 0, 0)?;
     if used < chars.len() {
@@ -204,7 +206,7 @@ fn expand(chars: &[char]) -> Result<Vec<Vec<Token>>, String> {
     Ok(ways)
 }
 
-/// Reads up to the end of the pattern or, inside braces, up to a `,` or `}`.
+/// Reads tokens up to the end of the pattern. Inside braces, the function reads up to a `,` or `}`.
 fn sequence(chars: &[char], mut at: usize, depth: usize) -> Result<(Vec<Vec<Token>>, usize), String> {
     let mut ways: Vec<Vec<Token>> = vec![Vec::new()];
     while at < chars.len() {
@@ -263,7 +265,7 @@ fn sequence(chars: &[char], mut at: usize, depth: usize) -> Result<(Vec<Vec<Toke
     Ok((ways, at))
 }
 
-/// Reads the `{a,b}` at `at`. Returns the alternatives and the index after the closing brace.
+/// Reads the brace list at the index `at`, and returns the alternatives and the index after the closing brace.
 fn braces(chars: &[char], at: usize, depth: usize) -> Result<(Vec<Vec<Token>>, usize), String> {
     if depth >= MAX_BRACES_DEPTH {
         return Err(format!("braces are nested deeper than {MAX_BRACES_DEPTH}: split it"));
@@ -292,7 +294,7 @@ fn braces(chars: &[char], at: usize, depth: usize) -> Result<(Vec<Vec<Token>>, u
     }
 }
 
-/// Reads the `[…]` at `at`. Returns the class and the index of its closing bracket.
+/// Reads the class `[…]` at the index `at`, and returns the class and the index of its closing bracket.
 fn class(chars: &[char], at: usize) -> Result<(Token, usize), String> {
     let mut inside = at + 1;
     let negated = chars.get(inside) == Some(&'^');
@@ -368,7 +370,8 @@ fn path_regex(tokens: &[Token], dots: LeadingDots) -> Result<String, String> {
         match (globstar(segment), index == last) {
             (true, true) if index == 0 => regex.push_str(&format!("{segment_class}(?:/{segment_class})*")),
             (true, true) => {
-                // As in picomatch, `dir/**` also matches `dir`, but `dir*/**` matches only paths below.
+                // As in picomatch, `dir/**` also matches `dir`, but `dir*/**` matches only paths below directories such
+                // as `dir1`.
                 let after_star = segments[index - 1].last() == Some(&Token::Star);
                 regex.push_str(&format!("(?:/{segment_class}){}", if after_star { '+' } else { '*' }));
             }
@@ -386,7 +389,7 @@ fn path_regex(tokens: &[Token], dots: LeadingDots) -> Result<String, String> {
 }
 
 impl LeadingDots {
-    /// Returns the regex of a segment that a wildcard can match.
+    /// Returns the regex for one segment that a wildcard can match.
     const fn segment(self) -> &'static str {
         match self {
             Self::Written => SEGMENT,
@@ -395,7 +398,8 @@ impl LeadingDots {
     }
 }
 
-/// Returns the regex of one segment. With [`LeadingDots::Written`], a leading wildcard never matches a leading dot.
+/// Returns the regex for the tokens of one segment. With [`LeadingDots::Written`], a wildcard at the beginning never
+/// matches a leading dot.
 fn segment_regex(tokens: &[Token], dots: LeadingDots) -> String {
     if dots == LeadingDots::Any {
         let stars = tokens.iter().all(|token| *token == Token::Star);
@@ -445,15 +449,15 @@ fn class_regex(set: &str, negated: bool, without_dot: bool) -> String {
 }
 
 const BESIDE_BRACES: &str = "programs read ** in or beside braces differently: write one pattern for each alternative";
-/// A segment that does not begin with a dot. The regex matches bytes instead of characters, because the compiled
-/// program is then much smaller. No character is split, because the next part of a pattern begins with the first byte
-/// of a character.
+/// Regex for a segment that does not begin with a dot. The regex matches bytes instead of characters, because the
+/// compiled program is then much smaller. A match does not end inside of a character, because the next part of a
+/// pattern begins with the first byte of a character.
 const SEGMENT: &str = "(?-u:[^./])(?-u:[^/])*";
-/// Longest pattern in bytes. A longer pattern is a mistake or an attack on the compiler.
+/// Maximum length of a pattern in bytes, because a longer pattern is a mistake or an attack on the compiler.
 pub const MAX_PATTERN_BYTES: usize = 512;
-/// Maximum number of alternatives from nested braces.
+/// Maximum number of alternatives that nested braces may create.
 const MAX_ALTERNATIVES: usize = 64;
-/// Maximum depth of nested braces, which bounds the recursion.
+/// Maximum depth of nested braces, which limits the recursion.
 const MAX_BRACES_DEPTH: usize = 8;
 /// Maximum size of the compiled regex, in bytes.
 const MAX_COMPILED_BYTES: usize = 4 << 20;
@@ -462,7 +466,7 @@ const MAX_COMPILED_BYTES: usize = 4 << 20;
 mod tests {
     use super::*;
 
-    /// Paths and, for each pattern, the paths that picomatch 4 matches with default options.
+    /// Paths and, for each pattern, the paths that picomatch 4 matches with its default options.
     const PATHS: &str = include_str!("../../tests/conformance/globs.json");
 
     #[test]

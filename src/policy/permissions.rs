@@ -1,6 +1,6 @@
 //! The permissions that a step needs at a boundary, in the form that approvers sign.
 //!
-//! The permissions follow only from the sealed policy, the sealed lists and the sealed step definition. So approvers,
+//! The permissions depend only on the sealed policy, the sealed lists and the sealed step definition. So approvers,
 //! boundary and auditors derive the same permissions from the same seal.
 
 use std::fmt;
@@ -20,14 +20,14 @@ use crate::record::step::StepDefinition;
 use crate::shell::commands::ReadLimit;
 use crate::shell::found::{NotUnderstood, ScriptPlace, Shell};
 
-/// Policy denies the step, and no signature changes that.
+/// Reason why policy denies the step, which no signature can change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PolicyDenied {
-    /// The step contains denied things.
+    /// The step uses commands, paths or variables that policy denies.
     Denied {
-        /// Denied things, at most [`MAX_SHOWN`].
+        /// The denied commands, paths and variables, at most [`MAX_SHOWN`].
         things: Vec<DeniedPermission>,
-        /// Number of further denied things.
+        /// Number of denied commands, paths and variables that are not in the list.
         more: usize,
     },
     /// The script is not understood, so its commands are unknown.
@@ -111,12 +111,12 @@ impl fmt::Display for PolicyDenied {
 
 impl std::error::Error for PolicyDenied {}
 
-/// Returns the permissions that the signatures of an authorization must grant for this step. The order is that of
-/// arrays in documents, without duplicates.
+/// Returns the permissions that the signatures of an authorization must grant for this step. The permissions have the
+/// order of arrays in documents and contain no duplicates.
 ///
-/// For bash, sh and dash, the permissions are the commands of the script. The commands of other interpreters are
-/// unknown, so the only permission is the interpreter itself. A zsh script is read as sh, so zsh needs both the
-/// commands and the interpreter.
+/// For bash, sh and dash, the permissions are the commands of the script. For other interpreters, the only permission
+/// is the interpreter, because policy can't read their commands. Policy reads a zsh script as sh, so zsh needs
+/// permissions for the commands and for the interpreter.
 ///
 /// # Errors
 /// Returns an error if policy denies the step, or if the permissions do not fit into an authorization.
@@ -161,11 +161,12 @@ pub fn questions(ruling: &Ruling, step: &StepDefinition) -> Result<Vec<Permissio
     Ok(asked.into_iter().map(|(_, permission)| permission).collect())
 }
 
-/// Decides the commands of a step: see [`questions`].
+/// Decides the commands of a step as described at [`questions`].
 #[must_use]
 pub fn decide_step(ruling: &Ruling, step: &StepDefinition, at: DecisionPlace, flags: &Flags) -> PolicyDecision {
     let mut decision = decide_source(ruling, &step.interpreter, &step.source, ReadLimit::Step, at, flags);
-    // A definition that was not made from a file may name one interpreter while its first line names another.
+    // A definition that was not read from a runbook may name one interpreter in its field and another interpreter in
+    // its first line.
     if step.source.starts_with("#!") && shebang(&step.source) != Some(&step.interpreter) {
         decision.decided.insert(0, decide_unknown(ruling, &step.source, SHEBANG, at, flags));
         decision.verdict = worst(&decision.decided);
@@ -173,8 +174,8 @@ pub fn decide_step(ruling: &Ruling, step: &StepDefinition, at: DecisionPlace, fl
     decision
 }
 
-/// Returns the interpreter that the first line of a file names, and the decision for the file. Without such a line the
-/// interpreter is bash. A first line that cannot be parsed may run any program, so the decision contains an unknown
+/// Returns the interpreter that the first line of a file names, and the decision for the file. Without a shebang, the
+/// interpreter is bash. A shebang that cannot be parsed may run any program, so the decision contains an unknown
 /// command.
 #[must_use]
 pub fn decide_file(
@@ -200,7 +201,8 @@ pub fn decide_file(
     (interpreter, decision)
 }
 
-/// Returns the first line without shell options that do not change the commands, such as `-eu` in `#!/bin/sh -eu`.
+/// Returns the first line of a script without the shell options that do not change its commands, for example `-eu` in
+/// `#!/bin/sh -eu`.
 fn without_settings(source: &str) -> String {
     let line = source.lines().next().unwrap_or_default();
     let plain = line.trim_end().rsplit_once(" -").filter(|(program, letters)| {
@@ -211,7 +213,7 @@ fn without_settings(source: &str) -> String {
 }
 
 /// Returns the interpreter that the first line of a script names. Returns `None` if the interpreter has options or is
-/// outside the system's program directories.
+/// outside of the system's program directories.
 #[must_use]
 pub fn shebang(source: &str) -> Option<&str> {
     let mut words = source.strip_prefix("#!")?.lines().next()?.split_ascii_whitespace();
@@ -249,13 +251,13 @@ pub fn decide_source(
     decision
 }
 
-/// Returns true if policy can read the commands in scripts of this interpreter.
+/// Returns true if policy can read the commands in a script for this interpreter.
 #[must_use]
 pub fn is_read(interpreter: &str) -> bool {
     ["bash", "sh", "dash"].contains(&interpreter)
 }
 
-/// Returns the bytes by which documents sort their arrays.
+/// Returns the bytes by which documents sort arrays of permissions.
 fn order(permission: &Permission) -> Vec<u8> {
     // A permission has only text fields, so its canonical form always exists.
     canonical::canonical_of(permission).unwrap_or_default()
@@ -263,7 +265,7 @@ fn order(permission: &Permission) -> Vec<u8> {
 
 const SHEBANG: &str =
     "the first line names another program than the step's interpreter: write the interpreter's own first line, or none";
-/// Maximum number of denied things in a message.
+/// Maximum number of denied commands, paths and variables in a message.
 pub const MAX_SHOWN: usize = 8;
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
-//! Errors for a step whose sandbox is refused.
+//! Errors for a step whose sandbox declaration is refused.
 
 use std::fmt;
 
 use crate::record::declared::Limit;
 
-/// Reason why a step's sandbox is refused.
+/// Reason why the sandbox declaration of a step is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProfileError {
-    /// A limit is zero, which would stop every run.
+    /// A limit is zero, with which no run could succeed.
     ZeroLimit {
         /// The limit.
         limit: Limit,
-        /// Source of the limit: the step, policy or the boundary's configuration.
+        /// Source of the limit, which is the step, policy or the boundary's configuration.
         by: &'static str,
     },
     /// A step declares a limit above its maximum.
@@ -22,22 +22,22 @@ pub enum ProfileError {
         declared: u64,
         /// Maximum value.
         maximum: u64,
-        /// Source of the maximum: a policy rule or the boundary's configuration.
+        /// Source of the maximum, which is a policy rule or the boundary's configuration.
         by: String,
     },
     /// The declaration is malformed.
     Declared {
-        /// The problem and its correction.
+        /// The problem, and how to correct the step.
         why: String,
     },
     /// A step declares access to the host that policy does not allow.
     NotAllowed {
-        /// Declaration, as in the runbook.
+        /// Declaration of the step, in the words of the runbook.
         asks: String,
-        /// Text that a policy override needs to allow the declaration.
+        /// Text that a policy override needs so that policy allows the declaration.
         write: String,
     },
-    /// A step declares `proc=full`, but policy sets `minimal`.
+    /// A step declares `proc=full`, but the policy sets `minimal`.
     ProcRefused {
         /// Origin of the policy rule.
         by: String,

@@ -1,4 +1,4 @@
-//! The ruling for one step: all lists and rules that apply, each with its origin.
+//! The ruling for one step, which consists of all lists and rules that apply, each with its origin.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use crate::record::ident::StepRef;
 use crate::record::profile::Proc;
 use crate::record::step::Approvals;
 
-/// Policy for one step, each value with its origin.
+/// The policy for one step, in which each value has its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ruling {
-    /// Mode for things that no list names.
+    /// Mode for commands, paths and variables that no list matches.
     pub mode: WithOrigin<Mode>,
-    /// Approval rule, if policy has one.
+    /// Approval rule, or `None` if policy has no approval rule for the step.
     pub approvals: Option<WithOrigin<Approvals>>,
-    /// View of `/proc` for the run, if policy sets a view.
+    /// View of `/proc` for the run, or `None` if policy sets no view.
     pub proc: Option<WithOrigin<Proc>>,
     /// Limits that policy sets.
     pub limits: BTreeMap<Limit, WithOrigin<u64>>,
@@ -29,25 +29,25 @@ pub struct Ruling {
     pub host: HostAllowance,
     /// Patterns of the policy file for this step, from the default, the overrides and the grants.
     pub written: AllPermissionLists,
-    /// Built-in lists, which are empty if the policy contains `extends: none`.
+    /// Built-in lists (without patterns if the policy contains `extends: none`).
     pub built_in: Arc<AllPermissionLists>,
 }
 
-/// Returns the ruling for `step`: see [`resolve_path`].
+/// Returns the ruling for `step`, computed as [`resolve_path`] describes.
 #[must_use]
 pub fn resolve(policy: &Policy, builtins: &Builtins, step: &StepRef) -> Ruling {
     resolve_path(policy, builtins, &RunbookPath::of_ref(step.path()))
 }
 
-/// Returns the ruling for all steps of a runbook. The default applies first, then each matching override in order, then
-/// each matching grant.
+/// Returns the ruling for all steps of a runbook. The rule `default` applies first, then each matching override in
+/// order, then each matching grant.
 ///
-/// A later rule replaces a single value of an earlier rule, but lists accumulate. A denied thing stays denied, even if
-/// another list allows the same thing.
+/// A later rule replaces a single value of an earlier rule, but extends its lists. A denied command, path or variable
+/// stays denied, even if another list allows the same name.
 #[must_use]
 pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath) -> Ruling {
     let mut ruling = Ruling {
-        // A policy without a mode asks.
+        // If a policy sets no mode, a person is asked.
         mode: WithOrigin { value: Mode::Prompted, origin: RuleOrigin::BuiltIn },
         approvals: None,
         proc: None,

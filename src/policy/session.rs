@@ -1,26 +1,27 @@
 //! The answers of a person at a terminal, for one session.
 //!
 //! The program asks the questions one after another, until the person denies a question. The program does not repeat a
-//! question that was answered for the session. A session is one call of `countersign run`, and no answer outlives the
-//! session. An unknown command can be allowed only once, because the same text may run another command the next time.
+//! question that was answered for the session. A session is one call of the command `countersign run`, and all answers
+//! end with the session. An unknown command can be allowed only once, because the same text may run another command at
+//! the next time.
 
 use std::collections::BTreeSet;
 
 use crate::policy::lists::word;
 use crate::record::authorization::{Permission, PermissionKind, PermissionReason};
 
-/// Possible answers of a person.
+/// Possible answers of a person to a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerChoice {
     /// Allow once.
     Once,
     /// Allow in this session.
     Session,
-    /// Allow everything of this type in this session, except unknown commands.
+    /// Allow everything of the question's type in this session, except unknown commands.
     AllOfType,
     /// Deny once.
     Deny,
-    /// Deny everything of this type in this session.
+    /// Deny everything of the question's type in this session.
     DenyAll,
 }
 
@@ -36,7 +37,7 @@ impl AnswerChoice {
         }
     }
 
-    /// Returns the text for the receipt.
+    /// Returns the text of the answer in the receipt.
     const fn recorded(self) -> &'static str {
         match self {
             Self::Once => "allow once",
@@ -48,37 +49,39 @@ impl AnswerChoice {
     }
 }
 
-/// Source of the answers, if the session has no answer yet.
+/// The answer to a question if the session has no earlier answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DefaultAnswers {
-    /// True if `-y` is set. `-y` allows unlisted things, but no unknown commands.
+    /// True if `-y` is set, which allows unlisted commands, paths and variables, but no unknown commands.
     pub yes: bool,
-    /// Reason why no person can be asked. If there is a reason, every question for a person is denied.
+    /// Reason why no person can be asked, or `None` if a person can answer. If a reason is given, every question for a
+    /// person is answered with a denial.
     pub nobody: Option<&'static str>,
 }
 
 /// Result of a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerGiven {
-    /// Allowed, with the receipt's text.
+    /// The answer allows the request, and the receipt contains this text.
     Allowed(&'static str),
     /// Denied, with the reason.
     Denied(&'static str),
-    /// Denied, because everything of this type was denied earlier in the session.
+    /// The answer denies the request, because the person denied everything of this type earlier in the session.
     DeniedWithAll,
 }
 
-/// Answers for the whole session.
+/// Answers of a person that are valid for the whole session.
 #[derive(Debug, Default)]
 pub struct Session {
-    /// Allowed things, each with the key of its type.
+    /// Allowed names, each with the key of its type.
     allowed: BTreeSet<(&'static str, String)>,
     all: BTreeSet<&'static str>,
     none: BTreeSet<&'static str>,
 }
 
 impl Session {
-    /// Answers a question. Earlier answers of the session come first, then `-y`, then the person's choice from `ask`.
+    /// Answers a question with an earlier answer of the session, else the answer of `-y`, else the person's choice from
+    /// `ask`.
     pub fn answer(
         &mut self,
         question: &Permission,
@@ -108,8 +111,8 @@ impl Session {
             AnswerChoice::Once => {}
             AnswerChoice::Session if is_known => drop(self.allowed.insert((kind, what.clone()))),
             AnswerChoice::AllOfType if is_known => drop(self.all.insert(kind)),
-            // These two choices are not offered for an unknown command. If `ask` returns one of them, the command is
-            // allowed once.
+            // The choices `Session` and `AllOfType` are not offered for an unknown command. If `ask` returns one of
+            // these choices, the command is allowed once.
             AnswerChoice::Session | AnswerChoice::AllOfType => {
                 return AnswerGiven::Allowed(AnswerChoice::Once.recorded());
             }
@@ -123,7 +126,7 @@ impl Session {
     }
 }
 
-/// Returns the plural noun for a type.
+/// Returns the plural noun for a permission kind.
 #[must_use]
 pub const fn plural(kind: PermissionKind) -> &'static str {
     match kind {
@@ -148,7 +151,7 @@ mod tests {
 
     const PERSON: DefaultAnswers = DefaultAnswers { yes: false, nobody: None };
 
-    /// Answers a question with `choice`. The first value is true if the answer allows, the second if `choice` was used.
+    /// Answers a question with `choice`. Returns true if the answer allows the request, and true if `choice` was used.
     fn answer(session: &mut Session, question: &Permission, choice: AnswerChoice) -> (bool, bool) {
         let mut asked = false;
         let given = session.answer(question, PERSON, || {

@@ -1,15 +1,16 @@
 //! The addresses to which a run's proxy may connect.
 //!
-//! Only addresses of the public Internet are allowed (RFC 6890 and its registries). Addresses of this host, its
-//! network or its cloud's metadata service are refused. Addresses that embed another address are refused too. A run
-//! requests a host by its name. The proxy checks every address of the name, and connects to one of these addresses.
+//! Only addresses of the public Internet are allowed (RFC 6890 and its registries). Addresses of this host, its network
+//! or its cloud's metadata service are refused. Addresses that embed another address (for example NAT64) are refused
+//! too. A run requests a host by its name. The proxy checks every address of the name, and connects to one of the
+//! checked addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Checks that an address belongs to the public Internet.
 ///
 /// # Errors
-/// Returns the kind of the address if it is not public.
+/// Returns the kind of the address as an error if the address is not public.
 pub fn check_public(address: IpAddr) -> Result<(), &'static str> {
     match address {
         IpAddr::V4(v4) => check_v4(v4),

@@ -1,4 +1,4 @@
-//! Escape attempts by a real step. `doctor` reports only results of these attempts.
+//! Makes escape attempts with a real step. `doctor` reports the results of these attempts.
 
 use std::io::{self, Read as _};
 use std::net::TcpListener;
@@ -15,7 +15,7 @@ use crate::sandbox::{End, Plan, Sandbox};
 pub struct Attempt {
     /// Short description of the attempt.
     pub what: &'static str,
-    /// The program or the readable file that the attempt needs. The text is empty if the shell is enough.
+    /// The program or the readable file that the attempt needs, or an empty text if the shell is enough.
     pub needs: &'static str,
     /// Result of the attempt.
     pub answer: AttemptResult,
@@ -28,13 +28,13 @@ pub enum AttemptResult {
     Got,
     /// The sandbox refused the attempt.
     Held,
-    /// The attempt could not be made, so nothing is known.
+    /// The attempt could not be made, so its result is unknown.
     NotMade,
 }
 
-/// Each attempt has a description, a requirement, and a shell line that succeeds if the step escapes. The lines use
-/// shell builtins if possible, because a missing program does not prove a refusal. No special builtin has a
-/// redirection, because some shells exit if that redirection fails.
+/// The attempts, each with a description, a requirement, and a shell line that succeeds if the step escapes. The lines
+/// use shell builtins if possible, because a missing program does not prove a refusal. No line uses a special
+/// builtin (such as `exec`) with a redirection, because some shells exit if such a redirection fails.
 const ATTEMPTS: [(&str, &str, &str); 12] = [
     ("read a file outside", "", r#"read -r line < "$CANARY""#),
     (
@@ -85,7 +85,7 @@ pub fn strongest(sandbox: &dyn Sandbox) -> Profile {
 /// targets for the attempts.
 ///
 /// # Errors
-/// Returns the reason why the attempts could not be made.
+/// Returns the reason as an error if the attempts could not be made.
 pub fn make(sandbox: &dyn Sandbox, profile: &Profile, place: &Path) -> Result<Vec<Attempt>, String> {
     let broken = |error: &dyn std::fmt::Display| error.to_string();
     let (canary, open) = (place.join("canary"), place.join("open"));
@@ -117,7 +117,7 @@ pub fn make(sandbox: &dyn Sandbox, profile: &Profile, place: &Path) -> Result<Ve
     let mut said = String::new();
     let read = report.stdout.recorded.reader().and_then(|mut reader| reader.read_to_string(&mut said));
     read.map_err(|error| broken(&error))?;
-    // A step that ended early has not made all attempts.
+    // A step that ended early has not made all escape attempts.
     if report.end != End::Exited(0) || !said.ends_with("end\n") {
         return Err(format!("the step that makes the attempts ended with {:?}", report.end));
     }
@@ -146,13 +146,13 @@ fn answers(said: &str) -> Option<Vec<Attempt>> {
     each.map(|(at, &(what, needs, _))| Some(Attempt { what, needs, answer: answer(at)? })).collect()
 }
 
-/// Calls `then` with a process or thread id of this process. The id is too high to exist in a run's own pid
-/// namespace. In a container the process id may be too low. In that case, the function starts threads until one has a
-/// high id.
+/// Calls `then` with the id of a process or a thread of this program. The id is too high to exist in the pid namespace
+/// of a run. In a container, the id of the process may be too low. If the process id is too low, the function starts
+/// threads until one of the threads has a high id.
 fn with_a_high_number<T>(then: impl FnOnce(u32) -> T) -> io::Result<T> {
     let over = Mutex::new(());
     std::thread::scope(|scope| {
-        // The threads wait for this lock, and end when it is released.
+        // The threads wait for this lock, and end when the lock is released.
         let _going_on = over.lock().unwrap_or_else(PoisonError::into_inner);
         let mut number = std::process::id();
         while number <= LOW {
@@ -168,6 +168,6 @@ fn with_a_high_number<T>(then: impl FnOnce(u32) -> T) -> io::Result<T> {
     })
 }
 
-/// Highest process id that a run's own pid namespace may have in use. The step checks the service's id before it has
-/// started many processes.
+/// Highest process id that may be in use in the pid namespace of a run. At the time of the check, the step has started
+/// only a few processes.
 const LOW: u32 = 9;

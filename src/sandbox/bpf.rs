@@ -13,7 +13,7 @@ pub(super) struct Instruction {
     pub(super) value: u32,
 }
 
-/// The decision for a system call, as a `SECCOMP_RET_…` value.
+/// The decision for a system call(a value `SECCOMP_RET_…` of the kernel).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FilterVerdict(pub(super) u32);
 
@@ -21,7 +21,7 @@ impl FilterVerdict {
     pub(super) const ALLOW: Self = Self(0x7fff_0000);
     pub(super) const KILL: Self = Self(0x8000_0000);
 
-    /// The call is not executed and fails with this error.
+    /// Returns the verdict that the call is not executed and fails with the error `errno`.
     pub(super) const fn errno(errno: u16) -> Self {
         Self(0x0005_0000 | errno as u32)
     }
@@ -34,7 +34,7 @@ pub(super) enum FilterEntry {
     Looks(&'static [ArgumentTest]),
 }
 
-/// A check of the lower 32 bits of an argument. The checks of a call are made in order, and the last one must match.
+/// A check of the lower 32 bits of an argument. The checks of a call are made in order, and the last check must match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ArgumentTest {
     /// Matches if the argument has any of these bits.
@@ -59,11 +59,12 @@ const RETURN: u16 = 0x06;
 const NUMBER: u32 = 0;
 /// Offset of the architecture.
 const ARCH: u32 = 4;
-/// Offset of the lower half of the first argument. Both supported architectures are little-endian.
+/// Offset of the lower half of the first argument. Both supported architectures (x86-64 and AArch64) are little-endian.
 const ARGUMENTS: u32 = 16;
 
-/// Returns the program for one architecture. `entries` are sorted by number, and each entry applies up to the next
-/// one. Numbers before the first entry are allowed. A call of another architecture kills the process.
+/// Returns the program for one architecture. `entries` are sorted by number, and each entry applies to all numbers
+/// below the number of the next entry. Numbers before the first entry are allowed. A call of another architecture kills
+/// the process.
 pub(super) fn program(arch: u32, entries: &[(u32, FilterEntry)]) -> Vec<Instruction> {
     let mut program = vec![
         instruction(LOAD, ARCH),
@@ -77,7 +78,7 @@ pub(super) fn program(arch: u32, entries: &[(u32, FilterEntry)]) -> Vec<Instruct
     program
 }
 
-/// Returns the program as the bytes that the kernel receives. The receipt contains their digest.
+/// Returns the program as the bytes that the kernel receives. The receipt contains the SHA-256 of these bytes.
 pub(super) fn bytes(program: &[Instruction]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(program.len() * 8);
     for one in program {
@@ -145,7 +146,7 @@ fn look(look: &ArgumentTest) -> Vec<Instruction> {
     }
 }
 
-/// An independent interpreter for these programs.
+/// An independent interpreter of BPF programs, for tests.
 #[cfg(test)]
 pub(super) mod machine {
     use super::Instruction;
@@ -189,7 +190,7 @@ mod tests {
 
     #[test]
     fn jumps_over_more_than_255_instructions_work() {
-        // With so many entries, conditional jumps can't reach the halves of the tree.
+        // With so many entries, a conditional jump can't skip half of the tree.
         let entries: Vec<_> =
             (1..2000_u16).map(|n| (u32::from(n) * 2, FilterEntry::Is(FilterVerdict::errno(n)))).collect();
         let program = program(7, &entries);

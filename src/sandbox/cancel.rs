@@ -1,4 +1,4 @@
-//! A flag that cancels a run and wakes the thread that polls for it.
+//! A flag that cancels a run and wakes the thread that polls for the flag.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustix::event::EventfdFlags;
 
-/// Cancels a run. All clones share one flag. A raised flag is never lowered.
+/// Cancels a run. All clones share one flag. The flag can be raised but never lowered.
 #[derive(Debug, Clone)]
 pub struct CancelFlag(Arc<OwnedFd>);
 

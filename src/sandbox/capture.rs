@@ -1,7 +1,7 @@
 //! Records the output of a run up to a limit.
 //!
-//! Both streams share one limit. Output beyond the limit is only counted. So a run with much output neither blocks
-//! nor fills memory or disk.
+//! Standard output and standard error share one limit. Output beyond the limit is counted but not recorded. So a run
+//! with much output neither blocks nor fills the memory or the disk.
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
@@ -16,7 +16,7 @@ pub enum OutputStream {
     Stderr,
 }
 
-/// Recorded output, passed on while it arrives.
+/// A part of the recorded output, passed to the caller when the output arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chunk<'a> {
     /// The stream of these bytes.
@@ -39,20 +39,20 @@ pub struct Segment {
 pub struct Capture {
     /// Number of bytes that the run wrote.
     pub bytes: u64,
-    /// The first bytes, up to the limit.
+    /// The first bytes of the stream, up to the limit.
     pub recorded: CapturedBytes,
     /// True if some bytes were not recorded.
     pub truncated: bool,
 }
 
-/// Recorded bytes, in memory up to 1 MiB and otherwise in a file without a name.
+/// Recorded bytes of one stream, in memory (up to 1 MiB) or in a file without a name.
 #[derive(Debug)]
 pub enum CapturedBytes {
     /// At most 1 MiB.
     Memory(Vec<u8>),
-    /// More than 1 MiB. The file disappears on drop.
+    /// More than 1 MiB of bytes. The bytes are in a file that disappears on drop.
     Spooled {
-        /// The file, to be read with [`CapturedBytes::reader`].
+        /// The file with the bytes, which [`CapturedBytes::reader`] reads.
         file: File,
         /// Number of recorded bytes in the file.
         bytes: u64,
@@ -90,10 +90,10 @@ impl CapturedBytes {
     }
 }
 
-/// Maximum bytes of a stream in memory. More output is written to a file.
+/// Maximum number of bytes of one stream in memory. Output beyond this maximum is written to a file.
 const IN_MEMORY: usize = 1 << 20;
-/// Maximum number of recorded segments, because a run may switch between the streams after each byte. Later output is
-/// recorded in its stream but not in the order.
+/// Maximum number of recorded segments, because a run may switch between the streams after each byte. Output after the
+/// last segment is recorded in its stream, but the order of the streams is not recorded.
 const MAX_SEGMENTS: usize = 1 << 16;
 
 pub(super) struct Recorder {
@@ -110,22 +110,22 @@ impl Recorder {
         Self { room: limit, spool: spool.to_owned(), stdout: empty(), stderr: empty(), order: Vec::new() }
     }
 
-    /// Records `arrived` and returns the part that was recorded.
+    /// Records the bytes `arrived` and returns the recorded part of them.
     pub(super) fn take<'a>(&mut self, stream: OutputStream, arrived: &'a [u8]) -> Option<Chunk<'a>> {
         let capture = match stream {
             OutputStream::Stdout => &mut self.stdout,
             OutputStream::Stderr => &mut self.stderr,
         };
         capture.bytes += arrived.len() as u64;
-        // After the first unrecorded byte, no more bytes of this stream are recorded. So the recorded bytes are
-        // always a prefix.
+        // After the first byte that is not recorded, the function records no more bytes of this stream. So the recorded
+        // bytes are always the beginning of the stream.
         let fits =
             if capture.truncated { 0 } else { usize::try_from(self.room).unwrap_or(usize::MAX).min(arrived.len()) };
         let kept = &arrived[..fits];
         let kept = match capture.recorded.append(kept, &self.spool) {
             Ok(()) => kept,
             Err(error) => {
-                // The receipt states that the output was truncated, but not the reason, so log the reason.
+                // Log the reason, because the receipt states only that the output was truncated.
                 tracing::warn!(%error, spool = %self.spool.display(), "the rest of a run's output can't be recorded");
                 &[]
             }
@@ -153,7 +153,7 @@ impl Recorder {
 }
 
 impl CapturedBytes {
-    /// Appends all of `bytes`, or returns an error.
+    /// Appends all of `bytes` to the recorded bytes, or returns an error.
     fn append(&mut self, bytes: &[u8], spool: &Path) -> io::Result<()> {
         match self {
             Self::Memory(memory) if memory.len() + bytes.len() <= IN_MEMORY => memory.extend_from_slice(bytes),

@@ -1,8 +1,9 @@
 //! Creates a control group for each run, if the service may use cgroup v2.
 //!
-//! The first process of a run is created in its group (`CLONE_INTO_CGROUP`). No process is moved into a group later.
-//! The group limits memory, processes and CPU time of the whole run. The group also counts exceeded limits and can
-//! kill all its processes. Without delegated controllers, the limits apply to each process.
+//! The first process of a run is created in its group (`CLONE_INTO_CGROUP`). No process is moved into a control group
+//! after its creation. The group limits memory, processes and CPU time of the whole run. The kernel counts exceeded
+//! limits of the group and can kill all processes of the group. If the service may not use the controllers of cgroup
+//! v2, the limits apply to each process.
 
 use std::fs;
 use std::io;
@@ -16,14 +17,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::profile::Limits;
 
-/// The parent directory for the groups of runs.
+/// The parent directory of the control groups of runs.
 #[derive(Debug)]
 pub(super) struct GroupParent {
     parent: PathBuf,
     pub(super) controllers: Controllers,
 }
 
-/// The limits that a group enforces.
+/// The limits that a control group enforces.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Controllers {
@@ -37,7 +38,7 @@ impl Controllers {
         self.memory || self.pids || self.cpu
     }
 
-    /// Returns the kernel's names of the controllers.
+    /// Returns the names of the controllers in the kernel.
     pub(super) fn names(self) -> Vec<&'static str> {
         [("cpu", self.cpu), ("memory", self.memory), ("pids", self.pids)]
             .into_iter()
@@ -46,7 +47,7 @@ impl Controllers {
     }
 }
 
-/// The control group of one run. The group is removed on drop if it is empty.
+/// The control group of one run. The group is removed on drop if the group has no processes.
 #[derive(Debug)]
 pub(super) struct RunGroup {
     path: PathBuf,
@@ -66,20 +67,20 @@ pub(super) struct GroupEvents {
     pub(super) cpu_us: Option<u64>,
 }
 
-/// Maximum time for processes of an earlier service to end.
+/// Maximum time in which processes of an earlier service must end.
 const DEADLINE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(1);
-/// The period of the CPU quota, in microseconds.
+/// Period of the CPU quota, in microseconds.
 const PERIOD: u64 = 100_000;
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 impl GroupParent {
-    /// Finds the group of this process and creates the parent group for runs. Runs of an earlier service with this
-    /// `mark` are ended.
+    /// Finds the control group of this process and creates the parent group for runs. Kills all runs of an earlier
+    /// service with this `mark`.
     ///
     /// # Errors
-    /// Returns the reason why no groups can be used.
+    /// Returns the reason as an error if no control groups can be used.
     pub(super) fn find(mark: &str) -> Result<Self, String> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(|error| format!("read the mounts: {error}"))?;
         let (root, mount) = mount_of(&mounts).ok_or("cgroup v2 is not mounted here")?;
@@ -103,7 +104,7 @@ impl GroupParent {
         Ok(groups)
     }
 
-    /// Returns a text with the missing controllers, or `None` if groups enforce all limits.
+    /// Returns a text with the missing controllers, or `None` if control groups enforce all limits.
     pub(super) fn lacking(&self) -> Option<String> {
         let all = ["cpu", "memory", "pids"];
         let held = self.controllers.names();
@@ -112,7 +113,7 @@ impl GroupParent {
             .then(|| format!("controllers that are not delegated to {}: {}", self.parent.display(), missing.join(", ")))
     }
 
-    /// Creates a group with these limits.
+    /// Creates a control group with these limits.
     ///
     /// # Errors
     /// Fails if the group can't be created or a limit can't be set.
@@ -148,14 +149,14 @@ impl Drop for GroupParent {
 }
 
 impl RunGroup {
-    /// Opens the group, so that a process can be created in it.
+    /// Opens the directory of the group, so that a process can be created in the group.
     pub(super) fn open(&self) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(rustix::fs::open(&self.path, flags, Mode::empty())?)
     }
 
-    /// Kills all processes of the group and waits until it is empty. Returns the number of processes that did not end
-    /// within `most`.
+    /// Kills all processes of the group and waits until the group is empty. Returns the number of processes that did
+    /// not end within the time `most`.
     pub(super) fn end(&self, most: Duration) -> u64 {
         let begun = Instant::now();
         while !self.is_empty() {
@@ -185,8 +186,8 @@ impl RunGroup {
     fn is_empty(&self) -> bool {
         match fs::read_to_string(self.path.join("cgroup.events")) {
             Ok(events) => events.contains("populated 0"),
-            // A deleted group is empty. If the file can't be read for another reason (no free descriptor, for
-            // example), the group may have processes.
+            // A group that was deleted is empty. If the file can't be read for another reason (for example, no free
+            // descriptor), the group may still have processes.
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
     }
@@ -217,13 +218,14 @@ fn mount_of(mountinfo: &str) -> Option<(String, PathBuf)> {
     })
 }
 
-/// Enables the available controllers for the groups of runs.
+/// Enables the available controllers for the control groups of runs.
 fn enable(base: &Path, parent: &Path, mark: &str) -> Controllers {
     let hand_down = |group: &Path, name: &str| {
         let file = group.join("cgroup.subtree_control");
         let held = || fs::read_to_string(&file).is_ok_and(|held| held.split_whitespace().any(|one| one == name));
         // If the group has processes, the kernel still enables cpu and pids, but makes the group threaded. No process
-        // can be created below a threaded group. Only the root group, which has no type, may have both.
+        // can be created below a threaded group. Only the root group, which has no type, may have both processes and
+        // controllers.
         let free = || {
             !group.join("cgroup.type").exists()
                 || fs::read_to_string(group.join("cgroup.procs")).is_ok_and(|processes| processes.is_empty())
@@ -296,7 +298,7 @@ mod tests {
         fs::write(home.path().join("cgroup.events"), "populated 1\n").expect("a file");
         fs::write(home.path().join("cgroup.procs"), "5\n6\n").expect("a file");
         assert_eq!(group.end(Duration::ZERO), 2);
-        // An unreadable file counts as not empty, and a missing file counts as empty.
+        // A group counts as not empty if the file is unreadable, and as empty if the file is missing.
         fs::remove_file(home.path().join("cgroup.events")).expect("removed");
         fs::create_dir(home.path().join("cgroup.events")).expect("a directory");
         assert_eq!(group.end(Duration::ZERO), 2);

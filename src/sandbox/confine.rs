@@ -1,6 +1,6 @@
 //! Restricts a new process and executes the step.
 //!
-//! The process applies these restrictions in this order and can't undo them: capabilities, id, `no_new_privs`,
+//! The process applies restrictions that can't be removed later. The order is capabilities, id, `no_new_privs`,
 //! system-call filter, resource limits, Landlock, descriptors, exec.
 
 use std::ffi::CString;
@@ -21,19 +21,20 @@ use crate::sandbox::syscalls::{self, ForkSide};
 
 /// Maximum number of open descriptors of a step, as most programs expect.
 const DESCRIPTORS: u64 = 1024;
-/// Divisor of the service's own descriptor limit, used if the step runs as the service's user. The kernel counts
-/// descriptors in flight over Unix sockets per user, and refuses more if a sender exceeds its own limit. With the
-/// lower limit, a step is refused long before the service and the helper, which send descriptors to start runs.
+/// Divisor of the service's own descriptor limit, used if the step runs as the user of the service. The kernel counts
+/// descriptors in flight over Unix sockets per user, and refuses more descriptors if the sender exceeds its own limit.
+/// With the lower limit, the kernel refuses a step long before the service and the helper, which must send descriptors
+/// to start runs.
 const PART: u64 = 4;
 
 /// Maximum stack of a process. `RLIMIT_DATA` does not count the stack, and the inherited hard limit may be unlimited.
 /// Compilers need this much.
 const STACK: u64 = 64 << 20;
 /// Maximum number of queued signals and timers of a run. The kernel counts signals and timers per user. Without this
-/// limit, other programs of that user could create no timers.
+/// limit, a run could prevent other programs of that user from creating timers.
 const SIGNALS: u64 = 1024;
 
-/// Restrictions that the caller already has. The step inherits them.
+/// Restrictions that the process already has before it starts the step. The step inherits them.
 pub(super) struct Confinement {
     /// True if the capability bounding set is empty.
     pub(super) bounded: bool,
@@ -41,8 +42,8 @@ pub(super) struct Confinement {
     pub(super) seccomp: Option<String>,
 }
 
-/// Starts the step and waits until exec succeeded or an earlier call failed. `proxy` is the port of the proxy on the
-/// run's own loopback, if the run has a proxy.
+/// Starts the step and waits until exec succeeded or a system call before exec failed. `proxy` is the port of the proxy
+/// on the run's own loopback, or `None` if the run has no proxy.
 pub(super) fn start(
     request: &RunRequest,
     view: &StepPaths,
@@ -71,9 +72,9 @@ pub(super) fn empty_bounding_set() -> Result<bool, SetupFailure> {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
         match rustix::thread::remove_capability_from_bounding_set(capability) {
             Ok(()) => {}
-            // The kernel has no capability with this number or above it.
+            // The kernel has no capability with this number or with a higher number.
             Err(rustix::io::Errno::INVAL) => break,
-            // An ordinary user may not change the set. With `no_new_privs`, the bounding set of such a user has no
+            // An ordinary user may not change the set. With `no_new_privs`, the bounding set of an ordinary user has no
             // effect.
             Err(rustix::io::Errno::PERM) => {
                 empty &= rustix::thread::capability_is_in_bounding_set(capability) != Ok(true);
@@ -84,11 +85,11 @@ pub(super) fn empty_bounding_set() -> Result<bool, SetupFailure> {
     Ok(empty)
 }
 
-/// Drops all capabilities permanently. With `own_id`, the process also changes to that id.
+/// Drops all capabilities permanently, and changes to the id `own_id` if it is given.
 pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), SetupFailure> {
     let stage = SetupStage::Capabilities;
-    // With locked secure bits, no change of ids and no executed file can add a capability. No capability can become
-    // ambient.
+    // With locked secure bits, no change of ids and no executed file can add a capability. The bits also forbid ambient
+    // capabilities.
     let bits = CapabilitiesSecureBits::NO_ROOT
         | CapabilitiesSecureBits::NO_ROOT_LOCKED
         | CapabilitiesSecureBits::NO_SETUID_FIXUP
@@ -97,7 +98,7 @@ pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), SetupFailure> {
         | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE
         | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE_LOCKED;
     let locked = rustix::thread::set_capabilities_secure_bits(bits);
-    // On the host's root, an ordinary user may not set these bits and has no capabilities to drop.
+    // On the host's root, an ordinary user may not set the secure bits and has no capabilities to drop.
     if locked.is_err_and(|error| error != rustix::io::Errno::PERM) {
         return Err(SetupFailure::new(stage, "lock the secure bits"));
     }
@@ -110,7 +111,7 @@ pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), SetupFailure> {
         permitted: CapabilitySet::empty(),
         inheritable: CapabilitySet::empty(),
     };
-    // The ambient set can only contain permitted and inheritable capabilities, so it is empty too.
+    // The ambient set can only contain permitted and inheritable capabilities, so the ambient set is empty too.
     rustix::thread::set_capabilities(None, none).at(stage, "drop all capabilities")?;
     rustix::thread::set_no_new_privs(true).at(stage, "set no_new_privs")?;
     let held = rustix::thread::capabilities(None).at(stage, "read the capabilities back")?;
@@ -121,8 +122,8 @@ pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), SetupFailure> {
     Ok(())
 }
 
-/// Gives the output pipes to the user of the run, so that the step can open `/dev/stderr`. Only pipes are changed,
-/// because other files do not belong to the run.
+/// Gives the output pipes to the user `id` of the run, so that the step can open `/dev/stderr`. Only pipes change their
+/// owner, because other files do not belong to the run.
 pub(super) fn give_away(output: [BorrowedFd<'_>; 2], id: HostId) -> Result<(), SetupFailure> {
     let what = "give the output pipes to the run's user";
     for stream in output {
@@ -152,8 +153,8 @@ pub(super) fn take_id(id: u32) -> Result<(), SetupFailure> {
     rustix::thread::set_thread_res_uid(uid, uid, uid).at(SetupStage::Identity, what())
 }
 
-/// Restricts this process and executes the step's program. The enforced layers are written to `outcome` just before
-/// exec.
+/// Restricts this process and executes the step's program. The names of the enforced layers are written to `outcome`
+/// just before exec.
 fn become_step(
     request: &RunRequest,
     view: &StepPaths,
@@ -186,8 +187,8 @@ fn become_step(
         let ports = request.form == RunForm::Host && request.profile.network.mode != NetworkMode::Host;
         facts.landlock = Some(grants::confine(&view.grants, ports)?);
     }
-    // In a live tree, other users must be able to read the created files, because the run's id may belong to no user
-    // of the host.
+    // In a live tree, other users must be able to read the files that the run creates, because the run's id may belong
+    // to no user of the host.
     let kept_back = if request.profile.workdir == Workdir::InPlace { 0o022 } else { 0o077 };
     rustix::process::umask(rustix::fs::Mode::from_bits_retain(kept_back));
     let what = || format!("execute {}", program.path.display());
@@ -215,7 +216,7 @@ fn environment(request: &RunRequest, view: &StepPaths, proxy: Option<u16>) -> Re
         ("LC_ALL", "C.UTF-8".into()),
         ("COUNTERSIGN_PARAMS", path(&view.params)),
     ];
-    // A later value replaces an earlier one, so the values of the plan win.
+    // A later value replaces an earlier value, so the values of the plan replace the default values.
     let mut add = |name, value| {
         all.retain(|(other, _)| *other != name);
         all.push((name, value));
@@ -245,14 +246,15 @@ fn text(bytes: &[u8], what: impl Fn() -> String) -> Result<CString, SetupFailure
         .map_err(|_| SetupFailure::new(SetupStage::Exec, format!("{}: the text contains a NUL byte", what())))
 }
 
-/// Sets the resource limits of each process, unless the run's control group enforces them. Memory is limited by data
-/// and not by address space, because programs such as node reserve much more address space than they use.
+/// Sets the resource limits of each process, unless the run's control group enforces them. Memory is limited by
+/// `RLIMIT_DATA` and not by `RLIMIT_AS` (address space), because programs such as node reserve much more address space
+/// than they use.
 fn limit(request: &RunRequest) -> Result<(), SetupFailure> {
     let limits = &request.profile.limits;
-    // In the run's user namespace, the first process counts too. On the host's root, the run's own id has only
-    // processes of the run. A shared id has all processes of that user, so only their total can be limited.
+    // In the run's user namespace, the kernel also counts the first process. On the host's root, the run's own id has
+    // only processes of the run. A shared id has all processes of that user, so only the total number can be limited.
     let beside = || match (request.form, request.own_id) {
-        // Count only the first process, because the helper is outside the namespace.
+        // Add one for the first process, because the helper is outside of the namespace.
         (RunForm::Namespaces, _) => 1,
         (_, Some(_)) => 0,
         (_, None) => processes_of_this_user(),
@@ -276,7 +278,7 @@ fn limit(request: &RunRequest) -> Result<(), SetupFailure> {
         (Resource::Memlock, 64 << 10, "locked memory"),
         (Resource::Msgqueue, 819_200, "message queues"),
         (Resource::Sigpending, SIGNALS, "queued signals"),
-        // Set these limits, because the service itself may have higher ones.
+        // Set these limits too, because the service may have higher limits.
         (Resource::Rtprio, 0, "realtime priority"),
         (Resource::Nice, 0, "raised priority"),
     ] {
@@ -292,8 +294,9 @@ fn limit(request: &RunRequest) -> Result<(), SetupFailure> {
     set(Resource::Cpu, seconds, seconds.saturating_add(1), "CPU time")
 }
 
-/// Returns true if the kernel enforces the limit of processes. The kernel counts processes whose real user is root on
-/// the host, but never refuses them. To test the limit, this function sets the limit to 0 and forks.
+/// Returns true if the kernel enforces the limit of the number of processes. The kernel counts processes whose real
+/// user is root on the host, but never refuses to create such a process. For the test, this function sets the limit to
+/// 0 and calls fork.
 fn is_counted() -> Result<bool, SetupFailure> {
     let what = "test the limit of processes";
     let limit = rustix::process::getrlimit(Resource::Nproc);
@@ -322,7 +325,7 @@ fn set(resource: Resource, soft: u64, hard: u64, name: &str) -> Result<(), Setup
     rustix::process::setrlimit(resource, limit).at(SetupStage::Limits, format!("limit {name}"))
 }
 
-/// Returns the current hard limit.
+/// Returns the current hard limit of a resource.
 fn ceiling(resource: Resource) -> u64 {
     rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX)
 }
@@ -331,7 +334,7 @@ fn processes_of_this_user() -> u64 {
     use std::os::unix::fs::MetadataExt as _;
     let me = rustix::process::getuid().as_raw();
     let threads = |entry: std::fs::DirEntry| {
-        // Skip most names that are not process ids. The link count of `task` is two plus the number of threads.
+        // Skip names of `/proc` that are not process ids. The link count of `task` is two plus the number of threads.
         let process = entry.file_name().as_bytes().first().is_some_and(u8::is_ascii_digit);
         if process && entry.metadata().is_ok_and(|found| found.uid() == me) {
             std::fs::metadata(entry.path().join("task")).map_or(0, |tasks| tasks.nlink().saturating_sub(2))
@@ -342,14 +345,15 @@ fn processes_of_this_user() -> u64 {
     std::fs::read_dir("/proc").map_or(0, |entries| entries.flatten().map(threads).sum())
 }
 
-/// Opens the null device as standard input of the helper. All processes that the helper starts inherit it.
+/// Opens the null device as standard input of the helper. All processes that the helper starts inherit this standard
+/// input.
 pub(super) fn read_nothing() -> Result<(), SetupFailure> {
     let what = "open /dev/null";
     let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").at(SetupStage::Processes, what)?;
     rustix::stdio::dup2_stdin(&null).at(SetupStage::Processes, what)
 }
 
-/// Replaces standard output and standard error.
+/// Replaces standard output and standard error of this process.
 pub(super) fn write_to([stdout, stderr]: [BorrowedFd<'_>; 2]) -> Result<(), SetupFailure> {
     let what = "replace standard output and standard error";
     rustix::stdio::dup2_stdout(stdout).at(SetupStage::Processes, what)?;

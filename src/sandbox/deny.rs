@@ -1,12 +1,12 @@
 //! Finds the names below allowed directories that a run must not reach.
 //!
-//! A pattern that begins with `/` or `**/` is matched against the whole path. Any other pattern is matched against
-//! the path below the allowed directory. `*` and `?` do not match `/`, but match a leading dot, because a deny
-//! pattern should match too much rather than too little.
+//! A deny pattern that begins with `/` or `**/` is matched against the whole path. Any other deny pattern is matched
+//! against the path relative to the allowed directory. `*` and `?` do not match `/`, but match a leading dot, because a
+//! deny pattern should match too much rather than too little.
 //!
-//! The search also finds sockets that the profile does not name, and other names (hard links) of denied files. The
-//! search also denies directories that can't be listed or are too deep, because their content is unknown. The target
-//! of a denied symbolic link is found under its own name.
+//! The search also finds sockets that the profile does not name, and all hard links to denied files. The search also
+//! denies directories that can't be listed or are too deep, because their content is unknown. The search finds the
+//! target of a denied symbolic link only if the target's own name is denied.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -25,7 +25,7 @@ use crate::sandbox::protocol::{AtStage, SetupFailure, SetupStage};
 /// Compiled deny patterns.
 #[derive(Debug)]
 pub(super) struct NamePatterns {
-    /// Patterns for whole paths, if there are any.
+    /// Patterns for whole paths, or `None` if there are no such patterns.
     whole: Option<RegexSet>,
     /// Patterns for paths below an allowed directory.
     below: Option<RegexSet>,
@@ -36,16 +36,16 @@ pub(super) struct NamePatterns {
 /// The denied names below one directory.
 #[derive(Debug, Default)]
 pub(super) struct DeniedNames {
-    /// Denied paths relative to that directory and their file types, sorted. Names below a denied directory are
-    /// omitted.
+    /// Denied paths (relative to the searched directory) and their file types, sorted. The list omits names below a
+    /// denied directory.
     pub(super) names: Vec<(PathBuf, FileType)>,
     /// The denied files of all searched directories.
     pub(super) files: Rc<BTreeSet<Inode>>,
-    /// The files with several names that are allowed under at least one name.
+    /// The files that have several names and at least one allowed name.
     pub(super) links: Rc<BTreeSet<Inode>>,
 }
 
-/// Device number and inode number of a file. All names of a file have the same numbers.
+/// Device number and inode number of a file. All hard links of a file have the same device number and inode number.
 pub(super) type Inode = (u64, u64);
 
 impl DeniedNames {
@@ -55,29 +55,29 @@ impl DeniedNames {
         self.names.get(at).map(|(_, kind)| *kind)
     }
 
-    /// Returns true if an opened file must not be read under any name. The file is denied, or it got another name
-    /// after the search.
+    /// Returns true if an opened file must not be read under any name. A denied file has a denied name, or got another
+    /// name after the search.
     pub(super) fn has(&self, stat: &Stat) -> bool {
         let inode = (stat.st_dev, stat.st_ino);
         self.files.contains(&inode) || stat.st_nlink > 1 && !self.links.contains(&inode)
     }
 }
 
-/// Maximum number of entries in one tree, so that a run starts in limited time.
+/// Maximum number of entries in one tree, because the start of a run must not take too long.
 const MAX_ENTRIES: u64 = 2_000_000;
 /// Maximum depth of the search, which limits the open descriptors. Deeper directories are denied.
 pub(super) const MAX_DEPTH: usize = 128;
-/// Maximum length of a directory's path in bytes. Longer paths are denied. Names in the directory must fit into
-/// `PATH_MAX` in the run's trees and in overlay layers too.
+/// Maximum length of a directory's path in bytes. Directories with longer paths are denied. The path of each name in
+/// the directory must also fit into `PATH_MAX` in the run's trees and in overlay layers.
 const MAX_LENGTH: usize = 2048;
 /// Maximum size of all compiled patterns together, in bytes.
 const MAX_COMPILED: usize = 8 << 20;
 
 impl NamePatterns {
-    /// Compiles the patterns. Matching takes time linear in the length of a path.
+    /// Compiles the patterns. The time to match a path is linear in the length of the path.
     ///
     /// # Errors
-    /// Returns the reason why a pattern is invalid.
+    /// Returns the reason as an error if a pattern is invalid.
     pub(super) fn new(patterns: &[String]) -> Result<Self, String> {
         let (mut whole, mut below) = (Vec::new(), Vec::new());
         for pattern in patterns {
@@ -99,8 +99,8 @@ impl NamePatterns {
         Ok(Self { whole: compile(whole)?, below: compile(below)?, sockets: Vec::new() })
     }
 
-    /// Adds the sockets that the run may use. All other sockets are denied, because a process that can read a
-    /// directory can connect to a socket in it.
+    /// Adds the sockets that the run may use. All other sockets are denied, because a process that can read a directory
+    /// can connect to a socket in the directory.
     pub(super) fn with_sockets(self, sockets: &[String]) -> Self {
         Self { sockets: sockets.iter().map(PathBuf::from).collect(), ..self }
     }
@@ -120,9 +120,9 @@ impl NamePatterns {
 
     /// Finds the denied names at and below each of `roots`, with their paths as the step sees them.
     ///
-    /// All roots are searched together, because a denied file in one root may have another name in the next. If the
-    /// host changes a directory meanwhile, the search is repeated, because a renamed file may be missed. If files
-    /// still change after the last search and `surely` is set, files with unseen names are denied too.
+    /// All roots are searched together, because a denied file in one root may have another name in another root. If the
+    /// host changes a directory during the search, the search is repeated, because a renamed file may be missed. If
+    /// files still change during the last search and `surely` is set, the function also denies files with unseen names.
     ///
     /// # Errors
     /// Fails if a root can't be searched completely, or if directories are renamed during every search.
@@ -164,13 +164,13 @@ impl NamePatterns {
     }
 }
 
-/// Maximum number of searches, and the pause between them, if the host changes directories meanwhile.
+/// Maximum number of searches if the host changes directories during a search.
 const TURNS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(25);
-/// Changes this close to the start of a search may share one timestamp (in nanoseconds). Kernels before 6.13 update
+/// Maximum time between two changes that may have the same timestamp, in nanoseconds. Kernels before 6.13 update
 /// timestamps once per tick, at most every 10 ms.
 const TICK: i128 = 20_000_000;
-/// A timestamp further in the future than this comes from another clock (in nanoseconds).
+/// Minimum distance of a timestamp in the future that must come from another clock, in nanoseconds.
 const AHEAD: i128 = 1_000_000_000;
 
 /// Returns nanoseconds since the epoch.
@@ -178,7 +178,7 @@ fn now() -> i128 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i128::try_from(since.as_nanos()).unwrap_or(0))
 }
 
-/// The result of one search through all directories.
+/// The result of one search through all allowed directories.
 struct Looked {
     found: Vec<Found>,
     known: Known,
@@ -191,7 +191,7 @@ enum Changes {
     Directories,
 }
 
-/// The result for one directory.
+/// The result of the search for one directory.
 #[derive(Default)]
 struct Found {
     names: Vec<(PathBuf, FileType)>,
@@ -199,17 +199,17 @@ struct Found {
     directories: Vec<Seen>,
 }
 
-/// State of a directory before its entries were read.
+/// The state of a directory before its entries were read.
 struct Seen {
     path: PathBuf,
     inode: Inode,
     changed: i128,
-    /// True if the directory contains directories.
+    /// True if the directory contains other directories.
     nests: bool,
 }
 
 impl Looked {
-    /// Compares the directories with their state before the search.
+    /// Compares the directories with their state before the search, to find changes by the host.
     fn changes(&self, roots: &[(BorrowedFd<'_>, &Path)], begun: i128) -> Changes {
         let mut changes = Changes::None;
         for ((root, _), found) in roots.iter().zip(&self.found) {
@@ -228,7 +228,7 @@ impl Looked {
         changes
     }
 
-    /// Returns the denied names. With `surely`, files that have unseen names are denied too.
+    /// Returns the denied names, and with `surely` also the files that have unseen names.
     fn denied(self, roots: &[(BorrowedFd<'_>, &Path)], surely: bool) -> Vec<DeniedNames> {
         let Self { found, known } = self;
         let mut out_of_reach = known.files.clone();
@@ -254,10 +254,10 @@ fn changed(stat: &Stat) -> i128 {
     i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec)
 }
 
-/// Returns the files that have a name outside the searched directories. Such a name may be in a directory that can't
-/// be listed.
+/// Returns the files that have a name outside the searched directories. A name outside of the searched directories may
+/// be in a directory that the process can't list.
 fn with_names_elsewhere<'a>(lists: impl Iterator<Item = (&'a Path, &'a [Linked])>) -> Vec<Inode> {
-    // Directories may contain each other, so count each name once.
+    // One searched directory may contain another searched directory, so count each name once.
     let mut seen: BTreeMap<Inode, (BTreeSet<PathBuf>, u128)> = BTreeMap::new();
     for (allowed, linked) in lists {
         for file in linked {
@@ -273,12 +273,12 @@ fn matches(set: &Option<RegexSet>, path: &[u8]) -> bool {
     set.as_ref().is_some_and(|set| set.is_match(path))
 }
 
-/// Facts about the files of all directories together.
+/// Facts about the files of all searched directories together.
 #[derive(Debug, Default)]
 struct Known {
     /// Denied files.
     files: BTreeSet<Inode>,
-    /// True if a denied directory could not be listed, so its files are unknown.
+    /// True if a denied directory could not be listed, so the files in the directory are unknown.
     blind: bool,
 }
 
@@ -370,7 +370,7 @@ impl Walk<'_> {
 
 pub(super) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// Translates a glob to a regular expression over bytes.
+/// Translates a glob pattern to a regular expression over bytes.
 fn translate(glob: &str) -> Result<String, String> {
     if glob.is_empty() || glob.ends_with('/') || glob.contains('\0') || glob.contains("//") {
         return Err("is no path: write segments with single slashes between them".into());
@@ -381,8 +381,8 @@ fn translate(glob: &str) -> Result<String, String> {
         let (first, last) = (at == 0, at + 1 == segments.len());
         match *segment {
             "." | ".." => return Err("contains . or ..: write the path without them".into()),
-            // A denied directory is denied with its whole content, so a trailing `**` matches everything below.
-            // `a/**` also matches `a`.
+            // A denied directory is denied with its whole content, so a `**` at the end matches every path below the
+            // directory. `a/**` also matches `a`.
             "**" if last => regex.push_str(if first { ".*" } else { "(?:/.*)?" }),
             "**" if first => regex.push_str("(?:[^/]+/)*"),
             "**" => regex.push_str("/(?:[^/]+/)*"),
@@ -570,7 +570,7 @@ mod tests {
             let patterns = NamePatterns::new(&deny.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
             names(&patterns.expect("patterns").find(&[(root.as_fd(), home.path())], false).expect("walks")[0])
         };
-        // All names of `one` are found. One name of `copy` is not found.
+        // The search finds all names of the file `one`. The search misses one name of the file `copy`.
         assert_eq!(find(&["secrets"]), ["copy", "secrets"]);
         let found = find(&[]);
         assert!(found.len() == 1 && found[0].matches('/').count() == MAX_DEPTH, "{found:?}");

@@ -12,7 +12,7 @@ use crate::sandbox::network::NetworkContacts;
 use crate::sandbox::profile::Prepared;
 use crate::sandbox::protocol::{Confined, RunForm};
 
-/// Returns the block of a run that was not started.
+/// Returns the enforcement block for a run that was not started.
 pub fn nothing_enforced() -> Enforcement {
     Enforcement {
         level: Level::Off,
@@ -33,7 +33,7 @@ pub fn nothing_enforced() -> Enforcement {
 }
 
 /// Returns the layers and limits that were enforced, from the facts that the first process and the step's process
-/// reported. `group` has the limits of the run's control group, if the run had one.
+/// reported. The argument `group` has the limits of the run's control group, or nothing if the run had no group.
 pub(super) fn enforced(
     prepared: &Prepared,
     facts: &Confined,
@@ -64,7 +64,7 @@ pub(super) fn enforced(
             mode: prepared.profile.workdir,
             root: if own_root { Root::Own } else { Root::Host },
             masked: facts.masked,
-            // Only the boundary knows the number of earlier runs, so the boundary fills in this field.
+            // The boundary fills in this field later, because only the boundary knows earlier runs of the step.
             masked_before: None,
             deny: facts.masked.map(|_| if stable(&prepared.profile) { Masks::Stable } else { Masks::PointInTime }),
         }),
@@ -82,7 +82,7 @@ pub(super) fn enforced(
             } else {
                 held(confine::cpu_seconds(limits), LimitHolder::Rlimit)
             },
-            // Writes to a live tree use the host's disk, which the sandbox does not limit.
+            // Writes to a live tree fill the host's disk, and the sandbox does not limit their size.
             disk: if own_root && prepared.profile.workdir != Workdir::InPlace {
                 held(limits.disk_bytes, LimitHolder::Tmpfs)
             } else {
@@ -94,7 +94,8 @@ pub(super) fn enforced(
                 if held_by_group.memory { LimitHolder::Cgroup2 } else { LimitHolder::Rlimit },
             ),
             output: held(limits.output_bytes, LimitHolder::Service),
-            // If the id is shared with other processes, the limit applies to their total and not to the run.
+            // If the id is shared with other processes, the limit applies to the total number of their processes and
+            // not to the run.
             processes: if held_by_group.pids {
                 held(limits.processes, LimitHolder::Cgroup2)
             } else if facts.counted && (own_root || own_id) {
@@ -102,7 +103,7 @@ pub(super) fn enforced(
             } else {
                 None
             },
-            // The memory limit of a control group includes all of these kinds of memory.
+            // The memory limit of a control group includes all kinds of memory in `UNBOUNDED`.
             unbounded: (!held_by_group.memory).then(|| names(&UNBOUNDED)),
             wall: held(limits.wall_ms, LimitHolder::Service),
         }),
@@ -116,9 +117,9 @@ pub(super) fn enforced(
     }
 }
 
-/// Returns true if no change on the host can reveal denied content to the run. Only a private copy is stable in this
-/// sense. An overlay shows files that are renamed on the host under names that no mask hides. Masks over read-only
-/// paths are mounts, which disappear if the host replaces the file.
+/// Returns true if no change on the host can reveal denied content to the run. Only a private copy guarantees that. An
+/// overlay shows files that are renamed on the host under names that no mask hides. In read-only paths, a mask is a
+/// mount, which disappears if the host replaces the masked file.
 fn stable(profile: &Profile) -> bool {
     profile.workdir == Workdir::Copy && profile.read.is_empty()
 }

@@ -1,10 +1,10 @@
 //! Builds the file system view of a run.
 //!
-//! In namespaces, a run has a small root of its own. The root contains the system directories (mounted read-only), a
-//! few files of `/etc` and a minimal `/dev`. The root also contains a new `/proc` and private directories with a size
-//! limit. All other paths of the host are absent, above all the private set.
+//! In namespaces, each run has a small root file system. The root file system contains the system directories (mounted
+//! read-only), a few files of `/etc` and a minimal `/dev`. The root file system also contains a new `/proc` and private
+//! directories with a size limit. All other paths of the host are absent, including the private set.
 //!
-//! Without namespaces, a run is on the host's root, and Landlock allows only the corresponding paths.
+//! Without namespaces, a run uses the host's root file system, and Landlock allows only the same paths.
 
 use std::fs;
 use std::io::{self, ErrorKind, Write as _};
@@ -24,7 +24,7 @@ use crate::sandbox::protocol::{AtStage, RunRequest, SetupFailure, SetupStage};
 use crate::sandbox::syscalls;
 use crate::sandbox::trees::{self, Disk, EmptyMountSources, RemovedTree};
 
-/// Directories that programs need, mounted read-only. Links (`/bin` to `usr/bin`) stay links.
+/// Directories that programs need, mounted read-only. Symbolic links (`/bin` to `usr/bin`) are created as links.
 pub(super) const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
 /// Directories of `/etc` that programs need, for alternatives and certificates.
 const ETC_DIRECTORIES: [&str; 5] = [
@@ -34,32 +34,33 @@ const ETC_DIRECTORIES: [&str; 5] = [
     "/etc/pki/ca-trust/extracted",
     "/etc/crypto-policies",
 ];
-/// Directory of the JDKs. Debian's JDKs do not start without their configuration in directories such as
-/// `/etc/java-17-openjdk`.
+/// Directory of JDKs, which need their configuration in directories such as `/etc/java-17-openjdk` on Debian.
 const JDKS: &str = "/usr/lib/jvm";
-/// Files of `/etc` that programs need. In a root of its own, a run has its own files for users, groups and hosts.
+/// Files of `/etc` that programs need. In its own root file system, a run has private files for users, groups and
+/// hosts.
 const ETC_FILES: [&str; 5] =
     ["/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/localtime", "/etc/timezone", "/etc/ssl/openssl.cnf"];
-/// Files of `/etc` that only a run on the host's root reads from the host.
+/// Files of `/etc` that a run reads from the host only if the run is on the host's root.
 const ETC_HOST_FILES: [&str; 4] = ["/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/hosts"];
-/// git's system configuration, created if the run gets paths of the host.
+/// git's system configuration, created for a run that gets paths of the host.
 pub(super) const GIT_CONFIG: &str = "/etc/gitconfig";
-/// Git configuration that accepts repositories of all users. The host's paths belong to another user, and git refuses
-/// such repositories ("dubious ownership"). All repositories in the run were allowed by the approvers. An environment
-/// variable is not enough, because git does not pass `GIT_CONFIG_COUNT` to the process that serves a clone.
+/// Git configuration that accepts repositories of any owner. The host's paths belong to another user, and git refuses
+/// such repositories ("dubious ownership"). The approvers have allowed all repositories that a run can see. An
+/// environment variable is not enough, because git does not pass `GIT_CONFIG_COUNT` to the process that serves a clone.
 const GIT_TAKES_ALL: &[u8] = b"[safe]\n\tdirectory = *\n";
-/// Devices without state of their own.
+/// Devices that store no data.
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
 /// The run's id in its user namespace, which is neither root nor a user of the host.
 pub(super) const INNER_ID: u32 = 1000;
 /// The run's host name.
 pub(super) const HOST_NAME: &str = "countersign";
-/// Mount options of the root tmpfs, which contains the script, the parameters and copies of small files.
+/// Mount options of the tmpfs for the run's root, which contains the script, the parameters and copies of small files.
 const ROOT_OPTIONS: &str = "mode=0755,size=16m,nr_inodes=4096";
-/// Allowed range of the work directory's inodes, because its size limit does not count their kernel memory.
+/// Allowed range of the number of inodes of the work directory, because its size limit does not count their kernel
+/// memory.
 const INODES: std::ops::RangeInclusive<u64> = 1024..=262_144;
-/// Maximum size in bytes of a file of `/etc` that is copied.
+/// Maximum size of a copied file of `/etc`, in bytes.
 const MAX_COPY: u64 = 2 << 20;
 
 /// Paths and access rights of the step.
@@ -73,7 +74,7 @@ pub(super) struct StepPaths {
     pub(super) params: PathBuf,
     /// The paths that Landlock allows.
     pub(super) grants: Vec<PathGrant>,
-    /// Number of names that deny patterns masked, or `None` without patterns.
+    /// Number of names that deny patterns masked, or `None` if the profile has no deny patterns.
     pub(super) masked: Option<u64>,
 }
 
@@ -88,7 +89,7 @@ fn etc_directories() -> impl Iterator<Item = &'static str> {
     ETC_DIRECTORIES.into_iter().chain(JAVA.iter().map(String::as_str))
 }
 
-/// Returns the configuration directory of each JDK. For the JDK `java-17-openjdk-amd64` the directory is
+/// Returns the configuration directory of each JDK. For example, the JDK `java-17-openjdk-amd64` has the directory
 /// `/etc/java-17-openjdk`.
 fn java_directories(jdks: &Path) -> Vec<String> {
     let name = |entry: io::Result<fs::DirEntry>| {
@@ -108,12 +109,12 @@ pub(super) fn is_made_for_each_run(path: &Path) -> bool {
     ETC_HOST_FILES.iter().any(|own| path == Path::new(own))
 }
 
-/// Builds the root of a run and changes into it. Only the first process of a new mount namespace may call this
-/// function.
+/// Builds the root file system of a run and changes into this root. Only the first process of a new mount namespace may
+/// call this function.
 pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Result<StepPaths, SetupFailure> {
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .at(SetupStage::Mounts, "make mounts private")?;
-    // Open all sources before any path of the host is covered.
+    // Open all source paths before a mount covers a path of the host.
     let host = Host::look();
     let mut sources = Vec::new();
     for path in &host.directories {
@@ -185,8 +186,8 @@ pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Re
     } else {
         hide_what_is_denied(profile.workdir, &deny, disk, &trees, &shown, EmptyMountSources::new(closed)?)?
     };
-    // If both names are ".", pivot_root(2) stacks the old root on the new root, so the old root can be unmounted at
-    // once.
+    // If both names are ".", pivot_root(2) stacks the old root on the new root, so the old root can be unmounted
+    // immediately.
     rustix::process::pivot_root(".", ".").at(SetupStage::Mounts, "change to the new root")?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).at(SetupStage::Mounts, "detach the host's root")?;
     std::env::set_current_dir("/").at(SetupStage::Mounts, "enter the new root")?;
@@ -196,7 +197,7 @@ pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Re
 
     let mut grants = Vec::new();
     let mut grant = |path: &str, access| grants.push(PathGrant { path: path.into(), access });
-    // The run may list this root, because it contains only paths that the run was given.
+    // The run may list its root, because the root contains only paths that the profile allows.
     grant("/", PathAccess::List);
     for path in host.directories.into_iter().filter(|path| SYSTEM.contains(path)) {
         grant(path, PathAccess::ReadExecute);
@@ -227,9 +228,9 @@ pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Re
     })
 }
 
-/// Creates the private trees without denied names, and masks denied names in the trees of the host that are `shown`
-/// directly. Returns the number of denied names. In private trees, the function counts all denied names that were
-/// found. In other trees, the function counts the masked names.
+/// Creates the private trees without denied names, and masks denied names in the trees of the host that are mounted
+/// directly (`shown`). Returns the number of denied names. In private trees, the result counts all denied names that
+/// were found. In other trees, the result counts the masked names.
 fn hide_what_is_denied(
     workdir: Workdir,
     deny: &NamePatterns,
@@ -258,7 +259,7 @@ fn hide_what_is_denied(
             } else {
                 disk.overlay(&name, tree, path, target, denied)?;
             }
-            // Mask the names that exist in the tree. Their content is already hidden.
+            // Mask the denied names that exist in the tree. The content of the denied names is already hidden.
             trees::cover(target, path, denied, &mut things)?;
             absent += denied.names.len() as u64;
         }
@@ -282,9 +283,8 @@ fn hide_what_is_denied(
     Ok(absent + (things.covered() - over_trees))
 }
 
-/// Creates the files in the run's private directory `run_dir` on the host, and returns the paths that Landlock
-/// allows. The service created `run_dir`. The step's own directories belong to `own_id`. The script and the
-/// parameters stay with the service's user.
+/// Creates the files in the run's private directory `run_dir` on the host, and returns the paths that Landlock allows.
+/// The step's directories belong to `own_id`. The script and the parameters belong to the service's user.
 pub(super) fn host_view(
     request: &RunRequest,
     run_dir: &Path,
@@ -346,10 +346,10 @@ pub(super) fn disk_is_full() -> bool {
     rustix::fs::statvfs("/tmp").is_ok_and(|found| found.f_bavail == 0 || found.f_ffree == 0)
 }
 
-/// The step's private directory in a root of its own.
+/// Path of the step's private directory in the run's own root file system.
 const HOME: &str = "/tmp/work";
 
-/// Returns the paths of `write` that are on the host.
+/// Returns the paths of `write` that exist on the host.
 pub(super) fn host_paths(write: &[String]) -> impl Iterator<Item = &str> {
     write.iter().map(String::as_str).filter(|path| *path != "{work}")
 }
@@ -359,7 +359,8 @@ pub(super) fn gives_paths(request: &RunRequest) -> bool {
     !request.profile.read.is_empty() || host_paths(&request.profile.write).next().is_some()
 }
 
-/// Returns the first tree of the host in which the step works, if there is one. The step starts there.
+/// Returns the first tree of the host in which the step works, or `None` if the step works in no such tree. The step
+/// starts there.
 fn begins_in(request: &RunRequest) -> Option<&str> {
     if request.profile.workdir == Workdir::Private { None } else { host_paths(&request.profile.write).next() }
 }
@@ -411,7 +412,7 @@ impl Source {
                 | OpenTreeFlags::AT_EMPTY_PATH,
         )
         .at(stage, what())?;
-        // Set the flags before the mount is attached, so that it is never writable in the run.
+        // Set the mount flags before the mount is attached, so that the mount is never writable in the run.
         syscalls::set_mount_flags(mount.as_fd(), flags | libc::MOUNT_ATTR_NOSUID, true).at(stage, what())?;
         let directory = rustix::fs::FileType::from_raw_mode(kind) == rustix::fs::FileType::Directory;
         let writable = flags & MOUNT_READ_ONLY == 0;
@@ -433,7 +434,7 @@ impl Source {
     }
 }
 
-/// The part of the host that every run sees, read once.
+/// The paths of the host that every run sees, read once.
 struct Host {
     /// Directories to mount.
     directories: Vec<&'static str>,
@@ -453,7 +454,7 @@ impl Host {
             } else if found.is_dir() && !ETC_FILES.contains(&path) {
                 host.directories.push(path);
             } else if found.is_file() && found.len() <= MAX_COPY {
-                // Files that other users may not read are not given to a run.
+                // A run gets no file that other users may not read.
                 host.files.extend(fs::read(path).map(|bytes| (path, bytes)));
             }
         }
@@ -470,7 +471,7 @@ impl Host {
         host
     }
 
-    /// Creates links and files below the working directory, which is the run's new root.
+    /// Creates links and files below the current working directory, which is the new root of the run.
     fn put(&self) -> Result<(), SetupFailure> {
         for (path, target) in &self.links {
             let name = path.trim_start_matches('/');

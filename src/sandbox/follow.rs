@@ -27,17 +27,17 @@ use crate::sandbox::{End, Report, RunUsage};
 
 /// Time that a step has after SIGTERM to clean up, before the whole run is killed.
 pub const GRACE: Duration = Duration::from_millis(750);
-/// Maximum time that a killed run may take to end. A process that is stuck in the kernel can't be killed.
+/// Maximum time that a killed run may take to end. The kernel can't kill a process that is stuck in a system call.
 pub(super) const DEATH: Duration = Duration::from_secs(30);
-/// Upper limit of the wall time, so that the deadline can't overflow.
+/// Maximum wall time, so that the computation of the deadline can't overflow.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
-/// Share of the CPU limit, in thousandths, that a run must have used before a signal counts as this limit. The kernel
+/// Part of the CPU limit (in thousandths) that a run must have used before a signal counts as the CPU limit. The kernel
 /// enforces `RLIMIT_CPU` by sampled ticks but reports measured time. If the CPU is shared with other processes, the
-/// two values differ by 12 % or more.
+/// sampled and the measured time differ by 12 % or more.
 const CPU_COUNTED: u64 = 750;
-/// Bytes of output in one read.
+/// Maximum size of one read of output, in bytes.
 const BUFFER: usize = 64 << 10;
-/// Largest size of a pipe, so that draining the pipes of a dead run ends.
+/// Maximum size of a pipe, so that reading the remaining output of a dead run ends.
 const PIPE: usize = 1 << 20;
 
 /// A run that the helper was asked to start.
@@ -55,7 +55,7 @@ enum Why {
     Cancelled,
 }
 
-/// The last request of the service to end the run.
+/// The service's latest request to end the run.
 #[derive(Debug, Clone, Copy)]
 enum Asked {
     Nothing,
@@ -73,32 +73,32 @@ pub(super) struct FollowedRun {
     cpu_seconds: u64,
     recorder: Recorder,
     confined: Option<Confined>,
-    /// The failure that prevented the start.
+    /// The failure that prevented the start of the run.
     pub(super) failure: Option<SetupFailure>,
     pub(super) step: Option<StepEnd>,
-    /// Resources that the run used, set as soon as the whole process tree is dead.
+    /// CPU time and memory that the run used, set as soon as the whole process tree is dead.
     pub(super) spent: Option<SpentResources>,
     why: Option<Why>,
     lost: Option<String>,
-    /// The descriptor that arrived with the latest message.
+    /// The descriptor that arrived with the latest message of the helper.
     descriptor: Option<OwnedFd>,
     /// The first process of the run.
     process: Option<OwnedFd>,
-    /// Time at which the service saw the first process end. The helper must report this end.
+    /// Time at which the service saw the first process end. The helper must report this end within a time limit.
     dead: Option<Instant>,
-    /// In the form `Namespaces`, killing the first process kills the whole run.
+    /// With `RunForm::Namespaces`, killing the first process kills the whole run.
     pub(super) form: RunForm,
     /// Counters of the run's control group, if the run had one.
     pub(super) seen: Option<(Controllers, GroupEvents)>,
     disk_full: bool,
-    /// Starts the proxy on the run's own loopback, if the network mode is an allow list. The service calls this
-    /// function once, and the function must not block.
+    /// Starts the proxy on the run's own loopback, if the network mode is an allow list. The service calls `egress`
+    /// once, and `egress` must not block.
     pub(super) egress: Option<Egress>,
-    /// The contacts that the proxy counted.
+    /// The network contacts that the proxy counted.
     pub(super) contacts: Option<NetworkContacts>,
-    /// True if the process tree did not end in time.
+    /// True if the process tree did not end within the time limit.
     pub(super) stuck: bool,
-    /// True if the helper sent no message about this run in time.
+    /// True if the helper sent no message about this run within the time limit.
     pub(super) silent: bool,
 }
 
@@ -130,7 +130,7 @@ impl FollowedRun {
         }
     }
 
-    /// Reads all output and messages, until the helper reports that the tree is empty or the helper is gone.
+    /// Reads all output and messages, until the helper reports that the run has no processes, or the helper has exited.
     pub(super) fn follow(&mut self, launched: &mut LaunchedRun, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) {
         let mut received = Vec::new();
         let mut asked = Asked::Nothing;
@@ -154,8 +154,8 @@ impl FollowedRun {
                 Asked::ToDie(at) => at + DEATH,
             };
             let owed = match &self.process {
-                // The helper starts runs one at a time. For this reason, a queued run counts as lost only if the
-                // helper has started no other run since.
+                // The helper starts only one run at a time. So a queued run counts as lost only if the helper has
+                // started no other run since the request.
                 None => Some(launched.helper.heard().max(asked_at)),
                 Some(_) => self.dead,
             };
@@ -190,11 +190,12 @@ impl FollowedRun {
         self.drain(launched, &mut buffer, live);
     }
 
-    /// Stops waiting for a helper that is stopped or stuck. After this call the helper can't start a queued run.
+    /// Stops waiting for a helper that is stopped or stuck. After the call of `give_up`, the helper can't start the
+    /// queued run.
     fn give_up(&mut self, launched: &mut LaunchedRun, received: &mut Vec<u8>) {
         self.silent = true;
-        // The helper reports each start before it starts the run. On a closed socket that report fails, so the run is
-        // not started.
+        // The helper reports each start before the start of the run. On a closed socket the report fails, so the helper
+        // does not start the run.
         if launched.control.shutdown(Shutdown::Both).is_ok() {
             // Read the messages that the helper sent before the shutdown.
             while self.hear(launched, received) {}
@@ -214,7 +215,7 @@ impl FollowedRun {
 
     fn keep_deadline(&mut self, mut asked: Asked, control: &mut UnixStream) -> Asked {
         match asked {
-            // A step that exited in time is not timed out while its remaining processes are ended.
+            // A step that exited within its wall time is not timed out while its remaining processes are ended.
             Asked::Nothing if Instant::now() >= self.deadline && self.step.is_none() => {
                 self.ask(&mut asked, Why::TimedOut, control);
             }
@@ -231,7 +232,7 @@ impl FollowedRun {
         asked
     }
 
-    /// Reads and applies messages. Returns false if no more messages can arrive.
+    /// Reads and applies the messages of the helper, and returns false if no more messages can arrive.
     fn hear(&mut self, launched: &mut LaunchedRun, received: &mut Vec<u8>) -> bool {
         let mut buffer = [0; 4096];
         match protocol::receive(&launched.control, &mut buffer) {
@@ -287,7 +288,7 @@ impl FollowedRun {
         }
     }
 
-    /// Reads the output that is left in the pipes. The loop is limited to `PIPE` bytes, in case a process still
+    /// Reads the output that the pipes still contain. The loop is limited to `PIPE` bytes, in case a process still
     /// writes.
     fn drain(&mut self, launched: &LaunchedRun, buffer: &mut [u8], live: &mut dyn FnMut(Chunk<'_>)) {
         for (stream, reader) in [(OutputStream::Stdout, &launched.stdout), (OutputStream::Stderr, &launched.stderr)] {
@@ -301,8 +302,8 @@ impl FollowedRun {
         }
     }
 
-    /// Kills the run. In namespaces, the death of the first process kills all others. On the host's root, the first
-    /// process must kill the others itself, because its own death would release them.
+    /// Kills the run. If the run has a pid namespace, the death of the first process kills all others. On the host's
+    /// root, the first process must kill the other processes, because they would survive its death.
     fn kill(&self, control: &mut UnixStream) {
         let _ = control.write_all(&[KILL]);
         if self.form == RunForm::Namespaces
@@ -312,13 +313,13 @@ impl FollowedRun {
         }
     }
 
-    /// Returns true if the step may have been executed.
+    /// Returns true if the step's program may have been executed.
     pub(super) fn may_have_begun(&self) -> bool {
         self.failure.is_none() || self.confined.is_some()
     }
 
-    /// Ends a run if the helper reports nothing more. Afterwards the first process is dead, or the run is marked as
-    /// stuck.
+    /// Ends a run if the helper sends no more reports. After the call, the first process is dead, or the run is marked
+    /// as stuck.
     pub(super) fn end_by_force(&mut self) {
         let Some(process) = &self.process else { return };
         let kill = || {
@@ -328,8 +329,8 @@ impl FollowedRun {
             kill();
         }
         let most = if self.stuck { Duration::ZERO } else { DEATH };
-        // In a pid namespace, the kernel lets the first process die last. On the host's root, the first process kills
-        // the others when its control socket closes, and then exits.
+        // In a pid namespace, the first process dies after all other processes. On the host's root, the first process
+        // kills the other processes when its control socket closes, and then exits.
         if !is_dead_within(process, most) {
             self.stuck = true;
             kill();
@@ -366,8 +367,8 @@ impl FollowedRun {
         if let Some(lost) = &self.lost {
             return End::Lost(lost.clone());
         }
-        // The run was ended during its set-up, by the service, the kernel or another process of the host. So it is
-        // unknown whether the step ran and which layers were enforced.
+        // The run was ended during its set-up, by the service, the kernel or another process of the host. So the
+        // service does not know whether the step ran and which layers were enforced.
         if self.confined.is_none() {
             return End::Lost("the run ended before it reported its start".to_owned());
         }
@@ -378,7 +379,7 @@ impl FollowedRun {
             (Some(Why::TimedOut), ..) => End::TimedOut,
             (Some(Why::Cancelled), ..) => End::Cancelled,
             // The kernel refused to create a process, and the step failed later. The cause of the failure is unknown,
-            // so report the limit that the step met.
+            // so report the limit that the step reached.
             (None, Some(StepEnd::Exited(_)), _) if failed && seen.refused_processes > 0 => End::Killed("processes"),
             // A shell exits with this code if SIGXCPU killed its child.
             (None, Some(StepEnd::Exited(XCPU_IN_A_SHELL)), _) if self.ran_out_of_cpu(libc::SIGXCPU) => {
@@ -387,7 +388,8 @@ impl FollowedRun {
             (None, Some(StepEnd::Exited(_)), _) if failed && self.disk_full => End::Killed("disk_bytes"),
             (None, Some(StepEnd::Exited(code)), _) => End::Exited(u8::try_from(code).unwrap_or(u8::MAX)),
             (None, Some(StepEnd::Signalled(signal)), _) if self.ran_out_of_cpu(signal) => End::Killed("cpu_milli"),
-            // A step can send SIGXFSZ to itself. No counter shows the difference, so the limit is reported.
+            // A step can also send SIGXFSZ to itself. No counter shows whether the step sent the signal, so the limit
+            // is reported.
             (None, Some(StepEnd::Signalled(libc::SIGXFSZ)), _) => End::Killed("file_bytes"),
             (None, Some(StepEnd::Signalled(signal)), _) => End::Signalled(u8::try_from(signal).unwrap_or(u8::MAX)),
             (None, None, Some(SpentResources { init_signal: Some(signal), .. })) => {
@@ -402,8 +404,8 @@ impl FollowedRun {
 const XCPU_IN_A_SHELL: i32 = 128 + libc::SIGXCPU;
 
 impl FollowedRun {
-    /// Returns true if `signal` means that a process exceeded its CPU limit. Any process can send this signal, so the
-    /// run must also have used enough CPU time.
+    /// Returns true if `signal` means that a process exceeded the CPU limit. Any process can send this signal, so the
+    /// function also requires that the run has used enough CPU time.
     fn ran_out_of_cpu(&self, signal: i32) -> bool {
         let seconds = match signal {
             libc::SIGXCPU => self.cpu_seconds,
@@ -464,7 +466,7 @@ fn wait(
     let process = process.map(|process| add(process.as_fd()));
     let stdout = open[0].then(|| add(launched.stdout.as_fd()));
     let stderr = open[1].then(|| add(launched.stderr.as_fd()));
-    // Round up. Otherwise the loop would poll without blocking during the last millisecond.
+    // Round up. Without the extra millisecond, the loop would poll without blocking during the last millisecond.
     let left = wake.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
     let timeout =
         Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
@@ -491,7 +493,7 @@ mod tests {
             run.why = why;
             run.seen = Some((Controllers::default(), GroupEvents { memory_kills, ..GroupEvents::default() }));
             run.spent = Some(SpentResources { init_signal: Some(libc::SIGKILL), ..SpentResources::default() });
-            // The receipt names no layer, so the outcome must not claim that the step ran.
+            // The receipt names no enforced layer, so the outcome must not state that the step ran.
             assert!(matches!(run.end(), End::Lost(_)), "{why:?}");
             run.failure = Some(SetupFailure::new(SetupStage::Request, "nothing was executed"));
             assert!(matches!(run.end(), End::NotStarted(_)), "{why:?}");
@@ -534,7 +536,7 @@ mod tests {
         assert_eq!(end(libc::SIGXCPU, 1_990_000, false), End::Killed("cpu_milli"));
         assert_eq!(end(libc::SIGXCPU, 1_760_000, false), End::Killed("cpu_milli"), "seen beside other work");
         assert_eq!(end(libc::SIGXCPU, 1_990_000, true), End::Signalled(24));
-        // In these cases the step ignored SIGXCPU.
+        // In the following cases the step ignored SIGXCPU.
         assert_eq!(end(libc::SIGKILL, 2_000_000, false), End::Signalled(9));
         assert_eq!(end(libc::SIGKILL, 3_000_000, false), End::Killed("cpu_milli"));
         assert_eq!(end(libc::SIGTERM, 3_000_000, false), End::Signalled(15));

@@ -1,9 +1,10 @@
 //! The Landlock rules of a step.
 //!
-//! The ruleset handles all access rights of the kernel's Landlock ABI. If the kernel enforces a right only partly,
-//! the call fails. A path without a rule can't be read, written or executed. With ABI 6 the step can't reach abstract
-//! sockets or send signals to processes outside. With ABI 4, on the host's root, the step can't bind or connect a TCP
-//! port, unless the profile allows the host's network. In a network namespace of the run, TCP is not restricted.
+//! The ruleset handles all access rights that the kernel's Landlock ABI defines. Confinement fails if the kernel
+//! enforces an access right only partly. A path without a rule can't be read, written or executed. With ABI 6 the step
+//! can't reach abstract sockets or send signals to processes outside of the run. On the host's root (ABI 4 or later),
+//! the step can't bind or connect a TCP port, unless the profile allows the host's network. In a network namespace of
+//! the run, Landlock does not restrict TCP.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -26,21 +27,20 @@ pub(super) struct PathGrant {
 /// The access of a step to a path.
 #[derive(Clone, Copy)]
 pub(super) enum PathAccess {
-    /// List the names in the directory.
+    /// Permission to list the names in the directory.
     List,
     Read,
     ReadExecute,
-    /// The same as `ReadExecute`, for a path of the profile. The path of the profile must still be a real path,
-    /// without links.
+    /// A path of the profile, with the same access as `ReadExecute`, which must still be a real path without links.
     Signed,
     /// All rights except the creation of device nodes.
     Write,
-    /// Read, write and ioctl, as needed for `/dev/null`.
+    /// Read, write and ioctl, as programs need for `/dev/null`.
     Device,
 }
 
-/// Restricts this process and all its future children permanently. With `ports` no TCP port can be used. Returns the
-/// ABI and the number of rules.
+/// Restricts this process and all its future children permanently with Landlock. With `ports`, the process can use no
+/// TCP port. Returns the Landlock ABI and the number of rules.
 pub(super) fn confine(grants: &[PathGrant], ports: bool) -> Result<(u64, u64), SetupFailure> {
     let version = syscalls::landlock_abi().at(SetupStage::Landlock, "ask the kernel for Landlock")?;
     let abi = ABI::from(version);
@@ -57,7 +57,8 @@ pub(super) fn confine(grants: &[PathGrant], ports: bool) -> Result<(u64, u64), S
     let mut created = ruleset.create().map_err(failure)?;
     for grant in grants {
         let what = || format!("open {} for a Landlock rule", grant.path.display());
-        // The crate's own helper skips paths that can't be opened, but here such a path is an error.
+        // The function `path_beneath_rules` of the crate skips paths that can't be opened, but a missing path must be
+        // an error.
         let fd = match grant.access {
             PathAccess::Signed | PathAccess::Write => open_real(&grant.path),
             _ => rustix::fs::open(&grant.path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()),
@@ -77,8 +78,8 @@ pub(super) fn confine(grants: &[PathGrant], ports: bool) -> Result<(u64, u64), S
     Ok((u64::from(version.unsigned_abs()), grants.len() as u64))
 }
 
-/// Opens a path without following links, one component at a time. The system call openat2(2) could refuse links, but
-/// for a live tree the system-call filter already blocks openat2(2).
+/// Opens a path without following links, one component at a time. The system call openat2(2) could refuse links, but if
+/// the run has a live tree, the system-call filter already blocks openat2(2).
 fn open_real(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut at = rustix::fs::open("/", flags, Mode::empty())?;

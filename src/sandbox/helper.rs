@@ -1,4 +1,4 @@
-//! Starts the helper process of the service, sends requests to it, and restarts a dead helper.
+//! Starts the helper process of the service, sends requests to the helper, and restarts a dead helper.
 
 use std::fs::File;
 use std::io;
@@ -13,24 +13,24 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::sandbox::protocol::{self, Descriptors, LAUNCH, Start};
 
-/// The current helper process, and the data to start a new one.
+/// The current helper process, and the data that is needed to start a new helper.
 #[derive(Debug)]
 pub(super) struct Helper {
-    /// The opened binary. Each helper runs this binary, even if the file on disk is replaced.
+    /// The opened file of the binary. Each helper executes this file, even if the file on disk is replaced.
     binary: File,
-    /// The mark in the helper's command line. A later service uses the mark to find leftover helpers.
+    /// A unique text in the helper's command line. A later service uses this text in the command line to find leftover
+    /// helpers.
     mark: String,
     running: Mutex<Option<Arc<Running>>>,
 }
 
-/// A helper process. The process is killed on drop, when the helper receives no more requests and no run uses the
-/// helper. The death of a helper ends all its runs.
+/// A helper process, which is killed on drop. The death of a helper ends all its runs.
 #[derive(Debug)]
 pub(super) struct Running {
     socket: OwnedFd,
-    /// Set until this value is dropped.
+    /// The child process, present until this value is dropped.
     child: Option<Child>,
-    /// Time of the last message of the helper, about any run.
+    /// Time of the latest message of the helper about any run.
     heard: Mutex<Instant>,
 }
 
@@ -40,16 +40,17 @@ impl Helper {
     }
 
     /// Requests a run and returns the helper that received the request. The caller must keep the returned value until
-    /// the run has ended. The helper reports on the run's own socket, which the kernel closes if the helper dies.
+    /// the run has ended. The helper reports on the control socket of the run, and the kernel closes this socket if the
+    /// helper dies.
     ///
     /// # Errors
-    /// Fails if no helper can be started or reached. After an error, no run was started.
+    /// Fails if no helper can be started or reached. If the function returns an error, no run was started.
     pub(super) fn begin(&self, start: &Start, descriptors: &Descriptors) -> io::Result<Arc<Running>> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(helper) = running.as_ref() {
             match protocol::send_start(&helper.socket, start, descriptors) {
                 Ok(()) => return Ok(helper.clone()),
-                // A packet that could not be sent started no run, so it may be sent again.
+                // A packet that could not be sent started no run, so the packet may be sent again.
                 Err(error) if is_gone(&error) => *running = None,
                 // The helper and its runs are alive, so keep the helper. Only this request fails.
                 Err(error) => return Err(error),
@@ -61,7 +62,7 @@ impl Helper {
         Ok(helper)
     }
 
-    /// Sends no more requests to this helper. Its runs continue.
+    /// Stops sending requests to this helper. Its runs continue.
     pub(super) fn replace(&self, silent: &Arc<Running>) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if running.as_ref().is_some_and(|helper| Arc::ptr_eq(helper, silent)) {
@@ -72,7 +73,7 @@ impl Helper {
     fn start(&self) -> io::Result<Running> {
         let (socket, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        // A helper that reads no requests is treated like a dead one.
+        // A helper that reads no requests is treated like a dead helper.
         rustix::net::sockopt::set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
         // Use no option that makes std call fork instead of posix_spawn, such as pre_exec, uid or process group.
         let child = Command::new(format!("/proc/self/fd/{}", self.binary.as_raw_fd()))
@@ -93,7 +94,7 @@ impl Running {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Returns the time of the last message.
+    /// Returns the time of the helper's latest message.
     pub(super) fn heard(&self) -> Instant {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -109,20 +110,21 @@ impl Drop for Running {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        // The process is stuck in the kernel or frozen. Wait for it in another thread, so that no receipt is delayed.
+        // The process is stuck in the kernel or frozen. Wait for the process in another thread, so that no receipt is
+        // delayed.
         let _ = std::thread::Builder::new().name("helper-end".to_owned()).spawn(move || child.wait());
     }
 }
 
-/// Maximum time in which the helper must read a packet or start the next queued run. The helper needs only
-/// milliseconds for each task. After this time the helper counts as stopped or stuck.
+/// Maximum time in which the helper must read a packet or start the next queued run. The helper needs only milliseconds
+/// for a packet or a start. After this time, the service treats a silent helper as stopped or stuck.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Number of milliseconds to wait for a killed helper, which is usually enough.
+/// Number of milliseconds to wait for the end of a killed helper, which is usually enough.
 const SOON: u32 = 200;
 
-/// Returns true if the helper does not receive packets any more. Other errors concern only one packet. An example is
-/// `ETOOMANYREFS`, if a step of the same user has descriptors in flight.
+/// Returns true if the error means that the helper receives no more packets. Other errors concern only one packet. An
+/// example is `ETOOMANYREFS`, which the kernel returns if a step of the same user has descriptors in flight.
 fn is_gone(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, TimedOut, WouldBlock};
     // `TimedOut` and `WouldBlock` mean that the helper did not read the packet within `PATIENCE`.

@@ -1,30 +1,30 @@
-//! User ids of runs. The id of a run belongs to no other run and no user, or is that of a host user in the profile.
+//! User ids of runs. Two runs never have the same id at the same time.
 
 use crate::record::host::check_user;
 use crate::sandbox::protocol::HostId;
 use std::sync::{Mutex, PoisonError};
 
-/// First id of the high range, above the ids that distributions and systemd assign.
+/// First id of the high range, above all ids that distributions and systemd assign.
 const HIGH: u32 = 2_000_000_000;
-/// Number of ids for the runs of one service.
+/// Number of user ids for the runs of one service.
 const PER_SERVICE: u32 = 4096;
 /// Number of services that can use the high range at the same time. The process id of a service selects its part of
 /// the range.
 const SERVICES: u32 = 65_536;
-/// First id in a container with few ids, below the reserved ids at 65534.
+/// First id of the range in a container with few ids, below the reserved ids from 65534.
 const LOW: u32 = 57_344;
 
-/// Assigns ids to runs. `base` is `None` if the service may not change ids.
+/// The user ids for runs, with `base` as the first id, or `None` if the service may not change ids.
 #[derive(Debug)]
 pub(super) struct Ids {
     base: Option<u32>,
 }
 
-/// Shared by all sandboxes of this process. Two runs must not have the same id, because the end of a run on the
-/// host's root kills all processes of its id.
+/// The ids in use, shared by all sandboxes of this process. Two runs must not have the same id, because the end of a
+/// run on the host's root kills all processes of its id.
 static TAKEN: Taken = Taken::new();
 
-/// The ids that runs use now.
+/// The user ids that runs use at this time.
 #[derive(Debug)]
 struct Taken(Mutex<(u32, [bool; PER_SERVICE as usize])>);
 
@@ -33,7 +33,7 @@ impl Taken {
         Self(Mutex::new((0, [false; PER_SERVICE as usize])))
     }
 
-    /// Returns a free id. A released id is reused as late as possible.
+    /// Takes a free id, and reuses a released id as late as possible.
     fn take(&'static self, base: u32) -> Option<Id> {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (next, ids) = &mut *taken;
@@ -44,7 +44,7 @@ impl Taken {
     }
 }
 
-/// The id of a run. No other run gets this id before the value is dropped.
+/// The user id of a run. No other run gets this id before the value is dropped.
 #[derive(Debug)]
 pub(super) struct Id {
     base: u32,
@@ -75,16 +75,16 @@ impl Ids {
         self.base.is_some()
     }
 
-    /// Returns an id for a run, or `None` if ids are not available or 4096 runs use all ids.
+    /// Returns a user id for a run, or `None` if the service may not change ids or 4096 runs use all ids.
     pub(super) fn take(&self) -> Option<Id> {
         TAKEN.take(self.base?)
     }
 }
 
-/// Looks up a host user in `/etc/passwd` only, because a directory server would have to be asked for every decision.
+/// Looks up a host user in `/etc/passwd` only, because a query to a directory server for each decision would be slow.
 ///
 /// # Errors
-/// Returns the reason why a run can't become this user, and how to fix it.
+/// Returns the reason as an error if a run can't use the id of this user, and how to fix the problem.
 pub(super) fn of_user(name: &str) -> Result<HostId, String> {
     let users = std::fs::read_to_string("/etc/passwd").map_err(|error| format!("/etc/passwd: {error}"))?;
     let maps = Maps::of_this_process();
@@ -118,7 +118,7 @@ fn find_user(name: &str, users: &str, maps: &Maps, service: HostId) -> Result<Ho
     Ok(user)
 }
 
-/// Id maps of the service's user namespace (user_namespaces(7)).
+/// The id maps of the service's user namespace (user_namespaces(7)).
 struct Maps {
     uid: String,
     gid: String,
@@ -159,7 +159,7 @@ mod tests {
         let free = ids.swap_remove(77).number();
         assert_eq!(TAKEN.take(HIGH).map(|id| id.number()), Some(free));
         drop(ids);
-        // A released id is not assigned again at once.
+        // A released id is not assigned again immediately.
         let first = TAKEN.take(HIGH).map(|id| id.number());
         assert_ne!(TAKEN.take(HIGH).map(|id| id.number()), first);
     }

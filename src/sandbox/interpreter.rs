@@ -1,4 +1,4 @@
-//! Selects the program that runs a script, and its arguments.
+//! Selects the program that runs a script, and the arguments of the program.
 //!
 //! A shebang in the script has priority over the step's interpreter. Bash and zsh skip their start-up files, and
 //! Python skips its user site directory.
@@ -12,10 +12,10 @@ use crate::sandbox::protocol::{SetupFailure, SetupStage};
 /// Search path for programs, with the system directories that every run sees.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The kernel's limit for a shebang line, in bytes.
+/// Maximum length of a shebang line in the kernel, in bytes.
 const MAX_SHEBANG: usize = 255;
 
-/// A program and its arguments before the script.
+/// A program and the arguments that precede the script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Program {
     /// Absolute path.
@@ -36,7 +36,7 @@ pub(super) fn is_name(interpreter: &str) -> bool {
     bare && path && !interpreter.is_empty() && !interpreter.starts_with('-')
 }
 
-/// Finds the program that runs `source`, as seen by the calling process.
+/// Finds the program that runs `source`, in the file system of the calling process.
 pub(super) fn program(source: &[u8], interpreter: &str) -> Result<Program, SetupFailure> {
     match shebang(source)? {
         Some(program) => Ok(program),
@@ -44,8 +44,8 @@ pub(super) fn program(source: &[u8], interpreter: &str) -> Result<Program, Setup
     }
 }
 
-/// Parses `#!program argument`. Like the kernel, the function passes everything after the first blanks as one
-/// argument.
+/// Parses the shebang line `#!program argument`, and passes everything after the first blanks as one argument, like the
+/// kernel.
 fn shebang(source: &[u8]) -> Result<Option<Program>, SetupFailure> {
     let Some(line) = source.strip_prefix(b"#!") else { return Ok(None) };
     let wrong = |why: &str| Err(SetupFailure::new(SetupStage::Exec, format!("the script's first line {why}")));

@@ -1,13 +1,13 @@
 //! The processes between the service and a step, which are the helper and the first process of each run.
 //!
 //! The service starts its own binary once as the helper. The helper is small, has one thread, and clones the first
-//! process of each run into new namespaces. The first process (init) builds the root, starts the step and reaps its
-//! children. Init exits if the step ends, if the service asks for it, or if the service dies. Then the kernel kills
-//! all other processes of the run, and the helper reports the end to the service.
+//! process of each run into new namespaces. The first process (init) builds the root file system, starts the step and
+//! reaps its children. Init exits if the step ends, if the service requests the end, or if the service dies. When init
+//! exits, the kernel kills all other processes of the run, and the helper reports the end of the run to the service.
 //!
-//! Creating namespaces takes time, above all the network namespace. So a helper with root's rights keeps one spare
-//! first process, which has namespaces but no descriptors and no id of a run. Each spare process is used for one run
-//! only.
+//! The creation of namespaces takes time, above all for a network namespace. So a helper that runs as root keeps one
+//! spare first process, which has namespaces but not yet the descriptors and the id of a run. Each spare process is
+//! used for only one run.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -31,20 +31,19 @@ use crate::sandbox::protocol::{
 use crate::sandbox::seccomp;
 use crate::sandbox::syscalls::{self, Cloned, ForkSide};
 
-/// Maximum time to wait for a request.
+/// Maximum time to wait for a request of the service.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
-/// Maximum time for a run to end, because a process that is stuck in the kernel can't be killed.
+/// Maximum time for a run to end, because the kernel can't kill a process that is stuck in the kernel can't be killed.
 const KILL_DEADLINE: Duration = Duration::from_secs(30);
-/// Interval at which orphans of a run on the host's root are reaped.
+/// Interval in which orphans of a run on the host's root are reaped.
 const REAP_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// The inotify limits of one run. By default a user has 128 instances.
 const INOTIFY: [(&str, &str); 2] =
     [("/proc/sys/user/max_inotify_instances", "16"), ("/proc/sys/user/max_inotify_watches", "16384")];
 
-/// Runs the helper. The function `main` of the program calls this function first if the first argument is
-/// [`protocol::LAUNCH`]. This function does nothing unless standard input is a socket that its parent process
-/// created.
+/// Runs the helper. The program's function `main` calls this function first if the first argument is
+/// [`protocol::LAUNCH`]. This function does nothing unless standard input is a socket that its parent process created.
 #[must_use]
 pub fn main() -> ExitCode {
     let Some(service) = service() else {
@@ -61,7 +60,7 @@ pub fn main() -> ExitCode {
 }
 
 fn service() -> Option<OwnedFd> {
-    // Close inherited descriptors before this process opens any, because the service may have leaked some.
+    // Close inherited descriptors before this process opens any, because the service may have leaked descriptors.
     syscalls::close_from(3).ok()?;
     let socket = std::io::stdin().as_fd().try_clone_to_owned().ok()?;
     let peer = rustix::net::sockopt::socket_peercred(&socket).ok()?;
@@ -72,10 +71,10 @@ fn service() -> Option<OwnedFd> {
 /// A run that was started.
 struct Begun {
     process: Pid,
-    /// Socket for the report that the process tree is dead. The value is `None` if the first process sends this
-    /// report itself.
+    /// Socket on which the helper reports that the process tree is dead. The value is `None` if the first process of
+    /// the run sends the report.
     control: Option<UnixStream>,
-    /// The kernel closes this socket when the helper dies, and the run notices that.
+    /// The kernel closes this socket when the helper dies, so the run notices the helper's death.
     _life: UnixStream,
 }
 
@@ -86,11 +85,12 @@ struct First {
     handover: UnixStream,
 }
 
-/// A spare first process without a run, and the state of the host's mounts before it was cloned.
+/// A spare first process without a run, and the state of the host's mounts before the clone.
 ///
-/// Two kinds of runs clone their own process on request, which costs little more. A run with a control group must be
-/// created in its own group, because no process is moved into a group later. For an ordinary user, the waiting
-/// process would be dumpable, so other processes of this user could inspect it.
+/// For two kinds of runs, the helper clones a new process on request, which takes only a little longer. A run with a
+/// control group must be created in its own control group, because no process is moved into a group later. For an
+/// ordinary user, a spare process would be dumpable, so other processes of the same user could inspect the spare
+/// process.
 struct Spare {
     first: First,
     mounts: File,
@@ -99,24 +99,23 @@ struct Spare {
 impl Spare {
     fn new() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
-            // The waiting process would be dumpable (see `clone_first`).
+            // The spare process would be dumpable (see `clone_first`).
             return None;
         }
-        // Open the file before the clone, so that every later mount is noticed.
+        // Open the file before the clone, so that the helper notices every later mount.
         let mounts = File::open("/proc/self/mountinfo").ok()?;
         let start = Start { form: RunForm::Namespaces, host_id: None, own_network: true };
         Some(Self { first: clone_first(&start, None).ok()?, mounts })
     }
 
-    /// Returns true if a spare process fits the run. A spare process has all namespaces and is in the helper's
-    /// control group.
+    /// Returns true if a spare process has the namespaces and the control group that the run needs.
     fn fits(start: &Start, grouped: bool) -> bool {
         start.form == RunForm::Namespaces && start.own_network && !grouped
     }
 
-    /// Returns the process if the host's mounts are unchanged. Otherwise the process may lack a new mount, or keep a
-    /// removed mount in use. The call poll reports a change only once, as an exceptional event (proc_pid_mounts(5)),
-    /// so the caller must then drop the spare process.
+    /// Returns the spare process if the host's mounts are unchanged. If the mounts changed, the spare process may lack
+    /// a new mount or still use a removed mount. The call poll reports a change only once, as an exceptional event
+    /// (proc_pid_mounts(5)), so after a change the caller must drop the spare process.
     fn fresh(self) -> Option<First> {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         let changed = rustix::event::poll(&mut [PollFd::new(&self.mounts, PollFlags::PRI)], Some(&now));
@@ -124,7 +123,7 @@ impl Spare {
     }
 }
 
-/// Starts runs and collects their ends, without waiting for a particular run. If the service closes its socket, this
+/// Starts runs and reports their ends, without waiting for a particular run. If the service closes its socket, this
 /// function returns, the helper exits, and all runs end.
 fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
     confine::read_nothing()?;
@@ -132,15 +131,15 @@ fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
     // Clear the umask of the service, because a run with its own id must be able to read its script. The step later
     // gets a strict umask.
     rustix::process::umask(rustix::fs::Mode::empty());
-    // A new session, so that Ctrl-C at the service's terminal does not reach the runs. The service ends the runs
+    // Begin a new session, so that Ctrl-C at the service's terminal does not reach the runs. The service ends the runs
     // itself.
     rustix::process::setsid().at(SetupStage::Processes, "begin a session")?;
     let _ = syscalls::join_new_session_keyring();
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .at(SetupStage::Identity, "become undumpable")?;
     if rustix::process::geteuid().is_root() {
-        // An ordinary user may not drop the groups. In a container with few capabilities, dropping the groups may
-        // fail too. Then the groups stay.
+        // An ordinary user may not drop the supplementary groups. In a container with few capabilities, dropping the
+        // supplementary groups may fail too. Then the groups stay.
         let _ = rustix::thread::set_thread_groups(&[]);
     }
     // Each run needs two descriptors, and a thousand runs at one time are possible.
@@ -148,14 +147,14 @@ fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
     let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
     syscalls::block_signals().at(SetupStage::Processes, "block signals")?;
     let signals = syscalls::signal_descriptor().at(SetupStage::Processes, "wait for signals")?;
-    // If the first process of a run without a pid namespace is killed, its children become children of the helper.
-    // The next start of the service finds these children there. Any argument except `None` makes this process a
-    // subreaper.
+    // If the first process of a run without a pid namespace is killed, its children become children of the helper. The
+    // next start of the service finds these children as children of the helper. Any argument except `None` makes this
+    // process a subreaper (prctl(2)).
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(SetupStage::Processes, "adopt orphans")?;
     seccomp::prepare();
     let mut runs: Vec<Begun> = Vec::new();
     let mut spare: Option<Spare> = None;
-    // Release the memory of the start-up code, because it is not needed again.
+    // Release the memory of the start-up code, because the helper does not need this code again.
     syscalls::forget_files();
     loop {
         let mut fds = vec![PollFd::new(service, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
@@ -193,13 +192,13 @@ fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
                     let fits = Spare::fits(&start, descriptors.cgroup.is_some());
                     let first = if fits { spare.take().and_then(Spare::fresh) } else { None };
                     runs.extend(begin(&start, descriptors, first));
-                    // The next run probably needs the same kind of process.
+                    // Keep a spare process, because the next run probably needs the same kind of process.
                     if fits && spare.is_none() {
                         spare = Spare::new();
                     }
                 }
-                // The packet is unreadable, although both processes are the same binary. Ignore the packet. Its
-                // sockets are closed, so the service notices.
+                // The helper could not parse the packet, although the service and the helper are the same binary.
+                // Ignore the packet. The sockets of the packet are closed, so the service notices the error.
                 Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {}
                 Ok(None) | Err(_) => return Ok(()),
             }
@@ -207,7 +206,7 @@ fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
     }
 }
 
-/// Starts a run with the process `ready` or a new one. An error is reported on the run's control socket.
+/// Starts a run with the process `ready` or a new one. The function reports an error on the run's control socket.
 fn begin(start: &Start, descriptors: protocol::Descriptors, ready: Option<First>) -> Option<Begun> {
     let protocol::Descriptors { control, stdout, stderr, cgroup } = descriptors;
     let mut control = UnixStream::from(control);
@@ -235,7 +234,7 @@ fn try_begin(
     {
         confine::give_away(outputs, id)?;
     }
-    // A spare process that can't take the run exits without any action.
+    // A spare process that can't start the run exits without any action.
     if let Some(first) = ready
         && first.hand_over(start, control, outputs).is_ok()
     {
@@ -253,14 +252,15 @@ fn clone_first(start: &Start, cgroup: Option<BorrowedFd<'_>>) -> Result<First, S
     let dumpable = |how| rustix::process::set_dumpable_behavior(how).at(SetupStage::Identity, "change dumpability");
     let maps_are_ours = !own_namespaces || rustix::process::geteuid().is_root();
     if !maps_are_ours {
-        // While a process is not dumpable, its files in /proc belong to root. An ordinary user could then not write
-        // `uid_map` and `gid_map`.
+        // While a process is not dumpable, its files in /proc belong to root. An ordinary user can't write the
+        // `uid_map` and the `gid_map` of such a process.
         dumpable(DumpableBehavior::Dumpable)?;
     }
     let flags = if own_namespaces { namespaces(start.own_network) } else { 0 };
     let cloned = syscalls::clone_process(flags, cgroup);
     if matches!(cloned, Ok(Cloned::Child)) {
-        // Close all inherited descriptors. The helper's standard streams are the null device and may stay open.
+        // Close all inherited descriptors. The process may keep its standard streams open, because they are the null
+        // device.
         let Ok(handover) = syscalls::keep_only(theirs.as_fd()) else { syscalls::end(1) };
         first_process(start, &handover.into());
     }
@@ -309,8 +309,8 @@ fn namespaces(network: bool) -> libc::c_int {
         | libc::CLONE_NEWCGROUP
 }
 
-/// Finds the reason why a clone failed. A test process creates the namespaces one by one to find the one that the
-/// host refuses.
+/// Finds the reason for the failure of a clone. A test process creates the namespaces one by one to find the namespace
+/// that the host refuses.
 fn refused(start: &Start, cgroup: bool, error: std::io::Error) -> SetupFailure {
     if start.form != RunForm::Namespaces {
         return SetupFailure::from_io(SetupStage::Processes, "clone the first process", error);
@@ -357,10 +357,10 @@ fn unshare_each(network: bool) -> Result<(), SetupFailure> {
     Ok(())
 }
 
-/// Runs the first process of a run, from its start to its exit.
+/// Executes the first process of a run, from its start to its exit.
 fn first_process(start: &Start, handover: &UnixStream) -> ! {
     let ahead = get_ahead(start);
-    // Without these descriptors the run can't start, and there is no socket to report an error.
+    // Without its descriptors the run can't start, and there is no socket to report an error.
     let Ok(Some([stdout, stderr, control])) = protocol::take_over(handover) else { syscalls::end(0) };
     let mut control = UnixStream::from(control);
     let done = confine::write_to([stdout.as_fd(), stderr.as_fd()]).and(ahead).and_then(|bounded| {
@@ -369,7 +369,7 @@ fn first_process(start: &Start, handover: &UnixStream) -> ! {
             return init(&mut control, handover, start, bounded);
         }
         rustix::process::setsid().at(SetupStage::Processes, "begin a session")?;
-        // Without a filter the step could use the keyring, so runs must not share one.
+        // Without a system-call filter the step could use the keyring, so runs must not share a keyring.
         let _ = syscalls::join_new_session_keyring();
         if start.form == RunForm::Sweep {
             follow_helper(handover)?;
@@ -383,36 +383,36 @@ fn first_process(start: &Start, handover: &UnixStream) -> ! {
     syscalls::end(0);
 }
 
-/// Does the set-up that does not depend on the run. Returns true if the capability bounding set is empty.
+/// Performs the set-up steps that do not depend on the run. Returns true if the capability bounding set is empty.
 fn get_ahead(start: &Start) -> Result<bool, SetupFailure> {
-    // Under memory pressure the kernel kills the run first and not the service. Some hosts refuse this setting, so
-    // ignore errors.
+    // Under memory pressure, the kernel must kill the run before the service. Some hosts refuse this setting, so ignore
+    // errors of the write.
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
     if start.form != RunForm::Namespaces {
         return Ok(false);
     }
-    // Forbid nested user namespaces, because they would give new capabilities. The system-call filter forbids them
-    // too, so a host with a read-only /proc/sys is safe without this setting.
+    // Forbid nested user namespaces, because a user namespace gives new capabilities to a process. The system-call
+    // filter forbids user namespaces too, so a host with a read-only /proc/sys is safe without this setting.
     let _ = std::fs::write("/proc/sys/user/max_user_namespaces", "0");
-    // The kernel counts inotify watches also for the run's user on the host. Without a limit, a run could use up all
-    // watches of a service that is not root.
+    // The kernel counts inotify watches also for the user of the run on the host. Without a limit, a run could use up
+    // all watches of a service that is not root.
     for (name, most) in INOTIFY {
         let _ = std::fs::write(name, most);
     }
     rustix::system::sethostname(filesystem::HOST_NAME.as_bytes()).at(SetupStage::Namespaces, "name the host")?;
-    // A server and a client in the same run can connect over loopback.
+    // Enable the loopback device, so that a server and a client in the same run can connect.
     if start.own_network {
         syscalls::bring_loopback_up().at(SetupStage::NetworkNamespace, "turn the loopback device on")?;
     }
     confine::empty_bounding_set()
 }
 
-/// Makes the kernel kill this process when the helper dies. Call this after the last change of id, which clears the
-/// setting.
+/// Makes the kernel kill this process when the helper dies. Call this function after the last change of the user id,
+/// because a change of the user id clears the setting.
 fn follow_helper(handover: &UnixStream) -> Result<(), SetupFailure> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .at(SetupStage::Processes, "follow the helper")?;
-    // If the helper died before that call, its end of the socket is closed.
+    // If the helper died before the prctl call, the helper's end of the socket is closed.
     let mut poll = [PollFd::new(handover, PollFlags::IN)];
     let gone = rustix::event::poll(&mut poll, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
     if gone == Ok(0) { Ok(()) } else { Err(SetupFailure::new(SetupStage::Processes, "the helper died")) }
@@ -422,8 +422,8 @@ fn read_request(control: &mut UnixStream, start: &Start) -> Result<(RunRequest, 
     control.set_read_timeout(Some(REQUEST_DEADLINE)).at(SetupStage::Request, "set a deadline")?;
     let read = protocol::read_request(control).at(SetupStage::Request, "read the request")?;
     control.set_read_timeout(None).at(SetupStage::Request, "take the deadline off")?;
-    // This process was cloned for a certain kind of run. For another kind, the run would have fewer layers than its
-    // receipt states.
+    // The helper cloned this process for a certain kind of run. For another kind, the run would have fewer layers than
+    // its receipt states.
     let asked = &read.0;
     let same = match start.form {
         // The helper has already written the id into the maps of this process.
@@ -441,7 +441,7 @@ fn read_request(control: &mut UnixStream, start: &Start) -> Result<(RunRequest, 
 
 fn sweep(control: &mut UnixStream, start: &Start) -> Result<(), SetupFailure> {
     let begun = Instant::now();
-    // The processes of the run are not children of this process, so their end can only be polled.
+    // The processes of the run are not children of this process, so this process can only poll for their end.
     let mut left = 0;
     if let Some(HostId { uid: id, .. }) = start.host_id {
         kill_everything_of(id);
@@ -456,10 +456,10 @@ fn sweep(control: &mut UnixStream, start: &Start) -> Result<(), SetupFailure> {
     Ok(())
 }
 
-/// Runs the first process of the run's pid namespace. Init builds the root, drops all privileges, starts the step,
-/// and reaps children until the step ends. When init exits, the kernel kills the remaining processes.
+/// Runs the first process of the run's pid namespace. Init builds the root, drops its privileges, starts the step, and
+/// reaps children until the step ends.
 fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded: bool) -> Result<(), SetupFailure> {
-    // The helper has written the id maps by now.
+    // At this point, the helper has written the id maps.
     confine::take_inner_id(INNER_ID)?;
     follow_helper(handover)?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
@@ -486,7 +486,8 @@ fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded:
         match rustix::event::poll(&mut fds, None) {
             Ok(_) => {}
             Err(Errno::INTR) => continue,
-            // If poll fails, the loop would run without blocking and without receiving commands. So end the run.
+            // After an error of poll, the loop would run without blocking and would receive no commands, so end
+            // the run.
             Err(_) => return Ok(()),
         }
         let (signalled, spoke) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
@@ -497,7 +498,7 @@ fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded:
             let mut command = [0];
             match control.read(&mut command) {
                 Ok(1) if command[0] == TERMINATE => syscalls::signal_all(Signal::TERM),
-                // The socket is closed, so the service is gone. End the run.
+                // The socket is closed because the service has exited. End the run.
                 _ => return Ok(()),
             }
         }
@@ -517,9 +518,9 @@ fn listen(control: &UnixStream) -> Result<u16, SetupFailure> {
 }
 
 /// Runs the first process of a run without a pid namespace. As the subreaper of the run, this process becomes the
-/// parent of all its orphans, so the run is over when it has no children. Unlike in `follow_helper`, this process
-/// must survive the helper's death. Otherwise its children would be left behind. This process detects the helper's
-/// death and ends the run before it exits.
+/// parent of all orphans of the run, so the run is over when this process has no children. Unlike a process after
+/// `follow_helper`, this process must survive the helper's death. If this process died with the helper, its children
+/// would continue to run. The first process detects the helper's death and ends the run before its own exit.
 fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> Result<(), SetupFailure> {
     let (request, source, params) = read_request(control, start)?;
     let (request, source, params) = (&request, source.as_slice(), params.as_slice());
@@ -544,7 +545,7 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
             .at(SetupStage::Processes, "report the start")?;
         Ok::<_, SetupFailure>(pidfd)
     })();
-    // The step already runs. So an error here does not count as a failed start, and the run is ended as usual.
+    // The step already runs. An error of `pidfd_open` does not count as a failed start, and the run is ended as usual.
     let ended = if let Ok(pidfd) = &watched {
         watch(control, helper, pidfd, step, |command| {
             let signal = if command == TERMINATE { Signal::TERM } else { Signal::KILL };
@@ -565,7 +566,8 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
     Ok(())
 }
 
-/// Kills and reaps children until none is left. Returns the number of children that did not end.
+/// Kills and reaps children until this process has no children. Returns the number of children that did not end within
+/// the time limit.
 fn end_family(step: Pid, own_id: Option<u32>, control: &mut UnixStream) -> u64 {
     let begun = Instant::now();
     loop {
@@ -576,7 +578,7 @@ fn end_family(step: Pid, own_id: Option<u32>, control: &mut UnixStream) -> u64 {
         if !left {
             return 0;
         }
-        // Kill the children one by one only now, because reading all processes of the host is the slowest part of the
+        // Kill single children only at this point, because reading all processes of the host is the slowest part of the
         // end of a run.
         let children = children();
         for child in &children {
@@ -590,7 +592,7 @@ fn end_family(step: Pid, own_id: Option<u32>, control: &mut UnixStream) -> u64 {
     }
 }
 
-/// Reaps all dead children. Returns true if there are living children.
+/// Reaps all dead children and returns true if living children remain.
 fn reap_family(step: Pid, control: &mut UnixStream) -> bool {
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
@@ -602,12 +604,12 @@ fn reap_family(step: Pid, control: &mut UnixStream) -> bool {
     }
 }
 
-/// Returns true if a process has this id. If no process has the id, getpriority(2) returns ESRCH.
+/// Returns true if a process has the user id `id`. If no process has the user id, getpriority(2) returns ESRCH.
 fn someone_is(id: u32) -> bool {
     rustix::process::getpriority_user(rustix::process::Uid::from_raw(id)) != Err(Errno::SRCH)
 }
 
-/// Kills all processes of the run's own id with one kill(2) call, so that a forking process can't escape.
+/// Kills all processes of the run's own user id with one kill(2) call, so that a forking process can't escape.
 fn kill_everything_of(id: u32) {
     match syscalls::fork() {
         Ok(ForkSide::Child) => {
@@ -624,7 +626,7 @@ fn kill_everything_of(id: u32) {
     }
 }
 
-/// Returns the number of living processes of an id. Zombies are not counted.
+/// Returns the number of living processes with the user id `id`. Zombies are not counted.
 fn living_of(id: u32) -> u64 {
     let uid = format!("\nUid:\t{id}\t");
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -635,7 +637,7 @@ fn living_of(id: u32) -> u64 {
 fn children() -> Vec<Pid> {
     let me = rustix::process::getpid().as_raw_pid().to_string();
     let parent_is_me = |stat: &str| {
-        // Format: "pid (name) state ppid …". The name can contain any bytes.
+        // The format of the file is "pid (name) state ppid …". The process name can contain any bytes.
         stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)).is_some_and(|parent| parent == me)
     };
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -645,8 +647,8 @@ fn children() -> Vec<Pid> {
         .collect()
 }
 
-/// Forwards commands and reaps until the step has ended. Returns the status of the step, or `None` if the run must be
-/// killed first. Returns `None` too if the service or the helper is gone.
+/// Forwards commands of the service and reaps children until the step has ended. Returns the status of the step, or
+/// `None` if the service requested the death of the run. Returns `None` too if the service or the helper has exited.
 fn watch(
     control: &mut UnixStream,
     helper: &UnixStream,
@@ -668,7 +670,8 @@ fn watch(
         match rustix::event::poll(&mut fds, Some(&REAP_EVERY)) {
             Ok(_) => {}
             Err(Errno::INTR) => continue,
-            // If poll fails, the loop would run without blocking and without receiving commands. So end the run.
+            // After an error of poll, the loop would run without blocking and would receive no commands, so end
+            // the run.
             Err(_) => {
                 obey(KILL);
                 return None;
@@ -676,15 +679,15 @@ fn watch(
         }
         let [ended, spoke, deserted] = [0, 1, 2].map(|at: usize| !fds[at].revents().is_empty());
         if !ended && deserted {
-            // Only this process could report the exit status, and the run is not ended in the normal way. So close
-            // the control socket without a report.
+            // No other process could report the exit status, and the run is not ended in the normal way. So close the
+            // control socket without a report.
             let _ = control.shutdown(std::net::Shutdown::Both);
             obey(KILL);
             return None;
         }
         if !ended && spoke {
             let mut command = [0];
-            // The socket is closed, so the service is gone. End the run.
+            // The socket is closed because the service has exited. End the run.
             let command = match control.read(&mut command) {
                 Ok(1) => command[0],
                 _ => KILL,

@@ -1,7 +1,7 @@
 //! Ends runs of an earlier service before their receipts are written (rule R6).
 //!
 //! A helper ends its runs when its service dies. A stopped or frozen helper can't end its runs. This module finds
-//! such helpers by a mark in their command line and kills them with their children.
+//! stopped or frozen helpers by a text in their command line, and kills the helpers with their children.
 
 use std::io;
 use std::path::Path;
@@ -13,34 +13,35 @@ use rustix::process::{Pid, Signal};
 use crate::crypto::digest::{hex, sha256};
 use crate::sandbox::protocol::LAUNCH;
 
-/// Maximum time for leftover processes to end, because a process that is stuck in the kernel can't be killed.
+/// Maximum time for leftover processes to end, because the kernel can't kill a process that is stuck in a system call.
 const DEADLINE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Returns the mark in the command line of helpers of the service that uses this directory. The mark is a hash and
-/// not the path, because runs can read the command line.
+/// Returns the text that marks the command line of all helpers of a service with the directory `scratch`. The text
+/// contains a hash and not the path, because every process can read the command line.
 pub(super) fn mark(scratch: &Path) -> String {
     hex(&sha256(scratch.as_os_str().as_encoded_bytes()))[..32].to_owned()
 }
 
-/// Ends all runs of an earlier service with this mark and returns the number of its helpers.
+/// Ends all runs of an earlier service whose helpers have the text `mark` in their command line, and returns the number
+/// of these helpers.
 ///
 /// # Errors
-/// Fails if a process does not end. After such an error, the service must not report the run as ended.
+/// Fails if a process does not end. After an error, the service must not report the runs as ended.
 pub(super) fn end(mark: &str) -> io::Result<usize> {
     let (begun, service) = (Instant::now(), rustix::process::getpid().as_raw_nonzero().get());
     let all = processes();
     let helpers: Vec<&Process> = all
         .iter()
-        // The first process of a run has the same command line as its helper. That process is killed as a child of
-        // the helper.
+        // The first process of a run has the same command line as its helper. The loop kills this first process later
+        // as a child of its helper.
         .filter(|one| is_helper(one.pid, mark) && one.parent != service && !is_helper(one.parent, mark))
         .collect();
     let mut ended = 0;
     for helper in &helpers {
-        // A stopped helper starts no processes, and orphans become its children. A stopped helper does not reap, so
-        // the process ids of its children are not reused. If SIGSTOP returns EPERM, the process belongs to another
-        // user who copied the mark, so skip it.
+        // A stopped helper starts no processes, and orphans of its runs become children of the helper. A stopped helper
+        // does not reap, so the process ids of its children are not reused. If SIGSTOP returns EPERM, the process
+        // belongs to another user who copied the text, so skip the process.
         if signal(helper.pid, Signal::STOP) == Err(Errno::PERM) {
             continue;
         }

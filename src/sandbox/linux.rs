@@ -1,4 +1,4 @@
-//! The service's part of the sandbox, which probes the host and requests runs.
+//! The service's part of the sandbox, which probes the host and sends requests for runs to the helper.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -31,23 +31,23 @@ use crate::sandbox::protocol::{
 use crate::sandbox::remove;
 use crate::sandbox::{Plan, Report, Sandbox};
 
-/// Path of this program, also if the file on disk was replaced.
+/// Path of this program, which stays valid if the file on disk is replaced.
 const OWN_BINARY: &str = "/proc/self/exe";
 /// Maximum time in which init must read its request.
 const REQUEST: Duration = Duration::from_secs(10);
-/// Maximum size of a run's environment. The kernel's limit for one string is 128 KiB.
+/// Maximum size of a run's environment, in bytes. The kernel's maximum for one string is 128 KiB.
 const MAX_ENV: usize = 100 << 10;
 /// Variables of every run, which a plan can't replace.
 const OWN_ENV: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTERSIGN_PARAMS"];
 
-/// Paths of the service on this host.
+/// Paths that the sandbox needs from the service.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// The helper's binary. `None` means this program.
+    /// The binary of the helper, or `None` for the binary of this program.
     pub helper: Option<PathBuf>,
-    /// Parent directory for the private directories of runs on the host's root. If the service is root, this
-    /// directory and its parents must have mode 0711 or more. Only one service may use the directory, because
-    /// leftovers are deleted.
+    /// Parent directory for the private directories of runs on the host's root. If the service is root, this directory
+    /// and its parent directories must have at least the mode 0711. Only one service may use the directory, because the
+    /// service deletes leftover files in the directory.
     pub scratch: PathBuf,
     /// Directory for recorded output beyond 1 MiB, in files without a name.
     pub spool: PathBuf,
@@ -61,7 +61,7 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct LinuxSandbox {
     helper: Helper,
-    /// Control groups, or the reason why they can't be used.
+    /// The parent of the runs' control groups, or the reason why control groups can't be used.
     groups: Result<GroupParent, String>,
     spool: PathBuf,
     around: HostSurroundings,
@@ -114,15 +114,15 @@ impl LinuxSandbox {
         Ok(sandbox)
     }
 
-    /// Probes the whole set-up with a script that checks the sandbox from inside. After a failure, the probe is
-    /// repeated without the failed part.
+    /// Probes the whole set-up with a script that checks the sandbox from inside. After a failure, the function repeats
+    /// the probe without the failed part.
     fn try_everything(&mut self, own_id: bool) -> HostProbe {
         let mut lacking = ProbeFailures::default();
-        // Each iteration finds one more part that this host does not support.
+        // Each iteration finds one part that this host does not support.
         let broken = loop {
             let Err(failure) = self.trial(&lacking) else { break None };
-            // If the host can create a group but no process in it, groups are useless. In this case, repeat the probe
-            // without groups.
+            // If the host can create a group but no process in the group, groups are useless. If processes can't be
+            // created in a group, repeat the probe without control groups.
             if let Ok(groups) = &self.groups
                 && groups.controllers.any()
                 && self.trial_without_groups(&lacking).is_ok()
@@ -143,11 +143,11 @@ impl LinuxSandbox {
         HostProbe::conclude(&lacking, own_id).broken(broken.as_ref())
     }
 
-    /// Returns the reason why runs on this host can't have an overlay, or `None` if overlays work. The first call
-    /// tests this, because mounting an overlay takes longer than the rest of the probe.
+    /// Returns the reason why runs on this host can't have an overlay, or `None` if overlays can be mounted. The first
+    /// call mounts a test overlay, because the mount of an overlay takes longer than the rest of the probe.
     pub fn overlay(&self) -> Option<&Missing> {
         let tried = self.overlay.get_or_init(|| match self.trial_of_an_overlay() {
-            // Ignore failures of other stages, because they are not about overlays.
+            // Ignore failures of other stages, because their cause is not the overlay.
             Err(failure) if failure.stage == SetupStage::Workdir => Some(Missing::overlay(&failure)),
             _ => None,
         });
@@ -156,7 +156,7 @@ impl LinuxSandbox {
 
     fn trial_of_an_overlay(&self) -> Result<(), SetupFailure> {
         let probe = &self.probe;
-        // Mode 0755, so that every user of a run can read the directory.
+        // Use mode 0755, so that the user of each run can read the directory.
         let made = self
             .make_run_dir()
             .and_then(|tree| std::fs::set_permissions(&tree, std::fs::Permissions::from_mode(0o755)).map(|()| tree));
@@ -218,26 +218,27 @@ impl LinuxSandbox {
             (run, said)
         };
         let (run, said) = once();
-        // If the helper was stopped, the result does not describe this host. A new helper was started, so try again.
+        // If the helper was stopped, the result does not describe this host. A new helper was started, so repeat the
+        // test run.
         Ok(if run.silent { once() } else { (run, said) })
     }
 }
 
 /// Maximum duration of a self-test, in milliseconds.
 const TRIAL_MS: u64 = 20_000;
-/// Returns the number of system-call filters that this process already has, for example in a container. The filters
-/// of a run are added to these filters. Kernels before 5.9 do not report the number.
+/// Returns the number of system-call filters that this process already has, for example from a container runtime.
+/// Kernels before 5.9 do not report the number of filters.
 fn filters_here() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let count = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:")?.trim().parse().ok());
     count.unwrap_or(0)
 }
 
-/// The self-test script tries actions that the sandbox must block.
+/// The self-test script tries actions that the sandbox must refuse.
 ///
-/// On the host's root, Landlock blocks /proc. In that form, the step's process itself checks capabilities,
-/// `no_new_privs` and the filter, as in each run. In a root of its own, the step may list all directories, so the
-/// script tests Landlock by executing its own file.
+/// On the host's root, Landlock refuses access to /proc. On the host's root, the step's process itself checks
+/// capabilities, `no_new_privs` and the filter before each run. In a root of its own, the step may list all
+/// directories, so the script tests Landlock with an attempt to execute the script's own file.
 const SELF_TEST: &str = r#"
 [ -z "$AGAIN" ] || exit 0
 cd "$HOME" && ( : > probe ) || { echo "the work directory can't be written"; exit 1; }
@@ -291,7 +292,7 @@ impl Sandbox for LinuxSandbox {
 }
 
 impl LinuxSandbox {
-    /// Asks the helper for a run and follows the run until it has no processes.
+    /// Requests a run from the helper and follows the run until the run has no processes.
     fn attempt(
         &self,
         run: &mut FollowedRun,
@@ -337,7 +338,7 @@ impl LinuxSandbox {
         let proxy: Arc<Mutex<Option<Proxy>>> = Arc::default();
         if prepared.profile.network.mode == NetworkMode::Allow {
             let (hosts, proxy) = (prepared.profile.network.hosts.clone(), proxy.clone());
-            // If the proxy can't be started, the listener is closed and the run reaches no host.
+            // If the proxy can't be started, the listener is closed and the run can't reach any host.
             run.egress = Some(Box::new(move |listener| match Proxy::serve(listener, &hosts, Resolve::system()) {
                 Ok(serving) => *proxy.lock().unwrap_or_else(PoisonError::into_inner) = Some(serving),
                 Err(error) => tracing::error!(%error, "the proxy of a run could not be started"),
@@ -346,7 +347,7 @@ impl LinuxSandbox {
         match self.begin(&start, group.as_ref()) {
             Ok(mut launched) => {
                 let sent = protocol::write_request(&mut launched.control, &request, &plan.source, &plan.params_json);
-                // If the helper could not start the run, it reports the reason and closes the socket.
+                // If the helper could not start the run, the helper reports the reason and closes the socket.
                 run.follow(&mut launched, live, cancel);
                 if let Err(error) = sent
                     && run.failure.is_none()
@@ -357,13 +358,13 @@ impl LinuxSandbox {
                     tracing::warn!("the helper is stopped or stuck, and a new one replaces it");
                     self.helper.replace(&launched.helper);
                 }
-                // Closing the control socket ends the run if it still exists.
+                // The helper ends a run that still exists when its control socket closes.
                 drop(launched);
             }
             Err(error) => run.failure = Some(SetupFailure::from_io(SetupStage::Processes, "start the helper", error)),
         }
-        // After the report that the tree is dead, the first process may still be exiting, and its group is not empty
-        // yet.
+        // After the report that the tree is dead, the first process may still be exiting, so the control group may not
+        // be empty yet.
         if run.spent.is_none() || group.is_some() {
             run.end_by_force();
         }
@@ -377,20 +378,23 @@ impl LinuxSandbox {
         }
         if let Some(run_dir) = run_dir {
             if run.spent.is_none() && run.may_have_begun() {
-                // The first process was killed. Its children are ended by the run's own id or by the control group.
+                // The first process of the run was killed. The remaining processes are killed by the run's user id or
+                // through the control group.
                 let left = match own_id {
                     Some(id) => self.end_leftovers(id),
                     None => u64::from(!grouped),
                 };
                 run.stuck |= left > 0;
             }
-            // A living process may still write to the directory. The next start of the service deletes the directory.
+            // A living process may still write to the run's directory. The next start of the service deletes the
+            // directory.
             if !run.stuck {
                 remove_run_dir(&run_dir);
             }
         }
         if run.stuck || run.spent.is_some_and(|spent| spent.left > 0) {
-            // Survivors may still use this uid. Never reuse it, because killing one run would kill the other.
+            // Living processes may still use this user id. Never reuse the user id, because the end of one run would
+            // kill the processes of the other run.
             std::mem::forget(id);
         }
     }
@@ -413,7 +417,8 @@ impl LinuxSandbox {
         Ok(LaunchedRun { helper, control, stdout, stderr })
     }
 
-    /// Creates a control group if it can enforce a limit, or if no pid namespace holds the processes together.
+    /// Creates a control group if control groups can enforce a limit, or if the run has no pid namespace that contains
+    /// its processes.
     fn group(&self, prepared: &Prepared) -> Option<RunGroup> {
         let groups = self.groups.as_ref().ok()?;
         if !groups.controllers.any() && prepared.form == RunForm::Namespaces {
@@ -431,12 +436,13 @@ impl LinuxSandbox {
         Ok(directory.keep())
     }
 
-    /// Kills all processes with this id. Returns the number of survivors, or 1 if the number is unknown.
+    /// Kills all processes with the user id `own_id`. Returns the number of processes that are still alive, or 1 if the
+    /// number is unknown.
     fn end_leftovers(&self, own_id: u32) -> u64 {
         let host_id = Some(HostId { uid: own_id, gid: own_id });
         let start = Start { form: RunForm::Sweep, host_id, own_network: true };
         let swept = self.begin(&start, None).and_then(|mut launched| {
-            // The helper sends one message when the processes are gone, and then closes the socket.
+            // The helper sends one message when the processes have ended, and then closes its socket.
             launched.control.set_read_timeout(Some(DEATH + PATIENCE))?;
             let mut said = Vec::new();
             launched.control.read_to_end(&mut said)?;
@@ -460,7 +466,7 @@ fn at(path: &Path, error: &io::Error, advice: &str) -> io::Error {
 
 const RUN_DIR: &str = "run-";
 
-/// Deletes the directories that runs of an earlier service left.
+/// Deletes the directories of runs that an earlier service did not delete.
 fn sweep(scratch: &Path) {
     for entry in std::fs::read_dir(scratch).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(RUN_DIR) {
@@ -475,7 +481,7 @@ fn remove_run_dir(path: &Path) {
     }
 }
 
-/// Returns the real path of `path`. If it does not exist yet, only the existing part is resolved.
+/// Resolves symbolic links in `path`. If the path does not exist yet, the function resolves only the existing part.
 fn real(path: &Path) -> PathBuf {
     let existing = path.ancestors().find_map(|ancestor| ancestor.canonicalize().ok().map(|real| (ancestor, real)));
     match existing {
@@ -507,7 +513,7 @@ fn invalid(plan: &Plan) -> Option<String> {
         if OWN_ENV.contains(&name.as_str()) {
             return Some(format!("the environment variable {name} is the sandbox's own"));
         }
-        // A process that reaches the ssh agent can sign with the operator's keys (rule R9).
+        // A process that reaches the ssh agent can sign with the operator's keys (rule R9 of docs/design.md).
         if name == "SSH_AUTH_SOCK" {
             return Some("the ssh agent of the service is never passed on".into());
         }

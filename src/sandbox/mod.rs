@@ -1,10 +1,10 @@
-//! The sandbox isolates the run of one step.
+//! The sandbox, which isolates each run of a step.
 //!
 //! The service starts its own binary once as a helper ([`launcher`]). The helper clones the first process of each run
 //! into new namespaces. The first process builds the root (`filesystem`, `trees`, `deny`), drops its privileges
-//! (`confine`, `seccomp`, `grants`) and executes the step. The service itself ([`linux`], [`follow`], `helper`,
-//! `cgroup`) never forks. The service sends requests, reads pipes and enforces the deadline. The checks before a run
-//! are in [`probe`] and [`profile`]. The report after a run is built in `facts`.
+//! (`confine`, `seccomp`, `grants`) and executes the step. The service ([`linux`], [`follow`], `helper`, `cgroup`)
+//! never calls fork. The service sends requests to the helper, reads the output pipes and enforces the deadline. The
+//! checks before a run are in [`probe`] and [`profile`]. The report after a run is built in `facts`.
 
 pub mod addresses;
 pub mod attempts;
@@ -43,36 +43,36 @@ use crate::sandbox::probe::HostProbe;
 use crate::sandbox::profile::{Prepared, Unavailable};
 
 /// Runs steps. After [`Sandbox::run`] returns, no process of that run exists, except the processes that
-/// [`Enforcement::left`] counts. Several threads may start runs at the same time.
+/// [`Enforcement::left`] counts. Several threads may call [`Sandbox::run`] at the same time.
 pub trait Sandbox: Send + Sync {
-    /// Returns the layers that this host supports. The probe performs the whole set-up once and compares no version
-    /// numbers.
+    /// Returns the layers that this host supports. To find the layers, the probe performs the whole set-up once and
+    /// compares no version numbers.
     fn probe(&self) -> &HostProbe;
 
     /// Checks if this host can enforce `profile`. The boundary calls `check` before it consumes the nonce.
     ///
     /// # Errors
-    /// Names the first requirement that this host can't meet, and how to fix it.
+    /// Returns as an error the first requirement that this host can't meet, with the way to meet the requirement.
     fn check(&self, profile: &Profile) -> Result<Prepared, Unavailable>;
 
-    /// Runs a step and returns when its whole process tree is dead. This function blocks. A failure is returned as an
-    /// [`End`], never as an error.
+    /// Runs a step and returns when the whole process tree of the run is dead. This function blocks. A failure is
+    /// returned as an [`End`], never as an error.
     ///
-    /// `live` receives the output while it is recorded, in the order of arrival. `live` must return quickly, because
-    /// the deadline and `cancel` are checked only between its calls.
+    /// `live` receives the output in the order of arrival, while the output is recorded. `live` must return quickly,
+    /// because the deadline and `cancel` are checked only between its calls.
     fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report;
 }
 
-/// The step to run. The profile is in [`Prepared`] and not here, so that a run always has the profile that was
-/// checked.
+/// The data of a run, except the profile, which is in [`Prepared`] so that a run always has the checked profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The step's interpreter if `source` has no shebang. The value is a name such as `bash`, or an absolute path.
+    /// The interpreter that runs the step if `source` has no shebang. The value is a name such as `bash`, or an
+    /// absolute path.
     pub interpreter: String,
-    /// The script, at most 1 MiB. The script is executed from memory, so that no other process can change it.
+    /// The script, at most 1 MiB. The script is executed from memory, so that no other process can change the script.
     pub source: Vec<u8>,
-    /// The approved environment variables. Every run also has `PATH`, `HOME`, `TMPDIR`, `LANG`, `LC_ALL` and
-    /// `COUNTERSIGN_PARAMS`. A run that gets paths of the host also has `GIT_CONFIG_SYSTEM`.
+    /// The approved environment variables of the step, in addition to `PATH`, `HOME`, `TMPDIR`, `LANG`, `LC_ALL` and
+    /// `COUNTERSIGN_PARAMS`. A run that gets paths of the host also has the variable `GIT_CONFIG_SYSTEM`.
     pub env: Vec<(String, String)>,
     /// All parameters as one JSON object, for the file `$COUNTERSIGN_PARAMS`.
     pub params_json: Vec<u8>,
@@ -98,7 +98,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// Returns the report of a run that no sandbox received. Nothing was executed, and `why` is the reason.
+    /// Returns the report of a run that no sandbox received. The report states that nothing was executed, and that
+    /// `why` is the reason.
     #[must_use]
     pub fn not_started(why: String) -> Self {
         Self::without_run(End::NotStarted(why))
@@ -137,9 +138,9 @@ pub enum End {
     Cancelled,
     /// The run exceeded the limit with this name.
     Killed(&'static str),
-    /// Nothing was executed. The text is the reason.
+    /// The step was not started because of this reason.
     NotStarted(String),
-    /// The step may have run, but its end was not observed. The text is the reason.
+    /// The step may have run, but its end was not observed because of this reason.
     Lost(String),
 }
 
@@ -148,7 +149,7 @@ pub enum End {
 pub struct RunUsage {
     /// CPU time of all processes of the run, in milliseconds.
     pub cpu_ms: u64,
-    /// The largest resident set of any process of the run, in bytes.
+    /// Maximum resident set size of any process of the run, in bytes.
     pub memory_peak_bytes: u64,
 }
 

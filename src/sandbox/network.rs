@@ -1,12 +1,12 @@
 //! The proxy for runs whose network mode is an allow list.
 //!
-//! The run has a network namespace without interfaces to the outside. Its first process opens a listening socket
-//! there and sends the socket to the service. The service accepts connections and reads proxy requests (CONNECT, or
-//! an absolute `http://` target). The proxy connects if the signed profile names the host and the port, and if every
-//! address of the host is public.
+//! A run with an allow list has a network namespace without interfaces to the outside. The first process of the run
+//! opens a listening socket in this namespace and sends the socket to the service. The service accepts connections and
+//! reads proxy requests (CONNECT, or an absolute `http://` target). The proxy connects if the signed profile names the
+//! host and the port, and if every address of the host is public.
 //!
-//! The proxy connects to exactly the address that was checked. The proxy does not inspect the data. If an allowed
-//! host also serves other names (domain fronting), a run can reach those names too.
+//! The proxy connects to exactly the address that was checked. The proxy does not inspect the data. If an allowed host
+//! also serves other names (domain fronting), a run can reach these names too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
@@ -23,19 +23,18 @@ use rustix::event::{PollFd, PollFlags};
 use crate::sandbox::addresses::check_public;
 use crate::sandbox::request::{self, ProxyTarget, RequestHead};
 
-/// Limits of simultaneous and of total connections. The limits bound the threads and descriptors that the service
-/// uses for one run.
+/// Maximum number of simultaneous connections of a run, which limits the threads and descriptors that the service uses.
 const MOST_AT_ONCE: usize = 32;
 const MOST_CONNECTIONS: usize = 10_000;
-/// Maximum bytes of a run, in both directions together.
+/// Maximum number of bytes that a run may transfer, in both directions together.
 const MOST_BYTES: u64 = 1 << 30;
-/// Timeouts for the request head, the name resolution and the connection.
+/// Timeout to read the request head.
 const HEAD: Duration = Duration::from_secs(10);
 const RESOLVE: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(10);
-/// Maximum time without data on a connection.
+/// Maximum time without data on an open connection.
 const SILENCE: Duration = Duration::from_secs(120);
-/// Maximum number of addresses of a name.
+/// Maximum number of addresses of a host name.
 const MOST_ADDRESSES: usize = 16;
 const BUFFER: usize = 64 << 10;
 
@@ -61,21 +60,22 @@ struct Shared {
     allowed: BTreeSet<String>,
     resolve: Resolve,
     ledger: Mutex<Ledger>,
-    /// Both sockets of each open connection, so that the service can close them.
+    /// Both sockets of each open connection, so that the service can close the connection.
     open: Mutex<BTreeMap<usize, Vec<TcpStream>>>,
     at_once: AtomicUsize,
     bytes: AtomicU64,
 }
 
-/// Contacts for the receipt. A host is added before the first byte is sent to it. After the ledger is closed, no data
-/// is sent.
+/// The contacts for the receipt. The ledger gets the name of a host before the first byte is sent to the host. After
+/// the ledger is closed, the proxy sends no data.
 #[derive(Debug, Default)]
 struct Ledger {
     contacts: NetworkContacts,
     closed: bool,
 }
 
-/// A slot for one of the simultaneous connections of a run. The slot is released when the last clone is dropped.
+/// A permit for one of the simultaneous connections of a run. The slot is released when the last clone of the value is
+/// dropped.
 struct Slot(Arc<Shared>);
 
 impl Drop for Slot {
@@ -84,7 +84,7 @@ impl Drop for Slot {
     }
 }
 
-/// Functions that resolve names and check addresses.
+/// Functions that resolve host names and check addresses.
 #[derive(Debug, Clone, Copy)]
 pub struct Resolve {
     resolve: fn(&str, u16) -> io::Result<Vec<SocketAddr>>,
@@ -116,9 +116,9 @@ fn public(address: SocketAddr) -> Result<(), &'static str> {
     if is_own(address.ip()) { Err("this host's") } else { Ok(()) }
 }
 
-/// Returns true if `address` belongs to this host. The kernel lets a socket bind only to such addresses. If
-/// `ip_nonlocal_bind` is set, the kernel lets a socket bind to any address. Then the function compares `address` with
-/// the source address that the kernel selects.
+/// Returns true if `address` belongs to this host. The kernel lets a socket bind only to addresses of this host, unless
+/// `ip_nonlocal_bind` is set. If `ip_nonlocal_bind` is set, the function compares `address` with the source address
+/// that the kernel selects.
 fn is_own(address: IpAddr) -> bool {
     let (any, family): (IpAddr, &str) = match address {
         IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), "ipv4"),
@@ -139,8 +139,8 @@ fn is_own(address: IpAddr) -> bool {
     from.is_ok_and(|from| from.ip() == address)
 }
 
-/// Names that tests redirect to this host. Release builds do not contain this module (`scripts/check-release` checks
-/// that).
+/// Host names that tests redirect to this host. Release builds do not contain this module (`scripts/check-release`
+/// tests this rule).
 #[cfg(debug_assertions)]
 mod armed {
     use std::net::SocketAddr;
@@ -167,7 +167,7 @@ impl Proxy {
     /// Serves connections of `listener` to the `name:port` pairs in `allowed`, until the proxy is dropped.
     ///
     /// # Errors
-    /// Fails if no thread can be started.
+    /// Returns an error if no thread can be started.
     pub fn serve(listener: TcpListener, allowed: &[String], resolve: Resolve) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             allowed: allowed.iter().cloned().collect(),
@@ -185,7 +185,7 @@ impl Proxy {
         Ok(Self { shared, stop: Some(stop), accepting: Some(accepting) })
     }
 
-    /// Closes all connections and returns the contacts.
+    /// Closes all connections and returns the hosts that the run contacted.
     #[must_use]
     pub fn finish(mut self) -> NetworkContacts {
         self.end();
@@ -194,7 +194,8 @@ impl Proxy {
 
     fn end(&mut self) {
         drop(self.stop.take());
-        // Set `closed` first, under the lock of the ledger. A connection that is not recorded by now is never used.
+        // Set `closed` first, under the lock of the ledger. A connection that is not recorded at this time is never
+        // used.
         lock(&self.shared.ledger).closed = true;
         for streams in lock(&self.shared.open).values() {
             for stream in streams {
@@ -217,7 +218,8 @@ fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Accepts connections until the other end of `stopped` is closed. Open connections are not awaited.
+/// Accepts connections until the writing end of the pipe `stopped` is closed. The function does not wait for open
+/// connections.
 fn accept(listener: &TcpListener, stopped: &io::PipeReader, shared: &Arc<Shared>) {
     for number in 0..MOST_CONNECTIONS {
         let stream = loop {
@@ -231,7 +233,8 @@ fn accept(listener: &TcpListener, stopped: &io::PipeReader, shared: &Arc<Shared>
             match listener.accept() {
                 Ok((stream, _)) => break stream,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // The service may have no free descriptors. Sleep, so that a run can't cause a busy loop.
+                // The error may mean that the service has no free descriptors. Sleep, so that a run can't cause a busy
+                // loop.
                 Err(_) => std::thread::sleep(Duration::from_millis(50)),
             }
         };
@@ -277,14 +280,14 @@ fn serve(mut client: TcpStream, number: usize, slot: &Arc<Slot>) {
     };
     let _ = server.set_nodelay(true);
     let Ok(clone) = server.try_clone() else { return };
-    // The run may have ended meanwhile, and its receipt may be written.
+    // The run may have ended in the meantime, and its receipt may be written.
     if !admit(shared, number, clone, Some(target)) {
         return;
     }
     let _ = pass(client, server, &asked, &head.bytes[head.length..], shared);
 }
 
-/// Registers an open stream and the host that was reached. Returns false if the run is over.
+/// Registers an open stream, and records the host `target` as contacted. Returns false if the run is over.
 fn admit(shared: &Shared, number: usize, stream: TcpStream, target: Option<String>) -> bool {
     let mut ledger = lock(&shared.ledger);
     if ledger.closed {
@@ -295,8 +298,8 @@ fn admit(shared: &Shared, number: usize, stream: TcpStream, target: Option<Strin
     true
 }
 
-/// Connects to the host after checking all its addresses. If one address is not public, the request is refused,
-/// because the DNS server chooses their order.
+/// Connects to the requested host after a check of all addresses of the host. If one address is not public, the request
+/// is refused, because the DNS server chooses the order of the addresses.
 fn connect(asked: &ProxyTarget, slot: &Arc<Slot>) -> Result<TcpStream, (u16, String)> {
     let shared = &slot.0;
     let (to, from) = mpsc::channel();
@@ -361,7 +364,8 @@ fn pass(
             *body
         }
     };
-    // These bytes arrived together with the head. At most as many bytes as the body has are sent.
+    // The bytes in `rest` arrived together with the request head. The proxy sends at most as many bytes as the body
+    // has.
     let first = &rest[..rest.len().min(usize::try_from(most).unwrap_or(usize::MAX))];
     spend(shared, first.len())?;
     upstream.write_all(first)?;
@@ -370,8 +374,8 @@ fn pass(
     let plain = asked.forward.is_some();
     let up = std::thread::Builder::new().name("proxy".into()).spawn(move || {
         let done = copy(&mut client, &mut upstream, left, &counting);
-        // Keep the connection open after the body of a plain request, because the answer follows. For a tunnel, pass
-        // on the end of the stream.
+        // Keep the connection open after the body of a plain request, because the answer of the server follows. For a
+        // tunnel, pass on the end of the stream.
         if done.is_err() || !plain {
             let _ = upstream.shutdown(if done.is_err() { Shutdown::Both } else { Shutdown::Write });
         }
@@ -409,7 +413,7 @@ fn spend(shared: &Shared, bytes: usize) -> io::Result<()> {
 
 struct Arrived {
     bytes: Vec<u8>,
-    /// Length of the head, including its empty line.
+    /// Length of the head in bytes, including the empty line at its end.
     length: usize,
 }
 
@@ -461,7 +465,7 @@ fn refuse(mut client: TcpStream, code: u16, why: &str) {
         .as_bytes(),
     );
     let _ = client.shutdown(Shutdown::Write);
-    // Read the rest first. Closing a socket with unread data sends a reset, and the client would lose the answer.
+    // Read the rest first. The close of a socket with unread data sends a reset, and the client would lose the answer.
     let _ = client.set_read_timeout(Some(Duration::from_millis(200)));
     let _ = client.read(&mut [0; BUFFER]);
 }
@@ -470,7 +474,7 @@ fn refuse(mut client: TcpStream, code: u16, why: &str) {
 mod tests {
     use super::*;
 
-    /// Resolves `p8080.test` to port 8080 of this host, and some names to fixed addresses.
+    /// Resolves `p8080.test` to port 8080 of this host, and some other names to fixed addresses.
     fn lab(name: &str, port_asked: u16) -> io::Result<Vec<SocketAddr>> {
         let address = |text: &str| text.parse().map_err(io::Error::other);
         let port = name.strip_prefix('p').and_then(|rest| rest.strip_suffix(".test")?.parse::<u16>().ok());
@@ -644,7 +648,7 @@ mod tests {
         assert_eq!(shared.at_once.load(Ordering::SeqCst), 1);
         assert_eq!(proxy.finish(), NetworkContacts::default());
         drop(client);
-        // The slot is occupied until the resolver returns.
+        // The slot of the connection is occupied until the resolver returns.
         while shared.at_once.load(Ordering::SeqCst) > 0 {
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -1,4 +1,4 @@
-//! Finds the layers that a host supports, with test runs.
+//! Finds the layers that a host supports, with the results of test runs.
 
 use std::fs;
 
@@ -9,23 +9,23 @@ use crate::sandbox::protocol::{RunForm, SetupFailure, SetupStage};
 /// The layers and limits that this host supports.
 #[derive(Debug, Clone)]
 pub struct HostProbe {
-    /// The state of each layer of [`STRICT`], in that order.
+    /// The state of each layer of [`STRICT`], in the order of that list.
     pub layers: Vec<LayerState>,
     /// The kernel's Landlock ABI, if Landlock is enabled.
     pub landlock_abi: Option<u64>,
-    /// True if each run gets its own user id on the host. Otherwise runs have the id of the service.
+    /// True if each run gets its own user id on the host. If false, runs have the user id of the service.
     pub own_id: bool,
-    /// The kernel's names of the limits that control groups enforce, or the reason why there are none.
+    /// The names of the limits that control groups enforce, or the reason why control groups enforce no limits.
     pub cgroup: Result<Vec<&'static str>, String>,
-    /// The reason why no run is possible, even without any layer. `None` if runs are possible.
+    /// The reason why no run is possible, even without any layer. The value is `None` if runs are possible.
     pub broken: Option<Missing>,
     pub(super) form: RunForm,
 }
 
-/// The failures of the set-up, if any.
+/// The failures of the test runs' set-up.
 #[derive(Debug, Default)]
 pub(super) struct ProbeFailures {
-    /// Failure of namespaces and of the run's own root.
+    /// Failure of the namespaces or of the run's own root file system.
     pub(super) namespaces: Option<SetupFailure>,
     pub(super) landlock: Option<SetupFailure>,
     pub(super) seccomp: Option<SetupFailure>,
@@ -36,34 +36,34 @@ pub(super) struct ProbeFailures {
 pub struct LayerState {
     /// The layer.
     pub layer: Layer,
-    /// The reason why the layer can't be enforced, or `None` if it can.
+    /// The reason why the layer can't be enforced, or `None` if the layer can be enforced.
     pub missing: Option<Missing>,
 }
 
 /// The reason why a layer can't be enforced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
-    /// The failed attempt and its error.
+    /// The attempt that failed, and its error.
     pub why: String,
-    /// The setting to change on this host.
+    /// The setting that the operator must change on this host.
     pub knob: String,
 }
 
 impl Missing {
-    /// Returns the advice for a kernel that can't mount an overlay for a run.
+    /// Returns the reason and the advice if the kernel can't mount an overlay for a run.
     pub(super) fn overlay(failure: &SetupFailure) -> Self {
         Self { why: failure.to_string(), knob: "run `modprobe overlay`, or let steps work on a copy".into() }
     }
 }
 
 impl HostProbe {
-    /// Returns the layers that are fully enforced, sorted.
+    /// Returns the layers that this host fully enforces, sorted.
     #[must_use]
     pub fn held(&self) -> Vec<Layer> {
         self.layers.iter().filter(|state| state.missing.is_none()).map(|state| state.layer).collect()
     }
 
-    /// Returns the strongest level of this host.
+    /// Returns the strongest level that this host supports.
     #[must_use]
     pub fn level(&self) -> Level {
         level(&self.held())
@@ -84,7 +84,7 @@ impl HostProbe {
         self
     }
 
-    /// Derives the layers from the failures of the test runs.
+    /// Derives the state of each layer from the failures of the test runs.
     pub(super) fn conclude(lacking: &ProbeFailures, own_id: bool) -> Self {
         let host = Facts::of_this_host();
         let why = |failure: &Option<SetupFailure>| failure.as_ref().map(|failure| missing(failure, &host));
@@ -115,7 +115,7 @@ impl HostProbe {
     }
 }
 
-/// Returns the level for a set of enforced layers.
+/// Returns the level that a set of enforced layers reaches.
 pub(super) fn level(held: &[Layer]) -> Level {
     if STRICT.iter().all(|layer| held.contains(layer)) {
         Level::Strict
@@ -126,7 +126,7 @@ pub(super) fn level(held: &[Layer]) -> Level {
     }
 }
 
-/// Settings of the host. The settings are used only for advice, never for a decision.
+/// Settings of the host, used only for advice and never for a decision.
 #[derive(Debug, Default)]
 struct Facts {
     no_user_namespaces: Option<&'static str>,
@@ -163,8 +163,7 @@ impl Facts {
 
 fn missing(failure: &SetupFailure, host: &Facts) -> Missing {
     let why = match (failure.stage, failure.errno, host.no_user_namespaces) {
-        // The kernel's text for this error is "No space left on device", which would mislead readers to check their
-        // disks.
+        // The kernel's text for this error is "No space left on device", although no disk is full.
         (
             SetupStage::UserNamespace | SetupStage::Namespaces | SetupStage::NetworkNamespace,
             Some(libc::ENOSPC | libc::EUSERS),

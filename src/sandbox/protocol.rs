@@ -1,10 +1,10 @@
 //! The protocol between the service, the helper and the first process of a run (init).
 //!
 //! The service sends one packet with descriptors to the helper for each run. Each init has a stream socket to the
-//! service. The service sends a length-prefixed JSON request, the script and the parameters, and then single-byte
-//! commands. Init answers with length-prefixed messages.
+//! service. To each init, the service sends a length-prefixed JSON request, the script and the parameters, and then
+//! single-byte commands. Init answers with length-prefixed messages.
 //!
-//! All processes run the same binary, so the protocol has no version. Unknown fields are still refused.
+//! The protocol has no version, because all processes run the same binary. A message with an unknown field is refused.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -29,30 +29,31 @@ pub(super) const TERMINATE: u8 = b'T';
 /// Command to kill the whole run.
 pub(super) const KILL: u8 = b'K';
 
-/// Maximum size of the script and of the parameters, in bytes, which limits the memory of a first process.
+/// Maximum size of the script and of the parameters (each, in bytes), which limits the memory of a first process.
 pub(super) const MAX_TEXT: u64 = 1 << 20;
-/// Maximum size of a request without the script and the parameters.
+/// Maximum size of a request without the script and the parameters, in bytes.
 const MAX_REQUEST: u32 = 512 << 10;
-/// Maximum size of a message to the service.
+/// Maximum size of a message to the service, in bytes.
 const MAX_MESSAGE: u32 = 16 << 10;
 
-/// The form of isolation of a run.
+/// The form in which a run is isolated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum RunForm {
-    /// Namespaces and a root of its own.
+    /// Namespaces and a separate root file system for the run.
     Namespaces,
-    /// On the host's root. A subreaper ends the run.
+    /// The run is on the host's root, and a subreaper ends all its processes.
     Host,
-    /// No run. Kills the processes of a run on the host's root whose first process was killed.
+    /// No run, but a request to kill the processes of a run on the host's root whose first process was killed.
     Sweep,
 }
 
-/// The sockets that a system-call filter allows.
+/// The kinds of sockets that a system-call filter allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Sockets {
-    /// Unix sockets, and TCP and UDP over IPv4 and IPv6. The network namespace limits the destinations.
+    /// Unix sockets, and TCP and UDP over IPv4 and IPv6. The network namespace limits the destinations of these
+    /// sockets.
     Inet,
-    /// Unix sockets only, because no network namespace isolates the step.
+    /// Unix sockets only, because no network namespace isolates the run.
     Unix,
 }
 
@@ -63,20 +64,21 @@ pub(super) struct SyscallFilter {
     pub(super) ground: HostSharing,
 }
 
-/// The resources of the host that a run can reach.
+/// Resources of the host that a run can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum HostSharing {
     /// None.
     Own,
-    /// The files that the run creates in a live tree. No such file may be setuid or setgid.
+    /// The files that the run creates in a live tree, which must not be setuid or setgid.
     LiveTree,
-    /// Files, other processes of the same id, and shared objects with a key or a name (System V IPC, message queues).
+    /// Files, other processes of the same user id, and shared objects with a key or a name (System V IPC, message
+    /// queues).
     Host,
 }
 
 impl SyscallFilter {
-    /// Returns the filter for a run of that form with that profile.
+    /// Returns the filter for a run with this form and this profile.
     pub(super) fn of(form: RunForm, profile: &Profile) -> Self {
         let behind_a_namespace = form == RunForm::Namespaces || profile.network.mode == NetworkMode::Host;
         Self {
@@ -104,9 +106,9 @@ pub(super) struct HostId {
 pub(super) struct RunRequest {
     pub(super) form: RunForm,
     pub(super) landlock: bool,
-    /// The system-call filter, if one is required.
+    /// The system-call filter, or `None` if the profile does not require a filter.
     pub(super) filter: Option<SyscallFilter>,
-    /// The run's own id, or `None` if the service can't assign one.
+    /// The run's own user id, or `None` if the service can't assign an id.
     pub(super) own_id: Option<u32>,
     pub(super) interpreter: String,
     pub(super) env: Vec<(String, String)>,
@@ -114,28 +116,28 @@ pub(super) struct RunRequest {
     pub(super) profile: Profile,
     /// The limits that the run's control group enforces.
     pub(super) group: Controllers,
-    /// The run's private directory on the host, with [`RunForm::Host`].
+    /// The run's private directory on the host, used only with [`RunForm::Host`].
     pub(super) run_dir: Option<String>,
     pub(super) source_bytes: u64,
     pub(super) params_bytes: u64,
 }
 
-/// The reports of the helper and init, sent in the order of the variants. `Listening` is sent only if the network
-/// mode is an allow list. `Failed` is sent instead of `Started` if the step could not be started. `Ended` is sent
-/// only if the step exited or was killed by a signal.
+/// The reports of the helper and of init, sent in the order of the variants. `Listening` is sent only if the network
+/// mode is an allow list. `Failed` is sent instead of `Started` if the step could not be started. `Ended` is sent only
+/// if the step exited or was killed by a signal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum HelperMessage {
     /// The first process of the run exists. A pidfd of the process is attached.
     Cloned,
     /// The run listens on its own loopback. The listener is attached.
     Listening,
-    /// exec succeeded, so the step runs.
+    /// The call exec succeeded, so the step runs.
     Started(Confined),
     /// The step was not executed.
     Failed(SetupFailure),
-    /// The exit status of the step. The flag is true if the run's disk was full then.
+    /// The exit status of the step, and true if the run's disk was full at that time.
     Ended(StepEnd, bool),
-    /// No process of the run exists any more.
+    /// The run has no processes any more.
     Empty(SpentResources),
 }
 
@@ -143,16 +145,16 @@ pub(super) enum HelperMessage {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Confined {
-    /// Landlock's ABI and the number of rules, if Landlock is enforced.
+    /// Landlock's ABI and the number of rules, or `None` if Landlock is not enforced.
     pub(super) landlock: Option<(u64, u64)>,
-    /// SHA-256 of the system-call filter, if one is installed.
+    /// SHA-256 of the system-call filter, or `None` if no filter is installed.
     pub(super) seccomp: Option<String>,
-    /// Number of names that deny patterns masked, if there are patterns.
+    /// Number of names that deny patterns masked, or `None` if the profile has no deny patterns.
     pub(super) masked: Option<u64>,
     /// True if the capability bounding set is empty.
     pub(super) bounded: bool,
-    /// True if the kernel enforces the limit of processes. The limit does not apply to a process that is root outside
-    /// of the run.
+    /// True if the kernel enforces the limit of the number of processes. The limit does not apply to a process whose
+    /// user is root outside of the run.
     pub(super) counted: bool,
 }
 
@@ -168,13 +170,13 @@ pub(super) enum StepEnd {
 pub(super) struct SpentResources {
     pub(super) cpu_us: u64,
     pub(super) resident_peak: u64,
-    /// The signal that killed the run's first process, if any.
+    /// The signal that killed the run's first process, or `None` if no signal killed this process.
     pub(super) init_signal: Option<i32>,
-    /// Number of processes that could not be killed.
+    /// Number of processes of the run that could not be killed.
     pub(super) left: u64,
 }
 
-/// The reason why the step was not executed.
+/// The stage and the error because of which the step was not executed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SetupFailure {
@@ -187,7 +189,7 @@ pub(super) struct SetupFailure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum SetupStage {
     Request,
-    /// The answer of the helper.
+    /// The answer of the helper to a request.
     Helper,
     Identity,
     UserNamespace,
@@ -197,7 +199,7 @@ pub(super) enum SetupStage {
     NetworkNamespace,
     Mounts,
     Proc,
-    /// A path of the profile.
+    /// Opening a path of the profile.
     ReadPath,
     Workdir,
     Deny,
@@ -229,7 +231,7 @@ impl fmt::Display for SetupFailure {
     }
 }
 
-/// Adds the stage and the failed action to an error.
+/// Adds the stage and the failed action to the error of a call.
 pub(super) trait AtStage<T> {
     fn at(self, stage: SetupStage, what: impl Into<String>) -> Result<T, SetupFailure>;
 }
@@ -285,29 +287,29 @@ pub(super) fn send_descriptor(to: &UnixStream, message: &HelperMessage, descript
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-    // A frame is much smaller than a socket buffer, so it is sent completely.
+    // The kernel sends the frame completely, because a frame is much smaller than a socket buffer.
     rustix::net::sendmsg(to, &[io::IoSlice::new(&frame)], &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
-/// A request to the helper for the first process of a run. Init reads the rest from its own socket.
+/// A request to the helper for the first process of a run. Init reads the other fields of the run from its own socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Start {
     pub(super) form: RunForm,
-    /// The user of the run on the host, or `None` if the run has the user of the service.
+    /// The user of the run on the host, or `None` if the run uses the same user as the service.
     pub(super) host_id: Option<HostId>,
     /// True if the run gets a network namespace (only with [`RunForm::Namespaces`]).
     pub(super) own_network: bool,
 }
 
-/// The descriptors that are sent with a [`Start`], in this order.
+/// The descriptors that the service sends with a [`Start`], in this order.
 #[derive(Debug)]
 pub(super) struct Descriptors {
     pub(super) control: OwnedFd,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
-    /// The control group of the new process.
+    /// The control group in which the new process is created.
     pub(super) cgroup: Option<OwnedFd>,
 }
 
@@ -315,7 +317,7 @@ pub(super) struct Descriptors {
 const MAX_START: usize = 1024;
 const MAX_DESCRIPTORS: usize = 4;
 
-/// Requests a run from the helper, in one packet.
+/// Requests a run from the helper with one packet.
 pub(super) fn send_start(to: &OwnedFd, start: &Start, descriptors: &Descriptors) -> io::Result<()> {
     let packet = serde_json::to_vec(start)?;
     let mut all = vec![descriptors.control.as_fd(), descriptors.stdout.as_fd(), descriptors.stderr.as_fd()];
@@ -327,7 +329,7 @@ pub(super) fn send_start(to: &OwnedFd, start: &Start, descriptors: &Descriptors)
     Ok(())
 }
 
-/// Receives one packet, or `None` if the service is gone.
+/// Receives one packet, or returns `None` if the service has exited.
 pub(super) fn receive_start(from: &OwnedFd) -> io::Result<Option<(Start, Descriptors)>> {
     let mut packet = [0; MAX_START];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
@@ -351,15 +353,15 @@ fn parse_start(packet: &[u8]) -> io::Result<Start> {
     serde_json::from_slice(packet).map_err(|error| invalid(&error.to_string()))
 }
 
-/// Parses arbitrary bytes in the same way as the helper parses a packet.
+/// Parses arbitrary bytes in the same way as the helper parses a start packet.
 ///
 /// # Errors
-/// Fails if the helper would refuse the packet.
+/// Returns an error if the helper would refuse the packet.
 pub fn check_start(bytes: &[u8]) -> io::Result<()> {
     parse_start(bytes).map(drop)
 }
 
-/// Sends three descriptors of a run to its first process: standard output, standard error and the control socket. The
+/// Sends three descriptors (standard output, standard error and the control socket) to the first process of a run. The
 /// process then starts the run.
 pub(super) fn hand_over(to: &UnixStream, descriptors: [BorrowedFd<'_>; 3]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
@@ -369,7 +371,7 @@ pub(super) fn hand_over(to: &UnixStream, descriptors: [BorrowedFd<'_>; 3]) -> io
     Ok(())
 }
 
-/// Waits for the descriptors of [`hand_over`]. Returns `None` if the sender is gone.
+/// Waits for the three descriptors that [`hand_over`] sends. Returns `None` if the sender has exited.
 pub(super) fn take_over(from: &UnixStream) -> io::Result<Option<[OwnedFd; 3]>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -389,7 +391,7 @@ pub(super) fn take_over(from: &UnixStream) -> io::Result<Option<[OwnedFd; 3]>> {
     descriptors.try_into().map(Some).map_err(|_| invalid("a descriptor is missing"))
 }
 
-/// Reads the available bytes, and an attached descriptor.
+/// Reads the available bytes, and the attached descriptor if the message has a descriptor.
 pub(super) fn receive(from: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -402,7 +404,7 @@ pub(super) fn receive(from: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize
     Ok((received.bytes, descriptor))
 }
 
-/// Removes the first complete message from `received` and returns it, if there is one.
+/// Removes the first complete message from `received` and returns the message, or `None` if no message is complete.
 pub(super) fn take_message(received: &mut Vec<u8>) -> io::Result<Option<HelperMessage>> {
     let Some(length) = received.first_chunk::<4>() else { return Ok(None) };
     let length = u32::from_be_bytes(*length);
@@ -422,7 +424,7 @@ pub(super) fn take_message(received: &mut Vec<u8>) -> io::Result<Option<HelperMe
 /// bytes.
 ///
 /// # Errors
-/// Fails if that process would refuse the request.
+/// Returns an error if the first process would refuse the request.
 pub fn check_request(bytes: &[u8]) -> io::Result<usize> {
     let mut rest = bytes;
     read_request(&mut rest).map(|_| bytes.len() - rest.len())
@@ -431,7 +433,7 @@ pub fn check_request(bytes: &[u8]) -> io::Result<usize> {
 /// Parses arbitrary bytes in the same way as the service parses messages. Returns the number of messages.
 ///
 /// # Errors
-/// Fails if the service would end the run because of these bytes.
+/// Returns an error if the service would end the run because of these bytes.
 pub fn check_messages(bytes: &[u8]) -> io::Result<usize> {
     let mut received = bytes.to_vec();
     let mut count = 0;

@@ -1,8 +1,8 @@
-//! Deletes a directory whose content a step created, with any depth, width or modes.
+//! Deletes a directory whose content a step created, which may have any depth, any number of entries and any modes.
 //!
 //! A recursive deletion needs a stack frame and a descriptor for each level, so a deep directory would crash the
-//! service. This module moves inner directories to the top first. So the deletion needs only three descriptors and no
-//! recursion.
+//! service. To avoid this, the module first moves inner directories to the top level. So the deletion needs only three
+//! descriptors and no recursion.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -13,13 +13,14 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags};
 use rustix::io::Errno;
 
-/// Maximum duration, because a process that is still alive could create files forever.
+/// Maximum duration of a deletion, because a living process could create files without end.
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// Deletes the directory `path` with its content, without following links.
 ///
 /// # Errors
-/// Fails if `path` is no directory or an entry can't be deleted. All other entries are deleted.
+/// Returns an error if `path` is no directory or an entry can't be deleted. In the case of an error, all other entries
+/// are deleted.
 pub(super) fn tree(path: &Path) -> io::Result<()> {
     let begun = Instant::now();
     let top = open(CWD, path)?;
@@ -35,7 +36,7 @@ pub(super) fn tree(path: &Path) -> io::Result<()> {
             }
             match empty(&top, name, &mut number) {
                 Ok(()) => went_on = true,
-                // The entry is gone, because another process deletes the same tree.
+                // The entry no longer exists, because another process deletes the same tree.
                 Err(Errno::NOENT) => {}
                 Err(error) => failed = Some(error),
             }
@@ -44,7 +45,7 @@ pub(super) fn tree(path: &Path) -> io::Result<()> {
             }
         }
         match failed {
-            // Loop again, because this listing may not contain the directories that were moved up.
+            // Repeat the loop, because this listing may not contain the directories that were moved up.
             _ if went_on || number != before => {}
             None => break,
             Some(error) => return Err(error.into()),
@@ -53,7 +54,7 @@ pub(super) fn tree(path: &Path) -> io::Result<()> {
     Ok(rustix::fs::unlinkat(CWD, path, AtFlags::REMOVEDIR)?)
 }
 
-/// Deletes `name` in `top`. The function first moves the inner directories of `name` to `top` and deletes its files.
+/// Deletes `name` in `top`. The function first moves the inner directories of `name` to `top`, and deletes the files.
 fn empty(top: &OwnedFd, name: &CStr, number: &mut u64) -> Result<(), Errno> {
     match rustix::fs::unlinkat(top, name, AtFlags::empty()) {
         Err(Errno::ISDIR | Errno::PERM) => {}
@@ -91,20 +92,21 @@ fn move_up(from: &OwnedFd, name: &CStr, top: &OwnedFd, number: &mut u64) -> Resu
                 let again = open(from, name).and_then(|_| rustix::fs::renameat(from, name, top, &free));
                 return again.inspect_err(|_| *number = before);
             }
-            // The rename failed, so reset the counter. Otherwise the caller would count it as progress.
+            // The rename failed, so reset the counter of moved directories. If the counter stayed higher, the caller
+            // would count the failed rename as progress.
             done => return done.inspect_err(|_| *number = before),
         }
     }
 }
 
-/// Opens a directory for listing and changes. The owner first gives himself the needed rights, through the
-/// descriptor, because the name may be a link by then.
+/// Opens a directory, so that its entries can be listed and changed. If this process owns the directory, the function
+/// first adds the needed rights through the descriptor, because another process may have replaced the name by a link.
 fn open(at: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let found = rustix::fs::openat(at, name, flags | OFlags::PATH, Mode::empty())?;
     let all = Mode::RWXU;
     if !Mode::from_raw_mode(rustix::fs::fstat(&found)?.st_mode).contains(all) {
-        // Ignore the error. Root needs no such rights, and for another owner the open below fails.
+        // Ignore the error. Root needs no access rights, and for another owner the following openat call fails.
         let _ = rustix::fs::chmod(format!("/proc/self/fd/{}", found.as_raw_fd()), all);
     }
     rustix::fs::openat(&found, ".", flags | OFlags::RDONLY, Mode::empty())
@@ -159,7 +161,7 @@ mod tests {
         assert!(tree(&top).is_err() && tree(&outside.join("kept")).is_err());
     }
 
-    /// Entries of procfs can't be deleted.
+    /// The test uses procfs, because its entries can't be deleted.
     #[test]
     fn an_entry_that_cannot_be_removed_is_reported_at_once() {
         let begun = Instant::now();

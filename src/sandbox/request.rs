@@ -1,8 +1,8 @@
 //! Parses a request to a proxy.
 //!
-//! The request is `CONNECT name:port`, or has an absolute `http://` target. Requests that two parsers could read
-//! differently are refused. The proxy must connect to exactly the name that was checked, and a request must not hide
-//! a second request.
+//! The request is `CONNECT name:port`, or a request with an absolute `http://` target. Requests that two parsers could
+//! read differently are refused. The proxy must connect to exactly the checked host, and a request must not hide a
+//! second request.
 
 /// Maximum size of a request head, in bytes.
 pub(super) const MOST_HEAD: usize = 16 << 10;
@@ -14,26 +14,26 @@ pub(super) struct ProxyTarget {
     /// Name of the host in lower case.
     pub(super) name: String,
     pub(super) port: u16,
-    /// The request to forward, or `None` for a tunnel.
+    /// The request to forward, or `None` if the client requests a tunnel.
     pub(super) forward: Option<RequestHead>,
 }
 
-/// A request to forward to the server.
+/// The head of a request that the proxy forwards to the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RequestHead {
     pub(super) bytes: Vec<u8>,
-    /// Length of the body, in bytes.
+    /// Length of the request's body, in bytes.
     pub(super) body: u64,
 }
 
 impl ProxyTarget {
-    /// Returns `name:port`, as in allow lists.
+    /// Returns `name:port`, in the same format as an allow list.
     pub(super) fn target(&self) -> String {
         format!("{}:{}", self.name, self.port)
     }
 }
 
-/// Parses a request head that ends with its empty line.
+/// Parses a request head, including the empty line at its end.
 pub(super) fn parse(head: &[u8]) -> Result<ProxyTarget, &'static str> {
     let text = std::str::from_utf8(head).map_err(|_| "the request is not UTF-8 text")?;
     if text.bytes().any(|c| (c < b' ' && !matches!(c, b'\r' | b'\n' | b'\t')) || c == 0x7f) {
@@ -113,7 +113,7 @@ fn kept(headers: &[&str]) -> Result<(String, u64), &'static str> {
     Ok((kept, body.unwrap_or(0)))
 }
 
-/// Parses `name:port`, and refuses IP addresses in any notation.
+/// Parses `name:port`, and returns an error for an IP address in any notation.
 fn authority(text: &str, default: Option<u16>) -> Result<(String, u16), &'static str> {
     if text.contains(['@', '[', ']', '%', '\\', '/', '?', '#']) {
         return Err("the target is not a plain host name with a port");
@@ -132,7 +132,8 @@ fn authority(text: &str, default: Option<u16>) -> Result<(String, u16), &'static
         (None, Some(default)) => default,
         _ => return Err("the target's port is no number"),
     };
-    // Remove a trailing dot. The name is the same, but the text would not match the allow list.
+    // Remove a trailing dot. A name with a dot at its end is the same name, but its text would not match the allow
+    // list.
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     crate::record::host::check_address(&format!("{name}:{port}"))
         .map_err(|_| "the target is no host name: numeric addresses are never reached")?;

@@ -1,7 +1,7 @@
 //! The system calls that a step may not make.
 //!
-//! The filter has a list of refused calls and not of allowed calls, because a step can be any program. The filter
-//! refuses:
+//! The filter has a list of refused calls and not a list of allowed calls, because a step can be any program. The
+//! filter refuses:
 //! - Calls that could weaken namespaces and Landlock (mounts, namespaces, other processes, file handles).
 //! - Large parts of the kernel that no step needs (bpf, perf, io_uring, userfaultfd, keyrings, modules, rare socket
 //!   families).
@@ -9,10 +9,10 @@
 //! - Resources of the whole machine that no namespace and no limit divides (asynchronous I/O, huge pages).
 //! - All calls that were unknown when this list was written.
 //!
-//! If files of the step stay on the host, the filter also refuses setuid and setgid bits. A file with such a bit
-//! would run with the step's id for any user. On the host's root, the filter also protects the scheduling of other
-//! processes of the same id. The filter also refuses objects that would stay on the host (shared memory, semaphores,
-//! queues).
+//! If files of the step stay on the host, the filter also refuses to set setuid and setgid bits. Any user could execute
+//! a file with such a bit under the id of the step. On the host's root, the filter also forbids changes to the
+//! scheduling of other processes of the same user id. On the host's root, the filter also refuses objects that would
+//! stay on the host (shared memory, semaphores, queues).
 
 use std::sync::OnceLock;
 
@@ -27,7 +27,7 @@ use crate::sandbox::syscalls;
 /// in hex.
 ///
 /// # Errors
-/// Fails if the kernel does not support filters or rejects this filter.
+/// Returns an error if the kernel does not support filters or rejects this filter.
 pub(super) fn confine(leaves: SyscallFilter) -> Result<String, SetupFailure> {
     let (program, digest) = made(leaves);
     syscalls::set_seccomp_filter(program).at(SetupStage::Seccomp, "install the system-call filter")?;
@@ -38,7 +38,7 @@ pub(super) fn confine(leaves: SyscallFilter) -> Result<String, SetupFailure> {
     Ok(digest.clone())
 }
 
-/// Generates all filters in advance, so that child processes inherit them.
+/// Generates all filters before the first fork, so that child processes inherit the filters.
 pub(super) fn prepare() {
     for leaves in ALL {
         made(leaves);
@@ -90,7 +90,8 @@ const HOST: Machine = Machine::Aarch64;
 compile_error!("the sandbox knows the system calls of x86_64 and aarch64 only");
 
 impl Machine {
-    /// Returns the `AUDIT_ARCH_…` value: 64 bits, little-endian, and the ELF machine.
+    /// Returns the `AUDIT_ARCH_…` value, which consists of the flags for 64 bits and little-endian and the ELF machine
+    /// number.
     const fn arch(self) -> u32 {
         match self {
             Self::X86_64 => 0xc000_003e,
@@ -99,8 +100,9 @@ impl Machine {
     }
 }
 
-/// Generates the filter from the sorted table. Numbers without an entry are allowed. A number above the last known
-/// number is answered with ENOSYS. The calls of x32 are included, because their numbers begin at 2^30.
+/// Generates the filter from the sorted table of calls. The filter allows numbers without an entry. The filter returns
+/// ENOSYS for a number above the last known number. The error ENOSYS also applies to x32 calls, because their numbers
+/// begin at 2^30.
 fn filter(machine: Machine, leaves: SyscallFilter) -> Vec<Instruction> {
     let mut table: Vec<(u32, FilterEntry)> = CALLS
         .iter()
@@ -115,7 +117,8 @@ fn filter(machine: Machine, leaves: SyscallFilter) -> Vec<Instruction> {
     table.sort_unstable_by_key(|(number, _)| *number);
     let mut entries: Vec<(u32, FilterEntry)> = Vec::with_capacity(table.len() * 2);
     for (number, entry) in table {
-        // Merge neighbours with the same answer into one entry. The number after the last neighbour is allowed.
+        // Merge neighbours in the table that have the same answer into one entry. The entry ends before the next
+        // number, which is allowed.
         match entries.as_slice() {
             [.., (_, before), (next, _)] if *next == number && *before == entry => {
                 entries.pop();
@@ -132,11 +135,11 @@ fn filter(machine: Machine, leaves: SyscallFilter) -> Vec<Instruction> {
     bpf::program(machine.arch(), &entries)
 }
 
-/// The last number that the table includes (`file_setattr` of Linux 6.17), on both architectures.
+/// The last call number that the table includes (`file_setattr` of Linux 6.17), on both architectures.
 const LAST: u32 = 469;
 
 const NO: FilterEntry = FilterEntry::Is(FilterVerdict::errno(EPERM));
-/// The answer of a kernel without this call. Programs then use a fallback.
+/// The answer of a kernel that does not have the call. Programs then use another call instead.
 const UNKNOWN: FilterEntry = FilterEntry::Is(FilterVerdict::errno(ENOSYS));
 
 const EPERM: u16 = 1;
@@ -146,17 +149,17 @@ const EPROTONOSUPPORT: u16 = 93;
 const ESOCKTNOSUPPORT: u16 = 94;
 const EAFNOSUPPORT: u16 = 97;
 
-/// A call that is not always allowed.
+/// A system call that the filter does not always allow.
 struct Call {
     #[cfg_attr(not(test), expect(dead_code, reason = "read by the test that compares the numbers"))]
     name: &'static str,
     x86_64: Option<u32>,
     aarch64: Option<u32>,
-    /// The answer for a run without files on the host. `None` allows the call.
+    /// The filter's answer if no files of the run stay on the host. `None` allows the call.
     entry: Option<FilterEntry>,
-    /// The answer if files of the step stay on the host.
+    /// The filter's answer if files of the step stay on the host.
     live: Option<FilterEntry>,
-    /// The answer on the host's root.
+    /// The filter's answer for a run on the host's root.
     host: Option<FilterEntry>,
 }
 
@@ -188,12 +191,12 @@ const fn only_x86_64(name: &'static str, number: u32, entry: FilterEntry) -> Cal
     Call { aarch64: None, ..call(name, number, 0, entry) }
 }
 
-/// A call that is checked only in a live tree and on the host's root.
+/// A call that the filter checks only if the run has a live tree or is on the host's root.
 const fn in_a_live_tree(name: &'static str, x86_64: u32, aarch64: Option<u32>, live: FilterEntry) -> Call {
     Call { name, x86_64: Some(x86_64), aarch64, entry: None, live: Some(live), host: Some(live) }
 }
 
-/// A call that is checked only on the host's root.
+/// A call that the filter checks only if the run is on the host's root.
 const fn on_the_host(name: &'static str, x86_64: u32, aarch64: u32, host: FilterEntry) -> Call {
     Call { name, x86_64: Some(x86_64), aarch64: Some(aarch64), entry: None, live: None, host: Some(host) }
 }
@@ -220,7 +223,7 @@ const IOCTL: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 const SHARE_BLOCKS: [u32; 3] = [0x4004_9409, 0x4020_940d, 0xc018_9436];
-/// Refuses device nodes. Pipes, sockets and files are allowed.
+/// Refuses device nodes. The mknod rule allows pipes, sockets and files only.
 const MKNOD: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::OneOf {
         argument: 1,
@@ -241,10 +244,10 @@ const MKNODAT: FilterEntry = FilterEntry::Looks(&[
 ]);
 /// The setuid and setgid bits.
 const SET_ID: u32 = 0o6000;
-/// Flags of open(2) that make the kernel use the mode (`O_CREAT`, and the bit that only `O_TMPFILE` has). The flags
-/// have the same values on both architectures.
+/// The flags of open(2) for which the kernel uses the mode (`O_CREAT`, and the bit that only `O_TMPFILE` has). The
+/// flags have the same values on both architectures.
 const CREATES: u32 = 0o20_000_100;
-/// Refuses setuid and setgid in a mode that is the second or third argument.
+/// Refuses setuid and setgid in a mode that is the second argument.
 const MODE_1: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 1, bits: SET_ID, then: FilterVerdict::errno(EPERM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
@@ -263,7 +266,7 @@ const OPENAT: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 3, bits: SET_ID, then: FilterVerdict::errno(EPERM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// The rules of [`MKNOD`] and [`MKNODAT`], which here also refuse setuid and setgid bits.
+/// The rules of [`MKNOD`] and [`MKNODAT`], which in a live tree also refuse setuid and setgid bits.
 const MKNOD_LIVE: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::OneOf {
         argument: 1,
@@ -284,13 +287,13 @@ const MKNODAT_LIVE: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 2, bits: SET_ID, then: FilterVerdict::errno(EPERM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// Allows the process id 0 only, which means the caller itself. With limits, a step could end another process of the
-/// same id or limit its descriptors.
+/// Allows only the process id 0, which means the calling process. With resource limits, a step could end another
+/// process of the same user id or limit its descriptors.
 const OF_ITSELF: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::NoneOf { argument: 0, mask: u32::MAX, values: &[0], then: FilterVerdict::errno(EPERM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// Refuses `PRIO_USER` and `IOPRIO_WHO_USER`, which change all processes of the id. A step may change only its own
+/// Refuses `PRIO_USER` and `IOPRIO_WHO_USER`, which affect all processes of a user id. A step may change only its own
 /// process or process group.
 const PRIORITY: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::OneOf { argument: 0, mask: u32::MAX, values: &[2], then: FilterVerdict::errno(EPERM) },
@@ -307,9 +310,9 @@ const RENAMEAT2: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 4, bits: 4, then: FilterVerdict::errno(EPERM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// Refuses `MAP_HUGETLB`, because one process could use all huge pages of the machine, which may be reserved for a
-/// database. Refuses `MAP_GROWSDOWN`, because `RLIMIT_DATA` does not count such a mapping. A kernel without free huge
-/// pages returns the same error.
+/// Refuses `MAP_HUGETLB`, because one process could use all huge pages of the machine, although another program such as
+/// a database may need these pages. Refuses `MAP_GROWSDOWN`, because `RLIMIT_DATA` does not count a mapping with this
+/// flag. A kernel without free huge pages returns the same error as the filter.
 const MMAP: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 3, bits: 0x4_0100, then: FilterVerdict::errno(ENOMEM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
@@ -324,7 +327,8 @@ const SHMGET: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 2, bits: 0o4000, then: FilterVerdict::errno(ENOMEM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// Allows Linux and 32-bit Linux, each with or without `UNAME26`, and the query of the current value.
+/// Allows the Linux personality and the 32-bit Linux personality, each with or without `UNAME26`, and the query of the
+/// current value.
 const PERSONALITY: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::NoneOf {
         argument: 0,
@@ -334,8 +338,8 @@ const PERSONALITY: FilterEntry = FilterEntry::Looks(&[
     },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// Allows Unix sockets, and TCP and UDP over IPv4 and IPv6. Other sockets can reach a hypervisor from any network
-/// namespace (vsock), load kernel modules, or bypass Landlock's TCP rules (MPTCP, SCTP).
+/// Allows Unix sockets, and TCP and UDP over IPv4 and IPv6. Sockets of other families can reach a hypervisor from any
+/// network namespace (vsock), load kernel modules, or bypass Landlock's TCP rules (MPTCP, SCTP).
 const SOCKET: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::OneOf { argument: 0, mask: u32::MAX, values: &[AF_UNIX], then: FilterVerdict::ALLOW },
     ArgumentTest::NoneOf {
@@ -358,7 +362,7 @@ const SOCKET: FilterEntry = FilterEntry::Looks(&[
     },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// Allows only Unix sockets, because no network namespace isolates the step.
+/// Allows only Unix sockets, because no network namespace isolates the run.
 const SOCKET_UNIX: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::OneOf { argument: 0, mask: u32::MAX, values: &[AF_UNIX], then: FilterVerdict::ALLOW },
     ArgumentTest::Else(FilterVerdict::errno(EAFNOSUPPORT)),
@@ -373,10 +377,10 @@ const DATAGRAM: u32 = 2;
 const TCP: u32 = 6;
 const UDP: u32 = 17;
 
-/// The calls that are not always allowed, with their numbers on both architectures.
+/// The system calls that the filter does not always allow, with their numbers on both architectures.
 const CALLS: &[Call] = &[
-    // Namespaces. A filter can't read the flags of clone3, because they are behind a pointer. Without clone3,
-    // libraries use clone.
+    // Namespaces. A filter can't read the flags of clone3, because the flags are in memory. If clone3 fails, libraries
+    // use clone instead.
     call("clone", 56, 220, CLONE),
     call("clone3", 435, 435, UNKNOWN),
     call("unshare", 272, 97, NO),
@@ -396,7 +400,8 @@ const CALLS: &[Call] = &[
     call("open_tree_attr", 467, 467, NO),
     call("statmount", 457, 457, NO),
     call("listmount", 458, 458, NO),
-    // Opening files by handle bypasses all directories. Device nodes and quotas belong to the host.
+    // A file that is opened by its handle bypasses the access rules of all directories. Device nodes and quotas belong
+    // to the host.
     call("open_by_handle_at", 304, 265, NO),
     call("mknodat", 259, 33, MKNODAT).or_live(MKNODAT_LIVE),
     only_x86_64("mknod", 133, MKNOD).or_live(MKNOD_LIVE),
@@ -405,8 +410,8 @@ const CALLS: &[Call] = &[
     call("quotactl_fd", 443, 443, NO),
     call("fanotify_init", 300, 262, NO),
     call("fanotify_mark", 301, 263, NO),
-    // With setuid or setgid, a file runs with the step's id for any user. The call mkdir ignores these bits. The mode
-    // of openat2 is behind a pointer, so openat2 is refused completely.
+    // With setuid or setgid, a file runs with the step's id for any user. The call mkdir ignores the setuid and setgid
+    // bits. The mode of openat2 is in memory, which a filter can't read, so openat2 is refused completely.
     in_a_live_tree("open", 2, None, OPEN),
     in_a_live_tree("openat", 257, Some(56), OPENAT),
     in_a_live_tree("openat2", 437, Some(437), UNKNOWN),
@@ -432,7 +437,8 @@ const CALLS: &[Call] = &[
     on_the_host("sched_setattr", 314, 274, OF_ITSELF),
     on_the_host("setpriority", 141, 140, PRIORITY),
     on_the_host("ioprio_set", 251, 30, IO_PRIORITY),
-    // Shared objects with a key or a name. Without a namespace they belong to the host and stay after the run.
+    // Calls that create shared objects with a key or a name. Without an IPC namespace, these objects belong to the host
+    // and remain after the run.
     call("shmget", 29, 194, SHMGET).or_on_the_host(UNKNOWN),
     on_the_host("shmat", 30, 196, UNKNOWN),
     on_the_host("shmctl", 31, 195, UNKNOWN),
@@ -450,8 +456,8 @@ const CALLS: &[Call] = &[
     call("socket", 41, 198, SOCKET),
     call("socketpair", 53, 199, SOCKETPAIR),
     call("ioctl", 16, 29, IOCTL),
-    // Resources of the whole machine. `fs.aio-max-nr` limits all processes together, so one step could prevent
-    // databases from starting. Programs use a fallback, as on a kernel without these calls.
+    // Calls that use resources of the whole machine. `fs.aio-max-nr` limits all processes together, so one step could
+    // prevent databases from starting. Without these calls, programs use other calls, as on an old kernel.
     call("io_setup", 206, 0, UNKNOWN),
     call("io_destroy", 207, 1, UNKNOWN),
     call("io_submit", 209, 2, UNKNOWN),
@@ -460,7 +466,6 @@ const CALLS: &[Call] = &[
     call("io_pgetevents", 333, 292, UNKNOWN),
     call("mmap", 9, 222, MMAP),
     call("memfd_create", 319, 279, MEMFD),
-    // Large parts of the kernel that no step needs.
     call("io_uring_setup", 425, 425, UNKNOWN),
     call("io_uring_enter", 426, 426, UNKNOWN),
     call("io_uring_register", 427, 427, UNKNOWN),
@@ -542,14 +547,14 @@ mod tests {
                     let expected = match call.and_then(|call| Some((call.name, call.entry(leaves)?))) {
                         _ if call_number > LAST => errno(ENOSYS),
                         None => ALLOW,
-                        // These calls are allowed if all arguments are zero.
+                        // The filter allows these calls if all arguments are zero.
                         Some(("clone" | "ioctl" | "mknod" | "mknodat" | "renameat2" | "personality", _)) => ALLOW,
                         Some(("mmap" | "memfd_create", _) | ("shmget", FilterEntry::Looks(_))) => ALLOW,
                         Some(("open" | "openat" | "creat" | "chmod" | "fchmod" | "fchmodat" | "fchmodat2", _)) => ALLOW,
                         // With zeroes as arguments, these calls change only the caller itself.
                         Some(("prlimit64" | "setpriority" | "ioprio_set", _)) => ALLOW,
                         Some((name, FilterEntry::Looks(_))) if name.starts_with("sched_set") => ALLOW,
-                        // Zero is no valid socket family.
+                        // Zero is not a valid socket family.
                         Some(("socket" | "socketpair", _)) => errno(EAFNOSUPPORT),
                         Some((_, FilterEntry::Is(verdict))) => verdict.0,
                         Some((name, _)) => panic!("{name} is looked at and not expected here"),
@@ -564,7 +569,8 @@ mod tests {
     #[test]
     fn calls_of_other_architectures_kill_the_process_and_x32_calls_are_unknown() {
         for machine in BOTH {
-            // 32-bit x86 and ARM, big-endian ARM, the other supported architecture, and an invalid value.
+            // The architectures are 32-bit x86 and ARM, big-endian ARM, the other supported architecture, and an
+            // invalid value.
             let others = BOTH.into_iter().filter(|other| *other != machine).map(Machine::arch);
             for arch in others.chain([0x4000_0003, 0x4000_0028, 0x8000_00b7, 0]) {
                 for call_number in 0..600 {
@@ -590,7 +596,7 @@ mod tests {
             for flag in [0x2_0000_u64, 0x200_0000, 0x400_0000, 0x800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000] {
                 assert_eq!(at("clone", [flag | 17, 0, 0]), Some(no), "{flag:#x}");
             }
-            // The flags of fork, vfork, and a thread of glibc.
+            // The flags that fork, vfork, and the creation of a thread in glibc use.
             for flags in [0x0120_0011, 0x4111, 0x3d_0f00] {
                 assert_eq!(at("clone", [flags, 0, 0]), Some(ALLOW), "{flags:#x}");
             }
@@ -638,8 +644,8 @@ mod tests {
                 let program = filter(machine, leaves);
                 let ioctl = number(machine, named("ioctl")).expect("both have it");
                 let at = |command: u64| machine::run(&program, machine.arch(), ioctl, [0, command, 0, 0, 0, 0]).0;
-                // Snapshots, subvolumes, their flags, defragmentation, the same ioctl type with other sizes, and
-                // bcachefs.
+                // The commands for snapshots, subvolumes and their flags, defragmentation, the same ioctl type with
+                // other sizes, and bcachefs.
                 for command in [
                     0x5000_9401_u64,
                     0x5000_940e,
@@ -653,7 +659,8 @@ mod tests {
                 ] {
                     assert_eq!(at(command), errno(EPERM), "{command:#x}");
                 }
-                // FICLONE, FICLONERANGE and FIDEDUPERANGE (cp --reflink), and the flags of a file.
+                // The commands FICLONE, FICLONERANGE and FIDEDUPERANGE (cp --reflink), and a command for the flags of a
+                // file.
                 for command in [0x4004_9409_u64, 0x4020_940d, 0xc018_9436, 0x8008_6601] {
                     assert_eq!(at(command), ALLOW, "{command:#x}");
                 }
@@ -705,7 +712,7 @@ mod tests {
                 }
                 let openat2 = machine::run(&program, machine.arch(), 437, [0; 6]).0;
                 assert_eq!(openat2, if leaves.ground != HostSharing::Own { errno(ENOSYS) } else { ALLOW });
-                // Device nodes are refused in all cases.
+                // The filter refuses device nodes for every kind of run.
                 let mknodat = number(machine, named("mknodat")).expect("both have it");
                 let device = machine::run(&program, machine.arch(), mknodat, [0, 0, 0o060_600, 0, 0, 0]).0;
                 assert_eq!(device, errno(EPERM));
@@ -755,10 +762,11 @@ mod tests {
         }
     }
 
-    /// This test uses numbers instead of the table. No namespace, resource limit or control group divides these resources.
+    /// This test uses call numbers instead of the table `CALLS`. The resources in this test are divided by no
+    /// namespace, resource limit or control group.
     #[test]
     fn resources_of_the_whole_machine_are_refused() {
-        // The numbers of old and new asynchronous I/O, then of mmap, memfd_create and shmget.
+        // The call numbers of old and new asynchronous I/O, then of mmap, memfd_create and shmget.
         for (machine, aio, [mmap, memfd, shmget]) in [
             (Machine::X86_64, [206, 207, 208, 209, 210, 333, 425, 426, 427], [9, 319, 29]),
             (Machine::Aarch64, [0, 1, 2, 3, 4, 292, 425, 426, 427], [222, 279, 194]),
@@ -769,8 +777,8 @@ mod tests {
                 for number in aio {
                     assert_eq!(at(number, [0; 6]), errno(ENOSYS), "{machine:?} {leaves:?} {number}");
                 }
-                // `MAP_PRIVATE | MAP_ANONYMOUS`, then with `MAP_HUGETLB`, with huge pages of 1 GiB, and with
-                // `MAP_GROWSDOWN`.
+                // The flags are `MAP_PRIVATE | MAP_ANONYMOUS`, then with `MAP_HUGETLB`, with huge pages of 1 GiB, and
+                // with `MAP_GROWSDOWN`.
                 let map = |flags: u64| at(mmap, [0, 4096, 3, flags, u64::MAX, 0]);
                 assert_eq!((map(0x22), map(0x2_0022)), (ALLOW, ALLOW), "MAP_STACK is what threads use");
                 for flags in [0x4_0022, 0x7804_0022, 0x122, 0xffff_ffff_0000_0122] {
@@ -794,8 +802,8 @@ mod tests {
                 let program = filter(machine, leaves);
                 let at = |number: u32, arguments: [u64; 6]| machine::run(&program, machine.arch(), number, arguments).0;
                 assert_eq!((at(457, [0; 6]), at(458, [0; 6])), (errno(EPERM), errno(EPERM)));
-                // `RENAME_NOREPLACE` and `RENAME_EXCHANGE`, then with `RENAME_WHITEOUT`. The kernel uses 32 bits of
-                // the flags.
+                // The flags are `RENAME_NOREPLACE` and `RENAME_EXCHANGE`, then combinations with `RENAME_WHITEOUT`. The
+                // kernel uses 32 bits of the flags.
                 let rename = |flags: u64| at(renameat2, [0, 0, 0, 0, flags, 0]);
                 assert_eq!((rename(0), rename(1), rename(2), rename(4 << 32)), (ALLOW, ALLOW, ALLOW, ALLOW));
                 for flags in [4, 5, 0x7_0000_0004] {

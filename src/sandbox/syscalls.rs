@@ -1,7 +1,7 @@
-//! System calls without a safe wrapper.
+//! System calls for which no safe wrapper exists.
 //!
-//! Only this file of the project contains `unsafe` code. Only the helper and its child processes use this file. Each
-//! of these processes has one thread.
+//! Only this file of the project contains the keyword `unsafe`. Only the helper and its child processes use this file.
+//! The helper and its child processes have one thread each.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -11,30 +11,30 @@ use std::ptr;
 
 use crate::sandbox::bpf::Instruction;
 
-/// Marks all descriptors from `first` upwards as close-on-exec.
+/// Marks all descriptors with the number `first` or a higher number as close-on-exec.
 pub(super) fn close_on_exec_from(first: u32) -> io::Result<()> {
     close_range(first, libc::CLOSE_RANGE_CLOEXEC)
 }
 
-/// Closes all descriptors from `first` upwards. The helper calls this only at its start, when no value owns a
-/// descriptor.
+/// Closes all descriptors with the number `first` or a higher number. The helper calls this function only at its start,
+/// when no value owns a descriptor.
 pub(super) fn close_from(first: u32) -> io::Result<()> {
     close_range(first, 0)
 }
 
 fn close_range(first: u32, flags: libc::c_uint) -> io::Result<()> {
     #[expect(unsafe_code, reason = "no safe wrapper of close_range")]
-    // SAFETY: The call takes three integers. Callers close descriptors only before any owner of one exists. The other
-    // callers only set a flag.
+    // SAFETY: The call takes three integers. Callers close descriptors only before any value owns a descriptor. Other
+    // callers only set the close-on-exec flag.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flags) };
     check(result).map(drop)
 }
 
-/// The process in which a fork returned.
+/// The process (parent or child) in which a fork returned.
 pub(super) enum ForkSide {
     /// The new process.
     Child,
-    /// The old process, with the process id of the child.
+    /// The parent process, with the process id of the child.
     Parent(rustix::process::Pid),
 }
 
@@ -51,11 +51,11 @@ pub(super) fn fork() -> io::Result<ForkSide> {
     }
 }
 
-/// The process in which a clone returned.
+/// The process (parent or child) in which a clone returned.
 pub(super) enum Cloned {
     /// The new process.
     Child,
-    /// The old process, with the process id and a pidfd of the child.
+    /// The parent process, with the process id and a pidfd of the child.
     Parent { process: rustix::process::Pid, pidfd: OwnedFd },
 }
 
@@ -77,10 +77,10 @@ pub(super) fn clone_process(namespaces: libc::c_int, cgroup: Option<BorrowedFd<'
     let _ = (&raw mut pidfd).expose_provenance();
     #[expect(unsafe_code, reason = "no safe wrapper of clone3")]
     // SAFETY: Without `CLONE_VM`, the child has its own copy of the memory and continues on its own stack, as after
-    // fork. The helper has one thread, so no other thread holds a lock in the child. The C library caches the thread
-    // id of the parent, but only abort() and raise() use it. In the child they signal no process, and abort() then
-    // ends the process with a faulting instruction. The kernel reads `arguments` up to the given size and writes one
-    // integer to `pidfd`. Both variables live until the call returns.
+    // fork. The helper has one thread, so no other thread holds a lock in the child. The C library caches the thread id
+    // of the parent, but only abort() and raise() use this cached id. In the child, these functions signal no process,
+    // and abort() then ends the process with a faulting instruction. The kernel reads `arguments` up to the given size
+    // and writes one integer to `pidfd`. The variables `arguments` and `pidfd` live until the call returns.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) };
     match i32::try_from(check(pid)?).ok().and_then(rustix::process::Pid::from_raw) {
         None => Ok(Cloned::Child),
@@ -93,17 +93,17 @@ pub(super) fn clone_process(namespaces: libc::c_int, cgroup: Option<BorrowedFd<'
     }
 }
 
-/// Runs `work` in a new process that shares this process's memory (as after vfork(2)). The call returns after the new
-/// process has executed a program or ended.
+/// Runs `work` in a new process that shares the memory of this process (as after vfork(2)). The function returns after
+/// the new process has executed a program or exited.
 ///
-/// Changes of `work` in memory remain afterwards. The new process has its own working directory, descriptors, ids,
-/// limits, filters and signal handlers. If `work` returns, the new process exits. Only the first process of a run may
-/// use this function, because that process has all signals blocked.
+/// Changes that `work` makes in memory remain afterwards. The new process has its own working directory, descriptors,
+/// ids, limits, filters and signal handlers. If `work` returns, the new process exits immediately. Only the first
+/// process of a run may use this function, because that process has all signals blocked.
 pub(super) fn spawn(mut work: &mut dyn FnMut()) -> io::Result<rustix::process::Pid> {
     extern "C" fn enter(work: *mut libc::c_void) -> libc::c_int {
         #[expect(unsafe_code, reason = "an argument that went through C")]
-        // SAFETY: `clone` passes on the pointer that it received below. The pointer refers to a live `&mut dyn
-        // FnMut()`. No other code uses it meanwhile, because the parent process waits.
+        // SAFETY: The kernel passes to this function the pointer that `clone` received below. The pointer refers to a
+        // live `&mut dyn FnMut()`. No other code uses the closure at the same time, because the parent process waits.
         let work = unsafe { &mut *work.cast::<&mut dyn FnMut()>() };
         // A panic must not unwind into C code.
         let _ = std::panic::catch_unwind(AssertUnwindSafe(work));
@@ -114,24 +114,26 @@ pub(super) fn spawn(mut work: &mut dyn FnMut()) -> io::Result<rustix::process::P
     #[expect(unsafe_code, reason = "no safe wrapper of clone")]
     // SAFETY: The child has its own stack, which is mapped, aligned to a page, and alive until this function returns.
     // With `CLONE_VFORK` the kernel suspends this process until the child calls exec or exits. So the two processes
-    // never run in this memory at the same time. For this memory, the child is like a function that this thread
-    // calls. Signals are blocked, so no handler runs in between. Memory that the child allocates and does not free
-    // before exec stays allocated. If this process is killed, the child keeps the memory.
+    // never use the shared memory at the same time. From the view of this memory, the child is like a function that
+    // this thread calls. All signals are blocked, so no signal handler runs in the child. Memory that the child
+    // allocates and does not free before exec stays allocated. If this process is killed, the child still has the
+    // shared memory.
     let pid =
         unsafe { libc::clone(enter, stack.top(), libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, work.cast()) };
     check(pid.into())?;
     rustix::process::Pid::from_raw(pid).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
 }
 
-/// A stack for a process that shares this process's memory. An inaccessible guard page lies below the stack.
+/// A stack for a child process that shares the memory of this process. An inaccessible guard page below the stack
+/// detects an overflow.
 struct Stack {
     base: *mut libc::c_void,
 }
 
 impl Stack {
-    /// Size of the stack in bytes. Untouched pages cost no memory.
+    /// Size of the stack in bytes. Pages that are never written cost no memory.
     const BYTES: usize = 1 << 20;
-    /// Size of the guard, the largest page size of the supported architectures.
+    /// Size of the guard area in bytes (the largest page size of the supported architectures).
     const GUARD: usize = 64 << 10;
 
     fn new() -> io::Result<Self> {
@@ -143,15 +145,14 @@ impl Stack {
         let stack = Self { base };
         let usable = rustix::mm::MprotectFlags::READ | rustix::mm::MprotectFlags::WRITE;
         #[expect(unsafe_code, reason = "a mapping is changed by address")]
-        // SAFETY: These are the pages of the mapping above, from the end of its guard to its end. No code uses these
-        // pages yet.
+        // SAFETY: These pages are the part of the mapping above the guard area. No other code uses these pages yet.
         unsafe {
             rustix::mm::mprotect(stack.base.wrapping_byte_add(Self::GUARD), Self::BYTES, usable)?;
         }
         Ok(stack)
     }
 
-    /// Returns the end of the mapping, because stacks grow down.
+    /// Returns the end address of the mapping, because stacks grow down.
     fn top(&self) -> *mut libc::c_void {
         self.base.wrapping_byte_add(Self::GUARD + Self::BYTES)
     }
@@ -160,45 +161,47 @@ impl Stack {
 impl Drop for Stack {
     fn drop(&mut self) {
         #[expect(unsafe_code, reason = "a mapping is removed by address")]
-        // SAFETY: This is the whole mapping from `new`. The process that used it has called exec or has exited.
+        // SAFETY: The range is the whole mapping that `new` created. The process that used the stack has called exec or
+        // has exited.
         let _ = unsafe { rustix::mm::munmap(self.base, Self::GUARD + Self::BYTES) };
     }
 }
 
-/// Executes the program at the path `program` in this process. The path must contain a slash. The function returns
-/// only after an error.
+/// Executes the program at the path `program` in this process. The path `program` must contain a slash. The function
+/// returns only after an error.
 pub(super) fn execute(program: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
     let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
         texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
     };
     let (arguments, environment) = (pointers(arguments), pointers(environment));
     #[expect(unsafe_code, reason = "no safe wrapper of execvpe")]
-    // SAFETY: The path is NUL-terminated. Both arrays contain NUL-terminated strings and end with a null pointer. The
-    // path and the arrays live until the call returns. If the call succeeds, this memory is replaced.
+    // SAFETY: The path is NUL-terminated. Both arrays (`arguments` and `environment`) contain pointers to
+    // NUL-terminated strings and end with a null pointer. The path and the arrays live until the call returns. If the
+    // call succeeds, the kernel replaces this memory.
     unsafe {
         libc::execvpe(program.as_ptr(), arguments.as_ptr(), environment.as_ptr());
     }
     io::Error::last_os_error()
 }
 
-/// Exits at once without clean-up, because a copy of a process must not run the clean-up of the original.
+/// Exits immediately without clean-up, because a copy of a process must not run the clean-up of the original.
 pub(super) fn end(code: i32) -> ! {
     #[expect(unsafe_code, reason = "std's exit tidies up")]
-    // SAFETY: The call takes an integer, and no code of this process runs afterwards.
+    // SAFETY: The call takes an integer, and no code of this process runs after the call.
     unsafe {
         libc::_exit(code)
     }
 }
 
-/// Releases memory pages that are identical to their files, mostly those of the program itself. The kernel reads the
-/// pages from the same files when they are needed again.
+/// Releases memory pages that are identical to their files, most of which are pages of the program. The kernel reads
+/// the pages from the same files when a process needs the pages again.
 pub(super) fn forget_files() {
     let maps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
     for (from, to) in as_in_files(&maps) {
         #[expect(unsafe_code, reason = "memory is named by address")]
-        // SAFETY: Each range is a private mapping of a file that is not writable now and has no modified pages. So
-        // each page is read again from the file when it is touched. This process has no other thread that could
-        // change the mapping meanwhile. The kernel refuses unmapped ranges.
+        // SAFETY: Each range is a private mapping of a file that is mapped read-only and has no modified pages. So the
+        // kernel reads a released page again from the file when the page is used. The helper has no other thread that
+        // could change the mapping at the same time. The kernel returns an error for unmapped ranges.
         let _ = unsafe { libc::madvise(ptr::with_exposed_provenance_mut(from), to - from, libc::MADV_DONTNEED) };
     }
 }
@@ -210,7 +213,7 @@ fn as_in_files(smaps: &str) -> Vec<(usize, usize)> {
         let mut fields = line.split_ascii_whitespace();
         match (fields.next(), fields.next()) {
             (Some("Anonymous:"), pages) => clean = pages == Some("0"),
-            // The counter above does not include swapped pages.
+            // The counters of private and dirty pages do not include swapped pages.
             (Some("Swap:"), pages) => {
                 found.extend(at.take().filter(|_| clean && pages == Some("0")));
                 clean = false;
@@ -232,34 +235,35 @@ fn addresses(range: &str) -> Option<(usize, usize)> {
     (from < to).then_some((from, to))
 }
 
-/// Moves this descriptor to number 3 and closes all descriptors above. Only a cloned process may call this, at its
-/// start. Such a process exits with `end`, which drops no values, so the owners of the other descriptors are never
-/// used.
+/// Moves this descriptor to number 3 and closes all descriptors with higher numbers. Only a cloned process may call
+/// this function, at its start. A cloned process exits with `end`, which drops no values, so the owners of the other
+/// descriptors are never used.
 pub(super) fn keep_only(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     const AT: libc::c_int = 3;
     #[expect(unsafe_code, reason = "the safe wrapper wants an owner of the target")]
-    // SAFETY: The call takes two integers. A descriptor with this number belonged to an owner in the helper's memory.
-    // This process has only a copy of that owner and never drops it.
+    // SAFETY: The call takes two integers. In the helper's memory, a descriptor with this number may have an owner.
+    // This process has only a copy of the owner and never drops the copy.
     let placed = unsafe { libc::dup2(descriptor.as_raw_fd(), AT) };
     check(placed.into())?;
     close_range(AT.cast_unsigned() + 1, 0)?;
     #[expect(unsafe_code, reason = "a descriptor that was made just now")]
-    // SAFETY: The call above opened this descriptor. An earlier owner of the number never uses it again (see above).
+    // SAFETY: The call dup2 above opened this descriptor. An earlier owner of the number never uses the descriptor
+    // again.
     Ok(unsafe { OwnedFd::from_raw_fd(AT) })
 }
 
-/// A child process that has ended.
+/// A child process that ended and was reaped.
 pub(super) struct ReapedChild {
     pub(super) process: rustix::process::Pid,
-    /// The signal that killed the process, if any.
+    /// The signal that killed the process, or `None` if the process exited.
     pub(super) signal: Option<i32>,
-    /// CPU time of the process and of all its reaped children, in microseconds.
+    /// CPU time in microseconds of the process and of all children that the process reaped.
     pub(super) cpu_us: u64,
-    /// The largest resident set of any of these processes, in bytes.
+    /// Maximum resident set size of the process or of one of its reaped children, in bytes.
     pub(super) resident_peak: u64,
 }
 
-/// Reaps one child that has ended. Returns `None` if no child has ended.
+/// Reaps one child that has ended, or returns `None` if no child has ended.
 pub(super) fn reap_any() -> Option<ReapedChild> {
     let mut status = 0;
     #[expect(unsafe_code, reason = "a zeroed structure that the kernel fills")]
@@ -286,24 +290,24 @@ pub(super) fn signal_descriptor() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
-/// Discards the pending signals of a [`signal_descriptor`].
+/// Discards the pending signals that a [`signal_descriptor`] reports.
 pub(super) fn drain(signals: &OwnedFd) {
     let mut buffer = [0; 8 * size_of::<libc::signalfd_siginfo>()];
     while rustix::io::read(signals, &mut buffer).is_ok_and(|read| read == buffer.len()) {}
 }
 
-/// Sends `signal` to all other processes that this process may signal. These are the processes of its pid namespace
-/// or of its id.
+/// Sends `signal` to all other processes that this process may signal. The processes that get the signal are in the
+/// same pid namespace or have the same user id.
 pub(super) fn signal_all(signal: rustix::process::Signal) {
     #[expect(unsafe_code, reason = "the safe wrapper takes no -1")]
     // SAFETY: The call takes two integers. The caller is the first process of a run's pid namespace, or has just
-    // changed to an id that only one run has.
+    // changed to a user id that only one run has.
     unsafe {
         libc::kill(-1, signal.as_raw());
     }
 }
 
-/// Calls unshare(2) with `CLONE_NEW…` flags only.
+/// Calls unshare(2), which may receive only `CLONE_NEW…` flags.
 pub(super) fn unshare(flags: libc::c_int) -> io::Result<()> {
     #[expect(unsafe_code, reason = "the safe wrapper is deprecated because of CLONE_FILES, which is not used here")]
     // SAFETY: The call takes an integer, and namespace flags do not affect descriptors or memory.
@@ -311,7 +315,7 @@ pub(super) fn unshare(flags: libc::c_int) -> io::Result<()> {
     check(result.into()).map(drop)
 }
 
-/// Calls mount_setattr(2) to set `flags` (`MOUNT_ATTR_…`) on `mount`, and with `recursive` on all mounts below.
+/// Calls mount_setattr(2) to set `flags` (`MOUNT_ATTR_…`) on `mount`, and with `recursive` on all mounts below `mount`.
 pub(super) fn set_mount_flags(mount: BorrowedFd<'_>, flags: u64, recursive: bool) -> io::Result<()> {
     let attributes = libc::mount_attr { attr_set: flags, attr_clr: 0, propagation: 0, userns_fd: 0 };
     let at = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
@@ -331,12 +335,13 @@ pub(super) fn set_mount_flags(mount: BorrowedFd<'_>, flags: u64, recursive: bool
     check(result).map(drop)
 }
 
-/// Returns the kernel's Landlock ABI. The error is `EOPNOTSUPP` if Landlock is disabled, and `ENOSYS` if the kernel
-/// was built without it.
+/// Returns the kernel's Landlock ABI. The error is `EOPNOTSUPP` if Landlock is disabled, and `ENOSYS` if the kernel was
+/// built without Landlock.
 pub(super) fn landlock_abi() -> io::Result<i32> {
     const VERSION: libc::c_uint = 1;
     #[expect(unsafe_code, reason = "the landlock crate keeps this query private")]
-    // SAFETY: With this flag the kernel requires a null pointer and size 0, and reads no memory.
+    // SAFETY: With the flag `LANDLOCK_CREATE_RULESET_VERSION` the kernel requires a null pointer and size 0, and reads
+    // no memory.
     let result = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, ptr::null::<u8>(), 0_usize, VERSION) };
     check(result).map(|abi| i32::try_from(abi).unwrap_or(i32::MAX))
 }
@@ -347,9 +352,9 @@ pub(super) fn set_seccomp_filter(program: &[Instruction]) -> io::Result<()> {
     let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut().cast() };
     const FLAGS: libc::c_uint = 0;
     #[expect(unsafe_code, reason = "no safe wrapper of seccomp")]
-    // SAFETY: An `Instruction` has the layout of a `sock_filter` (`repr(C)`, the same four fields, checked by a
-    // test). The kernel reads `len` instructions, which live in the slice until the call returns. The kernel writes
-    // no instruction.
+    // SAFETY: An `Instruction` has the layout of a `sock_filter` (`repr(C)`, the same four fields, checked by a test).
+    // The kernel reads `len` instructions, which live in the slice until the call returns. The kernel only reads the
+    // instructions.
     let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, FLAGS, &raw const program) };
     check(result).map(drop)
 }
@@ -369,7 +374,7 @@ pub(super) fn bring_loopback_up() -> io::Result<()> {
     check(result.into()).map(drop)
 }
 
-/// Joins a new session keyring, and so leaves the keyring of the service.
+/// Joins a new session keyring, so that this process can't use the keyring of the service.
 pub(super) fn join_new_session_keyring() -> io::Result<()> {
     const JOIN_SESSION_KEYRING: libc::c_int = 1;
     #[expect(unsafe_code, reason = "no safe wrapper of keyctl")]
@@ -378,17 +383,17 @@ pub(super) fn join_new_session_keyring() -> io::Result<()> {
     check(result).map(drop)
 }
 
-/// Blocks all signals, so that they can be read from a [`signal_descriptor`].
+/// Blocks all signals, so that signals can be read from a [`signal_descriptor`].
 pub(super) fn block_signals() -> io::Result<()> {
     change_mask(libc::SIG_BLOCK, &full_set()?)
 }
 
-/// Resets all signal handlers to their defaults. Child processes inherit the defaults.
+/// Resets all signal handlers to their defaults. Child processes inherit the default handlers.
 pub(super) fn reset_signals() {
     for signal in 1..=64 {
         #[expect(unsafe_code, reason = "no safe wrapper of signal")]
-        // SAFETY: The default handler runs no code of this program. Signals that can't be changed return an error and
-        // already have their default.
+        // SAFETY: The default handler of a signal runs no code of this program. For a signal that can't be changed, the
+        // call returns an error, and the signal already has its default handler.
         unsafe {
             libc::signal(signal, libc::SIG_DFL);
         }
@@ -400,8 +405,8 @@ pub(super) fn unblock_signals() -> io::Result<()> {
     change_mask(libc::SIG_UNBLOCK, &full_set()?)
 }
 
-/// Returns the CPU time of all reaped descendants in microseconds, and the largest resident set of one of them in
-/// bytes.
+/// Returns the CPU time of all reaped descendants in microseconds, and the maximum resident set size of one descendant
+/// in bytes.
 pub(super) fn usage_of_children() -> io::Result<(u64, u64)> {
     #[expect(unsafe_code, reason = "a zeroed structure that the kernel fills")]
     // SAFETY: `rusage` consists of integers, for which all zeroes are valid.
@@ -458,7 +463,7 @@ mod tests {
         let before = std::env::current_dir().expect("a directory");
         let process = spawn(&mut || {
             pid = std::process::id();
-            // Use more stack than one small frame.
+            // Use more stack than one small stack frame needs.
             let deep = std::hint::black_box([7_u8; 64 << 10]);
             said.extend_from_slice(&deep[..3]);
             rustix::process::chdir("/proc").expect("enters");
@@ -499,7 +504,7 @@ mod tests {
         let data = "7f0000000000-7f0000001000 r--p 00000000 fe:00 131 /usr/lib/x.so";
         let both = [(0x55d0_c0a0_0000, 0x55d0_c0b0_0000), (0x7f00_0000_0000, 0x7f00_0000_1000)];
         assert_eq!(as_in_files(&(entry(code, "0", "0") + &entry(data, "0", "0"))), both);
-        // The pages were relocated and then made read-only, or swapped out, or not reported.
+        // The pages of these mappings were relocated and then made read-only, or swapped out, or not reported.
         for (anonymous, swap) in [("4", "0"), ("0", "4"), ("", "0")] {
             assert_eq!(as_in_files(&(entry(code, "0", "0") + &entry(data, anonymous, swap))), both[..1]);
         }

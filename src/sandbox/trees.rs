@@ -1,11 +1,12 @@
 //! Mounts the trees of the host that a run may write, and masks denied names in all trees of the run.
 //!
-//! A tree is live, a private copy, or an overlay whose upper layer is private. A copy omits the content of denied
-//! names. An overlay hides denied names with whiteouts and empty files. No process of the host can undo that.
+//! A tree is a live tree, a private copy, or an overlay whose upper layer is private. A copy omits the content of
+//! denied names. An overlay hides denied names with whiteouts and empty files. No process of the host can undo the
+//! whiteouts and the empty files.
 //!
-//! In live and read-only trees, each denied name is masked by a mount without any access rights. A host process that
-//! replaces a masked file removes the mask. In a live tree, the directories above a masked name are mount points too,
-//! so that the step can't rename them.
+//! In live and read-only trees, each denied name is masked by a mount of a file or a directory without any access
+//! rights. A host process can remove the mask of a file if the process replaces the masked file. In a live tree, the
+//! parent directories of a masked name are mount points too, so that the step can't rename the directories.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -23,26 +24,28 @@ use crate::sandbox::deny::{DIRECTORY, DeniedNames, MAX_DEPTH, NamePatterns};
 use crate::sandbox::protocol::{AtStage, SetupFailure, SetupStage};
 use crate::sandbox::syscalls;
 
-/// Maximum number of masked names in one run. Each mask is a mount.
+/// Maximum number of masked names in one run. Each mask needs one mount.
 const MAX_MASKS: usize = 4096;
-/// Maximum number of fixed directories above masked names in live trees. Each fixed directory is a mount.
+/// Maximum number of parent directories of masked names that are fixed in live trees. Each fixed directory needs one
+/// mount.
 const MAX_FIXED: usize = 4096;
 
-/// The file system for everything that a run may write, with one size limit. The file system is mounted at a
-/// temporary place, and its directories are bound to their targets. Then the file system is detached from that place.
+/// The file system for all private files of a run, with one size limit. The file system is first mounted at a temporary
+/// place, and then its directories are bound to their targets. Afterwards the file system is detached from its
+/// temporary place.
 pub(super) struct Disk;
 
 impl Disk {
     const PLACE: &'static str = "run/step/disk";
 
-    /// Mounts the file system below the working directory, which is the run's new root.
+    /// Mounts the file system at a temporary place below the current directory, which is the new root of the run.
     pub(super) fn mount(mount: impl FnOnce(&str) -> Result<(), SetupFailure>) -> Result<Self, SetupFailure> {
         directory(Self::PLACE, 0o700)?;
         mount(Self::PLACE)?;
         Ok(Self)
     }
 
-    /// Binds the directory `name` of this file system to `target`. The directory `target` must exist.
+    /// Binds the directory `name` of this file system to `target`. The directory `target` must already exist.
     pub(super) fn bind(&self, name: &str, target: &Path) -> Result<(), SetupFailure> {
         let what = || format!("bind a private directory at {}", target.display());
         let place = self.directory(name)?;
@@ -62,7 +65,7 @@ impl Disk {
     }
 
     /// Copies `tree` into the directory `name`. `allowed` is the path of `tree` in the profile. Denied files and
-    /// directories are created empty, so that they can be masked later at their target.
+    /// directories are created empty, so that a later step can mask the directories and files at their target.
     pub(super) fn copy(
         &self,
         name: &str,
@@ -77,8 +80,8 @@ impl Disk {
         Copy { allowed, deny, denied }.directory(tree.as_fd(), to.as_fd(), Path::new(""), 0)
     }
 
-    /// Mounts an overlay over `tree` at `target`. A denied file is created empty, so that it can be masked. A denied
-    /// directory is hidden.
+    /// Mounts an overlay over `tree` at `target`. In the overlay, a denied file becomes an empty file, which can be
+    /// masked. In the overlay, a denied directory is hidden.
     pub(super) fn overlay(
         &self,
         name: &str,
@@ -107,16 +110,17 @@ impl Disk {
             .at(SetupStage::Workdir, what())
     }
 
-    /// Detaches the file system from its temporary place. The bound directories stay mounted.
+    /// Detaches the file system from its temporary place. The directories that were bound to their targets stay
+    /// mounted.
     pub(super) fn detach(self) -> Result<(), SetupFailure> {
         rustix::mount::unmount(Self::PLACE, UnmountFlags::DETACH).at(SetupStage::Mounts, "detach the run's disk")?;
         std::fs::remove_dir(Self::PLACE).at(SetupStage::Mounts, "remove the place of the run's disk")
     }
 }
 
-/// Hides a name of the lower layer, and creates its parent directories with the modes of the lower layer. A file is
-/// replaced by an empty file, which is masked later so that it can't be removed. A directory or a link is replaced by
-/// a whiteout, which is the device 0:0.
+/// Hides a name of the lower layer of an overlay, and creates parent directories with the modes of the lower layer. A
+/// file is replaced by an empty file, which is masked later so that the step can't remove the file. A directory or a
+/// link is replaced by a whiteout, which is the device 0:0.
 fn hide(upper: &Path, lower: &OwnedFd, below: &Path, kind: FileType) -> io::Result<()> {
     let mut made = PathBuf::new();
     for part in below.parent().into_iter().flat_map(Path::components) {
@@ -138,7 +142,7 @@ fn hide(upper: &Path, lower: &OwnedFd, below: &Path, kind: FileType) -> io::Resu
 struct Copy<'a> {
     allowed: &'a Path,
     deny: &'a NamePatterns,
-    /// The denied names and files from the earlier search. A host process may have renamed them since.
+    /// The denied names and files that the search found. A host process may have renamed the files since the search.
     denied: &'a DeniedNames,
 }
 
@@ -171,7 +175,7 @@ impl Copy<'_> {
                 .at(SetupStage::Workdir, what(&below))?;
                 continue;
             }
-            // This denied name was created after the search.
+            // The denied name was created after the search.
             if self.deny.deny(self.allowed, &below) {
                 continue;
             }
@@ -198,7 +202,7 @@ impl Copy<'_> {
                 FileType::RegularFile => {
                     self.file(&from, &to, name, mode).at(SetupStage::Workdir, what(&below))?;
                 }
-                // Pipes, sockets and devices are not copied.
+                // The copy omits pipes, sockets and devices.
                 _ => {}
             }
         }
@@ -209,7 +213,7 @@ impl Copy<'_> {
         let flags = OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let source = rustix::fs::openat(&from, name, flags | OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?;
         let stat = rustix::fs::fstat(&source)?;
-        // Check the opened file and not the name, because the name may belong to another file by now.
+        // Check the opened file and not the name, because the name may refer to another file at that time.
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || self.denied.has(&stat) {
             return Ok(());
         }
@@ -222,7 +226,6 @@ impl Copy<'_> {
     }
 }
 
-/// Opens the path `target`, which is relative to the run's new root.
 pub(super) fn open_shown(target: &Path) -> Result<OwnedFd, SetupFailure> {
     open_beneath(target).at(SetupStage::Deny, format!("look for denied names in /{}", target.display()))
 }
@@ -232,11 +235,11 @@ fn open_beneath(path: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), links)
 }
 
-/// Maximum number of searches for denied names, because a host process may rename them meanwhile.
+/// Maximum number of searches for denied names, because a host process may rename files during a search.
 const TURNS: usize = 3;
 
-/// Repeats the search and the masking until no denied name disappeared in between. A name that disappeared may exist
-/// under another name.
+/// Repeats the search and the masking until no denied name disappears between the search and the masking. A file whose
+/// name disappeared may exist under another name.
 pub(super) fn settle(mut turn: impl FnMut(usize) -> Result<RemovedTree, SetupFailure>) -> Result<(), SetupFailure> {
     for number in 0..TURNS {
         if turn(number)? == RemovedTree::Nothing {
@@ -246,7 +249,7 @@ pub(super) fn settle(mut turn: impl FnMut(usize) -> Result<RemovedTree, SetupFai
     Err(SetupFailure::new(SetupStage::Deny, "the host moves denied names faster than they can be masked; try again"))
 }
 
-/// Result of a masking pass, which is `Something` if a denied name disappeared after the search.
+/// Result of one round of masking, with the value `Something` if a denied name disappeared after the search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RemovedTree {
     Nothing,
@@ -259,8 +262,8 @@ impl RemovedTree {
     }
 }
 
-/// Masks each denied name at and below `target` that is not masked yet. A masked name can't be opened, renamed or
-/// removed.
+/// Masks each denied name at and below `target` that has no mask yet. A masked name can't be opened, renamed or removed
+/// by the step.
 pub(super) fn cover(
     target: &Path,
     allowed: &Path,
@@ -268,10 +271,10 @@ pub(super) fn cover(
     things: &mut EmptyMountSources,
 ) -> Result<RemovedTree, SetupFailure> {
     let mut gone = RemovedTree::Nothing;
-    // A mount can't cover a symbolic link. The target of the link is found under its own name.
+    // A mount can't cover a symbolic link. The search finds the target of the link under the target's own name.
     for (below, kind) in denied.names.iter().filter(|(_, kind)| *kind != FileType::Symlink) {
         let what = || format!("mask {}", allowed.join(below).display());
-        // A path of the profile can be a single file, and then `below` is empty.
+        // A path of the profile can be a single file, and in that case `below` is empty.
         let path = if below.as_os_str().is_empty() { target.to_owned() } else { target.join(below) };
         if things.covered.contains(&path) {
             continue;
@@ -294,12 +297,13 @@ pub(super) fn cover(
     Ok(gone)
 }
 
-/// Keeps the directories between the live tree at `target` and its denied names in their places. Call this before
-/// [`cover`].
+/// Prevents that the step renames the directories between the live tree at `target` and its denied names. Call this
+/// before [`cover`].
 ///
-/// Otherwise the step could rename a directory together with the mask inside. Then the denied name would no longer
-/// match its pattern, and the next run could read the file. The kernel refuses with EBUSY to rename or remove a mount
-/// point of the caller's mount namespace. So each directory is bound onto itself.
+/// If the step renamed a directory between the live tree and a denied name, the mask would move with the directory.
+/// After the rename, the denied name would no longer match its pattern, and the next run could read the denied file.
+/// The kernel returns EBUSY if a process renames or removes a mount point of its own mount namespace. So the function
+/// binds each directory onto itself.
 pub(super) fn fix(
     target: &Path,
     allowed: &Path,
@@ -309,7 +313,7 @@ pub(super) fn fix(
     let mut gone = RemovedTree::Nothing;
     for (below, _) in denied.names.iter().filter(|(_, kind)| *kind != FileType::Symlink) {
         let mut above: Vec<&Path> = below.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()).collect();
-        // Bind the upper directory first, because a later mount on it would hide the mounts below.
+        // Bind the upper directory first, because a later mount on the upper directory would hide the mounts below.
         above.reverse();
         for directory in above {
             let what = || format!("keep {} in its place", allowed.join(directory).display());
@@ -331,8 +335,8 @@ pub(super) fn fix(
                 }
                 place => place.at(SetupStage::Deny, what())?,
             };
-            // The recursive clone includes the mounts below this directory. Mount flags such as nodev and nosuid are
-            // copied too.
+            // The recursive clone includes the mounts that are below this directory. Mount flags such as nodev and
+            // nosuid are copied too.
             let copy = OpenTreeFlags::OPEN_TREE_CLONE
                 | OpenTreeFlags::OPEN_TREE_CLOEXEC
                 | OpenTreeFlags::AT_RECURSIVE
@@ -345,16 +349,16 @@ pub(super) fn fix(
     Ok(gone)
 }
 
-/// Flags to mount one descriptor onto another.
+/// Flags of move_mount(2) to mount one descriptor onto another descriptor.
 const ONTO: MoveMountFlags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH.union(MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH);
 
-/// A device and a directory without any access rights, to be mounted over denied names.
+/// A device and a directory without any access rights, which are mounted over denied names.
 pub(super) struct EmptyMountSources {
-    /// A device on a mount with nodev. No user can open this device.
+    /// An opened device on a mount with the flag nodev. No user can open this device.
     file: OwnedFd,
     /// A directory with mode 0 on a read-only mount, so that its owner can't change the mode.
     directory: OwnedFd,
-    /// Paths that are masked, relative to the run's new root.
+    /// Paths that have a mask, relative to the run's new root.
     covered: BTreeSet<PathBuf>,
     /// Directories that are bound onto themselves, relative to the run's new root.
     fixed: BTreeSet<PathBuf>,
@@ -399,7 +403,7 @@ fn directory(path: impl AsRef<Path>, mode: u32) -> Result<(), SetupFailure> {
 mod tests {
     use super::*;
 
-    /// A host process renames directories between the search and the copy.
+    /// In this test, a host process renames directories between the search and the copy.
     #[test]
     fn a_denied_file_is_not_copied_after_a_rename() {
         let home = tempfile::tempdir().expect("a directory");

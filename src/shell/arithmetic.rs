@@ -1,4 +1,4 @@
-//! Parser of arithmetic, and of brackets in patterns.
+//! Parser of arithmetic expressions, and of brackets in patterns.
 
 use crate::shell::reasons::NOT_NAMED;
 use crate::shell::settings;
@@ -6,8 +6,8 @@ use crate::shell::syntax::{HOLE, MAX_DEPTH, Parser, Read, Word, WordPart};
 use crate::shell::words::{QuoteKind, WordBuilder, finished};
 
 impl Parser<'_> {
-    /// Reads the inside and the end of `((…))`. Returns `None` and resets the position if the brackets are two
-    /// subshells.
+    /// Reads the text inside `((…))` and the closing brackets. Returns `None` and resets the position if the text
+    /// consists of two subshells.
     pub(super) fn arithmetic_word(&mut self) -> Read<Option<Word>> {
         let start = self.pos;
         let (bodies, depth) = (self.bodies.len(), self.depth);
@@ -28,8 +28,8 @@ impl Parser<'_> {
         Ok(Some(finished(w, &self.text[start..self.pos])))
     }
 
-    /// Reads arithmetic after `((`, up to its end. Returns false if a command's `((` does not end with `))`, because
-    /// bash then reads two subshells.
+    /// Reads arithmetic after `((`, up to the closing brackets. Returns false if a command that begins with `((` does
+    /// not end with `))`, because bash then reads two subshells.
     pub(super) fn arithmetic(&mut self, w: &mut WordBuilder, command: bool) -> Read<bool> {
         self.open()?;
         let mut depth = 0usize;
@@ -164,8 +164,8 @@ impl Parser<'_> {
     }
 }
 
-/// Adds the variables that a text sets if evaluated as arithmetic. `source` is the source text, and `known` is the
-/// known part.
+/// Adds to `parts` the variables that a text sets if a shell evaluates the text as arithmetic. `source` is the source
+/// text, and `known` is the part of the text that is known before the run.
 pub(super) fn evaluates(source: &str, known: &str, at: usize, parts: &mut Vec<WordPart>) {
     let written = without_names(source);
     let names = settings::named_in(known).chain(settings::named_in(&written));
@@ -175,7 +175,7 @@ pub(super) fn evaluates(source: &str, known: &str, at: usize, parts: &mut Vec<Wo
     }
 }
 
-/// Returns true if the text after an expansion assigns to the name that begins with this expansion.
+/// Returns true if the text after an expansion assigns to the name of which the expansion is the beginning.
 fn assigns_behind(rest: &str) -> bool {
     const OPERATORS: [&str; 12] = ["+=", "-=", "*=", "/=", "%=", "<<=", ">>=", "&=", "^=", "|=", "++", "--"];
     let rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ' ' | '\t'));
@@ -210,8 +210,8 @@ fn hides_brackets(expansion: &str) -> bool {
         return true;
     }
     let odd = |text: &str| text.contains(['(', ')']) && text.contains(['\'', '"', '\\', '{', '`', '#']);
-    // Substitutions are removed, beginning with the last. The last substitution contains no other substitution, so its
-    // brackets match unless it contains special characters.
+    // Substitutions are removed from the text, beginning with the last substitution. The last substitution contains no
+    // other substitution, so its brackets match unless this substitution contains special characters.
     while let Some(open) = text.rfind("$(") {
         let mut depth = 0usize;
         let close = text[open + 1..].bytes().position(|byte| {
@@ -231,5 +231,5 @@ fn hides_brackets(expansion: &str) -> bool {
     odd(&text) || text.bytes().filter(|byte| *byte == b'(').count() != text.bytes().filter(|byte| *byte == b')').count()
 }
 
-/// Maximum size of an expansion in arithmetic whose brackets are checked, in bytes.
+/// Maximum size of an expansion in arithmetic whose brackets the parser checks, in bytes.
 const MAX_COMMAND: usize = 4096;

@@ -1,4 +1,4 @@
-//! Builtins that run texts or commands, or set variables.
+//! Builtins that run texts or commands, or that set variables.
 
 use crate::shell::arithmetic::evaluates;
 use crate::shell::grammar::RESERVED;
@@ -12,13 +12,13 @@ use crate::shell::walk::TextReader;
 use crate::shell::words::INDEX;
 use crate::shell::wrappers::{Done, WrapperCall};
 
-/// Returns true if `text` is the number of a signal. The highest number is 64 (signal(7)).
+/// Returns true if `text` is the number of a signal. The highest signal number is 64 (signal(7)).
 fn is_signal(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u32>().is_ok_and(|number| number <= 64)
 }
 
-/// Returns true if the variable's name is written out without an index. The shell then evaluates nothing to find the
-/// variable.
+/// Returns true if the script contains the variable's complete name, without an index. To find a plainly named
+/// variable, the shell evaluates nothing.
 fn is_plain(name: &Word) -> bool {
     !name.text.contains(['[', HOLE])
 }
@@ -69,7 +69,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     pub(super) fn alias(&mut self) -> Done {
         self.finding.renames();
         for word in self.arguments {
-            // In dash, `alias -x=rm` defines the alias `-x`.
+            // In dash, `alias -x=rm` defines an alias with the name `-x`.
             if word.exactly().is_some_and(|text| !text.contains('=')) {
                 continue;
             }
@@ -112,7 +112,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     pub(super) fn lookup(&mut self) -> Done {
         let options = self.arguments.iter().map_while(|word| word.exactly().filter(|text| text.starts_with('-')));
         if options.take_while(|text| *text != "--").any(|text| text.contains(['v', 'V'])) {
-            // This call only describes a name and runs nothing.
+            // An `alias` call without `=` only describes a name and runs nothing.
             return Ok(());
         }
         let options = self.before_command(&OptionGrammar { flags: "p", ..OptionGrammar::NONE }, self.arguments, 0);
@@ -133,14 +133,15 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     pub(super) fn declare(&mut self, base: &str) -> Done {
         let context = self.outside;
         let (mut reference, mut array) = (false, false);
-        // If the builtin's name is quoted or follows `command`, the shell splits the arguments like ordinary arguments.
+        // If the builtin's name is quoted or follows `command`, the shell splits the builtin's arguments like the
+        // arguments of a program.
         let direct = !self.name.quoted && self.name.raw.is_none() && !context.is_behind(&["builtin", "command"]);
         for word in self.arguments {
             if word.exactly().is_some_and(|text| text.starts_with(['-', '+']) && text != "--") {
                 reference |= word.text.contains('n') && base != "export" && base != "readonly";
                 array |= word.text.starts_with('-') && word.text.contains(['a', 'A']);
                 self.finding.integers |= word.text.contains('i');
-                // The value is evaluated as a number, or is the name of another variable.
+                // The shell evaluates the value as a number, or the value is the name of another variable.
                 self.finding.evaluates |= reference || word.text.contains('i');
                 self.finding.exported |= word.text.contains('f');
                 continue;
@@ -229,7 +230,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         self.sums(word, &word.text[bracket..]);
     }
 
-    /// Records the variables that a text sets if evaluated as arithmetic.
+    /// Records the variables that a text sets if a shell evaluates the text as arithmetic.
     fn sums(&mut self, word: &Word, text: &str) {
         for name in settings::named_in(text) {
             self.finding.sets(word, Some(name), self.outside);
@@ -319,7 +320,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 self.finding.declares(&name, self.outside);
             }
             Some(first) if !first.exact && (first.glob || matches!(first.known(), "" | "-")) => {
-                // The word may become `-v` or nothing, so a later word may name a variable.
+                // At run time, the word may become `-v` or nothing, so a later word may name a variable.
                 self.finding.evaluates = true;
                 if !first.one && !first.glob {
                     self.finding.unknown(

@@ -1,4 +1,4 @@
-//! Programs that run a command from one of their options, or whose grammar is not read.
+//! Programs that run a command from one of their options, or whose option grammar the parser does not know.
 
 use crate::shell::grammars::{LOADER, START_STOP_DAEMON};
 use crate::shell::options::{OptionGrammar, letters};
@@ -9,9 +9,9 @@ use crate::shell::wrappers::{Done, WrapperCall};
 /// Meaning of an option's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Value {
-    /// A program, or text that a shell runs.
+    /// A program that runs, or text that a shell runs.
     Runs,
-    /// A value that can make the program run others.
+    /// A value that can make the program run other programs.
     Unknown,
     /// An ssh option.
     Ssh,
@@ -20,13 +20,13 @@ pub(super) enum Value {
 /// Options with which a program runs a command.
 struct Carrier {
     name: &'static str,
-    /// Long options, which may be abbreviated.
+    /// Long options, which a script may abbreviate.
     long: &'static [(&'static str, Value)],
     /// Short options.
     short: &'static [(char, Value)],
-    /// Other letters that take a value.
+    /// Other option letters that take a value.
     values: &'static str,
-    /// Beginnings of words that are not options, but can name a command to run.
+    /// Beginnings of words that are not options but can name a command that runs.
     words: &'static [&'static str],
 }
 
@@ -194,7 +194,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         Ok(())
     }
 
-    /// Reads the value of an option: `value`, or else the next word.
+    /// Reads the value of an option, which is `value`, or the next word if `value` is `None`.
     fn carried(&mut self, kind: Value, word: &Word, value: Option<&str>, next: Option<&Word>) -> Done {
         let value = match (value, next) {
             (Some(value), _) => Word { text: value.to_owned(), raw: Some(word.source().into()), ..word.clone() },
@@ -211,7 +211,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         }
     }
 
-    /// Reads a program that runs its arguments, but whose grammar is not in the table.
+    /// Reads a program that runs its arguments, but whose option grammar is not in the table.
     pub(super) fn not_read(&mut self) -> Done {
         self.unknown(self.name, "a program that starts others, whose options are not read here: start the other one directly, or with `env`, `timeout` or `nice`");
         let options = self.before_command(&OptionGrammar::NONE, self.arguments, 0);

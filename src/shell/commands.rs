@@ -14,7 +14,7 @@ pub enum ReadLimit {
 }
 
 impl ReadLimit {
-    /// Returns the maximum in bytes.
+    /// Returns the maximum size in bytes.
     #[must_use]
     pub fn bytes(self) -> usize {
         match self {
@@ -24,20 +24,20 @@ impl ReadLimit {
     }
 }
 
-/// Returns everything that `script` would start in bash or in dash, and every variable that changes what is started.
-/// The results are in script order.
+/// Returns everything that `script` would start in bash or in dash, and every assignment to a variable that changes
+/// later commands. The results have the same order as the script.
 ///
-/// For a script that certainly runs in bash, use [`find_in`], because dash parses some scripts differently. For
+/// For a script that certainly runs in bash, use [`find_in`] instead, because dash parses some scripts differently. For
 /// example, `[[ a || $b ]]` runs `$b` in dash.
 ///
 /// # Errors
-/// Returns an error if the shell might read the script differently: a syntax error, an exceeded limit or a refused
-/// construct.
+/// Returns an error if the script has a syntax error, exceeds a limit, or has a construct that the shell might read
+/// differently.
 pub fn find(script: &str, most: ReadLimit) -> Result<Vec<ScriptFinding>, NotUnderstood> {
     find_in(Shell::Sh, script, most)
 }
 
-/// Returns the same as [`find`], for a script that `shell` runs.
+/// Returns the same as [`find`], for a script that only `shell` runs.
 ///
 /// # Errors
 /// Returns the same errors as [`find`].
@@ -61,7 +61,7 @@ pub fn find_in(shell: Shell, script: &str, most: ReadLimit) -> Result<Vec<Script
     Ok(finding.done())
 }
 
-/// Returns line and column of byte `at`.
+/// Returns the line and the column of the byte at the offset `at`.
 fn place(script: &str, at: usize) -> ScriptPlace {
     let mut at = at.min(script.len());
     while !script.is_char_boundary(at) {

@@ -1,4 +1,4 @@
-//! Parser of compound commands: conditions, loops, `case`, `[[ ]]`, functions.
+//! Parser of compound commands, for example conditions, loops, `case`, `[[ ]]`, functions.
 
 use crate::shell::arithmetic::evaluates;
 use crate::shell::grammar::ListEnd;
@@ -223,7 +223,8 @@ impl Parser<'_> {
             }
         };
         if !begins(self)? {
-            // A name is valid only before a compound command. Otherwise the word is the command.
+            // A name after `coproc` is valid only before a compound command. Before another command, the word is the
+            // command itself.
             let start = self.pos;
             let word = self.word(WordPosition::First)?;
             if word.exact && begins(self)? {
@@ -235,8 +236,8 @@ impl Parser<'_> {
         let node = self.command(true)?;
         let unnamed = compound.sets.is_empty() && matches!(node, ShellNode::Simple(_));
         if unnamed && (self.substitutions > 0 || self.functions > 0) {
-            // Bash prints this command with the name `COPROC`. When bash parses the printed text, a command of this
-            // name runs.
+            // Bash prints this command with the name `COPROC`. When bash parses the printed text, a command with the
+            // name `COPROC` runs.
             let name = SimpleCommand { words: vec![Word::literal("COPROC", place)], ..SimpleCommand::default() };
             let nodes = vec![ShellNode::Simple(name)];
             compound.lists.push(vec![Pipeline { nodes, and: false, negated: false, certain: false, first: false }]);
@@ -251,7 +252,7 @@ impl Parser<'_> {
         Ok(ShellNode::Compound(compound))
     }
 
-    /// Reads the body of function `name`.
+    /// Reads the body of the function `name`.
     pub(super) fn function(&mut self, name: Word) -> Read<ShellNode> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:+@/".contains(&byte);
         // In bash, a quoted name defines no function, but the script continues.

@@ -58,7 +58,8 @@ impl Parser<'_> {
             }
             b'0'..=b'9' | b'*' | b'@' | b'#' | b'?' | b'-' | b'$' | b'!' => {
                 self.pos += 1;
-                // A number is one field unless IFS contains digits, and an assignment to IFS is reported as a setting.
+                // A number is one field unless IFS contains digits, but an assignment to IFS is reported as a setting
+                // anyway.
                 w.hole(quoted && byte != b'@' || matches!(byte, b'#' | b'?' | b'$'));
             }
             _ => w.word.text.push('$'),
@@ -88,7 +89,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// Reads `` `list` ``. The list is parsed after the escaping backslashes are removed.
+    /// Reads a command list in backticks, which is parsed after the removal of the escaping backslashes.
     pub(super) fn backtick(&mut self, w: &mut WordBuilder, quote: QuoteKind) -> Read<()> {
         self.open()?;
         let start = self.pos + 1;
@@ -170,7 +171,7 @@ impl Parser<'_> {
             Some(_) => return self.guard("`${` without a name behind it: quote it, or name a variable"),
         }
         self.evaluates |= indirect;
-        // An offset or an index after the name is arithmetic.
+        // An offset or an index after the variable's name is arithmetic.
         let (mut evaluated, mut indexed) = (false, false);
         let name = self.text[name..self.pos].replace("\\\n", "");
         let assigns = match self.peek() {
@@ -196,7 +197,7 @@ impl Parser<'_> {
         } else if assigns {
             w.word.parts.push(WordPart::Sets(name.clone(), start));
         }
-        // Known part of the text after the name.
+        // The known part of the text after the variable's name.
         let (mut text, first) = (String::new(), self.pos);
         loop {
             let Some(byte) = self.peek() else {
@@ -273,9 +274,9 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads a single quote in `${…}` within double quotes. Only some shells treat this character as a quote. The two
-    /// interpretations agree if the text up to the next single quote contains no special characters. Expansions in this
-    /// text are read in both cases.
+    /// Reads a single quote in `${…}` within double quotes. Only some shells treat this single quote as a quote. All
+    /// shells read the same text if the text up to the next single quote contains no special characters. The parser
+    /// reads expansions in this text for both kinds of shells.
     fn odd_quote(&mut self, w: &mut WordBuilder) -> Read<()> {
         let from = self.pos + 1;
         let inside = self.text[from..].split_once('\'').map(|(inside, _)| inside);
@@ -317,7 +318,7 @@ impl Parser<'_> {
         inside.bodies = std::mem::take(&mut self.bodies);
         let mut w = WordBuilder::new(at);
         if let Err(mut flaw) = inside.double(&mut w, QuoteKind::Body) {
-            // The shell may read more lines as the body than this parser.
+            // The shell may read more lines as the body of the here-document than this parser.
             flaw.guard = true;
             return Err(flaw);
         }
@@ -326,7 +327,7 @@ impl Parser<'_> {
         self.differs |= inside.differs;
         self.retries = inside.retries;
         let mut word = finished(w, raw);
-        // Bash removes the tabs before the expansions are read, but dash removes the tabs afterwards.
+        // Bash removes the tabs before the evaluation of expansions, but dash removes the tabs after the expansions.
         if tabs && !word.parts.is_empty() && raw.contains("\n\t") && raw.contains("<<") {
             return self.guard("a here-document in one whose tabs don't count: write the outer one with `<<`");
         }
@@ -337,7 +338,7 @@ impl Parser<'_> {
     }
 }
 
-/// Reason for an expansion that runs the value of a variable.
+/// Reason for an expansion with `@P`, which runs commands in the value of a variable.
 const PROMPT: &str = "`${...@P}` runs what is in the variable: leave `@P` out";
 
 fn without_tabs(text: &str) -> String {

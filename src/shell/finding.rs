@@ -1,4 +1,4 @@
-//! Walk through a script's syntax tree.
+//! Walk through a script's syntax tree, which records the commands.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,7 +40,7 @@ impl<'s> ScriptWalk<'s> {
             differs: false,
             traps: Vec::new(),
             loose: Vec::new(),
-            // These variables contain words of other commands.
+            // Shell variables such as `$_` contain words of other commands.
             redirected: ["$_", "${_", "BASH_"].iter().any(|name| script.contains(name)),
             integers: false,
             sums: Vec::new(),
@@ -84,8 +84,9 @@ impl<'s> ScriptWalk<'s> {
         self.elements.push((name.to_owned(), raw(word, FoundKind::Unknown(ELEMENTS), context)));
     }
 
-    /// Walks through the script in one dialect. If functions pass `"$@"` on, the walk is repeated with the calls that
-    /// the walk before found. The repetition ends when the calls no longer change.
+    /// Walks through the script in one dialect (bash or dash). If functions pass `"$@"` to other commands, the walk is
+    /// repeated with the calls that the previous walk found. The function repeats the walk until the calls no longer
+    /// change.
     fn pass(&mut self, dialect: Dialect) -> Result<(), SyntaxFlaw> {
         let marks = [self.found.len(), self.traps.len(), self.sums.len(), self.elements.len(), self.loose.len()];
         self.passing.clear();
@@ -183,15 +184,15 @@ impl<'s> ScriptWalk<'s> {
                 if *byte == b'\n' {
                     (line, column) = (line + 1, 1);
                 } else if byte & 0xC0 != 0x80 {
-                    // The first byte of a character.
+                    // The byte is the first byte of a character.
                     column += 1;
                 }
             }
             at = at.max(raw.at);
             let one =
                 ScriptFinding { what: raw.what, place: ScriptPlace { line, column }, via: raw.via, source: raw.source };
-            // Both dialects find most things, so duplicates are dropped. The search compares at most 64 earlier results
-            // at the same place.
+            // Both dialects find many equal results, so duplicates are dropped. The search compares at most 64 earlier
+            // results of the same place.
             if !found[same.min(found.len())..].iter().rev().take(64).any(|other| *other == one) {
                 found.push(one);
             }
@@ -205,8 +206,8 @@ impl<'s> ScriptWalk<'s> {
             if context.top {
                 self.statement += 1;
             }
-            // In dash, `[[ a && b ]]` calls a command `[[`. This call fails, because no such command exists or because
-            // its `]]` is missing, so `b` does not run.
+            // In dash, `[[ a && b ]]` calls a command `[[`. In dash, the call of `[[` fails, because no such command
+            // exists or because the closing `]]` is missing, so `b` does not run.
             failed = context.dialect == Dialect::Dash && !item.negated && (item.and && failed || half_a_test(item));
             if item.and && failed {
                 continue;
@@ -239,7 +240,7 @@ impl<'s> ScriptWalk<'s> {
                 self.moves |= MOVES.contains(&name.text.as_str());
                 let shifted = std::mem::take(&mut self.shifted);
                 let (function, named) = (context.function.or(Some(self.statement)), Some(name.text.as_str()));
-                // The script may capture the output of a call.
+                // The script may capture the output of a function call.
                 let inside =
                     Context { function, named, body: true, captured: true, top: false, input: None, ..context };
                 match &**body {
@@ -320,8 +321,8 @@ impl<'s> ScriptWalk<'s> {
         }
     }
 
-    /// Returns true if no variable receives the words of a command. Such a command is a program or `echo`, and the
-    /// script does not read its output.
+    /// Returns true if no variable receives the words of the command. A command of this kind is a program or `echo`
+    /// whose output the script does not read.
     fn is_aside(&mut self, simple: &SimpleCommand, context: Context<'_>) -> bool {
         let Some(name) = simple.words.first().and_then(Word::exactly) else { return false };
         let executes = simple.words.iter().any(|word| word.exactly() == Some("exec"));
@@ -332,8 +333,8 @@ impl<'s> ScriptWalk<'s> {
         !context.captured && context.nested == 0 && !keeps && !called && !writes_a_file(&simple.redirects)
     }
 
-    /// Returns `words` for each call of the surrounding function, with the call's arguments in place of `"$@"`. Returns
-    /// `None` if the calls are not known.
+    /// Returns `words` for each call of the function that contains the command, with the call's arguments in place of
+    /// `"$@"`. Returns `None` if the calls of the function are not known.
     fn passed_on(&mut self, words: &[Word], context: Context<'_>) -> Option<Vec<Vec<Word>>> {
         let name = context.named.filter(|_| context.here && context.nested == 0)?;
         let at = words.iter().position(is_parameters)?;
@@ -347,7 +348,7 @@ impl<'s> ScriptWalk<'s> {
             return None;
         }
         let calls = self.given.get(name)?;
-        // Each call costs a part of the budget, because functions that call each other often would multiply the work.
+        // Each call costs a part of the budget, because functions that call each other often would cause too much work.
         let Some(left) = self.budget.checked_sub(calls.len() * CALL) else {
             self.moved.insert(name.to_owned());
             return None;
@@ -366,7 +367,7 @@ impl<'s> ScriptWalk<'s> {
             .collect()
     }
 
-    /// Records a call that may give parameters to a function, or a builtin that changes parameters.
+    /// Records a call that may give parameters to a function, or that runs a builtin which changes parameters.
     fn parameters(&mut self, name: &str, arguments: &[Word], context: Context<'_>) {
         if context.here && self.passing.contains(name) {
             let spelling = arguments.iter().map(|word| (word.text.clone(), word.one)).collect();
@@ -440,14 +441,14 @@ impl<'s> ScriptWalk<'s> {
         Ok(())
     }
 
-    /// Records the variables that `value` sets if evaluated as arithmetic.
+    /// Records the variables that `value` sets if a shell evaluates `value` as arithmetic.
     fn sums(&mut self, word: &Word, value: &str, context: Context<'_>) {
         for name in settings::named_in(value) {
             self.sums.push(raw(word, FoundKind::Setting(name.to_owned()), context));
         }
     }
 
-    /// Records an assignment to the variable `name`. `None` means an unknown name.
+    /// Records an assignment to the variable `name`. The name is unknown if `name` is `None`.
     pub(super) fn sets(&mut self, word: &Word, name: Option<&str>, context: Context<'_>) {
         if name.is_some_and(settings::is_integer) {
             (self.evaluates, self.integers) = (true, true);
@@ -469,7 +470,7 @@ impl<'s> ScriptWalk<'s> {
         }
     }
 
-    /// Records an argument that sets a variable: `name`, `name=value`, `name+=value` or `name[i]=value`.
+    /// Records an argument that sets a variable, for example `name`, `name=value`, `name+=value` or `name[i]=value`.
     pub(super) fn declares(&mut self, word: &Word, context: Context<'_>) {
         let end = word.text.find(['=', '[', '+', HOLE]).unwrap_or(word.text.len());
         let whole = !word.text[end..].starts_with(HOLE);
@@ -501,7 +502,7 @@ impl<'s> ScriptWalk<'s> {
         }
     }
 
-    /// Returns the number of results so far.
+    /// Returns the number of results that the walk has found.
     pub(super) fn count(&self) -> usize {
         self.found.len()
     }
@@ -511,12 +512,12 @@ impl<'s> ScriptWalk<'s> {
         self.found[count.min(self.found.len())..].iter().map(|raw| &raw.what)
     }
 
-    /// Records a program at `word` whose name differs from the word.
+    /// Records a program with the name `name` that runs at the place of `word`.
     pub(super) fn runs(&mut self, name: &str, word: &Word, context: Context<'_>) {
         self.found.push(raw(word, FoundKind::Command(name.to_owned()), context));
     }
 
-    /// Records the command in `words`, and the commands that this command runs.
+    /// Records the command in `words`, and the commands that this command runs as a wrapper.
     pub(super) fn resolve(&mut self, words: &[Word], context: Context<'_>) -> Result<(), SyntaxFlaw> {
         let Some((first, arguments)) = words.split_first() else { return Ok(()) };
         let Some(name) = first.exactly() else {
@@ -527,7 +528,8 @@ impl<'s> ScriptWalk<'s> {
             return Ok(());
         };
         if context.dialect == Dialect::Dash && !first.quoted && (KEYWORDS.contains(&name) || name.starts_with('-')) {
-            // These words belong to bash's grammar (`[[ -f a || -f b ]]`), and no program has such a name.
+            // Words such as `-f` belong to bash's grammar (`[[ -f a || -f b ]]`), and no program has one of these words
+            // as its name.
             return Ok(());
         }
         if name.is_empty() || name.starts_with('-') || name.contains("{}") {
@@ -542,8 +544,8 @@ impl<'s> ScriptWalk<'s> {
             self.may_call();
         }
         let base = name.rsplit_once('/').map_or(name, |(_, base)| base);
-        // A function with a wrapper's name does not hide the wrapper. If the function were not defined, the wrapper
-        // would run its arguments.
+        // If a function has the name of a wrapper, the walk still treats the call as a call of the wrapper. If the
+        // function is not defined at run time, the wrapper runs its arguments.
         let known = is_known(base);
         if context.here && context.function.is_none() && self.certain.contains_key(name) && !known {
             self.found.push(raw(first, FoundKind::Function(name.to_owned()), context));
@@ -571,7 +573,7 @@ impl<'s> ScriptWalk<'s> {
         wrappers::run(self, base, first, arguments, inside, context)
     }
 
-    /// Reads the text of `word`, which `reader` runs with further unknown words after it.
+    /// Reads the text of `word`, which `reader` runs with unknown words after the text.
     pub(super) fn text_and_more(
         &mut self,
         word: &Word,
@@ -580,7 +582,7 @@ impl<'s> ScriptWalk<'s> {
     ) -> Result<(), SyntaxFlaw> {
         let program = word.text.split_ascii_whitespace().next().unwrap_or_default();
         let plain = |c: char| c.is_ascii_alphanumeric() || " _./:,+@%-=~".contains(c);
-        // The words that are added for ssh are a host, which the callers check, and a command that runs on that host.
+        // The words that ssh adds are a host, which the callers check, and a command that runs on that host.
         let ssh = program.rsplit('/').next() == Some("ssh") && word.text.chars().all(plain);
         if !word.exact || ssh {
             return self.text(&[word], reader, context);
@@ -589,7 +591,7 @@ impl<'s> ScriptWalk<'s> {
         self.text(&[&more], reader, context)
     }
 
-    /// Reads the text of `words`, joined by blanks, which `reader` runs.
+    /// Reads the text that `reader` runs, which is `words` joined by blanks.
     pub(super) fn text(&mut self, words: &[&Word], reader: TextReader, context: Context<'_>) -> Result<(), SyntaxFlaw> {
         let Some(first) = words.first() else { return Ok(()) };
         let joined;
@@ -608,7 +610,7 @@ impl<'s> ScriptWalk<'s> {
         if let Some(hidden) = hidden {
             self.unknown(hidden, NO_TEXT, context);
         } else if reader == TextReader::Here && context.function.is_none() {
-            // The text may call a function of this script.
+            // The text may call a function of the surrounding script.
             self.may_call();
         }
         if text.len() > self.budget {
@@ -642,7 +644,7 @@ impl<'s> ScriptWalk<'s> {
             let (depth, before) = (self.depth, self.found.len());
             let last = dialects.len() == 1 || *dialect == Dialect::Bash;
             match read.flaw {
-                // An error in a partly unknown text is ignored, because the unknown part is already recorded.
+                // An error in a partly unknown text is ignored, because the walk already recorded the unknown part.
                 Some(_) if hidden.is_some() => {}
                 Some(flaw) if flaw.guard || last && !(reader == TextReader::Here && *dialect == Dialect::Dash) => {
                     return Err(flaw);
@@ -667,7 +669,7 @@ impl<'s> ScriptWalk<'s> {
             } else {
                 let seen = self.found.split_off(before);
                 self.found.extend(seen.into_iter().filter(|raw| !matches!(raw.what, FoundKind::Unknown(_))));
-                // The calls are sorted by index.
+                // The list `calls` is sorted by index.
                 self.calls.truncate(self.calls.partition_point(|(index, _)| *index < before));
             }
         }
@@ -676,12 +678,12 @@ impl<'s> ScriptWalk<'s> {
     }
 }
 
-/// Returns the maximum number of bytes in nested texts.
+/// Returns the maximum number of bytes of all nested texts of a script.
 fn budget(script: &str) -> usize {
     4 * script.len() + 4096
 }
 
-/// Returns true if output goes to a file, because the script may read that file.
+/// Returns true if a redirection writes to a file, because the script may run that file later.
 fn writes_a_file(redirects: &[Redirect]) -> bool {
     let descriptor =
         |word: &Word| word.exactly().is_some_and(|text| text.bytes().all(|c| c.is_ascii_digit() || c == b'-'));
@@ -712,7 +714,8 @@ fn sets_parameters(arguments: &[Word]) -> bool {
     false
 }
 
-/// Returns true for a command below `/proc` or `/dev`. Such a path may be the running shell or an open file descriptor.
+/// Returns true for a command below `/proc` or `/dev`. A path below `/proc` or `/dev` may be a link to the running
+/// shell or to an open file descriptor.
 fn is_of_the_kernel(name: &str) -> bool {
     let mut steps: Vec<&str> = Vec::new();
     for step in name.split('/') {
@@ -738,8 +741,9 @@ fn half_a_test(item: &Pipeline) -> bool {
     named && simple.assigns.is_empty() && simple.words.last().is_some_and(|word| word.operator() != Some("]]"))
 }
 
-/// Returns true for a word like `a[1]=x` or `a+=x` in dash. Bash reads such a word as an assignment, and no program has
-/// such a name. A word with a slash, or with an expansion that may contain a slash, can name a program.
+/// Returns true for a word like `a[1]=x` or `a+=x`, which dash reads as a command. Bash reads a word like `a[1]=x` as
+/// an assignment, and no program has a name of this form. A word with a slash, or with an expansion that may contain a
+/// slash, can name a program.
 fn assigns_for_bash(word: &Word) -> bool {
     let source = word.source();
     if source.contains(['/', '$', '`']) {
@@ -756,10 +760,10 @@ fn raw(word: &Word, what: FoundKind, context: Context<'_>) -> RawFinding {
     RawFinding { at: word.at, what, via: context.via.to_vec(), source: source[..cut].to_owned() }
 }
 
-/// Maximum nesting of texts and wrappers, which bounds the stack and the amount of copied data.
+/// Maximum nesting of texts and wrappers, which limits the stack and the amount of copied data.
 const MAX_NESTED: usize = 12;
 
-/// Special builtins of POSIX shells, which no function replaces.
+/// Special builtins of POSIX shells, which a function cannot replace.
 const SPECIAL: &[&str] = &[
     ".", ":", "break", "continue", "eval", "exec", "exit", "export", "readonly", "return", "set", "shift", "source",
     "times", "trap", "unset",
@@ -768,16 +772,15 @@ const SPECIAL: &[&str] = &[
 /// Reserved words of bash that dash reads as program names.
 const KEYWORDS: &[&str] = &["[[", "select", "function", "coproc"];
 
-/// Builtins that change the parameters.
+/// Builtins that change the parameters `$1`, `$2` and so on.
 const MOVES: &[&str] = &["set", "shift"];
 
-/// Maximum number of walks through the script, maximum number of calls of a function, and the cost of a call in bytes
-/// of the budget.
+/// Maximum number of walks through the script.
 const MAX_ROUNDS: usize = 6;
 const MAX_CALLS: usize = 256;
 const CALL: usize = 64;
 
-/// Bash calls a function with this name if a command is not found.
+/// Name of the function that bash calls if a command does not exist.
 const NOT_FOUND: &str = "command_not_found_handle";
 
 const ELEMENTS: &str =

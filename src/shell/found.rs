@@ -1,22 +1,23 @@
-//! Results of reading a script: commands, places and errors.
+//! Results of the parser for shell scripts, such as commands, places and errors.
 
 use std::fmt;
 
 /// Shell that runs the script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shell {
-    /// GNU bash, under its own name.
+    /// GNU bash, which runs under the name `bash`.
     Bash,
-    /// `sh`, which may be dash or bash. The result contains everything that either shell would run.
+    /// `sh`, which may be dash or bash. The result contains each command that dash would run and each command that bash
+    /// would run.
     Sh,
 }
 
-/// A place in a script: line and column in characters, both from 1.
+/// A place in a script, given as line and column in characters, both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ScriptPlace {
     /// The line, from 1.
     pub line: usize,
-    /// Character in the line, from 1.
+    /// Number of the character in the line, from 1.
     pub column: usize,
 }
 
@@ -26,41 +27,42 @@ impl fmt::Display for ScriptPlace {
     }
 }
 
-/// A thing in a script that policy must decide.
+/// A part of a script that policy must decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScriptFinding {
     /// Kind and name.
     pub what: FoundKind,
-    /// Place in the script. In text that a command receives (`sh -c '…'`), the place is exact if the quotes of the text
-    /// allow this. Otherwise the place is the beginning of that text.
+    /// Place of the part in the script. The place is exact also for text that a command receives (`sh -c '…'`), if the
+    /// quotes of the text allow this. If the quotes do not allow this, the place is the beginning of the text.
     pub place: ScriptPlace,
-    /// Wrappers around the command, outermost first: `["env", "sudo"]`. Empty if the script's own shell runs the
-    /// command.
+    /// Wrappers around the command, the outermost first, for example `["env", "sudo"]`. The list is empty if the
+    /// script's own shell runs the command.
     pub via: Vec<String>,
-    /// Source text, at most 200 characters.
+    /// Source text of the part, at most 200 characters.
     pub source: String,
 }
 
-/// Kind of a thing in a script.
+/// Kind of a result.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FoundKind {
-    /// A program or a builtin. The name is written as in the script, without quotes: `git`, `/usr/bin/git`, `./x`.
+    /// A program or a builtin, with its name. The name is written as in the script but without quotes, for example
+    /// `git`, `/usr/bin/git` or `./x`.
     Command(String),
-    /// A call of a function that the script certainly defined before. The commands in the function's body are separate
-    /// results.
+    /// A call of a function, if the script certainly defined the function before the call. The commands in the
+    /// function's body are separate results.
     Function(String),
     /// An assignment to a variable that changes later commands, with the variable's name.
     Setting(String),
-    /// A command that cannot be known before the run, with the reason.
+    /// A command that cannot be known before the run, with the reason why the command is unknown.
     Unknown(&'static str),
 }
 
-/// A script, or a part of a script, that is not understood. Policy denies the script.
+/// A script, or a part of a script, that the parser does not understand. Policy denies the script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotUnderstood {
     /// Place of the problem.
     pub place: ScriptPlace,
-    /// The problem and its correction.
+    /// The problem, and how to correct the script.
     pub message: String,
 }
 

@@ -72,7 +72,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                     }
                 }
             }
-            // The command is an alias or a program of this name.
+            // The git command NAME is an alias or the program `git-NAME`.
             _ if OWN.binary_search(&command).is_err() => {
                 self.finding.runs(&format!("git-{command}"), self.name, self.inside);
             }
@@ -81,8 +81,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         Ok(())
     }
 
-    /// Reads the options of a git command that name commands to run. Git accepts abbreviations, clusters, and options
-    /// after operands.
+    /// Reads the options of a git command that name programs to run. Git accepts abbreviated options, clusters of
+    /// letters, and options after operands.
     fn git_options(&mut self, command: &str, arguments: &[Word]) -> Done {
         let sub = SUBS.iter().find(|sub| sub.names.contains(&command)).unwrap_or(&OTHER);
         let mut operands = false;
@@ -92,7 +92,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             if is_ext(text) {
                 self.unknown(word, EXT);
             }
-            // After an option, `--` may be the option's value.
+            // If `--` follows an option, `--` may be the value of the option.
             operands |= text == "--" && !(at > 0 && may_be_option(&arguments[at - 1]));
             if operands {
                 continue;
@@ -102,7 +102,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 if name.is_empty() || sub.safe.contains(&name) {
                     continue;
                 }
-                // The unknown part of a name may complete any option.
+                // If a part of a name is unknown, the name may become any option that begins with the known part.
                 let name = name.split(HOLE).next().unwrap_or_default();
                 for (known, does) in sub.long {
                     if known.starts_with(name) {
@@ -133,7 +133,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 one: true,
                 ..word.clone()
             },
-            // The value must be in the same word.
+            // The value of the option must be in the same word.
             (None, _) if does == Does::Glued => return Ok(()),
             (None, Some(next)) => next.clone(),
             (None, None) => return Ok(()),
@@ -148,7 +148,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         }
     }
 
-    /// Reads a program or a text that git runs.
+    /// Reads a program name or a shell text that git runs.
     pub(super) fn git_text(&mut self, word: &Word, text: &str) -> Done {
         let value = Word {
             text: text.to_owned(),
@@ -161,7 +161,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         self.finding.text_and_more(&value, TextReader::Sh, self.inside)
     }
 
-    /// Reads `name=value` of git's configuration.
+    /// Reads a word `name=value` that sets git configuration.
     fn git_setting(&mut self, word: &Word) -> Done {
         let Some((key, value)) = word.text.split_once('=').filter(|(key, _)| !key.contains(HOLE)) else {
             if !word.exact {
@@ -211,7 +211,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 }
 
-/// Returns true for a git setting whose value is a program, a text that runs, or a source of programs.
+/// Returns true for a git setting whose value is a program, a text that a shell runs, or a source of programs.
 fn runs_its_value(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     let last = key.rsplit_once('.').map_or(key.as_str(), |(_, last)| last);
@@ -271,7 +271,7 @@ fn runs_its_value(key: &str) -> bool {
         )
 }
 
-/// Git commands that take an address.
+/// Git commands that take the address of a repository.
 const TALKS: [&str; 10] =
     ["archive", "clone", "fetch", "fetch-pack", "ls-remote", "pull", "push", "remote", "send-pack", "submodule"];
 
@@ -281,7 +281,7 @@ fn names_a_helper(address: &str) -> bool {
     !helper.is_empty() && helper.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-_".contains(&byte))
 }
 
-/// Returns the index of the argument that names an external merge strategy.
+/// Returns the index of the argument that names a merge strategy, which may be a program.
 fn strategy(command: &str, arguments: &[&str]) -> Option<usize> {
     const STRATEGIES: [&str; 6] = ["octopus", "ort", "ours", "recursive", "resolve", "subtree"];
     if !matches!(command, "merge" | "pull" | "rebase" | "cherry-pick" | "revert") {
@@ -317,24 +317,24 @@ fn is_ext(text: &str) -> bool {
 /// Meaning of the value of a git option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Does {
-    /// A program or a text that runs.
+    /// A program that runs or a text that a shell runs.
     Runs,
-    /// A program or a text that runs, if the value is in the option's own word.
+    /// A program or a text that runs, but only if the value is in the same word as the option.
     Glued,
     /// A git setting.
     Sets,
-    /// A source of programs, or the name of a program.
+    /// A source of programs, or the name of a program that runs.
     Unknown,
 }
 
-/// Options of a git command that can run programs.
+/// Options with which a git command can run programs.
 struct Sub {
     names: &'static [&'static str],
     long: &'static [(&'static str, Does)],
     short: &'static [(char, Does)],
-    /// Other letters with a value: the rest of the word, or the next word.
+    /// Other letters that take a value, which is the rest of the word or the next word.
     values: &'static str,
-    /// Complete long options that are also the beginning of other options.
+    /// Long options that run nothing, although longer options with the same beginning run programs.
     safe: &'static [&'static str],
 }
 
@@ -402,7 +402,7 @@ const SUBS: &[Sub] = &[
     },
 ];
 
-/// Options of all other git commands.
+/// Options of all git commands that have no entry of their own.
 const OTHER: Sub = Sub {
     names: &[],
     long: &[
@@ -417,7 +417,7 @@ const OTHER: Sub = Sub {
     safe: &["u", "r", "e", "o", "ex"],
 };
 
-/// Git commands without options that run programs.
+/// Git commands without options that can run programs.
 const RUNS_NOTHING: &[&str] = &[
     "add",
     "blame",
@@ -444,7 +444,7 @@ const RUNS_NOTHING: &[&str] = &[
 /// `git merge-index [-o] [-q] program …`
 const MERGE_INDEX: OptionGrammar = OptionGrammar { flags: "oq", ..OptionGrammar::NONE };
 
-/// Commands of git itself (`git --list-cmds=main`, of several versions), sorted for binary search.
+/// Commands that belong to git (`git --list-cmds=main` of several versions), sorted for binary search.
 const OWN: &[&str] = &[
     "add",
     "am",

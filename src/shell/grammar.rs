@@ -6,17 +6,17 @@ use crate::shell::words::WordPosition;
 /// End of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ListEnd {
-    /// The end of the text.
+    /// The list ends at the end of the text.
     End,
     /// `)`
     Parenthesis,
     /// `;;`, `;&`, `;;&` or `esac`.
     Clause,
-    /// One of these reserved words, at the beginning of a command.
+    /// The list ends at one of these reserved words, if the word is at the beginning of a command.
     Words(&'static [&'static str]),
 }
 
-/// Words that are not names of commands at the beginning of a command.
+/// Reserved words, which name no command at the beginning of a command.
 pub(super) const RESERVED: &[&str] = &[
     "!", "{", "}", "if", "then", "else", "elif", "fi", "do", "done", "case", "esac", "while", "until", "for", "[[",
     "select", "function", "coproc", "time",
@@ -25,7 +25,7 @@ pub(super) const RESERVED: &[&str] = &[
 /// Reserved words that only bash knows.
 const BASH_ONLY: &[&str] = &["[[", "select", "function", "coproc", "time"];
 
-/// Returns true if the last command is a compound command.
+/// Returns true if the last command is a compound command, which needs no separator before a reserved word.
 fn ends_itself(list: &CommandList) -> bool {
     list.last().and_then(|item| item.nodes.last()).is_some_and(|node| !matches!(node, ShellNode::Simple(_)))
 }
@@ -41,7 +41,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads commands up to the end of the list, but does not consume the end.
+    /// Reads commands up to the end of the list, but does not consume the text that ends the list.
     pub(super) fn list(&mut self, list: &mut CommandList, until: ListEnd) -> Read<()> {
         let mut first = true;
         loop {
@@ -76,7 +76,7 @@ impl Parser<'_> {
                     list[from..].iter_mut().for_each(|item| item.certain = false);
                 }
                 None | Some(b'\n' | b')') => {}
-                // The end of a list may directly follow a compound command: `if (a) then`, `{ (a) }`.
+                // A reserved word may directly follow a compound command, for example in `if (a) then` or `{ (a) }`.
                 Some(_) if self.keyword()?.is_some() && ends_itself(list) => {}
                 Some(_) => return self.syntax("a command can't go on like this: put an operator between the two"),
             }
@@ -84,7 +84,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Returns true if `;;` or `;&` begins at this semicolon.
+    /// Returns true if `;;` or `;&` begins at the semicolon at this position.
     fn clause_ends(&mut self) -> bool {
         match self.peek_second() {
             Some(b';') => true,
@@ -93,8 +93,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Skips blanks, comments and ends of lines, and reads the here-documents that begin there. Returns true if a line
-    /// ended.
+    /// Skips blanks, comments and ends of lines, and reads here-documents whose bodies begin after an end of line.
+    /// Returns true if the function skipped an end of line.
     pub(super) fn lines(&mut self) -> Read<bool> {
         let mut ended = false;
         loop {
@@ -126,7 +126,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// Returns the reserved word at this position, and the end of the word.
+    /// Returns the reserved word at this position, and the position after the word.
     pub(super) fn keyword(&mut self) -> Read<Option<(&'static str, usize)>> {
         let Some(first) = self.peek() else { return Ok(None) };
         if !matches!(first, b'!' | b'{' | b'}' | b'[' | b'c'..=b'f' | b'i' | b's'..=b'u' | b'w') {
@@ -256,7 +256,7 @@ impl Parser<'_> {
                 if let Some(word) = self.arithmetic_word()? {
                     return self.compound(CompoundCommand { words: vec![word], ..CompoundCommand::default() });
                 }
-                // Here `((` begins two subshells. The outer bracket is consumed, and parsing continues at the inner
+                // Here `((` begins two subshells. The outer bracket is consumed, so parsing continues at the inner
                 // bracket.
                 self.pos -= 1;
             } else {
@@ -270,7 +270,8 @@ impl Parser<'_> {
             return self.compound(CompoundCommand { lists: vec![list], ..CompoundCommand::default() });
         }
         let Some((word, end)) = self.keyword()? else { return self.simple() };
-        // `time` is a reserved word only at the beginning of a pipeline. After `|`, `time` is a program.
+        // `time` is a reserved word only at the beginning of a pipeline. After `|`, the word `time` is the name of a
+        // program.
         if word == "time" || (word == "!" && !first) {
             return self.simple();
         }
@@ -336,8 +337,8 @@ impl Parser<'_> {
                     return self.function(name);
                 }
                 Some(_) => {
-                    // Bash prints some commands and parses the printed text. In that text the redirections follow the
-                    // word, so the word is then a reserved word.
+                    // Bash prints some commands and parses the printed text. In the printed text, the redirections
+                    // follow the word, so bash then parses the word as a reserved word.
                     let bare = simple.words.is_empty() && simple.assigns.is_empty();
                     if bare && !simple.redirects.is_empty() && self.keyword()?.is_some() {
                         return self.guard("a reserved word as a command's name: quote it");

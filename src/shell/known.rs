@@ -1,11 +1,11 @@
-//! Names of programs that start other programs, and of builtins that the parser evaluates.
+//! Names of programs that start other programs, and names of builtins that the parser evaluates.
 
-/// Returns true if the table contains `name`.
+/// Returns true if the table of programs contains `name`.
 pub(super) fn is_known(name: &str) -> bool {
     NAMES.binary_search(&name).is_ok() || is_loader(name) || is_shell(name) || is_vim(name)
 }
 
-/// Returns true for Debian's builds of vim: `vim.basic`, `vim.tiny`.
+/// Returns true for Debian's builds of vim, for example `vim.basic` and `vim.tiny`.
 pub(super) fn is_vim(name: &str) -> bool {
     name.starts_with("vim.")
 }
@@ -15,7 +15,7 @@ pub(super) fn is_loader(name: &str) -> bool {
     (name.starts_with("ld-") || name.starts_with("ld.")) && name.contains(".so")
 }
 
-/// Returns true for shells with other names: `bash-static`, `ksh93`, `oksh`, `zsh5`.
+/// Returns true for shells with other names, for example `bash-static`, `ksh93`, `oksh` and `zsh5`.
 pub(super) fn is_shell(name: &str) -> bool {
     let plain = name.trim_end_matches(|letter: char| letter.is_ascii_digit() || matches!(letter, '.' | '-'));
     let plain = plain.strip_suffix("-static").unwrap_or(plain);

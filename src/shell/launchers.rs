@@ -1,4 +1,4 @@
-//! Programs that run their arguments, each with its own rules.
+//! Programs that run their arguments, each with special rules.
 
 use crate::shell::grammars::{
     ENV, FLOCK, NICE, PARALLEL, RUNUSER, SCRIPT, SSH, STRACE, SUDO, SYSTEMD_RUN, WATCH, XARGS,
@@ -52,7 +52,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         self.assignments(rest)
     }
 
-    /// Reads `NAME=value …` and then a command.
+    /// Reads words `NAME=value` and then a command.
     fn assignments(&mut self, mut rest: &[Word]) -> Done {
         while let Some((first, others)) = rest.split_first() {
             if !first.known().contains('=') {
@@ -89,8 +89,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             Some(mark) => options.rest.iter().map(|word| word.replaced(mark)).collect(),
             None => options.rest.to_vec(),
         };
-        // With `-n` and similar options, `xargs` either ignores the replacement mark or these options. So both cases
-        // are read.
+        // With `-n` and similar options, `xargs` either ignores the replacement string or these options. So the walk
+        // reads the command for both cases.
         if mark.is_none() || options.has(&["n", "L", "l", "max-args", "max-lines"]) {
             words.push(Word::unknown(self.name.at));
         }
@@ -104,7 +104,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             next += 1;
             let Some(text) = word.exactly() else {
                 let harmless = if word.one {
-                    // A command's name may follow this word.
+                    // The name of the command may follow `word`.
                     let before_plain = words.get(next).is_some_and(|after| {
                         let known = after.known();
                         !after.exact && known.is_empty()
@@ -124,7 +124,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 let newer = text.len() == "-newerXY".len() && text.starts_with("-newer");
                 let values = if text == "-fprintf" { 2 } else { usize::from(newer || TAKES_WORD.contains(&text)) };
                 for _ in 0..values {
-                    // The value may look like an action.
+                    // The value of a `find` test may look like an action.
                     if words.get(next).is_some_and(|value| value.one) {
                         next += 1;
                     }
@@ -146,7 +146,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 return Ok(());
             };
             // An unknown word may contain the end of the action and the next action. A single unknown word may also be
-            // the end, with the next action after it.
+            // the end of the action, and the next action may follow.
             let last = command[..end].iter().rposition(may_begin_action);
             let hides = |at: usize, word: &Word| {
                 let one = !word.exact && matches!(word.known(), "" | "+") && (!word.glob || word.source().len() < 5);
@@ -248,7 +248,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             operands = &operands[1..];
         }
         if operands.len() > 1 {
-            // The operands after the user's name go to the user's shell.
+            // The operands after the user's name are arguments of the user's shell.
             let arguments: Vec<Word> = operands[1..].iter().map(|word| (*word).clone()).collect();
             return self.shell_with(TextReader::Sh, &arguments);
         }
@@ -256,8 +256,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 
     pub(super) fn runuser(&mut self) -> Done {
-        // With `-u`, `runuser` runs a command and does not read that command's options. Otherwise `runuser` works like
-        // `su`.
+        // With `-u`, `runuser` runs a command and does not read that command's options. Without `-u`, `runuser` works
+        // like `su`.
         let direct = read(&OptionGrammar { permutes: false, ..RUNUSER }, self.arguments);
         match direct {
             Ok(options) if options.has(&["u", "user"]) => self.finding.resolve(options.rest, self.inside),
@@ -280,7 +280,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             }
             return Ok(());
         }
-        // A shell reads these words, with all characters quoted except `$`.
+        // With `-s` or `-i`, a shell reads the words of the command, in which all characters except `$` are quoted.
         let shell = options.has(&["s", "i", "shell", "login"]);
         if let Some(word) = options.rest.iter().find(|word| shell && word.text.contains('$')) {
             self.unknown(word, "the other user's shell expands this again: leave `-s` and `-i` out");
@@ -306,13 +306,13 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             self.finding.text(&[value], TextReader::Sh, self.inside)?;
         }
         if dashes.is_some() && !options.rest.is_empty() {
-            // In `script file -- command`, the command follows `--`. In `script -- file`, the name of the file is also
-            // read as a command.
+            // In `script file -- command`, the words after `--` are the command. In `script -- file`, the walk also
+            // reads the name of the file as a command.
             let words: Vec<&Word> = options.rest.iter().collect();
             return self.finding.text(&words, TextReader::Sh, self.inside);
         }
         if options.operands.len() > 1 {
-            // BSD form: `script file command`.
+            // The BSD version of `script` has the form `script file command`.
             let words: Vec<Word> = options.operands[1..].iter().map(|word| (*word).clone()).collect();
             self.finding.resolve(&words, self.inside)?;
         }
@@ -344,7 +344,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         let end = options.rest.iter().position(separator).unwrap_or(options.rest.len());
         let (command, inputs) = options.rest.split_at(end);
         if command.is_empty() {
-            // The inputs are the commands.
+            // The inputs of `parallel` are the commands.
             if inputs.is_empty() || inputs.iter().any(|word| separator(word) && word.text.starts_with("::::")) {
                 self.unknown(
                     self.name,
@@ -361,12 +361,12 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             .map(|word| if word.text.contains('{') { word.replaced("{") } else { word.clone() })
             .collect();
         if !command.iter().any(|word| word.text.contains('{')) {
-            // The inputs follow the command.
+            // `parallel` adds the inputs after the command.
             words.push(Word::unknown(self.name.at));
         }
         if words[0].exact && words.iter().any(|word| word.text.contains(HOLE)) {
-            // `parallel` quotes its inputs if they are arguments. In a text that a shell runs, the inputs would be
-            // code.
+            // `parallel` quotes its inputs if the inputs are arguments. In a text that a shell runs, the inputs would
+            // be code.
             let letter = |c: char| c.is_ascii_alphanumeric() || "_./+-=:,@%".contains(c) || c == HOLE;
             if words.iter().all(|word| word.text.chars().all(letter)) {
                 return self.finding.resolve(&words, self.inside.without_input());
@@ -410,7 +410,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 
     pub(super) fn nice(&mut self) -> Done {
-        // `nice -10` and `nice --10` are old forms of `-n`.
+        // `nice -10` and `nice --10` are old forms of `nice -n`.
         let old = |word: &Word| {
             word.exactly().is_some_and(|text| {
                 let number =
@@ -427,19 +427,19 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 }
 
-/// Returns true if one of the words ends an action of `find`, or may end the action.
+/// Returns true if one of the words ends an action of `find`, or may end an action at run time.
 pub(super) fn ends(words: &[Word]) -> bool {
     words.iter().any(|word| matches!(word.exactly(), Some(";" | "+")) || !word.exact)
 }
 
-/// Returns true if a pattern may match the name of an action.
+/// Returns true if a word with a pattern may match the name of an action of `find`.
 fn could_be_action(word: &Word) -> bool {
     let source = word.source();
     source.contains(['\'', '"', '\\', '$', '`', '('])
         || ACTIONS.iter().any(|name| could_match(source.as_bytes(), name.as_bytes()))
 }
 
-/// Returns true if a word in an action may begin the next action.
+/// Returns true if a word in an action of `find` may begin the next action.
 fn may_begin_action(word: &Word) -> bool {
     match word.exactly() {
         Some(text) => ACTIONS.contains(&text),
@@ -447,7 +447,7 @@ fn may_begin_action(word: &Word) -> bool {
     }
 }
 
-/// Returns true if a pattern may match `name`. Each `[…]` may be any character.
+/// Returns true if a pattern may match `name`. The function assumes that each `[…]` matches any character.
 fn could_match(pattern: &[u8], name: &[u8]) -> bool {
     if pattern.len() > LONG_PATTERN {
         return true;
@@ -463,7 +463,7 @@ fn could_match(pattern: &[u8], name: &[u8]) -> bool {
         }
         let same = |byte: u8| (0..name.len()).filter(|n| name[*n] == byte).fold(0u16, |bits, n| bits | 1 << n);
         match byte {
-            // All positions from the lowest position on.
+            // A `*` allows all positions from the lowest possible position to the end of the name.
             b'*' => at[place + 1] |= (all | end) & !((here & here.wrapping_neg()) - 1),
             b'?' => at[place + 1] |= (here & all) << 1,
             b'[' => {
@@ -480,7 +480,8 @@ fn could_match(pattern: &[u8], name: &[u8]) -> bool {
 
 /// Actions of `find` that run a command.
 const ACTIONS: [&str; 4] = ["-exec", "-execdir", "-ok", "-okdir"];
-/// Longest pattern that is compared, in bytes. A longer pattern counts as a match.
+/// Maximum length of a pattern that the parser compares with names, in bytes. The parser assumes that a longer pattern
+/// matches.
 const LONG_PATTERN: usize = 256;
 
 /// Splits the text of `env -S` into words. Returns `None` if the text has special characters.
@@ -509,7 +510,7 @@ fn split_string(text: &str, word: &Word) -> Option<Vec<Word>> {
     quote.is_none().then(|| words.into_iter().map(word).collect())
 }
 
-/// Tests of `find` that take the next word.
+/// Tests of `find` that take the next word as their value.
 const TAKES_WORD: &[&str] = &[
     "-amin",
     "-anewer",

@@ -1,4 +1,4 @@
-//! Parser of options in the style of getopt, for all programs.
+//! Parser of command-line options in the style of getopt.
 
 use crate::shell::reasons::{MAY_BE_OPTION, NO_OPTION, SEVERAL_WORDS, UNKNOWN_OPTION};
 use crate::shell::syntax::{HOLE, Word};
@@ -7,9 +7,9 @@ use crate::shell::syntax::{HOLE, Word};
 pub(super) struct OptionGrammar {
     /// Letters without a value.
     pub(super) flags: &'static str,
-    /// Letters with a value: the rest of the word, or the next word.
+    /// Option letters that take a value, which is the rest of the word or the next word.
     pub(super) values: &'static str,
-    /// Letters with an optional value: the rest of the word.
+    /// Option letters that take an optional value, which is the rest of the word.
     pub(super) optional: &'static str,
     /// Long options by name.
     pub(super) long: &'static [(&'static str, OptionValue)],
@@ -17,23 +17,23 @@ pub(super) struct OptionGrammar {
     pub(super) permutes: bool,
 }
 
-/// Value of a long option.
+/// Kind of a long option's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OptionValue {
     /// No value.
     Nothing,
-    /// A value, after `=` or in the next word.
+    /// The value follows `=` or is the next word.
     Value,
     /// An optional value after `=`.
     Optional,
 }
 
 impl OptionGrammar {
-    /// No options except `--help` and `--version`.
+    /// A grammar without options except `--help` and `--version`.
     pub(super) const NONE: Self = Self { flags: "", values: "", optional: "", long: &[], permutes: false };
 }
 
-/// An option in the arguments: a letter, or the full name of a long option.
+/// An option in the arguments, given as a letter or as the full name of a long option.
 #[derive(Debug)]
 pub(super) struct GivenOption {
     pub(super) name: String,
@@ -45,14 +45,14 @@ pub(super) struct GivenOption {
 pub(super) struct ReadOptions<'w> {
     /// Given options, in order.
     pub(super) given: Vec<GivenOption>,
-    /// Operands before `rest`, if options may follow operands.
+    /// Operands before `rest`, used if options may follow operands.
     pub(super) operands: Vec<&'w Word>,
     /// Words after the options.
     pub(super) rest: &'w [Word],
 }
 
 impl ReadOptions<'_> {
-    /// Returns true if one of `names` was given.
+    /// Returns true if the arguments contain one of the options in `names`.
     pub(super) fn has(&self, names: &[&str]) -> bool {
         self.given.iter().any(|given| names.contains(&given.name.as_str()))
     }
@@ -63,14 +63,14 @@ impl ReadOptions<'_> {
     }
 }
 
-/// A word that cannot be parsed, with the reason.
+/// A word that the parser cannot read as an option or an operand, with the reason.
 pub(super) type UnreadableWord<'w> = (&'w Word, &'static str);
 
-/// Parses the options in `words`, the arguments of a program.
+/// Parses the options in `words`, which are the arguments of a program.
 ///
 /// # Errors
-/// Returns the first word that may be an option, several words or no word. Also returns an option that is not in
-/// `grammar`, because the meaning of the following words is then unknown.
+/// Returns as an error the first word that at run time may become an option, several words or no word. Returns an error
+/// also for an option that is not in `grammar`, because the meaning of the following words is then unknown.
 pub(super) fn read<'w>(grammar: &OptionGrammar, words: &'w [Word]) -> Result<ReadOptions<'w>, UnreadableWord<'w>> {
     let mut options = ReadOptions::default();
     let mut next = 0;
@@ -105,7 +105,7 @@ pub(super) fn read<'w>(grammar: &OptionGrammar, words: &'w [Word]) -> Result<Rea
     Ok(options)
 }
 
-/// Returns true if the option also consumed the next word.
+/// Reads a long option, and returns true if the option also consumed the next word.
 fn read_long<'w>(
     grammar: &OptionGrammar,
     long: &str,
@@ -169,8 +169,8 @@ fn read_short<'w>(
     Ok(false)
 }
 
-/// Returns the first letter of the cluster `-abc` for which `counts` is true, and the text after the letter. A letter
-/// in `values` consumes the rest of the word.
+/// Returns the first letter of the option cluster `-abc` for which `counts` is true, and the text after the letter. A
+/// letter in `values` ends the cluster, because the rest of the word is its value.
 pub(super) fn letters<'w>(word: &'w Word, values: &str, counts: impl Fn(char) -> bool) -> Option<(char, &'w str)> {
     let cluster = word.text.strip_prefix('-').filter(|text| !text.starts_with('-'))?;
     for (at, letter) in cluster.char_indices() {

@@ -1,4 +1,4 @@
-//! Parser of quotes: single, double, backslashes, `$'…'`.
+//! Parser of quotes, which are single quotes, double quotes, backslashes and `$'…'`.
 
 use crate::shell::syntax::{Parser, Read};
 use crate::shell::words::{QuoteKind, WordBuilder};
@@ -15,7 +15,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// Reads the text in double quotes with the closing quote, or a whole body.
+    /// Reads the text in double quotes with the closing quote, or the whole body of a here-document.
     pub(super) fn double(&mut self, w: &mut WordBuilder, quote: QuoteKind) -> Read<()> {
         loop {
             let Some(byte) = self.peek() else {
@@ -130,8 +130,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads a byte from up to `most` digits. If the number is not an ASCII character, adds an unknown part and returns
-    /// 0.
+    /// Reads a byte that is written as a number with up to `most` digits. If the number is not an ASCII character, the
+    /// function adds an unknown part and returns 0.
     pub(super) fn number(&mut self, w: &mut WordBuilder, base: u32, most: usize) -> u8 {
         let bytes = self.text.as_bytes();
         let mut value = 0u32;

@@ -4,7 +4,7 @@ use crate::shell::syntax::{Parser, PendingHereDocument, Read, Redirect, Word, is
 use crate::shell::words::WordPosition;
 
 impl Parser<'_> {
-    /// Reads a redirection. Returns false if no redirection begins at this position.
+    /// Reads a redirection, and returns false if no redirection begins at this position.
     pub(super) fn redirect(&mut self, redirects: &mut Vec<Redirect>, sets: &mut Vec<Word>) -> Read<bool> {
         let start = self.pos;
         let mut number = None;
@@ -15,7 +15,7 @@ impl Parser<'_> {
                     digits.push(char::from(digit));
                     self.pos += 1;
                 }
-                // In dash, more than one digit is a word.
+                // In dash, a number of more than one digit before a redirection is a word.
                 if digits.len() > 1 && matches!(self.peek(), Some(b'<' | b'>')) && !self.bash() {
                     self.pos = start;
                     return Ok(false);
@@ -117,7 +117,7 @@ impl Parser<'_> {
     /// Reads the lines of a here-document, including the delimiter's line.
     pub(super) fn here_document(&mut self, pending: &PendingHereDocument) -> Read<()> {
         let start = self.pos;
-        // True if the line before ends with a backslash and continues, in a body with expansions.
+        // True if the line before ends with a backslash, so that the line continues, in a body with expansions.
         let mut goes_on = false;
         loop {
             if self.pos >= self.text.len() {

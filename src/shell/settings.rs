@@ -1,4 +1,4 @@
-//! Variables that change later commands.
+//! Variables that change which commands a shell runs later.
 
 /// Returns true if a shell, the loader or an interpreter uses the variable `name` to choose, find or parse a program.
 pub(super) fn changes(name: &str) -> bool {
@@ -8,17 +8,17 @@ pub(super) fn changes(name: &str) -> bool {
         || SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
 }
 
-/// Returns the names of such variables in `text`, because arithmetic may set these variables.
+/// Returns the names in `text` of variables that change later commands, because arithmetic may set these variables.
 pub(super) fn named_in(text: &str) -> impl Iterator<Item = &str> {
     text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').filter(|name| changes(name))
 }
 
-/// Returns true if a shell runs the file that this variable names, or if the value redefines a command.
+/// Returns true if a shell runs the file that this variable names, or if the variable's value redefines a command.
 pub(super) fn names_a_file(name: &str) -> bool {
     matches!(name, "BASH_ENV" | "ENV" | "BASH_ALIASES" | "BASH_CMDS") || name.starts_with("BASH_FUNC_")
 }
 
-/// Returns true if a shell expands the value of this variable, with its command substitutions.
+/// Returns true if a shell expands the value of this variable, which includes command substitutions.
 pub(super) fn is_expanded(name: &str) -> bool {
     matches!(name, "PROMPT_COMMAND" | "PS0" | "PS1" | "PS2" | "PS4")
 }

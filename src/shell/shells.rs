@@ -1,4 +1,4 @@
-//! Shells that receive a text, a file or standard input.
+//! Shells that receive a script as a text, as a file or on standard input.
 
 use crate::shell::found::FoundKind;
 use crate::shell::reasons::{CHANGES_READING, LOGIN, READING, SHELL_ARGUMENT, UNKNOWN_OPTION};
@@ -25,9 +25,9 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         }
     }
 
-    /// Returns true if a shell that reads `body` line by line runs only the results since `before`. This is true in two
-    /// cases: no command in the body reads standard input, or the commands read only whole lines and each line is a
-    /// complete script.
+    /// Returns true if a shell that reads `body` line by line runs only the commands that the walk found since
+    /// `before`. The function returns true if no command in the body reads standard input, or if the commands read only
+    /// whole lines and each line is a complete script.
     fn read_as_a_whole(&mut self, body: &Word, reader: TextReader, before: usize) -> bool {
         let (mut nothing, mut lines) = (!body.text.contains("select") && !body.text.contains("\\\n"), true);
         for what in self.finding.found_since(before) {
@@ -51,7 +51,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         nothing || lines && !dialects.is_empty() && body.exact && body.text.lines().all(alone)
     }
 
-    /// Reads a shell with its arguments.
+    /// Reads a call of a shell with its arguments.
     pub(super) fn shell(&mut self, reader: TextReader) -> Done {
         self.shell_with(reader, self.arguments)
     }
@@ -69,7 +69,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 break;
             }
             let text = word.text.as_str();
-            // A single `+` is an option without letters.
+            // A word that consists only of `+` is an option without letters.
             if !text.starts_with(['-', '+']) {
                 break;
             }
@@ -140,7 +140,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 }
 
-/// Long options of bash. The bool is true if the option takes the next word.
+/// Long options of bash, each with true if the option takes the next word.
 const SHELL_LONG: &[(&str, bool)] = &[
     ("debug", false),
     ("debugger", false),
@@ -161,7 +161,7 @@ const SHELL_LONG: &[(&str, bool)] = &[
     ("version", false),
 ];
 
-/// Commands that read nothing from standard input.
+/// Commands that do not read standard input.
 const READS_NOTHING: &[&str] = &[
     ":", "[", "[[", "basename", "break", "cd", "chmod", "chown", "continue", "date", "declare", "dirname", "echo",
     "exit", "export", "false", "hostname", "id", "local", "ls", "mkdir", "printf", "pwd", "readlink", "readonly",

@@ -4,17 +4,17 @@
 //! arithmetic in bash and two subshells in dash. If the shell may read a text differently from this parser, the parser
 //! refuses the text ([`SyntaxFlaw::guard`]).
 
-/// Placeholder for a part that is known only when the script runs. The character is a Unicode noncharacter, and scripts
-/// that contain the character are refused.
+/// Placeholder for a part of a word that is known only when the script runs. The character is a Unicode noncharacter,
+/// and scripts that contain the character are refused.
 pub(super) const HOLE: char = '\u{10FFFE}';
-/// Maximum nesting of brackets, compound commands and substitutions. The limit bounds the stack of the parser and of
+/// Maximum nesting of brackets, compound commands and substitutions. The maximum limits the stack of the parser and of
 /// the walk through the tree.
 pub(super) const MAX_DEPTH: usize = 100;
 
 /// Grammar of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
-    /// GNU bash, in its own mode or as `sh`.
+    /// GNU bash, called as `bash` or as `sh`.
     Bash,
     /// dash and similar shells, with the POSIX grammar only.
     Dash,
@@ -25,10 +25,10 @@ pub(super) enum Dialect {
 pub(super) struct SyntaxFlaw {
     /// Byte offset in the outermost script.
     pub(super) at: usize,
-    /// The problem and its correction.
+    /// The problem, and how to correct the script.
     pub(super) message: &'static str,
-    /// True if the shell may accept the text, but the parser cannot read the text with certainty. False if the shell
-    /// itself reports a syntax error.
+    /// True if the shell may accept the text, but the parser cannot read the text with certainty. The value is false if
+    /// the shell itself reports a syntax error.
     pub(super) guard: bool,
 }
 
@@ -37,12 +37,12 @@ pub(super) struct SyntaxFlaw {
 pub(super) enum ByteOrigin {
     /// Offset to add to the position of a byte.
     Shift(usize),
-    /// One position for all bytes, because the text was changed.
+    /// One position that is used for all bytes, because the text was changed.
     Fixed(usize),
 }
 
 impl ByteOrigin {
-    /// Returns the position of byte `at`.
+    /// Returns the position of the byte `at` in the outermost script.
     pub(super) fn place(self, at: usize) -> usize {
         match self {
             Self::Shift(by) => by + at,
@@ -55,13 +55,14 @@ impl ByteOrigin {
 #[derive(Debug, Default)]
 pub(super) struct Script {
     pub(super) list: CommandList,
-    /// Bodies of here-documents. A redirection names its body by the index.
+    /// The bodies of here-documents, which redirections name by their index in this list.
     pub(super) bodies: Vec<Word>,
     /// True if the text evaluates the value of a variable as arithmetic or as a name.
     pub(super) evaluates: bool,
     /// True if the other dialect may read the text differently.
     pub(super) differs: bool,
-    /// Error at which the parser stopped. `list` contains the commands before the error.
+    /// Error at which the parser stopped, or `None` if the parser read the whole text. The field `list` contains the
+    /// commands before the error.
     pub(super) flaw: Option<SyntaxFlaw>,
 }
 
@@ -72,15 +73,15 @@ pub(super) type CommandList = Vec<Pipeline>;
 #[derive(Debug)]
 pub(super) struct Pipeline {
     pub(super) nodes: Vec<ShellNode>,
-    /// True after `&&`. The pipeline then runs only if the pipeline before succeeded.
+    /// True after `&&`, so that the pipeline runs only if the previous pipeline succeeded.
     pub(super) and: bool,
     /// True after `!`.
     pub(super) negated: bool,
-    /// True if the pipeline certainly runs in this shell whenever the list runs. A pipeline is not certain if it has
-    /// several commands, follows `&&` or `||`, or runs in the background.
+    /// True if the pipeline certainly runs in this shell each time the list runs. A pipeline is not certain if the
+    /// pipeline has several commands, follows `&&` or `||`, or runs in the background.
     pub(super) certain: bool,
     /// True if only function definitions precede the pipeline on its line. After an error in an expansion or an
-    /// assignment, bash drops the rest of the line, so a pipeline after another command may never run.
+    /// assignment, bash skips the rest of the line, so a pipeline after another command may never run.
     pub(super) first: bool,
 }
 
@@ -89,7 +90,7 @@ pub(super) struct Pipeline {
 pub(super) enum ShellNode {
     /// `A=1 name word >file`
     Simple(SimpleCommand),
-    /// A command with inner lists: group, condition, loop, `case`, `[[ ]]` or `(( ))`.
+    /// A command with inner lists, for example a group, a condition, a loop, `case`, `[[ ]]` or `(( ))`.
     Compound(CompoundCommand),
     /// `name() body`
     Function {
@@ -114,7 +115,7 @@ pub(super) struct SimpleCommand {
 pub(super) struct CompoundCommand {
     /// Variables that the command sets (`for x`, `select x`, `coproc x`).
     pub(super) sets: Vec<Word>,
-    /// Words that are expanded but not run, in `for`, `case`, `[[ ]]` and `(( ))`.
+    /// Words that the shell expands but does not run, in `for`, `case`, `[[ ]]` and `(( ))`.
     pub(super) words: Vec<Word>,
     pub(super) lists: Vec<CommandList>,
     pub(super) redirects: Vec<Redirect>,
@@ -127,30 +128,32 @@ pub(super) struct CompoundCommand {
 pub(super) struct Redirect {
     /// Operator without the descriptor.
     pub(super) operator: &'static str,
-    /// True if the redirection changes standard input: `<` without a number, or any operator with the number 0.
+    /// True if the redirection changes standard input, which is the case for `<` without a number and for any operator
+    /// with the number 0.
     pub(super) input: bool,
     /// File, descriptor or delimiter.
     pub(super) target: Word,
-    /// Index of the body, for a here-document.
+    /// Index of the body if the redirection is a here-document.
     pub(super) body: Option<usize>,
 }
 
-/// A word after quote removal, as far as the word is known.
+/// A word after the removal of quotes, with all parts that are known before the run.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Word {
     /// Byte offset of the word in the outermost script.
     pub(super) at: usize,
-    /// Known text, with a [`HOLE`] for each unknown part.
+    /// The text of the word, with a [`HOLE`] for each unknown part.
     pub(super) text: String,
-    /// Source text, if different from `text`.
+    /// Source text of the word, if different from `text`.
     pub(super) raw: Option<Box<str>>,
-    /// True if `text` is complete and becomes exactly one field.
+    /// True if `text` has no unknown part and becomes exactly one field.
     pub(super) exact: bool,
     /// True if every expansion of the word is exactly one field.
     pub(super) one: bool,
     /// True if partly quoted.
     pub(super) quoted: bool,
-    /// True if only pathname patterns make the word inexact. Each resulting field then matches the pattern.
+    /// True if pathname patterns are the only reason why the word is not exact. Each resulting field then matches the
+    /// pathname pattern.
     pub(super) glob: bool,
     /// True if the word assigns elements of an array.
     pub(super) array: bool,
@@ -160,16 +163,16 @@ pub(super) struct Word {
     pub(super) parts: Vec<WordPart>,
 }
 
-/// Effect of a word's expansion.
+/// Effect that the expansion of a word has.
 #[derive(Debug, Clone)]
 pub(super) enum WordPart {
-    /// A substitution that runs a list.
+    /// A substitution, which runs a list of commands.
     Script(std::rc::Rc<CommandList>),
-    /// A variable that `${name:=word}` or arithmetic sets.
+    /// A variable that an expansion `${name:=word}` or an arithmetic expression sets.
     Sets(String, usize),
-    /// A text that runs a command if evaluated as arithmetic or as a name.
+    /// A text that runs a command if the shell evaluates the text as arithmetic or as a name.
     Trap(usize),
-    /// An unknown effect, with the reason.
+    /// An effect that is unknown for this reason.
     Unknown(&'static str, usize),
 }
 
@@ -179,7 +182,7 @@ impl Word {
         Self { at, text: text.into(), exact: true, one: true, ..Self::default() }
     }
 
-    /// Returns a word that stands for any number of unknown words.
+    /// Returns a word that represents any number of unknown words.
     pub(super) fn unknown(at: usize) -> Self {
         Self { at, text: HOLE.to_string(), raw: Some("".into()), ..Self::default() }
     }
@@ -189,12 +192,12 @@ impl Word {
         self.raw.as_deref().unwrap_or(&self.text)
     }
 
-    /// Returns the text for a comparison with operators, if the word is not quoted.
+    /// Returns the text for a comparison with operators, or `None` if the word is quoted.
     pub(super) fn operator(&self) -> Option<&str> {
         (!self.quoted).then_some(self.text.as_str())
     }
 
-    /// Returns the known text at the beginning.
+    /// Returns the known text at the beginning of the word.
     pub(super) fn known(&self) -> &str {
         match self.text.find(HOLE) {
             Some(hole) => &self.text[..hole],
@@ -202,12 +205,13 @@ impl Word {
         }
     }
 
-    /// Returns the text, if the whole text is known.
+    /// Returns the text of the word, or `None` if a part of the text is unknown.
     pub(super) fn exactly(&self) -> Option<&str> {
         self.exact.then_some(self.text.as_str())
     }
 
-    /// Returns the word with an unknown part in place of each `mark`. The program replaces the mark with a file name.
+    /// Returns the word with an unknown part in place of each occurrence of `mark`. The program later replaces `mark`
+    /// with a file name.
     pub(super) fn replaced(&self, mark: &str) -> Self {
         let mut word = self.clone();
         if !mark.is_empty() && word.text.contains(mark) {
@@ -219,7 +223,7 @@ impl Word {
     }
 }
 
-/// Parses a text. The result contains all commands before an error.
+/// Parses a text, and returns all commands before the first error.
 pub(super) fn parse(text: &str, dialect: Dialect, origin: ByteOrigin, depth: usize) -> Script {
     let mut parser = Parser::new(text, dialect, origin, depth);
     let mut script = Script::default();
@@ -233,9 +237,9 @@ pub(super) fn parse(text: &str, dialect: Dialect, origin: ByteOrigin, depth: usi
 /// Parser of a text.
 pub(super) struct Parser<'t> {
     pub(super) text: &'t str,
-    /// Position of the next byte.
+    /// Position of the next byte in the text.
     pub(super) pos: usize,
-    /// Position of the text in the outermost script.
+    /// Position of this text in the outermost script.
     pub(super) origin: ByteOrigin,
     pub(super) dialect: Dialect,
     /// Number of open constructs.
@@ -254,17 +258,17 @@ pub(super) struct Parser<'t> {
     pub(super) differs: bool,
     /// Number of times that the parser may still read a text twice because of `((`.
     pub(super) retries: usize,
-    /// Last position at which the parser searched for a reserved word, with the result.
+    /// The latest position at which the parser searched for a reserved word, with the result.
     pub(super) looked: (usize, Option<(&'static str, usize)>),
 }
 
-/// A here-document whose body was not read yet.
+/// A here-document whose body the parser has not read yet.
 pub(super) struct PendingHereDocument {
     /// Index in `bodies`.
     pub(super) body: usize,
-    /// Line that ends the body.
+    /// Text of the line that ends the body.
     pub(super) delimiter: String,
-    /// True if nothing in the body is expanded.
+    /// True if the shell expands nothing in the body.
     pub(super) quoted: bool,
     /// True for `<<-`, which ignores tabs at the beginning of lines.
     pub(super) tabs: bool,
@@ -302,8 +306,8 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// Returns true for the dialect bash. This function also sets `differs`, so call it only for text that bash and
-    /// dash read differently.
+    /// Returns true if the dialect is bash. The method also sets `differs`, so the parser calls the method only for
+    /// text that bash and dash read differently.
     pub(super) fn bash(&mut self) -> bool {
         self.differs = true;
         self.dialect == Dialect::Bash
@@ -318,7 +322,7 @@ impl<'t> Parser<'t> {
         bytes.get(self.pos).copied()
     }
 
-    /// Returns the byte after the next byte. Line continuations do not count.
+    /// Returns the byte after the next byte, without line continuations.
     pub(super) fn peek_second(&mut self) -> Option<u8> {
         self.peek()?;
         let bytes = self.text.as_bytes();
@@ -358,7 +362,7 @@ impl<'t> Parser<'t> {
         Err(SyntaxFlaw { at: self.place(), message, guard: true })
     }
 
-    /// Counts a further open construct.
+    /// Increases the number of open constructs, and fails if the number exceeds the maximum.
     pub(super) fn open(&mut self) -> Read<()> {
         if self.depth >= MAX_DEPTH {
             return self.guard("the script is nested deeper than 100 levels: reduce the nesting");
@@ -373,7 +377,7 @@ impl<'t> Parser<'t> {
     }
 }
 
-/// Returns true for the name of a variable.
+/// Returns true if `text` is a valid name of a variable.
 pub(super) fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();
     bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')

@@ -17,12 +17,13 @@ pub(super) fn is_whole_trap(text: &str) -> bool {
     text.find('[').is_some_and(|bracket| is_trap(&text[bracket..]))
 }
 
-/// Returns true if a word or its assigned value is a name with an open index and an unknown part: `x="a[$y"`.
+/// Returns true if a word or its assigned value is a name with an open index and an unknown part, for example
+/// `x="a[$y"`.
 pub(super) fn opens_index(word: &Word) -> bool {
     let text = word.name.map_or(word.text.as_str(), |name| {
         let rest = &word.text[name..];
         let value = if rest.starts_with('[') { rest.find("]=").or_else(|| rest.find("]+=")) } else { rest.find('=') };
-        // An appended value (`+=`) may continue a name in the old value.
+        // An appended value (`+=`) may continue a name at the end of the old value.
         value.map_or("", |at| if rest[..at].ends_with('+') { &rest[at - 1..] } else { &rest[at + 1..] })
     });
     !word.exact && !word.array && is_open_index(text)

@@ -1,10 +1,10 @@
-//! Parser of words: quotes, expansions, substitutions and here-documents.
+//! Parser of words, with their quotes, expansions, substitutions and here-documents.
 
 use crate::shell::settings;
 use crate::shell::syntax::{HOLE, Parser, Read, Word, WordPart, is_name};
 use crate::shell::traps::{is_trap, opens_index};
 
-/// Position of a word, which decides its syntax.
+/// Position of a word in the syntax, which decides how the word is parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WordPosition {
     /// The position of an assignment or of the command's name.
@@ -26,22 +26,22 @@ pub(super) enum QuoteKind {
     None,
     /// `"…"`
     Double,
-    /// The body of a here-document, or arithmetic. The rules are those of double quotes, but a double quote is an
-    /// ordinary character.
+    /// The body of a here-document, or arithmetic, with the rules of double quotes. Unlike in double quotes, a double
+    /// quote is an ordinary character.
     Body,
 }
 
 /// A word under construction.
 pub(super) struct WordBuilder {
     pub(super) word: Word,
-    /// Positions in `word.text` at which a pattern `[` and a brace `{` may begin.
+    /// Position in `word.text` at which a pattern `[` may begin.
     pub(super) bracket: Option<usize>,
     pub(super) brace: Option<usize>,
     /// True if a comma or `..` follows the brace.
     pub(super) comma: bool,
-    /// True if the word so far is unquoted and literal.
+    /// True if all parts of the word so far are unquoted and literal.
     pub(super) plain: bool,
-    /// True if a part other than a pattern is unknown.
+    /// True if the word has an unknown part that is not a pattern.
     pub(super) dynamic: bool,
 }
 
@@ -57,7 +57,7 @@ impl WordBuilder {
         }
     }
 
-    /// Adds a part that is known only at run time.
+    /// Adds a part that is known only when the script runs.
     pub(super) fn hole(&mut self, one: bool) {
         self.word.text.push(HOLE);
         self.word.one &= one;
@@ -65,7 +65,8 @@ impl WordBuilder {
         self.dynamic = true;
     }
 
-    /// Marks the text from byte `at` as a pattern or a brace list. The word may then become any number of fields.
+    /// Marks the text from byte `at` as a pattern or a brace list. At run time, a word with a pattern may become any
+    /// number of fields.
     pub(super) fn pattern(&mut self, at: usize, glob: bool) {
         self.word.text.insert(at, HOLE);
         self.word.one = false;
@@ -73,7 +74,7 @@ impl WordBuilder {
         self.bracket = None;
         if glob {
             self.word.glob = true;
-            // A brace that begins before the pattern stays open.
+            // A brace that begins before the pattern is still open after the pattern.
             self.brace = self.brace.map(|brace| if brace < at { brace } else { brace + HOLE.len_utf8() });
         } else {
             self.dynamic = true;
@@ -83,7 +84,7 @@ impl WordBuilder {
 }
 
 impl Parser<'_> {
-    /// Reads a word that begins at the next byte. The next byte must not be a separator.
+    /// Reads the word that begins at the next byte. The next byte must not be a separator.
     pub(super) fn word(&mut self, kind: WordPosition) -> Read<Word> {
         self.peek();
         let start = self.pos;
@@ -219,7 +220,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads the elements after `name=`, if an array begins there.
+    /// Reads the elements after `name=`, if an array begins at this position.
     fn after_equals(&mut self, w: &mut WordBuilder) -> Read<()> {
         if w.word.name.is_none() {
             return Ok(());
@@ -235,7 +236,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads literal bytes up to the next special byte.
+    /// Reads bytes literally, up to the next special byte.
     pub(super) fn run(&mut self, w: &mut WordBuilder) {
         let bytes = self.text.as_bytes();
         let start = self.pos;
@@ -264,7 +265,8 @@ impl Parser<'_> {
         w.word.text.push_str(&self.text[start..self.pos]);
     }
 
-    /// Reads `[…]` after a name or before an element. The brackets are an index if `=` follows, otherwise a pattern.
+    /// Reads `[…]` after a variable's name or before an array element. The brackets are an index if `=` follows, and a
+    /// pattern if no `=` follows.
     fn subscript(&mut self, w: &mut WordBuilder) -> Read<()> {
         let name = w.word.text.len();
         let element = name == 0;
@@ -330,7 +332,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// Reads `(element …)` of an array.
+    /// Reads the elements `(element …)` of an array.
     pub(super) fn array(&mut self, w: &mut WordBuilder) -> Read<()> {
         self.open()?;
         self.pos += 1;
@@ -356,7 +358,7 @@ impl Parser<'_> {
     }
 }
 
-/// Reason for an index with an unknown part.
+/// Reason for an array index with an unknown part.
 pub(super) const INDEX: &str = "an index that is not written out may run a command: check it with `case`, then write `name=(...)` or use several variables";
 
 pub(super) fn finished(mut w: WordBuilder, raw: &str) -> Word {
@@ -369,7 +371,7 @@ pub(super) fn finished(mut w: WordBuilder, raw: &str) -> Word {
     w.word
 }
 
-/// Bytes with a special meaning in a word. A [`HOLE`] begins with the byte 0xF4, which is not special.
+/// True for each byte that has a special meaning in a word. The first byte of a [`HOLE`] is 0xF4, which is not special.
 const SPECIAL: [bool; 256] = {
     let mut table = [false; 256];
     let special = b" \t\n;&|()<>\\'\"$`*?[]{},.}~=";

@@ -1,8 +1,8 @@
 //! Programs and builtins that run their arguments.
 //!
-//! The table is closed: a program that is not in the table is assumed to run nothing (docs/design.md lists the
-//! resulting gaps). Each entry has the grammar of the options and the meaning of the operands. If a word may be an
-//! option, the following words are unknown.
+//! A program that is not in the table is assumed to run nothing (docs/design.md lists the resulting gaps). Each entry
+//! has the grammar of the options and the meaning of the operands of a program. If a word may be an option, the meaning
+//! of the following words is unknown.
 
 use crate::shell::grammars::{
     CHROOT, CHRT, DOAS, IONICE, NSENTER, PKEXEC, PRLIMIT, READ, SETARCH, SETPRIV, SETSID, SSH_AGENT, STDBUF, SU,
@@ -14,11 +14,11 @@ use crate::shell::reasons::{MAY_BE_COMMAND, MAY_BE_OPTION, OTHER_SHELL, SEVERAL_
 use crate::shell::syntax::{SyntaxFlaw, Word};
 use crate::shell::walk::{Context, ScriptWalk, TextReader};
 
-/// Result of reading a call.
+/// Result of reading a call of a wrapper.
 pub(super) type Done = Result<(), SyntaxFlaw>;
 
-/// Finds the commands that the wrapper `base`, written as `name`, runs from its `arguments`. `inside` is the context of
-/// these commands, and `outside` is the context of the wrapper.
+/// Finds the commands that the wrapper `base`, written as `name` in the script, runs from its `arguments`. `inside` is
+/// the context of these commands, and `outside` is the context of the wrapper.
 pub(super) fn run(
     finding: &mut ScriptWalk<'_>,
     base: &str,
@@ -141,7 +141,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         self.finding.unknown(word, why, self.inside);
     }
 
-    /// Returns the context of a command that this shell runs for the wrapper.
+    /// Returns the context of a command that the surrounding shell runs for the wrapper.
     pub(super) fn shell_context(&self, functions: bool) -> Context<'a> {
         self.inside.within(self.outside, functions)
     }
@@ -161,8 +161,9 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         self.options_of(grammar, self.arguments)
     }
 
-    /// Reads the options before a command that follows `operands` words. If the options cannot be read, the problem is
-    /// recorded, and the following words still count as the command. So the walk still finds a name that policy denies.
+    /// Reads the options of a wrapper whose command follows after `operands` words. If the options cannot be read, the
+    /// function records the problem and still treats the following words as the command. So the walk still finds a
+    /// denied name among the words.
     pub(super) fn before_command<'w>(
         &mut self,
         grammar: &OptionGrammar,
@@ -191,7 +192,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         }
     }
 
-    /// Reads options, then `operands` words, then a command.
+    /// Reads options, then a number of words (`operands`), then a command.
     pub(super) fn plain(&mut self, grammar: &OptionGrammar, operands: usize) -> Done {
         let options = self.before_command(grammar, self.arguments, operands);
         self.command(options.rest, operands)
@@ -204,14 +205,14 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             }
         }
         if operands > 0 && rest.len() <= operands && !rest.is_empty() {
-            // Other versions of the program take fewer words before the command.
+            // Other versions of the program take fewer words before their command.
             self.unknown(self.name, "the command has fewer arguments than its known form: write all arguments");
         }
         self.finding.resolve(&rest[operands.min(rest.len())..], self.inside)
     }
 
-    /// Reads a command after a mask or a priority. With `-p`, the program changes a running process and starts no
-    /// command.
+    /// Reads a command after a CPU mask or a priority. With the option `-p`, the program changes a running process and
+    /// starts no command.
     fn scheduled(&mut self, grammar: &OptionGrammar) -> Done {
         let options = self.before_command(grammar, self.arguments, 1);
         if options.has(&["p", "pid"]) && options.rest.len() <= 2 {
@@ -231,7 +232,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         }
     }
 
-    /// Reads a command like `plain`. Without a command, the program starts a shell.
+    /// Reads options, words and a command as the function `plain` does. If the command is missing, the program starts a
+    /// shell.
     pub(super) fn login(&mut self, grammar: &OptionGrammar, operands: usize) -> Done {
         let options = self.before_command(grammar, self.arguments, operands);
         if options.has(&["s", "S"]) && grammar.flags.contains('s') || options.rest.len() <= operands {
