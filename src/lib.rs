@@ -1,26 +1,28 @@
 //! Countersign: a signed-approval execution boundary.
 //!
-//! Agents propose a step of a registered runbook, people countersign exactly that run, the boundary runs it
-//! once in a sandbox and emits a signed receipt that anyone can verify offline. The storeys, from the ground:
+//! An agent proposes a step of a registered runbook, and people sign exactly that run. The boundary runs the step once
+//! in a sandbox and writes a signed receipt, which anyone can verify offline.
 //!
-//! - [`crypto`] bytes: digests, strict JSON, signatures, Merkle trees
-//! - [`shell`] shell syntax: what a script would run
-//! - [`yaml`] YAML within JSON's data model, with places
+//! The modules, from the lowest layer to the highest:
+//!
+//! - [`crypto`] digests, strict JSON, signatures and Merkle trees
+//! - [`shell`] a parser for shell syntax that finds the commands of a script
+//! - [`yaml`] YAML within the data model of JSON, with line numbers
 //! - [`record`] the documents that are hashed and signed
-//! - [`registry`], [`policy`], [`trust`] what may run, under which rule, and who is who
-//! - [`decision`] pure: sealed state and an envelope in, a verdict out
-//! - [`store`], [`sandbox`] the two rooms that touch the machine
-//! - [`crossing`] the one way by which anything runs
-//! - [`boundary`] proposals, evidence, admission, housekeeping around it
-//! - [`http`] its face; [`node`] puts the parts together; [`audit`] verifies offline
-//! - [`terminal`] what commands print, and exit codes; [`home`] a person's own keys, trusted rosters and files
-//! - [`review`] what an approver is shown; [`remote`] the client of a boundary; [`local`] `countersign run`
-//! - [`cli`] is for people: arguments, calls, printing
+//! - [`registry`], [`policy`], [`trust`] the steps, the rules for them, and the people and keys
+//! - [`decision`] pure functions: sealed state and an envelope in, a verdict out
+//! - [`store`], [`sandbox`] the two modules that use the disk and the kernel
+//! - [`crossing`] the only path on which a boundary runs anything
+//! - [`boundary`] proposals, evidence, admission and housekeeping
+//! - [`http`] the HTTP API, [`node`] the assembled service, [`audit`] offline verification
+//! - [`terminal`] output of commands and exit codes, [`home`] keys, trusted rosters and files of the user
+//! - [`review`] the screen for an approver, [`remote`] the client of a boundary, [`local`] `countersign run`
+//! - [`cli`] the command line
 
 #[cfg(not(target_os = "linux"))]
 compile_error!(
-    "countersign holds what it runs by Linux's own means, so it is built on Linux: on Windows in WSL 2 \
-     (`wsl --install`, then build there), elsewhere in a virtual machine or a container with Linux"
+    "countersign uses sandbox features of the Linux kernel, so build it on Linux: on Windows in WSL 2 (`wsl \
+     --install`, then build there), on other systems in a virtual machine or a container with Linux"
 );
 
 pub mod audit;

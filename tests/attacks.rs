@@ -21,7 +21,7 @@ fn sealed_tokens(world: &World) -> Vec<String> {
 }
 
 #[test]
-fn tokens_made_while_others_are_revoked_bring_none_back_and_lose_none() {
+fn tokens_made_during_a_revocation_restore_no_token_and_lose_no_token() {
     let world = World::new();
     const MANY: usize = 12;
     for n in 0..MANY {
@@ -54,7 +54,7 @@ fn short_token(world: &World, name: &str, seconds: i64) -> String {
 }
 
 #[test]
-fn what_an_ended_token_proposed_does_not_run() {
+fn a_proposal_of_an_ended_token_does_not_run() {
     let world = World::new();
     let short = short_token(&world, "short", 4);
     let wish = World::wish("two:go", json!({}));
@@ -70,7 +70,7 @@ fn what_an_ended_token_proposed_does_not_run() {
 }
 
 #[test]
-fn a_reader_whose_token_is_revoked_is_told_no_more() {
+fn a_reader_whose_token_is_revoked_receives_no_more_events() {
     let world = World::with(|setup| {
         let script = "for n in 1 2 3 4 5 6 7 8 9 10 11 12; do echo $n; sleep 0.5; done";
         setup.runbook("slow.md", runbook(SMALL, &[("go", script)]));
@@ -94,7 +94,7 @@ fn a_reader_whose_token_is_revoked_is_told_no_more() {
 }
 
 #[test]
-fn a_denial_kills_what_runs_also_after_its_step_was_sealed_anew() {
+fn a_denial_kills_a_run_even_after_its_step_was_resealed() {
     let world = World::new();
     let proposal = world.propose("plain:wait", json!({}));
     world.sign(&proposal, &[&alice()]).ok(200);
@@ -108,7 +108,7 @@ fn a_denial_kills_what_runs_also_after_its_step_was_sealed_anew() {
 }
 
 #[test]
-fn a_denial_or_cancellation_at_any_moment_of_a_start_is_never_lost() {
+fn a_denial_or_cancellation_during_a_start_is_never_lost() {
     let world = World::new();
     for round in 0..24_u64 {
         let mut wish = World::wish("plain:wait", json!({}));
@@ -138,7 +138,7 @@ fn a_denial_or_cancellation_at_any_moment_of_a_start_is_never_lost() {
 }
 
 #[test]
-fn a_refusal_names_no_run_of_somebody_else() {
+fn a_refusal_never_names_a_run_of_another_caller() {
     let world = World::new();
     let finished = world.run("plain:true", json!({}), &[&alice()]);
     let whole = envelope(&bytes_of(&finished), &[&alice()]);
@@ -149,7 +149,7 @@ fn a_refusal_names_no_run_of_somebody_else() {
 }
 
 #[test]
-fn strangers_can_not_keep_approvers_from_reading_with_challenges() {
+fn challenges_of_unknown_callers_do_not_prevent_approvers_from_reading() {
     let world = World::with(|setup| setup.limits.push_str("calls_per_second = 1000000\n"));
     let stop = Arc::new(AtomicBool::new(false));
     // Challenges that nobody answers; before, ten thousand of them closed the door to everybody.
@@ -179,7 +179,7 @@ fn strangers_can_not_keep_approvers_from_reading_with_challenges() {
 }
 
 #[test]
-fn the_receipt_claims_no_limit_of_processes_that_the_kernel_does_not_hold() {
+fn the_receipt_claims_no_process_limit_that_the_kernel_does_not_enforce() {
     let script = "for n in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 2 & done 2>/dev/null; set -- $(jobs -p); echo $#";
     let limits = "defaults: {timeout: 20s, memory: 64MiB, processes: 6}";
     // Root of the host under another name, and whoever the service is here.
@@ -190,7 +190,7 @@ fn the_receipt_claims_no_limit_of_processes_that_the_kernel_does_not_hold() {
             setup.before = before.iter().map(|word| (*word).to_owned()).collect();
         });
         if let Err(why) = world.try_start() {
-            not_run("the_receipt_claims_no_limit_of_processes_that_the_kernel_does_not_hold", &why);
+            not_run("the_receipt_claims_no_process_limit_that_the_kernel_does_not_enforce", &why);
             continue;
         }
         world.make_tokens();
@@ -229,8 +229,8 @@ fn outputs_of_the_service(world: &World) -> std::path::PathBuf {
 }
 
 #[test]
-fn a_disk_that_is_almost_full_is_told_by_ready_log_and_doctor() {
-    let test = "a_disk_that_is_almost_full_is_told_by_ready_log_and_doctor";
+fn an_almost_full_disk_is_reported_by_ready_and_log_and_doctor() {
+    let test = "an_almost_full_disk_is_reported_by_ready_and_log_and_doctor";
     // Housekeeping, which looks at the disk, is as frequent as the shortest retention asks for.
     let Some(world) = on_a_small_disk(test, "[retention]\noutputs = \"2s\"\n") else { return };
     let filled = outputs_of_the_service(&world).join("fill");
@@ -340,8 +340,8 @@ fn on_a_full_disk_every_write_is_refused_as_busy() {
 
 /// A service that hangs in its start could be ended by SIGKILL only.
 #[test]
-fn a_start_that_waits_for_room_for_a_receipt_ends_at_sigterm_and_the_next_one_writes_it() {
-    let test = "a_start_that_waits_for_room_for_a_receipt_ends_at_sigterm_and_the_next_one_writes_it";
+fn a_start_that_waits_for_disk_space_ends_at_sigterm_and_the_next_start_writes_the_receipt() {
+    let test = "a_start_that_waits_for_disk_space_ends_at_sigterm_and_the_next_start_writes_the_receipt";
     let mut world = World::new();
     let proposal = world.propose("plain:wait", json!({}));
     world.sign(&proposal, &[&alice()]).ok(200);

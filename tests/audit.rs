@@ -72,7 +72,7 @@ fn audit(world: &World, place: &Path, more: &[&str]) -> Audited {
 }
 
 #[test]
-fn the_log_of_a_boundary_is_clean_and_says_who_approved_what() {
+fn the_log_of_a_boundary_is_clean_and_names_all_approvers() {
     let mut world = World::with(|setup| {
         setup.runbook("lock.md", runbook(SMALL, &[("go exclusive=db", ":")]));
     });
@@ -137,7 +137,7 @@ fn people_envelope(world: &World) -> Value {
 }
 
 #[test]
-fn decisions_are_a_table_that_time_and_step_narrow() {
+fn the_table_of_decisions_can_be_filtered_by_time_and_step() {
     let world = World::new();
     world.run("two:go", json!({"text": "hi"}), &[&alice(), &bob()]);
     world.run("plain:fail", json!({}), &[&dora()]);
@@ -158,7 +158,7 @@ fn decisions_are_a_table_that_time_and_step_narrow() {
     let steps = table(&["--step", "two:*"]);
     assert_eq!((steps.len(), &steps[1].contains("two:go")), (2, &true), "{steps:#?}");
     assert_eq!(table(&["--since", "1h"]).len(), 3);
-    assert_eq!(table(&["--since", "2999-01-01"]), ["no decision is of that time and step"]);
+    assert_eq!(table(&["--since", "2999-01-01"]), ["no decision matches that time and step"]);
     // The same for programs; the summary stays.
     let audited = audit(&world, &copy, &["--step", "plain:*"]);
     let steps: Vec<_> = audited.of_type("decision").iter().map(|line| line["step"].clone()).collect();
@@ -166,7 +166,7 @@ fn decisions_are_a_table_that_time_and_step_narrow() {
 }
 
 #[test]
-fn without_trust_nothing_is_audited_and_the_digest_is_told() {
+fn without_a_trusted_roster_nothing_is_audited_and_the_digest_is_reported() {
     let world = World::new();
     let copy = world.export("copy");
     let output = world.program(&["audit", "--json"]).arg(&copy).output().unwrap();
@@ -181,7 +181,7 @@ fn without_trust_nothing_is_audited_and_the_digest_is_told() {
     let said = world.program(&["audit", "--roster", &other]).arg(&copy).output().unwrap().stderr;
     for told in [told, String::from_utf8_lossy(&said).into_owned()] {
         let ready = told.contains(&format!("--roster {}", roster(&world))) || told.contains("echo");
-        assert!(!ready && told.contains("get the roster from the person who keeps it"), "{told}");
+        assert!(!ready && told.contains("get the roster from the person who maintains it"), "{told}");
     }
     for (place, code) in [("/nowhere", 2), ("/tmp", 1), ("https://127.0.0.1:1", 2), ("http://127.0.0.1:1", 125)] {
         let output = world.program(&["audit", "--json", "--roster", &roster(&world), place]).output().unwrap();
@@ -195,7 +195,7 @@ fn without_trust_nothing_is_audited_and_the_digest_is_told() {
 }
 
 #[test]
-fn the_state_goes_on_and_shows_a_log_that_was_cut_or_forked() {
+fn the_audit_state_detects_a_log_that_was_cut_or_forked() {
     let mut world = World::new();
     let state = world.path("audit.state");
     let with_state = ["--state", state.to_str().unwrap()].map(str::to_owned);
@@ -244,7 +244,7 @@ fn the_state_goes_on_and_shows_a_log_that_was_cut_or_forked() {
 }
 
 #[test]
-fn two_copies_of_one_log_are_one_history_or_a_fork() {
+fn two_copies_of_one_log_have_one_history_or_are_a_fork() {
     let world = World::new();
     world.run("plain:true", json!({}), &[&alice()]);
     let early = world.export("early");
@@ -269,7 +269,7 @@ fn two_copies_of_one_log_are_one_history_or_a_fork() {
 }
 
 #[test]
-fn a_head_of_nothing_agrees_with_no_log() {
+fn an_empty_head_agrees_with_no_log() {
     let mut log = Log::new();
     log.run("nginx:restart", 10, &[ALICE]);
     let copy = written(&log);
@@ -362,7 +362,7 @@ fn audited(log: &Log) -> Audited {
 }
 
 #[test]
-fn what_a_thief_of_the_boundarys_key_writes_is_found() {
+fn entries_written_with_a_stolen_boundary_key_are_found() {
     let honest = || {
         let mut log = Log::new();
         log.run("nginx:restart", 10, &[ALICE]);
@@ -540,7 +540,7 @@ fn decisions_that_differ_are_counted_in_the_verdict_and_the_engine_is_named() {
     let (code, text) = told(differs.path(), &[]);
     assert_eq!(code, Some(0), "{text}");
     assert!(!text.contains("every decision stands") && text.contains("1 decision differs: "), "{text}");
-    assert!(text.contains("\"countersign 9.9.9\"") && text.contains("the boundary's word"), "{text}");
+    assert!(text.contains("\"countersign 9.9.9\"") && text.contains("the boundary states that"), "{text}");
     let state = differs.path().join("state");
     let with_state = ["--state", state.to_str().unwrap()];
     assert_eq!(told(differs.path(), &with_state).0, Some(0));
@@ -605,7 +605,7 @@ fn copies_from_before_and_after_a_key_change_are_one_history() {
 }
 
 #[test]
-fn the_state_is_moved_only_once_all_was_said() {
+fn the_audit_state_is_replaced_only_after_all_output() {
     let mut log = Log::new();
     log.run("nginx:restart", 10, &[ALICE]);
     let directory = written(&log);
@@ -619,7 +619,7 @@ fn the_state_is_moved_only_once_all_was_said() {
 }
 
 #[test]
-fn a_damaged_copy_is_told_and_never_a_panic() {
+fn a_damaged_copy_is_reported_and_causes_no_panic() {
     let world = World::new();
     let run = world.run("plain:true", json!({}), &[&alice()]);
     let copy = world.export("copy");
@@ -762,7 +762,7 @@ fn of_several_trusted_rosters_the_newest_decides_an_audit() {
 }
 
 #[test]
-fn a_token_or_key_goes_to_the_boundary_of_url_alone() {
+fn a_token_or_key_is_sent_only_to_the_boundary_of_the_url() {
     use std::io::{BufRead as _, BufReader, Write as _};
     let world = World::new();
     world.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
@@ -812,7 +812,7 @@ fn a_token_or_key_goes_to_the_boundary_of_url_alone() {
 }
 
 #[test]
-fn a_key_that_can_not_be_used_is_no_reason_to_fail_where_nothing_secret_is_asked() {
+fn an_unusable_key_is_no_error_if_no_secret_is_requested() {
     use std::os::unix::fs::PermissionsExt as _;
     let world = World::new();
     world.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
@@ -833,7 +833,7 @@ fn a_key_that_can_not_be_used_is_no_reason_to_fail_where_nothing_secret_is_asked
 }
 
 #[test]
-fn audits_that_share_a_state_never_set_it_back() {
+fn parallel_audits_never_set_a_shared_state_back() {
     let mut log = Log::new();
     log.run("nginx:restart", 10, &[ALICE]);
     let early = log.clone();
@@ -846,7 +846,7 @@ fn audits_that_share_a_state_never_set_it_back() {
     assert_eq!(fork.size(), log.size());
     let copy = written(&log);
     for (meanwhile, code, size, said) in [
-        (&late, 0, late.size(), "another audit kept one of"),
+        (&late, 0, late.size(), "another audit has saved a state of"),
         (&early, 0, log.size(), ""),
         (&log, 0, log.size(), ""),
         (&fork, 1, fork.size(), "FORK"),
@@ -871,7 +871,7 @@ fn audits_that_share_a_state_never_set_it_back() {
 }
 
 #[test]
-fn a_state_goes_where_its_link_leads_and_one_that_can_not_be_kept_is_told_before_anything_is_read() {
+fn a_state_follows_its_link_and_an_unwritable_state_is_reported_before_the_audit() {
     let mut log = Log::new();
     log.run("nginx:restart", 10, &[ALICE]);
     let copy = written(&log);
@@ -931,7 +931,7 @@ fn serve_after(directory: PathBuf, first: impl FnOnce() + Send + 'static) -> Str
 }
 
 #[test]
-fn tiles_that_a_mirror_serves_are_compared_as_those_of_a_directory() {
+fn tiles_of_a_mirror_are_compared_like_tiles_of_a_directory() {
     let mut log = Log::new();
     log.run("nginx:restart", 10, &[ALICE]);
     let copy = written(&log);

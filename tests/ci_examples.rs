@@ -253,8 +253,8 @@ fn but(inputs: &[(String, String)], name: &str, value: &str) -> Vec<(String, Str
 }
 
 #[test]
-fn the_github_workflow_deploys_what_was_countersigned_and_releases_only_that() {
-    let test = "the_github_workflow_deploys_what_was_countersigned_and_releases_only_that";
+fn the_github_workflow_deploys_and_releases_only_the_countersigned_version() {
+    let test = "the_github_workflow_deploys_and_releases_only_the_countersigned_version";
     if !able(test, &["bash", "curl", "sha256sum", "mktemp"]) {
         return;
     }
@@ -317,8 +317,8 @@ fn the_github_workflow_deploys_what_was_countersigned_and_releases_only_that() {
 }
 
 #[test]
-fn the_github_action_fails_closed_and_runs_nothing_of_its_inputs() {
-    if !able("the_github_action_fails_closed_and_runs_nothing_of_its_inputs", &["bash", "mktemp"]) {
+fn the_github_action_fails_closed_and_never_runs_its_inputs() {
+    if !able("the_github_action_fails_closed_and_never_runs_its_inputs", &["bash", "mktemp"]) {
         return;
     }
     let mut runner = Runner::new();
@@ -369,8 +369,8 @@ fn the_github_action_fails_closed_and_runs_nothing_of_its_inputs() {
 }
 
 #[test]
-fn the_gitlab_pipeline_deploys_what_was_countersigned_and_releases_only_that() {
-    if !able("the_gitlab_pipeline_deploys_what_was_countersigned_and_releases_only_that", &["bash"]) {
+fn the_gitlab_pipeline_deploys_and_releases_only_the_countersigned_version() {
+    if !able("the_gitlab_pipeline_deploys_and_releases_only_the_countersigned_version", &["bash"]) {
         return;
     }
     let mut runner = Runner::new();
@@ -441,8 +441,8 @@ fn commands_of(log: &str) -> Vec<&str> {
 }
 
 #[test]
-fn what_a_step_prints_is_no_command_to_the_runner() {
-    if !able("what_a_step_prints_is_no_command_to_the_runner", &["bash", "mktemp", "od", "tr"]) {
+fn the_output_of_a_step_is_no_command_to_the_runner() {
+    if !able("the_output_of_a_step_is_no_command_to_the_runner", &["bash", "mktemp", "od", "tr"]) {
         return;
     }
     for (end, code) in [("", 0), ("exit 3", 3)] {
@@ -475,8 +475,8 @@ fn what_a_step_prints_is_no_command_to_the_runner() {
 }
 
 #[test]
-fn the_examples_pass_where_the_roster_names_a_witness() {
-    if !able("the_examples_pass_where_the_roster_names_a_witness", &["bash", "mktemp", "python3", "openssl"]) {
+fn the_examples_pass_if_the_roster_names_a_witness() {
+    if !able("the_examples_pass_if_the_roster_names_a_witness", &["bash", "mktemp", "python3", "openssl"]) {
         return;
     }
     let mut witness = Witness::new(70);
@@ -497,7 +497,7 @@ fn the_examples_pass_where_the_roster_names_a_witness() {
 
 /// What a change can choose never stands in a line that bash reads, and nothing that decides comes from the checkout.
 #[test]
-fn the_examples_keep_to_their_own_rules() {
+fn the_examples_follow_their_own_rules() {
     let texts = ["github/action.yml", "github/workflow.yml", "gitlab/.gitlab-ci.yml"].map(|file| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/ci").join(file);
         (file, fs::read_to_string(path).expect(file))

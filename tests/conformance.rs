@@ -51,7 +51,7 @@ fn weak_keys_are_refused_in_the_roster() {
 }
 
 #[test]
-fn vectors_of_further_directories_agree() {
+fn vectors_of_additional_directories_agree() {
     let mut run = Run::default();
     let listed = std::env::var_os("COUNTERSIGN_CASES").unwrap_or_default();
     for dir in std::env::split_paths(&listed).filter(|dir| !dir.as_os_str().is_empty()) {
@@ -61,14 +61,14 @@ fn vectors_of_further_directories_agree() {
 }
 
 #[test]
-fn a_directory_that_is_named_and_missing_fails() {
+fn a_named_directory_that_is_missing_is_a_failure() {
     let mut run = Run { quiet: true, ..Run::default() };
     run.directory(&std::env::temp_dir().join("countersign-no-such-directory"), &[]);
     assert_eq!(run.failed, 1);
 }
 
 #[test]
-fn own_vectors_are_many_and_each_has_one_name() {
+fn each_of_many_own_vectors_has_a_unique_name() {
     let least = [
         ("bundles.json", 100),
         ("problems.json", 100),
@@ -100,7 +100,7 @@ fn own_vectors_are_many_and_each_has_one_name() {
 
 /// A reader that says yes to everything would pass all: with the expectation turned round, each vector must fail.
 #[test]
-fn a_wrong_expectation_is_a_failing_vector() {
+fn a_vector_with_a_wrong_expectation_fails() {
     for (name, reader) in READERS {
         let mut file = read(&golden::own_vectors().join(name)).expect(name);
         if name.starts_with("policy") {

@@ -203,7 +203,7 @@ fn unknown_receipts(world: &World) -> Vec<Value> {
 }
 
 #[test]
-fn promise_3_killed_at_every_point_each_consumption_has_one_receipt() {
+fn promise_3_after_a_kill_at_any_point_each_consumption_has_one_receipt() {
     // Each point at the first time that it comes by; some also later, when other work passes there.
     let more = [
         "before-consume-commit:2",
@@ -349,9 +349,8 @@ fn r6_leftover_processes_are_killed_first() {
 
 /// Where no namespace ends a run with its first process.
 #[test]
-fn r6_leftover_processes_are_killed_first_where_there_are_no_namespaces() {
-    let Some((world, mark)) = poor_sleeper("r6_leftover_processes_are_killed_first_where_there_are_no_namespaces", 3)
-    else {
+fn r6_leftover_processes_are_killed_first_without_namespaces() {
+    let Some((world, mark)) = poor_sleeper("r6_leftover_processes_are_killed_first_without_namespaces", 3) else {
         return;
     };
     leftovers_are_killed_first(world, &mark);
@@ -388,7 +387,7 @@ fn a_run_without_namespaces_ends_when_its_helper_and_the_service_are_killed() {
 }
 
 #[test]
-fn r5_nothing_signed_is_seen_before_it_is_durable() {
+fn r5_no_signed_data_is_visible_before_it_is_durable() {
     // The step has ended and its receipt is signed; it dies before that is on disk: nobody was told.
     // It lives on for a while after its output, so that this gets to who listens before the service dies.
     let mut world = World::with(|setup| setup.runbook("slow.md", runbook(SMALL, &[("talk", "echo out; sleep 0.5")])));
@@ -472,8 +471,8 @@ fn r5_after_a_failed_sync_the_process_ends() {
 }
 
 #[test]
-fn r7_clock_set_back_revives_nothing() {
-    let Some(shim) = shim("r7_clock_set_back_revives_nothing") else { return };
+fn r7_a_clock_that_is_set_back_revives_no_authorization() {
+    let Some(shim) = shim("r7_a_clock_that_is_set_back_revives_no_authorization") else { return };
     let ahead = 7200;
     let mut world = World::prepared(|setup| {
         setup.env("LD_PRELOAD", shim);
@@ -509,8 +508,8 @@ fn r7_clock_set_back_revives_nothing() {
 }
 
 #[test]
-fn r7_windows_end_while_the_clock_is_behind_the_log() {
-    let Some(shim) = shim("r7_windows_end_while_the_clock_is_behind_the_log") else { return };
+fn r7_windows_end_even_if_the_clock_is_behind_the_log() {
+    let Some(shim) = shim("r7_windows_end_even_if_the_clock_is_behind_the_log") else { return };
     let mut world = World::new();
     world.stop();
     world.setup.env("LD_PRELOAD", &shim);
@@ -548,8 +547,8 @@ fn a_clock_before_1970_is_refused_at_the_start() {
 }
 
 #[test]
-fn r7_clock_that_jumps_ahead_delays_pruning_and_nothing_else() {
-    let Some(shim) = shim("r7_clock_that_jumps_ahead_delays_pruning_and_nothing_else") else { return };
+fn r7_a_clock_that_jumps_ahead_only_delays_pruning() {
+    let Some(shim) = shim("r7_a_clock_that_jumps_ahead_only_delays_pruning") else { return };
     let mut world = World::new();
     let mut predicate = world.authorization("plain:true", json!({}));
     predicate["expires_at"] = json!(stamp(now() + 3600));
@@ -570,8 +569,8 @@ fn r7_clock_that_jumps_ahead_delays_pruning_and_nothing_else() {
 }
 
 #[test]
-fn r5_a_disk_that_becomes_read_only_ends_the_service_and_loses_nothing() {
-    let Some(shim) = shim("r5_a_disk_that_becomes_read_only_ends_the_service_and_loses_nothing") else { return };
+fn r5_a_disk_that_becomes_read_only_ends_the_service_without_data_loss() {
+    let Some(shim) = shim("r5_a_disk_that_becomes_read_only_ends_the_service_without_data_loss") else { return };
     let mut world = World::with(|setup| {
         setup.runbook("s.md", runbook(SMALL, &[("short", "echo begun\nsleep 1\necho done")]));
     });
@@ -646,7 +645,7 @@ fn r7_a_clock_set_a_year_forward_and_back_leaves_one_history() {
 // ---- an orderly end
 
 #[test]
-fn sigterm_lets_runs_end_and_keeps_their_receipts() {
+fn sigterm_lets_runs_end_and_writes_their_receipts() {
     let mut world = World::with(|setup| {
         setup.runbook("s.md", runbook(SMALL, &[("short", "echo begun\nsleep 1.5\necho done")]));
     });
@@ -680,7 +679,7 @@ fn sigterm_lets_runs_end_and_keeps_their_receipts() {
 }
 
 #[test]
-fn what_was_approved_runs_after_the_next_start() {
+fn an_approved_proposal_runs_after_the_next_start() {
     // Killed between the quorum and the claim: nothing is lost, nothing runs twice.
     let mut world = World::with(|setup| setup.limits = "runs = 1".to_owned());
     let holder = begun(&world, "plain:wait");

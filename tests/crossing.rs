@@ -140,7 +140,7 @@ fn promise_2_consumed_nonce_is_refused_after_restart() {
 }
 
 #[test]
-fn promise_2_sixty_four_clients_one_run() {
+fn promise_2_sixty_four_clients_with_one_nonce_cause_one_run() {
     let world = Arc::new(World::new());
     let payload = people::authorization(&world.authorization("say:echo", json!({"text": "once"})));
     let signed = Arc::new(envelope(&payload, &[&alice()]));
@@ -171,7 +171,7 @@ fn promise_2_sixty_four_clients_one_run() {
 }
 
 #[test]
-fn a_run_goes_on_when_who_handed_it_in_hangs_up() {
+fn a_run_continues_if_the_submitter_disconnects() {
     let world = World::with(|setup| setup.runbook("slow.md", runbook(SMALL, &[("wait", "sleep 1; printf through")])));
     let proposal = world.propose("slow:wait", json!({}));
     let body = envelope(&bytes_of(&proposal), &[&alice()]).to_string();
@@ -191,7 +191,7 @@ fn a_run_goes_on_when_who_handed_it_in_hangs_up() {
 }
 
 #[test]
-fn many_clients_with_one_nonce_run_one_of_their_authorizations() {
+fn only_one_of_many_authorizations_with_one_nonce_runs() {
     let world = Arc::new(World::new());
     let base = world.authorization("plain:true", json!({}));
     let barrier = Arc::new(Barrier::new(16));
@@ -262,7 +262,7 @@ fn step_changed_after_reseal_is_refused() {
 }
 
 #[test]
-fn a_failed_reseal_is_told_by_ready_until_one_succeeds() {
+fn ready_reports_a_failed_reseal_until_a_reseal_succeeds() {
     let world = World::with(|setup| setup.runbook("e.md", runbook(SMALL, &[("go", FIRST)])));
     let notes = || world.wire.peek("/ready").ok(200)["notes"].to_string();
     world.write("b/runbooks/e.md", &runbook(SMALL, &[("go timeot=1s", SECOND)]));
@@ -276,7 +276,7 @@ fn a_failed_reseal_is_told_by_ready_until_one_succeeds() {
 }
 
 #[test]
-fn changed_policy_and_roster_files_change_nothing_and_ready_says_so() {
+fn changed_policy_and_roster_files_have_no_effect_and_ready_reports_them() {
     let mut world = World::new();
     let offered = world.propose("plain:true", json!({}));
     let roster = world.roster().replace(alice().ssh.line(), mallory().ssh.line());
@@ -498,7 +498,7 @@ fn admit(world: &World, key: &Key) -> String {
 }
 
 #[test]
-fn a_rostered_key_opens_reading_and_nothing_else() {
+fn a_rostered_key_gives_read_access_only() {
     let world = World::new();
     world.wire.post("/v1/challenges", "", &json!({"keyid": mallory().keyid()})).problem("unknown-signer");
     let asked = world.wire.post("/v1/challenges", "", &json!({"keyid": alice().keyid()})).ok(200);
@@ -541,7 +541,7 @@ fn token_is_stored_as_a_hash() {
 }
 
 #[test]
-fn a_token_that_was_used_opens_nothing_once_it_is_revoked() {
+fn a_revoked_token_gives_no_access_even_if_it_was_used_before() {
     let world = World::new();
     // Twice: what the first look found is remembered until tokens change.
     for _ in 0..2 {
@@ -553,7 +553,7 @@ fn a_token_that_was_used_opens_nothing_once_it_is_revoked() {
 }
 
 #[test]
-fn store_is_private() {
+fn the_files_of_the_store_are_private() {
     use std::os::unix::fs::PermissionsExt as _;
     let mut world = World::new();
     world.run("plain:true", json!({}), &[&alice()]);
@@ -650,7 +650,7 @@ fn weak_keys_are_refused_in_the_roster() {
 // ---- R1
 
 #[test]
-fn r1_online_and_offline_share_one_row() {
+fn r1_online_and_offline_proposals_share_one_row() {
     let world = World::new();
     let offered = world.propose("plain:true", json!({}));
     let whole = envelope(&bytes_of(&offered), &[&alice()]);
@@ -678,7 +678,7 @@ fn r1_online_and_offline_share_one_row() {
 }
 
 #[test]
-fn r1_questions_are_asked_in_order() {
+fn r1_checks_are_made_in_their_order() {
     let world = World::new();
     let good = world.authorization("two:go", json!({"text": "x"}));
     let mut bad = good.clone();
@@ -720,7 +720,7 @@ fn r1_questions_are_asked_in_order() {
 // ---- R2
 
 #[test]
-fn r2_changed_policy_is_context_changed() {
+fn r2_a_changed_policy_is_refused_as_context_changed() {
     // What policy and configuration ask of a run is resolved anew when it crosses, not taken from the past.
     let mut world = World::with(|setup| setup.runbook("free.md", runbook("", &[("go", ":")])));
     let offered = world.propose("free:go", json!({}));
@@ -742,7 +742,7 @@ fn r2_changed_policy_is_context_changed() {
 // ---- R3
 
 #[test]
-fn r3_denial_racing_a_quorum_wins_or_loses_whole() {
+fn r3_a_denial_that_races_a_quorum_wins_or_loses_completely() {
     let world = Arc::new(World::new());
     let (mut denied, mut ran) = (0, 0);
     for round in 0..40 {
@@ -800,7 +800,7 @@ fn r3_denial_racing_a_quorum_wins_or_loses_whole() {
 }
 
 #[test]
-fn a_spent_nonce_is_answered_as_replayed_while_there_is_no_room_for_a_run() {
+fn a_spent_nonce_is_refused_as_replayed_even_if_there_is_no_room_for_a_run() {
     let world = World::with(|setup| setup.limits = "runs = 1".to_owned());
     let [spent, unspent] = ["", "again"]
         .map(|_| envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]));
@@ -818,7 +818,7 @@ fn a_spent_nonce_is_answered_as_replayed_while_there_is_no_room_for_a_run() {
 }
 
 #[test]
-fn a_denial_kills_what_runs() {
+fn a_denial_kills_a_running_step() {
     let world = World::new();
     let proposal = world.propose("plain:wait", json!({}));
     world.sign(&proposal, &[&alice()]).ok(200);
@@ -832,7 +832,7 @@ fn a_denial_kills_what_runs() {
 }
 
 #[test]
-fn r3_a_reseal_between_verdict_and_claim_is_noticed() {
+fn r3_a_reseal_between_verdict_and_claim_is_detected() {
     // Crossings of a step whose definition changes all the while: each ran under the seal that its receipt names.
     let world = Arc::new(World::with(|setup| setup.runbook("e.md", runbook(SMALL, &[("go", FIRST)]))));
     let resealing = {
@@ -963,7 +963,7 @@ fn r8_owner_of_the_token_may_not_approve() {
 }
 
 #[test]
-fn r8_handing_in_does_not_count() {
+fn r8_a_submission_is_no_approval() {
     let world = World::new();
     // The agent's, signed by bob, handed in with bob's token: bob would approve what he brings.
     let mine = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&bob()]);
@@ -1008,7 +1008,7 @@ fn r9_private_set_below_runbooks_does_not_start() {
 // ---- R10
 
 #[test]
-fn r10_refusals_beyond_the_budget_are_counted_only() {
+fn r10_refusals_beyond_the_budget_are_only_counted() {
     let mut world = World::new();
     let mut predicate = world.authorization("plain:true", json!({}));
     predicate["boundary"]["epoch"] = json!("0".repeat(32));
@@ -1053,7 +1053,7 @@ fn r10_refusals_beyond_the_budget_are_counted_only() {
 }
 
 #[test]
-fn more_people_may_sign_than_an_envelope_holds() {
+fn more_people_may_sign_than_an_envelope_can_contain() {
     let people: Vec<Key> = (100..117).map(|seed| Key::of(format!("p{seed}").leak(), seed)).collect();
     let world = World::with(|setup| {
         for key in &people {

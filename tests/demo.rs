@@ -28,7 +28,7 @@ fn strict() -> bool {
 }
 
 #[test]
-fn every_attack_is_refused_with_its_code_and_the_exit_is_0_where_strict_holds() {
+fn every_attack_is_refused_with_its_code_and_the_exit_code_is_0_on_a_strict_host() {
     let output = Command::new(BINARY).args(["--json", "demo"]).output().expect("started");
     let (as_told, lines) = lines(&output);
     let strict = strict();
@@ -39,8 +39,8 @@ fn every_attack_is_refused_with_its_code_and_the_exit_is_0_where_strict_holds() 
         ("the same person twice, with two keys", "quorum-missing"),
         ("a stranger's key", "unknown-signer"),
         ("the agent's owner approves", "self-approval"),
-        ("an edited runbook, not sealed anew", "the sealed bytes ran"),
-        ("the same after a reseal, approved before it", "step-changed"),
+        ("an edited runbook without a new seal", "the sealed bytes ran"),
+        ("the same after a reseal, with an old approval", "step-changed"),
         ("one byte of the receipt flipped", "receipt-signature"),
         ("a step that reads an approver's key", "refused by the sandbox"),
     ] {
@@ -53,7 +53,7 @@ fn every_attack_is_refused_with_its_code_and_the_exit_is_0_where_strict_holds() 
 
 /// As in a container without user namespaces.
 #[test]
-fn a_host_that_cannot_hold_strict_names_layer_and_knob_first_and_exits_1() {
+fn a_host_without_strict_isolation_names_layer_and_setting_and_exits_with_1() {
     let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
     let mut command = Command::new("unshare");
     command.args(["-Ur", "sh", "-c", script, "sh", BINARY, "--json", "demo"]);
@@ -61,7 +61,7 @@ fn a_host_that_cannot_hold_strict_names_layer_and_knob_first_and_exits_1() {
     if output.stdout.is_empty() {
         // Such a host is the other test's: what it can't hold is named there.
         assert!(!strict(), "{}", String::from_utf8_lossy(&output.stderr));
-        eprintln!("NOT RUN a_host_that_cannot_hold_strict…: this host makes no user namespaces to begin with");
+        eprintln!("NOT RUN a_host_without_strict_isolation…: this host makes no user namespaces to begin with");
         return;
     }
     let (as_told, lines) = lines(&output);
@@ -80,7 +80,7 @@ fn a_host_that_cannot_hold_strict_names_layer_and_knob_first_and_exits_1() {
 }
 
 #[test]
-fn what_is_kept_can_be_verified_again_and_nothing_is_replaced() {
+fn stored_demo_files_can_be_verified_again_and_replace_no_files() {
     let dir = tempfile::tempdir().expect("a directory");
     let kept = dir.path().join("kept");
     let demo = || Command::new(BINARY).args(["demo", "--keep"]).arg(&kept).output().expect("started");

@@ -61,7 +61,7 @@ fn all_pages() -> Vec<String> {
 }
 
 #[test]
-fn every_command_block_is_run_or_says_why_not() {
+fn every_command_block_is_run_or_states_a_reason() {
     let (mut run, mut left) = (0, 0);
     for page in all_pages() {
         for block in blocks(&page, &read(&page)) {
@@ -105,7 +105,7 @@ fn readme_is_at_most_ten_kibibytes() {
 }
 
 #[test]
-fn the_first_screen_has_its_commands_and_the_table_is_run() {
+fn the_first_screen_of_the_readme_has_its_commands_and_its_table_is_run() {
     let readme = read("README.md");
     let first = blocks("README.md", &readme).into_iter().next().expect("a block");
     let lines: Vec<&str> = first.text.lines().map(bare).collect();
@@ -131,7 +131,7 @@ fn the_first_screen_has_its_commands_and_the_table_is_run() {
 }
 
 #[test]
-fn what_it_refuses_has_a_code_that_exists() {
+fn every_refusal_that_the_readme_names_has_an_existing_code() {
     let readme = read("README.md");
     let rows = readme.lines().skip_while(|line| !line.starts_with("| it refuses")).skip(2);
     let codes: Vec<&str> = rows

@@ -9,25 +9,25 @@ use countersign::record::profile::Workdir;
 use escape::{Bites, Held, Outcome, Who, all_cases, cases, play_what_is_ordered, round, round_over};
 
 #[test]
-fn strict_lets_nothing_out() {
+fn strict_isolation_prevents_every_escape() {
     if !play_what_is_ordered() {
-        nothing_got_out(&round("strict_lets_nothing_out", Who::Self_, Held::Strict));
+        nothing_got_out(&round("strict_isolation_prevents_every_escape", Who::Self_, Held::Strict));
     }
 }
 
 #[test]
-fn strict_lets_nothing_out_under_an_ordinary_user() {
+fn strict_isolation_prevents_every_escape_under_an_ordinary_user() {
     if !play_what_is_ordered() {
-        let name = "strict_lets_nothing_out_under_an_ordinary_user";
+        let name = "strict_isolation_prevents_every_escape_under_an_ordinary_user";
         nothing_got_out(&round_over(name, Who::Ordinary, Held::Strict, Workdir::Overlay));
     }
 }
 
 /// A live tree: what stands in it may be changed, what is denied may not even be seen.
 #[test]
-fn strict_lets_nothing_out_of_a_live_tree() {
+fn strict_isolation_prevents_every_escape_from_a_live_tree() {
     if !play_what_is_ordered() {
-        let name = "strict_lets_nothing_out_of_a_live_tree";
+        let name = "strict_isolation_prevents_every_escape_from_a_live_tree";
         nothing_got_out(&round_over(name, Who::Ordinary, Held::Strict, Workdir::InPlace));
     }
 }
@@ -56,11 +56,11 @@ fn best_effort_without_user_namespaces_is_no_weaker_than_landlock() {
 }
 
 #[test]
-fn off_lets_much_out_so_the_suite_bites() {
+fn many_escapes_succeed_without_a_sandbox_so_the_suite_is_effective() {
     if play_what_is_ordered() {
         return;
     }
-    let outcomes = round("off_lets_much_out_so_the_suite_bites", Who::Self_, Held::Off);
+    let outcomes = round("many_escapes_succeed_without_a_sandbox_so_the_suite_is_effective", Who::Self_, Held::Off);
     say("off", &outcomes);
     let refused = outcomes.iter().find_map(|outcome| outcome.refused.as_deref());
     assert!(breached(&outcomes).len() >= 20, "only {} got out; {refused:?}", breached(&outcomes).len());
@@ -68,8 +68,8 @@ fn off_lets_much_out_so_the_suite_bites() {
 
 /// A script that is held by nothing gets out, as the one it says: else it would prove nothing where it is held.
 #[test]
-fn every_script_bites_where_nothing_holds_it() {
-    const NAME: &str = "every_script_bites_where_nothing_holds_it";
+fn every_escape_script_succeeds_without_a_sandbox() {
+    const NAME: &str = "every_escape_script_succeeds_without_a_sandbox";
     if play_what_is_ordered() {
         return;
     }
@@ -99,7 +99,7 @@ fn every_script_bites_where_nothing_holds_it() {
 }
 
 #[test]
-fn scripts_are_many_and_each_has_one_name() {
+fn each_of_many_escape_scripts_has_a_unique_name() {
     let cases = all_cases();
     let names: std::collections::BTreeSet<_> = cases.iter().map(|case| &case.id).collect();
     assert_eq!(names.len(), cases.len());
@@ -108,7 +108,7 @@ fn scripts_are_many_and_each_has_one_name() {
 
 /// A number of one architecture is another call, or none, on another one: a script that is to be held there would be by that.
 #[test]
-fn scripts_that_make_calls_by_number_have_those_of_both_architectures() {
+fn scripts_with_syscall_numbers_have_the_numbers_of_both_architectures() {
     let numbers: Vec<(String, u32)> = all_cases()
         .into_iter()
         .filter(|case| case.machine.is_none() && case.script.contains("def call("))

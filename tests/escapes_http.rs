@@ -21,13 +21,13 @@ const FRONT: &str = "countersign: 1\ntitle: Ways out\n\
                      defaults: {timeout: 10s, memory: 256MiB, processes: 64, output: 64KiB, file_size: 64MiB}";
 
 #[test]
-fn nothing_gets_out_of_a_real_service_over_http() {
+fn no_escape_from_a_real_service_over_http_succeeds() {
     nothing_gets_out(&[]);
 }
 
 #[test]
-fn nothing_gets_out_of_an_ordinary_users_service_over_http() {
-    const NAME: &str = "nothing_gets_out_of_an_ordinary_users_service_over_http";
+fn no_escape_from_the_service_of_an_ordinary_user_over_http_succeeds() {
+    const NAME: &str = "no_escape_from_the_service_of_an_ordinary_user_over_http_succeeds";
     if !rustix::process::geteuid().is_root() {
         return not_run(NAME, "who is not root can't be another; the test beside it runs as an ordinary user here");
     }

@@ -28,7 +28,7 @@ replays! {
 }
 
 #[test]
-fn every_target_has_a_seed_a_binary_and_a_replay() {
+fn every_fuzz_target_has_a_seed_a_binary_and_a_replay() {
     let seeds = seeds();
     let manifest = std::fs::read_to_string(root().join("fuzz/Cargo.toml")).expect("the manifest");
     let here = include_str!("fuzz_corpus.rs");

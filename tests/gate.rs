@@ -145,7 +145,7 @@ fn detail(line: &Value, name: &str) -> String {
 }
 
 #[test]
-fn gate_lets_through_only_what_is_demanded_and_says_why_in_a_line_each() {
+fn gate_accepts_only_the_demanded_run_and_prints_one_line_per_reason() {
     let at = Deployed::new();
     let good = at.demands();
     let output = at.gate(&at.bundle, &good);
@@ -197,7 +197,7 @@ fn words(words: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a_success_receipt_of_other_parameters_or_another_commit_does_not_pass() {
+fn gate_refuses_a_success_receipt_of_other_parameters_or_another_commit() {
     let at = Deployed::new();
     let other = at.run("deploy:web", json!({"commit": "f".repeat(40)}));
     at.shut(&other, &at.demands(), &["parameters"]);
@@ -207,7 +207,7 @@ fn a_success_receipt_of_other_parameters_or_another_commit_does_not_pass() {
 }
 
 #[test]
-fn a_run_that_did_not_succeed_or_is_too_long_ago_does_not_pass() {
+fn gate_refuses_a_run_that_failed_or_is_too_old() {
     let at = Deployed::new();
     let of = |step: &str| {
         let mut demands = at.demands_but("--step", step);
@@ -233,7 +233,7 @@ fn a_run_that_did_not_succeed_or_is_too_long_ago_does_not_pass() {
 }
 
 #[test]
-fn a_staging_boundary_of_the_same_name_and_key_does_not_pass() {
+fn gate_refuses_a_staging_boundary_with_the_same_name_and_key() {
     let at = Deployed::new();
     // The same people, the same name, even the same key: another log, so another boundary.
     let mut staging = prepared();
@@ -247,11 +247,11 @@ fn a_staging_boundary_of_the_same_name_and_key_does_not_pass() {
     fs::write(&bundle, staging.bundle(&finished)).expect("written");
     assert_eq!(digest_of(&staging, "deploy:web"), at.digest);
     let line = at.shut(&bundle, &at.demands(), &["boundary"]);
-    assert!(detail(&line, "boundary").contains("boundaries of one name are two"), "{line:#}");
+    assert!(detail(&line, "boundary").contains("two boundaries can have the same name"), "{line:#}");
 }
 
 #[test]
-fn a_bundle_that_is_not_verified_does_not_pass_whatever_is_waived() {
+fn gate_refuses_an_unverified_bundle_whatever_is_waived() {
     let at = Deployed::new();
     let all = [
         &words(&["--boundary", &at.boundary, "--step", "deploy:web", "--any-digest", "--any-params", "--allow-warned"])
@@ -290,7 +290,7 @@ fn a_bundle_that_is_not_verified_does_not_pass_whatever_is_waived() {
 }
 
 #[test]
-fn wrong_usage_is_told_and_nothing_is_taken_for_granted() {
+fn wrong_usage_is_reported_and_no_demand_has_a_default() {
     let at = Deployed::new();
     let usage = |words: &[String], says: &str| {
         let output = at.gate(&at.bundle, words);
@@ -301,7 +301,7 @@ fn wrong_usage_is_told_and_nothing_is_taken_for_granted() {
     usage(&good[2..], "--boundary");
     usage(&[&good[..2], &good[4..]].concat(), "--step");
     usage(&[&good[..4], &good[6..]].concat(), "--digest");
-    usage(&good[..6], "which parameters must have been signed");
+    usage(&good[..6], "the expected parameters are missing");
     usage(&[&good[..], &words(&["--any-params"])].concat(), "cannot be used with");
     usage(&[&good[..], &words(&["--any-digest"])].concat(), "cannot be used with");
     usage(&[&good[..], &words(&["--no-params"])].concat(), "cannot be used with");
@@ -309,7 +309,10 @@ fn wrong_usage_is_told_and_nothing_is_taken_for_granted() {
     usage(&[&good[..], &words(&["-p", "count"])].concat(), "expected name=value");
     usage(&[&good[..], &words(&["--max-age", "24"])].concat(), "24h or 7d");
     usage(&[&good[..], &words(&["--min-sandbox", "lax"])].concat(), "no level and no layer");
-    usage(&[&good[..], &words(&["--allow-unchecked", "receipt-signature"])].concat(), "only these can be left open");
+    usage(
+        &[&good[..], &words(&["--allow-unchecked", "receipt-signature"])].concat(),
+        "only these checks can be left out",
+    );
     usage(&[&good[..4], &good[6..], &words(&["--lock", "countersign.lock"])].concat(), "later version");
     let missing = at.gate(Path::new("/nowhere/run.bundle.json"), &good);
     assert_eq!(missing.status.code(), Some(2), "{}", said(&missing));
@@ -351,7 +354,7 @@ fn roster_swapped_in_a_ci_checkout_is_not_read() {
     ] {
         let (code, said) = trusting(&roster, current, &[]);
         assert_eq!(code, Some(2), "{roster}: {said}");
-        assert!(said.contains("written by those whose change is to be let through"), "{said}");
+        assert!(said.contains("the author of the change under review"), "{said}");
         assert!(!said.contains(&at.roster), "it must not tell the digest that the file would need: {said}");
     }
     let mut piped = at.command(&at.bundle, &at.demands());
@@ -382,7 +385,7 @@ fn roster_swapped_in_a_ci_checkout_is_not_read() {
     assert_eq!(trusting(&text(&outside), &elsewhere, &[]).0, Some(2));
 }
 
-/// A file that others can write is no ground for trust, whichever command it is named to.
+/// A roster file that other users can write is never trusted, in any command.
 #[test]
 fn verify_and_audit_refuse_a_roster_that_others_can_write_as_gate_does() {
     let at = Deployed::new();
@@ -401,7 +404,7 @@ fn verify_and_audit_refuse_a_roster_that_others_can_write_as_gate_does() {
     for (path, mode, usual) in [(&roster, 0o666, 0o644), (&roster, 0o664, 0o644), (&place, 0o777, 0o755)] {
         chmod(path, mode);
         let (code, said) = verify(named);
-        assert!(code == Some(2) && said.contains("chmod go-w") && said.contains("no ground for trust"), "{said}");
+        assert!(code == Some(2) && said.contains("chmod go-w") && said.contains("be trusted"), "{said}");
         let mut audit =
             at.world.program(&["audit", &at.world.wire.url, "--url", &at.world.wire.url, "--roster", named]);
         let audit = audit.env("COUNTERSIGN_TOKEN", &at.world.reader).output().expect("audit");
@@ -431,7 +434,7 @@ fn deployable_roster(at: &Deployed) -> Vec<u8> {
 }
 
 #[test]
-fn trust_comes_from_the_user_s_own_configuration_or_there_is_none() {
+fn trust_comes_only_from_the_configuration_of_the_user() {
     let at = Deployed::new();
     let gate = || at.command(&at.bundle, &at.demands()).output().expect("gate");
     let none = gate();
@@ -460,7 +463,7 @@ fn trust_comes_from_the_user_s_own_configuration_or_there_is_none() {
 }
 
 #[test]
-fn a_step_that_was_changed_since_it_was_pinned_does_not_pass() {
+fn gate_refuses_a_step_that_was_changed_since_it_was_pinned() {
     let at = Deployed::new();
     let changed = "countersign: 1\ntitle: Steps of a test";
     let path = at.world.path("b/runbooks/deploy.md");
@@ -553,7 +556,7 @@ fn of_several_trusted_rosters_the_newest_decides() {
 }
 
 #[test]
-fn a_boundary_set_back_behind_a_trusted_roster_gets_no_signature() {
+fn a_boundary_that_returns_to_an_older_roster_gets_no_signature() {
     let at = Deployed::new();
     let (config, [_, second, third]) = three_versions(&at);
     let offered = at.world.propose("deploy:web", json!({"commit": COMMIT}));
@@ -580,7 +583,7 @@ fn newer_version(envelope: &Value) -> u64 {
 }
 
 #[test]
-fn help_among_demands_opens_no_gate() {
+fn a_request_for_help_among_the_demands_never_passes() {
     let at = Deployed::new();
     let demands = at.demands();
     // As an argument of its own, as the file, and as a value, which no option takes it for.
@@ -608,7 +611,7 @@ fn help_among_demands_opens_no_gate() {
 }
 
 #[test]
-fn in_the_home_directory_the_way_out_is_named() {
+fn an_error_in_the_home_directory_names_the_correction() {
     let at = Deployed::new();
     at.roster_file(&at.world.path("home/.config/countersign/roster.json"));
     let output = at.command(&at.bundle, &at.demands()).current_dir(at.world.path("home")).output().expect("gate");

@@ -25,7 +25,7 @@ fn as_alice(world: &World, words: &[&str]) -> String {
 }
 
 #[test]
-fn what_holds_an_approved_run_up_is_told_until_it_runs() {
+fn the_reason_why_an_approved_run_waits_is_shown_until_it_runs() {
     let dir = tempfile::Builder::new().prefix("countersign-tree-").tempdir().expect("a directory");
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("mode");
     let tree = dir.path().canonicalize().expect("real").join("in");
@@ -100,14 +100,14 @@ fn cancel(world: &World, running: &Value) {
 }
 
 #[test]
-fn a_run_that_finds_no_room_says_so_while_it_waits() {
+fn a_run_without_room_shows_this_reason_while_it_waits() {
     let (world, running, waiting) = one_waits_for_another();
     cancel(&world, &running);
     assert!(world.until(id_of(&waiting), "finished").get("held_up").is_none());
 }
 
 #[test]
-fn a_crossing_that_breaks_before_its_claim_says_no_old_reason_and_runs_once_it_can() {
+fn a_crossing_that_fails_before_its_claim_shows_no_old_reason_and_runs_later() {
     let (world, running, waiting) = one_waits_for_another();
     let id = id_of(&waiting);
     // Now there is room for it, and nobody can say how much there is on the disk.
@@ -134,7 +134,7 @@ fn limited(limit: &str) -> World {
 }
 
 #[test]
-fn what_the_limit_of_open_files_does_not_hold_waits_with_its_nonce_unspent() {
+fn a_run_beyond_the_limit_of_open_files_waits_with_its_nonce_unspent() {
     let mut world = limited("-n 64");
     world.start();
     world.make_tokens();
@@ -152,11 +152,11 @@ fn what_the_limit_of_open_files_does_not_hold_waits_with_its_nonce_unspent() {
     }
     // With which not even one run can be promised, nothing is served.
     let said = limited("-n 32").try_start().expect_err("too few");
-    assert!(said.contains("no more than 32 files") && said.contains("LimitNOFILE"), "{said}");
+    assert!(said.contains("at most 32 files") && said.contains("LimitNOFILE"), "{said}");
 }
 
 #[test]
-fn output_that_can_not_be_kept_is_cut_and_the_log_says_why() {
+fn output_that_cannot_be_stored_is_cut_and_the_log_states_the_reason() {
     let world = World::with(|setup| {
         setup.runbook("much.md", runbook(SMALL, &[("go", "head -c 4000000 /dev/zero | tr '\\0' x")]));
     });

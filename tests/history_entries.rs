@@ -52,7 +52,7 @@ fn usual() -> Log {
 }
 
 #[test]
-fn an_honest_log_is_clean_and_every_decision_stands() {
+fn an_honest_log_is_clean_and_every_decision_is_confirmed() {
     let mut log = usual();
     let (one, two) = (log.approved("nginx:restart", 40, &[BOB]), log.approved("nginx:restart", 40, &[ALICE]));
     let place = log.consume(40, &[&one, &two]);
@@ -76,7 +76,7 @@ fn an_honest_log_is_clean_and_every_decision_stands() {
 }
 
 #[test]
-fn a_run_that_goes_on_is_open_and_no_failure() {
+fn a_run_in_progress_is_open_and_no_failure() {
     let mut log = usual();
     let running = log.approved("nginx:restart", 40, &[ALICE]);
     log.consume(40, &[&running]);
@@ -89,7 +89,7 @@ fn a_run_that_goes_on_is_open_and_no_failure() {
 }
 
 #[test]
-fn a_run_that_must_be_over_by_the_auditors_clock_is_warned_of() {
+fn a_run_that_must_have_ended_by_the_clock_of_the_auditor_causes_a_warning() {
     let mut log = usual();
     let running = log.approved("nginx:restart", 40, &[ALICE]);
     log.consume(40, &[&running]);
@@ -120,7 +120,7 @@ fn seen(log: &Log, size: usize, at: i64, by: &[(&str, u8)]) -> SeenHead {
 }
 
 #[test]
-fn what_is_dated_before_somebody_saw_the_log_without_it_is_told() {
+fn entries_dated_before_a_checkpoint_without_them_are_reported() {
     let witnesses = [("w.example/1", 21), ("w.example/2", 22)];
     let mut log = Log::with(|sealed| {
         sealed.roster["witness"] = witnesses
@@ -156,7 +156,7 @@ fn what_is_dated_before_somebody_saw_the_log_without_it_is_told() {
 }
 
 #[test]
-fn a_state_says_when_it_was_kept_and_a_log_of_the_future_is_warned_of() {
+fn a_state_has_its_own_time_and_a_log_from_the_future_causes_a_warning() {
     let log = usual();
     let now = |after: i64| Some(Timestamp::from_unix(T0 + after));
     let mut auditor = log.auditor(Expected { now: now(700), ..Expected::default() });
@@ -173,7 +173,7 @@ fn a_state_says_when_it_was_kept_and_a_log_of_the_future_is_warned_of() {
 }
 
 #[test]
-fn what_runs_without_a_receipt_is_told_with_the_time_until_which_it_may() {
+fn a_run_without_a_receipt_is_reported_with_its_latest_end_time() {
     let mut log = usual();
     let running = log.approved("nginx:restart", 40, &[ALICE]);
     log.consume(40, &[&running]);
@@ -183,7 +183,7 @@ fn what_runs_without_a_receipt_is_told_with_the_time_until_which_it_may() {
 }
 
 #[test]
-fn an_entry_that_is_deleted_put_in_or_moved_shows_by_the_root() {
+fn a_deleted_or_inserted_or_moved_entry_changes_the_root_hash() {
     let log = usual();
     let head = log.head();
     let audit = |log: &Log| {
@@ -219,7 +219,7 @@ fn an_entry_that_is_deleted_put_in_or_moved_shows_by_the_root() {
 }
 
 #[test]
-fn what_the_boundary_itself_leaves_out_or_moves_shows_without_any_earlier_head() {
+fn entries_that_the_boundary_omits_or_moves_are_found_without_an_earlier_head() {
     // The boundary's key signs the head anew over what is left.
     let without = |at: usize| {
         let mut log = usual();
@@ -243,7 +243,7 @@ fn what_the_boundary_itself_leaves_out_or_moves_shows_without_any_earlier_head()
 }
 
 #[test]
-fn a_receipt_without_consumption_and_two_for_one_are_found() {
+fn a_receipt_without_a_consumption_and_a_second_receipt_are_found() {
     let mut log = usual();
     let approved = log.approved("nginx:restart", 40, &[ALICE]);
     log.receipt(history::Place { index: 5, item: 0, at: 40 }, &approved);
@@ -285,7 +285,7 @@ fn a_nonce_or_authorization_that_is_spent_twice_is_found() {
 }
 
 #[test]
-fn what_is_expired_can_not_be_spent_again_although_it_is_forgotten() {
+fn an_expired_nonce_cannot_be_spent_again_even_after_it_was_pruned() {
     let mut log = usual();
     let first = log.run("nginx:restart", 40, &[ALICE]);
     log.run("nginx:restart", 4000, &[ALICE]);
@@ -305,7 +305,7 @@ fn what_is_expired_can_not_be_spent_again_although_it_is_forgotten() {
 }
 
 #[test]
-fn a_run_under_a_denial_is_found_and_a_denial_after_it_is_none() {
+fn a_run_after_a_denial_is_found_and_a_later_denial_is_no_fault() {
     let mut log = usual();
     let approved = log.approved("nginx:restart", 40, &[ALICE]);
     log.deny(&approved, BOB);
@@ -322,7 +322,7 @@ fn a_run_under_a_denial_is_found_and_a_denial_after_it_is_none() {
 }
 
 #[test]
-fn what_is_remembered_of_a_denial_is_its_digest_and_only_while_its_epoch_lasts() {
+fn the_auditor_stores_only_the_digest_of_a_denial_and_only_during_its_epoch() {
     assert_eq!(size_of::<countersign::crypto::digest::AuthorizationDigest>(), 32);
     let mut log = usual();
     let denied: Vec<_> = (0..20).map(|_| log.approved("nginx:restart", 40, &[ALICE])).collect();
@@ -352,7 +352,7 @@ fn what_is_remembered_of_a_denial_is_its_digest_and_only_while_its_epoch_lasts()
 }
 
 #[test]
-fn denials_and_refusals_are_held_to_their_form() {
+fn denials_and_refusals_must_have_their_defined_form() {
     let denial = |by: u8, edit: &dyn Fn(&mut serde_json::Value)| {
         let mut log = usual();
         let approved = log.approved("nginx:restart", 40, &[ALICE]);
@@ -375,7 +375,7 @@ fn denials_and_refusals_are_held_to_their_form() {
 }
 
 #[test]
-fn the_decision_is_decided_again_by_the_state_before_it() {
+fn each_decision_is_repeated_with_the_state_before_it() {
     let decided = |edit: &dyn Fn(&mut serde_json::Value)| {
         let mut log = usual();
         let approved = log.approved("two:go", 40, &[ALICE, BOB]);
@@ -427,7 +427,7 @@ fn approved_by(step: &str, signers: &[u8], edit: impl Fn(&mut serde_json::Value)
 }
 
 #[test]
-fn only_rostered_people_who_may_count_and_are_enough_let_a_step_run() {
+fn only_a_sufficient_number_of_eligible_rostered_people_can_let_a_step_run() {
     assert_eq!(approved_by("nginx:restart", &[MALLORY], |_| {}), ["approval-signatures"], "not rostered");
     assert_eq!(approved_by("nginx:restart", &[BOUNDARY], |_| {}), ["approval-signatures"], "the boundary itself");
     assert_eq!(approved_by("nginx:restart", &[CAROL], |_| {}), ["excluded", "quorum"], "carol owns the agent");
@@ -446,7 +446,7 @@ fn only_rostered_people_who_may_count_and_are_enough_let_a_step_run() {
 }
 
 #[test]
-fn what_was_signed_must_be_what_the_state_gives() {
+fn a_signed_authorization_must_equal_the_authorization_from_the_state() {
     let signed = |edit: &dyn Fn(&mut serde_json::Value)| approved_by("nginx:restart", &[ALICE], edit);
     assert_eq!(signed(&|of| of["step"]["digest"] = json!(reference(b"other"))), ["step"]);
     assert_eq!(signed(&|of| of["rendered"] = json!(reference(b"other"))), ["step"]);
@@ -468,7 +468,7 @@ fn what_was_signed_must_be_what_the_state_gives() {
 }
 
 #[test]
-fn a_receipt_of_other_parameters_is_none_of_that_consumption() {
+fn a_receipt_with_other_parameters_does_not_belong_to_the_consumption() {
     let mut log = usual();
     let approved = log.approved("nginx:restart", 40, &[ALICE]);
     let other = log.approved_but("nginx:restart", 40, &[ALICE], |of| of["params"] = json!({"host": "web-4"}));
@@ -494,7 +494,7 @@ fn approvers_count_only_within_their_time_and_tokens_only_until_they_end() {
 }
 
 #[test]
-fn times_never_go_back() {
+fn times_in_the_log_never_decrease() {
     let mut log = usual();
     log.run("nginx:restart", 5, &[ALICE]);
     assert_eq!(found(&log), ["time"]);
@@ -520,7 +520,7 @@ fn a_run_is_judged_by_the_seal_in_force_and_no_other() {
 }
 
 #[test]
-fn the_chain_of_seals_has_no_gap_no_fork_and_no_way_back() {
+fn the_chain_of_seals_has_no_gap_and_no_fork_and_no_return() {
     let sealed = |edit: &dyn Fn(&mut serde_json::Value)| {
         let mut log = usual();
         log.reseal(40, |seal| edit(seal));
@@ -539,7 +539,7 @@ fn the_chain_of_seals_has_no_gap_no_fork_and_no_way_back() {
 }
 
 #[test]
-fn epochs_and_tokens_that_are_gone_stay_gone() {
+fn removed_epochs_and_tokens_never_return() {
     let mut log = usual();
     let first = log.epoch.clone();
     let old = log.approved("nginx:restart", 40, &[ALICE]);
@@ -572,7 +572,7 @@ fn epochs_and_tokens_that_are_gone_stay_gone() {
 }
 
 #[test]
-fn a_later_roster_counts_once_both_thresholds_signed_it() {
+fn a_later_roster_counts_only_after_both_thresholds_signed_it() {
     let second = |signers: &[u8]| {
         let mut log = usual();
         log.sealed.roster["approver"][0]["groups"] = json!([]);
@@ -611,7 +611,7 @@ fn a_later_roster_counts_once_both_thresholds_signed_it() {
 }
 
 #[test]
-fn the_boundarys_key_changes_with_the_roster_and_the_old_one_signs_nothing_more() {
+fn the_boundary_key_changes_with_the_roster_and_the_old_key_signs_no_more_entries() {
     let mut log = usual();
     let running = log.approved("nginx:restart", 35, &[ALICE]);
     let place = log.consume(35, &[&running]);
@@ -648,7 +648,7 @@ fn log_policy() -> String {
 }
 
 #[test]
-fn a_newer_roster_may_be_the_trusted_one() {
+fn a_newer_roster_can_be_the_trusted_roster() {
     let mut log = usual();
     for at in [40, 50] {
         log.roster(&[ALICE, BOB]);
@@ -693,7 +693,7 @@ fn runs_that_exclude_each_other_never_overlap() {
 }
 
 #[test]
-fn built_in_lists_that_can_not_be_read_switch_no_question_off() {
+fn unreadable_built_in_lists_never_disable_a_question() {
     for lists in [json!(["x"]), json!({}), json!({"version": 2}), json!({"version": 1, "more": []})] {
         let mut log = usual();
         log.sealed.builtins = lists.clone();
@@ -724,7 +724,7 @@ fn run_under(engine: &str, edit: &dyn Fn(&mut serde_json::Value)) -> Log {
 }
 
 #[test]
-fn what_another_version_read_otherwise_differs_and_is_no_failure() {
+fn a_different_result_of_another_version_is_a_difference_and_no_failure() {
     let limits = |of: &mut serde_json::Value| of["sandbox"]["limits"]["wall_ms"] = json!(1);
     assert_eq!(found(&run_under(concat!("countersign ", env!("CARGO_PKG_VERSION")), &limits)), ["sandbox"]);
     let log = run_under(OTHER, &limits);
@@ -744,7 +744,7 @@ fn what_another_version_read_otherwise_differs_and_is_no_failure() {
 }
 
 #[test]
-fn no_engine_that_a_seal_names_excuses_a_layer_that_is_not_required_or_parameters_outside_the_schema() {
+fn no_engine_version_excuses_a_missing_required_layer_or_parameters_outside_the_schema() {
     let none = run_under(OTHER, &|of| of["sandbox"]["require"] = json!([]));
     assert_eq!(found(&none), ["sandbox"]);
     assert_eq!(verdicts(&none).last(), Some(&EntryVerdict::Fails));
@@ -757,7 +757,7 @@ fn no_engine_that_a_seal_names_excuses_a_layer_that_is_not_required_or_parameter
 }
 
 #[test]
-fn a_seal_of_another_version_that_can_not_be_read_differs_and_what_ran_under_it_is_undecided() {
+fn runs_under_an_unreadable_seal_of_another_version_are_undecided() {
     let strange = |engine: &str| {
         let mut log = usual();
         let known = std::mem::replace(&mut log.sealed.configuration, json!({"of": "a later version"}));
@@ -799,7 +799,7 @@ fn a_seal_of_another_version_that_can_not_be_read_differs_and_what_ran_under_it_
 }
 
 #[test]
-fn what_a_seal_names_is_of_a_bounded_size() {
+fn data_that_a_seal_names_has_a_bounded_size() {
     let mut log = usual();
     log.sealed.builtins = json!({"version": 1, "lists": "x".repeat(5 << 20)});
     log.reseal(40, |_| {});
@@ -807,7 +807,7 @@ fn what_a_seal_names_is_of_a_bounded_size() {
 }
 
 #[test]
-fn every_version_of_the_roster_that_needed_nobodys_signature_is_warned_of() {
+fn every_roster_version_without_required_signatures_causes_a_warning() {
     let mut log = Log::with(|sealed| sealed.roster["threshold"] = json!(0));
     log.sealed.roster["threshold"] = json!(1);
     let mallory = json!({"name": "mallory", "groups": ["ops", "security"], "keys": [key(MALLORY).line()]});
@@ -824,7 +824,7 @@ fn every_version_of_the_roster_that_needed_nobodys_signature_is_warned_of() {
 }
 
 #[test]
-fn what_a_seal_names_for_its_roster_is_there_and_leads_to_it() {
+fn the_roster_chain_of_a_seal_is_present_and_leads_to_its_roster() {
     let second = || {
         let mut log = usual();
         log.roster(&[ALICE, BOB]);
@@ -877,7 +877,7 @@ fn what_a_seal_names_for_its_roster_is_there_and_leads_to_it() {
 }
 
 #[test]
-fn the_sealed_tokens_are_sorted_and_each_is_there_once() {
+fn sealed_tokens_are_sorted_and_unique() {
     let mut twice = Log::with(|sealed| {
         let mut other = sealed.tokens[0].clone();
         other["owners"] = json!([]);
@@ -890,7 +890,7 @@ fn the_sealed_tokens_are_sorted_and_each_is_there_once() {
 }
 
 #[test]
-fn a_log_that_follows_another_says_which_one() {
+fn a_log_that_follows_another_log_names_that_log() {
     let old = usual();
     let mut log = Log::new();
     log.entries.clear();
@@ -908,7 +908,7 @@ fn a_log_that_follows_another_says_which_one() {
 }
 
 #[test]
-fn one_receipt_id_for_two_runs_is_found_however_late_the_receipts_come() {
+fn one_receipt_id_for_two_runs_is_found_even_if_the_receipts_are_late() {
     let both = |first_at_once: bool| {
         let mut log = usual();
         let one = log.approved("nginx:restart", 40, &[ALICE]);
@@ -965,7 +965,7 @@ fn resumed(log: &Log, kept: &SavedAudit) -> Vec<&'static str> {
 }
 
 #[test]
-fn kinds_of_later_versions_and_garbage_are_told() {
+fn entry_kinds_of_later_versions_and_random_bytes_are_reported() {
     let mut log = usual();
     log.push("grant", &json!({}));
     assert_eq!(found(&log), ["entry"], "a broken one");
@@ -1015,7 +1015,7 @@ fn kinds_of_later_versions_and_garbage_are_told() {
 }
 
 #[test]
-fn two_histories_and_a_cut_end_show_to_whoever_kept_a_head() {
+fn a_stored_head_reveals_two_histories_and_a_cut_end() {
     let log = usual();
     let seen = |note: &str| Expected { heads: vec![SeenHead::parse(note, "a friend").unwrap()], ..Expected::default() };
     let whats = |log: &Log, expected: Expected| {
@@ -1038,7 +1038,7 @@ fn two_histories_and_a_cut_end_show_to_whoever_kept_a_head() {
 }
 
 #[test]
-fn an_audit_is_taken_up_where_it_was_left() {
+fn an_interrupted_audit_can_be_continued() {
     let mut log = usual();
     let running = log.approved("nginx:restart", 35, &[ALICE]);
     let place = log.consume(35, &[&running]);
@@ -1099,7 +1099,7 @@ fn an_audit_is_taken_up_where_it_was_left() {
 }
 
 #[test]
-fn what_does_not_hold_is_no_ground_to_go_on_from() {
+fn a_failed_audit_cannot_be_continued() {
     let mut log = usual();
     log.run("two:go", 40, &[ALICE]);
     let mut auditor = log.auditor(Expected::default());

@@ -17,7 +17,7 @@ use support::{SMALL, World, bytes_of, exchange, id_of, people, runbook};
 const TALK: &str = "echo one\nsleep 0.1\necho two >&2\nsleep 0.1\nprintf '\\377\\376'\nsleep 0.1\nhead -c 100000 /dev/zero | tr '\\0' x\necho end";
 
 #[test]
-fn events_are_one_sequence_live_resumed_and_replayed() {
+fn live_and_resumed_and_replayed_events_are_one_sequence() {
     let mut world = World::with(|setup| {
         let front = format!("approvals: {{required: 2, from: [ops, security]}}\n{SMALL}");
         setup.runbook("talk.md", runbook(&front, &[("go", TALK)]));
@@ -118,7 +118,7 @@ fn events_are_one_sequence_live_resumed_and_replayed() {
 }
 
 #[test]
-fn events_end_with_whatever_ends_a_proposal() {
+fn the_event_stream_ends_with_the_end_of_its_proposal() {
     let world = World::new();
     let denied = world.propose("two:go", json!({}));
     let cancelled = world.propose("plain:true", json!({}));
@@ -148,7 +148,7 @@ fn events_end_with_whatever_ends_a_proposal() {
 }
 
 #[test]
-fn a_whole_envelope_streams_when_asked_to() {
+fn a_submission_of_a_whole_envelope_streams_on_request() {
     let world = World::new();
     let submit = |shape: &str, envelope: &Value| {
         let bearer = format!("Bearer {}", world.agent);
@@ -180,7 +180,7 @@ fn a_whole_envelope_streams_when_asked_to() {
 // ---- waiting
 
 #[test]
-fn waiting_ends_with_a_change_or_with_how_things_are() {
+fn waiting_ends_with_a_change_or_with_the_current_state() {
     let world = World::new();
     let proposal = world.propose("two:go", json!({}));
     let path = format!("/v1/proposals/{}", id_of(&proposal));
@@ -324,7 +324,7 @@ fn a_token_in_a_url_is_refused() {
 }
 
 #[test]
-fn what_is_no_http_is_survived() {
+fn invalid_http_does_not_stop_the_service() {
     let world = World::new();
     let host = format!("host: {}\r\n", world.wire.address());
     let many: String = (0..200).map(|n| format!("x-{n}: y\r\n")).collect();
@@ -359,7 +359,7 @@ fn what_is_no_http_is_survived() {
 }
 
 #[test]
-fn a_method_that_a_path_has_not_is_said() {
+fn a_method_that_a_path_does_not_support_is_refused() {
     let world = World::new();
     let reply = world.wire.call("DELETE", "/v1/registry", &[], None);
     assert_eq!((reply.status, reply.header("content-type")), (405, Some("application/problem+json")));
@@ -368,7 +368,7 @@ fn a_method_that_a_path_has_not_is_said() {
 }
 
 #[test]
-fn slow_heads_lose_their_connection_and_hold_up_nobody() {
+fn slow_request_heads_lose_their_connection_and_delay_no_other_caller() {
     let world = World::new();
     let mut slow: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(world.wire.address()).unwrap()).collect();
     let began = Instant::now();
@@ -403,7 +403,7 @@ fn slow_heads_lose_their_connection_and_hold_up_nobody() {
 // ---- probes
 
 #[test]
-fn probes_say_how_it_is() {
+fn health_probes_report_the_current_state() {
     let world = World::new();
     assert_eq!(world.wire.peek("/health").ok(200), json!({"status": "up"}));
     let mut ready = world.wire.peek("/ready").ok(200);

@@ -140,7 +140,7 @@ impl Service {
 }
 
 #[test]
-fn a_page_elsewhere_can_not_use_the_service() {
+fn a_web_page_of_another_origin_cannot_use_the_service() {
     let service = Service::start();
     let port = service.address.port();
     service.ask("GET", "/health", &[("host", "evil.example")], "").is_problem(403, "forbidden");
@@ -160,7 +160,7 @@ fn a_page_elsewhere_can_not_use_the_service() {
 }
 
 #[test]
-fn callers_are_known_by_their_bearer_only() {
+fn callers_are_identified_only_by_their_bearer_token() {
     let service = Service::start();
     let problem = service.ask("GET", "/v1/registry", &[], "");
     problem.is_problem(401, "unauthenticated");
@@ -184,7 +184,7 @@ fn callers_are_known_by_their_bearer_only() {
 }
 
 #[test]
-fn bad_input_is_told_what_and_where_and_changes_nothing() {
+fn bad_input_is_refused_with_its_place_and_changes_nothing() {
     let service = Service::start();
     for (body, pointer) in [
         (r#"{"step":"host:report","step":"host:report"}"#, ""),
@@ -219,7 +219,7 @@ fn bad_input_is_told_what_and_where_and_changes_nothing() {
 }
 
 #[test]
-fn unknown_paths_methods_and_later_features_are_problems_too() {
+fn unknown_paths_and_methods_and_later_features_are_problems() {
     let service = Service::start();
     service.get("/v1/nothing").is_problem(404, "not-found");
     service.get("/log/tile/0/1").is_problem(404, "not-found");
@@ -244,7 +244,7 @@ fn unknown_paths_methods_and_later_features_are_problems_too() {
 }
 
 #[test]
-fn a_proposal_is_made_waited_for_followed_and_cancelled() {
+fn a_proposal_can_be_made_and_awaited_and_followed_and_cancelled() {
     let service = Service::start();
     let made = service.propose();
     let id = made["id"].as_str().expect("an id");

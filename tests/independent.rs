@@ -120,7 +120,7 @@ fn the_independent_verifier_imports_only_the_standard_library_and_itself() {
 }
 
 #[test]
-fn without_a_roster_the_independent_verifier_verifies_nothing() {
+fn the_independent_verifier_needs_a_roster() {
     let bundle = golden::own_vectors().join("golden/valid/bundle.json");
     for roster in ["sha256:0000", "/no/such/roster.json"] {
         let done = python().arg("verify").arg(&bundle).arg("--roster").arg(roster).output().expect("python runs");

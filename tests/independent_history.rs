@@ -61,7 +61,7 @@ fn words(line: &Value) -> Value {
 }
 
 #[test]
-fn a_broken_first_seal_or_roster_is_a_finding_and_another_roster_a_lack_of_trust() {
+fn a_broken_first_seal_or_roster_is_a_finding_and_another_roster_is_missing_trust() {
     let world = World::new();
     world.run("plain:true", json!({}), &[&alice()]);
     let copy = world.export("copy");
@@ -156,7 +156,7 @@ fn both_auditors_agree_on_the_log_of_a_real_boundary() {
 }
 
 #[test]
-fn every_head_that_a_copy_kept_is_held_against_its_entries() {
+fn every_stored_head_of_a_copy_is_compared_with_its_entries() {
     let world = World::new();
     world.run("plain:true", json!({}), &[&alice()]);
     let copy = world.export("copy");
@@ -226,7 +226,7 @@ fn files(copy: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn the_log_of_the_golden_documents_holds_and_both_auditors_say_what_they_could_not_check() {
+fn the_golden_log_is_valid_and_both_auditors_report_unchecked_parts() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/golden/valid");
     let roster = golden.join("roster.json");
     let home = tempfile::tempdir().expect("a directory");

@@ -91,7 +91,7 @@ const ONLY_BY: &[(&str, &str, &[&str])] = &[
 const FORKING: &[&str] = &["pre_exec", "before_exec", "fork", "vfork", "clone3"];
 
 #[test]
-fn every_import_points_down() {
+fn every_import_points_to_a_lower_room() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let files: Vec<(String, String)> = rust_files(&root.join("src"))
         .into_iter()
@@ -103,7 +103,7 @@ fn every_import_points_down() {
 }
 
 #[test]
-fn the_picture_has_no_circle() {
+fn the_picture_of_the_rooms_has_no_cycle() {
     let mut below = BTreeSet::new();
     for (room, may) in ROOMS {
         for other in *may {
@@ -114,7 +114,7 @@ fn the_picture_has_no_circle() {
 }
 
 #[test]
-fn no_files_import_each_other_in_a_circle() {
+fn no_files_import_each_other_in_a_cycle() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let files: Vec<(String, String)> = rust_files(&root.join("src"))
         .into_iter()
@@ -125,7 +125,7 @@ fn no_files_import_each_other_in_a_circle() {
 }
 
 #[test]
-fn only_the_crossing_spends_a_nonce_and_starts_a_run_of_the_boundary() {
+fn only_the_crossing_spends_nonces_and_starts_runs_of_the_boundary() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for (name, home, others) in ONLY_BY {
         let path: Vec<String> = name.split("::").map(str::to_owned).collect();
@@ -149,6 +149,48 @@ fn only_the_crossing_spends_a_nonce_and_starts_a_run_of_the_boundary() {
         let others: BTreeSet<String> = others.iter().map(|file| (*file).to_owned()).collect();
         assert_eq!(users.into_iter().collect::<BTreeSet<_>>(), others, "{name}");
     }
+}
+
+#[test]
+fn no_public_type_name_is_used_twice() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (path, source) in rust_files(&root.join("src")) {
+        let file = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+        for (name, line) in public_types(&source) {
+            places.entry(name).or_default().push(format!("{file}:{line}"));
+        }
+    }
+    assert!(places.len() > 400, "only {} types found: the test looks in the wrong place", places.len());
+    let twice: Vec<String> = places
+        .iter()
+        .filter(|(name, places)| places.len() > 1 && !name.ends_with("Args"))
+        .map(|(name, places)| format!("{name}: {}", places.join(", ")))
+        .collect();
+    assert!(twice.is_empty(), "each of these names belongs to more than one type:\n{}\n", twice.join("\n"));
+}
+
+/// Names and lines of the types that other files can use. Arguments of clap may repeat a name if it ends in `Args`.
+fn public_types(source: &str) -> Vec<(String, usize)> {
+    let tokens = tokens(source);
+    let mut found = Vec::new();
+    for (i, token) in tokens.iter().enumerate().filter(|(_, token)| token.text == "pub" && !token.in_test) {
+        let mut at = i + 1;
+        if text(&tokens, at) == "(" {
+            while text(&tokens, at) != ")" {
+                at += 1;
+            }
+            at += 1;
+        }
+        if matches!(text(&tokens, at), "struct" | "enum" | "trait" | "type" | "union") {
+            let name = text(&tokens, at + 1);
+            // A macro writes `$name`: the calls of the macro name the types.
+            if name != "$" {
+                found.push((name.to_owned(), token.line));
+            }
+        }
+    }
+    found
 }
 
 /// Groups of files of which each imports the others, by whatever way round. Unit tests do not count.
@@ -395,13 +437,13 @@ mod checker {
     }
 
     #[test]
-    fn imports_downwards_are_fine() {
+    fn imports_of_lower_rooms_are_accepted() {
         assert_eq!(check("src/record/seal.rs", "use crate::crypto::digest;\nuse crate::record::ident::Name;"), [""; 0]);
         assert_eq!(check("src/cli/verify.rs", "use crate::audit::bundle;\nuse crate::node::start;"), [""; 0]);
     }
 
     #[test]
-    fn an_import_upwards_is_named_with_its_line() {
+    fn an_import_of_a_higher_room_is_reported_with_its_line() {
         assert_eq!(
             check("src/crypto/digest.rs", "//! x\nuse crate::record::ident;"),
             ["src/crypto/digest.rs:2: room crypto may not import record"]
@@ -409,7 +451,7 @@ mod checker {
     }
 
     #[test]
-    fn rooms_of_one_storey_are_strangers() {
+    fn rooms_of_one_storey_cannot_import_each_other() {
         assert_eq!(
             check("src/policy/mod.rs", "fn f(x: crate::trust::roster::Roster) {}"),
             ["src/policy/mod.rs:1: room policy may not import trust"]
@@ -420,7 +462,13 @@ mod checker {
     }
 
     #[test]
-    fn a_circle_of_files_is_found_through_groups_and_child_modules() {
+    fn a_public_type_is_found_with_its_line_and_a_private_type_is_not() {
+        let source = "struct A;\npub(crate) enum B {}\npub type C = u8;\n#[cfg(test)]\nmod tests { pub struct D; }";
+        assert_eq!(public_types(source), [("B".to_owned(), 2), ("C".to_owned(), 3)]);
+    }
+
+    #[test]
+    fn a_cycle_of_files_is_found_through_groups_and_child_modules() {
         let files = |sources: &[(&str, &str)]| -> Vec<(String, String)> {
             sources.iter().map(|(path, source)| ((*path).to_owned(), (*source).to_owned())).collect()
         };
@@ -433,7 +481,7 @@ mod checker {
     }
 
     #[test]
-    fn every_path_of_a_group_counts() {
+    fn every_path_of_an_import_group_counts() {
         assert_eq!(
             check("src/record/seal.rs", "use crate::{crypto::{digest, json}, store::ledger};"),
             ["src/record/seal.rs:1: room record may not import store"]
@@ -441,14 +489,14 @@ mod checker {
     }
 
     #[test]
-    fn prose_text_and_visibility_are_no_imports() {
+    fn comments_and_strings_and_visibility_are_no_imports() {
         let source = "// use crate::http::x;\n/* crate::http /* nested */ crate::cli */\npub(crate) fn f<'a>(c: &'a str) -> bool {\n\
              c == \"crate::http::x\" || c == r#\"crate::cli \"x\" \"# || c.contains('\"') || b'\\'' == 1 }\n//! unsafe";
         assert_eq!(check("src/crypto/json.rs", source), [""; 0]);
     }
 
     #[test]
-    fn a_string_does_not_swallow_what_follows() {
+    fn a_string_does_not_hide_the_following_code() {
         assert_eq!(
             check("src/crypto/json.rs", "const A: &str = \"\\\"\";\nconst B: char = '\\'';\nuse crate::cli::x;").len(),
             1
@@ -457,7 +505,7 @@ mod checker {
     }
 
     #[test]
-    fn re_exports_and_globs_of_the_parent_are_refused() {
+    fn re_exports_and_glob_imports_of_the_parent_are_refused() {
         assert_eq!(check("src/crypto/mod.rs", "pub use crate::crypto::digest::Digest;").len(), 1);
         assert_eq!(check("src/crypto/mod.rs", "pub(crate) use crate::crypto::digest::Digest;").len(), 1);
         assert_eq!(check("src/crypto/json.rs", "use super::*;").len(), 1);
@@ -468,7 +516,7 @@ mod checker {
     }
 
     #[test]
-    fn nothing_imports_from_the_library_root() {
+    fn no_file_imports_from_the_library_root() {
         assert_eq!(check("src/cli/mod.rs", "use countersign::crypto::digest;").len(), 1);
         assert_eq!(check("src/main.rs", "fn main() { countersign::cli::main(); }"), [""; 0]);
         assert_eq!(check("src/main.rs", "fn main() { countersign::http::main(); }").len(), 1);
@@ -476,7 +524,7 @@ mod checker {
     }
 
     #[test]
-    fn a_crate_with_a_guarantee_has_one_home() {
+    fn a_crate_with_a_guarantee_is_used_in_only_one_room() {
         assert_eq!(check("src/crypto/signature.rs", "use ed25519_dalek::VerifyingKey;"), [""; 0]);
         assert_eq!(check("src/trust/roster.rs", "fn f(k: ed25519_dalek::VerifyingKey) {}").len(), 1);
         let two = [
@@ -496,7 +544,7 @@ mod checker {
     }
 
     #[test]
-    fn forking_and_unsafe_code_stay_in_the_helper() {
+    fn only_the_helper_contains_fork_and_unsafe_code() {
         assert_eq!(check("src/boundary/mod.rs", "fn f() { command.pre_exec(|| Ok(())); }").len(), 1);
         assert_eq!(check("src/node/mod.rs", "fn f() { libc::fork(); }").len(), 1);
         assert_eq!(check("src/sandbox/launcher.rs", "fn f() { unsafe { libc::fork() }; }"), [""; 0]);

@@ -136,7 +136,7 @@ fn fill(world: &World, entries: u64) {
 }
 
 #[test]
-fn an_export_is_a_whole_tlog_tiles_directory_and_grows_by_what_is_new() {
+fn an_export_is_a_complete_tlog_tiles_directory_and_grows_by_new_entries() {
     let world = World::new();
     let copy = directory(&world, "copy");
     world.run("plain:true", json!({}), &[&alice()]);
@@ -182,7 +182,7 @@ fn an_export_is_a_whole_tlog_tiles_directory_and_grows_by_what_is_new() {
 }
 
 #[test]
-fn tiles_are_completed_and_an_interrupted_export_is_taken_up() {
+fn tiles_are_completed_and_an_interrupted_export_is_continued() {
     let world = World::new();
     let (copy, hashes) = (directory(&world, "copy"), directory(&world, "hashes"));
     fill(&world, 250);
@@ -228,7 +228,7 @@ fn tiles_are_completed_and_an_interrupted_export_is_taken_up() {
 }
 
 #[test]
-fn a_copy_never_takes_another_log_a_shorter_one_or_a_fork() {
+fn a_copy_never_accepts_another_log_or_a_shorter_log_or_a_fork() {
     let mut world = World::new();
     let copy = directory(&world, "copy");
     world.stop();
@@ -261,7 +261,7 @@ fn a_copy_never_takes_another_log_a_shorter_one_or_a_fork() {
 }
 
 #[test]
-fn a_damaged_copy_is_told_and_left_alone() {
+fn a_damaged_copy_is_reported_and_stays_unchanged() {
     let world = World::new();
     let copy = directory(&world, "copy");
     exported(&world, &copy, &[]);
@@ -403,7 +403,7 @@ fn signed_by(key: &Key, note: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn no_server_can_change_an_entry_that_the_copy_holds() {
+fn no_server_can_change_an_entry_of_the_copy() {
     let Grown { old, new, old_hashes, new_hashes } = grown();
     let bad = other_entry(&new["tile/entries/000"], 5);
     let mut lying = new.clone();
@@ -485,7 +485,7 @@ fn a_copy_that_is_a_pipe_does_not_hang() {
 }
 
 #[test]
-fn a_head_that_the_boundary_did_not_sign_is_refused_and_every_head_is_kept() {
+fn a_head_without_a_boundary_signature_is_refused_and_every_head_is_stored() {
     let Grown { old, new, old_hashes, new_hashes } = grown();
     let mallory = mallory();
     let mut lying = new.clone();
@@ -550,7 +550,7 @@ fn made(log: &Log, signer: u8) -> Files {
 }
 
 #[test]
-fn a_copy_follows_the_boundarys_key_along_the_rosters_and_never_back() {
+fn a_copy_follows_the_boundary_key_through_later_rosters_and_never_back() {
     let mut log = Log::new();
     log.run("nginx:restart", 10, &[ALICE]);
     let old = made(&log, BOUNDARY);
@@ -606,7 +606,7 @@ fn cosigned_by(seeds: &[u8], files: &Files) -> Files {
 }
 
 #[test]
-fn a_copy_of_a_log_that_did_not_grow_takes_the_cosignatures_that_came_since_and_keeps_its_trust() {
+fn a_copy_of_an_unchanged_log_gets_new_cosignatures_and_keeps_its_trust() {
     let mut log = Log::new();
     log.run("nginx:restart", 10, &[ALICE]);
     let witness = |seed: u8| {
@@ -670,7 +670,7 @@ fn a_copy_of_a_log_that_did_not_grow_takes_the_cosignatures_that_came_since_and_
 }
 
 #[test]
-fn two_exports_do_not_write_one_directory_at_once() {
+fn two_exports_never_write_one_directory_at_the_same_time() {
     let Grown { old, new, .. } = grown();
     let (_temp, copy) = lay(old);
     let held = fs::File::open(&copy).unwrap();
@@ -701,7 +701,7 @@ fn a_tile_of_zeros_is_refused() {
 }
 
 #[test]
-fn an_interrupted_copy_with_contents_does_not_become_one_of_hashes() {
+fn an_interrupted_copy_with_contents_does_not_become_a_copy_of_hashes() {
     let Grown { new, new_hashes, .. } = grown();
     for left in ["tile/entries/000", new.keys().find(|name| name.starts_with("blob/")).unwrap()] {
         let (_temp, copy) = lay(&Files::new());

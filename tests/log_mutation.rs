@@ -339,12 +339,12 @@ fn under_two_rosters() -> Vec<(Told, bool)> {
 }
 
 #[test]
-fn both_auditors_agree_on_rosters_that_follow_each_other_and_on_liars() {
+fn both_auditors_agree_on_valid_roster_chains_and_on_false_claims() {
     agree(under_two_rosters());
 }
 
 #[test]
-fn both_auditors_find_what_comes_back_overlaps_is_withheld_or_was_never_sealed() {
+fn both_auditors_find_returned_or_overlapping_or_withheld_or_unsealed_items() {
     agree(liars());
 }
 
@@ -587,7 +587,7 @@ fn liars() -> Vec<(Told, bool)> {
 }
 
 #[test]
-fn both_auditors_name_every_version_of_the_roster_that_nobody_had_to_sign() {
+fn both_auditors_name_every_roster_version_without_required_signatures() {
     let mut log = Log::with(|sealed| sealed.roster["threshold"] = json!(0));
     log.roster(&[]);
     log.reseal(10, |_| {});
@@ -607,7 +607,7 @@ fn both_auditors_name_every_version_of_the_roster_that_nobody_had_to_sign() {
 }
 
 #[test]
-fn both_auditors_say_what_a_sealed_state_does_not_let_them_decide() {
+fn both_auditors_report_decisions_that_the_sealed_state_leaves_open() {
     let mut log = Log::with(|sealed| {
         sealed.configuration = json!({"limits": {}, "sandbox": {"level": "strict"}});
         sealed.policy["default"]["run"] = json!({"allow": ["printf"]});

@@ -166,7 +166,7 @@ fn killed_with_fifty(name: &str, mut world: World, mark: &str, noted: &str) {
 }
 
 #[test]
-fn fifty_runs_end_with_the_service_and_none_runs_again() {
+fn fifty_runs_end_with_the_service_and_do_not_run_again() {
     let (dir, noted) = tree();
     let world = World::with(|setup| {
         let front = format!("{SLEEP_PARAMS}\ndefaults: {{timeout: 300s, memory: 64MiB, processes: 20}}");
@@ -176,7 +176,7 @@ fn fifty_runs_end_with_the_service_and_none_runs_again() {
     });
     let ready = world.wire.peek("/ready").json();
     assert_eq!(ready["sandbox"], "strict", "this host can't hold strict: {ready:#}");
-    killed_with_fifty("fifty_runs_end_with_the_service_and_none_runs_again", world, &mark(1), &noted);
+    killed_with_fifty("fifty_runs_end_with_the_service_and_do_not_run_again", world, &mark(1), &noted);
     // What each wrote on the host: it began, once.
     let begun: Vec<String> = (0..FIFTY).map(|n| fs::read_to_string(dir.path().join(n.to_string())).unwrap()).collect();
     assert!(begun.iter().all(|text| text.lines().count() == 1), "{begun:?}");
@@ -184,8 +184,8 @@ fn fifty_runs_end_with_the_service_and_none_runs_again() {
 
 /// Where no namespace ends a run with its first process, and runs leave directories on the host.
 #[test]
-fn fifty_runs_end_with_the_service_where_there_are_no_namespaces() {
-    const NAME: &str = "fifty_runs_end_with_the_service_where_there_are_no_namespaces";
+fn fifty_runs_end_with_the_service_without_namespaces() {
+    const NAME: &str = "fifty_runs_end_with_the_service_without_namespaces";
     let mut world = World::prepared(|setup| {
         setup.config = "[sandbox]\nlevel = \"best-effort\"\n".to_owned();
         let front = format!("{SLEEP_PARAMS}\ndefaults: {{timeout: 300s, memory: 64MiB, processes: 20}}");
@@ -250,11 +250,11 @@ impl Gate {
 const FIVE_HUNDRED: usize = 500;
 
 #[test]
-fn five_hundred_runs_go_on_beside_each_other() {
+fn five_hundred_parallel_runs_continue() {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX);
     if files < 5000 {
         let reason = "this process may open fewer than 5000 files";
-        return not_run("five_hundred_runs_go_on_beside_each_other", reason);
+        return not_run("five_hundred_parallel_runs_continue", reason);
     }
     let gate = Gate::new();
     let world = gate.world(FIVE_HUNDRED, &[]);
@@ -265,7 +265,7 @@ fn five_hundred_runs_go_on_beside_each_other() {
 
 /// More approvals than there are descriptors for: before, what was too much was spent and `not_started`.
 #[test]
-fn runs_that_the_descriptors_do_not_hold_wait_and_none_is_lost() {
+fn runs_beyond_the_descriptor_limit_wait_and_no_run_is_lost() {
     let gate = Gate::new();
     let world = gate.world(FIVE_HUNDRED, &["prlimit", "--nofile=256:256"]);
     let notes = world.started["notes"].to_string();

@@ -81,7 +81,7 @@ fn every_promise_rule_and_threat_has_claims_with_a_test_and_a_gap() {
 }
 
 #[test]
-fn security_md_is_short_and_lists_each_promise() {
+fn the_security_policy_is_short_and_lists_each_promise() {
     let security = read("SECURITY.md");
     assert!(security.len() <= MOST_OF_SECURITY, "SECURITY.md has {} bytes, at most {MOST_OF_SECURITY}", security.len());
     let promises = security.split("\n## ").find(|section| section.starts_with("Promises\n")).unwrap();
@@ -155,7 +155,7 @@ mod checker {
     use super::*;
 
     #[test]
-    fn only_marked_spans_are_references() {
+    fn only_marked_code_spans_are_references() {
         assert_eq!(
             references("a `test:x_y` b `z`\n`doctest:src/a.rs` test:no"),
             [(1, Reference::Test("x_y".to_owned())), (2, Reference::Doctest("src/a.rs".to_owned()))]

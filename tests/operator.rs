@@ -127,7 +127,7 @@ fn systemd_loads_the_unit_that_init_writes() {
 }
 
 #[test]
-fn openssl_reads_the_keys_that_we_write() {
+fn openssl_reads_our_key_files() {
     let dir = tempfile::tempdir().expect("a directory");
     must(dir.path(), &["key", "generate", "--out", "k.pem"]);
     let openssl = Command::new("openssl")
@@ -183,7 +183,7 @@ fn a_token_is_made_through_the_socket_and_without_a_service_through_the_store() 
 }
 
 #[test]
-fn serve_says_every_error_of_every_file_and_does_not_start() {
+fn serve_reports_every_error_of_every_file_and_does_not_start() {
     let (dir, home) = boundary();
     edit(&home.join("countersign.toml"), "level = \"best-effort\"", "level = \"best-effort\"\ncolour = \"red\"");
     let output = run(dir.path(), &["serve", "b"]);
@@ -212,7 +212,7 @@ fn serve_says_every_error_of_every_file_and_does_not_start() {
 }
 
 #[test]
-fn changed_files_are_drift_until_they_are_signed_and_runbooks_are_sealed_at_sighup() {
+fn changed_files_are_drift_until_signed_and_sighup_seals_changed_runbooks() {
     let (dir, home) = boundary();
     let service = Service::start(dir.path());
     assert_eq!((&service.started["seal"], &service.started["first"]), (&Value::from(0), &Value::from(true)));
@@ -245,7 +245,7 @@ fn service_roster(dir: &Path) -> String {
 }
 
 #[test]
-fn a_boundary_that_nobody_can_approve_for_is_not_begun() {
+fn a_boundary_without_possible_approvers_is_not_started() {
     let dir = tempfile::tempdir().expect("a directory");
     must(dir.path(), &["init", "b", "--yes", "--name", "test"]);
     edit(&dir.path().join("b/countersign.toml"), "level = \"strict\"", "level = \"best-effort\"");
@@ -274,7 +274,7 @@ fn the_roster_is_shown_with_its_witnesses() {
 }
 
 #[test]
-fn strict_on_a_host_that_cannot_hold_it_is_refused_with_layer_and_knob() {
+fn strict_is_refused_with_layer_and_setting_on_a_host_that_lacks_it() {
     let (dir, home) = boundary();
     edit(&home.join("countersign.toml"), "level = \"best-effort\"", "level = \"strict\"");
     let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
@@ -285,7 +285,9 @@ fn strict_on_a_host_that_cannot_hold_it_is_refused_with_layer_and_knob() {
     let output = command.output().expect("unshare (util-linux) is needed");
     let text = said(&output);
     if text.contains("unshare failed") {
-        eprintln!("NOT RUN strict_on_a_host_that_cannot_hold_it…: this host makes no user namespaces to begin with");
+        eprintln!(
+            "NOT RUN strict_is_refused_with_layer_and_setting…: this host makes no user namespaces to begin with"
+        );
         return;
     }
     assert_eq!(output.status.code(), Some(2), "{text}");
@@ -295,7 +297,7 @@ fn strict_on_a_host_that_cannot_hold_it_is_refused_with_layer_and_knob() {
 }
 
 #[test]
-fn a_copied_directory_is_not_served_beside_the_original() {
+fn a_copied_directory_is_not_served_together_with_the_original() {
     let (dir, home) = boundary();
     let service = Service::start(dir.path());
     // A live directory has files that come and go: `cp` fails if one of them goes while it copies.
@@ -322,7 +324,7 @@ fn a_copied_directory_is_not_served_beside_the_original() {
 }
 
 #[test]
-fn who_holds_a_boundarys_lock_on_the_host_is_named() {
+fn the_holder_of_a_boundary_lock_is_named() {
     use std::os::linux::net::SocketAddrExt as _;
     let (dir, _home) = boundary();
     let service = Service::start(dir.path());

@@ -45,8 +45,8 @@ fn a_key_of_another_user_is_refused() {
 
 /// The mark of a service's helper is no secret: every run can read it in the command line of its first process.
 #[test]
-fn another_users_process_with_the_mark_does_not_hold_a_start_up() {
-    const NAME: &str = "another_users_process_with_the_mark_does_not_hold_a_start_up";
+fn a_process_of_another_user_with_the_marker_does_not_block_a_start() {
+    const NAME: &str = "a_process_of_another_user_with_the_marker_does_not_block_a_start";
     if !is_root(NAME) {
         return;
     }
@@ -90,8 +90,8 @@ fn another_users_process_with_the_mark_does_not_hold_a_start_up() {
 
 /// What stands in there can't be known, so what is denied may: all of it is out of reach.
 #[test]
-fn a_directory_that_can_not_be_looked_into_is_out_of_reach_where_names_are_denied() {
-    const NAME: &str = "a_directory_that_can_not_be_looked_into_is_out_of_reach_where_names_are_denied";
+fn an_unreadable_directory_is_out_of_reach_if_names_are_denied() {
+    const NAME: &str = "an_unreadable_directory_is_out_of_reach_if_names_are_denied";
     if !is_root(NAME) {
         return;
     }

@@ -282,7 +282,7 @@ fn the_approver_s_program_signs_with_a_key_file_of_either_kind() {
 }
 
 #[test]
-fn the_four_users_commands_work_together() {
+fn the_commands_of_the_four_users_work_together() {
     let world = World::new();
     let with_token = |arguments: &[&str]| {
         let mut command = world.program(&["--url", &world.wire.url]);

@@ -42,7 +42,7 @@ fn repository(files: &[(&str, &str)]) -> tempfile::TempDir {
 const RUNBOOK: &str = "---\ncountersign: 1\n---\n```bash {#look}\ngit status\n```\n\n```bash {#restart}\nsystemctl restart x\n```\n\n```python {#py}\nprint(1)\n```\n";
 
 #[test]
-fn check_says_by_its_exit_code_what_would_run() {
+fn the_exit_code_of_check_tells_if_the_script_would_run() {
     let dir = repository(&[
         ("good.sh", "git status && npm test\n"),
         ("ask.sh", "git log | grep fix\n"),
@@ -81,7 +81,7 @@ fn check_says_by_its_exit_code_what_would_run() {
 }
 
 #[test]
-fn an_invalid_policy_refuses_and_never_falls_back() {
+fn an_invalid_policy_is_refused_without_a_fallback() {
     let dir = repository(&[("good.sh", "git status\n")]);
     let check = || answer(dir.path(), &["check", "good.sh"]);
     assert_eq!(check().0, 0);
@@ -100,7 +100,7 @@ fn an_invalid_policy_refuses_and_never_falls_back() {
 }
 
 #[test]
-fn the_policy_is_the_nearest_one_upward() {
+fn the_policy_is_the_nearest_file_in_the_parent_directories() {
     let deny = |name: &str| format!("{{\"version\": 1, \"default\": {{\"run\": {{\"deny\": [\"{name}\"]}}}}}}\n");
     let dir = repository(&[("a/b/x.sh", "git status && npm test\n"), (".rundownrc.yml", &deny("npm"))]);
     let said = || answer(&dir.path().join("a/b"), &["check", "x.sh"]).1;
@@ -133,7 +133,7 @@ fn the_policy_is_the_nearest_one_upward() {
 }
 
 #[test]
-fn a_policy_that_others_decide_is_not_taken_by_discovery() {
+fn a_policy_file_that_others_can_write_is_not_discovered() {
     let dir = repository(&[("x.sh", "git status\n"), (".rundownrc", "version: 1\n")]);
     let file = dir.path().join(".rundownrc");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).expect("set");
@@ -165,7 +165,7 @@ fn explain_names_place_wrapper_and_rule_of_every_command() {
     );
     assert!(line("run git").contains("allowed") && line("run docker").contains("DENIED"), "{said}");
     assert!(line("set PATH").contains("asked"), "{said}");
-    assert!(said.contains("there the sandbox holds"), "{said}");
+    assert!(said.contains("the sandbox restricts them"), "{said}");
     let columns: Vec<usize> =
         said.lines().filter(|line| line.contains("run.")).filter_map(|line| line.find("run.")).collect();
     assert!(columns.len() > 2 && columns.windows(2).all(|pair| pair[0] == pair[1]), "not aligned: {said}");
@@ -177,7 +177,7 @@ fn explain_names_place_wrapper_and_rule_of_every_command() {
 }
 
 #[test]
-fn what_a_script_says_never_steers_the_terminal() {
+fn the_text_of_a_script_never_controls_the_terminal() {
     let dir = repository(&[("x.sh", "'\u{1b}[2Jgit\u{202e}' x\n'a\nDENIED b' y\n$X\u{1b}]0;t\u{7}\n")]);
     for command in ["check", "explain"] {
         let (_, said) = answer(dir.path(), &[command, "x.sh"]);
@@ -187,7 +187,7 @@ fn what_a_script_says_never_steers_the_terminal() {
 }
 
 #[test]
-fn show_tells_where_each_rule_comes_from() {
+fn show_prints_the_origin_of_each_rule() {
     let policy = "version: 1\ndefault: {mode: prompted, run: {deny: [jq]}, approvals: {required: 2, from: [ops]}}\noverrides: [{runbook: \"deploy/**\", mode: execute, run: {allow: [kubectl]}}]\ngrants: [{type: run, pattern: curl, scope: permanent}]\n";
     let dir = repository(&[("countersign.policy.yaml", policy)]);
     let (code, said) = answer(dir.path(), &["show", "--runbook", "./deploy/../deploy/x.md"]);
@@ -204,7 +204,7 @@ fn show_tells_where_each_rule_comes_from() {
 }
 
 #[test]
-fn check_warns_of_interpreters_and_of_everything() {
+fn check_warns_of_interpreters_and_of_patterns_that_match_everything() {
     let policy = "version: 1\ndefault: {run: {allow: [\"*\", bash, python3.11, git]}}\n";
     let dir = repository(&[("countersign.policy.yaml", policy), ("x.sh", "make x\n")]);
     let said = answer(dir.path(), &["check", "x.sh"]).1;
@@ -214,7 +214,7 @@ fn check_warns_of_interpreters_and_of_everything() {
     assert!(!said.contains("\"git\""), "{said}");
     let dir = repository(&[("x.sh", "make x\n")]);
     let said = answer(dir.path(), &["check", "x.sh"]).1;
-    assert!(said.contains("warning: make is allowed and runs whatever"), "{said}");
+    assert!(said.contains("warning: make is allowed and executes its arguments"), "{said}");
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn the_override_is_found_by_the_path_in_the_repository() {
 }
 
 #[test]
-fn check_does_not_believe_a_first_line_that_it_does_not_read() {
+fn check_does_not_trust_a_first_line_that_it_cannot_parse() {
     let lines = [
         "#!/usr/bin/env -S sh -c pwn",
         "#!/tmp/evil/bash",
@@ -336,7 +336,7 @@ fn check_answers_for_paths_variables_and_options() {
 
 /// Issue 05, A 1: an everyday deployment is asked about the programs that no list allows, and nothing else.
 #[test]
-fn an_everyday_deployment_is_asked_about_its_programs_alone() {
+fn a_common_deployment_needs_permissions_only_for_its_programs() {
     let script = "#!/usr/bin/env bash
 set -euo pipefail
 trap 'echo \"deploy of $APP failed\" >&2' ERR

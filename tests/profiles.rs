@@ -39,7 +39,7 @@ fn refused(declares: &str, allows: &str) -> String {
 }
 
 #[test]
-fn what_policy_does_not_allow_is_an_error_at_the_seal_with_its_place() {
+fn a_declaration_that_policy_does_not_allow_is_an_error_at_the_seal_with_its_place() {
     let (_dir, tree) = tree();
     for (declares, write) in [
         ("network=host".to_owned(), "`sandbox: {network: host}`".to_owned()),
@@ -58,7 +58,7 @@ fn what_policy_does_not_allow_is_an_error_at_the_seal_with_its_place() {
 }
 
 #[test]
-fn what_is_not_there_or_private_is_an_error_at_the_seal_with_its_place() {
+fn a_missing_or_private_path_is_an_error_at_the_seal_with_its_place() {
     let (dir, tree) = tree();
     std::os::unix::fs::symlink(&tree, dir.path().join("link")).expect("a link");
     for (declares, allows, expected) in [
@@ -99,7 +99,7 @@ fn what_is_not_there_or_private_is_an_error_at_the_seal_with_its_place() {
 }
 
 #[test]
-fn every_step_that_can_not_be_sealed_is_told_at_once_with_its_place_in_its_own_file() {
+fn all_steps_that_cannot_be_sealed_are_reported_together_with_their_places() {
     let (_dir, tree) = tree();
     std::fs::create_dir(format!("{tree}/in")).expect("a directory");
     let steps = [
@@ -121,8 +121,8 @@ fn every_step_that_can_not_be_sealed_is_told_at_once_with_its_place_in_its_own_f
         "host.md:7:11: host:absent: the profile's path",
         "host.md:11:11: host:nested: the profile's path",
         "host.md:15:11: host:huge: the step asks for memory_bytes",
-        "host.md:19:11: host:tiny: the profile can't be held: the limit memory_bytes is 1024, with which no interpreter starts; \
-         give it at least 4 MiB",
+        "host.md:19:11: host:tiny: the profile can't be enforced: the limit memory_bytes is 1024, which is too small for any \
+         interpreter; give it at least 4 MiB",
     ];
     let check = |text: &str| {
         for words in all {
@@ -143,7 +143,7 @@ fn every_step_that_can_not_be_sealed_is_told_at_once_with_its_place_in_its_own_f
 
 /// What would otherwise be found out when the nonce is spent.
 #[test]
-fn a_tree_that_no_run_could_be_given_is_an_error_at_the_seal() {
+fn a_tree_that_no_run_can_get_is_an_error_at_the_seal() {
     let (_dir, tree) = tree();
     let closed = format!("{tree}/closed");
     std::fs::create_dir_all(format!("{closed}/in")).expect("a directory");
@@ -155,7 +155,7 @@ fn a_tree_that_no_run_could_be_given_is_an_error_at_the_seal() {
             assert!(text.contains(&format!("out of reach: a run's id of its own can't {how} {closed}")), "{text}");
         }
     } else {
-        not_run("a_tree_that_no_run_could_be_given_is_an_error_at_the_seal", "ids of its own need root");
+        not_run("a_tree_that_no_run_can_get_is_an_error_at_the_seal", "ids of its own need root");
     }
     // An overlay over two file systems. A copy has room for both.
     std::fs::create_dir(format!("{tree}/other")).expect("a directory");
@@ -167,7 +167,7 @@ fn a_tree_that_no_run_could_be_given_is_an_error_at_the_seal() {
         command.args(["--user", "--map-current-user", "--keep-caps"]);
     }
     let tried = command.args(["--mount", "bash", "-c", mounted, "bash", &tree]).arg(program).output().expect("starts");
-    let says = format!("holds another file system at {tree}/other");
+    let says = format!("contains another file system at {tree}/other");
     assert!(!tried.status.success() && said(&tried).contains(&says), "{}", said(&tried));
 }
 
@@ -196,7 +196,7 @@ fn a_declared_socket_is_reached_in_every_work_directory_or_refused_at_the_seal()
         assert_eq!((output.status.code(), said(&output).as_str()), (Some(0), "b'hello'\n"), "{arguments:?}");
     }
     for workdir in ["copy", "overlay"] {
-        let says = format!("{path} lies in {tree}, of which the run gets a copy or an overlay");
+        let says = format!("{path} lies in {tree}, which the run gets as a copy or an overlay");
         let output = tried(&["--write", &tree, "--workdir", workdir]);
         assert!(!output.status.success() && said(&output).contains(&says), "{workdir}: {}", said(&output));
         let allows = format!("sockets: [\"{path}\"], write: [\"{tree}\"], workdir: in-place");
@@ -206,7 +206,7 @@ fn a_declared_socket_is_reached_in_every_work_directory_or_refused_at_the_seal()
 }
 
 #[test]
-fn a_declared_profile_is_signed_held_and_repeated_in_the_receipt() {
+fn a_declared_profile_is_signed_and_enforced_and_repeated_in_the_receipt() {
     let (_dir, tree) = tree();
     let world = World::with(|setup| {
         let script =
@@ -249,7 +249,7 @@ fn a_declared_profile_is_signed_held_and_repeated_in_the_receipt() {
 
 /// Between the two runs somebody moved what was denied: the second one may have read it.
 #[test]
-fn a_receipt_says_that_the_run_before_masked_names_and_this_one_none() {
+fn a_receipt_reports_that_only_the_run_before_masked_names() {
     let (dir, tree) = tree();
     let world = World::with(|setup| {
         setup.runbook("host.md", runbook(SMALL, &[(&format!("go read={tree}"), &format!("cat {tree}/other; true"))]));
@@ -370,7 +370,7 @@ fn sandbox_tries_a_profile_on_a_command() {
             .chain([&["--run-as", "nobody"][..], &["--timeout", "9"], &["--workdir", "copy"], &["--socket", "."]])
     {
         let both = run(&[&["--profile", &file], option, &["--", "true"]].concat());
-        let says = format!("{} does not go with {file}", option[0]);
+        let says = format!("{} can't be combined with {file}", option[0]);
         assert!(both.status.code() == Some(2) && said(&both).contains(&says), "{option:?}: {}", said(&both));
     }
     let mut short = json["profile"].clone();
@@ -389,7 +389,7 @@ fn sandbox_tries_a_profile_on_a_command() {
     assert!(full.status.code() == Some(125) && said(&full).contains("No space left"), "{}", said(&full));
     assert_eq!(run(&["--timeout", "1", "--", "sleep", "30"]).status.code(), Some(124));
     for (arguments, word) in [
-        (&["--"][..], "no command"),
+        (&["--"][..], "the command is missing"),
         (&["--profile", "paranoid", "--", "true"], "neither strict, best-effort or off"),
         (&["--read", "/no/such", "--", "true"], "name what is there"),
         (&["--deny", "**", "--read", ".", "--", "true"], "matches everything"),
@@ -403,14 +403,14 @@ fn sandbox_tries_a_profile_on_a_command() {
 
 /// A command that fails for what the profile does not give ends with its own words, and the option that gives it.
 #[test]
-fn sandbox_says_which_option_gives_a_command_what_it_lacks() {
+fn sandbox_names_the_option_that_gives_a_command_its_missing_access() {
     let world = World::prepared(|_| {});
     let run = |arguments: &[&str]| said(&world.program(&["sandbox"]).args(arguments).output().expect("runs"));
     let net = "python3 -c 'import urllib.request as r; r.urlopen(\"http://example.org\")' || exit 6";
     let text = run(&["--", "sh", "-c", net]);
     assert!(text.contains("allow it hosts by name with --net name:port"), "{text}");
     let text = run(&["--", "cat", "/proc/meminfo"]);
-    assert!(text.contains("it sees the rest with --full-proc"), "{text}");
+    assert!(text.contains("give --full-proc to show the rest"), "{text}");
     assert!(run(&["--full-proc", "--", "cat", "/proc/meminfo"]).contains("MemTotal"));
     // The shell goes on, and its end is none of a limit.
     let words = "a program of the command reached the limit file_bytes: a file has at most 67108864 bytes here";
@@ -430,9 +430,9 @@ fn sandbox_says_which_option_gives_a_command_what_it_lacks() {
 
 /// The files of a tree keep their owner in an overlay, and a run of root's is nobody whom the host knows.
 #[test]
-fn sandbox_says_why_files_of_another_owner_can_not_be_changed() {
+fn sandbox_explains_why_files_of_another_owner_cannot_be_changed() {
     if !rustix::process::geteuid().is_root() {
-        return not_run("sandbox_says_why_files_of_another_owner_can_not_be_changed", "ids of its own need root");
+        return not_run("sandbox_explains_why_files_of_another_owner_cannot_be_changed", "ids of its own need root");
     }
     let (_dir, tree) = tree();
     let inner = format!("{tree}/inner");
@@ -500,7 +500,7 @@ fn sandbox_shows_control_characters_as_escapes_on_a_terminal() {
 }
 
 #[test]
-fn a_trial_that_is_ended_from_outside_leaves_nothing() {
+fn a_sandbox_trial_that_is_killed_from_outside_leaves_no_files() {
     use std::io::Read as _;
     let temporary = tempfile::Builder::new().prefix("countersign-test-").tempdir().expect("a directory");
     std::fs::set_permissions(temporary.path(), std::fs::Permissions::from_mode(0o711)).expect("mode");
@@ -544,9 +544,9 @@ fn doctor_production_prints_the_hardening_list() {
         .expect("mode");
     assert!(said(&list(&world)).contains("FAIL   modes of keys and files"), "{}", said(&list(&world)));
     std::fs::remove_file(world.path("b/boundary/policy.yaml")).expect("removed");
-    assert!(said(&list(&world)).contains("policy.yaml can't be looked at"), "{}", said(&list(&world)));
+    assert!(said(&list(&world)).contains("policy.yaml can't be checked"), "{}", said(&list(&world)));
     // Who serves is judged by the store, not by whoever asks.
-    let root = "is root's, so root serves";
+    let root = "belongs to root, so the service runs as root";
     assert_eq!(said(&list(&world)).contains(root), rustix::process::geteuid().is_root(), "{}", said(&list(&world)));
     let nowhere = world.program(&["doctor", "--production"]).current_dir(world.path("")).output().expect("doctor");
     assert!(nowhere.status.code() == Some(2) && said(&nowhere).contains("doctor --production DIR"));

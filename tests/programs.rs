@@ -181,11 +181,11 @@ const PROGRAMS: &[(&str, &str, &str, &str, bool)] = &[
 ];
 
 #[test]
-fn usual_programs_work_under_strict() {
+fn common_programs_work_under_strict() {
     let bench = Bench::new();
     let mut wrong = Vec::new();
     for (program, language, script, expected, full) in PROGRAMS {
-        if !is_installed("usual_programs_work_under_strict", program) {
+        if !is_installed("common_programs_work_under_strict", program) {
             continue;
         }
         let profile = Profile { proc: if *full { Proc::Full } else { Proc::Minimal }, ..profile() };
@@ -200,7 +200,7 @@ fn usual_programs_work_under_strict() {
 
 /// Where what a step makes is the host's, its filter refuses more.
 #[test]
-fn usual_programs_work_in_a_live_tree_too() {
+fn common_programs_work_in_a_live_tree() {
     let bench = Bench::new();
     let live = Profile { write: vec![bench.tree().display().to_string()], workdir: Workdir::InPlace, ..profile() };
     let mut wrong = Vec::new();
@@ -212,7 +212,7 @@ fn usual_programs_work_in_a_live_tree_too() {
         if *full || !(wanted.contains(program) || python || script.contains("venv")) {
             continue;
         }
-        if !is_installed("usual_programs_work_in_a_live_tree_too", program) {
+        if !is_installed("common_programs_work_in_a_live_tree", program) {
             continue;
         }
         let script = match *language {
@@ -229,7 +229,7 @@ fn usual_programs_work_in_a_live_tree_too() {
 }
 
 #[test]
-fn two_steps_in_parallel_see_nothing_of_each_other() {
+fn two_parallel_steps_cannot_see_each_other() {
     let bench = Bench::new();
     let mut profile = profile();
     (profile.write, profile.workdir) = (vec![bench.tree().display().to_string()], Workdir::Overlay);
@@ -286,7 +286,7 @@ fn a_denied_file_that_the_host_replaces_stays_out_of_reach() {
 }
 
 #[test]
-fn five_hundred_runs_beside_each_other_all_end_as_they_should() {
+fn five_hundred_parallel_runs_all_end_with_the_correct_outcome() {
     let bench = Bench::new();
     let profile = Profile { limits: Limits { memory_bytes: 256 << 20, ..profile().limits }, ..profile() };
     let (width, each) = (50, 10);

@@ -82,7 +82,7 @@ proptest! {
     #![proptest_config(config(400))]
 
     #[test]
-    fn reader_accepts_exactly_what_survives_a_canonical_round_trip(value in values()) {
+    fn the_json_reader_accepts_exactly_the_bytes_that_a_canonical_round_trip_preserves(value in values()) {
         let reserved = value.to_string().contains("$serde_json::");
         prop_assume!(!reserved);
         reader_law(&to_canonical(&value));
@@ -91,7 +91,7 @@ proptest! {
     }
 
     #[test]
-    fn reader_never_trips_over_broken_text(value in values(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+    fn the_json_reader_never_panics_on_broken_text(value in values(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         let mut bytes = value.to_string().into_bytes();
         let place = at.index(bytes.len());
         bytes[place] = byte;
@@ -101,7 +101,7 @@ proptest! {
     }
 
     #[test]
-    fn reader_takes_any_bytes(text in "[\\[\\]{}\",:0-9eE.+\\-tfnul\\\\ \u{e9}]{0,40}") {
+    fn the_json_reader_never_panics_on_any_bytes(text in "[\\[\\]{}\",:0-9eE.+\\-tfnul\\\\ \u{e9}]{0,40}") {
         reader_law(text.as_bytes());
     }
 }
@@ -156,7 +156,7 @@ proptest! {
     #![proptest_config(config(40))]
 
     #[test]
-    fn what_is_embedded_does_not_depend_on_the_order_of_signatures(
+    fn the_embedded_signatures_do_not_depend_on_their_order(
         order in Just((0_usize..4).collect::<Vec<_>>()).prop_shuffle(), keep in 1_u8..16,
     ) {
         let payload = golden::bytes("payload/authorization.json");
@@ -223,7 +223,7 @@ proptest! {
     #![proptest_config(config(120))]
 
     #[test]
-    fn quorum_is_a_function_of_the_set_of_people(
+    fn a_quorum_depends_only_on_the_set_of_people(
         members in prop::collection::vec(0_u8..16, 6),
         signed in prop::collection::vec((0_usize..6, 0_usize..2), 0..14),
         out in prop::collection::btree_set(0_usize..6, 0..2),
@@ -529,7 +529,7 @@ proptest! {
 }
 
 #[test]
-fn a_document_of_one_kind_never_passes_as_another() {
+fn a_document_of_one_kind_is_never_accepted_as_another_kind() {
     for kind in golden::KINDS {
         let payload = golden::bytes(&format!("payload/{kind}.json"));
         for as_kind in golden::KINDS {
@@ -539,7 +539,7 @@ fn a_document_of_one_kind_never_passes_as_another() {
 }
 
 #[test]
-fn a_member_that_stands_twice_is_refused_wherever_it_is() {
+fn a_duplicate_member_is_refused_at_any_place() {
     for kind in golden::KINDS {
         let document = golden::payload(kind);
         for pointer in golden::places(&document) {
@@ -555,7 +555,7 @@ fn a_member_that_stands_twice_is_refused_wherever_it_is() {
 }
 
 #[test]
-fn every_structural_change_is_refused_or_read_as_what_it_says() {
+fn every_structural_change_is_refused_or_read_correctly() {
     let mut accepted = BTreeMap::new();
     let mut tried = 0;
     for kind in golden::KINDS {

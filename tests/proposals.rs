@@ -50,7 +50,7 @@ fn id_ending(ending: &str) -> String {
 // ---- what a proposal is named by
 
 #[test]
-fn a_file_in_the_working_directory_is_never_taken_for_an_id() {
+fn a_file_in_the_working_directory_is_never_read_as_an_id() {
     let world = World::new();
     let (meant, planted) = (world.propose("plain:true", json!({})), world.propose("plain:fail", json!({})));
     let directory = world.path("checkout");
@@ -76,7 +76,7 @@ fn a_file_in_the_working_directory_is_never_taken_for_an_id() {
 }
 
 #[test]
-fn an_approver_names_an_open_proposal_by_its_ending_whatever_else_ends_so() {
+fn an_approver_can_name_an_open_proposal_by_its_ending_even_if_closed_proposals_have_the_same_ending() {
     let world = World::new();
     let open = world.propose("plain:true", json!({}));
     let ending = &id_of(&open)[id_of(&open).len() - 6..];
@@ -109,7 +109,7 @@ fn an_approver_names_an_open_proposal_by_its_ending_whatever_else_ends_so() {
 }
 
 #[test]
-fn two_open_proposals_of_one_ending_are_listed_and_none_is_taken() {
+fn two_open_proposals_with_one_ending_are_listed_and_none_is_chosen() {
     let world = World::new();
     let ids = [id_ending("00004f2a9c"), id_ending("11114f2a9c")];
     let calls: Vec<_> = (ids.iter())
@@ -138,7 +138,7 @@ fn two_open_proposals_of_one_ending_are_listed_and_none_is_taken() {
 }
 
 #[test]
-fn a_boundary_looks_endings_up_among_what_is_open_and_what_the_caller_may_see() {
+fn a_boundary_searches_endings_only_in_open_proposals_that_the_caller_may_see() {
     let world = World::new();
     let mine = world.propose("plain:true", json!({}));
     let over = world.propose("plain:fail", json!({}));
@@ -203,7 +203,7 @@ fn a_statement_that_was_denied_before_the_boundary_knew_it_never_runs() {
 }
 
 #[test]
-fn a_statement_in_a_file_is_not_signed_when_it_was_denied_or_is_over() {
+fn a_statement_in_a_file_is_not_signed_if_it_was_denied_or_has_ended() {
     let mut world = World::new();
     let here = world.path("");
     let write = |name: &str, step: &str| {
@@ -232,7 +232,7 @@ fn a_statement_in_a_file_is_not_signed_when_it_was_denied_or_is_over() {
         }
     }
     let told = text(&approve("open.json").stderr).to_owned();
-    assert!(!told.contains("could not be asked") && !told.contains("nothing to sign"), "{told}");
+    assert!(!told.contains("did not answer") && !told.contains("nothing to sign"), "{told}");
     // Only who may read all steps asks for denials.
     let digest = format!("sha256:{}", people::sha256(&denied));
     let view = world.wire.get(&format!("/v1/denials/{digest}"), &world.reader).ok(200);
@@ -242,12 +242,12 @@ fn a_statement_in_a_file_is_not_signed_when_it_was_denied_or_is_over() {
     // Without an answer that is said, and the review goes on.
     world.stop();
     let told = as_approver(&world, &alice(), &here, "review", &["open.json"]);
-    let note = "note: it could not be asked whether this statement was denied or has run by now: the boundary at ";
+    let note = "note: the boundary did not answer if this statement was denied or has run: the boundary at ";
     assert!(text(&told.stderr).contains(note) && text(&told.stdout).contains("plain:true"), "{}", said(&told));
 }
 
 #[test]
-fn a_statement_that_runs_by_now_is_killed_by_its_denial() {
+fn a_denial_kills_the_run_of_its_statement() {
     let world = World::new();
     let id = people::proposal_id();
     let signed = signed_as(&world, "plain:wait", &id);
@@ -263,7 +263,7 @@ fn a_statement_that_runs_by_now_is_killed_by_its_denial() {
 }
 
 #[test]
-fn only_who_could_approve_denies_a_statement_of_this_boundary_whose_window_is_open() {
+fn only_an_eligible_approver_can_deny_a_statement_with_an_open_window() {
     let world = World::new();
     let predicate = world.authorization("plain:true", json!({}));
     let payload = people::authorization(&predicate);
@@ -314,7 +314,7 @@ fn propose_and_cancel(world: &World) -> support::wire::Reply {
 }
 
 #[test]
-fn a_token_that_proposes_and_cancels_without_end_is_told_when_there_is_room_again() {
+fn a_token_that_proposes_too_often_gets_a_retry_time() {
     let world = World::new();
     std::thread::scope(|scope| {
         for _ in 0..8 {
@@ -335,7 +335,7 @@ fn a_token_that_proposes_and_cancels_without_end_is_told_when_there_is_room_agai
 }
 
 #[test]
-fn signatures_that_do_not_verify_are_charged_to_who_sends_them() {
+fn invalid_signatures_count_against_the_limit_of_their_sender() {
     // Two signatures of a key in a second, and eight at once; ten calls a second of a token.
     let world = World::with(|setup| setup.limits = "calls_per_second = 10".to_owned());
     let proposal = world.propose("two:go", json!({}));
@@ -354,7 +354,7 @@ fn signatures_that_do_not_verify_are_charged_to_who_sends_them() {
 }
 
 #[test]
-fn a_denial_that_verifies_is_never_limited() {
+fn a_valid_denial_is_never_rate_limited() {
     let world = World::with(|setup| setup.limits = "calls_per_second = 10".to_owned());
     let proposal = world.propose("two:go", json!({}));
     let signed = people::authorization(&world.authorization("plain:true", json!({})));
@@ -373,7 +373,7 @@ fn a_denial_that_verifies_is_never_limited() {
 }
 
 #[test]
-fn a_key_that_reads_often_ends_its_oldest_admission() {
+fn a_key_with_many_admissions_ends_its_oldest_admission() {
     let world = World::new();
     let admit = || {
         let asked = world.wire.post("/v1/challenges", "", &json!({"keyid": alice().keyid()})).ok(200);
@@ -390,7 +390,7 @@ fn a_key_that_reads_often_ends_its_oldest_admission() {
 }
 
 #[test]
-fn the_same_wish_again_says_that_it_exists_and_with_which_reason() {
+fn a_repeated_proposal_is_reported_as_existing_with_its_reason() {
     let world = World::new();
     let wish = |reason: &str| json!({"step": "plain:true", "reason": reason});
     let first = world.wire.post("/v1/proposals", &world.agent, &wish("one")).ok(201);
@@ -400,7 +400,7 @@ fn the_same_wish_again_says_that_it_exists_and_with_which_reason() {
     assert!(world.show(id_of(&first)).get("existing").is_none(), "it is said to who proposed");
     let told = as_agent(&world, &["propose", "plain:true", "--reason", "two"]);
     assert!(told.status.success(), "{}", said(&told));
-    let expected = format!("the same was proposed already: {}, with the reason \"one\"", id_of(&first));
+    let expected = format!("the same proposal exists already: {}, with the reason \"one\"", id_of(&first));
     assert!(text(&told.stderr).contains(&expected) && text(&told.stderr).contains("--new"), "{}", said(&told));
     assert_eq!(text(&told.stdout).trim(), id_of(&first));
     let new = as_agent(&world, &["propose", "plain:true", "--reason", "two", "--new"]);
@@ -412,7 +412,7 @@ fn the_same_wish_again_says_that_it_exists_and_with_which_reason() {
 // ---- what is told of a refused wish
 
 #[test]
-fn an_unknown_step_is_answered_with_the_one_that_is_meant() {
+fn an_unknown_step_is_answered_with_a_suggestion() {
     let world = World::new();
     let refused = |token: &str| {
         let reply = world.wire.post("/v1/proposals", token, &World::wish("plain:tru", json!({})));
@@ -430,7 +430,7 @@ fn an_unknown_step_is_answered_with_the_one_that_is_meant() {
 }
 
 #[test]
-fn a_reason_that_is_too_long_is_told_the_limit_that_is_documented() {
+fn an_overlong_reason_is_refused_with_the_documented_limit() {
     let world = World::new();
     let wish = |length: usize| json!({"step": "plain:true", "reason": "x".repeat(length)});
     let problem = world.wire.post("/v1/proposals", &world.agent, &wish(1025)).problem("too-large");
@@ -440,7 +440,7 @@ fn a_reason_that_is_too_long_is_told_the_limit_that_is_documented() {
 }
 
 #[test]
-fn a_token_may_not_have_the_boundary_s_name() {
+fn a_token_cannot_have_the_name_of_the_boundary() {
     let world = World::new();
     let token = json!({"name": "prod", "owners": [], "scopes": ["propose"], "patterns": []});
     let refused = world.control(&json!({"do": "token-create", "token": token})).expect_err("the boundary's name");

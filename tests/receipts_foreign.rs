@@ -61,8 +61,8 @@ fn receipt_verifies_with_openssl() {
 }
 
 #[test]
-fn openssl_reads_the_keys_that_we_write() {
-    let Some(openssl) = program("openssl", "openssl_reads_the_keys_that_we_write") else { return };
+fn openssl_reads_our_key_files() {
+    let Some(openssl) = program("openssl", "openssl_reads_our_key_files") else { return };
     for seed in 0..8_u8 {
         let secret = SecretKey::from_seed([seed.wrapping_mul(37); 32]);
         let private = finish(Command::new(&openssl).args(["pkey", "-pubout"]), secret.to_pkcs8_v1_pem().as_bytes());
@@ -134,8 +134,8 @@ fn sigstore_reads_every_statement() {
 }
 
 #[test]
-fn ssh_keygen_takes_the_exported_allowed_signers() {
-    let name = "ssh_keygen_takes_the_exported_allowed_signers";
+fn ssh_keygen_accepts_the_exported_allowed_signers() {
+    let name = "ssh_keygen_accepts_the_exported_allowed_signers";
     let Some(keygen) = program("ssh-keygen", name) else { return };
     let home = tempfile::tempdir().expect("a directory");
     let valid = golden::own_vectors().join("golden/valid");

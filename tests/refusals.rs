@@ -114,7 +114,7 @@ fn malformed_envelopes_are_refused() {
 }
 
 #[test]
-fn a_subject_that_is_not_its_twin_is_malformed() {
+fn a_subject_that_differs_from_its_copy_is_malformed() {
     let world = World::new();
     let predicate = world.authorization("say:echo", json!({"text": "hello"}));
     let step = predicate["step"]["digest"].as_str().unwrap().trim_start_matches("sha256:").to_owned();
@@ -131,7 +131,7 @@ fn a_subject_that_is_not_its_twin_is_malformed() {
 // ---- too-large
 
 #[test]
-fn too_large_is_refused_before_anything_is_read() {
+fn an_oversized_body_is_refused_before_it_is_read() {
     let world = World::new();
     let huge = vec![b' '; (1 << 20) + 1];
     world.unchanged(|| world.wire.post_bytes("/v1/proposals", &world.agent, &huge)).problem("too-large");
@@ -223,7 +223,7 @@ fn step_changed_is_refused() {
 }
 
 #[test]
-fn a_script_that_is_not_the_sealed_one_is_refused() {
+fn a_script_that_differs_from_the_sealed_script_is_refused() {
     let world = World::new();
     let mut predicate = world.authorization("plain:true", json!({}));
     predicate["rendered"] = json!(format!("sha256:{}", people::sha256(b"rm -rf /")));
@@ -236,7 +236,7 @@ fn a_script_that_is_not_the_sealed_one_is_refused() {
 }
 
 #[test]
-fn invalid_params_name_every_place() {
+fn invalid_params_lists_every_place() {
     let world = World::with(|setup| {
         let front = format!(
             "params:\n  host: {{type: string, pattern: \"^[a-z]{{1,8}}$\"}}\n  count: {{type: integer, minimum: 1, default: 1}}\n{SMALL}"
@@ -327,7 +327,7 @@ fn approval_for_another_boundary_of_the_same_name_is_refused() {
 }
 
 #[test]
-fn another_epoch_is_revoked() {
+fn an_authorization_of_another_epoch_is_revoked() {
     let world = World::new();
     let mut predicate = world.authorization("plain:true", json!({}));
     predicate["boundary"]["epoch"] = json!("0".repeat(32));
@@ -400,7 +400,7 @@ fn a_signer_who_does_not_count_is_not_permitted() {
 }
 
 #[test]
-fn a_token_s_owner_may_not_approve() {
+fn the_owner_of_a_token_cannot_approve() {
     let world = World::new();
     let proposal = world.propose("plain:true", json!({}));
     for key in [carol(), carol_too()] {
@@ -412,7 +412,7 @@ fn a_token_s_owner_may_not_approve() {
 }
 
 #[test]
-fn one_signature_too_few_is_refused() {
+fn a_quorum_with_a_missing_signature_is_refused() {
     let world = World::new();
     let predicate = world.authorization("two:go", json!({"text": "x"}));
     let payload = people::authorization(&predicate);
@@ -425,7 +425,7 @@ fn one_signature_too_few_is_refused() {
 }
 
 #[test]
-fn same_person_twice_counts_once() {
+fn two_signatures_of_one_person_count_once() {
     // Carol has two keys; here she owns nothing.
     let world = World::new();
     let token = world.token("free", &[], &["propose"]);
@@ -549,7 +549,7 @@ fn a_nonce_names_one_proposal() {
 }
 
 #[test]
-fn same_nonce_under_another_expiry_is_refused() {
+fn the_same_nonce_with_another_expiry_is_refused() {
     let world = World::new();
     let mut predicate = world.authorization("plain:true", json!({}));
     world.submit(&envelope(&people::authorization(&predicate), &[&alice()])).ok(200);
@@ -647,7 +647,7 @@ fn busy_leaves_the_nonce_unspent() {
 }
 
 #[test]
-fn an_exclusive_step_keeps_others_of_its_name_waiting() {
+fn an_exclusive_step_makes_other_runs_of_its_name_wait() {
     let world = World::with(|setup| {
         let steps =
             [("hold exclusive=one", "exec sleep 600"), ("next exclusive=one", ":"), ("free exclusive=two", ":")];
@@ -668,7 +668,7 @@ fn an_exclusive_step_keeps_others_of_its_name_waiting() {
 }
 
 #[test]
-fn rate_limited_says_when_to_come_back() {
+fn rate_limited_contains_a_retry_time() {
     let world = World::with(|setup| setup.limits = "pending_per_proposer = 3\npending = 4".to_owned());
     let propose = |token: &str, step: &str| world.wire.post("/v1/proposals", token, &World::wish(step, json!({})));
     let proposals: Vec<Value> =
@@ -736,7 +736,7 @@ fn forbidden_is_refused() {
 }
 
 #[test]
-fn not_found_also_hides_what_is_somebody_else_s() {
+fn not_found_also_hides_proposals_of_other_callers() {
     let world = World::new();
     let mine = world.propose("plain:true", json!({}));
     let id = id_of(&mine);
@@ -769,7 +769,7 @@ fn not_found_also_hides_what_is_somebody_else_s() {
 }
 
 #[test]
-fn promise_11_bad_input_leaves_nothing_behind() {
+fn promise_11_bad_input_leaves_no_trace_in_the_store() {
     let world = World::new();
     let good = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
     let text = good.to_string().into_bytes();
@@ -817,7 +817,7 @@ fn a_field_of_a_later_version_is_refused_by_its_name() {
 fn every_code_has_a_test_here() {
     use countersign::record::code::Code;
     // Later versions answer the first three. The fourth stands behind a check of the document itself: a subject that is not
-    // its twin is malformed (`a_subject_that_is_not_its_twin_is_malformed`), so nothing gets as far as that question.
+    // its twin is malformed (`a_subject_that_differs_from_its_copy_is_malformed`), so nothing gets as far as that question.
     let elsewhere = ["session-stale", "grant-exhausted", "not-granted", "params-mismatch"];
     let sources = [include_str!("refusals.rs"), include_str!("steps.rs")].concat();
     let missing: Vec<&str> = (Code::ALL.iter().map(|code| code.word()))

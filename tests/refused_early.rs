@@ -21,7 +21,7 @@ fn notes(world: &World) -> String {
 }
 
 #[test]
-fn a_quorum_that_nobody_can_meet_is_told_at_the_seal_and_refused_at_the_proposal() {
+fn an_impossible_quorum_is_reported_at_the_seal_and_refused_at_the_proposal() {
     let world = World::with(|setup| {
         let front = format!("approvals: {{required: 2, from: [finance]}}\n{SMALL}");
         setup.runbook("pay.md", runbook(&front, &[("go", ":")]));
@@ -38,7 +38,7 @@ fn a_quorum_that_nobody_can_meet_is_told_at_the_seal_and_refused_at_the_proposal
 }
 
 #[test]
-fn a_token_whose_owners_are_missing_for_a_quorum_is_told_when_it_is_made() {
+fn a_new_token_whose_owners_are_needed_for_a_quorum_is_reported() {
     let mut world = World::new();
     assert!(!notes(&world).contains("refused"), "{}", notes(&world));
     let home = world.path("b");
@@ -70,12 +70,13 @@ fn a_token_whose_owners_are_missing_for_a_quorum_is_told_when_it_is_made() {
 }
 
 #[test]
-fn a_step_that_this_host_can_never_run_is_told_at_the_seal_and_refused_at_the_proposal() {
+fn a_step_that_this_host_can_never_run_is_reported_at_the_seal_and_refused_at_the_proposal() {
     let mut world = World::prepared(|setup| {
         setup.config = "[sandbox]\nlevel = \"best-effort\"\n".to_owned();
         setup.runbook("full.md", runbook(SMALL, &[("go proc=full", ":")]));
     });
-    if !poor_host(&mut world, "a_step_that_this_host_can_never_run_is_told_at_the_seal_and_refused_at_the_proposal") {
+    if !poor_host(&mut world, "a_step_that_this_host_can_never_run_is_reported_at_the_seal_and_refused_at_the_proposal")
+    {
         return;
     }
     world.start();
@@ -100,7 +101,7 @@ fn a_step_that_this_host_can_never_run_is_told_at_the_seal_and_refused_at_the_pr
 }
 
 #[test]
-fn a_reseal_that_failed_must_be_fixed_until_one_succeeds() {
+fn a_failed_reseal_is_reported_until_a_reseal_succeeds() {
     let world = World::new();
     let failed = || to_fix(&world).into_iter().filter(|line| line.contains("the last reseal failed")).count();
     assert_eq!(failed(), 0);

@@ -811,7 +811,7 @@ fn answer(kind: &str, bytes: &[u8]) -> Malformed {
 }
 
 #[test]
-fn reserved_documents_are_as_they_are_made() {
+fn reserved_documents_equal_newly_made_documents() {
     let made = files();
     for (path, bytes) in &made {
         let kept = fs::read(root().join(path)).unwrap_or_default();
@@ -842,7 +842,7 @@ fn valid_reserved_parts_are_later_features_and_broken_ones_malformed() {
 }
 
 #[test]
-fn schemas_take_every_valid_reserved_document() {
+fn schemas_accept_every_valid_reserved_document() {
     for entry in index().iter().filter(|entry| entry["expect"] == "later-feature") {
         let (kind, file) = (entry["as"].as_str().unwrap(), entry["file"].as_str().unwrap());
         let kind = kind.strip_prefix("authorization-").unwrap_or(kind);

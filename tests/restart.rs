@@ -23,7 +23,7 @@ fn waiter(world: &World, id: &str) -> Child {
 }
 
 #[test]
-fn sigterm_keeps_who_waits_until_the_run_has_its_receipt_and_refuses_new_changes() {
+fn sigterm_keeps_waiting_callers_connected_until_the_receipt_and_refuses_new_changes() {
     let mut world = slow();
     let proposal = world.propose("slow:go", json!({}));
     world.sign(&proposal, &[&alice()]).ok(200);
@@ -57,7 +57,7 @@ fn sigterm_keeps_who_waits_until_the_run_has_its_receipt_and_refuses_new_changes
 }
 
 #[test]
-fn who_waits_at_the_command_line_survives_a_restart() {
+fn a_waiting_command_survives_a_restart() {
     let mut world = World::new();
     let proposal = world.propose("plain:true", json!({}));
     let id = id_of(&proposal).to_owned();

@@ -44,7 +44,7 @@ fn digits(proposal: &Value) -> String {
 }
 
 #[test]
-fn roster_sign_asks_for_digits_that_stand_unbroken_in_a_line_of_80_columns() {
+fn roster_sign_asks_for_digits_that_are_unbroken_in_a_line_of_80_columns() {
     let world = World::new();
     let grace = Key::of("grace", 40);
     world.write("grace.pub", &format!("{}\n", grace.ssh.line()));
@@ -82,7 +82,7 @@ fn in_gutter(line: &str) -> bool {
 }
 
 #[test]
-fn a_harmless_run_fits_on_one_page_beside_its_script() {
+fn the_review_of_a_harmless_run_fits_on_one_page_with_its_script() {
     let world = sample();
     let proposal = world.propose("service:restart", json!({"name": "shop"}));
     for columns in [80, 60] {
@@ -119,7 +119,7 @@ fn a_harmless_run_fits_on_one_page_beside_its_script() {
 }
 
 #[test]
-fn a_script_that_did_not_change_says_when_it_succeeded_and_how_often() {
+fn the_review_of_an_unchanged_script_shows_its_last_success_and_its_count() {
     let world = World::new();
     for _ in 0..2 {
         world.run("say:echo", json!({}), &[&alice()]);
@@ -137,7 +137,7 @@ fn a_script_that_did_not_change_says_when_it_succeeded_and_how_often() {
 }
 
 #[test]
-fn what_is_over_is_one_line_and_no_screen() {
+fn a_finished_proposal_is_one_line_and_no_screen() {
     let world = World::new();
     let denied = world.propose("say:echo", json!({"text": "denied"}));
     assert_eq!(world.deny(&denied, &bob()).status, 200);
@@ -161,7 +161,7 @@ fn what_is_over_is_one_line_and_no_screen() {
 }
 
 #[test]
-fn a_denial_asks_below_a_few_lines() {
+fn a_denial_shows_a_few_lines_before_its_question() {
     let world = World::new();
     let proposal = world.propose("say:echo", json!({"text": "long ".repeat(700)}));
     let mut terminal = at_terminal(&world, 80, &as_alice(&world, &["deny", id_of(&proposal)]), &[]);
@@ -175,7 +175,7 @@ fn a_denial_asks_below_a_few_lines() {
 }
 
 #[test]
-fn the_question_takes_a_denial_and_shows_every_field() {
+fn the_question_accepts_a_denial_and_can_show_every_field() {
     let world = World::new();
     let proposal = world.propose("say:echo", json!({}));
     let pager = world.path("paged");
@@ -183,7 +183,7 @@ fn the_question_takes_a_denial_and_shows_every_field() {
     let mut terminal = at_terminal(&world, 80, &as_alice(&world, &["approve", id_of(&proposal)]), &pager);
     terminal.wait_for("f shows every field: ").types("f\n");
     terminal.wait_for("f shows every field: ").types("d\n");
-    terminal.wait_for("and behind it why: ").types("yes not today\n");
+    terminal.wait_for("then the reason: ").types("yes not today\n");
     let (code, text) = terminal.end();
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("denied: prp_"), "{text}");
@@ -217,7 +217,10 @@ fn more_than_five_remarks_must_be_counted_before_signing() {
     let end = digits(&proposal);
     let ask = |answer: &str| {
         let mut terminal = at_terminal(&world, 80, &as_alice(&world, &["approve", id_of(&proposal)]), &[]);
-        terminal.wait_for("how many more remarks are").wait_for("f shows every field: ").types(&format!("{answer}\n"));
+        terminal
+            .wait_for("the number of further remarks")
+            .wait_for("f shows every field: ")
+            .types(&format!("{answer}\n"));
         terminal.end()
     };
     for wrong in [end.clone(), format!("{end} 2"), "1".to_owned()] {
@@ -279,7 +282,7 @@ fn a_passphrase_is_asked_for_by_name() {
     terminal.wait_for("assphrase").types("wrong\n");
     let (code, text) = terminal.end();
     assert_ne!(code, Some(0), "{text}");
-    assert!(text.contains("could not open reading") && !text.contains("nothing was signed"), "{text}");
+    assert!(text.contains("could not be read with this key") && !text.contains("nothing was signed"), "{text}");
     assert!(!text.contains("Signing data on standard input"), "{text}");
     let mut terminal = at_terminal(&world, 100, &inbox, &[]);
     terminal.wait_for("assphrase").types("correct horse\n");
@@ -376,7 +379,7 @@ fn a_token_of_another_boundary_is_named_as_such() {
     let world = World::new();
     for (token, code, part) in [
         (format!("cst_{}", "x".repeat(43)), 126, "does not take your token (unauthenticated): nobody has this token"),
-        ("cst_\u{2026}".to_owned(), 2, "the token that was given is none"),
+        ("cst_\u{2026}".to_owned(), 2, "the given text is no token"),
     ] {
         let mut list = world.program(&["--url", &world.wire.url, "registry", "list"]);
         let output = list.env("COUNTERSIGN_TOKEN", &token).output().expect("it starts");
@@ -388,7 +391,7 @@ fn a_token_of_another_boundary_is_named_as_such() {
 
 /// The commands below "Next:" are run as they are written, but for the port, and for `approve`, which asks a person.
 #[test]
-fn what_init_says_to_do_next_works_as_it_is_written() {
+fn the_next_steps_that_init_prints_work_as_written() {
     use std::io::{BufRead as _, BufReader};
     let world = World::prepared(|_| {});
     let here = world.path("fresh");

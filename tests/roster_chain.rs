@@ -176,7 +176,7 @@ fn without(tables: &mut Value, table: &str, name: &str) {
 }
 
 #[test]
-fn an_added_approver_counts_once_enough_have_signed_and_the_boundary_started_again() {
+fn an_added_approver_counts_after_enough_signatures_and_a_restart() {
     let mut world = World::new();
     world.write("grace.pub", &format!("{}\n", grace().ssh.line()));
     let key = world.path("grace.pub").to_string_lossy().into_owned();
@@ -225,8 +225,8 @@ fn an_added_approver_counts_once_enough_have_signed_and_the_boundary_started_aga
     assert_eq!(world.in_force(), 1);
 
     let signed = world.sign_version(2, &bob(), &pinned);
-    assert!(said(&signed).contains("nothing is missing"), "{}", said(&signed));
-    assert!(world.must(&["show"]).contains("version 2 is signed: the next start takes it"));
+    assert!(said(&signed).contains("signatures are complete"), "{}", said(&signed));
+    assert!(world.must(&["show"]).contains("version 2 is signed: the next start of the boundary seals it"));
     let waits = "version 2 of the roster is signed by enough people and waits for a start: restart the boundary";
     support::wait_for("ready tells what waits", || world.notes().contains(waits));
     assert!(!world.notes().contains("1 more of"), "nobody's signature is missing any more: {}", world.notes());
@@ -269,7 +269,7 @@ fn an_added_approver_counts_once_enough_have_signed_and_the_boundary_started_aga
 }
 
 #[test]
-fn the_signatures_of_several_are_merged_and_what_does_not_count_is_left_out() {
+fn signatures_of_several_people_are_merged_and_invalid_signatures_are_dropped() {
     let world = World::new();
     world.must(&["remove", "approver", "frank"]);
     let pinned = world.pinned(1);
@@ -301,7 +301,7 @@ fn the_signatures_of_several_are_merged_and_what_does_not_count_is_left_out() {
     world.write("other.json", &envelope(&other, &[&alice()]).to_string());
     let other = world.path("other.json").to_string_lossy().into_owned();
     let refused = world.tool(&["merge", &file, &other]);
-    assert!(!refused.status.success() && said(&refused).contains("none of the other"), "{}", said(&refused));
+    assert!(!refused.status.success() && said(&refused).contains("only for its own version"), "{}", said(&refused));
 
     // A change makes signatures void, and never by accident.
     let refused = world.tool(&["remove", "approver", "dora"]);
@@ -310,7 +310,7 @@ fn the_signatures_of_several_are_merged_and_what_does_not_count_is_left_out() {
     assert!(text.contains("dora"), "nothing was changed");
     world.must(&["draft"]);
     assert_eq!(signatures(2), 1, "the same statement keeps them");
-    assert!(world.must(&["merge", &file, &paths[1]]).contains("nothing is missing"));
+    assert!(world.must(&["merge", &file, &paths[1]]).contains("signatures are complete"));
     assert_eq!(signatures(2), 2);
 
     // What is complete is built upon, also before the boundary has taken it.
@@ -322,7 +322,7 @@ fn the_signatures_of_several_are_merged_and_what_does_not_count_is_left_out() {
 }
 
 #[test]
-fn signing_shows_everything_and_refuses_what_nothing_trusted_leads_to() {
+fn signing_a_roster_shows_every_change_and_refuses_a_version_without_a_trusted_predecessor() {
     let world = World::new();
     world.write("b/boundary/policy.yaml", &support::POLICY.replace("required: 1", "required: 2"));
     let text = fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read");
@@ -333,7 +333,7 @@ fn signing_shows_everything_and_refuses_what_nothing_trusted_leads_to() {
     let shown = world.must(&["sign", &file, "--review", "--roster", &pinned, "--policy", &policy]);
     for words in [
         "removed       approver bob; groups: security; keys:",
-        "changed       how many approvers must sign the version after: 2 to 0",
+        "changed       how many approvers must sign the next version: 2 to 0",
         "== UNGUARDED ==",
         "CHANGED to    sha256:",
         "| version: 1",
@@ -367,11 +367,11 @@ fn signing_shows_everything_and_refuses_what_nothing_trusted_leads_to() {
     let (code, _) = attempt(&["--expect", &digest, "--roster", &pinned, "--policy", &file], &alice());
     assert_ne!(code, 0, "another policy than the one that is named");
     let first = world.tool(&["sign", &world.version(1).to_string_lossy(), "--roster", &pinned]);
-    assert!(said(&first).contains("version 1 of a roster: nobody signs it"), "{}", said(&first));
+    assert!(said(&first).contains("version 1 of a roster, which has no signatures"), "{}", said(&first));
 }
 
 #[test]
-fn nobody_signs_beside_a_version_that_is_trusted_already() {
+fn a_rival_of_a_trusted_version_cannot_be_signed() {
     let world = World::new();
     let first = world.envelope_of(1);
     let taken = envelope(&after(&first, |tables| without(tables, "approver", "dora")), &[&alice(), &bob()]);
@@ -403,7 +403,7 @@ fn nobody_signs_beside_a_version_that_is_trusted_already() {
 }
 
 #[test]
-fn a_removed_approvers_earlier_signature_no_longer_counts() {
+fn the_earlier_signature_of_a_removed_approver_no_longer_counts() {
     let mut world = World::new();
     let pending = world.propose("two:go", json!({}));
     assert_eq!(world.sign(&pending, &[&dora()]).ok(200)["approvals"]["have"], 1);
@@ -439,7 +439,7 @@ fn set_key(world: &World, name: &str) {
 }
 
 #[test]
-fn the_boundarys_key_is_rotated_and_receipts_of_both_keys_verify_from_both_rosters() {
+fn receipts_of_an_old_and_a_new_boundary_key_verify_with_both_rosters() {
     let mut world = World::new();
     let old = world.run("plain:true", json!({}), &[&alice()]);
     let origin = world.wire.peek("/log/checkpoint").text().lines().next().expect("an origin").to_owned();
@@ -511,7 +511,7 @@ fn the_boundarys_key_is_rotated_and_receipts_of_both_keys_verify_from_both_roste
 }
 
 #[test]
-fn both_auditors_show_a_key_that_they_cannot_verify() {
+fn both_auditors_report_a_key_that_they_cannot_verify() {
     let foreign = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU=";
     let mut world = World::new();
     let v2 = after(&world.envelope_of(1), |tables| {
@@ -532,7 +532,7 @@ fn both_auditors_show_a_key_that_they_cannot_verify() {
 }
 
 #[test]
-fn a_new_key_waits_until_the_old_one_has_closed_what_it_began() {
+fn a_new_key_waits_until_the_old_key_has_closed_its_open_runs() {
     let mut world = World::new();
     world.write("b/boundary/key-2.pem", second_key().secret.to_pkcs8_v1_pem().as_str());
     let v2 = after(&world.envelope_of(1), |tables| tables["boundary"][0]["keys"] = json!([second_key().ssh.line()]));
@@ -544,7 +544,7 @@ fn a_new_key_waits_until_the_old_one_has_closed_what_it_began() {
     world.kill9();
     set_key(&world, "key-2.pem");
     let why = world.try_start().expect_err("a run without a receipt");
-    assert!(why.contains("1 runs whose end nobody saw") && why.contains("with the key before"), "{why}");
+    assert!(why.contains("the receipts of 1 interrupted runs") && why.contains("with the previous key"), "{why}");
     set_key(&world, "key.pem");
     world.start();
     assert_eq!(world.show(id_of(&running))["outcome"]["status"], "unknown");
@@ -571,7 +571,7 @@ fn a_new_key_waits_until_the_old_one_has_closed_what_it_began() {
 }
 
 #[test]
-fn an_edited_policy_is_in_force_only_once_a_signed_roster_names_it() {
+fn an_edited_policy_is_in_force_only_after_a_signed_roster_names_it() {
     let mut world = World::new();
     let policy = support::POLICY.replace("required: 1", "required: 2");
     world.stop();
@@ -604,7 +604,7 @@ fn an_edited_policy_is_in_force_only_once_a_signed_roster_names_it() {
 }
 
 #[test]
-fn several_versions_are_taken_at_once_when_every_link_is_there() {
+fn several_roster_versions_are_accepted_together_if_the_chain_is_complete() {
     let mut world = World::new();
     let v2 = envelope(
         &after(&world.envelope_of(1), |tables| {
@@ -780,7 +780,7 @@ fn a_key_that_was_dropped_never_comes_back() {
 }
 
 #[test]
-fn a_version_that_contradicts_the_runbooks_is_not_taken() {
+fn a_version_that_contradicts_the_runbooks_is_not_accepted() {
     let mut world = World::new();
     let v2 = after(&world.envelope_of(1), |tables| {
         without(tables, "group", "security");
@@ -797,7 +797,7 @@ fn a_version_that_contradicts_the_runbooks_is_not_taken() {
 }
 
 #[test]
-fn an_unguarded_roster_is_called_that_everywhere() {
+fn an_unguarded_roster_is_called_unguarded_everywhere() {
     let mut world = World::new();
     let v2 = after(&world.envelope_of(1), |tables| tables["threshold"] = json!(0));
     world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
@@ -827,7 +827,7 @@ fn an_unguarded_roster_is_called_that_everywhere() {
 }
 
 #[test]
-fn who_pinned_version_1_signs_under_later_ones_that_follow_from_it() {
+fn a_person_who_pinned_version_1_can_sign_under_its_later_versions() {
     let mut world = World::new();
     let approve = |world: &World, id: &str, digest: &str, pinned: &str, key: &Key| {
         let url = world.started["url"].as_str().expect("a URL").to_owned();
@@ -865,7 +865,7 @@ fn who_pinned_version_1_signs_under_later_ones_that_follow_from_it() {
 }
 
 #[test]
-fn a_power_cut_while_a_version_is_taken_leaves_the_one_or_the_other() {
+fn a_power_cut_during_a_roster_change_leaves_the_old_or_the_new_version() {
     let mut world = World::new();
     let mut before = world.envelope_of(1);
     for version in 2..8_u64 {
@@ -901,7 +901,7 @@ fn a_power_cut_while_a_version_is_taken_leaves_the_one_or_the_other() {
 }
 
 #[test]
-fn versions_that_would_not_fit_into_a_bundle_are_not_taken() {
+fn versions_that_would_not_fit_into_a_bundle_are_not_accepted() {
     const CROWD: u32 = 2000;
     let crowd: Vec<Value> = (0..CROWD)
         .map(|at| {
@@ -944,7 +944,7 @@ fn versions_that_would_not_fit_into_a_bundle_are_not_taken() {
 }
 
 #[test]
-fn a_person_may_not_have_a_tokens_name() {
+fn a_person_cannot_have_the_name_of_a_token() {
     let mut world = World::new();
     for name in ["agent", "reader"] {
         let v2 = after(&world.envelope_of(1), |tables| {
@@ -986,7 +986,7 @@ fn a_new_boundary_may_begin_with_a_later_version() {
 }
 
 #[test]
-fn a_key_is_added_used_and_the_old_one_dropped_in_three_starts() {
+fn a_key_is_replaced_in_three_starts() {
     let mut world = World::new();
     world.write("b/boundary/key-2.pem", second_key().secret.to_pkcs8_v1_pem().as_str());
     let lines = |keys: &[&Key]| json!(keys.iter().map(|key| key.ssh.line()).collect::<Vec<_>>());
@@ -1053,7 +1053,7 @@ fn an_ssh_key_signs_a_roster_through_ssh_keygen() {
     let digest = world.pinned(2);
     let mut command = world.program(&["roster", "sign", "--roster", &pinned, "--yes", "--expect", &digest, "--key"]);
     let signed = command.arg(&key).arg(world.version(2)).output().expect("started");
-    assert!(signed.status.success() && said(&signed).contains("nothing is missing"), "{}", said(&signed));
+    assert!(signed.status.success() && said(&signed).contains("signatures are complete"), "{}", said(&signed));
     world.restart();
     assert_eq!(world.in_force(), 2, "{}", world.notes());
     let finished = world.run("plain:true", json!({}), &[&alice()]);
@@ -1061,7 +1061,7 @@ fn an_ssh_key_signs_a_roster_through_ssh_keygen() {
 }
 
 #[test]
-fn whatever_lies_where_a_version_belongs_the_boundary_starts() {
+fn an_unreadable_roster_version_does_not_prevent_a_start() {
     let mut world = World::new();
     let v2 = after(&world.envelope_of(1), |_| {});
     let signed = envelope(&v2, &[&alice(), &bob()]);
@@ -1101,7 +1101,7 @@ fn whatever_lies_where_a_version_belongs_the_boundary_starts() {
 }
 
 #[test]
-fn what_was_approved_by_a_removed_approver_and_has_not_run_is_refused() {
+fn a_waiting_run_that_a_removed_approver_approved_is_refused() {
     let mut world = World::with(|setup| setup.limits = "runs = 1".to_owned());
     let running = world.propose("plain:wait", json!({}));
     assert_eq!(world.sign(&running, &[&alice()]).status, 200);
@@ -1145,7 +1145,7 @@ impl Key {
 }
 
 #[test]
-fn one_approver_swaps_the_key_and_signs_with_both() {
+fn one_approver_replaces_the_key_and_signs_with_both_keys() {
     let mut world = world_of_one();
     let pinned = world.pinned(1);
     world.must(&["add", "approver", "alice", "--key", &alice_too().line_in(&world)]);
@@ -1153,9 +1153,9 @@ fn one_approver_swaps_the_key_and_signs_with_both() {
     let signed = said(&world.sign_version(2, &alice(), &pinned));
     assert!(signed.contains("0 of 1 approvers of version 2 signed, 1 more of alice"), "{signed}");
     let again = said(&world.sign_version(2, &alice(), &pinned));
-    assert!(again.contains("signed this version already") && !again.contains("nothing is missing"), "{again}");
+    assert!(again.contains("signed this version already") && !again.contains("signatures are complete"), "{again}");
     let signed = said(&world.sign_version(2, &alice_too(), &pinned));
-    assert!(signed.contains("nothing is missing"), "{signed}");
+    assert!(signed.contains("signatures are complete"), "{signed}");
     world.restart();
     assert_eq!(world.in_force(), 2, "{}", world.notes());
     let finished = world.run("plain:true", json!({}), &[&alice_too()]);
@@ -1179,7 +1179,7 @@ fn a_person_with_an_old_key_and_a_new_one_signs_in_any_order() {
     world.restart();
     let notes = world.notes();
     assert!(notes.contains("adds nothing") && notes.contains("roster merge"), "refused, and the way out: {notes}");
-    assert!(world.must(&["merge", &world.version(2).to_string_lossy()]).contains("nothing is missing"));
+    assert!(world.must(&["merge", &world.version(2).to_string_lossy()]).contains("signatures are complete"));
     for keys in [[alice(), alice_too()], [alice_too(), alice()]] {
         world.put_version(2, &draft);
         for key in &keys {
@@ -1195,7 +1195,7 @@ fn a_person_with_an_old_key_and_a_new_one_signs_in_any_order() {
         let [file, other] =
             [world.version(2), world.path("other.json")].map(|path| path.to_string_lossy().into_owned());
         let merged = world.must(&["merge", &file, &other]);
-        assert!(merged.contains("nothing is missing") && merged.contains("left out"), "{merged}");
+        assert!(merged.contains("signatures are complete") && merged.contains("left out"), "{merged}");
         assert_eq!(signers(&world.envelope_of(2)), [alice().keyid()]);
     }
     // The same statement keeps its signatures, unless somebody asks.
@@ -1207,7 +1207,7 @@ fn a_person_with_an_old_key_and_a_new_one_signs_in_any_order() {
 }
 
 #[test]
-fn a_version_that_this_start_may_not_take_holds_up_none_before_it() {
+fn a_version_that_is_not_accepted_does_not_block_earlier_versions() {
     let mut world = World::new();
     let lines = |keys: &[&Key]| json!(keys.iter().map(|key| key.ssh.line()).collect::<Vec<_>>());
     let signed = |payload: &[u8]| envelope(payload, &[&alice(), &bob()]);
@@ -1238,7 +1238,7 @@ fn a_version_that_this_start_may_not_take_holds_up_none_before_it() {
 }
 
 #[test]
-fn a_version_with_a_tokens_name_holds_up_none_before_it() {
+fn a_version_with_the_name_of_a_token_does_not_block_earlier_versions() {
     let mut world = World::new();
     let signed = |payload: &[u8]| envelope(payload, &[&alice(), &bob()]);
     let v2 = signed(&after(&world.envelope_of(1), |tables| without(tables, "approver", "dora")));
@@ -1253,7 +1253,7 @@ fn a_version_with_a_tokens_name_holds_up_none_before_it() {
 }
 
 #[test]
-fn tokens_are_answered_offline_without_taking_what_waits_for_a_start() {
+fn offline_token_commands_do_not_accept_waiting_roster_versions() {
     let mut world = World::new();
     let seal = world.seal();
     let v2 = after(&world.envelope_of(1), |tables| without(tables, "approver", "dora"));
@@ -1301,7 +1301,7 @@ fn tokens_are_answered_offline_without_taking_what_waits_for_a_start() {
 }
 
 #[test]
-fn listing_tokens_begins_no_log() {
+fn listing_tokens_creates_no_log() {
     let world = World::prepared(|_| {});
     let config = world.path("b").to_string_lossy().into_owned();
     let listed = world.program(&["token", "list", "--config", &config]).output().expect("started");
@@ -1310,7 +1310,7 @@ fn listing_tokens_begins_no_log() {
 }
 
 #[test]
-fn listing_tokens_of_a_lost_store_says_that_it_is_lost() {
+fn listing_tokens_of_a_lost_store_reports_the_loss() {
     let mut world = World::new();
     world.stop();
     fs::remove_file(world.database()).expect("removed");
@@ -1321,7 +1321,7 @@ fn listing_tokens_of_a_lost_store_says_that_it_is_lost() {
 }
 
 #[test]
-fn an_edit_that_is_half_done_keeps_no_boundary_from_starting_again() {
+fn an_unfinished_roster_edit_does_not_prevent_a_restart() {
     let mut world = World::new();
     let seal = world.seal();
     let files = ["b/boundary/policy.yaml", "b/boundary/roster.toml"];
@@ -1369,7 +1369,7 @@ fn an_edit_that_is_half_done_keeps_no_boundary_from_starting_again() {
 }
 
 #[test]
-fn what_is_no_version_is_moved_away_and_drafted_anew() {
+fn a_file_that_is_no_version_is_moved_away_and_drafted_again() {
     let world = World::new();
     world.write("b/boundary/roster.d/2.json", "{\"payload\":");
     let refused = world.tool(&["remove", "approver", "dora"]);

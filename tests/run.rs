@@ -32,7 +32,7 @@ fn outcome(receipt: &Value) -> &str {
 }
 
 #[test]
-fn steps_run_in_order_and_each_leaves_a_receipt_signed_by_the_person() {
+fn steps_run_in_order_and_each_step_leaves_a_receipt_signed_by_the_person() {
     let person = person();
     let front = "params:\n  host: {type: string, default: web-1}\n  n: {type: integer, default: 1}";
     let steps = [
@@ -56,7 +56,7 @@ fn steps_run_in_order_and_each_leaves_a_receipt_signed_by_the_person() {
 }
 
 #[test]
-fn a_named_step_runs_alone_and_the_first_that_does_not_succeed_is_the_last() {
+fn a_named_step_runs_alone_and_the_first_failed_step_is_the_last() {
     let person = person();
     person.runbook("a.md", "", &[("one", "printf one; exit 2"), ("two", "printf two"), ("three", "printf three")]);
     let ran = person.run(&["a.md", "--policy", "policy.yaml"]).ended(2);
@@ -97,7 +97,7 @@ fn exit_codes_are_those_of_a_shell() {
 }
 
 #[test]
-fn what_is_wrong_in_the_runbook_is_told_with_its_place() {
+fn errors_in_the_runbook_are_reported_with_their_places() {
     let person = person();
     person.runbook("a.md", "titel: x", &[("one tilte=x", "true")]);
     let ran = person.run(&["a.md"]).ended(2);
@@ -109,7 +109,7 @@ fn what_is_wrong_in_the_runbook_is_told_with_its_place() {
 }
 
 #[test]
-fn each_answer_holds_as_long_as_it_says() {
+fn each_answer_is_valid_for_its_stated_scope() {
     let person = person();
     let steps = [("one", "tput 2>/dev/null; printf one"), ("two", "tput 2>/dev/null; tset 2>/dev/null; printf two")];
     person.runbook("a.md", "", &steps);
@@ -149,7 +149,7 @@ fn each_answer_holds_as_long_as_it_says() {
 }
 
 #[test]
-fn a_denied_command_behind_an_allowed_one_is_never_run_and_nothing_is_asked() {
+fn a_denied_command_after_an_allowed_command_stops_the_script_without_a_question() {
     let person = person();
     for script in [
         "tput; printf hi && shred x",
@@ -167,7 +167,7 @@ fn a_denied_command_behind_an_allowed_one_is_never_run_and_nothing_is_asked() {
 }
 
 #[test]
-fn yes_allows_what_is_unlisted_and_never_what_is_denied_or_unknown() {
+fn yes_allows_unlisted_commands_but_no_denied_or_unknown_commands() {
     let person = person();
     let steps = [
         ("unlisted", "tput 2>/dev/null; printf done"),
@@ -194,7 +194,7 @@ fn yes_allows_what_is_unlisted_and_never_what_is_denied_or_unknown() {
 }
 
 #[test]
-fn deny_all_beats_allow_all_and_allow_all_is_loud() {
+fn deny_all_overrides_allow_all_and_allow_all_causes_a_warning() {
     let person = person();
     person.runbook("a.md", "", &[("one", "tput 2>/dev/null; printf done")]);
     let ran = person.run_plain(&["a.md", "--allow-all", "--deny-all"]).ended(126);
@@ -210,7 +210,7 @@ fn deny_all_beats_allow_all_and_allow_all_is_loud() {
 }
 
 #[test]
-fn without_a_terminal_what_would_be_asked_is_denied_with_the_flags_that_allow_it() {
+fn without_a_terminal_a_question_is_a_denial_that_names_the_allowing_flags() {
     let person = person();
     person.runbook("a.md", "", &[("one", "tput 2>/dev/null; printf done"), ("two", "IFS=x; $X")]);
     let run = |arguments: &[&str]| person.run(&[&["a.md:one", "--policy", "policy.yaml"], arguments].concat());
@@ -228,7 +228,7 @@ fn without_a_terminal_what_would_be_asked_is_denied_with_the_flags_that_allow_it
 }
 
 #[test]
-fn a_grant_on_the_command_line_goes_before_what_is_denied_and_covers_nothing_else() {
+fn a_grant_on_the_command_line_overrides_only_the_matching_denial() {
     let person = person();
     person.runbook("a.md", "", &[("one", "rm -f x; printf done"), ("two", "rm -f x; mv x y")]);
     person.run(&["a.md:one", "--policy", "policy.yaml", "--allow-run", "rm"]).ended(0);
@@ -256,7 +256,7 @@ fn a_runbook_cannot_forge_a_prompt() {
 }
 
 #[test]
-fn what_a_step_left_on_the_terminal_is_taken_back_before_the_next_question() {
+fn terminal_settings_of_a_step_are_reset_before_the_next_question() {
     let person = person();
     person.runbook("a.md", "", &[("one", "printf '\\033[8m\\033[?1049hhidden'"), ("two", "tput; printf two")]);
     let mut terminal = person.at_terminal(&["a.md", "--policy", "policy.yaml"]);
@@ -265,7 +265,7 @@ fn what_a_step_left_on_the_terminal_is_taken_back_before_the_next_question() {
 }
 
 #[test]
-fn a_wrong_policy_refuses_and_no_other_takes_its_place() {
+fn an_invalid_policy_is_refused_and_not_replaced() {
     let person = person();
     person.runbook("a.md", "", &[("one", "printf done")]);
     person.write(".rundownrc.yaml", POLICY);
@@ -284,7 +284,7 @@ fn a_wrong_policy_refuses_and_no_other_takes_its_place() {
 }
 
 #[test]
-fn neither_a_link_nor_a_detour_escapes_an_override() {
+fn no_link_and_no_detour_escapes_an_override() {
     let person = person();
     person.runbook("deploy/web.md", "", &[("one", "printf done")]);
     fs::create_dir(person.path("work/.git")).expect("made");
@@ -300,7 +300,7 @@ fn neither_a_link_nor_a_detour_escapes_an_override() {
 }
 
 #[test]
-fn what_runs_is_what_was_decided_whatever_the_file_says_by_then() {
+fn a_run_uses_the_decided_script_even_if_the_file_changes() {
     let person = person();
     let script = |word: &str| format!("tput 2>/dev/null; printf {word}");
     person.runbook("a.md", "", &[("one", &script("decided"))]);
@@ -313,7 +313,7 @@ fn what_runs_is_what_was_decided_whatever_the_file_says_by_then() {
 }
 
 #[test]
-fn a_step_inherits_what_policy_allows_and_never_what_changes_what_runs() {
+fn a_step_inherits_only_allowed_variables_and_none_that_changes_executed_code() {
     let person = person();
     let names = [
         "CI",
@@ -346,7 +346,7 @@ fn a_step_inherits_what_policy_allows_and_never_what_changes_what_runs() {
 }
 
 #[test]
-fn a_step_works_in_the_current_directory_as_far_as_policy_lets_it() {
+fn a_step_can_use_the_current_directory_only_as_policy_allows() {
     let person = person();
     person.write("data.txt", "old");
     person.write(".env", "secret");
@@ -376,7 +376,7 @@ fn a_step_works_in_the_current_directory_as_far_as_policy_lets_it() {
 }
 
 #[test]
-fn a_step_is_given_the_paths_of_the_command_line_and_no_others() {
+fn a_step_gets_only_the_paths_of_the_command_line() {
     let person = person();
     if !person.holds_namespaces() {
         eprintln!("not run: paths of the command line: this host makes no namespaces");
@@ -422,15 +422,15 @@ fn a_step_is_given_the_paths_of_the_command_line_and_no_others() {
 }
 
 #[test]
-fn a_step_that_writes_policy_for_later_runs_is_told_on() {
+fn a_step_that_writes_a_policy_file_for_later_runs_is_reported() {
     let person = person();
     person.runbook("a.md", "", &[("one", "printf 'version: 1\\ndefault: {mode: execute}\\n' > .rundownrc")]);
     let ran = person.run_plain(&["a.md", "--policy", "policy.yaml", "--no-sandbox"]).ended(0);
-    assert!(ran.err.contains("WARNING: the policy that is found from here is another"), "{}", ran.err);
+    assert!(ran.err.contains("WARNING: the policy file found from this directory has changed"), "{}", ran.err);
 }
 
 #[test]
-fn the_person_s_keys_and_receipts_are_in_no_step_s_view() {
+fn no_step_can_see_the_keys_and_receipts_of_the_person() {
     let person = person();
     let key = person.path("home/.config/countersign/key.pem").to_string_lossy().into_owned();
     let log = person.log_file().to_string_lossy().into_owned();
@@ -447,7 +447,7 @@ fn the_person_s_keys_and_receipts_are_in_no_step_s_view() {
 }
 
 #[test]
-fn without_a_key_nothing_runs_unless_no_receipt_is_wanted() {
+fn without_a_key_no_step_runs_unless_no_receipt_is_wanted() {
     let person = Person::without_key();
     person.write("policy.yaml", POLICY);
     person.runbook("a.md", "", &[("one", "printf done")]);
@@ -510,7 +510,7 @@ fn a_log_that_was_edited_cut_or_reordered_is_found() {
 }
 
 #[test]
-fn runs_at_once_keep_one_chain() {
+fn parallel_local_runs_keep_one_chain() {
     let person = person();
     person.runbook("a.md", "", &[("one", "printf 1"), ("two", "printf 2")]);
     std::thread::scope(|scope| {
@@ -542,7 +542,7 @@ fn ctrl_c_ends_the_whole_tree_and_leaves_a_receipt() {
 }
 
 #[test]
-fn ctrl_c_at_a_question_ends_everything_and_nothing_ran() {
+fn ctrl_c_at_a_question_ends_everything_before_any_run() {
     let person = person();
     person.runbook("a.md", "", &[("one", "tput")]);
     let mut terminal = person.at_terminal(&["a.md", "--policy", "policy.yaml"]);
@@ -552,7 +552,7 @@ fn ctrl_c_at_a_question_ends_everything_and_nothing_ran() {
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_the_step() {
+fn a_closed_output_pipe_ends_the_step() {
     let person = person();
     let mark = format!("7{:09}", std::process::id());
     person.runbook("a.md", "", &[("one", &format!("printf x\nsleep 1\nprintf y\nsleep 1\nprintf z\nsleep {mark}"))]);
@@ -567,7 +567,7 @@ fn a_reader_that_goes_away_ends_the_step() {
 }
 
 #[test]
-fn gate_verify_and_audit_never_take_a_local_receipt() {
+fn gate_and_verify_and_audit_never_accept_a_local_receipt() {
     let person = person();
     person.runbook("a.md", "", &[("one", "printf done")]);
     person.run(&["a.md", "--policy", "policy.yaml"]).ended(0);
@@ -597,7 +597,7 @@ fn gate_verify_and_audit_never_take_a_local_receipt() {
 }
 
 #[test]
-fn json_tells_every_event_in_the_boundarys_shape() {
+fn json_output_has_every_event_in_the_shape_of_the_boundary() {
     let person = person();
     person.runbook("a.md", "", &[("one", "tput 2>/dev/null; printf out; printf '\\377' >&2; exit 3")]);
     let ran = person.run(&["a.md", "--policy", "policy.yaml", "-y", "--json"]).ended(3);
@@ -621,7 +621,7 @@ fn json_tells_every_event_in_the_boundarys_shape() {
 }
 
 #[test]
-fn no_sandbox_says_so_and_the_receipt_repeats_it() {
+fn a_run_without_a_sandbox_is_announced_and_recorded_in_the_receipt() {
     let person = person();
     person.runbook("a.md", "", &[("one", "printf done")]);
     let ran = person.run_plain(&["a.md", "--policy", "policy.yaml", "--no-sandbox"]).ended(0);
@@ -636,7 +636,7 @@ fn no_sandbox_says_so_and_the_receipt_repeats_it() {
 }
 
 #[test]
-fn strict_is_the_default_and_refuses_where_a_layer_is_missing() {
+fn strict_is_the_default_and_a_missing_layer_is_refused() {
     let person = person();
     person.runbook("a.md", "", &[("one", "printf done")]);
     let report = person.command(&["doctor", "--json"]).output().expect("started");

@@ -100,7 +100,7 @@ fn refused_alike<T: DeserializeOwned>(name: &str, document: &Value) {
 }
 
 #[test]
-fn what_a_type_refuses_its_schema_refuses() {
+fn a_schema_refuses_every_document_that_its_type_refuses() {
     refused_alike::<Statement<Authorization>>("authorization", &golden::payload("authorization"));
     refused_alike::<Statement<Consumption>>("consumption", &golden::payload("consumption"));
     refused_alike::<Statement<Denial>>("denial", &golden::payload("denial"));
@@ -123,7 +123,7 @@ fn a_document_of_one_kind_does_not_fit_the_schema_of_another() {
 }
 
 #[test]
-fn what_the_reader_takes_fits_the_schema() {
+fn every_document_that_the_reader_accepts_fits_its_schema() {
     for kind in golden::KINDS {
         let validator = validator(kind);
         for mutant in golden::mutants(&golden::payload(kind)) {

@@ -54,7 +54,7 @@ fn is_refused(script: &str) {
 }
 
 #[test]
-fn ordinary_constructs_find_plain_commands_and_nothing_else() {
+fn ordinary_constructs_contain_only_their_plain_commands() {
     for script in [
         "if git diff --quiet; then git push; fi",
         "for f in a b *.txt \"$@\"; do git add \"$f\"; done",
@@ -205,7 +205,7 @@ fn names_are_found_after_quote_removal() {
 }
 
 #[test]
-fn what_cannot_be_known_is_unknown() {
+fn a_command_with_an_unknown_name_is_unknown() {
     for script in [
         "$CMD x",
         "\"$CMD\"",
@@ -293,7 +293,7 @@ fn what_cannot_be_known_is_unknown() {
 }
 
 #[test]
-fn what_is_not_read_as_the_shells_do_is_refused_with_its_place() {
+fn a_construct_that_shells_read_differently_is_refused_with_its_place() {
     for script in [
         "",
         " \n",
@@ -340,14 +340,14 @@ fn what_is_not_read_as_the_shells_do_is_refused_with_its_place() {
         is_refused(script);
     }
     let why = find("git a\ngit b )\n", ReadLimit::Step).unwrap_err();
-    assert_eq!(why.to_string(), "2:7: `)` closes nothing: take it away");
+    assert_eq!(why.to_string(), "2:7: `)` has no opening bracket: take it away");
     assert!(
         find(&"x\n".repeat(40_000), ReadLimit::Step).is_err() && find(&"x\n".repeat(40_000), ReadLimit::File).is_ok()
     );
 }
 
 #[test]
-fn every_wrapper_is_found_with_what_it_runs() {
+fn every_wrapper_is_found_with_the_command_that_it_runs() {
     for (script, inside) in [
         ("env rm", "env>rm"),
         ("env -i A=1 -- rm", "?"),
@@ -451,7 +451,7 @@ fn every_wrapper_is_found_with_what_it_runs() {
 }
 
 #[test]
-fn a_command_behind_what_cannot_be_known_is_seen_too() {
+fn a_command_after_an_unknown_command_is_found() {
     for script in [
         "ssh \"$HOST\" 'rm x'",
         "ssh $HOST rm x",
@@ -477,7 +477,7 @@ fn a_command_behind_what_cannot_be_known_is_seen_too() {
 }
 
 #[test]
-fn wrappers_that_run_nothing_find_nothing_more() {
+fn wrappers_without_a_command_give_no_further_results() {
     for script in [
         "command -v rm",
         "command -v \"$x\"",
@@ -503,7 +503,7 @@ fn wrappers_that_run_nothing_find_nothing_more() {
 }
 
 #[test]
-fn settings_are_found_wherever_they_are_made() {
+fn settings_are_found_at_every_place() {
     for script in [
         "PATH=/x:$PATH",
         "PATH=/x git a",
@@ -562,7 +562,7 @@ fn settings_are_found_wherever_they_are_made() {
 }
 
 #[test]
-fn functions_count_only_where_they_are_certainly_defined() {
+fn functions_count_only_if_they_are_certainly_defined() {
     finds("f() { rm; }; f", &["rm", "f()"]);
     finds("f() { g; }\ng() { rm; }\nf", &["g()", "rm", "f()"]);
     finds("f() { rm; }; (f) | f; x $(f)", &["rm", "f()", "f()", "x", "f()"]);
@@ -593,7 +593,7 @@ fn functions_count_only_where_they_are_certainly_defined() {
 }
 
 #[test]
-fn bash_and_dash_are_both_heeded() {
+fn scripts_are_read_as_bash_and_as_dash() {
     for (script, by) in [
         ("((rm x))", "rm"),
         ("ada &>o rm", "rm"),
@@ -637,7 +637,7 @@ fn places_point_into_the_script() {
 }
 
 #[test]
-fn bombs_end_soon_and_in_a_small_stack() {
+fn expansion_bombs_end_soon_with_a_small_stack() {
     let bombs = [
         "(",
         "$(",
@@ -706,7 +706,7 @@ fn bombs_end_soon_and_in_a_small_stack() {
 }
 
 #[test]
-fn many_calls_of_what_passes_them_on_end_soon() {
+fn many_calls_of_functions_that_pass_parameters_on_end_soon() {
     let calls: String = (0..200).fold(String::new(), |calls, number| calls + &format!("f a{number} b\n"));
     let passes = format!("f() {{\n{}}}\n{calls}", "\"$@\"\n".repeat(9000));
     let nested: String = (0..60)
@@ -721,7 +721,7 @@ fn many_calls_of_what_passes_them_on_end_soon() {
 }
 
 #[test]
-fn what_bash_runs_is_a_part_of_what_either_runs() {
+fn commands_found_for_bash_are_a_part_of_commands_found_for_sh() {
     for script in include_str!("shell_truth/by_hand.txt").split("\n%%\n") {
         let (Ok(bash), Ok(either)) = (find_in(Shell::Bash, script, ReadLimit::Step), find(script, ReadLimit::Step))
         else {
@@ -750,7 +750,7 @@ fn rm_is_never_missed(scripts: &[&str]) {
 }
 
 #[test]
-fn a_quoted_function_name_defines_nothing() {
+fn a_quoted_function_name_defines_no_function() {
     rm_is_never_missed(&[
         "'rm'() { git; }\nrm x",
         "\\rm() { git; }\nrm x",
@@ -765,7 +765,7 @@ fn a_quoted_function_name_defines_nothing() {
 }
 
 #[test]
-fn trap_texts_in_arrays_and_in_defaults_are_seen() {
+fn trap_texts_in_arrays_and_in_defaults_are_found() {
     rm_is_never_missed(&[
         "a=('b[$(rm x)]'); ((a))",
         "a+=('b[$(rm)]'); ((a))",
@@ -780,7 +780,7 @@ fn trap_texts_in_arrays_and_in_defaults_are_seen() {
 }
 
 #[test]
-fn options_of_git_are_read_in_clusters_abbreviated_and_glued() {
+fn git_options_are_read_in_clusters_and_abbreviated_and_joined_with_values() {
     rm_is_never_missed(&[
         "git rebase -ix 'rm e' HEAD~1",
         "git rebase --exe='rm e' HEAD~1",
@@ -837,7 +837,7 @@ fn aliases_of_git_are_unknown_if_they_may_run_something() {
 }
 
 #[test]
-fn settings_of_git_that_run_or_name_what_runs_are_seen() {
+fn git_settings_that_run_or_name_a_program_are_found() {
     rm_is_never_missed(&[
         "git -c protocol.ext.allow=always -c remote.o.url='ext::rm' ls-remote o",
         "git -c url.ext::rm.insteadOf=q: ls-remote q:",
@@ -863,7 +863,7 @@ fn settings_of_git_that_run_or_name_what_runs_are_seen() {
 }
 
 #[test]
-fn a_function_that_is_undefined_anywhere_is_never_certain() {
+fn a_function_that_is_undefined_anywhere_never_counts_as_certain() {
     rm_is_never_missed(&[
         "g() { unset -f rm; }\nrm() { :; }\ng\nrm x",
         "trap 'unset -f rm' USR1; rm() { :; }; kill -USR1 $$; rm",
@@ -872,7 +872,7 @@ fn a_function_that_is_undefined_anywhere_is_never_certain() {
 }
 
 #[test]
-fn a_wrapper_behind_a_function_that_is_undefined_is_read() {
+fn a_wrapper_with_the_name_of_an_undefined_function_is_read() {
     rm_is_never_missed(&[
         "env() { :; }\nunset -f env\nenv rm x",
         "git() { :; }; unset -f git; git -c alias.x='!rm' x",
@@ -889,12 +889,12 @@ fn an_alias_may_rename_the_function_that_is_defined() {
 }
 
 #[test]
-fn a_function_for_names_that_are_not_found_runs_unnamed() {
+fn a_handler_for_missing_commands_runs_without_its_name() {
     rm_is_never_missed(&["command_not_found_handle() { rm x; }\nnosuch\nrm() { :; }"]);
 }
 
 #[test]
-fn a_here_document_counts_only_if_nothing_else_is_standard_input() {
+fn a_here_document_counts_only_without_other_standard_input() {
     for script in [
         "bash 3<f <<EOF 0>&3\ngit\nEOF",
         "bash <<EOF 0<>f\ngit\nEOF",
@@ -908,7 +908,7 @@ fn a_here_document_counts_only_if_nothing_else_is_standard_input() {
 }
 
 #[test]
-fn a_script_on_standard_input_may_be_eaten_by_what_it_runs() {
+fn a_command_may_consume_the_script_on_standard_input() {
     for script in [
         "bash <<'E'\nr''ead x\n: '\nrm #'\nE",
         "bash <<'E'\nselect x in a; do break; done\n: '\nrm #'\nE",
@@ -923,7 +923,7 @@ fn a_script_on_standard_input_may_be_eaten_by_what_it_runs() {
 }
 
 #[test]
-fn xargs_may_forget_what_it_replaces() {
+fn xargs_may_ignore_its_replacement_mark() {
     rm_is_never_missed(&[
         "echo rm | xargs -I{} -L1 env",
         "echo rm | xargs -I% -n 2 env",
@@ -933,7 +933,7 @@ fn xargs_may_forget_what_it_replaces() {
 }
 
 #[test]
-fn patterns_and_values_of_find_do_not_hide_its_actions() {
+fn patterns_and_values_of_find_never_hide_its_actions() {
     rm_is_never_missed(&[
         "find . -e[a-z]ec rm \\;",
         "find . [!a]exec rm \\;",
@@ -956,7 +956,7 @@ fn an_indirect_expansion_is_not_one_word() {
 }
 
 #[test]
-fn the_architecture_of_setarch_may_be_left_out() {
+fn the_architecture_of_setarch_may_be_missing() {
     rm_is_never_missed(&[
         "setarch -R rm git",
         "setarch -R rm <<< 'echo'",
@@ -970,7 +970,7 @@ fn the_architecture_of_setarch_may_be_left_out() {
 }
 
 #[test]
-fn whatever_evaluates_a_trap_text_sets_it_off() {
+fn every_evaluation_of_a_trap_text_is_found() {
     rm_is_never_missed(&[
         "op=-v; test \"$op\" 'a[$(rm)]'",
         "op=-v; [ \"$op\" 'a[$(rm)]' ]",
@@ -1055,7 +1055,7 @@ fn arithmetic_and_references_set_variables_too() {
 }
 
 #[test]
-fn more_programs_that_take_programs_are_read() {
+fn options_of_further_programs_that_run_programs_are_read() {
     rm_is_never_missed(&[
         "parallel env ::: rm",
         "parallel -I ,, ',, x' ::: rm",
@@ -1114,7 +1114,7 @@ fn more_programs_that_take_programs_are_read() {
 }
 
 #[test]
-fn a_line_that_goes_on_within_an_operator_or_a_name_hides_nothing() {
+fn a_line_continuation_in_an_operator_or_a_name_hides_no_command() {
     rm_is_never_missed(&[
         "[[ a ]\\\n] && rm x && [[ b ]]",
         "[[ a =\\\n~ b ]] && rm x",
@@ -1170,7 +1170,7 @@ fn arithmetic_that_bash_may_run_as_commands_is_refused() {
 }
 
 #[test]
-fn elements_of_an_array_run_wherever_they_are_declared() {
+fn elements_of_an_array_are_evaluated_at_every_declaration() {
     rm_is_never_missed(&[
         "declare -a 'x=($(rm))'",
         "declare -a 'x=(`rm`)'",
@@ -1204,7 +1204,7 @@ fn elements_of_an_array_run_wherever_they_are_declared() {
 }
 
 #[test]
-fn what_bash_evaluates_when_it_is_assigned_sets_traps_off() {
+fn assignments_that_bash_evaluates_can_trigger_trap_texts() {
     rm_is_never_missed(&[
         "RANDOM='a[$(rm)]'",
         "OPTIND='a[$(rm)]'",
@@ -1225,7 +1225,7 @@ fn what_bash_evaluates_when_it_is_assigned_sets_traps_off() {
 }
 
 #[test]
-fn a_negated_test_is_no_end_in_dash() {
+fn a_negated_test_does_not_end_a_list_in_dash() {
     for script in [
         "if ! [[ -f a && rm ]]; then :; fi",
         "while ! [[ -f a && rm ]]; do :; done",
@@ -1237,7 +1237,7 @@ fn a_negated_test_is_no_end_in_dash() {
 }
 
 #[test]
-fn odd_names_and_operands_hide_nothing() {
+fn unusual_names_and_operands_hide_no_command() {
     rm_is_never_missed(&[
         "alias -x=rm\n[[ -f a || -x ]]",
         "alias -- -x=rm",
@@ -1287,7 +1287,7 @@ fn odd_names_and_operands_hide_nothing() {
 }
 
 #[test]
-fn settings_under_other_spellings_are_seen() {
+fn settings_in_other_spellings_are_found() {
     for script in [
         "n=PATH; unset \"$n\"; ls",
         "unset $v",
@@ -1336,7 +1336,7 @@ fn a_pattern_that_backtracks_ends_soon() {
 }
 
 #[test]
-fn what_bash_prints_and_reads_again_hides_nothing() {
+fn code_that_bash_prints_and_parses_again_hides_no_command() {
     rm_is_never_missed(&[
         "x=$( >f ! rm )",
         "echo \"$( 2>f ! rm )\"",
@@ -1393,7 +1393,7 @@ fn what_bash_prints_and_reads_again_hides_nothing() {
 }
 
 #[test]
-fn a_setting_by_a_name_that_is_put_together_is_seen() {
+fn a_setting_with_a_composed_name_is_found() {
     for script in [
         ": \"${BASH_CMDS[ls]:=/x}\"; ls",
         ": ${BASH_ALIASES[ls]='x'}; ls",
@@ -1441,7 +1441,7 @@ fn a_setting_by_a_name_that_is_put_together_is_seen() {
 
 /// Issue 05, A 1: bash drops the rest of a line after an error in an expansion or an assignment.
 #[test]
-fn a_definition_behind_another_command_on_its_line_is_never_certain() {
+fn a_definition_after_another_command_on_its_line_is_never_certain() {
     for before in [
         "echo $((1/0));",
         "UID=5;",
@@ -1472,7 +1472,7 @@ fn a_definition_behind_another_command_on_its_line_is_never_certain() {
 
 /// Issue 05, A 1.
 #[test]
-fn a_function_with_the_name_of_a_wrapper_hides_none_of_its_arguments() {
+fn a_function_with_the_name_of_a_wrapper_hides_no_arguments() {
     finds("env() { :; }\nenv rm x", &[":", "env", "env>rm"]);
     finds("f() { timeout 5 rm; }\ntimeout() { :; }\nf", &["timeout", "timeout>rm", ":", "f()"]);
 }
@@ -1520,7 +1520,7 @@ fn parameters_of_a_function_are_read_from_its_calls() {
 
 /// Issue 05, A 1.
 #[test]
-fn ifs_before_read_is_no_setting_and_anywhere_else_it_is() {
+fn ifs_is_a_setting_except_before_read() {
     finds("while IFS= read -r line; do git add \"$line\"; done < f", &["read", "git"]);
     finds("IFS=, read -ra parts <<< \"$x\"", &["read"]);
     for script in [
@@ -1556,7 +1556,7 @@ fn a_program_below_proc_or_dev_is_unknown() {
 
 /// Issue 05, A 1.
 #[test]
-fn texts_that_may_be_put_together_and_evaluated_are_unknown() {
+fn texts_that_may_be_joined_and_evaluated_are_unknown() {
     for script in [
         "x='a['; x+='$(rm)]'; ((x))",
         "b='a['; x=\"$b\"'$(rm)]'; ((x))",
@@ -1599,7 +1599,7 @@ fn texts_that_may_be_put_together_and_evaluated_are_unknown() {
 
 /// Issue 05, A 1: what is unknown, what its message says to write instead, and that written.
 #[test]
-fn what_an_unknown_says_to_write_instead_is_known() {
+fn the_correction_for_an_unknown_command_is_known() {
     for (script, says, instead) in [
         ("ssh \"$HOST\" ls", "write `--` before it", "ssh -- \"$HOST\" ls"),
         ("timeout \"$T\" ls", "write `--` before it", "timeout -- \"$T\" ls"),
@@ -1610,10 +1610,10 @@ fn what_an_unknown_says_to_write_instead_is_known() {
         ("trap \"ls $x\" EXIT", "single quotes", "trap 'ls \"$x\"' EXIT"),
         ("find . $x", "\"./$x\"", "find . \"./$x\""),
         ("bash -lc ls", "leave `-l` out", "bash -c ls"),
-        ("git -c \"$x\" status", "write its name", "git -c user.name=\"$x\" status"),
+        ("git -c \"$x\" status", "write the name", "git -c user.name=\"$x\" status"),
         ("zsh -c ls", "use bash or sh", "bash -c ls"),
         ("alias a='b; c'", "define a function", "a() { b; c; }\na"),
-        ("unset \"$x\"", "write its name", "unset y"),
+        ("unset \"$x\"", "write the name", "unset y"),
         ("set $x", "`set -- \"$x\"`", "set -- \"$x\""),
         ("make SHELL=x", "as a command of its own", "make all"),
         ("tar cIf x y z", "with a dash", "tar -c -f y z"),

@@ -89,7 +89,7 @@ fn parameters_of_every_type_arrive_twice() {
 // ---- promise 7
 
 #[test]
-fn promise_7_receipt_says_what_was_enforced() {
+fn promise_7_receipt_states_the_enforced_layers() {
     let world = World::new();
     let finished = world.run("plain:true", json!({}), &[&alice()]);
     let sandbox = &world.receipt(&finished)["sandbox"];
@@ -159,9 +159,9 @@ fn sandbox_unavailable_leaves_the_nonce_unspent() {
 }
 
 #[test]
-fn a_poorer_sandbox_is_signed_for_and_named_in_the_receipt() {
+fn a_weaker_sandbox_is_signed_and_named_in_the_receipt() {
     let mut world = World::prepared(|setup| setup.config = "[sandbox]\nlevel = \"best-effort\"\n".to_owned());
-    if !poor_host(&mut world, "a_poorer_sandbox_is_signed_for_and_named_in_the_receipt") {
+    if !poor_host(&mut world, "a_weaker_sandbox_is_signed_and_named_in_the_receipt") {
         return;
     }
     world.start();
@@ -180,8 +180,8 @@ fn a_poorer_sandbox_is_signed_for_and_named_in_the_receipt() {
 
 /// Where runs have neither namespaces nor ids of their own: whoever could end them from outside is their own first process.
 #[test]
-fn a_step_that_ignores_sigterm_is_dead_with_its_receipt_without_namespaces_too() {
-    const NAME: &str = "a_step_that_ignores_sigterm_is_dead_with_its_receipt_without_namespaces_too";
+fn a_step_that_ignores_sigterm_is_dead_at_its_receipt_even_without_namespaces() {
+    const NAME: &str = "a_step_that_ignores_sigterm_is_dead_at_its_receipt_even_without_namespaces";
     let mark = format!("86395.{}", std::process::id());
     let deaf = format!("trap '' TERM HUP\n(setsid sh -c 'trap \"\" TERM; sleep {mark}' &)\nsleep {mark}\n:");
     let mut world = World::prepared(|setup| {
@@ -371,7 +371,7 @@ fn a_gigabyte_of_output_costs_the_service_no_memory() {
 }
 
 #[test]
-fn outcomes_are_told_apart() {
+fn outcomes_are_distinguished() {
     let world = steps(
         SMALL,
         &[

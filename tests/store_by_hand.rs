@@ -105,7 +105,7 @@ fn strings(connection: &Connection, query: &str) -> Vec<String> {
 }
 
 #[test]
-fn store_check_sees_a_change_of_any_column_of_any_table() {
+fn store_check_finds_a_change_of_any_column_of_any_table() {
     let (world, backup) = full();
     let database = backup.join("countersign.db");
     let sound = std::fs::read(&database).unwrap();
@@ -173,7 +173,7 @@ fn store_check_sees_a_change_of_any_column_of_any_table() {
 }
 
 #[test]
-fn promise_2_an_edited_expiry_lets_no_nonce_be_pruned() {
+fn promise_2_an_edited_expiry_never_prunes_a_nonce() {
     let mut world = World::new();
     let whole = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
     world.submit(&whole).ok(200);
@@ -194,7 +194,7 @@ fn mark(database: &Path) -> i64 {
 }
 
 #[test]
-fn promise_2_nonces_are_missed_whatever_the_rows_of_the_log_say_of_its_times_and_kinds() {
+fn promise_2_missing_nonces_are_found_even_with_edited_log_rows() {
     let mut world = World::new();
     world.run("plain:true", json!({}), &[&alice()]);
     world.stop();
@@ -208,7 +208,7 @@ fn promise_2_nonces_are_missed_whatever_the_rows_of_the_log_say_of_its_times_and
 }
 
 #[test]
-fn a_store_with_a_schema_of_its_own_is_not_served() {
+fn a_store_with_a_changed_schema_is_not_served() {
     let mut world = World::new();
     world.run("plain:true", json!({}), &[&alice()]);
     world.stop();
@@ -221,9 +221,9 @@ fn a_store_with_a_schema_of_its_own_is_not_served() {
         ),
         ("CREATE VIEW v AS SELECT * FROM nonce", "view v was added by hand"),
         ("DROP INDEX proposal_nonce", "index proposal_nonce is missing"),
-        ("ALTER TABLE blob ADD COLUMN more BLOB", "table blob is another one"),
-        ("PRAGMA user_version = 0", "says that its schema is 0"),
-        ("PRAGMA user_version = 1", "says that its schema is 1"),
+        ("ALTER TABLE blob ADD COLUMN more BLOB", "table blob differs from the schema"),
+        ("PRAGMA user_version = 0", "has the schema number 0"),
+        ("PRAGMA user_version = 1", "has the schema number 1"),
     ];
     for (statement, words) in cases {
         std::fs::write(&database, &sound).unwrap();
@@ -239,13 +239,13 @@ fn a_store_with_a_schema_of_its_own_is_not_served() {
 }
 
 #[test]
-fn a_mark_set_ahead_by_hand_is_told_and_deletes_nothing() {
+fn a_low_water_mark_set_ahead_by_hand_is_reported_and_deletes_nothing() {
     let mut world = World::new();
     let finished = world.run("say:echo", json!({"text": "kept"}), &[&alice()]);
     world.stop();
     sql(&world.database(), "UPDATE state SET mark = mark + 400 * 86400 + (SELECT max(at) FROM leaf)");
     let found = program(&world, &["store", "check"]);
-    assert!(found.status.code() == Some(1) && text(&found).contains("its mark"), "{}", text(&found));
+    assert!(found.status.code() == Some(1) && text(&found).contains("the low-water mark"), "{}", text(&found));
     world.start();
     let ready: Value = world.wire.peek("/ready").json();
     assert!(ready["notes"].to_string().contains("ahead of the system clock"), "{ready}");
@@ -256,7 +256,7 @@ fn a_mark_set_ahead_by_hand_is_told_and_deletes_nothing() {
 }
 
 #[test]
-fn store_check_of_a_database_that_was_cut_ends_with_1() {
+fn store_check_of_a_truncated_database_exits_with_1() {
     let mut world = World::new();
     world.run("plain:true", json!({}), &[&alice()]);
     world.stop();

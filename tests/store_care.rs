@@ -69,7 +69,7 @@ fn busy() -> (World, Value, Value) {
 // ---- check
 
 #[test]
-fn store_check_finds_what_is_changed_by_hand() {
+fn store_check_finds_manual_changes() {
     let (mut world, ..) = busy();
     let stores = assert_sound(&world, &[]);
     assert_eq!(stores[0]["counts"]["outputs"], 2);
@@ -86,31 +86,34 @@ fn store_check_finds_what_is_changed_by_hand() {
         ("DELETE FROM leaf WHERE idx = (SELECT max(idx) FROM leaf)", "it is an older copy"),
         (
             "UPDATE leaf SET data = CAST(replace(data, 'A', 'B') AS BLOB) WHERE kind = 3",
-            "its hash is not that of its bytes",
+            "the hash of the entry does not match its bytes",
         ),
         ("UPDATE leaf SET kind = 4 WHERE kind = 3", "it is no denial"),
-        ("UPDATE leaf SET at = at - 100 WHERE idx = 6", "its row is dated"),
-        ("UPDATE checkpoint SET root = zeroblob(32) WHERE size = (SELECT max(size) FROM checkpoint)", "not the log's"),
+        ("UPDATE leaf SET at = at - 100 WHERE idx = 6", "but the signed entry is dated"),
+        (
+            "UPDATE checkpoint SET root = zeroblob(32) WHERE size = (SELECT max(size) FROM checkpoint)",
+            "differs from the log",
+        ),
         ("UPDATE checkpoint SET note = replace(note, 'prod', 'prud')", "another log"),
         ("DELETE FROM seal WHERE idx = 1", "table seal has no row"),
         ("UPDATE seal SET digest = zeroblob(32) WHERE idx = 1", "is not the seal"),
         ("DELETE FROM blob WHERE rowid = 2", "is missing"),
-        ("UPDATE blob SET data = x'7b7d' WHERE rowid = 1", "not what its name says"),
+        ("UPDATE blob SET data = x'7b7d' WHERE rowid = 1", "do not match its name"),
         ("DELETE FROM denial", "is denied and could run"),
-        ("DELETE FROM proposal WHERE status = 1", "no proposal's row says that it was run"),
+        ("DELETE FROM proposal WHERE status = 1", "no row of a proposal names this consumption"),
         ("UPDATE proposal SET status = 1 WHERE status = 4", "finished without a consumption"),
-        ("UPDATE proposal SET digest = zeroblob(32) WHERE status = 1", "is another one"),
+        ("UPDATE proposal SET digest = zeroblob(32) WHERE status = 1", "has another authorization"),
         ("UPDATE proposal SET receipt = receipt - 1 WHERE status = 1", "receipt"),
-        ("UPDATE proposal SET status = 0, receipt = NULL WHERE status = 1", "what recovery needs is gone"),
-        ("DELETE FROM payload", "the bytes to sign are missing"),
-        ("UPDATE payload SET data = x'00'", "not what its proposal is known by"),
-        ("UPDATE output SET data = x'00' WHERE data IS NOT NULL", "not what its name says"),
-        ("DELETE FROM output", "is not kept although"),
-        ("UPDATE token SET scopes = '[\"operate\"]'", "not what the seal in force says"),
-        ("UPDATE token SET revoked_at = 5 WHERE name = 'agent'", "sealed as valid"),
-        ("DELETE FROM token WHERE name = 'agent'", "and missing"),
-        ("UPDATE state SET boundary = zeroblob(32)", "its boundary is not"),
-        ("UPDATE state SET seal = boundary", "its seal is not"),
+        ("UPDATE proposal SET status = 0, receipt = NULL WHERE status = 1", "the row that recovery needs is missing"),
+        ("DELETE FROM payload", "the payload that approvers sign is missing"),
+        ("UPDATE payload SET data = x'00'", "does not match the digest of its proposal"),
+        ("UPDATE output SET data = x'00' WHERE data IS NOT NULL", "do not match its name"),
+        ("DELETE FROM output", "is missing although"),
+        ("UPDATE token SET scopes = '[\"operate\"]'", "differs from the last seal"),
+        ("UPDATE token SET revoked_at = 5 WHERE name = 'agent'", "valid in the last seal"),
+        ("DELETE FROM token WHERE name = 'agent'", "but its row is missing"),
+        ("UPDATE state SET boundary = zeroblob(32)", "the boundary id is not"),
+        ("UPDATE state SET seal = boundary", "the seal in force is not"),
     ];
     for (statement, words) in cases {
         std::fs::write(world.database(), &sound).unwrap();
@@ -135,12 +138,12 @@ fn store_check_finds_what_is_changed_by_hand() {
     bytes[7] ^= 1;
     std::fs::write(&file, bytes).unwrap();
     let (code, stores) = checked(&world, &[]);
-    assert!(code == 1 && stores[0]["defects"].to_string().contains("its bytes are not"), "{stores:#?}");
+    assert!(code == 1 && stores[0]["defects"].to_string().contains("do not match its name"), "{stores:#?}");
     assert!(size > 8);
 }
 
 #[test]
-fn looking_and_copying_while_runs_go_on_find_one_state() {
+fn reading_and_copying_during_runs_see_one_state() {
     let world = World::with(|setup| {
         let large = "i=0; while [ $i -lt 1500 ]; do echo \"line $i of $PARAM_TEXT, an output that is a file of its own\"; i=$((i+1)); done";
         let front = format!("params:\n  text: {{type: string, default: hello, maxLength: 4000}}\n{SMALL}");
@@ -170,7 +173,7 @@ fn looking_and_copying_while_runs_go_on_find_one_state() {
                 let defects = found[0]["defects"].as_array().unwrap();
                 // What retention ended while it was copied may be missing; nothing else may.
                 assert!(
-                    defects.iter().all(|defect| defect["what"].as_str().unwrap().contains("is not kept")),
+                    defects.iter().all(|defect| defect["what"].as_str().unwrap().contains("is missing although")),
                     "{found:#?}"
                 );
             }
@@ -185,7 +188,7 @@ fn looking_and_copying_while_runs_go_on_find_one_state() {
 // ---- what is put back by hand
 
 #[test]
-fn promise_2_a_copy_put_back_by_hand_is_not_served() {
+fn promise_2_a_store_copy_restored_by_hand_is_not_served() {
     let (mut world, ..) = busy();
     world.stop();
     let copy = std::fs::read(world.database()).unwrap();
@@ -216,7 +219,7 @@ fn promise_2_a_copy_put_back_by_hand_is_not_served() {
 }
 
 #[test]
-fn a_store_behind_a_checkpoint_kept_elsewhere_is_not_served() {
+fn a_store_older_than_an_external_checkpoint_is_not_served() {
     let mut world = World::new();
     world.run("plain:true", json!({}), &[&alice()]);
     world.stop();
@@ -271,7 +274,7 @@ fn promise_2_a_nonce_row_deleted_by_hand_is_not_served() {
 
 /// The number of nonces is a row too, and so is the proposal that would refuse a second run by its state.
 #[test]
-fn promise_2_a_nonce_row_is_missed_by_the_log_though_count_and_proposal_were_changed_with_it() {
+fn promise_2_a_missing_nonce_row_is_found_even_if_count_and_proposal_were_changed() {
     let mut world = World::new();
     let whole = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
     world.submit(&whole).ok(200);
@@ -384,7 +387,7 @@ fn a_backup_of_a_serving_boundary_restores_into_a_new_log_that_names_the_old_one
 }
 
 #[test]
-fn a_backup_says_what_the_note_is_that_it_prints() {
+fn a_backup_explains_the_note_that_it_prints() {
     let world = World::new();
     let mut command = world.program(&["store", "backup", "--config"]);
     let made = command.arg(world.path("b")).arg(world.path("backup")).output().expect("store");
@@ -455,7 +458,7 @@ fn private(path: &Path) {
 }
 
 #[test]
-fn a_damaged_or_foreign_backup_is_refused_and_leaves_nothing() {
+fn a_damaged_or_foreign_backup_is_refused_without_leftover_files() {
     let (mut world, ..) = busy();
     let backup = world.path("backup");
     must(store(&world, &["backup", backup.to_str().unwrap()]));
@@ -505,7 +508,7 @@ fn a_damaged_or_foreign_backup_is_refused_and_leaves_nothing() {
 
 #[test]
 #[cfg(debug_assertions)]
-fn a_restore_that_is_killed_is_finished_by_restoring_again() {
+fn a_killed_restore_is_finished_by_another_restore() {
     let (mut world, finished, _) = busy();
     let backup = world.path("backup");
     let backup = backup.to_str().unwrap();
@@ -538,7 +541,7 @@ fn a_restore_that_is_killed_is_finished_by_restoring_again() {
 // ---- a disk that refuses
 
 #[test]
-fn output_that_the_disk_refuses_is_given_up_and_its_receipt_is_not() {
+fn output_that_the_disk_refuses_is_dropped_but_the_receipt_is_written() {
     let (world, _, large) = busy();
     let name = world.receipt(&large)["output"]["stdout"]["blake3"].as_str().unwrap().replace("blake3:", "");
     // Where its file has to lie there is none, and no directory can be made: an error that no room would mend.
@@ -557,7 +560,7 @@ fn output_that_the_disk_refuses_is_given_up_and_its_receipt_is_not() {
 // ---- retention
 
 #[test]
-fn outputs_go_after_their_retention_and_their_digests_stay() {
+fn outputs_are_deleted_after_their_retention_and_their_digests_remain() {
     let mut world = World::prepared(|setup| {
         let large =
             "i=0; while [ $i -lt 3000 ]; do echo \"line $i of an output that is a file of its own\"; i=$((i+1)); done";

@@ -113,7 +113,7 @@ fn head_of_0_1_0(size: usize, signer: &Key) -> String {
 }
 
 #[test]
-fn a_store_of_0_1_0_is_refused_by_version_and_upgraded_to_a_new_log_that_names_it() {
+fn a_store_of_0_1_0_is_refused_by_version_and_upgraded_to_a_new_log() {
     let mut world = of_0_1_0();
     copy_tree(&world, &fixture("0.1.0/backup"), "old");
     let refused = world.try_start().expect_err("a store of 0.1.0");
@@ -191,7 +191,7 @@ fn a_store_of_0_1_0_is_refused_by_version_and_upgraded_to_a_new_log_that_names_i
 }
 
 #[test]
-fn an_upgrade_says_on_the_terminal_what_it_did() {
+fn an_upgrade_prints_its_changes_on_the_terminal() {
     let world = of_0_1_0();
     let done = upgrade(&world, &[]);
     assert_eq!(done.status.code(), Some(0), "{}", text(&done));
@@ -219,7 +219,7 @@ fn an_upgrade_verifies_the_last_head_and_signs_one_that_covers_the_whole_log() {
 }
 
 #[test]
-fn an_upgrade_that_can_not_be_done_changes_nothing() {
+fn an_impossible_upgrade_changes_nothing() {
     let world = of_0_1_0();
     let database = fs::read(fixture("0.1.0/backup/countersign.db")).unwrap();
     let checkpoint = fs::read_to_string(fixture("0.1.0/backup/checkpoint")).unwrap();
@@ -309,7 +309,7 @@ fn an_upgrade_that_can_not_be_done_changes_nothing() {
 
 #[test]
 #[cfg(debug_assertions)]
-fn an_upgrade_that_is_killed_is_finished_by_the_same_command() {
+fn a_killed_upgrade_is_finished_by_the_same_command() {
     let old = "is a store of version 0.1.0";
     let interrupted = "was interrupted, and the old store is kept here: run `countersign store upgrade` again";
     for (point, said) in [

@@ -105,7 +105,7 @@ fn every_duplicate_has_a_reason() {
 }
 
 #[test]
-fn every_dependency_says_what_it_serves() {
+fn every_dependency_has_a_stated_purpose() {
     let source = read("Cargo.toml");
     let mut wrong = Vec::new();
     let (mut inside, mut commented) = (false, false);
@@ -125,7 +125,7 @@ fn every_dependency_says_what_it_serves() {
 }
 
 #[test]
-fn deny_toml_says_the_same() {
+fn deny_toml_contains_the_same_rules() {
     let deny = manifest("deny.toml");
     let text = |v: &toml::Value| v.as_str().unwrap().to_owned();
     let allow: BTreeSet<String> = deny["licenses"]["allow"].as_array().unwrap().iter().map(text).collect();

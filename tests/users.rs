@@ -40,7 +40,7 @@ fn at_terminal(world: &World, token: &str, key: &str, words: &[&str]) -> Output 
 }
 
 #[test]
-fn a_token_in_the_environment_never_spoils_a_review() {
+fn a_token_in_the_environment_never_disturbs_a_review() {
     let world = world();
     // Tokens that may not read all that a review is made of: an agent's, one that reads some steps, one that has ended.
     let limited = world.token_for("limited", &[], &["read"], &["plain:*"]);
@@ -71,7 +71,7 @@ fn a_token_in_the_environment_never_spoils_a_review() {
 }
 
 #[test]
-fn output_audit_and_export_read_with_a_key_what_the_token_may_not() {
+fn output_and_audit_and_export_can_read_with_a_key_instead_of_the_token() {
     let world = world();
     let proposal = world.propose("say:echo", json!({"text": "hello"}));
     let (id, digest) = (id_of(&proposal), proposal["digest"].as_str().unwrap());
@@ -96,7 +96,7 @@ fn output_audit_and_export_read_with_a_key_what_the_token_may_not() {
 }
 
 #[test]
-fn a_review_without_any_way_to_read_says_which_two_there_are() {
+fn a_review_without_read_access_names_both_ways_to_get_access() {
     let world = world();
     let proposal = world.propose("say:echo", json!({"text": "x"}));
     // The agent sees its own proposal, but not what a review is made of; the boundary does not know the key.
@@ -128,7 +128,7 @@ fn the_registry_is_read_with_a_named_key_and_a_key_is_shown_by_either_name() {
 // ---- token files
 
 #[test]
-fn a_token_file_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+fn a_token_file_that_others_can_read_is_refused_with_the_correcting_command() {
     let world = World::new();
     world.write("agent.token", &format!("{}\n", world.agent));
     let file = world.path("agent.token");
@@ -196,7 +196,7 @@ fn a_token_is_written_to_a_new_file_that_only_its_user_can_read() {
 // ---- output in a log
 
 #[test]
-fn escaped_output_gives_neither_a_terminal_nor_a_ci_system_a_command() {
+fn escaped_output_contains_no_command_for_a_terminal_or_a_ci_system() {
     let script = "printf '::add-mask::x\\n##vso[task.setvariable variable=a]b\\n\\033]52;c;eA==\\007\\n'\n\
                   printf '  ::error::no\\n' >&2";
     let world = World::with(|setup| setup.runbook("odd.md", runbook(SMALL, &[("go", script)])));

@@ -43,7 +43,7 @@ fn refused() -> String {
 const NOBODY: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 #[test]
-fn a_file_name_that_is_no_utf8_is_told_as_far_as_it_is_and_stops_nothing() {
+fn a_file_name_with_invalid_utf8_is_printed_in_part_and_stops_nothing() {
     use std::os::unix::ffi::OsStrExt as _;
     let dir = tempfile::tempdir().expect("a directory");
     let odd = dir.path().join(std::ffi::OsStr::from_bytes(b"\xff.json"));
@@ -77,7 +77,7 @@ fn a_file_name_that_is_no_utf8_is_told_as_far_as_it_is_and_stops_nothing() {
 }
 
 #[test]
-fn each_bundle_has_a_line_and_the_worst_decides() {
+fn each_bundle_has_a_line_and_the_worst_bundle_decides_the_exit_code() {
     let bad = refused();
     for (files, exit) in
         [(&[GOOD, ALSO][..], 0), (&[GOOD, &bad, ALSO], 1), (&[&bad, GOOD], 1), (&[GOOD, "nowhere.json", &bad], 2)]
@@ -105,7 +105,7 @@ fn each_bundle_has_a_line_and_the_worst_decides() {
 }
 
 #[test]
-fn text_of_many_ends_with_a_page_that_counts_a_run_once() {
+fn the_text_for_many_bundles_ends_with_a_summary_that_counts_each_run_once() {
     let output = verify(&[&ROSTER[..], &[GOOD, GOOD, &refused(), "nowhere.json"]].concat(), None);
     let text = said(&output);
     assert_eq!(output.status.code(), Some(2), "{text}");
@@ -115,7 +115,7 @@ fn text_of_many_ends_with_a_page_that_counts_a_run_once() {
         "  NOT VERIFIED refused/",
         "  not read     nowhere.json",
         "2 of 4 verified",
-        "are of the one run rcp_",
+        "belong to the same run rcp_",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
@@ -124,7 +124,7 @@ fn text_of_many_ends_with_a_page_that_counts_a_run_once() {
 }
 
 #[test]
-fn text_says_what_an_auditor_needs_to_reach_the_same_verdict() {
+fn the_text_contains_all_data_for_the_same_verdict() {
     let output = verify(&[&ROSTER[..], &[GOOD, "--at", "2026-11-20T12:00:00Z"]].concat(), None);
     let text = said(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
@@ -156,7 +156,7 @@ fn the_standard_input_is_one_bundle() {
 }
 
 #[test]
-fn what_is_dated_after_the_time_of_judgement_is_refused() {
+fn a_bundle_dated_after_the_time_of_judgement_is_refused() {
     let at = |time: &str| {
         let output = verify(&[&ROSTER[..], &["--json", GOOD, "--at", time]].concat(), None);
         let line = lines(&output).pop().unwrap_or_default();
@@ -178,7 +178,7 @@ fn what_is_dated_after_the_time_of_judgement_is_refused() {
 }
 
 #[test]
-fn without_trust_every_bundle_says_so_and_tells_the_digest_that_it_begins_with() {
+fn without_a_trusted_roster_every_bundle_reports_its_first_roster_digest() {
     let output = verify(&["--json", GOOD, ALSO], None);
     assert_eq!(output.status.code(), Some(2));
     let lines = lines(&output);
@@ -191,7 +191,7 @@ fn without_trust_every_bundle_says_so_and_tells_the_digest_that_it_begins_with()
 }
 
 #[test]
-fn witnesses_that_are_demanded_and_did_not_cosign_are_a_no() {
+fn a_missing_cosignature_of_a_demanded_witness_is_a_refusal() {
     let output = verify(&[&ROSTER[..], &["--json", GOOD, "--witness", "1"]].concat(), None);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     let line = lines(&output).remove(0);
@@ -200,7 +200,7 @@ fn witnesses_that_are_demanded_and_did_not_cosign_are_a_no() {
 }
 
 #[test]
-fn a_bundle_of_0_1_0_is_refused_and_told_by_its_version() {
+fn a_bundle_of_0_1_0_is_refused_with_its_version() {
     let old = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stores/0.1.0/");
     let [bundle, roster] = ["run.bundle.json", "roster.json"].map(|file| format!("{old}{file}"));
     let output = verify(&[&bundle, "--roster", &roster], None);

@@ -69,8 +69,8 @@ fn verify(world: &World, bundle: &Path, demanded: usize) -> (Option<i32>, String
 }
 
 #[test]
-fn bundles_carry_the_word_of_the_roster_s_witnesses_and_verifiers_can_demand_it() {
-    if !able("bundles_carry_the_word_of_the_roster_s_witnesses_and_verifiers_can_demand_it") {
+fn bundles_contain_cosignatures_of_roster_witnesses_and_verifiers_can_demand_them() {
+    if !able("bundles_contain_cosignatures_of_roster_witnesses_and_verifiers_can_demand_them") {
         return;
     }
     let (one, two) = (Witness::new(41), Witness::new(42));
@@ -147,8 +147,8 @@ fn bundles_carry_the_word_of_the_roster_s_witnesses_and_verifiers_can_demand_it(
 }
 
 #[test]
-fn a_cosignature_that_was_changed_or_moved_refuses_the_bundle_and_a_stranger_s_is_nobody_s() {
-    if !able("a_cosignature_that_was_changed_or_moved_refuses_the_bundle_and_a_stranger_s_is_nobody_s") {
+fn a_changed_or_moved_cosignature_is_refused_and_an_unknown_cosignature_is_ignored() {
+    if !able("a_changed_or_moved_cosignature_is_refused_and_an_unknown_cosignature_is_ignored") {
         return;
     }
     let one = Witness::new(43);
@@ -209,8 +209,8 @@ fn a_cosignature_that_was_changed_or_moved_refuses_the_bundle_and_a_stranger_s_i
 }
 
 #[test]
-fn a_witness_that_is_down_holds_up_nothing_and_is_taken_up_again_where_it_was() {
-    if !able("a_witness_that_is_down_holds_up_nothing_and_is_taken_up_again_where_it_was") {
+fn an_unavailable_witness_blocks_nothing_and_is_asked_again_later() {
+    if !able("an_unavailable_witness_blocks_nothing_and_is_asked_again_later") {
         return;
     }
     let (mut one, hanging) = (Witness::new(44), Witness::with_fault(45, "hang"));
@@ -242,8 +242,8 @@ fn a_witness_that_is_down_holds_up_nothing_and_is_taken_up_again_where_it_was() 
 }
 
 #[test]
-fn a_witness_that_lies_is_told_and_nothing_of_it_is_served() {
-    if !able("a_witness_that_lies_is_told_and_nothing_of_it_is_served") {
+fn a_lying_witness_is_reported_and_its_cosignatures_are_not_served() {
+    if !able("a_lying_witness_is_reported_and_its_cosignatures_are_not_served") {
         return;
     }
     let faults = [
@@ -274,8 +274,8 @@ fn a_witness_that_lies_is_told_and_nothing_of_it_is_served() {
 }
 
 #[test]
-fn backup_restored_and_served_is_seen_by_a_witness() {
-    if !able("backup_restored_and_served_is_seen_by_a_witness") {
+fn a_witness_detects_a_restored_backup_that_is_served() {
+    if !able("a_witness_detects_a_restored_backup_that_is_served") {
         return;
     }
     let one = Witness::new(46);
@@ -322,8 +322,8 @@ fn backup_restored_and_served_is_seen_by_a_witness() {
 
 /// The tool itself is strict, or the tests above would say little.
 #[test]
-fn the_witness_of_these_tests_refuses_what_a_standard_one_must() {
-    if !able("the_witness_of_these_tests_refuses_what_a_standard_one_must") {
+fn the_test_witness_refuses_the_requests_that_a_standard_witness_must_refuse() {
+    if !able("the_test_witness_refuses_the_requests_that_a_standard_witness_must_refuse") {
         return;
     }
     let one = Witness::new(47);
@@ -357,8 +357,8 @@ fn the_witness_of_these_tests_refuses_what_a_standard_one_must() {
 
 /// A restless one moves the target on with each answer, and the log grows meanwhile.
 #[test]
-fn a_slow_witness_beside_a_restless_one_is_not_left_out() {
-    if !able("a_slow_witness_beside_a_restless_one_is_not_left_out") {
+fn a_slow_witness_is_still_asked_beside_a_fast_witness() {
+    if !able("a_slow_witness_is_still_asked_beside_a_fast_witness") {
         return;
     }
     let (slow, restless) = (Witness::with_fault(60, "slow"), Witness::with_fault(61, "restless"));

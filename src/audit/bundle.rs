@@ -1,7 +1,7 @@
-//! One bundle, verified with a trusted roster only.
+//! Verifies one bundle with a trusted roster only.
 //!
-//! Every check is *established*, *failed* or *not checked*. A check whose input was not established is not
-//! checked: in the code its input is then not there, so it can't be looked at by mistake.
+//! Each check is *established*, *failed* or *not checked*. A check is *not checked* if one of its inputs was not
+//! established. Such an input is an `Err`, so no check can use the input by mistake.
 
 use std::fmt;
 
@@ -40,26 +40,26 @@ use crate::registry::parameters::ParameterSchema;
 use crate::trust::chain::{Chain, Pinned, payload_of};
 use crate::trust::roster::{KeyHolder, TrustedRoster};
 
-/// What the one who verifies trusts beforehand. It never comes out of a bundle.
+/// Roster that the verifier trusts beforehand. This trust never comes from a bundle.
 #[derive(Debug, Clone)]
 pub enum RosterTrust {
-    /// Nothing: then nothing can be verified.
+    /// No trusted roster. Without a trusted roster, nothing can be verified.
     Nothing,
-    /// The digest of a roster's payload, `sha256:…`.
+    /// Digest of a roster's payload, `sha256:…`.
     Digest(RosterDigest),
-    /// The bytes of a roster file: an envelope.
+    /// Bytes of a roster file (an envelope).
     Roster(Vec<u8>),
-    /// Every version up to the newest that is trusted.
+    /// All roster versions up to the newest trusted version.
     Chain(Box<Chain>),
 }
 
-/// What may be said about a verification besides trust.
+/// Options of a verification, besides the trusted roster.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct VerifyOptions {
-    /// Now: a receipt of a later time is refused, and a later cosignature does not count. Without it times are compared
-    /// with each other only.
+    /// Current time. The verifier refuses a receipt of a later time and does not count a later cosignature. Without
+    /// this time, the verifier only compares the times of the documents with each other.
     pub at: Option<Timestamp>,
-    /// How many distinct witnesses of the roster must have cosigned the checkpoint.
+    /// Number of distinct witnesses of the roster that must have cosigned the checkpoint.
     pub witnesses: u64,
 }
 
@@ -92,7 +92,7 @@ impl std::error::Error for Untrusted {}
 /// Verifies a bundle.
 ///
 /// # Errors
-/// When there is no trusted roster, or a bad one: then nothing is verified. All else is in the report.
+/// Returns an error if there is no usable trusted roster. All other results are in the report.
 pub fn verify(bundle: &[u8], trust: &RosterTrust, options: VerifyOptions) -> Result<BundleReport, Untrusted> {
     let parsed = Bundle::parse(bundle);
     let pinned = match trust {
@@ -126,8 +126,8 @@ pub fn verify(bundle: &[u8], trust: &RosterTrust, options: VerifyOptions) -> Res
     Ok(verify_parsed(ledger, &parsed, &pinned, options))
 }
 
-/// Takes back what only the newest roster can establish: `newer` is trusted too, and the bundle is not connected
-/// with it.
+/// Withdraws the results that only the newest roster can establish. The roster `newer` is also trusted, but the bundle
+/// is not connected with `newer`.
 pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: VerifyOptions) {
     let why = format!(
         "version {} of the roster ({}) is trusted too, and the versions here are not connected with it: name the one to decide \
@@ -151,7 +151,7 @@ pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: Verif
     }
 }
 
-/// The checks whose result a lone bundle may leave open.
+/// Checks that may be *not checked* in a verified bundle.
 pub(crate) const MAY_BE_OPEN: [CheckName; 5] = [
     CheckName::Permissions,
     CheckName::Sandbox,
@@ -181,8 +181,8 @@ fn verify_parsed(
     });
     let chain = by_ref(&chain);
 
-    // What is signed by the boundary. The last roster of the bundle gives the keys, and `roster-in-seal` then
-    // establishes that it is the one that the seal names.
+    // The last roster of the bundle gives the boundary's keys. The check `roster-in-seal` then establishes that the
+    // seal names this roster.
     let receipt = check_document::<Receipt>(&mut ledger, C::ReceiptDocument, bundle.map(|bundle| &bundle.receipt));
     let consumption =
         check_document::<Consumption>(&mut ledger, C::ConsumptionDocument, bundle.map(|bundle| &bundle.consumption));
@@ -199,13 +199,12 @@ fn verify_parsed(
         let (receipt, detail) = verify_by_boundary(receipt?, sealed?)?;
         let said = receipt.predicate().boundary.keyid;
         ensure(receipt.signatures().iter().all(|signature| signature.keyid == said), || {
-            format!("the receipt says that {said} signs it, another key did")
+            format!("the receipt names the key {said}, but another key signed the receipt")
         })?;
         Ok((receipt, detail))
     });
     let receipt = by_ref(&receipt);
 
-    // The log.
     let log = ledger.check(C::Checkpoint, || check_checkpoint(bundle?, sealed?));
     let log = by_ref(&log);
     let receipt_at = ledger.check(C::ReceiptIncluded, || {
@@ -227,13 +226,16 @@ fn verify_parsed(
         })?;
         let seal = sealed?.seal.predicate();
         ensure((seal.number == 0) == (seal_at == 0), || {
-            format!("seal number {} is entry {seal_at}: number 0 begins the log, and only it", seal.number)
+            format!(
+                "seal number {} is entry {seal_at}: seal number 0 must be entry 0, and no other seal may be entry 0",
+                seal.number
+            )
         })?;
         ensure(seal.at <= consumption?.predicate().at, || "the consumption is older than its seal".to_owned())?;
         Ok(((), format!("seal {seal_at}, consumption {consumption_at}, receipt {receipt_at}")))
     });
 
-    // What approvers signed. It becomes readable when every signature on it verifies.
+    // The authorization becomes readable only after all its signatures verify.
     let authorization = check_document::<Authorization>(
         &mut ledger,
         C::AuthorizationDocument,
@@ -261,7 +263,7 @@ fn verify_parsed(
         check_consumption(bundle?, log?, consumption?.predicate(), receipt?.predicate(), authorization?)
     });
 
-    // The decision, again, by the same functions that the boundary calls.
+    // The verifier makes the decision again with the same functions that the boundary calls.
     let step = ledger.check(C::Step, || {
         let (bundle, authorization) = (bundle?, authorization?);
         let step = HashedStep::parse(&bundle.step).map_err(failed)?;
@@ -318,7 +320,7 @@ fn verify_parsed(
         if let Some(now) = options.at {
             let last = at.max(receipt?.predicate().finished_at);
             ensure(last <= now.plus(SKEW_S), || {
-                format!("the receipt is of {last}, it is {now} now; set the clocks right")
+                format!("the receipt is dated {last}, but the time now is {now}; set the clocks right")
             })?;
         }
         Ok(((), format!("spent at {at}, valid from {} until {}", signed.not_before, signed.expires_at)))
@@ -327,14 +329,13 @@ fn verify_parsed(
         ledger.check(C::Permissions, || check_asked(rules?, authorization?.predicate(), sealed?.seal.predicate()));
     let _sandbox = ledger.check(C::Sandbox, || check_sandbox(authorization?.predicate(), receipt?.predicate()));
 
-    // How it ended.
     let _outcome = ledger.check(C::Outcome, || check_outcome(receipt?.predicate(), consumption?.predicate().at));
     let _subjects = ledger.check(C::ReceiptSubjects, || {
         authorization_read?;
         check_subjects(receipt?)
     });
 
-    // What a bundle alone can't settle.
+    // A bundle alone can't settle the following checks.
     let _rostered = ledger.check(C::KeysStillRostered, || {
         let _met = met?;
         check_still_rostered(chain?, sealed?, receipt?, count?)
@@ -344,7 +345,7 @@ fn verify_parsed(
         Err(CheckStop::NotChecked("only the whole log can tell: `countersign audit`".to_owned()))
     });
     let witnesses = ledger.check(C::Witnesses, || {
-        // The newest roster known: a witness that was taken out of it since is no longer anybody's.
+        // The newest known roster decides, because a witness that was removed from the roster no longer counts.
         let (boundary, chain) = (&sealed?.seal.predicate().boundary.name, chain?);
         if chain.newest().tables().witness.is_empty() && options.witnesses == 0 {
             return Ok((Vec::new(), "the roster names none".to_owned()));
@@ -378,7 +379,7 @@ fn verify_parsed(
     };
     let mut checks = ledger.into_checks();
     if witnesses.is_empty() {
-        // That there is none to ask is what the roster says.
+        // If no witness counts, the result rests on the list of witnesses in the roster.
         checks
             .iter_mut()
             .filter(|check| check.name == C::Witnesses)
@@ -392,7 +393,7 @@ fn verify_parsed(
     BundleReport { verified, checks, trust, facts, boundary_says: facts::boundary_says(&witnesses), warnings }
 }
 
-/// What a report says of a key in a roster whose type this version can't verify.
+/// Returns the warning about a key in a roster if this version can't verify the key's type.
 pub(crate) fn warn_of_foreign((holder, key): &(KeyHolder, ForeignKey)) -> String {
     format!(
         "the key {} of {holder} has the type {}, which this version can't verify: it counts for nobody",
@@ -520,7 +521,7 @@ mod tests {
         report.failed().map(|check| check.name.word()).collect()
     }
 
-    /// Edits one document of a crossing, makes everything after it anew, and says which checks fail.
+    /// Edits one document of a crossing, signs all later documents again, and returns the names of the failed checks.
     fn refused(stage: FixtureStage, edit: impl Fn(&mut Value) + 'static) -> Vec<&'static str> {
         let case = HistoryCase::new().edit(stage, edit);
         let report = case.report(VerifyOptions::default());
@@ -536,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crossing_made_anew_is_verified() {
+    fn the_bundle_of_an_unedited_crossing_is_verified() {
         let report = HistoryCase::new().report(VerifyOptions::default());
         assert!(report.verified, "{:#?}", report.checks);
         assert_eq!(report.finding(CheckName::SealInForce), CheckFinding::NotChecked);
@@ -548,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn every_document_must_be_complete_and_of_its_kind() {
+    fn a_document_with_an_unknown_field_or_a_wrong_type_is_refused() {
         let spoil = |document: &mut Value| document["predicate"]["surprise"] = json!(1);
         assert_eq!(refused(FixtureStage::Seal, spoil), ["seal-document"]);
         assert_eq!(refused(FixtureStage::Consumption, spoil), ["consumption-document"]);
@@ -564,7 +565,7 @@ mod tests {
     }
 
     #[test]
-    fn signatures_are_the_boundarys_one() {
+    fn each_document_of_the_boundary_has_exactly_one_signature_by_its_key() {
         for (part, check) in
             [("receipt", "receipt-signature"), ("consumption", "consumption-signature"), ("seal", "seal-signature")]
         {
@@ -583,7 +584,7 @@ mod tests {
     }
 
     #[test]
-    fn proofs_lead_to_the_checkpoint() {
+    fn a_proof_that_does_not_lead_to_the_checkpoint_is_refused() {
         for part in ["receipt", "consumption", "seal"] {
             let failed = refused(FixtureStage::Bundle, move |bundle| {
                 let text = bundle["proofs"][part].as_str().expect("proof").to_owned();
@@ -597,7 +598,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_lines_under_a_checkpoint_are_ignored_and_a_bad_line_of_a_known_key_is_not() {
+    fn an_unknown_signature_on_a_checkpoint_is_ignored_but_an_invalid_one_by_a_known_key_is_refused() {
         let add = |line: &'static str| {
             move |bundle: &mut Value| {
                 for part in ["receipt", "consumption", "seal"] {
@@ -623,7 +624,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_boundary_says_of_itself_must_agree() {
+    fn documents_that_name_another_boundary_seal_policy_or_roster_are_refused() {
         let other = format!("sha256:{}", "0".repeat(64));
         let id = other.clone();
         assert_eq!(
@@ -668,7 +669,7 @@ mod tests {
     }
 
     #[test]
-    fn the_decision_is_decided_again() {
+    fn a_receipt_with_another_decision_than_the_verifier_makes_is_refused() {
         let decision = |field: &'static str, value: Value| {
             refused(FixtureStage::Receipt, move |receipt| receipt["predicate"]["decision"][field] = value.clone())
         };
@@ -704,7 +705,7 @@ mod tests {
     }
 
     #[test]
-    fn only_signatures_that_count_are_embedded() {
+    fn a_receipt_with_a_signature_that_does_not_count_is_refused() {
         let policy = |policy: &mut Value| policy["overrides"] = json!([]);
         let report = HistoryCase::new().edit(FixtureStage::Policy, policy).report(VerifyOptions::default());
         assert_eq!(failed_checks(&report), ["authorization-signatures"], "bob is in no group that a rule names now");
@@ -723,7 +724,7 @@ mod tests {
     }
 
     #[test]
-    fn the_consumption_is_of_this_authorization() {
+    fn a_consumption_of_another_authorization_is_refused() {
         let spent = |field: &'static str, value: Value| {
             refused(FixtureStage::Consumption, move |consumption| {
                 consumption["predicate"]["spent"][0][field] = value.clone()
@@ -742,7 +743,7 @@ mod tests {
     }
 
     #[test]
-    fn times_and_outcome_tell_one_story() {
+    fn a_receipt_with_contradictory_times_or_outcome_is_refused() {
         let receipt = |field: &'static str, value: Value| {
             refused(FixtureStage::Receipt, move |receipt| receipt["predicate"][field] = value.clone())
         };
@@ -761,7 +762,7 @@ mod tests {
     }
 
     #[test]
-    fn subjects_are_what_ran_and_came_out() {
+    fn subjects_that_contradict_the_receipt_are_refused() {
         let empty = |receipt: &mut Value| {
             receipt["predicate"]["output"]["stderr"]["recorded"] = json!(3);
             receipt["predicate"]["output"]["stderr"]["bytes"] = json!(3);
@@ -776,7 +777,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_bundle_can_not_settle_is_not_checked_and_never_established() {
+    fn a_check_that_a_bundle_cannot_settle_is_not_checked() {
         let (verified, left) = open(FixtureStage::Receipt, |receipt| {
             receipt["predicate"]["outcome"] = json!({"status": "not_started"});
             receipt["predicate"]["sandbox"]["layers"] = json!([]);
@@ -788,7 +789,7 @@ mod tests {
             "{:?}",
             report.checks
         );
-        // Where no list allows a command, nothing rests on how the script is read.
+        // If no list allows a command, the result does not depend on how the script is read.
         let report = read_by_another_version()
             .edit(FixtureStage::Policy, |policy| {
                 *policy =
@@ -808,7 +809,7 @@ mod tests {
     }
 
     #[test]
-    fn each_foreign_key_of_the_roster_that_decided_is_named() {
+    fn the_report_names_each_key_of_the_roster_that_this_version_cannot_verify() {
         let foreign = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU=";
         let report = HistoryCase::new()
             .edit(FixtureStage::Roster, move |roster| {
@@ -822,7 +823,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_are_gone_from_a_newer_trusted_roster_are_left_to_the_log() {
+    fn keys_missing_from_a_newer_trusted_roster_are_not_checked() {
         let case = HistoryCase::new();
         let newer = case.next_roster(|roster| {
             roster["predicate"]["approver"].as_array_mut().expect("approvers").remove(0);
@@ -836,7 +837,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_good_trusted_roster_nothing_is_verified_and_the_digest_is_told() {
+    fn without_a_trusted_roster_nothing_is_verified_and_the_error_gives_the_roster_digest() {
         let bundle = std::fs::read(golden().join("valid/bundle.json")).expect("bundle");
         for trust in [
             RosterTrust::Nothing,
@@ -857,7 +858,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_a_failed_bundle_and_never_a_panic() {
+    fn a_malformed_bundle_fails_without_a_panic() {
         let bundle = std::fs::read(golden().join("valid/bundle.json")).expect("bundle");
         let roster = trust("valid/roster.json");
         for length in (0..bundle.len()).step_by(487) {
@@ -873,7 +874,7 @@ mod tests {
     }
 
     #[test]
-    fn no_flipped_bit_survives() {
+    fn a_bundle_with_a_flipped_bit_is_refused() {
         let bundle = std::fs::read(golden().join("valid/bundle.json")).expect("bundle");
         let roster = trust("valid/roster.json");
         let whole: Value = serde_json::from_slice(&bundle).expect("json");
@@ -881,7 +882,7 @@ mod tests {
         for at in (0..bundle.len()).step_by(61) {
             let mut flipped = bundle.clone();
             flipped[at] ^= 1 << (at % 7);
-            // White space between values is nobody's: the file itself need not be canonical.
+            // A bundle file need not be canonical, so white space between values may differ.
             if serde_json::from_slice::<Value>(&flipped).is_ok_and(|value| value == whole) {
                 continue;
             }
@@ -896,7 +897,7 @@ mod tests {
         assert!(tried > 150, "{tried}");
     }
 
-    /// Every place of a value.
+    /// Collects the JSON pointers of all places in a value.
     fn pointers(value: &Value, at: &str, all: &mut Vec<String>) {
         all.push(at.to_owned());
         match value {
@@ -909,7 +910,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_value_at_any_place_of_a_bundle_refuses_it() {
+    fn a_changed_value_at_any_place_makes_a_bundle_fail() {
         let bundle = std::fs::read(golden().join("valid/bundle.json")).expect("bundle");
         let bundle: Value = serde_json::from_slice(&bundle).expect("json");
         let roster = trust("valid/roster.json");
@@ -933,7 +934,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_values_that_the_boundary_itself_signed_are_no_panic() {
+    fn unusual_values_signed_by_the_boundary_cause_no_panic() {
         for (stage, document) in [
             (FixtureStage::Receipt, &include_bytes!("../../tests/conformance/golden/valid/payload/receipt.json")[..]),
             (FixtureStage::Seal, include_bytes!("../../tests/conformance/golden/valid/payload/seal.json")),
@@ -950,7 +951,7 @@ mod tests {
             let mut places = Vec::new();
             pointers(&document["predicate"], "", &mut places);
             for (at, place) in places.into_iter().enumerate().skip(1) {
-                // What the fixture itself reads again must stay readable.
+                // The fixture reads `/spent` again, so an edit must not break this field.
                 if place.starts_with("/spent") {
                     continue;
                 }

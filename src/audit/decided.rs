@@ -1,4 +1,4 @@
-//! What was decided, decided again; and how it ended.
+//! Makes the boundary's decision again and checks how the run ended.
 
 use serde_json::Value;
 
@@ -28,9 +28,9 @@ use crate::record::validity::Timestamp;
 use crate::trust::chain::Chain;
 use crate::trust::roster::TrustedRoster;
 
-/// What policy says of the step.
+/// Policy for the step: permissions and approval rules.
 pub(crate) struct StepInSeal {
-    /// What it asks of every run, or why it lets none run.
+    /// Permissions that policy requires for each run, or the reason why policy denies the step.
     pub(crate) asked: Result<Vec<Permission>, PolicyDenied>,
     pub(crate) rules: QuorumRules,
 }
@@ -123,14 +123,15 @@ pub(crate) fn check_excluded(
 ) -> Result<(ExcludedSigners, String), CheckStop> {
     let decision = &receipt.decision;
     let known = exclusion::judge(&signed.proposer, &decision.handed_in_by, Tokens::Unknown, roster).map_err(failed)?;
-    // Owners of tokens are the boundary's word; whom the bundle itself shows must be among those it names.
+    // The bundle does not show the owners of tokens, so the boundary's list is used for owners. The receipt must
+    // exclude each person whom the bundle itself shows to be excluded.
     let left_out: Vec<_> =
         known.names().iter().filter(|name| !decision.excluded.contains(name)).map(ToString::to_string).collect();
     ensure(left_out.is_empty(), || format!("the receipt does not exclude {}", left_out.join(", ")))?;
     Ok((known.with(&decision.excluded), String::new()))
 }
 
-/// A boundary embeds only signatures that count, so any other one shows that it does not do what it should.
+/// Refuses a signature that does not count, because a correct boundary embeds only signatures that count.
 pub(crate) fn check_each_counts(count: SignatureCount) -> Result<(SignatureCount, String), CheckStop> {
     let others: Vec<_> = count
         .uncounted()
@@ -154,7 +155,7 @@ pub(crate) fn check_quorum(
         "the receipt names other approvers than those who count".to_owned()
     })?;
     ensure(decision.groups == met.groups(), || {
-        "the receipt names other groups than those who count are for".to_owned()
+        "the receipt names other groups than those of the approvers who count".to_owned()
     })?;
     let list = |names: Vec<String>| names.join(", ");
     let detail = format!(
@@ -168,10 +169,12 @@ pub(crate) fn check_quorum(
 pub(crate) fn check_asked(rules: &StepInSeal, signed: &Authorization, seal: &Seal) -> Result<((), String), CheckStop> {
     let asked = rules.asked.as_ref().map_or(0, Vec::len);
     match check_permissions(&rules.asked, &signed.permissions) {
-        Ok(_covered) => Ok(((), format!("policy lets the step run; of {asked} questions all are signed"))),
-        // What a script runs follows from reading it, and another version may read it otherwise.
+        Ok(_covered) => {
+            Ok(((), format!("policy lets the step run; all {asked} permissions that policy asks for are signed")))
+        }
+        // The permissions follow from reading the script, and another program version may read the script differently.
         Err(error) if seal.engine != ENGINE && error.rests_on_reading() => Err(CheckStop::NotChecked(format!(
-            "decided by {:?}; this is {ENGINE}, which reads it otherwise: {error}",
+            "{:?} made the decision; this version, {ENGINE}, decides otherwise: {error}",
             seal.engine
         ))),
         Err(error) => Err(failed(error)),
@@ -187,7 +190,7 @@ pub(crate) fn check_sandbox(signed: &Authorization, receipt: &Receipt) -> Result
     let lacking: Vec<_> = signed.sandbox.require.iter().filter(|layer| !held.layers.contains(layer)).collect();
     ensure(lacking.is_empty(), || format!("required and not held: {}", words(lacking)))?;
     let both: Vec<_> = held.missing.iter().filter(|layer| held.layers.contains(layer)).collect();
-    ensure(both.is_empty(), || format!("said to be both held and missing: {}", words(both)))?;
+    ensure(both.is_empty(), || format!("the receipt lists the same layers as held and as missing: {}", words(both)))?;
     if signed.sandbox.require.is_empty() {
         return Ok(((), "no layer was required".to_owned()));
     }
@@ -202,19 +205,20 @@ pub(crate) fn check_outcome(receipt: &Receipt, consumed_at: Timestamp) -> Result
     ensure(receipt.started_at <= receipt.finished_at, || "finished before it started".to_owned())?;
     let unknown = receipt.outcome.status == Status::Unknown;
     ensure(!unknown || receipt.started_at == receipt.finished_at, || {
-        "an unknown run has one time, that of recovery".to_owned()
+        "an unknown run must start and end at the same time, the time of recovery".to_owned()
     })?;
     Ok(((), receipt.outcome.status.to_string()))
 }
 
-/// The other subjects equal their twins, as the document's check holds; here the twins are held against what they count.
+/// Checks the subject of the authorization, and the digests and counts of the output. The check of the document
+/// compares the other subjects with the receipt's fields.
 pub(crate) fn check_subjects(receipt: &Verified<Receipt>) -> Result<((), String), CheckStop> {
     let subjects = &receipt.statement().subject;
     let _named = receipt.predicate().check_authorization_subject(subjects).map_err(failed)?;
     check_counted(receipt.predicate())
 }
 
-/// Digests and counts of what came out tell one story.
+/// Checks that the digests of the output and the files agree with their counts.
 pub(crate) fn check_counted(receipt: &Receipt) -> Result<((), String), CheckStop> {
     let (nothing, none) = (Stream::empty(), Files::none());
     for (name, stream) in [("stdout", &receipt.output.stdout), ("stderr", &receipt.output.stderr)] {
@@ -225,9 +229,9 @@ pub(crate) fn check_counted(receipt: &Receipt) -> Result<((), String), CheckStop
     }
     let files = &receipt.files;
     ensure((files.count == 0) == (files.manifest == none.manifest), || {
-        "the manifest is not one of that many files".to_owned()
+        "the manifest does not agree with the number of files".to_owned()
     })?;
-    ensure(files.count > 0 || files.bytes == 0, || "bytes of no files".to_owned())?;
+    ensure(files.count > 0 || files.bytes == 0, || "the receipt counts bytes of files but no files".to_owned())?;
     Ok((
         (),
         format!(
@@ -237,7 +241,8 @@ pub(crate) fn check_counted(receipt: &Receipt) -> Result<((), String), CheckStop
     ))
 }
 
-/// A key that is gone from the newest roster may have been withdrawn before this run: only the log can tell.
+/// Checks that the newest roster still has all keys that signed. A removed key gives *not checked*, because only the
+/// log can show whether the key was removed before this run.
 pub(crate) fn check_still_rostered(
     chain: &Chain,
     sealed: &SealedRoster<'_>,
@@ -265,7 +270,7 @@ pub(crate) fn check_still_rostered(
         Ok(((), format!("in version {}, the newest known", newest.version())))
     } else {
         Err(CheckStop::NotChecked(format!(
-            "no longer in version {}: {}; only the log can tell whether that was before",
+            "no longer in version {}: {}; only the log can tell whether the removal was before this run",
             newest.version(),
             gone.join(", ")
         )))

@@ -1,4 +1,4 @@
-//! Who signed what, and where it stands in the log.
+//! Checks the documents of a bundle: their signatures and their places in the log.
 
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ use crate::record::seal::Seal;
 use crate::trust::chain::Chain;
 use crate::trust::roster::{KeyHolder, TrustedRoster};
 
-/// The seal in force, its roster, and the boundary's id that follows from it.
+/// Seal in force, with its roster and the boundary's id.
 pub(crate) struct SealedRoster<'a> {
     pub(crate) seal: Verified<Seal>,
     pub(crate) digest: SealDigest,
@@ -27,10 +27,10 @@ pub(crate) struct SealedRoster<'a> {
     pub(crate) roster: &'a TrustedRoster,
 }
 
-/// The three proofs and their one checkpoint.
+/// Three inclusion proofs with their common checkpoint.
 pub(crate) struct LogProofs {
     pub(crate) checkpoint: Checkpoint,
-    /// The checkpoint's note, with whoever else signed it.
+    /// Signed note of the checkpoint, with all its signatures.
     pub(crate) note: Note,
     pub(crate) receipt: TlogProof,
     pub(crate) consumption: TlogProof,
@@ -49,8 +49,8 @@ pub(crate) fn check_document<P: Predicate>(
     })
 }
 
-/// Says of a document that is refused when a program of 0.1.0 made it: such documents named BLAKE3 in their subjects. A
-/// document that only claims so is refused all the same.
+/// Explains the refusal if version 0.1.x of the program made the document. Such a document names BLAKE3 digests in its
+/// subjects. The document stays refused.
 fn before_frozen(envelope: CheckOutcome<&Envelope>, error: Malformed) -> Malformed {
     let payload = envelope.ok().and_then(|envelope| Base64::Strict.decode("", &envelope.payload).ok());
     let stated = payload.and_then(|payload| json::parse(&payload, MAX_OLD_BYTES).ok()).unwrap_or_default();
@@ -66,7 +66,7 @@ fn before_frozen(envelope: CheckOutcome<&Envelope>, error: Malformed) -> Malform
     Malformed { message, pointer: String::new(), ..error }
 }
 
-/// The largest payload that 0.1.0 made of a document in a bundle.
+/// Largest payload, in bytes, that version 0.1.0 wrote for a document in a bundle.
 const MAX_OLD_BYTES: usize = 48_000;
 
 pub(crate) fn verify_seal(seal: Signed<Seal>, roster: &TrustedRoster) -> Result<(Verified<Seal>, String), CheckStop> {
@@ -78,7 +78,8 @@ pub(crate) fn verify_seal(seal: Signed<Seal>, roster: &TrustedRoster) -> Result<
         _ => None,
     };
     let seal = seal.verify_raw(any_boundary).map_err(failed)?;
-    // Which boundary's key it has to be is known only now: the one whose name the seal carries.
+    // The boundary's name is readable only now, after verification. Check that the key belongs to the boundary with
+    // this name.
     let name = &seal.predicate().boundary.name;
     let of_that_name = seal.signatures().iter().all(|signature| roster.boundary_key(name, &signature.keyid).is_some());
     ensure(of_that_name, || format!("not signed by a key of boundary {name}"))?;
@@ -109,7 +110,8 @@ pub(crate) fn check_roster_in_seal<'a>(
         format!("the keys in the seal are not those that the roster gives boundary {}", stated.boundary.name)
     })?;
     let digest = SealDigest::from_bytes(seal.digest());
-    // `number` 0 and no id go together, as the document's check holds: then this is the genesis seal.
+    // The check of the document ensures that only seal number 0 has no id. Seal number 0 is the genesis seal, and its
+    // digest is the boundary's id.
     let id = stated.boundary.id.unwrap_or(digest);
     let detail = format!("version {}, {} boundary key(s)", roster.version(), keys.len());
     Ok((SealedRoster { seal, digest, id, roster }, detail))
@@ -138,7 +140,7 @@ pub(crate) fn check_checkpoint(bundle: &Bundle, sealed: &SealedRoster<'_>) -> Re
     let signed = Note::parse(&receipt.checkpoint).map_err(failed)?;
     let name = &sealed.seal.predicate().boundary.name;
     let origin = checkpoint::origin(name, &sealed.id);
-    // Every line of a known key must hold; at least one must be there.
+    // Each signature by a known key must be valid. At least one such signature must be present.
     let mut text = None;
     for key in sealed.roster.boundary_keys(name) {
         match note::verify_note(&signed, &origin, key.public()) {
@@ -170,7 +172,7 @@ pub(crate) fn check_included(
     Ok((proof.index, format!("entry {} of {}", proof.index, log.checkpoint.size)))
 }
 
-/// RFC 6962 hash of an envelope's leaf, its canonical JSON.
+/// Returns the RFC 6962 leaf hash of an envelope's canonical JSON.
 pub(crate) fn leaf_of(envelope: &Envelope) -> Result<Hash, CheckStop> {
     canonical::canonical_of(envelope).map(|data| merkle::leaf_hash(&data)).map_err(failed)
 }
@@ -181,7 +183,7 @@ pub(crate) fn verify_authorization(
 ) -> Result<(Verified<Authorization>, String), CheckStop> {
     let claimed: Vec<_> = signed.claimed().copied().collect();
     ensure(claimed.is_sorted_by(|before, after| before < after), || {
-        "the signatures are not sorted by key id, or a key stands twice".to_owned()
+        "the signatures are not sorted by key id, or a key occurs twice".to_owned()
     })?;
     let verified = signed.verify(|keyid| roster.approver_of(keyid).map(|(_, key)| key)).map_err(failed)?;
     let detail = format!("{} verify", claimed.len());

@@ -1,6 +1,6 @@
-//! One entry of a log, taken apart: its leaf's hash, its envelope, the kind that it claims. Nothing of it is verified.
+//! Reads one entry of a log without verification: its leaf hash, its envelope and its claimed kind.
 //!
-//! What an entry needs of no other is done here, so that a second core can do it ahead of whoever decides ([`each`]).
+//! This work needs no other entry, so a second thread can do the work ahead of the audit ([`each`]).
 
 use std::sync::mpsc;
 use std::thread;
@@ -10,7 +10,7 @@ use crate::crypto::merkle::{self, Hash};
 use crate::record::document::PREDICATE_BASE;
 use crate::record::envelope::{Base64, EnvelopeSignature};
 
-/// An entry as it was read.
+/// Entry of a log, parsed but not verified.
 #[derive(Debug)]
 pub struct LogEntry {
     data: Vec<u8>,
@@ -18,7 +18,7 @@ pub struct LogEntry {
     parts: Result<EntryParts, String>,
 }
 
-/// What its envelope holds.
+/// Signatures and payload of an entry's envelope.
 #[derive(Debug)]
 pub(super) struct EntryParts {
     pub(super) signatures: Vec<EnvelopeSignature>,
@@ -26,35 +26,35 @@ pub(super) struct EntryParts {
 }
 
 impl LogEntry {
-    /// Hashes an entry and takes it apart, as far as it can be.
+    /// Hashes an entry and parses its envelope.
     #[must_use]
     pub fn of(data: Vec<u8>) -> Self {
         Self { hash: merkle::leaf_hash(&data), parts: EntryParts::read(&data), data }
     }
 
-    /// Its bytes.
+    /// Returns the bytes of the entry.
     #[must_use]
     pub fn data(&self) -> &[u8] {
         &self.data
     }
 
-    /// The hash of its leaf (RFC 6962, 2.1).
+    /// Returns the leaf hash of the entry (RFC 6962, section 2.1).
     #[must_use]
     pub const fn hash(&self) -> Hash {
         self.hash
     }
 
-    /// Signatures and payload; or why it is no entry of ours.
+    /// Returns the signatures and the payload, or the reason why the entry is not a valid envelope.
     pub(super) const fn parts(&self) -> Result<&EntryParts, &String> {
         self.parts.as_ref()
     }
 
-    /// Which kind of statement its payload claims to be. Only a guess at which reader to ask: that one checks the type
-    /// itself.
+    /// Returns the kind of statement that the payload claims to be. The claim only selects a reader, and this reader
+    /// checks the type.
     pub(super) fn kind(&self) -> Option<&str> {
         const KEY: &[u8] = b"\"predicateType\":\"";
         let payload = &self.parts.as_ref().ok()?.payload;
-        // The last field but one of a canonical statement: what follows it are the subjects.
+        // A canonical statement ends with `predicateType` and the subjects, so search from the end.
         let at = payload.windows(KEY.len()).rposition(|window| window == KEY)?;
         let rest = &payload[at + KEY.len()..];
         let kind = std::str::from_utf8(&rest[..rest.iter().position(|&c| c == b'"')?]).ok()?;
@@ -62,10 +62,10 @@ impl LogEntry {
     }
 }
 
-/// Gives each entry of `batches` to `take`, in order; the next batch is taken apart on a second thread meanwhile.
+/// Passes each entry of `batches` to `take`, in order. A second thread parses the next batch at the same time.
 ///
 /// # Errors
-/// The first one, of a batch or of `take`: what stands before it was taken.
+/// Returns the first error of a batch or of `take`. All entries before the error were passed to `take`.
 pub fn each<E>(
     batches: impl IntoIterator<Item = Result<Vec<Vec<u8>>, E>>,
     mut take: impl FnMut(&LogEntry) -> Result<(), E>,
@@ -77,14 +77,14 @@ pub fn each<E>(
         let (out, from) = mpsc::sync_channel(1);
         let work = move || raw.into_iter().try_for_each(|batch| out.send(apart(batch)));
         if thread::Builder::new().name("entries".to_owned()).spawn_scoped(scope, work).is_err() {
-            // Where no thread is to be had it takes longer.
+            // Without a second thread the work only takes longer.
             return batches.try_for_each(|batch| apart(batch?).iter().try_for_each(&mut take));
         }
         let (mut ahead, mut failed) = (0, None);
         loop {
             while ahead < 2 && failed.is_none() {
                 match batches.next() {
-                    // The thread ends first only by a panic, which goes on where the scope ends.
+                    // The thread ends early only if the thread panics. The scope then propagates the panic.
                     Some(Ok(batch)) => match to.send(batch) {
                         Ok(()) => ahead += 1,
                         Err(_) => return Ok(()),
@@ -104,12 +104,13 @@ pub fn each<E>(
 }
 
 impl EntryParts {
-    /// The envelope in an entry, whose bytes must be its canonical form, and its payload. The form is so narrow that it is
-    /// read by its own text: what stands between is base64, which has no other spelling either.
+    /// Reads the envelope of an entry and decodes the payload. The entry must be the canonical form of an envelope of
+    /// this program. The canonical form has only one spelling, so a plain text search is enough. Strict base64 has only
+    /// one spelling too.
     fn read(data: &[u8]) -> Result<Self, String> {
-        let other = || "not the canonical form of an envelope of ours".to_owned();
+        let other = || "not the canonical form of an envelope".to_owned();
         let rest = data.strip_prefix(BEFORE_PAYLOAD.as_bytes()).ok_or_else(other)?;
-        // From the end, which is near: the payload is long, and is held to its alphabet when it is decoded.
+        // Search from the end, because the payload is long. The decoder checks the characters of the payload later.
         let after = AFTER_PAYLOAD.as_bytes();
         let end = rest.windows(after.len()).rposition(|window| window == after).ok_or_else(other)?;
         let (payload, rest) = rest.split_at(end);
@@ -132,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_come_in_order_and_what_stands_before_an_error_was_taken() {
+    fn entries_are_passed_in_order_and_all_entries_before_an_error_are_passed() {
         let batches = |failing: bool| {
             (0..40_u8).map(move |batch| {
                 if failing && batch == 7 { Err("cut") } else { Ok((0..batch % 5).map(|at| vec![batch, at]).collect()) }

@@ -1,26 +1,27 @@
-//! What an audit reads beside the log, and what it could not read.
+//! Source of the files that an audit reads besides the log entries.
 
 use std::fmt;
 
 use crate::crypto::digest::BlobDigest;
 use crate::crypto::merkle::TilePath;
 
-/// What lies beside the entries of a log.
+/// Source of the blobs and tiles that are stored with the entries of a log.
 pub trait EvidenceFiles {
-    /// The blob of this digest; nothing when it is not there. Whether it is what its name says is checked by who asks.
+    /// Returns the blob with this digest, or `None` if the blob does not exist. The caller must check that the bytes
+    /// have this digest.
     ///
     /// # Errors
-    /// When it can't be known whether it is there: then nothing can be said about the log.
+    /// Returns an error if the source can't tell whether the blob exists. The audit then stops.
     fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Unreadable>;
 
-    /// The stored tile of this path, to be compared; nothing when there is none.
+    /// Returns the stored tile at this path for comparison, or `None` if the tile does not exist.
     ///
     /// # Errors
-    /// When it can't be known.
+    /// Returns an error if the source can't tell whether the tile exists.
     fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Unreadable>;
 }
 
-/// The log can't be read on: nothing was found out about what follows.
+/// Error that stops an audit because the source of the log can't be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable(pub String);
 

@@ -1,4 +1,4 @@
-//! What a verified receipt states, for people and programs.
+//! Collects the facts of a verified receipt for the report.
 
 use crate::audit::report::{ApprovedFacts, ApproverFacts, BoundaryFacts, Facts, RosterFacts, WitnessFacts};
 use crate::decision::quorum::SignatureCount;
@@ -8,7 +8,7 @@ use crate::record::envelope::Verified;
 use crate::record::receipt::Receipt;
 use crate::trust::roster::TrustedRoster;
 
-/// Collects what was verified; nothing else gets in.
+/// Collects facts from verified documents only.
 pub(crate) fn collect(
     receipt: &Verified<Receipt>,
     roster: &TrustedRoster,
@@ -77,10 +77,10 @@ fn approved(signed: &Authorization) -> ApprovedFacts {
     }
 }
 
-/// What rests on the boundary's word alone, whatever was verified.
+/// Lists the facts that only the boundary claims and that no verification can check.
 pub(crate) fn boundary_says(witnesses: &[WitnessFacts]) -> Vec<String> {
     let times = match witnesses.iter().min_by_key(|witness| witness.at) {
-        None => "the times: nobody outside the boundary has seen them".to_owned(),
+        None => "the times: no witness outside the boundary confirms them".to_owned(),
         Some(first) => format!(
             "the times, but that all of it was in the log by {}: that is the word of the witness {}",
             first.at, first.name

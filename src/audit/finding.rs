@@ -1,4 +1,4 @@
-//! What an audit of a log says: findings, decisions, a summary.
+//! Types of an audit's result: findings, decisions and the summary.
 
 use std::fmt;
 
@@ -22,16 +22,16 @@ macro_rules! whats {
         }
 
         impl FindingKind {
-            /// Everything that an audit may find.
+            /// All kinds of findings.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
-            /// The word in reports.
+            /// Returns the name of the finding in reports.
             #[must_use]
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$name => $word),* }
             }
 
-            /// What the finding stands on.
+            /// Returns the evidence that the finding rests on.
             #[must_use]
             pub const fn rests_on(self) -> RestsOn {
                 match self { $(Self::$name => RestsOn::$rests_on),* }
@@ -142,7 +142,7 @@ pub enum RestsOn {
 }
 
 impl RestsOn {
-    /// In words.
+    /// Returns the text for people.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -176,19 +176,19 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// A finding at an entry.
+    /// Creates a finding at a log entry.
     #[must_use]
     pub fn at(what: FindingKind, entry: u64, detail: impl Into<String>) -> Self {
         Self { entry: Some(entry), ..Self::whole(what, detail) }
     }
 
-    /// A finding about the log as a whole.
+    /// Creates a finding about the whole log.
     #[must_use]
     pub fn whole(what: FindingKind, detail: impl Into<String>) -> Self {
         Self { what, entry: None, id: None, detail: detail.into(), rests_on: what.rests_on(), differs: false }
     }
 
-    /// About this document.
+    /// Sets the id of the document that the finding is about.
     #[must_use]
     pub fn about(mut self, id: impl fmt::Display) -> Self {
         self.id = Some(id.to_string());

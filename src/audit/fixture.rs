@@ -1,7 +1,7 @@
-//! A crossing made anew around an edit, for tests.
+//! Test fixture: a crossing in which a test can edit one document.
 //!
-//! Everything after the edited document is made and signed again with the right keys, so that only the check that
-//! the edit is about can refuse it. Keys are the test seeds of the golden documents.
+//! After an edit, the fixture makes all later documents again and signs them with the right keys. Only the check that
+//! the edit concerns can then refuse the bundle. The keys are the test seeds of the golden documents.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
 use crate::crypto::sshsig::SshKey;
 use crate::record::envelope::{Envelope, EnvelopeSignature};
 
-/// What is edited. Of a document the whole statement; its subjects are made again afterwards.
+/// Document that an edit changes. An edit gets the whole statement, and the fixture then computes the subjects again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FixtureStage {
     Policy,
@@ -24,14 +24,14 @@ pub(crate) enum FixtureStage {
     Authorization,
     Consumption,
     Receipt,
-    /// The receipt, after its subjects were made.
+    /// Receipt after its subjects were computed.
     ReceiptSubjects,
     Bundle,
 }
 
 type Edit = Box<dyn Fn(&mut Value)>;
 
-/// A crossing and the edits of it.
+/// Crossing with its edits.
 pub(crate) struct HistoryCase {
     edits: Vec<(FixtureStage, Edit)>,
 }
@@ -57,7 +57,7 @@ impl HistoryCase {
         self
     }
 
-    /// Verifies the crossing with its own roster pinned.
+    /// Verifies the bundle of the crossing and pins the crossing's own roster.
     pub(crate) fn report(&self, options: VerifyOptions) -> BundleReport {
         let pinned = crate::crypto::digest::RosterDigest::of(&self.roster());
         self.report_with(&RosterTrust::Digest(pinned), options)
@@ -67,7 +67,7 @@ impl HistoryCase {
         verify(&self.bundle(), trust, options).expect("a trusted roster")
     }
 
-    /// A second version of the roster, as a trusted file.
+    /// Returns version 2 of the roster, signed, as the bytes of a roster file.
     pub(crate) fn next_roster(&self, edit: impl Fn(&mut Value)) -> Vec<u8> {
         let first = self.roster();
         let mut next: Value = serde_json::from_slice(&first).expect("roster");
@@ -199,7 +199,7 @@ fn checkpoint(origin: &str, root: &Hash) -> String {
         .to_string()
 }
 
-/// A crossing of another version of the program, which read the script otherwise: it asked for nothing.
+/// Returns a crossing of another program version, which read the script differently and asked for no permission.
 pub(crate) fn read_by_another_version() -> HistoryCase {
     HistoryCase::new()
         .edit(FixtureStage::Policy, |policy| policy["default"]["run"] = json!({"allow": ["systemctl"]}))

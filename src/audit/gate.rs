@@ -1,11 +1,11 @@
-//! The gate: may something go on because of this receipt?
+//! Gate: decides whether a CI job may continue because of a receipt.
 //!
-//! Everything is required that can be: the very boundary, step, definition and whole parameter object, a run that
-//! succeeded in a full sandbox, not long ago, and every check of the verifier. What is to be asked less is spelt, one by
-//! one, in [`GateRequirements`]. What the verifier could not check counts as a no.
+//! The gate requires the exact boundary, step, definition and complete parameters. The run must have succeeded in a
+//! full sandbox, not long ago. Every check of the verifier must be established. Each relaxation is a field or a variant
+//! in [`GateRequirements`]. A check that the verifier could not make counts as not met.
 //!
-//! A receipt is evidence of one run, not a ticket: it passes again and again while it is young. Whoever wants it to speak
-//! of one commit or one build demands that as a parameter.
+//! A receipt is evidence of one run, not a ticket. The gate accepts the same receipt any number of times up to the
+//! maximum age. To bind a receipt to one commit or one build, demand the commit or the build as a parameter.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,83 +24,84 @@ use crate::record::profile::Layer;
 use crate::record::receipt::{Outcome, Status};
 use crate::record::validity::Timestamp;
 
-/// What is required of a receipt. The variants that ask less are named for it.
+/// Requirements for a receipt. Each weaker requirement has its own variant or field.
 #[derive(Debug, Clone)]
 pub struct GateRequirements {
-    /// The boundary's id: its name may be anybody's.
+    /// Id of the boundary. The name is not enough, because another boundary can have the same name.
     pub boundary: SealDigest,
-    /// The step.
+    /// Step that must have run.
     pub step: StepRef,
-    /// Its definition.
+    /// Definition of the step.
     pub digest: DigestRequirement,
-    /// Its parameters.
+    /// Parameters of the run.
     pub params: ParamsRequirement,
-    /// The outcomes that will do.
+    /// Outcomes that the gate accepts.
     pub outcome: OutcomeRequirement,
-    /// The sandbox that must have been held.
+    /// Layers that the sandbox must have held.
     pub sandbox: SandboxRequirement,
-    /// How long ago the run may have ended.
+    /// Maximum age of the run.
     pub age: AgeLimit,
-    /// Checks that may be left open.
+    /// Checks that may stay *not checked*.
     pub unchecked: BTreeSet<CheckName>,
-    /// Whether a roster that nobody had to sign may have decided.
+    /// True if the gate accepts a roster version that needed no signatures.
     pub unguarded: bool,
 }
 
-/// Which definitions of the step will do.
+/// Definitions of the step that the gate accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DigestRequirement {
-    /// This one.
+    /// Only the definition with this digest.
     Exactly(StepDigest),
-    /// Whatever was registered under that name.
+    /// Any definition that was registered under the name of the step.
     Any,
 }
 
-/// Which parameters will do.
+/// Parameters that the gate accepts.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ParamsRequirement {
-    /// This whole object: nothing less, nothing more. Defaults of the step stand in what was signed, so here too.
+    /// Exactly this object. The signed parameters contain the defaults of the step, so this object must contain the
+    /// defaults too.
     Exactly(BTreeMap<String, GivenParameter>),
-    /// Whatever was signed.
+    /// Any signed parameters.
     Any,
 }
 
-/// A demanded value.
+/// Value that the gate demands for a parameter.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GivenParameter {
-    /// A value of a JSON file, of just this type.
+    /// Value from a JSON file, with exactly this type.
     Value(Value),
-    /// Text of the command line: a string with this text, or a number, truth value, array or object that is so written
-    /// in JSON. The step's schema, which is part of its digest, decides which of them the value can be.
+    /// Text from the command line. A signed string must be equal to this text. A signed value of another type must be
+    /// equal to this text as JSON. The schema of the step decides which type the value can have.
     Text(String),
 }
 
-/// Which outcomes will do.
+/// Outcomes that the gate accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutcomeRequirement {
-    /// Exit code 0.
+    /// Exit code 0 only.
     Succeeded,
-    /// Exit code 2 as well: success with a warning.
+    /// Exit code 0, or exit code 2 (success with a warning).
     SucceededOrWarned,
 }
 
-/// What the sandbox must have held, besides what the approvers required.
+/// Layers that the sandbox must have held, besides the layers that the approvers required.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SandboxRequirement {
     /// All these layers.
     Layers(Vec<Layer>),
-    /// One layer at least, whichever.
+    /// At least one layer of any kind.
     Something,
-    /// Nothing.
+    /// No layer.
     Nothing,
 }
 
-/// How long ago the run may have ended.
+/// Maximum age of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AgeLimit {
-    /// At most so many seconds.
+    /// At most this number of seconds.
     Seconds(i64),
-    /// However long.
+    /// Any age.
     Any,
 }
 
@@ -114,7 +115,7 @@ pub struct GateReport {
 }
 
 impl GateReport {
-    /// The requirements that are not met.
+    /// Returns the requirements that are not met.
     pub fn unmet(&self) -> impl Iterator<Item = &Requirement> {
         self.requirements.iter().filter(|requirement| requirement.finding == RequirementResult::No)
     }
@@ -146,7 +147,7 @@ pub enum RequirementResult {
 }
 
 impl RequirementResult {
-    /// The words for people.
+    /// Returns the text for people.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -157,14 +158,14 @@ impl RequirementResult {
     }
 }
 
-/// The checks that may be left open by name: those that a bundle alone may not settle.
+/// Returns the checks that a user may leave open by name. A bundle alone may not settle these checks.
 #[must_use]
 pub const fn may_be_unchecked() -> &'static [CheckName] {
     &MAY_BE_OPEN
 }
 
-/// Decides. `report` must have been made with the same `now`, so that receipts of the future are refused in it, and with
-/// as many witnesses as are demanded.
+/// Decides whether the gate opens. `report` must have been made with the same `now`, so that the report refuses
+/// receipts of the future. `report` must also have been made with the demanded number of witnesses.
 #[must_use]
 pub fn decide(report: &BundleReport, demands: &GateRequirements, now: Timestamp) -> GateReport {
     let mut found = Vec::new();
@@ -174,7 +175,7 @@ pub fn decide(report: &BundleReport, demands: &GateRequirements, now: Timestamp)
     say("verified", verified(report));
     for check in report.checks.iter().filter(|check| check.finding == CheckFinding::NotChecked) {
         let name = check.name;
-        // A check that waits for a failed one has no reason of its own.
+        // A check that waits for a failed check needs no requirement of its own.
         if MAY_BE_OPEN.contains(&name) && report.verified {
             say(name.word(), left_open(report, demands, name, &check.detail));
         }
@@ -209,7 +210,7 @@ fn waived(detail: impl Into<String>) -> Answer {
     (RequirementResult::Waived, detail.into())
 }
 
-/// What was not verified is not looked at: nothing may be built on it.
+/// Answers a requirement from verified facts only. Without verified facts, the requirement is not met.
 fn of<T>(verified: Option<T>, ask: impl FnOnce(T) -> Answer) -> Answer {
     verified.map_or_else(|| unmet("not known, since the signatures on it were not verified"), ask)
 }
@@ -223,15 +224,16 @@ fn verified(report: &BundleReport) -> Answer {
     if failed.is_empty() { unmet("a needed check could not be made") } else { unmet(failed.join("; ")) }
 }
 
-/// A check that the verifier left open. Of one thing the gate knows more: what it trusts and demands itself.
+/// Answers the requirement for a check that the verifier left open. For `seal-in-force` the gate compares the rosters
+/// itself.
 fn left_open(report: &BundleReport, demands: &GateRequirements, name: CheckName, why: &str) -> Answer {
     if demands.unchecked.contains(&name) {
         return waived(format!("not checked: {why}; left open by --allow-unchecked {name}"));
     }
     let facts = report.facts.as_deref();
-    // No bundle can tell whether another seal came between. What a seal decides is the roster, with the policy that the
-    // roster names, and the steps: the roster is known to be the newest that is trusted, and the step is demanded by
-    // its digest. A seal of an earlier roster is another matter: it may ask for less.
+    // No bundle can show whether another seal came before the run. A seal decides the roster, the steps, and the policy
+    // that the roster names. The gate compares the roster with the newest trusted roster, and the demands name the step
+    // by its digest. A seal of an earlier roster is refused, because the earlier policy may require less.
     if name == CheckName::SealInForce
         && let (Some(facts), Some(newest)) = (facts, report.trust.newest.as_ref())
     {
@@ -248,7 +250,7 @@ fn left_open(report: &BundleReport, demands: &GateRequirements, name: CheckName,
             facts.roster.version, newest.version
         ));
     }
-    // They answer a moment after the run: what helps is to ask again, not to ask less.
+    // A witness may cosign a short time after the run. The message therefore advises to get the bundle again first.
     if name == CheckName::Witnesses
         && let Some(approved) = facts.and_then(|facts| facts.approved.as_ref())
     {
@@ -267,7 +269,7 @@ fn boundary(facts: &Facts, demands: &GateRequirements) -> Answer {
         met(format!("{name} ({id})"))
     } else {
         unmet(format!(
-            "of boundary {name} ({id}), demanded is {}: boundaries of one name are two all the same",
+            "of boundary {name} ({id}), demanded is {}: two boundaries can have the same name",
             demands.boundary
         ))
     }
@@ -307,7 +309,7 @@ fn parameters(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
         }
     }
     for (name, value) in signed.iter().filter(|(name, _)| !demanded.contains_key(*name)) {
-        other.push(format!("{name} was {}, which is not demanded: demand it or nothing", written(value)));
+        other.push(format!("{name} was {}, which is not demanded: demand this parameter too", written(value)));
     }
     if other.is_empty() { met(written(&approved.params)) } else { unmet(other.join("; ")) }
 }
@@ -320,7 +322,7 @@ impl GivenParameter {
             (Self::Text(text), Value::Array(_) | Value::Object(_)) => {
                 json::parse(text.as_bytes(), MAX_PARAMS_BYTES * 4).is_ok_and(|value| value == *signed)
             }
-            // One spelling: a blank beside a number is text that `propose -p` refuses as well.
+            // Only the JSON spelling matches. A number with a space beside it is text, which `propose -p` also refuses.
             (Self::Text(text), signed) => *text == written(signed),
         }
     }
@@ -328,7 +330,7 @@ impl GivenParameter {
     fn written(&self) -> String {
         match self {
             Self::Value(value) => written(value),
-            // The text as it was given: what prints a report escapes it, once.
+            // The printer of the report escapes this text, so the text is not escaped here.
             Self::Text(text) if text.contains('"') => format!("'{text}'"),
             Self::Text(text) => format!("\"{text}\""),
         }
@@ -379,8 +381,8 @@ fn sandbox(facts: &Facts, demands: &GateRequirements) -> Answer {
     }
 }
 
-/// A boundary can state any end. But a run begins when its nonce is spent, which was within the window that people signed,
-/// and lasts no longer than they signed: no receipt is younger than that, whoever signs it, and when.
+/// Checks the age of the run. A boundary can state any end time, so the signed limits give the latest possible end. A
+/// run starts within the signed window, when the nonce is spent. A run lasts at most as long as its signed time limit.
 fn age(facts: &Facts, demands: &GateRequirements, now: Timestamp) -> Answer {
     let stated = facts.finished_at;
     let latest = facts.consumed_at.zip(facts.approved.as_ref()).map(|(spent, approved)| {
@@ -405,10 +407,10 @@ fn age(facts: &Facts, demands: &GateRequirements, now: Timestamp) -> Answer {
     }
 }
 
-/// What a run may take besides its own time: to be started, to be ended, until nothing of it is left.
+/// Seconds that the start and the cleanup of a run may take besides the run's own time.
 const AROUND_A_RUN_S: i64 = 600;
 
-/// A length of time in the form that `--max-age` takes, roughly.
+/// Formats a duration roughly, in the form that `--max-age` takes.
 fn length(seconds: i64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds % 86_400 / 3600, seconds % 3600 / 60);
     match (days, hours, minutes) {
@@ -426,7 +428,7 @@ fn roster(report: &BundleReport, facts: &Facts, demands: &GateRequirements) -> A
     if report.trust.guarded {
         met(words)
     } else if demands.unguarded {
-        waived(format!("{words}: nobody had to sign it, taken by --allow-unguarded"))
+        waived(format!("{words}: it needed no signature, allowed by --allow-unguarded"))
     } else {
         unmet(format!(
             "{words} came after the trusted one without anybody's signature (threshold 0): trust the newest version itself, \
@@ -454,7 +456,7 @@ mod tests {
         VerifyOptions { at: Some(now()), witnesses: 0 }
     }
 
-    /// Demands that the crossing of the fixture meets.
+    /// Returns demands that the crossing of the fixture meets.
     fn demands(report: &BundleReport) -> GateRequirements {
         let facts = report.facts.as_ref().expect("facts");
         let approved = facts.approved.as_ref().expect("approved");
@@ -481,14 +483,14 @@ mod tests {
         unmet
     }
 
-    /// The crossing with an edit, against the demands of the one without.
+    /// Edits the crossing and returns its unmet requirements. The demands come from the crossing without the edit.
     fn refused(stage: FixtureStage, edit: impl Fn(&mut Value) + 'static) -> Vec<String> {
         let good = HistoryCase::new().report(options());
         unmet_of(&HistoryCase::new().edit(stage, edit).report(options()), &demands(&good))
     }
 
     #[test]
-    fn a_receipt_that_is_just_what_is_demanded_passes() {
+    fn a_receipt_that_meets_all_demands_passes() {
         let report = HistoryCase::new().report(options());
         let gate = decide(&report, &demands(&report), now());
         assert!(gate.passed, "{gate:#?}");
@@ -512,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn each_thing_that_differs_is_refused_with_its_own_reason() {
+    fn each_unmet_demand_is_refused_with_its_own_reason() {
         let report = HistoryCase::new().report(options());
         let with = |change: &dyn Fn(&mut GateRequirements)| {
             let mut demands = demands(&report);
@@ -530,8 +532,9 @@ mod tests {
     }
 
     #[test]
-    fn no_receipt_is_younger_than_the_window_and_time_limit_that_people_signed() {
-        // Spent at 09:40 for at most five minutes: a boundary that says 09:59 is not believed.
+    fn a_receipt_cannot_claim_an_end_after_the_signed_window_and_time_limit() {
+        // The nonce was spent at 09:40 and the run may last five minutes. The gate therefore does not believe an end at
+        // 09:59.
         let late = |receipt: &mut Value| {
             receipt["predicate"]["started_at"] = json!("2026-11-20T09:58:59Z");
             receipt["predicate"]["finished_at"] = json!("2026-11-20T09:59:00Z");
@@ -550,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_of_text_is_the_number_that_json_writes_and_no_other_spelling() {
+    fn a_demanded_number_matches_only_in_its_json_spelling() {
         let is = |text: &str, signed: Value| GivenParameter::Text(text.to_owned()).is(&signed);
         assert!(is("0", Value::from(0)) && is("-3", Value::from(-3)) && is("true", Value::from(true)));
         for odd in ["0 ", " 0", "\t0", "0\n", "00", "-0", "+0", "0.0", "0e0", ""] {
@@ -561,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_the_whole_object_and_nothing_else() {
+    fn missing_changed_or_additional_parameters_are_refused() {
         let report = HistoryCase::new().report(options());
         let good = demands(&report);
         let ParamsRequirement::Exactly(all) = &good.params else { panic!("exact") };
@@ -598,7 +601,7 @@ mod tests {
     }
 
     #[test]
-    fn only_success_is_success() {
+    fn a_run_that_did_not_succeed_is_refused() {
         let outcome = |value: Value| {
             refused(FixtureStage::Receipt, move |receipt| receipt["predicate"]["outcome"] = value.clone())
         };
@@ -615,7 +618,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_was_not_checked_is_a_no_unless_it_is_left_open_by_name() {
+    fn an_open_check_is_refused_unless_it_is_allowed_by_name() {
         let report = read_by_another_version().report(options());
         assert!(report.verified && report.finding(CheckName::Permissions) == CheckFinding::NotChecked);
         let asked = demands(&report);
@@ -636,7 +639,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_or_roster_that_is_no_longer_the_newest_shuts_the_gate() {
+    fn a_key_or_roster_that_is_not_the_newest_closes_the_gate() {
         let case = HistoryCase::new();
         let good = case.report(options());
         let newer = case.next_roster(|roster| {
@@ -645,7 +648,7 @@ mod tests {
         let report = case.report_with(&RosterTrust::Roster(newer), options());
         assert!(report.verified, "{:#?}", report.checks);
         assert_eq!(unmet_of(&report, &demands(&good)), ["keys-still-rostered", "seal-in-force"]);
-        // The keys are all there, but the newer version may stand for a stricter policy.
+        // The newer version still has all keys, but it may name a stricter policy.
         let report = case.report_with(&RosterTrust::Roster(case.next_roster(|_| {})), options());
         assert_eq!(unmet_of(&report, &demands(&good)), ["seal-in-force"]);
         let waived = GateRequirements { unchecked: BTreeSet::from([CheckName::SealInForce]), ..demands(&good) };
@@ -653,7 +656,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bundle_that_is_not_verified_opens_nothing_whatever_is_waived() {
+    fn an_unverified_bundle_never_passes_even_with_all_relaxations() {
         let bundle = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/golden/valid/bundle.json"))
             .expect("bundle");
         let good = HistoryCase::new().report(options());
@@ -678,7 +681,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sandbox_that_held_less_shuts_the_gate_also_where_the_approvers_asked_for_no_more() {
+    fn a_sandbox_that_held_fewer_layers_closes_the_gate() {
         let good = demands(&HistoryCase::new().report(options()));
         let report = |held: Value| {
             let signed = held.clone();
@@ -705,7 +708,7 @@ mod tests {
     }
 
     #[test]
-    fn a_roster_that_nobody_had_to_sign_shuts_the_gate_unless_it_is_the_trusted_one() {
+    fn an_unguarded_roster_closes_the_gate_unless_the_roster_itself_is_trusted() {
         let alone = HistoryCase::new().edit(FixtureStage::Roster, |roster| roster["predicate"]["threshold"] = json!(0));
         let report = alone.report(options());
         assert_eq!(unmet_of(&report, &demands(&report)), [""; 0], "it was trusted by hand");
@@ -716,7 +719,7 @@ mod tests {
     }
 
     #[test]
-    fn ages_are_written_as_they_are_given() {
+    fn ages_are_written_in_days_hours_minutes_and_seconds() {
         for (seconds, words) in
             [(0, "0s"), (59, "59s"), (60, "1m"), (3600, "1h"), (5400, "1h 30m"), (86_400, "1d"), (90_000, "1d 1h")]
         {

@@ -1,8 +1,8 @@
-//! A whole log, read from its first entry: every decision decided again from the state before it.
+//! Audits a whole log from its first entry, and makes every decision again from the state before the decision.
 //!
-//! Pure and streaming: entries come in one after the other, what they name is asked for by its digest, and what is kept
-//! is what can still decide something: the state in force, denials, nonces until they expire, runs until their receipt.
-//! Fetching and keeping are the caller's.
+//! The audit does no I/O. The caller passes the entries one after the other and supplies the blobs by their digests.
+//! The audit remembers only the data that can still affect a decision: the state in force, denials, nonces until they
+//! expire, and runs until their receipts. The caller stores the state between two audits.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -41,51 +41,53 @@ use crate::trust::chain::{Chain, Pinned};
 use crate::trust::chain_error::ChainError;
 use crate::trust::roster::TrustedRoster;
 
-/// What an auditor knows beforehand, besides the trusted roster.
+/// Expectations of an auditor, besides the trusted roster.
 #[derive(Debug, Clone, Default)]
 pub struct Expected {
-    /// The boundary's id.
+    /// Id of the boundary.
     pub boundary: Option<SealDigest>,
-    /// Heads of this log that were seen elsewhere.
+    /// Checkpoints of this log that were seen elsewhere.
     pub heads: Vec<SeenHead>,
-    /// How many distinct witnesses of the roster must have cosigned the head.
+    /// Number of distinct witnesses of the roster that must have cosigned the checkpoint.
     pub witnesses: u64,
-    /// The time now, where runs that should be over by it are to be warned of.
+    /// Current time. If this time is given, the audit warns about runs that should have ended by then.
     pub now: Option<Timestamp>,
-    /// Excuses nothing by the version of the program that a seal names: what differs is a failure.
+    /// True if a difference counts as a failure even under a seal of another program version.
     pub no_differences: bool,
 }
 
-/// A newer roster is trusted than the log is connected with.
+/// Message about a newer trusted roster with which the log is not connected.
 #[derive(Debug, Clone)]
 struct LeftTo(String);
 
-/// A signed head of a log that was seen elsewhere, or earlier.
+/// Signed checkpoint of a log that was seen elsewhere or earlier.
 #[derive(Debug, Clone)]
 pub struct SeenHead {
-    /// The size that it states.
+    /// Size that the checkpoint states.
     pub size: u64,
-    /// The signed note.
+    /// Signed note of the checkpoint.
     pub note: String,
-    /// Where it was seen, in words.
+    /// Description of the place where the checkpoint was seen.
     pub from: String,
-    /// It was verified then, by whoever audits: the key that signed it may be unknown where the end of the log is missing.
+    /// True if the auditor verified the checkpoint in an earlier audit. The key of the signature may be unknown now if
+    /// the end of the log is missing.
     pub verified: bool,
-    /// When it was the head, by the clock of whoever saw it.
+    /// Time when this checkpoint was the newest, by the clock of the machine that saw the checkpoint.
     pub at: Option<Timestamp>,
 }
 
 impl SeenHead {
-    /// A note that claims to be a signed head; whether it is one of this log is checked when the log has its size.
+    /// Parses a note that claims to be a checkpoint. The audit compares the checkpoint with the log later, when the log
+    /// has the same size.
     ///
     /// # Errors
-    /// When it is no checkpoint at all, or one of nothing.
+    /// Returns an error if the note is not a checkpoint or its size is 0.
     pub fn parse(note: &str, from: impl Into<String>) -> Result<Self, String> {
         let read = Note::parse(note).map_err(|error| error.to_string())?;
         let head = Checkpoint::parse(read.unverified_text()).map_err(|error| error.to_string())?;
-        // Every log begins with nothing: such a head would agree with each, whoever signed it.
+        // Every log agrees with a checkpoint of size 0, so such a checkpoint proves nothing.
         if head.size == 0 {
-            return Err("it is a head of 0 entries, so of no log yet".to_owned());
+            return Err("a head of 0 entries shows nothing about a log".to_owned());
         }
         Ok(Self { size: head.size, note: note.to_owned(), from: from.into(), verified: false, at: None })
     }
@@ -100,52 +102,51 @@ impl SeenHead {
     }
 }
 
-/// Reads a log and says what does not hold of it.
+/// Audits a log and reports the findings.
 pub struct Auditor {
     rosters: Rosters,
     expected: Expected,
     tree: Frontier,
     tiles: Tiles,
-    /// The first entry that is read.
+    /// Index of the first entry that this audit reads.
     from: u64,
-    /// The latest time that an entry stated.
+    /// Latest time that an entry stated.
     at: Timestamp,
     seals: Seals,
     runs: Runs,
-    /// What was denied, for as long as its epoch lasts: an authorization of another one runs no more, whoever denied it.
-    /// A denial states no time, and its authorization may be of a later day, so that nothing else lets one be forgotten:
-    /// 32 bytes each, of an entry of more than a thousand that an approver signed.
+    /// Denied authorizations of the current epoch, 32 bytes each. A denial states no time. A record can be dropped only
+    /// when a new epoch voids the authorization.
     denials: HashSet<AuthorizationDigest>,
-    /// Who cosigned the head.
+    /// Witnesses that cosigned the checkpoint.
     witnesses: Vec<WitnessFacts>,
     counts: AuditCounts,
     failures: u64,
     differences: u64,
     said: Vec<AuditEvent>,
-    /// The first entry gave no state: then nothing can be judged, and saying so once is enough.
+    /// True if the log does not begin with a valid seal and the audit has already reported this finding.
     lost: bool,
-    /// The last seal of which it was said that what runs under it is undecided.
+    /// Number of the last seal for which the audit reported that its runs are undecided.
     undecided: Option<u64>,
-    /// Other versions of the program whose word something was excused by.
+    /// Other program versions, as seals name them, that excused a difference.
     engines: BTreeSet<String>,
-    /// The log that this one follows.
+    /// Previous log that this log follows.
     follows: Option<FollowedLog>,
-    /// What only a newer roster can tell is left to it.
+    /// Present if a newer trusted roster exists and the results that depend on this roster stay open.
     left: Option<LeftTo>,
-    /// Of each head that was seen elsewhere, the first entry after it that states a time: as times never decrease, no
-    /// later one is dated before it.
+    /// For each checkpoint from elsewhere, the first later entry that states a time. Times in a log never decrease, so
+    /// no later entry is dated earlier.
     after: Vec<Option<(u64, Timestamp)>>,
-    /// What is dated before somebody saw the log without it.
+    /// Warnings about entries that are dated earlier than a checkpoint that does not contain them.
     back_dated: Vec<String>,
-    /// Heads that were seen elsewhere, and that no key signed which is in force here at their size.
+    /// Checkpoints from elsewhere that the keys in force at their size do not verify.
     unsigned: Vec<SeenHead>,
 }
 
-/// The versions of the roster that a seal's entry brings, from 1 on; nothing of it is verified. With these of the log's
-/// last seal a newer trusted roster can be connected than the first seal names.
+/// Returns all roster versions, from version 1, that the entry of a seal brings. The versions are not verified. The
+/// versions of the last seal can connect a trusted roster that is newer than the first seal's roster.
 ///
 /// # Errors
-/// When the source can't be read.
+/// Returns an error if the source can't be read.
 pub fn rosters_in(entry: &LogEntry, beside: &dyn EvidenceFiles) -> Result<Option<Vec<Envelope>>, Unreadable> {
     let Ok(EntryParts { payload, .. }) = entry.parts() else { return Ok(None) };
     if entry.kind() != Some(Seal::KIND) {
@@ -158,10 +159,11 @@ pub fn rosters_in(entry: &LogEntry, beside: &dyn EvidenceFiles) -> Result<Option
 }
 
 impl Auditor {
-    /// For a log from its first entry on. `versions` of the roster, from 1 on, must lead to or from the trusted one.
+    /// Creates an auditor for a log from its first entry. The roster `versions`, starting with version 1, must be
+    /// connected with the trusted roster.
     ///
     /// # Errors
-    /// When they don't: then there is nothing to check with.
+    /// Returns an error if the versions are not connected with the trusted roster.
     pub fn new(trusted: Pinned, versions: &[Envelope], expected: Expected) -> Result<Self, ChainError> {
         let seals = Seals { no_differences: expected.no_differences, ..Seals::default() };
         let after = vec![None; expected.heads.len()];
@@ -191,9 +193,9 @@ impl Auditor {
         })
     }
 
-    /// Takes back what only the newest roster can establish, as [`crate::audit::bundle::leave_to`] does: `newer` is
-    /// trusted too, `from` there, and the log is not connected with it. Witnesses are of the newest roster, so nobody
-    /// counts as one.
+    /// Withdraws the results that only the newest roster can establish, as [`crate::audit::bundle::leave_to`] does. The
+    /// roster `newer`, found in `from`, is also trusted, but the log is not connected with `newer`. No witness counts
+    /// then, because the newest roster names the witnesses.
     pub fn leave_to(&mut self, newer: &TrustedRoster, from: &str) {
         self.left = Some(LeftTo(format!(
             "version {} of the roster ({}, from {from}) is trusted too, and this log is not connected with it: it is of before \
@@ -203,11 +205,12 @@ impl Auditor {
         )));
     }
 
-    /// Takes an audit up where it was left. That the log still begins as it did shows at the end: the root is worked out
-    /// from what was kept and what follows.
+    /// Resumes an audit from its stored state. The root at the end shows whether the log still begins with the same
+    /// entries, because the root is computed from the stored tree and the new entries.
     ///
     /// # Errors
-    /// When the source can't be read; or, within, why the kept state can't be used: then the log is read from its start.
+    /// Returns the outer error if the source can't be read. Returns the inner error if the stored state can't be used.
+    /// The log must then be read from its first entry.
     pub fn resume(
         trusted: Pinned,
         versions: &[Envelope],
@@ -219,12 +222,12 @@ impl Auditor {
             Ok(auditor) => auditor,
             Err(error) => return Ok(Err(error.to_string())),
         };
-        let Some(tree) = kept.frontier() else { return Ok(Err("its tree is not one of its size".to_owned())) };
+        let Some(tree) = kept.frontier() else { return Ok(Err("its tree does not fit its size".to_owned())) };
         let mut sealed: Vec<Arc<SealInForce>> = Vec::with_capacity(kept.seals.len());
         for SavedSeal { index, entry } in &kept.seals {
             let entry = LogEntry::of(entry.clone().into_bytes());
             let Ok(EntryParts { signatures, payload }) = entry.parts() else {
-                return Ok(Err(format!("the seal of entry {index} is not readable in it")));
+                return Ok(Err(format!("its seal of entry {index} can't be read")));
             };
             let signed = match signed::<Seal>(payload, signatures) {
                 Ok(signed) => signed,
@@ -265,16 +268,16 @@ impl Auditor {
         Ok(Ok(auditor))
     }
 
-    /// How many entries were read, those of an earlier audit included.
+    /// Returns the number of entries that were read, with the entries of earlier audits.
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.tree.size()
     }
 
-    /// The signed head of another copy of this log, under the key in force at the end of this one.
+    /// Verifies the checkpoint of another copy of this log with the boundary's keys at the end of this copy.
     ///
     /// # Errors
-    /// Why it is none.
+    /// Returns the reason why the checkpoint is not valid.
     pub fn verify_head(&self, note: &str) -> Result<Checkpoint, String> {
         self.seals
             .current
@@ -282,7 +285,7 @@ impl Auditor {
             .map_or_else(|| Err(NO_SEAL.to_owned()), |seal| verify_head(note, &seal.boundary, &seal.roster))
     }
 
-    /// What can verify the head of a longer copy; nothing while the log has no seal.
+    /// Returns a verifier for the checkpoint of a longer copy, or `None` if the log has no seal yet.
     #[must_use]
     pub fn later(&self) -> Option<LongerCopy> {
         let in_force = self.seals.current.as_ref()?;
@@ -290,7 +293,7 @@ impl Auditor {
         Some(LongerCopy { boundary, roster, rosters: self.rosters.clone() })
     }
 
-    /// What can verify the head of another copy by its own seals, read from its first entry.
+    /// Returns a verifier for the checkpoint of another copy. The verifier must read that copy from its first entry.
     #[must_use]
     pub fn other(&self) -> Option<LongerCopy> {
         let boundary = self.seals.current.as_ref()?.boundary.clone();
@@ -298,21 +301,21 @@ impl Auditor {
         Some(LongerCopy { boundary, roster: Arc::new(first.clone()), rosters: self.rosters.clone() })
     }
 
-    /// Heads that were seen elsewhere, and that no key signed which is in force here at their size.
+    /// Returns the checkpoints from elsewhere that the keys in force at their size do not verify.
     pub fn unsigned(&self) -> impl Iterator<Item = &SeenHead> {
         self.unsigned.iter()
     }
 
-    /// The rosters that are known by now.
+    /// Returns the roster versions that are known so far.
     #[must_use]
     pub const fn rosters(&self) -> &Chain {
         self.rosters.chain()
     }
 
-    /// Reads the next entry; gives what there is to say about it.
+    /// Reads the next entry and returns the findings and decisions about the entry.
     ///
     /// # Errors
-    /// When what it names can't be read.
+    /// Returns an error if a file that the entry names can't be read.
     pub fn entry(&mut self, entry: &LogEntry, beside: &dyn EvidenceFiles) -> Result<Vec<AuditEvent>, Unreadable> {
         let index = self.tree.size();
         let hash = entry.hash();
@@ -328,10 +331,10 @@ impl Auditor {
         Ok(std::mem::take(&mut self.said))
     }
 
-    /// Holds the signed head against what was read, and sums up. Gives what there is still to say.
+    /// Compares the signed checkpoint with the entries, and returns the remaining findings and the summary.
     ///
     /// # Errors
-    /// When a tile can't be read.
+    /// Returns an error if a tile can't be read.
     pub fn finish(&mut self, head: &str, beside: &dyn EvidenceFiles) -> Result<(Vec<AuditEvent>, Summary), Unreadable> {
         let mut differing = Vec::new();
         self.tiles.finish(beside, &mut |finding| differing.push(finding))?;
@@ -365,12 +368,13 @@ impl Auditor {
         Ok((std::mem::take(&mut self.said), summary))
     }
 
-    /// What to keep, so that a later audit can go on from here; nothing unless everything holds.
+    /// Returns the state from which a later audit can resume. Returns `None` if the audit found a failure or could not
+    /// read a sealed state.
     #[must_use]
     pub fn keep(&self, head: &str) -> Option<SavedAudit> {
         let in_force = self.seals.current.as_ref()?;
         let sealed = self.runs.seals(in_force);
-        // A state that could not be read is no ground to go on from.
+        // A later audit can't resume from a state that could not be read.
         if self.failures > 0 || sealed.iter().any(|seal| seal.state.is_none()) {
             return None;
         }
@@ -419,7 +423,7 @@ impl Auditor {
         }
         let Some(in_force) = self.seals.current.clone() else {
             if !self.lost {
-                let message = "the log does not begin with a seal that holds: nothing after it can be judged";
+                let message = "the log does not begin with a valid seal: the entries after it can't be checked";
                 self.say(Finding::at(FindingKind::SealChain, index, message));
                 self.lost = true;
             }
@@ -468,7 +472,7 @@ impl Auditor {
             }
             other => {
                 let message =
-                    format!("an entry of the kind {other:?}, which this version does not know: use a newer one");
+                    format!("an entry of the kind {other:?}, which this version does not know: use a newer version");
                 self.say(Finding::at(FindingKind::UnknownKind, index, message));
             }
         }
@@ -514,15 +518,16 @@ impl Auditor {
         Ok(())
     }
 
-    /// What differs is excused by the name of the program in the seal alone.
+    /// Records the program version of a seal if this version excuses a difference.
     fn excuse(&mut self, findings: &[Finding], under: &SealInForce) {
         if findings.iter().any(|finding| finding.differs) {
             self.engines.insert(under.engine.to_string());
         }
     }
 
-    /// That a seal can't be read may be this version's fault. That something ran under it nobody can let pass: else whoever
-    /// has the boundary's key would seal garbage under another version's name, and run whatever they like.
+    /// Reports that the runs under an unreadable seal are undecided. The seal may be unreadable only for this program
+    /// version. But a run under such a seal is a failure. Otherwise the holder of the boundary's key could seal
+    /// unreadable data under another version's name and run anything.
     fn undecided(&mut self, index: u64, in_force: &SealInForce) {
         if in_force.state.is_none() && self.undecided != Some(in_force.number) {
             self.undecided = Some(in_force.number);
@@ -550,7 +555,11 @@ impl Auditor {
             Err(error) => return self.say(Finding::at(FindingKind::Denial, index, error.to_string())),
         };
         if !one {
-            self.say(Finding::at(FindingKind::Denial, index, "expected the one signature of whoever denies"));
+            self.say(Finding::at(
+                FindingKind::Denial,
+                index,
+                "expected exactly one signature, by the approver who denies",
+            ));
         }
         let here = &in_force.boundary;
         if let Err(error) = check_place(&document.predicate().boundary, &here.name, &here.id, &here.epoch) {
@@ -561,19 +570,19 @@ impl Auditor {
             approver
                 .valid_before
                 .filter(|end| *end <= self.at)
-                .map(|end| format!("{} was no approver any more since {end}", approver.name))
+                .map(|end| format!("{} stopped being an approver at {end}", approver.name))
         });
         if let Some(message) = ended {
             self.say(Finding::at(FindingKind::Denial, index, message));
         }
-        // Its subject was checked when the document was read.
+        // The subject was checked when the document was parsed.
         if let Ok(authorization) = denied(document.statement()) {
             self.denials.insert(authorization);
             self.counts.denials += 1;
         }
     }
 
-    /// The document of an entry that only the boundary signs, under its key in the roster in force there.
+    /// Verifies a document that only the boundary signs, with the boundary's keys in the roster in force.
     fn of_boundary<P: Predicate>(
         &mut self,
         index: u64,
@@ -621,7 +630,7 @@ impl Auditor {
         }
     }
 
-    /// The roots of heads that were seen elsewhere, where the log has just come to their size.
+    /// Compares the root with each checkpoint from elsewhere that has the current size.
     fn compare_heads(&mut self) {
         let size = self.size();
         let Some(in_force) = self.seals.current.clone() else { return };
@@ -651,7 +660,7 @@ impl Auditor {
         let Some(in_force) = self.seals.current.clone() else {
             self.say(Finding::whole(
                 FindingKind::Checkpoint,
-                "there is no seal by which the signed head could be judged",
+                "the log has no seal, so the signed head can't be verified",
             ));
             return;
         };
@@ -674,9 +683,9 @@ impl Auditor {
         }
     }
 
-    /// What stands after a head that somebody saw can't be of a time before that: whoever has the boundary's key could
-    /// else spend what has expired, as long as nothing was logged since. That somebody saw an old copy is the other
-    /// explanation, so it is no failure; unless as many witnesses say so as must be believed.
+    /// Reports entries that are dated earlier than a checkpoint that does not contain them. Otherwise the holder of the
+    /// boundary's key could spend an expired authorization if nothing was logged since. The checkpoint may come from an
+    /// old copy, so this finding is a failure only if the demanded number of witnesses confirms the time.
     fn check_dates(&mut self) {
         let Some(in_force) = self.seals.current.clone() else { return };
         let origin = origin(&in_force.boundary.name, &in_force.boundary.id);
@@ -712,7 +721,7 @@ impl Auditor {
         }
     }
 
-    /// Those of the newest roster known, as for a bundle.
+    /// Checks the witnesses of the newest known roster, as for a bundle.
     fn check_witnesses(&mut self, head: &str, in_force: &SealInForce) {
         if let Some(LeftTo(why)) = self.left.clone() {
             if self.expected.witnesses > 0 {
@@ -738,7 +747,8 @@ impl Auditor {
         self.said.push(AuditEvent::Finding(Box::new(finding)));
     }
 
-    /// A copy may be old; but who withholds a receipt need only stop showing the log.
+    /// Warns about runs that must be over by the auditor's clock but have no receipt. The copy of the log may be old.
+    /// But a boundary can also withhold a receipt by not showing a newer log.
     fn late_by_the_clock(&self) -> Option<String> {
         let now = self.expected.now?;
         let known = self.runs.overdue(self.at).len();
@@ -755,7 +765,8 @@ impl Auditor {
     fn summary(&self) -> Summary {
         let in_force = self.seals.current.as_deref();
         let mut warnings = Vec::new();
-        // As in a bundle: every link since the trusted version, and the one in force.
+        // As for a bundle, the warning names each unguarded version after the trusted version, and the version in
+        // force.
         let unguarded: BTreeSet<u64> = (self.rosters().unguarded())
             .chain(in_force.map(|seal| &*seal.roster).filter(|roster| !roster.is_guarded()))
             .map(TrustedRoster::version)
@@ -771,7 +782,7 @@ impl Auditor {
         warnings.extend(self.left.iter().map(|LeftTo(why)| why.clone()));
         if let Some(follows) = &self.follows {
             let head = SeenHead::parse(&follows.checkpoint, "").map_or_else(
-                |why| format!("what it gives as its last known head is none: {why}"),
+                |why| format!("its last known head is not valid: {why}"),
                 |head| format!("its last known head is of {} entries", head.size),
             );
             warnings.push(format!(
@@ -831,8 +842,8 @@ impl Auditor {
     }
 }
 
-/// Follows the boundary's keys through the seals of another copy, and verifies its head. Nothing else of
-/// these entries is judged.
+/// Verifies the checkpoint of another copy with the boundary's keys, which follow from the seals of the copy. Other
+/// entries are not checked.
 #[derive(Debug)]
 pub struct LongerCopy {
     boundary: BoundaryRef,
@@ -841,10 +852,10 @@ pub struct LongerCopy {
 }
 
 impl LongerCopy {
-    /// Takes the next entry of the longer copy.
+    /// Reads the next entry of the other copy.
     ///
     /// # Errors
-    /// When what it names can't be read.
+    /// Returns an error if a file that the entry names can't be read.
     pub fn entry(&mut self, entry: &LogEntry, beside: &dyn EvidenceFiles) -> Result<(), Unreadable> {
         let Ok(EntryParts { signatures, payload }) = entry.parts() else { return Ok(()) };
         if entry.kind() != Some(Seal::KIND) {
@@ -861,10 +872,10 @@ impl LongerCopy {
         Ok(())
     }
 
-    /// The signed head, under the key in force there.
+    /// Verifies the checkpoint of the copy with the key in force at the end of the copy.
     ///
     /// # Errors
-    /// Why it is none.
+    /// Returns the reason why the checkpoint is not valid.
     pub fn verify_head(&self, note: &str) -> Result<Checkpoint, String> {
         verify_head(note, &self.boundary, &self.roster)
     }
@@ -872,26 +883,27 @@ impl LongerCopy {
 
 const NO_SEAL: &str = "the log has no seal";
 
-/// What a clean audit stands on, whoever ran the boundary.
+/// Evidence on which a clean audit rests.
 const RESTS_ON: [&str; 4] = [
     "the roster that you trust: who may approve, and which keys are the boundary's",
-    "the approvers' signatures: that each run was approved as it was run, at most once, by people who may",
+    "the approvers' signatures: that each run was approved as it was run, at most once, by people who may approve it",
     "the hashes: that these entries, in this order, are the log of the signed head",
     "the boundary's word: times, who handed an approval in, what a step did and printed, how its sandbox was held",
 ];
 
-/// How much later than its date an entry may be seen: clocks differ, and a witness is asked a moment afterwards.
+/// Tolerance in seconds for comparing the date of an entry with the clock of a witness or of this machine. Clocks
+/// differ, and a witness answers a short time later.
 const LATE_S: i64 = 600;
 
-/// What no single copy of a log can show.
+/// Facts that a single copy of a log can't show.
 const NOT_SHOWN: [&str; 4] = [
     "an end that was cut off: keep the state of each audit (--state), or have witnesses",
-    "another history that was shown to others: compare with their copy (--against)",
+    "another history that the boundary showed to others: compare with their copy (--against)",
     "runs outside the boundary: nothing of them is in its log",
-    "what the boundary never logged: a denial that it withheld shows to whoever signed it",
+    "entries that the boundary never logged: only the approver who signed a withheld denial can notice",
 ];
 
-/// The signed head of the log of this boundary, under a key of the roster in force at its end.
+/// Verifies a signed checkpoint of this boundary's log with a key of the roster in force.
 fn verify_head(head: &str, boundary: &BoundaryRef, roster: &TrustedRoster) -> Result<Checkpoint, String> {
     let note = Note::parse(head).map_err(|error| error.to_string())?;
     let name = &boundary.name;
@@ -915,7 +927,7 @@ fn of_log(head: Checkpoint, origin: &str) -> Result<Checkpoint, String> {
     if head.origin == origin { Ok(head) } else { Err(format!("a head of the log {}, expected {origin}", head.origin)) }
 }
 
-/// The word for a document that this version does not take.
+/// Returns the kind of finding for a document that this version refuses.
 const fn of_malformed(malformed: &Malformed) -> FindingKind {
     if malformed.later { FindingKind::LaterFeature } else { FindingKind::Entry }
 }

@@ -1,7 +1,8 @@
-//! What an auditor keeps between two audits: the head that was verified, and the state to go on from.
+//! State that an auditor stores between two audits: the verified checkpoint and the data to resume from.
 //!
-//! The file is the auditor's own, and trusted as the roster is. It is written only when everything held; that the log
-//! still begins with the entries it stands for shows by the root, which is worked out from its tree.
+//! The auditor owns the state file and trusts the file as much as the roster. The file is written only after an audit
+//! without failures. The root shows whether the log still begins with the same entries, because the root is computed
+//! from the stored tree.
 
 use std::collections::BTreeMap;
 
@@ -123,18 +124,18 @@ pub struct SavedOpenRun {
 }
 
 impl SavedAudit {
-    /// The format of this program.
+    /// Version of the state format.
     pub const VERSION: u64 = 1;
-    /// This program.
+    /// Name and version of this program.
     pub const PROGRAM: &'static str = concat!("countersign ", env!("CARGO_PKG_VERSION"));
 
-    /// Whether this program wrote it; otherwise only its head is of use.
+    /// Returns true if this program version wrote the state. Otherwise only the stored checkpoint is usable.
     #[must_use]
     pub fn is_ours(&self) -> bool {
         self.version == Self::VERSION && self.program == Self::PROGRAM
     }
 
-    /// The tree over its entries; nothing when it is none of that size.
+    /// Returns the tree over the stored entries, or `None` if the hashes do not fit the size.
     #[must_use]
     pub fn frontier(&self) -> Option<Frontier> {
         let parts: Option<Vec<Hash>> = self.tree.iter().map(|part| unhex32(part)).collect();

@@ -1,21 +1,21 @@
-//! The results of checks, and what hangs on which.
+//! Records the results of checks and their dependencies.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::audit::report::{Check, CheckFinding, CheckName};
 
-/// What a check gave, or the check that stands in the way.
+/// Result of a check, or the name of the check that prevented the result.
 pub(crate) type CheckOutcome<T> = Result<T, CheckName>;
 
-/// Why a check did not establish anything.
+/// Reason why a check established nothing.
 #[derive(Debug)]
 pub(crate) enum CheckStop {
-    /// It does not hold.
+    /// The check was made and failed.
     Failed(String),
-    /// It can't be looked at, for a reason of its own.
+    /// The check could not be made, for a reason of its own.
     NotChecked(String),
-    /// It can't be looked at, since this check was not established.
+    /// The check could not be made, because the named check was not established.
     Because(CheckName),
 }
 
@@ -31,22 +31,22 @@ impl From<&CheckName> for CheckStop {
     }
 }
 
-/// A failed check, for `map_err`.
+/// Converts an error into a failed check, for `map_err`.
 pub(crate) fn failed(why: impl fmt::Display) -> CheckStop {
     CheckStop::Failed(why.to_string())
 }
 
-/// Fails a check unless `holds`.
+/// Fails a check unless `holds` is true.
 pub(crate) fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), CheckStop> {
     if holds { Ok(()) } else { Err(CheckStop::Failed(why())) }
 }
 
-/// The results so far, each written once.
+/// Results so far, at most one for each check.
 #[derive(Debug, Default)]
 pub(crate) struct CheckLedger(BTreeMap<CheckName, (CheckFinding, String)>);
 
 impl CheckLedger {
-    /// Makes one check and writes down how it ended. What it gives is there only when it was established.
+    /// Makes one check and records the result. The value is returned only if the check was established.
     pub(crate) fn check<T>(
         &mut self,
         name: CheckName,
@@ -76,7 +76,7 @@ impl CheckLedger {
         }
     }
 
-    /// All checks in their order; what was never reached says so.
+    /// Returns all checks in their order. A check that was never reached is *not checked*.
     pub(crate) fn into_checks(self) -> Vec<Check> {
         let mut results = self.0;
         CheckName::ALL

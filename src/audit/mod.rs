@@ -1,4 +1,4 @@
-//! Verification offline: no store, no network.
+//! Offline verification, without a store or a network.
 pub mod bundle;
 mod decided;
 mod documents;

@@ -1,4 +1,4 @@
-//! What a verifier found: checks, facts, words.
+//! Result of a verification: checks, facts and their names.
 
 use std::fmt;
 
@@ -22,10 +22,10 @@ macro_rules! check_names {
         }
 
         impl CheckName {
-            /// Every check, in order.
+            /// All checks, in the order of the report.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
-            /// The word in reports and vectors.
+            /// Returns the name of the check in reports and test vectors.
             #[must_use]
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$name => $word),* }
@@ -121,7 +121,7 @@ pub enum CheckFinding {
 }
 
 impl CheckFinding {
-    /// The words for people.
+    /// Returns the text for people.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -163,10 +163,10 @@ pub enum TrustBasis {
 }
 
 impl TrustBasis {
-    /// Every one, in order.
+    /// All variants, in order.
     pub const ALL: [Self; 5] = [Self::Form, Self::Roster, Self::Approvers, Self::Boundary, Self::Witnesses];
 
-    /// The words for people.
+    /// Returns the text for people.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -180,8 +180,8 @@ impl TrustBasis {
 }
 
 impl CheckName {
-    /// Whose word it is, once established. What a person signed is the person's word; when it happened, who could not
-    /// sign, what was held and what came of it is the boundary's.
+    /// Returns the evidence on which an established check rests. The approvers' signatures establish what the approvers
+    /// signed. Times, exclusions, the held layers and the outcome rest on the boundary's signature.
     #[must_use]
     pub const fn rests_on(self) -> TrustBasis {
         match self {
@@ -239,13 +239,13 @@ pub struct BundleReport {
 }
 
 impl BundleReport {
-    /// How a check ended.
+    /// Returns the result of a check.
     #[must_use]
     pub fn finding(&self, name: CheckName) -> CheckFinding {
         self.checks.iter().find(|check| check.name == name).map_or(CheckFinding::NotChecked, |check| check.finding)
     }
 
-    /// The checks that failed.
+    /// Returns the checks that failed.
     pub fn failed(&self) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(|check| check.finding == CheckFinding::Failed)
     }

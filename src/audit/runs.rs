@@ -1,6 +1,6 @@
-//! Nonces, runs and receipts: each consumption judged, each decision decided again.
+//! Follows the nonces, runs and receipts of a log. Checks each consumption and makes each decision again.
 //!
-//! A nonce is remembered until its authorization has expired at the log's own time, a run until its receipt.
+//! The audit remembers a nonce until its authorization has expired by the log's own time, and a run until its receipt.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -29,21 +29,21 @@ use crate::record::ident::{Nonce, ProposalId};
 use crate::record::receipt::{Decision, Receipt};
 use crate::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
 
-/// What is still to be watched.
+/// Nonces, authorizations, proposals and runs that later entries can still concern.
 #[derive(Debug, Default)]
 pub(crate) struct Runs {
-    /// Nonces that are not expired, with where they were spent.
+    /// Nonces that have not expired, with the places where they were spent.
     nonces: HashMap<Nonce, Place>,
     authorizations: HashMap<AuthorizationDigest, Place>,
     proposals: HashSet<ProposalId>,
-    /// Proposals that are expired, by the last of the runs that may still end with the same receipt id.
+    /// Expired proposals, by the last open run whose receipt may still name the same proposal.
     late: BTreeMap<Place, Vec<ProposalId>>,
-    /// When what is remembered of an authorization may be forgotten.
+    /// Records of authorizations and proposals, by the time when each record may be dropped.
     ends: BTreeMap<Timestamp, Vec<Live>>,
     open: BTreeMap<Place, Open>,
-    /// By exclusive name, the receipt of the last run that held it.
+    /// Entry of the last receipt for each exclusive name.
     exclusive: HashMap<String, u64>,
-    /// What could not be decided of decisions, and how many those are.
+    /// Questions that could not be decided, with the number of decisions for each question.
     unchecked: BTreeMap<FindingKind, UncheckedQuestion>,
 }
 
@@ -56,31 +56,32 @@ enum Live {
     Proposal(ProposalId),
 }
 
-/// A consumption that waits for its receipt.
+/// Consumption that has no receipt yet.
 #[derive(Debug)]
 struct Open {
     leaf: Hash,
     at: Timestamp,
     spent: Spent,
     in_force: Arc<SealInForce>,
-    /// What was found when it was spent.
+    /// Findings about the consumption.
     found: Vec<FindingKind>,
 }
 
 impl Open {
-    /// When it must be over, whichever of the sealed steps it is of; nothing where the state could not be read.
+    /// Returns the latest time at which the run can end, whatever its step. Returns `None` if the sealed state could
+    /// not be read.
     fn until(&self) -> Option<Timestamp> {
         let longest = self.in_force.state.as_ref()?.steps.longest_ms;
         Some(self.at.plus(i64::try_from(longest / 1000).unwrap_or(i64::MAX)))
     }
 }
 
-/// A run that has no receipt by far longer than it could last is no longer going on. Besides its own time it may have
-/// waited for room on the disk, so this is generous.
+/// Seconds after the latest end of a run before a missing receipt is reported. The time is long, because a run may also
+/// wait for free disk space.
 const PATIENCE_S: i64 = 24 * 3600;
 
 impl Runs {
-    /// Takes a consumption; gives what does not hold of it.
+    /// Checks a consumption and returns the findings.
     pub(crate) fn consume(
         &mut self,
         index: u64,
@@ -115,12 +116,15 @@ impl Runs {
                 find(FindingKind::DoubleUse, "the same authorization was spent before, under another nonce".to_owned());
             }
             if spent.expires_at <= at || spent.expires_at > at.plus(MAX_WINDOW_S + SKEW_S) {
-                find(FindingKind::Window, format!("spent at {at}, while it is said to expire at {}", spent.expires_at));
+                find(
+                    FindingKind::Window,
+                    format!("spent at {at}, outside its validity, which ends at {}", spent.expires_at),
+                );
             }
             if denials.contains(&spent.authorization) {
                 find(FindingKind::Denied, "an approver had denied it before".to_owned());
             }
-            // However long it is said to last: nothing may be spent for longer than a day.
+            // A record ends with the maximum window, even if the consumption states a later expiry.
             let end = spent.expires_at.min(at.plus(MAX_WINDOW_S + SKEW_S));
             self.nonces.entry(spent.nonce.clone()).or_insert(place);
             self.authorizations.entry(spent.authorization).or_insert(place);
@@ -131,7 +135,7 @@ impl Runs {
         findings
     }
 
-    /// Forgets what has expired: it can't be spent again, whatever its nonce.
+    /// Drops expired records. An expired authorization can't be spent again, whatever its nonce.
     pub(crate) fn forget(&mut self, now: Timestamp) {
         while let Some(first) = self.ends.first_entry().filter(|first| *first.key() <= now) {
             for live in first.remove() {
@@ -147,7 +151,7 @@ impl Runs {
         self.forget_late();
     }
 
-    /// A proposal that is expired may come in the receipts of runs that began before.
+    /// Keeps an expired proposal while earlier runs are open, because their receipts may still name the proposal.
     fn outlive(&mut self, id: ProposalId) {
         match self.open.last_key_value() {
             Some((last, _)) => self.late.entry(*last).or_default().push(id),
@@ -164,7 +168,8 @@ impl Runs {
         }
     }
 
-    /// Takes a receipt that the boundary signed: closes its run and decides it again. Gives the seal that it ran under too.
+    /// Checks a receipt that the boundary signed, closes its run and makes the decision again. Also returns the seal of
+    /// the run.
     pub(crate) fn close(
         &mut self,
         index: u64,
@@ -200,7 +205,7 @@ impl Runs {
         if document.signatures().iter().any(|signature| signature.keyid != said.keyid) {
             again.find(
                 FindingKind::Signature,
-                format!("the receipt says that {} signs it, another key did", said.keyid),
+                format!("the receipt names the key {}, but another key signed the receipt", said.keyid),
             );
         }
         if receipt.seal != open.in_force.digest {
@@ -297,14 +302,17 @@ impl Runs {
         (Some(line), again.findings, Some(open.in_force))
     }
 
-    /// Runs of one exclusive name never overlap: the next is consumed after the receipt of the one before.
+    /// Checks that runs with the same exclusive name do not overlap. The nonce of the next run must be spent after the
+    /// receipt of the run before.
     fn exclude(&mut self, again: &mut Again, state: &SealedState, signed: &Authorization, place: Place) {
         let Some((step, _)) = state.step(&signed.step.reference) else { return };
         let Some(name) = &step.hashed.definition().exclusive else { return };
         match self.exclusive.get_mut(name) {
             Some(last) => {
                 if place.0 < *last {
-                    let message = format!("it excludes the run whose receipt is entry {last}, and began before that");
+                    let message = format!(
+                        "the run began before entry {last}, the receipt of another run with the same exclusive name"
+                    );
                     again.find(FindingKind::Exclusive, message);
                 }
                 *last = (*last).max(again.index);
@@ -313,12 +321,12 @@ impl Runs {
         }
     }
 
-    /// What could not be decided of decisions.
+    /// Returns the questions that could not be decided.
     pub(crate) fn unchecked(&self) -> Vec<UncheckedQuestion> {
         self.unchecked.values().cloned().collect()
     }
 
-    /// Runs without a receipt, in order.
+    /// Returns the runs without a receipt, in log order.
     pub(crate) fn open(&self) -> impl Iterator<Item = OpenRun> {
         self.open.iter().map(|(&(consumption, item), open)| OpenRun {
             consumption,
@@ -328,7 +336,7 @@ impl Runs {
         })
     }
 
-    /// Runs without a receipt that must be over at this time.
+    /// Returns the runs without a receipt that must be over at this time.
     pub(crate) fn overdue(&self, now: Timestamp) -> Vec<OpenRun> {
         self.open()
             .zip(self.open.values())
@@ -336,12 +344,12 @@ impl Runs {
             .collect()
     }
 
-    /// Until when the last of the runs without a receipt may go on; nothing when there are none.
+    /// Returns the latest time at which an open run can end, or `None` if no run is open.
     pub(crate) fn open_until(&self) -> Option<Timestamp> {
         self.open.values().map(|open| open.until().unwrap_or(open.at)).max()
     }
 
-    /// The seals of all that is open, in order, and the one in force last.
+    /// Returns the seals of all open runs, in log order, and the seal in force.
     pub(crate) fn seals(&self, in_force: &Arc<SealInForce>) -> Vec<Arc<SealInForce>> {
         let mut seals: BTreeMap<u64, Arc<SealInForce>> =
             self.open.values().map(|open| (open.in_force.index, open.in_force.clone())).collect();
@@ -349,7 +357,7 @@ impl Runs {
         seals.into_values().collect()
     }
 
-    /// What to keep of this.
+    /// Returns the records to store for a later audit.
     pub(crate) fn keep(&self) -> SavedRuns {
         let mut live = Vec::new();
         let mut proposals = Vec::new();
@@ -378,7 +386,7 @@ impl Runs {
         SavedRuns { live, proposals, late, open: open.collect(), exclusive, unchecked: self.unchecked() }
     }
 
-    /// What was kept, under the seals that were kept with it.
+    /// Restores the stored records under the seals that were stored with them.
     pub(crate) fn resume(kept: &SavedAudit, seals: &[Arc<SealInForce>]) -> Result<Self, String> {
         let SavedRuns { live, proposals, late, open, exclusive, unchecked } = &kept.runs;
         let mut runs = Self {
@@ -401,7 +409,7 @@ impl Runs {
         }
         for run in open {
             let in_force = seals.iter().find(|seal| seal.index == run.seal);
-            let in_force = in_force.ok_or("a run in it names a seal that is not in it")?.clone();
+            let in_force = in_force.ok_or("one of its runs names a seal that is missing from the state")?.clone();
             let open =
                 Open { leaf: *run.leaf.as_bytes(), at: run.at, spent: run.spent.clone(), in_force, found: Vec::new() };
             runs.open.insert(run.place, open);
@@ -410,14 +418,14 @@ impl Runs {
     }
 }
 
-/// One decision on its way.
+/// Decision that the audit is making again.
 struct Again {
     index: u64,
     ours: bool,
     about: Option<String>,
     found: Vec<FindingKind>,
     findings: Vec<Finding>,
-    /// What could not be decided, and why.
+    /// Questions that could not be decided, with the reasons.
     open: Vec<(FindingKind, String)>,
 }
 
@@ -429,12 +437,13 @@ impl Again {
         self.findings.push(finding);
     }
 
-    /// What the sealed state does not let anybody decide: said, and no failure.
+    /// Records a question that the sealed state does not decide. This record is not a failure.
     fn leave_open(&mut self, what: FindingKind, why: &str) {
         self.open.push((what, why.to_owned()));
     }
 
-    /// Of what follows from reading scripts and policies: another version may read them otherwise.
+    /// Adds a finding that depends on reading scripts and policies. If another program version decided, the finding is
+    /// a difference, not a failure.
     fn read_otherwise(&mut self, what: FindingKind, why: impl Into<String>) {
         let ours = self.ours;
         self.find(what, why);
@@ -443,7 +452,7 @@ impl Again {
         }
     }
 
-    /// The consumption spends this very authorization.
+    /// Checks that the consumption spends this authorization.
     fn matches(&mut self, open: &Open, signed: &Authorization, digest: AuthorizationDigest) {
         let spent = &open.spent;
         for (same, what) in [
@@ -457,8 +466,8 @@ impl Again {
         }
     }
 
-    /// Asks every question again, of the state before the consumption, by the functions that the crossing calls. Gives
-    /// the digest of the parameters where they fit.
+    /// Makes the decision again from the state before the consumption, with the functions that the crossing calls.
+    /// Returns the digest of the parameters if the parameters fit the schema.
     fn decide(
         &mut self,
         open: &Open,
@@ -484,7 +493,7 @@ impl Again {
             self.find(FindingKind::Step, error.to_string());
         }
         let (step, schema) = found?;
-        // The schema is closed and sealed: no version may take what lies outside it.
+        // The schema is closed and sealed, so no program version may accept parameters outside the schema.
         let params = match check_parameters(signed, schema) {
             Ok(fit) => Some(fit.params().digest()),
             Err(error) => {
@@ -506,7 +515,8 @@ impl Again {
                 format!("the sealed state requires layers that nobody signed: {}", words.join(", ")),
             );
         } else if let Some(why) = &state.steps.unprofiled {
-            // Limits and further layers are open, and what is denied besides; all else is the same for every run.
+            // The sealed configuration does not give limits, further layers and denied paths, so these fields are
+            // copied from the authorization. The other fields are the same for every run.
             let mut known = (*step.profile).clone();
             known.limits.clone_from(&signed.sandbox.limits);
             known.require.clone_from(&signed.sandbox.require);
@@ -565,13 +575,13 @@ impl Again {
             if !same {
                 self.find(
                     FindingKind::Decision,
-                    format!("the receipt states other {what} than follow from the state before"),
+                    format!("the receipt states other {what} than follow from the sealed state"),
                 );
             }
         }
     }
 
-    /// How it ended: what the receipt says about itself.
+    /// Checks the outcome and the counts that the receipt states.
     fn ended(&mut self, receipt: &Receipt, open: &Open, signed: &Authorization) {
         if let Err(stop) = check_outcome(receipt, open.at) {
             self.find(FindingKind::Outcome, words(stop));
@@ -579,7 +589,8 @@ impl Again {
         if let Err(stop) = check_counted(receipt) {
             self.find(FindingKind::ReceiptSubjects, words(stop));
         }
-        // What was not started held nothing; what was not seen could not be looked at.
+        // A run that was not started held no layer, and an unknown run can't be checked. Only a failed check counts
+        // here.
         if let Err(CheckStop::Failed(why)) = check_sandbox(signed, receipt) {
             self.find(FindingKind::Sandbox, why);
         }

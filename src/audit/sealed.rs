@@ -1,4 +1,4 @@
-//! The state that a seal puts in force, read again from what it names; and how one seal follows another.
+//! Reads the state that a seal puts in force, and checks how one seal follows another.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
@@ -32,7 +32,7 @@ use crate::trust::chain::{Chain, Pinned};
 use crate::trust::chain_error::ChainError;
 use crate::trust::roster::TrustedRoster;
 
-/// A seal, and the state that it puts in force.
+/// Seal with the state that the seal puts in force.
 #[derive(Debug)]
 pub(crate) struct SealInForce {
     pub(crate) index: u64,
@@ -40,39 +40,42 @@ pub(crate) struct SealInForce {
     pub(crate) number: u64,
     pub(crate) boundary: BoundaryRef,
     pub(crate) roster: Arc<TrustedRoster>,
-    /// The program that decided under it, by the boundary's word.
+    /// Program version that decided under the seal, as the boundary states it.
     pub(crate) engine: Arc<str>,
-    /// Made by this version of the program, or no other is excused: then nothing may be decided otherwise.
+    /// True if this program version made the seal, or if the auditor excuses no other version. Every difference is then
+    /// a failure.
     pub(crate) ours: bool,
-    /// Nothing when it could not be read: then nothing under it can be decided.
+    /// State of the seal, or `None` if the state could not be read. Without the state, no run under the seal can be
+    /// decided.
     pub(crate) state: Option<Arc<SealedState>>,
-    /// The seal's entry, for who takes the audit up again.
+    /// Bytes of the seal's entry, for a later audit that resumes.
     pub(crate) entry: Arc<[u8]>,
 }
 
-/// What decides.
+/// Sealed state that decides the runs.
 #[derive(Debug)]
 pub(crate) struct SealedState {
     pub(crate) policy: PolicyDigest,
     pub(crate) steps: Arc<Steps>,
     pub(crate) tokens: Arc<[SealedToken]>,
-    /// The patterns of each token, read when it is first asked; nothing where one of them is none.
+    /// Patterns of each token, parsed at the first use. The value is `None` if a pattern is invalid.
     patterns: Box<[OnceLock<Option<Patterns>>]>,
 }
 
-/// Those of one token.
+/// Patterns of one token.
 type Patterns = Box<[Pattern]>;
 
-/// The registered steps, and what holds for each.
+/// Registered steps with their rules.
 #[derive(Debug)]
 pub(crate) struct Steps {
-    /// The digests of all that they follow from.
+    /// Digests of all documents from which the steps follow.
     of: (BlobDigest, RegistryRoot, PolicyDigest, BlobDigest, [u8; 32], BlobDigest),
     registry: Arc<Registry>,
     held: BTreeMap<StepRef, StepInForce>,
-    /// Why the profiles in `held` are not those of the configuration, where it does not give them.
+    /// Reason why the sealed configuration does not give every profile in `held`. The value is `None` if the
+    /// configuration is complete.
     pub(crate) unprofiled: Option<String>,
-    /// The longest that any of them may run.
+    /// Longest time limit of all steps, in milliseconds.
     pub(crate) longest_ms: u64,
 }
 
@@ -81,7 +84,7 @@ impl SealedState {
         Some((self.steps.held.get(reference)?, &self.steps.registry.get(reference)?.schema))
     }
 
-    /// Whether who handed an envelope in could propose this step at all.
+    /// Returns true if the token or the person with this name may propose the step.
     pub(crate) fn may_propose(&self, roster: &TrustedRoster, name: &Name, step: &StepRef) -> bool {
         let Some((token, patterns)) = self.tokens.iter().zip(&self.patterns).find(|(token, _)| token.name == *name)
         else {
@@ -94,42 +97,42 @@ impl SealedState {
     }
 }
 
-/// The seals so far.
+/// Seals that were read so far.
 #[derive(Debug, Default)]
 pub(crate) struct Seals {
     pub(crate) current: Option<Arc<SealInForce>>,
-    /// The last state that could be read.
+    /// Last state that could be read.
     pub(crate) last: Option<Arc<SealedState>>,
-    /// What is said to be decided by another version of the program is judged as if it were this one.
+    /// True if a seal of another program version is judged like a seal of this version.
     pub(crate) no_differences: bool,
     /// Epochs that were replaced.
     pub(crate) past_epochs: BTreeSet<Epoch>,
-    /// Tokens that are gone.
+    /// Names of tokens that were removed.
     pub(crate) gone_tokens: BTreeSet<Name>,
 }
 
-/// What does not hold of a seal, in order.
+/// Defects of a seal, in order.
 type Flaws = Vec<SealFlaw>;
 
-/// One thing that does not hold of a seal.
+/// Defect of a seal.
 #[derive(Debug)]
 pub(crate) struct SealFlaw {
     pub(crate) what: FindingKind,
     pub(crate) why: String,
-    /// The program that the seal names may read it all the same.
+    /// True if the program version that the seal names may still accept the seal.
     pub(crate) differs: bool,
 }
 
-/// Why what a seal names gives no state.
+/// Reason why the documents that a seal names give no state.
 enum Unread {
-    /// It is not there, or is something else: nobody can have read it.
+    /// A document is missing or has another digest, so no program version can have read it.
     Gone(String),
-    /// This version can't make sense of it.
+    /// This program version can't read a document.
     Refused(Vec<String>),
 }
 
 impl Seals {
-    /// Takes a seal, as entry `index` of the log. Gives it, where it is the boundary's, and what does not hold of it.
+    /// Checks a seal, which is entry `index` of the log. Returns the seal if the boundary signed it, and all defects.
     pub(crate) fn follow(
         &mut self,
         index: u64,
@@ -156,7 +159,7 @@ impl Seals {
                 let expected = (before.number + 1, Some(before.digest), Some(before.boundary.id));
                 if (seal.number, seal.previous, seal.boundary.id) != expected {
                     let message = format!(
-                        "number {} does not follow number {} ({}): a seal is missing, stands twice, or was put in between",
+                        "number {} does not follow number {} ({}): a seal is missing, occurs twice, or was inserted",
                         seal.number, before.number, before.digest
                     );
                     flaw(FindingKind::SealChain, message);
@@ -199,7 +202,7 @@ impl Seals {
             id: before.as_ref().map_or(digest, |before| before.boundary.id),
             epoch: seal.epoch.clone(),
         };
-        // Tokens are compared across seals that could not be read too.
+        // Compare the tokens with the last readable state, because the seals in between may be unreadable.
         let earlier = self.last.clone();
         let ours = self.no_differences || seal.engine == ENGINE;
         let state = match read(&seal, &roster, earlier.as_deref(), beside)? {
@@ -239,7 +242,7 @@ impl Seals {
         Ok((Some(seal), flaws))
     }
 
-    /// A token is made once, stays as it is, and goes for good.
+    /// Checks the sealed tokens. A token never changes, and the name of a removed token is never used again.
     fn check_tokens(
         &mut self,
         before: Option<&SealedState>,
@@ -250,7 +253,7 @@ impl Seals {
         let before: &[SealedToken] = before.map_or(&[], |before| &before.tokens);
         let names: BTreeSet<_> = now.iter().map(|token| &token.name).collect();
         if check_sorted("", now).is_err() || names.len() < now.len() {
-            flaw(FindingKind::Tokens, "the sealed tokens are not sorted, each name there once".to_owned());
+            flaw(FindingKind::Tokens, "the sealed tokens are not sorted, or a name occurs twice".to_owned());
         }
         for token in now {
             let name = &token.name;
@@ -258,13 +261,13 @@ impl Seals {
                 Some(other) if other != token => {
                     flaw(
                         FindingKind::Tokens,
-                        format!("the token {name} was changed: owners, scopes and end stay as they were made"),
+                        format!("the token {name} was changed: its owners, scopes and end may never change"),
                     );
                 }
                 None if self.gone_tokens.contains(name) => {
                     flaw(
                         FindingKind::Tokens,
-                        format!("the token {name} was gone, and is there again: names are never used twice"),
+                        format!("the removed token {name} is back: the name of a removed token is never used again"),
                     );
                 }
                 _ => {}
@@ -277,7 +280,7 @@ impl Seals {
         self.gone_tokens.extend(gone.map(|token| token.name.clone()));
     }
 
-    /// The state of a seal that an earlier audit found to hold, read again.
+    /// Reads the state of a seal again that an earlier audit accepted.
     pub(crate) fn again(
         index: u64,
         entry: &[u8],
@@ -311,20 +314,20 @@ impl Seals {
     }
 }
 
-/// The versions of the roster that are known, all connected with the trusted one.
+/// Known roster versions, all connected with the trusted version.
 #[derive(Debug, Clone)]
 pub(crate) struct Rosters {
     pinned: Pinned,
     chain: Chain,
-    /// What was asked for last, as a seal names it, and the roster that it is.
+    /// Cache of the last roster that a seal named.
     last: Option<(Named, Arc<TrustedRoster>)>,
 }
 
-/// The roster that a seal names, and the versions that lead to it.
+/// Digest of the roster that a seal names, and digest of the versions that lead to this roster.
 type Named = (RosterDigest, Option<BlobDigest>);
 
 impl Rosters {
-    /// Connects these versions with the trusted one.
+    /// Connects the roster versions with the trusted roster.
     pub(crate) fn connect(pinned: Pinned, versions: &[Envelope]) -> Result<Self, ChainError> {
         let chain = Chain::connect(&pinned, versions)?;
         Ok(Self { pinned, chain, last: None })
@@ -338,7 +341,7 @@ impl Rosters {
         &self.chain
     }
 
-    /// The roster that a seal names, connected with the trusted one by the versions that it brings.
+    /// Returns the roster that a seal names, connected with the trusted roster.
     fn named_by(
         &mut self,
         seal: &Seal,
@@ -348,7 +351,7 @@ impl Rosters {
         if let Some((_, last)) = self.last.as_ref().filter(|(last, _)| *last == named) {
             return Ok(Ok(last.clone()));
         }
-        // What is known already must be there all the same: others have nothing else to go by.
+        // The blob of a known roster must still be present, because other auditors have no other source.
         let payload = BlobDigest::from_bytes(*seal.roster.as_bytes());
         if beside.blob(&payload)?.is_none_or(|bytes| BlobDigest::of(&bytes) != payload) {
             return Ok(Err(not_beside(&payload)));
@@ -372,7 +375,8 @@ impl Rosters {
                     Ok(_) if known.is_some() => {}
                     Ok(longer) if longer.by_digest(&self.chain.last().digest()).is_none() => {
                         return Ok(Err(
-                            "the versions of the roster are others than those before: it was forked".to_owned()
+                            "the versions of the roster differ from the earlier versions: the roster was forked"
+                                .to_owned(),
                         ));
                     }
                     Ok(longer) => self.chain = longer,
@@ -381,7 +385,7 @@ impl Rosters {
         }
         let Some(found) = self.chain.by_digest(&seal.roster) else {
             return Ok(Err(format!(
-                "the seal names the roster {}, to which the trusted one does not lead",
+                "the seal names the roster {}, which is not connected with the trusted roster",
                 seal.roster
             )));
         };
@@ -390,7 +394,8 @@ impl Rosters {
         Ok(Ok(found))
     }
 
-    /// What connects versions that end at this known one: those before the trusted one do not hold it.
+    /// Returns the trusted roster or chain to which versions that end at `known` are connected. Versions that end
+    /// before the pinned version do not contain the pinned version, so the known chain connects them.
     fn trusted_for(&self, known: Option<u64>) -> Pinned {
         let trusted = self.chain.by_digest(&self.pinned.digest()).map(TrustedRoster::version);
         match (known, trusted) {
@@ -404,7 +409,7 @@ fn not_beside(digest: &BlobDigest) -> String {
     format!("the roster that the seal names ({digest}) is not beside the log")
 }
 
-/// Every version of the roster that a seal brings, from 1 to the one that it names; nothing of it is verified.
+/// Returns all roster versions that a seal brings, from version 1 to the named version. The versions are not verified.
 pub(crate) fn versions_of(
     seal: &Seal,
     beside: &dyn EvidenceFiles,
@@ -418,15 +423,15 @@ pub(crate) fn versions_of(
         None if bytes.len() > MAX_ROSTER_BYTES => {
             Err(format!("the sealed roster has {} bytes, at most {MAX_ROSTER_BYTES} are allowed", bytes.len()))
         }
-        // Version 1, which nobody signs.
+        // Version 1 has no signatures.
         None => Ok(vec![Envelope::new(&bytes, Vec::new())]),
     })
 }
 
-/// A seal, and the roster that it names.
+/// Verified seal with the roster that the seal names.
 type UnderRoster = (Verified<Seal>, Arc<TrustedRoster>);
 
-/// The seal, signed by the boundary's key of the very roster that it names.
+/// Verifies that the boundary signed the seal with a key of the roster that the seal names.
 pub(crate) fn verify(
     payload: &[u8],
     signed: Signed<Seal>,
@@ -437,8 +442,8 @@ pub(crate) fn verify(
         let message = format!("{} signatures, expected the boundary's one", signed.signature_count());
         return Ok(Err((FindingKind::Signature, message)));
     }
-    // Which roster it names must be known before its signature can be verified. That says nothing yet: the roster itself
-    // is connected with the trusted one, or refused.
+    // The signature can be verified only with the roster that the seal names, so the claimed name is read first. This
+    // order is safe, because the roster must be connected with the trusted roster.
     let claimed = match Statement::<Seal>::from_payload(payload) {
         Ok(statement) => statement.predicate,
         Err(malformed) => return Ok(Err((FindingKind::Entry, malformed.to_string()))),
@@ -461,7 +466,7 @@ pub(crate) fn verify(
     })
 }
 
-/// Reads what a seal names. What did not change is not read again.
+/// Reads the documents that a seal names. Unchanged documents are not read again.
 fn read(
     seal: &Seal,
     roster: &TrustedRoster,
@@ -476,7 +481,7 @@ fn read(
             None => Err(Unread::Gone(format!("the {what} ({digest}) is not beside the log"))),
         })
     };
-    // Two kinds of ends: the source broke (nothing is known), or what it gave does not hold.
+    // The outer error means that the source can't be read. The inner error means that a document is not usable.
     macro_rules! hold {
         ($result:expr) => {
             match $result {
@@ -565,10 +570,10 @@ fn read(
     Ok(Ok(SealedState { policy: seal.policy, steps, tokens: tokens.into(), patterns }))
 }
 
-/// What a configuration stands for that says less than ours do. The page of formats asks for `{limits, sandbox}` and no
-/// more, so this is no defect: the layers of its level are required all the same, limits and further layers are not
-/// checked, and a run may last as long as by default. It excuses nothing that a seal could not give away by saying it:
-/// the configuration is the boundary's own word, signed by nobody else.
+/// Returns the configuration for a sealed configuration that has fewer fields than this version writes.
+/// `docs/formats.md` requires only `limits` and `sandbox`, so missing fields are not a defect. The layers of the sealed
+/// level stay required. Limits and further layers are not checked, and a run may last as long as the default limit. A
+/// boundary gains nothing from this rule, because only the boundary decides what the sealed configuration contains.
 fn in_part(value: &Value) -> Option<Configuration> {
     let whole = value.as_object().filter(|whole| whole.len() == 2)?;
     let (limits, sandbox) = (whole.get("limits")?.as_object()?, whole.get("sandbox")?.as_object()?);
@@ -595,8 +600,8 @@ fn in_part(value: &Value) -> Option<Configuration> {
     Some(Configuration { limits, sandbox: as_sealed(level, require) })
 }
 
-/// A level is a shorthand for layers, and later versions put more into it: what it stood for when it was sealed stands
-/// beside it, and is what people signed then. It never stood for fewer than these.
+/// Returns the layers that a sealed level required. Later program versions may add layers to a level, so only the
+/// sealed list of layers counts. A strict level always required at least the layers in `FIRST`.
 fn as_sealed(level: Level, mut require: Vec<Layer>) -> ConfiguredSandbox {
     const FIRST: [Layer; 4] = [Layer::Capabilities, Layer::Landlock, Layer::Namespaces, Layer::Network];
     if level == Level::Strict {
@@ -607,7 +612,7 @@ fn as_sealed(level: Level, mut require: Vec<Layer>) -> ConfiguredSandbox {
     ConfiguredSandbox { level: Level::BestEffort, require }
 }
 
-/// A blob that must be the canonical JSON of what it is, of at most `most` bytes.
+/// Parses a blob that must be canonical JSON of at most `most` bytes.
 fn canonical_document<T: DeserializeOwned>(what: &str, bytes: &[u8], most: usize) -> Result<T, String> {
     let value = canonical::parse_canonical(bytes, most).map_err(|error| format!("the sealed {what}: {error}"))?;
     json::typed(&value).map_err(|error| format!("the sealed {what}: {error}"))

@@ -1,10 +1,10 @@
-//! Stored tiles, held against those that follow from the entries.
+//! Compares the stored tiles with tiles that are computed from the entries.
 
 use crate::audit::evidence::{EvidenceFiles, Unreadable};
 use crate::audit::finding::{Finding, FindingKind};
 use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, root};
 
-/// The incomplete tiles at the right edge, from the first whose beginning was seen.
+/// Incomplete tiles at the right edge of the tree. Each level begins with the first tile whose beginning was read.
 #[derive(Debug, Default)]
 pub(crate) struct Tiles {
     levels: Vec<Level>,
@@ -12,14 +12,14 @@ pub(crate) struct Tiles {
 
 #[derive(Debug)]
 struct Level {
-    /// The entry of this level that comes next.
+    /// Index of the next hash at this level.
     next: u64,
-    /// The hashes of the tile at work; nothing while its beginning was not seen.
+    /// Hashes of the incomplete tile, or `None` if the beginning of the tile was not read.
     hashes: Option<Vec<Hash>>,
 }
 
 impl Tiles {
-    /// For a log of which the first `size` entries are not read again.
+    /// Creates the tiles for a log whose first `size` entries are not read again.
     pub(crate) fn after(size: u64) -> Self {
         let width = u64::from(TILE_WIDTH);
         let mut levels = Vec::new();
@@ -31,14 +31,15 @@ impl Tiles {
         Self { levels }
     }
 
-    /// Takes the next leaf, and compares every tile that it completes.
+    /// Adds the next leaf hash and compares every tile that becomes complete.
     pub(crate) fn append(
         &mut self,
         leaf: Hash,
         beside: &dyn EvidenceFiles,
         say: &mut dyn FnMut(Finding),
     ) -> Result<(), Unreadable> {
-        // Nothing where the beginning of the tile below was not seen: then its root is not known either.
+        // The hash is `None` if the beginning of the tile below was not read, because the root of that tile is then
+        // unknown.
         let mut hash = Some(leaf);
         for level in 0_u8.. {
             let at = usize::from(level);
@@ -66,7 +67,7 @@ impl Tiles {
         Ok(())
     }
 
-    /// Compares the incomplete tiles at the end.
+    /// Compares the incomplete tiles at the end of the log.
     pub(crate) fn finish(&self, beside: &dyn EvidenceFiles, say: &mut dyn FnMut(Finding)) -> Result<(), Unreadable> {
         for (level, tile) in (0_u8..).zip(&self.levels) {
             if let Some(hashes) = tile.hashes.as_ref().filter(|hashes| !hashes.is_empty()) {

@@ -1,4 +1,4 @@
-//! What witnesses of the log say of a checkpoint.
+//! Checks the cosignatures of witnesses on a checkpoint.
 
 use std::collections::BTreeSet;
 
@@ -10,11 +10,10 @@ use crate::record::ident::BoundaryName;
 use crate::record::validity::{SKEW_S, Timestamp};
 use crate::trust::chain::Chain;
 
-/// Counts the distinct witnesses of the roster that cosigned, and holds the count against what is demanded.
+/// Counts the distinct witnesses of the roster that cosigned, and compares the count with the demanded number.
 ///
-/// A witness that can't be told from another one or from the boundary itself (one key under two names) counts once or
-/// not at all; a key that the boundary had in any version known is still in the hands of whoever ran it. With a time
-/// `at`, what a witness dates after it is not counted: then it was not there yet.
+/// A key under two names counts once. A key that the boundary had in any known roster version does not count, because
+/// the boundary's operator may still have the key. If `at` is given, a cosignature with a later time does not count.
 pub(crate) fn check_witnesses(
     note: &Note,
     chain: &Chain,
@@ -31,10 +30,10 @@ pub(crate) fn check_witnesses(
     let mut left_out = Vec::new();
     for witness in named {
         let Ok(key) = WitnessKey::parse(&witness.vkey) else {
-            left_out.push(format!("the key of {} is of no kind that this version reads", witness.name));
+            left_out.push(format!("the key of {} has a type that this version can't read", witness.name));
             continue;
         };
-        // A bad line of a known key refuses all, also where the witness would not count.
+        // An invalid signature of a known key makes the whole check fail, even if the witness would not count.
         let Some(cosigned) = key.verify(note).map_err(|error| failed(format!("{}: {error}", witness.name)))? else {
             continue;
         };
@@ -42,7 +41,7 @@ pub(crate) fn check_witnesses(
         if own.contains(key.key().as_bytes()) {
             left_out.push(format!("{} has a key that is or was the boundary's own", witness.name));
         } else if at.is_some_and(|at| time > at.plus(SKEW_S)) {
-            left_out.push(format!("{} dates its word {time}, which is in the future", witness.name));
+            left_out.push(format!("{} cosigned at {time}, which is in the future", witness.name));
         } else if keys.insert(*key.key().as_bytes()) {
             seen.push(WitnessFacts { name: witness.name.clone(), at: time });
         } else {
@@ -87,7 +86,7 @@ mod tests {
 
     const AT: &str = "2026-11-20T10:00:00Z";
 
-    /// A crossing whose roster names these witnesses, `(name, seed)`, each of which cosigned the checkpoint.
+    /// Returns a crossing whose roster names these witnesses as `(name, seed)`. Each witness cosigned the checkpoint.
     fn cosigned(named: &'static [(&'static str, u8)]) -> HistoryCase {
         let witness = |(name, seed): &(&str, u8)| {
             let secret = SecretKey::from_seed([*seed; 32]);
@@ -131,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn distinct_witnesses_are_counted_and_the_boundary_is_none_of_its_own() {
+    fn only_distinct_witnesses_count_and_never_the_boundary_itself() {
         let two = cosigned(&[("w.example/1", 21), ("w.example/2", 22)]);
         assert_eq!(found(&two, 2, None).0, CheckFinding::Established);
         assert_eq!(found(&two, 3, None).0, CheckFinding::Failed);
@@ -139,7 +138,7 @@ mod tests {
         assert_eq!(found(&one_key_twice, 1, None).0, CheckFinding::Established);
         let (finding, detail) = found(&one_key_twice, 2, None);
         assert!(finding == CheckFinding::Failed && detail.contains("the key of another witness"), "{detail}");
-        // The seed of the fixture's boundary.
+        // Seed of the boundary's key in the fixture.
         let own = cosigned(&[("w.example/1", 3)]);
         let (finding, detail) = found(&own, 0, None);
         assert!(finding == CheckFinding::NotChecked && detail.contains("the boundary's own"), "{detail}");
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_of_the_future_does_not_count_where_there_is_a_now() {
+    fn a_cosignature_from_the_future_does_not_count() {
         let case = cosigned(&[("w.example/1", 21)]);
         assert_eq!(found(&case, 1, Some("2026-11-20T09:59:30Z")).0, CheckFinding::Established, "clocks differ");
         assert_eq!(found(&case, 1, Some("2026-11-20T09:58:00Z")).0, CheckFinding::Failed);
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_no_longer_in_the_newest_roster_is_no_witness() {
+    fn a_witness_removed_from_the_newest_roster_does_not_count() {
         let case = cosigned(&[("w.example/1", 21)]);
         let newer = case.next_roster(|roster| roster["predicate"]["witness"] = json!([]));
         let trust = crate::audit::bundle::RosterTrust::Roster(newer);
@@ -164,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_was_the_boundary_s_is_no_witness_of_it() {
+    fn a_former_key_of_the_boundary_does_not_count_as_a_witness() {
         for (seed, expected) in [(3, CheckFinding::NotChecked), (9, CheckFinding::Established)] {
             let secret = SecretKey::from_seed([seed; 32]);
             let key = WitnessKey::new("w.example", secret.public());
@@ -180,7 +179,7 @@ mod tests {
                 }
             };
             let case = HistoryCase::new().edit(FixtureStage::Bundle, cosign);
-            // The boundary goes on with another key, and the old one stands there as a witness.
+            // The boundary uses a new key, and the next roster names the old key as a witness.
             let next = case.next_roster(|roster| {
                 let other = SshKey::from_public(SecretKey::from_seed([8; 32]).public(), "").expect("a key");
                 roster["predicate"]["boundary"][0]["keys"] = json!([other.line()]);

@@ -1,6 +1,7 @@
-//! Authentication of callers: tokens, and rostered keys that answered a challenge.
+//! Authentication of callers by a token, or by a key of the roster that answered a challenge.
 //!
-//! A token allows to propose, to read and to operate. It never approves, because only signatures approve.
+//! A token allows its holder to propose, to read or to operate. A token never approves a run, because only signatures
+//! approve a run.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,26 +24,26 @@ use crate::record::validity::Timestamp;
 use crate::store::ledger::Ledger;
 use crate::trust::roster::KeyHolder;
 
-/// The prefix of every bearer, so that scanners find a leaked bearer.
+/// The prefix of every bearer token, so that scanners find a leaked token.
 const BEARER_PREFIX: &str = "cst_";
-/// The DSSE payload type of a challenge. Because of this type, a signature over a challenge is never a signature over a
-/// statement.
+/// The DSSE payload type of a challenge. Because of this payload type, a signature over a challenge is never valid for
+/// a statement.
 pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";
-/// The time to answer a challenge, in seconds.
+/// The time within which a key must answer a challenge, in seconds.
 const CHALLENGE_S: i64 = 60;
-/// How long an answered challenge allows reading, in seconds.
+/// The time for which an answered challenge allows read requests, in seconds.
 const ADMISSION_S: i64 = 600;
-/// The most admissions at one time, and the most answered challenges in memory. Only holders of rostered keys add to
-/// them.
+/// Maximum number of valid admissions, and maximum number of answered challenges in memory. Only holders of keys in the
+/// roster can add entries to the two lists.
 const MOST_OPEN: usize = 10_000;
-/// The most admissions of one key at one time, so that no key uses up the admissions of the others. A new admission
-/// ends the key's oldest.
+/// Maximum number of valid admissions of one key, so that no key uses up the admissions of other keys. A new admission
+/// above the maximum ends the oldest admission of the key.
 const MOST_OF_ONE: usize = 100;
 
-/// The keys that answered a challenge.
+/// The admissions of keys that answered a challenge.
 ///
-/// Challenges are not stored, because strangers could fill that store. Instead each challenge carries a tag that only
-/// this process can make.
+/// Open challenges are not stored, because any caller could fill the store with challenges. Instead, each challenge
+/// contains a tag that only this process can compute.
 #[derive(Debug)]
 pub struct Admissions {
     secret: [u8; 32],
@@ -50,55 +51,57 @@ pub struct Admissions {
 }
 
 impl Admissions {
-    /// Begins with a secret that only this process has.
+    /// Creates the value with a secret that only this process knows.
     #[must_use]
     pub fn new(secret: [u8; 32]) -> Self {
         Self { secret, open: Mutex::default() }
     }
 
-    /// The text of a challenge for this key. One field contains `salt` and the tag over all fields.
+    /// Returns the text of a challenge for the key `keyid`. One field of the text contains `salt` and the tag over all
+    /// fields.
     fn text(&self, boundary: &SealDigest, keyid: &KeyId, salt: &str, end: Timestamp) -> String {
-        // The tag covers a digest, so the input after the secret has a fixed length and can't be extended.
+        // The tag covers a digest, so the hash input has a fixed length and can't be extended.
         let about = sha256(format!("{boundary} {keyid} {salt} {end}").as_bytes());
         let tag = sha256(&[self.secret, about].concat());
         format!("countersign-challenge/v1 {boundary} {salt}{} {end}", &hex(&tag)[..TAG])
     }
 
-    /// Returns the end of the challenge, if this process made it for this key.
+    /// Returns the end of the challenge, or `None` if this process did not create the challenge for this key.
     fn made(&self, boundary: &SealDigest, keyid: &KeyId, challenge: &str) -> Option<Timestamp> {
         let mut fields = challenge.split(' ').skip(2);
         let (salt, end) = (fields.next()?.get(..SALT * 2)?, fields.next()?.parse().ok()?);
-        // Compare digests, so that the time of the comparison reveals nothing about the tag.
+        // Compare digests, so that the time of the comparison does not reveal the tag.
         let ours = self.text(boundary, keyid, salt, end);
         (sha256(ours.as_bytes()) == sha256(challenge.as_bytes())).then_some(end)
     }
 }
 
-/// Bytes of a challenge's salt, and characters of its tag: 128 bits each.
+/// Number of bytes of a challenge's salt, and number of characters of its tag (128 bits each).
 const SALT: usize = 16;
 const TAG: usize = 32;
 
 #[derive(Debug, Default)]
 struct Open {
-    /// Answered challenges that have not expired.
+    /// Challenges that were answered and have not expired.
     answered: HashMap<[u8; 32], Timestamp>,
     admitted: HashMap<[u8; 32], Opened>,
-    /// The number of admissions so far.
+    /// Number of admissions since the start.
     number: u64,
     looked_up: LookedUp,
 }
 
-/// An admission that a key received for its answer.
+/// The admission of a key that answered a challenge.
 #[derive(Debug)]
 struct Opened {
     caller: Caller,
     keyid: KeyId,
     end: Timestamp,
-    /// The order of admissions. Times are whole seconds and can't give the order.
+    /// The number gives the order of admissions, because times have only whole seconds.
     number: u64,
 }
 
-/// Tokens that were looked up under one state version. Each change of tokens is a seal, which raises the version.
+/// Tokens that were read from the store at one state version. Each change of tokens is a seal, which increases the
+/// state version.
 #[derive(Debug, Default)]
 struct LookedUp {
     version: u64,
@@ -110,7 +113,7 @@ impl Open {
         if self.looked_up.version == version { self.looked_up.tokens.get(secret).cloned() } else { None }
     }
 
-    /// Stores a token that was valid under `version`. The version was read before the token.
+    /// Stores a token that was valid at the state version `version`. The caller must read the version before the token.
     fn hold(&mut self, secret: [u8; 32], version: u64, token: (Caller, Option<Timestamp>)) {
         if self.looked_up.version != version || self.looked_up.tokens.len() >= MOST_OPEN {
             self.looked_up = LookedUp { version, tokens: HashMap::new() };
@@ -123,7 +126,7 @@ impl Open {
         self.admitted.retain(|_, opened| now < opened.end);
     }
 
-    /// Ends the oldest admission of a key, if the key has the most admissions that it may have.
+    /// Removes the oldest admission of a key if the key already has the maximum number of admissions.
     fn make_room_for(&mut self, keyid: &KeyId) {
         let of_key = || self.admitted.iter().filter(|(_, opened)| opened.keyid == *keyid);
         if of_key().count() < MOST_OF_ONE {
@@ -136,7 +139,7 @@ impl Open {
     }
 }
 
-/// Authenticates callers by token or by an answered challenge.
+/// Authenticates callers by a token or by an answered challenge.
 pub struct Admission {
     crossing: Arc<Crossing>,
     ledger: Ledger,
@@ -145,19 +148,19 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Builds the part, with a secret that only this process has.
+    /// Creates the value, with a secret that only this process knows.
     #[must_use]
     pub fn new(crossing: Arc<Crossing>, ledger: Ledger, surroundings: Surroundings) -> Self {
         Self { crossing, ledger, admissions: Admissions::new(surroundings.bytes()), surroundings }
     }
 
-    /// Returns the caller of this bearer.
+    /// Returns the caller that has this bearer token.
     ///
     /// # Errors
-    /// `unauthenticated` if no token or admission in force has this bearer.
+    /// Returns `unauthenticated` if no valid token or admission has this bearer token.
     pub fn authenticate(&self, bearer: &str) -> Result<Caller, Stopped> {
         let now = self.crossing.now();
-        // Look the bearer up by digest, so that the time of the comparison reveals nothing about the secret.
+        // Look up the digest of the bearer token, so that the time of the comparison does not reveal the secret.
         let secret = sha256(bearer.as_bytes());
         if let Some(opened) = self.open_admissions().admitted.get(&secret)
             && now < opened.end
@@ -193,10 +196,10 @@ impl Admission {
         }
     }
 
-    /// Makes a challenge for a rostered key.
+    /// Creates a challenge for a key in the roster.
     ///
     /// # Errors
-    /// `unknown-signer` if the key is not in the roster.
+    /// Returns `unknown-signer` if the key is not in the roster.
     pub fn challenge(&self, keyid: &KeyId) -> Result<String, Stopped> {
         let sealed = self.crossing.state();
         if sealed.roster.signer(keyid).is_none() {
@@ -208,10 +211,11 @@ impl Admission {
         Ok(self.admissions.text(&sealed.boundary.id, keyid, &salt, end))
     }
 
-    /// Checks an answered challenge. Returns a bearer for some minutes, the name of its owner and its end.
+    /// Checks an answered challenge, and returns a bearer token that is valid for some minutes, the name of its owner
+    /// and the end of its validity.
     ///
     /// # Errors
-    /// `unauthenticated` if the challenge is not open, `bad-signature` if the signature does not verify.
+    /// Returns `unauthenticated` if the challenge is not open, and `bad-signature` if the signature does not verify.
     pub fn answer(&self, challenge: &str, signature: &EnvelopeSignature) -> Result<(String, Name, Timestamp), Stopped> {
         let now = self.crossing.now();
         let sealed = self.crossing.state();
@@ -266,7 +270,7 @@ impl Admission {
     }
 }
 
-/// Makes the secret of a new bearer.
+/// Creates the secret of a new bearer token.
 pub(super) fn new_bearer(surroundings: &Surroundings) -> String {
     let random: [u8; 32] = surroundings.bytes();
     format!("{BEARER_PREFIX}{}", URL_SAFE_NO_PAD.encode(random))
@@ -277,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_challenge_is_good_for_its_key_its_boundary_and_its_process_alone() {
+    fn a_challenge_is_valid_only_for_its_key_its_boundary_and_its_process() {
         let key = |letter: &str| format!("SHA256:{}", letter.repeat(43)).parse::<KeyId>().expect("a key's id");
         let (here, there) = (SealDigest::of(b"here"), SealDigest::of(b"there"));
         let (ours, theirs) = (Admissions::new([1; 32]), Admissions::new([2; 32]));

@@ -1,4 +1,4 @@
-//! Denials of a proposal, or of a statement that the boundary does not know yet.
+//! Denials of a proposal, or of a statement that the boundary has not received yet.
 
 use crate::boundary::proposals::{Proposals, is_over, view_status, wrong_state};
 use crate::boundary::view::{DenialView, DenialsView, DeniedView, ProposalStatus, ProposalView};
@@ -21,10 +21,11 @@ use crate::record::validity::Timestamp;
 use crate::store::message::{DenialResult, DenialWrite, WriteStop};
 
 impl Proposals {
-    /// Accepts a denial. If the step is running, the denial kills the run.
+    /// Accepts a denial of a proposal. If the step is already running, the denial ends the run.
     ///
     /// # Errors
-    /// `not-permitted-signer` if the signer could not approve, `wrong-state` if the proposal is over.
+    /// Returns `not-permitted-signer` if the signer could not approve the proposal, and `wrong-state` if the proposal
+    /// is over.
     pub async fn deny(&self, id: &ProposalId, envelope: &Envelope) -> Result<ProposalView, Stopped> {
         let row = self.row(id)?;
         let sealed = self.crossing.state();
@@ -44,13 +45,13 @@ impl Proposals {
         self.view(&self.row(id)?)
     }
 
-    /// Accepts a denial of a statement that was made and signed elsewhere. The statement never runs from here on, even
-    /// if the boundary has not seen it. The caller sends the statement too, because it states who may deny it and until
-    /// when.
+    /// Accepts a denial of a statement that another program created and approvers signed elsewhere. After the denial,
+    /// the statement never runs, even if the boundary has not received the statement. The caller must send the
+    /// statement too, because the statement defines its possible approvers and its window.
     ///
     /// # Errors
-    /// The same as [`Self::deny`], `expired` if the statement's window is over, and `rate-limited` if too many denials
-    /// arrived before their statements.
+    /// Returns the same refusals as [`Self::deny`], `expired` if the window of the statement is over, and
+    /// `rate-limited` if too many denials arrived before their statements.
     pub async fn deny_statement(&self, envelope: &Envelope, payload: &[u8]) -> Result<DenialView, Stopped> {
         let sealed = self.crossing.state();
         let digest = AuthorizationDigest::of(payload);
@@ -63,7 +64,7 @@ impl Proposals {
         let now = self.crossing.now();
         match &known {
             Some(row) if is_over(row.status) => return Err(wrong_state(row).into()),
-            // If the clock is ahead of the log, treat no window as over.
+            // If the clock is ahead of the log, the boundary treats no window as over.
             None if now >= signed.expires_at && self.ledger.clock_ahead().is_none() => {
                 let detail = format!("its window ended at {}: nothing can come of it", signed.expires_at);
                 return Err(Refusal::new(Code::Expired, detail).into());
@@ -77,10 +78,10 @@ impl Proposals {
         Ok(DenialView { proposal: id.clone(), digest, index: done.leaf, status, kept_until: signed.expires_at })
     }
 
-    /// The approvers who denied this statement, whether the boundary has seen it or not.
+    /// Returns the approvers who denied this statement, even if the boundary has not received the statement.
     ///
     /// # Errors
-    /// `forbidden` if the caller may not read.
+    /// Returns `forbidden` if the caller has no read permission.
     pub fn denials(&self, caller: &Caller, digest: &AuthorizationDigest) -> Result<DenialsView, Stopped> {
         let _ = caller.demand(Scope::Read, None)?;
         let denials = self.ledger.denials(digest).map_err(|e| fault(&e))?;
@@ -92,7 +93,7 @@ impl Proposals {
         Ok(DenialsView { digest: *digest, denials: denials.collect() })
     }
 
-    /// Returns the denial, if roster keys signed it and it is for this authorization at this boundary.
+    /// Returns the denial if keys of the roster signed the denial and its authorization is for this boundary.
     fn verify_denial(
         &self,
         envelope: &Envelope,
@@ -110,7 +111,7 @@ impl Proposals {
         Ok(document)
     }
 
-    /// Logs the denial with the one signature that counts, and stops a run of it.
+    /// Logs the denial with the one valid signature, and stops a run of the denied statement.
     async fn keep_denial(
         &self,
         document: &Verified<Denial>,
@@ -121,8 +122,8 @@ impl Proposals {
     ) -> Result<DenialResult, Stopped> {
         let envelope = document.envelope(|other| *other == keyid).to_canonical().map_err(|e| fault(&e))?;
         let denial = DenialWrite { authorization, approver, envelope, at: self.crossing.now(), ahead };
-        // One commit logs the denial and raises the state version. A later quorum finds the denial. A verdict from
-        // before returns to verify.
+        // One commit logs the denial and increases the state version. A quorum that is completed later finds the
+        // denial. A verdict with the earlier state version must be repeated.
         let done = self.ledger.deny(denial).await.map_err(|stop| match stop {
             WriteStop::TooLarge { .. } => Refusal::new(Code::TooLarge, stop.to_string()).into(),
             WriteStop::TooManyAhead { wait_s, .. } => {
@@ -146,9 +147,10 @@ fn check_here(signed: &BoundaryRef, sealed: &Sealed) -> Result<(), Stopped> {
     Ok(())
 }
 
-/// The approver who denies: a person who could approve under the rule that the step has now. A new seal of the step, or
-/// the end of the proposer's token, never stops a denial. If the step is not registered now, every approver may deny
-/// the statement, because the step could be registered again within the statement's window.
+/// Returns the approver who denies the statement and who could approve the statement under the current rule of the
+/// step. A new seal of the step, or the end of the proposer's token, never prevents a denial. If the current registry
+/// does not contain the step, every approver may deny the statement, because the step could be registered again within
+/// the statement's window.
 fn who_denies(
     document: &Verified<Denial>,
     signed: &Authorization,

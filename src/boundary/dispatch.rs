@@ -1,7 +1,8 @@
-//! Sends approved proposals to the crossing. Each is retried, also after a restart, until it ran or can no longer run.
+//! Sends approved proposals to the crossing, and repeats failed attempts. The boundary repeats the attempt for each
+//! proposal, even after a restart, until the proposal has run or can no longer run.
 //!
-//! The queue holds bytes and signatures, never verdicts (R4). If somebody writes a row into the database by hand, the
-//! row is verified like any other envelope and refused.
+//! The queue contains bytes and signatures, but no verdicts (R4). If a person writes a row into the database by hand,
+//! the boundary verifies the row like any other envelope and refuses an invalid row.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,13 +20,13 @@ use crate::record::envelope::{Envelope, EnvelopeSignature, MAX_SIGNATURES};
 use crate::record::ident::ProposalId;
 use crate::store::message::{AdvanceStop, ProposalQuery, ProposalStep, StoredStatus};
 
-/// The pause before an approved proposal is tried again for lack of room. The end of a run ends the pause.
+/// The pause before the next attempt if the capacity for a run is missing. The end of another run also ends the pause.
 const RETRY: Duration = Duration::from_secs(2);
-/// The longest pause before a retry after a fault.
+/// Maximum pause before the next attempt after a fault.
 const RAREST_RETRY: Duration = Duration::from_secs(60);
 
 impl Proposals {
-    /// Marks a proposal as approved and sends it to the crossing, if its quorum is met.
+    /// Marks a proposal as approved and sends the proposal to the crossing, if `met` is true.
     pub(super) async fn start_if_met(self: &Arc<Self>, id: &ProposalId, met: bool) -> Result<(), Stopped> {
         if !met {
             return Ok(());
@@ -39,23 +40,23 @@ impl Proposals {
             detail: Vec::new(),
         };
         match self.ledger.advance(advance).await {
-            // The approval is durable. A crash right here leaves the proposal approved: the next start sends it to the
-            // crossing.
+            // The approval is durable. After a crash at this point, the proposal stays approved, and the next start
+            // sends the proposal to the crossing.
             Ok(_) => {
                 self.changes.notify(id);
                 let (proposals, id) = (self.clone(), id.clone());
                 tokio::spawn(async move { proposals.dispatch(id).await });
                 Ok(())
             }
-            // Meanwhile another signature completed the quorum, or an approver denied the proposal.
+            // In the meantime, another signature completed the quorum, or an approver denied the proposal.
             Err(AdvanceStop::WrongState(_)) => Ok(()),
             Err(AdvanceStop::Unknown) => Err(Refusal::new(Code::NotFound, format!("there is no proposal {id}")).into()),
             Err(AdvanceStop::Fault(error)) => Err(error.into()),
         }
     }
 
-    /// Sends an approved proposal to the crossing. If there is no room or no sandbox, it waits until the proposal
-    /// expires.
+    /// Sends an approved proposal to the crossing. If the capacity or the sandbox is missing, the task waits until the
+    /// proposal expires.
     async fn dispatch(self: Arc<Self>, id: ProposalId) {
         self.try_until_over(&id).await;
         self.held_up.forget(&id);
@@ -74,8 +75,9 @@ impl Proposals {
                 Err(Stopped::Fault(fault)) => {
                     self.held_up.forget(id);
                     tracing::error!(proposal = %id, fault = %fault.id, "the crossing broke");
-                    // Before the claim the proposal is still approved. Retry it with growing pauses until it expires.
-                    // After the claim it never runs again, and the next start writes its receipt.
+                    // Before the claim, the proposal is still approved. Repeat the attempt with growing pauses until
+                    // the proposal expires. After the claim, the proposal never runs again, and the next start writes
+                    // its receipt.
                     if self.crossing.capacity().is_closed() {
                         return;
                     }
@@ -102,7 +104,7 @@ impl Proposals {
         }
     }
 
-    /// Returns whether the proposal crossed. Returns false if it is no longer approved.
+    /// Returns true if the proposal passed the crossing, and false if the proposal is no longer approved.
     async fn cross_stored(&self, id: &ProposalId) -> Result<bool, Stopped> {
         let row = self.row(id)?;
         if row.status != StoredStatus::Approved {
@@ -110,12 +112,13 @@ impl Proposals {
         }
         let payload = self.payload(id)?;
         let mut stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
-        // Drop signers who are no longer in the roster. The remaining signatures may still be enough (R2).
+        // Remove the signatures of signers who are no longer in the roster. The remaining signatures may still meet the
+        // quorum (R2).
         let sealed = self.crossing.state();
         stored.retain(|one| sealed.roster.key(&one.keyid).is_some());
         let bytes: usize = stored.iter().map(|one| one.sig.len()).sum();
         if stored.len() > MAX_SIGNATURES || bytes > MAX_SIGNATURE_BYTES {
-            // There are more signatures than an envelope holds. Keep enough of those that count.
+            // The proposal has more signatures than an envelope may have. Select enough of the signatures that count.
             let most = if bytes > MAX_SIGNATURE_BYTES { 0 } else { MAX_SIGNATURES };
             let signed = Statement::<Authorization>::from_payload(&payload)?.predicate;
             let (held, excluded) = self.quorum_of(&sealed, &signed)?;
@@ -141,7 +144,7 @@ impl Proposals {
         tracing::debug!(input = %InputDigest::of(payload), "{stopped}");
     }
 
-    /// Ends a proposal that was refused after the quorum. Its nonce is unspent.
+    /// Ends a proposal that was refused after its quorum was met. Its nonce is unspent.
     async fn end(&self, id: &ProposalId, refused: &Refusal) {
         let to = match refused.code {
             Code::Denied => StoredStatus::Denied,
@@ -157,11 +160,11 @@ impl Proposals {
         self.changes.notify(id);
     }
 
-    /// After a start, sends approved proposals to the crossing, also those that have their quorum and were not marked
-    /// in time.
+    /// After a start, sends approved proposals to the crossing, including proposals whose quorum is met but which are
+    /// not marked as approved.
     ///
     /// # Errors
-    /// Fails if the store can't be read.
+    /// Returns an error if the store can't be read.
     pub async fn resume(self: &Arc<Self>) -> Result<usize, Stopped> {
         let mut resumed = 0;
         for status in [StoredStatus::Approved, StoredStatus::Pending] {

@@ -1,9 +1,9 @@
-//! The events of a proposal. A later reader gets the same events in the same order with the same numbers.
+//! The events of a proposal. A reader that starts later gets the same events in the same order with the same numbers.
 //!
-//! Event 1 is `pending`. The signatures follow in order of arrival, then `approved`, `running`, the output's pieces,
-//! `exit`, `finished` and the receipt. Each event is derived from durable or recorded data, so a reader can continue at
-//! any number, also after a restart. The event that says what delays an approved run is temporary and has no number of
-//! its own.
+//! Event 1 is `pending`. The signatures follow in the order of arrival, then `approved`, `running`, the pieces of the
+//! output, `exit`, `finished` and the receipt. Each event is derived from durable or recorded data, so a reader can
+//! continue at any number, even after a restart. The event that states why an approved run is delayed is temporary and
+//! has no number.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,7 +22,8 @@ use crate::record::receipt::Receipt;
 use crate::record::stream_name::StreamName;
 use crate::store::message::{Proposal, StoredStatus};
 
-/// The pause between checks while a change could be missed: after the claim and before the recording begins.
+/// The interval of checks after the claim and before the recording begins, because a reader could miss a change in this
+/// time.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// A reader of a proposal's events.
@@ -30,7 +31,7 @@ pub struct Events {
     proposals: Arc<Proposals>,
     caller: Caller,
     id: ProposalId,
-    /// Events up to this number are skipped.
+    /// Number of the event up to which the reader skips events.
     after: u64,
     number: u64,
     phase: Phase,
@@ -38,22 +39,21 @@ pub struct Events {
 }
 
 enum Phase {
-    /// Before the run: whether `pending` and `approved` were sent, the number of signatures sent, and the refusal that
-    /// delays the run.
+    /// The run has not begun, and the fields state which events were already sent.
     Waiting { began: bool, signatures: usize, approved: bool, held_up: Option<RefusalView> },
-    /// The run is in progress.
+    /// The run is in progress, and its output is read from the recording.
     Running { cursor: Cursor },
-    /// The run is over. Its output is read from the store.
+    /// The run is over, and its output is read from the store.
     Replaying { cursor: Cursor, order: VecDeque<(StreamName, u32)>, receipt: Box<Receipt> },
     /// All events were sent.
     Over,
 }
 
 impl Proposals {
-    /// Returns the events of a proposal after number `after`.
+    /// Returns the events of a proposal with numbers above `after`.
     ///
     /// # Errors
-    /// `not-found`, also if the caller may not see the proposal.
+    /// Returns `not-found` if the proposal does not exist or the caller may not see the proposal.
     pub fn events(self: &Arc<Self>, caller: &Caller, id: &ProposalId, after: u64) -> Result<Events, Stopped> {
         let _ = self.visible(caller, id)?;
         Ok(Events {
@@ -74,15 +74,15 @@ impl Events {
         self.caller.still(&crossing.state(), crossing.now())
     }
 
-    /// Returns the next event and its number. Returns nothing after the last event, or after the reader's token has
-    /// ended.
+    /// Returns the next event and its number. Returns `None` after the last event, or after the reader's token has
+    /// expired.
     pub async fn next(&mut self) -> Option<(u64, Event)> {
         loop {
             if !self.still() {
                 return None;
             }
             if let Some(event) = self.ready.pop_front() {
-                // This event is not numbered, because it would shift the numbers of durable events.
+                // A temporary event has no number, because a number would change the numbers of the durable events.
                 if matches!(event, Event::HeldUp { .. }) {
                     return Some((self.number.max(self.after), event));
                 }
@@ -100,7 +100,7 @@ impl Events {
                     let recording = self.proposals.live.find(&self.id);
                     match recording.map(|recording| recording.changes()) {
                         // Wait for output. Check once more before the wait, because a piece may have arrived just
-                        // before.
+                        // before the wait.
                         Some(mut output) => {
                             if self.advance().is_ok_and(|more| more) {
                                 continue;
@@ -123,7 +123,7 @@ impl Events {
         }
     }
 
-    /// Queues the events that are available now. Returns false if there are none yet.
+    /// Adds the events that are available at this time to the queue. Returns false if no event is available yet.
     fn advance(&mut self) -> Result<bool, Stopped> {
         let row = self.proposals.row(&self.id)?;
         match &mut self.phase {
@@ -141,7 +141,8 @@ impl Events {
                         self.ready.push_back(output(piece));
                         Ok(true)
                     }
-                    // The recording is dropped when the receipt is durable. The end is sent after that.
+                    // The recording is dropped when the receipt is durable. The last events are sent after the drop of
+                    // the recording.
                     NextPiece::NotYet | NextPiece::End => Ok(false),
                 }
             }
@@ -154,7 +155,7 @@ impl Events {
                     };
                     let range = offset..offset + u64::from(length);
                     let bytes = self.proposals.ledger.output(&of.blake3, range).map_err(|e| fault(&e))?;
-                    // The output is gone after its retention. The digests in the receipt remain.
+                    // The output was deleted after its retention time. The digests in the receipt are still available.
                     let bytes = bytes.unwrap_or_default();
                     self.ready.push_back(output(Piece { stream, offset, bytes }));
                     return Ok(true);
@@ -176,7 +177,8 @@ impl Events {
             *began = true;
             self.ready.push_back(Event::Status { status: ProposalStatus::Pending, code: None });
         }
-        // Signatures are accepted only while the proposal is pending, so their number is final after that.
+        // Signatures are accepted only while the proposal is pending, so the number of signatures is final after this
+        // status.
         let stored = self.proposals.ledger.signatures(&self.id).map_err(|e| fault(&e))?;
         for signature in stored.iter().skip(*signatures) {
             self.ready.push_back(Event::Signature { approver: signature.person.clone() });

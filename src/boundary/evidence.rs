@@ -1,4 +1,4 @@
-//! Reads of registry, receipts, bundles, outputs and the log.
+//! Read access to the registry, receipts, bundles, outputs and the log.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -32,12 +32,12 @@ use crate::record::token::Scope;
 use crate::store::ledger::Ledger;
 use crate::store::message::{Proposal, ProposalQuery, Retention, StoredStatus};
 
-/// How many finished runs of a step are searched for the last success.
+/// Maximum number of finished runs of a step in which the last success is searched.
 const LOOK_BACK: usize = 50;
-/// How many runs with an output are searched for a run that the caller may see.
+/// Maximum number of runs with an output among which a run is searched that the caller may see.
 const RUNS_OF_OUTPUT: usize = 100;
 
-/// The parts of an earlier seal that its bundles need.
+/// The parts of an earlier seal that bundles under this seal need.
 struct Earlier {
     index: u64,
     keys: Vec<KeyId>,
@@ -48,9 +48,9 @@ struct Earlier {
 /// The log that contains a receipt.
 #[derive(Clone, Copy)]
 enum Within<'a> {
-    /// The boundary's own log. It grows, and each new head is signed.
+    /// The log of this boundary, which grows and has a signed checkpoint for each new size.
     Own(&'a Ledger),
-    /// A log that this log follows. A restore closed it, so it keeps the heads that it had then.
+    /// A closed log, which this log continues. A restore closed this log, so its checkpoints do not change.
     Closed(&'a Ledger),
 }
 
@@ -62,12 +62,13 @@ impl<'a> Within<'a> {
     }
 }
 
-/// Proofs that several bundles share: of the seal, and of a consumption that spent several nonces. They are stored as
-/// JSON by log entry, as long as bundles are made under the checkpoint that the proofs lead to.
+/// Proofs that several bundles share (the proof of the seal, and of a consumption that spent several nonces). The
+/// proofs are stored as JSON for each log entry, and are used for bundles with the same checkpoint.
 #[derive(Debug, Default)]
 pub struct CheckpointProofs(Mutex<(String, HashMap<u64, Arc<str>>)>);
 
-/// The most proofs in memory. A limit is needed because the head of a closed log never changes.
+/// Maximum number of proofs in memory. A limit is needed because the checkpoint of a closed log never changes, so its
+/// proofs are never replaced.
 const MOST_PROOFS: usize = 256;
 
 impl CheckpointProofs {
@@ -90,18 +91,18 @@ impl CheckpointProofs {
 pub struct LoggedReceipt {
     /// The receipt's id.
     pub id: ReceiptId,
-    /// The index of the receipt's log entry.
+    /// The index of the log entry that contains the receipt.
     pub index: u64,
     /// The signed envelope.
     pub envelope: Envelope,
 }
 
-/// Evidence for callers. This part only reads.
+/// Reads the evidence for callers, and changes no data.
 pub struct Evidence {
     crossing: Arc<Crossing>,
     proposals: Arc<Proposals>,
     ledger: Ledger,
-    /// Closed logs that this log follows. Their receipts can still be read.
+    /// The closed logs, which this log continues. Callers can still read the receipts of closed logs.
     closed: Vec<Ledger>,
     key: Arc<BoundaryKey>,
     witnesses: Arc<Witnessing>,
@@ -114,19 +115,19 @@ pub struct Evidence {
 pub struct EvidenceParts {
     /// The crossing.
     pub crossing: Arc<Crossing>,
-    /// The part that decides who may see a proposal.
+    /// Decides which callers may see a proposal.
     pub proposals: Arc<Proposals>,
     /// The store.
     pub ledger: Ledger,
-    /// Closed logs that this log follows.
+    /// The closed logs, which this log continues.
     pub closed: Vec<Ledger>,
     /// The boundary's key.
     pub key: Arc<BoundaryKey>,
     /// Heads with cosignatures.
     pub witnesses: Arc<Witnessing>,
-    /// The differences between the files and the seal.
+    /// The health report, which has the differences between the files and the seal.
     pub health: Arc<Health>,
-    /// How long outputs are stored.
+    /// The times for which outputs and other data are stored.
     pub retention: Retention,
 }
 
@@ -151,7 +152,7 @@ impl Evidence {
     /// Returns the seal in force and the steps that the caller may know.
     ///
     /// # Errors
-    /// `unauthenticated` if the caller has no name.
+    /// Returns `unauthenticated` if the caller has no name.
     pub fn registry_view(&self, caller: &Caller) -> Result<RegistryView, Stopped> {
         demand_somebody(caller)?;
         let sealed = self.crossing.state();
@@ -198,10 +199,10 @@ impl Evidence {
         }
     }
 
-    /// One step's whole definition, with its rules in force.
+    /// Returns the whole definition of one step, with its rules in force.
     ///
     /// # Errors
-    /// `unknown-step`, also if the caller may not know the step.
+    /// Returns `unknown-step` if the step does not exist or the caller may not know the step.
     pub fn step_view(&self, caller: &Caller, reference: &StepRef) -> Result<StepView, Stopped> {
         demand_somebody(caller)?;
         let sealed = self.crossing.state();
@@ -247,15 +248,15 @@ impl Evidence {
         }))
     }
 
-    /// Returns a receipt with its index in the log.
+    /// Returns a receipt with the index of its log entry.
     ///
     /// # Errors
-    /// `not-found`, also if the caller may not see the receipt.
+    /// Returns `not-found` if the receipt does not exist or the caller may not see the receipt.
     pub fn receipt_envelope(&self, caller: &Caller, id: &ReceiptId) -> Result<LoggedReceipt, Stopped> {
         Ok(self.receipt_in(caller, id)?.0)
     }
 
-    /// Returns a receipt and the log that contains it: this log, or a log that this log follows.
+    /// Returns a receipt and the log that contains the receipt, which is this log or a closed log.
     fn receipt_in(&self, caller: &Caller, id: &ReceiptId) -> Result<(LoggedReceipt, Within<'_>), Stopped> {
         let proposal = id.proposal();
         let mut found = None;
@@ -281,7 +282,7 @@ impl Evidence {
     /// Returns a receipt with everything that its verification needs, as JSON.
     ///
     /// # Errors
-    /// `not-found`, also if the caller may not see the receipt.
+    /// Returns `not-found` if the receipt does not exist or the caller may not see the receipt.
     pub fn bundle(&self, caller: &Caller, id: &ReceiptId) -> Result<Vec<u8>, Stopped> {
         let (logged, log) = self.receipt_in(caller, id)?;
         let receipt: Receipt = predicate(&logged.envelope)?;
@@ -295,15 +296,15 @@ impl Evidence {
         self.assemble(log, logged.index, &parts)
     }
 
-    /// Returns the bundle of a run that just ended, for the caller who handed it in.
+    /// Returns the bundle of a run that just ended, for the caller that sent its envelope.
     ///
     /// # Errors
-    /// Fails if the store can't be read.
+    /// Returns an error if the store can't be read.
     pub fn bundle_of(&self, receipted: &Receipted) -> Result<Vec<u8>, Stopped> {
         self.assemble(Within::Own(&self.ledger), receipted.index, &receipted.parts)
     }
 
-    /// Builds a bundle from canonical parts. It does not parse parts that the boundary itself has written.
+    /// Builds a bundle as JSON from canonical parts. The function does not parse parts that the boundary has written.
     fn assemble(&self, log: Within<'_>, index: u64, parts: &BundleParts) -> Result<Vec<u8>, Stopped> {
         let ledger = log.ledger();
         let sealed = self.crossing.state();
@@ -328,9 +329,10 @@ impl Evidence {
             }
             (None, None) => return Err(fault(&"the step is not in the sealed registry")),
         };
-        // All three proofs lead to one checkpoint. It covers the receipt, which is the last of the three entries. This
-        // is a current checkpoint if the seal's roster knows the current key. Otherwise it is an earlier checkpoint,
-        // which a key of that time signed.
+        // All three proofs refer to the same checkpoint. The common checkpoint includes the receipt, which is the last
+        // of the three log entries. The function uses a current checkpoint if the roster of the seal contains the
+        // current key. If the roster does not contain the current key, the function uses an earlier checkpoint with the
+        // signature of an earlier key.
         let uncovered = || fault(&format!("no checkpoint covers log entry {index}"));
         let known_now = earlier.as_ref().is_none_or(|earlier| earlier.keys.contains(&self.key.keyid));
         let (size, checkpoint) = match log {
@@ -340,8 +342,8 @@ impl Evidence {
                 (row.size, self.witnesses.with_cosignatures(row))
             }
             Within::Closed(closed) => {
-                // The first checkpoint that covers the receipt, by the key of that time. If there is none, the last
-                // checkpoint of the closed log.
+                // The function uses the first checkpoint that includes the receipt, signed by the key of that time. If
+                // no such checkpoint exists, the function uses the last checkpoint of the closed log.
                 let first = closed.checkpoint_over(index).map_err(|e| fault(&e))?;
                 let row = first.map_or_else(|| closed.checkpoint(), |row| Ok(Some(row))).map_err(|e| fault(&e))?;
                 let row = row.ok_or_else(uncovered)?;
@@ -390,16 +392,16 @@ impl Evidence {
         Ok(bundle.concat())
     }
 
-    /// The number of bytes of a recorded output. Returns `not-found` also if the caller may not see any of its runs,
-    /// and for good if the output is no longer stored.
+    /// Returns the number of bytes of a recorded output. Returns `not-found` if the output does not exist, or if the
+    /// caller may not see any run of the output.
     ///
     /// # Errors
-    /// `not-found` in the cases above.
+    /// The refusal `not-found` has the case `Gone` if the output is no longer stored.
     pub fn output_size(&self, caller: &Caller, digest: &Blake3Digest) -> Result<u64, Stopped> {
         Ok(self.output_in(caller, digest)?.1)
     }
 
-    /// Returns the log whose run recorded an output, and the length of the output.
+    /// Returns the log with the run that recorded an output, and the length of the output.
     fn output_in(&self, caller: &Caller, digest: &Blake3Digest) -> Result<(&Ledger, u64), Stopped> {
         demand_somebody(caller)?;
         let mut gone = None;
@@ -423,7 +425,7 @@ impl Evidence {
         }
     }
 
-    /// The refusal for an output that is no longer stored, with the facts that its receipt still states.
+    /// Returns the refusal for an output that is no longer stored, with the facts that its receipt still states.
     fn gone_output(&self, ledger: &Ledger, row: &Proposal, digest: &Blake3Digest) -> Result<Refusal, Stopped> {
         let id = row.core.id.receipt();
         let index = row.receipt.ok_or_else(|| fault(&format!("the run of the output {digest} has no receipt")))?;
@@ -441,10 +443,10 @@ impl Evidence {
         Ok(Refusal::gone(detail).about(&row.core.id).with_receipt(id))
     }
 
-    /// Returns all bytes of `range` of a recorded output. A whole output may be too large for memory.
+    /// Returns the bytes in the range `range` of a recorded output. The caller gives a range because a whole output may
+    /// be too large for memory.
     ///
-    /// # Errors
-    /// The same as [`Self::output_size`]. A fault if there are fewer bytes.
+    /// # Errors Returns the same refusals as [`Self::output_size`]. Returns a fault if the output has fewer bytes.
     pub fn output(&self, caller: &Caller, digest: &Blake3Digest, range: Range<u64>) -> Result<Vec<u8>, Stopped> {
         let (ledger, _) = self.output_in(caller, digest)?;
         let wanted = range.end.saturating_sub(range.start);
@@ -452,10 +454,10 @@ impl Evidence {
         if bytes.len() as u64 == wanted { Ok(bytes) } else { Err(fault(&format!("the output {digest} is cut"))) }
     }
 
-    /// The signed head of the log, with its cosignatures.
+    /// Returns the newest signed checkpoint of the log, with its cosignatures.
     ///
     /// # Errors
-    /// Fails if the log can't be read.
+    /// Returns an error if the log can't be read.
     pub fn checkpoint(&self) -> Result<String, Stopped> {
         let checkpoint = self.ledger.checkpoint().map_err(|e| fault(&e))?;
         checkpoint
@@ -463,10 +465,10 @@ impl Evidence {
             .ok_or_else(|| Refusal::new(Code::NotFound, "the log is empty").into())
     }
 
-    /// Returns a hash tile. All callers may read it.
+    /// Returns a hash tile of the log, which all callers may read.
     ///
     /// # Errors
-    /// `not-found` if the tile is beyond the log's end.
+    /// Returns `not-found` if the tile is beyond the end of the log.
     pub fn tile(&self, path: &TilePath) -> Result<Vec<u8>, Stopped> {
         self.ledger
             .tile(path)
@@ -474,19 +476,19 @@ impl Evidence {
             .ok_or_else(|| Refusal::new(Code::NotFound, "the log has no such tile").into())
     }
 
-    /// Returns a tile of entries, for callers who may read.
+    /// Returns a tile of log entries, for callers with read permission.
     ///
     /// # Errors
-    /// `forbidden`, or `not-found` if the tile is beyond the log's end.
+    /// Returns `forbidden` if the caller may not read, and `not-found` if the tile is beyond the end of the log.
     pub fn entries(&self, caller: &Caller, path: &TilePath) -> Result<Vec<u8>, Stopped> {
         demand_read(caller)?;
         self.tile(path)
     }
 
-    /// Returns the proof that an entry is in the log, with the log's head. All callers may read it.
+    /// Returns the proof that an entry is in the log, with the checkpoint of the log. All callers may read the proof.
     ///
     /// # Errors
-    /// `not-found` if the entry is beyond the log's end.
+    /// Returns `not-found` if the entry is beyond the end of the log.
     pub fn inclusion_proof(&self, index: u64) -> Result<String, Stopped> {
         let checkpoint = self.ledger.checkpoint().map_err(|e| fault(&e))?;
         let beyond = || Stopped::from(Refusal::new(Code::NotFound, format!("the log has no entry {index} yet")));
@@ -495,21 +497,21 @@ impl Evidence {
         Ok(TlogProof { index, hashes, checkpoint: self.witnesses.with_cosignatures(checkpoint) }.to_string())
     }
 
-    /// Returns the proof that the log of `old` entries is the beginning of the log of `new` entries. All callers may
-    /// read it.
+    /// Returns the proof that the log with `old` entries is the beginning of the log with `new` entries. All callers
+    /// may read the proof.
     ///
     /// # Errors
-    /// `not-found` if the log was never so long, or if `old` is larger than `new`.
+    /// Returns `not-found` if the log has fewer entries, or if `old` is larger than `new`.
     pub fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<merkle::Hash>, Stopped> {
         let detail = format!("the log has no sizes {old} and {new} in this order");
         let path = self.ledger.consistency(old, new).map_err(|e| fault(&e))?;
         path.ok_or_else(|| Refusal::new(Code::NotFound, detail).into())
     }
 
-    /// Returns a blob of the log, for callers who may read.
+    /// Returns a blob of the log, for callers with read permission.
     ///
     /// # Errors
-    /// `forbidden` if the caller may not read, `not-found` if there is no such blob.
+    /// Returns `forbidden` if the caller may not read, and `not-found` if the log names no such blob.
     pub fn blob(&self, caller: &Caller, digest: &BlobDigest) -> Result<Vec<u8>, Stopped> {
         demand_read(caller)?;
         let blob = self.ledger.blob(digest).map_err(|e| fault(&e))?;
@@ -517,7 +519,8 @@ impl Evidence {
     }
 }
 
-/// The parts that bundles under an earlier seal share: its index, its parts and its registry's leaves.
+/// Returns the parts of an earlier seal that bundles share, which are its index, its shared JSON and the leaves of its
+/// registry.
 fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> Result<Earlier, Stopped> {
     let seals = ledger.seals().map_err(|e| fault(&e))?;
     let entry = seals.iter().find(|entry| entry.digest == digest);
@@ -571,7 +574,7 @@ fn predicate<P: Predicate>(envelope: &Envelope) -> Result<P, Stopped> {
     Ok(Statement::<P>::from_payload(&payload)?.predicate)
 }
 
-/// The position of a step among the leaves of a sealed registry.
+/// Returns the position of a step among the leaves of a sealed registry, with its proof.
 fn step_proof(manifest: &[RegistryLeaf], step: &StepRef) -> Option<StepProof> {
     let index = manifest.iter().position(|leaf| leaf.reference == *step)?;
     let leaves: Option<Vec<_>> =
@@ -593,7 +596,8 @@ fn demand_somebody(caller: &Caller) -> Result<(), Stopped> {
     Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_..., or read with a rostered key").into())
 }
 
-/// Entries and blobs show every step. A token that is limited to some steps can't read them.
+/// Log entries and blobs show every step. A caller whose token is limited to some steps can't read log entries and
+/// blobs.
 fn demand_read(caller: &Caller) -> Result<(), Stopped> {
     let _ = caller.demand(Scope::Read, None)?;
     if caller.is_limited() {
@@ -616,7 +620,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kept_proof_is_given_for_its_entry_under_its_checkpoint_only() {
+    fn a_cached_proof_is_used_only_for_its_entry_and_its_checkpoint() {
         let (proofs, proof) = (CheckpointProofs::default(), Arc::from("proof"));
         assert_eq!(proofs.find(3, "one"), None);
         proofs.keep(3, "one", &proof);

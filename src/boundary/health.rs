@@ -1,4 +1,4 @@
-//! The health report for operators: whether proposals are accepted and run, and why not.
+//! The health report for operators, which states whether the boundary accepts and runs proposals.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,13 +24,13 @@ struct Notes(Mutex<Differences>);
 
 #[derive(Debug, Default)]
 struct Differences {
-    /// Differences that the start found.
+    /// Differences that were found at the start of the service.
     start: Vec<String>,
-    /// Notes on the roster versions after the version in force.
+    /// Notes about versions of the roster that are newer than the version in force.
     rosters: Vec<String>,
-    /// The reason why the last reseal failed.
+    /// The reason why the last attempt to reseal failed, or `None` after a success.
     reseal: Option<String>,
-    /// The parts of the seal in force that don't work here.
+    /// The parts of the seal in force that do not work on this host.
     seal: Vec<String>,
     /// The steps of the seal in force that this host can't run, each with the reason.
     beyond: BTreeMap<StepRef, String>,
@@ -58,22 +58,23 @@ impl Health {
         Self { crossing, ledger, sandbox, witnesses, notes: Notes::default() }
     }
 
-    /// Stores the reason why a reseal failed, or nothing if it succeeded.
+    /// Stores the reason why a reseal failed, or `None` after a success.
     pub(super) fn resealed(&self, failed: Option<String>) {
         self.notes.lock().reseal = failed;
     }
 
-    /// Stores the notes of a start, for an operator.
+    /// Stores the operator's notes that were found at the start of the service.
     pub fn set_notes(&self, notes: Vec<String>) {
         self.notes.lock().start = notes;
     }
 
-    /// Stores what new versions of the roster wait for. These versions may be signed while the boundary serves.
+    /// Stores the notes about new versions of the roster that still lack signatures. People may sign these versions
+    /// while the boundary serves requests.
     pub fn set_roster_notes(&self, notes: Vec<String>) {
         self.notes.lock().rosters = notes;
     }
 
-    /// The differences between the files and the state in force.
+    /// Returns the differences between the files and the state in force.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let notes = self.notes.lock();
@@ -81,15 +82,16 @@ impl Health {
         differences.chain(&notes.seal).cloned().collect()
     }
 
-    /// The notes that need an operator: a failed reseal, and steps whose proposals are refused.
+    /// Returns the notes that an operator must act on (a failed reseal, or steps whose proposals are refused).
     #[must_use]
     pub fn must_fix(&self) -> Vec<String> {
         let notes = self.notes.lock();
         notes.reseal.iter().chain(&notes.seal).cloned().collect()
     }
 
-    /// Finds the steps of the seal in force that this host can't run, and the quorums that can't be met. The log,
-    /// `/ready` and `doctor` report them. Their proposals are refused before a person signs.
+    /// Finds the steps of the seal in force that this host can't run, and the steps whose quorum can't be met. The log
+    /// of the service, `/ready` and `doctor` report the steps. The boundary refuses proposals for steps that can't run,
+    /// before a person signs.
     pub fn note_seal(&self) -> Vec<String> {
         let sealed = self.crossing.state();
         let beyond = steps_beyond_the_host(&sealed, &*self.sandbox);
@@ -106,12 +108,12 @@ impl Health {
         notes
     }
 
-    /// The steps of the seal in force that this host can't run, each with the reason.
+    /// Returns the steps of the seal in force that this host can't run, each with the reason.
     pub(super) fn beyond_the_host(&self) -> BTreeMap<StepRef, String> {
         self.notes.lock().beyond.clone()
     }
 
-    /// Whether proposals are accepted and run, with notes for an operator.
+    /// Returns whether the boundary accepts and runs proposals, with notes for an operator.
     #[must_use]
     pub fn ready(&self) -> Ready {
         let probe = self.sandbox.probe();
@@ -148,7 +150,7 @@ impl Health {
     }
 }
 
-/// The steps whose sandbox this host can't provide, each with what is missing.
+/// Returns the steps whose sandbox this host can't provide, each with the missing feature.
 fn steps_beyond_the_host(sealed: &Sealed, sandbox: &dyn Sandbox) -> BTreeMap<StepRef, String> {
     let of_the_host = |reference: &StepRef| {
         let (_, held) = sealed.step(reference)?;
@@ -162,7 +164,7 @@ fn steps_beyond_the_host(sealed: &Sealed, sandbox: &dyn Sandbox) -> BTreeMap<Ste
     steps.filter_map(|reference| Some((reference.clone(), of_the_host(reference)?))).collect()
 }
 
-/// Makes a note for each missing feature.
+/// Creates one note for each missing feature.
 fn notes_of(beyond: &BTreeMap<StepRef, String>) -> Vec<String> {
     let mut missing: BTreeMap<&str, Vec<&StepRef>> = BTreeMap::new();
     beyond.iter().for_each(|(reference, why)| missing.entry(why).or_default().push(reference));
@@ -172,10 +174,10 @@ fn notes_of(beyond: &BTreeMap<StepRef, String>) -> Vec<String> {
     missing.into_iter().map(note).collect()
 }
 
-/// The steps that no proposer can get approved, and the steps that some proposers can't get approved.
+/// Returns notes about steps for which some or all proposers can't get enough approvals.
 fn quorums_out_of_reach(sealed: &Sealed, now: Timestamp) -> Vec<String> {
     let eligible = EligibleApprovers::of(&sealed.roster);
-    // Many steps have the same rules, so judge each set of rules once.
+    // Many steps have the same rules, so evaluate each set of rules once.
     let mut by_rules: Vec<(&QuorumRules, Vec<&StepRef>)> = Vec::new();
     for step in sealed.registry.steps() {
         let reference = &step.definition.reference;
@@ -197,7 +199,7 @@ fn quorums_out_of_reach(sealed: &Sealed, now: Timestamp) -> Vec<String> {
             false
         }
     });
-    // Many proposers lack the same approvals for the same reason. Report that reason once.
+    // Many proposers lack the same approvals because of the same cause. Report that reason once.
     let mut by_cause: Vec<Cause<'_>> = Vec::new();
     for proposer in proposers(sealed) {
         let tokens = Tokens::Sealed(&sealed.tokens, now);
@@ -236,7 +238,7 @@ fn quorums_out_of_reach(sealed: &Sealed, now: Timestamp) -> Vec<String> {
     notes
 }
 
-/// The reason why approvers are missing for a proposer, and the next action.
+/// Returns the reason why a proposer has too few approvers, and the next action.
 pub(super) fn of_owners(excluded: &ExcludedSigners, proposer: &Name) -> String {
     in_words(&owners_of(excluded, proposer), &format!("{proposer} proposes"))
 }
@@ -257,7 +259,7 @@ fn in_words(owners: &[Name], who_proposes: &str) -> String {
     )
 }
 
-/// The reason why a quorum can't be met, and what is refused because of it.
+/// The reason why a quorum can't be met, with the proposals that the boundary refuses for this reason.
 struct Cause<'s> {
     out: String,
     owners: Vec<Name>,
@@ -279,7 +281,7 @@ fn proposers(sealed: &Sealed) -> Vec<Proposer> {
     tokens.chain(rostered.map(|entry| Proposer { name: entry.name.clone(), patterns: Vec::new() })).collect()
 }
 
-/// Names the first steps of a list, and the number of the others.
+/// Returns the names of the first steps in a list, and the number of the other steps.
 fn some_of(steps: &[&StepRef]) -> String {
     let names: Vec<&str> = steps.iter().take(MOST_NAMED).map(|step| step.as_str()).collect();
     match steps.len().saturating_sub(MOST_NAMED) {
@@ -288,5 +290,5 @@ fn some_of(steps: &[&StepRef]) -> String {
     }
 }
 
-/// The most steps that a note names.
+/// Maximum number of steps that a note names.
 const MOST_NAMED: usize = 5;

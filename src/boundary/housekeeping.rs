@@ -1,4 +1,4 @@
-//! Housekeeping: periodic work besides the runs, from the start to the end of the service.
+//! Housekeeping, which is the periodic work of the service besides the runs.
 
 use std::io;
 use std::sync::Arc;
@@ -13,17 +13,17 @@ use crate::crypto::digest::Blake3Digest;
 use crate::store::ledger::Ledger;
 use crate::store::message::Retention;
 
-/// The interval in which overdue proposals are marked, nonces pruned and refusals summed up.
+/// The interval of housekeeping, which marks expired proposals, removes old nonces and summarises refusals.
 const HOUSEKEEPING: Duration = Duration::from_secs(20);
-/// The shortest interval, for data that is stored for seconds only.
+/// Minimum interval of housekeeping, used if data is stored for a few seconds only.
 const OFTENEST_HOUSEKEEPING: Duration = Duration::from_secs(1);
-/// The most outputs and proposals in one round of retention, and the pause after a round that deleted data.
+/// Maximum number of outputs and proposals that one round of deletion removes.
 const RETIRE_AT_ONCE: usize = 500;
 const RETIRE_PAUSE: Duration = Duration::from_millis(20);
-/// The most nonces in one round of pruning. The limit keeps runs from waiting.
+/// Maximum number of nonces that one round removes. The limit prevents that runs wait for a long transaction.
 const PRUNE_AT_ONCE: usize = 1000;
 
-/// The periodic work besides the runs.
+/// The periodic work of the service besides the runs.
 pub struct Housekeeping {
     /// The crossing.
     pub crossing: Arc<Crossing>,
@@ -31,24 +31,24 @@ pub struct Housekeeping {
     pub ledger: Ledger,
     /// The runs in progress.
     pub live: Arc<RunsInProgress>,
-    /// The tasks that wait for a change of a proposal.
+    /// Wakes the tasks that wait for a change of a proposal.
     pub changes: Arc<Changes>,
     /// The directory of large outputs.
     pub outputs: Outputs,
     /// The log of refusals.
     pub refusals: Arc<RefusalLog>,
-    /// How long data that is not evidence is stored.
+    /// The times for which data that is not evidence is stored.
     pub retention: Retention,
 }
 
 impl Housekeeping {
-    /// Runs until the service ends. It marks overdue proposals, prunes nonces, deletes data after its retention and
-    /// sums up refusals.
+    /// Repeats the periodic work until the service ends. The work marks expired proposals, removes old nonces, deletes
+    /// data after its retention time and summarises refusals.
     pub async fn keep_house(self: Arc<Self>) {
         let shortest = self.retention.outputs_s.min(self.retention.proposals_s);
         let often = Duration::from_secs(u64::try_from(shortest / 2).unwrap_or(0)).max(OFTENEST_HOUSEKEEPING);
         let mut every = tokio::time::interval(HOUSEKEEPING.min(often));
-        // Sweep in a task of its own, because there may be many files.
+        // Delete unused files in a separate task, because the number of files may be large.
         let sweeping = self.clone();
         tokio::spawn(async move {
             if let Err(error) = sweeping.sweep_outputs().await {
@@ -59,8 +59,8 @@ impl Housekeeping {
         let mut full = false;
         loop {
             every.tick().await;
-            // Log one line when disk space runs out and one line when there is room again. In between, each refused
-            // caller gets the refusal as an answer.
+            // Write one log line when disk space becomes too small, and one log line when the space is sufficient
+            // again. Between the two log lines, each refused caller gets the reason as an answer.
             let trouble = self.crossing.capacity().disk_trouble();
             match (full, &trouble) {
                 (false, Some(trouble)) => tracing::warn!("{trouble}"),
@@ -99,12 +99,12 @@ impl Housekeeping {
         self.retire().await
     }
 
-    /// Deletes data after its retention, in small rounds with pauses so that runs can write in between.
+    /// Deletes data after its retention time, in small rounds with pauses in which runs can write.
     async fn retire(&self) -> Result<(), crate::store::fault::StoreFault> {
         loop {
             let retired = self.ledger.retire(self.retention, RETIRE_AT_ONCE).await?;
-            // The rows are gone, durably. A crash right here leaves files that no row names: the next start sweeps
-            // them.
+            // The deletion of the rows is durable. A crash at this point leaves files that no row names, and the next
+            // start deletes these files.
             self.remove_files(retired.files).await?;
             if retired.deleted == 0 {
                 return Ok(());
@@ -114,8 +114,8 @@ impl Housekeeping {
         }
     }
 
-    /// Removes the files that no row names. A crash between the write of a file and the write of its row leaves such
-    /// files.
+    /// Removes the output files that no row names. Unnamed files remain after a crash between the write of a file and
+    /// the write of its row.
     async fn sweep_outputs(&self) -> Result<(), crate::store::fault::StoreFault> {
         let outputs = self.outputs.clone();
         let names = tokio::task::spawn_blocking(move || outputs.names()).await.unwrap_or_default();
@@ -135,19 +135,20 @@ impl Housekeeping {
             Ok::<_, io::Error>(())
         });
         let removed = removed.await.unwrap_or_else(|error| Err(io::Error::other(error)));
-        // If one file can't be removed, continue with the others.
+        // If one file can't be removed, continue with the next file.
         if let Err(error) = removed {
             tracing::error!("an output that is no longer kept can't be removed: {error}");
         }
         Ok(())
     }
 
-    /// From now on `/ready` says that the service is ending. New requests are not verified.
+    /// Marks the service as ending, which `/ready` reports. From this call on, the boundary verifies no new requests.
     pub fn begin_ending(&self) {
         self.crossing.capacity().close_verification();
     }
 
-    /// Refuses new runs from now on. Runs in progress may end within `grace`. After that they are cancelled.
+    /// Refuses new runs from this call on. Runs in progress have the time `grace` to end. After the time `grace`, the
+    /// runs in progress are cancelled.
     pub async fn end_runs(&self, grace: Duration) {
         self.crossing.capacity().close();
         let deadline = tokio::time::Instant::now() + grace;
@@ -155,13 +156,13 @@ impl Housekeeping {
             let _ = tokio::time::timeout(Duration::from_millis(100), self.changes.room()).await;
         }
         while self.crossing.capacity().is_running() {
-            // Repeat the cancellation, because a run whose nonce was just spent begins only now.
+            // Repeat the cancellation, because a run whose nonce was just spent may begin later.
             self.live.cancel_all();
             let _ = tokio::time::timeout(Duration::from_millis(100), self.changes.room()).await;
         }
     }
 
-    /// Ends the runs and closes the store.
+    /// Ends all runs and closes the store.
     pub async fn drain(&self, grace: Duration) {
         self.end_runs(grace).await;
         self.refusals.close_refusals().await;
@@ -171,5 +172,5 @@ impl Housekeeping {
     }
 }
 
-/// The lead of the clock over the mark, from which the operator is warned.
+/// Minimum difference between the clock and the low-water mark at which the operator gets a warning, in seconds.
 const JUMP_S: i64 = 86_400;

@@ -1,6 +1,7 @@
-//! The boundary: the crossing and the parts around it.
+//! The boundary, which consists of the crossing and the parts around the crossing.
 //!
-//! Each part holds only what it needs. This file builds the parts and connects them.
+//! Each part has access only to the parts that are needed for its work. The file `mod.rs` builds the parts and connects
+//! the parts.
 pub mod admission;
 pub mod denials;
 pub mod dispatch;
@@ -40,24 +41,24 @@ use crate::sandbox::Sandbox;
 use crate::store::ledger::Ledger;
 use crate::store::message::Retention;
 
-/// A boundary with its parts.
+/// A boundary, with all its parts.
 #[derive(Clone)]
 pub struct Boundary {
     /// The crossing, through which every run passes.
     pub crossing: Arc<Crossing>,
     /// Accepts proposals, signatures, denials and cancellations. Starts approved runs.
     pub proposals: Arc<Proposals>,
-    /// Reads registry, receipts, bundles, outputs and the log.
+    /// Reads the registry, receipts, bundles, outputs and the log.
     pub evidence: Arc<Evidence>,
     /// Authenticates callers.
     pub admission: Arc<Admission>,
-    /// Puts new states in force.
+    /// Puts new seals in force.
     pub sealing: Arc<Sealing>,
     /// The health report for operators.
     pub health: Arc<Health>,
-    /// Collects cosignatures over the log's head.
+    /// Collects cosignatures of witnesses over checkpoints of the log.
     pub witnesses: Arc<Witnessing>,
-    /// The periodic work besides the runs.
+    /// The periodic work of the service besides the runs.
     pub housekeeping: Arc<Housekeeping>,
 }
 
@@ -71,13 +72,13 @@ pub struct BoundaryParts {
     pub key: BoundaryKey,
     /// The state in force.
     pub sealed: Sealed,
-    /// The directory of large outputs and spools.
+    /// The directory of large outputs and of spools.
     pub outputs: Outputs,
-    /// The limits of concurrent runs and requests.
+    /// Maximum numbers of concurrent runs and requests.
     pub limits: CapacityLimits,
-    /// How long data that is not evidence is stored.
+    /// The times for which data that is not evidence is stored.
     pub retention: Retention,
-    /// Closed logs that this log follows.
+    /// The closed logs, which this log continues.
     pub closed: Vec<Ledger>,
     /// Time and randomness.
     pub surroundings: Surroundings,

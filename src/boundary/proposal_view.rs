@@ -1,4 +1,4 @@
-//! The status of a proposal, as the HTTP API and the commands show it.
+//! The status of a proposal, in the form that the HTTP API and the commands show.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,7 +20,8 @@ use crate::record::receipt::Outcome;
 use crate::store::message::{Proposal, StoredStatus};
 
 impl Proposals {
-    /// Builds the view of a proposal. The caller must already have checked who may see it.
+    /// Builds the view of a proposal for a caller. The calling function must already have checked that the caller may
+    /// see the proposal.
     pub(super) fn view(&self, row: &Proposal) -> Result<ProposalView, Stopped> {
         let id = &row.core.id;
         let payload = self.payload(id)?;
@@ -49,7 +50,7 @@ impl Proposals {
         match row.status {
             StoredStatus::Finished => {
                 outcome = detail.and_then(|detail| json::typed(&detail).ok());
-                // For a submitted envelope, and for an old proposal, only the receipt has the signatures.
+                // For a submitted envelope and for an old proposal, only the receipt contains the signatures.
                 if approvals.have == 0
                     && let Some(receipt) = receipt_of(&self.ledger, row)?
                 {
@@ -87,7 +88,8 @@ impl Proposals {
         })
     }
 
-    /// Names the approver who denied the proposal. The approver's words are in the log, for callers who may read it.
+    /// Returns a refusal with the name of the approver who denied the proposal. The approver's text is in the log, for
+    /// callers with read permission.
     pub(super) fn denied_by(&self, row: &Proposal) -> Result<RefusalView, Stopped> {
         let denials = self.ledger.denials(&row.core.digest).map_err(|e| fault(&e))?;
         let names: Vec<&str> = denials.iter().map(|denial| denial.approver.as_str()).collect();
@@ -95,7 +97,8 @@ impl Proposals {
     }
 
     fn approvals(&self, id: &ProposalId, signed: &Authorization, sealed: &Sealed) -> Result<ApprovalsView, Stopped> {
-        // If the step is sealed differently now, no rule applies. The old statement will not run.
+        // If the seal in force has another definition of the step, no rule applies. In this case, the proposal's old
+        // statement can't run any more.
         let Ok((held, excluded)) = self.quorum_of(sealed, signed) else {
             return Ok(ApprovalsView {
                 rules: Vec::new(),
@@ -118,7 +121,7 @@ impl Proposals {
         })
     }
 
-    /// Counts the stored signatures under the rules in force.
+    /// Counts the stored signatures with the rules in force.
     pub(super) fn count(
         &self,
         id: &ProposalId,

@@ -1,4 +1,4 @@
-//! Proposals: proposing, signing, cancelling and waiting.
+//! Proposals, which callers create, sign, cancel and wait for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,25 +39,25 @@ use crate::store::message::{
 };
 use crate::yaml::nearest;
 
-/// The longest wait of one call.
+/// Maximum time that one call waits.
 const MOST_WAIT: Duration = Duration::from_secs(55);
-/// The most proposals in one page.
+/// Maximum number of proposals on one page.
 const MOST_LISTED: usize = 100;
 
 /// The filter of a list of proposals.
 #[derive(Debug, Clone, Default)]
 pub struct ProposalFilter {
-    /// Only proposals with these statuses. An empty list means any status.
+    /// The list contains only proposals with these statuses. An empty list of statuses selects every status.
     pub statuses: Vec<ProposalStatus>,
-    /// Only proposals whose id ends with this text.
+    /// The list contains only proposals whose id ends with this text.
     pub ending: Option<ProposalIdEnding>,
-    /// Only proposals of this step.
+    /// The list contains only proposals of this step.
     pub step: Option<StepRef>,
-    /// Only proposals of this proposer.
+    /// The list contains only proposals of this proposer.
     pub proposer: Option<Name>,
-    /// The cursor at the end of the page before.
+    /// The cursor that the previous page returned.
     pub cursor: Option<String>,
-    /// The most proposals to list. 0 means a full page.
+    /// Maximum number of proposals in the list. 0 means a full page.
     pub limit: usize,
 }
 
@@ -82,13 +82,13 @@ pub struct ProposalsParts {
     pub ledger: Ledger,
     /// The runs in progress.
     pub live: Arc<RunsInProgress>,
-    /// The tasks that wait for a change of a proposal.
+    /// Wakes the tasks that wait for a change of a proposal.
     pub changes: Arc<Changes>,
-    /// The sandbox, which says whether this host can run a step.
+    /// The sandbox, which knows whether this host can run a step.
     pub sandbox: Arc<dyn Sandbox>,
     /// The log of refusals.
     pub refusals: Arc<RefusalLog>,
-    /// How long data that is not evidence is stored.
+    /// The times for which data that is not evidence is stored.
     pub retention: Retention,
     /// Time and randomness.
     pub surroundings: Surroundings,
@@ -103,11 +103,12 @@ impl Proposals {
         Self { crossing, ledger, live, changes, held_up, sandbox, refusals, retention, surroundings }
     }
 
-    /// Makes a statement to sign, unless the same statement exists. Returns whether it is new.
+    /// Creates a statement for signatures, unless the same statement already exists. Returns the proposal, and true if
+    /// the statement is new.
     ///
     /// # Errors
-    /// `unknown-step`, `step-changed`, `policy-denied`, `invalid-params`, `nonce-replayed` for a nonce with another
-    /// body, and `rate-limited` if too many proposals of this proposer wait.
+    /// Returns `unknown-step`, `step-changed`, `policy-denied`, `invalid-params`, `nonce-replayed` for a nonce with
+    /// another body, or `rate-limited` if too many proposals of this proposer wait.
     pub async fn propose(self: &Arc<Self>, caller: &Caller, body: Propose) -> Result<(ProposalView, bool), Stopped> {
         let request = canonical::canonical_of(&body).map_err(|e| fault(&e))?;
         let outcome = self.take_in(caller, body, sha256(&request)).await;
@@ -138,7 +139,8 @@ impl Proposals {
             );
             return Err(Refusal::new(Code::StepChanged, detail).at("/step", "another definition is sealed").into());
         }
-        // A `deny` in the policy is final: no signature overrides it. Refuse the proposal before approvers sign.
+        // A `deny` in the policy is final, so no signature can change the denial. Refuse the proposal before approvers
+        // sign.
         let permissions =
             held.asked().clone().map_err(|denied| Refusal::new(Code::PolicyDenied, denied.to_string()))?;
         let params = step.schema.complete(body.params).map_err(|errors| {
@@ -173,7 +175,7 @@ impl Proposals {
             expires_at: now.plus(window),
         };
         let payload = authorization.clone().into_statement()?.to_payload().map_err(|error| {
-            // The pointers of the statement differ from the pointers of the body only in their first part.
+            // A pointer into the statement differs from the pointer into the body only in its first part.
             let pointer = error.pointer.strip_prefix("/predicate").unwrap_or(&error.pointer).to_owned();
             Refusal::from(crate::record::malformed::Malformed { pointer, ..error })
         })?;
@@ -220,8 +222,9 @@ impl Proposals {
         }
     }
 
-    /// Refuses proposals that people would sign in vain: this host can't run the step, or its quorum can't be met. A
-    /// missing path of the host, or a missing user, is accepted, because it may appear before the window ends.
+    /// Refuses proposals that people would sign without effect, because this host can't run the step or the quorum
+    /// can't be met. A missing path or a missing user of the host is accepted, because the path or the user may exist
+    /// before the window ends.
     fn demand_future(
         &self,
         sealed: &Sealed,
@@ -248,19 +251,19 @@ impl Proposals {
         })
     }
 
-    /// Returns the view of a proposal.
+    /// Returns the current view of a proposal.
     ///
     /// # Errors
-    /// `not-found`, also if the caller may not see the proposal.
+    /// Returns `not-found` if the proposal does not exist or the caller may not see the proposal.
     pub fn proposal(&self, caller: &Caller, id: &ProposalId) -> Result<ProposalView, Stopped> {
         self.view(&self.visible(caller, id)?)
     }
 
-    /// Waits until the proposal's status changes, at most for `up_to`. Then returns the view of the proposal. The end
-    /// of the wait is never a denial.
+    /// Waits until the status of the proposal changes, but at most for the time `up_to`. After the waiting time, the
+    /// function returns the view of the proposal. The end of the waiting time is never a denial.
     ///
     /// # Errors
-    /// `not-found`, also if the caller may not see the proposal.
+    /// Returns `not-found` if the proposal does not exist or the caller may not see the proposal.
     pub async fn wait(&self, caller: &Caller, id: &ProposalId, up_to: Duration) -> Result<ProposalView, Stopped> {
         let mut changes = self.changes.watch(id);
         let before = self.visible(caller, id)?;
@@ -277,10 +280,10 @@ impl Proposals {
         }
     }
 
-    /// Returns the proposals that the caller may see, the newest first.
+    /// Returns the proposals that the caller may see, with the newest proposal first.
     ///
     /// # Errors
-    /// `unauthenticated` if the caller has no name, `malformed` for a cursor that no list returned.
+    /// Returns `unauthenticated` if the caller has no name, and `malformed` for a cursor that no list returned.
     pub fn list(&self, caller: &Caller, filter: &ProposalFilter) -> Result<ProposalList, Stopped> {
         let Some(name) = caller.name() else {
             return Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into());
@@ -294,7 +297,7 @@ impl Proposals {
                     .into());
             }
         };
-        // A caller who may not read sees only the caller's own proposals. The store selects them.
+        // A caller without read permission sees only the caller's own proposals. The store selects them.
         let own_only = !caller.may(Scope::Read) && !caller.may(Scope::Operate);
         let proposer = if own_only { Some(name.clone()) } else { filter.proposer.clone() };
         if own_only && filter.proposer.as_ref().is_some_and(|asked| asked != name) {
@@ -313,7 +316,7 @@ impl Proposals {
         let mut proposals = Vec::with_capacity(page.proposals.len());
         for row in page.proposals.iter().filter(|row| caller.may_see(&row.core.proposer, &row.core.step)) {
             let view = self.view(row)?;
-            // The row of an overdue proposal gets status `expired` only at the next housekeeping.
+            // The row of an expired proposal gets the status `expired` only at the next housekeeping.
             if filter.statuses.is_empty() || filter.statuses.contains(&view.status) {
                 proposals.push(view);
             }
@@ -321,11 +324,11 @@ impl Proposals {
         Ok(ProposalList { proposals, cursor: page.next.map(|id| id.to_string()) })
     }
 
-    /// Accepts signatures over the statement. If they complete the quorum, the run starts.
+    /// Accepts signatures over the statement of a proposal. If the signatures complete the quorum, the run starts.
     ///
     /// # Errors
-    /// `unknown-signer`, `bad-signature`, `self-approval`, `not-permitted-signer`, or the refusal of `charge` for the
-    /// key of a new, verified signature. After an error no signature of the call is stored.
+    /// Returns `unknown-signer`, `bad-signature`, `self-approval`, `not-permitted-signer`, or the refusal of `charge`
+    /// for the key of a new, verified signature. After an error, the boundary stores no signature of the call.
     pub async fn sign(
         self: &Arc<Self>,
         id: &ProposalId,
@@ -340,7 +343,7 @@ impl Proposals {
             return Err(Refusal::new(Code::Malformed, "send at least one signature").at("/signatures", "empty").into());
         }
         let document = signed.verify(|keyid| sealed.roster.key(keyid))?;
-        // From here on the caller is a signer in the roster, so refusals are logged.
+        // After this check, the caller is known to be a signer in the roster, so refusals are logged.
         let outcome = self.sign_verified(&row, document.predicate(), document.signatures(), &sealed, charge).await;
         if let Err(stopped) = &outcome {
             let principal = document.signatures().first().map(|signature| signature.keyid.to_string());
@@ -383,8 +386,8 @@ impl Proposals {
             })
             .collect();
         if !fresh.is_empty() {
-            // Charge a key only for its own new signatures, not for signatures that don't verify or that others send
-            // again.
+            // Charge a key only for its own new signatures, not for invalid signatures or for signatures that another
+            // caller sends again.
             fresh.iter().try_for_each(|signature| charge(&signature.keyid))?;
             self.ledger.sign(id, fresh).await.map_err(|stop| advance_refused(stop, id))?;
             self.changes.notify(id);
@@ -393,10 +396,10 @@ impl Proposals {
         self.view(&self.row(id)?)
     }
 
-    /// Cancels a proposal or kills its run. The proposer and operators may do that.
+    /// Cancels a proposal or ends its run. Only the proposer and operators may cancel a proposal.
     ///
     /// # Errors
-    /// `not-found`, `forbidden`, or `wrong-state` if the proposal is over.
+    /// Returns `not-found`, `forbidden`, or `wrong-state` if the proposal is over.
     pub async fn cancel(&self, caller: &Caller, id: &ProposalId) -> Result<ProposalView, Stopped> {
         let row = self.visible(caller, id)?;
         if caller.name() != Some(&row.core.proposer) {
@@ -421,7 +424,7 @@ impl Proposals {
                 };
                 match self.ledger.advance(advance).await {
                     Ok(_) => {}
-                    // The run began in between.
+                    // The run began after the proposal was read.
                     Err(AdvanceStop::WrongState(StoredStatus::Running)) => {
                         let _ = self.stop_run(id)?;
                     }
@@ -433,7 +436,7 @@ impl Proposals {
         self.view(&self.row(id)?)
     }
 
-    /// Asks a run to stop, also if it is claimed and has not begun. Returns false if the run is over.
+    /// Asks a run to stop, even if the run is claimed and has not begun. Returns false if the run is already over.
     pub(super) fn stop_run(&self, id: &ProposalId) -> Result<bool, Stopped> {
         self.live.stop(id);
         let running = self.row(id)?.status == StoredStatus::Running;
@@ -443,12 +446,12 @@ impl Proposals {
         Ok(running)
     }
 
-    /// Sends a complete envelope that was signed elsewhere to the crossing. Await this in a task of its own, so that a
-    /// caller who hangs up can't stop a run half-way. If the future were dropped after its nonce was spent, only the
-    /// next start would write the receipt.
+    /// Sends a complete envelope, which was signed elsewhere, to the crossing. Callers must await this future in a
+    /// separate task, so that a client that disconnects can't stop a run. If the future were dropped after the nonce
+    /// was spent, only the next start would write the receipt.
     ///
     /// # Errors
-    /// The first refusal of the crossing.
+    /// Returns the first refusal of the crossing.
     pub async fn submit(
         self: &Arc<Self>,
         caller: &Caller,
@@ -467,7 +470,7 @@ impl Proposals {
         done.map_err(|stopped| self.without_hidden_links(caller, stopped))
     }
 
-    /// Removes links to proposals and receipts that the caller may not see.
+    /// Removes the links to proposals and receipts that the caller may not see.
     fn without_hidden_links(&self, caller: &Caller, stopped: Stopped) -> Stopped {
         let Stopped::Refused(mut refusal) = stopped else { return stopped };
         if let Some(id) = &refusal.proposal {
@@ -491,7 +494,7 @@ impl Proposals {
     }
 
     pub(super) fn statement(&self, id: &ProposalId) -> Result<Statement<Authorization>, Stopped> {
-        // The boundary wrote this payload itself. Other code checks its signers.
+        // The boundary wrote this payload and can trust its format. Other functions check its signatures.
         Ok(Statement::from_payload(&self.payload(id)?)?)
     }
 
@@ -499,9 +502,10 @@ impl Proposals {
         self.ledger.proposal(id).map_err(|e| fault(&e))?.ok_or_else(|| self.missing(id).into())
     }
 
-    /// The refusal for a proposal without a row. An id begins with its time. If the id is younger than the log and
-    /// older than the shortest retention, the proposal was deleted or never existed. The refusal does not say which, so
-    /// that nobody learns of a hidden proposal.
+    /// Returns the refusal for a proposal that has no row in the store. A proposal's id begins with the time of its
+    /// creation. If this time is after the first log entry but too long ago for the shortest retention, the proposal
+    /// was deleted or never existed. The refusal does not state which case applies, so that a caller does not learn of
+    /// a hidden proposal.
     fn missing(&self, id: &ProposalId) -> Refusal {
         let made = Timestamp::from_unix(i64::try_from(id.millis() / 1000).unwrap_or(i64::MAX));
         let kept_s = self.retention.proposals_s.min(UNSIGNED_KEPT_S);
@@ -524,12 +528,12 @@ impl Proposals {
         } else if caller.name().is_none() {
             Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into())
         } else {
-            // A caller who may not see the proposal must not learn whether it exists.
+            // A caller who may not see the proposal must not learn whether the proposal exists.
             Err(not_found(id).into())
         }
     }
 
-    /// Returns the rule of the statement's step now, and the people who can't count for it.
+    /// Returns the current rule of the statement's step, and the people whose signatures can't count.
     pub(super) fn quorum_of<'s>(
         &self,
         sealed: &'s Sealed,
@@ -564,7 +568,7 @@ impl Proposals {
     }
 }
 
-/// The refusal for an unknown step. It suggests a similar step that the caller may know.
+/// Returns the refusal for an unknown step. The refusal suggests a similar step that the caller may know.
 pub(super) fn unknown_step(caller: &Caller, sealed: &Sealed, reference: &StepRef) -> Refusal {
     let steps = sealed.registry.steps().map(|step| &step.definition.reference);
     let known: Vec<&str> =
@@ -576,7 +580,8 @@ pub(super) fn unknown_step(caller: &Caller, sealed: &Sealed, reference: &StepRef
     Refusal::new(Code::UnknownStep, format!("no step {reference} is registered; {advice}"))
 }
 
-/// The most steps that a wrong name is compared with. This limits the cost of a wrong name.
+/// Maximum number of steps with which an unknown name is compared. The maximum limits the cost of a request with an
+/// unknown name.
 const MOST_COMPARED: usize = 1000;
 
 fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), Stopped> {
@@ -610,7 +615,7 @@ fn core_of(authorization: &Authorization, payload: &[u8]) -> Result<Authorizatio
     })
 }
 
-/// The detail of a status: a code and a text.
+/// Encodes the detail of a status, which consists of a code and a text.
 pub(super) fn detail(code: Code, words: &str) -> Result<Vec<u8>, Stopped> {
     canonical::canonical_of(&RefusalView::new(code, words)).map_err(|e| fault(&e))
 }
@@ -619,7 +624,7 @@ pub(super) fn verified_of(signature: &Signature) -> VerifiedSignature {
     VerifiedSignature { keyid: signature.keyid, presence: signature.presence, sig: signature.sig.clone() }
 }
 
-/// Formats a span of time as the configuration writes it.
+/// Formats a duration in the same form as the configuration.
 pub(super) fn span(seconds: i64) -> String {
     match seconds {
         whole if whole % 86_400 == 0 => format!("{} days", whole / 86_400),

@@ -1,8 +1,8 @@
-//! Refusals in the log: within a budget, and the others only counted (R10).
+//! Refusals in the log, up to a limit for each principal and hour (R10).
 //!
-//! A refusal must not cost much of our disk. The boundary logs a signed leaf only for an authenticated principal or a
-//! rostered signature. The leaf has digests instead of text, and the number of leaves in an hour is limited. Further
-//! refusals are counted by code and logged in one summary an hour.
+//! A refusal must not use much disk space. The boundary logs a signed entry only for an authenticated caller or a
+//! signature of a key in the roster. The entry contains digests instead of text, and the number of entries in an hour
+//! is limited. Refusals above the limit are counted by code, and one summary per hour contains the counts.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -25,18 +25,19 @@ use crate::record::validity::Timestamp;
 use crate::store::ledger::Ledger;
 use crate::store::message::WriteStop;
 
-/// The most leaves that one principal may cause in an hour. This limits what the holder of one token can write into the
-/// log.
+/// Maximum number of log entries that one principal can cause in an hour. This maximum limits the data that the holder
+/// of one token can write into the log.
 const BUDGET_PER_HOUR: u32 = 60;
-/// The most principals with a budget of their own. The refusals of further principals are only counted.
+/// Maximum number of principals with a separate limit. The refusals of all other principals are only counted.
 const MOST_PRINCIPALS: usize = 10_000;
 const HOUR_S: i64 = 3600;
-/// The most log entries that a start searches for this hour's refusals. The search takes a tenth of a second.
+/// Maximum number of log entries in which a start searches the refusals of the current hour. The search takes about a
+/// tenth of a second.
 const MOST_LOOKED_AT: usize = 100_000;
-/// The most attempts to date a leaf again if other entries came before it.
+/// Maximum number of attempts to log an entry with a new time, if other entries were logged first.
 const MOST_TRIES: usize = 8;
 
-/// The refusals of this hour.
+/// The refusals of the current hour.
 #[derive(Debug, Default)]
 pub struct Refusals {
     hour: Mutex<Hour>,
@@ -49,18 +50,18 @@ struct Hour {
     counts: BTreeMap<Code, u64>,
 }
 
-/// The entries to write now.
+/// The entries that must be written to the log.
 #[derive(Debug, PartialEq, Eq)]
 struct Due {
-    /// Whether to write this refusal itself.
+    /// True if this refusal gets a log entry.
     one: bool,
-    /// The counts of the hour before, if refusals were only counted.
+    /// The counts of the previous hour, or `None` if that hour has no counted refusals.
     summary: Option<BTreeMap<Code, u64>>,
 }
 
 impl Refusals {
-    /// Begins with the budget that is already spent. `logged` are this hour's entries of the log. So a restart gives no
-    /// principal a new budget.
+    /// Creates the value with the number of entries that each principal has already caused. `logged` contains the log
+    /// entries of the current hour. So a restart does not reset the limit of a principal.
     pub(super) fn after(logged: &[Vec<u8>], now: Timestamp) -> Self {
         let mut hour = Hour { number: now.unix() / HOUR_S, ..Hour::default() };
         for entry in logged {
@@ -101,7 +102,7 @@ impl Refusals {
         self.hour.lock().unwrap_or_else(PoisonError::into_inner).turn(now)
     }
 
-    /// Returns the refusals that were counted and not yet logged, for a summary at the end.
+    /// Returns the refusals that were counted but not logged, for a summary at the end of the service.
     fn rest(&self) -> Option<BTreeMap<Code, u64>> {
         let mut hour = self.hour.lock().unwrap_or_else(PoisonError::into_inner);
         let counts = std::mem::take(&mut hour.counts);
@@ -110,7 +111,7 @@ impl Refusals {
 }
 
 impl Hour {
-    /// Begins a new hour if the hour is over. Returns the counts of the hour before.
+    /// Begins a new hour if the current hour is over. Returns the counts of the previous hour, if that hour has counts.
     fn turn(&mut self, now: Timestamp) -> Option<BTreeMap<Code, u64>> {
         let number = now.unix() / HOUR_S;
         if number <= self.number {
@@ -121,7 +122,8 @@ impl Hour {
     }
 }
 
-/// Returns the budget that is left in this hour of the log. If the log can't be read, everything else fails as well.
+/// Returns the refusals of the current hour that the log contains. If the log can't be read, the service can't work
+/// anyway.
 pub(super) fn left(ledger: &Ledger) -> Refusals {
     let now = ledger.now();
     let began = Timestamp::from_unix(now.unix() / HOUR_S * HOUR_S);
@@ -143,17 +145,18 @@ pub struct RefusalLog {
 }
 
 impl RefusalLog {
-    /// Begins with the budget that is left in this hour of the log.
+    /// Creates the value with the refusals of the current hour that the log contains.
     #[must_use]
     pub fn new(crossing: Arc<Crossing>, ledger: Ledger, key: Arc<BoundaryKey>) -> Self {
         let refusals = left(&ledger);
         Self { crossing, ledger, key, refusals }
     }
 
-    /// Notes that `principal` received `stopped` for the input with this digest. Never delays the answer.
+    /// Records that the caller `principal` received `stopped` for the input with this digest. Never delays the answer.
     pub fn note_refusal(self: &Arc<Self>, principal: Option<&str>, stopped: &Stopped, input: InputDigest) {
         let Stopped::Refused(refused) = stopped else { return };
-        // `busy` does not judge the input. If the disk is full, a log entry would need the missing space.
+        // `busy` is no decision about the input. If the disk is full, a log entry would need disk space that is
+        // missing.
         if refused.code == Code::Busy {
             return;
         }
@@ -174,14 +177,14 @@ impl RefusalLog {
         }
     }
 
-    /// Logs the summary of an hour that ended without a later refusal.
+    /// Logs the summary of the previous hour, if no later refusal has caused the summary.
     pub async fn summarise_refusals(&self) {
         if let Some(counts) = self.refusals.due(self.crossing.now()) {
             self.log_summary(counts).await;
         }
     }
 
-    /// Logs the refusals that were only counted, before the service ends.
+    /// Logs the summary of the counted refusals before the service ends.
     pub async fn close_refusals(&self) {
         if let Some(counts) = self.refusals.rest() {
             self.log_summary(counts).await;
@@ -201,8 +204,8 @@ impl RefusalLog {
         self.append_refusal(|now| refusal::RefusalStatement::summary(self.refusing(), counts.clone(), now)).await;
     }
 
-    /// Signs and logs the statement that `state` makes for the time of the entry. If a refusal is not logged, only its
-    /// record is missing: the caller has the answer.
+    /// Signs and logs the statement that the function `state` creates for the time of the entry. If this fails, only
+    /// the log entry is missing, because the caller already has the refusal as an answer.
     async fn append_refusal(
         &self,
         state: impl Fn(Timestamp) -> Result<Statement<refusal::RefusalStatement>, Malformed>,
@@ -224,14 +227,14 @@ impl RefusalLog {
 /// The reason why a refusal is not in the log.
 #[derive(Debug)]
 enum NotLogged {
-    /// The refusal can't be encoded.
+    /// The statement of the refusal can't be encoded.
     Malformed(Malformed),
-    /// The log did not accept the entry. `BackDated` means that other entries came before it each time.
+    /// The log did not accept the entry. `BackDated` means that other entries were logged first in each attempt.
     Stopped(WriteStop),
 }
 
-/// Logs the entry that `sign` makes for the current time. If an entry of a later second came in between, signs it again
-/// for a later time.
+/// Logs the entry that the function `sign` creates for the current time. If another entry with a later time was logged
+/// first, the function signs the entry again with a later time.
 async fn append(ledger: &Ledger, sign: impl Fn(Timestamp) -> Result<Vec<u8>, Malformed>) -> Result<(), NotLogged> {
     let mut tries = 1;
     loop {
@@ -245,10 +248,11 @@ async fn append(ledger: &Ledger, sign: impl Fn(Timestamp) -> Result<Vec<u8>, Mal
     }
 }
 
-/// Returns the part of a pointer into a statement that the format itself names. The rest is text of the input, such as
-/// an unknown field or a parameter's name, and must never be in the log. Returns nothing if no part is from the format.
+/// Returns the part of a pointer into a statement that consists of field names of the format. The other parts of a
+/// pointer are text of the input (such as an unknown field or the name of a parameter) and must never be in the log.
+/// Returns `None` if the pointer contains no field name of the format.
 fn without_input(pointer: &str) -> Option<String> {
-    // Parameters are checked separately. Here they are inside a statement.
+    // Parameters are checked separately, so their pointers do not begin with `/predicate`.
     let pointer = if pointer.starts_with("/params") { format!("/predicate{pointer}") } else { pointer.to_owned() };
     let index = |step: &str| step.len() <= 4 && step.bytes().all(|c| c.is_ascii_digit());
     let mut kept = String::new();
@@ -262,7 +266,7 @@ fn without_input(pointer: &str) -> Option<String> {
     (!kept.is_empty()).then_some(kept)
 }
 
-/// All field names that the format defines for an envelope with an authorization or a denial.
+/// The field names that the format defines for an envelope with an authorization or a denial.
 static FIELDS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     let mut schemas = settings().into_generator();
     let mut names = BTreeSet::new();
@@ -294,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn r10_beyond_the_budget_refusals_are_counted_only() {
+    fn r10_refusals_beyond_the_budget_are_not_logged_but_counted() {
         let refusals = Refusals::default();
         for n in 0..BUDGET_PER_HOUR {
             assert!(refusals.note(Some("agent"), Code::Expired, at(0)).one, "{n}");
@@ -312,7 +316,7 @@ mod tests {
         assert_eq!(refusals.due(at(2 * HOUR_S)), None, "nothing was counted only");
     }
 
-    /// A log whose clock has the given value.
+    /// Returns a log whose clock has the value in `clock`.
     fn ledger(directory: &std::path::Path, clock: &Arc<AtomicI64>) -> Ledger {
         let path = directory.join("data/countersign.db");
         let (store, reads) = sqlite::open(&path).expect("a store");
@@ -346,7 +350,7 @@ mod tests {
         ledger
     }
 
-    /// Adds another entry while a refusal is signed, and moves the clock by this many seconds.
+    /// Adds another entry while a refusal is signed, and changes the clock by `seconds`.
     fn meanwhile(ledger: &Ledger, clock: &AtomicI64, seconds: i64) {
         clock.fetch_add(seconds, Ordering::SeqCst);
         let ledger = ledger.clone();
@@ -358,14 +362,14 @@ mod tests {
     }
 
     #[test]
-    fn r10_a_refusal_that_another_entry_overtook_is_dated_anew() {
+    fn r10_a_refusal_gets_a_new_date_if_another_entry_was_logged_first() {
         let directory = tempfile::tempdir().expect("a directory");
         let clock = Arc::new(AtomicI64::new(at(10).unix()));
         let ledger = ledger(directory.path(), &clock);
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let dated = |now: Timestamp| now.to_string().into_bytes();
         let leaf = |index: u64| ledger.leaf(index).expect("read").expect("a leaf").data;
-        // One entry came in between, and the clock moved forward. The refusal has the later time.
+        // Another entry was logged first, and the clock moved forward. The entry of the refusal has the later time.
         let tries = AtomicI64::new(0);
         let done = runtime.block_on(append(&ledger, |now| {
             if tries.fetch_add(1, Ordering::SeqCst) == 0 {
@@ -375,11 +379,11 @@ mod tests {
         }));
         assert!(done.is_ok(), "{done:?}");
         assert_eq!((leaf(1), leaf(2)), (b"other".to_vec(), dated(at(15))));
-        // The clock is set back. No entry has a time before the last entry.
+        // The clock is set back before the refusal is logged. No log entry has an earlier time than the previous entry.
         clock.store(at(-1000).unix(), Ordering::SeqCst);
         runtime.block_on(append(&ledger, |now| Ok(dated(now)))).expect("logged");
         assert_eq!(leaf(3), dated(at(15)));
-        // The clock is set back and then forward, past the entry that is being signed.
+        // The clock is set back and then set forward, past the time of the entry that is being signed.
         let tries = AtomicI64::new(0);
         let done = runtime.block_on(append(&ledger, |now| {
             if tries.fetch_add(1, Ordering::SeqCst) == 0 {
@@ -389,7 +393,7 @@ mod tests {
         }));
         assert!(done.is_ok(), "{done:?}");
         assert_eq!((leaf(4), leaf(5)), (b"other".to_vec(), dated(at(20))));
-        // Another entry comes in between each time. The boundary gives up and logs that.
+        // In each attempt, another entry is logged first. The boundary stops the attempts and reports the failure.
         let done = runtime.block_on(append(&ledger, |now| {
             meanwhile(&ledger, &clock, 1);
             Ok(dated(now))
@@ -400,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_logged_pointer_has_no_text_of_the_input() {
+    fn a_logged_json_pointer_contains_no_text_of_the_input() {
         for (given, logged) in [
             ("/predicate/expires_at", Some("/predicate/expires_at")),
             ("/predicate/permissions/12/what", Some("/predicate/permissions/12/what")),
@@ -419,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_set_back_opens_no_new_budget() {
+    fn a_clock_that_is_set_back_gives_no_new_budget() {
         let refusals = Refusals::default();
         for _ in 0..BUDGET_PER_HOUR {
             let _ = refusals.note(Some("agent"), Code::Expired, at(HOUR_S));

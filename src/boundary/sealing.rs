@@ -1,4 +1,4 @@
-//! Puts a new state in force. Each change of runbooks or tokens is a seal.
+//! Puts a new sealed state in force. Each change of runbooks or tokens creates a new seal.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,15 +26,15 @@ use crate::sandbox::profile::Unavailable;
 use crate::store::ledger::Ledger;
 use crate::store::message::{SealWrite, TokenChange, WriteStop};
 
-/// The most lines of a failed reseal in a note.
+/// Maximum number of lines of a failed reseal in a note.
 const MOST_TOLD: usize = 4;
-/// The most retries if other seals come in between.
+/// Maximum number of attempts if other seals are written first.
 const MOST_TRIES: usize = 8;
 
-/// Signs and writes a drafted seal, and reads the state in force back.
+/// Signs and writes a drafted seal, and reads the new state in force from the store.
 ///
 /// # Errors
-/// `Moved` if another seal came in between, or the failure.
+/// Returns `Moved` if another seal was written first, or the error of the store.
 pub async fn write_seal(
     ledger: &Ledger,
     key: &BoundaryKey,
@@ -46,17 +46,17 @@ pub async fn write_seal(
     let payload = seal.clone().into_statement().to_payload().map_err(SealStop::Malformed)?;
     let envelope = key.sign(&payload).map_err(SealStop::Malformed)?;
     let write = SealWrite { envelope: envelope.clone(), digest: SealDigest::of(&payload), previous, at, blobs, tokens };
-    // Seal, blobs and token changes are one commit. A crash right here leaves the new state in force: the next start
-    // reads it from the store.
+    // The commit contains the seal, its blobs and the changes of tokens. After a crash at this point the new state is
+    // in force, because the next start reads the state from the store.
     let done = ledger.seal(write).await.map_err(SealStop::Write)?;
     restore(ledger, seal, &payload, &envelope, done.leaf.index, done.version, Some(&registry))
         .map_err(SealStop::Unreadable)
 }
 
-/// The state that a stored seal puts in force. It shares unchanged parts with `known`.
+/// Returns the state that a stored seal puts in force. The returned state shares unchanged parts with `known`.
 ///
 /// # Errors
-/// Fails if a blob is missing or differs from what the seal names.
+/// Returns an error if a blob is missing or differs from the digest in the seal.
 pub fn restore(
     ledger: &Ledger,
     seal: Seal,
@@ -69,13 +69,13 @@ pub fn restore(
     Sealed::restore(seal, payload, envelope, index, version, known, |digest| ledger.blob(digest).ok().flatten())
 }
 
-/// Checks on this host what steps declare, before the seal. Each path must exist and be its own real path. It must not
-/// be a path of the private set. No run may be able to write a runbook directory. Missing features of the kernel are
-/// reported when a run begins.
+/// Checks on this host, before a seal is made, everything that the steps declare. Each declared path must exist and
+/// must be a real path, without links. A declared path must not be in the private set. No run may be able to write to a
+/// runbook directory. The function ignores missing features of the kernel, which are reported when a run begins.
 ///
 /// # Errors
-/// Every step that asks for something that this host or the policy does not allow, with its place. The list is
-/// complete, so that the operator can correct everything at once.
+/// Returns every step that declares something that this host or the policy does not allow, with the place of the
+/// declaration. The list is complete, so that the operator can correct all errors together.
 pub fn check_on_host(
     material: &SealContent,
     sandbox: &dyn Sandbox,
@@ -113,11 +113,11 @@ pub fn check_on_host(
 /// The reason why a seal was not put in force.
 #[derive(Debug)]
 pub enum SealStop {
-    /// The seal itself can't be encoded.
+    /// The seal can't be encoded.
     Malformed(Malformed),
     /// The store did not accept the seal.
     Write(WriteStop),
-    /// The store accepted the seal and it can't be read back.
+    /// The store accepted the seal, but the new state can't be read from the store.
     Unreadable(SealError),
 }
 
@@ -155,9 +155,9 @@ pub struct SealingParts {
     pub surroundings: Surroundings,
     /// The boundary's key.
     pub key: Arc<BoundaryKey>,
-    /// The seal in force, which a new seal replaces.
+    /// The seal in force, which the next seal replaces.
     pub current: Arc<CurrentSeal>,
-    /// The sandbox, which says what this host can't provide.
+    /// The sandbox, which knows the features that this host can't provide.
     pub sandbox: Arc<dyn Sandbox>,
     /// The health report, which shows a failed reseal.
     pub health: Arc<Health>,
@@ -180,13 +180,14 @@ impl Sealing {
         }
     }
 
-    /// Reads the runbooks again and seals them if they differ. Policy, roster and configuration stay as they are.
-    /// `owner` is the service's user. Only this user and root may be able to write the runbooks.
+    /// Reads the runbooks again, and seals the runbooks if a runbook has changed. Policy, roster and configuration do
+    /// not change. `owner` is the user of the service. Only this user (`owner`) and root may be able to write the
+    /// runbooks.
     ///
-    /// Returns whether a new seal is in force.
+    /// Returns true if a new seal is in force.
     ///
     /// # Errors
-    /// All errors in the runbooks. The old seal then stays in force.
+    /// Returns all errors in the runbooks. After an error, the old seal stays in force.
     pub async fn reseal(&self, runbooks: Vec<PathBuf>, owner: u32) -> Result<bool, Stopped> {
         let sealed = self.reseal_as_they_are(runbooks, owner).await;
         // The sender of SIGHUP gets no answer, so the health report shows the failure until a reseal succeeds.
@@ -207,17 +208,18 @@ impl Sealing {
         self.put_in_force(|material| material.registry = registry.clone(), None).await
     }
 
-    /// Seals the state in force with a change, together with the change in the store.
+    /// Seals a changed state and writes the change to the store in the same commit.
     ///
     /// # Errors
-    /// Fails if the new state contradicts itself, or if the store does not accept it.
+    /// Returns an error if the new state is contradictory, or if the store does not accept the seal.
     pub(super) async fn put_in_force(
         &self,
         change: impl Fn(&mut SealContent),
         token: Option<TokenChange>,
     ) -> Result<bool, Stopped> {
         let _one_at_a_time = self.one_at_a_time.lock().await;
-        // Read the list under the lock. A list from before the lock could undo a change that was sealed meanwhile.
+        // Read the list of tokens under the lock. A list that was read before the lock could undo another change that
+        // was sealed since.
         let mut all = self.ledger.tokens().map_err(|e| fault(&e))?;
         match &token {
             Some(TokenChange::Add(token)) => all.push(token.clone()),
@@ -267,7 +269,7 @@ impl Sealing {
     }
 }
 
-/// Shortens a failed reseal to a note: its first errors, and the number of the others.
+/// Shortens the errors of a failed reseal to a note with the first errors and the number of the other errors.
 fn told_shortly(failed: &str) -> String {
     let mut lines = failed.lines();
     let told: Vec<&str> = lines.by_ref().take(MOST_TOLD).collect();
@@ -284,7 +286,7 @@ fn not_sealed(errors: &[RegistryError]) -> Refusal {
     Refusal::new(Code::Malformed, detail)
 }
 
-/// Returns the state in force as the start of the next seal.
+/// Returns the content of the state in force, from which the next seal is made.
 #[must_use]
 pub fn material_of(sealed: &Sealed) -> SealContent {
     SealContent {
@@ -297,7 +299,7 @@ pub fn material_of(sealed: &Sealed) -> SealContent {
     }
 }
 
-/// Returns the tokens that are in force at `now`. A seal lists these tokens.
+/// Returns the tokens that are valid at the time `now`. A seal lists the returned tokens.
 #[must_use]
 pub fn tokens_in_force(tokens: &[crate::store::message::Token], now: Timestamp) -> Vec<SealedToken> {
     tokens

@@ -1,4 +1,4 @@
-//! Tokens. Each change of tokens is a seal.
+//! The tokens of proposers. Each change of tokens creates a new seal.
 
 use crate::boundary::admission::new_bearer;
 use crate::boundary::sealing::Sealing;
@@ -14,10 +14,10 @@ use crate::record::validity::Timestamp;
 use crate::store::message::{Token, TokenChange};
 
 impl Sealing {
-    /// Returns all tokens, also expired and revoked tokens, by name.
+    /// Returns all tokens, including expired and revoked tokens, sorted by name.
     ///
     /// # Errors
-    /// Fails if the store can't be read.
+    /// Returns an error if the store can't be read.
     pub fn tokens(&self) -> Result<Vec<TokenView>, Stopped> {
         let tokens = self.ledger.tokens().map_err(|e| fault(&e))?;
         Ok(tokens
@@ -35,11 +35,11 @@ impl Sealing {
             .collect())
     }
 
-    /// Makes a token and seals it. Returns its secret, which is shown once. The store has only the digest of the
-    /// secret.
+    /// Creates a token and seals the change. Returns the secret of the token, which is shown only once. The store
+    /// contains only the digest of the secret.
     ///
     /// # Errors
-    /// Fails if the name is taken, an owner is not in the roster, or a pattern can't be parsed.
+    /// Returns an error if the name is already used, an owner is not in the roster, or a pattern can't be parsed.
     pub async fn create_token(&self, token: SealedToken) -> Result<String, Stopped> {
         let now = self.crossing.now();
         check_token(&token, &self.crossing.state(), now)?;
@@ -61,7 +61,7 @@ impl Sealing {
     /// Revokes a token and seals the change.
     ///
     /// # Errors
-    /// Fails if there is no such token, or if the token has ended.
+    /// Returns an error if no token has this name, or if the token has already expired or was revoked.
     pub async fn revoke_token(&self, name: &Name) -> Result<(), Stopped> {
         let at = self.crossing.now();
         self.put_in_force(|_| {}, Some(TokenChange::Revoke { name: name.clone(), at })).await.map(drop)
@@ -75,7 +75,7 @@ fn check_token(token: &SealedToken, sealed: &Sealed, now: Timestamp) -> Result<(
     if let Err(error) = sealed.roster.check_token_name(&token.name) {
         return refuse("/name", error.to_string());
     }
-    // If a proposer had the name of the boundary, reviewers would think that the boundary itself proposed.
+    // If a proposer had the name of the boundary, approvers would think that the boundary made the proposal.
     if token.name.as_str() == sealed.boundary.name.as_str() {
         return refuse("/name", format!("{} is the boundary's own name: give the token another one", token.name));
     }

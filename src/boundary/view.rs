@@ -1,6 +1,6 @@
-//! What the boundary shows: registry, steps, proposals, events.
+//! The views of the registry, of steps, of proposals and of events.
 //!
-//! One set of types for the faces, the command line and OpenAPI.
+//! The HTTP API, the command line and OpenAPI use the same types.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -178,7 +178,7 @@ pub enum ProposalStatus {
 }
 
 impl ProposalStatus {
-    /// The status in one word, as documents write it.
+    /// Returns the status as one word, as in documents.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -293,13 +293,13 @@ pub struct RefusalView {
 }
 
 impl RefusalView {
-    /// With as many words as a proposal carries.
+    /// Creates a refusal view, and cuts the text to the maximum length.
     pub fn new(code: Code, words: &str) -> Self {
         Self { code, detail: words.chars().take(MOST_WORDS).collect() }
     }
 }
 
-/// The longest detail of a refusal, in characters.
+/// Maximum length of the detail of a refusal, in characters.
 const MOST_WORDS: usize = 2000;
 
 /// How far a quorum is.

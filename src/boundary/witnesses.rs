@@ -1,12 +1,12 @@
-//! Witnesses of the log: the requests to each witness, and the checks of its answers.
+//! Witnesses of the log, with the requests to each witness and the checks of its answers.
 //!
-//! The boundary sends each checkpoint to each witness of the roster, with the proof that it continues the last
-//! checkpoint that this witness saw. The witness cosigns it (c2sp.org/tlog-witness). So a reader who requires witnesses
-//! need not trust the boundary to have only one history. No crossing waits for this: checkpoints are sent in the
-//! background, and a witness that is down delays nothing.
+//! The boundary sends each checkpoint to each witness of the roster, with the proof that the checkpoint continues the
+//! last checkpoint that this witness saw. The witness then cosigns the checkpoint (c2sp.org/tlog-witness). So a reader
+//! who requires cosignatures need not trust the boundary to have only one history of its log. Checkpoints are sent in
+//! the background, so no crossing waits for a witness, even if a witness does not answer.
 //!
-//! Cosignatures are only in memory. After a start the boundary asks each witness again, also for checkpoints that it
-//! has cosigned before. The module `node::witnessing` sends the requests.
+//! Cosignatures are stored only in memory. After a start the boundary asks each witness again, even for checkpoints
+//! that the witness has cosigned before. The module `node::witnessing` sends the requests over HTTP.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,15 +25,17 @@ use crate::record::validity::{SKEW_S, Timestamp};
 use crate::store::CheckpointRow;
 use crate::store::ledger::Ledger;
 
-/// The most witnesses that are asked. Each adds a line to every checkpoint, and a verifier accepts 64 lines.
+/// Maximum number of witnesses that the boundary asks. Each witness adds a line to every checkpoint, and a verifier
+/// accepts at most 64 lines.
 const MOST_WITNESSES: usize = 32;
 
-/// A witness of the roster that can be asked.
+/// A witness of the roster that the boundary can ask.
 #[derive(Debug, Clone)]
 pub struct NamedWitness {
     /// The witness's name in the roster.
     pub name: String,
-    /// The base URL of the witness. Requests go to `/add-checkpoint` under it.
+    /// The base URL of the witness, without the path of a request. Requests go to the path `/add-checkpoint` below the
+    /// base URL.
     pub url: String,
     /// The key of the witness.
     pub key: WitnessKey,
@@ -44,26 +46,26 @@ pub struct NamedWitness {
 pub struct WitnessRequest {
     /// The checkpoint's size.
     pub size: u64,
-    /// The last size that this witness has cosigned, as far as the boundary knows.
+    /// The size of the last checkpoint that this witness has cosigned, as far as the boundary knows.
     pub old: u64,
-    /// The checkpoint, for the check of the answer. By then the target may have changed.
+    /// The checkpoint, with which the answer is checked. When the answer arrives, the target may have changed.
     pub note: String,
     /// The body of the request.
     pub body: String,
 }
 
-/// The action after an answer.
+/// The next action after an answer of a witness.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WitnessNext {
-    /// The witness cosigned. Ask again when the log has grown.
+    /// The witness cosigned, so ask again when the log has grown.
     Cosigned,
-    /// The witness knows another size than expected. Ask again at once.
+    /// The witness has cosigned another size than the boundary expected, so ask again immediately. Ask again at once.
     Again,
-    /// The witness did not cosign. Ask again after a pause.
+    /// The witness did not cosign. Ask the witness again after a pause.
     Trouble(String),
 }
 
-/// The facts about the log for the check of an answer.
+/// The facts about the log that the check of an answer needs.
 #[derive(Debug, Clone, Copy)]
 pub struct LogFacts<'a> {
     /// The number of entries.
@@ -78,16 +80,16 @@ pub struct Witnesses(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The checkpoint that all witnesses are asked to cosign now, and the time when it was set.
+    /// The checkpoint that all witnesses are asked to cosign, and the time when this checkpoint was chosen.
     target: Option<(Head, Timestamp)>,
-    /// Heads with cosignatures, the oldest first.
+    /// Checkpoints with cosignatures, with the oldest checkpoint first.
     heads: VecDeque<Head>,
     known: BTreeMap<String, Known>,
-    /// The witnesses that can't be asked, with the reasons.
+    /// The witnesses that the boundary can't ask, each with the reason.
     unable: Vec<String>,
 }
 
-/// The facts that are known about one witness.
+/// The facts that the boundary knows about one witness.
 #[derive(Debug, Default)]
 struct Known {
     size: u64,
@@ -96,7 +98,7 @@ struct Known {
     trouble: Option<(String, Timestamp)>,
 }
 
-/// A checkpoint and its cosignatures.
+/// A checkpoint with its cosignatures.
 #[derive(Debug, Clone)]
 struct Head {
     size: u64,
@@ -118,8 +120,8 @@ impl Head {
 }
 
 impl Witnesses {
-    /// Removes witnesses that are no longer in the roster, with their cosignatures. Stores the reasons why others can't
-    /// be asked.
+    /// Removes witnesses that are no longer in the roster, and their cosignatures. Stores the reasons why the boundary
+    /// can't ask some witnesses.
     pub fn retain(&self, named: &[NamedWitness], unable: Vec<String>) {
         let mut state = self.state();
         let is_named = |vkey: &String| named.iter().any(|witness| witness.key.vkey() == *vkey);
@@ -128,12 +130,12 @@ impl Witnesses {
         state.unable = unable;
     }
 
-    /// Returns the target, if this witness has not cosigned it yet. A new target is set from `head` when the log has
-    /// grown to `size` and all responding witnesses have cosigned the last target or had the time to do so. So all of
-    /// them cosign the same checkpoints.
+    /// Returns the target checkpoint, or `None` if this witness has already cosigned the target. The function sets a
+    /// new target from `head` if the log has grown to `size` and each responding witness has cosigned the last target
+    /// or had enough time to cosign. So all witnesses cosign the same checkpoints.
     ///
     /// # Errors
-    /// Fails if the log can't be read.
+    /// Returns an error if the log can't be read.
     fn target(
         &self,
         witness: &NamedWitness,
@@ -163,7 +165,8 @@ impl Witnesses {
         Ok(state.target.as_ref().filter(|(target, _)| cosigned < target.size).map(|(target, _)| (target.clone(), size)))
     }
 
-    /// Handles the answer of a witness to `ask`. Only cosignatures that verify under the rostered key count.
+    /// Handles the answer of a witness to the request `ask`. Only cosignatures that verify with the witness's key in
+    /// the roster count.
     pub fn answered(
         &self,
         witness: &NamedWitness,
@@ -179,26 +182,26 @@ impl Witnesses {
         next
     }
 
-    /// Notes that a witness could not be asked or did not answer.
+    /// Records that a witness could not be asked or did not answer.
     pub fn failed(&self, witness: &NamedWitness, why: String, now: Timestamp) {
         self.state().note(&witness.key, &WitnessNext::Trouble(why), now);
     }
 
-    /// Returns the note of the head with this size and its cosignatures, if it has any.
+    /// Returns the note of the checkpoint with this size, or `None` if the checkpoint has no cosignatures.
     fn cosigned(&self, size: u64) -> Option<String> {
         let state = self.state();
         state.heads.iter().find(|head| head.size == size && !head.lines.is_empty()).map(Head::text)
     }
 
-    /// Returns the checkpoint with the most cosignatures over at least `least` entries. If several have the same
-    /// number, returns the newest.
+    /// Returns the checkpoint that has at least `least` entries and the most cosignatures. If several checkpoints have
+    /// the same number of cosignatures, the function returns the newest.
     fn best(&self, least: u64) -> Option<(u64, String)> {
         let state = self.state();
         let fit = state.heads.iter().filter(|head| head.size >= least && !head.lines.is_empty());
         fit.max_by_key(|head| (head.lines.len(), head.size)).map(|head| (head.size, head.text()))
     }
 
-    /// The notes for an operator.
+    /// Returns the notes about witnesses for an operator.
     pub fn notes(&self) -> Vec<String> {
         let state = self.state();
         let troubled = state.known.iter().filter_map(|(vkey, known)| {
@@ -343,7 +346,7 @@ impl State {
     }
 }
 
-/// Sends the log's head to the witnesses of the roster, and stores their cosignatures.
+/// Sends checkpoints of the log to the witnesses of the roster, and stores their cosignatures.
 pub struct Witnessing {
     crossing: Arc<Crossing>,
     ledger: Ledger,
@@ -359,13 +362,13 @@ impl Witnessing {
         Self { crossing, ledger, key, witnesses: Witnesses::default(), surroundings }
     }
 
-    /// The notes on witnesses for an operator.
+    /// Returns the notes about witnesses for an operator.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         self.witnesses.notes()
     }
 
-    /// The witnesses of the roster in force that can be asked. `/ready` names the others.
+    /// Returns the witnesses of the roster in force that the boundary can ask. `/ready` names the others.
     #[must_use]
     pub fn witnesses_named(&self) -> Vec<NamedWitness> {
         let sealed = self.crossing.state();
@@ -390,16 +393,16 @@ impl Witnessing {
         named
     }
 
-    /// The number of entries in the log.
+    /// Returns the number of entries in the log.
     #[must_use]
     pub fn log_size(&self) -> u64 {
         self.ledger.state().size
     }
 
-    /// Returns the next request to this witness, or nothing if it has cosigned the target.
+    /// Returns the next request to this witness, or `None` if the witness has cosigned the target.
     ///
     /// # Errors
-    /// Fails if the log can't be read.
+    /// Returns an error if the log can't be read.
     pub fn witness_ask(
         &self,
         witness: &NamedWitness,
@@ -410,8 +413,8 @@ impl Witnessing {
         let Some((target, old)) = self.witnesses.target(witness, named, size, (self.surroundings.now)(), head)? else {
             return Ok(None);
         };
-        // The witness has already cosigned a larger size than our target, because an earlier process asked for it. Wait
-        // for the next target, which is as large.
+        // The witness has already cosigned a larger checkpoint than the target, because an earlier process sent that
+        // checkpoint. Wait for a target that is at least as large as the checkpoint of the witness.
         if old > target.size {
             return Ok(None);
         }
@@ -437,27 +440,27 @@ impl Witnessing {
         self.witnesses.answered(witness, ask, log, status, body, (self.surroundings.now)())
     }
 
-    /// Notes that a witness did not answer.
+    /// Records that a witness did not answer.
     pub fn witness_failed(&self, witness: &NamedWitness, why: String) {
         self.witnesses.failed(witness, why, (self.surroundings.now)());
     }
 
-    /// The verifier key of the log (C2SP signed-note), for witnesses and monitors.
+    /// Returns the verifier key of the log (C2SP signed-note), for witnesses and monitors.
     #[must_use]
     fn log_vkey(&self) -> Option<String> {
         self.ledger.origin().map(|origin| note::vkey(&origin, &self.key.secret.public()))
     }
 
-    /// Adds the known cosignatures to a checkpoint's note.
+    /// Adds the known cosignatures to the note of a checkpoint.
     pub(super) fn with_cosignatures(&self, row: CheckpointRow) -> String {
         self.witnesses.cosigned(row.size).unwrap_or(row.note)
     }
 
-    /// Returns the head for a bundle whose last entry is `index`: the head with the most cosignatures, else the newest
-    /// head.
+    /// Returns the checkpoint for a bundle whose last entry is `index`, which is the checkpoint with the most
+    /// cosignatures or else the newest checkpoint.
     ///
     /// # Errors
-    /// Fails if the log can't be read.
+    /// Returns an error if the log can't be read.
     pub(super) fn head_over(&self, index: u64) -> Result<(u64, String), Stopped> {
         if let Some(cosigned) = self.witnesses.best(index + 1) {
             return Ok(cosigned);
@@ -467,8 +470,8 @@ impl Witnessing {
     }
 }
 
-/// The body of a request: `old <size>`, the consistency proof with one hash in each line, an empty line, the
-/// checkpoint.
+/// Returns the body of a request, which consists of `old <size>`, the consistency proof with one hash in each line, an
+/// empty line and the checkpoint.
 fn body(old: u64, path: &[Hash], checkpoint: &str) -> String {
     let mut text = format!("old {old}\n");
     for hash in path {
@@ -480,11 +483,12 @@ fn body(old: u64, path: &[Hash], checkpoint: &str) -> String {
     text
 }
 
-/// The most heads with cosignatures in memory. With several heads, a new bundle finds a head that is almost current.
+/// Maximum number of checkpoints with cosignatures in memory. With several checkpoints in memory, a new bundle gets a
+/// recent checkpoint with cosignatures.
 const KEPT_HEADS: usize = 16;
-/// How long all witnesses wait for a slow witness before the next checkpoint is requested.
+/// Maximum time that all witnesses wait for a slow witness before the boundary chooses the next target.
 const PATIENCE_S: i64 = 5;
-/// The most conflicting sizes in a row before a witness counts as faulty.
+/// Maximum number of consecutive conflicts in the size before a witness counts as faulty.
 const MOST_CONFLICTS: u32 = 3;
 
 #[cfg(test)]
@@ -528,7 +532,7 @@ mod tests {
     }
 
     #[test]
-    fn all_are_asked_for_the_same_checkpoint_and_then_for_the_next() {
+    fn all_witnesses_are_asked_for_the_same_checkpoint_before_the_next_checkpoint() {
         let witnesses = Witnesses::default();
         let (a, b) = (witness(1), witness(2));
         let named = [a.0.clone(), b.0.clone()];
@@ -542,7 +546,7 @@ mod tests {
         assert_eq!(asked(&witnesses, &a.0, &named, 9), None, "the other one comes first");
         assert_eq!(asked(&witnesses, &b.0, &named, 9).map(|ask| ask.size), Some(5));
         assert_eq!(witnesses.best(1).map(|(size, note)| (size, note.lines().count())), Some((5, 6)));
-        // The others don't wait for a witness in trouble.
+        // The other witnesses do not wait for a witness that failed.
         witnesses.failed(&b.0, "it is down".to_owned(), now());
         assert_eq!(asked(&witnesses, &a.0, &named, 9).map(|ask| (ask.size, ask.old)), Some((9, 5)));
         assert_eq!(witnesses.notes().len(), 1);
@@ -560,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_comes_late_counts_when_it_is_right_and_only_then() {
+    fn a_late_answer_of_a_witness_counts_only_if_it_is_correct() {
         let witnesses = Witnesses::default();
         let (slow, quick) = (witness(1), witness(2));
         let named = [slow.0.clone(), quick.0.clone()];
@@ -568,7 +572,7 @@ mod tests {
         let ask = asked(&witnesses, &slow.0, &named, 5).expect("something");
         witnesses.failed(&slow.0, "it is slow".to_owned(), now());
         witnesses.failed(&quick.0, "it is down".to_owned(), now());
-        // All witnesses are already asked for the next checkpoint.
+        // The boundary already asks all witnesses to cosign the next checkpoint.
         assert_eq!(asked(&witnesses, &quick.0, &named, 9).map(|ask| ask.size), Some(9));
         for garbage in [line(&slow, 9, at), line(&slow, 5, at + 3600), line(&quick, 5, at)] {
             let next = witnesses.answered(&slow.0, &ask, log(9), 200, garbage.as_bytes(), now());
@@ -584,7 +588,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_counts_that_the_rostered_key_did_not_sign() {
+    fn only_signatures_of_the_rostered_witness_key_count() {
         let witnesses = Witnesses::default();
         let (a, stranger) = (witness(1), witness(2));
         let named = [a.0.clone()];
@@ -619,7 +623,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conflict_is_answered_with_a_proof_and_not_for_ever() {
+    fn a_conflict_is_answered_with_a_proof_only_a_few_times() {
         let witnesses = Witnesses::default();
         let a = witness(1);
         let named = [a.0.clone()];
@@ -637,7 +641,7 @@ mod tests {
     }
 
     #[test]
-    fn the_body_is_that_of_the_protocol() {
+    fn the_request_body_follows_the_witness_protocol() {
         assert_eq!(body(0, &[], "c\n"), "old 0\n\nc\n");
         assert_eq!(body(7, &[[0; 32]], "c\n"), format!("old 7\n{}\n\nc\n", STANDARD.encode([0; 32])));
     }

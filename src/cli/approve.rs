@@ -1,4 +1,4 @@
-//! `approve`: shows the review, asks, then signs exactly the bytes shown.
+//! The `approve` command shows the review, asks, and signs exactly the bytes that it showed.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -26,28 +26,29 @@ use crate::review::proposal_review::{ProposalReview, SoundReview, check_open};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::{Terminal, write_new};
 
-/// Show the same as `review`, ask, then sign exactly the bytes shown.
+/// Show the review of a proposal, ask, then sign exactly the bytes shown.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign approve                                   the only pending proposal
   countersign approve 4f2a9c --key ~/.ssh/id_ed25519    with an ssh key
-  countersign approve statement.json -o signed.json     without handing it in
-  countersign approve 4f2a9c --yes --expect sha256:…    unattended, exactly this statement
+  countersign approve statement.json -o signed.json     write the signed envelope to a file
+  countersign approve 4f2a9c --yes --expect sha256:…    without a question, only this statement
 
-It asks for the end of the digest; with more than five remarks also for how many more are above. `d` denies instead, `f` shows \
-every signed field, through $PAGER where there is one. Anything else stops.
+The command asks for the last digits of the digest. If the review has more than five remarks, the command also asks \
+for the number of further remarks. The answer `d` denies the proposal, `f` shows every signed field (through $PAGER, \
+if set), and any other answer stops.
 
-It refuses (exit 126) when anything that this program derives differs from what would be signed, or the proposal is over, and \
-(exit 2) when you trust no roster for the boundary.")]
+The exit code is 126 if the statement differs from the values that this program computes, or if the proposal is \
+over. The exit code is 2 if you trust no roster for the boundary.")]
 pub struct Args {
-    /// A proposal's id; or at least 6 of the last digits of an open one's; or an envelope's file, as ./NAME or *.json; nothing
-    /// means the only pending proposal
+    /// The id of a proposal, the last digits of an open proposal's id (at least 6), or an envelope file (./NAME or
+    /// *.json). The default is the only pending proposal
     #[arg(value_name = "ID|FILE")]
     proposal: Option<String>,
-    /// For a file: write the envelope with your signature added here
+    /// With a file: write the envelope with your signature to this new file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Do not ask; only with --expect
+    /// Do not ask; requires --expect
     #[arg(long, requires = "expect")]
     yes: bool,
     /// The digest that the statement must have
@@ -65,16 +66,22 @@ pub struct Args {
 /// Reviews, asks and signs.
 ///
 /// # Errors
-/// When it does not hold, the person said no, or the boundary refused the signature.
+/// Returns an error if the review fails, the person declines, or the boundary refuses the signature.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let client = global.reviewer(&args.key, terminal)?;
     let keys = args.key.find()?;
     let subject = find_subject(args.proposal.as_deref(), &client)?;
     if matches!(subject, ReviewSubject::File(_)) && args.output.is_none() {
-        return Err(CommandFailure::usage("say where the signed envelope goes: -o FILE (- is the standard output)"));
+        return Err(CommandFailure::usage(
+            "a file for the signed envelope is missing: give -o FILE (- is the standard \
+         output)",
+        ));
     }
     if matches!(subject, ReviewSubject::Proposal(_)) && args.output.is_some() {
-        return Err(CommandFailure::usage("-o is for files: a signature for a proposal goes to the boundary"));
+        return Err(CommandFailure::usage(
+            "-o is only for envelope files, because the signature of a proposal is sent to the \
+         boundary: leave -o out",
+        ));
     }
     match &subject {
         ReviewSubject::Proposal(view) => {
@@ -84,7 +91,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     }
     let review = ProposalReview::make(&subject, &client, &args.trust, &keys, now())?;
     let screen = if args.full { review.full() } else { review.screen() };
-    // `approve FILE -o -` keeps the standard output for the envelope.
+    // With `approve FILE -o -`, the standard output carries the envelope.
     if args.output.as_deref() == Some(std::path::Path::new("-")) {
         terminal.show_aside(&screen);
     } else if !terminal.json {
@@ -110,7 +117,10 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         .ok_or_else(|| {
             CommandFailure::new(
                 Exit::Refused,
-                format!("nothing was signed: {keyid} is no approver's key in the roster; name yours with --key FILE"),
+                format!(
+                    "nothing was signed: {keyid} is no approver's key in the roster; name your key with --key \
+                 FILE"
+                ),
             )
         })?;
     let consent = if args.yes {
@@ -143,7 +153,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
                         )?;
                     }
                     terminal.say(&format!(
-                        "signed by {approver}; hand it to the next approver, or in: countersign submit {}",
+                        "signed by {approver}; give the file to the next approver, or submit it: countersign submit {}",
                         path.display()
                     ));
                 }
@@ -170,33 +180,34 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     Ok(Exit::Done)
 }
 
-/// What holds up the run that this signature approved, where the boundary says so within [`AT_ONCE`]. Most runs have begun by then.
+/// Asks the boundary for up to [`AT_ONCE`] why the approved run has not started. Most runs start earlier than that.
 fn held_up_at_once(client: &Client, signed: &ProposalView) -> Option<RefusalView> {
     let deadline = Instant::now() + AT_ONCE;
     let mut held_up = None;
     let mut status = signed.status;
     while status == ProposalStatus::Approved && held_up.is_none() && Instant::now() < deadline {
         std::thread::sleep(AT_ONCE / 20);
-        // The signature is taken, whatever becomes of the question.
+        // The boundary has accepted the signature already, so a failed request is not an error.
         let view = client.get::<ProposalView>(&format!("/v1/proposals/{}", signed.id)).ok()?;
         (status, held_up) = (view.status, view.held_up);
     }
     held_up
 }
 
-/// How long is asked whether what was approved begins.
+/// Longest time that this command waits for an approved run to start.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// A person, or `--yes --expect`, agreed to the digest that was shown.
+/// Proof that a person, or `--yes --expect`, agreed to the digest that was shown.
 struct Consent(SoundReview);
 
-/// How many digits of the digest are typed: enough that nobody types them without looking at the end of the review.
+/// Number of hex digits of the digest that a person types. The person must look at the end of the review to type so
+/// many digits.
 const DIGITS: usize = 8;
 
-/// What the person decided.
+/// The decision of the person.
 enum Answer {
     Sign(Consent),
-    /// For this reason.
+    /// A denial with this reason.
     Deny(String),
 }
 
@@ -212,16 +223,16 @@ fn ask(
     let what = if more == 0 {
         format!("Type {tail}, the end of the digest.")
     } else {
-        format!("Type {tail}, the end of the digest, and behind it how many more remarks are above.")
+        format!("Type {tail}, the end of the digest, then a blank and the number of further remarks above.")
     };
     let question = format!("\nSign as {approver}? {what} d denies, f shows every field:");
     loop {
-        let answer = terminal.ask(&question, "unattended it takes --yes --expect sha256:…")?;
+        let answer = terminal.ask(&question, "without a terminal, give --yes --expect sha256:…")?;
         if answer.eq_ignore_ascii_case("f") {
             terminal.page(&review.full())?;
         } else if answer.eq_ignore_ascii_case("d") {
-            let answer =
-                terminal.ask("Deny it, signed and for good? Type yes, and behind it why:", "say `countersign deny`")?;
+            let answer = terminal
+                .ask("Sign a denial, which cannot be undone? Type yes, then the reason:", "say `countersign deny`")?;
             return match answer.strip_prefix("yes") {
                 Some(reason) if reason.is_empty() || reason.starts_with(' ') => {
                     Ok(Answer::Deny(reason.trim().to_owned()))
@@ -240,7 +251,7 @@ fn ask(
     }
 }
 
-/// Whether what was typed is the end of the digest, and the number of remarks above where there are some.
+/// Returns true if the answer is the end of the digest, followed by the number of further remarks if there are any.
 fn agrees(answer: &str, tail: &str, more: usize) -> bool {
     let mut words = answer.split_whitespace();
     let digits = words.next().is_some_and(|word| word.eq_ignore_ascii_case(tail));
@@ -251,7 +262,7 @@ fn agrees(answer: &str, tail: &str, more: usize) -> bool {
     digits && count && words.next().is_none()
 }
 
-/// Signs the one buffer that was derived from and shown.
+/// Signs the same buffer from which the review was made.
 fn sign(
     review: &ProposalReview,
     consent: Consent,
@@ -271,7 +282,7 @@ mod tests {
     use crate::trust::signer::{FileSigner, write_secret_key};
 
     #[test]
-    fn a_person_agrees_by_the_digits_and_by_the_number_of_remarks_above() {
+    fn an_approval_needs_the_digest_digits_and_the_number_of_further_remarks() {
         assert!(agrees("40D1c539", "40d1c539", 0));
         assert!(agrees("40d1c539 7", "40d1c539", 7));
         for (answer, more) in [
@@ -287,7 +298,8 @@ mod tests {
         }
     }
 
-    // `approve` signs the one buffer that the screen was made from: what is read off the screen is what verifies.
+    // The review must come from the same buffer that `approve` signs. The test decodes the screen and compares the
+    // result with the verified bytes.
     #[test]
     fn promise_4_the_bytes_shown_are_the_bytes_signed() {
         let mut case = case();

@@ -1,4 +1,4 @@
-//! `audit`: reads a whole log and decides every decision again.
+//! The `audit` command reads a whole log and repeats every decision of the boundary.
 
 mod decisions;
 mod state;
@@ -36,46 +36,48 @@ use crate::terminal::screen::{LineTone, PrintableText, Screen};
 use crate::terminal::streams::Terminal;
 use crate::trust::chain::{Pinned, payload_of};
 
-/// Read a whole log from its first entry and decide every decision again from the state before it.
+/// Read a whole log from its first entry and repeat every decision of the boundary.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign audit mirror/ --roster roster.json             a directory that `countersign log export` wrote
-  countersign audit http://127.0.0.1:7433 --state prod.audit keeps the verified head; the next audit goes on from there
+  countersign audit http://127.0.0.1:7433 --state prod.audit the next audit continues from the saved state
   countersign audit boundary/closed/0123456789abcdef         a log that a restore closed, or a backup
   countersign audit mirror/ --against /mnt/other/mirror      two copies of one log must be one history
-  countersign audit mirror/ --no-differences                 excuses nothing by the version that a seal names
+  countersign audit mirror/ --no-differences                 count every difference as a failure
   countersign audit mirror/ --since 7d --step 'service:*'      a table: what ran, on which parameters, who approved it
   countersign audit mirror/ --json | jq 'select(.type == \"decision\" and .outcome.status != \"succeeded\")'
 
-A directory of `log export` keeps every signed head that it took under checkpoints/: the audit holds each of them against \
-the entries.
+A directory of `log export` contains every signed head of earlier exports under checkpoints/. The audit compares \
+each of these heads with the entries.
 
-Exit codes: 0 everything holds; 1 something does not, the first seal and its roster included; 2 there is no trusted roster \
-that the log is connected with, or a file can't be read.")]
+Exit codes: 0 every check passed; 1 a check failed, possibly for the first seal or its roster; 2 no trusted roster \
+connects to the log, or a file can't be read.")]
 pub struct Args {
-    /// A directory of `log export`, a backup or closed log, or the address of a boundary or mirror. Your token or key goes to
-    /// the boundary of --url alone
+    /// A directory that `log export` wrote, a backup, a closed log, or the address of a boundary or mirror. Your token
+    /// or key is sent only to the boundary of --url
     #[arg(value_name = "DIR|URL")]
     place: String,
     #[command(flatten)]
     trust: TrustArgs,
-    /// The boundary's id, where it is known: another one's log is refused
+    /// The id of the boundary. The log of any other boundary is refused
     #[arg(long, value_name = "sha256:…")]
     boundary: Option<SealDigest>,
-    /// Keep the verified head and state in this file, and go on from it: shows a log that was cut or forked since. It is
-    /// moved when all was read and held; an audit that is interrupted leaves it as it was
+    /// Keep the verified head and state in this file, and continue from it next time. This reveals a log that was cut
+    /// or forked in the meantime. The file is replaced only after a complete audit without failures
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
-    /// Read the log from its first entry again, whatever the state says
+    /// Read the log from its first entry again, even if there is a state
     #[arg(long)]
     full: bool,
-    /// Another copy of the log, which must be the same history as far as both go
+    /// Another copy of the log. The shorter copy must be the beginning of the longer copy
     #[arg(long, value_name = "DIR|URL")]
     against: Option<String>,
-    /// How many distinct witnesses of the roster must have cosigned the head; a boundary is given a minute for it
+    /// The number of distinct witnesses of the roster that must have cosigned the head. The command waits up to a
+    /// minute for the cosignatures of a served log
     #[arg(long, value_name = "K", default_value_t = 0)]
     witness: u64,
-    /// Fail what this version would decide otherwise, although the seal says that another version decided it
+    /// Fail every decision that this version would make differently, even if the seal names another version of the
+    /// program
     #[arg(long)]
     no_differences: bool,
     #[command(flatten)]
@@ -84,10 +86,10 @@ pub struct Args {
     key: KeyArgs,
 }
 
-/// Audits.
+/// Audits the log.
 ///
 /// # Errors
-/// When the log or the state can't be read.
+/// Returns an error if the log or the state cannot be read.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let trust = args.trust.find()?;
     let file = args.state.as_deref().map(StateFile::open).transpose()?;
@@ -105,8 +107,10 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     };
     if let Some(kept) = &kept {
         if args.boundary.is_some_and(|boundary| boundary != kept.boundary) {
-            let message =
-                format!("the state is of the boundary {}: give each boundary a state of its own", kept.boundary);
+            let message = format!(
+                "the state belongs to the boundary {}: use a separate state file for each boundary",
+                kept.boundary
+            );
             return Err(CommandFailure::usage(message));
         }
         expected.boundary = Some(kept.boundary);
@@ -138,11 +142,12 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         None => None,
     };
     let mut out = Out::new(terminal, size, args.filter.clone());
-    // Comparing needs roots of earlier sizes, which only reading from the start gives.
+    // A comparison needs root hashes of earlier sizes, so the log must be read from its first entry.
     let goes_on = kept
         .as_ref()
         .filter(|kept| !args.full && other.is_none() && kept.is_ours() && kept.size > 0 && kept.size <= size)
-        // What was excused then is looked for again.
+        // The earlier audit accepted differences that this audit must report, so the log must be read from its first
+        // entry.
         .filter(|kept| !args.no_differences || kept.engines.is_empty());
     let resumed = match goes_on {
         Some(kept) => resume(&place, &trust, &expected, kept, &head, size, terminal)?,
@@ -159,7 +164,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     read_on(&mut auditor, &place, size, &mut out)?;
     let (said, mut summary) = auditor.finish(&head, &place).map_err(|error| place.unreadable(error))?;
     out.say(said)?;
-    // Where the other copy is longer, its tiles must prove that it begins with this one.
+    // If the other copy is longer, its tiles must prove that it begins with this log.
     let differs = match &against {
         Some((other, seen)) if seen.size > size => compare(&auditor, &head, other, seen)?,
         Some((other, seen)) if auditor.unsigned().any(|unsigned| unsigned.note == seen.note) => {
@@ -175,30 +180,32 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         summary.failures += 1;
         out.say(vec![AuditEvent::Finding(Box::new(finding))])?;
     }
-    // The state stands for what was told.
+    // The findings are printed before the state is saved, so that no finding is lost.
     out.end(&summary, kept.as_ref().and_then(|kept| kept.seen))?;
     if let Some(file) = &file {
         match auditor.keep(&head).filter(|_| summary.clean) {
             Some(state) => match file.keep(&state, kept.as_ref(), |earlier| root_at(&place, size, earlier))? {
                 StateChange::Here => {}
                 StateChange::Further(entries) => terminal.say(&format!(
-                    "The state was left as it was: another audit kept one of {entries} entries meanwhile."
+                    "The state was not changed, because another audit has saved a state of {entries} entries in the \
+                     meantime."
                 )),
                 StateChange::Forked(entries) => {
                     return Err(said_no(format!(
-                        "FORK: another audit kept a head of {entries} entries meanwhile, and the first {entries} read here hash \
-                         to something else: the boundary showed two histories, or one of the two copies was changed; the \
-                         state was left as it was, keep both"
+                        "FORK: another audit has saved a head of {entries} entries in the meantime, and the first \
+                         {entries} entries of this log have another root hash: the boundary showed two histories, or \
+                         one of the two copies was changed; the state was not changed, keep the state and this log"
                     )));
                 }
             },
-            None => terminal.say("The state was left as it was: it stands for the last log that held."),
+            None => terminal.say("The state was not changed, because this log did not pass the audit."),
         }
     }
     Ok(if summary.clean { Exit::Done } else { Exit::CheckSaidNo })
 }
 
-/// The log's head. A boundary's gets its cosignatures a moment after it has grown, so it is asked again for them.
+/// Returns the head of the log. A boundary gets cosignatures shortly after its log has grown, so the head is requested
+/// again until enough witnesses have cosigned.
 fn head_of(args: &Args, place: &LogSource) -> Result<String, CommandFailure> {
     let grows = args.place.starts_with("http://");
     let deadline = Instant::now() + COSIGNED;
@@ -211,7 +218,7 @@ fn head_of(args: &Args, place: &LogSource) -> Result<String, CommandFailure> {
     }
 }
 
-/// An auditor for the whole log, with the trusted roster that its rosters are connected with.
+/// Makes an auditor for the whole log, with the trusted roster that connects to the rosters of the log.
 fn begin(
     place: &LogSource,
     trust: &[ChosenTrust],
@@ -229,14 +236,15 @@ fn begin(
         return Ok(Err(NotBegun::Untrusted(Untrusted { message, first })));
     }
     let Some(versions) = versions else {
-        let message = "the first entry is no seal that can be read, or the roster that it names is missing or changed: nothing \
-                       after it can be judged; get another copy of the log";
+        let message = "the first entry is no readable seal, or its roster is missing or changed, so no later entry \
+                       can be checked: get another copy of the log";
         return Ok(Err(NotBegun::Broken(Finding::at(FindingKind::SealedState, 0, message))));
     };
     let new =
         |trust: &ChosenTrust, versions: &[Envelope]| Auditor::new(trust.pinned.clone(), versions, expected.clone());
     let mut chosen = choose(trust, |trust| new(trust, &versions));
-    // A newer roster may be trusted than the first seal names: later seals bring the versions between.
+    // A trusted roster may be newer than the roster in the first seal. Later seals contain the versions between the
+    // two.
     if chosen.as_ref().map_or(true, may_be_newer)
         && let Some(later) = later_rosters(place, size, versions.len())?
     {
@@ -251,13 +259,14 @@ fn begin(
         }
         Err(refused) => {
             let why = refused.last().map_or_else(String::new, |(trust, error)| format!("{}: {error}", trust.from));
-            // The roster that the log brings is not offered for trust: whoever swapped it would have it pasted in as trusted.
+            // The message does not offer the roster of the log for trust, because an attacker could have replaced that
+            // roster.
             Err(NotBegun::Untrusted(Untrusted { message: why, first: None }))
         }
     })
 }
 
-/// Begins with the newest of the trusted rosters.
+/// Begins with the newest trusted roster.
 fn choose<'t, E>(
     trust: &'t [ChosenTrust],
     mut begin: impl FnMut(&'t ChosenTrust) -> Result<Auditor, E>,
@@ -265,7 +274,7 @@ fn choose<'t, E>(
     newest_of(trust, |trust| begin(trust).map(|auditor| (NewestRoster::of(auditor.rosters()), auditor)))
 }
 
-/// Whether one of the other trusted rosters may be a later version of this one, as far as it is known.
+/// Returns true if another trusted roster may be a later version of this roster.
 fn may_be_newer(deciding: &DecidingRoster<'_, Auditor>) -> bool {
     let newest = deciding.found.rosters().newest();
     deciding.unconnected.iter().any(|trust| match &trust.pinned {
@@ -275,7 +284,8 @@ fn may_be_newer(deciding: &DecidingRoster<'_, Auditor>) -> bool {
     })
 }
 
-/// What only the newest roster can tell is left to it, where the log is not connected with it.
+/// Restricts the auditor if a newer trusted roster does not connect to the log. Only that newer roster could answer
+/// some checks, so these checks are then not made.
 fn left_to_newer(deciding: DecidingRoster<'_, Auditor>) -> Auditor {
     let DecidingRoster { found: mut auditor, unconnected, .. } = deciding;
     let newer = newest_unconnected(&unconnected, |roster| seem_same(roster, auditor.rosters().newest()));
@@ -285,7 +295,7 @@ fn left_to_newer(deciding: DecidingRoster<'_, Auditor>) -> Auditor {
     auditor
 }
 
-/// The most versions of the roster that any seal of the log brings, where that is more than `known`.
+/// Returns the longest chain of roster versions in any seal of the log, if it has more than `known` versions.
 fn later_rosters(place: &LogSource, size: u64, known: usize) -> Result<Option<Vec<Envelope>>, CommandFailure> {
     let mut longest: Option<Vec<Envelope>> = None;
     each_entry(place, 0, size, |entry| {
@@ -299,7 +309,7 @@ fn later_rosters(place: &LogSource, size: u64, known: usize) -> Result<Option<Ve
     Ok(longest)
 }
 
-/// An auditor that goes on from the kept state, when the log still begins with what that stands for.
+/// Makes an auditor that continues from the kept state, if the log still begins with the entries of that state.
 fn resume(
     place: &LogSource,
     trust: &[ChosenTrust],
@@ -310,7 +320,7 @@ fn resume(
     terminal: &Terminal,
 ) -> Result<Option<Auditor>, CommandFailure> {
     let Some(mut tree) = kept.frontier() else { return Ok(None) };
-    // The versions of the roster that the seal in force brings, without which nothing newer could be connected.
+    // The roster versions come from the last kept seal. Without them no newer roster version could connect to the log.
     let versions = match kept.seals.last() {
         Some(seal) => rosters_in(&LogEntry::of(seal.entry.clone().into_bytes()), place)
             .map_err(|error| place.unreadable(error))?
@@ -328,7 +338,10 @@ fn resume(
         Ok(())
     })?;
     if !head.contains(&root_line(&tree)) {
-        terminal.say("The log does not go on from the state of your last audit: it is read from its first entry.");
+        terminal.say(
+            "The log does not continue from the state of your last audit, so it is read from its first \
+         entry.",
+        );
         return Ok(None);
     }
     let again = |trust: &ChosenTrust, versions: &[Envelope]| {
@@ -338,7 +351,7 @@ fn resume(
         Ok(deciding) => Ok(Some(left_to_newer(deciding))),
         Err(refused) => {
             for (trust, why) in refused {
-                terminal.say(&format!("The state can't be taken up with {}: {why}", trust.from));
+                terminal.say(&format!("The audit can't continue from the state with {}: {why}", trust.from));
             }
             Ok(None)
         }
@@ -359,7 +372,7 @@ fn read_on(auditor: &mut Auditor, place: &LogSource, size: u64, out: &mut Out<'_
     })
 }
 
-/// The root over the first `earlier` entries of a log of `size`.
+/// Computes the root hash over the first `earlier` entries of a log of `size` entries.
 fn root_at(place: &LogSource, size: u64, earlier: u64) -> Result<merkle::Hash, CommandFailure> {
     let mut tree = Frontier::default();
     for tile in 0..earlier.div_ceil(u64::from(TILE_WIDTH)) {
@@ -371,7 +384,7 @@ fn root_at(place: &LogSource, size: u64, earlier: u64) -> Result<merkle::Hash, C
     Ok(tree.root())
 }
 
-/// The entries from `from` to `size`, in order.
+/// Passes the entries from `from` to `size` to `take`, in order.
 fn each_entry(
     place: &LogSource,
     from: u64,
@@ -386,7 +399,7 @@ fn each_entry(
     entry::each(tiles, take)
 }
 
-/// Whether a longer copy begins with the audited log, as its tiles prove it.
+/// Checks with the tiles of a longer copy that the copy begins with the audited log.
 fn compare(
     auditor: &Auditor,
     head: &str,
@@ -408,8 +421,8 @@ fn compare(
         Ok(_) => None,
         Err(error) => {
             let message = format!(
-                "{} has a head of {} entries that does not begin with the {} read here ({error}): the boundary showed two \
-                 histories, or one of the two copies was changed; keep both heads (here {})",
+                "{} has a head of {} entries, and they do not begin with the {} entries of this log ({error}): the \
+                 boundary showed two histories, or one of the two copies was changed; keep both heads (here {})",
                 seen.from,
                 there.size,
                 here.size,
@@ -420,7 +433,8 @@ fn compare(
     })
 }
 
-/// The head of a longer copy whose boundary has another key by now: the seals there say which.
+/// Verifies the head of a longer copy whose boundary may have changed its key. The later seals of that copy name the
+/// new key.
 fn later_head(
     auditor: &Auditor,
     other: &LogSource,
@@ -433,8 +447,8 @@ fn later_head(
     Ok(later.verify_head(&seen.note))
 }
 
-/// The head of another copy that no key in force here signed: its own seals may lead to one that did. A copy that can't be
-/// read, or has no entries, shows none.
+/// Verifies the head of another copy with the seals of that copy, if no key of the audited log signed the head. Returns
+/// nothing if the copy is empty or cannot be read.
 fn by_its_own_seals(auditor: &Auditor, other: &LogSource, seen: &SeenHead) -> Option<Checkpoint> {
     let mut later = auditor.other()?;
     let mut tree = Frontier::default();
@@ -448,19 +462,19 @@ fn by_its_own_seals(auditor: &Auditor, other: &LogSource, seen: &SeenHead) -> Op
 
 fn another_history(seen: &SeenHead) -> Finding {
     let message = format!(
-        "{} has a head of {} entries, signed by the key that its own seals lead to, and they are not those read here: the \
-         boundary showed two histories, or one of the two copies was changed; keep both",
+        "{} has a head of {} entries with a valid signature, and the entries differ from this log: the boundary \
+         showed two histories, or one of the two copies was changed; keep both",
         seen.from, seen.size
     );
     Finding::whole(FindingKind::Fork, message)
 }
 
-/// The hash of a complete subtree, from the other copy's tiles.
+/// Computes the hash of a complete subtree from the tiles of the other copy.
 fn subtree(place: &LogSource, level: u8, index: u64, size: u64) -> Result<merkle::Hash, CommandFailure> {
     let (tile_level, within) = (level / merkle::TILE_HEIGHT, level % merkle::TILE_HEIGHT);
     let first = index << within;
     let tile = LogSource::tile_of(TileKind::Hashes(tile_level), first / u64::from(TILE_WIDTH), size)?;
-    let missing = || said_no(format!("{tile} is missing or cut: the other copy is not whole"));
+    let missing = || said_no(format!("{tile} is missing or cut: the other copy is incomplete"));
     let bytes = place.tile(&tile)?.ok_or_else(missing)?;
     let (hashes, rest) = bytes.as_chunks::<32>();
     let start = usize::try_from(first % u64::from(TILE_WIDTH)).unwrap_or(usize::MAX);
@@ -468,9 +482,9 @@ fn subtree(place: &LogSource, level: u8, index: u64, size: u64) -> Result<merkle
     part.map(merkle::root).ok_or_else(missing)
 }
 
-// ---- what is shown
+// ---- output
 
-/// Findings that are shown to a person; all are counted.
+/// Largest number of findings that are printed for a person. All findings are counted.
 const MOST_SHOWN: usize = 200;
 
 struct Out<'a> {
@@ -639,12 +653,12 @@ fn screen(findings: &[Finding], summary: &Summary, held: Option<Timestamp>) -> S
     screen
 }
 
-/// Of a log in which nothing failed; what stands before the entries that were read held then.
+/// Words the verdict for a log without failures. An earlier audit checked the entries before `summary.from`.
 fn verdict(summary: &Summary, held: Option<Timestamp>) -> String {
     let mut words = of_read(summary);
     if summary.from > 0 {
         let when = held.map_or_else(|| "at the last audit".to_owned(), |at| format!("at {at}"));
-        words.push_str(&format!("; the entries before {} held {when}, and --full reads them again", summary.from));
+        words.push_str(&format!("; the entries before {} passed {when}, and --full reads them again", summary.from));
     }
     let open: Vec<_> = summary.not_checked.iter().map(|one| one.what.word()).collect();
     if !open.is_empty() {
@@ -660,22 +674,23 @@ fn of_read(summary: &Summary) -> String {
         return format!("{which} holds, and every decision stands");
     }
     let differ = match summary.counts.differ {
-        0 => "a seal can't be read, under which nothing ran".to_owned(),
+        0 => "a seal that no run used can't be read".to_owned(),
         1 => "1 decision differs".to_owned(),
         more => format!("{more} decisions differ"),
     };
     let engines: Vec<_> = summary.engines.iter().map(|engine| format!("{engine:?}")).collect();
     format!(
-        "nothing failed, and {differ}: this version reads it otherwise, and that {} made it is the boundary's word",
+        "nothing failed, and {differ}: this version decides differently, and only the boundary states that {} made \
+         the decision",
         engines.join(", ")
     )
 }
 
-/// Why an audit did not begin.
+/// The reason why an audit did not begin.
 enum NotBegun {
-    /// None of the trusted rosters, if there are any, is connected with the log.
+    /// No trusted roster connects to the log, or there is no trusted roster.
     Untrusted(Untrusted),
-    /// The first seal, or the roster that it names, does not hold, whatever is trusted.
+    /// The first seal or its roster is invalid under every trusted roster.
     Broken(Finding),
 }
 
@@ -707,7 +722,7 @@ fn broken(finding: Finding, terminal: &Terminal) -> Result<Exit, CommandFailure>
 
 fn no_log(named: &str) -> CommandFailure {
     let shown = PrintableText::text(named);
-    said_no(format!("{} has no checkpoint, so it is no log, or an export that was never finished", shown.as_str()))
+    said_no(format!("{} has no checkpoint, so it is no log or an incomplete export", shown.as_str()))
 }
 
 fn said_no(message: impl Into<String>) -> CommandFailure {

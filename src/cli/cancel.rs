@@ -1,4 +1,4 @@
-//! `cancel`: withdraws a proposal or ends its run.
+//! The `cancel` command withdraws a proposal or ends its run.
 
 use crate::boundary::view::{ProposalStatus, ProposalView};
 use crate::cli::global::GlobalOptions;
@@ -7,23 +7,23 @@ use crate::remote::proposals::{LookupRange, find_proposal};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
-/// Withdraw a proposal, or end its run. For its proposer and for operators; an approver says `deny`.
+/// Withdraw a proposal, or end its run. Only the proposer and operators can cancel; approvers use `deny`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign cancel            the only pending proposal
-  countersign cancel 4f2a9c     by the ending of its id")]
+  countersign cancel 4f2a9c     by the last digits of its id")]
 pub struct Args {
-    /// The proposal's id, or at least 6 of its last digits; nothing means the only pending one
+    /// The id of the proposal, or the last digits of the id (at least 6). The default is the only pending proposal
     #[arg(value_name = "ID")]
     proposal: Option<String>,
     #[command(flatten)]
     key: KeyArgs,
 }
 
-/// Cancels.
+/// Cancels the proposal.
 ///
 /// # Errors
-/// When there is no such proposal, or the caller may not.
+/// Returns an error if the proposal does not exist, or if the caller is not permitted to cancel it.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let client = global.client(&args.key)?;
     let id = find_proposal(&client, args.proposal.as_deref(), LookupRange::Visible(ProposalStatus::Pending))?;
@@ -33,7 +33,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     } else {
         terminal.line(&format!("{} is {}", view.id, view.status.word()))?;
         if view.status == ProposalStatus::Running {
-            terminal.say("its run is being ended; countersign wait tells when");
+            terminal.say("the run is being ended; `countersign wait` shows its end");
         }
     }
     Ok(Exit::Done)

@@ -1,8 +1,8 @@
-//! The time by this machine's clock.
+//! The clock of this machine.
 
 use crate::record::validity::Timestamp;
 
-/// The time by this machine's clock.
+/// Returns the time of this machine's clock.
 #[must_use]
 pub fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();

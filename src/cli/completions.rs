@@ -1,4 +1,4 @@
-//! `completions`: a script for a shell.
+//! The `completions` command prints a completion script for a shell.
 
 use clap_complete::Shell;
 
@@ -11,14 +11,14 @@ use crate::terminal::streams::Terminal;
   countersign completions bash > ~/.local/share/bash-completion/completions/countersign
   countersign completions zsh > ~/.zfunc/_countersign")]
 pub struct Args {
-    /// The shell
+    /// The name of the shell
     shell: Shell,
 }
 
 /// Prints the script.
 ///
 /// # Errors
-/// When the standard output can't be written.
+/// Returns an error if the standard output cannot be written.
 pub fn run(args: &Args, command: &mut clap::Command, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, command, "countersign", &mut script);

@@ -1,4 +1,4 @@
-//! Which boundary an operator's command is about: its `countersign.toml`.
+//! The `--config` option of the commands for operators, which selects a boundary by its `countersign.toml`.
 
 use std::path::{Path, PathBuf};
 
@@ -8,26 +8,27 @@ use crate::local::problems::problems;
 use crate::node::config::{Config, FILE};
 use crate::terminal::exit::CommandFailure;
 
-/// Where the configuration is.
+/// The place of the configuration.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ConfigArgs {
-    /// countersign.toml, or its directory; by default that of the working directory
+    /// The file countersign.toml, or its directory. The default is the file in the working directory
     #[arg(long, global = true, env = "COUNTERSIGN_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 
 impl ConfigArgs {
-    /// The file that is meant. A directory means the file of the usual name in it.
+    /// Returns the path of the configuration file. If the path is a directory, the file is `countersign.toml` in that
+    /// directory.
     #[must_use]
     pub fn path(&self, directory: Option<&Path>) -> PathBuf {
         let path = directory.map(Path::to_owned).or_else(|| self.config.clone()).unwrap_or_else(|| FILE.into());
         if path.is_dir() { path.join(FILE) } else { path }
     }
 
-    /// The configuration.
+    /// Reads the configuration.
     ///
     /// # Errors
-    /// Everything that is wrong with it.
+    /// Returns all errors in the configuration.
     pub fn load(&self) -> Result<Config, CommandFailure> {
         Config::load(&self.path(None)).map_err(problems)
     }

@@ -1,4 +1,4 @@
-//! `deny`: a signed no.
+//! The `deny` command signs a denial.
 
 use std::path::PathBuf;
 
@@ -25,25 +25,25 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::{Terminal, write_new};
 use crate::trust::signer::Signer;
 
-/// Say no, signed: nothing of this statement runs any more, and a run of it is ended.
+/// Sign a denial: this statement never runs any more, and a run that has started is ended.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign deny 4f2a9c --reason 'not during the release'
   countersign deny --yes                            the only pending proposal, without a question
-  countersign deny statement.json                   an offline statement: refused from now on, whoever hands it in
-  countersign deny statement.json -o denial.json    without handing it in")]
+  countersign deny statement.json                   the boundary refuses this offline statement from now on
+  countersign deny statement.json -o denial.json    only write the denial to a file")]
 pub struct Args {
-    /// A proposal's id; or at least 6 of the last digits of an open one's; or an envelope's file, as ./NAME or *.json; nothing
-    /// means the only pending proposal
+    /// The id of a proposal, the last digits of an open proposal's id (at least 6), or an envelope file (./NAME or
+    /// *.json). The default is the only pending proposal
     #[arg(value_name = "ID|FILE")]
     proposal: Option<String>,
-    /// Why, for the log and the proposer
+    /// The reason, for the log and the proposer
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
     /// Do not ask
     #[arg(long)]
     yes: bool,
-    /// Write the signed denial here instead of handing it in
+    /// Write the signed denial to this file instead of sending it to the boundary
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -52,16 +52,16 @@ pub struct Args {
     key: KeyArgs,
 }
 
-/// Shows, asks, signs the denial and hands it in.
+/// Shows the statement, asks, signs the denial and sends it to the boundary.
 ///
 /// # Errors
-/// When the statement can't be read, the person stopped, or the boundary refused the denial.
+/// Returns an error if the statement cannot be read, the person declines, or the boundary refuses the denial.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let client = global.reviewer(&args.key, terminal)?;
     let keys = args.key.find()?;
     let subject = find_subject(args.proposal.as_deref(), &client)?;
     if let ReviewSubject::Proposal(view) = &subject {
-        // A denial also ends what is approved, or runs.
+        // A denial also ends a proposal that is approved or running.
         check_open(view, matches!(view.status, ProposalStatus::Approved | ProposalStatus::Running))?;
     }
     let review = ProposalReview::make(&subject, &client, &args.trust, &keys, now())?;
@@ -76,7 +76,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let roster = review.sources.roster.roster();
     let signer = keys.preferred(|key| roster.is_some_and(|roster| roster.approver_of(&key.keyid()).is_some()))?;
     if !args.yes {
-        let answer = terminal.ask("Deny it, signed and for good? Type yes:", "say --yes")?;
+        let answer = terminal.ask("Sign a denial, which cannot be undone? Type yes:", "say --yes")?;
         if answer != "yes" {
             return Err(CommandFailure::new(Exit::Refused, "nothing was signed"));
         }
@@ -95,11 +95,11 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     Ok(Exit::Done)
 }
 
-/// Signs a denial of what was reviewed. A no needs no trust: it can only prevent. It needs a statement whose boundary can be
-/// read.
+/// Signs a denial of the reviewed statement. A denial needs no trusted roster, because it can only prevent a run. The
+/// name of the boundary in the statement must be readable.
 ///
 /// # Errors
-/// When the payload is no authorization, the reason is too long, or the key did not sign.
+/// Returns an error if the payload is no authorization, the reason is too long, or the key did not sign.
 pub fn sign(review: &ProposalReview, reason: &str, signer: &dyn Signer) -> Result<Envelope, CommandFailure> {
     let signed = statement(review)?;
     let denial = Denial { boundary: signed.boundary.clone(), reason: reason.to_owned() };
@@ -110,10 +110,10 @@ pub fn sign(review: &ProposalReview, reason: &str, signer: &dyn Signer) -> Resul
     Ok(Envelope::new(&payload, vec![keys::sign(signer, SignaturePurpose::Deny, PAYLOAD_TYPE, &payload)?]))
 }
 
-/// Hands a denial in, and says what became of the proposal.
+/// Sends a denial to the boundary, and prints the new state of the proposal.
 ///
 /// # Errors
-/// When the boundary refuses it, or can't be reached.
+/// Returns an error if the boundary refuses the denial or cannot be reached.
 pub fn hand_in(
     subject: &ReviewSubject,
     review: &ProposalReview,
@@ -148,8 +148,8 @@ fn denied_words(answer: &DenialView) -> String {
     match answer.status {
         Some(status) => format!("denied: {} is {}", answer.proposal, status.word()),
         None => format!(
-            "denied: the boundary has not seen {} and keeps your denial, log entry {}; it refuses the statement until its window \
-             ends at {}, and then as expired",
+            "denied: the boundary has not seen {} and keeps your denial (log entry {}); the boundary refuses the \
+             statement until its window ends at {}, and then as expired",
             answer.proposal, answer.index, answer.kept_until
         ),
     }
@@ -158,6 +158,6 @@ fn denied_words(answer: &DenialView) -> String {
 fn statement(review: &ProposalReview) -> Result<&Authorization, CommandFailure> {
     let statement = review.found.statement.as_ref();
     statement.map(|statement| &statement.predicate).ok_or_else(|| {
-        CommandFailure::new(Exit::Refused, "nothing was signed: this is no authorization, nothing can come of it")
+        CommandFailure::new(Exit::Refused, "nothing was signed: the statement is no authorization, so it can never run")
     })
 }

@@ -1,4 +1,4 @@
-//! `doctor`: what holds on this host, and what to fix.
+//! The `doctor` command checks this host and lists the problems to fix.
 
 use std::path::PathBuf;
 
@@ -27,26 +27,26 @@ use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::trust::signer::FileSigner;
 
-/// Say what holds on this host, and what to fix; changes nothing.
+/// Check this host and its configuration, and list the problems to fix; changes nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  countersign doctor                 # in a boundary's directory, or anywhere for the host alone
+  countersign doctor                 # the boundary of this directory, or only the host
   countersign doctor boundary-1
-  countersign doctor --production boundary-1   # before it decides anything that matters
+  countersign doctor --production boundary-1   # the hardening list, before real use
 
-Ends with 1 when something must be fixed.")]
+The exit code is 1 if a problem must be fixed.")]
 pub struct Args {
     /// The directory that `init` made; by default the working directory
     #[arg(conflicts_with = "config")]
     dir: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
-    /// The hardening list: each point passes, fails, or is yours to see to
+    /// Print the hardening list: each point passes, fails, or is left to you
     #[arg(long)]
     production: bool,
 }
 
-/// One thing that was looked at.
+/// One result of the check.
 #[derive(Debug, Serialize)]
 struct Line {
     holds: State,
@@ -59,15 +59,15 @@ struct Line {
 enum State {
     Ok,
     Note,
-    /// An operator must fix it. `--json` keeps the word of 0.1.0, because programs read it.
+    /// The operator must fix the problem. In `--json` the value is still `mend`, as in 0.1.0, because programs read it.
     #[serde(rename = "mend")]
     Fix,
 }
 
-/// Looks at host, configuration and files.
+/// Checks host, configuration and files.
 ///
 /// # Errors
-/// For what this version has not got.
+/// Returns an error if `--production` is given without a valid configuration.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let path = args.config.path(args.dir.as_deref());
     let named = args.dir.is_some() || args.config.config.is_some();
@@ -81,7 +81,10 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             Some(Ok(config)) => config,
             Some(Err(found)) => return Err(problems(found)),
             None => {
-                return Err(CommandFailure::usage("no boundary is here: name its directory, doctor --production DIR"));
+                return Err(CommandFailure::usage(
+                    "there is no boundary in this directory: name its directory, doctor \
+             --production DIR",
+                ));
             }
         };
         return production(&config, terminal);
@@ -91,7 +94,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         None => lines.push(Line {
             holds: State::Note,
             what: "configuration".into(),
-            says: "none here: make one with `countersign init DIR`, or name one".into(),
+            says: "none in this directory: make one with `countersign init DIR`, or name its directory".into(),
         }),
         Some(Err(problems)) => {
             lines.extend(problems.list().iter().map(|problem| fix("configuration", problem.to_string())))
@@ -113,7 +116,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     Ok(if bad { Exit::CheckSaidNo } else { Exit::Done })
 }
 
-/// The hardening list.
+/// Prints the hardening list.
 fn production(config: &Config, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let level = host(Level::Strict).iter().all(|line| line.holds != State::Fix);
     let points = hardening::list(config, if level { Level::Strict } else { Level::BestEffort });
@@ -142,13 +145,13 @@ fn production(config: &Config, terminal: &Terminal) -> Result<Exit, CommandFailu
     Ok(if failed > 0 { Exit::CheckSaidNo } else { Exit::Done })
 }
 
-/// The layers, found by doing the whole set-up once.
+/// Finds the layers of this host by setting up one sandbox.
 fn host(wanted: Level) -> Vec<Line> {
     let trial = || {
         let scratch = tempfile::Builder::new().prefix("countersign-doctor-").tempdir();
         let scratch = scratch.map_err(|error| format!("{error}: make a temporary directory writable"))?;
         let failed = |error: std::io::Error| error.to_string();
-        // Runs with a user id of their own must be able to enter it.
+        // A run with its own user id must be able to enter the directory.
         std::fs::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))
             .map_err(failed)?;
         let setup = Setup {
@@ -167,7 +170,7 @@ fn host(wanted: Level) -> Vec<Line> {
     let (probe, overlay, tried) = match trial() {
         Ok(tried) => tried,
         Err(error) => {
-            return vec![fix("sandbox", format!("it can't be tried: {error}"))];
+            return vec![fix("sandbox", format!("the sandbox can't be tried: {error}"))];
         }
     };
     let mut lines = Vec::new();
@@ -185,7 +188,8 @@ fn host(wanted: Level) -> Vec<Line> {
     let says = match level {
         Level::Strict => "strict".to_owned(),
         other => format!(
-            "{}; a boundary of level strict does not serve here, one of level best-effort does and says what is missing",
+            "{}; a boundary of level strict does not serve on this host, a boundary of level best-effort serves and \
+             reports the missing layers",
             other.word()
         ),
     };
@@ -200,7 +204,10 @@ fn host(wanted: Level) -> Vec<Line> {
         Err(why) => Line {
             holds: State::Note,
             what: "limits".into(),
-            says: format!("of each process, since there is no control group for runs ({why}); systemd: Delegate=yes"),
+            says: format!(
+                "only for each process, because there is no control group for runs ({why}); systemd: \
+             Delegate=yes"
+            ),
         },
     });
     if !probe.cgroup.as_ref().is_ok_and(|names| names.contains(&"memory")) {
@@ -208,8 +215,9 @@ fn host(wanted: Level) -> Vec<Line> {
             holds: State::Note,
             what: "memory".into(),
             says: format!(
-                "private memory, each process; nothing here bounds {UNBOUNDED_WORDS} of a run: delegate the memory controller \
-                 (systemd: Delegate=yes), or let fewer runs go on beside each other than the host has memory for"
+                "private memory of each process; nothing on this host limits {UNBOUNDED_WORDS} of a run: delegate \
+                 the memory controller (systemd: Delegate=yes), or permit fewer parallel runs, so that the memory of \
+                 the host is enough"
             ),
         });
     }
@@ -221,30 +229,31 @@ fn host(wanted: Level) -> Vec<Line> {
     lines.push(if probe.own_id {
         ok(what, "each run gets one".to_owned())
     } else if probe.held().contains(&Layer::Namespaces) {
-        ok(what, "runs have the service's own, inside their user namespace another".to_owned())
+        ok(what, "runs have the user id of the service, and another id inside their user namespace".to_owned())
     } else {
         Line { holds: State::Note, what: what.into(), says: SHARED_ID.into() }
     });
     lines
 }
 
-/// Of a service that is not root, on a host without namespaces.
-const SHARED_ID: &str = "runs have the service's own: the other layers keep the content of its files from a step, and nothing keeps a \
-                         step from changing their modes and times, the boundary's key among them; run the service as root, or \
-                         allow user namespaces";
+/// Note for a service that is not root, on a host without user namespaces.
+const SHARED_ID: &str = "runs have the user id of the service: the other layers protect the content of its files, \
+                         but a step can change the modes and times of these files, also of the boundary's key; run \
+                         the service as root, or allow user namespaces";
 
-/// Says so where no run can have an overlay. Where runs have no root of their own that is no news.
+/// Reports that no run can have an overlay. On a host without the filesystem layer, another line reports the cause
+/// already.
 fn overlay(sandbox: &LinuxSandbox) -> Option<Line> {
     let has_root = sandbox.probe().held().contains(&Layer::Filesystem);
     let Missing { why, knob } = sandbox.overlay().filter(|_| has_root)?;
     Some(Line { holds: State::Note, what: "overlays".into(), says: format!("none for runs ({why}): {knob}") })
 }
 
-/// What a real step could not do here.
+/// Reports if a real step could leave the sandbox, with the attempts that succeeded.
 fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Line {
     let what = "attempts to get out";
     let attempts = match tried {
-        Err(error) => return fix(what, format!("they can't be made: {error}")),
+        Err(error) => return fix(what, format!("the attempts failed to start: {error}")),
         Ok(attempts) => attempts,
     };
     let of = |answer| attempts.iter().filter(move |attempt| attempt.answer == answer);
@@ -259,7 +268,7 @@ fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Line {
     }
     match (got.is_empty(), not_made.is_empty()) {
         (true, true) => ok(what, says),
-        // Under fewer layers some are not promised.
+        // With fewer layers, the sandbox does not promise to stop every attempt.
         (false, _) if level == Level::Strict => fix(what, says),
         _ => Line { holds: State::Note, what: what.into(), says },
     }
@@ -271,7 +280,8 @@ fn of_files(config: &Config) -> Vec<Line> {
         Ok(files) => {
             let mut lines =
                 vec![ok("runbooks", format!("{} steps, root {}", files.registry.steps().len(), files.registry.root()))];
-            // Where a log has begun a start needs neither; but what is wrong with them must be fixed all the same.
+            // After the first seal, a start needs neither file. The errors are reported anyway, because the next
+            // version of the roster needs both files.
             let broken = |problems: &[FileProblem]| -> Vec<Line> {
                 problems.iter().map(|problem| fix("files", problem.to_string())).collect()
             };
@@ -296,7 +306,7 @@ fn of_roster(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Vec<Lin
     let mut lines = vec![ok("roster", format!("version {}, {people} approvers", roster.version()))];
     lines.push(match files::check_key(config, roster, key) {
         None => ok("key", "private, and in the roster".to_owned()),
-        // Where a log has begun the sealed roster decides, and the next start says so.
+        // After the first seal, the sealed roster decides. The next start then reports the problem.
         Some(problem) => Line { holds: State::Note, what: "key".into(), says: problem.to_string() },
     });
     if people == 0 {
@@ -312,13 +322,13 @@ fn of_roster(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Vec<Lin
         lines.push(Line {
             holds: State::Note,
             what: "roster".into(),
-            says: "unguarded: its next version needs nobody's signature".into(),
+            says: "unguarded: the next version needs no signature".into(),
         });
     }
     lines
 }
 
-/// Whether this program can read the store; no line before the first start.
+/// Checks that this program can read the store. Returns no line before the first start.
 fn store(config: &Config) -> Option<Line> {
     let what = "store";
     config.database.exists().then(|| match sqlite::reads::at_rest(&config.database) {
@@ -327,29 +337,30 @@ fn store(config: &Config) -> Option<Line> {
     })
 }
 
-/// The disk of the store, before and while a service runs.
+/// Checks the free space on the disk of the store, also if no service runs.
 fn disk(config: &Config) -> Line {
     let what = "disk";
-    // The directory is made by the first start.
+    // The directory may not exist before the first start, so the nearest existing parent is checked.
     let there = config.data.ancestors().find(|path| path.is_dir());
     let Some(there) = there else { return fix(what, format!("there is no {}", config.data.display())) };
     let (needed, place) = (PROPOSAL_ROOM >> 20, there.display());
     match rustix::fs::statvfs(there).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)) {
         Ok(free) if free >= PROPOSAL_ROOM => {
-            ok(what, format!("{} MiB free at {place}; {needed} MiB must be", free >> 20))
+            ok(what, format!("{} MiB free at {place}; {needed} MiB are needed", free >> 20))
         }
         Ok(free) => fix(
             what,
             format!(
-                "{} MiB free at {place}, and {needed} MiB must be: proposals are refused until there is room",
+                "{} MiB free at {place}, but {needed} MiB are needed: proposals are refused until there is enough \
+                 space",
                 free >> 20
             ),
         ),
-        Err(error) => fix(what, format!("{place} can't be asked for its free space: {error}")),
+        Err(error) => fix(what, format!("the free space of {place} can't be read: {error}")),
     }
 }
 
-/// How a running service answers: a line, and one more for each thing of it that must be fixed.
+/// Asks the running service for its state. Returns one line, and one more line for each problem that must be fixed.
 fn service(config: &Config) -> Vec<Line> {
     let what = "service";
     let status = match control::ask(&config.socket(), &ControlRequest::Status) {
@@ -363,7 +374,15 @@ fn service(config: &Config) -> Vec<Line> {
     };
     let NodeStatus { ready, must_fix } = match status {
         Ok(status) => status,
-        Err(error) => return vec![fix(what, format!("its answer can't be read ({error}): is it another version?"))],
+        Err(error) => {
+            return vec![fix(
+                what,
+                format!(
+                    "the answer of the service can't be read ({error}): check that \
+         the service has the same version as this program"
+                ),
+            )];
+        }
     };
     let mut says = format!("serves seal {}", ready.seal);
     let notes: Vec<&String> = ready.notes.iter().filter(|note| !must_fix.contains(note)).collect();
@@ -371,7 +390,7 @@ fn service(config: &Config) -> Vec<Line> {
     let holds = match (ready.ready, notes.is_empty()) {
         (true, true) => State::Ok,
         (true, false) => State::Note,
-        // Proposals are not taken or not run: the notes say why, and what to do.
+        // The service refuses proposals or does not run them. The notes of the service give the reason and the advice.
         (false, _) => State::Fix,
     };
     let line = Line { holds, what: what.into(), says };

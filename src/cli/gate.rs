@@ -1,4 +1,4 @@
-//! `gate`: lets a job go on only with the receipt that it needs.
+//! The `gate` command lets a CI job continue only with the receipt of the expected run.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,11 +23,11 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::{LineTone, PrintableText, Screen};
 use crate::terminal::streams::Terminal;
 
-/// Let a job go on only with a receipt of just this step, with these parameters, from this boundary.
+/// Let a job continue only with a receipt of exactly this step, with these parameters, from this boundary.
 ///
-/// Everything is required that can be, and whatever could not be checked counts as a no. What is to be asked less is
-/// spelt, one by one. A receipt is evidence of a run, not a ticket: it passes again while it is young, so bind what the job
-/// is about (the commit, the build) as a parameter.
+/// By default every requirement applies, and a check that could not be made fails the gate. Each relaxation is an
+/// option of its own. A receipt is evidence of a run, and jobs can use the receipt again until --max-age. Therefore
+/// name the subject of the job (commit, build) in a parameter.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign gate run.bundle.json --boundary sha256:… --step deploy:web --digest sha256:… -p commit=\"$COMMIT\"
@@ -35,71 +35,76 @@ use crate::terminal::streams::Terminal;
   countersign gate run.bundle.json --boundary sha256:… --step host:report --digest sha256:… --no-params --max-age 1h
   countersign gate run.bundle.json --roster \"$RUNNER_TEMP/roster.json\" --roster-digest sha256:… …
 
-The roster comes from --roster, COUNTERSIGN_TRUST or your configuration directory, never from a checkout: a file in the \
-current directory, in a work tree or in the runner's workspace is refused unless --roster-digest pins it; so is a \
-configuration directory there. Of several trusted versions the newest decides; of several digests, --roster-digest names the one.
+The roster comes from --roster, COUNTERSIGN_TRUST or your configuration directory. A roster file in the current \
+directory, in a work tree or in the workspace of a CI runner is refused, unless --roster-digest pins it, because a \
+checkout could control it. If you trust several versions, the newest decides. If you trust several digests, select \
+one with --roster-digest.
 
-Exit codes: 0 every requirement is met; 1 one is not; 2 wrong usage, or no trusted roster to check with.")]
+Exit codes: 0 every requirement is met; 1 a requirement is not met; 2 wrong usage, or no trusted roster to check \
+with.")]
 pub struct Args {
     /// The bundle; - is the standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The boundary's id; its name alone may be anybody's
+    /// The id of the boundary. The name is not enough, because another boundary can have the same name
     #[arg(long, value_name = "sha256:…")]
     boundary: SealDigest,
-    /// The step that must have run, path:step
+    /// The step that must have run, as path:step
     #[arg(long, value_name = "STEP")]
     step: StepRef,
-    /// The step's definition, as `registry list` shows it
+    /// The digest of the step's definition, as `registry list` shows it
     #[arg(long, value_name = "sha256:…", required_unless_present_any = ["any_digest", "lock"], conflicts_with = "any_digest")]
     digest: Option<StepDigest>,
     /// The step's definition as a countersign.lock names it: comes with a later version
     #[arg(long, value_name = "FILE", hide = true)]
     lock: Option<PathBuf>,
-    /// A parameter that must have been signed; all of them have to be named, defaults too
+    /// A parameter that must have been signed. Name all parameters, also those with default values
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     param: Vec<String>,
-    /// A file with the object of parameters that must have been signed; - is the standard input; -p goes over it
+    /// A JSON file with the parameters that must have been signed; - is the standard input. The option -p overrides a
+    /// value of the file
     #[arg(long, value_name = "FILE")]
     params: Option<PathBuf>,
-    /// No parameters may have been signed
+    /// Require that no parameters were signed
     #[arg(long, conflicts_with_all = ["param", "params"])]
     no_params: bool,
-    /// How long ago the run may have ended: 90s, 30m, 24h, 7d, or any
+    /// The highest age of the run, counted from its end: 90s, 30m, 24h, 7d, or any
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_age)]
     max_age: AgeLimit,
-    /// What the sandbox must have held: strict, best-effort (any layer), off (none), or layers with commas between them
+    /// The layers that the sandbox must have held: strict, best-effort (any layer), off (none), or layers with commas
+    /// between them
     #[arg(long, value_name = "LEVEL|LAYERS", default_value = "strict", value_parser = parse_sandbox)]
     min_sandbox: SandboxRequirement,
-    /// How many distinct witnesses of the roster must have cosigned the log
+    /// The number of distinct witnesses of the roster that must have cosigned the log
     #[arg(long, value_name = "K", default_value_t = 0)]
     witness: u64,
-    /// Any definition of the step will do
+    /// Accept any definition of the step
     #[arg(long)]
     any_digest: bool,
-    /// Any parameters will do
+    /// Accept any parameters
     #[arg(long, conflicts_with_all = ["param", "params", "no_params"])]
     any_params: bool,
-    /// Exit code 2, success with a warning, will do
+    /// Accept exit code 2, which means success with a warning
     #[arg(long)]
     allow_warned: bool,
-    /// This check may be left open: permissions, sandbox, keys-still-rostered, seal-in-force, witnesses
+    /// Accept that this check was not made: permissions, sandbox, keys-still-rostered, seal-in-force, witnesses
     #[arg(long, value_name = "CHECK", value_parser = parse_check)]
     allow_unchecked: Vec<CheckName>,
-    /// A later roster will do that nobody had to sign (threshold 0)
+    /// Accept a later roster that nobody had to sign (threshold 0)
     #[arg(long)]
     allow_unguarded: bool,
-    /// The digest of the roster that is trusted, as its keeper tells it; then the file may come from anywhere
+    /// The digest of the trusted roster, from the person who maintains it. With this digest the roster file may come
+    /// from any place
     #[arg(long, value_name = "sha256:…")]
     roster_digest: Option<RosterDigest>,
     #[command(flatten)]
     trust: TrustArgs,
 }
 
-/// Decides.
+/// Decides if the job may continue.
 ///
 /// # Errors
-/// Wrong usage, a file that can't be read, or no trusted roster: exit code 2.
+/// Returns an error for wrong usage, an unreadable file or a missing trusted roster. The exit code is 2.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if args.lock.is_some() {
         return Err(CommandFailure::usage(
@@ -109,21 +114,25 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
     let demands = demands(args)?;
     if args.params.as_deref() == Some(Path::new("-")) && args.file == Path::new("-") {
-        return Err(CommandFailure::usage("the standard input can't be both the bundle and the parameters"));
+        return Err(CommandFailure::usage(
+            "the bundle and the parameters can't both come from the standard input: name a \
+         file for one of them",
+        ));
     }
     let trust = trusted(args)?;
     let bytes = read_bundle(&args.file)?;
     let now = now();
     let options = VerifyOptions { at: Some(now), witnesses: args.witness };
     let digest = BlobDigest::of(&bytes);
-    // What the bundle itself says of its roster is not told: whoever swapped it would have it pasted in as trusted.
+    // The message does not offer the roster of the bundle for trust, because an attacker could have replaced that
+    // roster.
     let JudgedBundle { trusted, report, unconnected } = with_any(&bytes, &trust, options).map_err(|_| no_trust())?;
     if let Some(other) = unconnected.first() {
         return Err(CommandFailure::new(
             Exit::NoTrust,
             format!(
-                "you trust several rosters by their digests, and {} ({}) may be of a later version than the bundle knows: \
-                 name the one to decide with, --roster-digest sha256:…",
+                "you trust several rosters by their digests, and {} ({}) may be a later version than the versions in \
+                 the bundle: select the roster that decides with --roster-digest sha256:…",
                 other.pinned.digest(),
                 PrintableText::text(&other.from).as_str()
             ),
@@ -153,7 +162,7 @@ fn demands(args: &Args) -> Result<GateRequirements, CommandFailure> {
     } else {
         if args.params.is_none() && args.param.is_empty() && !args.no_params {
             return Err(CommandFailure::usage(
-                "which parameters must have been signed? Name all of them with -p NAME=VALUE or --params FILE, or say \
+                "the expected parameters are missing: name all of them with -p NAME=VALUE or --params FILE, or give \
                  --no-params or --any-params",
             ));
         }
@@ -187,8 +196,9 @@ fn demands(args: &Args) -> Result<GateRequirements, CommandFailure> {
     })
 }
 
-/// The rosters to decide with. A file that a checkout could bring along is no ground for trust, unless its digest is
-/// pinned from elsewhere; one of the configuration directory neither, since jobs put their home into the checkout too.
+/// Returns the trusted rosters for the decision. A file that a checkout could control is refused, unless its digest is
+/// pinned. The same is true for the configuration directory, because a job may put its home directory into the
+/// checkout.
 fn trusted(args: &Args) -> Result<Vec<ChosenTrust>, CommandFailure> {
     let mut trust = args.trust.find_unchecked()?;
     let Some(pinned) = args.roster_digest else {
@@ -206,7 +216,7 @@ fn trusted(args: &Args) -> Result<Vec<ChosenTrust>, CommandFailure> {
         return Err(CommandFailure::new(
             Exit::NoTrust,
             format!(
-                "{}: not the roster that --roster-digest pins; get the right one, or ask its keeper",
+                "{}: not the roster that --roster-digest pins; get the pinned roster from the person who maintains it",
                 PrintableText::text(&others.join(", ")).as_str()
             ),
         ));
@@ -214,15 +224,16 @@ fn trusted(args: &Args) -> Result<Vec<ChosenTrust>, CommandFailure> {
     Ok(trust)
 }
 
-/// Checks that no checkout has a hand in this file, and nobody but this user.
+/// Checks that no checkout controls this file and that only this user and root can write it.
 fn check_place(path: &Path) -> Result<PrivateFile, CommandFailure> {
     let place = PrintableText::text(&path.to_string_lossy());
     let refuse = |why: &str| {
         CommandFailure::new(
             Exit::NoTrust,
             format!(
-                "the roster {}: {why}, and what lies there is written by those whose change is to be let through. Name the \
-                 roster's digest as its keeper tells it (--roster-digest sha256:…, or --roster sha256:…), or keep the file elsewhere",
+                "the roster {} is refused: {why}, so the author of the change under review could have written it. \
+                 Give the digest of the roster (--roster-digest sha256:…, or --roster sha256:…) from the person who \
+                 maintains it, or move the file to another place",
                 place.as_str()
             ),
         )
@@ -241,8 +252,9 @@ fn check_place(path: &Path) -> Result<PrivateFile, CommandFailure> {
 fn no_trust() -> CommandFailure {
     CommandFailure::new(
         Exit::NoTrust,
-        "there is no trusted roster, so nothing was checked: name it with --roster sha256:… as its keeper tells it, or with \
-         COUNTERSIGN_TRUST, or keep it in your configuration directory; never take it from the bundle or from a checkout",
+        "there is no trusted roster, so nothing was checked: give its digest from the person who maintains it \
+         (--roster sha256:… or COUNTERSIGN_TRUST), or put the roster into your configuration directory; never take \
+         it from the bundle or from a checkout",
     )
 }
 
@@ -275,19 +287,19 @@ fn parse_check(text: &str) -> Result<CheckName, String> {
         .iter()
         .find(|name| name.word() == text)
         .copied()
-        .ok_or_else(|| format!("only these can be left open: {}", names.join(", ")))
+        .ok_or_else(|| format!("only these checks can be left out: {}", names.join(", ")))
 }
 
-/// Seconds of `90s`, `30m`, `24h`, `7d`; or `any`. A bare number would be read two ways, so it is refused.
+/// Parses `90s`, `30m`, `24h`, `7d` or `any`. A number without a unit is refused, because its unit would be a guess.
 fn parse_age(text: &str) -> Result<AgeLimit, String> {
     if text == "any" {
         return Ok(AgeLimit::Any);
     }
     let seconds = parse_seconds(text);
-    seconds.map(AgeLimit::Seconds).ok_or_else(|| "an age is written like 90s, 30m, 24h or 7d, or any".to_owned())
+    seconds.map(AgeLimit::Seconds).ok_or_else(|| "this is no age: write 90s, 30m, 24h or 7d, or any".to_owned())
 }
 
-/// The seconds of `90s`, `30m`, `24h` or `7d`; nothing for any other text.
+/// Returns the seconds of `90s`, `30m`, `24h` or `7d`, or nothing for any other text.
 pub(crate) fn parse_seconds(text: &str) -> Option<i64> {
     [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)].iter().find_map(|(unit, factor)| {
         let digits = text.strip_suffix(unit)?;
@@ -311,8 +323,8 @@ fn parse_sandbox(text: &str) -> Result<SandboxRequirement, String> {
 
 fn unknown_layer(word: &str) -> String {
     format!(
-        "{} is no level and no layer: strict, best-effort, off, or some of capabilities, filesystem, landlock, namespaces, \
-         network, seccomp",
+        "{} is no level and no layer: give strict, best-effort, off, or some of capabilities, filesystem, landlock, \
+         namespaces, network, seccomp",
         PrintableText::quoted(word).as_str()
     )
 }
@@ -322,7 +334,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ages_and_sandboxes_have_one_spelling() {
+    fn an_age_or_a_sandbox_with_another_spelling_is_refused() {
         assert_eq!(parse_age("24h"), Ok(AgeLimit::Seconds(86_400)));
         assert_eq!(parse_age("7d"), Ok(AgeLimit::Seconds(7 * 86_400)));
         assert_eq!(parse_age("any"), Ok(AgeLimit::Any));

@@ -1,4 +1,4 @@
-//! What every command takes: the boundary's address, its token, and whether to print JSON.
+//! Options of every command: the address of the boundary, the token, and JSON output.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -12,52 +12,52 @@ use crate::remote::client::{Address, Client, DEFAULT_URL, Secret};
 use crate::terminal::exit::CommandFailure;
 use crate::terminal::streams::{Terminal, eprintln_quietly};
 
-/// What every command takes.
+/// Options of every command.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub struct GlobalOptions {
     /// Print JSON for programs
     #[arg(long, global = true)]
     pub json: bool,
-    /// The boundary's address
+    /// The address of the boundary
     #[arg(long, global = true, env = "COUNTERSIGN_URL", default_value = DEFAULT_URL, value_name = "URL")]
     pub url: String,
-    /// A token; others on this machine may see it in the list of processes, so prefer the variable or a file
+    /// A token. Other users of this machine can see it in the process list, so prefer the variable or a file
     #[arg(long, global = true, env = "COUNTERSIGN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub token: Option<Secret>,
-    /// A file of mode 0600 with a token; for a boundary on this machine, countersign/token in your configuration directory is
-    /// looked for
+    /// A file of mode 0600 with a token. The default for a boundary on this machine is countersign/token in your
+    /// configuration directory
     #[arg(long, global = true, env = "COUNTERSIGN_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 }
 
 impl GlobalOptions {
-    /// A client of the boundary. Without a token one of the user's keys opens reading.
+    /// Makes a client of the boundary. Without a token, a key of the user authenticates the requests.
     ///
     /// # Errors
-    /// When address or token file can't be used.
+    /// Returns an error if the address or the token file cannot be used.
     pub fn client(&self, key: &KeyArgs) -> Result<Client, CommandFailure> {
         let address = Address::parse(&self.url)?;
         let token = self.token(&address)?;
         if token.as_ref().is_some_and(|token| !token.is_plain()) {
             return Err(CommandFailure::usage(
-                "the token that was given is none: a token is `cst_` and 43 letters, digits, `-` and `_`; it comes from --token, \
+                "the given text is no token: a token is `cst_` and 43 letters, digits, `-` and `_`; it comes from --token, \
                  --token-file, COUNTERSIGN_TOKEN, COUNTERSIGN_TOKEN_FILE or countersign/token in your configuration directory",
             ));
         }
         if token.is_some() && !address.is_loopback() {
             eprintln_quietly(
-                "warning: the token goes in the clear to another machine; use a tunnel or a local TLS proxy",
+                "warning: the token is sent to another machine without encryption; use a tunnel or a local TLS proxy",
             );
         }
         Ok(Client::new(address, token, Some(key.clone())))
     }
 
-    /// A client for a person who reviews or audits: a token that may not read the whole log is left aside for one of the user's
-    /// keys. An agent's token in the environment would otherwise spoil the command of the person at the same terminal.
+    /// Makes a client for a person who reviews or audits. If the token cannot read the whole log, the client uses a key
+    /// of the user instead. Otherwise the token of an agent in the environment would make the person's command fail.
     ///
     /// # Errors
-    /// When address, token file or key can't be used.
+    /// Returns an error if the address, the token file or the key cannot be used.
     pub fn reviewer(&self, key: &KeyArgs, terminal: &Terminal) -> Result<Client, CommandFailure> {
         let client = self.client(key)?;
         if client.token_reads_all() {
@@ -74,11 +74,11 @@ impl GlobalOptions {
         Ok(client)
     }
 
-    /// A connection to `url`, which may be a mirror's: as [`GlobalOptions::reviewer`] where it is the boundary of `--url`, else without
-    /// the user's token and keys.
+    /// Makes a client for `url`, which may be a mirror. The client uses the token and the keys of the user only if
+    /// `url` is the boundary of `--url`.
     ///
     /// # Errors
-    /// When address or token file can't be used.
+    /// Returns an error if the address or the token file cannot be used.
     pub fn client_at(&self, url: &str, key: &KeyArgs, terminal: &Terminal) -> Result<Client, CommandFailure> {
         let address = Address::parse(url)?;
         if Address::parse(&self.url).is_ok_and(|own| own == address) {
@@ -91,7 +91,7 @@ impl GlobalOptions {
         if let Some(token) = &self.token {
             return Ok(Some(token.clone()));
         }
-        // The user's standing token is for the boundary beside them, not for whatever address a command names.
+        // The default token is only for a boundary on this machine, because any other address could steal the token.
         let own = || {
             Home::of_process()
                 .config
@@ -103,11 +103,11 @@ impl GlobalOptions {
     }
 }
 
-/// A token's file. As with private keys, a file that others can read is refused: the token in it may be theirs already.
+/// Reads a token file. The function refuses a file that other users can read, because they may already have the token.
 fn read_token(path: &Path) -> Result<Secret, CommandFailure> {
     let bytes = read_bounded(path, 4096)?;
     let shown = format!("{path:?}");
-    // A pipe or the standard input is nobody else's to open.
+    // Other users cannot open a pipe or the standard input of this process.
     if let Ok(about) = path.metadata()
         && about.is_file()
         && about.mode() & 0o077 != 0

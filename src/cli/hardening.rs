@@ -1,4 +1,4 @@
-//! The hardening list of `doctor --production`: each point passes, fails, or is the operator's to see to.
+//! The hardening list of `doctor --production`. Each point passes, fails, or is left to the operator.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -15,27 +15,27 @@ use crate::record::step::StepDefinition;
 /// One point of the list.
 #[derive(Debug, Serialize)]
 pub struct HardeningPoint {
-    /// How it stands.
+    /// The state of the point.
     pub stands: PointResult,
-    /// What.
+    /// The name of the point.
     pub what: &'static str,
-    /// What was found, and what to do.
+    /// The result and the advice.
     pub says: String,
 }
 
-/// How a point stands.
+/// The state of a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PointResult {
-    /// It was looked at and is as it should be.
+    /// The check succeeded.
     Pass,
-    /// It was looked at and is not.
+    /// The check failed.
     Fail,
-    /// This program can't see it: the operator's.
+    /// The program cannot check this point, so the operator must check it.
     Yours,
 }
 
-/// Goes through the list for a boundary. `held` is the level that this host holds.
+/// Checks all points of the list for a boundary. `held` is the sandbox level of this host.
 #[must_use]
 pub fn list(config: &Config, held: Level) -> Vec<HardeningPoint> {
     let files = BoundaryFiles::read(config);
@@ -45,7 +45,8 @@ pub fn list(config: &Config, held: Level) -> Vec<HardeningPoint> {
     say(
         PointResult::Yours,
         "proxy",
-        "where clients come from other machines: a reverse proxy beside this service that ends TLS; name it in `hosts`"
+        "if clients use other machines, put a reverse proxy with TLS in front of this service, and add its name to \
+         `hosts`"
             .into(),
     );
     let (stands, says) = not_root(config);
@@ -62,14 +63,14 @@ pub fn list(config: &Config, held: Level) -> Vec<HardeningPoint> {
         either(found.is_empty()),
         "private set",
         if found.is_empty() {
-            "key, store, configuration, policy and roster are where no run can come".into()
+            "no run can reach the key, the store, the configuration, the policy or the roster".into()
         } else {
             found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
         },
     );
     let open: Vec<String> = [&config.key, &config.path, &config.policy, &config.roster, &config.database]
         .into_iter()
-        // The first start makes it.
+        // The first start creates the database.
         .filter(|path| **path != config.database || path.exists())
         .filter_map(|path| open_to_others(path, *path == config.key || *path == config.database))
         .collect();
@@ -84,7 +85,10 @@ pub fn list(config: &Config, held: Level) -> Vec<HardeningPoint> {
             say(
                 PointResult::Fail,
                 "files",
-                format!("they can't be read, so the points below are not looked at: {first}"),
+                format!(
+                    "the files can't be read, so the points below are not checked: \
+             {first}"
+                ),
             );
         }
         Ok(files) => {
@@ -98,13 +102,13 @@ pub fn list(config: &Config, held: Level) -> Vec<HardeningPoint> {
                         if threshold > 0 {
                             format!("its next version needs {threshold} of {people} approvers")
                         } else {
-                            "threshold 0: whoever writes the file decides who may approve; set `threshold`".into()
+                            "threshold 0: anyone who can write the file decides who may approve; set `threshold`".into()
                         },
                     );
                     say(
                         either(people > 1),
                         "more than one approver",
-                        format!("{people}; a lone one who is away or loses a key stops everything"),
+                        format!("{people}; a single approver who is absent or loses the key stops everything"),
                     );
                     let witnesses = tables.witness.len();
                     say(
@@ -113,7 +117,9 @@ pub fn list(config: &Config, held: Level) -> Vec<HardeningPoint> {
                         if witnesses > 0 {
                             format!("{witnesses} in the roster")
                         } else {
-                            "none: a boundary that shows two histories, or an old one, is not found out; add [[witness]]".into()
+                            "none: a boundary that shows two histories or an old history is not detected; add \
+                             [[witness]]"
+                                .into()
                         },
                     );
                 }
@@ -135,7 +141,7 @@ pub fn list(config: &Config, held: Level) -> Vec<HardeningPoint> {
         PointResult::Pass,
         "retention",
         format!(
-            "outputs {} days, proposals {} days; receipts, seals and the log stay for good: watch the disk",
+            "outputs {} days, proposals {} days; receipts, seals and the log are never deleted: watch the free space",
             days(kept.outputs_s),
             days(kept.proposals_s)
         ),
@@ -144,17 +150,20 @@ pub fn list(config: &Config, held: Level) -> Vec<HardeningPoint> {
         if config.known_checkpoints.is_empty() { PointResult::Yours } else { PointResult::Pass },
         "backups",
         if config.known_checkpoints.is_empty() {
-            "`countersign store backup` to another machine, tried with `store restore`; name a copy's checkpoint under \
-             `known_checkpoints`, so that a store put back too far is not served"
+            "run `countersign store backup` to another machine, and test `store restore`; name the checkpoint of a \
+             copy under `known_checkpoints`, so that the boundary refuses an older store"
                 .into()
         } else {
-            format!("{} checkpoints elsewhere are compared at each start", config.known_checkpoints.len())
+            format!(
+                "each start compares the store with {} checkpoints from other places",
+                config.known_checkpoints.len()
+            )
         },
     );
     say(
         PointResult::Yours,
         "monitoring",
-        "/ready, and `countersign audit` from another machine that keeps its --state".into(),
+        "poll /ready, and run `countersign audit` with --state on another machine".into(),
     );
     points
 }
@@ -168,56 +177,66 @@ fn listening(config: &Config) -> HardeningPoint {
             format!("{} is a loopback address", config.listen)
         } else {
             format!(
-                "{} is reached from other machines, in the clear: listen on 127.0.0.1 behind a TLS proxy",
+                "other machines can reach {} without encryption: listen on 127.0.0.1 behind a TLS proxy",
                 config.listen
             )
         },
     }
 }
 
-/// Who serves: not this program, but whoever the store belongs to.
+/// Checks that the service does not run as root. The owner of the store is taken as the user of the service.
 fn not_root(config: &Config) -> (PointResult, String) {
     let store = [&config.database, &config.data].into_iter().find_map(|path| Some((path, path.metadata().ok()?.uid())));
     match store {
-        None => (PointResult::Yours, "there is no store yet: serve as a user of its own".into()),
+        None => (PointResult::Yours, "there is no store yet: run the service as a separate user".into()),
         Some((path, 0)) => (
             PointResult::Fail,
             format!(
-                "{} is root's, so root serves: serve as a user of its own (`User=` in the unit that `init` wrote); runs are in \
-                 user namespaces",
+                "{} belongs to root, so the service runs as root: run it as a separate user (`User=` in the unit \
+                 that `init` wrote); runs then use user namespaces",
                 path.display()
             ),
         ),
-        Some((path, user)) => {
-            (PointResult::Pass, format!("{} is of the ordinary user {user}, who serves", path.display()))
-        }
+        Some((path, user)) => (
+            PointResult::Pass,
+            format!(
+                "{} belongs to the ordinary user {user}, so the service runs as \
+         this user",
+                path.display()
+            ),
+        ),
     }
 }
 
-/// Whether something stands between this service and the rest of a machine.
+/// Checks that the service is isolated in a container or a virtual machine.
 fn machine() -> (PointResult, String) {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     if Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists() {
         return (PointResult::Pass, "a container".into());
     }
     if read("/proc/cpuinfo").lines().any(|line| line.starts_with("flags") && line.contains(" hypervisor")) {
-        return (PointResult::Pass, "a virtual machine; keep other services off it".into());
+        return (PointResult::Pass, "a virtual machine; run no other services on it".into());
     }
-    let says = "none is seen: give the boundary a machine, a VM or a container of its own, so that a kernel hole reaches nothing else";
+    let says = "none was found: give the boundary a separate machine, VM or container, so that an exploit of the \
+     kernel reaches nothing else";
     (PointResult::Yours, says.into())
 }
 
 fn open_to_others(path: &Path, secret: bool) -> Option<String> {
     let found = match path.metadata() {
         Ok(found) => found,
-        Err(error) => return Some(format!("{} can't be looked at ({error})", path.display())),
+        Err(error) => return Some(format!("{} can't be checked ({error})", path.display())),
     };
     let (mode, me) = (found.mode() & 0o7777, rustix::process::geteuid().as_raw());
     let bad = if secret { 0o077 } else { 0o022 };
     if mode & bad != 0 {
         Some(format!("{} has mode {mode:04o}: chmod {} it", path.display(), if secret { "600" } else { "go-w" }))
     } else if found.uid() != me && found.uid() != 0 {
-        Some(format!("{} belongs to the user {}: give it to the service's", path.display(), found.uid()))
+        Some(format!(
+            "{} belongs to the user {}: change the owner to the user of the service",
+            path.display(),
+            found.uid()
+        ))
     } else {
         None
     }
@@ -229,10 +248,11 @@ fn interpreters(steps: &[&StepDefinition]) -> (PointResult, String) {
     names.dedup();
     let general: Vec<&str> = names.iter().copied().filter(|name| !matches!(*name, "bash" | "sh")).collect();
     if general.is_empty() {
-        return (PointResult::Pass, format!("{} only, whose commands policy can read", names.join(", ")));
+        return (PointResult::Pass, format!("{} only, and policy can read their commands", names.join(", ")));
     }
     let says = format!(
-        "steps use {}: what those do only the sandbox holds, policy can't read it; approve such steps with that in mind",
+        "steps use {}: policy can't read their scripts, so only the sandbox restricts them; remember this when you \
+         approve such steps",
         general.join(", ")
     );
     (PointResult::Yours, says)
@@ -242,12 +262,17 @@ fn of_host(steps: &[&StepDefinition]) -> (PointResult, String) {
     let needs = |step: &&&StepDefinition| SandboxPermission::ALL.iter().any(|one| one.is_hole(&step.sandbox));
     let named: Vec<&str> = steps.iter().filter(needs).map(|step| step.reference.as_str()).collect();
     if named.is_empty() {
-        (PointResult::Pass, "none: no sandbox is off, no live tree, no socket, no whole network".into())
+        (
+            PointResult::Pass,
+            "none: no step turns the sandbox off, writes in place, uses a socket, or uses the whole \
+         network"
+                .into(),
+        )
     } else {
         (
             PointResult::Yours,
             format!(
-                "{}: each is a hole in the sandbox that policy opened; ask for two approvals there",
+                "{}: policy opens the sandbox for each of these steps; require two approvals for them",
                 named.join(", ")
             ),
         )

@@ -1,4 +1,4 @@
-//! `inbox`: what this person's signature can move.
+//! The `inbox` command lists the proposals that this person's signature can advance.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
@@ -29,27 +29,27 @@ use crate::terminal::streams::Terminal;
 use crate::trust::chain::Pinned;
 use crate::trust::roster::TrustedRoster;
 
-/// List what your signature can move: pending proposals that still need somebody of one of your groups. What is approved
-/// and held up is said beside.
+/// List the pending proposals that your signature can advance: those that still need an approver of one of your groups.
+/// Approved runs that cannot start are reported too.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Each line: the ending of the id, the step, its parameters, who asks, how many signed of how many, how long it lasts, and \
-behind `!` the weightiest thing that a review would remark on.
+    after_help = "Each line has the last digits of the id, the step, its parameters, the proposer, the number of \
+signatures, the remaining time, and after `!` the most important remark of a review.
 
 Examples:
   countersign inbox
-  countersign inbox --watch                                     with a bell for each new one
+  countersign inbox --watch                                     with a bell for each new proposal
   countersign inbox --watch --exec 'notify-send \"to sign: $COUNTERSIGN_PROPOSAL\"'
-  countersign inbox --all                                       also what you can't move"
+  countersign inbox --all                                       also proposals that you can't advance"
 )]
 pub struct Args {
-    /// Go on, and ring for each new one
+    /// Continue to poll, and ring the bell for each new proposal
     #[arg(long)]
     watch: bool,
-    /// Run this for each new one, with its id in COUNTERSIGN_PROPOSAL and the step in COUNTERSIGN_STEP
+    /// Run this command for each new proposal, with its id in COUNTERSIGN_PROPOSAL and its step in COUNTERSIGN_STEP
     #[arg(long, value_name = "CMD")]
     exec: Option<String>,
-    /// Everything that is pending
+    /// List all pending proposals
     #[arg(long)]
     all: bool,
     #[command(flatten)]
@@ -58,13 +58,13 @@ pub struct Args {
     key: KeyArgs,
 }
 
-/// How often a watched inbox is looked into.
+/// Time between two requests of `--watch`.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// Lists, once or for ever.
+/// Lists the proposals, once or until the program is stopped.
 ///
 /// # Errors
-/// When the boundary can't be reached, or this person is no approver.
+/// Returns an error if the boundary cannot be reached, or if this person is no approver.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let client = global.reviewer(&args.key, terminal)?;
     let mine = if args.all { None } else { Some(myself(args, &client)?) };
@@ -75,7 +75,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     loop {
         let pending = match list(&client, &[("status", "pending")]) {
             Ok(pending) => pending,
-            // A boundary that is restarted is no reason to stop watching.
+            // The boundary may be restarting, so `--watch` continues.
             Err(failure) if args.watch && failure.exit == Exit::Unreachable => {
                 if !std::mem::replace(&mut unreachable, true) {
                     terminal.say(&format!("{failure}; trying on"));
@@ -103,7 +103,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             terminal.object(&json!({ "proposals": waiting }))?;
         }
         let table = Table::of(&waiting, terminal.width());
-        // Oldest first: the newest stands where the eye is.
+        // The newest proposal is printed last, because the cursor is at the end of the output.
         for view in waiting.iter().rev().filter(|view| seen.insert(view.id.clone())) {
             if terminal.json {
                 if args.watch {
@@ -129,9 +129,10 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     }
 }
 
-/// Says which approved runs have not begun and why, each once: who signed may think that they ran.
+/// Reports once, with the reason, each approved run that has not started. The approvers may believe that the run has
+/// happened.
 fn tell_held_up(client: &Client, told: &mut BTreeSet<(ProposalId, Code)>, terminal: &Terminal) {
-    // What waits for a signature is listed all the same.
+    // A failed request must not prevent the list of pending proposals.
     for view in list(client, &[("status", "approved")]).unwrap_or_default() {
         if let Some(why) = &view.held_up
             && told.insert((view.id.clone(), why.code))
@@ -149,20 +150,20 @@ fn end_of(view: &ProposalView, length: usize) -> &str {
     view.id.as_str().get(view.id.as_str().len().saturating_sub(length)..).unwrap_or_default()
 }
 
-/// The fewest characters of an id's ending that commands take.
+/// Smallest number of last digits that the commands accept as an id.
 const ENDING: usize = 6;
 
-/// One line for each proposal, as wide as the terminal. What is cut off ends with dots.
+/// A table with one line for each proposal, as wide as the terminal. Dots mark a cell that was cut.
 struct Table {
-    /// How much of each id tells it from the others.
+    /// Number of last digits that make every id in the table unique.
     ending: usize,
     widths: [usize; COLUMNS],
 }
 
 const COLUMNS: usize = 7;
 const HEADING: [&str; COLUMNS] = ["ID", "STEP", "WITH", "BY", "SIGNED", "LEFT", "!"];
-/// The columns that give way in a narrow terminal, with the least that is left of them, in this order. A column of width 0 is
-/// left out. The last column gives up its words, and only at last: they say what a tired reader must not miss.
+/// Pairs of a column and its smallest width, in the order in which columns shrink in a narrow terminal. Width 0 removes
+/// a column. The last column shrinks last and keeps at least its mark, because it shows the most important warning.
 const GIVE_WAY: [(usize, usize); 7] = [(2, 16), (2, 9), (3, 6), (1, 12), (3, 0), (2, 4), (6, 1)];
 
 impl Table {
@@ -206,7 +207,7 @@ impl Table {
     fn line(&self, cells: [PrintableText; COLUMNS]) -> String {
         let mut line = String::new();
         for (cell, width) in cells.iter().zip(self.widths).filter(|(_, width)| *width > 0) {
-            // One column wide, the last one is the mark without its words.
+            // A last column of width 1 shows only the mark.
             let cell = if width == 1 {
                 cell.as_str().get(..1).unwrap_or_default().to_owned()
             } else {
@@ -248,7 +249,7 @@ fn value_of(value: &Value) -> PrintableText {
     }
 }
 
-/// The weight of the heaviest remark that the bytes to sign come to by themselves. A review also compares and checks.
+/// Returns the heaviest remark that follows from the bytes to sign alone. A full review makes further checks.
 fn heaviest(view: &ProposalView) -> PrintableText {
     let payload = Base64::Strict.decode("/payload", &view.payload).ok();
     let signed = payload.and_then(|payload| Statement::<Authorization>::from_payload(&payload).ok());
@@ -261,7 +262,8 @@ fn heaviest(view: &ProposalView) -> PrintableText {
     heaviest.min().map_or(PrintableText::default(), |heaviness| PrintableText::words("! ").and(heaviness.word()))
 }
 
-/// Who this person is: by a trusted roster, else by the boundary's (a list is no signature).
+/// Finds the approver for the keys of the user, first in the trusted rosters, then in the roster of the boundary. The
+/// roster of the boundary is sufficient, because the command only lists proposals and signs nothing.
 fn myself(args: &Args, client: &Client) -> Result<Approver, CommandFailure> {
     let keys = args.key.find()?;
     let find = |roster: &TrustedRoster| {
@@ -281,11 +283,14 @@ fn myself(args: &Args, client: &Client) -> Result<Approver, CommandFailure> {
         CommandFailure::new(Exit::Unreachable, format!("the boundary's roster can't be read: {error}"))
     })?;
     find(&roster).ok_or_else(|| {
-        CommandFailure::usage("none of your keys is an approver's in the roster: name yours with --key FILE, ask to be added, or list --all")
+        CommandFailure::usage(
+            "none of your keys belongs to an approver in the roster: name your key with --key FILE, ask \
+         to be added, or list --all",
+        )
     })
 }
 
-/// Whether this person's signature brings the quorum nearer.
+/// Returns true if the signature of this person would count towards the quorum.
 fn can_move(mine: &Approver, view: &ProposalView) -> bool {
     let approvals = &view.approvals;
     let counts = !approvals.excluded.contains(&mine.name) && !approvals.approvers.contains(&mine.name);
@@ -297,7 +302,7 @@ fn bell() {
     let _ = std::io::stderr().write_all(b"\x07");
 }
 
-/// Runs the user's own command line; the proposal reaches it only as variables, never as part of the text.
+/// Runs the command line of the user. The proposal is passed only in variables, so it cannot inject shell code.
 fn exec(command: &str, view: &ProposalView, terminal: &Terminal) {
     let run = Command::new("/bin/sh")
         .args(["-c", command])
@@ -328,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn an_inbox_has_one_line_each_and_fits_the_terminal() {
+    fn the_inbox_has_one_line_for_each_proposal_and_fits_the_terminal() {
         let mut one = view(&["ops"], &[], &[]);
         one.params = json!({"name": "shop", "release": "2026-11-20 candidate 4", "zone": "eu\u{202e}"});
         let mut two = view(&["ops"], &["bob"], &[]);
@@ -352,13 +357,13 @@ mod tests {
         let narrow = &lines(60)[1];
         assert!(narrow.contains("  name=sh") && narrow.contains("...  agent"), "{narrow}");
         assert!(narrow.ends_with("  ! unreadable"), "{narrow}");
-        // The proposer gives way before the word does.
+        // The column of the proposer shrinks before the last column does.
         let [heading, first, _] = lines(48);
         assert!(!heading.contains("BY") && first.contains("  0 of 2 ") && first.ends_with("  ! unreadable"), "{first}");
     }
 
     #[test]
-    fn the_inbox_holds_what_my_signature_moves_and_nothing_else() {
+    fn the_inbox_lists_only_proposals_that_my_signature_advances() {
         let mine: Approver =
             serde_json::from_value(json!({"name": "alice", "groups": ["ops"], "keys": []})).expect("approver");
         assert!(can_move(&mine, &view(&["ops", "sec"], &["bob"], &["carol"])));

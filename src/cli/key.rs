@@ -1,4 +1,4 @@
-//! `key`: make keys, show keys.
+//! The `key` command makes and shows keys.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -16,7 +16,7 @@ use crate::terminal::streams::Terminal;
 use crate::trust::open_signer::open_signer;
 use crate::trust::signer::{write_public_key, write_secret_key};
 
-/// Make keys, show keys.
+/// Make keys and show keys.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign key generate                     # your approver's key, in your configuration directory
@@ -29,34 +29,34 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Make an Ed25519 key without a passphrase: FILE (PKCS#8 v1 PEM, 0600) and FILE with .pub (one OpenSSH line)
+    /// Make an Ed25519 key without a passphrase: FILE (PKCS#8 v1 PEM, mode 0600) and FILE with .pub (one OpenSSH line)
     #[command(after_help = "Examples:
   countersign key generate --comment alice     # countersign/key.pem in your configuration directory
   countersign key generate --out alice.pem     # and alice.pub
 
-The key has no passphrase: whoever reads FILE can sign. ssh-keygen makes keys that have one, and keys on \
-security keys; name such a key with --key:
+The key has no passphrase, so anyone who can read FILE can sign. ssh-keygen can make a key with a passphrase or on a \
+security key; name such a key with --key:
   ssh-keygen -t ed25519 -f alice               # asks for a passphrase; ssh-agent keeps it
   ssh-keygen -t ed25519-sk -f alice            # on a security key
   countersign approve --key alice.pub")]
     Generate {
-        /// Where; by default countersign/key.pem in your configuration directory
+        /// The file to write; by default countersign/key.pem in your configuration directory
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
         /// A remark on the public line, such as your name
         #[arg(long, default_value = "", value_name = "TEXT")]
         comment: String,
     },
-    /// Print a key's OpenSSH line and key id; reads PKCS#8, OpenSSH private and public keys
+    /// Print the OpenSSH line and the key id of a key; reads PKCS#8 files and OpenSSH private and public keys
     #[command(after_help = "Examples:
   countersign key show ~/.ssh/id_ed25519.pub
   countersign key show bob.pem                 # of a key that openssl made: the line for the roster
   countersign key show --key bob.pem           # the same, as the other commands name a key")]
     Show {
-        /// The key's file
+        /// The file of the key
         #[arg(value_name = "FILE", required_unless_present = "key")]
         file: Option<PathBuf>,
-        /// The same
+        /// The file of the key, as an option
         #[arg(long, value_name = "FILE", conflicts_with = "file")]
         key: Option<PathBuf>,
     },
@@ -65,7 +65,7 @@ security keys; name such a key with --key:
 /// Makes or shows a key.
 ///
 /// # Errors
-/// When a file exists already, can't be written or read.
+/// Returns an error if a file exists already, or if it cannot be read or written.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.command {
         Command::Generate { out, comment } => {
@@ -76,7 +76,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             let key = generate(&path, comment)?;
             if !terminal.json {
                 terminal.say(&format!(
-                    "wrote {} (keep it to yourself: it has no passphrase; ssh-keygen makes keys with one) and {}",
+                    "wrote {} (keep this file secret: it has no passphrase; ssh-keygen makes keys with a passphrase) \
+                     and {}",
                     path.display(),
                     public_path(&path).display()
                 ));
@@ -91,16 +92,16 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
 }
 
-/// Makes a key file and its public half beside it.
+/// Makes a private key file and its public key file.
 ///
 /// # Errors
-/// When one of the two exists, or the directory can't be written.
+/// Returns an error if one of the files exists already, or if the directory cannot be written.
 pub fn generate(path: &Path, comment: &str) -> Result<SshKey, CommandFailure> {
     let failed = |error: &dyn std::fmt::Display| CommandFailure::usage(error.to_string());
     let public = public_path(path);
     if public.symlink_metadata().is_ok() {
         return Err(CommandFailure::usage(format!(
-            "{} exists and is not replaced: choose another name",
+            "{} already exists and is not replaced: choose another name",
             public.display()
         )));
     }
@@ -120,9 +121,9 @@ fn public_path(path: &Path) -> PathBuf {
 
 fn own_place() -> Result<PathBuf, CommandFailure> {
     let config = Home::of_process().config;
-    let config = config.ok_or_else(|| CommandFailure::usage("HOME is not set: say where with --out FILE"))?;
+    let config = config.ok_or_else(|| CommandFailure::usage("HOME is not set: name the file with --out FILE"))?;
     DirBuilder::new().recursive(true).mode(0o700).create(&config).map_err(|error| {
-        CommandFailure::usage(format!("can't make {}: {error}; say where with --out FILE", config.display()))
+        CommandFailure::usage(format!("can't make {}: {error}; name the file with --out FILE", config.display()))
     })?;
     Ok(config.join("key.pem"))
 }

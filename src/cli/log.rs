@@ -1,4 +1,4 @@
-//! `log`: the signed head, and a copy of the whole log.
+//! The `log` command prints the signed head and copies the log.
 
 use std::path::PathBuf;
 
@@ -14,22 +14,24 @@ use crate::remote::log_source::LogSource;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
-/// The transparency log: its signed head, and a copy of it.
+/// Print the signed head of the log, or copy the log.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  countersign log checkpoint                     the signed head, for whoever keeps one
+  countersign log checkpoint                     the signed head, to keep in another place
   countersign log export mirror/                 a copy of everything, with a read token or a rostered key
-  countersign log export mirror/ --hashes        the tree without contents: open to all
+  countersign log export mirror/ --hashes        only the tree, without a token or key
   countersign log export old/ --from boundary/closed/0123456789abcdef
                                                  a log that a restore closed, or a backup; no boundary is asked
 
-A copy is a static tlog-tiles directory (c2sp.org/tlog-tiles) with what its entries name under blob/. Run the command \
-again to fetch what is new. `countersign audit mirror/` reads it; any web server can serve it as /log/.
+A copy is a static tlog-tiles directory (c2sp.org/tlog-tiles), and the files that its entries name are under blob/. \
+Run the command again to fetch new entries. `countersign audit mirror/` reads the copy, and any web server can serve \
+the copy as /log/.
 
-What the copy holds never changes, and every signed head that it took stays under checkpoints/. The head must be signed \
-by the boundary, whose key the rosters of the log give: from the one that you trust, else from the one that the first \
-export found. Cosignatures of witnesses that came after an export are taken by the next one. With --hashes only --roster \
-FILE gives a key; without it nothing is verified but that the log grows, and no later cosignature is taken.")]
+An export never changes entries that the copy contains, and keeps every signed head under checkpoints/. The head \
+must have the boundary's signature. The rosters of the log give the key: from the roster that you trust, or else \
+from the roster that the first export found. A later export also fetches later cosignatures. With --hashes, only \
+--roster FILE gives a key. Without a key, an export only verifies that the log grows, and fetches no later \
+cosignatures.")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -42,17 +44,17 @@ enum Command {
         #[command(flatten)]
         key: KeyArgs,
     },
-    /// Copy the log into a directory, or bring a copy up to date
+    /// Copy the log into a directory, or update a copy
     Export {
-        /// The directory; it is made when it is not there
+        /// The directory, which is created if it is missing
         #[arg(value_name = "DIR")]
         directory: PathBuf,
-        /// Only the tree: a mirror that can tell a fork, and knows nothing of what ran. Its heads are verified with
-        /// --roster FILE alone
+        /// Copy only the hashes of the tree. Such a mirror can detect a fork and does not reveal what ran. The heads of
+        /// this mirror are verified only with --roster FILE
         #[arg(long)]
         hashes: bool,
-        /// Copy the log of this backup or closed log (`closed/…` in the boundary's private directory); nothing is asked
-        /// of a boundary
+        /// Copy the log of this backup or closed log (`closed/…` in the boundary's private directory), without a
+        /// request to a boundary
         #[arg(long, value_name = "DIR")]
         from: Option<PathBuf>,
         #[command(flatten)]
@@ -62,10 +64,10 @@ enum Command {
     },
 }
 
-/// Prints or copies.
+/// Prints or copies the log.
 ///
 /// # Errors
-/// When the boundary can't be reached or refuses, or the directory holds another log.
+/// Returns an error if the boundary cannot be reached or refuses, or if the directory contains another log.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.command {
         Command::Checkpoint { key } => {
@@ -82,7 +84,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             }
         }
         Command::Export { directory, hashes, from, trust, key } => {
-            // Without contents nothing tells which of the user's rosters this log's boundary is in, but that it was named.
+            // Hashes alone do not show which roster belongs to this boundary, so only a named roster is used.
             let trust = if *hashes && trust.roster.is_none() { Vec::new() } else { trust.find()? };
             let place = match from {
                 Some(stored) => stored_log(stored)?,

@@ -1,4 +1,4 @@
-//! Which log a command's argument names.
+//! Opens the log that an argument of a command names.
 
 use std::path::{Path, PathBuf};
 
@@ -10,11 +10,11 @@ use crate::terminal::exit::CommandFailure;
 use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 
-/// What the user named: `http://…` is a boundary's address or that of a mirror's parent, all else a directory. Token and
-/// keys go to the boundary of `--url` alone.
+/// Opens the log that the user named. A text that begins with `http://` is the address of a boundary or mirror, and
+/// every other text is a directory. Token and keys are sent only to the boundary of `--url`.
 ///
 /// # Errors
-/// When it is an address that can't be used, or no directory.
+/// Returns an error if the address cannot be used, or if the directory does not exist.
 pub fn open_log(
     named: &str,
     global: &GlobalOptions,
@@ -39,10 +39,10 @@ pub fn open_log(
     )))
 }
 
-/// A directory that `store backup` made, or in which a restore closed a log.
+/// Opens the log in a directory that `store backup` made, or in which a restore closed a log.
 ///
 /// # Errors
-/// When it is none, or can't be read.
+/// Returns an error if the directory contains no such log, or if the log cannot be read.
 pub fn stored_log(directory: &Path) -> Result<LogSource, CommandFailure> {
     let log = log_at_rest::log_in(directory).map_err(|why| {
         let shown = PrintableText::text(&directory.to_string_lossy());

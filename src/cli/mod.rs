@@ -1,6 +1,7 @@
-//! The command line: what people and agents call.
+//! The command line for people and agents.
 //!
-//! One file a command with its `Args` and `run`. Data goes to the standard output, messages to the standard error.
+//! Each command has a file with its `Args` and its `run`. Data goes to the standard output, messages go to the standard
+//! error.
 pub mod approve;
 pub mod audit;
 pub mod cancel;
@@ -44,7 +45,7 @@ use crate::cli::global::GlobalOptions;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::{Terminal, eprintln_quietly};
 
-/// Reads the arguments and does what they say.
+/// Parses the arguments and runs the command.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
@@ -54,11 +55,13 @@ pub fn main() -> ExitCode {
                 eprintln_quietly(&advice);
                 return ExitCode::from(Exit::Usage.code());
             }
-            // Help and version are answers, the rest is wrong usage. A reader that went away is no reason to panic.
+            // Help and version end with code 0, every other parse error is wrong usage. A closed pipe must not cause a
+            // panic, so a print error is ignored.
             let _ = error.print();
             if !error.use_stderr() && is_decided_by_exit_code(std::env::args_os().skip(1)) {
                 eprintln_quietly(
-                    "nothing was checked: help among other arguments is wrong usage here, lest a job take it for a yes",
+                    "nothing was checked: --help among other arguments is wrong usage of this command, because a job \
+                     could take it for success",
                 );
                 return ExitCode::from(Exit::Usage.code());
             }
@@ -75,8 +78,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Whether a job may go on because this call ends well: `gate -p "$X"` with `--help` in X must not. The mere help of
-/// these commands is an answer as elsewhere.
+/// Returns true if the exit code of this call is a decision. In such a call, `--help` among other arguments must not
+/// end with 0. Otherwise `gate -p "$X"` with `--help` in X would let a job continue. A plain request for help ends with
+/// 0 as usual.
 fn is_decided_by_exit_code(arguments: impl Iterator<Item = OsString>) -> bool {
     let arguments: Vec<OsString> = arguments.collect();
     let has = |names: &[&str]| arguments.iter().any(|word| names.iter().any(|name| word == name));
@@ -84,21 +88,22 @@ fn is_decided_by_exit_code(arguments: impl Iterator<Item = OsString>) -> bool {
     decides || (has(&["policy"]) && has(&["check"]) && arguments.len() > 3)
 }
 
-/// Commands of later versions, with what there is until then.
+/// Commands of later versions, with the advice for this version.
 const LATER: [(&str, &str); 7] = [
-    ("grant", "each run takes its own approvals"),
+    ("grant", "each run needs its own approvals"),
     (
         "revoke",
-        "`countersign deny` stops one run; a lost key goes with the next version of the roster, `countersign roster remove`",
+        "`countersign deny` stops one run; remove a lost key in the next version of the roster with `countersign \
+         roster remove`",
     ),
     ("void-all", "stop the boundary, or let proposals expire"),
-    ("mcp", "agents call `countersign propose --json`, or HTTP"),
+    ("mcp", "agents call `countersign propose --json` or the HTTP API"),
     ("lock", "approvers sign a step's digest; `countersign registry list` shows it"),
-    ("check", "`countersign registry list --dir DIR` says every error of the files"),
+    ("check", "`countersign registry list --dir DIR` lists every error of the files"),
     ("diff", "`countersign review` shows what changed since the last successful run"),
 ];
 
-/// What to do instead of a command that this version does not have.
+/// Returns the advice for a command that this version does not have.
 fn later(error: &clap::Error) -> Option<String> {
     use clap::error::{ContextKind, ContextValue, ErrorKind};
     let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return None };
@@ -107,7 +112,8 @@ fn later(error: &clap::Error) -> Option<String> {
         .then(|| format!("countersign: `{name}` comes with a later version; until then: {instead}"))
 }
 
-/// A signed-approval execution boundary: agents propose, people countersign, it runs once, anyone verifies the receipt.
+/// Countersign is a signed-approval execution boundary: agents propose, people sign, a sandbox runs, anyone verifies
+/// the receipt.
 #[derive(Debug, Parser)]
 #[command(
     name = "countersign",
@@ -118,9 +124,10 @@ fn later(error: &clap::Error) -> Option<String> {
     arg_required_else_help = true
 )]
 #[command(
-    after_help = "Exit codes: 0 done; 1 a check said no; 2 wrong usage, or no trust to check with. Commands that wait for a run give the \
-step's own code, else 124 expired or timed out, 125 boundary unreachable or faulty, 126 denied, refused or cancelled, 127 unknown step, 128+n \
-ended by signal n; --json tells them apart."
+    after_help = "Exit codes: 0 done; 1 a check failed; 2 wrong usage, or no trusted roster to check with. Commands \
+that wait for a run exit with the code of the step, or with 124 expired or timed out, 125 boundary unreachable or \
+faulty, 126 denied, refused or cancelled, 127 unknown step, 128+n ended by signal n. With --json the output names \
+the case."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -131,64 +138,64 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Propose to run one step, once
+    /// Propose to run one step once
     Propose(propose::Args),
-    /// Wait for a proposal's end, with its output
+    /// Wait for the end of a proposal and print its output
     Wait(wait::Args),
-    /// Print what a run wrote
+    /// Print the output of a run
     Output(output::Args),
     /// Withdraw a proposal, or end its run
     Cancel(cancel::Args),
-    /// List what your signature can move
+    /// List the proposals that your signature can advance
     Inbox(inbox::Args),
     /// Show what a signature would cover; never signs
     Review(review::Args),
-    /// Show the same, ask, then sign exactly the bytes shown
+    /// Show the review, ask, then sign exactly the bytes shown
     Approve(approve::Args),
-    /// Say no, signed
+    /// Sign a denial
     Deny(deny::Args),
-    /// Hand in an envelope that was signed elsewhere
+    /// Submit an envelope that was signed elsewhere
     Submit(submit::Args),
     /// Check bundles offline against a roster that you trust
     Verify(verify::Args),
-    /// Run a runbook's steps yourself, at a terminal
+    /// Run the steps of a runbook yourself, at a terminal
     Run(run::Args),
-    /// Let a job go on only with the receipt that it needs
+    /// Let a job continue only with the receipt of the expected run
     Gate(gate::Args),
-    /// Read a whole log and decide every decision again
+    /// Read a whole log and repeat every decision of the boundary
     Audit(audit::Args),
-    /// Print the log's signed head, or copy the log
+    /// Print the signed head of the log, or copy the log
     Log(log::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
-    /// Show the whole story in seconds, then the attacks that are refused
+    /// Show a whole run in seconds, then attacks that are refused
     Demo(demo::Args),
-    /// Make a boundary's directory
+    /// Make the directory of a boundary
     Init(init::Args),
     /// Serve a boundary
     Serve(serve::Args),
-    /// Say what holds on this host, and what to fix
+    /// Check this host and list the problems to fix
     Doctor(doctor::Args),
-    /// Try what a sandbox leaves to a command
+    /// Try a command in a sandbox
     Sandbox(sandbox::Args),
-    /// Make keys, show keys
+    /// Make keys and show keys
     Key(key::Args),
-    /// Make, list and end tokens
+    /// Make, list and revoke tokens
     Token(token::Args),
     /// Check, back up, restore and upgrade the store
     Store(store::Args),
-    /// Say who is who, and the digest to pin
+    /// Show the roster and the digest to pin, and change the roster
     Roster(roster::Args),
     /// List and show steps
     Registry(registry::Args),
-    /// Say what policy says of a script, and show its rules
+    /// Show how policy decides about a script, and show its rules
     Policy(policy::Args),
     /// Write or check the JSON Schemas and OpenAPI
     #[command(hide = true)]
     Schema(schema::Args),
 }
 
-/// The commands by who uses them, as the help lists them. `schema` is for developers and listed nowhere.
+/// Commands in the order of the help, grouped by their users. The command `schema` is for developers and is not listed.
 const ROLES: [(&str, &[&str]); 6] = [
     ("Propose", &["propose", "wait", "output", "cancel", "submit"]),
     ("Approve", &["inbox", "review", "approve", "deny"]),
@@ -198,7 +205,7 @@ const ROLES: [(&str, &[&str]); 6] = [
     ("Learn", &["demo", "completions", "help"]),
 ];
 
-/// Commands that ask no boundary at `--url`: their help does not list the options of one.
+/// Commands that send no request to `--url`. Their help does not list the options for a boundary.
 const WITHOUT_URL: [&str; 15] = [
     "verify",
     "gate",
@@ -217,7 +224,7 @@ const WITHOUT_URL: [&str; 15] = [
     "schema",
 ];
 
-/// The command line as clap reads it.
+/// Builds the command line for clap.
 fn command() -> clap::Command {
     let command = Cli::command();
     let of_url: Vec<clap::Arg> = command
@@ -237,12 +244,13 @@ fn command() -> clap::Command {
     }
     let template =
         format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{list}Options:\n{{options}}{{after-help}}");
-    // An argument that a command has already is not taken from above.
+    // A command that defines an argument itself does not inherit the argument.
     let hide = |command: clap::Command, name: &str| command.mut_subcommand(name, |below| below.args(of_url.clone()));
     WITHOUT_URL.into_iter().fold(command, hide).help_template(template)
 }
 
-/// The usage of the command that was meant. clap's own shows what the environment gave as if it had to be written.
+/// Puts a plain usage line into the error. The usage line of clap would list arguments from the environment as if the
+/// user had to type them.
 fn with_plain_usage(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
     use clap::error::{ContextKind, ContextValue};
     if error.get(ContextKind::Usage).is_some() {
@@ -303,12 +311,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_commands_fit_together() {
+    fn the_clap_command_definitions_are_consistent() {
         command().debug_assert();
     }
 
     #[test]
-    fn every_command_is_listed_once_and_only_where_it_asks_a_boundary_with_its_address() {
+    fn each_command_is_listed_once_and_has_url_only_if_it_asks_a_boundary() {
         let mut listed: Vec<&str> = ROLES.iter().flat_map(|(_, names)| names.iter().copied()).collect();
         listed.retain(|name| *name != "help");
         listed.sort_unstable();
@@ -330,15 +338,15 @@ mod tests {
     }
 
     #[test]
-    fn usage_shows_no_option_that_need_not_be_written() {
-        // As if the environment gave it: clap can't tell the two apart.
+    fn the_usage_line_omits_optional_options() {
+        // The test gives the option as an argument instead of a variable, because clap does not distinguish the two.
         let words = ["countersign", "propose", "--url", "http://127.0.0.1:1"].map(OsString::from);
         let text = Cli::read(words.into_iter()).expect_err("no step").to_string();
         assert!(text.contains("Usage: countersign propose [OPTIONS] <STEP>"), "{text}");
     }
 
     #[test]
-    fn every_command_has_examples() {
+    fn every_command_has_examples_in_its_help() {
         for command in Cli::command().get_subcommands() {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(
@@ -361,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn help_is_no_yes_of_a_command_that_decides() {
+    fn help_among_other_arguments_of_a_deciding_command_is_no_success() {
         let decides = |line: &str| is_decided_by_exit_code(line.split(' ').map(OsString::from));
         for line in
             ["gate x --help", "gate -p --help", "--json verify -h", "audit --roster r --help", "policy check x -h"]
@@ -382,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unattended_approval_names_what_it_expects() {
+    fn an_unattended_approval_requires_the_expected_digest() {
         let parse = |line: &str| Cli::read(line.split(' ').map(OsString::from));
         assert!(parse("countersign approve --yes").is_err());
         assert!(parse(&format!("countersign approve --yes --expect sha256:{}", "a".repeat(64))).is_ok());

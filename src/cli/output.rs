@@ -1,4 +1,4 @@
-//! `output`: what a run wrote.
+//! The `output` command prints the output of a run.
 
 use serde_json::json;
 
@@ -17,25 +17,26 @@ use crate::remote::run_printer::{OutputForm, RunPrinter};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
-/// Print what a run wrote, checked against the digests of its receipt. With -f, as it comes.
+/// Print the output of a run after a check against the digests in its receipt. With -f, print the output live.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  countersign output 4f2a9c            what it wrote to both streams
-  countersign output 4f2a9c -f         while it runs
+  countersign output 4f2a9c            the standard output and the standard error
+  countersign output 4f2a9c -f         live, while it runs
   countersign output 4f2a9c --stderr   only its standard error, on the standard error
 
-The receipt's signature is not checked here: `countersign verify` does that, on the bundle.")]
+This command does not check the signature of the receipt. Check it with `countersign verify` on the bundle.")]
 pub struct Args {
-    /// The proposal's or receipt's id, or at least 6 of its last digits; nothing means the only finished one
+    /// The id of the proposal or the receipt, or the last digits of the id (at least 6). The default is the only
+    /// finished proposal
     #[arg(value_name = "ID")]
     proposal: Option<String>,
-    /// Follow the run while it writes
+    /// Follow the run and print its output live
     #[arg(short, long)]
     follow: bool,
-    /// Only its standard output
+    /// Only the standard output of the run
     #[arg(long, conflicts_with = "stderr")]
     stdout: bool,
-    /// Only its standard error
+    /// Only the standard error of the run
     #[arg(long)]
     stderr: bool,
     #[command(flatten)]
@@ -47,7 +48,7 @@ pub struct Args {
 /// Prints the output.
 ///
 /// # Errors
-/// When there is none, or it is not what the receipt names.
+/// Returns an error if there is no output, or if the output differs from the digests in the receipt.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let mut client = global.client(&args.key)?;
     let only = if args.follow { ProposalStatus::Running } else { ProposalStatus::Finished };
@@ -57,7 +58,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         Ok::<_, CommandFailure>((id, view))
     };
     let (id, view) = match seen(&client) {
-        // An agent's token shows its own proposals only. A person at the same terminal reads the others with a key.
+        // With the token of an agent, the boundary shows only the proposals of that agent. A person at the same
+        // terminal can read the others with a key.
         Err(_) if args.proposal.is_some() && !client.token_reads_all() => {
             client = global.reviewer(&args.key, terminal)?;
             seen(&client)?
@@ -102,14 +104,14 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     Ok(Exit::Done)
 }
 
-/// The bytes are those that the receipt names.
+/// Checks the bytes against the digests in the receipt.
 fn check(bytes: &[u8], stream: &Stream) -> Result<(), CommandFailure> {
     if Blake3Digest::of(bytes) == stream.blake3 && ContentDigest::of(bytes) == stream.sha256 {
         Ok(())
     } else {
         Err(CommandFailure::new(
             Exit::CheckSaidNo,
-            "the output that the boundary gave is not the one that its receipt names: don't use it",
+            "the output from the boundary does not match the digests in its receipt: don't use it",
         ))
     }
 }

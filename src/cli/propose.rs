@@ -1,4 +1,4 @@
-//! `propose`: the wish to run one step, once.
+//! The `propose` command asks for one run of one step.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::{Terminal, write_new};
 
-/// Propose to run one step, once.
+/// Propose to run one step once.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign propose nginx:restart -p host=web-3 --reason 'p99 is up' --wait
@@ -32,53 +32,56 @@ use crate::terminal::streams::{Terminal, write_new};
   countersign propose nginx:restart --params params.json --wait --bundle run.bundle.json
   countersign propose nginx:restart --reason=\"$MESSAGE\" --reason-cut          a reason of any length
   countersign propose nginx:restart@sha256:… -p host=web-3                 only this definition
-  countersign propose nginx:restart -p host=web-3 --new                    a second run of what is pending already
+  countersign propose nginx:restart -p host=web-3 --new                    a second run of a pending proposal
   countersign propose nginx:restart -p host=web-3 --offline --proposer ci-agent -o statement.json
 
-Exit codes with --wait: the step's own, else 124 expired or timed out, 125 boundary unreachable or faulty, \
+Exit codes with --wait: the code of the step, or 124 expired or timed out, 125 boundary unreachable or faulty, \
 126 denied, refused or cancelled, 127 unknown step, 128+n ended by signal n.")]
 pub struct Args {
-    /// The step, path:step; with @sha256:… only if that is its definition
+    /// The step, as path:step. With @sha256:… the proposal fails if the step has another definition
     step: String,
-    /// A parameter; its type is the schema's: integer, boolean, or JSON for arrays and objects
+    /// A parameter. The schema gives its type: text, integer, boolean, or JSON for arrays and objects
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     param: Vec<String>,
-    /// A file with an object of parameters, - is the standard input; -p goes over it
+    /// A file with a JSON object of parameters; - is the standard input. The option -p overrides a value of the file
     #[arg(long, value_name = "FILE")]
     params: Option<PathBuf>,
-    /// Why, for the approvers
+    /// The reason, for the approvers
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
-    /// Cut a longer reason to what fits (1 KiB of JSON, where each non-ASCII character takes 6 bytes or more), with ... at its end
+    /// Cut a reason that is too long, and end the reason with three dots. The limit is 1 KiB of JSON, in which a
+    /// non-ASCII character takes 6 bytes or more
     #[arg(long)]
     reason_cut: bool,
-    /// Wait for the end: output as it comes, the step's exit code
+    /// Wait for the end, print the output live, and exit with the exit code of the step
     #[arg(long)]
     wait: bool,
-    /// With --wait: write the receipt's bundle here
+    /// With --wait: write the bundle of the receipt to this file
     #[arg(long, value_name = "FILE", requires = "wait")]
     bundle: Option<PathBuf>,
-    /// With --bundle: wait up to a minute until so many witnesses of the log have cosigned; by default for one if the roster
-    /// has any
+    /// With --bundle: wait up to a minute until K witnesses of the log have cosigned. The default is 1 if the roster
+    /// has witnesses
     #[arg(long, value_name = "K", requires = "bundle")]
     witness: Option<u64>,
-    /// How long it may be signed and run: 90s, 30m, 2h; at most 24h
+    /// The time in which people can sign and the run can start: 90s, 30m, 2h; at most 24h
     #[arg(long, value_name = "TIME", value_parser = parse_window)]
     expires: Option<i64>,
-    /// Your own nonce, 16 to 64 bytes in base64url without padding (`openssl rand -hex 16` writes such); proposing the same again
-    /// with it gives what exists
+    /// Your own nonce: 16 to 64 bytes in base64url without padding, such as `openssl rand -hex 16` prints. The same
+    /// proposal with the same nonce returns the existing proposal
     #[arg(long, value_name = "NONCE")]
     nonce: Option<Nonce>,
-    /// Propose it once more although the same step with the same parameters is pending; without this the pending one is answered
+    /// Make another proposal even if the same step with the same parameters is pending. Without this option the pending
+    /// proposal is returned
     #[arg(long, conflicts_with = "nonce")]
     new: bool,
-    /// Only make the statement, for approvers to sign as a file
+    /// Only write the statement to a file, which approvers then sign
     #[arg(long, requires = "output", conflicts_with = "wait")]
     offline: bool,
-    /// With --offline: where the statement goes
+    /// With --offline: write the statement to this file
     #[arg(short, long, value_name = "FILE", requires = "offline")]
     output: Option<PathBuf>,
-    /// With --offline: who proposes, the token's name; a key that opened reading is known by itself
+    /// With --offline and a token: the name of the token, which becomes the name of the proposer. Not needed with a
+    /// key, because the boundary knows its name
     #[arg(long, value_name = "NAME", requires = "offline")]
     proposer: Option<Name>,
     #[command(flatten)]
@@ -93,7 +96,8 @@ impl Args {
     }
 }
 
-/// As much of a reason as an authorization takes. It is measured as it is signed, in canonical JSON with its quotes.
+/// Cuts a reason to the size limit of an authorization. The limit counts the bytes of the canonical JSON string with
+/// its quotes.
 fn cut(reason: &str) -> String {
     const MARK: &str = "...";
     let fits = |text: &str| canonical::to_canonical(&Value::from(text)).len() <= MAX_REASON_BYTES + 2;
@@ -105,10 +109,10 @@ fn cut(reason: &str) -> String {
     format!("{}{MARK}", text.trim_end())
 }
 
-/// Proposes, and waits if asked to.
+/// Makes the proposal, and waits if `--wait` is given.
 ///
 /// # Errors
-/// When the step is unknown, the parameters don't fit, or the boundary refuses.
+/// Returns an error if the step is unknown, the parameters are invalid, or the boundary refuses.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let client = global.client(&args.key)?;
     let (reference, digest) = parse_step(&args.step)?;
@@ -116,7 +120,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         Some(path) => read_params(path)?,
         None => Map::new(),
     };
-    // The step is fetched only for what needs its schema.
+    // Only these cases need the schema of the step.
     if args.offline || !args.param.is_empty() {
         let step: StepView = client.get(&format!("/v1/steps/{reference}")).map_err(unknown_step)?;
         for given in &args.param {
@@ -140,8 +144,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             "" => "without a reason".to_owned(),
             reason => format!("with the reason {}", PrintableText::quoted(reason).as_str()),
         };
-        let advice = if args.nonce.is_none() { "; --new proposes it once more" } else { "" };
-        terminal.say(&format!("the same was proposed already: {}, {reason}{advice}", view.id));
+        let advice = if args.nonce.is_none() { "; use --new to make another proposal" } else { "" };
+        terminal.say(&format!("the same proposal exists already: {}, {reason}{advice}", view.id));
     }
     if !args.wait {
         if terminal.json {
@@ -176,7 +180,7 @@ fn needs(view: &ProposalView) -> String {
     )
 }
 
-/// A step that the boundary does not show is an unknown one.
+/// Treats a step that the boundary does not show as an unknown step.
 fn unknown_step(failure: CommandFailure) -> CommandFailure {
     let not_found = failure
         .problem
@@ -201,7 +205,7 @@ fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), CommandFailur
     Ok((reference, digest))
 }
 
-/// Seconds of `90s`, `30m`, `2h`; a bare number is seconds.
+/// Parses `90s`, `30m` or `2h` to seconds. A number without a unit means seconds.
 fn parse_window(text: &str) -> Result<i64, String> {
     let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
         Some(number) => (number, &text[number.len()..]),
@@ -225,7 +229,7 @@ fn new_nonce() -> Result<Nonce, CommandFailure> {
     Ok(Nonce::new(millis, random()?))
 }
 
-/// Makes the statement that approvers sign as a file: what the boundary would make.
+/// Makes the statement that the boundary would make, so that approvers can sign a file.
 fn offline(
     args: &Args,
     client: &Client,
@@ -252,9 +256,7 @@ fn offline(
         .map_err(|flaws| CommandFailure::new(Exit::Refused, join(&flaws)))?;
     let params = schema.complete(Value::Object(params)).map_err(|errors| CommandFailure::usage(join(&errors)))?;
     let proposer = args.proposer.clone().or_else(|| client.name()).ok_or_else(|| {
-        CommandFailure::usage(
-            "a token does not tell its name: say whose proposal it is with --proposer NAME, the token's name",
-        )
+        CommandFailure::usage("a token does not contain its name: give the token's name with --proposer NAME")
     })?;
     let now = now();
     let millis = u64::try_from(now.unix()).unwrap_or_default() * 1000;
@@ -289,7 +291,12 @@ fn offline(
     let mut bytes = serde_json::to_vec(&Envelope::new(&payload, Vec::new()))
         .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
     bytes.push(b'\n');
-    let Some(path) = &args.output else { return Err(CommandFailure::usage("say where the statement goes: -o FILE")) };
+    let Some(path) = &args.output else {
+        return Err(CommandFailure::usage(
+            "a file for the statement is missing: give -o \
+     FILE",
+        ));
+    };
     write_new(path, &bytes, terminal)?;
     if path != Path::new("-") {
         if terminal.json {
@@ -320,7 +327,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_has_a_unit_and_an_end() {
+    fn an_approval_window_has_a_valid_unit_and_is_at_most_a_day() {
         assert_eq!(parse_window("90"), Ok(90));
         assert_eq!(parse_window("30m"), Ok(1800));
         assert_eq!(parse_window("24h"), Ok(86_400));
@@ -330,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_is_cut_to_what_is_taken_and_a_short_one_is_left() {
+    fn a_long_reason_is_cut_to_the_limit_and_a_short_reason_is_unchanged() {
         for short in ["", "why", "\u{44f}\n\"\\", &"x".repeat(MAX_REASON_BYTES)] {
             assert_eq!(cut(short), short);
         }
@@ -344,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_may_carry_its_digest() {
+    fn a_step_argument_may_contain_the_step_digest() {
         assert!(parse_step("a:b").expect("step").1.is_none());
         assert!(parse_step(&format!("a:b@sha256:{}", "0".repeat(64))).expect("step").1.is_some());
         assert!(parse_step("a:b@x").is_err());

@@ -1,4 +1,4 @@
-//! `registry`: the steps, as sealed or as they stand in files.
+//! The `registry` command lists the steps of a boundary or of files.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ use crate::terminal::streams::Terminal;
 use crate::terminal::table::aligned;
 use crate::yaml::nearest;
 
-/// The steps, as sealed or as they stand in files.
+/// List and show steps, as sealed by the boundary or as written in files.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign registry list                     # what the running boundary has sealed
@@ -34,14 +34,14 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// List the steps with their digests and who approves them
+    /// List the steps with their digests and their approval rules
     List {
         #[command(flatten)]
         key: KeyArgs,
     },
-    /// Print one step's whole definition
+    /// Print the whole definition of one step
     Show {
-        /// `path:step`
+        /// The step, as path:step
         step: StepRef,
         #[command(flatten)]
         key: KeyArgs,
@@ -51,7 +51,7 @@ enum Command {
 /// Lists or shows steps.
 ///
 /// # Errors
-/// Every error of the files, or why the boundary did not answer.
+/// Returns all errors of the files, or the reason why the boundary did not answer.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if args.dirs.is_empty() {
         let (Command::List { key } | Command::Show { key, .. }) = &args.command;
@@ -111,7 +111,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
                     rules(of_step),
                     step.definition.title.clone(),
                     step.digest.to_string(),
-                    // Whether a host can run them is known to a running boundary alone.
+                    // Only a running boundary knows if this host can run the steps.
                     String::new(),
                 ]
             });
@@ -138,7 +138,8 @@ fn unknown_step<'a>(step: &StepRef, known: impl Iterator<Item = &'a str>) -> Str
     }
 }
 
-/// Rules in short: `2 of ops + 1 of security`; a rule of the step that names nobody is left to policy.
+/// Formats approval rules, for example `2 of ops + 1 of security`. A rule of the step without groups is omitted,
+/// because policy decides then.
 fn rules(rules: &[Approvals]) -> String {
     let words: Vec<String> = rules
         .iter()
@@ -152,7 +153,7 @@ fn rules(rules: &[Approvals]) -> String {
     if words.is_empty() { "as policy says".to_owned() } else { words.join(" + ") }
 }
 
-/// The last column is there only if it says something of a step.
+/// Prints the steps as a table. The last column is printed only if a step has a value in it.
 fn print_list(steps: Vec<[String; 5]>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let here = if steps.iter().any(|step| !step[4].is_empty()) { "THIS HOST" } else { "" };
     let mut rows = vec![["STEP", "APPROVALS", "TITLE", "DIGEST", here].map(str::to_owned)];

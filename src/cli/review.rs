@@ -1,4 +1,4 @@
-//! `review`: shows what a signature would cover, and never signs.
+//! The `review` command shows what a signature would cover, and never signs.
 
 use crate::boundary::view::{DenialsView, ProposalStatus, ProposalView};
 use crate::cli::clock::now;
@@ -23,15 +23,16 @@ use crate::terminal::streams::Terminal;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign review                        the only pending proposal
-  countersign review 4f2a9c                 by the ending of its id
+  countersign review 4f2a9c                 by the last digits of its id
   countersign review statement.json         a statement made with `propose --offline`
   countersign review --full                 every signed field, through $PAGER at a terminal
   countersign review --roster sha256:…      with a roster that you pinned
 
-Exit codes: 0 all that this program derived agrees; 2 there is no trusted roster; 126 something contradicts, or the proposal is over.")]
+Exit codes: 0 every check of this program passed; 2 there is no trusted roster; 126 a check failed, or the proposal \
+is over.")]
 pub struct Args {
-    /// A proposal's id; or at least 6 of the last digits of an open one's; or an envelope's file, as ./NAME or *.json; nothing
-    /// means the only pending proposal
+    /// The id of a proposal, the last digits of an open proposal's id (at least 6), or an envelope file (./NAME or
+    /// *.json). The default is the only pending proposal
     #[arg(value_name = "ID|FILE")]
     proposal: Option<String>,
     /// Show every signed field above the decision
@@ -46,7 +47,7 @@ pub struct Args {
 /// Shows the review.
 ///
 /// # Errors
-/// When there is nothing to show.
+/// Returns an error if no review can be made.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let client = global.reviewer(&args.key, terminal)?;
     let subject = find_subject(args.proposal.as_deref(), &client)?;
@@ -75,19 +76,19 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     })
 }
 
-/// Asks the boundary whether the statement in a file was denied meanwhile, or is over. Where the boundary gives no answer this
-/// says so and goes on: a statement can be signed where no boundary is near.
+/// Asks the boundary if the statement in a file was denied, or if its proposal is over. If the boundary does not
+/// answer, the function prints a note and succeeds, because a statement can be signed offline.
 ///
 /// # Errors
-/// One line about how it ended.
+/// Returns an error if the statement was denied, or if its proposal is over.
 pub fn check_statement(envelope: &Envelope, client: &Client, terminal: &Terminal) -> Result<(), CommandFailure> {
-    // What can't be read is shown as such by the review.
+    // The review reports an unreadable statement later.
     let Ok(payload) = Base64::Lenient.decode("/payload", &envelope.payload) else { return Ok(()) };
     let Ok(statement) = Statement::<Authorization>::from_payload(&payload) else { return Ok(()) };
     let (id, digest) = (statement.predicate.proposal, AuthorizationDigest::of(&payload));
     let unknown = |failure: &CommandFailure| {
         terminal.say(&format!(
-            "note: it could not be asked whether this statement was denied or has run by now: {}",
+            "note: the boundary did not answer if this statement was denied or has run: {}",
             PrintableText::text(&failure.message).as_str()
         ));
     };

@@ -1,4 +1,4 @@
-//! What is to be reviewed: the proposal or the file that an argument names.
+//! Finds the proposal or the file that an argument names.
 
 use std::path::Path;
 
@@ -14,29 +14,30 @@ use crate::review::gather::{BoundaryReader, ReviewSubject};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 
-/// What the user named: a file, an id, the ending of an open proposal's, or nothing for the only pending proposal.
+/// Finds the subject that the user named: a file, an id, or the last digits of an open proposal's id. Without a name,
+/// the subject is the only pending proposal.
 ///
 /// # Errors
-/// When there is none, or more than one, or the boundary gives another one than was named.
+/// Returns an error if there is no such subject or more than one, or if the boundary returns another proposal.
 pub fn find_subject(named: Option<&str>, client: &Client) -> Result<ReviewSubject, CommandFailure> {
     if let Some(name) = named.filter(|name| is_file(name)) {
         return read_envelope(Path::new(name)).map(ReviewSubject::File);
     }
     let id = find_proposal(client, named, LookupRange::Open)?;
     let view: ProposalView = client.get(&format!("/v1/proposals/{id}"))?;
-    // Who names one proposal must never decide on another one.
+    // A decision about the wrong proposal would be a security error.
     if view.id != id {
-        let detail = format!("{id} was asked for, and the boundary gave {}: nothing was signed", view.id);
+        let detail = format!("nothing was signed: this command requested {id}, but the boundary returned {}", view.id);
         return Err(CommandFailure::new(Exit::Refused, detail));
     }
     Ok(ReviewSubject::Proposal(Box::new(view)))
 }
 
-/// The largest envelope file.
+/// Size limit of an envelope file, in bytes.
 pub const MAX_ENVELOPE_BYTES: usize = 64 << 10;
 
-/// Whether a name means a file: `-`, `*.json`, or with a `/`. What lies in the working directory has no say in it, or whoever
-/// can write there could put a file in the place of the id that an approver types.
+/// Returns true if the name means a file: `-`, `*.json`, or a text with a `/`. Existing files are not considered,
+/// because an attacker could create a file with the id of a proposal as its name.
 #[must_use]
 pub fn is_file(name: &str) -> bool {
     name == "-" || name.contains('/') || name.ends_with(".json")
@@ -45,7 +46,7 @@ pub fn is_file(name: &str) -> bool {
 /// Reads an envelope file.
 ///
 /// # Errors
-/// When it can't be read, or is none.
+/// Returns an error if the file cannot be read or is no envelope.
 pub fn read_envelope(path: &Path) -> Result<Envelope, CommandFailure> {
     let bytes = read_bounded(path, MAX_ENVELOPE_BYTES)?;
     json::parse_as(&bytes, MAX_ENVELOPE_BYTES).map_err(|error| {

@@ -1,4 +1,4 @@
-//! `sandbox`: tries a profile on a command, without a boundary.
+//! The `sandbox` command tries a profile on a command, without a boundary.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -22,52 +22,54 @@ use crate::terminal::outcome_words::XFSZ_IN_A_SHELL;
 use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 
-/// Try what a sandbox leaves to a command.
+/// Try a command in a sandbox.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign sandbox -- ls -la /                       # what a step sees
   countersign sandbox --read /srv/app -- cat /srv/app/version
   countersign sandbox --write . --workdir overlay --deny '**/.env' -- sh -c 'echo x > new; ls -la'
   countersign sandbox --net api.example.com:443 -- curl -sS https://api.example.com/
-  countersign sandbox --explain                         # in words, nothing runs
+  countersign sandbox --explain                         # describes the profile, runs nothing
   countersign sandbox --profile signed.json -- true     # the `sandbox` of an authorization
 
-Nothing is approved, sealed or logged: this is for finding out what a runbook has to declare. Ends with the command's own code. \
-Control characters of its output are shown as escapes on a terminal, and written as they are to a file or pipe.")]
+Use this command to find out what a runbook must declare. Nothing is approved, sealed or logged. The exit code is \
+the code of the command. Control characters in the output are escaped at a terminal, and unchanged in a file or \
+pipe.")]
 pub struct Args {
-    /// strict, best-effort, off, or a file with a profile as authorizations have it
+    /// The level strict, best-effort or off, or a file with a profile in the format of an authorization
     #[arg(long, default_value = "strict", value_name = "LEVEL|FILE")]
     profile: String,
-    /// A path of the host that may be read
+    /// A path of the host that the command may read
     #[arg(long, value_name = "PATH")]
     read: Vec<PathBuf>,
-    /// A directory of the host that may be written, as --workdir says
+    /// A directory of the host that the command may write, as --workdir describes
     #[arg(long, value_name = "PATH")]
     write: Vec<PathBuf>,
-    /// How the directories of --write are given: copy, overlay (what is taken without it), in-place. In an overlay or in place
-    /// a command changes files of its own user and group only; of a copy it owns all
+    /// The form in which the command gets the directories of --write: copy, overlay (the default), or in-place. With
+    /// overlay and in-place, the command can change only files of its own user and group. With copy, the command owns
+    /// all files
     #[arg(long)]
     workdir: Option<String>,
-    /// A pattern that stays out of reach below them
+    /// A pattern for paths in those directories that the command cannot access
     #[arg(long, value_name = "GLOB")]
     deny: Vec<String>,
-    /// none (what is taken without it), host, or name:port,…
+    /// The network: none (the default), host, or name:port,…
     #[arg(long, value_name = "NETWORK")]
     net: Option<String>,
-    /// A Unix socket of the host that may be reached
+    /// A Unix socket of the host that the command may use
     #[arg(long, value_name = "PATH")]
     socket: Vec<PathBuf>,
-    /// The user of the host that it is, where this is root's
+    /// The user id of the command, as the name of a host user; only for root
     #[arg(long, value_name = "USER")]
     run_as: Option<String>,
-    /// All of /proc: also what it says of the whole host, such as memory, processors (`free`, `uptime`, node's os.cpus()) and
-    /// the list of its kernel's keys
+    /// Show all of /proc with data about the whole host: memory, processors and kernel keys. Programs such as `free`,
+    /// `uptime` and node (os.cpus()) need this data
     #[arg(long)]
     full_proc: bool,
-    /// Seconds that it may take
+    /// Time limit in seconds
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: Option<u64>,
-    /// Say the profile in words before, and what held after
+    /// Describe the profile before the run, and the enforced sandbox after the run
     #[arg(long)]
     explain: bool,
     /// The command
@@ -78,16 +80,17 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// When the profile can't be read or held here.
+/// Returns an error if the profile cannot be read, or if this host cannot enforce it.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if args.command.is_empty() && !args.explain {
         return Err(CommandFailure::usage(
-            "no command is given: write it after --, or --explain to see the profile alone",
+            "the command is missing: write it after --, or give --explain to see only the \
+         profile",
         ));
     }
     let broken = |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, error.to_string());
     let home = tempfile::Builder::new().prefix("countersign-sandbox-").tempdir().map_err(|error| broken(&error))?;
-    // Runs with a user id of their own must be able to enter it.
+    // A run with its own user id must be able to enter the directory.
     std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o711)).map_err(|error| broken(&error))?;
     let signals = Signals::listen(home.path())?;
     let place = home.path().to_owned();
@@ -96,8 +99,10 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let sandbox = LinuxSandbox::new(&setup).map_err(|error| broken(&error))?;
     let profile = profile(args, &sandbox.probe().held())?;
     if let Some(reason) = &profile.off_reason {
-        terminal
-            .say(&format!("THE SANDBOX IS OFF ({reason}): only limits hold, and the end of the whole process tree"));
+        terminal.say(&format!(
+            "THE SANDBOX IS OFF ({reason}): only the limits apply, and all processes are killed at the \
+             end"
+        ));
     }
     if args.explain && !terminal.json {
         for line in profile_words(&profile) {
@@ -130,8 +135,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             if chunk.stream == OutputStream::Stderr && complaints.len() < MOST_COMPLAINTS {
                 complaints.extend_from_slice(chunk.bytes);
             }
-            // A reader that went away does not end the run; its end is awaited all the same. In JSON the standard output is the
-            // report's alone.
+            // If the reader of the output has closed the pipe, the run continues and its end is awaited. With `--json`
+            // only the report goes to the standard output.
             match chunk.stream {
                 OutputStream::Stdout if !terminal.json => {
                     let failed = sink.output(StreamName::Stdout, chunk.bytes).err();
@@ -156,7 +161,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         End::Killed(limit) => terminal.say(&format!("ended by the limit {limit}")),
         End::TimedOut => terminal.say("ended by the limit wall_ms"),
         End::NotStarted(why) => terminal.say(&format!("it did not run: {why}")),
-        End::Lost(why) => terminal.say(&format!("how it ended is not known: {why}")),
+        End::Lost(why) => terminal.say(&format!("the end of the run is not known: {why}")),
         _ => {}
     }
     for hint in hints(&profile, foreign, &report.end, &String::from_utf8_lossy(&complaints)) {
@@ -179,7 +184,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         }))?;
     } else if args.explain {
         let facts = serde_json::to_string(&report.enforcement).unwrap_or_default();
-        terminal.say(&format!("held, as a receipt has it: {facts}"));
+        terminal.say(&format!("enforced, in the form of a receipt: {facts}"));
     }
     match unwritten {
         Some(failure) if exit == Exit::Step(0) => Err(failure),
@@ -187,7 +192,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
 }
 
-/// What a command complained of that the profile explains, and how to give it that.
+/// Returns hints for complaints of the command that the profile explains, with the option that helps.
 fn hints(profile: &Profile, foreign: Option<&str>, end: &End, complaints: &str) -> Vec<String> {
     let complains = |of: &[&str]| of.iter().any(|words| complaints.contains(words));
     let mut hints = Vec::new();
@@ -195,21 +200,22 @@ fn hints(profile: &Profile, foreign: Option<&str>, end: &End, complaints: &str) 
         hints.push("the command has no network: allow it hosts by name with --net name:port".to_owned());
     }
     if profile.proc == Proc::Minimal && complains(&NO_PROC) {
-        hints.push("of /proc the command sees its own processes only: it sees the rest with --full-proc".to_owned());
+        hints.push("the command sees only its own processes in /proc: give --full-proc to show the rest".to_owned());
     }
     if profile.workdir == Workdir::Overlay && complaints.contains("hardlink different from source") {
         hints.push(
-            "in an overlay a linked file gets another number: clone with --no-hardlinks, or take --workdir copy"
+            "in an overlay a hard-linked file gets another inode number: clone with --no-hardlinks, or give \
+             --workdir copy"
                 .to_owned(),
         );
     }
     if let Some(tree) = foreign.filter(|_| complains(&NOT_OWN)) {
         hints.push(format!(
-            "{tree} belongs to another user or group than the command runs as, which can't change the files there: take \
-             --workdir copy, or --run-as with the user who owns it"
+            "{tree} belongs to another user or group, so the command can't change its files: give --workdir copy, or \
+             --run-as with the owner"
         ));
     }
-    // The one who started it was not ended, and so the run's end does not say it.
+    // The signal ended a child of the command, so the end of the run does not show the limit.
     if *end == End::Exited(XFSZ_IN_A_SHELL) || (*end != End::Killed("file_bytes") && complains(&FILE_TOO_LARGE)) {
         let most = profile.limits.file_bytes;
         hints.push(format!(
@@ -219,19 +225,19 @@ fn hints(profile: &Profile, foreign: Option<&str>, end: &End, complaints: &str) 
     hints
 }
 
-/// The first tree that the command was given to write and that is another user's or group's.
+/// Returns the first writable tree that belongs to another user or group.
 fn foreign_tree(profile: &Profile, run_as: Option<(u32, u32)>) -> Option<&str> {
     if profile.workdir == Workdir::Copy {
         return None;
     }
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-    // A run of root's has ids of its own, which own nothing.
+    // If root starts a run, the run gets its own user id and group id, which own no files.
     let ids = run_as.or_else(|| (!uid.is_root()).then(|| (uid.as_raw(), gid.as_raw())));
     let foreign = |tree: &&str| std::fs::metadata(tree).is_ok_and(|found| ids != Some((found.uid(), found.gid())));
     profile.write.iter().map(String::as_str).find(foreign)
 }
 
-/// How programs say that they reach nobody.
+/// Messages of programs that have no network.
 const NO_NETWORK: [&str; 7] = [
     "ould not resolve",
     "ame or service not known",
@@ -241,7 +247,7 @@ const NO_NETWORK: [&str; 7] = [
     "EAI_AGAIN",
     "ENETUNREACH",
 ];
-/// How programs say that /proc lacks what they read.
+/// Messages of programs that cannot find a file of /proc.
 const NO_PROC: [&str; 7] = [
     "/proc/meminfo",
     "/proc/uptime",
@@ -251,11 +257,12 @@ const NO_PROC: [&str; 7] = [
     "/proc must be mounted",
     "system uptime",
 ];
-/// How programs say that they may not change a file; of an overlay's file of another group the kernel says EOVERFLOW.
+/// Messages of programs that cannot change a file. For a file of another group in an overlay, the kernel returns
+/// EOVERFLOW.
 const NOT_OWN: [&str; 3] = ["ermission denied", "peration not permitted", "Value too large for defined data type"];
-/// How shells say that a program was ended for it, and programs that a write was refused.
+/// Messages of shells after SIGXFSZ, and of programs whose write failed with EFBIG.
 const FILE_TOO_LARGE: [&str; 2] = ["ile size limit exceeded", "ile too large"];
-/// How much of the standard error is looked through.
+/// Number of bytes of the standard error that are searched for complaints.
 const MOST_COMPLAINTS: usize = 256 << 10;
 
 fn profile(args: &Args, held: &[Layer]) -> Result<Profile, CommandFailure> {
@@ -307,7 +314,7 @@ fn flags(args: &Args) -> Result<[Flag; 8], CommandFailure> {
     ])
 }
 
-/// Real paths: what is typed here may be relative or a link, what is signed may not.
+/// Resolves paths. The user may type a relative path or a link, but a profile contains only real paths.
 fn real(paths: &[PathBuf]) -> Result<Vec<String>, CommandFailure> {
     let real = |path: &PathBuf| {
         let found = path
@@ -316,7 +323,7 @@ fn real(paths: &[PathBuf]) -> Result<Vec<String>, CommandFailure> {
         let text = found.into_os_string().into_string();
         let text = text.map_err(|_| CommandFailure::usage(format!("{}: its name is no UTF-8", path.display())))?;
         if text.contains(',') {
-            return Err(CommandFailure::usage(format!("{text}: a comma can't stand in a path here")));
+            return Err(CommandFailure::usage(format!("{text}: a path in a profile can't contain a comma")));
         }
         Ok(text)
     };
@@ -332,20 +339,21 @@ fn from_file(path: &Path, args: &Args) -> Result<Profile, CommandFailure> {
     let given = flags(args)?.into_iter().find(|(_, _, values)| !values.is_empty()).map(|(flag, ..)| flag);
     match given.or(args.timeout.map(|_| "--timeout")) {
         Some(flag) => Err(CommandFailure::usage(format!(
-            "{flag} does not go with {}, which is a whole profile: write it there, or leave it out",
+            "{flag} can't be combined with {}, which is a complete profile: change the profile, or leave the option \
+             out",
             path.display()
         ))),
         None => Ok(profile),
     }
 }
 
-/// The command as a script: each word quoted, so that no shell reads into it.
+/// Makes a script from the command. Each argument is quoted, so that the shell does not interpret it.
 fn script(command: &[String]) -> Vec<u8> {
     let quoted: Vec<String> = command.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
     format!("exec {}\n", quoted.join(" ")).into_bytes()
 }
 
-/// The largest profile: an authorization holds 20 KiB in all.
+/// Size limit of a profile file, in bytes. An authorization has at most 20 KiB.
 const MOST: usize = 64 << 10;
 
 #[cfg(test)]
@@ -354,7 +362,7 @@ mod tests {
     use crate::record::profile::Network;
 
     #[test]
-    fn a_hint_is_given_where_the_profile_explains_a_complaint_and_nowhere_else() {
+    fn a_hint_is_given_only_if_the_profile_explains_the_complaint() {
         let plain = Profile::nothing(STRICT.to_vec(), Limits::default());
         let overlay = Profile { workdir: Workdir::Overlay, ..plain.clone() };
         let host = Network { mode: NetworkMode::Host, hosts: Vec::new() };
@@ -372,13 +380,13 @@ mod tests {
             assert!(other.is_empty() || option == "file_bytes", "{complaint}: {other:?}");
         }
         assert_eq!(hints(&plain, None, &End::Exited(153), "").len(), 1, "a shell's code");
-        // The run's own end says that one.
+        // The end of the run reports this limit already.
         assert_eq!(hints(&plain, None, &End::Killed("file_bytes"), "File size limit exceeded"), [""; 0]);
         assert_eq!(hints(&plain, None, &End::Exited(1), "No such file or directory"), [""; 0]);
     }
 
     #[test]
-    fn a_command_reaches_the_step_word_by_word() {
+    fn each_argument_of_the_sandbox_command_is_quoted_for_the_shell() {
         let words = ["printf", "%s|", "a b", "it's", "$HOME", "", "x\ny"].map(str::to_owned);
         let done =
             std::process::Command::new("sh").arg("-c").arg(String::from_utf8(script(&words)).expect("text")).output();

@@ -1,4 +1,4 @@
-//! `schema`: the JSON Schemas and OpenAPI, generated from the types.
+//! The `schema` command generates the JSON Schemas and OpenAPI from the types.
 
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ use crate::record::token::SealedToken;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
-/// The JSON Schemas and OpenAPI, generated from the types.
+/// Generate the JSON Schemas and OpenAPI from the types.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign schema check
@@ -46,16 +46,16 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Write them
+    /// Write the files
     Write,
-    /// Compare them with the types: 1 when they differ
+    /// Compare the files with the types; the exit code is 1 if they differ
     Check,
 }
 
-/// Writes or compares.
+/// Writes or compares the files.
 ///
 /// # Errors
-/// When a file can't be written.
+/// Returns an error if a file cannot be written.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match args.command {
         Command::Write => {
@@ -79,7 +79,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
 }
 
-/// What differs between the files below `dir` and the types.
+/// Returns the differences between the files below `dir` and the types.
 #[must_use]
 pub fn drift(dir: &Path) -> Vec<String> {
     let files = files();
@@ -95,14 +95,14 @@ pub fn drift(dir: &Path) -> Vec<String> {
     for entry in stray {
         let name = format!("schemas/{}", entry.file_name().to_string_lossy());
         if !files.iter().any(|(known, _)| *known == name) {
-            found.push(format!("{name} is of no type: remove it"));
+            found.push(format!("{name} belongs to no type: remove the file"));
         }
     }
     found.sort();
     found
 }
 
-/// Every generated file: name and text.
+/// Returns the name and the text of every generated file.
 #[must_use]
 pub fn files() -> Vec<(String, String)> {
     let mut files = vec![
@@ -132,10 +132,10 @@ pub fn files() -> Vec<(String, String)> {
     files
 }
 
-/// The schema of a whole statement of this kind.
+/// Returns the schema of a whole statement of this kind.
 fn statement<P: Predicate>() -> (String, String) {
     let (name, mut value) = named(P::KIND, schema_of::<P>());
-    // What tells the kinds apart is a constant of each.
+    // A constant in each schema distinguishes the kinds of statements.
     value["properties"]["predicateType"] = serde_json::json!({"const": predicate_type(P::KIND)});
     value["description"] = value["$defs"][P::schema_name().as_ref()]["description"].clone();
     value["properties"]["_type"] = serde_json::json!({"const": crate::record::document::STATEMENT_TYPE});

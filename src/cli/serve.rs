@@ -1,4 +1,4 @@
-//! `serve`: the boundary.
+//! The `serve` command runs the boundary.
 
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 
-/// Serve a boundary until SIGTERM; SIGHUP seals the runbooks anew.
+/// Serve a boundary until SIGTERM; SIGHUP seals the runbooks again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign serve boundary-1
@@ -27,19 +27,19 @@ pub struct Args {
     dir: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
-    /// Listen here instead of where the configuration says; port 0 takes a free one
+    /// The address to listen on, instead of the configured address; port 0 takes a free port
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
-    /// A checkpoint of this log that was kept elsewhere, or a directory of `log export`: a store behind it is not served;
-    /// may be repeated
+    /// A checkpoint of this log from another place, or a directory of `log export`. The boundary refuses to serve a
+    /// store that is older than the checkpoint; may be repeated
     #[arg(long = "known-checkpoint", value_name = "FILE")]
     known_checkpoints: Vec<PathBuf>,
 }
 
-/// Serves.
+/// Serves the boundary.
 ///
 /// # Errors
-/// Everything that keeps the boundary from starting, together.
+/// Returns all problems that prevent the boundary from starting.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let mut config = Config::load(&args.config.path(args.dir.as_deref())).map_err(problems)?;
     if let Some(listen) = args.listen {
@@ -61,7 +61,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         .try_init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        // Each run has a thread of its own for as long as it lasts; what reads must not wait for those.
+        // Each run occupies a thread until it ends, so readers need additional threads.
         .max_blocking_threads(config.runs.saturating_add(READERS))
         .build()
         .map_err(|error| CommandFailure::new(Exit::Unreachable, format!("no threads can be started: {error}")))?;
@@ -74,10 +74,10 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     })
 }
 
-/// Threads for reading the store and writing outputs, besides those of runs.
+/// Number of threads for reading the store and writing outputs, in addition to the threads of runs.
 const READERS: usize = 128;
 
-/// One clear block: where it listens, who it is, what holds.
+/// Prints the address, the identity and the sandbox of the boundary.
 fn announce(started: &Started, terminal: &Terminal) -> Result<(), CommandFailure> {
     if terminal.json {
         return terminal.object(&json!({ "started": started }));
@@ -96,7 +96,7 @@ fn announce(started: &Started, terminal: &Terminal) -> Result<(), CommandFailure
     );
     if started.recovered > 0 {
         text.push_str(&format!(
-            "  recovered {} runs whose end nobody saw: their receipts say `unknown`\n",
+            "  recovered {} runs whose end is not known: their receipts have the outcome `unknown`\n",
             started.recovered
         ));
     }
@@ -105,7 +105,8 @@ fn announce(started: &Started, terminal: &Terminal) -> Result<(), CommandFailure
     }
     if started.first {
         text.push_str(&format!(
-            "The log begins here. Whoever verifies receipts pins this roster, over a way that they trust already:\n  {}\n",
+            "The log begins now. Send this roster digest to everyone who verifies receipts, over a trusted channel, \
+             so that they can pin it:\n  {}\n",
             started.roster
         ));
     }

@@ -1,4 +1,4 @@
-//! `store`: check a store, back it up, restore a backup, upgrade a store of 0.1.0.
+//! The `store` command checks the store, backs it up, restores a backup, and upgrades a store of 0.1.0.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -39,12 +39,12 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Compare every row with the log, the log with its checkpoints, all bytes with their digests; changes nothing
+    /// Compare every row with the log, the log with its checkpoints, and all bytes with their digests; changes nothing
     Check {
-        /// A backup; by default the configured store, with the logs that it follows
+        /// A backup. The default is the configured store and the closed logs before it
         backup: Option<PathBuf>,
     },
-    /// Copy the store and its outputs as they are at one moment; the boundary goes on
+    /// Copy the store and its outputs at one moment; the boundary continues to serve
     ///
     /// The key, roster, policy and runbooks of the boundary are not in the backup: keep them elsewhere.
     Backup {
@@ -53,29 +53,31 @@ enum Command {
     },
     /// Begin a new log with the state of a backup
     ///
-    /// The boundary gets a new id. The first entry of the new log names the last checkpoint of the old log. Tokens, roster,
-    /// policy and runbooks are those that the backup sealed. Proposals that waited are void. Old receipts are kept and shown.
+    /// The boundary gets a new id. The first entry of the new log names the last checkpoint of the old log. Tokens,
+    /// roster, policy and runbooks are those that the backup sealed. Proposals that waited for signatures become void.
+    /// Old receipts are kept and shown.
     Restore {
         /// A directory that `store backup` made
         backup: PathBuf,
     },
     /// Begin a new log that follows the log of version 0.1.0
     ///
-    /// The old store is moved to the directory `0.1.0` beside it, and nothing of it is deleted. The boundary gets a new id. The
-    /// first entry of the new log names the old log and its last checkpoint. Roster, policy and runbooks are those in the files.
-    /// Proposals that waited are void. Tokens are not taken over. Old receipts are not shown: audit the old log with the program
-    /// of 0.1.0. If the command is interrupted, run it again.
+    /// The old store is moved to the directory `0.1.0` next to the new store, and nothing in it is deleted. The
+    /// boundary gets a new id. The first entry of the new log names the old log and its last checkpoint. Roster, policy
+    /// and runbooks are read from the files. Proposals that waited for signatures become void. Tokens are not
+    /// transferred. Old receipts are not shown: audit the old log with the program of 0.1.0. If the command is
+    /// interrupted, run it again.
     Upgrade {
-        /// Go on although runs of the old log have no receipt: they stay without one
+        /// Continue even if runs of the old log have no receipt. These runs never get a receipt
         #[arg(long)]
         accept_open_runs: bool,
     },
 }
 
-/// Does what is asked.
+/// Runs the subcommand.
 ///
 /// # Errors
-/// When configuration, store or backup can't be used.
+/// Returns an error if the configuration, the store or the backup cannot be used.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let config = args.config.load()?;
     match &args.command {
@@ -129,8 +131,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
                 terminal.say(note);
             }
             terminal.say(
-                "A new log begins. What waited for signatures is void: propose it again. Old receipts verify as before; \
-                 whoever pins the boundary's id takes the new one.",
+                "A new log begins. Proposals that waited for signatures are void: propose them again. Old receipts \
+                 verify as before. Replace the pinned boundary id with the new id.",
             );
             Ok(Exit::Done)
         }
@@ -157,16 +159,16 @@ fn upgrade(config: &Config, open_runs: OpenRuns, terminal: &Terminal) -> Result<
         terminal.say(&format!("note: {}", PrintableText::text(note).as_str()));
     }
     terminal.say(
-        "A new log has begun: start the boundary with `countersign serve`. Make new tokens with `countersign token create`: the old ones are \
-         not taken over. What waited for signatures is void: propose it again. Keep the old store for audits with the program of \
-         0.1.0; whoever pins the boundary's id takes the new one.",
+        "A new log has begun: start the boundary with `countersign serve`. Make new tokens with `countersign token create`: the \
+         old tokens are not transferred. Proposals that waited for signatures are void: propose them again. Keep the \
+         old store for audits with the program of 0.1.0. Replace the pinned boundary id with the new id.",
     );
     Ok(Exit::Done)
 }
 
 fn check(config: &Config, backup: Option<&Path>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let mut places = Vec::new();
-    // Where nothing serves, nothing begins to while we look.
+    // If no service runs, the lock prevents a service from starting during the check.
     let mut lock = None;
     match backup {
         Some(path) if path.is_dir() => {
@@ -207,13 +209,13 @@ fn check(config: &Config, backup: Option<&Path>, terminal: &Terminal) -> Result<
     Ok(if wrong { Exit::CheckSaidNo } else { Exit::Done })
 }
 
-/// Checkpoints that the log does not contain.
+/// Returns a defect for each known checkpoint that the log does not contain.
 fn behind(config: &Config, database: &Path) -> Result<Vec<StoreDefect>, CommandFailure> {
-    // Before the store is opened: a service that goes on keeps newer ones.
+    // The checkpoints are read before the store is opened, because a running service keeps newer checkpoints.
     let known: Vec<_> = kept::known(config).into_iter().map(|path| (kept::read(&path), path)).collect();
     let key = restore::open_key(config).map_err(problems)?;
     let settings = start::settings(config, &key, &start::surroundings()).map_err(problems)?;
-    // A store whose tree can't be read has been told of by then.
+    // The survey has already reported a store whose tree cannot be read.
     let Ok((reads, head)) = sqlite::reads::at_rest(database) else { return Ok(Vec::new()) };
     let Ok(ledger) = Ledger::at_rest(std::sync::Arc::new(reads), head, settings, None) else { return Ok(Vec::new()) };
     let mut defects = Vec::new();

@@ -1,4 +1,4 @@
-//! `submit`: hands in an envelope that was signed elsewhere.
+//! The `submit` command sends an envelope that was signed elsewhere.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,8 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::outcome_words;
 use crate::terminal::streams::{Terminal, write_new};
 
-/// Hand in an envelope that was signed elsewhere: it runs at once, with its output live and its exit code as this command's.
+/// Submit an envelope that was signed elsewhere. The step runs at once. The output is printed live, and the exit code
+/// is that of the step.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign submit signed.json
@@ -24,7 +25,7 @@ pub struct Args {
     /// The envelope; - is the standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Write the receipt's bundle here
+    /// Write the bundle of the receipt to this file
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
     #[command(flatten)]
@@ -33,10 +34,10 @@ pub struct Args {
     key: KeyArgs,
 }
 
-/// Hands it in and follows the run.
+/// Sends the envelope and follows the run.
 ///
 /// # Errors
-/// The boundary's refusal, or that the end was not seen.
+/// Returns the refusal of the boundary, or an error if the end of the run was not seen.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let client = global.client(&args.key)?;
     let envelope = read_envelope(&args.file)?;
@@ -48,7 +49,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         match line["type"].as_str() {
             Some("bundle") => bundle = Some(line["bundle"].clone()),
             Some("problem") => return Err(crate::remote::client::refusal_of(&line["problem"])),
-            // A boundary that does not stream answers with the bundle alone.
+            // A boundary that does not stream sends only the bundle.
             None if line.get("mediaType").is_some() => bundle = Some(line),
             _ => {
                 if let Ok(event) = serde_json::from_value::<Event>(line.clone()) {
@@ -64,7 +65,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let Some(bundle) = bundle else {
         return Err(CommandFailure::new(
             Exit::Unreachable,
-            "the boundary gave no receipt: hand the same envelope in again, it can run only once",
+            "the boundary sent no receipt: submit the same envelope again, because it can run only once",
         ));
     };
     let (receipt, of_receipt) = receipt_of(&bundle)?;
@@ -85,7 +86,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     Ok(exit)
 }
 
-/// Id and outcome, by the boundary's word: nothing is verified here.
+/// Returns the id and the outcome from the bundle without verifying any signature.
 fn receipt_of(bundle: &Value) -> Result<(String, Outcome), CommandFailure> {
     use crate::record::authorization::Authorization;
     use crate::record::document::Statement;

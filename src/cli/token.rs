@@ -1,4 +1,4 @@
-//! `token`: who may propose, read, operate.
+//! The `token` command makes, lists and revokes tokens.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
@@ -17,14 +17,14 @@ use crate::record::token::{Scope, SealedToken};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::{Terminal, text_of};
 
-/// Make, list and end tokens.
+/// Make, list and revoke tokens.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign token create deploy-bot --owner carol --step 'service:*' --out deploy-bot.token
   countersign token list
   countersign token revoke deploy-bot
 
-A token's owners count as the proposer: they can't approve what it proposes.")]
+The owners of a token count as its proposer, so they can't approve its proposals.")]
 pub struct Args {
     #[command(flatten)]
     config: ConfigArgs,
@@ -34,38 +34,38 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Make a token; its secret goes to --out, or is printed, once
+    /// Make a token, and print its secret once or write it to the file of --out
     #[command(after_help = "Examples:
   countersign token create agent --owner carol --step 'service:*' --out agent.token
   countersign token create auditor --scope read --expires 30d --out auditor.token
   countersign token create runner --owner carol --scope propose --scope operate
 
-A token without --step is for all steps. Its owners can't approve what it proposes.")]
+A token without --step is for all steps. The owners of a token can't approve its proposals.")]
     Create {
-        /// Its name, never used twice; it becomes the proposer
+        /// The name of the token, which is never used twice. The name becomes the name of the proposer
         name: Name,
-        /// Somebody of the roster who controls it; may be repeated
+        /// A person in the roster who controls the token; may be repeated
         #[arg(long = "owner", value_name = "NAME")]
         owners: Vec<Name>,
-        /// What it allows; may be repeated. propose: propose, and see what it proposed; read: see all proposals and receipts, and
-        /// the log; operate: see all proposals, and cancel them
+        /// A right of the token; may be repeated. propose: make proposals and see them; read: see all proposals, all
+        /// receipts and the log; operate: see and cancel all proposals
         #[arg(long = "scope", value_name = "propose|read|operate", default_value = "propose", value_parser = scope)]
         scopes: Vec<Scope>,
-        /// Steps that it is limited to, as patterns over refs; may be repeated; by default all
+        /// A pattern for the steps that the token may use; may be repeated; the default is all steps
         #[arg(long = "step", value_name = "PATTERN")]
         patterns: Vec<String>,
-        /// When it ends, from now: 12h, 90d
+        /// The time until the token expires: 12h, 90d
         #[arg(long, value_name = "SPAN", default_value = "90d")]
         expires: String,
         /// Write the secret to this new file, which only you can read (0600)
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
-    /// List all tokens ever made, without their secrets
+    /// List all tokens that were ever made, without their secrets
     List,
-    /// End a token
+    /// Revoke a token
     Revoke {
-        /// Its name
+        /// The name of the token
         name: Name,
     },
 }
@@ -77,10 +77,10 @@ fn scope(text: &str) -> Result<Scope, String> {
         .ok_or_else(|| "write propose, read or operate".to_owned())
 }
 
-/// Asks the boundary that serves; where none does, the store itself.
+/// Sends the request to the running boundary, or uses the store directly if no boundary runs.
 ///
 /// # Errors
-/// When the boundary refuses, or can't be opened.
+/// Returns an error if the boundary refuses, or if the store cannot be opened.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let config = args.config.load()?;
     let request = match &args.command {
@@ -99,7 +99,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         Command::List => ControlRequest::TokenList,
         Command::Revoke { name } => ControlRequest::TokenRevoke { name: name.clone() },
     };
-    // The file comes first: a secret that has no place to go would be lost, and a token's name is never used twice.
+    // The file is created first, because the secret is available only once and the name of a token is never used twice.
     let mut out = match &args.command {
         Command::Create { out: Some(path), .. } => Some(SecretFile::create(path)?),
         _ => None,
@@ -127,7 +127,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
 }
 
-/// A new file for a secret. It is removed again when no secret came.
+/// A new file for a secret. The file is removed again if no secret was written.
 struct SecretFile {
     path: PathBuf,
     file: File,
@@ -169,7 +169,7 @@ impl SecretFile {
 impl Drop for SecretFile {
     fn drop(&mut self) {
         if !self.filled {
-            // It is empty or cut off. If it can't be removed it holds no token that works.
+            // The file is empty or incomplete. If it cannot be removed, it contains no usable token.
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -177,7 +177,7 @@ impl Drop for SecretFile {
 
 fn warn_without_owner(token: &SealedToken, terminal: &Terminal) {
     if token.owners.is_empty() {
-        terminal.say("It has no owner: nobody but the token itself is kept from approving what it proposes.");
+        terminal.say("The token has no owner, so every approver may approve its proposals.");
     }
 }
 
@@ -195,7 +195,10 @@ fn print(request: &ControlRequest, value: &Value, terminal: &Terminal) -> Result
         }
         _ if terminal.json => terminal.object(value),
         ControlRequest::TokenCreate { token } => {
-            terminal.say("The secret is shown this once; who has it may use the token. Give it in COUNTERSIGN_TOKEN or a file of mode 0600.");
+            terminal.say(
+                "The secret is shown only once, and anyone with the secret can use the token. Give it in \
+             COUNTERSIGN_TOKEN or a file of mode 0600.",
+            );
             warn_without_owner(token, terminal);
             terminal.line(value.as_str().unwrap_or_default())
         }
@@ -232,7 +235,7 @@ fn list(value: &Value, terminal: &Terminal) -> Result<(), CommandFailure> {
     terminal.put(crate::terminal::table::aligned(&rows).as_bytes())
 }
 
-/// What a service says to an operator.
+/// Returns the notes of the running service.
 fn notes_of(socket: &Path) -> Vec<String> {
     match control::ask(socket, &ControlRequest::Status) {
         Ok(Some(ControlReply::Ok(status))) => {
@@ -242,7 +245,7 @@ fn notes_of(socket: &Path) -> Vec<String> {
     }
 }
 
-/// What can't be approved of a new token's proposals.
+/// Prints the notes about proposals of a new token that nobody can approve.
 fn tell_of(token: &SealedToken, notes: &[String], terminal: &Terminal) {
     let ours = [" are refused", " and of "].map(|next| format!(" by {}{next}", token.name));
     for note in notes.iter().filter(|note| ours.iter().any(|ours| note.contains(ours))) {

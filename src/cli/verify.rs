@@ -1,4 +1,4 @@
-//! `verify`: checks bundles offline against a roster that the user trusts.
+//! The `verify` command checks bundles offline against a roster that the user trusts.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,38 +31,40 @@ use crate::trust::roster::TrustedRoster;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign verify run.bundle.json --roster roster.json
-  countersign verify run.bundle.json --roster sha256:…      the digest that the keeper of the roster tells you
-  countersign verify *.bundle.json --json                   a line each, with the roster of your configuration directory
+  countersign verify run.bundle.json --roster sha256:…      the digest from the person who maintains the roster
+  countersign verify *.bundle.json --jsonone line for each, with the roster of your configuration directory
   countersign verify - --at 2026-11-20T12:00:00Z < run.bundle.json
   countersign verify run.bundle.json --witness 2            two witnesses of the roster must have seen the log
 
 Exit codes: 0 every bundle is verified; 1 a check failed; 2 there is no trusted roster to check with, or a file can't be \
-read. Of several bundles the highest counts; each is reported.")]
+read. With several bundles, the highest code counts, and each bundle is reported.")]
 pub struct Args {
     /// Bundles; - is the standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// Judge as of this time: what is dated after it is refused. Without it times are compared with each other only
+    /// Judge the bundles for this point in time, and refuse everything with a later date. Without this option, times
+    /// are only compared with each other
     #[arg(long, value_name = "YYYY-MM-DDTHH:MM:SSZ")]
     at: Option<Timestamp>,
-    /// How many distinct witnesses of the roster must have cosigned the log
+    /// The number of distinct witnesses of the roster that must have cosigned the log
     #[arg(long, value_name = "K", default_value_t = 0)]
     witness: u64,
     #[command(flatten)]
     trust: TrustArgs,
 }
 
-/// Verifies each file, whatever became of those before it.
+/// Verifies each file, even if an earlier file failed.
 ///
 /// # Errors
-/// When the roster can't be used, or the output can't be written. A file that can't be read is reported in its turn.
+/// Returns an error if the roster cannot be used, or if the output cannot be written. An unreadable file is reported in
+/// its place instead.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let from_input = args.files.iter().filter(|path| *path == Path::new("-")).count();
     if from_input > 1 {
-        return Err(CommandFailure::usage("the standard input holds one bundle: name - once"));
+        return Err(CommandFailure::usage("the standard input can contain only one bundle: name - once"));
     }
     let trust = args.trust.find()?;
-    // This machine's clock may be wrong, which is no fault of the receipt: only a time that is given counts.
+    // The clock of this machine may be wrong, which is no defect of the receipt. Only a time from the user counts.
     let options = VerifyOptions { at: args.at, witnesses: args.witness };
     let mut tally = Tally::default();
     for path in &args.files {
@@ -80,7 +82,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
                 failure.exit
             }
         };
-        // No trust is worse than a failed check: it says nothing at all about the bundle.
+        // Missing trust is worse than a failed check, because nothing is then known about the bundle.
         tally.worst(one);
     }
     if args.files.len() > 1 && !terminal.json {
@@ -89,14 +91,14 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     Ok(tally.exit)
 }
 
-/// Reads what should be a bundle. A person's local receipt is refused by its kind, before anything in it is looked at.
+/// Reads a file that should be a bundle. A local receipt is refused by its kind, before its content is used.
 ///
 /// # Errors
-/// When it can't be read, or is a local receipt.
+/// Returns an error if the file cannot be read, or if it is a local receipt.
 pub fn read_bundle(path: &Path) -> Result<Vec<u8>, CommandFailure> {
-    // One byte more than a bundle may have: the check `bundle` then says that the file is too large.
+    // Reads one byte more than the limit, so that the check `bundle` reports a file that is too large.
     let bytes = read_beginning(path, MAX_BUNDLE_BYTES + 1)?;
-    // A local log is one envelope a line.
+    // A local log has one envelope on each line.
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let envelope =
         json::parse_as::<Envelope>(line, MAX_BUNDLE_BYTES).or_else(|_| json::parse_as(&bytes, MAX_BUNDLE_BYTES));
@@ -106,8 +108,8 @@ pub fn read_bundle(path: &Path) -> Result<Vec<u8>, CommandFailure> {
         return Err(CommandFailure::new(
             Exit::CheckSaidNo,
             format!(
-                "{} is a local receipt: what a person ran themselves, by their own word, with nobody's approval. It is no \
-                 evidence for anybody else; its owner checks it with `countersign run --log`",
+                "{} is a local receipt: a person signed it for their own run, without approvals. It is no evidence \
+                 for other people; its owner checks it with `countersign run --log`",
                 PrintableText::text(&path.to_string_lossy()).as_str()
             ),
         ));
@@ -160,23 +162,23 @@ fn verify(
     }
 }
 
-/// A bundle as one of the trusted rosters has it judged.
+/// The result of a verification and the roster that decided it.
 #[derive(Debug)]
 pub struct JudgedBundle<'t> {
-    /// That roster.
+    /// The trusted roster that decided.
     pub trusted: &'t ChosenTrust,
-    /// What was found with it.
+    /// The report of the verification.
     pub report: BundleReport,
-    /// Other trusted digests that the bundle is not connected with, though it is with `trusted`: each may be of another
-    /// roster, or of a later version of this one.
+    /// Other trusted digests that do not connect to the bundle. Each may belong to another roster, or to a later
+    /// version of the roster that decided.
     pub unconnected: Vec<&'t ChosenTrust>,
 }
 
-/// Verifies with the trusted roster; of several with the one that the bundle is connected with and that knows the newest
-/// version. Where one of them is newer still, nothing is said of what only the newest can tell.
+/// Verifies a bundle with the trusted roster that connects to the bundle and knows the newest version. If another
+/// trusted roster is newer still, the checks that need the newest roster are not made.
 ///
 /// # Errors
-/// When there is none, or it can't be used: then nothing was verified.
+/// Returns an error if there is no usable trusted roster. In this case nothing was verified.
 pub fn with_any<'t>(
     bundle: &[u8],
     trust: &'t [ChosenTrust],
@@ -212,7 +214,7 @@ pub fn with_any<'t>(
     }
 }
 
-/// Whether a roster seems to be the bundle's: by its name, or by the boundary's key.
+/// Returns true if a roster seems to belong to the bundle, because its name or the key of the boundary matches.
 fn is_of(roster: &TrustedRoster, report: &BundleReport) -> bool {
     report.facts.as_ref().is_some_and(|facts| {
         roster.tables().name == facts.roster.name
@@ -220,7 +222,7 @@ fn is_of(roster: &TrustedRoster, report: &BundleReport) -> bool {
     })
 }
 
-/// In words, that the trusted roster is not the bundle's, where that is why the chain of rosters does not hold.
+/// Returns an explanation if the bundle belongs to another roster and the check `roster-chain` failed for this reason.
 fn other_roster(bundle: &[u8], trusted: &ChosenTrust, report: &BundleReport) -> Option<String> {
     if report.finding(CheckName::RosterChain) != CheckFinding::Failed {
         return None;
@@ -232,7 +234,10 @@ fn other_roster(bundle: &[u8], trusted: &ChosenTrust, report: &BundleReport) -> 
     Some(if given == own {
         format!("the trusted roster and the bundle's are both named {own}, and neither is a later version of the other")
     } else {
-        format!("the trusted roster is of {given}, the bundle of {own}: verify it with the roster of {own}")
+        format!(
+            "the trusted roster belongs to {given}, but the bundle belongs to {own}: verify the bundle with the \
+         roster of {own}"
+        )
     })
 }
 
@@ -243,7 +248,7 @@ fn advice(untrusted: &Untrusted) -> String {
         .replace("than this boundary", "than this bundle")
 }
 
-/// What of many bundles is told at the end.
+/// The summary of several bundles.
 struct Tally {
     exit: Exit,
     lines: Vec<(&'static str, PrintableText)>,
@@ -280,7 +285,8 @@ impl Tally {
             screen.push(tone, format!("  {verdict:<12} "), words.clone());
         }
         for (receipt, times) in self.receipts.iter().filter(|(_, times)| **times > 1) {
-            screen.say(LineTone::Bad, &format!("{times} of them are of the one run {receipt}: count it once."));
+            screen
+                .say(LineTone::Bad, &format!("{times} of them belong to the same run {receipt}: count this run once."));
         }
         let verified = self.lines.iter().filter(|(verdict, _)| *verdict == "verified").count();
         screen.say(LineTone::Plain, &format!("{verified} of {} verified", self.lines.len()));
@@ -288,32 +294,32 @@ impl Tally {
     }
 }
 
-/// The detail of a check that was not made because the bundle's rosters are not connected with the trusted one.
+/// Detail of a check that was not made because the rosters of the bundle do not connect to the trusted roster.
 const WITHOUT_ROSTER: &str = "because roster-chain failed";
 
-/// What a verdict was reached with: enough to reach it again.
+/// The inputs of a verdict. Another person can repeat the verification with these inputs.
 pub struct VerdictInputs<'a> {
-    /// The bundle's file.
+    /// The file of the bundle.
     pub place: &'a Path,
-    /// Of its bytes.
+    /// The digest of the file.
     pub digest: BlobDigest,
     /// The roster that was trusted.
     pub trusted: &'a ChosenTrust,
-    /// What was found.
+    /// The report of the verification.
     pub report: &'a BundleReport,
-    /// The time as of which it was judged.
+    /// The point in time for which the bundle was judged.
     pub at: Option<Timestamp>,
 }
 
 impl VerdictInputs<'_> {
-    /// Says it.
+    /// Adds the inputs to the screen.
     pub fn state(&self, screen: &mut Screen) {
         screen.field("file", &PrintableText::text(&self.place.to_string_lossy()));
         screen.field("file digest", &PrintableText::text(&self.digest.to_string()));
         screen.field("trusted", &PrintableText::text(&format!("roster {}", self.report.trust.roster)));
         screen.field("trust from", &PrintableText::text(&self.trusted.from));
         let at = self.at.map_or_else(
-            || "no time: times were compared with each other only".to_owned(),
+            || "no time: times were only compared with each other".to_owned(),
             |at| format!("what is dated up to {at}"),
         );
         screen.field("judged", &PrintableText::text(&at));
@@ -325,7 +331,7 @@ fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> Screen {
     let report = basis.report;
     let mut screen = Screen::default();
     screen.heading("Checks");
-    // Most checks need the roster: without it they are one line, not one each.
+    // Most checks need the roster. Without the roster, these checks are summarized in one line.
     let without_roster = |check: &&Check| check.detail == WITHOUT_ROSTER;
     let lacking = report.checks.iter().filter(without_roster).count();
     let others = |screen: &mut Screen, prefix: &str| {
@@ -374,7 +380,7 @@ fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> Screen {
     }
     others(&mut screen, "");
     if open.is_empty() {
-        screen.say(LineTone::Plain, "nothing that a bundle can settle");
+        screen.say(LineTone::Plain, "no check that a bundle allows was left out");
     }
     if !report.warnings.is_empty() {
         screen.heading("Mind");
@@ -401,7 +407,7 @@ fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> Screen {
     } else {
         let failed: Vec<_> = report.failed().map(|check| check.name.word()).collect();
         let why = if failed.is_empty() {
-            "a needed check could not be made".to_owned()
+            "a required check could not be made".to_owned()
         } else {
             format!("failed: {}", failed.join(", "))
         };
@@ -464,7 +470,7 @@ mod tests {
     const ROSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/golden/valid/roster.json");
 
     #[test]
-    fn a_bundle_is_verified_with_the_right_roster_among_several() {
+    fn a_bundle_is_verified_with_the_matching_roster_among_several() {
         let right = TrustArgs { roster: Some(ROSTER.to_owned()) }.find().expect("roster");
         let wrong = TrustArgs { roster: Some(format!("sha256:{}", "a".repeat(64))) }.find().expect("digest");
         let both = [wrong.clone(), right].concat();
@@ -480,7 +486,8 @@ mod tests {
         let printed = screen(&basis, None).paint(400, false);
         assert!(printed.bytes().all(|c| c == b'\n' || (0x20..0x7f).contains(&c)));
         assert!(printed.contains("verdict       verified"), "{printed}");
-        // An auditor can paste it: what it was made of, with what, whose word each thing is, and what was left open.
+        // An auditor can paste the result: it contains the inputs, the source of each claim, and the checks that were
+        // not made.
         for part in [
             format!("file digest   {digest}"),
             format!("trusted       roster {}", report.trust.roster),
@@ -497,8 +504,9 @@ mod tests {
     }
 
     #[test]
-    fn a_trusted_version_of_another_branch_takes_back_what_only_the_newest_can_tell() {
-        // The bundle is of versions 1 and 2; who trusts another version 2 after the same first is told.
+    fn a_trusted_version_of_another_branch_leaves_checks_of_the_newest_roster_open() {
+        // The bundle contains versions 1 and 2. A user who trusts another version 2 after the same version 1 gets a
+        // message.
         let bundle = include_bytes!("../../tests/conformance/golden/valid/bundle-roster-2.json");
         let first = TrustArgs { roster: Some(ROSTER.to_owned()) }.find().expect("roster").remove(0);
         let Pinned::Roster(roster) = &first.pinned else { panic!("a file") };
@@ -534,11 +542,11 @@ mod tests {
     }
 
     #[test]
-    fn a_roster_of_another_boundary_is_said_once() {
+    fn a_roster_of_another_boundary_is_reported_once() {
         let right = TrustArgs { roster: Some(ROSTER.to_owned()) }.find().expect("roster").remove(0);
         let Pinned::Roster(roster) = &right.pinned else { panic!("a file") };
         for (name, says) in [
-            ("b2", format!("the trusted roster is of b2, the bundle of {}", roster.tables().name)),
+            ("b2", format!("the trusted roster belongs to b2, but the bundle belongs to {}", roster.tables().name)),
             (roster.tables().name.as_str(), "the trusted roster and the bundle's are both named".to_owned()),
         ] {
             let mut tables = roster.tables().clone();
@@ -570,12 +578,12 @@ mod tests {
     }
 
     #[test]
-    fn without_trust_nothing_is_verified_and_the_digest_is_told() {
+    fn without_a_trusted_roster_nothing_is_verified_and_the_digest_is_reported() {
         let untrusted = with_any(BUNDLE, &[], VerifyOptions::default()).expect_err("no trust");
         let digest = untrusted.first_roster.expect("seen").to_string();
         let advice = advice(&untrusted);
         assert!(advice.contains(&digest));
-        // What can be pasted has a hole where the digest that the person tells belongs.
-        assert!(advice.contains("--roster sha256:...,") && advice.matches(&digest).count() == 1, "{advice}");
+        // The command in the advice has a placeholder for the digest that the other person must send.
+        assert!(advice.contains("--roster sha256:... ") && advice.matches(&digest).count() == 1, "{advice}");
     }
 }

@@ -1,4 +1,4 @@
-//! `wait`: takes up the wait for a proposal again.
+//! The `wait` command waits for the end of a proposal.
 
 use std::path::PathBuf;
 
@@ -11,21 +11,22 @@ use crate::remote::run_printer::{OutputForm, RunPrinter};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
-/// Wait for a proposal's end: its output as it comes, its exit code as this command's. Ctrl-C stops waiting, not the run.
+/// Wait for the end of a proposal: print its output live, and exit with the exit code of the step. Ctrl-C ends the
+/// wait, not the run.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  countersign wait 4f2a9c                          by the ending of its id
+  countersign wait 4f2a9c                          by the last digits of its id
   countersign wait 4f2a9c --bundle run.bundle.json
   countersign wait 4f2a9c --json | jq .            events, then a result")]
 pub struct Args {
-    /// The proposal's id, or at least 6 of its last digits; nothing means the only pending one
+    /// The id of the proposal, or the last digits of the id (at least 6). The default is the only pending proposal
     #[arg(value_name = "ID")]
     proposal: Option<String>,
-    /// Write the receipt's bundle here
+    /// Write the bundle of the receipt to this file
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
-    /// With --bundle: wait up to a minute until so many witnesses of the log have cosigned; by default for one if the roster
-    /// has any
+    /// With --bundle: wait up to a minute until K witnesses of the log have cosigned. The default is 1 if the roster
+    /// has witnesses
     #[arg(long, value_name = "K", requires = "bundle")]
     witness: Option<u64>,
     #[command(flatten)]
@@ -34,10 +35,10 @@ pub struct Args {
     key: KeyArgs,
 }
 
-/// Waits.
+/// Waits for the end of the proposal.
 ///
 /// # Errors
-/// When the boundary can't be reached or refuses to tell.
+/// Returns an error if the boundary cannot be reached or refuses the request.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let client = global.client(&args.key)?;
     let id = find_proposal(&client, args.proposal.as_deref(), LookupRange::Visible(ProposalStatus::Pending))?;

@@ -1,4 +1,4 @@
-//! The key with which the boundary signs its statements.
+//! The key with which the boundary signs its statements and checkpoints.
 
 use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
 use crate::crypto::sshsig::KeyId;
@@ -11,15 +11,15 @@ use crate::record::malformed::Malformed;
 pub struct BoundaryKey {
     /// The private half.
     pub secret: SecretKey,
-    /// The OpenSSH fingerprint of the public half.
+    /// The OpenSSH fingerprint of the public key.
     pub keyid: KeyId,
 }
 
 impl BoundaryKey {
-    /// Signs a payload. Returns the canonical JSON of the envelope, which the log stores.
+    /// Signs `payload` and returns the canonical JSON of the envelope, which the log stores.
     ///
     /// # Errors
-    /// Fails if the envelope has no canonical form.
+    /// Returns an error if the envelope has no canonical form.
     pub fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, Malformed> {
         let signature = self.secret.sign(&pae(PAYLOAD_TYPE, payload));
         let envelope = Envelope::new(payload, vec![EnvelopeSignature::new(self.keyid, &signature)]);
@@ -29,7 +29,7 @@ impl BoundaryKey {
     /// Signs a statement of this boundary.
     ///
     /// # Errors
-    /// Fails if the statement can't be encoded.
+    /// Returns an error if the statement can't be encoded.
     pub fn sign_statement<P: Predicate>(&self, statement: &Statement<P>) -> Result<Vec<u8>, Malformed> {
         self.sign(&statement.to_payload()?)
     }

@@ -14,54 +14,55 @@ pub struct Caller {
     name: Option<Name>,
     scopes: Vec<Scope>,
     patterns: Vec<Pattern>,
-    /// Whether the caller presented a token. A key that answered a challenge has no token.
+    /// True if the caller presented a token. The value is false for a caller whose key answered a challenge.
     by_token: bool,
 }
 
 impl Caller {
-    /// A caller who presented neither a token nor an answered challenge.
+    /// Returns a caller who presented neither a token nor an answered challenge.
     #[must_use]
     pub const fn anonymous() -> Self {
         Self { name: None, scopes: Vec::new(), patterns: Vec::new(), by_token: false }
     }
 
-    /// A caller with these scopes, for the steps that the patterns name. An empty list of patterns means every step.
+    /// Returns a caller with these scopes, which apply to the steps that match the patterns. An empty list of patterns
+    /// means every step.
     #[must_use]
     pub fn new(name: Name, scopes: Vec<Scope>, patterns: &[String]) -> Self {
-        // Patterns were checked when the token was made. If a later version wrote a pattern that this version can't
-        // parse, the caller gets no scopes.
+        // The patterns were checked when the token was created. If a later version stored a pattern that this version
+        // can't parse, the caller gets no scopes.
         let compiled: Vec<Pattern> = patterns.iter().filter_map(|pattern| Pattern::parse(pattern).ok()).collect();
         let scopes = if compiled.len() == patterns.len() { scopes } else { Vec::new() };
         Self { name: Some(name), scopes, patterns: compiled, by_token: false }
     }
 
-    /// The caller's name, if it is known.
+    /// Returns the caller's name, or `None` for a caller without a name.
     #[must_use]
     pub const fn name(&self) -> Option<&Name> {
         self.name.as_ref()
     }
 
-    /// Whether the caller has this scope for any step.
+    /// Returns true if the caller has this scope for at least one step.
     #[must_use]
     pub fn may(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)
     }
 
-    /// Whether the caller has this scope for this step.
+    /// Returns true if the caller has this scope for this step.
     #[must_use]
     pub fn may_step(&self, scope: Scope, step: &StepRef) -> bool {
         self.may(scope)
             && (self.patterns.is_empty() || self.patterns.iter().any(|pattern| pattern.matches(step.as_str())))
     }
 
-    /// Whether the caller may see a proposal of `proposer` for `step`. Callers see their own proposals. Scope `read` or
-    /// `operate` shows the others.
+    /// Returns true if the caller may see a proposal of `proposer` for `step`. All callers may see their own proposals.
+    /// Callers with the scope `read` or `operate` may also see the proposals of other callers.
     #[must_use]
     pub fn may_see(&self, proposer: &Name, step: &StepRef) -> bool {
         self.may_step(Scope::Read, step) || self.may_step(Scope::Operate, step) || self.name.as_ref() == Some(proposer)
     }
 
-    /// Whether the caller may only use some steps.
+    /// Returns true if the caller may use only some of the steps.
     #[must_use]
     pub fn is_limited(&self) -> bool {
         !self.patterns.is_empty()
@@ -73,14 +74,14 @@ impl Caller {
         Self { by_token: true, ..self }
     }
 
-    /// Whether the caller's token is still in force. Long-lived responses ask this again.
+    /// Returns true if the caller's token is still valid. Responses that take a long time repeat this check.
     #[must_use]
     pub fn still(&self, sealed: &Sealed, now: Timestamp) -> bool {
         let mut tokens = sealed.tokens.iter().filter(|token| Some(&token.name) == self.name.as_ref());
         !self.by_token || tokens.any(|token| token.expires_at.is_none_or(|end| now < end))
     }
 
-    /// Whether the caller may know that a step exists.
+    /// Returns true if the caller may know that a step exists.
     #[must_use]
     pub fn may_know(&self, step: &StepRef) -> bool {
         [Scope::Propose, Scope::Read, Scope::Operate].into_iter().any(|scope| self.may_step(scope, step))
@@ -89,7 +90,7 @@ impl Caller {
     /// Returns the caller's name, if the caller has this scope for this step.
     ///
     /// # Errors
-    /// `unauthenticated` if the caller has no name, `forbidden` if the caller lacks the scope.
+    /// Returns `unauthenticated` if the caller has no name, and `forbidden` if the caller lacks the scope.
     pub fn demand(&self, scope: Scope, step: Option<&StepRef>) -> Result<&Name, Stopped> {
         let Some(name) = &self.name else {
             return Err(Refusal::new(

@@ -1,4 +1,4 @@
-//! The limits of concurrent runs and requests, and the disk space that they need.
+//! The limits of concurrent runs and requests, and the disk space that runs and requests need.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,34 +9,34 @@ use crate::crossing::outputs::Outputs;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::record::code::Code;
 
-/// Bytes on disk of one run's rows, leaves and tiles, with their copies in the write-ahead log.
+/// Bytes on disk that one run needs for rows, leaves and tiles, with their copies in the write-ahead log.
 const RECEIPT_ROOM: u64 = 256 << 10;
-/// Bytes that must be free on the disk before the boundary accepts a proposal. The store needs them, and so do the runs
-/// that are signed later. `docs/operate.md` names this number.
+/// Bytes that must be free on the disk before the boundary accepts a proposal. The store and the runs of approved
+/// proposals need these bytes. `docs/operate.md` names this number.
 pub const PROPOSAL_ROOM: u64 = 16 << 20;
 
 /// The limits of concurrent runs and requests.
 #[derive(Debug, Clone, Copy)]
 pub struct CapacityLimits {
-    /// The most runs at one time.
+    /// Maximum number of runs at one time.
     pub runs: usize,
-    /// The most requests under verification at one time.
+    /// Maximum number of requests under verification at one time.
     pub crossings: usize,
 }
 
 /// Permits and disk space for runs, and permits for requests under verification.
 #[derive(Debug)]
 pub struct Capacity {
-    /// Permits for runs. Disk space for receipt, leaf and output of each run is reserved before its nonce is spent.
+    /// Permits for runs. Before a nonce is spent, disk space for receipt, leaf and output of the run is reserved.
     runs: Arc<Semaphore>,
-    /// Permits for requests under verification. A refusal here costs less than a later refusal.
+    /// Permits for requests under verification. A refusal before verification costs less than a later refusal.
     verifications: Arc<Semaphore>,
-    /// Bytes on the disk that are reserved for runs in progress.
+    /// Number of bytes on the disk that are reserved for runs in progress.
     reserved: Arc<AtomicU64>,
     outputs: Outputs,
 }
 
-/// The reserved room of one run. The room is released on drop.
+/// The capacity that is reserved for one run (a permit and disk space). The reserved capacity is released on drop.
 #[derive(Debug)]
 pub struct Room {
     bytes: u64,
@@ -50,13 +50,13 @@ impl Drop for Room {
     }
 }
 
-/// The permit of one request under verification. The permit is released on drop.
+/// The permit of one request under verification. The permit is released when the value is dropped.
 #[derive(Debug)]
 #[must_use]
 pub struct Permit(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
 impl Capacity {
-    /// Begins with all of `limits` free.
+    /// Creates the capacity with all permits of `limits` free.
     #[must_use]
     pub fn new(limits: CapacityLimits, outputs: Outputs) -> Self {
         Self {
@@ -67,19 +67,19 @@ impl Capacity {
         }
     }
 
-    /// Returns a permit for one request under verification. Take the permit before the body is parsed.
+    /// Returns a permit for one request under verification. Callers take the permit before they parse the body.
     ///
     /// # Errors
-    /// `busy`, with the time after which the caller can try again. No nonce is spent.
+    /// Returns `busy`, with the time after which the caller can try again, if no permit is free. No nonce is spent.
     pub fn permit(&self) -> Result<Permit, Stopped> {
         let permit = self.verifications.clone().try_acquire_owned();
         permit.map(Permit).map_err(|_| busy("too many requests are under verification").into())
     }
 
-    /// Reserves room for a run with its receipt, leaf and output.
+    /// Reserves a permit and the disk space for a run with its receipt, leaf and output.
     pub(super) fn reserve(&self, output_bytes: u64) -> Result<Room, Stopped> {
         let permit = self.runs.clone().try_acquire_owned().map_err(|_| busy("as many steps run as may"))?;
-        // Output is written at most twice: first to a spool, then to a file or row.
+        // Output is written at most twice, first to a spool and then to a file or a row.
         let bytes = output_bytes.saturating_mul(2).saturating_add(RECEIPT_ROOM);
         let needed = self.reserved.fetch_add(bytes, Ordering::SeqCst).saturating_add(bytes);
         let room = Room { bytes, reserved: self.reserved.clone(), _permit: permit };
@@ -94,7 +94,7 @@ impl Capacity {
         }
     }
 
-    /// Returns the reason why the disk has no room for proposals, or nothing if it has room.
+    /// Returns the reason why the disk has too little free space for proposals, or `None` if the space is sufficient.
     #[must_use]
     pub fn disk_trouble(&self) -> Option<String> {
         let free = match self.outputs.room() {
@@ -115,13 +115,13 @@ impl Capacity {
         })
     }
 
-    /// Demands free disk space in addition to the space that runs have reserved. Otherwise proposals that nobody signs
-    /// could take the space of runs.
+    /// Checks that the disk has free space in addition to the space that runs have reserved. Without the check of free
+    /// space, proposals that no approver signs could use the disk space that runs need.
     ///
     /// # Errors
-    /// `busy` if the space is missing.
+    /// Returns `busy` if the disk has too little free space.
     pub fn demand_disk(&self) -> Result<(), Stopped> {
-        // Only the operator learns how much is free: from `/ready`, the log and `doctor`.
+        // Only the operator learns the amount of free space (from `/ready`, the log and `doctor`).
         if self.disk_trouble().is_none() {
             return Ok(());
         }
@@ -129,37 +129,38 @@ impl Capacity {
         Err(Refusal::new(Code::Busy, detail).retry_after(60).into())
     }
 
-    /// Whether a run is in progress: from before its nonce is spent until its receipt is durable.
+    /// Returns true if a run is in progress, which means that its nonce is about to be spent or its receipt is not
+    /// durable yet.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.reserved.load(Ordering::SeqCst) > 0
     }
 
-    /// Refuses requests from now on. Approved runs can still begin.
+    /// Refuses new requests from this call on. Runs of approved proposals can still begin.
     pub fn close_verification(&self) {
         self.verifications.close();
     }
 
-    /// Refuses requests and runs from now on.
+    /// Refuses new requests and new runs from this call on.
     pub fn close(&self) {
         self.runs.close();
         self.verifications.close();
     }
 
-    /// Whether the boundary accepts requests.
+    /// Returns true if the boundary accepts requests.
     #[must_use]
     pub fn takes_requests(&self) -> bool {
         !self.verifications.is_closed()
     }
 
-    /// Whether the boundary starts no more runs.
+    /// Returns true if the boundary starts no more runs.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.runs.is_closed()
     }
 }
 
-/// A `busy` refusal before the nonce is spent.
+/// Returns a `busy` refusal for a request whose nonce is not spent yet.
 pub(super) fn busy(why: &str) -> Refusal {
     Refusal::new(Code::Busy, format!("{why}; this request spent no nonce, try again")).retry_after(1)
 }

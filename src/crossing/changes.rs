@@ -7,7 +7,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::record::ident::ProposalId;
 
-/// The proposals that tasks wait for.
+/// The proposals for whose changes tasks wait.
 #[derive(Debug, Default)]
 pub struct Changes {
     watched: Mutex<HashMap<ProposalId, watch::Sender<u64>>>,
@@ -15,8 +15,8 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Returns a receiver that wakes at the next change of this proposal. Take the receiver before you read the
-    /// proposal.
+    /// Returns a receiver that wakes at the next change of the proposal `id`. Callers take the receiver before they
+    /// read the proposal.
     pub fn watch(&self, id: &ProposalId) -> watch::Receiver<u64> {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         if watched.len() > SWEEP_AT {
@@ -25,7 +25,7 @@ impl Changes {
         watched.entry(id.clone()).or_insert_with(|| watch::channel(0).0).subscribe()
     }
 
-    /// Wakes the tasks that wait for this proposal.
+    /// Wakes the tasks that wait for a change of the proposal `id`.
     pub fn notify(&self, id: &ProposalId) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = watched.get(id) {
@@ -37,18 +37,18 @@ impl Changes {
         }
     }
 
-    /// Wakes one task that waits for room, because a run ended.
+    /// Wakes one task that waits for free capacity, because a run has ended.
     pub fn notify_room(&self) {
         self.room.notify_one();
     }
 
-    /// Wakes when a run has ended.
+    /// Waits until a run has ended.
     pub async fn room(&self) {
         self.room.notified().await;
     }
 }
 
-/// If there are more entries than this, entries without a waiting task are removed.
+/// Number of entries above which entries without a waiting task are removed.
 const SWEEP_AT: usize = 1024;
 
 #[cfg(test)]
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_who_watches_a_proposal_is_woken() {
+    fn a_change_wakes_only_the_watchers_of_its_proposal() {
         let changes = Changes::default();
         let (one, two) = (ProposalId::new(1, [1; 10]), ProposalId::new(1, [2; 10]));
         let mut first = changes.watch(&one);

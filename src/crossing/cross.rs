@@ -1,7 +1,7 @@
-//! The crossing: accept, verify, admit, consume, run, receipt, log.
+//! The crossing, with its stages accept, verify, admit, consume, run, receipt and log.
 //!
-//! Every run passes through this sequence. It is the same for an online proposal and for a complete envelope that a
-//! caller hands in. The modules above pass requests in and show the results.
+//! Every run passes through these stages. The stages are the same for an online proposal and for a complete envelope
+//! from a caller. Other modules pass requests to the crossing and show the results.
 
 use std::io;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ pub struct Crossing {
     capacity: Capacity,
 }
 
-/// The parts of a crossing.
+/// The parts from which a [`Crossing`] is built.
 pub struct CrossingParts {
     /// The store.
     pub ledger: Ledger,
@@ -67,34 +67,35 @@ pub struct CrossingParts {
     pub seal: Arc<CurrentSeal>,
     /// The runs in progress.
     pub live: Arc<RunsInProgress>,
-    /// The tasks that wait for a change of a proposal.
+    /// Wakes the tasks that wait for a change of a proposal.
     pub changes: Arc<Changes>,
-    /// The directory of large outputs and spools.
+    /// The directory of large outputs and of spools.
     pub outputs: Outputs,
-    /// The limits of concurrent runs and requests.
+    /// Maximum numbers of concurrent runs and requests.
     pub limits: CapacityLimits,
 }
 
-/// The result of an attempt to spend the nonce.
+/// The result of an attempt to spend a nonce.
 pub enum Claim {
     /// The nonce is spent.
     Consumed(Box<Consumed>),
-    /// The state changed after the verdict. Start again from the bytes.
+    /// The state changed after the verdict, so the crossing must verify the envelope again.
     Moved(Accepted),
 }
 
-/// The most verdicts for one request. If the state has changed after each of them, the caller receives `busy`.
+/// Maximum number of verdicts for one request. If the state has changed after each of these verdicts, the caller
+/// receives `busy`.
 const MOST_VERDICTS: usize = 16;
-/// The pause before a receipt is written again if the disk is full, and the most retries while the service is ending.
+/// The pause before a receipt is written again, if the disk is full.
 const RECEIPT_PAUSE: Duration = Duration::from_secs(1);
 const LAST_OFFERS: usize = 60;
-/// The most attempts to write output if the disk fails for another reason, and the pause between them. Descriptors may
-/// have run out.
+/// Maximum number of attempts to write output if the disk fails for another reason. One possible reason is that the
+/// process has no free descriptors.
 const OUTPUT_TRIES: usize = 3;
 const OUTPUT_PAUSE: Duration = Duration::from_millis(200);
 
 impl Crossing {
-    /// Builds a crossing from its parts.
+    /// Builds a crossing from `parts`.
     #[must_use]
     pub fn new(parts: CrossingParts) -> Self {
         let CrossingParts { ledger, sandbox, key, seal, live, changes, outputs, limits } = parts;
@@ -102,11 +103,11 @@ impl Crossing {
         Self { ledger, sandbox, key, seal, live, changes, outputs, capacity }
     }
 
-    /// Does all stages of a run, in order.
+    /// Performs all stages of a run, in order.
     ///
     /// # Errors
-    /// A refusal if the run is not allowed. A fault if something broke after the nonce was spent and before the receipt
-    /// was durable: then the next start writes the receipt.
+    /// Returns a refusal if the run is not allowed. Returns a fault after a failure between the commit of the nonce and
+    /// the commit of the receipt, and then the next start writes the receipt.
     pub async fn cross(&self, request: CrossingRequest, permit: Option<Permit>) -> Result<Receipted, Stopped> {
         let mut accepted = self.accept(request)?;
         let mut verdicts = 0;
@@ -115,7 +116,7 @@ impl Crossing {
             let admitted = self.admit(verified)?;
             match self.consume(admitted).await? {
                 Claim::Consumed(consumed) => break *consumed,
-                // R3: a seal, denial, cancellation or epoch came between the verdict and the claim.
+                // R3: A new seal, denial, cancellation or epoch was committed between the verdict and the claim.
                 Claim::Moved(again) => accepted = again,
             }
             verdicts += 1;
@@ -124,15 +125,16 @@ impl Crossing {
             }
             tokio::task::yield_now().await;
         };
-        // The request is verified. A long run must not keep a permit that signatures and denials of others need.
+        // The request is verified. Release the permit, because signatures and denials of other callers need permits
+        // during a long run.
         drop(permit);
-        let ran = self.run(consumed).await; // no `?`: from here a failure is an outcome
-        let receipt = self.receipt(ran)?; // a fault is possible here, a refusal is not
+        let ran = self.run(consumed).await; // this call has no `?`, because after this point a failure is an outcome
+        let receipt = self.receipt(ran)?; // after this point, a fault is possible but no refusal
         self.log(receipt).await
     }
 
-    /// Decodes the envelope and checks its sizes, its base64 and the number of its signatures. The payload is not
-    /// parsed yet.
+    /// Decodes the envelope, and checks its sizes, its base64 encoding and the number of its signatures. The function
+    /// does not parse the payload yet.
     ///
     /// # Errors
     /// `malformed` or `too-large`.
@@ -141,10 +143,11 @@ impl Crossing {
         Ok(Accepted::new(signed, request.handed_in_by, request.caller))
     }
 
-    /// Verifies every signature over the bytes received, under the roster in force. Parses the payload only after that.
+    /// Verifies every signature over the received bytes with the keys of the roster in force. The function parses the
+    /// payload only after the verification.
     ///
     /// # Errors
-    /// `unknown-signer` (found before any signature is verified), `bad-signature` or `malformed`.
+    /// Returns `unknown-signer` (before any signature is verified), `bad-signature` or `malformed`.
     pub fn verify(&self, accepted: Accepted) -> Result<VerifiedRequest, Stopped> {
         // Read the version before the state, so that the claim detects every later change.
         let version = self.ledger.state().version;
@@ -153,12 +156,13 @@ impl Crossing {
         Ok(VerifiedRequest::new(accepted, document, sealed, version))
     }
 
-    /// Makes every check against the state in force now (R2), not against the state when the run was proposed.
+    /// Makes every check against the state in force at this time (R2), not against the state at the time of the
+    /// proposal.
     ///
     /// # Errors
-    /// The first check that fails, in the order of R1.
+    /// Returns the refusal of the first check that fails, in the order of R1.
     pub fn admit(&self, verified: VerifiedRequest) -> Result<Admitted, Stopped> {
-        // If the clock is ahead, authorizations would look expired and would be refused for good.
+        // If the clock is ahead, valid authorizations would look expired and would be refused forever.
         let clock = self.demand_clock()?;
         let sealed = verified.sealed().clone();
         let signed = verified.document().predicate();
@@ -185,9 +189,9 @@ impl Crossing {
             .map_err(|e| about(e.into()))?;
         let count = quorum::count(verified.document().signatures(), &sealed.roster, &excluded, &held.rules, now);
         let met = quorum::decide(&held.rules, &count).map_err(|e| about(e.into()))?;
-        // Check the window early. The claim checks it again, by the clock of the store.
+        // Check the window early. The claim checks the window again, with the clock of the store.
         let within = check_window(signed, now, None).map_err(|e| about(e.into()))?;
-        // The claim checks for denials, in its own transaction.
+        // The claim checks for denials in its own transaction.
         let counted: Vec<_> = met.approvers().iter().filter_map(|name| sealed.roster.approver(name)).collect();
         let window = Window {
             issued_at: signed.issued_at,
@@ -201,7 +205,7 @@ impl Crossing {
                 .chain(sealed.ends([&signed.proposer, verified.handed_in_by()]))
                 .min(),
         };
-        // The step is looked up once, so that the checked step is the step that runs.
+        // The function looks up the step only once, so that the checked step is the step that runs.
         let definition = held.hashed.definition();
         let plan = Plan {
             interpreter: definition.interpreter.clone(),
@@ -227,11 +231,12 @@ impl Crossing {
         Ok(Admitted::new(verified, answers, window))
     }
 
-    /// Spends the nonce at most once: one durable commit, under the same state as the verdict.
+    /// Spends the nonce at most once, in one durable commit that requires the same state as the verdict.
     ///
     /// # Errors
-    /// `too-large` if the receipt could not be written, `nonce-replayed` with the earlier proposal (and its receipt, if
-    /// it has one), `expired`, `denied`, `busy` and others. After a refusal nothing is stored.
+    /// Returns `too-large` if the receipt could not be written, `nonce-replayed` with the earlier proposal (and its
+    /// receipt, if a receipt exists), `expired`, `denied`, `busy` and other refusals. If the function returns a
+    /// refusal, the store is unchanged.
     pub async fn consume(&self, admitted: Admitted) -> Result<Claim, Stopped> {
         let document = admitted.document();
         let signed = document.predicate();
@@ -245,13 +250,15 @@ impl Crossing {
             handed_in_by: admitted.handed_in_by().clone(),
             policy: sealed.policy.digest(),
         };
-        // The receipt must fit, whatever the run does. Refuse too large receipts before the nonce is spent.
+        // The receipt must fit into its maximum size for every possible end of the run. The check is before the commit,
+        // so that a nonce is not spent for a receipt that is too large.
         let _writable = decision.check_room()?;
         let envelope_bytes = envelope.to_canonical().map_err(|e| fault(&e))?;
         let decision_bytes = canonical::canonical_of(&decision).map_err(|e| fault(&e))?;
         let room = match self.capacity.reserve(signed.sandbox.limits.output_bytes) {
             Ok(room) => room,
-            // If the nonce is spent, answer with its run. After `busy` the caller would try again in vain.
+            // If the nonce is already spent, return the refusal that names the earlier run. After `busy`, the caller
+            // would try again without success.
             Err(no_room) => {
                 return Err(match self.ledger.spent(&signed.nonce) {
                     Ok(Some(spent)) => self.replayed(&spent),
@@ -286,8 +293,9 @@ impl Crossing {
             decision,
         };
         match self.ledger.consume(request).await {
-            // The nonce is spent before the step runs. If we crash here the step has not run and never will: recovery
-            // writes a receipt with outcome `unknown`. Losing a run is better than running twice.
+            // The commit of the nonce is before the start of the step. After a crash at this point, the step has not
+            // run and never will, and recovery writes a receipt with outcome `unknown`. A lost run is better than a
+            // step that runs twice.
             Ok(claim) => {
                 self.changes.notify(&basis.proposal);
                 Ok(Claim::Consumed(Box::new(Consumed::new(admitted, claim, basis, room))))
@@ -297,7 +305,7 @@ impl Crossing {
         }
     }
 
-    /// Runs the sealed bytes in the signed sandbox. Every failure from here on is an outcome.
+    /// Runs the sealed script in the signed sandbox. From this stage on, every failure is an outcome of the run.
     pub async fn run(&self, consumed: Consumed) -> Ran {
         let signed = consumed.admitted().document().predicate();
         let claim = consumed.claim();
@@ -331,10 +339,10 @@ impl Crossing {
         Ran { closing, end, started_at, finished_at }
     }
 
-    /// Writes and signs the receipt, also for a run whose end the boundary did not see.
+    /// Writes and signs the receipt, even if the boundary did not see the end of the run.
     ///
     /// # Errors
-    /// Only a fault. The next start then writes a receipt with outcome `unknown` instead.
+    /// Returns only a fault, never a refusal. After a fault, the next start writes a receipt with outcome `unknown`.
     pub fn receipt(&self, ran: Ran) -> Result<SignedReceipt, Stopped> {
         let Ran { closing, end, started_at, finished_at } = ran;
         let sealed = self.state();
@@ -392,15 +400,16 @@ impl Crossing {
         Ok(SignedReceipt { closing, receipt, envelope, recorded })
     }
 
-    /// Makes output and receipt durable, in this order. Readers see them only after that (R5).
+    /// Makes the output and then the receipt durable. Readers can see the output and the receipt only after both are
+    /// durable (R5).
     ///
     /// # Errors
-    /// Only a fault. The next start then writes a receipt with outcome `unknown` instead.
+    /// Returns only a fault, never a refusal. After a fault, the next start writes a receipt with outcome `unknown`.
     pub async fn log(&self, receipt: SignedReceipt) -> Result<Receipted, Stopped> {
         let SignedReceipt { closing, receipt, envelope, recorded } = receipt;
         let proposal = closing.basis.proposal.clone();
-        // Large outputs become durable files here. A crash now leaves files that no receipt names. Recovery removes
-        // them.
+        // `keep_output` writes large outputs to durable files. A crash after this point may leave files that no receipt
+        // names. Recovery removes them.
         let (kept, order) = match &recorded {
             Some((recorded, recording)) => (self.keep_output(recorded, recording).await, Some(recorded.order.clone())),
             None => (RecordedRows::default(), None),
@@ -417,7 +426,7 @@ impl Crossing {
         let mut patience = Patience::default();
         let leaf = loop {
             match self.ledger.finish(finish.clone()).await {
-                // If the disk is full, the boundary waits for free space. It never drops a receipt.
+                // If the disk is full, the boundary waits for free space. The boundary never drops a receipt.
                 Err(FinishStop::Fault(crate::store::fault::StoreFault::Full { .. }))
                     if patience.is_left(&self.capacity) =>
                 {
@@ -426,7 +435,7 @@ impl Crossing {
                 done => break done.map_err(|stop| fault(&stop))?,
             }
         };
-        // The receipt and its leaf are durable. A crash from here on loses nothing.
+        // The receipt and its log entry are durable. A crash after this point loses no data.
         drop((kept, recorded, closing.room));
         self.changes.notify(&proposal);
         self.changes.notify_room();
@@ -439,16 +448,17 @@ impl Crossing {
         Ok(Receipted { receipt: proposal.receipt(), proposal, outcome: receipt.outcome, index: leaf.index, parts })
     }
 
-    /// The time of every decision here. It is the time of the clock, but never earlier than the last entry of the log.
-    /// So a clock that was set back neither revives expired authorizations nor stops new work (R7).
+    /// Returns the time that the crossing uses for every decision. The returned time is the time of the clock, but
+    /// never earlier than the time of the last log entry. So a clock that was set back neither makes expired
+    /// authorizations valid nor stops new runs (R7).
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.ledger.now()
     }
 
-    /// Makes the output of a run durable. If the disk is full, the boundary waits until there is room. After another
-    /// error it gives up the output, but never the receipt: the receipt states how the run ended and has the digests of
-    /// the output.
+    /// Makes the output of a run durable. If the disk is full, the boundary waits until the disk has free space. If the
+    /// disk fails for another reason, the boundary drops the output, but the receipt still states the end of the run
+    /// and the digests of the output.
     async fn keep_output(&self, recorded: &RecordedOutput, recording: &RunInProgress) -> RecordedRows {
         if Outputs::is_inline(recorded)
             && let Ok(kept) = self.outputs.keep(recorded, recording, |name: &_| self.ledger.output_path(name))
@@ -482,10 +492,10 @@ impl Crossing {
         }
     }
 
-    /// Refuses work if the clock is ahead of the log, because its checks and dates would be wrong.
+    /// Refuses a request if the clock is ahead of the log, because checks and dates would be wrong.
     ///
     /// # Errors
-    /// `busy`, with the time after which the caller can try again.
+    /// Returns `busy`, with the time after which the caller can try again, if the clock is ahead.
     pub fn demand_clock(&self) -> Result<ClockTrusted, Stopped> {
         match self.ledger.clock_ahead() {
             None => Ok(ClockTrusted(())),
@@ -493,13 +503,13 @@ impl Crossing {
         }
     }
 
-    /// Returns the state in force.
+    /// Returns the sealed state in force.
     #[must_use]
     pub fn state(&self) -> Arc<Sealed> {
         self.seal.get()
     }
 
-    /// The limits of runs and requests.
+    /// Returns the capacity for runs and requests.
     #[must_use]
     pub const fn capacity(&self) -> &Capacity {
         &self.capacity
@@ -509,7 +519,7 @@ impl Crossing {
         let code = match stop {
             ConsumeStop::Fault(error) => return error.clone().into(),
             ConsumeStop::Replayed(spent) => return self.replayed(spent),
-            // Only callers who may see the other run learn which run it is.
+            // The refusal does not name the other run, because only callers who may see that run may know its id.
             ConsumeStop::ExclusiveBusy { .. } => return busy("another run excludes this one").into(),
             ConsumeStop::Moved | ConsumeStop::NoSeal | ConsumeStop::ClockAhead { .. } => Code::Busy,
             ConsumeStop::SignerOutside { .. } => Code::QuorumMissing,
@@ -525,7 +535,7 @@ impl Crossing {
     }
 
     fn replayed(&self, spent: &crate::store::message::NonceUse) -> Stopped {
-        // The links name the earlier run, for callers who may see it.
+        // The links in the refusal name the earlier run, and are removed for callers who may not see that run.
         let refusal =
             Refusal::new(Code::NonceReplayed, "the nonce is spent: one nonce, one run").about(&spent.proposal);
         match self.ledger.proposal(&spent.proposal) {
@@ -536,8 +546,7 @@ impl Crossing {
     }
 }
 
-/// How a receipt waits for free disk space: as long as the service lives, and for a limited time while the service is
-/// ending.
+/// The rule how long a receipt waits for free disk space, which is limited only while the service is ending.
 #[derive(Debug, Default)]
 struct Patience {
     offers: usize,
@@ -565,7 +574,7 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// The refusal for a check that failed.
+/// Returns the refusal for a check that failed.
 fn refusal_of(objection: &Objection) -> Refusal {
     let refusal = Refusal::new(objection.code(), objection.to_string());
     match objection {
@@ -583,7 +592,7 @@ const fn stream_name(stream: capture::OutputStream) -> StreamName {
     }
 }
 
-/// The outcome for this end of a run.
+/// Returns the outcome for this end of a run.
 #[must_use]
 pub fn outcome_of(end: &End) -> Outcome {
     match end {
@@ -597,8 +606,9 @@ pub fn outcome_of(end: &End) -> Outcome {
     }
 }
 
-/// The start of the run as the receipt states it. A receipt with outcome `unknown` has only one time, when that outcome
-/// was found. Otherwise readers could take the difference for the duration of the run.
+/// Returns the start time that the receipt states. A receipt with outcome `unknown` states only one time, which is the
+/// time when the outcome was found. If the receipt stated two times, readers could take the difference for the duration
+/// of the run.
 fn shown_start(outcome: &Outcome, started_at: Timestamp, finished_at: Timestamp) -> Timestamp {
     if outcome.status == Status::Unknown { finished_at } else { started_at }
 }
@@ -608,7 +618,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_that_was_lost_while_the_service_lived_has_one_time_like_a_recovered_one() {
+    fn a_lost_run_of_a_living_service_has_one_time_like_a_recovered_run() {
         let (started, finished) = (Timestamp::from_unix(100), Timestamp::from_unix(130));
         let lost = outcome_of(&End::Lost("the run's first process ended without a word".to_owned()));
         assert_eq!(shown_start(&lost, started, finished), finished);

@@ -1,7 +1,8 @@
-//! Live output of runs. It is recorded while a run writes it, and any number of readers can follow.
+//! Live output of runs. The boundary records the output while a run writes the output, and any number of readers can
+//! follow.
 //!
-//! A recording keeps the output in the order of its arrival, up to the recorded limit. Output that does not fit into a
-//! small buffer goes to an unlinked file, so that large output uses disk, not memory.
+//! A recording stores the output in the order of its arrival, up to the limit of recorded bytes. The part of the output
+//! that does not fit into a small buffer goes to an unlinked file, so that large output uses disk, not memory.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -19,12 +20,12 @@ use crate::record::receipt::Stream;
 use crate::record::stream_name::StreamName;
 use crate::sandbox::cancel::CancelFlag;
 
-/// The most output of a run that stays in memory.
+/// Maximum number of output bytes of a run that stay in memory.
 const IN_MEMORY: usize = 64 << 10;
-/// The most pieces of one run's output, 8 bytes each. Later output is only counted. If all pieces were full, they would
-/// be 8 GiB.
+/// Maximum number of pieces of one run's output, each of which needs 8 bytes of memory. Output after the last piece is
+/// counted but not recorded.
 const MOST_PIECES: usize = 1 << 18;
-/// The largest piece of output in one event.
+/// Maximum size of the output piece in one event, in bytes.
 pub const PIECE: usize = 32 << 10;
 
 /// The runs in progress.
@@ -36,12 +37,12 @@ pub struct RunsInProgress {
 #[derive(Debug, Default)]
 struct Runs {
     living: HashMap<ProposalId, Arc<Recording>>,
-    /// Runs that were told to stop after their claim and before their recording began.
+    /// Proposals whose runs were asked to stop after the claim and before the recording began.
     stopped_early: HashSet<ProposalId>,
 }
 
-/// A run in progress, and its recording. On drop the run is removed from the list, because the store then has its
-/// output. Readers that hold the recording keep it until they are done.
+/// A run in progress, with its recording. On drop, the run is removed from the list, because the store then has the
+/// output of the run. A reader with a handle to the recording can still read all of the output.
 #[derive(Debug)]
 pub struct RunInProgress {
     proposal: ProposalId,
@@ -50,12 +51,12 @@ pub struct RunInProgress {
 }
 
 impl RunInProgress {
-    /// The proposal of the run.
+    /// Returns the id of the run's proposal.
     pub fn proposal(&self) -> &ProposalId {
         &self.proposal
     }
 
-    /// A shared handle to the recording, for other readers and writers.
+    /// Returns a shared handle to the recording, for other readers and writers.
     pub fn shared(&self) -> Arc<Recording> {
         self.recording.clone()
     }
@@ -77,7 +78,7 @@ impl Drop for RunInProgress {
 }
 
 impl RunsInProgress {
-    /// Starts the recording of a run.
+    /// Starts the recording of a run, with at most `most` bytes.
     pub fn begin(&self, proposal: &ProposalId, scratch: PathBuf, most: u64) -> RunInProgress {
         let recording = Arc::new(Recording::new(scratch, most));
         let mut runs = lock(&self.runs);
@@ -89,12 +90,12 @@ impl RunsInProgress {
         RunInProgress { proposal: proposal.clone(), recording, runs: self.runs.clone() }
     }
 
-    /// Returns the recording of a run in progress.
+    /// Returns the recording of a run, or `None` if the run is not in progress.
     pub fn find(&self, proposal: &ProposalId) -> Option<Arc<Recording>> {
         lock(&self.runs).living.get(proposal).cloned()
     }
 
-    /// Asks a claimed run to stop, also if it has not begun yet.
+    /// Asks a claimed run to stop, even if the run has not begun yet.
     pub fn stop(&self, proposal: &ProposalId) {
         let mut runs = lock(&self.runs);
         match runs.living.get(proposal) {
@@ -103,36 +104,36 @@ impl RunsInProgress {
         }
     }
 
-    /// Undoes [`RunsInProgress::stop`] for a run that is over and will not begin.
+    /// Removes the effect of [`RunsInProgress::stop`] for a run that is over and will not begin.
     pub fn forget(&self, proposal: &ProposalId) {
         lock(&self.runs).stopped_early.remove(proposal);
     }
 
-    /// Asks all runs to stop.
+    /// Asks all runs in progress to stop.
     pub fn cancel_all(&self) {
         lock(&self.runs).living.values().for_each(|run| run.cancel());
     }
 }
 
-/// The output of one run as it arrives.
+/// The recorded output of one run, while the output arrives.
 #[derive(Debug)]
 pub struct Recording {
     state: Mutex<State>,
-    /// Counts changes. Readers wait on it.
+    /// Number of changes, on which readers wait.
     tick: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
 struct State {
     scratch: PathBuf,
-    /// The number of bytes that may still be recorded.
+    /// Number of bytes that the recording may still store.
     room: u64,
-    /// The pieces in order of arrival, each with stream and length.
+    /// The pieces in the order of their arrival, each with stream and length.
     order: Vec<(StreamName, u32)>,
-    /// The number of pieces that a reader has seen. Only later pieces may still grow.
+    /// Number of pieces that a reader has already seen. Only pieces that no reader has seen may still grow.
     seen: usize,
     buffer: Vec<u8>,
-    /// The file that has the bytes after the buffer became too small.
+    /// The file that stores the bytes after the buffer became too small.
     spool: Option<File>,
     recorded: u64,
     stdout: Tally,
@@ -140,7 +141,7 @@ struct State {
     failed: Option<String>,
     closed: bool,
     cancelled: bool,
-    /// The flag to raise when the run must stop.
+    /// The flag that is raised when the run must stop.
     flag: Option<CancelFlag>,
 }
 
@@ -148,7 +149,7 @@ struct State {
 struct Tally {
     bytes: u64,
     recorded: u64,
-    /// Created at the first byte, because many runs write nothing to a stream.
+    /// The value is created at the first byte, because many runs write nothing to a stream.
     digests: Option<Box<(Sha256Stream, Blake3Stream)>>,
 }
 
@@ -163,7 +164,8 @@ impl Tally {
         }
     }
 
-    /// The stream as the receipt states it. `all` is the number of bytes that the run wrote to it.
+    /// Returns the description of the stream for the receipt. `all` is the number of bytes that the run wrote to the
+    /// stream.
     fn stream(&self, all: u64) -> Stream {
         let mut stream = Stream::empty();
         if let Some((sha256, blake3)) = self.digests.as_deref() {
@@ -196,10 +198,10 @@ impl Recording {
         }
     }
 
-    /// Records output of the run. Output beyond the limit is only counted.
+    /// Records output of the run. Output beyond the limit is counted but not recorded.
     pub fn write(&self, stream: StreamName, bytes: &[u8]) {
         let mut state = lock(&self.state);
-        // A step that alternates between the streams for each byte must not use unbounded memory.
+        // The number of pieces is limited, because a step may alternate between the streams after each byte.
         let room = if state.order.len() < MOST_PIECES { state.room } else { 0 };
         let keep = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
         let kept = match state.keep(&bytes[..keep]) {
@@ -222,12 +224,12 @@ impl Recording {
         }
     }
 
-    /// Ends the recording: the run writes nothing more. The arguments are the numbers of all bytes that the run wrote
-    /// to each stream.
+    /// Ends the recording, because the run writes no more output. The arguments `stdout` and `stderr` are the numbers
+    /// of all bytes that the run wrote to each stream.
     pub fn close(&self, stdout: u64, stderr: u64) -> RecordedOutput {
         let mut state = lock(&self.state);
         state.closed = true;
-        // Close the descriptor now, because readers may hold the recording for a long time.
+        // Close the descriptor immediately, because readers may hold the recording for a long time.
         state.flag = None;
         let recorded = RecordedOutput {
             stdout: state.stdout.stream(stdout),
@@ -243,7 +245,7 @@ impl Recording {
     /// Passes the recorded bytes of one stream to `to`, piece by piece.
     ///
     /// # Errors
-    /// Fails if the spool can't be read.
+    /// Returns an error if the spool can't be read.
     pub fn copy(&self, stream: StreamName, mut to: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         let state = lock(&self.state);
         let mut at = 0;
@@ -256,10 +258,11 @@ impl Recording {
         Ok(())
     }
 
-    /// Returns the next piece after `cursor`. If there is no such piece, the result says whether more may come.
+    /// Returns the next piece after `cursor`. If no piece follows the cursor, the result states whether more output may
+    /// follow.
     ///
     /// # Errors
-    /// Fails if the spool can't be read.
+    /// Returns an error if the spool can't be read.
     pub fn next(&self, cursor: &mut Cursor) -> io::Result<NextPiece> {
         let mut state = lock(&self.state);
         let Some(&(stream, length)) = state.order.get(cursor.number) else {
@@ -270,7 +273,7 @@ impl Recording {
         Ok(NextPiece::Piece(Piece { stream, offset: cursor.step(stream, length), bytes }))
     }
 
-    /// Returns a receiver that wakes at each change.
+    /// Returns a receiver that wakes at each change of the recording.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.tick.subscribe()
     }
@@ -282,7 +285,8 @@ impl Recording {
         state.flag.iter().for_each(CancelFlag::cancel);
     }
 
-    /// Raises `flag` when the run must stop. If the run was already told to stop, the flag is raised at once.
+    /// Sets the flag that is raised when the run must stop. If the run was already asked to stop, the flag is raised
+    /// immediately.
     pub fn cancels(&self, flag: CancelFlag) {
         let mut state = lock(&self.state);
         if state.cancelled {
@@ -292,7 +296,7 @@ impl Recording {
     }
 }
 
-/// The position of a reader.
+/// The position of a reader in a recording.
 #[derive(Debug, Clone, Default)]
 pub struct Cursor {
     number: usize,
@@ -302,13 +306,13 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// The number of pieces that were read.
+    /// Returns the number of pieces that the reader has read.
     #[must_use]
     pub const fn number(&self) -> usize {
         self.number
     }
 
-    /// Moves past a piece. Returns the offset of the piece within its stream.
+    /// Moves the cursor behind a piece, and returns the offset of the piece within its stream.
     pub fn step(&mut self, stream: StreamName, length: u32) -> u64 {
         let of_stream = match stream {
             StreamName::Stdout => &mut self.stdout,
@@ -322,44 +326,44 @@ impl Cursor {
     }
 }
 
-/// The result of a read after a cursor.
+/// The result of reading the piece after a cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NextPiece {
     /// A piece.
     Piece(Piece),
-    /// No piece yet. The run is still in progress.
+    /// The run is still in progress, so more output may follow.
     NotYet,
-    /// No more pieces. The run is over.
+    /// The run is over, so no more pieces follow.
     End,
 }
 
 /// A piece of output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
-    /// The stream of the piece.
+    /// The stream to which the piece belongs.
     pub stream: StreamName,
-    /// The number of recorded bytes of the stream before this piece.
+    /// Number of recorded bytes of the stream before this piece.
     pub offset: u64,
     /// The bytes of the piece, at most [`PIECE`].
     pub bytes: Vec<u8>,
 }
 
-/// The recorded output of a run.
+/// The recorded output of a run that has ended.
 #[derive(Debug, Clone)]
 pub struct RecordedOutput {
     /// Standard output.
     pub stdout: Stream,
     /// Standard error.
     pub stderr: Stream,
-    /// The order in which pieces arrived (see [`decode_order`]).
+    /// The order in which the pieces arrived (see [`decode_order`]).
     pub order: Vec<u8>,
-    /// The reason why some output could not be stored.
+    /// The reason why a part of the output could not be stored, or `None` if all output was stored.
     pub failed: Option<String>,
 }
 
 impl State {
-    /// Notes the pieces of the recorded output. The last piece grows until a reader has seen it, so a step that writes
-    /// byte by byte makes few pieces.
+    /// Adds recorded bytes to the list of pieces. The last piece grows until a reader has seen the piece, so a step
+    /// that writes single bytes creates few pieces.
     fn note(&mut self, stream: StreamName, kept: usize) {
         let mut left = kept;
         if self.order.len() > self.seen
@@ -406,7 +410,7 @@ impl State {
     }
 }
 
-/// Encodes each piece in four bytes: 31 bits of length, and the stream in the lowest bit.
+/// Encodes each piece in four bytes, which contain 31 bits of length and one bit for the stream (the lowest bit).
 fn encode_order(order: &[(StreamName, u32)]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(order.len() * 4);
     for &(stream, length) in order {
@@ -416,7 +420,7 @@ fn encode_order(order: &[(StreamName, u32)]) -> Vec<u8> {
     bytes
 }
 
-/// Decodes the pieces of a stored order, each with stream and length.
+/// Decodes a stored order into pieces, each with stream and length.
 #[must_use]
 pub fn decode_order(bytes: &[u8]) -> Vec<(StreamName, u32)> {
     bytes
@@ -429,7 +433,8 @@ pub fn decode_order(bytes: &[u8]) -> Vec<(StreamName, u32)> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code panics while it holds one of these locks. If it did, the guarded data would still be consistent.
+    // No code panics during the use of one of these locks, but after a panic the guarded data would still be
+    // consistent.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -443,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_recorded_is_what_was_written_up_to_the_limit() {
+    fn recorded_output_equals_written_output_up_to_the_limit() {
         for size in [10, IN_MEMORY / 2, IN_MEMORY * 3] {
             let recording = recording(size as u64);
             let text: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
@@ -477,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn offsets_count_by_stream_and_pieces_that_were_seen_stay() {
+    fn offsets_count_by_stream_and_delivered_pieces_do_not_change() {
         let recording = recording(100);
         let mut cursor = Cursor::default();
         recording.write(StreamName::Stdout, b"one");
@@ -518,7 +523,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_is_stopped_before_it_began_begins_stopped_and_no_trace_stays() {
+    fn a_run_that_is_cancelled_before_its_start_starts_as_cancelled() {
         let (live, id) = (RunsInProgress::default(), ProposalId::new(1, [1; 10]));
         live.stop(&id);
         let run = live.begin(&id, std::env::temp_dir(), 10);

@@ -1,7 +1,8 @@
-//! The warning that a run masked names and the next run masked none.
+//! The warning that deny patterns masked names in one run and no names in the next run.
 //!
-//! A deny pattern matches names. If a file is moved out of its pattern between two runs, the second run can read it.
-//! The receipt of the second run then says that the run before masked names.
+//! A deny pattern is compared with names, not with the content of files. If a file is renamed between two runs and no
+//! deny pattern matches the new name, the second run can read the file. The receipt of a run without masked names
+//! states the number of names that the previous run masked.
 
 use crate::crossing::refusal::{Stopped, fault};
 use crate::crossing::stored::receipt_of;
@@ -13,10 +14,11 @@ use crate::record::profile::Profile;
 use crate::store::ledger::Ledger;
 use crate::store::message::{ProposalQuery, StoredStatus};
 
-/// How many earlier runs of the step are read. Some of them may have had another profile.
+/// Number of earlier runs of the step whose receipts are read. Some of the earlier runs may have had another profile.
 const LOOKED_AT: usize = 8;
 
-/// The facts of a run. If this run masked no names, the facts include how many names the run before masked.
+/// Returns the enforcement facts of a run, with the number of names that the previous run masked. The number is added
+/// only if this run masked no names.
 pub(super) fn with_masks_before(
     ledger: &Ledger,
     mut facts: Enforcement,
@@ -26,7 +28,7 @@ pub(super) fn with_masks_before(
     if let Some(fs) = facts.fs.as_mut().filter(|fs| fs.masked == Some(0)) {
         match profile_of(authorization).and_then(|profile| masked_last(ledger, step, &profile)) {
             Ok(masked) => fs.masked_before = masked.filter(|masked| *masked > 0),
-            // Only the warning is missing then. Write the receipt without it.
+            // If the earlier receipt can't be read, the receipt is written without the warning.
             Err(error) => tracing::warn!(?error, "the receipt of the step's last run can't be read"),
         }
         if let Some(before) = fs.masked_before {
@@ -36,8 +38,9 @@ pub(super) fn with_masks_before(
     facts
 }
 
-/// The number of names that the last run of `step` under `profile` masked. If that run masked none and its receipt
-/// warns, returns the number in the warning. So the warning stays until a run masks names again.
+/// Returns the number of names that the last run of `step` under `profile` masked. If the last run masked no names and
+/// its receipt contains the warning, the function returns the number in the warning. So the warning remains in receipts
+/// until a run masks names again.
 fn masked_last(ledger: &Ledger, step: &StepReference, profile: &Profile) -> Result<Option<u64>, Stopped> {
     let filter = ProposalQuery {
         statuses: vec![StoredStatus::Finished],
@@ -58,7 +61,7 @@ fn masked_last(ledger: &Ledger, step: &StepReference, profile: &Profile) -> Resu
     Ok(None)
 }
 
-/// The profile that an authorization grants.
+/// Returns the profile that an authorization grants.
 fn profile_of(authorization: &Envelope) -> Result<Profile, Stopped> {
     let payload = Base64::Strict.decode("/payload", &authorization.payload)?;
     Ok(Statement::<Authorization>::from_payload(&payload)?.predicate.sandbox)

@@ -1,6 +1,6 @@
-//! The crossing. Every run passes through it. Read [`cross`] first.
+//! The crossing of authorizations. Every run passes through the crossing. Read [`cross`] first.
 //!
-//! Code outside this module can't make a stage, spend a nonce or start a run. `tests/layers.rs` checks that.
+//! Code outside of this module can't create a stage, spend a nonce or start a run. `tests/layers.rs` checks that.
 pub mod boundary_key;
 pub mod caller;
 pub mod capacity;

@@ -1,4 +1,4 @@
-//! Large outputs as files, which are durable before their receipt.
+//! Large outputs, which are stored as files before the receipt is stored.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
@@ -16,14 +16,16 @@ use crate::store::message::{MAX_INLINE_BYTES, OutputRow};
 #[derive(Debug, Clone)]
 pub struct Outputs {
     directory: PathBuf,
-    /// Names of files whose runs are not closed yet. Such a file may look unused because no row names it so far.
+    /// Names of files that runs have claimed, because the store has no row with the names yet. Without an entry in this
+    /// list, a new file would look unused.
     kept: Arc<Mutex<BTreeMap<Blake3Digest, usize>>>,
 }
 
-/// The outputs of a run before they are in the store. None of their files is removed before this value is dropped.
+/// The outputs of a run before the store contains them. The boundary does not remove the files of these outputs before
+/// this value is dropped.
 #[derive(Debug, Default)]
 pub struct RecordedRows {
-    /// The rows for the store.
+    /// The output rows that the store will contain.
     pub rows: Vec<OutputRow>,
     names: Vec<Blake3Digest>,
     kept: Arc<Mutex<BTreeMap<Blake3Digest, usize>>>,
@@ -49,31 +51,31 @@ impl Drop for RecordedRows {
 }
 
 impl Outputs {
-    /// Uses `directory`. It must exist, and only the service may have access to it.
+    /// Uses `directory`. Only the service may have access to `directory`, which must already exist.
     #[must_use]
     pub fn new(directory: PathBuf) -> Self {
         Self { directory, kept: Arc::default() }
     }
 
-    /// The directory for spools of runs in progress.
+    /// Returns the directory for spools of runs in progress.
     #[must_use]
     pub fn scratch(&self) -> PathBuf {
         self.directory.clone()
     }
 
-    /// Free bytes on the disk of the outputs.
+    /// Returns the number of free bytes on the disk of the outputs.
     ///
     /// # Errors
-    /// Fails if the file system does not report its free space.
+    /// Returns an error if the file system does not report its free space.
     pub fn room(&self) -> io::Result<u64> {
         let disk = rustix::fs::statvfs(&self.directory)?;
         Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
-    /// Prepares the output of a run for the store: small outputs as rows, large outputs as durable files.
+    /// Prepares the output of a run for the store, with small outputs as rows and large outputs as durable files.
     ///
     /// # Errors
-    /// Fails if a file can't be written or synced.
+    /// Returns an error if a file can't be written or synced.
     pub fn keep(
         &self,
         recorded: &RecordedOutput,
@@ -93,7 +95,7 @@ impl Outputs {
                 })?;
                 Some(data)
             } else {
-                // Claim the name before the check for the file, so that from here on no sweep removes the file.
+                // First claim the name, so that no sweep removes an existing file after the following check.
                 kept.claim(stream.blake3);
                 self.write(&path(&stream.blake3), name, recording)?;
                 None
@@ -103,17 +105,17 @@ impl Outputs {
         Ok(kept)
     }
 
-    /// Removes a file that no row names, unless a run is about to name the file.
+    /// Removes a file that no row names, unless a run has claimed the name.
     ///
     /// # Errors
-    /// Fails if the file can't be removed or the store can't be read.
+    /// Returns an error if the file can't be removed or the store can't be read.
     pub fn remove<E: From<io::Error>>(
         &self,
         name: &Blake3Digest,
         path: &Path,
         named: impl FnOnce() -> Result<bool, E>,
     ) -> Result<bool, E> {
-        // Hold the lock until the file is gone. A run that comes later finds no file and writes it again.
+        // Hold the lock until the file is removed. A later run then finds no file and writes the file again.
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.contains_key(name) || named()? {
             return Ok(false);
@@ -125,7 +127,7 @@ impl Outputs {
         }
     }
 
-    /// The names of all files, including files that no row names.
+    /// Returns the names of all files, including files that no row names.
     #[must_use]
     pub fn names(&self) -> Vec<Blake3Digest> {
         let directories = fs::read_dir(&self.directory).into_iter().flatten().flatten();
@@ -135,7 +137,7 @@ impl Outputs {
 
     fn write(&self, path: &Path, name: StreamName, recording: &Recording) -> io::Result<()> {
         if path.exists() {
-            return Ok(()); // named by its content: the same bytes are there already
+            return Ok(()); // the name is the digest of the content, so an existing file has the same bytes
         }
         let parent = path.parent().unwrap_or(&self.directory);
         if !parent.exists() {
@@ -152,17 +154,18 @@ impl Outputs {
         File::open(parent)?.sync_all()
     }
 
-    /// Whether rows hold all of the output. Then no file is written before the commit.
+    /// Returns true if rows can contain all of the output. If rows contain all output, no file is written before the
+    /// commit.
     #[must_use]
     pub fn is_inline(recorded: &RecordedOutput) -> bool {
         [&recorded.stdout, &recorded.stderr].iter().all(|stream| stream.recorded <= MAX_INLINE_BYTES as u64)
     }
 
-    /// Removes the temporary files that a crash left behind. Named outputs stay, because their content matches their
-    /// name.
+    /// Removes the temporary files that remained after a crash. Output files remain, because their content matches
+    /// their name.
     ///
     /// # Errors
-    /// Fails if the directory can't be read.
+    /// Returns an error if the directory can't be read.
     pub fn sweep(&self) -> io::Result<usize> {
         let mut swept = 0;
         for entry in fs::read_dir(&self.directory)? {

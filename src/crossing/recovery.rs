@@ -1,8 +1,8 @@
-//! Recovery after a crash. Each consumption without a receipt gets a receipt with outcome `unknown`. Nothing runs
-//! again.
+//! Recovery after a crash, which writes a receipt with outcome `unknown` for each consumption without a receipt.
+//! Nothing runs again.
 //!
-//! Only a service that holds the lock of the store recovers, before it accepts requests. The processes of the service
-//! before are dead by then, because their pipe closed when that service ended.
+//! Only a service that has the lock of the store runs the recovery, before the service accepts requests. Processes of
+//! the previous service have ended before the recovery, because their pipe closed when that service ended.
 
 use std::sync::Arc;
 
@@ -19,10 +19,10 @@ use crate::record::receipt::Decision;
 use crate::store::message::{SpentNonce, Unfinished};
 
 impl Crossing {
-    /// Writes the receipts that are missing after a crash, in order of consumption. Returns their number.
+    /// Writes the receipts that are missing after a crash, in the order of the consumptions. Returns their number.
     ///
     /// # Errors
-    /// Fails if a receipt can't be written. Then the service must not start.
+    /// Returns an error if a receipt can't be written. After an error of the recovery, the service must not start.
     pub async fn recover(&self) -> Result<usize, Stopped> {
         self.outputs.sweep().map_err(|error| fault(&error))?;
         let unfinished = self.ledger.unfinished().map_err(|error| fault(&error))?;
@@ -33,7 +33,8 @@ impl Crossing {
             let leaf = leaf.ok_or_else(|| fault(&format!("log entry {} is missing", open.index)))?;
             let closing = closing_of(open, leaf.data.into()).map_err(|error| fault(&error))?;
             let now = self.now().max(closing.claim.at);
-            // The same two stages as for a run whose end was seen. `run` is not called.
+            // The receipt passes through the same two stages as the receipt of a run whose end was seen. `run` is not
+            // called.
             let ran = Ran { closing, end: RunEnd::Unseen, started_at: now, finished_at: now };
             let receipt = self.receipt(ran)?;
             let _ = self.log(receipt).await?;

@@ -1,4 +1,4 @@
-//! The reasons why a request stops: a refusal or a fault.
+//! The results that stop a request, which are refusals and faults.
 
 use std::fmt;
 
@@ -11,44 +11,44 @@ use crate::store::fault::StoreFault;
 /// The reason why a request stops.
 #[derive(Debug, Clone)]
 pub enum Stopped {
-    /// An expected "no", as data for people and programs.
+    /// A rule forbids the request, and the refusal contains the data for people and programs.
     Refused(Box<Refusal>),
-    /// An internal failure. The log of the service has the details, the caller gets an id.
+    /// An internal failure. The log of the service has the details, and the caller gets an id.
     Fault(Fault),
 }
 
-/// An expected "no", with a stable code.
+/// The answer to a request that a rule forbids, with a stable code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The reason, for programs.
     pub code: Code,
-    /// The reason and the next action, for people.
+    /// The reason and the next action, as text for people.
     pub detail: String,
-    /// The places in the request that are wrong.
+    /// The places in the request that contain an error.
     pub places: Vec<RequestPlace>,
-    /// The receipt that answers the request, for callers who may read it.
+    /// The receipt that answers the request, for callers who may read the receipt.
     pub receipt: Option<ReceiptId>,
-    /// The proposal that the refusal is about, for callers who may read it.
+    /// The proposal that the refusal concerns, for callers who may read the proposal.
     pub proposal: Option<ProposalId>,
-    /// Seconds after which the caller can try again.
+    /// Number of seconds after which the caller can try again.
     pub retry_after_s: Option<u64>,
-    /// The case of the code, if HTTP has a status for that case.
+    /// The case of the code, if the HTTP status depends on the case.
     pub case: Option<RefusalCase>,
 }
 
-/// A case of a code.
+/// A special case of a refusal code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalCase {
-    /// A case of `not-found`: the resource existed and is no longer stored.
+    /// A case of `not-found`, in which the resource existed but is no longer stored.
     Gone,
-    /// A case of `malformed`: the boundary does not read the media type of the body.
+    /// A case of `malformed`, in which the boundary does not support the media type of the body.
     MediaType,
 }
 
-/// A place in a refused request.
+/// A place in the request at which an error was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestPlace {
-    /// The RFC 6901 pointer to the place.
+    /// The JSON Pointer (RFC 6901) to the place.
     pub pointer: String,
     /// The error at the place.
     pub detail: String,
@@ -57,12 +57,12 @@ pub struct RequestPlace {
 /// An internal failure.
 #[derive(Debug, Clone)]
 pub struct Fault {
-    /// The id for the caller. The service's log has the details under this id.
+    /// The fault's id, which the caller receives. The log of the service has the details under this id.
     pub id: String,
 }
 
 impl Refusal {
-    /// Makes a refusal without places or links.
+    /// Creates a refusal without places and links.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
@@ -76,14 +76,14 @@ impl Refusal {
         }
     }
 
-    /// Adds a place in the request.
+    /// Adds a place in the request, with the error at this place.
     #[must_use]
     pub fn at(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         self.places.push(RequestPlace { pointer: pointer.into(), detail: detail.into() });
         self
     }
 
-    /// Adds the proposal that the refusal is about.
+    /// Adds the proposal that the refusal concerns.
     #[must_use]
     pub fn about(mut self, proposal: &ProposalId) -> Self {
         self.proposal = Some(proposal.clone());
@@ -97,13 +97,13 @@ impl Refusal {
         self
     }
 
-    /// Makes a `not-found` for good: the resource existed and is no longer stored.
+    /// Creates a `not-found` refusal for a resource that existed and is no longer stored.
     #[must_use]
     pub fn gone(detail: impl Into<String>) -> Self {
         Self { case: Some(RefusalCase::Gone), ..Self::new(Code::NotFound, detail) }
     }
 
-    /// Adds the seconds after which the caller can try again.
+    /// Adds the number of seconds after which the caller can try again.
     #[must_use]
     pub const fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_s = Some(seconds);
@@ -137,7 +137,8 @@ impl From<Refusal> for Stopped {
 }
 
 impl From<StoreFault> for Stopped {
-    /// A full disk is `busy`, not a fault: the store rolled the write back, so the caller can send the request again.
+    /// Converts a full disk to `busy`, because the store rolled the write back and the caller can send the request
+    /// again.
     fn from(error: StoreFault) -> Self {
         match error {
             StoreFault::Full { .. } => {
@@ -174,10 +175,10 @@ impl From<VerifyError> for Stopped {
     }
 }
 
-/// Logs the failure. Returns a fault whose id the caller can report.
+/// Logs the error, and returns a fault whose id the caller can report.
 pub fn fault(what: &dyn fmt::Display) -> Stopped {
     let mut random = [0_u8; 6];
-    // The id is only for a search in the log. Without randomness it is all zeros.
+    // The id is used only to search in the log. Without randomness, the id consists of zeros.
     let _ = getrandom::fill(&mut random);
     let id = format!("flt_{}", crate::crypto::digest::hex(&random));
     tracing::error!(fault = %id, "{what}");

@@ -1,7 +1,7 @@
-//! The state in force: the newest seal and everything that it names.
+//! The state in force, which consists of the newest seal and everything that the seal names.
 //!
 //! A [`Sealed`] is built only from the seal's log entry and its blobs, never from files. So after a restart the sealed
-//! bytes are in force, even if the files have changed. Files become a seal through [`SealContent`].
+//! content is in force, even if the files have changed. Files become a seal through [`SealContent`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::registry::{RegisteredStep, Registry, StoredStep};
 use crate::trust::chain::Chain;
 use crate::trust::roster::TrustedRoster;
 
-/// The content of a seal before it is sealed.
+/// The content of a seal before the seal is signed.
 #[derive(Debug, Clone)]
 pub struct SealContent {
     /// The boundary's name.
@@ -38,7 +38,7 @@ pub struct SealContent {
     pub registry: Registry,
     /// The policy.
     pub policy: Policy,
-    /// The roster, with all its earlier versions.
+    /// The roster with all its earlier versions.
     pub rosters: Chain,
     /// The tokens, without their secrets.
     pub tokens: Vec<SealedToken>,
@@ -46,13 +46,13 @@ pub struct SealContent {
     pub configuration: Configuration,
 }
 
-/// The predecessor of a seal.
+/// The seal or log that a new seal follows.
 #[derive(Debug)]
 pub enum SealPredecessor<'a> {
-    /// No predecessor: this is the first seal. The digest of this seal becomes the boundary's id, and `genesis` makes
-    /// it unique.
+    /// The first seal, which has no predecessor. The digest of the first seal becomes the boundary's id, and `genesis`
+    /// makes this digest unique.
     First {
-        /// Random text, or the log that this log follows.
+        /// Random text, or the closed log that this log continues.
         genesis: Genesis,
         /// The first epoch.
         epoch: Epoch,
@@ -61,33 +61,33 @@ pub enum SealPredecessor<'a> {
     After(&'a Sealed),
 }
 
-/// A seal that is ready to be signed, with the blobs that it names.
+/// A seal that is ready to be signed, with the blobs that the seal names.
 #[derive(Debug)]
 pub struct SealDraft {
     /// The seal.
     pub seal: Seal,
     /// The blobs that the seal names, by digest.
     pub blobs: Vec<(BlobDigest, Vec<u8>)>,
-    /// The steps, so that a later read can share them instead of a second copy.
+    /// The sealed steps, which later reads of the seal can share.
     pub registry: Registry,
 }
 
 /// The state in force.
 #[derive(Debug)]
 pub struct Sealed {
-    /// The state version of the store when this state was read.
+    /// The state version of the store at the time when this state was read.
     pub version: u64,
     /// The index of the seal's log entry.
     pub index: u64,
-    /// SHA-256 of the seal's payload.
+    /// SHA-256 digest of the seal's payload.
     pub digest: SealDigest,
     /// The seal.
     pub seal: Seal,
-    /// The boundary and its epoch, as authorizations name them.
+    /// The boundary's id and the epoch, in the form of authorizations.
     pub boundary: BoundaryRef,
     /// The roster.
     pub roster: TrustedRoster,
-    /// The roster with all its earlier versions, as they were signed.
+    /// The roster with all its earlier versions, in their signed form.
     pub rosters: Chain,
     /// The parts that all bundles under this seal share, as JSON.
     pub bundled: BundleShare,
@@ -113,14 +113,14 @@ pub struct BundleShare {
     pub policy: String,
     /// The built-in lists.
     pub builtins: String,
-    /// The array of the roster's versions.
+    /// The JSON array of the roster's versions.
     pub roster: String,
 }
 
-/// The reason why a seal can't be made or read.
+/// The reason why a seal can't be created or read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SealError {
-    /// Errors in steps, with their places.
+    /// Errors in steps, each with its place.
     Steps(Vec<RegistryError>),
     /// An error in the state as a whole.
     State(Vec<String>),
@@ -148,8 +148,8 @@ fn one(message: impl std::fmt::Display) -> SealError {
     SealError::State(vec![message.to_string()])
 }
 
-/// Refuses steps whose permissions don't fit into an authorization. No run of such a step could be signed, so refuse
-/// the seal instead of each proposal.
+/// Refuses a step whose permissions do not fit into an authorization. The function refuses the seal, because no person
+/// could sign a run of a step with too many permissions.
 fn check_can_be_asked(registry: &Registry, steps: &BTreeMap<StepRef, StepInForce>) -> Result<(), SealError> {
     let errors: Vec<_> =
         steps
@@ -168,10 +168,10 @@ fn check_can_be_asked(registry: &Registry, steps: &BTreeMap<StepRef, StepInForce
 }
 
 impl SealContent {
-    /// Checks that policy and configuration allow what every step asks for. Then drafts the seal.
+    /// Checks that policy and configuration allow everything that the steps declare. Then drafts the seal.
     ///
     /// # Errors
-    /// Every step that asks for something that policy or configuration does not allow.
+    /// Returns every step that declares something that policy or configuration does not allow.
     pub fn draft(&self, basis: SealPredecessor<'_>, at: Timestamp) -> Result<SealDraft, SealError> {
         let roster = self.rosters.last();
         let mut tokens = self.tokens.clone();
@@ -247,13 +247,13 @@ impl SealContent {
             engine: ENGINE.to_owned(),
             genesis,
         };
-        // Refuse too large content here, while the earlier state can stay in force.
+        // The check refuses content that is too large while the earlier state is still in force.
         seal.clone().into_statement().to_payload()?;
         Ok(SealDraft { seal, blobs, registry: self.registry.clone() })
     }
 
-    /// Checks that each receipt under this seal fits into a bundle with everything that its verification needs.
-    /// Otherwise a step could run and no bundle could prove it.
+    /// Checks that each receipt under this seal fits into a bundle with everything that its verification needs. If a
+    /// receipt did not fit, a step could run and no bundle could prove the run.
     fn check_bundles_fit(&self, versions: usize) -> Result<(), SealError> {
         let common = versions + self.policy.canonical().len() + builtins::CANONICAL.len() + MOST_OF_A_RUN;
         let largest = self.registry.steps().max_by_key(|step| step.canonical.len());
@@ -274,8 +274,8 @@ impl SealContent {
     }
 }
 
-/// Checks that an auditor can read the sealed content. Otherwise the boundary would work under a state that its own
-/// auditor rejects, and every decision under that state would be undecided.
+/// Checks that an auditor can read the sealed content. If an auditor could not read the content, the auditor could not
+/// check any decision under this state.
 fn check_readable(bytes: usize, what: impl FnOnce() -> String) -> Result<(), SealError> {
     if bytes <= MAX_BLOB_BYTES {
         return Ok(());
@@ -286,12 +286,12 @@ fn check_readable(bytes: usize, what: impl FnOnce() -> String) -> Result<(), Sea
     )))
 }
 
-/// The most bytes of a bundle's other parts: the leaves of a seal, a consumption and a receipt at their largest (54, 47
-/// and 64 KiB) and three proofs, with room for cosignatures.
+/// Maximum size of all other parts of a bundle, in bytes. These parts are three log entries (a seal of 54 KiB, a
+/// consumption of 47 KiB and a receipt of 64 KiB at most), three proofs and cosignatures.
 const MOST_OF_A_RUN: usize = 256 << 10;
 
 fn canonical_tokens(tokens: &[SealedToken]) -> Result<Vec<u8>, canonical::CanonicalError> {
-    // Sorted by the bytes of each element's canonical JSON, like every sorted array.
+    // The array is sorted by the canonical JSON bytes of its elements, like every sorted array.
     let mut items = tokens.iter().map(canonical::canonical_of).collect::<Result<Vec<_>, _>>()?;
     items.sort();
     let mut bytes = vec![b'['];
@@ -301,7 +301,7 @@ fn canonical_tokens(tokens: &[SealedToken]) -> Result<Vec<u8>, canonical::Canoni
 }
 
 impl SealDraft {
-    /// Whether this draft has the same content as `sealed`, except its number and time.
+    /// Returns true if this draft has the same content as `sealed`, except its number and time.
     #[must_use]
     pub fn same_as(&self, sealed: &Seal) -> bool {
         let state = |seal: &Seal| {
@@ -315,11 +315,11 @@ impl SealDraft {
 }
 
 impl Sealed {
-    /// Restores the state of `seal` from its blobs. If `known` has a step with the same bytes as its blob, both states
-    /// share that step.
+    /// Restores the state of `seal` from the blobs that the seal names. If `known` has a step with the same bytes as
+    /// the step's blob, both states share that step.
     ///
     /// # Errors
-    /// Fails if a blob is missing, differs from what the seal names, or can't be read.
+    /// Returns an error if a blob is missing, can't be read, or differs from the digest in the seal.
     pub fn restore(
         seal: Seal,
         payload: &[u8],
@@ -369,7 +369,8 @@ impl Sealed {
                 .map(|definition| StoredStep::Read(Box::new(definition)))
                 .map_err(|error| one(format!("sealed step {}: {error}", leaf.reference)))
         };
-        // Read one definition at a time. All definitions together with the registry would need twice the memory.
+        // Read the definitions one by one. If all definitions were in memory together with the registry, the function
+        // would need twice the memory.
         let mut unread = None;
         let steps = manifest.into_iter().map_while(|leaf| step(leaf).map_err(|error| unread = Some(error)).ok());
         let registry = Registry::from_stored(steps);
@@ -416,14 +417,14 @@ impl Sealed {
         })
     }
 
-    /// Returns a registered step with its rules in force.
+    /// Returns a registered step with the rules in force for the step.
     #[must_use]
     pub fn step(&self, reference: &StepRef) -> Option<(&Arc<RegisteredStep>, &StepInForce)> {
         Some((self.registry.get(reference)?, self.steps.get(reference)?))
     }
 
-    /// The people who control a proposer: the owners of its token, or the owners in the roster for a proposer with
-    /// keys.
+    /// Returns the people who control a proposer, who are the owners of its token or, for a proposer with keys, the
+    /// owners in the roster.
     #[must_use]
     pub fn owners(&self, proposer: &Name) -> Option<&[Name]> {
         match self.tokens.iter().find(|token| token.name == *proposer) {
@@ -432,24 +433,25 @@ impl Sealed {
         }
     }
 
-    /// The earliest expiry of these names' tokens, if any of them expires.
+    /// Returns the earliest expiry of the tokens with these names, or `None` if these tokens do not expire.
     #[must_use]
     pub fn ends(&self, names: [&Name; 2]) -> Option<Timestamp> {
         self.tokens.iter().filter(|token| names.contains(&&token.name)).filter_map(|token| token.expires_at).min()
     }
 }
 
-/// Returns all versions of the roster up to the version that a seal names. Each version must follow the version before.
+/// Returns all versions of the roster up to the version that a seal names. Each version must follow its previous
+/// version.
 ///
 /// # Errors
-/// Fails if versions are missing or lead to another roster.
+/// Returns an error if a version is missing or the versions lead to another roster.
 fn rosters_of(
     seal: &Seal,
     payload: &[u8],
     find: impl FnOnce(&BlobDigest) -> Result<Vec<u8>, SealError>,
 ) -> Result<Chain, SealError> {
     let versions: Vec<Envelope> = match &seal.rosters {
-        // There is only version 1. It is trusted by its digest and is unsigned.
+        // The roster has only version 1. The first version is unsigned, because people trust its digest.
         None => vec![Envelope::new(payload, Vec::new())],
         Some(digest) => {
             let bytes = find(digest)?;
@@ -518,7 +520,7 @@ mod tests {
         material.draft(basis, Timestamp::from_unix(1_800_000_000))
     }
 
-    /// A list with one token and this many bytes.
+    /// Returns a list with one token, which has `bytes` bytes.
     fn tokens(bytes: usize) -> Vec<SealedToken> {
         let token = |patterns| SealedToken {
             name: "agent".parse().expect("a name"),
@@ -532,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn no_list_of_tokens_is_sealed_that_an_auditor_would_not_read() {
+    fn a_token_list_that_an_auditor_would_refuse_is_not_sealed() {
         let most = tokens(MAX_BLOB_BYTES);
         assert_eq!(canonical_tokens(&most).expect("canonical").len(), MAX_BLOB_BYTES);
         let sealed = draft(&material(1, most)).expect("it still fits");
@@ -542,8 +544,8 @@ mod tests {
     }
 
     #[test]
-    fn no_list_of_steps_is_sealed_that_an_auditor_would_not_read() {
-        // Each leaf has 342 bytes and a comma.
+    fn a_step_list_that_an_auditor_would_refuse_is_not_sealed() {
+        // Each leaf needs 342 bytes and a comma.
         let leaf = material(1, Vec::new()).registry.manifest().len() - 1;
         let fit = (MAX_BLOB_BYTES - 1) / leaf;
         let refused = draft(&material(fit + 1, Vec::new())).expect_err("one step too many").to_string();

@@ -1,7 +1,7 @@
-//! The stages of a crossing. Each stage has its own type and is consumed by value.
+//! The stages of a crossing. Each stage has its own type, and the next stage consumes the value.
 //!
-//! A stage holds what the stage before it proved. Its fields are private, it is not `Clone`, it can't be read from
-//! bytes, and only the crossing makes it. So no check can be skipped, repeated or forged:
+//! A stage contains the results that the previous stage proved. A stage has private fields, is not `Clone` and can't be
+//! parsed from bytes, and only the crossing creates a stage. So no check can be skipped, repeated or forged.
 //!
 //! ```compile_fail,E0308
 //! use countersign::crossing::{cross::Crossing, stage::Accepted};
@@ -60,18 +60,19 @@ use crate::sandbox::profile::Prepared;
 use crate::sandbox::{Plan, Report};
 use crate::store::message;
 
-/// The input of a crossing: an envelope, and the name of its sender.
+/// The input of a crossing, which is an envelope and the name of its sender.
 #[derive(Debug, Clone)]
 pub struct CrossingRequest {
-    /// The authorization with its signatures.
+    /// The signed authorization.
     pub envelope: Envelope,
-    /// The token or proposer that handed the envelope in. For a proposal this is its proposer.
+    /// The name of the token or proposer that sent the envelope. For a proposal, the field contains the name of the
+    /// proposer.
     pub handed_in_by: Name,
-    /// The caller whose token limits the steps that the authorization may be for.
+    /// The caller whose token limits the steps of the authorization, or `None` if the check was made earlier.
     pub caller: Option<Caller>,
 }
 
-/// The envelope is well-formed. Its payload is not parsed yet.
+/// The envelope is well-formed, but its payload is not parsed yet.
 #[must_use]
 pub struct Accepted {
     signed: Signed<Authorization>,
@@ -89,7 +90,7 @@ impl Accepted {
     }
 }
 
-/// Every signature is verified under the roster of this state.
+/// Every signature was verified with the roster of this state.
 #[must_use]
 pub struct VerifiedRequest {
     accepted: Accepted,
@@ -120,7 +121,8 @@ impl VerifiedRequest {
         &self.accepted.handed_in_by
     }
 
-    /// Checks that the caller may hand in runs of this step. For a proposal this was checked when it was proposed.
+    /// Checks that the caller may send authorizations for this step. For a proposal, the boundary checked the scope
+    /// when the proposal was created.
     pub(super) fn demand_scope(&self, step: &StepRef) -> Result<ScopeHeld, Stopped> {
         if let Some(caller) = &self.accepted.caller {
             let _ = caller.demand(Scope::Propose, Some(step))?;
@@ -139,7 +141,7 @@ pub struct ClockTrusted(pub(super) ());
 #[must_use]
 pub struct ScopeHeld(());
 
-/// The results of all checks. An `Admitted` can't be made without all of them.
+/// The results of all checks, without which an `Admitted` can't be created.
 #[expect(dead_code, reason = "some answers carry nothing but that they were given")]
 pub(super) struct CheckResults {
     pub(super) clock: ClockTrusted,
@@ -210,13 +212,13 @@ impl Admitted {
         self.answers.exclusive.as_ref()
     }
 
-    /// Returns to the envelope, because the state of the verdict is no longer in force.
+    /// Returns the request to the stage `Accepted`, because the state of the verdict is no longer in force.
     pub(super) fn again(self) -> Accepted {
         self.verified.accepted
     }
 }
 
-/// The nonce is spent, durably. The step runs now or never.
+/// The nonce is spent, and the commit is durable. The step runs immediately or never.
 #[must_use]
 pub struct Consumed {
     admitted: Admitted,
@@ -225,7 +227,7 @@ pub struct Consumed {
     room: Room,
 }
 
-/// The content of the receipt that is fixed before the run.
+/// The part of the receipt that is known before the run.
 #[derive(Debug, Clone)]
 pub(super) struct ReceiptBasis {
     pub(super) proposal: ProposalId,
@@ -255,15 +257,15 @@ impl Consumed {
     }
 }
 
-/// The input of a receipt, for a run that just ended or that recovery found.
+/// The input of a receipt for a run that ended or that recovery found.
 pub(super) struct Closing {
     pub(super) claim: message::SpentNonce,
     pub(super) basis: ReceiptBasis,
-    /// Reserved before the nonce was spent, and held until the receipt is durable.
+    /// The capacity that was reserved before the nonce was spent, until the receipt is durable.
     pub(super) room: Option<Room>,
 }
 
-/// The run ended, or its end is unknown.
+/// The run has ended, or its end is unknown.
 #[must_use]
 pub struct Ran {
     pub(super) closing: Closing,
@@ -274,20 +276,20 @@ pub struct Ran {
 
 /// How a run ended.
 pub(super) enum RunEnd {
-    /// The sandbox saw the end.
+    /// The sandbox observed the end of the run.
     Seen {
         /// The report of the sandbox.
         report: Box<Report>,
-        /// The digests and sizes of the output.
+        /// The digests and sizes of the recorded output.
         recorded: Box<RecordedOutput>,
-        /// The recording that has the bytes of the output.
+        /// The recording, which has the bytes of the output.
         recording: RunInProgress,
     },
-    /// The service ended before it recorded the end of the run.
+    /// The service ended before the end of the run was recorded.
     Unseen,
 }
 
-/// The receipt is written and signed, and not yet in the log.
+/// The receipt is written and signed, but not yet in the log.
 #[must_use]
 pub struct SignedReceipt {
     pub(super) closing: Closing,
@@ -308,7 +310,7 @@ pub struct Receipted {
     pub outcome: Outcome,
     /// The index of the receipt's log entry.
     pub index: u64,
-    /// The parts of its bundle.
+    /// The parts of the receipt's bundle.
     pub parts: BundleParts,
 }
 
@@ -317,7 +319,7 @@ pub struct Receipted {
 pub struct BundleParts {
     /// The receipt's envelope.
     pub receipt: Arc<[u8]>,
-    /// The consumption's log entry: its index and its bytes.
+    /// The log entry of the consumption, given as its index and its bytes.
     pub consumption: (u64, Arc<[u8]>),
     /// The seal in force.
     pub seal: SealDigest,

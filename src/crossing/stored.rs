@@ -1,4 +1,4 @@
-//! Reads documents that the boundary itself has stored.
+//! Reads documents that the boundary has stored.
 
 use crate::crossing::refusal::{Stopped, fault};
 use crate::crypto::json;
@@ -8,10 +8,10 @@ use crate::record::receipt::Receipt;
 use crate::store::ledger::Ledger;
 use crate::store::message::Proposal;
 
-/// The receipt of a proposal's run, or nothing if there is no receipt yet.
+/// Returns the receipt of a proposal's run, or `None` if the run has no receipt yet.
 ///
 /// # Errors
-/// Fails if the store can't be read.
+/// Returns an error if the store can't be read.
 pub fn receipt_of(ledger: &Ledger, row: &Proposal) -> Result<Option<Receipt>, Stopped> {
     let Some(index) = row.receipt else { return Ok(None) };
     let leaf = ledger.leaf(index).map_err(|e| fault(&e))?;

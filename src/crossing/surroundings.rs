@@ -1,4 +1,4 @@
-//! Time and randomness as arguments.
+//! Time and randomness, which the boundary receives as arguments.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ pub type Fill = dyn Fn(&mut [u8]) + Send + Sync;
 /// The sources of time and randomness of a boundary.
 #[derive(Clone)]
 pub struct Surroundings {
-    /// The time of the wall clock.
+    /// Returns the time of the wall clock.
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
-    /// Milliseconds since 1970, for ids and nonces.
+    /// Returns the milliseconds since 1970, for ids and nonces.
     pub millis: Arc<dyn Fn() -> u64 + Send + Sync>,
-    /// Fills a buffer with randomness of the operating system.
+    /// Fills a buffer with random bytes of the operating system.
     pub random: Arc<Fill>,
 }
 

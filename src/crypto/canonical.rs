@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn another_spelling_is_not_canonical() {
+    fn json_in_another_spelling_is_not_canonical() {
         for text in [
             "{ }",
             "[1, 2]",

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_another_name_or_key_says_nothing_and_a_bad_one_refuses() {
+    fn a_cosignature_of_another_name_or_key_is_ignored_and_a_bad_cosignature_is_refused() {
         let plain = Note::parse(GOLDEN).expect("note");
         let (key, secret) = witness("w.example/1", 7);
         assert_eq!(key.verify(&plain), Ok(None));
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_witness_key_is_no_log_key_and_the_other_way_round() {
+    fn witness_keys_and_log_keys_are_not_interchangeable() {
         let (key, secret) = witness("w.example/1", 7);
         assert!(parse_vkey(&key.vkey()).is_err());
         assert!(WitnessKey::parse(&vkey("w.example/1", &secret.public())).is_err());
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_a_witness_is_signature_lines_and_nothing_else() {
+    fn an_answer_of_a_witness_contains_only_signature_lines() {
         let plain = Note::parse(GOLDEN).expect("note");
         let note = cosigned(&plain, "w.example/1", 7, 5);
         let line = note.to_string().lines().last().expect("line").to_owned();
@@ -237,7 +237,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_changed_character_of_a_cosignature_still_counts(at in 0..130_usize, bit in 0..7_u8, seconds in any::<u32>()) {
+        fn a_cosignature_with_a_changed_character_does_not_count(at in 0..130_usize, bit in 0..7_u8, seconds in any::<u32>()) {
             let plain = Note::parse(GOLDEN).expect("note");
             let text = cosigned(&plain, "w.example/1", 7, u64::from(seconds)).to_string();
             let line = text.trim_end().rfind('\n').expect("lines") + 1;

@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digest_of_nothing_is_the_known_one() {
+    fn the_digest_of_empty_input_has_its_known_value() {
         assert_eq!(
             BlobDigest::of(b"").to_string(),
             "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_agree_with_the_whole() {
+    fn the_digest_of_a_stream_equals_the_digest_of_the_whole() {
         let mut sha = Sha256Stream::default();
         let mut blake = Blake3Stream::default();
         for chunk in [&b"ab"[..], b"", b"c"] {

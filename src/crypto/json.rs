@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_with_a_fraction_is_refused_whatever_features_serde_json_was_built_with() {
+    fn a_number_with_a_fraction_is_refused_with_all_features_of_serde_json() {
         // With `serde_json/arbitrary_precision` a number arrives as a map, and even `1` would be refused.
         assert_eq!(reason("1.00"), Some(Reason::Number));
         assert_eq!(parse(b"1", 10), Ok(Value::from(1)));
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_32_and_no_more() {
+    fn the_maximum_nesting_depth_of_json_is_32() {
         let nest = |n: usize| "[".repeat(n) + &"]".repeat(n);
         assert_eq!(reason(nest(32)), None);
         assert_eq!(reason(nest(33)), Some(Reason::Depth));
@@ -441,7 +441,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_accepted_has_one_canonical_form(text in r#"[\[\]{},:"0-9a-c\\u \-.e]{0,24}"#) {
+        fn accepted_json_has_one_canonical_form(text in r#"[\[\]{},:"0-9a-c\\u \-.e]{0,24}"#) {
             if let Ok(value) = parse(text.as_bytes(), 1000) {
                 prop_assert!(check_value(&value).is_ok());
                 let canonical = canonical::to_canonical(&value);
@@ -466,7 +466,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn random_bytes_cause_no_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             drop(parse(&bytes, 1000));
         }
     }

@@ -651,7 +651,7 @@ mod tests {
     }
 
     #[test]
-    fn golden_log_is_made_again() {
+    fn the_golden_log_is_reproduced() {
         let facts: Value = serde_json::from_slice(golden!("facts.json")).expect("facts");
         let entries: [&[u8]; 4] = [
             golden!("envelope/seal.json"),
@@ -673,7 +673,7 @@ mod tests {
     }
 
     #[test]
-    fn every_inclusion_proof_up_to_70_holds_and_no_neighbour_of_it() {
+    fn every_inclusion_proof_up_to_size_70_verifies_and_changed_proofs_fail() {
         let tree = Tree::numbered(71);
         for size in 1..=70 {
             let root = tree.root(size);
@@ -707,7 +707,7 @@ mod tests {
     }
 
     #[test]
-    fn every_consistency_proof_up_to_70_holds_and_no_neighbour_of_it() {
+    fn every_consistency_proof_up_to_size_70_verifies_and_changed_proofs_fail() {
         let tree = Tree::numbered(71);
         for new in 0..=70 {
             for old in 0..=new {
@@ -740,7 +740,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frontier_is_taken_up_where_it_was_left() {
+    fn a_stored_frontier_can_be_continued() {
         let tree = Tree::numbered(70);
         let mut leaves = Vec::new();
         for size in 0..70 {
@@ -760,7 +760,7 @@ mod tests {
     }
 
     #[test]
-    fn tile_paths_have_one_spelling() {
+    fn tile_paths_have_one_accepted_form() {
         for (path, kind, index, width) in [
             ("tile/0/000.p/5", TileKind::Hashes(0), 0, 5),
             ("tile/entries/000", TileKind::Entries, 0, 256),
@@ -806,7 +806,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tile_knows_which_subtrees_it_holds() {
+    fn a_tile_returns_the_subtrees_that_it_contains() {
         let tile = |path: &str| TilePath::parse(path).expect(path);
         assert_eq!(tile("tile/1/002.p/3").subtrees(), Some((8, 512..515)));
         assert_eq!(tile("tile/8/000").subtrees(), None);
@@ -836,7 +836,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_proof_makes_it_panic(index in any::<u64>(), size in any::<u64>(), path in proptest::collection::vec(any::<[u8; 32]>(), 0..70)) {
+        fn random_proofs_cause_no_panic(index in any::<u64>(), size in any::<u64>(), path in proptest::collection::vec(any::<[u8; 32]>(), 0..70)) {
             prop_assert!(verify_inclusion(&EMPTY_ROOT, index, size, &path, &EMPTY_ROOT).is_err() || (index, size) == (0, 1));
             drop(verify_consistency(index, &EMPTY_ROOT, size, &EMPTY_ROOT, &path));
         }

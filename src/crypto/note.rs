@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn golden_checkpoint_is_read_verified_and_signed_again() {
+    fn the_golden_checkpoint_is_parsed_verified_and_signed_again() {
         let note = Note::parse(GOLDEN).expect("note");
         assert_eq!(note.to_string(), GOLDEN);
         let text = verify_note(&note, ORIGIN, &boundary().public()).expect("signed").as_str();
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn golden_proofs_are_read_and_lead_to_the_checkpoint() {
+    fn golden_proofs_verify_against_their_checkpoint() {
         for (text, leaf) in [
             (PROOF, &include_bytes!("../../tests/conformance/golden/valid/envelope/receipt.json")[..]),
             (
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_ignored_and_a_bad_line_of_the_known_key_refuses_all() {
+    fn unknown_signatures_are_ignored_but_a_bad_line_of_the_known_key_is_refused() {
         let key = boundary().public();
         let text = "origin\n1\nroot\n";
         let good = sign(text, ORIGIN, 3);
@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_are_no_note_are_refused() {
+    fn malformed_notes_are_refused() {
         let refused = |text: &str| Note::parse(text).expect_err(text);
         for bad in ["", "a\n", "a\n\n", "a\n\n\n", GOLDEN.trim_end()] {
             assert_eq!(refused(bad), NoteError::NoSignatures, "{bad:?}");
@@ -490,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn other_vkeys_are_refused() {
+    fn malformed_verifier_keys_are_refused() {
         let good = vkey(ORIGIN, &boundary().public());
         for bad in [
             "",
@@ -505,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn proofs_have_one_spelling() {
+    fn proofs_have_one_accepted_form() {
         let refused = |text: &str| assert!(matches!(TlogProof::parse(text), Err(NoteError::Proof(_))), "{text}");
         refused("");
         refused(&PROOF.replacen("@v1", "@v2", 1));
@@ -524,7 +524,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_changed_character_of_a_golden_note_is_refused(at in 0..GOLDEN.len(), bit in 0..7_u8) {
+        fn a_golden_note_with_a_changed_character_is_refused(at in 0..GOLDEN.len(), bit in 0..7_u8) {
             let mut bytes = GOLDEN.as_bytes().to_vec();
             bytes[at] ^= 1 << bit;
             if let Some(note) = std::str::from_utf8(&bytes).ok().and_then(|text| Note::parse(text).ok()) {
@@ -533,7 +533,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in "[a\n —=A+]{0,40}") {
+        fn random_text_as_a_note_causes_no_panic(text in "[a\n —=A+]{0,40}") {
             drop(Note::parse(&text));
             drop(TlogProof::parse(&format!("{PROOF_HEADER}\nindex 1\n{text}")));
             drop(parse_vkey(&text));

@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_told_with_its_place() {
+    fn a_value_of_the_wrong_shape_is_reported_with_its_place() {
         for (value, pointer, message) in [
             (json!({"name": "a", "inner": {"number": 256}}), "/inner/number", "expected u8"),
             (json!({"name": "a", "list": [{"number": 1}, {"number": "2"}]}), "/list/1/number", "expected u8"),
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn variants_are_read_by_name_alone() {
+    fn enum_variants_are_read_only_by_name() {
         let read = |value: Value| Choice::deserialize(Strict(&value));
         assert_eq!(read(json!("plain")).expect("plain"), Choice::Plain);
         assert_eq!(read(json!({"with": {"number": 3}})).expect("with"), Choice::With { number: 3 });

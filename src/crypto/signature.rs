@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn golden_messages_and_signatures_are_made_again() {
+    fn golden_messages_and_signatures_are_reproduced() {
         let boundary = key(3);
         let cases = [
             (
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn other_key_files_are_named() {
+    fn key_files_of_other_formats_are_named_in_the_error() {
         let pem = key(1).to_pkcs8_v1_pem();
         let read = |text: &str| SecretKey::from_pkcs8_pem(text).expect_err(text);
         let wrap = |der: &[u8]| format!("{PRIVATE_BEGIN}\n{}\n{PRIVATE_END}\n", STANDARD.encode(der));
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn openssl_reads_our_keys_and_takes_our_signatures() {
+    fn openssl_reads_our_keys_and_accepts_our_signatures() {
         let directory = tempfile::tempdir().expect("directory");
         let write = |name: &str, bytes: &[u8]| std::fs::write(directory.path().join(name), bytes).expect("file");
         let openssl = |arguments: &[&str]| {
@@ -451,7 +451,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn keys_survive_their_file(seed in any::<[u8; 32]>()) {
+        fn keys_are_unchanged_after_writing_and_reading(seed in any::<[u8; 32]>()) {
             let key = SecretKey::from_seed(seed);
             let again = SecretKey::from_pkcs8_pem(&key.to_pkcs8_v1_pem()).expect("own file");
             prop_assert_eq!(again.public(), key.public());

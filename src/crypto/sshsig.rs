@@ -755,7 +755,7 @@ mod tests {
     }
 
     #[test]
-    fn golden_security_key_signature_holds_and_says_touched() {
+    fn the_golden_security_key_signature_verifies_and_reports_a_touch() {
         let bundle: Value =
             serde_json::from_str(include_str!("../../tests/conformance/golden/valid/bundle-sk.json")).expect("bundle");
         let decode = |value: &Value| STANDARD.decode(value.as_str().expect("text")).expect("base64");
@@ -825,7 +825,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_anywhere_or_with_any_bit_flipped_a_signature_is_refused() {
+    fn a_cut_signature_or_a_signature_with_a_flipped_bit_is_refused() {
         for (key, blob) in [(bob(), plain().blob()), (sk_key("ssh:"), touched().blob())] {
             for length in 0..blob.len() {
                 assert!(presence(&key, &blob[..length]).is_err(), "{length} bytes");
@@ -866,7 +866,7 @@ mod tests {
     }
 
     #[test]
-    fn key_ids_have_one_spelling() {
+    fn key_ids_have_one_accepted_form() {
         let id = bob().keyid();
         assert_eq!(id.as_str().parse(), Ok(id));
         let text = id.as_str().to_owned();
@@ -880,7 +880,7 @@ mod tests {
     }
 
     #[test]
-    fn armour_around_anything_else_is_refused() {
+    fn armor_around_other_data_is_refused() {
         for bad in [
             "",
             ARMOUR_BEGIN,
@@ -897,7 +897,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), line in ".{0,80}") {
+        fn random_bytes_cause_no_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), line in ".{0,80}") {
             prop_assert!(presence(&bob(), &bytes).is_err());
             prop_assert!(presence(&bob(), &[MAGIC, &bytes].concat()).is_err());
             drop(SshKey::parse(&line));

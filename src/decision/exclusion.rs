@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn r8_the_proposer_its_owners_and_who_hands_in_are_excluded() {
+    fn r8_the_proposer_its_owners_and_the_submitter_are_excluded() {
         let tokens = [token("agent", &["alice"]), token("courier", &["bob", "carol"]), token("other", &["dora"])];
         let roster = roster();
         let excluded = judge(&name("agent"), &name("courier"), Tokens::Sealed(&tokens, NOW), &roster).expect("known");
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_sorted_as_documents_are() {
+    fn names_are_sorted_like_arrays_of_documents() {
         let tokens = [token("a", &["a-b", "a.b", "a1"])];
         let roster = roster();
         let excluded = judge(&name("a"), &name("a"), Tokens::Sealed(&tokens, NOW), &roster).expect("known");
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn r8_a_token_that_ended_proposes_and_hands_in_nothing() {
+    fn r8_an_ended_token_neither_proposes_nor_submits() {
         let ends = |at| SealedToken { expires_at: Some(NOW.plus(at)), ..token("short", &["alice"]) };
         for (proposer, courier) in [("short", "agent"), ("agent", "short")] {
             let judged = |at| {

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn signed_parameters_are_complete_and_nothing_more() {
+    fn signed_parameters_must_be_complete_without_extra_members() {
         assert_eq!(judge(json!({"drain": true, "host": "web-3"})), Ok(()));
         for bad in [
             json!({"host": "web-3"}),

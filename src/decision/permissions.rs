@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denied_step_is_passed_by_no_signature() {
+    fn no_signature_allows_a_denied_step() {
         let frobnicate =
             Permission { kind: PermissionKind::Run, what: "frobnicate".into(), why: PermissionReason::Unlisted };
         for rule in
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn every_question_must_have_been_signed_to_the_letter() {
+    fn every_permission_must_be_signed_exactly() {
         let kubectl = Permission { kind: PermissionKind::Run, what: "kubectl".into(), why: PermissionReason::Unlisted };
         let other = Permission { why: PermissionReason::BuiltInDeny, ..kubectl.clone() };
         let asked = Ok(vec![kubectl.clone()]);
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn another_sandbox_is_another_context() {
+    fn a_changed_sandbox_is_a_changed_context() {
         let signed = authorization().sandbox;
         assert!(check_profile(&signed, &signed).is_ok());
         let mut resolved = signed.clone();

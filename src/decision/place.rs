@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_boundary_of_the_same_name_is_another_one() {
+    fn another_boundary_with_the_same_name_is_refused() {
         let name: BoundaryName = "prod-eu".parse().expect("name");
         let (id, epoch) = (SealDigest::of(b"a"), "0".repeat(32).parse::<Epoch>().expect("epoch"));
         let signed = BoundaryRef { name: name.clone(), id, epoch: epoch.clone() };

@@ -551,7 +551,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn of_too_many_signatures_those_that_the_rule_needs_are_kept() {
+    fn surplus_signatures_are_dropped_and_required_signatures_are_kept() {
         let person = |n: u8, group: &str| {
             let key = crate::crypto::signature::SecretKey::from_seed([n; 32]).public();
             let key = crate::crypto::sshsig::SshKey::from_public(key, "").expect("a key");
@@ -580,7 +580,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn one_of_each_group_is_two_people() {
+    fn one_approver_of_each_of_two_groups_means_two_people() {
         let each = rule(1, &["ops", "security"], true);
         let met = judge(&each, &rule(1, &["ops"], false), &[ALICE, BOB]).expect("met");
         assert_eq!(met.approvers(), [name("alice"), name("bob")]);
@@ -595,21 +595,21 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn who_is_missing_is_said() {
+    fn missing_approvers_are_named() {
         let error = judge(&rule(1, &["ops", "security"], true), &Approvals::unspecified(), &[ALICE]).expect_err("bob");
         assert_eq!(error.progress.missing_from.iter().map(GroupName::as_str).collect::<Vec<_>>(), ["security"]);
         assert_eq!((error.progress.required, error.progress.have), (2, 1));
     }
 
     #[test]
-    fn without_each_people_come_from_any_of_the_groups() {
+    fn without_each_the_approvers_may_come_from_any_group() {
         let two = rule(2, &["ops", "security"], false);
         assert!(judge(&two, &Approvals::unspecified(), &[ALICE, CAROL]).is_ok());
         assert!(judge(&two, &Approvals::unspecified(), &[CAROL, CAROL_2]).is_err(), "two keys, one person");
     }
 
     #[test]
-    fn policy_and_step_are_both_to_be_met() {
+    fn the_approval_rules_of_policy_and_step_must_both_be_met() {
         let (ops, security) = (rule(1, &["ops"], false), rule(1, &["security"], false));
         assert!(judge(&ops, &security, &[ALICE]).is_err());
         assert!(judge(&ops, &security, &[BOB]).is_err());
@@ -621,7 +621,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn rules_that_ask_for_nobody_are_errors() {
+    fn approval_rules_that_require_no_person_are_errors() {
         let ops = rule(1, &["ops"], false);
         let refused =
             |policy: Option<&Approvals>, step: &Approvals| QuorumRules::combine(policy, step).expect_err("refused");
@@ -647,7 +647,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn who_does_not_count_is_told_why() {
+    fn an_approver_who_does_not_count_is_reported_with_a_reason() {
         let rules = QuorumRules::combine(Some(&rule(1, &["ops"], false)), &Approvals::unspecified()).expect("rules");
         let why = |keys: &[&str], roster: &TrustedRoster| {
             let counted = count(&signed(keys), roster, &nobody(), &rules, at());
@@ -673,7 +673,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_touched_key_is_kept_before_one_that_counts_for_less() {
+    fn a_signature_with_touch_is_preferred_to_a_weaker_signature() {
         let mut tables = roster().tables().clone();
         tables.group[1].presence = Some(crate::record::roster::PresenceRule::Required);
         let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
@@ -709,7 +709,7 @@ pub(crate) mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(256))]
         #[test]
-        fn each_is_met_iff_some_way_fills_all_places(
+        fn an_each_rule_is_met_only_if_one_assignment_fills_all_places(
             people in prop::collection::vec(0_u32..16, 0..7),
             groups in 1_usize..4,
             required in 1_usize..3,
@@ -732,7 +732,7 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn the_verdict_is_of_the_set_of_people(
+        fn the_verdict_depends_only_on_the_set_of_people(
             keys in prop::sample::subsequence(vec![ALICE, BOB, CAROL, CAROL_2, OSCAR], 0..=5).prop_shuffle(),
             required in 1_u64..4,
             each in any::<bool>(),

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_left_after_exclusion_decides_whether_a_quorum_can_be_met() {
+    fn a_quorum_must_be_reachable_with_the_approvers_who_are_not_excluded() {
         let roster = roster();
         let eligible = EligibleApprovers::of(&roster);
         let of_ops: Vec<Name> = roster

@@ -182,7 +182,7 @@ mod tests {
     use crate::decision::quorum::tests::{authorization, definition};
 
     #[test]
-    fn the_signed_step_is_the_sealed_one() {
+    fn the_signed_step_must_be_the_sealed_step() {
         let sealed = HashedStep::parse(&definition()).expect("golden definition");
         assert!(check_step(&authorization(), Some(&sealed)).is_ok());
     }
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_is_not_there_is_unknown() {
+    fn a_missing_step_is_unknown() {
         assert_eq!(check_step(&authorization(), None).expect_err("none").code(), Code::UnknownStep);
         let mut other = definition();
         other["ref"] = json!("nginx:stop");
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_hashed_or_rendered_is_refused() {
+    fn a_step_that_cannot_be_hashed_or_rendered_is_refused() {
         let refused = |field: &str, value: Value| {
             let mut other = definition();
             other[field] = value;

@@ -37,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn the_window_has_these_edges() {
+    fn a_window_is_valid_exactly_between_its_edges() {
         assert_eq!(judge(0, 0, 3600, 0, None), Ok(()));
         assert_eq!(judge(0, 0, 3600, 3599, None), Ok(()));
         assert_eq!(judge(0, 0, 3600, 3600, None), Err(Code::Expired), "no skew at the end");
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn clocks_may_differ_by_a_minute_at_the_issue_only() {
+    fn a_clock_skew_of_one_minute_is_allowed_only_for_the_issue_time() {
         // `not_before` is never earlier than `issued_at`, so the tolerance for clocks alone lets no run start early.
         assert_eq!(judge(60, 60, 3600, 0, None), Err(Code::NotYetValid));
         let mut signed = authorization();

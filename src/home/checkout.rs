@@ -1,22 +1,22 @@
-//! Whether a file is at the mercy of a checkout.
+//! Finds out whether a commit under review could control a file.
 //!
-//! What lies in a checkout is written by whoever wrote the commit: a roster found there would let a change approve itself.
-//! Not only the file itself counts but every directory in which a name on the way to it is looked up, links followed:
-//! whoever may write one of them decides what is found at the end.
+//! The author of a commit writes every file of its checkout. A roster in the checkout would let a change approve
+//! itself. The check follows symbolic links and covers each directory in which a part of the path is looked up. A user
+//! who can write one of these directories can redirect the path to another file.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-/// Where changes of others may lie.
+/// The directories that may contain changes of other people.
 #[derive(Debug, Clone, Default)]
 pub struct CheckoutDirectories {
     current: PathBuf,
     workspaces: Vec<(&'static str, PathBuf)>,
 }
 
-/// What the runners of CI services call the directory that they check out into.
+/// Environment variables in which CI runners name the directory of their checkout.
 const WORKSPACES: [&str; 10] = [
     "GITHUB_WORKSPACE",
     "CI_PROJECT_DIR",
@@ -30,25 +30,25 @@ const WORKSPACES: [&str; 10] = [
     "TRAVIS_BUILD_DIR",
 ];
 
-/// What marks the top of a work tree.
+/// Entries that mark the top directory of a work tree.
 const MARKS: [&str; 4] = [".git", ".hg", ".jj", ".svn"];
 
-/// Links that are followed before a path counts as one that leads nowhere; as many as Linux follows.
+/// Largest number of symbolic links that are followed in one path. Linux has the same limit (`path_resolution(7)`).
 const MOST_LINKS: usize = 40;
 
 impl CheckoutDirectories {
-    /// Those of this process: its current directory, and what the runner of a CI service names.
+    /// Returns the checkouts of this process: the current directory and the directories that a CI runner names.
     ///
     /// # Errors
-    /// When there is no current directory.
+    /// Returns an error if the process has no current directory.
     pub fn of_process() -> io::Result<Self> {
         Ok(Self::of(&std::env::current_dir()?, |name| std::env::var_os(name)))
     }
 
-    /// Those of this current directory and environment.
+    /// Returns the checkouts for the given current directory and environment.
     pub fn of(current: &Path, variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        // CircleCI's is `~/project` by default, written like that.
+        // CircleCI sets its variable to `~/project` by default, with a literal `~`.
         let home = variable("HOME").map(PathBuf::from);
         let whole = |path: PathBuf| match (path.strip_prefix("~"), &home) {
             (Ok(below), Some(home)) => home.join(below),
@@ -61,10 +61,10 @@ impl CheckoutDirectories {
         Self { current: real(current), workspaces: workspaces.collect() }
     }
 
-    /// Why the file is at the mercy of a checkout; nothing when it is not.
+    /// Returns the reason why a checkout controls the file, or nothing if no checkout does.
     ///
     /// # Errors
-    /// When the way to it can't be walked, as when there is no such file.
+    /// Returns an error if the path cannot be followed, for example because the file does not exist.
     pub fn holding(&self, path: &Path) -> io::Result<Option<String>> {
         for place in self.lookups(path)? {
             if let Some(why) = self.why(&place) {
@@ -78,17 +78,18 @@ impl CheckoutDirectories {
         if let Some((name, _)) = self.workspaces.iter().find(|(_, workspace)| place.starts_with(workspace)) {
             return Some(format!("it lies in the checkout that ${name} names"));
         }
-        // A container's current directory may be the root, below which everything lies.
+        // The current directory of a container may be `/`, and every file is below `/`.
         if self.current != Path::new("/") && place.starts_with(&self.current) {
             return Some(
-                "it lies in the current directory (if that is your own one, change to another directory)".to_owned(),
+                "it lies in the current directory (if you trust that directory, change to another directory first)"
+                    .to_owned(),
             );
         }
         let mark = |top: &&Path| MARKS.iter().any(|mark| top.join(mark).symlink_metadata().is_ok());
         place.ancestors().find(mark).map(|top| format!("it lies in the work tree {}", top.display()))
     }
 
-    /// The real directories in which names on the way are looked up, and at last the file itself.
+    /// Returns the real directories in which the parts of the path are looked up, and then the file itself.
     fn lookups(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         let mut rest: VecDeque<OsString> = parts(&self.current.join(path));
         let mut at = PathBuf::from("/");
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_held_by_every_checkout_on_the_way_to_it() {
+    fn a_checkout_anywhere_on_the_path_of_a_file_is_detected() {
         let dir = tempfile::tempdir().expect("a directory");
         let top = dir.path().canonicalize().expect("real");
         let at = |name: &str| top.join(name);
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_current_directory_and_the_runner_s_workspace_hold_what_lies_in_them() {
+    fn files_in_the_current_directory_or_the_ci_workspace_count_as_checked_out() {
         let dir = tempfile::tempdir().expect("a directory");
         let top = dir.path().canonicalize().expect("real");
         write(&top.join("work/sub/roster.json"));

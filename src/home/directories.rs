@@ -1,11 +1,11 @@
-//! The person's own directories, as the environment names them.
+//! The home and configuration directories of the user, as the environment names them.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::terminal::screen::PrintableText;
 
-/// The user's own directories, as the environment names them.
+/// The home and configuration directories of the user.
 #[derive(Debug, Clone, Default)]
 pub struct Home {
     /// `$HOME`.
@@ -15,14 +15,14 @@ pub struct Home {
 }
 
 impl Home {
-    /// The directories of this process's user.
+    /// Returns the directories of the user of this process.
     #[must_use]
     pub fn of_process() -> Self {
         Self::of(std::env::var_os("HOME"), std::env::var_os("XDG_CONFIG_HOME"))
     }
 
-    /// The directories that these variables name. A relative path is ignored, as the XDG specification demands:
-    /// it would mean the current directory.
+    /// Returns the directories that these variables name. A relative path is ignored, because the XDG Base Directory
+    /// specification requires this.
     #[must_use]
     pub fn of(home: Option<OsString>, xdg: Option<OsString>) -> Self {
         let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
@@ -31,7 +31,7 @@ impl Home {
         Self { home, config: config.map(|config| config.join("countersign")) }
     }
 
-    /// The configuration directory in words, for advice.
+    /// Returns the path of the configuration directory as text for messages.
     #[must_use]
     pub fn config_words(&self) -> String {
         self.config.as_ref().map_or("~/.config/countersign".to_owned(), |path| {

@@ -1,4 +1,4 @@
-//! Which key signs: `--key`, `COUNTERSIGN_KEY`, the user's `countersign/key.pem`, or an ssh key.
+//! Chooses the key that signs: `--key`, `COUNTERSIGN_KEY`, `countersign/key.pem` of the user, or an SSH key.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -17,23 +17,23 @@ use crate::trust::signer::Signer;
 /// The key to sign with.
 #[derive(Debug, Clone, Default, Args)]
 pub struct KeyArgs {
-    /// The key that signs: a PKCS#8 file, an OpenSSH key, or the .pub of a key in ssh-agent or a security key.
-    /// Else countersign/key.pem in your configuration directory, else the ssh-ed25519 keys in ~/.ssh
+    /// The key that signs: a PKCS#8 file, an OpenSSH key, or the .pub file of a key in ssh-agent or on a security key.
+    /// The default is countersign/key.pem in your configuration directory, or else the ssh-ed25519 keys in ~/.ssh
     #[arg(long, env = "COUNTERSIGN_KEY", value_name = "FILE")]
     pub key: Option<PathBuf>,
 }
 
-/// Keys that could sign, the preferred one first.
+/// Keys that could sign, in order of preference.
 #[derive(Debug, Default)]
 pub struct Keys {
     signers: Vec<Box<dyn Signer>>,
 }
 
 impl KeyArgs {
-    /// The keys of this user. A key that was named is the only one.
+    /// Returns the keys of this user. If a key is named, only that key is returned.
     ///
     /// # Errors
-    /// When the named key, or the user's `key.pem`, is there and can't be used.
+    /// Returns an error if the named key, or an existing `key.pem` of the user, cannot be used.
     pub fn find(&self) -> Result<Keys, CommandFailure> {
         find(self.key.as_deref(), &Home::of_process())
     }
@@ -52,32 +52,32 @@ fn find(named: Option<&Path>, home: &Home) -> Result<Keys, CommandFailure> {
         let mut public: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
         public.retain(|path| path.extension().is_some_and(|ending| ending == "pub"));
         public.sort();
-        // Keys of other algorithms are not ours to complain about.
+        // `~/.ssh` may contain keys of other algorithms, so an unusable key is not an error here.
         signers.extend(public.iter().filter_map(|path| open_signer(path).ok()));
     }
     Ok(Keys { signers })
 }
 
 impl Keys {
-    /// Every key.
+    /// Returns all keys.
     pub fn all(&self) -> impl Iterator<Item = &dyn Signer> {
         self.signers.iter().map(AsRef::as_ref)
     }
 
-    /// The first key for which `fits` holds.
+    /// Returns the first key for which `fits` returns true.
     pub fn first(&self, fits: impl Fn(&SshKey) -> bool) -> Option<&dyn Signer> {
         self.all().find(|signer| fits(signer.key()))
     }
 
-    /// The first key for which `fits` holds, or the first of all.
+    /// Returns the first key for which `fits` returns true, or else the first key.
     ///
     /// # Errors
-    /// When there is no key at all.
+    /// Returns an error if there is no key.
     pub fn preferred(&self, fits: impl Fn(&SshKey) -> bool) -> Result<&dyn Signer, CommandFailure> {
         self.first(fits).or_else(|| self.all().next()).ok_or_else(no_key)
     }
 
-    /// Whether one of them is this one.
+    /// Returns true if one of the keys has this key id.
     #[must_use]
     pub fn holds(&self, keyid: &KeyId) -> bool {
         self.all().any(|signer| signer.key().keyid() == *keyid)
@@ -87,22 +87,23 @@ impl Keys {
 fn no_key() -> CommandFailure {
     CommandFailure::new(
         Exit::Usage,
-        "there is no key to sign with; make one with `countersign key generate`, or name one with --key FILE (any ssh-ed25519 key does)",
+        "there is no key to sign with; make a key with `countersign key generate`, or name any ssh-ed25519 key with \
+         --key FILE",
     )
 }
 
-/// What a signature is for.
+/// The purpose of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignaturePurpose {
-    /// Opening reading at the boundary. Nothing is decided by it.
+    /// Reading from the boundary. The signature decides nothing.
     Read,
-    /// Approving a proposal.
+    /// Approval of a proposal.
     Approve,
-    /// Denying a proposal.
+    /// Denial of a proposal.
     Deny,
-    /// Signing a version of the roster.
+    /// Signature of a version of the roster.
     Roster,
-    /// Signing the receipt of a run of one's own.
+    /// Signature of the local receipt of a run.
     Receipt,
 }
 
@@ -119,17 +120,17 @@ impl SignaturePurpose {
 
     const fn failure(self) -> &'static str {
         match self {
-            Self::Read => "the key could not open reading at the boundary",
+            Self::Read => "the boundary could not be read with this key",
             Self::Approve | Self::Deny | Self::Roster | Self::Receipt => "nothing was signed",
         }
     }
 }
 
-/// Signs `body` as a DSSE message of this type. Where a person will be asked for a passphrase or a touch, this says first for
-/// which key, and for what.
+/// Signs `body` as a DSSE message of the given type. If ssh-keygen will ask for a passphrase or a touch, a message
+/// first names the key and the purpose.
 ///
 /// # Errors
-/// When the key did not sign.
+/// Returns an error if the key did not sign.
 pub fn sign(
     signer: &dyn Signer,
     purpose: SignaturePurpose,
@@ -154,7 +155,7 @@ mod tests {
     use crate::trust::signer::{write_public_key, write_secret_key};
 
     #[test]
-    fn a_named_key_is_the_only_one_and_the_own_comes_before_ssh_keys() {
+    fn a_named_key_is_used_alone_and_key_pem_comes_before_ssh_keys() {
         let directory = tempfile::tempdir().expect("directory");
         let home = Home::of(Some(directory.path().into()), None);
         assert!(find(None, &home).expect("none").preferred(|_| true).is_err());

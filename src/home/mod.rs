@@ -1,4 +1,4 @@
-//! What a person keeps on this machine: directories, keys, trusted rosters, files that a command names.
+//! Files of the user on this machine: directories, keys, trusted rosters, and files that a command names.
 pub mod checkout;
 pub mod directories;
 pub mod keys;

@@ -1,4 +1,4 @@
-//! Parameters as a person writes them: a file, or `name=value`.
+//! Reads parameters as a person writes them: in a file, or as `name=value`.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use crate::record::authorization::MAX_PARAMS_BYTES;
 use crate::terminal::exit::CommandFailure;
 use crate::terminal::screen::PrintableText;
 
-/// An object of parameters from a file; `-` is the standard input.
+/// Reads an object of parameters from a file. The path `-` means the standard input.
 ///
 /// # Errors
-/// When it can't be read, or is no object in strict JSON.
+/// Returns an error if the file cannot be read, or if its content is not a strict JSON object.
 pub fn read_params(path: &Path) -> Result<Map<String, Value>, CommandFailure> {
     let bytes = read_bounded(path, MAX_PARAMS_BYTES * 4)?;
     let place = PrintableText::text(&path.to_string_lossy());
@@ -28,10 +28,10 @@ pub fn read_params(path: &Path) -> Result<Map<String, Value>, CommandFailure> {
     }
 }
 
-/// `name=value` with the type that the schema gives the name.
+/// Parses `name=value` with the type that the schema gives to the parameter.
 ///
 /// # Errors
-/// When the step has no such parameter, or the text is not of its type.
+/// Returns an error if the step has no such parameter, or if the value does not have the type.
 pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), CommandFailure> {
     let shown = PrintableText::text(given);
     let (name, text) = given
@@ -52,7 +52,7 @@ pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), CommandFail
         |expected: &str| CommandFailure::usage(format!("-p {}: the schema asks for {expected}", shown.as_str()));
     let value = match property["type"].as_str() {
         Some("string") => Value::from(text),
-        // The spelling that JSON would write, so that nothing is read two ways.
+        // Only the canonical spelling of a JSON integer is accepted, so that a number has only one meaning.
         Some("integer") => text
             .parse::<i64>()
             .ok()
@@ -74,7 +74,7 @@ pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), CommandFail
                 }));
             }
         },
-        _ => return Err(wrong("a type that this version does not know; use --params FILE")),
+        _ => return Err(wrong("a type that this version does not support; use --params FILE")),
     };
     Ok((name.to_owned(), value))
 }
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_its_type_is_wrong_usage() {
+    fn a_parameter_value_of_the_wrong_type_is_a_usage_error() {
         for bad in [
             "n=3.0",
             "n=03",

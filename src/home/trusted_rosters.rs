@@ -1,8 +1,8 @@
-//! Whom this person trusts: rosters from flags, environment or the user's own configuration, never from a checkout.
+//! Finds the rosters that the user trusts, in options, environment or configuration, but never in a checkout.
 //!
-//! In this order: `--roster` (a file or a digest), `COUNTERSIGN_TRUST` (an absolute path or a digest), and in the
-//! user's configuration directory `roster.json`, `rosters/*.json` and `trust` (a digest a line). Nothing is looked
-//! for in the current directory: what lies in a checkout is written by others.
+//! The first source is `--roster` (a file or a digest), and the second is `COUNTERSIGN_TRUST` (an absolute path or a
+//! digest). The third source is the configuration directory with `roster.json`, `rosters/*.json` and `trust` (one
+//! digest on each line). The current directory is not searched, because other people write the files of a checkout.
 
 use std::ffi::OsString;
 
@@ -25,45 +25,45 @@ use crate::terminal::screen::PrintableText;
 use crate::trust::chain::{Chain, Pinned};
 use crate::trust::roster::TrustedRoster;
 
-/// Where the trusted roster is from.
+/// The source of the trusted roster.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TrustArgs {
-    /// The roster that you trust: a file, or sha256:… of its payload. Else COUNTERSIGN_TRUST, else your
-    /// configuration directory (countersign/roster.json, countersign/rosters/*.json, countersign/trust)
+    /// The roster that you trust: a file, or the sha256:… digest of its payload. The default is COUNTERSIGN_TRUST, or
+    /// else your configuration directory (countersign/roster.json, countersign/rosters/*.json, countersign/trust)
     #[arg(long, value_name = "FILE|sha256:…")]
     pub roster: Option<String>,
 }
 
-/// A trusted roster and where it is from.
+/// A trusted roster and its source.
 #[derive(Debug, Clone)]
 pub struct ChosenTrust {
     /// The roster, or its digest.
     pub pinned: Pinned,
-    /// The same for the verifier of bundles, which reads the file itself.
+    /// The same roster for the verifier of bundles, which parses the file again.
     pub audit: audit::RosterTrust,
-    /// In words.
+    /// The source of the roster as text.
     pub from: String,
-    /// The file that it was read from; `-` is the standard input.
+    /// The file from which the roster was read. The path `-` means the standard input.
     pub file: Option<PathBuf>,
 }
 
-/// Of several trusted rosters the one that decides, what came of it, and the others that are connected with nothing here.
+/// The trusted roster that decides, the result under it, and the trusted rosters that `connect` refused.
 #[derive(Debug)]
 pub struct DecidingRoster<'t, T> {
-    /// That roster.
+    /// The roster that decides.
     pub trust: &'t ChosenTrust,
-    /// What `connect` gave for it.
+    /// The value that `connect` returned for the roster.
     pub found: T,
-    /// Each of these may be of another boundary, or newer than what was looked at.
+    /// Rosters that `connect` refused. Each may belong to another boundary, or be newer than the document under review.
     pub unconnected: Vec<&'t ChosenTrust>,
 }
 
-/// Lets the newest of several trusted rosters decide: of those that `connect` connects with what is looked at, the one
-/// by which the newest version is known; of as new ones that which is trusted by hand, to which nothing needs to lead.
-/// An older one knows of no key that was withdrawn since.
+/// Chooses the trusted roster that decides. The function passes each roster to `connect` and chooses the roster from
+/// which the newest version follows. If the same newest version follows from two rosters, the newest version itself is
+/// preferred. An older roster would not show that a key was withdrawn later.
 ///
 /// # Errors
-/// Why none of them is connected, each with its reason; empty when there are none.
+/// Returns each roster with the reason why `connect` refused it. The list is empty if no roster was given.
 pub fn newest_of<'t, T, E>(
     trust: &'t [ChosenTrust],
     mut connect: impl FnMut(&'t ChosenTrust) -> Result<(NewestRoster, T), E>,
@@ -90,25 +90,26 @@ pub fn newest_of<'t, T, E>(
     }
 }
 
-/// The newest version that is known by a trusted roster.
+/// The newest version that follows from a trusted roster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewestRoster {
-    /// Its number.
+    /// Version number.
     pub version: u64,
-    /// Its digest.
+    /// Digest of the version.
     pub digest: RosterDigest,
 }
 
 impl NewestRoster {
-    /// Of this chain.
+    /// Returns the newest version of the chain.
     #[must_use]
     pub fn of(chain: &Chain) -> Self {
         Self { version: chain.newest().version(), digest: chain.newest().digest() }
     }
 }
 
-/// The newest of these trusted files that is of the same roster as what was looked at, and not connected with it: too new
-/// for it, or of another branch. Another version 1 is another roster.
+/// Returns the newest trusted roster file that `is_same` accepts and that `connect` refused. Such a roster is newer
+/// than the chain, or it belongs to another branch. Rosters of version 1 are skipped, because two different first
+/// versions are two different rosters.
 pub fn newest_unconnected<'t>(
     unconnected: &[&'t ChosenTrust],
     is_same: impl Fn(&TrustedRoster) -> bool,
@@ -120,8 +121,9 @@ pub fn newest_unconnected<'t>(
     files.filter(|(_, roster)| roster.version() > 1 && is_same(roster)).max_by_key(|(_, roster)| roster.version())
 }
 
-/// Whether two versions seem to be of one roster: by its name, or by a key of one boundary. What lies between them may be
-/// missing, so that nothing better is there to go by: rather one too many than one too few.
+/// Returns true if two versions seem to belong to one roster, because they share the name or the key of a boundary. The
+/// versions between the two may be missing, so the test is only a guess. The test prefers a false match to a missed
+/// match.
 #[must_use]
 pub fn seem_same(one: &TrustedRoster, other: &TrustedRoster) -> bool {
     let shared = |name: &BoundaryName| {
@@ -131,22 +133,23 @@ pub fn seem_same(one: &TrustedRoster, other: &TrustedRoster) -> bool {
     one.tables().name == other.tables().name || one.tables().boundary.iter().any(|entry| shared(&entry.name))
 }
 
-/// One envelope: its payload is at most a roster's.
+/// Limit for a file with one envelope. The payload is at most `MAX_ROSTER_BYTES` long.
 const MAX_FILE_BYTES: usize = MAX_ROSTER_BYTES * 2;
 
 impl TrustArgs {
-    /// The rosters that are trusted; none is no error here.
+    /// Returns the trusted rosters. An empty list is not an error.
     ///
     /// # Errors
-    /// When what was named can't be read, is no roster, or can be written by others.
+    /// Returns an error if a named roster cannot be read or parsed, or if other users can write its file.
     pub fn find(&self) -> Result<Vec<ChosenTrust>, CommandFailure> {
         self.find_by(read_own)
     }
 
-    /// The same, also if others can write the file that was named: for a caller that checks it, or pins its digest.
+    /// Returns the trusted rosters, also if other users can write the file that was named. The caller must check the
+    /// file or pin its digest.
     ///
     /// # Errors
-    /// As [`Self::find`].
+    /// Returns the errors of [`Self::find`], except the error for a file that other users can write.
     pub fn find_unchecked(&self) -> Result<Vec<ChosenTrust>, CommandFailure> {
         self.find_by(|path| read_bounded(path, MAX_FILE_BYTES))
     }
@@ -170,11 +173,11 @@ fn find(
     }
     if let Some(value) = variable.filter(|value| !value.is_empty()) {
         let value =
-            value.into_string().map_err(|_| CommandFailure::usage("COUNTERSIGN_TRUST is not UTF-8, set it anew"))?;
+            value.into_string().map_err(|_| CommandFailure::usage("COUNTERSIGN_TRUST is not UTF-8: set it again"))?;
         if !value.starts_with("sha256:") && !Path::new(&value).is_absolute() {
             return Err(CommandFailure::usage(format!(
-                "COUNTERSIGN_TRUST={value} is a relative path, which would mean another roster in every directory; \
-                 give an absolute path, or sha256:… of the roster"
+                "COUNTERSIGN_TRUST={value} is a relative path, which would mean a different roster in each \
+                 directory; give an absolute path, or the sha256:… digest of the roster"
             )));
         }
         return Ok(vec![digest_or_file(&value, format!("COUNTERSIGN_TRUST={value}"), read)?]);
@@ -195,7 +198,7 @@ fn find(
     if pins.is_file() {
         let text = String::from_utf8_lossy(&read_own(&pins)?).into_owned();
         for line in text.lines() {
-            // A digest, then perhaps a remark.
+            // A line is a digest, optionally followed by a remark.
             let Some(word) = line.split_whitespace().next().filter(|word| !word.starts_with('#')) else { continue };
             let pinned = digest(parse_digest(word)?, pins.to_string_lossy().into_owned());
             found.push(ChosenTrust { file: Some(pins.clone()), ..pinned });
@@ -237,27 +240,28 @@ fn roster_of(bytes: Vec<u8>, path: &Path, from: String) -> Result<ChosenTrust, C
     Ok(ChosenTrust { pinned, audit: audit::RosterTrust::Roster(bytes), from, file: Some(path.to_owned()) })
 }
 
-/// Whether the caller's shell hands this over: there is no file that others could write.
+/// Returns true if the path is a stream from the shell. Other users cannot write such a stream.
 fn is_stream(path: &Path) -> bool {
     path == Path::new("-")
         || path == Path::new("/dev/stdin")
         || ["/dev/fd", "/proc/self/fd"].iter().any(|streams| path.starts_with(streams))
 }
 
-/// Reads a file that is a ground for trust, and that nobody else may have written.
+/// Reads a file that becomes a source of trust. Only this user and root may be able to write the file.
 fn read_own(path: &Path) -> Result<Vec<u8>, CommandFailure> {
     let _own = check_own(path)?;
     read_bounded(path, MAX_FILE_BYTES)
 }
 
-/// Nobody but this user and root may write the file.
+/// Proof that only this user and root can write a file.
 #[derive(Debug)]
 pub struct PrivateFile(());
 
-/// Checks owner and mode of a file that is to be a ground for trust, and of the directory in which it could be replaced.
+/// Checks the owner and the mode of a file that becomes a source of trust. The directory of the file is checked too,
+/// because its writers could replace the file.
 ///
 /// # Errors
-/// When it is not there, is another user's, or others may write or replace it.
+/// Returns an error if the file is missing or belongs to another user, or if other users can write or replace it.
 pub fn check_own(path: &Path) -> Result<PrivateFile, CommandFailure> {
     let failed = |path: &Path, error: std::io::Error| {
         CommandFailure::new(
@@ -269,15 +273,15 @@ pub fn check_own(path: &Path) -> Result<PrivateFile, CommandFailure> {
     let me = rustix::process::geteuid().as_raw();
     for place in std::iter::once(real.as_path()).chain(real.parent()) {
         let meta = std::fs::metadata(place).map_err(|error| failed(place, error))?;
-        // In a directory with the sticky bit others can't replace what is not theirs.
+        // In a directory with the sticky bit, other users cannot replace files of this user.
         let closed = meta.mode() & 0o022 == 0 || (meta.is_dir() && meta.mode() & 0o1000 != 0);
         if (meta.uid() != me && meta.uid() != 0) || !closed {
             let what = if meta.is_dir() { "the directory " } else { "" };
             return Err(CommandFailure::new(
                 Exit::NoTrust,
                 format!(
-                    "{what}{0} can be written by others, so {1} is no ground for trust: look into it, then `chown {me} {0}` and \
-                     `chmod go-w {0}`; or name the roster by its digest, --roster sha256:…",
+                    "other users can write {what}{0}, so {1} can't be trusted: check its content, then run `chown \
+                     {me} {0}` and `chmod go-w {0}`; or name the roster by its digest, --roster sha256:…",
                     PrintableText::text(&place.to_string_lossy()).as_str(),
                     if meta.is_dir() { "the file in it" } else { "it" },
                 ),
@@ -287,17 +291,19 @@ pub fn check_own(path: &Path) -> Result<PrivateFile, CommandFailure> {
     Ok(PrivateFile(()))
 }
 
-/// What to do when no trusted roster is there.
+/// Returns the advice for a user without a trusted roster.
 #[must_use]
 pub fn trust_advice(seen: Option<RosterDigest>, config: &str) -> String {
     match seen {
         Some(digest) => format!(
-            "the boundary names the roster {digest}; ask the person who keeps it for its digest, by another way than this boundary; if the \
-             two agree, give --roster sha256:..., as the person told you, or trust it from now on: mkdir -p {config} && echo sha256:... >> \
+            "the boundary names the roster {digest}; ask the person who maintains the roster for its digest, over \
+             another channel than this boundary; if the digests are equal, give --roster sha256:... with the digest \
+             from that person, or trust it from now on: mkdir -p {config} && echo sha256:... >> \
              {config}/trust"
         ),
         None => format!(
-            "get the roster from the person who keeps it; then give --roster FILE, or put it at {config}/roster.json"
+            "get the roster from the person who maintains it; then give --roster FILE, or save it as \
+             {config}/roster.json"
         ),
     }
 }
@@ -319,8 +325,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_trusted_that_lies_in_the_current_directory() {
-        // The current directory of the test is the checkout; what a checkout could hold is written into it as a home of its own.
+    fn a_roster_in_the_current_directory_is_not_trusted() {
+        // The current directory of the test is the checkout. The test writes the files of a whole home directory into
+        // it.
         let checkout = tempfile::tempdir().expect("directory");
         std::fs::create_dir_all(checkout.path().join(".config/countersign/rosters")).expect("directories");
         for place in [
@@ -335,7 +342,7 @@ mod tests {
         }
         let nobody = tempfile::tempdir().expect("directory");
         assert!(found(None, None, &home(nobody.path())).expect("no error").is_empty());
-        // Variables that would make it mean the current directory count for nothing.
+        // Relative values of the variables would mean the current directory, so they are ignored.
         for relative in [".", "", "home", ".config"] {
             let home = Home::of(Some(relative.into()), Some(relative.into()));
             assert!(home.config.is_none() && home.home.is_none(), "{relative}");
@@ -346,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn flag_beats_variable_beats_configuration() {
+    fn the_roster_flag_overrides_the_variable_and_the_variable_overrides_the_configuration() {
         let directory = tempfile::tempdir().expect("directory");
         let config = directory.path().join(".config/countersign");
         std::fs::create_dir_all(&config).expect("directory");
@@ -367,7 +374,7 @@ mod tests {
         assert_eq!(found(None, None, &home).expect_err("others can write it").exit, Exit::NoTrust);
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("mode");
         assert_eq!(found(None, None, &home).expect("found").len(), 2);
-        // Who writes the directory puts another file in its place.
+        // A user who can write the directory can replace the file.
         std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o777)).expect("mode");
         let refused = found(None, None, &home).expect_err("others can replace it");
         assert!(refused.exit == Exit::NoTrust && refused.to_string().contains("chmod go-w"), "{refused}");
@@ -376,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_roster_is_said_to_be_none() {
+    fn a_file_that_is_no_roster_is_reported() {
         let directory = tempfile::tempdir().expect("directory");
         let file = directory.path().join("r.json");
         std::fs::write(&file, b"{}").expect("file");

@@ -1,7 +1,8 @@
-//! Who calls, and under which name: bearers, Host, Origin.
+//! Checks of the caller and the headers, which are the bearer token, Host and Origin.
 //!
-//! A page in a browser can make its own name point to this address (DNS rebinding). Its requests then carry that
-//! name as `Host`, and are refused here. There are no CORS headers, and what proxies add (`X-Forwarded-*`) is ignored.
+//! A browser page can point its own host name to this address (DNS rebinding). A request from a page with a false host
+//! name has this name in `Host`, so this module refuses the request. The service sends no CORS headers and ignores
+//! proxy headers (`X-Forwarded-*`).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,27 +13,28 @@ use crate::crossing::refusal::Stopped;
 use crate::http::problem::refuse;
 use crate::record::code::Code;
 
-/// The names under which this service may be called.
+/// Host names under which clients may call this service.
 pub(super) struct Hosts {
     bound: SocketAddr,
     names: Vec<String>,
 }
 
 impl Hosts {
-    /// Loopback names at the port of `bound`, `bound` itself, and `names`: each `host` (any port) or `host:port`.
+    /// Allows loopback names with the port of `bound`, the address `bound`, and the given `names`. Each name has the
+    /// form `host` (any port) or `host:port`.
     pub(super) fn new(bound: SocketAddr, names: &[String]) -> Self {
         Self { bound, names: names.iter().map(|name| name.to_ascii_lowercase()).collect() }
     }
 
-    /// Refuses a request for another host, or from a page of another one.
+    /// Refuses a request with a wrong `Host`, or a request from a page of another origin.
     pub(super) fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Stopped> {
-        let host = only(headers, &HOST)?.ok_or_else(|| refuse(Code::Forbidden, "the request names no Host"))?;
+        let host = only(headers, &HOST)?.ok_or_else(|| refuse(Code::Forbidden, "the request has no Host header"))?;
         if uri.authority().is_some_and(|authority| !authority.as_str().eq_ignore_ascii_case(host)) {
             return Err(refuse(Code::Forbidden, "the request's target and its Host header differ"));
         }
         if !self.is_ours(host) {
-            let detail = "this service is not called by that Host: use the loopback address with the port it listens \
-                          on, or have the operator allow the name";
+            let detail = "this service does not accept that Host: use the loopback address with the service's port, \
+                or ask the operator to allow the name";
             return Err(refuse(Code::Forbidden, detail));
         }
         match only(headers, &ORIGIN)? {
@@ -64,7 +66,7 @@ impl Hosts {
     }
 }
 
-/// `name`, `name:port`, `[v6]`, `[v6]:port`; nothing for what is no host.
+/// Splits a text of the form `name`, `name:port`, `[v6]` or `[v6]:port`. Returns `None` for any other text.
 fn split_port(host: &str) -> Option<(&str, Option<u16>)> {
     let end = if host.starts_with('[') { host.find(']')? + 1 } else { host.find(':').unwrap_or(host.len()) };
     let (name, rest) = host.split_at(end);
@@ -79,7 +81,7 @@ fn split_port(host: &str) -> Option<(&str, Option<u16>)> {
     }
 }
 
-/// The bearer of `Authorization`, where one is given.
+/// Returns the bearer token of the `Authorization` header, or `None` if the request has no such header.
 pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Stopped> {
     let Some(value) = only(headers, &AUTHORIZATION)? else { return Ok(None) };
     match value.split_once(' ') {
@@ -90,17 +92,18 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Stopped> {
     }
 }
 
-/// A header that must not stand twice, as text.
+/// Returns the value of a header as text. A request with the header twice is refused.
 pub(super) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Stopped> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(refuse(Code::Malformed, format!("the header {name} stands twice")));
+        return Err(refuse(Code::Malformed, format!("the header {name} occurs twice")));
     }
     value.to_str().map(Some).map_err(|_| refuse(Code::Malformed, format!("the header {name} is not plain text")))
 }
 
-/// Whether a query seems to carry a secret, which would end up in logs and histories.
+/// Returns true if a query field looks like a secret. Query texts appear in logs and browser histories, so secrets in
+/// queries are refused.
 pub(super) fn looks_secret(key: &str, value: &str) -> bool {
     value.starts_with("cst_")
         || ["token", "access_token", "bearer", "authorization", "api_key"]
@@ -130,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn only_loopback_at_our_port_and_allowed_names_are_hosts() {
+    fn only_loopback_with_our_port_and_allowed_names_are_valid_hosts() {
         for good in [
             "127.0.0.1:7433",
             "127.8.9.1:7433",
@@ -170,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn another_origin_is_refused() {
+    fn a_request_of_another_origin_is_refused() {
         assert_eq!(checked(Some("localhost:7433"), Some("http://localhost:7433")), Ok(()));
         assert_eq!(checked(Some("approve.example"), Some("https://approve.example")), Ok(()));
         for bad in ["http://127.0.0.1:7433", "null", "http://localhost", "http://evil.example", "localhost:7433", ""] {
@@ -179,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_stands_twice_or_differs_from_the_target_is_refused() {
+    fn a_repeated_host_or_one_that_differs_from_the_target_is_refused() {
         let hosts = Hosts::new(([127, 0, 0, 1], 7433).into(), &[]);
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_static("localhost:7433"));
@@ -190,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bearer_has_one_spelling() {
+    fn only_the_bearer_scheme_with_a_token_is_accepted() {
         let of = |value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(AUTHORIZATION, HeaderValue::from_static(value));

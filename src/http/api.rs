@@ -1,4 +1,4 @@
-//! What goes over HTTP besides the boundary's views: bodies, challenges, problems.
+//! JSON bodies of the HTTP interface, except the boundary's views.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! What all requests share, and how the face is run.
+//! The shared state of all requests, and the settings of the HTTP interface.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use crate::http::problem::refuse;
 use crate::record::code::Code;
 use crate::record::ident::Name;
 
-/// How the face is run.
+/// Settings of the HTTP interface.
 #[derive(Debug, Clone)]
 pub struct HttpConfig {
-    /// Names besides loopback under which it may be called: `host` (at any port) or `host:port`.
+    /// Host names that clients may use besides the loopback names, in the form `host` (any port) or `host:port`.
     pub allowed_hosts: Vec<String>,
-    /// Connections at once; one more is told 503.
+    /// Maximum number of open connections. A connection above the maximum gets status 503.
     pub max_connections: usize,
-    /// How often each may call.
+    /// Rate limits of callers.
     pub rates: Rates,
-    /// How long what is in flight may take to end at shutdown.
+    /// Maximum time that current requests may take at shutdown.
     pub drain: Duration,
 }
 
@@ -40,35 +40,37 @@ impl Default for HttpConfig {
     }
 }
 
-/// Where the service is on its way.
+/// Phase of the service between its start and its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
-    /// Requests are taken.
+    /// The service accepts all requests.
     Serving,
-    /// What runs is finished; only reading is answered.
+    /// The service continues current runs to their end. The service accepts only read requests in this phase.
     Draining,
-    /// Waits answer as things are, streams end.
+    /// Requests that wait for a change return the current state, and event streams end.
     Ending,
-    /// What is left is cut off.
+    /// The service closes all remaining connections.
     Over,
 }
 
-/// What all requests share.
+/// Shared state of all requests.
 pub(super) struct App {
     pub(super) boundary: Boundary,
     pub(super) hosts: Hosts,
     pub(super) limits: RateLimiter,
     phase: watch::Receiver<Phase>,
-    /// OpenAPI, as JSON.
+    /// The OpenAPI document as JSON.
     pub(super) description: Bytes,
-    /// Room for those who wait for events or changes; the other connections stay free for signatures.
+    /// Permits for requests that wait for events or changes. The limit reserves connections for requests with
+    /// signatures.
     pub(super) waits: Arc<Semaphore>,
     most_waits: usize,
-    /// Calls that change something, each holding one of [`MOST_WORK`].
+    /// Permits for calls that change something(in total [`MOST_WORK`]).
     work: Arc<Semaphore>,
 }
 
-/// More calls that change something than connections can bring: to be waited for, not to limit.
+/// Number of work permits, which is larger than the possible number of connections. The shutdown takes all permits to
+/// wait for the end of all calls.
 pub(super) const MOST_WORK: u32 = 1 << 20;
 
 impl App {
@@ -92,21 +94,21 @@ impl App {
         }
     }
 
-    /// Ready as soon as the service has come to `phase`.
+    /// Waits until the service has reached `phase`.
     pub(super) async fn phase(&self, phase: Phase) {
         let mut at = self.phase.clone();
-        // An error means that `serve` is gone: that is over as well.
+        // An error means that the function `serve` has returned, so the last phase is over.
         let _ = at.wait_for(|now| *now >= phase).await;
     }
 
-    /// Starts work that ends also when its caller goes away, and that shutdown waits for.
+    /// Starts work that continues even if its client disconnects. The shutdown waits for the end of this work.
     pub(super) fn work<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<JoinHandle<T>, Stopped> {
         let counted = self.work.clone().try_acquire_owned();
-        let counted = counted.map_err(|_| refuse(Code::Busy, "too much is under way: try again"))?;
-        // A crossing's state is kilobytes: moved once, not into the task, its cell and out again.
+        let counted = counted.map_err(|_| refuse(Code::Busy, "too many calls are in progress: try again"))?;
+        // The state of a crossing needs several kilobytes. `Box::pin` avoids copies of this state into the task.
         let work = Box::pin(work);
         Ok(tokio::spawn(async move {
             let done = work.await;
@@ -115,27 +117,27 @@ impl App {
         }))
     }
 
-    /// Whether new calls may change something.
+    /// Returns true if the service accepts new calls that change something.
     pub(super) fn takes_changes(&self) -> bool {
         *self.phase.borrow() == Phase::Serving
     }
 
-    /// Whether somebody waits for events or changes.
+    /// Returns true if a request waits for events or changes.
     pub(super) fn is_waited_for(&self) -> bool {
         self.waits.available_permits() < self.most_waits
     }
 
-    /// Ready when no such work is under way.
+    /// Waits until all calls that change something have ended.
     pub(super) async fn finished(&self) {
         let _ = self.work.acquire_many(MOST_WORK).await;
     }
 }
 
-/// The peer's address, as the connection tells it.
+/// Address of the client of the connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PeerAddress(pub(super) IpAddr);
 
-/// What the log line says of a request that had a route.
+/// Data of a routed request that the request's log line contains.
 #[derive(Debug, Clone)]
 pub(super) struct RequestSummary {
     pub(super) path: &'static str,

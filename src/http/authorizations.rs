@@ -1,4 +1,4 @@
-//! Whole envelopes, signed elsewhere: they cross at once.
+//! Routes for complete envelopes, which were signed elsewhere and cross immediately.
 
 use std::time::Duration;
 
@@ -22,11 +22,12 @@ use crate::record::bundle::{Bundle, MEDIA_TYPE};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::ProposalId;
 
-/// A payload of 20 KiB and sixteen signatures of 512 bytes, in base64, with room for how it is laid out.
+/// Maximum body size in bytes, enough for a payload of 20 KiB and sixteen signatures of 512 bytes in base64.
 const MAX_ENVELOPE_BYTES: usize = 128 << 10;
-/// How long the events may take to end once the receipt is there.
+/// Time limit for the last events after the receipt is written.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
-/// The first pause before it is looked whether the envelope became a proposal; it doubles up to the longest.
+/// First pause between two checks whether the envelope has become a proposal. The pause doubles after each check, up to
+/// `LONGEST_PAUSE`.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -60,10 +61,11 @@ pub(super) static ROUTES: &[Route] = &[Route {
 }];
 
 async fn submit(mut call: RouteCall) -> HandlerResult {
-    // Lines only for those who name them: `*/*` gets the bundle.
+    // The client gets event lines only if `Accept` names their media type. If `Accept` is `*/*`, the client gets the
+    // bundle.
     let lines = names_lines(&call.headers)?;
     let form = EventFormat::of_lines(call.raw_query("shape"))?;
-    // See `sign` for why the bytes come before the permit.
+    // Read the body before the permit is taken, so that a slow sender does not occupy a permit.
     let body = call.body(MAX_ENVELOPE_BYTES).await?;
     let permit = call.app.boundary.crossing.capacity().permit()?;
     let envelope: Envelope = read(&body)?;
@@ -71,7 +73,7 @@ async fn submit(mut call: RouteCall) -> HandlerResult {
     call.charge_signatures(&envelope.signatures)?;
     let watched = if lines { proposal_of(&envelope).filter(|id| !is_settled(&call, id)) } else { None };
     let (boundary, caller) = (call.app.boundary.clone(), call.caller.clone());
-    // In a task of its own, which ends also when the caller goes away.
+    // The crossing has its own task, so the crossing continues if the client disconnects.
     let crossing = call.app.work(async move {
         let receipted = boundary.proposals.submit(&caller, envelope, permit).await?;
         boundary.evidence.bundle_of(&receipted)
@@ -85,7 +87,8 @@ async fn submit(mut call: RouteCall) -> HandlerResult {
 
 type Crossing = JoinHandle<Result<Vec<u8>, Stopped>>;
 
-/// Streams from the moment at which it runs: before that, a refusal is still an answer with its own status.
+/// Streams the events of the crossing. The stream begins only when the run begins, so that a refusal still has its own
+/// HTTP status.
 async fn streamed(
     call: RouteCall,
     form: EventFormat,
@@ -124,7 +127,7 @@ async fn streamed(
             tokio::select! {
                 () = &mut live => joined(crossing.await),
                 bundle = &mut crossing => {
-                    // What it still has to say is there already, or never comes.
+                    // At this point, the remaining events are either available or will never come.
                     let _ = timeout(LAST_EVENTS, live).await;
                     joined(bundle)
                 }
@@ -180,7 +183,8 @@ async fn until_it_runs(
                     return Began::Running(events);
                 }
                 if runs {
-                    // Denied, expired, cancelled, refused: the crossing says it with its own status.
+                    // The proposal was denied, expired, cancelled or refused. The result of the crossing contains the
+                    // correct status.
                     return Began::Over(joined(crossing.await));
                 }
             }
@@ -202,18 +206,20 @@ async fn last_line(reader: &EventReader, bundle: Result<Vec<u8>, Stopped>) {
             line.to_string().into_bytes()
         }
     };
-    // Whoever went away asks for the bundle by the receipt's id.
+    // A client that disconnects can later fetch the bundle with the id of the receipt.
     let _ = reader.line(line).await;
 }
 
-/// Which proposal the envelope claims to be, unverified: only to know whose events to show.
+/// Returns the proposal's id in the unverified envelope. The id is used only to select the events that the stream
+/// shows.
 fn proposal_of(envelope: &Envelope) -> Option<ProposalId> {
     let payload = Base64::Lenient.decode("/payload", &envelope.payload).ok()?;
     let statement = strict::parse(&payload, MAX_ENVELOPE_BYTES).ok()?;
     statement.pointer("/predicate/proposal")?.as_str()?.parse().ok()
 }
 
-/// Whether the proposal ran or ended before: then its old events are not the answer to this call.
+/// Returns true if the proposal has run or has ended before this call. If the proposal has ended, its old events are
+/// not part of the answer.
 fn is_settled(call: &RouteCall, id: &ProposalId) -> bool {
     let before = call.app.boundary.proposals.proposal(&call.caller, id);
     before.is_ok_and(|view| !matches!(view.status, ProposalStatus::Pending | ProposalStatus::Approved))

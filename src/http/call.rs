@@ -1,4 +1,4 @@
-//! One request on its way to a handler.
+//! One authenticated request.
 
 use std::fmt::Display;
 use std::net::IpAddr;
@@ -31,27 +31,29 @@ use crate::record::bundle;
 use crate::record::code::Code;
 use crate::record::envelope::{EnvelopeSignature, MAX_SIGNATURES};
 
-/// No body is larger, whatever the route: it bounds what one connection can make us hold.
+/// Maximum body size in bytes for all routes. The limit bounds the memory that one connection uses.
 pub(super) const MAX_BODY_BYTES: usize = 1 << 20;
-/// A body has to arrive within this; a slower sender holds a connection that others need.
+/// Time limit for the arrival of a request body. Without the limit, a slow sender could use a connection for a long
+/// time.
 const BODY_DEADLINE: Duration = Duration::from_secs(20);
 
-/// A request whose caller is known and may call its route.
+/// A request whose caller was authenticated and may call the route.
 pub(super) struct RouteCall {
     pub(super) app: Arc<App>,
     pub(super) caller: Arc<Caller>,
     pub(super) headers: HeaderMap,
     peer: IpAddr,
-    /// What the caller's rate said, where the route is of [`RouteAccess::Signed`].
+    /// Result of the rate limit, used for routes with [`RouteAccess::Signed`].
     limited: Option<Stopped>,
     params: RawPathParams,
     query: Vec<(&'static str, String)>,
-    /// Only its owner takes it: the lock is there because a body may not be shared between threads, a call may.
+    /// The mutex is never locked by two threads. The mutex makes the type `Sync`, because a body is not `Sync`.
     body: Mutex<Body>,
 }
 
 impl RouteCall {
-    /// Looks at everything but the body: query, bearer, rate, access.
+    /// Checks everything except the body, which includes the query, the bearer token, the rate limit and the access to
+    /// the route.
     pub(super) async fn enter(
         app: Arc<App>,
         query: &'static [Field],
@@ -74,8 +76,9 @@ impl RouteCall {
             charged => charged,
         };
         let caller = match bearer(request.headers())? {
-            // This answer costs as little as that of a rate, and comes before it: a client with a key learns by it that it has to
-            // answer a challenge, also while others at its address use up the rate of callers without a bearer.
+            // The check of the bearer token is as cheap as the rate limit and comes before the rate limit. So a client
+            // with a key learns that an answer to a challenge is required, even if other clients with the same address
+            // have exceeded the rate limit.
             None if access == RouteAccess::Known => {
                 let detail = "this needs `Authorization: Bearer cst_...`: ask an operator for a token, or answer a challenge \
                               with a rostered key";
@@ -85,7 +88,7 @@ impl RouteCall {
                 charge(RateKey::Peer(peer))?;
                 Caller::anonymous()
             }
-            // Whoever holds a good bearer is never held up by others who try bad ones from the same address.
+            // Failed attempts of other clients with the same address must not delay a caller with a valid token.
             Some(bearer) => match app.boundary.admission.authenticate(bearer) {
                 Ok(caller) => {
                     charge(caller.name().map_or(RateKey::Peer(peer), RateKey::Principal))?;
@@ -106,13 +109,13 @@ impl RouteCall {
         Ok(Self { app, caller, headers, peer, limited, params, query, body })
     }
 
-    /// A part of the path, parsed.
+    /// Parses a segment of the request path.
     pub(super) fn path<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, Stopped> {
         let text = self.raw_path(name)?;
         text.parse().map_err(|error| refuse(Code::Malformed, format!("{{{name}}} in the path: {error}")))
     }
 
-    /// A part of the path as text.
+    /// Returns a segment of the request path as text.
     pub(super) fn raw_path(&self, name: &str) -> Result<&str, Stopped> {
         self.params
             .iter()
@@ -120,19 +123,19 @@ impl RouteCall {
             .ok_or_else(|| fault(&format_args!("a route without its part {name:?}")))
     }
 
-    /// A field of the query as text.
+    /// Returns a field of the query as text, or `None` if the query has no such field.
     pub(super) fn raw_query(&self, name: &str) -> Option<&str> {
         self.query.iter().find_map(|(key, value)| (*key == name).then_some(value.as_str()))
     }
 
-    /// A field of the query, parsed.
+    /// Parses a field of the query, or returns `None` if the query has no such field.
     pub(super) fn query<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, Stopped> {
         self.raw_query(name)
             .map(|text| text.parse().map_err(|error| refuse(Code::Malformed, format!("?{name}=: {error}"))))
             .transpose()
     }
 
-    /// The whole body, of at most `most` bytes, counted while it arrives.
+    /// Reads the whole body, which may have at most `most` bytes. The function checks the size while the body arrives.
     pub(super) async fn body(&mut self, most: usize) -> Result<Bytes, Stopped> {
         json_only(&self.headers)?;
         self.bytes(most).await
@@ -154,7 +157,7 @@ impl RouteCall {
                 if whole.len() + joined.len() + frame.len() > most {
                     return Err(too_large());
                 }
-                // Most bodies come in one piece and are never copied.
+                // Most bodies arrive in one frame, which the function does not copy.
                 if whole.is_empty() && joined.is_empty() {
                     whole = frame;
                 } else {
@@ -170,7 +173,7 @@ impl RouteCall {
         })
     }
 
-    /// For calls that take no body: none, or an empty object.
+    /// Checks that the body is empty or an empty object.
     pub(super) async fn no_body(&mut self) -> Result<(), Stopped> {
         let bytes = self.bytes(64).await?;
         if bytes.is_empty() {
@@ -180,8 +183,9 @@ impl RouteCall {
         read::<Empty>(&bytes).map(|Empty {}| ())
     }
 
-    /// Charges the sender for signatures: for each after the first. Their keys are charged by [`charge_key`](Self::charge_key)
-    /// once they verified, or anybody could use up what a person's key may sign.
+    /// Charges the sender of a request for each signature after the first signature. [`charge_key`](Self::charge_key)
+    /// charges a key only after its signature was verified. If unverified signatures were charged, an attacker could
+    /// use up the rate of another person's key.
     pub(super) fn charge_signatures(&self, signatures: &[EnvelopeSignature]) -> Result<(), Stopped> {
         if signatures.is_empty() {
             let refusal = Refusal::new(Code::Malformed, "there is no signature");
@@ -195,7 +199,8 @@ impl RouteCall {
         self.app.limits.charge(payer, signatures.len() as u32 - 1, Instant::now())
     }
 
-    /// What came of a signed call whose caller may be over the rate: that refuses what was refused anyway.
+    /// Returns the result of a signed call, which the rate limit may change. If the caller has exceeded the rate limit,
+    /// any refusal becomes the refusal of the rate limit.
     pub(super) fn unless_limited<T>(&self, done: Result<T, Stopped>) -> Result<T, Stopped> {
         match (&self.limited, done) {
             (Some(limited), Err(_)) => Err(limited.clone()),
@@ -203,17 +208,17 @@ impl RouteCall {
         }
     }
 
-    /// Charges a failed proof of identity that no bearer was part of.
+    /// Charges the client's address for a failed authentication without a bearer token.
     pub(super) fn charge_failure(&self) -> Result<(), Stopped> {
         self.app.limits.charge(RateKey::Peer(self.peer), FAILED_AUTHENTICATION, Instant::now())
     }
 
-    /// Charges a key for something that only its holder can have signed.
+    /// Charges a key for a message with a verified signature of this key.
     pub(super) fn charge_key(app: &App, keyid: &KeyId) -> Result<(), Stopped> {
         app.limits.charge(RateKey::Key(keyid), 1, Instant::now())
     }
 
-    /// Does what changes something to its end, also when the caller goes away meanwhile.
+    /// Runs a change to its end, even if the client disconnects.
     pub(super) async fn finish<T, F>(&self, work: impl FnOnce(Boundary, Arc<Caller>) -> F) -> Result<T, Stopped>
     where
         T: Send + 'static,
@@ -223,7 +228,7 @@ impl RouteCall {
         joined(self.app.work(work)?.await)
     }
 
-    /// Does what reads much, away from the threads that serve connections.
+    /// Runs a long read on a blocking thread, so that the threads of the connections stay free.
     pub(super) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Boundary, &Caller) -> Result<T, Stopped> + Send + 'static,
@@ -237,23 +242,23 @@ impl RouteCall {
 #[serde(deny_unknown_fields)]
 struct Empty {}
 
-/// What a task gave, or that it panicked.
+/// Returns the result of a finished task. A panic in the task becomes a fault.
 pub(super) fn joined<T>(result: Result<Result<T, Stopped>, tokio::task::JoinError>) -> Result<T, Stopped> {
     result.unwrap_or_else(|error| Err(fault(&error)))
 }
 
-/// Reads a body strictly.
+/// Parses a body strictly.
 pub(super) fn read<T: Serialize + DeserializeOwned>(body: &[u8]) -> Result<T, Stopped> {
     canonical::read_as(body, MAX_BODY_BYTES).map_err(unreadable)
 }
 
-/// A document of ours as the answer.
+/// Returns a response with a JSON document.
 pub(super) fn answer<T: Serialize>(status: StatusCode, document: &T) -> Result<Response, Stopped> {
     let body = serde_json::to_vec(document).map_err(|error| fault(&error))?;
     Ok(bytes(status, JSON, body))
 }
 
-/// Bytes as the answer.
+/// Returns a response with the given bytes.
 pub(super) fn bytes(status: StatusCode, media: &'static str, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
@@ -261,7 +266,8 @@ pub(super) fn bytes(status: StatusCode, media: &'static str, body: impl Into<Bod
     response
 }
 
-/// Demands `Content-Type: application/json`: a page elsewhere can't send it without being asked about first.
+/// Requires `Content-Type: application/json`, for which a browser sends a CORS preflight before a request to another
+/// origin.
 fn json_only(headers: &HeaderMap) -> Result<(), Stopped> {
     let is_json = only(headers, &CONTENT_TYPE)?.is_some_and(|given| {
         let mut parts = given.split(';').map(str::trim);
@@ -273,12 +279,12 @@ fn json_only(headers: &HeaderMap) -> Result<(), Stopped> {
     if is_json {
         return Ok(());
     }
-    let detail = "the body's `Content-Type` is missing or not application/json: send it as that (curl: `--json`, or \
-                  `-H 'Content-Type: application/json'` beside `-d`)";
+    let detail = "the body's `Content-Type` is missing or is not application/json: send this type (curl: `--json`, \
+        or `-H 'Content-Type: application/json'` together with `-d`)";
     Err(Refusal { case: Some(RefusalCase::MediaType), ..Refusal::new(Code::Malformed, detail) }.into())
 }
 
-/// Reads a query of known fields, each at most once.
+/// Parses the query, whose fields must be known and may occur only once.
 fn parse_query(query: &str, fields: &'static [Field]) -> Result<Vec<(&'static str, String)>, Stopped> {
     let mut found: Vec<(&'static str, String)> = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -287,8 +293,8 @@ fn parse_query(query: &str, fields: &'static [Field]) -> Result<Vec<(&'static st
             return Err(refuse(Code::Malformed, "the query is not percent-encoded UTF-8"));
         };
         if looks_secret(&key, &value) {
-            let detail = "bearers are taken from `Authorization` only: this one is in a URL now, and with it in logs \
-                          and histories, so have it revoked";
+            let detail = "a bearer is accepted only in `Authorization`: this bearer is now in a URL, and so in logs \
+                and histories; have it revoked";
             return Err(refuse(Code::Malformed, detail));
         }
         let Some(field) = fields.iter().find(|field| field.name == key) else {
@@ -304,7 +310,7 @@ fn parse_query(query: &str, fields: &'static [Field]) -> Result<Vec<(&'static st
     Ok(found)
 }
 
-/// Percent-decoding of a query (`+` is a blank).
+/// Decodes percent-encoding in a query. A `+` means a space.
 fn percent_decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -330,7 +336,7 @@ mod tests {
     static FIELDS: &[Field] = &[Field { name: "wait", about: "" }, Field { name: "step", about: "" }];
 
     #[test]
-    fn queries_are_read_strictly() {
+    fn unknown_or_repeated_query_fields_are_refused() {
         let parsed = parse_query("step=deploy%2Fweb%3arestart&wait=55s", FIELDS).expect("a good query");
         assert_eq!(parsed, [("step", "deploy/web:restart".to_owned()), ("wait", "55s".to_owned())]);
         assert_eq!(parse_query("", FIELDS).expect("none"), []);
@@ -341,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_in_a_query_are_refused_and_not_repeated() {
+    fn a_secret_in_a_query_is_refused_and_not_echoed() {
         for bad in ["token=abc123", "access_token=abc123", "wait=cst_abc123", "Bearer=abc123"] {
             let document = problem(&parse_query(bad, FIELDS).expect_err(bad));
             assert!(document.detail.contains("revoked") && !document.detail.contains("abc123"), "{}", document.detail);
@@ -349,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_must_say_that_they_are_json() {
+    fn a_body_needs_the_json_content_type() {
         let of = |value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(value));

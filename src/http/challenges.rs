@@ -1,4 +1,4 @@
-//! Reading with a rostered key: challenge and answer.
+//! Read access with a key of the roster, by challenge and answer.
 
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
@@ -9,7 +9,7 @@ use crate::http::operation::{BodyShape, RouteAccess, Verb, ok};
 use crate::http::route::{HandlerResult, Route};
 use crate::record::code::Code;
 
-/// A key id, or a challenge and one signature.
+/// Maximum body size in bytes, enough for a key id, or for a challenge with one signature.
 const MAX_BYTES: usize = 8 << 10;
 
 pub(super) static ROUTES: &[Route] = &[
@@ -48,7 +48,8 @@ pub(super) static ROUTES: &[Route] = &[
 async fn challenge(mut call: RouteCall) -> HandlerResult {
     let body = call.body(MAX_BYTES).await?;
     let ChallengeRequest { keyid } = read(&body)?;
-    // A challenge is made of a few hashes and nothing remembers it, so a rostered key always gets one.
+    // The creation of a challenge needs only a few hashes and no memory, so a key of the roster gets a challenge even
+    // over the rate limit.
     let challenge = call.unless_limited(call.app.boundary.admission.challenge(&keyid))?;
     answer(StatusCode::OK, &Challenge { challenge })
 }

@@ -1,4 +1,4 @@
-//! Connections: how many, how long, how they end.
+//! Connections of the HTTP interface, with their maximum number, their deadlines and their shutdown.
 
 use std::convert::Infallible;
 use std::io::{self, Write as _};
@@ -23,30 +23,32 @@ use tokio::time::{Sleep, sleep, timeout};
 
 use crate::http::app::Phase;
 
-/// A request's head has to arrive within this, counted from the end of the answer before: it also ends idle connections.
+/// Time limit for the head of a request. The time starts at the end of the previous answer, so the limit also closes
+/// idle connections.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
-/// A peer that takes nothing of its answer for so long holds a connection for nothing.
+/// Time limit for a client that does not read its answer.
 const WRITE_STALL: Duration = Duration::from_secs(30);
-/// Silence after which the kernel asks whether the peer is still there.
+/// Idle time before the kernel sends TCP keepalive probes.
 const TCP_PROBE: Duration = Duration::from_secs(30);
-/// The largest head of a request; hyper takes at most 100 headers in it.
+/// Maximum size of the head of a request, in bytes. Hyper allows at most 100 headers.
 const MAX_HEAD_BYTES: usize = 32 << 10;
-/// What is buffered of a connection.
+/// Size of the read buffer of a connection, in bytes.
 const BUFFER_BYTES: usize = 64 << 10;
-/// What a peer may still send after our last answer, and for how long: closed before that was read, the connection
-/// would be reset, and a peer that is still sending would lose the answer.
+/// Maximum time in which a client may still send data after the last answer. If a socket is closed with unread bytes,
+/// the kernel resets the connection, and the client loses the answer.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 4 << 20;
-/// Connections that may be told at once that there is no room, and are waited for until they have read it.
+/// Maximum number of refused connections that get the answer 503 before they are closed.
 const TURNED_AWAY: usize = 64;
-/// Pause after the system has no descriptor or memory for one more connection.
+/// Pause after the operating system has refused another connection because of missing descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
-/// What one is told for whom there is no room.
+/// Answer for a connection above the maximum number.
 const NO_ROOM: &str = "{\"type\":\"/problems/busy\",\"title\":\"no room for it now\",\"status\":503,\
                        \"detail\":\"too many connections: try again\"}";
 
-/// Takes connections until `shutdown` is ready, then tells them all to end; what it gives is ready when they have.
+/// Accepts connections until the future `shutdown` completes, then asks all connections to end. The returned future
+/// completes when all connections have ended.
 pub(super) async fn accept<R, F>(
     listener: TcpListener,
     reply: R,
@@ -77,7 +79,7 @@ where
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
-            // The peer gave up before it was accepted.
+            // The client closed the connection before the service accepted the connection.
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
                 tracing::error!(%error, "can't accept connections now");
@@ -91,8 +93,8 @@ where
                     turn_away(stream).await;
                     drop(place);
                 })),
-                // Nothing waits for this peer. The answer is sent and the connection closed: a peer whose request comes
-                // later may see a reset in its place.
+                // The service closes this connection without waiting for the request. If the request arrives later, the
+                // client may get a reset instead of the answer.
                 Err(_) => drop(stream.into_std().and_then(|mut stream| stream.write(no_room().as_bytes()))),
             }
             continue;
@@ -121,7 +123,7 @@ async fn converse<R, F>(
     F: Future<Output = Result<Response, Infallible>> + Send + 'static,
 {
     if let Err(error) = prepare(&stream) {
-        tracing::debug!(%error, "a connection ended before it began");
+        tracing::debug!(%error, "a connection ended before its first request");
         return;
     }
     let address: IpAddr = peer.ip();
@@ -136,7 +138,7 @@ async fn converse<R, F>(
 }
 
 fn prepare(stream: &TcpStream) -> io::Result<()> {
-    // Answers are small and awaited.
+    // Answers are small, so the Nagle algorithm would only delay the answers.
     stream.set_nodelay(true)?;
     rustix::net::sockopt::set_socket_keepalive(stream, true)?;
     rustix::net::sockopt::set_tcp_keepidle(stream, TCP_PROBE)?;
@@ -155,7 +157,7 @@ async fn turn_away(mut stream: TcpStream) {
     let told = timeout(Duration::from_secs(1), async {
         stream.write_all(no_room().as_bytes()).await?;
         stream.shutdown().await?;
-        // Closing with unread bytes resets the connection, and the peer would lose the answer.
+        // If a socket is closed with unread bytes, the kernel resets the connection, and the client loses the answer.
         let mut rest = [0; 4096];
         while stream.read(&mut rest).await? > 0 {}
         io::Result::Ok(())
@@ -170,12 +172,12 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// A connection whose writes have a deadline: hyper has one for heads only.
+/// A connection that has a deadline for writing. The library hyper has a deadline only for request heads.
 struct Patient {
     io: TokioIo<TcpStream>,
-    /// Runs while the peer takes nothing.
+    /// Deadline of a write, set while the client reads nothing.
     stalled: Option<Pin<Box<Sleep>>>,
-    /// Runs once everything was written: until when, and how much, the peer may still send.
+    /// Deadline and byte limit for data that the client sends after the last answer.
     lingers: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
@@ -191,7 +193,7 @@ impl Patient {
         }
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(WRITE_STALL)));
         ready!(stalled.as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not take its answer")))
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read its answer")))
     }
 }
 
@@ -259,7 +261,7 @@ mod tests {
         drained: tokio::task::JoinHandle<()>,
     }
 
-    /// A service that answers `/slow` after a moment, and everything else at once.
+    /// Starts a service that answers `/slow` after a short time and any other path immediately.
     async fn start(most: usize) -> Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -292,7 +294,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_connection_too_many_is_told_so_and_room_comes_back() {
+    async fn a_connection_over_the_limit_gets_503_until_another_one_ends() {
         let running = start(1).await;
         let mut first = TcpStream::connect(running.address).await.expect("connected");
         ask(&mut first, "/").await;
@@ -316,14 +318,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_flood_of_connections_is_told_so_too() {
+    async fn a_flood_of_connections_gets_503() {
         let running = start(1).await;
         let mut held = Vec::new();
         let mut told = 0;
         for _ in 0..TURNED_AWAY + 20 {
             let mut stream = TcpStream::connect(running.address).await.expect("connected");
             let mut bytes = vec![0; 4096];
-            // A peer that says nothing is told at once; the first one has its place.
+            // A refused connection gets the answer without a request. The first connection uses the only permit.
             if let Ok(Ok(read)) = timeout(Duration::from_millis(100), stream.read(&mut bytes)).await {
                 told += usize::from(bytes[..read].starts_with(b"HTTP/1.1 503"));
             }
@@ -333,7 +335,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn shutdown_finishes_what_is_in_flight_and_ends_what_is_idle() {
+    async fn shutdown_finishes_current_requests_and_closes_idle_connections() {
         let running = start(10).await;
         let mut idle = TcpStream::connect(running.address).await.expect("connected");
         ask(&mut idle, "/").await;
@@ -341,7 +343,7 @@ mod tests {
         let mut fresh = TcpStream::connect(running.address).await.expect("connected");
         let mut busy = TcpStream::connect(running.address).await.expect("connected");
         ask(&mut busy, "/slow").await;
-        // The request is on its way before the service is told to stop.
+        // During the pause, the request arrives before the service is stopped.
         sleep(Duration::from_millis(50)).await;
         running.stop.send(()).expect("it runs");
         assert!(answer(&mut busy).await.starts_with("HTTP/1.1 200"));

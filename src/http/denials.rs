@@ -1,4 +1,4 @@
-//! Denials: an approver's signed no, to a proposal or to a statement that was made elsewhere.
+//! Routes for signed denials of a proposal, or of a statement that another program created.
 
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
@@ -14,9 +14,9 @@ use crate::record::code::Code;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::ProposalId;
 
-/// A denial of 8 KiB with its signature, and a statement of 20 KiB, in base64.
+/// Maximum body size in bytes, enough for a signed denial of 8 KiB and a statement of 20 KiB, both in base64.
 const MAX_BYTES: usize = 64 << 10;
-/// Refusals that a denial can end in.
+/// Codes with which the boundary may refuse a denial.
 const CODES: &[Code] = &[
     Code::WrongBoundary,
     Code::UnknownSigner,

@@ -1,4 +1,4 @@
-//! Events of a proposal as they happen: SSE and NDJSON.
+//! Event streams of a proposal, in the formats SSE and NDJSON.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -28,18 +28,18 @@ use crate::record::code::Code;
 use crate::record::ident::ProposalId;
 use crate::record::receipt::{Outcome, Status};
 
-/// Where a reader that was cut off goes on.
+/// Request header with the id of the last event that the client received.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Media type of server-sent events.
 pub(super) const SSE: &str = "text/event-stream";
-/// Media type of JSON, one document a line.
+/// Media type of NDJSON.
 pub(super) const NDJSON: &str = "application/x-ndjson";
-/// Silence after which a comment shows proxies and readers that the stream lives.
+/// Interval of comments in an idle stream, which prevent that proxies and clients close the stream.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Events on their way to one reader. A slow one slows its own stream, never the run.
+/// Maximum number of queued events for one reader. A slow reader delays only the stream of this reader, never the run.
 const IN_FLIGHT: usize = 16;
 
-/// `GET /v1/proposals/{id}/events`.
+/// Handles `GET /v1/proposals/{id}/events`.
 pub(super) async fn events(call: RouteCall) -> HandlerResult {
     let id: ProposalId = call.path("id")?;
     let form = EventFormat::of(&call)?;
@@ -61,19 +61,20 @@ pub(super) async fn events(call: RouteCall) -> HandlerResult {
     Ok(response)
 }
 
-/// How events are written.
+/// The format of an event stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EventFormat {
     /// Server-sent events.
     Sse,
-    /// One event a line, with its id.
+    /// NDJSON, in which each line has one event and its id.
     Lines,
-    /// One line for each thing that a reader of outputs needs, in the words that runbook tools share.
+    /// NDJSON for readers that need only the output, the exit code and errors.
     Simple,
 }
 
 impl EventFormat {
-    /// What `Accept` and `?shape=` ask for; server-sent events when they leave it open.
+    /// Returns the format that `Accept` and `?shape=` request. If the request states no preference, the format is
+    /// server-sent events.
     fn of(call: &RouteCall) -> Result<Self, Stopped> {
         let lines = wants_lines(&call.headers)?;
         match (lines, call.raw_query("shape")) {
@@ -81,12 +82,12 @@ impl EventFormat {
             (Some(true), shape) => Self::of_lines(shape),
             (Some(false), None) => Ok(Self::Sse),
             (Some(false), Some(_)) => {
-                Err(refuse(Code::Malformed, format!("?shape= is for lines: ask with `Accept: {NDJSON}`")))
+                Err(refuse(Code::Malformed, format!("?shape= is only for lines: ask with `Accept: {NDJSON}`")))
             }
         }
     }
 
-    /// The form of lines.
+    /// Returns the format of lines that `?shape=` names.
     pub(super) fn of_lines(shape: Option<&str>) -> Result<Self, Stopped> {
         match shape {
             None => Ok(Self::Lines),
@@ -101,18 +102,19 @@ impl EventFormat {
             Self::Lines => serde_json::to_vec(&Line { id, event }),
             Self::Simple => serde_json::to_vec(&simple(event)?),
         };
-        // An event holds text and numbers only: there is nothing in it that JSON can't write.
+        // The serialization can't fail, because an event contains only text and numbers.
         let mut line = line.unwrap_or_default();
         line.push(b'\n');
         Some(line.into())
     }
 }
 
-/// Whether `Accept` prefers lines (true) or server-sent events (false); nothing when it takes neither.
+/// Returns true if `Accept` prefers lines, and false if `Accept` prefers server-sent events. Returns `None` if `Accept`
+/// allows neither lines nor server-sent events.
 fn wants_lines(headers: &HeaderMap) -> Result<Option<bool>, Stopped> {
     let accept = accepted(headers)?;
     let quality = |wanted: &str| {
-        // RFC 9110 section 12.5.1: of the ranges that match, the most specific one counts.
+        // RFC 9110 section 12.5.1 requires that the most specific matching media range is used.
         let mut best: Option<(usize, u16)> = None;
         for range in accept.split(',') {
             let mut parts = range.split(';').map(str::trim);
@@ -135,14 +137,15 @@ fn wants_lines(headers: &HeaderMap) -> Result<Option<bool>, Stopped> {
     Ok((events > 0 || lines > 0).then_some(lines > events))
 }
 
-/// Whether `Accept` names lines themselves, not only a range that they are in.
+/// Returns true if `Accept` names the media type of lines explicitly. A range such as `*/*` does not name the media
+/// type.
 pub(super) fn names_lines(headers: &HeaderMap) -> Result<bool, Stopped> {
     let accept = accepted(headers)?;
     Ok(wants_lines(headers)? == Some(true)
         && accept.split(',').any(|range| range.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case(NDJSON)))
 }
 
-/// All that stands in `Accept`, which may stand more than once; without it, everything.
+/// Joins all `Accept` headers of the request into one text. If the request has no such header, the result is `*/*`.
 fn accepted(headers: &HeaderMap) -> Result<String, Stopped> {
     let values: Result<Vec<&str>, _> = headers.get_all(ACCEPT).iter().map(|value| value.to_str()).collect();
     match values {
@@ -160,17 +163,17 @@ fn thousandths(weight: &str) -> u16 {
         .map_or(0, |weight| (weight * 1000.0) as u16)
 }
 
-/// Whoever reads the other end of a stream.
+/// The sending end of an event stream to one client.
 pub(super) struct EventReader {
     form: EventFormat,
     to: mpsc::Sender<Result<Bytes, Infallible>>,
 }
 
-/// The reader has gone away.
+/// The error that the client has disconnected.
 pub(super) struct ClientGone;
 
 impl EventReader {
-    /// Writes one event; waits while the reader is slow.
+    /// Writes one event, and waits if the client reads slowly.
     pub(super) async fn event(&self, id: u64, event: &Event) -> Result<(), ClientGone> {
         match self.form.write(id, event) {
             Some(piece) => self.to.send(Ok(piece)).await.map_err(|_| ClientGone),
@@ -178,19 +181,19 @@ impl EventReader {
         }
     }
 
-    /// Writes a line as it is.
+    /// Writes one complete line.
     pub(super) async fn line(&self, mut line: Vec<u8>) -> Result<(), ClientGone> {
         line.push(b'\n');
         self.to.send(Ok(line.into())).await.map_err(|_| ClientGone)
     }
 
-    /// How it wants its events.
+    /// Returns the format of the stream.
     pub(super) fn form(&self) -> EventFormat {
         self.form
     }
 
     async fn keep_alive(&self) -> Result<(), ClientGone> {
-        // Lines have no comments: for them TCP's own probes find out that nobody is there.
+        // NDJSON has no comments. For streams of lines, the keepalive probes of TCP detect a disconnected client.
         if self.form == EventFormat::Sse {
             self.to.send(Ok(Bytes::from_static(b": keep-alive\n\n"))).await.map_err(|_| ClientGone)?;
         }
@@ -198,17 +201,18 @@ impl EventReader {
     }
 }
 
-/// An answer that is written while it happens.
+/// Creates a streaming response and its sending end.
 pub(super) fn stream(form: EventFormat) -> (EventReader, Response) {
     let (to, from) = mpsc::channel(IN_FLIGHT);
     let media = if form == EventFormat::Sse { SSE } else { NDJSON };
     let mut response = bytes(StatusCode::OK, media, Body::from_stream(ReceiverStream::new(from)));
-    // Proxies that buffer would hold back what is live.
+    // The header `x-accel-buffering` asks a reverse proxy not to buffer the stream.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     (EventReader { form, to }, response)
 }
 
-/// Hands events on until the last one, until the reader is gone, or (if `stops`) until the service has drained.
+/// Forwards events to the client until the last event is sent or the client disconnects. If `stops` is true, the stream
+/// also ends when the service has ended its runs.
 pub(super) async fn pump(app: &App, events: &mut Events, reader: &EventReader, stops: bool) {
     let mut tick = interval(KEEP_ALIVE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -239,7 +243,8 @@ struct Line<'e> {
     event: &'e Event,
 }
 
-/// WHATWG HTML section 9.2: fields a line each, an empty line ends the event. JSON has no line break in it.
+/// Encodes a server-sent event (WHATWG HTML section 9.2) as one field per line and an empty line. Serialized JSON
+/// contains no line breaks.
 fn sse(id: u64, event: &Event) -> Bytes {
     let kind = match event {
         Event::Status { .. } => "status",
@@ -279,7 +284,7 @@ fn simple(event: &Event) -> Option<serde_json::Value> {
     }
 }
 
-/// The step's own code, else what `timeout` and shells give for such an end.
+/// Returns the exit code of the step, or the code that shells and the program `timeout` use for the same end.
 fn exit_code(outcome: &Outcome) -> u16 {
     if let Some(code) = outcome.exit_code {
         return code.into();
@@ -298,7 +303,7 @@ fn exit_code(outcome: &Outcome) -> u16 {
     }
 }
 
-/// A permit for one who waits, where there is room.
+/// Takes a permit for a request that waits, or returns `None` if all permits are in use.
 pub(super) fn waiting(app: &App) -> Option<tokio::sync::OwnedSemaphorePermit> {
     Arc::clone(&app.waits).try_acquire_owned().ok()
 }
@@ -313,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_sent_event_is_three_fields_and_an_empty_line() {
+    fn a_server_sent_event_has_three_fields_and_an_empty_line() {
         let framed = sse(7, &output("a\nb\r\n\ndata: x"));
         let expected = "id: 7\nevent: output\ndata: {\"type\":\"output\",\"stream\":\"stdout\",\"offset\":3,\
                         \"text\":\"a\\nb\\r\\n\\ndata: x\"}\n\n";
@@ -321,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_carries_the_id_beside_the_event() {
+    fn a_line_contains_the_event_and_its_id() {
         let line = EventFormat::Lines.write(9, &Event::Status { status: ProposalStatus::Running, code: None });
         assert_eq!(line.as_deref(), Some(&b"{\"id\":9,\"type\":\"status\",\"status\":\"running\"}\n"[..]));
     }
@@ -354,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn the_better_accepted_form_is_chosen() {
+    fn the_preferred_media_type_of_accept_is_chosen() {
         let of = |accept: Option<&'static str>| {
             let mut headers = HeaderMap::new();
             if let Some(accept) = accept {

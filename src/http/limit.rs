@@ -1,7 +1,8 @@
-//! Token buckets: how often each may call.
+//! Rate limits with token buckets.
 //!
-//! Bounds floods, not people: who guesses at 256 random bits gains nothing by guessing faster. The table is
-//! bounded; when it is full of busy buckets, those without one share a single bucket.
+//! The rate limits protect the service against too many calls. The rate limits need not prevent attempts to guess a
+//! secret, because a secret has 256 random bits. The table of buckets has a maximum size. If all buckets are in use,
+//! new callers share one bucket.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -14,28 +15,29 @@ use crate::crypto::sshsig::KeyId;
 use crate::record::code::Code;
 use crate::record::ident::Name;
 
-/// How often one of a kind may call.
+/// Rate limit for one kind of caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
-    /// Calls that flow back each second; 0 means no limit.
+    /// Number of calls per second that the bucket regains. The value 0 means that calls are not limited.
     pub per_second: u32,
-    /// Calls that may come at once.
+    /// Maximum number of calls that a full bucket allows immediately.
     pub burst: u32,
 }
 
-/// The rates in force.
+/// All rate limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rates {
-    /// For each token or admitted key.
+    /// Limit for each token, and for each key that answered a challenge.
     pub principal: RateLimit,
-    /// For all callers without a token from one address: of IPv6 one /64, of loopback the whole of it.
+    /// Limit for each address of callers without a token. All addresses of one IPv6 /64 network share one limit, and
+    /// all loopback addresses share one limit.
     pub peer: RateLimit,
-    /// For signatures of one key, of those that verified and were new.
+    /// Limit for each key, charged for new and verified signatures.
     pub key: RateLimit,
 }
 
 impl Rates {
-    /// The rates that follow from the calls that one token may make in a second.
+    /// Derives all limits from the number of calls per second of one token.
     #[must_use]
     pub fn of_calls(per_second: u64) -> Self {
         let rate = |part: u64| {
@@ -52,23 +54,23 @@ impl Default for Rates {
     }
 }
 
-/// Who is charged.
+/// The caller whose bucket is charged.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum RateKey<'a> {
-    /// A token, by its name.
+    /// A token, identified by its name.
     Principal(&'a Name),
-    /// Somebody without a token.
+    /// A caller without a token, identified by the address.
     Peer(IpAddr),
     /// A key that signs.
     Key(&'a KeyId),
 }
 
-/// What a failed authentication costs: as much as this many calls.
+/// Cost of a failed authentication, as a number of calls.
 pub(super) const FAILED_AUTHENTICATION: u32 = 20;
-/// Buckets kept at once: 2 MB.
+/// Maximum number of buckets, which need about 2 MB of memory.
 const MOST_BUCKETS: usize = 65_536;
 
-/// The buckets.
+/// The table of buckets.
 pub(super) struct RateLimiter {
     rates: Rates,
     began: Instant,
@@ -81,7 +83,7 @@ impl RateLimiter {
         Self { rates, began, hasher: RandomState::new(), buckets: Mutex::default() }
     }
 
-    /// Takes `cost` out of the payer's bucket, or says when there will be enough in it.
+    /// Takes `cost` from the caller's bucket. The refusal states the time when the bucket has enough calls again.
     pub(super) fn charge(&self, payer: RateKey<'_>, cost: u32, now: Instant) -> Result<(), Stopped> {
         let (rate, place, whom) = match payer {
             RateKey::Principal(name) => (self.rates.principal, self.hasher.hash_one((0, name.as_str())), "this token"),
@@ -94,7 +96,8 @@ impl RateLimiter {
         })
     }
 
-    /// A bucket is the moment at which it will be full again (the generic cell rate algorithm of ATM).
+    /// Takes `cost` from the bucket, whose value is the time when the bucket is full again (generic cell rate algorithm
+    /// of ATM).
     fn take(&self, rate: RateLimit, place: u64, cost: u32, now: Duration) -> Result<(), u64> {
         if rate.per_second == 0 {
             return Ok(());
@@ -118,7 +121,8 @@ impl RateLimiter {
     }
 }
 
-/// Who has one IPv6 address has at least its /64, and who is on this machine has all of 127.0.0.0/8 and ::1.
+/// Maps an address to a number for its network. A client usually controls a whole IPv6 /64 network, and a local client
+/// controls all loopback addresses.
 fn network(address: IpAddr) -> u64 {
     match address.to_canonical() {
         local if local.is_loopback() => u64::from(Ipv4Addr::LOCALHOST.to_bits()),
@@ -138,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_gives_its_burst_and_then_its_rate() {
+    fn a_bucket_allows_its_burst_and_then_its_rate() {
         let limits = limits();
         let at = Duration::from_millis;
         for _ in 0..3 {
@@ -155,14 +159,14 @@ mod tests {
     }
 
     #[test]
-    fn a_dear_call_empties_the_bucket_and_is_never_impossible() {
+    fn a_call_that_costs_more_than_the_burst_is_still_possible() {
         let limits = limits();
         assert_eq!(limits.take(RATE, 1, 20, Duration::ZERO), Ok(()));
         assert_eq!(limits.take(RATE, 1, 1, Duration::ZERO), Err(2));
     }
 
     #[test]
-    fn a_refused_call_costs_nothing_and_no_rate_means_no_limit() {
+    fn a_refused_call_costs_nothing_and_rate_zero_means_no_limit() {
         let limits = limits();
         let rate = RateLimit { per_second: 1, burst: 1 };
         assert_eq!(limits.take(rate, 1, 1, Duration::ZERO), Ok(()));
@@ -176,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_bounded_and_strangers_share_a_bucket_when_it_is_full() {
+    fn new_callers_share_one_bucket_if_the_table_is_full() {
         let limits = limits();
         for place in 1..=MOST_BUCKETS as u64 {
             assert_eq!(limits.take(RATE, place, 1, Duration::ZERO), Ok(()));
@@ -191,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn one_network_is_one_peer() {
+    fn all_addresses_of_one_network_share_a_bucket() {
         let key = |text: &str| network(text.parse().expect("an address"));
         assert_eq!(key("2001:db8::1"), key("2001:db8::ffff"));
         assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));

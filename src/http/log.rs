@@ -1,4 +1,4 @@
-//! The transparency log: checkpoint, tiles, entries, proofs, blobs.
+//! Routes of the transparency log, for checkpoint, tiles, entries, proofs and blobs.
 
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderValue, StatusCode};
@@ -16,11 +16,11 @@ use crate::http::problem::refuse;
 use crate::http::route::{HandlerResult, Route};
 use crate::record::code::Code;
 
-/// The media type of checkpoints and proofs.
+/// Media type of checkpoints and proofs.
 const TEXT: &str = "text/plain; charset=utf-8";
-/// Whoever has such bytes never needs to ask for them again.
+/// Value of the cache header for content that never changes.
 const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
-/// As before, but not for caches that others share.
+/// Value of the cache header for content that never changes but must not be stored in shared caches.
 const IMMUTABLE_PRIVATE: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
 
 const OPEN: Route = Route {
@@ -126,7 +126,7 @@ async fn checkpoint(call: RouteCall) -> HandlerResult {
 async fn hashes(call: RouteCall) -> HandlerResult {
     let tile = tile(&call, "tile")?;
     if tile.kind() == TileKind::Entries {
-        // `/log/tile/entries/…` has a route of its own, which asks who calls.
+        // The path `/log/tile/entries/…` has its own route, which checks the caller.
         return Err(no_tile());
     }
     Ok(unchanging(call.app.boundary.evidence.tile(&tile)?, IMMUTABLE))

@@ -1,8 +1,8 @@
-//! The HTTP face: connections, limits, router.
+//! The HTTP interface, with its connections, rate limits and router.
 //!
-//! [`routes`] is the one table: the router is built from it, and so is OpenAPI. Every request passes [`reply`], which
-//! checks Host and Origin, catches panics, writes the log line and puts the headers that every answer has; then
-//! `call::Call::enter`, which knows the caller; then its handler.
+//! [`routes`] is the only table of routes, from which the router and the OpenAPI document are built. Each request first
+//! passes `reply`, which checks Host and Origin, catches panics, writes the log line and adds common headers. After
+//! `reply`, the function `call::Call::enter` authenticates the caller, and then the handler of the route runs.
 
 pub mod api;
 pub mod openapi;
@@ -54,12 +54,12 @@ use crate::http::table::routes;
 use crate::record::code::Code;
 use crate::record::ident::Name;
 
-/// Answers what comes in on `listener` until `shutdown` is ready, then drains, within `config.drain`: calls that change
-/// something and are under way end as they would have, new ones are refused, runs end. Who reads or waits is answered until
-/// then, so that a client that waits for a run learns its end.
+/// Serves requests on `listener` until the future `shutdown` completes, then waits for current work for at most
+/// `config.drain`. During this wait, current changes and runs continue, and the service refuses new changes. The
+/// service answers read requests until the end, so that a waiting client learns the outcome of its run.
 ///
 /// # Errors
-/// When the listener has no address; refused connections are logged and outlived.
+/// Returns an error if the listener has no address. A failed connection is logged but is no error of this function.
 pub async fn serve(
     listener: TcpListener,
     boundary: Boundary,
@@ -79,33 +79,37 @@ pub async fn serve(
     let ended = connection::accept(listener, reply, config.max_connections, &phase, drained).await;
     tracing::info!(address = %bound, "no longer listening");
     if tokio::time::timeout(LAST_ANSWERS, ended).await.is_err() {
-        tracing::warn!(seconds = LAST_ANSWERS.as_secs(), "answers were not taken in time: cut off");
+        tracing::warn!(
+            seconds = LAST_ANSWERS.as_secs(),
+            "clients did not read their answers in time: their \
+            connections are closed"
+        );
     }
     phase.send_replace(Phase::Over);
     Ok(())
 }
 
-/// Lets calls and runs end.
+/// Waits until all calls and runs have ended, for at most the time `within`.
 async fn drain(app: &App, within: Duration) {
     let began = Instant::now();
     app.boundary.housekeeping.begin_ending();
     let waited_for = app.is_waited_for();
     if tokio::time::timeout(within, app.finished()).await.is_err() {
-        tracing::warn!(seconds = within.as_secs(), "calls that were under way did not end in time");
+        tracing::warn!(seconds = within.as_secs(), "some calls did not end in time");
     }
     app.boundary.housekeeping.end_runs(within.saturating_sub(began.elapsed())).await;
     if waited_for {
-        // Who waited has just been told the end of a run, and reads its receipt now.
+        // Clients that waited have just received the outcome and fetch their receipts next.
         tokio::time::sleep(LAST_READS).await;
     }
 }
 
-/// How long reading is answered after the last run has ended, where somebody waited.
+/// Time for read requests after the last run has ended, used if a client was waiting.
 const LAST_READS: Duration = Duration::from_secs(1);
-/// How long answers that are on their way may take at the end.
+/// Time limit for the last answers at shutdown.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
-/// Router and what it needs, for one more connection.
+/// The router and the shared state, which are cloned for each connection.
 #[derive(Clone)]
 struct Face {
     router: Router,
@@ -116,10 +120,10 @@ fn router(app: Arc<App>) -> Router {
     route::router(routes(), app).fallback(unknown)
 }
 
-/// Seconds after which a boundary that is started again should answer.
+/// Expected duration of a restart in seconds.
 const RESTART_S: u64 = 5;
 
-/// Paths of features that later versions have.
+/// Paths of features that this version does not support yet.
 const LATER: [(&str, &str); 5] = [
     ("/v1/sessions", "sessions"),
     ("/v1/grants", "grants"),
@@ -133,12 +137,12 @@ async fn unknown(request: Request<Body>) -> Response {
     let below = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     let detail = match LATER.iter().find(|(prefix, _)| below(prefix)) {
         Some((_, feature)) => format!("{feature} are not in this version"),
-        None => "there is no such path: GET /openapi.json names them all".to_owned(),
+        None => "there is no such path: GET /openapi.json lists all paths".to_owned(),
     };
     refuse(Code::NotFound, detail).into_response()
 }
 
-/// Answers one request, whatever happens.
+/// Answers one request, and converts every failure to a response.
 async fn reply<B>(mut face: Face, peer: IpAddr, request: Request<B>) -> Result<Response, Infallible>
 where
     B: HttpBody<Data = axum::body::Bytes, Error: Into<axum::BoxError>> + Send + 'static,
@@ -148,7 +152,7 @@ where
     let mut response = match face.app.hosts.check(request.headers(), request.uri()) {
         Err(stopped) => stopped.into_response(),
         Ok(()) if !method.is_safe() && !face.app.takes_changes() => {
-            let refusal = Refusal::new(Code::Busy, "the boundary is ending or starting again: try again soon");
+            let refusal = Refusal::new(Code::Busy, "the boundary is stopping or restarting: try again soon");
             let mut response = Stopped::from(refusal.retry_after(RESTART_S)).into_response();
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             response
@@ -169,7 +173,7 @@ where
     Ok(response)
 }
 
-/// One line a request: who did what, what came of it. No query, no header, no body: secrets could be in them.
+/// Writes the log line for a request. The line has no query, header or body, because these parts may contain secrets.
 fn note(method: &axum::http::Method, response: &Response, took: Duration) {
     let seen = response.extensions().get::<RequestSummary>();
     let path = seen.map_or("(no route)", |seen| seen.path);
@@ -184,11 +188,11 @@ fn note(method: &axum::http::Method, response: &Response, took: Duration) {
     }
 }
 
-/// What the router gives; a panic becomes a fault with an id, and the service goes on.
+/// Runs the handler, and catches a panic, which becomes a fault with an id.
 async fn caught(answer: impl Future<Output = Result<Response, Infallible>>) -> Response {
     let mut answer = pin!(answer);
     let outcome = poll_fn(|context| {
-        // A request owns what it works on; what it shares is behind locks that hold no half-done state.
+        // Unwind safety holds because a request owns its data, and no lock is held during an incomplete change.
         match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
             Ok(polled) => polled.map(Ok),
             Err(panic) => std::task::Poll::Ready(Err(panic)),
@@ -210,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_route_stands_twice_and_each_has_its_refusals_described() {
+    fn every_route_is_unique_and_describes_its_refusals() {
         let mut seen = Vec::new();
         for route in routes() {
             assert!(
@@ -229,7 +233,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_a_fault_with_an_id() {
+    async fn a_panic_becomes_a_fault_with_an_id() {
         let response = caught(async { panic!("boom") }).await;
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let body = axum::body::to_bytes(response.into_body(), 4096).await.expect("a body");

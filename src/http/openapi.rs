@@ -1,4 +1,4 @@
-//! OpenAPI 3.1, from the route table and the types.
+//! Generator of the OpenAPI 3.1 document from the route table and the types.
 
 use std::collections::BTreeMap;
 
@@ -16,13 +16,13 @@ use crate::http::table::routes;
 use crate::record::code::Code;
 use crate::record::schema;
 
-/// Refusals that any route can give.
+/// Codes of refusals that every route can return.
 const COMMON: &[Code] =
     &[Code::Malformed, Code::Unauthenticated, Code::Forbidden, Code::NotFound, Code::RateLimited, Code::Busy];
-/// The security scheme's name.
+/// Name of the security scheme.
 const BEARER: &str = "bearer";
 
-/// The description of the HTTP interface.
+/// Returns the OpenAPI document of the HTTP interface.
 #[must_use]
 pub fn openapi() -> Value {
     let settings = schema::settings().with_transform(RecursiveTransform(plain_enum)).with(|settings| {
@@ -69,10 +69,11 @@ pub fn openapi() -> Value {
     })
 }
 
-/// Writes a choice of words as one `enum` with the words' meanings in its description.
+/// Converts a choice of constants to one `enum`, and writes the meanings of the constants into its description.
 ///
-/// schemars gives `oneOf` of one `const` each when the words have doc comments. Generators of clients take `const` for the
-/// type's only value (openapi-python-client 0.29 does), so that such a client refuses every other word.
+/// If constants have doc comments, schemars writes a `oneOf` with a `const` for each constant. Some client generators
+/// (openapi-python-client 0.29) treat a `const` as the only possible value of the type. A client program from these
+/// generators would refuse all other values.
 fn plain_enum(schema: &mut Schema) {
     let Some(Value::Array(choices)) = schema.get("oneOf") else { return };
     let Some(words) = choices.iter().map(|choice| choice["const"].as_str()).collect::<Option<Vec<_>>>() else { return };
@@ -108,7 +109,7 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
         words.push("malformed: the body's `Content-Type` is not application/json");
     }
     for (status, words) in refusals {
-        // `/ready` says 503 with its own document.
+        // The route `/ready` returns its own document with status 503.
         let at = replies.entry(status).or_insert_with(|| json!({"content": {}}));
         at["description"] = words.join(", ").into();
         at["content"][MEDIA_TYPE] = json!({"schema": problem});
@@ -149,7 +150,7 @@ fn content(shape: BodyShape, schemas: &mut SchemaGenerator) -> Value {
     match shape {
         BodyShape::Json(schema) => json!({"schema": schema(schemas)}),
         BodyShape::Text => json!({"schema": {"type": "string"}}),
-        // OpenAPI 3.1: bytes of a media type have no schema.
+        // In OpenAPI 3.1, a response of raw bytes has no schema.
         BodyShape::Bytes => json!({}),
     }
 }
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reference_leads_to_a_schema() {
+    fn every_reference_points_to_an_existing_schema() {
         fn walk(value: &Value, description: &Value) {
             match value {
                 Value::Object(members) => {
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_listed() {
+    fn every_problem_code_is_listed_in_openapi() {
         let description = openapi();
         let kinds = description["components"]["schemas"]["Problem"]["properties"]["type"]["enum"].clone();
         assert_eq!(kinds.as_array().map(Vec::len), Some(Code::ALL.len() + 2));

@@ -1,65 +1,65 @@
-//! What the table says of an operation: method, access, fields, bodies, answers.
+//! Types that describe an operation of the route table.
 
 use schemars::{Schema, SchemaGenerator};
 
-/// The methods in use.
+/// HTTP methods that the interface uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
-    /// Safe; answers HEAD as well.
+    /// The method GET, whose routes also answer HEAD.
     Get,
-    /// Changes something.
+    /// The method POST, for requests that change something.
     Post,
 }
 
-/// Who may call a route.
+/// Callers that may use the route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteAccess {
-    /// Everybody: nothing secret is told, or the body's signatures are the authority.
+    /// Any caller, because the answer contains no secret or the signatures in the body authorize the request.
     Open,
-    /// Everybody, for what one signature is the authority of and must never wait: the caller's rate refuses only what does
-    /// not verify.
+    /// Any caller, because one signature authorizes the request and the request must never wait. The rate limit refuses
+    /// a request only if its signature is invalid.
     Signed,
-    /// Whoever holds a bearer.
+    /// Only callers with a bearer token.
     Known,
 }
 
-/// A field of a query, a header, or a part of a path.
+/// A query field, a header or a path segment.
 #[derive(Debug, Clone, Copy)]
 pub struct Field {
-    /// Its name.
+    /// Name of the field.
     pub name: &'static str,
-    /// What it does.
+    /// Description of the field.
     pub about: &'static str,
 }
 
-/// What a body is.
+/// Content of a body.
 #[derive(Debug, Clone, Copy)]
 pub enum BodyShape {
-    /// JSON of this schema.
+    /// JSON with this schema.
     Json(fn(&mut SchemaGenerator) -> Schema),
-    /// Lines or text that no schema describes.
+    /// A body of text or lines, without a schema.
     Text,
-    /// Bytes.
+    /// Raw bytes.
     Bytes,
 }
 
-/// A good answer.
+/// A successful response.
 #[derive(Debug, Clone, Copy)]
 pub struct Reply {
-    /// Its status.
+    /// HTTP status.
     pub status: u16,
-    /// Its media type.
+    /// Media type.
     pub media: &'static str,
-    /// What it is.
+    /// Content of the body.
     pub shape: BodyShape,
-    /// When it is given.
+    /// Description of the case in which the route returns this response.
     pub about: &'static str,
 }
 
-/// The media type of JSON documents.
+/// Media type of JSON documents.
 pub(super) const JSON: &str = "application/json";
 
-/// 200 with JSON of the type.
+/// Describes a response with the status 200 and a JSON document.
 pub(super) const fn ok(schema: fn(&mut SchemaGenerator) -> Schema, about: &'static str) -> Reply {
     Reply { status: 200, media: JSON, shape: BodyShape::Json(schema), about }
 }

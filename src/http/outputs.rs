@@ -1,4 +1,4 @@
-//! Recorded outputs, whole or a range of them.
+//! Routes of recorded outputs, which support range requests.
 
 use std::io;
 
@@ -21,9 +21,9 @@ use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb};
 use crate::http::problem::MEDIA_TYPE;
 use crate::http::route::{HandlerResult, Route};
 
-/// What is read at once of an output: bounds what one reader makes us hold, however large the output is.
+/// Number of bytes in one read from the store. The number limits the memory that one reader uses.
 const PIECE: u64 = 256 << 10;
-/// The media type of bytes of which nothing is known.
+/// Media type for bytes whose type is unknown.
 pub(super) const OCTETS: &str = "application/octet-stream";
 
 pub(super) static ROUTES: &[Route] = &[Route {
@@ -69,7 +69,7 @@ async fn output(call: RouteCall) -> HandlerResult {
     let headers = response.headers_mut();
     headers.insert(ETAG, tag.parse().map_err(|_| fault(&"a digest is no header text"))?);
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    // What a step wrote is never shown as a page of this service.
+    // A browser must not render the output of a step as a page of this service.
     headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
     Ok(response)
@@ -81,13 +81,14 @@ fn asked(headers: &HeaderMap, tag: &str, length: u64) -> Result<Range, Stopped> 
     Ok(if same { parse_range(range, length) } else { Range::Whole })
 }
 
-/// The bytes from `first` up to `end`: small ones at once, large ones piece by piece as the reader takes them.
+/// Returns a body with the bytes from `first` up to `end`. The service reads a large output piece by piece while the
+/// client receives the output.
 async fn pieces(call: &RouteCall, digest: Blake3Digest, first: u64, end: u64) -> Result<Body, Stopped> {
     let read = move |from: u64| from..end.min(from.saturating_add(PIECE));
     if first >= end {
         return Ok(Body::empty());
     }
-    // Before anything is answered: that it can't be read is still an answer with its own status.
+    // Read the first piece before the response begins, so that a read error can still change the status.
     let begin = call.blocking(move |boundary, caller| boundary.evidence.output(caller, &digest, read(first))).await?;
     if read(first).end == end {
         return Ok(Body::from(begin));
@@ -112,7 +113,7 @@ async fn pieces(call: &RouteCall, digest: Blake3Digest, first: u64, end: u64) ->
     Ok(Body::from_stream(ReceiverStream::new(from)))
 }
 
-/// The answer with `body`, of which it is known that it has as many bytes as `range` of `length`.
+/// Builds the response for a body that has exactly the bytes of `range`.
 fn ranged(body: Body, range: Range, length: u64) -> Result<Response, Stopped> {
     let (status, bytes_of, content_range) = match range {
         Range::Whole => (StatusCode::OK, length, None),
@@ -129,22 +130,23 @@ fn ranged(body: Body, range: Range, length: u64) -> Result<Response, Stopped> {
     Ok(response)
 }
 
-/// What a `Range` header asks for.
+/// Meaning of a `Range` header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Range {
-    /// All: none was asked for, several were, or it is not understood (RFC 9110 section 14.2 allows to ignore those).
+    /// The whole output, because the header is missing, has several ranges, or has an unknown form (RFC 9110 section
+    /// 14.2).
     Whole,
-    /// First and last byte, both within.
+    /// A part of the output, with the first and the last byte.
     Part { first: u64, last: u64 },
-    /// Nothing of it is there.
+    /// A range that begins after the end of the output.
     Beyond,
 }
 
-/// RFC 9110 section 14.1.2: `bytes=first-last`, `bytes=first-`, `bytes=-length`.
+/// Parses a header of the form `bytes=first-last`, `bytes=first-` or `bytes=-length` (RFC 9110 section 14.1.2).
 fn parse_range(header: &str, length: u64) -> Range {
     let number = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
-        // More digits than a u64 holds: beyond every end.
+        // A number that does not fit into u64 is beyond the end of every output.
         digits.then(|| text.parse().unwrap_or(u64::MAX))
     };
     let Some((unit, range)) = header.split_once('=') else { return Range::Whole };
@@ -166,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_are_those_of_rfc_9110() {
+    fn range_headers_are_parsed_as_in_rfc_9110() {
         let part = |first, last| Range::Part { first, last };
         for (header, expected) in [
             ("bytes=0-0", part(0, 0)),
@@ -198,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_says_which_and_a_range_beyond_says_how_much_there_is() {
+    fn a_partial_response_names_its_range_and_a_416_names_the_length() {
         let of = |range| {
             let response = ranged(Body::empty(), range, 10).expect("an answer");
             (response.status().as_u16(), response.headers().get(CONTENT_RANGE).cloned())
@@ -209,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_sent_whole() {
+    fn a_range_of_another_version_gets_the_whole_output() {
         let mut headers = HeaderMap::new();
         headers.insert(RANGE, HeaderValue::from_static("bytes=1-2"));
         assert_eq!(asked(&headers, "\"t\"", 10).ok(), Some(Range::Part { first: 1, last: 2 }));

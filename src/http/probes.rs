@@ -1,4 +1,4 @@
-//! Probes: alive, ready, which version, which interface.
+//! Routes for probes, which return the health, the readiness, the version and the OpenAPI document.
 
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
@@ -9,7 +9,7 @@ use crate::http::call::{RouteCall, answer, bytes};
 use crate::http::operation::{BodyShape, JSON, Reply, RouteAccess, Verb, ok};
 use crate::http::route::{HandlerResult, Route};
 
-/// The version of the HTTP interface.
+/// Version of the HTTP interface, as in the paths.
 const API: &str = "v1";
 
 const HEALTH: Route = Route {

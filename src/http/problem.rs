@@ -1,4 +1,4 @@
-//! Refusals and faults as RFC 9457 problem documents.
+//! Refusals and faults as problem documents (RFC 9457).
 
 use axum::body::Body;
 use axum::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -11,14 +11,14 @@ use crate::http::api::{Problem, ProblemError};
 use crate::http::operation::JSON;
 use crate::record::code::Code;
 
-/// The media type of problem documents.
+/// Media type of problem documents.
 pub const MEDIA_TYPE: &str = "application/problem+json";
-/// The `type` of what broke on our side.
+/// The `type` of problem documents for internal faults.
 pub const FAULT: &str = "/problems/fault";
-/// What a caller waits after a `busy` that names no time.
+/// Value of `Retry-After` in seconds for a `busy` refusal without a time.
 const BUSY_RETRY_S: u64 = 1;
 
-/// The status of each refusal: the only such table.
+/// Returns the HTTP status of a refusal code. No other function maps codes to status values.
 #[must_use]
 pub const fn status(code: Code) -> StatusCode {
     match code {
@@ -51,19 +51,19 @@ pub const fn status(code: Code) -> StatusCode {
     }
 }
 
-/// A refusal of the face itself.
+/// Creates a refusal that the HTTP interface returns before the boundary is called.
 pub(super) fn refuse(code: Code, detail: impl Into<String>) -> Stopped {
     Refusal::new(code, detail).into()
 }
 
-/// The document of what stopped a request.
+/// Converts a refusal or a fault to a problem document.
 #[must_use]
 pub fn problem(stopped: &Stopped) -> Problem {
     match stopped {
         Stopped::Refused(refusal) => Problem {
             kind: format!("/problems/{}", refusal.code.word()),
             title: refusal.code.title().to_owned(),
-            // The status is more exact than the code: asking again for what is gone is no use.
+            // Use the status of the case, because a retry for deleted content is useless.
             status: match refusal.case {
                 Some(RefusalCase::Gone) => StatusCode::GONE,
                 Some(RefusalCase::MediaType) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -106,11 +106,11 @@ impl IntoResponse for Stopped {
                 headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
             }
             if refusal.case == Some(RefusalCase::MediaType) {
-                // RFC 9110 section 15.5.16: beside 415 this says what is read.
+                // RFC 9110 section 15.5.16 lets the `Accept` header of a 415 response name the supported type.
                 headers.insert(ACCEPT, HeaderValue::from_static(JSON));
             }
             if refusal.code == Code::Unauthenticated {
-                // RFC 9110 section 11.6.1 demands a challenge beside 401.
+                // RFC 9110 section 11.6.1 requires that a 401 response has a challenge.
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"countersign\""));
             }
         }
@@ -118,7 +118,8 @@ impl IntoResponse for Stopped {
     }
 }
 
-/// 405: the path is known, the method is not. Its `type` is RFC 9457's `about:blank`: the status says it all.
+/// Returns a response with status 405 for a known path with an unknown method. The `type` is `about:blank` (RFC 9457),
+/// because the status already contains all information.
 pub(super) fn method_not_allowed(allow: Option<HeaderValue>) -> Response {
     let allowed = allow.as_ref().and_then(|allow| allow.to_str().ok()).unwrap_or("");
     let mut response = respond(&Problem {
@@ -138,7 +139,7 @@ pub(super) fn method_not_allowed(allow: Option<HeaderValue>) -> Response {
 }
 
 fn respond(problem: &Problem) -> Response {
-    // A problem holds text and numbers only: there is nothing in it that JSON can't write.
+    // The serialization can't fail, because a problem contains only text and numbers.
     let body = serde_json::to_vec(problem).unwrap_or_default();
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -146,7 +147,7 @@ fn respond(problem: &Problem) -> Response {
     response
 }
 
-/// Why a body could not be read, with its place.
+/// Converts a parse error to a refusal that contains the place of the error.
 pub(super) fn unreadable(error: ReadError) -> Stopped {
     let detail = error.to_string();
     match error {
@@ -162,7 +163,7 @@ mod tests {
     use crate::crossing::refusal::Fault;
 
     #[test]
-    fn every_code_has_the_status_of_the_design() {
+    fn every_code_has_the_http_status_of_the_specification() {
         let of = |wanted: u16| {
             Code::ALL
                 .iter()
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn busy_and_rate_limited_say_when_to_come_back() {
+    fn busy_and_rate_limited_have_a_retry_after_header() {
         let busy = refuse(Code::Busy, "full").into_response();
         assert_eq!((busy.status().as_u16(), &busy.headers()[RETRY_AFTER]), (503, &HeaderValue::from(1)));
         let limited = Stopped::from(Refusal::new(Code::RateLimited, "slow down").retry_after(7)).into_response();
@@ -192,13 +193,13 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_shows_its_id_and_nothing_else() {
+    fn a_fault_reveals_only_its_id() {
         let document = problem(&Stopped::Fault(Fault { id: "flt_1".into() }));
         assert_eq!((document.status, document.kind.as_str(), document.fault.as_deref()), (500, FAULT, Some("flt_1")));
     }
 
     #[test]
-    fn a_problem_names_every_place() {
+    fn a_problem_lists_every_error_with_its_pointer() {
         let refusal = Refusal::new(Code::InvalidParams, "two wrong").at("/params/a", "x").at("/params/b", "y");
         let written = serde_json::to_value(problem(&refusal.into())).expect("JSON");
         let expected = serde_json::json!({

@@ -1,4 +1,4 @@
-//! Proposals: make, show, wait, sign, cancel.
+//! Routes to create, show, sign and cancel proposals, and to wait for a proposal.
 
 use std::time::Duration;
 
@@ -20,19 +20,20 @@ use crate::http::route::{HandlerResult, Route};
 use crate::record::code::Code;
 use crate::record::ident::{Name, ProposalId, ProposalIdEnding};
 
-/// Parameters are at most 16 KiB of canonical JSON; written with escapes they can take six times that.
+/// Maximum body size in bytes. Parameters have at most 16 KiB as canonical JSON, but escapes can make the parameters
+/// six times larger.
 const MAX_PROPOSAL_BYTES: usize = 256 << 10;
-/// Sixteen signatures of 512 bytes in base64.
+/// Maximum body size in bytes, enough for sixteen signatures of 512 bytes in base64.
 const MAX_SIGNED_BYTES: usize = 64 << 10;
-/// The longest wait: below the minute after which many proxies give up.
+/// Maximum waiting time. The maximum is below one minute, because many proxies close an idle request after one minute.
 const MAX_WAIT: Duration = Duration::from_secs(55);
-/// Proposals on a page, unless asked otherwise; and at most.
+/// Default number of proposals on one page. `MAX_PAGE` is the maximum.
 const PAGE: usize = 50;
 const MAX_PAGE: usize = 100;
-/// Members of a proposal that later versions know.
+/// Members of a proposal that this version does not support yet.
 const LATER: [(&str, &str); 3] = [("session", "sessions"), ("artifacts", "artifacts"), ("grant", "grants")];
 
-/// Refusals that judging a signed statement can end in.
+/// Codes with which the boundary may refuse a signed statement.
 pub(super) const JUDGED: &[Code] = &[
     Code::StepChanged,
     Code::InvalidParams,
@@ -191,7 +192,7 @@ async fn propose(mut call: RouteCall) -> HandlerResult {
     answer(if created { StatusCode::CREATED } else { StatusCode::OK }, &view)
 }
 
-/// Names what only later versions know, instead of calling it an unknown field.
+/// Parses a proposal, and refuses a member that only a later version supports with a specific refusal.
 fn read_wish(body: &[u8]) -> Result<Propose, Stopped> {
     let value = json::parse(body, MAX_PROPOSAL_BYTES).map_err(|error| unreadable(error.into()))?;
     if let Value::Object(members) = &value {
@@ -236,7 +237,8 @@ async fn proposal(call: RouteCall) -> HandlerResult {
     let id: ProposalId = call.path("id")?;
     let up_to = call.raw_query("wait").map(parse_wait).transpose()?;
     let boundary = &call.app.boundary;
-    // Without room for one more who waits, the answer comes at once: running out of waiting is never a denial.
+    // If too many requests already wait, the service answers immediately. The end of the waiting time never means a
+    // denial.
     let view = match (up_to, waiting(&call.app)) {
         (Some(up_to), Some(_room)) => tokio::select! {
             view = boundary.proposals.wait(&call.caller, &id, up_to) => view?,
@@ -247,7 +249,7 @@ async fn proposal(call: RouteCall) -> HandlerResult {
     answer(StatusCode::OK, &view)
 }
 
-/// `55s` or `55`; what is longer than the longest wait is the longest wait.
+/// Parses a waiting time such as `55s` or `55`. A value above the maximum is reduced to the maximum.
 fn parse_wait(text: &str) -> Result<Duration, Stopped> {
     let digits = text.strip_suffix('s').unwrap_or(text);
     if digits.is_empty() || digits.len() > 9 || !digits.bytes().all(|c| c.is_ascii_digit()) {
@@ -258,8 +260,8 @@ fn parse_wait(text: &str) -> Result<Duration, Stopped> {
 
 async fn sign(mut call: RouteCall) -> HandlerResult {
     let id: ProposalId = call.path("id")?;
-    // The bytes are taken off the wire first, so that nobody holds a permit by sending slowly; a permit is needed
-    // before anything in them is looked at.
+    // Read the body before the permit is taken, so that a slow sender does not occupy a permit. Take the permit before
+    // the body is parsed.
     let body = call.body(MAX_SIGNED_BYTES).await?;
     let permit = call.app.boundary.crossing.capacity().permit()?;
     let Signatures { signatures } = read(&body)?;
@@ -288,7 +290,7 @@ mod tests {
     use crate::http::problem::problem;
 
     #[test]
-    fn waits_are_whole_seconds_up_to_the_longest() {
+    fn a_wait_is_parsed_as_seconds_and_limited_to_the_maximum() {
         let of = |text: &str| parse_wait(text).map(|wait| wait.as_secs()).map_err(|stopped| problem(&stopped).status);
         for (text, seconds) in [("55s", 55), ("55", 55), ("0", 0), ("0s", 0), ("7s", 7), ("56s", 55), ("999999999", 55)]
         {
@@ -300,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn later_features_are_refused_by_name_all_at_once() {
+    fn members_of_later_versions_are_refused_by_name_together() {
         let body = br#"{"step":"a:b","session":"ses_x","grant":"grt_x","artifacts":[]}"#;
         let document = problem(&read_wish(body).expect_err("later features"));
         let pointers: Vec<_> = document.errors.iter().map(|error| error.pointer.as_str()).collect();
@@ -309,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn wishes_are_read_strictly() {
+    fn malformed_proposals_are_refused() {
         assert!(read_wish(br#"{"step":"a:b","params":{"n":1},"reason":"x"}"#).is_ok());
         for bad in [
             &br#"{"step":"a:b","step":"a:c"}"#[..],

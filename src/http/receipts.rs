@@ -1,4 +1,4 @@
-//! Receipts, their bundles, and what a verifier says of one.
+//! Routes of receipts, bundles and their verification.
 
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_DISPOSITION;
@@ -87,7 +87,8 @@ async fn bundled(call: RouteCall) -> HandlerResult {
     Ok(response)
 }
 
-/// Whoever asks the boundary whether the boundary told the truth has to trust it: `countersign verify` needs nobody.
+/// Verifies a bundle for the caller. The caller must trust the boundary for this result, unlike for the result of
+/// `countersign verify`.
 async fn verify(mut call: RouteCall) -> HandlerResult {
     let body = call.body(MAX_BODY_BYTES).await?;
     let _permit = call.app.boundary.crossing.capacity().permit()?;

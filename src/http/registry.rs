@@ -1,4 +1,4 @@
-//! The seal in force and the steps.
+//! Routes of the seal in force and its steps.
 
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;

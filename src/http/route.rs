@@ -1,4 +1,4 @@
-//! The table that router, checks and OpenAPI are made of.
+//! Types of the route table, from which the router, the checks and the OpenAPI document are built.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,41 +16,41 @@ use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb};
 use crate::record::code::Code;
 use crate::record::ident::ReceiptId;
 
-/// What a handler gives.
+/// Result of a handler.
 pub(super) type HandlerResult = Result<Response, Stopped>;
-/// A handler, as the table holds it.
+/// A function that handles the requests of a route.
 pub(super) type Handler = fn(RouteCall) -> Pin<Box<dyn Future<Output = HandlerResult> + Send>>;
 
-/// One method of one path: all that router, checks and OpenAPI know about it.
+/// One method of one path, with all data that the router, the checks and the OpenAPI document need.
 pub struct Route {
-    /// The method.
+    /// HTTP method.
     pub verb: Verb,
-    /// The path; `{name}` is one segment of it, `{*name}` all that follow.
+    /// Path of the route. In a path, `{name}` matches one segment, and `{*name}` matches all remaining segments.
     pub path: &'static str,
-    /// The operation's name in OpenAPI.
+    /// Name of the operation in the OpenAPI document.
     pub name: &'static str,
-    /// What it does, in a line.
+    /// Summary of the operation, as one line.
     pub summary: &'static str,
-    /// What a caller should know of it, in a few sentences.
+    /// Longer description of the operation.
     pub about: &'static str,
-    /// What stands in the braces of the path, in their order.
+    /// Descriptions of the path's placeholders, in the order of the path.
     pub segments: &'static [Field],
-    /// Who may call at all; what of it a caller may see, the boundary decides.
+    /// Callers that may use the route. The boundary decides which data a caller may see.
     pub access: RouteAccess,
-    /// The query's fields; any other is refused.
+    /// Fields that the query may have, because the service refuses any other field.
     pub query: &'static [Field],
-    /// Headers that it heeds.
+    /// Headers that the operation uses.
     pub headers: &'static [Field],
-    /// What the body has to be.
+    /// Content of the request body.
     pub body: Option<BodyShape>,
-    /// What it answers when all goes well.
+    /// Successful responses.
     pub replies: &'static [Reply],
-    /// Refusals of its own, beside those that every route has.
+    /// Codes of refusals that this route can return, in addition to the common codes.
     pub codes: &'static [Code],
     pub(super) handler: Handler,
 }
 
-/// A router that has every route of the table and no other.
+/// Builds a router with all routes of the table.
 pub(super) fn router(routes: impl Iterator<Item = &'static Route>, app: Arc<App>) -> Router {
     let mut router = Router::new();
     for route in routes {
@@ -79,7 +79,8 @@ async fn serve(app: Arc<App>, route: &'static Route, request: Request) -> Respon
     response
 }
 
-/// Takes links out of a refusal that this caller may not follow: whose run spent a nonce is not for strangers.
+/// Removes the links to proposals and receipts that the caller may not see. A caller without permission must not learn
+/// which run spent a nonce.
 fn for_eyes_of(app: &App, caller: &Caller, mut stopped: Stopped) -> Stopped {
     if let Stopped::Refused(refusal) = &mut stopped {
         let about = refusal.receipt.as_ref().map(ReceiptId::proposal).or_else(|| refusal.proposal.clone());

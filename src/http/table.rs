@@ -1,9 +1,9 @@
-//! Every route there is.
+//! The table of all routes.
 
 use crate::http::route::Route;
 use crate::http::{authorizations, challenges, denials, log, outputs, probes, proposals, receipts, registry};
 
-/// Every route there is.
+/// Returns all routes.
 pub fn routes() -> impl Iterator<Item = &'static Route> {
     [
         registry::ROUTES,

@@ -1,4 +1,4 @@
-//! What policy says of a step, before anybody is asked.
+//! Policy decisions about a step, before any question to the person.
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -23,51 +23,52 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 
-/// What is allowed and denied beforehand.
+/// Options about the policy and about grants.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Policy")]
 pub struct RuleArgs {
-    /// The policy file; else the nearest one upward (.rundownrc, .json, .yaml, .yml, package.json), else the built-in lists
+    /// Policy file. The default is the nearest file upward (.rundownrc, .json, .yaml, .yml, package.json), or else the
+    /// built-in lists
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     #[command(flatten)]
     grants: GrantArgs,
-    /// Deny whatever would be asked; also where there is no terminal
+    /// Deny each permission that needs a question, as without a terminal
     #[arg(long)]
     non_interactive: bool,
 }
 
 impl RuleArgs {
-    /// Whether everything is allowed, without policy.
+    /// Returns true if everything is allowed and no policy applies.
     #[must_use]
     pub const fn allows_all(&self) -> bool {
         self.grants.allows_all()
     }
 }
 
-/// Policy, and the person's flags.
+/// The policy and the person's options for one runbook.
 #[derive(Debug)]
 pub struct LocalRules {
     args: RuleArgs,
     policy: Policy,
-    /// Where the policy is from, in words.
+    /// Description of the policy's source.
     from: String,
-    /// What is found upward, before anything runs.
+    /// Digest of the policy that the upward search found at the start.
     found: Option<PolicyDigest>,
-    /// Paths of the command line outside of the current directory, links resolved.
+    /// Paths outside the current directory that the command line grants, with symbolic links resolved.
     elsewhere: [Vec<PathBuf>; 2],
     flags: Flags,
     runbook: RunbookPath,
 }
 
 impl LocalRules {
-    /// The policy that is meant and the flags. A file that is wrong is never passed over for another one.
+    /// Loads the policy and the options. If a policy file is invalid, the function does not fall back to another file.
     ///
     /// # Errors
-    /// Everything wrong with the file, or a flag that is no pattern.
+    /// Returns all errors of the policy file, or an option that is no valid pattern.
     pub fn find(args: &RuleArgs, project: &Project, runbook: &Runbook) -> Result<Self, CommandFailure> {
         let (policy, from) = if args.grants.allows_all() {
-            // Nothing that lies around is read for a decision that is not made.
+            // With `--allow-all` no policy is needed, so no policy file is read.
             (Policy::untouched(), "no policy (--allow-all)".to_owned())
         } else {
             let found = project.policy(args.policy.as_deref())?;
@@ -86,20 +87,20 @@ impl LocalRules {
         })
     }
 
-    /// What policy says of the runbook.
+    /// Returns the rules of the policy for the runbook.
     pub fn ruling(&self) -> Ruling {
         resolve_path(&self.policy, Builtins::current(), &self.runbook)
     }
 
-    /// Decides everything in a step; what is left is asked, in the order of the script.
+    /// Decides about every command and variable of a step. Returns the open questions in the order of the script.
     ///
     /// # Errors
-    /// When anything is denied: with its place and the rule that says so.
+    /// Returns an error if the policy denies anything. The error names the place and the rule.
     pub fn decide(&self, ruling: &Ruling, chosen: &ChosenStep, shown: &str) -> Result<Vec<Question>, CommandFailure> {
         let definition = &chosen.step.definition;
         let decision = decide_step(ruling, definition, DecisionPlace::Terminal, &self.flags);
         let refused = |why: String| {
-            CommandFailure::new(Exit::Refused, format!("nothing of {} was run: {why}", definition.reference))
+            CommandFailure::new(Exit::Refused, format!("no part of {} was run: {why}", definition.reference))
         };
         let place = |one: &Decided| {
             one.place.map_or_else(
@@ -143,24 +144,26 @@ impl LocalRules {
             }
             if questions.len() > MAX_PERMISSIONS {
                 return Err(refused(format!(
-                    "policy would ask more than {MAX_PERMISSIONS} questions: allow what it runs in the policy, or split it"
+                    "policy would ask more than {MAX_PERMISSIONS} questions: allow the step's commands in the \
+                     policy, or split the step"
                 )));
             }
         }
         Ok(questions)
     }
 
-    /// Whether a step inherits this variable.
+    /// Returns true if a step may inherit the variable.
     pub fn allows_variable(&self, ruling: &Ruling, name: &str) -> bool {
         decide_env(ruling, name, DecisionPlace::Terminal, &self.flags).verdict == PolicyVerdict::Allow
     }
 
-    /// Whether a step may have this path of the host.
+    /// Returns true if a step may access the path of the host.
     pub fn allows_path(&self, ruling: &Ruling, kind: PermissionKind, real: &str) -> bool {
         decide_path(ruling, kind, real, DecisionPlace::Terminal, &self.flags).verdict == PolicyVerdict::Allow
     }
 
-    /// What no step may read or write, as patterns over whole paths. A mask knows no difference between the two.
+    /// Returns patterns of paths that no step may read or write. The list joins both kinds, because a mask in the
+    /// sandbox hides a path completely.
     pub fn denied_paths(&self, ruling: &Ruling) -> Vec<String> {
         if self.args.grants.allows_all() {
             return Vec::new();
@@ -175,7 +178,7 @@ impl LocalRules {
         patterns
     }
 
-    /// A pattern with its place written out, taken literally.
+    /// Replaces `{repo}` or `{tmp}` at the start of a pattern by the escaped path.
     fn whole(&self, pattern: &str) -> Option<String> {
         let places = self.flags.places.as_ref();
         match (pattern.strip_prefix("{repo}"), pattern.strip_prefix("{tmp}")) {
@@ -185,29 +188,30 @@ impl LocalRules {
         }
     }
 
-    /// Paths outside of the current directory that the command line gives to a step: to read, and to write.
+    /// Returns the paths outside the current directory that the command line grants: first to read, then to write.
     pub fn elsewhere(&self) -> (&[PathBuf], &[PathBuf]) {
         (&self.elsewhere[0], &self.elsewhere[1])
     }
 
-    /// Whether the policy of runs to come is another than before: only a person writes policy.
+    /// Returns true if the upward search now finds another policy than at the start. A step may have written this
+    /// policy.
     pub fn was_changed(&self, project: &Project) -> bool {
         upward(project) != self.found
     }
 
-    /// Who answers what is asked.
+    /// Returns how questions are answered.
     pub fn answers(&self) -> DefaultAnswers {
         let nobody = if self.args.non_interactive {
-            Some("--non-interactive denies whatever would be asked")
+            Some("--non-interactive denies everything that needs a question")
         } else if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
             None
         } else {
-            Some("there is no terminal to ask at")
+            Some("there is no terminal for questions")
         };
         DefaultAnswers { yes: self.args.grants.yes, nobody }
     }
 
-    /// What the command line answered beforehand, as a receipt has it.
+    /// Returns the options that answer questions in advance, in the form of a receipt.
     pub fn given_beforehand(&self) -> Vec<QuestionAnswer> {
         let mut given = Vec::new();
         if self.args.grants.allows_all() {
@@ -227,25 +231,26 @@ impl LocalRules {
         given
     }
 
-    /// Says loudly what is not in force.
+    /// Prints a warning if `--allow-all` disables the policy.
     pub fn say_what_is_off(&self, terminal: &Terminal) {
         if self.args.grants.allows_all() {
-            terminal.say("WARNING: --allow-all: NO POLICY. Nothing is asked, nothing is denied");
+            terminal.say("WARNING: --allow-all: NO POLICY. The program asks nothing and denies nothing");
         }
     }
 
-    /// Names the policy.
+    /// Returns the digest of the policy.
     pub const fn digest(&self) -> PolicyDigest {
         self.policy.digest()
     }
 
-    /// Where the policy is from, in words.
+    /// Returns the description of the policy's source.
     pub fn from(&self) -> &str {
         &self.from
     }
 }
 
-/// The policy that a run without `--policy` would have, if it can be read.
+/// Returns the digest of the policy that a run without `--policy` would use. Returns `None` if that policy is
+/// unreadable.
 fn upward(project: &Project) -> Option<PolicyDigest> {
     project.policy(None).ok().map(|found| found.policy.digest())
 }

@@ -1,17 +1,18 @@
-//! What of a person's environment a step inherits.
+//! Filter for the environment variables that a step inherits.
 //!
-//! What policy allows by name, and of that never what changes which code runs or what the program itself sets. Nothing is
-//! asked about: a variable that no list allows is not handed on.
+//! The policy lists the allowed variables by name. Variables that change which code runs are never inherited, and
+//! neither are variables that this program sets. The program asks no questions about variables. A variable that no list
+//! allows is dropped.
 
 use std::ffi::OsString;
 
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 
-/// Never handed on, whatever policy says: each makes programs load or run something else, or is this program's own to set.
-/// A star at the end stands for anything.
+/// Variables that are never inherited, even if the policy allows them. These variables make programs load or run other
+/// code, or this program sets them. A `*` at the end matches any text.
 const NEVER: [&str; 48] = [
-    // Loaders and shells.
+    // Dynamic loaders and shells.
     "LD_*",
     "DYLD_*",
     "GLIBC_TUNABLES",
@@ -55,30 +56,30 @@ const NEVER: [&str; 48] = [
     "GNUMAKEFLAGS",
     "MAKEFILES",
     "TAR_OPTIONS",
-    // What git runs.
+    // Variables that change what git runs.
     "GIT_*",
-    // Whoever reaches the agent signs with the person's keys.
+    // A process that can reach the SSH agent can sign with the person's keys.
     "SSH_AUTH_SOCK",
     "SSH_ASKPASS*",
-    // The program's own.
+    // Variables that this program sets.
     "PARAM_*",
     "COUNTERSIGN_*",
     "RUNBOOKS_OUTPUT",
 ];
 
-/// The most that a step's environment may hold, in bytes: what the sandbox takes.
+/// Maximum size of a step's environment in bytes. The sandbox has the same limit.
 const MOST: usize = 100 << 10;
 
-/// What a step inherits.
+/// Environment of a step.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct InheritedEnvironment {
-    /// Sorted by name.
+    /// Inherited variables, sorted by name.
     pub variables: Vec<(String, String)>,
-    /// Names that policy allows and that are not handed on all the same, sorted.
+    /// Sorted names of variables that the policy allows but that are not inherited.
     pub withheld: Vec<String>,
 }
 
-/// Filters the environment of this process. `own` names what the sandbox itself sets.
+/// Filters the environment of this process. `own` lists the variables that the sandbox sets.
 pub fn inherit(
     environment: impl Iterator<Item = (OsString, OsString)>,
     own: &[&str],
@@ -86,7 +87,7 @@ pub fn inherit(
 ) -> InheritedEnvironment {
     let mut inherited = InheritedEnvironment::default();
     for (name, value) in environment {
-        // What no step could name is not worth a word.
+        // A step cannot use a variable whose name is not a valid identifier, so the name is not reported as withheld.
         let Some(name) = name.to_str().filter(|name| is_name(name)) else { continue };
         if own.contains(&name) || !allows(name) {
             continue;
@@ -102,10 +103,10 @@ pub fn inherit(
 }
 
 impl InheritedEnvironment {
-    /// With what the program sets itself, which goes over what was inherited.
+    /// Adds the variables that the program sets. The new variables replace inherited variables with the same name.
     ///
     /// # Errors
-    /// When it is more than a run takes.
+    /// Returns an error if the environment is too large for a run.
     pub fn with(mut self, set: Vec<(String, String)>) -> Result<Vec<(String, String)>, CommandFailure> {
         self.variables.retain(|(name, _)| set.iter().all(|(other, _)| other != name));
         self.variables.extend(set);
@@ -117,8 +118,8 @@ impl InheritedEnvironment {
         Err(CommandFailure::new(
             Exit::Refused,
             format!(
-                "the step would inherit {bytes} bytes of environment, and at most {MOST} are handed on: unset {}, or deny it \
-                 in the policy's env rules",
+                "the step would inherit an environment of {bytes} bytes, but the limit is {MOST} bytes: unset {}, or \
+                 deny it in the policy's env rules",
                 PrintableText::text(largest).as_str()
             ),
         ))
@@ -149,14 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn only_what_policy_allows_is_inherited() {
+    fn only_variables_that_the_policy_allows_are_inherited() {
         let inherited = of(&[("B", "2"), ("A", "1"), ("C", "3"), ("PATH", "/evil")], |name| name != "C");
         assert_eq!(inherited.variables, [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "2".to_owned())]);
         assert_eq!(inherited.withheld, Vec::<String>::new());
     }
 
     #[test]
-    fn what_changes_which_code_runs_is_never_inherited() {
+    fn variables_that_change_which_code_runs_are_never_inherited() {
         for name in [
             "LD_PRELOAD",
             "LD_LIBRARY_PATH",
@@ -184,7 +185,7 @@ mod tests {
             assert_eq!(inherited.variables.len(), 1, "{name}");
             assert_eq!(inherited.withheld, [name], "{name}");
         }
-        // Exported functions are no names that a step could use.
+        // Exported shell functions have names that a step cannot use.
         assert_eq!(
             of(&[("BASH_FUNC_ls%%", "() { :; }"), ("1A", "x"), ("", "x")], |_| true),
             InheritedEnvironment::default()
@@ -192,14 +193,14 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_withheld_and_said() {
+    fn variables_that_are_not_utf8_are_withheld_and_reported() {
         let odd = OsString::from_vec(vec![0xff]);
         let inherited = inherit([("ODD".into(), odd)].into_iter(), &[], |_| true);
         assert_eq!((inherited.variables.len(), inherited.withheld), (0, vec!["ODD".to_owned()]));
     }
 
     #[test]
-    fn what_the_program_sets_goes_over_and_too_much_is_refused() {
+    fn program_variables_win_and_a_too_large_environment_is_refused() {
         let set = vec![("PARAM_A".to_owned(), "mine".to_owned())];
         let inherited =
             InheritedEnvironment { variables: vec![("PARAM_A".into(), "theirs".into())], withheld: Vec::new() };

@@ -1,4 +1,4 @@
-//! What the command line allows and denies beforehand: for `run`, and for `policy check`.
+//! Options of the command line that allow or deny in advance, for `run` and `policy check`.
 
 use std::path::{Path, PathBuf};
 
@@ -11,47 +11,47 @@ use crate::record::host::split_patterns;
 use crate::terminal::exit::CommandFailure;
 use crate::terminal::screen::PrintableText;
 
-/// What is allowed and denied beforehand.
+/// Grants and denials of the command line.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Policy")]
 pub struct GrantArgs {
-    /// Commands that may run, whatever the policy says
+    /// Commands that may run, regardless of the policy
     #[arg(long, value_name = "COMMANDS")]
     allow_run: Vec<String>,
-    /// Paths that may be read, with all below them
+    /// Paths that may be read, including everything below them
     #[arg(long, value_name = "PATHS", value_delimiter = ',')]
     allow_read: Vec<String>,
-    /// Paths that may be written, with all below them
+    /// Paths that may be written, including everything below them
     #[arg(long, value_name = "PATHS", value_delimiter = ',')]
     allow_write: Vec<String>,
     /// Variables that may be inherited, or set before a command
     #[arg(long, value_name = "NAMES")]
     allow_env: Vec<String>,
-    /// No policy and no sandbox; says so
+    /// Use no policy and no sandbox; the program prints a warning
     #[arg(long)]
     pub allow_all: bool,
-    /// Deny everything that is not allowed explicitly; beats --allow-all
+    /// Deny everything that is not explicitly allowed; has priority over --allow-all
     #[arg(long)]
     pub deny_all: bool,
-    /// Allow what no list names, without asking; never what is denied, or can't be known before it runs
+    /// Allow without a question what no list names, but not what is denied or can't be known before the run
     #[arg(short, long)]
     pub yes: bool,
 }
 
 impl GrantArgs {
-    /// Whether policy is off.
+    /// Returns true if no policy applies.
     #[must_use]
     pub const fn allows_all(&self) -> bool {
         self.allow_all && !self.deny_all
     }
 
-    /// Whether anything is said.
+    /// Returns true if any of these options is set.
     #[must_use]
     pub fn is_given(&self) -> bool {
         self.allow_all || self.deny_all || self.yes || self.grants().iter().any(|(_, _, given)| !given.is_empty())
     }
 
-    /// Each kind of grant with its option.
+    /// Returns the grants of each kind with the name of their option.
     #[must_use]
     pub fn grants(&self) -> [(PermissionKind, &'static str, Vec<String>); 4] {
         let patterns = |given: &[String]| given.iter().flat_map(|list| split_patterns(list)).collect();
@@ -63,10 +63,10 @@ impl GrantArgs {
         ]
     }
 
-    /// The grants as decisions need them, and the paths outside of the current directory: to read, and to write.
+    /// Returns the grants as patterns, and the paths outside the current directory: first to read, then to write.
     ///
     /// # Errors
-    /// A value that is no pattern, or a path that is not there.
+    /// Returns an error if a value is no valid pattern or a path does not exist.
     pub fn flags(&self, project: &Project) -> Result<(Flags, [Vec<PathBuf>; 2]), CommandFailure> {
         let mut granted = Granted::default();
         let mut elsewhere = [Vec::new(), Vec::new()];
@@ -98,7 +98,7 @@ impl GrantArgs {
     }
 }
 
-/// A path of the command line, links resolved: what is given to a step has to be there.
+/// Resolves symbolic links in a path of the command line. The path must exist.
 fn real_path(project: &Project, flag: &str, path: &str) -> Result<PathBuf, CommandFailure> {
     let shown = PrintableText::text(path);
     if path.contains(['*', '?', '{']) {
@@ -108,11 +108,11 @@ fn real_path(project: &Project, flag: &str, path: &str) -> Result<PathBuf, Comma
     let real = real.map_err(|error| CommandFailure::usage(format!("{flag} {}: {error}", shown.as_str())))?;
     match real.to_str() {
         Some(_) => Ok(real),
-        None => Err(CommandFailure::usage(format!("{flag} {}: its real name is no text", shown.as_str()))),
+        None => Err(CommandFailure::usage(format!("{flag} {}: its real path is not UTF-8", shown.as_str()))),
     }
 }
 
-/// A path as a pattern that means just it.
+/// Escapes a path, so that the pattern matches only this path.
 #[must_use]
 pub fn literal(path: &str) -> String {
     let special = |c: char| matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '(' | ')' | '!' | '+' | '@' | '\\' | ',');

@@ -1,4 +1,4 @@
-//! What holds a step at a terminal: its profile, in one place, and this host's sandbox.
+//! The sandbox and the profile of a step that a person runs at a terminal.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -20,19 +20,19 @@ use crate::sandbox::{Plan, Report, Sandbox};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
-/// What the person asked of the sandbox.
+/// Sandbox level that the person chose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SandboxChoice {
-    /// Every layer, or the step is refused.
+    /// All layers are required. If the host lacks a layer, the step is refused.
     Strict,
-    /// What this host holds; each missing layer is said.
+    /// The step gets the layers that this host supports. The program reports each missing layer.
     BestEffort,
-    /// Limits and hygiene only, and by which flag.
+    /// Only resource limits apply. The value is the option that disabled the sandbox.
     Off(&'static str),
 }
 
 impl SandboxChoice {
-    /// In words, with what a step works in.
+    /// Returns a description of the choice.
     pub fn words(self) -> String {
         match self {
             Self::Strict => "sandbox strict".to_owned(),
@@ -42,19 +42,19 @@ impl SandboxChoice {
     }
 }
 
-/// This host's sandbox, for one call of the command.
+/// The sandbox of this host for one command.
 #[derive(Debug)]
 pub struct HostSandbox {
     wanted: SandboxChoice,
     sandbox: LinuxSandbox,
-    /// Removed with this.
+    /// Scratch directory, deleted on drop.
     scratch: tempfile::TempDir,
 }
 
-/// The profile of a step at a terminal. The one place that decides it.
+/// Returns the profile of a step at a terminal. No other function creates the profile of a step at a terminal.
 ///
 /// # Errors
-/// What the step can't have.
+/// Returns an error if the step asks for something that it cannot get.
 pub fn profile(
     wanted: SandboxChoice,
     held: Vec<crate::record::profile::Layer>,
@@ -68,12 +68,12 @@ pub fn profile(
         SandboxChoice::BestEffort => RequiredLayers::BestEffort(held),
         SandboxChoice::Off(_) => RequiredLayers::BestEffort(Vec::new()),
     };
-    // No configuration of a boundary is asked: a runbook may ask for as much as one with an untouched configuration gives.
+    // No configuration of a boundary is read here. The limits are those of a default configuration.
     let given = PolicyProfile { level, limits: Limits::default(), maximum: config::maximum() };
     let mut profile =
         effective(ruling, declared, &given).map_err(|error| CommandFailure::new(Exit::Refused, error.to_string()))?;
     if matches!(wanted, SandboxChoice::Off(_)) {
-        // Whatever there is can be reached anyway.
+        // Without a sandbox the step can reach every path, so only the working directory is set.
         work.put_off(&mut profile);
     } else {
         work.put(&mut profile, rules)?;
@@ -85,12 +85,12 @@ pub fn profile(
 }
 
 impl HostSandbox {
-    /// Finds out what this host holds, by doing it once, and says what it does not.
+    /// Probes the sandbox layers of this host. With best effort, the function warns about each missing layer.
     ///
     /// # Errors
-    /// When no run can be prepared at all.
+    /// Returns an error if no run can be prepared.
     pub fn prepare(wanted: SandboxChoice, log: Option<&Path>, terminal: &Terminal) -> Result<Self, CommandFailure> {
-        // The person's keys and receipts are in no step's view.
+        // No step may see the person's keys and receipts.
         let home = Home::of_process();
         let ssh = home.home.map(|home| home.join(".ssh"));
         let own = home.config.into_iter().chain(ssh).chain(log.map(Path::to_owned));
@@ -110,9 +110,11 @@ impl HostSandbox {
             }
             if hold.sandbox.probe().held().len() < STRICT.len() {
                 terminal.say(
-                    "warning: the step may reach what a missing layer would have kept from it, your own files among it",
+                    "warning: because of the missing layer, the step may reach more of this host, including your own \
+                     files",
                 );
-                // Where nothing could keep them out of view the run was refused for them; that was asked for just now.
+                // The sandbox would refuse a run if the sandbox could not hide these private files. With best effort
+                // the person accepts this risk.
                 return Self::new(wanted, Vec::new());
             }
         }
@@ -133,7 +135,7 @@ impl HostSandbox {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
             std::io::Result::Ok(path)
         };
-        // Runs with a user id of their own must be able to enter theirs.
+        // A run with its own user id must be able to enter its directory below the scratch directory.
         std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o711)).map_err(failed)?;
         let setup = Setup {
             helper: None,
@@ -148,27 +150,28 @@ impl HostSandbox {
         Ok(Self { wanted, sandbox, scratch })
     }
 
-    /// The directory that is removed with this.
+    /// Returns the scratch directory.
     pub fn scratch(&self) -> &Path {
         self.scratch.path()
     }
 
-    /// What was asked for.
+    /// Returns the sandbox level that the person chose.
     pub const fn wanted(&self) -> SandboxChoice {
         self.wanted
     }
 
-    /// Where a step works: what policy lets it have of the current directory.
+    /// Returns the working directory of a step under the policy.
     pub fn work(&self, rules: &LocalRules, ruling: &Ruling, project: &Project) -> WorkingDirectory {
         let off = matches!(self.wanted, SandboxChoice::Off(_));
         WorkingDirectory::find(rules, ruling, project, &self.sandbox.probe().held(), off)
     }
 
-    /// The profile of a step, and that this host holds it. Where it can't have the current directory, as when the person's
-    /// keys lie below that, it works in an empty one, and `work` tells why.
+    /// Creates and checks the profile of a step. If the step cannot get the current directory, for example because the
+    /// person's keys are in it, the step gets an empty directory. In this case `work` contains the reason.
     ///
     /// # Errors
-    /// What the step can't have, or this host can't hold; then nothing is run.
+    /// Returns an error if the step or this host cannot meet the profile. If the function returns an error, nothing was
+    /// run.
     pub fn check(
         &self,
         ruling: &Ruling,
@@ -198,7 +201,7 @@ impl HostSandbox {
         })
     }
 
-    /// Runs a step to its end; when this returns its whole tree is dead.
+    /// Runs a step to its end. All processes of the step are dead when the function returns.
     pub fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report {
         self.sandbox.run(prepared, plan, live, cancel)
     }

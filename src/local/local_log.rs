@@ -1,7 +1,9 @@
-//! The local log: a person's own receipts, one envelope a line, each naming the one before it.
+//! The local log: the person's own receipts. Each line has one envelope, which names the digest of the previous
+//! receipt.
 //!
-//! `$XDG_STATE_HOME/countersign/local/receipts.ndjson`, 0600 in a directory 0700. Whoever appends holds the file's lock, so
-//! that runs beside each other keep one chain. No log of a boundary: nothing here proves anything to anybody else.
+//! The log is the file `$XDG_STATE_HOME/countersign/local/receipts.ndjson` with mode 0600, in a directory with mode
+//! 0700. A writer locks the file, so concurrent runs keep one chain. This log is not the log of a boundary and proves
+//! nothing to other people.
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -19,82 +21,85 @@ use crate::record::local_receipt::LocalReceipt;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 
-/// Where the log is; nothing is opened yet.
+/// Path of the local log. The log is not opened yet.
 #[derive(Debug, Clone)]
 pub struct LocalLog {
     directory: PathBuf,
 }
 
-/// A receipt is in the log, durably.
+/// Result of a durable append.
 #[derive(Debug)]
 pub struct AppendedReceipt {
-    /// Digest of its payload: what the next one names.
+    /// Digest of the receipt's payload, which the next receipt names.
     pub digest: ContentDigest,
-    /// Where the bytes of a line that was cut short were put, if there was one.
+    /// File with the bytes of an incomplete last line, if the log had such a line.
     pub mended: Option<PathBuf>,
 }
 
 /// One line of the log.
 #[derive(Debug)]
 pub enum LocalLogLine {
-    /// An envelope that may hold a local receipt.
+    /// An envelope. The envelope may contain a local receipt.
     Envelope(Envelope),
-    /// No envelope, and why.
+    /// A line that is no envelope, with the reason.
     Broken(String),
-    /// The last one, without its end: a write that a crash or a full disk cut short.
+    /// The last line without its line end, after a crash or on a full disk. The value is the length of the line in
+    /// bytes.
     Torn(usize),
 }
 
 const FILE: &str = "receipts.ndjson";
-/// The longest line: a payload of the largest size in base64, its signature, and room.
+/// Maximum length of a line: the largest payload in base64, its signature, and some reserve.
 const MAX_LINE: usize = LocalReceipt::MAX_BYTES / 3 * 4 + (8 << 10);
 
 impl LocalLog {
-    /// That of this process's user.
+    /// Returns the log of this process's user.
     ///
     /// # Errors
-    /// When the environment names no home.
+    /// Returns an error if neither HOME nor XDG_STATE_HOME is set.
     pub fn of_process() -> Result<Self, CommandFailure> {
         Self::of(std::env::var_os("XDG_STATE_HOME"), std::env::var_os("HOME"))
     }
 
-    /// A relative path is ignored, as the XDG specification demands.
+    /// Ignores a relative path, as the XDG Base Directory Specification requires.
     fn of(state: Option<OsString>, home: Option<OsString>) -> Result<Self, CommandFailure> {
         let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
         let state = state.and_then(absolute);
         let state = state.or_else(|| home.and_then(absolute).map(|home| home.join(".local/state")));
         let state = state.ok_or_else(|| {
             CommandFailure::usage(
-                "there is no home for the local log: set HOME or XDG_STATE_HOME, or run with --no-receipt",
+                "there is no directory for the local log: set HOME or XDG_STATE_HOME, or run with \
+                --no-receipt",
             )
         })?;
         Ok(Self { directory: state.join("countersign/local") })
     }
 
-    /// The log's file.
+    /// Returns the path of the log file.
     pub fn file(&self) -> PathBuf {
         self.directory.join(FILE)
     }
 
-    /// The log's directory.
+    /// Returns the directory of the log.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Makes sure that a receipt could be appended, before anything runs.
+    /// Checks that a receipt can be appended. Callers use this check before a run.
     ///
     /// # Errors
-    /// Why none could.
+    /// Returns the reason why an append is impossible.
     pub fn check_writable(&self) -> Result<(), CommandFailure> {
         let mut file = self.open()?;
         let _ = self.tail(&mut file)?;
         Ok(())
     }
 
-    /// Appends what `make` makes of the digest of the receipt before it. Waits for whoever appends now.
+    /// Appends the envelope that `make` creates from the digest of the previous receipt. The call waits for other
+    /// writers.
     ///
     /// # Errors
-    /// When it can't be made or written; then the log is as it was.
+    /// Returns an error if the envelope cannot be created or written. After an error the log is unchanged.
     pub fn append(
         &self,
         make: impl FnOnce(Option<ContentDigest>) -> Result<Envelope, CommandFailure>,
@@ -107,10 +112,10 @@ impl LocalLog {
         line.push(b'\n');
         let mended = tail.torn.map(|torn| self.set_aside(&torn)).transpose()?;
         let failed = |error: io::Error| self.failed("write", &error);
-        // A crash after this and before the write has set a torn line aside and nothing else.
+        // After a crash at this point the incomplete line is in its own file, and the log has no new line.
         file.set_len(tail.whole).map_err(failed)?;
         let written = file.seek(SeekFrom::Start(tail.whole)).and_then(|_| file.write_all(&line));
-        // A crash between the two leaves a line without its end, which the next run finds and sets aside.
+        // A crash during this write leaves an incomplete line. The next run moves the line to its own file.
         if let Err(error) = written.and_then(|()| file.sync_all()) {
             let _ = file.set_len(tail.whole);
             return Err(failed(error));
@@ -119,10 +124,10 @@ impl LocalLog {
         Ok(AppendedReceipt { digest: ContentDigest::of(&payload), mended })
     }
 
-    /// Reads the log from its first line; nothing when there is none.
+    /// Reads the log from its first line. Returns `None` if the log does not exist.
     ///
     /// # Errors
-    /// When it can't be read.
+    /// Returns an error if the log cannot be read.
     pub fn read(
         &self,
     ) -> Result<Option<impl Iterator<Item = Result<LocalLogLine, CommandFailure>> + '_>, CommandFailure> {
@@ -149,7 +154,7 @@ impl LocalLog {
                 }))
             }
             length if length > MAX_LINE => {
-                // The rest of it is no receipt either.
+                // The remaining bytes of a line that is too long are skipped.
                 let _ = lines.skip_until(b'\n').map_err(|error| self.failed("read", &error))?;
                 Ok(Some(LocalLogLine::Broken("it is longer than any receipt".to_owned())))
             }
@@ -157,7 +162,7 @@ impl LocalLog {
         }
     }
 
-    /// The file, private and locked.
+    /// Opens and locks the log file, and creates it if necessary. The file must be private.
     fn open(&self) -> Result<File, CommandFailure> {
         DirBuilder::new()
             .recursive(true)
@@ -173,8 +178,8 @@ impl LocalLog {
             return Err(CommandFailure::new(
                 Exit::Refused,
                 format!(
-                    "the local log {} must be a file of yours that nobody else may read or write: chown and chmod 600 it, \
-                     after a look into it with `countersign run --log`",
+                    "the local log {} must belong to you, and no other user may read or write it: check it with \
+                     `countersign run --log`, then run chown and chmod 600 on it",
                     self.shown()
                 ),
             ));
@@ -183,7 +188,7 @@ impl LocalLog {
         Ok(file)
     }
 
-    /// The end of the log: its last whole line, and what stands behind that.
+    /// Reads the end of the log: the last complete line, and the bytes after it.
     fn tail(&self, file: &mut File) -> Result<Tail, CommandFailure> {
         let failed = |error: io::Error| self.failed("read", &error);
         let length = file.metadata().map_err(failed)?.len();
@@ -205,7 +210,7 @@ impl LocalLog {
                     ),
                 )
             })?),
-            // More than the longest line without an end of one.
+            // The last bytes contain no line end, although they are longer than any valid line.
             None if start > 0 => {
                 return Err(self.broken("its last line is longer than any receipt"));
             }
@@ -214,7 +219,7 @@ impl LocalLog {
         Ok(Tail { whole: start + whole as u64, previous, torn: (!torn.is_empty()).then_some(torn) })
     }
 
-    /// Keeps the bytes of a torn line, in a file named by them.
+    /// Writes the bytes of an incomplete line to a file. The name of the file contains the digest of these bytes.
     fn set_aside(&self, torn: &[u8]) -> Result<PathBuf, CommandFailure> {
         let path = self.directory.join(format!("torn-{}", &hex(&sha256(torn))[..16]));
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
@@ -239,7 +244,7 @@ impl LocalLog {
 }
 
 struct Tail {
-    /// Bytes of whole lines.
+    /// Number of bytes in complete lines.
     whole: u64,
     previous: Option<ContentDigest>,
     torn: Option<Vec<u8>>,
@@ -247,10 +252,10 @@ struct Tail {
 
 fn envelope(line: &[u8]) -> Result<Envelope, String> {
     let envelope: Envelope = json::parse_as(line, MAX_LINE).map_err(|error| error.to_string())?;
-    // One spelling only: nothing can stand beside what is signed.
+    // Only the canonical form is valid, so a line cannot contain unsigned extra data.
     match envelope.to_canonical() {
         Ok(canonical) if canonical == line => Ok(envelope),
-        Ok(_) => Err("it is not written as this program writes it".to_owned()),
+        Ok(_) => Err("it is not in canonical form".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -323,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn each_receipt_names_the_one_before_and_the_file_is_private() {
+    fn each_receipt_names_the_previous_receipt_and_the_log_is_private() {
         let (_home, log) = log();
         assert!(log.read().expect("none").is_none());
         log.check_writable().expect("writable");
@@ -337,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_is_set_aside_and_the_chain_goes_on() {
+    fn an_incomplete_line_is_moved_to_a_file_and_the_chain_continues() {
         let (_home, log) = log();
         let (_, first) = append(&log, "one");
         let text = std::fs::read(log.file()).expect("read");
@@ -353,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_follows_a_last_line_that_is_no_receipt() {
+    fn no_receipt_is_appended_after_an_invalid_last_line() {
         for (bad, in_list) in [
             ("{}\n".to_owned(), "broken"),
             ("\n".to_owned(), "broken"),
@@ -382,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_made_leaves_the_log_as_it_was() {
+    fn a_failed_receipt_leaves_the_log_unchanged() {
         let (_home, log) = log();
         append(&log, "one");
         let before = std::fs::read(log.file()).expect("read");
@@ -391,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_others_may_write_or_that_is_a_link_is_refused() {
+    fn a_local_log_that_is_a_link_or_writable_by_others_is_refused() {
         use std::os::unix::fs::PermissionsExt as _;
         let (home, log) = log();
         append(&log, "one");
@@ -403,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_beside_each_other_keep_one_chain() {
+    fn concurrent_runs_keep_one_chain_of_receipts() {
         let (_home, log) = log();
         std::thread::scope(|scope| {
             for thread in 0..4 {

@@ -1,7 +1,7 @@
-//! `countersign run`: a person runs a runbook's steps on this machine, under policy and in a sandbox.
+//! `countersign run`: a person runs the steps of a runbook on this machine, under a policy and in a sandbox.
 //!
-//! Policy's questions take the place of other people's approvals: nobody countersigned, so what comes out is a local
-//! receipt, a kind of its own that proves to the person alone what they ran.
+//! The person answers the questions of the policy, and no other approvers sign. So the result is a local receipt, which
+//! proves only to this person what was run.
 pub mod decide;
 pub mod environment;
 pub mod grant_options;

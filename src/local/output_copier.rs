@@ -1,7 +1,7 @@
-//! Output of a step on its way to the person, digested as it comes.
+//! Copies the output of a step to the person and computes its digests.
 //!
-//! A thread of its own writes: who reads slowly, or has paused the terminal, holds up neither deadline nor Ctrl-C until
-//! a bounded queue is full.
+//! A separate thread writes the output. A slow reader or a paused terminal therefore does not delay deadlines or Ctrl-C
+//! until a bounded queue is full.
 
 use std::io::Write as _;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -18,10 +18,10 @@ use crate::sandbox::capture::{Capture, Chunk, OutputStream};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
-/// Pieces on their way to a slow reader, each at most what is read from a pipe at one time (64 KiB).
+/// Maximum number of queued pieces. One piece has at most 64 KiB, the size of one read from the pipe.
 const QUEUE: usize = 256;
 
-/// Takes what a step writes.
+/// Receiver of a step's output.
 #[derive(Debug)]
 pub struct OutputCopier {
     queue: SyncSender<(StreamName, u64, Vec<u8>)>,
@@ -30,7 +30,7 @@ pub struct OutputCopier {
     stderr: Tally,
 }
 
-/// All that was taken, and the writer that may still be at it.
+/// Digests of the complete output, and the thread that may still be writing.
 #[derive(Debug)]
 #[must_use]
 pub struct CopiedOutput {
@@ -46,10 +46,10 @@ struct Tally {
 }
 
 impl OutputCopier {
-    /// Begins to write; `cancel` is raised when nobody reads any more.
+    /// Starts the writer thread. The thread raises `cancel` if the output cannot be written any more.
     ///
     /// # Errors
-    /// When there is no thread left.
+    /// Returns an error if no thread can be started.
     pub fn begin(terminal: &Terminal, cancel: &CancelFlag) -> Result<Self, CommandFailure> {
         let (queue, pieces) = sync_channel::<(StreamName, u64, Vec<u8>)>(QUEUE);
         let (terminal, cancel) = (terminal.clone(), cancel.clone());
@@ -66,12 +66,12 @@ impl OutputCopier {
             result
         });
         let writer = writer.map_err(|error| {
-            CommandFailure::new(Exit::Unreachable, format!("no thread is left for output: {error}"))
+            CommandFailure::new(Exit::Unreachable, format!("the thread for output can't be started: {error}"))
         })?;
         Ok(Self { queue, writer, stdout: Tally::default(), stderr: Tally::default() })
     }
 
-    /// Takes a piece.
+    /// Queues a piece of output.
     pub fn take(&mut self, chunk: Chunk<'_>) {
         let (name, tally) = match chunk.stream {
             OutputStream::Stdout => (StreamName::Stdout, &mut self.stdout),
@@ -81,11 +81,11 @@ impl OutputCopier {
         tally.bytes += chunk.bytes.len() as u64;
         tally.sha256.update(chunk.bytes);
         tally.blake3.update(chunk.bytes);
-        // The writer lives as long as this.
+        // The send cannot fail, because the writer thread lives as long as this queue.
         let _ = self.queue.send((name, offset, chunk.bytes.to_vec()));
     }
 
-    /// The run is over.
+    /// Finishes the digests after the run.
     pub fn end(self, stdout: &Capture, stderr: &Capture) -> CopiedOutput {
         let Self { queue, writer, stdout: out, stderr: err } = self;
         drop(queue);
@@ -94,10 +94,10 @@ impl OutputCopier {
 }
 
 impl CopiedOutput {
-    /// Waits until everything is written.
+    /// Waits until all output is written.
     ///
     /// # Errors
-    /// When it could not be.
+    /// Returns an error if the output could not be written.
     pub fn written(self) -> Result<(), CommandFailure> {
         let panicked = |_| Err(CommandFailure::new(Exit::Unreachable, "the output could not be written"));
         self.writer.join().unwrap_or_else(panicked)
@@ -117,7 +117,7 @@ impl Tally {
     }
 }
 
-/// To a person as the step wrote it, as a shell passes it on; to a program as an event.
+/// Writes a piece of output: unchanged for a person, or as a JSON event for a program.
 fn write(terminal: &Terminal, stream: StreamName, offset: u64, bytes: Vec<u8>) -> Result<(), CommandFailure> {
     if terminal.json {
         return terminal.object(&match String::from_utf8(bytes) {

@@ -1,9 +1,9 @@
-//! What is wrong in files that a person wrote, as a command's failure.
+//! Conversion of errors in a person's files to a command failure.
 
 use crate::node::problem::Problems;
 use crate::terminal::exit::{CommandFailure, Exit};
 
-/// A command that can't go on because of what the operator wrote.
+/// Returns a command failure with all errors of the files.
 #[must_use]
 pub fn problems(problems: Problems) -> CommandFailure {
     let places: Vec<_> = problems

@@ -1,8 +1,8 @@
-//! Where a command at the terminal works: repository and policy.
+//! Surroundings of a command at a terminal: the repository and the policy.
 //!
-//! The policy is looked for upward from the working directory, in the files that Rundown reads. Only `run` and `policy`
-//! do so: a boundary serves under the file that its configuration names. What is found and can't be read refuses; nothing
-//! falls back.
+//! The policy is searched upward from the working directory, in the files that Rundown also reads. Only `run` and
+//! `policy` search. A boundary uses the policy file that its configuration names. An unreadable policy file stops the
+//! command, and there is no fallback to another file.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -16,31 +16,32 @@ use crate::policy::paths::PathVariables;
 use crate::terminal::exit::CommandFailure;
 use crate::terminal::screen::PrintableText;
 
-/// The surroundings of a command.
+/// Directories of a command.
 #[derive(Debug, Clone)]
 pub struct Project {
-    /// The working directory, without links.
+    /// Working directory, with symbolic links resolved.
     pub cwd: PathBuf,
-    /// The nearest directory upward with a `.git`, else the working directory: what `{repo}` stands for.
+    /// Nearest directory upward with a `.git`, or else the working directory. The placeholder `{repo}` means this
+    /// directory.
     pub repo: PathBuf,
-    /// The directory for temporary files, without links: what `{tmp}` stands for.
+    /// Directory for temporary files, with symbolic links resolved. The placeholder `{tmp}` means this directory.
     pub tmp: PathBuf,
 }
 
-/// A policy and where it was found.
+/// A policy and the path of its file.
 #[derive(Debug, Clone)]
 pub struct FoundPolicy {
-    /// The file; nothing when nobody wrote one.
+    /// Path of the policy file. `None` means the built-in policy.
     pub file: Option<PathBuf>,
-    /// The policy.
+    /// The loaded policy.
     pub policy: Policy,
 }
 
 impl Project {
-    /// The surroundings of this process.
+    /// Returns the directories of this process.
     ///
     /// # Errors
-    /// When the working directory can't be read.
+    /// Returns an error if the working directory cannot be read.
     pub fn here() -> Result<Self, CommandFailure> {
         let unreadable =
             |error: io::Error| CommandFailure::usage(format!("the working directory can't be read: {error}"));
@@ -48,34 +49,35 @@ impl Project {
         let repo = cwd.ancestors().find(|above| above.join(".git").exists()).unwrap_or(&cwd).to_owned();
         let tmp = cwd.join(std::env::temp_dir());
         let tmp = tmp.canonicalize().unwrap_or(tmp);
-        // A rule for a place that is nowhere would deny nothing.
+        // A rule for a path that is not UTF-8 would match nothing, so a deny rule would have no effect.
         if let Some(place) = [&repo, &tmp].into_iter().find(|place| place.to_str().is_none()) {
             let place = place.to_string_lossy();
             return Err(CommandFailure::usage(format!(
-                "the path {} is not UTF-8, so no rule for it could be held: go to another directory",
+                "the path {} is not UTF-8, so no rule could match it: go to another directory",
                 PrintableText::text(&place).as_str()
             )));
         }
         Ok(Self { cwd, repo, tmp })
     }
 
-    /// What `{repo}` and `{tmp}` stand for.
+    /// Returns the directories for the placeholders `{repo}` and `{tmp}`.
     #[must_use]
     pub fn places(&self) -> Option<PathVariables> {
         PathVariables::new(self.repo.to_str()?, self.tmp.to_str()?)
     }
 
-    /// The path by which overrides and grants know a runbook: relative to the repository where it lies in it.
+    /// Returns the path of a runbook for overrides and grants. If the runbook is in the repository, the path is
+    /// relative to the repository.
     #[must_use]
     pub fn runbook(&self, file: &Path) -> String {
         let real = real_path(&self.cwd.join(file));
         real.strip_prefix(&self.repo).unwrap_or(&real).to_string_lossy().into_owned()
     }
 
-    /// The policy: of the file that is named, else of the nearest one upward, else the untouched one.
+    /// Loads the policy: the named file, else the nearest file upward, else the built-in policy.
     ///
     /// # Errors
-    /// Everything wrong with the file, or that it is code.
+    /// Returns all errors of the file. A policy in a JavaScript file is also an error.
     pub fn policy(&self, named: Option<&Path>) -> Result<FoundPolicy, CommandFailure> {
         if let Some(file) = named {
             let text = text(file)?;
@@ -97,7 +99,7 @@ impl Project {
     }
 }
 
-/// The policy of one directory, if it has one.
+/// Loads the policy of one directory, if the directory has one.
 fn in_directory(directory: &Path) -> Result<Option<FoundPolicy>, CommandFailure> {
     for name in FILES {
         let file = directory.join(name);
@@ -116,7 +118,7 @@ fn in_directory(directory: &Path) -> Result<Option<FoundPolicy>, CommandFailure>
         }
     }
     let file = directory.join(PACKAGE);
-    // Most have none: they are not looked at any closer.
+    // Most `package.json` files have no policy, so their owner and mode are not checked.
     if !file.is_file() || !has_member(&file) {
         return Ok(None);
     }
@@ -124,7 +126,8 @@ fn in_directory(directory: &Path) -> Result<Option<FoundPolicy>, CommandFailure>
     Ok(member(&text(&file)?, &file)?.map(|policy| FoundPolicy { file: Some(file), policy }))
 }
 
-/// Whether the file is there; an error when it is, and others decide what stands in it.
+/// Returns true if the file exists. The function returns an error if another user owns the file, or if everybody can
+/// write the file.
 fn is_there(file: &Path) -> Result<bool, CommandFailure> {
     match std::fs::symlink_metadata(file) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -145,7 +148,7 @@ fn is_there(file: &Path) -> Result<bool, CommandFailure> {
     if ![own, 0].contains(&metadata.uid()) {
         return Err(refuse(
             file,
-            &format!("it belongs to user {}, who is not you: look at it, then name it with --policy", metadata.uid()),
+            &format!("it belongs to another user ({}): check it, then name it with --policy", metadata.uid()),
         ));
     }
     if metadata.mode() & 0o002 != 0 {
@@ -154,7 +157,7 @@ fn is_there(file: &Path) -> Result<bool, CommandFailure> {
     Ok(true)
 }
 
-/// Whether a `package.json` speaks of policy. One that is no JSON does not: nobody could read it.
+/// Returns true if a `package.json` contains a policy. Invalid JSON contains none.
 fn has_member(file: &Path) -> bool {
     let text = read_bounded(file, MAX_FILE_BYTES * 4).unwrap_or_default();
     serde_json::from_slice::<serde_json::Value>(&text).is_ok_and(|package| package.get(MEMBER).is_some())
@@ -183,7 +186,7 @@ fn refuse(file: &Path, message: &str) -> CommandFailure {
     problems(FileProblem::whole(file, message).into())
 }
 
-/// A path without links as far as it exists, and by its letters from there on.
+/// Resolves symbolic links in the part of the path that exists. The rest of the path is normalized as text.
 #[must_use]
 pub fn real_path(path: &Path) -> PathBuf {
     for above in path.ancestors() {
@@ -195,16 +198,16 @@ pub fn real_path(path: &Path) -> PathBuf {
     path.to_owned()
 }
 
-/// The real path of a program named by an absolute path: what [`crate::policy::decide::Flags::real`] asks for.
+/// Returns the real path of a program with an absolute path, for [`crate::policy::decide::Flags::real`].
 #[must_use]
 pub fn real_program(name: &str) -> Option<String> {
     Path::new(name).canonicalize().ok()?.into_os_string().into_string().ok()
 }
 
-/// Files with a policy, the first before the others.
+/// Names of policy files. Earlier names have priority.
 const FILES: [&str; 5] =
     ["countersign.policy.yaml", ".rundownrc", ".rundownrc.json", ".rundownrc.yaml", ".rundownrc.yml"];
-/// Files whose policy only their code knows.
+/// Configuration files whose policy is JavaScript code, which this program does not run.
 const CODE: [&str; 3] = ["rundown.config.js", "rundown.config.cjs", "rundown.config.mjs"];
 const PACKAGE: &str = "package.json";
 const MEMBER: &str = "rundown";

@@ -1,25 +1,26 @@
-//! What policy asks of a person: the words of it, and what was typed. [`crate::policy::session`] keeps the answers.
+//! Questions of the policy: their text, and the parser of the typed answer. [`crate::policy::session`] stores the
+//! answers.
 
 use crate::policy::lists::word;
 use crate::policy::session::{AnswerChoice, plural};
 use crate::record::authorization::{Permission, PermissionKind, PermissionReason};
 use crate::terminal::screen::{LineTone, PrintableText, Screen};
 
-/// One thing that policy asks about, with everywhere it stands in the script.
+/// One question of the policy, with all places in the script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
-    /// What is asked.
+    /// Permission that the question is about.
     pub asked: Permission,
-    /// Where it stands.
+    /// Places in the script that need the permission.
     pub places: Vec<Occurrence>,
 }
 
-/// One place of it.
+/// One place in the script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Occurrence {
-    /// `file:line:column`.
+    /// Place in the form `file:line:column`.
     pub at: String,
-    /// Wrappers that run it, outermost first.
+    /// Wrapper commands that run the command, outermost first.
     pub via: Vec<String>,
 }
 
@@ -43,24 +44,24 @@ fn choice_words(choice: AnswerChoice, kind: PermissionKind) -> String {
     }
 }
 
-/// The most of a question's text that a receipt keeps, in bytes.
+/// Maximum length of a question's text in a receipt, in bytes.
 const MOST: usize = 128;
 
 impl Question {
-    /// What was typed, if it is one of the choices that are offered. Nothing is meant by an empty line.
+    /// Parses the typed answer. Returns `None` if the text is not one of the offered choices or is empty.
     pub fn choice(&self, typed: &str) -> Option<AnswerChoice> {
         let typed = typed.trim().to_ascii_lowercase();
         AnswerChoice::offered(self.asked.why).iter().copied().find(|choice| letter(*choice) == typed)
     }
 
-    /// As a receipt has it.
+    /// Returns the text of the question for a receipt.
     pub fn recorded(&self) -> String {
         let Permission { kind, what, why } = &self.asked;
         let place = self.places.first().map_or(String::new(), |place| format!(", {}", cut(&place.at)));
         format!("{} {} ({}{place})", word(*kind), cut(what), reason_word(*why))
     }
 
-    /// What the person sees. Nothing of the runbook reaches a terminal but as printable ASCII.
+    /// Returns the text of the question for the terminal. Text from the runbook is reduced to printable ASCII.
     pub fn screen(&self, step: &str) -> Screen {
         let mut screen = Screen::default();
         screen.heading("Policy asks");
@@ -85,7 +86,7 @@ impl Question {
         screen
     }
 
-    /// The line that stands before what is typed.
+    /// Returns the prompt in front of the typed answer.
     pub fn ask(&self) -> String {
         let letters: Vec<&str> = AnswerChoice::offered(self.asked.why).iter().map(|choice| letter(*choice)).collect();
         format!("allow it? [{}]", letters.join("/"))
@@ -100,7 +101,7 @@ impl Question {
         }
     }
 
-    /// What it is.
+    /// Returns the noun for the kind of the permission.
     pub const fn noun(&self) -> &'static str {
         match self.asked.kind {
             PermissionKind::Run => "command",
@@ -109,7 +110,7 @@ impl Question {
         }
     }
 
-    /// The flag that would allow it, where one would.
+    /// Returns the option that would allow the permission, if there is one.
     pub fn flag(&self) -> Option<String> {
         let flag = match self.asked.kind {
             PermissionKind::Run => "--allow-run",
@@ -118,13 +119,13 @@ impl Question {
             PermissionKind::Env => "--allow-env",
         };
         let plain = self.asked.what.bytes().all(|c| c.is_ascii_alphanumeric() || b"._/+-".contains(&c));
-        // A variable is known by its name, whatever it will change.
+        // The name of a variable is always known, even if its value is not.
         let known = self.asked.why != PermissionReason::Unknown || self.asked.kind == PermissionKind::Env;
         (known && plain).then(|| format!("{flag} {}", self.asked.what))
     }
 }
 
-/// Places of one question that are shown: a screen, not a flood.
+/// Maximum number of places that one question shows.
 const SHOWN_PLACES: usize = 5;
 
 const fn reason_word(why: PermissionReason) -> &'static str {
@@ -135,7 +136,7 @@ const fn reason_word(why: PermissionReason) -> &'static str {
     }
 }
 
-/// At most [`MOST`] bytes of a text, whole characters.
+/// Returns at most [`MOST`] bytes of a text and cuts only between characters.
 fn cut(text: &str) -> &str {
     let end = (0..=MOST.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     &text[..end]
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_offered_is_an_answer() {
+    fn only_offered_choices_are_valid_answers() {
         let question = unlisted("curl");
         for (typed, choice) in [
             ("o", AnswerChoice::Once),
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runbook_cannot_forge_what_is_asked() {
+    fn a_runbook_cannot_forge_the_text_of_a_question() {
         let evil = "curl\x1b[2J\r\n== Policy asks ==\n  command       \"git\"\u{202e}\u{9b}1A";
         let question = Question {
             places: vec![Occurrence { at: format!("{evil}.md:1:1"), via: vec![evil.to_owned()] }],

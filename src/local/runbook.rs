@@ -1,6 +1,6 @@
-//! The runbook that a person named, read once.
+//! The runbook that the person named. The file is read only once.
 //!
-//! What is decided and what runs are the bytes read here: a file that changes afterwards changes nothing.
+//! The policy decides about the same bytes that run, so a later change of the file has no effect.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,29 +17,29 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 use crate::yaml::TextPlace;
 
-/// The steps that are to run, in their order.
+/// The chosen steps of a runbook, in order.
 #[derive(Debug)]
 pub struct Runbook {
-    /// The file as the person named it.
+    /// Path of the file as the person typed it.
     pub shown: String,
-    /// What overrides of policy know it by.
+    /// Path of the runbook for overrides in the policy.
     pub name: String,
-    /// Each with its parameters, complete.
+    /// Chosen steps with complete parameters.
     pub steps: Vec<ChosenStep>,
 }
 
-/// One step that is to run.
+/// One chosen step.
 #[derive(Debug)]
 pub struct ChosenStep {
-    /// The step.
+    /// Definition of the step.
     pub step: Arc<RegisteredStep>,
-    /// The line of the file before the first of its script.
+    /// Line of the file before the first line of the script.
     pub fence_line: usize,
-    /// Its parameters, defaults filled in.
+    /// Parameters, with defaults.
     pub params: Params,
 }
 
-/// `FILE` or `FILE:STEP`. A file's name ends as those of runbooks do, so that there is one way to read it.
+/// Splits `FILE` or `FILE:STEP`. The file name must end in `.md` or `.mdx`, so that the split is unambiguous.
 fn target(text: &str) -> Result<(&Path, Option<&str>), CommandFailure> {
     let is_file = |text: &str| text.ends_with(".md") || text.ends_with(".mdx");
     if is_file(text) {
@@ -56,10 +56,10 @@ fn target(text: &str) -> Result<(&Path, Option<&str>), CommandFailure> {
 }
 
 impl Runbook {
-    /// Reads and validates the file, chooses the steps, completes and validates their parameters.
+    /// Reads and validates the file, chooses the steps and completes their parameters.
     ///
     /// # Errors
-    /// Every error of the file; an unknown step; parameters that don't fit.
+    /// Returns all errors of the file, an error for an unknown step, or errors of the parameters.
     pub fn read(
         text: &str,
         given: &[String],
@@ -68,7 +68,7 @@ impl Runbook {
     ) -> Result<Self, CommandFailure> {
         let (file, wanted) = target(text)?;
         let shown = file.to_string_lossy().into_owned();
-        // Links are followed once, here: neither `./`, `..` nor a link escapes a rule for a path.
+        // Symbolic links are resolved only here. So a path with `./`, `..` or a link cannot evade a rule about paths.
         let real = project.cwd.join(file).canonicalize().map_err(|error| {
             CommandFailure::usage(format!("can't read {}: {error}", PrintableText::text(&shown).as_str()))
         })?;
@@ -114,7 +114,7 @@ impl Runbook {
     }
 }
 
-/// A name that no chosen step knows is wrong usage; one that only some know goes to those.
+/// Rejects a parameter that no chosen step declares. A parameter that only some steps declare is passed to these steps.
 fn unknown_parameters(
     steps: &[&(TextPlace, Arc<RegisteredStep>)],
     given: &[String],
@@ -170,7 +170,8 @@ fn choose(
     Ok(ChosenStep { step: step.clone(), fence_line: place.line, params })
 }
 
-/// Where a place in a script stands in the file, as `file:line:column`; the column is that of the script's line.
+/// Returns a place in a script as `file:line:column` of the runbook. The column is a position in the line of the
+/// script.
 pub fn at(shown: &str, fence_line: usize, line: usize, column: usize) -> String {
     format!("{shown}:{}:{column}", fence_line + line)
 }
@@ -180,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_is_a_runbook_and_perhaps_a_step() {
+    fn a_target_names_a_runbook_and_optionally_a_step() {
         let read = |text| target(text).map(|(file, step)| (file.to_string_lossy().into_owned(), step));
         assert_eq!(read("a.md").expect("a file"), ("a.md".to_owned(), None));
         assert_eq!(read("a/b.md:x").expect("a step"), ("a/b.md".to_owned(), Some("x")));

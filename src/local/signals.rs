@@ -1,4 +1,4 @@
-//! Ctrl-C and its like: they end a run and its whole tree, never a receipt that is being written.
+//! Handler of SIGINT, SIGTERM and SIGHUP. A signal ends the current run, but never interrupts the write of a receipt.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -8,15 +8,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::sandbox::cancel::CancelFlag;
 use crate::terminal::exit::{CommandFailure, Exit};
 
-/// What a signal means now.
+/// Current effect of a signal.
 #[derive(Debug, Default)]
 enum Now {
-    /// Nothing runs: the program ends.
+    /// No step runs, so a signal ends the program.
     #[default]
     Idle,
-    /// A step runs: it is ended.
+    /// A step runs, so a signal cancels the step.
     Running(CancelFlag),
-    /// A receipt is being written: the program ends after it.
+    /// A receipt is being written. The program ends after the write.
     Finishing,
 }
 
@@ -24,21 +24,30 @@ enum Now {
 struct State {
     now: Now,
     caught: Option<u8>,
-    /// Removed when a signal ends the program.
+    /// Scratch directory, deleted when a signal ends the program.
     scratch: PathBuf,
 }
 
-/// Listens for SIGINT, SIGTERM and SIGHUP.
+/// Handler of SIGINT, SIGTERM and SIGHUP.
 #[derive(Debug, Clone)]
 pub struct Signals(Arc<Mutex<State>>);
 
 impl Signals {
-    /// Begins to listen, and removes `scratch` when a signal ends the program; when this returns, no such signal ends the program by itself any more.
+    /// Installs the handlers. A signal that ends the program also deletes `scratch`. When this function returns, the
+    /// default action of these signals is disabled.
     ///
     /// # Errors
-    /// When the program can't listen.
+    /// Returns an error if the handlers cannot be installed.
     pub fn listen(scratch: &Path) -> Result<Self, CommandFailure> {
-        let failed = |what: String| CommandFailure::new(Exit::Unreachable, format!("can't listen for Ctrl-C: {what}"));
+        let failed = |what: String| {
+            CommandFailure::new(
+                Exit::Unreachable,
+                format!(
+                    "can't install the handler for Ctrl-C: \
+            {what}"
+                ),
+            )
+        };
         let state = State { scratch: scratch.to_owned(), ..State::default() };
         let signals = Self(Arc::new(Mutex::new(state)));
         let heard = signals.clone();
@@ -54,7 +63,7 @@ impl Signals {
                     (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()));
                 let (mut interrupt, mut terminate, mut hangup) = match kinds {
                     (Ok(a), Ok(b), Ok(c)) => (a, b, c),
-                    _ => return drop(ready.send(Err("the system refuses a handler".to_owned()))),
+                    _ => return drop(ready.send(Err("the system refused a signal handler".to_owned()))),
                 };
                 let _ = ready.send(Ok(()));
                 loop {
@@ -85,17 +94,17 @@ impl Signals {
         state.caught.get_or_insert(signal);
     }
 
-    /// From now on a signal ends this run.
+    /// Makes later signals cancel this run.
     pub fn run_begins(&self, flag: &CancelFlag) {
         self.lock().now = Now::Running(flag.clone());
     }
 
-    /// From now on a signal waits until [`Signals::all_is_written`].
+    /// Makes later signals wait for [`Signals::all_is_written`].
     pub fn run_ended(&self) {
         self.lock().now = Now::Finishing;
     }
 
-    /// From now on a signal ends the program. Gives one that came since the run began.
+    /// Makes later signals end the program. Returns the first signal since the start of the run, if there was one.
     pub fn all_is_written(&self) -> Option<u8> {
         let mut state = self.lock();
         state.now = Now::Idle;
@@ -103,7 +112,7 @@ impl Signals {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it holds this; if it did, what it guards is still whole.
+        // The state is valid even after a panic, so a poisoned lock is ignored.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! The local receipt of one step: made, signed with the person's own key, appended.
+//! Local receipts of steps: creation, signature with the person's key, and append to the local log.
 
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ use crate::record::local_receipt::{LocalReceipt, QuestionAnswer};
 use crate::record::receipt::{Outcome, Output};
 use crate::terminal::exit::{CommandFailure, Exit};
 
-/// Where receipts go, and the key that signs them.
+/// The local log and the key that signs receipts.
 #[derive(Debug)]
 pub struct Receipts {
     log: LocalLog,
@@ -24,7 +24,7 @@ pub struct Receipts {
     host: String,
 }
 
-/// What is known of a step before it runs.
+/// Facts that are known before a step runs.
 #[derive(Debug, Clone)]
 pub struct StepBefore {
     pub(super) step: StepReference,
@@ -33,7 +33,7 @@ pub struct StepBefore {
     pub(super) answers: Vec<QuestionAnswer>,
 }
 
-/// What is known afterwards.
+/// Facts that are known after a step has run.
 #[derive(Debug)]
 pub struct StepAfter {
     pub(super) outcome: Outcome,
@@ -41,14 +41,14 @@ pub struct StepAfter {
     pub(super) sandbox: Enforcement,
 }
 
-/// Room in a receipt for what is known only when the run has ended, in bytes of canonical JSON.
+/// Reserve in a receipt for facts that are known only after the run, in bytes of canonical JSON.
 const ROOM: usize = 6 << 10;
 
 impl Receipts {
-    /// Makes sure that there are a key and a log, before anything is asked or run.
+    /// Loads the key and checks that the log is writable. Callers use this function before any question or run.
     ///
     /// # Errors
-    /// When there is no key, or the log can't be written.
+    /// Returns an error if there is no key or the log is not writable.
     pub fn prepare(key: &KeyArgs) -> Result<Self, CommandFailure> {
         let keys = key.find()?;
         let preferred = keys.preferred(|_| true).map_err(|failure| CommandFailure {
@@ -63,15 +63,15 @@ impl Receipts {
         Ok(Self { log, keys, person: cut(person), host: cut(host) })
     }
 
-    /// The log.
+    /// Returns the local log.
     pub const fn log(&self) -> &LocalLog {
         &self.log
     }
 
-    /// Makes sure that the step's receipt can be written whatever it does.
+    /// Checks that the receipt cannot become too large, whatever the step does.
     ///
     /// # Errors
-    /// When parameters and answers are too much for one.
+    /// Returns an error if the parameters and answers are too large for a receipt.
     pub fn check_room(before: &StepBefore) -> Result<(), CommandFailure> {
         let odd = |error: CanonicalError| CommandFailure::new(Exit::Unreachable, error.to_string());
         let bytes =
@@ -89,10 +89,10 @@ impl Receipts {
         ))
     }
 
-    /// Signs and appends the receipt of a step that ran.
+    /// Signs and appends the receipt of a step.
     ///
     /// # Errors
-    /// When it can't be signed or written.
+    /// Returns an error if the receipt cannot be signed or written.
     pub fn append(&self, before: StepBefore, after: StepAfter) -> Result<AppendedReceipt, CommandFailure> {
         self.log.append(|previous| {
             let receipt = LocalReceipt {
@@ -108,7 +108,7 @@ impl Receipts {
                 previous,
             };
             let payload = receipt.into_statement().to_payload().map_err(|error| {
-                CommandFailure::new(Exit::Unreachable, format!("the receipt can't be made: {error}"))
+                CommandFailure::new(Exit::Unreachable, format!("the receipt can't be created: {error}"))
             })?;
             let signature = sign(self.keys.preferred(|_| true)?, SignaturePurpose::Receipt, PAYLOAD_TYPE, &payload)?;
             Ok(Envelope::new(&payload, vec![signature]))
@@ -122,7 +122,7 @@ fn account() -> String {
     named.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
 }
 
-/// Names from outside have an end.
+/// The length of a name from outside must be limited.
 fn cut(name: String) -> String {
     name.chars().take(64).collect()
 }

@@ -1,4 +1,4 @@
-//! One step: decided, asked about, run, recorded, in this order.
+//! One step: decision, questions, run and receipt, in this order.
 
 use std::io::Write as _;
 
@@ -28,12 +28,12 @@ use crate::terminal::outcome_words::outcome_words;
 use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 
-/// What the sandbox sets itself.
+/// Variables that the sandbox sets.
 const OWN: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTERSIGN_PARAMS"];
-/// How often an answer that is none is asked for again before it counts as a no.
+/// Number of attempts to get a valid answer. After that the answer is no.
 const TRIES: usize = 3;
 
-/// The way through a runbook.
+/// State while the steps of a runbook run one after the other.
 pub struct RunbookWalk<'a> {
     project: &'a Project,
     runbook: &'a Runbook,
@@ -42,15 +42,15 @@ pub struct RunbookWalk<'a> {
     receipts: Option<&'a Receipts>,
     signals: &'a Signals,
     session: Session,
-    /// Whether a step has written to the terminal.
+    /// True if an earlier step has written to the terminal.
     wrote: bool,
-    /// Where the step before worked, as it was told.
+    /// Working directory that the last note to the person named.
     told: Option<WorkingDirectory>,
     terminal: &'a Terminal,
 }
 
 impl<'a> RunbookWalk<'a> {
-    /// Begins before the first step: no question is answered yet.
+    /// Creates the state before the first step.
     #[must_use]
     pub fn new(
         project: &'a Project,
@@ -77,14 +77,15 @@ impl<'a> RunbookWalk<'a> {
 }
 
 impl RunbookWalk<'_> {
-    /// Takes one step to its end.
+    /// Runs one step to its end.
     ///
     /// # Errors
-    /// When it is denied or refused; nothing was run of it then.
+    /// Returns an error if the step is denied or refused. If the function returns an error, nothing was run.
     pub fn step(&mut self, chosen: &ChosenStep) -> Result<Exit, CommandFailure> {
         let definition = &chosen.step.definition;
         let ruling = self.rules.ruling();
-        // Everything is decided before anything is asked: what is denied can't hide behind a question.
+        // The decision covers the whole script before the first question. So the person is not asked about a script
+        // that is denied.
         let questions = self.rules.decide(&ruling, chosen, &self.runbook.shown)?;
         let mut work = self.hold.work(self.rules, &ruling, self.project);
         let prepared = self.hold.check(&ruling, &definition.sandbox, self.rules, &mut work)?;
@@ -147,7 +148,7 @@ impl RunbookWalk<'_> {
             };
             let place = question.places.first().map_or("", |place| &place.at);
             let mut message = format!(
-                "nothing of {step} was run: {}: {} {} is denied: {why}",
+                "no part of {step} was run: {}: {} {} is denied: {why}",
                 PrintableText::text(place).as_str(),
                 question.noun(),
                 PrintableText::quoted(&question.asked.what).as_str()
@@ -188,7 +189,7 @@ impl RunbookWalk<'_> {
                 self.terminal.say(&format!("-- not inherited, though policy allows it: {}", withheld.join(", ")));
             }
         }
-        // Whoever expects files to be there, or to stay, is told where they are, and told once.
+        // The person must know which directory the step works in. The note is printed only after a change.
         let in_place = matches!(work, WorkingDirectory::InPlace { .. });
         if self.told.as_ref() != Some(&work) && (!in_place || self.terminal.err_is_terminal()) {
             self.terminal.say(&format!("note: the step {}", work.words()));
@@ -197,10 +198,11 @@ impl RunbookWalk<'_> {
         Ok(())
     }
 
-    /// From here what goes wrong is an outcome.
+    /// Runs the step. From here on a failure of the step is an outcome, not an error.
     fn run(&self, before: StepBefore, prepared: Prepared, plan: Plan) -> Result<Exit, CommandFailure> {
-        let odd =
-            |error: std::io::Error| CommandFailure::new(Exit::Unreachable, format!("no run can be followed: {error}"));
+        let odd = |error: std::io::Error| {
+            CommandFailure::new(Exit::Unreachable, format!("the run can't be started: {error}"))
+        };
         let cancel = CancelFlag::new().map_err(odd)?;
         let mut live = OutputCopier::begin(self.terminal, &cancel)?;
         self.signals.run_begins(&cancel);
@@ -209,11 +211,11 @@ impl RunbookWalk<'_> {
         let taken = live.end(&report.stdout, &report.stderr);
         let outcome = outcome_of(&report.end);
         let after = StepAfter { outcome: outcome.clone(), output: taken.output.clone(), sandbox: report.enforcement };
-        // Before the output is waited for: whoever reads it may never read on.
+        // The receipt is written before the wait for the output, because the reader of the output may never continue.
         let appended = self.receipts.map(|receipts| receipts.append(before, after)).transpose();
         if self.rules.was_changed(self.project) {
             self.terminal.say(
-                "WARNING: the policy that is found from here is another than before the step ran: look at what was written \
+                "WARNING: the policy file found from this directory has changed since the step began: check it \
                  before you run anything else",
             );
         }
@@ -222,7 +224,7 @@ impl RunbookWalk<'_> {
         let written = taken.written();
         self.end(&outcome, &report.end, cut, appended.as_ref().ok().and_then(Option::as_ref))?;
         let exit = match signal {
-            // Whoever started this program hears that it was interrupted, and no further step begins.
+            // The exit code reports the signal to the parent process, and no further step begins.
             Some(signal) => Exit::Signal(signal),
             None => Exit::of_outcome(&outcome),
         };
@@ -231,7 +233,7 @@ impl RunbookWalk<'_> {
             Ok(_) => Ok(exit),
             Err(failure) if exit.code() == 0 => Err(CommandFailure::new(
                 Exit::Unreachable,
-                format!("the step ended well, but its receipt could not be kept: {failure}"),
+                format!("the step succeeded, but its receipt could not be written: {failure}"),
             )),
             Err(failure) => {
                 self.terminal.say(&format!("no receipt: {failure}"));
@@ -248,14 +250,14 @@ impl RunbookWalk<'_> {
         appended: Option<&crate::local::local_log::AppendedReceipt>,
     ) -> Result<(), CommandFailure> {
         if let End::NotStarted(why) | End::Lost(why) = end {
-            self.terminal.say(&format!("it was not seen to run: {why}"));
+            self.terminal.say(&format!("the step did not start, or its end is unknown: {why}"));
         }
         if cut {
-            self.terminal.say("the output is cut: the step wrote more than is recorded (limit output_bytes)");
+            self.terminal.say("the recorded output is incomplete: the step wrote more than the limit output_bytes");
         }
         if let Some(path) = appended.and_then(|appended| appended.mended.as_ref()) {
             self.terminal.say(&format!(
-                "the local log ended in a line without its end, as a crash leaves one: it was set aside in {}",
+                "the last line of the local log was incomplete, as after a crash: it was set aside in {}",
                 path.display()
             ));
         }
@@ -274,7 +276,7 @@ impl RunbookWalk<'_> {
     }
 }
 
-/// Shows the question and reads answers until one is an answer.
+/// Shows the question and reads answers until one is valid.
 fn ask(question: &Question, step: &str, terminal: &Terminal) -> AnswerChoice {
     terminal.show_aside(&question.screen(step));
     for _ in 0..TRIES {
@@ -284,20 +286,20 @@ fn ask(question: &Question, step: &str, terminal: &Terminal) -> AnswerChoice {
         if let Some(choice) = question.choice(&typed) {
             return choice;
         }
-        terminal.say("that is none of the answers; what is not answered is denied");
+        terminal.say("this is not one of the answers; without an answer the permission is denied");
     }
     AnswerChoice::Deny
 }
 
-/// A step before this one wrote to the terminal as it liked: colours, character sets, the other screen and a hidden cursor
-/// are taken back, so that the question can be read.
+/// Resets the terminal after the output of an earlier step: alternate screen, colours, character set and hidden cursor.
+/// Without the reset the question could be invisible.
 fn calm() {
     if std::env::var_os("TERM").is_some_and(|term| term != "dumb") {
         let _ = std::io::stderr().write_all(b"\x1b[?1049l\x1b[!p\x1b[0m\x1b(B\x0f\x1b[?25h\r\n");
     }
 }
 
-/// The flags that would answer everything that was asked.
+/// Returns the options that would answer the questions.
 fn advice(questions: &[Question]) -> String {
     let flags: Vec<String> = questions.iter().filter_map(Question::flag).collect();
     let mut advice = String::new();
@@ -305,7 +307,10 @@ fn advice(questions: &[Question]) -> String {
         advice.push_str(&format!("; to allow what is asked here, add {}", flags.join(" ")));
     }
     if flags.len() < questions.len() {
-        advice.push_str("; what can't be known before it runs is allowed by a person at a terminal alone");
+        advice.push_str(
+            "; some commands can't be known before they run, and only a person at a terminal can allow \
+            them",
+        );
     }
     advice
 }

@@ -1,7 +1,8 @@
-//! Where a step works: what policy lets it have of the current directory.
+//! Choice of a step's working directory under the policy.
 //!
-//! With its `write` rules the directory itself, with its `read` rules alone an overlay of it, in which what the step writes
-//! is discarded; else an empty directory, or the first one that the command line lets it write. What `read` and `write` deny is masked below it.
+//! If the policy allows writes, the step works in the current directory. If the policy allows only reads, the step
+//! works in an overlay, and its changes are discarded. Otherwise the step gets an empty directory, or the first
+//! directory of `--allow-write`. Denied paths below the directory are masked.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -13,45 +14,47 @@ use crate::record::authorization::PermissionKind;
 use crate::record::profile::{Layer, Profile, Workdir};
 use crate::terminal::exit::CommandFailure;
 
-/// Where a step works.
+/// Working directory of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkingDirectory {
-    /// In the current directory itself.
+    /// The current directory itself.
     InPlace {
-        /// Which.
+        /// Path of the directory.
         directory: String,
-        /// Patterns that stay out of reach below it.
+        /// Patterns of masked paths below the directory.
         deny: Vec<String>,
     },
-    /// In an overlay of it.
+    /// An overlay of the current directory.
     Overlay {
-        /// Which.
+        /// Path of the directory.
         directory: String,
-        /// Patterns that stay out of reach below it.
+        /// Patterns of masked paths below the directory.
         deny: Vec<String>,
     },
-    /// In an empty directory of its own, and why.
+    /// A new empty directory. The value is the reason.
     Private(String),
-    /// In the first directory that the command line lets it write, since it can't have the current one, and why.
+    /// The first directory of `--allow-write`, because the step cannot get the current directory.
     Given {
-        /// Which.
+        /// Path of the directory.
         directory: String,
-        /// Why not in the current one.
+        /// Reason why the step cannot get the current directory.
         why: String,
     },
-    /// As the step declares, and policy allows it.
+    /// The directory that the step declares and the policy allows.
     Declared,
 }
 
 impl WorkingDirectory {
-    /// What policy and this host come to. `held` are the layers that will be held; none means that the sandbox is off.
+    /// Chooses the working directory. `held` lists the available sandbox layers, and `off` is true if the sandbox is
+    /// disabled.
     pub fn find(rules: &LocalRules, ruling: &Ruling, project: &Project, held: &[Layer], off: bool) -> Self {
         let Some(directory) = project.cwd.to_str().map(str::to_owned) else {
-            return Self::Private("the name of the current directory is no text".to_owned());
+            return Self::Private("the path of the current directory is not UTF-8".to_owned());
         };
         if !may_enter(&project.cwd) {
             return Self::Private(format!(
-                "a step of root's runs under an id of its own, which can't enter {directory} (others need r and x on the way)"
+                "a step that root starts runs under another user id, which can't enter {directory} (other users need \
+                 the permissions r and x on the path)"
             ));
         }
         if off {
@@ -60,9 +63,9 @@ impl WorkingDirectory {
         if !rules.allows_path(ruling, PermissionKind::Read, &directory) {
             return Self::Private(format!("policy does not let it read {directory}"));
         }
-        // Neither an overlay nor a mask without them.
+        // Overlays and masks need namespaces.
         if !held.contains(&Layer::Namespaces) {
-            return Self::Private("without namespaces what policy denies could not be kept from it".to_owned());
+            return Self::Private("without namespaces the sandbox can't hide the paths that policy denies".to_owned());
         }
         let deny = rules.denied_paths(ruling);
         if rules.allows_path(ruling, PermissionKind::Write, &directory) {
@@ -72,10 +75,11 @@ impl WorkingDirectory {
         }
     }
 
-    /// Puts it into a profile. A step that declares what it needs of the host gets that and nothing else.
+    /// Sets the working directory in the profile. If the step declares its own directories, the profile stays
+    /// unchanged.
     ///
     /// # Errors
-    /// When the command line gives paths that can't be given beside it.
+    /// Returns an error if a path of the command line does not fit this working directory.
     pub fn put(&mut self, profile: &mut Profile, rules: &LocalRules) -> Result<(), CommandFailure> {
         if profile.workdir != Workdir::Private || !profile.read.is_empty() || !profile.write.is_empty() {
             *self = Self::Declared;
@@ -85,7 +89,7 @@ impl WorkingDirectory {
         let text = |path: &PathBuf| path.to_string_lossy().into_owned();
         if let (Some(path), Self::Overlay { .. }) = (write.first(), &*self) {
             return Err(CommandFailure::usage(format!(
-                "--allow-write {}: what is written stays there only if the current directory may be written too: add \
+                "--allow-write {}: the files are kept only if the current directory is writable too: add \
                  --allow-write .",
                 path.display()
             )));
@@ -97,7 +101,7 @@ impl WorkingDirectory {
             Self::InPlace { directory, deny } => (Workdir::InPlace, directory, deny),
             Self::Overlay { directory, deny } => (Workdir::Overlay, directory, deny),
             Self::Private(why) => {
-                // What is written to the host is never said to be private.
+                // These writes reach the host, so the directory must not be reported as private.
                 if let Some(first) = write.first() {
                     profile.workdir = Workdir::InPlace;
                     profile.write = write.iter().map(text).collect();
@@ -108,7 +112,7 @@ impl WorkingDirectory {
             Self::Given { .. } | Self::Declared => return Ok(()),
         };
         profile.workdir = workdir;
-        // The first one is where it begins.
+        // The run starts in the first directory of this list.
         profile.write = std::iter::once(directory.clone()).chain(write.iter().map(text)).collect();
         profile.deny.extend(deny.iter().cloned());
         profile.deny.sort();
@@ -116,7 +120,7 @@ impl WorkingDirectory {
         Ok(())
     }
 
-    /// Puts the directory alone into a profile that holds nothing back.
+    /// Sets the working directory in a profile without a sandbox.
     pub fn put_off(&self, profile: &mut Profile) {
         if let Self::InPlace { directory, .. } = self {
             profile.workdir = Workdir::InPlace;
@@ -124,7 +128,7 @@ impl WorkingDirectory {
         }
     }
 
-    /// In words.
+    /// Returns a description for the person.
     pub fn words(&self) -> String {
         match self {
             Self::InPlace { directory, .. } => format!("works in {directory}"),
@@ -141,7 +145,7 @@ impl WorkingDirectory {
         }
     }
 
-    /// The word of the profile.
+    /// Returns the name of the kind for JSON output.
     pub const fn word(&self) -> &'static str {
         match self {
             Self::InPlace { .. } | Self::Given { .. } => "in-place",
@@ -152,7 +156,8 @@ impl WorkingDirectory {
     }
 }
 
-/// Whether the id that a step gets may be in the directory: where the person is root, any other one.
+/// Returns true if the step's user id may enter the directory. If the person is root, the step runs under another user
+/// id.
 fn may_enter(directory: &Path) -> bool {
     if !rustix::process::geteuid().is_root() {
         return true;

@@ -1,6 +1,7 @@
-//! `countersign.toml`: how a boundary is set up.
+//! The parsed configuration of a boundary (`countersign.toml`).
 //!
-//! Read only from where the operator says, never searched for. All flaws are reported together, each with its place.
+//! The operator always names the file, because the program never searches for a configuration. All errors of the file
+//! are reported together, each with its line and column.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,95 +14,99 @@ use crate::store::message::Retention;
 /// The name of the file.
 pub const FILE: &str = "countersign.toml";
 
-/// How a boundary is set up; all paths absolute.
+/// The configuration of a boundary. All paths are absolute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The file it was read from.
+    /// Path of the configuration file itself.
     pub path: PathBuf,
     /// The boundary's name.
     pub name: BoundaryName,
-    /// Where HTTP listens.
+    /// Address and port of the HTTP interface.
     pub listen: SocketAddr,
     /// The private directory of the service.
     pub data: PathBuf,
-    /// The database's file.
+    /// Path of the SQLite database.
     pub database: PathBuf,
-    /// Where runbooks are.
+    /// Directories with runbooks.
     pub runbooks: Vec<PathBuf>,
-    /// The policy's file.
+    /// Path of the policy file.
     pub policy: PathBuf,
-    /// The roster's source.
+    /// Path of `roster.toml`.
     pub roster: PathBuf,
-    /// The boundary's private key.
+    /// Path of the boundary's private key.
     pub key: PathBuf,
-    /// Names besides those of the loopback under which clients may call.
+    /// Host names, besides the loopback names, that clients may send in `Host`.
     pub hosts: Vec<String>,
-    /// The limits of a step that asks for nothing.
+    /// Limits of a step that declares none.
     pub limits: Limits,
-    /// The most that a step may ask for.
+    /// Highest limits that a step may declare.
     pub maximum: Limits,
-    /// Runs at one time.
+    /// Maximum number of concurrent runs.
     pub runs: usize,
-    /// Proposals that may wait for signatures.
+    /// Maximum number of proposals that wait for signatures.
     pub pending: u64,
-    /// As many may be of one proposer.
+    /// Maximum number of proposals of one proposer that wait for signatures.
     pub pending_per_proposer: u64,
-    /// Calls of one token in a second. A key's signatures have a fifth of it, strangers of one address a tenth.
+    /// Calls per second for one token. The signatures of one key get a fifth of this rate. Callers without a token get
+    /// a tenth of this rate per address.
     pub calls_per_second: u64,
     /// The sandbox level.
     pub level: Level,
-    /// How long what is no evidence is kept.
+    /// Retention of outputs and of old proposals. Evidence has no retention limit.
     pub retention: Retention,
-    /// Checkpoints kept elsewhere, or directories with one: a store that is behind them is not served.
+    /// Paths of checkpoint files that are stored elsewhere, or of directories with such a file. The service refuses to
+    /// serve a store that is older than one of these checkpoints.
     pub known_checkpoints: Vec<PathBuf>,
 }
 
 impl Config {
-    /// The control socket's path.
+    /// Returns the path of the control socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.data.join("control.sock")
     }
 
-    /// The last checkpoint that this boundary signed, beside the store and not in it: what the store must not be behind.
+    /// Returns the path of the file with the last checkpoint that this boundary signed. The file lies outside the
+    /// store, so that a start can detect a store that is older than the checkpoint.
     #[must_use]
     pub fn kept_checkpoint(&self) -> PathBuf {
         self.data.join("checkpoint")
     }
 
-    /// Where logs are kept that a restore has closed.
+    /// Returns the directory of the logs that a restore closed.
     #[must_use]
     pub fn closed(&self) -> PathBuf {
         self.data.join("closed")
     }
 
-    /// Where `store upgrade` keeps the store of version 0.1.0.
+    /// Returns the directory to which `store upgrade` moves the store of version 0.1.0.
     #[must_use]
     pub fn old_store(&self) -> PathBuf {
         self.data.join("0.1.0")
     }
 
-    /// Where large outputs are.
+    /// Returns the directory of large outputs.
     #[must_use]
     pub fn outputs(&self) -> PathBuf {
         self.data.join("outputs")
     }
 
-    /// Where output is kept while a run goes on.
+    /// Returns the directory of the output files of current runs.
     #[must_use]
     pub fn spool(&self) -> PathBuf {
         self.data.join("spool")
     }
 
-    /// Where runs have their directories on hosts that can't give them a root of their own: beside the private directory,
-    /// because a run with a user id of its own must be able to enter it.
+    /// Returns the directory with the working directories of runs, for hosts on which a run cannot get its own root
+    /// directory. The directory lies outside the private directory, because a run with its own user id must be able to
+    /// enter it.
     #[must_use]
     pub fn scratch(&self) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("/")).join("runs")
     }
 }
 
-/// The most that a step may ask for, unless the file says otherwise.
+/// Returns the default maximum limits of a step.
 #[must_use]
 pub fn maximum() -> Limits {
     Limits {
@@ -115,9 +120,9 @@ pub fn maximum() -> Limits {
     }
 }
 
-/// Where HTTP listens by default.
+/// Default address of the HTTP interface.
 pub const LISTEN: &str = "127.0.0.1:7433";
-/// The keys of the file.
+/// Keys of the configuration file.
 pub const KEYS: [&str; 15] = [
     "name",
     "listen",
@@ -135,7 +140,7 @@ pub const KEYS: [&str; 15] = [
     "sandbox",
     "secrets",
 ];
-/// The keys of `[limits]`.
+/// Keys of the table `[limits]`.
 pub const LIMIT_KEYS: [&str; 12] = [
     "timeout",
     "cpu",
@@ -150,9 +155,9 @@ pub const LIMIT_KEYS: [&str; 12] = [
     "pending_per_proposer",
     "calls_per_second",
 ];
-/// The keys of `[retention]`.
+/// Keys of the table `[retention]`.
 pub const RETENTION_KEYS: [&str; 2] = ["outputs", "proposals"];
-/// The keys of `[sandbox]`.
+/// Keys of the table `[sandbox]`.
 pub const SANDBOX_KEYS: [&str; 1] = ["level"];
 
 #[cfg(test)]
@@ -170,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn all_errors_come_together_each_with_its_place() {
+    fn all_errors_of_a_configuration_are_reported_with_their_places() {
         let found = read(concat!(
             "name = \"Big Name\"\nlisten = \"0.0.0.0:7433\"\nrunbook = [\"a\"]\ndatabase = \"postgres://db/x\"\n",
             "[limits]\nmemory = \"2TB\"\nruns = 0\ncolour = 1\n[limits.maximum]\ntimeout = \"1m\"\n[sandbox]\nlevel = \"strct\"\n",
@@ -189,7 +194,7 @@ mod tests {
             ("10:11: ", "above its maximum"),
             ("12:9: ", "did you mean \"strict\"?"),
             ("14:1: ", "`cert` in [tls] is not supported by this version"),
-            ("16:11: ", "\"soon\" is no span of time"),
+            ("16:11: ", "\"soon\" is not a duration"),
         ] {
             assert!(found.iter().any(|line| line.starts_with(place) && line.contains(words)), "{place}{words}\n{all}");
         }
@@ -197,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_relative_to_the_file() {
+    fn relative_paths_start_at_the_directory_of_the_configuration() {
         let config = read("name = \"a\"\ndata = \"d\"\nkey = \"/k.pem\"\nrunbooks = [\"x\", \"/y\"]\n").expect("read");
         assert_eq!(config.database, Path::new("/c/d/countersign.db"));
         assert_eq!(config.socket(), Path::new("/c/d/control.sock"));
@@ -213,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_kinds_never_panic() {
+    fn values_of_a_wrong_type_never_cause_a_panic() {
         for key in KEYS {
             for value in ["1", "true", "\"\"", "[]", "[1]", "{}", "{a = 1}", "\"\\u0000\""] {
                 let _ = read(&format!("name = \"a\"\n{key} = {value}\n"));

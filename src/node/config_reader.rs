@@ -1,4 +1,4 @@
-//! Reads `countersign.toml`: every flaw together, each with its place.
+//! Parser of `countersign.toml`. The parser reports all errors together, each with its line and column.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,20 +15,22 @@ use crate::store::message::Retention;
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode, not_yet, unknown};
 
 impl Config {
-    /// Opens and reads the file, after judging on the open file that nobody else can write it.
+    /// Reads the configuration file. The function checks the owner and the mode on the open file, so that the file
+    /// cannot be exchanged after the check.
     ///
     /// # Errors
-    /// Everything that is wrong with it.
+    /// Returns all errors of the file.
     pub fn load(path: &Path) -> Result<Self, Problems> {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let text = read_owned(&path)?;
         Self::read(&path, &text)
     }
 
-    /// Reads the text of the file at `path`; relative paths in it are relative to its directory.
+    /// Parses the text of the configuration file at `path`. Relative paths in the text are relative to the directory of
+    /// `path`.
     ///
     /// # Errors
-    /// Everything that is wrong with it, with line and column.
+    /// Returns all errors of the text, each with its line and column.
     pub fn read(path: &Path, text: &str) -> Result<Self, Problems> {
         let (tree, flaws) = tree::read(text);
         let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
@@ -78,7 +80,7 @@ impl Reader {
         let runbooks = self.list(tree, "runbooks", &["runbooks"]);
         let runbooks: Vec<PathBuf> = runbooks.iter().map(|text| self.directory.join(text)).collect();
         if runbooks.is_empty() {
-            self.flaw::<()>(tree, "runbooks", "there is no runbook directory: name at least one".to_owned());
+            self.flaw::<()>(tree, "runbooks", "no runbook directory is configured: name at least one".to_owned());
         }
         let hosts = self.list(tree, "hosts", &[]);
         for host in &hosts {
@@ -86,7 +88,10 @@ impl Reader {
                 self.flaw::<()>(
                     tree,
                     "hosts",
-                    format!("{host:?} is no host name: write it as clients send it, such as box.lan:7433"),
+                    format!(
+                        "{host:?} is not a valid host name: write the name that clients send, for example \
+                        box.lan:7433"
+                    ),
                 );
             }
         }
@@ -99,7 +104,7 @@ impl Reader {
             Some("off") => self.flaw(
                 &sandbox,
                 "level",
-                "`off` can't be a boundary's level: write strict or best-effort".to_owned(),
+                "`off` is not allowed as a boundary's level: write strict or best-effort".to_owned(),
             ),
             Some(other) => self.flaw(&sandbox, "level", unknown("level", other, &["strict", "best-effort"])),
         };
@@ -192,7 +197,7 @@ impl Reader {
     fn measure(&mut self, section: &YamlNode, limits: &mut Limits) {
         for (word, limit) in unit::LIMITS {
             let Some(node) = section.value(word) else { continue };
-            // A count may be written as a number.
+            // TOML also allows an integer for a limit that is a count.
             let text = match &node.kind {
                 YamlKind::Integer(number) if matches!(limit, Limit::Processes | Limit::Cpu) => Some(number.to_string()),
                 _ => node.text(&format!("`{word}`"), &mut self.flaws).map(str::to_owned),
@@ -205,7 +210,7 @@ impl Reader {
         }
     }
 
-    /// A table of the file; an empty one where there is none.
+    /// Returns a table of the file, or an empty table if the file has no such table.
     fn section(&mut self, tree: &YamlNode, name: &str, keys: &[&str]) -> YamlNode {
         let section = tree.value(name).cloned().unwrap_or_else(empty);
         self.known(&section, &format!("[{name}]"), keys);
@@ -216,7 +221,7 @@ impl Reader {
         node.closed_map(what, keys, &[], &mut self.flaws);
     }
 
-    /// A section of a feature that this version has not got: it may stand there empty.
+    /// Rejects a table of a feature that this version does not support. An empty table is accepted.
     fn refuse_later(&mut self, tree: &YamlNode, name: &str) {
         let Some(section) = tree.value(name) else { return };
         match section.entries().first() {
@@ -237,7 +242,7 @@ impl Reader {
     fn path(&mut self, node: &YamlNode, key: &str, default: &str) -> PathBuf {
         let text = self.text(node, key).unwrap_or_else(|| default.to_owned());
         if text.is_empty() || text.contains('\0') {
-            self.flaw::<()>(node, key, format!("`{key}` is no path: write one, relative to this file"));
+            self.flaw::<()>(node, key, format!("`{key}` is not a valid path: write a path, relative to this file"));
         }
         self.directory.join(text)
     }
@@ -261,7 +266,8 @@ impl Reader {
         }
     }
 
-    /// Notes a flaw at a key's value, or at the node where the key is not there; always nothing.
+    /// Records an error at the value of a key, or at the table if the key is missing. The function always returns
+    /// `None`.
     fn flaw<T>(&mut self, node: &YamlNode, key: &str, message: String) -> Option<T> {
         self.flaws.push(YamlFlaw::new(node.value(key).unwrap_or(node).place, message));
         None

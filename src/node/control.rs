@@ -1,7 +1,8 @@
-//! The control socket: tokens, reseal and status, for whoever may enter the private directory.
+//! The control socket: tokens, reseal and status for the operator.
 //!
-//! One JSON object a line, one answer a line: `{"do":"token-list"}` → `{"ok":[…]}` or `{"error":"…"}`. The kernel says who is
-//! at the other end; only root and the service's own user are answered.
+//! A request is one JSON object on one line, and the answer is one line: `{"do":"token-list"}` → `{"ok":[…]}` or
+//! `{"error":"…"}`. The service checks the peer credentials (SO_PEERCRED). Only root and the user of the service get an
+//! answer.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,50 +20,50 @@ use crate::node::problem::FileProblem;
 use crate::record::ident::Name;
 use crate::record::token::SealedToken;
 
-/// What may be asked.
+/// A request on the control socket.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ControlRequest {
-    /// Make a token; the answer is its secret.
+    /// Create a token. The answer is the secret of the token.
     TokenCreate {
-        /// What it shall be.
+        /// Name, owners and scopes of the new token.
         token: SealedToken,
     },
-    /// All tokens ever.
+    /// List all tokens, also revoked and expired tokens.
     TokenList,
-    /// End a token.
+    /// Revoke a token.
     TokenRevoke {
-        /// Its name.
+        /// Name of the token.
         name: Name,
     },
-    /// Read the runbooks again and seal them; the answer says whether anything changed.
+    /// Read the runbooks again and seal them. The answer states if anything changed.
     Reseal,
-    /// What `/ready` says, and which of its notes an operator must act on.
+    /// Return the content of `/ready`, and the notes that need an action of the operator.
     Status,
 }
 
 /// The answer to [`ControlRequest::Status`].
 #[derive(Debug, Serialize, Deserialize)]
 pub struct NodeStatus {
-    /// What `/ready` says.
+    /// Content of `/ready`.
     #[serde(flatten)]
     pub ready: Ready,
-    /// Those of its notes that an operator must act on.
+    /// Notes in `ready` that need an action of the operator.
     #[serde(default)]
     pub must_fix: Vec<String>,
 }
 
-/// An answer.
+/// An answer on the control socket.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ControlReply {
-    /// Done.
+    /// Result of a successful request.
     Ok(Value),
-    /// Not done, and why.
+    /// Error message of a failed request.
     Error(String),
 }
 
-/// Does what is asked.
+/// Executes a request.
 pub async fn answer(boundary: &Boundary, runbooks: &[PathBuf], request: ControlRequest) -> ControlReply {
     let done = match request {
         ControlRequest::TokenCreate { token } => boundary.sealing.create_token(token).await.map(Value::from),
@@ -82,10 +83,11 @@ pub async fn answer(boundary: &Boundary, runbooks: &[PathBuf], request: ControlR
     done.map_or_else(|stopped| ControlReply::Error(stopped.to_string()), ControlReply::Ok)
 }
 
-/// Opens the socket, replacing one that a service before left: the store's lock says that it is gone.
+/// Opens the control socket. A socket file of an earlier service is deleted. This deletion is safe because this process
+/// holds the store's lock.
 ///
 /// # Errors
-/// When the directory can't be written.
+/// Returns an error if the directory cannot be written.
 pub fn listen(path: &Path) -> Result<UnixListener, FileProblem> {
     let failed = |error: std::io::Error| {
         FileProblem::whole(path, format!("the control socket can't be opened ({error}): check the directory"))
@@ -99,18 +101,19 @@ pub fn listen(path: &Path) -> Result<UnixListener, FileProblem> {
     Ok(listener)
 }
 
-/// Answers until the task is dropped.
+/// Answers requests until the task is dropped.
 pub async fn serve(listener: UnixListener, boundary: Boundary, runbooks: Vec<PathBuf>) {
     let own = rustix::process::geteuid().as_raw();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // No descriptors are left: others must end first.
+            // The process has no free file descriptor. The loop waits until other connections have closed.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        // Who connected, by the kernel's word (SO_PEERCRED); the socket's mode alone could be changed.
+        // The kernel reports the peer (SO_PEERCRED). The mode of the socket file alone is not enough, because the mode
+        // could be changed.
         if !stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0) {
-            tracing::warn!("a stranger connected to the control socket");
+            tracing::warn!("refused a connection of another user to the control socket");
             continue;
         }
         let (boundary, runbooks) = (boundary.clone(), runbooks.clone());
@@ -133,14 +136,14 @@ async fn converse(stream: UnixStream, boundary: &Boundary, runbooks: &[PathBuf])
     write.write_all(&bytes).await
 }
 
-/// Asks the service whose control socket this is; nothing when no service listens there.
+/// Sends a request to the service that listens on this control socket. Returns `None` if no service listens.
 ///
 /// # Errors
-/// When there is one and it does not answer.
+/// Returns an error if a service listens but does not answer.
 pub fn ask(path: &Path, request: &ControlRequest) -> Result<Option<ControlReply>, FileProblem> {
     let Ok(stream) = std::os::unix::net::UnixStream::connect(path) else { return Ok(None) };
     let failed = |error: std::io::Error| {
-        FileProblem::whole(path, format!("the boundary did not answer ({error}): look at its log"))
+        FileProblem::whole(path, format!("the boundary did not answer ({error}): read its log"))
     };
     let converse = || {
         stream.set_read_timeout(Some(DEADLINE))?;
@@ -155,9 +158,9 @@ pub fn ask(path: &Path, request: &ControlRequest) -> Result<Option<ControlReply>
     converse().map(Some).map_err(failed)
 }
 
-/// A reseal of many runbooks takes a while; nothing here takes longer.
+/// Time limit of one request. The slowest request is a reseal of many runbooks.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// The longest request: a token with many patterns.
+/// Maximum size of a request in bytes, enough for a token with many patterns.
 const MAX_LINE: u64 = 64 << 10;
-/// The longest answer: a list of many tokens.
+/// Maximum size of an answer in bytes, enough for a list of many tokens.
 const MAX_ANSWER: u64 = 64 << 20;

@@ -1,52 +1,55 @@
-//! How many runs and connections fit into the descriptors that this process may have open, and the processes of its user.
+//! Number of concurrent runs and connections that the limits of this process allow (RLIMIT_NOFILE, RLIMIT_NPROC).
 //!
-//! A run that finds none left is not started, and its approval is spent. One that finds no room waits, with its nonce unspent.
+//! If a run finds no free descriptor at its start, the run fails and its approval is spent. A run in the queue is
+//! better, because its nonce is still unspent.
 
 use rustix::process::{Resource, getrlimit};
 
 use crate::http::app::HttpConfig;
 
-/// What may go on at one time.
+/// Numbers of concurrent runs and connections.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct DescriptorShares {
     pub(super) runs: usize,
     pub(super) connections: usize,
-    /// Why there are fewer runs than were asked for, and what to do.
+    /// Message to the operator if there are fewer runs than the configuration asks for.
     pub(super) note: Option<String>,
 }
 
-/// Descriptors of a run in this process: its socket, output, process and word to stop, and one while it begins.
+/// Descriptors of a run in this process: socket, output, process, cancellation, and one more during the start.
 const OF_A_RUN: u64 = 6;
-/// For the store, those who read it and callers who are turned away.
+/// Descriptors for the store, for readers of the store and for connections that are refused.
 const BESIDE: u64 = 256;
-/// The same at least: the service has about twenty open before anybody calls.
+/// Minimum of [`BESIDE`]. The idle service has about twenty open descriptors.
 const LEAST_BESIDE: u64 = 32;
-/// With fewer nothing can be promised to a run.
+/// Minimum descriptor limit. The service does not start with a lower limit.
 const LEAST: u64 = 64;
-/// A run's own in the limit of its user: a thread of the service, its first process and its step.
+/// Processes and threads of one run: a thread of the service, the first process of the run, and the process of its
+/// step.
 const PROCESSES_OF_A_RUN: u64 = 3;
-/// The helper, and threads of the service: up to 128 read the store while many call.
+/// Processes and threads of the service: the helper, and up to 128 threads that read the store under load.
 const PROCESSES_BESIDE: u64 = 160;
 
-/// Whether this process may open as many files as one run takes, and the service beside it.
+/// Checks that the limit of open files is high enough for the service and one run.
 ///
 /// # Errors
-/// Why it may not, and what to do.
+/// Returns the message for the operator if the limit is too low.
 pub(super) fn check() -> Result<(), String> {
     match getrlimit(Resource::Nofile).maximum {
         Some(most) if most < LEAST => Err(format!(
-            "this process may open no more than {most} files, and the service with one run takes {LEAST}: raise that limit \
+            "this process may open at most {most} files, but the service with one run needs {LEAST}: raise the limit \
              (systemd: LimitNOFILE=, a shell: ulimit -Hn)"
         )),
         _ => Ok(()),
     }
 }
 
-/// Shares out what the hard limit gives; the sandbox raises the soft one to it.
+/// Divides the hard limit of open files between runs and connections. The sandbox raises the soft limit to the hard
+/// limit.
 pub(super) fn share(runs: usize) -> DescriptorShares {
     let mut shares =
         of(getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX), runs, HttpConfig::default().max_connections);
-    // Root is not held to it.
+    // The kernel does not enforce RLIMIT_NPROC for root.
     let processes = getrlimit(Resource::Nproc).current.filter(|_| !rustix::process::geteuid().is_root());
     if let Some((fit, note)) = processes.and_then(|most| of_processes(most, shares.runs)) {
         shares = DescriptorShares { runs: fit, note: Some(note), ..shares };
@@ -61,8 +64,8 @@ fn of(descriptors: u64, runs: usize, connections: usize) -> DescriptorShares {
     let fit = at_most((left / OF_A_RUN).max(1), runs);
     let note = (fit < runs).then(|| {
         format!(
-            "{fit} runs at one time, not {runs}: this process may open no more than {descriptors} files, and what is approved \
-             beyond that waits; raise that limit (systemd: LimitNOFILE=, a shell: ulimit -Hn) or lower `runs`"
+            "{fit} runs at one time, not {runs}: this process may open at most {descriptors} files, so further \
+             approved runs wait; raise the limit (systemd: LimitNOFILE=, a shell: ulimit -Hn) or lower `runs`"
         )
     });
     DescriptorShares { runs: fit, connections, note }
@@ -72,12 +75,14 @@ fn beside(descriptors: u64) -> u64 {
     (descriptors / 4).clamp(LEAST_BESIDE, BESIDE)
 }
 
-/// Fewer runs where the user of the service may not have the processes of all; what steps start themselves comes on top.
+/// Returns a smaller number of runs if RLIMIT_NPROC is too low for all runs. Processes that steps start are not
+/// included.
 fn of_processes(most: u64, runs: usize) -> Option<(usize, String)> {
     let fit = at_most((most.saturating_sub(PROCESSES_BESIDE) / PROCESSES_OF_A_RUN).max(1), runs);
     let note = format!(
-        "{fit} runs at one time, not {runs}: the user of this process may have no more than {most} processes and threads, and \
-         what steps start counts too; raise that limit (systemd: LimitNPROC=, a shell: ulimit -u) or lower `runs`"
+        "{fit} runs at one time, not {runs}: the user of this process may have at most {most} processes and threads, \
+         and processes of steps count too; raise the limit (systemd: LimitNPROC=, a shell: ulimit -u) or lower \
+         `runs`"
     );
     (fit < runs).then_some((fit, note))
 }
@@ -91,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_fit_into_a_thousand_descriptors() {
+    fn the_default_limits_need_at_most_1024_descriptors() {
         for descriptors in [1024, 20_000, 524_288, u64::MAX] {
             let shares = of(descriptors, 64, 1024);
             assert_eq!((shares.runs, shares.note), (64, None), "{descriptors}");
@@ -100,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn all_shares_together_are_never_more_than_there_are() {
+    fn runs_and_connections_never_exceed_the_descriptor_limit() {
         for descriptors in [64, 256, 1024, 2048, 4096, 20_000] {
             let shares = of(descriptors, 4096, 1024);
             let all = shares.runs as u64 * OF_A_RUN + shares.connections as u64 + beside(descriptors);

@@ -1,4 +1,4 @@
-//! What an operator wrote, read together: configuration, runbooks, policy, roster, key.
+//! Loader of the operator's files: runbooks, policy, roster and key.
 
 use crate::crypto::sshsig::SshKey;
 use crate::node::config::Config;
@@ -10,25 +10,26 @@ use crate::policy::file::Policy;
 use crate::registry::Registry;
 use crate::trust::signer::{FileSigner, Signer as _};
 
-/// The files of a boundary, each of them right by itself.
+/// The loaded files of a boundary. Each file was checked alone, not yet against the others.
 #[derive(Debug)]
 pub struct BoundaryFiles {
-    /// The steps.
+    /// Steps of the runbooks.
     pub registry: Registry,
-    /// The rules. Once a log has begun it needs neither this file nor the roster's: what is wrong with them is told, and what
-    /// is sealed stays in force.
+    /// Policy, or the errors of its file. After the log has begun, errors of the policy file or of the roster file do
+    /// not stop the service: the sealed state stays in force, and the operator gets a note.
     pub policy: Result<Policy, Vec<FileProblem>>,
-    /// Who is who, as it is written.
+    /// Content of `roster.toml`, or its errors.
     pub roster: Result<DraftRoster, Vec<FileProblem>>,
     /// The boundary's key.
     pub key: FileSigner,
 }
 
 impl BoundaryFiles {
-    /// Reads all of them.
+    /// Reads all files.
     ///
     /// # Errors
-    /// Everything that is wrong with any of them that is needed, or with where they lie (rule R9).
+    /// Returns all errors of the files that the start needs, and all violations of rule R9 (private files in public
+    /// places).
     pub fn read(config: &Config) -> Result<Self, Problems> {
         let mut problems = private::check(config);
         let registry = note(read_registry(config), &mut problems);
@@ -37,8 +38,8 @@ impl BoundaryFiles {
             FileSigner::open(&config.key).map_err(|error| vec![FileProblem::whole(&config.key, error.to_string())]),
             &mut problems,
         );
-        // Once a log has begun its seal decides, also which key signs: a change that is half done or waits for signatures
-        // must not keep the boundary from starting.
+        // After the log has begun, its last seal decides about policy, roster and key. An unfinished or unsigned change
+        // of a file must not stop the start.
         if !config.database.exists() {
             let found = policy.as_ref().err().into_iter().chain(roster.as_ref().err());
             problems.extend(found.flatten().cloned());
@@ -53,10 +54,6 @@ impl BoundaryFiles {
     }
 }
 
-/// Reads the runbooks.
-///
-/// # Errors
-/// Everything that is wrong with them.
 fn read_registry(config: &Config) -> Result<Registry, Vec<FileProblem>> {
     Registry::load(&config.runbooks, Some(rustix::process::geteuid().as_raw()))
         .map_err(|errors| errors.into_iter().map(FileProblem::from).collect())
@@ -65,7 +62,7 @@ fn read_registry(config: &Config) -> Result<Registry, Vec<FileProblem>> {
 /// Reads the policy.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// Returns all errors of the file.
 pub fn read_policy(config: &Config) -> Result<Policy, Vec<FileProblem>> {
     let text = read_owned(&config.policy).map_err(|problem| vec![problem])?;
     Policy::load(&text).map_err(|errors| {
@@ -82,16 +79,17 @@ pub fn read_policy(config: &Config) -> Result<Policy, Vec<FileProblem>> {
     })
 }
 
-/// Reads the roster's source.
+/// Reads `roster.toml`.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// Returns all errors of the file.
 pub fn read_roster(config: &Config) -> Result<DraftRoster, Vec<FileProblem>> {
     let text = read_owned(&config.roster).map_err(|problem| vec![problem])?;
     roster_file::read(&config.roster, &text)
 }
 
-/// Why this key may not begin a log, if it may not: nothing that it signs would count.
+/// Returns a problem if the roster does not list this key for the boundary. No verifier would accept a signature of
+/// such a key.
 #[must_use]
 pub fn check_key(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Option<FileProblem> {
     let keyid = key.key().keyid();

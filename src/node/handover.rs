@@ -1,8 +1,8 @@
-//! Handover: what must be settled before another key signs.
+//! Checks before a start with a new boundary key.
 //!
-//! What was written under a seal counts only under a key of that seal's roster. A start with another key must not leave
-//! behind what only the key before can sign: receipts of runs whose end nobody saw, and a checkpoint over the receipts
-//! that are there. A service that ended by SIGTERM has left nothing of the kind.
+//! A document under a seal counts only if a key of that seal's roster signed the document. Therefore a start with a new
+//! key must not find open work that only the old key can sign. Open work is a receipt of an interrupted run, or a
+//! checkpoint over existing receipts. A service that ended by SIGTERM leaves no open work.
 
 use std::collections::HashMap;
 
@@ -20,12 +20,12 @@ use crate::store::message::LeafKind;
 use crate::trust::chain::Chain;
 use crate::trust::signer::{FileSigner, Signer as _};
 
-/// This key may go on where the one before ended.
+/// Proof that no open work needs the old key.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct KeyHandoverChecked(());
 
-/// Checks that nothing is left that only an earlier key could sign.
+/// Checks that no open work needs an earlier key.
 pub(super) fn check(
     config: &Config,
     ledger: &Ledger,
@@ -34,7 +34,7 @@ pub(super) fn check(
 ) -> Result<KeyHandoverChecked, FileProblem> {
     let keyid = key.key().keyid();
     if sealed.versions().iter().all(|roster| roster.boundary_key(&config.name, &keyid).is_some()) {
-        // There never was a key that this one would have to follow on.
+        // All rosters list this key, so no other key signed before.
         return Ok(KeyHandoverChecked(()));
     }
     let unreadable = |error: &dyn std::fmt::Display| FileProblem::whole(&config.database, error.to_string());
@@ -43,8 +43,8 @@ pub(super) fn check(
         FileProblem::whole(
             &config.key,
             format!(
-                "the key {keyid} can't sign what the key before left open: {what}; start once more with the key before, end the \
-                 service with SIGTERM, then change the key"
+                "the key {keyid} can't sign open work of the previous key: {what}; start once more with the previous \
+                 key, end the service with SIGTERM, then change the key"
             ),
         )
     };
@@ -54,7 +54,7 @@ pub(super) fn check(
         open += usize::from(!keys.contains(&keyid));
     }
     if open > 0 {
-        return Err(before(format!("the receipts of {open} runs whose end nobody saw")));
+        return Err(before(format!("the receipts of {open} interrupted runs")));
     }
     let recorded = ledger.recorded_checkpoint().map_err(|error| unreadable(&error))?;
     let origin = ledger.origin().unwrap_or_default();
@@ -64,7 +64,7 @@ pub(super) fn check(
     if by_this_key {
         return Ok(KeyHandoverChecked(()));
     }
-    // Nearly always nothing: a service that ends records the head of its log.
+    // This range is usually empty, because a service records a checkpoint over the whole log when it ends.
     for index in recorded.map_or(0, |row| row.size)..ledger.state().size {
         let leaf = ledger.leaf(index).map_err(|error| unreadable(&error))?;
         let Some(leaf) = leaf.filter(|leaf| leaf.kind == LeafKind::Receipt) else { continue };
@@ -77,7 +77,7 @@ pub(super) fn check(
     Ok(KeyHandoverChecked(()))
 }
 
-/// The boundary's keys at each seal that was asked for.
+/// Cache of the boundary's keys at each seal.
 struct Seals<'a> {
     ledger: &'a Ledger,
     known: HashMap<SealDigest, Vec<crate::crypto::sshsig::KeyId>>,

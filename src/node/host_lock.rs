@@ -1,9 +1,10 @@
-//! One service a boundary on one host: a copy of its directory is not served beside the original.
+//! A lock on the host: two services must not serve copies of the same boundary.
 //!
-//! The store's lock is a file beside the store, so a copy of the directory has one of its own. This lock is an abstract Unix
-//! socket with the boundary's id in its name. The kernel keeps one such name for all processes of a network namespace,
-//! whoever they belong to, and frees it when its process ends. A copy in a container with a network of its own, or on
-//! another host, is not seen: checkpoints that are kept elsewhere show that one.
+//! The store's lock file lies in the store's directory, so a copied directory has its own lock file. Therefore this
+//! module takes a second lock: an abstract Unix socket with the boundary's id in its name. The kernel allows one such
+//! name per network namespace, for all users together, and frees the name when the process ends. The lock does not
+//! detect a copy in another network namespace or on another host. A checkpoint that is stored elsewhere detects such a
+//! copy.
 
 use std::io::{self, Read as _};
 use std::os::linux::net::SocketAddrExt as _;
@@ -18,7 +19,7 @@ use crate::crypto::digest::SealDigest;
 use crate::node::config::Config;
 use crate::node::problem::FileProblem;
 
-/// Holds the boundary's name on this host until it is dropped.
+/// Lock on the boundary's id on this host. The lock is released on drop.
 #[derive(Debug)]
 pub struct HostLock(JoinHandle<()>);
 
@@ -32,7 +33,7 @@ impl HostLock {
     /// Takes the lock of the boundary `id`.
     ///
     /// # Errors
-    /// When another process of this host has it: says which, and from which directory it serves.
+    /// Returns an error if another process on this host holds the lock. The error names the process and its directory.
     pub async fn take(config: &Config, id: &SealDigest) -> Result<Self, FileProblem> {
         let name = format!("countersign/{}", id.hex());
         let failed = |error: &dyn std::fmt::Display| {
@@ -48,7 +49,7 @@ impl HostLock {
                 Ok(listener) => break listener,
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => match holder(&address) {
                     Some(holder) => return Err(FileProblem::whole(&config.data, holder.words(&name))),
-                    // It has just ended, or is just beginning.
+                    // The other process has just ended, or does not listen yet.
                     None if tries < MOST_TRIES => {
                         tries += 1;
                         tokio::time::sleep(PAUSE).await;
@@ -64,7 +65,7 @@ impl HostLock {
     }
 }
 
-/// Tells the directory to who may know it: root and the service's own user, by the kernel's word.
+/// Sends the path of the directory to root and to the service's own user. The kernel reports the peer (SO_PEERCRED).
 async fn answer(listener: tokio::net::UnixListener, directory: PathBuf) {
     use std::os::unix::ffi::OsStrExt as _;
     let own = rustix::process::geteuid().as_raw();
@@ -74,13 +75,13 @@ async fn answer(listener: tokio::net::UnixListener, directory: PathBuf) {
             continue;
         };
         if stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0) {
-            // A path fits into the socket's buffer: nobody is waited for.
+            // The socket's buffer is large enough for a path, so this write does not block.
             let _ = tokio::time::timeout(PAUSE, stream.write_all(directory.as_os_str().as_bytes())).await;
         }
     }
 }
 
-/// Who has the lock.
+/// Process that holds the lock.
 struct Holder {
     pid: i32,
     uid: u32,
@@ -90,7 +91,7 @@ struct Holder {
 fn holder(address: &SocketAddr) -> Option<Holder> {
     use std::os::unix::ffi::OsStringExt as _;
     let stream = UnixStream::connect_addr(address).ok()?;
-    // Of a socket that listens the kernel keeps who began to listen.
+    // SO_PEERCRED of a listening socket returns the process that called listen().
     let peer = rustix::net::sockopt::socket_peercred(&stream).ok()?;
     let mut path = Vec::new();
     let told = stream.set_read_timeout(Some(ANSWER)).is_ok()
@@ -105,22 +106,23 @@ impl Holder {
         let Self { pid, uid, directory } = self;
         match directory.as_deref().map(Path::display) {
             Some(other) => format!(
-                "the boundary that this is a copy of is served from {other} already, by process {pid}: two services with one \
-                 key would write two histories under one name; end that service first, or make a boundary of its own \
-                 with `countersign init`"
+                "this directory is a copy of a boundary that process {pid} already serves from {other}: two services \
+                 with one key would write two histories under one name; end that service first, or create a new \
+                 boundary with `countersign init`"
             ),
             None => format!(
-                "process {pid} of user {uid} holds the lock of this boundary, the abstract socket @{name}: a copy of this \
-                 directory is served by it, or another user keeps this one from starting; look what it is, and end it"
+                "process {pid} of user {uid} holds the lock of this boundary, the abstract socket @{name}: it serves \
+                 a copy of this directory, or another user blocks this boundary; find out what the process is, and \
+                 end it"
             ),
         }
     }
 }
 
-/// How often a lock is tried whose holder can't be asked.
+/// Number of attempts if the holder of the lock does not answer.
 const MOST_TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long the holder may take to tell its directory.
+/// Time limit for the holder to send the path of its directory.
 const ANSWER: Duration = Duration::from_secs(1);
-/// The longest path there is (PATH_MAX).
+/// Maximum length of a path in bytes (PATH_MAX).
 const MAX_PATH: u64 = 4096;

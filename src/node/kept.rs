@@ -1,7 +1,9 @@
-//! The last checkpoint that this boundary signed, kept beside the store: a store that is behind it is not served.
+//! The last checkpoint that this boundary signed, in a file outside the store. A start refuses a store that is older
+//! than this checkpoint.
 //!
-//! The file is written at most once a second, by the by, and once more at the end: a run never waits for it. What was
-//! signed in the last second before a crash may therefore be missing; the file is then older, never wrong.
+//! The file is written at most once per second and at the end of the service, so no run waits for it. After a crash the
+//! checkpoints of the last second may be missing from the file. The file may be older than the log, but its content is
+//! never wrong.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -21,19 +23,20 @@ use crate::record::envelope::{Base64, Envelope};
 use crate::record::seal::{FollowedLog, Genesis, Seal};
 use crate::store::ledger::Ledger;
 
-/// How often the file is written at most.
+/// Minimum time between two writes of the file.
 const EVERY: Duration = Duration::from_secs(1);
-/// The largest file that is read as a checkpoint.
+/// Maximum size of a checkpoint file in bytes.
 const MAX_BYTES: u64 = 64 << 10;
-/// How the name of one begins that is on its way into its place.
+/// Prefix of the name of a temporary file. The program writes the temporary file first and then renames the file.
 const TEMPORARY: &str = ".checkpoint-";
-/// The name of a checkpoint's file in a directory of `log export`, and in a backup.
+/// Name of the checkpoint file in a backup and in a directory of `log export`.
 pub const FILE: &str = "checkpoint";
 
-/// Compares the log with every checkpoint that is known of it; gives what an operator should know.
+/// Compares the log with every known checkpoint. Returns notes for the operator.
 ///
 /// # Errors
-/// For each one that the log does not contain: the store was put back from an older copy, or is another one.
+/// Returns an error for each checkpoint that the log does not contain. The store is then an older copy or another
+/// store.
 pub fn check(config: &Config, ledger: &Ledger, key: &SshKey) -> Result<Vec<String>, Problems> {
     let mut problems = Vec::new();
     let mut notes = Vec::new();
@@ -47,7 +50,8 @@ pub fn check(config: &Config, ledger: &Ledger, key: &SshKey) -> Result<Vec<Strin
     if problems.is_empty() { Ok(notes) } else { Err(Problems::new(problems)) }
 }
 
-/// The files that a checkpoint is expected in: our own where there is one, and those that the configuration names.
+/// Returns the paths of the known checkpoints: the boundary's own file if it exists, and the paths in the
+/// configuration.
 #[must_use]
 pub fn known(config: &Config) -> Vec<PathBuf> {
     let own = Some(config.kept_checkpoint()).filter(|path| path.exists());
@@ -55,11 +59,11 @@ pub fn known(config: &Config) -> Vec<PathBuf> {
     own.into_iter().chain(named.map(|path| if path.is_dir() { path.join(FILE) } else { path.clone() })).collect()
 }
 
-/// Compares the log with the checkpoint that was read from a file; gives what is worth a word. The file is read before
-/// the log: that may have grown since.
+/// Compares the log with a checkpoint. Returns a note for the operator if the checkpoint is of an earlier log. The
+/// caller must read the checkpoint file before the log, because the log may grow in between.
 ///
 /// # Errors
-/// In words: the log does not contain it, or it can't be read.
+/// Returns a message if the log does not contain the checkpoint, or if the checkpoint file is unreadable.
 pub fn look(
     path: &Path,
     found: Result<(Note, Checkpoint), String>,
@@ -68,17 +72,21 @@ pub fn look(
     earlier: &[String],
 ) -> Result<Option<String>, String> {
     let (note, known) = found?;
-    // Nobody's signature is needed to be careful: a false one keeps the service from starting, and is named.
+    // A checkpoint without a valid signature also stops the start, because caution is cheap here. The error message
+    // names the checkpoint file.
     let whose = match note::verify_note(&note, &known.origin, key.public()) {
         Ok(_) => "this boundary signed",
-        Err(_) => "is said to be of this boundary, although its key in use did not sign it,",
+        Err(_) => "the file has, although this boundary's current key did not sign it,",
     };
     let entries = ledger.state().size;
     let ours = ledger.origin();
     if ours.as_ref() != Some(&known.origin) {
         if earlier.contains(&known.origin) {
             let size = known.size;
-            return Ok(Some(format!("{} is of a log that this one follows, at {size} entries", path.display())));
+            return Ok(Some(format!(
+                "{} is a checkpoint of an earlier log that this log follows, at {size} entries",
+                path.display()
+            )));
         }
         let ours = ours.unwrap_or_else(|| "empty".to_owned());
         return Err(format!(
@@ -106,7 +114,7 @@ pub fn look(
     }
 }
 
-/// What to say where a store is missing of which there was a checkpoint.
+/// Returns the error message for a missing store of which a checkpoint exists.
 #[must_use]
 pub fn lost(known: &Checkpoint) -> String {
     format!(
@@ -117,10 +125,10 @@ pub fn lost(known: &Checkpoint) -> String {
     )
 }
 
-/// A checkpoint's file, parsed and not verified.
+/// Reads and parses a checkpoint file. Signatures are not verified.
 ///
 /// # Errors
-/// In words: it can't be read, or is no checkpoint.
+/// Returns a message if the file is unreadable or contains no checkpoint.
 pub fn read(path: &Path) -> Result<(Note, Checkpoint), String> {
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text));
@@ -130,20 +138,23 @@ pub fn read(path: &Path) -> Result<(Note, Checkpoint), String> {
     parse(&text)
 }
 
-/// A checkpoint's text, parsed and not verified.
+/// Parses a checkpoint. Signatures are not verified.
 ///
 /// # Errors
-/// In words: it is no checkpoint.
+/// Returns a message if the text is no checkpoint.
 pub fn parse(text: &str) -> Result<(Note, Checkpoint), String> {
     let odd = |error: &dyn std::fmt::Display| {
-        format!("it is no checkpoint ({error}): look what wrote it, and move it away if it was nobody")
+        format!(
+            "it is no checkpoint ({error}): find out which program wrote the file, and move the file away if no \
+            program needs it"
+        )
     };
     let note = Note::parse(text).map_err(|error| odd(&error))?;
     let checkpoint = Checkpoint::parse(note.unverified_text()).map_err(|error| odd(&error))?;
     Ok((note, checkpoint))
 }
 
-/// The origins of the logs that this one follows: those that restores have closed, and the one that its first entry names.
+/// Returns the origins of the earlier logs: the logs that restores closed, and the log that the first entry names.
 #[must_use]
 pub fn earlier(config: &Config, ledger: &Ledger) -> Vec<String> {
     let closed = places::closed(config);
@@ -163,7 +174,7 @@ fn followed(ledger: &Ledger) -> Option<FollowedLog> {
     }
 }
 
-/// Keeps the log's head as it grows, until the task is dropped.
+/// Writes each new checkpoint of the log to the file until the task is dropped.
 pub async fn keep(ledger: Ledger, path: PathBuf) {
     let mut every = tokio::time::interval(EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -179,9 +190,9 @@ pub async fn keep(ledger: Ledger, path: PathBuf) {
         let written = tokio::task::spawn_blocking(move || write(&ledger, &path)).await;
         match written.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok(()) => kept = size,
-            // Tried again every second; told once.
+            // The loop repeats the write every second, but logs the same error only once.
             Err(error) if error.to_string() != told => {
-                tracing::error!("the last checkpoint is not kept: {error}");
+                tracing::error!("the last checkpoint can't be written: {error}");
                 told = error.to_string();
             }
             Err(_) => {}
@@ -189,19 +200,19 @@ pub async fn keep(ledger: Ledger, path: PathBuf) {
     }
 }
 
-/// Writes the log's head: durable, and whole whenever somebody looks.
+/// Writes the newest checkpoint of the log to the file. The write is atomic and durable.
 ///
 /// # Errors
-/// When the log can't be read or the file can't be written.
+/// Returns an error if the log cannot be read or the file cannot be written.
 pub fn write(ledger: &Ledger, path: &Path) -> io::Result<()> {
     let Some(head) = ledger.checkpoint().map_err(io::Error::other)? else { return Ok(()) };
     replace(path, head.note.as_bytes())
 }
 
-/// Removes what a crash left of a checkpoint on its way into its place.
+/// Deletes temporary checkpoint files that a crash left.
 ///
 /// # Errors
-/// When the directory can't be read.
+/// Returns an error if the directory cannot be read or a file cannot be deleted.
 pub fn sweep(directory: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
@@ -212,10 +223,10 @@ pub fn sweep(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Replaces a small file: durable, and whole whenever somebody looks. A crash leaves the old one or the new one.
+/// Replaces a small file by a rename. After a crash the file has either the old or the new content.
 ///
 /// # Errors
-/// When it can't be written.
+/// Returns an error if the file cannot be written.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(directory)?;
@@ -225,14 +236,14 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// Whether an upgrade has moved the old store away, and the new one is not in place.
+/// Returns true if an interrupted upgrade has moved the old store but not yet installed the new store.
 #[must_use]
 pub fn was_interrupted(config: &Config) -> bool {
     let kept = config.old_store();
     if config.database.exists() || !kept.join(DATABASE).exists() {
         return false;
     }
-    // A store that was lost after an upgrade left a checkpoint of another log.
+    // If both checkpoints have different origins, the upgrade was complete, and the new store was lost later.
     match (read(&config.kept_checkpoint()), read(&kept.join(FILE))) {
         (Ok((_, last)), Ok((_, old))) => last.origin == old.origin,
         _ => true,

@@ -1,4 +1,4 @@
-//! Opens a log that nothing is appended to any more.
+//! Functions that open a closed log or a backup for reading.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use crate::store::ledger::Ledger;
 use crate::store::stored::StoredLog;
 use crate::store::{CheckpointRow, shared, sqlite};
 
-/// A closed log, for reading.
+/// Opens a closed log for reading.
 ///
 /// # Errors
-/// In words: why it can't be read.
+/// Returns a message if the log cannot be read.
 pub fn at_rest(directory: &Path, settings: shared::LedgerConfig) -> Result<Ledger, String> {
     let (reads, head) = sqlite::reads::at_rest(&directory.join(DATABASE)).map_err(|fault| fault.to_string())?;
     let (note, known) = kept::read(&directory.join(kept::FILE))?;
@@ -20,11 +20,11 @@ pub fn at_rest(directory: &Path, settings: shared::LedgerConfig) -> Result<Ledge
     Ledger::at_rest(Arc::new(reads), head, settings, Some(row)).map_err(|fault| fault.to_string())
 }
 
-/// The log in a backup, or in the directory of a closed log, for whoever exports or audits it: no key and no configuration
-/// is needed.
+/// Opens the log in a backup or in the directory of a closed log, for an export or an audit. The function needs no key
+/// and no configuration.
 ///
 /// # Errors
-/// In words: why it can't be read.
+/// Returns a message if the log cannot be read.
 pub fn log_in(directory: &Path) -> Result<StoredLog, String> {
     let (reads, head) = sqlite::reads::at_rest(&directory.join(DATABASE)).map_err(|fault| fault.to_string())?;
     let beside = directory.join(kept::FILE);

@@ -1,4 +1,4 @@
-//! Files that decide something: nobody else may write them.
+//! Reader of security-relevant files, which other users must not be able to write.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -9,11 +9,11 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::node::problem::FileProblem;
 
-/// Reads a text file that decides something: a regular file of this user or root that nobody else can write, and the
-/// directory that it lies in likewise.
+/// Reads a security-relevant text file. The file must be a regular file of this user or of root, and no other user may
+/// have write permission. The same rule applies to its directory.
 ///
 /// # Errors
-/// What is wrong with it, and how to mend it.
+/// Returns the violation, and the command that corrects it.
 pub fn read_owned(path: &Path) -> Result<String, FileProblem> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let unreadable = |error: &dyn std::fmt::Display| {
@@ -48,7 +48,7 @@ fn check_owned(path: &Path, metadata: &std::fs::Metadata, kind: u32) -> Result<(
             format!("it belongs to user {}, who could change it: run `chown {own} {}`", metadata.uid(), path.display()),
         ));
     }
-    // In a sticky directory (as /tmp) others can add files, but not replace this one.
+    // In a sticky directory (for example /tmp) other users can add files, but cannot replace this file.
     let sticky = kind == 0o040_000 && metadata.mode() & 0o1000 != 0;
     if metadata.mode() & 0o022 != 0 && !sticky {
         return Err(FileProblem::whole(
@@ -59,7 +59,7 @@ fn check_owned(path: &Path, metadata: &std::fs::Metadata, kind: u32) -> Result<(
     Ok(())
 }
 
-/// No file that an operator writes is larger.
+/// Maximum size of an operator's file in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 #[cfg(test)]
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_refused_without_waiting() {
+    fn a_pipe_or_a_directory_is_refused_without_blocking() {
         let dir = tempfile::tempdir().expect("a directory");
         let fifo = dir.path().join("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, Mode::from_bits_truncate(0o600), 0)

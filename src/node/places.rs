@@ -1,4 +1,4 @@
-//! Where the store and its parts are, and moving them so that a crash leaves the old or the new.
+//! Paths of the store, and atomic moves of its files. After a crash either the old or the new store is in place.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -9,20 +9,20 @@ use crate::node::config::Config;
 use crate::node::problem::FileProblem;
 use crate::store::sqlite;
 
-/// The database in a backup.
+/// Name of the database file in a backup.
 pub const DATABASE: &str = "countersign.db";
 
-/// The outputs in a backup.
+/// Name of the directory of outputs in a backup.
 pub const OUTPUTS: &str = "outputs";
 
-/// The closed logs in a backup.
+/// Name of the directory of closed logs in a backup.
 pub(super) const CLOSED: &str = "closed";
 
-/// Removes empty write-ahead logs beside the place of a store, which an orderly end leaves. Beside the log of another store
-/// SQLite would mix the two.
+/// Deletes empty write-ahead logs next to the path of the database. If SQLite found the write-ahead log of another
+/// store there, SQLite would mix both stores.
 ///
 /// # Errors
-/// When one is not empty.
+/// Returns an error if a write-ahead log is not empty.
 pub(super) fn clear_logs(database: &Path) -> Result<(), FileProblem> {
     for suffix in ["-wal", "-shm"] {
         let mut path = database.to_owned().into_os_string();
@@ -40,21 +40,21 @@ pub(super) fn clear_logs(database: &Path) -> Result<(), FileProblem> {
     Ok(())
 }
 
-/// A file of the store that a restore or an upgrade makes.
+/// Returns the path of a file of the new store during a restore or an upgrade.
 pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
     let name = database.file_name().unwrap_or_default().to_string_lossy();
     database.with_file_name(format!("restoring-{name}{suffix}"))
 }
 
-/// Closes the new store: all is in the database then, and durable.
+/// Moves the write-ahead log of the new store into the database file, and syncs the file.
 ///
 /// # Errors
-/// When it can't be written.
+/// Returns an error if the file cannot be written.
 pub(super) fn settle(database: &Path) -> Result<(), FileProblem> {
     let fresh = beside(database, "");
     let at = |error: &dyn std::fmt::Display| FileProblem::whole(&fresh, error.to_string());
-    // Readers were open when the writer ended, so its log is beside the database still: opened alone once more, the last to
-    // close moves it in.
+    // Readers were open when the writer closed, so SQLite kept the write-ahead log. SQLite merges the log when the only
+    // connection to the database closes.
     drop(sqlite::open(&fresh).map_err(|fault| at(&fault))?);
     if beside(database, "-wal").exists() {
         return Err(at(&"its write-ahead log is not moved into it: look at the disk"));
@@ -62,14 +62,14 @@ pub(super) fn settle(database: &Path) -> Result<(), FileProblem> {
     File::open(&fresh).and_then(|file| file.sync_all()).map_err(|error| at(&error))
 }
 
-/// Moves the new store to its place.
+/// Renames the new store to its final path.
 pub(super) fn put_in_place(database: &Path) -> io::Result<()> {
     fs::rename(beside(database, ""), database)?;
     clear(database)?;
     sync(database.parent().unwrap_or(Path::new("/")))
 }
 
-/// Removes what is left of it.
+/// Deletes all files of an unfinished new store.
 pub(super) fn clear(database: &Path) -> io::Result<()> {
     for suffix in ["", "-wal", "-shm", ".lock"] {
         match fs::remove_file(beside(database, suffix)) {
@@ -80,13 +80,13 @@ pub(super) fn clear(database: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Where a restore works until it is done; its being there says that one was interrupted.
+/// Returns the work directory of a restore. If this directory exists, a restore was interrupted.
 #[must_use]
 pub fn workplace(config: &Config) -> PathBuf {
     config.data.join("restoring")
 }
 
-/// The directories of closed logs.
+/// Returns the directories of the closed logs.
 #[must_use]
 pub fn closed(config: &Config) -> Vec<PathBuf> {
     directories(&config.closed())

@@ -1,4 +1,4 @@
-//! Rule R9: the private set is where no run can come.
+//! Rule R9: no run can access the private set.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
@@ -8,7 +8,7 @@ use crate::node::config::Config;
 use crate::node::problem::FileProblem;
 use crate::node::rosters;
 
-/// What no run may see: key, store, configuration, policy and roster sources, sockets, outputs.
+/// Returns the paths that no run may see.
 #[must_use]
 pub fn set(config: &Config) -> Vec<PathBuf> {
     let mut log = config.database.clone().into_os_string();
@@ -31,8 +31,8 @@ pub fn set(config: &Config) -> Vec<PathBuf> {
     ]
 }
 
-/// Everything of the private set that lies where it must not, and a private directory that is open to others. Who can write
-/// runbooks is for the walk through them to say.
+/// Checks the places of all private files, and the mode of the private directory. The reader of the runbooks checks who
+/// can write the runbooks.
 #[must_use]
 pub fn check(config: &Config) -> Vec<FileProblem> {
     let mut problems = if rustix::process::geteuid().is_root() { Vec::new() } else { linked(config) };
@@ -78,8 +78,8 @@ pub fn check(config: &Config) -> Vec<FileProblem> {
     problems
 }
 
-/// Files of the private set that have another name, by which a run of the service's own user could be given them. Runs of a
-/// root's service have an id of their own, which the modes keep out.
+/// Returns private files that have a second hard link. A run under the service's own user could read such a file by its
+/// second path. If the service runs as root, a run has its own user id, and the file modes keep the run out.
 fn linked(config: &Config) -> Vec<FileProblem> {
     let beside = std::fs::read_dir(&config.data).into_iter().flatten().flatten().map(|entry| entry.path());
     let later = std::fs::read_dir(rosters::directory(config)).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -88,14 +88,15 @@ fn linked(config: &Config) -> Vec<FileProblem> {
     let problem = |path: PathBuf| {
         let shown = path.display();
         let message = format!(
-            "it has another name (a hard link), by which a run may see it: `cp -p {shown} new && mv new {shown}`"
+            "it has another name (a hard link), so a run may be able to read it: run `cp -p {shown} new && mv new \
+             {shown}`"
         );
         FileProblem::whole(&path, message)
     };
     files.into_iter().filter(has_links).map(problem).collect()
 }
 
-/// The path with its links resolved, as far as it exists.
+/// Resolves symbolic links in the part of the path that exists.
 fn real(path: &Path) -> PathBuf {
     let mut rest = Vec::new();
     let mut at = path;
@@ -113,7 +114,7 @@ fn real(path: &Path) -> PathBuf {
     }
 }
 
-/// What every run sees of the host, so that interpreters work.
+/// Host directories that every run sees, because interpreters need them.
 const SEEN: [&str; 9] =
     ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ssl", "/etc/pki", "/etc/alternatives", "/etc/crypto-policies"];
 
@@ -138,12 +139,12 @@ mod tests {
     }
 
     #[test]
-    fn r9_the_layout_of_init_is_fine() {
+    fn r9_the_layout_of_init_has_no_violation() {
         assert_eq!(found(|_| String::new()), "");
     }
 
     #[test]
-    fn r9_nothing_private_lies_in_a_runbook_directory() {
+    fn r9_a_private_file_in_a_runbook_directory_is_refused() {
         for (key, file) in
             [("key", "key.pem"), ("database", "a.db"), ("policy", "p.yaml"), ("roster", "r.toml"), ("data", "d")]
         {
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn r9_a_link_hides_nothing() {
+    fn r9_a_symbolic_link_does_not_hide_the_real_place() {
         let text = found(|dir| {
             std::os::unix::fs::symlink(dir.join("runbooks"), dir.join("elsewhere")).expect("a link");
             "key = \"elsewhere/key.pem\"\n".to_owned()
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn r9_no_file_of_the_private_set_has_another_name() {
+    fn r9_a_hard_link_to_a_private_file_is_refused() {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::create_dir_all(dir.path().join("boundary")).expect("made");
         let key = dir.path().join("boundary/key.pem");
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn r9_nothing_private_lies_where_every_step_sees() {
+    fn r9_a_private_file_in_a_host_directory_that_steps_see_is_refused() {
         assert!(found(|_| "key = \"/usr/local/key.pem\"\n".to_owned()).contains("which every step sees"));
         assert!(found(|_| "policy = \"/etc/ssl/policy.yaml\"\n".to_owned()).contains("which every step sees"));
     }

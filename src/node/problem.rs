@@ -1,4 +1,4 @@
-//! Everything that is wrong with what an operator wrote.
+//! Errors in an operator's files.
 
 use std::fmt;
 use std::path::Path;
@@ -6,27 +6,27 @@ use std::path::Path;
 use crate::registry::registry_error::RegistryError;
 use crate::yaml::YamlFlaw;
 
-/// Something wrong in a file or with it, and what to do.
+/// One error in a file or with a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileProblem {
-    /// The file, or what it is about.
+    /// Path of the file, or another name of the subject.
     pub file: String,
-    /// The line, from 1; 0 when no place in the file is meant.
+    /// Line, starting at 1. The value 0 means the whole file.
     pub line: usize,
-    /// The column in characters, from 1; 0 when no place in the file is meant.
+    /// Column in characters, starting at 1. The value 0 means the whole file.
     pub column: usize,
-    /// What happened, then what to do.
+    /// Description of the error, then the correction.
     pub message: String,
 }
 
 impl FileProblem {
-    /// About a whole file.
+    /// Creates a problem with a whole file.
     #[must_use]
     pub fn whole(file: &Path, message: impl Into<String>) -> Self {
         Self { file: file.display().to_string(), line: 0, column: 0, message: message.into() }
     }
 
-    /// At a flaw's place.
+    /// Creates a problem at the line and column of a flaw.
     #[must_use]
     pub fn at(file: &Path, flaw: &YamlFlaw) -> Self {
         let YamlFlaw { place, message } = flaw;
@@ -43,7 +43,7 @@ impl From<RegistryError> for FileProblem {
 
 impl fmt::Display for FileProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Names of files come from elsewhere: nothing in them may steer a terminal.
+        // A file name is not trusted text, so its control characters are escaped for the terminal.
         let file = self.file.escape_debug();
         match self.line {
             0 => write!(f, "{file}: {}", self.message),
@@ -52,12 +52,12 @@ impl fmt::Display for FileProblem {
     }
 }
 
-/// Why the boundary does not start: all reasons together, in the order of files and places.
+/// All reasons why the boundary does not start, sorted by file, line and column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems(Vec<FileProblem>);
 
 impl Problems {
-    /// Ordered, each once.
+    /// Sorts the problems and removes duplicates.
     #[must_use]
     pub fn new(mut problems: Vec<FileProblem>) -> Self {
         problems.sort();
@@ -65,7 +65,7 @@ impl Problems {
         Self(problems)
     }
 
-    /// Each of them.
+    /// Returns all problems.
     #[must_use]
     pub fn list(&self) -> &[FileProblem] {
         &self.0

@@ -1,13 +1,13 @@
-//! Backups: made of a living store, and put back as a new log that names the old one.
+//! Backup and restore of the store. A restore begins a new log that names the old log.
 //!
-//! A backup, and a log that a restore has closed, is a directory of one form:
-//! ```text
-//! countersign.db   the store at one moment
-//! outputs/         its outputs that are files
-//! checkpoint       its log's head, signed
-//! closed/          the logs that it follows, each a directory like this
-//! ```
-//! Key, roster, policy, configuration and runbooks are not in it: they are the operator's files.
+//! A backup and a closed log have the same directory layout:
+//! //! ```text
+//! //! countersign.db   copy of the store
+//! //! outputs/         outputs that are files
+//! //! checkpoint       newest signed checkpoint of the log
+//! //! closed/          earlier logs, each a directory with this layout
+//! //! ```
+//! The operator's files are not in a backup: key, roster, policy, configuration and runbooks.
 
 use std::fs::{self, File};
 use std::io;
@@ -37,62 +37,67 @@ use crate::store::sqlite::{self, backup, survey};
 use crate::store::{CheckpointRow, crash_points};
 use crate::trust::signer::{FileSigner, Signer as _};
 
-/// A backup that was made.
+/// Result of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MadeBackup {
-    /// Where it is.
+    /// Directory of the backup.
     pub backup: PathBuf,
-    /// The boundary whose log it has.
+    /// Id of the boundary.
     pub id: SealDigest,
-    /// Entries in its log.
+    /// Number of entries in the log.
     pub entries: u64,
-    /// Its bytes on the disk.
+    /// Size of the backup on disk in bytes.
     pub bytes: u64,
-    /// Outputs that are files.
+    /// Number of outputs that are files.
     pub outputs: usize,
-    /// The log's head, signed.
+    /// Newest signed checkpoint of the log.
     pub checkpoint: String,
 }
 
-/// A log that a restore began.
+/// Result of a restore.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RestoredLog {
-    /// The new boundary's id.
+    /// Id of the new boundary.
     pub id: SealDigest,
-    /// The log that it follows.
+    /// Id of the old boundary, which the new log names.
     pub follows: SealDigest,
-    /// Entries of that log in the backup.
+    /// Number of entries of the old log in the backup.
     pub entries: u64,
-    /// The last checkpoint that is known of that log.
+    /// Newest known checkpoint of the old log.
     pub checkpoint: String,
-    /// Entries that the last known checkpoint says there were, and the backup has not.
+    /// Number of entries that the newest known checkpoint covers but the backup lacks.
     pub lost: u64,
-    /// Tokens that are valid still.
+    /// Number of valid tokens.
     pub tokens: usize,
-    /// Where the old log is kept.
+    /// Directory of the old log.
     pub closed: PathBuf,
-    /// What an operator should know.
+    /// Notes for the operator.
     pub notes: Vec<String>,
 }
 
-/// Copies the store as it is at one moment, of a boundary that serves too: it reads beside the service, which goes on.
+/// Copies the store at one moment. The function also works while the boundary serves.
 ///
 /// # Errors
-/// When `into` exists or can't be written, or the store can't be read.
+/// Returns an error if `into` exists or cannot be written, or if the store cannot be read.
 pub fn back_up(config: &Config, into: &Path) -> Result<MadeBackup, Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     let into = std::path::absolute(into).unwrap_or_else(|_| into.to_owned());
     let at = |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(&into, error.to_string()));
     let key = open_key(config)?;
     if into.exists() {
-        return Err(at(&"it is there already: name a new directory, a backup is never written over another"));
+        return Err(at(&"it is there already, and a backup never overwrites a file: name a new directory"));
     }
     let parent = into.parent().unwrap_or(Path::new("/"));
-    let real = parent.canonicalize().map_err(|error| at(&format!("its directory can't be used ({error}): make it")))?;
+    let real = parent.canonicalize().map_err(|error| {
+        at(&format!(
+            "its parent directory can't be used ({error}): \
+        create that directory"
+        ))
+    })?;
     if config.runbooks.iter().filter_map(|path| path.canonicalize().ok()).any(|path| real.starts_with(path)) {
-        return Err(at(&"a backup is private, and this lies in a runbook directory: name another place"));
+        return Err(at(&"a backup is private, but this path is in a runbook directory: name another path"));
     }
-    // Written beside and renamed when it is whole: what bears the name is a backup.
+    // The backup is written under a temporary name and then renamed, so a directory with the final name is complete.
     let work = tempfile::Builder::new()
         .prefix(".countersign-backup-")
         .tempdir_in(parent)
@@ -109,7 +114,8 @@ pub fn back_up(config: &Config, into: &Path) -> Result<MadeBackup, Problems> {
         let place = Path::new(&hex[..2]).join(&hex);
         match copy_file(&config.outputs().join(&place), &work.path().join(OUTPUTS).join(&place)) {
             Ok(()) => {}
-            // Its retention ended while we copied, or it was lost before: `store check` tells the two apart.
+            // The retention of this output ended during the copy, or the output was already lost. The command `store
+            // check` can tell these cases apart.
             Err(error) if error.kind() == io::ErrorKind::NotFound => gone.push(*name),
             Err(error) => return Err(at(&error)),
         }
@@ -133,11 +139,12 @@ pub fn back_up(config: &Config, into: &Path) -> Result<MadeBackup, Problems> {
     Ok(MadeBackup { backup: into, id, entries, bytes, outputs: names.len() - gone.len(), checkpoint })
 }
 
-/// Begins a new log with the state of a backup: its tokens, roster, policy and runbooks as they were sealed, its spent
-/// nonces spent. The old log is kept beside, at rest; what waited in it is void, since it names the old boundary.
+/// Begins a new log with the state of a backup: tokens, roster, policy, runbooks and spent nonces. The old log stays on
+/// disk as a closed log. Pending proposals of the old log are void, because they name the old boundary.
 ///
 /// # Errors
-/// When there is a store already, or the backup is damaged or of another boundary. Nothing was changed then.
+/// Returns an error if a store already exists, if the backup is damaged, or if the backup is of another boundary. If
+/// the function returns an error, nothing was changed.
 pub fn restore(config: &Config, from: &Path) -> Result<RestoredLog, Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(path, error.to_string()));
@@ -170,11 +177,11 @@ pub fn restore(config: &Config, from: &Path) -> Result<RestoredLog, Problems> {
 fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path) -> Result<RestoredLog, Problems> {
     let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(path, error.to_string()));
     let failed = |error: io::Error| at(from, &error);
-    // A copy, so that the backup is never changed: an older one is brought to this program's schema.
+    // The restore works on a copy, because an older backup is migrated to the current schema.
     let database = old.join(DATABASE);
     let source = if from.is_dir() { from.join(DATABASE) } else { from.to_owned() };
     copy_file(&source, &database).map_err(|error| {
-        at(&source, &format!("can't be copied ({error}): name what `countersign store backup` made"))
+        at(&source, &format!("it can't be copied ({error}): name a backup that `countersign store backup` made"))
     })?;
     backup::bring_up(&database).map_err(|fault| at(&source, &fault))?;
     if from.is_dir() {
@@ -189,7 +196,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     let now = (around.now)();
     let found =
         look_through(config, &database, &old.join(OUTPUTS), &mut |_, _| {}).map_err(|fault| at(&source, &fault))?;
-    // What only keeps an output from being shown is no reason to lose the rest.
+    // A missing output does not stop the restore, because all other data is intact.
     let (lost, broken): (Vec<&StoreDefect>, Vec<&StoreDefect>) =
         found.defects.iter().partition(|defect| defect.mend == crate::store::care::LOST);
     if let Some(first) = broken.first() {
@@ -224,8 +231,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     let closing = before.checkpoint().map_err(broken)?.ok_or_else(|| at(&source, &"its log is empty"))?;
     kept::replace(&old.join(kept::FILE), closing.note.as_bytes()).map_err(failed)?;
     let (checkpoint, known) = last_known(config, from, &before, closing)?;
-    // The new log, out of sight until it is whole.
-    // Beside its place, which may be on another disk than the private directory.
+    // The new log is built next to its final path, because a rename does not work across file systems.
     let fresh = beside(&config.database, "");
     clear(&config.database).map_err(|error| at(&fresh, &error))?;
     let broken = |fault: StoreFault| at(&fresh, &fault);
@@ -239,7 +245,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     material.tokens = tokens;
     let genesis = Genesis::Follows { follows: FollowedLog { id: follows, checkpoint: checkpoint.clone() } };
     let basis = SealPredecessor::First { genesis, epoch: Epoch::new(around.bytes()) };
-    // Not before the old log's last entry, whatever the clock says.
+    // The first entry must not be older than the last entry of the old log, even if the clock was set back.
     let draft = material.draft(basis, now.max(before.state().last_at)).map_err(|error| at(&source, &error))?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(failed)?;
     let id = runtime.block_on(async {
@@ -250,7 +256,8 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     let head = ledger.checkpoint().map_err(broken)?.map(|row| row.note).unwrap_or_default();
     drop((ledger, before));
     settle(&config.database)?;
-    // First what the new log names, then the log itself: a crash in between is mended by restoring again.
+    // The old log must be in place before the new log, because the new log names it. After a crash in between, the
+    // operator runs the restore again.
     let closed = config.closed();
     private_directory(&closed).map_err(failed)?;
     let place = closed.join(&follows.hex()[..16]);
@@ -264,21 +271,23 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     crash_points::point("restore-old-log-kept");
     put_in_place(&config.database).map_err(|error| at(&config.database, &error))?;
     crash_points::point("restore-new-log-in-place");
-    // From here on the boundary is the new one. A crash leaves the old checkpoint, which names the log that is followed.
+    // The boundary is now the new one. After a crash at this point the checkpoint file has a checkpoint of the old log.
+    // The next start accepts the old checkpoint, because the new log names the old log.
     kept::replace(&config.kept_checkpoint(), head.as_bytes()).map_err(failed)?;
     fs::remove_dir_all(work).map_err(|error| at(work, &error))?;
     sync(&config.data).map_err(failed)?;
     let lost = known.saturating_sub(entries);
     if lost > 0 {
         notes.push(format!(
-            "{lost} entries came after the backup and are lost here; receipts of them that somebody holds verify still"
+            "{lost} entries are newer than the backup and are lost here; receipts of these entries are still valid \
+             for everyone who has a copy"
         ));
     }
     Ok(RestoredLog { id, follows, entries, checkpoint, lost, tokens: count, closed: place, notes })
 }
 
-/// The largest checkpoint that is known of the old log, as text, and its size; it must agree with the backup where the
-/// backup reaches.
+/// Returns the newest known checkpoint of the old log as text, and its size. The checkpoint must not contradict the
+/// backup.
 fn last_known(
     config: &Config,
     from: &Path,
@@ -291,7 +300,7 @@ fn last_known(
         let problem = |message: String| Problems::from(FileProblem::whole(&path, message));
         let (note, known) = kept::read(&path).map_err(problem)?;
         if before.origin().as_ref() != Some(&known.origin) {
-            // Of a log that was closed before, or of another boundary: no word about this one.
+            // This checkpoint is of an earlier log or of another boundary, so it cannot be compared with the backup.
             continue;
         }
         if known.size <= closing.size {
@@ -310,10 +319,10 @@ fn last_known(
     Ok(best)
 }
 
-/// Looks through one store: the one that serves, a closed one, or a backup.
+/// Checks the integrity of a store: the current store, a closed log, or a backup.
 ///
 /// # Errors
-/// When it can't be opened.
+/// Returns an error if the store cannot be opened.
 pub fn look_through(
     config: &Config,
     database: &Path,
@@ -329,15 +338,15 @@ pub fn look_through(
     survey::survey(database, &scope, progress)
 }
 
-/// The boundary's key.
+/// Reads the boundary's key.
 ///
 /// # Errors
-/// When it can't be used.
+/// Returns an error if the key cannot be used.
 pub fn open_key(config: &Config) -> Result<FileSigner, Problems> {
     FileSigner::open(&config.key).map_err(|error| FileProblem::whole(&config.key, error.to_string()).into())
 }
 
-/// Moves a directory to its place, replacing what an interrupted restore left there.
+/// Moves a directory to its final path. A directory of an interrupted restore at this path is deleted.
 fn put(from: &Path, to: &Path) -> io::Result<()> {
     if to.exists() {
         fs::remove_dir_all(to)?;
@@ -366,7 +375,7 @@ fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a directory's entries durable, all the way down; gives the bytes of its files.
+/// Syncs a directory and its subdirectories. Returns the total size of its files in bytes.
 fn sync_tree(path: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     for entry in fs::read_dir(path)? {

@@ -1,7 +1,8 @@
-//! Edits of `roster.toml` that leave all else as it was written.
+//! Edits of `roster.toml` that keep comments, order and blank lines.
 //!
-//! Text in, text out: comments, order and blanks stay. The caller reads the text that comes out and compares it with
-//! what was meant; a file that is written in another way than these edits understand is then left for its author.
+//! The functions take the text of the file and return the new text. The caller parses the result and compares it with
+//! the intended change. If the file uses a form that these functions do not support, the operator must edit the file by
+//! hand.
 
 use std::fmt;
 
@@ -9,21 +10,21 @@ use toml_edit::{Array, ArrayOfTables, Decor, DocumentMut, Item, RawString, Value
 
 use crate::crypto::sshsig::{ForeignKey, KeyId, SshKey};
 
-/// A table of people or boundaries.
+/// A table of `roster.toml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Table {
-    /// Who may approve.
+    /// Table of approvers.
     Approver,
-    /// Who may cancel and revoke.
+    /// Table of operators.
     Operator,
-    /// Who may propose by a key.
+    /// Table of proposers that sign with a key.
     Proposer,
-    /// A boundary.
+    /// Table of boundaries.
     Boundary,
 }
 
 impl Table {
-    /// Its name in the file.
+    /// Returns the name of the table in the file.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -35,24 +36,24 @@ impl Table {
     }
 }
 
-/// An entry, or what is added to one that is there.
+/// A new entry, or additions to an existing entry.
 #[derive(Debug, Clone)]
 pub struct RosterEntry {
-    /// Where.
+    /// Table of the entry.
     pub table: Table,
-    /// Whose.
+    /// Name of the entry.
     pub name: String,
-    /// OpenSSH lines.
+    /// Public keys as OpenSSH lines.
     pub keys: Vec<String>,
-    /// Of an approver.
+    /// Groups of an approver.
     pub groups: Vec<String>,
-    /// Of a proposer.
+    /// Owners of a proposer.
     pub owners: Vec<String>,
-    /// Of an approver: from when on, and until when.
+    /// Values of `valid_after` and `valid_before` of an approver.
     pub valid: [Option<String>; 2],
 }
 
-/// Why an edit can't be made.
+/// Reason why an edit is impossible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EditError(String);
 
@@ -64,10 +65,10 @@ impl fmt::Display for EditError {
 
 impl std::error::Error for EditError {}
 
-/// Adds an entry, or keys, groups and owners to the one of that name.
+/// Adds an entry. If an entry with this name exists, its keys, groups and owners are extended.
 ///
 /// # Errors
-/// When it is there already, or the file is not written as these edits understand it.
+/// Returns an error if the entry already has all values, or if the file has an unsupported form.
 pub fn add(text: &str, entry: &RosterEntry) -> Result<String, EditError> {
     let mut document = read(text)?;
     let Some((_, found)) = find(&mut document, entry.table, &entry.name) else {
@@ -100,15 +101,15 @@ pub fn add(text: &str, entry: &RosterEntry) -> Result<String, EditError> {
         changed = true;
     }
     if !changed {
-        return Err(EditError(format!("{} {} is there already, as it would be", entry.table.word(), entry.name)));
+        return Err(EditError(format!("{} {} exists already with these values", entry.table.word(), entry.name)));
     }
     Ok(written(&document, text))
 }
 
-/// Removes an entry, or one of its keys.
+/// Removes an entry, or one key of an entry.
 ///
 /// # Errors
-/// When it is not there, or the file is not written as these edits understand it.
+/// Returns an error if the entry or the key is missing, or if the file has an unsupported form.
 pub fn remove(text: &str, table: Table, name: &str, key: Option<&KeyId>) -> Result<String, EditError> {
     let mut document = read(text)?;
     let (at, entry) = find(&mut document, table, name)
@@ -125,17 +126,17 @@ pub fn remove(text: &str, table: Table, name: &str, key: Option<&KeyId>) -> Resu
     }
     let array = entry.get_mut("keys").and_then(Item::as_array_mut).ok_or_else(|| by_hand("remove the key"))?;
     let removed = array.remove(at);
-    // A comment behind the removed key is in front of the next one.
+    // `toml_edit` stores a comment after the removed key in the prefix of the next key.
     if let Some(next) = array.get_mut(at) {
         next.decor_mut().set_prefix(prefix(removed.decor()));
     }
     Ok(written(&document, text))
 }
 
-/// Writes another version number.
+/// Sets the version number.
 ///
 /// # Errors
-/// When the file has none.
+/// Returns an error if the file has no version number.
 pub fn set_version(text: &str, version: u64) -> Result<String, EditError> {
     let missing = || by_hand(&format!("write `version = {version}`"));
     let mut document = read(text)?;
@@ -157,7 +158,7 @@ fn read(text: &str) -> Result<DocumentMut, EditError> {
     text.parse().map_err(|_| by_hand("change it"))
 }
 
-/// The document as text. Its line ends are those of `before`: the library writes a line feed alone.
+/// Returns the document as text. The line ends follow `before`, because `toml_edit` always writes a line feed.
 fn written(document: &DocumentMut, before: &str) -> String {
     let text = document.to_string();
     if before.contains("\r\n") { text.replace('\n', "\r\n") } else { text }
@@ -168,7 +169,7 @@ fn find<'d>(document: &'d mut DocumentMut, table: Table, name: &str) -> Option<(
     entries.iter_mut().enumerate().find(|(_, entry)| entry.get("name").and_then(Item::as_str) == Some(name))
 }
 
-/// The texts of a list, with their places in it.
+/// Returns the texts of a list with their indexes.
 fn texts(entry: &toml_edit::Table, list: &str) -> Vec<(usize, String)> {
     let items = entry.get(list).and_then(Item::as_array).into_iter().flatten().enumerate();
     items.filter_map(|(at, item)| Some((at, item.as_str()?.to_owned()))).collect()
@@ -178,13 +179,13 @@ fn keyid(line: &str) -> Option<KeyId> {
     SshKey::parse(line).map(|key| key.keyid()).or_else(|_| ForeignKey::parse(line).map(|key| key.keyid())).ok()
 }
 
-/// What stands before a value or a table: blanks and comments.
+/// Returns the blanks and comments before a value or a table.
 fn prefix(decor: &Decor) -> String {
     decor.prefix().and_then(RawString::as_str).unwrap_or_default().to_owned()
 }
 
-/// Puts a text in front of the others, because the comment behind the last one stays beside it so. It gets a line of
-/// its own where the others have one.
+/// Inserts a text at the start of an array, so that a comment after the last value stays next to that value. The new
+/// value gets its own line if the other values have their own lines.
 fn put_first(array: &mut Array, text: &str) {
     let mut value = Value::from(text);
     if let Some(first) = array.get_mut(0) {
@@ -197,7 +198,7 @@ fn put_first(array: &mut Array, text: &str) {
     array.insert_formatted(0, value);
 }
 
-/// Adds a table behind the last of its kind, or at the end.
+/// Inserts a table after the last table of the same kind, or at the end of the document.
 fn add_table(document: &mut DocumentMut, entry: &RosterEntry) -> Result<(), EditError> {
     let list = |items: &[String]| toml_edit::value(items.iter().collect::<Array>());
     let mut table = toml_edit::Table::new();
@@ -219,7 +220,7 @@ fn add_table(document: &mut DocumentMut, entry: &RosterEntry) -> Result<(), Edit
     let position = match last {
         Some(last) => last.position(),
         None => {
-            // Comments at the end stay where they are, in front of the table.
+            // Comments at the end of the document stay before the new table.
             before.insert_str(0, document.trailing().as_str().unwrap_or_default());
             document.set_trailing("");
             tables(document).filter_map(|table| table.position()).max().map(|last| last + 1)
@@ -233,7 +234,7 @@ fn add_table(document: &mut DocumentMut, entry: &RosterEntry) -> Result<(), Edit
     Ok(())
 }
 
-/// Removes a table. The comments before it may be about more than this table, so they stay.
+/// Removes a table. Comments before the table stay, because they may also describe other tables.
 fn remove_table(document: &mut DocumentMut, table: Table, at: usize) {
     let Some(entries) = document.get_mut(table.word()).and_then(Item::as_array_of_tables_mut) else { return };
     let removed = entries.remove(at);
@@ -258,7 +259,7 @@ fn remove_table(document: &mut DocumentMut, table: Table, at: usize) {
     }
 }
 
-/// All tables below the outermost.
+/// Returns all tables below the root table.
 fn tables(document: &mut DocumentMut) -> impl Iterator<Item = &mut toml_edit::Table> {
     document.iter_mut().flat_map(|(_, item)| match item {
         Item::ArrayOfTables(tables) => tables.iter_mut().collect(),
@@ -290,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_added_behind_its_kind_and_nothing_else_is_touched() {
+    fn a_new_entry_follows_its_table_and_other_text_is_unchanged() {
         let text = add(SAMPLE, &dave()).expect("added");
         assert_eq!(lines_gone(SAMPLE, &text), Vec::<String>::new());
         let place = |needle: &str| text.find(needle).unwrap_or_else(|| panic!("{needle}: {text}"));
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_and_groups_are_added_to_who_is_there_and_taken_out() {
+    fn keys_and_groups_of_an_existing_entry_can_be_added_and_removed() {
         let entry = RosterEntry {
             name: "alice".to_owned(),
             groups: vec!["security".to_owned()],
@@ -333,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn the_version_is_written_in_its_place() {
+    fn only_the_version_number_is_replaced() {
         let text = set_version(SAMPLE, 12).expect("set");
         assert_eq!(text, SAMPLE.replace("version = 1", "version = 12"));
         assert!(set_version("name = \"x\"", 2).is_err());
@@ -341,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_lines_and_their_ends_stay() {
+    fn comments_and_line_ends_are_preserved() {
         let text = "# Who is who\r\nname = 'x' # ours\r\nversion = 1\r\n\r\n# People\r\n[[approver]]\r\nname = \"alice\"\r\n\
                     groups = [] # none\r\nkeys = [\r\n  # new\r\n  'k1', # laptop\r\n  'k2', # phone\r\n]\r\n\r\n\
                     [[operator]]\r\nname = 'olga'\r\n\r\n# Bob\r\n[[approver]]\r\nname = 'bob'\r\n# the end\r\n";
@@ -377,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_files_never_panic() {
+    fn unusual_files_never_cause_a_panic() {
         for text in [
             "",
             "[[approver]]",

@@ -1,7 +1,7 @@
-//! `roster.toml`: who is who, as operators write it.
+//! Parser of `roster.toml`, the source file of the roster.
 //!
-//! The tables of `record::roster` without `previous` and `policy`: those are filled in when a statement is made of them,
-//! which is what counts (`node::rosters`). The file alone puts nothing in force but version 1, before the log begins.
+//! The file has the fields of `record::roster` except `previous` and `policy`. The program adds these two fields to the
+//! signed statement (`node::rosters`). The file itself takes effect only as version 1, before the log begins.
 
 use std::path::Path;
 
@@ -16,24 +16,24 @@ use crate::record::roster::Roster;
 use crate::trust::roster::{RosterError, TrustedRoster};
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode};
 
-/// The tables of a roster whose rules hold, before anybody signed them.
+/// A valid roster file, not yet signed. Its fields `previous` and `policy` are placeholders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DraftRoster(Roster);
 
 impl DraftRoster {
-    /// The tables; `previous` and `policy` mean nothing yet.
+    /// Returns the tables. The values of `previous` and `policy` are placeholders.
     #[must_use]
     pub const fn tables(&self) -> &Roster {
         &self.0
     }
 
-    /// From 1, counting.
+    /// Returns the version number, which starts at 1.
     #[must_use]
     pub const fn version(&self) -> u64 {
         self.0.version
     }
 
-    /// Whether a statement says the same but for `previous` and `policy`.
+    /// Returns true if the statement has the same content, except for `previous` and `policy`.
     #[must_use]
     pub fn says_the_same_as(&self, roster: &TrustedRoster) -> bool {
         let stated = roster.tables();
@@ -41,10 +41,10 @@ impl DraftRoster {
         own == *stated
     }
 
-    /// The statement of these tables.
+    /// Creates the statement of this roster.
     ///
     /// # Errors
-    /// When it would be too large, or `previous` does not go with its version.
+    /// Returns an error if the statement is too large, or if `previous` does not fit the version.
     pub fn state(&self, previous: Option<RosterDigest>, policy: PolicyDigest) -> Result<TrustedRoster, RosterError> {
         state(Roster { previous, policy, ..self.0.clone() }).map_err(|error| match error {
             Stated::Malformed(error) => RosterError::Malformed(error),
@@ -53,10 +53,10 @@ impl DraftRoster {
     }
 }
 
-/// Reads the text of the roster at `path`.
+/// Parses the text of the roster file at `path`.
 ///
 /// # Errors
-/// Everything that is wrong with it, with line and column.
+/// Returns all errors of the file, each with its line and column.
 pub fn read(path: &Path, text: &str) -> Result<DraftRoster, Vec<FileProblem>> {
     let (tree, mut flaws) = tree::read(text);
     let found = check_form(&tree, &mut flaws).and_then(|()| roster(&tree, &mut flaws));
@@ -77,7 +77,7 @@ fn state(tables: Roster) -> Result<TrustedRoster, Stated> {
     TrustedRoster::from_statement(statement, &payload).map_err(Stated::Roster)
 }
 
-/// The keys of each table, all of them lists of tables.
+/// Arrays of tables in the file, each with its known keys and its required keys.
 const TABLES: [(&str, &[&str], &[&str]); 6] = [
     ("approver", &["name", "groups", "keys", "valid_after", "valid_before"], &["name", "keys"]),
     ("group", &["name", "presence"], &["name"]),
@@ -89,7 +89,7 @@ const TABLES: [(&str, &[&str], &[&str]); 6] = [
 const KEYS: [&str; 9] =
     ["name", "version", "threshold", "approver", "group", "proposer", "operator", "boundary", "witness"];
 
-/// Names unknown and missing keys; gives nothing when what is there is no roster at all.
+/// Reports unknown and missing keys. Returns `None` if the text has such errors.
 fn check_form(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<()> {
     let before = flaws.len();
     tree.closed_map("the roster", &KEYS, &["previous", "policy"], flaws);
@@ -102,14 +102,15 @@ fn check_form(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<()> {
         Some((_, YamlKind::Integer(1..))) => {}
         found => flaws.push(YamlFlaw::new(
             found.map_or(tree.place, |(place, _)| place),
-            "write `version = 1`; versions count on from there, `countersign roster` raises them",
+            "write `version = 1`; later, `countersign roster` raises the version",
         )),
     }
     match tree.value("threshold").map(|node| (node.place, &node.kind)) {
         Some((_, YamlKind::Integer(0..))) => {}
         found => flaws.push(YamlFlaw::new(
             found.map_or(tree.place, |(place, _)| place),
-            "write `threshold = N`: how many approvers must sign the next version (0: nobody, called unguarded)",
+            "write `threshold = N`, the number of approvers who must sign the next version (0 means that no \
+             signature is needed: unguarded)",
         )),
     }
     for (table, known, required) in TABLES {
@@ -127,7 +128,7 @@ fn check_form(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<()> {
 
 fn roster(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Roster> {
     let mut tables = tree.to_json();
-    // Filled in for the time being, so that the rules can be held already.
+    // These placeholders allow a check of the roster's rules before a statement exists.
     tables["policy"] = Value::from(PolicyDigest::from_bytes([0; 32]).to_string());
     if tables["version"] != 1 {
         tables["previous"] = Value::from(RosterDigest::from_bytes([0; 32]).to_string());
@@ -142,7 +143,7 @@ fn roster(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Roster> {
         let own = approver.entry("groups").or_insert_with(|| json!([]));
         groups.extend(own.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
     }
-    // A group stands in the file only when it asks for more than membership; in the statement all of them stand.
+    // The file lists a group only if the group has its own requirements, but the statement lists every group.
     let listed = tables["group"].as_array_mut()?;
     groups.sort();
     groups.dedup();
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sample_roster_is_read_and_its_groups_are_written_out() {
+    fn the_sample_roster_is_parsed_and_lists_all_groups() {
         let roster = read_it(SAMPLE).expect("a roster");
         let groups: Vec<&str> = roster.tables().group.iter().map(|group| group.name.as_str()).collect();
         assert_eq!(groups, ["ops", "security"]);
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_version_names_the_one_before() {
+    fn a_later_version_names_the_previous_version() {
         let policy = PolicyDigest::from_bytes([7; 32]);
         let first = read_it(SAMPLE).expect("a roster").state(None, policy).expect("a statement");
         let second = read_it(&SAMPLE.replace("version = 1", "version = 2")).expect("a roster");
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn every_error_of_a_roster_has_its_place() {
+    fn every_roster_error_has_a_line_and_column() {
         let key = SAMPLE.lines().find(|line| line.starts_with("keys")).expect("a key");
         let text = format!(
             "name = \"r\"\nversion = 1\nthreshold = 9\n[[approver]]\nname = \"a\"\n{key}\n[[approver]]\nname = \"a\"\n{key}\n"
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_kinds_never_panic() {
+    fn values_of_a_wrong_type_never_cause_a_panic() {
         for key in KEYS {
             for value in [
                 "1",

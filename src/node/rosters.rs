@@ -1,8 +1,9 @@
-//! `roster.d`: each version of the roster as a file.
+//! The directory `roster.d`, with one file for each version of the roster.
 //!
-//! Beside `roster.toml`, `roster.d/<version>.json` is the envelope of that version: what people sign, and what `serve`
-//! takes once enough have. The service keeps the versions that it sealed there too, so that tools find the one before;
-//! what is sealed stands in the store, and no file changes it.
+//! The file `roster.d/<version>.json` is the envelope of that version. Approvers sign this envelope, and `serve` puts
+//! the version in force after enough signatures. The service also writes its sealed versions into this directory,
+//! because tools need the previous version. The sealed versions are in the store, so a change of these files does not
+//! change them.
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write as _};
@@ -18,25 +19,25 @@ use crate::record::roster::MAX_ROSTER_BYTES;
 use crate::trust::chain::{Chain, payload_of};
 use crate::trust::roster::TrustedRoster;
 
-/// The largest file: an envelope of the largest roster with all signatures.
+/// Maximum size of a file in bytes: an envelope with the largest roster and all signatures.
 pub const MAX_FILE_BYTES: usize = 2 * MAX_ROSTER_BYTES;
 
-/// The directory of a boundary's versions: `boundary/roster.toml` → `boundary/roster.d`.
+/// Returns the directory of the versions. Example: `boundary/roster.toml` → `boundary/roster.d`.
 #[must_use]
 pub fn directory(config: &Config) -> PathBuf {
     config.roster.with_extension("d")
 }
 
-/// Where a version lies.
+/// Returns the path of a version's file.
 #[must_use]
 pub fn path(config: &Config, version: u64) -> PathBuf {
     directory(config).join(format!("{version}.json"))
 }
 
-/// Reads a version; nothing when there is no such file.
+/// Reads a version. Returns `None` if the file does not exist.
 ///
 /// # Errors
-/// When it is no envelope, or others could have written it.
+/// Returns an error if the file is no envelope, or if other users can write the file.
 pub fn read(config: &Config, version: u64) -> Result<Option<Envelope>, FileProblem> {
     let path = path(config, version);
     if path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
@@ -44,14 +45,15 @@ pub fn read(config: &Config, version: u64) -> Result<Option<Envelope>, FileProbl
     }
     let text = read_owned(&path)?;
     json::parse_as(text.as_bytes(), MAX_FILE_BYTES).map(Some).map_err(|error| {
-        FileProblem::whole(&path, format!("it is no envelope of a roster ({error}): move it away, {ANEW}"))
+        FileProblem::whole(&path, format!("it is no envelope of a roster ({error}): move it away; {ANEW}"))
     })
 }
 
-/// Who writes what is missing: nothing that is there is written over as long as it can't be read.
-const ANEW: &str = "`countersign roster draft` writes a next version anew, a start those that are sealed";
+/// Advice that names the commands which write a missing file. An unreadable file is never overwritten.
+const ANEW: &str = "`countersign roster draft` writes the next version again, and a start of the service writes the \
+    sealed versions again";
 
-/// The versions that have a file, in order.
+/// Returns the sorted versions that have a file.
 #[must_use]
 pub fn listed(config: &Config) -> Vec<u64> {
     let entries = std::fs::read_dir(directory(config)).into_iter().flatten().flatten();
@@ -61,16 +63,16 @@ pub fn listed(config: &Config) -> Vec<u64> {
     versions
 }
 
-/// Versions from 1 on, as far as each follows the one before.
+/// Returns the longest chain of valid versions that starts at version 1.
 ///
 /// # Errors
-/// When a file can't be read or version 1 is none.
+/// Returns an error if a file is unreadable or version 1 is invalid.
 pub fn chain(config: &Config) -> Result<Option<Chain>, FileProblem> {
     let mut envelopes = Vec::new();
     while let Some(next) = read(config, envelopes.len() as u64 + 1)? {
         envelopes.push(next);
     }
-    // All but the last few follow: what is drafted and not signed yet stands at the end.
+    // The last versions may be unsigned drafts, so the loop removes versions from the end until the chain is valid.
     loop {
         match (Chain::from_first(&envelopes), envelopes.len()) {
             (Ok(chain), _) => return Ok(Some(chain)),
@@ -83,19 +85,20 @@ pub fn chain(config: &Config) -> Result<Option<Chain>, FileProblem> {
     }
 }
 
-/// The statement in a version's envelope, whoever signed it.
+/// Parses the roster in an envelope. Signatures are not verified.
 ///
 /// # Errors
-/// When it is no roster.
+/// Returns an error if the payload is no roster.
 pub fn stated(path: &Path, envelope: &Envelope) -> Result<TrustedRoster, FileProblem> {
     let odd = |error: &dyn std::fmt::Display| {
-        FileProblem::whole(path, format!("it is no roster ({error}): move it away, {ANEW}"))
+        FileProblem::whole(path, format!("it is no roster ({error}): move it away; {ANEW}"))
     };
     let payload = payload_of(envelope, Base64::Strict).map_err(|error| odd(&error))?;
     TrustedRoster::from_payload(&payload).map_err(|error| odd(&error))
 }
 
-/// Writes the sealed versions that have no file yet. Says what could not be kept: nothing but tools needs them.
+/// Writes the files of sealed versions that have no file yet. Returns the errors as text, because only tools need these
+/// files.
 pub fn keep(config: &Config, chain: &Chain) -> Vec<String> {
     let mut trouble = Vec::new();
     for (roster, envelope) in chain.versions().iter().zip(chain.envelopes()) {
@@ -111,40 +114,39 @@ pub fn keep(config: &Config, chain: &Chain) -> Vec<String> {
     trouble
 }
 
-/// Writes a version's file: whole or not at all, in place of what was there.
+/// Writes the file of a version atomically. An existing file is replaced.
 ///
 /// # Errors
-/// When the directory can't be written.
+/// Returns an error if the directory cannot be written.
 pub fn write(path: &Path, envelope: &Envelope) -> Result<FileWritten, FileProblem> {
     let failed = |error: &dyn std::fmt::Display| {
         FileProblem::whole(path, format!("it can't be written ({error}): check the directory"))
     };
     let mut bytes = envelope.to_canonical().map_err(|error| failed(&error))?;
     bytes.push(b'\n');
-    // It holds public keys and signatures, and only root and the service's own user may write it: the mode is for the
-    // service, which reads what root writes.
+    // Everyone may read the file, because it contains only public keys and signatures. If root writes the file, the
+    // service must be able to read it.
     replace(path, &bytes, 0o644).map_err(|error| failed(&error))
 }
 
-/// A file is on the disk under its name.
+/// Proof that a file is durable on disk.
 #[derive(Debug)]
 pub struct FileWritten(());
 
-/// Puts a file in place of another, or where none was: after a crash the one or the other is there. It keeps the owner and
-/// mode of the one before.
+/// Replaces or creates a file atomically. A replaced file keeps its owner and its mode.
 ///
 /// # Errors
-/// As the system says.
+/// Returns the error of the system call.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<FileWritten> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !directory.exists() {
         DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
-        // Whatever the umask says: under that of root the service could not read it.
+        // The mode must not depend on the umask, because a service without root rights must read files that root wrote.
         std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755))?;
     }
     let before = std::fs::symlink_metadata(path).ok();
     if before.as_ref().is_some_and(|before| !before.is_file()) {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no file is there"));
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the path exists but is not a regular file"));
     }
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.write_all(bytes)?;

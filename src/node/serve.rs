@@ -1,4 +1,4 @@
-//! A boundary that serves: opened, recovered, listening, drained.
+//! The service: start, recovery, requests and shutdown.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::sandbox::Sandbox;
 use crate::sandbox::linux::LinuxSandbox;
 use crate::store::ledger::Ledger;
 
-/// A boundary that is about to serve: its store is locked, what a crash left is closed, its sockets are open.
+/// A boundary that is ready to serve. The store is locked, interrupted runs have receipts, and the sockets are open.
 pub struct Node {
     boundary: Boundary,
     ledger: Ledger,
@@ -36,66 +36,74 @@ pub struct Node {
     config: Config,
     started: Started,
     signals: Signals,
-    /// The newest version of the roster that the start found signed.
+    /// Newest version of the roster that had enough signatures at the start.
     newest_roster: u64,
     lock: HostLock,
 }
 
-/// What the service is told from outside. Watched from before the store is opened: a signal in between waits its turn.
+/// Signals to the service. The handlers are installed before the store is opened, so that no signal is lost.
 struct Signals {
     hangup: Signal,
     end: Signal,
     interrupt: Signal,
 }
 
-/// What a start found, for the operator.
+/// Result of a start, for the operator.
 #[derive(Debug, Clone, Serialize)]
 pub struct Started {
-    /// Where HTTP listens.
+    /// URL of the HTTP interface.
     pub url: String,
-    /// The boundary's name.
+    /// Name of the boundary.
     pub name: BoundaryName,
-    /// Its id.
+    /// Id of the boundary.
     pub id: SealDigest,
-    /// The seal in force.
+    /// Number of the seal in force.
     pub seal: u64,
-    /// How many steps it has.
+    /// Number of steps.
     pub steps: usize,
-    /// What auditors pin.
+    /// Digest of the roster, which auditors pin.
     pub roster: RosterDigest,
-    /// What this host's sandbox holds.
+    /// Sandbox level that this host supports.
     pub sandbox: String,
-    /// Whether the log begins with this start.
+    /// True if this start began the log.
     pub first: bool,
-    /// Runs whose end nobody saw, closed as `unknown`.
+    /// Number of interrupted runs that got the outcome `unknown`.
     pub recovered: usize,
-    /// What an operator should know.
+    /// Notes for the operator.
     pub notes: Vec<String>,
-    /// The control socket.
+    /// Path of the control socket.
     pub control: PathBuf,
 }
 
 impl Node {
-    /// Reads every file, takes the store, recovers, then opens the sockets.
+    /// Reads all files, locks the store, recovers interrupted runs, and opens the sockets.
     ///
     /// # Errors
-    /// Everything that keeps the boundary from starting, together.
+    /// Returns all reasons why the boundary cannot start.
     pub async fn open(config: Config) -> Result<Self, Problems> {
         Self::open_with(config, |sandbox| Arc::new(sandbox)).await
     }
 
-    /// The same, with what `around` makes of the sandbox of this host.
+    /// Does the same as [`Node::open`], but serves with the sandbox that `around` returns. Benchmarks use this function.
     ///
     /// # Errors
-    /// Everything that keeps the boundary from starting, together.
+    /// Returns all reasons why the boundary cannot start.
     pub async fn open_with(
         config: Config,
         around: impl FnOnce(LinuxSandbox) -> Arc<dyn Sandbox>,
     ) -> Result<Self, Problems> {
-        // Whatever this process makes is its own.
+        // New files of this process must not be accessible to other users.
         rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
         let watch = |kind| {
-            signal(kind).map_err(|error| FileProblem::whole(&config.path, format!("signals can't be watched: {error}")))
+            signal(kind).map_err(|error| {
+                FileProblem::whole(
+                    &config.path,
+                    format!(
+                        "the signal handlers can't be \
+                installed: {error}"
+                    ),
+                )
+            })
         };
         let mut signals = Signals {
             hangup: watch(SignalKind::hangup())?,
@@ -104,7 +112,7 @@ impl Node {
         };
         start::check_clock(&config)?;
         let files = BoundaryFiles::read(&config)?;
-        // The lock comes before the sweep of what a service before left.
+        // The lock must come before the cleanup, because another service may use these files.
         let store = start::take_store(&config)?;
         let sandbox = around(start::sandbox(&config)?);
         let AssembledBoundary { boundary, ledger, level, first, notes, newest_roster, lock } =
@@ -112,10 +120,11 @@ impl Node {
         let broken = |stopped: Stopped| {
             FileProblem::whole(&config.database, format!("recovery failed, nothing was started: {stopped}"))
         };
-        // The sandbox's sweep killed what was left; now their receipts, and only then requests (rule R6).
+        // The cleanup of the sandbox has killed all old processes. The receipts must be written before the first
+        // request (rule R6).
         let recovered = tokio::select! {
             recovered = boundary.crossing.recover() => recovered.map_err(broken)?,
-            // A full disk keeps a receipt waiting without end. A run without a receipt gets one at the next start.
+            // If the disk is full, the recovery waits without a time limit. The next start writes the missing receipts.
             _ = signals.end.recv() => return Err(stopped_in_recovery(&config).into()),
             _ = signals.interrupt.recv() => return Err(stopped_in_recovery(&config).into()),
         };
@@ -138,22 +147,23 @@ impl Node {
         Ok(Self { boundary, ledger, listener, control, config, started, signals, newest_roster, lock })
     }
 
-    /// What the start found.
+    /// Returns the result of the start.
     #[must_use]
     pub const fn started(&self) -> &Started {
         &self.started
     }
 
-    /// Serves until SIGTERM or SIGINT, then finishes what runs and closes the store. SIGHUP seals the runbooks anew.
+    /// Serves until SIGTERM or SIGINT, then waits for current runs and closes the store. SIGHUP seals the runbooks
+    /// again.
     ///
     /// # Errors
-    /// When the listener fails.
+    /// Returns an error if the listener fails.
     pub async fn serve(self) -> Result<(), Problems> {
         let Self { boundary, ledger, listener, control, config, signals, newest_roster, lock, .. } = self;
         let Signals { hangup, mut end, mut interrupt } = signals;
         let broken =
             |error: &dyn std::fmt::Display| FileProblem::whole(&config.path, format!("serving ended: {error}"));
-        // What was signed before the last end, and was not run, takes its way now.
+        // Proposals that were fully signed but not run before the last shutdown continue now.
         boundary.proposals.resume().await.map_err(|stopped| broken(&stopped))?;
         let beside = [
             tokio::spawn(control::serve(control, boundary.clone(), config.runbooks.clone())),
@@ -168,7 +178,7 @@ impl Node {
         let face = HttpConfig { allowed_hosts: config.hosts.clone(), max_connections, rates, drain: DRAIN };
         let shutdown = async move {
             tokio::select! { _ = end.recv() => {}, _ = interrupt.recv() => {} }
-            tracing::info!("asked to end: taking no more requests, finishing what runs");
+            tracing::info!("received a signal to end: refusing new requests and waiting for current runs");
         };
         let served = http::serve(listener, boundary.clone(), face, shutdown).await;
         for task in beside {
@@ -177,26 +187,26 @@ impl Node {
         let _ = std::fs::remove_file(config.socket());
         boundary.housekeeping.drain(DRAIN).await;
         if let Err(error) = kept::write(&ledger, &config.kept_checkpoint()) {
-            tracing::error!("the last checkpoint is not kept: {error}");
+            tracing::error!("the last checkpoint can't be written: {error}");
         }
-        // Only now: the store is closed.
+        // The lock must be released after the store is closed.
         drop(lock);
         served.map_err(|error| broken(&error))?;
         Ok(())
     }
 }
 
-/// Answers one request of the control socket where no service runs, with the store itself, and gives what an operator should
-/// know then. Recovers nothing: only a
-/// service does (rule R6). Puts nothing in force but what is asked for: a version of the roster that is signed, runbooks
-/// and settings wait for a start, which says what it takes.
+/// Executes one request of the control socket directly on the store, if no service runs. Returns the answer and notes
+/// for the operator. The function does not recover interrupted runs, because only a service may do so (rule R6). A
+/// signed version of the roster, new runbooks and new settings are not put in force, because only a start may do so.
 ///
 /// # Errors
-/// Everything that would keep the boundary from starting, and that another process holds the store.
+/// Returns all reasons why the boundary could not start. The function also returns an error if another process has
+/// locked the store.
 pub fn answer_offline(config: Config, request: ControlRequest) -> Result<(ControlReply, Vec<String>), Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     if matches!(request, ControlRequest::TokenList) && !start::has_store(&config)? {
-        // A question begins no log.
+        // A query must not begin a log.
         return Ok((ControlReply::Ok(json!([])), Vec::new()));
     }
     start::check_clock(&config)?;
@@ -216,7 +226,7 @@ pub fn answer_offline(config: Config, request: ControlRequest) -> Result<(Contro
     })
 }
 
-/// A signal while recovery writes receipts.
+/// Returns the problem for a signal that stopped the recovery.
 fn stopped_in_recovery(config: &Config) -> FileProblem {
     let what = "a signal ended the start before all interrupted runs had their receipts: the next start writes them";
     FileProblem::whole(&config.database, what.to_owned())
@@ -241,7 +251,8 @@ async fn reseal_on(mut hangup: Signal, boundary: Boundary, runbooks: Vec<PathBuf
     }
 }
 
-/// Looks for versions of the roster that people sign while the boundary serves: they wait for a start, and are told.
+/// Looks for new signed versions of the roster while the boundary serves. A new version takes effect at the next start,
+/// so the operator only gets a note.
 async fn watch_rosters(boundary: Boundary, config: Config, newest: u64) {
     let mut every = tokio::time::interval(ROSTERS_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -260,7 +271,7 @@ async fn watch_rosters(boundary: Boundary, config: Config, newest: u64) {
     }
 }
 
-/// How often files of later rosters are looked for: a note may be as old.
+/// Interval of the search for new roster files.
 const ROSTERS_EVERY: Duration = Duration::from_secs(2);
-/// How long runs may take to end by themselves at shutdown; then they are cancelled, and get their receipts too.
+/// Time that current runs may take at shutdown. After this time the runs are cancelled, and their receipts are written.
 const DRAIN: Duration = Duration::from_secs(30);

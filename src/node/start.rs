@@ -1,4 +1,4 @@
-//! From configuration to a boundary that may take requests.
+//! Start of a boundary: from the configuration to a boundary that can accept requests.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -44,37 +44,39 @@ use crate::trust::chain::Chain;
 use crate::trust::roster::TrustedRoster;
 use crate::trust::signer::{FileSigner, Signer as _};
 
-/// A boundary that is put together, and what its start found.
+/// An assembled boundary, and the findings of its start.
 pub struct AssembledBoundary {
-    /// The boundary.
+    /// The assembled boundary.
     pub boundary: Boundary,
-    /// Its store.
+    /// Ledger of the boundary.
     pub ledger: Ledger,
-    /// What this host's sandbox holds.
+    /// Sandbox level that this host supports.
     pub level: Level,
-    /// Whether its log begins with this start.
+    /// True if this start began the log.
     pub first: bool,
-    /// What an operator should know.
+    /// Notes for the operator.
     pub notes: Vec<String>,
-    /// The newest version of the roster that this start found signed.
+    /// Newest version of the roster that had enough signatures at this start.
     pub newest_roster: u64,
-    /// Keeps a copy of the directory from being served beside it.
+    /// Lock that prevents a second service on a copy of the directory.
     pub lock: HostLock,
 }
 
-/// Whether what changed since the last seal comes into force.
+/// Whether this process may put changed files in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TakenChanges {
-    /// Whatever is signed and complete, the runbooks and the configuration: a start of the service.
+    /// A start of the service puts all complete changes in force: signed rosters, policies, runbooks and the
+    /// configuration.
     Changes,
-    /// Nothing: a command that answers in its place changes no more than what was asked for.
+    /// An offline command changes nothing except the requested change.
     Nothing,
 }
 
-/// Opens the store, puts the state and the parts together. Takes no request and recovers nothing yet.
+/// Opens the store and assembles the boundary. The function does not accept requests and does not recover interrupted
+/// runs.
 ///
 /// # Errors
-/// Everything that keeps the boundary from starting.
+/// Returns all reasons why the boundary cannot start.
 pub async fn assemble(
     config: &Config,
     sandbox: Arc<dyn Sandbox>,
@@ -89,12 +91,13 @@ pub async fn assemble(
     let mut notes = match kept::check(config, &ledger, files.key.key()) {
         Ok(notes) => notes,
         Err(problems) => {
-            // Closed in order: whoever copies another store here must not find a write-ahead log of this one.
+            // The store must be closed properly here. Otherwise its write-ahead log would stay, and SQLite would apply
+            // this log to another store that is copied to the same path.
             let _ = ledger.close().await;
             return Err(problems);
         }
     };
-    // Before anything is written: the log of a copy would go on beside the original's.
+    // The lock must come before the first write, because two copies of one log must not both grow.
     let lock = match ledger.state().boundary {
         Some(id) => match HostLock::take(config, &id).await {
             Ok(lock) => Some(lock),
@@ -125,7 +128,7 @@ pub async fn assemble(
     };
     notes.extend(rosters::keep(config, &sealed.rosters));
     if !sealed.roster.is_guarded() {
-        notes.push("the roster is unguarded (threshold 0): its next version needs nobody's signature".to_owned());
+        notes.push("the roster is unguarded (threshold 0): its next version needs no signature".to_owned());
     }
     let level = sandbox.probe().level();
     if level != Level::Strict {
@@ -157,23 +160,23 @@ pub async fn assemble(
     Ok(AssembledBoundary { boundary, ledger, level, first: last.is_none(), notes, newest_roster, lock })
 }
 
-/// What a start noticed about the files.
+/// Findings of a start about the operator's files.
 #[derive(Default)]
 struct Noticed {
     notes: Vec<String>,
-    /// What versions of the roster lack that follow the one in force.
+    /// What is missing for newer versions of the roster.
     following: Vec<String>,
-    /// The newest version that is signed.
+    /// Newest version with enough signatures.
     newest: u64,
 }
 
-/// The store's two halves, locked for this process.
+/// Writer and readers of the store. The writer locks the store for this process.
 pub type OpenStore = (sqlite::SqliteStore, sqlite::reads::SqliteReads);
 
-/// Whether there is a store; a lost one, and one that is half restored or upgraded, is neither there nor not there.
+/// Returns true if the store exists.
 ///
 /// # Errors
-/// When the store is to be put back first.
+/// Returns an error if the store is missing but known to have existed, or if a restore or an upgrade was interrupted.
 pub fn has_store(config: &Config) -> Result<bool, FileProblem> {
     let restoring = places::workplace(config);
     if restoring.exists() {
@@ -195,13 +198,14 @@ pub fn has_store(config: &Config) -> Result<bool, FileProblem> {
     }
 }
 
-/// Makes the private directories and takes the store's lock: only who holds it may sweep what others left.
+/// Creates the private directories, locks the store and deletes temporary files. The lock must come before the
+/// deletion, because another process may use these files.
 ///
 /// # Errors
-/// When a directory can't be made, or another process holds the store.
+/// Returns an error if a directory cannot be created or another process has locked the store.
 pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
-    // Not even an empty store is made where one was lost: its write-ahead log would be taken for that of the one that is
-    // put back.
+    // If the store was lost, no empty store may be created. SQLite would apply the write-ahead log of the empty store
+    // to the store that the operator puts back.
     let _there = has_store(config)?;
     make_directories(config)?;
     let store =
@@ -210,11 +214,11 @@ pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
     Ok(store)
 }
 
-/// Makes the private directories and that of runs.
+/// Creates the private directories and the scratch directory of runs.
 fn make_directories(config: &Config) -> Result<(), FileProblem> {
     let make = |path: &Path, mode: u32| {
         let made = DirBuilder::new().recursive(true).mode(mode).create(path).and_then(|()| {
-            // The umask took rights away; a run's directory must let runs pass.
+            // The umask may have removed permissions. Runs must be able to enter the scratch directory.
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
         });
         made.map_err(|error| {
@@ -230,12 +234,13 @@ fn make_directories(config: &Config) -> Result<(), FileProblem> {
     make(&config.scratch(), 0o711)
 }
 
-/// Prepares the sandbox and finds out what this host holds.
+/// Prepares the sandbox and finds out which layers this host supports.
 ///
 /// # Errors
-/// When its directories can't be used.
+/// Returns an error if the sandbox's directories cannot be used.
 pub fn sandbox(config: &Config) -> Result<LinuxSandbox, Problems> {
-    // Before anything is tried: what fails for want of descriptors looks like a host that lacks layers.
+    // This check must come before the probe. In the probe, a lack of descriptors would look like a host without sandbox
+    // layers.
     descriptors::check().map_err(|why| FileProblem::whole(&config.path, why))?;
     let setup = Setup {
         helper: None,
@@ -249,7 +254,7 @@ pub fn sandbox(config: &Config) -> Result<LinuxSandbox, Problems> {
     })
 }
 
-/// The layers that this host misses: why, and what to change.
+/// Returns a message for each layer that this host lacks, with the reason and the correction.
 pub fn missing(probe: &HostProbe) -> impl Iterator<Item = String> {
     probe.layers.iter().filter_map(|state| {
         let missing = state.missing.as_ref()?;
@@ -257,7 +262,7 @@ pub fn missing(probe: &HostProbe) -> impl Iterator<Item = String> {
     })
 }
 
-/// The configuration to seal: what the level stands for on this host.
+/// Returns the configuration for the seal, with the layers that the level requires on this host.
 fn configure(config: &Config, probe: &HostProbe) -> Result<Configuration, Problems> {
     let require = match config.level {
         Level::Strict => {
@@ -287,10 +292,10 @@ fn open_ledger(config: &Config, key: &FileSigner, around: &Surroundings, store: 
         .map_err(|fault| FileProblem::whole(&config.database, fault.to_string()).into())
 }
 
-/// What a ledger of this boundary is given.
+/// Returns the settings of this boundary's ledger.
 ///
 /// # Errors
-/// When the key can't be used.
+/// Returns an error if the key cannot be used.
 pub fn settings(config: &Config, key: &FileSigner, around: &Surroundings) -> Result<shared::LedgerConfig, Problems> {
     let secret = copy_of(config, key)?;
     let signer = shared::LogSigner {
@@ -313,7 +318,8 @@ pub fn settings(config: &Config, key: &FileSigner, around: &Surroundings) -> Res
     })
 }
 
-/// The logs that restores have closed. One that can't be read is a note: what it held is old.
+/// Opens the logs that restores closed. An unreadable closed log is only a note, because its content is not needed for
+/// new runs.
 fn closed_ledgers(
     config: &Config,
     key: &FileSigner,
@@ -326,19 +332,22 @@ fn closed_ledgers(
             shared::LedgerConfig { outputs: directory.join(places::OUTPUTS), ..settings(config, key, around)? };
         match log_at_rest::at_rest(&directory, settings) {
             Ok(ledger) => closed.push(ledger),
-            Err(message) => notes.push(format!("the closed log in {} is not shown: {message}", directory.display())),
+            Err(message) => {
+                notes.push(format!("the closed log in {} is not available: {message}", directory.display()))
+            }
         }
     }
     Ok(closed)
 }
 
-/// The key again, for the second of its two users: a private key is not copied by accident.
+/// Copies the private key for a second user. `SecretKey` does not implement `Clone`, so that no code copies a key by
+/// accident.
 pub(super) fn copy_of(config: &Config, key: &FileSigner) -> Result<SecretKey, Problems> {
     SecretKey::from_pkcs8_pem(&key.secret().to_pkcs8_v1_pem())
         .map_err(|error| FileProblem::whole(&config.key, error.to_string()).into())
 }
 
-/// What every way into force needs.
+/// Inputs of the functions that create or read the seal in force.
 struct Start<'a> {
     config: &'a Config,
     ledger: &'a Ledger,
@@ -348,7 +357,7 @@ struct Start<'a> {
 }
 
 impl Start<'_> {
-    /// Begins a log, not before `at`: the roster is taken by hand.
+    /// Begins a log with the operator's files. The first entry is not older than `at`.
     async fn begin(
         &self,
         files: BoundaryFiles,
@@ -382,7 +391,8 @@ impl Start<'_> {
         self.seal(Before::NoSeal { genesis, at }, &material).await
     }
 
-    /// Goes on after the last seal: with the next roster and policy where they are signed, else with those in force.
+    /// Continues after the last seal. The next signed roster and policy are put in force if possible, else the sealed
+    /// ones stay.
     async fn go_on(
         &self,
         last: u64,
@@ -402,13 +412,15 @@ impl Start<'_> {
             tokens: tokens.clone(),
             configuration: configuration.clone(),
         };
-        // The newest that this start may take: one that it may not must not hold up those before it.
+        // The loop takes the newest version of the roster that this start can use. An unusable version of the roster
+        // must not block an earlier version.
         let known = self.ledger.tokens().map_err(|fault| FileProblem::whole(&config.database, fault.to_string()))?;
         let names: Vec<Name> = known.into_iter().map(|token| token.name).collect();
         let next = candidates.into_iter().rev().find_map(|(version, policy)| {
             let material = material(signed.until(version), policy);
             let taken = self.check_roster(material.rosters.last(), &names).and_then(|()| {
-                // What contradicts itself (a group that a step names is gone, say) must not keep the boundary from serving.
+                // A contradiction in the new state must not stop the service. An example is a step that needs a group
+                // which the new roster lacks.
                 let draft = material.draft(SealPredecessor::After(&sealed), self.ledger.now());
                 draft.map(|_| material).map_err(|error| error.to_string())
             });
@@ -422,18 +434,18 @@ impl Start<'_> {
         }
         let _settled = handover::check(config, self.ledger, &sealed.rosters, &files.key)?;
         if next.is_some() {
-            // The head of the log as it was under the roster before, recorded with the seal: bundles of that time need a
-            // checkpoint under a key of that time.
+            // This call records a checkpoint under the old roster before the new seal. Bundles of older receipts need a
+            // checkpoint under a key of the old roster.
             self.ledger.checkpoint().map_err(|fault| FileProblem::whole(&config.database, fault.to_string()))?;
         }
         let material = next.unwrap_or_else(|| material(sealed.rosters.clone(), &sealed.policy));
-        // A crash before this commit leaves the seal before in force, after it the new one: the next start finds the same
-        // files and does the same.
+        // After a crash before this commit the old seal is in force. The next start finds the same files and tries
+        // again.
         let newest = signed.last().version();
         Ok((self.seal(Before::Seal(Box::new(sealed)), &material).await?, Noticed { notes, following, newest }))
     }
 
-    /// Goes on with what the last seal put in force, and seals nothing by itself.
+    /// Continues with the state of the last seal and writes no new seal.
     fn stay(&self, last: u64, key: &FileSigner) -> Result<Sealed, Problems> {
         let config = self.config;
         let sealed = read_seal(config, self.ledger, last, None)?;
@@ -461,26 +473,26 @@ impl Start<'_> {
         .into()
     }
 
-    /// Why this start may not take a version that is signed: its key, or the names of its tokens.
+    /// Returns the reason why this start cannot use a signed version of the roster.
     fn check_roster(&self, roster: &TrustedRoster, tokens: &[Name]) -> Result<(), String> {
         if !self.is_key_of(roster) {
             return Err(format!(
-                "it gives the boundary {} other keys than that in {}; name one of them under `key`",
+                "it gives the boundary {} other keys than the key in {}; name one of them under `key`",
                 self.config.name,
                 self.config.key.display()
             ));
         }
-        // Names of people and tokens are unique together, and a token's name is never used twice.
+        // Names of people and tokens share one namespace, and a token's name is never used twice.
         match tokens.iter().find_map(|name| roster.check_token_name(name).err()) {
             None => Ok(()),
             Some(taken) => Err(format!(
-                "a token has, or had, the name of its {} {}: give the person another name",
+                "a token has, or once had, the name of its {} {}: give the person another name",
                 taken.by, taken.name
             )),
         }
     }
 
-    /// Seals `material` where it differs from what is in force.
+    /// Writes a seal if `material` differs from the state in force.
     async fn seal(&self, before: Before, material: &SealContent) -> Result<Sealed, Problems> {
         let Self { config, ledger, key, around, sandbox } = self;
         let mut at = ledger.now();
@@ -515,23 +527,23 @@ impl Start<'_> {
                 Err(stop) => return Err(FileProblem::whole(&config.database, stop.to_string()).into()),
             }
         }
-        Err(FileProblem::whole(&config.database, "the log's time runs ahead of the clock: set the clock").into())
+        Err(FileProblem::whole(&config.database, "the last log entry is newer than the clock: set the clock").into())
     }
 }
 
-/// What a seal comes after.
+/// The predecessor of a seal.
 enum Before {
-    /// Nothing: the seal begins a log with `genesis`, not before `at`.
+    /// No predecessor: the seal begins a log with `genesis`, not before the time `at`.
     NoSeal { genesis: Genesis, at: Timestamp },
     /// The seal in force.
     Seal(Box<Sealed>),
 }
 
-/// Begins the log that follows `followed` in the new database `place`, not before `at`, with the files as they are. Gives
-/// the boundary's id and the log's head, signed. The store is closed then.
+/// Begins a log in the new database `place`. The log follows `followed`, and its first entry is not older than `at`.
+/// Returns the boundary's id and the signed checkpoint of the log. The function closes the store at its end.
 ///
 /// # Errors
-/// Everything that would keep a first start from beginning a log.
+/// Returns all reasons why a log cannot begin.
 pub(super) async fn begin_after(
     config: &Config,
     place: &Path,
@@ -562,8 +574,8 @@ fn problems_of(config: &Config, error: SealError) -> Vec<FileProblem> {
     }
 }
 
-/// The roster that a log begins with: version 1 from its source, a later one (of people who have other boundaries
-/// already) from the files of all its versions.
+/// Returns the roster for the first entry of a log. Version 1 is created from `roster.toml`. A later version, which
+/// other boundaries already use, needs the files of all its versions.
 fn first_rosters(config: &Config, written: &DraftRoster, policy: &Policy) -> Result<Chain, Problems> {
     let at_source =
         |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(&config.roster, error.to_string()));
@@ -589,7 +601,7 @@ fn first_rosters(config: &Config, written: &DraftRoster, policy: &Policy) -> Res
     Ok(chain)
 }
 
-/// The state that the log's last seal puts in force, after its signature was checked under the roster that it names.
+/// Returns the state of the last seal. The signature of the seal is verified with the roster that the seal names.
 pub(super) fn read_seal(
     config: &Config,
     ledger: &Ledger,
@@ -627,10 +639,10 @@ pub(super) fn read_seal(
     Ok(sealed)
 }
 
-/// Refuses a clock that stands before 1970: no document and no answer of HTTP can be dated by it.
+/// Rejects a system clock before 1970, because documents and HTTP answers cannot have such a date.
 ///
 /// # Errors
-/// When it does.
+/// Returns an error if the clock shows a time before 1970.
 pub fn check_clock(config: &Config) -> Result<(), FileProblem> {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(_) => Ok(()),
@@ -640,7 +652,7 @@ pub fn check_clock(config: &Config) -> Result<(), FileProblem> {
     }
 }
 
-/// Time and randomness of this machine.
+/// Returns the clock and the random source of this machine.
 #[must_use]
 pub fn surroundings() -> Surroundings {
     let since = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -649,8 +661,8 @@ pub fn surroundings() -> Surroundings {
         millis: Arc::new(move || u64::try_from(since().as_millis()).unwrap_or(u64::MAX)),
         random: Arc::new(|bytes| {
             if let Err(error) = getrandom::fill(bytes) {
-                // Nonces and secrets that can be guessed would be worse than no boundary.
-                eprintln!("countersign: the system gives no randomness ({error})");
+                // The process aborts, because predictable nonces and secrets would be a security hole.
+                eprintln!("countersign: the system returns no random bytes ({error})");
                 std::process::abort();
             }
         }),
@@ -662,7 +674,8 @@ fn boottime() -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Requests under verification at one time: more than enough to fill two cores, few enough to bound memory.
+/// Maximum number of requests under verification. The number 256 is high enough to keep two CPU cores busy and low
+/// enough to limit the memory.
 const CROSSINGS: usize = 256;
-/// Between reading the clock and the writer's answer nothing but this process writes: twice is enough.
+/// Maximum number of attempts to write a seal. Only this process writes to the log, so the second attempt succeeds.
 const MOST_TRIES: usize = 3;

@@ -1,9 +1,9 @@
-//! The next roster: what a start finds signed, and what is missing.
+//! The next version of the roster: search for signed versions, and notes about missing parts.
 //!
-//! Policy and roster change by signatures, not by files. A start looks for the versions that follow the sealed one and
-//! takes the newest that is complete (signed by both thresholds at every link, its policy there) and that it can start
-//! with. Whatever is missing leaves the sealed state in force and is said; so is what is wrong with the files that people
-//! edit, of which the sealed state needs none.
+//! Policy and roster change only by signatures. A start looks for versions that follow the sealed version and takes the
+//! newest usable version. A version is usable if every link has enough signatures and its policy is available. If
+//! something is missing, the sealed state stays in force and the operator gets a note. Errors in the operator's files
+//! also only cause notes, because the sealed state does not need these files.
 
 use crate::node::config::Config;
 use crate::node::files::BoundaryFiles;
@@ -15,20 +15,20 @@ use crate::trust::chain_error::ChainError;
 use crate::trust::roster::TrustedRoster;
 use crate::trust::succession::SuccessionTallies;
 
-/// What a start found.
+/// Result of the search at a start.
 #[derive(Debug)]
 pub struct FoundRosters<'a> {
-    /// The sealed versions and those that follow, each signed.
+    /// The sealed versions and the signed versions after them.
     pub signed: Chain,
-    /// Which of them may be put in force, in order, each with the policy that it names.
+    /// Versions that this start may put in force, in ascending order, each with its policy.
     pub candidates: Vec<(u64, &'a Policy)>,
-    /// What an operator should know.
+    /// Notes for the operator.
     pub notes: Vec<String>,
-    /// What versions that follow lack: this may change while the boundary serves.
+    /// Notes about versions without enough signatures. These notes may change while the boundary serves.
     pub following: Vec<String>,
 }
 
-/// Looks for what follows the sealed roster.
+/// Looks for versions that follow the sealed roster.
 #[must_use]
 pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a BoundaryFiles) -> FoundRosters<'a> {
     let mut notes = forks(config, sealed);
@@ -48,13 +48,13 @@ pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a 
     if newest.version() > last {
         let file = written.map_or_else(|| "can't be read".to_owned(), |policy| format!("is {}", policy.digest()));
         notes.push(format!(
-            "version {} of the roster is signed and not in force: it names the policy {}, the policy file {file}; put the policy \
-             there that was signed",
+            "version {} of the roster is signed and not in force: it names the policy {}, but the policy file \
+             {file}; restore the policy file that was signed",
             newest.version(),
             newest.policy()
         ));
     }
-    // What was edited and is in no statement, or in one that waits; or is half done.
+    // The next checks report edited files that no signed version contains, and files with errors.
     let stated = waits.as_ref().unwrap_or(newest);
     let advice = "until a version of the roster that says so is signed: `countersign roster draft` writes it";
     match &files.policy {
@@ -79,13 +79,13 @@ pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a 
     FoundRosters { signed, candidates, notes, following }
 }
 
-/// The versions that follow the sealed one, and what they lack.
+/// Versions after the sealed version, and what is missing for them.
 struct Following {
-    /// The sealed versions and those that follow, each signed.
+    /// The sealed versions and the signed versions after them.
     signed: Chain,
-    /// The next one, where it is not signed yet.
+    /// The next version, if it does not have enough signatures yet.
     waits: Option<TrustedRoster>,
-    /// What an operator should know of them.
+    /// Notes for the operator.
     notes: Vec<String>,
 }
 
@@ -116,7 +116,7 @@ fn follow(config: &Config, sealed: &Chain) -> Following {
             Err(error) => {
                 waits = rosters::stated(&path, &envelope).ok();
                 let why = match (&error, &waits) {
-                    // Not everybody signed yet: who did, and who could.
+                    // The note lists the approvers who have signed and the approvers who still can sign.
                     (ChainError::TooFewSignatures { .. }, Some(stated)) => {
                         SuccessionTallies::of(signed.last(), stated, &envelope.signatures)
                             .map_or_else(|error| error.to_string(), |standing| standing.to_string())
@@ -128,7 +128,10 @@ fn follow(config: &Config, sealed: &Chain) -> Following {
                         format!(": sign it with `countersign roster sign {}`, then start again", path.display())
                     }
                     ChainError::Signature { .. } => {
-                        format!("; `countersign roster merge {}` leaves out what does not count", path.display())
+                        format!(
+                            "; `countersign roster merge {}` removes each signature that does not count",
+                            path.display()
+                        )
                     }
                     _ => String::new(),
                 };
@@ -140,8 +143,8 @@ fn follow(config: &Config, sealed: &Chain) -> Following {
     Following { signed, waits, notes }
 }
 
-/// What the versions after the sealed one wait for while the boundary serves. `known` is the newest version that the start
-/// found signed: it took that one, or said why not.
+/// Returns notes about versions after the sealed version while the boundary serves. `known` is the newest signed
+/// version at the start, for which the start has already written a note.
 #[must_use]
 pub fn notes_while_serving(config: &Config, sealed: &Chain, known: u64) -> Vec<String> {
     let Following { signed, mut notes, .. } = follow(config, sealed);
@@ -155,7 +158,7 @@ pub fn notes_while_serving(config: &Config, sealed: &Chain, known: u64) -> Vec<S
     notes
 }
 
-/// What is wrong with a file that nothing in force needs.
+/// Returns a note about the errors of a file that the sealed state does not need.
 fn half_done(problems: &[FileProblem]) -> String {
     let told: Vec<String> = problems.iter().take(MOST_TOLD).map(ToString::to_string).collect();
     let more = match problems.len().saturating_sub(MOST_TOLD) {
@@ -165,10 +168,11 @@ fn half_done(problems: &[FileProblem]) -> String {
     format!("{}{more}; what is sealed stays in force", told.join("; "))
 }
 
-/// More problems of one file than this are counted, not told.
+/// Maximum number of errors in one note. Further errors are only counted.
 const MOST_TOLD: usize = 3;
 
-/// What the version that is drafted lacks, or why it could not follow; nothing when none is.
+/// Returns a text about the next drafted version: its missing signatures or its error. Returns `None` if no draft
+/// exists.
 #[must_use]
 pub fn waiting(config: &Config) -> Option<String> {
     let chain = match rosters::chain(config) {
@@ -187,7 +191,7 @@ pub fn waiting(config: &Config) -> Option<String> {
     Some(format!("version {version} of the roster is drafted: {standing}"))
 }
 
-/// Files that name another roster than was sealed under that version: two were made, and the sealed one stands.
+/// Returns notes about files that contradict a sealed version. The sealed version stays in force.
 fn forks(config: &Config, sealed: &Chain) -> Vec<String> {
     let mut forks = Vec::new();
     for roster in sealed.versions() {
@@ -200,7 +204,8 @@ fn forks(config: &Config, sealed: &Chain) -> Vec<String> {
         match other {
             Ok(other) if other.digest() == roster.digest() => {}
             Ok(other) => forks.push(format!(
-                "{} is {}, sealed as version {version} is {}: the sealed one stands; move the file away",
+                "{} is {}, sealed as version {version} is {}: the sealed version stays in force; move the file \
+                 away",
                 rosters::path(config, version).display(),
                 other.digest(),
                 roster.digest()

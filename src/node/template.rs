@@ -1,11 +1,11 @@
-//! `countersign.toml` as `init` writes it, and its schema.
+//! Template and schema of `countersign.toml`.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::record::ident::BoundaryName;
 
-/// The file that `init` writes: complete, every default shown.
+/// Returns the configuration file that `init` writes. The file shows every default.
 #[must_use]
 pub fn text(name: &BoundaryName) -> String {
     TEMPLATE.replace("@NAME@", name.as_str())
@@ -164,41 +164,41 @@ pub enum LevelWord {
     BestEffort,
 }
 
-const TEMPLATE: &str = r#"# Countersign's boundary. What is commented out shows the default.
-# Paths are relative to this file. Only its owner may write it. `countersign doctor` checks it.
+const TEMPLATE: &str = r#"# Configuration of a Countersign boundary. Every key has its default value.
+# Paths are relative to this file. Only the owner may write this file. `countersign doctor` checks the file.
 
-# Whose receipts these are. It stands in the roster ([[boundary]]), in every authorization and in the log's name.
+# Name of the boundary. The roster ([[boundary]]), every authorization and the log's name contain this name.
 name = "@NAME@"
 
-# Where the HTTP interface listens. Only the loopback: put a proxy that speaks TLS before it for others.
+# Address of the HTTP interface. Only loopback addresses are allowed. Other hosts need a TLS proxy in front of it.
 listen = "127.0.0.1:7433"
-# Names under which clients call, besides localhost, 127.0.0.1 and [::1]. Others are refused (DNS rebinding).
+# Host names that clients may use, besides localhost, 127.0.0.1 and [::1]. Other names are refused (DNS rebinding).
 hosts = []
 
-# Private: store, outputs, control socket. Mode 0700. No runbook directory may lie in it, nor it in one of them.
+# Private directory (mode 0700): store, outputs, control socket. No runbook directory may lie in it or contain it.
 data = "boundary"
-# A SQLite file.
+# SQLite file of the store.
 database = "boundary/countersign.db"
-# The boundary's private key: signs seals, consumptions, receipts and checkpoints, never approvals.
+# The boundary's private key. It signs seals, consumptions, receipts and checkpoints, but never approvals.
 key = "boundary/key.pem"
-# Who is who, and the rules. Both are sealed when the log begins: a later change of the files changes nothing by itself.
+# Roster and policy. Both are sealed when the log begins. A later change of the files needs signatures to take effect.
 roster = "boundary/roster.toml"
 policy = "boundary/policy.yaml"
 
-# Checkpoints of this log that are kept elsewhere (files, or directories of `log export`): a store that is behind one of
-# them was put back from an older copy, and is not served.
+# Checkpoints of this log in other places (files, or directories of `log export`). A store that is older than one of them
+# is an older copy, and the service refuses it.
 known_checkpoints = []
 
-# Where runbooks are. Sealed at start and at SIGHUP: what runs is what was hashed then.
+# Directories of runbooks. Runbooks are sealed at start and at SIGHUP. Only the sealed content runs.
 runbooks = ["runbooks"]
 
 [sandbox]
-# strict: a host that misses a layer does not serve. best-effort: runs get the layers that the host holds, approvers sign
-# for those, and receipts name what is missing.
+# strict: the service does not start if the host lacks a layer. best-effort: runs get the layers that the host supports.
+# Approvers then sign for these layers, and receipts name the missing layers.
 level = "strict"
 
 [limits]
-# A step that asks for nothing gets these. In a runbook's fence the same words ask for other ones.
+# Limits of a step that declares none. A runbook can declare other limits with the same keys.
 timeout = "5m"
 cpu = 1
 memory = "512MiB"
@@ -206,14 +206,16 @@ processes = 100
 file_size = "64MiB"
 disk = "1GiB"
 output = "10MiB"
-# Runs at one time, six open files each; proposals that may wait for signatures, in all and of one proposer.
+# Maximum number of concurrent runs. Each run needs six open files.
 runs = 64
+# Maximum number of proposals that wait for signatures, in total and of one proposer.
 pending = 1000
 pending_per_proposer = 20
-# Calls of one token in a second. A key's signatures have a fifth of it, strangers of one address a tenth.
+# Calls per second of one token. The signatures of one key get a fifth of this rate. Callers without a token get a tenth
+# per address.
 calls_per_second = 1000
 
-# The most that a step may ask for.
+# Highest limits that a step may declare.
 [limits.maximum]
 timeout = "1h"
 cpu = 4
@@ -223,13 +225,13 @@ file_size = "1GiB"
 disk = "10GiB"
 output = "100MiB"
 
-# How long what is no evidence is kept: outputs after their run, proposals that never ran after their end. Receipts, seals
-# and the log, with parameters and reasons, are kept for ever.
+# Retention of outputs (after their run), and of proposals that never ran (after their end). Receipts, seals and the log,
+# with parameters and reasons, are kept for ever.
 [retention]
 outputs = "90d"
 proposals = "90d"
 
-# Of later versions; must be empty.
+# Reserved for later versions; must be empty.
 [tls]
 [secrets]
 "#;
@@ -260,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_init_writes_reader_and_schema_have_the_same_keys() {
+    fn template_parser_and_schema_have_the_same_keys() {
         let (tree, flaws) = tree::read(&text(&"prod-1".parse().expect("a name")));
         assert_eq!(flaws, []);
         assert_eq!(keys_of(Some(&tree)), set(KEYS));
@@ -277,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_init_writes_are_the_defaults() {
+    fn the_template_contains_the_default_values() {
         let name: BoundaryName = "prod-1".parse().expect("a name");
         let path = Path::new("/etc/countersign/countersign.toml");
         let written = Config::read(path, &text(&name)).expect("a configuration");

@@ -1,12 +1,12 @@
-//! TOML with places: what operators write.
+//! Parser of TOML that keeps the line and column of each value.
 //!
-//! Read into the tree of `yaml`, so that every flaw of a file is reported together, each with line and column.
+//! The result is the tree type of the module `yaml`, so that all errors of a file can be reported together.
 
 use toml::de::{DeTable, DeValue};
 
 use crate::yaml::{Key, TextPlace, YamlFlaw, YamlKind, YamlNode};
 
-/// Reads a TOML text whole; what can't be read is a flaw, and the rest is read all the same.
+/// Parses a TOML text. After a syntax error the parser continues, so that all errors are reported together.
 #[must_use]
 pub fn read(text: &str) -> (YamlNode, Vec<YamlFlaw>) {
     let (table, errors) = DeTable::parse_recoverable(text);
@@ -36,7 +36,7 @@ fn node(value: &DeValue<'_>, place: TextPlace, places: &Places<'_>, flaws: &mut 
     let kind = match value {
         DeValue::String(text) => YamlKind::Text(text.to_string()),
         DeValue::Boolean(flag) => YamlKind::Boolean(*flag),
-        // Only people write dates here, and every field that takes one takes it as text too.
+        // Every field with a date also accepts the date as text.
         DeValue::Datetime(time) => YamlKind::Text(time.to_string()),
         DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
             Ok(number) => YamlKind::Integer(number),
@@ -59,7 +59,7 @@ fn node(value: &DeValue<'_>, place: TextPlace, places: &Places<'_>, flaws: &mut 
 
 struct Places<'a> {
     text: &'a str,
-    /// Where each line begins, in bytes.
+    /// Byte offset of each line.
     lines: Vec<usize>,
 }
 
@@ -81,9 +81,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_know_their_places() {
+    fn values_have_their_line_and_column() {
         let (tree, flaws) = read("a = 1\n[b]\n\u{fc} = \"x\"\n\"c\" = [true, 2]\n");
-        // A bare key of other letters is no TOML 1.0; the rest is read.
+        // TOML 1.0 does not allow this bare key. The parser must still read the rest of the text.
         assert!(flaws.len() <= 2, "{flaws:?}");
         assert_eq!(tree.value("a").map(|node| (node.place.line, node.place.column)), Some((1, 5)));
         let list = tree.value("b").and_then(|b| b.value("c")).expect("c");
@@ -91,14 +91,14 @@ mod tests {
     }
 
     #[test]
-    fn every_flaw_is_reported_together() {
+    fn all_toml_errors_are_reported_together() {
         let (_, flaws) = read("a = \nb = 1.5\nc = 99999999999999999999\n");
         let lines: Vec<usize> = flaws.iter().map(|flaw| flaw.place.line).collect();
         assert!(lines.contains(&1) && lines.contains(&2) && lines.contains(&3), "{flaws:?}");
     }
 
     #[test]
-    fn any_text_is_read_without_a_panic() {
+    fn no_text_causes_a_panic() {
         for text in ["", "\u{0}", "[", "a", "[[a]]\n[a]", "a.b=1\na=2", "=\n=", "\"", "a = {", "\u{feff}a=1", "a=[[[[["]
         {
             let _ = read(text);

@@ -1,11 +1,11 @@
-//! Spans of time and amounts as people write them.
+//! Parser of durations and amounts.
 
 use crate::record::declared::Limit;
 
-/// Seconds of a span such as `30s`, `15m`, `12h` or `90d`.
+/// Parses a duration such as `30s`, `15m`, `12h` or `90d`. Returns seconds.
 ///
 /// # Errors
-/// What it should look like.
+/// Returns a message with the expected form.
 pub fn seconds(text: &str) -> Result<i64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -21,22 +21,22 @@ pub fn seconds(text: &str) -> Result<i64, String> {
         Some(seconds) if seconds > MAX_SPAN_S => {
             Err(format!("{text:?} is longer than 100 years: write a shorter span"))
         }
-        _ => Err(format!("{text:?} is no span of time: write 30s, 15m, 12h or 90d")),
+        _ => Err(format!("{text:?} is not a duration: write 30s, 15m, 12h or 90d")),
     }
 }
 
-/// The value of a limit in the words of a runbook's fence.
+/// Parses the value of a limit in the syntax of runbooks.
 ///
 /// # Errors
-/// What it should look like.
+/// Returns a message with the expected form.
 pub fn limit(limit: Limit, text: &str) -> Result<u64, String> {
     crate::registry::attributes::limit(limit, text)
 }
 
-/// The limits by the words of a fence.
+/// Limits by their keys in a runbook.
 pub const LIMITS: [(&str, Limit); 7] = crate::registry::attributes::LIMITS;
 
-/// A hundred years.
+/// Maximum duration: 100 years in seconds.
 const MAX_SPAN_S: i64 = 36_525 * 86_400;
 
 #[cfg(test)]
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_are_read_and_nothing_else_is() {
+    fn only_valid_durations_are_accepted() {
         assert_eq!(seconds("90d"), Ok(90 * 86_400));
         assert_eq!(seconds("1s"), Ok(1));
         for wrong in ["", "90", "d", "-1d", "0d", "1.5h", "1 d", "99999999999999999999d", "9999999d", "1w"] {

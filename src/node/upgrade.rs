@@ -1,13 +1,13 @@
-//! A store of version 0.1.0 is kept, and a new log begins that names it.
+//! Upgrade of a store of version 0.1.0. The old store is kept, and a new log begins that names the old log.
 //!
-//! What is kept, in the directory `0.1.0` of the private directory:
-//! ```text
-//! countersign.db   the old store
-//! outputs/         its outputs that are files
-//! checkpoint       the head of its log that the new log names
-//! closed/          the logs that it follows
-//! ```
-//! Nothing of it is deleted, and this program reads no document in it: 0.1.0 audits it.
+//! The directory `0.1.0` in the private directory contains the old data:
+//! //! ```text
+//! //! countersign.db   the old store
+//! //! outputs/         outputs that are files
+//! //! checkpoint       checkpoint of the old log that the new log names
+//! //! closed/          earlier logs
+//! //! ```
+//! No old file is deleted. This program cannot read the old documents, so an audit of the old log needs version 0.1.0.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,38 +29,40 @@ use crate::store::lock::StoreLock;
 use crate::store::sqlite::old::{self, OldStore};
 use crate::trust::signer::{FileSigner, Signer as _};
 
-/// A log that follows the one of a store of 0.1.0.
+/// Result of an upgrade.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Upgraded {
-    /// The new boundary's id.
+    /// Id of the new boundary.
     pub id: SealDigest,
-    /// The log that it follows.
+    /// Id of the old boundary.
     pub follows: SealDigest,
-    /// Entries of that log.
+    /// Number of entries in the old log.
     pub entries: u64,
-    /// The checkpoint of that log which the new log names.
+    /// Checkpoint of the old log that the new log names.
     pub checkpoint: String,
-    /// Whether the boundary's key signed that checkpoint.
+    /// True if the boundary's key signed this checkpoint.
     pub verified: bool,
-    /// Where the old store is kept.
+    /// Directory of the old store.
     pub kept: PathBuf,
-    /// What an operator should know.
+    /// Notes for the operator.
     pub notes: Vec<String>,
 }
 
-/// Whether to go on if runs of the old log have no receipt.
+/// Reaction to runs of the old log that have no receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenRuns {
-    /// They stop the upgrade.
+    /// The upgrade stops.
     Refused,
-    /// They stay without a receipt.
+    /// The upgrade continues, and these runs stay without a receipt.
     Accepted,
 }
 
-/// Keeps the boundary's store of version 0.1.0 in a directory of its own, and begins a new log that names its last checkpoint.
+/// Moves the store of version 0.1.0 into its own directory, and begins a new log that names the last checkpoint of the
+/// old log.
 ///
 /// # Errors
-/// When there is no such store, it is damaged or in use, runs are open in it, or a new log can't begin. Nothing was moved then.
+/// Returns an error if the store is missing, damaged or in use, if runs have no receipt, or if a new log cannot begin.
+/// If the function returns an error, nothing was moved.
 pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(path, error.to_string()));
@@ -103,7 +105,7 @@ pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problem
             config.key.display()
         ));
     }
-    // The new log, out of sight until it is whole. A crash up to here leaves the old store as it was.
+    // The new log is built under a temporary name. A crash before the next comment leaves the old store unchanged.
     let clear = || places::clear(&config.database).map_err(|error| at(&places::beside(&config.database, ""), &error));
     clear()?;
     let begun = begin(config, &store, &head);
@@ -111,7 +113,8 @@ pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problem
         let _ = clear();
     }
     let (id, new_head) = begun?;
-    // From here on a crash leaves the old store in one of its two places, and `upgrade` again finds it there.
+    // After a crash from here on, the old store is at its old path or in the directory `0.1.0`. A second run of
+    // `upgrade` finds the store at both paths.
     places::private_directory(&kept).map_err(|error| at(&kept, &error))?;
     kept::replace(&kept.join(kept::FILE), head.note.as_bytes()).map_err(|error| at(&kept, &error))?;
     if *source != database {
@@ -129,7 +132,8 @@ pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problem
     crash_points::point("upgrade-old-outputs-kept");
     places::put_in_place(&config.database).map_err(|error| at(&config.database, &error))?;
     crash_points::point("upgrade-new-log-in-place");
-    // From here on the boundary is the new one. A crash leaves the old checkpoint, which names the log that is followed.
+    // The boundary is now the new one. After a crash at this point the checkpoint file has a checkpoint of the old log.
+    // The next start accepts the old checkpoint, because the new log names the old log.
     kept::replace(&config.kept_checkpoint(), new_head.as_bytes()).map_err(|error| at(&config.data, &error))?;
     drop(lock);
     let Head { note: checkpoint, verified } = head;
@@ -137,25 +141,25 @@ pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problem
     Ok(Upgraded { id, follows: store.id, entries, checkpoint, verified, kept, notes })
 }
 
-/// Begins the new log beside its place.
+/// Creates the new log next to its final path.
 fn begin(config: &Config, store: &OldStore, head: &Head) -> Result<(SealDigest, String), Problems> {
     let fresh = places::beside(&config.database, "");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| FileProblem::whole(&fresh, error.to_string()))?;
     let followed = FollowedLog { id: store.id, checkpoint: head.note.clone() };
-    // Not before the old log's last entry, whatever the clock says.
+    // The first entry must not be older than the last entry of the old log, even if the clock was set back.
     let begun = runtime.block_on(start::begin_after(config, &fresh, followed, store.last_at))?;
     places::settle(&config.database)?;
     Ok(begun)
 }
 
-/// The checkpoint that the new log names.
+/// The checkpoint of the old log that the new log names.
 struct Head {
     note: String,
     verified: bool,
 }
 
-/// The largest checkpoint that is known of the old log. The log must contain each checkpoint that is known of it.
+/// Returns the newest known checkpoint of the old log. The old log must contain all its known checkpoints.
 fn last_head(config: &Config, key: &FileSigner, store: &OldStore) -> Result<Head, Problems> {
     let origin = origin(&config.name, &store.id);
     let entries = store.leaves.len() as u64;
@@ -174,7 +178,7 @@ fn last_head(config: &Config, key: &FileSigner, store: &OldStore) -> Result<Head
         let problem = |message: String| Problems::from(FileProblem::whole(&path, message));
         let (note, known) = read.map_err(problem)?;
         if known.origin != origin {
-            // A mirror of another log says nothing about this one.
+            // A configured checkpoint of another log cannot be compared with this log.
             if path != own && path != config.database {
                 continue;
             }
@@ -207,12 +211,13 @@ fn last_head(config: &Config, key: &FileSigner, store: &OldStore) -> Result<Head
         }
     }
     let Some((path, note, known)) = best else {
-        let message = "there is no checkpoint of the old log: put the file `checkpoint` back that lay beside the store";
+        let message = "there is no checkpoint of the old log: restore the file `checkpoint` that was next to the \
+            store";
         return Err(FileProblem::whole(&own, message).into());
     };
     match note::verify_note(&note, &origin, key.key().public()) {
         Ok(_) if known.size == entries => Ok(Head { note: note.to_string(), verified: true }),
-        // The process was killed: the last entries have no checkpoint yet.
+        // The old process was killed before it signed a checkpoint over its last entries.
         Ok(_) => sign(config, key, Checkpoint { origin, size: entries, root: merkle::root(&store.leaves) }),
         Err(NoteError::NotSignedBy(_)) => Ok(Head { note: note.to_string(), verified: false }),
         Err(error) => {
@@ -230,7 +235,7 @@ fn sign(config: &Config, key: &FileSigner, head: Checkpoint) -> Result<Head, Pro
     Ok(Head { note: note.to_string(), verified: true })
 }
 
-/// Moves what is there to a place where nothing is yet.
+/// Moves a file or a directory to a path that must not exist yet. A missing source is not an error.
 fn move_to(from: &Path, to: &Path) -> Result<(), FileProblem> {
     let by_hand = |error: &dyn std::fmt::Display| {
         let message = format!(
@@ -243,7 +248,7 @@ fn move_to(from: &Path, to: &Path) -> Result<(), FileProblem> {
         return Ok(());
     }
     if to.exists() {
-        // An upgrade that was interrupted moved the directory, and made a new one.
+        // An interrupted upgrade has already moved the directory, and the source is a new empty directory.
         let is_empty = fs::read_dir(from).is_ok_and(|mut entries| entries.next().is_none());
         return if is_empty { Ok(()) } else { Err(by_hand(&"something is there already")) };
     }

@@ -1,8 +1,8 @@
-//! Asks the witnesses of the log, in the background, for as long as the boundary serves.
+//! Background task that asks the witnesses of the log for cosignatures while the boundary serves.
 //!
-//! Plain HTTP, as the command line speaks it: to a witness on this machine or behind a local TLS proxy. No redirect and no
-//! proxy of the environment is followed. Each request has a thread of its own, so one that hangs holds up nothing, and the
-//! end of the service waits for none.
+//! The requests use plain HTTP, to a witness on this machine or to a local TLS proxy. Redirects and proxy settings of
+//! the environment are ignored. Each request has its own thread, so a slow witness delays neither other witnesses nor
+//! the shutdown.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,28 +14,28 @@ use ureq::Agent;
 use crate::boundary::Boundary;
 use crate::boundary::witnesses::{NamedWitness, WitnessNext, WitnessRequest};
 
-/// How long after a cosignature a witness is asked again, at the earliest.
+/// Minimum pause after a cosignature.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long after a first trouble; twice as long after each further one, unless the log grows.
+/// Pause after the first error of a witness. The pause doubles after each further error, and is reset if the log grows.
 const TROUBLE: Duration = Duration::from_secs(2);
 const MOST_TROUBLE: Duration = Duration::from_secs(300);
-/// How often it is looked whether the log has grown.
+/// Interval of the check for new log entries.
 const TICK: Duration = Duration::from_millis(200);
 const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(10);
-/// The largest answer that is read: some signature lines.
+/// Maximum size of an answer in bytes. An answer contains only a few signature lines.
 const MAX_ANSWER_BYTES: u64 = 16 << 10;
 
-/// When a witness may be asked again.
+/// State of the requests to one witness.
 struct Turn {
     asking: bool,
     not_before: Instant,
     troubles: u32,
-    /// The size of the log when it was asked last.
+    /// Size of the log at the last check.
     size: u64,
 }
 
-/// Asks each witness of the roster in force for its cosignature of the log as it grows. Never ends.
+/// Asks each witness of the current roster for cosignatures while the log grows. The function never returns.
 pub async fn keep_witnessed(boundary: Boundary) {
     let agent = agent();
     let (to, mut answers) = mpsc::unbounded_channel();
@@ -60,7 +60,7 @@ pub async fn keep_witnessed(boundary: Boundary) {
                 }
             }
         }
-        // With no witness there is only to be seen whether a new roster has one.
+        // Without witnesses, the loop only checks if a new roster names a witness.
         let tick = if named.is_empty() { PAUSE } else { TICK };
         let Ok(Some((witness, ask, answer))) = tokio::time::timeout(tick, answers.recv()).await else { continue };
         let Answered { witness, next } = take(&boundary, witness, &ask, answer);
@@ -71,8 +71,8 @@ pub async fn keep_witnessed(boundary: Boundary) {
 }
 
 impl Turn {
-    /// A log that has grown ends the long pauses after trouble: whoever waits for a cosignature of the new entries would
-    /// else wait for minutes after the witness is back. The shortest pause stays, so that a busy log floods no witness.
+    /// Shortens a long pause if the log has grown. Otherwise a client could wait for minutes after the witness works
+    /// again. The shortest pause remains, so that a busy log does not flood the witness.
     fn notice(&mut self, size: u64) {
         if !self.asking && size > self.size {
             self.size = size;
@@ -84,7 +84,8 @@ impl Turn {
         self.asking = false;
         self.troubles = match next {
             WitnessNext::Cosigned => 0,
-            // One that names sizes without end is asked ever more rarely too.
+            // The error count is not reset here. A witness may always answer with another size, and then the pauses
+            // must still grow.
             WitnessNext::Again => self.troubles,
             WitnessNext::Trouble(_) => self.troubles.saturating_add(1),
         };
@@ -115,7 +116,7 @@ fn take(boundary: &Boundary, witness: NamedWitness, ask: &WitnessRequest, answer
     Answered { witness, next }
 }
 
-/// Asks in a thread of its own; whether there is one.
+/// Sends the request in a new thread. Returns true if the thread was started.
 fn ask_aside(
     agent: &Agent,
     witness: NamedWitness,
@@ -133,7 +134,7 @@ fn ask_aside(
 
 fn post(agent: &Agent, url: &str, body: &str) -> Answer {
     let url = format!("{}/add-checkpoint", url.trim_end_matches('/'));
-    let unreachable = |error: ureq::Error| format!("it can't be reached ({error}): see whether it runs");
+    let unreachable = |error: ureq::Error| format!("the witness can't be reached ({error}): check that it runs");
     let mut response = agent.post(&url).send(body).map_err(unreachable)?;
     let status = response.status().as_u16();
     let body = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec();
@@ -158,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_with_troubles_and_end_with_them_or_when_the_log_grows() {
+    fn pauses_grow_after_errors_and_reset_after_success_or_log_growth() {
         let mut turn = Turn { asking: true, not_before: Instant::now(), troubles: 0, size: 7 };
         let mut last = Duration::ZERO;
         for _ in 0..40 {

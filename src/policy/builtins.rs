@@ -1,7 +1,8 @@
-//! The built-in lists: what an untouched policy says.
+//! The built-in allow lists and deny lists. The built-in lists apply unless the policy contains `extends: none`.
 //!
-//! Data, as Rundown's security document has them, in canonical JSON: the blob that a seal names. A boundary decides
-//! under the lists of its program, a verifier under those of the seal.
+//! The lists come from the security document of the project Rundown, in canonical JSON. A seal names this canonical
+//! JSON by its digest. A boundary decides with the lists of its own program, and a verifier decides with the lists that
+//! the seal names.
 
 use std::sync::{Arc, LazyLock};
 
@@ -11,27 +12,27 @@ use crate::policy::file::{PolicyError, read_lists};
 use crate::policy::lists::AllPermissionLists;
 use crate::policy::origin::RuleOrigin;
 
-/// The built-in lists in their canonical JSON.
+/// Built-in lists in canonical JSON.
 pub const CANONICAL: &[u8] = include_bytes!("builtins.json");
 
-/// Built-in lists, compiled; by default there is nothing in them.
+/// Compiled built-in lists (by default, without patterns).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Builtins {
     lists: Arc<AllPermissionLists>,
 }
 
 impl Builtins {
-    /// Those of this program.
+    /// Returns the built-in lists of this program.
     #[must_use]
     pub fn current() -> &'static Self {
         &CURRENT
     }
 
-    /// Those of a seal or bundle: `{"version":1,"run":{"allow":[…],"deny":[…]},"read":…,"write":…,"env":…}`, each part
-    /// optional.
+    /// Parses the built-in lists of a seal or of a bundle. The lists have the format
+    /// `{"version":1,"run":{"allow":[…],"deny":[…]},"read":…,"write":…,"env":…}`, in which only `version` is required.
     ///
     /// # Errors
-    /// Everything wrong with them, as a version that this program does not know.
+    /// Returns all problems in the lists, for example an unknown version.
     pub fn from_sealed(value: &Value) -> Result<Self, Vec<PolicyError>> {
         let mut lists = AllPermissionLists::empty();
         for written in read_lists(value)? {
@@ -40,7 +41,7 @@ impl Builtins {
         Ok(Self { lists: Arc::new(lists) })
     }
 
-    /// The lists.
+    /// Returns the lists.
     #[must_use]
     pub const fn lists(&self) -> &Arc<AllPermissionLists> {
         &self.lists

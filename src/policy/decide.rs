@@ -1,9 +1,9 @@
-//! Decides what a script would do, command by command.
+//! Decisions about the commands, paths and variables of a script.
 //!
-//! Every command is decided before anything is asked, so that what is denied behind a question is denied at once. In
-//! this order: what the command line granted, what somebody denied, what somebody allowed, the built-in lists in the same
-//! order, and the mode for what no list names. What can't be known before running is no unlisted thing: it could be one
-//! that is denied, so no mode, no `-y` and no answer for a whole session lets it pass unasked.
+//! All commands are decided before a person is asked, so a denied command is refused before any question. The first
+//! rule that applies decides. The order is grants of the command line, deny lists of the policy file, allow lists of
+//! the policy file, built-in deny lists, built-in allow lists, mode. An unknown command could be a denied command, so
+//! no mode, no `-y` and no answer for a session allows an unknown command.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,39 +19,44 @@ use crate::record::authorization::{PermissionKind, PermissionReason};
 use crate::shell::commands::{self, ReadLimit};
 use crate::shell::found::{FoundKind, NotUnderstood, ScriptFinding, ScriptPlace, Shell};
 
-/// Where it is decided.
+/// Place of the decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DecisionPlace {
-    /// At a terminal: a built-in deny denies.
+    /// A decision at a terminal, at which a denial by a built-in list is final.
     Terminal,
-    /// At a boundary, where people sign: a built-in deny is a question to them. What somebody wrote is final there too.
+    /// A decision at a boundary, at which a denial by a built-in list becomes a question to the approvers. A denial by
+    /// the policy file is final at a terminal and at a boundary.
     Boundary,
 }
 
-/// What the command line says for one call. What a person answers afterwards is in [`crate::policy::session`]. At a boundary there is none of it.
+/// Options of one call on the command line. A boundary sets no such options. The answers that a person gives during the
+/// call are in [`crate::policy::session`].
 #[derive(Debug, Clone, Default)]
 pub struct Flags {
-    /// `--allow-run`, `--allow-read`, `--allow-write`, `--allow-env`.
+    /// Grants of the options `--allow-run`, `--allow-read`, `--allow-write` and `--allow-env`.
     pub granted: Granted,
-    /// `--allow-all`: no policy at all.
+    /// True for `--allow-all`, which ignores the policy.
     pub allow_all: bool,
-    /// `--deny-all`: what no list allows is denied. It goes before `allow_all` and the mode.
+    /// True for `--deny-all`, which denies everything that no list of the policy allows. `--deny-all` takes precedence
+    /// over `allow_all` and the mode.
     pub deny_all: bool,
-    /// What `{repo}` and `{tmp}` stand for. Without it patterns that name them match nothing.
+    /// Values of `{repo}` and `{tmp}`, or `None` if patterns with these names match nothing.
     pub places: Option<PathVariables>,
-    /// The real path of a program that is named by an absolute path, links resolved; nothing if there is none.
+    /// Function that resolves the symbolic links in the absolute path of a program. The function returns `None` if the
+    /// program does not exist.
     pub real: Option<fn(&str) -> Option<String>>,
 }
 
-/// Grants of the command line: patterns, as in an allow list.
+/// Grants of the command line, as patterns of an allow list.
 #[derive(Debug, Clone, Default)]
 pub struct Granted(AllPermissionLists);
 
 impl Granted {
-    /// Grants what `pattern` matches; a relative path of a command, `./deploy.sh` for one, just as it is written.
+    /// Grants everything that `pattern` matches. A relative path of a command, for example `./deploy.sh`, matches only
+    /// literally.
     ///
     /// # Errors
-    /// What is wrong with the pattern, and what to write instead.
+    /// Returns an error with the problem in the pattern and its correction.
     pub fn grant(&mut self, kind: PermissionKind, pattern: &str) -> Result<(), PatternError> {
         let relative = kind == PermissionKind::Run && pattern.contains('/') && !pattern.starts_with(['/', '{', '*']);
         let listed = if relative {
@@ -64,91 +69,94 @@ impl Granted {
     }
 }
 
-/// What becomes of a thing.
+/// Decision about one thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PolicyVerdict {
-    /// It may be.
+    /// Allowed.
     Allow,
-    /// Somebody has to say yes: at the terminal the person, at the boundary the signatures.
+    /// A person must decide, who is the user at a terminal or an approver at a boundary.
     Ask(PermissionReason),
-    /// It may not.
+    /// Denied.
     Deny,
 }
 
-/// One thing and what becomes of it.
+/// A command, path or variable with its decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decided {
-    /// What kind of thing.
+    /// Kind of the thing.
     pub kind: PermissionKind,
-    /// Its name as a permission has it: a command or variable by its name, what is unknown by its text and line.
+    /// Name of the command, path or variable, as in a permission. For an unknown command, the name is its source text
+    /// and its line.
     pub what: String,
-    /// Where it stands in the script.
+    /// Place in the script.
     pub place: Option<ScriptPlace>,
-    /// The wrappers that run it, outermost first.
+    /// Wrappers that run the command, the outermost first.
     pub via: Vec<String>,
-    /// What becomes of it.
+    /// The decision.
     pub verdict: PolicyVerdict,
-    /// Why.
+    /// Rule that decided.
     pub rule: AppliedRule,
 }
 
-/// A script and what becomes of it.
+/// The decisions about the commands and settings of a script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyDecision {
-    /// Deny if anything is denied, else ask if anything is asked, else allow.
+    /// Strictest verdict of all decisions (the order is deny, ask, allow).
     pub verdict: PolicyVerdict,
-    /// Every command and setting, in the order of the script. Empty when it is not understood.
+    /// All commands and settings of the script, in the order of the script. The list is empty if the script is not
+    /// understood.
     pub decided: Vec<Decided>,
-    /// Why nothing is known of the script: then it is denied.
+    /// Reason why the script is not understood, or `None` if the script is understood. A script that is not understood
+    /// is denied.
     pub not_understood: Option<NotUnderstood>,
 }
 
-/// What decided.
+/// Rule behind a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AppliedRule {
     /// A pattern of a list.
     Listed {
-        /// What kind of thing.
+        /// Kind of the thing.
         kind: PermissionKind,
-        /// Which list.
+        /// The kind of the list that has the pattern.
         side: ListSide,
-        /// The pattern as it was written.
+        /// The pattern as written.
         pattern: Arc<str>,
-        /// Where it comes from.
+        /// Origin of the pattern.
         origin: RuleOrigin,
-        /// What that came to.
+        /// Effect of `--deny-all`.
         then: AnswerChange,
     },
-    /// No list names it; the mode says what then.
+    /// No list matches the name, so the mode decides.
     Unlisted {
-        /// The mode and where it comes from.
+        /// The mode with its origin.
         mode: WithOrigin<Mode>,
-        /// It is the name of something allowed, and lies where anybody could have put it.
+        /// True if a list allows this base name, but the path is outside the program directories of the system.
         elsewhere: bool,
-        /// What that came to.
+        /// Effect of `--deny-all`.
         then: AnswerChange,
     },
-    /// It can't be known before running.
+    /// The command is unknown before the run.
     Unknown {
-        /// Why, in plain words.
+        /// Reason in plain language.
         why: &'static str,
-        /// The mode, which may deny it.
+        /// Mode, which can deny.
         mode: WithOrigin<Mode>,
-        /// What that came to.
+        /// Effect of `--deny-all`.
         then: AnswerChange,
     },
     /// A function that the script itself defines.
     Function,
-    /// `--allow-all`.
+    /// The option `--allow-all`.
     AllowAll,
 }
 
-/// What turned the answer of a rule.
+/// Effect of `--deny-all` on the answer of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerChange {
-    /// Nothing.
+    /// No effect.
     Stands,
-    /// `--deny-all` denies it.
+    /// The option changed the answer to a denial.
     DenyAll,
 }
 
@@ -184,7 +192,7 @@ impl fmt::Display for AppliedRule {
     }
 }
 
-/// Decides all commands of a script of bash. One that is not understood, or in which there is nothing to run, is denied.
+/// Decides all commands of a bash script. A script that is empty or not understood is denied.
 #[must_use]
 pub fn decide_script(
     ruling: &Ruling,
@@ -196,7 +204,7 @@ pub fn decide_script(
     decide_script_of(Shell::Bash, ruling, script, size, at, flags)
 }
 
-/// The same, of a script that `shell` runs.
+/// Decides all commands of a script that the given `shell` runs.
 #[must_use]
 pub fn decide_script_of(
     shell: Shell,
@@ -222,14 +230,14 @@ pub fn decide_script_of(
     }
 }
 
-/// Decides one command by its name, as an interpreter that runs a step.
+/// Decides one command by its name, for example the interpreter of a step.
 #[must_use]
 pub fn decide_command(ruling: &Ruling, name: &str, at: DecisionPlace, flags: &Flags) -> Decided {
     let (verdict, rule) = Judge { ruling, at, flags }.command(name);
     Decided { kind: PermissionKind::Run, what: name.to_owned(), place: None, via: Vec::new(), verdict, rule }
 }
 
-/// Decides what can't be known before `source` runs.
+/// Decides a script whose commands cannot be known before the run.
 #[must_use]
 pub fn decide_unknown(ruling: &Ruling, source: &str, why: &'static str, at: DecisionPlace, flags: &Flags) -> Decided {
     let (verdict, rule) = Judge { ruling, at, flags }.unknown(why);
@@ -238,8 +246,8 @@ pub fn decide_unknown(ruling: &Ruling, source: &str, why: &'static str, at: Deci
     Decided { kind: PermissionKind::Run, what, place: Some(place), via: Vec::new(), verdict, rule }
 }
 
-/// Decides whether `path` may be read or written. The path is whole, and its links are resolved: what is given is what
-/// is compared. Anything but [`PermissionKind::Write`] is taken for reading.
+/// Decides if a path may be read or written. The path must be absolute, and its links must be resolved. Every kind
+/// except [`PermissionKind::Write`] is treated as reading.
 #[must_use]
 pub fn decide_path(ruling: &Ruling, kind: PermissionKind, real: &str, at: DecisionPlace, flags: &Flags) -> Decided {
     let kind = if kind == PermissionKind::Write { kind } else { PermissionKind::Read };
@@ -249,7 +257,7 @@ pub fn decide_path(ruling: &Ruling, kind: PermissionKind, real: &str, at: Decisi
     Decided { kind, what: path, place: None, via: Vec::new(), verdict, rule }
 }
 
-/// Decides whether a run may inherit the variable `name`.
+/// Decides if a run may inherit the variable `name`.
 #[must_use]
 pub fn decide_env(ruling: &Ruling, name: &str, at: DecisionPlace, flags: &Flags) -> Decided {
     let kind = PermissionKind::Env;
@@ -258,7 +266,7 @@ pub fn decide_env(ruling: &Ruling, name: &str, at: DecisionPlace, flags: &Flags)
     Decided { kind, what: name.to_owned(), place: None, via: Vec::new(), verdict, rule }
 }
 
-/// Deny if anything is denied, else ask if anything is asked, else allow.
+/// Returns the strictest verdict (the order is deny, ask, allow).
 #[must_use]
 pub fn worst(decided: &[Decided]) -> PolicyVerdict {
     let rank = |verdict: &PolicyVerdict| match verdict {
@@ -279,7 +287,7 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn script(&self, found: Vec<ScriptFinding>) -> PolicyDecision {
-        // A script names few things often.
+        // The decisions are cached, because a script often contains the same name several times.
         let mut known: BTreeMap<FoundKind, (PolicyVerdict, AppliedRule)> = BTreeMap::new();
         let decided: Vec<Decided> = found
             .into_iter()
@@ -304,7 +312,7 @@ impl Judge<'_> {
         match what {
             FoundKind::Command(name) => self.command(name),
             FoundKind::Function(_) if self.everything() => (PolicyVerdict::Allow, AppliedRule::AllowAll),
-            // Were it not defined, the program of its name would run.
+            // If the function is not defined at run time, the program with the function's name runs.
             FoundKind::Function(name) if self.denies(name) => self.command(name),
             FoundKind::Function(_) => (PolicyVerdict::Allow, AppliedRule::Function),
             FoundKind::Setting(name) => self.setting(name),
@@ -316,7 +324,7 @@ impl Judge<'_> {
         self.flags.allow_all && !self.flags.deny_all
     }
 
-    /// Whether a list denies a command of this name.
+    /// Returns true if a list denies a command with this name.
     fn denies(&self, name: &str) -> bool {
         let places = self.flags.places.as_ref();
         let lists = [&self.ruling.written, &*self.ruling.built_in];
@@ -342,8 +350,9 @@ impl Judge<'_> {
         (verdict, rule)
     }
 
-    /// A variable that changes what later commands are: no list of what is inherited allows that, only what was said of
-    /// just this (command line, session, a grant).
+    /// Decides a variable that changes later commands, for example `PATH`. If an allow list of the policy file contains
+    /// the variable, a run may inherit the variable but not set it. A script may set the variable only with a grant or
+    /// an option of the command line.
     fn setting(&self, name: &str) -> (PolicyVerdict, AppliedRule) {
         let kind = PermissionKind::Env;
         if self.everything() {
@@ -361,7 +370,9 @@ impl Judge<'_> {
         if let Some(entry) = granted() {
             return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry.clone(), AnswerChange::Stands));
         }
-        self.unknown("it changes what later commands are or do: call programs by their paths instead, or grant the variable (type: env)")
+        self.unknown(
+            "it changes later commands: call programs by their paths instead, or grant the variable (type: env)",
+        )
     }
 
     fn unknown(&self, why: &'static str) -> (PolicyVerdict, AppliedRule) {
@@ -389,7 +400,7 @@ impl Judge<'_> {
         if let Some(entry) = find(&self.flags.granted.0.of(kind).allow, ListSide::Allow) {
             return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry, AnswerChange::Stands));
         }
-        // Final: no question, no signature, no `-y` and no mode passes it.
+        // A denial by the policy file is final, so no question, signature, `-y` or mode can change the denial.
         if let Some(entry) = find(&written.deny, ListSide::Deny) {
             return (PolicyVerdict::Deny, listed(kind, ListSide::Deny, entry, AnswerChange::Stands));
         }
@@ -417,7 +428,7 @@ impl Judge<'_> {
         (verdict, AppliedRule::Unlisted { mode, elsewhere: false, then })
     }
 
-    /// What becomes of a question.
+    /// Returns the verdict that a person is asked, or a denial if `--deny-all` is set.
     const fn asked(&self, why: PermissionReason) -> (PolicyVerdict, AnswerChange) {
         if self.flags.deny_all {
             (PolicyVerdict::Deny, AnswerChange::DenyAll)
@@ -427,11 +438,11 @@ impl Judge<'_> {
     }
 }
 
-/// Where a command lies, for what may be allowed.
+/// Location of a command, which decides whether an allow list applies.
 struct Lies {
-    /// A name without a path, or one in a directory that only the system's owner writes.
+    /// True for a name without a slash, or for a path in a directory that only the system's owner can write.
     trusted: bool,
-    /// The path without links, if it is known.
+    /// Path with resolved links, or `None` if the path is unknown.
     real: Option<String>,
 }
 
@@ -458,7 +469,8 @@ impl Lies {
         places: Option<&PathVariables>,
     ) -> Option<&'l ListEntry> {
         let Some((_, base)) = name.rsplit_once('/') else { return list.find_name(name) };
-        // What was answered for just this path, or written as a path: as it is, or where it leads if `..` or the like hides that.
+        // A pattern may match the whole path in the text of the script. If the path contains segments such as `..`, the
+        // pattern is compared with the real path instead.
         let whole = list.find_literal(name).or_else(|| {
             let plain = name.starts_with('/') && normalised(name) == name;
             let path = if plain { Some(name) } else { self.real.as_deref() };
@@ -472,12 +484,13 @@ fn listed(kind: PermissionKind, side: ListSide, entry: ListEntry, then: AnswerCh
     AppliedRule::Listed { kind, side, pattern: entry.listed.text().clone(), origin: entry.origin, then }
 }
 
-/// What is unknown, as a permission names it: its text and its line; if it is cut, its column too.
+/// Returns the name of an unknown command in a permission, which consists of its source text and its line. If the
+/// source text is cut, the name also contains the column.
 fn unknown_name(source: &str, place: ScriptPlace) -> String {
     let most = crate::record::authorization::MAX_PERMISSION_BYTES;
     let mut line = format!("@{}", place.line);
     if source.len() > most - line.len() {
-        // Two that begin alike stay two.
+        // The column makes the names of two long texts with the same beginning different.
         line = format!("@{}:{}", place.line, place.column);
     }
     let mut end = source.len().min(most - line.len());
@@ -487,13 +500,13 @@ fn unknown_name(source: &str, place: ScriptPlace) -> String {
     format!("{}{line}", &source[..end])
 }
 
-/// Whether there is nothing in it but blanks and comments.
+/// Returns true if the script contains only blanks and comments.
 fn is_empty(script: &str) -> bool {
     script.lines().all(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#'))
 }
 
-const EMPTY: &str = "there is nothing in it to run: write a command, or remove it";
-/// Where links out of them may lead.
+const EMPTY: &str = "the script contains no command: write a command, or remove the script";
+/// Directories to which links in the system's program directories may lead.
 const SYSTEM: [&str; 7] = ["/usr/", "/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/snap/"];
 
 #[cfg(test)]
@@ -505,7 +518,7 @@ mod tests {
     use crate::policy::ruling::resolve_path;
 
     #[test]
-    fn two_unknown_texts_that_begin_alike_stay_two_questions() {
+    fn two_unknown_texts_with_the_same_beginning_are_two_questions() {
         let long = "x".repeat(300);
         let place = |column| ScriptPlace { line: 3, column };
         assert_ne!(unknown_name(&long, place(1)), unknown_name(&long, place(400)));
@@ -519,7 +532,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_out_of_the_systems_directories_is_no_system_program() {
+    fn a_link_that_leaves_the_system_directories_is_no_system_program() {
         let flags = Flags {
             real: Some(|name| {
                 Some(match name {
@@ -551,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_says_in_words_what_decided() {
+    fn a_rule_describes_the_decision_in_words() {
         let said = |policy: &str, name: &str, at: DecisionPlace, flags: &Flags| {
             decide_command(&ruling(policy), name, at, flags).rule.to_string()
         };
@@ -581,7 +594,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_is_decided_whatever_the_one_before_came_to() {
+    fn every_command_is_decided_independently_of_the_command_before() {
         let decision = decide_script(
             &ruling(""),
             "rm a; git add; jq c; rm d",

@@ -1,9 +1,9 @@
-//! The policy file: its schema and its reading.
+//! The policy file, with its schema and its parser.
 //!
-//! Version 1 in full: who must approve, what may run, be read and written and be inherited, with overrides by runbook,
-//! grants, and limits. Every unknown key is an error, all errors are said together, and a file with an error is no
-//! policy: nothing falls back. A sealed policy of a newer boundary may say more about the sandbox, and then says so
-//! ([`Policy::has_sandbox_rules`]), so that a review says what it can't derive.
+//! A policy contains approvals, lists for commands, paths and variables, overrides for runbooks, grants, and limits.
+//! Every unknown key is an error. All errors are reported together, and a file with an error is not used. A sealed
+//! policy from a newer boundary may contain sandbox rules that this version does not know. In this case
+//! [`Policy::has_sandbox_rules`] is true, so that a review can report the missing rules.
 
 mod sandbox;
 
@@ -24,7 +24,7 @@ use crate::record::step::{Approvals, GroupSource};
 use crate::record::validity::Timestamp;
 use crate::yaml::{self, YamlFlaw, YamlKind, YamlNode};
 
-/// A policy that was read: the rules, and the canonical JSON of the file as it was written.
+/// A parsed policy, with its rules and the canonical JSON of the file.
 #[derive(Debug, Clone)]
 pub struct Policy {
     file: PolicyFile,
@@ -34,7 +34,7 @@ pub struct Policy {
     sandbox_rules: bool,
 }
 
-/// The patterns of a policy, compiled once.
+/// The compiled patterns of a policy.
 #[derive(Debug, Clone, Default)]
 struct Compiled {
     default: Vec<CompiledPattern>,
@@ -42,12 +42,12 @@ struct Compiled {
     grants: Vec<(Option<Pattern>, [CompiledPattern; 1])>,
 }
 
-/// A pattern of one list, compiled.
+/// A compiled pattern of one list.
 #[derive(Debug, Clone)]
 pub struct CompiledPattern {
-    /// What kind of thing it is about.
+    /// Kind of the rule.
     pub kind: PermissionKind,
-    /// Which list it stands in.
+    /// The kind of the list that contains the pattern.
     pub side: ListSide,
     /// The pattern.
     pub listed: ListedPattern,
@@ -199,7 +199,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Its word in policy and messages.
+    /// Returns the word for this mode in policies and messages.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -210,14 +210,14 @@ impl Mode {
     }
 }
 
-/// What is wrong with a policy, and what to do.
+/// A problem in a policy, with a proposed correction.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PolicyError {
-    /// The line in the file, from 1; 0 for a policy that was no file.
+    /// Line of the problem in the file, from 1. The line is 0 if the policy is not from a file.
     pub line: usize,
-    /// The column in characters, from 1; 0 for a policy that was no file.
+    /// Column in characters, from 1. The column is 0 if the policy is not from a file.
     pub column: usize,
-    /// What happened, and what to do.
+    /// The problem, and how to correct the policy.
     pub message: String,
 }
 
@@ -239,35 +239,37 @@ impl From<YamlFlaw> for PolicyError {
 }
 
 impl Policy {
-    /// Reads a file, YAML or JSON.
+    /// Parses a policy file in YAML or JSON.
     ///
     /// # Errors
-    /// Everything wrong with it, sorted by place.
+    /// Returns all problems in the file as an error, sorted by place.
     pub fn load(text: &str) -> Result<Self, Vec<PolicyError>> {
         let tree = parse(text)?;
         Self::read(&tree, &tree.to_json(), Reading::ToServe)
     }
 
-    /// Reads the member `name` of a file (`rundown` of a `package.json`); nothing if it has none.
+    /// Parses the policy in the member `name` of a file, for example `rundown` of a `package.json`. Returns `None` if
+    /// the file has no such member.
     ///
     /// # Errors
-    /// Everything wrong with it, sorted by place.
+    /// Returns all problems in the member as an error, sorted by place.
     pub fn load_member(text: &str, name: &str) -> Result<Option<Self>, Vec<PolicyError>> {
         let tree = parse(text)?;
         tree.value(name).map(|tree| Self::read(tree, &tree.to_json(), Reading::ToServe)).transpose()
     }
 
-    /// What holds where nobody wrote a policy: the built-in lists, and asking for the rest.
+    /// Returns the policy that applies if no policy file exists, which consists of the built-in lists and a question
+    /// for every other name.
     #[must_use]
     pub fn untouched() -> Self {
         #[expect(clippy::expect_used, reason = "a constant that every test of this room reads")]
         Self::load("version: 1\n").expect("the empty policy")
     }
 
-    /// Reads a policy out of a seal or bundle, which may be of a newer boundary.
+    /// Parses a policy from a seal or a bundle, which a newer boundary may have written.
     ///
     /// # Errors
-    /// Everything wrong with it.
+    /// Returns all problems in the policy as an error.
     pub fn from_sealed(value: &Value) -> Result<Self, Vec<PolicyError>> {
         Self::read(&YamlNode::of_json(value), value, Reading::Sealed)
     }
@@ -292,52 +294,52 @@ impl Policy {
         }
     }
 
-    /// The rules.
+    /// Returns the rules.
     #[must_use]
     pub const fn file(&self) -> &PolicyFile {
         &self.file
     }
 
-    /// The patterns of the default.
+    /// Returns the patterns of the `default` rule.
     #[must_use]
     pub fn of_default(&self) -> &[CompiledPattern] {
         &self.compiled.default
     }
 
-    /// The overrides with their compiled patterns, in order.
+    /// Returns the overrides with their compiled patterns, in the order of the file.
     pub fn overrides(&self) -> impl Iterator<Item = (&Pattern, &Override, &[CompiledPattern])> {
         let rules = &self.file.overrides;
         self.compiled.overrides.iter().zip(rules).map(|((pattern, written), rule)| (pattern, rule, written.as_slice()))
     }
 
-    /// The grants: the runbooks that each is for, and its pattern.
+    /// Returns the grants, each with the pattern of its runbooks and the granted pattern.
     pub fn grants(&self) -> impl Iterator<Item = (Option<&Pattern>, &[CompiledPattern])> {
         self.compiled.grants.iter().map(|(runbook, written)| (runbook.as_ref(), written.as_slice()))
     }
 
-    /// The canonical JSON of the file as it was written: the blob that a seal names.
+    /// Returns the canonical JSON of the policy file. A seal names this canonical JSON by its digest.
     #[must_use]
     pub fn canonical(&self) -> &Arc<[u8]> {
         &self.canonical
     }
 
-    /// Names the policy.
+    /// Returns the policy's digest.
     #[must_use]
     pub const fn digest(&self) -> PolicyDigest {
         self.digest
     }
 
-    /// Whether it says more about the sandbox than this version can decide.
+    /// Returns true if the policy has sandbox rules that this version cannot evaluate.
     #[must_use]
     pub const fn has_sandbox_rules(&self) -> bool {
         self.sandbox_rules
     }
 }
 
-/// Reads lists without a policy around them: `{version: 1, run: {allow, deny}, read: …, write: …, env: …}`.
+/// Parses lists outside of a policy, in the format `{version: 1, run: {allow, deny}, read: …, write: …, env: …}`.
 ///
 /// # Errors
-/// Everything wrong with them.
+/// Returns all problems in the lists as an error.
 pub(crate) fn read_lists(value: &Value) -> Result<Vec<CompiledPattern>, Vec<PolicyError>> {
     let tree = YamlNode::of_json(value);
     let mut reader = Reader::new(Reading::Sealed);
@@ -352,7 +354,8 @@ pub(crate) fn read_lists(value: &Value) -> Result<Vec<CompiledPattern>, Vec<Poli
     if reader.flaws.is_empty() { Ok(written) } else { Err(errors(reader.flaws)) }
 }
 
-/// Whether it is a time as JavaScript writes it: `2026-01-31T12:00:00Z`, with or without a fraction of the second.
+/// Returns true if `text` is a time in JavaScript's format, for example `2026-01-31T12:00:00Z`, with or without a
+/// fraction of the second.
 fn is_time(text: &str) -> bool {
     let Some(text) = text.strip_suffix('Z') else { return false };
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
@@ -377,12 +380,12 @@ fn errors(mut flaws: Vec<YamlFlaw>) -> Vec<PolicyError> {
     flaws.into_iter().map(PolicyError::from).collect()
 }
 
-/// What a policy is read for.
+/// Purpose for which a policy is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reading {
-    /// To decide under it: what this version can't decide is refused.
+    /// The boundary decides with the policy, so keys of newer versions are errors.
     ToServe,
-    /// To verify what another boundary decided: it is noted.
+    /// A verifier checks the decisions of another boundary, so keys of newer versions are accepted and noted.
     Sealed,
 }
 
@@ -390,7 +393,7 @@ struct Reader {
     reading: Reading,
     flaws: Vec<YamlFlaw>,
     compiled: Compiled,
-    /// Patterns that were read.
+    /// Number of patterns that the parser has read so far.
     count: usize,
     sandbox_rules: bool,
 }
@@ -466,7 +469,8 @@ impl Reader {
         Override { runbook, mode, run, read, write, env, approvals, sandbox }
     }
 
-    /// A glob over runbooks. A dot directory escapes none.
+    /// Parses a glob pattern over runbook paths. Wildcards match leading dots, so that the rule also applies to hidden
+    /// directories.
     fn runbook(&mut self, node: &YamlNode) -> Option<(String, Pattern)> {
         let text = node.text("`runbook`", &mut self.flaws)?;
         let pattern =
@@ -525,7 +529,7 @@ impl Reader {
         }
     }
 
-    /// The lists of one kind, if the rule has them.
+    /// Reads the allow list and the deny list of one kind, if the rule has these lists.
     fn patterns(
         &mut self,
         rule: &YamlNode,
@@ -554,7 +558,7 @@ impl Reader {
         self.counted(|| ListedPattern::parse(kind, side, text), ListedPattern::ways, node)
     }
 
-    /// What is beyond the limit is counted and said, not compiled.
+    /// Patterns beyond the limit are counted for the error message, but not compiled.
     fn counted<T>(
         &mut self,
         parse: impl FnOnce() -> Result<T, PatternError>,
@@ -579,9 +583,10 @@ impl Reader {
 
     fn rule(&mut self, node: &YamlNode, what: &str, more: &[&str]) -> (PolicyRule, Vec<CompiledPattern>) {
         let known = [&["mode", "run", "read", "write", "env", "approvals", "sandbox"][..], more].concat();
-        // These two stand beside `default`, not in it.
+        // The keys `grants` and `extends` belong beside `default`, not into a rule. A separate error message states the
+        // correct place.
         if let Some((key, _)) = node.entries().iter().find(|(key, _)| ["grants", "extends"].contains(&&*key.name)) {
-            let message = format!("`{}` stands at the top of the file, not in {what}: move it there", key.name);
+            let message = format!("`{}` belongs at the top of the file, not in {what}: move it there", key.name);
             self.flaws.push(YamlFlaw::new(key.place, message));
         }
         let known: Vec<&str> = known.into_iter().chain(["grants", "extends"]).collect();
@@ -623,15 +628,16 @@ impl Reader {
     }
 }
 
-/// Bounds what a reader of a sealed policy must look at; a policy of a thousand overrides is a tenth of it.
+/// Maximum size of a policy file, in bytes. A policy with a thousand overrides needs a tenth of this size.
 pub const MAX_FILE_BYTES: usize = 256 << 10;
-/// The most overrides.
+/// Maximum number of overrides.
 const MAX_OVERRIDES: usize = 1024;
-/// The most grants.
+/// Maximum number of grants.
 const MAX_GRANTS: usize = 1024;
-/// The most patterns of one list.
+/// Maximum number of patterns in one list.
 const MAX_LIST: usize = 1024;
-/// The most patterns of a file, each way through braces counted, so that compiling them stays below a second.
+/// Maximum number of patterns in a file, counted after the expansion of braces, so that the patterns compile in less
+/// than a second.
 const MAX_PATTERNS: usize = 4096;
 
 #[cfg(test)]
@@ -694,12 +700,12 @@ grants:
                 "6:32: unknown key in `run`: \"denny\"; did you mean \"deny\"?",
                 "7:17: pattern \"*.pem\": it is relative and never matches a whole path: write {repo}/*.pem, **/*.pem, or a path from /",
                 "8:8: `env` must be a map, not a list",
-                "9:3: `grants` stands at the top of the file, not in default: move it there",
+                "9:3: `grants` belongs at the top of the file, not in default: move it there",
                 "10:25: `required: 0` would let a step run without a signature: write 1 or more",
-                "11:13: `network` is for runbooks that are named: write it into an override",
+                "11:13: `network` needs a named runbook: write it into an override",
                 "11:54: `wall_ms` must be above 0: zero is no limit",
                 "11:57: unknown key in limits: \"memory\"; did you mean \"memory_bytes\"?",
-                "13:15: pattern \"a/[!b]\": [!…] means different things to shells and to picomatch: write [^…], or [\\!…]",
+                "13:15: pattern \"a/[!b]\": shells and picomatch read [!…] differently: write [^…], or [\\!…]",
                 "14:5: an override needs `runbook`: name the runbooks it is for, \"deploy/**\" for one",
                 "15:5: this override says nothing: give it mode, run, approvals or the like, or remove it",
                 "17:23: `from` names no group: name at least one whose members may approve",
@@ -730,7 +736,7 @@ grants:
     }
 
     #[test]
-    fn what_is_too_much_is_refused_and_not_compiled() {
+    fn too_many_patterns_are_refused_and_not_compiled() {
         let list = |count: usize| format!("version: 1\ndefault: {{run: {{deny: [{}]}}}}\n", "rm,".repeat(count));
         assert!(errors(&list(MAX_LIST)).is_empty());
         assert!(errors(&list(MAX_LIST + 1))[0].contains("1025 entries"));
@@ -774,7 +780,7 @@ grants:
     }
 
     #[test]
-    fn a_sealed_policy_of_a_newer_boundary_is_read_and_says_so() {
+    fn a_sealed_policy_with_newer_sandbox_rules_is_read_and_marked() {
         let sealed = |text: &str| Policy::from_sealed(&serde_json::from_str(text).expect("JSON"));
         let policy =
             sealed(r#"{"default":{"mode":"deny","run":{"allow":["git"]},"sandbox":{"level":"strict"}},"version":1}"#)
@@ -804,8 +810,8 @@ grants:
     }
 
     #[test]
-    fn the_file_types_and_the_reader_agree() {
-        // The schema is generated from the types; what the reader takes, they must take, and nothing else.
+    fn the_file_types_and_the_parser_accept_the_same_policies() {
+        // The schema is generated from the types, so the types must accept exactly the files that the parser accepts.
         for (text, good) in [
             ("{\"version\":1,\"default\":{\"mode\":\"deny\"}}", true),
             ("{\"version\":1}", true),

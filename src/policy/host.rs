@@ -1,7 +1,7 @@
-//! What a step gets of the host: what it declares, as far as policy allows it.
+//! Access of a step to the host: declared by the step and allowed by policy.
 //!
-//! A step names what it needs; a policy override that matches its runbook allows it, by the same words. Nothing is given
-//! that only one of the two says. Deny patterns are the other way round: each adds to them.
+//! A step declares its needs, and a matching policy override allows them with the same keys. A step gets access only if
+//! both agree. Deny patterns of the step and of policy accumulate.
 
 use crate::policy::patterns::Pattern;
 use crate::policy::profile_error::ProfileError;
@@ -9,10 +9,10 @@ use crate::record::declared::{DeclaredSandbox, SandboxRule};
 use crate::record::profile::Profile;
 use crate::record::sandbox_permission::SandboxPermission;
 
-/// Gives a step what it declares of the host, as far as policy allows it.
+/// Writes the declarations of a step into its profile, if policy allows them.
 ///
 /// # Errors
-/// The first thing that is malformed, or that policy does not allow.
+/// Returns the first declaration that is malformed, or that policy does not allow.
 pub(super) fn give(rule: &SandboxRule, declared: &DeclaredSandbox, profile: &mut Profile) -> Result<(), ProfileError> {
     declared.check().map_err(|why| ProfileError::Declared { why })?;
     for permission in SandboxPermission::ALL {
@@ -25,7 +25,7 @@ pub(super) fn give(rule: &SandboxRule, declared: &DeclaredSandbox, profile: &mut
     Ok(())
 }
 
-/// Patterns as a profile has them: sorted, each once. One that can't be read, or leaves nothing, is an error.
+/// Sorts the patterns and removes duplicates. Returns an error if a pattern is malformed or matches everything.
 pub(super) fn denied(mut patterns: Vec<String>) -> Result<Vec<String>, ProfileError> {
     patterns.sort();
     patterns.dedup();
@@ -35,21 +35,22 @@ pub(super) fn denied(mut patterns: Vec<String>) -> Result<Vec<String>, ProfileEr
     Ok(patterns)
 }
 
-/// Checks a deny pattern whole: that it can be read, and that it does not match whatever there is.
+/// Checks that a deny pattern is well-formed and does not match everything.
 ///
 /// # Errors
-/// What is wrong with it, and what to write instead.
+/// Returns an error with the problem in the pattern and its correction.
 pub fn check_deny(text: &str) -> Result<(), String> {
     crate::record::host::check_pattern(text)?;
-    // Over paths without their first slash.
+    // The pattern is compared with paths without their first slash.
     let pattern = Pattern::parse(text.trim_start_matches('/')).map_err(|error| error.to_string())?;
-    // Names that have nothing in common, at the depths where trees are.
+    // Sample names that have nothing in common, in directories of several depths.
     let names = ["kz0q", "a.b", "NOTES", "0"];
     let mut depths = ["/", "/a/", "/srv/q7/", "/home/x/src/y/"].iter().map(|at| {
         let at = at.trim_start_matches('/');
         names.iter().all(|name| pattern.matches(&format!("{at}{name}")))
     });
-    // One from the root that names a directory leaves all others.
+    // A pattern with a leading `/` may cover one directory completely, because other directories remain. Any other
+    // pattern may not.
     let everything = if text.starts_with('/') { depths.all(|all| all) } else { depths.any(|all| all) };
     if everything {
         return Err(format!("the deny pattern {text:?} matches everything: name what is to stay out of reach"));
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_given_that_only_one_of_the_two_says() {
+    fn host_access_needs_both_the_step_and_policy() {
         let asks: [(&[(&str, &str)], SandboxRule); 8] = [
             (&[("read", "/srv/app")], SandboxRule { read: texts(&["/srv"]), ..SandboxRule::default() }),
             (
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_policy_allows_is_not_more_than_it_says() {
+    fn policy_allows_no_host_access_beyond_its_lists() {
         let rule = SandboxRule {
             read: texts(&["/srv/app"]),
             write: texts(&["/srv/data"]),
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn deny_patterns_add_up_where_the_host_is_in_view() {
+    fn deny_patterns_accumulate_if_a_step_sees_host_paths() {
         let mut both = SandboxRule { read: texts(&["/srv"]), deny: texts(&["**/.env"]), ..SandboxRule::default() };
         both.add(&SandboxRule { deny: texts(&["**/*.pem"]), ..SandboxRule::default() });
         let profile = resolve(&both, &declared(&[("read", "/srv"), ("deny", "**/id_*")])).expect("held");
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_is_read_with_the_place_of_each_flaw() {
+    fn each_flaw_of_a_sandbox_rule_is_reported_with_its_place() {
         use crate::policy::file::Policy;
         let good = "version: 1\ndefault: {sandbox: {deny: [\"**/.env\"]}}\noverrides:\n  - runbook: a\n    sandbox: {read: [/srv], \
                     write: [/srv/x], workdir: in-place, network: {allow: [\"a.example:443\"]}, sockets: [/run/x], run_as: web, may_be_off: true}\n";
@@ -168,7 +169,7 @@ mod tests {
                    may_be_off: maybe\n      sockets: []\n      level: strict\n";
         let flaws: Vec<String> = Policy::load(bad).expect_err("flaws").iter().map(ToString::to_string).collect();
         for expected in [
-            "2:21: `may_be_off` is for runbooks that are named",
+            "2:21: `may_be_off` needs a named runbook",
             "6:14: the path \"srv\" is relative",
             "7:14: the deny pattern \"**\" matches everything",
             "8:25: the address \"10.0.0.1:80\" is not a name",

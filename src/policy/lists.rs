@@ -1,6 +1,7 @@
 //! Lists of patterns, each with its origin.
 //!
-//! What is denied is found without regard to case and wherever it lies; what is allowed only as it was written.
+//! A deny list ignores letter case in names, and a denied command name matches a program in every directory. An allow
+//! list respects letter case.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,17 +11,17 @@ use crate::policy::paths::{PathPattern, PathVariables, TRUSTED, normalised};
 use crate::policy::patterns::{CaseSensitivity, LeadingDots, Pattern, PatternError};
 use crate::record::authorization::PermissionKind;
 
-/// Which of the two lists.
+/// The kind of a list (allow list or deny list).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListSide {
-    /// What may be.
+    /// Allow list.
     Allow,
-    /// What may not.
+    /// Deny list.
     Deny,
 }
 
 impl ListSide {
-    /// Its word in the file.
+    /// Returns the YAML key of the list in the policy file.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -30,11 +31,11 @@ impl ListSide {
     }
 }
 
-/// The kinds of rules, in the order in which they are shown.
+/// Kinds of permissions, in the order of the display.
 pub const KINDS: [PermissionKind; 4] =
     [PermissionKind::Run, PermissionKind::Read, PermissionKind::Write, PermissionKind::Env];
 
-/// The word of a kind in the file.
+/// Returns the YAML key of a permission kind in the policy file.
 #[must_use]
 pub const fn word(kind: PermissionKind) -> &'static str {
     match kind {
@@ -45,7 +46,7 @@ pub const fn word(kind: PermissionKind) -> &'static str {
     }
 }
 
-/// One pattern of a list, compiled once and then shared.
+/// A compiled pattern of a list. Clones share the compiled form.
 #[derive(Debug, Clone)]
 pub struct ListedPattern {
     text: Arc<str>,
@@ -54,21 +55,21 @@ pub struct ListedPattern {
 
 #[derive(Debug)]
 enum Matcher {
-    /// A name: of a variable, or the base name of a command.
+    /// Pattern that is compared with the name of a variable or the base name of a command.
     Name(Pattern),
-    /// A whole path.
+    /// Pattern that is compared with a whole path.
     Path(PathPattern),
 }
 
 impl ListedPattern {
-    /// Reads a pattern of one list.
+    /// Parses a pattern of one list.
     ///
     /// # Errors
-    /// What is wrong with it, and what to write instead.
+    /// Returns an error with the problem in the pattern and a correction.
     pub fn parse(kind: PermissionKind, side: ListSide, text: &str) -> Result<Self, PatternError> {
         let name = |text: &str| {
             let case = if side == ListSide::Deny { CaseSensitivity::Any } else { CaseSensitivity::Counts };
-            // These are names of commands, and no patterns.
+            // In a list of commands, `[` and `.` are names of commands, not pattern syntax.
             if ["[", "."].contains(&text) {
                 return Ok(Pattern::literal(text, case));
             }
@@ -80,7 +81,7 @@ impl ListedPattern {
                 return Err(PatternError::new(text, "no variable has a slash in its name: remove it"));
             }
             PermissionKind::Run if text.contains('/') && side == ListSide::Deny => {
-                // Where nobody knows the place, as at a boundary, it would deny nothing.
+                // At a boundary, `{repo}` and `{tmp}` have no values, so this deny pattern would match nothing.
                 if let Some((_, rest)) = text.split_once("}/").filter(|(name, _)| ["{repo", "{tmp"].contains(name)) {
                     let message = format!("a boundary has no such place, and would deny nothing: write **/{rest}");
                     return Err(PatternError::new(text, message));
@@ -102,19 +103,19 @@ impl ListedPattern {
         Ok(Self { text: text.into(), matcher: Arc::new(matcher) })
     }
 
-    /// A pattern that matches nothing but `text`, name or path.
+    /// Returns a pattern that matches only exactly `text`, as a name or as a path.
     #[must_use]
     pub fn literal(text: &str) -> Self {
         Self { text: text.into(), matcher: Arc::new(Matcher::Name(Pattern::literal(text, CaseSensitivity::Counts))) }
     }
 
-    /// The pattern as it was written.
+    /// Returns the text of the pattern.
     #[must_use]
     pub fn text(&self) -> &Arc<str> {
         &self.text
     }
 
-    /// How many patterns without braces it stands for.
+    /// Returns the number of alternatives that the braces in the pattern create.
     #[must_use]
     pub fn ways(&self) -> usize {
         match &*self.matcher {
@@ -123,25 +124,25 @@ impl ListedPattern {
         }
     }
 
-    /// The pattern over paths, if it is one.
+    /// Returns the path pattern, or `None` if the pattern is compared with names.
     #[must_use]
     pub fn path(&self) -> Option<&PathPattern> {
         if let Matcher::Path(pattern) = &*self.matcher { Some(pattern) } else { None }
     }
 
-    /// Whether it takes in whatever there is: `*` or `**`.
+    /// Returns true if the pattern matches everything, for example `*` or `**`.
     #[must_use]
     pub fn is_everything(&self) -> bool {
         ["*", "**", "/**", "**/*", "**/**", "***"].contains(&&*self.text)
     }
 }
 
-/// A pattern and the rule that it comes from.
+/// A pattern with its origin.
 #[derive(Debug, Clone)]
 pub struct ListEntry {
     /// The pattern.
     pub listed: ListedPattern,
-    /// Where it comes from.
+    /// Origin of the pattern.
     pub origin: RuleOrigin,
 }
 
@@ -153,12 +154,14 @@ impl PartialEq for ListEntry {
 
 impl Eq for ListEntry {}
 
-/// Patterns in the order of their origins, found by name at the price of one look-up and of what is no plain name.
+/// A list of patterns, in the order of their origins. A search by name needs one hash lookup, and one match for each
+/// pattern with wildcards.
 #[derive(Debug, Clone)]
 pub struct PatternList {
     side: ListSide,
     entries: Vec<ListEntry>,
-    /// The first entry of each plain name; in lower case where case does not count.
+    /// Index of the first entry for each name without wildcards. In a deny list the key is in lower case, because deny
+    /// lists ignore case.
     names: HashMap<Arc<str>, usize>,
     globs: Vec<usize>,
     paths: Vec<usize>,
@@ -173,7 +176,7 @@ impl PartialEq for PatternList {
 impl Eq for PatternList {}
 
 impl PatternList {
-    /// A list without patterns.
+    /// Returns an empty list.
     #[must_use]
     pub fn new(side: ListSide) -> Self {
         Self { side, entries: Vec::new(), names: HashMap::new(), globs: Vec::new(), paths: Vec::new() }
@@ -194,13 +197,13 @@ impl PatternList {
         self.entries.push(ListEntry { listed, origin });
     }
 
-    /// Its patterns.
+    /// Returns the patterns in the order of the list.
     #[must_use]
     pub fn entries(&self) -> &[ListEntry] {
         &self.entries
     }
 
-    /// The first pattern that matches a name.
+    /// Returns the first pattern that matches the name `name`.
     #[must_use]
     pub fn find_name(&self, name: &str) -> Option<&ListEntry> {
         let plain = match self.side {
@@ -216,13 +219,13 @@ impl PatternList {
             .map(|at| &self.entries[at])
     }
 
-    /// The pattern that is just this name or path.
+    /// Returns the pattern whose text is exactly this name or path, without wildcards.
     #[must_use]
     pub fn find_literal(&self, name: &str) -> Option<&ListEntry> {
         self.names.get(name).map(|at| &self.entries[*at])
     }
 
-    /// Every pattern that matches a name.
+    /// Returns all patterns that match the name `name`.
     pub fn find_all_names(&self, name: &str) -> impl Iterator<Item = &ListEntry> {
         self.entries.iter().enumerate().filter(move |(at, _)| self.is_name(*at, name)).map(|(_, entry)| entry)
     }
@@ -235,7 +238,7 @@ impl PatternList {
         matches!(&*self.entries[at].listed.matcher, Matcher::Path(pattern) if pattern.matches(path, places))
     }
 
-    /// The first pattern that matches a path, absolute and normalised.
+    /// Returns the first pattern that matches the path `path`. The path must be absolute and normalised.
     #[must_use]
     pub fn find_path(&self, path: &str, places: Option<&PathVariables>) -> Option<&ListEntry> {
         let plain = self.names.get(path).copied();
@@ -247,8 +250,9 @@ impl PatternList {
         plain.or_else(pattern).map(|at| &self.entries[at])
     }
 
-    /// The first pattern of a list of denied commands that matches `name`: by its base name wherever it lies, or by
-    /// its path; a bare name by the paths where it is looked for.
+    /// Returns the first pattern of a deny list that matches the command `name`. A pattern for names matches the base
+    /// name of a program in every directory. A pattern for paths matches the whole path of a program. For a name
+    /// without a slash, the function tests the paths in the directories of [`TRUSTED`].
     #[must_use]
     pub fn find_denied(&self, name: &str, places: Option<&PathVariables>) -> Option<&ListEntry> {
         let base = name.rsplit_once('/').map_or(name, |(_, base)| base);
@@ -262,7 +266,9 @@ impl PatternList {
             return TRUSTED.iter().find_map(|directory| self.find_path(&format!("{directory}/{name}"), places));
         }
         let path = normalised(name);
-        // A program of the system has several names (`/bin` is `/usr/bin`, `/proc/self/root` is `/`): any of its name is met.
+        // A system program can have several paths, because `/bin` may be a link to `/usr/bin` and `/proc/self/root`
+        // leads to `/`. So a pattern for a program in a system directory matches every path that ends in the name of
+        // this program.
         let same = |at: &usize| {
             let entry = &self.entries[*at];
             let last = entry.listed.text().rsplit('/').next();
@@ -272,22 +278,22 @@ impl PatternList {
         if let Some(at) = self.paths.iter().find(|at| same(at)) {
             return Some(&self.entries[*at]);
         }
-        // A relative path is met by what is looked for anywhere.
+        // The directory of a relative path is unknown, so the path is compared as if the path began at `/`.
         let path = if path.starts_with('/') { path } else { format!("/{}", path.trim_start_matches("../")) };
         self.find_path(&path, places)
     }
 }
 
-/// What is allowed and what is denied of one kind.
+/// Allow list and deny list of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PermissionLists {
-    /// What may be.
+    /// Allow list.
     pub allow: PatternList,
-    /// What may not; it goes before.
+    /// Deny list, which takes precedence over the allow list.
     pub deny: PatternList,
 }
 
-/// The rules of every kind.
+/// Rules of every kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllPermissionLists([PermissionLists; 4]);
 
@@ -298,7 +304,7 @@ impl Default for AllPermissionLists {
 }
 
 impl AllPermissionLists {
-    /// Lists without patterns.
+    /// Returns empty lists.
     #[must_use]
     pub fn empty() -> Self {
         Self(std::array::from_fn(|_| PermissionLists {
@@ -307,13 +313,13 @@ impl AllPermissionLists {
         }))
     }
 
-    /// The rules of one kind.
+    /// Returns the lists for one permission kind.
     #[must_use]
     pub const fn of(&self, kind: PermissionKind) -> &PermissionLists {
         &self.0[at(kind)]
     }
 
-    /// Adds a pattern to a list.
+    /// Adds a pattern to the list of one kind and side.
     pub fn add(&mut self, kind: PermissionKind, side: ListSide, listed: ListedPattern, origin: RuleOrigin) {
         let rules = &mut self.0[at(kind)];
         match side {
@@ -322,7 +328,7 @@ impl AllPermissionLists {
         }
     }
 
-    /// Whether no list has a pattern.
+    /// Returns true if the lists contain no pattern.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(|rules| rules.allow.entries.is_empty() && rules.deny.entries.is_empty())
@@ -351,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denied_command_is_found_wherever_it_lies_and_in_any_case() {
+    fn a_denied_command_is_found_in_any_directory_and_in_any_letter_case() {
         let deny = list(PermissionKind::Run, ListSide::Deny, &["rm", "mkfs*", "scripts/*.sh", "/opt/x/tool", "["]);
         for name in ["rm", "RM", "/bin/rm", "./rm", "a/../rm", "mkfs.ext4", "/sbin/MKFS", "[", "/usr/bin/["] {
             assert!(deny.find_denied(name, None).is_some(), "{name}");
@@ -373,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_allowed_is_allowed_as_it_is_written() {
+    fn an_allowed_name_matches_only_in_its_written_letter_case() {
         let allow = list(PermissionKind::Env, ListSide::Allow, &["PATH", "npm_*"]);
         assert!(allow.find_name("PATH").is_some() && allow.find_name("npm_x").is_some());
         assert!(allow.find_name("path").is_none() && allow.find_name("NPM_X").is_none());
@@ -396,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_stars_and_a_newline_do_not_hang() {
+    fn a_pattern_with_a_thousand_stars_does_not_hang() {
         let text = "*a".repeat(255);
         let deny = list(PermissionKind::Run, ListSide::Deny, &[&text]);
         assert!(deny.find_name(&format!("{}b\n", "a".repeat(4096))).is_none());

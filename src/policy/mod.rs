@@ -1,8 +1,8 @@
-//! Policy: which rule holds for a step, and what it says of each command, path and variable.
+//! Policy: the rules for a step, and the decisions about each command, path and variable.
 //!
-//! Pure: a sealed policy, the built-in lists and a ref in, a ruling out ([`resolve`]); with it, scripts are decided
-//! ([`decide`]); what is asked then is put into words that are signed at a boundary ([`permissions`]), or answered by a
-//! person at a terminal ([`session`]).
+//! The functions of this module are pure. [`ruling`] collects the rules that apply to a step. [`decide`] decides the
+//! commands of a script under these rules. [`permissions`] lists the permissions that approvers of a boundary sign.
+//! [`session`] stores the answers of a person at a terminal.
 pub mod builtins;
 pub mod decide;
 pub mod file;

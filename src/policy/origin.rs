@@ -1,29 +1,29 @@
-//! Where a rule comes from.
+//! Origins of policy rules.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// A value and the rule that it comes from.
+/// A value with its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WithOrigin<T> {
     /// The value.
     pub value: T,
-    /// The rule that set it last.
+    /// Rule that set the value.
     pub origin: RuleOrigin,
 }
 
-/// Where a value of a ruling comes from.
+/// Origin of a value in a ruling, which is a rule or the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuleOrigin {
-    /// The policy says nothing; this is what the program does then.
+    /// A value or list of the program, which the policy file does not replace.
     BuiltIn,
-    /// `default`.
+    /// The `default` rule.
     Default,
-    /// The override at this index, from 0, with its pattern.
+    /// An override, with its index from 0 and its pattern.
     Override(usize, Arc<str>),
-    /// The grant at this index, from 0.
+    /// A grant, with its index from 0.
     Grant(usize),
-    /// An option of the command line.
+    /// A command-line option.
     CommandLine,
 }
 

@@ -1,12 +1,12 @@
-//! Paths as policy compares them.
+//! Paths in the form in which policy compares paths.
 //!
-//! Whole and normalised by their letters: nothing here looks at a disk. Links are resolved by whoever asks, before.
-//! `{repo}` and `{tmp}` stand at the beginning of a pattern only and are compared as they are, so that a repository
-//! whose name looks like a pattern is none.
+//! Paths are absolute and normalised as text, without access to the file system. The caller resolves symbolic links
+//! first. `{repo}` and `{tmp}` may appear only at the beginning of a pattern. The values of `{repo}` and `{tmp}` are
+//! compared literally, so wildcards in the name of a repository have no effect.
 
 use crate::policy::patterns::{CaseSensitivity, LeadingDots, Pattern, PatternError};
 
-/// What `{repo}` and `{tmp}` stand for.
+/// Values of `{repo}` and `{tmp}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathVariables {
     repo: String,
@@ -14,27 +14,27 @@ pub struct PathVariables {
 }
 
 impl PathVariables {
-    /// The two places, normalised; nothing if one of them is not absolute.
+    /// Normalises both paths, and returns `None` if one of the paths is not absolute.
     #[must_use]
     pub fn new(repo: &str, tmp: &str) -> Option<Self> {
         (repo.starts_with('/') && tmp.starts_with('/')).then(|| Self { repo: normalised(repo), tmp: normalised(tmp) })
     }
 
-    /// What `{repo}` stands for.
+    /// Returns the directory `{repo}`.
     #[must_use]
     pub fn repo(&self) -> &str {
         &self.repo
     }
 
-    /// What `{tmp}` stands for.
+    /// Returns the directory `{tmp}`.
     #[must_use]
     pub fn tmp(&self) -> &str {
         &self.tmp
     }
 }
 
-/// `path` without empty segments, `.` and, as far as its letters tell, `..`: above the root there is only the root,
-/// and what climbs out of a relative path keeps its `..` at the beginning. `.` for nothing.
+/// Normalises `path` as text, which removes empty segments and `.`, and resolves `..`. If `..` follows the root
+/// directly, `..` is removed. In a relative path, `..` segments at the beginning remain. An empty result becomes `.`.
 #[must_use]
 pub fn normalised(path: &str) -> String {
     let absolute = path.starts_with('/');
@@ -57,7 +57,7 @@ pub fn normalised(path: &str) -> String {
     }
 }
 
-/// `path` as seen from the directory `cwd`, normalised.
+/// Resolves `path` against the directory `cwd` and normalises the result.
 #[must_use]
 pub fn absolute(cwd: &str, path: &str) -> String {
     if path.starts_with('/') { normalised(path) } else { normalised(&format!("{cwd}/{path}")) }
@@ -67,28 +67,28 @@ pub fn absolute(cwd: &str, path: &str) -> String {
 #[derive(Debug, Clone)]
 pub struct PathPattern {
     base: PatternBase,
-    /// What lies below the base; nothing is the base itself.
+    /// The pattern below the base, or `None` if only the base matches.
     rest: Option<Pattern>,
 }
 
-/// Where a pattern begins.
+/// Beginning of a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PatternBase {
-    /// Wherever: it begins with `**`.
+    /// Any directory is the base, because the pattern begins with `**`.
     Anywhere,
-    /// At the root.
+    /// The root directory.
     Root,
-    /// At `{repo}`.
+    /// The directory `{repo}`.
     Repo,
-    /// At `{tmp}`.
+    /// The directory `{tmp}`.
     Tmp,
 }
 
 impl PathPattern {
-    /// Reads a pattern that is absolute, begins with `{repo}` or `{tmp}`, or with `**`.
+    /// Parses a pattern that begins with `/`, `{repo}`, `{tmp}` or `**`.
     ///
     /// # Errors
-    /// What is wrong with it, and what to write instead.
+    /// Returns an error with the problem in the pattern and a correction.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         let placed = [("{repo}", PatternBase::Repo), ("{tmp}", PatternBase::Tmp)];
         for (name, base) in placed {
@@ -101,7 +101,10 @@ impl PathPattern {
             };
         }
         if placed.iter().any(|(name, _)| text.contains(name)) {
-            return Err(PatternError::new(text, "{repo} and {tmp} stand at the beginning only: write the path out"));
+            return Err(PatternError::new(
+                text,
+                "{repo} and {tmp} may appear at the beginning only: write the path out",
+            ));
         }
         if text == "/" {
             return Ok(Self { base: PatternBase::Root, rest: None });
@@ -113,7 +116,7 @@ impl PathPattern {
             return Self::below(text, PatternBase::Anywhere, text);
         }
         if text.starts_with('~') {
-            return Err(PatternError::new(text, "`~` is nobody's directory here: write the path out"));
+            return Err(PatternError::new(text, "`~` is not expanded here: write the path out"));
         }
         let rest = text.strip_prefix("./").unwrap_or(text);
         Err(PatternError::new(
@@ -124,10 +127,10 @@ impl PathPattern {
         ))
     }
 
-    /// The same, or a relative pattern, which is looked for anywhere: for what is denied.
+    /// Parses a pattern of a deny list. A relative pattern is also accepted, and matches in every directory.
     ///
     /// # Errors
-    /// What is wrong with it, and what to write instead.
+    /// Returns an error with the problem in the pattern and a correction.
     pub fn parse_anywhere(text: &str) -> Result<Self, PatternError> {
         let begins = ["/", "{repo}", "{tmp}", "**/", "~"].iter().any(|begin| text.starts_with(begin)) || text == "**";
         if begins {
@@ -137,31 +140,32 @@ impl PathPattern {
     }
 
     fn below(text: &str, base: PatternBase, rest: &str) -> Result<Self, PatternError> {
-        // A rule for a directory holds for what is hidden in it.
+        // A rule for a directory also applies to hidden files in the directory, so wildcards match leading dots.
         let pattern = Pattern::parse_with(rest, LeadingDots::Any, CaseSensitivity::Counts)
             .map_err(|error| PatternError { pattern: PatternError::new(text, "").pattern, ..error })?;
         Ok(Self { base, rest: Some(pattern) })
     }
 
-    /// Where it begins.
+    /// Returns the base.
     #[must_use]
     pub const fn base(&self) -> PatternBase {
         self.base
     }
 
-    /// The pattern below the base, relative; nothing is the base itself.
+    /// Returns the pattern below the base, or `None` if only the base matches.
     #[must_use]
     pub fn rest(&self) -> Option<&str> {
         self.rest.as_ref().map(Pattern::as_str)
     }
 
-    /// How many patterns without braces it stands for.
+    /// Returns the number of alternatives that the braces in the pattern create.
     #[must_use]
     pub fn ways(&self) -> usize {
         self.rest.as_ref().map_or(1, Pattern::ways)
     }
 
-    /// Whether it matches `path`, which is absolute and normalised. Without places `{repo}` and `{tmp}` match nothing.
+    /// Returns true if the pattern matches `path`, which must be absolute and normalised. Without `places`, patterns
+    /// with `{repo}` or `{tmp}` match nothing.
     #[must_use]
     pub fn matches(&self, path: &str, places: Option<&PathVariables>) -> bool {
         let below = match self.base {
@@ -173,33 +177,33 @@ impl PathPattern {
             (None, _) => false,
             (Some(""), None) => true,
             (Some(_), None) => false,
-            // As picomatch: `dir/**` takes in `dir`.
+            // As in picomatch, `dir/**` also matches `dir`.
             (Some(""), Some(rest)) => rest.as_str().split('/').all(|segment| segment == "**"),
             (Some(below), Some(rest)) => rest.matches(below),
         }
     }
 }
 
-/// What of `path` lies below `directory`; empty for itself.
+/// Returns the part of `path` below `directory`. The part is empty if `path` and `directory` are equal.
 fn below<'p>(path: &'p str, directory: &str) -> Option<&'p str> {
     let rest = path.strip_prefix(directory.strip_suffix('/').unwrap_or(directory))?;
     if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
 }
 
-/// The path of a runbook as overrides and grants are matched with it: in a repository or a runbook directory, with or
-/// without the ending of its format.
+/// The path of a runbook, which is compared with the patterns of overrides and grants. A pattern matches the path with
+/// or without the file ending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunbookPath {
-    /// The ways that it may be written.
+    /// The path in several forms, with and without the file ending.
     written: Vec<String>,
-    /// It lies outside of the directory that patterns are relative to.
+    /// True if the path is outside the directory of the runbooks.
     outside: bool,
 }
 
 impl RunbookPath {
-    /// The path of a file, relative to the directory of the runbooks. `./`, `..` and doubled slashes are resolved by
-    /// their letters, so that they escape no override. A path that lies outside is met only by patterns that begin with
-    /// `**`.
+    /// Takes the path of a file, relative to the directory of the runbooks. `./`, `..` and double slashes are resolved
+    /// as text, so that no form of the path escapes an override. If the path is outside of the directory, only patterns
+    /// that begin with `**` match.
     #[must_use]
     pub fn of_file(path: &str) -> Self {
         let path = normalised(path);
@@ -210,14 +214,14 @@ impl RunbookPath {
         Self { written, outside }
     }
 
-    /// The path of a ref, which has no ending: a pattern may write one.
+    /// Takes the path of a step reference, which has no file ending. A pattern may still contain the file ending.
     #[must_use]
     pub fn of_ref(path: &str) -> Self {
         let endings = ENDINGS.iter().map(|ending| format!("{path}{ending}"));
         Self { written: [path.to_owned()].into_iter().chain(endings).collect(), outside: false }
     }
 
-    /// Whether a pattern is for it.
+    /// Returns true if `pattern` matches the path of this runbook.
     #[must_use]
     pub fn is_met_by(&self, pattern: &Pattern) -> bool {
         let begins = pattern.as_str() == "**" || pattern.as_str().starts_with("**/");
@@ -225,9 +229,10 @@ impl RunbookPath {
     }
 }
 
-/// Directories of programs that only the system's owner writes: where a bare name is looked for.
+/// Program directories that only the system's owner can write. A program without a path is searched in these
+/// directories.
 pub const TRUSTED: [&str; 6] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
-/// Endings of the formats.
+/// File endings of the runbook formats.
 const ENDINGS: [&str; 3] = [".runbook.md", ".mdx", ".md"];
 
 #[cfg(test)]
@@ -235,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_normalised_by_their_letters() {
+    fn paths_are_normalised_as_text() {
         for (path, expected) in [
             ("/", "/"),
             ("", "."),
@@ -254,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repository_named_like_a_pattern_is_literal() {
+    fn a_repository_name_with_wildcards_is_matched_literally() {
         let places = PathVariables::new("/srv/[app]", "/tmp/*").expect("places");
         let matches =
             |pattern: &str, path: &str| PathPattern::parse(pattern).expect(pattern).matches(path, Some(&places));
@@ -296,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn no_spelling_of_a_runbooks_path_escapes_an_override() {
+    fn no_spelling_of_a_runbook_path_escapes_an_override() {
         let meets = |pattern: &str, path: &RunbookPath| {
             path.is_met_by(&Pattern::parse_with(pattern, LeadingDots::Any, CaseSensitivity::Counts).expect(pattern))
         };

@@ -1,10 +1,11 @@
 //! Glob patterns over paths and names.
 //!
-//! picomatch's documented meaning, on a linear-time engine: `*` any characters of a segment, `**` (alone in its
-//! segment) any number of segments, `?` one character, `[a-z]` and `[^a-z]` one of or none of a set, `{a,b}` either,
-//! `\` takes the next character as it is. `dir/**` matches `dir` too. Whether a wildcard matches a dot at the beginning
-//! of a segment is the reader's choice ([`LeadingDots`]). What picomatch reads differently from shells (`[!a]`, extglobs,
-//! ranges in braces) is refused by name, never guessed at.
+//! The syntax is that of the library picomatch, implemented with a regex engine of linear time. `*` matches any
+//! characters within one segment. `**` matches any number of segments if `**` is a whole segment. `?` matches one
+//! character. `[a-z]` matches one character in the set, and `[^a-z]` matches one character outside of the set. `{a,b}`
+//! matches either alternative. `\` escapes the next character. `dir/**` also matches `dir`. The parameter
+//! [`LeadingDots`] decides if a wildcard matches a leading dot. Syntax that picomatch and shells interpret differently
+//! (`[!a]`, extglobs, ranges in braces) is refused with an error.
 
 use std::fmt;
 
@@ -20,40 +21,41 @@ pub struct Pattern {
 
 #[derive(Debug, Clone)]
 enum Matcher {
-    /// Nothing but itself; in lower case where case does not count.
+    /// Exact text (in lower case if the pattern ignores case).
     Literal(String, CaseSensitivity),
     Glob(Regex),
 }
 
-/// Whether a wildcard at the beginning of a segment matches a dot there.
+/// Rule for a wildcard at the beginning of a segment, if the segment in the path begins with a dot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeadingDots {
-    /// Only a dot that the pattern writes: picomatch's default.
+    /// A leading dot matches only if the pattern also contains the dot. This variant is picomatch's default rule.
     Written,
-    /// Any: picomatch's `dot: true`. For rules that a hidden directory must not escape.
+    /// A wildcard matches a leading dot, as with picomatch's `dot: true`. Rules that must include hidden directories
+    /// use this variant.
     Any,
 }
 
-/// Whether case counts.
+/// Case sensitivity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CaseSensitivity {
-    /// It does.
+    /// Case-sensitive.
     Counts,
-    /// It does not: picomatch's `nocase: true`.
+    /// The pattern ignores letter case, as with picomatch's `nocase: true`.
     Any,
 }
 
-/// A pattern that can't be read, with what to do.
+/// A malformed pattern, with its problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PatternError {
     /// The pattern, cut to 80 characters.
     pub pattern: String,
-    /// What is wrong, and what to do.
+    /// The problem, and how to correct the pattern.
     pub message: String,
 }
 
 impl PatternError {
-    /// What is wrong with `pattern`, and what to do.
+    /// Creates the error for `pattern`.
     pub fn new(pattern: &str, message: impl Into<String>) -> Self {
         Self { pattern: pattern.chars().take(80).collect(), message: message.into() }
     }
@@ -68,18 +70,18 @@ impl fmt::Display for PatternError {
 impl std::error::Error for PatternError {}
 
 impl Pattern {
-    /// Reads a pattern as picomatch does by default.
+    /// Parses a pattern with picomatch's default options.
     ///
     /// # Errors
-    /// What is wrong with it, and what to write instead.
+    /// Returns an error with the problem in the pattern and a correction.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         Self::parse_with(text, LeadingDots::Written, CaseSensitivity::Counts)
     }
 
-    /// Reads a pattern.
+    /// Parses a pattern.
     ///
     /// # Errors
-    /// What is wrong with it, and what to write instead.
+    /// Returns an error with the problem in the pattern and a correction.
     pub fn parse_with(text: &str, dots: LeadingDots, case: CaseSensitivity) -> Result<Self, PatternError> {
         let (translated, ways) = translate(text, dots).map_err(|message| PatternError::new(text, message))?;
         let matcher = match translated {
@@ -94,31 +96,34 @@ impl Pattern {
         Ok(Self { text: text.to_owned(), matcher, ways })
     }
 
-    /// A pattern that matches nothing but `text`, whatever stands in it.
+    /// Returns a pattern that matches only exactly `text`, even if `text` contains wildcards.
     #[must_use]
     pub fn literal(text: &str, case: CaseSensitivity) -> Self {
         Self { text: text.to_owned(), matcher: Matcher::Literal(case.fold(text.to_owned()), case), ways: 1 }
     }
 
-    /// The pattern as it was written.
+    /// Returns the text of the pattern.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The only text that it matches, if there is only one; in lower case where case does not count.
+    /// Returns the only text that the pattern matches, or `None` if the pattern has wildcards. The text is in lower
+    /// case if the pattern ignores case.
     #[must_use]
     pub fn only(&self) -> Option<&str> {
         if let Matcher::Literal(literal, _) = &self.matcher { Some(literal) } else { None }
     }
 
-    /// How many patterns without braces it stands for: what it costs.
+    /// Returns the number of alternatives that the braces in the pattern create. The time to match the pattern grows
+    /// with the number of alternatives.
     #[must_use]
     pub const fn ways(&self) -> usize {
         self.ways
     }
 
-    /// Whether it matches `path`, whole, in time linear in its length. A leading `./` does not count.
+    /// Returns true if the pattern matches the whole `path`, in time linear in the path's length. A leading `./` is
+    /// ignored.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
         let path = path.strip_prefix("./").unwrap_or(path);
@@ -138,13 +143,13 @@ impl CaseSensitivity {
 
 const ESCAPED_SLASH: &str = "a slash always separates segments: write / without a backslash";
 
-/// One thing of a segment.
+/// Token of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Token {
     Literal(char),
     Star,
     Any,
-    /// The inside of a regex class, and whether it is negated.
+    /// Content of a regex class, and true if the class is negated.
     Class(String, bool),
     Slash,
 }
@@ -154,7 +159,7 @@ enum Translated {
     Regex(String),
 }
 
-/// What it means, and how many alternatives its braces make.
+/// Translates a pattern, and returns the number of alternatives that its braces create.
 fn translate(text: &str, dots: LeadingDots) -> Result<(Translated, usize), String> {
     if text.is_empty() {
         return Err("it is empty: write ** to match everything".to_owned());
@@ -163,9 +168,7 @@ fn translate(text: &str, dots: LeadingDots) -> Result<(Translated, usize), Strin
         return Err(format!("it is longer than {MAX_PATTERN_BYTES} bytes: shorten it"));
     }
     if text.starts_with('!') {
-        return Err(
-            "negation (a leading !) is not read: an allow list, a deny list or a later override says it".to_owned()
-        );
+        return Err("negation (a leading !) is not read: use an allow list, a deny list or a later override".to_owned());
     }
     let chars: Vec<char> = text.chars().collect();
     let alternatives = expand(&chars)?;
@@ -181,7 +184,7 @@ fn translate(text: &str, dots: LeadingDots) -> Result<(Translated, usize), Strin
     Ok((Translated::Regex(format!(r"(?s)\A(?:{})\z", regexes.join("|"))), alternatives.len()))
 }
 
-/// What tokens without a wildcard stand for.
+/// Returns the text of the tokens, or `None` if one of the tokens is a wildcard.
 fn literal(tokens: &[Token]) -> Option<String> {
     let text: Option<String> = tokens
         .iter()
@@ -194,7 +197,7 @@ fn literal(tokens: &[Token]) -> Option<String> {
     text.map(|text| text.strip_prefix("./").map(str::to_owned).unwrap_or(text))
 }
 
-/// Every way through the braces, each as tokens.
+/// Expands the braces into all alternatives, each as a list of tokens.
 fn expand(chars: &[char]) -> Result<Vec<Vec<Token>>, String> {
     let (ways, used) = sequence(chars, 0, 0)?;
     if used < chars.len() {
@@ -203,7 +206,7 @@ fn expand(chars: &[char]) -> Result<Vec<Vec<Token>>, String> {
     Ok(ways)
 }
 
-/// Reads up to the end, or inside braces up to a `,` or `}`.
+/// Reads tokens up to the end of the pattern. Inside braces, the function reads up to a `,` or `}`.
 fn sequence(chars: &[char], mut at: usize, depth: usize) -> Result<(Vec<Vec<Token>>, usize), String> {
     let mut ways: Vec<Vec<Token>> = vec![Vec::new()];
     while at < chars.len() {
@@ -262,7 +265,7 @@ fn sequence(chars: &[char], mut at: usize, depth: usize) -> Result<(Vec<Vec<Toke
     Ok((ways, at))
 }
 
-/// `{a,b}` at `at`: its alternatives and where the pattern goes on.
+/// Reads the brace list at the index `at`, and returns the alternatives and the index after the closing brace.
 fn braces(chars: &[char], at: usize, depth: usize) -> Result<(Vec<Vec<Token>>, usize), String> {
     if depth >= MAX_BRACES_DEPTH {
         return Err(format!("braces are nested deeper than {MAX_BRACES_DEPTH}: split it"));
@@ -291,12 +294,12 @@ fn braces(chars: &[char], at: usize, depth: usize) -> Result<(Vec<Vec<Token>>, u
     }
 }
 
-/// `[…]` at `at`: a class, and the place of its closing bracket.
+/// Reads the class `[…]` at the index `at`, and returns the class and the index of its closing bracket.
 fn class(chars: &[char], at: usize) -> Result<(Token, usize), String> {
     let mut inside = at + 1;
     let negated = chars.get(inside) == Some(&'^');
     if chars.get(inside) == Some(&'!') {
-        return Err("[!…] means different things to shells and to picomatch: write [^…], or [\\!…]".to_owned());
+        return Err("shells and picomatch read [!…] differently: write [^…], or [\\!…]".to_owned());
     }
     inside += usize::from(negated);
     let mut members: Vec<(char, bool)> = Vec::new();
@@ -346,7 +349,7 @@ fn class_char(c: char) -> String {
     format!("\\x{{{:x}}}", u32::from(c))
 }
 
-/// The regex of a pattern without braces.
+/// Returns the regex of a pattern without braces.
 fn path_regex(tokens: &[Token], dots: LeadingDots) -> Result<String, String> {
     let segment_class = dots.segment();
     let mut segments: Vec<&[Token]> = tokens.split(|token| *token == Token::Slash).collect();
@@ -359,15 +362,16 @@ fn path_regex(tokens: &[Token], dots: LeadingDots) -> Result<String, String> {
     let last = segments.len() - 1;
     for (index, segment) in segments.iter().enumerate() {
         if segment.is_empty() {
-            return Err("it has an empty segment (a leading, trailing or double slash): a path never has".to_owned());
+            return Err("it has an empty segment (a leading, trailing or double slash): remove the slash".to_owned());
         }
         if [&[Token::Literal('.')][..], &[Token::Literal('.'), Token::Literal('.')][..]].contains(segment) {
-            return Err("it has a segment . or ..: a path never has".to_owned());
+            return Err("it has a segment . or ..: write the path without them".to_owned());
         }
         match (globstar(segment), index == last) {
             (true, true) if index == 0 => regex.push_str(&format!("{segment_class}(?:/{segment_class})*")),
             (true, true) => {
-                // As picomatch: `dir/**` takes in `dir`, `dir*/**` only what lies below.
+                // As in picomatch, `dir/**` also matches `dir`, but `dir*/**` matches only paths below directories such
+                // as `dir1`.
                 let after_star = segments[index - 1].last() == Some(&Token::Star);
                 regex.push_str(&format!("(?:/{segment_class}){}", if after_star { '+' } else { '*' }));
             }
@@ -385,7 +389,7 @@ fn path_regex(tokens: &[Token], dots: LeadingDots) -> Result<String, String> {
 }
 
 impl LeadingDots {
-    /// Any segment that a wildcard may stand for.
+    /// Returns the regex for one segment that a wildcard can match.
     const fn segment(self) -> &'static str {
         match self {
             Self::Written => SEGMENT,
@@ -394,7 +398,8 @@ impl LeadingDots {
     }
 }
 
-/// The regex of one segment: with [`LeadingDots::Written`] a wildcard at its beginning never matches a dot there.
+/// Returns the regex for the tokens of one segment. With [`LeadingDots::Written`], a wildcard at the beginning never
+/// matches a leading dot.
 fn segment_regex(tokens: &[Token], dots: LeadingDots) -> String {
     if dots == LeadingDots::Any {
         let stars = tokens.iter().all(|token| *token == Token::Star);
@@ -443,29 +448,29 @@ fn class_regex(set: &str, negated: bool, without_dot: bool) -> String {
     format!("[[{}{set}]&&[^/{}]]", if negated { "^" } else { "" }, if without_dot { "." } else { "" })
 }
 
-const BESIDE_BRACES: &str =
-    "** in or beside braces means different things to readers: write one pattern for each alternative";
-/// A segment that does not begin with a dot. Any byte but a slash is any part of a character, and compiles to far less than
-/// any character does; what follows in a pattern begins with a character's first byte.
+const BESIDE_BRACES: &str = "programs read ** in or beside braces differently: write one pattern for each alternative";
+/// Regex for a segment that does not begin with a dot. The regex matches bytes instead of characters, because the
+/// compiled program is then much smaller. A match does not end inside of a character, because the next part of a
+/// pattern begins with the first byte of a character.
 const SEGMENT: &str = "(?-u:[^./])(?-u:[^/])*";
-/// A pattern is written by a person; more is a mistake or an attack on the compiler.
+/// Maximum length of a pattern in bytes, because a longer pattern is a mistake or an attack on the compiler.
 pub const MAX_PATTERN_BYTES: usize = 512;
-/// Bounds what nested braces multiply to.
+/// Maximum number of alternatives that nested braces may create.
 const MAX_ALTERNATIVES: usize = 64;
-/// Bounds the recursion over braces.
+/// Maximum depth of nested braces, which limits the recursion.
 const MAX_BRACES_DEPTH: usize = 8;
-/// Bounds the compiled program.
+/// Maximum size of the compiled regex, in bytes.
 const MAX_COMPILED_BYTES: usize = 4 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Paths and, for each pattern, which of them picomatch 4 matches (options left alone).
+    /// Paths and, for each pattern, the paths that picomatch 4 matches with its default options.
     const PATHS: &str = include_str!("../../tests/conformance/globs.json");
 
     #[test]
-    fn patterns_mean_what_picomatch_says() {
+    fn patterns_match_the_same_paths_as_picomatch() {
         let vectors: serde_json::Value = serde_json::from_str(PATHS).expect("vectors are JSON");
         let paths: Vec<&str> = vectors["paths"].as_array().expect("paths").iter().filter_map(|p| p.as_str()).collect();
         let table = vectors["patterns"].as_object().expect("patterns");
@@ -486,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_never_takes_a_part_of_a_character() {
+    fn a_wildcard_never_matches_a_part_of_a_character() {
         for (pattern, path, expected) in [
             ("*é", "xé", true),
             ("?", "é", true),
@@ -504,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn case_counts_unless_it_is_told_not_to() {
+    fn patterns_respect_letter_case_by_default() {
         for (pattern, path) in [("rm", "RM"), ("*_token", "GITHUB_Token"), ("{rm,dd}", "Dd")] {
             assert!(!Pattern::parse(pattern).expect(pattern).matches(path), "{pattern}");
             assert!(
@@ -517,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn stars_without_end_take_linear_time() {
+    fn patterns_with_many_stars_take_linear_time() {
         let pattern = Pattern::parse(&"*a".repeat(256)).expect("a pattern");
         assert!(!pattern.matches(&format!("{}b", "a".repeat(4096))));
         let pattern = Pattern::parse(&"**/".repeat(170)).map(|_| ());
@@ -526,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ambiguous_is_refused_by_name() {
+    fn ambiguous_pattern_syntax_is_refused_by_name() {
         for (pattern, word) in [
             ("", "empty"),
             ("!a", "negation"),
@@ -568,7 +573,7 @@ mod tests {
     }
 
     #[test]
-    fn dots_are_matched_only_when_written() {
+    fn a_leading_dot_matches_only_a_written_dot() {
         let matches = |pattern: &str, path: &str| Pattern::parse(pattern).expect(pattern).matches(path);
         for (pattern, path) in
             [("*", ".a"), ("?a", ".a"), ("[^b]a", ".a"), ("**", "a/.b"), ("*[^x]a", ".a"), ("*.v2", ".v2")]

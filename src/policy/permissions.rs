@@ -1,7 +1,7 @@
-//! What policy asks at a boundary, in the words that are signed.
+//! The permissions that a step needs at a boundary, in the form that approvers sign.
 //!
-//! Derived from the sealed policy, the sealed lists and the sealed definition only: whoever has the seal derives the
-//! same, before signing, at the run and afterwards.
+//! The permissions depend only on the sealed policy, the sealed lists and the sealed step definition. So approvers,
+//! boundary and auditors derive the same permissions from the same seal.
 
 use std::fmt;
 
@@ -20,47 +20,47 @@ use crate::record::step::StepDefinition;
 use crate::shell::commands::ReadLimit;
 use crate::shell::found::{NotUnderstood, ScriptPlace, Shell};
 
-/// Policy lets this step not run, whoever signs.
+/// Reason why policy denies the step, which no signature can change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PolicyDenied {
-    /// It would do what is denied.
+    /// The step uses commands, paths or variables that policy denies.
     Denied {
-        /// What, at most [`MAX_SHOWN`] of it.
+        /// The denied commands, paths and variables, at most [`MAX_SHOWN`].
         things: Vec<DeniedPermission>,
-        /// How much there is besides.
+        /// Number of denied commands, paths and variables that are not in the list.
         more: usize,
     },
-    /// Its script is not understood, so nothing is known of what it does.
+    /// The script is not understood, so its commands are unknown.
     NotUnderstood(NotUnderstood),
-    /// The mode is `deny` and no list allows a command: this holds for every script, however it is read.
+    /// The mode is `deny` and no list allows a command, so every script is denied.
     NothingAllowed {
-        /// The rule that sets the mode.
+        /// Origin of the mode.
         mode: RuleOrigin,
     },
-    /// It asks for more than an authorization holds.
+    /// The step needs more permissions than an authorization can contain.
     TooMany {
-        /// How many questions there would be.
+        /// Number of needed permissions.
         questions: usize,
     },
-    /// A name is longer than a permission's may be.
+    /// A name is too long for a permission.
     TooLong {
-        /// The beginning of the name.
+        /// Beginning of the name.
         name: String,
-        /// Where it stands.
+        /// Place in the script.
         place: Option<ScriptPlace>,
     },
 }
 
-/// One thing that is denied.
+/// A denied thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeniedPermission {
-    /// What kind of thing.
+    /// Kind of the thing.
     pub kind: PermissionKind,
-    /// Its name.
+    /// Name of the thing.
     pub what: String,
-    /// Where it stands in the script.
+    /// Place in the script.
     pub place: Option<ScriptPlace>,
-    /// Which rule says so.
+    /// Rule that denies.
     pub rule: AppliedRule,
 }
 
@@ -111,13 +111,15 @@ impl fmt::Display for PolicyDenied {
 
 impl std::error::Error for PolicyDenied {}
 
-/// What the signatures of an authorization for this step have to grant: sorted as documents sort, each once.
+/// Returns the permissions that the signatures of an authorization must grant for this step. The permissions have the
+/// order of arrays in documents and contain no duplicates.
 ///
-/// A step of bash, sh or dash is asked about by its commands. Any other interpreter runs what nobody can tell before:
-/// it is the one command that is asked about; for zsh, which is read as sh, both.
+/// For bash, sh and dash, the permissions are the commands of the script. For other interpreters, the only permission
+/// is the interpreter, because policy can't read their commands. Policy reads a zsh script as sh, so zsh needs
+/// permissions for the commands and for the interpreter.
 ///
 /// # Errors
-/// When policy denies the step whoever signs, or the questions can't be put into a statement.
+/// Returns an error if policy denies the step, or if the permissions do not fit into an authorization.
 pub fn questions(ruling: &Ruling, step: &StepDefinition) -> Result<Vec<Permission>, PolicyDenied> {
     let allowed = |lists: &AllPermissionLists| !lists.of(PermissionKind::Run).allow.entries().is_empty();
     if ruling.mode.value == Mode::Deny && !allowed(&ruling.written) && !allowed(&ruling.built_in) {
@@ -159,11 +161,12 @@ pub fn questions(ruling: &Ruling, step: &StepDefinition) -> Result<Vec<Permissio
     Ok(asked.into_iter().map(|(_, permission)| permission).collect())
 }
 
-/// Decides what a step would do: see [`questions`].
+/// Decides the commands of a step as described at [`questions`].
 #[must_use]
 pub fn decide_step(ruling: &Ruling, step: &StepDefinition, at: DecisionPlace, flags: &Flags) -> PolicyDecision {
     let mut decision = decide_source(ruling, &step.interpreter, &step.source, ReadLimit::Step, at, flags);
-    // A definition that was not made from a file may say one thing and run another.
+    // A definition that was not read from a runbook may name one interpreter in its field and another interpreter in
+    // its first line.
     if step.source.starts_with("#!") && shebang(&step.source) != Some(&step.interpreter) {
         decision.decided.insert(0, decide_unknown(ruling, &step.source, SHEBANG, at, flags));
         decision.verdict = worst(&decision.decided);
@@ -171,8 +174,9 @@ pub fn decide_step(ruling: &Ruling, step: &StepDefinition, at: DecisionPlace, fl
     decision
 }
 
-/// Decides what a file would do that runs as its first line says, by bash if it says nothing, and the interpreter's name. A first
-/// line that is not read may run anything.
+/// Returns the interpreter that the first line of a file names, and the decision for the file. Without a shebang, the
+/// interpreter is bash. A shebang that cannot be parsed may run any program, so the decision contains an unknown
+/// command.
 #[must_use]
 pub fn decide_file(
     ruling: &Ruling,
@@ -197,7 +201,8 @@ pub fn decide_file(
     (interpreter, decision)
 }
 
-/// The first line without settings of a shell that change nothing that is found: `#!/bin/sh -eu`.
+/// Returns the first line of a script without the shell options that do not change its commands, for example `-eu` in
+/// `#!/bin/sh -eu`.
 fn without_settings(source: &str) -> String {
     let line = source.lines().next().unwrap_or_default();
     let plain = line.trim_end().rsplit_once(" -").filter(|(program, letters)| {
@@ -207,8 +212,8 @@ fn without_settings(source: &str) -> String {
     plain.map_or(line, |(program, _)| program).to_owned()
 }
 
-/// The name of the interpreter that a script's first line names; nothing where it has options, or stands elsewhere than
-/// where the system's programs do.
+/// Returns the interpreter that the first line of a script names. Returns `None` if the interpreter has options or is
+/// outside of the system's program directories.
 #[must_use]
 pub fn shebang(source: &str) -> Option<&str> {
     let mut words = source.strip_prefix("#!")?.lines().next()?.split_ascii_whitespace();
@@ -220,7 +225,7 @@ pub fn shebang(source: &str) -> Option<&str> {
     plain.then_some(name)
 }
 
-/// Decides what `source` would do when `interpreter` runs it.
+/// Decides the commands of the script `source`, which `interpreter` runs.
 #[must_use]
 pub fn decide_source(
     ruling: &Ruling,
@@ -246,21 +251,21 @@ pub fn decide_source(
     decision
 }
 
-/// Whether policy reads the commands of this interpreter's scripts.
+/// Returns true if policy can read the commands in a script for this interpreter.
 #[must_use]
 pub fn is_read(interpreter: &str) -> bool {
     ["bash", "sh", "dash"].contains(&interpreter)
 }
 
-/// The bytes by which documents sort their arrays.
+/// Returns the bytes by which documents sort arrays of permissions.
 fn order(permission: &Permission) -> Vec<u8> {
-    // It has text fields only, which always have a canonical form.
+    // A permission has only text fields, so its canonical form always exists.
     canonical::canonical_of(permission).unwrap_or_default()
 }
 
 const SHEBANG: &str =
     "the first line names another program than the step's interpreter: write the interpreter's own first line, or none";
-/// How much of what is denied a message names.
+/// Maximum number of denied commands, paths and variables in a message.
 pub const MAX_SHOWN: usize = 8;
 
 #[cfg(test)]
@@ -313,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn every_question_is_sorted_and_stands_once() {
+    fn permissions_are_sorted_and_unique() {
         let script =
             "zed; systemctl stop x\nrm -rf y; rm z\n$CMD a\ngit status; /opt/tool; systemctl start x\nPATH=/x:$PATH\n";
         let questions = asked("", "bash", script).expect("questions");
@@ -333,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_written_deny_is_denied_before_anybody_is_asked() {
+    fn a_deny_of_the_policy_file_is_final_without_a_question() {
         for policy in [
             "default: {run: {deny: [rm]}}",
             "default: {mode: execute, run: {deny: [\"r?\"], allow: [rm]}}",
@@ -361,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn of_another_interpreter_the_interpreter_is_asked_about() {
+    fn the_permission_for_another_interpreter_is_the_interpreter_itself() {
         assert_eq!(asked("", "python3", "import os; os.system('rm x')\n"), Ok(vec![]), "the built-in lists allow it");
         assert_eq!(asked("", "perl", "unlink 'x'\n"), Ok(vec!["run perl unlisted".to_owned()]));
         assert!(asked("default: {run: {deny: [\"python*\"]}}", "python3", "1\n").is_err());
@@ -378,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_authorization_could_hold_is_an_error_that_says_what_to_do() {
+    fn permissions_that_do_not_fit_into_an_authorization_are_an_error_with_a_correction() {
         let many = |count: usize| (0..count).map(|n| format!("tool{n}\n")).collect::<String>();
         assert_eq!(asked("", "bash", &many(64)).map(|asked| asked.len()), Ok(64));
         let error = asked("", "bash", &many(65)).expect_err("too many");

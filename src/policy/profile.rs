@@ -1,7 +1,7 @@
-//! The effective profile of a run, resolved.
+//! Resolution of a run's effective profile.
 //!
-//! From what the boundary gives, what policy says and what the step declares. Approvers sign the result; the
-//! boundary resolves it again when the run is to begin, and the two must be equal.
+//! The profile combines the boundary's configuration, policy and the declarations of the step. Approvers sign the
+//! result. Before the run starts, the boundary resolves the profile again, and both profiles must be equal.
 
 use crate::policy::host;
 use crate::policy::profile_error::ProfileError;
@@ -12,19 +12,19 @@ use crate::record::declared::{DeclaredSandbox, Limit};
 use crate::record::enforcement;
 use crate::record::profile::{Layer, Limits, Proc, Profile, STRICT};
 
-/// What the boundary's configuration gives every run.
+/// Sandbox values that the boundary's configuration gives to every run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyProfile {
-    /// Which layers are required.
+    /// Required layers.
     pub level: RequiredLayers,
-    /// The limits of a step that asks for nothing.
+    /// Limits of a step that declares no limits.
     pub limits: Limits,
-    /// The most that a step may ask for by itself; what policy allows for a runbook stands above it.
+    /// Maximum of each limit that a step declares. A limit that policy sets for the runbook replaces this maximum.
     pub maximum: Limits,
 }
 
 impl PolicyProfile {
-    /// The limits and layers that a sealed configuration gives every run.
+    /// Reads the limits and the layers from a sealed configuration.
     #[must_use]
     pub fn of(configuration: &Configuration) -> Self {
         let level = match configuration.sandbox.level {
@@ -37,23 +37,24 @@ impl PolicyProfile {
     }
 }
 
-/// Shorthands for lists of required layers.
+/// Shorthand for a list of required layers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequiredLayers {
-    /// Every layer that this version has: [`STRICT`].
+    /// All layers of this version: [`STRICT`].
     Strict,
-    /// The layers that the host held at the seal. The list is signed all the same: a host that holds less later can't run it.
+    /// Layers that the host supported when the boundary sealed its configuration. The list is signed, so a host that
+    /// later supports fewer layers cannot run the step.
     BestEffort(Vec<Layer>),
 }
 
-/// The effective profile of a step.
+/// Returns the effective profile of a step.
 ///
-/// A limit is, in this order: what the step declares, else what policy says, else what the boundary gives. A step
-/// may always ask for less; for more only up to what policy says of that limit or, where policy is silent, up to
-/// the boundary's maximum. Asking for more is an error at the seal, never silently cut.
+/// The value of a limit comes from the step, else from policy, else from the boundary. The maximum is the value in
+/// policy or, if policy has none, the boundary's maximum. A higher declared value is an error at the seal, and no value
+/// is reduced silently.
 ///
 /// # Errors
-/// The first thing that the step can't have.
+/// Returns the first value that the step may not have.
 pub fn effective(ruling: &Ruling, declared: &DeclaredSandbox, given: &PolicyProfile) -> Result<Profile, ProfileError> {
     let mut limits = given.limits.clone();
     for limit in Limit::ALL {
@@ -95,14 +96,14 @@ pub fn effective(ruling: &Ruling, declared: &DeclaredSandbox, given: &PolicyProf
         let listed = listed_denies(ruling, !profile.write.is_empty());
         profile.deny = host::denied(profile.deny.into_iter().chain(listed).collect())?;
     }
-    // Arrays of the profile are sorted by the bytes of their elements; the layers stand in that order in their type.
+    // A profile sorts its arrays by the bytes of their elements. The variants of `Layer` have the same order.
     profile.require.sort_unstable();
     profile.require.dedup();
     Ok(profile)
 }
 
-/// What the lists of policy deny, for a step that gets something of the host: no word of theirs is without effect. Places of
-/// a terminal (`{repo}`, `{tmp}`) are none here: the run's own directories stand for them, and nothing is in those.
+/// Returns the deny patterns of the policy lists, for a step that gets host paths. Patterns that begin with `{repo}` or
+/// `{tmp}` are left out, because these are the run's own empty directories in a sandbox.
 fn listed_denies(ruling: &Ruling, writes: bool) -> impl Iterator<Item = String> {
     let kinds: &[PermissionKind] =
         if writes { &[PermissionKind::Read, PermissionKind::Write] } else { &[PermissionKind::Read] };
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_lists_deny_is_denied_where_the_host_is_in_view() {
+    fn deny_lists_apply_to_the_host_paths_of_a_step() {
         let policy = |extends: &str| {
             let text = format!(
                 "version: 1\n{extends}default: {{read: {{deny: [\"**/*.sql\", \"{{repo}}/x\"]}}, write: {{deny: [\"**/*.lock\"]}}}}\n\
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_gives_the_boundarys_defaults() {
+    fn a_step_without_limits_gets_the_defaults_of_the_boundary() {
         let profile = effective(&ruling("{}"), &DeclaredSandbox::default(), &given()).expect("a profile");
         assert_eq!(
             serde_json::to_string(&profile).expect("JSON"),
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_may_tighten_and_may_widen_up_to_the_maximum() {
+    fn a_step_may_lower_a_limit_or_raise_it_up_to_the_maximum() {
         let at = |rule: &str, asked: u64| effective(&ruling(rule), &wall(asked), &given()).map(|p| p.limits.wall_ms);
         assert_eq!(at("{}", 1), Ok(1));
         assert_eq!(at("{}", 3_600_000), Ok(3_600_000));
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_proc_is_declared_and_policy_may_refuse_it() {
+    fn policy_may_refuse_a_declared_full_proc() {
         let full = DeclaredSandbox { proc: Some(Proc::Full), ..DeclaredSandbox::default() };
         let proc =
             |rule: &str, declared: &DeclaredSandbox| effective(&ruling(rule), declared, &given()).map(|p| p.proc);
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn best_effort_requires_what_the_host_held_sorted() {
+    fn best_effort_requires_the_sealed_layers_in_sorted_order() {
         let level = RequiredLayers::BestEffort(vec![Layer::Network, Layer::Capabilities, Layer::Network]);
         let profile = effective(&ruling("{}"), &DeclaredSandbox::default(), &PolicyProfile { level, ..given() });
         assert_eq!(profile.map(|profile| profile.require), Ok(vec![Layer::Capabilities, Layer::Network]));

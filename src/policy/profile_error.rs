@@ -1,43 +1,43 @@
-//! Why policy does not give a step its sandbox.
+//! Errors for a step whose sandbox declaration is refused.
 
 use std::fmt;
 
 use crate::record::declared::Limit;
 
-/// A step asks for what it can't have.
+/// Reason why the sandbox declaration of a step is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProfileError {
-    /// A limit of zero would stop every run.
+    /// A limit is zero, with which no run could succeed.
     ZeroLimit {
-        /// Which one.
+        /// The limit.
         limit: Limit,
-        /// Who said it.
+        /// Source of the limit, which is the step, policy or the boundary's configuration.
         by: &'static str,
     },
-    /// A step declares more than it may.
+    /// A step declares a limit above its maximum.
     AboveMaximum {
-        /// Which limit.
+        /// The limit.
         limit: Limit,
-        /// What the step declares.
+        /// Declared value.
         declared: u64,
-        /// What it may have.
+        /// Maximum value.
         maximum: u64,
-        /// Who says so.
+        /// Source of the maximum, which is a policy rule or the boundary's configuration.
         by: String,
     },
-    /// A step declares what can't be.
+    /// The declaration is malformed.
     Declared {
-        /// What is wrong with it, and what to do.
+        /// The problem, and how to correct the step.
         why: String,
     },
-    /// A step declares something of the host that policy does not allow it.
+    /// A step declares access to the host that policy does not allow.
     NotAllowed {
-        /// What, and what an override would have to say.
+        /// The declaration, and the text that a policy override needs to allow it.
         why: String,
     },
-    /// A step declares `proc=full` where policy says `minimal`.
+    /// A step declares `proc=full`, but the policy sets `minimal`.
     ProcRefused {
-        /// The rule that says so.
+        /// Origin of the policy rule.
         by: String,
     },
 }

@@ -1,4 +1,4 @@
-//! What policy says for one step: every list and rule that applies, each with its origin.
+//! The ruling for one step, which consists of all lists and rules that apply, each with its origin.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,38 +13,40 @@ use crate::record::ident::StepRef;
 use crate::record::profile::Proc;
 use crate::record::step::Approvals;
 
-/// What policy says of one step, each value with where it comes from.
+/// The policy for one step, in which each value has its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ruling {
-    /// Whether what no list names may be.
+    /// Mode for commands, paths and variables that no list matches.
     pub mode: WithOrigin<Mode>,
-    /// Who must approve; nothing when policy names nobody.
+    /// Approval rule, or `None` if policy has no approval rule for the step.
     pub approvals: Option<WithOrigin<Approvals>>,
-    /// How much of `/proc` a run sees, when policy says so.
+    /// View of `/proc` for the run, or `None` if policy sets no view.
     pub proc: Option<WithOrigin<Proc>>,
-    /// The limits that policy sets.
+    /// Limits that policy sets.
     pub limits: BTreeMap<Limit, WithOrigin<u64>>,
-    /// What a step may declare of the host.
+    /// Host access that a step may declare.
     pub host: SandboxRule,
-    /// The patterns that somebody wrote: of the default, of each override and grant that is for this step.
+    /// Patterns of the policy file for this step, from the default, the overrides and the grants.
     pub written: AllPermissionLists,
-    /// The built-in lists; empty when the policy says `extends: none`.
+    /// Built-in lists (without patterns if the policy contains `extends: none`).
     pub built_in: Arc<AllPermissionLists>,
 }
 
-/// The rule for `step`: see [`resolve_path`].
+/// Returns the ruling for `step`, computed as [`resolve_path`] describes.
 #[must_use]
 pub fn resolve(policy: &Policy, builtins: &Builtins, step: &StepRef) -> Ruling {
     resolve_path(policy, builtins, &RunbookPath::of_ref(step.path()))
 }
 
-/// The rule for the steps of a runbook: the default, then every override whose pattern matches its path, in order.
+/// Returns the ruling for all steps of a runbook. The rule `default` applies first, then each matching override in
+/// order, then each matching grant.
 ///
-/// The later wins, value by value; lists grow, and what one of them denies no other allows.
+/// A later rule replaces a single value of an earlier rule, but extends its lists. A denied command, path or variable
+/// stays denied, even if another list allows the same name.
 #[must_use]
 pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath) -> Ruling {
     let mut ruling = Ruling {
-        // Asking is what an untouched policy does.
+        // If a policy sets no mode, a person is asked.
         mode: WithOrigin { value: Mode::Prompted, origin: RuleOrigin::BuiltIn },
         approvals: None,
         proc: None,
@@ -126,7 +128,7 @@ overrides:
 ";
 
     #[test]
-    fn every_matching_override_applies_and_the_later_wins() {
+    fn every_matching_override_applies_and_the_later_override_wins() {
         let plain = ruling(POLICY, "nginx:restart");
         assert_eq!((plain.mode.value, &plain.mode.origin), (Mode::Prompted, &RuleOrigin::Default));
         let old = ruling(POLICY, "deploy/old:x");
@@ -144,7 +146,7 @@ overrides:
     }
 
     #[test]
-    fn a_policy_that_says_nothing_asks() {
+    fn an_empty_policy_asks() {
         let nothing = ruling("version: 1\ndefault: {}\n", "a:b");
         assert_eq!(nothing.mode, WithOrigin { value: Mode::Prompted, origin: RuleOrigin::BuiltIn });
         assert_eq!(nothing.approvals, None);

@@ -1,31 +1,32 @@
-//! What becomes of a question at a terminal: the answers of one session.
+//! The answers of a person at a terminal, for one session.
 //!
-//! Questions are answered one after another until one is denied; what was answered for the session is not asked again.
-//! A session is one call of `countersign run`: nothing is kept beyond it. What can't be known before running is allowed
-//! once at the most: the same words may be another thing the next time.
+//! The program asks the questions one after another, until the person denies a question. The program does not repeat a
+//! question that was answered for the session. A session is one call of the command `countersign run`, and all answers
+//! end with the session. An unknown command can be allowed only once, because the same text may run another command at
+//! the next time.
 
 use std::collections::BTreeSet;
 
 use crate::policy::lists::word;
 use crate::record::authorization::{Permission, PermissionKind, PermissionReason};
 
-/// What a person can answer.
+/// Possible answers of a person to a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerChoice {
-    /// In this step, now.
+    /// Allow once.
     Once,
-    /// Whenever it is asked in this session.
+    /// Allow in this session.
     Session,
-    /// Everything of its type that no list names, in this session.
+    /// Allow everything of the question's type in this session, except unknown commands.
     AllOfType,
-    /// Not this.
+    /// Deny once.
     Deny,
-    /// Nothing of its type in this session.
+    /// Deny everything of the question's type in this session.
     DenyAll,
 }
 
 impl AnswerChoice {
-    /// Every choice that a question offers, by why it is asked.
+    /// Returns the answers that a question offers, depending on its reason.
     #[must_use]
     pub const fn offered(why: PermissionReason) -> &'static [Self] {
         match why {
@@ -36,7 +37,7 @@ impl AnswerChoice {
         }
     }
 
-    /// As a receipt has it.
+    /// Returns the text of the answer in the receipt.
     const fn recorded(self) -> &'static str {
         match self {
             Self::Once => "allow once",
@@ -48,37 +49,39 @@ impl AnswerChoice {
     }
 }
 
-/// Who answers where the session has no answer yet.
+/// The answer to a question if the session has no earlier answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DefaultAnswers {
-    /// `-y`: what is unlisted is allowed, never what is unknown.
+    /// True if `-y` is set, which allows unlisted commands, paths and variables, but no unknown commands.
     pub yes: bool,
-    /// Why nobody can be asked, in words: everything that would be asked is denied.
+    /// Reason why no person can be asked, or `None` if a person can answer. If a reason is given, every question for a
+    /// person is answered with a denial.
     pub nobody: Option<&'static str>,
 }
 
-/// How a question came out.
+/// Result of a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerGiven {
-    /// Allowed, in the words of a receipt.
+    /// The answer allows the request, and the receipt contains this text.
     Allowed(&'static str),
-    /// Denied, and why in words.
+    /// Denied, with the reason.
     Denied(&'static str),
-    /// All of its type were denied before, for the session.
+    /// The answer denies the request, because the person denied everything of this type earlier in the session.
     DeniedWithAll,
 }
 
-/// What was answered for the whole session.
+/// Answers of a person that are valid for the whole session.
 #[derive(Debug, Default)]
 pub struct Session {
-    /// By the word of their type.
+    /// Allowed names, each with the key of its type.
     allowed: BTreeSet<(&'static str, String)>,
     all: BTreeSet<&'static str>,
     none: BTreeSet<&'static str>,
 }
 
 impl Session {
-    /// Answers a question: from what was answered before, else by `-y`, else by the person, whom `ask` asks.
+    /// Answers a question with an earlier answer of the session, else the answer of `-y`, else the person's choice from
+    /// `ask`.
     pub fn answer(
         &mut self,
         question: &Permission,
@@ -108,7 +111,8 @@ impl Session {
             AnswerChoice::Once => {}
             AnswerChoice::Session if is_known => drop(self.allowed.insert((kind, what.clone()))),
             AnswerChoice::AllOfType if is_known => drop(self.all.insert(kind)),
-            // Not offered for what can't be known: once, if whoever asked gave it all the same.
+            // The choices `Session` and `AllOfType` are not offered for an unknown command. If `ask` returns one of
+            // these choices, the command is allowed once.
             AnswerChoice::Session | AnswerChoice::AllOfType => {
                 return AnswerGiven::Allowed(AnswerChoice::Once.recorded());
             }
@@ -122,7 +126,7 @@ impl Session {
     }
 }
 
-/// Things of a type, in words.
+/// Returns the plural noun for a permission kind.
 #[must_use]
 pub const fn plural(kind: PermissionKind) -> &'static str {
     match kind {
@@ -147,7 +151,7 @@ mod tests {
 
     const PERSON: DefaultAnswers = DefaultAnswers { yes: false, nobody: None };
 
-    /// Answers with `choice`, and tells whether it was asked at all.
+    /// Answers a question with `choice`. Returns true if the answer allows the request, and true if `choice` was used.
     fn answer(session: &mut Session, question: &Permission, choice: AnswerChoice) -> (bool, bool) {
         let mut asked = false;
         let given = session.answer(question, PERSON, || {
@@ -158,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn each_answer_holds_as_long_as_it_says() {
+    fn each_answer_is_valid_for_its_stated_scope() {
         let mut session = Session::default();
         assert_eq!(answer(&mut session, &unlisted("curl"), AnswerChoice::Once), (true, true));
         assert_eq!(answer(&mut session, &unlisted("curl"), AnswerChoice::Deny), (false, true), "once was once");
@@ -178,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_of_all_beats_what_was_allowed_before_it() {
+    fn a_denial_of_a_whole_type_overrides_earlier_answers() {
         let mut session = Session::default();
         assert_eq!(answer(&mut session, &unlisted("curl"), AnswerChoice::Session), (true, true));
         assert_eq!(answer(&mut session, &unlisted("wget"), AnswerChoice::DenyAll), (false, true));
@@ -188,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_known_is_asked_each_time_and_never_answered_by_a_flag() {
+    fn an_unknown_command_is_asked_each_time_and_never_allowed_by_a_flag() {
         let unknown = question("$CMD@3", PermissionReason::Unknown);
         let mut session = Session::default();
         assert_eq!(answer(&mut session, &unlisted("curl"), AnswerChoice::AllOfType), (true, true));
@@ -206,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn yes_allows_what_is_unlisted_and_nobody_denies_everything_else() {
+    fn yes_allows_unlisted_commands_and_without_a_person_all_others_are_denied() {
         let given = |what: &Permission, yes, nobody| {
             Session::default().answer(what, DefaultAnswers { yes, nobody }, || panic!("not asked"))
         };

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_spent_twice_in_one_consumption() {
+    fn one_consumption_never_spends_a_nonce_twice() {
         for (pointer, twice) in [
             ("/predicate/spent/1/nonce", (|spent| spent[1].nonce = spent[0].nonce.clone()) as fn(&mut Vec<Spent>)),
             ("/predicate/spent/1/authorization", |spent| spent[1].authorization = spent[0].authorization),

@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_optional_is_left_out_never_null() {
+    fn an_absent_optional_field_is_omitted_and_never_null() {
         let mut value: serde_json::Value = serde_json::from_slice(&payload("authorization")).expect("json");
         value["predicate"]["sandbox"]["off_reason"] = serde_json::Value::Null;
         let refused = Statement::<Authorization>::from_payload(&canonical::to_canonical(&value)).expect_err("null");
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn subjects_must_equal_their_twins() {
+    fn subjects_must_equal_their_copies_in_the_predicate() {
         let other = altered("authorization", r#""host":"web-3""#, r#""host":"web-4""#);
         let refused = Statement::<Authorization>::from_payload(&other).expect_err("twin");
         assert_eq!(refused.pointer, "/subject/1/digest");

@@ -316,13 +316,13 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_the_format_survives_unchanged() {
+    fn the_example_of_the_format_is_unchanged_after_reading_and_writing() {
         let text = r#"{"layers":["capabilities","filesystem","landlock","namespaces","network","seccomp"],"level":"strict","limits":{"memory":{"by":"cgroup2","max":536870912}},"missing":[]}"#;
         assert_eq!(round_trip(text), text);
     }
 
     #[test]
-    fn all_facts_survive_unchanged() {
+    fn all_enforcement_facts_are_unchanged_after_reading_and_writing() {
         let text = concat!(
             r#"{"caps":"none","fs":{"deny":"stable","masked":3,"mode":"overlay","root":"own"},"#,
             r#""kill":["cgroup.kill","pidns"],"landlock":{"abi":7,"rules":14,"status":"fully"},"layers":[],"left":1,"#,

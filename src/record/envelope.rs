@@ -393,7 +393,7 @@ mod tests {
     use crate::crypto::canonical::canonical_of;
 
     #[test]
-    fn the_reckoned_size_is_the_canonical_one() {
+    fn the_computed_size_equals_the_canonical_size() {
         let keyid: KeyId = "SHA256:fe85JkIjo8VPe+XqXJGH5Mau1EMFdK1OdKvJUFicyA8".parse().expect("a key id");
         for count in 0..4 {
             let signatures = vec![EnvelopeSignature::new(keyid, &[7; 64]); count];

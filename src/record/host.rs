@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_comma_within_braces_or_behind_a_backslash_belongs_to_its_pattern() {
+    fn a_comma_in_braces_or_after_a_backslash_is_a_part_of_the_pattern() {
         for (list, patterns) in [
             ("**/.env", &["**/.env"][..]),
             ("**/a, **/b", &["**/a", "**/b"]),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_plain_and_not_a_runs_own() {
+    fn host_paths_are_plain_and_never_paths_of_the_run_itself() {
         for good in ["/srv/app", "/var/lib/a b", "/tmp/x", "/etc/ssl", "/run/stepping", "/var", "/var/tmpx", "/a..b"] {
             assert_eq!(check_path(good), Ok(()), "{good}");
         }
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_leave_something_and_are_no_work() {
+    fn deny_patterns_must_leave_some_path_and_be_cheap() {
         for good in ["**/.env", "/srv/app/secrets/**", "**/*.pem", "**/.git/**"] {
             assert_eq!(check_pattern(good), Ok(()), "{good}");
         }
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_runs_as_root() {
+    fn no_step_runs_as_root() {
         for good in ["web", "www-data", "_apt", "a1.b"] {
             assert_eq!(check_user(good), Ok(()), "{good}");
         }

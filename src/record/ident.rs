@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn nonces_are_16_to_64_bytes_in_one_spelling() {
+    fn nonces_have_16_to_64_bytes_and_one_accepted_form() {
         let nonce = Nonce::new(1_763_631_000_000, [9; 16]);
         assert_eq!(nonce.as_str().parse::<Nonce>().as_ref(), Ok(&nonce));
         assert_eq!(nonce.to_bytes().len(), 22);

@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_do_not_climb() {
+    fn paths_with_parent_segments_are_refused() {
         for good in ["a", "a/b", ".env", "a..b/...", "ä/b c"] {
             assert!(good.parse::<RelativePath>().is_ok(), "{good}");
             assert!(format!("/{good}").parse::<HostPath>().is_ok(), "{good}");
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_takes_no_variable_that_the_boundary_sets() {
+    fn a_step_cannot_take_a_variable_that_the_boundary_sets() {
         assert!("DB_PASSWORD".parse::<Variable>().is_ok());
         for bad in ["PARAM_X", "COUNTERSIGN_OUTPUT", "1A", "A-B", ""] {
             assert!(bad.parse::<Variable>().is_err(), "{bad}");

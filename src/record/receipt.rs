@@ -609,7 +609,7 @@ mod tests {
     }
 
     #[test]
-    fn a_decision_that_no_receipt_has_room_for_is_too_large_beforehand() {
+    fn a_decision_that_does_not_fit_into_a_receipt_is_refused_in_advance() {
         let fits = largest_decision();
         let more = decision(fits.groups.len() + 1);
         assert!(more.check_room().expect_err("one group more").too_large);
@@ -617,7 +617,7 @@ mod tests {
     }
 
     #[test]
-    fn only_limits_of_the_profile_kill() {
+    fn only_limits_of_the_profile_can_kill_a_run() {
         let killed = |limit: &str| Outcome { limit: Some(limit.to_owned()), ..Outcome::of(Status::Killed) }.check();
         assert!(killed("memory_bytes").is_ok());
         assert!(killed("patience").is_err());

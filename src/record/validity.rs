@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn times_have_one_spelling() {
+    fn times_have_one_accepted_form() {
         let text = "2026-11-20T09:30:00Z";
         assert_eq!(text.parse::<Timestamp>().map(|t| t.to_string()), Ok(text.to_owned()));
         for bad in [

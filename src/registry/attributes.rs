@@ -1,31 +1,31 @@
-//! What stands behind a fence: language, attributes, units.
+//! Reads the info string of a fence: its language, its attributes and the units of limits.
 //!
-//! `bash {#restart title="Restart nginx" timeout=60s}`: a language, then `#id`, `key=value` and `key="quoted"`
-//! in braces. A fence without `#id` is prose.
+//! Example: `bash {#restart title="Restart nginx" timeout=60s}`. A language comes first, then `#id`, `key=value` and
+//! `key="quoted"` in braces. A fence without `#id` is prose.
 
 use crate::record::declared::Limit;
 use crate::record::sandbox_permission::SandboxPermission;
 use crate::yaml::{TextPlace, YamlFlaw, not_yet, unknown};
 
-/// The info string of a fence that is a step.
+/// Info string of a fence that is a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FenceInfo {
-    /// The language before the braces.
+    /// Language before the braces.
     pub(crate) language: Option<PlacedText>,
-    /// `#id`
+    /// Value of `#id`.
     pub(crate) id: PlacedText,
-    /// `key=value`, keys unique and known.
+    /// Values of `key=value`. Each key is known and occurs once.
     pub(crate) attributes: Vec<(PlacedText, PlacedText)>,
 }
 
-/// Text and where it stands.
+/// Text with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PlacedText {
     pub(crate) place: TextPlace,
     pub(crate) text: String,
 }
 
-/// Reads an info string that begins at `place`; nothing when the fence is prose.
+/// Reads an info string that begins at `place`. Returns `None` if the fence is prose.
 pub(crate) fn read(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> Option<FenceInfo> {
     let chars: Vec<char> = info.chars().collect();
     let at = |index: usize| TextPlace { line: place.line, column: place.column + index };
@@ -40,7 +40,7 @@ pub(crate) fn read(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> O
         Token::Pair(key, _) => known.contains(&key.text.as_str()) || LATER.contains(&key.text.as_str()),
     });
     if !says_step {
-        return None; // another program's attributes
+        return None; // the attributes are for another program
     }
     if let Err(flaw) = read {
         flaws.push(flaw);
@@ -72,7 +72,7 @@ pub(crate) fn read(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> O
                 } else if !known.contains(&name) {
                     flaws.push(YamlFlaw::new(key.place, unknown("attribute", name, &known)));
                 } else if attributes.iter().any(|(other, _)| other.text == key.text) {
-                    flaws.push(YamlFlaw::new(key.place, format!("{name} stands twice: keep one of the two")));
+                    flaws.push(YamlFlaw::new(key.place, format!("{name} occurs twice: keep one of the two")));
                 } else {
                     attributes.push((key, value));
                 }
@@ -184,7 +184,7 @@ impl Reader<'_> {
     }
 }
 
-/// Settings that a fence and the front matter's `defaults` both have, with the limit that each declares.
+/// Limits that both a fence and `defaults` in the front matter can declare.
 pub(crate) const LIMITS: [(&str, Limit); 7] = [
     ("timeout", Limit::Wall),
     ("memory", Limit::Memory),
@@ -201,13 +201,14 @@ fn known() -> Vec<&'static str> {
     own.chain(LIMITS.map(|(name, _)| name)).chain(SandboxPermission::ALL.map(SandboxPermission::attribute)).collect()
 }
 
-/// Words of the design that a later version reads: refused by name, so that nobody believes that they hold.
+/// Attributes of a later version. This version refuses them by name, so that no author believes that they have an
+/// effect.
 pub(crate) const LATER: [&str; 6] = ["session", "secrets", "outputs", "files", "template", "plan"];
 
-/// The value of a limit as people write it.
+/// Parses the value of a limit.
 ///
 /// # Errors
-/// What it should look like.
+/// Returns a message with the expected form.
 pub(crate) fn limit(limit: Limit, text: &str) -> Result<u64, String> {
     let (units, example): (&[(&str, u64)], &str) = match limit {
         Limit::Wall => (&[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)], "90s, 5m or 1h"),
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fence_without_an_id_is_prose() {
+    fn a_code_block_without_an_id_is_prose() {
         for text in ["", "bash", "rust,ignore", "js {1,3-4}", "toml {linenos=true}", "md { .class", "{}"] {
             assert_eq!(info(text), (None, Vec::new()), "{text}");
         }
@@ -278,12 +279,12 @@ mod tests {
             ("bash {#a timout=1s}", "1:13: unknown attribute: \"timout\"; did you mean \"timeout\"?"),
             ("bash {#a session=write}", "1:13: `session=` is not supported by this version: remove it"),
             ("bash {#a run_as=web}", "1:13: unknown attribute: \"run_as\"; did you mean \"run-as\"?"),
-            ("bash {#a cpu=1 cpu=2}", "1:19: cpu stands twice"),
+            ("bash {#a cpu=1 cpu=2}", "1:19: cpu occurs twice"),
             ("bash {timeout=1s}", "1:9: the block has attributes of a step but no id"),
             ("bash foo {#a}", "1:4: \"bash foo\" is more than a language"),
         ] {
             let (_, flaws) = info(text);
-            // `{#}` names nothing that is a step's; it is prose
+            // `{#}` has no attribute of a step, so the fence is prose.
             if text != "bash {#}" {
                 assert!(flaws.first().is_some_and(|flaw| flaw.starts_with(expected)), "{text}: {flaws:?}");
             }
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn units_are_exact() {
+    fn limits_are_parsed_with_exact_units() {
         for (kind, text, value) in [
             (Limit::Wall, "60s", 60_000),
             (Limit::Wall, "5m", 300_000),

@@ -1,4 +1,4 @@
-//! Does a value fit a parameter schema? Every keyword of the closed subset, and nothing else.
+//! Checks whether a value fits a parameter schema within the closed subset.
 
 use serde_json::{Map, Value};
 
@@ -7,7 +7,7 @@ use crate::registry::parameter_pattern::ParameterPatterns;
 use crate::registry::schema::{escape, pointer};
 use crate::yaml;
 
-/// Finds what does not fit: at most [`MAX_ERRORS`] errors. `schema` is within the closed subset.
+/// Returns the errors of a value, at most [`MAX_ERRORS`]. `schema` must be within the closed subset.
 pub(super) fn evaluate(schema: &Value, value: &Value, patterns: &ParameterPatterns) -> Vec<ParameterError> {
     let mut evaluation = Evaluation { patterns, path: Vec::new(), errors: Vec::new() };
     evaluation.value(schema, value);
@@ -15,7 +15,7 @@ pub(super) fn evaluate(schema: &Value, value: &Value, patterns: &ParameterPatter
     evaluation.errors
 }
 
-/// The walk through a value, beside its schema.
+/// Progress of comparing a value with its schema.
 struct Evaluation<'p> {
     patterns: &'p ParameterPatterns,
     path: Vec<String>,
@@ -129,7 +129,7 @@ impl Evaluation<'_> {
                 None => unknown = unknown.or(Some(name)),
             }
         }
-        // The first of them is enough to find the mistake.
+        // One unknown parameter is enough to find the mistake.
         if let Some(name) = unknown {
             let known: Vec<&str> = properties.keys().map(String::as_str).collect();
             let message = if known.is_empty() {
@@ -151,7 +151,7 @@ impl Evaluation<'_> {
     }
 }
 
-/// Whether two JSON values are the same. A schema may hold 1.0 in a list, which is the number 1.
+/// Returns true if two JSON values are equal. A schema may contain 1.0 in a list, which equals the number 1.
 fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
@@ -167,7 +167,7 @@ fn counted(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// The first members of an `enum`, as they are shown in a message.
+/// Lists the first members of an `enum` for a message.
 fn listed(members: &[Value]) -> String {
     let shown = if members.len() > MAX_SHOWN { MAX_SHOWN - 1 } else { members.len() };
     let mut words: Vec<String> = members[..shown].iter().map(Value::to_string).collect();
@@ -183,9 +183,9 @@ fn listed(members: &[Value]) -> String {
     }
 }
 
-/// As many members of an `enum` as a message shows.
+/// Maximum number of members of an `enum` in a message.
 const MAX_SHOWN: usize = 3;
-/// As many errors as a person reads.
+/// Maximum number of errors for one value.
 const MAX_ERRORS: usize = 32;
 
 #[cfg(test)]
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
     use crate::registry::schema;
 
-    /// What a validator of the whole of JSON Schema says, in the words of this one.
+    /// Returns the errors of a validator for all of JSON Schema, in the wording of this module.
     fn reference(schema: &Value, value: &Value) -> Vec<String> {
         let validator = jsonschema::options()
             .with_draft(Draft::Draft202012)
@@ -243,7 +243,7 @@ mod tests {
         found
     }
 
-    /// `additionalProperties` is always false.
+    /// Sets `additionalProperties` to false.
     fn closed(schema: &Value) -> Value {
         let Value::Object(map) = schema else { return schema.clone() };
         let mut map = map.clone();
@@ -273,7 +273,7 @@ mod tests {
             .prop_map(|parts| format!("^{}$", parts.iter().map(|(a, b)| format!("{a}{b}")).collect::<String>()))
     }
 
-    /// Keywords, each there or not.
+    /// Generates each keyword or leaves it out.
     fn keywords(all: Vec<(&'static str, BoxedStrategy<Value>)>) -> BoxedStrategy<Value> {
         let each = |(name, value): (&'static str, BoxedStrategy<Value>)| {
             prop::option::weighted(0.3, value).prop_map(move |value| (name, value))
@@ -363,7 +363,7 @@ mod tests {
         .boxed()
     }
 
-    /// Values that fit more often than any value does.
+    /// Generates values that often fit the schema.
     fn fitting(schema: &Value) -> BoxedStrategy<Value> {
         let fits = match schema["type"].as_str() {
             Some("string") => text().prop_map(Value::from).boxed(),
@@ -390,7 +390,7 @@ mod tests {
         prop_oneof![4 => prop::sample::select(listed), 2 => fits, 1 => any_value()].boxed()
     }
 
-    /// As the value would be given: a fraction is refused before a schema is looked at.
+    /// Returns the value as a proposer could give it, because fractions are refused before the schema is checked.
     fn plain(value: &Value) -> Value {
         match value {
             Value::Number(number) => json!(number.as_f64().map(|number| number as i64)),
@@ -401,13 +401,13 @@ mod tests {
     }
 
     #[test]
-    fn values_are_judged_as_a_validator_of_all_of_json_schema_judges_them() {
+    fn values_get_the_same_errors_as_from_a_complete_json_schema_validator() {
         let (fitted, refused) = (Cell::new(0), Cell::new(0));
         let pairs = any_schema().prop_flat_map(|schema| (Just(schema.clone()), fitting(&schema)));
         let config = Config { cases: 2000, failure_persistence: None, ..Config::default() };
         TestRunner::new(config)
             .run(&pairs, |(schema, value)| {
-                // A pattern that the engine takes, and names that a parameter may have.
+                // The pattern must compile, and the names must be valid names of parameters.
                 let whole = json!({"type": "object", "properties": {"a": schema}});
                 let flaws = schema::check(&whole, &ParameterPatterns::default()).err().unwrap_or_default();
                 prop_assume!(!flaws.iter().any(|flaw| flaw.path.last().is_some_and(|last| last == "pattern")));
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn no_pattern_of_the_largest_size_panics() {
+    fn no_pattern_of_the_maximum_size_causes_a_panic() {
         let patterns = ParameterPatterns::default();
         let (mut largest, mut too_large) = (1_u32, 4096_u32);
         while largest + 1 < too_large {
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn few_compiled_patterns_are_kept() {
+    fn only_a_limited_number_of_compiled_patterns_is_stored() {
         let patterns = ParameterPatterns::default();
         for number in 0..1000 {
             assert!(patterns.get(&format!("^a{number}$")).expect("a pattern").is_match(&format!("a{number}")));

@@ -1,17 +1,17 @@
-//! The front matter of Countersign Markdown.
+//! Reads the front matter of Countersign Markdown.
 //!
 //! ```yaml
 //! countersign: 1
 //! title: Restart a service
-//! params:                       # each with its schema; one with a default may be left out by a proposer
+//! params:                       # each with its schema; a proposer may omit a parameter that has a default
 //!   host: {type: string, pattern: "^[a-z0-9-]{1,32}$", description: where}
 //!   drain: {type: boolean, default: true}
 //! approvals: {required: 1, from: [ops]}
 //! defaults: {timeout: 60s, memory: 256MiB, interpreter: bash}
 //! ```
 //!
-//! `params` may also be a whole schema (`type: object`, `properties`, `required`), for a parameter that has no
-//! default and may be absent. Both become the same normal form in a step's definition.
+//! `params` may also be a complete schema (`type: object`, `properties`, `required`). Only this form allows a parameter
+//! that has no default and may be absent. Both forms become the same normal form in the definition of a step.
 
 use serde_json::{Map, Value, json};
 
@@ -22,18 +22,18 @@ use crate::registry::attributes::{LATER, LIMITS, limit};
 use crate::registry::parameters::ParameterSchema;
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode, unknown};
 
-/// What the front matter says about every step of its file.
+/// Settings of the front matter for every step of its file.
 #[derive(Debug, Clone)]
 pub(crate) struct FrontMatter {
     pub(crate) title: Option<String>,
     pub(crate) params: DeclaredParams,
     pub(crate) approvals: Approvals,
-    /// What every step needs of the host. What only one step may need, it says itself.
+    /// Sandbox needs of every step, without the needs that only a step itself may declare.
     pub(crate) sandbox: DeclaredSandbox,
     pub(crate) interpreter: Option<String>,
 }
 
-/// The parameters of a file in normal form.
+/// Parameters of a file in normal form.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DeclaredParams {
     description: Option<Value>,
@@ -46,7 +46,7 @@ impl DeclaredParams {
         self.properties.keys().map(String::as_str).collect()
     }
 
-    /// The normal form, `required` sorted; with `only`, that of the named parameters.
+    /// Returns the normal form with `required` sorted. If `only` is given, returns the normal form of these parameters.
     pub(crate) fn schema(&self, only: Option<&[String]>) -> Value {
         let taken = |name: &String| only.is_none_or(|names| names.contains(name));
         let properties: Map<String, Value> =
@@ -61,7 +61,7 @@ impl DeclaredParams {
     }
 }
 
-/// Reads the tree of a front matter. What has a flaw is left at its default, so that reading can go on.
+/// Reads the tree of a front matter. A field with a flaw keeps its default, so that reading can continue.
 pub(crate) fn read(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> FrontMatter {
     let mut found = FrontMatter {
         title: None,
@@ -133,7 +133,7 @@ pub(crate) fn declare(sandbox: &mut DeclaredSandbox, name: &str, text: &str) -> 
     SandboxPermission::of_attribute(name).map_or(Ok(()), |permission| permission.read_text(text, sandbox))
 }
 
-/// A title is one line that fits on a screen.
+/// Checks a title: one line that fits on a screen.
 pub(crate) fn title(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
         Err("the title is empty: write one, or leave it out".to_owned())
@@ -159,7 +159,7 @@ fn params(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredParams {
         ));
         return DeclaredParams::default();
     }
-    // A parameter named `type` has a map there, a whole schema a word.
+    // A parameter named `type` has a map as its value. A complete schema has a text there.
     let whole = matches!(node.value("type"), Some(YamlNode { kind: YamlKind::Text(_), .. }));
     let given = node.to_json();
     let schema = if whole { given } else { json!({"type": "object", "properties": given}) };
@@ -193,6 +193,6 @@ fn params(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredParams {
     }
 }
 
-/// What a step may be run by.
+/// Interpreters that can run a step.
 pub(crate) const INTERPRETERS: [&str; 9] = ["bash", "sh", "zsh", "python", "python3", "node", "ruby", "go", "perl"];
 const MAX_TITLE_BYTES: usize = 200;

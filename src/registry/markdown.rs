@@ -1,8 +1,8 @@
-//! Countersign Markdown: runbooks whose fenced blocks are steps.
+//! Reads Countersign Markdown: runbooks whose fenced blocks are steps.
 //!
-//! A file with the front matter `countersign: 1`; each fenced block with an id (`bash {#restart timeout=60s}`
-//! behind the fence) is a step, all else is prose. Nothing is run to read it. Whether a block is valid shell is
-//! not looked at here: this version has no parser for it.
+//! A runbook has the front matter `countersign: 1`. Each fenced block with an id is a step, for example a fence with
+//! `bash {#restart timeout=60s}`. All other text is prose. Reading a runbook runs nothing. This module does not check
+//! whether a block is valid shell, because this version has no parser for shell.
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
@@ -12,19 +12,20 @@ use crate::registry::attributes::{self, FenceInfo, PlacedText};
 use crate::registry::front_matter::{self, FrontMatter};
 use crate::yaml::{self, TextPlace, YamlFlaw, not_yet, unknown};
 
-/// A step and the place of its fence.
+/// Step with the place of its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundStep {
-    /// The step.
+    /// Definition of the step.
     pub definition: StepDefinition,
-    /// Where its id stands.
+    /// Place of the step's id.
     pub place: TextPlace,
 }
 
-/// Reads a `*.md` file; nothing when it is prose. `path` is the path of its refs: relative, without `.md`.
+/// Reads a `*.md` file. Returns `None` if the file is prose. `path` is the first part of each ref: the relative path
+/// without `.md`.
 ///
 /// # Errors
-/// Everything that is wrong with the file.
+/// Returns all flaws of the file.
 pub fn read(text: &str, path: &str) -> Result<Option<Vec<FoundStep>>, Vec<YamlFlaw>> {
     let mut flaws = Vec::new();
     let lines = Lines::of(text);
@@ -46,7 +47,7 @@ pub fn read(text: &str, path: &str) -> Result<Option<Vec<FoundStep>>, Vec<YamlFl
     }
     let front = match yaml::parse(yaml, 2) {
         Ok(tree) => front_matter::read(&tree, &mut flaws),
-        // Without the front matter every block would look wrong too.
+        // Without a valid front matter, every block would give an error too.
         Err(flaw) => return Err(vec![flaw]),
     };
     if format!("{path}:x").parse::<StepRef>().is_err() {
@@ -73,7 +74,7 @@ pub fn read(text: &str, path: &str) -> Result<Option<Vec<FoundStep>>, Vec<YamlFl
     if flaws.is_empty() { Ok(Some(found)) } else { Err(flaws) }
 }
 
-/// One step of one block. A flaw leaves it out, and the reading goes on.
+/// Reads the step of one block. A block with a flaw gives no step, and reading continues.
 fn step(
     front: &FrontMatter,
     path: &str,
@@ -86,7 +87,7 @@ fn step(
         Ok(reference) => Some(reference),
         Err(_) => {
             let message = format!(
-                "{:?} is no id of a step: use letters, digits and . _ -, beginning with a letter, digit or _, at most 64 bytes (255 with the path)",
+                "{:?} is not a valid step id: use letters, digits and . _ -, beginning with a letter, digit or _, at most 64 bytes (255 with the path)",
                 info.id.text
             );
             flaws.push(YamlFlaw::new(info.id.place, message));
@@ -171,7 +172,8 @@ fn step(
     })
 }
 
-/// Shebang, else the fence's language, else the front matter's default, else bash.
+/// Returns the interpreter from the shebang, the language of the fence or the front matter, in this order. The default
+/// is bash.
 fn interpreter(front: &FrontMatter, block: &Block, info: &FenceInfo) -> Result<String, YamlFlaw> {
     if let Some(shebang) = block.source.strip_prefix("#!") {
         let refuse = |message: String| YamlFlaw::new(TextPlace { line: block.fence.line + 1, column: 1 }, message);
@@ -206,10 +208,10 @@ fn exclusive_name(text: &str) -> Result<String, String> {
     if ok {
         return Ok(text.to_owned());
     }
-    Err(format!("{text:?} is no name for exclusive runs: use 1 to 64 letters, digits and . _ -"))
+    Err(format!("{text:?} is not a valid name for exclusive runs: use 1 to 64 letters, digits and . _ -"))
 }
 
-/// The parameters that a step takes, of those that the file declares; `params=""` takes none.
+/// Returns the declared parameters that a step takes. `params=""` takes none.
 fn chosen(text: &str, known: &[&str]) -> Result<Vec<String>, String> {
     let mut names: Vec<String> = Vec::new();
     for name in text.split(',').map(str::trim).filter(|_| !text.is_empty()) {
@@ -221,28 +223,28 @@ fn chosen(text: &str, known: &[&str]) -> Result<Vec<String>, String> {
             });
         }
         if names.iter().any(|other| other == name) {
-            return Err(format!("{name:?} stands twice: name it once"));
+            return Err(format!("{name:?} occurs twice: name it once"));
         }
         names.push(name.to_owned());
     }
     Ok(names)
 }
 
-/// A fenced block of the document.
+/// Fenced block of the document.
 struct Block {
-    /// Of the first fence character.
+    /// Place of the first fence character.
     fence: TextPlace,
     info: PlacedText,
     source: String,
-    /// What the fence is made of.
+    /// Fence character.
     mark: char,
     closed: bool,
-    /// The nearest heading above.
+    /// Nearest heading above the block.
     heading: Option<String>,
 }
 
 impl Block {
-    /// The refusal of another format's block.
+    /// Returns a flaw if the block belongs to another runbook format.
     fn runnable(&self) -> Option<YamlFlaw> {
         (self.info.text.split_whitespace().next() == Some("runnable")).then(|| {
             let what = "a ```runnable block";
@@ -251,7 +253,7 @@ impl Block {
     }
 }
 
-/// All fenced blocks of `text` from byte `from` on.
+/// Returns all fenced blocks of `text`, starting at byte `from`.
 fn blocks(text: &str, from: usize, lines: &Lines<'_>) -> Vec<Block> {
     let mut found: Vec<Block> = Vec::new();
     let (mut heading, mut in_heading): (Option<String>, Option<String>) = (None, None);
@@ -269,7 +271,7 @@ fn blocks(text: &str, from: usize, lines: &Lines<'_>) -> Vec<Block> {
             Event::End(TagEnd::CodeBlock) => {
                 in_block = false;
                 if let Some(block) = found.last_mut() {
-                    // Between the two fences stands the script and nothing else.
+                    // A closed block has exactly one more line than its script: the closing fence.
                     let lines_of = |text: &str| text.matches('\n').count();
                     let whole = text[from..][range].trim_end();
                     block.closed = lines_of(whole) == lines_of(&block.source) + 1 && whole.ends_with(block.mark);
@@ -296,7 +298,8 @@ fn blocks(text: &str, from: usize, lines: &Lines<'_>) -> Vec<Block> {
     found
 }
 
-/// The info string as it was written, not unescaped as the library gives it, so that columns are true.
+/// Returns the block for a fence. The info string is taken from the file text, because the parser's unescaped text
+/// would give wrong columns.
 fn fence(text: &str, start: usize, lines: &Lines<'_>, heading: Option<String>) -> Block {
     let whole = &text[start..];
     let begin = whole.find(['`', '~']).unwrap_or(0);
@@ -314,7 +317,7 @@ fn fence(text: &str, start: usize, lines: &Lines<'_>, heading: Option<String>) -
     }
 }
 
-/// The YAML of a Countersign front matter and where the body begins; nothing when the file is prose.
+/// Returns the YAML of a Countersign front matter and the offset of the body. Returns `None` if the file is prose.
 fn front_matter<'a>(text: &'a str, flaws: &mut Vec<YamlFlaw>) -> Option<(&'a str, usize)> {
     let start = TextPlace { line: 1, column: 1 };
     let marked = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -347,7 +350,7 @@ fn front_matter<'a>(text: &'a str, flaws: &mut Vec<YamlFlaw>) -> Option<(&'a str
     Some((yaml, end.map_or(text.len(), |(_, body)| offset + body)))
 }
 
-/// Where lines begin.
+/// Text with the byte offsets of its lines.
 struct Lines<'a> {
     text: &'a str,
     starts: Vec<usize>,

@@ -1,8 +1,8 @@
-//! The registry: the sealed set of steps.
+//! Registry: the sealed set of steps.
 //!
-//! Built once from the runbook directories, or again from the definitions that a seal stored; then nothing can be
-//! added or changed. What is not in it can't be proposed. Files are read when it is built and never after: what
-//! runs is the source that was hashed.
+//! The registry is built once, from the runbook directories or from the definitions that a seal stored. After that, no
+//! step can be added or changed. A step outside the registry can't be proposed. The files are read only while the
+//! registry is built, so the source that runs is the source that was hashed.
 pub(crate) mod attributes;
 mod evaluate;
 pub(crate) mod front_matter;
@@ -33,38 +33,39 @@ use crate::registry::schema::SchemaFlaw;
 use crate::registry::walk::{RunbookDirectoryWalk, read_file};
 use crate::yaml::{TextPlace, YamlFlaw};
 
-/// The sealed set of steps.
+/// Sealed set of steps.
 #[derive(Debug, Clone)]
 pub struct Registry {
     steps: BTreeMap<StepRef, Arc<RegisteredStep>>,
     manifest: Vec<u8>,
-    /// By height, the hashes of all complete subtrees; the lowest are those of the leaves, in the order of `steps`.
+    /// Hashes of all complete subtrees, one list for each height. The first list has the leaf hashes in the order of
+    /// `steps`.
     tree: Vec<Vec<merkle::Hash>>,
 }
 
-/// A step as it is sealed.
+/// Sealed step.
 #[derive(Debug, Clone)]
 pub struct RegisteredStep {
-    /// All that decides what runs.
+    /// Definition of the step, which decides everything that runs.
     pub definition: Arc<StepDefinition>,
-    /// Its canonical JSON: the blob that the digest names.
+    /// Canonical JSON of the definition: the blob with the step digest.
     pub canonical: Arc<[u8]>,
-    /// Names the step.
+    /// Step digest.
     pub digest: StepDigest,
-    /// Its parameter schema, ready to validate.
+    /// Parameter schema, ready to validate values.
     pub schema: ParameterSchema,
-    /// The file in which it stands, and where; nothing when it was read from a store.
+    /// File and place of the step, or `None` if the step was read from a store.
     pub place: Option<(Arc<str>, TextPlace)>,
 }
 
 impl RegisteredStep {
-    /// The same step as a store has it: without a place.
+    /// Returns the step without its place, as a store has it.
     #[must_use]
     pub fn stored(&self) -> Self {
         Self { place: None, ..self.clone() }
     }
 
-    /// What is wrong with it, with its place and ref.
+    /// Returns an error about the step, with the ref and the place.
     #[must_use]
     pub fn flaw(&self, what: &impl fmt::Display) -> RegistryError {
         let reference = &self.definition.reference;
@@ -78,23 +79,23 @@ impl RegisteredStep {
     }
 }
 
-/// The proof that a step is in the registry, as a bundle carries it.
+/// Proof that a step is in the registry, as a bundle contains it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistryProof {
-    /// The step's place among the leaves, from 0.
+    /// Index of the step among the leaves, from 0.
     pub index: u64,
-    /// How many leaves there are.
+    /// Number of leaves.
     pub size: u64,
-    /// The inclusion proof, lowest hash first.
+    /// Hashes of the inclusion proof, lowest first.
     pub hashes: Vec<merkle::Hash>,
 }
 
-/// A step of a stored registry.
+/// Step of a stored registry.
 #[derive(Debug)]
 pub enum StoredStep {
-    /// One that another registry has already, found by its bytes: it is held once.
+    /// Step of another registry with the same bytes. Both registries share the step in memory.
     Known(RegisteredStep),
-    /// One that is read anew.
+    /// Step that was read from the store.
     Read(Box<StepDefinition>),
 }
 
@@ -108,12 +109,12 @@ impl StoredStep {
 }
 
 impl Registry {
-    /// Reads every runbook below `dirs`. The order of files and directories does not matter. Names that begin with
-    /// a dot are skipped; a link is followed when it stays within its directory. With an `owner` nobody but that user and root
-    /// may be able to write any of the files and directories.
+    /// Reads every runbook below `dirs`. The order of files and directories does not matter. Names that begin with a
+    /// dot are skipped. A link that leaves its runbook directory is an error. If `owner` is given, only this user and
+    /// root may be able to write the files and directories.
     ///
     /// # Errors
-    /// Everything wrong with any file, sorted by file and place.
+    /// Returns all errors of all files, sorted by file and place.
     pub fn load(dirs: &[PathBuf], owner: Option<u32>) -> Result<Self, Vec<RegistryError>> {
         let mut errors = Vec::new();
         let mut found: Vec<(Arc<str>, TextPlace, StepDefinition)> = Vec::new();
@@ -144,11 +145,11 @@ impl Registry {
         Self::seal(found, schemas, errors)
     }
 
-    /// The steps of one runbook in the order in which they stand, each with the place of its id: for a person who runs a
-    /// file at a terminal. `name` is the path that its refs begin with, with its ending; `shown` is how errors call the file.
+    /// Returns the steps of one runbook in file order, each with the place of its id. A person can then run the file at
+    /// a terminal. `name` is the path for the refs, with its extension. `shown` is the name of the file in errors.
     ///
     /// # Errors
-    /// Everything wrong with the file, sorted by place.
+    /// Returns all errors of the file, sorted by place.
     pub fn of_file(
         path: &Path,
         name: &str,
@@ -169,19 +170,19 @@ impl Registry {
         Ok(places.into_iter().filter_map(|(at, step)| Some((at, registry.get(&step)?.clone()))).collect())
     }
 
-    /// The sealed registry again, from the definitions that were stored with it: after a restart they stand, also
-    /// when the files differ by then.
+    /// Builds the sealed registry again from the stored definitions. After a restart the sealed steps stay in force,
+    /// even if the files have changed.
     ///
     /// # Errors
-    /// Everything that this version could not seal or run.
+    /// Returns the errors of all steps that this version can't seal or run.
     pub fn from_definitions(definitions: impl IntoIterator<Item = StepDefinition>) -> Result<Self, Vec<RegistryError>> {
         Self::from_stored(definitions.into_iter().map(|step| StoredStep::Read(Box::new(step))))
     }
 
-    /// The same, where some of the steps are known already.
+    /// Builds the sealed registry from stored steps. Some of the steps may be known already.
     ///
     /// # Errors
-    /// Those of [`Self::from_definitions`].
+    /// Returns the same errors as [`Self::from_definitions`].
     pub fn from_stored(steps: impl IntoIterator<Item = StoredStep>) -> Result<Self, Vec<RegistryError>> {
         let named = steps.into_iter().map(|step| (Arc::from(step.reference().as_str()), TextPlace::default(), step));
         Self::seal(named, Schemas::default(), Vec::new())
@@ -201,7 +202,7 @@ impl Registry {
             let reference = stored.reference().clone();
             if let Some((file, at)) = places.get(&reference) {
                 let first = format!("{file}:{}:{}", at.line, at.column);
-                refuse(format!("the step {reference} stands already at {first}: give one of the two another id"));
+                refuse(format!("the step {reference} exists already at {first}: give one of the two another id"));
                 continue;
             }
             places.insert(reference.clone(), (Arc::clone(&file), place));
@@ -240,36 +241,36 @@ impl Registry {
         }
     }
 
-    /// The steps, sorted by the bytes of their refs: the order of the leaves.
+    /// Returns the steps, sorted by the bytes of their refs. The leaves have the same order.
     pub fn steps(&self) -> impl ExactSizeIterator<Item = &Arc<RegisteredStep>> {
         self.steps.values()
     }
 
-    /// The step with this ref.
+    /// Returns the step with this ref.
     #[must_use]
     pub fn get(&self, reference: &StepRef) -> Option<&Arc<RegisteredStep>> {
         self.steps.get(reference)
     }
 
-    /// The canonical array of the leaves: the blob that a seal names as `registry`.
+    /// Returns the canonical array of the leaves: the blob that a seal names as `registry`.
     #[must_use]
     pub fn manifest(&self) -> Vec<u8> {
         self.manifest.clone()
     }
 
-    /// The RFC 6962 root over the canonical leaves.
+    /// Returns the RFC 6962 root over the canonical leaves.
     #[must_use]
     pub fn root(&self) -> RegistryRoot {
         RegistryRoot::from_bytes(merkle::root(&self.tree[0]))
     }
 
-    /// The proof that a step is in the registry; nothing when it is not.
+    /// Returns the proof that a step is in the registry, or `None` if the step is not there.
     #[must_use]
     pub fn proof(&self, reference: &StepRef) -> Option<RegistryProof> {
         self.proof_at(self.steps.keys().position(|other| other == reference)?)
     }
 
-    /// The proof of the step at this place in [`Self::steps`].
+    /// Returns the proof of the step at this index in [`Self::steps`].
     #[must_use]
     pub fn proof_at(&self, index: usize) -> Option<RegistryProof> {
         let (index, size) = (index as u64, self.tree[0].len() as u64);
@@ -277,13 +278,14 @@ impl Registry {
             let level = self.tree.get(usize::from(level)).ok_or(())?;
             usize::try_from(index).ok().and_then(|index| level.get(index)).copied().ok_or(())
         };
-        // Every complete subtree is there.
+        // The tree contains every complete subtree.
         let hashes = merkle::inclusion_path(index, size, subtree).ok()??;
         Some(RegistryProof { index, size, hashes })
     }
 }
 
-/// The hashes of all complete subtrees over these leaves, by their height, so that a proof of each step costs no hashing.
+/// Returns the hashes of all complete subtrees over these leaves, by height. With these hashes, the proof of a step
+/// needs no hashing.
 fn levels(leaves: Vec<merkle::Hash>) -> Vec<Vec<merkle::Hash>> {
     let mut levels = vec![leaves];
     while let Some(below) = levels.last().filter(|below| below.len() > 1) {
@@ -294,7 +296,7 @@ fn levels(leaves: Vec<merkle::Hash>) -> Vec<Vec<merkle::Hash>> {
     levels
 }
 
-/// The parameter schemas of a registry, each checked and held once.
+/// Parameter schemas of a registry. Equal schemas are checked and stored once.
 #[derive(Default)]
 struct Schemas {
     patterns: Arc<ParameterPatterns>,
@@ -302,7 +304,7 @@ struct Schemas {
 }
 
 impl Schemas {
-    /// Lets a step have the schema of another where both are the same. What is wrong with it is reported at the seal.
+    /// Replaces the schema of a step with an equal schema that is already stored. `seal` reports a schema with flaws.
     fn share(&mut self, step: &mut StepDefinition) {
         if let Ok(schema) = self.get(&step.params) {
             step.params = Arc::clone(schema.schema());
@@ -319,7 +321,7 @@ impl Schemas {
     }
 }
 
-/// Seals one step, or says why this version can't.
+/// Seals one step, or returns the reason why this version can't seal the step.
 fn register(
     mut definition: StepDefinition,
     place: Option<(Arc<str>, TextPlace)>,
@@ -388,7 +390,7 @@ mod tests {
         Dir::of(&[("a.md", text)]).errors()
     }
 
-    /// A runbook with this fence and script.
+    /// Returns a runbook with this fence and script.
     fn fenced(info: &str, script: &str) -> String {
         format!("---\ncountersign: 1\nparams: {{a: {{type: string}}}}\n---\n```{info}\n{script}```\n")
     }
@@ -421,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_step_declares_of_the_host_is_read_with_its_place() {
+    fn host_resources_that_a_step_declares_are_read_with_their_places() {
         let front = |defaults: &str, fence: &str| {
             errors(&format!("---\ncountersign: 1\ndefaults: {{{defaults}}}\n---\n```bash {{#a {fence}}}\ntrue\n```\n"))
         };
@@ -462,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn the_steps_of_one_file_stand_in_its_order_with_their_places() {
+    fn the_steps_of_a_file_are_returned_in_file_order_with_their_places() {
         let text = "---\ncountersign: 1\n---\n```{#z}\ntrue\n```\n\n```{#a}\ntrue\n```\n";
         let dir = Dir::of(&[("x.md", text), ("bad.md", &text.replace("{#a}", "{#z}")), ("prose.md", "# Prose\n")]);
         let read = |name: &str| Registry::of_file(&dir.path().join(name), &format!("deploy/{name}"), name);
@@ -470,13 +472,13 @@ mod tests {
         let found: Vec<_> = steps.iter().map(|(at, step)| (at.line, step.definition.reference.as_str())).collect();
         assert_eq!(found, [(4, "deploy/x:z"), (8, "deploy/x:a")]);
         let errors = read("bad.md").expect_err("twice");
-        assert!(errors[0].to_string().starts_with("bad.md:8:6: the step deploy/bad:z stands already"), "{errors:?}");
+        assert!(errors[0].to_string().starts_with("bad.md:8:6: the step deploy/bad:z exists already"), "{errors:?}");
         assert_eq!(read("prose.md").expect("no step").len(), 0);
         assert!(read("none.md").is_err());
     }
 
     #[test]
-    fn a_sealed_registry_stands_when_files_differ_later() {
+    fn a_sealed_registry_does_not_change_if_files_change_later() {
         let dir = Dir::of(&[("nginx.md", NGINX), ("deploy/web.md", WEB)]);
         let registry = dir.load().expect("a registry");
         let mut stored: Vec<StepDefinition> = registry
@@ -489,7 +491,7 @@ mod tests {
         assert_eq!((again.root(), again.manifest()), (registry.root(), registry.manifest()));
         stored.push(stored[0].clone());
         let error = Registry::from_definitions(stored.clone()).expect_err("twice");
-        assert!(error[0].message.contains("stands already"), "{error:?}");
+        assert!(error[0].message.contains("exists already"), "{error:?}");
         stored.truncate(1);
         stored[0].session = crate::record::step::SessionUse::Write;
         let error = Registry::from_definitions(stored).expect_err("a later feature");
@@ -500,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn every_proof_verifies() {
+    fn the_proof_of_every_step_verifies() {
         for count in 1..12_usize {
             let text: String = (0..count).map(|n| format!("```{{#s{n}}}\ntrue\n```\n")).collect();
             let registry =
@@ -544,7 +546,7 @@ mod tests {
                 "latin.md:4:3: the file is not UTF-8: save it as UTF-8",
                 "notes.md:3:1: a ```runnable block is not supported by this version: remove it, or keep the file outside the runbook directories",
                 "old.mdx:1:1: gruntwork runbooks are not read by this version: remove the file, or keep it outside the runbook directories",
-                "same.md:8:11: the step same:a stands already at same.md:4:11: give one of the two another id",
+                "same.md:8:11: the step same:a exists already at same.md:4:11: give one of the two another id",
                 "x.runbook.md:1:1: rundown runbooks are not read by this version: remove the file, or keep it outside the runbook directories",
             ]
         );
@@ -618,12 +620,15 @@ mod tests {
                 "---\ncountersign: 1\nparams:\n  type: object\n  properties: {}\n  required: [b]\n---\n".to_owned(),
                 "a.md:6:14: unknown parameter in `required`",
             ),
-            (fenced("bash {#a!}", "true\n"), "a.md:5:11: \"a!\" is no id"),
-            (fenced("bash {#-a}", "true\n"), "a.md:5:11: \"-a\" is no id"),
+            (fenced("bash {#a!}", "true\n"), "a.md:5:11: \"a!\" is not a valid step id"),
+            (fenced("bash {#-a}", "true\n"), "a.md:5:11: \"-a\" is not a valid step id"),
             (fenced("bash {#a memory=1GB}", "true\n"), "a.md:5:20: \"1GB\" can't be read: write 64KiB"),
             (fenced("bash {#a params=b}", "true\n"), "a.md:5:20: unknown parameter: \"b\""),
-            (fenced("bash {#a params=a,a}", "true\n"), "a.md:5:20: \"a\" stands twice"),
-            (fenced("bash {#a exclusive=\"a b\"}", "true\n"), "a.md:5:23: \"a b\" is no name for exclusive runs"),
+            (fenced("bash {#a params=a,a}", "true\n"), "a.md:5:20: \"a\" occurs twice"),
+            (
+                fenced("bash {#a exclusive=\"a b\"}", "true\n"),
+                "a.md:5:23: \"a b\" is not a valid name for exclusive runs",
+            ),
             (fenced("bash {#a proc=all}", "true\n"), "a.md:5:18: unknown value of proc: \"all\""),
             (fenced("bash {#a title=\"\"}", "true\n"), "a.md:5:19: the title is empty"),
             (
@@ -679,7 +684,7 @@ mod tests {
     }
 
     #[test]
-    fn with_an_owner_nobody_else_may_write_a_runbook_or_a_directory_of_them() {
+    fn a_runbook_or_directory_that_other_users_can_write_is_refused() {
         use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
         let dir = Dir::of(&[("a.md", NGINX), ("deep/b.md", NGINX), (".hidden/c.md", NGINX), ("deep/notes.txt", "")]);
         let me = dir.path().metadata().expect("there").uid();
@@ -695,7 +700,7 @@ mod tests {
         {
             mode(name, ordinary);
         }
-        // What is no runbook decides nothing.
+        // A file that is not a runbook may be writable.
         mode("deep/notes.txt", 0o666);
         assert_eq!(found(me), "");
         for (name, ordinary) in [("a.md", 0o644), ("deep", 0o755), ("deep/b.md", 0o644)] {
@@ -723,18 +728,18 @@ mod tests {
     }
 
     #[test]
-    fn two_directories_can_hold_one_ref_only_once() {
+    fn the_same_ref_in_two_directories_is_refused() {
         let (a, b) = (Dir::of(&[("nginx.md", NGINX)]), Dir::of(&[("nginx.md", NGINX)]));
         let both = [a.path(), b.path()];
         let reversed = [b.path(), a.path()];
         let found = Registry::load(&both, None).expect_err("one ref twice");
         assert_eq!(found.len(), 1);
-        assert!(found[0].message.contains("stands already at"), "{found:?}");
+        assert!(found[0].message.contains("exists already at"), "{found:?}");
         assert_eq!(Registry::load(&reversed, None).expect_err("one ref twice"), found, "the order does not matter");
     }
 
     #[test]
-    fn a_step_is_what_its_fence_and_front_matter_say() {
+    fn a_step_follows_from_its_fence_and_the_front_matter() {
         let text = "---\ncountersign: 1\ntitle: T\nparams: {host: {type: string}, user: {type: string, default: x}}\ndefaults: {timeout: 1m, interpreter: sh, cpu: 2}\n---\n```{#plain}\na\n```\n\n## The *second* `one`\n\n- item\n\n  ```python {#py params=user timeout=5s proc=full exclusive=e}\n  if x:\n      y\n  ```\n\n```bash {#env params=\"\" title=\"Own\"}\n#!/usr/bin/env zsh\nb\n```\n\n```bash\nprose\n```\n\n<!--\n```bash {#hidden}\nno\n```\n-->\n";
         let registry = Dir::of(&[("a.md", text)]).load().expect("a registry");
         let step = |id: &str| &registry.get(&format!("a:{id}").parse().expect("a ref")).expect(id).definition;
@@ -767,7 +772,7 @@ mod tests {
     }
 
     #[test]
-    fn the_samples_are_valid() {
+    fn the_sample_runbooks_are_valid() {
         let registry = Registry::load(&[PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("runbooks")], None)
             .unwrap_or_else(|errors| panic!("{errors:#?}"));
         let refs: Vec<&str> = registry.steps().map(|step| step.definition.reference.as_str()).collect();
@@ -780,7 +785,7 @@ mod tests {
     proptest::proptest! {
         #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
         #[test]
-        fn no_file_panics(
+        fn no_file_causes_a_panic(
             front in "(---\n(countersign: 1\n)?[a-z:&*\\[\\]{}\"' \n-]{0,30}\n---\n)?",
             body in "[`~#{}=\"\\\\ a-zä\n>*-]{0,80}",
         ) {

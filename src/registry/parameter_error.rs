@@ -1,13 +1,13 @@
-//! What is wrong with a parameter, and where.
+//! Error type for parameters.
 
 use std::fmt;
 
-/// What is wrong with parameters that were given.
+/// Error in a given parameter, with the place of the error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParameterError {
-    /// Where, as a JSON pointer (RFC 6901) into the parameters; empty for the whole.
+    /// JSON pointer (RFC 6901) into the parameters. The pointer is empty for all parameters together.
     pub pointer: String,
-    /// What happened, and what to do. Long values are cut.
+    /// Description of the problem and its solution. Long values are cut.
     pub message: String,
 }
 
@@ -23,7 +23,7 @@ impl fmt::Display for ParameterError {
 
 impl std::error::Error for ParameterError {}
 
-/// Bounds what a hostile value can make of a message.
+/// Cuts a text to 200 characters, because a hostile value could make a message very long.
 pub(super) fn cut(text: &str) -> String {
     match text.char_indices().nth(200) {
         Some((end, _)) => format!("{}…", &text[..end]),

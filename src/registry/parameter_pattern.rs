@@ -1,4 +1,4 @@
-//! Patterns of parameters: which ones a schema may have, and the engine that matches them.
+//! Patterns of parameters: the patterns that a schema may have, and their regex engine.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -7,16 +7,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use regex::{Regex, RegexBuilder};
 
-/// Compiled patterns, by their text. A registry has thousands of steps, and few of them are used at one time: a pattern
-/// is compiled when a value is first matched with it, and only [`MAX_COMPILED`] are kept.
+/// Compiled patterns, by their text. A registry may have thousands of steps, but few of them are used at the same time.
+/// So a pattern is compiled at its first match, and at most [`MAX_COMPILED`] compiled patterns are stored.
 #[derive(Default)]
 pub(crate) struct ParameterPatterns(Mutex<HashMap<Box<str>, Arc<Regex>>>);
 
 impl ParameterPatterns {
-    /// The compiled pattern, after it was found to be within the closed subset.
+    /// Checks that the pattern is within the closed subset, and returns the compiled pattern.
     ///
     /// # Errors
-    /// What is wrong with the pattern, and what to write instead.
+    /// Returns the problem of the pattern and the form to write instead.
     pub(crate) fn get(&self, pattern: &str) -> Result<Arc<Regex>, String> {
         let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(compiled) = lock().get(pattern) {
@@ -44,8 +44,9 @@ impl fmt::Debug for ParameterPatterns {
     }
 }
 
-/// Patterns begin `^`, end `$` and hold to what every engine reads alike: no look-around, no back-references, no
-/// flags, no alternative outside parentheses (`^a|b$` is anchored on one side only).
+/// Checks that a pattern begins with `^`, ends with `$` and means the same in every regex engine. Look-around,
+/// back-references and flags are refused. An alternative outside parentheses is refused too, because `^a|b$` is
+/// anchored on one side only.
 fn check_text(pattern: &str) -> Result<(), String> {
     if pattern.len() > MAX_PATTERN_BYTES {
         return Err(format!("the pattern is longer than {MAX_PATTERN_BYTES} bytes: shorten it"));
@@ -70,12 +71,13 @@ fn check_text(pattern: &str) -> Result<(), String> {
                 }
                 at += 1;
             }
-            // Engines disagree on these inside brackets (nested and POSIX classes, set operations).
+            // Regex engines disagree about these characters inside brackets: nested classes, POSIX classes and set
+            // operations.
             '[' if in_class => return Err("a [ inside brackets is read differently by engines: write \\[".to_owned()),
             c @ ('&' | '-' | '~') if in_class && chars.get(at + 1) == Some(&c) => {
                 return Err(format!("{c}{c} inside brackets is read differently by engines: write \\{c}"));
             }
-            // ECMA-262 reads `[]` as a class of no character, others read the ] as its first member.
+            // ECMA-262 reads `[]` as an empty class, but other engines read `]` as the first member of the class.
             '[' if chars.get(at + 1 + usize::from(chars.get(at + 1) == Some(&'^'))) == Some(&']') => {
                 return Err("a ] right after [ or [^ is read differently by engines: write \\]".to_owned());
             }
@@ -112,7 +114,8 @@ fn check_text(pattern: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Compiles the pattern as it is written, which decides whether it is small enough, and then as ECMA-262 means it.
+/// Compiles the pattern with the meaning of ECMA-262. The unchanged pattern is compiled first, because its size is
+/// limited.
 fn compile(pattern: &str) -> Result<Regex, String> {
     let build = |text: &str| {
         RegexBuilder::new(text).size_limit(MAX_COMPILED_BYTES).build().map_err(|error| {
@@ -130,7 +133,8 @@ fn compile(pattern: &str) -> Result<Regex, String> {
     }
 }
 
-/// The pattern with `\d`, `\w` and `\s` as ECMA-262 has them; the engine's own hold all of Unicode.
+/// Replaces `\d`, `\w` and `\s` with the ASCII classes of ECMA-262, because the engine's own classes contain all of
+/// Unicode.
 fn translated(pattern: &str) -> Cow<'_, str> {
     let mut text = String::new();
     let mut chars = pattern.chars();
@@ -160,7 +164,7 @@ fn translated(pattern: &str) -> Cow<'_, str> {
 const SPACE: &str = r"[\t-\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}]";
 const NO_SPACE: &str = r"[^\t-\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}]";
 const MAX_PATTERN_BYTES: usize = 512;
-/// Bounds the memory of a compiled pattern: a verifier compiles what a stranger wrote.
+/// Maximum memory, in bytes, of a compiled pattern. A verifier also compiles patterns from unknown authors.
 const MAX_COMPILED_BYTES: usize = 1 << 20;
-/// More patterns than are used at one time. One takes some 50 KB.
+/// Maximum number of stored patterns. Each takes about 50 KB.
 const MAX_COMPILED: usize = 64;

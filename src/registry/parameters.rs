@@ -1,8 +1,7 @@
-//! Parameters: validation, defaults, the way into a step.
+//! Parameters: validation, defaults and the variables of a step.
 //!
-//! What a schema may say is checked in [`crate::registry::schema`], values in [`crate::registry::evaluate`].
-//! Parameters are data: a string that begins with `-` could
-//! become an option of a command and is refused unless its schema says `x-leading-dash: true`.
+//! [`crate::registry::schema`] checks schemas, and `crate::registry::evaluate` checks values. A string that begins
+//! with `-` could become an option of a command. Such a string is refused unless its schema has `x-leading-dash: true`.
 
 use std::sync::Arc;
 
@@ -16,14 +15,14 @@ use crate::registry::parameter_error::ParameterError;
 use crate::registry::parameter_pattern::ParameterPatterns;
 use crate::registry::schema::{self, MAX_INTEGER, SchemaFlaw, pointer, variable};
 
-/// A schema that was found to be within the closed subset.
+/// Schema within the closed subset.
 #[derive(Debug, Clone)]
 pub struct ParameterSchema {
     schema: Arc<Value>,
     patterns: Arc<ParameterPatterns>,
 }
 
-/// Complete, valid parameters: what is signed, and what a step gets.
+/// Complete and valid parameters, which the approvers sign and a step gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Params {
     value: Value,
@@ -32,19 +31,20 @@ pub struct Params {
 }
 
 impl Params {
-    /// The object.
+    /// Returns the parameters as a JSON object.
     #[must_use]
     pub const fn value(&self) -> &Value {
         &self.value
     }
 
-    /// Its canonical JSON: the content of the file that a step finds as `$COUNTERSIGN_PARAMS`.
+    /// Returns the canonical JSON of the parameters. A step finds this JSON in the file that `$COUNTERSIGN_PARAMS`
+    /// names.
     #[must_use]
     pub const fn canonical(&self) -> &Arc<[u8]> {
         &self.canonical
     }
 
-    /// Names the parameters.
+    /// Returns the digest of the parameters.
     #[must_use]
     pub const fn digest(&self) -> ParamsDigest {
         self.digest
@@ -52,18 +52,18 @@ impl Params {
 }
 
 impl ParameterSchema {
-    /// Checks that `schema` is an object's and stays within the closed subset.
+    /// Checks that `schema` describes an object and is within the closed subset.
     ///
     /// # Errors
-    /// Everything that is outside the subset or contradicts itself.
+    /// Returns all parts that are outside the subset or contradict each other.
     pub fn compile(schema: &Value) -> Result<Self, Vec<SchemaFlaw>> {
         Self::shared(Arc::new(schema.clone()), Arc::default())
     }
 
-    /// The same of a schema whose compiled patterns are kept beside those of others.
+    /// Checks a schema like [`Self::compile`], but shares the compiled patterns with other schemas.
     ///
     /// # Errors
-    /// Those of [`Self::compile`].
+    /// Returns the same errors as [`Self::compile`].
     pub(crate) fn shared(schema: Arc<Value>, patterns: Arc<ParameterPatterns>) -> Result<Self, Vec<SchemaFlaw>> {
         let _closed = schema::check(&schema, &patterns)?;
         let mut flaws = Vec::new();
@@ -71,16 +71,16 @@ impl ParameterSchema {
         if flaws.is_empty() { Ok(Self { schema, patterns }) } else { Err(flaws) }
     }
 
-    /// The schema as it stands in the step's definition.
+    /// Returns the schema in the form of the step's definition.
     #[must_use]
     pub const fn schema(&self) -> &Arc<Value> {
         &self.schema
     }
 
-    /// Fills in defaults, then validates: the way from what a proposer gave to what approvers sign.
+    /// Adds the defaults to the parameters of a proposer, and then validates them. Approvers sign the result.
     ///
     /// # Errors
-    /// Everything wrong with the parameters.
+    /// Returns all errors of the parameters.
     pub fn complete(&self, given: Value) -> Result<Params, Vec<ParameterError>> {
         let mut value = given;
         let mut errors = Vec::new();
@@ -97,17 +97,17 @@ impl ParameterSchema {
         let canonical = canonical_of(&value).map_err(|error| whole(error.to_string()))?;
         if canonical.len() > MAX_PARAMS_BYTES {
             return Err(whole(format!(
-                "the parameters are {} bytes of canonical JSON, and at most {MAX_PARAMS_BYTES} are taken: pass large data otherwise",
+                "the parameters are {} bytes of canonical JSON, and at most {MAX_PARAMS_BYTES} are allowed: pass large data in another way",
                 canonical.len()
             )));
         }
         Ok(Params { digest: ParamsDigest::of(&canonical), canonical: canonical.into(), value })
     }
 
-    /// Validates parameters that must be complete already, as those that were signed.
+    /// Validates parameters that must already be complete, for example signed parameters.
     ///
     /// # Errors
-    /// Everything wrong with them; a default that is not filled in is wrong as well.
+    /// Returns all errors of the parameters. A missing default is an error too.
     pub fn check(&self, value: &Value) -> Result<Params, Vec<ParameterError>> {
         let params = self.complete(value.clone())?;
         if params.value == *value {
@@ -115,12 +115,12 @@ impl ParameterSchema {
         }
         Err(vec![ParameterError {
             pointer: missing_default(value, &params.value, &mut Vec::new()),
-            message: "a default is not filled in: what is signed must be complete".to_owned(),
+            message: "a default is missing: signed parameters must be complete".to_owned(),
         }])
     }
 }
 
-/// Every default, filled itself, must be valid by its own schema.
+/// Checks that every default is valid by its own schema, after inner defaults were added.
 fn check_defaults(schema: &Value, patterns: &ParameterPatterns, path: &mut Vec<String>, flaws: &mut Vec<SchemaFlaw>) {
     if let Some(default) = schema.get("default") {
         let mut value = default.clone();
@@ -149,10 +149,10 @@ fn check_defaults(schema: &Value, patterns: &ParameterPatterns, path: &mut Vec<S
     }
 }
 
-/// The environment that carries parameters: `PARAM_<NAME>`, sorted by name.
+/// Returns the environment variables for the parameters: `PARAM_<NAME>`, sorted by name.
 ///
-/// Letters become upper case and `-` becomes `_`; nothing else changes, so `hostName` is `PARAM_HOSTNAME`. Text
-/// stands as it is, numbers and truth values in their JSON form, lists and objects as canonical JSON.
+/// Letters become upper case and `-` becomes `_`. Other characters do not change, so `hostName` becomes
+/// `PARAM_HOSTNAME`. Text does not change. Other values are written as canonical JSON.
 #[must_use]
 pub fn environment(params: &Params) -> Vec<(String, String)> {
     let mut variables: Vec<(String, String)> = params
@@ -172,7 +172,7 @@ pub fn environment(params: &Params) -> Vec<(String, String)> {
     variables
 }
 
-/// Fills in every default of `schema` that `value` lacks, inside lists and objects too.
+/// Adds every default of `schema` that `value` lacks, also inside lists and objects.
 fn fill(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(given) => {
@@ -196,7 +196,7 @@ fn fill(schema: &Value, value: &mut Value) {
     }
 }
 
-/// What no schema is asked about: text that can't stand in an environment, numbers that are not whole.
+/// Checks the rules that do not depend on a schema. Null, NUL characters, fractions and deep nesting are refused.
 fn check_plain(value: &Value, path: &mut Vec<String>, errors: &mut Vec<ParameterError>) {
     let mut refuse = |path: &[String], message: &str| {
         errors.push(ParameterError { pointer: pointer(path), message: message.to_owned() });
@@ -228,7 +228,7 @@ fn check_plain(value: &Value, path: &mut Vec<String>, errors: &mut Vec<Parameter
     }
 }
 
-/// Promise 6: text that begins with `-` could become an option of a command.
+/// Promise 6: refuses text that begins with `-`, because such text could become an option of a command.
 fn check_dashes(schema: &Value, value: &Value, path: &mut Vec<String>, errors: &mut Vec<ParameterError>) {
     match value {
         Value::String(text) if text.starts_with('-') && schema.get("x-leading-dash") != Some(&Value::Bool(true)) => {
@@ -255,7 +255,7 @@ fn check_dashes(schema: &Value, value: &Value, path: &mut Vec<String>, errors: &
     }
 }
 
-/// The pointer of the first thing that `complete` has and `value` lacks.
+/// Returns the pointer of the first value that `complete` has and `value` lacks.
 fn missing_default(value: &Value, complete: &Value, path: &mut Vec<String>) -> String {
     let children: Vec<(String, Option<&Value>, &Value)> = match (value, complete) {
         (Value::Object(a), Value::Object(b)) => b.iter().map(|(name, v)| (name.clone(), a.get(name), v)).collect(),
@@ -276,7 +276,7 @@ fn missing_default(value: &Value, complete: &Value, path: &mut Vec<String>) -> S
     pointer(path)
 }
 
-/// The strict reader goes as deep.
+/// Maximum nesting depth of a value. The strict JSON reader has the same limit.
 const MAX_VALUE_DEPTH: usize = 32;
 
 #[cfg(test)]
@@ -388,7 +388,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(200))]
 
         #[test]
-        fn completing_is_idempotent_and_no_text_begins_with_a_dash(
+        fn completing_parameters_is_idempotent_and_no_text_begins_with_a_dash(
             given in prop::collection::btree_map("a|b|c|d|e", any_value(), 0..5)
         ) {
             let schema = compile(json!({
@@ -420,7 +420,7 @@ mod tests {
         }
 
         #[test]
-        fn no_pattern_panics(pattern in "[\\^\\\\$()\\[\\]|?:=!<a-c{},0-9]{0,16}") {
+        fn no_pattern_causes_a_panic(pattern in "[\\^\\\\$()\\[\\]|?:=!<a-c{},0-9]{0,16}") {
             let _ = ParameterSchema::compile(
                 &json!({"type": "object", "properties": {"a": {"type": "string", "pattern": format!("^{pattern}$")}}}),
             )

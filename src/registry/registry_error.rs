@@ -1,23 +1,23 @@
-//! What is wrong with a runbook, and where.
+//! Error type for runbooks.
 
 use std::fmt;
 
-/// What is wrong in a runbook, with its place and what to do.
+/// Error in a runbook, with the place of the error and a solution.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RegistryError {
-    /// The file, relative to its runbook directory (with the directory before it when there are several).
+    /// File, relative to its runbook directory. If there are several runbook directories, the directory comes first.
     pub file: String,
-    /// The line, from 1; 0 when no place in the file is meant.
+    /// Line, from 1. The line is 0 if the error has no place in the file.
     pub line: usize,
-    /// The column in characters, from 1; 0 when no place in the file is meant.
+    /// Column in characters, from 1. The column is 0 if the error has no place in the file.
     pub column: usize,
-    /// What happened, and what to do.
+    /// Description of the problem and its solution.
     pub message: String,
 }
 
 impl fmt::Display for RegistryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Names of files come from elsewhere: nothing in them may steer a terminal.
+        // A file name may contain control characters, so escape them before they reach a terminal.
         let file = self.file.escape_debug();
         match self.line {
             0 => write!(f, "{file}: {}", self.message),

@@ -1,8 +1,9 @@
-//! The closed subset of JSON Schema that parameters have.
+//! Closed subset of JSON Schema for parameters.
 //!
-//! Of 2020-12: `type` (string, integer, boolean, array, object), `properties`, `required`, `items`, `enum`, `const`,
-//! `pattern`, lengths, ranges, item counts, `default`, `description`, and our `x-leading-dash`. Any other keyword is an
-//! error; nothing refers to anything else; `additionalProperties` is always false. A fraction is a string.
+//! The subset of draft 2020-12 has `type` (string, integer, boolean, array, object), `properties`, `required`, `items`,
+//! `enum`, `const`, `pattern`, lengths, ranges, item counts, `default` and `description`. `x-leading-dash` is an
+//! extension. Any other keyword is an error, and references are not allowed. `additionalProperties` is always false. A
+//! fraction must be a string.
 
 use std::fmt;
 
@@ -11,14 +12,14 @@ use serde_json::{Map, Value, json};
 use crate::registry::parameter_pattern::ParameterPatterns;
 use crate::yaml;
 
-/// What is wrong in a schema.
+/// Flaw in a schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchemaFlaw {
-    /// Where, as the tokens of a JSON pointer (RFC 6901) into the schema.
+    /// Place in the schema, as the tokens of a JSON pointer (RFC 6901).
     pub path: Vec<String>,
-    /// Whether the key at the path is meant, or its value.
+    /// True if the flaw is in the key at the path, false if it is in the value.
     pub of_key: bool,
-    /// What happened, and what to do.
+    /// Description of the problem and its solution.
     pub message: String,
 }
 
@@ -28,26 +29,26 @@ impl fmt::Display for SchemaFlaw {
     }
 }
 
-/// A schema was found to be an object's and within the closed subset.
+/// Proof that a schema describes an object and is within the closed subset.
 #[derive(Debug)]
 pub(crate) struct Closed(());
 
-/// Checks that `schema` is an object's and stays within the closed subset. Defaults are not looked at.
+/// Checks that `schema` describes an object and is within the closed subset. Defaults are not checked.
 ///
 /// # Errors
-/// Everything that is outside the subset or contradicts itself.
+/// Returns all parts that are outside the subset or contradict each other.
 pub(crate) fn check(schema: &Value, patterns: &ParameterPatterns) -> Result<Closed, Vec<SchemaFlaw>> {
     let mut checker = Checker { patterns, flaws: Vec::new(), nodes: 0 };
     checker.check_root(schema);
     if checker.flaws.is_empty() { Ok(Closed(())) } else { Err(checker.flaws) }
 }
 
-/// The variable that carries a parameter.
+/// Returns the name of the environment variable for a parameter.
 pub(crate) fn variable(name: &str) -> String {
     format!("PARAM_{}", name.to_ascii_uppercase().replace('-', "_"))
 }
 
-/// A JSON pointer (RFC 6901) of tokens.
+/// Returns the JSON pointer (RFC 6901) of these tokens.
 #[must_use]
 pub fn pointer(path: &[String]) -> String {
     path.iter().fold(String::new(), |mut text, token| {
@@ -57,12 +58,12 @@ pub fn pointer(path: &[String]) -> String {
     })
 }
 
-/// A token of a JSON pointer.
+/// Escapes a token of a JSON pointer.
 pub(crate) fn escape(token: &str) -> String {
     token.replace('~', "~0").replace('/', "~1")
 }
 
-/// The check on its way through the schema.
+/// Progress of checking one schema.
 struct Checker<'p> {
     patterns: &'p ParameterPatterns,
     flaws: Vec<SchemaFlaw>,
@@ -86,7 +87,11 @@ impl Checker<'_> {
             variables.push((mapped, name));
         }
         if schema.get("default").is_some() {
-            self.flaw(&["default"], true, "the whole has no default: give each parameter its own".to_owned());
+            self.flaw(
+                &["default"],
+                true,
+                "the parameters as a whole can't have a default: give each parameter its own".to_owned(),
+            );
         }
     }
 
@@ -103,7 +108,7 @@ impl Checker<'_> {
             return;
         }
         let Value::Object(map) = schema else {
-            self.at(path, &[], false, "a schema must be a map, {type: string} for one".to_owned());
+            self.at(path, &[], false, "a schema must be a map, for example {type: string}".to_owned());
             return;
         };
         let kind = match map.get("type") {
@@ -238,7 +243,7 @@ impl Checker<'_> {
         for (name, schema) in properties {
             if !is_parameter_name(name) {
                 let message = format!(
-                    "{name:?} is no name of a parameter: use letters, digits, _ and -, beginning with a letter or _, at most 64 bytes"
+                    "{name:?} is not a valid parameter name: use letters, digits, _ and -, beginning with a letter or _, at most 64 bytes"
                 );
                 self.at(path, &["properties", name], true, message);
             }
@@ -266,7 +271,7 @@ impl Checker<'_> {
                     self.at(path, &place, false, yaml::unknown("parameter in `required`", name, &known));
                 }
                 Some(_) if names[..index].contains(name) => {
-                    self.at(path, &place, false, format!("{name} stands twice: name each once"));
+                    self.at(path, &place, false, format!("{name} occurs twice: name each once"));
                 }
                 Some(_) => {}
             }
@@ -281,13 +286,13 @@ impl Checker<'_> {
         for (index, member) in members.iter().enumerate() {
             let place = index.to_string();
             if members[..index].contains(member) {
-                self.at(path, &["enum", &place], false, "this value stands twice: remove one".to_owned());
+                self.at(path, &["enum", &place], false, "this value occurs twice: remove one".to_owned());
             }
             self.member(member, kind, map, path, &["enum", &place]);
         }
     }
 
-    /// A value of `enum` or `const` must be one that could be given.
+    /// Checks that a value of `enum` or `const` could be given as a parameter.
     fn member(&mut self, value: &Value, kind: &str, map: &Map<String, Value>, path: &[String], place: &[&str]) {
         let fits = match kind {
             "string" => value.is_string(),
@@ -347,11 +352,11 @@ const KEYWORDS: [&str; 20] = [
     "x-leading-dash",
     "additionalProperties",
 ];
-/// Bounds the work of compiling.
+/// Maximum number of nested schemas. The limit bounds the time for compiling.
 const MAX_SCHEMA_NODES: usize = 256;
-/// In tokens of the path: eight objects in one another.
+/// Maximum number of tokens in the path of a schema. Sixteen tokens are eight nested objects.
 const MAX_SCHEMA_DEPTH: usize = 16;
-/// The largest integer that JSON readers agree on.
+/// Largest integer that all JSON readers represent exactly.
 pub(crate) const MAX_INTEGER: u64 = (1 << 53) - 1;
 
 #[cfg(test)]
@@ -365,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_outside_the_subset_is_refused_with_its_place() {
+    fn a_schema_outside_the_subset_is_refused_with_its_place() {
         let property = |schema: Value| json!({"type": "object", "properties": {"a": schema}, "required": []});
         for (schema, expected) in [
             (json!({"type": "strnig"}), "/properties/a/type: unknown type: \"strnig\"; did you mean \"string\"?"),
@@ -421,7 +426,7 @@ mod tests {
             (json!({"type": "integer", "minimum": 1.5}), "/properties/a/minimum: "),
             (json!({"type": "integer", "enum": []}), "/properties/a/enum: "),
             (json!({"type": "integer", "enum": [1, "2"]}), "/properties/a/enum/1: this value is not of type integer"),
-            (json!({"type": "integer", "enum": [1, 1]}), "/properties/a/enum/1: this value stands twice"),
+            (json!({"type": "integer", "enum": [1, 1]}), "/properties/a/enum/1: this value occurs twice"),
             (json!({"type": "string", "enum": ["-a"]}), "/properties/a/enum/0: this value begins with `-`"),
             (json!({"type": "string", "const": 1}), "/properties/a/const: "),
             (json!({"type": "string", "default": "-a"}), "/properties/a/default: the default is not valid"),
@@ -435,7 +440,7 @@ mod tests {
             (json!({"type": "object"}), "/properties/a: an object needs `properties`"),
             (
                 json!({"type": "object", "properties": {"b c": {"type": "string"}}}),
-                "/properties/a/properties/b c: \"b c\" is no name",
+                "/properties/a/properties/b c: \"b c\" is not a valid parameter name",
             ),
             (
                 json!({"type": "object", "properties": {}, "additionalProperties": true}),
@@ -451,12 +456,18 @@ mod tests {
         }
         for (schema, expected) in [
             (json!({"type": "string"}), ": parameters are an object"),
-            (json!({"type": "object", "properties": {"1a": {"type": "string"}}}), "/properties/1a: \"1a\" is no name"),
+            (
+                json!({"type": "object", "properties": {"1a": {"type": "string"}}}),
+                "/properties/1a: \"1a\" is not a valid parameter name",
+            ),
             (
                 json!({"type": "object", "properties": {"a-b": {"type": "string"}, "A_b": {"type": "string"}}}),
                 "/properties/a-b: \"a-b\" and \"A_b\" both become PARAM_A_B: rename one",
             ),
-            (json!({"type": "object", "properties": {}, "default": {}}), "/default: the whole has no default"),
+            (
+                json!({"type": "object", "properties": {}, "default": {}}),
+                "/default: the parameters as a whole can't have a default",
+            ),
         ] {
             let found = flaws(&schema);
             assert!(found.iter().any(|flaw| flaw.starts_with(expected)), "{schema}: {found:?}");

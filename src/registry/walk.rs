@@ -1,4 +1,4 @@
-//! The walk through a runbook directory, and the reading of its files.
+//! Walks through a runbook directory and reads its files.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -9,11 +9,11 @@ use crate::registry::markdown;
 use crate::registry::registry_error::{RegistryError, whole};
 use crate::yaml::{TextPlace, YamlFlaw};
 
-/// The walk through one runbook directory.
+/// Runbook files and errors found in one runbook directory.
 pub(super) struct RunbookDirectoryWalk {
-    /// The directory with its links resolved.
+    /// Directory with its links resolved.
     root: PathBuf,
-    /// The user who may have written what is read; none where that does not matter.
+    /// Only user, besides root, who may be able to write the runbooks. `None` allows any user.
     owner: Option<u32>,
     pub(super) prefix: String,
     /// Relative name and path of each runbook.
@@ -22,7 +22,7 @@ pub(super) struct RunbookDirectoryWalk {
 }
 
 impl RunbookDirectoryWalk {
-    /// Walks through `dir`; `prefix` stands before the names of its files in errors.
+    /// Walks through `dir`. `prefix` is the text before the file names in errors.
     pub(super) fn through(dir: &Path, prefix: String, owner: Option<u32>) -> Self {
         let mut walk = Self { root: PathBuf::new(), owner, prefix, files: Vec::new(), errors: Vec::new() };
         walk.root(dir);
@@ -83,7 +83,7 @@ impl RunbookDirectoryWalk {
                 .refuse(relative, "it is a link that leaves the runbook directory: copy what it points to".to_owned());
         }
         if real.is_dir() || is_runbook {
-            // A link may lead through directories that the walk leaves out.
+            // A link may lead through directories that the walk itself does not visit.
             let way = if is_link { real.ancestors().count() - self.root.ancestors().count() } else { 1 };
             for on_the_way in real.ancestors().take(way.max(1)) {
                 self.check_writers(on_the_way, relative);
@@ -102,11 +102,12 @@ impl RunbookDirectoryWalk {
         } else if is_runbook && real.is_file() {
             self.files.push((relative.to_owned(), real));
         } else if is_runbook {
-            self.refuse(relative, "it is no regular file: remove it".to_owned());
+            self.refuse(relative, "it is not a regular file: remove it".to_owned());
         }
     }
 
-    /// Whoever can write a runbook, or put another in its place, can write what the next seal makes runnable.
+    /// Refuses a path that other users can write. A user who can write or replace a runbook controls the steps of the
+    /// next seal.
     fn check_writers(&mut self, real: &Path, relative: &str) {
         let (Some(owner), Ok(found)) = (self.owner, real.metadata()) else { return };
         let path = real.display();
@@ -127,7 +128,7 @@ impl RunbookDirectoryWalk {
     }
 }
 
-/// The steps of one file.
+/// Returns the steps of one file.
 pub(super) fn read_file(relative: &str, path: &Path) -> Result<Vec<(TextPlace, StepDefinition)>, Vec<YamlFlaw>> {
     let start = TextPlace { line: 1, column: 1 };
     let flaw = |message: String| vec![YamlFlaw::new(start, message)];
@@ -144,7 +145,7 @@ pub(super) fn read_file(relative: &str, path: &Path) -> Result<Vec<(TextPlace, S
     }
     let bytes = fs::read(path).map_err(unreadable)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(too_large()); // it grew in between
+        return Err(too_large()); // the file grew during the read
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
@@ -159,7 +160,7 @@ pub(super) fn read_file(relative: &str, path: &Path) -> Result<Vec<(TextPlace, S
     Ok(steps.unwrap_or_default().into_iter().map(|found| (found.place, found.definition)).collect())
 }
 
-/// Reading Markdown is not quadratic, but what people review is not larger either.
+/// Maximum size of a runbook, in bytes. People review runbooks, so a larger file is not useful.
 pub(super) const MAX_FILE_BYTES: u64 = 256 << 10;
-/// Bounds the walk.
+/// Maximum nesting depth of directories.
 const MAX_DEPTH: usize = 16;

@@ -1,7 +1,7 @@
-//! The boundary's HTTP interface, from outside.
+//! Client of the boundary's HTTP interface.
 //!
-//! Plain HTTP, for a boundary on this machine or behind a local TLS proxy. Redirects and proxies of the environment
-//! are not followed: both would carry the token elsewhere.
+//! The client uses plain HTTP, for a boundary on this machine or for a local TLS proxy. Redirects and proxy settings of
+//! the environment are ignored, because both could send the token to another server.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -24,28 +24,28 @@ use crate::record::ident::Name;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 
-/// The payload type of the DSSE message that a key signs to read.
+/// Payload type of the DSSE message that a key signs for read access.
 pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";
-/// The largest answer that is read whole.
+/// Maximum size of an answer in bytes, except for streams.
 const MAX_ANSWER_BYTES: u64 = 32 << 20;
-/// How long a boundary may take to answer; one that holds an answer is asked for less.
+/// Time limit between a request and the first byte of its answer. A call that waits on the server uses a shorter wait.
 const ANSWER: Duration = Duration::from_secs(90);
 const CONNECT: Duration = Duration::from_secs(10);
-/// How long an answer that is read whole may take from its first byte to its last; the largest have some MiB.
+/// Time limit for the whole body of an answer, except for streams. The largest answers have several MiB.
 const WHOLE: Duration = Duration::from_secs(180);
 
-/// Something that must not be printed.
+/// A secret that must not be printed.
 #[derive(Clone)]
 pub struct Secret(zeroize::Zeroizing<String>);
 
 impl Secret {
-    /// Takes the text, without the newline that ends a file.
+    /// Creates a secret from a text. Whitespace at both ends is removed.
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self(zeroize::Zeroizing::new(text.trim().to_owned()))
     }
 
-    /// Whether a header can carry it: a token is letters, digits, `_` and `-`.
+    /// Returns true if the secret can be sent in a header. A valid token has only letters, digits, `_` and `-`.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         !self.0.is_empty() && self.0.bytes().all(|c| c.is_ascii_graphic())
@@ -65,13 +65,13 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What is accepted where the answer is a stream of lines.
+/// Value of `Accept` for a request whose answer is an NDJSON stream.
 const LINES: &str = "application/x-ndjson, application/json;q=0.5";
 
-/// Where the boundary is, when it is not named.
+/// Default address of the boundary.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:7433";
 
-/// A boundary's address: plain HTTP, host and port, perhaps a path before `/v1`.
+/// Address of a boundary: `http`, host and port, and an optional path before `/v1`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     base: String,
@@ -79,10 +79,11 @@ pub struct Address {
 }
 
 impl Address {
-    /// Reads a URL.
+    /// Parses a URL.
     ///
     /// # Errors
-    /// When it is not `http://host[:port][/path]`; for https, what to do instead.
+    /// Returns an error if the URL does not have the form `http://host[:port][/path]`. For an https URL, the error
+    /// message names alternatives.
     pub fn parse(url: &str) -> Result<Self, CommandFailure> {
         let shown = PrintableText::text(url);
         if url.starts_with("https://") {
@@ -107,34 +108,35 @@ impl Address {
         Ok(Self { base: url.trim_end_matches('/').to_owned(), loopback })
     }
 
-    /// Whether it is on this machine.
+    /// Returns true if the address is a loopback address.
     #[must_use]
     pub const fn is_loopback(&self) -> bool {
         self.loopback
     }
 }
 
-/// A connection to one boundary.
+/// HTTP client for one boundary.
 #[derive(Debug)]
 pub struct Client {
     address: Address,
     agent: Agent,
     keys: Option<KeyArgs>,
-    /// Whose address is not the boundary's own: it is told nothing of who asks.
+    /// True if the address is not the boundary itself but a mirror. The client then sends no credentials.
     stranger: bool,
     bearer: RefCell<Option<Secret>>,
     name: RefCell<Option<Name>>,
 }
 
 impl Client {
-    /// A client with a token; or with keys, one of which opens reading by a challenge when that is needed. They are looked
-    /// for only then: a key that can't be used is no reason to fail where nothing secret is asked.
+    /// Creates a client with a token or with keys. If a request needs credentials, one of the keys signs a challenge.
+    /// The keys are loaded only then, so that an unusable key does not stop a request for public data.
     #[must_use]
     pub fn new(address: Address, token: Option<Secret>, keys: Option<KeyArgs>) -> Self {
         Self::with(address, token, keys, WHOLE)
     }
 
-    /// A client that says to nobody who asks: a mirror could keep a token, and have a key sign a boundary's challenge.
+    /// Creates a client without credentials, for a mirror. A hostile mirror could store a token, or forward a challenge
+    /// of a boundary to the person's key.
     #[must_use]
     pub fn stranger(address: Address) -> Self {
         Self { stranger: true, ..Self::new(address, None, None) }
@@ -156,32 +158,32 @@ impl Client {
         Self { address, agent, keys, stranger: false, bearer: RefCell::new(token), name: RefCell::new(None) }
     }
 
-    /// The name under which a key opened reading, if one did.
+    /// Returns the name of the person whose key got read access, if a key was used.
     #[must_use]
     pub fn name(&self) -> Option<Name> {
         self.name.borrow().clone()
     }
 
-    /// Reads a document.
+    /// Fetches a JSON document.
     ///
     /// # Errors
-    /// The boundary's refusal, or that it can't be reached.
+    /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CommandFailure> {
         self.typed(self.request(Method::GET, path, None::<&()>, "application/json")?)
     }
 
-    /// Reads bytes.
+    /// Fetches bytes.
     ///
     /// # Errors
-    /// The boundary's refusal, or that it can't be reached.
+    /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
     pub fn bytes(&self, path: &str) -> Result<Vec<u8>, CommandFailure> {
         self.whole(self.request(Method::GET, path, None::<&()>, "*/*")?)
     }
 
-    /// Reads at most `most` bytes that may not be there; also from a mirror, which answers without problem documents.
+    /// Fetches at most `most` bytes. Returns `None` for status 404. A mirror may answer without a problem document.
     ///
     /// # Errors
-    /// The refusal, or that it can't be reached.
+    /// Returns the refusal, or an error if the server cannot be reached.
     pub fn find(&self, path: &str, most: usize) -> Result<Option<Vec<u8>>, CommandFailure> {
         let response = self.answered(|| self.send(&Method::GET, path, None, "*/*"))?;
         if response.status().as_u16() == 404 {
@@ -190,10 +192,10 @@ impl Client {
         self.up_to(most as u64, self.refuse_problem(response)?).map(Some)
     }
 
-    /// Reads a blob of the log and checks that it is the one that was named.
+    /// Fetches a blob of the log and checks its digest.
     ///
     /// # Errors
-    /// The boundary's refusal, that it can't be reached, or that it gave something else.
+    /// Returns the boundary's refusal, or an error if the boundary cannot be reached or the digest is wrong.
     pub fn blob(&self, digest: &[u8; 32]) -> Result<Vec<u8>, CommandFailure> {
         let digest = BlobDigest::from_bytes(*digest);
         let bytes = self.bytes(&format!("/log/blob/sha256/{}", digest.hex()))?;
@@ -207,26 +209,26 @@ impl Client {
         }
     }
 
-    /// Sends a document and reads the answer.
+    /// Sends a JSON document and reads the answer.
     ///
     /// # Errors
-    /// The boundary's refusal, or that it can't be reached.
+    /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
     pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, CommandFailure> {
         self.typed(self.request(Method::POST, path, Some(body), "application/json")?)
     }
 
-    /// Asks for something that needs no words.
+    /// Sends a POST request without a body and reads the answer.
     ///
     /// # Errors
-    /// The boundary's refusal, or that it can't be reached.
+    /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
     pub fn post_nothing<T: DeserializeOwned>(&self, path: &str) -> Result<T, CommandFailure> {
         self.typed(self.request(Method::POST, path, None::<&()>, "application/json")?)
     }
 
-    /// Opens a stream of lines, from after the event `after`.
+    /// Opens an NDJSON stream. The first event of the stream is the event after `after`.
     ///
     /// # Errors
-    /// The boundary's refusal, or that it can't be reached.
+    /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
     pub fn lines(&self, path: &str, after: Option<u64>) -> Result<impl BufRead + use<>, CommandFailure> {
         let response = self.again_when_admission_ended(|| {
             let mut request = Request::builder().method(Method::GET).uri(format!("{}{path}", self.address.base));
@@ -240,10 +242,10 @@ impl Client {
         Ok(BufReader::new(response.into_body().into_with_config().limit(u64::MAX).reader()))
     }
 
-    /// Sends a document and opens the stream of lines that answers it.
+    /// Sends a JSON document and opens the NDJSON stream of the answer.
     ///
     /// # Errors
-    /// The boundary's refusal, or that it can't be reached.
+    /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
     pub fn post_lines(&self, path: &str, body: &impl Serialize) -> Result<Box<dyn BufRead>, CommandFailure> {
         let response = self.request(Method::POST, path, Some(body), LINES)?;
         Ok(Box::new(BufReader::new(response.into_body().into_with_config().limit(u64::MAX).reader())))
@@ -286,7 +288,7 @@ impl Client {
         answer.map_err(|error| self.unreachable(&error))
     }
 
-    /// For a stream, which lasts as long as what it tells of.
+    /// Removes the time limit of the body, because a stream lasts as long as its run.
     fn endless<B: ureq::AsSendBody>(&self, request: Request<B>) -> Request<B> {
         self.agent.configure_request(request).timeout_recv_body(None).build()
     }
@@ -298,7 +300,8 @@ impl Client {
         }
     }
 
-    /// Sends; when nobody known called and there are keys, opens reading with one and sends again.
+    /// Sends a request. If the server demands credentials, the client gets read access with a key and sends the request
+    /// again.
     fn again_when_admission_ended(
         &self,
         send: impl Fn() -> Result<Response<Body>, CommandFailure>,
@@ -306,13 +309,14 @@ impl Client {
         self.refuse_problem(self.answered(send)?)
     }
 
-    /// The same, whatever the answer is.
+    /// Does the same, but also returns an error response.
     fn answered(
         &self,
         send: impl Fn() -> Result<Response<Body>, CommandFailure>,
     ) -> Result<Response<Body>, CommandFailure> {
         let response = send()?;
-        // 429 without a bearer is about all callers of this address who have none.
+        // Status 429 without a token concerns all callers of this address without a token. The client's key has its own
+        // limit.
         let unknown = match response.status().as_u16() {
             401 => true,
             429 => self.bearer.borrow().is_none(),
@@ -327,10 +331,11 @@ impl Client {
         Ok(response)
     }
 
-    /// Whether the token opens all that a review is made of; without a token there is nothing that could be too little.
+    /// Returns true if the token allows all requests of a review. Without a token the result is also true.
     ///
-    /// The first entry of the log asks for the same as the seal, policy and roster of a review: the scope `read` for every step.
-    /// A boundary that can't be reached is left to the call that needs it.
+    /// The check requests the first entry of the log. This entry needs the same scope as the seal, policy and roster of
+    /// a review: `read` for every step. If the boundary cannot be reached, the result is true, and the next call
+    /// reports the error.
     #[must_use]
     pub fn token_reads_all(&self) -> bool {
         if self.bearer.borrow().is_none() {
@@ -340,10 +345,10 @@ impl Client {
         answer.map_or(true, |answer| !matches!(answer.status().as_u16(), 401 | 403))
     }
 
-    /// Opens reading with the first key that the boundary knows.
+    /// Gets read access with the first key that the boundary knows. Returns false if the boundary knows no key.
     ///
     /// # Errors
-    /// When a key can't be used, or the boundary refuses what it signed.
+    /// Returns an error if a key cannot be used, or if the boundary refuses the signature.
     pub fn admit(&self, keys: &KeyArgs) -> Result<bool, CommandFailure> {
         *self.bearer.borrow_mut() = None;
         for signer in keys.find()?.all() {
@@ -383,17 +388,21 @@ impl Client {
             return Err(CommandFailure::new(
                 Exit::Refused,
                 format!(
-                    "{base} asks who calls, and was not told: your token or key is for the boundary at --url alone; if this is \
-                     that boundary, give --url {base} as well (or COUNTERSIGN_URL)"
+                    "{base} asked for credentials, and none were sent: your token or key is only for the boundary at \
+                     --url; if both are the same boundary, also give --url {base} (or COUNTERSIGN_URL)"
                 ),
             ));
         }
         let bytes = self.whole(response)?;
         let Ok(problem) = serde_json::from_slice::<Problem>(&bytes) else {
-            return Err(self.odd(&format!("it answered {status} without a problem document: is this a boundary")));
+            return Err(self.odd(&format!(
+                "it answered {status} without a problem document; check that the address is \
+                a boundary"
+            )));
         };
         let mut failure = refusal(&problem, serde_json::from_slice(&bytes).ok());
-        // Its title says that a token is needed, and one was given.
+        // The problem's title asks for a token, but the request had one. The message below explains how to replace the
+        // token.
         if failure.has_code(Code::Unauthenticated) && self.keys.is_none() && self.bearer.borrow().is_some() {
             failure.message = format!(
                 "the boundary at {} does not take your token (unauthenticated): {}; the token is of --token, --token-file, \
@@ -420,7 +429,7 @@ impl Client {
     fn typed<T: DeserializeOwned>(&self, response: Response<Body>) -> Result<T, CommandFailure> {
         let bytes = self.whole(response)?;
         serde_json::from_slice(&bytes)
-            .map_err(|error| self.odd(&format!("its answer is not what this version knows: {error}")))
+            .map_err(|error| self.odd(&format!("this version does not understand its answer: {error}")))
     }
 
     fn unreachable(&self, error: &ureq::Error) -> CommandFailure {
@@ -439,7 +448,7 @@ impl Client {
     }
 }
 
-/// The failure that a problem document within a stream stands for.
+/// Returns the failure for a problem document inside a stream.
 #[must_use]
 pub fn refusal_of(problem: &Value) -> CommandFailure {
     match serde_json::from_value::<Problem>(problem.clone()) {
@@ -451,7 +460,7 @@ pub fn refusal_of(problem: &Value) -> CommandFailure {
     }
 }
 
-/// The failure that a problem document stands for.
+/// Returns the failure for a problem document.
 fn refusal(problem: &Problem, whole: Option<Value>) -> CommandFailure {
     let word = problem.kind.rsplit('/').next().unwrap_or_default();
     let code = serde_json::from_value::<Code>(Value::from(word)).ok();
@@ -459,13 +468,13 @@ fn refusal(problem: &Problem, whole: Option<Value>) -> CommandFailure {
         Some(code) => Exit::of_code(code),
         None => Exit::Unreachable,
     };
-    // A problem is the boundary's text: it may quote what others wrote.
+    // The problem's text is not trusted, because it may quote text of other people.
     let mut message = if problem.detail.starts_with(&problem.title) {
         format!("{} ({word})", problem.detail)
     } else {
         format!("{} ({word}): {}", problem.title, problem.detail)
     };
-    // That of parameters says each of its errors already.
+    // The detail of a parameter error already names each place.
     let told = |error: &ProblemError| {
         let pointer = error.pointer.strip_prefix("/params").unwrap_or(&error.pointer);
         problem.detail.contains(&format!("{pointer}: {}", error.detail))
@@ -480,10 +489,10 @@ fn refusal(problem: &Problem, whole: Option<Value>) -> CommandFailure {
         message.push_str(&format!("; proposal {proposal}"));
     }
     if let Some(fault) = &problem.fault {
-        message.push_str(&format!("; the service's log tells more under {fault}"));
+        message.push_str(&format!("; the service's log has details under {fault}"));
     }
     if code == Some(Code::Unauthenticated) {
-        message.push_str("; give a token (--token-file, COUNTERSIGN_TOKEN), or a rostered key (--key)");
+        message.push_str("; give a token (--token-file, COUNTERSIGN_TOKEN), or a key of the roster (--key)");
     }
     CommandFailure { problem: whole, ..CommandFailure::new(exit, PrintableText::text(&message).as_str().to_owned()) }
 }
@@ -493,7 +502,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_https_address_is_refused_with_what_to_do() {
+    fn an_https_address_is_refused_with_advice() {
         let error = Address::parse("https://boundary.example").expect_err("no TLS");
         assert_eq!(error.exit, Exit::Usage);
         assert!(error.message.contains("ssh -N -L"), "{error}");
@@ -514,7 +523,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_keeps_its_code_and_loses_its_tricks() {
+    fn a_problem_keeps_its_code_and_its_control_characters_are_escaped() {
         let problem = Problem {
             kind: "/problems/unknown-step".into(),
             title: "no such step is registered".into(),
@@ -531,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn each_error_of_a_problem_is_told_once() {
+    fn each_error_of_a_problem_is_printed_once() {
         let at = |pointer: &str, detail: &str| ProblemError { pointer: pointer.into(), detail: detail.into() };
         let mut problem = Problem {
             kind: "/problems/invalid-params".into(),
@@ -548,18 +557,18 @@ mod tests {
             failure.message.ends_with(": /text: expected a string; expected an object; /params/other: unknown"),
             "{failure}"
         );
-        // A place that the detail does not name is told.
+        // A place that the detail does not name is added to the message.
         problem.detail = "expected 1 to 5 seconds".into();
         problem.errors = vec![at("/expires_in_s", "expected 1 to 5 seconds")];
         assert!(refusal(&problem, None).message.ends_with("; /expires_in_s: expected 1 to 5 seconds"));
-        // A detail that begins with the title is said once.
+        // If the detail begins with the title, the message contains the title only once.
         problem.errors.clear();
         problem.detail = "the parameters do not fit: none is known".into();
         assert_eq!(refusal(&problem, None).message, "the parameters do not fit: none is known (invalid-params)");
     }
 
     #[test]
-    fn an_answer_that_comes_byte_by_byte_ends_in_time_and_a_stream_goes_on() {
+    fn a_slow_answer_times_out_but_a_stream_does_not() {
         use std::io::Write as _;
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));

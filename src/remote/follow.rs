@@ -1,4 +1,4 @@
-//! Follows a proposal to its end: output as it comes, then the exit code.
+//! Follows a proposal to its end: prints the output and returns the exit code.
 
 use std::io::{BufRead as _, Read as _, Write as _};
 use std::path::Path;
@@ -19,22 +19,22 @@ use crate::terminal::outcome_words::outcome_words;
 use crate::terminal::streams::{Terminal, write_new};
 use crate::trust::chain::Pinned;
 
-/// The longest line of a stream: a bundle, with room to spare.
+/// Maximum length of a line in a stream: the largest bundle, with some reserve.
 const MAX_LINE_BYTES: u64 = 8 << 20;
-/// How often a broken stream is taken up again without anything new, with a pause that grows.
+/// Number of attempts to continue a stream without new events. The pause between attempts grows.
 const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(250);
-/// The longest pause, as a power of two of the first.
+/// Longest pause between attempts, as a power of two of [`PAUSE`].
 const MOST_DOUBLED: u32 = 4;
-/// How long a boundary that was there, and can't be reached, is asked again: it is restarted, say.
+/// Time for further attempts if a boundary that has answered before cannot be reached. The boundary may be restarting.
 const RESTART: Duration = Duration::from_secs(120);
-/// How long one is asked again that has not answered yet.
+/// Time for further attempts if a boundary has never answered.
 const FIRST_ANSWER: Duration = Duration::from_secs(15);
 
-/// Follows a proposal until nothing more can come of it.
+/// Follows a proposal until its status is final.
 ///
 /// # Errors
-/// When the boundary can't be reached for long, or refuses to tell.
+/// Returns an error if the boundary cannot be reached for a long time, or if the boundary refuses the request.
 pub fn follow(client: &Client, id: &ProposalId, sink: &mut RunPrinter<'_>) -> Result<ProposalView, CommandFailure> {
     let path = format!("/v1/proposals/{id}/events");
     let mut after = None;
@@ -44,7 +44,7 @@ pub fn follow(client: &Client, id: &ProposalId, sink: &mut RunPrinter<'_>) -> Re
         let before = after;
         let broken = match client.lines(&path, after) {
             Ok(lines) => {
-                // The boundary was there, so one that is out of reach later is restarted.
+                // The boundary has answered, so a later outage may be a restart.
                 outage = Outage::new(RESTART);
                 read_events(lines, &mut after, sink)?
             }
@@ -52,7 +52,7 @@ pub fn follow(client: &Client, id: &ProposalId, sink: &mut RunPrinter<'_>) -> Re
             Err(failure) => return Err(failure),
         };
         match client.get::<ProposalView>(&format!("/v1/proposals/{id}")) {
-            // A stream may break off just before its last events: once more, for what is missing.
+            // The stream may have lost its last events. Therefore the loop reads the stream once more before it ends.
             Ok(view) if is_over(view.status) && (broken.is_none() || tries >= TRIES) => {
                 sink.end()?;
                 return Ok(view);
@@ -64,7 +64,7 @@ pub fn follow(client: &Client, id: &ProposalId, sink: &mut RunPrinter<'_>) -> Re
                     return Err(broken.unwrap_or_else(|| {
                         CommandFailure::new(
                             Exit::Unreachable,
-                            "the boundary ends the stream of events without an end of the run",
+                            "the boundary ended the stream of events before the end of the run",
                         )
                     }));
                 }
@@ -75,7 +75,7 @@ pub fn follow(client: &Client, id: &ProposalId, sink: &mut RunPrinter<'_>) -> Re
     }
 }
 
-/// A boundary that can't be reached for a while.
+/// A period in which the boundary cannot be reached.
 struct Outage {
     most: Duration,
     began: Option<Instant>,
@@ -87,10 +87,10 @@ impl Outage {
         Self { most, began: None, tries: 0 }
     }
 
-    /// Waits before the next try.
+    /// Waits before the next attempt.
     ///
     /// # Errors
-    /// The failure itself, when another try is of no use, or it lasts too long.
+    /// Returns the failure itself if another attempt is useless or the outage has lasted too long.
     fn wait(&mut self, failure: CommandFailure, terminal: &Terminal) -> Result<(), CommandFailure> {
         let began = *self.began.get_or_insert_with(Instant::now);
         if failure.exit != Exit::Unreachable || began.elapsed() >= self.most {
@@ -105,7 +105,7 @@ impl Outage {
     }
 }
 
-/// Reads events to the end of the stream; gives why it broke off, if it did.
+/// Reads the events of a stream. Returns the failure that interrupted the stream, if there was one.
 fn read_events(
     mut lines: impl std::io::BufRead,
     after: &mut Option<u64>,
@@ -115,7 +115,8 @@ fn read_events(
         match next_line(&mut lines) {
             Ok(None) => return Ok(None),
             Ok(Some(value)) => {
-                // An event of a later version is passed over, and not asked for again.
+                // An unknown event of a later version is skipped. The id of the event is stored, so that the event is
+                // not requested again.
                 if let Ok(event) = serde_json::from_value::<Event>(value.clone()) {
                     sink.event(&event, &value)?;
                 }
@@ -126,13 +127,13 @@ fn read_events(
     }
 }
 
-/// The next document of a stream of lines; empty lines only show that it lives.
+/// Returns the next document of an NDJSON stream. Empty lines are keepalives and are skipped.
 ///
 /// # Errors
-/// When the stream broke off.
+/// Returns an error if the stream was interrupted.
 pub fn next_line(lines: &mut impl std::io::BufRead) -> Result<Option<Value>, CommandFailure> {
     let broke =
-        |what: String| CommandFailure::new(Exit::Unreachable, format!("the stream of events broke off: {what}"));
+        |what: String| CommandFailure::new(Exit::Unreachable, format!("the stream of events was interrupted: {what}"));
     loop {
         let mut line = Vec::new();
         let read = lines
@@ -150,7 +151,7 @@ pub fn next_line(lines: &mut impl std::io::BufRead) -> Result<Option<Value>, Com
     }
 }
 
-/// Whether nothing more can come of it.
+/// Returns true if the status is final.
 #[must_use]
 pub const fn is_over(status: ProposalStatus) -> bool {
     match status {
@@ -163,7 +164,7 @@ pub const fn is_over(status: ProposalStatus) -> bool {
     }
 }
 
-/// How a command that waited ends.
+/// Returns the exit code for the result of a proposal.
 #[must_use]
 fn exit_of(view: &ProposalView) -> Exit {
     match (view.status, &view.outcome, &view.refusal) {
@@ -172,25 +173,24 @@ fn exit_of(view: &ProposalView) -> Exit {
         (ProposalStatus::Expired, ..) => Exit::TimedOut,
         (ProposalStatus::Refused, _, Some(refusal)) => Exit::of_code(refusal.code),
         (ProposalStatus::Denied | ProposalStatus::Cancelled | ProposalStatus::Refused, ..) => Exit::Refused,
-        // Not over: whoever asks has stopped waiting.
+        // The proposal is not finished, but the command has stopped waiting.
         (ProposalStatus::Pending | ProposalStatus::Approved | ProposalStatus::Running, ..) => Exit::TimedOut,
     }
 }
 
-/// What is wanted of a run besides its end.
+/// The bundle that a command should write.
 #[derive(Debug, Clone, Copy)]
 pub struct WantedBundle<'a> {
-    /// Where its bundle goes.
+    /// Path of the bundle file.
     pub bundle: Option<&'a Path>,
-    /// How many witnesses should have cosigned the bundle's checkpoint before it is written; nothing means one where the
-    /// bundle's roster names any.
+    /// Number of cosignatures to wait for. `None` means one if the bundle's roster names a witness, and otherwise zero.
     pub witnesses: Option<u64>,
 }
 
-/// Fetches the bundle if asked for, says how it ended, and gives the exit code.
+/// Writes the bundle if one is wanted, prints the result, and returns the exit code.
 ///
 /// # Errors
-/// When the bundle can't be had or written.
+/// Returns an error if the bundle cannot be fetched or written.
 pub fn conclude(
     client: &Client,
     view: &ProposalView,
@@ -221,7 +221,7 @@ pub fn conclude(
     } else {
         terminal.say(&ending(view));
     }
-    // The run's own code matters more than a file, but a bundle that was asked for and is not there is no success.
+    // The exit code of the run has priority. If the run succeeded but its bundle is missing, the command fails.
     match bundle_failure {
         Some(failure) if exit.code() == 0 => Err(CommandFailure::new(
             Exit::Unreachable,
@@ -235,8 +235,8 @@ pub fn conclude(
     }
 }
 
-/// The bundle; cosignatures come a moment after the receipt, so it is asked for until there are enough. Who they are of is
-/// for the verifier to find out.
+/// Fetches the bundle again until the bundle has enough cosignatures, because cosignatures arrive after the receipt.
+/// The cosignatures are not verified here.
 fn fetch(
     client: &Client,
     receipt: &ReceiptId,
@@ -270,7 +270,7 @@ fn fetch(
     }
 }
 
-/// As many of the bundle's checkpoint may be cosignatures, and whether its roster names witnesses at all.
+/// Returns the number of possible cosignatures in the bundle, and true if the bundle's roster names witnesses.
 fn cosignatures(bundle: &[u8]) -> (u64, bool) {
     let Ok(bundle) = strict::parse_as::<Bundle>(bundle, MAX_BUNDLE_BYTES) else { return (0, false) };
     let proof = TlogProof::parse(&bundle.proofs.receipt).ok();
@@ -279,9 +279,9 @@ fn cosignatures(bundle: &[u8]) -> (u64, bool) {
     (proof.map_or(0, |proof| lines_of_others(&proof.checkpoint)), named)
 }
 
-/// How long is waited for witnesses: they are asked at once, and again after a first trouble.
+/// Time limit of the wait for cosignatures. The limit includes a second attempt after a first error of a witness.
 pub const COSIGNED: Duration = Duration::from_secs(60);
-/// How often it is looked whether they have.
+/// Interval between two requests for the bundle.
 pub const COSIGNED_PAUSE: Duration = Duration::from_millis(250);
 
 fn ending(view: &ProposalView) -> String {
@@ -296,10 +296,10 @@ fn ending(view: &ProposalView) -> String {
     words
 }
 
-/// Makes Ctrl-C stop the waiting and say that the run goes on.
+/// Installs a handler for Ctrl-C. The handler ends the program with a message that the proposal continues.
 pub fn stop_waiting_on_interrupt(id: &ProposalId) {
     let id = id.clone();
-    // Without this thread Ctrl-C ends the program all the same, only without the words.
+    // If this thread cannot start, Ctrl-C still ends the program, but without the message.
     let _ = std::thread::Builder::new().name("interrupt".to_owned()).spawn(move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
@@ -319,14 +319,14 @@ mod tests {
     use crate::record::receipt::Status;
 
     #[test]
-    fn a_shell_s_exit_code_for_a_file_that_was_too_large_is_explained() {
+    fn exit_code_153_for_a_too_large_file_is_explained() {
         let words = |code| outcome_words(&Outcome { exit_code: Some(code), ..Outcome::of(Status::Failed) });
         assert!(words(153).contains("153 (a shell's code for a program that reached the limit file_bytes)"));
         assert_eq!(words(3), "failed, exit code 3");
     }
 
     #[test]
-    fn a_stream_is_read_line_by_line_and_a_cut_one_is_told() {
+    fn a_stream_is_read_line_by_line_and_an_incomplete_line_is_an_error() {
         let mut lines = &b"{\"id\":1,\"type\":\"status\",\"status\":\"running\"}\n\n{\"id\":2}\n{\"id\""[..];
         assert_eq!(next_line(&mut lines).expect("line").expect("some")["id"], 1);
         assert_eq!(next_line(&mut lines).expect("line").expect("some")["id"], 2);

@@ -1,7 +1,7 @@
-//! Where a log lies: a boundary or mirror that serves it, a directory with the same files, or a store at rest.
+//! Sources of a log: a server, a directory with a copy, or a store that no service uses.
 //!
-//! Both have the resources of C2SP tlog-tiles: `checkpoint`, `tile/<level>/<index>[.p/<width>]`,
-//! `tile/entries/<index>[.p/<width>]`; and beside them `blob/sha256/<hex>`, what the entries name.
+//! All sources have the resources of C2SP tlog-tiles: `checkpoint`, `tile/<level>/<index>[.p/<width>]` and
+//! `tile/entries/<index>[.p/<width>]`. In addition, `blob/sha256/<hex>` has the data that entries name.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read as _};
@@ -17,42 +17,42 @@ use crate::store::stored::StoredLog;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 
-/// A place that a log is read from.
+/// A source of a log.
 #[derive(Debug)]
 pub enum LogSource {
-    /// A directory, as `log export` writes it.
+    /// A directory that `log export` has written.
     Directory(PathBuf),
-    /// A boundary, or a server of such a directory.
+    /// A boundary, or an HTTP server with the same files.
     Served(Box<Client>),
-    /// A store that nobody serves: a backup, or a log that a restore closed.
+    /// A store that no service uses: a backup or a closed log.
     Stored(Box<StoredLog>),
 }
 
-/// The largest resource: a tile of the longest entries. Blobs are smaller.
+/// Maximum size of a resource in bytes: a tile with the longest entries. Blobs are smaller.
 pub const MAX_RESOURCE_BYTES: usize = TILE_WIDTH as usize * (MAX_ENTRY_BYTES + 2);
 
-/// The directory of a copy that holds every signed head that the copy took, each under its size.
+/// Directory in a copy with every signed checkpoint that the copy accepted. The file names are the sizes.
 pub const KEPT_HEADS: &str = "checkpoints";
-/// How a file of a copy is called until it is whole.
+/// Prefix of temporary files in a copy.
 pub const UNFINISHED: &str = ".new-";
 
 impl LogSource {
-    /// The signed head; nothing when there is none.
+    /// Returns the signed checkpoint, or `None` if there is none.
     ///
     /// # Errors
-    /// When it can't be read.
+    /// Returns an error if the checkpoint cannot be read.
     pub fn head(&self) -> Result<Option<String>, CommandFailure> {
         let Some(bytes) = self.resource("checkpoint", MAX_NOTE_BYTES)? else { return Ok(None) };
         String::from_utf8(bytes)
             .map(Some)
-            .map_err(|_| CommandFailure::new(Exit::CheckSaidNo, "the log's checkpoint is no text"))
+            .map_err(|_| CommandFailure::new(Exit::CheckSaidNo, "the log's checkpoint is not UTF-8"))
     }
 
-    /// The signed heads that an export kept beside its copy, each with the name of its file, in the order of their names.
-    /// A served log and a store have none.
+    /// Returns all signed checkpoints that exports stored in the copy, with their file names, sorted by name. Other
+    /// sources have none.
     ///
     /// # Errors
-    /// When they can't be read.
+    /// Returns an error if the checkpoints cannot be read.
     pub fn kept_heads(&self) -> Result<Vec<(String, String)>, CommandFailure> {
         let Self::Directory(directory) = self else { return Ok(Vec::new()) };
         let kept = directory.join(KEPT_HEADS);
@@ -71,7 +71,7 @@ impl LogSource {
         for entry in entries {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            // What an export had begun to write when it was killed.
+            // This is a temporary file of an interrupted export.
             if name.starts_with(UNFINISHED) {
                 continue;
             }
@@ -82,55 +82,56 @@ impl LogSource {
         Ok(heads)
     }
 
-    /// A tile; nothing when there is none.
+    /// Returns a tile, or `None` if there is none.
     ///
     /// # Errors
-    /// When it can't be read.
+    /// Returns an error if the tile cannot be read.
     pub fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, CommandFailure> {
         self.resource(&path.to_string(), MAX_RESOURCE_BYTES)
     }
 
-    /// A blob, not yet checked; nothing when there is none.
+    /// Returns a blob, or `None` if there is none. The digest is not checked.
     ///
     /// # Errors
-    /// When it can't be read.
+    /// Returns an error if the blob cannot be read.
     pub fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, CommandFailure> {
         self.resource(&format!("blob/sha256/{}", digest.hex()), MAX_RESOURCE_BYTES)
     }
 
-    /// The entries of tile `index` in a log of `size`, as far as it goes.
+    /// Returns the entries of tile `index` in a log with `size` entries.
     ///
     /// # Errors
-    /// When they are not there, or can't be read.
+    /// Returns an error if the entries are missing or cannot be read.
     pub fn entries(&self, index: u64, size: u64) -> Result<Vec<Vec<u8>>, CommandFailure> {
         let tile = Self::tile_of(TileKind::Entries, index, size)?;
         let mut bytes = self.tile(&tile)?;
         if bytes.is_none() && tile.width() < TILE_WIDTH {
-            // The whole tile takes the place of its part once it is full.
+            // The log may have grown since, and then the complete tile has replaced the incomplete tile.
             bytes = self.tile(&Self::tile_of(TileKind::Entries, index, u64::MAX)?)?;
         }
         let Some(bytes) = bytes else {
             let hashes = self.tile(&Self::tile_of(TileKind::Hashes(0), index, size)?)?;
             let why = match hashes {
                 Some(_) => {
-                    "its hashes are there. Is this a mirror of hashes (`log export --hashes`)? It has no contents: audit a \
-                            copy that has them, and hold it against this one with --against"
+                    "its hashes are there. Is this a mirror of hashes (`log export --hashes`)? Such a mirror has no \
+                     contents: audit a copy with contents, and compare it with this mirror by --against"
                 }
-                None => "the log is not whole",
+                None => "the log is incomplete",
             };
             return Err(CommandFailure::new(Exit::CheckSaidNo, format!("{tile} is missing: {why}")));
         };
-        let mut entries = split_entries(&bytes)
-            .filter(|entries| entries.len() >= usize::from(tile.width()))
-            .ok_or_else(|| CommandFailure::new(Exit::CheckSaidNo, format!("{tile} is cut, or no tile of entries")))?;
+        let mut entries =
+            split_entries(&bytes).filter(|entries| entries.len() >= usize::from(tile.width())).ok_or_else(|| {
+                CommandFailure::new(Exit::CheckSaidNo, format!("{tile} is incomplete, or it is no tile of entries"))
+            })?;
         entries.truncate(usize::from(tile.width()));
         Ok(entries.into_iter().map(<[u8]>::to_vec).collect())
     }
 
-    /// The tile of this index in a log of `size` leaves, as wide as it is there.
+    /// Returns the path of tile `index` in a log with `size` leaves. The last tile may be incomplete.
     ///
     /// # Errors
-    /// When there is no such tile.
+    /// Returns an error if the log has no such tile.
     pub fn tile_of(kind: TileKind, index: u64, size: u64) -> Result<TilePath, CommandFailure> {
         let level = if let TileKind::Hashes(level) = kind { u32::from(level) } else { 0 };
         let entries = size.checked_shr(level * 8).unwrap_or(0);
@@ -140,7 +141,7 @@ impl LogSource {
         })
     }
 
-    /// That something beside the entries can't be read, by the code that the same has of a tile.
+    /// Returns the failure for an unreadable resource, with the same exit code as for an unreadable tile.
     pub fn unreadable(&self, error: Unreadable) -> CommandFailure {
         match self {
             Self::Directory(_) | Self::Stored(_) => CommandFailure::usage(error.0),
@@ -159,14 +160,14 @@ impl LogSource {
     }
 }
 
-/// A file of at most `most` bytes; nothing when there is none.
+/// Reads a file of at most `most` bytes. Returns `None` if the file does not exist.
 ///
 /// # Errors
-/// When it can't be read, is larger, or no file but a pipe, say, which might never end.
+/// Returns an error if the file is unreadable or too large, or if the path is not a regular file.
 pub fn read_file(path: &Path, most: usize) -> Result<Option<Vec<u8>>, CommandFailure> {
     let shown = PrintableText::text(&path.to_string_lossy());
     let failed = |error: io::Error| CommandFailure::usage(format!("can't read {}: {error}", shown.as_str()));
-    // Opening a pipe would wait for somebody to write into it.
+    // Without this flag, the open of a pipe would block until another process writes to the pipe.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = match OpenOptions::new().read(true).custom_flags(nonblocking).open(path) {
         Ok(file) => file,
@@ -181,7 +182,7 @@ pub fn read_file(path: &Path, most: usize) -> Result<Option<Vec<u8>>, CommandFai
     let mut bytes = Vec::new();
     file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() > most {
-        return Err(CommandFailure::new(Exit::CheckSaidNo, format!("{} is larger than it may be", shown.as_str())));
+        return Err(CommandFailure::new(Exit::CheckSaidNo, format!("{} is too large", shown.as_str())));
     }
     Ok(Some(bytes))
 }
@@ -191,8 +192,8 @@ impl EvidenceFiles for LogSource {
         Self::blob(self, digest).map_err(|failure| Unreadable(failure.message))
     }
 
-    /// Tiles are compared wherever they lie: what is served may be a directory that somebody wrote. 8 KiB for 256 entries
-    /// of a few KiB each, so this costs less than a hundredth of reading them.
+    /// Hash tiles are compared for every source, because a server may also publish a copy of unknown origin. The
+    /// comparison costs less than 1 % of the time to read the entries.
     fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Unreadable> {
         Self::tile(self, path).map_err(|failure| Unreadable(failure.message))
     }

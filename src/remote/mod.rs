@@ -1,4 +1,4 @@
-//! The client of a boundary: its HTTP calls, proposals and their output, the log and copies of it.
+//! Client of a boundary: HTTP calls, proposals and their output, the log, and copies of the log.
 pub mod client;
 pub mod export;
 pub mod follow;

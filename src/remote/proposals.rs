@@ -1,4 +1,4 @@
-//! Proposals by id, ending or status, as a boundary lists them.
+//! Search for proposals by id, by the end of an id, or by status.
 
 use crate::boundary::view::{ProposalList, ProposalStatus, ProposalView};
 use crate::record::ident::{ProposalId, ProposalIdEnding, ReceiptId};
@@ -6,25 +6,25 @@ use crate::remote::client::Client;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 
-/// Pages of a list that are read: of a hundred proposals each, or of ten thousand that were looked through.
+/// Maximum number of pages of a list. One page has a hundred proposals, or the matches among ten thousand proposals.
 const MAX_PAGES: usize = 1000;
 
-/// At most so many are listed where one was to be named.
+/// Maximum number of proposals in an error message about an ambiguous name.
 const MOST_NAMED: usize = 20;
 
-/// Among which proposals an ending is looked up.
+/// Proposals that a search includes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LookupRange {
-    /// Those that are not over: what somebody can decide on. Without a name it is the only pending one.
+    /// Proposals that are not finished. Without a name, the search returns the only pending proposal.
     Open,
-    /// All that the caller may see. Without a name it is the only one of this status.
+    /// All proposals that the caller may see. Without a name, the search returns the only proposal with this status.
     Visible(ProposalStatus),
 }
 
-/// The proposal of this id or ending; without a name the only one.
+/// Finds a proposal by its id or by the end of its id. Without a name, there must be exactly one proposal.
 ///
 /// # Errors
-/// When there is none, or more than one, which are then listed.
+/// Returns an error if no proposal matches. If several proposals match, the error lists them.
 pub fn find_proposal(client: &Client, named: Option<&str>, among: LookupRange) -> Result<ProposalId, CommandFailure> {
     let none = |words: String| CommandFailure::new(Exit::Usage, words);
     let Some(name) = named else {
@@ -35,7 +35,9 @@ pub fn find_proposal(client: &Client, named: Option<&str>, among: LookupRange) -
         let found = list(client, &[("status", only.word())])?;
         return match found.as_slice() {
             [one] => Ok(one.id.clone()),
-            [] => Err(none("there is no such proposal now; `countersign inbox` lists what waits for you".to_owned())),
+            [] => Err(none(
+                "there is no such proposal now; `countersign inbox` lists the proposals that wait for you".to_owned(),
+            )),
             several => Err(ambiguous(several)),
         };
     };
@@ -58,14 +60,14 @@ pub fn find_proposal(client: &Client, named: Option<&str>, among: LookupRange) -
     }
     let found = list(client, &query)?;
     match (found.as_slice(), among) {
-        // The boundary looked it up; that it did is seen here.
+        // The boundary did the search, so its result is checked here.
         ([one], _) if ending.is_of(&one.id) => Ok(one.id.clone()),
         ([one], _) => Err(CommandFailure::new(
             Exit::Refused,
             format!("{ending} was asked for, and the boundary gave {}: nothing was done", one.id),
         )),
         ([], LookupRange::Open) => {
-            Err(none(format!("no open proposal ends with {ending}; name one that is over by its whole id")))
+            Err(none(format!("no open proposal ends with {ending}; name a finished proposal by its whole id")))
         }
         ([], LookupRange::Visible(_)) => Err(none(format!("no proposal that you may see ends with {ending}"))),
         (several, _) => Err(ambiguous(several)),
@@ -76,14 +78,15 @@ fn ambiguous(several: &[ProposalView]) -> CommandFailure {
     let lines: Vec<_> = several.iter().take(MOST_NAMED).map(|view| format!("  {} {}", view.id, view.step)).collect();
     let more = several.len().saturating_sub(MOST_NAMED);
     let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
-    let words = "proposals could be meant, and none is taken; name one by its whole id";
+    let words = "proposals could be meant, so none was chosen; name one by its whole id";
     CommandFailure::new(Exit::Usage, format!("{} {words}:\n{}{more}", several.len(), lines.join("\n")))
 }
 
-/// All proposals that the caller may see and the query names, newest first.
+/// Returns all proposals that the caller may see and that match the query, newest first.
 ///
 /// # Errors
-/// As the boundary says; or when there are more than are read, so that no list is taken for whole that is cut.
+/// Returns the boundary's refusal. If the list has too many pages, the function returns an error, because an incomplete
+/// list could mislead the caller.
 pub fn list(client: &Client, query: &[(&str, &str)]) -> Result<Vec<ProposalView>, CommandFailure> {
     let mut found = Vec::new();
     let mut cursor: Option<ProposalId> = None;
@@ -93,9 +96,10 @@ pub fn list(client: &Client, query: &[(&str, &str)]) -> Result<Vec<ProposalView>
         let page: ProposalList = client.get(&format!("/v1/proposals?limit=100{asked}{from}"))?;
         found.extend(page.proposals);
         let Some(next) = page.cursor else { return Ok(found) };
-        let odd = |_| CommandFailure::new(Exit::Unreachable, "the boundary's list goes on at no proposal");
+        let odd =
+            |_| CommandFailure::new(Exit::Unreachable, "the next page of the boundary's list has an invalid name");
         cursor = Some(next.parse().map_err(odd)?);
     }
-    let detail = format!("the boundary's list was cut after {MAX_PAGES} pages; name one proposal by its whole id");
+    let detail = format!("the boundary's list has more than {MAX_PAGES} pages; name one proposal by its whole id");
     Err(CommandFailure::new(Exit::Unreachable, detail))
 }

@@ -1,4 +1,4 @@
-//! Prints the events and the output of a run.
+//! Printer of the events and the output of a run.
 
 use std::io::Write as _;
 
@@ -11,19 +11,19 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::run_output::{CommandGuard, EscapedOutput};
 use crate::terminal::streams::Terminal;
 
-/// How a run's output is printed.
+/// Options about the form of a run's output.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct OutputForm {
-    /// Print output to a terminal as it is, control characters too
+    /// Print output to a terminal unchanged, including control characters
     #[arg(long)]
     raw: bool,
-    /// Print output as to a terminal wherever it goes, and so that a CI system takes no line of it for a command (GitHub, GitLab,
-    /// Azure, TeamCity and others)
+    /// Escape control characters on every output, and lines that a CI system (GitHub, GitLab, Azure, TeamCity and
+    /// others) could take for a command
     #[arg(long, conflicts_with_all = ["raw", "json"])]
     escape: bool,
 }
 
-/// Where the events of a run go.
+/// Prints the events of a run.
 #[derive(Debug)]
 pub struct RunPrinter<'t> {
     terminal: &'t Terminal,
@@ -35,24 +35,24 @@ pub struct RunPrinter<'t> {
 }
 
 impl<'t> RunPrinter<'t> {
-    /// Output goes to the standard streams; to a terminal with its control characters made visible, unless `form` says
-    /// otherwise.
+    /// Creates a printer for the standard streams. On a terminal, control characters are made visible, unless `form`
+    /// disables this.
     #[must_use]
     pub fn new(terminal: &'t Terminal, form: OutputForm) -> Self {
         let (out, err, guard) = (EscapedOutput::default(), EscapedOutput::default(), CommandGuard::default());
         Self { terminal, form, out, err, guard, held_up: None }
     }
 
-    /// Where the events are printed.
+    /// Returns the terminal of this printer.
     #[must_use]
     pub const fn terminal(&self) -> &'t Terminal {
         self.terminal
     }
 
-    /// Takes one event.
+    /// Prints one event.
     ///
     /// # Errors
-    /// When the standard output can't be written, or the piece is no base64.
+    /// Returns an error if the standard output cannot be written, or if a piece of output is no base64.
     pub fn event(&mut self, event: &Event, line: &Value) -> Result<(), CommandFailure> {
         if self.terminal.json {
             return self.terminal.object(line);
@@ -62,7 +62,10 @@ impl<'t> RunPrinter<'t> {
                 let piece = match (text, base64) {
                     (Some(text), _) => text.as_bytes().to_vec(),
                     (None, Some(coded)) => base64::engine::general_purpose::STANDARD.decode(coded).map_err(|_| {
-                        CommandFailure::new(Exit::Unreachable, "the boundary sent a piece of output that is no base64")
+                        CommandFailure::new(
+                            Exit::Unreachable,
+                            "the boundary sent a piece of output that is not valid base64",
+                        )
                     })?,
                     (None, None) => Vec::new(),
                 };
@@ -77,7 +80,7 @@ impl<'t> RunPrinter<'t> {
             }
             Event::HeldUp { code, detail } => {
                 let why = RefusalView { code: *code, detail: detail.clone() };
-                // A stream that is taken up again says it again.
+                // After a reconnection the stream repeats this event.
                 if self.held_up.as_ref() != Some(&why) {
                     self.terminal.say(&held_up_words(&why));
                     self.guard.line_ended();
@@ -95,10 +98,10 @@ impl<'t> RunPrinter<'t> {
         }
     }
 
-    /// Takes a piece of output.
+    /// Prints a piece of output.
     ///
     /// # Errors
-    /// When the standard stream can't be written.
+    /// Returns an error if the standard stream cannot be written.
     pub fn output(&mut self, stream: StreamName, piece: &[u8]) -> Result<(), CommandFailure> {
         let (tamed, is_terminal) = match stream {
             StreamName::Stdout => (&mut self.out, self.terminal.out_is_terminal()),
@@ -115,10 +118,10 @@ impl<'t> RunPrinter<'t> {
         }
     }
 
-    /// Prints what was kept back.
+    /// Prints the buffered rest of the output.
     ///
     /// # Errors
-    /// When the standard output can't be written.
+    /// Returns an error if the standard output cannot be written.
     pub fn end(&mut self) -> Result<(), CommandFailure> {
         let (out, err) = (self.out.end(), self.err.end());
         if !out.is_empty() {
@@ -131,7 +134,7 @@ impl<'t> RunPrinter<'t> {
     }
 }
 
-/// Why an approved run has not begun, in words.
+/// Returns a text with the reason why an approved run has not started.
 #[must_use]
 pub fn held_up_words(why: &RefusalView) -> String {
     format!("held up ({}), and tried again until it expires: {}", why.code, why.detail)

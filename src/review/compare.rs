@@ -1,4 +1,5 @@
-//! What differs from the last run of a step that succeeded. All of it is the boundary's word.
+//! Compares a run with the last successful run of the step. All data about the last run comes from the boundary and is
+//! not verified.
 
 use serde_json::Value;
 use similar::ChangeTag;
@@ -14,7 +15,7 @@ use crate::review::sources::{LastRun, ReviewSources};
 use crate::review::words::counted;
 use crate::terminal::screen::{PrintableText, leaves};
 
-/// Compares.
+/// Compares the signed run with the last successful run of the step.
 #[must_use]
 pub fn compare(sources: &ReviewSources, found: &Derived, signed: &Authorization) -> RunComparison {
     let Some(last) = &sources.last else {
@@ -39,7 +40,7 @@ pub fn compare(sources: &ReviewSources, found: &Derived, signed: &Authorization)
                 }
                 fields.extend(other);
             }
-            _ => changed.push("what ran then could not be had".to_owned()),
+            _ => changed.push("the earlier definition could not be read".to_owned()),
         }
     }
     if let Some(profile) = &last.profile {
@@ -88,7 +89,7 @@ fn without_source(definition: &Value) -> Value {
 fn lines_diff(old: &str, new: &str) -> Vec<LineDifference> {
     let lines = |text| str::split_inclusive(text, '\n').collect::<Vec<&str>>();
     let (old, new) = (lines(old), lines(new));
-    // One algorithm: a text's own comparison brings them all into the program.
+    // Use only Myers: the text comparison of `similar` would link all its algorithms into the program.
     let mut found = Compact::new(Replace::new(Capture::new()), &old[..], &new[..]);
     let Ok(()) = myers::diff(&mut found, &old[..], 0..old.len(), &new[..], 0..new.len());
     let ops = found.into_inner().into_inner().into_ops();

@@ -1,43 +1,43 @@
-//! How a run differs from the last one that succeeded.
+//! Result of comparing a run with the last successful run of the step.
 
 use crate::terminal::screen::PrintableText;
 
-/// How a run compares with the last one that succeeded.
+/// Result of comparing a run with the last successful run of the step.
 #[derive(Debug, Clone, Default)]
 pub enum RunComparison {
     /// The boundary could not be asked.
     #[default]
     Unknown,
-    /// The boundary tells of no run of this step that succeeded.
+    /// The boundary reports no successful run of this step.
     First,
-    /// There was one.
+    /// The boundary reports a successful run.
     Since {
-        /// When, and how many succeeded.
+        /// Time of the last successful run, and number of successful runs.
         last: String,
-        /// What was compared.
+        /// Parts of the run that were compared.
         compared: &'static str,
-        /// What is not the same, each in a few words.
+        /// Names of the parts that changed.
         changed: Vec<String>,
-        /// The lines of the script that differ.
+        /// Changed lines of the script.
         script: Vec<LineDifference>,
-        /// Other fields that differ.
+        /// Other changed fields.
         fields: Vec<LineDifference>,
     },
 }
 
-/// A line or field that differs.
+/// Changed line or field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineDifference {
-    /// Whether it is how it was, and not how it is now.
+    /// True for the old text, false for the new text.
     pub was: bool,
-    /// The line's number; none for a field.
+    /// Line number, or `None` for a field.
     pub number: Option<usize>,
-    /// The line or field.
+    /// Text of the line or field.
     pub text: PrintableText,
 }
 
 impl RunComparison {
-    /// What the line below the script says.
+    /// Returns the text about the comparison for the line below the script.
     #[must_use]
     pub fn words(&self) -> Option<PrintableText> {
         match self {

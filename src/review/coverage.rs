@@ -1,7 +1,7 @@
-//! Proves field by field that nothing that is signed is left out of the decision screen.
+//! Proves that the decision screen leaves out no signed field.
 //!
-//! A field is shown by a line, or it equals something shown or a built-in default by a rule that is looked into here.
-//! A field that is neither stops signing.
+//! A line shows the field, or a rule of this module proves that the field equals a shown value or a built-in default.
+//! Any other field stops signing.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::review::line::Lines;
 use crate::review::signed_field::{FieldReason, SignedField};
 use crate::terminal::screen::leaves;
 
-/// Every field of what is signed, and of the definition whose digest is signed.
+/// Lists every signed field, and every field of the definition whose digest is signed.
 #[must_use]
 pub fn fields(found: &Derived, lines: &Lines) -> Vec<SignedField> {
     let Some(ground) = EqualValues::of(found) else { return Vec::new() };
@@ -48,18 +48,18 @@ pub fn fields(found: &Derived, lines: &Lines) -> Vec<SignedField> {
     all
 }
 
-/// What a field may be equal to.
+/// Values with which a field can be compared.
 pub struct EqualValues<'f> {
     found: &'f Derived,
-    /// The statement as it follows from its predicate: subjects, types.
+    /// Fields of the statement that follow from its predicate: subjects and types.
     expected: BTreeMap<String, Value>,
-    /// The profile of the payload, and that of a run that is given nothing.
+    /// Profile in the payload, as JSON. The field `usual` is the profile of a run that gets nothing from the host.
     profile: Value,
     usual: Value,
 }
 
 impl<'f> EqualValues<'f> {
-    /// Nothing for a payload that can't be read.
+    /// Returns `None` if the payload can't be read.
     #[must_use]
     pub fn of(found: &'f Derived) -> Option<Self> {
         let signed = &found.statement.as_ref()?.predicate;
@@ -74,7 +74,7 @@ impl<'f> EqualValues<'f> {
         })
     }
 
-    /// Why a field of the payload need not be shown.
+    /// Returns the reason why a field of the payload need not be shown.
     fn of_payload(&self, path: &str, value: &Value) -> Option<FieldReason> {
         let signed = &self.found.statement.as_ref()?.predicate;
         let Some(inner) = path.strip_prefix(".predicate.") else {
@@ -98,7 +98,7 @@ impl<'f> EqualValues<'f> {
             _ => {
                 let mut names = inner.strip_prefix("sandbox.")?.split(['.', '[']);
                 let field = names.next()?;
-                // An array counts whole: a missing element is no field of its own.
+                // Compare an array as a whole, because a missing element has no field of its own.
                 let (mine, usual) = match (field, names.next()) {
                     ("limits" | "network", Some(part)) => (&self.profile[field][part], &self.usual[field][part]),
                     _ => (&self.profile[field], &self.usual[field]),
@@ -108,7 +108,7 @@ impl<'f> EqualValues<'f> {
         }
     }
 
-    /// Why a field of the definition need not be shown.
+    /// Returns the reason why a field of the definition need not be shown.
     #[must_use]
     pub fn of_definition(&self, path: &str, value: &Value) -> Option<FieldReason> {
         let is = |default: Value| (*value == default).then_some(FieldReason::Default);

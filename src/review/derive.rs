@@ -1,7 +1,7 @@
-//! What this program finds out by itself before it shows anything.
+//! Checks an authorization before this program shows anything.
 //!
-//! Nothing is taken from the boundary but bytes that a digest or a signature holds: the digests stand in the
-//! payload, in a seal signed by a rostered boundary key, and in the roster that the approver trusts.
+//! This module trusts only bytes that a digest or a signature protects. The digests are in the payload, in a seal that
+//! a rostered key of the boundary signed, and in the roster that the approver trusts.
 
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ use crate::review::line::Lines;
 use crate::review::signed_field::{FieldReason, SignedField};
 use crate::review::sources::ReviewSources;
 
-/// Finds out all that can be found out.
+/// Makes all checks that the sources allow.
 #[must_use]
 pub fn derive(sources: &ReviewSources, now: Timestamp) -> Derived {
     let mut found = Derived {
@@ -85,13 +85,13 @@ const RUNS: &str = "policy lets this step run";
 const PERMISSIONS: &str = "permissions are what this program derives";
 
 impl Derived {
-    /// Whether this was looked into and holds.
+    /// Returns true if this check was made and passed.
     #[must_use]
     pub fn holds(&self, what: &str) -> bool {
         self.checks.iter().any(|check| check.what == what && check.finding == ReviewFinding::Holds)
     }
 
-    /// Every signed field is shown, or follows from what is shown.
+    /// Checks that every signed field is shown or follows from a shown field.
     pub(super) fn covered(&mut self, fields: &[SignedField]) {
         let nowhere = fields.iter().filter(|field| field.why == FieldReason::Nowhere).map(|field| field.path.as_str());
         let nowhere: Vec<_> = nowhere.collect();
@@ -110,7 +110,8 @@ impl Derived {
         self.checks.push(ReviewCheck { what, finding });
     }
 
-    /// The definition is the signed one, and parameters and script are what it makes of them.
+    /// Checks that the definition has the signed digest. Then checks the parameters and the script against the
+    /// definition.
     fn definition(&mut self, sources: &ReviewSources, signed: &Authorization) {
         const IS_SIGNED: &str = "the definition shown has the signed digest";
         let Some(bytes) = &sources.definition else {
@@ -162,7 +163,7 @@ impl Derived {
         );
     }
 
-    /// The seal, when a key of the boundary that the roster names signed it.
+    /// Returns the seal if one of the boundary's keys in the roster signed the seal.
     fn seal(&mut self, sources: &ReviewSources, signed: &Authorization) -> Option<Seal> {
         const SIGNED: &str = "the seal is signed by a rostered key of this boundary";
         let name = &signed.boundary.name;
@@ -203,7 +204,7 @@ impl Derived {
         Some(seal)
     }
 
-    /// Roster, policy, permissions and sandbox, as the seal has them.
+    /// Checks the roster, the policy, the permissions and the sandbox against the seal.
     fn context(&mut self, sources: &ReviewSources, signed: &Authorization, seal: Option<&Seal>) {
         const POLICY: &str = "the policy in force is the one that this roster names";
         let unknown = |why: &str| ReviewFinding::NotChecked(why.to_owned());
@@ -278,7 +279,8 @@ impl Derived {
         };
         let ruling = ruling::resolve(&policy, &lists, &signed.step.reference);
         let asked = permissions::questions(&ruling, &definition);
-        // The lists are sealed by the boundary alone: what those of this program ask besides must be signed too.
+        // Only the boundary seals the lists. So the permissions that this program's own lists require must be signed
+        // too.
         let own = if lists == *Builtins::current() {
             asked.clone()
         } else {
@@ -317,7 +319,7 @@ impl Derived {
         self.note(SANDBOX, finding);
     }
 
-    /// What policy asks, and that exactly this is to be signed.
+    /// Checks that policy lets the step run, and that exactly the permissions of policy are signed.
     fn permissions(
         &mut self,
         signed: &Authorization,
@@ -398,7 +400,7 @@ fn rendered(definition: &StepDefinition, signed: &Authorization) -> ReviewFindin
     }
 }
 
-/// The conjunction of policy's rule and the step's; a step that names no group means whom policy names.
+/// Returns the rule of policy and the rule of the step. A step without groups uses the groups of policy.
 fn rules(policy: Option<&Approvals>, step: &Approvals) -> Vec<(&'static str, Approvals)> {
     let own = match policy {
         Some(policy) if step.from.is_empty() => {
@@ -409,7 +411,7 @@ fn rules(policy: Option<&Approvals>, step: &Approvals) -> Vec<(&'static str, App
     policy.cloned().map(|rule| ("policy asks", rule)).into_iter().chain([("the step asks", own)]).collect()
 }
 
-/// What the sealed configuration gives every run.
+/// Returns the default limits, the maximum limits and the sandbox level of the sealed configuration.
 fn configured(bytes: &[u8]) -> Result<PolicyProfile, String> {
     let value = json::parse(bytes, bytes.len()).map_err(|error| error.to_string())?;
     let limits = |which: &str| -> Result<Limits, String> {
@@ -426,7 +428,7 @@ fn configured(bytes: &[u8]) -> Result<PolicyProfile, String> {
     Ok(PolicyProfile { level, limits: limits("default")?, maximum: limits("maximum")? })
 }
 
-/// The fields in which two profiles differ, by name.
+/// Lists the fields in which two profiles differ.
 fn differences(derived: &Profile, signed: &Profile) -> String {
     let (derived, signed) = (serde_json::to_value(derived), serde_json::to_value(signed));
     let (Ok(Value::Object(derived)), Ok(Value::Object(signed))) = (derived, signed) else {

@@ -1,4 +1,4 @@
-//! What was found out about a statement: its checks, and where it stands.
+//! Results of the checks of an authorization.
 
 use serde_json::Value;
 
@@ -11,75 +11,75 @@ use crate::record::profile::Profile;
 use crate::record::step::{Approvals, StepDefinition};
 use crate::review::line::Lines;
 
-/// One thing that was looked into.
+/// Check with its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReviewCheck {
-    /// What.
+    /// Statement that is checked.
     pub what: &'static str,
-    /// What came of it.
+    /// Result of the check.
     pub finding: ReviewFinding,
 }
 
-/// What came of a check.
+/// Result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReviewFinding {
-    /// It holds.
+    /// The statement is true.
     Holds,
-    /// It does not, and why.
+    /// The statement is false, for the given reason.
     Fails(String),
-    /// It could not be looked into, and why.
+    /// The check could not be made, for the given reason.
     NotChecked(String),
 }
 
-/// Whether this may be signed.
+/// Result of all checks, which decides whether the approver may sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatementVerdict {
-    /// All that this program derived is what is to be signed.
+    /// All checks passed.
     Sound,
-    /// Nothing contradicts, but there is no trusted roster to check with.
+    /// No check failed, but the approver has no trusted roster for the boundary.
     NoTrust,
-    /// Something contradicts, or could not be checked.
+    /// A check failed or could not be made.
     Unsound,
 }
 
-/// What was found out.
+/// Results of the checks, with the documents that they are about.
 #[derive(Debug, Clone)]
 pub struct Derived {
-    /// Digest of the payload: what a signature names.
+    /// Digest of the payload that the approvers sign.
     pub digest: AuthorizationDigest,
-    /// The payload, read strictly.
+    /// Statement in the payload, parsed strictly.
     pub statement: Option<Statement<Authorization>>,
-    /// The payload as JSON, for the exact listing.
+    /// Payload as JSON, for the listing of all fields.
     pub payload: Option<Value>,
-    /// The definition, when its digest is the signed one.
+    /// Definition of the step, if its digest is the signed digest.
     pub definition: Option<(StepDefinition, Value)>,
-    /// Rules that must all be met, and who makes them.
+    /// Approval rules of policy and of the step. All rules must be met.
     pub rules: Vec<(&'static str, Approvals)>,
-    /// The sandbox as this program derives it.
+    /// Sandbox profile as this program derives it.
     pub profile: Option<Profile>,
-    /// People whose signatures over these bytes this program verified.
+    /// Approvers whose signatures over this payload this program verified.
     pub signers: Vec<(Name, KeyId)>,
-    /// Signatures that are of nobody known, or do not verify.
+    /// Errors of the signatures that do not verify or are not of an approver.
     pub strangers: Vec<String>,
-    /// Every check, in order.
+    /// All checks, in order.
     pub checks: Vec<ReviewCheck>,
-    /// Whether this may be signed.
+    /// Result of all checks.
     pub standing: StatementVerdict,
-    /// What a face draws.
+    /// Lines for the screen.
     pub lines: Lines,
 }
 
-/// The check that the sandbox follows from what is sealed.
+/// Name of the check that the sandbox follows from the sealed documents.
 pub const SANDBOX: &str = "the sandbox is what this program derives";
 
-/// The check that boundary and epoch are those of the seal.
+/// Name of the check that the boundary and the epoch are those of the seal.
 pub const SEALED: &str = "boundary and epoch are the seal's";
 
-/// The check that what runs is the script that is shown.
+/// Name of the check that the script to run is the shown script.
 pub const SCRIPT_DIGEST: &str = "the script to run has the signed digest";
 
-/// The check that no signed field is left out.
+/// Name of the check that the screen leaves out no signed field.
 pub const COVERED: &str = "every signed field is shown, or equals what is shown or a built-in default";
 
-/// The check that the approver trusts the roster in force.
+/// Name of the check that the approver trusts the roster in force.
 pub const TRUSTED: &str = "the roster in force is the one you trust";

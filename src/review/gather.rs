@@ -1,4 +1,4 @@
-//! Gathers what a review is made of: from a boundary, or from a file and a boundary.
+//! Collects the sources of a review from a boundary, or from a file and a boundary.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -18,44 +18,43 @@ use crate::review::sources::{LastRun, ReportedState, ReviewSources, RosterSource
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::trust::chain::{Chain, Pinned};
 
-/// What is to be reviewed.
+/// Statement to review.
 #[derive(Debug, Clone)]
 pub enum ReviewSubject {
-    /// A proposal that the boundary holds.
+    /// Proposal that the boundary stores.
     Proposal(Box<ProposalView>),
-    /// A statement in a file, with the signatures that it has.
+    /// Statement in a file, with the signatures in the file.
     File(Envelope),
 }
 
-/// Reads from the boundary that a review is about.
+/// Reads documents from the boundary that the review is about.
 ///
-/// Each call reads once and gives the boundary's refusal, or that it can't be reached, as a failure. `blob` also checks that the
-/// bytes have the digest.
+/// Each method makes one request. The error is the boundary's refusal, or the reason why the boundary can't be reached.
 pub trait BoundaryReader {
-    /// Reads a document.
+    /// Reads a JSON document.
     ///
     /// # Errors
-    /// The boundary's refusal, or that it can't be reached.
+    /// Returns the boundary's refusal, or an error if the boundary can't be reached.
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CommandFailure>;
 
     /// Reads bytes.
     ///
     /// # Errors
-    /// The boundary's refusal, or that it can't be reached.
+    /// Returns the boundary's refusal, or an error if the boundary can't be reached.
     fn bytes(&self, path: &str) -> Result<Vec<u8>, CommandFailure>;
 
-    /// Reads a blob of the log and checks that it is the one that was named.
+    /// Reads a blob of the log and checks that the bytes have the digest.
     ///
     /// # Errors
-    /// The boundary's refusal, that it can't be reached, or that it gave something else.
+    /// Returns the boundary's refusal, or an error if the boundary can't be reached or the bytes have another digest.
     fn blob(&self, digest: &[u8; 32]) -> Result<Vec<u8>, CommandFailure>;
 }
 
 impl ReviewSubject {
-    /// The bytes that a signature covers.
+    /// Returns the bytes that a signature covers.
     ///
     /// # Errors
-    /// When they are no base64, or not those whose digest the boundary tells.
+    /// Returns an error if the payload is not base64 or does not have the digest that the boundary states.
     pub fn payload(&self) -> Result<Vec<u8>, CommandFailure> {
         let refuse = |error: String| CommandFailure::new(Exit::Refused, format!("the payload can't be read: {error}"));
         match self {
@@ -73,7 +72,7 @@ impl ReviewSubject {
                     Base64::Strict.decode("/payload", &view.payload).map_err(|error| refuse(error.to_string()))?;
                 if AuthorizationDigest::of(&payload) != view.digest {
                     return Err(refuse(format!(
-                        "the boundary calls it {}, its bytes have another digest",
+                        "the boundary states the digest {}, but the payload has another digest",
                         view.digest
                     )));
                 }
@@ -83,10 +82,10 @@ impl ReviewSubject {
     }
 }
 
-/// Gathers everything about `subject`. What can't be had is named, not invented.
+/// Collects the documents about `subject`. `Sources::missing` names each document that can't be read.
 ///
 /// # Errors
-/// When the payload itself can't be had.
+/// Returns an error if the payload can't be read or belongs to another proposal.
 pub fn gather(
     subject: &ReviewSubject,
     client: &impl BoundaryReader,
@@ -106,7 +105,7 @@ pub fn gather(
             });
         }
     }
-    // An unreadable payload is shown as such; there is nothing to gather for it.
+    // An unreadable payload is shown as text, and no further document is needed.
     let Ok(statement) = Statement::<Authorization>::from_payload(&sources.payload) else { return Ok(sources) };
     let signed = statement.predicate;
     if let ReviewSubject::Proposal(view) = subject
@@ -184,11 +183,11 @@ pub fn gather(
     Ok(sources)
 }
 
-/// The log entry of a seal: the envelope that the boundary signed.
+/// Returns the log entry of a seal: the envelope that the boundary signed.
 fn seal_entry(client: &impl BoundaryReader, index: u64) -> Result<Vec<u8>, CommandFailure> {
     let odd = |what: &str| CommandFailure::new(Exit::Unreachable, format!("the boundary's log: {what}"));
     let checkpoint = client.bytes("/log/checkpoint")?;
-    // A checkpoint's second line is the size of the tree.
+    // The second line of a checkpoint is the size of the tree.
     let size: u64 = std::str::from_utf8(&checkpoint)
         .ok()
         .and_then(|text| text.lines().nth(1))
@@ -212,7 +211,7 @@ fn entries_path(path: &TilePath) -> String {
     path.strip_prefix("tile/").unwrap_or(&path).to_owned()
 }
 
-/// The versions of the roster up to the one in force: the array that a bundle would bring.
+/// Returns all roster versions up to the version in force, as the array that a bundle contains.
 fn versions_in_force(client: &impl BoundaryReader, seal: &SealView) -> Result<Vec<u8>, CommandFailure> {
     if let Some(versions) = &seal.rosters {
         return client.blob(versions.as_bytes());
@@ -221,8 +220,8 @@ fn versions_in_force(client: &impl BoundaryReader, seal: &SealView) -> Result<Ve
     canonical::canonical_of(&[first]).map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))
 }
 
-/// The roster to go by: the newest of the trusted ones, or the one in force where that leads to it; without any the
-/// boundary's word.
+/// Chooses the newest trusted roster for the review. Without a trusted roster, the review uses the boundary's own
+/// roster, which is not trusted.
 fn believe(
     trust: &[ChosenTrust],
     boundary: &BoundaryName,
@@ -252,17 +251,19 @@ fn believe(
             Err(error) => broken.push(format!("{}: {error}", trust.from)),
         }
     }
-    // The newest that is trusted: one that leads to the versions here or is led to by them, or a file of this boundary.
+    // The candidates are the connected versions and each trusted roster file that has a key of this boundary.
     let files = trust.iter().filter_map(|trust| match &trust.pinned {
         Pinned::Roster(roster) => Some((trust, &**roster)),
         Pinned::Digest(_) | Pinned::Chain(_) => None,
     });
-    // Boundaries of two rosters may have one name; what lies between two versions may be missing: so the rosters' names.
+    // Two boundaries may have the same name, and versions between two rosters may be missing. The rosters must
+    // therefore also have the same name.
     let name = connected.first().map(|(_, chain)| chain.last().tables().name.clone());
     let files = files.filter(|(_, roster)| {
         !roster.boundary_keys(boundary).is_empty() && name.as_ref().is_none_or(|name| roster.tables().name == *name)
     });
-    // A trusted version that follows one of these and is not theirs: another branch, whatever number that one has reached.
+    // A trusted version can follow a connected version without being in its chain. Such a version is on another branch
+    // and is chosen, whatever its version number.
     let branch = files.clone().find(|(_, roster)| {
         let is_here = |digest: &RosterDigest| connected.iter().any(|(_, chain)| chain.by_digest(digest).is_some());
         roster.tables().previous.as_ref().is_some_and(is_here) && !is_here(&roster.digest())
@@ -273,7 +274,7 @@ fn believe(
         connected
             .iter()
             .filter(|(_, chain)| chain.newest().digest() == newest.digest() && chain.last().digest() == newest.digest())
-            // Nothing needs to lead to one that is trusted by hand.
+            // Prefer a roster that the approver pinned directly.
             .max_by_key(|(trust, _)| trust.pinned.digest() == newest.digest())
     });
     if let Some((trust, chain)) = leads {
@@ -287,7 +288,8 @@ fn believe(
         }
         return RosterSource::Trusted(Box::new(chain.last().clone()), from);
     }
-    // An older one than the trusted is no roster to sign by: a boundary that was set back would say the same.
+    // A roster that is older than the trusted one is never used, because a boundary that was reset to an old state
+    // would show such a roster.
     if let Some((trust, newest)) = newest {
         return RosterSource::Trusted(Box::new(newest.clone()), trust.from.clone());
     }

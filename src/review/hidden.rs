@@ -1,15 +1,15 @@
-//! Hidden text: characters by which a text can look like another one.
+//! Finds hidden text: characters that make a text look like another text.
 //!
-//! The screen shows them all as escapes. What is said here makes a tired reader look: control characters, invisible
-//! characters, characters that change the reading direction, words whose letters are of several scripts, and words of letters
-//! that look like those of ASCII.
+//! The screen shows these characters as escapes. The findings name control characters, invisible characters, and
+//! characters that change the reading direction. The findings also name words with letters of several scripts, and
+//! words with letters that look like ASCII.
 
 use unicode_general_category::{GeneralCategory, get_general_category};
 use unicode_script::{Script, UnicodeScript as _};
 
 use crate::terminal::screen::PrintableText;
 
-/// What a reader could miss in a text, each kind once; nothing for an ordinary text.
+/// Lists the characters and words that a reader could misread, each finding once. An ordinary text gives an empty list.
 #[must_use]
 pub fn hidden(text: &str) -> Vec<PrintableText> {
     let mut found: Vec<PrintableText> = Vec::new();
@@ -38,7 +38,7 @@ pub fn hidden(text: &str) -> Vec<PrintableText> {
     found
 }
 
-/// The longest word that is shown of a text.
+/// Maximum number of characters that a finding shows of a word.
 const MOST: usize = 48;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,12 +64,12 @@ impl Kind {
 
 fn kind_of(c: char) -> Option<Kind> {
     match c {
-        // These two are shown as what they are, and a text of several lines has them.
+        // A newline and a tab are visible as such, and a text of several lines contains them.
         '\n' | '\t' | ' '..='~' => return None,
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
             return Some(Kind::Direction);
         }
-        // Default ignorable code points that are letters, marks or symbols, and the empty pattern of Braille.
+        // Default ignorable code points that are letters, marks or symbols, and the blank Braille pattern.
         '\u{34f}'
         | '\u{115f}'
         | '\u{1160}'
@@ -94,8 +94,8 @@ fn kind_of(c: char) -> Option<Kind> {
     }
 }
 
-/// Whether it is a full-width letter or digit, or a mathematical letter. Unicode's compatibility decomposition (NFKC) makes
-/// each of them a letter or digit of ASCII, except the few mathematical letters that are Greek.
+/// Returns true for a full-width letter or digit, or a mathematical letter. The compatibility decomposition (NFKC)
+/// turns each into an ASCII letter or digit, except the mathematical dotless i and j (U+1D6A4 and U+1D6A5).
 fn looks_like_ascii(c: char) -> bool {
     matches!(c, '\u{ff10}'..='\u{ff19}' | '\u{ff21}'..='\u{ff3a}' | '\u{ff41}'..='\u{ff5a}' | '\u{1d400}'..='\u{1d6a5}')
 }
@@ -104,7 +104,7 @@ fn is_mark(c: char) -> bool {
     matches!(get_general_category(c), GeneralCategory::NonspacingMark | GeneralCategory::SpacingMark)
 }
 
-/// The scripts of a word's letters. Those that one language writes together count as one.
+/// Returns the scripts of a word's letters. Scripts that are used together in one language count as one script.
 fn scripts_of(word: &str) -> Vec<Script> {
     let mut found = Vec::new();
     for c in word.chars() {
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_texts_of_many_languages_hide_nothing() {
+    fn ordinary_texts_in_many_languages_have_no_hidden_text() {
         for text in [
             "",
             "p99 is up\n\tsince 10:05",
@@ -144,17 +144,17 @@ mod tests {
     }
 
     #[test]
-    fn letters_that_look_like_ascii_are_named_by_their_word() {
+    fn a_word_with_letters_that_look_like_ascii_is_reported() {
         let word = r"\u{ff21}\u{ff22}\u{ff23}\u{ff11} (looks like ASCII and is not)";
         assert_eq!(told("x \u{ff21}\u{ff22}\u{ff23}\u{ff11}, ok"), [word]);
         assert_eq!(told("\u{ff41}dmin"), [r"\u{ff41}dmin (looks like ASCII and is not)"]);
         assert_eq!(told("\u{1d42b}\u{1d426}"), [r"\u{1d42b}\u{1d426} (looks like ASCII and is not)"]);
-        // The punctuation of Chinese and Japanese is full-width.
+        // Chinese and Japanese punctuation is full-width.
         assert_eq!(told("\u{65e5}\u{672c}\u{ff0c}\u{8a9e}\u{ff01}"), [""; 0]);
     }
 
     #[test]
-    fn what_a_reader_could_miss_is_named() {
+    fn hidden_characters_are_reported() {
         assert_eq!(told("a\u{202e}b\u{202e}"), [r"\u{202e} (changes the reading direction)"]);
         assert_eq!(told("\x1b[2K\u{9b}"), [r"\x1b (a control character)", r"\u{9b} (a control character)"]);
         assert_eq!(told("a\r"), [r"\r (a control character)"]);

@@ -1,4 +1,4 @@
-//! The lines of a review, with their weights.
+//! Lines of a review, with their weights.
 
 use serde_json::{Value, json};
 
@@ -6,46 +6,46 @@ use crate::review::comparison::RunComparison;
 use crate::review::signed_field::SignedField;
 use crate::terminal::screen::{LineTone, PrintableText};
 
-/// How much a line weighs.
+/// Weight of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineWeight {
-    /// It is on every decision screen.
+    /// The line is on every decision screen.
     Always,
-    /// It deserves a look before signing.
+    /// The line is a remark that the approver should read before signing.
     Remark(RemarkSeverity),
 }
 
-/// How heavy a remark is; the heaviest come first.
+/// Kind of a remark, from the heaviest to the lightest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RemarkSeverity {
-    /// A check fails, or could not be made.
+    /// A check failed or could not be made.
     Fails,
     /// The sandbox is off.
     SandboxOff,
-    /// The run is a user of the host.
+    /// The run uses a user account of the host.
     HostIdentity,
     /// The run writes to the host itself.
     LiveTree,
     /// The run reaches a network.
     Network,
-    /// The run gets something else of the host.
+    /// The run gets another resource of the host.
     HostNeed,
-    /// What would run is not known before it runs.
+    /// A program or file is not known before the run starts.
     Unknowable,
-    /// A built-in list denies it.
+    /// A built-in list denies a program, a file or a variable.
     BuiltInDenied,
-    /// A text could be taken for another one.
+    /// A text looks like another text.
     HiddenText,
-    /// A value is too long to be read at a glance.
+    /// A value is too long for a quick look.
     LongValue,
     /// No run of this step has succeeded yet.
     FirstRun,
-    /// It is not what ran last with success.
+    /// The run differs from the last successful run.
     Changed,
 }
 
 impl RemarkSeverity {
-    /// The word in `--json` and in the inbox.
+    /// Returns the name in `--json` and in the inbox.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -64,37 +64,37 @@ impl RemarkSeverity {
         }
     }
 
-    /// Whether it is red.
+    /// Returns true if the remark is shown in red.
     #[must_use]
     pub fn is_red(self) -> bool {
         self <= Self::HiddenText
     }
 }
 
-/// One line.
+/// Line of a review.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReviewLine {
-    /// How much it weighs.
+    /// Weight of the line.
     pub weight: LineWeight,
-    /// What it is about; empty below a line of the same name.
+    /// Topic of the line, or empty if the line above has the same topic.
     pub name: &'static str,
-    /// How it strikes the eye.
+    /// Color of the line.
     pub tone: LineTone,
-    /// What it says.
+    /// Text of the line.
     pub text: PrintableText,
-    /// The fields that its text shows: `signed.predicate.reason`, `definition.title`.
+    /// Paths of the fields that the text shows, for example `signed.predicate.reason` or `definition.title`.
     pub shows: Vec<String>,
 }
 
 impl ReviewLine {
-    /// A line that is always there.
+    /// Creates a line that is on every decision screen.
     #[must_use]
     pub fn always(name: &'static str, text: PrintableText, shows: &[&str]) -> Self {
         let shows = shows.iter().map(|path| (*path).to_owned()).collect();
         Self { weight: LineWeight::Always, name, tone: LineTone::Plain, text, shows }
     }
 
-    /// A remark.
+    /// Creates a remark.
     #[must_use]
     pub fn remark(heaviness: RemarkSeverity, text: PrintableText, shows: Vec<String>) -> Self {
         let tone = if heaviness.is_red() { LineTone::Bad } else { LineTone::Plain };
@@ -110,34 +110,34 @@ impl ReviewLine {
     }
 }
 
-/// All that a face draws of a review, besides the two complete lists of fields.
+/// Content of a review's screen, except the two complete lists of fields.
 #[derive(Debug, Clone, Default)]
 pub struct Lines {
-    /// What runs where, and who asked.
+    /// Heading: the step, the boundary and the proposer.
     pub heading: PrintableText,
-    /// What the heading shows.
+    /// Paths of the fields that the heading shows.
     pub heading_shows: Vec<String>,
-    /// Values that the lines below show in part: they are whole above the script.
+    /// Long values that the lines show only in part. The screen shows these values in full above the script.
     pub whole: Vec<PrintableText>,
-    /// What is said below the script.
+    /// Line below the script.
     pub foot: PrintableText,
-    /// What differs from the last run that succeeded.
+    /// Differences from the last successful run.
     pub comparison: RunComparison,
-    /// The lines that are always there.
+    /// Lines that are on every decision screen.
     pub always: Vec<ReviewLine>,
-    /// Each parameter in a row.
+    /// Parameters, one row each.
     pub parameters: Vec<PrintableText>,
-    /// The remarks, heaviest first.
+    /// Remarks, heaviest first.
     pub remarks: Vec<ReviewLine>,
-    /// Every signed field, and where it is shown or why it need not be.
+    /// Signed fields, each with the place that shows it or the reason why it need not be shown.
     pub fields: Vec<SignedField>,
 }
 
-/// At most this many remarks are above the question.
+/// Maximum number of remarks directly above the question.
 pub const MOST_REMARKS: usize = 5;
 
-/// At most this many parameters are on the decision screen.
+/// Maximum number of parameters on the decision screen.
 pub const MOST_PARAMETERS: usize = 12;
 
-/// So many characters are in a row beside its name.
+/// Width of the text in a row, in characters, without the name.
 pub const ROW: usize = 64;

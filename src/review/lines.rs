@@ -1,6 +1,7 @@
-//! The lines of a review with their weights: what a face draws, and a program reads.
+//! Builds the lines of a review, for the screen and for `--json`.
 //!
-//! A line names the signed fields that its text shows, so that `coverage` can prove that no field is left out.
+//! Each line names the signed fields that its text shows. The module `coverage` uses these names to prove that no field
+//! is left out.
 
 use std::collections::BTreeMap;
 
@@ -23,18 +24,19 @@ use crate::review::sources::{ReviewSources, RosterSource};
 use crate::review::words::{bytes, counted, duration_ms, listed, paths, plain_or_quoted, rule_words, span};
 use crate::terminal::screen::{LineTone, PrintableText, leaves, lines_of, path_key};
 
-/// The longest value that is whole on the decision screen: three lines of 80 columns.
+/// Longest value, in bytes, that the decision screen shows in full: three lines of 80 columns.
 const WHOLE: usize = 180;
-/// So many characters of each end of a longer one.
+/// Number of characters that the screen shows of each end of a longer value.
 const END: usize = 60;
-/// So many rows of 80 columns are for parameters. If they need more, each gets one.
+/// Number of rows of 80 columns for parameters. If the parameters need more, each parameter gets one row.
 const PARAMETER_ROWS: usize = 15;
-/// The longest value that is whole in a row, and so many characters of each end of a longer one.
+/// Longest value, in bytes, that a row shows in full. `END_IN_ROW` is the number of characters that the row shows of
+/// each end of a longer value.
 const WHOLE_IN_ROW: usize = 40;
 const END_IN_ROW: usize = 14;
 
 impl Lines {
-    /// What can be said before the checks are complete.
+    /// Builds the lines that do not depend on the results of the checks.
     #[must_use]
     pub fn of(sources: &ReviewSources, found: &Derived, now: Timestamp) -> Self {
         let mut lines = Self::default();
@@ -63,7 +65,7 @@ impl Lines {
         lines
     }
 
-    /// Adds what the checks came to.
+    /// Adds the remarks about the checks, the line about trust and the list of fields.
     pub fn conclude(&mut self, sources: &ReviewSources, found: &Derived, fields: Vec<SignedField>) {
         self.remarks.extend(remarks::of_checks(sources, found));
         self.remarks.sort_by_key(|line| match line.weight {
@@ -88,7 +90,7 @@ impl Lines {
         self.fields = fields;
     }
 
-    /// Every line, for a program.
+    /// Returns all lines as JSON.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let heading = ReviewLine {
@@ -124,7 +126,7 @@ impl Lines {
         self.push("proposal", id, &["signed.predicate.proposal", "signed.predicate.nonce"]);
     }
 
-    /// What is said below the script; `title` and `format` are shown there too.
+    /// Builds the line below the script. This line also shows the title of the step.
     fn foot(&mut self, definition: &StepDefinition) {
         let (count, ends) = {
             let (lines, ends) = lines_of(&definition.source);
@@ -149,7 +151,8 @@ impl Lines {
         self.heading_shows.extend(["interpreter", "source", "title"].map(|path| format!("definition.{path}")));
     }
 
-    /// A value, or its two ends where it is long; then it is whole above the script.
+    /// Returns a value for a line. A long value is shortened, and the screen then shows the full value above the
+    /// script.
     fn value(&mut self, label: &PrintableText, value: &Value) -> PrintableText {
         let (shown, is_whole) = in_full(value);
         if !is_whole {
@@ -158,7 +161,7 @@ impl Lines {
         shown
     }
 
-    /// Puts a value above the script: each of its parts with its path.
+    /// Adds a value to the values above the script, each part with its path.
     fn put_above(&mut self, label: &PrintableText, value: &Value) {
         let mut parts = Vec::new();
         leaves(value, String::new(), &mut parts);
@@ -169,7 +172,8 @@ impl Lines {
         }
     }
 
-    /// One line for each parameter, so that none can be pushed away by the parts of another one.
+    /// Adds one line for each parameter, so that the parts of one parameter can't push another parameter off the
+    /// screen.
     fn parameters(&mut self, sources: &ReviewSources, signed: &Authorization) {
         let none = serde_json::Map::new();
         let params = signed.params.as_object().unwrap_or(&none);
@@ -228,7 +232,7 @@ impl Lines {
         self.push("reason", text, &["signed.predicate.reason"]);
     }
 
-    /// Programs that no list names are one line; the others are remarks.
+    /// Adds the line for programs that no list names. Other programs are remarks.
     fn programs(&mut self, definition: Option<&StepDefinition>, signed: &Authorization) {
         let mut parts = Vec::new();
         let mut shows = Vec::new();
@@ -248,7 +252,7 @@ impl Lines {
             PrintableText::words(if signed.permissions.is_empty() {
                 "policy asks about nothing that the script names"
             } else {
-                "policy asks about nothing but what the remarks name"
+                "policy asks only about what the remarks name"
             })
         } else {
             PrintableText::words("not known: only scripts of shells are read, so this one may start any program")
@@ -332,7 +336,7 @@ impl Lines {
         self.always.push(ReviewLine { shows, ..ReviewLine::always("limits", text, &[]) });
     }
 
-    /// What else a definition brings that is no default: each field as it is.
+    /// Adds a line for each field of the definition that has no other line and no default value.
     fn besides(&mut self, found: &Derived) {
         let (Some((_, definition)), Some(ground)) = (&found.definition, EqualValues::of(found)) else { return };
         let mut all = Vec::new();
@@ -477,12 +481,12 @@ impl Lines {
     }
 }
 
-/// A parameter's name, and the sign between it and its value.
+/// Returns the name of a parameter with the sign before its value.
 fn label_of(key: &str) -> PrintableText {
     PrintableText::path(&path_key(key))
 }
 
-/// A value in one line: the parts of an array or an object between brackets.
+/// Formats a value in one line.
 fn folded(value: &Value) -> PrintableText {
     match value {
         Value::Array(items) if !items.is_empty() => {
@@ -496,7 +500,7 @@ fn folded(value: &Value) -> PrintableText {
     }
 }
 
-/// How many parts a value has, and how many bytes: of a text its own, else of its canonical JSON.
+/// Returns the size as text, and the bytes. A string counts its own bytes, any other value counts its canonical JSON.
 fn size_of(value: &Value) -> (String, Vec<u8>) {
     let json = || canonical::to_canonical(value);
     let (parts, bytes) = match value {
@@ -508,7 +512,8 @@ fn size_of(value: &Value) -> (String, Vec<u8>) {
     (format!("{parts}{} bytes", bytes.len()), bytes)
 }
 
-/// A value in at most three lines, and whether that is all of it; else its two ends, size and digest.
+/// Formats a value in at most three lines. If the value is shortened, the text also shows the size and the digest, and
+/// the second result is false.
 fn in_full(value: &Value) -> (PrintableText, bool) {
     let shown = folded(value);
     if shown.as_str().len() <= WHOLE {
@@ -518,7 +523,7 @@ fn in_full(value: &Value) -> (PrintableText, bool) {
     (shown.ends(END).then(&PrintableText::text(&format!(", {size}, {}", ContentDigest::of(&bytes)))), false)
 }
 
-/// A value in a row, and whether that is all of it; else its two ends and its size.
+/// Formats a value in one row. If the value is shortened, the text also shows the size, and the second result is false.
 fn in_row(value: &Value) -> (PrintableText, bool) {
     let shown = folded(value);
     if shown.as_str().len() <= WHOLE_IN_ROW {
@@ -527,7 +532,7 @@ fn in_row(value: &Value) -> (PrintableText, bool) {
     (shown.ends(END_IN_ROW).then(&PrintableText::text(&format!(", {}", size_of(value).0))), false)
 }
 
-/// How a parameter differs from that of the last success; nothing where it does not.
+/// Describes the change of a parameter since the last successful run. Returns `None` if the parameter is the same.
 fn changed(was: Option<&Value>, now: &Value) -> Option<PrintableText> {
     let Some(was) = was else { return Some(PrintableText::words("not there at the last success")) };
     if was == now {
@@ -537,7 +542,7 @@ fn changed(was: Option<&Value>, now: &Value) -> Option<PrintableText> {
     if is_one(was) && is_one(now) {
         return Some(PrintableText::words("last success: ").then(&PrintableText::value(was).cut(END)));
     }
-    // Two long values may have the same ends, so that the places are named where they differ.
+    // Two long values may have the same ends, so name the places that differ.
     let parts = |value| {
         let mut parts = Vec::new();
         leaves(value, String::new(), &mut parts);
@@ -557,7 +562,7 @@ fn changed(was: Option<&Value>, now: &Value) -> Option<PrintableText> {
     )
 }
 
-/// So many places are named where a parameter differs from that of the last success.
+/// Maximum number of differing places that a line names.
 const MOST_PLACES: usize = 3;
 
 fn is_default(rule: &Approvals) -> bool {

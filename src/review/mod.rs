@@ -1,8 +1,8 @@
-//! What an approver is shown before signing.
+//! Review: the screen that an approver reads before signing.
 //!
-//! What you see is what you sign: `derive` finds out by itself what the boundary's word must not be taken for, `lines`
-//! says it in lines with weights, `coverage` proves that they leave out no signed field, `render` draws them, and
-//! `approve` signs the very buffer that was shown.
+//! `gather` reads the documents. `derive` checks the authorization without trust in the boundary. `lines` describes the
+//! result in weighted lines. `coverage` proves that the lines leave out no signed field. `render` draws the screen. The
+//! command `approve` signs exactly the bytes that were shown.
 pub mod compare;
 pub mod coverage;
 pub mod derive;

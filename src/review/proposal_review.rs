@@ -1,4 +1,4 @@
-//! Everything about one proposal: gathered, derived, on a screen.
+//! Review of one proposal: its sources, its checks and its screen.
 
 use serde_json::{Value, json};
 
@@ -15,20 +15,20 @@ use crate::review::sources::ReviewSources;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::{PrintableText, Screen};
 
-/// Everything about one proposal, derived and on a screen.
+/// Review of one proposal.
 #[derive(Debug)]
 pub struct ProposalReview {
-    /// What was gathered: `sources.payload` is the buffer that is signed.
+    /// Documents of the review. The approver signs the bytes in `sources.payload`.
     pub sources: ReviewSources,
-    /// What was found out.
+    /// Results of the checks.
     pub found: Derived,
 }
 
 impl ProposalReview {
-    /// Gathers, derives and renders.
+    /// Reads the documents and makes the checks.
     ///
     /// # Errors
-    /// When the payload can't be had, or the trusted roster can't be read.
+    /// Returns an error if the payload or the trusted roster can't be read.
     pub fn make(
         subject: &ReviewSubject,
         client: &impl BoundaryReader,
@@ -47,28 +47,28 @@ impl ProposalReview {
         Ok(Self { sources, found })
     }
 
-    /// The decision screen.
+    /// Draws the decision screen.
     #[must_use]
     pub fn screen(&self) -> Screen {
         decision(&self.sources, &self.found)
     }
 
-    /// The decision screen below every signed field.
+    /// Draws the screen with every signed field above the decision screen.
     #[must_use]
     pub fn full(&self) -> Screen {
         full(&self.sources, &self.found)
     }
 
-    /// What to do without trust.
+    /// Returns the advice for an approver who has no trusted roster for the boundary.
     #[must_use]
     pub fn advice(&self) -> String {
         trust_advice(self.sources.roster.roster().map(|roster| roster.digest()), &Home::of_process().config_words())
     }
 
-    /// Why it may not be signed.
+    /// Checks that the approver may sign.
     ///
     /// # Errors
-    /// Unless it is sound.
+    /// Returns the reasons why the statement may not be signed.
     pub fn check_sound(&self) -> Result<SoundReview, CommandFailure> {
         match self.found.standing {
             StatementVerdict::Sound => Ok(SoundReview(())),
@@ -97,7 +97,7 @@ impl ProposalReview {
         }
     }
 
-    /// The object that `--json` prints.
+    /// Returns the object that `--json` prints.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let standing = match self.found.standing {
@@ -134,15 +134,15 @@ impl ProposalReview {
     }
 }
 
-/// All that was derived agrees with what is to be signed; only [`ProposalReview::check_sound`] makes it.
+/// Proof that all checks passed. Only [`ProposalReview::check_sound`] creates this value.
 #[derive(Debug)]
 #[must_use]
 pub struct SoundReview(());
 
-/// Lets a proposal pass that can still be moved by a signature, or is one of those that the caller takes besides.
+/// Checks that a signature can still change the proposal, or that `takes` is true.
 ///
 /// # Errors
-/// One line about how it ended.
+/// Returns one line about the end of the proposal.
 pub fn check_open(view: &ProposalView, takes: bool) -> Result<OpenProposal, CommandFailure> {
     if view.status == ProposalStatus::Pending || takes {
         return Ok(OpenProposal(()));
@@ -172,6 +172,6 @@ pub fn check_open(view: &ProposalView, takes: bool) -> Result<OpenProposal, Comm
     Err(CommandFailure::new(Exit::Refused, PrintableText::text(&line).as_str()))
 }
 
-/// A proposal is not over; only [`check_open`] makes it.
+/// Proof that a proposal is open. Only [`check_open`] creates this value.
 #[derive(Debug)]
 pub struct OpenProposal(());

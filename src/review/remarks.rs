@@ -1,4 +1,4 @@
-//! What deserves a look before signing, and nothing else.
+//! Remarks that an approver should read before signing.
 
 use serde_json::Value;
 
@@ -15,10 +15,10 @@ use crate::review::sources::{ReviewSources, RosterSource};
 use crate::review::words::plain_or_quoted;
 use crate::terminal::screen::{PrintableText, leaves, path_key};
 
-/// The longest value, in bytes, that is read at a glance.
+/// Longest value, in bytes, without a remark about its length.
 const LONG: usize = 500;
 
-/// What the signed bytes say by themselves, whoever asks: also for a list.
+/// Returns the remarks that follow from the signed bytes alone. The list of proposals uses these remarks too.
 #[must_use]
 pub fn of_statement(signed: &Authorization, definition: Option<&Value>) -> Vec<ReviewLine> {
     let mut remarks = host_needs(&signed.sandbox);
@@ -33,13 +33,13 @@ pub fn of_statement(signed: &Authorization, definition: Option<&Value>) -> Vec<R
     remarks
 }
 
-/// What a run gets of the host beyond an empty, closed sandbox.
+/// Returns remarks about everything that a run gets from the host.
 fn host_needs(profile: &Profile) -> Vec<ReviewLine> {
     let mut remarks = Vec::new();
     let missing = STRICT.iter().filter(|layer| !profile.require.contains(layer)).map(|layer| layer.word());
     let missing: Vec<_> = missing.collect();
     if profile.off_reason.is_none() && !missing.is_empty() {
-        let text = format!("runs also where the sandbox lacks: {}", missing.join(", "));
+        let text = format!("runs even if the sandbox lacks: {}", missing.join(", "));
         remarks.push(ReviewLine::remark(RemarkSeverity::HostNeed, PrintableText::text(&text), Vec::new()));
     }
     for permission in SandboxPermission::ALL {
@@ -60,7 +60,8 @@ fn host_needs(profile: &Profile) -> Vec<ReviewLine> {
     remarks
 }
 
-/// What policy asks that a built-in list denies, or that can't be known. What no list names is a line of its own.
+/// Returns remarks about permissions that a built-in list denies or that can't be known before the run. Permissions
+/// that no list names have a line of their own.
 fn of_permissions(signed: &Authorization) -> Vec<ReviewLine> {
     let mut remarks = Vec::new();
     for (why, heaviness) in [
@@ -86,7 +87,7 @@ fn of_permissions(signed: &Authorization) -> Vec<ReviewLine> {
     remarks
 }
 
-/// The permissions of this kind that are asked for this reason, with their places.
+/// Returns the permissions of this kind that policy asks for this reason, with their positions.
 #[must_use]
 pub fn asked(signed: &Authorization, kind: PermissionKind, why: PermissionReason) -> Vec<(usize, &str)> {
     let permissions = signed.permissions.iter().enumerate();
@@ -94,13 +95,13 @@ pub fn asked(signed: &Authorization, kind: PermissionKind, why: PermissionReason
     asked.map(|(at, permission)| (at, permission.what.as_str())).collect()
 }
 
-/// The paths of a permission's three fields.
+/// Returns the paths of the three fields of a permission.
 #[must_use]
 pub fn permission_paths(at: usize) -> [String; 3] {
     ["type", "what", "why"].map(|field| format!("signed.predicate.permissions[{at}].{field}"))
 }
 
-/// What is done with a thing of this kind; nothing for a program, which is run.
+/// Returns the verb for a permission of this kind. A program needs no verb.
 #[must_use]
 pub const fn verb(kind: PermissionKind) -> &'static str {
     match kind {
@@ -111,7 +112,7 @@ pub const fn verb(kind: PermissionKind) -> &'static str {
     }
 }
 
-/// The texts of a document that somebody else wrote, and the names of its fields, each with its place.
+/// Returns the texts and the field names of a document, each with its place.
 fn texts_of(document: &Value, prefix: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     leaves(document, String::new(), &mut found);
@@ -141,7 +142,7 @@ fn keys_of(value: &Value, place: &str, texts: &mut Vec<(String, String)>) {
     }
 }
 
-/// One remark for all texts with characters that a reader could miss.
+/// Returns one remark about all texts with hidden characters.
 fn hidden_texts(texts: &[(String, String)]) -> Option<ReviewLine> {
     let mut told: Vec<PrintableText> = Vec::new();
     for (place, text) in texts {
@@ -171,7 +172,7 @@ fn hidden_texts(texts: &[(String, String)]) -> Option<ReviewLine> {
     Some(ReviewLine::remark(RemarkSeverity::HiddenText, text, Vec::new()))
 }
 
-/// So many kinds of hidden text are named of one field, and so many fields: the rest is as escapes where it is shown.
+/// Maximum number of findings that the remark names for one field. `MOST_PLACES` is the maximum number of fields.
 const MOST_KINDS: usize = 3;
 const MOST_PLACES: usize = 4;
 
@@ -185,7 +186,7 @@ fn place_words(place: &str) -> String {
     }
 }
 
-/// One remark for all values that are longer than a glance. The script is no value.
+/// Returns one remark about all long values. The script does not count as a value.
 fn long_values(texts: &[(String, String)], params: &Value) -> Option<ReviewLine> {
     let texts = texts.iter().filter(|(place, _)| place != "definition.source");
     let texts = texts.map(|(place, text)| (place_words(place), text.len()));
@@ -201,7 +202,7 @@ fn long_values(texts: &[(String, String)], params: &Value) -> Option<ReviewLine>
     Some(ReviewLine::remark(RemarkSeverity::LongValue, PrintableText::joined(told, ", ").and(words), Vec::new()))
 }
 
-/// The parameters that have no line on the decision screen.
+/// Returns a remark about the parameters that have no line on the decision screen.
 fn only_above(params: &Value) -> Option<ReviewLine> {
     let more = params.as_object().map_or(0, serde_json::Map::len).saturating_sub(MOST_PARAMETERS);
     if more == 0 {
@@ -212,7 +213,7 @@ fn only_above(params: &Value) -> Option<ReviewLine> {
     Some(ReviewLine::remark(RemarkSeverity::LongValue, PrintableText::text(&text), Vec::new()))
 }
 
-/// What the comparison with the last success comes to.
+/// Returns the remarks about the comparison with the last successful run.
 #[must_use]
 pub fn of_comparison(sources: &ReviewSources, signed: &Authorization, comparison: &RunComparison) -> Vec<ReviewLine> {
     let mut remarks = Vec::new();
@@ -233,7 +234,8 @@ pub fn of_comparison(sources: &ReviewSources, signed: &Authorization, comparison
     remarks
 }
 
-/// What the last run's receipt says of denied names: a mask covers only the names that exist when a run starts.
+/// Returns a remark about the denied names that the last run masked. A mask covers only names that exist when a run
+/// starts.
 fn masked(sources: &ReviewSources, signed: &Authorization) -> Option<ReviewLine> {
     let last = sources.last.as_ref()?;
     let names = |count: u64| format!("{count} denied {}", if count == 1 { "name" } else { "names" });
@@ -257,7 +259,7 @@ fn masked(sources: &ReviewSources, signed: &Authorization) -> Option<ReviewLine>
     Some(ReviewLine::remark(heaviness, PrintableText::text(&text), Vec::new()))
 }
 
-/// What does not hold, could not be looked into or is nobody's signature.
+/// Returns remarks about failed checks, missing documents and signatures that do not count.
 #[must_use]
 pub fn of_checks(sources: &ReviewSources, found: &Derived) -> Vec<ReviewLine> {
     let mut remarks = Vec::new();
@@ -275,7 +277,7 @@ pub fn of_checks(sources: &ReviewSources, found: &Derived) -> Vec<ReviewLine> {
              boundary's own word. Nothing is signed like this.",
         );
     }
-    // What is missing for one reason is one remark.
+    // Join the documents that are missing for the same reason in one remark.
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
     for missing in &sources.missing {
         let (what, why) = missing.split_once(": ").unwrap_or((missing, ""));

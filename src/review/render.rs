@@ -1,6 +1,7 @@
-//! Draws a review: the decision screen, every field, and the few lines of a denial.
+//! Draws a review: the decision screen, the list of all fields, and the short screen of a denial.
 //!
-//! Nothing is judged here. The script is first, because it may scroll; the decision is last, because it stays.
+//! This module makes no checks. The script comes first, because the script may scroll off the screen. The decision
+//! comes last, because the end of the screen stays visible.
 
 use crate::record::enforcement::UNBOUNDED_WORDS;
 use crate::record::profile::{Layer, Profile, Workdir};
@@ -14,17 +15,17 @@ use crate::review::sources::ReviewSources;
 use crate::review::words::{bytes, duration_ms};
 use crate::terminal::screen::{LineTone, PrintableText, Screen};
 
-/// Where the script is, below what does not fit on the decision screen.
+/// Heading of the script, if other values are above the script.
 pub const SCRIPT: &str = "Script";
-/// Where every field of the definition is.
+/// Heading of the list of the definition's fields.
 pub const DEFINITION: &str = "Definition, every field";
-/// Where every field of the payload is.
+/// Heading of the list of the payload's fields.
 pub const SIGNED: &str = "To be signed, every field";
 
-/// What the escapes mean that are not those of every shell.
+/// Explanation of the escapes that most shells do not know.
 const ESCAPES: &str = r"\s{n} is n spaces, \s{ntabs} n tabs, \u{hex} and \xhex the character of this number";
 
-/// The decision screen.
+/// Draws the decision screen.
 #[must_use]
 pub fn decision(sources: &ReviewSources, found: &Derived) -> Screen {
     let mut screen = Screen::default();
@@ -78,12 +79,12 @@ pub fn decision(sources: &ReviewSources, found: &Derived) -> Screen {
     if screen.has_escapes() {
         draw(&mut screen, &ReviewLine::always("escapes", PrintableText::words(ESCAPES), &[]));
     }
-    // As wide as a terminal of 80 columns, so that it is never broken there.
+    // The digest line fits 80 columns, so a terminal of 80 columns never breaks the line.
     screen.push(LineTone::Strong, "  digest ".to_owned(), PrintableText::text(&found.digest.to_string()));
     screen
 }
 
-/// The decision screen below the two complete lists of fields and all checks.
+/// Draws both complete lists of fields and all checks above the decision screen.
 #[must_use]
 pub fn full(sources: &ReviewSources, found: &Derived) -> Screen {
     let mut screen = Screen::default();
@@ -130,7 +131,7 @@ pub fn full(sources: &ReviewSources, found: &Derived) -> Screen {
     screen
 }
 
-/// What somebody needs to say no: at most seven lines of 80 columns.
+/// Draws the short screen for a denial: at most seven lines of 80 columns.
 #[must_use]
 pub fn brief(found: &Derived) -> Screen {
     let mut screen = Screen::default();
@@ -150,7 +151,7 @@ pub fn brief(found: &Derived) -> Screen {
     screen
 }
 
-/// Up to nine parameters in at most three rows, and how many more there are.
+/// Returns at most nine parameters in at most three rows. If parameters are left out, the last cell gives their number.
 fn in_three_rows(parameters: &[PrintableText]) -> Vec<PrintableText> {
     const ROWS: usize = 3;
     const MOST_IN_ROW: usize = 3;
@@ -169,7 +170,7 @@ fn draw(screen: &mut Screen, line: &ReviewLine) {
     screen.push(line.tone, format!("  {:<12}", line.name), line.text.clone());
 }
 
-/// The heaviest remarks, the first of them named; then how many stand above.
+/// Draws the heaviest remarks, and the number of further remarks that are above.
 fn remarks(screen: &mut Screen, remarks: &[ReviewLine]) {
     for (at, line) in remarks.iter().take(MOST_REMARKS).enumerate() {
         let name = if at == 0 { line.name } else { "" };
@@ -185,7 +186,7 @@ fn remarks(screen: &mut Screen, remarks: &[ReviewLine]) {
     debug_assert!(remarks.iter().all(|line| line.weight != LineWeight::Always));
 }
 
-/// What differs from the last success, right below the script.
+/// Draws the differences from the last successful run below the script.
 fn differences(screen: &mut Screen, comparison: &RunComparison) {
     let RunComparison::Since { script, fields, .. } = comparison else { return };
     for LineDifference { was, number, text } in script.iter().chain(fields) {
@@ -195,11 +196,11 @@ fn differences(screen: &mut Screen, comparison: &RunComparison) {
     }
 }
 
-/// A profile in words, a line each.
+/// Describes a profile in words, one line for each aspect.
 #[must_use]
 pub fn profile_words(profile: &Profile) -> Vec<String> {
     let layers: Vec<_> = profile.require.iter().map(|layer| layer.word()).collect();
-    // Where it is not required the run may be on the host's root.
+    // If namespaces are not required, the run may use the host's root directory.
     let own_root = profile.require.contains(&Layer::Namespaces);
     let limits = &profile.limits;
     let disk = match (profile.workdir, own_root) {
@@ -225,9 +226,9 @@ pub fn profile_words(profile: &Profile) -> Vec<String> {
     permissions.filter(|line| !line.is_empty()).chain(others).collect()
 }
 
-/// Which of the two holds is in the receipt.
+/// The receipt shows whether a control group limited the run as a whole.
 const UNGROUPED: &str = ", of each process alone where no control group holds the run";
 
-/// The kernel counts, and never refuses, what root has.
+/// The kernel counts the processes of root but never refuses a new one.
 const COUNTED: &str = ", not where it is the host's root and no control group holds the run";
 const COUNTED_WITHOUT_NAMESPACES: &str = ", without namespaces and a control group only where it has an id of its own";

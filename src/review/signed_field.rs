@@ -1,37 +1,37 @@
-//! A signed field, and how a reader learns its value.
+//! Signed field, with the way in which the decision screen covers it.
 
 use serde_json::Value;
 
-/// A signed field, and how a reader learns its value.
+/// Signed field, with the way in which the decision screen covers it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedField {
-    /// `signed.predicate.reason`, or `definition.title` for what the signed digest of the definition covers.
+    /// Path of the field: `signed.predicate.reason`, for example, or `definition.title` for a field of the definition.
     pub path: String,
-    /// Its value.
+    /// Value of the field.
     pub value: Value,
-    /// How a reader learns it.
+    /// Way in which the decision screen covers the field.
     pub why: FieldReason,
 }
 
-/// How a reader learns a field's value from the decision screen.
+/// Way in which the decision screen covers a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldReason {
-    /// A line of this name shows it.
+    /// A line with this name shows the field.
     Shown(&'static str),
-    /// It equals this, which is shown.
+    /// The field equals this value, which the screen shows.
     Equals(&'static str),
-    /// It is a built-in default.
+    /// The field has its built-in default.
     Default,
-    /// It only says what parameters may be. The parameters are shown, and fit.
+    /// The field only restricts the parameters. The screen shows the parameters, and they fit the schema.
     Schema,
-    /// It would equal this, but the check of that does not hold, which stops signing already.
+    /// The field should equal this value, but the check of this value did not pass. The failed check stops signing.
     Open(&'static str),
-    /// Not at all.
+    /// The screen does not cover the field.
     Nowhere,
 }
 
 impl FieldReason {
-    /// In words.
+    /// Returns the text for people.
     #[must_use]
     pub fn words(self) -> String {
         match self {

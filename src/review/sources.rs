@@ -1,4 +1,4 @@
-//! What a review is made of, as it was gathered.
+//! Documents that a review reads from the boundary or from a file.
 
 use serde_json::Value;
 
@@ -10,51 +10,51 @@ use crate::record::ident::Name;
 use crate::record::profile::Profile;
 use crate::trust::roster::TrustedRoster;
 
-/// Everything that a review is made of, as it was gathered: none of it is believed.
+/// Documents that a review reads from the boundary or from a file. No document is verified yet.
 #[derive(Debug, Clone, Default)]
 pub struct ReviewSources {
-    /// The bytes that a signature would cover.
+    /// Bytes that a signature would cover.
     pub payload: Vec<u8>,
-    /// The step's definition, by the digest in the payload.
+    /// Definition of the step, read by the digest in the payload.
     pub definition: Option<Vec<u8>>,
-    /// The seal in force.
+    /// Seal in force.
     pub seal: Option<Envelope>,
-    /// The policy that the seal names.
+    /// Policy that the seal names.
     pub policy: Option<Vec<u8>>,
-    /// The built-in lists that the seal names.
+    /// Built-in lists that the seal names.
     pub builtins: Option<Vec<u8>>,
-    /// The configuration that the seal names.
+    /// Configuration that the seal names.
     pub configuration: Option<Vec<u8>>,
-    /// Whom to believe.
+    /// Roster for the review.
     pub roster: RosterSource,
-    /// Signatures that stand in a file.
+    /// Signatures in a file.
     pub signatures: Vec<EnvelopeSignature>,
-    /// How far the boundary says the quorum is.
+    /// State of the proposal, as the boundary reports it.
     pub told: Option<ReportedState>,
-    /// The last run of this step that succeeded, as the boundary tells it.
+    /// Last successful run of the step, as the boundary reports it.
     pub last: Option<LastRun>,
-    /// Whether the boundary could be asked for it.
+    /// True if the boundary could be asked about the last successful run.
     pub asked_last: bool,
-    /// The key that the approver would sign with.
+    /// Key with which the approver would sign.
     pub mine: Option<KeyId>,
-    /// What could not be had, and why.
+    /// Documents that could not be read, with the reasons.
     pub missing: Vec<String>,
 }
 
-/// The roster that the review goes by.
+/// Roster for the review.
 #[derive(Debug, Clone, Default)]
 pub enum RosterSource {
-    /// There is none at all.
+    /// No roster is known.
     #[default]
     None,
-    /// The approver's own, and where it is from.
+    /// Roster that the approver trusts, with its source.
     Trusted(Box<TrustedRoster>, String),
-    /// The boundary's: a word, not trust.
+    /// Roster of the boundary, which the approver does not trust.
     BoundarysWord(Box<TrustedRoster>),
 }
 
 impl RosterSource {
-    /// The roster, trusted or not.
+    /// Returns the roster, trusted or not.
     #[must_use]
     pub fn roster(&self) -> Option<&TrustedRoster> {
         match self {
@@ -63,7 +63,7 @@ impl RosterSource {
         }
     }
 
-    /// The roster, when the approver trusts it.
+    /// Returns the roster if the approver trusts it.
     #[must_use]
     pub fn trusted(&self) -> Option<&TrustedRoster> {
         match self {
@@ -73,44 +73,44 @@ impl RosterSource {
     }
 }
 
-/// What the boundary tells of a pending proposal.
+/// State of a proposal, as the boundary reports it.
 #[derive(Debug, Clone, Default)]
 pub struct ReportedState {
-    /// Its status, in one word.
+    /// Status of the proposal.
     pub status: String,
-    /// Why it is approved and has not begun.
+    /// Reason why the approved proposal has not started.
     pub held_up: Option<String>,
-    /// People whose signatures it counts.
+    /// Approvers whose signatures the boundary counts.
     pub approvers: Vec<Name>,
-    /// Groups from which it still needs somebody.
+    /// Groups from which a signature is missing.
     pub missing: Vec<String>,
-    /// Who it says can't count.
+    /// People whose signatures can't count.
     pub excluded: Vec<Name>,
-    /// The fewest people that it needs.
+    /// Minimum number of approvers.
     pub required: u64,
 }
 
-/// The last run of a step that succeeded, as the boundary tells it.
+/// Last successful run of a step, as the boundary reports it.
 #[derive(Debug, Clone)]
 pub struct LastRun {
-    /// Its receipt's id.
+    /// Id of the receipt.
     pub receipt: String,
-    /// When it ended.
+    /// End of the run.
     pub finished_at: String,
-    /// The digest of what ran.
+    /// Digest of the step definition that ran.
     pub digest: StepDigest,
-    /// What ran, where it could be had.
+    /// Definition that ran, if the boundary could provide it.
     pub definition: Option<Vec<u8>>,
-    /// With which parameters.
+    /// Parameters of the run.
     pub params: Value,
-    /// How many runs of the step succeeded.
+    /// Number of successful runs of the step.
     pub runs: u64,
-    /// In which sandbox, where its receipt could be had.
+    /// Sandbox profile of the run, if the receipt could be read.
     pub profile: Option<Profile>,
-    /// With which permissions, where its receipt could be had.
+    /// Permissions of the run, if the receipt could be read.
     pub permissions: Option<Vec<Permission>>,
-    /// How many denied names were masked, where its receipt says so.
+    /// Number of denied names that the run masked, if the receipt states it.
     pub masked: Option<u64>,
-    /// How many names the run before it masked, where its receipt warns that this one masked none.
+    /// Number of names that the run before masked, if the receipt warns that this run masked none.
     pub masked_before: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! Tests of the review: what does not hold is not signed, and nothing hides.
+//! Tests of the review: a contradiction stops signing, and the screen hides nothing.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ fn kubectl() -> Permission {
     Permission { kind: PermissionKind::Run, what: "kubectl".to_owned(), why: PermissionReason::BuiltInDeny }
 }
 
-/// Everything that a review is made of, before it is hashed and signed.
+/// Documents of a review, before they are hashed and signed.
 pub(crate) struct ReviewCase {
     definition: Value,
     policy: Value,
@@ -58,11 +58,11 @@ pub(crate) struct ReviewCase {
     configuration: Value,
     pub(crate) reason: String,
     params: Value,
-    /// Changes the statement after it was made right.
+    /// Changes the correct statement.
     spoil: fn(&mut Authorization),
-    /// Changes the seal before it is signed.
+    /// Changes the seal before signing.
     seal: fn(&mut Seal),
-    /// Who signs the seal.
+    /// Seed of the key that signs the seal.
     sealer: u8,
 }
 
@@ -91,7 +91,8 @@ pub(crate) fn case() -> ReviewCase {
 }
 
 impl ReviewCase {
-    /// Permissions and sandbox as the boundary derives them; where it would refuse, those of a run that is given nothing.
+    /// Returns the permissions and the sandbox that the boundary derives. If the boundary would refuse, returns an empty
+    /// list and the profile of a run that gets nothing from the host.
     fn granted(&self) -> (Vec<Permission>, Profile) {
         let nothing = || (Vec::new(), Profile::nothing(STRICT.to_vec(), Limits::default()));
         let limits = |which: &str| serde_json::from_value(self.configuration["limits"][which].clone()).expect("limits");
@@ -228,7 +229,7 @@ fn painted(sources: &ReviewSources, width: usize, colour: bool) -> String {
     decision(sources, &judged(sources)).paint(width, colour)
 }
 
-/// The decision screen without the digest of everything, which changes with everything.
+/// Returns the decision screen without the digest, because every change changes the digest.
 fn decided(sources: &ReviewSources) -> String {
     let screen = painted(sources, 400, false);
     screen.lines().filter(|line| !line.starts_with("  digest ")).collect::<Vec<_>>().join("\n")
@@ -243,7 +244,7 @@ fn remarks(sources: &ReviewSources) -> Vec<(RemarkSeverity, String)> {
     lines.into_iter().map(|line| (heaviness(line.weight), line.text.as_str().to_owned())).collect()
 }
 
-/// What fails, as one text.
+/// Returns the failed checks as one text.
 fn fails(found: &Derived) -> String {
     let fails: Vec<_> = found
         .checks
@@ -257,14 +258,14 @@ fn fails(found: &Derived) -> String {
 }
 
 #[test]
-fn what_this_program_derives_as_signed_is_sound() {
+fn an_authorization_that_matches_the_derived_values_is_sound() {
     let found = judged(&case().sources());
     assert_eq!(found.standing, StatementVerdict::Sound, "{:#?}", found.checks);
     assert!(found.checks.iter().all(|check| check.finding == ReviewFinding::Holds));
 }
 
 #[test]
-fn any_contradiction_is_unsound_and_named() {
+fn a_contradiction_is_unsound_and_its_check_is_named() {
     let spoil = |spoil: fn(&mut Authorization)| ReviewCase { spoil, ..case() };
     let seal = |seal: fn(&mut Seal)| ReviewCase { seal, ..case() };
     let cases: Vec<(&str, ReviewCase)> = vec![
@@ -324,7 +325,8 @@ fn any_contradiction_is_unsound_and_named() {
         ("permissions are", spoil(|signed| signed.permissions.push(kubectl()))),
         ("permissions are", seal(|seal| seal.builtins = BlobDigest::of(b"other"))),
         (
-            // Lists that only the boundary sealed can't take a question away.
+            // The boundary alone seals the lists, so these lists can't remove a permission that the approvers must
+            // sign.
             "the boundary's built-in lists are not those of this program",
             ReviewCase {
                 policy: json!({"version": 1, "default": {"run": {"allow": ["set"]}, "approvals": {"required": 1, "from": ["ops"]}}}),
@@ -346,7 +348,7 @@ fn any_contradiction_is_unsound_and_named() {
 }
 
 #[test]
-fn what_could_not_be_had_is_not_signed_blindly() {
+fn a_statement_with_a_missing_document_is_unsound() {
     let whole = case().sources();
     let without: Vec<fn(&mut ReviewSources)> = vec![
         |sources| sources.definition = None,
@@ -373,7 +375,7 @@ fn what_could_not_be_had_is_not_signed_blindly() {
 }
 
 #[test]
-fn the_boundarys_own_roster_is_no_trust() {
+fn the_boundarys_own_roster_is_not_trusted() {
     let mut sources = case().sources();
     let RosterSource::Trusted(roster, _) = std::mem::take(&mut sources.roster) else { panic!("trusted") };
     sources.roster = RosterSource::BoundarysWord(roster);
@@ -386,7 +388,7 @@ fn the_boundarys_own_roster_is_no_trust() {
 }
 
 #[test]
-fn signatures_in_a_file_are_verified_here() {
+fn signatures_in_a_file_are_verified() {
     let mut sources = case().sources();
     let payload = sources.payload.clone();
     sources.told = None;
@@ -400,7 +402,7 @@ fn signatures_in_a_file_are_verified_here() {
 }
 
 #[test]
-fn what_needs_the_host_is_a_red_remark() {
+fn access_to_the_host_gives_a_red_remark() {
     let mut case = case();
     case.definition["sandbox"] = json!({"proc": "full"});
     let sources = case.sources();
@@ -451,7 +453,7 @@ fn remarks_are_sorted_by_weight_and_five_are_above_the_question() {
 }
 
 #[test]
-fn what_is_missing_for_one_reason_is_one_remark() {
+fn documents_missing_for_the_same_reason_give_one_remark() {
     let mut sources = case().sources();
     sources.seal = None;
     sources.policy = None;
@@ -464,14 +466,14 @@ fn what_is_missing_for_one_reason_is_one_remark() {
 }
 
 #[test]
-fn an_ordinary_run_has_no_remark_and_says_so() {
+fn the_screen_of_an_ordinary_run_states_that_there_are_no_remarks() {
     let sources = case().sources();
     assert_eq!(remarks(&sources), []);
     assert!(painted(&sources, 80, false).contains("  remarks     none\n"));
 }
 
 #[test]
-fn programs_that_no_list_names_are_one_line_and_no_remark() {
+fn programs_that_no_list_names_get_one_line_and_no_remark() {
     let mut case = case();
     case.policy = json!({"version": 1, "default": {"mode": "prompted", "approvals": {"required": 1, "from": ["ops"]}}, "extends": "none"});
     case.definition["source"] = "aa1 x\nbb2\ncc3\nrm -f y\n".into();
@@ -482,7 +484,7 @@ fn programs_that_no_list_names_are_one_line_and_no_remark() {
 }
 
 #[test]
-fn hidden_text_is_one_remark_that_names_the_field() {
+fn hidden_text_gives_one_remark_that_names_the_field() {
     let mut case = case();
     case.params = json!({"host": "w\u{435}b-3"});
     case.reason = "all \u{200b}good\x1b[2J".to_owned();
@@ -497,7 +499,7 @@ fn hidden_text_is_one_remark_that_names_the_field() {
     ] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
-    // What the escapes mean is said where there are some.
+    // The screen explains the escapes if the screen contains any.
     case.params = json!({"host": "web     3"});
     case.reason = "fine".to_owned();
     case.definition["source"] = "echo\n".into();
@@ -508,7 +510,7 @@ fn hidden_text_is_one_remark_that_names_the_field() {
 }
 
 #[test]
-fn a_long_value_is_shown_by_its_ends_and_whole_above_the_script() {
+fn a_long_value_is_shortened_in_its_line_and_complete_above_the_script() {
     let mut case = case();
     let value = format!("begin-{}-end", "0123456789".repeat(60));
     case.params = json!({"host": value});
@@ -522,13 +524,13 @@ fn a_long_value_is_shown_by_its_ends_and_whole_above_the_script() {
     let digest = crate::crypto::digest::ContentDigest::of(value.as_bytes());
     assert!(below.contains("parameters  host = \"begin-0123456789"), "{screen}");
     assert!(below.contains(&format!("-end\", {} bytes, {digest}", value.len())), "{screen}");
-    // Three lines of it are whole.
+    // A value of three lines is shown in full.
     case.params = json!({"host": "y".repeat(170)});
     let screen = painted(&case.sources(), 80, false);
     assert!(!screen.contains("== Script ==") && joined(&screen).contains(&"y".repeat(170)), "{screen}");
 }
 
-/// A case with these parameters, and a definition that takes them.
+/// Returns a case with these parameters and a definition that accepts them.
 fn with_params(params: Value) -> ReviewCase {
     let mut case = case();
     let types = params.as_object().expect("an object").iter().map(|(name, value)| {
@@ -545,7 +547,7 @@ fn with_params(params: Value) -> ReviewCase {
     case
 }
 
-/// The lines of a screen below its script, each whole.
+/// Returns the lines of a screen below the script, each unwrapped.
 fn below_the_script(screen: &str) -> Vec<String> {
     let lines: Vec<String> = backwards::logical(screen).into_iter().map(|(_, line)| line).collect();
     let script = lines.iter().rposition(|line| is_script(line)).expect("a script");
@@ -553,7 +555,7 @@ fn below_the_script(screen: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_parts_of_one_parameter_push_no_other_one_off_the_screen() {
+fn the_parts_of_one_parameter_push_no_other_parameter_off_the_screen() {
     let many: Vec<u32> = (0..200).collect();
     let case = with_params(json!({"a": many, "few": [1, 2], "k": {"k": "v"}, "zz": "prod"}));
     let mut sources = case.sources();
@@ -579,7 +581,7 @@ fn the_parts_of_one_parameter_push_no_other_one_off_the_screen() {
     assert_eq!(remarks(&sources), told);
     let asked = brief(&judged(&sources)).paint(80, false);
     assert!(asked.contains("zz = \"prod\""), "{asked}");
-    // Where two long values differ is named, because their ends may be the same.
+    // The line names the place where two long values differ, because their ends may be the same.
     let mut before = many;
     before[100] = 7;
     before.push(200);
@@ -598,7 +600,7 @@ fn the_parts_of_one_parameter_push_no_other_one_off_the_screen() {
 }
 
 #[test]
-fn many_parameters_have_one_row_each_and_those_without_a_row_are_a_remark() {
+fn many_parameters_get_one_row_each_and_the_rest_gives_a_remark() {
     let params = |count: usize| -> Value {
         let all = (0..count).map(|at| (format!("p{at:02}"), Value::from("z".repeat(170) + &at.to_string())));
         Value::Object(all.collect())
@@ -621,7 +623,7 @@ fn many_parameters_have_one_row_each_and_those_without_a_row_are_a_remark() {
     );
     let [(RemarkSeverity::LongValue, remark)] = &remarks(&sources)[..] else { panic!("{:?}", remarks(&sources)) };
     assert!(remark.starts_with("2 parameters are only above the script"), "{remark}");
-    // A denial names nine of them at most.
+    // A denial shows at most nine parameters.
     for (count, shown, more) in [(1, 1, None), (3, 3, None), (4, 4, None), (9, 9, None), (14, 8, Some("and 6 more"))] {
         let screen = brief(&judged(&with_params(params(count)).sources())).paint(80, false);
         assert!(screen.lines().count() <= 7 && screen.lines().all(|line| line.len() <= 80), "{count}: {screen}");
@@ -631,7 +633,7 @@ fn many_parameters_have_one_row_each_and_those_without_a_row_are_a_remark() {
 }
 
 #[test]
-fn names_that_were_masked_and_are_masked_no_more_are_remarked() {
+fn denied_names_that_are_no_longer_masked_give_a_remark() {
     let mut sources = case().sources();
     if let Some(last) = &mut sources.last {
         last.masked = Some(3);
@@ -645,7 +647,7 @@ fn names_that_were_masked_and_are_masked_no_more_are_remarked() {
 }
 
 #[test]
-fn what_the_last_receipt_says_of_denied_names_is_one_remark() {
+fn denied_names_in_the_last_receipt_give_one_remark() {
     let mut case = case();
     case.spoil = |signed| signed.sandbox.deny = vec!["**/.env".to_owned()];
     let mut sources = case.sources();
@@ -668,7 +670,7 @@ fn what_the_last_receipt_says_of_denied_names_is_one_remark() {
 }
 
 #[test]
-fn the_line_of_signatures_names_the_keys_that_a_group_counts() {
+fn the_signatures_line_names_the_kind_of_key_that_a_group_requires() {
     for (rule, words) in [
         (Some(PresenceRule::Required), "of security: only security keys with touch count"),
         (
@@ -692,7 +694,7 @@ fn the_line_of_signatures_names_the_keys_that_a_group_counts() {
 }
 
 #[test]
-fn a_profile_is_said_as_weak_as_it_may_be() {
+fn a_profile_is_described_by_its_weakest_possible_effect() {
     let strict = Profile::nothing(STRICT.to_vec(), Limits::default());
     let words = |profile: &Profile| profile_words(profile).join("\n");
     let said = words(&strict);
@@ -718,7 +720,7 @@ fn a_profile_is_said_as_weak_as_it_may_be() {
 }
 
 #[test]
-fn what_differs_from_the_last_run_is_shown() {
+fn differences_from_the_last_run_are_shown() {
     let mut sources = case().sources();
     let mut before = case();
     before.definition["source"] = "set -eu\nsystemctl reload nginx\n".into();
@@ -753,15 +755,15 @@ fn what_differs_from_the_last_run_is_shown() {
     ] {
         assert!(screen.contains(expected), "{expected}\n{screen}");
     }
-    // A definition that is not the one whose digest is told is not compared with.
+    // A definition with another digest than the reported one is not compared.
     if let Some(last) = &mut sources.last {
         last.definition = Some(b"{}".to_vec());
     }
-    assert!(painted(&sources, 100, false).contains("could not be had"));
+    assert!(painted(&sources, 400, false).contains("the earlier definition could not be read"));
 }
 
 #[test]
-fn the_decision_screen_is_as_it_is() {
+fn the_decision_screen_matches_its_snapshot() {
     insta::assert_snapshot!(painted(&case().sources(), 80, false), @r#"
     nginx:restart at prod-eu, asked by ci-agent (owner carol)
 
@@ -795,7 +797,7 @@ fn the_decision_screen_is_as_it_is() {
 fn lines_are_broken_between_words() {
     for width in [60, 80] {
         let screen = painted(&case().sources(), width, false);
-        // A digest is longer than the narrow one.
+        // A digest is longer than the narrow screen.
         let (screen, _) = screen.split_once("  digest ").expect("a digest");
         for line in screen.lines() {
             assert!(line.len() <= width, "{width}: {line}");
@@ -807,7 +809,7 @@ fn lines_are_broken_between_words() {
 }
 
 #[test]
-fn a_denial_is_read_in_a_few_lines() {
+fn the_screen_of_a_denial_has_at_most_seven_lines() {
     let mut case = case();
     case.reason = "because \u{202e} ".repeat(50);
     case.params = Value::Object((0..40).map(|at| (format!("p{at}"), "z".repeat(99).into())).collect());
@@ -841,7 +843,7 @@ fn nasty() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
 }
 
-/// Whether a line has the gutter of the script.
+/// Returns true if a line has the margin of the script.
 fn is_script(line: &str) -> bool {
     let number = line.get(2..7).map(str::trim_start).unwrap_or_default();
     line.starts_with("  ")
@@ -850,7 +852,7 @@ fn is_script(line: &str) -> bool {
         && line.get(7..9) == Some(" |")
 }
 
-/// What is in a section, without empty lines.
+/// Returns the lines of a section without empty lines.
 pub(crate) fn section<'l>(lines: &'l [(String, String)], name: &str) -> Vec<&'l str> {
     lines.iter().filter(|(section, line)| section == name && !line.is_empty()).map(|(_, line)| line.as_str()).collect()
 }
@@ -858,10 +860,10 @@ pub(crate) fn section<'l>(lines: &'l [(String, String)], name: &str) -> Vec<&'l 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    // What is printed can be read backwards to the very payload and definition: so two that differ in
-    // any signed byte differ on the screen, and no content can pass for another part of it.
+    // The full screen can be parsed back to the exact payload and definition. Two reviews that differ in a signed byte
+    // therefore differ on the screen. No content can imitate another part of the screen.
     #[test]
-    fn promise_4_review_is_injective(
+    fn promise_4_different_statements_have_different_reviews(
         source in nasty(), title in nasty(), host in nasty(), reason in nasty(), exclusive in nasty(), interpreter in nasty(), width in 60_usize..140,
     ) {
         let mut case = case();
@@ -884,15 +886,15 @@ proptest! {
         prop_assert_eq!(to_canonical(&definition), sources.definition.clone().expect("definition"));
         let payload = backwards::document(&section(&lines, SIGNED), &[]);
         prop_assert_eq!(to_canonical(&payload), sources.payload.clone());
-        // Exactly one digest, at the very end.
+        // The screen has exactly one digest, at the end.
         prop_assert_eq!(screen.lines().filter(|line| line.starts_with("  digest ")).count(), 1);
         let end = format!("  digest {}", found.digest);
         prop_assert_eq!(&lines.last().expect("a line").1, &end);
     }
 
-    // Whatever two texts are, the decision screens differ where the texts do.
+    // If two texts differ, their decision screens differ.
     #[test]
-    fn promise_4_other_texts_are_another_decision(one in nasty(), other in nasty(), which in 0..4, long in any::<bool>()) {
+    fn promise_4_different_texts_give_different_decision_screens(one in nasty(), other in nasty(), which in 0..4, long in any::<bool>()) {
         let screen = |text: &str| {
             let text = if long { format!("{}{text}{}", "a".repeat(150), "b".repeat(150)) } else { text.to_owned() };
             let mut case = case();
@@ -908,7 +910,7 @@ proptest! {
     }
 
     #[test]
-    fn colour_is_never_content(source in nasty(), reason in nasty(), width in 60_usize..140) {
+    fn the_screen_has_the_same_content_without_colour(source in nasty(), reason in nasty(), width in 60_usize..140) {
         let mut case = case();
         case.definition["source"] = source.into();
         case.reason = reason.chars().take(60).collect();
@@ -921,7 +923,7 @@ proptest! {
     }
 }
 
-/// Documents of which each field is changed below: what is usual, and what is not.
+/// Returns cases with usual and unusual values. The tests below change each field of these documents.
 fn cases() -> Vec<ReviewCase> {
     let mut limits = case();
     limits.definition["exclusive"] = "nginx".into();
@@ -952,7 +954,7 @@ fn cases() -> Vec<ReviewCase> {
     vec![case(), limits, asks, host, poor, window]
 }
 
-/// The document with each of its leaves changed, removed or grown, one at a time, and the leaf's path.
+/// Returns copies of the document in which one leaf is changed, removed or extended, each with the path of the leaf.
 fn spoilt(document: &Value) -> Vec<(String, Value)> {
     fn walk(value: &Value, path: String, whole: &Value, pointer: &str, found: &mut Vec<(String, Value)>) {
         let mut with = |what: &str, new: Option<Value>| {
@@ -1017,9 +1019,10 @@ fn spoilt(document: &Value) -> Vec<(String, Value)> {
     found
 }
 
-// Promise 4: whatever field of the statement differs, the approver sees it or nothing is signed. The digest is not counted.
+// Promise 4: if any field of the statement changes, the screen shows the change or signing stops. The digest does not
+// count.
 #[test]
-fn promise_4_no_signed_field_changes_unseen() {
+fn promise_4_a_change_of_any_signed_field_is_visible() {
     let (mut stopped, mut seen, mut tried) = (0, 0, Vec::new());
     for (at, case) in cases().iter().enumerate() {
         let sources = case.sources();
@@ -1028,14 +1031,15 @@ fn promise_4_no_signed_field_changes_unseen() {
         let before = decided(&sources);
         let payload: Value = serde_json::from_slice(&sources.payload).expect("JSON");
         for (path, changed) in spoilt(&payload) {
-            // What a later case has as the first one was tried there.
+            // Skip a change that an earlier case has already tried.
             if at > 0 && tried.contains(&(path.clone(), changed["predicate"].get(field_of(&path)).cloned())) {
                 continue;
             }
             tried.push((path.clone(), changed["predicate"].get(field_of(&path)).cloned()));
             let mut other = sources.clone();
             other.payload = to_canonical(&changed);
-            // What stands beside the parameters must follow from them: an honest boundary would write it so.
+            // The digest of the parameters must follow from them, because an honest boundary would write the correct
+            // digest.
             if path.starts_with(".predicate.params") {
                 let digest = crate::crypto::digest::ParamsDigest::of(&to_canonical(&changed["predicate"]["params"]));
                 let mut changed = changed.clone();
@@ -1053,14 +1057,15 @@ fn promise_4_no_signed_field_changes_unseen() {
     assert!(stopped > 150 && seen > 10, "{stopped} stopped, {seen} seen");
 }
 
-/// `reason` of `.predicate.reason changed`.
+/// Returns `reason` for `.predicate.reason changed`.
 fn field_of(path: &str) -> &str {
     path.split(['.', ' ', '[']).nth(2).unwrap_or_default()
 }
 
-// The digest of the definition is signed: what it covers is seen too, or only says what parameters may be.
+// The digest of the definition is signed. So each field of the definition is shown too, or only restricts the
+// parameters.
 #[test]
-fn promise_4_no_field_of_the_definition_changes_unseen() {
+fn promise_4_a_change_of_any_definition_field_is_visible() {
     let mut seen = 0;
     for (at, case) in cases().iter_mut().enumerate() {
         let before = decided(&case.sources());
@@ -1074,7 +1079,7 @@ fn promise_4_no_field_of_the_definition_changes_unseen() {
                 continue;
             }
             let sources = case.sources();
-            // What a step declares counts by the sandbox that follows from it, which is signed by itself.
+            // The sandbox fields of a step have an effect only through the signed sandbox.
             if path.starts_with(".sandbox") && case.granted() == granted {
                 continue;
             }
@@ -1088,7 +1093,7 @@ fn promise_4_no_field_of_the_definition_changes_unseen() {
 }
 
 #[test]
-fn a_field_that_no_line_shows_stops_signing() {
+fn a_field_without_a_line_prevents_signing() {
     let found = judged(&case().sources());
     let nowhere = |found: &Derived| -> Vec<String> {
         let all = fields(found, &found.lines).into_iter();
@@ -1100,7 +1105,7 @@ fn a_field_that_no_line_shows_stops_signing() {
     for line in lines {
         let mut less = found.clone();
         less.lines.always.retain(|other| *other != line);
-        // The usual sandbox and limits are defaults, too.
+        // The usual sandbox and the usual limits are defaults too.
         let default = ["sandbox", "limits"].contains(&line.name);
         assert_eq!(nowhere(&less).is_empty(), default, "{line:?}");
         less.covered(&fields(&less, &less.lines));
@@ -1110,7 +1115,7 @@ fn a_field_that_no_line_shows_stops_signing() {
 }
 
 #[test]
-fn the_derivation_is_data() {
+fn the_review_is_available_as_json() {
     let sources = case().sources();
     let review = ProposalReview { found: judged(&sources), sources };
     let said = review.to_json();

@@ -1,10 +1,10 @@
-//! Amounts, rules and paths in words.
+//! Texts for amounts, rules and paths.
 
 use crate::record::ident::Name;
 use crate::record::step::Approvals;
 use crate::terminal::screen::PrintableText;
 
-/// Exact: a unit only where it divides without rest.
+/// Formats a duration exactly: a larger unit is used only if no remainder is left.
 #[must_use]
 pub fn duration_ms(ms: u64) -> String {
     match ms {
@@ -14,7 +14,7 @@ pub fn duration_ms(ms: u64) -> String {
     }
 }
 
-/// Exact: a unit only where it divides without rest.
+/// Formats a number of bytes exactly: a larger unit is used only if no remainder is left.
 #[must_use]
 pub fn bytes(count: u64) -> String {
     match count {
@@ -26,7 +26,7 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
-/// A quorum rule in words.
+/// Describes a quorum rule.
 #[must_use]
 pub fn rule_words(rule: &Approvals) -> String {
     let groups: Vec<_> = rule.from.iter().map(|group| group.as_str()).collect();
@@ -39,7 +39,7 @@ pub fn rule_words(rule: &Approvals) -> String {
     }
 }
 
-/// Seconds in words.
+/// Formats a duration in seconds.
 #[must_use]
 pub fn span(seconds: i64) -> String {
     match seconds {
@@ -49,20 +49,20 @@ pub fn span(seconds: i64) -> String {
     }
 }
 
-/// The paths of an array's elements.
+/// Returns the paths of an array's elements, or the path of an empty array.
 #[must_use]
 pub fn paths(array: &str, count: usize) -> Vec<String> {
     if count == 0 { vec![array.to_owned()] } else { (0..count).map(|at| format!("{array}[{at}]")).collect() }
 }
 
-/// A word as it is, where nothing about it could be misread; else between quotes.
+/// Returns the word unchanged if every character is plain, otherwise between quotes.
 #[must_use]
 pub fn plain_or_quoted(word: &str) -> PrintableText {
     let plain = |c: u8| c.is_ascii_alphanumeric() || b"._/+-".contains(&c);
     if !word.is_empty() && word.bytes().all(plain) { PrintableText::text(word) } else { PrintableText::quoted(word) }
 }
 
-/// So many of something, in words.
+/// Returns a number with its noun, in the plural if needed.
 #[must_use]
 pub fn counted(count: usize, what: &str) -> String {
     let many = match (count, what) {

@@ -1,15 +1,16 @@
-//! Which addresses of the Internet a run's proxy connects to.
+//! The addresses to which a run's proxy may connect.
 //!
-//! Only such as are of the public Internet for certain (RFC 6890 and its registries): whatever leads to this host, its
-//! neighbours, its cloud's metadata, or is another address in disguise, is refused. What is asked for is a name; this is
-//! asked of every address that the name has, and the connection goes to one that was asked about.
+//! Only addresses of the public Internet are allowed (RFC 6890 and its registries). Addresses of this host, its network
+//! or its cloud's metadata service are refused. Addresses that embed another address (for example NAT64) are refused
+//! too. A run requests a host by its name. The proxy checks every address of the name, and connects to one of the
+//! checked addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Checks that an address is one of the public Internet.
+/// Checks that an address belongs to the public Internet.
 ///
 /// # Errors
-/// What it is instead.
+/// Returns the kind of the address as an error if the address is not public.
 pub fn check_public(address: IpAddr) -> Result<(), &'static str> {
     match address {
         IpAddr::V4(v4) => check_v4(v4),
@@ -28,8 +29,8 @@ fn check_v4(address: Ipv4Addr) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// RFC 6890's special-purpose registry, private and shared networks, multicast, what is reserved, and one public address behind
-/// which a cloud (Azure) answers its own machines.
+/// The special-purpose registry of RFC 6890, private and shared networks, multicast and reserved addresses. The
+/// public address 168.63.129.16 is refused too, because Azure's host agent answers there.
 const V4: [([u8; 4], u32, &str); 16] = [
     ([0, 0, 0, 0], 8, "this host's"),
     ([10, 0, 0, 0], 8, "private"),
@@ -55,7 +56,8 @@ fn check_v6(address: Ipv6Addr) -> Result<(), &'static str> {
         let shift = 128 - length;
         bits >> shift == u128::from(Ipv6Addr::from(network)) >> shift
     };
-    // Loopback, v4-mapped, NAT64, unique local, link-local, multicast and all that is not given out lie outside.
+    // All other prefixes are refused, for example loopback, IPv4-mapped, NAT64, unique local, link-local, multicast
+    // and unassigned addresses.
     if !within([0x2000, 0, 0, 0, 0, 0, 0, 0], 3) {
         return Err("no public IPv6 address");
     }
@@ -79,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_public_addresses_pass() {
+    fn only_public_addresses_are_accepted() {
         for good in [
             "1.1.1.1",
             "8.8.8.8",

@@ -1,4 +1,4 @@
-//! Attempts to get out, made by a real step: what `doctor` says of a host is tried, not concluded.
+//! Makes escape attempts with a real step. `doctor` reports the results of these attempts.
 
 use std::io::{self, Read as _};
 use std::net::TcpListener;
@@ -10,34 +10,35 @@ use crate::record::profile::{Limits, Profile};
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::{End, Plan, Sandbox};
 
-/// One attempt.
+/// One escape attempt and its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attempt {
-    /// What was tried, in words.
+    /// Short description of the attempt.
     pub what: &'static str,
-    /// What it takes: a program, or a file that can be read. Empty where the shell alone does it.
+    /// The program or the readable file that the attempt needs, or an empty text if the shell is enough.
     pub needs: &'static str,
-    /// What came of it.
+    /// Result of the attempt.
     pub answer: AttemptResult,
 }
 
-/// What came of an attempt.
+/// The result of an escape attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptResult {
-    /// It got out.
+    /// The attempt succeeded, so the step escaped.
     Got,
-    /// It was made, and refused.
+    /// The sandbox refused the attempt.
     Held,
-    /// It could not be made, and says nothing.
+    /// The attempt could not be made, so its result is unknown.
     NotMade,
 }
 
-/// What is tried, what that takes, and a shell line that succeeds when it got out. Builtins wherever there is one: a program that
-/// is missing was not held. No special builtin has a redirection: where that is refused, some shells end.
+/// The attempts, each with a description, a requirement, and a shell line that succeeds if the step escapes. The lines
+/// use shell builtins if possible, because a missing program does not prove a refusal. No line uses a special
+/// builtin (such as `exec`) with a redirection, because some shells exit if such a redirection fails.
 const ATTEMPTS: [(&str, &str, &str); 12] = [
     ("read a file outside", "", r#"read -r line < "$CANARY""#),
     (
-        "read it by way of /proc",
+        "read the same file through /proc",
         "",
         r#"read -r line < "/proc/1/root$CANARY" || read -r line < "/proc/$PPID/cwd/../../../../..$CANARY""#,
     ),
@@ -53,7 +54,8 @@ const ATTEMPTS: [(&str, &str, &str); 12] = [
     ("gain rights by executing", "/proc/self/status", "is 'NoNewPrivs:' 0"),
 ];
 
-/// What the lines use: whether a line of the process's own status has that key and that value.
+/// Shell functions of the attempts. `is` checks a line of `/proc/self/status`. `tell` prints the result of an
+/// attempt.
 const FUNCTIONS: &str = r#"
 is() {
   while read -r key value; do
@@ -70,20 +72,20 @@ tell() {
 }
 "#;
 
-/// The longest that they may take together.
+/// Maximum time of all attempts together, in milliseconds.
 const WALL_MS: u64 = 30_000;
 
-/// The strongest profile that `sandbox` holds, with nothing of the host in it.
+/// Returns the strongest profile that `sandbox` supports, without paths of the host.
 #[must_use]
 pub fn strongest(sandbox: &dyn Sandbox) -> Profile {
     Profile::nothing(sandbox.probe().held(), Limits { wall_ms: WALL_MS, ..Limits::default() })
 }
 
-/// Makes all of them under `profile`. In `place`, which belongs to the caller, a file and a directory are planted that
-/// anybody may read and write.
+/// Makes all attempts under `profile`. The function creates a readable file and a writable directory in `place`, as
+/// targets for the attempts.
 ///
 /// # Errors
-/// Why they could not be made.
+/// Returns the reason as an error if the attempts could not be made.
 pub fn make(sandbox: &dyn Sandbox, profile: &Profile, place: &Path) -> Result<Vec<Attempt>, String> {
     let broken = |error: &dyn std::fmt::Display| error.to_string();
     let (canary, open) = (place.join("canary"), place.join("open"));
@@ -115,11 +117,11 @@ pub fn make(sandbox: &dyn Sandbox, profile: &Profile, place: &Path) -> Result<Ve
     let mut said = String::new();
     let read = report.stdout.recorded.reader().and_then(|mut reader| reader.read_to_string(&mut said));
     read.map_err(|error| broken(&error))?;
-    // Whoever does not get to the end has not tried all.
+    // A step that ended early has not made all escape attempts.
     if report.end != End::Exited(0) || !said.ends_with("end\n") {
-        return Err(format!("the step that tries ended as {:?}", report.end));
+        return Err(format!("the step that makes the attempts ended with {:?}", report.end));
     }
-    answers(&said).ok_or_else(|| "the step that tries did not tell of each attempt".to_owned())
+    answers(&said).ok_or_else(|| "the step did not report the result of each attempt".to_owned())
 }
 
 fn script() -> String {
@@ -144,12 +146,13 @@ fn answers(said: &str) -> Option<Vec<Attempt>> {
     each.map(|(at, &(what, needs, _))| Some(Attempt { what, needs, answer: answer(at)? })).collect()
 }
 
-/// Hands on a number by which this process can be seen and signalled, and which no process of a run has in a pid
-/// namespace of the run's own: its own number, or where that is too low, as in a container, that of a thread.
+/// Calls `then` with the id of a process or a thread of this program. The id is too high to exist in the pid namespace
+/// of a run. In a container, the id of the process may be too low. If the process id is too low, the function starts
+/// threads until one of the threads has a high id.
 fn with_a_high_number<T>(then: impl FnOnce(u32) -> T) -> io::Result<T> {
     let over = Mutex::new(());
     std::thread::scope(|scope| {
-        // Threads wait for this, and end when it is dropped.
+        // The threads wait for this lock, and end when the lock is released.
         let _going_on = over.lock().unwrap_or_else(PoisonError::into_inner);
         let mut number = std::process::id();
         while number <= LOW {
@@ -165,5 +168,6 @@ fn with_a_high_number<T>(then: impl FnOnce(u32) -> T) -> io::Result<T> {
     })
 }
 
-/// The step is one of the first processes of such a namespace, and it looks for the service before it has started others.
+/// Highest process id that may be in use in the pid namespace of a run. At the time of the check, the step has started
+/// only a few processes.
 const LOW: u32 = 9;

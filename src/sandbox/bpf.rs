@@ -1,9 +1,9 @@
-//! Small classic BPF programs for seccomp.
+//! Generates classic BPF programs for seccomp.
 //!
-//! A decision over the system call's number is a balanced tree of comparisons, so a call costs about six of them;
-//! the kernel keeps the answer for numbers that are always allowed. Layout of the data: `struct seccomp_data`.
+//! A balanced tree of comparisons finds the system call's number, so each call costs about six comparisons. The
+//! kernel caches the decision for numbers that are always allowed. The input is `struct seccomp_data`.
 
-/// One instruction, as the kernel's `struct sock_filter` has it.
+/// One instruction, with the layout of the kernel's `struct sock_filter`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub(super) struct Instruction {
@@ -13,7 +13,7 @@ pub(super) struct Instruction {
     pub(super) value: u32,
 }
 
-/// What becomes of a system call: a `SECCOMP_RET_…` word.
+/// The decision for a system call(a value `SECCOMP_RET_…` of the kernel).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FilterVerdict(pub(super) u32);
 
@@ -21,29 +21,29 @@ impl FilterVerdict {
     pub(super) const ALLOW: Self = Self(0x7fff_0000);
     pub(super) const KILL: Self = Self(0x8000_0000);
 
-    /// The call does nothing and fails with that error.
+    /// Returns the verdict that the call is not executed and fails with the error `errno`.
     pub(super) const fn errno(errno: u16) -> Self {
         Self(0x0005_0000 | errno as u32)
     }
 }
 
-/// What stands at a number: a verdict, or a look at an argument.
+/// The rule for a system call, which is a verdict or a list of argument checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FilterEntry {
     Is(FilterVerdict),
     Looks(&'static [ArgumentTest]),
 }
 
-/// One look at the lower half of an argument. Those of a call are done in order; the last one has to end it.
+/// A check of the lower 32 bits of an argument. The checks of a call are made in order, and the last check must match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ArgumentTest {
-    /// With any of these bits: the verdict.
+    /// Matches if the argument has any of these bits.
     AnyBit { argument: u32, bits: u32, then: FilterVerdict },
-    /// If the masked argument is one of these: the verdict.
+    /// Matches if the masked argument is one of these values.
     OneOf { argument: u32, mask: u32, values: &'static [u32], then: FilterVerdict },
-    /// If the masked argument is none of these: the verdict.
+    /// Matches if the masked argument is none of these values.
     NoneOf { argument: u32, mask: u32, values: &'static [u32], then: FilterVerdict },
-    /// Whatever it is.
+    /// Always matches.
     Else(FilterVerdict),
 }
 
@@ -55,15 +55,16 @@ const AT_LEAST: u16 = 0x35;
 const BITS: u16 = 0x45;
 const RETURN: u16 = 0x06;
 
-/// Where the number of the call stands.
+/// Offset of the system call's number.
 const NUMBER: u32 = 0;
-/// Where the architecture stands.
+/// Offset of the architecture.
 const ARCH: u32 = 4;
-/// Where the first argument's lower half stands: both architectures are little-endian.
+/// Offset of the lower half of the first argument. Both supported architectures (x86-64 and AArch64) are little-endian.
 const ARGUMENTS: u32 = 16;
 
-/// The program for one architecture. `entries` are sorted by number, each holding until the next one; what lies
-/// before the first is allowed. Calls of another architecture end the process.
+/// Returns the program for one architecture. `entries` are sorted by number, and each entry applies to all numbers
+/// below the number of the next entry. Numbers before the first entry are allowed. A call of another architecture kills
+/// the process.
 pub(super) fn program(arch: u32, entries: &[(u32, FilterEntry)]) -> Vec<Instruction> {
     let mut program = vec![
         instruction(LOAD, ARCH),
@@ -77,7 +78,7 @@ pub(super) fn program(arch: u32, entries: &[(u32, FilterEntry)]) -> Vec<Instruct
     program
 }
 
-/// The program as bytes, the way the kernel is given it: what a receipt names by its digest.
+/// Returns the program as the bytes that the kernel receives. The receipt contains the SHA-256 of these bytes.
 pub(super) fn bytes(program: &[Instruction]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(program.len() * 8);
     for one in program {
@@ -99,7 +100,7 @@ fn tree(entries: &[(u32, FilterEntry)]) -> Vec<Instruction> {
         let (left, right) = (tree(left), tree(right));
         let mut code = match u8::try_from(left.len()) {
             Ok(over) => vec![Instruction { code: AT_LEAST, jump_true: over, jump_false: 0, value: from }],
-            // A conditional jump reaches 255 instructions.
+            // A conditional jump can skip at most 255 instructions.
             Err(_) => vec![
                 Instruction { code: AT_LEAST, jump_true: 0, jump_false: 1, value: from },
                 instruction(JUMP, u32::try_from(left.len()).unwrap_or(u32::MAX)),
@@ -145,12 +146,12 @@ fn look(look: &ArgumentTest) -> Vec<Instruction> {
     }
 }
 
-/// A machine for these programs that knows nothing of how they are made.
+/// An independent interpreter of BPF programs, for tests.
 #[cfg(test)]
 pub(super) mod machine {
     use super::Instruction;
 
-    /// What `program` answers to a call, and how many instructions that took.
+    /// Returns the verdict of `program` for a call, and the number of executed instructions.
     pub(in crate::sandbox) fn run(program: &[Instruction], arch: u32, number: u32, arguments: [u64; 6]) -> (u32, u32) {
         let mut data = Vec::new();
         data.extend_from_slice(&number.to_le_bytes());
@@ -188,8 +189,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn far_jumps_are_taken() {
-        // So many entries that the halves of the tree are out of reach of a conditional jump.
+    fn jumps_over_more_than_255_instructions_work() {
+        // With so many entries, a conditional jump can't skip half of the tree.
         let entries: Vec<_> =
             (1..2000_u16).map(|n| (u32::from(n) * 2, FilterEntry::Is(FilterVerdict::errno(n)))).collect();
         let program = program(7, &entries);
@@ -204,7 +205,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn looks_are_what_they_say(first in any::<u64>(), pick in 0_usize..5) {
+        fn argument_checks_return_the_expected_verdict(first in any::<u64>(), pick in 0_usize..5) {
             const LOOKS: &[ArgumentTest] = &[
                 ArgumentTest::AnyBit { argument: 1, bits: 0x10, then: FilterVerdict::errno(1) },
                 ArgumentTest::OneOf { argument: 1, mask: 0xf, values: &[1, 2, 3], then: FilterVerdict::errno(2) },

@@ -1,4 +1,4 @@
-//! A flag that ends a run, and wakes who waits.
+//! A flag that cancels a run and wakes the thread that polls for the flag.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -6,28 +6,28 @@ use std::sync::Arc;
 
 use rustix::event::EventfdFlags;
 
-/// Asks a run to end. Clones are the same flag; once raised it stays raised.
+/// Cancels a run. All clones share one flag. The flag can be raised but never lowered.
 #[derive(Debug, Clone)]
 pub struct CancelFlag(Arc<OwnedFd>);
 
 impl CancelFlag {
-    /// A flag that is not raised.
+    /// Creates a flag that is not raised.
     ///
     /// # Errors
-    /// When the process has no descriptor left.
+    /// Fails if the process has no free file descriptor.
     pub fn new() -> io::Result<Self> {
         Ok(Self(Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
     }
 
     /// Raises the flag.
     pub fn cancel(&self) {
-        // Fails only when the counter is full, and then the flag is raised.
+        // The write fails only if the counter is full, and then the flag is already raised.
         let _ = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
     }
 }
 
 impl AsFd for CancelFlag {
-    /// Readable while the flag is raised.
+    /// Returns a descriptor that is readable while the flag is raised.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

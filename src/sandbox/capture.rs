@@ -1,13 +1,13 @@
-//! Output of a run, recorded within bounds.
+//! Records the output of a run up to a limit.
 //!
-//! Both streams share one limit; what comes after it is counted only, so that a run that floods neither blocks nor
-//! fills memory or disk.
+//! Standard output and standard error share one limit. Output beyond the limit is counted but not recorded. So a run
+//! with much output neither blocks nor fills the memory or the disk.
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-/// Which of the two.
+/// An output stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OutputStream {
     /// Standard output.
@@ -16,51 +16,51 @@ pub enum OutputStream {
     Stderr,
 }
 
-/// Output as it arrives: the part that is recorded.
+/// A part of the recorded output, passed to the caller when the output arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chunk<'a> {
-    /// Where it was written to.
+    /// The stream of these bytes.
     pub stream: OutputStream,
-    /// Never empty.
+    /// The bytes, never empty.
     pub bytes: &'a [u8],
 }
 
-/// So many recorded bytes came from this stream in a row.
+/// Consecutive recorded bytes of one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
     /// The stream.
     pub stream: OutputStream,
-    /// How many bytes.
+    /// Number of bytes.
     pub bytes: u64,
 }
 
-/// What one stream carried.
+/// The output of one stream.
 #[derive(Debug)]
 pub struct Capture {
-    /// All bytes that were written.
+    /// Number of bytes that the run wrote.
     pub bytes: u64,
-    /// The first of them.
+    /// The first bytes of the stream, up to the limit.
     pub recorded: CapturedBytes,
-    /// Whether something was not recorded.
+    /// True if some bytes were not recorded.
     pub truncated: bool,
 }
 
-/// Recorded bytes, in memory or, beyond 1 MiB, in a file without a name.
+/// Recorded bytes of one stream, in memory (up to 1 MiB) or in a file without a name.
 #[derive(Debug)]
 pub enum CapturedBytes {
-    /// Few bytes.
+    /// At most 1 MiB.
     Memory(Vec<u8>),
-    /// Many; the file is gone when this is dropped.
+    /// More than 1 MiB of bytes. The bytes are in a file that disappears on drop.
     Spooled {
-        /// Readable from its start by [`CapturedBytes::reader`].
+        /// The file with the bytes, which [`CapturedBytes::reader`] reads.
         file: File,
-        /// Its length.
+        /// Number of recorded bytes in the file.
         bytes: u64,
     },
 }
 
 impl CapturedBytes {
-    /// How many bytes.
+    /// Returns the number of recorded bytes.
     #[must_use]
     pub fn len(&self) -> u64 {
         match self {
@@ -69,16 +69,16 @@ impl CapturedBytes {
         }
     }
 
-    /// Whether nothing was recorded.
+    /// Returns true if no bytes were recorded.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Reads from the first byte.
+    /// Returns a reader that starts at the first byte.
     ///
     /// # Errors
-    /// When the spool file can't be rewound.
+    /// Fails if the file can't be rewound.
     pub fn reader(&mut self) -> io::Result<Box<dyn Read + '_>> {
         match self {
             Self::Memory(bytes) => Ok(Box::new(bytes.as_slice())),
@@ -90,13 +90,12 @@ impl CapturedBytes {
     }
 }
 
-/// Beyond this a stream goes to a file: bounds the service's memory per run.
+/// Maximum number of bytes of one stream in memory. Output beyond this maximum is written to a file.
 const IN_MEMORY: usize = 1 << 20;
-/// Segments that are noted: bounds what a run costs that alternates between the streams byte by byte. What comes
-/// later is in the streams but no longer in the order.
+/// Maximum number of recorded segments, because a run may switch between the streams after each byte. Output after the
+/// last segment is recorded in its stream, but the order of the streams is not recorded.
 const MAX_SEGMENTS: usize = 1 << 16;
 
-/// Records both streams of one run.
 pub(super) struct Recorder {
     room: u64,
     spool: PathBuf,
@@ -111,22 +110,23 @@ impl Recorder {
         Self { room: limit, spool: spool.to_owned(), stdout: empty(), stderr: empty(), order: Vec::new() }
     }
 
-    /// Takes what arrived and answers the part of it that was recorded.
+    /// Records the bytes `arrived` and returns the recorded part of them.
     pub(super) fn take<'a>(&mut self, stream: OutputStream, arrived: &'a [u8]) -> Option<Chunk<'a>> {
         let capture = match stream {
             OutputStream::Stdout => &mut self.stdout,
             OutputStream::Stderr => &mut self.stderr,
         };
         capture.bytes += arrived.len() as u64;
-        // After a gap nothing more of this stream is recorded: recorded bytes are always the first ones.
+        // After the first byte that is not recorded, the function records no more bytes of this stream. So the recorded
+        // bytes are always the beginning of the stream.
         let fits =
             if capture.truncated { 0 } else { usize::try_from(self.room).unwrap_or(usize::MAX).min(arrived.len()) };
         let kept = &arrived[..fits];
         let kept = match capture.recorded.append(kept, &self.spool) {
             Ok(()) => kept,
             Err(error) => {
-                // The receipt says that it was cut, and not why.
-                tracing::warn!(%error, spool = %self.spool.display(), "output of a run can't be recorded from here on");
+                // Log the reason, because the receipt states only that the output was truncated.
+                tracing::warn!(%error, spool = %self.spool.display(), "the rest of a run's output can't be recorded");
                 &[]
             }
         };
@@ -153,7 +153,7 @@ impl Recorder {
 }
 
 impl CapturedBytes {
-    /// All of `bytes` or nothing.
+    /// Appends all of `bytes` to the recorded bytes, or returns an error.
     fn append(&mut self, bytes: &[u8], spool: &Path) -> io::Result<()> {
         match self {
             Self::Memory(memory) if memory.len() + bytes.len() <= IN_MEMORY => memory.extend_from_slice(bytes),
@@ -164,7 +164,7 @@ impl CapturedBytes {
                 *self = Self::Spooled { file, bytes: (memory.len() + bytes.len()) as u64 };
             }
             Self::Spooled { file, bytes: written } => {
-                // A failed write leaves the length as it was; the next reader stops there.
+                // After a failed write the stored length is unchanged, so readers ignore the partial write.
                 file.write_all(bytes)?;
                 *written += bytes.len() as u64;
             }
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn much_output_goes_to_a_file_and_comes_back() {
+    fn large_output_is_spooled_to_a_file_and_read_back() {
         let spool = tempfile::tempdir().expect("a directory");
         let mut recorder = Recorder::new(u64::MAX, spool.path());
         let piece = vec![7; 300_000];
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn without_room_to_spool_output_is_truncated_and_not_lost_in_the_middle() {
+    fn output_that_cannot_be_spooled_is_truncated_at_the_end() {
         let mut recorder = Recorder::new(u64::MAX, Path::new("/nonexistent"));
         recorder.take(OutputStream::Stdout, b"head");
         recorder.take(OutputStream::Stdout, &vec![1; 2 << 20]);
@@ -226,7 +226,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn recorded_is_a_prefix_and_counts_add_up(
+        fn recorded_output_is_a_prefix_and_the_counts_add_up(
             limit in 0_u64..200,
             pieces in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 0..40)), 0..20),
         ) {

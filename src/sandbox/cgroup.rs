@@ -1,8 +1,9 @@
-//! A control group of each run's own, where cgroup v2 is the service's to use.
+//! Creates a control group for each run, if the service may use cgroup v2.
 //!
-//! A run is born in its group (`CLONE_INTO_CGROUP`); nothing of a run is ever moved into one. The group holds memory,
-//! processes and CPU of the whole tree, says what hit a limit, and ends everything in it at once. Where no controller was
-//! delegated, limits are those of each process.
+//! The first process of a run is created in its group (`CLONE_INTO_CGROUP`). No process is moved into a control group
+//! after its creation. The group limits memory, processes and CPU time of the whole run. The kernel counts exceeded
+//! limits of the group and can kill all processes of the group. If the service may not use the controllers of cgroup
+//! v2, the limits apply to each process.
 
 use std::fs;
 use std::io;
@@ -16,14 +17,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::profile::Limits;
 
-/// Where groups of runs are made.
+/// The parent directory of the control groups of runs.
 #[derive(Debug)]
 pub(super) struct GroupParent {
     parent: PathBuf,
     pub(super) controllers: Controllers,
 }
 
-/// Which limits a group holds.
+/// The limits that a control group enforces.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Controllers {
@@ -37,7 +38,7 @@ impl Controllers {
         self.memory || self.pids || self.cpu
     }
 
-    /// Their names, as the kernel has them.
+    /// Returns the names of the controllers in the kernel.
     pub(super) fn names(self) -> Vec<&'static str> {
         [("cpu", self.cpu), ("memory", self.memory), ("pids", self.pids)]
             .into_iter()
@@ -46,39 +47,40 @@ impl Controllers {
     }
 }
 
-/// One run's group. Removed when dropped, if nothing is in it.
+/// The control group of one run. The group is removed on drop if the group has no processes.
 #[derive(Debug)]
 pub(super) struct RunGroup {
     path: PathBuf,
     pub(super) controllers: Controllers,
 }
 
-/// What a group saw.
+/// Counters of a group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct GroupEvents {
-    /// Processes that were ended because memory was used up.
+    /// Number of processes that the kernel killed because the memory limit was reached.
     pub(super) memory_kills: u64,
-    /// Processes that were not made because there were too many.
+    /// Number of forks that the kernel refused because of the process limit.
     pub(super) refused_processes: u64,
-    /// The most memory at one time, in bytes.
+    /// Peak memory of the group, in bytes.
     pub(super) memory_peak: Option<u64>,
-    /// CPU time of the whole tree, in microseconds.
+    /// CPU time of all processes, in microseconds.
     pub(super) cpu_us: Option<u64>,
 }
 
-/// How long what is left of an earlier service may take to die.
+/// Maximum time in which processes of an earlier service must end.
 const DEADLINE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(1);
-/// The period over which CPU time is given out, in microseconds.
+/// Period of the CPU quota, in microseconds.
 const PERIOD: u64 = 100_000;
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 impl GroupParent {
-    /// Finds this process's own group, ends what a service with this mark left in it, makes a place for runs.
+    /// Finds the control group of this process and creates the parent group for runs. Kills all runs of an earlier
+    /// service with this `mark`.
     ///
     /// # Errors
-    /// Why there are no groups here.
+    /// Returns the reason as an error if no control groups can be used.
     pub(super) fn find(mark: &str) -> Result<Self, String> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(|error| format!("read the mounts: {error}"))?;
         let (root, mount) = mount_of(&mounts).ok_or("cgroup v2 is not mounted here")?;
@@ -102,7 +104,7 @@ impl GroupParent {
         Ok(groups)
     }
 
-    /// Why limits are not held by groups, as far as they are not.
+    /// Returns a text with the missing controllers, or `None` if control groups enforce all limits.
     pub(super) fn lacking(&self) -> Option<String> {
         let all = ["cpu", "memory", "pids"];
         let held = self.controllers.names();
@@ -111,10 +113,10 @@ impl GroupParent {
             .then(|| format!("controllers that are not delegated to {}: {}", self.parent.display(), missing.join(", ")))
     }
 
-    /// A group with these limits.
+    /// Creates a control group with these limits.
     ///
     /// # Errors
-    /// When it can't be made, or a limit not be set.
+    /// Fails if the group can't be created or a limit can't be set.
     pub(super) fn make(&self, limits: &Limits) -> io::Result<RunGroup> {
         let path = self.parent.join(format!("run-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         fs::create_dir(&path)?;
@@ -122,14 +124,14 @@ impl GroupParent {
         if self.controllers.memory {
             group.set("memory.max", &limits.memory_bytes.to_string())?;
             group.set("memory.oom.group", "1")?;
-            // Absent on kernels without swap accounting, where there may be swap all the same.
+            // The file is absent on kernels without swap accounting, although such kernels may still use swap.
             match group.set("memory.swap.max", "0") {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
         if self.controllers.pids {
-            // Init is in it too.
+            // The first process of the run counts too.
             group.set("pids.max", &limits.processes.saturating_add(1).to_string())?;
         }
         if self.controllers.cpu {
@@ -147,13 +149,14 @@ impl Drop for GroupParent {
 }
 
 impl RunGroup {
-    /// For who is to be born in it.
+    /// Opens the directory of the group, so that a process can be created in the group.
     pub(super) fn open(&self) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(rustix::fs::open(&self.path, flags, Mode::empty())?)
     }
 
-    /// Ends everything in it and waits until it is empty. Answers how many processes did not end in that time.
+    /// Kills all processes of the group and waits until the group is empty. Returns the number of processes that did
+    /// not end within the time `most`.
     pub(super) fn end(&self, most: Duration) -> u64 {
         let begun = Instant::now();
         while !self.is_empty() {
@@ -183,7 +186,8 @@ impl RunGroup {
     fn is_empty(&self) -> bool {
         match fs::read_to_string(self.path.join("cgroup.events")) {
             Ok(events) => events.contains("populated 0"),
-            // A group that is gone has nobody in it. One that can't be looked at (no descriptor is left, say) may have.
+            // A group that was deleted is empty. If the file can't be read for another reason (for example, no free
+            // descriptor), the group may still have processes.
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
     }
@@ -202,10 +206,10 @@ impl Drop for RunGroup {
     }
 }
 
-/// The root and the place of the mount of cgroup v2.
+/// Returns the root and the mount point of cgroup v2.
 fn mount_of(mountinfo: &str) -> Option<(String, PathBuf)> {
     mountinfo.lines().find_map(|line| {
-        // proc_pid_mountinfo(5): the file system type is the first field after " - ".
+        // The file system type is the first field after " - " (proc_pid_mountinfo(5)).
         let (before, after) = line.split_once(" - ")?;
         let mut fields = before.split(' ').skip(3);
         let (root, place) = (fields.next()?, fields.next()?);
@@ -214,13 +218,14 @@ fn mount_of(mountinfo: &str) -> Option<(String, PathBuf)> {
     })
 }
 
-/// Hands the controllers that there are down to the runs' groups.
+/// Enables the available controllers for the control groups of runs.
 fn enable(base: &Path, parent: &Path, mark: &str) -> Controllers {
     let hand_down = |group: &Path, name: &str| {
         let file = group.join("cgroup.subtree_control");
         let held = || fs::read_to_string(&file).is_ok_and(|held| held.split_whitespace().any(|one| one == name));
-        // From a group with processes in it the kernel takes cpu and pids all the same, and makes it one of threads, below
-        // which no process can be born. The root alone may have both, and has no type.
+        // If the group has processes, the kernel still enables cpu and pids, but makes the group threaded. No process
+        // can be created below a threaded group. Only the root group, which has no type, may have both processes and
+        // controllers.
         let free = || {
             !group.join("cgroup.type").exists()
                 || fs::read_to_string(group.join("cgroup.procs")).is_ok_and(|processes| processes.is_empty())
@@ -231,7 +236,8 @@ fn enable(base: &Path, parent: &Path, mark: &str) -> Controllers {
     let there = fs::read_to_string(base.join("cgroup.controllers")).unwrap_or_default();
     let there = |name: &str| there.split_whitespace().any(|one| one == name);
     if ["memory", "pids", "cpu"].into_iter().any(|name| there(name) && !hand_down(base, name)) {
-        // A group with processes in it hands nothing down. If they are this service alone it steps aside, once.
+        // A group with processes can't enable controllers for its children. If the service is the only process of its
+        // group, the service moves itself into a child group.
         let alone = fs::read_to_string(base.join("cgroup.procs"))
             .is_ok_and(|processes| processes.trim() == std::process::id().to_string());
         let aside = base.join(format!("countersign-service-{mark}"));
@@ -251,7 +257,7 @@ fn end_leftovers(parent: &Path) -> Result<(), String> {
     for path in entries.map(|entry| entry.path()).filter(|path| path.is_dir()) {
         let left = RunGroup { path, controllers: Controllers::default() };
         if left.end(DEADLINE) > 0 {
-            return Err(format!("a run of the service before does not end ({})", left.path.display()));
+            return Err(format!("a run of an earlier service does not end ({})", left.path.display()));
         }
     }
     Ok(())
@@ -262,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mount_of_version_two_is_found_among_others() {
+    fn the_cgroup_v2_mount_is_found_among_other_mounts() {
         let mounts = "\
 31 24 0:26 / /sys/fs/cgroup/pids rw,relatime shared:9 - cgroup cgroup rw,pids
 32 24 0:27 / /sys/fs/cgroup/unified rw,relatime shared:10 - cgroup2 cgroup2 rw,nsdelegate
@@ -274,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_group_saw_is_read_from_its_files() {
+    fn the_counters_of_a_control_group_are_read_from_its_files() {
         let home = tempfile::tempdir().expect("a directory");
         for (name, text) in [
             ("memory.events", "low 0\noom 1\noom_kill 3\noom_group_kill 1\n"),
@@ -292,7 +298,7 @@ mod tests {
         fs::write(home.path().join("cgroup.events"), "populated 1\n").expect("a file");
         fs::write(home.path().join("cgroup.procs"), "5\n6\n").expect("a file");
         assert_eq!(group.end(Duration::ZERO), 2);
-        // What can't be read is not empty; what is not there is.
+        // A group counts as not empty if the file is unreadable, and as empty if the file is missing.
         fs::remove_file(home.path().join("cgroup.events")).expect("removed");
         fs::create_dir(home.path().join("cgroup.events")).expect("a directory");
         assert_eq!(group.end(Duration::ZERO), 2);

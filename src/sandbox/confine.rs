@@ -1,7 +1,7 @@
-//! From a new process to the step.
+//! Restricts a new process and executes the step.
 //!
-//! Everything that the process can't undo afterwards happens here, in this order: capabilities, id,
-//! no_new_privs, system-call filter, resource limits, Landlock, descriptors, exec.
+//! The process applies restrictions that can't be removed later. The order is capabilities, id, `no_new_privs`,
+//! system-call filter, resource limits, Landlock, descriptors, exec.
 
 use std::ffi::CString;
 use std::os::fd::BorrowedFd;
@@ -19,30 +19,31 @@ use crate::sandbox::protocol::{AtStage, Confined, HostId, RunForm, RunRequest, S
 use crate::sandbox::seccomp;
 use crate::sandbox::syscalls::{self, ForkSide};
 
-/// Open descriptors of a step, at most: what most programs expect to have.
+/// Maximum number of open descriptors of a step, as most programs expect.
 const DESCRIPTORS: u64 = 1024;
-/// And at most this part of what the service and the helper may have, where they are the same user: descriptors in flight over
-/// Unix sockets are counted for a whole user, and whoever sends some is refused while there are more than its own limit. So
-/// steps are refused long before the two are, who begin runs by sending descriptors.
+/// Divisor of the service's own descriptor limit, used if the step runs as the user of the service. The kernel counts
+/// descriptors in flight over Unix sockets per user, and refuses more descriptors if the sender exceeds its own limit.
+/// With the lower limit, the kernel refuses a step long before the service and the helper, which must send descriptors
+/// to start runs.
 const PART: u64 = 4;
 
-/// The largest stack of a process. `RLIMIT_DATA` counts no stack, and a hard limit that is inherited may be none. Compilers ask for
-/// this much.
+/// Maximum stack of a process. `RLIMIT_DATA` does not count the stack, and the inherited hard limit may be unlimited.
+/// Compilers need this much.
 const STACK: u64 = 64 << 20;
-/// Signals and timers that a run has queued: they are counted for a whole user, whose other programs make no timer while there
-/// are too many.
+/// Maximum number of queued signals and timers of a run. The kernel counts signals and timers per user. Without this
+/// limit, a run could prevent other programs of that user from creating timers.
 const SIGNALS: u64 = 1024;
 
-/// What holds the caller, and so the step, already.
+/// Restrictions that the process already has before it starts the step. The step inherits them.
 pub(super) struct Confinement {
-    /// Whether the capability bounding set is empty.
+    /// True if the capability bounding set is empty.
     pub(super) bounded: bool,
-    /// The system-call filter.
+    /// SHA-256 of the system-call filter, if one is installed.
     pub(super) seccomp: Option<String>,
 }
 
-/// Starts the step and waits until exec happened or something before it failed. `proxy` is the port of the service's proxy
-/// on the run's own loopback, where there is one.
+/// Starts the step and waits until exec succeeded or a system call before exec failed. `proxy` is the port of the proxy
+/// on the run's own loopback, or `None` if the run has no proxy.
 pub(super) fn start(
     request: &RunRequest,
     view: &StepPaths,
@@ -57,22 +58,24 @@ pub(super) fn start(
     })
     .at(SetupStage::Processes, "start the step's process")?;
     let facts = outcome.unwrap_or_else(|| {
-        let why = "the step's process ended before it executed anything (out of memory perhaps)";
+        let why = "the step's process ended before exec (perhaps out of memory)";
         Err(SetupFailure::new(SetupStage::Exec, why))
     })?;
     Ok((step, facts))
 }
 
-/// Empties the capability bounding set, and answers whether it is empty. Capabilities that are held stay.
+/// Empties the capability bounding set and returns true if the set is empty. The current capabilities of the process
+/// are not dropped.
 pub(super) fn empty_bounding_set() -> Result<bool, SetupFailure> {
     let mut empty = true;
     for bit in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
         match rustix::thread::remove_capability_from_bounding_set(capability) {
             Ok(()) => {}
-            // There is none of that number, and none above it.
+            // The kernel has no capability with this number or with a higher number.
             Err(rustix::io::Errno::INVAL) => break,
-            // An ordinary user may not; no_new_privs makes the bounding set meaningless then.
+            // An ordinary user may not change the set. With `no_new_privs`, the bounding set of an ordinary user has no
+            // effect.
             Err(rustix::io::Errno::PERM) => {
                 empty &= rustix::thread::capability_is_in_bounding_set(capability) != Ok(true);
             }
@@ -82,11 +85,11 @@ pub(super) fn empty_bounding_set() -> Result<bool, SetupFailure> {
     Ok(empty)
 }
 
-/// Gives up every capability for ever. In a user namespace this is all of them; with `own_id` the process also
-/// becomes that id.
+/// Drops all capabilities permanently, and changes to the id `own_id` if it is given.
 pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), SetupFailure> {
     let stage = SetupStage::Capabilities;
-    // Locked: no id and no executed file gives a capability back, and none can be made ambient.
+    // With locked secure bits, no change of ids and no executed file can add a capability. The bits also forbid ambient
+    // capabilities.
     let bits = CapabilitiesSecureBits::NO_ROOT
         | CapabilitiesSecureBits::NO_ROOT_LOCKED
         | CapabilitiesSecureBits::NO_SETUID_FIXUP
@@ -95,7 +98,7 @@ pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), SetupFailure> {
         | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE
         | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE_LOCKED;
     let locked = rustix::thread::set_capabilities_secure_bits(bits);
-    // An ordinary user on the host's root may not, and has nothing to give back.
+    // On the host's root, an ordinary user may not set the secure bits and has no capabilities to drop.
     if locked.is_err_and(|error| error != rustix::io::Errno::PERM) {
         return Err(SetupFailure::new(stage, "lock the secure bits"));
     }
@@ -108,21 +111,21 @@ pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), SetupFailure> {
         permitted: CapabilitySet::empty(),
         inheritable: CapabilitySet::empty(),
     };
-    // The ambient set can only hold what is permitted and inheritable, so it is empty now as well.
+    // The ambient set can only contain permitted and inheritable capabilities, so the ambient set is empty too.
     rustix::thread::set_capabilities(None, none).at(stage, "drop all capabilities")?;
     rustix::thread::set_no_new_privs(true).at(stage, "set no_new_privs")?;
     let held = rustix::thread::capabilities(None).at(stage, "read the capabilities back")?;
     let sure = rustix::thread::no_new_privs().at(stage, "read no_new_privs back")?;
     if !sure || !(held.effective | held.permitted | held.inheritable).is_empty() {
-        return Err(SetupFailure::new(stage, "capabilities did not stay dropped"));
+        return Err(SetupFailure::new(stage, "the capabilities could not be dropped"));
     }
     Ok(())
 }
 
-/// Output pipes belong to whoever writes to them, so that `/dev/stderr` can be opened. Pipes only: anything else
-/// is not the run's.
+/// Gives the output pipes to the user `id` of the run, so that the step can open `/dev/stderr`. Only pipes change their
+/// owner, because other files do not belong to the run.
 pub(super) fn give_away(output: [BorrowedFd<'_>; 2], id: HostId) -> Result<(), SetupFailure> {
-    let what = "give the output pipes away";
+    let what = "give the output pipes to the run's user";
     for stream in output {
         let mode = rustix::fs::fstat(stream).at(SetupStage::Identity, what)?.st_mode;
         if rustix::fs::FileType::from_raw_mode(mode) == rustix::fs::FileType::Fifo {
@@ -133,7 +136,7 @@ pub(super) fn give_away(output: [BorrowedFd<'_>; 2], id: HostId) -> Result<(), S
     Ok(())
 }
 
-/// Becomes the one id of this process's user namespace. Capabilities in it stay.
+/// Changes to the only id of this process's user namespace and keeps the capabilities.
 pub(super) fn take_inner_id(id: u32) -> Result<(), SetupFailure> {
     let what = "become the run's id";
     let (uid, gid) = (rustix::process::Uid::from_raw(id), rustix::process::Gid::from_raw(id));
@@ -141,7 +144,7 @@ pub(super) fn take_inner_id(id: u32) -> Result<(), SetupFailure> {
     rustix::thread::set_thread_res_uid(uid, uid, uid).at(SetupStage::Identity, what)
 }
 
-/// Becomes an id of its own, without supplementary groups.
+/// Changes to the id `id` and drops the supplementary groups.
 pub(super) fn take_id(id: u32) -> Result<(), SetupFailure> {
     let what = || format!("become the run's own id {id}");
     let (uid, gid) = (rustix::process::Uid::from_raw(id), rustix::process::Gid::from_raw(id));
@@ -150,7 +153,8 @@ pub(super) fn take_id(id: u32) -> Result<(), SetupFailure> {
     rustix::thread::set_thread_res_uid(uid, uid, uid).at(SetupStage::Identity, what())
 }
 
-/// What holds it is noted in `outcome` just before it executes the step's program.
+/// Restricts this process and executes the step's program. The names of the enforced layers are written to `outcome`
+/// just before exec.
 fn become_step(
     request: &RunRequest,
     view: &StepPaths,
@@ -179,11 +183,12 @@ fn become_step(
     limit(request)?;
     facts.counted = request.group.pids || is_counted()?;
     if request.landlock {
-        // Where nothing but Landlock stands between the step and the network, and the profile does not give it.
+        // Landlock must also block TCP, because a run on the host's root has no network namespace.
         let ports = request.form == RunForm::Host && request.profile.network.mode != NetworkMode::Host;
         facts.landlock = Some(grants::confine(&view.grants, ports)?);
     }
-    // In a live tree others are to read what the step made: its id may be one that nobody has on the host.
+    // In a live tree, other users must be able to read the files that the run creates, because the run's id may belong
+    // to no user of the host.
     let kept_back = if request.profile.workdir == Workdir::InPlace { 0o022 } else { 0o077 };
     rustix::process::umask(rustix::fs::Mode::from_bits_retain(kept_back));
     let what = || format!("execute {}", program.path.display());
@@ -193,14 +198,14 @@ fn become_step(
         arguments.push(text(argument, what)?);
     }
     let environment = environment(request, view, proxy)?;
-    // The helper has set all dispositions to what is usual.
+    // The helper has reset all signal handlers to their defaults.
     syscalls::unblock_signals().at(SetupStage::Processes, "unblock signals")?;
     syscalls::close_on_exec_from(3).at(SetupStage::Processes, "close descriptors")?;
     *outcome = Some(Ok(facts));
     Err(syscalls::execute(&path, &arguments, &environment)).at(SetupStage::Exec, what())
 }
 
-/// The step's environment: what every run has, and what the plan adds.
+/// Returns the environment of the step, with the variables of every run and those of the plan.
 fn environment(request: &RunRequest, view: &StepPaths, proxy: Option<u16>) -> Result<Vec<CString>, SetupFailure> {
     let path = |path: &Path| path.as_os_str().as_bytes().to_vec();
     let mut all: Vec<(&str, Vec<u8>)> = vec![
@@ -211,7 +216,7 @@ fn environment(request: &RunRequest, view: &StepPaths, proxy: Option<u16>) -> Re
         ("LC_ALL", "C.UTF-8".into()),
         ("COUNTERSIGN_PARAMS", path(&view.params)),
     ];
-    // What the plan names stands there once, as the plan has it.
+    // A later value replaces an earlier value, so the values of the plan replace the default values.
     let mut add = |name, value| {
         all.retain(|(other, _)| *other != name);
         all.push((name, value));
@@ -237,17 +242,19 @@ fn environment(request: &RunRequest, view: &StepPaths, proxy: Option<u16>) -> Re
 }
 
 fn text(bytes: &[u8], what: impl Fn() -> String) -> Result<CString, SetupFailure> {
-    CString::new(bytes).map_err(|_| SetupFailure::new(SetupStage::Exec, format!("{}: there is a NUL in it", what())))
+    CString::new(bytes)
+        .map_err(|_| SetupFailure::new(SetupStage::Exec, format!("{}: the text contains a NUL byte", what())))
 }
 
-/// Resource limits of each process, hard ones, as far as the run's control group does not hold them. Memory by data and not by address space: programs such as node
-/// reserve far more address space than they use.
+/// Sets the resource limits of each process, unless the run's control group enforces them. Memory is limited by
+/// `RLIMIT_DATA` and not by `RLIMIT_AS` (address space), because programs such as node reserve much more address space
+/// than they use.
 fn limit(request: &RunRequest) -> Result<(), SetupFailure> {
     let limits = &request.profile.limits;
-    // In the run's user namespace init is counted as well. On the host's root an id of its own
-    // has only the run's processes; a shared one all of that user's, so only a bound of their sum is possible.
+    // In the run's user namespace, the kernel also counts the first process. On the host's root, the run's own id has
+    // only processes of the run. A shared id has all processes of that user, so only the total number can be limited.
     let beside = || match (request.form, request.own_id) {
-        // Init alone: the helper is outside.
+        // Add one for the first process, because the helper is outside of the namespace.
         (RunForm::Namespaces, _) => 1,
         (_, Some(_)) => 0,
         (_, None) => processes_of_this_user(),
@@ -271,7 +278,7 @@ fn limit(request: &RunRequest) -> Result<(), SetupFailure> {
         (Resource::Memlock, 64 << 10, "locked memory"),
         (Resource::Msgqueue, 819_200, "message queues"),
         (Resource::Sigpending, SIGNALS, "queued signals"),
-        // The service may have been given some of these for itself.
+        // Set these limits too, because the service may have higher limits.
         (Resource::Rtprio, 0, "realtime priority"),
         (Resource::Nice, 0, "raised priority"),
     ] {
@@ -283,14 +290,15 @@ fn limit(request: &RunRequest) -> Result<(), SetupFailure> {
         return Ok(());
     }
     let seconds = cpu_seconds(limits);
-    // One second between the signal that tells and the one that kills.
+    // The kernel sends SIGXCPU at the soft limit and SIGKILL one second later, at the hard limit.
     set(Resource::Cpu, seconds, seconds.saturating_add(1), "CPU time")
 }
 
-/// Whether the limit of processes is held: the kernel counts, but never refuses, those of the host's root, whatever
-/// their id is in here and however few capabilities they have. Found by asking for one where none is allowed.
+/// Returns true if the kernel enforces the limit of the number of processes. The kernel counts processes whose real
+/// user is root on the host, but never refuses to create such a process. For the test, this function sets the limit to
+/// 0 and calls fork.
 fn is_counted() -> Result<bool, SetupFailure> {
-    let what = "try the limit of processes";
+    let what = "test the limit of processes";
     let limit = rustix::process::getrlimit(Resource::Nproc);
     rustix::process::setrlimit(Resource::Nproc, Rlimit { current: Some(0), ..limit }).at(SetupStage::Limits, what)?;
     let counted = match syscalls::fork() {
@@ -306,7 +314,7 @@ fn is_counted() -> Result<bool, SetupFailure> {
     Ok(counted)
 }
 
-/// CPU seconds of each process: what its share of the wall time comes to.
+/// Returns the CPU limit of each process in seconds, computed from the wall time and the CPU share.
 pub(super) fn cpu_seconds(limits: &crate::record::profile::Limits) -> u64 {
     limits.wall_ms.saturating_mul(limits.cpu_milli).div_ceil(1_000_000).max(1)
 }
@@ -317,7 +325,7 @@ fn set(resource: Resource, soft: u64, hard: u64, name: &str) -> Result<(), Setup
     rustix::process::setrlimit(resource, limit).at(SetupStage::Limits, format!("limit {name}"))
 }
 
-/// What may not be exceeded.
+/// Returns the current hard limit of a resource.
 fn ceiling(resource: Resource) -> u64 {
     rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX)
 }
@@ -326,7 +334,7 @@ fn processes_of_this_user() -> u64 {
     use std::os::unix::fs::MetadataExt as _;
     let me = rustix::process::getuid().as_raw();
     let threads = |entry: std::fs::DirEntry| {
-        // Most names that are no process's are not looked at; a directory has a link for itself, its name and each one in it.
+        // Skip names of `/proc` that are not process ids. The link count of `task` is two plus the number of threads.
         let process = entry.file_name().as_bytes().first().is_some_and(u8::is_ascii_digit);
         if process && entry.metadata().is_ok_and(|found| found.uid() == me) {
             std::fs::metadata(entry.path().join("task")).map_or(0, |tasks| tasks.nlink().saturating_sub(2))
@@ -337,16 +345,17 @@ fn processes_of_this_user() -> u64 {
     std::fs::read_dir("/proc").map_or(0, |entries| entries.flatten().map(threads).sum())
 }
 
-/// Makes the null device standard input. For the helper: whatever comes from it begins with that.
+/// Opens the null device as standard input of the helper. All processes that the helper starts inherit this standard
+/// input.
 pub(super) fn read_nothing() -> Result<(), SetupFailure> {
     let what = "open /dev/null";
     let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").at(SetupStage::Processes, what)?;
     rustix::stdio::dup2_stdin(&null).at(SetupStage::Processes, what)
 }
 
-/// Makes these standard output and standard error.
+/// Replaces standard output and standard error of this process.
 pub(super) fn write_to([stdout, stderr]: [BorrowedFd<'_>; 2]) -> Result<(), SetupFailure> {
-    let what = "take the run's standard output and error";
+    let what = "replace standard output and standard error";
     rustix::stdio::dup2_stdout(stdout).at(SetupStage::Processes, what)?;
     rustix::stdio::dup2_stderr(stderr).at(SetupStage::Processes, what)
 }

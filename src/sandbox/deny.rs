@@ -1,10 +1,12 @@
-//! Names that stay out of reach below an allowed directory.
+//! Finds the names below allowed directories that a run must not reach.
 //!
-//! A pattern that begins with `/` or `**/` is matched against the whole path, any other against the path below the allowed
-//! directory. `*` and `?` stay within a segment and match a leading dot too: a pattern that denies had better match
-//! more. Found are also sockets that the profile does not name, the other names (hard links) of a denied file in any of the run's
-//! directories, and directories that can be entered but not listed, or that lie too deep, since nobody can say what is in
-//! them. What a denied link leads to has a name of its own.
+//! A deny pattern that begins with `/` or `**/` is matched against the whole path. Any other deny pattern is matched
+//! against the path relative to the allowed directory. `*` and `?` do not match `/`, but match a leading dot, because a
+//! deny pattern should match too much rather than too little.
+//!
+//! The search also finds sockets that the profile does not name, and all hard links to denied files. The search also
+//! denies directories that can't be listed or are too deep, because their content is unknown. The search finds the
+//! target of a denied symbolic link only if the target's own name is denied.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -20,60 +22,62 @@ use rustix::io::Errno;
 
 use crate::sandbox::protocol::{AtStage, SetupFailure, SetupStage};
 
-/// Compiled patterns.
+/// Compiled deny patterns.
 #[derive(Debug)]
 pub(super) struct NamePatterns {
-    /// Over whole paths, where there are such patterns.
+    /// Patterns for whole paths, or `None` if there are no such patterns.
     whole: Option<RegexSet>,
-    /// Over paths below an allowed directory.
+    /// Patterns for paths below an allowed directory.
     below: Option<RegexSet>,
-    /// Sockets that are not out of reach.
+    /// Sockets that the run may use.
     sockets: Vec<PathBuf>,
 }
 
-/// What was found below one directory.
+/// The denied names below one directory.
 #[derive(Debug, Default)]
 pub(super) struct DeniedNames {
-    /// Paths from that directory, and what they are, sorted. Nothing below another one of them.
+    /// Denied paths (relative to the searched directory) and their file types, sorted. The list omits names below a
+    /// denied directory.
     pub(super) names: Vec<(PathBuf, FileType)>,
-    /// The denied files of all directories that were looked through together.
+    /// The denied files of all searched directories.
     pub(super) files: Rc<BTreeSet<Inode>>,
-    /// The files that have several names and are allowed under one.
+    /// The files that have several names and at least one allowed name.
     pub(super) links: Rc<BTreeSet<Inode>>,
 }
 
-/// Device and inode of a file, which all its names share.
+/// Device number and inode number of a file. All hard links of a file have the same device number and inode number.
 pub(super) type Inode = (u64, u64);
 
 impl DeniedNames {
-    /// What the denied name `path` is; nothing when it is not denied.
+    /// Returns the file type of a denied name, or `None` if `path` is not denied.
     pub(super) fn kind(&self, path: &Path) -> Option<FileType> {
         let at = self.names.binary_search_by(|(name, _)| name.as_path().cmp(path)).ok()?;
         self.names.get(at).map(|(_, kind)| *kind)
     }
 
-    /// Whether an opened file is out of reach under any name: it is denied, or has a name that came after the look.
+    /// Returns true if an opened file must not be read under any name. A denied file has a denied name, or got another
+    /// name after the search.
     pub(super) fn has(&self, stat: &Stat) -> bool {
         let inode = (stat.st_dev, stat.st_ino);
         self.files.contains(&inode) || stat.st_nlink > 1 && !self.links.contains(&inode)
     }
 }
 
-/// Entries of one tree that are looked at: bounds what a run's start costs.
+/// Maximum number of entries in one tree, because the start of a run must not take too long.
 const MAX_ENTRIES: u64 = 2_000_000;
-/// How deep is looked: bounds open descriptors. What is deeper is out of reach.
+/// Maximum depth of the search, which limits the open descriptors. Deeper directories are denied.
 pub(super) const MAX_DEPTH: usize = 128;
-/// How long the path of a directory may be, in bytes, to be looked into: what is found in it must have one that the kernel
-/// takes, below the place of a tree and in the layers of an overlay too.
+/// Maximum length of a directory's path in bytes. Directories with longer paths are denied. The path of each name in
+/// the directory must also fit into `PATH_MAX` in the run's trees and in overlay layers.
 const MAX_LENGTH: usize = 2048;
-/// The compiled form of all patterns together.
+/// Maximum size of all compiled patterns together, in bytes.
 const MAX_COMPILED: usize = 8 << 20;
 
 impl NamePatterns {
-    /// Compiles; matching takes time linear in a path's length.
+    /// Compiles the patterns. The time to match a path is linear in the length of the path.
     ///
     /// # Errors
-    /// What is wrong with a pattern.
+    /// Returns the reason as an error if a pattern is invalid.
     pub(super) fn new(patterns: &[String]) -> Result<Self, String> {
         let (mut whole, mut below) = (Vec::new(), Vec::new());
         for pattern in patterns {
@@ -89,19 +93,19 @@ impl NamePatterns {
                 return Ok(None);
             }
             RegexSetBuilder::new(list).unicode(false).size_limit(MAX_COMPILED).build().map(Some).map_err(|_| {
-                "the deny patterns are too large together: write fewer, or without many alternatives".to_owned()
+                "the deny patterns together are too large: write fewer patterns or fewer alternatives".to_owned()
             })
         };
         Ok(Self { whole: compile(whole)?, below: compile(below)?, sockets: Vec::new() })
     }
 
-    /// The same, with sockets that may be reached; every other one is denied wherever it is found, since whoever may read a
-    /// directory could talk to a socket in it.
+    /// Adds the sockets that the run may use. All other sockets are denied, because a process that can read a directory
+    /// can connect to a socket in the directory.
     pub(super) fn with_sockets(self, sockets: &[String]) -> Self {
         Self { sockets: sockets.iter().map(PathBuf::from).collect(), ..self }
     }
 
-    /// Whether they deny `below`, a path from the directory `allowed`.
+    /// Returns true if a pattern denies `below`, a path relative to the directory `allowed`.
     pub(super) fn deny(&self, allowed: &Path, below: &Path) -> bool {
         let whole = allowed.join(below);
         let whole = whole.as_os_str().as_bytes();
@@ -109,18 +113,19 @@ impl NamePatterns {
             || matches(&self.below, below.as_os_str().as_bytes())
     }
 
-    /// Whether a pattern over whole paths denies `path`, an absolute one.
+    /// Returns true if a pattern for whole paths denies the absolute `path`.
     pub(super) fn deny_named(&self, path: &str) -> bool {
         matches(&self.whole, path.trim_start_matches('/').as_bytes())
     }
 
-    /// Everything that is out of reach at and below each of `roots`: directories or files, and where the step sees them. They
-    /// are looked through together, since a file that is denied in one may have another name in the next; and again where
-    /// the host changed a directory meanwhile, since what moves may pass by unseen. Where something always changes, files with
-    /// names that were not seen are out of reach as well if `surely`.
+    /// Finds the denied names at and below each of `roots`, with their paths as the step sees them.
+    ///
+    /// All roots are searched together, because a denied file in one root may have another name in another root. If the
+    /// host changes a directory during the search, the search is repeated, because a renamed file may be missed. If
+    /// files still change during the last search and `surely` is set, the function also denies files with unseen names.
     ///
     /// # Errors
-    /// When one of them can't be walked to its end, or directories are moved all the time.
+    /// Fails if a root can't be searched completely, or if directories are renamed during every search.
     pub(super) fn find(
         &self,
         roots: &[(BorrowedFd<'_>, &Path)],
@@ -136,7 +141,8 @@ impl NamePatterns {
                 _ => std::thread::sleep(PAUSE),
             }
         }
-        let what = "directories of what may be read or written are moved faster than they can be looked through";
+        let what =
+            "the host moves directories of the profile faster than they can be searched for denied names; try again";
         Err(SetupFailure::new(SetupStage::Deny, what))
     }
 
@@ -158,33 +164,34 @@ impl NamePatterns {
     }
 }
 
-/// How often directories are looked through that the host changes meanwhile, and after which pause.
+/// Maximum number of searches if the host changes directories during a search.
 const TURNS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(25);
-/// A time of change this close to a walk may be that of two changes: kernels before 6.13 count by the tick, 10 ms at most.
+/// Maximum time between two changes that may have the same timestamp, in nanoseconds. Kernels before 6.13 update
+/// timestamps once per tick, at most every 10 ms.
 const TICK: i128 = 20_000_000;
-/// A time so far ahead is of another clock.
+/// Minimum distance of a timestamp in the future that must come from another clock, in nanoseconds.
 const AHEAD: i128 = 1_000_000_000;
 
-/// Nanoseconds since the epoch.
+/// Returns nanoseconds since the epoch.
 fn now() -> i128 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i128::try_from(since.as_nanos()).unwrap_or(0))
 }
 
-/// What one look through all directories found.
+/// The result of one search through all allowed directories.
 struct Looked {
     found: Vec<Found>,
     known: Known,
 }
 
-/// What changed while it was looked.
+/// Kind of change that the host made during a search.
 enum Changes {
     None,
     Files,
     Directories,
 }
 
-/// What was found below one directory.
+/// The result of the search for one directory.
 #[derive(Default)]
 struct Found {
     names: Vec<(PathBuf, FileType)>,
@@ -192,17 +199,17 @@ struct Found {
     directories: Vec<Seen>,
 }
 
-/// A directory as it was before its entries were read.
+/// The state of a directory before its entries were read.
 struct Seen {
     path: PathBuf,
     inode: Inode,
     changed: i128,
-    /// Whether there are directories in it.
+    /// True if the directory contains other directories.
     nests: bool,
 }
 
 impl Looked {
-    /// Looks at all directories again.
+    /// Compares the directories with their state before the search, to find changes by the host.
     fn changes(&self, roots: &[(BorrowedFd<'_>, &Path)], begun: i128) -> Changes {
         let mut changes = Changes::None;
         for ((root, _), found) in roots.iter().zip(&self.found) {
@@ -221,7 +228,7 @@ impl Looked {
         changes
     }
 
-    /// What is out of reach, with files that have names elsewhere if `surely`.
+    /// Returns the denied names, and with `surely` also the files that have unseen names.
     fn denied(self, roots: &[(BorrowedFd<'_>, &Path)], surely: bool) -> Vec<DeniedNames> {
         let Self { found, known } = self;
         let mut out_of_reach = known.files.clone();
@@ -242,14 +249,15 @@ impl Looked {
     }
 }
 
-/// When what `stat` is of was changed last, in nanoseconds since the epoch.
+/// Returns the time of the last inode change, in nanoseconds since the epoch.
 fn changed(stat: &Stat) -> i128 {
     i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec)
 }
 
-/// The files that have a name in none of the directories: it may be in one that could not be looked into.
+/// Returns the files that have a name outside the searched directories. A name outside of the searched directories may
+/// be in a directory that the process can't list.
 fn with_names_elsewhere<'a>(lists: impl Iterator<Item = (&'a Path, &'a [Linked])>) -> Vec<Inode> {
-    // Directories may lie in each other: a name is counted once.
+    // One searched directory may contain another searched directory, so count each name once.
     let mut seen: BTreeMap<Inode, (BTreeSet<PathBuf>, u128)> = BTreeMap::new();
     for (allowed, linked) in lists {
         for file in linked {
@@ -265,16 +273,16 @@ fn matches(set: &Option<RegexSet>, path: &[u8]) -> bool {
     set.as_ref().is_some_and(|set| set.is_match(path))
 }
 
-/// What is known of the files of all directories together.
+/// Facts about the files of all searched directories together.
 #[derive(Debug, Default)]
 struct Known {
-    /// The denied ones.
+    /// Denied files.
     files: BTreeSet<Inode>,
-    /// Whether there is a denied directory whose files can't be known.
+    /// True if a denied directory could not be listed, so the files in the directory are unknown.
     blind: bool,
 }
 
-/// An allowed name of a file that has more than one.
+/// An allowed name of a file with several names.
 struct Linked {
     path: PathBuf,
     inode: Inode,
@@ -308,7 +316,7 @@ impl Walk<'_> {
             if self.entries > MAX_ENTRIES {
                 return Err(SetupFailure::new(
                     SetupStage::Deny,
-                    format!("{}: it has more than {MAX_ENTRIES} entries", what()),
+                    format!("{}: the directory tree has more than {MAX_ENTRIES} entries", what()),
                 ));
             }
             let stat = match rustix::fs::statat(&at, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -346,7 +354,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// A directory into which nobody can look.
+    /// Records a directory that can't be listed.
     fn unknown(&mut self, path: PathBuf, denied: bool) {
         if denied {
             self.known.blind = true;
@@ -362,7 +370,7 @@ impl Walk<'_> {
 
 pub(super) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// A glob as a regular expression over bytes.
+/// Translates a glob pattern to a regular expression over bytes.
 fn translate(glob: &str) -> Result<String, String> {
     if glob.is_empty() || glob.ends_with('/') || glob.contains('\0') || glob.contains("//") {
         return Err("is no path: write segments with single slashes between them".into());
@@ -372,9 +380,9 @@ fn translate(glob: &str) -> Result<String, String> {
     for (at, segment) in segments.iter().enumerate() {
         let (first, last) = (at == 0, at + 1 == segments.len());
         match *segment {
-            "." | ".." => return Err("leads through . or ..: write the path without".into()),
-            // A directory that is denied is denied with all that is in it, so that what follows `**` at the end is
-            // no question; `a/**` means `a` too.
+            "." | ".." => return Err("contains . or ..: write the path without them".into()),
+            // A denied directory is denied with its whole content, so a `**` at the end matches every path below the
+            // directory. `a/**` also matches `a`.
             "**" if last => regex.push_str(if first { ".*" } else { "(?:/.*)?" }),
             "**" if first => regex.push_str("(?:[^/]+/)*"),
             "**" => regex.push_str("/(?:[^/]+/)*"),
@@ -418,13 +426,14 @@ fn segment_of(segment: &str, regex: &mut String) -> Result<(), String> {
                 }
                 let mut any = false;
                 loop {
-                    match characters.next().ok_or("has a set that does not end")? {
+                    match characters.next().ok_or("has a character set that does not end")? {
                         ']' if any => break,
                         '-' if any && characters.peek() != Some(&']') => set.push('-'),
                         c if c.is_ascii() => set.push_str(&format!("\\x{:02x}", c as u32)),
                         _ => {
                             return Err(
-                                "has a set with other characters than ASCII: write alternatives in braces".into()
+                                "has a character set with characters other than ASCII: write alternatives in braces"
+                                    .into(),
                             );
                         }
                     }
@@ -448,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_deny_by_name_and_by_place() {
+    fn deny_patterns_match_names_and_whole_paths() {
         for (pattern, below) in [
             ("**/.env", ".env"),
             ("**/.env", "deep/a/.env"),
@@ -486,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_patterns_are_refused_and_hostile_ones_do_not_hang() {
+    fn invalid_deny_patterns_are_refused_and_large_ones_do_not_hang() {
         for bad in ["", "a/", "a//b", "../x", "a/./b", "[a", "{a", "a\\", "[ä]", "a\0"] {
             assert!(NamePatterns::new(&[bad.to_owned()]).is_err(), "{bad:?}");
         }
@@ -498,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn other_names_of_a_denied_file_and_closed_directories_are_found_too() {
+    fn hard_links_of_denied_files_and_unnamed_sockets_are_denied_too() {
         use std::os::unix::fs::symlink;
         let home = tempfile::tempdir().expect("a directory");
         let path = |name: &str| home.path().join(name);
@@ -526,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn another_name_is_found_in_every_directory_of_the_run_and_as_a_file_too() {
+    fn hard_links_of_a_denied_file_are_found_in_all_paths_of_the_run() {
         let home = tempfile::tempdir().expect("a directory");
         let path = |name: &str| home.path().join(name);
         for name in ["one", "two"] {
@@ -545,8 +554,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_directory_without_a_view_may_hold_is_out_of_reach_too() {
-        // As root every directory can be listed: what the walk knows then is given by hand.
+    fn files_that_may_be_in_an_unlisted_directory_are_denied() {
+        // Root can list every directory, so this test uses a directory that is too deep.
         let home = tempfile::tempdir().expect("a directory");
         let path = |name: &str| home.path().join(name);
         let mut deep = path("secrets");
@@ -561,7 +570,7 @@ mod tests {
             let patterns = NamePatterns::new(&deny.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
             names(&patterns.expect("patterns").find(&[(root.as_fd(), home.path())], false).expect("walks")[0])
         };
-        // All names of `one` are there to be seen; those of `copy` are not.
+        // The search finds all names of the file `one`. The search misses one name of the file `copy`.
         assert_eq!(find(&["secrets"]), ["copy", "secrets"]);
         let found = find(&[]);
         assert!(found.len() == 1 && found[0].matches('/').count() == MAX_DEPTH, "{found:?}");

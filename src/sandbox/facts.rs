@@ -1,4 +1,4 @@
-//! What was enforced, from what was established.
+//! Builds the enforcement block of a receipt from the facts that were observed.
 
 use crate::record::enforcement::{
     Capabilities, Enforcement, FilesystemFacts, HeldLimit, LandlockFacts, LandlockStatus, Level, LimitFacts,
@@ -12,7 +12,7 @@ use crate::sandbox::network::NetworkContacts;
 use crate::sandbox::profile::Prepared;
 use crate::sandbox::protocol::{Confined, RunForm};
 
-/// The block of a run that never was.
+/// Returns the enforcement block for a run that was not started.
 pub fn nothing_enforced() -> Enforcement {
     Enforcement {
         level: Level::Off,
@@ -32,8 +32,8 @@ pub fn nothing_enforced() -> Enforcement {
     }
 }
 
-/// What was enforced, by what the run's first process and the step's own established.
-/// `group` are the limits of the run's control group, where it had one.
+/// Returns the layers and limits that were enforced, from the facts that the first process and the step's process
+/// reported. The argument `group` has the limits of the run's control group, or nothing if the run had no group.
 pub(super) fn enforced(
     prepared: &Prepared,
     facts: &Confined,
@@ -64,13 +64,13 @@ pub(super) fn enforced(
             mode: prepared.profile.workdir,
             root: if own_root { Root::Own } else { Root::Host },
             masked: facts.masked,
-            // The boundary knows of earlier runs.
+            // The boundary fills in this field later, because only the boundary knows earlier runs of the step.
             masked_before: None,
             deny: facts.masked.map(|_| if stable(&prepared.profile) { Masks::Stable } else { Masks::PointInTime }),
         }),
         net: Some(match (own_network, own_root) {
             (true, _) => network,
-            // Under a filter that leaves Unix sockets only.
+            // The system-call filter allows Unix sockets only.
             (false, false) if facts.seccomp.is_some() && network != NetworkMode::Host => NetworkMode::None,
             (false, _) => NetworkMode::Host,
         }),
@@ -82,7 +82,7 @@ pub(super) fn enforced(
             } else {
                 held(confine::cpu_seconds(limits), LimitHolder::Rlimit)
             },
-            // What is written to a live tree is the host's disk's, which nothing here bounds.
+            // Writes to a live tree fill the host's disk, and the sandbox does not limit their size.
             disk: if own_root && prepared.profile.workdir != Workdir::InPlace {
                 held(limits.disk_bytes, LimitHolder::Tmpfs)
             } else {
@@ -94,7 +94,8 @@ pub(super) fn enforced(
                 if held_by_group.memory { LimitHolder::Cgroup2 } else { LimitHolder::Rlimit },
             ),
             output: held(limits.output_bytes, LimitHolder::Service),
-            // Under an id that others have as well the limit is of their sum.
+            // If the id is shared with other processes, the limit applies to the total number of their processes and
+            // not to the run.
             processes: if held_by_group.pids {
                 held(limits.processes, LimitHolder::Cgroup2)
             } else if facts.counted && (own_root || own_id) {
@@ -102,7 +103,7 @@ pub(super) fn enforced(
             } else {
                 None
             },
-            // A control group's memory limit counts all of these.
+            // The memory limit of a control group includes all kinds of memory in `UNBOUNDED`.
             unbounded: (!held_by_group.memory).then(|| names(&UNBOUNDED)),
             wall: held(limits.wall_ms, LimitHolder::Service),
         }),
@@ -116,9 +117,9 @@ pub(super) fn enforced(
     }
 }
 
-/// Whether nothing that the host does brings denied content back: in a copy there is nothing to bring. An overlay shows the
-/// host's tree as it is, and what is renamed there has a name that nothing hides. Over what may only be read masks are
-/// mounts, and those are dropped with the file that they cover.
+/// Returns true if no change on the host can reveal denied content to the run. Only a private copy guarantees that. An
+/// overlay shows files that are renamed on the host under names that no mask hides. In read-only paths, a mask is a
+/// mount, which disappears if the host replaces the masked file.
 fn stable(profile: &Profile) -> bool {
     profile.workdir == Workdir::Copy && profile.read.is_empty()
 }

@@ -1,8 +1,10 @@
-//! What a run sees of files.
+//! Builds the file system view of a run.
 //!
-//! With namespaces: a small root of its own, made of read-only binds of the system directories, a few files of
-//! `/etc`, a minimal `/dev`, a fresh `/proc` and sized private directories. What is not put there is not there,
-//! the private set of the boundary above all. Without: the host's root, of which Landlock leaves as much.
+//! In namespaces, each run has a small root file system. The root file system contains the system directories (mounted
+//! read-only), a few files of `/etc` and a minimal `/dev`. The root file system also contains a new `/proc` and private
+//! directories with a size limit. All other paths of the host are absent, including the private set.
+//!
+//! Without namespaces, a run uses the host's root file system, and Landlock allows only the same paths.
 
 use std::fs;
 use std::io::{self, ErrorKind, Write as _};
@@ -22,9 +24,9 @@ use crate::sandbox::protocol::{AtStage, RunRequest, SetupFailure, SetupStage};
 use crate::sandbox::syscalls;
 use crate::sandbox::trees::{self, Disk, EmptyMountSources, RemovedTree};
 
-/// Directories that programs need, read-only. Links (`/bin` to `usr/bin`) stay links.
+/// Directories that programs need, mounted read-only. Symbolic links (`/bin` to `usr/bin`) are created as links.
 pub(super) const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
-/// Directories of `/etc` that programs need: which alternative, which certificates.
+/// Directories of `/etc` that programs need, for alternatives and certificates.
 const ETC_DIRECTORIES: [&str; 5] = [
     "/etc/alternatives",
     "/etc/ssl/certs",
@@ -32,60 +34,63 @@ const ETC_DIRECTORIES: [&str; 5] = [
     "/etc/pki/ca-trust/extracted",
     "/etc/crypto-policies",
 ];
-/// Where JDKs are. Those of Debian keep their configuration, without which they don't start, in `/etc/java-17-openjdk` and the like.
+/// Directory of JDKs, which need their configuration in directories such as `/etc/java-17-openjdk` on Debian.
 const JDKS: &str = "/usr/lib/jvm";
-/// Files of `/etc` that programs need. Users, groups and hosts are the run's own in its own root.
+/// Files of `/etc` that programs need. In its own root file system, a run has private files for users, groups and
+/// hosts.
 const ETC_FILES: [&str; 5] =
     ["/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/localtime", "/etc/timezone", "/etc/ssl/openssl.cnf"];
-/// Files of `/etc` that only a run on the host's root reads as they are.
+/// Files of `/etc` that a run reads from the host only if the run is on the host's root.
 const ETC_HOST_FILES: [&str; 4] = ["/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/hosts"];
-/// git's configuration for the whole system, where the run is given anything of the host.
+/// git's system configuration, created for a run that gets paths of the host.
 pub(super) const GIT_CONFIG: &str = "/etc/gitconfig";
-/// What a run is given belongs to another user for git, which refuses a repository of another user ("dubious ownership"). All that
-/// git sees in here is what the approvers gave. A variable would do for the repository alone: git does not hand
-/// GIT_CONFIG_COUNT on to the process that serves a clone of it.
+/// Git configuration that accepts repositories of any owner. The host's paths belong to another user, and git refuses
+/// such repositories ("dubious ownership"). The approvers have allowed all repositories that a run can see. An
+/// environment variable is not enough, because git does not pass `GIT_CONFIG_COUNT` to the process that serves a clone.
 const GIT_TAKES_ALL: &[u8] = b"[safe]\n\tdirectory = *\n";
-/// Devices without state of their own.
+/// Devices that store no data.
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
-/// The run's id inside its user namespace: neither root nor anybody of the host.
+/// The run's id in its user namespace, which is neither root nor a user of the host.
 pub(super) const INNER_ID: u32 = 1000;
 /// The run's host name.
 pub(super) const HOST_NAME: &str = "countersign";
-/// The root tmpfs holds script, parameters and copies of small files.
+/// Mount options of the tmpfs for the run's root, which contains the script, the parameters and copies of small files.
 const ROOT_OPTIONS: &str = "mode=0755,size=16m,nr_inodes=4096";
-/// Inodes of the work directory: bounds kernel memory that its size does not count.
+/// Allowed range of the number of inodes of the work directory, because its size limit does not count their kernel
+/// memory.
 const INODES: std::ops::RangeInclusive<u64> = 1024..=262_144;
-/// A file of `/etc` is copied up to this size.
+/// Maximum size of a copied file of `/etc`, in bytes.
 const MAX_COPY: u64 = 2 << 20;
 
-/// Where things are for the step.
+/// Paths and access rights of the step.
 pub(super) struct StepPaths {
-    /// Where it begins.
+    /// The directory in which the step starts.
     pub(super) work: PathBuf,
-    /// Its private directory, which is its home.
+    /// The step's private directory, which is its home.
     pub(super) home: PathBuf,
     pub(super) tmp: PathBuf,
     pub(super) script: PathBuf,
     pub(super) params: PathBuf,
-    /// What Landlock leaves to it.
+    /// The paths that Landlock allows.
     pub(super) grants: Vec<PathGrant>,
-    /// How many names deny patterns took out of its reach; nothing without a pattern.
+    /// Number of names that deny patterns masked, or `None` if the profile has no deny patterns.
     pub(super) masked: Option<u64>,
 }
 
-/// Paths of the host that every run can see, besides those of its profile.
+/// Returns the paths of the host that every run can see, in addition to the paths of its profile.
 pub(super) fn always_visible() -> impl Iterator<Item = &'static Path> {
     SYSTEM.into_iter().chain(etc_directories()).chain(ETC_FILES).chain(ETC_HOST_FILES).map(Path::new)
 }
 
-/// Directories of `/etc` that programs need.
+/// Returns the directories of `/etc` that programs need.
 fn etc_directories() -> impl Iterator<Item = &'static str> {
     static JAVA: LazyLock<Vec<String>> = LazyLock::new(|| java_directories(Path::new(JDKS)));
     ETC_DIRECTORIES.into_iter().chain(JAVA.iter().map(String::as_str))
 }
 
-/// `/etc/java-17-openjdk` for a JDK `java-17-openjdk-amd64`.
+/// Returns the configuration directory of each JDK. For example, the JDK `java-17-openjdk-amd64` has the directory
+/// `/etc/java-17-openjdk`.
 fn java_directories(jdks: &Path) -> Vec<String> {
     let name = |entry: io::Result<fs::DirEntry>| {
         let name = entry.ok()?.file_name().into_string().ok()?;
@@ -99,16 +104,17 @@ fn java_directories(jdks: &Path) -> Vec<String> {
     found
 }
 
-/// Whether a run has a file of its own instead of the host's `path`.
+/// Returns true if a run has its own file at this path instead of the host's file.
 pub(super) fn is_made_for_each_run(path: &Path) -> bool {
     ETC_HOST_FILES.iter().any(|own| path == Path::new(own))
 }
 
-/// Makes the root of a run and moves into it. For the first process of a new mount namespace.
+/// Builds the root file system of a run and changes into this root. Only the first process of a new mount namespace may
+/// call this function.
 pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Result<StepPaths, SetupFailure> {
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .at(SetupStage::Mounts, "make mounts private")?;
-    // All sources are taken before anything of the host is covered.
+    // Open all source paths before a mount covers a path of the host.
     let host = Host::look();
     let mut sources = Vec::new();
     for path in &host.directories {
@@ -180,7 +186,8 @@ pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Re
     } else {
         hide_what_is_denied(profile.workdir, &deny, disk, &trees, &shown, EmptyMountSources::new(closed)?)?
     };
-    // pivot_root(2): with both names "." the old root lies over the new one and is taken off at once.
+    // If both names are ".", pivot_root(2) stacks the old root on the new root, so the old root can be unmounted
+    // immediately.
     rustix::process::pivot_root(".", ".").at(SetupStage::Mounts, "change to the new root")?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).at(SetupStage::Mounts, "detach the host's root")?;
     std::env::set_current_dir("/").at(SetupStage::Mounts, "enter the new root")?;
@@ -190,7 +197,7 @@ pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Re
 
     let mut grants = Vec::new();
     let mut grant = |path: &str, access| grants.push(PathGrant { path: path.into(), access });
-    // Nothing is in this root that the run is not given: its names are no secret.
+    // The run may list its root, because the root contains only paths that the profile allows.
     grant("/", PathAccess::List);
     for path in host.directories.into_iter().filter(|path| SYSTEM.contains(path)) {
         grant(path, PathAccess::ReadExecute);
@@ -221,8 +228,9 @@ pub(super) fn own_root(request: &RunRequest, source: &[u8], params: &[u8]) -> Re
     })
 }
 
-/// Makes the private trees without what is denied, and masks it in what of the host is `shown` as it is. Answers how many
-/// names are out of reach: of those trees the names that were found, of the rest what is covered.
+/// Creates the private trees without denied names, and masks denied names in the trees of the host that are mounted
+/// directly (`shown`). Returns the number of denied names. In private trees, the result counts all denied names that
+/// were found. In other trees, the result counts the masked names.
 fn hide_what_is_denied(
     workdir: Workdir,
     deny: &NamePatterns,
@@ -251,7 +259,7 @@ fn hide_what_is_denied(
             } else {
                 disk.overlay(&name, tree, path, target, denied)?;
             }
-            // Whatever is there of it has no content; what is not needs no cover.
+            // Mask the denied names that exist in the tree. The content of the denied names is already hidden.
             trees::cover(target, path, denied, &mut things)?;
             absent += denied.names.len() as u64;
         }
@@ -275,8 +283,8 @@ fn hide_what_is_denied(
     Ok(absent + (things.covered() - over_trees))
 }
 
-/// The run's private directory on the host, `run_dir`, which the service made, and what else Landlock leaves to a
-/// run on the host's root. The step's own directory belongs to `own_id`, script and parameters stay the service's.
+/// Creates the files in the run's private directory `run_dir` on the host, and returns the paths that Landlock allows.
+/// The step's directories belong to `own_id`. The script and the parameters belong to the service's user.
 pub(super) fn host_view(
     request: &RunRequest,
     run_dir: &Path,
@@ -332,30 +340,32 @@ pub(super) fn host_view(
     })
 }
 
-/// Whether nothing more fits on what this process's root lets a run write. For the first process of a run.
+/// Returns true if the writable file system of this run is full. Only the first process of a run may call this
+/// function.
 pub(super) fn disk_is_full() -> bool {
     rustix::fs::statvfs("/tmp").is_ok_and(|found| found.f_bavail == 0 || found.f_ffree == 0)
 }
 
-/// The step's private directory in a root of its own.
+/// Path of the step's private directory in the run's own root file system.
 const HOME: &str = "/tmp/work";
 
-/// What of `write` is the host's.
+/// Returns the paths of `write` that exist on the host.
 pub(super) fn host_paths(write: &[String]) -> impl Iterator<Item = &str> {
     write.iter().map(String::as_str).filter(|path| *path != "{work}")
 }
 
-/// All paths of the host that a profile names.
+/// Returns all paths of the host that a profile names.
 pub(super) fn named_paths(profile: &Profile) -> impl Iterator<Item = &str> {
     profile.read.iter().chain(&profile.sockets).map(String::as_str).chain(host_paths(&profile.write))
 }
 
-/// Whether the run is given anything of the host.
+/// Returns true if the run gets paths of the host.
 pub(super) fn gives_paths(request: &RunRequest) -> bool {
     !request.profile.read.is_empty() || host_paths(&request.profile.write).next().is_some()
 }
 
-/// The tree that the step begins in: the first one, where it works in trees of the host.
+/// Returns the first tree of the host in which the step works, or `None` if the step works in no such tree. The step
+/// starts there.
 fn begins_in(request: &RunRequest) -> Option<&str> {
     if request.profile.workdir == Workdir::Private { None } else { host_paths(&request.profile.write).next() }
 }
@@ -364,13 +374,13 @@ const MOUNT_READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY;
 const MOUNT_NO_DEV: u64 = libc::MOUNT_ATTR_NODEV;
 const MOUNT_NO_EXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
 
-/// A mount that was copied from the host and is not yet attached anywhere.
+/// A mount that was cloned from the host and is not attached yet.
 struct Source {
     mount: OwnedFd,
     directory: bool,
-    /// Whether the step may write it: a live tree.
+    /// True for a live tree, which the step may write.
     writable: bool,
-    /// Where it goes, from the new root.
+    /// Mount point, relative to the new root.
     target: String,
 }
 
@@ -388,7 +398,7 @@ impl Source {
         Self::copy(&Self::open_real(path)?, path, flags, SetupStage::ReadPath)
     }
 
-    /// A path of the profile: it must still be the real path that was signed.
+    /// Opens a path of the profile, which must still be the real path that was signed.
     fn open_real(path: &str) -> Result<OwnedFd, SetupFailure> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
@@ -407,7 +417,7 @@ impl Source {
                 | OpenTreeFlags::AT_EMPTY_PATH,
         )
         .at(stage, what())?;
-        // Before it is attached: it is never writable in the run's view.
+        // Set the mount flags before the mount is attached, so that the mount is never writable in the run.
         syscalls::set_mount_flags(mount.as_fd(), flags | libc::MOUNT_ATTR_NOSUID, true).at(stage, what())?;
         let directory = rustix::fs::FileType::from_raw_mode(kind) == rustix::fs::FileType::Directory;
         let writable = flags & MOUNT_READ_ONLY == 0;
@@ -419,7 +429,7 @@ impl Source {
             if self.directory { fs::create_dir(target) } else { fs::File::create_new(target).map(drop) }
         };
         match with_parents(&self.target, make) {
-            // Of what is there already only the name is needed: it is covered.
+            // An existing path can be used, because the mount covers it.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             made => made,
         }
@@ -429,13 +439,13 @@ impl Source {
     }
 }
 
-/// What the host has of what every run sees, looked at once.
+/// The paths of the host that every run sees, read once.
 struct Host {
-    /// To be mounted.
+    /// Directories to mount.
     directories: Vec<&'static str>,
-    /// To be made again.
+    /// Links to create.
     links: Vec<(&'static str, PathBuf)>,
-    /// Small, so copied instead of mounted.
+    /// Small files to copy.
     files: Vec<(&'static str, Vec<u8>)>,
 }
 
@@ -449,7 +459,7 @@ impl Host {
             } else if found.is_dir() && !ETC_FILES.contains(&path) {
                 host.directories.push(path);
             } else if found.is_file() && found.len() <= MAX_COPY {
-                // What others may not read is not for a run either.
+                // A run gets no file that other users may not read.
                 host.files.extend(fs::read(path).map(|bytes| (path, bytes)));
             }
         }
@@ -466,7 +476,7 @@ impl Host {
         host
     }
 
-    /// Makes links and files below the working directory, the run's new root.
+    /// Creates links and files below the current working directory, which is the new root of the run.
     fn put(&self) -> Result<(), SetupFailure> {
         for (path, target) in &self.links {
             let name = path.trim_start_matches('/');
@@ -481,7 +491,7 @@ impl Host {
     }
 }
 
-/// Makes something at `name`, and the directories above it where there are none.
+/// Calls `make` for `name`, and creates missing parent directories.
 fn with_parents(name: &str, make: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
     let place = Path::new(name);
     match make(place) {

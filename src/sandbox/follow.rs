@@ -1,4 +1,4 @@
-//! Follows one run: reads pipes, keeps the deadline.
+//! Follows one run, reads its pipes and enforces its deadline.
 
 use std::io::{self, PipeReader, Write as _};
 use std::net::{Shutdown, TcpListener};
@@ -25,37 +25,37 @@ use crate::sandbox::protocol::{
 };
 use crate::sandbox::{End, Report, RunUsage};
 
-/// How long a step may tidy up after SIGTERM before all of its run is killed.
+/// Time that a step has after SIGTERM to clean up, before the whole run is killed.
 pub const GRACE: Duration = Duration::from_millis(750);
-/// How long a killed run may take to be gone (a process stuck in the kernel can't be ended).
+/// Maximum time that a killed run may take to end. The kernel can't kill a process that is stuck in a system call.
 pub(super) const DEATH: Duration = Duration::from_secs(30);
-/// The longest wall time that is reckoned with.
+/// Maximum wall time, so that the computation of the deadline can't overflow.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
-/// How many thousandths of a limit of CPU time must have been spent where the kernel says that it was reached. It limits by
-/// ticks, each for whoever is found at work, and tells by the time of work: beside others that differs by an eighth and more.
+/// Part of the CPU limit (in thousandths) that a run must have used before a signal counts as the CPU limit. The kernel
+/// enforces `RLIMIT_CPU` by sampled ticks but reports measured time. If the CPU is shared with other processes, the
+/// sampled and the measured time differ by 12 % or more.
 const CPU_COUNTED: u64 = 750;
-/// Bytes of output read at one time.
+/// Maximum size of one read of output, in bytes.
 const BUFFER: usize = 64 << 10;
-/// What a pipe can hold at most, so that draining a dead run's pipes ends.
+/// Maximum size of a pipe, so that reading the remaining output of a dead run ends.
 const PIPE: usize = 1 << 20;
 
-/// A run at work.
+/// A run that the helper was asked to start.
 pub(super) struct LaunchedRun {
-    /// Who was asked for it.
     pub(super) helper: Arc<Running>,
     pub(super) control: UnixStream,
     pub(super) stdout: PipeReader,
     pub(super) stderr: PipeReader,
 }
 
-/// Why a run is being ended from outside.
+/// The reason why the service ends a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Why {
     TimedOut,
     Cancelled,
 }
 
-/// What was asked of a run that should end.
+/// The service's latest request to end the run.
 #[derive(Debug, Clone, Copy)]
 enum Asked {
     Nothing,
@@ -63,43 +63,42 @@ enum Asked {
     ToDie(Instant),
 }
 
-/// Takes the listener to which every connection of a run comes.
+/// Receives the listener that accepts all network connections of a run.
 pub(super) type Egress = Box<dyn FnOnce(TcpListener) + Send>;
 
-/// What is known of a run so far.
 pub(super) struct FollowedRun {
     begun: Instant,
     deadline: Instant,
-    /// CPU seconds of each process, where no control group holds CPU.
+    /// CPU limit of each process in seconds, used if no control group limits CPU time.
     cpu_seconds: u64,
     recorder: Recorder,
     confined: Option<Confined>,
-    /// Why nothing was executed.
+    /// The failure that prevented the start of the run.
     pub(super) failure: Option<SetupFailure>,
-    /// How the step ended.
     pub(super) step: Option<StepEnd>,
-    /// Stands when the tree is dead.
+    /// CPU time and memory that the run used, set as soon as the whole process tree is dead.
     pub(super) spent: Option<SpentResources>,
     why: Option<Why>,
     lost: Option<String>,
-    /// What came last with a message.
+    /// The descriptor that arrived with the latest message of the helper.
     descriptor: Option<OwnedFd>,
     /// The first process of the run.
     process: Option<OwnedFd>,
-    /// Since when that one is known to be dead, which is when the helper has to say so.
+    /// Time at which the service saw the first process end. The helper must report this end within a time limit.
     dead: Option<Instant>,
-    /// What that one's end ends.
+    /// With `RunForm::Namespaces`, killing the first process kills the whole run.
     pub(super) form: RunForm,
-    /// What the run's control group saw, where it had one.
+    /// Counters of the run's control group, if the run had one.
     pub(super) seen: Option<(Controllers, GroupEvents)>,
     disk_full: bool,
-    /// Serves the port on the run's own loopback where the network is an allow list. Called once, must not block.
+    /// Starts the proxy on the run's own loopback, if the network mode is an allow list. The service calls `egress`
+    /// once, and `egress` must not block.
     pub(super) egress: Option<Egress>,
-    /// What that let it reach.
+    /// The network contacts that the proxy counted.
     pub(super) contacts: Option<NetworkContacts>,
-    /// Whether the tree could not be ended in time.
+    /// True if the process tree did not end within the time limit.
     pub(super) stuck: bool,
-    /// Whether the helper owes a word on this run.
+    /// True if the helper sent no message about this run within the time limit.
     pub(super) silent: bool,
 }
 
@@ -131,7 +130,7 @@ impl FollowedRun {
         }
     }
 
-    /// Reads everything that comes until the helper says that nothing is left, or is gone itself.
+    /// Reads all output and messages, until the helper reports that the run has no processes, or the helper has exited.
     pub(super) fn follow(&mut self, launched: &mut LaunchedRun, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) {
         let mut received = Vec::new();
         let mut asked = Asked::Nothing;
@@ -155,7 +154,8 @@ impl FollowedRun {
                 Asked::ToDie(at) => at + DEATH,
             };
             let owed = match &self.process {
-                // It takes one after the other: whoever waits has been forgotten only when no other was begun either.
+                // The helper starts only one run at a time. So a queued run counts as lost only if the helper has
+                // started no other run since the request.
                 None => Some(launched.helper.heard().max(asked_at)),
                 Some(_) => self.dead,
             };
@@ -190,17 +190,19 @@ impl FollowedRun {
         self.drain(launched, &mut buffer, live);
     }
 
-    /// Waits no longer for a helper that is stopped or stuck. What it has not begun it can't begin after this.
+    /// Stops waiting for a helper that is stopped or stuck. After the call of `give_up`, the helper can't start the
+    /// queued run.
     fn give_up(&mut self, launched: &mut LaunchedRun, received: &mut Vec<u8>) {
         self.silent = true;
-        // It says that it begins a run before it does, and from now on it can't say so.
+        // The helper reports each start before the start of the run. On a closed socket the report fails, so the helper
+        // does not start the run.
         if launched.control.shutdown(Shutdown::Both).is_ok() {
-            // What it has said before, and then the end.
+            // Read the messages that the helper sent before the shutdown.
             while self.hear(launched, received) {}
         }
         if self.process.is_none() && self.failure.is_none() {
             let seconds = PATIENCE.as_secs();
-            let why = format!("have the helper begin it: nothing was heard of it for {seconds} s, it is replaced");
+            let why = format!("the helper sent no message for {seconds} s and is replaced; try again");
             self.failure = Some(SetupFailure::new(SetupStage::Helper, why));
         }
     }
@@ -213,7 +215,7 @@ impl FollowedRun {
 
     fn keep_deadline(&mut self, mut asked: Asked, control: &mut UnixStream) -> Asked {
         match asked {
-            // A step that has ended by itself is not timed out while its family is being ended.
+            // A step that exited within its wall time is not timed out while its remaining processes are ended.
             Asked::Nothing if Instant::now() >= self.deadline && self.step.is_none() => {
                 self.ask(&mut asked, Why::TimedOut, control);
             }
@@ -230,7 +232,7 @@ impl FollowedRun {
         asked
     }
 
-    /// Whether there may be more to hear.
+    /// Reads and applies the messages of the helper, and returns false if no more messages can arrive.
     fn hear(&mut self, launched: &mut LaunchedRun, received: &mut Vec<u8>) -> bool {
         let mut buffer = [0; 4096];
         match protocol::receive(&launched.control, &mut buffer) {
@@ -248,7 +250,7 @@ impl FollowedRun {
                     (self.process, self.dead) = (self.descriptor.take(), None);
                 }
                 Ok(Some(HelperMessage::Listening)) => {
-                    // Without anybody to serve it the port is closed, and nothing gets out.
+                    // Without a proxy the listener is closed, so no connection leaves the run.
                     if let (Some(listener), Some(egress)) = (self.descriptor.take(), self.egress.take()) {
                         egress(listener.into());
                     }
@@ -259,7 +261,7 @@ impl FollowedRun {
                 Ok(Some(HelperMessage::Empty(spent))) => self.spent = Some(spent),
                 Ok(None) => return true,
                 Err(error) => {
-                    self.lost = Some(format!("the run's first process said something unreadable: {error}"));
+                    self.lost = Some(format!("the run's first process sent an unreadable message: {error}"));
                     return false;
                 }
             }
@@ -286,7 +288,8 @@ impl FollowedRun {
         }
     }
 
-    /// What the dead left in the pipes. Nobody writes any more, so this ends; if somebody does, it ends as well.
+    /// Reads the output that the pipes still contain. The loop is limited to `PIPE` bytes, in case a process still
+    /// writes.
     fn drain(&mut self, launched: &LaunchedRun, buffer: &mut [u8], live: &mut dyn FnMut(Chunk<'_>)) {
         for (stream, reader) in [(OutputStream::Stdout, &launched.stdout), (OutputStream::Stderr, &launched.stderr)] {
             let mut room = PIPE;
@@ -299,8 +302,8 @@ impl FollowedRun {
         }
     }
 
-    /// Kills the run from outside: its first process, and with it all that it is the first of. On the host's root that one is
-    /// told to do it: nobody else can, and its own end would free the others.
+    /// Kills the run. If the run has a pid namespace, the death of the first process kills all others. On the host's
+    /// root, the first process must kill the other processes, because they would survive its death.
     fn kill(&self, control: &mut UnixStream) {
         let _ = control.write_all(&[KILL]);
         if self.form == RunForm::Namespaces
@@ -310,13 +313,13 @@ impl FollowedRun {
         }
     }
 
-    /// Whether the step may have been executed.
+    /// Returns true if the step's program may have been executed.
     pub(super) fn may_have_begun(&self) -> bool {
         self.failure.is_none() || self.confined.is_some()
     }
 
-    /// Ends a run whose helper was not heard of again, or has nothing more to say: what was its first process is dead when
-    /// this returns, or the run is said to be stuck.
+    /// Ends a run if the helper sends no more reports. After the call, the first process is dead, or the run is marked
+    /// as stuck.
     pub(super) fn end_by_force(&mut self) {
         let Some(process) = &self.process else { return };
         let kill = || {
@@ -326,8 +329,8 @@ impl FollowedRun {
             kill();
         }
         let most = if self.stuck { Duration::ZERO } else { DEATH };
-        // Dead: the kernel lets the first of a pid namespace die last, and on the host's root it ends the others first, since
-        // nobody listens to it any more.
+        // In a pid namespace, the first process dies after all other processes. On the host's root, the first process
+        // kills the other processes when its control socket closes, and then exits.
         if !is_dead_within(process, most) {
             self.stuck = true;
             kill();
@@ -364,10 +367,10 @@ impl FollowedRun {
         if let Some(lost) = &self.lost {
             return End::Lost(lost.clone());
         }
-        // It was ended while it was set up, by us, by the kernel or by somebody on the host: the step may have run for a
-        // moment, or not at all, and held by what is not known.
+        // The run was ended during its set-up, by the service, the kernel or another process of the host. So the
+        // service does not know whether the step ran and which layers were enforced.
         if self.confined.is_none() {
-            return End::Lost("it was ended before it could say that it had begun".to_owned());
+            return End::Lost("the run ended before it reported its start".to_owned());
         }
         let seen = self.seen.map(|(_, seen)| seen).unwrap_or_default();
         let failed = self.step.is_none_or(|step| step != StepEnd::Exited(0));
@@ -375,43 +378,44 @@ impl FollowedRun {
             (None, ..) if failed && seen.memory_kills > 0 => End::Killed("memory_bytes"),
             (Some(Why::TimedOut), ..) => End::TimedOut,
             (Some(Why::Cancelled), ..) => End::Cancelled,
-            // It went on after it was refused, and failed: of that or of something else, nobody can say. What stood in its way
-            // is the better word.
+            // The kernel refused to create a process, and the step failed later. The cause of the failure is unknown,
+            // so report the limit that the step reached.
             (None, Some(StepEnd::Exited(_)), _) if failed && seen.refused_processes > 0 => End::Killed("processes"),
-            // A shell whose child ran out of it says so with its own exit code.
+            // A shell exits with this code if SIGXCPU killed its child.
             (None, Some(StepEnd::Exited(XCPU_IN_A_SHELL)), _) if self.ran_out_of_cpu(libc::SIGXCPU) => {
                 End::Killed("cpu_milli")
             }
             (None, Some(StepEnd::Exited(_)), _) if failed && self.disk_full => End::Killed("disk_bytes"),
             (None, Some(StepEnd::Exited(code)), _) => End::Exited(u8::try_from(code).unwrap_or(u8::MAX)),
             (None, Some(StepEnd::Signalled(signal)), _) if self.ran_out_of_cpu(signal) => End::Killed("cpu_milli"),
-            // Whoever sends that to itself is told of a limit that it did not reach: nothing counted could tell.
+            // A step can also send SIGXFSZ to itself. No counter shows whether the step sent the signal, so the limit
+            // is reported.
             (None, Some(StepEnd::Signalled(libc::SIGXFSZ)), _) => End::Killed("file_bytes"),
             (None, Some(StepEnd::Signalled(signal)), _) => End::Signalled(u8::try_from(signal).unwrap_or(u8::MAX)),
             (None, None, Some(SpentResources { init_signal: Some(signal), .. })) => {
                 End::Signalled(u8::try_from(signal).unwrap_or(u8::MAX))
             }
-            (None, None, _) => End::Lost("the run's first process ended without a word".into()),
+            (None, None, _) => End::Lost("the run's first process ended without a report".into()),
         }
     }
 }
 
-/// What shells exit with when that signal ended their last command.
+/// Exit code of a shell whose last command was killed by SIGXCPU.
 const XCPU_IN_A_SHELL: i32 = 128 + libc::SIGXCPU;
 
 impl FollowedRun {
-    /// Whether that signal is the kernel's word that a process had no CPU time left. Anybody can send it: so the time that the
-    /// run spent has to be that much.
+    /// Returns true if `signal` means that a process exceeded the CPU limit. Any process can send this signal, so the
+    /// function also requires that the run has used enough CPU time.
     fn ran_out_of_cpu(&self, signal: i32) -> bool {
         let seconds = match signal {
             libc::SIGXCPU => self.cpu_seconds,
-            // A step that goes on after the first signal is killed a second later.
+            // The kernel sends SIGKILL one second after the first SIGXCPU.
             libc::SIGKILL => self.cpu_seconds.saturating_add(1),
             _ => return false,
         };
         let (held, seen) = self.seen.unwrap_or_default();
         let spent = self.spent.unwrap_or_default().cpu_us.max(seen.cpu_us.unwrap_or(0));
-        // A control group slows down, and sends nothing.
+        // A control group throttles CPU time and sends no signal.
         !held.cpu && spent >= seconds.saturating_mul(1000 * CPU_COUNTED)
     }
 }
@@ -430,7 +434,7 @@ struct Ready {
     dead: bool,
 }
 
-/// Whether a process dies in that time. Nothing but its end counts as that, whatever interrupts the waiting.
+/// Waits at most `most` for the end of a process, and returns true if the process has ended.
 fn is_dead_within(process: &OwnedFd, most: Duration) -> bool {
     let until = Instant::now() + most;
     loop {
@@ -445,7 +449,7 @@ fn is_dead_within(process: &OwnedFd, most: Duration) -> bool {
     }
 }
 
-/// Waits until something can be read, the process is dead, or the time has come.
+/// Waits until a descriptor is readable, the process is dead, or the time `wake` is reached.
 fn wait(
     launched: &LaunchedRun,
     open: [bool; 2],
@@ -462,7 +466,7 @@ fn wait(
     let process = process.map(|process| add(process.as_fd()));
     let stdout = open[0].then(|| add(launched.stdout.as_fd()));
     let stderr = open[1].then(|| add(launched.stderr.as_fd()));
-    // Rounded up, or the last millisecond would be spent turning in circles.
+    // Round up. Without the extra millisecond, the loop would poll without blocking during the last millisecond.
     let left = wake.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
     let timeout =
         Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
@@ -482,14 +486,14 @@ mod tests {
     use crate::sandbox::protocol::SetupStage;
 
     #[test]
-    fn a_run_that_was_ended_while_it_was_set_up_claims_neither_an_end_nor_a_beginning() {
-        // By the service, and by who knows whom: somebody on the host, or the kernel for want of memory.
+    fn a_run_that_ends_during_its_set_up_is_reported_as_lost() {
+        // The service, a process of the host, or the kernel (out of memory) may end the run.
         for (why, memory_kills) in [(Some(Why::Cancelled), 0), (Some(Why::TimedOut), 0), (None, 0), (None, 1)] {
             let mut run = FollowedRun::new(Path::new("/nonexistent"), &Limits::default());
             run.why = why;
             run.seen = Some((Controllers::default(), GroupEvents { memory_kills, ..GroupEvents::default() }));
             run.spent = Some(SpentResources { init_signal: Some(libc::SIGKILL), ..SpentResources::default() });
-            // Its receipt holds no layer: an outcome that says it ran would be one without its sandbox.
+            // The receipt names no enforced layer, so the outcome must not state that the step ran.
             assert!(matches!(run.end(), End::Lost(_)), "{why:?}");
             run.failure = Some(SetupFailure::new(SetupStage::Request, "nothing was executed"));
             assert!(matches!(run.end(), End::NotStarted(_)), "{why:?}");
@@ -497,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_dead_when_it_ended_and_not_before() {
+    fn a_process_counts_as_dead_only_after_its_end() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
         let pid = rustix::process::Pid::from_child(&child);
         let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("a pidfd");
@@ -509,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_after_the_step_was_executed_is_no_failed_start() {
+    fn a_failure_after_exec_is_not_reported_as_not_started() {
         let mut run = FollowedRun::new(Path::new("/nonexistent"), &Limits::default());
         run.failure = Some(SetupFailure::new(SetupStage::Processes, "watch the step"));
         assert!(matches!(run.end(), End::NotStarted(_)) && !run.may_have_begun());
@@ -518,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_is_a_limit_only_when_the_time_was_spent() {
+    fn a_signal_counts_as_the_cpu_limit_only_if_the_cpu_time_was_used() {
         let end = |signal, cpu_us, cpu| {
             let limits = Limits { wall_ms: 2000, cpu_milli: 1000, ..Limits::default() };
             let mut run = FollowedRun::new(Path::new("/nonexistent"), &limits);
@@ -532,14 +536,14 @@ mod tests {
         assert_eq!(end(libc::SIGXCPU, 1_990_000, false), End::Killed("cpu_milli"));
         assert_eq!(end(libc::SIGXCPU, 1_760_000, false), End::Killed("cpu_milli"), "seen beside other work");
         assert_eq!(end(libc::SIGXCPU, 1_990_000, true), End::Signalled(24));
-        // One that did not heed the first.
+        // In the following cases the step ignored SIGXCPU.
         assert_eq!(end(libc::SIGKILL, 2_000_000, false), End::Signalled(9));
         assert_eq!(end(libc::SIGKILL, 3_000_000, false), End::Killed("cpu_milli"));
         assert_eq!(end(libc::SIGTERM, 3_000_000, false), End::Signalled(15));
     }
 
     #[test]
-    fn a_shell_s_word_for_a_child_without_cpu_is_a_limit_only_when_the_time_was_spent() {
+    fn a_shell_exit_code_counts_as_the_cpu_limit_only_if_the_cpu_time_was_used() {
         let end = |code, cpu_us, cpu| {
             let limits = Limits { wall_ms: 2000, cpu_milli: 1000, ..Limits::default() };
             let mut run = FollowedRun::new(Path::new("/nonexistent"), &limits);

@@ -1,9 +1,10 @@
 //! The Landlock rules of a step.
 //!
-//! All rights of the kernel's ABI are handled and demanded: what is only partly enforced is an error. A path
-//! without a rule can't be read, written, or executed; with ABI 6 no abstract socket or process outside can be reached.
-//! With ABI 4 no TCP port can be bound or connected to on the host's network, unless the profile gives it; on a network of the run's own servers and
-//! clients may talk to each other.
+//! The ruleset handles all access rights that the kernel's Landlock ABI defines. Confinement fails if the kernel
+//! enforces an access right only partly. A path without a rule can't be read, written or executed. With ABI 6 the step
+//! can't reach abstract sockets or send signals to processes outside of the run. On the host's root (ABI 4 or later),
+//! the step can't bind or connect a TCP port, unless the profile allows the host's network. In a network namespace of
+//! the run, Landlock does not restrict TCP.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -18,29 +19,28 @@ use rustix::io::Errno;
 use crate::sandbox::protocol::{AtStage, SetupFailure, SetupStage};
 use crate::sandbox::syscalls;
 
-/// One path and what the step may do at and below it.
 pub(super) struct PathGrant {
     pub(super) path: PathBuf,
     pub(super) access: PathAccess,
 }
 
-/// What a step may do at a path.
+/// The access of a step to a path.
 #[derive(Clone, Copy)]
 pub(super) enum PathAccess {
-    /// Names alone.
+    /// Permission to list the names in the directory.
     List,
     Read,
     ReadExecute,
-    /// The same, for a path of the profile: it must still be the real path that was signed.
+    /// A path of the profile, with the same access as `ReadExecute`, which must still be a real path without links.
     Signed,
-    /// Everything but making device nodes.
+    /// All rights except the creation of device nodes.
     Write,
-    /// Read, write and control, as `/dev/null` needs.
+    /// Read, write and ioctl, as programs need for `/dev/null`.
     Device,
 }
 
-/// Confines this process and all it will start, for ever; with `ports` to no TCP port. Answers the ABI and the number of
-/// rules.
+/// Restricts this process and all its future children permanently with Landlock. With `ports`, the process can use no
+/// TCP port. Returns the Landlock ABI and the number of rules.
 pub(super) fn confine(grants: &[PathGrant], ports: bool) -> Result<(u64, u64), SetupFailure> {
     let version = syscalls::landlock_abi().at(SetupStage::Landlock, "ask the kernel for Landlock")?;
     let abi = ABI::from(version);
@@ -57,7 +57,8 @@ pub(super) fn confine(grants: &[PathGrant], ports: bool) -> Result<(u64, u64), S
     let mut created = ruleset.create().map_err(failure)?;
     for grant in grants {
         let what = || format!("open {} for a Landlock rule", grant.path.display());
-        // The crate's own helper skips paths that can't be opened; here that is an error.
+        // The function `path_beneath_rules` of the crate skips paths that can't be opened, but a missing path must be
+        // an error.
         let fd = match grant.access {
             PathAccess::Signed | PathAccess::Write => open_real(&grant.path),
             _ => rustix::fs::open(&grant.path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()),
@@ -77,8 +78,8 @@ pub(super) fn confine(grants: &[PathGrant], ports: bool) -> Result<(u64, u64), S
     Ok((u64::from(version.unsigned_abs()), grants.len() as u64))
 }
 
-/// Opens a path in which no link may stand, one name at a time: in a live tree the filter that holds this process already leaves
-/// no openat2(2), which could be asked for that.
+/// Opens a path without following links, one component at a time. The system call openat2(2) could refuse links, but if
+/// the run has a live tree, the system-call filter already blocks openat2(2).
 fn open_real(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut at = rustix::fs::open("/", flags, Mode::empty())?;
@@ -120,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_rule_is_made_through_a_link() {
+    fn a_landlock_rule_never_follows_a_link() {
         let home = tempfile::tempdir().expect("a directory");
         let base = home.path().canonicalize().expect("real");
         std::fs::create_dir_all(base.join("real/inner")).expect("directories");

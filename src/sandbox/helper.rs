@@ -1,4 +1,4 @@
-//! The service's side of the helper: starts it, asks it, starts it again when it is dead.
+//! Starts the helper process of the service, sends requests to the helper, and restarts a dead helper.
 
 use std::fs::File;
 use std::io;
@@ -13,24 +13,24 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::sandbox::protocol::{self, Descriptors, LAUNCH, Start};
 
-/// The process that begins runs, and what is needed to start it.
+/// The current helper process, and the data that is needed to start a new helper.
 #[derive(Debug)]
 pub(super) struct Helper {
-    /// Opened once: what starts is this binary, whatever replaces it on disk.
+    /// The opened file of the binary. Each helper executes this file, even if the file on disk is replaced.
     binary: File,
-    /// By which a later service finds helpers and runs that outlived this one.
+    /// A unique text in the helper's command line. A later service uses this text in the command line to find leftover
+    /// helpers.
     mark: String,
     running: Mutex<Option<Arc<Running>>>,
 }
 
-/// A helper's process. Ended when it is asked for nothing more and no run of it is left: its end is the end of whatever it
-/// began.
+/// A helper process, which is killed on drop. The death of a helper ends all its runs.
 #[derive(Debug)]
 pub(super) struct Running {
     socket: OwnedFd,
-    /// There until this is dropped.
+    /// The child process, present until this value is dropped.
     child: Option<Child>,
-    /// When it last gave a sign of life, on any run.
+    /// Time of the latest message of the helper about any run.
     heard: Mutex<Instant>,
 }
 
@@ -39,19 +39,20 @@ impl Helper {
         Self { binary, mark, running: Mutex::new(None) }
     }
 
-    /// Asks for a run. What becomes of it is said on its own socket; if the helper dies, its end closes. Gives the helper that
-    /// was asked, to be held as long as the run lives.
+    /// Requests a run and returns the helper that received the request. The caller must keep the returned value until
+    /// the run has ended. The helper reports on the control socket of the run, and the kernel closes this socket if the
+    /// helper dies.
     ///
     /// # Errors
-    /// When no helper can be started, or asked: then nothing was begun.
+    /// Fails if no helper can be started or reached. If the function returns an error, no run was started.
     pub(super) fn begin(&self, start: &Start, descriptors: &Descriptors) -> io::Result<Arc<Running>> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(helper) = running.as_ref() {
             match protocol::send_start(&helper.socket, start, descriptors) {
                 Ok(()) => return Ok(helper.clone()),
-                // A packet that could not be sent began nothing, so it may be sent again.
+                // A packet that could not be sent started no run, so the packet may be sent again.
                 Err(error) if is_gone(&error) => *running = None,
-                // It lives, and with it the runs that it began: this one can't be begun now.
+                // The helper and its runs are alive, so keep the helper. Only this request fails.
                 Err(error) => return Err(error),
             }
         }
@@ -61,7 +62,7 @@ impl Helper {
         Ok(helper)
     }
 
-    /// Asks this one for nothing more. The runs that it began go on.
+    /// Stops sending requests to this helper. Its runs continue.
     pub(super) fn replace(&self, silent: &Arc<Running>) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if running.as_ref().is_some_and(|helper| Arc::ptr_eq(helper, silent)) {
@@ -72,9 +73,9 @@ impl Helper {
     fn start(&self) -> io::Result<Running> {
         let (socket, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        // A helper that does not listen is as good as a dead one.
+        // A helper that reads no requests is treated like a dead helper.
         rustix::net::sockopt::set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
-        // Nothing here may turn posix_spawn into fork: no pre_exec, no uid, no process group.
+        // Use no option that makes std call fork instead of posix_spawn, such as pre_exec, uid or process group.
         let child = Command::new(format!("/proc/self/fd/{}", self.binary.as_raw_fd()))
             .arg0("countersign")
             .args([LAUNCH, &self.mark])
@@ -88,12 +89,12 @@ impl Helper {
 }
 
 impl Running {
-    /// Notes a sign of life.
+    /// Records that the helper sent a message.
     pub(super) fn hear(&self) {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// When the last one came.
+    /// Returns the time of the helper's latest message.
     pub(super) fn heard(&self) -> Instant {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -109,23 +110,24 @@ impl Drop for Running {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        // Stuck in the kernel, or frozen: nobody's receipt waits for that.
+        // The process is stuck in the kernel or frozen. Wait for the process in another thread, so that no receipt is
+        // delayed.
         let _ = std::thread::Builder::new().name("helper-end".to_owned()).spawn(move || child.wait());
     }
 }
 
-/// How long it may take to take a packet, or to begin the next of the runs that wait: it does nothing that takes more than
-/// milliseconds. One that is silent for longer is stopped or stuck.
+/// Maximum time in which the helper must read a packet or start the next queued run. The helper needs only milliseconds
+/// for a packet or a start. After this time, the service treats a silent helper as stopped or stuck.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Milliseconds in which one that was killed is usually dead.
+/// Number of milliseconds to wait for the end of a killed helper, which is usually enough.
 const SOON: u32 = 200;
 
-/// Whether that says that nobody listens any more. Anything else is of this one packet: `ETOOMANYREFS` say, where a step of
-/// the same user keeps descriptors in flight.
+/// Returns true if the error means that the helper receives no more packets. Other errors concern only one packet. An
+/// example is `ETOOMANYREFS`, which the kernel returns if a step of the same user has descriptors in flight.
 fn is_gone(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, TimedOut, WouldBlock};
-    // The last two: it was not taken within PATIENCE.
+    // `TimedOut` and `WouldBlock` mean that the helper did not read the packet within `PATIENCE`.
     matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected | TimedOut | WouldBlock)
 }
 
@@ -134,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_helper_that_is_gone_is_ended_with_its_runs() {
+    fn only_a_helper_that_receives_no_packets_is_replaced() {
         let gone = |errno| is_gone(&io::Error::from_raw_os_error(errno));
         assert!([libc::EPIPE, libc::ECONNRESET, libc::ENOTCONN, libc::EAGAIN].into_iter().all(gone));
         let not = [libc::ETOOMANYREFS, libc::ENOBUFS, libc::ENOMEM, libc::EMFILE, libc::EMSGSIZE, libc::EPERM];

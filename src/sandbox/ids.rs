@@ -1,29 +1,30 @@
-//! Ids of runs: one that no user and no other run has, or that of a user of the host.
+//! User ids of runs. Two runs never have the same id at the same time.
 
 use crate::record::host::check_user;
 use crate::sandbox::protocol::HostId;
 use std::sync::{Mutex, PoisonError};
 
-/// Above what distributions and systemd give out.
+/// First id of the high range, above all ids that distributions and systemd assign.
 const HIGH: u32 = 2_000_000_000;
-/// Ids of one service at one time.
+/// Number of user ids for the runs of one service.
 const PER_SERVICE: u32 = 4096;
-/// Services that can use the high range beside each other (by their process id).
+/// Number of services that can use the high range at the same time. The process id of a service selects its part of
+/// the range.
 const SERVICES: u32 = 65_536;
-/// In a container with few ids: below the reserved ones at 65534.
+/// First id of the range in a container with few ids, below the reserved ids from 65534.
 const LOW: u32 = 57_344;
 
-/// Hands out ids; none where the service may not take another one.
+/// The user ids for runs, with `base` as the first id, or `None` if the service may not change ids.
 #[derive(Debug)]
 pub(super) struct Ids {
     base: Option<u32>,
 }
 
-/// One for the process: two sandboxes in it must not give one id to two runs, since the end of a run on the host's root is
-/// the end of everything of its id.
+/// The ids in use, shared by all sandboxes of this process. Two runs must not have the same id, because the end of a
+/// run on the host's root kills all processes of its id.
 static TAKEN: Taken = Taken::new();
 
-/// Which of the ids runs have now.
+/// The user ids that runs use at this time.
 #[derive(Debug)]
 struct Taken(Mutex<(u32, [bool; PER_SERVICE as usize])>);
 
@@ -32,7 +33,7 @@ impl Taken {
         Self(Mutex::new((0, [false; PER_SERVICE as usize])))
     }
 
-    /// One that no run has, and was not given back just now as far as there are others.
+    /// Takes a free id, and reuses a released id as late as possible.
     fn take(&'static self, base: u32) -> Option<Id> {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (next, ids) = &mut *taken;
@@ -43,7 +44,7 @@ impl Taken {
     }
 }
 
-/// An id of a run, which no other run gets while this is there.
+/// The user id of a run. No other run gets this id before the value is dropped.
 #[derive(Debug)]
 pub(super) struct Id {
     base: u32,
@@ -64,7 +65,7 @@ impl Drop for Id {
 }
 
 impl Ids {
-    /// From the maps of the namespace that the service itself is in. Only root may become somebody else.
+    /// Reads the id maps of the service's user namespace. Only root can change to another id.
     pub(super) fn of_this_process() -> Self {
         let root = rustix::process::geteuid().is_root();
         Self { base: if root { base(&Maps::of_this_process(), std::process::id()) } else { None } }
@@ -74,16 +75,16 @@ impl Ids {
         self.base.is_some()
     }
 
-    /// An id for a run; none as well where 4096 go on beside each other.
+    /// Returns a user id for a run, or `None` if the service may not change ids or 4096 runs use all ids.
     pub(super) fn take(&self) -> Option<Id> {
         TAKEN.take(self.base?)
     }
 }
 
-/// A user of this host, looked up in `/etc/passwd` alone: a directory server would be asked at every verdict.
+/// Looks up a host user in `/etc/passwd` only, because a query to a directory server for each decision would be slow.
 ///
 /// # Errors
-/// Why a run can't be this one, and what to do.
+/// Returns the reason as an error if a run can't use the id of this user, and how to fix the problem.
 pub(super) fn of_user(name: &str) -> Result<HostId, String> {
     let users = std::fs::read_to_string("/etc/passwd").map_err(|error| format!("/etc/passwd: {error}"))?;
     let maps = Maps::of_this_process();
@@ -112,12 +113,12 @@ fn find_user(name: &str, users: &str, maps: &Maps, service: HostId) -> Result<Ho
         ));
     }
     if service.uid == 0 && !(covers(&maps.uid, uid, 1) && covers(&maps.gid, gid, 1)) {
-        return Err(format!("this container has no ids {uid}:{gid}; give it more of them"));
+        return Err(format!("this container has no ids {uid}:{gid}; map more ids into the container"));
     }
     Ok(user)
 }
 
-/// Ids of the namespace that the service itself is in (user_namespaces(7)).
+/// The id maps of the service's user namespace (user_namespaces(7)).
 struct Maps {
     uid: String,
     gid: String,
@@ -148,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_id_is_given_to_two_runs_at_one_time() {
+    fn two_runs_never_have_the_same_id_at_the_same_time() {
         static TAKEN: Taken = Taken::new();
         let mut ids: Vec<Id> = (0..PER_SERVICE).filter_map(|_| TAKEN.take(HIGH)).collect();
         let numbers: std::collections::BTreeSet<u32> = ids.iter().map(Id::number).collect();
@@ -158,13 +159,13 @@ mod tests {
         let free = ids.swap_remove(77).number();
         assert_eq!(TAKEN.take(HIGH).map(|id| id.number()), Some(free));
         drop(ids);
-        // One that was given back is not the next one at once.
+        // A released id is not assigned again immediately.
         let first = TAKEN.take(HIGH).map(|id| id.number());
         assert_ne!(TAKEN.take(HIGH).map(|id| id.number()), first);
     }
 
     #[test]
-    fn ids_are_only_taken_where_they_are_mapped() {
+    fn only_mapped_ids_are_assigned() {
         let of = |uid: &str, gid: &str| base(&Maps { uid: uid.to_owned(), gid: gid.to_owned() }, 3);
         assert_eq!(of(WHOLE, WHOLE), Some(HIGH + 3 * PER_SERVICE));
         assert_eq!(of(WHOLE, CONTAINER), Some(LOW));
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_of_the_host_is_never_root_and_only_root_becomes_one() {
+    fn a_run_never_becomes_root_and_only_root_becomes_another_user() {
         let users = "root:x:0:0::/root:/bin/sh\ntoor:x:0:0::/:/bin/sh\noperator:x:11:0::/:/bin/sh\nweb:x:33:34::/:/bin/sh\n\
                      web2:x:70000:70000::/:/bin/sh\nbad:x:y:z::/:/bin/sh\nshort:x\n";
         let whole = Maps { uid: WHOLE.to_owned(), gid: WHOLE.to_owned() };

@@ -1,6 +1,7 @@
-//! Which program runs a script, and how.
+//! Selects the program that runs a script, and the arguments of the program.
 //!
-//! A shebang decides, else the step's interpreter. Shells read no start-up files, Python no user site.
+//! A shebang in the script has priority over the step's interpreter. Bash and zsh skip their start-up files, and
+//! Python skips its user site directory.
 
 use std::path::{Path, PathBuf};
 
@@ -8,34 +9,34 @@ use rustix::fs::Access;
 
 use crate::sandbox::protocol::{SetupFailure, SetupStage};
 
-/// Where programs are looked for: the system directories of every run's view.
+/// Search path for programs, with the system directories that every run sees.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The kernel's limit for a shebang line.
+/// Maximum length of a shebang line in the kernel, in bytes.
 const MAX_SHEBANG: usize = 255;
 
-/// A program with the arguments before the script.
+/// A program and the arguments that precede the script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Program {
-    /// An absolute path.
+    /// Absolute path.
     pub(super) path: PathBuf,
     /// Arguments before the script.
     pub(super) arguments: Vec<String>,
 }
 
-/// How the script's file is called: `go run` takes only files that end in `.go`.
+/// Returns the name of the script's file. `go run` accepts only files that end in `.go`.
 pub(super) fn script_name(interpreter: &str) -> &'static str {
     if interpreter == "go" { "script.go" } else { "script" }
 }
 
-/// Whether `interpreter` can be the name of one: a bare name or an absolute path, without blanks.
+/// Returns true if `interpreter` is a bare name or an absolute path, without blanks.
 pub(super) fn is_name(interpreter: &str) -> bool {
     let bare = interpreter.bytes().all(|c| c.is_ascii_alphanumeric() || b"._+-/".contains(&c));
     let path = interpreter.starts_with('/') || !interpreter.contains('/');
     bare && path && !interpreter.is_empty() && !interpreter.starts_with('-')
 }
 
-/// The program that runs `source`, looked for in the view of the process that calls this.
+/// Finds the program that runs `source`, in the file system of the calling process.
 pub(super) fn program(source: &[u8], interpreter: &str) -> Result<Program, SetupFailure> {
     match shebang(source)? {
         Some(program) => Ok(program),
@@ -43,7 +44,8 @@ pub(super) fn program(source: &[u8], interpreter: &str) -> Result<Program, Setup
     }
 }
 
-/// `#!program argument`: everything behind the first run of blanks is one argument, as the kernel has it.
+/// Parses the shebang line `#!program argument`, and passes everything after the first blanks as one argument, like the
+/// kernel.
 fn shebang(source: &[u8]) -> Result<Option<Program>, SetupFailure> {
     let Some(line) = source.strip_prefix(b"#!") else { return Ok(None) };
     let wrong = |why: &str| Err(SetupFailure::new(SetupStage::Exec, format!("the script's first line {why}")));
@@ -75,7 +77,9 @@ fn by_name(interpreter: &str) -> Result<Program, SetupFailure> {
     let found = names.iter().find_map(|name| find(name)).ok_or_else(|| {
         SetupFailure::new(
             SetupStage::Exec,
-            format!("no interpreter {interpreter} in {PATH}; install it there, since a step sees no other place"),
+            format!(
+                "no interpreter {interpreter} in {PATH}; install it there, because a step sees no other directories"
+            ),
         )
     })?;
     Ok(Program { path: found, arguments: arguments.iter().map(|&argument| argument.to_owned()).collect() })
@@ -118,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_interpreter_is_named() {
+    fn a_missing_interpreter_is_named_in_the_error() {
         let failure = program(b"1", "no-such-interpreter").expect_err("missing");
         assert!(failure.to_string().contains("no interpreter no-such-interpreter in"), "{failure}");
         assert_eq!(program(b"1", "sh").expect("every host has one").arguments, Vec::<String>::new());

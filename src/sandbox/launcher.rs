@@ -1,13 +1,13 @@
-//! The processes between the service and a step: helper and init.
+//! The processes between the service and a step, which are the helper and the first process of each run.
 //!
-//! The service starts its own binary once; this is what that process, the helper, does. It is small, has one thread, and
-//! clones the first process of each run into its namespaces. That one (init) makes the root, starts the step and stays as
-//! the one who reaps: if the service dies, asks for it, or the step ends, it ends, and the kernel ends everything with
-//! it. The helper says so to the service only then.
+//! The service starts its own binary once as the helper. The helper is small, has one thread, and clones the first
+//! process of each run into new namespaces. The first process (init) builds the root file system, starts the step and
+//! reaps its children. Init exits if the step ends, if the service requests the end, or if the service dies. When init
+//! exits, the kernel kills all other processes of the run, and the helper reports the end of the run to the service.
 //!
-//! Namespaces take a while to be made, the network's above all. So with root's rights the helper keeps one first process
-//! that nobody has asked for yet, with namespaces and nothing else: it has no run's descriptor, and no id. A run takes it, and
-//! nobody takes it again.
+//! The creation of namespaces takes time, above all for a network namespace. So a helper that runs as root keeps one
+//! spare first process, which has namespaces but not yet the descriptors and the id of a run. Each spare process is
+//! used for only one run.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -31,23 +31,23 @@ use crate::sandbox::protocol::{
 use crate::sandbox::seccomp;
 use crate::sandbox::syscalls::{self, Cloned, ForkSide};
 
-/// How long a request may take to arrive.
+/// Maximum time to wait for a request of the service.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
-/// How long a run may take to die: a process stuck in the kernel can't be waited for.
+/// Maximum time for a run to end, because the kernel can't kill a process that is stuck in the kernel can't be killed.
 const KILL_DEADLINE: Duration = Duration::from_secs(30);
-/// How often orphans of a run on the host's root are reaped.
+/// Interval in which orphans of a run on the host's root are reaped.
 const REAP_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
-/// What one run may have of inotify: by default a user has 128 instances.
+/// The inotify limits of one run. By default a user has 128 instances.
 const INOTIFY: [(&str, &str); 2] =
     [("/proc/sys/user/max_inotify_instances", "16"), ("/proc/sys/user/max_inotify_watches", "16384")];
 
-/// What `main` does before anything else when its first argument is [`protocol::LAUNCH`]. Does nothing unless
-/// its standard input is one end of a socket pair that its own parent made.
+/// Runs the helper. The program's function `main` calls this function first if the first argument is
+/// [`protocol::LAUNCH`]. This function does nothing unless standard input is a socket that its parent process created.
 #[must_use]
 pub fn main() -> ExitCode {
     let Some(service) = service() else {
-        eprintln!("this is how countersign starts itself to run steps; it does nothing when started by hand");
+        eprintln!("countersign starts itself with this argument to run steps; it does nothing when started by hand");
         return ExitCode::from(2);
     };
     match serve(&service) {
@@ -60,7 +60,7 @@ pub fn main() -> ExitCode {
 }
 
 fn service() -> Option<OwnedFd> {
-    // Before anything of ours is open: whatever the service leaked ends here.
+    // Close inherited descriptors before this process opens any, because the service may have leaked descriptors.
     syscalls::close_from(3).ok()?;
     let socket = std::io::stdin().as_fd().try_clone_to_owned().ok()?;
     let peer = rustix::net::sockopt::socket_peercred(&socket).ok()?;
@@ -68,27 +68,29 @@ fn service() -> Option<OwnedFd> {
     ours.then_some(socket)
 }
 
-/// A run that was begun.
+/// A run that was started.
 struct Begun {
     process: Pid,
-    /// To say on that its tree is dead; none where its process says that itself.
+    /// Socket on which the helper reports that the process tree is dead. The value is `None` if the first process of
+    /// the run sends the report.
     control: Option<UnixStream>,
-    /// Closed with this process, so that a run knows that nobody waits for it any more.
+    /// The kernel closes this socket when the helper dies, so the run notices the helper's death.
     _life: UnixStream,
 }
 
-/// A first process that waits to be given what is its run's. When this is dropped it ends.
+/// A first process that waits for the descriptors of its run. The process ends when this value is dropped.
 struct First {
     process: Pid,
     pidfd: OwnedFd,
     handover: UnixStream,
 }
 
-/// One that waits without a run, and how the host's mounts were when it was cloned.
+/// A spare first process without a run, and the state of the host's mounts before the clone.
 ///
-/// Not every run gets one. A run with a control group is born in that, which is made for it alone and with its limits, and nothing
-/// is ever moved into a group. An ordinary user's would have to wait as a process that others of this user may look into. Both
-/// clone when they are asked, which costs little more.
+/// For two kinds of runs, the helper clones a new process on request, which takes only a little longer. A run with a
+/// control group must be created in its own control group, because no process is moved into a group later. For an
+/// ordinary user, a spare process would be dumpable, so other processes of the same user could inspect the spare
+/// process.
 struct Spare {
     first: First,
     mounts: File,
@@ -97,22 +99,23 @@ struct Spare {
 impl Spare {
     fn new() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
-            // It would be dumpable (see `clone_first`).
+            // The spare process would be dumpable (see `clone_first`).
             return None;
         }
-        // Opened before it is cloned: every mount from now on is seen.
+        // Open the file before the clone, so that the helper notices every later mount.
         let mounts = File::open("/proc/self/mountinfo").ok()?;
         let start = Start { form: RunForm::Namespaces, host_id: None, own_network: true };
         Some(Self { first: clone_first(&start, None).ok()?, mounts })
     }
 
-    /// Whether such a one does for a run: it has all namespaces, and was born in the helper's control group.
+    /// Returns true if a spare process has the namespaces and the control group that the run needs.
     fn fits(start: &Start, grouped: bool) -> bool {
         start.form == RunForm::Namespaces && start.own_network && !grouped
     }
 
-    /// The process, if nothing was mounted since, nor taken away: it may not have the one, and keeps the other in use. A
-    /// change is told once (proc_pid_mounts(5): as an exceptional event), so whoever hears of one drops the spare.
+    /// Returns the spare process if the host's mounts are unchanged. If the mounts changed, the spare process may lack
+    /// a new mount or still use a removed mount. The call poll reports a change only once, as an exceptional event
+    /// (proc_pid_mounts(5)), so after a change the caller must drop the spare process.
     fn fresh(self) -> Option<First> {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         let changed = rustix::event::poll(&mut [PollFd::new(&self.mounts, PollFlags::PRI)], Some(&now));
@@ -120,35 +123,38 @@ impl Spare {
     }
 }
 
-/// Begins runs and waits for their ends. Never waits for one of them alone: many go on beside each other. The end of
-/// the service's socket is the end of the service: this process ends, and with it every run.
+/// Starts runs and reports their ends, without waiting for a particular run. If the service closes its socket, this
+/// function returns, the helper exits, and all runs end.
 fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
     confine::read_nothing()?;
     syscalls::reset_signals();
-    // The service keeps what it makes to itself; here modes are as they are written, since a run with an id of its own
-    // has to read its script. The step gets the strict one again.
+    // Clear the umask of the service, because a run with its own id must be able to read its script. The step later
+    // gets a strict umask.
     rustix::process::umask(rustix::fs::Mode::empty());
-    // Ctrl-C at the service's terminal is the service's; runs end by its word.
+    // Begin a new session, so that Ctrl-C at the service's terminal does not reach the runs. The service ends the runs
+    // itself.
     rustix::process::setsid().at(SetupStage::Processes, "begin a session")?;
     let _ = syscalls::join_new_session_keyring();
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .at(SetupStage::Identity, "become undumpable")?;
     if rustix::process::geteuid().is_root() {
-        // An ordinary user may not. In a container with few rights this may fail too; then the groups stay.
+        // An ordinary user may not drop the supplementary groups. In a container with few capabilities, dropping the
+        // supplementary groups may fail too. Then the groups stay.
         let _ = rustix::thread::set_thread_groups(&[]);
     }
-    // Two descriptors a run, and a thousand runs are not too many.
+    // Each run needs two descriptors, and a thousand runs at one time are possible.
     let files = rustix::process::getrlimit(Resource::Nofile);
     let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
     syscalls::block_signals().at(SetupStage::Processes, "block signals")?;
     let signals = syscalls::signal_descriptor().at(SetupStage::Processes, "wait for signals")?;
-    // Whatever a run without a pid namespace leaves when its first process is killed comes here, where the next start of the
-    // service finds it. Any value but none turns it on.
+    // If the first process of a run without a pid namespace is killed, its children become children of the helper. The
+    // next start of the service finds these children as children of the helper. Any argument except `None` makes this
+    // process a subreaper (prctl(2)).
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(SetupStage::Processes, "adopt orphans")?;
     seccomp::prepare();
     let mut runs: Vec<Begun> = Vec::new();
     let mut spare: Option<Spare> = None;
-    // What began it is not needed again.
+    // Release the memory of the start-up code, because the helper does not need this code again.
     syscalls::forget_files();
     loop {
         let mut fds = vec![PollFd::new(service, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
@@ -186,12 +192,13 @@ fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
                     let fits = Spare::fits(&start, descriptors.cgroup.is_some());
                     let first = if fits { spare.take().and_then(Spare::fresh) } else { None };
                     runs.extend(begin(&start, descriptors, first));
-                    // The next run is probably one like this.
+                    // Keep a spare process, because the next run probably needs the same kind of process.
                     if fits && spare.is_none() {
                         spare = Spare::new();
                     }
                 }
-                // Unreadable: from the same binary, so something is very wrong. What was asked sees its sockets close.
+                // The helper could not parse the packet, although the service and the helper are the same binary.
+                // Ignore the packet. The sockets of the packet are closed, so the service notices the error.
                 Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {}
                 Ok(None) | Err(_) => return Ok(()),
             }
@@ -199,7 +206,7 @@ fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
     }
 }
 
-/// Gives a run its first process, `ready` if that takes it. What fails is said on the run's own socket.
+/// Starts a run with the process `ready` or a new one. The function reports an error on the run's control socket.
 fn begin(start: &Start, descriptors: protocol::Descriptors, ready: Option<First>) -> Option<Begun> {
     let protocol::Descriptors { control, stdout, stderr, cgroup } = descriptors;
     let mut control = UnixStream::from(control);
@@ -227,7 +234,7 @@ fn try_begin(
     {
         confine::give_away(outputs, id)?;
     }
-    // One that does not take it ends without having done anything.
+    // A spare process that can't start the run exits without any action.
     if let Some(first) = ready
         && first.hand_over(start, control, outputs).is_ok()
     {
@@ -238,20 +245,22 @@ fn try_begin(
     Ok(first)
 }
 
-/// Clones a first process, which waits to be given what is its run's.
+/// Clones a first process, which waits for the descriptors of its run.
 fn clone_first(start: &Start, cgroup: Option<BorrowedFd<'_>>) -> Result<First, SetupFailure> {
     let own_namespaces = start.form == RunForm::Namespaces;
     let (handover, theirs) = UnixStream::pair().at(SetupStage::Processes, "make a pair of sockets")?;
     let dumpable = |how| rustix::process::set_dumpable_behavior(how).at(SetupStage::Identity, "change dumpability");
     let maps_are_ours = !own_namespaces || rustix::process::geteuid().is_root();
     if !maps_are_ours {
-        // /proc/<pid> belongs to root while a process is not dumpable; the maps are there.
+        // While a process is not dumpable, its files in /proc belong to root. An ordinary user can't write the
+        // `uid_map` and the `gid_map` of such a process.
         dumpable(DumpableBehavior::Dumpable)?;
     }
     let flags = if own_namespaces { namespaces(start.own_network) } else { 0 };
     let cloned = syscalls::clone_process(flags, cgroup);
     if matches!(cloned, Ok(Cloned::Child)) {
-        // The helper's standard streams are the null device. Nothing else that it has is for a run.
+        // Close all inherited descriptors. The process may keep its standard streams open, because they are the null
+        // device.
         let Ok(handover) = syscalls::keep_only(theirs.as_fd()) else { syscalls::end(1) };
         first_process(start, &handover.into());
     }
@@ -266,7 +275,7 @@ fn clone_first(start: &Start, cgroup: Option<BorrowedFd<'_>>) -> Result<First, S
 }
 
 impl First {
-    /// Lets it begin a run.
+    /// Writes the id maps of the process and sends the descriptors of its run.
     fn hand_over(&self, start: &Start, control: &UnixStream, outputs: [BorrowedFd<'_>; 2]) -> Result<(), SetupFailure> {
         if start.form == RunForm::Namespaces {
             let HostId { uid, gid } = start.host_id.unwrap_or_else(|| HostId {
@@ -290,7 +299,6 @@ impl First {
     }
 }
 
-/// The namespaces of a run.
 fn namespaces(network: bool) -> libc::c_int {
     libc::CLONE_NEWUSER
         | libc::CLONE_NEWNS
@@ -301,7 +309,8 @@ fn namespaces(network: bool) -> libc::c_int {
         | libc::CLONE_NEWCGROUP
 }
 
-/// Why a process could not be cloned: which of the namespaces this host refuses, tried one by one in another process.
+/// Finds the reason for the failure of a clone. A test process creates the namespaces one by one to find the namespace
+/// that the host refuses.
 fn refused(start: &Start, cgroup: bool, error: std::io::Error) -> SetupFailure {
     if start.form != RunForm::Namespaces {
         return SetupFailure::from_io(SetupStage::Processes, "clone the first process", error);
@@ -348,10 +357,10 @@ fn unshare_each(network: bool) -> Result<(), SetupFailure> {
     Ok(())
 }
 
-/// The first process of a run, from its first moment to its end.
+/// Executes the first process of a run, from its start to its exit.
 fn first_process(start: &Start, handover: &UnixStream) -> ! {
     let ahead = get_ahead(start);
-    // Without it there is no run, and nobody to tell.
+    // Without its descriptors the run can't start, and there is no socket to report an error.
     let Ok(Some([stdout, stderr, control])) = protocol::take_over(handover) else { syscalls::end(0) };
     let mut control = UnixStream::from(control);
     let done = confine::write_to([stdout.as_fd(), stderr.as_fd()]).and(ahead).and_then(|bounded| {
@@ -360,7 +369,7 @@ fn first_process(start: &Start, handover: &UnixStream) -> ! {
             return init(&mut control, handover, start, bounded);
         }
         rustix::process::setsid().at(SetupStage::Processes, "begin a session")?;
-        // Without the filter a step can use it: not one that runs share.
+        // Without a system-call filter the step could use the keyring, so runs must not share a keyring.
         let _ = syscalls::join_new_session_keyring();
         if start.form == RunForm::Sweep {
             follow_helper(handover)?;
@@ -374,33 +383,36 @@ fn first_process(start: &Start, handover: &UnixStream) -> ! {
     syscalls::end(0);
 }
 
-/// What needs nothing of the run yet. Answers whether the capability bounding set is empty.
+/// Performs the set-up steps that do not depend on the run. Returns true if the capability bounding set is empty.
 fn get_ahead(start: &Start) -> Result<bool, SetupFailure> {
-    // Under memory pressure the run goes first, not the service. Refused by some hosts; then nothing is lost.
+    // Under memory pressure, the kernel must kill the run before the service. Some hosts refuse this setting, so ignore
+    // errors of the write.
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
     if start.form != RunForm::Namespaces {
         return Ok(false);
     }
-    // No user namespace below the run's, so no way back to capabilities that the kernel would have to hold. The
-    // system-call filter refuses it as well: a host whose /proc/sys is read-only goes without.
+    // Forbid nested user namespaces, because a user namespace gives new capabilities to a process. The system-call
+    // filter forbids user namespaces too, so a host with a read-only /proc/sys is safe without this setting.
     let _ = std::fs::write("/proc/sys/user/max_user_namespaces", "0");
-    // Watches of files are counted for whom the run is on the host too: a service that is not root would have none left.
+    // The kernel counts inotify watches also for the user of the run on the host. Without a limit, a run could use up
+    // all watches of a service that is not root.
     for (name, most) in INOTIFY {
         let _ = std::fs::write(name, most);
     }
     rustix::system::sethostname(filesystem::HOST_NAME.as_bytes()).at(SetupStage::Namespaces, "name the host")?;
-    // A server and a client inside one run find each other.
+    // Enable the loopback device, so that a server and a client in the same run can connect.
     if start.own_network {
         syscalls::bring_loopback_up().at(SetupStage::NetworkNamespace, "turn the loopback device on")?;
     }
     confine::empty_bounding_set()
 }
 
-/// Whatever ends the helper ends this process. To be asked for after the last change of id, which undoes it.
+/// Makes the kernel kill this process when the helper dies. Call this function after the last change of the user id,
+/// because a change of the user id clears the setting.
 fn follow_helper(handover: &UnixStream) -> Result<(), SetupFailure> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .at(SetupStage::Processes, "follow the helper")?;
-    // If the helper died before that call, its end of the socket is closed.
+    // If the helper died before the prctl call, the helper's end of the socket is closed.
     let mut poll = [PollFd::new(handover, PollFlags::IN)];
     let gone = rustix::event::poll(&mut poll, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
     if gone == Ok(0) { Ok(()) } else { Err(SetupFailure::new(SetupStage::Processes, "the helper died")) }
@@ -410,22 +422,26 @@ fn read_request(control: &mut UnixStream, start: &Start) -> Result<(RunRequest, 
     control.set_read_timeout(Some(REQUEST_DEADLINE)).at(SetupStage::Request, "set a deadline")?;
     let read = protocol::read_request(control).at(SetupStage::Request, "read the request")?;
     control.set_read_timeout(None).at(SetupStage::Request, "take the deadline off")?;
-    // The process was cloned for that; in another one the run would be held by less than its receipt says.
+    // The helper cloned this process for a certain kind of run. For another kind, the run would have fewer layers than
+    // its receipt states.
     let asked = &read.0;
     let same = match start.form {
-        // Its id is what the helper has written into its maps.
+        // The helper has already written the id into the maps of this process.
         RunForm::Namespaces => start.own_network == (asked.profile.network.mode != NetworkMode::Host),
         RunForm::Host | RunForm::Sweep => asked.own_id == start.host_id.map(|id| id.uid),
     };
     if asked.form != start.form || !same {
-        return Err(SetupFailure::new(SetupStage::Request, "the request is not for what this process was cloned for"));
+        return Err(SetupFailure::new(
+            SetupStage::Request,
+            "the request does not match the process that was cloned for it",
+        ));
     }
     Ok(read)
 }
 
 fn sweep(control: &mut UnixStream, start: &Start) -> Result<(), SetupFailure> {
     let begun = Instant::now();
-    // They are nobody's children here, so their end can't be waited for, only looked for.
+    // The processes of the run are not children of this process, so this process can only poll for their end.
     let mut left = 0;
     if let Some(HostId { uid: id, .. }) = start.host_id {
         kill_everything_of(id);
@@ -440,10 +456,10 @@ fn sweep(control: &mut UnixStream, start: &Start) -> Result<(), SetupFailure> {
     Ok(())
 }
 
-/// The first process of the run's pid namespace: makes the root, drops everything, starts the step, reaps until
-/// the step ends. When it exits the kernel kills what is left.
+/// Runs the first process of the run's pid namespace. Init builds the root, drops its privileges, starts the step, and
+/// reaps children until the step ends.
 fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded: bool) -> Result<(), SetupFailure> {
-    // The helper has written the maps by now.
+    // At this point, the helper has written the id maps.
     confine::take_inner_id(INNER_ID)?;
     follow_helper(handover)?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
@@ -452,11 +468,11 @@ fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded:
     let proxy = if request.profile.network.mode == NetworkMode::Allow { Some(listen(control)?) } else { None };
     let view = filesystem::own_root(&request, &source, &params)?;
     confine::drop_privileges(None)?;
-    // This process is held as well: what it starts later can't be less.
+    // The filter applies to this process too, and its children inherit the filter.
     let held = Confinement { bounded, seccomp: request.filter.map(seccomp::confine).transpose()? };
     let signals = syscalls::signal_descriptor().at(SetupStage::Processes, "wait for signals")?;
     let (step, facts) = confine::start(&request, &view, &source, &held, proxy)?;
-    // The run's output is the step's alone.
+    // Only the step may write to the run's output.
     confine::write_to([rustix::stdio::stdin(); 2])?;
     protocol::write_message(control, &HelperMessage::Started(facts)).at(SetupStage::Processes, "report the start")?;
     loop {
@@ -470,7 +486,8 @@ fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded:
         match rustix::event::poll(&mut fds, None) {
             Ok(_) => {}
             Err(Errno::INTR) => continue,
-            // Whoever can't wait would turn in circles and hear nobody: the run ends.
+            // After an error of poll, the loop would run without blocking and would receive no commands, so end
+            // the run.
             Err(_) => return Ok(()),
         }
         let (signalled, spoke) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
@@ -481,15 +498,15 @@ fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded:
             let mut command = [0];
             match control.read(&mut command) {
                 Ok(1) if command[0] == TERMINATE => syscalls::signal_all(Signal::TERM),
-                // The end of the socket is the end of the service, and nothing outlives it.
+                // The socket is closed because the service has exited. End the run.
                 _ => return Ok(()),
             }
         }
     }
 }
 
-/// Opens a port on the run's own loopback and hands the listener to the service: whoever connects inside talks to the
-/// service's proxy, which looks names up and connects outside. Answers the port.
+/// Opens a port on the run's own loopback and sends the listener to the service. The service's proxy accepts the
+/// connections and connects to the allowed hosts. Returns the port.
 fn listen(control: &UnixStream) -> Result<u16, SetupFailure> {
     let what = "open the port of the network's allow list";
     let listener =
@@ -500,9 +517,10 @@ fn listen(control: &UnixStream) -> Result<u16, SetupFailure> {
     Ok(port)
 }
 
-/// Without a pid namespace this process is the one to whom orphans go: nothing can leave its family, however it
-/// forks, so the run is over when it has no child any more. It may not die with the helper, as `follow_helper` has it: it would
-/// leave its family behind. It hears of the helper's end and ends the run first.
+/// Runs the first process of a run without a pid namespace. As the subreaper of the run, this process becomes the
+/// parent of all orphans of the run, so the run is over when this process has no children. Unlike a process after
+/// `follow_helper`, this process must survive the helper's death. If this process died with the helper, its children
+/// would continue to run. The first process detects the helper's death and ends the run before its own exit.
 fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> Result<(), SetupFailure> {
     let (request, source, params) = read_request(control, start)?;
     let (request, source, params) = (&request, source.as_slice(), params.as_slice());
@@ -510,13 +528,14 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
     let run_dir = run_dir.ok_or_else(|| SetupFailure::new(SetupStage::Request, "no directory for the run"))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .at(SetupStage::Identity, "become undumpable")?;
-    // Any value but none turns it on.
+    // Any argument except `None` makes this process a subreaper.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(SetupStage::Processes, "adopt orphans")?;
     let view = filesystem::host_view(request, run_dir, source, params)?;
     let held = Confinement { bounded: false, seccomp: None };
     let (step, facts) = confine::start(request, &view, source, &held, None)?;
     let watched = (|| {
-        // The step's process shared this one's memory while it changed its id, which may have made that dumpable.
+        // The step's process shared this process's memory and changed its id, which may have made this process
+        // dumpable.
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
             .at(SetupStage::Identity, "stay undumpable")?;
         confine::write_to([rustix::stdio::stdin(); 2])?;
@@ -526,13 +545,13 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
             .at(SetupStage::Processes, "report the start")?;
         Ok::<_, SetupFailure>(pidfd)
     })();
-    // It runs already: what fails now is no failed start, and the run is ended like any other.
+    // The step already runs. An error of `pidfd_open` does not count as a failed start, and the run is ended as usual.
     let ended = if let Ok(pidfd) = &watched {
         watch(control, helper, pidfd, step, |command| {
             let signal = if command == TERMINATE { Signal::TERM } else { Signal::KILL };
             let _ = rustix::process::pidfd_send_signal(pidfd, signal);
             if command == TERMINATE {
-                // The step is the leader of its session and group.
+                // The step is the leader of its session and process group.
                 let _ = rustix::process::kill_process_group(step, signal);
             }
         })
@@ -547,7 +566,8 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
     Ok(())
 }
 
-/// Kills and reaps until no child is left. Answers how many could not be ended.
+/// Kills and reaps children until this process has no children. Returns the number of children that did not end within
+/// the time limit.
 fn end_family(step: Pid, own_id: Option<u32>, control: &mut UnixStream) -> u64 {
     let begun = Instant::now();
     loop {
@@ -558,10 +578,11 @@ fn end_family(step: Pid, own_id: Option<u32>, control: &mut UnixStream) -> u64 {
         if !left {
             return 0;
         }
-        // Only now: a look at every process of the host takes longer than all else that the end of a run does.
+        // Kill single children only at this point, because reading all processes of the host is the slowest part of the
+        // end of a run.
         let children = children();
         for child in &children {
-            // A child that was not waited for can't have given its id to a stranger.
+            // The kernel does not reuse the process id of a child that was not reaped.
             let _ = rustix::process::kill_process(*child, Signal::KILL);
         }
         if begun.elapsed() > KILL_DEADLINE {
@@ -571,7 +592,7 @@ fn end_family(step: Pid, own_id: Option<u32>, control: &mut UnixStream) -> u64 {
     }
 }
 
-/// Takes note of every child that is dead. Answers whether there is another one.
+/// Reaps all dead children and returns true if living children remain.
 fn reap_family(step: Pid, control: &mut UnixStream) -> bool {
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
@@ -583,12 +604,12 @@ fn reap_family(step: Pid, control: &mut UnixStream) -> bool {
     }
 }
 
-/// Whether any process has that id: only then has it a priority.
+/// Returns true if a process has the user id `id`. If no process has the user id, getpriority(2) returns ESRCH.
 fn someone_is(id: u32) -> bool {
     rustix::process::getpriority_user(rustix::process::Uid::from_raw(id)) != Err(Errno::SRCH)
 }
 
-/// Kills all processes of an id in one call, which nothing that forks can outrun. The id is the run's own.
+/// Kills all processes of the run's own user id with one kill(2) call, so that a forking process can't escape.
 fn kill_everything_of(id: u32) {
     match syscalls::fork() {
         Ok(ForkSide::Child) => {
@@ -605,7 +626,7 @@ fn kill_everything_of(id: u32) {
     }
 }
 
-/// How many processes of an id are not dead yet. Dead ones whose parent does not wait for them don't count.
+/// Returns the number of living processes with the user id `id`. Zombies are not counted.
 fn living_of(id: u32) -> u64 {
     let uid = format!("\nUid:\t{id}\t");
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -616,7 +637,7 @@ fn living_of(id: u32) -> u64 {
 fn children() -> Vec<Pid> {
     let me = rustix::process::getpid().as_raw_pid().to_string();
     let parent_is_me = |stat: &str| {
-        // "pid (name) state ppid …", where the name may hold anything.
+        // The format of the file is "pid (name) state ppid …". The process name can contain any bytes.
         stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)).is_some_and(|parent| parent == me)
     };
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -626,8 +647,8 @@ fn children() -> Vec<Pid> {
         .collect()
 }
 
-/// Passes commands on and reaps until the step has ended, and answers how; nothing when all is to be killed first, or the
-/// service or the helper is gone.
+/// Forwards commands of the service and reaps children until the step has ended. Returns the status of the step, or
+/// `None` if the service requested the death of the run. Returns `None` too if the service or the helper has exited.
 fn watch(
     control: &mut UnixStream,
     helper: &UnixStream,
@@ -649,7 +670,8 @@ fn watch(
         match rustix::event::poll(&mut fds, Some(&REAP_EVERY)) {
             Ok(_) => {}
             Err(Errno::INTR) => continue,
-            // Whoever can't wait would turn in circles and hear nobody: the run ends.
+            // After an error of poll, the loop would run without blocking and would receive no commands, so end
+            // the run.
             Err(_) => {
                 obey(KILL);
                 return None;
@@ -657,14 +679,15 @@ fn watch(
         }
         let [ended, spoke, deserted] = [0, 1, 2].map(|at: usize| !fds[at].revents().is_empty());
         if !ended && deserted {
-            // How the step ended is nobody's word but this one's: the service hears of no end.
+            // No other process could report the exit status, and the run is not ended in the normal way. So close the
+            // control socket without a report.
             let _ = control.shutdown(std::net::Shutdown::Both);
             obey(KILL);
             return None;
         }
         if !ended && spoke {
             let mut command = [0];
-            // The end of the socket is the end of the service, and nothing outlives it.
+            // The socket is closed because the service has exited. End the run.
             let command = match control.read(&mut command) {
                 Ok(1) => command[0],
                 _ => KILL,

@@ -1,7 +1,7 @@
-//! What runs of an earlier service left: ended before anything is said about them (rule R6).
+//! Ends runs of an earlier service before their receipts are written (rule R6).
 //!
-//! A helper ends its runs when its service dies. One that can't, because it was stopped or frozen, is found here
-//! by a mark in its command line and ended from outside, with all that it watched.
+//! A helper ends its runs when its service dies. A stopped or frozen helper can't end its runs. This module finds
+//! stopped or frozen helpers by a text in their command line, and kills the helpers with their children.
 
 use std::io;
 use std::path::Path;
@@ -13,31 +13,35 @@ use rustix::process::{Pid, Signal};
 use crate::crypto::digest::{hex, sha256};
 use crate::sandbox::protocol::LAUNCH;
 
-/// How long leftovers may take to die: a process that is stuck in the kernel can't be waited for.
+/// Maximum time for leftover processes to end, because the kernel can't kill a process that is stuck in a system call.
 const DEADLINE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// What helpers of the service with this directory carry in their command line. No path: runs can read it.
+/// Returns the text that marks the command line of all helpers of a service with the directory `scratch`. The text
+/// contains a hash and not the path, because every process can read the command line.
 pub(super) fn mark(scratch: &Path) -> String {
     hex(&sha256(scratch.as_os_str().as_encoded_bytes()))[..32].to_owned()
 }
 
-/// Ends every run of an earlier service with this mark; gives how many there were.
+/// Ends all runs of an earlier service whose helpers have the text `mark` in their command line, and returns the number
+/// of these helpers.
 ///
 /// # Errors
-/// When one does not die: then nothing may say that it is over.
+/// Fails if a process does not end. After an error, the service must not report the runs as ended.
 pub(super) fn end(mark: &str) -> io::Result<usize> {
     let (begun, service) = (Instant::now(), rustix::process::getpid().as_raw_nonzero().get());
     let all = processes();
     let helpers: Vec<&Process> = all
         .iter()
-        // The first process of a run has its helper's command line: it is ended as that one's child.
+        // The first process of a run has the same command line as its helper. The loop kills this first process later
+        // as a child of its helper.
         .filter(|one| is_helper(one.pid, mark) && one.parent != service && !is_helper(one.parent, mark))
         .collect();
     let mut ended = 0;
     for helper in &helpers {
-        // While it stands still it neither starts anything nor hands a process id on, and orphans come to it. One that may
-        // not be told to is another user's, who copied the mark: whatever this user's service began can be.
+        // A stopped helper starts no processes, and orphans of its runs become children of the helper. A stopped helper
+        // does not reap, so the process ids of its children are not reused. If SIGSTOP returns EPERM, the process
+        // belongs to another user who copied the text, so skip the process.
         if signal(helper.pid, Signal::STOP) == Err(Errno::PERM) {
             continue;
         }
@@ -57,14 +61,14 @@ pub(super) fn end(mark: &str) -> io::Result<usize> {
         while processes().iter().any(|one| one.pid == helper.pid && !one.dead && is_helper(one.pid, mark)) {
             wait(begun, helper.pid)?;
         }
-        tracing::warn!(process = helper.pid, "a run of the service before was still there, and was ended");
+        tracing::warn!(process = helper.pid, "a run of an earlier service was still alive, and was killed");
     }
     Ok(ended)
 }
 
 fn wait(begun: Instant, helper: i32) -> io::Result<()> {
     if begun.elapsed() > DEADLINE {
-        let text = format!("a run of the service before does not end (its helper is process {helper})");
+        let text = format!("a run of an earlier service does not end (its helper is process {helper})");
         return Err(io::Error::new(io::ErrorKind::TimedOut, text));
     }
     std::thread::sleep(PAUSE);
@@ -82,7 +86,8 @@ fn processes() -> Vec<Process> {
     entries
         .filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
-            // proc_pid_stat(5): the name in parentheses may hold anything, the fields after it may not.
+            // The name in parentheses can contain any bytes, so parse the fields after the last parenthesis
+            // (proc_pid_stat(5)).
             let line = std::fs::read_to_string(entry.path().join("stat")).ok()?;
             let mut fields = line.rsplit_once(')')?.1.split_ascii_whitespace();
             let dead = matches!(fields.next()?, "Z" | "X");
@@ -106,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_is_of_one_directory_and_names_none() {
+    fn a_mark_differs_for_each_directory_and_contains_no_path() {
         let one = mark(Path::new("/srv/countersign/runs"));
         assert_eq!(one.len(), 32);
         assert_ne!(one, mark(Path::new("/srv/countersign/run")));
@@ -114,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn only_marked_helpers_are_leftovers() {
+    fn only_processes_with_the_mark_are_ended() {
         let mut other = std::process::Command::new("sleep").arg("30").spawn().expect("sleep");
         assert_eq!(end(&mark(Path::new("/nobody/s/runs"))).expect("nothing to end"), 0);
         assert!(other.try_wait().expect("a status").is_none(), "somebody else's process was ended");

@@ -1,4 +1,4 @@
-//! The service's side: probes the host, asks for runs.
+//! The service's part of the sandbox, which probes the host and sends requests for runs to the helper.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -31,36 +31,37 @@ use crate::sandbox::protocol::{
 use crate::sandbox::remove;
 use crate::sandbox::{Plan, Report, Sandbox};
 
-/// This program, whatever is in its place on disk by now.
+/// Path of this program, which stays valid if the file on disk is replaced.
 const OWN_BINARY: &str = "/proc/self/exe";
-/// How long init may take to read its request.
+/// Maximum time in which init must read its request.
 const REQUEST: Duration = Duration::from_secs(10);
-/// Environment of one run: the kernel's limit for one string is 128 KiB.
+/// Maximum size of a run's environment, in bytes. The kernel's maximum for one string is 128 KiB.
 const MAX_ENV: usize = 100 << 10;
-/// What every run has; a plan can't replace it.
+/// Variables of every run, which a plan can't replace.
 const OWN_ENV: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTERSIGN_PARAMS"];
 
-/// Where things are on this host.
+/// Paths that the sandbox needs from the service.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// The helper's binary; nothing means this program's own.
+    /// The binary of the helper, or `None` for the binary of this program.
     pub helper: Option<PathBuf>,
-    /// Where runs that have no root of their own get a private directory each. It and the directories above it
-    /// must let others pass (0711) when the service is root. Belongs to one service alone: leftovers are removed.
+    /// Parent directory for the private directories of runs on the host's root. If the service is root, this directory
+    /// and its parent directories must have at least the mode 0711. Only one service may use the directory, because the
+    /// service deletes leftover files in the directory.
     pub scratch: PathBuf,
-    /// Where recorded output beyond 1 MiB is kept while a run goes on, in files without a name.
+    /// Directory for recorded output beyond 1 MiB, in files without a name.
     pub spool: PathBuf,
-    /// The boundary's own files and directories, which no run may see (rule R9).
+    /// The private set, which no run may see (rule R9).
     pub private: Vec<PathBuf>,
-    /// Directories that no run may write on the host, whatever its profile says: the runbooks (rule R9).
+    /// Directories of runbooks, which no run may change on the host, with any profile (rule R9).
     pub unwritable: Vec<PathBuf>,
 }
 
-/// The sandbox of Linux, in the strongest form that this host holds.
+/// The sandbox for Linux, with the strongest form that this host supports.
 #[derive(Debug)]
 pub struct LinuxSandbox {
     helper: Helper,
-    /// Control groups, or why there are none.
+    /// The parent of the runs' control groups, or the reason why control groups can't be used.
     groups: Result<GroupParent, String>,
     spool: PathBuf,
     around: HostSurroundings,
@@ -70,20 +71,21 @@ pub struct LinuxSandbox {
 }
 
 impl LinuxSandbox {
-    /// Prepares and probes: a whole run or two, some tens of milliseconds.
+    /// Prepares the sandbox and probes the host with one or two test runs, which takes some tens of milliseconds.
     ///
     /// # Errors
-    /// When the helper's binary can't be opened, a directory does not exist, or a run of an earlier service does not end.
+    /// Fails if the helper's binary can't be opened, if a directory does not exist, or if a run of an earlier service
+    /// does not end.
     pub fn new(setup: &Setup) -> io::Result<Self> {
         let binary = setup.helper.as_deref().unwrap_or(Path::new(OWN_BINARY));
         let binary = File::open(binary).map_err(|error| {
-            let advice = if setup.helper.is_none() { "mount /proc" } else { "name the program that starts runs" };
+            let advice = if setup.helper.is_none() { "mount /proc" } else { "configure the program that starts runs" };
             at(binary, &error, advice)
         })?;
-        // Five descriptors a run: the usual soft limit of 1024 would be two hundred runs.
+        // Each run needs five descriptors, so the usual soft limit of 1024 would allow only two hundred runs.
         let files = rustix::process::getrlimit(Resource::Nofile);
         let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
-        let usable = "make it a directory that can be used";
+        let usable = "make it a directory that the service can use";
         let scratch = setup.scratch.canonicalize().map_err(|error| at(&setup.scratch, &error, usable))?;
         let mark = leftovers::mark(&scratch);
         let _ = leftovers::end(&mark)?;
@@ -112,13 +114,15 @@ impl LinuxSandbox {
         Ok(sandbox)
     }
 
-    /// The whole set-up with a script that checks from inside; then, for what failed, what is left.
+    /// Probes the whole set-up with a script that checks the sandbox from inside. After a failure, the function repeats
+    /// the probe without the failed part.
     fn try_everything(&mut self, own_id: bool) -> HostProbe {
         let mut lacking = ProbeFailures::default();
-        // Each turn finds one more part that this host has not got.
+        // Each iteration finds one part that this host does not support.
         let broken = loop {
             let Err(failure) = self.trial(&lacking) else { break None };
-            // A group that can be made and not be born in is none; then all is tried again without.
+            // If the host can create a group but no process in the group, groups are useless. If processes can't be
+            // created in a group, repeat the probe without control groups.
             if let Ok(groups) = &self.groups
                 && groups.controllers.any()
                 && self.trial_without_groups(&lacking).is_ok()
@@ -139,11 +143,11 @@ impl LinuxSandbox {
         HostProbe::conclude(&lacking, own_id).broken(broken.as_ref())
     }
 
-    /// Why no run here can have a tree as an overlay; nothing when it can. Tried once, when it is first asked: an overlay takes
-    /// the kernel longer than all else.
+    /// Returns the reason why runs on this host can't have an overlay, or `None` if overlays can be mounted. The first
+    /// call mounts a test overlay, because the mount of an overlay takes longer than the rest of the probe.
     pub fn overlay(&self) -> Option<&Missing> {
         let tried = self.overlay.get_or_init(|| match self.trial_of_an_overlay() {
-            // What fails in another place says nothing of overlays.
+            // Ignore failures of other stages, because their cause is not the overlay.
             Err(failure) if failure.stage == SetupStage::Workdir => Some(Missing::overlay(&failure)),
             _ => None,
         });
@@ -152,11 +156,11 @@ impl LinuxSandbox {
 
     fn trial_of_an_overlay(&self) -> Result<(), SetupFailure> {
         let probe = &self.probe;
-        // As a tree of the host is: whoever a step is, it may look into it.
+        // Use mode 0755, so that the user of each run can read the directory.
         let made = self
             .make_run_dir()
             .and_then(|tree| std::fs::set_permissions(&tree, std::fs::Permissions::from_mode(0o755)).map(|()| tree));
-        let tree = made.at(SetupStage::Request, "make a directory to lay an overlay over")?;
+        let tree = made.at(SetupStage::Request, "make a directory for the overlay test")?;
         let mut profile = Profile::nothing(probe.held(), Limits { wall_ms: TRIAL_MS, ..Limits::default() });
         (profile.write, profile.workdir) = (vec![tree.display().to_string()], Workdir::Overlay);
         let filter = probe.missing(Layer::Seccomp).is_none().then(|| SyscallFilter::of(RunForm::Namespaces, &profile));
@@ -170,7 +174,10 @@ impl LinuxSandbox {
     }
 
     fn trial_without_groups(&mut self, lacking: &ProbeFailures) -> Result<(), SetupFailure> {
-        let groups = std::mem::replace(&mut self.groups, Err("no run can be born in a control group here".into()));
+        let groups = std::mem::replace(
+            &mut self.groups,
+            Err("no process can be created in a control group on this host".into()),
+        );
         self.trial(lacking).inspect_err(|_| self.groups = groups)
     }
 
@@ -197,38 +204,41 @@ impl LinuxSandbox {
             (None, Some(StepEnd::Exited(0))) => Ok(()),
             (None, end) => Err(SetupFailure::new(
                 SetupStage::Namespaces,
-                format!("the self-test inside failed ({end:?}): {}", String::from_utf8_lossy(&said).trim()),
+                format!("the self-test in the sandbox failed ({end:?}): {}", String::from_utf8_lossy(&said).trim()),
             )),
         }
     }
 
-    /// Plays a trial; gives how it went and what it said.
+    /// Runs a probe script and returns the run with its output.
     fn play(&self, prepared: &Prepared, plan: &Plan) -> Result<(FollowedRun, Vec<u8>), SetupFailure> {
-        let cancel = CancelFlag::new().at(SetupStage::Processes, "make what cancels a run")?;
+        let cancel = CancelFlag::new().at(SetupStage::Processes, "make the cancel flag of a run")?;
         let once = || {
             let (mut run, mut said) = (FollowedRun::new(&self.spool, &prepared.profile.limits), Vec::new());
             self.attempt(&mut run, prepared, plan, &mut |chunk| said.extend_from_slice(chunk.bytes), &cancel);
             (run, said)
         };
         let (run, said) = once();
-        // Whoever stopped the helper says nothing of this host: another one has its place.
+        // If the helper was stopped, the result does not describe this host. A new helper was started, so repeat the
+        // test run.
         Ok(if run.silent { once() } else { (run, said) })
     }
 }
 
-/// The longest that a self-test may take.
+/// Maximum duration of a self-test, in milliseconds.
 const TRIAL_MS: u64 = 20_000;
-/// How many system-call filters hold this process already, a container's say; those of a run come on top. Kernels before 5.9
-/// don't tell.
+/// Returns the number of system-call filters that this process already has, for example from a container runtime.
+/// Kernels before 5.9 do not report the number of filters.
 fn filters_here() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let count = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:")?.trim().parse().ok());
     count.unwrap_or(0)
 }
 
-/// Run inside: what a step must not be able to do. On the host's root Landlock closes /proc: there the step's process alone
-/// has read capabilities, no_new_privs and filter back, as in each run. In a root of its own the step may list all there is, and
-/// Landlock alone keeps it from executing its script's file.
+/// The self-test script tries actions that the sandbox must refuse.
+///
+/// On the host's root, Landlock refuses access to /proc. On the host's root, the step's process itself checks
+/// capabilities, `no_new_privs` and the filter before each run. In a root of its own, the step may list all
+/// directories, so the script tests Landlock with an attempt to execute the script's own file.
 const SELF_TEST: &str = r#"
 [ -z "$AGAIN" ] || exit 0
 cd "$HOME" && ( : > probe ) || { echo "the work directory can't be written"; exit 1; }
@@ -282,7 +292,7 @@ impl Sandbox for LinuxSandbox {
 }
 
 impl LinuxSandbox {
-    /// Has the helper begin a run and follows it until nothing of the run is left.
+    /// Requests a run from the helper and follows the run until the run has no processes.
     fn attempt(
         &self,
         run: &mut FollowedRun,
@@ -301,7 +311,7 @@ impl LinuxSandbox {
         };
         let id = if prepared.user.is_none() { self.ids.take() } else { None };
         if id.is_none() && prepared.user.is_none() && self.ids.available() {
-            let why = "give it an id of its own: too many runs go on beside each other";
+            let why = "give the run an id of its own: too many runs are active; try again later";
             run.failure = Some(SetupFailure::new(SetupStage::Request, why));
             return;
         }
@@ -328,7 +338,7 @@ impl LinuxSandbox {
         let proxy: Arc<Mutex<Option<Proxy>>> = Arc::default();
         if prepared.profile.network.mode == NetworkMode::Allow {
             let (hosts, proxy) = (prepared.profile.network.hosts.clone(), proxy.clone());
-            // Without a proxy nobody listens, and the run reaches nothing.
+            // If the proxy can't be started, the listener is closed and the run can't reach any host.
             run.egress = Some(Box::new(move |listener| match Proxy::serve(listener, &hosts, Resolve::system()) {
                 Ok(serving) => *proxy.lock().unwrap_or_else(PoisonError::into_inner) = Some(serving),
                 Err(error) => tracing::error!(%error, "the proxy of a run could not be started"),
@@ -337,7 +347,7 @@ impl LinuxSandbox {
         match self.begin(&start, group.as_ref()) {
             Ok(mut launched) => {
                 let sent = protocol::write_request(&mut launched.control, &request, &plan.source, &plan.params_json);
-                // A helper that could not begin it says why, and hears nothing more.
+                // If the helper could not start the run, the helper reports the reason and closes the socket.
                 run.follow(&mut launched, live, cancel);
                 if let Err(error) = sent
                     && run.failure.is_none()
@@ -345,15 +355,16 @@ impl LinuxSandbox {
                     run.failure = Some(SetupFailure::from_io(SetupStage::Request, "hand the request on", error));
                 }
                 if run.silent {
-                    tracing::warn!("the process that begins runs is stopped or stuck: another one takes its place");
+                    tracing::warn!("the helper is stopped or stuck, and a new one replaces it");
                     self.helper.replace(&launched.helper);
                 }
-                // Its end is the end of the run, if there is still one.
+                // The helper ends a run that still exists when its control socket closes.
                 drop(launched);
             }
             Err(error) => run.failure = Some(SetupFailure::from_io(SetupStage::Processes, "start the helper", error)),
         }
-        // Who has said that nothing is left may still be about to end itself, and a group is empty only then.
+        // After the report that the tree is dead, the first process may still be exiting, so the control group may not
+        // be empty yet.
         if run.spent.is_none() || group.is_some() {
             run.end_by_force();
         }
@@ -367,20 +378,23 @@ impl LinuxSandbox {
         }
         if let Some(run_dir) = run_dir {
             if run.spent.is_none() && run.may_have_begun() {
-                // The one who watched was killed: what it watched is ended by the run's own id, or was by its group.
+                // The first process of the run was killed. The remaining processes are killed by the run's user id or
+                // through the control group.
                 let left = match own_id {
                     Some(id) => self.end_leftovers(id),
                     None => u64::from(!grouped),
                 };
                 run.stuck |= left > 0;
             }
-            // Whoever is still alive may write there; the next start removes it.
+            // A living process may still write to the run's directory. The next start of the service deletes the
+            // directory.
             if !run.stuck {
                 remove_run_dir(&run_dir);
             }
         }
         if run.stuck || run.spent.is_some_and(|spent| spent.left > 0) {
-            // The end of another run with that id would be that of whoever is left, and the other way round.
+            // Living processes may still use this user id. Never reuse the user id, because the end of one run would
+            // kill the processes of the other run.
             std::mem::forget(id);
         }
     }
@@ -403,7 +417,8 @@ impl LinuxSandbox {
         Ok(LaunchedRun { helper, control, stdout, stderr })
     }
 
-    /// A control group, where it holds a limit, or where nothing else holds the tree together.
+    /// Creates a control group if control groups can enforce a limit, or if the run has no pid namespace that contains
+    /// its processes.
     fn group(&self, prepared: &Prepared) -> Option<RunGroup> {
         let groups = self.groups.as_ref().ok()?;
         if !groups.controllers.any() && prepared.form == RunForm::Namespaces {
@@ -411,7 +426,7 @@ impl LinuxSandbox {
         }
         groups
             .make(&prepared.profile.limits)
-            .inspect_err(|error| tracing::warn!(%error, "a run goes without a control group"))
+            .inspect_err(|error| tracing::warn!(%error, "a run has no control group"))
             .ok()
     }
 
@@ -421,12 +436,13 @@ impl LinuxSandbox {
         Ok(directory.keep())
     }
 
-    /// Ends every process of that id. Answers how many are left; one where nobody can say.
+    /// Kills all processes with the user id `own_id`. Returns the number of processes that are still alive, or 1 if the
+    /// number is unknown.
     fn end_leftovers(&self, own_id: u32) -> u64 {
         let host_id = Some(HostId { uid: own_id, gid: own_id });
         let start = Start { form: RunForm::Sweep, host_id, own_network: true };
         let swept = self.begin(&start, None).and_then(|mut launched| {
-            // It says one word when they are gone, and closes.
+            // The helper sends one message when the processes have ended, and then closes its socket.
             launched.control.set_read_timeout(Some(DEATH + PATIENCE))?;
             let mut said = Vec::new();
             launched.control.read_to_end(&mut said)?;
@@ -435,7 +451,7 @@ impl LinuxSandbox {
                     return Ok(spent.left);
                 }
             }
-            Err(io::Error::other("it did not say whether any is left"))
+            Err(io::Error::other("the helper did not report whether a process is left"))
         });
         swept.unwrap_or_else(|error| {
             tracing::error!(%error, "the processes of a run whose first process was killed could not be ended");
@@ -450,7 +466,7 @@ fn at(path: &Path, error: &io::Error, advice: &str) -> io::Error {
 
 const RUN_DIR: &str = "run-";
 
-/// Removes what runs of an earlier service left.
+/// Deletes the directories of runs that an earlier service did not delete.
 fn sweep(scratch: &Path) {
     for entry in std::fs::read_dir(scratch).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(RUN_DIR) {
@@ -465,7 +481,7 @@ fn remove_run_dir(path: &Path) {
     }
 }
 
-/// The real path of `path`; where it does not exist yet, of the part that does.
+/// Resolves symbolic links in `path`. If the path does not exist yet, the function resolves only the existing part.
 fn real(path: &Path) -> PathBuf {
     let existing = path.ancestors().find_map(|ancestor| ancestor.canonicalize().ok().map(|real| (ancestor, real)));
     match existing {
@@ -497,15 +513,15 @@ fn invalid(plan: &Plan) -> Option<String> {
         if OWN_ENV.contains(&name.as_str()) {
             return Some(format!("the environment variable {name} is the sandbox's own"));
         }
-        // R9: whoever reaches the agent signs with the operator's keys.
+        // A process that reaches the ssh agent can sign with the operator's keys (rule R9 of docs/design.md).
         if name == "SSH_AUTH_SOCK" {
             return Some("the ssh agent of the service is never passed on".into());
         }
         if !names.insert(name) {
-            return Some(format!("the environment variable {name} stands there twice"));
+            return Some(format!("the environment variable {name} is set twice"));
         }
         if value.contains('\0') {
-            return Some(format!("the environment variable {name} holds a NUL"));
+            return Some(format!("the environment variable {name} contains a NUL byte"));
         }
     }
     let bytes: usize = plan.env.iter().map(|(name, value)| name.len() + value.len() + 2).sum();

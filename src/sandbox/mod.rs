@@ -1,10 +1,10 @@
-//! The sandbox: one run of one step, held.
+//! The sandbox, which isolates each run of a step.
 //!
-//! The service starts its own binary once as a helper ([`launcher`]), which clones the first process of each run into its
-//! namespaces; that one makes the root (`filesystem`, `trees`, `deny`), gives up everything (`confine`, `seccomp`,
-//! `grants`) and executes the step. The service itself ([`linux`], [`follow`], `helper`, `cgroup`) only asks, reads
-//! pipes and keeps the deadline: it never forks. What is asked before is in [`probe`] and [`profile`], what is said
-//! afterwards in `facts`.
+//! The service starts its own binary once as a helper ([`launcher`]). The helper clones the first process of each run
+//! into new namespaces. The first process builds the root (`filesystem`, `trees`, `deny`), drops its privileges
+//! (`confine`, `seccomp`, `grants`) and executes the step. The service ([`linux`], [`follow`], `helper`, `cgroup`)
+//! never calls fork. The service sends requests to the helper, reads the output pipes and enforces the deadline. The
+//! checks before a run are in [`probe`] and [`profile`]. The report after a run is built in `facts`.
 
 pub mod addresses;
 pub mod attempts;
@@ -42,65 +42,70 @@ use crate::sandbox::capture::{Capture, Chunk, Segment};
 use crate::sandbox::probe::HostProbe;
 use crate::sandbox::profile::{Prepared, Unavailable};
 
-/// Runs steps. The contract: after [`Sandbox::run`] returned no process of that run exists, unless
-/// [`Enforcement::left`] says so; a run may be started from any thread and beside any other.
+/// Runs steps. After [`Sandbox::run`] returns, no process of that run exists, except the processes that
+/// [`Enforcement::left`] counts. Several threads may call [`Sandbox::run`] at the same time.
 pub trait Sandbox: Send + Sync {
-    /// What this host holds, found by performing the whole set-up once, never from version numbers.
+    /// Returns the layers that this host supports. To find the layers, the probe performs the whole set-up once and
+    /// compares no version numbers.
     fn probe(&self) -> &HostProbe;
 
-    /// Whether this host can hold that profile. Asked before the nonce is spent.
+    /// Checks if this host can enforce `profile`. The boundary calls `check` before it consumes the nonce.
     ///
     /// # Errors
-    /// Names the first thing that can't be held, and what to do about it.
+    /// Returns as an error the first requirement that this host can't meet, with the way to meet the requirement.
     fn check(&self, profile: &Profile) -> Result<Prepared, Unavailable>;
 
-    /// Runs a step to its end and returns when its whole process tree is dead. Blocking. Never fails: what goes
-    /// wrong is an [`End`]. `live` sees output as it is recorded, in the order it came; it must not block for long,
-    /// since deadline and cancellation are looked at between its calls.
+    /// Runs a step and returns when the whole process tree of the run is dead. This function blocks. A failure is
+    /// returned as an [`End`], never as an error.
+    ///
+    /// `live` receives the output in the order of arrival, while the output is recorded. `live` must return quickly,
+    /// because the deadline and `cancel` are checked only between its calls.
     fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report;
 }
 
-/// What to run. The profile is in the [`Prepared`] it goes with, so that it can't be another than was checked.
+/// The data of a run, except the profile, which is in [`Prepared`] so that a run always has the checked profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The step's interpreter, used when the source has no shebang: a name such as `bash`, or an absolute path.
+    /// The interpreter that runs the step if `source` has no shebang. The value is a name such as `bash`, or an
+    /// absolute path.
     pub interpreter: String,
-    /// The script, at most 1 MiB. Runs from memory: nothing outside can change it.
+    /// The script, at most 1 MiB. The script is executed from memory, so that no other process can change the script.
     pub source: Vec<u8>,
-    /// The approved environment, besides what every run has: `PATH`, `HOME`, `TMPDIR`, `LANG`, `LC_ALL`,
-    /// `COUNTERSIGN_PARAMS`; and `GIT_CONFIG_SYSTEM` where the run is given paths of the host.
+    /// The approved environment variables of the step, in addition to `PATH`, `HOME`, `TMPDIR`, `LANG`, `LC_ALL` and
+    /// `COUNTERSIGN_PARAMS`. A run that gets paths of the host also has the variable `GIT_CONFIG_SYSTEM`.
     pub env: Vec<(String, String)>,
-    /// The whole parameter object as JSON, for the file `$COUNTERSIGN_PARAMS`.
+    /// All parameters as one JSON object, for the file `$COUNTERSIGN_PARAMS`.
     pub params_json: Vec<u8>,
 }
 
-/// How a run went.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Report {
-    /// How it ended.
+    /// Reason for the end of the run.
     pub end: End,
-    /// What it wrote to standard output.
+    /// Standard output of the run.
     pub stdout: Capture,
-    /// What it wrote to standard error.
+    /// Standard error of the run.
     pub stderr: Capture,
-    /// The recorded output of both streams in the order in which it came.
+    /// The recorded output of both streams, in the order of arrival.
     pub order: Vec<Segment>,
-    /// What it used.
+    /// CPU time and memory that the run used.
     pub usage: RunUsage,
-    /// What was enforced.
+    /// The sandbox layers and limits that were enforced.
     pub enforcement: Enforcement,
-    /// Milliseconds from its beginning to the death of the whole tree.
+    /// Milliseconds from the start of the run to the death of its whole process tree.
     pub duration_ms: u64,
 }
 
 impl Report {
-    /// Of a run that was never handed to a sandbox: nothing was executed, and why.
+    /// Returns the report of a run that no sandbox received. The report states that nothing was executed, and that
+    /// `why` is the reason.
     #[must_use]
     pub fn not_started(why: String) -> Self {
         Self::without_run(End::NotStarted(why))
     }
 
-    /// Of a run whose sandbox was not heard of again, and why.
+    /// Returns the report of a run whose sandbox no longer answers. The reason is `why`.
     #[must_use]
     pub fn lost(why: String) -> Self {
         Self::without_run(End::Lost(why))
@@ -120,35 +125,35 @@ impl Report {
     }
 }
 
-/// How a run ended.
+/// The reason for the end of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// The step's own exit code.
+    /// The step exited with this code.
     Exited(u8),
-    /// A signal ended the step.
+    /// A signal with this number killed the step.
     Signalled(u8),
-    /// The wall time was over.
+    /// The run exceeded its wall time.
     TimedOut,
-    /// Somebody cancelled it.
+    /// The run was cancelled.
     Cancelled,
-    /// A limit ended it: the name of that limit.
+    /// The run exceeded the limit with this name.
     Killed(&'static str),
-    /// Nothing was executed, and this is proved: why.
+    /// The step was not started because of this reason.
     NotStarted(String),
-    /// It may have run, but its end was not seen: why.
+    /// The step may have run, but its end was not observed because of this reason.
     Lost(String),
 }
 
-/// What a run used.
+/// CPU time and memory that a run used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RunUsage {
-    /// CPU time of all its processes, in milliseconds.
+    /// CPU time of all processes of the run, in milliseconds.
     pub cpu_ms: u64,
-    /// The largest resident set of one of its processes, in bytes.
+    /// Maximum resident set size of any process of the run, in bytes.
     pub memory_peak_bytes: u64,
 }
 
-/// Paths of the host that every run can read, whatever policy says: interpreters need them.
+/// Returns the paths of the host that every run can read without permission, because interpreters need them.
 pub fn always_readable() -> impl Iterator<Item = &'static std::path::Path> {
     filesystem::always_visible()
 }

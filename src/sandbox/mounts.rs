@@ -1,4 +1,4 @@
-//! Where paths really lie: what is mounted at two places is one thing.
+//! Compares paths with the mount table, because a file can be mounted at several places.
 
 use std::ffi::OsString;
 use std::io;
@@ -12,20 +12,19 @@ pub(super) struct Mounts(Vec<Mount>);
 #[derive(Debug)]
 struct Mount {
     device: String,
-    /// What of the file system is mounted.
+    /// The directory or file of the mounted file system that appears at the mount point.
     root: PathBuf,
-    /// Where.
     point: PathBuf,
 }
 
-/// A file system, and a path from its root.
+/// The source of a file system, and a path relative to the root of this file system.
 type Place<'a> = (&'a str, PathBuf);
 
 impl Mounts {
-    /// Reads them.
+    /// Reads the mount table.
     ///
     /// # Errors
-    /// When `/proc` can't be read.
+    /// Reads the mount table, and fails if `/proc` can't be read.
     pub(super) fn of_this_process() -> io::Result<Self> {
         Ok(Self::parse(&std::fs::read("/proc/self/mountinfo")?))
     }
@@ -39,7 +38,8 @@ impl Mounts {
         Self(text.split(|c| *c == b'\n').filter_map(mount).collect())
     }
 
-    /// Whether some of `other` is in view at or below `path`, or `path` lies in it. Both are real paths.
+    /// Returns true if `path` contains all or a part of `other`, or if `path` is inside `other`. Both `path` and
+    /// `other` must be real paths.
     pub(super) fn overlap(&self, path: &Path, other: &Path) -> bool {
         if path.starts_with(other) || other.starts_with(path) {
             return true;
@@ -51,20 +51,20 @@ impl Mounts {
         in_view.any(|(_, seen)| seen.starts_with(&there) || there.starts_with(&seen))
     }
 
-    /// Where another file system is mounted below `path`.
+    /// Returns a mount point below `path`, or `None` if no mount point is below `path`.
     pub(super) fn below(&self, path: &Path) -> Option<&Path> {
         self.0.iter().map(|mount| mount.point.as_path()).find(|point| point.starts_with(path) && *point != path)
     }
 
     fn place(&self, path: &Path) -> Option<Place<'_>> {
-        // Of several at one point the last one covers the others.
+        // If several mounts have the same mount point, the last mount covers the other mounts.
         let mount = self.0.iter().filter(|mount| path.starts_with(&mount.point));
         let mount = mount.max_by_key(|mount| mount.point.as_os_str().len())?;
         Some((&mount.device, mount.root.join(path.strip_prefix(&mount.point).ok()?)))
     }
 }
 
-/// Blanks, tabs, newlines and backslashes are written as three octal digits.
+/// Decodes a field, in which the kernel writes spaces, tabs, newlines and backslashes as three octal digits.
 fn unescaped(field: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -101,7 +101,7 @@ mod tests {
 ";
 
     #[test]
-    fn what_is_mounted_at_two_places_is_one_thing() {
+    fn paths_that_are_mounted_at_two_places_overlap() {
         let mounts = Mounts::parse(HOST.as_bytes());
         let overlap = |path: &str, other: &str| mounts.overlap(Path::new(path), Path::new(other));
         for (path, private) in [

@@ -1,10 +1,12 @@
-//! The network of a run that may reach some hosts.
+//! The proxy for runs whose network mode is an allow list.
 //!
-//! The run has an empty network namespace. In it listens one socket, made there and handed to the service, so that nothing
-//! of the run stands between: the service accepts on it, reads a request as proxies get it (CONNECT, or an absolute
-//! `http://` target), and connects for the run, if name and port stand in the signed profile and every address that the
-//! name has is one of the public Internet. It connects to the very address that was checked. What passes is not
-//! looked into: a host that serves other names too (domain fronting) can be used to reach them.
+//! A run with an allow list has a network namespace without interfaces to the outside. The first process of the run
+//! opens a listening socket in this namespace and sends the socket to the service. The service accepts connections and
+//! reads proxy requests (CONNECT, or an absolute `http://` target). The proxy connects if the signed profile names the
+//! host and the port, and if every address of the host is public.
+//!
+//! The proxy connects to exactly the address that was checked. The proxy does not inspect the data. If an allowed host
+//! also serves other names (domain fronting), a run can reach these names too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
@@ -21,22 +23,22 @@ use rustix::event::{PollFd, PollFlags};
 use crate::sandbox::addresses::check_public;
 use crate::sandbox::request::{self, ProxyTarget, RequestHead};
 
-/// Connections at one time and in all: bound the service's threads and descriptors for one run.
+/// Maximum number of simultaneous connections of a run, which limits the threads and descriptors that the service uses.
 const MOST_AT_ONCE: usize = 32;
 const MOST_CONNECTIONS: usize = 10_000;
-/// Bytes of a run in both directions together.
+/// Maximum number of bytes that a run may transfer, in both directions together.
 const MOST_BYTES: u64 = 1 << 30;
-/// How long a request may take to arrive, a name to be resolved, a connection to be made.
+/// Timeout to read the request head.
 const HEAD: Duration = Duration::from_secs(10);
 const RESOLVE: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(10);
-/// How long a connection may be silent.
+/// Maximum time without data on an open connection.
 const SILENCE: Duration = Duration::from_secs(120);
-/// Addresses of a name that are looked at.
+/// Maximum number of addresses of a host name.
 const MOST_ADDRESSES: usize = 16;
 const BUFFER: usize = 64 << 10;
 
-/// The proxy of one run. Dropping it ends every connection.
+/// The proxy of one run. Dropping the proxy closes all connections.
 #[derive(Debug)]
 pub struct Proxy {
     shared: Arc<Shared>,
@@ -44,12 +46,12 @@ pub struct Proxy {
     accepting: Option<JoinHandle<()>>,
 }
 
-/// What a run contacted.
+/// The hosts that a run contacted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NetworkContacts {
-    /// Hosts of the list that it was connected to.
+    /// Hosts of the allow list to which the proxy connected.
     pub reached: BTreeSet<String>,
-    /// Requests that were refused.
+    /// Number of refused requests.
     pub refused: u64,
 }
 
@@ -58,20 +60,22 @@ struct Shared {
     allowed: BTreeSet<String>,
     resolve: Resolve,
     ledger: Mutex<Ledger>,
-    /// Both sides of every open connection, to end them from outside.
+    /// Both sockets of each open connection, so that the service can close the connection.
     open: Mutex<BTreeMap<usize, Vec<TcpStream>>>,
     at_once: AtomicUsize,
     bytes: AtomicU64,
 }
 
-/// What the receipt will say. A host stands in it before the first byte goes there, and nothing goes anywhere once it is closed.
+/// The contacts for the receipt. The ledger gets the name of a host before the first byte is sent to the host. After
+/// the ledger is closed, the proxy sends no data.
 #[derive(Debug, Default)]
 struct Ledger {
     contacts: NetworkContacts,
     closed: bool,
 }
 
-/// One of the connections that a run may have at one time; free again when the last one who holds it is gone.
+/// A permit for one of the simultaneous connections of a run. The slot is released when the last clone of the value is
+/// dropped.
 struct Slot(Arc<Shared>);
 
 impl Drop for Slot {
@@ -80,7 +84,7 @@ impl Drop for Slot {
     }
 }
 
-/// How names become addresses, and which of them may be connected to.
+/// Functions that resolve host names and check addresses.
 #[derive(Debug, Clone, Copy)]
 pub struct Resolve {
     resolve: fn(&str, u16) -> io::Result<Vec<SocketAddr>>,
@@ -88,7 +92,7 @@ pub struct Resolve {
 }
 
 impl Resolve {
-    /// As this host does, and public addresses only.
+    /// Uses the resolver of this host and allows only public addresses.
     #[must_use]
     pub fn system() -> Self {
         Self { resolve: system, check: public }
@@ -112,8 +116,9 @@ fn public(address: SocketAddr) -> Result<(), &'static str> {
     if is_own(address.ip()) { Err("this host's") } else { Ok(()) }
 }
 
-/// Whether `address` is one of this host: the kernel lets a socket be bound to it. Where it does so to any
-/// (`ip_nonlocal_bind`), the address from which it would send there tells, which for most of its own is the same one.
+/// Returns true if `address` belongs to this host. The kernel lets a socket bind only to addresses of this host, unless
+/// `ip_nonlocal_bind` is set. If `ip_nonlocal_bind` is set, the function compares `address` with the source address
+/// that the kernel selects.
 fn is_own(address: IpAddr) -> bool {
     let (any, family): (IpAddr, &str) = match address {
         IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), "ipv4"),
@@ -126,7 +131,7 @@ fn is_own(address: IpAddr) -> bool {
     if anything_goes.is_ok_and(|value| value.trim() == "0") {
         return true;
     }
-    // Connecting such a socket sends nothing.
+    // Connecting a UDP socket sends no packet.
     let from = UdpSocket::bind((any, 0)).and_then(|socket| {
         socket.connect((address, 9))?;
         socket.local_addr()
@@ -134,12 +139,13 @@ fn is_own(address: IpAddr) -> bool {
     from.is_ok_and(|from| from.ip() == address)
 }
 
-/// Names that tests let lead to this host. Like every fault point not in a release (`scripts/check-release` looks).
+/// Host names that tests redirect to this host. Release builds do not contain this module (`scripts/check-release`
+/// tests this rule).
 #[cfg(debug_assertions)]
 mod armed {
     use std::net::SocketAddr;
 
-    /// `name=127.0.0.1:8080,…`
+    /// Format: `name=127.0.0.1:8080,…`
     const ARMED: &str = "COUNTERSIGN_FAULT_NAMES";
 
     fn pairs() -> Vec<(String, SocketAddr)> {
@@ -158,10 +164,10 @@ mod armed {
 }
 
 impl Proxy {
-    /// Serves `listener`, which is in the run's network namespace, for these `name:port` until it is dropped.
+    /// Serves connections of `listener` to the `name:port` pairs in `allowed`, until the proxy is dropped.
     ///
     /// # Errors
-    /// When no thread can be started.
+    /// Returns an error if no thread can be started.
     pub fn serve(listener: TcpListener, allowed: &[String], resolve: Resolve) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             allowed: allowed.iter().cloned().collect(),
@@ -179,7 +185,7 @@ impl Proxy {
         Ok(Self { shared, stop: Some(stop), accepting: Some(accepting) })
     }
 
-    /// Ends every connection and says what was contacted.
+    /// Closes all connections and returns the hosts that the run contacted.
     #[must_use]
     pub fn finish(mut self) -> NetworkContacts {
         self.end();
@@ -188,7 +194,8 @@ impl Proxy {
 
     fn end(&mut self) {
         drop(self.stop.take());
-        // First, and under the lock under which a connection is noted: what is not noted by now is never used.
+        // Set `closed` first, under the lock of the ledger. A connection that is not recorded at this time is never
+        // used.
         lock(&self.shared.ledger).closed = true;
         for streams in lock(&self.shared.open).values() {
             for stream in streams {
@@ -211,7 +218,8 @@ fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Accepts until the other end of `stopped` is closed; then waits for nobody.
+/// Accepts connections until the writing end of the pipe `stopped` is closed. The function does not wait for open
+/// connections.
 fn accept(listener: &TcpListener, stopped: &io::PipeReader, shared: &Arc<Shared>) {
     for number in 0..MOST_CONNECTIONS {
         let stream = loop {
@@ -225,7 +233,8 @@ fn accept(listener: &TcpListener, stopped: &io::PipeReader, shared: &Arc<Shared>
             match listener.accept() {
                 Ok((stream, _)) => break stream,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // Out of descriptors, perhaps: the run must not be able to spin the service.
+                // The error may mean that the service has no free descriptors. Sleep, so that a run can't cause a busy
+                // loop.
                 Err(_) => std::thread::sleep(Duration::from_millis(50)),
             }
         };
@@ -235,7 +244,7 @@ fn accept(listener: &TcpListener, stopped: &io::PipeReader, shared: &Arc<Shared>
             refuse(stream, 503, &format!("more than {MOST_AT_ONCE} connections at one time"));
             continue;
         }
-        // Without a thread the connection is closed, and its slot is free.
+        // If no thread can be started, the connection is closed and its slot is released.
         let _ = std::thread::Builder::new().name("proxy".into()).spawn(move || {
             serve(stream, number, &slot);
             lock(&slot.0.open).remove(&number);
@@ -243,12 +252,11 @@ fn accept(listener: &TcpListener, stopped: &io::PipeReader, shared: &Arc<Shared>
     }
 }
 
-/// One connection of the run, from its request to its end.
 fn serve(mut client: TcpStream, number: usize, slot: &Arc<Slot>) {
     let shared = &slot.0;
     let _ = client.set_nonblocking(false);
     let _ = client.set_nodelay(true);
-    // One that could not be ended from outside is not served.
+    // Do not serve a connection that `Proxy::end` could not close.
     let Ok(clone) = client.try_clone() else { return };
     if !admit(shared, number, clone, None) {
         return;
@@ -272,14 +280,14 @@ fn serve(mut client: TcpStream, number: usize, slot: &Arc<Slot>) {
     };
     let _ = server.set_nodelay(true);
     let Ok(clone) = server.try_clone() else { return };
-    // The run may be over by now, and its receipt written.
+    // The run may have ended in the meantime, and its receipt may be written.
     if !admit(shared, number, clone, Some(target)) {
         return;
     }
     let _ = pass(client, server, &asked, &head.bytes[head.length..], shared);
 }
 
-/// Lets a stream be used, and notes the host that it leads to; not when the run is over.
+/// Registers an open stream, and records the host `target` as contacted. Returns false if the run is over.
 fn admit(shared: &Shared, number: usize, stream: TcpStream, target: Option<String>) -> bool {
     let mut ledger = lock(&shared.ledger);
     if ledger.closed {
@@ -290,20 +298,20 @@ fn admit(shared: &Shared, number: usize, stream: TcpStream, target: Option<Strin
     true
 }
 
-/// Connects to an address of the name, each of which was checked: one that is not public refuses all of them, since
-/// whoever answers for the name chooses the order.
+/// Connects to the requested host after a check of all addresses of the host. If one address is not public, the request
+/// is refused, because the DNS server chooses the order of the addresses.
 fn connect(asked: &ProxyTarget, slot: &Arc<Slot>) -> Result<TcpStream, (u16, String)> {
     let shared = &slot.0;
     let (to, from) = mpsc::channel();
     let (resolve, name, port) = (shared.resolve.resolve, asked.name.clone(), asked.port);
-    // The system's resolver has no deadline of its own: what it is still busy with counts as an open connection.
+    // The system's resolver has no timeout, so a pending resolution occupies the slot of its connection.
     let held = slot.clone();
     let resolving = std::thread::Builder::new().name("resolver".into()).spawn(move || {
         let _ = to.send(resolve(&name, port));
         drop(held);
     });
     if resolving.is_err() {
-        return Err((503, "no thread is left to resolve its name".into()));
+        return Err((503, "no thread can be started to resolve its name".into()));
     }
     let addresses = match from.recv_timeout(RESOLVE) {
         Ok(Ok(addresses)) if addresses.is_empty() => return Err((502, "its name has no address".into())),
@@ -316,7 +324,7 @@ fn connect(asked: &ProxyTarget, slot: &Arc<Slot>) -> Result<TcpStream, (u16, Str
     };
     for address in &addresses {
         (shared.resolve.check)(*address)
-            .map_err(|what| (403, format!("its name leads to {}, which is {what}", address.ip())))?;
+            .map_err(|what| (403, format!("its name resolves to {}, which is {what}", address.ip())))?;
     }
     let mut last = String::new();
     for address in addresses {
@@ -331,7 +339,8 @@ fn connect(asked: &ProxyTarget, slot: &Arc<Slot>) -> Result<TcpStream, (u16, Str
     Err((502, format!("no connection: {last}")))
 }
 
-/// Passes bytes both ways until one side ends, is silent, or the run has used up what it may.
+/// Copies data in both directions until one side closes, the timeout expires, or the byte limit of the run is
+/// reached.
 fn pass(
     mut client: TcpStream,
     mut server: TcpStream,
@@ -355,7 +364,8 @@ fn pass(
             *body
         }
     };
-    // What came with the head, of it at most the body.
+    // The bytes in `rest` arrived together with the request head. The proxy sends at most as many bytes as the body
+    // has.
     let first = &rest[..rest.len().min(usize::try_from(most).unwrap_or(usize::MAX))];
     spend(shared, first.len())?;
     upstream.write_all(first)?;
@@ -364,7 +374,8 @@ fn pass(
     let plain = asked.forward.is_some();
     let up = std::thread::Builder::new().name("proxy".into()).spawn(move || {
         let done = copy(&mut client, &mut upstream, left, &counting);
-        // A plain request is over with its body, and the answer is still to come; a tunnel's end is passed on.
+        // Keep the connection open after the body of a plain request, because the answer of the server follows. For a
+        // tunnel, pass on the end of the stream.
         if done.is_err() || !plain {
             let _ = upstream.shutdown(if done.is_err() { Shutdown::Both } else { Shutdown::Write });
         }
@@ -395,14 +406,14 @@ fn copy(from: &mut TcpStream, to: &mut TcpStream, mut most: u64, shared: &Shared
 fn spend(shared: &Shared, bytes: usize) -> io::Result<()> {
     let before = shared.bytes.fetch_add(bytes as u64, Ordering::SeqCst);
     if before.saturating_add(bytes as u64) > MOST_BYTES {
-        return Err(io::Error::other("the run has used up what may pass"));
+        return Err(io::Error::other("the run has reached its limit of bytes"));
     }
     Ok(())
 }
 
 struct Arrived {
     bytes: Vec<u8>,
-    /// Of the head, with its empty line.
+    /// Length of the head in bytes, including the empty line at its end.
     length: usize,
 }
 
@@ -454,7 +465,7 @@ fn refuse(mut client: TcpStream, code: u16, why: &str) {
         .as_bytes(),
     );
     let _ = client.shutdown(Shutdown::Write);
-    // What is unread would turn the close into a reset, which loses the answer.
+    // Read the rest first. The close of a socket with unread data sends a reset, and the client would lose the answer.
     let _ = client.set_read_timeout(Some(Duration::from_millis(200)));
     let _ = client.read(&mut [0; BUFFER]);
 }
@@ -463,7 +474,7 @@ fn refuse(mut client: TcpStream, code: u16, why: &str) {
 mod tests {
     use super::*;
 
-    /// `p8080.test` is this host's port 8080; the others lead where they say.
+    /// Resolves `p8080.test` to port 8080 of this host, and some other names to fixed addresses.
     fn lab(name: &str, port_asked: u16) -> io::Result<Vec<SocketAddr>> {
         let address = |text: &str| text.parse().map_err(io::Error::other);
         let port = name.strip_prefix('p').and_then(|rest| rest.strip_suffix(".test")?.parse::<u16>().ok());
@@ -495,7 +506,8 @@ mod tests {
         (Proxy::serve(listener, allowed, LAB).expect("serves"), port)
     }
 
-    /// A server that answers with what it got, once the first `most` bytes are there or the other side is done.
+    /// Starts a server that answers after `most` bytes or at the end of the stream, and sends the received bytes to
+    /// the channel.
     fn server(most: usize) -> (String, mpsc::Receiver<Vec<u8>>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
         let name = format!("p{}.test:80", listener.local_addr().expect("an address").port());
@@ -527,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tunnel_to_a_listed_host_passes_both_ways_and_is_noted() {
+    fn a_tunnel_to_an_allowed_host_carries_both_directions_and_is_recorded() {
         let (name, got) = server(5);
         let (proxy, port) = proxy(std::slice::from_ref(&name));
         let answer = ask(port, &format!("CONNECT {name} HTTP/1.1\r\n\r\nhello"));
@@ -537,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn one_request_passes_and_nothing_that_hides_behind_it() {
+    fn a_second_request_behind_the_first_is_not_forwarded() {
         let (name, got) = server(usize::MAX);
         let (proxy, port) = proxy(std::slice::from_ref(&name));
         let host = name.trim_end_matches(":80").to_owned();
@@ -545,7 +557,7 @@ mod tests {
             "POST http://{host}/x HTTP/1.1\r\nHost: evil\r\nContent-Length: 4\r\n\r\nbodyGET http://{host}/y HTTP/1.1\r\nHost: evil\r\n\r\n"
         );
         std::thread::spawn(move || ask(port, &asked));
-        // The server reads until the proxy ends the connection.
+        // The server reads until the proxy closes the connection.
         std::thread::sleep(Duration::from_millis(200));
         drop(proxy);
         let got = String::from_utf8(got.recv().expect("arrived")).expect("text");
@@ -556,7 +568,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_is_too_large_is_refused_however_it_arrives() {
+    fn a_request_head_above_the_size_limit_is_refused() {
         let (name, _got) = server(1);
         let (_proxy, port) = proxy(std::slice::from_ref(&name));
         let request = |length: usize| {
@@ -571,7 +583,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_listed_or_not_public_is_refused_and_counted() {
+    fn hosts_that_are_not_allowed_or_not_public_are_refused_and_counted() {
         let (name, got) = server(1);
         let allowed = ["private.test:80", "mixed.test:80", "empty.test:80", "gone.test:80", "10.0.0.1:80"];
         let (proxy, port) = proxy(&allowed.map(str::to_owned));
@@ -597,7 +609,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_run_ends_its_connections_and_their_number_is_bounded() {
+    fn the_end_of_a_run_closes_its_connections_and_their_number_is_limited() {
         let (name, _got) = server(usize::MAX);
         let (proxy, port) = proxy(std::slice::from_ref(&name));
         let mut open = Vec::new();
@@ -619,9 +631,9 @@ mod tests {
         assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "nobody listens any more");
     }
 
-    /// A step writes its request and exits while the name is still being looked up.
+    /// A step sends a request and exits while the proxy resolves the name.
     #[test]
-    fn nothing_leaves_after_the_receipt_is_written() {
+    fn no_data_is_sent_after_the_receipt_is_written() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
         listener.set_nonblocking(true).expect("non-blocking");
         let name = format!("slow.test:{}", listener.local_addr().expect("an address").port());
@@ -636,7 +648,7 @@ mod tests {
         assert_eq!(shared.at_once.load(Ordering::SeqCst), 1);
         assert_eq!(proxy.finish(), NetworkContacts::default());
         drop(client);
-        // Its slot is taken until the resolver is done.
+        // The slot of the connection is occupied until the resolver returns.
         while shared.at_once.load(Ordering::SeqCst) > 0 {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -651,7 +663,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_this_very_host_is_known() {
+    fn addresses_of_this_host_are_detected() {
         for own in ["127.0.0.1", "127.8.9.10"] {
             assert!(is_own(own.parse().expect("an address")), "{own}");
         }
@@ -661,7 +673,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_cannot_pass_more_than_its_share() {
+    fn a_run_cannot_send_more_than_its_byte_limit() {
         let shared = Shared {
             allowed: BTreeSet::new(),
             resolve: LAB,

@@ -1,4 +1,4 @@
-//! What a host holds, found by doing it.
+//! Finds the layers that a host supports, with the results of test runs.
 
 use std::fs;
 
@@ -6,64 +6,64 @@ use crate::record::enforcement::Level;
 use crate::record::profile::{Layer, STRICT};
 use crate::sandbox::protocol::{RunForm, SetupFailure, SetupStage};
 
-/// What this host holds.
+/// The layers and limits that this host supports.
 #[derive(Debug, Clone)]
 pub struct HostProbe {
-    /// Each layer of [`STRICT`], in that order.
+    /// The state of each layer of [`STRICT`], in the order of that list.
     pub layers: Vec<LayerState>,
-    /// The kernel's Landlock ABI, if it has one enabled.
+    /// The kernel's Landlock ABI, if Landlock is enabled.
     pub landlock_abi: Option<u64>,
-    /// Whether runs get a user id of their own on the host; otherwise it is the service's.
+    /// True if each run gets its own user id on the host. If false, runs have the user id of the service.
     pub own_id: bool,
-    /// Which limits control groups hold, by the kernel's names; or why none does.
+    /// The names of the limits that control groups enforce, or the reason why control groups enforce no limits.
     pub cgroup: Result<Vec<&'static str>, String>,
-    /// Why not even a run without any layer works here; nothing when it does.
+    /// The reason why no run is possible, even without any layer. The value is `None` if runs are possible.
     pub broken: Option<Missing>,
     pub(super) form: RunForm,
 }
 
-/// How parts of the set-up failed, those that did.
+/// The failures of the test runs' set-up.
 #[derive(Debug, Default)]
 pub(super) struct ProbeFailures {
-    /// The form with namespaces and a root of its own.
+    /// Failure of the namespaces or of the run's own root file system.
     pub(super) namespaces: Option<SetupFailure>,
     pub(super) landlock: Option<SetupFailure>,
     pub(super) seccomp: Option<SetupFailure>,
 }
 
-/// One layer on this host.
+/// The state of one layer on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerState {
-    /// Which.
+    /// The layer.
     pub layer: Layer,
-    /// Why it can't be held; nothing when it is.
+    /// The reason why the layer can't be enforced, or `None` if the layer can be enforced.
     pub missing: Option<Missing>,
 }
 
-/// Why a layer can't be held.
+/// The reason why a layer can't be enforced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
-    /// What was tried and the error.
+    /// The attempt that failed, and its error.
     pub why: String,
-    /// What to change on this host.
+    /// The setting that the operator must change on this host.
     pub knob: String,
 }
 
 impl Missing {
-    /// A kernel that mounts no overlay for a run, for that reason.
+    /// Returns the reason and the advice if the kernel can't mount an overlay for a run.
     pub(super) fn overlay(failure: &SetupFailure) -> Self {
         Self { why: failure.to_string(), knob: "run `modprobe overlay`, or let steps work on a copy".into() }
     }
 }
 
 impl HostProbe {
-    /// Layers that are held fully, sorted.
+    /// Returns the layers that this host fully enforces, sorted.
     #[must_use]
     pub fn held(&self) -> Vec<Layer> {
         self.layers.iter().filter(|state| state.missing.is_none()).map(|state| state.layer).collect()
     }
 
-    /// The strongest level of this host.
+    /// Returns the strongest level that this host supports.
     #[must_use]
     pub fn level(&self) -> Level {
         level(&self.held())
@@ -73,7 +73,7 @@ impl HostProbe {
         self.layers.iter().find(|state| state.layer == layer)?.missing.as_ref()
     }
 
-    /// A host on which nothing works, for that reason: no layer was seen to hold.
+    /// Marks all layers as missing if no run is possible on this host.
     pub(super) fn broken(mut self, failure: Option<&SetupFailure>) -> Self {
         self.broken = failure.map(|failure| missing(failure, &Facts::of_this_host()));
         if let Some(broken) = &self.broken {
@@ -84,7 +84,7 @@ impl HostProbe {
         self
     }
 
-    /// From what the trials said.
+    /// Derives the state of each layer from the failures of the test runs.
     pub(super) fn conclude(lacking: &ProbeFailures, own_id: bool) -> Self {
         let host = Facts::of_this_host();
         let why = |failure: &Option<SetupFailure>| failure.as_ref().map(|failure| missing(failure, &host));
@@ -92,7 +92,7 @@ impl HostProbe {
         let state = |layer, missing| LayerState { layer, missing };
         let capabilities = spaces.as_ref().filter(|_| !own_id).map(|missing| Missing {
             why: format!(
-                "a step would run under the service's own user id, since there are no namespaces: {}",
+                "a step would run under the service's own user id, because there are no namespaces: {}",
                 missing.why
             ),
             knob: format!("{}; or run the service as root, which then gives each run an id of its own", missing.knob),
@@ -115,7 +115,7 @@ impl HostProbe {
     }
 }
 
-/// The level that a set of held layers is.
+/// Returns the level that a set of enforced layers reaches.
 pub(super) fn level(held: &[Layer]) -> Level {
     if STRICT.iter().all(|layer| held.contains(layer)) {
         Level::Strict
@@ -126,7 +126,7 @@ pub(super) fn level(held: &[Layer]) -> Level {
     }
 }
 
-/// What the host says about its own switches; only for the advice, never for the decision.
+/// Settings of the host, used only for advice and never for a decision.
 #[derive(Debug, Default)]
 struct Facts {
     no_user_namespaces: Option<&'static str>,
@@ -163,7 +163,7 @@ impl Facts {
 
 fn missing(failure: &SetupFailure, host: &Facts) -> Missing {
     let why = match (failure.stage, failure.errno, host.no_user_namespaces) {
-        // The kernel's words for it, "No space left on device", send readers to their disks.
+        // The kernel's text for this error is "No space left on device", although no disk is full.
         (
             SetupStage::UserNamespace | SetupStage::Namespaces | SetupStage::NetworkNamespace,
             Some(libc::ENOSPC | libc::EUSERS),
@@ -190,7 +190,7 @@ fn knob(failure: &SetupFailure, host: &Facts) -> String {
             "raise the limit of processes: ulimit -u in a shell, LimitNPROC= and TasksMax= in a unit of systemd, pids.max of a container".into()
         }
         (SetupStage::Landlock | SetupStage::Mounts, Some(libc::ENOENT)) => {
-            "give the container or chroot of the service what every run is given: it is not there".into()
+            "add this path to the container or chroot of the service: every run needs the path, but it is not there".into()
         }
         (SetupStage::Landlock, Some(libc::EOPNOTSUPP)) => match &host.lsm {
             Some(list) => format!("boot the kernel with lsm=landlock,{list}"),
@@ -218,17 +218,17 @@ fn knob(failure: &SetupFailure, host: &Facts) -> String {
         }
         (SetupStage::Proc, _) => "this container's /proc is partly masked: start it with --security-opt systempaths=unconfined (Kubernetes: procMount: Unmasked)".into(),
         (SetupStage::UserNamespace | SetupStage::Namespaces | SetupStage::NetworkNamespace | SetupStage::Mounts, _) if host.seccomp => {
-            "this container's seccomp profile refuses it: start it with a profile that allows unshare, mount, pivot_root (--security-opt seccomp=unconfined at the widest)".into()
+            "this container's seccomp profile refuses this call: use a profile that allows unshare, mount and pivot_root (or --security-opt seccomp=unconfined, which allows all calls)".into()
         }
         (SetupStage::Maps, _) => {
-            "the service's /proc must be writable and that of its own processes (unshare --mount-proc, bwrap --proc /proc); where it is root, it needs CAP_SETUID and CAP_SETGID".into()
+            "give the service a writable /proc of its own pid namespace (unshare --mount-proc, bwrap --proc /proc); a service that is root also needs CAP_SETUID and CAP_SETGID".into()
         }
         (SetupStage::UserNamespace, Some(libc::EPERM)) => {
             "the service must not run in a chroot: the kernel makes no user namespace there; a container must allow unshare, mount and pivot_root".into()
         }
         (SetupStage::UserNamespace, Some(libc::EINVAL | libc::ENOSYS)) => "use a kernel built with CONFIG_USER_NS".into(),
         (SetupStage::Mounts, Some(libc::EINVAL)) => "the service must not run on an initramfs or in a chroot: pivot_root(2) refuses those".into(),
-        _ => "run countersign doctor outside of containers and other sandboxes to see whether one of them refuses it".into(),
+        _ => "run countersign doctor outside of containers and other sandboxes, to see if one of them refuses the call".into(),
     }
 }
 
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn each_refusal_has_its_knob() {
+    fn each_failure_names_the_setting_to_change() {
         let seccomp = Facts { seccomp: true, ..Facts::default() };
         let apparmor = Facts { apparmor_restricts: true, ..Facts::default() };
         let debian = Facts { userns_clone_off: true, ..Facts::default() };
@@ -268,14 +268,14 @@ mod tests {
     }
 
     #[test]
-    fn a_level_is_what_is_held() {
+    fn the_level_follows_from_the_enforced_layers() {
         assert_eq!(level(&STRICT), Level::Strict);
         assert_eq!(level(&STRICT[1..]), Level::BestEffort);
         assert_eq!(level(&[]), Level::Off);
     }
 
     #[test]
-    fn a_host_without_user_namespaces_says_what_follows() {
+    fn a_host_without_user_namespaces_reports_the_missing_layers() {
         let no = ProbeFailures {
             namespaces: Some(failure(SetupStage::UserNamespace, libc::ENOSPC)),
             ..ProbeFailures::default()

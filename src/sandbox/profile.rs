@@ -1,4 +1,4 @@
-//! Can this host hold that profile?
+//! Checks if this host can enforce a profile, before the boundary consumes the nonce.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ use crate::sandbox::probe::{HostProbe, Missing, level};
 use crate::sandbox::protocol::{HostId, RunForm, SyscallFilter};
 use crate::sandbox::{filesystem, ids};
 
-/// A profile that this host can hold, and how it will be held.
+/// A profile that was checked, and the mechanisms that will enforce it.
 #[derive(Debug)]
 #[must_use]
 pub struct Prepared {
     pub(super) profile: Profile,
     pub(super) form: RunForm,
-    /// The user of the host that the run is; none where its id is its own.
+    /// The host user that the run becomes, or `None` if the run has ids of its own.
     pub(super) user: Option<HostId>,
     pub(super) landlock: bool,
     pub(super) filter: Option<SyscallFilter>,
@@ -28,89 +28,89 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// The user and group of the host that the run is, as `run_as` says; nothing where it has ids of its own.
+    /// Returns the uid and gid of the host user in `run_as`, or `None` if the run has ids of its own.
     #[must_use]
     pub fn host_ids(&self) -> Option<(u32, u32)> {
         self.user.map(|user| (user.uid, user.gid))
     }
 
-    /// The level that the run will have.
+    /// Returns the level that the run will have.
     #[must_use]
     pub fn level(&self) -> Level {
         self.level
     }
 
-    /// The layers that will be held, sorted.
+    /// Returns the layers that will be enforced, sorted.
     #[must_use]
     pub fn layers(&self) -> &[Layer] {
         &self.layers
     }
 
-    /// The layers of `strict` that will not be held, sorted.
+    /// Returns the layers of `strict` that will not be enforced, sorted.
     #[must_use]
     pub fn missing(&self) -> Vec<Layer> {
         STRICT.into_iter().filter(|layer| !self.layers.contains(layer)).collect()
     }
 }
 
-/// Why a profile can't be held here.
+/// The reason why this host can't enforce a profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unavailable {
     /// A required layer is missing on this host.
     Layer {
-        /// Which.
+        /// The missing layer.
         layer: Layer,
-        /// What was tried, and what to change.
+        /// The failed attempt, and the setting to change.
         missing: Missing,
     },
-    /// The profile contradicts itself or says nothing useful.
+    /// The profile contradicts itself or has a useless value.
     Invalid {
-        /// Why.
+        /// The contradiction or the useless value.
         why: String,
     },
-    /// The run can't be the user of the host that the profile names.
+    /// The run can't become the host user that the profile names.
     User {
-        /// As the profile has it.
+        /// Name of the user in the profile.
         name: String,
-        /// Why, and what to do.
+        /// The reason, and how to fix it.
         why: String,
     },
-    /// A path of the profile can't be given to a step.
+    /// A run can't get this path of the profile.
     Path {
-        /// As the profile has it.
+        /// The path in the profile.
         path: String,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// A step could reach something that is the boundary's own.
+    /// The run could reach a path of the private set.
     Private {
-        /// What could be reached.
+        /// The path of the private set.
         private: PathBuf,
-        /// By what.
+        /// The path of the profile or the property of the host through which the run could reach it.
         through: String,
     },
-    /// A step could write what no run may write.
+    /// The run could write to a directory that no run may change.
     Unwritable {
         /// The path of the profile.
         path: PathBuf,
-        /// What is not to be written.
+        /// The directory that no run may change.
         fixed: PathBuf,
     },
-    /// Nothing can be run on this host at all.
+    /// This host can't run any step.
     Broken {
-        /// What was tried, and what to change.
+        /// The failed attempt, and the setting to change.
         missing: Missing,
     },
-    /// The directory for runs can't be entered by the id of a run.
+    /// The run's own user id can't enter the directory for runs.
     Scratch {
-        /// The directory on the way that is closed.
+        /// The directory that denies access, at or above the directory for runs.
         closed: PathBuf,
     },
 }
 
 impl Unavailable {
-    /// Whether nothing but another host, or another start on this one, can change it: layers are tried once, at the start. The
-    /// rest (a path, a user, a directory's mode) may be there at the next try.
+    /// Returns true if only a change of the host and a restart of the service can help. Layers are probed once, at
+    /// the start. All other reasons (a path, a user, a directory's mode) may be gone at the next attempt.
     #[must_use]
     pub const fn is_of_the_host(&self) -> bool {
         match self {
@@ -130,22 +130,22 @@ impl fmt::Display for Unavailable {
         match self {
             Self::Layer { layer, missing } => write!(
                 f,
-                "this host does not hold the required layer {}: {}; fix it with: {}",
+                "this host can't enforce the required layer {}: {}; fix it with: {}",
                 layer.word(),
                 missing.why,
                 missing.knob
             ),
-            Self::Invalid { why } => write!(f, "the profile can't be held: {why}"),
+            Self::Invalid { why } => write!(f, "the profile can't be enforced: {why}"),
             Self::User { name, why } => write!(f, "the step can't run as {name}: {why}"),
             Self::Path { path, why } => write!(f, "the profile's path {path} {why}"),
             Self::Private { private, through } => write!(
                 f,
-                "a step could reach {} through {through}; move it, or take that out of the profile",
+                "a step could reach {} through {through}; move the private path, or remove the other from the profile",
                 private.display()
             ),
             Self::Unwritable { path, fixed } => write!(
                 f,
-                "a step could write {} through {}; take that out of the profile, or let it work on a copy",
+                "a step could write {} through {}; remove the second path from the profile, or let the step work on a copy",
                 fixed.display(),
                 path.display()
             ),
@@ -163,21 +163,21 @@ impl fmt::Display for Unavailable {
 
 impl std::error::Error for Unavailable {}
 
-/// What the checks need to know of the service.
+/// Facts about the service that the checks need.
 #[derive(Debug)]
 pub(super) struct HostSurroundings {
-    /// The boundary's own files, as real paths.
+    /// The private set, as real paths.
     pub(super) private: Vec<PathBuf>,
-    /// Directories that no run may write, as real paths.
+    /// Directories that no run may change, as real paths.
     unwritable: Vec<PathBuf>,
-    /// Where runs on the host's root have their directories.
+    /// Parent directory of the directories of runs on the host's root.
     pub(super) scratch: PathBuf,
-    /// A private path that every run would see, and through which directory: looked up once.
+    /// A private path that every run would see, and the visible directory with which it overlaps. Computed once.
     exposed: Option<(PathBuf, PathBuf)>,
 }
 
 impl HostSurroundings {
-    /// Looks up what every run sees of this host.
+    /// Computes which private path every run would see on this host.
     pub(super) fn new(private: Vec<PathBuf>, unwritable: Vec<PathBuf>, scratch: PathBuf) -> Self {
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let visible: Vec<PathBuf> = filesystem::always_visible().map(real).collect();
@@ -187,11 +187,11 @@ impl HostSurroundings {
     }
 }
 
-/// Whether `profile` can be held on the host that `probe` found.
+/// Checks if `profile` can be enforced on the host that `probe` describes.
 pub(super) fn check(profile: &Profile, probe: &HostProbe, around: &HostSurroundings) -> Result<Prepared, Unavailable> {
     refuse_what_makes_no_sense(profile)?;
     let user = user(profile)?;
-    // Namespaces first: where they are missing, so are others for want of them.
+    // Check namespaces first, because other layers are missing if namespaces are missing.
     let mut required = profile.require.clone();
     required.sort_by_key(|layer| *layer != Layer::Namespaces);
     for layer in required {
@@ -221,7 +221,7 @@ pub(super) fn check(profile: &Profile, probe: &HostProbe, around: &HostSurroundi
         check_reached(profile, probe)?;
     }
     let mut layers = if off { Vec::new() } else { probe.held() };
-    // The host's network is no layer, whoever allowed it: whoever demands that layer must not be given this.
+    // The host's network does not count as the layer `network`, even if policy allows it.
     layers.retain(|layer| *layer != Layer::Network || profile.network.mode != NetworkMode::Host);
     let level = if off { Level::Off } else { level(&layers) };
     Ok(Prepared { profile: profile.clone(), form, user, landlock, filter, level, layers })
@@ -235,9 +235,9 @@ fn user(profile: &Profile) -> Result<Option<HostId>, Unavailable> {
     ids::of_user(name).map(Some).map_err(|why| Unavailable::User { name: name.clone(), why })
 }
 
-/// With less every run is killed or fails before its first line. Bash alone takes 384 KiB of data; in a control group its stack,
-/// tables and the run's first process count too. No other limit keeps an empty script from ending well, but a time of a
-/// millisecond, which the outcome names.
+/// Smallest memory limit with which a script starts. Bash alone needs 384 KiB of data. In a control group, its stack,
+/// the page tables and the run's first process count too. An empty script succeeds under any other limit, except a
+/// time limit of about a millisecond.
 const LEAST_MEMORY: u64 = 4 << 20;
 
 fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
@@ -246,22 +246,22 @@ fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
     let trees = filesystem::host_paths(&profile.write).count();
     if profile.workdir != Workdir::Private && trees == 0 {
         return invalid(
-            "its work directory is a tree of the host, and write names none; name one, or take \"private\"",
+            "its work directory is a tree of the host, but write names none; add a tree to write, or use \"private\"",
         );
     }
     if profile.workdir == Workdir::Private && trees > 0 {
         return invalid(
-            "its work directory is private, and write names a tree of the host; take \"copy\", \"overlay\" or \"in-place\"",
+            "its work directory is private, but write names a tree of the host; use \"copy\", \"overlay\" or \"in-place\"",
         );
     }
     if profile.network.mode != NetworkMode::Allow && !profile.network.hosts.is_empty() {
-        return invalid("it names network hosts and its network is no allow list; choose one of the two");
+        return invalid("it names network hosts, but its network is no allow list; choose one of the two");
     }
     if profile.network.mode == NetworkMode::Allow && profile.network.hosts.is_empty() {
-        return invalid("its network is an allow list without a host; name one, or take \"none\"");
+        return invalid("its network is an allow list without a host; add a host, or use \"none\"");
     }
     if profile.network.mode == NetworkMode::Host && profile.require.contains(&Layer::Network) {
-        return invalid("it requires the layer network and has the network of the host; choose one of the two");
+        return invalid("it requires the layer network, but has the network of the host; choose one of the two");
     }
     let limits = &profile.limits;
     for (name, value) in [
@@ -279,7 +279,7 @@ fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
     }
     if limits.memory_bytes < LEAST_MEMORY {
         return invalid(&format!(
-            "the limit memory_bytes is {}, with which no interpreter starts; give it at least {} MiB",
+            "the limit memory_bytes is {}, which is too small for any interpreter; give it at least {} MiB",
             limits.memory_bytes,
             LEAST_MEMORY >> 20
         ));
@@ -287,13 +287,13 @@ fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
     match &profile.off_reason {
         Some(reason) if reason.trim().is_empty() => invalid("off_reason is empty; say why the sandbox is off"),
         Some(_) if !profile.require.is_empty() => {
-            invalid("it requires layers and has the sandbox off; choose one of the two")
+            invalid("it requires layers, but the sandbox is off; choose one of the two")
         }
         _ => Ok(()),
     }
 }
 
-/// Directories that a run has of its own: nothing of the host can stand there.
+/// Directories that the sandbox creates in each run. No path of the host can be mounted there.
 const OWN: [&str; 5] = ["/proc", "/dev", "/sys", "/run/step", "/tmp/work"];
 
 fn check_paths(paths: &[String]) -> Result<(), Unavailable> {
@@ -306,26 +306,28 @@ fn check_paths(paths: &[String]) -> Result<(), Unavailable> {
             Err(error) => return wrong(format!("can't be read: {error}")),
         }
         if path == Path::new("/") {
-            return wrong("is the whole host; name what the step needs".into());
+            return wrong("is the whole host; name only the paths that the step needs".into());
         }
         if path == Path::new("/tmp") {
-            return wrong("is the run's own; name what the step needs in it".into());
+            return wrong("is private to each run; name only the paths in it that the step needs".into());
         }
         if path == Path::new("/etc") {
-            return wrong("is made for each run; name the files that the step needs".into());
+            return wrong("is created for each run; name the files that the step needs".into());
         }
         if let Some(own) = OWN.into_iter().find(|own| path.starts_with(own)) {
-            return wrong(format!("is below {own}, which is the run's own"));
+            return wrong(format!("is below {own}, which is private to each run"));
         }
         if let Some(own) = OWN.into_iter().find(|own| Path::new(own).starts_with(path)) {
-            return wrong(format!("would cover {own}, which is the run's own; name what the step needs in it"));
+            return wrong(format!(
+                "would cover {own}, which is private to each run; name only the paths in it that the step needs"
+            ));
         }
-        // There is a link to /tmp, and nothing of a profile is ever found through a link.
+        // In a run, /var/tmp is a symbolic link to /tmp, and paths of a profile must not pass through links.
         if path.starts_with("/var/tmp") {
-            return wrong("is below /var/tmp, which is the run's own".into());
+            return wrong("is below /var/tmp, which is private to each run".into());
         }
         if filesystem::is_made_for_each_run(path) {
-            return wrong("is made for each run; the host's is not given".into());
+            return wrong("is created for each run; the host's file can't be given".into());
         }
     }
     Ok(())
@@ -341,11 +343,11 @@ fn check_trees(profile: &Profile) -> Result<(), Unavailable> {
             return wrong("is the system's, which no run may write");
         }
         if profile.workdir != Workdir::Private && !real.is_dir() {
-            return wrong("is no directory, and a work directory has to be one");
+            return wrong("is no directory, but a work directory must be one");
         }
         let others = trees.iter().skip(at + 1).chain(&profile.read);
         if others.into_iter().any(|other| real.starts_with(other) || Path::new(other).starts_with(real)) {
-            return wrong("lies in another path of the profile, or another in it; name the outer one only");
+            return wrong("overlaps another path of the profile; name only the outer path");
         }
     }
     Ok(())
@@ -360,23 +362,23 @@ fn check_sockets(profile: &Profile) -> Result<(), Unavailable> {
         if !Path::new(path).metadata().is_ok_and(|it| it.file_type().is_socket()) {
             return wrong("is no socket".into());
         }
-        // Nobody listens in a copy: the step would find no socket there, or one that refuses.
+        // No process listens on a copied socket.
         let tree = filesystem::host_paths(&profile.write).find(|tree| Path::new(path).starts_with(tree));
         if let Some(tree) = tree.filter(|_| copied) {
             return wrong(format!(
-                "lies in {tree}, of which the run gets a copy or an overlay, where nobody listens; take \"in-place\", or have the \
-                 socket in another directory"
+                "lies in {tree}, which the run gets as a copy or an overlay, so no process listens there; use \"in-place\", or \
+                 move the socket to another directory"
             ));
         }
     }
     Ok(())
 }
 
-/// What is named and denied at once is a mistake that nobody should have to find out during a run.
+/// Refuses a path that the profile both names and denies. Otherwise the mistake would appear only during the run.
 fn check_denied(profile: &Profile) -> Result<(), Unavailable> {
     let Ok(patterns) = NamePatterns::new(&profile.deny) else { return Ok(()) };
     for path in filesystem::named_paths(profile) {
-        // What lies in a denied directory is denied with it.
+        // A path in a denied directory is denied too.
         let denied = Path::new(path).ancestors().filter_map(Path::to_str).find(|above| patterns.deny_named(above));
         let why = match denied {
             None => continue,
@@ -388,7 +390,7 @@ fn check_denied(profile: &Profile) -> Result<(), Unavailable> {
     Ok(())
 }
 
-/// Refuses what is to have an overlay, on a host whose kernel mounts none.
+/// Refuses a profile with an overlay if the kernel can't mount overlays.
 pub(super) fn without_overlays(profile: &Profile, missing: &Missing) -> Result<(), Unavailable> {
     let Missing { why, knob } = missing;
     let why = format!("can have no overlay on this host ({why}): {knob}");
@@ -398,7 +400,7 @@ pub(super) fn without_overlays(profile: &Profile, missing: &Missing) -> Result<(
     }
 }
 
-/// An overlay is over one file system: the kernel mounts none over a tree in which another one is mounted.
+/// Refuses an overlay over a tree that contains another mount, because an overlay covers one file system only.
 fn check_overlays(profile: &Profile, mounts: &Mounts) -> Result<(), Unavailable> {
     if profile.workdir != Workdir::Overlay {
         return Ok(());
@@ -406,7 +408,7 @@ fn check_overlays(profile: &Profile, mounts: &Mounts) -> Result<(), Unavailable>
     for path in filesystem::host_paths(&profile.write) {
         if let Some(inner) = mounts.below(Path::new(path)) {
             let why = format!(
-                "holds another file system at {}, over which no overlay can be mounted; let it work on a copy, or name a tree \
+                "contains another file system at {}, which an overlay can't cover; let the step work on a copy, or name a tree \
                  without one",
                 inner.display()
             );
@@ -416,9 +418,9 @@ fn check_overlays(profile: &Profile, mounts: &Mounts) -> Result<(), Unavailable>
     Ok(())
 }
 
-/// The run's first process looks through the directories of the profile, and is nobody's friend: one that is closed to it
-/// would be found out only when the nonce is spent. What a user of the host may is not reckoned here (`run_as`): lists of
-/// rights may give him more than modes say.
+/// Checks that the run's first process can enter the directories of the profile. The process may have no special
+/// rights on the host, so a closed directory would fail after the nonce is consumed. A host user in `run_as` is not
+/// checked, because ACLs may give more rights than the mode bits.
 fn check_reached(profile: &Profile, probe: &HostProbe) -> Result<(), Unavailable> {
     if profile.run_as != ISOLATED {
         return Ok(());
@@ -441,14 +443,15 @@ fn check_reached(profile: &Profile, probe: &HostProbe) -> Result<(), Unavailable
     Ok(())
 }
 
-/// Whether a run's id has these rights (of r 4, x 1) to a directory: an id of its own is among the others of every file.
+/// Returns true if the run's id has these rights to a directory (r is 4, x is 1). For a run with its own id, the mode
+/// bits of "others" apply.
 fn is_open(directory: &Path, bits: u32, own_id: bool) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     let Ok(found) = directory.metadata() else { return false };
     if own_id {
         return found.mode() & bits == bits;
     }
-    // To what is the service's own the run's first process has every right.
+    // The run's first process can access every directory that the service's user owns.
     let rights = if bits == 0o5 { Access::READ_OK | Access::EXEC_OK } else { Access::EXEC_OK };
     found.uid() == rustix::process::geteuid().as_raw()
         || rustix::fs::accessat(rustix::fs::CWD, directory, rights, AtFlags::EACCESS).is_ok()
@@ -462,7 +465,8 @@ fn check_host_form(profile: &Profile, probe: &HostProbe, around: &HostSurroundin
         (copied, "a work directory that is a copy or an overlay"),
         (!profile.deny.is_empty(), "a deny pattern"),
         (!profile.sockets.is_empty(), "a socket of the host"),
-        // It would be among that user's other processes, and its end is the end of all that has its id.
+        // The run would share its id with other processes of that user, and ending the run kills all processes with
+        // that id.
         (profile.run_as != ISOLATED, "a user of the host"),
     ] {
         if asks {
@@ -481,8 +485,8 @@ fn check_host_form(profile: &Profile, probe: &HostProbe, around: &HostSurroundin
     Ok(())
 }
 
-/// The private set is never in view: not put into the run's root, not granted by Landlock, and where neither
-/// holds closed to the id of the run.
+/// Checks that the run can't reach the private set. Private paths must not be mounted into the run's root or granted
+/// by Landlock. Without both mechanisms, the modes of private paths must exclude the run's id.
 fn keep_private(
     profile: &Profile,
     probe: &HostProbe,
@@ -491,7 +495,7 @@ fn keep_private(
     form: RunForm,
     landlock: bool,
 ) -> Result<(), Unavailable> {
-    // The paths of a profile are real paths: that was checked just now.
+    // `check_paths` has checked that the paths of a profile are real paths.
     let named: Vec<PathBuf> = filesystem::named_paths(profile).map(PathBuf::from).collect();
     if let Some((private, through)) = &around.exposed {
         return Err(Unavailable::Private { private: private.clone(), through: through.display().to_string() });
@@ -506,14 +510,15 @@ fn keep_private(
         }
         let hidden = form == RunForm::Namespaces || landlock || (probe.own_id && closed_to_others(private));
         if !hidden {
-            let who = if probe.own_id { "its mode, which lets others in" } else { "the service's own user id" };
+            let who =
+                if probe.own_id { "its mode, which gives access to other users" } else { "the service's own user id" };
             return reached(who.into());
         }
     }
     Ok(())
 }
 
-/// Whoever can write runbooks can write what the next seal makes runnable.
+/// Refuses a run that could change a runbook, because the next seal would make the changed steps executable.
 fn keep_unwritable(profile: &Profile, around: &HostSurroundings, mounts: &Mounts) -> Result<(), Unavailable> {
     if matches!(profile.workdir, Workdir::Copy | Workdir::Overlay) {
         return Ok(());
@@ -525,22 +530,23 @@ fn keep_unwritable(profile: &Profile, around: &HostSurroundings, mounts: &Mounts
     }
 }
 
-/// The mounts by which the profile's paths are compared; none where it names no path.
+/// Returns the mount table that is used to compare paths. The table is empty if the profile names no path.
 fn mounts_for(profile: &Profile) -> Result<Mounts, Unavailable> {
     if filesystem::named_paths(profile).next().is_none() {
         return Ok(Mounts::default());
     }
-    Mounts::of_this_process().map_err(|error| Unavailable::Invalid {
-        why: format!("what is mounted where can't be read ({error}); mount /proc"),
-    })
+    Mounts::of_this_process()
+        .map_err(|error| Unavailable::Invalid { why: format!("the mount table can't be read ({error}); mount /proc") })
 }
 
-/// The first of `paths` that lies in `private`, or in which it lies, also by another mount of the same.
+/// Returns the first of `paths` that contains `private` or lies in it, also through another mount of the same
+/// directory.
 fn overlap<'a>(mounts: &Mounts, private: &Path, paths: &'a [PathBuf]) -> Option<&'a PathBuf> {
     paths.iter().find(|path| mounts.overlap(path, private))
 }
 
-/// Whether the path or a directory on the way to it keeps everybody but its owner and group out.
+/// Returns true if only the owner and the group can reach the path, because of its mode or the mode of a parent
+/// directory.
 fn closed_to_others(path: &Path) -> bool {
     !path.exists()
         || !others_may(path, 0o007)
@@ -583,7 +589,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_becomes_root_or_a_user_that_is_not_there() {
+    fn a_step_never_runs_as_root_or_as_an_unknown_user() {
         let text = refusal(|profile| profile.run_as = "root".into());
         assert!(text.contains("can't run as root: no step runs as root"), "{text}");
         let text = refusal(|profile| profile.run_as = "no-such-user".into());
@@ -591,7 +597,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_is_refused_as_an_overlay_where_the_kernel_mounts_none() {
+    fn an_overlay_is_refused_if_the_kernel_mounts_no_overlays() {
         let failure = SetupFailure { stage: SetupStage::Workdir, what: "mount it".into(), errno: Some(libc::ENODEV) };
         let missing = Missing::overlay(&failure);
         let mut wanted = profile();
@@ -642,14 +648,14 @@ mod tests {
     }
 
     #[test]
-    fn a_required_layer_that_is_missing_is_refused_with_its_knob() {
+    fn a_missing_required_layer_is_refused_with_the_setting_to_change() {
         let error = check(&profile(), &poor(true), &around(&[])).expect_err("refused");
         assert!(matches!(&error, Unavailable::Layer { layer: Layer::Namespaces, .. }), "{error:?}");
         assert!(error.to_string().contains("user.max_user_namespaces"), "{error}");
     }
 
     #[test]
-    fn what_is_missing_and_not_required_is_said() {
+    fn missing_optional_layers_are_reported() {
         let weak = Profile { require: vec![Layer::Landlock], ..profile() };
         let prepared = check(&weak, &poor(true), &around(&[])).expect("held");
         assert_eq!(prepared.level(), Level::BestEffort);
@@ -673,7 +679,7 @@ mod tests {
     }
 
     #[test]
-    fn only_real_paths_are_given_to_a_step() {
+    fn a_step_gets_only_real_paths() {
         let home = tempfile::tempdir().expect("a directory");
         let base = home.path().canonicalize().expect("real");
         let link = base.join("link");
@@ -689,7 +695,7 @@ mod tests {
     }
 
     #[test]
-    fn the_private_set_is_never_in_view() {
+    fn no_run_can_see_the_private_set() {
         let home = tempfile::tempdir().expect("a directory");
         let base = home.path().canonicalize().expect("real");
         let private = base.join("boundary");
@@ -707,7 +713,7 @@ mod tests {
     }
 
     #[test]
-    fn with_nothing_but_modes_the_private_set_must_be_closed() {
+    fn without_a_sandbox_the_modes_of_the_private_set_must_exclude_others() {
         use std::os::unix::fs::PermissionsExt as _;
         let home = tempfile::tempdir().expect("a directory");
         std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).expect("mode");

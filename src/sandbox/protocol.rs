@@ -1,8 +1,10 @@
-//! What service, helper and init say to each other.
+//! The protocol between the service, the helper and the first process of a run (init).
 //!
-//! To the helper one packet a run, with descriptors. To init one stream socket a run: a length-prefixed JSON request followed by the script and the parameters; then
-//! single-byte commands one way and length-prefixed messages the other way. Both ends are the same binary, so
-//! there is no version; unknown fields are refused all the same.
+//! The service sends one packet with descriptors to the helper for each run. Each init has a stream socket to the
+//! service. To each init, the service sends a length-prefixed JSON request, the script and the parameters, and then
+//! single-byte commands. Init answers with length-prefixed messages.
+//!
+//! The protocol has no version, because all processes run the same binary. A message with an unknown field is refused.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -19,42 +21,42 @@ use serde::{Deserialize, Serialize};
 use crate::record::profile::{NetworkMode, Profile, Workdir};
 use crate::sandbox::cgroup::Controllers;
 
-/// The first argument that makes the binary the helper.
+/// The first argument of the binary that starts the helper.
 pub const LAUNCH: &str = "__launch";
 
-/// Asks the step to end.
+/// Command to end the step with SIGTERM.
 pub(super) const TERMINATE: u8 = b'T';
-/// Kills all of the run.
+/// Command to kill the whole run.
 pub(super) const KILL: u8 = b'K';
 
-/// The largest script and the largest parameter file, in bytes: bounds what a first process holds in memory.
+/// Maximum size of the script and of the parameters (each, in bytes), which limits the memory of a first process.
 pub(super) const MAX_TEXT: u64 = 1 << 20;
-/// The largest request without the texts: environment and paths.
+/// Maximum size of a request without the script and the parameters, in bytes.
 const MAX_REQUEST: u32 = 512 << 10;
-/// The largest message back.
+/// Maximum size of a message to the service, in bytes.
 const MAX_MESSAGE: u32 = 16 << 10;
 
-/// How the run is held.
+/// The form in which a run is isolated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum RunForm {
-    /// Namespaces and a root of its own.
+    /// Namespaces and a separate root file system for the run.
     Namespaces,
-    /// On the host's root, ended by a subreaper.
+    /// The run is on the host's root, and a subreaper ends all its processes.
     Host,
-    /// No run: ends what a first process that was killed left of a run on the host's root.
+    /// No run, but a request to kill the processes of a run on the host's root whose first process was killed.
     Sweep,
 }
 
-/// The sockets that a system-call filter leaves.
+/// The kinds of sockets that a system-call filter allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Sockets {
-    /// Unix, and TCP and UDP over IPv4 and IPv6: a network namespace holds where they lead.
+    /// Unix sockets, and TCP and UDP over IPv4 and IPv6. The network namespace limits the destinations of these
+    /// sockets.
     Inet,
-    /// Unix only: nothing else stands between the step and the network.
+    /// Unix sockets only, because no network namespace isolates the run.
     Unix,
 }
 
-/// What a system-call filter leaves to a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SyscallFilter {
@@ -62,20 +64,21 @@ pub(super) struct SyscallFilter {
     pub(super) ground: HostSharing,
 }
 
-/// How much of what a run makes and meets is the host's.
+/// Resources of the host that a run can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum HostSharing {
-    /// Nothing.
+    /// None.
     Own,
-    /// The files that it makes in a live tree: none may run as its owner (setuid, setgid).
+    /// The files that the run creates in a live tree, which must not be setuid or setgid.
     LiveTree,
-    /// Files, other processes of its id, and what processes share by a key or a name (System V, message queues).
+    /// Files, other processes of the same user id, and shared objects with a key or a name (System V IPC, message
+    /// queues).
     Host,
 }
 
 impl SyscallFilter {
-    /// What may be left to a run of that form under that profile.
+    /// Returns the filter for a run with this form and this profile.
     pub(super) fn of(form: RunForm, profile: &Profile) -> Self {
         let behind_a_namespace = form == RunForm::Namespaces || profile.network.mode == NetworkMode::Host;
         Self {
@@ -89,7 +92,7 @@ impl SyscallFilter {
     }
 }
 
-/// Who the processes of a run are on the host.
+/// The uid and gid of a run's processes on the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HostId {
@@ -97,83 +100,83 @@ pub(super) struct HostId {
     pub(super) gid: u32,
 }
 
-/// One run, as its first process is asked for it.
+/// The request for one run, sent to its first process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RunRequest {
     pub(super) form: RunForm,
-    /// Whether the step must be held by Landlock.
     pub(super) landlock: bool,
-    /// Whether the step must be held by a system-call filter, and what that leaves.
+    /// The system-call filter, or `None` if the profile does not require a filter.
     pub(super) filter: Option<SyscallFilter>,
-    /// An id of the run's own; none where the service can't give one.
+    /// The run's own user id, or `None` if the service can't assign an id.
     pub(super) own_id: Option<u32>,
     pub(super) interpreter: String,
     pub(super) env: Vec<(String, String)>,
-    /// What was signed.
+    /// The signed profile.
     pub(super) profile: Profile,
-    /// Which limits the run's control group holds.
+    /// The limits that the run's control group enforces.
     pub(super) group: Controllers,
-    /// With [`RunForm::Host`] the run's private directory on the host.
+    /// The run's private directory on the host, used only with [`RunForm::Host`].
     pub(super) run_dir: Option<String>,
     pub(super) source_bytes: u64,
     pub(super) params_bytes: u64,
 }
 
-/// What helper and init report, in this order: `Cloned`, `Listening` where the network is an allow list, `Started` or `Failed`, `Ended` if the step ended by itself or by a
-/// signal, `Empty` when no process of the run exists any more.
+/// The reports of the helper and of init, sent in the order of the variants. `Listening` is sent only if the network
+/// mode is an allow list. `Failed` is sent instead of `Started` if the step could not be started. `Ended` is sent only
+/// if the step exited or was killed by a signal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum HelperMessage {
-    /// The first process of the run is there; with this came a descriptor of it.
+    /// The first process of the run exists. A pidfd of the process is attached.
     Cloned,
-    /// With it came the listener of the run's own loopback.
+    /// The run listens on its own loopback. The listener is attached.
     Listening,
-    /// exec happened: the step runs.
+    /// The call exec succeeded, so the step runs.
     Started(Confined),
-    /// Nothing was executed.
+    /// The step was not executed.
     Failed(SetupFailure),
-    /// The step's own end, and whether its disk was full then.
+    /// The exit status of the step, and true if the run's disk was full at that time.
     Ended(StepEnd, bool),
-    /// The tree is dead.
+    /// The run has no processes any more.
     Empty(SpentResources),
 }
 
-/// What the step's process established about itself just before exec.
+/// The restrictions that the step's process verified just before exec.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Confined {
-    /// Landlock's ABI and the number of rules, where the step is held by it.
+    /// Landlock's ABI and the number of rules, or `None` if Landlock is not enforced.
     pub(super) landlock: Option<(u64, u64)>,
-    /// The SHA-256 of the system-call filter, where the step is held by one.
+    /// SHA-256 of the system-call filter, or `None` if no filter is installed.
     pub(super) seccomp: Option<String>,
-    /// How many names deny patterns took out of reach, where there are patterns.
+    /// Number of names that deny patterns masked, or `None` if the profile has no deny patterns.
     pub(super) masked: Option<u64>,
-    /// Whether the bounding set is empty too.
+    /// True if the capability bounding set is empty.
     pub(super) bounded: bool,
-    /// Whether the kernel holds this process to its limit of processes: not one that is root outside of the run.
+    /// True if the kernel enforces the limit of the number of processes. The limit does not apply to a process whose
+    /// user is root outside of the run.
     pub(super) counted: bool,
 }
 
-/// How the step ended.
+/// The exit status of the step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum StepEnd {
     Exited(i32),
     Signalled(i32),
 }
 
-/// What the run used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SpentResources {
     pub(super) cpu_us: u64,
     pub(super) resident_peak: u64,
-    /// The signal that ended the run's first process, if it was one.
+    /// The signal that killed the run's first process, or `None` if no signal killed this process.
     pub(super) init_signal: Option<i32>,
-    /// Processes that could not be ended.
+    /// Number of processes of the run that could not be killed.
     pub(super) left: u64,
 }
 
-/// Why nothing was executed.
+/// The stage and the error because of which the step was not executed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SetupFailure {
@@ -182,21 +185,21 @@ pub(super) struct SetupFailure {
     pub(super) errno: Option<i32>,
 }
 
-/// The part of the set-up that failed.
+/// The part of the set-up in which an error occurred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum SetupStage {
     Request,
-    /// Nothing was heard of who begins runs.
+    /// The answer of the helper to a request.
     Helper,
     Identity,
     UserNamespace,
-    /// Who the run is outside of its user namespace, as written in /proc.
+    /// The id maps of the user namespace.
     Maps,
     Namespaces,
     NetworkNamespace,
     Mounts,
     Proc,
-    /// A path of the profile.
+    /// Opening a path of the profile.
     ReadPath,
     Workdir,
     Deny,
@@ -228,7 +231,7 @@ impl fmt::Display for SetupFailure {
     }
 }
 
-/// Names the stage and the deed of an error.
+/// Adds the stage and the failed action to the error of a call.
 pub(super) trait AtStage<T> {
     fn at(self, stage: SetupStage, what: impl Into<String>) -> Result<T, SetupFailure>;
 }
@@ -244,7 +247,7 @@ impl<T, E: Into<io::Error>> AtStage<T> for Result<T, E> {
     }
 }
 
-/// Sends a request with its texts, in one write.
+/// Sends a request with its script and parameters, in one write.
 pub(super) fn write_request(to: &mut impl Write, request: &RunRequest, source: &[u8], params: &[u8]) -> io::Result<()> {
     let mut all = Vec::new();
     write_frame(&mut all, request, MAX_REQUEST)?;
@@ -253,7 +256,7 @@ pub(super) fn write_request(to: &mut impl Write, request: &RunRequest, source: &
     to.write_all(&all)
 }
 
-/// Reads a request with its texts, each within its limit.
+/// Reads a request with its script and parameters, and checks their sizes.
 pub(super) fn read_request(from: &mut impl Read) -> io::Result<(RunRequest, Vec<u8>, Vec<u8>)> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;
@@ -284,38 +287,37 @@ pub(super) fn send_descriptor(to: &UnixStream, message: &HelperMessage, descript
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-    // A frame is far smaller than what a socket takes at once.
+    // The kernel sends the frame completely, because a frame is much smaller than a socket buffer.
     rustix::net::sendmsg(to, &[io::IoSlice::new(&frame)], &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
-/// What the helper is asked for: the first process of a run. All else init reads itself, from its own socket.
+/// A request to the helper for the first process of a run. Init reads the other fields of the run from its own socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Start {
     pub(super) form: RunForm,
-    /// Whom the run is on the host: an id of its own or a user; none where that is whom the service is.
+    /// The user of the run on the host, or `None` if the run uses the same user as the service.
     pub(super) host_id: Option<HostId>,
-    /// Whether it gets a network namespace, in that form.
+    /// True if the run gets a network namespace (only with [`RunForm::Namespaces`]).
     pub(super) own_network: bool,
 }
 
-/// The descriptors that go with a [`Start`], in this order.
+/// The descriptors that the service sends with a [`Start`], in this order.
 #[derive(Debug)]
 pub(super) struct Descriptors {
     pub(super) control: OwnedFd,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
-    /// The control group to be born in.
+    /// The control group in which the new process is created.
     pub(super) cgroup: Option<OwnedFd>,
 }
 
-/// The largest [`Start`].
+/// Maximum size of a [`Start`] in bytes.
 const MAX_START: usize = 1024;
-/// Descriptors that go with one.
 const MAX_DESCRIPTORS: usize = 4;
 
-/// Asks the helper for a run, in one packet.
+/// Requests a run from the helper with one packet.
 pub(super) fn send_start(to: &OwnedFd, start: &Start, descriptors: &Descriptors) -> io::Result<()> {
     let packet = serde_json::to_vec(start)?;
     let mut all = vec![descriptors.control.as_fd(), descriptors.stdout.as_fd(), descriptors.stderr.as_fd()];
@@ -327,7 +329,7 @@ pub(super) fn send_start(to: &OwnedFd, start: &Start, descriptors: &Descriptors)
     Ok(())
 }
 
-/// Takes one packet; nothing when the service is gone.
+/// Receives one packet, or returns `None` if the service has exited.
 pub(super) fn receive_start(from: &OwnedFd) -> io::Result<Option<(Start, Descriptors)>> {
     let mut packet = [0; MAX_START];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
@@ -351,16 +353,16 @@ fn parse_start(packet: &[u8]) -> io::Result<Start> {
     serde_json::from_slice(packet).map_err(|error| invalid(&error.to_string()))
 }
 
-/// Reads one packet as the helper does, from bytes that may be anything.
+/// Parses arbitrary bytes in the same way as the helper parses a start packet.
 ///
 /// # Errors
-/// Where the helper would refuse it.
+/// Returns an error if the helper would refuse the packet.
 pub fn check_start(bytes: &[u8]) -> io::Result<()> {
     parse_start(bytes).map(drop)
 }
 
-/// Gives a first process what is its run's: standard output, standard error and the socket to the service. With them
-/// it begins.
+/// Sends three descriptors (standard output, standard error and the control socket) to the first process of a run. The
+/// process then starts the run.
 pub(super) fn hand_over(to: &UnixStream, descriptors: [BorrowedFd<'_>; 3]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -369,7 +371,7 @@ pub(super) fn hand_over(to: &UnixStream, descriptors: [BorrowedFd<'_>; 3]) -> io
     Ok(())
 }
 
-/// Waits for what [`hand_over`] gives; nothing when there is nobody any more who could.
+/// Waits for the three descriptors that [`hand_over`] sends. Returns `None` if the sender has exited.
 pub(super) fn take_over(from: &UnixStream) -> io::Result<Option<[OwnedFd; 3]>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -389,7 +391,7 @@ pub(super) fn take_over(from: &UnixStream) -> io::Result<Option<[OwnedFd; 3]>> {
     descriptors.try_into().map(Some).map_err(|_| invalid("a descriptor is missing"))
 }
 
-/// Reads what is there, and a descriptor that came with it.
+/// Reads the available bytes, and the attached descriptor if the message has a descriptor.
 pub(super) fn receive(from: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -402,7 +404,7 @@ pub(super) fn receive(from: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize
     Ok((received.bytes, descriptor))
 }
 
-/// Takes one whole message off the front of `received`, if there is one.
+/// Removes the first complete message from `received` and returns the message, or `None` if no message is complete.
 pub(super) fn take_message(received: &mut Vec<u8>) -> io::Result<Option<HelperMessage>> {
     let Some(length) = received.first_chunk::<4>() else { return Ok(None) };
     let length = u32::from_be_bytes(*length);
@@ -418,19 +420,20 @@ pub(super) fn take_message(received: &mut Vec<u8>) -> io::Result<Option<HelperMe
     Ok(Some(message))
 }
 
-/// Reads one request as a run's first process does, from bytes that may be anything. Gives back how many it takes up.
+/// Parses arbitrary bytes in the same way as a run's first process parses its request. Returns the number of consumed
+/// bytes.
 ///
 /// # Errors
-/// Where that process would refuse it.
+/// Returns an error if the first process would refuse the request.
 pub fn check_request(bytes: &[u8]) -> io::Result<usize> {
     let mut rest = bytes;
     read_request(&mut rest).map(|_| bytes.len() - rest.len())
 }
 
-/// Reads messages as the service does, from bytes that may be anything. Gives back how many there are.
+/// Parses arbitrary bytes in the same way as the service parses messages. Returns the number of messages.
 ///
 /// # Errors
-/// Where the service would give the run up.
+/// Returns an error if the service would end the run because of these bytes.
 pub fn check_messages(bytes: &[u8]) -> io::Result<usize> {
     let mut received = bytes.to_vec();
     let mut count = 0;
@@ -489,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_arrives_as_it_was_sent() {
+    fn a_request_is_unchanged_after_transfer() {
         let mut wire = Vec::new();
         write_request(&mut wire, &request(), b"abc", b"{}").expect("writes");
         let (arrived, source, params) = read_request(&mut wire.as_slice()).expect("reads");
@@ -513,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_process_takes_over_all_three_or_nothing() {
+    fn a_first_process_receives_all_three_descriptors_or_an_error() {
         let (helper, first) = UnixStream::pair().expect("a pair");
         let (mut reader, writer) = io::pipe().expect("a pipe");
         hand_over(&helper, [writer.as_fd(), writer.as_fd(), helper.as_fd()]).expect("sends");
@@ -531,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_taken_one_by_one_however_they_arrive() {
+    fn messages_are_parsed_one_by_one_from_partial_reads() {
         let messages =
             [HelperMessage::Ended(StepEnd::Exited(3), false), HelperMessage::Empty(SpentResources::default())];
         let mut wire = Vec::new();

@@ -1,7 +1,8 @@
-//! Removes a directory that a step made as it liked: as deep, as wide and as closed as its limits let it.
+//! Deletes a directory whose content a step created, which may have any depth, any number of entries and any modes.
 //!
-//! Removing by recursion takes a stack frame and a descriptor for each level, so a deep directory would end the service. Here
-//! whatever is a directory is moved up to the top first: three descriptors and no recursion, however deep it is.
+//! A recursive deletion needs a stack frame and a descriptor for each level, so a deep directory would crash the
+//! service. To avoid this, the module first moves inner directories to the top level. So the deletion needs only three
+//! descriptors and no recursion.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -12,13 +13,14 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags};
 use rustix::io::Errno;
 
-/// How long it may take: whoever is still alive in there could make files for ever.
+/// Maximum duration of a deletion, because a living process could create files without end.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// Removes the directory `path` and all that is in it. Links are removed and never followed.
+/// Deletes the directory `path` with its content, without following links.
 ///
 /// # Errors
-/// When it is no directory, or something in it can't be removed: then all else is gone.
+/// Returns an error if `path` is no directory or an entry can't be deleted. In the case of an error, all other entries
+/// are deleted.
 pub(super) fn tree(path: &Path) -> io::Result<()> {
     let begun = Instant::now();
     let top = open(CWD, path)?;
@@ -34,7 +36,7 @@ pub(super) fn tree(path: &Path) -> io::Result<()> {
             }
             match empty(&top, name, &mut number) {
                 Ok(()) => went_on = true,
-                // Another one removes it too.
+                // The entry no longer exists, because another process deletes the same tree.
                 Err(Errno::NOENT) => {}
                 Err(error) => failed = Some(error),
             }
@@ -43,7 +45,7 @@ pub(super) fn tree(path: &Path) -> io::Result<()> {
             }
         }
         match failed {
-            // What was moved up meanwhile may not have been seen.
+            // Repeat the loop, because this listing may not contain the directories that were moved up.
             _ if went_on || number != before => {}
             None => break,
             Some(error) => return Err(error.into()),
@@ -52,7 +54,7 @@ pub(super) fn tree(path: &Path) -> io::Result<()> {
     Ok(rustix::fs::unlinkat(CWD, path, AtFlags::REMOVEDIR)?)
 }
 
-/// Removes `name` of `top`; of a directory its files, after its directories were moved to `top` under names that are free.
+/// Deletes `name` in `top`. The function first moves the inner directories of `name` to `top`, and deletes the files.
 fn empty(top: &OwnedFd, name: &CStr, number: &mut u64) -> Result<(), Errno> {
     match rustix::fs::unlinkat(top, name, AtFlags::empty()) {
         Err(Errno::ISDIR | Errno::PERM) => {}
@@ -85,25 +87,26 @@ fn move_up(from: &OwnedFd, name: &CStr, top: &OwnedFd, number: &mut u64) -> Resu
         let Ok(free) = CString::new(format!(".{number}")) else { return Err(Errno::INVAL) };
         match rustix::fs::renameat(from, name, top, &free) {
             Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {}
-            // A directory that moves must be writable itself.
+            // Renaming a directory requires write permission on that directory.
             Err(Errno::ACCESS) => {
                 let again = open(from, name).and_then(|_| rustix::fs::renameat(from, name, top, &free));
                 return again.inspect_err(|_| *number = before);
             }
-            // Nothing was moved: whoever counts must not take it for that.
+            // The rename failed, so reset the counter of moved directories. If the counter stayed higher, the caller
+            // would count the failed rename as progress.
             done => return done.inspect_err(|_| *number = before),
         }
     }
 }
 
-/// Opens a directory to list and change it, with the rights for that, which whoever owns it can give himself. By its
-/// descriptor: a name may be a link by then.
+/// Opens a directory, so that its entries can be listed and changed. If this process owns the directory, the function
+/// first adds the needed rights through the descriptor, because another process may have replaced the name by a link.
 fn open(at: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let found = rustix::fs::openat(at, name, flags | OFlags::PATH, Mode::empty())?;
     let all = Mode::RWXU;
     if !Mode::from_raw_mode(rustix::fs::fstat(&found)?.st_mode).contains(all) {
-        // Root needs none of them, and another owner's can't be changed: opening says so.
+        // Ignore the error. Root needs no access rights, and for another owner the following openat call fails.
         let _ = rustix::fs::chmod(format!("/proc/self/fd/{}", found.as_raw_fd()), all);
     }
     rustix::fs::openat(&found, ".", flags | OFlags::RDONLY, Mode::empty())
@@ -119,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    /// Deeper than any path is long, in `top`.
+    /// Creates directories deeper than `PATH_MAX` in `top`.
     fn dig(top: &Path, depth: usize) {
         let mut at = rustix::fs::open(top, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).expect("open");
         for _ in 0..depth {
@@ -130,8 +133,8 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_any_depth_is_removed_in_a_small_stack() {
-        // In memory where there is such a place: a journal makes a second per thousand of it.
+    fn a_deep_directory_is_removed_with_a_small_stack() {
+        // Use memory if possible, because a journaling file system takes a second for every thousand directories.
         let place = if Path::new("/dev/shm").is_dir() { "/dev/shm".into() } else { std::env::temp_dir() };
         let home = tempfile::tempdir_in(place).expect("a directory");
         let (top, outside) = (home.path().join("top"), home.path().join("outside"));
@@ -158,9 +161,9 @@ mod tests {
         assert!(tree(&top).is_err() && tree(&outside.join("kept")).is_err());
     }
 
-    /// Nothing can be taken out of procfs.
+    /// The test uses procfs, because its entries can't be deleted.
     #[test]
-    fn what_can_not_be_removed_is_told_at_once() {
+    fn an_entry_that_cannot_be_removed_is_reported_at_once() {
         let begun = Instant::now();
         assert!(tree(Path::new("/proc/self/task")).is_err());
         assert!(begun.elapsed() < LONGEST / 10);

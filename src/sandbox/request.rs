@@ -1,49 +1,50 @@
-//! A request as a proxy gets it.
+//! Parses a request to a proxy.
 //!
-//! `CONNECT name:port`, or an absolute `http://` target. What another reader could read differently is refused: the name
-//! that is checked here must be the name that is connected to, and a second request must not hide behind the first.
+//! The request is `CONNECT name:port`, or a request with an absolute `http://` target. Requests that two parsers could
+//! read differently are refused. The proxy must connect to exactly the checked host, and a request must not hide a
+//! second request.
 
-/// The largest head, in bytes.
+/// Maximum size of a request head, in bytes.
 pub(super) const MOST_HEAD: usize = 16 << 10;
 const MOST_HEADERS: usize = 100;
 
-/// What is asked of the proxy.
+/// A parsed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ProxyTarget {
-    /// The host's name, in lower case.
+    /// Name of the host in lower case.
     pub(super) name: String,
     pub(super) port: u16,
-    /// The request to pass on; nothing for a tunnel.
+    /// The request to forward, or `None` if the client requests a tunnel.
     pub(super) forward: Option<RequestHead>,
 }
 
-/// A request for the server itself.
+/// The head of a request that the proxy forwards to the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RequestHead {
     pub(super) bytes: Vec<u8>,
-    /// Bytes of its body.
+    /// Length of the request's body, in bytes.
     pub(super) body: u64,
 }
 
 impl ProxyTarget {
-    /// `name:port`, as allow lists have it.
+    /// Returns `name:port`, in the same format as an allow list.
     pub(super) fn target(&self) -> String {
         format!("{}:{}", self.name, self.port)
     }
 }
 
-/// Reads a head with its empty line.
+/// Parses a request head, including the empty line at its end.
 pub(super) fn parse(head: &[u8]) -> Result<ProxyTarget, &'static str> {
-    let text = std::str::from_utf8(head).map_err(|_| "the request is no text")?;
+    let text = std::str::from_utf8(head).map_err(|_| "the request is not UTF-8 text")?;
     if text.bytes().any(|c| (c < b' ' && !matches!(c, b'\r' | b'\n' | b'\t')) || c == 0x7f) {
-        return Err("the request holds control characters");
+        return Err("the request contains control characters");
     }
-    let text = text.strip_suffix("\r\n\r\n").ok_or("the request has no end")?;
+    let text = text.strip_suffix("\r\n\r\n").ok_or("the request does not end with an empty line")?;
     let mut lines = text.split("\r\n");
     let first = lines.next().unwrap_or_default();
     let headers: Vec<&str> = lines.collect();
     if text.replace("\r\n", "").contains(['\r', '\n']) {
-        return Err("a line ends in another way than CR LF");
+        return Err("a line does not end with CR LF");
     }
     let mut words = first.split(' ');
     let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next())
@@ -51,10 +52,10 @@ pub(super) fn parse(head: &[u8]) -> Result<ProxyTarget, &'static str> {
         return Err("the first line is not a method, a target and a version");
     };
     if !matches!(version, "HTTP/1.1" | "HTTP/1.0") {
-        return Err("only HTTP/1.1 and HTTP/1.0 are spoken here");
+        return Err("only HTTP/1.1 and HTTP/1.0 are supported");
     }
     if method.is_empty() || !method.bytes().all(|c| c.is_ascii_uppercase()) {
-        return Err("the method is no word in capitals");
+        return Err("the method is not in capital letters");
     }
     if method == "CONNECT" {
         let (name, port) = authority(target, None)?;
@@ -67,7 +68,7 @@ pub(super) fn parse(head: &[u8]) -> Result<ProxyTarget, &'static str> {
     let (host, path) = scheme_less.split_at(at);
     let (name, port) = authority(host, Some(80))?;
     if !path.bytes().all(|c| c.is_ascii_graphic()) || path.contains('#') {
-        return Err("the target's path holds what must be escaped");
+        return Err("the target's path contains characters that must be escaped");
     }
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     let (kept, body) = kept(&headers)?;
@@ -76,7 +77,7 @@ pub(super) fn parse(head: &[u8]) -> Result<ProxyTarget, &'static str> {
     Ok(ProxyTarget { name, port, forward: Some(RequestHead { bytes, body }) })
 }
 
-/// The headers that are passed on, and the bytes of the body.
+/// Returns the headers to forward and the length of the body.
 fn kept(headers: &[&str]) -> Result<(String, u64), &'static str> {
     if headers.len() > MOST_HEADERS {
         return Err("the request has too many headers");
@@ -85,19 +86,19 @@ fn kept(headers: &[&str]) -> Result<(String, u64), &'static str> {
     for line in headers {
         let (name, value) = line.split_once(':').ok_or("a header has no colon")?;
         let token = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c);
-        // Folded lines and blanks before the colon are read in two ways.
+        // Parsers disagree on folded lines and on blanks before the colon.
         if name.is_empty() || !name.bytes().all(token) {
-            return Err("a header's name is no token");
+            return Err("a header's name contains forbidden characters");
         }
         match name.to_ascii_lowercase().as_str() {
             "host" | "connection" | "keep-alive" | "te" | "trailer" | "upgrade" | "expect" => {}
             hop if hop.starts_with("proxy-") => {}
-            "transfer-encoding" => return Err("a body without a length is not passed on: send Content-Length"),
+            "transfer-encoding" => return Err("a body without a length is not forwarded: send Content-Length"),
             "content-length" => {
                 let value = value.trim_matches([' ', '\t']);
                 let digits = !value.is_empty() && value.len() <= 15 && value.bytes().all(|c| c.is_ascii_digit());
                 if body.is_some() || !digits {
-                    return Err("the body's length is said twice, or is no number");
+                    return Err("Content-Length is given twice, or is no number");
                 }
                 body = value.parse::<u64>().ok();
                 kept.push_str(line);
@@ -112,10 +113,10 @@ fn kept(headers: &[&str]) -> Result<(String, u64), &'static str> {
     Ok((kept, body.unwrap_or(0)))
 }
 
-/// `name:port`; never an address in numbers, in whatever spelling.
+/// Parses `name:port`, and returns an error for an IP address in any notation.
 fn authority(text: &str, default: Option<u16>) -> Result<(String, u16), &'static str> {
     if text.contains(['@', '[', ']', '%', '\\', '/', '?', '#']) {
-        return Err("the target names no host by its name alone");
+        return Err("the target is not a plain host name with a port");
     }
     let (name, port) = match (text.rsplit_once(':'), default) {
         (Some((name, port)), _) => (name, Some(port)),
@@ -123,16 +124,19 @@ fn authority(text: &str, default: Option<u16>) -> Result<(String, u16), &'static
         (None, None) => return Err("the target has no port"),
     };
     let port = match (port, default) {
-        (Some(port), _) if !port.is_empty() && port.len() <= 5 && port.bytes().all(|c| c.is_ascii_digit()) => {
-            port.parse::<u16>().ok().filter(|port| *port > 0).ok_or("the target's port is none")?
-        }
+        (Some(port), _) if !port.is_empty() && port.len() <= 5 && port.bytes().all(|c| c.is_ascii_digit()) => port
+            .parse::<u16>()
+            .ok()
+            .filter(|port| *port > 0)
+            .ok_or("the target's port is not in the range 1 to 65535")?,
         (None, Some(default)) => default,
         _ => return Err("the target's port is no number"),
     };
-    // A dot at the end is the same name, and would be another text.
+    // Remove a trailing dot. A name with a dot at its end is the same name, but its text would not match the allow
+    // list.
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     crate::record::host::check_address(&format!("{name}:{port}"))
-        .map_err(|_| "the target is no host name: addresses in numbers are never reached")?;
+        .map_err(|_| "the target is no host name: numeric addresses are never reached")?;
     Ok((name, port))
 }
 
@@ -145,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn tunnels_and_absolute_targets_are_read() {
+    fn connect_requests_and_absolute_targets_are_parsed() {
         let tunnel = asked("CONNECT Api.Example.com:443 HTTP/1.1\r\nHost: other\r\n\r\n").expect("a tunnel");
         assert_eq!((tunnel.target().as_str(), &tunnel.forward), ("api.example.com:443", &None));
         let plain = asked(
@@ -174,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_read_in_two_ways_is_refused() {
+    fn ambiguous_requests_are_refused() {
         for bad in [
             "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n",
             "GET https://a.example/ HTTP/1.1\r\n\r\n",

@@ -1,12 +1,18 @@
 //! The system calls that a step may not make.
 //!
-//! A list of what is refused, not of what is allowed: a step is any program. Refused is what could widen a view that
-//! namespaces and Landlock hold (mounts, namespaces, other processes, handles), what reaches large parts of the kernel that no
-//! step needs (bpf, perf, io_uring, userfaultfd, keyrings, modules, odd socket families), what is the host's (clock,
-//! swap, reboot), the limits of other processes, pools of the whole machine that no namespace and no limit divides
-//! (asynchronous I/O, huge pages), and every call that was not known when this was written. Where what a step
-//! makes is the host's to run, also setuid and setgid bits: such a file would lend the step's id to anybody. On the host's
-//! root also what reaches others of its id (their scheduling), and what would stay on the host (shared memory, semaphores, queues).
+//! The filter has a list of refused calls and not a list of allowed calls, because a step can be any program. The
+//! filter refuses:
+//! - Calls that could weaken namespaces and Landlock (mounts, namespaces, other processes, file handles).
+//! - Large parts of the kernel that no step needs (bpf, perf, io_uring, userfaultfd, keyrings, modules, rare socket
+//!   families).
+//! - Calls that change the host (clock, swap, reboot) or the limits of other processes.
+//! - Resources of the whole machine that no namespace and no limit divides (asynchronous I/O, huge pages).
+//! - All calls that were unknown when this list was written.
+//!
+//! If files of the step stay on the host, the filter also refuses to set setuid and setgid bits. Any user could execute
+//! a file with such a bit under the id of the step. On the host's root, the filter also forbids changes to the
+//! scheduling of other processes of the same user id. On the host's root, the filter also refuses objects that would
+//! stay on the host (shared memory, semaphores, queues).
 
 use std::sync::OnceLock;
 
@@ -17,28 +23,29 @@ use crate::sandbox::bpf::{self, ArgumentTest, FilterEntry, FilterVerdict, Instru
 use crate::sandbox::protocol::{AtStage, HostSharing, SetupFailure, SetupStage, Sockets, SyscallFilter};
 use crate::sandbox::syscalls;
 
-/// Confines this process and all it will start, for ever. Answers the SHA-256 of the filter, in hex.
+/// Installs the filter for this process and all its future children, permanently. Returns the SHA-256 of the filter,
+/// in hex.
 ///
 /// # Errors
-/// When the kernel has no filters, or does not take this one.
+/// Returns an error if the kernel does not support filters or rejects this filter.
 pub(super) fn confine(leaves: SyscallFilter) -> Result<String, SetupFailure> {
     let (program, digest) = made(leaves);
     syscalls::set_seccomp_filter(program).at(SetupStage::Seccomp, "install the system-call filter")?;
     let mode = rustix::thread::secure_computing_mode().at(SetupStage::Seccomp, "read the system-call filter back")?;
     if mode != SecureComputingMode::Filter {
-        return Err(SetupFailure::new(SetupStage::Seccomp, "the system-call filter did not stay"));
+        return Err(SetupFailure::new(SetupStage::Seccomp, "the system-call filter is not active"));
     }
     Ok(digest.clone())
 }
 
-/// Makes the filters, so that every process that comes from this one has them.
+/// Generates all filters before the first fork, so that child processes inherit the filters.
 pub(super) fn prepare() {
     for leaves in ALL {
         made(leaves);
     }
 }
 
-/// All that can be asked for.
+/// All combinations of filter options.
 const ALL: [SyscallFilter; 6] = [
     SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::Own },
     SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::LiveTree },
@@ -48,7 +55,7 @@ const ALL: [SyscallFilter; 6] = [
     SyscallFilter { sockets: Sockets::Unix, ground: HostSharing::Host },
 ];
 
-/// The filter and its SHA-256, in hex, made once.
+/// Returns the filter and its SHA-256 in hex. Each filter is generated once.
 fn made(leaves: SyscallFilter) -> &'static (Vec<Instruction>, String) {
     static MADE: [OnceLock<(Vec<Instruction>, String)>; ALL.len()] = [const { OnceLock::new() }; ALL.len()];
     let ground = match leaves.ground {
@@ -67,7 +74,7 @@ fn digest(program: &[Instruction]) -> String {
     hex(&sha256(&bpf::bytes(program)))
 }
 
-/// An architecture with a table.
+/// An architecture with a table of system calls.
 #[allow(dead_code, reason = "the filter of the other architecture is only made by tests, which interpret it")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Machine {
@@ -83,7 +90,8 @@ const HOST: Machine = Machine::Aarch64;
 compile_error!("the sandbox knows the system calls of x86_64 and aarch64 only");
 
 impl Machine {
-    /// `AUDIT_ARCH_…`: 64 bits, little-endian, the ELF machine.
+    /// Returns the `AUDIT_ARCH_…` value, which consists of the flags for 64 bits and little-endian and the ELF machine
+    /// number.
     const fn arch(self) -> u32 {
         match self {
             Self::X86_64 => 0xc000_003e,
@@ -92,8 +100,9 @@ impl Machine {
     }
 }
 
-/// The filter: the table, sorted, with the gaps allowed, and everything beyond the last known number unknown. That
-/// includes x32, whose numbers begin at 2^30.
+/// Generates the filter from the sorted table of calls. The filter allows numbers without an entry. The filter returns
+/// ENOSYS for a number above the last known number. The error ENOSYS also applies to x32 calls, because their numbers
+/// begin at 2^30.
 fn filter(machine: Machine, leaves: SyscallFilter) -> Vec<Instruction> {
     let mut table: Vec<(u32, FilterEntry)> = CALLS
         .iter()
@@ -108,7 +117,8 @@ fn filter(machine: Machine, leaves: SyscallFilter) -> Vec<Instruction> {
     table.sort_unstable_by_key(|(number, _)| *number);
     let mut entries: Vec<(u32, FilterEntry)> = Vec::with_capacity(table.len() * 2);
     for (number, entry) in table {
-        // Neighbours with one answer are one entry; after the last of them everything is allowed again.
+        // Merge neighbours in the table that have the same answer into one entry. The entry ends before the next
+        // number, which is allowed.
         match entries.as_slice() {
             [.., (_, before), (next, _)] if *next == number && *before == entry => {
                 entries.pop();
@@ -125,11 +135,11 @@ fn filter(machine: Machine, leaves: SyscallFilter) -> Vec<Instruction> {
     bpf::program(machine.arch(), &entries)
 }
 
-/// The last number that the table was written for (`file_setattr` of Linux 6.17), on both architectures.
+/// The last call number that the table includes (`file_setattr` of Linux 6.17), on both architectures.
 const LAST: u32 = 469;
 
 const NO: FilterEntry = FilterEntry::Is(FilterVerdict::errno(EPERM));
-/// What a kernel without that call answers: programs then do without.
+/// The answer of a kernel that does not have the call. Programs then use another call instead.
 const UNKNOWN: FilterEntry = FilterEntry::Is(FilterVerdict::errno(ENOSYS));
 
 const EPERM: u16 = 1;
@@ -139,17 +149,17 @@ const EPROTONOSUPPORT: u16 = 93;
 const ESOCKTNOSUPPORT: u16 = 94;
 const EAFNOSUPPORT: u16 = 97;
 
-/// A call that is not simply allowed.
+/// A system call that the filter does not always allow.
 struct Call {
     #[cfg_attr(not(test), expect(dead_code, reason = "read by the test that compares the numbers"))]
     name: &'static str,
     x86_64: Option<u32>,
     aarch64: Option<u32>,
-    /// What is answered; nothing where the call is simply allowed.
+    /// The filter's answer if no files of the run stay on the host. `None` allows the call.
     entry: Option<FilterEntry>,
-    /// The same where a file that the step makes is one of the host's.
+    /// The filter's answer if files of the step stay on the host.
     live: Option<FilterEntry>,
-    /// The same on the host's root.
+    /// The filter's answer for a run on the host's root.
     host: Option<FilterEntry>,
 }
 
@@ -181,24 +191,26 @@ const fn only_x86_64(name: &'static str, number: u32, entry: FilterEntry) -> Cal
     Call { aarch64: None, ..call(name, number, 0, entry) }
 }
 
-/// One that is looked at in a live tree only.
+/// A call that the filter checks only if the run has a live tree or is on the host's root.
 const fn in_a_live_tree(name: &'static str, x86_64: u32, aarch64: Option<u32>, live: FilterEntry) -> Call {
     Call { name, x86_64: Some(x86_64), aarch64, entry: None, live: Some(live), host: Some(live) }
 }
 
-/// One that is looked at on the host's root only.
+/// A call that the filter checks only if the run is on the host's root.
 const fn on_the_host(name: &'static str, x86_64: u32, aarch64: u32, host: FilterEntry) -> Call {
     Call { name, x86_64: Some(x86_64), aarch64: Some(aarch64), entry: None, live: None, host: Some(host) }
 }
 
-/// Flags of clone(2) that make a namespace. `CLONE_NEWTIME` is none of them: there its bit is part of a signal.
+/// Flags of clone(2) that create a namespace. `CLONE_NEWTIME` is not included, because in clone(2) its bit is part of
+/// the signal number.
 const CLONE: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 0, bits: 0x7e02_0000, then: FilterVerdict::errno(EPERM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// `TIOCSTI`, `TIOCLINUX` (both type into a terminal), `TIOCSETD` (line disciplines). Then all that btrfs and bcachefs have of
-/// their own: a snapshot or a subvolume shows the files of a live tree without the masks over them. `FICLONE`,
-/// `FICLONERANGE` and `FIDEDUPERANGE` have btrfs's letter and are every file system's. The kernel looks at 32 bits.
+/// `TIOCSTI` and `TIOCLINUX` insert input into a terminal, and `TIOCSETD` loads line disciplines. All private ioctls
+/// of btrfs and bcachefs are refused too. A snapshot or a subvolume would show the files of a live tree without their
+/// masks. `FICLONE`, `FICLONERANGE` and `FIDEDUPERANGE` have the ioctl type of btrfs but work on all file systems.
+/// The kernel uses only 32 bits of the command.
 const IOCTL: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::OneOf {
         argument: 1,
@@ -211,7 +223,7 @@ const IOCTL: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
 const SHARE_BLOCKS: [u32; 3] = [0x4004_9409, 0x4020_940d, 0xc018_9436];
-/// Device nodes; pipes, sockets and files are allowed.
+/// Refuses device nodes. The mknod rule allows pipes, sockets and files only.
 const MKNOD: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::OneOf {
         argument: 1,
@@ -230,11 +242,12 @@ const MKNODAT: FilterEntry = FilterEntry::Looks(&[
     },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// The bits of a mode that let a program run as its owner or group.
+/// The setuid and setgid bits.
 const SET_ID: u32 = 0o6000;
-/// Flags of open(2) with which its mode means something (`O_CREAT`, and of `O_TMPFILE` what is its own); the same on both.
+/// The flags of open(2) for which the kernel uses the mode (`O_CREAT`, and the bit that only `O_TMPFILE` has). The
+/// flags have the same values on both architectures.
 const CREATES: u32 = 0o20_000_100;
-/// A mode as the second or third argument.
+/// Refuses setuid and setgid in a mode that is the second argument.
 const MODE_1: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 1, bits: SET_ID, then: FilterVerdict::errno(EPERM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
@@ -253,7 +266,7 @@ const OPENAT: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 3, bits: SET_ID, then: FilterVerdict::errno(EPERM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// As [`MKNOD`] and [`MKNODAT`], and no such bits.
+/// The rules of [`MKNOD`] and [`MKNODAT`], which in a live tree also refuse setuid and setgid bits.
 const MKNOD_LIVE: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::OneOf {
         argument: 1,
@@ -274,12 +287,14 @@ const MKNODAT_LIVE: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 2, bits: SET_ID, then: FilterVerdict::errno(EPERM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// Of the caller itself (0), and nobody else: limits would end another process of the id, or take its descriptors away.
+/// Allows only the process id 0, which means the calling process. With resource limits, a step could end another
+/// process of the same user id or limit its descriptors.
 const OF_ITSELF: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::NoneOf { argument: 0, mask: u32::MAX, values: &[0], then: FilterVerdict::errno(EPERM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// `PRIO_USER` and `IOPRIO_WHO_USER` are all processes of the id; of a process or group only the caller's own.
+/// Refuses `PRIO_USER` and `IOPRIO_WHO_USER`, which affect all processes of a user id. A step may change only its own
+/// process or process group.
 const PRIORITY: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::OneOf { argument: 0, mask: u32::MAX, values: &[2], then: FilterVerdict::errno(EPERM) },
     ArgumentTest::NoneOf { argument: 1, mask: u32::MAX, values: &[0], then: FilterVerdict::errno(EPERM) },
@@ -290,28 +305,30 @@ const IO_PRIORITY: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::NoneOf { argument: 1, mask: u32::MAX, values: &[0], then: FilterVerdict::errno(EPERM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// `RENAME_WHITEOUT` leaves a device node behind that neither the rule of mknod nor Landlock's sees.
+/// `RENAME_WHITEOUT` creates a device node that neither the mknod rule nor Landlock checks.
 const RENAMEAT2: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 4, bits: 4, then: FilterVerdict::errno(EPERM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// `MAP_HUGETLB`: huge pages are set aside for the whole machine, for a database say, and any process may take them all.
-/// `MAP_GROWSDOWN`: `RLIMIT_DATA` does not count such a mapping. A kernel without free huge pages answers the same.
+/// Refuses `MAP_HUGETLB`, because one process could use all huge pages of the machine, although another program such as
+/// a database may need these pages. Refuses `MAP_GROWSDOWN`, because `RLIMIT_DATA` does not count a mapping with this
+/// flag. A kernel without free huge pages returns the same error as the filter.
 const MMAP: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 3, bits: 0x4_0100, then: FilterVerdict::errno(ENOMEM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// `MFD_HUGETLB`.
+/// Refuses `MFD_HUGETLB`.
 const MEMFD: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 1, bits: 0x4, then: FilterVerdict::errno(ENOMEM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// `SHM_HUGETLB`.
+/// Refuses `SHM_HUGETLB`.
 const SHMGET: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 2, bits: 0o4000, then: FilterVerdict::errno(ENOMEM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// Linux, 32-bit Linux, each with `UNAME26`, and the question what it is.
+/// Allows the Linux personality and the 32-bit Linux personality, each with or without `UNAME26`, and the query of the
+/// current value.
 const PERSONALITY: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::NoneOf {
         argument: 0,
@@ -321,8 +338,8 @@ const PERSONALITY: FilterEntry = FilterEntry::Looks(&[
     },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// Unix sockets; of IPv4 and IPv6 TCP and UDP. Others reach a hypervisor through any network namespace (vsock), load
-/// modules, or pass by Landlock's rules for TCP (MPTCP, SCTP).
+/// Allows Unix sockets, and TCP and UDP over IPv4 and IPv6. Sockets of other families can reach a hypervisor from any
+/// network namespace (vsock), load kernel modules, or bypass Landlock's TCP rules (MPTCP, SCTP).
 const SOCKET: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::OneOf { argument: 0, mask: u32::MAX, values: &[AF_UNIX], then: FilterVerdict::ALLOW },
     ArgumentTest::NoneOf {
@@ -345,7 +362,7 @@ const SOCKET: FilterEntry = FilterEntry::Looks(&[
     },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// Where no network namespace stands between the step and the host's network.
+/// Allows only Unix sockets, because no network namespace isolates the run.
 const SOCKET_UNIX: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::OneOf { argument: 0, mask: u32::MAX, values: &[AF_UNIX], then: FilterVerdict::ALLOW },
     ArgumentTest::Else(FilterVerdict::errno(EAFNOSUPPORT)),
@@ -360,9 +377,10 @@ const DATAGRAM: u32 = 2;
 const TCP: u32 = 6;
 const UDP: u32 = 17;
 
-/// What is not simply allowed, with its number on both architectures.
+/// The system calls that the filter does not always allow, with their numbers on both architectures.
 const CALLS: &[Call] = &[
-    // Namespaces. The flags of clone3 are behind a pointer, where no filter sees them; without it libraries use clone.
+    // Namespaces. A filter can't read the flags of clone3, because the flags are in memory. If clone3 fails, libraries
+    // use clone instead.
     call("clone", 56, 220, CLONE),
     call("clone3", 435, 435, UNKNOWN),
     call("unshare", 272, 97, NO),
@@ -382,7 +400,8 @@ const CALLS: &[Call] = &[
     call("open_tree_attr", 467, 467, NO),
     call("statmount", 457, 457, NO),
     call("listmount", 458, 458, NO),
-    // Files by handle pass by every directory; device nodes and quotas are the host's.
+    // A file that is opened by its handle bypasses the access rules of all directories. Device nodes and quotas belong
+    // to the host.
     call("open_by_handle_at", 304, 265, NO),
     call("mknodat", 259, 33, MKNODAT).or_live(MKNODAT_LIVE),
     only_x86_64("mknod", 133, MKNOD).or_live(MKNOD_LIVE),
@@ -391,7 +410,8 @@ const CALLS: &[Call] = &[
     call("quotactl_fd", 443, 443, NO),
     call("fanotify_init", 300, 262, NO),
     call("fanotify_mark", 301, 263, NO),
-    // Files that run as the step's id, whoever runs them. mkdir gives no such bit. The mode of openat2 is behind a pointer.
+    // With setuid or setgid, a file runs with the step's id for any user. The call mkdir ignores the setuid and setgid
+    // bits. The mode of openat2 is in memory, which a filter can't read, so openat2 is refused completely.
     in_a_live_tree("open", 2, None, OPEN),
     in_a_live_tree("openat", 257, Some(56), OPENAT),
     in_a_live_tree("openat2", 437, Some(437), UNKNOWN),
@@ -417,7 +437,8 @@ const CALLS: &[Call] = &[
     on_the_host("sched_setattr", 314, 274, OF_ITSELF),
     on_the_host("setpriority", 141, 140, PRIORITY),
     on_the_host("ioprio_set", 251, 30, IO_PRIORITY),
-    // What processes share by a key or a name: without a namespace it is the host's, and stays when the run is over.
+    // Calls that create shared objects with a key or a name. Without an IPC namespace, these objects belong to the host
+    // and remain after the run.
     call("shmget", 29, 194, SHMGET).or_on_the_host(UNKNOWN),
     on_the_host("shmat", 30, 196, UNKNOWN),
     on_the_host("shmctl", 31, 195, UNKNOWN),
@@ -435,8 +456,8 @@ const CALLS: &[Call] = &[
     call("socket", 41, 198, SOCKET),
     call("socketpair", 53, 199, SOCKETPAIR),
     call("ioctl", 16, 29, IOCTL),
-    // Pools of the whole machine. `fs.aio-max-nr` is one number for all processes: one step could keep every database from
-    // starting. Programs do without, as on a kernel that has no such call.
+    // Calls that use resources of the whole machine. `fs.aio-max-nr` limits all processes together, so one step could
+    // prevent databases from starting. Without these calls, programs use other calls, as on an old kernel.
     call("io_setup", 206, 0, UNKNOWN),
     call("io_destroy", 207, 1, UNKNOWN),
     call("io_submit", 209, 2, UNKNOWN),
@@ -445,7 +466,6 @@ const CALLS: &[Call] = &[
     call("io_pgetevents", 333, 292, UNKNOWN),
     call("mmap", 9, 222, MMAP),
     call("memfd_create", 319, 279, MEMFD),
-    // Large parts of the kernel that no step needs.
     call("io_uring_setup", 425, 425, UNKNOWN),
     call("io_uring_enter", 426, 426, UNKNOWN),
     call("io_uring_register", 427, 427, UNKNOWN),
@@ -516,7 +536,7 @@ mod tests {
     const ALLOW: u32 = 0x7fff_0000;
 
     #[test]
-    fn every_number_of_both_architectures_has_the_answer_of_the_table() {
+    fn every_system_call_number_gets_the_answer_of_the_table() {
         for machine in BOTH {
             for leaves in ALL {
                 let program = filter(machine, leaves);
@@ -527,14 +547,14 @@ mod tests {
                     let expected = match call.and_then(|call| Some((call.name, call.entry(leaves)?))) {
                         _ if call_number > LAST => errno(ENOSYS),
                         None => ALLOW,
-                        // With nothing but zeroes these are ordinary.
+                        // The filter allows these calls if all arguments are zero.
                         Some(("clone" | "ioctl" | "mknod" | "mknodat" | "renameat2" | "personality", _)) => ALLOW,
                         Some(("mmap" | "memfd_create", _) | ("shmget", FilterEntry::Looks(_))) => ALLOW,
                         Some(("open" | "openat" | "creat" | "chmod" | "fchmod" | "fchmodat" | "fchmodat2", _)) => ALLOW,
-                        // Of the caller itself.
+                        // With zeroes as arguments, these calls change only the caller itself.
                         Some(("prlimit64" | "setpriority" | "ioprio_set", _)) => ALLOW,
                         Some((name, FilterEntry::Looks(_))) if name.starts_with("sched_set") => ALLOW,
-                        // No family.
+                        // Zero is not a valid socket family.
                         Some(("socket" | "socketpair", _)) => errno(EAFNOSUPPORT),
                         Some((_, FilterEntry::Is(verdict))) => verdict.0,
                         Some((name, _)) => panic!("{name} is looked at and not expected here"),
@@ -547,9 +567,10 @@ mod tests {
     }
 
     #[test]
-    fn other_architectures_end_the_process_and_x32_does_not_exist() {
+    fn calls_of_other_architectures_kill_the_process_and_x32_calls_are_unknown() {
         for machine in BOTH {
-            // 32-bit x86 and ARM, big-endian, the other one of ours, nothing.
+            // The architectures are 32-bit x86 and ARM, big-endian ARM, the other supported architecture, and an
+            // invalid value.
             let others = BOTH.into_iter().filter(|other| *other != machine).map(Machine::arch);
             for arch in others.chain([0x4000_0003, 0x4000_0028, 0x8000_00b7, 0]) {
                 for call_number in 0..600 {
@@ -565,7 +586,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_decide_where_they_must() {
+    fn the_filter_checks_the_arguments_of_some_calls() {
         let no = errno(EPERM);
         for machine in BOTH {
             let at = |name: &str, arguments: [u64; 3]| {
@@ -575,7 +596,7 @@ mod tests {
             for flag in [0x2_0000_u64, 0x200_0000, 0x400_0000, 0x800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000] {
                 assert_eq!(at("clone", [flag | 17, 0, 0]), Some(no), "{flag:#x}");
             }
-            // fork, vfork, and a thread of glibc.
+            // The flags that fork, vfork, and the creation of a thread in glibc use.
             for flags in [0x0120_0011, 0x4111, 0x3d_0f00] {
                 assert_eq!(at("clone", [flags, 0, 0]), Some(ALLOW), "{flags:#x}");
             }
@@ -623,7 +644,8 @@ mod tests {
                 let program = filter(machine, leaves);
                 let ioctl = number(machine, named("ioctl")).expect("both have it");
                 let at = |command: u64| machine::run(&program, machine.arch(), ioctl, [0, command, 0, 0, 0, 0]).0;
-                // Snapshots, subvolumes, their flags, a defragmentation; the same letter with other sizes; bcachefs.
+                // The commands for snapshots, subvolumes and their flags, defragmentation, the same ioctl type with
+                // other sizes, and bcachefs.
                 for command in [
                     0x5000_9401_u64,
                     0x5000_940e,
@@ -637,7 +659,8 @@ mod tests {
                 ] {
                     assert_eq!(at(command), errno(EPERM), "{command:#x}");
                 }
-                // FICLONE, FICLONERANGE, FIDEDUPERANGE (cp --reflink), and the flags of a file.
+                // The commands FICLONE, FICLONERANGE and FIDEDUPERANGE (cp --reflink), and a command for the flags of a
+                // file.
                 for command in [0x4004_9409_u64, 0x4020_940d, 0xc018_9436, 0x8008_6601] {
                     assert_eq!(at(command), ALLOW, "{command:#x}");
                 }
@@ -653,7 +676,8 @@ mod tests {
             for leaves in ALL {
                 let program = filter(machine, leaves);
                 let refused = if leaves.ground != HostSharing::Own { errno(EPERM) } else { ALLOW };
-                // By name: the place of the flags, where the mode means something only with them, and that of the mode.
+                // Each entry has a name, the index of the flags (if the mode depends on them) and the index of the
+                // mode.
                 for (name, flags, mode) in [
                     ("open", Some(1_usize), 2),
                     ("openat", Some(2), 3),
@@ -688,7 +712,7 @@ mod tests {
                 }
                 let openat2 = machine::run(&program, machine.arch(), 437, [0; 6]).0;
                 assert_eq!(openat2, if leaves.ground != HostSharing::Own { errno(ENOSYS) } else { ALLOW });
-                // No device either way.
+                // The filter refuses device nodes for every kind of run.
                 let mknodat = number(machine, named("mknodat")).expect("both have it");
                 let device = machine::run(&program, machine.arch(), mknodat, [0, 0, 0o060_600, 0, 0, 0]).0;
                 assert_eq!(device, errno(EPERM));
@@ -697,7 +721,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_sets_limits_of_another_and_on_the_hosts_root_no_scheduling_either() {
+    fn a_step_sets_no_limits_of_other_processes_and_on_the_hosts_root_no_scheduling() {
         for machine in BOTH {
             for leaves in ALL {
                 let program = filter(machine, leaves);
@@ -708,7 +732,7 @@ mod tests {
                 for process in [1, 4711, u64::MAX, 0x1_0000_0001] {
                     assert_eq!(at("prlimit64", [process, 0]), errno(EPERM));
                 }
-                // The kernel looks at 32 bits.
+                // The kernel uses only 32 bits of the process id.
                 assert_eq!((at("prlimit64", [0, 7]), at("prlimit64", [1 << 32, 7])), (ALLOW, ALLOW));
                 let refused = if leaves.ground == HostSharing::Host { errno(EPERM) } else { ALLOW };
                 for name in ["sched_setparam", "sched_setscheduler", "sched_setaffinity", "sched_setattr"] {
@@ -725,7 +749,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_stay_on_the_host_is_made_only_in_an_ipc_namespace() {
+    fn shared_ipc_objects_are_created_only_in_an_ipc_namespace() {
         for machine in BOTH {
             for leaves in ALL {
                 let program = filter(machine, leaves);
@@ -738,10 +762,11 @@ mod tests {
         }
     }
 
-    /// By number, and not by the table: no namespace, no resource limit and no control group of a run divides these.
+    /// This test uses call numbers instead of the table `CALLS`. The resources in this test are divided by no
+    /// namespace, resource limit or control group.
     #[test]
-    fn pools_of_the_whole_machine_are_out_of_reach() {
-        // Asynchronous I/O, the old kind and the new one; then the number of mmap, memfd_create and shmget.
+    fn resources_of_the_whole_machine_are_refused() {
+        // The call numbers of old and new asynchronous I/O, then of mmap, memfd_create and shmget.
         for (machine, aio, [mmap, memfd, shmget]) in [
             (Machine::X86_64, [206, 207, 208, 209, 210, 333, 425, 426, 427], [9, 319, 29]),
             (Machine::Aarch64, [0, 1, 2, 3, 4, 292, 425, 426, 427], [222, 279, 194]),
@@ -752,7 +777,8 @@ mod tests {
                 for number in aio {
                     assert_eq!(at(number, [0; 6]), errno(ENOSYS), "{machine:?} {leaves:?} {number}");
                 }
-                // MAP_PRIVATE | MAP_ANONYMOUS, then with MAP_HUGETLB, of 1 GiB, and MAP_GROWSDOWN.
+                // The flags are `MAP_PRIVATE | MAP_ANONYMOUS`, then with `MAP_HUGETLB`, with huge pages of 1 GiB, and
+                // with `MAP_GROWSDOWN`.
                 let map = |flags: u64| at(mmap, [0, 4096, 3, flags, u64::MAX, 0]);
                 assert_eq!((map(0x22), map(0x2_0022)), (ALLOW, ALLOW), "MAP_STACK is what threads use");
                 for flags in [0x4_0022, 0x7804_0022, 0x122, 0xffff_ffff_0000_0122] {
@@ -769,14 +795,15 @@ mod tests {
     }
 
     #[test]
-    fn nothing_lists_mounts_and_no_whiteout_is_left_behind() {
+    fn listing_mounts_and_creating_whiteouts_is_refused() {
         for machine in BOTH {
             let renameat2 = if machine == Machine::X86_64 { 316 } else { 276 };
             for leaves in ALL {
                 let program = filter(machine, leaves);
                 let at = |number: u32, arguments: [u64; 6]| machine::run(&program, machine.arch(), number, arguments).0;
                 assert_eq!((at(457, [0; 6]), at(458, [0; 6])), (errno(EPERM), errno(EPERM)));
-                // RENAME_NOREPLACE and RENAME_EXCHANGE; then with RENAME_WHITEOUT, of which the kernel reads 32 bits.
+                // The flags are `RENAME_NOREPLACE` and `RENAME_EXCHANGE`, then combinations with `RENAME_WHITEOUT`. The
+                // kernel uses 32 bits of the flags.
                 let rename = |flags: u64| at(renameat2, [0, 0, 0, 0, flags, 0]);
                 assert_eq!((rename(0), rename(1), rename(2), rename(4 << 32)), (ALLOW, ALLOW, ALLOW, ALLOW));
                 for flags in [4, 5, 0x7_0000_0004] {
@@ -787,7 +814,7 @@ mod tests {
     }
 
     #[test]
-    fn no_call_stands_in_the_table_twice() {
+    fn no_system_call_is_in_the_table_twice() {
         for machine in BOTH {
             let mut numbers: Vec<u32> = CALLS.iter().filter_map(|call| number(machine, call)).collect();
             numbers.sort_unstable();
@@ -798,9 +825,9 @@ mod tests {
         }
     }
 
-    /// Against the numbers that another crate has for this architecture.
+    /// Compares the table with the constants of the libc crate for this architecture.
     #[test]
-    fn the_numbers_are_those_of_the_kernel() {
+    fn the_system_call_numbers_match_the_kernel() {
         macro_rules! same {
             ($($name:ident $constant:ident),* $(,)?) => {
                 $(assert_eq!(
@@ -844,7 +871,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_was_kept_is_the_one_that_is_made() {
+    fn a_cached_filter_equals_a_new_one() {
         prepare();
         for leaves in ALL {
             let fresh = filter(HOST, leaves);
@@ -853,7 +880,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filters_digest_is_of_its_bytes_and_differs_between_filters() {
+    fn each_filter_has_a_different_digest() {
         let digests: std::collections::BTreeSet<String> =
             BOTH.into_iter().flat_map(|machine| ALL.map(|leaves| digest(&filter(machine, leaves)))).collect();
         assert_eq!(digests.len(), 2 * ALL.len());

@@ -1,7 +1,7 @@
-//! System calls that no safe wrapper offers.
+//! System calls for which no safe wrapper exists.
 //!
-//! The only file of the project with `unsafe`. All of it is for the helper and the processes that come from it, each with one
-//! thread.
+//! Only this file of the project contains the keyword `unsafe`. Only the helper and its child processes use this file.
+//! The helper and its child processes have one thread each.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -11,37 +11,38 @@ use std::ptr;
 
 use crate::sandbox::bpf::Instruction;
 
-/// Marks every descriptor from `first` up so that exec closes it.
+/// Marks all descriptors with the number `first` or a higher number as close-on-exec.
 pub(super) fn close_on_exec_from(first: u32) -> io::Result<()> {
     close_range(first, libc::CLOSE_RANGE_CLOEXEC)
 }
 
-/// Closes every descriptor from `first` up. Only for the helper's first moments, when nothing owns one yet.
+/// Closes all descriptors with the number `first` or a higher number. The helper calls this function only at its start,
+/// when no value owns a descriptor.
 pub(super) fn close_from(first: u32) -> io::Result<()> {
     close_range(first, 0)
 }
 
 fn close_range(first: u32, flags: libc::c_uint) -> io::Result<()> {
     #[expect(unsafe_code, reason = "no safe wrapper of close_range")]
-    // SAFETY: takes three integers. The callers close descriptors only before any owner of one exists, and
-    // otherwise only set a flag.
+    // SAFETY: The call takes three integers. Callers close descriptors only before any value owns a descriptor. Other
+    // callers only set the close-on-exec flag.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flags) };
     check(result).map(drop)
 }
 
-/// Which side of a fork this is.
+/// The process (parent or child) in which a fork returned.
 pub(super) enum ForkSide {
     /// The new process.
     Child,
-    /// The old one, and the child's id as it sees it.
+    /// The parent process, with the process id of the child.
     Parent(rustix::process::Pid),
 }
 
-/// fork(2). Only in the helper and what comes from it.
+/// Calls fork(2). Only the helper and its child processes may use this function.
 pub(super) fn fork() -> io::Result<ForkSide> {
     #[expect(unsafe_code, reason = "no safe wrapper of fork")]
     #[expect(clippy::disallowed_methods, reason = "the helper is small and has one thread")]
-    // SAFETY: neither the helper nor what comes from it ever starts a thread, so no lock can be held by another one in the
+    // SAFETY: The helper and its child processes never start a thread, so no other thread can hold a lock in the
     // child.
     let pid = unsafe { libc::fork() };
     match pid {
@@ -50,20 +51,21 @@ pub(super) fn fork() -> io::Result<ForkSide> {
     }
 }
 
-/// Which side of a clone this is.
+/// The process (parent or child) in which a clone returned.
 pub(super) enum Cloned {
     /// The new process.
     Child,
-    /// The old one: the child's id as it sees it, and a descriptor of the child.
+    /// The parent process, with the process id and a pidfd of the child.
     Parent { process: rustix::process::Pid, pidfd: OwnedFd },
 }
 
-/// clone3(2) of a process with `namespaces` (`CLONE_NEW…`) of its own, born in `cgroup`. Only in the helper.
+/// Calls clone3(2) to create a process with new `namespaces` (`CLONE_NEW…`) in `cgroup`. Only the helper may use this
+/// function.
 pub(super) fn clone_process(namespaces: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
     const INTO_CGROUP: u64 = 0x2_0000_0000;
     let mut pidfd: libc::c_int = -1;
     #[expect(unsafe_code, reason = "a structure of the kernel's for which zeroes are the defaults")]
-    // SAFETY: clone_args is plain integers, for which all zeroes are valid.
+    // SAFETY: `clone_args` consists of integers, for which all zeroes are valid.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
     arguments.flags = u64::from(namespaces.cast_unsigned()) | u64::from(libc::CLONE_PIDFD.cast_unsigned());
     arguments.pidfd = (&raw mut pidfd).addr() as u64;
@@ -74,79 +76,83 @@ pub(super) fn clone_process(namespaces: libc::c_int, cgroup: Option<BorrowedFd<'
     }
     let _ = (&raw mut pidfd).expose_provenance();
     #[expect(unsafe_code, reason = "no safe wrapper of clone3")]
-    // SAFETY: without CLONE_VM the child has its own copy of the memory and goes on from here on its own stack, as
-    // after fork. The helper has one thread, so no lock is held by another one in the child. libc goes on with the parent's
-    // id of the thread, which only abort() and raise() use: they then signal nobody, and abort() ends the process by an
-    // instruction that faults. The kernel reads as many bytes of `arguments` as are named, and writes one integer to
-    // `pidfd`; both live until the call returns.
+    // SAFETY: Without `CLONE_VM`, the child has its own copy of the memory and continues on its own stack, as after
+    // fork. The helper has one thread, so no other thread holds a lock in the child. The C library caches the thread id
+    // of the parent, but only abort() and raise() use this cached id. In the child, these functions signal no process,
+    // and abort() then ends the process with a faulting instruction. The kernel reads `arguments` up to the given size
+    // and writes one integer to `pidfd`. The variables `arguments` and `pidfd` live until the call returns.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) };
     match i32::try_from(check(pid)?).ok().and_then(rustix::process::Pid::from_raw) {
         None => Ok(Cloned::Child),
         Some(process) => {
             #[expect(unsafe_code, reason = "the kernel made this descriptor just now")]
-            // SAFETY: clone3 succeeded with CLONE_PIDFD, so `pidfd` is an open descriptor that nobody else owns.
+            // SAFETY: clone3 succeeded with `CLONE_PIDFD`, so `pidfd` is an open descriptor without another owner.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
             Ok(Cloned::Parent { process, pidfd })
         }
     }
 }
 
-/// Runs `work` in a new process that shares this one's memory (as after vfork(2)), and waits until that one has executed a
-/// program or ended. What `work` leaves in memory is there afterwards. Its directory, descriptors, ids, limits, filters and
-/// dispositions are its own; when it comes back the process ends. Only in the first process of a run, which has all
-/// signals blocked.
+/// Runs `work` in a new process that shares the memory of this process (as after vfork(2)). The function returns after
+/// the new process has executed a program or exited.
+///
+/// Changes that `work` makes in memory remain afterwards. The new process has its own working directory, descriptors,
+/// ids, limits, filters and signal handlers. If `work` returns, the new process exits immediately. Only the first
+/// process of a run may use this function, because that process has all signals blocked.
 pub(super) fn spawn(mut work: &mut dyn FnMut()) -> io::Result<rustix::process::Pid> {
     extern "C" fn enter(work: *mut libc::c_void) -> libc::c_int {
         #[expect(unsafe_code, reason = "an argument that went through C")]
-        // SAFETY: `clone` hands on the pointer that it was given below: to a live `&mut dyn FnMut()`, that nobody else uses
-        // meanwhile, because the one who made it waits.
+        // SAFETY: The kernel passes to this function the pointer that `clone` received below. The pointer refers to a
+        // live `&mut dyn FnMut()`. No other code uses the closure at the same time, because the parent process waits.
         let work = unsafe { &mut *work.cast::<&mut dyn FnMut()>() };
-        // Nothing may unwind into C.
+        // A panic must not unwind into C code.
         let _ = std::panic::catch_unwind(AssertUnwindSafe(work));
         end(127)
     }
     let stack = Stack::new()?;
     let work: *mut &mut dyn FnMut() = &raw mut work;
     #[expect(unsafe_code, reason = "no safe wrapper of clone")]
-    // SAFETY: the child runs on a stack of its own, mapped, aligned to a page, and alive until this returns. With CLONE_VFORK
-    // the kernel lets this process go on only when the child has another memory (exec) or none (exit), so the two never run
-    // in this memory at one time, and for it the child is a function that this thread calls: the thread's locals and locks
-    // are used by one of them only. Signals are blocked, so no handler runs in between. What the child allocates and does not
-    // free before it executes something stays allocated. If this process is killed, the child keeps the memory.
+    // SAFETY: The child has its own stack, which is mapped, aligned to a page, and alive until this function returns.
+    // With `CLONE_VFORK` the kernel suspends this process until the child calls exec or exits. So the two processes
+    // never use the shared memory at the same time. From the view of this memory, the child is like a function that
+    // this thread calls. All signals are blocked, so no signal handler runs in the child. Memory that the child
+    // allocates and does not free before exec stays allocated. If this process is killed, the child still has the
+    // shared memory.
     let pid =
         unsafe { libc::clone(enter, stack.top(), libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, work.cast()) };
     check(pid.into())?;
     rustix::process::Pid::from_raw(pid).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
 }
 
-/// A stack for a process that shares this one's memory. Below it lies a page that can't be touched.
+/// A stack for a child process that shares the memory of this process. An inaccessible guard page below the stack
+/// detects an overflow.
 struct Stack {
     base: *mut libc::c_void,
 }
 
 impl Stack {
-    /// Pages that are not touched cost nothing.
+    /// Size of the stack in bytes. Pages that are never written cost no memory.
     const BYTES: usize = 1 << 20;
-    /// The largest page of the architectures that this is built for.
+    /// Size of the guard area in bytes (the largest page size of the supported architectures).
     const GUARD: usize = 64 << 10;
 
     fn new() -> io::Result<Self> {
         let (protection, flags) = (rustix::mm::ProtFlags::empty(), rustix::mm::MapFlags::PRIVATE);
         #[expect(unsafe_code, reason = "a mapping is made by address")]
-        // SAFETY: the kernel chooses the address, so nothing that is there already is replaced.
+        // SAFETY: The kernel chooses the address, so no existing mapping is replaced.
         let base =
             unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), Self::GUARD + Self::BYTES, protection, flags)? };
         let stack = Self { base };
         let usable = rustix::mm::MprotectFlags::READ | rustix::mm::MprotectFlags::WRITE;
         #[expect(unsafe_code, reason = "a mapping is changed by address")]
-        // SAFETY: these are the pages of the mapping above, from behind its guard to its end, which nobody uses yet.
+        // SAFETY: These pages are the part of the mapping above the guard area. No other code uses these pages yet.
         unsafe {
             rustix::mm::mprotect(stack.base.wrapping_byte_add(Self::GUARD), Self::BYTES, usable)?;
         }
         Ok(stack)
     }
 
-    /// Where it begins: stacks grow down.
+    /// Returns the end address of the mapping, because stacks grow down.
     fn top(&self) -> *mut libc::c_void {
         self.base.wrapping_byte_add(Self::GUARD + Self::BYTES)
     }
@@ -155,56 +161,59 @@ impl Stack {
 impl Drop for Stack {
     fn drop(&mut self) {
         #[expect(unsafe_code, reason = "a mapping is removed by address")]
-        // SAFETY: the whole mapping, made by `new`; whoever ran on it has another memory by now, or none.
+        // SAFETY: The range is the whole mapping that `new` created. The process that used the stack has called exec or
+        // has exited.
         let _ = unsafe { rustix::mm::munmap(self.base, Self::GUARD + Self::BYTES) };
     }
 }
 
-/// Executes a program in this process's stead: the one at this path, which has a slash. Comes back only with why not.
+/// Executes the program at the path `program` in this process. The path `program` must contain a slash. The function
+/// returns only after an error.
 pub(super) fn execute(program: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
     let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
         texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
     };
     let (arguments, environment) = (pointers(arguments), pointers(environment));
     #[expect(unsafe_code, reason = "no safe wrapper of execvpe")]
-    // SAFETY: a NUL-terminated path, and two arrays of NUL-terminated texts that end with a null pointer; all of them live
-    // until the call returns, and if it does not, this memory is not this process's any more.
+    // SAFETY: The path is NUL-terminated. Both arrays (`arguments` and `environment`) contain pointers to
+    // NUL-terminated strings and end with a null pointer. The path and the arrays live until the call returns. If the
+    // call succeeds, the kernel replaces this memory.
     unsafe {
         libc::execvpe(program.as_ptr(), arguments.as_ptr(), environment.as_ptr());
     }
     io::Error::last_os_error()
 }
 
-/// Ends this process at once, without what a program does at its end: a copy of a process has nothing to tidy up.
+/// Exits immediately without clean-up, because a copy of a process must not run the clean-up of the original.
 pub(super) fn end(code: i32) -> ! {
     #[expect(unsafe_code, reason = "std's exit tidies up")]
-    // SAFETY: takes an integer; nothing of this process runs afterwards, so whatever is left undone is nobody's.
+    // SAFETY: The call takes an integer, and no code of this process runs after the call.
     unsafe {
         libc::_exit(code)
     }
 }
 
-/// Gives back what this process has in memory of files as they are, its own program above all: what is used again comes
-/// again from the same files.
+/// Releases memory pages that are identical to their files, most of which are pages of the program. The kernel reads
+/// the pages from the same files when a process needs the pages again.
 pub(super) fn forget_files() {
     let maps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
     for (from, to) in as_in_files(&maps) {
         #[expect(unsafe_code, reason = "memory is named by address")]
-        // SAFETY: a private mapping of a file that may not be written now, and of which no page is another than the file's: each is
-        // read from there again when it is touched. No other thread could have changed that meanwhile: there is none.
-        // The kernel refuses what is not mapped.
+        // SAFETY: Each range is a private mapping of a file that is mapped read-only and has no modified pages. So the
+        // kernel reads a released page again from the file when the page is used. The helper has no other thread that
+        // could change the mapping at the same time. The kernel returns an error for unmapped ranges.
         let _ = unsafe { libc::madvise(ptr::with_exposed_provenance_mut(from), to - from, libc::MADV_DONTNEED) };
     }
 }
 
-/// The mappings in `/proc/self/smaps` of which every page is as its file has it, and stays so.
+/// Returns the read-only mappings in `/proc/self/smaps` whose pages are all unmodified.
 fn as_in_files(smaps: &str) -> Vec<(usize, usize)> {
     let (mut found, mut at, mut clean) = (Vec::new(), None, false);
     for line in smaps.lines() {
         let mut fields = line.split_ascii_whitespace();
         match (fields.next(), fields.next()) {
             (Some("Anonymous:"), pages) => clean = pages == Some("0"),
-            // Of what is not in memory nothing is counted above.
+            // The counters of private and dirty pages do not include swapped pages.
             (Some("Swap:"), pages) => {
                 found.extend(at.take().filter(|_| clean && pages == Some("0")));
                 clean = false;
@@ -226,40 +235,42 @@ fn addresses(range: &str) -> Option<(usize, usize)> {
     (from < to).then_some((from, to))
 }
 
-/// Makes this the descriptor 3 of this process and closes every one above it. Only for the first moments of a cloned process,
-/// which never comes back to who owned the others: it ends by `end`, which drops nothing.
+/// Moves this descriptor to number 3 and closes all descriptors with higher numbers. Only a cloned process may call
+/// this function, at its start. A cloned process exits with `end`, which drops no values, so the owners of the other
+/// descriptors are never used.
 pub(super) fn keep_only(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     const AT: libc::c_int = 3;
     #[expect(unsafe_code, reason = "the safe wrapper wants an owner of the target")]
-    // SAFETY: takes two integers. What was there belonged to an owner in the helper's memory, which this process has only a
-    // copy of and never drops (see above).
+    // SAFETY: The call takes two integers. In the helper's memory, a descriptor with this number may have an owner.
+    // This process has only a copy of the owner and never drops the copy.
     let placed = unsafe { libc::dup2(descriptor.as_raw_fd(), AT) };
     check(placed.into())?;
     close_range(AT.cast_unsigned() + 1, 0)?;
     #[expect(unsafe_code, reason = "a descriptor that was made just now")]
-    // SAFETY: it is open since the call above, and its owner before, if there was one, will not use it (see there).
+    // SAFETY: The call dup2 above opened this descriptor. An earlier owner of the number never uses the descriptor
+    // again.
     Ok(unsafe { OwnedFd::from_raw_fd(AT) })
 }
 
-/// A dead child.
+/// A child process that ended and was reaped.
 pub(super) struct ReapedChild {
     pub(super) process: rustix::process::Pid,
-    /// The signal that ended it, if one did.
+    /// The signal that killed the process, or `None` if the process exited.
     pub(super) signal: Option<i32>,
-    /// CPU time of it and all that it waited for.
+    /// CPU time in microseconds of the process and of all children that the process reaped.
     pub(super) cpu_us: u64,
-    /// The largest resident set of one of them, in bytes.
+    /// Maximum resident set size of the process or of one of its reaped children, in bytes.
     pub(super) resident_peak: u64,
 }
 
-/// Waits for a child that has ended; nothing when there is none.
+/// Reaps one child that has ended, or returns `None` if no child has ended.
 pub(super) fn reap_any() -> Option<ReapedChild> {
     let mut status = 0;
     #[expect(unsafe_code, reason = "a zeroed structure that the kernel fills")]
-    // SAFETY: rusage is plain integers, for which all zeroes are valid.
+    // SAFETY: `rusage` consists of integers, for which all zeroes are valid.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     #[expect(unsafe_code, reason = "no safe wrapper of wait4")]
-    // SAFETY: both pointers are to live, properly typed locals.
+    // SAFETY: Both pointers refer to live locals of the correct types.
     let pid = unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage) };
     let process = if pid > 0 { rustix::process::Pid::from_raw(pid)? } else { return None };
     let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
@@ -267,49 +278,50 @@ pub(super) fn reap_any() -> Option<ReapedChild> {
     Some(ReapedChild { process, signal, cpu_us, resident_peak })
 }
 
-/// A descriptor that can be read while a blocked signal waits.
+/// Creates a descriptor that is readable while a blocked signal is pending.
 pub(super) fn signal_descriptor() -> io::Result<OwnedFd> {
     let set = full_set()?;
     #[expect(unsafe_code, reason = "no safe wrapper of signalfd")]
-    // SAFETY: the set is live; -1 asks for a new descriptor.
+    // SAFETY: The set is alive, and -1 requests a new descriptor.
     let descriptor = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
     check(descriptor.into())?;
     #[expect(unsafe_code, reason = "the kernel made this descriptor just now")]
-    // SAFETY: signalfd succeeded, so it is open and nobody else owns it.
+    // SAFETY: signalfd succeeded, so the descriptor is open and has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
-/// Takes what waits at a [`signal_descriptor`].
+/// Discards the pending signals that a [`signal_descriptor`] reports.
 pub(super) fn drain(signals: &OwnedFd) {
     let mut buffer = [0; 8 * size_of::<libc::signalfd_siginfo>()];
     while rustix::io::read(signals, &mut buffer).is_ok_and(|read| read == buffer.len()) {}
 }
 
-/// Sends `signal` to every other process that this one may signal: of its pid namespace, or of its id.
+/// Sends `signal` to all other processes that this process may signal. The processes that get the signal are in the
+/// same pid namespace or have the same user id.
 pub(super) fn signal_all(signal: rustix::process::Signal) {
     #[expect(unsafe_code, reason = "the safe wrapper takes no -1")]
-    // SAFETY: takes two integers. The callers are the first process of a run's pid namespace, or have just become
-    // an id that only one run has.
+    // SAFETY: The call takes two integers. The caller is the first process of a run's pid namespace, or has just
+    // changed to a user id that only one run has.
     unsafe {
         libc::kill(-1, signal.as_raw());
     }
 }
 
-/// unshare(2) with `CLONE_NEW…` flags only.
+/// Calls unshare(2), which may receive only `CLONE_NEW…` flags.
 pub(super) fn unshare(flags: libc::c_int) -> io::Result<()> {
     #[expect(unsafe_code, reason = "the safe wrapper is deprecated because of CLONE_FILES, which is not used here")]
-    // SAFETY: takes an integer; namespace flags don't touch descriptors or memory.
+    // SAFETY: The call takes an integer, and namespace flags do not affect descriptors or memory.
     let result = unsafe { libc::unshare(flags) };
     check(result.into()).map(drop)
 }
 
-/// mount_setattr(2): sets `flags` (`MOUNT_ATTR_…`) on the mount at `mount`, and with `recursive` on all below it.
+/// Calls mount_setattr(2) to set `flags` (`MOUNT_ATTR_…`) on `mount`, and with `recursive` on all mounts below `mount`.
 pub(super) fn set_mount_flags(mount: BorrowedFd<'_>, flags: u64, recursive: bool) -> io::Result<()> {
     let attributes = libc::mount_attr { attr_set: flags, attr_clr: 0, propagation: 0, userns_fd: 0 };
     let at = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     #[expect(unsafe_code, reason = "no safe wrapper of mount_setattr")]
-    // SAFETY: the path is a NUL-terminated literal; the kernel reads exactly the size that is passed with the
-    // structure, which lives until the call returns.
+    // SAFETY: The path is a NUL-terminated literal. The kernel reads exactly the given size of the structure, which
+    // lives until the call returns.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
@@ -323,81 +335,84 @@ pub(super) fn set_mount_flags(mount: BorrowedFd<'_>, flags: u64, recursive: bool
     check(result).map(drop)
 }
 
-/// The kernel's Landlock ABI; `EOPNOTSUPP` when it is not enabled, `ENOSYS` when it is not built in.
+/// Returns the kernel's Landlock ABI. The error is `EOPNOTSUPP` if Landlock is disabled, and `ENOSYS` if the kernel was
+/// built without Landlock.
 pub(super) fn landlock_abi() -> io::Result<i32> {
     const VERSION: libc::c_uint = 1;
     #[expect(unsafe_code, reason = "the landlock crate keeps this query private")]
-    // SAFETY: with this flag the kernel demands a null pointer and size 0 and reads no memory.
+    // SAFETY: With the flag `LANDLOCK_CREATE_RULESET_VERSION` the kernel requires a null pointer and size 0, and reads
+    // no memory.
     let result = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, ptr::null::<u8>(), 0_usize, VERSION) };
     check(result).map(|abi| i32::try_from(abi).unwrap_or(i32::MAX))
 }
 
-/// Puts this process and all it will start under a seccomp filter, for ever. Needs no_new_privs.
+/// Installs a seccomp filter for this process and all its future children, permanently. This requires `no_new_privs`.
 pub(super) fn set_seccomp_filter(program: &[Instruction]) -> io::Result<()> {
     let length = u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
     let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut().cast() };
     const FLAGS: libc::c_uint = 0;
     #[expect(unsafe_code, reason = "no safe wrapper of seccomp")]
-    // SAFETY: an Instruction has the layout of a sock_filter (repr(C), the same four fields; held by a test), the kernel
-    // reads as many as `len` says, all of which live in the slice until the call returns, and writes none.
+    // SAFETY: An `Instruction` has the layout of a `sock_filter` (`repr(C)`, the same four fields, checked by a test).
+    // The kernel reads `len` instructions, which live in the slice until the call returns. The kernel only reads the
+    // instructions.
     let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, FLAGS, &raw const program) };
     check(result).map(drop)
 }
 
-/// Turns the loopback device of this process's network namespace on.
+/// Enables the loopback device of this process's network namespace.
 pub(super) fn bring_loopback_up() -> io::Result<()> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType};
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     #[expect(unsafe_code, reason = "a zeroed structure of C")]
-    // SAFETY: ifreq is a name and a union of plain data, for which all zeroes are valid.
+    // SAFETY: `ifreq` consists of a name and a union of plain data, for which all zeroes are valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     request.ifr_name[..2].copy_from_slice(&[b'l' as libc::c_char, b'o' as libc::c_char]);
     request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
     #[expect(unsafe_code, reason = "no safe wrapper of this ioctl")]
-    // SAFETY: SIOCSIFFLAGS reads an ifreq, which lives until the call returns.
+    // SAFETY: `SIOCSIFFLAGS` reads an `ifreq`, which lives until the call returns.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
     check(result.into()).map(drop)
 }
 
-/// Leaves the keyring of the session that the service was started in.
+/// Joins a new session keyring, so that this process can't use the keyring of the service.
 pub(super) fn join_new_session_keyring() -> io::Result<()> {
     const JOIN_SESSION_KEYRING: libc::c_int = 1;
     #[expect(unsafe_code, reason = "no safe wrapper of keyctl")]
-    // SAFETY: a null name means an anonymous keyring; no memory is read.
+    // SAFETY: A null name requests an anonymous keyring, and the kernel reads no memory.
     let result = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, ptr::null::<u8>()) };
     check(result).map(drop)
 }
 
-/// Blocks every signal, so that they wait at a [`signal_descriptor`].
+/// Blocks all signals, so that signals can be read from a [`signal_descriptor`].
 pub(super) fn block_signals() -> io::Result<()> {
     change_mask(libc::SIG_BLOCK, &full_set()?)
 }
 
-/// Default dispositions, which what comes from this process begins with as well.
+/// Resets all signal handlers to their defaults. Child processes inherit the default handlers.
 pub(super) fn reset_signals() {
     for signal in 1..=64 {
         #[expect(unsafe_code, reason = "no safe wrapper of signal")]
-        // SAFETY: the default disposition runs no code of ours. Signals that can't be changed answer with an
-        // error, which means that they have their default already.
+        // SAFETY: The default handler of a signal runs no code of this program. For a signal that can't be changed, the
+        // call returns an error, and the signal already has its default handler.
         unsafe {
             libc::signal(signal, libc::SIG_DFL);
         }
     }
 }
 
-/// An empty mask: what a program may expect to be started with.
+/// Unblocks all signals, because programs expect to start with an empty mask.
 pub(super) fn unblock_signals() -> io::Result<()> {
     change_mask(libc::SIG_UNBLOCK, &full_set()?)
 }
 
-/// What all waited-for descendants used: CPU time in microseconds, and the largest resident set of one process
+/// Returns the CPU time of all reaped descendants in microseconds, and the maximum resident set size of one descendant
 /// in bytes.
 pub(super) fn usage_of_children() -> io::Result<(u64, u64)> {
     #[expect(unsafe_code, reason = "a zeroed structure that the kernel fills")]
-    // SAFETY: rusage is plain integers, for which all zeroes are valid.
+    // SAFETY: `rusage` consists of integers, for which all zeroes are valid.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     #[expect(unsafe_code, reason = "no safe wrapper of getrusage")]
-    // SAFETY: the pointer is to a live, properly typed local.
+    // SAFETY: The pointer refers to a live local of the correct type.
     let result = unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage) };
     check(result.into())?;
     Ok(spent(&usage))
@@ -413,10 +428,10 @@ fn spent(usage: &libc::rusage) -> (u64, u64) {
 
 fn full_set() -> io::Result<libc::sigset_t> {
     #[expect(unsafe_code, reason = "a zeroed structure that libc fills")]
-    // SAFETY: sigset_t is plain integers, for which all zeroes are valid.
+    // SAFETY: `sigset_t` consists of integers, for which all zeroes are valid.
     let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
     #[expect(unsafe_code, reason = "no safe wrapper of sigfillset")]
-    // SAFETY: the pointer is to a live, properly typed local.
+    // SAFETY: The pointer refers to a live local of the correct type.
     let result = unsafe { libc::sigfillset(&raw mut set) };
     check(result.into())?;
     Ok(set)
@@ -424,7 +439,7 @@ fn full_set() -> io::Result<libc::sigset_t> {
 
 fn change_mask(how: libc::c_int, set: &libc::sigset_t) -> io::Result<()> {
     #[expect(unsafe_code, reason = "no safe wrapper of sigprocmask")]
-    // SAFETY: the set is live; a null pointer for the old mask is allowed.
+    // SAFETY: The set is alive, and a null pointer for the old mask is allowed.
     let result = unsafe { libc::sigprocmask(how, ptr::from_ref(set), ptr::null_mut()) };
     check(result.into()).map(drop)
 }
@@ -443,12 +458,12 @@ mod tests {
     }
 
     #[test]
-    fn a_spawned_process_leaves_what_it_did_in_memory_and_nothing_else() {
+    fn a_spawned_process_changes_shared_memory_but_not_the_working_directory() {
         let (mut said, mut pid) = (Vec::new(), 0);
         let before = std::env::current_dir().expect("a directory");
         let process = spawn(&mut || {
             pid = std::process::id();
-            // A little more than a frame.
+            // Use more stack than one small stack frame needs.
             let deep = std::hint::black_box([7_u8; 64 << 10]);
             said.extend_from_slice(&deep[..3]);
             rustix::process::chdir("/proc").expect("enters");
@@ -460,13 +475,13 @@ mod tests {
     }
 
     #[test]
-    fn a_spawned_process_that_panics_ends_and_its_maker_goes_on() {
+    fn a_panic_in_a_spawned_process_does_not_stop_its_parent() {
         let process = spawn(&mut || std::panic::resume_unwind(Box::new("on purpose"))).expect("spawns");
         assert_eq!(ended(process).exit_status(), Some(127));
     }
 
     #[test]
-    fn a_program_is_executed_with_exactly_these_arguments_and_this_environment() {
+    fn a_program_gets_exactly_the_given_arguments_and_environment() {
         let text = |text: &str| CString::new(text).expect("no NUL");
         let script = r#"test "$1" = 'a b' && test "$(env | grep -c '^ONLY=')" = 1 && test -z "$HOME" && exit 3"#;
         let arguments = ["sh", "-c", script, "sh", "a b"].map(text);
@@ -479,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_as_it_is_in_a_file_is_forgotten() {
+    fn only_unmodified_file_pages_are_released() {
         let entry = |first: &str, anonymous: &str, swap: &str| {
             format!(
                 "{first}\nRss: 8 kB\nAnonymous: {anonymous} kB\nLazyFree: 0 kB\nSwap: {swap} kB\nSwapPss: 0 kB\nVmFlags: rd\n"
@@ -489,7 +504,7 @@ mod tests {
         let data = "7f0000000000-7f0000001000 r--p 00000000 fe:00 131 /usr/lib/x.so";
         let both = [(0x55d0_c0a0_0000, 0x55d0_c0b0_0000), (0x7f00_0000_0000, 0x7f00_0000_1000)];
         assert_eq!(as_in_files(&(entry(code, "0", "0") + &entry(data, "0", "0"))), both);
-        // Relocated and then sealed; the same, and swapped out.
+        // The pages of these mappings were relocated and then made read-only, or swapped out, or not reported.
         for (anonymous, swap) in [("4", "0"), ("0", "4"), ("", "0")] {
             assert_eq!(as_in_files(&(entry(code, "0", "0") + &entry(data, anonymous, swap))), both[..1]);
         }
@@ -507,9 +522,9 @@ mod tests {
         assert_eq!(as_in_files(&format!("{code}\nSwap: 0 kB\n")), [], "nothing is said of its pages");
     }
 
-    /// In a process with one thread, as the helper is.
+    /// The test forks a process with one thread, like the helper.
     #[test]
-    fn a_process_goes_on_with_what_it_has_forgotten() {
+    fn a_process_continues_after_its_file_pages_are_released() {
         let here = || {
             let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
             (maps.lines().count(), LINES.iter().copied().sum::<u64>())
@@ -524,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instruction_is_laid_out_as_the_kernels_is() {
+    fn an_instruction_has_the_layout_of_the_kernels_structure() {
         use std::mem::offset_of;
         assert_eq!(size_of::<Instruction>(), size_of::<libc::sock_filter>());
         assert_eq!(align_of::<Instruction>(), align_of::<libc::sock_filter>());

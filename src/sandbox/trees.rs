@@ -1,9 +1,12 @@
-//! Trees of the host that a profile lets a run write, and names below allowed ones that stay out of reach.
+//! Mounts the trees of the host that a run may write, and masks denied names in all trees of the run.
 //!
-//! A tree is the live one, a private copy, or an overlay whose upper layer is private. A copy does not hold what is
-//! denied and an overlay has whiteouts for it: nobody on the host can drop those. Over a live tree, and over what may
-//! only be read, things without any right are mounted; a host process that replaces a masked file drops its mask. In a live
-//! tree the directories above a masked name are mounts as well, so that the step can't move the name out of its pattern.
+//! A tree is a live tree, a private copy, or an overlay whose upper layer is private. A copy omits the content of
+//! denied names. An overlay hides denied names with whiteouts and empty files. No process of the host can undo the
+//! whiteouts and the empty files.
+//!
+//! In live and read-only trees, each denied name is masked by a mount of a file or a directory without any access
+//! rights. A host process can remove the mask of a file if the process replaces the masked file. In a live tree, the
+//! parent directories of a masked name are mount points too, so that the step can't rename the directories.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -21,26 +24,28 @@ use crate::sandbox::deny::{DIRECTORY, DeniedNames, MAX_DEPTH, NamePatterns};
 use crate::sandbox::protocol::{AtStage, SetupFailure, SetupStage};
 use crate::sandbox::syscalls;
 
-/// Names that are masked in one run: each is a mount.
+/// Maximum number of masked names in one run. Each mask needs one mount.
 const MAX_MASKS: usize = 4096;
-/// Directories above masked names of live trees: each is a mount too.
+/// Maximum number of parent directories of masked names that are fixed in live trees. Each fixed directory needs one
+/// mount.
 const MAX_FIXED: usize = 4096;
 
-/// The file system of what a run may write: one size for all of it. Mounted aside, its directories are bound where they
-/// belong, then it is taken away.
+/// The file system for all private files of a run, with one size limit. The file system is first mounted at a temporary
+/// place, and then its directories are bound to their targets. Afterwards the file system is detached from its
+/// temporary place.
 pub(super) struct Disk;
 
 impl Disk {
     const PLACE: &'static str = "run/step/disk";
 
-    /// Mounts it below the working directory, the run's new root.
+    /// Mounts the file system at a temporary place below the current directory, which is the new root of the run.
     pub(super) fn mount(mount: impl FnOnce(&str) -> Result<(), SetupFailure>) -> Result<Self, SetupFailure> {
         directory(Self::PLACE, 0o700)?;
         mount(Self::PLACE)?;
         Ok(Self)
     }
 
-    /// A directory on it, seen at `target` as well, which exists.
+    /// Binds the directory `name` of this file system to `target`. The directory `target` must already exist.
     pub(super) fn bind(&self, name: &str, target: &Path) -> Result<(), SetupFailure> {
         let what = || format!("bind a private directory at {}", target.display());
         let place = self.directory(name)?;
@@ -59,8 +64,8 @@ impl Disk {
         Ok(place)
     }
 
-    /// Fills the directory `name` with what `tree` (which is `allowed` for the step) has. What is denied is there by its name
-    /// and empty, to be covered where it is seen.
+    /// Copies `tree` into the directory `name`. `allowed` is the path of `tree` in the profile. Denied files and
+    /// directories are created empty, so that a later step can mask the directories and files at their target.
     pub(super) fn copy(
         &self,
         name: &str,
@@ -75,8 +80,8 @@ impl Disk {
         Copy { allowed, deny, denied }.directory(tree.as_fd(), to.as_fd(), Path::new(""), 0)
     }
 
-    /// Mounts an overlay over `tree` at `target`. A denied file is there by its name and empty, to be covered; a denied
-    /// directory is not there.
+    /// Mounts an overlay over `tree` at `target`. In the overlay, a denied file becomes an empty file, which can be
+    /// masked. In the overlay, a denied directory is hidden.
     pub(super) fn overlay(
         &self,
         name: &str,
@@ -105,15 +110,17 @@ impl Disk {
             .at(SetupStage::Workdir, what())
     }
 
-    /// What was bound stays; the whole is in nobody's view any more.
+    /// Detaches the file system from its temporary place. The directories that were bound to their targets stay
+    /// mounted.
     pub(super) fn detach(self) -> Result<(), SetupFailure> {
         rustix::mount::unmount(Self::PLACE, UnmountFlags::DETACH).at(SetupStage::Mounts, "detach the run's disk")?;
         std::fs::remove_dir(Self::PLACE).at(SetupStage::Mounts, "remove the place of the run's disk")
     }
 }
 
-/// Puts something without content over a name of the lower layer, below directories like those of that layer: an empty file,
-/// which is covered later so that it can't be removed either; for a directory or a link a whiteout, the device 0:0.
+/// Hides a name of the lower layer of an overlay, and creates parent directories with the modes of the lower layer. A
+/// file is replaced by an empty file, which is masked later so that the step can't remove the file. A directory or a
+/// link is replaced by a whiteout, which is the device 0:0.
 fn hide(upper: &Path, lower: &OwnedFd, below: &Path, kind: FileType) -> io::Result<()> {
     let mut made = PathBuf::new();
     for part in below.parent().into_iter().flat_map(Path::components) {
@@ -135,7 +142,7 @@ fn hide(upper: &Path, lower: &OwnedFd, below: &Path, kind: FileType) -> io::Resu
 struct Copy<'a> {
     allowed: &'a Path,
     deny: &'a NamePatterns,
-    /// What was found before; the host may have moved it since.
+    /// The denied names and files that the search found. A host process may have renamed the files since the search.
     denied: &'a DeniedNames,
 }
 
@@ -145,7 +152,7 @@ impl Copy<'_> {
         if depth > MAX_DEPTH {
             return Err(SetupFailure::new(
                 SetupStage::Workdir,
-                format!("{}: it is deeper than {MAX_DEPTH}", what(path)),
+                format!("{}: the directory is deeper than {MAX_DEPTH} levels", what(path)),
             ));
         }
         let opened = rustix::fs::openat(&from, ".", DIRECTORY, Mode::empty()).at(SetupStage::Workdir, what(path))?;
@@ -161,14 +168,14 @@ impl Copy<'_> {
                 let flags = OFlags::CLOEXEC | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
                 match kind {
                     FileType::Directory => rustix::fs::mkdirat(&to, name, Mode::empty()),
-                    // A link can't be covered, so it is left out.
+                    // A mount can't cover a link, so the copy omits the link.
                     FileType::Symlink => Ok(()),
                     _ => rustix::fs::openat(&to, name, flags, Mode::empty()).map(drop),
                 }
                 .at(SetupStage::Workdir, what(&below))?;
                 continue;
             }
-            // It came since.
+            // The denied name was created after the search.
             if self.deny.deny(self.allowed, &below) {
                 continue;
             }
@@ -195,7 +202,7 @@ impl Copy<'_> {
                 FileType::RegularFile => {
                     self.file(&from, &to, name, mode).at(SetupStage::Workdir, what(&below))?;
                 }
-                // Pipes, sockets and devices are not content.
+                // The copy omits pipes, sockets and devices.
                 _ => {}
             }
         }
@@ -206,7 +213,7 @@ impl Copy<'_> {
         let flags = OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let source = rustix::fs::openat(&from, name, flags | OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?;
         let stat = rustix::fs::fstat(&source)?;
-        // Asked of what was opened: a name may be another file's by now.
+        // Check the opened file and not the name, because the name may refer to another file at that time.
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || self.denied.has(&stat) {
             return Ok(());
         }
@@ -219,7 +226,6 @@ impl Copy<'_> {
     }
 }
 
-/// Opens what the step sees at `target` (from the working directory, the run's new root).
 pub(super) fn open_shown(target: &Path) -> Result<OwnedFd, SetupFailure> {
     open_beneath(target).at(SetupStage::Deny, format!("look for denied names in /{}", target.display()))
 }
@@ -229,23 +235,21 @@ fn open_beneath(path: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), links)
 }
 
-/// How often names are looked for that the host moves while they are being covered.
+/// Maximum number of searches for denied names, because a host process may rename files during a search.
 const TURNS: usize = 3;
 
-/// Takes turns of finding and covering until one in which nothing that was found had gone meanwhile: it may have another name.
+/// Repeats the search and the masking until no denied name disappears between the search and the masking. A file whose
+/// name disappeared may exist under another name.
 pub(super) fn settle(mut turn: impl FnMut(usize) -> Result<RemovedTree, SetupFailure>) -> Result<(), SetupFailure> {
     for number in 0..TURNS {
         if turn(number)? == RemovedTree::Nothing {
             return Ok(());
         }
     }
-    Err(SetupFailure::new(
-        SetupStage::Deny,
-        "denied names of what may be read or written are moved faster than they can be masked",
-    ))
+    Err(SetupFailure::new(SetupStage::Deny, "the host moves denied names faster than they can be masked; try again"))
 }
 
-/// Whether a name that was found was there when it was to be covered.
+/// Result of one round of masking, with the value `Something` if a denied name disappeared after the search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RemovedTree {
     Nothing,
@@ -258,7 +262,8 @@ impl RemovedTree {
     }
 }
 
-/// Covers denied names at and below `target`, as far as they are not yet, so that they can't be opened, moved or removed.
+/// Masks each denied name at and below `target` that has no mask yet. A masked name can't be opened, renamed or removed
+/// by the step.
 pub(super) fn cover(
     target: &Path,
     allowed: &Path,
@@ -266,10 +271,10 @@ pub(super) fn cover(
     things: &mut EmptyMountSources,
 ) -> Result<RemovedTree, SetupFailure> {
     let mut gone = RemovedTree::Nothing;
-    // A link can't be covered; what it leads to has a name of its own.
+    // A mount can't cover a symbolic link. The search finds the target of the link under the target's own name.
     for (below, kind) in denied.names.iter().filter(|(_, kind)| *kind != FileType::Symlink) {
         let what = || format!("mask {}", allowed.join(below).display());
-        // What may be read can be one file.
+        // A path of the profile can be a single file, and in that case `below` is empty.
         let path = if below.as_os_str().is_empty() { target.to_owned() } else { target.join(below) };
         if things.covered.contains(&path) {
             continue;
@@ -292,10 +297,13 @@ pub(super) fn cover(
     Ok(gone)
 }
 
-/// Keeps the directories between the live tree at `target` and its denied names in their places, before [`cover`] covers those
-/// names. A mask alone moves with the directory above it: the name would leave its pattern, and the next run would read it.
-/// The kernel renames and removes no mount point of the caller's mount namespace (EBUSY), so each directory is bound onto
-/// itself.
+/// Prevents that the step renames the directories between the live tree at `target` and its denied names. Call this
+/// before [`cover`].
+///
+/// If the step renamed a directory between the live tree and a denied name, the mask would move with the directory.
+/// After the rename, the denied name would no longer match its pattern, and the next run could read the denied file.
+/// The kernel returns EBUSY if a process renames or removes a mount point of its own mount namespace. So the function
+/// binds each directory onto itself.
 pub(super) fn fix(
     target: &Path,
     allowed: &Path,
@@ -305,7 +313,7 @@ pub(super) fn fix(
     let mut gone = RemovedTree::Nothing;
     for (below, _) in denied.names.iter().filter(|(_, kind)| *kind != FileType::Symlink) {
         let mut above: Vec<&Path> = below.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()).collect();
-        // The upper one first: a mount on the lower one would be hidden by it.
+        // Bind the upper directory first, because a later mount on the upper directory would hide the mounts below.
         above.reverse();
         for directory in above {
             let what = || format!("keep {} in its place", allowed.join(directory).display());
@@ -315,8 +323,8 @@ pub(super) fn fix(
             }
             if things.fixed.len() >= MAX_FIXED {
                 let many = format!(
-                    "the names that the deny patterns match lie in more than {MAX_FIXED} directories of a live tree: deny a \
-                     directory instead, or let the step work on a copy"
+                    "the deny patterns match names in more than {MAX_FIXED} directories of a live tree: deny a directory \
+                     instead, or let the step work on a copy"
                 );
                 return Err(SetupFailure::new(SetupStage::Deny, many));
             }
@@ -327,7 +335,8 @@ pub(super) fn fix(
                 }
                 place => place.at(SetupStage::Deny, what())?,
             };
-            // With what is mounted below it. Flags (nodev, nosuid) are copied too.
+            // The recursive clone includes the mounts that are below this directory. Mount flags such as nodev and
+            // nosuid are copied too.
             let copy = OpenTreeFlags::OPEN_TREE_CLONE
                 | OpenTreeFlags::OPEN_TREE_CLOEXEC
                 | OpenTreeFlags::AT_RECURSIVE
@@ -340,23 +349,23 @@ pub(super) fn fix(
     Ok(gone)
 }
 
-/// From one descriptor onto another.
+/// Flags of move_mount(2) to mount one descriptor onto another descriptor.
 const ONTO: MoveMountFlags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH.union(MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH);
 
-/// Things without any right, to be mounted over others.
+/// A device and a directory without any access rights, which are mounted over denied names.
 pub(super) struct EmptyMountSources {
-    /// A device on a mount without devices: it can't be opened, whoever owns it.
+    /// An opened device on a mount with the flag nodev. No user can open this device.
     file: OwnedFd,
-    /// A directory that nobody may enter, on a mount that can't be written, so that nobody gives himself rights.
+    /// A directory with mode 0 on a read-only mount, so that its owner can't change the mode.
     directory: OwnedFd,
-    /// What they lie over, from the run's new root.
+    /// Paths that have a mask, relative to the run's new root.
     covered: BTreeSet<PathBuf>,
-    /// Directories that are bound onto themselves, from the run's new root.
+    /// Directories that are bound onto themselves, relative to the run's new root.
     fixed: BTreeSet<PathBuf>,
 }
 
 impl EmptyMountSources {
-    /// Takes the device from the host's `/dev`, makes the directory below the working directory.
+    /// Takes an opened device of the host's `/dev` and creates the empty directory.
     pub(super) fn new(device: OwnedFd) -> Result<Self, SetupFailure> {
         let what = "make an empty directory for masks";
         const PLACE: &str = "run/step/nothing";
@@ -366,7 +375,6 @@ impl EmptyMountSources {
         Ok(Self { file: device, directory: made, covered: BTreeSet::new(), fixed: BTreeSet::new() })
     }
 
-    /// How many names are covered.
     pub(super) fn covered(&self) -> u64 {
         self.covered.len() as u64
     }
@@ -395,9 +403,9 @@ fn directory(path: impl AsRef<Path>, mode: u32) -> Result<(), SetupFailure> {
 mod tests {
     use super::*;
 
-    /// The host moves directories between the walk and the copy.
+    /// In this test, a host process renames directories between the search and the copy.
     #[test]
-    fn what_was_denied_under_another_name_is_not_copied() {
+    fn a_denied_file_is_not_copied_after_a_rename() {
         let home = tempfile::tempdir().expect("a directory");
         let (tree, copy) = (home.path().join("tree"), home.path().join("copy"));
         for directory in ["deep/a", "secrets", "later"] {
@@ -424,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_had_gone_are_looked_for_again_and_a_host_that_goes_on_moving_them_is_refused() {
+    fn denied_names_that_disappear_are_searched_again_and_then_refused() {
         let null = || rustix::fs::open("/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).expect("open");
         let mut things =
             EmptyMountSources { file: null(), directory: null(), covered: BTreeSet::new(), fixed: BTreeSet::new() };

@@ -1,4 +1,4 @@
-//! Arithmetic, and brackets in patterns.
+//! Parser of arithmetic expressions, and of brackets in patterns.
 
 use crate::shell::reasons::NOT_NAMED;
 use crate::shell::settings;
@@ -6,7 +6,8 @@ use crate::shell::syntax::{HOLE, MAX_DEPTH, Parser, Read, Word, WordPart};
 use crate::shell::words::{QuoteKind, WordBuilder, finished};
 
 impl Parser<'_> {
-    /// The inside of `((…))` and its end; none where the brackets are two subshells, and the place is what it was.
+    /// Reads the text inside `((…))` and the closing brackets. Returns `None` and resets the position if the text
+    /// consists of two subshells.
     pub(super) fn arithmetic_word(&mut self) -> Read<Option<Word>> {
         let start = self.pos;
         let (bodies, depth) = (self.bodies.len(), self.depth);
@@ -27,7 +28,8 @@ impl Parser<'_> {
         Ok(Some(finished(w, &self.text[start..self.pos])))
     }
 
-    /// What stands behind `((`, with the end. Bash takes a command's `((` for two subshells if it does not end with `))`: then false.
+    /// Reads arithmetic after `((`, up to the closing brackets. Returns false if a command that begins with `((` does
+    /// not end with `))`, because bash then reads two subshells.
     pub(super) fn arithmetic(&mut self, w: &mut WordBuilder, command: bool) -> Read<bool> {
         self.open()?;
         let mut depth = 0usize;
@@ -40,7 +42,7 @@ impl Parser<'_> {
                 b'(' => {
                     depth += 1;
                     if depth > MAX_DEPTH {
-                        return self.guard("nested deeper than 100: write it flatter");
+                        return self.guard("the script is nested deeper than 100 levels: reduce the nesting");
                     }
                     self.pos += 1;
                 }
@@ -122,7 +124,7 @@ impl Parser<'_> {
         }
     }
 
-    /// `(…)` of a pattern or a regular expression, with what it expands.
+    /// Reads `(…)` of a pattern or a regular expression, with its expansions.
     pub(super) fn parentheses(&mut self, w: &mut WordBuilder) -> Read<()> {
         let mut depth = 0usize;
         loop {
@@ -141,7 +143,7 @@ impl Parser<'_> {
                         return Ok(());
                     }
                 }
-                b'\n' => return self.guard("a pattern in brackets goes over a line: put it on one"),
+                b'\n' => return self.guard("a pattern in brackets continues on the next line: write it on one line"),
                 b'<' | b'>' if self.peek_second() == Some(b'(') => {
                     return self.guard("`<(` or `>(` inside a pattern: use a variable for that part");
                 }
@@ -162,7 +164,8 @@ impl Parser<'_> {
     }
 }
 
-/// What evaluating a text as arithmetic sets, that is written as `source` and of which `known` is known.
+/// Adds to `parts` the variables that a text sets if a shell evaluates the text as arithmetic. `source` is the source
+/// text, and `known` is the part of the text that is known before the run.
 pub(super) fn evaluates(source: &str, known: &str, at: usize, parts: &mut Vec<WordPart>) {
     let written = without_names(source);
     let names = settings::named_in(known).chain(settings::named_in(&written));
@@ -172,14 +175,14 @@ pub(super) fn evaluates(source: &str, known: &str, at: usize, parts: &mut Vec<Wo
     }
 }
 
-/// Whether what follows an expansion in arithmetic assigns to the name that the two make together.
+/// Returns true if the text after an expansion assigns to the name of which the expansion is the beginning.
 fn assigns_behind(rest: &str) -> bool {
     const OPERATORS: [&str; 12] = ["+=", "-=", "*=", "/=", "%=", "<<=", ">>=", "&=", "^=", "|=", "++", "--"];
     let rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ' ' | '\t'));
     rest.starts_with('=') && !rest.starts_with("==") || OPERATORS.iter().any(|operator| rest.starts_with(operator))
 }
 
-/// An expansion as it is written, without the names of variables whose values it takes.
+/// Returns the source text of an expansion, without the names of variables whose values are used.
 fn without_names(expansion: &str) -> String {
     let name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut parts = expansion.split('$');
@@ -191,8 +194,9 @@ fn without_names(expansion: &str) -> String {
     text
 }
 
-/// Whether bash may count other brackets in an expansion than it has. Where those of `$((…))` don't match, as bash counts them when it expands
-/// the word, it runs the text as commands; and it counts them in the text of inner commands as it prints them, without the `(` of a `case`.
+/// Returns true if bash may count the brackets of an expansion differently. If the brackets of `$((…))` do not match in
+/// bash's count, bash runs the text as commands. Bash counts the brackets in its own printed form of inner commands,
+/// which has no `(` in a `case`.
 fn hides_brackets(expansion: &str) -> bool {
     if !expansion.contains(['(', ')']) && !expansion.contains("case") && !expansion.contains("<<") {
         return false;
@@ -206,7 +210,8 @@ fn hides_brackets(expansion: &str) -> bool {
         return true;
     }
     let odd = |text: &str| text.contains(['(', ')']) && text.contains(['\'', '"', '\\', '{', '`', '#']);
-    // The brackets of substitutions match, as far as nothing within is odd: the last one to begin has none within.
+    // Substitutions are removed from the text, beginning with the last substitution. The last substitution contains no
+    // other substitution, so its brackets match unless this substitution contains special characters.
     while let Some(open) = text.rfind("$(") {
         let mut depth = 0usize;
         let close = text[open + 1..].bytes().position(|byte| {
@@ -226,5 +231,5 @@ fn hides_brackets(expansion: &str) -> bool {
     odd(&text) || text.bytes().filter(|byte| *byte == b'(').count() != text.bytes().filter(|byte| *byte == b')').count()
 }
 
-/// The longest expansion in arithmetic whose brackets are looked at, in bytes.
+/// Maximum size of an expansion in arithmetic whose brackets the parser checks, in bytes.
 const MAX_COMMAND: usize = 4096;

@@ -1,4 +1,4 @@
-//! Builtins that run texts or commands, or set variables.
+//! Builtins that run texts or commands, or that set variables.
 
 use crate::shell::arithmetic::evaluates;
 use crate::shell::grammar::RESERVED;
@@ -12,12 +12,13 @@ use crate::shell::walk::TextReader;
 use crate::shell::words::INDEX;
 use crate::shell::wrappers::{Done, WrapperCall};
 
-/// Whether it is the number of a signal (signal(7)): the highest is 64.
+/// Returns true if `text` is the number of a signal. The highest signal number is 64 (signal(7)).
 fn is_signal(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u32>().is_ok_and(|number| number <= 64)
 }
 
-/// Whether the name of a variable is written out, without an index: then nothing is evaluated to find it.
+/// Returns true if the script contains the variable's complete name, without an index. To find a plainly named
+/// variable, the shell evaluates nothing.
 fn is_plain(name: &Word) -> bool {
     !name.text.contains(['[', HOLE])
 }
@@ -35,7 +36,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     pub(super) fn source(&mut self) -> Done {
         self.unknown(
             self.arguments.first().unwrap_or(self.name),
-            "the commands of a file run, which is not in view: put them into this script",
+            "the commands of another file run: put these commands into this script",
         );
         self.finding.undefines(None);
         Ok(())
@@ -68,7 +69,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     pub(super) fn alias(&mut self) -> Done {
         self.finding.renames();
         for word in self.arguments {
-            // dash: `alias -x=rm` gives `-x` a meaning.
+            // In dash, `alias -x=rm` defines an alias with the name `-x`.
             if word.exactly().is_some_and(|text| !text.contains('=')) {
                 continue;
             }
@@ -78,7 +79,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 continue;
             };
             let name = word.text.split_once('=').map_or("", |(name, _)| name);
-            // A function that is defined under this name gets the other one.
+            // If the script defines a function under this name, the shell replaces the name with the alias value.
             self.finding.undefines(Some(name));
             let plain_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
                 && !RESERVED.contains(&name);
@@ -111,7 +112,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     pub(super) fn lookup(&mut self) -> Done {
         let options = self.arguments.iter().map_while(|word| word.exactly().filter(|text| text.starts_with('-')));
         if options.take_while(|text| *text != "--").any(|text| text.contains(['v', 'V'])) {
-            // It says what a name is, and runs nothing.
+            // An `alias` call without `=` only describes a name and runs nothing.
             return Ok(());
         }
         let options = self.before_command(&OptionGrammar { flags: "p", ..OptionGrammar::NONE }, self.arguments, 0);
@@ -132,14 +133,15 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     pub(super) fn declare(&mut self, base: &str) -> Done {
         let context = self.outside;
         let (mut reference, mut array) = (false, false);
-        // Under another spelling, or behind `command`, its arguments are split as any others.
+        // If the builtin's name is quoted or follows `command`, the shell splits the builtin's arguments like the
+        // arguments of a program.
         let direct = !self.name.quoted && self.name.raw.is_none() && !context.is_behind(&["builtin", "command"]);
         for word in self.arguments {
             if word.exactly().is_some_and(|text| text.starts_with(['-', '+']) && text != "--") {
                 reference |= word.text.contains('n') && base != "export" && base != "readonly";
                 array |= word.text.starts_with('-') && word.text.contains(['a', 'A']);
                 self.finding.integers |= word.text.contains('i');
-                // The value becomes a number, or the name of another variable.
+                // The shell evaluates the value as a number, or the value is the name of another variable.
                 self.finding.evaluates |= reference || word.text.contains('i');
                 self.finding.exported |= word.text.contains('f');
                 continue;
@@ -167,7 +169,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             if reference {
                 self.finding.unknown(
                     word,
-                    "a variable that is another one's name: use that variable itself, or `case`",
+                    "a variable contains the name of another variable: use the other variable itself, or `case`",
                     context,
                 );
                 match word.text.split_once('=') {
@@ -183,7 +185,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         Ok(())
     }
 
-    /// What a word that declares a variable gives it, if that is an array: then `(…)` is read as its elements, in quotes too.
+    /// Reads the value that a word assigns to a declared variable. If the variable is an array, the shell reads `(…)`
+    /// as elements, even in quotes.
     fn elements(&mut self, word: &Word, array: bool) -> Done {
         let context = self.outside;
         let end = word.text.find(['=', '[', '+', HOLE]).unwrap_or(word.text.len());
@@ -216,7 +219,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         Ok(())
     }
 
-    /// A word that the shell takes for the name of a variable, with an index or without: an index is evaluated, with what it expands.
+    /// Reads a word that the shell uses as the name of a variable. If the name has an index, the shell evaluates the
+    /// index and its expansions.
     pub(super) fn place(&mut self, word: &Word) {
         self.finding.evaluates |= !is_plain(word);
         let Some(bracket) = word.text.find('[') else { return };
@@ -226,7 +230,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         self.sums(word, &word.text[bracket..]);
     }
 
-    /// The variables that a word sets as arithmetic.
+    /// Records the variables that a text sets if a shell evaluates the text as arithmetic.
     fn sums(&mut self, word: &Word, text: &str) {
         for name in settings::named_in(text) {
             self.finding.sets(word, Some(name), self.outside);
@@ -251,7 +255,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         Ok(())
     }
 
-    /// `test`, `[`: `-v` and `-R` take the name of a variable.
+    /// Reads `test` and `[`, whose operators `-v` and `-R` take the name of a variable.
     pub(super) fn test(&mut self) -> Done {
         self.finding.evaluates |= self.arguments.iter().any(|word| !word.one);
         for pair in self.arguments.windows(2) {
@@ -270,7 +274,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         Ok(())
     }
 
-    /// A builtin that sets the variables that its operands name.
+    /// Reads a builtin whose operands name the variables to set.
     pub(super) fn names(&mut self, grammar: &OptionGrammar, skip: usize) -> Done {
         let Some(options) = self.options(grammar) else { return Ok(()) };
         for value in options.values(&["a"]) {
@@ -316,7 +320,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 self.finding.declares(&name, self.outside);
             }
             Some(first) if !first.exact && (first.glob || matches!(first.known(), "" | "-")) => {
-                // It may be `-v`, or nothing: then one that follows names a variable.
+                // At run time, the word may become `-v` or nothing, so a later word may name a variable.
                 self.finding.evaluates = true;
                 if !first.one && !first.glob {
                     self.finding.unknown(
@@ -370,7 +374,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 None if !functions && "PATH".starts_with(word.known()) => {
                     self.unknown(
                         word,
-                        "the variable that is taken away is not written out, it may be PATH: write its name",
+                        "the name of the unset variable is not written out and may be PATH: write the name",
                     );
                 }
                 _ => {}
@@ -450,7 +454,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             let text = word.text.as_str();
             if text.starts_with('-') && text.contains(['C', 'W', 'x', 'f', 'F']) || !word.exact {
                 let value = self.arguments.get(at + 1).unwrap_or(word);
-                self.unknown(value, "runs what its arguments say: leave completion out of scripts");
+                self.unknown(value, "completion runs commands from its arguments: leave completion out of scripts");
                 if text == "-C" {
                     self.finding.text(&[value], TextReader::Here, self.inside)?;
                 }

@@ -1,4 +1,4 @@
-//! Programs that run what one of their options says, or whose grammar is not read here.
+//! Programs that run a command from one of their options, or whose option grammar the parser does not know.
 
 use crate::shell::grammars::{LOADER, START_STOP_DAEMON};
 use crate::shell::options::{OptionGrammar, letters};
@@ -6,27 +6,27 @@ use crate::shell::syntax::Word;
 use crate::shell::walk::TextReader;
 use crate::shell::wrappers::{Done, WrapperCall};
 
-/// What an option's value is.
+/// Meaning of an option's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Value {
-    /// A program, or a text that a shell runs.
+    /// A program that runs, or text that a shell runs.
     Runs,
-    /// Something that can make the program run others.
+    /// A value that can make the program run other programs.
     Unknown,
-    /// An option of ssh.
+    /// An ssh option.
     Ssh,
 }
 
-/// The options of one program that make it run something.
+/// Options with which a program runs a command.
 struct Carrier {
     name: &'static str,
-    /// Long ones; they may be abbreviated.
+    /// Long options, which a script may abbreviate.
     long: &'static [(&'static str, Value)],
-    /// Letters.
+    /// Short options.
     short: &'static [(char, Value)],
-    /// Other letters that take a value.
+    /// Other option letters that take a value.
     values: &'static str,
-    /// Beginnings of words that are no option, and say what runs all the same.
+    /// Beginnings of words that are not options but can name a command that runs.
     words: &'static [&'static str],
 }
 
@@ -153,7 +153,7 @@ const CARRIERS: &[Carrier] = &[
 ];
 
 impl<'a> WrapperCall<'_, '_, 'a> {
-    /// A program whose options can make it run something.
+    /// Reads a program whose options can run a command.
     pub(super) fn option_runs(&mut self, base: &str) -> Done {
         let same = match base {
             "bsdtar" => "tar",
@@ -163,7 +163,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             base => base,
         };
         let Some(carrier) = CARRIERS.iter().find(|carrier| carrier.name == same) else { return Ok(()) };
-        // `tar cIf program file`: letters without a dash, values behind them in order.
+        // In `tar cIf program file`, the letters have no dash, and the values follow in order.
         if same == "tar"
             && let Some(first) = self.arguments.first().filter(|word| !word.known().starts_with('-'))
             && (first.known().contains(['I', 'F']) || !first.exact)
@@ -194,7 +194,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         Ok(())
     }
 
-    /// What the value of an option says: `value`, or else the next word.
+    /// Reads the value of an option, which is `value`, or the next word if `value` is `None`.
     fn carried(&mut self, kind: Value, word: &Word, value: Option<&str>, next: Option<&Word>) -> Done {
         let value = match (value, next) {
             (Some(value), _) => Word { text: value.to_owned(), raw: Some(word.source().into()), ..word.clone() },
@@ -211,7 +211,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         }
     }
 
-    /// A program that runs its arguments, by a grammar that is not read here.
+    /// Reads a program that runs its arguments, but whose option grammar is not in the table.
     pub(super) fn not_read(&mut self) -> Done {
         self.unknown(self.name, "a program that starts others, whose options are not read here: start the other one directly, or with `env`, `timeout` or `nice`");
         let options = self.before_command(&OptionGrammar::NONE, self.arguments, 0);
@@ -222,7 +222,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     pub(super) fn loader(&mut self) -> Done {
         let options = self.before_command(&LOADER, self.arguments, 0);
         for value in options.values(&["preload", "audit", "library-path"]) {
-            self.finding.unknown(value, "the loader takes code from there: run the program itself", self.inside);
+            self.finding.unknown(value, "the loader takes code from this path: run the program itself", self.inside);
         }
         self.command(options.rest, 0)
     }
@@ -235,7 +235,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             .and_then(|text| text.strip_prefix("--coreutils-prog"))
             .and_then(|text| text.split_once('='));
         let Some((_, program)) = program else {
-            self.unknown(first, "which program of `coreutils` runs is not written out: call that program by its name");
+            self.unknown(first, "the program of `coreutils` is not written out: call that program by its name");
             return Ok(());
         };
         let mut words = vec![Word { raw: Some(first.source().into()), ..Word::literal(program, first.at) }];

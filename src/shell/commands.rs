@@ -1,20 +1,20 @@
-//! What running a script would start.
+//! Finds the commands that a script would start.
 
 use crate::shell::found::{NotUnderstood, ScriptFinding, ScriptPlace, Shell};
 use crate::shell::syntax::HOLE;
 use crate::shell::walk::ScriptWalk;
 
-/// How much text is read.
+/// Maximum size of a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadLimit {
     /// A step's script: 64 KiB.
     Step,
-    /// A file that a person asks about: 1 MB.
+    /// A whole file: 1 MB.
     File,
 }
 
 impl ReadLimit {
-    /// In bytes.
+    /// Returns the maximum size in bytes.
     #[must_use]
     pub fn bytes(self) -> usize {
         match self {
@@ -24,20 +24,23 @@ impl ReadLimit {
     }
 }
 
-/// Everything that running `script` with bash or with dash would start, or that changes what is started, in order of place.
+/// Returns everything that `script` would start in bash or in dash, and every assignment to a variable that changes
+/// later commands. The results have the same order as the script.
 ///
-/// For a script that certainly runs in bash ask [`find_in`]: `[[ a || $b ]]` runs `$b` in dash.
+/// For a script that certainly runs in bash, use [`find_in`] instead, because dash parses some scripts differently. For
+/// example, `[[ a || $b ]]` runs `$b` in dash.
 ///
 /// # Errors
-/// What is not certainly read as the shell does: a syntax error, a limit, a construct that is refused.
+/// Returns an error if the script has a syntax error, exceeds a limit, or has a construct that the shell might read
+/// differently.
 pub fn find(script: &str, most: ReadLimit) -> Result<Vec<ScriptFinding>, NotUnderstood> {
     find_in(Shell::Sh, script, most)
 }
 
-/// As [`find`], for a script that `shell` runs.
+/// Returns the same as [`find`], for a script that only `shell` runs.
 ///
 /// # Errors
-/// As [`find`].
+/// Returns the same errors as [`find`].
 pub fn find_in(shell: Shell, script: &str, most: ReadLimit) -> Result<Vec<ScriptFinding>, NotUnderstood> {
     let fail = |at: usize, message: &str| NotUnderstood { place: place(script, at), message: message.to_owned() };
     if script.len() > most.bytes() {
@@ -58,7 +61,7 @@ pub fn find_in(shell: Shell, script: &str, most: ReadLimit) -> Result<Vec<Script
     Ok(finding.done())
 }
 
-/// Line and column of byte `at`.
+/// Returns the line and the column of the byte at the offset `at`.
 fn place(script: &str, at: usize) -> ScriptPlace {
     let mut at = at.min(script.len());
     while !script.is_char_boundary(at) {

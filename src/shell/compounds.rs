@@ -1,4 +1,4 @@
-//! Compound commands: conditions, loops, `case`, `[[ ]]`, functions.
+//! Parser of compound commands, for example conditions, loops, `case`, `[[ ]]`, functions.
 
 use crate::shell::arithmetic::evaluates;
 use crate::shell::grammar::ListEnd;
@@ -8,7 +8,7 @@ use crate::shell::syntax::{
 use crate::shell::words::WordPosition;
 
 impl Parser<'_> {
-    /// With the redirections behind it.
+    /// Reads the redirections after a compound command.
     pub(super) fn compound(&mut self, mut compound: CompoundCommand) -> Read<ShellNode> {
         loop {
             self.blanks();
@@ -44,7 +44,7 @@ impl Parser<'_> {
         self.compound(CompoundCommand { lists, ..CompoundCommand::default() })
     }
 
-    /// What follows `for` and `select`.
+    /// Reads the rest of a command after `for` or `select`.
     pub(super) fn each(&mut self, arithmetic: bool) -> Read<ShellNode> {
         let mut compound = CompoundCommand::default();
         self.blanks();
@@ -90,7 +90,7 @@ impl Parser<'_> {
         self.compound(compound)
     }
 
-    /// Takes `word` if it is what stands here, unquoted and whole.
+    /// Consumes the next word if the word is unquoted and equals `word`.
     fn lower_word(&mut self, word: &str) -> bool {
         let start = self.pos;
         for byte in word.bytes() {
@@ -150,7 +150,7 @@ impl Parser<'_> {
         self.compound(compound)
     }
 
-    /// What follows `[[`.
+    /// Reads the rest of a test after `[[`.
     pub(super) fn test(&mut self) -> Read<ShellNode> {
         let mut compound = CompoundCommand::default();
         let mut kind = WordPosition::Argument;
@@ -166,7 +166,7 @@ impl Parser<'_> {
                 Some(b'#') => return self.guard("`#` in `[[ ]]`: quote it"),
                 Some(b'(') if kind != WordPosition::Regex => {
                     if self.depth + depth >= MAX_DEPTH {
-                        return self.guard("nested deeper than 100: write it flatter");
+                        return self.guard("the script is nested deeper than 100 levels: reduce the nesting");
                     }
                     depth += 1;
                     self.pos += 1;
@@ -223,7 +223,8 @@ impl Parser<'_> {
             }
         };
         if !begins(self)? {
-            // A name counts only before a compound command; else it is the command.
+            // A name after `coproc` is valid only before a compound command. Before another command, the word is the
+            // command itself.
             let start = self.pos;
             let word = self.word(WordPosition::First)?;
             if word.exact && begins(self)? {
@@ -235,7 +236,8 @@ impl Parser<'_> {
         let node = self.command(true)?;
         let unnamed = compound.sets.is_empty() && matches!(node, ShellNode::Simple(_));
         if unnamed && (self.substitutions > 0 || self.functions > 0) {
-            // Where bash prints it, it has the name `COPROC`, and that is what runs when it is read again.
+            // Bash prints this command with the name `COPROC`. When bash parses the printed text, a command with the
+            // name `COPROC` runs.
             let name = SimpleCommand { words: vec![Word::literal("COPROC", place)], ..SimpleCommand::default() };
             let nodes = vec![ShellNode::Simple(name)];
             compound.lists.push(vec![Pipeline { nodes, and: false, negated: false, certain: false, first: false }]);
@@ -250,10 +252,10 @@ impl Parser<'_> {
         Ok(ShellNode::Compound(compound))
     }
 
-    /// The body of function `name`.
+    /// Reads the body of the function `name`.
     pub(super) fn function(&mut self, name: Word) -> Read<ShellNode> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:+@/".contains(&byte);
-        // A quoted name defines nothing in bash, which goes on all the same.
+        // In bash, a quoted name defines no function, but the script continues.
         if !name.exact || name.quoted || name.raw.is_some() || !name.text.bytes().all(plain) {
             return self.guard("a function whose name is not written out: write it out, without quotes");
         }
@@ -267,7 +269,7 @@ impl Parser<'_> {
         Ok(ShellNode::Function { name, body: Box::new(body) })
     }
 
-    /// A list and the reserved word that ends it.
+    /// Reads a list and the reserved word that ends the list.
     pub(super) fn block(&mut self, end: &'static str) -> Read<CommandList> {
         let mut list = CommandList::new();
         let until: &'static [&'static str] = if end == "}" { &["}"] } else { &["done"] };

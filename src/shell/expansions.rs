@@ -1,4 +1,4 @@
-//! What a dollar or a backtick begins, and the bodies of here-documents.
+//! Parser of expansions that begin with a dollar or a backtick, and of here-document bodies.
 
 use std::rc::Rc;
 
@@ -10,7 +10,7 @@ use crate::shell::traps::{is_open_index, is_trap};
 use crate::shell::words::{QuoteKind, WordBuilder, finished};
 
 impl Parser<'_> {
-    /// What a dollar begins.
+    /// Reads an expansion that begins with a dollar.
     pub(super) fn dollar(&mut self, w: &mut WordBuilder, quote: QuoteKind) -> Read<()> {
         let start = self.pos;
         self.pos += 1;
@@ -36,7 +36,7 @@ impl Parser<'_> {
                 if raw.ends_with("@P}") {
                     w.word.parts.push(WordPart::Unknown(PROMPT, self.origin.place(start)));
                 }
-                // `${!x}` is `$@` where `x` says so.
+                // `${!x}` means `$@` if the value of `x` is `@`.
                 w.hole(quoted && !raw.contains('@') && !raw.starts_with("${!"));
             }
             b'\'' if !quoted && self.bash() => {
@@ -46,7 +46,7 @@ impl Parser<'_> {
                 w.plain = false;
             }
             b'"' if !quoted => {
-                // Bash takes the dollar away, dash keeps it.
+                // Bash removes the dollar, but dash keeps the dollar.
                 if !self.bash() {
                     w.word.text.push('$');
                 }
@@ -58,7 +58,8 @@ impl Parser<'_> {
             }
             b'0'..=b'9' | b'*' | b'@' | b'#' | b'?' | b'-' | b'$' | b'!' => {
                 self.pos += 1;
-                // A number is one field: IFS with digits in it is asked for as a setting.
+                // A number is one field unless IFS contains digits, but an assignment to IFS is reported as a setting
+                // anyway.
                 w.hole(quoted && byte != b'@' || matches!(byte, b'#' | b'?' | b'$'));
             }
             _ => w.word.text.push('$'),
@@ -66,7 +67,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// `(list)` of `$(…)`, `<(…)`, `>(…)`.
+    /// Reads `(list)` of `$(…)`, `<(…)` or `>(…)`.
     pub(super) fn substitution(&mut self, w: &mut WordBuilder) -> Read<()> {
         self.open()?;
         self.pos += 1;
@@ -88,7 +89,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// `` `list` ``: its text is read after the backslashes of this form are gone.
+    /// Reads a command list in backticks, which is parsed after the removal of the escaping backslashes.
     pub(super) fn backtick(&mut self, w: &mut WordBuilder, quote: QuoteKind) -> Read<()> {
         self.open()?;
         let start = self.pos + 1;
@@ -145,7 +146,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// `{name…}` of `${name…}`.
+    /// Reads `{name…}` of `${name…}`.
     pub(super) fn parameter(&mut self, w: &mut WordBuilder, quoted: bool) -> Read<()> {
         self.open()?;
         let start = self.place();
@@ -170,7 +171,7 @@ impl Parser<'_> {
             Some(_) => return self.guard("`${` without a name behind it: quote it, or name a variable"),
         }
         self.evaluates |= indirect;
-        // What stands behind the name is arithmetic: an offset, or an index.
+        // An offset or an index after the variable's name is arithmetic.
         let (mut evaluated, mut indexed) = (false, false);
         let name = self.text[name..self.pos].replace("\\\n", "");
         let assigns = match self.peek() {
@@ -192,11 +193,11 @@ impl Parser<'_> {
         };
         self.evaluates |= evaluated;
         if assigns && indirect {
-            w.word.parts.push(WordPart::Unknown("sets a variable whose name is in another one", start));
+            w.word.parts.push(WordPart::Unknown("sets a variable whose name is in another variable", start));
         } else if assigns {
             w.word.parts.push(WordPart::Sets(name.clone(), start));
         }
-        // What is known of the word behind the name.
+        // The known part of the text after the variable's name.
         let (mut text, first) = (String::new(), self.pos);
         loop {
             let Some(byte) = self.peek() else {
@@ -273,8 +274,9 @@ impl Parser<'_> {
         }
     }
 
-    /// A single quote within `${…}` within double quotes. Some shells take it for a quote, some do not: they agree where the text up to
-    /// the next one ends nothing. What it expands is read in any case.
+    /// Reads a single quote in `${…}` within double quotes. Only some shells treat this single quote as a quote. All
+    /// shells read the same text if the text up to the next single quote contains no special characters. The parser
+    /// reads expansions in this text for both kinds of shells.
     fn odd_quote(&mut self, w: &mut WordBuilder) -> Read<()> {
         let from = self.pos + 1;
         let inside = self.text[from..].split_once('\'').map(|(inside, _)| inside);
@@ -299,7 +301,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// The body of a here-document: the text from `start` to `end`.
+    /// Reads the body of a here-document, from `start` to `end`.
     pub(super) fn body(&mut self, start: usize, end: usize, quoted: bool, tabs: bool) -> Read<Word> {
         let raw = &self.text[start..end];
         let at = self.origin.place(start);
@@ -316,7 +318,7 @@ impl Parser<'_> {
         inside.bodies = std::mem::take(&mut self.bodies);
         let mut w = WordBuilder::new(at);
         if let Err(mut flaw) = inside.double(&mut w, QuoteKind::Body) {
-            // The shell may take more lines for the body than we do.
+            // The shell may read more lines as the body of the here-document than this parser.
             flaw.guard = true;
             return Err(flaw);
         }
@@ -325,7 +327,7 @@ impl Parser<'_> {
         self.differs |= inside.differs;
         self.retries = inside.retries;
         let mut word = finished(w, raw);
-        // Bash takes the tabs away before it reads what is expanded, dash afterwards.
+        // Bash removes the tabs before the evaluation of expansions, but dash removes the tabs after the expansions.
         if tabs && !word.parts.is_empty() && raw.contains("\n\t") && raw.contains("<<") {
             return self.guard("a here-document in one whose tabs don't count: write the outer one with `<<`");
         }
@@ -336,7 +338,7 @@ impl Parser<'_> {
     }
 }
 
-/// Runs `x` in the value of a variable.
+/// Reason for an expansion with `@P`, which runs commands in the value of a variable.
 const PROMPT: &str = "`${...@P}` runs what is in the variable: leave `@P` out";
 
 fn without_tabs(text: &str) -> String {

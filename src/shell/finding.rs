@@ -1,4 +1,4 @@
-//! The walk through a script's tree.
+//! Walk through a script's syntax tree, which records the commands.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,7 +40,7 @@ impl<'s> ScriptWalk<'s> {
             differs: false,
             traps: Vec::new(),
             loose: Vec::new(),
-            // These hold the words of other commands.
+            // Shell variables such as `$_` contain words of other commands.
             redirected: ["$_", "${_", "BASH_"].iter().any(|name| script.contains(name)),
             integers: false,
             sums: Vec::new(),
@@ -71,7 +71,7 @@ impl<'s> ScriptWalk<'s> {
         Ok(())
     }
 
-    /// The variable of this name is an array; any where it is not known.
+    /// Records that the variable `name` is an array. `None` means any variable.
     pub(super) fn makes_array(&mut self, name: Option<&str>) {
         match name {
             Some(name) => drop(self.arrays.insert(name.to_owned())),
@@ -79,13 +79,14 @@ impl<'s> ScriptWalk<'s> {
         }
     }
 
-    /// `word` would run what is in it if variable `name` were an array.
+    /// Records a value that would run commands if the variable `name` were an array.
     pub(super) fn elements(&mut self, name: &str, word: &Word, context: Context<'_>) {
         self.elements.push((name.to_owned(), raw(word, FoundKind::Unknown(ELEMENTS), context)));
     }
 
-    /// Walks through the script as one of the two shells reads it. Where functions pass `"$@"` on, the walk is repeated with what
-    /// the walk before found them called with, until that stays the same.
+    /// Walks through the script in one dialect (bash or dash). If functions pass `"$@"` to other commands, the walk is
+    /// repeated with the calls that the previous walk found. The function repeats the walk until the calls no longer
+    /// change.
     fn pass(&mut self, dialect: Dialect) -> Result<(), SyntaxFlaw> {
         let marks = [self.found.len(), self.traps.len(), self.sums.len(), self.elements.len(), self.loose.len()];
         self.passing.clear();
@@ -100,7 +101,7 @@ impl<'s> ScriptWalk<'s> {
             self.elements.truncate(marks[3]);
             self.loose.truncate(marks[4]);
             self.budget = budget(self.script);
-            // Calls that do not settle are not read: `"$@"` stays unknown.
+            // The calls still change after the last round, so `"$@"` stays unknown.
             self.moves |= round == MAX_ROUNDS;
             self.walk(dialect)?;
             let calls: Vec<(String, Vec<ArgumentText>)> =
@@ -114,7 +115,7 @@ impl<'s> ScriptWalk<'s> {
         }
         let hidden = self.functions.iter().any(|name| name == NOT_FOUND || self.undefined.contains(name));
         if self.unset || hidden {
-            // Some function may not be what its name runs, so none is taken for certain.
+            // A function may be undefined or redefined, so no call counts as a certain function call.
             for raw in &mut self.found[marks[0]..] {
                 if let FoundKind::Function(name) = &raw.what {
                     raw.what = FoundKind::Command(name.clone());
@@ -183,14 +184,15 @@ impl<'s> ScriptWalk<'s> {
                 if *byte == b'\n' {
                     (line, column) = (line + 1, 1);
                 } else if byte & 0xC0 != 0x80 {
-                    // The first byte of a character.
+                    // The byte is the first byte of a character.
                     column += 1;
                 }
             }
             at = at.max(raw.at);
             let one =
                 ScriptFinding { what: raw.what, place: ScriptPlace { line, column }, via: raw.via, source: raw.source };
-            // Both dialects find most things. At one place stand few.
+            // Both dialects find many equal results, so duplicates are dropped. The search compares at most 64 earlier
+            // results of the same place.
             if !found[same.min(found.len())..].iter().rev().take(64).any(|other| *other == one) {
                 found.push(one);
             }
@@ -204,7 +206,8 @@ impl<'s> ScriptWalk<'s> {
             if context.top {
                 self.statement += 1;
             }
-            // In dash `[[ a && b ]]` is a command `[[`, which there is none of, or which lacks its `]]`: b does not run.
+            // In dash, `[[ a && b ]]` calls a command `[[`. In dash, the call of `[[` fails, because no such command
+            // exists or because the closing `]]` is missing, so `b` does not run.
             failed = context.dialect == Dialect::Dash && !item.negated && (item.and && failed || half_a_test(item));
             if item.and && failed {
                 continue;
@@ -237,7 +240,7 @@ impl<'s> ScriptWalk<'s> {
                 self.moves |= MOVES.contains(&name.text.as_str());
                 let shifted = std::mem::take(&mut self.shifted);
                 let (function, named) = (context.function.or(Some(self.statement)), Some(name.text.as_str()));
-                // Its calls may be captured.
+                // The script may capture the output of a function call.
                 let inside =
                     Context { function, named, body: true, captured: true, top: false, input: None, ..context };
                 match &**body {
@@ -318,7 +321,8 @@ impl<'s> ScriptWalk<'s> {
         }
     }
 
-    /// Whether no variable gets the words of a command: a program or `echo` whose output the script does not read.
+    /// Returns true if no variable receives the words of the command. A command of this kind is a program or `echo`
+    /// whose output the script does not read.
     fn is_aside(&mut self, simple: &SimpleCommand, context: Context<'_>) -> bool {
         let Some(name) = simple.words.first().and_then(Word::exactly) else { return false };
         let executes = simple.words.iter().any(|word| word.exactly() == Some("exec"));
@@ -329,7 +333,8 @@ impl<'s> ScriptWalk<'s> {
         !context.captured && context.nested == 0 && !keeps && !called && !writes_a_file(&simple.redirects)
     }
 
-    /// `words` with what the function around is called with in place of `"$@"`, for each call; none where that is not known.
+    /// Returns `words` for each call of the function that contains the command, with the call's arguments in place of
+    /// `"$@"`. Returns `None` if the calls of the function are not known.
     fn passed_on(&mut self, words: &[Word], context: Context<'_>) -> Option<Vec<Vec<Word>>> {
         let name = context.named.filter(|_| context.here && context.nested == 0)?;
         let at = words.iter().position(is_parameters)?;
@@ -343,7 +348,7 @@ impl<'s> ScriptWalk<'s> {
             return None;
         }
         let calls = self.given.get(name)?;
-        // Many calls of what passes them on often are read no more than texts in texts.
+        // Each call costs a part of the budget, because functions that call each other often would cause too much work.
         let Some(left) = self.budget.checked_sub(calls.len() * CALL) else {
             self.moved.insert(name.to_owned());
             return None;
@@ -352,7 +357,7 @@ impl<'s> ScriptWalk<'s> {
         calls
             .values()
             .map(|call| {
-                // A `shift` beyond the last parameter fails, and takes none away.
+                // A `shift` beyond the last parameter fails and removes no parameter.
                 let (away, left) = call.split_at_checked(self.shifted)?;
                 away.iter().all(|word| word.one).then(|| {
                     let place = |word: &Word| if is_parameters(word) { left.to_vec() } else { vec![word.clone()] };
@@ -362,7 +367,7 @@ impl<'s> ScriptWalk<'s> {
             .collect()
     }
 
-    /// A call that a function may get its parameters by, or a builtin that changes them.
+    /// Records a call that may give parameters to a function, or that runs a builtin which changes parameters.
     fn parameters(&mut self, name: &str, arguments: &[Word], context: Context<'_>) {
         if context.here && self.passing.contains(name) {
             let spelling = arguments.iter().map(|word| (word.text.clone(), word.one)).collect();
@@ -381,7 +386,8 @@ impl<'s> ScriptWalk<'s> {
             _ => None,
         };
         match (context.named, count) {
-            // Behind another builtin, or in a text that runs later, in whatever function.
+            // A builtin inside another builtin, or in a text that runs later, may change the parameters of any
+            // function.
             _ if context.nested > 0 => self.moves = true,
             (Some(_), Some(count)) if context.body && count <= MAX_CALLS => self.shifted += count,
             (Some(function), _) => drop(self.moved.insert(function.to_owned())),
@@ -389,12 +395,12 @@ impl<'s> ScriptWalk<'s> {
         }
     }
 
-    /// An alias may put words before a call, and give a name another meaning.
+    /// Records that names may get another meaning, for example by an alias.
     pub(super) fn renames(&mut self) {
         self.moves = true;
     }
 
-    /// What a word's expansion does, and whether it is a trap.
+    /// Records the effects of a word's expansion, and the word itself if its evaluation may run a command.
     fn word(&mut self, word: &Word, context: Context<'_>) -> Result<(), SyntaxFlaw> {
         if is_trap(&word.text) || opens_index(word) {
             let traps = if context.aside && !is_whole_trap(&word.text) { &mut self.loose } else { &mut self.traps };
@@ -435,14 +441,14 @@ impl<'s> ScriptWalk<'s> {
         Ok(())
     }
 
-    /// What `value` sets where it is evaluated as arithmetic.
+    /// Records the variables that `value` sets if a shell evaluates `value` as arithmetic.
     fn sums(&mut self, word: &Word, value: &str, context: Context<'_>) {
         for name in settings::named_in(value) {
             self.sums.push(raw(word, FoundKind::Setting(name.to_owned()), context));
         }
     }
 
-    /// A variable of this name is set; none where the name is not known.
+    /// Records an assignment to the variable `name`. The name is unknown if `name` is `None`.
     pub(super) fn sets(&mut self, word: &Word, name: Option<&str>, context: Context<'_>) {
         if name.is_some_and(settings::is_integer) {
             (self.evaluates, self.integers) = (true, true);
@@ -456,7 +462,7 @@ impl<'s> ScriptWalk<'s> {
                 if settings::names_a_file(name) && value != Some("")
                     || settings::is_expanded(name) && value.is_none_or(evaluated)
                 {
-                    self.unknown(word, "a variable whose value runs, or names what runs: leave it out, or give it a value without `$` and backticks", context);
+                    self.unknown(word, "the value of this variable runs, or names a program that runs: leave the variable out, or give it a value without `$` and backticks", context);
                 }
             }
             Some(_) => {}
@@ -464,7 +470,7 @@ impl<'s> ScriptWalk<'s> {
         }
     }
 
-    /// An argument of the form `name`, `name=value`, `name+=value` or `name[i]=value` sets a variable.
+    /// Records an argument that sets a variable, for example `name`, `name=value`, `name+=value` or `name[i]=value`.
     pub(super) fn declares(&mut self, word: &Word, context: Context<'_>) {
         let end = word.text.find(['=', '[', '+', HOLE]).unwrap_or(word.text.len());
         let whole = !word.text[end..].starts_with(HOLE);
@@ -474,7 +480,7 @@ impl<'s> ScriptWalk<'s> {
         }
     }
 
-    /// What `word` runs can't be known.
+    /// Records that the command in `word` is unknown.
     pub(super) fn unknown(&mut self, word: &Word, why: &'static str, context: Context<'_>) {
         if context.function.is_none() {
             self.may_call();
@@ -486,7 +492,7 @@ impl<'s> ScriptWalk<'s> {
         self.first_call.get_or_insert(self.statement);
     }
 
-    /// The function of this name may be undefined, or another one defined in its place; any where the name is not known.
+    /// Records that the function `name` may be undefined or redefined. `None` means any function.
     pub(super) fn undefines(&mut self, name: Option<&str>) {
         match name {
             Some(name) => {
@@ -496,22 +502,22 @@ impl<'s> ScriptWalk<'s> {
         }
     }
 
-    /// How much was found so far.
+    /// Returns the number of results that the walk has found.
     pub(super) fn count(&self) -> usize {
         self.found.len()
     }
 
-    /// What was found behind the first `count`.
+    /// Returns the results after the first `count` results.
     pub(super) fn found_since(&self, count: usize) -> impl Iterator<Item = &FoundKind> {
         self.found[count.min(self.found.len())..].iter().map(|raw| &raw.what)
     }
 
-    /// A program at `word` under another name than the word's.
+    /// Records a program with the name `name` that runs at the place of `word`.
     pub(super) fn runs(&mut self, name: &str, word: &Word, context: Context<'_>) {
         self.found.push(raw(word, FoundKind::Command(name.to_owned()), context));
     }
 
-    /// The command that `words` are: its name, and what it runs in turn.
+    /// Records the command in `words`, and the commands that this command runs as a wrapper.
     pub(super) fn resolve(&mut self, words: &[Word], context: Context<'_>) -> Result<(), SyntaxFlaw> {
         let Some((first, arguments)) = words.split_first() else { return Ok(()) };
         let Some(name) = first.exactly() else {
@@ -522,7 +528,8 @@ impl<'s> ScriptWalk<'s> {
             return Ok(());
         };
         if context.dialect == Dialect::Dash && !first.quoted && (KEYWORDS.contains(&name) || name.starts_with('-')) {
-            // What bash's grammar has in such a place (`[[ -f a || -f b ]]`): no program has this name.
+            // Words such as `-f` belong to bash's grammar (`[[ -f a || -f b ]]`), and no program has one of these words
+            // as its name.
             return Ok(());
         }
         if name.is_empty() || name.starts_with('-') || name.contains("{}") {
@@ -537,7 +544,8 @@ impl<'s> ScriptWalk<'s> {
             self.may_call();
         }
         let base = name.rsplit_once('/').map_or(name, |(_, base)| base);
-        // A function with the name of a wrapper hides nothing: were it not defined, the wrapper would run its arguments.
+        // If a function has the name of a wrapper, the walk still treats the call as a call of the wrapper. If the
+        // function is not defined at run time, the wrapper runs its arguments.
         let known = is_known(base);
         if context.here && context.function.is_none() && self.certain.contains_key(name) && !known {
             self.found.push(raw(first, FoundKind::Function(name.to_owned()), context));
@@ -555,7 +563,7 @@ impl<'s> ScriptWalk<'s> {
         if context.nested >= MAX_NESTED {
             return Err(SyntaxFlaw {
                 at: first.at,
-                message: "commands in commands, deeper than 12: write it flatter",
+                message: "commands in commands are nested deeper than 12 levels: reduce the nesting",
                 guard: true,
             });
         }
@@ -565,7 +573,7 @@ impl<'s> ScriptWalk<'s> {
         wrappers::run(self, base, first, arguments, inside, context)
     }
 
-    /// The text of `word` is run by `reader`, with words behind it that are not in view.
+    /// Reads the text of `word`, which `reader` runs with unknown words after the text.
     pub(super) fn text_and_more(
         &mut self,
         word: &Word,
@@ -574,7 +582,7 @@ impl<'s> ScriptWalk<'s> {
     ) -> Result<(), SyntaxFlaw> {
         let program = word.text.split_ascii_whitespace().next().unwrap_or_default();
         let plain = |c: char| c.is_ascii_alphanumeric() || " _./:,+@%-=~".contains(c);
-        // What is added for ssh alone is a host, which its callers see to, and what runs there.
+        // The words that ssh adds are a host, which the callers check, and a command that runs on that host.
         let ssh = program.rsplit('/').next() == Some("ssh") && word.text.chars().all(plain);
         if !word.exact || ssh {
             return self.text(&[word], reader, context);
@@ -583,7 +591,7 @@ impl<'s> ScriptWalk<'s> {
         self.text(&[&more], reader, context)
     }
 
-    /// The text of `words`, joined by blanks, is run by `reader`.
+    /// Reads the text that `reader` runs, which is `words` joined by blanks.
     pub(super) fn text(&mut self, words: &[&Word], reader: TextReader, context: Context<'_>) -> Result<(), SyntaxFlaw> {
         let Some(first) = words.first() else { return Ok(()) };
         let joined;
@@ -602,20 +610,20 @@ impl<'s> ScriptWalk<'s> {
         if let Some(hidden) = hidden {
             self.unknown(hidden, NO_TEXT, context);
         } else if reader == TextReader::Here && context.function.is_none() {
-            // The text may call a function of this script.
+            // The text may call a function of the surrounding script.
             self.may_call();
         }
         if text.len() > self.budget {
             return Err(SyntaxFlaw {
                 at: first.at,
-                message: "too many texts that run as scripts: write it flatter",
+                message: "too much text runs as scripts in the script: reduce the nesting",
                 guard: true,
             });
         }
         if context.nested >= MAX_NESTED {
             return Err(SyntaxFlaw {
                 at: first.at,
-                message: "commands in commands, deeper than 12: write it flatter",
+                message: "commands in commands are nested deeper than 12 levels: reduce the nesting",
                 guard: true,
             });
         }
@@ -636,7 +644,7 @@ impl<'s> ScriptWalk<'s> {
             let (depth, before) = (self.depth, self.found.len());
             let last = dialects.len() == 1 || *dialect == Dialect::Bash;
             match read.flaw {
-                // What is known of it is shown; that not all is known stands there already.
+                // An error in a partly unknown text is ignored, because the walk already recorded the unknown part.
                 Some(_) if hidden.is_some() => {}
                 Some(flaw) if flaw.guard || last && !(reader == TextReader::Here && *dialect == Dialect::Dash) => {
                     return Err(flaw);
@@ -661,7 +669,7 @@ impl<'s> ScriptWalk<'s> {
             } else {
                 let seen = self.found.split_off(before);
                 self.found.extend(seen.into_iter().filter(|raw| !matches!(raw.what, FoundKind::Unknown(_))));
-                // They are in order.
+                // The list `calls` is sorted by index.
                 self.calls.truncate(self.calls.partition_point(|(index, _)| *index < before));
             }
         }
@@ -670,12 +678,12 @@ impl<'s> ScriptWalk<'s> {
     }
 }
 
-/// How many bytes of texts in texts are read.
+/// Returns the maximum number of bytes of all nested texts of a script.
 fn budget(script: &str) -> usize {
     4 * script.len() + 4096
 }
 
-/// Whether output goes to a file, which the script may read.
+/// Returns true if a redirection writes to a file, because the script may run that file later.
 fn writes_a_file(redirects: &[Redirect]) -> bool {
     let descriptor =
         |word: &Word| word.exactly().is_some_and(|text| text.bytes().all(|c| c.is_ascii_digit() || c == b'-'));
@@ -686,19 +694,19 @@ fn writes_a_file(redirects: &[Redirect]) -> bool {
     })
 }
 
-/// `"$@"`
+/// Returns true for `"$@"`.
 fn is_parameters(word: &Word) -> bool {
     matches!(word.source(), "\"$@\"" | "\"${@}\"")
 }
 
-/// Whether `set` with these arguments changes the parameters.
+/// Returns true if `set` with these arguments changes the parameters.
 fn sets_parameters(arguments: &[Word]) -> bool {
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match word.exactly() {
             Some("-" | "--") | None => return true,
             Some(text) if !text.starts_with(['-', '+']) => return true,
-            // `-o` takes the next word.
+            // `-o` consumes the next word.
             Some(text) if text.ends_with('o') => drop(words.next()),
             Some(_) => {}
         }
@@ -706,7 +714,8 @@ fn sets_parameters(arguments: &[Word]) -> bool {
     false
 }
 
-/// Whether a command lies below `/proc` or `/dev`: the running shell under the name of its file, or a descriptor.
+/// Returns true for a command below `/proc` or `/dev`. A path below `/proc` or `/dev` may be a link to the running
+/// shell or to an open file descriptor.
 fn is_of_the_kernel(name: &str) -> bool {
     let mut steps: Vec<&str> = Vec::new();
     for step in name.split('/') {
@@ -719,21 +728,22 @@ fn is_of_the_kernel(name: &str) -> bool {
     let below = steps.len() > 1;
     match steps.first() {
         Some(&"proc") => below && name.contains('/'),
-        // A relative one may be a folder of the project.
+        // A relative path may be a directory of the project.
         Some(&"dev") => below && (name.starts_with('/') || steps[1] == "fd"),
         _ => false,
     }
 }
 
-/// `[[` as a command, without `]]`.
+/// Returns true for `[[` without `]]`.
 fn half_a_test(item: &Pipeline) -> bool {
     let [ShellNode::Simple(simple)] = item.nodes.as_slice() else { return false };
     let named = simple.words.first().is_some_and(|word| word.operator() == Some("[["));
     named && simple.assigns.is_empty() && simple.words.last().is_some_and(|word| word.operator() != Some("]]"))
 }
 
-/// In dash a word like `a[1]=x` or `a+=x`: it names no program, and bash's assignments have this form. With a slash in it, or one that may be,
-/// it does.
+/// Returns true for a word like `a[1]=x` or `a+=x`, which dash reads as a command. Bash reads a word like `a[1]=x` as
+/// an assignment, and no program has a name of this form. A word with a slash, or with an expansion that may contain a
+/// slash, can name a program.
 fn assigns_for_bash(word: &Word) -> bool {
     let source = word.source();
     if source.contains(['/', '$', '`']) {
@@ -750,28 +760,27 @@ fn raw(word: &Word, what: FoundKind, context: Context<'_>) -> RawFinding {
     RawFinding { at: word.at, what, via: context.via.to_vec(), source: source[..cut].to_owned() }
 }
 
-/// Texts in texts and wrappers in wrappers. Bounds the stack, and what is copied.
+/// Maximum nesting of texts and wrappers, which limits the stack and the amount of copied data.
 const MAX_NESTED: usize = 12;
 
-/// Builtins that no function hides, in a POSIX shell.
+/// Special builtins of POSIX shells, which a function cannot replace.
 const SPECIAL: &[&str] = &[
     ".", ":", "break", "continue", "eval", "exec", "exit", "export", "readonly", "return", "set", "shift", "source",
     "times", "trap", "unset",
 ];
 
-/// Words of bash's grammar that dash takes for names of programs.
+/// Reserved words of bash that dash reads as program names.
 const KEYWORDS: &[&str] = &["[[", "select", "function", "coproc"];
 
-/// Builtins that change the parameters.
+/// Builtins that change the parameters `$1`, `$2` and so on.
 const MOVES: &[&str] = &["set", "shift"];
 
-/// How often the script is walked through for what functions are called with, how many calls of one are read, and what each costs
-/// of the budget, in bytes.
+/// Maximum number of walks through the script.
 const MAX_ROUNDS: usize = 6;
 const MAX_CALLS: usize = 256;
 const CALL: usize = 64;
 
-/// A function of this name runs where a command is not found.
+/// Name of the function that bash calls if a command does not exist.
 const NOT_FOUND: &str = "command_not_found_handle";
 
 const ELEMENTS: &str =

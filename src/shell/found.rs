@@ -1,22 +1,23 @@
-//! What reading a script found: commands, places, and why a script is not understood.
+//! Results of the parser for shell scripts, such as commands, places and errors.
 
 use std::fmt;
 
-/// Which shell runs the script.
+/// Shell that runs the script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shell {
-    /// GNU bash, under its own name.
+    /// GNU bash, which runs under the name `bash`.
     Bash,
-    /// `sh`, which may be dash or bash: what either of them would run.
+    /// `sh`, which may be dash or bash. The result contains each command that dash would run and each command that bash
+    /// would run.
     Sh,
 }
 
-/// A place in a script: line and column in characters, both from 1.
+/// A place in a script, given as line and column in characters, both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ScriptPlace {
     /// The line, from 1.
     pub line: usize,
-    /// The character in it, from 1.
+    /// Number of the character in the line, from 1.
     pub column: usize,
 }
 
@@ -26,38 +27,42 @@ impl fmt::Display for ScriptPlace {
     }
 }
 
-/// One thing that a script does which a policy has to decide.
+/// A part of a script that policy must decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScriptFinding {
-    /// What.
+    /// Kind and name.
     pub what: FoundKind,
-    /// Where it stands. In a text that a command gets (`sh -c '…'`) as exact as its quotes allow; else where that text begins.
+    /// Place of the part in the script. The place is exact also for text that a command receives (`sh -c '…'`), if the
+    /// quotes of the text allow this. If the quotes do not allow this, the place is the beginning of the text.
     pub place: ScriptPlace,
-    /// What runs it, the outermost first: `["env", "sudo"]`. Empty where the script's own shell does.
+    /// Wrappers around the command, the outermost first, for example `["env", "sudo"]`. The list is empty if the
+    /// script's own shell runs the command.
     pub via: Vec<String>,
-    /// As it is written, at most 200 characters.
+    /// Source text of the part, at most 200 characters.
     pub source: String,
 }
 
-/// What a script does.
+/// Kind of a result.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FoundKind {
-    /// A program or builtin, by its name after quote removal, as written otherwise: `git`, `/usr/bin/git`, `./x`.
+    /// A program or a builtin, with its name. The name is written as in the script but without quotes, for example
+    /// `git`, `/usr/bin/git` or `./x`.
     Command(String),
-    /// A call of a function that the script certainly defined before. What its body runs is found where it stands.
+    /// A call of a function, if the script certainly defined the function before the call. The commands in the
+    /// function's body are separate results.
     Function(String),
-    /// A variable that changes what later commands do or are is set: its name.
+    /// An assignment to a variable that changes later commands, with the variable's name.
     Setting(String),
-    /// What would run can't be known before it runs, and why.
+    /// A command that cannot be known before the run, with the reason why the command is unknown.
     Unknown(&'static str),
 }
 
-/// A script, or a part of it, that is not understood. A policy denies it.
+/// A script, or a part of a script, that the parser does not understand. Policy denies the script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotUnderstood {
-    /// Where.
+    /// Place of the problem.
     pub place: ScriptPlace,
-    /// What happened, then what to do.
+    /// The problem, and how to correct the script.
     pub message: String,
 }
 

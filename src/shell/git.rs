@@ -1,4 +1,4 @@
-//! What git runs by its options and settings.
+//! Commands that git runs because of its options and settings.
 
 use crate::shell::grammars::GIT;
 use crate::shell::options::{OptionGrammar, letters};
@@ -17,13 +17,13 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         for value in options.values(&["config-env", "exec-path"]) {
             self.finding.unknown(
                 value,
-                "git takes what it runs from elsewhere: set it with `git -c name=value`",
+                "git takes programs to run from another place: set them with `git -c name=value`",
                 self.inside,
             );
         }
         let Some((command, arguments)) = options.rest.split_first() else { return Ok(()) };
         let Some(command) = command.exactly() else {
-            self.unknown(command, "which command of git runs is not written out: write it behind `git`");
+            self.unknown(command, "the command of git is not written out: write the command after `git`");
             return Ok(());
         };
         let literal: Vec<&str> = arguments.iter().map(|word| word.exactly().unwrap_or_default()).collect();
@@ -45,7 +45,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 self.finding.text(&words, TextReader::Sh, self.inside)?;
             }
             ("remote-ext" | "remote-fd" | "shell" | "for-each-repo" | "hook" | "p4", _) => {
-                self.unknown(self.name, "a command of git that runs others: run these as commands of their own");
+                self.unknown(self.name, "a git command that runs other commands: run those commands separately");
             }
             ("filter-branch", _) => self
                 .unknown(self.name, "`git filter-branch` runs filters: use `git rebase`, or edit the files and commit"),
@@ -60,7 +60,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 if literal.iter().any(renames) || literal.first() == Some(&"rename-section") {
                     self.unknown(
                         self.name,
-                        "settings of git get other names, which may be those of commands: set each by its name",
+                        "git renames settings, and a renamed setting may run a command: set each setting by its name",
                     );
                 }
                 for pair in arguments.windows(2) {
@@ -72,7 +72,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                     }
                 }
             }
-            // An alias, or a program of this name.
+            // The git command NAME is an alias or the program `git-NAME`.
             _ if OWN.binary_search(&command).is_err() => {
                 self.finding.runs(&format!("git-{command}"), self.name, self.inside);
             }
@@ -81,7 +81,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         Ok(())
     }
 
-    /// Options of a command of git that say what it runs; git takes abbreviations, clusters, and options behind operands.
+    /// Reads the options of a git command that name programs to run. Git accepts abbreviated options, clusters of
+    /// letters, and options after operands.
     fn git_options(&mut self, command: &str, arguments: &[Word]) -> Done {
         let sub = SUBS.iter().find(|sub| sub.names.contains(&command)).unwrap_or(&OTHER);
         let mut operands = false;
@@ -91,7 +92,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             if is_ext(text) {
                 self.unknown(word, EXT);
             }
-            // Behind an option it may be the option's value.
+            // If `--` follows an option, `--` may be the value of the option.
             operands |= text == "--" && !(at > 0 && may_be_option(&arguments[at - 1]));
             if operands {
                 continue;
@@ -101,7 +102,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 if name.is_empty() || sub.safe.contains(&name) {
                     continue;
                 }
-                // A hole in the name may be the rest of any.
+                // If a part of a name is unknown, the name may become any option that begins with the known part.
                 let name = name.split(HOLE).next().unwrap_or_default();
                 for (known, does) in sub.long {
                     if known.starts_with(name) {
@@ -132,7 +133,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 one: true,
                 ..word.clone()
             },
-            // Its value can only stand in the same word.
+            // The value of the option must be in the same word.
             (None, _) if does == Does::Glued => return Ok(()),
             (None, Some(next)) => next.clone(),
             (None, None) => return Ok(()),
@@ -147,7 +148,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         }
     }
 
-    /// A program or a text that git runs.
+    /// Reads a program name or a shell text that git runs.
     pub(super) fn git_text(&mut self, word: &Word, text: &str) -> Done {
         let value = Word {
             text: text.to_owned(),
@@ -160,7 +161,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         self.finding.text_and_more(&value, TextReader::Sh, self.inside)
     }
 
-    /// `name=value` of git's configuration.
+    /// Reads a word `name=value` that sets git configuration.
     fn git_setting(&mut self, word: &Word) -> Done {
         let Some((key, value)) = word.text.split_once('=').filter(|(key, _)| !key.contains(HOLE)) else {
             if !word.exact {
@@ -200,7 +201,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             return Ok(());
         }
         if matches!(last, "hookspath" | "path" | "templatedir" | "template" | "attributesfile" | "vcs") {
-            self.unknown(word, "git takes what it runs from there: leave the setting out");
+            self.unknown(word, "git takes programs to run from this place: leave the setting out");
             return Ok(());
         }
         match value.strip_prefix('!').unwrap_or(value) {
@@ -210,7 +211,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 }
 
-/// Settings of git whose value is a program, a text that runs, or a place to take them from.
+/// Returns true for a git setting whose value is a program, a text that a shell runs, or a source of programs.
 fn runs_its_value(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     let last = key.rsplit_once('.').map_or(key.as_str(), |(_, last)| last);
@@ -270,17 +271,17 @@ fn runs_its_value(key: &str) -> bool {
         )
 }
 
-/// Commands of git that take an address.
+/// Git commands that take the address of a repository.
 const TALKS: [&str; 10] =
     ["archive", "clone", "fetch", "fetch-pack", "ls-remote", "pull", "push", "remote", "send-pack", "submodule"];
 
-/// Whether an address names the program that git talks to (`helper::address`, gitremote-helpers(7)).
+/// Returns true if an address names a remote helper program (`helper::address`, gitremote-helpers(7)).
 fn names_a_helper(address: &str) -> bool {
     let helper = address.split_once("::").map_or("", |(helper, _)| helper);
     !helper.is_empty() && helper.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-_".contains(&byte))
 }
 
-/// Which argument names a strategy that git does not have itself.
+/// Returns the index of the argument that names a merge strategy, which may be a program.
 fn strategy(command: &str, arguments: &[&str]) -> Option<usize> {
     const STRATEGIES: [&str; 6] = ["octopus", "ort", "ours", "recursive", "resolve", "subtree"];
     if !matches!(command, "merge" | "pull" | "rebase" | "cherry-pick" | "revert") {
@@ -303,37 +304,37 @@ fn strategy(command: &str, arguments: &[&str]) -> Option<usize> {
     })
 }
 
-/// Whether a word is an option, or may be one.
+/// Returns true if a word is or may be an option.
 fn may_be_option(word: &Word) -> bool {
     word.text.starts_with('-') || !word.exact && word.known().is_empty()
 }
 
-/// Whether an address in `text` is a command that git runs.
+/// Returns true if `text` contains an `ext::` address, whose command git runs.
 fn is_ext(text: &str) -> bool {
     text.match_indices("ext::").any(|(at, _)| !text[..at].ends_with(|letter: char| letter.is_ascii_alphanumeric()))
 }
 
-/// What the value of an option of git does.
+/// Meaning of the value of a git option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Does {
-    /// It is a program or a text that runs.
+    /// A program that runs or a text that a shell runs.
     Runs,
-    /// The same, if it stands in the option's own word.
+    /// A program or a text that runs, but only if the value is in the same word as the option.
     Glued,
-    /// It is a setting.
+    /// A git setting.
     Sets,
-    /// It is a place to take programs from, or a name for one.
+    /// A source of programs, or the name of a program that runs.
     Unknown,
 }
 
-/// A command of git: options that say what it runs.
+/// Options with which a git command can run programs.
 struct Sub {
     names: &'static [&'static str],
     long: &'static [(&'static str, Does)],
     short: &'static [(char, Does)],
-    /// Other letters that take the rest of their word, or the next word.
+    /// Other letters that take a value, which is the rest of the word or the next word.
     values: &'static str,
-    /// Long options that are whole names, though another one begins with them.
+    /// Long options that run nothing, although longer options with the same beginning run programs.
     safe: &'static [&'static str],
 }
 
@@ -401,7 +402,7 @@ const SUBS: &[Sub] = &[
     },
 ];
 
-/// A command that is not among them: all that might be an option of the kind.
+/// Options of all git commands that have no entry of their own.
 const OTHER: Sub = Sub {
     names: &[],
     long: &[
@@ -416,7 +417,7 @@ const OTHER: Sub = Sub {
     safe: &["u", "r", "e", "o", "ex"],
 };
 
-/// Commands of git without options that say what runs.
+/// Git commands without options that can run programs.
 const RUNS_NOTHING: &[&str] = &[
     "add",
     "blame",
@@ -443,7 +444,7 @@ const RUNS_NOTHING: &[&str] = &[
 /// `git merge-index [-o] [-q] program …`
 const MERGE_INDEX: OptionGrammar = OptionGrammar { flags: "oq", ..OptionGrammar::NONE };
 
-/// Commands that git has itself (`git --list-cmds=main`, of several versions), in order.
+/// Commands that belong to git (`git --list-cmds=main` of several versions), sorted for binary search.
 const OWN: &[&str] = &[
     "add",
     "am",
@@ -637,7 +638,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_commands_are_in_order() {
+    fn the_git_commands_are_sorted() {
         assert!(OWN.is_sorted());
     }
 }

@@ -1,47 +1,47 @@
-//! Lists, pipelines and compound commands.
+//! Parser of lists, pipelines and simple commands.
 
 use crate::shell::syntax::{CommandList, CompoundCommand, Parser, Pipeline, Read, ShellNode, SimpleCommand};
 use crate::shell::words::WordPosition;
 
-/// What ends a list.
+/// End of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ListEnd {
-    /// The end of the text.
+    /// The list ends at the end of the text.
     End,
     /// `)`
     Parenthesis,
     /// `;;`, `;&`, `;;&` or `esac`.
     Clause,
-    /// One of these words where a command could begin.
+    /// The list ends at one of these reserved words, if the word is at the beginning of a command.
     Words(&'static [&'static str]),
 }
 
-/// Words that are not commands where a command could begin.
+/// Reserved words, which name no command at the beginning of a command.
 pub(super) const RESERVED: &[&str] = &[
     "!", "{", "}", "if", "then", "else", "elif", "fi", "do", "done", "case", "esac", "while", "until", "for", "[[",
     "select", "function", "coproc", "time",
 ];
 
-/// Those of them that only bash knows.
+/// Reserved words that only bash knows.
 const BASH_ONLY: &[&str] = &["[[", "select", "function", "coproc", "time"];
 
-/// The last command is a compound one.
+/// Returns true if the last command is a compound command, which needs no separator before a reserved word.
 fn ends_itself(list: &CommandList) -> bool {
     list.last().and_then(|item| item.nodes.last()).is_some_and(|node| !matches!(node, ShellNode::Simple(_)))
 }
 
 impl Parser<'_> {
-    /// The whole text.
+    /// Reads the whole text.
     pub(super) fn whole(&mut self, list: &mut CommandList) -> Read<()> {
         self.list(list, ListEnd::End)?;
         match self.peek() {
             None if self.pending.is_empty() => Ok(()),
             None => self.guard("a here-document has no body: give it one, with its end"),
-            Some(_) => self.syntax("`)` closes nothing: take it away"),
+            Some(_) => self.syntax("`)` has no opening bracket: take it away"),
         }
     }
 
-    /// Commands up to what ends them, which is left where it stands.
+    /// Reads commands up to the end of the list, but does not consume the text that ends the list.
     pub(super) fn list(&mut self, list: &mut CommandList, until: ListEnd) -> Read<()> {
         let mut first = true;
         loop {
@@ -76,7 +76,7 @@ impl Parser<'_> {
                     list[from..].iter_mut().for_each(|item| item.certain = false);
                 }
                 None | Some(b'\n' | b')') => {}
-                // `if (a) then`, `{ (a) }`: what ends a list may follow a compound command at once.
+                // A reserved word may directly follow a compound command, for example in `if (a) then` or `{ (a) }`.
                 Some(_) if self.keyword()?.is_some() && ends_itself(list) => {}
                 Some(_) => return self.syntax("a command can't go on like this: put an operator between the two"),
             }
@@ -84,7 +84,7 @@ impl Parser<'_> {
         }
     }
 
-    /// `;;`, `;&` at this semicolon.
+    /// Returns true if `;;` or `;&` begins at the semicolon at this position.
     fn clause_ends(&mut self) -> bool {
         match self.peek_second() {
             Some(b';') => true,
@@ -93,7 +93,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Blanks, comments, and ends of lines, with the here-documents that begin there; whether a line ended.
+    /// Skips blanks, comments and ends of lines, and reads here-documents whose bodies begin after an end of line.
+    /// Returns true if the function skipped an end of line.
     pub(super) fn lines(&mut self) -> Read<bool> {
         let mut ended = false;
         loop {
@@ -106,7 +107,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Blanks, and a comment up to the end of its line.
+    /// Skips blanks and a comment.
     pub(super) fn blanks(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t')) {
             self.pos += 1;
@@ -125,7 +126,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// The reserved word that stands here, and where it ends.
+    /// Returns the reserved word at this position, and the position after the word.
     pub(super) fn keyword(&mut self) -> Read<Option<(&'static str, usize)>> {
         let Some(first) = self.peek() else { return Ok(None) };
         if !matches!(first, b'!' | b'{' | b'}' | b'[' | b'c'..=b'f' | b'i' | b's'..=b'u' | b'w') {
@@ -168,7 +169,7 @@ impl Parser<'_> {
         Ok(self.looked.1)
     }
 
-    /// Takes the reserved word `word`, or stops.
+    /// Consumes the reserved word `word`, or reports a syntax error.
     pub(super) fn expect(&mut self, word: &'static str, message: &'static str) -> Read<()> {
         match self.keyword()? {
             Some((known, end)) if known == word => {
@@ -195,7 +196,7 @@ impl Parser<'_> {
         }
     }
 
-    /// The commands, and whether `!` stands before them.
+    /// Reads the commands of a pipeline. The returned bool is true if `!` precedes the commands.
     pub(super) fn pipeline(&mut self, certain: &mut bool) -> Read<(Vec<ShellNode>, bool)> {
         let mut nodes = Vec::new();
         let (mut prefixed, mut negated) = (false, false);
@@ -222,7 +223,7 @@ impl Parser<'_> {
         }
         self.blanks();
         if prefixed && matches!(self.peek(), None | Some(b'\n' | b';' | b'&' | b')' | b'|')) {
-            // bash: `time` and `!` alone run nothing.
+            // In bash, `time` and `!` alone run nothing.
             *certain = false;
             return Ok((nodes, negated));
         }
@@ -255,7 +256,8 @@ impl Parser<'_> {
                 if let Some(word) = self.arithmetic_word()? {
                     return self.compound(CompoundCommand { words: vec![word], ..CompoundCommand::default() });
                 }
-                // Two subshells. The outer bracket is taken; the inner one is where reading goes on.
+                // Here `((` begins two subshells. The outer bracket is consumed, so parsing continues at the inner
+                // bracket.
                 self.pos -= 1;
             } else {
                 self.pos += 1;
@@ -268,7 +270,8 @@ impl Parser<'_> {
             return self.compound(CompoundCommand { lists: vec![list], ..CompoundCommand::default() });
         }
         let Some((word, end)) = self.keyword()? else { return self.simple() };
-        // `time` counts at the beginning of a pipeline only; behind `|` it is a program.
+        // `time` is a reserved word only at the beginning of a pipeline. After `|`, the word `time` is the name of a
+        // program.
         if word == "time" || (word == "!" && !first) {
             return self.simple();
         }
@@ -334,7 +337,8 @@ impl Parser<'_> {
                     return self.function(name);
                 }
                 Some(_) => {
-                    // Where bash prints a command and reads it again, redirections stand behind it, and the word is reserved.
+                    // Bash prints some commands and parses the printed text. In the printed text, the redirections
+                    // follow the word, so bash then parses the word as a reserved word.
                     let bare = simple.words.is_empty() && simple.assigns.is_empty();
                     if bare && !simple.redirects.is_empty() && self.keyword()?.is_some() {
                         return self.guard("a reserved word as a command's name: quote it");

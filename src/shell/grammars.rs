@@ -1,4 +1,4 @@
-//! The options of each program in the table.
+//! Option grammars of the programs in the table.
 
 use crate::shell::options::{OptionGrammar, OptionValue};
 

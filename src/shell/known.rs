@@ -1,21 +1,21 @@
-//! Names of programs that start other programs, and of builtins that the reader follows.
+//! Names of programs that start other programs, and names of builtins that the parser evaluates.
 
-/// Whether `name` is in the table.
+/// Returns true if the table of programs contains `name`.
 pub(super) fn is_known(name: &str) -> bool {
     NAMES.binary_search(&name).is_ok() || is_loader(name) || is_shell(name) || is_vim(name)
 }
 
-/// One of Debian's builds of vim: `vim.basic`, `vim.tiny`.
+/// Returns true for Debian's builds of vim, for example `vim.basic` and `vim.tiny`.
 pub(super) fn is_vim(name: &str) -> bool {
     name.starts_with("vim.")
 }
 
-/// The dynamic loader, which runs the program that is its first operand.
+/// Returns true for the dynamic loader, which runs the program in its first operand.
 pub(super) fn is_loader(name: &str) -> bool {
     (name.starts_with("ld-") || name.starts_with("ld.")) && name.contains(".so")
 }
 
-/// Shells under other names: `bash-static`, `ksh93`, `oksh`, `zsh5`.
+/// Returns true for shells with other names, for example `bash-static`, `ksh93`, `oksh` and `zsh5`.
 pub(super) fn is_shell(name: &str) -> bool {
     let plain = name.trim_end_matches(|letter: char| letter.is_ascii_digit() || matches!(letter, '.' | '-'));
     let plain = plain.strip_suffix("-static").unwrap_or(plain);
@@ -25,7 +25,7 @@ pub(super) fn is_shell(name: &str) -> bool {
 pub(super) const SHELLS: &[&str] =
     &["bash", "dash", "ksh", "zsh", "yash", "posh", "hush", "csh", "sash", "nush", "pwsh", "osh", "elvish"];
 
-/// In order.
+/// Sorted for binary search.
 pub(super) const NAMES: &[&str] = &[
     ".",
     "[",

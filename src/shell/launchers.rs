@@ -1,4 +1,4 @@
-//! Programs that run their arguments in ways of their own.
+//! Programs that run their arguments, each with special rules.
 
 use crate::shell::grammars::{
     ENV, FLOCK, NICE, PARALLEL, RUNUSER, SCRIPT, SSH, STRACE, SUDO, SYSTEMD_RUN, WATCH, XARGS,
@@ -52,7 +52,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         self.assignments(rest)
     }
 
-    /// `NAME=value …` and then a command.
+    /// Reads words `NAME=value` and then a command.
     fn assignments(&mut self, mut rest: &[Word]) -> Done {
         while let Some((first, others)) = rest.split_first() {
             if !first.known().contains('=') {
@@ -83,13 +83,14 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         });
         let mut words: Vec<Word> = match &mark {
             Some(mark) if mark.contains(HOLE) || mark.is_empty() => {
-                self.unknown(self.name, "what `xargs` replaces is not written out: write `-I{}`");
+                self.unknown(self.name, "the replacement mark of `xargs` is not written out: write `-I{}`");
                 return Ok(());
             }
             Some(mark) => options.rest.iter().map(|word| word.replaced(mark)).collect(),
             None => options.rest.to_vec(),
         };
-        // `-n` and the like make `xargs` forget the mark, or the mark them: both are read.
+        // With `-n` and similar options, `xargs` either ignores the replacement string or these options. So the walk
+        // reads the command for both cases.
         if mark.is_none() || options.has(&["n", "L", "l", "max-args", "max-lines"]) {
             words.push(Word::unknown(self.name.at));
         }
@@ -103,7 +104,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             next += 1;
             let Some(text) = word.exactly() else {
                 let harmless = if word.one {
-                    // A command's name may stand behind it.
+                    // The name of the command may follow `word`.
                     let before_plain = words.get(next).is_some_and(|after| {
                         let known = after.known();
                         !after.exact && known.is_empty()
@@ -123,7 +124,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 let newer = text.len() == "-newerXY".len() && text.starts_with("-newer");
                 let values = if text == "-fprintf" { 2 } else { usize::from(newer || TAKES_WORD.contains(&text)) };
                 for _ in 0..values {
-                    // Its value may look like an action.
+                    // The value of a `find` test may look like an action.
                     if words.get(next).is_some_and(|value| value.one) {
                         next += 1;
                     }
@@ -144,7 +145,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 self.finding.resolve(&replaced, self.inside)?;
                 return Ok(());
             };
-            // It could hold the end of the action, and the next one; or be the end, of one word, with the next one behind it.
+            // An unknown word may contain the end of the action and the next action. A single unknown word may also be
+            // the end of the action, and the next action may follow.
             let last = command[..end].iter().rposition(may_begin_action);
             let hides = |at: usize, word: &Word| {
                 let one = !word.exact && matches!(word.known(), "" | "+") && (!word.glob || word.source().len() < 5);
@@ -188,7 +190,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         self.finding.text(&words, TextReader::Sh, self.inside.without_input())
     }
 
-    /// `-o Name=value` of ssh.
+    /// Reads `-o Name=value` of ssh.
     pub(super) fn ssh_option(&mut self, value: &Word) -> Done {
         let separates = |letter: char| letter.is_ascii_whitespace() || matches!(letter, '=' | '"' | '\'');
         let split = value
@@ -215,7 +217,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             None if value.exact => {}
             _ => self.unknown(
                 value,
-                "which option of ssh is set is not written out: write `-o Name=` with only the value in a variable",
+                "the name of the ssh option is not written out: write `-o Name=` with only the value in a variable",
             ),
         }
         Ok(())
@@ -246,7 +248,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             operands = &operands[1..];
         }
         if operands.len() > 1 {
-            // They go to the user's shell, behind the user's name.
+            // The operands after the user's name are arguments of the user's shell.
             let arguments: Vec<Word> = operands[1..].iter().map(|word| (*word).clone()).collect();
             return self.shell_with(TextReader::Sh, &arguments);
         }
@@ -254,7 +256,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 
     pub(super) fn runuser(&mut self) -> Done {
-        // With `-u` it runs a command, whose own options are not read; else it is `su`.
+        // With `-u`, `runuser` runs a command and does not read that command's options. Without `-u`, `runuser` works
+        // like `su`.
         let direct = read(&OptionGrammar { permutes: false, ..RUNUSER }, self.arguments);
         match direct {
             Ok(options) if options.has(&["u", "user"]) => self.finding.resolve(options.rest, self.inside),
@@ -265,7 +268,10 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     pub(super) fn sudo(&mut self) -> Done {
         let options = self.before_command(&SUDO, self.arguments, 0);
         if options.has(&["e", "edit"]) {
-            self.unknown(self.name, "an editor runs, which is not in view: write the file in another way");
+            self.unknown(
+                self.name,
+                "an editor runs commands that are not in the script: write the file in another way",
+            );
             return Ok(());
         }
         if options.rest.is_empty() {
@@ -274,7 +280,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             }
             return Ok(());
         }
-        // The words go through a shell, with all quoted but `$`.
+        // With `-s` or `-i`, a shell reads the words of the command, in which all characters except `$` are quoted.
         let shell = options.has(&["s", "i", "shell", "login"]);
         if let Some(word) = options.rest.iter().find(|word| shell && word.text.contains('$')) {
             self.unknown(word, "the other user's shell expands this again: leave `-s` and `-i` out");
@@ -300,12 +306,13 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             self.finding.text(&[value], TextReader::Sh, self.inside)?;
         }
         if dashes.is_some() && !options.rest.is_empty() {
-            // `script file -- command`; and `script -- file`, where a file's name is taken for a command.
+            // In `script file -- command`, the words after `--` are the command. In `script -- file`, the walk also
+            // reads the name of the file as a command.
             let words: Vec<&Word> = options.rest.iter().collect();
             return self.finding.text(&words, TextReader::Sh, self.inside);
         }
         if options.operands.len() > 1 {
-            // BSD: script file command
+            // The BSD version of `script` has the form `script file command`.
             let words: Vec<Word> = options.operands[1..].iter().map(|word| (*word).clone()).collect();
             self.finding.resolve(&words, self.inside)?;
         }
@@ -328,7 +335,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     pub(super) fn parallel(&mut self) -> Done {
         let Some(options) = self.options(&PARALLEL) else { return Ok(()) };
         if options.has(&["I", "i", "replace"]) {
-            self.unknown(self.name, "what `parallel` replaces is not read here: use `{}`, or `xargs`");
+            self.unknown(self.name, "the replacement mark of `parallel` is not read here: use `{}`, or `xargs`");
         }
         if self.arguments.iter().any(|word| word.exactly() == Some("--")) {
             self.unknown(self.name, "another `parallel` runs each word behind `--`: leave it out, or use `xargs`");
@@ -337,9 +344,12 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         let end = options.rest.iter().position(separator).unwrap_or(options.rest.len());
         let (command, inputs) = options.rest.split_at(end);
         if command.is_empty() {
-            // Its inputs are the commands.
+            // The inputs of `parallel` are the commands.
             if inputs.is_empty() || inputs.iter().any(|word| separator(word) && word.text.starts_with("::::")) {
-                self.unknown(self.name, "`parallel` runs lines that are not in view: write the command before `:::`");
+                self.unknown(
+                    self.name,
+                    "`parallel` runs lines that are not in the script: write the command before `:::`",
+                );
             }
             for word in inputs.iter().filter(|word| !separator(word)) {
                 self.finding.text(&[word], TextReader::Sh, self.inside)?;
@@ -351,11 +361,12 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             .map(|word| if word.text.contains('{') { word.replaced("{") } else { word.clone() })
             .collect();
         if !command.iter().any(|word| word.text.contains('{')) {
-            // The inputs stand behind the command.
+            // `parallel` adds the inputs after the command.
             words.push(Word::unknown(self.name.at));
         }
         if words[0].exact && words.iter().any(|word| word.text.contains(HOLE)) {
-            // Inputs are quoted where they stand as arguments; in a text they would be code.
+            // `parallel` quotes its inputs if the inputs are arguments. In a text that a shell runs, the inputs would
+            // be code.
             let letter = |c: char| c.is_ascii_alphanumeric() || "_./+-=:,@%".contains(c) || c == HOLE;
             if words.iter().all(|word| word.text.chars().all(letter)) {
                 return self.finding.resolve(&words, self.inside.without_input());
@@ -399,7 +410,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 
     pub(super) fn nice(&mut self) -> Done {
-        // `nice -10`, `nice --10`: the old forms of `-n`.
+        // `nice -10` and `nice --10` are old forms of `nice -n`.
         let old = |word: &Word| {
             word.exactly().is_some_and(|text| {
                 let number =
@@ -416,19 +427,19 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 }
 
-/// Whether one of the words ends an action of `find`.
+/// Returns true if one of the words ends an action of `find`, or may end an action at run time.
 pub(super) fn ends(words: &[Word]) -> bool {
     words.iter().any(|word| matches!(word.exactly(), Some(";" | "+")) || !word.exact)
 }
 
-/// Whether a pattern may match the name of an action.
+/// Returns true if a word with a pattern may match the name of an action of `find`.
 fn could_be_action(word: &Word) -> bool {
     let source = word.source();
     source.contains(['\'', '"', '\\', '$', '`', '('])
         || ACTIONS.iter().any(|name| could_match(source.as_bytes(), name.as_bytes()))
 }
 
-/// Whether a word of an action may be the name of the next one.
+/// Returns true if a word in an action of `find` may begin the next action.
 fn may_begin_action(word: &Word) -> bool {
     match word.exactly() {
         Some(text) => ACTIONS.contains(&text),
@@ -436,12 +447,12 @@ fn may_begin_action(word: &Word) -> bool {
     }
 }
 
-/// Whether a pattern may match `name`, if any `[…]` may be any character.
+/// Returns true if a pattern may match `name`. The function assumes that each `[…]` matches any character.
 fn could_match(pattern: &[u8], name: &[u8]) -> bool {
     if pattern.len() > LONG_PATTERN {
         return true;
     }
-    // For each place of the pattern the places of the name at which it may stand, as bits.
+    // For each position in the pattern, the bits are the possible positions in the name.
     let (end, all) = (1u16 << name.len(), (1u16 << name.len()) - 1);
     let mut at = [0u16; LONG_PATTERN + 1];
     at[0] = 1;
@@ -452,7 +463,7 @@ fn could_match(pattern: &[u8], name: &[u8]) -> bool {
         }
         let same = |byte: u8| (0..name.len()).filter(|n| name[*n] == byte).fold(0u16, |bits, n| bits | 1 << n);
         match byte {
-            // All behind the first.
+            // A `*` allows all positions from the lowest possible position to the end of the name.
             b'*' => at[place + 1] |= (all | end) & !((here & here.wrapping_neg()) - 1),
             b'?' => at[place + 1] |= (here & all) << 1,
             b'[' => {
@@ -467,12 +478,13 @@ fn could_match(pattern: &[u8], name: &[u8]) -> bool {
     at[pattern.len()] & end != 0
 }
 
-/// What makes `find` run a command.
+/// Actions of `find` that run a command.
 const ACTIONS: [&str; 4] = ["-exec", "-execdir", "-ok", "-okdir"];
-/// From here on a pattern is taken to match, in bytes.
+/// Maximum length of a pattern that the parser compares with names, in bytes. The parser assumes that a longer pattern
+/// matches.
 const LONG_PATTERN: usize = 256;
 
-/// The words of `env -S`, where they are plain.
+/// Splits the text of `env -S` into words. Returns `None` if the text has special characters.
 fn split_string(text: &str, word: &Word) -> Option<Vec<Word>> {
     let odd =
         |letter: char| matches!(letter, '\\' | '$' | '#') || letter.is_control() && !matches!(letter, '\t' | '\n');
@@ -498,7 +510,7 @@ fn split_string(text: &str, word: &Word) -> Option<Vec<Word>> {
     quote.is_none().then(|| words.into_iter().map(word).collect())
 }
 
-/// What takes the next word in `find`.
+/// Tests of `find` that take the next word as their value.
 const TAKES_WORD: &[&str] = &[
     "-amin",
     "-anewer",

@@ -1,15 +1,18 @@
-//! Shell syntax: what a script would run.
+//! Parser of shell scripts, which finds the commands that a script would run.
 //!
-//! - [`commands`] the public thing: every command of a script, with its place; `finding` walks the tree for it
-//! - `wrappers` the table of programs and builtins that run their arguments: `shells`, `launchers`, `carriers`, `builtins`, `git`;
-//!   `options` reads the options of each by its grammar in `grammars`
-//! - `reasons` what is said of what can't be known
-//! - `settings` variables that change what later commands do or are
-//! - `syntax` the tree and its limits; `grammar`, `compounds`, `redirects` read commands into it, `words`, `quotes`, `expansions`,
-//!   `arithmetic` what they are made of
+//! - [`commands`] is the public interface, which returns every command of a script with its place.
+//! - `finding` walks through the syntax tree.
+//! - `wrappers` is the table of programs and builtins that run their arguments, with the parts `shells`, `launchers`,
+//!   `carriers`, `builtins` and `git`.
+//! - `options` parses the options of these programs with the grammars in `grammars`.
+//! - `reasons` contains the messages for unknown commands.
+//! - `settings` lists the variables that change later commands.
+//! - `syntax` defines the tree and its limits.
+//! - `grammar`, `compounds` and `redirects` parse commands.
+//! - `words`, `quotes`, `expansions` and `arithmetic` parse the parts of a command.
 //!
-//! The reader is a small conservative one of our own: whatever it does not read exactly as bash and dash do is refused, never
-//! guessed. docs/design.md says why no library does this, and what is not read.
+//! The parser is small and conservative. The parser refuses a script that bash or dash might read in another way.
+//! docs/design.md explains why no library is used, and which constructs the parser does not read.
 mod arithmetic;
 mod builtins;
 mod carriers;

@@ -1,75 +1,76 @@
-//! Options as getopt reads them, one reading for all programs.
+//! Parser of command-line options in the style of getopt.
 
 use crate::shell::reasons::{MAY_BE_OPTION, NO_OPTION, SEVERAL_WORDS, UNKNOWN_OPTION};
 use crate::shell::syntax::{HOLE, Word};
 
-/// What options a program has.
+/// Options of a program.
 pub(super) struct OptionGrammar {
-    /// Letters that stand alone.
+    /// Letters without a value.
     pub(super) flags: &'static str,
-    /// Letters that take the rest of their word, or the next word.
+    /// Option letters that take a value, which is the rest of the word or the next word.
     pub(super) values: &'static str,
-    /// Letters that take the rest of their word, if there is any.
+    /// Option letters that take an optional value, which is the rest of the word.
     pub(super) optional: &'static str,
-    /// Long options, by name.
+    /// Long options by name.
     pub(super) long: &'static [(&'static str, OptionValue)],
-    /// Options count also behind operands.
+    /// True if options may follow operands.
     pub(super) permutes: bool,
 }
 
-/// What a long option takes.
+/// Kind of a long option's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OptionValue {
-    /// Nothing.
+    /// No value.
     Nothing,
-    /// A value, behind `=` or in the next word.
+    /// The value follows `=` or is the next word.
     Value,
-    /// A value, behind `=`, or none.
+    /// An optional value after `=`.
     Optional,
 }
 
 impl OptionGrammar {
-    /// No options but `--help` and `--version`.
+    /// A grammar without options except `--help` and `--version`.
     pub(super) const NONE: Self = Self { flags: "", values: "", optional: "", long: &[], permutes: false };
 }
 
-/// An option that was given: a letter, or the full name of a long one.
+/// An option in the arguments, given as a letter or as the full name of a long option.
 #[derive(Debug)]
 pub(super) struct GivenOption {
     pub(super) name: String,
     pub(super) value: Option<Word>,
 }
 
-/// What was read.
+/// Result of parsing.
 #[derive(Debug, Default)]
 pub(super) struct ReadOptions<'w> {
-    /// In order.
+    /// Given options, in order.
     pub(super) given: Vec<GivenOption>,
-    /// Operands before `rest`: only where options count behind them too.
+    /// Operands before `rest`, used if options may follow operands.
     pub(super) operands: Vec<&'w Word>,
-    /// What follows the options.
+    /// Words after the options.
     pub(super) rest: &'w [Word],
 }
 
 impl ReadOptions<'_> {
-    /// Whether one of `names` was given.
+    /// Returns true if the arguments contain one of the options in `names`.
     pub(super) fn has(&self, names: &[&str]) -> bool {
         self.given.iter().any(|given| names.contains(&given.name.as_str()))
     }
 
-    /// The values of all options of `names`.
+    /// Returns the values of all options in `names`.
     pub(super) fn values<'o>(&'o self, names: &'o [&str]) -> impl Iterator<Item = &'o Word> {
         self.given.iter().filter(|given| names.contains(&given.name.as_str())).filter_map(|given| given.value.as_ref())
     }
 }
 
-/// A word that can't be read, and why.
+/// A word that the parser cannot read as an option or an operand, with the reason.
 pub(super) type UnreadableWord<'w> = (&'w Word, &'static str);
 
-/// Reads the options of `words`, a program's arguments.
+/// Parses the options in `words`, which are the arguments of a program.
 ///
 /// # Errors
-/// A word that may be an option, several words or none; an option that `grammar` does not have: what follows it is not known then.
+/// Returns as an error the first word that at run time may become an option, several words or no word. Returns an error
+/// also for an option that is not in `grammar`, because the meaning of the following words is then unknown.
 pub(super) fn read<'w>(grammar: &OptionGrammar, words: &'w [Word]) -> Result<ReadOptions<'w>, UnreadableWord<'w>> {
     let mut options = ReadOptions::default();
     let mut next = 0;
@@ -104,7 +105,7 @@ pub(super) fn read<'w>(grammar: &OptionGrammar, words: &'w [Word]) -> Result<Rea
     Ok(options)
 }
 
-/// Whether the next word was taken too.
+/// Reads a long option, and returns true if the option also consumed the next word.
 fn read_long<'w>(
     grammar: &OptionGrammar,
     long: &str,
@@ -168,7 +169,8 @@ fn read_short<'w>(
     Ok(false)
 }
 
-/// The first letter of a cluster `-abc` that `counts` says, and what stands behind it; letters in `values` take the rest of the word.
+/// Returns the first letter of the option cluster `-abc` for which `counts` is true, and the text after the letter. A
+/// letter in `values` ends the cluster, because the rest of the word is its value.
 pub(super) fn letters<'w>(word: &'w Word, values: &str, counts: impl Fn(char) -> bool) -> Option<(char, &'w str)> {
     let cluster = word.text.strip_prefix('-').filter(|text| !text.starts_with('-'))?;
     for (at, letter) in cluster.char_indices() {
@@ -190,7 +192,7 @@ fn following<'w>(option: &'w Word, next: Option<&'w Word>) -> Result<Word, Unrea
     }
 }
 
-/// The end of a word, as a word.
+/// Returns the last part of a word as a new word.
 fn part(word: &Word, text: &str) -> Word {
     Word {
         at: word.at,

@@ -1,10 +1,10 @@
-//! Quotes: single, double, backslashes, `$'…'`.
+//! Parser of quotes, which are single quotes, double quotes, backslashes and `$'…'`.
 
 use crate::shell::syntax::{Parser, Read};
 use crate::shell::words::{QuoteKind, WordBuilder};
 
 impl Parser<'_> {
-    /// `'…'`
+    /// Reads `'…'`.
     pub(super) fn single(&mut self, w: &mut WordBuilder) -> Read<()> {
         let start = self.pos + 1;
         let Some(length) = self.text.as_bytes()[start..].iter().position(|byte| *byte == b'\'') else {
@@ -15,7 +15,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// What stands in double quotes, with the closing one; or a whole body.
+    /// Reads the text in double quotes with the closing quote, or the whole body of a here-document.
     pub(super) fn double(&mut self, w: &mut WordBuilder, quote: QuoteKind) -> Read<()> {
         loop {
             let Some(byte) = self.peek() else {
@@ -58,7 +58,7 @@ impl Parser<'_> {
         }
     }
 
-    /// The character behind a backslash.
+    /// Reads the character after a backslash.
     pub(super) fn character(&mut self, w: &mut WordBuilder) -> Read<()> {
         let Some(character) = self.text[self.pos..].chars().next() else {
             return self.guard("the script ends with a backslash: take it away");
@@ -70,7 +70,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// What stands in `$'…'`, with its closing quote.
+    /// Reads the text in `$'…'` with the closing quote.
     pub(super) fn escaped(&mut self, w: &mut WordBuilder) -> Read<()> {
         let bytes = self.text.as_bytes();
         loop {
@@ -130,7 +130,8 @@ impl Parser<'_> {
         }
     }
 
-    /// The byte that up to `most` digits say; 0 where it is no ASCII character, which leaves a hole.
+    /// Reads a byte that is written as a number with up to `most` digits. If the number is not an ASCII character, the
+    /// function adds an unknown part and returns 0.
     pub(super) fn number(&mut self, w: &mut WordBuilder, base: u32, most: usize) -> u8 {
         let bytes = self.text.as_bytes();
         let mut value = 0u32;

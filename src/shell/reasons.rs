@@ -1,70 +1,70 @@
-//! Why something is unknown, and what to write instead: the reasons that stand in several places.
+//! Reasons why a command is unknown, each with a correction of the script.
 
-/// A word behind which a command stands.
+/// Reason for a word before a command, which may become several words.
 pub(super) const SEVERAL_WORDS: &str =
     "may become several words, or none, before the command is named: put it in double quotes";
 
-/// A command's name.
+/// For a command's name.
 pub(super) const NO_NAME: &str =
     "the name of the command is not written out: write the name itself, or choose among written ones with `case`";
 
-/// A text that a shell runs.
+/// Reason for text that a shell runs but that is not completely known.
 pub(super) const NO_TEXT: &str = "the text that runs is not written out: write it in single quotes, and hand values on as arguments (`sh -c 'ls -- \"$1\"' _ \"$x\"`) or as variables";
 
-/// A setting of the shell.
+/// For a shell setting.
 pub(super) const READING: &str = "a setting that changes how the script is read: leave it out";
 
-/// A word that may be one.
+/// Reason for a word that may change how the shell parses the script.
 pub(super) const MAY_BE_READING: &str =
     "may be a setting that changes how the script is read: write the setting out, or `set -- \"$x\"` for parameters";
 
-/// An assignment to an expanded name.
+/// Reason for an assignment to a variable whose name is the result of an expansion.
 pub(super) const NOT_NAMED: &str = "sets a variable whose name is not written out: write the name";
 
-/// An address of git.
-pub(super) const EXT: &str = "git runs what an `ext::` address says: use a path, https or ssh";
+/// For a git address.
+pub(super) const EXT: &str = "git runs the command in an `ext::` address: use a path, https or ssh";
 
-/// An option.
+/// For an option.
 pub(super) const NO_OPTION: &str =
     "is an option that is not written out: write the option's name, with only its value in a variable";
 
-/// An option that its grammar does not have.
+/// Reason for an option that is not in the grammar of its program.
 pub(super) const UNKNOWN_OPTION: &str =
     "is an option that is not known here: leave it out, or use its documented long form";
 
-/// A setting of git.
-pub(super) const GIT_SETTING: &str = "which setting of git is changed is not written out: write its name";
+/// For a git setting.
+pub(super) const GIT_SETTING: &str = "the name of the git setting is not written out: write the name";
 
-/// An argument of a shell.
+/// For a shell's argument.
 pub(super) const SHELL_ARGUMENT: &str =
     "an argument of a shell is not written out: write its options out, and put values behind the text and `_`";
 
-/// Another shell.
+/// For another shell.
 pub(super) const OTHER_SHELL: &str = "a shell whose grammar is not read here: use bash or sh";
 
-/// A word of `find`.
+/// Reason for an argument of `find` that may be an action.
 pub(super) const FIND_ACTION: &str =
     "may become an action of `find`: put paths before the options as \"./$x\", and write tests and actions out";
 
-/// An option of ssh.
+/// For an ssh option.
 pub(super) const SSH_ELSEWHERE: &str =
-    "ssh takes what it runs from elsewhere: leave the option out, or set single options with `-o`";
+    "ssh takes commands to run from another place: leave the option out, or set single options with `-o`";
 
-/// A word that may be an option, before a value.
+/// Reason for a word that may be an option and is followed by the option's value.
 pub(super) const MAY_BE_OPTION: &str = "may be an option: write `--` before it";
 
-/// The same, before a command.
+/// Reason for a word that may be an option or may be the command.
 pub(super) const MAY_BE_COMMAND: &str = "may be an option, or the command: write the command's name out";
 
-/// A command below `/proc` or `/dev`.
+/// Reason for a command below `/proc` or `/dev`.
 pub(super) const OF_THE_KERNEL: &str =
     "a file below `/proc` or `/dev`, which may be any program: call the program by its name";
 
-/// A text that is evaluated.
+/// Reason for a text that bash may evaluate a second time.
 pub(super) const TRAP: &str = "a text that could run a command, in a script that evaluates variables as arithmetic: write it without `$(`, backticks and `name[$x`, or keep the two in separate steps";
 
-/// Options of bash by which it reads the text otherwise.
+/// Bash options that change how bash parses the script.
 pub(super) const CHANGES_READING: [&str; 4] = ["keyword", "history", "histexpand", "extdebug"];
 
-/// Files in the home folder, which a script may have written.
-pub(super) const LOGIN: &str = "a login shell runs a profile first, which is not in view: leave `-l` out";
+/// Reason for a login shell, because the script may have written the profile files.
+pub(super) const LOGIN: &str = "a login shell first runs a profile that is not in the script: leave `-l` out";

@@ -1,10 +1,10 @@
-//! Redirections and here-documents.
+//! Parser of redirections and here-documents.
 
 use crate::shell::syntax::{Parser, PendingHereDocument, Read, Redirect, Word, is_name};
 use crate::shell::words::WordPosition;
 
 impl Parser<'_> {
-    /// Takes a redirection, if one stands here.
+    /// Reads a redirection, and returns false if no redirection begins at this position.
     pub(super) fn redirect(&mut self, redirects: &mut Vec<Redirect>, sets: &mut Vec<Word>) -> Read<bool> {
         let start = self.pos;
         let mut number = None;
@@ -15,7 +15,7 @@ impl Parser<'_> {
                     digits.push(char::from(digit));
                     self.pos += 1;
                 }
-                // For dash more than one digit is a word.
+                // In dash, a number of more than one digit before a redirection is a word.
                 if digits.len() > 1 && matches!(self.peek(), Some(b'<' | b'>')) && !self.bash() {
                     self.pos = start;
                     return Ok(false);
@@ -114,10 +114,10 @@ impl Parser<'_> {
         Ok(true)
     }
 
-    /// The lines of a here-document, and the one that ends it.
+    /// Reads the lines of a here-document, including the delimiter's line.
     pub(super) fn here_document(&mut self, pending: &PendingHereDocument) -> Read<()> {
         let start = self.pos;
-        // The line before ended with a backslash that makes it go on, in a body that is expanded.
+        // True if the line before ends with a backslash, so that the line continues, in a body with expansions.
         let mut goes_on = false;
         loop {
             if self.pos >= self.text.len() {
@@ -149,7 +149,7 @@ impl Parser<'_> {
         }
         let end = self.pos;
         let line = self.text[end..].split_once('\n').map_or(self.text.len() - end, |(line, _)| line.len());
-        // The newline behind the delimiter stays: it ends nothing that has not ended.
+        // The newline after the delimiter is skipped, because the command before the body has already ended.
         self.pos = (end + line + 1).min(self.text.len());
         self.bodies[pending.body] = self.body(start, end, pending.quoted, pending.tabs)?;
         Ok(())

@@ -1,6 +1,6 @@
-//! Variables that change what later commands do or are.
+//! Variables that change which commands a shell runs later.
 
-/// Whether a shell, the loader, or an interpreter takes from variable `name` what to run, where to find it, or how to read it.
+/// Returns true if a shell, the loader or an interpreter uses the variable `name` to choose, find or parse a program.
 pub(super) fn changes(name: &str) -> bool {
     EXACT.binary_search(&name).is_ok()
         || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
@@ -8,22 +8,22 @@ pub(super) fn changes(name: &str) -> bool {
         || SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
 }
 
-/// Those variables that `text` names, as it may where it is evaluated as arithmetic.
+/// Returns the names in `text` of variables that change later commands, because arithmetic may set these variables.
 pub(super) fn named_in(text: &str) -> impl Iterator<Item = &str> {
     text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').filter(|name| changes(name))
 }
 
-/// A shell runs the file that this variable names, or what it says for another name.
+/// Returns true if a shell runs the file that this variable names, or if the variable's value redefines a command.
 pub(super) fn names_a_file(name: &str) -> bool {
     matches!(name, "BASH_ENV" | "ENV" | "BASH_ALIASES" | "BASH_CMDS") || name.starts_with("BASH_FUNC_")
 }
 
-/// A shell expands the value of this variable, with its substitutions.
+/// Returns true if a shell expands the value of this variable, which includes command substitutions.
 pub(super) fn is_expanded(name: &str) -> bool {
     matches!(name, "PROMPT_COMMAND" | "PS0" | "PS1" | "PS2" | "PS4")
 }
 
-/// Bash evaluates what is assigned to this variable as arithmetic.
+/// Returns true if bash evaluates values of this variable as arithmetic.
 pub(super) fn is_integer(name: &str) -> bool {
     matches!(
         name,
@@ -39,13 +39,13 @@ pub(super) fn is_integer(name: &str) -> bool {
     )
 }
 
-/// Bash has this variable as an array from the start.
+/// Returns true if bash itself defines this variable as an array.
 pub(super) fn is_array(name: &str) -> bool {
     name.starts_with("BASH_")
         || matches!(name, "COMPREPLY" | "COPROC" | "DIRSTACK" | "FUNCNAME" | "GROUPS" | "MAPFILE" | "PIPESTATUS")
 }
 
-/// In order.
+/// Sorted for binary search.
 const EXACT: &[&str] = &[
     "APT_CONFIG",
     "AWKPATH",
@@ -174,7 +174,7 @@ const PREFIXES: &[&str] = &[
     "CMAKE_TOOLCHAIN",
 ];
 
-/// Of those with such a beginning.
+/// Exceptions from `PREFIXES`.
 const HARMLESS: &[&str] = &[
     "GIT_AUTHOR_",
     "GIT_COMMITTER_",
@@ -192,12 +192,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_is_in_order() {
+    fn the_list_of_variables_is_sorted() {
         assert!(EXACT.is_sorted());
     }
 
     #[test]
-    fn what_changes_commands_is_named_and_nothing_else() {
+    fn exactly_the_variables_that_change_commands_are_listed() {
         for name in [
             "PATH",
             "LD_PRELOAD",

@@ -1,4 +1,4 @@
-//! Shells that get a text, a file, or standard input.
+//! Shells that receive a script as a text, as a file or on standard input.
 
 use crate::shell::found::FoundKind;
 use crate::shell::reasons::{CHANGES_READING, LOGIN, READING, SHELL_ARGUMENT, UNKNOWN_OPTION};
@@ -7,26 +7,27 @@ use crate::shell::walk::TextReader;
 use crate::shell::wrappers::{Done, WrapperCall};
 
 impl<'a> WrapperCall<'_, '_, 'a> {
-    /// A shell reads its commands from standard input.
+    /// Reads the commands that a shell takes from standard input.
     pub(super) fn standard_input(&mut self, reader: TextReader) -> Done {
         match self.inside.input {
             Some(body) => {
                 let before = self.finding.count();
                 self.finding.text(&[body], reader, self.inside)?;
                 if body.text.trim_end_matches('\n').contains('\n') && !self.read_as_a_whole(body, reader, before) {
-                    self.unknown(self.name, "a shell reads a script of which a command in it may read a part: use `-c '...'`, or give that command `</dev/null`");
+                    self.unknown(self.name, "a command may read a part of the script on standard input: use `-c '...'`, or give the command `</dev/null`");
                 }
                 Ok(())
             }
             None => {
-                self.unknown(self.name, "a shell runs what it reads, which is not in view: write the commands behind `-c`, or in a here-document");
+                self.unknown(self.name, "a shell runs its standard input, which is not in the script: write the commands after `-c`, or in a here-document");
                 Ok(())
             }
         }
     }
 
-    /// Whether a shell that reads `body` line by line runs no more than what was found in it from `before` on: nothing that it runs reads
-    /// from it too, or only whole lines, and each line is a script of its own.
+    /// Returns true if a shell that reads `body` line by line runs only the commands that the walk found since
+    /// `before`. The function returns true if no command in the body reads standard input, or if the commands read only
+    /// whole lines and each line is a complete script.
     fn read_as_a_whole(&mut self, body: &Word, reader: TextReader, before: usize) -> bool {
         let (mut nothing, mut lines) = (!body.text.contains("select") && !body.text.contains("\\\n"), true);
         for what in self.finding.found_since(before) {
@@ -50,7 +51,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         nothing || lines && !dialects.is_empty() && body.exact && body.text.lines().all(alone)
     }
 
-    /// A member of the shell family with its arguments.
+    /// Reads a call of a shell with its arguments.
     pub(super) fn shell(&mut self, reader: TextReader) -> Done {
         self.shell_with(reader, self.arguments)
     }
@@ -68,7 +69,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 break;
             }
             let text = word.text.as_str();
-            // A lone `+` is an option without letters.
+            // A word that consists only of `+` is an option without letters.
             if !text.starts_with(['-', '+']) {
                 break;
             }
@@ -86,7 +87,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                     self.unknown(word, LOGIN);
                 }
                 if matches!(name, "rcfile" | "init-file") {
-                    self.unknown(word, "a shell reads a file first, which is not in view: leave the option out");
+                    self.unknown(word, "a shell first runs a file that is not in the script: leave the option out");
                 }
                 continue;
             }
@@ -124,10 +125,12 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         if command {
             match rest.first() {
                 Some(text) => self.finding.text(&[text], reader, self.inside)?,
-                None => self.unknown(self.name, "a shell runs a text that is not in view: write it behind `-c`"),
+                None => {
+                    self.unknown(self.name, "a shell runs a text that is not in the script: write the text after `-c`")
+                }
             }
         } else if let Some(file) = rest.first().filter(|_| !input) {
-            self.unknown(file, "a shell runs a file, which is not in view: put its commands into this script, or make it a program and call it by its path");
+            self.unknown(file, "a shell runs a file that is not in the script: put its commands into this script, or make it a program and call it by its path");
             return Ok(());
         }
         if !command || input {
@@ -137,7 +140,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 }
 
-/// Long options of bash, and whether each takes the next word.
+/// Long options of bash, each with true if the option takes the next word.
 const SHELL_LONG: &[(&str, bool)] = &[
     ("debug", false),
     ("debugger", false),
@@ -158,7 +161,7 @@ const SHELL_LONG: &[(&str, bool)] = &[
     ("version", false),
 ];
 
-/// What reads nothing from standard input.
+/// Commands that do not read standard input.
 const READS_NOTHING: &[&str] = &[
     ":", "[", "[[", "basename", "break", "cd", "chmod", "chown", "continue", "date", "declare", "dirname", "echo",
     "exit", "export", "false", "hostname", "id", "local", "ls", "mkdir", "printf", "pwd", "readlink", "readonly",
@@ -166,6 +169,6 @@ const READS_NOTHING: &[&str] = &[
     "uname", "unset", "wait", "which", "whoami",
 ];
 
-/// What may read a part of a line, or change what standard input is.
+/// Commands that may read a part of a line, or change standard input.
 const READS_BYTES: &[&str] =
     &["", "busybox", "dd", "exec", "head", "mapfile", "od", "read", "readarray", "tail", "toybox", "xxd"];

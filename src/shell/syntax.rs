@@ -1,44 +1,48 @@
-//! The tree of a script, its limits, and how it is read.
+//! The syntax tree of a script, its limits, and the parser.
 //!
-//! Two dialects are read, bash's and dash's, because one text is two scripts: `((rm x))` is arithmetic for the one and two
-//! subshells for the other. What neither certainly reads as we do is refused ([`SyntaxFlaw::guard`]).
+//! The parser reads two dialects, bash and dash, because one text can be two scripts. For example, `((rm x))` is
+//! arithmetic in bash and two subshells in dash. If the shell may read a text differently from this parser, the parser
+//! refuses the text ([`SyntaxFlaw::guard`]).
 
-/// Stands in a text for what is known only when the script runs. A noncharacter; scripts that hold it are refused.
+/// Placeholder for a part of a word that is known only when the script runs. The character is a Unicode noncharacter,
+/// and scripts that contain the character are refused.
 pub(super) const HOLE: char = '\u{10FFFE}';
-/// Open brackets, compounds and substitutions at a time. Bounds the stack, here and in what walks the tree.
+/// Maximum nesting of brackets, compound commands and substitutions. The maximum limits the stack of the parser and of
+/// the walk through the tree.
 pub(super) const MAX_DEPTH: usize = 100;
 
-/// Whose grammar a text is read by.
+/// Grammar of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
-    /// GNU bash, in its own mode or as `sh`.
+    /// GNU bash, called as `bash` or as `sh`.
     Bash,
-    /// dash, and what is like it: the POSIX grammar and nothing else.
+    /// dash and similar shells, with the POSIX grammar only.
     Dash,
 }
 
-/// Why a text is not read on.
+/// Reason why the parser stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SyntaxFlaw {
-    /// Where, as a byte of the outermost script.
+    /// Byte offset in the outermost script.
     pub(super) at: usize,
-    /// What happened, and what to do.
+    /// The problem, and how to correct the script.
     pub(super) message: &'static str,
-    /// The shell may well read it; we do not know how. Otherwise the shell itself stops here with a syntax error.
+    /// True if the shell may accept the text, but the parser cannot read the text with certainty. The value is false if
+    /// the shell itself reports a syntax error.
     pub(super) guard: bool,
 }
 
-/// Where the bytes of a text stand in the outermost script.
+/// Position of a text in the outermost script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ByteOrigin {
-    /// Byte n is byte n plus this.
+    /// Offset to add to the position of a byte.
     Shift(usize),
-    /// They were changed on the way: all of them are said to stand here.
+    /// One position that is used for all bytes, because the text was changed.
     Fixed(usize),
 }
 
 impl ByteOrigin {
-    /// Where byte `at` stands.
+    /// Returns the position of the byte `at` in the outermost script.
     pub(super) fn place(self, at: usize) -> usize {
         match self {
             Self::Shift(by) => by + at,
@@ -47,37 +51,37 @@ impl ByteOrigin {
     }
 }
 
-/// What was read of a text.
+/// Result of parsing a text.
 #[derive(Debug, Default)]
 pub(super) struct Script {
-    /// Its commands.
     pub(super) list: CommandList,
-    /// The bodies of its here-documents; a redirection names one by its index.
+    /// The bodies of here-documents, which redirections name by their index in this list.
     pub(super) bodies: Vec<Word>,
-    /// Something in it evaluates the value of a variable as arithmetic, or as a name.
+    /// True if the text evaluates the value of a variable as arithmetic or as a name.
     pub(super) evaluates: bool,
-    /// The other dialect may read it otherwise.
+    /// True if the other dialect may read the text differently.
     pub(super) differs: bool,
-    /// Where reading stopped, if it did; what stands before is in `list`.
+    /// Error at which the parser stopped, or `None` if the parser read the whole text. The field `list` contains the
+    /// commands before the error.
     pub(super) flaw: Option<SyntaxFlaw>,
 }
 
-/// Commands, one after the other.
+/// Commands in script order.
 pub(super) type CommandList = Vec<Pipeline>;
 
 /// A pipeline.
 #[derive(Debug)]
 pub(super) struct Pipeline {
-    /// Its commands.
     pub(super) nodes: Vec<ShellNode>,
-    /// It runs only if what stands before it went well (`&&`).
+    /// True after `&&`, so that the pipeline runs only if the previous pipeline succeeded.
     pub(super) and: bool,
-    /// `!` stands before it.
+    /// True after `!`.
     pub(super) negated: bool,
-    /// It certainly runs in this shell when the list does: alone in its pipeline, not behind `&&` or `||`, not in the background.
+    /// True if the pipeline certainly runs in this shell each time the list runs. A pipeline is not certain if the
+    /// pipeline has several commands, follows `&&` or `||`, or runs in the background.
     pub(super) certain: bool,
-    /// Nothing but definitions of functions stands before it on its line. After an error in an expansion or an assignment
-    /// bash drops the rest of the line, so what stands behind another command may never run.
+    /// True if only function definitions precede the pipeline on its line. After an error in an expansion or an
+    /// assignment, bash skips the rest of the line, so a pipeline after another command may never run.
     pub(super) first: bool,
 }
 
@@ -86,13 +90,12 @@ pub(super) struct Pipeline {
 pub(super) enum ShellNode {
     /// `A=1 name word >file`
     Simple(SimpleCommand),
-    /// Everything with lists within: groups, conditions, loops, `case`, `[[ ]]`, `(( ))`.
+    /// A command with inner lists, for example a group, a condition, a loop, `case`, `[[ ]]` or `(( ))`.
     Compound(CompoundCommand),
     /// `name() body`
     Function {
-        /// Its name.
+        /// Name of the function.
         name: Word,
-        /// Its body.
         body: Box<ShellNode>,
     },
 }
@@ -100,102 +103,101 @@ pub(super) enum ShellNode {
 /// A simple command.
 #[derive(Debug, Default)]
 pub(super) struct SimpleCommand {
-    /// The assignments before the first word.
+    /// Assignments before the first word.
     pub(super) assigns: Vec<Word>,
     /// Name and arguments.
     pub(super) words: Vec<Word>,
-    /// Its redirections.
     pub(super) redirects: Vec<Redirect>,
 }
 
 /// A compound command.
 #[derive(Debug, Default)]
 pub(super) struct CompoundCommand {
-    /// Variables that it sets (`for x`, `select x`, `coproc x`).
+    /// Variables that the command sets (`for x`, `select x`, `coproc x`).
     pub(super) sets: Vec<Word>,
-    /// Words that are expanded and run as nothing: of `for`, `case` and its patterns, `[[ ]]`, `(( ))`.
+    /// Words that the shell expands but does not run, in `for`, `case`, `[[ ]]` and `(( ))`.
     pub(super) words: Vec<Word>,
-    /// Its lists, in order.
     pub(super) lists: Vec<CommandList>,
-    /// Its redirections.
     pub(super) redirects: Vec<Redirect>,
-    /// The script may read what it writes (`coproc`).
+    /// True if the script may read the command's output (`coproc`).
     pub(super) read: bool,
 }
 
 /// A redirection.
 #[derive(Debug)]
 pub(super) struct Redirect {
-    /// Its operator, without the descriptor.
+    /// Operator without the descriptor.
     pub(super) operator: &'static str,
-    /// It is for standard input: `<` without a number, or any with 0.
+    /// True if the redirection changes standard input, which is the case for `<` without a number and for any operator
+    /// with the number 0.
     pub(super) input: bool,
-    /// The file, the descriptor, or the delimiter.
+    /// File, descriptor or delimiter.
     pub(super) target: Word,
-    /// Of a here-document: the index of its body.
+    /// Index of the body if the redirection is a here-document.
     pub(super) body: Option<usize>,
 }
 
-/// A word, after quote removal as far as it is known.
+/// A word after the removal of quotes, with all parts that are known before the run.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Word {
-    /// Where it begins, as a byte of the outermost script.
+    /// Byte offset of the word in the outermost script.
     pub(super) at: usize,
-    /// What is known of it; a [`HOLE`] for each part that is not.
+    /// The text of the word, with a [`HOLE`] for each unknown part.
     pub(super) text: String,
-    /// As it is written, where that is not `text`.
+    /// Source text of the word, if different from `text`.
     pub(super) raw: Option<Box<str>>,
-    /// `text` is all of it, and it is one field.
+    /// True if `text` has no unknown part and becomes exactly one field.
     pub(super) exact: bool,
-    /// It is exactly one field, whatever it expands to.
+    /// True if every expansion of the word is exactly one field.
     pub(super) one: bool,
-    /// Some of it is quoted.
+    /// True if partly quoted.
     pub(super) quoted: bool,
-    /// It is inexact only by pathname patterns: each field that it becomes matches it.
+    /// True if pathname patterns are the only reason why the word is not exact. Each resulting field then matches the
+    /// pathname pattern.
     pub(super) glob: bool,
-    /// Elements of an array are assigned.
+    /// True if the word assigns elements of an array.
     pub(super) array: bool,
-    /// Length of the variable's name in `text`, if it has the form of an assignment.
+    /// Length of the variable's name in `text`, if the word has the form of an assignment.
     pub(super) name: Option<usize>,
-    /// What its expansion does.
+    /// Effects of the expansion.
     pub(super) parts: Vec<WordPart>,
 }
 
-/// What the expansion of a word does.
+/// Effect that the expansion of a word has.
 #[derive(Debug, Clone)]
 pub(super) enum WordPart {
-    /// A substitution runs a list.
+    /// A substitution, which runs a list of commands.
     Script(std::rc::Rc<CommandList>),
-    /// `${name:=word}`, or arithmetic, sets a variable.
+    /// A variable that an expansion `${name:=word}` or an arithmetic expression sets.
     Sets(String, usize),
-    /// A text in it would run a command if it were evaluated as arithmetic or as a name.
+    /// A text that runs a command if the shell evaluates the text as arithmetic or as a name.
     Trap(usize),
-    /// Something that can't be known.
+    /// An effect that is unknown for this reason.
     Unknown(&'static str, usize),
 }
 
 impl Word {
-    /// A word that is known whole.
+    /// Returns a word that is completely known.
     pub(super) fn literal(text: impl Into<String>, at: usize) -> Self {
         Self { at, text: text.into(), exact: true, one: true, ..Self::default() }
     }
 
-    /// Any number of words that nobody knows.
+    /// Returns a word that represents any number of unknown words.
     pub(super) fn unknown(at: usize) -> Self {
         Self { at, text: HOLE.to_string(), raw: Some("".into()), ..Self::default() }
     }
 
-    /// As it is written.
+    /// Returns the source text.
     pub(super) fn source(&self) -> &str {
         self.raw.as_deref().unwrap_or(&self.text)
     }
 
-    /// As an operator is compared: what stands unquoted, line continuations taken away.
+    /// Returns the text for a comparison with operators, or `None` if the word is quoted.
     pub(super) fn operator(&self) -> Option<&str> {
         (!self.quoted).then_some(self.text.as_str())
     }
 
-    /// What is known of its beginning.
+    /// Returns the known text at the beginning of the word.
     pub(super) fn known(&self) -> &str {
         match self.text.find(HOLE) {
             Some(hole) => &self.text[..hole],
@@ -203,12 +205,13 @@ impl Word {
         }
     }
 
-    /// The text, if all of it is known.
+    /// Returns the text of the word, or `None` if a part of the text is unknown.
     pub(super) fn exactly(&self) -> Option<&str> {
         self.exact.then_some(self.text.as_str())
     }
 
-    /// The text without what is known of it: a file name takes its place, at each `mark`.
+    /// Returns the word with an unknown part in place of each occurrence of `mark`. The program later replaces `mark`
+    /// with a file name.
     pub(super) fn replaced(&self, mark: &str) -> Self {
         let mut word = self.clone();
         if !mark.is_empty() && word.text.contains(mark) {
@@ -220,7 +223,7 @@ impl Word {
     }
 }
 
-/// Reads a text. What can be read of it is in the result also where there is a flaw.
+/// Parses a text, and returns all commands before the first error.
 pub(super) fn parse(text: &str, dialect: Dialect, origin: ByteOrigin, depth: usize) -> Script {
     let mut parser = Parser::new(text, dialect, origin, depth);
     let mut script = Script::default();
@@ -231,21 +234,19 @@ pub(super) fn parse(text: &str, dialect: Dialect, origin: ByteOrigin, depth: usi
     script
 }
 
-/// A place in a text, and what is known there.
+/// Parser of a text.
 pub(super) struct Parser<'t> {
-    /// The text.
     pub(super) text: &'t str,
-    /// The next byte.
+    /// Position of the next byte in the text.
     pub(super) pos: usize,
-    /// Where its bytes stand in the outermost script.
+    /// Position of this text in the outermost script.
     pub(super) origin: ByteOrigin,
-    /// Whose grammar.
     pub(super) dialect: Dialect,
-    /// What is open.
+    /// Number of open constructs.
     pub(super) depth: usize,
-    /// Substitutions that are open in this text.
+    /// Number of open substitutions in this text.
     pub(super) substitutions: usize,
-    /// Bodies of functions that are open in this text.
+    /// Number of open function bodies in this text.
     pub(super) functions: usize,
     /// Here-documents whose bodies begin at the next line.
     pub(super) pending: Vec<PendingHereDocument>,
@@ -255,29 +256,29 @@ pub(super) struct Parser<'t> {
     pub(super) evaluates: bool,
     /// See [`Script::differs`].
     pub(super) differs: bool,
-    /// How often a text may still be read twice (`((`).
+    /// Number of times that the parser may still read a text twice because of `((`.
     pub(super) retries: usize,
-    /// The last place where a reserved word was looked for, and what was found.
+    /// The latest position at which the parser searched for a reserved word, with the result.
     pub(super) looked: (usize, Option<(&'static str, usize)>),
 }
 
-/// A here-document whose body was not read yet.
+/// A here-document whose body the parser has not read yet.
 pub(super) struct PendingHereDocument {
-    /// Which of `bodies` it is.
+    /// Index in `bodies`.
     pub(super) body: usize,
-    /// The line that ends it.
+    /// Text of the line that ends the body.
     pub(super) delimiter: String,
-    /// Nothing in it is expanded.
+    /// True if the shell expands nothing in the body.
     pub(super) quoted: bool,
-    /// `<<-`: tabs at the beginning of its lines do not count.
+    /// True for `<<-`, which ignores tabs at the beginning of lines.
     pub(super) tabs: bool,
 }
 
-/// What reading gives.
+/// Result of the parser.
 pub(super) type Read<T> = Result<T, SyntaxFlaw>;
 
 impl<'t> Parser<'t> {
-    /// Takes a variable's name, line continuations taken away.
+    /// Reads a variable's name and removes line continuations.
     pub(super) fn name(&mut self) -> String {
         let start = self.pos;
         while matches!(self.peek(), Some(b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_')) {
@@ -286,7 +287,7 @@ impl<'t> Parser<'t> {
         self.text[start..self.pos].replace("\\\n", "")
     }
 
-    /// Before the first byte.
+    /// Creates a parser.
     pub(super) fn new(text: &'t str, dialect: Dialect, origin: ByteOrigin, depth: usize) -> Self {
         Self {
             text,
@@ -305,13 +306,14 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// Whether bash's grammar counts, where it is not dash's: to be asked only at what the two read differently.
+    /// Returns true if the dialect is bash. The method also sets `differs`, so the parser calls the method only for
+    /// text that bash and dash read differently.
     pub(super) fn bash(&mut self) -> bool {
         self.differs = true;
         self.dialect == Dialect::Bash
     }
 
-    /// The next byte, over line continuations.
+    /// Skips line continuations and returns the next byte.
     pub(super) fn peek(&mut self) -> Option<u8> {
         let bytes = self.text.as_bytes();
         while bytes.get(self.pos) == Some(&b'\\') && bytes.get(self.pos + 1) == Some(&b'\n') {
@@ -320,7 +322,7 @@ impl<'t> Parser<'t> {
         bytes.get(self.pos).copied()
     }
 
-    /// The byte after the next one, over line continuations.
+    /// Returns the byte after the next byte, without line continuations.
     pub(super) fn peek_second(&mut self) -> Option<u8> {
         self.peek()?;
         let bytes = self.text.as_bytes();
@@ -331,51 +333,51 @@ impl<'t> Parser<'t> {
         bytes.get(at).copied()
     }
 
-    /// Takes the next byte if it is `byte`.
+    /// Consumes the next byte if the byte equals `byte`.
     pub(super) fn take(&mut self, byte: u8) -> bool {
         let is = self.peek() == Some(byte);
         self.pos += usize::from(is);
         is
     }
 
-    /// Takes the next two bytes, over line continuations: an operator that was seen.
+    /// Consumes an operator of two bytes, which may contain a line continuation.
     pub(super) fn take_two(&mut self) {
         self.pos += 1;
         self.peek();
         self.pos += 1;
     }
 
-    /// Where the next byte stands in the outermost script.
+    /// Returns the position of the next byte in the outermost script.
     pub(super) fn place(&self) -> usize {
         self.origin.place(self.pos)
     }
 
-    /// The shell stops here.
+    /// Reports a syntax error of the shell.
     pub(super) fn syntax<T>(&self, message: &'static str) -> Read<T> {
         Err(SyntaxFlaw { at: self.place(), message, guard: false })
     }
 
-    /// We stop here.
+    /// Refuses a text that the parser cannot read with certainty.
     pub(super) fn guard<T>(&self, message: &'static str) -> Read<T> {
         Err(SyntaxFlaw { at: self.place(), message, guard: true })
     }
 
-    /// One more thing is open.
+    /// Increases the number of open constructs, and fails if the number exceeds the maximum.
     pub(super) fn open(&mut self) -> Read<()> {
         if self.depth >= MAX_DEPTH {
-            return self.guard("nested deeper than 100: write it flatter");
+            return self.guard("the script is nested deeper than 100 levels: reduce the nesting");
         }
         self.depth += 1;
         Ok(())
     }
 
-    /// One thing less is open.
+    /// Counts a closed construct.
     pub(super) fn close(&mut self) {
         self.depth -= 1;
     }
 }
 
-/// A variable's name.
+/// Returns true if `text` is a valid name of a variable.
 pub(super) fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();
     bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')

@@ -1,9 +1,9 @@
-//! Texts that bash reads a second time: traps and open indices.
+//! Texts that bash evaluates a second time, as arithmetic or as the name of a variable.
 
 use crate::shell::syntax::{HOLE, Word};
 
-/// Whether evaluating `text`, or a text that it is put into, as arithmetic or as a name may run a command. The brackets of an index
-/// around it may come from elsewhere.
+/// Returns true if the evaluation of a text as arithmetic or as a name may run a command. `text` may be only a part of
+/// the evaluated text, so the brackets of an index may be missing.
 pub(super) fn is_trap(text: &str) -> bool {
     text.contains("$(")
         || text.contains('`')
@@ -12,23 +12,24 @@ pub(super) fn is_trap(text: &str) -> bool {
         || text.find('[').is_some_and(|bracket| text[bracket..].split("${").skip(1).any(|rest| rest.contains('@')))
 }
 
-/// The same of a text that needs no other one around it.
+/// Returns true if the evaluation of the complete `text` may run a command.
 pub(super) fn is_whole_trap(text: &str) -> bool {
     text.find('[').is_some_and(|bracket| is_trap(&text[bracket..]))
 }
 
-/// Whether a word, or the value that it assigns, is a name with an index that goes on with what is not known: `x="a[$y"`.
+/// Returns true if a word or its assigned value is a name with an open index and an unknown part, for example
+/// `x="a[$y"`.
 pub(super) fn opens_index(word: &Word) -> bool {
     let text = word.name.map_or(word.text.as_str(), |name| {
         let rest = &word.text[name..];
         let value = if rest.starts_with('[') { rest.find("]=").or_else(|| rest.find("]+=")) } else { rest.find('=') };
-        // What is appended goes on behind a name.
+        // An appended value (`+=`) may continue a name at the end of the old value.
         value.map_or("", |at| if rest[..at].ends_with('+') { &rest[at - 1..] } else { &rest[at + 1..] })
     });
     !word.exact && !word.array && is_open_index(text)
 }
 
-/// The same of a text.
+/// Returns true if `text` contains a name with an open index and an unknown part.
 pub(super) fn is_open_index(text: &str) -> bool {
     if !text.contains('[') {
         return false;
@@ -39,7 +40,7 @@ pub(super) fn is_open_index(text: &str) -> bool {
             '[' => {
                 let before = &text[..at];
                 let name = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == HOLE);
-                // In `.items[0]` no name begins that arithmetic would read.
+                // In `.items[0]`, arithmetic finds no name before the bracket.
                 let named = name.len() < before.len() && !name.ends_with('.');
                 open.push(named || before == "+=");
             }

@@ -1,11 +1,11 @@
-//! What a walk through a script carries along.
+//! State of a walk through the syntax tree of a script.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::shell::found::{FoundKind, Shell};
 use crate::shell::syntax::{Dialect, Word};
 
-/// What was found, with its byte in place of line and column.
+/// A result whose place is a byte offset instead of line and column.
 pub(super) struct RawFinding {
     pub(super) at: usize,
     pub(super) what: FoundKind,
@@ -13,122 +13,130 @@ pub(super) struct RawFinding {
     pub(super) source: String,
 }
 
-/// What is known around a command.
+/// Facts about the place of a command in the script.
 #[derive(Clone, Copy)]
 pub(super) struct Context<'a> {
-    /// The here-documents of the text that it stands in.
+    /// Bodies of the here-documents of the surrounding text.
     pub(super) bodies: &'a [Word],
-    /// Whose grammar that text has.
+    /// Dialect in which the surrounding text is parsed.
     pub(super) dialect: Dialect,
-    /// What runs it.
+    /// Wrappers around the command, the outermost first.
     pub(super) via: &'a [String],
-    /// The script's own shell runs it: its functions count.
+    /// True if the script's own shell runs the command, so a name can be a function of the script.
     pub(super) here: bool,
-    /// It is in a function's body, which may run later; the number of the statement that defines it.
+    /// Number of the statement that defines the surrounding function. The function may run at a later time.
     pub(super) function: Option<usize>,
-    /// It certainly runs, in this shell, when the script does.
+    /// True if the command certainly runs in this shell each time the script runs.
     pub(super) top: bool,
-    /// The function whose parameters `"$@"` is here.
+    /// Function whose parameters `"$@"` contains at this place.
     pub(super) named: Option<&'a str>,
-    /// It stands in that function's own list: it runs once, after what stands before it.
+    /// True if the command is directly in the list of the function's body. In each call of the function, a command of
+    /// the body runs once, after the previous commands of the list.
     pub(super) body: bool,
-    /// The script may read what it writes.
+    /// True if the script may read the command's output.
     pub(super) captured: bool,
-    /// No variable gets its words.
+    /// True if no variable receives the words of the command.
     pub(super) aside: bool,
-    /// What it reads as standard input, if that stands in the script.
+    /// Standard input of the command, if the text of the script contains this input.
     pub(super) input: Option<&'a Word>,
-    /// Texts in texts, and wrappers in wrappers.
+    /// Nesting depth of wrappers and of texts that run as scripts.
     pub(super) nested: usize,
 }
 
 impl<'a> Context<'a> {
-    /// What the shell around runs itself, for a builtin whose context is `outside`; with that shell's functions or without.
+    /// Returns the context of a command that the surrounding shell runs for a builtin. `outside` is the context of the
+    /// builtin. `functions` is true if the functions of the surrounding shell can be called.
     pub(super) fn within(self, outside: Context<'a>, functions: bool) -> Self {
         Self { here: outside.here && functions, ..self }
     }
 
-    /// Whether what runs it next is one of `names`.
+    /// Returns true if the innermost wrapper has one of `names`.
     pub(super) fn is_behind(self, names: &[&str]) -> bool {
         self.via.last().is_some_and(|last| names.contains(&last.as_str()))
     }
 
-    /// The same, for what does not read this command's standard input.
+    /// Returns the same context for a command whose standard input is not the input in this context.
     pub(super) fn without_input(self) -> Self {
         Self { input: None, ..self }
     }
 }
 
-/// How a text that a command gets is read.
+/// Shell that parses a text which a command receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TextReader {
-    /// By the shell that reads the text around it, which knows its functions.
+    /// The shell that runs the surrounding text, including its functions.
     Here,
     /// By a new bash.
     Bash,
     /// By a new dash.
     Dash,
-    /// By `sh`, or by somebody's login shell.
+    /// `sh`, or the login shell of a user.
     Sh,
 }
 
-/// The walk through the tree.
+/// State of a walk through the syntax tree.
 pub(super) struct ScriptWalk<'s> {
     pub(super) script: &'s str,
     pub(super) shell: Shell,
     pub(super) found: Vec<RawFinding>,
     pub(super) depth: usize,
-    /// Bytes of texts in texts that may still be read.
+    /// Number of bytes of nested texts that the walk may still read.
     pub(super) budget: usize,
-    /// Functions that are certainly defined, with the number of the statement that does it.
+    /// Functions that are certainly defined, with the number of the defining statement.
     pub(super) certain: BTreeMap<String, usize>,
     /// All functions so far.
     pub(super) functions: BTreeSet<String>,
-    /// Calls in functions' bodies: which of `found`, and the number of the statement that the body is in.
+    /// Calls in function bodies, each as the index in `found` and the number of the statement with the body.
     pub(super) calls: Vec<(usize, usize)>,
-    /// The first statement that may call a function.
+    /// Number of the first statement that may call a function.
     pub(super) first_call: Option<usize>,
     /// Statements so far.
     pub(super) statement: usize,
-    /// Functions may be undefined again, or a name may be another one's when they are defined.
+    /// True if the script may undefine or redefine a function whose name is unknown.
     pub(super) unset: bool,
-    /// Names that are undefined somewhere, or that an alias gives.
+    /// Names that the script undefines somewhere, or that an alias defines.
     pub(super) undefined: BTreeSet<String>,
-    /// Functions that pass `"$@"` on to what runs it.
+    /// Functions that pass `"$@"` to a command which runs its arguments.
     pub(super) passing: BTreeSet<String>,
-    /// What each of them is called with, as the walk before found it, and as this walk does.
+    /// Calls of the functions in `passing`. The previous walk found the calls in `given`, and this walk finds the calls
+    /// in `giving`.
     pub(super) given: FunctionCalls,
     pub(super) giving: FunctionCalls,
-    /// Functions whose parameters change in a way that is not read; all of them, if the change may be anywhere.
+    /// Functions whose parameters change in a way that the walk does not follow. If `moves` is true, the parameters of
+    /// any function may change.
     pub(super) moved: BTreeSet<String>,
     pub(super) moves: bool,
-    /// How many parameters the function around has shifted away so far.
+    /// Number of parameters that `shift` has removed in the surrounding function.
     pub(super) shifted: usize,
-    /// `IFS=` before `read`: a setting only if something else has that name.
+    /// Assignments `IFS=` before `read`. These assignments count as settings only if `read` may be a function or an
+    /// alias.
     pub(super) fields: Vec<RawFinding>,
-    /// Functions go to other shells, without those that they call.
+    /// True if the script may export functions to other shells. A shell to which functions are exported may still lack
+    /// a function that a script calls.
     pub(super) exported: bool,
-    /// Values are evaluated as arithmetic or as names somewhere.
+    /// True if the script evaluates values of variables as arithmetic or as names.
     pub(super) evaluates: bool,
-    /// bash and dash may read the text differently that is walked through.
+    /// True if bash and dash may read the text differently.
     pub(super) differs: bool,
-    /// Texts that would run a command if they were evaluated so.
+    /// Texts that run a command if the script evaluates values of variables.
     pub(super) traps: Vec<RawFinding>,
-    /// The same in words that no variable gets, unless the output of the whole script goes to a file.
+    /// Texts like those in `traps`, but in words that no variable receives. The texts in `loose` count only if
+    /// `redirected` is true.
     pub(super) loose: Vec<RawFinding>,
     pub(super) redirected: bool,
-    /// Some variables' values are evaluated as arithmetic when they are assigned.
+    /// True if the script has a variable whose assigned values are evaluated as arithmetic.
     pub(super) integers: bool,
-    /// Values that would set a variable that changes what commands are if they were.
+    /// Values that would set a variable which changes commands, if the script evaluates values as arithmetic.
     pub(super) sums: Vec<RawFinding>,
-    /// Variables that are arrays somewhere.
+    /// Names of array variables.
     pub(super) arrays: BTreeSet<String>,
-    /// Others may be too, whose names are not known.
+    /// True if a variable with an unknown name may be an array.
     pub(super) any_array: bool,
-    /// Values that a declaring builtin gets as one word, by the name of the variable: an array's are read as elements, with what they run.
+    /// Values that a declaring builtin receives as one word, each with the name of the variable. For an array, the
+    /// shell reads the value as elements and runs the commands in the elements.
     pub(super) elements: Vec<(String, RawFinding)>,
 }
 
-/// What functions are called with: the arguments of each call by how they are spelt.
+/// Calls of each function. The keys are the function's name and the text of the arguments.
 pub(super) type FunctionCalls = BTreeMap<String, BTreeMap<ArgumentText, Vec<Word>>>;
 pub(super) type ArgumentText = Vec<(String, bool)>;

@@ -1,17 +1,17 @@
-//! Words: quotes, expansions, substitutions, the bodies of here-documents.
+//! Parser of words, with their quotes, expansions, substitutions and here-documents.
 
 use crate::shell::settings;
 use crate::shell::syntax::{HOLE, Parser, Read, Word, WordPart, is_name};
 use crate::shell::traps::{is_trap, opens_index};
 
-/// Where a word stands, and so what may be in it.
+/// Position of a word in the syntax, which decides how the word is parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WordPosition {
-    /// Before or at the name of a command: an assignment, or the name.
+    /// The position of an assignment or of the command's name.
     First,
-    /// An argument, a file name, a delimiter.
+    /// An argument, a file name or a delimiter.
     Argument,
-    /// An element of an array.
+    /// An array element.
     Element,
     /// A pattern of `case` or of `[[ == ]]`.
     Pattern,
@@ -19,28 +19,29 @@ pub(super) enum WordPosition {
     Regex,
 }
 
-/// How the text around an expansion is quoted.
+/// Quotes around an expansion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum QuoteKind {
-    /// Not at all.
+    /// No quotes.
     None,
     /// `"…"`
     Double,
-    /// The body of a here-document, or arithmetic: as in double quotes, but a double quote is a character.
+    /// The body of a here-document, or arithmetic, with the rules of double quotes. Unlike in double quotes, a double
+    /// quote is an ordinary character.
     Body,
 }
 
-/// A word while it is read.
+/// A word under construction.
 pub(super) struct WordBuilder {
     pub(super) word: Word,
-    /// Where a pattern `[` and a brace `{` may begin, in `word.text`.
+    /// Position in `word.text` at which a pattern `[` may begin.
     pub(super) bracket: Option<usize>,
     pub(super) brace: Option<usize>,
-    /// A comma or `..` since the brace.
+    /// True if a comma or `..` follows the brace.
     pub(super) comma: bool,
-    /// All so far is unquoted and literal.
+    /// True if all parts of the word so far are unquoted and literal.
     pub(super) plain: bool,
-    /// A part is not known, beside patterns.
+    /// True if the word has an unknown part that is not a pattern.
     pub(super) dynamic: bool,
 }
 
@@ -56,7 +57,7 @@ impl WordBuilder {
         }
     }
 
-    /// Something that only running tells.
+    /// Adds a part that is known only when the script runs.
     pub(super) fn hole(&mut self, one: bool) {
         self.word.text.push(HOLE);
         self.word.one &= one;
@@ -64,7 +65,8 @@ impl WordBuilder {
         self.dynamic = true;
     }
 
-    /// From byte `at` of the text on it is a pattern, or a list in braces: any number of fields.
+    /// Marks the text from byte `at` as a pattern or a brace list. At run time, a word with a pattern may become any
+    /// number of fields.
     pub(super) fn pattern(&mut self, at: usize, glob: bool) {
         self.word.text.insert(at, HOLE);
         self.word.one = false;
@@ -72,7 +74,7 @@ impl WordBuilder {
         self.bracket = None;
         if glob {
             self.word.glob = true;
-            // A brace around it goes on.
+            // A brace that begins before the pattern is still open after the pattern.
             self.brace = self.brace.map(|brace| if brace < at { brace } else { brace + HOLE.len_utf8() });
         } else {
             self.dynamic = true;
@@ -82,7 +84,7 @@ impl WordBuilder {
 }
 
 impl Parser<'_> {
-    /// A word that begins at the next byte, which is none that separates.
+    /// Reads the word that begins at the next byte. The next byte must not be a separator.
     pub(super) fn word(&mut self, kind: WordPosition) -> Read<Word> {
         self.peek();
         let start = self.pos;
@@ -218,7 +220,7 @@ impl Parser<'_> {
         }
     }
 
-    /// The elements behind `name=`, if an array begins there.
+    /// Reads the elements after `name=`, if an array begins at this position.
     fn after_equals(&mut self, w: &mut WordBuilder) -> Read<()> {
         if w.word.name.is_none() {
             return Ok(());
@@ -234,7 +236,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Literal bytes up to the next one that means something.
+    /// Reads bytes literally, up to the next special byte.
     pub(super) fn run(&mut self, w: &mut WordBuilder) {
         let bytes = self.text.as_bytes();
         let start = self.pos;
@@ -247,13 +249,13 @@ impl Parser<'_> {
         w.word.text.push_str(&self.text[start..self.pos]);
     }
 
-    /// `count` ASCII bytes as they are.
+    /// Reads `count` ASCII bytes literally.
     pub(super) fn literal(&mut self, w: &mut WordBuilder, count: usize) {
         w.word.text.push_str(&self.text[self.pos..self.pos + count]);
         self.pos += count;
     }
 
-    /// The next character as it is.
+    /// Reads the next character literally.
     pub(super) fn any(&mut self, w: &mut WordBuilder) {
         let start = self.pos;
         self.pos += 1;
@@ -263,7 +265,8 @@ impl Parser<'_> {
         w.word.text.push_str(&self.text[start..self.pos]);
     }
 
-    /// `[…]` behind a name, or before an element: an index, if `=` follows; else a pattern.
+    /// Reads `[…]` after a variable's name or before an array element. The brackets are an index if `=` follows, and a
+    /// pattern if no `=` follows.
     fn subscript(&mut self, w: &mut WordBuilder) -> Read<()> {
         let name = w.word.text.len();
         let element = name == 0;
@@ -299,7 +302,7 @@ impl Parser<'_> {
                 b'$' | b'`' => {
                     self.evaluates = true;
                     if element {
-                        // Bash expands the index of an element once more than that of an assignment.
+                        // Bash expands the index of an array element once more than the index of an assignment.
                         w.word.parts.push(WordPart::Unknown(INDEX, self.place()));
                     }
                     if byte == b'$' {
@@ -329,7 +332,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// `(element …)` of an array.
+    /// Reads the elements `(element …)` of an array.
     pub(super) fn array(&mut self, w: &mut WordBuilder) -> Read<()> {
         self.open()?;
         self.pos += 1;
@@ -355,7 +358,7 @@ impl Parser<'_> {
     }
 }
 
-/// What an index may do.
+/// Reason for an array index with an unknown part.
 pub(super) const INDEX: &str = "an index that is not written out may run a command: check it with `case`, then write `name=(...)` or use several variables";
 
 pub(super) fn finished(mut w: WordBuilder, raw: &str) -> Word {
@@ -368,7 +371,7 @@ pub(super) fn finished(mut w: WordBuilder, raw: &str) -> Word {
     w.word
 }
 
-/// Bytes that mean something in a word. A [`HOLE`] begins with 0xF4.
+/// True for each byte that has a special meaning in a word. The first byte of a [`HOLE`] is 0xF4, which is not special.
 const SPECIAL: [bool; 256] = {
     let mut table = [false; 256];
     let special = b" \t\n;&|()<>\\'\"$`*?[]{},.}~=";

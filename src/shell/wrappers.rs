@@ -1,7 +1,8 @@
 //! Programs and builtins that run their arguments.
 //!
-//! A closed table: what is not in it is taken to run nothing (docs/design.md lists what that misses). Each entry is the program's option
-//! grammar and what its operands are; where a word can't be told apart from an option, what follows is unknown.
+//! A program that is not in the table is assumed to run nothing (docs/design.md lists the resulting gaps). Each entry
+//! has the grammar of the options and the meaning of the operands of a program. If a word may be an option, the meaning
+//! of the following words is unknown.
 
 use crate::shell::grammars::{
     CHROOT, CHRT, DOAS, IONICE, NSENTER, PKEXEC, PRLIMIT, READ, SETARCH, SETPRIV, SETSID, SSH_AGENT, STDBUF, SU,
@@ -13,10 +14,11 @@ use crate::shell::reasons::{MAY_BE_COMMAND, MAY_BE_OPTION, OTHER_SHELL, SEVERAL_
 use crate::shell::syntax::{SyntaxFlaw, Word};
 use crate::shell::walk::{Context, ScriptWalk, TextReader};
 
-/// What reading a call gives.
+/// Result of reading a call of a wrapper.
 pub(super) type Done = Result<(), SyntaxFlaw>;
 
-/// What the wrapper `base`, written as `name`, runs of its `arguments`. `inside` is the context of what it runs, `outside` its own.
+/// Finds the commands that the wrapper `base`, written as `name` in the script, runs from its `arguments`. `inside` is
+/// the context of these commands, and `outside` is the context of the wrapper.
 pub(super) fn run(
     finding: &mut ScriptWalk<'_>,
     base: &str,
@@ -80,7 +82,7 @@ pub(super) fn run(
         | "sdiff" | "install" | "tcpdump" | "rsync" | "tar" | "bsdtar" | "scp" | "sftp" | "sort" | "man" | "zip"
         | "make" | "gmake" | "vim" | "vi" | "view" | "split" | "wget" | "npm" | "prove" => call.option_runs(base),
         "ed" | "ex" => {
-            call.unknown(name, "an editor runs what it reads: use `sed`, or say its edits in another way");
+            call.unknown(name, "an editor runs commands from its input: use `sed`, or edit the file in another way");
             Ok(())
         }
         _ if is_vim(base) => call.option_runs("vim"),
@@ -139,7 +141,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         self.finding.unknown(word, why, self.inside);
     }
 
-    /// The context of what this shell itself runs for the wrapper.
+    /// Returns the context of a command that the surrounding shell runs for the wrapper.
     pub(super) fn shell_context(&self, functions: bool) -> Context<'a> {
         self.inside.within(self.outside, functions)
     }
@@ -159,8 +161,9 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         self.options_of(grammar, self.arguments)
     }
 
-    /// The options before a command that stands behind `operands` words. Where they can't be told, that is said, and what stands there is
-    /// read as the command all the same: a name that a policy denies is seen also then.
+    /// Reads the options of a wrapper whose command follows after `operands` words. If the options cannot be read, the
+    /// function records the problem and still treats the following words as the command. So the walk still finds a
+    /// denied name among the words.
     pub(super) fn before_command<'w>(
         &mut self,
         grammar: &OptionGrammar,
@@ -189,7 +192,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         }
     }
 
-    /// Options, then `operands` words, then a command.
+    /// Reads options, then a number of words (`operands`), then a command.
     pub(super) fn plain(&mut self, grammar: &OptionGrammar, operands: usize) -> Done {
         let options = self.before_command(grammar, self.arguments, operands);
         self.command(options.rest, operands)
@@ -202,16 +205,14 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             }
         }
         if operands > 0 && rest.len() <= operands && !rest.is_empty() {
-            // Other versions take fewer words before the command.
-            self.unknown(
-                self.name,
-                "there are too few words for what is known of this program: write all its arguments",
-            );
+            // Other versions of the program take fewer words before their command.
+            self.unknown(self.name, "the command has fewer arguments than its known form: write all arguments");
         }
         self.finding.resolve(&rest[operands.min(rest.len())..], self.inside)
     }
 
-    /// With `-p` of a process that runs, else of a command behind a mask or a priority.
+    /// Reads a command after a CPU mask or a priority. With the option `-p`, the program changes a running process and
+    /// starts no command.
     fn scheduled(&mut self, grammar: &OptionGrammar) -> Done {
         let options = self.before_command(grammar, self.arguments, 1);
         if options.has(&["p", "pid"]) && options.rest.len() <= 2 {
@@ -231,7 +232,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         }
     }
 
-    /// As `plain`; without a command a shell is started.
+    /// Reads options, words and a command as the function `plain` does. If the command is missing, the program starts a
+    /// shell.
     pub(super) fn login(&mut self, grammar: &OptionGrammar, operands: usize) -> Done {
         let options = self.before_command(grammar, self.arguments, operands);
         if options.has(&["s", "S"]) && grammar.flags.contains('s') || options.rest.len() <= operands {
@@ -245,7 +247,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
 mod tests {
 
     #[test]
-    fn the_table_is_in_order() {
+    fn the_table_of_wrappers_is_sorted() {
         assert!(crate::shell::known::NAMES.is_sorted());
     }
 }

@@ -1,7 +1,7 @@
-//! Store care: what a look through a whole store finds.
+//! The result of a check of a whole store.
 //!
-//! Rows are compared with the log, the log with its tiles and checkpoints, bytes with the digests that name them. Who
-//! signed the log's entries, and whether each decision was right, is `audit`'s to say.
+//! The check compares the rows, the tiles and the checkpoints with the log, and bytes with their digests. The check
+//! does not verify the signatures on log entries or the decisions of the boundary, because `audit` does.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,27 +15,27 @@ use crate::store::fault::StoreFault;
 use crate::store::message::Retention;
 use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 
-/// What a survey is told from outside the store.
+/// The input of a survey that is not in the store.
 #[derive(Debug, Clone)]
 pub struct StoreScope {
-    /// The boundary's name, the first part of the log's origin.
+    /// Name of the boundary, which is the first part of the log's origin.
     pub name: BoundaryName,
-    /// Where outputs lie that are files.
+    /// Directory of the outputs that are files.
     pub outputs: PathBuf,
-    /// How long outputs are kept.
+    /// Retention times of the boundary.
     pub retention: Retention,
-    /// Now: an output that is missing is a defect unless its retention has ended.
+    /// The current time. A missing output is a defect only if its retention time has not ended.
     pub now: Timestamp,
 }
 
-/// Something that is not as the program leaves it.
+/// A difference between the store and the state that the program writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreDefect {
-    /// Where: a table and row, a log entry, a file.
+    /// Place of the defect: a table and row, a log entry, or a file.
     pub place: String,
-    /// What is wrong there.
+    /// Description of the defect.
     pub what: String,
-    /// What to do.
+    /// Advice for the operator.
     pub mend: &'static str,
 }
 
@@ -45,37 +45,36 @@ impl fmt::Display for StoreDefect {
     }
 }
 
-/// For what contradicts the log: rows can't be made good by hand.
-pub const RESTORE: &str =
-    "serve this store no longer; restore a backup that is sound: `countersign store restore BACKUP`";
-/// For what only keeps something from being shown.
-pub const LOST: &str = "the receipt proves its digests still; copy it from a backup's outputs, or let it be";
-/// For what the disk did.
-pub const DISK: &str =
-    "look at the disk and its file system; then restore a backup: `countersign store restore BACKUP`";
+/// Advice for a defect that contradicts the log. Nobody can repair such rows by hand.
+pub const RESTORE: &str = "stop the service; restore an undamaged backup: `countersign store restore BACKUP`";
+/// Advice for a defect that only hides data from readers.
+pub const LOST: &str = "the digests in the receipt remain valid; copy the output from a backup, or ignore this defect";
+/// Advice for an error of the disk.
+pub const DISK: &str = "check the disk and its file system; then restore a backup: `countersign store restore BACKUP`";
 
-/// For a mark that is ahead.
-pub const MARK: &str = "set the clock right; where it is right, the mark was changed by hand: restore a backup, `countersign store restore BACKUP`";
+/// Advice for a low-water mark that is ahead of the clock.
+pub const MARK: &str = "correct the clock; if the clock is correct, somebody changed the mark by hand: restore a \
+                        backup with `countersign store restore BACKUP`";
 
-/// What a survey saw.
+/// The result of a survey.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreSurvey {
-    /// The boundary's id.
+    /// Id of the boundary.
     pub boundary: Option<SealDigest>,
-    /// Entries in the log.
+    /// Number of entries in the log.
     pub size: u64,
-    /// The root over them.
+    /// Root hash over all entries.
     pub root: Hash,
-    /// Everything that is wrong, at most [`MAX_DEFECTS`].
+    /// All defects, at most [`MAX_DEFECTS`].
     pub defects: Vec<StoreDefect>,
-    /// What is no defect and worth a word.
+    /// Remarks about facts that are not defects.
     pub notes: Vec<String>,
-    /// How much of what was looked at: a word and a number each.
+    /// Number of objects that were checked, by kind.
     pub counts: Vec<(&'static str, u64)>,
 }
 
 impl StoreSurvey {
-    /// Of a store that can't be looked into.
+    /// Makes the result for a store that cannot be read.
     #[must_use]
     pub fn of_unreadable(message: String) -> Self {
         Self {
@@ -89,13 +88,13 @@ impl StoreSurvey {
     }
 }
 
-/// More defects are not told one by one: the first say enough.
+/// The survey lists at most this many defects.
 pub const MAX_DEFECTS: usize = 200;
 
-/// The root of the stored tree at `size`.
+/// Computes the root hash of the stored tree at `size`.
 ///
 /// # Errors
-/// When a leaf or tile is missing or can't be read.
+/// Returns a fault if a leaf or a tile is missing or cannot be read.
 pub fn root_at(reads: &dyn StoreReads, size: u64) -> Result<Hash, StoreFault> {
     let edge = TreeEdge::read(reads, size)?;
     let cache = TileCache::default();

@@ -1,8 +1,8 @@
-//! Places where a test kills the process.
+//! Crash points, at which a test kills the process.
 //!
-//! In builds without `debug_assertions` every place compiles to nothing.
+//! Builds without `debug_assertions` contain no crash points.
 
-/// The names of all places, in the order of the crossing.
+/// Names of all crash points, in the order of a crossing.
 #[cfg(debug_assertions)]
 pub const POINTS: &[&str] = &[
     "before-seal-commit",
@@ -25,7 +25,7 @@ pub const POINTS: &[&str] = &[
     "after-retire-commit",
 ];
 
-/// What a batch holds; two places each, before and after its commit.
+/// The contents of a batch. Each kind has a crash point before the commit and another after the commit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum WriteKind {
     Seal,
@@ -39,7 +39,7 @@ pub(crate) enum WriteKind {
     Retire,
 }
 
-/// The kinds in one batch.
+/// The set of kinds in one batch.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct WriteKinds(u16);
 
@@ -48,7 +48,8 @@ impl WriteKinds {
         self.0 |= 1 << kind as u16;
     }
 
-    /// Comes by the places before, or after, the commit of a batch of these kinds.
+    /// Runs the crash points of these kinds: the points after the commit if `committed` is true, else the points
+    /// before.
     #[cfg(debug_assertions)]
     pub(crate) fn pass(self, committed: bool) {
         for (at, names) in POINTS.chunks(2).enumerate() {
@@ -63,7 +64,8 @@ impl WriteKinds {
     pub(crate) const fn pass(self, _: bool) {}
 }
 
-/// Kills this process at once when `COUNTERSIGN_FAULT` is `name`, or `name:n` at the n-th time, counting from 1.
+/// Kills this process if `COUNTERSIGN_FAULT` is `name`. With `COUNTERSIGN_FAULT=name:n`, the n-th call with this name
+/// kills the process (counted from 1).
 #[cfg(debug_assertions)]
 pub fn point(name: &str) {
     use std::sync::OnceLock;
@@ -83,7 +85,7 @@ pub fn point(name: &str) {
         && armed == name
         && SEEN.fetch_add(1, Ordering::Relaxed) + 1 == *time
     {
-        // As the kernel's out-of-memory killer or an operator would: no destructor, no flush.
+        // SIGKILL runs no destructor and flushes nothing, like the kernel's out-of-memory killer.
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         loop {
             std::thread::park();
@@ -91,7 +93,7 @@ pub fn point(name: &str) {
     }
 }
 
-/// Nothing.
+/// Does nothing in builds without `debug_assertions`.
 #[cfg(not(debug_assertions))]
 #[inline(always)]
 pub const fn point(_: &str) {}

@@ -1,40 +1,42 @@
-//! Something broke in the store.
+//! Internal failures of the store.
 
 use std::fmt;
 
-/// Something broke. For the log of the service; the caller gets an id.
+/// An internal failure. The log of the service gets the details, and the caller gets an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreFault {
-    /// No room was left; nothing of the batch is stored.
+    /// The disk is full. Nothing of the batch is stored.
     Full {
-        /// What was being done.
+        /// The action that failed.
         during: &'static str,
     },
-    /// The database refused; nothing of the batch is stored.
+    /// The database refused the action. Nothing of the batch is stored.
     Database {
-        /// What was being done.
+        /// The action that failed.
         during: &'static str,
-        /// The database's words.
+        /// The error message of the database.
         message: String,
     },
-    /// A write, sync or read failed, or what is stored contradicts itself: nothing is known, the process must end.
+    /// A read, a write or a sync failed, or stored data contradict each other. The durable state is unknown, so the
+    /// process must end.
     Broken {
-        /// What was being done.
+        /// The action that failed.
         during: &'static str,
-        /// The database's words.
+        /// The error message of the database.
         message: String,
     },
-    /// The store can't be opened.
+    /// The store cannot be opened.
     Unusable {
-        /// Why, and what to do.
+        /// The reason, and advice for the operator.
         message: String,
     },
-    /// The writer has ended.
+    /// The writer thread has ended.
     Closed,
 }
 
 impl StoreFault {
-    /// Whether the process must end at once: what is durable is no longer known, and a retried sync may lie.
+    /// Returns true if the process must end at once. After a failed sync, a second sync can report success although
+    /// data are lost.
     #[must_use]
     pub const fn is_fatal(&self) -> bool {
         matches!(self, Self::Broken { .. })
@@ -48,10 +50,10 @@ impl StoreFault {
 impl fmt::Display for StoreFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Full { during } => write!(f, "{during}: no space left for the store; free some on its disk"),
+            Self::Full { during } => write!(f, "{during}: the disk of the store is full; free some space on the disk"),
             Self::Database { during, message } => write!(f, "{during}: {message}"),
             Self::Broken { during, message } => {
-                write!(f, "{during}: {message}; the process ends, start it again once the disk is sound")
+                write!(f, "{during}: {message}; the process ends now; check the disk, then start the process again")
             }
             Self::Unusable { message } => f.write_str(message),
             Self::Closed => f.write_str("the store is closed; start the service again"),

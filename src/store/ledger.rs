@@ -1,6 +1,6 @@
-//! The ledger: the store as the rest of the program sees it.
+//! The ledger is the interface of the store for the rest of the program.
 //!
-//! Writing is asked of one thread and durable when the answer comes. Reading goes past it, on its own connections.
+//! One writer thread handles all writes. A write is durable when its answer arrives. Reads use separate connections.
 
 use std::fs::File;
 use std::ops::Range;
@@ -32,13 +32,15 @@ use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 use crate::store::writer::{Hashed, ReplySender, Writer, WriterMessage};
 use crate::store::{CheckpointRow, Retired, Store, StoreHead, StoreReads, lock};
 
-/// Messages that may wait for the writer; who comes later waits to hand in. Admission is limited long before.
+/// Capacity of the writer's queue. A sender waits if the queue is full.
 const QUEUE: usize = 1024;
 
-/// A clock that is farther behind than this makes the boundary not ready.
+/// Maximum seconds by which the clock can be behind. If the clock is farther behind, the boundary is not ready.
 const MOST_BEHIND_S: i64 = 60;
 
-/// The handle; clones share one store.
+/// A handle to the store, which can be cloned.
+///
+/// Every method returns a [`StoreFault`] if the store cannot be read or written.
 #[derive(Clone)]
 pub struct Ledger {
     inbox: mpsc::Sender<WriterMessage>,
@@ -46,11 +48,11 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Begins to work on an opened store: builds the tree's edge, compares it with the last recorded checkpoint and
-    /// starts the writer.
+    /// Starts the writer for an open store. The function first builds the edge of the tree and compares the tree with
+    /// the last recorded checkpoint.
     ///
     /// # Errors
-    /// When the log can't be read or is not the one that its own checkpoint signs.
+    /// Returns a fault if the log cannot be read or does not match its own checkpoint.
     pub fn open(
         mut store: Box<dyn Store>,
         reads: Arc<dyn StoreReads>,
@@ -72,17 +74,17 @@ impl Ledger {
             tiles: TileCache::default(),
         };
         shared.reach(&head);
-        // A clock that was behind at the start, and is set right, did not leap ahead.
+        // The clock may have been behind at the start. A later correction of the clock is no leap ahead.
         shared.opened = (shared.now(), boot);
         let shared = Arc::new(shared);
-        // Queued batches are answered one after the other; the oneshots wake whoever waits.
         let (inbox, outbox) = mpsc::channel(QUEUE);
         let ledger = Self { inbox, shared: Arc::clone(&shared) };
         if let Some(known) = shared.reads.checkpoint(None)?
             && ledger.root_at(known.size)? != Some(known.root)
         {
             let message = format!(
-                "the log of {} entries is not the one whose checkpoint at {} it recorded; restore it into a new log",
+                "the log of {} entries does not match its own checkpoint at {} entries; restore a backup: \
+                 `countersign store restore BACKUP`",
                 head.size, known.size
             );
             return Err(StoreFault::Unusable { message });
@@ -95,12 +97,13 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// A store that nobody writes any more, such as a backup or a log that was closed: everything can be read, every
-    /// write is refused as [`StoreFault::Closed`]. `note` is the checkpoint that it was closed with; without one it is signed
-    /// when it is asked for.
+    /// Opens a store without a writer, such as a backup or a closed log. Every write returns [`StoreFault::Closed`].
+    ///
+    /// `note` is the checkpoint that was signed when the log was closed. If `note` is `None`, the ledger signs a
+    /// checkpoint on request.
     ///
     /// # Errors
-    /// When the log can't be read, or is not the one that the note signs.
+    /// Returns a fault if the log cannot be read or does not match the checkpoint.
     pub fn at_rest(
         reads: Arc<dyn StoreReads>,
         head: StoreHead,
@@ -123,7 +126,10 @@ impl Ledger {
         let ledger = Self { inbox, shared: Arc::new(shared) };
         match note {
             Some(note) if ledger.root_at(note.size)? != Some(note.root) => Err(StoreFault::Unusable {
-                message: format!("the log is not the one whose checkpoint of {} entries is beside it", note.size),
+                message: format!(
+                    "the log does not match the checkpoint of {} entries in the file beside the store",
+                    note.size
+                ),
             }),
             _ => Ok(ledger),
         }
@@ -138,110 +144,106 @@ impl Ledger {
         answered.await.map_err(|_| StoreFault::Closed)?
     }
 
-    /// Puts a seal in force, with its blobs and the changes of tokens that it states. The first one makes the boundary.
+    /// Puts a seal in force, with its blobs and its token changes. The first seal creates the boundary.
     ///
     /// # Errors
-    /// When another seal came in between, it is dated before the last leaf, a token's name is taken, or the store broke.
+    /// Returns an error if another seal came first, or if a token name is taken. Also returns an error if the seal is
+    /// dated before the last leaf.
     pub async fn seal(&self, seal: SealWrite) -> Result<SealStored, WriteStop> {
         self.ask(|answer| WriterMessage::Seal(Box::new(seal), answer)).await
     }
 
-    /// Spends a nonce, once, ever: when this returns `Ok` the nonce is spent durably and its consumption stands in the log.
+    /// Spends a nonce. If the result is `Ok`, the nonce is spent durably and the consumption is in the log.
     ///
     /// # Errors
-    /// Why nothing was spent. After a [`StoreFault`] it may have been: look before asking again.
+    /// Returns the reason why the nonce was not spent. After a [`StoreFault`] the nonce may be spent, so the caller must
+    /// look up the nonce before another attempt.
     pub async fn consume(&self, consume: Consume) -> Result<SpentNonce, ConsumeStop> {
         self.ask(|answer| WriterMessage::Consume(Box::new(consume), answer)).await
     }
 
-    /// Closes a run with its receipt.
+    /// Stores the receipt of a run.
     ///
     /// # Errors
-    /// When the proposal does not run (has its receipt already), or the store broke.
+    /// Returns an error if the proposal does not run or already has a receipt.
     pub async fn finish(&self, finish: Finish) -> Result<LeafRef, FinishStop> {
         let hash = merkle::leaf_hash(&finish.receipt);
         self.ask(|answer| WriterMessage::Finish(Box::new(Hashed { message: finish, hash }), answer)).await
     }
 
-    /// Keeps a proposal, unless the same is there or too many wait.
-    ///
-    /// # Errors
-    /// When the store broke.
+    /// Stores a new proposal, unless the same proposal exists or a limit is reached.
     pub async fn propose(&self, new: NewProposal) -> Result<ProposeResult, StoreFault> {
         self.ask(|answer| WriterMessage::Propose(Box::new(new), answer)).await
     }
 
-    /// Keeps verified signatures, one a key (the first stays), and gives all in order of arrival.
+    /// Stores verified signatures, one for each key. Returns all signatures in their order of arrival. If a key signed
+    /// twice, the first signature is kept.
     ///
     /// # Errors
-    /// When the proposal is unknown or no longer waits, or the store broke.
+    /// Returns an error if the proposal is unknown or does not wait.
     pub async fn sign(&self, proposal: &ProposalId, signatures: Vec<Signature>) -> Result<Vec<Signature>, AdvanceStop> {
         let proposal = proposal.clone();
         self.ask(|answer| WriterMessage::Sign(proposal, signatures, answer)).await
     }
 
-    /// Puts a denial into the log: its authorization never runs from here on, known or not.
+    /// Appends a denial to the log. A denied authorization can never run, even if the boundary did not know the
+    /// authorization before.
     ///
     /// # Errors
-    /// When it is too large, nothing is sealed yet, or the store broke.
+    /// Returns an error if the denial is too large, if a limit is reached, or if the log has no seal.
     pub async fn deny(&self, denial: DenialWrite) -> Result<DenialResult, WriteStop> {
         self.ask(|answer| WriterMessage::Deny(Box::new(denial), answer)).await
     }
 
-    /// Moves a proposal on, only forward; gives where it was.
+    /// Changes the status of a proposal. Returns the previous status.
     ///
     /// # Errors
-    /// When it is unknown or stands elsewhere, or the store broke.
+    /// Returns an error if the proposal is unknown or if its status does not allow the change.
     pub async fn advance(&self, advance: ProposalStep) -> Result<StoredStatus, AdvanceStop> {
         self.ask(|answer| WriterMessage::Advance(Box::new(advance), answer)).await
     }
 
-    /// Puts a refusal into the log; `at` is the time that it states.
+    /// Appends a refusal to the log. `at` is the time that the refusal states.
     ///
     /// # Errors
-    /// When it is too large or dated before the last leaf, nothing is sealed yet, or the store broke.
+    /// Returns an error if the refusal is too large or if the log has no seal. Also returns an error if the refusal is
+    /// dated before the last leaf.
     pub async fn refuse(&self, envelope: Vec<u8>, at: Timestamp) -> Result<LeafRef, WriteStop> {
         self.ask(|answer| WriterMessage::Refuse(envelope, at, answer)).await
     }
 
-    /// Marks as expired what waits and is overdue at `now`, some at a time: call again until nothing comes.
-    ///
-    /// # Errors
-    /// When the store broke.
+    /// Marks some proposals that are overdue at `now` as expired. The caller repeats the call until the result is
+    /// empty.
     pub async fn expire(&self, now: Timestamp) -> Result<Vec<ProposalId>, StoreFault> {
         self.ask(|answer| WriterMessage::Expire(now, answer)).await
     }
 
-    /// Raises the low-water mark as far as it may and looks at `limit` nonces, deleting those that expired at or below
-    /// it. A thousand or two at a time never keep a run waiting.
+    /// Raises the low-water mark and looks at `limit` nonces. Nonces that expired at or before the mark are deleted.
     ///
-    /// # Errors
-    /// When the store broke.
+    /// A limit of 1000 or 2000 does not delay runs noticeably.
     pub async fn prune(&self, limit: usize) -> Result<PruneResult, StoreFault> {
         self.ask(|answer| WriterMessage::Prune(limit, answer)).await
     }
 
-    /// Deletes some of what its retention has ended, looking at `limit` outputs and proposals; the files that it names are
-    /// to be removed afterwards. Call again while something was deleted.
-    ///
-    /// # Errors
-    /// When the store broke.
+    /// Looks at `limit` outputs and `limit` proposals, and deletes the rows whose retention has ended. The caller then
+    /// removes the files that the result names, and repeats the call until nothing is deleted.
     pub async fn retire(&self, retention: Retention, limit: usize) -> Result<Retired, StoreFault> {
         self.ask(|answer| WriterMessage::Retire(retention, limit, answer)).await
     }
 
-    /// Ends the writer after what waits, and lets the store go: it can be opened again. The head of the log is signed
-    /// and recorded before, so that the next start may have another key.
+    /// Ends the writer after the queued requests and releases the store, so that the store can be opened again.
+    ///
+    /// The last checkpoint is signed and recorded first, so that the next start can use another key.
     ///
     /// # Errors
-    /// When the writer had ended before, or the head could not be signed.
+    /// Returns a fault if the writer had already ended or if the checkpoint could not be signed.
     pub async fn close(&self) -> Result<(), StoreFault> {
         let head = self.checkpoint();
         self.ask(WriterMessage::Close).await?;
         head.map(drop)
     }
 
-    /// What is in force, as of the last answered batch.
+    /// Returns the state after the last answered batch.
     #[must_use]
     pub fn state(&self) -> LedgerState {
         let head = &self.shared.published().head;
@@ -255,21 +257,22 @@ impl Ledger {
         }
     }
 
-    /// Now, but never before the last leaf's time: what a leaf made outside should state.
+    /// Returns the current time, but never a time before the last leaf. Documents that the caller signs must state this
+    /// time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.shared.now()
     }
 
-    /// What to say to who asks for what would be dated or judged by a clock that leapt ahead.
+    /// Returns a message for callers if the clock leapt ahead.
     #[must_use]
     pub fn clock_ahead(&self) -> Option<String> {
         let seconds = self.shared.clock_ahead((self.shared.config.clock)())?;
         Some(WriteStop::ClockAhead { seconds }.to_string())
     }
 
-    /// What is wrong with the clock, for an operator: it leapt ahead, or the log or its mark is ahead of it. The boundary is
-    /// not ready then.
+    /// Returns a message for an operator if the clock leapt ahead or is behind the log or the low-water mark. The
+    /// boundary is not ready while there is a message.
     #[must_use]
     pub fn clock_trouble(&self) -> Option<String> {
         if let Some(ahead) = self.clock_ahead() {
@@ -281,43 +284,37 @@ impl Ledger {
         if !self.shared.is_credible(head) {
             let mark = head.mark;
             return Some(format!(
-                "the store's mark, {mark}, is {} s ahead of the system clock ({clock}): what ends before the mark is refused as \
-                 expired, and nothing is deleted until then; set the system clock right, or, if it is right, the mark was \
-                 changed by hand: `countersign store restore BACKUP`",
+                "the low-water mark of the store, {mark}, is {} s ahead of the system clock ({clock}), so every \
+                 authorization that expires before the mark is refused; set the system clock right; if the clock is \
+                 right, the mark was changed by hand: restore a backup with `countersign store restore BACKUP`",
                 behind(mark)
             ));
         }
         let now = self.now();
         (behind(now) > MOST_BEHIND_S).then(|| {
             format!(
-                "the system clock ({clock}) is {} s behind the boundary's own time ({now}), which the log has reached: that time \
-                 advances by the time since boot until the clock is there, and windows end by it; set the system clock right; \
-                 if it is right, the log was dated ahead: stop the boundary for that long, or begin a new log with \
-                 `countersign store restore BACKUP`",
+                "the system clock ({clock}) is {} s behind the boundary's own time ({now}), which comes from the \
+                 log; the boundary uses its own time until the clock has caught up; set the system clock right; if \
+                 the clock is right, the log has entries with future dates: stop the boundary until that time, or \
+                 begin a new log with `countersign store restore BACKUP`",
                 behind(now)
             )
         })
     }
 
-    /// The log's name; nothing before the first seal.
+    /// Returns the origin of the log, or `None` before the first seal.
     #[must_use]
     pub fn origin(&self) -> Option<String> {
         self.shared.published().head.boundary.map(|id| origin(&self.shared.config.name, &id))
     }
 
-    /// The signed head of the log as it is; nothing before the first seal.
-    ///
-    /// # Errors
-    /// When the log can't be read.
+    /// Returns the signed checkpoint of the current log, or `None` before the first seal.
     pub fn checkpoint(&self) -> Result<Option<CheckpointRow>, StoreFault> {
         self.checkpoint_at(self.shared.published().head.size)
     }
 
-    /// The signed head of the log as it was at `size`: a pure function of the rows, so it is the same whenever it is
-    /// made. Recorded with the next batch.
-    ///
-    /// # Errors
-    /// When the log can't be read.
+    /// Returns the signed checkpoint of the log at `size`. The result depends only on the rows, so the result is always
+    /// the same. The next batch records the checkpoint.
     pub fn checkpoint_at(&self, size: u64) -> Result<Option<CheckpointRow>, StoreFault> {
         const DURING: &str = "signing a checkpoint";
         let mut last = self.shared.note.lock().unwrap_or_else(PoisonError::into_inner);
@@ -337,59 +334,40 @@ impl Ledger {
         Ok(Some(row))
     }
 
-    /// The data of refusals dated at or after `since`, among the last `most` entries.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the refusals dated at or after `since`. The search covers the last `most` entries of the log.
     pub fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, StoreFault> {
         self.shared.reads.refusals(since, most)
     }
 
-    /// The recorded checkpoint of the largest size.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the largest recorded checkpoint.
     pub fn recorded_checkpoint(&self) -> Result<Option<CheckpointRow>, StoreFault> {
         self.shared.reads.checkpoint(None)
     }
 
-    /// The first recorded checkpoint that covers entry `index`: by the key that the boundary had when that was written,
-    /// because no start with another key leaves entries behind that only the key before can vouch for.
+    /// Returns the smallest recorded checkpoint that covers the entry `index`.
     ///
-    /// # Errors
-    /// When it can't be read.
+    /// The key that signed this checkpoint is the key that the boundary had when the entry was written. Before a change
+    /// of the key, the boundary records a checkpoint over all entries.
     pub fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault> {
         self.shared.reads.checkpoint_over(index)
     }
 
-    /// The root of the tree as it was at `size`; nothing when it was never so large.
-    ///
-    /// # Errors
-    /// When the log can't be read.
+    /// Returns the root hash of the tree at `size`, or `None` if the log is smaller.
     pub fn root_at(&self, size: u64) -> Result<Option<Hash>, StoreFault> {
         self.with_tree(size, |tree| merkle::root_of(size, |level, index| tree.hash(level, index)).map(Some))
     }
 
-    /// The inclusion proof of leaf `index` in the tree of `size` leaves.
-    ///
-    /// # Errors
-    /// When the log can't be read.
+    /// Returns the inclusion proof of leaf `index` in the tree with `size` leaves.
     pub fn inclusion(&self, index: u64, size: u64) -> Result<Option<Vec<Hash>>, StoreFault> {
         self.with_tree(size, |tree| merkle::inclusion_path(index, size, |level, at| tree.hash(level, at)))
     }
 
-    /// The proof that the tree of `old` leaves is a prefix of that of `size`.
-    ///
-    /// # Errors
-    /// When the log can't be read.
+    /// Returns the consistency proof between the trees with `old` and with `size` leaves.
     pub fn consistency(&self, old: u64, size: u64) -> Result<Option<Vec<Hash>>, StoreFault> {
         self.with_tree(size, |tree| merkle::consistency_path(old, size, |level, at| tree.hash(level, at)))
     }
 
-    /// A tile's bytes, of hashes or entries, of any width that the log has had; nothing when it has not.
-    ///
-    /// # Errors
-    /// When the log can't be read.
+    /// Returns the bytes of a hash tile or an entry tile. `None` means that the log never had a tile of this width.
     pub fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, StoreFault> {
         let published = self.shared.published();
         tile(&*self.shared.reads, &published.edge, &self.shared.tiles, path)
@@ -407,66 +385,43 @@ impl Ledger {
         read(&Subtrees::new(&published.edge, &*self.shared.reads, &self.shared.tiles))
     }
 
-    /// A leaf.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns one leaf.
     pub fn leaf(&self, index: u64) -> Result<Option<Leaf>, StoreFault> {
         self.shared.reads.leaf(index)
     }
 
-    /// The data of the leaves of `range`, as far as there are.
-    ///
-    /// # Errors
-    /// When they can't be read.
+    /// Returns the data of the leaves in `range`. Indexes past the end of the log are left out.
     pub fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreFault> {
         self.shared.reads.leaves(range)
     }
 
-    /// A blob.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the bytes of a blob.
     pub fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, StoreFault> {
         self.shared.reads.blob(digest)
     }
 
-    /// All seals, the last is the one in force.
-    ///
-    /// # Errors
-    /// When they can't be read.
+    /// Returns all seals. The last seal is in force.
     pub fn seals(&self) -> Result<Vec<SealEntry>, StoreFault> {
         self.shared.reads.seals()
     }
 
-    /// A proposal; that of a receipt is `receipt.proposal()`.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns a proposal.
     pub fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, StoreFault> {
         self.shared.reads.proposal(id)
     }
 
-    /// The proposal of an authorization, unless it is finished: those are found by id or nonce.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the proposal of an authorization, unless the proposal is finished. A finished proposal is found by id or
+    /// by nonce.
     pub fn proposal_of(&self, authorization: &AuthorizationDigest) -> Result<Option<Proposal>, StoreFault> {
         self.shared.reads.proposal_of(authorization)
     }
 
-    /// Proposals, the newest first.
-    ///
-    /// # Errors
-    /// When they can't be read.
+    /// Returns a page of proposals, the newest first.
     pub fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault> {
         self.shared.reads.proposals(filter)
     }
 
-    /// The bytes that are signed for a proposal, wherever it stands.
-    ///
-    /// # Errors
-    /// When they can't be read.
+    /// Returns the payload that approvers sign for a proposal, in every status of the proposal.
     pub fn payload(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
         let Some(source) = self.shared.reads.payload(id)? else { return Ok(None) };
         let payload = match source {
@@ -479,61 +434,41 @@ impl Ledger {
         };
         payload
             .map(Some)
-            .ok_or_else(|| StoreFault::broken("reading a payload", format!("that of {id} is not readable")))
+            .ok_or_else(|| StoreFault::broken("reading a payload", format!("the payload of {id} is not readable")))
     }
 
-    /// A proposal's signatures, in order of arrival.
-    ///
-    /// # Errors
-    /// When they can't be read.
+    /// Returns the signatures of a proposal in their order of arrival.
     pub fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, StoreFault> {
         self.shared.reads.signatures(id)
     }
 
-    /// The denials of an authorization.
-    ///
-    /// # Errors
-    /// When they can't be read.
+    /// Returns the denials of an authorization.
     pub fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<StoredDenial>, StoreFault> {
         self.shared.reads.denials(authorization)
     }
 
-    /// Where a nonce was spent, until it is pruned.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the consumption that spent a nonce, until the nonce is pruned.
     pub fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault> {
         self.shared.reads.spent(nonce)
     }
 
-    /// What was consumed and has no receipt, in order: after a crash, recovery's work.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the runs that have a consumption and no receipt, in the order of consumption. After a crash, recovery
+    /// writes the receipts of these runs.
     pub fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault> {
         self.shared.reads.unfinished()
     }
 
-    /// The proposals that run.
-    ///
-    /// # Errors
-    /// When they can't be read.
+    /// Returns the running proposals.
     pub fn running(&self) -> Result<Vec<ProposalId>, StoreFault> {
         self.shared.reads.running()
     }
 
-    /// How many bytes an output has; nothing when it is not, or no longer, there.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the size of an output, or `None` if the output does not exist or was deleted.
     pub fn output_size(&self, name: &Blake3Digest) -> Result<Option<u64>, StoreFault> {
         Ok(self.shared.reads.output(name)?.map(|row| row.bytes))
     }
 
-    /// The bytes of an output within `range`, as far as there are.
-    ///
-    /// # Errors
-    /// When they can't be read.
+    /// Returns the bytes of an output within `range`. A range past the end is cut.
     pub fn output(&self, name: &Blake3Digest, range: Range<u64>) -> Result<Option<Vec<u8>>, StoreFault> {
         let Some(row) = self.shared.reads.output(name)? else { return Ok(None) };
         let end = range.end.min(row.bytes);
@@ -556,49 +491,34 @@ impl Ledger {
         }
     }
 
-    /// Where the file of an output must lie that is too large for the database.
+    /// Returns the path of an output that is too large for the database.
     #[must_use]
     pub fn output_path(&self, name: &Blake3Digest) -> PathBuf {
         let hex = name.hex();
         self.shared.config.outputs.join(&hex[..2]).join(hex)
     }
 
-    /// The runs that recorded these bytes: who may read one of them may read the output.
-    ///
-    /// # Errors
-    /// When they can't be read.
+    /// Returns the runs that recorded this output. A caller who can read one of these runs can read the output.
     pub fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {
         self.shared.reads.runs_with_output(name, limit)
     }
 
-    /// In which order a run wrote to its streams.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the order in which a run wrote to stdout and stderr.
     pub fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
         self.shared.reads.output_order(id)
     }
 
-    /// All tokens ever, by name.
-    ///
-    /// # Errors
-    /// When they can't be read.
+    /// Returns all tokens by name, including revoked and expired tokens.
     pub fn tokens(&self) -> Result<Vec<Token>, StoreFault> {
         self.shared.reads.tokens()
     }
 
-    /// The token whose secret has this SHA-256, revoked and expired ones too.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the token whose secret has this SHA-256 digest, including a revoked or expired token.
     pub fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault> {
         self.shared.reads.token(secret)
     }
 
-    /// Bytes that are free for the store at `directory`.
-    ///
-    /// # Errors
-    /// When the file system does not answer.
+    /// Returns the free bytes on the file system of `directory`.
     pub fn room(&self, directory: &Path) -> Result<u64, StoreFault> {
         lock::room(directory)
     }

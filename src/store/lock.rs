@@ -1,4 +1,4 @@
-//! The store's directory: private, and one process at a time.
+//! The private directory of a store, and the lock that allows one process at a time.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -10,28 +10,30 @@ use rustix::fs::{FlockOperation, OFlags};
 
 use crate::store::fault::StoreFault;
 
-/// Holds the store for this process; gone with the process, however that ends.
+/// The lock on a store. The kernel releases the lock if the process ends for any reason.
 #[derive(Debug)]
 pub struct StoreLock {
     _file: File,
 }
 
 impl StoreLock {
-    /// Takes the store at `database` (a file's path) for this process, after making sure that its directory is private.
+    /// Locks the store whose database file is `database`. The function first checks that the directory is private.
     ///
     /// # Errors
-    /// When another process holds it (which names it), or directory or files are open to others.
+    /// Returns a fault if another process holds the lock, or if other users can access the directory or the files. The
+    /// message names the process that holds the lock.
     pub fn take(database: &Path) -> Result<Self, StoreFault> {
         let lock = Self::alone(database)?;
-        // SQLite gives its other files the mode of the database, so it is made before SQLite sees it.
+        // SQLite gives its other files the mode of the database, so the database file is created here with a private
+        // mode.
         drop(open_private(database)?);
         Ok(lock)
     }
 
-    /// The same without making the database where there is none.
+    /// Locks the store like [`Self::take`], but creates no database file.
     ///
     /// # Errors
-    /// As [`Self::take`].
+    /// Returns the same faults as [`Self::take`].
     pub fn alone(database: &Path) -> Result<Self, StoreFault> {
         check_directory(database.parent().unwrap_or(Path::new(".")))?;
         let path = lock_path(database);
@@ -50,7 +52,7 @@ impl StoreLock {
             }
             Err(error) => return Err(unusable(format!("can't lock {}: {error}", path.display()))),
         }
-        // Only for the message above: the lock itself is the kernel's.
+        // The process id in the file is only for the message above. The kernel holds the lock itself.
         let written = file
             .set_len(0)
             .and_then(|()| file.rewind())
@@ -60,8 +62,8 @@ impl StoreLock {
     }
 }
 
-/// Locks the file. A child process has a copy of a lock that this process just released, until the child calls exec: so a
-/// lock that is taken is tried again for a moment.
+/// Locks the file. If the lock is taken, the function tries again for 200 ms. A new child process holds a copy of a
+/// lock that its parent just released, until the child calls exec.
 fn lock(file: &File) -> rustix::io::Result<()> {
     for _ in 0..TRIES {
         match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
@@ -72,11 +74,11 @@ fn lock(file: &File) -> rustix::io::Result<()> {
     rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)
 }
 
-/// How often a taken lock is tried again, and the pause between two tries.
+/// Number of attempts for a taken lock. The pause between two attempts is `PAUSE`.
 const TRIES: usize = 20;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Where the lock of a database lies: beside it.
+/// Returns the path of the lock file, which is in the directory of the database.
 #[must_use]
 pub fn lock_path(database: &Path) -> PathBuf {
     let mut name = database.file_name().unwrap_or_default().to_owned();
@@ -84,10 +86,7 @@ pub fn lock_path(database: &Path) -> PathBuf {
     database.with_file_name(name)
 }
 
-/// Bytes that the service may still write on the file system of `path`.
-///
-/// # Errors
-/// When the file system does not answer.
+/// Returns the free bytes that an unprivileged process can use on the file system of `path`.
 pub fn room(path: &Path) -> Result<u64, StoreFault> {
     let stat = rustix::fs::statvfs(path)
         .map_err(|error| StoreFault::Database { during: "asking for free space", message: error.to_string() })?;
@@ -116,7 +115,7 @@ fn open_private(path: &Path) -> Result<File, StoreFault> {
         .map_err(|error| unusable(format!("can't open {}: {error}", path.display())))?;
     let metadata = file.metadata().map_err(|error| unusable(format!("can't look at {}: {error}", path.display())))?;
     if metadata.len() == 0 {
-        // An umask may have taken rights away from us; never more to others.
+        // The umask can remove permissions of the owner, so set the mode again.
         let set = file.set_permissions(Permissions::from_mode(0o600));
         set.map_err(|error| unusable(format!("can't set the mode of {}: {error}", path.display())))?;
     }
@@ -128,14 +127,15 @@ fn check_private(path: &Path, metadata: &std::fs::Metadata, mode: &str) -> Resul
     let uid = rustix::process::geteuid().as_raw();
     if metadata.uid() != uid {
         return Err(unusable(format!(
-            "{} belongs to user {}, not to user {uid} who runs this; chown it, or run as its owner",
+            "{} belongs to user {}, but this program runs as user {uid}; change the owner with chown, or run the \
+             program as the owner",
             path.display(),
             metadata.uid()
         )));
     }
     if metadata.mode() & 0o077 != 0 {
         return Err(unusable(format!(
-            "{} is open to other users (mode {:o}); run: chmod {mode} {}",
+            "other users can access {} (mode {:o}); run: chmod {mode} {}",
             path.display(),
             metadata.mode() & 0o7777,
             path.display()

@@ -1,4 +1,4 @@
-//! What is asked of the ledger, and what it answers.
+//! Requests to the ledger, and the answers of the ledger.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,30 +13,30 @@ use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
 
-/// Where a proposal stands. The numbers are those of the store.
+/// The status of a proposal. The database stores the number of each variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum StoredStatus {
-    /// Its nonce is spent, its receipt is not there yet.
+    /// The nonce is spent, and the receipt is not yet stored.
     Running = 0,
-    /// Its receipt is there.
+    /// The receipt is stored.
     Finished = 1,
-    /// It waits for signatures.
+    /// The proposal waits for signatures.
     Pending = 2,
-    /// The quorum is met, it waits to run.
+    /// The quorum is met, and the proposal waits to run.
     Approved = 3,
-    /// An approver said no.
+    /// An approver denied the proposal.
     Denied = 4,
-    /// Its window closed.
+    /// The window ended before the run.
     Expired = 5,
-    /// It was taken back.
+    /// The proposer or an operator cancelled the proposal.
     Cancelled = 6,
-    /// The boundary refused it after the quorum.
+    /// The boundary refused the proposal after the quorum.
     Refused = 7,
 }
 
 impl StoredStatus {
-    /// All of them.
+    /// All statuses in the order of their numbers.
     pub const ALL: [Self; 8] = [
         Self::Running,
         Self::Finished,
@@ -48,7 +48,7 @@ impl StoredStatus {
         Self::Refused,
     ];
 
-    /// The word of the HTTP interface.
+    /// Returns the name of the status in the HTTP API.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -63,26 +63,29 @@ impl StoredStatus {
         }
     }
 
-    /// The store's number.
+    /// Returns the number of the status in the database.
     #[must_use]
     pub const fn number(self) -> u8 {
         self as u8
     }
 
-    /// The status of a number of the store.
+    /// Returns the status with this number in the database.
     #[must_use]
     pub fn of_number(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number)).copied()
     }
 
-    /// Whether it may still run.
+    /// Returns true if the proposal can still run.
     #[must_use]
     pub const fn waits(self) -> bool {
         matches!(self, Self::Pending | Self::Approved)
     }
 
-    /// Only forward: pending → approved | denied | expired | cancelled | refused; approved → running or the same four;
-    /// running → finished. (What is handed in whole with its quorum goes from pending to running at once.)
+    /// Returns true if a proposal with this status can get the status `to`. Statuses only move forward:
+    /// - pending → approved, denied, expired, cancelled or refused
+    /// - approved → running, denied, expired, cancelled or refused
+    /// - running → finished
+    /// - pending → running, if an envelope arrives with all signatures of its quorum
     #[must_use]
     pub const fn may_become(self, to: Self) -> bool {
         match self {
@@ -100,24 +103,24 @@ impl fmt::Display for StoredStatus {
     }
 }
 
-/// What a leaf of the log is. The numbers are those of the store.
+/// The kind of a log leaf. The database stores the number of each variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum LeafKind {
-    /// Registry, policy and roster in force.
+    /// Seal: the registry, the policy and the roster in force.
     Seal = 1,
-    /// Nonces spent.
+    /// Consumption: the spent nonces.
     Consumption = 2,
-    /// What ran.
+    /// Receipt of a run.
     Receipt = 3,
-    /// A signed no.
+    /// Denial of an approver.
     Denial = 4,
-    /// Something handed in and refused.
+    /// Refusal of the boundary.
     Refusal = 5,
 }
 
 impl LeafKind {
-    /// The word, as in predicate types.
+    /// Returns the name of the kind in predicate types.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -129,7 +132,7 @@ impl LeafKind {
         }
     }
 
-    /// The kind of a number of the store.
+    /// Returns the kind with this number in the database.
     #[must_use]
     pub const fn of_number(number: u8) -> Option<Self> {
         Some(match number {
@@ -143,432 +146,436 @@ impl LeafKind {
     }
 }
 
-/// Bytes that say more than a status: a refusal's code, an outcome in short. Small; the store never reads them.
+/// Details of a status, such as the code of a refusal or a summary of the outcome. The store never reads these bytes.
 pub type StatusDetail = Vec<u8>;
 
-/// What an authorization says that the store keys rows by.
+/// The fields of an authorization that are columns in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorizationCore {
-    /// Its proposal.
+    /// Id of the proposal.
     pub id: ProposalId,
-    /// Digest of its payload: what names it.
+    /// Digest of the payload.
     pub digest: AuthorizationDigest,
-    /// What its run spends.
+    /// Nonce that the run spends.
     pub nonce: Nonce,
-    /// Which step.
+    /// Reference of the step.
     pub step: StepRef,
-    /// The step's digest.
+    /// Digest of the step.
     pub step_digest: StepDigest,
-    /// The parameters' digest.
+    /// Digest of the parameters.
     pub params_digest: ParamsDigest,
-    /// Who proposed it.
+    /// Name of the proposer.
     pub proposer: Name,
-    /// When it ends.
+    /// End of the window.
     pub expires_at: Timestamp,
 }
 
-/// A proposal to keep.
+/// A proposal to store.
 #[derive(Debug, Clone)]
 pub struct NewProposal {
-    /// What is proposed.
+    /// Fields of the authorization.
     pub core: AuthorizationCore,
-    /// The bytes to sign.
+    /// Payload that the approvers sign.
     pub payload: Arc<[u8]>,
-    /// Digest of the body that asked for it: a repeated request is known by it.
+    /// Digest of the HTTP request body, by which a repeated request is recognized.
     pub request: [u8; 32],
-    /// Whether the caller chose the nonce. Then it is the key of idempotence; else step, parameters and proposer are.
+    /// True if the caller chose the nonce. A chosen nonce identifies a repeated request. Without a chosen nonce, the
+    /// step, the parameters and the proposer identify a repeated request.
     pub chosen_nonce: bool,
-    /// Now.
+    /// Time of the proposal.
     pub created_at: Timestamp,
 }
 
-/// What came of proposing.
+/// The result of a new proposal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProposeResult {
-    /// It is kept.
+    /// The proposal is stored.
     New,
-    /// The same was proposed before; this is how it stands.
+    /// The same proposal was already stored, and is returned.
     Same(Box<Proposal>),
-    /// Something else was proposed with this nonce or id.
+    /// A different proposal already has this nonce or id.
     Conflict(Box<Proposal>),
-    /// Too many of this proposer were cancelled or expired, were never signed and are kept still.
+    /// The store has too many proposals of this proposer that were cancelled or expired and have no signature.
     TooManyKept {
-        /// So many are allowed.
+        /// Maximum number of unsigned proposals of one proposer.
         most: u64,
-        /// When the first of them may be deleted.
+        /// Time at which the first of these proposals can be deleted.
         until: Timestamp,
     },
-    /// Too many wait already.
+    /// Too many proposals are pending.
     TooMany {
-        /// So many are allowed.
+        /// Maximum number of pending proposals.
         most: u64,
-        /// Of this proposer, rather than in all.
+        /// True if the limit is for one proposer, false if the limit is for all proposers.
         of_proposer: bool,
     },
 }
 
-/// A proposal as it stands.
+/// A stored proposal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proposal {
-    /// What is proposed.
+    /// Fields of the authorization.
     pub core: AuthorizationCore,
-    /// Digest of the body that asked for it; none when an envelope was handed in whole.
+    /// Digest of the HTTP request body. `None` if the caller sent a complete envelope.
     pub request: Option<[u8; 32]>,
-    /// Where it stands.
+    /// Status of the proposal.
     pub status: StoredStatus,
-    /// When it was proposed or handed in.
+    /// Time at which the proposal arrived.
     pub created_at: Timestamp,
-    /// When the quorum was met.
+    /// Time at which the quorum was met.
     pub approved_at: Option<Timestamp>,
-    /// When its nonce was consumed.
+    /// Time of the consumption.
     pub started_at: Option<Timestamp>,
-    /// When it reached its last state.
+    /// Time at which the proposal reached its final status.
     pub ended_at: Option<Timestamp>,
-    /// Leaf and item of its consumption.
+    /// Leaf index and item number of the consumption.
     pub consumption: Option<(u64, u32)>,
-    /// Leaf of its receipt.
+    /// Leaf index of the receipt.
     pub receipt: Option<u64>,
-    /// What its status says beyond itself.
+    /// Details of the status.
     pub detail: Option<StatusDetail>,
 }
 
-/// A verified signature over a proposal's payload.
+/// A verified signature over the payload of a proposal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
-    /// The key.
+    /// Id of the key.
     pub keyid: KeyId,
-    /// Whose key it is.
+    /// Name of the person who has the key.
     pub person: Name,
-    /// What the key says of a person being there.
+    /// Statement of a security key about whether a person touched or unlocked the key.
     pub presence: Presence,
-    /// Raw or SSHSIG bytes.
+    /// Signature bytes, raw or in the SSHSIG format.
     pub sig: Vec<u8>,
-    /// When it arrived.
+    /// Time at which the signature arrived.
     pub at: Timestamp,
 }
 
-/// A request to spend a nonce, judged by the crossing under this state.
+/// A request to spend a nonce. The boundary has already verified the authorization.
 #[derive(Debug, Clone)]
 pub struct Consume {
-    /// The state version of the verdict.
+    /// State version under which the authorization was verified.
     pub version: u64,
-    /// The seal of the verdict.
+    /// Seal under which the authorization was verified.
     pub seal: SealDigest,
-    /// What the authorization says.
+    /// Fields of the authorization.
     pub core: AuthorizationCore,
-    /// The envelope with the signatures that counted, canonical.
+    /// Envelope with the counted signatures, as canonical JSON.
     pub envelope: Arc<[u8]>,
-    /// What the receipt will say of who decided; recovery hands it back.
+    /// The approval decision for the receipt. After a crash, recovery needs these bytes.
     pub decision: Arc<[u8]>,
-    /// When it may run.
+    /// Times in which the run can start.
     pub window: Window,
-    /// A lock that no two runs hold at a time.
+    /// Name of a lock that only one run can hold at a time.
     pub exclusive: Option<Arc<str>>,
 }
 
-/// A spent nonce. The run may begin.
+/// A spent nonce, so that the run can start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpentNonce {
-    /// The consumption's leaf.
+    /// Leaf index of the consumption.
     pub index: u64,
-    /// The item in it.
+    /// Item number in the consumption.
     pub item: u32,
-    /// The leaf's hash.
+    /// Hash of the consumption's leaf.
     pub leaf: LeafHash,
-    /// The leaf itself, shared by all whose nonces it spends.
+    /// Bytes of the leaf. All runs in the same consumption share these bytes.
     pub data: Arc<[u8]>,
-    /// The time that was judged by.
+    /// Time at which the window was checked.
     pub at: Timestamp,
     /// The seal in force.
     pub seal: SealDigest,
 }
 
-/// Where a nonce was spent.
+/// The place in the log at which a nonce was spent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NonceUse {
-    /// The consumption's leaf.
+    /// Leaf index of the consumption.
     pub index: u64,
-    /// The item in it.
+    /// Item number in the consumption.
     pub item: u32,
-    /// By which proposal.
+    /// Proposal that spent the nonce.
     pub proposal: ProposalId,
 }
 
-/// Why a nonce was not consumed. Nothing was stored.
+/// The reasons for which a nonce is not consumed. Nothing is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConsumeStop {
-    /// What the verdict was made under is no longer in force: verify again.
+    /// The seal or the state version changed after the verification. The caller must verify again.
     Moved,
-    /// There is no seal yet.
+    /// The log has no seal yet.
     NoSeal,
-    /// Not `issued_at` ≤ `not_before` < `expires_at`.
+    /// The order `issued_at` ≤ `not_before` < `expires_at` is broken.
     BadWindow,
-    /// Longer than is allowed.
+    /// The window is longer than allowed.
     WindowTooLong {
-        /// So many seconds are.
+        /// Maximum length in seconds.
         most_s: i64,
     },
-    /// Too early.
+    /// The window has not begun.
     NotYetValid {
-        /// The time that was judged by.
+        /// Time at which the window was checked.
         at: Timestamp,
-        /// From when on it may run.
+        /// Start of the window.
         from: Timestamp,
     },
-    /// Too late.
+    /// The window has ended.
     Expired {
-        /// The time that was judged by.
+        /// Time at which the window was checked.
         at: Timestamp,
-        /// When it expired.
+        /// End of the window.
         expires_at: Timestamp,
     },
-    /// A counted signer is not, or no longer, valid at this time: count again.
+    /// A counted signer is not valid at this time. The caller must count the signatures again.
     SignerOutside {
-        /// The time that was judged by.
+        /// Time at which the window was checked.
         at: Timestamp,
     },
-    /// Its authorization is denied.
+    /// The authorization is denied.
     Denied,
-    /// The proposal does not wait.
+    /// The proposal has a status from which no run can start.
     WrongState(StoredStatus),
-    /// The proposal's id belongs to another authorization.
+    /// The id of the proposal belongs to another authorization.
     OtherAuthorization,
-    /// The clock leapt ahead: what it says would stand in the log for good.
+    /// The clock leapt ahead. The ledger writes no entry now, because a wrong date stays in the log for ever.
     ClockAhead {
-        /// By so many seconds.
+        /// Seconds by which the clock leapt.
         seconds: i64,
     },
-    /// Another run holds the lock.
+    /// Another run holds the exclusive lock.
     ExclusiveBusy {
-        /// Which run.
+        /// Proposal of the other run.
         holder: ProposalId,
     },
-    /// The nonce was spent before.
+    /// The nonce is already spent.
     Replayed(NonceUse),
-    /// Something broke.
+    /// The store failed.
     Fault(StoreFault),
 }
 
 /// A run that ended.
 #[derive(Debug, Clone)]
 pub struct Finish {
-    /// Which proposal.
+    /// Id of the proposal.
     pub proposal: ProposalId,
-    /// The receipt's envelope, canonical.
+    /// Envelope of the receipt, as canonical JSON.
     pub receipt: Arc<[u8]>,
-    /// When it ended.
+    /// Time at which the run ended.
     pub at: Timestamp,
-    /// The outcome in short.
+    /// Summary of the outcome.
     pub detail: StatusDetail,
-    /// Recorded bytes that are not empty. Those of at most [`MAX_INLINE_BYTES`] carry their data; larger ones must be
-    /// durable files by now.
+    /// Recorded outputs that are not empty. Outputs of at most [`MAX_INLINE_BYTES`] carry their data. Larger outputs
+    /// must already be durable files.
     pub outputs: Vec<OutputRow>,
-    /// In which order the run wrote to its streams.
+    /// The order in which the run wrote to stdout and stderr.
     pub order: Option<Vec<u8>>,
     /// Blobs that the receipt names.
     pub blobs: Vec<(BlobDigest, Vec<u8>)>,
 }
 
-/// Output up to this size stands in the database, larger in a file: 64 KiB.
+/// Maximum size of an output in the database: 64 KiB. Larger outputs are files.
 pub const MAX_INLINE_BYTES: usize = 64 << 10;
 
-/// Recorded bytes.
+/// A recorded output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputRow {
-    /// Their name.
+    /// BLAKE3 digest of the output, which is its name.
     pub name: Blake3Digest,
-    /// How many.
+    /// Number of bytes.
     pub bytes: u64,
-    /// Themselves, unless they are a file.
+    /// Bytes of the output, or `None` if the output is a file.
     pub data: Option<Vec<u8>>,
 }
 
-/// Why a run was not closed.
+/// The reasons for which a receipt is not stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FinishStop {
-    /// There is no such proposal, or it never ran.
+    /// The proposal does not exist or does not run.
     NotRunning(Option<StoredStatus>),
-    /// It has a receipt.
+    /// The proposal already has a receipt.
     Finished {
-        /// That receipt's leaf.
+        /// Leaf index of the existing receipt.
         receipt: u64,
     },
     /// The receipt is too large for the log.
     TooLarge {
-        /// Its bytes.
+        /// Size of the receipt in bytes.
         bytes: usize,
     },
-    /// Something broke.
+    /// The store failed.
     Fault(StoreFault),
 }
 
-/// A leaf of the log by place and hash.
+/// The index and the hash of a log leaf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeafRef {
-    /// Its index.
+    /// Index of the leaf.
     pub index: u64,
-    /// Its RFC 6962 hash.
+    /// RFC 6962 hash of the leaf.
     pub hash: LeafHash,
 }
 
-/// A seal to put in force.
+/// A seal to append to the log.
 #[derive(Debug, Clone)]
 pub struct SealWrite {
-    /// The seal's envelope, canonical.
+    /// Envelope of the seal, as canonical JSON.
     pub envelope: Vec<u8>,
-    /// Digest of its payload. Of the first seal: the boundary's id from now on.
+    /// Digest of the seal's payload. The digest of the first seal becomes the id of the boundary.
     pub digest: SealDigest,
-    /// The seal that it follows, none for the first.
+    /// Digest of the previous seal. `None` for the first seal.
     pub previous: Option<SealDigest>,
-    /// The time that it states.
+    /// Time that the seal states.
     pub at: Timestamp,
-    /// What it names by digest.
+    /// Blobs that the seal names by digest.
     pub blobs: Vec<(BlobDigest, Vec<u8>)>,
-    /// Changes that make the tokens those of the seal.
+    /// Token changes, after which the stored tokens match the seal.
     pub tokens: Vec<TokenChange>,
 }
 
-/// A seal in force.
+/// A seal that is now in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SealStored {
-    /// Its leaf.
+    /// Leaf of the seal.
     pub leaf: LeafRef,
-    /// The state version that begins with it.
+    /// State version that begins with the seal.
     pub version: u64,
 }
 
-/// Why something was not put into the log.
+/// The reasons for which a document is not appended to the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WriteStop {
-    /// Another seal is in force than the one it follows: make it anew.
+    /// The previous seal of this document is not the seal in force. The caller must make the seal again.
     Moved,
-    /// There is no seal yet.
+    /// The log has no seal yet.
     NoSeal,
-    /// The time it states lies before that of the last leaf: make it anew, at this time or later.
+    /// The document states a time before the last leaf. The caller must make the document again with the time of the
+    /// last leaf or a later time.
     BackDated {
-        /// The last leaf's time.
+        /// Time of the last leaf.
         last: Timestamp,
     },
-    /// The clock leapt ahead: what it says would stand in the log for good.
+    /// The clock leapt ahead. The ledger writes no entry now, because a wrong date stays in the log for ever.
     ClockAhead {
-        /// By so many seconds.
+        /// Seconds by which the clock leapt.
         seconds: i64,
     },
-    /// A token's name is taken (names are never used twice) or, for a revocation, not there.
+    /// The name of a new token is taken, or the token to revoke does not exist. A token name is never used twice.
     Token(Name),
-    /// It is too large for the log.
+    /// The document is too large for the log.
     TooLarge {
-        /// Its bytes.
+        /// Size of the document in bytes.
         bytes: usize,
     },
-    /// Too many denials came before the boundary knew what they deny.
+    /// Too many denials arrived for authorizations that the boundary does not know.
     TooManyAhead {
-        /// So many are taken in a day.
+        /// Maximum number of denials of unknown authorizations in one day.
         most: u64,
-        /// Of this approver, rather than of all.
+        /// True if the limit is for one approver, false if the limit is for all approvers.
         of_approver: bool,
-        /// Seconds until another one is taken.
+        /// Seconds until the boundary accepts another denial of an unknown authorization.
         wait_s: u64,
     },
-    /// Something broke.
+    /// The store failed.
     Fault(StoreFault),
 }
 
 /// A verified denial.
 #[derive(Debug, Clone)]
 pub struct DenialWrite {
-    /// The authorization that it is about, known or not.
+    /// Digest of the denied authorization. The boundary may not know this authorization.
     pub authorization: AuthorizationDigest,
-    /// Who denies.
+    /// Name of the approver.
     pub approver: Name,
-    /// The denial's envelope, canonical.
+    /// Envelope of the denial, as canonical JSON.
     pub envelope: Vec<u8>,
-    /// Now.
+    /// Time at which the denial arrived.
     pub at: Timestamp,
-    /// Whether the boundary did not know the authorization when this was verified: such denials are limited.
+    /// True if the boundary did not know the authorization when the denial was verified. The number of denials of
+    /// unknown authorizations is limited.
     pub ahead: bool,
 }
 
-/// A denial as it stands.
+/// A stored denial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredDenial {
-    /// Who denied.
+    /// Name of the approver.
     pub approver: Name,
-    /// The denial's leaf.
+    /// Leaf index of the denial.
     pub leaf: u64,
-    /// When it came.
+    /// Time at which the denial arrived.
     pub at: Timestamp,
 }
 
-/// What came of a denial.
+/// The result of a denial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DenialResult {
-    /// Its leaf; of the first one, when this approver had denied before.
+    /// Leaf index of the denial. If the approver denied the authorization before, this is the index of the earlier
+    /// denial.
     pub leaf: u64,
-    /// The proposal that was waiting and is denied by it.
+    /// The waiting proposal that this denial ended.
     pub denied: Option<ProposalId>,
-    /// The proposal that is running: kill it.
+    /// The running proposal of this authorization. The caller must kill the run.
     pub running: Option<ProposalId>,
 }
 
-/// A step of a proposal that is neither a run nor its end.
+/// A change of a proposal's status, other than the start and the end of a run.
 #[derive(Debug, Clone)]
 pub struct ProposalStep {
-    /// Which proposal.
+    /// Id of the proposal.
     pub proposal: ProposalId,
-    /// From where alone; empty means from wherever `to` may be reached.
+    /// Statuses from which the change is allowed. An empty list means every status from which `to` is reachable.
     pub from: Vec<StoredStatus>,
-    /// To where: approved, denied, expired, cancelled or refused.
+    /// New status: approved, denied, expired, cancelled or refused.
     pub to: StoredStatus,
-    /// Now.
+    /// Time of the change.
     pub at: Timestamp,
-    /// What the status says beyond itself.
+    /// Details of the new status.
     pub detail: StatusDetail,
 }
 
-/// Why a proposal stays where it is.
+/// The reasons for which a proposal keeps its status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdvanceStop {
-    /// There is none of this id.
+    /// The proposal does not exist.
     Unknown,
-    /// It stands where this can't be done.
+    /// The current status of the proposal does not allow the change.
     WrongState(StoredStatus),
-    /// Something broke.
+    /// The store failed.
     Fault(StoreFault),
 }
 
-/// A change of tokens.
+/// A change of the tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenChange {
-    /// A new one, of a name never used before.
+    /// A new token, whose name was never used before.
     Add(Token),
-    /// The end of one.
+    /// The revocation of a token.
     Revoke {
-        /// Its name.
+        /// Name of the token.
         name: Name,
-        /// Now.
+        /// Time of the revocation.
         at: Timestamp,
     },
 }
 
-/// A token: never its secret.
+/// A token, without its secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
-    /// Its name.
+    /// Name of the token.
     pub name: Name,
-    /// SHA-256 of its secret.
+    /// SHA-256 digest of the secret.
     pub secret: [u8; 32],
-    /// Who controls it.
+    /// Names of the owners.
     pub owners: Vec<Name>,
-    /// What it allows.
+    /// Actions that the token allows.
     pub scopes: Vec<Scope>,
-    /// Steps that it is limited to.
+    /// Steps to which the token is limited.
     pub patterns: Vec<String>,
-    /// When it was made.
+    /// Time at which the token was created.
     pub created_at: Timestamp,
-    /// When it ends.
+    /// Time at which the token expires.
     pub expires_at: Option<Timestamp>,
-    /// When it was revoked.
+    /// Time at which the token was revoked.
     pub revoked_at: Option<Timestamp>,
 }
 
@@ -587,114 +594,116 @@ impl fmt::Debug for Token {
     }
 }
 
-/// What a round of pruning did.
+/// The result of one pruning call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PruneResult {
-    /// The low-water mark now.
+    /// The low-water mark after the call.
     pub mark: Timestamp,
-    /// How many nonces were deleted.
+    /// Number of deleted nonces.
     pub deleted: usize,
-    /// Seconds by which the clock is ahead of what the mark may be: large after the clock jumped or the service stood still.
+    /// Seconds by which the clock is ahead of the highest value that the low-water mark can have now. The number is
+    /// large after a leap of the clock or after a pause of the service.
     pub ahead_s: i64,
-    /// Whether this round reached the end of the nonces.
+    /// True if this call reached the last nonce.
     pub done: bool,
 }
 
-/// How long a proposal is kept after its window when it was cancelled or expired and nobody signed it: an hour, in seconds.
-/// It bounds what a token that proposes and cancels without end can make the store hold.
+/// Retention of an unsigned proposal after its window, if the proposal was cancelled or expired: one hour, in seconds.
+///
+/// The short time limits the number of rows that one token can leave in the store by proposing and cancelling.
 pub const UNSIGNED_KEPT_S: i64 = 3600;
 
-/// How long what is not evidence is kept, in seconds. Receipts, seals and the log are kept for ever.
+/// Retention times in seconds. Receipts, seals and the log are kept for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Recorded outputs, from when their last run ended.
+    /// Time for recorded outputs, counted from the end of the last run that wrote the output.
     pub outputs_s: i64,
-    /// Proposals that are over, and signatures beside those in receipts.
+    /// Time for ended proposals and for rows of signatures. Receipts have their own copy of the signatures.
     pub proposals_s: i64,
 }
 
 impl Retention {
-    /// 90 days.
+    /// 90 days for outputs and for proposals.
     pub const DEFAULT: Self = Self { outputs_s: 90 * 86_400, proposals_s: 90 * 86_400 };
 }
 
-/// What was consumed and has no receipt.
+/// A run that has a consumption and no receipt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfinished {
-    /// The proposal.
+    /// Id of the proposal.
     pub proposal: ProposalId,
-    /// The consumption's leaf.
+    /// Leaf index of the consumption.
     pub index: u64,
-    /// The item in it.
+    /// Item number in the consumption.
     pub item: u32,
-    /// The leaf's hash.
+    /// Hash of the consumption's leaf.
     pub leaf: LeafHash,
-    /// The time that was judged by.
+    /// Time at which the window was checked.
     pub at: Timestamp,
-    /// The seal in force then.
+    /// Seal in force at the consumption.
     pub seal: SealDigest,
-    /// The envelope with the counted signatures.
+    /// Envelope with the counted signatures.
     pub envelope: Vec<u8>,
-    /// What the receipt says of who decided.
+    /// The approval decision for the receipt.
     pub decision: Vec<u8>,
 }
 
 /// A leaf of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leaf {
-    /// What it is.
+    /// Kind of the leaf.
     pub kind: LeafKind,
-    /// The latest time signed up to it.
+    /// The latest time that a leaf up to this one states.
     pub at: Timestamp,
-    /// Its RFC 6962 hash.
+    /// RFC 6962 hash of the leaf.
     pub hash: Hash,
-    /// Its bytes.
+    /// Bytes of the leaf.
     pub data: Vec<u8>,
 }
 
 /// A seal of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SealEntry {
-    /// Its leaf.
+    /// Leaf index of the seal.
     pub index: u64,
-    /// Digest of its payload.
+    /// Digest of the seal's payload.
     pub digest: SealDigest,
 }
 
-/// Which proposals to list.
+/// Conditions for a list of proposals.
 #[derive(Debug, Clone, Default)]
 pub struct ProposalQuery {
-    /// Only of these statuses; empty means any.
+    /// Statuses of the proposals. An empty list means all statuses.
     pub statuses: Vec<StoredStatus>,
-    /// Only those whose id ends so.
+    /// Last characters of the proposal id.
     pub ending: Option<ProposalIdEnding>,
-    /// Only of this step.
+    /// Reference of the step.
     pub step: Option<StepRef>,
-    /// Only of this proposer.
+    /// Name of the proposer.
     pub proposer: Option<Name>,
-    /// Only older than this one.
+    /// The list has only proposals that are older than this proposal.
     pub before: Option<ProposalId>,
-    /// At most so many.
+    /// Maximum number of proposals.
     pub limit: usize,
 }
 
-/// Proposals, the newest first.
+/// A page of proposals, the newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProposalPage {
-    /// Those found; perhaps fewer than the limit although there are more.
+    /// Matching proposals. The page can have fewer proposals than the limit although more exist.
     pub proposals: Vec<Proposal>,
-    /// Where to go on; none when all were seen.
+    /// Position at which the next page begins. `None` after the last page.
     pub next: Option<ProposalId>,
 }
 
-/// Where the bytes that are signed stand, as a proposal goes on.
+/// The document that contains the payload of a proposal. The kind of document depends on the proposal's status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PayloadSource {
-    /// Themselves: nobody ran them.
+    /// The payload itself, because the proposal did not run.
     Payload(Vec<u8>),
-    /// In the envelope of what runs.
+    /// The envelope of a running proposal.
     Envelope(Vec<u8>),
-    /// In the receipt's leaf.
+    /// The receipt of a finished proposal.
     Receipt(Vec<u8>),
 }
 
@@ -714,18 +723,24 @@ stops!(ConsumeStop, FinishStop, WriteStop, AdvanceStop);
 impl fmt::Display for ConsumeStop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Moved => f.write_str("what the verdict was made under changed meanwhile; verify again"),
-            Self::NoSeal => f.write_str("nothing is sealed yet; seal a registry first"),
+            Self::Moved => f.write_str("the seal or the state changed after the verification; verify again"),
+            Self::NoSeal => f.write_str("the log has no seal; seal a registry first"),
             Self::BadWindow => f.write_str("issued_at, not_before and expires_at are not in this order"),
-            Self::WindowTooLong { most_s } => write!(f, "valid for too long, at most {most_s} seconds are allowed"),
-            Self::NotYetValid { at, from } => write!(f, "not yet valid at {at}, valid from {from} on"),
-            Self::Expired { at, expires_at } => write!(f, "expired at {expires_at}, now is {at}; propose it again"),
+            Self::WindowTooLong { most_s } => write!(f, "the window is too long; at most {most_s} seconds are allowed"),
+            Self::NotYetValid { at, from } => {
+                write!(f, "the window has not begun at {at}; the window begins at {from}")
+            }
+            Self::Expired { at, expires_at } => {
+                write!(f, "the authorization expired at {expires_at}, and the time is {at}; propose it again")
+            }
             Self::SignerOutside { at } => write!(f, "a signer is not valid at {at}; count the signatures again"),
-            Self::Denied => f.write_str("an approver denied this authorization; propose it again"),
-            Self::WrongState(status) => write!(f, "the proposal is {status}, it can't run"),
-            Self::OtherAuthorization => f.write_str("another authorization has this proposal's id; make a new one"),
+            Self::Denied => f.write_str("an approver denied this authorization; make a new proposal"),
+            Self::WrongState(status) => write!(f, "the proposal is {status}, so the proposal cannot run"),
+            Self::OtherAuthorization => {
+                f.write_str("another authorization has the id of this proposal; make a proposal with a new id")
+            }
             Self::ClockAhead { seconds } => clock_ahead(f, *seconds),
-            Self::ExclusiveBusy { holder } => write!(f, "{holder} runs and excludes this; wait for its end"),
+            Self::ExclusiveBusy { holder } => write!(f, "{holder} holds the exclusive lock; wait until that run ends"),
             Self::Replayed(spent) => write!(f, "the nonce was spent by {}; see its receipt", spent.proposal),
             Self::Fault(fault) => fault.fmt(f),
         }
@@ -735,9 +750,11 @@ impl fmt::Display for ConsumeStop {
 impl fmt::Display for FinishStop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotRunning(Some(status)) => write!(f, "the proposal is {status}, there is no run to close"),
-            Self::NotRunning(None) => f.write_str("there is no such proposal"),
-            Self::Finished { receipt } => write!(f, "it has its receipt, log entry {receipt}"),
+            Self::NotRunning(Some(status)) => {
+                write!(f, "the proposal is {status}, so the proposal has no run to close")
+            }
+            Self::NotRunning(None) => f.write_str("the proposal does not exist"),
+            Self::Finished { receipt } => write!(f, "the proposal already has a receipt, log entry {receipt}"),
             Self::TooLarge { bytes } => write!(f, "the receipt of {bytes} bytes does not fit into a log entry"),
             Self::Fault(fault) => fault.fmt(f),
         }
@@ -747,26 +764,30 @@ impl fmt::Display for FinishStop {
 fn clock_ahead(f: &mut fmt::Formatter<'_>, seconds: i64) -> fmt::Result {
     write!(
         f,
-        "the clock leapt {seconds} s ahead while the service ran: nothing is dated by it; set it right, or start the \
-         service again if it is right now"
+        "the clock leapt {seconds} s ahead while the service ran, so the service dates no entry; correct the clock, \
+         or restart the service if the clock is right now"
     )
 }
 
 impl fmt::Display for WriteStop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Moved => f.write_str("another seal came in between; make it again on top of that"),
-            Self::NoSeal => f.write_str("nothing is sealed yet; seal a registry first"),
+            Self::Moved => f.write_str("another seal is now in force; make this seal again after that seal"),
+            Self::NoSeal => f.write_str("the log has no seal; seal a registry first"),
             Self::ClockAhead { seconds } => clock_ahead(f, *seconds),
-            Self::BackDated { last } => write!(f, "the log is at {last} already; state that time or a later one"),
-            Self::Token(name) => write!(f, "no token {name} can be added or revoked: names are never used twice"),
+            Self::BackDated { last } => write!(f, "the last log entry is dated {last}; use that time or a later time"),
+            Self::Token(name) => write!(
+                f,
+                "the token {name} cannot be added because the name is taken, or cannot be revoked because the token \
+                 does not exist"
+            ),
             Self::TooLarge { bytes } => write!(f, "{bytes} bytes do not fit into a log entry"),
             Self::TooManyAhead { most, of_approver, wait_s } => {
-                let whose = if *of_approver { "of yours " } else { "" };
+                let whose = if *of_approver { "from you " } else { "" };
                 write!(
                     f,
-                    "{most} denials {whose}came within a day before the boundary knew what they deny: try again in {wait_s} s; \
-                     until then an operator can end the proposer's token"
+                    "{most} denials of unknown authorizations arrived {whose}within a day, which is the limit; try \
+                     again in {wait_s} s; until then an operator can revoke the proposer's token"
                 )
             }
             Self::Fault(fault) => fault.fmt(f),
@@ -777,23 +798,23 @@ impl fmt::Display for WriteStop {
 impl fmt::Display for AdvanceStop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown => f.write_str("there is no such proposal"),
-            Self::WrongState(status) => write!(f, "the proposal is {status}, states only go forward"),
+            Self::Unknown => f.write_str("the proposal does not exist"),
+            Self::WrongState(status) => write!(f, "the proposal is {status}, and a status only moves forward"),
             Self::Fault(fault) => fault.fmt(f),
         }
     }
 }
 
-/// The times of an authorization and of those who signed it.
+/// The times of an authorization and of its signers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    /// When the statement was made.
+    /// Time at which the authorization was issued.
     pub issued_at: Timestamp,
-    /// From when on it may run.
+    /// Start of the window.
     pub not_before: Timestamp,
-    /// From when on it may no longer run.
+    /// End of the window. No run can start at or after this time.
     pub expires_at: Timestamp,
-    /// The longest from issue to expiry that policy allows, in seconds; never more than 24 hours.
+    /// Maximum seconds between issue and expiry according to the policy. The limit is never more than 24 hours.
     pub max_s: Option<i64>,
     /// The latest `valid_after` of the counted signers.
     pub valid_after: Option<Timestamp>,

@@ -1,8 +1,8 @@
-//! The store: what must survive, and in which order.
+//! The store of a boundary.
 //!
-//! [`ledger::Ledger`] is what the rest of the program sees: one writer thread that judges and commits in groups. Below it
-//! is a backend, [`Store`] and [`StoreReads`]: today [`sqlite`]. Judgement (windows, replays, states) stands above the
-//! backend, once; a backend keeps rows.
+//! The rest of the program uses [`ledger::Ledger`]. The ledger has one writer thread, which checks requests and commits
+//! the requests in batches. A backend ([`Store`] and [`StoreReads`], today [`sqlite`]) keeps the rows. The backend makes no
+//! decisions, so that the checks of windows, replays and states exist once.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -32,144 +32,100 @@ mod writer;
 
 /// The one connection that writes.
 ///
-/// The contract, which every backend's tests hold:
-/// - **One writer.** Only one `Store` of a database exists at a time, in whatever process; opening a second one fails.
-/// - **Atomic.** What is written between [`begin`](Self::begin) and [`commit`](Self::commit) becomes visible and durable
-///   together or not at all, also when the process is killed or the machine loses power in between.
-/// - **Durable.** When `commit` returns `Ok`, the rows survive a power cut. When it returns an error nothing of them is
-///   visible now; after one that [`StoreFault::is_fatal`] nothing is known, and the process must end without trying again.
-/// - **Coarse.** Methods take whole batches, so that a networked backend needs one round trip each. Reads inside see the
-///   writes before them.
-/// - Keys that must be unique (a nonce, a leaf's index, a token's name) are so by the database's own constraint: a second
-///   one is an error, although the writer asks before.
+/// Every backend must meet this contract:
+/// - **One writer.** Only one `Store` of a database is open at a time, over all processes. A second open fails.
+/// - **Atomic.** The writes between [`begin`](Self::begin) and [`commit`](Self::commit) become visible and durable
+///   together. After a crash or a power cut, the database has either all of these writes or none.
+/// - **Durable.** If `commit` returns `Ok`, the rows survive a power cut. If `commit` returns an error, the rows are
+///   not visible. After an error with [`StoreFault::is_fatal`] the durable state is unknown, so the process must end without
+///   another attempt.
+/// - **Whole batches.** Methods take whole batches, so that a networked backend needs one round trip for each method. A
+///   read inside a batch sees the earlier writes of the batch.
+/// - **Unique keys.** A constraint of the database keeps nonces, leaf indexes and token names unique. A second row with
+///   the same key is an error, although the writer looks for the key first.
+///
+/// Every method returns a [`StoreFault`] if the database cannot be read or written.
 pub trait Store: Send {
-    /// Begins the one transaction of a batch.
-    ///
-    /// # Errors
-    /// When the database can't begin one.
+    /// Begins the transaction of a batch.
     fn begin(&mut self) -> Result<(), StoreFault>;
 
     /// Makes the batch durable.
-    ///
-    /// # Errors
-    /// See the contract.
     fn commit(&mut self) -> Result<(), StoreFault>;
 
-    /// Forgets the batch.
+    /// Undoes the whole batch.
     fn rollback(&mut self);
 
-    /// Housekeeping after a batch was answered: moving the write-ahead log into the database.
-    ///
-    /// # Errors
-    /// When a write or sync failed.
+    /// Moves the write-ahead log into the database. The writer calls this function after the replies to a batch.
     fn maintain(&mut self) -> Result<(), StoreFault>;
 
-    /// The last thing before an orderly end: everything that is durable stands in the database's own file.
-    ///
-    /// # Errors
-    /// When a write or sync failed; nothing is lost by it.
+    /// Moves everything durable into the database file before an orderly end. If the move fails, no data is lost.
     fn settle(&mut self) -> Result<(), StoreFault>;
 
-    /// What is in force.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the current state of the boundary.
     fn head(&mut self) -> Result<StoreHead, StoreFault>;
 
-    /// Keeps what [`StoreHead`] has besides the log's own size and time.
-    ///
-    /// # Errors
-    /// When it can't be written.
+    /// Stores the fields of [`StoreHead`], except the size and the time of the log.
     fn set_head(&mut self, head: &StoreHead) -> Result<(), StoreFault>;
 
-    /// Hashes of the leaves of `range`, as stored.
+    /// Returns the stored hashes of the leaves in `range`.
     ///
     /// # Errors
-    /// When one is missing or can't be read.
+    /// Returns a fault if a leaf is missing.
     fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault>;
 
-    /// A complete tile: 256 hashes.
+    /// Returns the 256 hashes of a complete tile.
     ///
     /// # Errors
-    /// When it is missing or can't be read.
+    /// Returns a fault if the tile is missing.
     fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault>;
 
-    /// What is known of each of these requests to run.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the stored facts about each request to run.
     fn candidates(&mut self, requests: &[&AuthorizationCore]) -> Result<Vec<Candidate>, StoreFault>;
 
-    /// Where each of these proposals stands.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the state of each proposal.
     fn standings(&mut self, proposals: &[&ProposalId]) -> Result<Vec<Option<ProposalState>>, StoreFault>;
 
-    /// Appends leaves from index `first` on, and the tiles that they complete.
+    /// Appends leaves from index `first` on, and the tiles that these leaves complete.
     ///
     /// # Errors
-    /// When an index is taken or it can't be written.
+    /// Returns a fault if an index is taken.
     fn append(&mut self, first: u64, leaves: &[LeafRow], tiles: &[TileRow]) -> Result<(), StoreFault>;
 
-    /// Claims the nonces and marks the proposals as running.
+    /// Spends the nonces and marks the proposals as running.
     ///
     /// # Errors
-    /// When a nonce is taken or it can't be written.
+    /// Returns a fault if a nonce is already spent.
     fn start(&mut self, runs: &[RunRow<'_>]) -> Result<(), StoreFault>;
 
-    /// Closes runs.
-    ///
-    /// # Errors
-    /// When it can't be written.
+    /// Marks proposals as finished, and stores the outputs and the blobs of their runs.
     fn finish(&mut self, runs: &[FinishRow<'_>]) -> Result<(), StoreFault>;
 
-    /// Keeps blobs; one that is there stays.
-    ///
-    /// # Errors
-    /// When it can't be written.
+    /// Stores blobs. An existing blob is not changed.
     fn put_blobs(&mut self, blobs: &[(BlobDigest, Vec<u8>)]) -> Result<(), StoreFault>;
 
-    /// Notes that leaf `index` is a seal.
-    ///
-    /// # Errors
-    /// When it can't be written.
+    /// Records that leaf `index` is a seal.
     fn put_seal(&mut self, index: u64, digest: &SealDigest) -> Result<(), StoreFault>;
 
-    /// Adds and revokes tokens, or changes nothing and gives the name of the first whose change does not apply.
-    ///
-    /// # Errors
-    /// When it can't be written.
+    /// Adds and revokes tokens. If one change does not apply, the function changes nothing and returns the name of that
+    /// token.
     fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault>;
 
-    /// What there is already of a new proposal, and how many wait.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the existing proposals that matter for a new proposal, and the counts of pending proposals.
     fn precedent(&mut self, new: &NewProposal) -> Result<ProposalPrecedent, StoreFault>;
 
-    /// Keeps a new proposal, pending.
+    /// Stores a new proposal with the status pending.
     ///
     /// # Errors
-    /// When its id is taken or it can't be written.
+    /// Returns a fault if the id is taken.
     fn put_proposal(&mut self, new: &NewProposal) -> Result<(), StoreFault>;
 
-    /// Adds signatures, one a key, in order of arrival, and gives all.
-    ///
-    /// # Errors
-    /// When it can't be written.
+    /// Stores signatures in their order of arrival, at most one for each key. Returns all signatures of the proposal.
     fn sign(&mut self, proposal: &ProposalId, signatures: &[Signature]) -> Result<Vec<Signature>, StoreFault>;
 
-    /// The leaf of this approver's denial, where there is one.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the leaf of this approver's denial.
     fn denial(&mut self, authorization: &AuthorizationDigest, approver: &Name) -> Result<Option<u64>, StoreFault>;
 
-    /// Keeps a denial; `ahead` when its authorization was not known before.
-    ///
-    /// # Errors
-    /// When it can't be written.
+    /// Stores a denial. `ahead` is true if the authorization was unknown when the denial arrived.
     fn deny(
         &mut self,
         authorization: &AuthorizationDigest,
@@ -177,25 +133,16 @@ pub trait Store: Send {
         ahead: bool,
     ) -> Result<(), StoreFault>;
 
-    /// How many denials came after `since` before their authorization was known.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Counts the denials after `since` whose authorization was unknown when they arrived.
     fn denials_ahead(&mut self, approver: &Name, since: Timestamp) -> Result<DenialsAhead, StoreFault>;
 
-    /// The proposal of this authorization that is not finished, where there is one.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the proposal of this authorization, unless the proposal is finished.
     fn unfinished_of(
         &mut self,
         authorization: &AuthorizationDigest,
     ) -> Result<Option<(ProposalId, ProposalState)>, StoreFault>;
 
-    /// Moves a proposal that waits to another state.
-    ///
-    /// # Errors
-    /// When it can't be written.
+    /// Changes the status of a proposal that is not running.
     fn advance(
         &mut self,
         proposal: &ProposalId,
@@ -204,351 +151,274 @@ pub trait Store: Send {
         detail: &StatusDetail,
     ) -> Result<(), StoreFault>;
 
-    /// Marks as expired what waits and is overdue, at most `limit`.
-    ///
-    /// # Errors
-    /// When it can't be written.
+    /// Marks overdue proposals as expired, at most `limit`.
     fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault>;
 
-    /// Marks a place in the batch: what is written from here on can be taken back by itself.
-    ///
-    /// # Errors
-    /// When the database can't.
+    /// Sets a savepoint in the batch.
     fn save(&mut self) -> Result<(), StoreFault>;
 
-    /// Forgets the place that was marked last: what was written since stays in the batch.
-    ///
-    /// # Errors
-    /// When the database can't.
+    /// Releases the last savepoint and keeps the writes since then in the batch.
     fn keep(&mut self) -> Result<(), StoreFault>;
 
-    /// Takes back what was written since the place that was marked last.
+    /// Undoes the writes since the last savepoint.
     ///
     /// # Errors
-    /// When the database can't: then the whole batch is lost.
+    /// If the undo fails, the whole batch is lost.
     fn undo(&mut self) -> Result<(), StoreFault>;
 
-    /// Looks at `limit` outputs and `limit` proposals from `walk` on and deletes what ended before `cut`.
+    /// Looks at `limit` outputs and `limit` proposals from `walk` on, and deletes the rows that ended before `cut`.
     ///
-    /// Rows of finished proposals stay, they lead to receipts; so does which run recorded which output.
-    ///
-    /// # Errors
-    /// When it can't be written.
+    /// Rows of finished proposals stay, because these rows lead to receipts. The rows that connect runs with outputs
+    /// stay too.
     fn retire(&mut self, cut: RetentionCut, walk: RetentionWalk, limit: usize) -> Result<Retired, StoreFault>;
 
-    /// Looks at `limit` nonces after `after` and deletes those that expired at or below `mark`.
-    ///
-    /// # Errors
-    /// When it can't be written.
+    /// Looks at `limit` nonces after `after` and deletes the nonces that expired at or before `mark`.
     fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault>;
 
-    /// Keeps checkpoints; gives the size of the first that has another root here already.
-    ///
-    /// # Errors
-    /// When it can't be written.
+    /// Stores checkpoints. Returns the size of the first checkpoint whose stored row has another root.
     fn put_checkpoints(&mut self, checkpoints: &[CheckpointRow]) -> Result<Option<u64>, StoreFault>;
 }
 
-/// Reads of committed state, from any thread, never through the writer.
+/// Reads committed state from any thread, without the writer.
 ///
-/// Each call sees one committed state, and every batch that was answered before the call.
+/// Each call sees one committed state, which includes every batch that was answered before the call.
+///
+/// Every method returns a [`StoreFault`] if the database cannot be read.
 pub trait StoreReads: Send + Sync {
-    /// One leaf.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns one leaf.
     fn leaf(&self, index: u64) -> Result<Option<Leaf>, StoreFault>;
-    /// The data of the leaves of `range`, as far as there are.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the data of the leaves in `range`. Indexes past the end of the log are left out.
     fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreFault>;
-    /// A complete tile, 256 hashes, where there is one.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the 256 hashes of a complete tile.
     fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<Hash>>, StoreFault>;
-    /// A blob.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the bytes of a blob.
     fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, StoreFault>;
-    /// The data of refusals dated at or after `since`, the newest first, among the last `most` entries of the log.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the refusals dated at or after `since`, the newest first. The search covers the last `most` entries of
+    /// the log.
     fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, StoreFault>;
-    /// All seals, in order.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns all seals in their order in the log.
     fn seals(&self) -> Result<Vec<SealEntry>, StoreFault>;
-    /// The recorded checkpoint of the largest size, or of `size`.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the recorded checkpoint at `size`, or the largest recorded checkpoint if `size` is `None`.
     fn checkpoint(&self, size: Option<u64>) -> Result<Option<CheckpointRow>, StoreFault>;
-    /// The recorded checkpoint of the smallest size that covers this entry.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the smallest recorded checkpoint that covers the entry `index`.
     fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault>;
-    /// A proposal.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns a proposal.
     fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, StoreFault>;
-    /// The proposal of an authorization, unless it is finished: finished ones are found by id or nonce.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the proposal of an authorization, unless the proposal is finished. A finished proposal is found by id or
+    /// by nonce.
     fn proposal_of(&self, authorization: &AuthorizationDigest) -> Result<Option<Proposal>, StoreFault>;
-    /// Proposals, the newest first.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns a page of proposals, the newest first.
     fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault>;
-    /// Where the bytes to sign stand.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the document that contains the payload of a proposal.
     fn payload(&self, id: &ProposalId) -> Result<Option<PayloadSource>, StoreFault>;
-    /// A proposal's signatures, in order of arrival.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the signatures of a proposal in their order of arrival.
     fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, StoreFault>;
-    /// The denials of an authorization.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the denials of an authorization.
     fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<StoredDenial>, StoreFault>;
-    /// Where a nonce was spent.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the consumption that spent a nonce.
     fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault>;
-    /// What was consumed and has no receipt, in order of consumption.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the runs that have a consumption and no receipt, in the order of consumption.
     fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault>;
-    /// The proposals that were consumed and have no receipt.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the proposals that have a consumption and no receipt.
     fn running(&self) -> Result<Vec<ProposalId>, StoreFault>;
-    /// Recorded bytes.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns a recorded output.
     fn output(&self, name: &Blake3Digest) -> Result<Option<OutputRow>, StoreFault>;
-    /// The runs that recorded these bytes, at most `limit`.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns at most `limit` runs that recorded this output.
     fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, StoreFault>;
-    /// In which order a run wrote to its streams.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the order in which a run wrote to stdout and stderr.
     fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault>;
-    /// All tokens ever, by name.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns all tokens by name, including revoked and expired tokens.
     fn tokens(&self) -> Result<Vec<Token>, StoreFault>;
-    /// The token whose secret has this SHA-256, revoked or not.
-    ///
-    /// # Errors
-    /// When it can't be read.
+    /// Returns the token whose secret has this SHA-256 digest, including a revoked token.
     fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault>;
 }
 
-/// What is in force.
+/// The current state of the boundary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreHead {
-    /// Leaves in the log.
+    /// Number of leaves in the log.
     pub size: u64,
     /// The latest time that a leaf states.
     pub last_at: Timestamp,
-    /// Raised by whatever can change a verdict.
+    /// State version. Every change that can alter the verdict on a request raises the version.
     pub version: u64,
-    /// What expires at or below it is expired.
+    /// The low-water mark.
     pub mark: Timestamp,
-    /// The boundary's id.
+    /// Id of the boundary.
     pub boundary: Option<SealDigest>,
-    /// The seal in force.
+    /// Digest of the seal in force.
     pub seal: Option<SealDigest>,
-    /// Names of exclusive locks, with who holds them.
+    /// Names of the exclusive locks, each with the run that holds the lock.
     pub exclusive: Vec<(String, ProposalId)>,
 }
 
-/// What is known of a request to run.
+/// The stored facts about one request to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// Where its nonce was spent.
+    /// The consumption that spent the nonce.
     pub spent: Option<NonceUse>,
-    /// Whether its authorization is denied.
+    /// True if the authorization is denied.
     pub denied: bool,
-    /// Its proposal's authorization and state, where the row is there.
+    /// The stored proposal's authorization and status.
     pub proposal: Option<(AuthorizationDigest, StoredStatus)>,
 }
 
-/// Where a proposal stands.
+/// The state of a proposal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProposalState {
-    /// Its state.
+    /// Status of the proposal.
     pub status: StoredStatus,
-    /// Leaf and item of its consumption.
+    /// Leaf index and item number of the consumption.
     pub consumption: Option<(u64, u32)>,
-    /// Leaf of its receipt.
+    /// Leaf index of the receipt.
     pub receipt: Option<u64>,
 }
 
 /// A leaf to append.
 #[derive(Debug, Clone)]
 pub struct LeafRow {
-    /// What it is.
+    /// Kind of the leaf.
     pub kind: LeafKind,
-    /// The latest time signed up to here.
+    /// The latest time that a leaf up to this one states.
     pub at: Timestamp,
-    /// Its RFC 6962 hash.
+    /// RFC 6962 hash of the leaf.
     pub hash: Hash,
-    /// Its bytes.
+    /// Bytes of the leaf.
     pub data: Arc<[u8]>,
 }
 
 /// A tile that became complete.
 #[derive(Debug, Clone)]
 pub struct TileRow {
-    /// Its level, counted in tiles.
+    /// Level in the tree, counted in tiles.
     pub level: u8,
-    /// Its index in the level.
+    /// Index of the tile in its level.
     pub index: u64,
-    /// 256 hashes.
+    /// The 256 hashes of the tile.
     pub hashes: Vec<Hash>,
 }
 
-/// A run whose nonce is claimed.
+/// A run whose nonce is being spent.
 #[derive(Debug)]
 pub struct RunRow<'a> {
-    /// Which proposal.
+    /// Fields of the authorization.
     pub core: &'a AuthorizationCore,
-    /// Whether its row is there.
+    /// True if the store has a row of the proposal.
     pub known: bool,
-    /// The consumption's time.
+    /// Time of the consumption.
     pub at: Timestamp,
-    /// The consumption's leaf.
+    /// Leaf index of the consumption.
     pub index: u64,
-    /// Its item there.
+    /// Item number in the consumption.
     pub item: u32,
     /// The seal in force.
     pub seal: SealDigest,
-    /// The exclusive lock that it takes.
+    /// Name of the exclusive lock that the run takes.
     pub exclusive: Option<&'a str>,
-    /// The envelope with the counted signatures.
+    /// Envelope with the counted signatures.
     pub envelope: &'a [u8],
-    /// What the receipt says of who decided.
+    /// The approval decision for the receipt.
     pub decision: &'a [u8],
 }
 
 /// A run that ended.
 #[derive(Debug)]
 pub struct FinishRow<'a> {
-    /// Which proposal.
+    /// Id of the proposal.
     pub proposal: &'a ProposalId,
-    /// Leaf and item of its consumption.
+    /// Leaf index and item number of the consumption.
     pub consumption: (u64, u32),
-    /// Leaf of its receipt.
+    /// Leaf index of the receipt.
     pub receipt: u64,
-    /// When it ended.
+    /// Time at which the run ended.
     pub at: Timestamp,
-    /// The outcome in short.
+    /// Summary of the outcome.
     pub detail: &'a StatusDetail,
-    /// Recorded bytes.
+    /// Recorded outputs.
     pub outputs: &'a [OutputRow],
-    /// The order of the streams' pieces.
+    /// The order in which the run wrote to stdout and stderr.
     pub order: Option<&'a [u8]>,
     /// Blobs that the receipt names.
     pub blobs: &'a [(BlobDigest, Vec<u8>)],
 }
 
-/// What there is already of a new proposal.
+/// Existing proposals that matter for a new proposal.
 #[derive(Debug)]
 pub struct ProposalPrecedent {
-    /// The proposal with this id or, where the caller chose it, this nonce.
+    /// The proposal with the same id. If the caller chose the nonce, this field can also be the proposal with the same
+    /// nonce.
     pub taken: Option<Proposal>,
-    /// One that waits for the same step with the same parameters by the same proposer.
+    /// A pending proposal of the same proposer for the same step and parameters.
     pub identical: Option<Proposal>,
-    /// How many of this proposer are pending and not overdue.
+    /// Number of pending proposals of this proposer, without overdue proposals.
     pub of_proposer: u64,
-    /// How many of all are pending and not overdue.
+    /// Number of all pending proposals, without overdue proposals.
     pub of_all: u64,
-    /// How many of this proposer were cancelled or expired, were never signed, and are kept still.
+    /// Number of stored proposals of this proposer that were cancelled or expired and have no signature.
     pub unsigned: u64,
-    /// When the window of the first of those ends.
+    /// The earliest end of a window among the proposals that `unsigned` counts.
     pub unsigned_first: Option<Timestamp>,
 }
 
-/// Denials that came before their authorization was known: how many, and when the first of them came.
+/// Denials that arrived before their authorization was known. Each field has the number of denials and the time of the
+/// earliest denial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DenialsAhead {
-    /// Of one approver.
+    /// Denials of one approver.
     pub of_approver: (u64, Option<Timestamp>),
-    /// Of all.
+    /// Denials of all approvers.
     pub of_all: (u64, Option<Timestamp>),
 }
 
-/// What a sweep over nonces did.
+/// The result of a search through the nonces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SweepResult {
-    /// How many were deleted.
+    /// Number of deleted nonces.
     pub deleted: usize,
-    /// The last one that it looked at; none when there was no more.
+    /// The last nonce that was looked at. `None` means the end of the table.
     pub last: Option<Vec<u8>>,
 }
 
-/// What is old enough to go. All four are times by the low-water mark, so that no clock deletes anything.
+/// The age limits of retention. All four times come from the low-water mark, so a wrong clock cannot delete anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetentionCut {
-    /// Outputs recorded at or before.
+    /// Delete outputs that were recorded at or before this time.
     pub outputs: Timestamp,
-    /// Proposals ended at or before.
+    /// Delete proposals that ended at or before this time.
     pub proposals: Timestamp,
-    /// Proposals that were cancelled or expired, were never signed, and whose window ended at or before.
+    /// Delete unsigned proposals that were cancelled or expired, if their window ended at or before this time.
     pub unsigned: Timestamp,
-    /// The mark itself: a proposal that could still run by its window stays, whatever became of it.
+    /// The low-water mark. Retention deletes no proposal whose window ends after the mark.
     pub mark: Timestamp,
 }
 
-/// How far retention has walked through the store.
+/// The position of retention in the store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RetentionWalk {
-    /// The backend's own place among outputs; none where they were seen to their end.
+    /// Position among the outputs, in a form that the backend chooses. `None` means the beginning.
     pub outputs: Option<u64>,
-    /// The same among proposals.
+    /// Position among the proposals. `None` means the beginning.
     pub proposals: Option<[u8; 16]>,
 }
 
-/// What a round of retention did.
+/// The result of one retention call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Retired {
-    /// Rows that were deleted.
+    /// Number of deleted rows.
     pub deleted: usize,
-    /// Outputs that were files: those are to be removed once this is durable.
+    /// Deleted outputs that are files. The caller removes the files after the commit.
     pub files: Vec<Blake3Digest>,
-    /// Where to go on; from the beginning when all was seen.
+    /// Position at which the next call continues.
     pub walk: RetentionWalk,
 }
 
-/// A signed head of the log.
+/// A signed checkpoint of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckpointRow {
-    /// The tree's size.
+    /// Size of the tree.
     pub size: u64,
-    /// Its root.
+    /// Root hash of the tree.
     pub root: Hash,
-    /// The signed note.
+    /// The signed note (C2SP signed-note).
     pub note: String,
 }

@@ -1,4 +1,4 @@
-//! What the ledger and its writer share.
+//! State that the ledger and its writer share.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -14,47 +14,48 @@ use crate::store::tree::{TileCache, TreeEdge};
 use crate::store::window::MOST_MARK_AHEAD_S;
 use crate::store::{CheckpointRow, StoreHead, StoreReads};
 
-/// What the ledger is given by whoever puts the program together.
+/// The configuration of a ledger.
 #[derive(Clone)]
 pub struct LedgerConfig {
-    /// The boundary's name, the first part of the log's origin.
+    /// Name of the boundary, which is the first part of the log's origin.
     pub name: BoundaryName,
-    /// The boundary's key.
+    /// Key of the boundary.
     pub signer: LogSigner,
-    /// The wall clock.
+    /// The system clock.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
-    /// Time since boot, also while suspended (`CLOCK_BOOTTIME`).
+    /// Time since boot, including suspended time (`CLOCK_BOOTTIME`).
     pub boottime: Arc<dyn Fn() -> Duration + Send + Sync>,
-    /// Called when what is durable is no longer known: must end the process. [`abort`] does.
+    /// Callback for a failure after which the durable state is unknown. The callback must end the process, as [`abort`]
+    /// does.
     pub on_fatal: Arc<dyn Fn(&StoreFault) + Send + Sync>,
-    /// Directory of outputs that are files.
+    /// Directory of the outputs that are files.
     pub outputs: PathBuf,
-    /// How many proposals may wait.
+    /// Limits on the number of proposals.
     pub limits: LedgerLimits,
 }
 
-/// Signs bytes.
+/// A function that signs bytes.
 pub type SignFn = Arc<dyn Fn(&[u8]) -> [u8; 64] + Send + Sync>;
 
-/// The boundary's key, as far as the ledger needs it.
+/// The key of the boundary.
 #[derive(Clone)]
 pub struct LogSigner {
-    /// The public half.
+    /// The public key.
     pub key: PublicKey,
-    /// Its OpenSSH fingerprint.
+    /// The OpenSSH fingerprint of the key.
     pub keyid: KeyId,
-    /// Raw Ed25519 (deterministic) over the bytes given.
+    /// Makes a raw Ed25519 signature (deterministic) over the given bytes.
     pub sign: SignFn,
 }
 
-/// How many proposals may wait for signatures: bounds what one proposer can make approvers look at.
+/// Limits on proposals, so that one proposer cannot flood the approvers or the store.
 #[derive(Debug, Clone, Copy)]
 pub struct LedgerLimits {
-    /// Of one proposer.
+    /// Maximum number of pending proposals of one proposer.
     pub of_proposer: u64,
-    /// Of all.
+    /// Maximum number of pending proposals of all proposers.
     pub of_all: u64,
-    /// Of one proposer, cancelled or expired, never signed and kept still: bounds what one token leaves in the store.
+    /// Maximum number of stored proposals of one proposer that were cancelled or expired and have no signature.
     pub unsigned_of_proposer: u64,
 }
 
@@ -64,30 +65,30 @@ impl Default for LedgerLimits {
     }
 }
 
-/// Says what broke and ends the process at once, without any destructor that might write.
+/// Prints the failure and ends the process at once, without running destructors that could write.
 pub fn abort(fault: &StoreFault) {
     eprintln!("countersign: {fault}");
     std::process::abort();
 }
 
-/// The log's head as it is: what the checkpoint signs, and what verdicts are made under.
+/// The state of the log. Checkpoints sign this state, and the boundary checks requests under this state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerState {
-    /// Leaves in the log.
+    /// Number of leaves in the log.
     pub size: u64,
-    /// Raised by every seal, denial and cancellation.
+    /// State version. Every seal, denial and cancellation raises the version.
     pub version: u64,
-    /// The boundary's id.
+    /// Id of the boundary.
     pub boundary: Option<SealDigest>,
-    /// The seal in force.
+    /// Digest of the seal in force.
     pub seal: Option<SealDigest>,
     /// The latest time that a leaf states.
     pub last_at: Timestamp,
-    /// What expires at or below it is expired.
+    /// The low-water mark.
     pub mark: Timestamp,
 }
 
-/// What readers see of the writer's state.
+/// The writer's state as readers see it.
 pub(crate) struct PublishedState {
     pub(crate) head: StoreHead,
     pub(crate) edge: Arc<TreeEdge>,
@@ -96,22 +97,24 @@ pub(crate) struct PublishedState {
 pub(crate) struct SharedState {
     pub(super) reads: Arc<dyn StoreReads>,
     pub(super) config: LedgerConfig,
-    /// The clock's time, and the time since boot then, when the store was opened.
+    /// The system clock and the time since boot, both read when the store was opened.
     pub(super) opened: (Timestamp, Duration),
-    /// The latest time that the log or the mark has reached, and the time since boot then.
+    /// The latest time in the log or the low-water mark, and the time since boot when that time was noted.
     pub(super) reached: Mutex<(Timestamp, Duration)>,
     pub(super) published: RwLock<Arc<PublishedState>>,
-    /// Signed since the last batch: recorded with the next.
+    /// Checkpoints that were signed since the last batch and that the next batch records.
     pub(super) unrecorded: Mutex<Vec<CheckpointRow>>,
-    /// The last one that was asked for.
     pub(super) tiles: TileCache,
+    /// The last checkpoint that a caller requested.
     pub(super) note: Mutex<Option<CheckpointRow>>,
 }
 
 impl SharedState {
-    /// How far the clock leapt ahead of the time that went by since the store was opened, when that is far. A leaf is
-    /// dated for good and no later one may be dated before it: one look at a wrong clock would close the log until that
-    /// time comes. What the clock says at a start is taken as it is.
+    /// Returns the seconds by which the clock leapt ahead since the store was opened, if that is more than
+    /// [`MOST_AHEAD_S`].
+    ///
+    /// A leaf keeps its date for ever, and no later leaf may have an earlier date. One entry with a wrong future date
+    /// would block the log until that date. The clock's value at the start is accepted without a check.
     pub(crate) fn clock_ahead(&self, now: Timestamp) -> Option<i64> {
         let (at, boot) = self.opened;
         let gone = (self.config.boottime)().saturating_sub(boot).as_secs();
@@ -119,25 +122,26 @@ impl SharedState {
         (seconds > MOST_AHEAD_S).then_some(seconds)
     }
 
-    /// The time by which everything is judged and dated: the clock's. If the clock is behind what the log or the mark has
-    /// reached, the time advances from there by the time since boot: it never runs back, and it never stands still.
+    /// Returns the time for all decisions and dates, which is normally the time of the system clock. If the clock is
+    /// behind the log or the low-water mark, the time continues from the log or the mark with the time since boot.
+    /// Therefore the time never decreases and never stops.
     pub(crate) fn now(&self) -> Timestamp {
         (self.config.clock)().max(self.earliest())
     }
 
-    /// What the time is at least, whatever the clock says.
+    /// Returns the lower bound of the current time, independent of the system clock.
     pub(super) fn earliest(&self) -> Timestamp {
         let (at, boot) = *self.reached.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = (self.config.boottime)().saturating_sub(boot);
         at.plus(i64::try_from((gone - gone / CATCH_UP_PART).as_secs()).unwrap_or(i64::MAX))
     }
 
-    /// Whether the mark can be taken for a time that has come.
+    /// Returns true if the low-water mark is not too far in the future.
     pub(super) fn is_credible(&self, head: &StoreHead) -> bool {
         head.mark.unix().saturating_sub(head.last_at.max(self.now()).unix()) <= MOST_MARK_AHEAD_S
     }
 
-    /// Notes how far the log and the mark are.
+    /// Records the time that the log and the low-water mark have reached.
     pub(super) fn reach(&self, head: &StoreHead) {
         let reached = if self.is_credible(head) { head.mark.max(head.last_at) } else { head.last_at };
         if reached > self.earliest() {
@@ -166,9 +170,10 @@ impl SharedState {
     }
 }
 
-/// A clock that leaps farther ahead than this while the service runs is not believed: what the longest outage by it may be.
+/// If the clock leaps ahead by more than this number of seconds while the service runs, the ledger does not trust the
+/// clock. A wrong clock can therefore block the log for at most this many seconds.
 pub(super) const MOST_AHEAD_S: i64 = 3600;
 
-/// While the clock is behind, the boundary's time advances by CLOCK_BOOTTIME less this part of it, so that a clock that was
-/// set right catches up with a log that was dated ahead of it.
+/// While the clock is behind, the boundary's time runs slower than CLOCK_BOOTTIME by this fraction (one eighth). A
+/// corrected clock can thus catch up with a log that has future dates.
 pub(super) const CATCH_UP_PART: u32 = 8;

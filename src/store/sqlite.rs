@@ -1,7 +1,8 @@
-//! The store in one SQLite file, embedded.
+//! The store in one SQLite file.
 //!
-//! WAL, `synchronous=FULL`: a commit is one write and one sync of the log. The writer moves the log into the database
-//! itself, after the answers: SQLite's own automatic checkpoint would swallow a failing sync.
+//! The database uses WAL and `synchronous=FULL`, so a commit is one write and one sync of the write-ahead log. The
+//! writer moves the write-ahead log into the database itself, after the answers. SQLite's automatic checkpoint would
+//! hide a failed sync.
 
 pub mod backup;
 mod columns;
@@ -41,21 +42,22 @@ use crate::store::{
     RetentionWalk, Retired, RunRow, Store, StoreHead, SweepResult, TileRow,
 };
 
-/// Pages in the write-ahead log from which on it is moved into the database: 32 MB.
+/// Number of pages in the write-ahead log from which the log is moved into the database: 32 MB.
 const CHECKPOINT_PAGES: i32 = 8000;
 
-/// The write connection, with the lock on the store.
+/// The connection that writes, with the lock on the store.
 pub struct SqliteStore {
-    // Before the lock: the connection closes first.
+    // Fields are dropped in order, so the connection closes before the lock is released.
     connection: Connection,
     wal_pages: Arc<AtomicI32>,
     _lock: StoreLock,
 }
 
-/// Opens the store at `path`, making or migrating it, for this process alone.
+/// Opens the store at `path` for this process alone, and creates or migrates the database if necessary.
 ///
 /// # Errors
-/// When another process holds it, it is open to other users, it is not a store, or it is newer than this program.
+/// Returns a fault if another process holds the lock, or if other users can access the store. Also returns a fault if
+/// the file is no store or if a newer program wrote the store.
 pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), StoreFault> {
     const DURING: &str = "opening the store";
     let lock = StoreLock::take(path)?;
@@ -63,7 +65,7 @@ pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), StoreFault> {
     let mut connection = Connection::open_with_flags(path, flags).map_err(fault(DURING))?;
     schema::harden(&connection).map_err(fault(DURING))?;
     let pragma = |name: &str, value: &dyn ToSql| connection.pragma_update(None, name, value).map_err(fault(DURING));
-    // The mode is checked below; some file systems can't have WAL.
+    // The resulting mode is checked below, because some file systems do not support WAL.
     connection.pragma_update(None, "journal_mode", "WAL").map_err(|error| unusable(path, &error))?;
     pragma("synchronous", &"FULL")?;
     pragma("wal_autocheckpoint", &0)?;
@@ -73,7 +75,7 @@ pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), StoreFault> {
     pragma("cache_size", &-8000)?;
     let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(fault(DURING))?;
     if mode != "wal" {
-        let message = format!("{} can't have a write-ahead log; put it on a local file system", path.display());
+        let message = format!("{} cannot have a write-ahead log; put the store on a local file system", path.display());
         return Err(StoreFault::Unusable { message });
     }
     migrate(&mut connection, path)?;
@@ -92,18 +94,20 @@ pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), StoreFault> {
 }
 
 impl SqliteStore {
-    /// Refuses a store in which a nonce could be spent again: its row is gone, and it has not expired.
+    /// Returns a fault if the row of a nonce is missing although the nonce has not expired. Without the row, the nonce
+    /// could be spent again.
     ///
-    /// The consumptions that are open are read from the log itself: a count that is kept in a row can be changed like the
-    /// rows that it counts. Their rows are not made again: who deleted one may have changed more.
+    /// The spent nonces are read from the log, because a stored count can be changed together with the rows. The
+    /// function does not restore missing rows, because other rows may have been changed too.
     fn check_nonces(&self, path: &Path) -> Result<(), StoreFault> {
         const DURING: &str = "counting nonces";
         let count = |sql: &str| self.one(DURING, sql, [], |row| row.get::<_, i64>(0)).map(Option::unwrap_or_default);
         let lost = prune::nonces_without_rows(&self.connection)?;
         if let Some(nonce) = lost.first() {
             let message = format!(
-                "{} of the nonces that {} spent have lost their rows and are not expired, {nonce} for one: they could run \
-                 again, so it is not served; `countersign store check` says more, `countersign store restore BACKUP` mends it",
+                "{} spent nonces in {} have no row although they have not expired (for example {nonce}), so their \
+                 authorizations could run again; the store is not opened; see `countersign store check`, then run \
+                 `countersign store restore BACKUP`",
                 lost.len(),
                 path.display()
             );
@@ -113,7 +117,7 @@ impl SqliteStore {
         if there == kept {
             return Ok(());
         }
-        // What is gone had expired: nothing can come of it.
+        // All missing rows belong to expired nonces, so only the stored count is corrected.
         self.run(DURING, "UPDATE state SET nonces = ?1", [there]).map(drop)
     }
 
@@ -131,7 +135,7 @@ impl SqliteStore {
         one(&self.connection, during, sql, params, read)
     }
 
-    /// Limits the database to this many pages: how tests fill a disk.
+    /// Limits the number of database pages, so that a test can fill the disk.
     #[cfg(test)]
     pub(crate) fn limit_pages(&self, pages: i64) {
         let _: i64 = self
@@ -140,7 +144,7 @@ impl SqliteStore {
             .expect("pragma");
     }
 
-    /// Changes rows behind the writer's back.
+    /// Changes rows without the writer.
     #[cfg(test)]
     pub(crate) fn tamper(&mut self, sql: &str) {
         self.connection.execute_batch(sql).expect("sql");
@@ -156,14 +160,14 @@ impl Store for SqliteStore {
         const DURING: &str = "committing a batch";
         match self.run(DURING, "COMMIT", []) {
             Ok(_) => Ok(()),
-            // Whether the log holds it is not known.
+            // After this failure it is unknown whether the write-ahead log contains the batch.
             Err(StoreFault::Database { message, .. }) => Err(StoreFault::broken(DURING, message)),
             Err(fault) => Err(fault),
         }
     }
 
     fn rollback(&mut self) {
-        // Some errors have rolled back by themselves.
+        // SQLite has already rolled back after some errors.
         if !self.connection.is_autocommit() {
             drop(self.connection.execute_batch("ROLLBACK"));
         }
@@ -174,7 +178,7 @@ impl Store for SqliteStore {
         if self.wal_pages.load(Ordering::Relaxed) < CHECKPOINT_PAGES {
             return Ok(());
         }
-        // Passive: readers are never waited for; what they still need is moved next time.
+        // PASSIVE does not wait for readers. Pages that a reader still needs are moved next time.
         let moved: (i32, i32) = self
             .connection
             .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok((row.get(1)?, row.get(2)?)))
@@ -186,8 +190,8 @@ impl Store for SqliteStore {
     }
 
     fn settle(&mut self) -> Result<(), StoreFault> {
-        // Readers' connections outlive this one, so closing it would leave the log beside the database, and who copies the one
-        // file would copy an old store.
+        // The connections of readers stay open longer, so closing this connection would not remove the write-ahead log.
+        // A copy of only the database file would then lack the newest commits.
         let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
         self.connection.query_row(sql, [], |_| Ok(())).map_err(fault("moving the write-ahead log into the database"))
     }
@@ -198,7 +202,7 @@ impl Store for SqliteStore {
 
     fn set_head(&mut self, head: &StoreHead) -> Result<(), StoreFault> {
         self.run(
-            "keeping what is in force",
+            "writing the state of the boundary",
             "UPDATE state SET boundary = ?1, seal = ?2, version = ?3, mark = ?4",
             params![
                 head.boundary.as_ref().map(SealDigest::as_bytes),
@@ -218,7 +222,7 @@ impl Store for SqliteStore {
         if hashes.len() as u64 == wanted {
             Ok(hashes)
         } else {
-            Err(StoreFault::broken(DURING, format!("{} of the log's entries {range:?} are there", hashes.len())))
+            Err(StoreFault::broken(DURING, format!("only {} of the log entries {range:?} exist", hashes.len())))
         }
     }
 
@@ -277,7 +281,8 @@ impl Store for SqliteStore {
     fn start(&mut self, runs: &[RunRow<'_>]) -> Result<(), StoreFault> {
         let connection = &self.connection;
         let write = || -> rusqlite::Result<()> {
-            // No `OR IGNORE`: the writer has looked, so a second claim is a fault and undoes the whole batch.
+            // The statement has no `OR IGNORE`, because the writer has already looked for the nonce. A second row is
+            // therefore a fault that undoes the batch.
             let mut claim = connection
                 .prepare_cached("INSERT INTO nonce (nonce, expires_at, spent, proposal) VALUES (?1, ?2, ?3, ?4)")?;
             let mut add = connection.prepare_cached(
@@ -333,7 +338,7 @@ impl Store for SqliteStore {
             for run in runs {
                 let (id, at) = (id_bytes(run.proposal), run.at.unix());
                 close.execute(params![id, at, run.receipt, run.detail])?;
-                // The receipt embeds the envelope and the decision from here on.
+                // The row can be deleted, because the receipt contains the envelope and the decision.
                 clear.execute([place(run.consumption.0, run.consumption.1)])?;
                 for output in run.outputs {
                     connection
@@ -442,7 +447,7 @@ impl Store for SqliteStore {
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
         let (of_all, of_proposer) = counts.unwrap_or((0, 0));
-        // Overdue ones count as expired already, before housekeeping comes by.
+        // Overdue proposals count as expired, even if their status is not yet changed.
         let (unsigned, unsigned_first): (u64, Option<i64>) = self
             .one(
                 DURING,
@@ -545,14 +550,14 @@ impl Store for SqliteStore {
         &mut self,
         authorization: &AuthorizationDigest,
     ) -> Result<Option<(ProposalId, ProposalState)>, StoreFault> {
-        const DURING: &str = "looking for a denied proposal";
+        const DURING: &str = "searching for a denied proposal";
         let digest = authorization.as_bytes();
         let read = |row: &Row<'_>| Ok((proposal_id(row, 3)?, standing(row)?));
         let sql = "SELECT status, spent, receipt, id FROM proposal WHERE digest = ?1 AND status >= 2";
         if let Some(found) = self.one(DURING, sql, [digest], read)? {
             return Ok(Some(found));
         }
-        // Few run at a time, and denials are rare: no index for this.
+        // No index is needed, because few proposals run at a time and denials are rare.
         let sql = "SELECT status, spent, receipt, id FROM proposal WHERE digest = ?1 AND id IN (SELECT proposal FROM crossing)";
         self.one(DURING, sql, [digest], read)
     }
@@ -585,25 +590,25 @@ impl Store for SqliteStore {
     }
 
     fn save(&mut self) -> Result<(), StoreFault> {
-        self.run("marking a place in a batch", "SAVEPOINT step", []).map(drop)
+        self.run("setting a savepoint in a batch", "SAVEPOINT step", []).map(drop)
     }
 
     fn keep(&mut self) -> Result<(), StoreFault> {
-        self.run("going on in a batch", "RELEASE step", []).map(drop)
+        self.run("releasing a savepoint in a batch", "RELEASE step", []).map(drop)
     }
 
     fn undo(&mut self) -> Result<(), StoreFault> {
-        const DURING: &str = "taking back a part of a batch";
+        const DURING: &str = "undoing a part of a batch";
         self.run(DURING, "ROLLBACK TO step", [])?;
         self.run(DURING, "RELEASE step", []).map(drop)
     }
 
     fn retire(&mut self, cut: RetentionCut, walk: RetentionWalk, limit: usize) -> Result<Retired, StoreFault> {
-        const DURING: &str = "deleting what its retention has ended";
+        const DURING: &str = "deleting rows after their retention";
         let connection = &self.connection;
         let write = || -> rusqlite::Result<Retired> {
             let mut done = Retired::default();
-            // By rowid, which is the order of recording; the bytes themselves are not read.
+            // Rows are read in the order of recording (rowid). The query does not read the bytes of outputs.
             let sql = "SELECT rowid, name, at, data IS NULL FROM output WHERE rowid > ?1 ORDER BY rowid LIMIT ?2";
             let seen: Vec<(u64, [u8; 32], i64, bool)> = connection
                 .prepare_cached(sql)?
@@ -613,7 +618,7 @@ impl Store for SqliteStore {
                 .collect::<rusqlite::Result<_>>()?;
             for (rowid, name, at, is_file) in &seen {
                 if *at <= cut.outputs.unix() {
-                    // `output_of` stays: it says that there was one, and who may know.
+                    // The rows of `output_of` stay, because these rows show who can ask for the deleted output.
                     done.deleted +=
                         connection.prepare_cached("DELETE FROM output WHERE rowid = ?1")?.execute([rowid])?;
                     if *is_file {
@@ -624,7 +629,7 @@ impl Store for SqliteStore {
             let delete = |table: &str, id: &[u8; 16]| {
                 connection.prepare_cached(&format!("DELETE FROM {table} WHERE proposal = ?1"))?.execute([id])
             };
-            // Soon after its window nothing says any more of what nobody signed: the log has no entry of it.
+            // Unsigned proposals are deleted soon after their window. The log has no entry about unsigned proposals.
             let sql = "SELECT id FROM proposal INDEXED BY proposal_over WHERE status BETWEEN 5 AND 6 AND expires_at <= ?1 \
                        AND NOT EXISTS (SELECT 1 FROM signature WHERE signature.proposal = proposal.id) LIMIT ?2";
             let unsigned: Vec<[u8; 16]> = connection
@@ -653,10 +658,12 @@ impl Store for SqliteStore {
                     continue;
                 }
                 if finished {
-                    // The row stays, it leads to the receipt; that embeds the signatures.
+                    // The proposal's row stays, because the row leads to the receipt. The signatures are also in the
+                    // receipt.
                     done.deleted += delete("signature", id)?;
                 } else if *expires_at <= cut.mark.unix() {
-                    // Not before its window has closed: until then only this row says that it must not run.
+                    // The proposal's row is deleted only after the window has ended. During the window, only this row
+                    // prevents a run.
                     delete("signature", id)?;
                     delete("payload", id)?;
                     done.deleted += connection.prepare_cached("DELETE FROM proposal WHERE id = ?1")?.execute([id])?;

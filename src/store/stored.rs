@@ -1,4 +1,4 @@
-//! A stored log as a static tlog-tiles directory has it: what an export or audit reads.
+//! The stored log in the layout of a static tlog-tiles directory (C2SP), for export and audit.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::store::fault::StoreFault;
 use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 use crate::store::{StoreHead, StoreReads};
 
-/// The log of a store that nobody writes, such as a backup or a log that a restore closed; no key is needed to read it.
+/// The log of a store without a writer, such as a backup or a log that a restore closed. Reading this log needs no key.
 pub struct StoredLog {
     reads: Box<dyn StoreReads>,
     edge: TreeEdge,
@@ -17,10 +17,10 @@ pub struct StoredLog {
 }
 
 impl StoredLog {
-    /// Takes a store at rest, and the signed head that is kept beside it; without one the last that the store recorded.
+    /// Reads a store without a writer. If `beside` is `None`, the last checkpoint in the store is used.
     ///
     /// # Errors
-    /// When the log can't be read.
+    /// Returns a fault if the log cannot be read.
     pub fn new(reads: Box<dyn StoreReads>, head: &StoreHead, beside: Option<String>) -> Result<Self, StoreFault> {
         let edge = TreeEdge::read(&*reads, head.size)?;
         let checkpoint = match beside {
@@ -30,10 +30,10 @@ impl StoredLog {
         Ok(Self { reads, edge, tiles: TileCache::default(), checkpoint })
     }
 
-    /// `checkpoint`, `tile/…` or `blob/sha256/<hex>`; nothing when it is not there.
+    /// Returns the bytes of `checkpoint`, `tile/…` or `blob/sha256/<hex>`, or `None` if the path does not exist.
     ///
     /// # Errors
-    /// When it can't be read.
+    /// Returns a fault if the store cannot be read.
     pub fn resource(&self, path: &str) -> Result<Option<Vec<u8>>, StoreFault> {
         if path == "checkpoint" {
             return Ok(self.checkpoint.clone().map(String::into_bytes));
@@ -54,7 +54,7 @@ impl fmt::Debug for StoredLog {
     }
 }
 
-/// A tile's bytes, of hashes or entries, of any width that the log has had; nothing when it has not.
+/// Returns the bytes of a hash tile or an entry tile. `None` means that the log never had a tile of this width.
 pub(crate) fn tile(
     reads: &dyn StoreReads,
     edge: &TreeEdge,

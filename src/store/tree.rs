@@ -1,7 +1,7 @@
-//! The log's tree over stored tiles.
+//! The Merkle tree of the log over stored tiles.
 //!
-//! Complete tiles (256 hashes) are immutable rows; what is not complete stands in memory, at most 255 hashes a level,
-//! and is built again from leaf rows and tiles when the store is opened.
+//! Complete tiles (256 hashes) are immutable rows. Incomplete tiles are in memory, at most 255 hashes for each level.
+//! When a store is opened, the incomplete tiles are rebuilt from leaves and complete tiles.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -14,13 +14,14 @@ use crate::store::{Store, StoreReads, TileRow};
 
 const WIDTH: usize = TILE_WIDTH as usize;
 
-/// Complete tiles that are kept with their inner hashes, for proofs: 16 KiB each.
+/// Maximum number of complete tiles in the cache for proofs (16 KiB each).
 const KEPT_TILES: usize = 64;
 
-/// A tile's entries and every complete subtree over them: a proof takes hashes from it and computes none.
+/// The hashes of a tile and all complete subtrees over the hashes. A proof reads all of its hashes from a tile and
+/// computes none.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TreeTile {
-    /// By height: the entries, their pairs, the pairs of those, to the root of a complete tile.
+    /// Hashes by height: index 0 has the entries of the tile, index 8 has the root of a complete tile.
     heights: [Vec<Hash>; TILE_HEIGHT as usize + 1],
 }
 
@@ -33,7 +34,7 @@ impl TreeTile {
         tile
     }
 
-    /// Adds an entry: one hash on average.
+    /// Adds an entry, which costs one hash computation on average.
     fn push(&mut self, entry: Hash) {
         self.heights[0].push(entry);
         for height in 0..usize::from(TILE_HEIGHT) {
@@ -50,7 +51,7 @@ impl TreeTile {
         &self.heights[0]
     }
 
-    /// The root, once the tile is complete.
+    /// Returns the root if the tile is complete.
     fn root(&self) -> Option<Hash> {
         self.heights[usize::from(TILE_HEIGHT)].first().copied()
     }
@@ -60,24 +61,24 @@ impl TreeTile {
 #[derive(Debug, Clone, Default)]
 pub struct TreeEdge {
     size: u64,
-    /// By level of tiles: the one that is not complete.
+    /// The incomplete tile of each level.
     levels: Vec<TreeTile>,
 }
 
 impl TreeEdge {
-    /// Builds the edge of the stored tree of `size` leaves.
+    /// Builds the edge of the stored tree with `size` leaves.
     ///
     /// # Errors
-    /// When a leaf or tile is missing or can't be read.
+    /// Returns a fault if a leaf or a tile is missing or cannot be read.
     pub fn load(store: &mut dyn Store, size: u64) -> Result<Self, StoreFault> {
         let store = RefCell::new(store);
         Self::build(size, |range| store.borrow_mut().leaf_hashes(range), |level, at| store.borrow_mut().tile(level, at))
     }
 
-    /// The same through a reader; leaves are hashed again.
+    /// Builds the edge from a reader, and hashes the leaves again.
     ///
     /// # Errors
-    /// When a leaf or tile is missing or can't be read.
+    /// Returns a fault if a leaf or a tile is missing or cannot be read.
     pub fn read(reads: &dyn StoreReads, size: u64) -> Result<Self, StoreFault> {
         let hashes = |range: Range<u64>| {
             let wanted = range.end - range.start;
@@ -116,16 +117,16 @@ impl TreeEdge {
         Ok(Self { size, levels })
     }
 
-    /// Leaves in the tree.
+    /// Returns the number of leaves in the tree.
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.size
     }
 
-    /// Appends a leaf; tiles that it completes are pushed to `complete`.
+    /// Appends a leaf, and pushes each completed tile to `complete`.
     pub fn append(&mut self, leaf: Hash, complete: &mut Vec<TileRow>) {
         let mut hash = leaf;
-        // The index of the entry in its level; of its tile after the shift.
+        // Index of the entry in its level. After the shift below, `index` is the index of the entry's tile.
         let mut index = self.size;
         self.size += 1;
         for level in 0_u8.. {
@@ -143,7 +144,7 @@ impl TreeEdge {
     }
 }
 
-/// Complete tiles with their inner hashes, the last that were used.
+/// A cache of complete tiles, from which the oldest tile is removed first.
 #[derive(Debug, Default)]
 pub(crate) struct TileCache(Mutex<Kept>);
 
@@ -154,7 +155,7 @@ struct Kept {
 }
 
 impl TileCache {
-    /// A complete tile, read where it is not kept. Tiles never change.
+    /// Returns a complete tile from the cache or from the database. Complete tiles never change.
     fn tile(&self, level: u8, index: u64, reads: &dyn StoreReads) -> Result<Arc<TreeTile>, StoreFault> {
         let key = (level, index);
         if let Some(tile) = self.0.lock().unwrap_or_else(PoisonError::into_inner).tiles.get(&key) {
@@ -174,7 +175,7 @@ impl TileCache {
     }
 }
 
-/// Reads hashes of complete subtrees.
+/// A reader for the hashes of complete subtrees.
 pub(crate) struct Subtrees<'a> {
     edge: &'a TreeEdge,
     reads: &'a dyn StoreReads,
@@ -186,9 +187,9 @@ impl<'a> Subtrees<'a> {
         Self { edge, reads, cache }
     }
 
-    /// The hash of the complete subtree over the leaves `index << level` to `(index + 1) << level`.
+    /// Returns the hash of the complete subtree over the leaves `index << level` to `(index + 1) << level`.
     pub(crate) fn hash(&self, level: u8, index: u64) -> Result<Hash, StoreFault> {
-        // `2^within` entries of a tile make it up; they never reach over its end.
+        // The subtree covers `2^within` entries of one tile.
         let (tile_level, within) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
         let first = index << within;
         let at = usize::try_from((first % u64::from(TILE_WIDTH)) >> within).unwrap_or(usize::MAX);
@@ -196,7 +197,7 @@ impl<'a> Subtrees<'a> {
         self.with_tile(tile_level, first >> TILE_HEIGHT, found)?.ok_or_else(|| missing(level, index))
     }
 
-    /// The first `width` entries of a tile, where it has so many.
+    /// Returns the first `width` entries of a tile, or `None` if the tile has fewer entries.
     pub(crate) fn entries(&self, level: u8, index: u64, width: usize) -> Result<Option<Vec<Hash>>, StoreFault> {
         self.with_tile(level, index, |tile| tile.entries().get(..width).map(<[Hash]>::to_vec))
     }

@@ -1,19 +1,20 @@
-//! Windows: whether an authorization may be consumed at a moment.
+//! Checks whether an authorization can be consumed at a given time.
 
 use crate::record::validity::{OpenWindow, SKEW_S, Timestamp, WindowError, judge};
 use crate::store::message::{ConsumeStop, Window};
 
-/// A mark that is farther ahead of the log and of the clock is not taken for the time: it may have been set by hand, and a
-/// leaf that is dated by it stays in the log.
+/// Maximum seconds by which a credible low-water mark is ahead of the log and of the clock. A mark beyond this limit
+/// was probably changed by hand, and a leaf with a wrong date stays in the log for ever.
 pub(crate) const MOST_MARK_AHEAD_S: i64 = 86_400;
 
 impl Window {
-    /// Checks the window at `at`, the time of the consumption leaf; what expires at or below `mark` is expired.
+    /// Checks the window at the time `at` of the consumption leaf. An authorization that expires at or before `mark` is
+    /// expired.
     ///
     /// # Errors
-    /// The first rule of formats, "Window", that does not hold.
+    /// Returns the first rule about windows that the window breaks (docs/formats.md, section 12).
     pub fn check(&self, at: Timestamp, mark: Timestamp) -> Result<OpenWindow, ConsumeStop> {
-        // R7: at or below the mark it is expired whatever the clock says.
+        // R7: an authorization that expires at or before the mark is expired, even if the clock shows an earlier time.
         if self.expires_at <= mark && self.issued_at <= self.not_before && self.not_before < self.expires_at {
             return Err(ConsumeStop::Expired { at, expires_at: self.expires_at });
         }
@@ -25,7 +26,7 @@ impl Window {
                 WindowError::IssuedLater { issued, at } => ConsumeStop::NotYetValid { at, from: issued.plus(-SKEW_S) },
                 WindowError::NotYet { from, at } => ConsumeStop::NotYetValid { at, from },
             })?;
-        // "a signer's valid_after ≤ t < valid_before"
+        // A signer counts only if valid_after ≤ t < valid_before (docs/formats.md, "Who counts").
         if self.valid_after.is_some_and(|after| after > at) || self.valid_before.is_some_and(|before| at >= before) {
             return Err(ConsumeStop::SignerOutside { at });
         }
@@ -53,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_opens_and_closes_to_the_second() {
+    fn a_window_begins_and_ends_at_the_exact_second() {
         let never = Timestamp::from_unix(0);
         assert_eq!(window().check(t(0), never).map(OpenWindow::at), Ok(t(0)));
         assert_eq!(window().check(t(3599), never).map(OpenWindow::at), Ok(t(3599)));
@@ -62,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn skew_is_for_the_issue_alone() {
+    fn clock_skew_is_allowed_only_for_issued_at() {
         let ahead = Window { issued_at: t(60), not_before: t(60), ..window() };
         let never = Timestamp::from_unix(0);
         assert_eq!(ahead.check(t(0), never), Err(ConsumeStop::NotYetValid { at: t(0), from: t(60) }));
@@ -71,13 +72,13 @@ mod tests {
     }
 
     #[test]
-    fn what_expires_at_the_mark_is_expired_whatever_the_clock() {
+    fn an_authorization_that_expires_at_the_low_water_mark_is_expired() {
         assert!(matches!(window().check(t(0), t(3600)), Err(ConsumeStop::Expired { .. })));
         assert!(window().check(t(0), t(3599)).is_ok());
     }
 
     #[test]
-    fn a_long_or_inverted_window_is_refused() {
+    fn a_window_that_is_too_long_or_reversed_is_refused() {
         let never = Timestamp::from_unix(0);
         let day = Window { expires_at: t(24 * 3600), ..window() };
         assert!(day.check(t(1), never).is_ok());
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn signers_count_only_within_their_own_times() {
+    fn a_signer_counts_only_between_valid_after_and_valid_before() {
         let never = Timestamp::from_unix(0);
         let bounded = Window { valid_after: Some(t(10)), valid_before: Some(t(20)), ..window() };
         assert_eq!(bounded.check(t(9), never), Err(ConsumeStop::SignerOutside { at: t(9) }));

@@ -1,7 +1,7 @@
-//! The writer: judges, commits in groups, answers.
+//! The writer thread: checks requests, commits the requests in batches, and answers.
 //!
-//! It takes what waits, without delay, into one transaction; nobody is answered before the commit. Within a batch
-//! everything else stands before runs' ends, and those before new runs: a seal or denial of the batch stops its runs.
+//! The writer takes all queued requests into one transaction, and answers after the commit. Within a batch, new runs
+//! are checked last and receipts second to last. Therefore a seal or a denial of the same batch stops a new run.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -29,22 +29,24 @@ use crate::store::{
     Candidate, FinishRow, LeafRow, RetentionCut, RetentionWalk, Retired, RunRow, Store, StoreHead, TileRow,
 };
 
-/// The most messages of one batch: bounds what a failed commit fails, and how long its first message waits.
+/// Maximum number of messages in one batch. The limit bounds the damage of a failed commit and the waiting time of the
+/// first message.
 const MAX_BATCH: usize = 256;
 
-/// The most proposals that one call expires, so that runs don't wait for it.
+/// Maximum number of proposals that one call expires, so that runs do not wait for long.
 const MAX_EXPIRED: usize = 256;
 
-/// The most denials of one approver, and of all, that are taken in a day before the boundary knows what they deny. Each is an
-/// entry of the log for good, and nothing but the approver's word says that there is such a statement.
+/// Maximum number of denials of unknown authorizations in one day: 100 for one approver, 1000 for all approvers.
+///
+/// Each denial is a permanent log entry, and the boundary cannot check that the denied authorization exists.
 const MOST_AHEAD_OF_ONE: u64 = 100;
 const MOST_AHEAD: u64 = 1000;
 const AHEAD_S: i64 = 86_400;
 
-/// How a message is answered.
+/// Channel for the answer to a message.
 pub(crate) type ReplySender<T, E> = oneshot::Sender<Result<T, E>>;
 
-/// What is asked of the writer.
+/// A request to the writer.
 pub(crate) enum WriterMessage {
     Consume(Box<Consume>, ReplySender<SpentNonce, ConsumeStop>),
     Finish(Box<Hashed<Finish>>, ReplySender<LeafRef, FinishStop>),
@@ -60,13 +62,14 @@ pub(crate) enum WriterMessage {
     Close(ReplySender<(), StoreFault>),
 }
 
-/// A message whose leaf was hashed by who asks: the writer is one thread, they are many.
+/// A message with the hash of its leaf. The sender computes the hash, because many senders run in parallel and the
+/// writer is one thread.
 pub(crate) struct Hashed<T> {
     pub(crate) message: T,
     pub(crate) hash: Hash,
 }
 
-/// The writer's own state; all of it can be read from the store again.
+/// The state of the writer, which can be rebuilt from the store.
 pub(crate) struct Writer {
     store: Box<dyn Store>,
     shared: Arc<SharedState>,
@@ -74,16 +77,17 @@ pub(crate) struct Writer {
     head: StoreHead,
     edge: TreeEdge,
     exclusive: HashMap<String, ProposalId>,
-    /// From where on the mark may rise, and the boot time then.
+    /// Start value of the low-water mark, and the time since boot at that moment. The mark rises from the start value
+    /// with the time since boot.
     anchor: (Timestamp, Duration),
-    /// How far the pruner has walked.
+    /// The last nonce that pruning has looked at.
     pruned: Vec<u8>,
-    /// How far retention has walked.
+    /// The position of retention in the store.
     retired: RetentionWalk,
-    // Of the batch at work:
-    /// The log's size before it.
+    // The fields below belong to the current batch.
+    /// Size of the log before the batch.
     first: u64,
-    /// Whether it is one message alone, which has nothing to keep apart from.
+    /// True if the batch has one message, which needs no savepoint.
     single: bool,
     leaves: Vec<LeafRow>,
     tiles: Vec<TileRow>,
@@ -100,8 +104,9 @@ impl Writer {
         head: StoreHead,
         edge: TreeEdge,
     ) -> Self {
-        // The mark may begin at the last leaf's time: what expired by then is refused anyway, since no later leaf is
-        // dated earlier. From there it rises no faster than this machine's boot time.
+        // The mark can start at the time of the last leaf. No later leaf has an earlier date, so an authorization that
+        // expired before the last leaf is refused anyway. After the start, the mark rises no faster than the time since
+        // boot.
         let anchor = (head.mark.max(head.last_at), (config.boottime)());
         let mut writer = Self {
             store,
@@ -125,7 +130,7 @@ impl Writer {
         writer
     }
 
-    /// Works until everybody who could ask is gone, somebody closes, or something broke for good.
+    /// Handles messages until all senders are gone, a close message arrives, or a fatal error occurs.
     pub(crate) fn work(mut self, mut inbox: mpsc::Receiver<WriterMessage>) {
         let _guard = Panicked(Arc::clone(&self.config.on_fatal));
         let mut batch = Vec::with_capacity(MAX_BATCH);
@@ -144,7 +149,8 @@ impl Writer {
             if (!batch.is_empty() || last_note)
                 && let Err(fault) = self.batch(&mut batch)
             {
-                // First: nobody may act on an answer while the process should be gone.
+                // Call `on_fatal` before the answers, so that no caller acts on an answer while the process should
+                // already be dead.
                 (self.config.on_fatal)(&fault);
                 for reply in self.replies.drain(..) {
                     reply.send(Some(&fault));
@@ -154,7 +160,7 @@ impl Writer {
             if let Some(answer) = closing {
                 inbox.close();
                 let settled = self.store.settle();
-                // The connection and the lock go before the answer: then the store can be opened again.
+                // Drop the connection and the lock before the answer, so that the caller can open the store again.
                 drop(self);
                 let _ = answer.send(settled);
                 return;
@@ -162,7 +168,7 @@ impl Writer {
         }
     }
 
-    /// One transaction. An error is fatal.
+    /// Runs one transaction. Every returned error is fatal.
     fn batch(&mut self, messages: &mut Vec<WriterMessage>) -> Result<(), StoreFault> {
         let before = self.head.clone();
         self.first = before.size;
@@ -205,10 +211,10 @@ impl Writer {
         }
     }
 
-    /// Memory as the store has it, after a batch was undone.
+    /// Reloads the state from the store after a batch was undone.
     fn reload(&mut self) -> Result<(), StoreFault> {
         let as_fatal =
-            |fault: StoreFault| StoreFault::broken("reading the store again after an undone batch", fault.to_string());
+            |fault: StoreFault| StoreFault::broken("reading the store after an undone batch", fault.to_string());
         self.head = self.store.head().map_err(as_fatal)?;
         self.exclusive = self.head.exclusive.drain(..).collect();
         self.edge = TreeEdge::load(&mut *self.store, self.head.size).map_err(as_fatal)?;
@@ -219,7 +225,7 @@ impl Writer {
         self.store.append(before.size, &self.leaves, &self.tiles)?;
         self.tiles.clear();
         if let Some(size) = self.store.put_checkpoints(notes)? {
-            let message = format!("the log had another root at size {size}: it would be forked");
+            let message = format!("the log already has another root hash at size {size}, so the log would fork");
             return Err(StoreFault::broken("keeping checkpoints", message));
         }
         let state = |head: &StoreHead| (head.boundary, head.seal, head.version, head.mark);
@@ -227,19 +233,20 @@ impl Writer {
             self.store.set_head(&self.head)?;
         }
         self.kinds.pass(false);
-        // A crash before this leaves nothing of the batch, after it all: who was not answered asks again and finds it
-        // (same nonce, same proposal); runs without a receipt are recovery's.
+        // If the process dies before the commit, nothing of the batch is stored. If the process dies after the commit,
+        // the whole batch is stored. A caller that got no answer repeats the request and gets the stored result.
+        // Recovery closes the runs that have no receipt.
         self.store.commit()
     }
 
-    /// Shows readers the tree, as read back from the store.
+    /// Publishes the new tree to readers, after the leaf hashes were read back from the store.
     fn publish(&mut self, before: &StoreHead) -> Result<(), StoreFault> {
         if self.head.size > before.size {
             let stored = self.store.leaf_hashes(before.size..self.head.size)?;
             if !stored.iter().eq(self.leaves.iter().map(|leaf| &leaf.hash)) {
                 return Err(StoreFault::broken(
                     "reading leaf hashes back",
-                    "the store gave back other hashes than it took",
+                    "the hashes that were read differ from the hashes that were written",
                 ));
             }
         }
@@ -275,7 +282,7 @@ impl Writer {
                     self.step(WriteKind::Refusal, answer, |w| w.refuse(data, at))
                 }
                 WriterMessage::Expire(now, answer) => {
-                    // By a clock that leapt ahead nothing ends.
+                    // If the clock leapt ahead, expire only up to the time of the last leaf.
                     let by = if self.shared.clock_ahead(now).is_some() { self.head.last_at } else { now };
                     self.step(WriteKind::Advance, answer, |w| w.store.expire(by, MAX_EXPIRED).map(Ok));
                 }
@@ -283,7 +290,7 @@ impl Writer {
                 WriterMessage::Retire(retention, limit, answer) => {
                     self.step(WriteKind::Retire, answer, |w| w.retire(retention, limit).map(Ok));
                 }
-                // Taken out before.
+                // `work` has already removed close messages from the batch.
                 WriterMessage::Close(_) => {}
             }
         }
@@ -309,8 +316,8 @@ impl Writer {
         self.replies.push(Box::new(Ready { answer, result }));
     }
 
-    /// Works on one message, or on a group that is judged together, so that a fault of it takes nothing else along: what
-    /// the database would not take is taken back, the rest of the batch stays. Where that can't be, the batch is broken.
+    /// Handles one message, or a group that is checked together, inside a savepoint. If the database rejects the
+    /// writes, only these writes are undone and the rest of the batch stays. If the undo fails, the whole batch fails.
     fn alone<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, StoreFault>) -> Result<T, StoreFault> {
         if let Some(fault) = &self.broken {
             return Err(fault.clone());
@@ -336,13 +343,13 @@ impl Writer {
         done
     }
 
-    /// Memory and rows as they were before a message that failed.
+    /// Restores the state and the rows from before a failed message.
     fn take_back(&mut self, head: StoreHead, leaves: usize) -> Result<(), StoreFault> {
         self.store.undo()?;
         self.head = head;
         self.leaves.truncate(leaves);
         self.tiles.clear();
-        // Leaves of this batch are rows only at its end: those that stay are appended again.
+        // The leaves of this batch are written at its end, so append the remaining leaves to the edge again.
         self.edge = TreeEdge::load(&mut *self.store, self.first)?;
         for leaf in &self.leaves {
             self.edge.append(leaf.hash, &mut self.tiles);
@@ -363,7 +370,7 @@ impl Writer {
         let (mut items, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         let results = match self.alone(|writer| work(writer, &mut items)) {
             Ok(results) => results,
-            // One of them is to blame: each by itself.
+            // A single request of the group caused the failure, so handle each request alone.
             Err(_) if self.broken.is_none() && items.len() > 1 => {
                 let one = |item: &mut Box<M>| {
                     let done = self.alone(|writer| work(writer, std::slice::from_mut(item)));
@@ -373,7 +380,7 @@ impl Writer {
             }
             Err(fault) => answers.iter().map(|_| Err(fault.clone().into())).collect(),
         };
-        // Where nothing was claimed or closed, nothing of this kind is committed.
+        // If all requests of the group failed, the batch contains no entry of this kind.
         if results.iter().any(Result::is_ok) {
             self.kinds.add(kind);
         }
@@ -396,11 +403,12 @@ impl Writer {
         LeafRef { index, hash: LeafHash::from_bytes(hash) }
     }
 
-    /// Judges all that want to run, then claims and logs what may: one leaf for so many nonces, see [`MAX_ITEMS`].
+    /// Checks all requests to run, and logs the accepted requests. A consumption leaf contains at most [`MAX_ITEMS`]
+    /// nonces.
     fn consume(&mut self, requests: &mut [Box<Consume>]) -> Result<Vec<Result<SpentNonce, ConsumeStop>>, StoreFault> {
         let cores: Vec<_> = requests.iter().map(|request| &request.core).collect();
         let candidates = self.store.candidates(&cores)?;
-        // Time is judged here; `at` never decreases, whatever the clock does.
+        // The time is read here, and `at` never decreases, even if the clock is set back.
         if let Some(seconds) = self.shared.clock_ahead((self.config.clock)()) {
             return Ok(vec![Err(ConsumeStop::ClockAhead { seconds }); requests.len()]);
         }
@@ -411,7 +419,7 @@ impl Writer {
         let (mut passed, mut results) = (Vec::with_capacity(requests.len()), Vec::with_capacity(requests.len()));
         for (request, candidate) in requests.iter().zip(&candidates) {
             let place = |number: usize| (first + (number / MAX_ITEMS) as u64, (number % MAX_ITEMS) as u32);
-            // The same nonce twice in one batch: the first that may run has it.
+            // If two requests of one batch have the same nonce, the first accepted request spends the nonce.
             let judged = match places.get(request.core.nonce.as_str()) {
                 Some(&number) => {
                     let (index, item) = place(number);
@@ -467,14 +475,14 @@ impl Writer {
         Ok(results.into_iter().map(|result| result.map(|number: usize| consumed[number].clone())).collect())
     }
 
-    /// Whether one request may run now.
+    /// Checks whether one request can run now.
     fn judge(&self, request: &Consume, candidate: &Candidate, at: Timestamp) -> Result<(), ConsumeStop> {
-        // First: whatever else changed, who replays is shown the run that there was.
+        // The check of the nonce is first, so that a replayed nonce always leads to the earlier run.
         if let Some(spent) = &candidate.spent {
             return Err(ConsumeStop::Replayed(spent.clone()));
         }
-        // R3: the state of the verdict must still be in force. The seal as well: a version alone could be newer than
-        // the registry that the verdict was made with.
+        // R3: the state of the verification must still be in force. The seal is compared too, because the version alone
+        // does not name the registry.
         if self.head.seal.is_none() {
             return Err(ConsumeStop::NoSeal);
         }
@@ -491,7 +499,7 @@ impl Writer {
             }
             _ => {}
         }
-        // The row keeps the expiry that pruning goes by: it must be the judged one.
+        // Pruning uses the expiry in the row, so the row and the checked window must have the same expiry.
         if request.window.expires_at != request.core.expires_at {
             return Err(ConsumeStop::BadWindow);
         }
@@ -502,7 +510,7 @@ impl Writer {
         Ok(())
     }
 
-    /// The consumption's envelope: the one document that the store signs itself.
+    /// Signs the envelope of a consumption. The store signs no other statement.
     fn sign_leaf(&self, consumption: Consumption) -> Result<Vec<u8>, StoreFault> {
         let unwritable = |message: String| StoreFault::Database { during: "writing a consumption", message };
         let payload = consumption.into_statement().to_payload().map_err(|error| unwritable(error.to_string()))?;
@@ -582,7 +590,8 @@ impl Writer {
         self.store.put_seal(leaf.index, &write.digest)?;
         self.store.put_blobs(&write.blobs)?;
         if self.head.boundary.is_none() {
-            // The first seal makes the boundary: its digest is the id. The mark begins with it.
+            // The first seal creates the boundary, and its digest becomes the id. The low-water mark starts at the time
+            // of the first seal.
             self.head.boundary = Some(write.digest);
             self.anchor = (self.head.mark.max(write.at), (self.config.boottime)());
         }
@@ -591,7 +600,7 @@ impl Writer {
         Ok(Ok(SealStored { leaf, version: self.head.version }))
     }
 
-    /// What every leaf from outside must be: small enough, and not dated before the last.
+    /// Checks a leaf that a caller made: its size, its date, and a leap of the clock.
     fn check_leaf(&self, data: &[u8], at: Option<Timestamp>) -> Result<(), WriteStop> {
         if data.len() > MAX_ENTRY_BYTES {
             return Err(WriteStop::TooLarge { bytes: data.len() });
@@ -666,7 +675,7 @@ impl Writer {
         let leaf = match known {
             Some(leaf) => leaf,
             None => {
-                // It may have been handed in since it was looked for.
+                // The proposal may have arrived after the caller looked for the proposal.
                 let ahead = write.ahead && unfinished.is_none();
                 if ahead && let Some(stop) = self.too_many_ahead(&write.approver, write.at)? {
                     return Ok(Err(stop));
@@ -690,7 +699,8 @@ impl Writer {
         Ok(Ok(done))
     }
 
-    /// Why a denial of what is not known here is not taken now. A denial of what is known is bounded by the proposals.
+    /// Returns the reason to refuse a denial of an unknown authorization. Denials of known authorizations need no
+    /// limit, because the number of proposals is limited.
     fn too_many_ahead(&mut self, approver: &Name, now: Timestamp) -> Result<Option<WriteStop>, StoreFault> {
         let found = self.store.denials_ahead(approver, now.plus(-AHEAD_S))?;
         let full = |(count, first): (u64, Option<Timestamp>), most, of_approver| {
@@ -704,7 +714,7 @@ impl Writer {
     fn advance(&mut self, advance: &ProposalStep) -> Result<Result<StoredStatus, AdvanceStop>, StoreFault> {
         let Some(status) = self.standing(&advance.proposal)? else { return Ok(Err(AdvanceStop::Unknown)) };
         let asked = advance.from.is_empty() || advance.from.contains(&status);
-        // Runs begin by consuming and end by a receipt, nowhere else.
+        // Only `consume` can start a run, and only `finish` can end a run.
         let elsewhere = matches!(advance.to, StoredStatus::Running | StoredStatus::Finished);
         if !asked || elsewhere || !status.may_become(advance.to) {
             return Ok(Err(AdvanceStop::WrongState(status)));
@@ -727,14 +737,15 @@ impl Writer {
         Ok(Ok(self.append(LeafKind::Refusal, data)))
     }
 
-    /// Raises the mark and, in the same commit, forgets some nonces that expired at or below it.
+    /// Raises the low-water mark and deletes some nonces that expired at or before the mark, in the same commit.
     fn prune(&mut self, limit: usize) -> Result<PruneResult, StoreFault> {
         let clock = (self.config.clock)();
         let elapsed = (self.config.boottime)().saturating_sub(self.anchor.1);
         let ceiling = self.anchor.0.plus(i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX));
-        // By the boundary's own time, which may be ahead of the clock: what has expired by it stays expired after a restart.
+        // The mark uses the boundary's own time, which can be ahead of the clock. With the clock alone, an expired
+        // authorization could become valid after a restart.
         self.head.mark = self.head.mark.max(self.shared.now().min(ceiling));
-        // A mark that is ahead of the clock judges, but deletes nothing: it may have been set by hand.
+        // A mark that is ahead of the clock deletes nothing, because the mark may have been changed by hand.
         let swept = self.store.prune(self.head.mark.min(clock), &self.pruned, limit.max(1))?;
         let done = swept.last.is_none();
         self.pruned = swept.last.unwrap_or_default();
@@ -746,8 +757,8 @@ impl Writer {
         })
     }
 
-    /// Deletes some of what its retention has ended. Age is counted by the mark: a clock that leaps deletes nothing, nor
-    /// does a mark that is ahead of it.
+    /// Deletes some rows whose retention has ended. The age is measured by the low-water mark, but never beyond the
+    /// clock. A wrong clock alone or a wrong mark alone deletes no rows.
     fn retire(&mut self, retention: Retention, limit: usize) -> Result<Retired, StoreFault> {
         let mark = self.head.mark.min((self.config.clock)());
         let cut = RetentionCut {
@@ -762,8 +773,8 @@ impl Writer {
     }
 }
 
-/// Where several ask at one time, lets those go first who are about to ask as well: a batch has its costs whatever is in
-/// it. No delay: who asks alone is served at once, and where no core is short so is everybody.
+/// Collects more messages while other tasks are about to send, because every commit has a fixed cost. A single message
+/// is handled at once. The function only yields the CPU and never sleeps.
 fn gather<M>(inbox: &mut mpsc::Receiver<M>, batch: &mut Vec<M>) {
     let mut before = 1;
     while batch.len() > before && batch.len() < MAX_BATCH {
@@ -777,9 +788,9 @@ fn gather<M>(inbox: &mut mpsc::Receiver<M>, batch: &mut Vec<M>) {
     }
 }
 
-/// A result that waits for the commit.
+/// An answer that is sent after the commit.
 trait Reply: Send {
-    /// Tells it, or the fault that undid it.
+    /// Sends the result, or the fault because of which the batch was undone.
     fn send(self: Box<Self>, fault: Option<&StoreFault>);
 }
 
@@ -794,12 +805,12 @@ impl<T: Send, E: From<StoreFault> + Send> Reply for Ready<T, E> {
             Some(fault) => Err(fault.clone().into()),
             None => self.result,
         };
-        // Who asked may be gone; what was done is done and can be read.
+        // The receiver may be gone. The result is stored and can be read later.
         let _ = self.answer.send(result);
     }
 }
 
-/// Ends the process when the writer panics: nothing could be written any more.
+/// Ends the process if the writer panics, because no other thread can write.
 struct Panicked(Arc<dyn Fn(&StoreFault) + Send + Sync>);
 
 impl Drop for Panicked {
@@ -824,7 +835,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_alone_is_served_at_once_and_a_batch_takes_who_came_meanwhile() {
+    fn a_single_request_is_handled_at_once_and_a_batch_collects_queued_requests() {
         assert_eq!(batch_of(1, 3), 1);
         assert_eq!(batch_of(2, 3), 5);
         assert_eq!(batch_of(2, 0), 2);

@@ -1,4 +1,4 @@
-//! Exit codes: one table.
+//! Exit codes and failures of all commands.
 
 use std::{fmt, io};
 
@@ -7,33 +7,33 @@ use serde_json::{Value, json};
 use crate::record::code::Code;
 use crate::record::receipt::{Outcome, Status};
 
-/// How a command ended.
+/// The way in which a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Done.
+    /// The command did its work.
     Done,
-    /// A check said no: `verify`, say.
+    /// A check failed, for example in `verify`.
     CheckSaidNo,
-    /// Wrong usage.
+    /// The command was called in a wrong way.
     Usage,
-    /// There is no trust to check with.
+    /// There is no trusted roster to check with.
     NoTrust,
-    /// The proposal expired, or the run took too long.
+    /// The proposal expired, or the run exceeded its time limit.
     TimedOut,
-    /// The boundary can't be reached, or something broke there or here.
+    /// The boundary cannot be reached, or an internal error occurred in the boundary or in this program.
     Unreachable,
-    /// Denied, refused or cancelled.
+    /// The proposal was denied, refused or cancelled.
     Refused,
-    /// No such step.
+    /// The step does not exist.
     UnknownStep,
-    /// The step ran and ended with this code.
+    /// The step ran and ended with this exit code.
     Step(u8),
-    /// The step, or this program, was ended by this signal.
+    /// This signal ended the step or this program.
     Signal(u8),
 }
 
 impl Exit {
-    /// The process's exit code (as `timeout`, `docker run` and shells have them).
+    /// Returns the exit code of the process, with the conventions of `timeout`, `docker run` and shells.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
@@ -49,7 +49,7 @@ impl Exit {
         }
     }
 
-    /// The word that tells apart in `--json` what one code may stand for.
+    /// Returns the word for `--json`. The words distinguish endings that have the same exit code.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -66,13 +66,13 @@ impl Exit {
         }
     }
 
-    /// For a refusal of the boundary.
+    /// Returns the ending for a refusal of the boundary.
     #[must_use]
     pub const fn of_code(code: Code) -> Self {
         match code {
             Code::UnknownStep => Self::UnknownStep,
             Code::Expired => Self::TimedOut,
-            // Nothing was decided: trying again may help.
+            // The boundary has decided nothing, so a second attempt may succeed.
             Code::Busy | Code::RateLimited => Self::Unreachable,
             Code::Malformed
             | Code::TooLarge
@@ -103,7 +103,7 @@ impl Exit {
         }
     }
 
-    /// For a run that has a receipt.
+    /// Returns the ending for a run that has a receipt.
     #[must_use]
     pub const fn of_outcome(outcome: &Outcome) -> Self {
         match outcome.status {
@@ -114,47 +114,47 @@ impl Exit {
             },
             Status::TimedOut => Self::TimedOut,
             Status::Cancelled => Self::Refused,
-            // A limit ends a run with SIGKILL.
+            // The sandbox enforces limits with SIGKILL.
             Status::Killed => Self::Signal(9),
             Status::NotStarted | Status::Unknown => Self::Unreachable,
         }
     }
 }
 
-/// A command that could not do what it was asked.
+/// An error that ends a command.
 #[derive(Debug)]
 pub struct CommandFailure {
-    /// How the process ends.
+    /// The way in which the process ends.
     pub exit: Exit,
-    /// What happened, then what to do.
+    /// The message: first the error, then the advice.
     pub message: String,
-    /// The boundary's problem document, where it gave one.
+    /// The problem document of the boundary, if the boundary sent one.
     pub problem: Option<Value>,
-    /// Nothing is to be said: whoever read has gone away.
+    /// True if nothing is printed, because the reader of the output has closed the pipe.
     pub quiet: bool,
 }
 
 impl CommandFailure {
-    /// Wrong usage.
+    /// Makes a failure for a wrong call.
     #[must_use]
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, message)
     }
 
-    /// Ends with `exit` and says `message`.
+    /// Makes a failure with this ending and this message.
     #[must_use]
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into(), problem: None, quiet: false }
     }
 
-    /// Whether it is this refusal of the boundary.
+    /// Returns true if the boundary refused with this code.
     #[must_use]
     pub fn has_code(&self, code: Code) -> bool {
         let kind = self.problem.as_ref().and_then(|problem| problem["type"].as_str());
         kind.and_then(|kind| kind.rsplit('/').next()) == Some(code.word())
     }
 
-    /// The object that `--json` prints.
+    /// Returns the object that `--json` prints.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let mut error = json!({"message": self.message, "exit": self.exit.code(), "kind": self.exit.word()});
@@ -172,10 +172,10 @@ impl fmt::Display for CommandFailure {
 }
 
 impl From<io::Error> for CommandFailure {
-    /// For writing to the standard streams; other places say which file it was.
+    /// Converts an error of a standard stream. Errors of files are converted elsewhere, with the name of the file.
     fn from(error: io::Error) -> Self {
         let quiet = error.kind() == io::ErrorKind::BrokenPipe;
-        // As a program that SIGPIPE ended.
+        // The exit code is the same as after SIGPIPE.
         let exit = if quiet { Exit::Signal(13) } else { Exit::Unreachable };
         Self { quiet, ..Self::new(exit, format!("can't write the output: {error}")) }
     }
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outcomes_have_the_codes_that_shells_know() {
+    fn outcomes_have_the_exit_codes_of_shell_conventions() {
         let exits = |outcome: &Outcome| Exit::of_outcome(outcome).code();
         assert_eq!(exits(&Outcome::exited(0)), 0);
         assert_eq!(exits(&Outcome::exited(2)), 2);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_never_looks_like_success() {
+    fn a_refusal_never_has_the_exit_code_of_success() {
         for code in Code::ALL {
             assert!((124..=127).contains(&Exit::of_code(*code).code()), "{code}");
         }
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_went_away_is_no_reason_to_talk() {
+    fn a_closed_output_pipe_causes_no_error_message() {
         let failure = CommandFailure::from(io::Error::from(io::ErrorKind::BrokenPipe));
         assert!(failure.quiet);
         assert_eq!(failure.exit.code(), 141);

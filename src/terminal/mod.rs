@@ -1,4 +1,4 @@
-//! What a command prints and how it ends: text safe for a terminal, the standard streams, exit codes.
+//! The output of commands: text that is safe for a terminal, the standard streams, and exit codes.
 pub mod exit;
 pub mod outcome_words;
 pub mod run_output;

@@ -1,8 +1,8 @@
-//! How a run ended, in words.
+//! Describes the outcome of a run in words.
 
 use crate::record::receipt::Outcome;
 
-/// How a run ended, in words.
+/// Describes the outcome of a run in words.
 #[must_use]
 pub fn outcome_words(outcome: &Outcome) -> String {
     let mut words = outcome.status.word().replace('_', " ");
@@ -21,5 +21,6 @@ pub fn outcome_words(outcome: &Outcome) -> String {
     words
 }
 
-/// What shells exit with when SIGXFSZ ended their last command: a file reached the limit of its size.
+/// Exit code of a shell after SIGXFSZ has ended its last command (128 + 25). SIGXFSZ means that a file reached its size
+/// limit.
 pub const XFSZ_IN_A_SHELL: u8 = 153;

@@ -1,16 +1,17 @@
-//! Output of a run, made safe for a terminal and for the log of a CI job.
+//! Makes the output of a run safe for a terminal and for the log of a CI job.
 
 use crate::record::stream_name::StreamName;
 
-/// Output of a run on its way to a terminal: control characters, C1, bidi and bytes that are no UTF-8 become visible
-/// escapes, so that a step can't write to the approver's terminal as if it were this program. Newline and tab stay.
+/// Escapes the output of a run for a terminal, so that a step cannot imitate the output of this program. Control
+/// characters, C1 codes, bidirectional marks and invalid UTF-8 become visible escapes. Newline and tab are unchanged.
 #[derive(Debug, Default)]
 pub struct EscapedOutput {
     tail: Vec<u8>,
 }
 
 impl EscapedOutput {
-    /// What may be printed of the next piece. The beginning of a character that is not complete yet is kept back.
+    /// Returns the printable text of the next piece. An incomplete character at the end of the piece is kept for the
+    /// next call.
     pub fn feed(&mut self, piece: &[u8]) -> String {
         let mut bytes = std::mem::take(&mut self.tail);
         bytes.extend_from_slice(piece);
@@ -37,7 +38,7 @@ impl EscapedOutput {
         out
     }
 
-    /// What is left at the end.
+    /// Returns the escaped rest at the end of the stream.
     pub fn end(&mut self) -> String {
         let mut out = String::new();
         raw(&std::mem::take(&mut self.tail), &mut out);
@@ -68,21 +69,21 @@ fn raw(bytes: &[u8], out: &mut String) {
     }
 }
 
-/// Writes one character of each mark by which a CI system finds a command in a log as an escape.
+/// Breaks the commands of CI systems in a log by escaping one character of each command marker.
 ///
-/// GitHub reads `::name …` at the beginning of a line after blanks; GitHub and Azure read `##[name]` and `##vso[name]` anywhere
-/// in a line, TeamCity `##teamcity[name]`. The marks of GitLab, Buildkite and Jenkins begin with control characters, which
-/// [`EscapedOutput`] escapes.
+/// GitHub reads `::name …` at the beginning of a line, also after blanks. GitHub and Azure read `##[name]` and
+/// `##vso[name]` anywhere in a line, and TeamCity reads `##teamcity[name]`. The markers of GitLab, Buildkite and
+/// Jenkins begin with control characters, which [`EscapedOutput`] escapes.
 #[derive(Debug, Default)]
 pub struct CommandGuard {
     out: LineSoFar,
     err: LineSoFar,
-    /// The two streams as one: a job's log may be one file for both, and a mark be divided among them.
+    /// Both streams together. A CI log may merge both streams, so a marker may be split between the streams.
     both: LineSoFar,
 }
 
 impl CommandGuard {
-    /// What may be printed of the next piece of a stream.
+    /// Returns the printable text of the next piece of a stream.
     pub fn defuse(&mut self, stream: StreamName, text: &str) -> String {
         use std::fmt::Write as _;
         let Self { out, err, both } = self;
@@ -103,21 +104,21 @@ impl CommandGuard {
         defused
     }
 
-    /// Something else ended the line on the standard error.
+    /// Resets the line of the standard error after other output has ended that line.
     pub fn line_ended(&mut self) {
         self.err = LineSoFar::default();
         self.both = LineSoFar::default();
     }
 }
 
-/// As much of a line as tells whether the next character completes a mark.
+/// The part of a line that decides whether the next character completes a marker.
 #[derive(Debug, Default)]
 struct LineSoFar {
-    /// Something other than blanks has come.
+    /// True after the first character that is not a blank.
     begun: bool,
-    /// Blanks and one colon have come, nothing else.
+    /// True if the line so far is blanks and one colon.
     colon: bool,
-    /// So many `#` came last; two is as good as more.
+    /// Number of `#` at the end of the line so far, at most 2.
     hashes: u8,
 }
 
@@ -142,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_cannot_write_to_the_terminal_as_this_program() {
+    fn a_run_cannot_print_control_characters_to_the_terminal() {
         let mut tamed = EscapedOutput::default();
         assert_eq!(tamed.feed(b"a\x1b[2Jb\r\n\tc\x07"), "a\\x1b[2Jb\\x0d\n\tc\\x07");
         assert_eq!(tamed.feed("\u{9b}2J\u{202e}é".as_bytes()), "\\u{9b}2J\\u{202e}é");
@@ -172,7 +173,7 @@ mod tests {
             ("##teamcity[x]", "##\\x74eamcity[x]"),
         ] {
             assert_eq!(defused(&[(Stdout, text)]), expected);
-            // Byte by byte, and divided among two streams that go to one log.
+            // The text arrives byte by byte and alternates between two streams that go to one log.
             let pieces: Vec<String> = text.chars().map(String::from).collect();
             let single: Vec<_> = pieces.iter().map(|piece| (Stderr, piece.as_str())).collect();
             assert_eq!(defused(&single), expected);
@@ -182,7 +183,7 @@ mod tests {
             assert!(mixed.lines().all(|line| !line.trim_start().starts_with("::")), "{mixed}");
             assert!(!["##[", "##v", "##t"].iter().any(|mark| mixed.contains(mark)), "{mixed}");
         }
-        // In logs of their own, the other stream is not in between.
+        // If each stream has its own log, no other stream interrupts a marker.
         assert_eq!(defused(&[(Stdout, "x"), (Stderr, "::a::")]), "x:\\x3aa::");
         for harmless in ["std::vector\n", "# a\n## b\n### c\n", "a::b ##\n", "#[derive]\n", ": :\n"] {
             assert_eq!(defused(&[(Stdout, harmless)]), harmless);

@@ -1,56 +1,57 @@
-//! What is printed for people: escaped, framed, wrapped.
+//! Text for people: escaped, framed and wrapped.
 //!
-//! Text from outside reaches a terminal only as [`PrintableText`]: printable ASCII in which every other character, and the
-//! backslash itself, is a visible escape. The mapping can be read backwards, so two texts that differ look different.
-//! Escapes: `\\`, `\n`, `\t`, `\r`, `\xNN` below U+0080, `\u{hex}` above, `\s{n}` for n blanks in a row.
+//! External text reaches a terminal only as [`PrintableText`]. A `Shown` contains only printable ASCII. Visible escapes replace
+//! backslashes and all other characters. The escapes can be decoded again, so two different texts always look
+//! different. Escapes: `\\`, `\n`, `\t`, `\r`, `\xNN` below U+0080, `\u{hex}` above, and `\s{n}` for n blanks in a row.
 //!
-//! The lines of a script ([`PrintableText::source`]) keep their backslashes as the file has them. There every escape has braces,
-//! `\u{hex}`, `\s{n}` for blanks and `\s{ntabs}` for tabs; only a backslash before `u{` or `s{` is itself an escape.
+//! A line of a script ([`PrintableText::source`]) shows backslashes without change. Every escape in such a line has braces:
+//! `\u{hex}`, `\s{n}` for blanks and `\s{ntabs}` for tabs. Only a backslash before `u{` or `s{` is itself escaped.
 //!
-//! Lines are framed so that content can't pass for a frame: headings alone begin in column 0 with `==`, every other
-//! line with the program's own prefix, and a long line goes on after `+ ` below the end of its prefix.
+//! Frames separate the lines of the program from external text. Only headings begin in column 0, with `==`. Every other
+//! line begins with a prefix that the program chose. The continuation of a long line begins with `+ ` below the end of
+//! the prefix.
 
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
-/// A text of printable ASCII (0x20 to 0x7E) that can be read backwards.
+/// A text of printable ASCII (0x20 to 0x7E) that can be decoded to the original text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PrintableText(String);
 
 impl PrintableText {
-    /// Text from outside, escaped.
+    /// Escapes external text.
     #[must_use]
     pub fn text(text: &str) -> Self {
         Self(escape(text, false))
     }
 
-    /// Text from outside, escaped and between double quotes.
+    /// Escapes external text and puts it between double quotes.
     #[must_use]
     pub fn quoted(text: &str) -> Self {
         Self(format!("\"{}\"", escape(text, true)))
     }
 
-    /// A line of a script: its backslashes are as in the file.
+    /// Escapes a line of a script and keeps its backslashes.
     #[must_use]
     pub fn source(line: &str) -> Self {
         Self(escape_source(line))
     }
 
-    /// Words of the program's own, as they are: a `&'static str` can't be from outside.
+    /// Makes a text from a string of the program, without escapes. A `&'static str` cannot come from outside.
     #[must_use]
     pub fn words(words: &'static str) -> Self {
         debug_assert!(words.bytes().all(|c| (0x20..0x7f).contains(&c)));
         Self(words.to_owned())
     }
 
-    /// This, then words of the program's own.
+    /// Appends a string of the program.
     #[must_use]
     pub fn and(self, words: &'static str) -> Self {
         self.then(&Self::words(words))
     }
 
-    /// These with `between` between them.
+    /// Joins the parts with `between` between them.
     #[must_use]
     pub fn joined(parts: impl IntoIterator<Item = Self>, between: &'static str) -> Self {
         let mut all = Self::default();
@@ -60,7 +61,8 @@ impl PrintableText {
         all
     }
 
-    /// Its two ends, `most` characters each, with dots between them. An escape is never cut.
+    /// Returns the beginning and the end of the text, each at most `most` characters long, with dots between them. No
+    /// escape is split.
     #[must_use]
     pub fn ends(&self, most: usize) -> Self {
         let tokens = || {
@@ -77,7 +79,7 @@ impl PrintableText {
         Self(format!("{}...{}", &self.0[..head], &self.0[tail..]))
     }
 
-    /// Its beginning in at most `most` characters, with dots where something is cut off. An escape is never cut.
+    /// Returns the text cut to at most `most` characters, with dots at the cut. No escape is split.
     #[must_use]
     pub fn cut(&self, most: usize) -> Self {
         if self.0.len() <= most {
@@ -90,7 +92,7 @@ impl PrintableText {
         Self(format!("{}...", &self.0[..end]))
     }
 
-    /// A JSON value without parts: a quoted string, a number, `true`, `null`, `[]`, `{}`.
+    /// Formats a JSON value without members: a quoted string, a number, `true`, `null`, `[]` or `{}`.
     #[must_use]
     pub fn value(value: &Value) -> Self {
         match value {
@@ -101,39 +103,39 @@ impl PrintableText {
         }
     }
 
-    /// A path of fields, made by [`path_key`] and indices, and the sign between it and its value.
+    /// Formats a path of fields and the sign ` = ` after it. The path consists of [`path_key`] names and indices.
     #[must_use]
     pub fn path(path: &str) -> Self {
         let safe = path.bytes().all(|c| (0x21..0x7f).contains(&c));
         Self(format!("{} = ", if safe { path.to_owned() } else { escape(path, false) }))
     }
 
-    /// This, then `more`.
+    /// Appends `more` to this text.
     #[must_use]
     pub fn then(mut self, more: &Self) -> Self {
         self.0.push_str(&more.0);
         self
     }
 
-    /// The text.
+    /// Returns the escaped text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// How a line is to strike the eye. Nothing may be said by colour alone.
+/// The emphasis of a line. Colour alone never carries information.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineTone {
-    /// As it is.
+    /// Normal text.
     Plain,
     /// A heading.
     Strong,
-    /// Something that speaks against signing.
+    /// A reason against signing.
     Bad,
-    /// Something that was checked and holds.
+    /// A check that passed.
     Good,
-    /// Secondary.
+    /// Secondary text.
     Faint,
 }
 
@@ -156,14 +158,14 @@ struct Line {
     content: PrintableText,
 }
 
-/// Lines to be printed, none longer than its source.
+/// Lines that will be printed. Wrapping is applied when they are printed.
 #[derive(Debug, Clone, Default)]
 pub struct Screen {
     lines: Vec<Line>,
 }
 
 impl Screen {
-    /// A heading after an empty line.
+    /// Adds an empty line and a heading.
     pub fn heading(&mut self, title: &'static str) {
         if !self.lines.is_empty() {
             self.push(LineTone::Plain, String::new(), PrintableText::default());
@@ -171,22 +173,23 @@ impl Screen {
         self.push(LineTone::Strong, format!("== {title} =="), PrintableText::default());
     }
 
-    /// A sentence of the program's own, perhaps with text from outside in it.
+    /// Adds a sentence of the program, which may contain external text.
     pub fn say(&mut self, tone: LineTone, sentence: &str) {
         self.push(tone, "  ".to_owned(), PrintableText::text(sentence));
     }
 
-    /// A named value.
+    /// Adds a named value.
     pub fn field(&mut self, name: &'static str, value: &PrintableText) {
         self.push(LineTone::Plain, format!("  {name:<13} "), value.clone());
     }
 
-    /// A named value that is to strike the eye.
+    /// Adds a named value with emphasis.
     pub fn field_in(&mut self, tone: LineTone, name: &'static str, value: &PrintableText) {
         self.push(tone, format!("  {name:<13} "), value.clone());
     }
 
-    /// A line whose prefix is the program's own: printable ASCII that is not blanks and a plus sign.
+    /// Adds a line after a prefix that the program chose. The prefix is printable ASCII and must not look like a
+    /// continuation line (blanks and a plus sign).
     pub fn push(&mut self, tone: LineTone, prefix: String, content: PrintableText) {
         let prefix = if prefix.bytes().all(|c| (0x20..0x7f).contains(&c)) { prefix } else { escape(&prefix, false) };
         let content = match content.0.strip_prefix('+') {
@@ -196,20 +199,21 @@ impl Screen {
         self.lines.push(Line { tone, prefix, content });
     }
 
-    /// A text in full with line numbers, and how it ends.
+    /// Adds a text with line numbers, then its size and the kind of its last line.
     pub fn numbered(&mut self, text: &str) {
         self.source(text);
         self.push(LineTone::Faint, format!("  {:>5} = ", "end"), PrintableText::text(&size_words(text)));
     }
 
-    /// The lines of a text with their numbers. [`size_words`] says how it ends.
+    /// Adds the numbered lines of a text.
     pub fn source(&mut self, text: &str) {
         for (at, line) in lines_of(text).0.iter().enumerate() {
             self.push(LineTone::Plain, format!("  {:>5} | ", at + 1), PrintableText::source(line));
         }
     }
 
-    /// Every field of a document, one a line: `path = value`. A field named in `elsewhere` is shown there in full.
+    /// Adds every field of a document on a line of its own, as `path = value`. For a field in `elsewhere`, the line
+    /// only names the section that has the full value.
     pub fn exact(&mut self, document: &Value, elsewhere: &[(&str, &'static str)]) {
         let mut found = Vec::new();
         leaves(document, String::new(), &mut found);
@@ -222,7 +226,7 @@ impl Screen {
         }
     }
 
-    /// Whether a line has an escape that a reader may not know.
+    /// Returns true if a line has an escape that a reader may not know.
     #[must_use]
     pub fn has_escapes(&self) -> bool {
         let rare = |line: &Line| [r"\s{", r"\u{", r"\x"].iter().any(|form| line.content.0.contains(form));
@@ -234,7 +238,7 @@ impl Screen {
         self.lines.extend(other.lines);
     }
 
-    /// The lines at most `width` columns wide, each ended by a newline; with SGR colours if asked.
+    /// Formats the lines with at most `width` columns, and with SGR colours if `colour` is true.
     #[must_use]
     pub fn paint(&self, width: usize, colour: bool) -> String {
         let mut out = String::new();
@@ -255,7 +259,7 @@ impl Screen {
     }
 }
 
-/// How many lines and bytes a text has, and whether its last line ends.
+/// Describes the numbers of lines and bytes in a text, and whether the last line ends with a newline.
 #[must_use]
 fn size_words(text: &str) -> String {
     let (lines, ends) = lines_of(text);
@@ -263,7 +267,7 @@ fn size_words(text: &str) -> String {
     format!("{} lines, {} bytes, {ending}", lines.len(), text.len())
 }
 
-/// The lines of a text, and whether the last one ends with a newline.
+/// Splits a text into lines. The flag is true if the last line ends with a newline.
 #[must_use]
 pub fn lines_of(text: &str) -> (Vec<&str>, bool) {
     let mut lines: Vec<&str> = text.split('\n').collect();
@@ -274,12 +278,11 @@ pub fn lines_of(text: &str) -> (Vec<&str>, bool) {
     (lines, ends)
 }
 
-/// The least room for content beside a prefix, whatever the terminal's width.
+/// Smallest width of the content next to a prefix, also in a narrow terminal.
 const LEAST: usize = 24;
-/// A line is broken at a blank rather than within a word, unless the word is longer than this: a digest with its path is
-/// not.
+/// Longest word that is not broken at the end of a line. A digest with its path is shorter.
 const WORD: usize = 96;
-/// Blanks that begin a line (indentation) are shown as they are up to this many.
+/// Most blanks at the beginning of a line that are shown without an escape (indentation).
 const INDENT: usize = 16;
 
 fn wrap(line: &Line, width: usize) -> Vec<String> {
@@ -308,15 +311,15 @@ fn wrap(line: &Line, width: usize) -> Vec<String> {
         .collect()
 }
 
-/// Takes off what goes to the next line: from the last blank on, when one is near the end. A blank at the end of a
-/// line would not be seen: it begins the next one.
+/// Removes the part of the line that moves to the next line. The cut is at the last blank, if that blank is near the
+/// end. The blank moves too, because a reader could not see it at the end of a line.
 fn break_off(line: &mut String) -> String {
     let near = line.rfind(' ').filter(|at| line.len() - at <= WORD).unwrap_or(line.len());
     let kept = line[..near].trim_end_matches(' ').len();
     if kept == 0 { String::new() } else { line.split_off(kept) }
 }
 
-/// One character or one whole escape; an escape is never cut.
+/// Returns the first character or the first whole escape, because no escape may be split.
 fn first_token(text: &str) -> Option<&str> {
     let bytes = text.as_bytes();
     let length = match bytes {
@@ -395,8 +398,8 @@ fn escape_source(line: &str) -> String {
     out
 }
 
-/// The leaves of a document with their paths: `.key` for a field, `[n]` for an element. A key's characters other
-/// than letters, digits, `_` and `-` are escaped in the path, an empty key is `\e`.
+/// Collects the leaves of a document with their paths: `.key` for a field, `[n]` for an element. In a path, all
+/// characters of a key except letters, digits, `_` and `-` are escaped. An empty key is `\e`.
 pub fn leaves<'v>(value: &'v Value, path: String, found: &mut Vec<(String, &'v Value)>) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
@@ -413,7 +416,7 @@ pub fn leaves<'v>(value: &'v Value, path: String, found: &mut Vec<(String, &'v V
     }
 }
 
-/// A key as it stands in a path.
+/// Returns a key in the form that it has in a path.
 #[must_use]
 pub fn path_key(key: &str) -> String {
     if key.is_empty() {
@@ -430,12 +433,12 @@ pub fn path_key(key: &str) -> String {
     out
 }
 
-/// The backward reading of what is printed: only tests need it, and it is what proves that nothing can hide.
+/// Decodes printed screens for tests. The tests prove with this module that no content can be hidden.
 #[cfg(test)]
 pub(crate) mod backwards {
     use serde_json::{Map, Value};
 
-    /// Joins wrapped lines: each with the section that it stands in.
+    /// Joins wrapped lines and returns each line with its section.
     pub(crate) fn logical(painted: &str) -> Vec<(String, String)> {
         let mut lines: Vec<(String, String)> = Vec::new();
         let mut section = String::new();
@@ -474,7 +477,7 @@ pub(crate) mod backwards {
         out
     }
 
-    /// Reads a line of a script back.
+    /// Decodes a line of a script.
     fn unescape_source(text: &str) -> String {
         let mut out = String::new();
         let mut rest = text;
@@ -537,7 +540,7 @@ pub(crate) mod backwards {
         }
     }
 
-    /// Reads a document back from the lines of [`super::Screen::exact`], with what stands elsewhere.
+    /// Decodes a document from the lines of [`super::Screen::exact`] and from the values that other sections show.
     pub(crate) fn document(lines: &[&str], elsewhere: &[(&str, Value)]) -> Value {
         let mut whole = Value::Null;
         for line in lines {
@@ -553,7 +556,7 @@ pub(crate) mod backwards {
         whole
     }
 
-    /// Reads a text back from the lines of [`super::Screen::numbered`].
+    /// Decodes a text from the lines of [`super::Screen::numbered`].
     pub(crate) fn numbered(lines: &[&str]) -> String {
         let mut text = Vec::new();
         let mut newline = false;
@@ -581,7 +584,7 @@ mod tests {
     }
 
     #[test]
-    fn tricks_become_visible() {
+    fn control_and_invisible_characters_are_shown_as_escapes() {
         assert_eq!(PrintableText::text("a\u{202e}b\x1b[2K\\\t\u{200b}").as_str(), r"a\u{202e}b\x1b[2K\\\t\u{200b}");
         assert_eq!(PrintableText::text("rm  -rf x     # y ").as_str(), r"rm  -rf x\s{5}# y\s{1}");
         assert_eq!(PrintableText::text("    indented").as_str(), "    indented");
@@ -592,7 +595,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backslash_of_a_script_reads_as_in_the_file() {
+    fn a_backslash_in_a_script_line_is_shown_unchanged() {
         for same in [r"printf '%s\n' x", r"sed 's/\t/\\/'", r"echo \\", "  indented"] {
             assert_eq!(PrintableText::source(same).as_str(), same);
         }
@@ -612,7 +615,7 @@ mod tests {
     }
 
     #[test]
-    fn an_escape_is_never_cut_and_no_line_ends_with_a_blank() {
+    fn no_escape_is_split_and_no_line_ends_with_a_blank() {
         let text = "\u{202e}".repeat(20) + " x y z ".repeat(9).as_str();
         for width in 34..60 {
             let painted = painted(&text, width);
@@ -625,7 +628,7 @@ mod tests {
     }
 
     #[test]
-    fn how_a_text_ends_is_said() {
+    fn the_screen_shows_if_a_text_ends_with_a_newline() {
         let all: Vec<String> = ["", "\n", "a", "a\n", "a\n\n", "\na"].iter().map(|text| painted(text, 80)).collect();
         for (at, one) in all.iter().enumerate() {
             assert!(all[..at].iter().all(|other| other != one), "{one}");
@@ -675,7 +678,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(400))]
 
         #[test]
-        fn promise_4_only_the_safe_alphabet_is_printed(text in nasty(), width in 30_usize..120) {
+        fn promise_4_only_printable_ascii_reaches_the_terminal(text in nasty(), width in 30_usize..120) {
             let painted = painted(&text, width);
             prop_assert!(painted.bytes().all(|c| c == b'\n' || (0x20..0x7f).contains(&c)));
             let lines = backwards::logical(&painted);
@@ -684,7 +687,7 @@ mod tests {
         }
 
         #[test]
-        fn every_document_can_be_read_backwards(document in documents(), width in 30_usize..120) {
+        fn every_printed_document_can_be_decoded_again(document in documents(), width in 30_usize..120) {
             let mut screen = Screen::default();
             screen.exact(&document, &[]);
             let painted = screen.paint(width, false);

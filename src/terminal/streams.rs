@@ -1,4 +1,5 @@
-//! The standard streams: data goes to the output, messages to the standard error, colour only to a terminal.
+//! The standard streams. Data goes to the standard output, messages go to the standard error, and colours are used only
+//! at a terminal.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};
@@ -11,10 +12,10 @@ use serde_json::Value;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::{PrintableText, Screen};
 
-/// The standard streams of this process, and how to print to them.
+/// The standard streams of this process and their settings.
 #[derive(Debug, Clone)]
 pub struct Terminal {
-    /// JSON for programs.
+    /// True if the command prints JSON for programs.
     pub json: bool,
     colour: bool,
     width: usize,
@@ -22,11 +23,11 @@ pub struct Terminal {
     err_is_terminal: bool,
 }
 
-/// The width where there is no terminal to ask.
+/// Width of a line, in columns, if there is no terminal.
 const WIDTH: usize = 100;
 
 impl Terminal {
-    /// For the standard streams of this process.
+    /// Reads the settings of the standard streams of this process.
     #[must_use]
     pub fn new(json: bool) -> Self {
         let out_is_terminal = io::stdout().is_terminal();
@@ -42,19 +43,19 @@ impl Terminal {
         }
     }
 
-    /// Whether the standard output is a terminal, which text from outside could attack.
+    /// Returns true if the standard output is a terminal. External text could attack a terminal.
     #[must_use]
     pub const fn out_is_terminal(&self) -> bool {
         self.out_is_terminal
     }
 
-    /// Whether the standard error is a terminal.
+    /// Returns true if the standard error is a terminal.
     #[must_use]
     pub const fn err_is_terminal(&self) -> bool {
         self.err_is_terminal
     }
 
-    /// How many columns a line may have.
+    /// Returns the largest number of columns in a line.
     #[must_use]
     pub const fn width(&self) -> usize {
         self.width
@@ -63,48 +64,49 @@ impl Terminal {
     /// Prints a screen.
     ///
     /// # Errors
-    /// When the standard output can't be written.
+    /// Returns an error if the standard output cannot be written.
     pub fn show(&self, screen: &Screen) -> Result<(), CommandFailure> {
         self.put(screen.paint(self.width, self.colour).as_bytes())
     }
 
-    /// Prints a long screen: at a terminal through `$PAGER`, where it names one.
+    /// Prints a long screen. At a terminal, the screen goes through the program in `$PAGER`, if that variable is set.
     ///
     /// # Errors
-    /// When the standard output can't be written.
+    /// Returns an error if the standard output cannot be written.
     pub fn page(&self, screen: &Screen) -> Result<(), CommandFailure> {
         let pager = std::env::var_os("PAGER").filter(|pager| !pager.is_empty() && self.out_is_terminal);
         let Some(pager) = pager else { return self.show(screen) };
-        // As git does: the user's own command line. Without colours, which not every pager passes on.
+        // The value of `$PAGER` is a command line, as for git. Colours are left out, because some pagers do not support
+        // them.
         let child = Command::new("/bin/sh").arg("-c").arg(pager).stdin(Stdio::piped()).spawn();
         let Ok(mut child) = child else { return self.show(screen) };
         if let Some(mut input) = child.stdin.take() {
-            // A reader who leaves the pager before the end has seen enough.
+            // The reader may leave the pager before the end, so a write error is ignored.
             let _ = input.write_all(screen.paint(self.width, false).as_bytes());
         }
         child.wait()?;
         Ok(())
     }
 
-    /// Prints a screen whose lines are wrapped on a terminal only: in a log or a report a line is one thing, and a digest
-    /// can be searched for.
+    /// Prints a screen and wraps its lines only at a terminal. In a log each line stays whole, so that a search can
+    /// find a digest.
     ///
     /// # Errors
-    /// When the standard output can't be written.
+    /// Returns an error if the standard output cannot be written.
     pub fn show_lines(&self, screen: &Screen) -> Result<(), CommandFailure> {
         let width = if self.out_is_terminal { self.width } else { usize::MAX };
         self.put(screen.paint(width, self.colour).as_bytes())
     }
 
-    /// Prints a screen on the standard error, when the standard output is for data.
+    /// Prints a screen on the standard error, because the standard output carries data.
     pub fn show_aside(&self, screen: &Screen) {
         let _ = io::stderr().write_all(screen.paint(self.width, false).as_bytes());
     }
 
-    /// Prints bytes as they are.
+    /// Prints bytes without change.
     ///
     /// # Errors
-    /// When the standard output can't be written.
+    /// Returns an error if the standard output cannot be written.
     pub fn put(&self, bytes: &[u8]) -> Result<(), CommandFailure> {
         let mut out = io::stdout().lock();
         out.write_all(bytes)?;
@@ -112,10 +114,10 @@ impl Terminal {
         Ok(())
     }
 
-    /// Prints a line; what of it is from outside must be [`PrintableText`].
+    /// Prints a line. The caller must have escaped all external text as [`PrintableText`].
     ///
     /// # Errors
-    /// When the standard output can't be written.
+    /// Returns an error if the standard output cannot be written.
     pub fn line(&self, line: &str) -> Result<(), CommandFailure> {
         self.put(format!("{line}\n").as_bytes())
     }
@@ -123,19 +125,19 @@ impl Terminal {
     /// Prints a JSON object on one line.
     ///
     /// # Errors
-    /// When the standard output can't be written.
+    /// Returns an error if the standard output cannot be written.
     pub fn object(&self, value: &impl Serialize) -> Result<(), CommandFailure> {
         let text =
             serde_json::to_string(value).map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
         self.line(&text)
     }
 
-    /// Says something to a person. A standard error that can't be written is no reason to stop.
+    /// Prints a message for a person. A write error on the standard error is ignored.
     pub fn say(&self, words: &str) {
         let _ = writeln!(io::stderr(), "{}", PrintableText::text(words).as_str());
     }
 
-    /// Says why a command failed.
+    /// Prints why a command failed.
     pub fn fail(&self, failure: &CommandFailure) {
         if failure.quiet {
             return;
@@ -151,13 +153,15 @@ impl Terminal {
         }
     }
 
-    /// Asks the person at the terminal, not whatever the standard input is; what was typed ahead does not count.
+    /// Asks the person at the terminal, even if the standard input is redirected. Input that was typed before the
+    /// question is discarded.
     ///
     /// # Errors
-    /// When there is no terminal.
+    /// Returns an error if there is no terminal.
     pub fn ask(&self, question: &str, instead: &str) -> Result<String, CommandFailure> {
-        let no_terminal =
-            |error: io::Error| CommandFailure::usage(format!("there is no terminal to ask at ({error}); {instead}"));
+        let no_terminal = |error: io::Error| {
+            CommandFailure::usage(format!("there is no terminal for the question ({error}); {instead}"))
+        };
         let mut terminal = File::options().read(true).write(true).open("/dev/tty").map_err(no_terminal)?;
         let _ = rustix::termios::tcflush(&terminal, rustix::termios::QueueSelector::IFlush);
         write!(terminal, "{question} ").map_err(no_terminal)?;
@@ -168,10 +172,10 @@ impl Terminal {
     }
 }
 
-/// Writes a file that the user named; `-` is the standard output. An existing file is not replaced.
+/// Writes a file that the user named. The path `-` means the standard output.
 ///
 /// # Errors
-/// When it exists or can't be written.
+/// Returns an error if the file exists or cannot be written.
 pub fn write_new(path: &Path, bytes: &[u8], terminal: &Terminal) -> Result<(), CommandFailure> {
     if path == Path::new("-") {
         return terminal.put(bytes);
@@ -185,13 +189,13 @@ pub fn write_new(path: &Path, bytes: &[u8], terminal: &Terminal) -> Result<(), C
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)
 }
 
-/// A field of a JSON object as text, for tables.
+/// Returns a field of a JSON object as text for a table.
 #[must_use]
 pub fn text_of<'v>(value: &'v Value, field: &str) -> &'v str {
     value.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Prints a line to the standard error. If it can't be written, nothing happens.
+/// Prints a line to the standard error. A write error is ignored.
 pub fn eprintln_quietly(line: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stderr(), "{line}");

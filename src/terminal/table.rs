@@ -1,8 +1,9 @@
-//! Columns that stand below each other.
+//! Tables with aligned columns.
 
 use crate::terminal::screen::PrintableText;
 
-/// Rows as lines, each column as wide as its widest cell. Cells are escaped: they may be from outside.
+/// Formats rows as lines. Each column is as wide as its widest cell, and every cell is escaped because it may contain
+/// external text.
 #[must_use]
 pub fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     let rows: Vec<[String; N]> =

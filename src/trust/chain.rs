@@ -351,7 +351,7 @@ mod tests {
     fn same(_: &mut Roster) {}
 
     #[test]
-    fn a_later_version_is_trusted_by_both_thresholds() {
+    fn a_later_version_must_meet_both_thresholds() {
         let chain = versions(&[(&same, &[ALICE, BOB]), (&same, &[BOB, CAROL])]);
         let pinned = Pinned::Digest(digest(&chain[0]));
         assert_eq!(Chain::connect(&pinned, &chain).expect("connected").last().version(), 3);
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn its_own_threshold_counts_its_own_people() {
+    fn the_threshold_of_a_version_counts_the_people_of_that_version() {
         let replace = |roster: &mut Roster| {
             roster.approver.truncate(2);
             roster.approver[1].keys = vec![key(MALLORY).line().to_owned()];
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_and_bad_signatures_refuse_the_version() {
+    fn a_version_with_unknown_or_bad_signatures_is_refused() {
         let mut chain = versions(&[(&same, &[ALICE, BOB, MALLORY])]);
         let pinned = Pinned::Digest(digest(&chain[0]));
         assert!(matches!(Chain::connect(&pinned, &chain), Err(ChainError::Signature { version: 2, .. })));
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn signatures_stand_once_and_in_order() {
+    fn signatures_are_unique_and_in_order() {
         let chain = versions(&[(&same, &[ALICE, BOB])]);
         let pinned = Pinned::Digest(digest(&chain[0]));
         let mut doubled = chain.clone();
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_knows_all_versions_verifies_with_any_of_them() {
+    fn a_reader_who_knows_all_versions_can_verify_with_each_version() {
         let chain = versions(&[(&same, &[ALICE, BOB]), (&same, &[ALICE, BOB]), (&same, &[ALICE, BOB])]);
         let all = Chain::from_first(&chain).expect("connected");
         let pinned = Pinned::Chain(Box::new(all.clone()));
@@ -473,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_that_anybody_could_replace_are_told() {
+    fn versions_that_anyone_could_replace_are_reported() {
         let open = |roster: &mut Roster| roster.threshold = 0;
         let guarded = |roster: &mut Roster| roster.threshold = 2;
         let chain = versions(&[(&open, &[ALICE, BOB]), (&guarded, &[ALICE, BOB])]);
@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_gone_never_comes_back_under_any_name_or_role() {
+    fn a_removed_key_never_returns_under_any_name_or_role() {
         let remove = |roster: &mut Roster| drop(roster.operator.pop());
         let oscar = first().operator[0].keys[0].clone();
         let return_as_approver = move |roster: &mut Roster| roster.approver[0].keys.push(oscar.clone());
@@ -496,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_not_verified_never_comes_back_either() {
+    fn a_removed_key_of_an_unverified_type_never_returns() {
         let line = "webauthn-sk-ecdsa-sha2-nistp256@openssh.com AAAAK3dlYmF1dGhuLXNrLWVjZHNhLXNoYTItbmlzdHAyNTZAb3BlbnNzaC5jb20AAAAB";
         let add = |roster: &mut Roster| roster.approver[0].keys.push(line.to_owned());
         let remove = |roster: &mut Roster| drop(roster.approver[0].keys.pop());

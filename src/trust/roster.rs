@@ -472,7 +472,7 @@ mod tests {
     const BOUNDARY: &str = "SHA256:zbv/nU7iZdO0fB0DalMI70dP6/yFD8sctXvvW4+OokY";
 
     #[test]
-    fn golden_roster_says_who_is_who() {
+    fn the_golden_roster_has_its_known_people_and_roles() {
         let roster = read(|_| {}).expect("golden");
         assert_eq!(
             roster.digest().to_string(),
@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_has_a_name_of_its_own() {
+    fn the_name_of_a_token_is_unique() {
         let roster = read(|_| {}).expect("golden");
         for taken in ["alice", "oscar"] {
             assert!(roster.check_token_name(&taken.parse().expect("name")).is_err(), "{taken}");
@@ -502,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn no_key_material_stands_twice() {
+    fn duplicate_key_material_is_refused() {
         let alice = golden().approver[0].keys[0].clone();
         let twice = alice.clone();
         assert_eq!(faults(move |tables| tables.approver[0].keys.push(twice.clone())), ["/approver/0/keys/1"]);
@@ -515,7 +515,7 @@ mod tests {
     const P256: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU= eve";
 
     #[test]
-    fn a_key_of_a_type_that_is_not_verified_is_kept_and_counts_for_nobody() {
+    fn a_key_of_an_unverified_type_is_stored_and_never_counts() {
         let roster = read(|tables| tables.approver[0].keys.push(P256.to_owned())).expect("a roster");
         let [(holder, key)] = roster.foreign_keys() else { panic!("{:?}", roster.foreign_keys()) };
         assert_eq!((holder.to_string().as_str(), key.kind()), ("approver alice", "ecdsa-sha2-nistp256"));
@@ -536,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_a_type_that_is_not_verified_has_its_form_and_stands_once() {
+    fn a_key_of_an_unverified_type_is_well_formed_and_unique() {
         let keys = |tables: &mut Roster, line: &str| tables.approver[0].keys.push(line.to_owned());
         let cut = P256
             .replace("AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX", "AAAAE2VjZHNhLXNoYTItbmlzdHAyNTY=");
@@ -564,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_groups_are_unique_and_there() {
+    fn names_and_groups_are_unique_and_exist() {
         assert_eq!(faults(|tables| tables.operator[0].name = tables.approver[0].name.clone()), ["/operator/0/name"]);
         assert_eq!(faults(|tables| tables.group.push(tables.group[0].clone())), ["/group/2/name"]);
         assert_eq!(faults(|tables| drop(tables.group.pop())), ["/approver/1/groups/0", "/approver/2/groups/1"]);
@@ -586,7 +586,7 @@ mod tests {
     }
 
     #[test]
-    fn all_broken_rules_are_told_together() {
+    fn all_broken_rules_are_reported_together() {
         let many = faults(|tables| {
             tables.threshold = 4;
             tables.approver[0].valid_after = "2026-01-01T00:00:00Z".parse().ok();

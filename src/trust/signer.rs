@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_written_key_signs_and_only_its_owner_can_read_it() {
+    fn a_written_key_can_sign_and_only_its_owner_can_read_the_file() {
         let (directory, path) = written();
         assert_eq!(path.metadata().expect("file").permissions().mode() & 0o7777, 0o600);
         let golden = include_str!("../../tests/conformance/golden/valid/keys/alice.TEST-ONLY.pem");
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_key_that_others_can_read_is_refused_with_the_cure() {
+    fn a_private_key_that_others_can_read_is_refused_with_a_correction() {
         let (_directory, path) = written();
         for mode in [0o640, 0o604, 0o644, 0o620, 0o601, 0o666] {
             set_mode(&path, mode);

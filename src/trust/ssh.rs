@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sha256_signature_of_stock_ssh_keygen_is_taken_and_another_namespace_is_not() {
+    fn a_sha256_signature_of_ssh_keygen_is_accepted_and_another_namespace_is_refused() {
         let directory = made("");
         let key = SshKeygenSigner::open(&directory.path().join("id.pub")).expect("signer").key;
         let sign = |arguments: &[&str]| {
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_line_of_ours_is_one_of_ssh_keygen() {
+    fn our_key_lines_equal_the_key_lines_of_ssh_keygen() {
         let directory = tempfile::tempdir().expect("directory");
         let public = crate::crypto::signature::SecretKey::from_seed([5; 32]).public();
         let key = SshKey::from_public(public, "mallory").expect("key");
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn the_public_half_of_a_key_with_passphrase_is_known_without_it() {
+    fn the_public_half_of_a_key_is_readable_without_its_passphrase() {
         let directory = made("correct horse");
         let private = SshKeygenSigner::open(&directory.path().join("id")).expect("signer");
         let public = SshKeygenSigner::open(&directory.path().join("id.pub")).expect("signer");
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ssh_keygen_says_is_in_the_error() {
+    fn the_error_contains_the_message_of_ssh_keygen() {
         let directory = made("");
         let path = directory.path().join("id");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("mode");
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_only_the_agent_holds_signs() {
+    fn a_key_that_exists_only_in_the_agent_can_sign() {
         let directory = made("");
         let socket = directory.path().join("agent");
         let mut agent = Command::new("ssh-agent")
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_of_another_key_than_the_one_shown_is_not_handed_out() {
+    fn a_signature_of_an_unexpected_key_is_not_returned() {
         let (shown, used) = (made(""), made(""));
         std::fs::copy(used.path().join("id"), shown.path().join("id")).expect("copy");
         let signer = SshKeygenSigner::open(&shown.path().join("id.pub")).expect("signer");

@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_told_by_both_versions() {
+    fn missing_signatures_are_reported_for_both_versions() {
         let first = roster(|_| {});
         let next = roster(|tables| {
             tables.version = 2;
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_counts_by_what_it_adds_in_any_order() {
+    fn signatures_count_the_same_in_any_order() {
         let keys = |seeds: &[u8]| -> Vec<String> {
             let line = |seed: &u8| SshKey::from_public(SecretKey::from_seed([*seed; 32]).public(), "").expect("key");
             seeds.iter().map(|seed| line(seed).line().to_owned()).collect()

@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn yaml_within_json_is_read() {
+    fn yaml_values_are_parsed_as_json_values() {
         let text = "a: 1\nb: [x, 'true', \"1.5\", true, -7, null]\nc:\n  d: |\n    two\n    lines\n";
         assert_eq!(
             json(text).as_deref(),
@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn what_readers_disagree_on_is_refused_with_its_place() {
+    fn ambiguous_yaml_is_refused_with_its_place() {
         for (text, place, word) in [
             ("a: 1\nb: &x 2\n", "2:", "anchors"),
             ("a: 1\nb: *x\n", "2:4", "alias"),
@@ -511,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_bounded() {
+    fn the_nesting_depth_of_yaml_is_bounded() {
         let deep = |depth: usize| format!("a: {}{}", "[".repeat(depth), "]".repeat(depth));
         assert!(json(&deep(31)).is_ok());
         assert!(json(&deep(32)).is_err());
@@ -519,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn slips_are_recognised() {
+    fn typing_errors_are_recognised() {
         let known = ["timeout", "memory", "file_size", "run-as"];
         for (slip, meant) in
             [("timout", Some("timeout")), ("memroy", Some("memory")), ("file-size", Some("file_size")), ("zebra", None)]

@@ -1,4 +1,4 @@
-//! What a host is like, and what can't be tried on it.
+//! Properties of the host, and tests that the host cannot run.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -9,7 +9,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 
-/// Says that a test, or a part of one, could not run here, for the report of `scripts/test`.
+/// Reports that a test, or a part of a test, could not run on this host. `scripts/test` prints the report.
 pub fn not_run(name: &str, reason: &str) {
     let line = format!("not run: {name}: {reason}\n");
     eprint!("{line}");
@@ -19,7 +19,8 @@ pub fn not_run(name: &str, reason: &str) {
     }
 }
 
-/// A user of this host that a run can be, by name, id and group: any but root, or whoever this is.
+/// Returns name, user id and group id of a host user that a run can be. If the tests do not run as root, this is the
+/// current user.
 pub fn user_of_the_host() -> (String, u32, u32) {
     let me = rustix::process::geteuid().as_raw();
     let users = std::fs::read_to_string("/etc/passwd").expect("users");

@@ -1,4 +1,4 @@
-//! A boundary of a test's own: a directory, a service of the real binary, people and tokens.
+//! The boundary of a test: a directory, a service with the real binary, people and tokens.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses another part of it")]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -30,23 +30,23 @@ use wire::{Reply, Wire};
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
 
-/// How a world is made.
+/// Configuration of a world.
 pub struct Setup {
     pub name: String,
     pub policy: String,
-    /// More of `countersign.toml`.
+    /// Additional text of `countersign.toml`.
     pub config: String,
     /// Files below `runbooks/`.
     pub runbooks: Vec<(String, String)>,
-    /// More of `roster.toml`.
+    /// Additional text of `roster.toml`.
     pub roster: String,
-    /// More lines below `[limits]`.
+    /// Additional lines below `[limits]`.
     pub limits: String,
-    /// The service's environment.
+    /// Environment of the service.
     pub env: Vec<(String, String)>,
-    /// A command that the service is started by.
+    /// Command that starts the service.
     pub before: Vec<String>,
-    /// Where it listens.
+    /// Address of the listener.
     pub listen: String,
 }
 
@@ -61,7 +61,7 @@ impl Setup {
     }
 }
 
-/// A runbook of steps `(id and attributes, script)` with this front matter besides its version.
+/// Returns a runbook with the steps `(id and attributes, script)` and additional front matter.
 pub fn runbook(front: &str, steps: &[(&str, &str)]) -> String {
     let mut text = format!("---\ncountersign: 1\ntitle: Steps of a test\n{front}\n---\n");
     for (attributes, script) in steps {
@@ -70,26 +70,27 @@ pub fn runbook(front: &str, steps: &[(&str, &str)]) -> String {
     text
 }
 
-/// One approval of `ops` or `security`, unless the step asks for more. Asks for nothing: what policy asks has its own tests.
+/// One approval of `ops` or `security`, unless the step requires more. The mode asks for no permissions, because other
+/// tests cover permissions.
 pub const POLICY: &str =
     "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops, security]}\n";
 
-/// Small limits, so that many runs fit beside each other.
+/// Small limits, so that many runs can run in parallel.
 pub const SMALL: &str = "defaults: {timeout: 20s, memory: 64MiB, processes: 20}";
 
-/// A boundary and all around it.
+/// A boundary with its people, files and service.
 pub struct World {
     dir: tempfile::TempDir,
     pub setup: Setup,
     service: Option<Service>,
     pub wire: Wire,
-    /// What `serve` said when it started.
+    /// Output of `serve` at its start.
     pub started: Value,
-    /// Proposes; owned by carol.
+    /// Token that proposes, owned by carol.
     pub agent: String,
-    /// Reads everything.
+    /// Token that reads everything.
     pub reader: String,
-    /// Proposes and hands in; owned by bob.
+    /// Token that proposes and submits, owned by bob.
     pub courier: String,
 }
 
@@ -99,7 +100,7 @@ struct Service {
 }
 
 impl World {
-    /// The whole log as a directory of this name, as `log export` writes it.
+    /// Exports the whole log into a directory of this name with `log export`.
     pub fn export(&self, name: &str) -> PathBuf {
         let directory = self.path(name);
         let mut command = self.program(&["log", "export", "--url", &self.wire.url]);
@@ -108,12 +109,12 @@ impl World {
         directory
     }
 
-    /// A world with the usual steps.
+    /// Creates a world with the usual steps.
     pub fn new() -> Self {
         Self::with(|_| {})
     }
 
-    /// A world that differs.
+    /// Creates a world with a changed setup.
     pub fn with(change: impl FnOnce(&mut Setup)) -> Self {
         let mut world = Self::prepared(change);
         world.start();
@@ -121,7 +122,7 @@ impl World {
         world
     }
 
-    /// Everything is written and nothing started.
+    /// Writes all files of a world, but starts no service.
     pub fn prepared(change: impl FnOnce(&mut Setup)) -> Self {
         let mut setup = Setup {
             name: "prod".to_owned(),
@@ -163,7 +164,7 @@ impl World {
         let home = self.path("b");
         let made = self.program(&["init", "--yes", "--name", &self.setup.name]).arg(&home).output().expect("init");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        // Keys of fixed seeds instead of random ones, and the test's own runbooks.
+        // Keys come from fixed seeds instead of random numbers, and the runbooks come from the test.
         for sample in fs::read_dir(home.join("runbooks")).expect("runbooks") {
             fs::remove_file(sample.expect("a file").path()).expect("removed");
         }
@@ -178,7 +179,7 @@ impl World {
         }
     }
 
-    /// The roster's source.
+    /// Returns the source of the roster.
     pub fn roster(&self) -> String {
         let mut text = "name = \"people\"\nversion = 1\nthreshold = 2\n".to_owned();
         let quoted = |items: &[String]| items.iter().map(|item| format!("\"{item}\"")).collect::<Vec<_>>().join(", ");
@@ -226,7 +227,7 @@ impl World {
         self.path("b/boundary/countersign.db")
     }
 
-    /// Writes a file that its owner alone can write, with its directories.
+    /// Writes a file that only its owner can write, and creates its directories.
     pub fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
@@ -234,14 +235,14 @@ impl World {
         file.and_then(|mut file| file.write_all(text.as_bytes())).expect("written");
     }
 
-    /// The program under test with a home of its own and these arguments.
+    /// Returns a command for the program under test, with these arguments and its own home directory.
     pub fn program(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(PROGRAM);
         command.args(arguments);
         command
     }
 
-    /// A program that finds nothing of whoever runs the tests.
+    /// Returns a command that does not use the configuration of the current user.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         for name in ["COUNTERSIGN_CONFIG", "COUNTERSIGN_TRUST", "COUNTERSIGN_TOKEN", "COUNTERSIGN_URL", "SSH_AUTH_SOCK"]
@@ -253,7 +254,7 @@ impl World {
         command
     }
 
-    /// What the service wrote to its standard error so far.
+    /// Returns the standard error of the service so far.
     pub fn service_log(&self) -> String {
         fs::read_to_string(self.path("serve.log")).unwrap_or_default()
     }
@@ -262,7 +263,7 @@ impl World {
         self.try_start().unwrap_or_else(|text| panic!("serve did not start: {text}"));
     }
 
-    /// Starts the service; what it wrote to its standard error when it does not start.
+    /// Starts the service. Returns its standard error if the service does not start.
     pub fn try_start(&mut self) -> Result<(), String> {
         assert!(self.service.is_none(), "it runs already");
         let log = OpenOptions::new().create(true).append(true).open(self.path("serve.log")).expect("a log");
@@ -308,7 +309,7 @@ impl World {
         rustix::process::kill_process(pid, signal).expect("a signal");
     }
 
-    /// Waits until the service has ended by itself; gives its exit code, none after a signal.
+    /// Waits until the service ends by itself. Returns the exit code, or `None` after a signal.
     pub fn ended(&mut self) -> Option<i32> {
         let mut service = self.service.take().expect("it runs");
         let mut status = None;
@@ -319,13 +320,13 @@ impl World {
         status.expect("ended").code()
     }
 
-    /// Ends it as an operator does.
+    /// Ends the service like an operator.
     pub fn stop(&mut self) {
         self.signal(rustix::process::Signal::TERM);
         assert_eq!(self.ended(), Some(0), "{}", self.service_log());
     }
 
-    /// Ends it as a power cut does.
+    /// Ends the service like a power cut.
     pub fn kill9(&mut self) {
         self.signal(rustix::process::Signal::KILL);
         assert_eq!(self.ended(), None);
@@ -336,18 +337,18 @@ impl World {
         self.start();
     }
 
-    /// SIGHUP, and waits for the seal of this number.
+    /// Sends SIGHUP and waits for the seal with this number.
     pub fn reseal(&self, number: u64) {
         self.signal(rustix::process::Signal::HUP);
         wait_for("a new seal is in force", || self.wire.peek("/ready").json()["seal"] == json!(number));
     }
 
-    /// The number of the seal in force.
+    /// Returns the number of the seal in force.
     pub fn seal(&self) -> u64 {
         self.wire.peek("/ready").json()["seal"].as_u64().expect("a number")
     }
 
-    /// Asks over the control socket.
+    /// Sends a request over the control socket.
     pub fn control(&self, request: &Value) -> Result<Value, String> {
         let stream = UnixStream::connect(self.path("b/boundary/control.sock")).map_err(|error| error.to_string())?;
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a deadline");
@@ -361,7 +362,7 @@ impl World {
         }
     }
 
-    /// A new token's secret.
+    /// Creates a token and returns its secret.
     pub fn token(&self, name: &str, owners: &[&str], scopes: &[&str]) -> String {
         self.token_for(name, owners, scopes, &[])
     }
@@ -374,12 +375,12 @@ impl World {
 
     // ---- the usual calls
 
-    /// The body of a proposal.
+    /// Returns the body of a proposal.
     pub fn wish(step: &str, params: Value) -> Value {
         json!({"step": step, "params": params, "reason": "because"})
     }
 
-    /// Proposes as the agent.
+    /// Proposes with the agent's token.
     #[track_caller]
     pub fn propose(&self, step: &str, params: Value) -> Value {
         self.wire.post("/v1/proposals", &self.agent, &Self::wish(step, params)).ok(201)
@@ -389,7 +390,7 @@ impl World {
         self.wire.get(&format!("/v1/proposals/{id}"), &self.reader).ok(200)
     }
 
-    /// Signs a proposal as it was answered, with no token.
+    /// Signs a proposal from the answer of the service, without a token.
     pub fn sign(&self, proposal: &Value, keys: &[&Key]) -> Reply {
         self.try_sign(proposal, keys).expect("an answer")
     }
@@ -406,14 +407,14 @@ impl World {
     }
 
     pub fn try_deny(&self, proposal: &Value, key: &Key) -> Result<Reply, String> {
-        // As the statement names it: asking the service could fail by itself where a test kills it.
+        // The id comes from the statement, because a request to the service could fail if a test kills the service.
         let statement: Value = serde_json::from_slice(&bytes_of(proposal)).expect("a statement");
         let payload = people::denial(&statement["predicate"]["boundary"], &bytes_of(proposal), "no");
         let path = format!("/v1/proposals/{}/denial", id_of(proposal));
         self.wire.try_post(&path, "", &people::envelope(&payload, &[key]))
     }
 
-    /// Hands an envelope in as the agent.
+    /// Submits an envelope with the agent's token.
     pub fn submit(&self, envelope: &Value) -> Reply {
         self.submit_as(&self.agent, envelope)
     }
@@ -422,11 +423,11 @@ impl World {
         self.wire.post("/v1/authorizations", token, envelope)
     }
 
-    /// The proposal once it is in this state.
+    /// Waits until the proposal is in this state and returns the proposal.
     #[track_caller]
     pub fn until(&self, id: &str, status: &str) -> Value {
         let deadline = Instant::now() + DEADLINE;
-        // First as it is: a wait holds until the next change, and the state may be there already.
+        // The first request does not wait, because the proposal may already be in this state.
         let mut wait = "0s";
         loop {
             let view = self.wire.get(&format!("/v1/proposals/{id}?wait={wait}"), &self.reader).ok(200);
@@ -449,7 +450,7 @@ impl World {
         self.until(id_of(&proposal), "finished")
     }
 
-    /// A recorded stream of a finished run.
+    /// Returns a recorded stream of a finished run.
     pub fn output(&self, finished: &Value, stream: &str) -> String {
         let receipt = self.receipt(finished);
         let stream = &receipt["output"][stream];
@@ -462,13 +463,13 @@ impl World {
         String::from_utf8(reply.body).expect("UTF-8")
     }
 
-    /// The receipt's predicate of a finished run.
+    /// Returns the predicate of the receipt of a finished run.
     pub fn receipt(&self, finished: &Value) -> Value {
         let id = finished["receipt"].as_str().unwrap_or_else(|| panic!("no receipt: {finished:#}"));
         people::predicate_of(&self.wire.get(&format!("/v1/receipts/{id}"), &self.reader).ok(200)["envelope"])
     }
 
-    /// The bundle of a finished run, as bytes.
+    /// Returns the bundle of a finished run as bytes.
     pub fn bundle(&self, finished: &Value) -> Vec<u8> {
         let id = finished["receipt"].as_str().unwrap_or_else(|| panic!("no receipt: {finished:#}"));
         let reply = self.wire.get(&format!("/v1/receipts/{id}/bundle"), &self.reader);
@@ -476,7 +477,7 @@ impl World {
         reply.body
     }
 
-    /// Verifies a bundle offline with this boundary's roster pinned; gives exit code and report.
+    /// Verifies a bundle offline with the pinned roster of this boundary. Returns exit code and report.
     pub fn verify(&self, bundle: &[u8]) -> (i32, Value) {
         self.verify_pinned(bundle, self.started["roster"].as_str().expect("a digest"))
     }
@@ -492,7 +493,7 @@ impl World {
         (output.status.code().expect("a code"), report)
     }
 
-    /// Holds that the bundle of a finished run is established offline.
+    /// Asserts that offline verification establishes the bundle of a finished run.
     #[track_caller]
     pub fn assert_verified(&self, finished: &Value) {
         let (code, report) = self.verify(&self.bundle(finished));
@@ -500,7 +501,7 @@ impl World {
         assert_eq!(report["report"]["verified"], json!(true), "{report:#}");
     }
 
-    /// Holds that `audit`, with this boundary's roster pinned, finds nothing from the first entry to the head.
+    /// Asserts that `audit`, with the pinned roster of this boundary, has no findings in the whole log.
     #[track_caller]
     pub fn assert_audited(&self) {
         let roster = self.started["roster"].as_str().expect("a digest");
@@ -512,12 +513,12 @@ impl World {
 
     // ---- statements by hand
 
-    /// Name, id and epoch, as statements name this boundary.
+    /// Returns name, id and epoch of this boundary, as in statements.
     pub fn boundary(&self) -> Value {
         self.wire.get("/v1/registry", &self.reader).ok(200)["boundary"].clone()
     }
 
-    /// The predicate of an authorization that may run now, of the agent, written by hand.
+    /// Returns the predicate of a valid authorization of the agent, written by hand.
     pub fn authorization(&self, step: &str, params: Value) -> Value {
         let sealed = self.wire.get(&format!("/v1/steps/{step}"), &self.reader).ok(200);
         let source = sealed["definition"]["source"].as_str().expect("a source");
@@ -541,13 +542,13 @@ impl World {
 
     // ---- the log
 
-    /// Entries in the log.
+    /// Returns the number of entries in the log.
     pub fn log_size(&self) -> u64 {
         let note = self.wire.peek("/log/checkpoint").text();
         note.lines().nth(1).expect("a size").parse().expect("a number")
     }
 
-    /// Every entry: its kind and its statement. The tree over them is the checkpoint's.
+    /// Returns every entry with its kind and its statement. Asserts that their tree has the root of the checkpoint.
     pub fn log(&self) -> Vec<(String, Value)> {
         let note = self.wire.peek("/log/checkpoint").text();
         let size: u64 = note.lines().nth(1).expect("a size").parse().expect("a number");
@@ -564,7 +565,7 @@ impl World {
         entries.collect()
     }
 
-    /// The first entries as they stand in their tiles.
+    /// Returns the first entries from their tiles.
     pub fn raw_entries(&self, size: u64) -> Vec<Vec<u8>> {
         let mut entries = Vec::new();
         for index in 0..size.div_ceil(256) {
@@ -579,13 +580,13 @@ impl World {
         entries
     }
 
-    /// How many entries of this kind the log has.
+    /// Returns the number of entries of this kind.
     pub fn count(&self, kind: &str) -> usize {
         self.log().iter().filter(|(of, _)| of == kind).count()
     }
 
-    /// Holds the laws of every history: one nonce one consumption, each consumption one receipt after it, times never
-    /// go back. What runs still has no receipt; all others have.
+    /// Asserts the rules of every history. A nonce has one consumption, each consumption has one later receipt, and
+    /// times never decrease. Only runs in progress have no receipt.
     pub fn check_history(&self) {
         let log = self.log();
         let (mut nonces, mut items, mut receipts) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
@@ -619,13 +620,13 @@ impl World {
         assert_eq!(open, running, "consumptions without a receipt, and what runs");
     }
 
-    /// Proposals of this status.
+    /// Returns the proposals with this status.
     pub fn list(&self, status: &str) -> Vec<Value> {
         let page = self.wire.get(&format!("/v1/proposals?status={status}"), &self.reader).ok(200);
         page["proposals"].as_array().expect("a list").clone()
     }
 
-    /// Ids, states and signatures of all proposals (of the newest 100).
+    /// Returns ids, states and signatures of the newest 100 proposals.
     pub fn proposals(&self) -> Vec<(String, String, u64)> {
         let page = self.wire.get("/v1/proposals", &self.reader).ok(200);
         let proposals = page["proposals"].as_array().expect("a list").iter();
@@ -637,8 +638,7 @@ impl World {
             .collect()
     }
 
-    /// Holds that nothing is stored half by what `attempt` does: no proposal, no signature, no entry of the log but
-    /// the refusal itself.
+    /// Asserts that `attempt` stores nothing except the refusal: no proposal, no signature and no other log entry.
     pub fn unchanged<T>(&self, attempt: impl FnOnce() -> T) -> T {
         let (proposals, size) = (self.proposals(), self.log_size());
         let done = attempt();
@@ -665,10 +665,10 @@ impl Drop for World {
     }
 }
 
-/// How long anything may take.
+/// Maximum duration of any operation.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Waits until it is so.
+/// Waits until `condition` is true.
 #[track_caller]
 pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
@@ -678,28 +678,29 @@ pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// A proposal's id.
+/// Returns a proposal's id.
 pub fn id_of(proposal: &Value) -> &str {
     proposal["id"].as_str().unwrap_or_else(|| panic!("no proposal: {proposal:#}"))
 }
 
-/// The bytes of a proposal that are signed.
+/// Returns the signed bytes of a proposal.
 pub fn bytes_of(proposal: &Value) -> Vec<u8> {
     STANDARD.decode(proposal["payload"].as_str().expect("a payload")).expect("base64")
 }
 
-/// Whether a program is on the path.
+/// Returns true if a program is on the path.
 pub fn has(program: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&paths).any(|path| Path::new(&path).join(program).is_file())
 }
 
-/// Sends these bytes over a connection of their own and gives what comes back until it is closed or quiet.
+/// Sends these bytes over a new connection. Returns the answer when the answer is complete, the connection closes or no
+/// more data arrives.
 pub fn exchange(wire: &Wire, request: &[u8]) -> String {
     use std::io::Read as _;
     let mut stream = std::net::TcpStream::connect(wire.address()).expect("a connection");
     stream.set_read_timeout(Some(Duration::from_secs(15))).expect("a deadline");
-    // The other side may answer and close before it has taken everything.
+    // The other side may answer and close the connection before it has read the whole request.
     let _ = stream.write_all(request);
     let mut answer = Vec::new();
     let mut piece = [0; 4096];
@@ -712,7 +713,7 @@ pub fn exchange(wire: &Wire, request: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Whether an answer with a length is there to its end.
+/// Returns true if an answer with a length is complete.
 fn is_whole(answer: &[u8]) -> bool {
     let text = String::from_utf8_lossy(answer);
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };

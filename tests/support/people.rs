@@ -1,7 +1,7 @@
-//! Who takes part, with keys from fixed seeds; statements and envelopes written by hand.
+//! People with keys from fixed seeds, and statements and envelopes that are written by hand.
 //!
-//! Nothing here calls the writers that are under test: canonical JSON, PAE and DSSE stand here once more, from their
-//! specifications, so that a test can also write what the product never would.
+//! This file does not call the writers that are under test. It implements canonical JSON, PAE and DSSE again, from
+//! their specifications, so that a test can also write documents that the product never writes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,12 +14,12 @@ use countersign::record::validity::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-/// The payload type of every statement.
+/// Payload type of every statement.
 pub const IN_TOTO: &str = "application/vnd.in-toto+json";
-/// The payload type of a challenge.
+/// Payload type of a challenge.
 pub const CHALLENGE: &str = "application/vnd.countersign.challenge.v1";
 
-/// A key pair of somebody.
+/// A key pair of a person.
 pub struct Key {
     pub name: &'static str,
     pub secret: SecretKey,
@@ -27,7 +27,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key of this seed.
+    /// Returns the key of this seed.
     pub fn of(name: &'static str, seed: u8) -> Self {
         let secret = SecretKey::from_seed([seed; 32]);
         let ssh = SshKey::from_public(secret.public(), name).expect("a key");
@@ -38,12 +38,12 @@ impl Key {
         self.ssh.keyid().as_str().to_owned()
     }
 
-    /// `{keyid, sig}` over a payload of this type.
+    /// Returns `{keyid, sig}` over a payload of this type.
     pub fn sign_as(&self, payload_type: &str, payload: &[u8]) -> Value {
         json!({"keyid": self.keyid(), "sig": STANDARD.encode(self.secret.sign(&pae(payload_type, payload)))})
     }
 
-    /// `{keyid, sig}` over a statement.
+    /// Returns `{keyid, sig}` over a statement.
     pub fn sign(&self, payload: &[u8]) -> Value {
         self.sign_as(IN_TOTO, payload)
     }
@@ -55,7 +55,7 @@ pub fn alice() -> Key {
 pub fn bob() -> Key {
     Key::of("bob", 2)
 }
-/// Owns the agent's token.
+/// Owner of the agent's token.
 pub fn carol() -> Key {
     Key::of("carol", 3)
 }
@@ -63,15 +63,15 @@ pub fn carol() -> Key {
 pub fn carol_too() -> Key {
     Key::of("carol", 4)
 }
-/// A second one of `ops`.
+/// A second approver of `ops`.
 pub fn dora() -> Key {
     Key::of("dora", 5)
 }
-/// In a group that no rule names.
+/// A person in a group that no rule names.
 pub fn frank() -> Key {
     Key::of("frank", 6)
 }
-/// Whose membership ended.
+/// A person whose membership ended.
 pub fn erin() -> Key {
     Key::of("erin", 7)
 }
@@ -82,23 +82,23 @@ pub fn robot() -> Key {
 pub fn oscar() -> Key {
     Key::of("oscar", 9)
 }
-/// Nobody of the roster.
+/// A person outside the roster.
 pub fn mallory() -> Key {
     Key::of("mallory", 66)
 }
-/// The boundary's own.
+/// The boundary's own key.
 pub fn boundary_key() -> Key {
     Key::of("boundary", 99)
 }
 
-/// DSSE v1: what a signature is over.
+/// DSSE v1: returns the bytes that a signature covers.
 pub fn pae(payload_type: &str, body: &[u8]) -> Vec<u8> {
     let mut bytes = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), body.len()).into_bytes();
     bytes.extend_from_slice(body);
     bytes
 }
 
-/// Canonical JSON: sorted keys, no blanks, ASCII only, as Python's `json.dumps(sort_keys, ensure_ascii)` writes it.
+/// Returns canonical JSON: sorted keys, no blanks and ASCII only, like Python's `json.dumps(sort_keys, ensure_ascii)`.
 pub fn canonical(value: &Value) -> Vec<u8> {
     // The map of `serde_json` is sorted by bytes.
     let text = serde_json::to_string(value).expect("JSON");
@@ -116,12 +116,12 @@ pub fn canonical(value: &Value) -> Vec<u8> {
     ascii.into_bytes()
 }
 
-/// Bare lower-case hex of SHA-256.
+/// Returns SHA-256 as lower-case hex without a prefix.
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A statement's payload, the subjects as given.
+/// Returns the payload of a statement with the given subjects.
 pub fn statement(kind: &str, subject: &Value, predicate: &Value) -> Vec<u8> {
     canonical(&json!({
         "_type": "https://in-toto.io/Statement/v1",
@@ -131,7 +131,7 @@ pub fn statement(kind: &str, subject: &Value, predicate: &Value) -> Vec<u8> {
     }))
 }
 
-/// An authorization's payload, with the subjects that its predicate demands.
+/// Returns the payload of an authorization, with the subjects that its predicate requires.
 pub fn authorization(predicate: &Value) -> Vec<u8> {
     let step = &predicate["step"];
     let digest = step["digest"].as_str().expect("a digest").trim_start_matches("sha256:");
@@ -142,33 +142,33 @@ pub fn authorization(predicate: &Value) -> Vec<u8> {
     statement("authorization", &subject, predicate)
 }
 
-/// The payload of a denial of the authorization with this payload.
+/// Returns the payload of a denial of the authorization with this payload.
 pub fn denial(boundary: &Value, authorization: &[u8], reason: &str) -> Vec<u8> {
     let subject = json!([{"name": "authorization", "digest": {"sha256": sha256(authorization)}}]);
     statement("denial", &subject, &json!({"boundary": boundary, "reason": reason}))
 }
 
-/// A DSSE envelope with a signature of each.
+/// Returns a DSSE envelope with a signature of each person.
 pub fn envelope(payload: &[u8], signers: &[&Key]) -> Value {
     wrap(payload, signers.iter().map(|key| key.sign(payload)).collect())
 }
 
-/// A DSSE envelope with these signatures.
+/// Returns a DSSE envelope with these signatures.
 pub fn wrap(payload: &[u8], signatures: Vec<Value>) -> Value {
     json!({"payloadType": IN_TOTO, "payload": STANDARD.encode(payload), "signatures": signatures})
 }
 
-/// The payload's bytes of an envelope.
+/// Returns the payload bytes of an envelope.
 pub fn payload_of(envelope: &Value) -> Vec<u8> {
     STANDARD.decode(envelope["payload"].as_str().expect("a payload")).expect("base64")
 }
 
-/// The statement in an envelope.
+/// Returns the statement in an envelope.
 pub fn statement_of(envelope: &Value) -> Value {
     serde_json::from_slice(&payload_of(envelope)).expect("a statement")
 }
 
-/// The predicate of the statement in an envelope.
+/// Returns the predicate of the statement in an envelope.
 pub fn predicate_of(envelope: &Value) -> Value {
     statement_of(envelope)["predicate"].take()
 }
@@ -177,7 +177,7 @@ pub fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs() as i64
 }
 
-/// A time as documents write it.
+/// Returns a time in the form of the documents.
 pub fn stamp(unix: i64) -> String {
     Timestamp::from_unix(unix).to_string()
 }
@@ -187,14 +187,14 @@ fn count() -> u64 {
     COUNT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// A proposal's id that nobody has.
+/// Returns an unused id of a proposal.
 pub fn proposal_id() -> String {
     let millis = now() as u64 * 1000;
     let hex = format!("{millis:012x}");
     format!("prp_{}-{}-7000-8000-{:012x}", &hex[..8], &hex[8..12], count() << 20 | u64::from(std::process::id()))
 }
 
-/// A nonce that nobody used.
+/// Returns an unused nonce.
 pub fn nonce() -> String {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&count().to_be_bytes());

@@ -1,10 +1,10 @@
-//! Hosts that hold less than this one: made of it, for the service of a test.
+//! Environments with fewer kernel features than this host, for the service of a test.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses another part of it")]
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support::{World, has, not_run};
 
-/// Starts the service where no user namespace can be made: a host that misses layers.
+/// Starts the service in an environment without user namespaces, so that some layers are missing.
 pub fn poor_host(world: &mut World, name: &str) -> bool {
     if !has("unshare") {
         not_run(name, "there is no `unshare` here");
@@ -23,7 +23,7 @@ pub fn poor_host(world: &mut World, name: &str) -> bool {
     true
 }
 
-/// Starts the service as root of a container that makes no namespaces: runs get ids of their own and nothing more.
+/// Starts the service as root of a container without namespaces. Runs then get only their own user ids.
 pub fn poor_container(world: &mut World, name: &str) -> bool {
     if !poor_host(world, name) {
         return false;
@@ -32,7 +32,8 @@ pub fn poor_container(world: &mut World, name: &str) -> bool {
         not_run(name, "only root can be root of a container here");
         return false;
     }
-    // All ids are mapped from outside, as a container's engine does; the first shell has no power before that.
+    // A process outside maps all ids, like the engine of a container. The first shell has no privileges before the
+    // mapping.
     let inner = "echo 0 > /proc/sys/user/max_user_namespaces; exec \"$0\" \"$@\"";
     let middle =
         "until grep -q 4294967295 /proc/self/gid_map; do sleep 0.01; done; exec sh -c \"$INNER\" \"$0\" \"$@\"";

@@ -1,4 +1,4 @@
-//! HTTP as a client speaks it, and what answers are held to.
+//! HTTP client of the tests, with checks of the answers.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::time::Duration;
@@ -13,7 +13,7 @@ pub struct Wire {
     pub url: String,
 }
 
-/// An answer, whole.
+/// A complete answer.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
@@ -37,7 +37,7 @@ impl Wire {
         self.url.trim_start_matches("http://")
     }
 
-    /// Sends a request; an error when the connection breaks.
+    /// Sends a request. Returns an error if the connection breaks.
     pub fn send(
         &self,
         method: &str,
@@ -56,7 +56,7 @@ impl Wire {
         }
     }
 
-    /// As `send`, and the answer read whole.
+    /// Sends a request and reads the whole answer.
     pub fn try_call(
         &self,
         method: &str,
@@ -82,7 +82,7 @@ impl Wire {
         self.call("GET", path, &[("authorization", &format!("Bearer {token}"))], None)
     }
 
-    /// Without a token.
+    /// Sends a GET request without a token.
     pub fn peek(&self, path: &str) -> Reply {
         self.call("GET", path, &[], None)
     }
@@ -108,16 +108,16 @@ impl Wire {
         self.try_post_bytes(path, token, body).unwrap_or_else(|error| panic!("POST {path}: {error}"))
     }
 
-    /// Events of a proposal as lines, after this one; live.
+    /// Returns the live events of a proposal after this number, as lines.
     pub fn lines(&self, id: &str, token: &str, after: u64) -> impl Iterator<Item = Value> + use<> {
         let reader = self.stream(id, token, "application/x-ndjson", after);
         reader.lines().map_while(Result::ok).map(|line| {
-            // The strict reader: no line has a key twice.
+            // The strict parser refuses a line with a duplicate key.
             countersign::crypto::json::parse(line.as_bytes(), 1 << 20).expect("a line of JSON")
         })
     }
 
-    /// Events of a proposal as server-sent events, after this one; in the shape of the lines.
+    /// Returns the server-sent events of a proposal after this number, in the shape of the lines.
     pub fn server_sent(&self, id: &str, token: &str, after: u64) -> impl Iterator<Item = Value> + use<> {
         let reader = self.stream(id, token, "text/event-stream", after);
         let (mut number, mut kind) = (0_u64, String::new());
@@ -164,7 +164,7 @@ impl Reply {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {} {}", self.status, self.text()))
     }
 
-    /// The JSON of an answer of this status.
+    /// Checks the status of an answer and returns its JSON.
     #[track_caller]
     pub fn ok(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
@@ -172,7 +172,8 @@ impl Reply {
         self.json()
     }
 
-    /// The problem document of a refusal, held to RFC 9457 and to the status of its code.
+    /// Returns the problem document of a refusal. Asserts that the document follows RFC 9457 and has the status of its
+    /// code.
     #[track_caller]
     pub fn problem(&self, code: &str) -> Value {
         let problem = self.json();
@@ -182,7 +183,7 @@ impl Reply {
             "malformed" => 400,
             "unauthenticated" => 401,
             "forbidden" => 403,
-            // What its retention has ended is gone for good.
+            // Data that was deleted after its retention is gone permanently.
             "not-found" if self.status == 410 => 410,
             "not-found" | "unknown-step" => 404,
             "step-changed" | "nonce-replayed" | "context-changed" | "wrong-state" => 409,
@@ -208,7 +209,7 @@ impl Reply {
     }
 }
 
-/// The pointers of a problem, in order.
+/// Returns the pointers of a problem, in order.
 pub fn pointers(problem: &Value) -> Vec<String> {
     let errors = problem["errors"].as_array().into_iter().flatten();
     errors.map(|error| error["pointer"].as_str().expect("a pointer").to_owned()).collect()

@@ -1,4 +1,4 @@
-//! The table of decisions: who approved what, on which parameters, and how the run ended.
+//! The table of decisions: approvers, parameters, and how each run ended.
 
 use crate::audit::finding::{DecisionLine, EntryVerdict};
 use crate::cli::clock::now;
@@ -8,10 +8,11 @@ use crate::policy::patterns::Pattern;
 use crate::record::validity::Timestamp;
 use crate::terminal::table::aligned;
 
-/// Which decisions are printed.
+/// Selects the decisions that are printed.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct DecisionFilter {
-    /// Print a table with a row for each decision: when, which step, parameters, reason, who asked, who approved, outcome
+    /// Print a table with one row for each decision: time, step, parameters, reason, proposer, approvers, outcome,
+    /// receipt
     #[arg(long)]
     decisions: bool,
     /// Only decisions from this time on: 2026-11-14, 2026-11-14T09:00:00Z, or an age like 7d or 24h
@@ -23,22 +24,22 @@ pub(super) struct DecisionFilter {
 }
 
 impl DecisionFilter {
-    /// Whether a person asked for the table.
+    /// Returns true if the options ask for the table.
     pub(super) const fn table(&self) -> bool {
         self.decisions || self.since.is_some() || !self.steps.is_empty()
     }
 
-    /// Whether this decision is printed.
+    /// Returns true if this decision is printed.
     pub(super) fn takes(&self, line: &DecisionLine) -> bool {
         self.since.is_none_or(|since| since <= line.at)
             && (self.steps.is_empty() || self.steps.iter().any(|pattern| pattern.matches(line.step.as_str())))
     }
 }
 
-/// The rows as a table with a header; one line where there are none.
+/// Formats the rows as a table with a header, or as one line if there are no rows.
 pub(super) fn table(rows: &[Row]) -> String {
     if rows.is_empty() {
-        return "no decision is of that time and step\n".to_owned();
+        return "no decision matches that time and step\n".to_owned();
     }
     let header = ["WHEN", "STEP", "PARAMETERS", "REASON", "BY", "APPROVED BY", "OUTCOME", "RECEIPT"].map(str::to_owned);
     let cells: Vec<_> = std::iter::once(header).chain(rows.iter().map(|Row(cells)| cells.clone())).collect();
@@ -72,7 +73,7 @@ impl Row {
     }
 }
 
-/// A table is for reading: a longer cell is cut and says so. `--json` has it whole.
+/// Cuts a long cell and marks the cut with dots. `--json` prints the whole value.
 fn cut(text: String) -> String {
     const MOST: usize = 48;
     if text.chars().count() <= MOST {
@@ -89,9 +90,9 @@ fn parse_since(text: &str) -> Result<Timestamp, String> {
     if let Some(age) = parse_seconds(text) {
         return Ok(now().plus(-age));
     }
-    text.parse()
-        .or_else(|_| format!("{text}T00:00:00Z").parse())
-        .map_err(|_| "a time is written 2026-11-14, 2026-11-14T09:00:00Z, or as an age: 90s, 30m, 24h, 7d".to_owned())
+    text.parse().or_else(|_| format!("{text}T00:00:00Z").parse()).map_err(|_| {
+        "this is no time: write 2026-11-14, 2026-11-14T09:00:00Z, or an age such as 90s, 30m, 24h, 7d".to_owned()
+    })
 }
 
 #[cfg(test)]
@@ -99,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_a_day_a_second_or_an_age() {
+    fn since_accepts_a_date_a_timestamp_or_an_age() {
         assert_eq!(parse_since("2026-11-14").map(|at| at.to_string()).as_deref(), Ok("2026-11-14T00:00:00Z"));
         assert_eq!(parse_since("2026-11-14T09:00:01Z").map(|at| at.to_string()).as_deref(), Ok("2026-11-14T09:00:01Z"));
         assert!(parse_since("7d").is_ok_and(|at| at.plus(7 * 86_400 - 60) < now() && at < now()));
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_cell_is_cut_and_says_so() {
+    fn a_long_table_cell_is_cut_and_ends_with_dots() {
         assert_eq!(cut("x".repeat(48)), "x".repeat(48));
         assert_eq!(cut("\u{e4}".repeat(49)), format!("{}...", "\u{e4}".repeat(45)));
     }

@@ -1,4 +1,4 @@
-//! The file that the state of an audit is kept in.
+//! The file that keeps the state of an audit.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -14,38 +14,39 @@ use crate::remote::log_source::read_file;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 
-/// The most that a state may have: a day's nonces of a busy boundary.
+/// Size limit of a state file, in bytes. The state contains the nonces of a day, also for a busy boundary.
 const MAX_STATE_BYTES: usize = 1 << 30;
 
-/// How long another audit may take to put its state in place.
+/// Longest time to wait until another audit has saved its state.
 const TURN: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A file for the state, in a directory that can be written to.
+/// A state file in a directory that can be written.
 #[derive(Debug)]
 pub(super) struct StateFile {
-    /// Where links lead: what is replaced is the file, and the link stays.
+    /// The path without symbolic links. Saving replaces the file and leaves a link to it unchanged.
     path: PathBuf,
     directory: PathBuf,
 }
 
-/// What became of a state.
+/// The result of saving a state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum StateChange {
-    /// It is kept.
+    /// The state was saved.
     Here,
-    /// Another audit kept one of more entries meanwhile, as many as this, which stays.
+    /// In the meantime another audit saved a state of this many entries. The other state is longer and was not
+    /// replaced.
     Further(u64),
-    /// Another audit kept one meanwhile that stands for other entries: as many as this.
+    /// In the meantime another audit saved a state of this many entries, and those entries differ from the audited log.
     Forked(u64),
 }
 
 impl StateFile {
-    /// The file of this name, which need not be there. That it can be written shows before an audit, which may take hours.
+    /// Opens a state file that may not exist yet. The write test comes first, because the audit may take hours.
     pub(super) fn open(named: &Path) -> Result<Self, CommandFailure> {
         let shown = PrintableText::text(&named.to_string_lossy());
         let failed =
-            |error: io::Error| CommandFailure::usage(format!("can't keep a state in {}: {error}", shown.as_str()));
+            |error: io::Error| CommandFailure::usage(format!("can't save a state in {}: {error}", shown.as_str()));
         let path = if named.is_symlink() { fs::canonicalize(named).map_err(failed)? } else { named.to_owned() };
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let directory = directory.to_owned();
@@ -53,19 +54,20 @@ impl StateFile {
         Ok(Self { path, directory })
     }
 
-    /// The state that is kept there.
+    /// Reads the saved state.
     pub(super) fn read(&self) -> Result<Option<SavedAudit>, CommandFailure> {
         let Some(bytes) = read_file(&self.path, MAX_STATE_BYTES)? else { return Ok(None) };
         json::parse_as(&bytes, MAX_STATE_BYTES).map(Some).map_err(|error| {
             CommandFailure::usage(format!(
-                "{} is no state of an audit: {error}; name another file, or move it away",
+                "{} is no state of an audit: {error}; name another file, or move this file away",
                 self.shown()
             ))
         })
     }
 
-    /// Replaces the state at once, or leaves it as it was. `begun` is the one that the audit began with; where another
-    /// audit moved it since, `root_at` gives the root of the audited log at an earlier size, and the longer one stays.
+    /// Replaces the state atomically, or leaves it unchanged. `begun` is the state with which the audit began. If
+    /// another audit has saved a different state since then, the longer state is kept. `root_at` returns the root hash
+    /// of the audited log at an earlier size.
     pub(super) fn keep(
         &self,
         state: &SavedAudit,
@@ -76,7 +78,7 @@ impl StateFile {
         if let Some(now) = self.read()?.filter(|now| begun != Some(now)) {
             if now.boundary != state.boundary {
                 return Err(CommandFailure::usage(format!(
-                    "{} is the state of the boundary {} by now: give each boundary a state of its own",
+                    "{} now contains the state of the boundary {}: use a separate state file for each boundary",
                     self.shown(),
                     now.boundary
                 )));
@@ -91,20 +93,22 @@ impl StateFile {
             }
         }
         self.write(state)
-            .map_err(|error| CommandFailure::usage(format!("can't keep the state in {}: {error}", self.shown())))?;
+            .map_err(|error| CommandFailure::usage(format!("can't save the state in {}: {error}", self.shown())))?;
         Ok(StateChange::Here)
     }
 
     fn write(&self, state: &SavedAudit) -> io::Result<()> {
         let bytes = serde_json::to_vec(state)?;
-        // Made anew with the rights of its owner alone; a crash leaves the old state, and at most a file beside it.
+        // Only the owner can read the new file. After a crash, the old state is still there, possibly with a leftover
+        // temporary file.
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
         file.write_all(&bytes).and_then(|()| file.as_file().sync_all())?;
         file.persist(&self.path).map_err(|error| error.error)?;
         File::open(&self.directory).and_then(|directory| directory.sync_all())
     }
 
-    /// Its turn among audits with one state. The file itself is replaced, so that the lock is on its directory.
+    /// Waits for other audits with the same state file. The lock is on the directory, because the file itself is
+    /// replaced.
     fn lock(&self) -> Result<File, CommandFailure> {
         let failed =
             |error: io::Error| CommandFailure::usage(format!("can't lock the directory of {}: {error}", self.shown()));
@@ -116,8 +120,8 @@ impl StateFile {
                 Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(PAUSE),
                 Err(rustix::io::Errno::WOULDBLOCK) => {
                     let message = format!(
-                        "another program holds the directory of {} locked, so the state was left as it was: run this again \
-                         when that has ended",
+                        "another program has locked the directory of {}, so the state was not changed: run the audit \
+                         again when that program has ended",
                         self.shown()
                     );
                     return Err(CommandFailure::new(Exit::Unreachable, message));

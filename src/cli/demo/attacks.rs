@@ -1,4 +1,4 @@
-//! The attacks, each really tried on the running boundary.
+//! The attacks of the demo. Each attack is really tried on the running boundary.
 
 use serde_json::{Value, json};
 
@@ -14,9 +14,9 @@ use crate::record::envelope::{Base64, Envelope, EnvelopeSignature};
 use crate::remote::client::Client;
 use crate::terminal::exit::CommandFailure;
 
-/// Tries all of them. `ran` is the envelope of the story, whose nonce is spent.
+/// Tries all attacks. `ran` is the envelope of the story, whose nonce is spent.
 pub(super) fn try_all(world: &mut DemoSetup, tale: &mut DemoReport<'_>, ran: &Envelope) -> Result<(), CommandFailure> {
-    tale.part("The boundary serves again; now each attack is tried on it")?;
+    tale.part("The boundary serves again. Now each attack is tried")?;
     let _ = world.serve()?;
     let agent = world.agent()?;
     let replayed = hand_in(&agent, ran);
@@ -33,7 +33,7 @@ pub(super) fn try_all(world: &mut DemoSetup, tale: &mut DemoReport<'_>, ran: &En
     prying_step(world, tale, &agent)
 }
 
-/// What can be done with a statement whose nonce is not spent, and too little under it.
+/// Tries changed and incomplete envelopes of a statement whose nonce is not spent.
 fn with_one_statement(
     world: &DemoSetup,
     tale: &mut DemoReport<'_>,
@@ -71,12 +71,12 @@ fn with_one_statement(
     let still: ProposalView = agent.get(&format!("/v1/proposals/{}", fresh.id))?;
     tale.check(
         still.status == ProposalStatus::Pending,
-        "none of these spent the nonce",
+        "these attacks did not spend the nonce",
         "the proposal is still pending",
     )
 }
 
-/// Without a reseal the sealed bytes run; after one the old approval is for another step.
+/// Edits a runbook. Before a reseal the sealed bytes still run, and after a reseal the old approval is refused.
 fn edited_runbook(
     world: &DemoSetup,
     tale: &mut DemoReport<'_>,
@@ -94,7 +94,7 @@ fn edited_runbook(
     std::fs::write(&path, edited).map_err(odd)?;
     let (ended, output) = approve_and_run(world, tale, agent, fresh)?;
     let sealed_ran = succeeded(&ended) && output.contains("was restarted") && !output.contains("EDITED");
-    tale.check(sealed_ran, "an edited runbook, not sealed anew", "the sealed bytes ran, not the edited ones")?;
+    tale.check(sealed_ran, "an edited runbook without a new seal", "the sealed bytes ran, not the edited ones")?;
     let late = propose(agent, "service:restart", json!({"name": "shop"}))?;
     let root = |agent: &Client| agent.get::<RegistryView>("/v1/registry").map(|view| view.seal.registry_root);
     let old = root(agent)?;
@@ -103,17 +103,18 @@ fn edited_runbook(
     let bytes = payload(&late)?;
     let signatures = sorted(vec![signature(world, "alice", &bytes)?, signature(world, "bob", &bytes)?]);
     let refused = hand_in(agent, &Envelope::new(&bytes, signatures));
-    tale.check(refused.code == "step-changed", "the same after a reseal, approved before it", &refused.code)
+    tale.check(refused.code == "step-changed", "the same after a reseal, with an old approval", &refused.code)
 }
 
-/// One bit of the signed receipt.
+/// Flips one bit of the signed receipt.
 fn flipped_byte(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFailure> {
     let odd = |error: &dyn std::fmt::Display| broken(&format!("the bundle: {error}"));
     let bytes = std::fs::read(world.root.join("run.bundle.json")).map_err(|error| odd(&error))?;
     let mut bundle: Value = serde_json::from_slice(&bytes).map_err(|error| odd(&error))?;
     let mut receipt: Envelope = serde_json::from_value(bundle["receipt"].clone()).map_err(|error| odd(&error))?;
     let mut payload = Base64::Strict.decode("/receipt/payload", &receipt.payload).map_err(|error| odd(&error))?;
-    // The digit of an exit code: still JSON, still canonical, only no longer what was signed.
+    // The flipped bit is in the digit of an exit code. The document is still canonical JSON, but not the signed
+    // document.
     let place = find(&payload, b"\"exit_code\":0").ok_or_else(|| odd(&"it has no exit code"))?;
     payload[place + b"\"exit_code\":".len()] ^= 1;
     receipt = Envelope::new(&payload, receipt.signatures);
@@ -134,14 +135,14 @@ fn flipped_byte(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), Comm
     )
 }
 
-/// Two people were talked into approving a step that reads alice's private key.
+/// Tries a step that reads the private key of alice, after two people were deceived into approving it.
 fn prying_step(world: &DemoSetup, tale: &mut DemoReport<'_>, agent: &Client) -> Result<(), CommandFailure> {
     const WHAT: &str = "a step that reads an approver's key";
     let path = world.key("alice");
     let secret = std::fs::read_to_string(&path).map_err(|error| broken(&error.to_string()))?;
     let canary = secret.lines().find(|line| !line.starts_with('-')).unwrap_or_default().to_owned();
     if canary.len() < 32 {
-        return Err(broken("the key's file has another form than expected"));
+        return Err(broken("the key file has an unexpected format"));
     }
     let view = propose(agent, "pry:pry", json!({"path": path}))?;
     let (ended, output) = approve_and_run(world, tale, agent, &view)?;
@@ -159,7 +160,7 @@ fn prying_step(world: &DemoSetup, tale: &mut DemoReport<'_>, agent: &Client) -> 
     tale.check(held, WHAT, found)
 }
 
-/// Signs online as alice and bob and follows the run; gives its end and all that it printed.
+/// Signs online as alice and bob, and follows the run. Returns the end of the run and its output.
 fn approve_and_run(
     world: &DemoSetup,
     tale: &DemoReport<'_>,
@@ -211,7 +212,7 @@ fn find(text: &[u8], what: &[u8]) -> Option<usize> {
     text.windows(what.len()).position(|window| window == what)
 }
 
-/// How an envelope that was handed in whole was answered.
+/// The answer of the boundary to a whole envelope.
 struct Answered {
     code: String,
     receipt: Option<String>,

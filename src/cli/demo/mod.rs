@@ -1,7 +1,7 @@
-//! `demo`: the whole story on a directory of its own, then the attacks that are refused.
+//! The `demo` command shows a whole run in a temporary directory, and then attacks that are refused.
 //!
-//! Nothing is played: the boundary is this binary's own `serve` on a loopback port, requests go over HTTP, keys are keys.
-//! Each line is printed after it was checked.
+//! The demo simulates nothing. The boundary is the `serve` command of this program on a loopback port. Requests use
+//! HTTP, and the keys are real. Each line is printed after its claim was checked.
 
 mod attacks;
 mod story;
@@ -17,30 +17,30 @@ use crate::cli::demo::world::DemoSetup;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
-/// Show the whole story in seconds: propose, review, sign, run, verify offline; then the attacks that are refused.
+/// Show a whole run in seconds: propose, review, sign, run and verify offline; then show attacks that are refused.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign demo
-  countersign demo --keep demo-1      # and look around afterwards
+  countersign demo --keep demo-1      # keep all files in demo-1
 
-Ends with 0 only when every line of the story and every attack happened as told.")]
+The exit code is 0 only if every line was confirmed and every attack was refused.")]
 pub struct Args {
-    /// Keep everything in this directory, which must not exist yet
+    /// Keep all files in this directory, which must not exist yet
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
 }
 
-/// Tells the story.
+/// Runs the demo.
 ///
 /// # Errors
-/// When it can't even begin: no directory, no boundary.
+/// Returns an error if the demo cannot begin, because the directory or the boundary cannot be made.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let mut tale = DemoReport::new(terminal);
     let mut world = DemoSetup::make(args.keep.as_deref())?;
     let told = story::tell(&mut world, &mut tale).and_then(|signed| attacks::try_all(&mut world, &mut tale, &signed));
     if let Err(failure) = told {
-        // What is not told any more did not happen as told.
-        tale.line(DemoResult::Failed, "the story broke off here", &failure.message)?;
+        // The rest of the demo was not run, so the demo counts as failed.
+        tale.line(DemoResult::Failed, "the demo stopped here", &failure.message)?;
         tale.note(&format!("the boundary's own log:\n{}", world.log_tail()))?;
     }
     world.end();

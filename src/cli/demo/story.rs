@@ -1,4 +1,4 @@
-//! The story: set up, propose, review, sign, run, stop, verify offline.
+//! The story of the demo: set up, propose, review, sign, run, stop, verify offline.
 
 use std::collections::BTreeMap;
 use std::io::BufRead as _;
@@ -18,7 +18,7 @@ use crate::review::gather::ReviewSubject;
 use crate::review::proposal_review::ProposalReview;
 use crate::terminal::exit::CommandFailure;
 
-/// A step that reads a file which no run may see.
+/// A step that tries to read a file which no run may read.
 const PRYING: &str = r#"---
 countersign: 1
 title: A step that pries
@@ -40,7 +40,7 @@ fi
 ```
 "#;
 
-/// Tells it; gives the envelope that ran, with its signatures.
+/// Runs the story and returns the envelope that ran, with its signatures.
 pub(super) fn tell(world: &mut DemoSetup, tale: &mut DemoReport<'_>) -> Result<Envelope, CommandFailure> {
     set_up(world, tale)?;
     let started = world.serve()?;
@@ -83,7 +83,8 @@ pub(super) fn tell(world: &mut DemoSetup, tale: &mut DemoReport<'_>) -> Result<E
     Ok(Envelope::new(&payload(&view)?, signatures))
 }
 
-/// Keys, directory, configuration; the level that this host can hold.
+/// Makes the keys, the directory and the configuration. The sandbox level is the strongest level that this host
+/// supports.
 fn set_up(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFailure> {
     tale.part("Set up")?;
     let home = world.home();
@@ -105,20 +106,21 @@ fn set_up(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFai
     let missing: Vec<&Value> =
         lines.iter().filter(|line| line["holds"] == "mend" && text(&line["what"]).starts_with("layer ")).collect();
     if missing.is_empty() {
-        return tale.check(doctor.status.success(), "doctor: this host holds the strict sandbox", "nothing to fix");
+        return tale.check(doctor.status.success(), "doctor: this host supports the strict sandbox", "nothing to fix");
     }
     for layer in &missing {
         tale.line(DemoResult::NotShown, &format!("strict: {}", text(&layer["what"])), text(&layer["says"]))?;
     }
     tale.note(
-        "This host can't hold strict. The story goes on at best-effort, the strongest level that there is here.",
+        "This host does not support the level strict. The demo continues at best-effort, the strongest level of this \
+         host.",
     )?;
     let file = "countersign.toml";
     let toml = std::fs::read_to_string(world.home().join(file)).map_err(|error| broken(&format!("{file}: {error}")))?;
     write(file, &toml.replace("level = \"strict\"", "level = \"best-effort\""))
 }
 
-/// The token for the agent, the roster for those who verify.
+/// Makes the token for the agent, and saves the roster for approvers and auditors.
 fn hand_out(world: &mut DemoSetup, tale: &mut DemoReport<'_>, started: &Value) -> Result<(), CommandFailure> {
     let home = world.home();
     let home = home.to_string_lossy();
@@ -140,7 +142,7 @@ fn hand_out(world: &mut DemoSetup, tale: &mut DemoReport<'_>, started: &Value) -
     world.hold_token(text(&token["secret"]));
     tale.check(
         token["secret"].is_string(),
-        "the agent gets a token, carol answers for it",
+        "the agent gets a token, whose owner is carol",
         "scope propose, for an hour",
     )?;
     let roster = world.ask(&["--json", "roster", "--config", &home, "show"])?;
@@ -151,7 +153,7 @@ fn hand_out(world: &mut DemoSetup, tale: &mut DemoReport<'_>, started: &Value) -
     tale.check(started["roster"] == pinned.to_string(), "approvers and auditors pin the roster", &pinned.to_string())
 }
 
-/// What the approver's own program derives, in short; then a signature over exactly those bytes.
+/// Prints a short review of the proposal, and signs exactly the reviewed bytes.
 fn review_and_sign(
     world: &DemoSetup,
     tale: &mut DemoReport<'_>,
@@ -178,7 +180,7 @@ fn review_and_sign(
         tale.fields(name, &fields)?;
     }
     let found = match &sound {
-        Ok(_) => format!("{} checks of their own hold", review.found.checks.len()),
+        Ok(_) => format!("{} checks of the review passed", review.found.checks.len()),
         Err(failure) => failure.message.clone(),
     };
     tale.check(sound.is_ok(), &format!("{name} reviews"), &found)?;
@@ -196,7 +198,7 @@ fn review_and_sign(
     Ok(signature)
 }
 
-/// Shows the run's output as it comes; gives how it ended.
+/// Prints the output of the run live, and returns the final view of the proposal.
 pub(super) fn watch(
     world: &DemoSetup,
     tale: &DemoReport<'_>,
@@ -211,7 +213,7 @@ pub(super) fn watch(
             let (stream, piece) = (text(&event["stream"]).to_owned(), text(&event["text"]));
             let begun = lines.entry(stream.clone()).or_default();
             begun.push_str(piece);
-            // A line may come in several pieces.
+            // A line may arrive in several pieces.
             while let Some(end) = begun.find('\n') {
                 let line: String = begun.drain(..=end).collect();
                 tale.quote(&stream, line.trim_end_matches('\n'))?;
@@ -228,7 +230,7 @@ pub(super) fn watch(
     })
 }
 
-/// Verifies a bundle below the demo's directory with this program, offline: its exit code and report.
+/// Verifies a bundle in the demo's directory offline with this program. Returns the exit code and the report.
 pub(super) fn verify(world: &DemoSetup, bundle: &str) -> Result<(Option<i32>, Value), CommandFailure> {
     let roster = world.roster();
     let output = world.program(&["--json", "verify", bundle, "--roster", &roster.to_string_lossy()])?;
@@ -241,7 +243,7 @@ fn count(report: &Value, finding: &str) -> usize {
     checks.map_or(0, |checks| checks.iter().filter(|check| check["finding"] == finding).count())
 }
 
-/// The exact bytes to sign.
+/// Returns the exact bytes to sign.
 pub(super) fn payload(view: &ProposalView) -> Result<Vec<u8>, CommandFailure> {
     Base64::Strict.decode("/payload", &view.payload).map_err(|error| broken(&error.to_string()))
 }

@@ -1,4 +1,4 @@
-//! How the demo tells: plain words, aligned, readable without colour.
+//! The output of the demo: plain aligned lines that are readable without colour.
 
 use serde::Serialize;
 
@@ -6,19 +6,19 @@ use crate::terminal::exit::CommandFailure;
 use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 
-/// Whether a line happened as told.
+/// The result of one line of the demo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum DemoResult {
-    /// It was checked and is so.
+    /// The check confirmed the claim.
     AsTold,
-    /// This host can't show it.
+    /// This host cannot show the claim.
     NotShown,
-    /// It was checked and is not so.
+    /// The check contradicted the claim.
     Failed,
 }
 
-/// A line that was told.
+/// One printed line of the demo.
 #[derive(Debug, Serialize)]
 pub(super) struct DemoLine {
     state: DemoResult,
@@ -26,13 +26,13 @@ pub(super) struct DemoLine {
     found: String,
 }
 
-/// What was told so far.
+/// The lines that were printed so far.
 pub(super) struct DemoReport<'t> {
     terminal: &'t Terminal,
     lines: Vec<DemoLine>,
 }
 
-/// The column in which findings begin.
+/// The column in which results begin.
 const COLUMN: usize = 48;
 
 impl<'t> DemoReport<'t> {
@@ -40,12 +40,12 @@ impl<'t> DemoReport<'t> {
         Self { terminal, lines: Vec::new() }
     }
 
-    /// A heading.
+    /// Prints a heading.
     pub(super) fn part(&self, title: &str) -> Result<(), CommandFailure> {
         self.put(&format!("\n{title}\n"))
     }
 
-    /// One line: what was tried, and what was found.
+    /// Prints one line with a claim and its result.
     pub(super) fn line(&mut self, state: DemoResult, what: &str, found: &str) -> Result<(), CommandFailure> {
         let mark = match state {
             DemoResult::AsTold => "ok       ",
@@ -58,12 +58,12 @@ impl<'t> DemoReport<'t> {
         Ok(())
     }
 
-    /// A line that is as told when `holds`.
+    /// Prints a line that counts as confirmed if `holds` is true.
     pub(super) fn check(&mut self, holds: bool, what: &str, found: &str) -> Result<(), CommandFailure> {
         self.line(if holds { DemoResult::AsTold } else { DemoResult::Failed }, what, found)
     }
 
-    /// What somebody sees or a step prints, set off by a bar.
+    /// Prints text of a person or of a step after a bar.
     pub(super) fn quote(&self, who: &str, text: &str) -> Result<(), CommandFailure> {
         for line in text.lines() {
             self.put(&format!("  {who:>9} | {}\n", PrintableText::text(line).as_str()))?;
@@ -71,7 +71,7 @@ impl<'t> DemoReport<'t> {
         Ok(())
     }
 
-    /// Named values that somebody sees.
+    /// Prints named values after a bar.
     pub(super) fn fields(&self, who: &str, fields: &[(&str, String)]) -> Result<(), CommandFailure> {
         for (name, value) in fields {
             self.put(&format!("  {who:>9} | {name:<8} {}\n", PrintableText::text(value).as_str()))?;
@@ -79,7 +79,7 @@ impl<'t> DemoReport<'t> {
         Ok(())
     }
 
-    /// A remark.
+    /// Prints a remark.
     pub(super) fn note(&self, words: &str) -> Result<(), CommandFailure> {
         for line in words.lines() {
             self.put(&format!("  {}\n", PrintableText::text(line).as_str()))?;
@@ -87,30 +87,30 @@ impl<'t> DemoReport<'t> {
         Ok(())
     }
 
-    /// Whether every line is as told.
+    /// Returns true if every line was confirmed.
     pub(super) fn all_as_told(&self) -> bool {
         !self.lines.is_empty() && self.lines.iter().all(|line| line.state == DemoResult::AsTold)
     }
 
-    /// The lines, for programs.
+    /// Returns the lines for programs.
     pub(super) fn lines(&self) -> &[DemoLine] {
         &self.lines
     }
 
-    /// The last words.
+    /// Prints the final verdict.
     pub(super) fn verdict(&self) -> Result<(), CommandFailure> {
         let count = |state| self.lines.iter().filter(|line| line.state == state).count();
         let (good, hidden, bad) = (count(DemoResult::AsTold), count(DemoResult::NotShown), count(DemoResult::Failed));
         let words = if self.all_as_told() {
-            format!("All {good} lines happened as told.")
+            format!("All {good} lines were confirmed.")
         } else {
-            format!("{good} lines happened as told, {hidden} could not be shown here, {bad} did not happen as told.")
+            format!("{good} lines were confirmed, {hidden} could not be shown on this host, {bad} failed.")
         };
         self.put(&format!("\n{words}\n"))
     }
 
     fn put(&self, text: &str) -> Result<(), CommandFailure> {
-        // With --json only the object at the end goes out.
+        // With `--json`, only the object at the end is printed.
         if self.terminal.json { Ok(()) } else { self.terminal.put(text.as_bytes()) }
     }
 }

@@ -1,4 +1,4 @@
-//! The demo's world: a directory, people with keys, a boundary that is a process of its own.
+//! The environment of the demo: a directory, people with keys, and a boundary in a separate process.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,14 +15,14 @@ use crate::home::keys::{KeyArgs, Keys};
 use crate::remote::client::{Address, Client, Secret};
 use crate::terminal::exit::{CommandFailure, Exit};
 
-/// The people of the story: alice has two keys, mallory is in no roster.
+/// People of the story. In the story, alice has two keys, and mallory is in no roster.
 const PEOPLE: [&str; 5] = ["alice", "alice-2", "bob", "carol", "mallory"];
 
-/// Everything that the demo made.
+/// Everything that the demo has made.
 pub(super) struct DemoSetup {
-    /// Removes the directory, unless it is kept.
+    /// Removes the directory at the end, unless `--keep` was given.
     _temporary: Option<tempfile::TempDir>,
-    /// The directory.
+    /// The directory of the demo.
     pub(super) root: PathBuf,
     program: PathBuf,
     service: Option<Service>,
@@ -35,13 +35,13 @@ struct Service {
 }
 
 impl DemoSetup {
-    /// Makes the directory and everybody's keys.
+    /// Makes the directory and the keys of all people.
     pub(super) fn make(keep: Option<&Path>) -> Result<Self, CommandFailure> {
         let odd = |error: std::io::Error| CommandFailure::usage(format!("the demo's directory can't be made: {error}"));
         let (temporary, root) = match keep {
             Some(path) => {
                 std::fs::create_dir(path).map_err(|error| {
-                    CommandFailure::usage(format!("can't make {}: {error}; choose a name that is free", path.display()))
+                    CommandFailure::usage(format!("can't make {}: {error}; choose an unused name", path.display()))
                 })?;
                 (None, path.canonicalize().map_err(odd)?)
             }
@@ -51,7 +51,8 @@ impl DemoSetup {
                 (Some(temporary), root)
             }
         };
-        // Runs with a user id of their own must be able to pass, where a host can't give them a root of their own.
+        // On some hosts a run has its own user id but no separate root directory. Such a run must be able to pass through
+        // this directory.
         std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o711)).map_err(odd)?;
         let program = std::env::current_exe().map_err(odd)?;
         let world = Self { _temporary: temporary, root, program, service: None, token: None };
@@ -63,29 +64,29 @@ impl DemoSetup {
         Ok(world)
     }
 
-    /// The boundary's directory.
+    /// Returns the directory of the boundary.
     pub(super) fn home(&self) -> PathBuf {
         self.root.join("boundary-home")
     }
 
-    /// Somebody's private key file.
+    /// Returns the private key file of a person.
     pub(super) fn key(&self, name: &str) -> PathBuf {
         self.root.join("people").join(name).join("key.pem")
     }
 
-    /// The roster that people and auditors trust: handed to them, not taken from the boundary.
+    /// Returns the roster file that people and auditors trust. They receive the file directly, not from the boundary.
     pub(super) fn roster(&self) -> PathBuf {
         self.root.join("people/roster.json")
     }
 
-    /// Runs this very program, away from whatever the environment says of other boundaries.
+    /// Runs this program without the environment variables of other boundaries.
     pub(super) fn program(&self, args: &[&str]) -> Result<Output, CommandFailure> {
         self.command(args)
             .output()
             .map_err(|error| broken(&format!("countersign {} can't be started: {error}", args.join(" "))))
     }
 
-    /// The same, which must succeed; gives its JSON.
+    /// Runs this program and returns its JSON. A failure of the program is an error.
     pub(super) fn ask(&self, args: &[&str]) -> Result<Value, CommandFailure> {
         let output = self.program(args)?;
         if !output.status.success() {
@@ -106,7 +107,7 @@ impl DemoSetup {
         command
     }
 
-    /// Starts the boundary and waits until it says that it listens; gives what it says.
+    /// Starts the boundary, waits until it listens, and returns its announcement.
     pub(super) fn serve(&mut self) -> Result<Value, CommandFailure> {
         let odd = |error: std::io::Error| broken(&format!("the boundary can't be started: {error}"));
         let log = File::options().create(true).append(true).open(self.root.join("serve.log")).map_err(odd)?;
@@ -127,7 +128,7 @@ impl DemoSetup {
         Ok(said["started"].clone())
     }
 
-    /// Sends the boundary a signal.
+    /// Sends a signal to the boundary.
     pub(super) fn signal(&self, signal: rustix::process::Signal) -> Result<(), CommandFailure> {
         let service = self.service.as_ref().ok_or_else(|| broken("no boundary runs"))?;
         let pid = i32::try_from(service.child.id()).ok().and_then(rustix::process::Pid::from_raw);
@@ -136,7 +137,7 @@ impl DemoSetup {
             .map_err(|error| broken(&format!("the boundary can't be signalled: {error}")))
     }
 
-    /// Stops the boundary with SIGTERM; whether it ended by itself and well.
+    /// Stops the boundary with SIGTERM. Returns true if it exited with success before the deadline.
     pub(super) fn stop(&mut self) -> Result<bool, CommandFailure> {
         self.signal(rustix::process::Signal::TERM)?;
         let Some(mut service) = self.service.take() else { return Ok(false) };
@@ -154,29 +155,29 @@ impl DemoSetup {
         }
     }
 
-    /// Ends whatever still runs.
+    /// Stops the boundary if it still runs.
     pub(super) fn end(&mut self) {
         if self.service.is_some() {
             let _ = self.stop();
         }
     }
 
-    /// Keeps the agent's token.
+    /// Stores the token of the agent.
     pub(super) fn hold_token(&mut self, secret: &str) {
         self.token = Some(Secret::new(secret));
     }
 
-    /// The agent's way to the boundary.
+    /// Returns a client with the token of the agent.
     pub(super) fn agent(&self) -> Result<Client, CommandFailure> {
         Ok(Client::new(self.address()?, self.token.clone(), None))
     }
 
-    /// An approver's way to the boundary: no token, a key.
+    /// Returns a client with the key of an approver and without a token.
     pub(super) fn person(&self, name: &str) -> Result<Client, CommandFailure> {
         Ok(Client::new(self.address()?, None, Some(self.key_args(name))))
     }
 
-    /// Somebody's keys.
+    /// Returns the keys of a person.
     pub(super) fn keys(&self, name: &str) -> Result<Keys, CommandFailure> {
         self.key_args(name).find()
     }
@@ -190,7 +191,7 @@ impl DemoSetup {
         Address::parse(&service.url)
     }
 
-    /// The end of what the boundary logged.
+    /// Returns the last lines of the boundary's log file.
     pub(super) fn log_tail(&self) -> String {
         let text = std::fs::read_to_string(self.root.join("serve.log")).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
@@ -207,7 +208,7 @@ impl Drop for DemoSetup {
     }
 }
 
-/// Waits until `look` finds something.
+/// Polls `look` until it returns a value.
 pub(super) fn until<T>(
     what: &str,
     mut look: impl FnMut() -> Result<Option<T>, CommandFailure>,
@@ -218,17 +219,17 @@ pub(super) fn until<T>(
             return Ok(found);
         }
         if Instant::now() > deadline {
-            return Err(broken(&format!("waited in vain: {what}")));
+            return Err(broken(&format!("timed out while waiting for {what}")));
         }
         std::thread::sleep(POLL);
     }
 }
 
-/// Something of the story that could not even be tried.
+/// Makes a failure for a part of the demo that could not be tried.
 pub(super) fn broken(what: &str) -> CommandFailure {
     CommandFailure::new(Exit::Unreachable, what.to_owned())
 }
 
-/// Nothing in the story takes longer.
+/// Time limit for each part of the story.
 const DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);

@@ -1,4 +1,4 @@
-//! What `init` writes besides the configuration.
+//! Contents of the files that `init` writes in addition to the configuration.
 
 use std::path::Path;
 
@@ -14,17 +14,18 @@ pub const RUNBOOKS: [(&str, &str); 5] = [
     ("service.md", include_str!("../../../runbooks/service.md")),
 ];
 
-/// The roster, with everybody in the group `ops`.
+/// Returns the roster, with all approvers in the group `ops`.
 #[must_use]
 pub fn roster(name: &BoundaryName, key: &SshKey, approvers: &[(Name, SshKey)], required: usize) -> String {
     let threshold = if approvers.is_empty() { 0 } else { required };
     let mut text = format!(
-        "# Who is who. Sealed when the log begins; a later version needs signatures: `countersign roster --help`.\n\
-         # Its digest (`countersign roster show`) is what whoever verifies receipts pins.\n\
+        "# The roster: people, groups and keys. The first start seals it; a later version needs signatures: \
+         `countersign roster --help`.\n\
+         # People who verify receipts pin the digest of the roster (`countersign roster show`).\n\
          name = \"{name}\"\nversion = 1\n\
-         # How many approvers must sign the next version. With 0 every verifier calls the roster unguarded.\n\
+         # How many approvers must sign the next version. With 0, verifiers report the roster as unguarded.\n\
          threshold = {threshold}\n\n\
-         # Groups stand here when they ask for more than membership, such as a touched security key:\n\
+         # A group needs a table only for a further requirement, for example a touch of a security key:\n\
          # presence = \"required\"\n[[group]]\nname = \"ops\"\n\n\
          # Who may sign approvals. Keys are OpenSSH lines, as `countersign key show FILE` prints them.\n"
     );
@@ -46,61 +47,65 @@ pub fn roster(name: &BoundaryName, key: &SshKey, approvers: &[(Name, SshKey)], r
         text.push_str("# [[approver]]\n# name = \"alice\"\n# groups = [\"ops\"]\n# keys = [\"ssh-ed25519 …\"]\n\n");
     }
     text.push_str(
-        "# Who looks after the boundary: may stop a run, but approves nothing by that.\n\
+        "# Operators run the boundary. They may stop a run, but the table gives no right to approve.\n\
          # [[operator]]\n# name = \"olga\"\n# keys = [\"ssh-ed25519 …\"]\n\n\
-         # Who keeps watch that the log has one history (C2SP tlog-witness); the vkey is the witness's, with 0x04.\n\
+         # Witnesses confirm that the log has one history (C2SP tlog-witness). The vkey of a witness has the key \
+         type 0x04.\n\
          # [[witness]]\n# name = \"witness.example/w1\"\n# vkey = \"witness.example/w1+…\"\n# url = \"http://127.0.0.1:8080\"\n\n\
-         # The boundary's own key. Only documents under a key of this name count.\n",
+         # The key of this boundary. A document of the boundary counts only with a signature of such a key.\n",
     );
     text.push_str(&format!("[[boundary]]\nname = \"{name}\"\nkeys = [\"{}\"]\n", key.line()));
     text
 }
 
-/// The policy: so many of `ops` approve each run.
+/// Returns the policy: `required` approvers of the group `ops` must approve each run.
 #[must_use]
 pub fn policy(required: usize) -> String {
     format!(
-        "# The rules. Sealed with the roster, which names this file's digest.\n\
+        "# The policy. The roster names the digest of this file, and both are sealed together.\n\
          version: 1\n\
          default:\n\
-         \x20 # What no list names: prompted asks the approvers, execute allows, deny denies. Lists and more: docs/policy.md.\n\
+         \x20 # The mode decides about items in no list: prompted asks the approvers, execute allows, deny denies. \
+         See docs/policy.md.\n\
          \x20 mode: prompted\n\
-         \x20 # What approvers are not asked about: the shell's own words that start no program.\n\
+         \x20 # Approvers are not asked about these shell built-ins, because they start no program.\n\
          \x20 run:\n\
          \x20   allow: [\":\", \"[\", break, cd, continue, declare, echo, exit, export, \"false\", local, printf, pwd, read, readonly,\n\
          \x20           return, set, shift, test, \"true\", trap, unset, wait]\n\
-         \x20 # How many people of which groups approve a run. A runbook can only ask for more.\n\
+         \x20 # The number of approvers and their groups. A runbook can only require more.\n\
          \x20 approvals: {{required: {required}, from: [ops]}}\n\
-         # Every override whose pattern matches a runbook's path applies, in order:\n\
+         # An override applies if its pattern matches the path of a runbook. Overrides apply in order:\n\
          # overrides:\n\
          #   - runbook: \"deploy/**\"\n\
          #     approvals: {{required: 2, from: [ops]}}\n"
     )
 }
 
-/// A systemd unit. Each run makes namespaces, mounts and a host name of its own, so what keeps the service from those is off.
+/// Returns a systemd unit. Options that would prevent runs from making namespaces, mounts or a host name are left out.
 #[must_use]
 pub fn unit(dir: &Path) -> String {
     let program = std::env::current_exe().unwrap_or_else(|_| "/usr/local/bin/countersign".into());
-    // `%` begins a specifier in every value (systemd.unit(5)). `WorkingDirectory=` takes the rest of its line as it is: a quote
-    // would be a part of the path. A command line is quoted (systemd.syntax(7)), and in its arguments `$` begins a variable.
+    // In every value `%` begins a specifier (systemd.unit(5)). `WorkingDirectory=` takes the rest of its line
+    // literally, so quotes would become part of the path. A command line may have quotes (systemd.syntax(7)), and in
+    // its arguments `$` begins a variable.
     let value = |path: &Path| path.display().to_string().replace('%', "%%");
     let quote = |path: &Path| format!("\"{}\"", value(path).replace('\\', "\\\\").replace('"', "\\\""));
     format!(
-        "# Copy it to /etc/systemd/system/, give the directory to the user below, then:\n\
+        "# Copy this unit to /etc/systemd/system/, change the owner of the directory to the user below, then run:\n\
          #   systemctl daemon-reload && systemctl enable --now countersign\n\
          [Unit]\nDescription=Countersign boundary\nAfter=network.target\n\n\
-         [Service]\n# An account of its own, without a shell: useradd --system --no-create-home countersign\nUser=countersign\n\
+         [Service]\n# A separate account without a shell: useradd --system --no-create-home countersign\nUser=countersign\n\
          WorkingDirectory={}\nExecStart={} serve {}\n\
          # Seal the runbooks as they are now\nExecReload=/bin/kill -HUP $MAINPID\n\
-         # Runs may end by themselves; then they are cancelled and get their receipts\nTimeoutStopSec=90\nKillMode=mixed\n\
+         # Time for runs to end. After it, runs are cancelled and get their receipts\nTimeoutStopSec=90\nKillMode=mixed\n\
          Restart=on-failure\nUMask=0077\nLimitCORE=0\n\
-         # A control group for the runs, which holds memory, processes and CPU of each as a whole\nDelegate=yes\n\
-         # An ordinary user needs no power of root; delete these two lines where root serves (for `run-as`)\n\
+         # A control group for the runs, which limits the memory, processes and CPU of each whole run\nDelegate=yes\n\
+         # An ordinary user needs no capabilities; delete these two lines if root runs the service (for `run-as`)\n\
          CapabilityBoundingSet=\nNoNewPrivileges=yes\n\
          ProtectClock=yes\nRestrictRealtime=yes\nSystemCallArchitectures=native\n\
          RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK\n\
-         # What `systemd-analyze security` misses besides is left out on purpose. The sandbox of a run makes its own namespaces,\n\
+         # Other options that `systemd-analyze security` recommends are left out on purpose. The sandbox of a run \
+         makes namespaces,\n\
          # mounts, /proc and host name, and would lose layers by RestrictNamespaces, PrivateUsers, ProtectProc, ProtectHostname,\n\
          # ProtectControlGroups, ProtectKernelTunables, ProtectKernelLogs or a SystemCallFilter. Steps see the host's own trees\n\
          # and programs, which ProtectSystem, ProtectHome, PrivateTmp, PrivateDevices or MemoryDenyWriteExecute would change.\n\n\
@@ -116,16 +121,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_unit_has_a_control_group_for_runs() {
+    fn the_systemd_unit_delegates_a_control_group_for_runs() {
         let text = unit(Path::new("/srv/a b"));
-        // The knob that `doctor` names.
+        // The setting that `doctor` recommends.
         assert!(text.lines().any(|line| line == "Delegate=yes"), "{text}");
-        // Its sandbox names its own host.
+        // A run sets its own host name.
         assert!(!text.lines().any(|line| line.starts_with("ProtectHostname=")), "{text}");
     }
 
     #[test]
-    fn a_directory_of_any_name_is_escaped_as_its_place_in_the_unit_wants() {
+    fn a_directory_name_is_escaped_for_the_systemd_unit() {
         let text = unit(Path::new("/srv/a b%c\"d\\e$f"));
         assert!(text.contains("\nWorkingDirectory=/srv/a b%%c\"d\\e$f\n"), "{text}");
         assert!(text.contains(" serve \"/srv/a b%%c\\\"d\\\\e$$f\"\n"), "{text}");

@@ -1,4 +1,4 @@
-//! `init`: a boundary's directory, complete.
+//! The `init` command makes the complete directory of a boundary.
 
 pub mod content;
 
@@ -21,24 +21,24 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 use crate::trust::signer::write_secret_key;
 
-/// Make a boundary's directory: configuration, key, roster, policy, sample runbooks, a systemd unit.
+/// Make the directory of a boundary: configuration, key, roster, policy, sample runbooks and a systemd unit.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign init boundary-1
   countersign init boundary-1 --yes --name prod --approver alice=alice.pub --approver bob=bob.pub
 
-Nothing that exists is overwritten.")]
+Existing files are never overwritten.")]
 pub struct Args {
-    /// The directory
+    /// The directory to make
     #[arg(default_value = ".")]
     dir: PathBuf,
-    /// The boundary's name, which stands in every receipt; asked for at a terminal
+    /// The name of the boundary, which every receipt contains. Without it, a terminal asks for the name
     #[arg(long, value_name = "NAME")]
     name: Option<BoundaryName>,
-    /// Ask nothing: the name is this machine's, unless --name says another
+    /// Do not ask. The name is the host name, unless --name is given
     #[arg(long)]
     yes: bool,
-    /// Somebody who may approve, and the file with the OpenSSH public key; may be repeated
+    /// The name of an approver and the file with the OpenSSH public key; may be repeated
     #[arg(long = "approver", value_name = "NAME=KEY.pub", value_parser = approver)]
     approvers: Vec<(Name, PathBuf)>,
 }
@@ -51,7 +51,7 @@ fn approver(text: &str) -> Result<(Name, PathBuf), String> {
 /// Makes the directory.
 ///
 /// # Errors
-/// When something is there already, an approver's key can't be used, or the directory can't be written.
+/// Returns an error if a file exists already, an approver's key cannot be used, or the directory cannot be written.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let approvers = args.approvers.iter().map(|(name, path)| Ok((name.clone(), public_key(path)?)));
     let approvers = approvers.collect::<Result<Vec<(Name, SshKey)>, CommandFailure>>()?;
@@ -72,7 +72,7 @@ fn public_key(path: &Path) -> Result<SshKey, CommandFailure> {
     let text = String::from_utf8_lossy(&bytes);
     SshKey::parse(text.trim()).map_err(|error| {
         CommandFailure::usage(format!(
-            "{}: {error}; give the one line of an OpenSSH public key (`countersign key show FILE` prints it)",
+            "{}: {error}; give a file with one OpenSSH public key line (`countersign key show FILE` prints it)",
             path.display()
         ))
     })
@@ -88,11 +88,11 @@ fn name(args: &Args, terminal: &Terminal) -> Result<BoundaryName, CommandFailure
     }
     if !std::io::stdin().is_terminal() {
         return Err(CommandFailure::usage(
-            "there is no terminal to ask at: give --name NAME, or --yes to take this machine's",
+            "there is no terminal for the question: give --name NAME, or --yes to take the host name",
         ));
     }
     let answer =
-        terminal.ask(&format!("The boundary's name, which stands in every receipt [{own}]:"), "give --name NAME")?;
+        terminal.ask(&format!("The boundary's name, which every receipt contains [{own}]:"), "give --name NAME")?;
     if answer.is_empty() {
         Ok(own)
     } else {
@@ -100,7 +100,7 @@ fn name(args: &Args, terminal: &Terminal) -> Result<BoundaryName, CommandFailure
     }
 }
 
-/// This machine's name, as far as it is one for a boundary.
+/// Returns the host name if it is a valid name for a boundary, else `boundary`.
 fn own_name() -> BoundaryName {
     let system = rustix::system::uname();
     let own = system.nodename().to_string_lossy().to_lowercase();
@@ -109,10 +109,10 @@ fn own_name() -> BoundaryName {
     cut.parse().unwrap_or_else(|_| "boundary".parse().expect("a name"))
 }
 
-/// Writes everything; gives the files, relative to `dir`.
+/// Writes all files and returns their paths relative to `dir`.
 ///
 /// # Errors
-/// When one of them is there already: then none is written.
+/// Returns an error if one of the files exists already. In this case no file is written.
 pub fn make(dir: &Path, name: &BoundaryName, approvers: &[(Name, SshKey)]) -> Result<Vec<String>, CommandFailure> {
     let mut seed = Zeroizing::new([0_u8; 32]);
     getrandom::fill(&mut *seed).map_err(|error| CommandFailure::usage(error.to_string()))?;
@@ -144,7 +144,7 @@ pub fn make(dir: &Path, name: &BoundaryName, approvers: &[(Name, SshKey)]) -> Re
         .collect();
     if !there.is_empty() {
         return Err(CommandFailure::usage(format!(
-            "{} exists in {} and is not replaced: choose another directory",
+            "{} already exists in {} and is not replaced: choose another directory",
             there.join(", "),
             dir.display()
         )));
@@ -176,7 +176,7 @@ fn write(path: &Path, mode: u32, text: &str) -> Result<(), CommandFailure> {
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
 }
 
-/// What to do next, to the letter: each command works as it is written, in the directory where `init` ran.
+/// Returns the list of next steps. Each command in the list works without changes in the directory where `init` ran.
 fn next(dir: &Path, name: &BoundaryName, made: &[String], approvers: &[(Name, SshKey)]) -> String {
     let here = dir.display().to_string().escape_debug().to_string();
     let home = shell_word(&dir.to_string_lossy());
@@ -194,28 +194,34 @@ fn next(dir: &Path, name: &BoundaryName, made: &[String], approvers: &[(Name, Ss
     };
     if approvers.is_empty() {
         step(&format!(
-            "Each approver makes a key on their own machine and sends you the line that it prints:\n       countersign key generate --comment NAME\n     Put it into {here}/boundary/roster.toml, in an [[approver]] table, and raise `threshold` there from 0. The first start\n     seals the roster; after it whoever is added is signed for by others (`countersign roster add`)."
+            "Each approver makes a key on their own machine and sends you the line that it prints:\n       countersign key generate --comment NAME\n     Put it into {here}/boundary/roster.toml, in an [[approver]] table, and raise `threshold` there from 0. The \
+             first start\n     seals the roster. After the first start, other approvers must sign for each new \
+             approver (`countersign roster add`)."
         ));
     } else {
         step(&format!(
-            "Check {here}/boundary/roster.toml and policy.yaml: the first start seals both; after it they change by signatures (`countersign roster`)."
+            "Check {here}/boundary/roster.toml and policy.yaml: the first start seals both files. After the first \
+             start, changes need signatures (`countersign roster`)."
         ));
     }
-    step(&format!("See what holds on this host, and every error in the files:\n       countersign doctor {home}"));
+    step(&format!("Check this host and the files:\n       countersign doctor {home}"));
     step(&format!(
-        "Serve, in a terminal of its own or by {here}/countersign.service, and give the roster's digest that it prints to whoever\n     will verify receipts:\n       countersign serve {home}"
+        "Serve, in another terminal or with {here}/countersign.service. The command prints the digest of the roster; \
+         give the digest\n     to everyone who will verify receipts:\n       countersign serve {home}"
     ));
     step(&format!(
-        "Hand out who is who. Each approver and auditor compares the digest and keeps the file in countersign/rosters/ of their\n     configuration directory; without it nothing is signed and nothing verified. Yours:\n       mkdir -p {rosters}\n       countersign roster show --config {home} --json > {rosters}/{file}"
+        "Give the roster to each approver and auditor. They compare the digest and save the file in \
+         countersign/rosters/ of their\n     configuration directory, because nobody can sign or verify without the \
+         roster. Your copy:\n       mkdir -p {rosters}\n       countersign roster show --config {home} --json > {rosters}/{file}"
     ));
     let (owner, advice) = match spare(approvers) {
-        Some(owner) => (
-            format!(" --owner {owner}"),
-            format!("Its owner, here {owner}, answers for it and can't approve what it proposes"),
-        ),
+        Some(owner) => {
+            (format!(" --owner {owner}"), format!("The owner of the token, here {owner}, can't approve its proposals"))
+        }
         None => (
             String::new(),
-            "With --owner NAME somebody of the roster answers for it, who then can't\n     approve what it proposes: that needs one more approver than must sign"
+            "With --owner NAME a person of the roster becomes its owner and can't\n     approve its proposals, so \
+             the roster needs one more approver than the quorum"
                 .to_owned(),
         ),
     };
@@ -229,7 +235,7 @@ fn next(dir: &Path, name: &BoundaryName, made: &[String], approvers: &[(Name, Ss
     text
 }
 
-/// An approver whom no quorum of the policy that `init` writes needs.
+/// Returns an approver whose signature the policy of `init` does not need.
 fn spare(approvers: &[(Name, SshKey)]) -> Option<&Name> {
     let mut people: Vec<&Name> = approvers.iter().map(|(name, _)| name).collect();
     people.sort();
@@ -237,10 +243,10 @@ fn spare(approvers: &[(Name, SshKey)]) -> Option<&Name> {
     people.get(MOST_REQUIRED).copied()
 }
 
-/// At most so many approvals are asked for by the policy that `init` writes.
+/// Largest number of approvals that the policy of `init` requires.
 const MOST_REQUIRED: usize = 2;
 
-/// A word of a command line, between quotes where it needs them.
+/// Quotes a word for a command line if it needs quotes.
 fn shell_word(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+~".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -268,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_init_writes_is_read_without_an_error() {
+    fn the_files_that_init_writes_are_valid() {
         for count in 0..3 {
             let dir = tempfile::tempdir().expect("a directory");
             let home = dir.path().join("a/b");
@@ -287,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_overwritten_and_nothing_half_is_written() {
+    fn init_overwrites_no_file_and_writes_all_files_or_none() {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::create_dir(dir.path().join("runbooks")).expect("made");
         std::fs::write(dir.path().join("runbooks/host.md"), "mine").expect("written");
@@ -298,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_of_the_first_token_is_nobody_whose_approval_is_needed() {
+    fn the_first_token_is_owned_by_an_approver_whom_no_quorum_needs() {
         let text = |count: u8| next(Path::new("a b"), &"prod".parse().expect("a name"), &[], &approvers(count));
         for count in 0..3 {
             assert!(text(count).contains("token create agent --config 'a b' --step"), "{}", text(count));
@@ -307,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machines_name_is_a_boundarys_name() {
+    fn the_host_name_becomes_a_valid_boundary_name() {
         assert!(!own_name().as_str().is_empty());
     }
 }

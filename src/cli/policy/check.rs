@@ -1,4 +1,4 @@
-//! `policy check`: whether a script or runbook would run, a path be read or written, a variable be inherited.
+//! The `policy check` command decides about scripts, runbooks, paths and variables.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -20,14 +20,16 @@ use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::aligned;
 
-/// Says by the exit code whether a script or runbook would run, a path could be read or written, a variable inherited.
+/// Decide if a script or runbook would run, a path could be read or written, or a variable could be inherited. The exit
+/// code is the result.
 ///
-/// What is asked for is a no here, as it would be where nobody answers; -y, --allow-* and --deny-all answer beforehand
-/// as they do for `run`. With --boundary it is a yes: people who sign are asked.
+/// A question counts as a denial, because nobody is there to answer. The options -y, --allow-* and --deny-all answer
+/// questions in advance, as for `run`. With --boundary a question counts as allowed, because the approvers will be
+/// asked.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 all is allowed; 1 something is denied, or would be asked for (the output says which; with \
---boundary only what is denied); 2 wrong usage, or a policy or runbook that can't be read.
+    after_help = "Exit codes: 0 all is allowed; 1 an item is denied, or policy would ask (not with --boundary); 2 \
+wrong usage, or a policy or runbook that can't be read.
 
 Examples:
   countersign policy check deploy.sh
@@ -55,7 +57,7 @@ pub(super) struct Args {
     grants: GrantArgs,
 }
 
-/// Checks.
+/// Checks and prints the result.
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let (held, flags) = args.source.hold(args.file.as_deref(), &args.grants)?;
     let mut answered = match &args.file {
@@ -111,7 +113,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     })
 }
 
-/// What is asked about by its name: paths, as they lead through links, and variables.
+/// Decides about the named paths and variables. Symbolic links in the paths are followed.
 fn things(args: &Args, held: &PolicyAtHand, flags: &Flags) -> Result<Vec<Decided>, CommandFailure> {
     let at = args.source.at();
     let mut things = Vec::new();
@@ -119,7 +121,7 @@ fn things(args: &Args, held: &PolicyAtHand, flags: &Flags) -> Result<Vec<Decided
         for path in paths {
             let real = real_path(&held.project.cwd.join(path));
             let Some(real) = real.to_str() else {
-                return Err(CommandFailure::usage(format!("{}: its real name is no text", path.display())));
+                return Err(CommandFailure::usage(format!("{}: its real name is not UTF-8", path.display())));
             };
             things.push(decide_path(&held.ruling, kind, real, at, flags));
         }
@@ -128,14 +130,14 @@ fn things(args: &Args, held: &PolicyAtHand, flags: &Flags) -> Result<Vec<Decided
     Ok(things)
 }
 
-/// `-y`
+/// Applies the option `-y`.
 fn allow_unlisted(decided: &mut [Decided]) {
     for one in decided.iter_mut().filter(|one| one.verdict == PolicyVerdict::Ask(PermissionReason::Unlisted)) {
         one.verdict = PolicyVerdict::Allow;
     }
 }
 
-/// What is allowed and worth more than it looks.
+/// Returns a warning for each allowed item that permits more than its name suggests.
 fn warnings(held: &PolicyAtHand, answered: &[ScriptAnswer]) -> Vec<String> {
     let mut found = BTreeSet::new();
     for kind in KINDS {
@@ -145,19 +147,20 @@ fn warnings(held: &PolicyAtHand, answered: &[ScriptAnswer]) -> Vec<String> {
                 found.insert(format!("{}.allow {text:?} ({origin}) allows everything that no list denies", word(kind)));
             } else if kind == PermissionKind::Run && is_interpreter(text) {
                 found.insert(format!(
-                    "run.allow {text:?} ({origin}) allows whatever a script lets it run: there only the sandbox holds"
+                    "run.allow {text:?} ({origin}) allows everything that this program can run, so only the sandbox \
+                     restricts it"
                 ));
             }
         }
     }
     let ran = answered.iter().flat_map(|one| &one.decision.decided);
     for one in ran.filter(|one| one.verdict == PolicyVerdict::Allow && one.kind == PermissionKind::Run) {
-        // What a written rule allows has been said.
+        // A rule that the user wrote has its own warning already.
         let built_in =
             matches!(&one.rule, crate::policy::decide::AppliedRule::Listed { origin: RuleOrigin::BuiltIn, .. });
         if built_in && is_interpreter(&one.what) {
             found.insert(format!(
-                "{} is allowed and runs whatever its arguments and input say: there only the sandbox holds",
+                "{} is allowed and executes its arguments and input, so only the sandbox restricts it",
                 one.what
             ));
         }

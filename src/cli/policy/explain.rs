@@ -1,4 +1,4 @@
-//! `policy explain`: every command of a script, and which rule decides it.
+//! The `policy explain` command prints every command of a script, with the rule that decides about it.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::aligned;
 
-/// Shows every command of a script: where it stands, through which wrappers it runs, and which rule decides it.
+/// Show every command of a script: its line, the wrappers through which it runs, and the rule that decides about it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign policy explain deploy.sh
@@ -27,7 +27,7 @@ pub(super) struct Args {
     source: PolicySource,
 }
 
-/// Explains.
+/// Prints the explanation.
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let (held, flags) = args.source.hold(Some(&args.file), &GrantArgs::default())?;
     let answered = args.source.answer(&args.file, &held, &flags)?;
@@ -49,7 +49,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
         }
         if !is_read(&one.interpreter) {
             terminal.line(
-                "  what this interpreter's scripts start can't be read from them: there only the sandbox holds",
+                "  policy can't read the commands in scripts of this interpreter, so only the sandbox restricts them",
             )?;
         }
         if one.decision.decided.is_empty() {
@@ -62,7 +62,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     let interpreters = answered.iter().flat_map(|one| &one.decision.decided).any(|one| is_interpreter(&one.what));
     if interpreters {
         terminal.line(
-            "\nInterpreters run whatever their arguments and input say: there the sandbox holds, not this list.",
+            "\nInterpreters execute their arguments and input, so the sandbox restricts them and this list does not.",
         )?;
     }
     Ok(Exit::Done)

@@ -1,4 +1,4 @@
-//! `policy`: what the rules say of a script, and what they are.
+//! The `policy` command shows how policy decides about a script, and shows its rules.
 mod check;
 mod explain;
 mod show;
@@ -7,7 +7,7 @@ mod source;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
-/// What the rules say of a script, and what they are.
+/// Show how policy decides about a script, and show its rules.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -16,18 +16,18 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Say by the exit code whether a script or runbook would run
+    /// Decide by the exit code if a script or runbook would run
     Check(check::Args),
-    /// Show every command of a script, where it stands, and which rule decides it
+    /// Show every command of a script with its line, and the rule that decides about it
     Explain(explain::Args),
-    /// Show the rules in force, each with where it comes from
+    /// Show the rules in force and the source of each rule
     Show(show::Args),
 }
 
 /// Checks, explains or shows.
 ///
 /// # Errors
-/// When script or policy can't be read.
+/// Returns an error if the script or the policy cannot be read.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.command {
         Command::Check(args) => check::run(args, terminal),

@@ -1,4 +1,4 @@
-//! `policy show`: the rules in force, with their origin.
+//! The `policy show` command prints the rules in force with their origin.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use crate::terminal::screen::{LineTone, PrintableText, Screen};
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::aligned;
 
-/// Shows the rules in force, each with where it comes from.
+/// Show the rules in force and the source of each rule.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign policy show
@@ -22,11 +22,11 @@ pub(super) struct Args {
     under: PolicyOptions,
 }
 
-/// Shows.
+/// Prints the rules.
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let held = args.under.hold(None)?;
     let ruling = &held.ruling;
-    // In the order in which they decide.
+    // The list has the order in which policy applies the rules.
     let mut entries: Vec<(&'static str, &'static str, &ListEntry)> = Vec::new();
     for kind in KINDS {
         for lists in [&ruling.written, &*ruling.built_in] {
@@ -86,9 +86,13 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     screen.heading("How they decide");
     screen.say(
         LineTone::Plain,
-        "What somebody denied, then what somebody allowed, then the built-in lists in the same order, then the mode.",
+        "The written deny lists decide first, then the written allow lists, then the built-in lists in the same \
+         order, then the mode.",
     );
-    screen.say(LineTone::Plain, &format!("An allowed command is one by its bare name, or in {}.", TRUSTED.join(", ")));
+    screen.say(
+        LineTone::Plain,
+        &format!("A rule allows a command by its bare name, or by its path in {}.", TRUSTED.join(", ")),
+    );
     screen.heading("Always readable by a run");
     for path in &readable {
         screen.say(LineTone::Plain, path);

@@ -1,4 +1,4 @@
-//! What is checked: scripts of a file, under a policy.
+//! The scripts of a file, and the policy that decides about them.
 
 use std::path::{Path, PathBuf};
 
@@ -21,46 +21,48 @@ use crate::shell::commands::ReadLimit;
 use crate::terminal::exit::CommandFailure;
 use crate::terminal::screen::PrintableText;
 
-/// The policy that a script or runbook is held to, and where.
+/// The policy for a script or runbook, and the choice between boundary and terminal.
 #[derive(Debug, clap::Args)]
 pub(super) struct PolicySource {
     #[command(flatten)]
     pub(super) under: PolicyOptions,
-    /// Answer as a boundary would, where people sign, instead of as at the terminal
+    /// Decide like a boundary with approvers, not like a run at the terminal
     #[arg(long)]
     pub(super) boundary: bool,
 }
 
-/// The policy, and the runbook that it is asked about.
+/// The policy and the runbook that it decides about.
 #[derive(Debug, clap::Args)]
 pub(super) struct PolicyOptions {
-    /// The policy; by default the nearest countersign.policy.yaml, .rundownrc or package.json upward, else the built-in lists
+    /// The policy file. The default is the nearest countersign.policy.yaml, .rundownrc or package.json upward, then the
+    /// built-in lists
     #[arg(long, value_name = "FILE")]
     pub(super) policy: Option<PathBuf>,
-    /// Whose overrides and grants hold, as they write it: `deploy/service` for one; by default FILE, from the repository on
+    /// The runbook path that selects overrides and grants, such as `deploy/service`. The default is the path of FILE
+    /// from the repository's top directory
     #[arg(long, value_name = "PATH")]
     pub(super) runbook: Option<String>,
 }
 
-/// The policy and what it says of the runbook.
+/// The policy, and its rules for one runbook.
 pub(super) struct PolicyAtHand {
     pub(super) found: FoundPolicy,
     pub(super) ruling: Ruling,
     pub(super) project: Project,
 }
 
-/// One script and what policy says of it.
+/// One script with the decision about it.
 pub(super) struct ScriptAnswer {
-    /// How it is named: the file, or the ref of a step.
+    /// Name of the script: the file, or the reference of a step.
     pub(super) name: String,
-    /// What runs it.
+    /// Interpreter that runs the script.
     pub(super) interpreter: String,
-    /// What policy says.
+    /// Decision of the policy.
     pub(super) decision: PolicyDecision,
 }
 
 impl PolicyOptions {
-    /// Reads the policy. `file` is the runbook if none is named.
+    /// Reads the policy. If no runbook was named, `file` is the runbook.
     pub(super) fn hold(&self, file: Option<&Path>) -> Result<PolicyAtHand, CommandFailure> {
         let project = Project::here()?;
         let found = project.policy(self.policy.as_deref())?;
@@ -71,31 +73,32 @@ impl PolicyOptions {
 }
 
 impl PolicyAtHand {
-    /// The line that tells where the policy comes from.
+    /// Returns the line that names the source of the policy.
     pub(super) fn line(&self) -> String {
         PrintableText::text(&format!("policy: {}", self.origin())).as_str().to_owned()
     }
 
-    /// Where the policy comes from.
+    /// Returns the source of the policy.
     pub(super) fn origin(&self) -> String {
         self.found.file.as_ref().map_or_else(
-            || "none found: the built-in lists hold, and the rest is asked for".to_owned(),
+            || "none found: the built-in lists apply, and policy asks about everything else".to_owned(),
             |file| file.display().to_string(),
         )
     }
 }
 
 impl PolicySource {
-    /// Where it is decided.
+    /// Returns the place that decides: a boundary or a terminal.
     pub(super) const fn at(&self) -> DecisionPlace {
         if self.boundary { DecisionPlace::Boundary } else { DecisionPlace::Terminal }
     }
 
-    /// The policy, and what the command line says for this call. A boundary hears no caller's options.
+    /// Reads the policy and the options for this call. With `--boundary` the options are an error, because a boundary
+    /// ignores the options of a caller.
     pub(super) fn hold(&self, file: Option<&Path>, given: &GrantArgs) -> Result<(PolicyAtHand, Flags), CommandFailure> {
         if self.boundary && given.is_given() {
             return Err(CommandFailure::usage(
-                "at a boundary no option allows or denies anything: leave --boundary out, or the other options",
+                "a boundary ignores options that allow or deny: leave out --boundary or these options",
             ));
         }
         let held = self.under.hold(file.filter(|file| *file != Path::new("-")))?;
@@ -104,7 +107,7 @@ impl PolicySource {
         Ok((held, flags))
     }
 
-    /// Decides every script of the file.
+    /// Decides about every script of the file.
     pub(super) fn answer(
         &self,
         file: &Path,
@@ -143,13 +146,13 @@ impl PolicySource {
     }
 }
 
-/// The steps of a runbook.
+/// Reads the steps of a runbook.
 fn steps(file: &Path, text: &str) -> Result<Vec<markdown::FoundStep>, CommandFailure> {
     let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     match markdown::read(text, stem) {
         Ok(Some(found)) => Ok(found),
         Ok(None) => Err(CommandFailure::usage(format!(
-            "{} is prose: a runbook begins with the front matter `countersign: 1`",
+            "{} is no runbook: a runbook begins with the front matter `countersign: 1`",
             file.display()
         ))),
         Err(flaws) => {
@@ -159,7 +162,7 @@ fn steps(file: &Path, text: &str) -> Result<Vec<markdown::FoundStep>, CommandFai
     }
 }
 
-/// The verdict of all together.
+/// Returns the strictest of the verdicts.
 pub(super) fn worst(verdicts: impl Iterator<Item = PolicyVerdict>) -> PolicyVerdict {
     let rank = |verdict: &PolicyVerdict| match verdict {
         PolicyVerdict::Allow => 0,
@@ -169,7 +172,7 @@ pub(super) fn worst(verdicts: impl Iterator<Item = PolicyVerdict>) -> PolicyVerd
     verdicts.max_by_key(rank).unwrap_or(PolicyVerdict::Allow)
 }
 
-/// A verdict in one word.
+/// Returns the word for a verdict in a table.
 pub(super) const fn verdict(verdict: PolicyVerdict) -> &'static str {
     match verdict {
         PolicyVerdict::Allow => "allowed",
@@ -178,21 +181,21 @@ pub(super) const fn verdict(verdict: PolicyVerdict) -> &'static str {
     }
 }
 
-/// The row of a table: place, what, through which wrappers, answer, rule.
+/// Returns the row of a table: place, item, wrappers, answer, rule.
 pub(super) fn row(one: &Decided) -> [String; 5] {
     let place = one.place.map_or_else(|| "-".to_owned(), |place| format!("{}:{}", place.line, place.column));
     let through = if one.via.is_empty() { "-".to_owned() } else { one.via.join(" > ") };
-    // `env PATH` would look like the program of that name.
+    // The text `env PATH` would look like a call of the program `env`.
     let kind = if one.kind == PermissionKind::Env { "set" } else { word(one.kind) };
     [place, format!("{kind} {}", one.what), through, verdict(one.verdict).to_owned(), one.rule.to_string()]
 }
 
-/// The heads of those columns.
+/// Returns the titles of the columns of [`row`].
 pub(super) fn heads() -> [String; 5] {
     ["PLACE", "WHAT", "THROUGH", "ANSWER", "RULE"].map(str::to_owned)
 }
 
-/// A script's heading.
+/// Returns the heading of a script.
 pub(super) fn heading(one: &ScriptAnswer) -> String {
     let said = match one.decision.verdict {
         PolicyVerdict::Allow => "allowed",
@@ -202,7 +205,7 @@ pub(super) fn heading(one: &ScriptAnswer) -> String {
     PrintableText::text(&format!("{} ({}): {said}", one.name, one.interpreter)).as_str().to_owned()
 }
 
-/// Why nothing is known of a script.
+/// Returns the parse error if the script could not be parsed.
 pub(super) fn not_understood(one: &ScriptAnswer) -> Option<String> {
     let stop = one.decision.not_understood.as_ref()?;
     Some(
@@ -212,7 +215,7 @@ pub(super) fn not_understood(one: &ScriptAnswer) -> Option<String> {
     )
 }
 
-/// A script's answer for programs.
+/// Returns the decision about a script as JSON.
 pub(super) fn to_json(one: &ScriptAnswer) -> Value {
     let commands: Vec<Value> = one.decision.decided.iter().map(decided_to_json).collect();
     let mut value = json!({
@@ -225,7 +228,7 @@ pub(super) fn to_json(one: &ScriptAnswer) -> Value {
     value
 }
 
-/// One thing's answer for programs.
+/// Returns the decision about one item as JSON.
 pub(super) fn decided_to_json(one: &Decided) -> Value {
     let mut value = json!({
         "type": one.kind, "what": one.what, "via": one.via, "verdict": word_of(one.verdict),
@@ -241,7 +244,7 @@ pub(super) fn decided_to_json(one: &Decided) -> Value {
     value
 }
 
-/// A verdict's word for programs.
+/// Returns the word for a verdict in JSON.
 pub(super) const fn word_of(verdict: PolicyVerdict) -> &'static str {
     match verdict {
         PolicyVerdict::Allow => "allow",
@@ -252,14 +255,14 @@ pub(super) const fn word_of(verdict: PolicyVerdict) -> &'static str {
     }
 }
 
-/// Whether a program runs what its input says, so that allowing it allows anything.
+/// Returns true if the program executes its input, so that a rule which allows it allows everything.
 pub(super) fn is_interpreter(name: &str) -> bool {
     let base = name.rsplit('/').next().unwrap_or_default();
     let plain = base.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     INTERPRETERS.contains(&plain)
 }
 
-/// Programs that run what their arguments or input say, by their names without a version.
+/// Programs that execute their arguments or their input. The names are without a version.
 const INTERPRETERS: [&str; 47] = [
     "awk",
     "ansible",
@@ -309,5 +312,5 @@ const INTERPRETERS: [&str; 47] = [
     "yarn",
     "zsh",
 ];
-/// The largest script that is read.
+/// Size limit of a script file, in bytes.
 const MAX_BYTES: usize = 1 << 20;

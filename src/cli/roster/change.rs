@@ -1,4 +1,4 @@
-//! What a next version of the roster changes, in full.
+//! The complete list of changes between two versions of a roster.
 
 use serde_json::Value;
 
@@ -7,19 +7,19 @@ use crate::record::roster::Roster;
 use crate::terminal::screen::{LineTone, PrintableText, Screen};
 use crate::trust::roster::TrustedRoster;
 
-/// One thing that changes.
+/// One change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// `added`, `removed` or `changed`.
+    /// Kind of the change: `added`, `removed` or `changed`.
     pub what: &'static str,
-    /// What, in one line.
+    /// Description of the change in one line.
     pub says: String,
 }
 
 /// The tables whose entries have names.
 const TABLES: [&str; 6] = ["approver", "group", "proposer", "operator", "boundary", "witness"];
 
-/// Everything that differs but version, previous and policy.
+/// Returns all differences between two versions, except in the fields `version`, `previous` and `policy`.
 #[must_use]
 pub fn changes(before: &Roster, next: &Roster) -> Vec<Change> {
     let mut found = Vec::new();
@@ -30,7 +30,7 @@ pub fn changes(before: &Roster, next: &Roster) -> Vec<Change> {
     if before.threshold != next.threshold {
         note(
             "changed",
-            format!("how many approvers must sign the version after: {} to {}", before.threshold, next.threshold),
+            format!("how many approvers must sign the next version: {} to {}", before.threshold, next.threshold),
         );
     }
     let json = |roster: &Roster| serde_json::to_value(roster).unwrap_or_default();
@@ -112,7 +112,7 @@ fn item_words(field: &str, item: &Value) -> String {
     }
 }
 
-/// The review of a next version: changes, warnings, the whole statement.
+/// Makes the review of a next version: the changes, the warnings and the whole statement.
 #[must_use]
 pub fn review(before: &TrustedRoster, next: &TrustedRoster, policy: Option<&str>) -> Screen {
     let mut screen = Screen::default();
@@ -146,8 +146,8 @@ pub fn review(before: &TrustedRoster, next: &TrustedRoster, policy: Option<&str>
         screen.heading("UNGUARDED");
         screen.say(
             LineTone::Bad,
-            "The threshold is 0: whoever runs the boundary can replace this roster, and with it the policy and everybody in \
-             it, without anybody's signature.",
+            "The threshold is 0: the operator of the boundary can replace this roster, its people and the policy \
+             without any signature.",
         );
     } else if next.tables().threshold < before.tables().threshold {
         screen.say(LineTone::Bad, "Fewer people than before will be able to change the roster.");
@@ -174,9 +174,9 @@ mod tests {
     }
 
     #[test]
-    fn every_field_of_every_table_that_changes_is_told() {
+    fn every_changed_field_of_every_roster_table_is_reported() {
         assert!(told(|_| {}).is_empty());
-        // Each leaf of the tables in turn, but those that are told by themselves.
+        // The loop changes each field of the tables, except the fields that have their own tests.
         let whole = serde_json::to_value(golden()).expect("tables");
         let mut tried = 0;
         for table in TABLES {
@@ -198,7 +198,7 @@ mod tests {
         assert!(tried > 8, "{tried}");
         assert_eq!(
             told(|tables| tables.threshold = 0),
-            ["changed how many approvers must sign the version after: 2 to 0"]
+            ["changed how many approvers must sign the next version: 2 to 0"]
         );
         let moved = told(|tables| tables.approver.swap(0, 1));
         assert_eq!(moved, ["changed the order of the approver entries"]);
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unguarded_version_and_a_changed_policy_are_loud() {
+    fn the_roster_review_warns_of_an_unguarded_version_and_a_changed_policy() {
         let roster = |edit: &dyn Fn(&mut Roster)| {
             let mut tables = golden();
             edit(&mut tables);

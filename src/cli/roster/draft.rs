@@ -1,4 +1,4 @@
-//! `roster add`, `remove`, `draft`: the next version of the roster, to be signed.
+//! The `roster add`, `roster remove` and `roster draft` commands write the next version of the roster for signing.
 
 use std::path::Path;
 
@@ -23,10 +23,10 @@ use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::trust::succession::SuccessionTallies;
 
-/// Adds an entry and drafts.
+/// Adds an entry and writes the draft.
 ///
 /// # Errors
-/// When it is there already, or the roster would break a rule.
+/// Returns an error if the entry exists already, or if the roster would become invalid.
 pub fn add(config: &ConfigArgs, args: &AddArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let entry = RosterEntry {
         table: args.table.into(),
@@ -53,10 +53,10 @@ pub fn add(config: &ConfigArgs, args: &AddArgs, terminal: &Terminal) -> Result<E
     draft(&config.load()?, &args.draft, about, |text| roster_edit::add(text, &entry), terminal)
 }
 
-/// Removes an entry or a key, and drafts.
+/// Removes an entry or a key and writes the draft.
 ///
 /// # Errors
-/// When it is not there, or the roster would break a rule.
+/// Returns an error if the entry or the key does not exist, or if the roster would become invalid.
 pub fn remove(config: &ConfigArgs, args: &RemoveArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let table = args.table.into();
     let about = Some((table, args.name.as_str()));
@@ -69,15 +69,15 @@ pub fn remove(config: &ConfigArgs, args: &RemoveArgs, terminal: &Terminal) -> Re
     )
 }
 
-/// Drafts the files as they are.
+/// Writes a draft from the present files.
 ///
 /// # Errors
-/// When the roster breaks a rule, or nothing changed.
+/// Returns an error if the roster is invalid, or if nothing changed.
 pub fn run(config: &ConfigArgs, args: &DraftArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     draft(&config.load()?, args, None, |text| Ok(text.to_owned()), terminal)
 }
 
-/// A key that was named: a file, or the line itself.
+/// Returns the OpenSSH line of a key. The argument is a file or the line itself.
 fn key_line(key: &str) -> Result<String, CommandFailure> {
     let line = if SshKey::parse(key).is_ok() || ForeignKey::parse(key).is_ok() {
         key.to_owned()
@@ -86,17 +86,18 @@ fn key_line(key: &str) -> Result<String, CommandFailure> {
         let bytes = read_bounded(path, MAX_KEY_FILE)?;
         String::from_utf8_lossy(&bytes).trim_end().to_owned()
     };
-    // A key that this version can't verify may stand in a roster; `roster show` says that it counts for nobody.
+    // A roster may contain a key that this version cannot verify. `roster show` reports that such a key counts for
+    // nobody.
     match SshKey::parse(&line).map(|_| ()).or_else(|error| ForeignKey::parse(&line).map(|_| ()).map_err(|_| error)) {
         Ok(()) => Ok(line),
         Err(error) => Err(CommandFailure::usage(format!(
-            "{} holds no public key that a roster may have: {error}; `countersign key show FILE` prints the line of a key",
+            "{} contains no public key for a roster: {error}; `countersign key show FILE` prints the line of a key",
             PrintableText::text(key).as_str()
         ))),
     }
 }
 
-/// One OpenSSH line; a private key is larger than that only by accident, and is no line.
+/// Size limit of a key file, in bytes. A public key is one OpenSSH line and much shorter.
 const MAX_KEY_FILE: usize = 16 << 10;
 
 fn draft(
@@ -116,15 +117,14 @@ fn draft(
     let Some(chain) = rosters::chain(config).map_err(one)? else {
         if config.database.exists() {
             return Err(CommandFailure::usage(format!(
-                "the boundary's log has begun, and {} lacks version 1 of its roster: start the boundary once, it puts the sealed \
-                 versions there",
+                "the boundary's log has begun, and {} lacks version 1 of its roster: start the boundary once, \
+                 because the start writes the sealed versions to that directory",
                 rosters::directory(config).display()
             )));
         }
         let _same = meant(config, &written, &edited, about)?;
         put(config, &text, &edited)?;
-        terminal
-            .say("the log has not begun: this is still version 1, which the first start seals; nobody has to sign it");
+        terminal.say("the log has not begun: this is still version 1, which the first start seals without signatures");
         if terminal.json {
             terminal.object(&json!({"version": 1, "file": config.roster.to_string_lossy()}))?;
         }
@@ -139,7 +139,7 @@ fn draft(
     let path = rosters::path(config, version);
     if found.is_empty() && before.policy() == next.policy() {
         return Err(CommandFailure::usage(format!(
-            "nothing differs from version {} of the roster: edit {} or the policy first",
+            "the files do not differ from version {} of the roster: edit {} or the policy first",
             before.version(),
             config.roster.display()
         )));
@@ -148,7 +148,7 @@ fn draft(
     chain.check_follows(&envelope).map_err(|error| at_source(&error))?;
     if let Some(there) = rosters::read(config, version).map_err(one)? {
         if there.payload == envelope.payload && !args.drop_signatures {
-            // The same statement: whoever signed it has signed this one.
+            // The file has the same statement, so its signatures remain valid.
             envelope = there;
         } else if !there.signatures.is_empty() && !args.drop_signatures {
             let who = rosters::stated(&path, &there)
@@ -156,14 +156,15 @@ fn draft(
                 .and_then(|stated| SuccessionTallies::of(before, &stated, &there.signatures).ok())
                 .map_or_else(|| "somebody".to_owned(), |standing| names(&standing));
             return Err(CommandFailure::usage(format!(
-                "{} is signed already by {who}, and those signatures would be lost: give --drop-signatures, nothing was changed",
+                "{} is signed already by {who}, so nothing was changed: give --drop-signatures to discard those \
+                 signatures",
                 path.display()
             )));
         }
     }
     put(config, &text, &numbered)?;
     rosters::write(&path, &envelope).map_err(one)?;
-    // What is not known of a draft that was signed by others is said by `sign`, which refuses it.
+    // If the signatures of others cannot be counted, `roster sign` reports the reason and refuses the file.
     let standing = SuccessionTallies::of(before, &next, &envelope.signatures);
     if terminal.json {
         let changes: Vec<Value> =
@@ -185,7 +186,7 @@ fn draft(
         terminal.say(&format!("  changed the policy: {} to {}", before.policy(), next.policy()));
     }
     if !next.is_guarded() {
-        terminal.say("  UNGUARDED: the version after needs nobody's signature");
+        terminal.say("  UNGUARDED: the following version needs no signature");
     }
     terminal.say(&format!("to sign: countersign roster sign {}", path.display()));
     if let Ok(standing) = &standing {
@@ -202,7 +203,7 @@ fn names(standing: &SuccessionTallies) -> String {
     names.join(", ")
 }
 
-/// The edited file, read again: nothing but what was meant may have changed by the edit of the text.
+/// Parses the edited text again. An edit that changed any other entry is refused.
 fn meant(
     config: &Config,
     written: &DraftRoster,
@@ -212,15 +213,14 @@ fn meant(
     let now = roster_file::read(&config.roster, edited).map_err(|found| problems(Problems::new(found)))?;
     let own = about.map(|(table, name)| format!("{} {name}", table.word())).unwrap_or_default();
     let is_meant = |says: &str| {
-        // A group stands in the statement as soon as somebody is in it.
+        // A group appears in the statement when the first approver joins it.
         says.starts_with("group ") || says.strip_prefix(&own).is_some_and(|rest| rest.starts_with([';', ':']))
     };
     let odd = changes(written.tables(), now.tables()).into_iter().find(|change| !is_meant(&change.says));
     match odd {
         None => Ok(now),
         Some(change) => Err(CommandFailure::usage(format!(
-            "{} is written in a way that this command does not edit ({} would be {}): edit it by hand, then run \
-             `countersign roster draft`",
+            "this command can't edit {} ({} would be {}): edit the file by hand, then run `countersign roster draft`",
             config.roster.display(),
             change.says,
             change.what
@@ -237,64 +237,64 @@ fn put(config: &Config, before: &str, text: &str) -> Result<(), CommandFailure> 
     })
 }
 
-/// How a draft treats one that is there.
+/// Options for an existing draft.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DraftArgs {
-    /// Write a draft anew that people signed already: their signatures are lost
+    /// Replace a draft that people have signed already. Their signatures are lost
     #[arg(long)]
     drop_signatures: bool,
 }
 
-/// What is added.
+/// The entry to add.
 #[derive(Debug, clap::Args)]
 pub struct AddArgs {
-    /// Which table
+    /// The table of the entry
     #[arg(value_enum)]
     table: TableArg,
-    /// Whose entry
+    /// The name of the entry
     name: String,
-    /// A public key: an OpenSSH line, or a file that holds one
+    /// A public key: an OpenSSH line, or a file with such a line
     #[arg(long = "key", value_name = "FILE|LINE", required = true)]
     keys: Vec<String>,
     /// A group of an approver
     #[arg(long = "group", value_name = "NAME")]
     groups: Vec<String>,
-    /// Who controls a proposer
+    /// An owner of a proposer
     #[arg(long = "owner", value_name = "NAME")]
     owners: Vec<String>,
-    /// From when on an approver's signatures count, as 2026-01-31T00:00:00Z
+    /// The start of an approver's validity, such as 2026-01-31T00:00:00Z
     #[arg(long, value_name = "TIME")]
     valid_after: Option<String>,
-    /// Until when
+    /// The end of an approver's validity
     #[arg(long, value_name = "TIME")]
     valid_before: Option<String>,
     #[command(flatten)]
     draft: DraftArgs,
 }
 
-/// What is removed.
+/// The entry to remove.
 #[derive(Debug, clap::Args)]
 pub struct RemoveArgs {
-    /// Which table
+    /// The table of the entry
     #[arg(value_enum)]
     table: TableArg,
-    /// Whose entry
+    /// The name of the entry
     name: String,
-    /// Only this key of it
+    /// Remove only this key of the entry
     #[arg(long, value_name = "SHA256:…")]
     key: Option<KeyId>,
     #[command(flatten)]
     draft: DraftArgs,
 }
 
-/// A table, as people type it.
+/// The names of the tables on the command line.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub(super) enum TableArg {
-    /// Who may sign approvals, and the roster's next version
+    /// A person who may sign approvals and the next version of the roster
     Approver,
-    /// Who may stop a run and revoke
+    /// A person who may stop a run and revoke
     Operator,
-    /// Who may propose by a key
+    /// A person or program that may propose with a key
     Proposer,
     /// A boundary and its keys
     Boundary,

@@ -1,4 +1,4 @@
-//! `roster`: who is who, and how that changes: drafted, signed, merged, taken at the next start.
+//! The `roster` command shows the roster and changes it: a draft is signed, merged, and sealed at the next start.
 
 pub mod change;
 pub mod draft;
@@ -15,23 +15,24 @@ use crate::node::roster_edit::Table;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
-/// Who is who.
+/// Show the roster, or draft, sign and merge its next version.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign roster show
-  countersign roster show --json > roster.json       # what verifiers take with --roster
+  countersign roster show --json > roster.json       # the file for --roster of verifiers
   countersign roster show --allowed-signers          # for ssh-keygen -Y verify -n countersign
   countersign roster add approver dave --key dave.pub --group ops
   countersign roster remove approver bob
   countersign roster add boundary prod --key boundary/key-2.pub
   countersign roster draft                           # after an edit of roster.toml or the policy
-  countersign roster sign 2.json                     # each approver, on a machine of their own
+  countersign roster sign 2.json                     # each approver, on a separate machine
   countersign roster merge boundary/roster.d/2.json from-alice.json from-bob.json
 
-A later version is signed by the threshold of the one before and by its own. It lies in roster.d beside roster.toml, and \
-the next start of the boundary takes it when nothing is missing; until then what is sealed stays in force. With the same \
-steps another policy comes into force: a version of the roster names it. An approver whose key changes signs with both keys: the \
-old one counts for the version before, the new one for the next.")]
+A later version needs as many signatures as the thresholds of the version before and of the later version require. \
+Its file is in roster.d next to roster.toml. The next start of the boundary seals the version if its signatures are \
+complete; until then the sealed roster stays in force. A new policy needs the same steps, because each version of \
+the roster names its policy. An approver who changes keys signs with both keys: the old key counts for the version \
+before, and the new key counts for the later version.")]
 pub struct Args {
     #[command(flatten)]
     config: ConfigArgs,
@@ -41,26 +42,26 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Print a roster and its digest; with --json the statement that verifiers take
+    /// Print a roster and its digest; with --json, print the statement that verifiers take
     Show {
-        /// A roster statement (JSON); by default the roster in force, as far as the configuration's files tell
+        /// A roster statement (JSON). The default is the roster in force, if the files of the configuration contain it
         file: Option<PathBuf>,
-        /// Print the approvers as OpenSSH's allowed_signers
+        /// Print the approvers in the allowed_signers format of OpenSSH
         #[arg(long)]
         allowed_signers: bool,
     },
-    /// Add an entry, or keys and groups to one, and draft the next version
+    /// Add an entry, or add keys and groups to an entry, and draft the next version
     Add(AddArgs),
-    /// Remove an entry, or one of its keys for good, and draft the next version
+    /// Remove an entry, or remove one of its keys for ever, and draft the next version
     Remove(RemoveArgs),
-    /// Write the next version's statement from roster.toml and the policy as they are
+    /// Draft the next version from the present roster.toml and policy
     Draft {
         #[command(flatten)]
         draft: DraftArgs,
     },
-    /// Show what a next version changes, ask, and add your signature to its file
+    /// Show the changes of a next version, ask, and add your signature to its file
     Sign(SignArgs),
-    /// Collect signatures of one version from several files into the first
+    /// Collect the signatures of one version from several files into the first file
     Merge(MergeArgs),
 }
 
@@ -78,7 +79,7 @@ impl From<TableArg> for Table {
 /// Shows or changes a roster.
 ///
 /// # Errors
-/// Everything that is wrong with it, or why it was not signed.
+/// Returns all errors of the roster, or the reason why the roster was not signed.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.command {
         Command::Show { file, allowed_signers } => show::run(&args.config, file.as_deref(), *allowed_signers, terminal),

@@ -1,4 +1,4 @@
-//! A version of the roster that is to be signed, with those before it.
+//! A version of the roster that people will sign, with the versions before it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -16,33 +16,35 @@ use crate::terminal::screen::PrintableText;
 use crate::trust::chain::{Chain, Pinned, payload_of};
 use crate::trust::roster::TrustedRoster;
 
-/// A version and the one that it follows.
+/// A new version and the versions before it.
 pub struct ProposedRoster {
-    /// The file's envelope, its payload in the one spelling that documents have.
+    /// Envelope of the file. Its payload is encoded again in strict base64, as documents require.
     pub envelope: Envelope,
-    /// The version.
+    /// The new version.
     pub next: TrustedRoster,
-    /// The one before.
+    /// The version directly before the new version.
     pub before: TrustedRoster,
-    /// All before it from 1 on, where they are there; each follows the one before.
+    /// Chain of all versions from 1 to `before`, if the files of all these versions were found.
     chain: Option<Chain>,
 }
 
-/// At most so many files beside it are looked at.
+/// Largest number of files in the directory that are read.
 const MOST_FILES: usize = 2048;
 
 impl ProposedRoster {
-    /// Reads the file and finds what it follows: beside it, in `earlier`, or among the trusted rosters.
+    /// Reads the file and finds the version before it: in the directory of the file, in `earlier`, or among the trusted
+    /// rosters.
     ///
     /// # Errors
-    /// When it is no roster, nothing can follow, or the one before is not there.
+    /// Returns an error if the file is no roster, is version 1, or follows a version that was not found.
     pub fn read(file: &Path, earlier: &[PathBuf], trust: &[ChosenTrust]) -> Result<Self, CommandFailure> {
         let place = PrintableText::text(&file.to_string_lossy()).as_str().to_owned();
         let wrong = |error: &dyn std::fmt::Display| CommandFailure::usage(format!("{place}: {error}"));
         let (envelope, next) = read_envelope(file)?;
         let Some(previous) = next.tables().previous else {
             return Err(CommandFailure::usage(format!(
-                "{place} is version 1 of a roster: nobody signs it, whoever trusts it compares its digest {}",
+                "{place} is version 1 of a roster, which has no signatures: compare its digest {} with the person \
+                 who maintains it",
                 next.digest()
             )));
         };
@@ -52,7 +54,7 @@ impl ProposedRoster {
                 known.insert(roster.digest(), (None, (**roster).clone()));
             }
         }
-        // What lies beside it is a convenience and may be anything: its digest says whether it is what is looked for.
+        // Files in the same directory are untrusted. A file is used only if its digest matches.
         for beside in siblings(file) {
             if let Ok((envelope, roster)) = read_envelope(&beside) {
                 known.insert(roster.digest(), (Some(envelope), roster));
@@ -64,8 +66,8 @@ impl ProposedRoster {
         }
         let Some((_, before)) = known.get(&previous) else {
             return Err(CommandFailure::usage(format!(
-                "{place} follows the roster {previous}, which is not here: put the file of version {} beside it, or name it \
-                 with --earlier",
+                "{place} follows the roster {previous}, which was not found: put the file of version {} into the \
+                 same directory, or name that file with --earlier",
                 next.version().saturating_sub(1)
             )));
         };
@@ -73,14 +75,14 @@ impl ProposedRoster {
         if next.version() != before.version() + 1 {
             return Err(wrong(&format!("version {} can't follow version {}", next.version(), before.version())));
         }
-        // Back to version 1, as far as that leads.
+        // Collects the earlier versions back to version 1, or to the first gap.
         let mut versions = Vec::new();
         let mut at = Some(previous);
         while let Some(digest) = at {
             let Some((envelope, roster)) = known.get(&digest) else { break };
             let envelope = match envelope {
                 Some(envelope) => envelope.clone(),
-                // Of a trusted version the payload is enough when nothing has to lead to it.
+                // A trusted version needs no signatures, unless an older trusted version must lead to it.
                 None => Envelope::new(roster.payload(), Vec::new()),
             };
             versions.push(envelope);
@@ -91,7 +93,8 @@ impl ProposedRoster {
         }
         let whole = at.is_none();
         let chain = if whole {
-            // Trusted at its end: whether the links hold is asked when trust begins before it.
+            // The chain is pinned at its end here. If trust begins at an older version, `trusted_by` verifies the
+            // links.
             let chain = Chain::connect(&Pinned::Digest(previous), &versions).map_err(|error| wrong(&error))?;
             let _follows = chain.check_follows(&envelope).map_err(|error| wrong(&error))?;
             Some(chain)
@@ -101,10 +104,10 @@ impl ProposedRoster {
         Ok(Self { envelope, next, before, chain })
     }
 
-    /// Why the version before is trusted, in words.
+    /// Returns in words why the version before is trusted.
     ///
     /// # Errors
-    /// When no trusted roster is it or leads to it, or one that is trusted is newer already.
+    /// Returns an error if no trusted roster leads to the version before, or if a trusted roster is newer already.
     pub fn trusted_by(&self, trust: &[ChosenTrust]) -> Result<String, CommandFailure> {
         let already = |trust: &ChosenTrust, version| {
             vec![format!("{} is version {version} already", PrintableText::text(&trust.from).as_str())]
@@ -114,7 +117,7 @@ impl ProposedRoster {
             Some(chain) => Chain::connect(&trust.pinned, chain.envelopes())
                 .map(|chain| NewestRoster::of(&chain))
                 .map_err(|error| format!("{}: {error}", trust.from)),
-            None => Err(format!("{}: the versions between are not here", trust.from)),
+            None => Err(format!("{}: the versions between were not found", trust.from)),
         };
         let why = match newest_of(trust, |trust| connect(trust).map(|newest| (newest, newest))) {
             Err(refused) => refused.into_iter().map(|(_, why)| why).collect(),
@@ -145,8 +148,9 @@ impl ProposedRoster {
         Err(CommandFailure::new(
             Exit::NoTrust,
             format!(
-                "nothing was signed: you trust no roster that this version follows{why}; it follows version {} ({}): ask the person \
-                 who keeps it, by another way than this file, whether that is the digest, then give --roster {}",
+                "nothing was signed: you trust no roster that this version follows{why}; this version follows \
+                 version {} ({}): ask the person who maintains the roster for the digest, over another channel than \
+                 this file; if the digest is the same, give --roster {}",
                 self.before.version(),
                 self.before.digest(),
                 self.before.digest()
@@ -158,17 +162,18 @@ impl ProposedRoster {
         NewestRoster { version: self.before.version(), digest: self.before.digest() }
     }
 
-    /// Whether all versions from 1 on were there, so that a key that returns would have been found.
+    /// Returns true if all versions from 1 on were found. If a version is missing, the reuse of a removed key may stay
+    /// undetected.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         self.chain.is_some()
     }
 }
 
-/// Reads an envelope of a roster.
+/// Reads an envelope with a roster.
 ///
 /// # Errors
-/// When it is none.
+/// Returns an error if the file cannot be read or contains no roster.
 pub fn read_envelope(path: &Path) -> Result<(Envelope, TrustedRoster), CommandFailure> {
     let place = PrintableText::text(&path.to_string_lossy()).as_str().to_owned();
     let wrong = |error: &dyn std::fmt::Display| {

@@ -1,4 +1,4 @@
-//! `roster show`: who is who, and the digest to pin.
+//! The `roster show` command prints the people, their keys, and the digest to pin.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ use crate::trust::roster::TrustedRoster;
 /// Prints a roster.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// Returns all errors of the roster.
 pub fn run(
     config: &ConfigArgs,
     file: Option<&Path>,
@@ -49,7 +49,7 @@ fn of_file(file: &Path) -> Result<(TrustedRoster, Envelope), CommandFailure> {
     let place = PrintableText::text(&file.to_string_lossy());
     let wrong = |error: &dyn std::fmt::Display| {
         CommandFailure::usage(format!(
-            "{} is no roster statement: {error}; for roster.toml name its configuration with --config",
+            "{} is no roster statement: {error}; for roster.toml, name the configuration with --config",
             place.as_str()
         ))
     };
@@ -59,13 +59,14 @@ fn of_file(file: &Path) -> Result<(TrustedRoster, Envelope), CommandFailure> {
     Ok((roster, envelope))
 }
 
-/// The roster in force, as far as files and a service tell; before the log begins the one that it would begin with.
+/// Returns the roster in force, if the files or the running service show it. Before the log begins, the roster is read
+/// from `roster.toml`.
 fn of_configuration(config: &ConfigArgs, terminal: &Terminal) -> Result<(TrustedRoster, Envelope), CommandFailure> {
     let config = config.load()?;
     let one = |problem: FileProblem| problems(problem.into());
     let all = |found| problems(Problems::new(found));
     let mut in_force = None;
-    // What is in force is what was sealed: a boundary that serves says which version, and whether the files are that.
+    // The sealed roster is in force. A running boundary reports its version, and reports whether the files differ.
     if let Ok(Some(ControlReply::Ok(status))) = control::ask(&config.socket(), &ControlRequest::Status) {
         for note in status["notes"].as_array().into_iter().flatten().filter_map(|note| note.as_str()) {
             terminal.say(&format!("note: {note}"));
@@ -80,7 +81,7 @@ fn of_configuration(config: &ConfigArgs, terminal: &Terminal) -> Result<(Trusted
             && known.version() < chain.last().version()
         {
             terminal.say(&format!(
-                "version {} is signed: the next start takes it, unless it says why not",
+                "version {} is signed: the next start of the boundary seals it, or reports why not",
                 chain.last().version()
             ));
         }
@@ -88,9 +89,8 @@ fn of_configuration(config: &ConfigArgs, terminal: &Terminal) -> Result<(Trusted
         let mut wanted = all.filter(|(roster, _)| in_force.is_none_or(|digest| digest == roster.digest()));
         if let Some((roster, envelope)) = wanted.next_back() {
             if in_force.is_none() && roster.version() > 1 {
-                terminal.say(
-                    "the boundary does not serve: this is the newest version that is signed, the next start takes it",
-                );
+                terminal
+                    .say("the boundary does not serve: this is the newest signed version, which the next start seals");
             }
             return Ok((roster.clone(), envelope.clone()));
         }
@@ -98,7 +98,8 @@ fn of_configuration(config: &ConfigArgs, terminal: &Terminal) -> Result<(Trusted
     if let Some(digest) = in_force {
         let place = rosters::directory(&config);
         return Err(CommandFailure::usage(format!(
-            "the roster in force is {digest}, and no file in {} is that: start the boundary again, which keeps it there",
+            "the roster in force is {digest}, and no file in {} contains it: start the boundary again, because the \
+             start writes the sealed versions there",
             place.display()
         )));
     }
@@ -118,14 +119,14 @@ fn of_configuration(config: &ConfigArgs, terminal: &Terminal) -> Result<(Trusted
     Ok((roster, envelope))
 }
 
-/// The roster for people.
+/// Formats the roster for people.
 #[must_use]
 pub fn text(roster: &TrustedRoster) -> String {
     let tables = roster.tables();
     let guard = if roster.is_guarded() {
         format!("the next version needs {} of {} approvers", tables.threshold, tables.approver.len())
     } else {
-        "UNGUARDED: the next version needs nobody's signature".to_owned()
+        "UNGUARDED: the next version needs no signature".to_owned()
     };
     let mut text =
         format!("roster {}, version {}; {guard}\n\n", PrintableText::text(&tables.name).as_str(), tables.version);

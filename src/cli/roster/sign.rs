@@ -1,4 +1,4 @@
-//! `roster sign` and `roster merge`: signatures of a next version.
+//! The `roster sign` and `roster merge` commands sign a next version of the roster.
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,8 @@ use crate::trust::succession::{SuccessionTallies, ThresholdTally};
 /// Shows a next version, asks, and adds a signature.
 ///
 /// # Errors
-/// When nothing trusted leads to it, the key is nobody's who may sign it, or the person said no.
+/// Returns an error if no trusted roster leads to this version, the key belongs to no approver, or the person
+/// declines.
 pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let trust = args.trust.find()?;
     let proposed = ProposedRoster::read(&args.file, &args.earlier, &trust)?;
@@ -53,7 +54,7 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure>
     if !proposed.is_whole() {
         screen.say(
             LineTone::Plain,
-            "Not checked: whether a key returns that an earlier version had (not all versions are here).",
+            "Not checked: the reuse of a key of an earlier version (some earlier versions were not found).",
         );
     }
     screen.field("digest", &PrintableText::text(&next.digest().to_string()));
@@ -84,7 +85,7 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure>
         let found = before.approver_of(&keyid).or_else(|| next.approver_of(&keyid));
         found.map(|(approver, _)| approver.name.clone())
     };
-    // Of several keys of one person, an old and a new one, that which is still needed.
+    // A person may have an old and a new key, so a key whose signature is still missing is preferred.
     let needed = keys.first(|key| standing.lacks(before, next, &key.keyid()));
     let known = |key: &SshKey| before.approver_of(&key.keyid()).or_else(|| next.approver_of(&key.keyid())).is_some();
     let signer = needed.map_or_else(|| keys.preferred(known), Ok)?;
@@ -93,7 +94,7 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure>
         CommandFailure::new(
             Exit::Refused,
             format!(
-                "nothing was signed: {keyid} is no approver's key in version {} or {}; name yours with --key FILE",
+                "nothing was signed: {keyid} is no approver's key in version {} or {}; name your key with --key FILE",
                 before.version(),
                 next.version()
             ),
@@ -107,13 +108,16 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure>
     let signature = sign(&proposed, consent, signer)?;
     let mut signatures = match &args.output {
         Some(_) => proposed.envelope.signatures.clone(),
-        // Somebody else may have signed the same file while this person read it.
+        // Another person may have signed the same file in the meantime.
         None => {
             let (there, roster) = read_envelope(&args.file)?;
             if roster.digest() != next.digest() {
                 return Err(CommandFailure::new(
                     Exit::Refused,
-                    format!("nothing was written: {} is another version by now, read it anew", args.file.display()),
+                    format!(
+                        "nothing was written: {} now contains another version, so review it again",
+                        args.file.display()
+                    ),
                 ));
             }
             there.signatures
@@ -122,23 +126,24 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure>
     let fallen = SuccessionTallies::join(before, next, &mut signatures, signature)
         .map_err(|error| CommandFailure::new(Exit::Refused, format!("nothing was written: {error}")))?;
     for other in fallen {
-        terminal.say(&format!("left out: the signature of {} adds nothing beside that of {keyid}", other.keyid));
+        terminal.say(&format!("left out: the signature of {} adds nothing to the signature of {keyid}", other.keyid));
     }
     signatures.sort();
     if signatures.len() > MAX_SIGNATURES {
         return Err(CommandFailure::new(
             Exit::Refused,
-            format!("nothing was written: an envelope holds {MAX_SIGNATURES} signatures, and it has them already"),
+            format!("nothing was written: the envelope already has {MAX_SIGNATURES} signatures, which is the limit"),
         ));
     }
     let signed = Envelope::new(next.payload(), signatures);
     done(args, &proposed, signed, &name, terminal)
 }
 
-/// A person, or `--yes --expect`, agreed to the digest that was shown.
+/// Proof that a person, or `--yes --expect`, agreed to the digest that was shown.
 struct Consent(());
 
-/// How many digits of the digest are typed: enough that nobody types them without looking at the end of the review.
+/// Number of hex digits of the digest that a person types. The person must look at the end of the review to type so
+/// many digits.
 const DIGITS: usize = 8;
 
 fn ask(proposed: &ProposedRoster, name: &Name, terminal: &Terminal) -> Result<Consent, CommandFailure> {
@@ -146,7 +151,7 @@ fn ask(proposed: &ProposedRoster, name: &Name, terminal: &Terminal) -> Result<Co
     let end = &hex[hex.len() - DIGITS..];
     let answer = terminal.ask(
         &format!("To sign this roster as {name}, type {end}, the end of the digest; anything else stops:"),
-        "unattended it takes --yes --expect sha256:…",
+        "without a terminal, give --yes --expect sha256:…",
     )?;
     if answer.eq_ignore_ascii_case(end) {
         Ok(Consent(()))
@@ -155,7 +160,7 @@ fn ask(proposed: &ProposedRoster, name: &Name, terminal: &Terminal) -> Result<Co
     }
 }
 
-/// Signs the one buffer that was read and shown.
+/// Signs the same buffer that was read and shown.
 fn sign(proposed: &ProposedRoster, consent: Consent, signer: &dyn Signer) -> Result<EnvelopeSignature, CommandFailure> {
     let Consent(()) = consent;
     keys::sign(signer, SignaturePurpose::Roster, PAYLOAD_TYPE, proposed.next.payload())
@@ -194,10 +199,10 @@ fn done(
     Ok(Exit::Done)
 }
 
-/// Collects the signatures that count.
+/// Collects all signatures that count.
 ///
 /// # Errors
-/// When a file is of another version, or can't be read or written.
+/// Returns an error if a file contains another version, or if a file cannot be read or written.
 pub fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let proposed = ProposedRoster::read(&args.file, &args.earlier, &[])?;
     let (before, next) = (&proposed.before, &proposed.next);
@@ -210,7 +215,8 @@ pub fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, CommandFailu
         let place = PrintableText::text(&path.to_string_lossy());
         if roster.digest() != next.digest() {
             return Err(CommandFailure::usage(format!(
-                "{} is {} (version {}), {} is {}: signatures of one are none of the other, nothing was changed",
+                "{} is {} (version {}), but {} is {}: nothing was changed, because a signature counts only for its \
+                 own version",
                 place.as_str(),
                 roster.digest(),
                 roster.version(),
@@ -222,18 +228,20 @@ pub fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, CommandFailu
             if signatures.iter().any(|known| known.keyid == signature.keyid) {
                 continue;
             }
-            // One that does not count would refuse the whole version.
+            // One invalid signature would make the boundary refuse the whole version.
             let keyid = signature.keyid;
             match SuccessionTallies::join(before, next, &mut signatures, signature) {
-                Ok(fallen) => left_out
-                    .extend(fallen.iter().map(|other| format!("{} adds nothing beside that of {keyid}", other.keyid))),
+                Ok(fallen) => left_out.extend(
+                    fallen.iter().map(|other| format!("{} adds nothing to the signature of {keyid}", other.keyid)),
+                ),
                 Err(error) => left_out.push(format!("{}: {error}", place.as_str())),
             }
         }
     }
     if signatures.len() > MAX_SIGNATURES {
         return Err(CommandFailure::usage(format!(
-            "an envelope holds {MAX_SIGNATURES} signatures, these are {}: merge fewer files, nothing was changed",
+            "nothing was changed: an envelope has at most {MAX_SIGNATURES} signatures, and these files have {}: \
+             merge fewer files",
             signatures.len()
         )));
     }
@@ -259,15 +267,15 @@ fn put(path: &Path, envelope: &Envelope) -> Result<(), CommandFailure> {
     rosters::write(path, envelope).map(|_| ()).map_err(|problem| CommandFailure::usage(problem.to_string()))
 }
 
-/// Says what a version still lacks.
+/// Prints which signatures a version still needs.
 pub fn say_standing(standing: &SuccessionTallies, terminal: &Terminal) {
     for tally in [&standing.of_before, &standing.of_next] {
         terminal.say(&tally.to_string());
     }
     terminal.say(if standing.is_complete() {
-        "nothing is missing: the next start of the boundary takes it"
+        "the signatures are complete: the next start of the boundary seals this version"
     } else {
-        "until they have signed, what is sealed stays in force"
+        "until enough approvers have signed, the sealed roster stays in force"
     });
 }
 
@@ -278,7 +286,7 @@ fn tallies(screen: &mut Screen, standing: &SuccessionTallies) {
     }
 }
 
-/// For programs: the version, what it changes and what it lacks.
+/// Returns the version, its changes and its missing signatures as JSON.
 #[must_use]
 pub fn told(proposed: &ProposedRoster, standing: &SuccessionTallies) -> serde_json::Value {
     let (before, next) = (&proposed.before, &proposed.next);
@@ -302,7 +310,7 @@ pub fn told(proposed: &ProposedRoster, standing: &SuccessionTallies) -> serde_js
     })
 }
 
-/// The text of a policy whose digest this version names.
+/// Reads a policy file and checks that this version of the roster names its digest.
 fn read_policy(path: &Path, next: &crate::trust::roster::TrustedRoster) -> Result<String, CommandFailure> {
     let place = PrintableText::text(&path.to_string_lossy()).as_str().to_owned();
     let bytes = read_bounded(path, file::MAX_FILE_BYTES)?;
@@ -321,24 +329,24 @@ fn read_policy(path: &Path, next: &crate::trust::roster::TrustedRoster) -> Resul
     Ok(text)
 }
 
-/// What is signed, and how.
+/// Options of `roster sign`.
 #[derive(Debug, clap::Args)]
 pub struct SignArgs {
-    /// The version's file; the versions before it are looked for beside it
+    /// The file of the version. The versions before it are searched in the same directory
     file: PathBuf,
-    /// Write the file with your signature here, instead of into FILE
+    /// Write the file with your signature to this new file, and do not change FILE
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Versions before it that do not lie beside it
+    /// A file of an earlier version in another directory; may be repeated
     #[arg(long, value_name = "FILE")]
     earlier: Vec<PathBuf>,
-    /// The policy that it names, to be shown with it
+    /// The file of the policy that this version names, to show it in the review
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Only show what would be signed
+    /// Only show the review
     #[arg(long, conflicts_with_all = ["yes", "output"])]
     review: bool,
-    /// Do not ask; only with --expect
+    /// Do not ask; requires --expect
     #[arg(long, requires = "expect")]
     yes: bool,
     /// The digest that the statement must have
@@ -350,15 +358,15 @@ pub struct SignArgs {
     key: KeyArgs,
 }
 
-/// What is merged.
+/// Options of `roster merge`.
 #[derive(Debug, clap::Args)]
 pub struct MergeArgs {
-    /// The version's file, which gets the signatures
+    /// The file of the version, which receives the signatures
     file: PathBuf,
     /// Files of the same version
     #[arg(value_name = "OTHER")]
     others: Vec<PathBuf>,
-    /// Versions before it that do not lie beside FILE
+    /// A file of an earlier version in another directory; may be repeated
     #[arg(long, value_name = "FILE")]
     earlier: Vec<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! `run --log`: reads a person's own receipts and checks their chain.
+//! The `run --log` command reads a person's own receipts and checks their chain.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,10 +17,10 @@ use crate::terminal::streams::Terminal;
 use crate::terminal::table::aligned;
 use crate::trust::open_signer::open_signer;
 
-/// Prints every receipt, and what is wrong with the log.
+/// Prints every receipt and every error in the log.
 ///
 /// # Errors
-/// When log or keys can't be read.
+/// Returns an error if the log or a key cannot be read.
 pub(super) fn show(key: &KeyArgs, more: &[PathBuf], terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let log = LocalLog::of_process()?;
     let known = known(&key.find()?, more)?;
@@ -68,8 +68,8 @@ pub(super) fn show(key: &KeyArgs, more: &[PathBuf], terminal: &Terminal) -> Resu
     let last = chain.last.map_or_else(|| "none".to_owned(), |digest| digest.to_string());
     if sound {
         terminal.say(&format!(
-            "receipts: {}, each signed by a key of yours and naming the one before; the last is {last}. Whether some are \
-             missing at the end, the log alone can't tell",
+            "receipts: {}, each signed by one of your keys and linked to the receipt before it; the last is {last}. The \
+             log alone can't show if receipts are missing at its end",
             chain.number
         ));
     } else {
@@ -82,7 +82,7 @@ pub(super) fn show(key: &KeyArgs, more: &[PathBuf], terminal: &Terminal) -> Resu
     Ok(exit)
 }
 
-/// The public keys under which receipts are the person's own.
+/// Returns the public keys of the person.
 fn known(keys: &Keys, more: &[PathBuf]) -> Result<BTreeMap<KeyId, SshKey>, CommandFailure> {
     let mut known: BTreeMap<KeyId, SshKey> =
         keys.all().map(|signer| (signer.key().keyid(), signer.key().clone())).collect();
@@ -93,7 +93,7 @@ fn known(keys: &Keys, more: &[PathBuf]) -> Result<BTreeMap<KeyId, SshKey>, Comma
     Ok(known)
 }
 
-/// What was read of the chain so far.
+/// The state of the check after the lines that were read.
 #[derive(Debug, Default)]
 struct Chain {
     number: u64,
@@ -117,7 +117,8 @@ impl Chain {
                 Err(format!("it is no envelope: {why}"))
             }
             LocalLogLine::Torn(bytes) => Err(format!(
-                "its end is missing after {bytes} bytes (a write was cut short); the next run sets it aside"
+                "its end is missing after {bytes} bytes (a write was interrupted); the next run moves it to another \
+                 file"
             )),
         };
         let found = found.map_or_else(Found::Wrong, |receipt| Found::Receipt(Box::new(receipt)));
@@ -129,10 +130,10 @@ impl Chain {
         let before = self.last.take();
         let signed =
             Signed::<LocalReceipt>::from_envelope(envelope, Base64::Strict).map_err(|error| error.to_string())?;
-        // Also of a receipt that is refused: the next one names it all the same.
+        // The digest is kept also if the receipt is refused, because the next receipt names it anyway.
         self.last = Some(ContentDigest::from_bytes(signed.digest()));
         if signed.signature_count() != 1 {
-            return Err(format!("{} signatures where one is expected", signed.signature_count()));
+            return Err(format!("{} signatures instead of one", signed.signature_count()));
         }
         self.keyid = signed.claimed().next().copied();
         let verified = signed.verify(|keyid| known.get(keyid)).map_err(|error| error.to_string())?;
@@ -142,7 +143,7 @@ impl Chain {
         }
         let names = |digest: Option<ContentDigest>| digest.map_or("none".to_owned(), |digest| digest.to_string());
         Err(format!(
-            "it names {} as the one before it, which is {}: something was taken out, put in or moved",
+            "it names {} as the receipt before it, but that receipt is {}: a receipt was removed, inserted or moved",
             names(receipt.previous),
             names(before)
         ))

@@ -1,8 +1,8 @@
-//! `run`: a person at a terminal runs the steps of a runbook.
+//! The `run` command: a person at a terminal runs the steps of a runbook.
 //!
-//! Policy's questions take the place of other people's approvals: nobody countersigned, so what comes out is a local
-//! receipt, a kind of its own that proves to the person alone what they ran. One step is decided, asked about and run
-//! after another; the first that does not succeed is the last.
+//! Policy asks the person instead of approvers. The result is a local receipt, which is a separate kind of document and
+//! proves the run only to this person. For each step, policy decides, the person answers, and the step runs, before the
+//! next step begins. The first step that does not succeed ends the command.
 
 mod log;
 
@@ -22,54 +22,56 @@ use crate::local::step::RunbookWalk;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
-/// Run a runbook's steps yourself, at a terminal: policy asks you instead of approvers
+/// Run the steps of a runbook yourself, at a terminal. Policy asks you instead of approvers
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign run deploy.md                                every step in order, until one does not succeed
   countersign run deploy.md:restart -p host=web-3          one step
-  countersign run deploy.md:restart --allow-run kubectl    answers one question beforehand
-  countersign run checks.md --non-interactive              in a job: whatever would be asked is denied
-  countersign run --log                                    your own receipts, and whether their chain is whole
+  countersign run deploy.md:restart --allow-run kubectl    answers one question in advance
+  countersign run checks.md --non-interactive              in a job: policy denies instead of asking
+  countersign run --log                                    your own receipts, and a check of their chain
 
-Each step's script is parsed and every command in it decided before anything is asked: one that policy denies ends it \
-all. A step works in the current directory where policy lets it write there, else in an overlay of it, whose changes are \
-discarded, else in an empty directory. It has the policy's part of your environment, never LD_*, BASH_ENV and the like \
-or your ssh agent, and not your terminal as its input; PATH and HOME are the sandbox's. Run by root, it has a user id of \
-its own, which can't change the files of other users, in an overlay neither. Ctrl-C ends it with everything it started.
+Policy decides about every command of a step before it asks a question, and a denied command ends the whole run. A \
+step works in the current directory if policy lets the step write there. Otherwise the step works in an overlay of \
+that directory, whose changes are discarded, or in an empty directory. Policy selects the variables of your \
+environment that a step inherits. A step never inherits your ssh agent, your terminal as its input, or variables \
+such as LD_* and BASH_ENV, and the sandbox sets PATH and HOME. If root runs the command, a step has its own user id, \
+which can't change the files of other users, also not in an overlay. Ctrl-C ends the step and all its processes.
 
-The receipt is signed with your own key and goes to your own log. It is no approval by anybody: gate, verify and audit \
-never take it.
+Your own key signs the receipt, and your own log keeps it. The receipt is no approval, so gate, verify and audit \
+never accept it.
 
-Exit codes: the step's own; 124 timed out, 125 it could not be run or its receipt not written, 126 denied or refused, \
+Exit codes: the code of the step; 124 timed out, 125 the step could not run or its receipt was not written, 126 \
+denied or refused, \
 127 unknown step, 128+n ended by signal n (130: Ctrl-C).")]
 pub struct Args {
     /// A runbook in Countersign Markdown, or one of its steps
     #[arg(value_name = "FILE[:STEP]", required_unless_present = "log")]
     file: Option<String>,
-    /// A parameter; its type is the schema's: integer, boolean, or JSON for arrays and objects
+    /// A parameter. The schema gives its type: text, integer, boolean, or JSON for arrays and objects
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     param: Vec<String>,
-    /// A file with an object of parameters, - is the standard input; -p goes over it
+    /// A file with a JSON object of parameters; - is the standard input. The option -p overrides a value of the file
     #[arg(long, value_name = "FILE")]
     params: Option<PathBuf>,
     #[command(flatten)]
     rules: RuleArgs,
-    /// Run with as much of the sandbox as this host holds; says what is missing
+    /// Use all sandbox layers that this host supports, and report the missing layers
     #[arg(long, conflicts_with_all = ["no_sandbox", "sandbox_strict"], help_heading = "Sandbox")]
     sandbox: bool,
-    /// Run without a sandbox: limits and a clean start only
+    /// Run without a sandbox: only the limits and a clean environment apply
     #[arg(long, conflicts_with = "sandbox_strict", help_heading = "Sandbox")]
     no_sandbox: bool,
-    /// Refuse where this host does not hold every layer; the default
+    /// Refuse to run if this host lacks a sandbox layer; the default
     #[arg(long, help_heading = "Sandbox")]
     sandbox_strict: bool,
-    /// Keep no receipt
+    /// Do not keep a receipt
     #[arg(long, help_heading = "Receipt")]
     no_receipt: bool,
-    /// List your own receipts and check signatures and chain; 1 when something is wrong
+    /// List your own receipts and check their signatures and their chain. The exit code is 1 if there is an error
     #[arg(long, conflicts_with_all = ["file", "param", "params", "no_receipt"], help_heading = "Receipt")]
     log: bool,
-    /// With --log: another key of yours, an earlier one say; may be repeated
+    /// With --log: another key of yours, for example an earlier key; may be repeated
     #[arg(long, value_name = "FILE", requires = "log", help_heading = "Receipt")]
     also_key: Vec<PathBuf>,
     #[command(flatten)]
@@ -90,10 +92,11 @@ impl Args {
     }
 }
 
-/// Runs the steps, or lists receipts.
+/// Runs the steps, or lists the receipts.
 ///
 /// # Errors
-/// When the runbook, policy or parameters are wrong, policy or the person denies a step, or one can't be run.
+/// Returns an error if the runbook, the policy or the parameters are invalid, or if a step is denied or cannot
+/// run.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let Some(file) = args.file.as_deref().filter(|_| !args.log) else {
         return log::show(&args.key, &args.also_key, terminal);
@@ -124,7 +127,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             let rest: Vec<&str> =
                 runbook.steps[at + 1..].iter().map(|later| later.step.definition.reference.step()).collect();
             if !rest.is_empty() {
-                terminal.say(&format!("not run, since the step before did not succeed: {}", rest.join(", ")));
+                terminal.say(&format!("not run, because the step before did not succeed: {}", rest.join(", ")));
             }
             break;
         }

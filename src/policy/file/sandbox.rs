@@ -1,27 +1,27 @@
-//! The `sandbox` of a policy's rule, as it is written.
+//! The `sandbox` map of a policy rule, as written in the file.
 
 use crate::policy::host::check_deny;
 use crate::record::declared::{DeclaredLimits, DeclaredSandbox, Limit, SandboxRule, list};
 use crate::record::sandbox_permission::SandboxPermission;
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode};
 
-/// What a newer version may say.
+/// Keys of newer versions.
 const LATER: [&str; 3] = ["level", "require", "off_reason"];
 
-/// Reads the rule; of all runbooks if it is the default's. Gives with it whether it says more than this version can
-/// decide, as only a sealed one may.
+/// Reads the rule. `of_all` is true for the default, which applies to all runbooks. The returned bool is true if the rule
+/// has keys that this version cannot evaluate. Only a sealed policy may have such keys.
 pub(super) fn read(node: &YamlNode, is_sealed: bool, of_all: bool, flaws: &mut Vec<YamlFlaw>) -> (SandboxRule, bool) {
     let own = [&["limits"][..], &SandboxPermission::ALL.map(SandboxPermission::rule_key)].concat();
     let own = if is_sealed { [&own[..], &LATER].concat() } else { own };
     node.closed_map("a sandbox rule", &own, if is_sealed { &[] } else { &LATER }, flaws);
     let says_more = node.entries().iter().any(|(key, _)| LATER.contains(&key.name.as_str()));
-    // A step declares by the same words.
+    // A step declares its needs with the same keys, so the same parser reads both.
     let (mut most, mut may_be_off) = (DeclaredSandbox::default(), None);
     for (key, value) in node.entries() {
         let known = SandboxPermission::ALL.into_iter().find(|permission| permission.rule_key() == key.name);
         match known {
             Some(permission) if of_all && !permission.is_for_all() => {
-                let message = format!("`{}` is for runbooks that are named: write it into an override", key.name);
+                let message = format!("`{}` needs a named runbook: write it into an override", key.name);
                 flaws.push(YamlFlaw::new(key.place, message));
             }
             Some(SandboxPermission::Deny) => most.deny = list(value, "`deny`", check_deny, flaws),

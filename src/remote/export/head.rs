@@ -1,7 +1,8 @@
-//! A signed head, and whether the boundary signed it.
+//! The signed checkpoint of a log, and the check of the boundary's signature.
 //!
-//! Whose key that is, the log says itself: its last seal names a roster, which must be the one that this copy knew before,
-//! or follow it by the signatures of its people. The first one seen is taken on trust, unless the user gives one.
+//! The last seal of the log names a roster, and this roster has the boundary's key. The roster must be the one that the
+//! copy already knew, or a signed successor of that roster. The first roster is trusted without proof, unless the user
+//! gives one.
 
 use std::collections::BTreeSet;
 
@@ -22,25 +23,26 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::trust::chain::{Chain, Pinned};
 use crate::trust::roster::TrustedRoster;
 
-/// A checkpoint and the note that carries it.
+/// A checkpoint and its signed note.
 #[derive(Debug)]
 pub(super) struct ExportHead {
-    /// The note, as it was found.
+    /// The note with its signatures.
     pub(super) note: String,
-    /// What it says.
+    /// The parsed checkpoint.
     pub(super) checkpoint: Checkpoint,
 }
 
 impl ExportHead {
-    /// Reads a note; nothing of it is verified.
+    /// Parses a note. Signatures are not verified.
     pub(super) fn parse(note: String) -> Result<Self, String> {
         let read = Note::parse(&note).map_err(|error| error.to_string())?;
         let checkpoint = Checkpoint::parse(read.unverified_text()).map_err(|error| error.to_string())?;
         Ok(Self { note, checkpoint })
     }
 
-    /// Holds that the boundary signed it: by the roster that the last seal of `log` names. `log` has its entries and what
-    /// they name; of these `before` were known, and the roster in force then. Gives the newest roster that is known.
+    /// Checks that the boundary signed this checkpoint, with the roster of the last seal in `log`. The roster must
+    /// follow the roster after the first `before` entries, which an earlier export verified. Returns the newest known
+    /// roster.
     pub(super) fn check_by_log(
         &self,
         log: &LogSource,
@@ -51,15 +53,15 @@ impl ExportHead {
         let (genesis, payload) = first
             .as_deref()
             .and_then(sealed)
-            .ok_or_else(|| odd("the first entry there is no seal: this is no boundary's log".to_owned()))?;
+            .ok_or_else(|| odd("the first entry there is not a seal: this is not the log of a boundary".to_owned()))?;
         let known = if before == 0 { genesis.roster } else { last_seal(log, before)?.1.roster };
         let (entry, seal) = last_seal(log, self.checkpoint.size)?;
         let versions = rosters_in(&LogEntry::of(entry), log).map_err(|error| odd(error.0))?;
-        let versions =
-            versions.ok_or_else(|| odd("the last seal there names no roster that can be read".to_owned()))?;
+        let versions = versions.ok_or_else(|| odd("the last seal there names no readable roster".to_owned()))?;
         let mut chain = Chain::connect(&Pinned::Digest(known), &versions)
             .map_err(|error| odd(format!("the roster there does not go on from the one that this log had: {error}")))?;
-        // One user may trust the rosters of many boundaries: one must be of this one, and the newest decides.
+        // The user may trust rosters of several boundaries. At least one roster must belong to this log, and the newest
+        // such roster counts.
         let connected = newest_of(trust, |trust| {
             Chain::connect(&trust.pinned, &versions).map(|chain| (NewestRoster::of(&chain), chain))
         });
@@ -76,14 +78,15 @@ impl ExportHead {
             }
         }
         let roster = chain.by_digest(&seal.roster).filter(|roster| roster.digest() == chain.last().digest());
-        let roster = roster.ok_or_else(|| odd("the last seal there brings another roster than it names".to_owned()))?;
+        let roster =
+            roster.ok_or_else(|| odd("the last seal there comes with another roster than it names".to_owned()))?;
         let name = &genesis.boundary.name;
         self.check(&origin(name, &SealDigest::of(&payload)), name, roster)?;
         Ok(chain.newest().clone())
     }
 
-    /// Holds that a boundary of a roster that the user gave signed it, and gives that one; there are no entries that would
-    /// lead to another.
+    /// Checks the signature with a roster of the user, because a copy without contents has no seals. Returns that
+    /// roster.
     pub(super) fn check_by_roster(&self, trust: &[ChosenTrust]) -> Result<Option<TrustedRoster>, CommandFailure> {
         let mut refused = None;
         for trust in trust {
@@ -97,7 +100,7 @@ impl ExportHead {
             let name = origin.split('/').next().and_then(|name| name.parse().ok());
             let checked = match name {
                 Some(name) => self.check(origin, &name, roster),
-                None => Err(odd(format!("{origin} is no name of a boundary's log"))),
+                None => Err(odd(format!("{origin} is not the name of a boundary's log"))),
             };
             match checked {
                 Ok(()) => return Ok(Some(TrustedRoster::clone(roster))),
@@ -107,7 +110,8 @@ impl ExportHead {
         refused.map_or(Ok(None), Err)
     }
 
-    /// How many witnesses of the roster cosigned it. None where a line of one does not hold: no auditor counts the others then.
+    /// Returns the number of witnesses that cosigned. If one cosignature is invalid the result is 0, because an audit
+    /// then rejects the whole note.
     pub(super) fn cosigned(&self, roster: &TrustedRoster) -> u64 {
         let Ok(note) = Note::parse(&self.note) else { return 0 };
         let mut keys = BTreeSet::new();
@@ -137,7 +141,7 @@ impl ExportHead {
     }
 }
 
-/// The last seal of the first `size` entries, and its entry.
+/// Returns the last seal among the first `size` entries, with the bytes of its entry.
 fn last_seal(log: &LogSource, size: u64) -> Result<(Vec<u8>, Seal), CommandFailure> {
     for tile in (0..size.div_ceil(u64::from(TILE_WIDTH))).rev() {
         for entry in log.entries(tile, size)?.into_iter().rev() {
@@ -146,10 +150,10 @@ fn last_seal(log: &LogSource, size: u64) -> Result<(Vec<u8>, Seal), CommandFailu
             }
         }
     }
-    Err(odd("there is no seal in the log: this is no boundary's".to_owned()))
+    Err(odd("there is no seal in the log: this is not the log of a boundary".to_owned()))
 }
 
-/// The seal in an entry and its payload, if it is one; nothing of it is verified.
+/// Parses an entry as a seal. Returns the seal and its payload. Signatures are not verified.
 pub(super) fn sealed(entry: &[u8]) -> Option<(Seal, Vec<u8>)> {
     let envelope: Envelope = serde_json::from_slice(entry).ok()?;
     if envelope.payload.len() / 4 * 3 > Seal::MAX_BYTES + 3 {

@@ -1,4 +1,4 @@
-//! The directory that a log is copied into: what of it is there already, and how a file is put into it.
+//! The directory of a copy: its existing state, and durable writes of its files.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
@@ -17,20 +17,20 @@ use crate::remote::log_source::{KEPT_HEADS, LogSource, MAX_RESOURCE_BYTES, UNFIN
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 
-/// The entries of a tile, in the width of sizes.
+/// Number of entries in a complete tile, as `u64`.
 pub(super) const WIDTH: u64 = TILE_WIDTH as u64;
 
-/// A directory with a copy of a log; nobody else writes into it while this lives.
+/// The directory of a copy, locked for this process.
 #[derive(Debug)]
 pub(super) struct LogMirror<'a> {
     directory: &'a Path,
     hashes_only: bool,
-    /// Its lock goes with it.
+    /// Open directory. Its lock is released on drop.
     opened: File,
 }
 
 impl<'a> LogMirror<'a> {
-    /// Makes the directory where it is not there, and takes it for this process.
+    /// Creates the directory if necessary, and locks it.
     pub(super) fn open(directory: &'a Path, hashes_only: bool) -> Result<Self, CommandFailure> {
         let shown = PrintableText::text(&directory.to_string_lossy());
         let made = DirBuilder::new().recursive(true).mode(0o755).create(directory).and_then(|()| File::open(directory));
@@ -42,30 +42,30 @@ impl<'a> LogMirror<'a> {
             }
             Err(rustix::io::Errno::WOULDBLOCK) => Err(CommandFailure::new(
                 Exit::Unreachable,
-                format!("another export writes into {}: run it again when that has ended", shown.as_str()),
+                format!("another export is writing into {}: try again when it has ended", shown.as_str()),
             )),
             Err(error) => Err(CommandFailure::usage(format!("can't lock {}: {error}", shown.as_str()))),
         }
     }
 
-    /// What is there, as a log that is read.
+    /// Returns the copy as a source of a log.
     pub(super) fn as_log_source(&self) -> LogSource {
         LogSource::Directory(self.directory.to_owned())
     }
 
-    /// The kind of the tiles that have its leaves.
+    /// Returns the kind of the tiles that contain the leaves.
     pub(super) const fn kind(&self) -> TileKind {
         if self.hashes_only { TileKind::Hashes(0) } else { TileKind::Entries }
     }
 
-    /// The head of what is there.
+    /// Reads the checkpoint of the copy.
     pub(super) fn earlier(&self) -> Result<Option<ExportHead>, CommandFailure> {
         let Some(bytes) = read_file(&self.directory.join("checkpoint"), MAX_NOTE_BYTES)? else { return Ok(None) };
         let head = String::from_utf8(bytes).map_err(|error| error.to_string()).and_then(ExportHead::parse);
         head.map(Some).map_err(|why| self.damaged(&format!("its checkpoint: {why}")))
     }
 
-    /// A copy stays what it was begun as: one half with contents and one without would be neither.
+    /// Rejects a change between the two kinds of copies: with contents, or with hashes only.
     pub(super) fn check_kind(&self, earlier: Option<&ExportHead>) -> Result<(), CommandFailure> {
         let has_contents = match earlier {
             Some(ExportHead { checkpoint, .. }) => {
@@ -73,7 +73,8 @@ impl<'a> LogMirror<'a> {
                 let last = LogSource::tile_of(TileKind::Entries, last, checkpoint.size)?;
                 self.directory.join(last.to_string()).is_file()
             }
-            // A first run that was interrupted: contents can still be fetched for all of it, and not be taken away.
+            // An interrupted first export has no checkpoint. A copy without a checkpoint can still get contents, but a
+            // copy with contents cannot become a copy of hashes.
             None if self.hashes_only => ["tile/entries", "blob"].iter().any(|name| self.directory.join(name).exists()),
             None => return Ok(()),
         };
@@ -85,7 +86,7 @@ impl<'a> LogMirror<'a> {
         Ok(())
     }
 
-    /// The incomplete tiles of the copy, by level; its root must be that of its own checkpoint.
+    /// Reads the incomplete tiles of each level. The tiles must match the root of the copy's checkpoint.
     pub(super) fn edge(&self, earlier: &Checkpoint) -> Result<Vec<Vec<Hash>>, CommandFailure> {
         let mut levels = Vec::new();
         let mut entries = earlier.size;
@@ -105,7 +106,7 @@ impl<'a> LogMirror<'a> {
         Ok(levels)
     }
 
-    /// The root over the complete tiles on the disk and the incomplete ones in memory.
+    /// Computes the root hash from complete tiles on disk and incomplete tiles in memory.
     pub(super) fn root_of(&self, levels: &[Vec<Hash>], size: u64) -> Result<Hash, CommandFailure> {
         root_of(size, |level, index| {
             let (tile_level, within) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
@@ -125,11 +126,11 @@ impl<'a> LogMirror<'a> {
     fn hashes(&self, path: &TilePath) -> Result<Vec<Hash>, CommandFailure> {
         let bytes = read_file(&self.directory.join(path.to_string()), usize::from(TILE_WIDTH) * 32)?;
         let bytes = bytes.filter(|bytes| bytes.len() == usize::from(path.width()) * 32);
-        let bytes = bytes.ok_or_else(|| self.damaged(&format!("{path} is missing or cut")))?;
+        let bytes = bytes.ok_or_else(|| self.damaged(&format!("{path} is missing or incomplete")))?;
         Ok(bytes.as_chunks::<32>().0.to_vec())
     }
 
-    /// A whole tile beyond the copy's checkpoint, which an interrupted run left. One that is broken is none.
+    /// Returns a complete tile that an interrupted export wrote after the checkpoint. An invalid tile is ignored.
     pub(super) fn leftover(&self, path: &TilePath) -> Option<ExportTile> {
         if path.width() < TILE_WIDTH {
             return None;
@@ -138,18 +139,17 @@ impl<'a> LogMirror<'a> {
         ExportTile::read(path, bytes)
     }
 
-    /// The blob of this digest, where it is there and whole.
+    /// Returns the blob with this digest, if the file exists and is intact.
     pub(super) fn blob(&self, digest: &BlobDigest) -> Option<Vec<u8>> {
         let bytes = read_file(&self.directory.join(blob_name(digest)), MAX_RESOURCE_BYTES).ok().flatten()?;
         (BlobDigest::of(&bytes) == *digest).then_some(bytes)
     }
 
-    /// Writes a blob.
     pub(super) fn write_blob(&self, digest: &BlobDigest, bytes: &[u8]) -> Result<(), CommandFailure> {
         self.write(&blob_name(digest), bytes)
     }
 
-    /// Keeps a head for good: two signed ones of one size that differ show a fork.
+    /// Stores a checkpoint permanently. Two different signed checkpoints of one size prove a fork.
     pub(super) fn keep(&self, head: &ExportHead) -> Result<(), CommandFailure> {
         let name = kept_name(head);
         let Some(kept) = read_file(&self.directory.join(&name), MAX_NOTE_BYTES)? else {
@@ -168,15 +168,15 @@ impl<'a> LogMirror<'a> {
         )))
     }
 
-    /// Puts this note in the place of the copy's own, which is of the same head.
+    /// Replaces the copy's note by a note of the same checkpoint with other signatures.
     pub(super) fn renew(&self, head: &ExportHead) -> Result<(), CommandFailure> {
         self.keep(head)?;
-        // A crash between the two leaves the old note as the head: the next run does this again.
+        // After a crash between the two writes, the copy still has the old note. The next export repeats both writes.
         self.write(&kept_name(head), head.note.as_bytes())?;
         self.conclude(head)
     }
 
-    /// Makes the head that of the copy, when everything it stands for is on the disk.
+    /// Makes the checkpoint the current checkpoint of the copy. All data that it covers must be on disk before.
     pub(super) fn conclude(&self, head: &ExportHead) -> Result<(), CommandFailure> {
         self.sync()?;
         self.write("checkpoint", head.note.as_bytes())?;
@@ -187,30 +187,31 @@ impl<'a> LogMirror<'a> {
         rustix::fs::syncfs(&self.opened).map_err(|error| self.failed("", &error.into()))
     }
 
-    /// Writes a file at once, or not at all. What is beyond the checkpoint may be replaced, and the checkpoint itself.
+    /// Writes a file atomically. The checkpoint and files after the checkpoint may be replaced.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), CommandFailure> {
         let path = self.directory.join(name);
         let directory = path.parent().unwrap_or(self.directory);
         let done = DirBuilder::new().recursive(true).mode(0o755).create(directory).and_then(|()| {
             let mut builder = tempfile::Builder::new();
-            // For whoever serves or audits the copy.
+            // Other users may serve or audit the copy, so they can read its files.
             let mode = fs::Permissions::from_mode(0o644);
-            // In one place, where the next run finds what a killed one left.
+            // All temporary files are in one directory, so that the next export can delete them after a crash.
             let mut file = builder.prefix(UNFINISHED).permissions(mode).tempfile_in(self.directory)?;
             file.write_all(bytes)?;
-            // Else a power cut may leave the name with nothing behind it.
+            // Without this sync, a power failure could leave a file name with no content.
             file.as_file().sync_data()?;
             file.persist(&path).map(drop).map_err(|error| error.error)
         });
         done.map_err(|error| self.failed(name, &error))
     }
 
-    /// Removes parts of tiles that are whole now: a reader takes the whole one.
+    /// Deletes incomplete tiles that are complete now, because readers use the complete tile.
     pub(super) fn sweep(&self, from: u64, size: u64) {
         let remove = |kind: TileKind, level: u8| {
             let bits = u32::from(level) * u32::from(TILE_HEIGHT);
             let complete = (size >> bits) / WIDTH;
-            // The one that was incomplete before; and the last, should a run have been killed before it came to this.
+            // One tile was incomplete before this export. An interrupted export may also have left the last complete
+            // tile's part.
             for index in [(from >> bits) / WIDTH, complete.wrapping_sub(1)] {
                 if index < complete
                     && let Some(whole) = TilePath::new(kind, index, TILE_WIDTH)
@@ -234,7 +235,7 @@ impl<'a> LogMirror<'a> {
     }
 }
 
-/// Removes what runs that were killed had begun to write; the directory is this process's alone.
+/// Deletes temporary files of interrupted exports. The directory is locked by this process.
 fn remove_unfinished(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {

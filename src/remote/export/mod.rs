@@ -1,10 +1,10 @@
-//! A copy of a log as a static tlog-tiles directory, brought up to date.
+//! Export of a log: an incremental copy in the static format of C2SP tlog-tiles.
 //!
-//! Only what is new is fetched. A file is written whole under a name of its own and then renamed; the checkpoint is the
-//! last, when everything that it stands for is on the disk. So a copy that was interrupted is the earlier one with more
-//! files beside it, which the next run takes over where they fit. Hash tiles are worked out from what is fetched, and
-//! their root must be the one that is signed. What the copy holds is never fetched in another form: a tile that grew must
-//! begin with the leaves that it had. Every head that was taken stays under `checkpoints/`.
+//! An export fetches only new data. Each file is written under a temporary name and then renamed. The checkpoint is
+//! written last, after all data that it covers is on disk. After an interruption the copy is still the earlier copy,
+//! with additional files that the next export uses if they are valid. Hash tiles are computed from the fetched entries,
+//! and their root must match the signed checkpoint. Existing leaves must not change: a tile that has grown must begin
+//! with its old leaves. Each accepted checkpoint also stays in the directory `checkpoints/`.
 
 mod head;
 mod mirror;
@@ -29,29 +29,31 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 
-/// What an export did.
+/// Result of an export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Export {
-    /// The log's name.
+    /// Origin of the log.
     pub origin: String,
-    /// Entries in the copy now.
+    /// Number of entries in the copy after the export.
     pub size: u64,
-    /// Entries in it before.
+    /// Number of entries in the copy before the export.
     pub before: u64,
-    /// Tiles that were written.
+    /// Number of written tiles.
     pub tiles: u64,
-    /// Blobs that were written.
+    /// Number of written blobs.
     pub blobs: u64,
-    /// Witnesses whose cosignatures the head of a copy that did not grow has now, and had not before.
+    /// Number of new cosignatures on the checkpoint, if the log has not grown.
     pub cosignatures: u64,
 }
 
-/// Copies what is new at `place` into `directory`. With contents the head must be signed by the boundary, as the rosters
-/// say that lead on from the one that the copy knew, or from one of `trust`; without, by one of `trust` where any is given.
+/// Copies the new data of the log at `place` into `directory`. For a copy with contents, the boundary must have signed
+/// the checkpoint under a roster that follows the copy's known roster or a roster of `trust`. For a copy of hashes, a
+/// boundary in one of the rosters in `trust` must have signed the checkpoint, if `trust` is not empty.
 ///
 /// # Errors
-/// When something can't be fetched or written, another export is at it, or what is there is another log, a fork of it,
-/// newer, or not the boundary's word.
+/// Returns an error if data cannot be fetched or written, or if another export uses the directory. The function also
+/// returns an error if the directory has another log, a fork or a newer copy, or if the boundary did not sign the
+/// checkpoint.
 pub fn export(
     place: &LogSource,
     directory: &Path,
@@ -77,7 +79,8 @@ pub fn export(
         }
     }
     let growth = Growth { mirror, place, head: &head, earlier: earlier.as_ref(), hashes_only, trust, terminal };
-    // What an interrupted run left behind is taken over; should it not fit, everything is fetched again.
+    // The first attempt uses files of an interrupted export. If these files do not match, the second attempt fetches
+    // everything.
     for leftovers in [true, false] {
         match growth.grow(leftovers) {
             Err(Stop::OtherRoot { used_leftovers: true }) if leftovers => {}
@@ -94,7 +97,7 @@ pub fn export(
     )))
 }
 
-/// A copy never goes back, never to another log, and never to another history.
+/// Checks that the new checkpoint is of the same log, is not smaller, and is not a fork.
 fn check_follows(earlier: &ExportHead, head: &ExportHead, directory: &Path) -> Result<(), CommandFailure> {
     let shown = PrintableText::text(&directory.to_string_lossy());
     let (note, earlier, head) = (&head.note, &earlier.checkpoint, &head.checkpoint);
@@ -116,8 +119,8 @@ fn check_follows(earlier: &ExportHead, head: &ExportHead, directory: &Path) -> R
     Ok(())
 }
 
-/// Holds that the boundary signed the head of a log that has not grown, and takes what more witnesses said of it since;
-/// gives how many. Where nothing tells the boundary's key the copy stays as it is: so would a note full of strangers' lines.
+/// Updates the note of a log that has not grown, and checks the boundary's signature. Returns the number of new
+/// cosignatures. Without a roster the copy stays unchanged, because the new signatures cannot be verified.
 fn refresh(
     mirror: &LogMirror<'_>,
     earlier: &ExportHead,
@@ -146,7 +149,7 @@ fn refresh(
     Ok(more)
 }
 
-/// What brings a copy from its earlier head to the one of now.
+/// State of an export of new entries.
 struct Growth<'a> {
     mirror: LogMirror<'a>,
     place: &'a LogSource,
@@ -168,7 +171,7 @@ impl From<CommandFailure> for Stop {
     }
 }
 
-/// The longest list of steps that is read: more than 20 000 steps.
+/// Maximum size of a registry in bytes, enough for more than 20 000 steps.
 const MAX_REGISTRY_BYTES: usize = 4 << 20;
 
 impl Growth<'_> {
@@ -184,7 +187,7 @@ impl Growth<'_> {
         let mut shown = Instant::now();
         for index in from / WIDTH..size.div_ceil(WIDTH) {
             let path = LogSource::tile_of(mirror.kind(), index, size)?;
-            // The leaves of this tile that the copy has: the last tile before this run may have been incomplete.
+            // Leaves of this tile that the copy already has, because the last tile of the copy may be incomplete.
             let held = levels.first().cloned().unwrap_or_default();
             let left = if leftovers { mirror.leftover(&path) } else { None };
             let left = left.filter(|tile| tile.leaves().starts_with(&held));
@@ -234,7 +237,7 @@ impl Growth<'_> {
         Ok(done)
     }
 
-    /// Fetches a tile, which must begin with the leaves that the copy holds of it.
+    /// Fetches a tile. The tile must begin with the leaves that the copy already has.
     fn fetch(&self, path: &TilePath, held: &[Hash]) -> Result<ExportTile, CommandFailure> {
         let tile = ExportTile::fetch(self.place, path, self.head.checkpoint.size)?;
         if tile.leaves().starts_with(held) {
@@ -247,7 +250,7 @@ impl Growth<'_> {
         )))
     }
 
-    /// Adds a leaf; gives how many tiles it completed, which are written.
+    /// Adds a leaf and writes each tile that is complete then. Returns the number of written tiles.
     fn append(&self, levels: &mut Vec<Vec<Hash>>, leaf: Hash) -> Result<u64, CommandFailure> {
         let (mut hash, mut written) = (leaf, 0);
         for level in 0_u8.. {
@@ -261,7 +264,8 @@ impl Growth<'_> {
             }
             let hashes = std::mem::take(&mut levels[at]);
             hash = root(&hashes);
-            // Its index is how many of its level are complete, which the level above counts.
+            // The index of this tile is the number of complete tiles before it, which follows from the hashes in the
+            // higher levels.
             let above = levels.iter().skip(at + 1).rev();
             let index = above.fold(0, |index, hashes| index * WIDTH + hashes.len() as u64);
             if let Some(path) = TilePath::new(TileKind::Hashes(level), index, TILE_WIDTH) {
@@ -272,7 +276,7 @@ impl Growth<'_> {
         Ok(written)
     }
 
-    /// Fetches what a seal names, and what that names; gives how many blobs were written.
+    /// Fetches all blobs that a seal names, and all steps that its registry names. Returns the number of written blobs.
     fn named_by(&self, entry: &[u8]) -> Result<u64, CommandFailure> {
         let Some((seal, _)) = sealed(entry) else { return Ok(0) };
         let mut written = 0;
@@ -291,11 +295,9 @@ impl Growth<'_> {
         written += new;
         if registry.len() > MAX_REGISTRY_BYTES {
             let (digest, length) = (seal.registry, registry.len());
-            return Err(odd(format!(
-                "the registry {digest} there has {length} bytes: no boundary seals as many steps"
-            )));
+            return Err(odd(format!("the registry {digest} there has {length} bytes, more than any boundary seals")));
         }
-        // What is no registry is copied as it is: `audit` says so.
+        // An invalid registry is copied unchanged, because the command `audit` reports it.
         let steps: Vec<RegistryLeaf> = json::parse_as(&registry, MAX_REGISTRY_BYTES).unwrap_or_default();
         for step in steps {
             written += self.blob(&BlobDigest::from_bytes(*step.digest.as_bytes()))?.1;
@@ -303,14 +305,14 @@ impl Growth<'_> {
         Ok(written)
     }
 
-    /// A blob, and 1 when it had to be fetched.
+    /// Returns a blob, and the number of fetched blobs (0 or 1).
     fn blob(&self, digest: &BlobDigest) -> Result<(Vec<u8>, u64), CommandFailure> {
         if let Some(bytes) = self.mirror.blob(digest) {
             return Ok((bytes, 0));
         }
         let bytes = self.place.blob(digest)?.ok_or_else(|| odd(format!("the blob {digest} is missing there")))?;
         if BlobDigest::of(&bytes) != *digest {
-            return Err(odd(format!("what is there as the blob {digest} is something else")));
+            return Err(odd(format!("the blob {digest} there has other content")));
         }
         self.mirror.write_blob(digest, &bytes)?;
         Ok((bytes, 1))

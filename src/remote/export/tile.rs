@@ -1,10 +1,10 @@
-//! One tile of leaves: entries, or only their hashes.
+//! One tile of leaves: either complete entries or only their hashes.
 
 use crate::crypto::merkle::{Hash, TileKind, TilePath, leaf_hash, push_entry, split_entries};
 use crate::remote::log_source::LogSource;
 use crate::terminal::exit::{CommandFailure, Exit};
 
-/// A tile that is whole: as many leaves as its path says.
+/// A tile with exactly as many leaves as its path requires.
 #[derive(Debug)]
 pub(super) struct ExportTile {
     bytes: Vec<u8>,
@@ -13,7 +13,7 @@ pub(super) struct ExportTile {
 }
 
 impl ExportTile {
-    /// Reads one; nothing when it is not the bytes of a tile of this path.
+    /// Parses a tile. Returns `None` if the bytes are not a tile of this path.
     pub(super) fn read(path: &TilePath, bytes: Vec<u8>) -> Option<Self> {
         let leaves: Vec<Hash> = match path.kind() {
             TileKind::Entries => split_entries(&bytes)?.into_iter().map(leaf_hash).collect(),
@@ -26,7 +26,7 @@ impl ExportTile {
         (leaves.len() == usize::from(path.width())).then_some(Self { bytes, kind, leaves })
     }
 
-    /// Fetches the tile of this path of a log of `size` entries.
+    /// Fetches a tile of a log with `size` entries.
     pub(super) fn fetch(place: &LogSource, path: &TilePath, size: u64) -> Result<Self, CommandFailure> {
         let odd = |why: String| CommandFailure::new(Exit::CheckSaidNo, why);
         let bytes = if path.kind() == TileKind::Entries {
@@ -42,17 +42,17 @@ impl ExportTile {
         Self::read(path, bytes).ok_or_else(|| odd(format!("{path} there is no tile of {width} leaves")))
     }
 
-    /// As it lies in its file.
+    /// Returns the bytes of the tile's file.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The hashes of its leaves.
+    /// Returns the hashes of the leaves.
     pub(super) fn leaves(&self) -> &[Hash] {
         &self.leaves
     }
 
-    /// Its entries; none where it has only hashes.
+    /// Returns the entries. A tile of hashes has no entries.
     pub(super) fn entries(&self) -> Vec<&[u8]> {
         match self.kind {
             TileKind::Entries => split_entries(&self.bytes).unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! The ledger's laws, over real SQLite files.
+//! Tests of the ledger with real SQLite files.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
 use std::task::Poll;
@@ -28,7 +28,7 @@ fn t(seconds: i64) -> Timestamp {
     Timestamp::from_unix(T0 + seconds)
 }
 
-/// A directory, a clock and a key; the store in it is opened as often as a test likes.
+/// A directory, a clock and a key for one store, which a test can open several times.
 struct World {
     directory: tempfile::TempDir,
     clock: Arc<AtomicI64>,
@@ -71,7 +71,8 @@ impl World {
         }
     }
 
-    /// Other tests of this process start processes, which hold the lock of a store that was closed until they execute theirs.
+    /// Opens the store and tries again while the lock is taken. Other tests of this process start child processes,
+    /// which hold a copy of the lock until they call exec.
     fn store(&self) -> (sqlite::SqliteStore, sqlite::reads::SqliteReads) {
         let begun = std::time::Instant::now();
         loop {
@@ -193,7 +194,7 @@ fn status(ledger: &Ledger, number: u8) -> Option<StoredStatus> {
     ledger.proposal(&core(number).id).expect("read").map(|proposal| proposal.status)
 }
 
-/// The consumptions of the log, verified and read by the record room.
+/// Verifies and returns the consumptions of the log.
 fn consumptions(ledger: &Ledger) -> Vec<(u64, Statement<Consumption>)> {
     let key = SshKey::from_public(SecretKey::from_seed([3; 32]).public(), "").expect("key");
     let mut found = Vec::new();
@@ -208,7 +209,7 @@ fn consumptions(ledger: &Ledger) -> Vec<(u64, Statement<Consumption>)> {
     found
 }
 
-/// What must hold of any store at rest, however it came to be.
+/// Checks the rules that every store must satisfy.
 fn check_laws(ledger: &Ledger) {
     let state = ledger.state();
     let data = ledger.leaves(0..state.size).expect("leaves");
@@ -235,12 +236,12 @@ fn check_laws(ledger: &Ledger) {
         assert_eq!(row.receipt.is_some(), expected == StoredStatus::Finished);
     }
     for proposal in &running {
-        assert!(spent.values().any(|one| one == proposal), "nothing runs without a consumption");
+        assert!(spent.values().any(|one| one == proposal), "every running proposal has a consumption");
     }
 }
 
 #[tokio::test]
-async fn one_of_many_identical_requests_runs() {
+async fn only_one_of_many_identical_requests_runs() {
     let world = World::new();
     let ledger = world.sealed().await;
     let mut tasks = tokio::task::JoinSet::new();
@@ -258,12 +259,12 @@ async fn one_of_many_identical_requests_runs() {
 }
 
 #[tokio::test]
-async fn a_group_of_many_has_leaves_of_at_most_sixteen_items() {
+async fn consumptions_of_a_large_batch_have_at_most_sixteen_items() {
     let world = World::new();
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
     let first = commits.hold(&ledger, |ledger| async move { ledger.refuse(b"first".to_vec(), t(0)).await }).await;
-    // All of these come while that one is being committed.
+    // The 40 requests arrive while the first batch is being committed.
     let mut asked: Vec<_> = (0..40).map(|number| Box::pin(ledger.consume(consume_of(&ledger, core(number))))).collect();
     for asking in &mut asked {
         let waits = |context: &mut std::task::Context<'_>| Poll::Ready(asking.as_mut().poll(context).is_pending());
@@ -283,7 +284,7 @@ async fn a_group_of_many_has_leaves_of_at_most_sixteen_items() {
 }
 
 #[tokio::test]
-async fn a_spent_nonce_stays_spent_with_any_expiry_proposal_and_after_reopening() {
+async fn a_spent_nonce_stays_spent_for_another_expiry_and_another_proposal_and_after_a_restart() {
     let world = World::new();
     let ledger = world.sealed().await;
     let (consumed, _) = run_whole(&ledger, 1).await;
@@ -298,12 +299,12 @@ async fn a_spent_nonce_stays_spent_with_any_expiry_proposal_and_after_reopening(
     ledger.close().await.expect("closed");
     let ledger = world.open();
     assert_eq!(ledger.consume(consume).await, Err(ConsumeStop::Replayed(spent)));
-    assert_eq!(status(&ledger, 2), None, "no row of what was refused");
+    assert_eq!(status(&ledger, 2), None, "a refused request has no row");
     check_laws(&ledger);
 }
 
 #[tokio::test]
-async fn a_verdict_under_an_older_state_goes_back() {
+async fn a_consumption_under_an_outdated_state_version_is_refused() {
     let world = World::new();
     let ledger = world.sealed().await;
     let old = consume_of(&ledger, core(1));
@@ -311,7 +312,11 @@ async fn a_verdict_under_an_older_state_goes_back() {
     assert_eq!(sealed.version, old.version + 1);
     assert_eq!(ledger.consume(old.clone()).await, Err(ConsumeStop::Moved));
     let newer_version = Consume { version: sealed.version, ..old };
-    assert_eq!(ledger.consume(newer_version).await, Err(ConsumeStop::Moved), "an old registry under a new version");
+    assert_eq!(
+        ledger.consume(newer_version).await,
+        Err(ConsumeStop::Moved),
+        "an old seal with a new version is refused"
+    );
     let before = consume_of(&ledger, core(1));
     let denial = DenialWrite {
         authorization: core(9).digest,
@@ -337,7 +342,7 @@ async fn a_verdict_under_an_older_state_goes_back() {
 }
 
 #[tokio::test]
-async fn time_is_judged_by_the_ledger_and_never_runs_back() {
+async fn the_ledger_checks_windows_and_its_time_never_decreases() {
     let world = World::new();
     let ledger = world.sealed().await;
     world.clock.store(T0 + 100, SeqCst);
@@ -345,10 +350,14 @@ async fn time_is_judged_by_the_ledger_and_never_runs_back() {
     assert_eq!(first.at, t(100));
     world.clock.store(T0 - 5000, SeqCst);
     let second = ledger.consume(consume_of(&ledger, core(2))).await.expect("consumed");
-    assert_eq!(second.at, t(100), "the clock went back, the log does not");
+    assert_eq!(second.at, t(100), "the time of the log never decreases");
     let short = AuthorizationCore { expires_at: t(100), ..core(3) };
     let stop = ConsumeStop::Expired { at: t(100), expires_at: t(100) };
-    assert_eq!(ledger.consume(consume_of(&ledger, short)).await, Err(stop), "set back clocks revive nothing");
+    assert_eq!(
+        ledger.consume(consume_of(&ledger, short)).await,
+        Err(stop),
+        "an expired authorization stays expired if the clock is set back"
+    );
     assert_eq!(ledger.now(), t(100));
     let stale = SealWrite { at: t(99), ..seal_write(&ledger, 2) };
     assert_eq!(ledger.seal(stale).await, Err(WriteStop::BackDated { last: t(100) }));
@@ -358,12 +367,16 @@ async fn time_is_judged_by_the_ledger_and_never_runs_back() {
     let third = ledger.consume(consume_of(&ledger, core(4))).await.expect("consumed");
     assert_eq!(third.at, t(100), "also after a restart");
     let lying = Consume { core: AuthorizationCore { expires_at: t(1), ..core(5) }, ..consume_of(&ledger, core(5)) };
-    assert_eq!(ledger.consume(lying).await, Err(ConsumeStop::BadWindow), "the kept expiry is the judged one");
+    assert_eq!(
+        ledger.consume(lying).await,
+        Err(ConsumeStop::BadWindow),
+        "the stored expiry and the checked expiry are equal"
+    );
     check_laws(&ledger);
 }
 
 #[tokio::test]
-async fn the_mark_rises_with_boot_time_only_and_what_it_passes_stays_expired() {
+async fn the_low_water_mark_rises_with_boot_time_and_expired_nonces_stay_expired() {
     let world = World::new();
     let ledger = world.sealed().await;
     let soon = AuthorizationCore { expires_at: t(60), ..core(1) };
@@ -375,7 +388,7 @@ async fn the_mark_rises_with_boot_time_only_and_what_it_passes_stays_expired() {
     let pruned = ledger.prune(1000).await.expect("pruned");
     assert_eq!((pruned.mark, pruned.deleted, pruned.done), (t(10), 0, true));
     assert_eq!(pruned.ahead_s, 31_536_000 - 10);
-    // Set right again, the mark waits for the clock, and then goes with it.
+    // After the clock is corrected, the mark follows the clock.
     world.clock.store(T0 + 5, SeqCst);
     assert_eq!(ledger.prune(1000).await.expect("pruned").mark, t(10), "never falls");
     world.clock.store(T0 + 60, SeqCst);
@@ -383,7 +396,7 @@ async fn the_mark_rises_with_boot_time_only_and_what_it_passes_stays_expired() {
     let pruned = ledger.prune(1000).await.expect("pruned");
     assert_eq!((pruned.mark, pruned.deleted), (t(60), 1), "never above the clock");
     assert_eq!(ledger.spent(&soon.nonce).expect("read"), None);
-    // Its nonce is forgotten; whatever the clock says, it is expired.
+    // The nonce is deleted, but the mark shows that the authorization is expired.
     world.clock.store(T0, SeqCst);
     ledger.close().await.expect("closed");
     let ledger = world.open();
@@ -394,7 +407,7 @@ async fn the_mark_rises_with_boot_time_only_and_what_it_passes_stays_expired() {
 }
 
 #[tokio::test]
-async fn pruning_walks_in_small_steps() {
+async fn one_pruning_call_deletes_at_most_the_given_number_of_nonces() {
     let world = World::new();
     let ledger = world.sealed().await;
     for number in 0..10 {
@@ -414,12 +427,12 @@ async fn pruning_walks_in_small_steps() {
 }
 
 #[tokio::test]
-async fn pruning_goes_by_the_log_for_each_item_of_an_entry() {
+async fn pruning_compares_each_nonce_with_the_log() {
     let world = World::new();
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
     let first = commits.hold(&ledger, |ledger| async move { ledger.refuse(b"first".to_vec(), t(0)).await }).await;
-    // Four in one entry, the last of which ends later than the others.
+    // One entry spends four nonces. The last nonce expires later than the others.
     let mut late = consume_of(&ledger, AuthorizationCore { expires_at: t(9000), ..core(4) });
     (late.window.issued_at, late.window.not_before) = (t(0), t(0));
     let release = async {
@@ -434,7 +447,8 @@ async fn pruning_goes_by_the_log_for_each_item_of_an_entry() {
     assert_eq!(places, [(2, 0), (2, 1), (2, 2), (2, 3)]);
     ledger.close().await.expect("closed");
     let (mut store, reads) = sqlite::open(&world.path()).expect("store");
-    // By the log the second goes with the first; the row of the third, and the fourth itself, say otherwise.
+    // According to the log, both the first and the second nonce are expired. The rows of the third and the fourth nonce
+    // contradict the log.
     store.tamper("UPDATE nonce SET spent = spent + 64 WHERE spent & 63 = 2; UPDATE nonce SET expires_at = 0 WHERE spent & 63 = 3");
     let ledger = Ledger::open(Box::new(store), Arc::new(reads), world.config()).expect("ledger");
     world.clock.store(T0 + 4000, SeqCst);
@@ -454,7 +468,7 @@ async fn pruning_goes_by_the_log_for_each_item_of_an_entry() {
 }
 
 #[tokio::test]
-async fn exclusive_runs_exclude_each_other_until_the_receipt() {
+async fn a_run_holds_its_exclusive_lock_until_the_receipt() {
     let world = World::new();
     let ledger = world.sealed().await;
     let exclusive =
@@ -472,7 +486,7 @@ async fn exclusive_runs_exclude_each_other_until_the_receipt() {
 }
 
 #[tokio::test]
-async fn a_denial_stops_its_authorization_known_or_not() {
+async fn a_denial_stops_known_and_unknown_authorizations() {
     let world = World::new();
     let ledger = world.sealed().await;
     let denial = |number: u8, approver: &str| DenialWrite {
@@ -500,7 +514,7 @@ async fn a_denial_stops_its_authorization_known_or_not() {
 }
 
 #[tokio::test]
-async fn denials_of_what_is_not_known_are_limited_and_those_of_proposals_are_not() {
+async fn denials_of_unknown_authorizations_are_limited_and_denials_of_proposals_are_not() {
     let world = World::new();
     let ledger = world.sealed().await;
     let denial = |number: u32, approver: &str, at: Timestamp| DenialWrite {
@@ -515,13 +529,13 @@ async fn denials_of_what_is_not_known_are_limited_and_those_of_proposals_are_not
     }
     let refused = ledger.deny(denial(100, "alice", t(200))).await;
     assert_eq!(refused, Err(WriteStop::TooManyAhead { most: 100, of_approver: true, wait_s: 86_200 }));
-    // The same one again, somebody else's, and one of a proposal that is there.
+    // The limit does not apply to a repeated denial, to another approver, or to a known proposal.
     ledger.deny(denial(7, "alice", t(200))).await.expect("it is there already");
     ledger.deny(denial(100, "bob", t(200))).await.expect("another approver");
     ledger.propose(new_proposal(1)).await.expect("proposed");
     let known = DenialWrite { authorization: core(1).digest, ..denial(0, "alice", t(200)) };
     assert_eq!(ledger.deny(known).await.expect("known").denied, Some(core(1).id));
-    // What was kept holds after a restart, the limit too; a day later there is room for one.
+    // The limit survives a restart. After a day, one more denial is accepted.
     ledger.close().await.expect("closed");
     let ledger = world.open();
     assert!(matches!(
@@ -531,7 +545,7 @@ async fn denials_of_what_is_not_known_are_limited_and_those_of_proposals_are_not
     ledger.deny(denial(101, "alice", t(86_400))).await.expect("room for one");
     let again = ledger.deny(denial(102, "alice", t(86_400))).await;
     assert_eq!(again, Err(WriteStop::TooManyAhead { most: 100, of_approver: true, wait_s: 1 }));
-    // And of all approvers together.
+    // The second limit is for all approvers together.
     for number in 1000..1900 {
         let approver = format!("a{}", number / 50);
         drop(ledger.deny(denial(number, &approver, t(86_400))).await);
@@ -541,7 +555,7 @@ async fn denials_of_what_is_not_known_are_limited_and_those_of_proposals_are_not
 }
 
 #[tokio::test]
-async fn what_nobody_signed_is_limited_and_deleted_an_hour_after_its_window() {
+async fn unsigned_proposals_are_limited_and_deleted_an_hour_after_their_window() {
     let mut world = World::new();
     world.limits = LedgerLimits { unsigned_of_proposer: 3, ..LedgerLimits::default() };
     let ledger = world.sealed().await;
@@ -552,7 +566,7 @@ async fn what_nobody_signed_is_limited_and_deleted_an_hour_after_its_window() {
         at: t(0),
         detail: Vec::new(),
     };
-    // Signed, denied and refused ones don't count and stay.
+    // Signed, denied and refused proposals do not count and are kept.
     let signature = Signature {
         keyid: format!("SHA256:{}", "A".repeat(43)).parse().expect("key id"),
         person: "alice".parse().expect("name"),
@@ -575,7 +589,7 @@ async fn what_nobody_signed_is_limited_and_deleted_an_hour_after_its_window() {
     assert_eq!(ledger.propose(new_proposal(7)).await, Ok(ProposeResult::TooManyKept { most: 3, until: first }));
     let other = AuthorizationCore { proposer: "other".parse().expect("name"), ..core(8) };
     assert_eq!(ledger.propose(NewProposal { core: other, ..new_proposal(8) }).await, Ok(ProposeResult::New));
-    // The same nonce again is answered with what there is, whatever the limit.
+    // A repeated proposal is answered despite the limit.
     assert!(matches!(ledger.propose(new_proposal(4)).await, Ok(ProposeResult::Same(_))));
     let at = |seconds: i64| {
         world.clock.store(T0 + seconds, SeqCst);
@@ -591,7 +605,7 @@ async fn what_nobody_signed_is_limited_and_deleted_an_hour_after_its_window() {
     ledger.prune(10).await.expect("pruned");
     assert_eq!(ledger.retire(Retention::DEFAULT, 2).await.expect("retired").deleted, 2, "some at a time");
     while ledger.retire(Retention::DEFAULT, 2).await.expect("retired").deleted > 0 {}
-    assert_eq!(standing(&ledger)[..3], before[..3], "what somebody signed or denied");
+    assert_eq!(standing(&ledger)[..3], before[..3], "signed and denied proposals are kept");
     assert_eq!(standing(&ledger)[3..], [None, None, None]);
     assert_eq!(ledger.payload(&core(4).id).expect("read"), None);
     let late = NewProposal {
@@ -603,7 +617,7 @@ async fn what_nobody_signed_is_limited_and_deleted_an_hour_after_its_window() {
 }
 
 #[tokio::test]
-async fn proposals_are_idempotent_by_nonce_or_by_what_they_ask() {
+async fn a_repeated_proposal_is_recognized_by_its_nonce_or_by_its_content() {
     let mut world = World::new();
     world.limits = LedgerLimits { of_proposer: 3, of_all: 4, ..LedgerLimits::default() };
     let ledger = world.sealed().await;
@@ -629,7 +643,11 @@ async fn proposals_are_idempotent_by_nonce_or_by_what_they_ask() {
         matches!(ledger.propose(repeated.clone()).await, Ok(ProposeResult::Same(same)) if same.core.id == core(2).id)
     );
     let later = NewProposal { created_at: t(3600), ..repeated };
-    assert_eq!(ledger.propose(later).await, Ok(ProposeResult::New), "an overdue one is not the same");
+    assert_eq!(
+        ledger.propose(later).await,
+        Ok(ProposeResult::New),
+        "an overdue proposal does not count as the same proposal"
+    );
 
     let one_more = ledger.propose(new_proposal(4)).await;
     assert_eq!(one_more, Ok(ProposeResult::TooMany { most: 3, of_proposer: true }));
@@ -643,14 +661,14 @@ async fn proposals_are_idempotent_by_nonce_or_by_what_they_ask() {
     assert_eq!(status(&ledger, 1), Some(StoredStatus::Expired));
     assert_eq!(ledger.propose(by(6, "b")).await, Ok(ProposeResult::New));
 
-    // A nonce that was spent is found again while it is kept.
+    // A spent nonce leads to its proposal until the nonce is pruned.
     run_whole(&ledger, 7).await;
     let spent = NewProposal { core: AuthorizationCore { id: core(10).id, ..core(7) }, ..new_proposal(7) };
     assert!(matches!(ledger.propose(spent).await, Ok(ProposeResult::Conflict(there)) if there.core.id == core(7).id));
 }
 
 #[tokio::test]
-async fn states_go_only_forward() {
+async fn the_status_of_a_proposal_only_moves_forward() {
     let world = World::new();
     let ledger = world.sealed().await;
     let to = |to| ProposalStep { proposal: core(1).id, from: Vec::new(), to, at: t(2), detail: b"why".to_vec() };
@@ -696,7 +714,7 @@ async fn states_go_only_forward() {
 }
 
 #[tokio::test]
-async fn the_bytes_to_sign_are_found_wherever_a_proposal_stands() {
+async fn the_payload_is_readable_in_every_status_of_a_proposal() {
     let world = World::new();
     let ledger = world.sealed().await;
     let id = core(1).id;
@@ -717,7 +735,7 @@ async fn the_bytes_to_sign_are_found_wherever_a_proposal_stands() {
 }
 
 #[tokio::test]
-async fn signatures_are_kept_once_a_key_in_order_of_arrival() {
+async fn one_signature_for_each_key_is_stored_in_order_of_arrival() {
     let world = World::new();
     let ledger = world.sealed().await;
     let signature = |seed: u8, at| Signature {
@@ -739,7 +757,7 @@ async fn signatures_are_kept_once_a_key_in_order_of_arrival() {
 }
 
 #[tokio::test]
-async fn lists_are_filtered_and_paged_newest_first() {
+async fn lists_of_proposals_are_filtered_and_paged_with_the_newest_first() {
     let world = World::new();
     let ledger = world.sealed().await;
     for number in 1..=5 {
@@ -770,7 +788,7 @@ async fn lists_are_filtered_and_paged_newest_first() {
 }
 
 #[tokio::test]
-async fn tokens_change_only_with_a_seal_and_names_are_never_used_twice() {
+async fn tokens_change_only_with_a_seal_and_a_token_name_is_never_reused() {
     let world = World::new();
     let ledger = world.sealed().await;
     let name: Name = "ci".parse().expect("name");
@@ -788,7 +806,7 @@ async fn tokens_change_only_with_a_seal_and_names_are_never_used_twice() {
     let sealed = SealWrite { tokens: vec![add.clone()], ..seal_write(&ledger, 2) };
     ledger.seal(sealed).await.expect("seal");
     assert_eq!(ledger.token(&[7; 32]), Ok(Some(token.clone())));
-    assert!(!format!("{token:?}").contains("7, 7"), "a secret's hash is not printed");
+    assert!(!format!("{token:?}").contains("7, 7"), "the hash of a secret is not printed");
     let revoke = TokenChange::Revoke { name: name.clone(), at: t(5) };
     ledger.seal(SealWrite { tokens: vec![revoke], ..seal_write(&ledger, 3) }).await.expect("seal");
     assert_eq!(ledger.tokens().expect("read")[0].revoked_at, Some(t(5)));
@@ -805,7 +823,7 @@ async fn tokens_change_only_with_a_seal_and_names_are_never_used_twice() {
 }
 
 #[tokio::test]
-async fn seals_follow_each_other_and_the_first_names_the_boundary() {
+async fn each_seal_names_the_previous_seal_and_the_first_seal_is_the_boundary_id() {
     let world = World::new();
     let ledger = world.open();
     assert_eq!(ledger.consume(consume_of(&ledger, core(1))).await, Err(ConsumeStop::NoSeal));
@@ -825,7 +843,7 @@ async fn seals_follow_each_other_and_the_first_names_the_boundary() {
 }
 
 #[tokio::test]
-async fn outputs_are_read_in_ranges_from_rows_and_files() {
+async fn ranges_of_outputs_are_read_from_rows_and_from_files() {
     let world = World::new();
     let ledger = world.sealed().await;
     let large: Vec<u8> = (0..200_000_u32).map(|n| n as u8).collect();
@@ -860,7 +878,7 @@ async fn outputs_are_read_in_ranges_from_rows_and_files() {
 }
 
 #[tokio::test]
-async fn every_proof_at_every_size_verifies_also_after_reopening() {
+async fn every_proof_verifies_at_every_size_and_after_a_restart() {
     let world = World::new();
     let ledger = world.sealed().await;
     let mut hashes = vec![merkle::leaf_hash(b"seal 1")];
@@ -917,7 +935,7 @@ async fn every_proof_at_every_size_verifies_also_after_reopening() {
 }
 
 impl World {
-    /// Opens the store as soon as whoever had it lets it go.
+    /// Opens the store, and tries again until the previous owner releases the lock.
     async fn open_after_close(&self) -> Ledger {
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
         loop {
@@ -933,16 +951,16 @@ impl World {
 }
 
 #[tokio::test]
-async fn a_checkpoint_is_a_pure_function_of_the_rows() {
+async fn the_same_rows_always_give_the_same_checkpoint() {
     let world = World::new();
     let ledger = world.sealed().await;
     let early = ledger.checkpoint().expect("read").expect("signed");
     assert_eq!(early, ledger.checkpoint().expect("read").expect("signed"));
-    assert_eq!(ledger.recorded_checkpoint(), Ok(None), "no commit of its own");
+    assert_eq!(ledger.recorded_checkpoint(), Ok(None), "signing a checkpoint causes no commit");
     for number in 0..5 {
         run_whole(&ledger, number).await;
     }
-    assert_eq!(ledger.recorded_checkpoint(), Ok(Some(early.clone())), "recorded with the next batch");
+    assert_eq!(ledger.recorded_checkpoint(), Ok(Some(early.clone())), "the next batch records the checkpoint");
     let late = ledger.checkpoint().expect("read").expect("signed");
     assert_eq!(ledger.checkpoint_at(early.size).expect("read"), Some(early.clone()), "the same bytes again");
     assert_eq!(ledger.checkpoint_at(late.size + 1), Ok(None));
@@ -955,7 +973,7 @@ async fn a_checkpoint_is_a_pure_function_of_the_rows() {
 }
 
 #[tokio::test]
-async fn a_second_root_for_a_size_ends_the_process() {
+async fn a_second_root_hash_for_the_same_log_size_ends_the_process() {
     let world = World::new();
     let ledger = world.sealed().await;
     ledger.checkpoint().expect("read");
@@ -967,31 +985,31 @@ async fn a_second_root_for_a_size_ends_the_process() {
     assert_eq!(world.fatal.lock().expect("lock").len(), 1);
     assert_eq!(seal(&ledger, 3).await, Err(WriteStop::Fault(StoreFault::Closed)));
     let ledger = world.open_after_close().await;
-    assert_eq!(ledger.state().size, 2, "nothing of it is stored");
+    assert_eq!(ledger.state().size, 2, "nothing of the batch is stored");
 }
 
 #[tokio::test]
-async fn a_checkpoint_is_made_from_rows_read_back_after_their_commit() {
+async fn a_checkpoint_is_made_from_rows_that_were_read_back_after_the_commit() {
     let world = World::new();
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
     let before = ledger.checkpoint().expect("read").expect("signed");
-    // While the commit is under way the log is as it was, also for who signs its head.
+    // During a commit, readers and checkpoints see the log before the commit.
     let asking = commits.hold(&ledger, |ledger| async move { seal(&ledger, 2).await }).await;
     assert_eq!(ledger.checkpoint(), Ok(Some(before.clone())));
     commits.held.store(false, SeqCst);
     asking.await.expect("joined").expect("sealed");
     assert_eq!(ledger.checkpoint().expect("read").expect("signed").size, 2);
-    // What is read back as something else than was written is never signed: the process ends.
+    // If the leaf hashes differ when they are read back, nothing is signed and the process ends.
     commits.lies.store(true, SeqCst);
     let stop = seal(&ledger, 3).await;
     assert!(matches!(stop, Err(WriteStop::Fault(StoreFault::Broken { .. }))), "{stop:?}");
     assert_eq!(world.fatal.lock().expect("lock").len(), 1);
-    assert_eq!(ledger.state().size, 2, "nothing of it was shown");
+    assert_eq!(ledger.state().size, 2, "readers see nothing of the batch");
 }
 
 #[tokio::test]
-async fn a_log_behind_or_beside_its_own_checkpoint_is_not_opened() {
+async fn a_log_that_does_not_match_its_own_checkpoint_is_not_opened() {
     let world = World::new();
     let ledger = world.sealed().await;
     ledger.checkpoint().expect("read");
@@ -1001,7 +1019,7 @@ async fn a_log_behind_or_beside_its_own_checkpoint_is_not_opened() {
         let (mut store, _) = sqlite::open(&world.path()).expect("store");
         store.tamper(sql);
     };
-    // The head was recorded when it was closed.
+    // The checkpoint at size 2 was recorded when the ledger was closed.
     tamper("DELETE FROM checkpoint WHERE size = 1; UPDATE checkpoint SET size = 9");
     let (store, reads) = sqlite::open(&world.path()).expect("store");
     let opened = Ledger::open(Box::new(store), Arc::new(reads), world.config());
@@ -1013,7 +1031,7 @@ async fn a_log_behind_or_beside_its_own_checkpoint_is_not_opened() {
 }
 
 #[tokio::test]
-async fn one_process_at_a_time_and_it_is_named() {
+async fn a_second_process_is_refused_and_the_message_names_the_first_process() {
     let world = World::new();
     let ledger = world.sealed().await;
     let Err(StoreFault::Unusable { message }) = sqlite::open(&world.path()) else { panic!("opened twice") };
@@ -1025,7 +1043,7 @@ async fn one_process_at_a_time_and_it_is_named() {
 }
 
 #[test]
-fn a_store_open_to_others_newer_or_foreign_is_refused() {
+fn a_store_is_refused_if_other_users_can_access_its_files_or_another_program_wrote_them() {
     use std::os::unix::fs::PermissionsExt as _;
     let message = |world: &World| match sqlite::open(&world.path()) {
         Err(StoreFault::Unusable { message }) => message,
@@ -1059,11 +1077,11 @@ fn a_store_open_to_others_newer_or_foreign_is_refused() {
 }
 
 #[tokio::test]
-async fn a_failed_commit_fails_its_whole_batch_and_stores_nothing() {
+async fn a_failed_commit_stores_nothing_and_all_requests_of_its_batch_fail() {
     let world = World::new();
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
-    // While one batch is held in its commit, the next one gathers.
+    // While the commit of one batch is held, the next requests form another batch.
     let first = commits.hold(&ledger, |ledger| async move { ledger.refuse(b"first".to_vec(), t(0)).await }).await;
     *commits.next.lock().expect("lock") = [None, Some(StoreFault::Full { during: "test" })].into();
     let release = async {
@@ -1081,20 +1099,20 @@ async fn a_failed_commit_fails_its_whole_batch_and_stores_nothing() {
     assert_eq!((two.err(), three.is_err()), (one.err(), true));
     assert_eq!((ledger.state().size, ledger.spent(&core(1).nonce)), (2, Ok(None)));
     assert_eq!(status(&ledger, 1), None);
-    // Memory is as the store: the lock is free, the tree goes on.
+    // The state in memory matches the database: the lock is free, and the tree grows.
     let consume = Consume { exclusive: Some("x".into()), ..consume_of(&ledger, core(1)) };
-    ledger.consume(consume).await.expect("consumed once there is room");
+    ledger.consume(consume).await.expect("the request succeeds after the disk has space");
     check_laws(&ledger);
     assert!(world.fatal.lock().expect("lock").is_empty());
 }
 
 #[tokio::test]
-async fn what_the_database_refuses_takes_nothing_else_of_its_batch_along() {
+async fn a_write_that_the_database_rejects_does_not_undo_other_requests_of_its_batch() {
     let world = World::new();
     world.sealed().await.close().await.expect("closed");
     let (mut store, reads) = sqlite::open(&world.path()).expect("store");
-    // Constraints that the writer can't foresee: of the second run, of the fourth's end, of one denial. They are this
-    // connection's own, since those of the database are off.
+    // Temporary triggers of this connection reject the second run, the end of the fourth run, and one denial. Triggers
+    // in the database file are disabled.
     let id = |number: u8| core(number).id.as_str()[4..].replace('-', "");
     store.tamper(&format!(
         "CREATE TEMP TRIGGER a BEFORE INSERT ON crossing WHEN hex(NEW.proposal) = upper('{}') BEGIN SELECT RAISE(ABORT, 'no'); END;
@@ -1139,9 +1157,9 @@ async fn what_the_database_refuses_takes_nothing_else_of_its_batch_along() {
     assert!(matches!(bad, Err(WriteStop::Fault(StoreFault::Database { .. }))), "{bad:?}");
     let (one, three) = (one.expect("consumed"), three.expect("consumed"));
     let places = [refused.expect("refused").index, five.expect("finished").index, one.index, three.index];
-    assert_eq!(places, [4, 5, 6, 7], "each by itself, in order, without a gap");
+    assert_eq!(places, [4, 5, 6, 7], "the leaves are in order and without a gap");
     assert_eq!((status(&ledger, 2), status(&ledger, 4)), (None, Some(StoredStatus::Running)));
-    // The lock that the second took is free again, and the tree is that of the rows.
+    // The lock of the second run is free again, and the tree matches the rows.
     ledger.consume(locked(6)).await.expect("consumed");
     check_laws(&ledger);
     assert!(world.fatal.lock().expect("lock").is_empty());
@@ -1150,7 +1168,7 @@ async fn what_the_database_refuses_takes_nothing_else_of_its_batch_along() {
 }
 
 #[tokio::test]
-async fn retention_deletes_what_is_old_by_the_mark_and_nothing_that_could_still_run() {
+async fn retention_uses_the_low_water_mark_and_deletes_no_proposal_that_could_still_run() {
     let world = World::new();
     let ledger = world.sealed().await;
     let kept = Retention { outputs_s: 100, proposals_s: 100 };
@@ -1170,7 +1188,7 @@ async fn retention_deletes_what_is_old_by_the_mark_and_nothing_that_could_still_
     let large = OutputRow { name: Blake3Digest::of(b"large"), bytes: 70_000, data: None };
     let finish = Finish { outputs: vec![output.clone(), large.clone()], ..finish_of(&core(2).id) };
     ledger.finish(finish).await.expect("finished");
-    // A clock that leaps a year ahead deletes nothing: the mark follows the time that went by.
+    // If the clock leaps a year ahead, nothing is deleted, because the mark follows the time since boot.
     world.clock.fetch_add(365 * 86_400, SeqCst);
     ledger.prune(10).await.expect("pruned");
     assert_eq!(ledger.retire(kept, 10).await.expect("retired").deleted, 0);
@@ -1178,10 +1196,14 @@ async fn retention_deletes_what_is_old_by_the_mark_and_nothing_that_could_still_
     world.boot.store(200, SeqCst);
     ledger.prune(10).await.expect("pruned");
     let retired = ledger.retire(kept, 10).await.expect("retired");
-    assert_eq!(retired.files, [large.name], "files are named once their rows are gone");
+    assert_eq!(retired.files, [large.name], "the result names the files of deleted rows");
     assert_eq!(ledger.output_size(&output.name), Ok(None));
-    assert_eq!(ledger.runs_with_output(&output.name, 9), Ok(vec![core(2).id]), "who may ask is known still");
-    // Cancelled, old enough, and its window is open: only its row says that it must not run.
+    assert_eq!(
+        ledger.runs_with_output(&output.name, 9),
+        Ok(vec![core(2).id]),
+        "the store still knows the run of a deleted output"
+    );
+    // The cancelled proposal is old, but its window is open. Only the row of the proposal prevents a run.
     assert_eq!(status(&ledger, 1), Some(StoredStatus::Cancelled));
     let again = ledger.consume(consume_of(&ledger, core(1))).await;
     assert_eq!(again, Err(ConsumeStop::WrongState(StoredStatus::Cancelled)));
@@ -1194,7 +1216,7 @@ async fn retention_deletes_what_is_old_by_the_mark_and_nothing_that_could_still_
     assert!(matches!(again, Err(ConsumeStop::Expired { .. })), "{again:?}");
     assert_eq!((status(&ledger, 2), status(&ledger, 3)), (Some(StoredStatus::Finished), Some(StoredStatus::Pending)));
     assert!(ledger.payload(&core(3).id).expect("read").is_some());
-    // Small steps come by everything, and begin again.
+    // Repeated calls with a small limit reach all rows and then begin again.
     for _ in 0..9 {
         ledger.retire(kept, 1).await.expect("retired");
     }
@@ -1202,7 +1224,7 @@ async fn retention_deletes_what_is_old_by_the_mark_and_nothing_that_could_still_
 }
 
 #[tokio::test]
-async fn a_nonce_whose_row_is_gone_keeps_the_store_closed_until_it_has_expired() {
+async fn a_store_that_lost_the_row_of_an_unexpired_nonce_is_not_opened() {
     let world = World::new();
     let ledger = world.sealed().await;
     ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
@@ -1214,7 +1236,7 @@ async fn a_nonce_whose_row_is_gone_keeps_the_store_closed_until_it_has_expired()
     drop(store);
     let refused = sqlite::open(&world.path()).err().expect("refused").to_string();
     assert!(refused.contains("could run again") && refused.contains("store restore"), "{refused}");
-    // A row that had expired by the mark is no reason: nothing can come of it, and the count is mended.
+    // A missing row is no problem if the nonce expired before the mark. The count of nonces is corrected.
     let other = World::new();
     let ledger = other.sealed().await;
     ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
@@ -1229,7 +1251,7 @@ async fn a_nonce_whose_row_is_gone_keeps_the_store_closed_until_it_has_expired()
 }
 
 #[tokio::test]
-async fn after_a_failed_sync_nothing_is_tried_again() {
+async fn after_a_failed_sync_the_writer_ends_without_another_attempt() {
     let world = World::new();
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
@@ -1237,13 +1259,13 @@ async fn after_a_failed_sync_nothing_is_tried_again() {
     *commits.next.lock().expect("lock") = [Some(broken.clone())].into();
     let stop = ledger.consume(consume_of(&ledger, core(1))).await;
     assert_eq!(stop, Err(ConsumeStop::Fault(broken.clone())));
-    assert_eq!(*world.fatal.lock().expect("lock"), [broken], "told before anybody was answered");
+    assert_eq!(*world.fatal.lock().expect("lock"), [broken], "on_fatal is called before the answers");
     let later = ledger.consume(consume_of(&ledger, core(2))).await;
     assert_eq!(later, Err(ConsumeStop::Fault(StoreFault::Closed)));
 }
 
 #[tokio::test]
-async fn a_full_disk_loses_nothing_that_was_answered() {
+async fn a_full_disk_loses_no_answered_request() {
     let world = World::new();
     let (store, reads) = sqlite::open(&world.path()).expect("store");
     store.limit_pages(60);
@@ -1299,12 +1321,12 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 #[tokio::test]
-async fn r7_a_clock_that_leaps_ahead_while_the_service_runs_dates_and_ends_nothing() {
+async fn r7_after_a_leap_of_the_clock_no_entry_is_dated_and_no_proposal_expires() {
     let world = World::new();
     let ledger = world.sealed().await;
     ledger.propose(new_proposal(1)).await.expect("proposed");
     let before = ledger.state();
-    // A year, while two minutes went by.
+    // The clock leaps ahead by a year while only two minutes pass.
     world.clock.store(T0 + 31_536_000, SeqCst);
     world.boot.fetch_add(120, SeqCst);
     assert!(matches!(ledger.consume(consume_of(&ledger, core(1))).await, Err(ConsumeStop::ClockAhead { .. })));
@@ -1319,13 +1341,13 @@ async fn r7_a_clock_that_leaps_ahead_while_the_service_runs_dates_and_ends_nothi
         at: ledger.now(),
         ahead: false,
     };
-    ledger.deny(denial).await.expect("a denial states no time that the log goes by");
+    ledger.deny(denial).await.expect("the time of a denial does not change the time of the log");
     assert_eq!(ledger.state().last_at, before.last_at);
-    // Set right, everything goes on.
+    // After the clock is corrected, requests succeed again.
     world.clock.store(T0 + 120, SeqCst);
     assert_eq!(ledger.clock_trouble(), None);
     ledger.consume(consume_of(&ledger, core(1))).await.expect("it runs");
-    // What it says at a start is taken as it is.
+    // The value of the clock at a start is accepted.
     ledger.close().await.expect("closed");
     world.clock.store(T0 + 31_536_000, SeqCst);
     let ledger = world.open();
@@ -1335,34 +1357,34 @@ async fn r7_a_clock_that_leaps_ahead_while_the_service_runs_dates_and_ends_nothi
 }
 
 #[tokio::test]
-async fn r7_time_goes_on_by_boot_time_while_the_clock_is_behind_and_never_runs_back() {
+async fn r7_while_the_clock_is_behind_the_time_advances_with_boot_time() {
     let world = World::new();
     let ledger = world.sealed().await;
     world.clock.store(T0 - 40 * 86_400, SeqCst);
     world.boot.store(80, SeqCst);
-    assert_eq!(ledger.now(), t(70), "seven eighths of the time since boot");
-    // A leaf in between takes nothing away from it.
+    assert_eq!(ledger.now(), t(70), "the time advances by seven eighths of the time since boot");
+    // A consumption does not change the time.
     let first = ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
     assert_eq!(first.at, t(70));
     let short = AuthorizationCore { expires_at: t(75), ..core(2) };
     world.boot.store(88, SeqCst);
     let stop = ConsumeStop::Expired { at: t(77), expires_at: t(75) };
     assert_eq!(ledger.consume(consume_of(&ledger, short.clone())).await, Err(stop), "its window ends");
-    // What has ended stays ended after a start.
+    // An expired authorization stays expired after a restart.
     assert_eq!(ledger.prune(10).await.expect("pruned").mark, t(77));
     ledger.close().await.expect("closed");
     let ledger = world.open();
     assert_eq!(ledger.now(), t(77));
     assert!(matches!(ledger.consume(consume_of(&ledger, short)).await, Err(ConsumeStop::Expired { .. })));
     assert!(ledger.clock_trouble().is_some_and(|why| why.contains("set the system clock right")));
-    // The clock is set right, and leads again; that is no leap.
+    // The corrected clock is ahead of the log again, but the correction does not count as a leap.
     world.clock.store(T0 + 88, SeqCst);
     assert_eq!((ledger.now(), ledger.clock_trouble()), (t(88), None));
     check_laws(&ledger);
 }
 
 #[tokio::test]
-async fn a_mark_that_nothing_explains_dates_nothing() {
+async fn an_implausible_low_water_mark_does_not_change_the_current_time() {
     let world = World::new();
     let ledger = world.sealed().await;
     ledger.close().await.expect("closed");
@@ -1378,7 +1400,7 @@ async fn a_mark_that_nothing_explains_dates_nothing() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn whatever_is_asked_states_go_forward_and_nonces_are_spent_once(ops in ops()) {
+    fn any_sequence_of_requests_moves_statuses_forward_and_spends_each_nonce_once(ops in ops()) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
         runtime.block_on(async {
             let world = World::new();
@@ -1436,7 +1458,7 @@ proptest! {
     }
 }
 
-/// What the child of the test below does until it is killed.
+/// Runs one action of each kind in a child process, which is killed at a crash point.
 async fn child(directory: &Path) {
     let world = World { directory: tempfile::tempdir().expect("unused"), ..World::new() };
     let path = directory.join("data").join("countersign.db");
@@ -1468,7 +1490,7 @@ async fn child(directory: &Path) {
 }
 
 #[tokio::test]
-async fn killed_at_any_commit_the_store_is_whole() {
+async fn a_process_that_is_killed_at_any_commit_leaves_a_consistent_store() {
     const HOME: &str = "COUNTERSIGN_TEST_CHILD";
     if let Some(directory) = std::env::var_os(HOME) {
         child(Path::new(&directory)).await;
@@ -1478,7 +1500,7 @@ async fn killed_at_any_commit_the_store_is_whole() {
         let world = World::new();
         let me = std::env::current_exe().expect("this test");
         let status = std::process::Command::new(me)
-            .args(["--exact", "store::ledger::tests::killed_at_any_commit_the_store_is_whole"])
+            .args(["--exact", "store::ledger::tests::a_process_that_is_killed_at_any_commit_leaves_a_consistent_store"])
             .env(HOME, world.directory.path())
             .env("COUNTERSIGN_FAULT", point)
             .stdout(std::process::Stdio::null())
@@ -1507,18 +1529,18 @@ async fn killed_at_any_commit_the_store_is_whole() {
     }
 }
 
-/// What commits of a store do: wait while held, and fail where told.
+/// Controls the commits of a test store: a commit can be held or can fail.
 #[derive(Default)]
 struct Commits {
     held: std::sync::atomic::AtomicBool,
     waiting: std::sync::atomic::AtomicBool,
     next: Mutex<std::collections::VecDeque<Option<StoreFault>>>,
-    /// Leaf hashes are read back as something else.
+    /// If true, leaf hashes that are read back are wrong.
     lies: std::sync::atomic::AtomicBool,
 }
 
 impl Commits {
-    /// Asks for something and gives it once its commit is held: what is asked before it is let go comes into one batch.
+    /// Sends a request and returns while its commit is held. Requests that arrive before the release form one batch.
     async fn hold<T, F>(&self, ledger: &Ledger, ask: impl FnOnce(Ledger) -> F) -> tokio::task::JoinHandle<T>
     where
         T: Send + 'static,

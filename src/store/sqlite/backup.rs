@@ -1,4 +1,4 @@
-//! Copies of a store: one of a living store for keeping, and what a new log takes over from an old one.
+//! Copies of a store: backups, and the transfer of data from an old log to a new log.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,20 +11,21 @@ use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::reads::read_only;
 use crate::store::sqlite::schema::{harden, migrate};
 
-/// Writes the store at `path`, as it is at one moment, into the new file `into`; a service may be writing it meanwhile.
+/// Writes a consistent copy of the store at `path` into the new file `into`. A running service can write to the store
+/// meanwhile.
 ///
-/// `VACUUM INTO` rather than SQLite's backup interface: it is one read transaction, so the writer is never kept waiting
-/// and a commit in between does not begin it anew; and it copies rows, not pages, so that what retention has deleted
-/// is not in the copy.
+/// `VACUUM INTO` is one read transaction. In contrast to SQLite's backup interface, the command never blocks the writer
+/// and never restarts because of a commit. The command copies rows instead of pages, so the copy contains no deleted
+/// data.
 ///
 /// # Errors
-/// When the store can't be read or the copy can't be written.
+/// Returns a fault if the store cannot be read or the copy cannot be written.
 pub fn copy(path: &Path, into: &Path) -> Result<(), StoreFault> {
     const DURING: &str = "copying the store";
     let connection = read_only(path)?;
     let name = into.to_str().ok_or_else(|| StoreFault::Database {
         during: DURING,
-        message: format!("{} is no UTF-8: choose another name", into.display()),
+        message: format!("the name {} is not UTF-8; choose another name", into.display()),
     })?;
     connection.execute("VACUUM INTO ?1", [name]).map_err(fault(DURING))?;
     File::open(into)
@@ -32,10 +33,7 @@ pub fn copy(path: &Path, into: &Path) -> Result<(), StoreFault> {
         .map_err(|error| StoreFault::Database { during: DURING, message: format!("{}: {error}", into.display()) })
 }
 
-/// The outputs of a store at rest that are files.
-///
-/// # Errors
-/// When it can't be read.
+/// Returns the names of all outputs that are files, from a store without a writer.
 pub fn files(path: &Path) -> Result<Vec<Blake3Digest>, StoreFault> {
     const DURING: &str = "listing outputs";
     let connection = read_only(path)?;
@@ -46,12 +44,9 @@ pub fn files(path: &Path) -> Result<Vec<Blake3Digest>, StoreFault> {
     names().map_err(fault(DURING))
 }
 
-/// Forgets outputs in a copy whose files were deleted while it was made, as the store itself has by then.
-///
-/// # Errors
-/// When the copy can't be written.
+/// Deletes outputs from a copy if their files were deleted while the copy was made.
 pub fn forget(copy: &Path, gone: &[Blake3Digest]) -> Result<(), StoreFault> {
-    const DURING: &str = "forgetting outputs in a copy";
+    const DURING: &str = "deleting outputs from a copy";
     if gone.is_empty() {
         return Ok(());
     }
@@ -66,23 +61,22 @@ pub fn forget(copy: &Path, gone: &[Blake3Digest]) -> Result<(), StoreFault> {
     write().map_err(fault(DURING))
 }
 
-/// Brings a copy to this program's schema, so that it can be read.
+/// Migrates a copy to the schema of this program.
 ///
 /// # Errors
-/// When it is no store, or newer than this program.
+/// Returns a fault if the file is no store, or if a newer program wrote the store.
 pub fn bring_up(copy: &Path) -> Result<(), StoreFault> {
     drop(read_only(copy)?);
     let mut connection = writable(copy)?;
     migrate(&mut connection, copy)
 }
 
-/// Takes over from the store at `old` into the new, empty one at `new` what outlives a log: blobs, tokens (a name is never
-/// used twice), the low-water mark, and spent nonces, which stay spent. Their place is -1: none in this log.
+/// Copies blobs, tokens, the low-water mark and spent nonces from the store `old` to the empty store `new`.
 ///
-/// # Errors
-/// When one can't be read or the other can't be written.
+/// The nonces stay spent and token names stay taken. The place of a copied nonce is -1, because no entry of the new log
+/// spent the nonce.
 pub fn take_over(old: &Path, new: &Path) -> Result<(), StoreFault> {
-    const DURING: &str = "taking over from the old store";
+    const DURING: &str = "copying data from the old store";
     let connection = writable(new)?;
     let name = old.to_str().unwrap_or_default();
     let write = || -> rusqlite::Result<()> {
@@ -100,7 +94,7 @@ pub fn take_over(old: &Path, new: &Path) -> Result<(), StoreFault> {
     write().map_err(fault(DURING))
 }
 
-/// A copy, to be changed by this program alone.
+/// Opens a copy for writing.
 pub(super) fn writable(path: &Path) -> Result<Connection, StoreFault> {
     let connection = Connection::open(path).map_err(|error| unusable(path, &error))?;
     harden(&connection).map_err(|error| unusable(path, &error))?;

@@ -1,4 +1,4 @@
-//! What stands in the columns, as types, and the way back; and the queries that writer and readers share.
+//! Conversions between columns and Rust types, and queries that the writer and the readers share.
 
 use base64::Engine as _;
 use rusqlite::{Connection, OptionalExtension as _, Row};
@@ -46,7 +46,7 @@ pub(super) fn all<T>(
 }
 
 pub(super) fn read_head(connection: &Connection) -> Result<StoreHead, StoreFault> {
-    const DURING: &str = "reading what is in force";
+    const DURING: &str = "reading the state of the boundary";
     let last = one(connection, DURING, "SELECT idx, at FROM leaf ORDER BY idx DESC LIMIT 1", [], |row| {
         Ok((row.get::<_, u64>(0)? + 1, time(row, 1)?))
     })?;
@@ -62,7 +62,7 @@ pub(super) fn read_head(connection: &Connection) -> Result<StoreHead, StoreFault
             exclusive: Vec::new(),
         })
     })?;
-    let mut head = head.ok_or_else(|| StoreFault::broken(DURING, "the state's row is missing"))?;
+    let mut head = head.ok_or_else(|| StoreFault::broken(DURING, "the row of the table state is missing"))?;
     let sql = "SELECT exclusive, proposal FROM crossing WHERE exclusive IS NOT NULL";
     head.exclusive = all(connection, DURING, sql, [], |row| Ok((row.get(0)?, proposal_id(row, 1)?)))?;
     Ok(head)
@@ -121,7 +121,7 @@ pub(super) fn proposal(row: &Row<'_>) -> rusqlite::Result<Proposal> {
     })
 }
 
-/// How a row of `signature` says what the key says of a person being there.
+/// Returns the number that a row of `signature` stores for the presence of a person.
 pub(super) const fn presence_number(presence: Presence) -> i64 {
     match presence {
         Presence::Unknown | Presence::NotTouched => 0,
@@ -130,7 +130,7 @@ pub(super) const fn presence_number(presence: Presence) -> i64 {
     }
 }
 
-/// What a row says; a number that this program does not write says nothing.
+/// Returns the presence for a stored number. An unknown number means unknown presence.
 const fn presence_of(number: i64) -> Presence {
     match number {
         1 => Presence::Touched,
@@ -165,7 +165,7 @@ pub(super) fn spent(row: &Row<'_>) -> rusqlite::Result<NonceUse> {
     Ok(NonceUse { index, item, proposal: proposal_id(row, 1)? })
 }
 
-/// Leaf and item in one number: an item is below 64.
+/// Combines a leaf index and an item number (below 64) into one number.
 pub(super) const fn place(index: u64, item: u32) -> i64 {
     (index << 6 | item as u64).cast_signed()
 }
@@ -179,9 +179,9 @@ pub(super) const fn tile_id(level: u8, index: u64) -> i64 {
     ((level as u64) << 48 | index).cast_signed()
 }
 
-/// The 16 bytes of the id's UUID: time first, so that new rows stand together.
+/// Returns the 16 bytes of the UUID. A UUIDv7 begins with the time, so rows are stored in the order of creation.
 pub(super) fn id_bytes(id: &ProposalId) -> [u8; 16] {
-    // A `ProposalId` is `prp_` and a UUID by its parser.
+    // The parser of `ProposalId` accepts only `prp_` and a UUID.
     uuid::Uuid::try_parse(&id.as_str()[4..]).map(uuid::Uuid::into_bytes).unwrap_or_default()
 }
 
@@ -211,7 +211,7 @@ fn from_json<T: serde::de::DeserializeOwned>(row: &Row<'_>, at: usize) -> rusqli
     serde_json::from_str(row.get_ref(at)?.as_str()?).map_err(|_| odd(row, at))
 }
 
-/// A stored value that the program would not have written.
+/// Makes an error for a stored value that this program never writes.
 pub(super) fn odd(row: &Row<'_>, at: usize) -> rusqlite::Error {
     let kind = row.get_ref(at).map_or(rusqlite::types::Type::Null, |value| value.data_type());
     rusqlite::Error::InvalidColumnType(at, "a value that this program does not write".to_owned(), kind)
@@ -223,7 +223,7 @@ mod tests {
     use crate::record::consumption::MAX_ITEMS;
 
     #[test]
-    fn every_item_that_a_consumption_may_have_has_a_place_of_its_own() {
+    fn every_item_of_a_consumption_has_a_different_place() {
         for index in [0, 1, 1 << 40] {
             for item in 0..MAX_ITEMS as u32 {
                 assert_eq!(unplace(place(index, item)), (index, item));

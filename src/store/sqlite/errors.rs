@@ -1,4 +1,4 @@
-//! What SQLite errors mean for the store.
+//! Conversions from SQLite errors to faults of the store.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ pub(super) fn fault(during: &'static str) -> impl FnOnce(rusqlite::Error) -> Sto
         let message = error.to_string();
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => StoreFault::Full { during },
-            // Reads and writes that failed, and pages or values that nobody wrote: what is durable is not known.
+            // A read or a write failed, or the database is damaged. The durable state is unknown.
             Some(
                 ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ReadOnly,
             ) => StoreFault::Broken { during, message },
@@ -23,6 +23,6 @@ pub(super) fn fault(during: &'static str) -> impl FnOnce(rusqlite::Error) -> Sto
 
 pub(super) fn unusable(path: &Path, error: &rusqlite::Error) -> StoreFault {
     let message =
-        format!("{} is no store that can be opened: {error}; restore it, or name another file", path.display());
+        format!("{} is no store that can be opened: {error}; restore a backup, or name another file", path.display());
     StoreFault::Unusable { message }
 }

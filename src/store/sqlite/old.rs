@@ -1,7 +1,7 @@
-//! What a new log needs to know of a store of version 0.1.0 that it follows.
+//! A reader for a store of version 0.1.0, which a new log follows.
 //!
-//! The entries are hashed as bytes. No document of the old form is parsed, except the envelope of the first seal, whose
-//! form did not change.
+//! The reader hashes the entries as bytes. The only old document that the reader parses is the envelope of the first
+//! seal, whose format did not change.
 
 use std::path::Path;
 
@@ -18,33 +18,34 @@ use crate::store::sqlite::errors::unusable;
 use crate::store::sqlite::reads::connect;
 use crate::store::sqlite::schema::{APPLICATION_ID, FIRST, differences};
 
-/// A store of version 0.1.0.
+/// The contents of a store of version 0.1.0.
 #[derive(Debug)]
 pub struct OldStore {
-    /// The id of its boundary.
+    /// Id of the boundary.
     pub id: SealDigest,
-    /// The leaf hashes of its log, computed from the entries.
+    /// Leaf hashes of the log, computed from the entries.
     pub leaves: Vec<Hash>,
-    /// The time of its last entry.
+    /// Time of the last entry.
     pub last_at: Timestamp,
-    /// The recorded checkpoint of the largest size, as text.
+    /// Text of the largest recorded checkpoint.
     pub checkpoint: Option<String>,
-    /// Runs that have a consumption and no receipt.
+    /// Number of runs that have a consumption and no receipt.
     pub open_runs: u64,
 }
 
 /// Reads the store at `path` and changes nothing.
 ///
 /// # Errors
-/// When it is no store of version 0.1.0, or is damaged.
+/// Returns a fault if the file is no store of version 0.1.0, or if the store is damaged.
 pub fn read(path: &Path) -> Result<OldStore, StoreFault> {
     let damaged = |what: &dyn std::fmt::Display| {
-        let message = format!("{} is damaged: {what}; put a sound copy of the store in its place", path.display());
+        let message =
+            format!("{} is damaged: {what}; replace the file with an undamaged copy of the store", path.display());
         StoreFault::Unusable { message }
     };
     let failed = |error: rusqlite::Error| damaged(&error);
     let connection = connect(path).map_err(|error| unusable(path, &error))?;
-    // One read transaction.
+    // All queries read one state of the database.
     connection.execute_batch("BEGIN").map_err(|error| unusable(path, &error))?;
     check_version(&connection, path)?;
     let differences = differences(&connection, schema_number(&connection).map_err(failed)?).map_err(failed)?;
@@ -98,10 +99,10 @@ pub fn read(path: &Path) -> Result<OldStore, StoreFault> {
     Ok(found)
 }
 
-/// Moves the write-ahead log of the store at `path` into the database, so that the database can be renamed alone.
+/// Moves the write-ahead log of the store at `path` into the database, so that the database file can be renamed alone.
 ///
 /// # Errors
-/// When the file can't be written, or another program reads it.
+/// Returns a fault if the file cannot be written, or if another program reads the store.
 pub fn settle(path: &Path) -> Result<(), StoreFault> {
     let connection = writable(path)?;
     let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
@@ -131,7 +132,7 @@ fn schema_number(connection: &Connection) -> rusqlite::Result<usize> {
     Ok(usize::try_from(number).unwrap_or(usize::MAX))
 }
 
-/// The digest of the payload in an envelope; nothing when `data` is no envelope.
+/// Returns the digest of the payload in an envelope, or `None` if `data` is no envelope.
 fn payload_digest(data: &[u8]) -> Option<SealDigest> {
     let envelope: Envelope = json::parse_as(data, data.len()).ok()?;
     let payload = Base64::Strict.decode("/payload", &envelope.payload).ok()?;

@@ -1,4 +1,5 @@
-//! Which nonces may be forgotten, and which were lost: judged by the log, because rows can be changed by hand.
+//! Finds nonces that can be deleted, and nonces whose rows were lost. Both decisions use the log, because rows can be
+//! changed by hand.
 
 use std::collections::HashSet;
 
@@ -16,18 +17,18 @@ use crate::store::sqlite::columns::{place, unplace};
 use crate::store::sqlite::errors::fault;
 use crate::store::sqlite::survey::opened;
 
-/// Looks at `limit` nonces after `after` and forgets those that expired at or below `mark` by their row and by the log.
-/// One whose row contradicts the log is kept: `store check` tells of it.
+/// Looks at `limit` nonces after `after`. A nonce is deleted if it expired at or before `mark` according to both its
+/// row and the log. If the row contradicts the log, the row stays and `store check` reports the row.
 ///
-/// An entry of the log is read once, and all that it spent is forgotten together; no more than `limit` items are read, so
-/// that runs don't wait for it.
+/// The function reads each log entry once and deletes all expired nonces of that entry together. The function stops
+/// after about `limit` items, so that runs do not wait for long.
 pub(super) fn prune(
     connection: &Connection,
     mark: Timestamp,
     after: &[u8],
     limit: usize,
 ) -> rusqlite::Result<SweepResult> {
-    // By key, not by expiry: an index on the expiry would cost every run; a walk through the table costs the pruner.
+    // The rows are read in the order of the key. An index on the expiry would slow down every run.
     let sql = "SELECT nonce, expires_at, spent FROM nonce WHERE nonce > ?1 ORDER BY nonce LIMIT ?2";
     let seen: Vec<(Vec<u8>, i64, i64)> = connection
         .prepare_cached(sql)?
@@ -42,7 +43,8 @@ pub(super) fn prune(
             continue;
         }
         if spent < 0 {
-            // The log that spent it is closed and not here: by then everything that it spent has expired.
+            // An earlier log spent this nonce, and that log is not in this store. When the mark reaches the time below,
+            // all nonces of the earlier log have expired.
             if taken_over_until(connection)?.is_some_and(|until| until <= mark.unix()) {
                 deleted += forget.execute(params![nonce, expires_at, spent])?;
             }
@@ -71,14 +73,14 @@ pub(super) fn prune(
     Ok(SweepResult { deleted, last })
 }
 
-/// The nonces that are spent by the log, have not expired by the mark, and have no row.
+/// Returns the nonces that the log spent, that have not expired by the low-water mark, and that have no row.
 ///
-/// It reads the entries themselves, from the last one back, and believes no other column of theirs. Only entries that begin as
-/// a consumption does are parsed: at 100,000 runs a day parsing all entries of a day would take a start many seconds.
+/// The function reads only the entries themselves, from the last entry back. Only entries that begin like a consumption
+/// are parsed. At 100,000 runs a day, parsing all entries of a day would delay a start by many seconds.
 pub(super) fn nonces_without_rows(connection: &Connection) -> Result<Vec<Nonce>, StoreFault> {
     let read = || -> rusqlite::Result<Vec<Nonce>> {
         let mark: i64 = connection.query_row("SELECT mark FROM state", [], |row| row.get(0))?;
-        // What was consumed a day before the mark has expired by it.
+        // A window is at most one day long, so older consumptions have expired by the mark.
         let since = mark.saturating_sub(MAX_WINDOW_S + SKEW_S);
         let mut entries = connection.prepare("SELECT data FROM leaf ORDER BY idx DESC")?;
         let mut row_of = connection.prepare("SELECT 1 FROM nonce WHERE nonce = ?1")?;
@@ -91,7 +93,7 @@ pub(super) fn nonces_without_rows(connection: &Connection) -> Result<Vec<Nonce>,
                 continue;
             }
             let Ok((_, statement)) = opened::<Consumption>(data) else { continue };
-            // Times never decrease from consumption to consumption.
+            // The times of consumptions never decrease.
             if statement.predicate.at.unix() < since {
                 break;
             }
@@ -106,14 +108,15 @@ pub(super) fn nonces_without_rows(connection: &Connection) -> Result<Vec<Nonce>,
     read().map_err(fault("comparing nonces with the log"))
 }
 
-/// How every consumption begins in the log: the store itself writes them, as canonical JSON.
+/// Returns the first characters of every consumption in the log. The store itself writes consumptions as canonical
+/// JSON.
 fn head_of_consumptions() -> String {
-    // Base64 of whole groups of three bytes is a prefix of the base64 of all.
+    // The base64 of a prefix is a prefix of the whole base64, if the length is a multiple of three bytes.
     let payload = br#"{"_type":"https://in-toto.io/Statement/v1","predicate":{"at":""#;
     format!(r#"{{"payload":"{}"#, STANDARD.encode(&payload[..payload.len() / 3 * 3]))
 }
 
-/// By when everything has expired that was spent before this log began; nothing where it follows no other.
+/// Returns the time at which all nonces of the earlier log have expired, or `None` if this log follows no other log.
 pub(super) fn taken_over_until(connection: &Connection) -> rusqlite::Result<Option<i64>> {
     let first = entry(connection, 0)?.and_then(|data| opened::<Seal>(&data).ok());
     Ok(first.and_then(|(_, statement)| match statement.predicate.genesis {
@@ -122,7 +125,7 @@ pub(super) fn taken_over_until(connection: &Connection) -> rusqlite::Result<Opti
     }))
 }
 
-/// What entry `index` of the log spent; nothing when it is no consumption.
+/// Returns the nonces that the log entry `index` spent. The result is empty if the entry is no consumption.
 fn spent_in(connection: &Connection, index: u64) -> rusqlite::Result<Vec<Spent>> {
     let data = entry(connection, index)?;
     let consumption = data.and_then(|data| opened::<Consumption>(&data).ok());

@@ -1,4 +1,4 @@
-//! Reading, beside the writer: several connections that change nothing.
+//! Read-only connections, which work in parallel with the writer.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -25,23 +25,25 @@ use crate::store::sqlite::schema;
 use crate::store::sqlite::schema::{APPLICATION_ID, MIGRATIONS};
 use crate::store::{CheckpointRow, StoreHead, StoreReads};
 
-/// Connections for reading. Reads take microseconds from the page cache; more would only compete for cores.
+/// Maximum number of connections for reading. A read takes microseconds from the page cache, so more connections would
+/// only compete for CPU cores.
 const READERS: usize = 4;
 
-/// The most rows that one page of a filtered list looks at, so that a rare filter blocks no reader.
+/// Maximum number of rows that one page of a filtered list reads. The limit prevents that a filter with few matches
+/// blocks other readers.
 const MAX_SCAN: usize = 10_000;
 
-/// Read-only connections.
+/// A pool of read-only connections.
 pub struct SqliteReads {
     path: PathBuf,
     idle: Mutex<(Vec<Connection>, usize)>,
     returned: Condvar,
 }
 
-/// Opens a store that nobody writes, such as a backup, and says what it holds. Neither file nor directory is changed.
+/// Opens a store without a writer, such as a backup, and returns its state. No file is changed.
 ///
 /// # Errors
-/// When it is no store, or is newer than this program.
+/// Returns a fault if the file is no store, or if a newer program wrote the store.
 pub fn at_rest(path: &Path) -> Result<(SqliteReads, StoreHead), StoreFault> {
     let head = read_head(&read_only(path)?)?;
     Ok((SqliteReads::of(path), head))
@@ -123,7 +125,7 @@ impl StoreReads for SqliteReads {
     }
 
     fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, StoreFault> {
-        // Times never decrease along the log. The bytes are read of refusals alone.
+        // The times of leaves never decrease. The query reads the bytes of refusals only.
         let sql = "SELECT data FROM leaf WHERE idx > (SELECT max(idx) FROM leaf) - ?2 AND kind = ?3 AND at >= ?1 \
                    ORDER BY idx DESC";
         let params = params![since.unix(), most, LeafKind::Refusal as u8];
@@ -171,7 +173,8 @@ impl StoreReads for SqliteReads {
 
     fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault> {
         const DURING: &str = "listing proposals";
-        // Few wait and few run, so those have ways of their own; else by id, backwards, a bounded stretch at a time.
+        // Few proposals wait or run, so lists of these proposals have special queries. Other lists read rows by
+        // decreasing id, up to `MAX_SCAN` rows.
         let only = |some: &[StoredStatus]| {
             !filter.statuses.is_empty() && filter.statuses.iter().all(|status| some.contains(status))
         };
@@ -202,7 +205,7 @@ impl StoreReads for SqliteReads {
                         page.next = None;
                         return Ok(page);
                     };
-                    // The id alone is read first: of a lookup by ending, nearly all rows are skipped.
+                    // Read the id first, because a search by the last characters skips nearly all rows.
                     let id = proposal_id(row, 0)?;
                     let named = filter.ending.as_ref().is_none_or(|ending| ending.is_of(&id));
                     page.next = Some(id);
@@ -227,7 +230,8 @@ impl StoreReads for SqliteReads {
 
     fn payload(&self, id: &ProposalId) -> Result<Option<PayloadSource>, StoreFault> {
         const DURING: &str = "reading a payload";
-        // One statement, so one state: the bytes move from place to place as the proposal goes on.
+        // A single statement reads a single state of the database. Separate statements could miss the payload, because
+        // a change of the status moves the payload to another table.
         let sql = "SELECT p.data, c.envelope, l.data FROM proposal \
                    LEFT JOIN payload p ON p.proposal = proposal.id LEFT JOIN crossing c ON c.id = proposal.spent \
                    LEFT JOIN leaf l ON l.idx = proposal.receipt WHERE proposal.id = ?1";
@@ -260,7 +264,7 @@ impl StoreReads for SqliteReads {
     fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault> {
         let sql = "SELECT c.id, c.proposal, l.hash, l.at, c.seal, c.envelope, c.decision \
                    FROM crossing c JOIN leaf l ON l.idx = c.id >> 6 ORDER BY c.id";
-        self.all("reading what has no receipt", sql, [], |row| {
+        self.all("reading the runs without a receipt", sql, [], |row| {
             let (index, item) = unplace(row.get(0)?);
             Ok(Unfinished {
                 proposal: proposal_id(row, 1)?,
@@ -287,7 +291,7 @@ impl StoreReads for SqliteReads {
 
     fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {
         let sql = "SELECT proposal FROM output_of WHERE name = ?1 ORDER BY proposal DESC LIMIT ?2";
-        self.all("reading who wrote an output", sql, params![name.as_bytes(), limit], |row| proposal_id(row, 0))
+        self.all("reading the runs of an output", sql, params![name.as_bytes(), limit], |row| proposal_id(row, 0))
     }
 
     fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
@@ -313,15 +317,15 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// A connection that changes nothing, after making sure that the file is a store that this program can read.
+/// Opens a connection that changes nothing, after a check that this program can read the store.
 pub(super) fn read_only(path: &Path) -> Result<Connection, StoreFault> {
     let refused = |message: String| StoreFault::Unusable { message: format!("{} {message}", path.display()) };
     if !path.is_file() {
-        return Err(refused("is not there: name a store, or a backup of one".to_owned()));
+        return Err(refused("does not exist: name a store or a backup".to_owned()));
     }
     let connection = connect(path).map_err(|error| unusable(path, &error))?;
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    // What can't be read of a file that is a database is a defect of it, not a wrong name.
+    // If the database header is readable but other pages are not, report a damaged store and not a wrong file name.
     let unreadable = |error: rusqlite::Error| match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure) => fault("opening the store")(error),
         _ => unusable(path, &error),
@@ -333,7 +337,9 @@ pub(super) fn read_only(path: &Path) -> Result<Connection, StoreFault> {
     }
     let schema_number = usize::try_from(version).unwrap_or(usize::MAX);
     if schema_number > MIGRATIONS.len() {
-        return Err(refused(format!("has schema {version}, newer than this program: use the one that wrote it")));
+        return Err(refused(format!(
+            "has schema {version}, which is newer than this program: use the program that wrote the store"
+        )));
     }
     schema::refuse_old(&connection, schema_number, path)?;
     Ok(connection)

@@ -1,4 +1,4 @@
-//! A proposal's row against what was signed for it.
+//! Comparison of a proposal's row with the signed documents.
 
 use rusqlite::Row;
 
@@ -10,17 +10,17 @@ use crate::record::validity::Timestamp;
 use crate::store::message::StoredStatus;
 use crate::store::sqlite::columns::id_bytes;
 
-/// The columns of a [`ProposalRow`].
+/// The columns that [`ProposalRow::read`] expects.
 pub(super) const COLUMNS: &str = "p.id, p.digest, p.nonce, p.request IS NOT NULL, p.step, p.step_digest, \
                                   p.params_digest, p.proposer, p.expires_at, p.status, p.created_at, p.approved_at, \
                                   p.started_at, p.ended_at, p.spent, p.detail";
 
-/// A proposal as its row has it, none of it believed.
+/// The row of a proposal, whose values are not yet verified.
 pub(super) struct ProposalRow {
     pub(super) id: Vec<u8>,
     pub(super) digest: Vec<u8>,
     pub(super) nonce: Vec<u8>,
-    /// Whether it was asked for before it was handed in.
+    /// True if the proposal was made by a request, false if a complete envelope arrived.
     asked: bool,
     step: String,
     step_digest: Vec<u8>,
@@ -37,7 +37,7 @@ pub(super) struct ProposalRow {
 }
 
 impl ProposalRow {
-    /// Reads the [`COLUMNS`].
+    /// Reads a row that has the [`COLUMNS`].
     pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             id: row.get(0)?,
@@ -59,15 +59,15 @@ impl ProposalRow {
         })
     }
 
-    /// Whether it runs, by its row.
+    /// Returns true if the row has the status running.
     pub(super) fn runs(&self) -> bool {
         self.status == StoredStatus::Running.number()
     }
 
-    /// The columns that are not what the signed `payload` says.
+    /// Returns the names of the columns that differ from the signed `payload`.
     ///
     /// # Errors
-    /// When the payload is no authorization.
+    /// Returns an error if the payload is no authorization.
     pub(super) fn against_payload(&self, payload: &[u8]) -> Result<Vec<&'static str>, Malformed> {
         let said = Statement::<Authorization>::from_payload(payload)?.predicate;
         let params = said.params_digest()?;
@@ -85,10 +85,10 @@ impl ProposalRow {
         Ok(columns.into_iter().filter(|(_, same)| !same).map(|(column, _)| column).collect())
     }
 
-    /// The columns that are not what its consumption at `at` says.
+    /// Returns the names of the columns that differ from the consumption at the time `at`.
     pub(super) fn against_consumption(&self, at: Timestamp) -> Vec<&'static str> {
         let at = at.unix();
-        // What was handed in whole was never a row before it ran.
+        // If a proposal arrives as a complete envelope, its row is created at the consumption.
         let columns = [
             ("started_at", self.started_at == Some(at)),
             ("created_at", self.asked || self.created_at == at),

@@ -1,4 +1,5 @@
-//! What a store's schema must be, and how it is opened: a row changes only where this program says so.
+//! The schema of a store: its migrations and its checks. The settings of the connection disable triggers and views of
+//! the file, so that only this program changes rows.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,15 +10,18 @@ use rusqlite::config::DbConfig;
 use crate::store::fault::StoreFault;
 use crate::store::sqlite::errors::{fault, unusable};
 
-/// The schema of version 0.2.0, whose formats are frozen. Version 0.1.0 wrote the schemas below.
+/// Number of the first schema of version 0.2.0, whose formats are frozen. Version 0.1.0 wrote schemas with lower
+/// numbers.
 pub(super) const FIRST: usize = 3;
 
-/// Refuses a store of version 0.1.0: its entries are documents of the old form, which no migration can sign again.
+/// Refuses a store of version 0.1.0. The entries of that version are documents of the old form, and a migration cannot
+/// sign the entries again.
 ///
 /// # Errors
-/// When number and schema are those of version 0.1.0 (a number that was set by hand is [`check`]'s), or can't be read.
+/// Returns a fault if the number and the schema are those of version 0.1.0, or if the schema cannot be read. If the
+/// number was changed by hand, [`check`] finds the difference.
 pub(super) fn refuse_old(connection: &Connection, version: usize, path: &Path) -> Result<(), StoreFault> {
-    // 0 is the number of a new database.
+    // A new database has the number 0.
     if version == 0 || version >= FIRST {
         return Ok(());
     }
@@ -33,10 +37,10 @@ pub(super) fn refuse_old(connection: &Connection, version: usize, path: &Path) -
     Err(StoreFault::Unusable { message })
 }
 
-/// Runs nothing that a database brings along, whatever its schema says.
+/// Disables triggers and views of the database file, and does not trust the schema of the file.
 ///
 /// # Errors
-/// When SQLite was built without one of the switches.
+/// Returns an error if SQLite was built without one of these options.
 pub(super) fn harden(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
@@ -45,10 +49,8 @@ pub(super) fn harden(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// What in the schema is not as the first `version` migrations leave it; takes a millisecond.
-///
-/// # Errors
-/// When it can't be read.
+/// Returns the differences between the schema and the result of the first `version` migrations. The comparison takes a
+/// millisecond.
 pub(super) fn differences(connection: &Connection, version: usize) -> rusqlite::Result<Vec<String>> {
     let model = Connection::open_in_memory()?;
     for migration in MIGRATIONS.iter().take(version) {
@@ -58,7 +60,7 @@ pub(super) fn differences(connection: &Connection, version: usize) -> rusqlite::
     let name = |(kind, name, _): &Object| format!("{kind} {name}");
     let missing: BTreeSet<String> = expected.difference(&found).map(name).collect();
     let foreign: BTreeSet<String> = found.difference(&expected).map(name).collect();
-    let changed = missing.intersection(&foreign).map(|name| format!("{name} is another one than this program makes"));
+    let changed = missing.intersection(&foreign).map(|name| format!("{name} differs from the schema of this program"));
     let gone = missing.difference(&foreign).map(|name| format!("{name} is missing"));
     let added = foreign.difference(&missing).map(|name| format!("{name} was added by hand"));
     Ok(changed.chain(gone).chain(added).collect())
@@ -67,19 +69,19 @@ pub(super) fn differences(connection: &Connection, version: usize) -> rusqlite::
 /// Refuses a store whose schema was changed by hand.
 ///
 /// # Errors
-/// When it was, or can't be read.
+/// Returns a fault if the schema was changed or cannot be read.
 pub(super) fn check(connection: &Connection, version: usize, path: &Path) -> Result<(), StoreFault> {
     let found = differences(connection, version).map_err(|error| unusable(path, &error))?;
     let Some(first) = found.first() else { return Ok(()) };
     let message = format!(
-        "{} says that its schema is {version}, and it is not: {first}; it is not opened, `countersign store check` says \
-         more, `countersign store restore BACKUP` mends it",
+        "{} has the schema number {version}, but its schema differs ({first}), so the store is not opened; see \
+         `countersign store check`, then run `countersign store restore BACKUP`",
         path.display()
     );
     Err(StoreFault::Unusable { message })
 }
 
-/// Kind, name and text; the text is kept as it was given.
+/// Kind, name and SQL text of a schema object. SQLite keeps the text unchanged.
 type Object = (String, String, Option<String>);
 
 fn objects(connection: &Connection) -> rusqlite::Result<BTreeSet<Object>> {
@@ -87,13 +89,14 @@ fn objects(connection: &Connection) -> rusqlite::Result<BTreeSet<Object>> {
     statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
 }
 
-/// Migrations in order; a database's `user_version` is how many it has seen. A released one never changes.
+/// All migrations in order. The `user_version` of a database is the number of its migrations. A released migration
+/// never changes.
 ///
-/// [`schema::FIRST`] is the number of the oldest schema that this program reads.
+/// [`FIRST`] is the number of the oldest schema that this program serves.
 pub(super) const MIGRATIONS: &[&str] =
     &[include_str!("0001_first.sql"), include_str!("0002_care.sql"), include_str!("0003_bounds.sql")];
 
-/// "CSGN": a database of ours.
+/// The number of this program's databases: "CSGN" in ASCII.
 pub(super) const APPLICATION_ID: i32 = 0x4353_474e;
 
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
@@ -118,13 +121,14 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
         );
         return Err(StoreFault::Unusable { message });
     }
-    // What a migration adds to must be what the one before it left.
+    // Check the schema first, because a migration needs the unchanged result of the earlier migrations.
     check(connection, version, path)?;
     refuse_old(connection, version, path)?;
     if version == MIGRATIONS.len() {
         return Ok(());
     }
-    // One transaction: a crash between two migrations of a new store would leave the schema number of an old one.
+    // All migrations are one transaction. A crash between two migrations of a new store would leave the schema number
+    // of an old store.
     let transaction = connection.transaction().map_err(fault(DURING))?;
     for migration in MIGRATIONS.iter().skip(version) {
         transaction.execute_batch(migration).map_err(fault(DURING))?;

@@ -1,6 +1,7 @@
-//! A look through a whole SQLite store: every row against the log, every byte against its digest.
+//! The check of a whole SQLite store: every row against the log, and all bytes against their digests.
 //!
-//! One read transaction: what a service writes meanwhile is not seen, and is not kept waiting. Nothing is changed.
+//! The check is one read transaction and changes nothing. A running service is not blocked, and its new writes are not
+//! seen.
 
 mod tables;
 
@@ -40,18 +41,18 @@ use crate::store::sqlite::schema::MIGRATIONS;
 use crate::store::tree::TreeEdge;
 use crate::store::window::MOST_MARK_AHEAD_S;
 
-/// Leaves that are read at a time.
+/// Number of leaves that one query reads.
 const AT_ONCE: u64 = 256;
 
-/// Looks through the store at `path`; tells `progress` how many of how many log entries were seen.
+/// Checks the store at `path`. `progress` gets the number of checked log entries and the number of all log entries.
 ///
 /// # Errors
-/// When it can't be opened at all; whatever is wrong inside is a defect.
+/// Returns a fault if the store cannot be opened. Problems inside the store are defects of the result.
 pub fn survey(path: &Path, scope: &StoreScope, progress: &mut dyn FnMut(u64, u64)) -> Result<StoreSurvey, StoreFault> {
     const DURING: &str = "opening the store for a check";
     let connection = match read_only(path) {
         Ok(connection) => connection,
-        // A store whose first pages can't be read is one with a defect, no wrong name.
+        // If the first pages cannot be read, the file is a damaged store and not a wrong file.
         Err(StoreFault::Broken { message, .. }) => return Ok(StoreSurvey::of_unreadable(message)),
         Err(fault) => return Err(fault),
     };
@@ -99,19 +100,19 @@ struct Look<'a> {
     mark: i64,
     size: u64,
     last_at: i64,
-    /// The time that the entry at hand states, where its kind does.
+    /// Time that the current entry states. `None` if entries of this kind state no time.
     stated: Option<Timestamp>,
-    /// The last seal so far.
+    /// Digest of the last seal that the check has read.
     previous: Option<SealDigest>,
-    /// The first one: the boundary.
+    /// Digest of the first seal, which is the id of the boundary.
     first: Option<SealDigest>,
     origin: Option<String>,
-    /// Keys that the log's rosters gave the boundary.
+    /// Keys of the boundary in the rosters of the log.
     keys: Vec<PublicKey>,
     rosters: BTreeSet<[u8; 32]>,
-    /// Whom the log's rosters gave which approver's key.
+    /// Approvers by key, from the rosters of the log.
     people: BTreeMap<KeyId, BTreeSet<Name>>,
-    /// Rows of `output_of` that receipts account for.
+    /// Number of rows in `output_of` that receipts explain.
     outputs_named: u64,
     root: Hash,
     defects: Vec<StoreDefect>,
@@ -138,7 +139,7 @@ impl Look<'_> {
     }
 
     fn unreadable(&mut self, error: &rusqlite::Error) {
-        self.defect("the database", format!("it can't be read to its end: {error}"), DISK);
+        self.defect("the database", format!("the database cannot be read completely: {error}"), DISK);
     }
 
     fn one<T>(
@@ -163,7 +164,7 @@ impl Look<'_> {
         self.connection.query_row(sql, [], |row| row.get(0))
     }
 
-    /// Calls the rows that a query finds defects; the first column is an id.
+    /// Reports each row of a query as a defect. The first column of the query is an id.
     fn odd(&mut self, table: &str, what: &str, mend: &'static str, sql: &str) -> rusqlite::Result<()> {
         let limit = MAX_DEFECTS - self.defects.len().min(MAX_DEFECTS);
         let found = self.all(&format!("SELECT hex(id) FROM ({sql}) LIMIT ?1"), [limit], |row| {
@@ -175,7 +176,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// SQLite's own look at its pages and indexes.
+    /// Runs SQLite's own check of its pages and indexes.
     fn sound(&mut self) {
         let sql = "PRAGMA integrity_check(20)";
         match self.all(sql, [], |row| row.get::<_, String>(0)) {
@@ -192,8 +193,10 @@ impl Look<'_> {
         let version: usize = self.connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         let differences = schema::differences(&self.connection, version)?;
         if version != MIGRATIONS.len() && differences.is_empty() {
-            self.notes
-                .push(format!("schema {version}, this program's is {}: the next start migrates", MIGRATIONS.len()));
+            self.notes.push(format!(
+                "the store has schema {version} and the program has schema {}: the next start migrates the store",
+                MIGRATIONS.len()
+            ));
         }
         for difference in differences {
             self.defect(format!("schema {version}"), difference, RESTORE);
@@ -202,13 +205,13 @@ impl Look<'_> {
         self.size = self.number("SELECT coalesce(max(idx) + 1, 0) FROM leaf")?;
         let there = self.number("SELECT count(*) FROM leaf")?;
         if there != self.size {
-            self.defect("the log", format!("{there} of {} entries are there", self.size), RESTORE);
+            self.defect("the log", format!("only {there} of {} entries exist", self.size), RESTORE);
         }
         self.counts.push(("log entries", there));
         Ok(())
     }
 
-    /// Proposals by where the log has them, in a table of this connection alone.
+    /// Makes temporary tables of proposals by their place in the log.
     fn places(&mut self) -> rusqlite::Result<()> {
         self.connection.execute_batch(
             "CREATE TEMP TABLE spent_at (spent INTEGER NOT NULL, id BLOB NOT NULL);
@@ -220,7 +223,7 @@ impl Look<'_> {
         )
     }
 
-    /// The rosters of all seals: whose signature a checkpoint may carry.
+    /// Collects the keys from the rosters of all seals.
     fn seals(&mut self) -> rusqlite::Result<()> {
         let seals = self.all("SELECT idx, digest FROM seal ORDER BY idx", [], |row| {
             Ok((row.get::<_, u64>(0)?, row.get::<_, [u8; 32]>(1)?))
@@ -272,7 +275,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Every entry in order: its hash, its time, the tiles and checkpoints over it, and the rows that belong to it.
+    /// Checks every entry in order: its hash, its time, its tiles and checkpoints, and its rows.
     fn log(&mut self, progress: &mut dyn FnMut(u64, u64)) -> rusqlite::Result<()> {
         let mut tree = Frontier::default();
         let mut edge = TreeEdge::default();
@@ -301,13 +304,13 @@ impl Look<'_> {
             for (index, kind, at, hash, data) in leaves {
                 let entry = format!("log entry {index}");
                 if index != tree.size() {
-                    // Everything above would be wrong as well: once is enough.
+                    // All later entries would be defects too, so report only the first missing entry.
                     self.defect(format!("log entry {}", tree.size()), "it is missing", RESTORE);
                     return Ok(());
                 }
                 let true_hash = merkle::leaf_hash(&data);
                 if hash != true_hash {
-                    self.defect(&entry, "its hash is not that of its bytes", RESTORE);
+                    self.defect(&entry, "the hash of the entry does not match its bytes", RESTORE);
                 }
                 tree.append(true_hash);
                 let mut complete = Vec::new();
@@ -317,7 +320,11 @@ impl Look<'_> {
                     let sql = "SELECT hashes FROM tile WHERE id = ?1";
                     let kept = self.one(sql, [tile_id(tile.level, tile.index)], |row| row.get::<_, Vec<u8>>(0))?;
                     if kept.as_deref() != Some(tile.hashes.as_flattened()) {
-                        let what = if kept.is_some() { "it is not over the entries below it" } else { "it is missing" };
+                        let what = if kept.is_some() {
+                            "the tile does not match the entries below the tile"
+                        } else {
+                            "it is missing"
+                        };
                         self.defect(format!("hash tile {}/{}", tile.level, tile.index), what, RESTORE);
                     }
                 }
@@ -332,11 +339,12 @@ impl Look<'_> {
             progress(tree.size(), self.size);
         }
         self.root = tree.root();
-        // Neither the clock nor the log explains a mark that is ahead of both.
+        // A mark that is far ahead of both the clock and the log was probably changed by hand.
         let latest = self.last_at.max(self.scope.now.unix());
         if self.mark > latest.saturating_add(MOST_MARK_AHEAD_S) {
             let what = format!(
-                "its mark, {}, is {} s ahead of the clock and of the log: whatever ends before it is refused as expired",
+                "the low-water mark, {}, is {} s ahead of the clock and of the log: every authorization that expires \
+                 before the mark is refused",
                 Timestamp::from_unix(self.mark),
                 self.mark - latest
             );
@@ -344,11 +352,18 @@ impl Look<'_> {
         }
         let kept = self.number("SELECT count(*) FROM tile")?;
         if kept != tiles {
-            self.defect("table tile", format!("{kept} rows, the log completes {tiles}"), RESTORE);
+            self.defect(
+                "table tile",
+                format!("the table has {kept} rows, but the log completes {tiles} tiles"),
+                RESTORE,
+            );
         }
         let sql = "SELECT size FROM checkpoint WHERE size > ?1 OR size < 1 LIMIT 5";
         for size in self.all(sql, [self.size], |row| row.get::<_, i64>(0))? {
-            let what = format!("it was signed, and the log has {} entries: its tail is gone", self.size);
+            let what = format!(
+                "the checkpoint was signed, but the log has only {} entries: the last entries are missing",
+                self.size
+            );
             self.defect(format!("checkpoint of {size} entries"), what, RESTORE);
         }
         self.counts.push(("checkpoints", self.number("SELECT count(*) FROM checkpoint")?));
@@ -358,15 +373,15 @@ impl Look<'_> {
         let (boundary, seal) = in_force.unwrap_or_default();
         let digest = |seal: Option<SealDigest>| seal.map(|seal| *seal.as_bytes());
         if boundary != digest(self.first) {
-            self.defect("table state", "its boundary is not the log's first seal", RESTORE);
+            self.defect("table state", "the boundary id is not the digest of the first seal in the log", RESTORE);
         }
         if seal != digest(self.previous) {
-            self.defect("table state", "its seal is not the log's last one", RESTORE);
+            self.defect("table state", "the seal in force is not the last seal in the log", RESTORE);
         }
         Ok(())
     }
 
-    /// A recorded checkpoint against the tree at its size.
+    /// Compares a recorded checkpoint with the tree at its size.
     fn head(&mut self, size: u64, root: &[u8], note: &str, true_root: &Hash) {
         let place = format!("checkpoint of {size} entries");
         let parsed = Note::parse(note).ok();
@@ -376,22 +391,22 @@ impl Look<'_> {
             return;
         };
         if root != true_root || said.root != *true_root || said.size != size {
-            self.defect(place, "its root is not the log's", RESTORE);
+            self.defect(place, "the root hash differs from the log", RESTORE);
         } else if self.origin.as_ref() != Some(&said.origin) {
-            self.defect(place, format!("it is of another log, {}", said.origin), RESTORE);
+            self.defect(place, format!("the checkpoint belongs to another log, {}", said.origin), RESTORE);
         } else if !self.keys.iter().any(|key| note::verify_note(note, &said.origin, key).is_ok()) {
-            self.defect(place, "no key of the boundary's signed it", RESTORE);
+            self.defect(place, "no key of the boundary signed the checkpoint", RESTORE);
         }
     }
 
-    /// A row has the latest time that was signed up to it.
+    /// Checks the time of a row, which must be the latest time that an entry up to this entry states.
     fn time(&mut self, entry: &str, at: i64) {
         let signed = self.stated.take().map_or(self.last_at, Timestamp::unix);
         if signed < self.last_at {
-            self.defect(entry, "it is dated before the entry before it", RESTORE);
+            self.defect(entry, "the entry is dated before the previous entry", RESTORE);
         } else if at != signed {
             let [at, signed] = [at, signed].map(Timestamp::from_unix);
-            self.defect(entry, format!("its row is dated {at}, the log says {signed}"), RESTORE);
+            self.defect(entry, format!("the row is dated {at}, but the signed entry is dated {signed}"), RESTORE);
         }
         self.last_at = signed.max(self.last_at);
     }
@@ -399,7 +414,7 @@ impl Look<'_> {
     fn entry(&mut self, index: u64, kind: u8, data: &[u8]) -> rusqlite::Result<()> {
         let entry = format!("log entry {index}");
         let Some(kind) = LeafKind::of_number(kind) else {
-            self.defect(entry, format!("its kind is {kind}, which this program does not know"), RESTORE);
+            self.defect(entry, format!("the entry has the kind {kind}, which this program does not know"), RESTORE);
             return Ok(());
         };
         let found = match kind {
@@ -432,17 +447,17 @@ impl Look<'_> {
         let (entry, digest) = (format!("log entry {index}"), SealDigest::of(payload));
         self.stated = Some(seal.at);
         if seal.previous != self.previous {
-            self.defect(&entry, "it does not follow the seal before it", RESTORE);
+            self.defect(&entry, "the seal does not name the previous seal", RESTORE);
         }
         if self.first.is_none() {
             self.first = Some(digest);
             if index != 0 {
-                self.defect(&entry, "it is the first seal and not the first entry", RESTORE);
+                self.defect(&entry, "the first seal is not the first entry", RESTORE);
             }
         }
         self.previous = Some(digest);
         if self.one("SELECT 1 FROM seal WHERE idx = ?1", [index], |_| Ok(()))?.is_none() {
-            self.defect(&entry, "table seal has no row of it", RESTORE);
+            self.defect(&entry, "the table seal has no row of this entry", RESTORE);
         }
         let named = [
             ("registry", *seal.registry.as_bytes()),
@@ -473,7 +488,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Every item has its proposal, its nonce until it expires, and a receipt or a run.
+    /// Checks that every item has its proposal, its nonce until the expiry, and its receipt or its run.
     fn consumption(&mut self, index: u64, consumption: &Consumption) -> rusqlite::Result<()> {
         self.stated = Some(consumption.at);
         for (item, spent) in (0..).zip(&consumption.spent) {
@@ -482,11 +497,15 @@ impl Look<'_> {
             let sql = format!("SELECT {COLUMNS} FROM spent_at s JOIN proposal p ON p.id = s.id WHERE s.spent = ?1");
             let runs = self.all(&sql, [at], ProposalRow::read)?;
             match &runs[..] {
-                [] => self.defect(&entry, "no proposal's row says that it was run", RESTORE),
+                [] => self.defect(&entry, "no row of a proposal names this consumption", RESTORE),
                 [run] => {
                     if run.digest != *spent.authorization.as_bytes() || run.nonce != spent.nonce.to_bytes() {
                         let id = hex(&run.id);
-                        self.defect(&entry, format!("the proposal {id} that it ran is another one"), RESTORE);
+                        self.defect(
+                            &entry,
+                            format!("the proposal {id} has another authorization or another nonce"),
+                            RESTORE,
+                        );
                     }
                     self.differs(&run.id, &run.against_consumption(consumption.at), "its consumption");
                     let crossing = self.one("SELECT envelope, seal FROM crossing WHERE id = ?1", [at], |row| {
@@ -494,15 +513,15 @@ impl Look<'_> {
                     })?;
                     if run.runs() != crossing.is_some() {
                         let what = if run.runs() {
-                            "it runs, and what recovery needs is gone"
+                            "the proposal is running, but the row that recovery needs is missing"
                         } else {
-                            "it is over and still listed as running"
+                            "the run has ended, but is still listed as running"
                         };
                         self.defect(&entry, what, RESTORE);
                     }
                     if let Some((envelope, seal)) = crossing {
                         if seal != consumption.seal.as_bytes() {
-                            self.defect(&entry, "what recovery needs names another seal", RESTORE);
+                            self.defect(&entry, "the row that recovery needs names another seal", RESTORE);
                         }
                         let payload = json::parse_as::<Envelope>(&envelope, envelope.len())
                             .map_err(Malformed::from)
@@ -511,7 +530,7 @@ impl Look<'_> {
                     }
                 }
                 more => {
-                    let what = format!("{} proposals say that they are this run", more.len());
+                    let what = format!("{} proposals name the same consumption", more.len());
                     self.defect(&entry, what, RESTORE);
                 }
             }
@@ -520,12 +539,12 @@ impl Look<'_> {
                 self.one(sql, [spent.nonce.to_bytes()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
             let why = match kept {
                 Some((place, _)) if place != at => "its row names another run",
-                Some((_, expires_at)) if expires_at != spent.expires_at.unix() => "its row says another time",
-                None if spent.expires_at.unix() > self.mark => "has no row",
+                Some((_, expires_at)) if expires_at != spent.expires_at.unix() => "its row has another expiry",
+                None if spent.expires_at.unix() > self.mark => "its row is missing",
                 _ => continue,
             };
             let what = format!(
-                "the nonce {} is spent, does not expire until {}, and {why}: it could run again",
+                "the nonce {} is spent and expires at {}, but {why}: the authorization could run again",
                 spent.nonce, spent.expires_at
             );
             self.defect(&entry, what, RESTORE);
@@ -538,37 +557,38 @@ impl Look<'_> {
         let of = &receipt.consumption;
         let hash = self.one("SELECT hash FROM leaf WHERE idx = ?1", [of.index], |row| row.get::<_, [u8; 32]>(0))?;
         if of.index >= index || hash.map(LeafHash::from_bytes) != Some(of.leaf) {
-            self.defect(&entry, format!("the consumption that it names is not log entry {}", of.index), RESTORE);
+            self.defect(&entry, format!("the consumption of the receipt is not log entry {}", of.index), RESTORE);
         }
         let item = u32::try_from(of.item).unwrap_or(u32::MAX);
         let sql = format!("SELECT {COLUMNS} FROM closed_at c JOIN proposal p ON p.id = c.id WHERE c.receipt = ?1");
         let runs = self.all(&sql, [index], ProposalRow::read)?;
         match &runs[..] {
             [run] if run.spent.map(unplace) == Some((of.index, item)) => self.finished(run, receipt)?,
-            [] => self.defect(&entry, "no proposal's row says that this is its receipt", RESTORE),
-            [_] => self.defect(&entry, "it is the receipt of another run than its proposal's row says", RESTORE),
+            [] => self.defect(&entry, "no row of a proposal names this receipt", RESTORE),
+            [_] => self.defect(&entry, "the receipt and the row of the proposal name different runs", RESTORE),
             more => {
-                let what = format!("{} proposals say that this is their receipt", more.len());
+                let what = format!("{} proposals name the same receipt", more.len());
                 self.defect(&entry, what, RESTORE);
             }
         }
         let until = receipt.finished_at.plus(self.scope.retention.outputs_s);
         for (name, stream) in [("stdout", &receipt.output.stdout), ("stderr", &receipt.output.stderr)] {
-            // By the boundary's time, which may be ahead of the clock.
+            // The boundary's own time, which can be ahead of the clock, decides when the retention ends.
             if stream.recorded == 0 || until.unix() <= self.scope.now.unix().max(self.mark) {
                 continue;
             }
             let sql = "SELECT bytes FROM output WHERE name = ?1";
             let kept = self.one(sql, [stream.blake3.as_bytes()], |row| row.get::<_, u64>(0))?;
             if kept != Some(stream.recorded) {
-                let what = format!("its {name}, {}, is not kept although it is to be until {until}", stream.blake3);
+                let what =
+                    format!("the output {name}, {}, is missing although its retention ends at {until}", stream.blake3);
                 self.defect(&entry, what, LOST);
             }
         }
         Ok(())
     }
 
-    /// A run's row, and the outputs that it is known to have written, against its receipt.
+    /// Compares the row of a run and its outputs with the receipt.
     fn finished(&mut self, run: &ProposalRow, receipt: &Receipt) -> rusqlite::Result<()> {
         self.compare(run, Base64::Strict.decode("/authorization/payload", &receipt.authorization.payload));
         let outcome = canonical::canonical_of(&receipt.outcome).ok();
@@ -597,20 +617,20 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// A proposal's row against the bytes that are signed for it.
+    /// Compares the row of a proposal with the signed payload.
     fn compare(&mut self, run: &ProposalRow, payload: Result<Vec<u8>, Malformed>) {
         match payload.and_then(|payload| run.against_payload(&payload)) {
-            Ok(columns) => self.differs(&run.id, &columns, "what is signed for it"),
+            Ok(columns) => self.differs(&run.id, &columns, "the signed payload"),
             Err(error) => {
                 let place = format!("table proposal, row {}", hex(&run.id));
-                self.defect(place, format!("what is signed for it can't be read: {error}"), RESTORE);
+                self.defect(place, format!("the signed payload cannot be read: {error}"), RESTORE);
             }
         }
     }
 
     fn differs(&mut self, id: &[u8], columns: &[&str], from: &str) {
         if !columns.is_empty() {
-            let what = format!("{} is another one than {from} says", columns.join(", "));
+            let what = format!("{} differs from {from}", columns.join(", "));
             self.defect(format!("table proposal, row {}", hex(id)), what, RESTORE);
         }
     }
@@ -619,9 +639,9 @@ impl Look<'_> {
         let sql = "SELECT approver FROM denial WHERE authorization = ?1 AND leaf = ?2";
         let approver = self.one(sql, params![authorization.as_bytes(), index], |row| row.get::<_, String>(0))?;
         let what = match approver {
-            None => format!("table denial has no row of it: {authorization} is denied and could run"),
+            None => format!("the table denial has no row of this entry: {authorization} is denied and could run"),
             Some(approver) if !signers.iter().any(|signer| self.is_key_of(signer, &approver)) => {
-                format!("table denial says that {approver:?} denied it, whose key did not sign it")
+                format!("the table denial names {approver:?}, but no key of that approver signed the denial")
             }
             Some(_) => return Ok(()),
         };
@@ -629,7 +649,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Whether a roster of the log gave this approver the key.
+    /// Returns true if a roster of the log gave this key to the approver.
     fn is_key_of(&self, key: &KeyId, approver: &str) -> bool {
         self.people.get(key).is_some_and(|names| names.iter().any(|name| name.as_str() == approver))
     }
@@ -642,18 +662,18 @@ pub(super) fn opened<P: Predicate>(data: &[u8]) -> Result<(Vec<u8>, Statement<P>
     Ok((payload, statement))
 }
 
-/// The keys that an entry says signed it.
+/// Returns the key ids of the signatures in an entry. The signatures are not verified.
 fn signers(data: &[u8]) -> Result<Vec<KeyId>, Malformed> {
     let envelope: Envelope = json::parse_as(data, data.len())?;
     Ok(envelope.signatures.into_iter().map(|signature| signature.keyid).collect())
 }
 
-/// Where an output's file lies below the directory of outputs.
+/// Returns the path of an output file below the directory of outputs.
 pub(super) fn file_of(outputs: &Path, hex: &str) -> std::path::PathBuf {
     outputs.join(&hex[..2]).join(hex)
 }
 
-/// The names of all output files.
+/// Returns the names of all output files.
 pub(super) fn files_below(outputs: &Path) -> Vec<String> {
     let directories = std::fs::read_dir(outputs).into_iter().flatten().flatten();
     let files = directories.filter_map(|entry| std::fs::read_dir(entry.path()).ok()).flatten().flatten();

@@ -1,4 +1,4 @@
-//! Of a look through a store the tables beside the log: their rows against each other and against what was signed.
+//! The check of the tables outside the log. The rows are compared with each other and with signed documents.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -19,50 +19,50 @@ use crate::store::sqlite::rows::{COLUMNS, ProposalRow};
 use crate::store::sqlite::survey::{Look, file_of, files_below, opened};
 
 impl Look<'_> {
-    /// Rows that say that something ran.
+    /// Checks the rows of runs.
     pub(super) fn runs(&mut self) -> rusqlite::Result<()> {
         self.odd(
             "proposal",
-            "it is running, and what recovery needs is gone",
+            "the proposal is running, but the row that recovery needs is missing",
             RESTORE,
             "SELECT id FROM proposal WHERE status = 0 AND (spent IS NULL OR NOT EXISTS \
              (SELECT 1 FROM crossing c WHERE c.id = proposal.spent AND c.proposal = proposal.id))",
         )?;
         self.odd(
             "crossing",
-            "its proposal is not running",
+            "the proposal of this row is not running",
             RESTORE,
             "SELECT c.proposal AS id FROM crossing c LEFT JOIN proposal p ON p.id = c.proposal \
              WHERE p.status IS NOT 0 OR p.spent IS NOT c.id",
         )?;
         self.odd(
             "proposal",
-            "it is finished without a consumption or a receipt",
+            "the proposal is finished without a consumption or a receipt",
             RESTORE,
             "SELECT id FROM proposal WHERE status = 1 AND (spent IS NULL OR receipt IS NULL)",
         )?;
         self.odd(
             "proposal",
-            "it never ran and names a start, a consumption or a receipt",
+            "the proposal never ran, but names a start, a consumption or a receipt",
             RESTORE,
             "SELECT id FROM proposal WHERE status > 1 \
              AND (started_at IS NOT NULL OR spent IS NOT NULL OR receipt IS NOT NULL)",
         )?;
         self.odd(
             "proposal",
-            "it waits or runs, and has an end",
+            "the proposal waits or runs, but has an end time",
             RESTORE,
             "SELECT id FROM proposal WHERE status IN (0, 2, 3) AND ended_at IS NOT NULL",
         )?;
         self.odd(
             "proposal",
-            "its consumption is no such entry of the log",
+            "the log has no consumption at the place that the row names",
             RESTORE,
             "SELECT p.id FROM proposal p LEFT JOIN leaf l ON l.idx = p.spent >> 6 WHERE p.spent IS NOT NULL AND l.kind IS NOT 2",
         )?;
         self.odd(
             "proposal",
-            "its receipt is no such entry of the log",
+            "the log has no receipt at the place that the row names",
             RESTORE,
             "SELECT p.id FROM proposal p LEFT JOIN leaf l ON l.idx = p.receipt WHERE p.receipt IS NOT NULL AND l.kind IS NOT 3",
         )?;
@@ -70,11 +70,11 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Spent nonces; one with a negative place was spent in a log that this one follows.
+    /// Checks spent nonces. A negative place means that an earlier log spent the nonce.
     pub(super) fn nonces(&mut self) -> rusqlite::Result<()> {
         self.odd(
             "nonce",
-            "the run that it names is another one",
+            "the run that the row names did not spend this nonce",
             RESTORE,
             "SELECT n.nonce AS id FROM nonce n LEFT JOIN proposal p ON p.id = n.proposal \
              WHERE n.spent >= 0 AND (p.nonce IS NOT n.nonce OR p.spent IS NOT n.spent)",
@@ -82,57 +82,58 @@ impl Look<'_> {
         let until = taken_over_until(&self.connection)?.unwrap_or(i64::MIN);
         self.odd(
             "nonce",
-            "no log before this one spent it with this end",
+            "no earlier log can have spent a nonce with this expiry",
             RESTORE,
             &format!("SELECT nonce AS id FROM nonce WHERE spent < 0 AND expires_at > {until}"),
         )?;
         let there = self.number("SELECT count(*) FROM nonce")?;
         let counted = self.number("SELECT nonces FROM state")?;
         if there != counted {
-            let what = format!("{there} rows, the boundary kept {counted}: rows were changed by hand");
+            let what =
+                format!("the table has {there} rows, but the boundary counted {counted}: rows were changed by hand");
             self.defect("table nonce", what, RESTORE);
         }
         self.counts.push(("nonces", there));
         Ok(())
     }
 
-    /// What waits has the bytes that its approvers sign.
+    /// Checks that every waiting proposal has the payload that its approvers sign.
     pub(super) fn waiting(&mut self) -> rusqlite::Result<()> {
         self.odd(
             "proposal",
-            "the bytes to sign are missing",
+            "the payload that approvers sign is missing",
             RESTORE,
             "SELECT id FROM proposal WHERE status > 1 AND request IS NOT NULL AND NOT EXISTS \
              (SELECT 1 FROM payload WHERE payload.proposal = proposal.id)",
         )?;
         self.odd(
             "payload",
-            "it is of no proposal",
+            "the proposal of this row does not exist",
             RESTORE,
             "SELECT proposal AS id FROM payload WHERE proposal NOT IN (SELECT id FROM proposal)",
         )?;
         let sql = format!("SELECT {COLUMNS}, data FROM payload JOIN proposal p ON p.id = payload.proposal");
-        // Few wait: their number is limited, and what ended goes after its retention.
+        // Few rows have a payload, because waiting proposals are limited and retention deletes ended proposals.
         let waiting = self.all(&sql, [], |row| Ok((ProposalRow::read(row)?, row.get::<_, Vec<u8>>("data")?)))?;
         for (row, payload) in waiting {
             if row.digest == sha256(&payload) {
                 self.compare(&row, Ok(payload));
             } else {
                 let place = format!("table payload, row {}", hex(&row.id));
-                self.defect(place, "it is not what its proposal is known by", RESTORE);
+                self.defect(place, "the payload does not match the digest of its proposal", RESTORE);
             }
         }
         self.odd(
             "proposal",
-            "it is denied and still waits",
+            "the proposal is denied, but still waits",
             RESTORE,
             "SELECT id FROM proposal WHERE status IN (2, 3) AND digest IN (SELECT authorization FROM denial)",
         )?;
         self.signatures()
     }
 
-    /// Signatures that wait are by keys of the people whose they are said to be. Whether they hold is verified before
-    /// anything runs.
+    /// Checks that the key of each stored signature belongs to the named approver. The signatures themselves are
+    /// verified before a run.
     fn signatures(&mut self) -> rusqlite::Result<()> {
         let rows = self.all(
             "SELECT s.proposal, s.keyid, s.person, p.id IS NOT NULL FROM signature s LEFT JOIN proposal p ON p.id = s.proposal",
@@ -141,9 +142,9 @@ impl Look<'_> {
         )?;
         for (proposal, keyid, person, known) in rows {
             let what = match keyid.parse::<KeyId>() {
-                _ if !known => "it is of no proposal",
+                _ if !known => "the proposal of this row does not exist",
                 Ok(key) if self.is_key_of(&key, &person) => continue,
-                _ => "no roster of the log gives that person this key",
+                _ => "no roster of the log gives this key to that person",
             };
             let place = format!("table signature, {:?} for {}", person, hex(&proposal));
             self.defect(place, what, RESTORE);
@@ -154,7 +155,7 @@ impl Look<'_> {
     pub(super) fn denials(&mut self) -> rusqlite::Result<()> {
         self.odd(
             "denial",
-            "the denial that it names is no such entry of the log",
+            "the log has no denial at the place that the row names",
             RESTORE,
             "SELECT d.authorization AS id FROM denial d LEFT JOIN leaf l ON l.idx = d.leaf WHERE l.kind IS NOT 4",
         )
@@ -174,7 +175,7 @@ impl Look<'_> {
             }
         }
         for digest in odd {
-            self.defect(format!("blob sha256:{digest}"), "it is not what its name says", RESTORE);
+            self.defect(format!("blob sha256:{digest}"), "the bytes of the blob do not match its name", RESTORE);
         }
         self.counts.push(("blobs", count));
         Ok(())
@@ -198,32 +199,36 @@ impl Look<'_> {
                 };
                 match found {
                     Ok(found) if found == (name, bytes) => {}
-                    Ok(_) => odd.push((name, "its bytes are not what its name says".to_owned())),
-                    Err(error) => odd.push((name, format!("its file can't be read: {error}"))),
+                    Ok(_) => odd.push((name, "the bytes of the output do not match its name".to_owned())),
+                    Err(error) => odd.push((name, format!("the file of the output cannot be read: {error}"))),
                 }
             }
         }
         for (name, what) in odd {
-            // Retention may have ended it while we looked: then its row is gone by now as well.
+            // Retention may have deleted the output and its row during the check.
             if self.still_has(&name)? {
                 self.defect(format!("output {name}"), what, LOST);
             }
         }
         let named = self.number("SELECT count(*) FROM output_of")?;
         if named != self.outputs_named {
-            let what = format!("{named} rows, receipts account for {}: who may read is changed", self.outputs_named);
+            let what = format!(
+                "the table has {named} rows, but the receipts explain {}: the permissions to read outputs were \
+                 changed",
+                self.outputs_named
+            );
             self.defect("table output_of", what, RESTORE);
         }
         self.odd(
             "output",
-            "it is dated otherwise than the last run that wrote it",
+            "the date of the output differs from the end of its last run",
             RESTORE,
             "SELECT name AS id FROM output WHERE at IS NOT (SELECT max(p.ended_at) FROM output_of o \
              JOIN proposal p ON p.id = o.proposal WHERE o.name = output.name)",
         )?;
         self.odd(
             "output_order",
-            "it is of no run that is finished",
+            "the run of this row is not finished",
             RESTORE,
             "SELECT proposal AS id FROM output_order WHERE proposal NOT IN (SELECT id FROM proposal WHERE status = 1)",
         )?;
@@ -231,13 +236,14 @@ impl Look<'_> {
         let strays = files_below(&self.scope.outputs).into_iter().filter(|name| !files.contains(name)).count();
         if strays > 0 {
             self.notes.push(format!(
-                "{strays} output files belong to no run: a crash left them, the next start of the service removes them"
+                "{strays} output files belong to no run, because a crash left them; the next start of the service \
+                 removes the files"
             ));
         }
         Ok(())
     }
 
-    /// Whether the store has an output now, rather than when we began to look.
+    /// Returns true if the store has the output now, outside the transaction of this check.
     fn still_has(&self, name: &Blake3Digest) -> rusqlite::Result<bool> {
         let Some(path) = self.connection.path() else { return Ok(true) };
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -245,7 +251,7 @@ impl Look<'_> {
         now.prepare("SELECT 1 FROM output WHERE name = ?1")?.exists([name.as_bytes()])
     }
 
-    /// Tokens are what the last seal says: a scope that was widened by hand shows.
+    /// Compares the tokens with the last seal. The comparison shows a scope that was extended by hand.
     pub(super) fn tokens(&mut self) -> rusqlite::Result<()> {
         let sql = "SELECT data FROM leaf JOIN seal ON seal.idx = leaf.idx ORDER BY leaf.idx DESC LIMIT 1";
         let Some(data) = self.one(sql, [], |row| row.get::<_, Vec<u8>>(0))? else { return Ok(()) };
@@ -262,9 +268,11 @@ impl Look<'_> {
             let said = sealed.iter().find(|sealed| sealed.name == row.name);
             let ended = row.revoked_at.is_some() || row.expires_at.is_some_and(|end| end <= seal.predicate.at);
             match said {
-                None if !ended => self.defect(place, "no seal knows it: its row was made or revived by hand", RESTORE),
+                None if !ended => {
+                    self.defect(place, "the last seal does not name this token: the row was changed by hand", RESTORE)
+                }
                 Some(_) if row.revoked_at.is_some() => {
-                    self.defect(place, "it is revoked, and sealed as valid", RESTORE)
+                    self.defect(place, "the token is revoked, but valid in the last seal", RESTORE)
                 }
                 Some(said) => {
                     let sorted = |mut texts: Vec<String>| {
@@ -280,14 +288,18 @@ impl Look<'_> {
                         && said.patterns == sorted(row.patterns.clone())
                         && said.expires_at == row.expires_at;
                     if !same {
-                        self.defect(place, "it is not what the seal in force says of it", RESTORE);
+                        self.defect(place, "the token differs from the last seal", RESTORE);
                     }
                 }
                 None => {}
             }
         }
         for missing in sealed.iter().filter(|sealed| !rows.iter().any(|row| row.name == sealed.name)) {
-            self.defect(format!("table token, row {}", missing.name), "it is sealed as valid, and missing", RESTORE);
+            self.defect(
+                format!("table token, row {}", missing.name),
+                "the token is valid in the last seal, but its row is missing",
+                RESTORE,
+            );
         }
         Ok(())
     }
