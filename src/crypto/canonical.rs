@@ -21,7 +21,7 @@ use crate::crypto::canonical_text::write_escaped;
 use crate::crypto::json::{self, JsonError, ReadError, Reason};
 use crate::crypto::writer;
 
-/// The canonical bytes of a value from the strict reader.
+/// Returns the canonical bytes of a value from the strict reader.
 ///
 /// A value that a program built can hold something that the strict reader refuses, for example a float. The reader then
 /// refuses these bytes too. Use [`canonical_of`] for documents that this program builds.
@@ -32,10 +32,10 @@ pub fn to_canonical(value: &Value) -> Vec<u8> {
     out
 }
 
-/// The canonical bytes of a document.
+/// Returns the canonical bytes of a document.
 ///
 /// # Errors
-/// If the document cannot be written as JSON, or holds something that the strict reader refuses.
+/// Returns an error if the document cannot be written as JSON, or holds something that the strict reader refuses.
 pub fn canonical_of<T: Serialize + ?Sized>(document: &T) -> Result<Vec<u8>, CanonicalError> {
     if let Some(bytes) = writer::write(document) {
         return Ok(bytes);

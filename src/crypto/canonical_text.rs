@@ -13,12 +13,13 @@ pub(super) fn write_escaped(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// Whether a text is written between quotes without any escape.
+/// Returns true if a text is written between quotes without any escape.
 pub(crate) fn is_plain(text: &str) -> bool {
     plain_length(text.as_bytes()) == text.len()
 }
 
-/// The number of bytes at the front that need no escape. They are ASCII, so the count ends at a character boundary.
+/// Returns the number of bytes at the front that need no escape. They are ASCII, so the count ends at a character
+/// boundary.
 pub(super) fn plain_length(bytes: &[u8]) -> usize {
     let plain = |byte: u8| (0x20..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\');
     // Most of an envelope is base64. Checking whole blocks first lets the compiler use vector instructions.

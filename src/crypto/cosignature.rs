@@ -42,18 +42,18 @@ impl WitnessKey {
     /// Reads `<name>+<8 hex of the id>+<base64(0x04 ‖ key)>`.
     ///
     /// # Errors
-    /// If the text is malformed, the key is weak, or the id does not match name and key.
+    /// Returns an error if the text is malformed, the key is weak, or the id does not match name and key.
     pub fn parse(vkey: &str) -> Result<Self, NoteError> {
         parse_vkey_of(COSIGNATURE, vkey).map(|(name, key)| Self { name, key })
     }
 
-    /// The key with this name. Signing, not this function, checks whether the name can be part of a note.
+    /// Returns the key with this name. Signing, not this function, checks whether the name can be part of a note.
     #[must_use]
     pub fn new(name: &str, key: PublicKey) -> Self {
         Self { name: name.to_owned(), key }
     }
 
-    /// The vkey text.
+    /// Returns the vkey text.
     #[must_use]
     pub fn vkey(&self) -> String {
         vkey_of(COSIGNATURE, &self.name, &self.key)
@@ -65,7 +65,7 @@ impl WitnessKey {
         &self.name
     }
 
-    /// The key. Two names with one key are one witness.
+    /// Returns the key. Two names with one key are one witness.
     #[must_use]
     pub const fn key(&self) -> &PublicKey {
         &self.key
@@ -76,7 +76,7 @@ impl WitnessKey {
     /// checkpoint, or of which log.
     ///
     /// # Errors
-    /// If a line of this key is not valid.
+    /// Returns an error if a line of this key is not valid.
     pub fn verify(&self, note: &Note) -> Result<Option<VerifiedCosignature>, NoteError> {
         let mut earliest = None;
         for line in self.lines(note.signatures()) {
@@ -86,7 +86,7 @@ impl WitnessKey {
         Ok(earliest)
     }
 
-    /// The signature lines of this key, unverified.
+    /// Returns the signature lines of this key, unverified.
     pub fn lines<'a>(&self, lines: &'a [NoteSignature]) -> impl Iterator<Item = &'a NoteSignature> + use<'a> {
         let (name, id) = (self.name.clone(), key_hash_of(COSIGNATURE, &self.name, &self.key));
         lines.iter().filter(move |line| line.of(&name, id).is_some())
@@ -95,7 +95,7 @@ impl WitnessKey {
     /// Verifies one line, which must be of this key.
     ///
     /// # Errors
-    /// If the line is not valid.
+    /// Returns an error if the line is not valid.
     pub fn verify_line(&self, note: &Note, line: &NoteSignature) -> Result<VerifiedCosignature, NoteError> {
         let id = key_hash_of(COSIGNATURE, &self.name, &self.key);
         let bytes = line.of(&self.name, id).ok_or(NoteError::BadSignature)?;
@@ -133,7 +133,8 @@ impl fmt::Display for WitnessKey {
     }
 }
 
-/// The number of signature lines that are not the log's own. Each of them may be a cosignature; nothing is verified.
+/// Returns the number of signature lines that are not the log's own. Each of them may be a cosignature; nothing is
+/// verified.
 #[must_use]
 pub fn lines_of_others(note: &str) -> u64 {
     Note::parse(note).map_or(0, |note| {
@@ -142,7 +143,7 @@ pub fn lines_of_others(note: &str) -> u64 {
     })
 }
 
-/// The signed message: `cosignature/v1\ntime 1679315147\nexample.com/log\n20852163\nCsUYapGG…\n`
+/// Returns the signed message: `cosignature/v1\ntime 1679315147\nexample.com/log\n20852163\nCsUYapGG…\n`
 fn message(seconds: u64, text: &str) -> String {
     format!("cosignature/v1\ntime {seconds}\n{text}")
 }

@@ -38,7 +38,7 @@ impl Sha256Stream {
         self.0.update(bytes);
     }
 
-    /// The digest of all bytes of the stream.
+    /// Returns the digest of all bytes of the stream.
     #[must_use]
     pub fn finish(self) -> [u8; 32] {
         self.0.finalize().into()
@@ -90,7 +90,7 @@ macro_rules! digest_type {
         pub struct $name([u8; 32]);
 
         impl $name {
-            /// The digest with these 32 bytes (from a store or an in-toto subject).
+            /// Returns the digest with these 32 bytes (from a store or an in-toto subject).
             #[must_use]
             pub const fn from_bytes(bytes: [u8; 32]) -> Self {
                 Self(bytes)
@@ -160,7 +160,7 @@ macro_rules! sha256_type {
         digest_type!($(#[$doc])* $name, "sha256");
 
         impl $name {
-            /// The digest of exactly these bytes.
+            /// Returns the digest of exactly these bytes.
             #[must_use]
             pub fn of(bytes: &[u8]) -> Self {
                 Self(sha256(bytes))
@@ -226,7 +226,7 @@ digest_type!(
 );
 
 impl Blake3Digest {
-    /// The digest of exactly these bytes.
+    /// Returns the digest of exactly these bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(blake3::hash(bytes).into())
@@ -243,7 +243,7 @@ impl Blake3Stream {
         self.0.update(bytes);
     }
 
-    /// The digest of all bytes of the stream.
+    /// Returns the digest of all bytes of the stream.
     #[must_use]
     pub fn finish(&self) -> Blake3Digest {
         Blake3Digest(self.0.finalize().into())

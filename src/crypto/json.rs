@@ -80,7 +80,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The stable code, for programs and test vectors.
+    /// Returns the stable code, for programs and test vectors.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -165,7 +165,7 @@ pub(crate) fn check_value(value: &Value) -> Result<StrictValue, (Reason, String)
     }
 }
 
-/// The first broken rule, with the path to its place, innermost step first. Valid values cost no allocation.
+/// Returns the first broken rule, with the path to its place, innermost step first. Valid values cost no allocation.
 fn broken_rule(value: &Value, depth: usize) -> Option<(Reason, Vec<String>)> {
     let within = |child: &Value, step: &dyn Fn() -> String| {
         let (reason, mut steps) = broken_rule(child, depth + 1)?;

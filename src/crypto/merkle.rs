@@ -17,7 +17,7 @@ pub const EMPTY_ROOT: Hash = [
     0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
 ];
 
-/// The hash of a leaf with this data (RFC 6962, 2.1).
+/// Returns the hash of a leaf with this data (RFC 6962, 2.1).
 #[must_use]
 pub fn leaf_hash(data: &[u8]) -> Hash {
     let mut hash = Sha256Stream::default();
@@ -26,7 +26,7 @@ pub fn leaf_hash(data: &[u8]) -> Hash {
     hash.finish()
 }
 
-/// The hash of the node above `left` and `right`.
+/// Returns the hash of the node above `left` and `right`.
 #[must_use]
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
     let mut bytes = [1_u8; 65];
@@ -35,7 +35,7 @@ pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
     crate::crypto::digest::sha256(&bytes)
 }
 
-/// The root of the tree with these leaf hashes.
+/// Returns the root of the tree with these leaf hashes.
 #[must_use]
 pub fn root(leaves: &[Hash]) -> Hash {
     let mut frontier = Frontier::default();
@@ -191,8 +191,8 @@ pub fn verify_consistency(
     if old == *old_root && new == *new_root { Ok(ConsistencyProved(())) } else { Err(ProofError::OtherRoot) }
 }
 
-/// The root of the tree of `size` leaves. `source(level, index)` gives the hash of the complete subtree over the leaves
-/// `index << level` to `(index + 1) << level`. Level 0 has the leaf hashes.
+/// Returns the root of the tree of `size` leaves. `source(level, index)` gives the hash of the complete subtree over
+/// the leaves `index << level` to `(index + 1) << level`. Level 0 has the leaf hashes.
 ///
 /// # Errors
 /// The errors of `source`.
@@ -200,8 +200,8 @@ pub fn root_of<E>(size: u64, mut source: impl FnMut(u8, u64) -> Result<Hash, E>)
     if size == 0 { Ok(EMPTY_ROOT) } else { range(0, size, &mut source) }
 }
 
-/// The inclusion proof of leaf `index` in the tree of `size` leaves, lowest hash first (RFC 6962, 2.1.1). Returns nothing
-/// if there is no such leaf. `source` as for [`root_of`].
+/// Returns the inclusion proof of leaf `index` in the tree of `size` leaves, lowest hash first (RFC 6962, 2.1.1).
+/// Returns nothing if there is no such leaf. `source` as for [`root_of`].
 ///
 /// # Errors
 /// The errors of `source`.
@@ -228,8 +228,9 @@ pub fn inclusion_path<E>(
     Ok(Some(path))
 }
 
-/// The proof that the tree of `old` leaves is a prefix of the tree of `size` leaves (RFC 6962, 2.1.2). Returns nothing if
-/// `old` is larger. The proof is empty between equal sizes and from the empty tree. `source` as for [`root_of`].
+/// Returns the proof that the tree of `old` leaves is a prefix of the tree of `size` leaves (RFC 6962, 2.1.2). Returns
+/// nothing if `old` is larger. The proof is empty between equal sizes and from the empty tree. `source` as for
+/// [`root_of`].
 ///
 /// # Errors
 /// The errors of `source`.
@@ -264,12 +265,12 @@ pub fn consistency_path<E>(
     Ok(Some(path))
 }
 
-/// The largest power of two below `leaves`; `leaves` is at least 2 (RFC 6962: k < n <= 2k).
+/// Returns the largest power of two below `leaves`; `leaves` is at least 2 (RFC 6962: k < n <= 2k).
 const fn left_leaves(leaves: u64) -> u64 {
     1 << (leaves - 1).ilog2()
 }
 
-/// The hash over the leaves `low..high`. `low` is a multiple of the largest power of two in the length.
+/// Returns the hash over the leaves `low..high`. `low` is a multiple of the largest power of two in the length.
 fn range<E>(mut low: u64, high: u64, source: &mut impl FnMut(u8, u64) -> Result<Hash, E>) -> Result<Hash, E> {
     let mut parts = Vec::new();
     while low < high {
@@ -295,8 +296,8 @@ pub struct Frontier {
 }
 
 impl Frontier {
-    /// The edge of a tree of `size` leaves from its parts (one for each bit of `size`, largest first). Returns nothing if
-    /// the number of parts is wrong.
+    /// Returns the edge of a tree of `size` leaves from its parts (one for each bit of `size`, largest first). Returns
+    /// nothing if the number of parts is wrong.
     #[must_use]
     pub fn from_parts(size: u64, parts: Vec<Hash>) -> Option<Self> {
         (usize::try_from(size.count_ones()) == Ok(parts.len())).then_some(Self { size, parts })
@@ -336,19 +337,19 @@ impl Frontier {
         self.size += 1;
     }
 
-    /// The number of leaves.
+    /// Returns the number of leaves.
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.size
     }
 
-    /// The root over all leaves.
+    /// Returns the root over all leaves.
     #[must_use]
     pub fn root(&self) -> Hash {
         fold(&self.parts)
     }
 
-    /// The roots of the complete subtrees, largest first.
+    /// Returns the roots of the complete subtrees, largest first.
     #[must_use]
     pub fn parts(&self) -> &[Hash] {
         &self.parts
@@ -383,7 +384,8 @@ pub struct TilePath {
 }
 
 impl TilePath {
-    /// The tile with this many hashes or entries (1 to 256). Returns nothing for other widths or for levels over 63.
+    /// Returns the tile with this many hashes or entries (1 to 256). Returns nothing for other widths or for levels
+    /// over 63.
     #[must_use]
     pub fn new(kind: TileKind, index: u64, width: u16) -> Option<Self> {
         let level_ok = !matches!(kind, TileKind::Hashes(64..));
@@ -412,26 +414,26 @@ impl TilePath {
         Self::new(kind, index, width).filter(|tile| tile.to_string() == path)
     }
 
-    /// The content.
+    /// Returns the content.
     #[must_use]
     pub const fn kind(&self) -> TileKind {
         self.kind
     }
 
-    /// The index of the tile in its level.
+    /// Returns the index of the tile in its level.
     #[must_use]
     pub const fn index(&self) -> u64 {
         self.index
     }
 
-    /// The number of hashes or entries. A tile with 256 is full and never changes.
+    /// Returns the number of hashes or entries. A tile with 256 is full and never changes.
     #[must_use]
     pub const fn width(&self) -> u16 {
         self.width
     }
 
-    /// The tree level, and the range of subtree indexes of the tile's hashes. For entries: level 0 and the range of leaf
-    /// indexes. Returns nothing if the range lies beyond any tree.
+    /// Returns the tree level, and the range of subtree indexes of the tile's hashes. For entries: level 0 and the
+    /// range of leaf indexes. Returns nothing if the range lies beyond any tree.
     #[must_use]
     pub fn subtrees(&self) -> Option<(u8, std::ops::Range<u64>)> {
         let level = match self.kind {
@@ -444,7 +446,7 @@ impl TilePath {
         ((end - 1) <= u64::MAX >> level).then_some((level, start..end))
     }
 
-    /// Whether a tree of `size` leaves contains the whole tile.
+    /// Returns true if a tree of `size` leaves contains the whole tile.
     #[must_use]
     pub fn is_within(&self, size: u64) -> bool {
         self.subtrees().is_some_and(|(level, range)| range.end <= size >> level)
@@ -495,7 +497,7 @@ impl std::error::Error for EntryTooLarge {}
 /// Appends an entry to an entries tile: its length (16 bits, big-endian), then its bytes.
 ///
 /// # Errors
-/// If the entry is too long. The tile is then unchanged.
+/// Returns an error if the entry is too long. The tile is then unchanged.
 pub fn push_entry(tile: &mut Vec<u8>, entry: &[u8]) -> Result<(), EntryTooLarge> {
     let length = u16::try_from(entry.len()).map_err(|_| EntryTooLarge { bytes: entry.len() })?;
     tile.extend_from_slice(&length.to_be_bytes());
@@ -503,8 +505,8 @@ pub fn push_entry(tile: &mut Vec<u8>, entry: &[u8]) -> Result<(), EntryTooLarge>
     Ok(())
 }
 
-/// The entries of an entries tile. Returns nothing if the tile ends within an entry or has more than [`TILE_WIDTH`]
-/// entries.
+/// Returns the entries of an entries tile. Returns nothing if the tile ends within an entry or has more than
+/// [`TILE_WIDTH`] entries.
 #[must_use]
 pub fn split_entries(mut tile: &[u8]) -> Option<Vec<&[u8]>> {
     let mut entries = Vec::new();

@@ -23,13 +23,13 @@ pub const MAX_SIGNATURES: usize = 64;
 /// The algorithm byte of Ed25519 in key ids and vkeys.
 const ED25519: u8 = 1;
 
-/// The id of a note key: the first 4 bytes of SHA-256(name ‖ 0x0A ‖ 0x01 ‖ key).
+/// Returns the id of a note key: the first 4 bytes of SHA-256(name ‖ 0x0A ‖ 0x01 ‖ key).
 #[must_use]
 pub fn key_hash(name: &str, key: &PublicKey) -> [u8; 4] {
     key_hash_of(ED25519, name, key)
 }
 
-/// The id of a note key of another algorithm.
+/// Returns the id of a note key of another algorithm.
 pub(crate) fn key_hash_of(algorithm: u8, name: &str, key: &PublicKey) -> [u8; 4] {
     let mut hash = Sha256Stream::default();
     hash.update(name.as_bytes());
@@ -39,7 +39,7 @@ pub(crate) fn key_hash_of(algorithm: u8, name: &str, key: &PublicKey) -> [u8; 4]
     [digest[0], digest[1], digest[2], digest[3]]
 }
 
-/// The key as other programs read it (vkey): `<name>+<8 hex of its id>+<base64(0x01 ‖ key)>`.
+/// Returns the key as other programs read it (vkey): `<name>+<8 hex of its id>+<base64(0x01 ‖ key)>`.
 #[must_use]
 pub fn vkey(name: &str, key: &PublicKey) -> String {
     vkey_of(ED25519, name, key)
@@ -54,7 +54,7 @@ pub(crate) fn vkey_of(algorithm: u8, name: &str, key: &PublicKey) -> String {
 /// Reads the name and the key from a vkey.
 ///
 /// # Errors
-/// If the text is not a vkey of a strong Ed25519 key, or the id does not match name and key.
+/// Returns an error if the text is not a vkey of a strong Ed25519 key, or the id does not match name and key.
 pub fn parse_vkey(text: &str) -> Result<(String, PublicKey), NoteError> {
     parse_vkey_of(ED25519, text)
 }
@@ -94,7 +94,7 @@ pub struct NoteSignature {
 }
 
 impl NoteSignature {
-    /// The name of the key.
+    /// Returns the name of the key.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -105,7 +105,7 @@ impl NoteSignature {
         Self { name: name.to_owned(), bytes: [&id[..], signature].concat() }
     }
 
-    /// The bytes after the key id, if the line is of the key with this name and id.
+    /// Returns the bytes after the key id, if the line is of the key with this name and id.
     pub(crate) fn of(&self, name: &str, id: [u8; 4]) -> Option<&[u8]> {
         if self.name == name { self.bytes.strip_prefix(&id) } else { None }
     }
@@ -114,7 +114,7 @@ impl NoteSignature {
 /// Reads signature lines without their text. Each line ends with a line feed.
 ///
 /// # Errors
-/// If a line is malformed, if there is no line, or if there are more than [`MAX_SIGNATURES`].
+/// Returns an error if a line is malformed, if there is no line, or if there are more than [`MAX_SIGNATURES`].
 pub fn parse_signatures(lines: &str) -> Result<Vec<NoteSignature>, NoteError> {
     if lines.len() > MAX_NOTE_BYTES {
         return Err(NoteError::TooLarge);
@@ -131,7 +131,7 @@ impl Note {
     /// Reads a note. The part before its last blank line is the text, the part after it the signatures.
     ///
     /// # Errors
-    /// If the note is malformed or too large.
+    /// Returns an error if the note is malformed or too large.
     pub fn parse(note: &str) -> Result<Self, NoteError> {
         if note.len() > MAX_NOTE_BYTES {
             return Err(NoteError::TooLarge);
@@ -142,7 +142,7 @@ impl Note {
         Ok(Self { text: text.to_owned(), signatures: parse_signatures(lines)? })
     }
 
-    /// The text, unverified. [`verify_note`] gives the verified text.
+    /// Returns the text, unverified. [`verify_note`] gives the verified text.
     #[must_use]
     pub fn unverified_text(&self) -> &str {
         &self.text
@@ -154,10 +154,10 @@ impl Note {
         &self.signatures
     }
 
-    /// The note with one more signature line.
+    /// Returns the note with one more signature line.
     ///
     /// # Errors
-    /// If the note would have more than [`MAX_SIGNATURES`].
+    /// Returns an error if the note would have more than [`MAX_SIGNATURES`].
     pub fn with(mut self, signature: NoteSignature) -> Result<Self, NoteError> {
         if self.signatures.len() >= MAX_SIGNATURES {
             return Err(NoteError::TooLarge);
@@ -168,7 +168,7 @@ impl Note {
 }
 
 impl fmt::Display for Note {
-    /// The whole note, as it is stored and sent.
+    /// Returns the whole note, as it is stored and sent.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.text)?;
         for signature in &self.signatures {
@@ -181,7 +181,7 @@ impl fmt::Display for Note {
 /// Signs `text` (which ends with a line feed) as `name`. The public half of the signing key is `key`.
 ///
 /// # Errors
-/// If the text or the name cannot be part of a note, or if `sign` fails.
+/// Returns an error if the text or the name cannot be part of a note, or if `sign` fails.
 pub fn sign_note<E>(
     text: &str,
     name: &str,
@@ -203,7 +203,7 @@ pub fn sign_note<E>(
 pub struct SignedText<'a>(&'a str);
 
 impl<'a> SignedText<'a> {
-    /// The text with its last line feed.
+    /// Returns the text with its last line feed.
     #[must_use]
     pub const fn as_str(&self) -> &'a str {
         self.0
@@ -214,7 +214,7 @@ impl<'a> SignedText<'a> {
 /// this key must exist, and all of them must be valid.
 ///
 /// # Errors
-/// If a line of this key is not valid, or if there is none.
+/// Returns an error if a line of this key is not valid, or if there is none.
 pub fn verify_note<'a>(note: &'a Note, name: &str, key: &PublicKey) -> Result<SignedText<'a>, NoteError> {
     let id = key_hash(name, key);
     let mut found = false;

@@ -38,8 +38,8 @@ impl PublicKey {
     /// Reads a key in its encoding (RFC 8032, 5.1.2).
     ///
     /// # Errors
-    /// If the bytes encode no point, encode a point in another than the canonical form, or encode a point of small order.
-    /// Under a key of small order one signature can be valid for many messages.
+    /// Returns an error if the bytes encode no point, encode a point in another than the canonical form, or encode a
+    /// point of small order. Under a key of small order one signature can be valid for many messages.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeyError> {
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::NotAPoint)?;
         // OpenSSL and Python accept other encodings of a point. Two encodings would give one key two key ids.
@@ -62,7 +62,7 @@ impl PublicKey {
     /// used.
     ///
     /// # Errors
-    /// If this key did not make the signature over this message.
+    /// Returns an error if this key did not make the signature over this message.
     pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> Result<SignatureProof, BadSignature> {
         self.0
             .verify_strict(message, &Signature::from_bytes(signature))
@@ -70,7 +70,7 @@ impl PublicKey {
             .map_err(|_| BadSignature)
     }
 
-    /// The key as PEM (SubjectPublicKeyInfo, RFC 8410), for `openssl pkeyutl -verify -pubin`.
+    /// Returns the key as PEM (SubjectPublicKeyInfo, RFC 8410), for `openssl pkeyutl -verify -pubin`.
     #[must_use]
     pub fn to_spki_pem(&self) -> String {
         let mut der = SPKI_PREFIX.to_vec();
@@ -152,7 +152,7 @@ impl SecretKey {
         Self(SigningKey::from_bytes(&seed))
     }
 
-    /// The public key.
+    /// Returns the public key.
     #[must_use]
     pub fn public(&self) -> PublicKey {
         // This key is neither weak nor non-canonical: clamping makes the scalar a non-zero multiple of a generator of prime
@@ -166,7 +166,7 @@ impl SecretKey {
         self.0.sign(message).to_bytes()
     }
 
-    /// The key as PEM of PKCS#8 version 1 (RFC 5958, RFC 8410). OpenSSL 3.0 and Python read this form.
+    /// Returns the key as PEM of PKCS#8 version 1 (RFC 5958, RFC 8410). OpenSSL 3.0 and Python read this form.
     #[must_use]
     pub fn to_pkcs8_v1_pem(&self) -> Zeroizing<String> {
         let mut der = Zeroizing::new([0_u8; 48]);
@@ -186,7 +186,7 @@ impl SecretKey {
     /// Reads PKCS#8 version 1 in PEM, as [`Self::to_pkcs8_v1_pem`], OpenSSL and Python write it.
     ///
     /// # Errors
-    /// If the text is anything else. The error names the kind of the text where possible.
+    /// Returns an error if the text is anything else. The error names the kind of the text where possible.
     pub fn from_pkcs8_pem(text: &str) -> Result<Self, PemError> {
         let text = text.trim();
         let label = text.strip_prefix("-----BEGIN ").and_then(|rest| rest.split_once("-----")).map(|(label, _)| label);

@@ -92,7 +92,7 @@ pub struct KeyProof {
 }
 
 impl KeyProof {
-    /// Whether a person touched the authenticator for this signature.
+    /// Returns whether a person touched the authenticator for this signature.
     #[must_use]
     pub const fn presence(&self) -> Presence {
         self.presence
@@ -167,7 +167,7 @@ impl SshKey {
     /// Reads one line of an `authorized_keys` or `.pub` file, without options and without its line end.
     ///
     /// # Errors
-    /// If the line is not exactly `TYPE BASE64 [COMMENT]` with a strong Ed25519 key.
+    /// Returns an error if the line is not exactly `TYPE BASE64 [COMMENT]` with a strong Ed25519 key.
     pub fn parse(line: &str) -> Result<Self, SshKeyError> {
         if line.len() > MAX_LINE_BYTES {
             return Err(SshKeyError::TooLong);
@@ -190,7 +190,7 @@ impl SshKey {
     /// Makes the line of an `ssh-ed25519` key.
     ///
     /// # Errors
-    /// If the comment contains control characters or is too long.
+    /// Returns an error if the comment contains control characters or is too long.
     pub fn from_public(public: PublicKey, comment: &str) -> Result<Self, SshKeyError> {
         let mut blob = Vec::with_capacity(51);
         put(&mut blob, PLAIN.as_bytes());
@@ -226,19 +226,19 @@ impl SshKey {
         &self.0.public
     }
 
-    /// Whether the key is in a FIDO authenticator.
+    /// Returns true if the key is in a FIDO authenticator.
     #[must_use]
     pub fn is_security_key(&self) -> bool {
         self.0.application.is_some()
     }
 
-    /// The comment of the line, often a person's address. Empty if there is none.
+    /// Returns the comment of the line, often a person's address. Empty if there is none.
     #[must_use]
     pub fn comment(&self) -> &str {
         &self.0.line[self.0.comment_at..]
     }
 
-    /// The line as it was read.
+    /// Returns the line as it was read.
     #[must_use]
     pub fn line(&self) -> &str {
         &self.0.line
@@ -304,7 +304,7 @@ impl ForeignKey {
     /// Reads a line `TYPE BASE64 [COMMENT]` of a type that [`SshKey::parse`] does not accept.
     ///
     /// # Errors
-    /// If the line has another form, or if its blob does not begin with its type.
+    /// Returns an error if the line has another form, or if its blob does not begin with its type.
     pub fn parse(line: &str) -> Result<Self, SshKeyError> {
         if line.len() > MAX_LINE_BYTES {
             return Err(SshKeyError::TooLong);
@@ -330,7 +330,7 @@ impl ForeignKey {
         Ok(Self { kind: kind.to_owned(), blob, keyid })
     }
 
-    /// The type: the first word of the line.
+    /// Returns the type: the first word of the line.
     #[must_use]
     pub fn kind(&self) -> &str {
         &self.kind
@@ -342,7 +342,7 @@ impl ForeignKey {
         self.keyid
     }
 
-    /// The digest that stands for the key in comparisons: SHA-256 of the whole blob.
+    /// Returns the digest that stands for the key in comparisons: SHA-256 of the whole blob.
     #[must_use]
     pub fn material(&self) -> [u8; 32] {
         sha256(&self.blob)
@@ -398,7 +398,7 @@ impl std::error::Error for SshKeyError {}
 pub struct KeyId([u8; 50]);
 
 impl KeyId {
-    /// The text as it is written in documents.
+    /// Returns the text as it is written in documents.
     #[must_use]
     #[expect(clippy::expect_used, reason = "both constructors take ASCII only")]
     pub fn as_str(&self) -> &str {
@@ -472,7 +472,7 @@ impl schemars::JsonSchema for KeyId {
     }
 }
 
-/// The armoured text of an SSHSIG blob, as `ssh-keygen -Y sign` writes it.
+/// Returns the armoured text of an SSHSIG blob, as `ssh-keygen -Y sign` writes it.
 #[must_use]
 pub fn armour(blob: &[u8]) -> String {
     let mut file = format!("{ARMOUR_BEGIN}\n");
@@ -486,7 +486,7 @@ pub fn armour(blob: &[u8]) -> String {
 /// Reads the blob from an armoured text.
 ///
 /// # Errors
-/// If the text is not exactly one armoured block of at most [`MAX_SIGNATURE_BYTES`].
+/// Returns an error if the text is not exactly one armoured block of at most [`MAX_SIGNATURE_BYTES`].
 pub fn dearmour(file: &str) -> Result<Vec<u8>, SignatureError> {
     let body = file.trim().strip_prefix(ARMOUR_BEGIN).and_then(|rest| rest.strip_suffix(ARMOUR_END));
     let body = body.ok_or(SignatureError::Form("it is not one block `-----BEGIN SSH SIGNATURE-----`"))?;

@@ -12,7 +12,7 @@ use serde::ser::{self, Impossible, Serialize, Serializer};
 use crate::crypto::canonical_text::write_escaped;
 use crate::crypto::json::{MAX_DEPTH, MAX_INTEGER, RESERVED_PREFIX};
 
-/// The canonical bytes of `document`, or nothing if the document has an unsupported part.
+/// Returns the canonical bytes of `document`, or nothing if the document has an unsupported part.
 pub(super) fn write<T: Serialize + ?Sized>(document: &T) -> Option<Vec<u8>> {
     let mut writer = Writer { out: Vec::with_capacity(2048), fields: Vec::new(), scratch: Vec::new(), depth: 0 };
     document.serialize(&mut writer).ok()?;

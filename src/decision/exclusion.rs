@@ -27,7 +27,8 @@ pub enum Tokens<'a> {
 /// Finds the excluded people (R8): the proposer, the token that handed the envelope in, and the owners of both.
 ///
 /// # Errors
-/// If one of the two is neither a sealed token nor a proposer of the roster, or if its token has ended.
+/// Returns an error if one of the two is neither a sealed token nor a proposer of the roster, or if its token has
+/// ended.
 pub fn judge(
     proposer: &Name,
     handed_in_by: &Name,
@@ -63,13 +64,13 @@ pub fn judge(
 }
 
 impl ExcludedSigners {
-    /// Whether the signature of this person does not count.
+    /// Returns true if the signature of this person does not count.
     #[must_use]
     pub fn contains(&self, name: &Name) -> bool {
         self.0.contains(name)
     }
 
-    /// The excluded names, sorted, as in a receipt's `decision.excluded`.
+    /// Returns the excluded names, sorted, as in a receipt's `decision.excluded`.
     #[must_use]
     pub fn names(&self) -> Vec<Name> {
         // The set has the order of documents, because the closing quote of canonical JSON sorts before every byte of a

@@ -42,14 +42,14 @@ pub struct StepInForce {
 }
 
 impl StepInForce {
-    /// The permissions that policy asks for every run, or the reason why policy allows no run at all.
+    /// Returns the permissions that policy asks for every run, or the reason why policy allows no run at all.
     ///
     /// The script is parsed on the first call, because most sealed states are used for one or two steps only.
     pub fn asked(&self) -> &Result<Vec<Permission>, PolicyDenied> {
         self.asked.get_or_init(|| questions(&self.ruling, self.hashed.definition()))
     }
 
-    /// The proof that the step is in its registry, as a bundle has it.
+    /// Returns the proof that the step is in its registry, as a bundle has it.
     #[must_use]
     pub fn proof(&self, registry: &Registry) -> Option<StepProof> {
         registry.proof_at(self.index).map(|proof| StepProof {
@@ -130,7 +130,7 @@ pub fn each_in_force(
     (steps, errors)
 }
 
-/// The value before where it is the same.
+/// Returns the value before where it is the same.
 fn shared<T: PartialEq>(value: T, before: Option<&Arc<T>>) -> Arc<T> {
     match before {
         Some(before) if **before == value => Arc::clone(before),

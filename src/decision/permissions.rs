@@ -23,7 +23,7 @@ pub struct ProfileHolds(());
 /// may have changed to ask less.
 ///
 /// # Errors
-/// If policy denies the step, or asks for a permission that was not signed.
+/// Returns an error if policy denies the step, or asks for a permission that was not signed.
 pub fn check_permissions(
     asked: &Result<Vec<Permission>, PolicyDenied>,
     signed: &[Permission],
@@ -36,7 +36,7 @@ pub fn check_permissions(
 /// Checks that the sandbox resolved now is the signed one.
 ///
 /// # Errors
-/// If the two differ in any field.
+/// Returns an error if the two differ in any field.
 pub fn check_profile(resolved: &Profile, signed: &Profile) -> Result<ProfileHolds, PermissionsError> {
     if resolved == signed {
         return Ok(ProfileHolds(()));
@@ -76,7 +76,7 @@ pub enum PermissionsError {
 }
 
 impl PermissionsError {
-    /// Whether another version may find otherwise, because it follows from reading the script.
+    /// Returns true if another version may find otherwise, because it follows from reading the script.
     #[must_use]
     pub const fn rests_on_reading(&self) -> bool {
         !matches!(self, Self::Denied(PolicyDenied::NothingAllowed { .. }))
@@ -122,7 +122,7 @@ mod tests {
     use crate::record::authorization::{PermissionKind, PermissionReason};
     use crate::record::step::StepDefinition;
 
-    /// The permissions that a policy asks for a step which runs `git` and `frobnicate`.
+    /// Returns the permissions that a policy asks for a step which runs `git` and `frobnicate`.
     fn asked(rule: &str) -> Result<Vec<Permission>, PolicyDenied> {
         let policy = format!("version: 1\ndefault: {{{rule}, approvals: {{from: [ops]}}}}\n");
         let step = serde_json::json!({

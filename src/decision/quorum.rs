@@ -29,19 +29,19 @@ pub struct QuorumMet {
 }
 
 impl QuorumMet {
-    /// The people who counted, sorted, as in a receipt's `decision.approvers`.
+    /// Returns the people who counted, sorted, as in a receipt's `decision.approvers`.
     #[must_use]
     pub fn approvers(&self) -> &[Name] {
         &self.approvers
     }
 
-    /// The groups of the rules for which the approvers counted, sorted, as in a receipt's `decision.groups`.
+    /// Returns the groups of the rules for which the approvers counted, sorted, as in a receipt's `decision.groups`.
     #[must_use]
     pub fn groups(&self) -> &[GroupName] {
         &self.groups
     }
 
-    /// Whether the receipt embeds the signature of this key: one signature for each person who counted.
+    /// Returns true if the receipt embeds the signature of this key: one signature for each person who counted.
     #[must_use]
     pub fn keeps(&self, keyid: &KeyId) -> bool {
         self.keys.contains(keyid)
@@ -66,7 +66,7 @@ impl QuorumRules {
     /// If the step names no group, the groups of policy apply.
     ///
     /// # Errors
-    /// If a rule asks for nobody, or names no group or too many groups.
+    /// Returns an error if a rule asks for nobody, or names no group or too many groups.
     pub fn combine(policy: Option<&Approvals>, step: &Approvals) -> Result<Self, RuleError> {
         let mut rules = Vec::with_capacity(2);
         if let Some(policy) = policy {
@@ -84,7 +84,7 @@ impl QuorumRules {
         Ok(Self(rules))
     }
 
-    /// All groups that the rules name.
+    /// Returns all groups that the rules name.
     #[must_use]
     pub fn groups(&self) -> BTreeSet<&GroupName> {
         self.0.iter().flat_map(|rule| &rule.from).collect()
@@ -121,9 +121,9 @@ impl Rule {
         if self.each { self.required.saturating_mul(self.from.len() as u64) } else { self.required }
     }
 
-    /// The number of missing people, and their groups. By Hall's theorem (with deficit), distinct people can fill all
-    /// places of `each` if and only if every set of groups has at least `required` times as many counted members as groups.
-    /// The number of missing people is the largest shortfall of a set.
+    /// Returns the number of missing people, and their groups. By Hall's theorem (with deficit), distinct people can
+    /// fill all places of `each` if and only if every set of groups has at least `required` times as many counted
+    /// members as groups. The number of missing people is the largest shortfall of a set.
     fn shortfall(&self, counted: &[&BTreeSet<GroupName>]) -> (u64, BTreeSet<GroupName>) {
         let from: Vec<_> = self.from.iter().collect();
         if !self.each {
@@ -273,13 +273,13 @@ impl fmt::Display for UncountedSignature {
 }
 
 impl SignatureCount {
-    /// The people who count, sorted by key id.
+    /// Returns the people who count, sorted by key id.
     #[must_use]
     pub fn counted(&self) -> &[CountedSigner] {
         &self.counted
     }
 
-    /// The signatures that do not count, sorted by key id.
+    /// Returns the signatures that do not count, sorted by key id.
     #[must_use]
     pub fn uncounted(&self) -> &[UncountedSignature] {
         &self.uncounted
@@ -408,7 +408,7 @@ pub struct QuorumProgress {
     pub approvers: Vec<Name>,
 }
 
-/// The progress of the approvals.
+/// Returns the progress of the approvals.
 #[must_use]
 pub fn progress(rules: &QuorumRules, count: &SignatureCount) -> QuorumProgress {
     let mut missing = 0;

@@ -33,7 +33,7 @@ pub struct OutOfReach {
 }
 
 impl EligibleApprovers {
-    /// The people who could approve under this roster.
+    /// Returns the people who could approve under this roster.
     #[must_use]
     pub fn of(roster: &TrustedRoster) -> Self {
         // A person who has only keys of unknown types counts for nobody.

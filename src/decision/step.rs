@@ -28,7 +28,7 @@ impl HashedStep {
     /// Hashes a definition.
     ///
     /// # Errors
-    /// If the definition has no canonical form, or uses a feature of a later version.
+    /// Returns an error if the definition has no canonical form, or uses a feature of a later version.
     pub fn of(definition: Arc<StepDefinition>) -> Result<Self, StepError> {
         let bytes = canonical::canonical_of(&definition)
             .map_err(|error| StepError::Malformed(Malformed::at("/step", error.to_string())))?;
@@ -42,7 +42,7 @@ impl HashedStep {
     /// Reads and hashes a definition that was received.
     ///
     /// # Errors
-    /// If the value is not a definition, or uses a feature of a later version.
+    /// Returns an error if the value is not a definition, or uses a feature of a later version.
     pub fn parse(value: &Value) -> Result<Self, StepError> {
         let below =
             |error: Malformed| StepError::Malformed(Malformed { pointer: format!("/step{}", error.pointer), ..error });
@@ -52,7 +52,7 @@ impl HashedStep {
         Self::of(definition.into())
     }
 
-    /// The definition: everything that decides what runs.
+    /// Returns the definition: everything that decides what runs.
     #[must_use]
     pub fn definition(&self) -> &StepDefinition {
         &self.definition
@@ -71,8 +71,8 @@ impl HashedStep {
     }
 }
 
-/// The first error in the parameter schema of a step with reserved parts, where every `x-secret` is ignored. The schema of
-/// a step without reserved parts is checked together with the parameters.
+/// Returns the first error in the parameter schema of a step with reserved parts, where every `x-secret` is ignored.
+/// The schema of a step without reserved parts is checked together with the parameters.
 fn broken_schema(definition: &StepDefinition) -> Option<Malformed> {
     let mut schema = Value::clone(&definition.params);
     without_secrets(&mut schema);

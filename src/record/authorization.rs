@@ -125,7 +125,7 @@ pub enum PermissionReason {
 }
 
 impl Verified<Authorization> {
-    /// The digest that names this authorization.
+    /// Returns the digest that names this authorization.
     #[must_use]
     pub fn digest_as(&self) -> AuthorizationDigest {
         AuthorizationDigest::from_bytes(self.digest())
@@ -133,19 +133,19 @@ impl Verified<Authorization> {
 }
 
 impl Authorization {
-    /// The statement with its subjects.
+    /// Returns the statement with its subjects.
     ///
     /// # Errors
-    /// If the parameters cannot be written as canonical JSON.
+    /// Returns an error if the parameters cannot be written as canonical JSON.
     pub fn into_statement(self) -> Result<Statement<Self>, Malformed> {
         let subjects = self.subjects_of(self.params_digest()?);
         Ok(Statement::new(self, subjects))
     }
 
-    /// The digest of the parameters.
+    /// Returns the digest of the parameters.
     ///
     /// # Errors
-    /// If the parameters cannot be written as canonical JSON.
+    /// Returns an error if the parameters cannot be written as canonical JSON.
     pub fn params_digest(&self) -> Result<ParamsDigest, Malformed> {
         let bytes = canonical::canonical_of(&self.params)
             .map_err(|error| Malformed::at("/predicate/params", error.to_string()))?;
@@ -270,7 +270,7 @@ pub(super) fn check_permissions(pointer: &str, permissions: &[Permission]) -> Re
     check_sorted(pointer, permissions)
 }
 
-/// The digest that names an authorization, from its payload.
+/// Returns the digest that names an authorization, from its payload.
 #[must_use]
 pub fn authorization_digest(payload: &[u8]) -> AuthorizationDigest {
     AuthorizationDigest::of(payload)

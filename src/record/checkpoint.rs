@@ -16,7 +16,7 @@ use crate::crypto::digest::SealDigest;
 use crate::crypto::merkle::{self, Hash};
 use crate::record::ident::BoundaryName;
 
-/// The name of a boundary's log: `<name>/<first 16 hex digits of its id>`.
+/// Returns the name of a boundary's log: `<name>/<first 16 hex digits of its id>`.
 ///
 /// The name has no space. So the text of a checkpoint is never a DSSE message, which begins with `DSSEv1 `.
 #[must_use]
@@ -36,7 +36,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// The signed text, which ends with a line feed.
+    /// Returns the signed text, which ends with a line feed.
     #[must_use]
     pub fn body(&self) -> String {
         format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root))

@@ -41,7 +41,7 @@ pub struct Spent {
 }
 
 impl Consumption {
-    /// The statement with one subject for each item.
+    /// Returns the statement with one subject for each item.
     #[must_use]
     pub fn into_statement(self) -> Statement<Self> {
         let subjects = self.subjects();
@@ -114,7 +114,7 @@ mod tests {
         Consumption { seal: SealDigest::of(b""), at: Timestamp::from_unix(0), spent: (0..items).map(spent).collect() }
     }
 
-    /// The longest nonce: 64 bytes.
+    /// Returns the longest nonce: 64 bytes.
     fn nonce(item: usize) -> Nonce {
         use base64::Engine as _;
         let mut bytes = [0xff; 64];

@@ -26,10 +26,10 @@ impl Denial {
     }
 }
 
-/// The authorization to which a denial belongs.
+/// Returns the authorization to which a denial belongs.
 ///
 /// # Errors
-/// If the subject is not exactly one authorization.
+/// Returns an error if the subject is not exactly one authorization.
 pub fn denied(statement: &Statement<Denial>) -> Result<AuthorizationDigest, Malformed> {
     only_subject(&statement.subject, "authorization").map(AuthorizationDigest::from_bytes)
 }

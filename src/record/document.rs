@@ -50,7 +50,7 @@ pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
         Ok(())
     }
 
-    /// The place of a value whose type is known, but which only a later version can decide.
+    /// Returns the place of a value whose type is known, but which only a later version can decide.
     fn later_value(&self) -> Option<&'static str> {
         None
     }
@@ -64,13 +64,13 @@ pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
     }
 }
 
-/// The predicate type of a kind.
+/// Returns the predicate type of a kind.
 #[must_use]
 pub fn predicate_type(kind: &str) -> String {
     format!("{PREDICATE_BASE}{kind}/v1")
 }
 
-/// The kind of a predicate type, if it is one of ours.
+/// Returns the kind of a predicate type, if it is one of ours.
 fn predicate_kind(predicate_type: &str) -> Option<&str> {
     predicate_type.strip_prefix(PREDICATE_BASE)?.strip_suffix("/v1")
 }
@@ -96,7 +96,7 @@ pub struct DigestSet {
 }
 
 impl Subject {
-    /// The subject with this name and SHA-256.
+    /// Returns the subject with this name and SHA-256.
     #[must_use]
     pub fn new(name: impl Into<String>, sha256: &[u8; 32]) -> Self {
         Self { name: name.into(), digest: DigestSet { sha256: digest::hex(sha256) } }
@@ -131,7 +131,7 @@ pub fn check_subjects(given: &[Subject], expected: &[Subject]) -> Result<(), Mal
     Ok(())
 }
 
-/// The digest of the only subject, which must have this name.
+/// Returns the digest of the only subject, which must have this name.
 ///
 /// # Errors
 /// The expected subject, if the number of subjects, the name or the digest is wrong.
@@ -188,10 +188,10 @@ impl<P: Predicate> Statement<P> {
         Self { statement_type: STATEMENT_TYPE.to_owned(), predicate, predicate_type: predicate_type(P::KIND), subject }
     }
 
-    /// The payload: canonical JSON, checked with the rules of the reader.
+    /// Returns the payload: canonical JSON, checked with the rules of the reader.
     ///
     /// # Errors
-    /// If the statement contradicts itself or is too large for its kind.
+    /// Returns an error if the statement contradicts itself or is too large for its kind.
     pub fn to_payload(&self) -> Result<Vec<u8>, Malformed> {
         self.predicate.check(&self.subject)?;
         let bytes = canonical::canonical_of(self).map_err(|error| Malformed::at("", error.to_string()))?;

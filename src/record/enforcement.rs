@@ -75,7 +75,7 @@ pub enum Level {
 }
 
 impl Enforcement {
-    /// A warning for people who rely on the deny patterns of this run.
+    /// Returns a warning for people who rely on the deny patterns of this run.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         let before = self.fs.as_ref()?.masked_before?;
@@ -121,14 +121,15 @@ impl Enforcement {
     }
 }
 
-/// Whether the text is a word such as `cgroup.kill`: a kind of namespace, or a mechanism that ended a process tree.
+/// Returns true if the text is a word such as `cgroup.kill`: a kind of namespace, or a mechanism that ended a process
+/// tree.
 fn is_word(text: &str) -> bool {
     let ok = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'.';
     (1..=32).contains(&text.len()) && text.bytes().all(ok)
 }
 
 impl Level {
-    /// The word in documents and messages.
+    /// Returns the word in documents and messages.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {

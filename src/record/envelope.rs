@@ -84,7 +84,7 @@ impl Base64 {
     /// Decodes `text`.
     ///
     /// # Errors
-    /// If `text` is not base64 of this form.
+    /// Returns an error if `text` is not base64 of this form.
     pub fn decode(self, pointer: &str, text: &str) -> Result<Vec<u8>, Malformed> {
         let decoded = match self {
             Self::Strict => STANDARD.decode(text).ok(),
@@ -108,8 +108,8 @@ impl Envelope {
         Self { payload: STANDARD.encode(payload), payload_type: PAYLOAD_TYPE.to_owned(), signatures }
     }
 
-    /// The canonical JSON, which the log stores. Texts without escapes take a faster path; base64 and key ids have no
-    /// escapes.
+    /// Returns the canonical JSON, which the log stores. Texts without escapes take a faster path; base64 and key ids
+    /// have no escapes.
     ///
     /// # Errors
     /// Never in practice, because an envelope consists of texts.
@@ -135,7 +135,7 @@ impl Envelope {
         Ok(text.into_bytes())
     }
 
-    /// The number of bytes of the canonical JSON, if all texts are base64 and key ids.
+    /// Returns the number of bytes of the canonical JSON, if all texts are base64 and key ids.
     #[must_use]
     pub fn canonical_bytes(&self) -> usize {
         const AROUND: usize = r#"{"payload":"","payloadType":"","signatures":[]}"#.len();
@@ -159,7 +159,7 @@ impl<P: Predicate> Signed<P> {
     /// Splits an envelope without reading its payload.
     ///
     /// # Errors
-    /// If the envelope has another payload type, is too large, or is not base64.
+    /// Returns an error if the envelope has another payload type, is too large, or is not base64.
     pub fn from_envelope(envelope: &Envelope, base64: Base64) -> Result<Self, Malformed> {
         if envelope.payload_type != PAYLOAD_TYPE {
             return Err(Malformed::at("/payloadType", format!("expected {PAYLOAD_TYPE:?}")));
@@ -175,7 +175,7 @@ impl<P: Predicate> Signed<P> {
     /// Combines a payload that this program stores with signatures that it received.
     ///
     /// # Errors
-    /// If a signature is too large or not base64, or if there are too many.
+    /// Returns an error if a signature is too large or not base64, or if there are too many.
     pub fn from_parts(payload: &[u8], signatures: &[EnvelopeSignature], base64: Base64) -> Result<Self, Malformed> {
         let signatures = decode_signatures(signatures, base64)?;
         Ok(Self { payload: payload.into(), signatures, kind: PhantomData })
@@ -204,13 +204,13 @@ impl<P: Predicate> Signed<P> {
         })
     }
 
-    /// The number of signatures, unverified.
+    /// Returns the number of signatures, unverified.
     #[must_use]
     pub fn signature_count(&self) -> usize {
         self.signatures.len()
     }
 
-    /// The key ids that the signatures name, unverified.
+    /// Returns the key ids that the signatures name, unverified.
     pub fn claimed(&self) -> impl Iterator<Item = &KeyId> {
         self.signatures.iter().map(|(keyid, _)| keyid)
     }
@@ -345,17 +345,17 @@ pub struct Verified<P> {
 }
 
 impl<P: Predicate> Verified<P> {
-    /// The predicate.
+    /// Returns the predicate.
     pub const fn predicate(&self) -> &P {
         &self.statement.predicate
     }
 
-    /// The statement with its subjects.
+    /// Returns the statement with its subjects.
     pub const fn statement(&self) -> &Statement<P> {
         &self.statement
     }
 
-    /// The signed bytes.
+    /// Returns the signed bytes.
     #[must_use]
     pub fn payload(&self) -> &Arc<[u8]> {
         &self.payload
@@ -367,13 +367,14 @@ impl<P: Predicate> Verified<P> {
         *self.digest.get_or_init(|| digest::sha256(&self.payload))
     }
 
-    /// The signatures, all verified.
+    /// Returns the signatures, all verified.
     #[must_use]
     pub fn signatures(&self) -> &[VerifiedSignature] {
         &self.signatures
     }
 
-    /// The envelope with only the signatures that `keep` selects, sorted by key id, as receipts and the log contain it.
+    /// Returns the envelope with only the signatures that `keep` selects, sorted by key id, as receipts and the log
+    /// contain it.
     #[must_use]
     pub fn envelope(&self, keep: impl Fn(&KeyId) -> bool) -> Envelope {
         let mut signatures: Vec<_> = self

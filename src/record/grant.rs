@@ -115,7 +115,7 @@ pub enum GrantedSession {
 }
 
 impl Grant {
-    /// The statement with its subjects.
+    /// Returns the statement with its subjects.
     #[must_use]
     pub fn into_statement(self) -> Statement<Self> {
         let subjects = self.subjects();

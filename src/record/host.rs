@@ -59,7 +59,7 @@ pub fn check_path(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether `path` is `directory` or lies below it, compared by segments. Both must be in plain form.
+/// Returns true if `path` is `directory` or lies below it, compared by segments. Both must be in plain form.
 #[must_use]
 pub fn is_at_or_below(path: &str, directory: &str) -> bool {
     path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || directory == "/")

@@ -32,7 +32,7 @@ macro_rules! text_type {
         pub struct $name(std::sync::Arc<str>);
 
         impl $name {
-            /// The text as it is written in documents.
+            /// Returns the text as it is written in documents.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -247,13 +247,13 @@ text_type!(
 );
 
 impl StepRef {
-    /// The path of the runbook, without the format's ending.
+    /// Returns the path of the runbook, without the format's ending.
     #[must_use]
     pub fn path(&self) -> &str {
         self.0.rsplit_once(':').map_or(&*self.0, |(path, _)| path)
     }
 
-    /// The step's id within its runbook.
+    /// Returns the step's id within its runbook.
     #[must_use]
     pub fn step(&self) -> &str {
         self.0.rsplit_once(':').map_or("", |(_, id)| id)
@@ -268,14 +268,14 @@ impl ProposalId {
         Self(format!("prp_{uuid}").into())
     }
 
-    /// The time in the id, in milliseconds since 1970. The maker of the id chose it.
+    /// Returns the time in the id, in milliseconds since 1970. The maker of the id chose it.
     #[must_use]
     pub fn millis(&self) -> u64 {
         let digits = self.0[4..].bytes().filter(u8::is_ascii_hexdigit).take(12);
         digits.fold(0, |millis, digit| millis << 4 | u64::from(char::from(digit).to_digit(16).unwrap_or(0)))
     }
 
-    /// The id of this proposal's receipt.
+    /// Returns the id of this proposal's receipt.
     #[must_use]
     pub fn receipt(&self) -> ReceiptId {
         ReceiptId(format!("rcp_{}", &self.0[4..]).into())
@@ -283,7 +283,7 @@ impl ProposalId {
 }
 
 impl ProposalIdEnding {
-    /// Whether this proposal's id has this ending.
+    /// Returns true if this proposal's id has this ending.
     #[must_use]
     pub fn is_of(&self, id: &ProposalId) -> bool {
         id.as_str().ends_with(self.as_str())
@@ -291,7 +291,7 @@ impl ProposalIdEnding {
 }
 
 impl ReceiptId {
-    /// The id of the receipt's proposal.
+    /// Returns the id of the receipt's proposal.
     #[must_use]
     pub fn proposal(&self) -> ProposalId {
         ProposalId(format!("prp_{}", &self.0[4..]).into())
@@ -308,7 +308,7 @@ impl Nonce {
         Self(Self::encode(&bytes).into())
     }
 
-    /// The raw bytes, which are the key in the store.
+    /// Returns the raw bytes, which are the key in the store.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         use base64::Engine as _;

@@ -32,7 +32,7 @@ pub fn of_kind(kind: &str, payload: &[u8], signatures: usize) -> Option<Malforme
     })
 }
 
-/// The schema of a statement of this kind, with its reserved parts.
+/// Returns the schema of a statement of this kind, with its reserved parts.
 #[must_use]
 pub fn schema_of<P: Predicate>() -> Value {
     let mut generator = settings().into_generator();

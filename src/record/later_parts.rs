@@ -142,7 +142,7 @@ impl ReservedPart for RunTarget {
 /// Checks a list of labels.
 ///
 /// # Errors
-/// If there are too many or too few labels, or if they are out of order.
+/// Returns an error if there are too many or too few labels, or if they are out of order.
 pub(super) fn check_labels(pointer: &str, labels: &[Label], least: usize) -> Result<(), Malformed> {
     check_count(pointer, labels.len(), least, MAX_LABELS)?;
     check_sorted(pointer, labels)
@@ -189,7 +189,7 @@ pub struct Artifact {
 pub struct Artifacts(#[schemars(length(min = 1, max = MAX_ARTIFACTS))] pub Vec<Artifact>);
 
 impl Artifacts {
-    /// The subjects of the artifacts, in order.
+    /// Returns the subjects of the artifacts, in order.
     #[must_use]
     pub fn subjects(&self) -> Vec<Subject> {
         let subject = |one: &Artifact| Subject::new(format!("artifact/{}", one.name), one.digest.as_bytes());

@@ -56,7 +56,7 @@ pub struct QuestionAnswer {
 }
 
 impl LocalReceipt {
-    /// The statement with its subjects.
+    /// Returns the statement with its subjects.
     #[must_use]
     pub fn into_statement(self) -> Statement<Self> {
         let subjects = self.subjects();

@@ -19,19 +19,19 @@ pub struct Malformed {
 }
 
 impl Malformed {
-    /// An error at `pointer`.
+    /// Returns an error at `pointer`.
     #[must_use]
     pub fn at(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), message: message.into(), too_large: false, later: false }
     }
 
-    /// An error about the size.
+    /// Returns an error about the size.
     #[must_use]
     pub fn too_large(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), message: message.into(), too_large: true, later: false }
     }
 
-    /// An error for a valid document that uses a feature of a later version.
+    /// Returns an error for a valid document that uses a feature of a later version.
     #[must_use]
     pub fn later(pointer: impl Into<String>) -> Self {
         let message = "this belongs to a feature that this version does not have: use a newer one".to_owned();

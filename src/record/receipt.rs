@@ -156,7 +156,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// The word in documents.
+    /// Returns the word in documents.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -179,7 +179,7 @@ impl fmt::Display for Status {
 }
 
 impl Outcome {
-    /// The outcome of a step with exit code `code`.
+    /// Returns the outcome of a step with exit code `code`.
     #[must_use]
     pub const fn exited(code: u8) -> Self {
         let status = match code {
@@ -190,13 +190,13 @@ impl Outcome {
         Self { status, exit_code: Some(code), signal: None, limit: None }
     }
 
-    /// The outcome of a step that `signal` ended.
+    /// Returns the outcome of a step that `signal` ended.
     #[must_use]
     pub const fn signalled(signal: u8) -> Self {
         Self { status: Status::Failed, exit_code: None, signal: Some(signal), limit: None }
     }
 
-    /// An outcome without an exit code.
+    /// Returns an outcome without an exit code.
     #[must_use]
     pub const fn of(status: Status) -> Self {
         Self { status, exit_code: None, signal: None, limit: None }
@@ -259,7 +259,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A stream without any output.
+    /// Returns a stream without any output.
     #[must_use]
     pub fn empty() -> Self {
         Self {
@@ -324,26 +324,26 @@ pub struct ReceiptBoundary {
 }
 
 impl Receipt {
-    /// The statement with its subjects.
+    /// Returns the statement with its subjects.
     ///
     /// # Errors
-    /// If the embedded authorization is not base64.
+    /// Returns an error if the embedded authorization is not base64.
     pub fn into_statement(self) -> Result<Statement<Self>, Malformed> {
         let authorization = self.authorization_digest()?;
         Ok(self.into_statement_of(&authorization))
     }
 
-    /// The same for a caller that already has the digest of the embedded authorization.
+    /// Returns the same for a caller that already has the digest of the embedded authorization.
     #[must_use]
     pub fn into_statement_of(self, authorization: &AuthorizationDigest) -> Statement<Self> {
         let subjects = self.subjects(authorization.as_bytes());
         Statement::new(self, subjects)
     }
 
-    /// The digest of the embedded authorization's payload.
+    /// Returns the digest of the embedded authorization's payload.
     ///
     /// # Errors
-    /// If the payload is not base64 in the strict form.
+    /// Returns an error if the payload is not base64 in the strict form.
     pub fn authorization_digest(&self) -> Result<AuthorizationDigest, Malformed> {
         let payload = Base64::Strict.decode("/predicate/authorization/payload", &self.authorization.payload)?;
         Ok(AuthorizationDigest::of(&payload))
@@ -353,7 +353,7 @@ impl Receipt {
     /// of the document, because this subject equals embedded bytes and not a digest in the predicate.
     ///
     /// # Errors
-    /// If the subject is another authorization.
+    /// Returns an error if the subject is another authorization.
     pub fn check_authorization_subject(&self, subjects: &[Subject]) -> Result<AuthorizationDigest, Malformed> {
         let digest = self.authorization_digest()?;
         if subjects.first() == Some(&Subject::new("authorization", digest.as_bytes())) {
@@ -475,7 +475,7 @@ mod tests {
         }
     }
 
-    /// The largest accepted decision.
+    /// Returns the largest accepted decision.
     fn largest_decision() -> Decision {
         (0..99)
             .map(decision)
@@ -484,7 +484,7 @@ mod tests {
             .expect("one without groups is taken")
     }
 
-    /// The largest receipt of this version, with the maxima that formats.md defines for later ones.
+    /// Returns the largest receipt of this version, with the maxima that formats.md defines for later ones.
     fn largest() -> Receipt {
         let most = MAX_INTEGER;
         let key = |n: u8| {
@@ -566,7 +566,7 @@ mod tests {
         }
     }
 
-    /// The largest list of programs of a receipt: the paths use up its bytes.
+    /// Returns the largest list of programs of a receipt: the paths use up its bytes.
     fn largest_programs() -> Value {
         let fill = |bytes: usize| {
             let path = |at: usize| json!({"path": format!("/{at:02}{}", "p".repeat(bytes)), "count": MAX_INTEGER});

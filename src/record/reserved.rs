@@ -47,13 +47,13 @@ pub enum ReservedForm {
 }
 
 impl Reserved {
-    /// The field at `path` is a `T`.
+    /// Returns the field at `path` is a `T`.
     #[must_use]
     pub const fn field<T: ReservedPart>(path: &'static str) -> Self {
         Self { path, form: ReservedForm::Field { read: read_part::<T>, schema: SchemaGenerator::subschema_for::<T> } }
     }
 
-    /// The sorted array at `path` may hold `word`.
+    /// Returns the sorted array at `path` may hold `word`.
     #[must_use]
     pub const fn word(path: &'static str, word: &'static str) -> Self {
         Self { path, form: ReservedForm::Word(word) }
@@ -85,7 +85,7 @@ pub fn check_no_null(value: &Value, read: &impl Serialize) -> Result<(), Malform
     }
 }
 
-/// The pointer of the first difference.
+/// Returns the pointer of the first difference.
 fn differing(given: &Value, again: &Value, pointer: &str) -> Option<String> {
     match (given, again) {
         (Value::Object(given), Value::Object(again)) => {
@@ -132,7 +132,7 @@ pub(super) fn each(
     }
 }
 
-/// The index of `word` in an array of words. The array must be sorted with the word in it.
+/// Returns the index of `word` in an array of words. The array must be sorted with the word in it.
 pub(super) fn find_word(value: &Value, word: &str, pointer: &str) -> Result<Option<usize>, Malformed> {
     let Some(items) = value.as_array() else { return Ok(None) };
     let Some(at) = items.iter().position(|item| item.as_str() == Some(word)) else { return Ok(None) };

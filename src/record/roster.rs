@@ -90,7 +90,7 @@ pub enum PresenceRule {
 }
 
 impl PresenceRule {
-    /// The keys that count under this rule, in words for messages.
+    /// Returns the keys that count under this rule, in words for messages.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -145,10 +145,10 @@ pub struct Witness {
 }
 
 impl Roster {
-    /// The statement with its subject, the digest of the canonical predicate.
+    /// Returns the statement with its subject, the digest of the canonical predicate.
     ///
     /// # Errors
-    /// If the roster cannot be written as canonical JSON.
+    /// Returns an error if the roster cannot be written as canonical JSON.
     pub fn into_statement(self) -> Result<Statement<Self>, Malformed> {
         let subjects = self.subjects()?;
         Ok(Statement::new(self, subjects))
@@ -213,7 +213,7 @@ impl Predicate for Roster {
     }
 }
 
-/// The bytes that stand for the key of a line in comparisons.
+/// Returns the bytes that stand for the key of a line in comparisons.
 fn material(line: &str) -> Result<[u8; 32], SshKeyError> {
     match SshKey::parse(line) {
         Ok(key) => Ok(*key.material()),

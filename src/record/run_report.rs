@@ -59,7 +59,7 @@ pub struct ReportingRunner {
 }
 
 impl RunReport {
-    /// The statement with its subjects.
+    /// Returns the statement with its subjects.
     #[must_use]
     pub fn into_statement(self) -> Statement<Self> {
         let subjects = self.subjects();

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::crypto::json::MAX_INTEGER;
 
-/// The settings with which every schema and the OpenAPI description are generated (JSON Schema 2020-12).
+/// Returns the settings with which every schema and the OpenAPI description are generated (JSON Schema 2020-12).
 #[must_use]
 pub fn settings() -> SchemaSettings {
     SchemaSettings::draft2020_12().with_transform(RecursiveTransform(as_read))

@@ -286,7 +286,7 @@ pub struct Approvals {
 }
 
 impl Approvals {
-    /// The rule of a step that declares none: one person of the groups that policy names.
+    /// Returns the rule of a step that declares none: one person of the groups that policy names.
     #[must_use]
     pub const fn unspecified() -> Self {
         Self { required: 1, from: Vec::new(), each: None }
@@ -350,7 +350,7 @@ impl Approvals {
         }
     }
 
-    /// The error of a rule that nobody can meet, or that needs nobody.
+    /// Returns the error of a rule that nobody can meet, or that needs nobody.
     #[must_use]
     pub fn fault(&self, groups: GroupSource) -> Option<String> {
         let named = self.from.len() as u64;

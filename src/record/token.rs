@@ -36,7 +36,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// The word in documents.
+    /// Returns the word in documents.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {

@@ -15,7 +15,8 @@ pub struct Timestamp(i64);
 const LAST: i64 = 253_402_300_799;
 
 impl Timestamp {
-    /// The time `seconds` after 1970-01-01T00:00:00Z, limited to what the form can express (years 0000 to 9999).
+    /// Returns the time `seconds` after 1970-01-01T00:00:00Z, limited to what the form can express (years 0000 to
+    /// 9999).
     #[must_use]
     pub const fn from_unix(seconds: i64) -> Self {
         let floored = if seconds < 0 { 0 } else { seconds };
@@ -136,7 +137,7 @@ pub const DEFAULT_WINDOW_S: i64 = 3600;
 pub struct OpenWindow(Timestamp);
 
 impl OpenWindow {
-    /// The judged moment.
+    /// Returns the judged moment.
     #[must_use]
     pub const fn at(self) -> Timestamp {
         self.0
@@ -188,7 +189,7 @@ pub enum WindowError {
         seconds: i64,
         /// The longest allowed window.
         allowed: i64,
-        /// Whether policy sets the limit; otherwise the format does.
+        /// True if policy sets the limit; otherwise the format does.
         by_policy: bool,
     },
     /// The end has passed, without tolerance.

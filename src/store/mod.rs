@@ -163,7 +163,7 @@ pub trait Store: Send {
     /// Undoes the writes since the last savepoint.
     ///
     /// # Errors
-    /// If the undo fails, the whole batch is lost.
+    /// Returns an error if the undo fails, the whole batch is lost.
     fn undo(&mut self) -> Result<(), StoreFault>;
 
     /// Looks at `limit` outputs and `limit` proposals from `walk` on, and deletes the rows that ended before `cut`.

@@ -29,13 +29,13 @@ impl Pinned {
     /// Pins a roster file that the user names. The file is an envelope, and the user's choice makes its payload trusted.
     ///
     /// # Errors
-    /// If the file is not a roster, or breaks a rule of rosters.
+    /// Returns an error if the file is not a roster, or breaks a rule of rosters.
     pub fn from_envelope(envelope: &Envelope) -> Result<Self, RosterError> {
         let payload = payload_of(envelope, Base64::Lenient).map_err(RosterError::Malformed)?;
         Ok(Self::Roster(Box::new(TrustedRoster::from_payload(&payload)?)))
     }
 
-    /// The pinned digest.
+    /// Returns the pinned digest.
     #[must_use]
     pub fn digest(&self) -> RosterDigest {
         match self {
@@ -112,7 +112,7 @@ impl Chain {
     /// Extends the chain by one version that both thresholds signed.
     ///
     /// # Errors
-    /// If the version does not follow the last one.
+    /// Returns an error if the version does not follow the last one.
     pub fn extend(&self, envelope: &Envelope) -> Result<Self, ChainError> {
         let longer = self.with(self.read_next(envelope)?, envelope)?;
         check_link(self.last(), longer.last(), envelope)?;
@@ -122,14 +122,14 @@ impl Chain {
     /// Checks a next version in every respect except its signatures.
     ///
     /// # Errors
-    /// If the version could not follow the last one with any signatures.
+    /// Returns an error if the version could not follow the last one with any signatures.
     pub fn check_follows(&self, envelope: &Envelope) -> Result<TrustedRoster, ChainError> {
         let next = self.read_next(envelope)?;
         let _connected = self.with(next.clone(), envelope)?;
         Ok(next)
     }
 
-    /// The chain at the time when this version was its last one.
+    /// Returns the chain at the time when this version was its last one.
     #[must_use]
     pub fn until(&self, version: u64) -> Self {
         // Versions count from 1, and version 1 always exists.
@@ -158,21 +158,21 @@ impl Chain {
         read_one(envelope, self.last().version() + 1, Some(self.last()))
     }
 
-    /// The last connected version. In a bundle, the seal names this version.
+    /// Returns the last connected version. In a bundle, the seal names this version.
     #[must_use]
     pub fn last(&self) -> &TrustedRoster {
         // connect() refuses an empty list, so a last version exists.
         &self.versions[self.versions.len() - 1]
     }
 
-    /// The newest known version. This is the pinned version if it is newer than the others.
+    /// Returns the newest known version. This is the pinned version if it is newer than the others.
     #[must_use]
     pub fn newest(&self) -> &TrustedRoster {
         self.newer.last().unwrap_or_else(|| self.last())
     }
 
-    /// Whether every version after the pinned one needed signatures of the version before. The pinned version itself may be
-    /// unguarded, because a person trusted it directly.
+    /// Returns true if every version after the pinned one needed signatures of the version before. The pinned version
+    /// itself may be unguarded, because a person trusted it directly.
     #[must_use]
     pub fn is_guarded_since_trusted(&self) -> bool {
         let before_last = self.versions.len() - 1;
@@ -181,7 +181,7 @@ impl Chain {
         since.iter().all(TrustedRoster::is_guarded)
     }
 
-    /// The version with this digest.
+    /// Returns the version with this digest.
     #[must_use]
     pub fn by_digest(&self, digest: &RosterDigest) -> Option<&TrustedRoster> {
         self.versions.iter().chain(&self.newer).find(|roster| roster.digest() == *digest)
@@ -199,7 +199,8 @@ impl Chain {
         &self.envelopes
     }
 
-    /// The canonical array of the envelopes. Bundles have it as `roster`, and a seal names its blob as `rosters`.
+    /// Returns the canonical array of the envelopes. Bundles have it as `roster`, and a seal names its blob as
+    /// `rosters`.
     ///
     /// # Errors
     /// Never in practice, because envelopes consist of texts.
@@ -207,8 +208,8 @@ impl Chain {
         canonical::canonical_of(&self.envelopes).map_err(|error| Malformed::at("", error.to_string()))
     }
 
-    /// The versions from the pinned one to the last whose successor needs no signature. Anyone who handed these versions
-    /// over could have replaced the successor.
+    /// Returns the versions from the pinned one to the last whose successor needs no signature. Anyone who handed these
+    /// versions over could have replaced the successor.
     pub fn unguarded(&self) -> impl Iterator<Item = &TrustedRoster> {
         let from = self.anchor.min(self.versions.len() - 1);
         self.versions[from..].iter().filter(|roster| !roster.is_guarded())
@@ -262,11 +263,11 @@ fn read_one(envelope: &Envelope, version: u64, before: Option<&TrustedRoster>) -
     Ok(roster)
 }
 
-/// The payload of an envelope that is trusted for another reason than its signatures.
+/// Returns the payload of an envelope that is trusted for another reason than its signatures.
 ///
 /// # Errors
-/// If the envelope is of another type, too large or not base64. In strict reading also if its signatures are out of order
-/// or duplicated.
+/// Returns an error if the envelope is of another type, too large or not base64. In strict reading also if its
+/// signatures are out of order or duplicated.
 pub fn payload_of(envelope: &Envelope, base64: Base64) -> Result<Vec<u8>, Malformed> {
     // from_envelope checks the type, the sizes and the form of all base64.
     let _checked: Signed<Roster> = Signed::from_envelope(envelope, base64)?;

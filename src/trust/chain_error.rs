@@ -136,7 +136,7 @@ impl fmt::Display for ChainError {
 impl std::error::Error for ChainError {}
 
 impl ChainError {
-    /// Whether the versions may be sound, and only none of the trusted ones is connected with them.
+    /// Returns true if the versions may be sound, and only none of the trusted ones is connected with them.
     #[must_use]
     pub const fn is_of_trust(&self) -> bool {
         matches!(self, Self::NotTrusted { .. } | Self::TooNew { .. })

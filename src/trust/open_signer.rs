@@ -12,7 +12,7 @@ use crate::trust::ssh::SshKeygenSigner;
 /// public key whose private half is in an agent or a hardware token.
 ///
 /// # Errors
-/// If the file cannot be opened, is of no such kind, or breaks a rule for private keys.
+/// Returns an error if the file cannot be opened, is of no such kind, or breaks a rule for private keys.
 pub fn open_signer(path: &Path) -> Result<Box<dyn Signer>, SignerError> {
     // Links are followed here, because SSH keys are often links. The PKCS#8 file is opened again without following links.
     let file = open(path, OFlags::empty())?;

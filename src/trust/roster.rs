@@ -65,7 +65,7 @@ impl TrustedRoster {
     /// version.
     ///
     /// # Errors
-    /// If the payload is not a roster, or breaks rules; all broken rules together.
+    /// Returns an error if the payload is not a roster, or breaks rules; all broken rules together.
     pub fn from_payload(payload: &[u8]) -> Result<Self, RosterError> {
         let statement = Statement::<Roster>::from_payload(payload).map_err(RosterError::Malformed)?;
         Self::from_statement(statement, payload)
@@ -81,13 +81,13 @@ impl TrustedRoster {
         Ok(Self { roster, payload: payload.into(), digest: RosterDigest::of(payload), index })
     }
 
-    /// The tables.
+    /// Returns the tables.
     #[must_use]
     pub const fn tables(&self) -> &Roster {
         &self.roster
     }
 
-    /// The payload: the bytes that the digest names.
+    /// Returns the payload: the bytes that the digest names.
     #[must_use]
     pub fn payload(&self) -> &Arc<[u8]> {
         &self.payload
@@ -99,37 +99,37 @@ impl TrustedRoster {
         self.digest
     }
 
-    /// The version, counted from 1.
+    /// Returns the version, counted from 1.
     #[must_use]
     pub const fn version(&self) -> u64 {
         self.roster.version
     }
 
-    /// The digest of the policy that belongs to this version.
+    /// Returns the digest of the policy that belongs to this version.
     #[must_use]
     pub const fn policy(&self) -> PolicyDigest {
         self.roster.policy
     }
 
-    /// Whether the next version needs any signature. If not, every verifier reports *unguarded*.
+    /// Returns true if the next version needs any signature. If not, every verifier reports *unguarded*.
     #[must_use]
     pub const fn is_guarded(&self) -> bool {
         self.roster.threshold > 0
     }
 
-    /// The key with this id, and its holder.
+    /// Returns the key with this id, and its holder.
     #[must_use]
     pub fn signer(&self, keyid: &KeyId) -> Option<(&KeyHolder, &SshKey)> {
         self.index.keys.get(keyid).map(|(holder, key)| (holder, key))
     }
 
-    /// The key with this id, of any holder.
+    /// Returns the key with this id, of any holder.
     #[must_use]
     pub fn key(&self, keyid: &KeyId) -> Option<&SshKey> {
         self.signer(keyid).map(|(_, key)| key)
     }
 
-    /// The approver who holds the key with this id, and the key.
+    /// Returns the approver who holds the key with this id, and the key.
     #[must_use]
     pub fn approver_of(&self, keyid: &KeyId) -> Option<(&Approver, &SshKey)> {
         match self.signer(keyid)? {
@@ -138,49 +138,50 @@ impl TrustedRoster {
         }
     }
 
-    /// The approver with this name.
+    /// Returns the approver with this name.
     #[must_use]
     pub fn approver(&self, name: &Name) -> Option<&Approver> {
         self.roster.approver.iter().find(|approver| approver.name == *name)
     }
 
-    /// The proposer with this name, with its owners.
+    /// Returns the proposer with this name, with its owners.
     #[must_use]
     pub fn proposer(&self, name: &Name) -> Option<&Proposer> {
         self.roster.proposer.iter().find(|proposer| proposer.name == *name)
     }
 
-    /// The keys under which documents of this boundary count. There are none if the roster does not name the boundary.
+    /// Returns the keys under which documents of this boundary count. There are none if the roster does not name the
+    /// boundary.
     #[must_use]
     pub fn boundary_keys(&self, name: &BoundaryName) -> &[SshKey] {
         self.index.boundaries.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// The key of this boundary with this id.
+    /// Returns the key of this boundary with this id.
     #[must_use]
     pub fn boundary_key(&self, name: &BoundaryName, keyid: &KeyId) -> Option<&SshKey> {
         self.boundary_keys(name).iter().find(|key| key.keyid() == *keyid)
     }
 
-    /// Whether the roster has this group.
+    /// Returns true if the roster has this group.
     #[must_use]
     pub fn has_group(&self, group: &GroupName) -> bool {
         self.index.groups.contains_key(group)
     }
 
-    /// The presence rule of this group: what the group requires of the key of a signature.
+    /// Returns the presence rule of this group: what the group requires of the key of a signature.
     #[must_use]
     pub fn presence_rule(&self, group: &GroupName) -> Option<PresenceRule> {
         self.index.groups.get(group).copied().flatten()
     }
 
-    /// The keys of types that this version cannot verify, with their holders. They count for nobody.
+    /// Returns the keys of types that this version cannot verify, with their holders. They count for nobody.
     #[must_use]
     pub fn foreign_keys(&self) -> &[(KeyHolder, ForeignKey)] {
         &self.index.foreign
     }
 
-    /// Whether this approver has a key whose signatures can count.
+    /// Returns true if this approver has a key whose signatures can count.
     #[must_use]
     pub fn can_sign(&self, approver: &Approver) -> bool {
         approver.keys.iter().any(|line| SshKey::parse(line).is_ok())
@@ -202,8 +203,8 @@ impl TrustedRoster {
         }
     }
 
-    /// The approvers in OpenSSH's format `allowed_signers` (ssh-keygen(1)), one key in each line, for `ssh-keygen -Y
-    /// verify`: `alice namespaces="countersign",valid-before="20270101000000Z" ssh-ed25519 AAAA… alice`.
+    /// Returns the approvers in OpenSSH's format `allowed_signers` (ssh-keygen(1)), one key in each line, for
+    /// `ssh-keygen -Y verify`: `alice namespaces="countersign",valid-before="20270101000000Z" ssh-ed25519 AAAA… alice`.
     #[must_use]
     pub fn allowed_signers(&self) -> String {
         use std::fmt::Write as _;
@@ -226,7 +227,7 @@ impl TrustedRoster {
         text
     }
 
-    /// All keys of the roster as 32 bytes. After its removal such a key may not return.
+    /// Returns all keys of the roster as 32 bytes. After its removal such a key may not return.
     pub(crate) fn material(&self) -> impl Iterator<Item = ([u8; 32], &KeyHolder)> {
         let known = self.index.keys.values().map(|(holder, key)| (*key.material(), holder));
         known.chain(self.index.foreign.iter().map(|(holder, key)| (key.material(), holder)))
@@ -431,8 +432,8 @@ impl Reader {
         keys
     }
 
-    /// Whether nobody in the roster has this key yet. Keys are compared by their 32 bytes, because a plain key and a
-    /// security key with the same bytes would be two keys of one secret.
+    /// Returns true if nobody in the roster has this key yet. Keys are compared by their 32 bytes, because a plain key
+    /// and a security key with the same bytes would be two keys of one secret.
     fn is_new(&mut self, pointer: &str, material: [u8; 32], holder: &KeyHolder) -> bool {
         let before = self.material.insert(material, holder.clone());
         if let Some(before) = &before {

@@ -21,10 +21,10 @@ use crate::crypto::sshsig::{SignatureError, SshKey, SshKeyError};
 /// same time, and a caller may call it again after a failure. Raw signatures are deterministic; others may differ each
 /// time.
 pub trait Signer: fmt::Debug + Send + Sync {
-    /// The public key of the signatures.
+    /// Returns the public key of the signatures.
     fn key(&self) -> &SshKey;
 
-    /// The key's file, if signing asks a person at the terminal for a passphrase or a touch.
+    /// Returns the key's file, if signing asks a person at the terminal for a passphrase or a touch.
     fn asks(&self) -> Option<&Path> {
         None
     }
@@ -32,7 +32,7 @@ pub trait Signer: fmt::Debug + Send + Sync {
     /// Signs `message`.
     ///
     /// # Errors
-    /// If no signature was made. A failure changes nothing.
+    /// Returns an error if no signature was made. A failure changes nothing.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError>;
 }
 
@@ -66,7 +66,7 @@ impl FileSigner {
         Ok(Self::new(secret))
     }
 
-    /// A signer for a key in memory.
+    /// Returns a signer for a key in memory.
     #[must_use]
     #[expect(clippy::missing_panics_doc, clippy::expect_used, reason = "an empty comment holds nothing to refuse")]
     pub fn new(secret: SecretKey) -> Self {
@@ -74,7 +74,7 @@ impl FileSigner {
         Self { secret, key }
     }
 
-    /// The private key, for raw signatures outside of envelopes: checkpoints.
+    /// Returns the private key, for raw signatures outside of envelopes: checkpoints.
     #[must_use]
     pub const fn secret(&self) -> &SecretKey {
         &self.secret
@@ -94,7 +94,7 @@ impl Signer for FileSigner {
 /// Writes a new private key file: PKCS#8 v1 PEM, mode 0600, durable. An existing file stays unchanged.
 ///
 /// # Errors
-/// If a file with this name exists, or the directory cannot be written.
+/// Returns an error if a file with this name exists, or the directory cannot be written.
 pub fn write_secret_key(path: &Path, key: &SecretKey) -> Result<KeyFileWritten, SignerError> {
     write_new(path, key.to_pkcs8_v1_pem().as_bytes(), 0o600)
 }

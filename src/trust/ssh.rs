@@ -42,7 +42,7 @@ impl SshKeygenSigner {
     /// in the agent, in a security key, or in the file of the same name without `.pub`. The call asks for no secret.
     ///
     /// # Errors
-    /// If the file is neither, or the type of its key is not accepted.
+    /// Returns an error if the file is neither, or the type of its key is not accepted.
     pub fn open(path: &Path) -> Result<Self, SignerError> {
         let file = open(path, OFlags::empty())?;
         let text = read_bounded(&file, path)?;
@@ -72,7 +72,7 @@ impl SshKeygenSigner {
 }
 
 impl SshKeygenSigner {
-    /// Whether the private half is a file with a passphrase.
+    /// Returns true if the private half is a file with a passphrase.
     fn has_passphrase(&self) -> bool {
         let private = match self.path.extension() {
             Some(ending) if ending == "pub" => self.path.with_extension(""),
@@ -82,7 +82,7 @@ impl SshKeygenSigner {
         text.ok().and_then(|text| cipher(&text)).is_some_and(|cipher| cipher != b"none")
     }
 
-    /// Whether an agent has the private half, so that `ssh-keygen` asks for no passphrase.
+    /// Returns true if an agent has the private half, so that `ssh-keygen` asks for no passphrase.
     fn is_in_agent(&self) -> bool {
         let mut command = Command::new("ssh-add");
         command.arg("-L").stdin(Stdio::null()).stderr(Stdio::null());
@@ -176,7 +176,7 @@ fn wait(child: &mut Child) -> String {
     }
 }
 
-/// The first bytes of a stream. Reads to the end of the stream, so that ssh-keygen never blocks on a full pipe.
+/// Returns the first bytes of a stream. Reads to the end of the stream, so that ssh-keygen never blocks on a full pipe.
 fn gather(mut stream: impl Read, show: bool) -> Vec<u8> {
     let (mut kept, mut buffer) = (Vec::new(), [0_u8; 512]);
     while let Ok(count @ 1..) = stream.read(&mut buffer) {
@@ -192,7 +192,7 @@ fn gather(mut stream: impl Read, show: bool) -> Vec<u8> {
     kept
 }
 
-/// The output of ssh-keygen on one line, without control characters.
+/// Returns the output of ssh-keygen on one line, without control characters.
 fn plain(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
     let lines: Vec<String> = text
@@ -209,18 +209,19 @@ const SIGNING: &[u8] = b"Signing data on standard input\n";
 const PRIVATE_BEGIN: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
 const PRIVATE_END: &str = "-----END OPENSSH PRIVATE KEY-----";
 
-/// The public key, which an OpenSSH private key file contains unencrypted, also with a passphrase.
+/// Returns the public key, which an OpenSSH private key file contains unencrypted, also with a passphrase.
 fn public_half(text: &str) -> Result<SshKey, SshKeyError> {
     let (_, blob) = parts(text)?;
     SshKey::from_blob(&blob, "")
 }
 
-/// The cipher of the private half of an OpenSSH private key file. The cipher is `none` if there is no passphrase.
+/// Returns the cipher of the private half of an OpenSSH private key file. The cipher is `none` if there is no
+/// passphrase.
 fn cipher(text: &str) -> Option<Vec<u8>> {
     parts(text).ok().map(|(cipher, _)| cipher)
 }
 
-/// The name of the cipher, and the public key.
+/// Returns the name of the cipher, and the public key.
 fn parts(text: &str) -> Result<(Vec<u8>, Vec<u8>), SshKeyError> {
     let body = text.trim().strip_prefix(PRIVATE_BEGIN).and_then(|rest| rest.strip_suffix(PRIVATE_END));
     let body = body.ok_or(SshKeyError::Base64)?;

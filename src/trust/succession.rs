@@ -63,7 +63,8 @@ impl SuccessionTallies {
     /// is removed and returned, for example a person's signature with a new key if the old key counts for both versions.
     ///
     /// # Errors
-    /// If the signature would be refused, or adds nothing to the others. `signatures` is then unchanged.
+    /// Returns an error if the signature would be refused, or adds nothing to the others. `signatures` is then
+    /// unchanged.
     pub fn join(
         before: &TrustedRoster,
         next: &TrustedRoster,
@@ -86,7 +87,7 @@ impl SuccessionTallies {
         Ok(fallen)
     }
 
-    /// Whether a signature with this key would add its person to one of the two counts.
+    /// Returns true if a signature with this key would add its person to one of the two counts.
     #[must_use]
     pub fn lacks(&self, before: &TrustedRoster, next: &TrustedRoster, keyid: &KeyId) -> bool {
         [(before, &self.of_before), (next, &self.of_next)].iter().any(|(roster, tally)| {
@@ -94,7 +95,7 @@ impl SuccessionTallies {
         })
     }
 
-    /// Whether both thresholds are reached.
+    /// Returns true if both thresholds are reached.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.of_before.missing() == 0 && self.of_next.missing() == 0
@@ -142,8 +143,9 @@ fn count<'a>(
     Ok(counted)
 }
 
-/// Whether one of the two versions would lose a signer without this signature. A person may need two keys: an old key for
-/// the previous version and a new key for the next. A second key of the same person for the same version adds nothing.
+/// Returns true if one of the two versions would lose a signer without this signature. A person may need two keys: an
+/// old key for the previous version and a new key for the next. A second key of the same person for the same version
+/// adds nothing.
 fn adds(counted: &[Counted<'_>], at: usize) -> bool {
     (0..2).any(|of| {
         let name = counted[at].names[of];
@@ -151,7 +153,7 @@ fn adds(counted: &[Counted<'_>], at: usize) -> bool {
     })
 }
 
-/// A signature that adds nothing to the others, in any order.
+/// Returns a signature that adds nothing to the others, in any order.
 fn needless(counted: &[Counted<'_>]) -> Option<usize> {
     (0..counted.len()).find(|at| !adds(counted, *at))
 }
@@ -167,7 +169,7 @@ impl ThresholdTally {
         }
     }
 
-    /// The number of signatures that are still missing.
+    /// Returns the number of signatures that are still missing.
     #[must_use]
     pub fn missing(&self) -> u64 {
         self.required.saturating_sub(self.signed.len() as u64)

@@ -31,7 +31,7 @@ pub struct YamlFlaw {
 }
 
 impl YamlFlaw {
-    /// A flaw at `place`.
+    /// Returns a flaw at `place`.
     #[must_use]
     pub fn new(place: TextPlace, message: impl Into<String>) -> Self {
         Self { place, message: message.into() }
@@ -292,7 +292,7 @@ impl YamlNode {
         Self { place: TextPlace::default(), kind }
     }
 
-    /// The value without places.
+    /// Returns the value without places.
     #[must_use]
     pub fn to_json(&self) -> Value {
         match &self.kind {
@@ -307,7 +307,7 @@ impl YamlNode {
         }
     }
 
-    /// The kind of the value, in words for messages.
+    /// Returns the kind of the value, in words for messages.
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self.kind {
@@ -320,20 +320,20 @@ impl YamlNode {
         }
     }
 
-    /// The value of a key, if this is a map with the key.
+    /// Returns the value of a key, if this is a map with the key.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&Self> {
         self.entries().iter().find(|(key, _)| key.name == name).map(|(_, value)| value)
     }
 
-    /// The entries of a map. Any other value has none.
+    /// Returns the entries of a map. Any other value has none.
     #[must_use]
     pub fn entries(&self) -> &[(Key, Self)] {
         if let YamlKind::Map(entries) = &self.kind { entries } else { &[] }
     }
 
-    /// The entries of a map whose keys are all in `known`. Every other key, and every value that is not a map, is a flaw. A
-    /// key in `later` is refused by name, as a feature that this version does not have.
+    /// Returns the entries of a map whose keys are all in `known`. Every other key, and every value that is not a map,
+    /// is a flaw. A key in `later` is refused by name, as a feature that this version does not have.
     pub fn closed_map(&self, what: &str, known: &[&str], later: &[&str], flaws: &mut Vec<YamlFlaw>) -> &[(Key, Self)] {
         let YamlKind::Map(entries) = &self.kind else {
             flaws.push(YamlFlaw::new(self.place, format!("{what} must be a map, not {}", self.word())));
@@ -350,7 +350,7 @@ impl YamlNode {
         entries
     }
 
-    /// The text, or a flaw.
+    /// Returns the text, or a flaw.
     pub fn text(&self, what: &str, flaws: &mut Vec<YamlFlaw>) -> Option<&str> {
         if let YamlKind::Text(text) = &self.kind {
             return Some(text);
@@ -359,7 +359,7 @@ impl YamlNode {
         None
     }
 
-    /// The items of a list, or a flaw.
+    /// Returns the items of a list, or a flaw.
     pub fn list(&self, what: &str, flaws: &mut Vec<YamlFlaw>) -> Option<&[Self]> {
         if let YamlKind::List(items) = &self.kind {
             return Some(items);
@@ -368,8 +368,8 @@ impl YamlNode {
         None
     }
 
-    /// The place of the value to which the tokens of an RFC 6901 pointer lead, or of the nearest existing part above it.
-    /// With `of_key` the place of the last key instead of its value.
+    /// Returns the place of the value to which the tokens of an RFC 6901 pointer lead, or of the nearest existing part
+    /// above it. With `of_key` the place of the last key instead of its value.
     #[must_use]
     pub fn place_of(&self, tokens: &[&str], of_key: bool) -> TextPlace {
         let Some((first, rest)) = tokens.split_first() else { return self.place };
@@ -389,13 +389,13 @@ impl YamlNode {
     }
 }
 
-/// The message for a feature of a later version.
+/// Returns the message for a feature of a later version.
 #[must_use]
 pub fn not_yet(what: &str) -> String {
     format!("{what} is not supported by this version: remove it")
 }
 
-/// The message for a name that is not in `known`, with the most similar known name if there is one.
+/// Returns the message for a name that is not in `known`, with the most similar known name if there is one.
 #[must_use]
 pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     match nearest(name, known) {
@@ -404,8 +404,8 @@ pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     }
 }
 
-/// The word of `known` that `name` most likely means: a word that begins with `name`, or a word with typing errors in at
-/// most a third of its letters.
+/// Returns the word of `known` that `name` most likely means: a word that begins with `name`, or a word with typing
+/// errors in at most a third of its letters.
 #[must_use]
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     if name.len() > 64 {
