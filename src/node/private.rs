@@ -78,8 +78,9 @@ pub fn check(config: &Config) -> Vec<FileProblem> {
     problems
 }
 
-/// Returns private files that have a second hard link. A run under the service's own user could read such a file by its
-/// second path. If the service runs as root, a run has its own user id, and the file modes keep the run out.
+/// Returns the private files that have a second hard link. A run under the service's own user could read such a file by
+/// its second path. If the service runs as root, each run has its own user id, so the file modes deny access to the
+/// run.
 fn linked(config: &Config) -> Vec<FileProblem> {
     let beside = std::fs::read_dir(&config.data).into_iter().flatten().flatten().map(|entry| entry.path());
     let later = std::fs::read_dir(rosters::directory(config)).into_iter().flatten().flatten().map(|entry| entry.path());

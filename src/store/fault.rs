@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// An internal failure. The log of the service gets the details, and the caller gets an id.
+/// An internal failure. The log of the service gets the details of the failure, and the caller gets an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreFault {
     /// The disk is full. Nothing of the batch is stored.

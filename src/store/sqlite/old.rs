@@ -25,7 +25,7 @@ pub struct OldStore {
     pub id: SealDigest,
     /// Leaf hashes of the log, computed from the entries.
     pub leaves: Vec<Hash>,
-    /// Time of the last entry.
+    /// Time that the last entry states.
     pub last_at: Timestamp,
     /// Text of the largest recorded checkpoint.
     pub checkpoint: Option<String>,
@@ -45,7 +45,7 @@ pub fn read(path: &Path) -> Result<OldStore, StoreFault> {
     };
     let failed = |error: rusqlite::Error| damaged(&error);
     let connection = connect(path).map_err(|error| unusable(path, &error))?;
-    // All queries read one state of the database.
+    // All queries of this function read one state of the database.
     connection.execute_batch("BEGIN").map_err(|error| unusable(path, &error))?;
     check_version(&connection, path)?;
     let differences = differences(&connection, schema_number(&connection).map_err(failed)?).map_err(failed)?;
@@ -99,7 +99,7 @@ pub fn read(path: &Path) -> Result<OldStore, StoreFault> {
     Ok(found)
 }
 
-/// Moves the write-ahead log of the store at `path` into the database, so that the database file can be renamed alone.
+/// Moves the write-ahead log of the store at `path` into the database file, which a program can then rename alone.
 ///
 /// # Errors
 /// Returns a fault if the file cannot be written, or if another program reads the store.
