@@ -1,4 +1,4 @@
-//! Consumption: the signed log entry that nonces were spent.
+//! Consumption: the signed log entry that states which nonces are spent.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,8 @@ use crate::record::malformed::Malformed;
 use crate::record::reserved::Reserved;
 use crate::record::validity::Timestamp;
 
-/// The most items of one consumption. Each bundle contains the whole entry, so more items would make up most of a bundle.
+/// Maximum number of items in one consumption. Each bundle contains the whole consumption, so more items would make up
+/// most of a bundle.
 pub const MAX_ITEMS: usize = 16;
 
 /// What was spent together, in one commit: all of it, or a part.

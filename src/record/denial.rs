@@ -1,4 +1,4 @@
-//! Denial: the signed "no" of an approver to one authorization.
+//! Denial: an approver's signed statement against one authorization.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,7 @@ impl Denial {
     }
 }
 
-/// Returns the authorization to which a denial belongs.
+/// Returns the digest of the denied authorization.
 ///
 /// # Errors
 /// Returns an error if the subject is not exactly one authorization.

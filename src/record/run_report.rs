@@ -1,4 +1,4 @@
-//! Run report: the signed report of a remote runner. Runners come with a later version.
+//! Run report: the signed report of a remote runner. Only a later version has runners.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Tokens as the seal lists them, without their secrets.
+//! Tokens in the form in which the seal lists them, without their secrets.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
