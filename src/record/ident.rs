@@ -197,7 +197,7 @@ text_type!(
     is_step_ref
 );
 text_type!(
-    /// A proposal: `prp_` and a UUIDv7.
+    /// Id of a proposal: `prp_` and a UUIDv7.
     ProposalId,
     "^prp_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
     40..=40,
@@ -205,8 +205,9 @@ text_type!(
     |text| is_uuid7(text, "prp_")
 );
 text_type!(
-    /// The last characters of a proposal's id, which a person types: at least 6 hex digits, with the dashes between them.
-    /// Six digits are 16.7 million endings: too many for one proposer to make a proposal with the ending of another's.
+    /// The last characters of a proposal's id, which a person types. They are at least 6 hex digits, with the dashes
+    /// between them. Six digits give 16.7 million endings, so one proposer cannot easily make a proposal whose id has
+    /// the same ending as another proposal's id.
     ProposalIdEnding,
     "^-?(?:[0-9a-f]-?){6,32}$",
     6..=36,
@@ -214,7 +215,7 @@ text_type!(
     is_id_ending
 );
 text_type!(
-    /// A receipt: that of `prp_X` is `rcp_X`.
+    /// Id of a receipt: the receipt of `prp_X` has the id `rcp_X`.
     ReceiptId,
     "^rcp_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
     40..=40,
