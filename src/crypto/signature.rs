@@ -250,8 +250,7 @@ impl fmt::Display for PemError {
             ),
             Self::OtherLabel(label) => write!(f, "a PEM block {label:?} is not a PKCS#8 private key"),
             Self::Version2 => f.write_str(
-                "the private key is PKCS#8 version 2, which OpenSSL 3.0 and Python can't read; \
-                 only version 1 is taken: make one with `openssl genpkey -algorithm ed25519`",
+                "the private key is PKCS#8 version 2, which OpenSSL 3.0 and Python can't read; this program reads only version 1: make a key with `openssl genpkey -algorithm ed25519`",
             ),
             Self::NotEd25519 => f.write_str(
                 "not an Ed25519 private key of PKCS#8 version 1; make one with `openssl genpkey -algorithm ed25519`",

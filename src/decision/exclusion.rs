@@ -122,7 +122,7 @@ impl fmt::Display for ExclusionError {
             Self::UnknownProposer { name } => {
                 write!(
                     f,
-                    "{name} is neither a sealed token nor a rostered proposer, so nobody knows who may not approve; propose it with a token"
+                    "{name} is neither a sealed token nor a proposer of the roster, so the boundary cannot exclude the people who control it; propose with a token"
                 )
             }
         }

@@ -69,7 +69,7 @@ impl fmt::Display for PlaceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OtherBoundary { signed, here } => {
-                write!(f, "signed for boundary {signed}, this is {here}; propose again here")
+                write!(f, "the statement was signed for boundary {signed}, but this is boundary {here}; propose again at this boundary")
             }
             Self::OtherEpoch { signed, here } => {
                 write!(f, "signed in epoch {signed}, whose authorizations are all void (now {here}); propose again")

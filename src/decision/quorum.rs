@@ -194,7 +194,7 @@ impl fmt::Display for RuleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AsksNobody { of } => {
-                write!(f, "the approvals rule of {of} asks for nobody (required: 0); ask for at least one")
+                write!(f, "the approvals rule of {of} requires no person (required: 0); require at least one person")
             }
             Self::NoGroups { of } => write!(f, "the approvals rule of {of} names no group; name one in policy"),
             Self::GroupTwice { of } => write!(f, "the approvals rule of {of} names a group twice; name each once"),
@@ -262,7 +262,7 @@ impl fmt::Display for UncountedSignature {
         write!(f, "{} ({}) does not count: ", self.holder, self.keyid)?;
         match &self.why {
             NotCounted::NoApprover => f.write_str("no approver"),
-            NotCounted::Excluded => f.write_str("proposed this or controls who did"),
+            NotCounted::Excluded => f.write_str("is the proposer or controls the proposer"),
             NotCounted::NotYetValid(from) => write!(f, "valid only from {from}"),
             NotCounted::NoLongerValid(until) => write!(f, "no longer valid since {until}"),
             NotCounted::InNoNamedGroup => f.write_str("in no group that the rule names"),

@@ -101,11 +101,10 @@ pub fn look(
             let what = if found.is_none() {
                 format!("the store has {entries}: it is an older copy")
             } else {
-                format!("the store's log of {entries} is another one from there on")
+                format!("the store's log of {entries} has other entries before that size")
             };
             Err(format!(
-                "{whose} a checkpoint of {} entries, and {what}. It is not served: spent nonces could be spent again, and two \
-                 histories would bear one name. Put the newest store back; where there is none, `countersign store restore \
+                "{whose} a checkpoint of {} entries, and {what}. The boundary does not serve this store, because spent nonces could be spent again and two logs would have the same name. Put the newest store back; if it is lost, `countersign store restore \
                  BACKUP` begins a new log that names this one",
                 known.size
             ))
@@ -119,8 +118,7 @@ pub fn look(
 pub fn lost(known: &Checkpoint) -> String {
     format!(
         "there is no store, and this boundary signed a checkpoint of {} entries of the log {}: put the newest store back, or \
-         begin a log that follows it with `countersign store restore BACKUP`; to begin one that follows none, move \
-         the file `{FILE}` away",
+         begin a log that follows it with `countersign store restore BACKUP`; to begin a log that follows no other log, move the file `{FILE}` away",
         known.size, known.origin
     )
 }

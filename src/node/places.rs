@@ -57,7 +57,7 @@ pub(super) fn settle(database: &Path) -> Result<(), FileProblem> {
     // write-ahead log into the database when the last connection closes.
     drop(sqlite::open(&fresh).map_err(|fault| at(&fault))?);
     if beside(database, "-wal").exists() {
-        return Err(at(&"its write-ahead log is not moved into it: look at the disk"));
+        return Err(at(&"its write-ahead log cannot be moved into the database: check the disk"));
     }
     File::open(&fresh).and_then(|file| file.sync_all()).map_err(|error| at(&error))
 }

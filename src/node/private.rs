@@ -89,7 +89,7 @@ fn linked(config: &Config) -> Vec<FileProblem> {
     let problem = |path: PathBuf| {
         let shown = path.display();
         let message = format!(
-            "it has another name (a hard link), so a run may be able to read it: run `cp -p {shown} new && mv new \
+            "the file has a second name (a hard link), so a run may be able to read it: run `cp -p {shown} new && mv new \
              {shown}`"
         );
         FileProblem::whole(&path, message)
@@ -178,7 +178,7 @@ mod tests {
         assert!(linked(&config).is_empty());
         std::fs::hard_link(&key, dir.path().join("open")).expect("a link");
         let found: Vec<String> = linked(&config).iter().map(ToString::to_string).collect();
-        assert!(matches!(&found[..], [one] if one.contains("key.pem") && one.contains("another name")), "{found:?}");
+        assert!(matches!(&found[..], [one] if one.contains("key.pem") && one.contains("second name")), "{found:?}");
     }
 
     #[test]

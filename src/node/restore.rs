@@ -87,7 +87,7 @@ pub fn back_up(config: &Config, into: &Path) -> Result<MadeBackup, Problems> {
     let at = |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(&into, error.to_string()));
     let key = open_key(config)?;
     if into.exists() {
-        return Err(at(&"it is there already, and a backup never overwrites a file: name a new directory"));
+        return Err(at(&"the path exists already, and a backup never overwrites a file: name a new directory"));
     }
     let parent = into.parent().unwrap_or(Path::new("/"));
     let real = parent.canonicalize().map_err(|error| {
@@ -156,7 +156,7 @@ pub fn restore(config: &Config, from: &Path) -> Result<RestoredLog, Problems> {
     if config.database.exists() {
         let name = config.database.display();
         let message = format!(
-            "there is a store already, and a restore never replaces one: move it away first (`mv {name} {name}.old`, the same \
+            "a store exists already, and a restore never replaces a store: move the store away first (`mv {name} {name}.old`, the same \
              with {name}-wal and {name}-shm where they are)"
         );
         return Err(at(&config.database, &message));
@@ -203,8 +203,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
         found.defects.iter().partition(|defect| defect.mend == crate::store::care::LOST);
     if let Some(first) = broken.first() {
         let message = format!(
-            "the backup has {} defects, the first: {}: {}; nothing was restored. Take an older one; `countersign store check \
-             BACKUP` says all",
+            "the backup has {} defects, the first: {}: {}; nothing was restored. Use an older backup; `countersign store check BACKUP` lists all defects",
             broken.len(),
             first.place,
             first.what
@@ -224,8 +223,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     let sealed = start::read_seal(config, &before, last.index, None)?;
     if sealed.roster.boundary_key(&config.name, &signer.keyid).is_none() {
         let message = format!(
-            "this key is not in the [[boundary]] {} of the roster that the backup sealed, nothing it signs would count: use the \
-             key that is",
+            "this key is not in the [[boundary]] {} of the sealed roster in the backup, so its signatures would not count: use the key that the roster lists",
             config.name
         );
         return Err(at(&config.key, &message));

@@ -225,7 +225,7 @@ fn make_directories(config: &Config) -> Result<(), FileProblem> {
         made.map_err(|error| {
             FileProblem::whole(
                 path,
-                format!("the directory can't be made ({error}): make it, or change its parent's mode"),
+                format!("the directory can't be created ({error}): create it, or change the mode of its parent directory"),
             )
         })
     };
@@ -267,7 +267,7 @@ pub fn missing(probe: &HostProbe) -> impl Iterator<Item = String> {
 fn configure(config: &Config, probe: &HostProbe) -> Result<Configuration, Problems> {
     let require = match config.level {
         Level::Strict => {
-            let advice = "or set `level = \"best-effort\"` under [sandbox], and runs get only what is held";
+            let advice = "or set `level = \"best-effort\"` under [sandbox], and runs get only the layers that this host supports";
             let lacking: Vec<FileProblem> = missing(probe)
                 .map(|line| {
                     FileProblem::whole(&config.path, format!("[sandbox] level is strict, and {line}; {advice}"))
@@ -486,7 +486,7 @@ impl Start<'_> {
         match tokens.iter().find_map(|name| roster.check_token_name(name).err()) {
             None => Ok(()),
             Some(taken) => Err(format!(
-                "a token has, or once had, the name of its {} {}: give the person another name",
+                "a token has or had the same name as its {} {}: give the person another name",
                 taken.by, taken.name
             )),
         }

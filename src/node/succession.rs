@@ -60,7 +60,7 @@ pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a 
     match &files.policy {
         Ok(written) if written.digest() != in_force.digest() && stated.policy() != written.digest() => {
             notes.push(format!(
-                "the policy file is {}, sealed is {}: the sealed one stays in force {advice}",
+                "the policy file is {}, but the sealed policy is {}: the sealed policy stays in force {advice}",
                 written.digest(),
                 in_force.digest()
             ));
@@ -70,7 +70,7 @@ pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a 
     }
     match &files.roster {
         Ok(written) if !written.says_the_same_as(stated) => notes.push(format!(
-            "the roster file is not version {} of the roster: what it says is not in force {advice}",
+            "the roster file is not version {} of the roster: its content is not in force {advice}",
             stated.version()
         )),
         Ok(_) => {}
@@ -165,7 +165,7 @@ fn half_done(problems: &[FileProblem]) -> String {
         0 => String::new(),
         more => format!("; and {more} more"),
     };
-    format!("{}{more}; what is sealed stays in force", told.join("; "))
+    format!("{}{more}; the sealed state stays in force", told.join("; "))
 }
 
 /// Maximum number of errors in one note. The note contains only the count of the errors above this number.

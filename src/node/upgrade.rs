@@ -226,7 +226,7 @@ fn last_head(config: &Config, key: &FileSigner, store: &OldStore) -> Result<Head
         Err(NoteError::NotSignedBy(_)) => Ok(Head { note: note.to_string(), verified: false }),
         Err(error) => {
             let message =
-                format!("its signature by this boundary's key does not hold ({error}): put the right file back");
+                format!("the signature of this boundary's key is not valid ({error}): restore the right file");
             Err(FileProblem::whole(&path, message).into())
         }
     }

@@ -101,7 +101,7 @@ impl fmt::Display for ChainError {
                 write!(f, "expected version {expected} of the roster, found version {found}")
             }
             Self::OtherPrevious { version } => {
-                write!(f, "version {version} of the roster does not follow the one before it")
+                write!(f, "version {version} of the roster does not follow the version before it")
             }
             Self::FirstIsSigned => f.write_str(
                 "version 1 of a roster has no signatures, because readers pin its digest; remove the signatures",

@@ -136,7 +136,7 @@ impl Tree {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    return Err(YamlFlaw::new(place, "a second document begins here: keep one in a file"));
+                    return Err(YamlFlaw::new(place, "a second document begins here: write only one document in a file"));
                 }
                 Ok(())
             }
@@ -171,7 +171,7 @@ impl Tree {
                 let node = match self.open.pop() {
                     Some(Open::List(place, items)) => YamlNode { place, kind: YamlKind::List(items) },
                     Some(Open::Map(place, entries, _)) => YamlNode { place, kind: YamlKind::Map(entries) },
-                    None => return Err(YamlFlaw::new(place, "a list or map ends here that did not begin")),
+                    None => return Err(YamlFlaw::new(place, "a list or a map ends here, but its beginning is missing")),
                 };
                 self.add(node);
                 Ok(())
@@ -233,7 +233,7 @@ fn plain(text: &str) -> Result<YamlKind, String> {
         || ["true", "false", "yes", "no", "on", "off"].iter().any(|word| text.eq_ignore_ascii_case(word))
     {
         return Err(format!(
-            "{text:?} is text to some readers and not to others: write it with quotes, or true, false"
+            "some YAML readers read {text:?} as text and others as another type: write it with quotes, or write true or false"
         ));
     }
     if TIMESTAMP.is_match(text) {

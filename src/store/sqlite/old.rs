@@ -77,7 +77,7 @@ pub fn read(path: &Path) -> Result<OldStore, StoreFault> {
         Ok(None)
     };
     if let Some(missing) = read_log().map_err(failed)? {
-        return Err(damaged(&format!("entry {missing} of its log is missing")));
+        return Err(damaged(&format!("the log entry {missing} is missing")));
     }
     let one = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, Option<[u8; 32]>>(0)).optional();
     let id = one("SELECT boundary FROM state").map_err(failed)?.flatten().map(SealDigest::from_bytes);
