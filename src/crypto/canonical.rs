@@ -24,8 +24,8 @@ use crate::crypto::writer;
 
 /// Returns the canonical bytes of a value from the strict reader.
 ///
-/// A value that a program built can contain something that the strict reader refuses, for example a float. In this
-/// case, the strict reader also refuses the canonical bytes. Use [`canonical_of`] for documents that this program
+/// A value that a program built can contain something that the strict reader refuses, for example a float. The strict
+/// reader then also refuses the canonical bytes of this value. Use [`canonical_of`] for documents that this program
 /// builds.
 #[must_use]
 pub fn to_canonical(value: &Value) -> Vec<u8> {

@@ -194,7 +194,7 @@ sha256_type!(
     PolicyDigest
 );
 sha256_type!(
-    /// Digest of a blob, under which the store has the blob.
+    /// Digest of a blob, which is also the key of the blob in the store.
     BlobDigest
 );
 sha256_type!(

@@ -290,8 +290,8 @@ fn fold(parts: &[Hash]) -> Hash {
     rest.fold(*last, |right, left| node_hash(left, &right))
 }
 
-/// The right edge of a tree: the root hashes of its complete subtrees, largest subtree first. Appending leaves needs no
-/// other data of the tree.
+/// The right edge of a tree: the root hashes of its complete subtrees, largest subtree first. A program that appends
+/// leaves needs no other data of the tree.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Frontier {
     size: u64,
@@ -326,7 +326,8 @@ impl Frontier {
     }
 
     /// Appends a leaf and calls `completed(level, index, hash)` for every subtree that the leaf completes. The first
-    /// call is for the leaf itself (level 0). The function [`root_of`] and the proofs need exactly these hashes later.
+    /// completed subtree is the leaf itself (level 0). The function [`root_of`] and the proofs need exactly these
+    /// hashes later.
     fn append_with(&mut self, leaf: Hash, mut completed: impl FnMut(u8, u64, &Hash)) {
         let (mut level, mut index, mut hash) = (0, self.size, leaf);
         completed(level, index, &hash);
@@ -503,7 +504,7 @@ impl std::error::Error for EntryTooLarge {}
 /// Appends an entry to a tile of entries: first its length (16 bits, big-endian), then its bytes.
 ///
 /// # Errors
-/// Returns an error if the entry is too long. In this case the tile does not change.
+/// Returns an error if the entry is too long. If the function returns an error, the tile does not change.
 pub fn push_entry(tile: &mut Vec<u8>, entry: &[u8]) -> Result<(), EntryTooLarge> {
     let length = u16::try_from(entry.len()).map_err(|_| EntryTooLarge { bytes: entry.len() })?;
     tile.extend_from_slice(&length.to_be_bytes());

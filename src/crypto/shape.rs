@@ -169,7 +169,7 @@ impl<'de> SeqAccess<'de> for &mut Items<'de> {
 
 struct Fields<'de> {
     rest: serde_json::map::Iter<'de>,
-    /// The current entry: its key was read, but its value was not read yet.
+    /// The current entry, whose key was read but whose value was not read yet.
     of: Option<(&'de str, &'de Value)>,
 }
 

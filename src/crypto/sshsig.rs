@@ -15,8 +15,8 @@ use sha2::Digest as _;
 use crate::crypto::digest::sha256;
 use crate::crypto::signature::{KeyError, PublicKey, SignatureProof};
 
-/// The SSHSIG namespace of all signatures of this program, as in `ssh-keygen -Y sign -n countersign`. Because of the
-/// namespace, a signature that a person made for git or for a file never counts as an approval.
+/// The SSHSIG namespace of all signatures of this program, as in `ssh-keygen -Y sign -n countersign`. A signature that
+/// a person made for git or for a file has another namespace, so it never counts as an approval.
 pub const NAMESPACE: &str = "countersign";
 
 /// Maximum size of all signatures of one envelope together, in bytes, and therefore also of one signature. The limit
@@ -159,7 +159,7 @@ struct Inner {
     public: PublicKey,
     /// The application (relying party) of a security key, usually `ssh:`. The signature also covers this text.
     application: Option<String>,
-    /// The blob of the key, as in an SSHSIG signature and in the key id's hash.
+    /// The encoded key. SSHSIG signatures contain this blob, and the key id is its hash.
     blob: Vec<u8>,
     keyid: KeyId,
     line: String,

@@ -1,7 +1,7 @@
 //! Writes canonical JSON directly from a typed document, without an intermediate tree.
 //!
 //! The writer supports the parts that documents have: texts, integers, lists and objects. The writer stops at any other
-//! part (a float, a variant with content, or a map whose keys need escapes or are out of order). In this case,
+//! part (a float, a variant with content, or a map whose keys need escapes or are out of order). If the writer stops,
 //! `crypto::canonical` builds a tree, which also finds the error and the place of the error.
 
 use std::fmt;

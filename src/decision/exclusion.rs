@@ -20,7 +20,8 @@ pub enum Tokens<'a> {
     /// The whole list of tokens from the seal, and the time of the decision. A name that is neither in the list nor in
     /// the roster does not exist, and a token that has ended does not exist either.
     Sealed(&'a [SealedToken], Timestamp),
-    /// No list of tokens, because a bundle does not contain the list. So only the boundary states who owns a token.
+    /// No list of tokens, because a bundle does not contain the list. Without the list, only the boundary states who
+    /// owns a token.
     Unknown,
 }
 
@@ -48,7 +49,7 @@ pub fn judge(
             }
             Tokens::Unknown => None,
         };
-        // If the list is not known, the name must still not be the name of an approver or an operator.
+        // If the list of tokens is not known, the function still refuses the name of an approver or an operator.
         let exists = match tokens {
             Tokens::Sealed(..) => token.is_some(),
             Tokens::Unknown => roster.check_token_name(name).is_ok(),
@@ -73,12 +74,12 @@ impl ExcludedSigners {
     /// Returns the sorted excluded names, as in a receipt's `decision.excluded`.
     #[must_use]
     pub fn names(&self) -> Vec<Name> {
-        // The set has the same order as documents, because the closing quote in canonical JSON sorts before every byte
-        // of a name.
+        // The set has the same order as arrays in documents, because the closing quote in canonical JSON sorts before
+        // every byte of a name.
         self.0.iter().cloned().collect()
     }
 
-    /// Adds the names that a receipt lists as excluded, on the statement of the boundary alone.
+    /// Adds the names that a receipt lists as excluded. Only the boundary states these names.
     pub fn with(mut self, more: &[Name]) -> Self {
         self.0.extend(more.iter().cloned());
         self

@@ -16,7 +16,7 @@ pub struct AtThisBoundary(());
 ///
 /// # Errors
 /// The first difference. The function compares the id before the epoch, because the epoch of another boundary has no
-/// meaning here.
+/// meaning at this boundary.
 pub fn check_place(
     signed: &BoundaryRef,
     name: &BoundaryName,

@@ -93,7 +93,7 @@ impl EligibleApprovers {
                 best = Some((missing, OutOfReach { needed, from, people }));
             }
         }
-        // The loop has checked the moment `from`, so `best` has a value here.
+        // The loop has checked the moment `from`, so `best` has a value.
         best.map_or(Ok(()), |(_, out)| Err(out))
     }
 }

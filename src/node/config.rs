@@ -37,7 +37,7 @@ pub struct Config {
     pub key: PathBuf,
     /// Host names, besides the loopback names, that clients may send in `Host`.
     pub hosts: Vec<String>,
-    /// Limits of a step that declares none.
+    /// Limits of a step that declares no limits.
     pub limits: Limits,
     /// Highest limits that a step may declare.
     pub maximum: Limits,

@@ -74,8 +74,8 @@ fn beside(descriptors: u64) -> u64 {
     (descriptors / 4).clamp(LEAST_BESIDE, BESIDE)
 }
 
-/// Returns a lower number of concurrent runs if RLIMIT_NPROC is too low for the configured number. This limit does not
-/// count the processes that steps start.
+/// Returns a lower number of concurrent runs if RLIMIT_NPROC is too low for the configured number. The estimate does
+/// not count the processes that steps start.
 fn of_processes(most: u64, runs: usize) -> Option<(usize, String)> {
     let fit = at_most((most.saturating_sub(PROCESSES_BESIDE) / PROCESSES_OF_A_RUN).max(1), runs);
     let note = format!(

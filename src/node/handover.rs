@@ -20,7 +20,7 @@ use crate::store::message::LeafKind;
 use crate::trust::chain::Chain;
 use crate::trust::signer::{FileSigner, Signer as _};
 
-/// Proof that no open work needs the old key.
+/// Proof that no open work needs an old key of the boundary.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct KeyHandoverChecked(());

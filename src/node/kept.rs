@@ -198,7 +198,7 @@ pub async fn keep(ledger: Ledger, path: PathBuf) {
     }
 }
 
-/// Writes the newest checkpoint of the log to the file. The write is atomic and durable.
+/// Writes the newest checkpoint of the log to the file. The write of the checkpoint is atomic and durable.
 ///
 /// # Errors
 /// Returns an error if the log cannot be read or the file cannot be written.

@@ -19,7 +19,7 @@ pub const OUTPUTS: &str = "outputs";
 pub(super) const CLOSED: &str = "closed";
 
 /// Deletes empty write-ahead logs next to the path of the database. If SQLite found the write-ahead log of another
-/// store there, SQLite would mix the data of both stores.
+/// store next to the database, SQLite would mix the data of both stores.
 ///
 /// # Errors
 /// Returns an error if a write-ahead log is not empty.

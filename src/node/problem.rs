@@ -20,7 +20,7 @@ pub struct FileProblem {
 }
 
 impl FileProblem {
-    /// Creates a problem with a whole file.
+    /// Creates a problem that concerns a whole file.
     #[must_use]
     pub fn whole(file: &Path, message: impl Into<String>) -> Self {
         Self { file: file.display().to_string(), line: 0, column: 0, message: message.into() }

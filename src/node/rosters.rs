@@ -22,7 +22,7 @@ use crate::trust::roster::TrustedRoster;
 /// Maximum size of a version's file in bytes: an envelope with the largest roster and all signatures.
 pub const MAX_FILE_BYTES: usize = 2 * MAX_ROSTER_BYTES;
 
-/// Returns the directory of the versions. Example: `boundary/roster.toml` → `boundary/roster.d`.
+/// Returns the directory of the roster versions (`roster.d`). Example: `boundary/roster.toml` → `boundary/roster.d`.
 #[must_use]
 pub fn directory(config: &Config) -> PathBuf {
     config.roster.with_extension("d")

@@ -91,7 +91,7 @@ pub async fn assemble(
     let mut notes = match kept::check(config, &ledger, files.key.key()) {
         Ok(notes) => notes,
         Err(problems) => {
-            // The store must be closed here. If the store stayed open, its write-ahead log would remain, and SQLite
+            // This branch must close the store. If the store stayed open, its write-ahead log would remain, and SQLite
             // would apply the log to another store that is copied to the same path.
             let _ = ledger.close().await;
             return Err(problems);
@@ -341,8 +341,8 @@ fn closed_ledgers(
     Ok(closed)
 }
 
-/// Copies the private key for a second use. `SecretKey` does not implement `Clone`, so that no code copies a key by
-/// accident.
+/// Copies the private key, because two objects need their own copy. `SecretKey` does not implement `Clone`, so that no
+/// code copies a key by accident.
 pub(super) fn copy_of(config: &Config, key: &FileSigner) -> Result<SecretKey, Problems> {
     SecretKey::from_pkcs8_pem(&key.secret().to_pkcs8_v1_pem())
         .map_err(|error| FileProblem::whole(&config.key, error.to_string()).into())

@@ -79,7 +79,7 @@ pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a 
     FoundRosters { signed, candidates, notes, following }
 }
 
-/// Roster versions after the sealed version, and what each version lacks.
+/// Roster versions after the sealed version, and the missing signatures and files of each version.
 struct Following {
     /// The sealed roster versions and the signed versions that follow them.
     signed: Chain,

@@ -9,7 +9,8 @@
 //! closed/          earlier logs
 //! ```
 //!
-//! No old file is deleted. This program cannot read the old documents, so an audit of the old log needs version 0.1.0.
+//! The upgrade deletes no old file. This program cannot read the old documents, so an audit of the old log needs
+//! version 0.1.0.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -192,7 +192,8 @@ mod tests {
         fn the_largest_grant_fits_into_a_log_entry_however_its_signatures_share_8192_bytes(
             mut sizes in proptest::collection::vec(0_usize..=8192, MAX_SIGNATURES),
         ) {
-            // Any split of the total size into parts: the function cuts longer parts, and the last part gets the rest.
+            // The test uses any split of 8192 bytes: it shortens the sizes that are too large, and the last size gets
+            // the rest.
             let mut left = 8192;
             for size in &mut sizes {
                 *size = (*size).min(left);

@@ -205,9 +205,9 @@ text_type!(
     |text| is_uuid7(text, "prp_")
 );
 text_type!(
-    /// The last characters of a proposal's id, which a person types. They are at least 6 hex digits, with the dashes
-    /// between them. Six digits give 16.7 million endings, so one proposer cannot easily make a proposal whose id has
-    /// the same ending as another proposal's id.
+    /// The last characters of a proposal's id, which a person types. An ending has at least 6 hex digits, with the
+    /// dashes between the digits. Six digits give 16.7 million endings, so one proposer cannot easily make a proposal
+    /// whose id has the same ending as another proposal's id.
     ProposalIdEnding,
     "^-?(?:[0-9a-f]-?){6,32}$",
     6..=36,

@@ -79,7 +79,7 @@ pub fn schema_of<P: Predicate>() -> Value {
     root
 }
 
-/// Follows a reference at `pointer` in the schema. If the schema has no reference there, the result is `pointer`
+/// Follows a reference at `pointer` in the schema. If the schema has no reference at `pointer`, the result is `pointer`
 /// itself.
 fn resolved(root: &Value, pointer: String) -> String {
     match root.pointer(&pointer).and_then(|schema| schema["$ref"].as_str()) {

@@ -403,7 +403,8 @@ impl Predicate for Receipt {
             return Err(Malformed::at("/predicate/finished_at", "before started_at"));
         }
         check_output(&self.output)?;
-        // This code checks only the form of the authorization's subject (see check_authorization_subject).
+        // At this point the reader checks only the form of the authorization's subject. The function
+        // `check_authorization_subject` checks its value.
         let authorization = subjects.first().and_then(Subject::sha256);
         check_subjects(subjects, &self.subjects(&authorization.unwrap_or_default()))
     }
@@ -495,7 +496,7 @@ mod tests {
             let key = crate::crypto::signature::SecretKey::from_seed([n; 32]).public();
             crate::crypto::sshsig::SshKey::from_public(key, "").expect("a key").keyid()
         };
-        // These sizes have base64 with the most padding.
+        // The base64 of these sizes has the most padding.
         let (size, last) = (511, MAX_SIGNATURE_BYTES - 511 * (MAX_SIGNATURES - 1));
         let signature = |n: usize| {
             let size = if n + 1 == MAX_SIGNATURES { last } else { size };

@@ -74,8 +74,8 @@ pub(super) fn read_typed<T: Serialize + DeserializeOwned>(value: &Value) -> Resu
     Ok(part)
 }
 
-/// Checks that `read` gives `value` when the program writes it again. `read` is the result of reading `value`. Because
-/// the reader knows every field, the two values differ only if an optional field is null.
+/// Checks that the serialization of `read` equals `value`. The value `read` must be the result of parsing `value`.
+/// Because the reader knows every field, the two values differ only if an optional field is null.
 ///
 /// # Errors
 /// The first different field.

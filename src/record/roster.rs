@@ -176,7 +176,7 @@ impl Predicate for Roster {
     }
 
     fn check_reserved(statement: &mut Value) -> Result<(), Malformed> {
-        // The subject is the digest of the whole predicate. Without the reserved parts, the digest is different.
+        // The subject is the digest of the whole predicate. A digest without the reserved parts would be different.
         let whole = Subject::new("roster", &sha256(&canonical::to_canonical(&statement["predicate"])));
         let subjects = read_typed::<Vec<Subject>>(&statement["subject"]).map_err(|error| below("/subject", error))?;
         check_subjects(&subjects, &[whole])?;

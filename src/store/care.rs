@@ -50,7 +50,7 @@ impl fmt::Display for StoreDefect {
 pub const RESTORE: &str = "stop the service; restore an undamaged backup: `countersign store restore BACKUP`";
 /// Advice for a defect that only hides data from readers.
 pub const LOST: &str = "the digests in the receipt remain valid; copy the output from a backup, or ignore this defect";
-/// Advice for a read error of the disk.
+/// Advice for an error of the disk during a read.
 pub const DISK: &str = "check the disk and its file system; then restore a backup: `countersign store restore BACKUP`";
 
 /// Advice for a low-water mark that is ahead of the clock.

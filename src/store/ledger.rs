@@ -158,8 +158,8 @@ impl Ledger {
     /// Spends a nonce. If the result is `Ok`, the nonce is spent and the consumption is in the log, both durably.
     ///
     /// # Errors
-    /// Returns the reason why the nonce was not spent. After a [`StoreFault`] the nonce may be spent, so the caller must
-    /// look up the nonce before another attempt.
+    /// Returns the reason why the nonce was not spent. After a [`StoreFault`], the nonce may be spent or not, so the
+    /// caller must look up the nonce before another attempt.
     pub async fn consume(&self, consume: Consume) -> Result<SpentNonce, ConsumeStop> {
         self.ask(|answer| WriterMessage::Consume(Box::new(consume), answer)).await
     }
@@ -424,7 +424,7 @@ impl Ledger {
         self.shared.reads.proposals(filter)
     }
 
-    /// Returns the payload that approvers sign for a proposal, in every status of the proposal.
+    /// Returns the payload that approvers sign for a proposal. The function works in every status of the proposal.
     pub fn payload(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
         let Some(source) = self.shared.reads.payload(id)? else { return Ok(None) };
         let payload = match source {

@@ -265,7 +265,7 @@ pub struct Candidate {
     pub proposal: Option<(AuthorizationDigest, StoredStatus)>,
 }
 
-/// The state of a proposal.
+/// The stored state of one proposal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProposalState {
     /// Status of the proposal.
@@ -289,7 +289,7 @@ pub struct LeafRow {
     pub data: Arc<[u8]>,
 }
 
-/// A tile that became complete.
+/// A tile that the current batch completed.
 #[derive(Debug, Clone)]
 pub struct TileRow {
     /// Level in the tree, counted in tiles.

@@ -71,8 +71,8 @@ pub fn abort(fault: &StoreFault) {
     std::process::abort();
 }
 
-/// The state of the log. The ledger signs checkpoints of this state, and the boundary checks requests against this
-/// state.
+/// The published state of the log. The ledger signs checkpoints of this state, and the boundary checks requests against
+/// this state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerState {
     /// Number of leaves in the log.

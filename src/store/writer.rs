@@ -411,7 +411,7 @@ impl Writer {
     fn consume(&mut self, requests: &mut [Box<Consume>]) -> Result<Vec<Result<SpentNonce, ConsumeStop>>, StoreFault> {
         let cores: Vec<_> = requests.iter().map(|request| &request.core).collect();
         let candidates = self.store.candidates(&cores)?;
-        // The code reads the time here, and `at` never decreases, even if the clock is set back.
+        // At this point the code reads the time. The value `at` never decreases, even if the clock is set back.
         if let Some(seconds) = self.shared.clock_ahead((self.config.clock)()) {
             return Ok(vec![Err(ConsumeStop::ClockAhead { seconds }); requests.len()]);
         }
@@ -603,7 +603,8 @@ impl Writer {
         Ok(Ok(SealStored { leaf, version: self.head.version }))
     }
 
-    /// Checks a leaf that a caller made: its size and its date. Also checks for a leap of the clock.
+    /// Checks a leaf that a caller made: its size and its date. The function also refuses the leaf if the clock leapt
+    /// ahead.
     fn check_leaf(&self, data: &[u8], at: Option<Timestamp>) -> Result<(), WriteStop> {
         if data.len() > MAX_ENTRY_BYTES {
             return Err(WriteStop::TooLarge { bytes: data.len() });

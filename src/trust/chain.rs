@@ -22,7 +22,7 @@ pub enum Pinned {
     Digest(RosterDigest),
     /// This version.
     Roster(Box<TrustedRoster>),
-    /// All these versions. The newest of these versions has priority.
+    /// All these versions. The newest version in the chain has priority.
     Chain(Box<Chain>),
 }
 
@@ -53,8 +53,8 @@ impl Pinned {
 pub struct Chain {
     versions: Vec<TrustedRoster>,
     envelopes: Vec<Envelope>,
-    /// The index of the pinned version in `versions`. If the pinned version is newer than the last version here, the
-    /// index is beyond the last version.
+    /// The index of the pinned version in `versions`. If the pinned version is newer than all versions in `versions`,
+    /// the index is beyond the last version.
     anchor: usize,
     /// Pinned versions that are newer than the last connected version.
     newer: Vec<TrustedRoster>,
@@ -71,7 +71,7 @@ impl Chain {
         let mut newer = Vec::new();
         let anchor = match (read.iter().position(|roster| roster.digest() == trusted.digest()), trusted) {
             (Some(at), _) => at,
-            // The pinned version may be the direct successor of the last version here.
+            // The pinned version may be the direct successor of the last version of `versions`.
             (None, Pinned::Roster(roster))
                 if roster.version() == newest + 1
                     && roster.tables().previous == read.last().map(TrustedRoster::digest) =>
@@ -82,8 +82,8 @@ impl Chain {
             (None, Pinned::Roster(roster)) if roster.version() > newest + 1 => {
                 return Err(ChainError::TooNew { trusted: roster.version(), newest });
             }
-            // The pinned chain may contain all versions between the last version here and the pinned version. In this
-            // case the last version here is part of the pinned chain.
+            // The pinned chain may contain all versions between the last version of `versions` and the pinned version.
+            // Then the last version of `versions` is part of the pinned chain.
             (None, Pinned::Chain(known)) => {
                 let here = read.last().map(TrustedRoster::digest);
                 let mut all = known.versions.iter().chain(&known.newer);

@@ -1,4 +1,4 @@
-//! One version of a roster whose rules are checked.
+//! One version of a roster, and the check of its rules.
 //!
 //! `record::roster` has the tables. This file parses the keys of the version and checks its rules: names are unique,
 //! groups exist, and no key occurs twice. The module `trust::chain` decides whether a version is trusted.
@@ -381,7 +381,7 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
     if reader.faults.is_empty() { Ok(reader.index) } else { Err(reader.faults) }
 }
 
-/// Checks the form of a note verifier key (C2SP signed-note). The function does not check the algorithm, because
+/// Checks the form of a verifier key for notes (C2SP signed-note). The function does not check the algorithm, because
 /// witnesses may use other algorithms than boundaries.
 fn is_vkey_of(vkey: &str, name: &str) -> bool {
     let mut parts = vkey.splitn(3, '+');

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::crypto::signature::{PemError, SecretKey};
 use crate::crypto::sshsig::{SignatureError, SshKey, SshKeyError};
 
-/// A signer that has one key.
+/// A signer, which signs with one key.
 ///
 /// The function `sign` returns a signature that `sshsig::verify` accepts for [`Signer::key`] and exactly these bytes
 /// (raw Ed25519 or an SSHSIG blob). The call may wait for a person (passphrase, touch), but the waiting time is
@@ -309,8 +309,8 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<KeyFileWritten, Sig
     temporary.push(format!(".{}.tmp", std::process::id()));
     let temporary = directory.join(temporary);
     // After a crash between this line and the rename, the temporary file remains. No process reads this temporary file,
-    // and nobody used its key. If an earlier process with the same process id left a temporary file, it would block
-    // this write. So the function deletes the file.
+    // and nobody used its key. A temporary file that an earlier process with the same process id left would block this
+    // write. Therefore the function deletes such a file first.
     let _ = rustix::fs::unlink(&temporary);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file =

@@ -40,8 +40,8 @@ impl SuccessionTallies {
     /// Verifies `signatures` over the payload of `next`, and counts the people who signed.
     ///
     /// # Errors
-    /// Returns an error for the first signature that is not valid, that is listed twice, that adds nothing to the
-    /// others, or whose signer may not sign. The version is then refused, even if all other signatures are valid.
+    /// Returns an error for the first signature that is not valid, that is listed twice, that adds nothing to the other
+    /// signatures, or whose signer may not sign. The version is then refused, even if all other signatures are valid.
     pub fn of(
         before: &TrustedRoster,
         next: &TrustedRoster,
@@ -269,8 +269,8 @@ mod tests {
             seeds.iter().map(|seed| line(seed).line().to_owned()).collect()
         };
         let (one, other) = (21, 22);
-        // Keys in this order: alice's key in the previous version, alice's key in the next version, another person's
-        // key in the next version.
+        // Each case has the keys of alice in the previous version, the keys of alice in the next version, and the keys
+        // of another person in the next version.
         for (old, new, of_more, both, single) in [
             (&[one][..], &[other][..], &[][..], true, None),
             (&[one], &[one, other], &[], false, Some(one)),

@@ -432,7 +432,7 @@ async fn pruning_compares_each_nonce_with_the_log() {
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
     let first = commits.hold(&ledger, |ledger| async move { ledger.refuse(b"first".to_vec(), t(0)).await }).await;
-    // One entry spends four nonces. The last nonce expires later than the others.
+    // One log entry spends four nonces. The last nonce expires later than the others.
     let mut late = consume_of(&ledger, AuthorizationCore { expires_at: t(9000), ..core(4) });
     (late.window.issued_at, late.window.not_before) = (t(0), t(0));
     let release = async {
@@ -1159,7 +1159,7 @@ async fn a_write_that_the_database_rejects_does_not_undo_other_requests_of_its_b
     let places = [refused.expect("refused").index, five.expect("finished").index, one.index, three.index];
     assert_eq!(places, [4, 5, 6, 7], "the leaves are in order and without a gap");
     assert_eq!((status(&ledger, 2), status(&ledger, 4)), (None, Some(StoredStatus::Running)));
-    // The lock of the second run is free again, and the tree matches the rows.
+    // The exclusive lock of the second run is free again, and the tree matches the rows.
     ledger.consume(locked(6)).await.expect("consumed");
     check_laws(&ledger);
     assert!(world.fatal.lock().expect("lock").is_empty());

@@ -75,9 +75,9 @@ pub(super) fn prune(
 
 /// Returns the nonces that the log spent, that have not expired by the low-water mark, and that have no row.
 ///
-/// The function reads only the entries, from the last entry back to older entries. Only entries that begin like a
-/// consumption are parsed. At 100,000 runs a day, a start that parsed all entries of a day would take many seconds
-/// longer.
+/// The function reads only the entries, from the last entry back to older entries. The function parses only entries
+/// that begin like a consumption. At 100,000 runs a day, a start that parsed all entries of a day would take many
+/// seconds longer.
 pub(super) fn nonces_without_rows(connection: &Connection) -> Result<Vec<Nonce>, StoreFault> {
     let read = || -> rusqlite::Result<Vec<Nonce>> {
         let mark: i64 = connection.query_row("SELECT mark FROM state", [], |row| row.get(0))?;
