@@ -80,7 +80,9 @@ impl fmt::Display for ProofError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::IndexBeyondSize { index, size } => write!(f, "a log of {size} entries has no entry {index}"),
-            Self::SizesReversed { old, new } => write!(f, "a log of {old} entries cannot be an earlier state of a log of {new} entries"),
+            Self::SizesReversed { old, new } => {
+                write!(f, "a log of {old} entries cannot be an earlier state of a log of {new} entries")
+            }
             Self::WrongLength => f.write_str("the proof does not have the number of hashes that its position needs"),
             Self::OtherRoot => f.write_str("the proof gives another root hash; the log or the proof was changed"),
         }

@@ -103,11 +103,7 @@ impl fmt::Display for PermissionsError {
                 write!(f, "policy now requires {}, which nobody signed; propose again", names.join(", "))
             }
             Self::OtherSandbox { fields } => {
-                write!(
-                    f,
-                    "the current sandbox differs from the signed sandbox in {}; propose again",
-                    fields.join(", ")
-                )
+                write!(f, "the current sandbox differs from the signed sandbox in {}; propose again", fields.join(", "))
             }
         }
     }

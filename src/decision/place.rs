@@ -69,7 +69,10 @@ impl fmt::Display for PlaceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OtherBoundary { signed, here } => {
-                write!(f, "the statement was signed for boundary {signed}, but this is boundary {here}; propose again at this boundary")
+                write!(
+                    f,
+                    "the statement was signed for boundary {signed}, but this is boundary {here}; propose again at this boundary"
+                )
             }
             Self::OtherEpoch { signed, here } => {
                 write!(f, "signed in epoch {signed}, whose authorizations are all void (now {here}); propose again")

@@ -163,7 +163,10 @@ impl fmt::Display for StepError {
         match self {
             Self::Unknown { step } => write!(f, "no step {step} is registered; see `countersign registry list`"),
             Self::Changed { step, signed, sealed } => {
-                write!(f, "the signed definition of step {step} is {signed}, but the sealed definition is {sealed}; propose again")
+                write!(
+                    f,
+                    "the signed definition of step {step} is {signed}, but the sealed definition is {sealed}; propose again"
+                )
             }
             Self::OtherScript { signed, sealed } => {
                 write!(f, "the signed script is {signed}, but the definition gives {sealed}; propose again")

@@ -81,7 +81,11 @@ impl Reader {
         let runbooks = self.list(tree, "runbooks", &["runbooks"]);
         let runbooks: Vec<PathBuf> = runbooks.iter().map(|text| self.directory.join(text)).collect();
         if runbooks.is_empty() {
-            self.flaw::<()>(tree, "runbooks", "no runbook directory is configured: name at least one directory".to_owned());
+            self.flaw::<()>(
+                tree,
+                "runbooks",
+                "no runbook directory is configured: name at least one directory".to_owned(),
+            );
         }
         let hosts = self.list(tree, "hosts", &[]);
         for host in &hosts {

@@ -207,10 +207,10 @@ pub fn write(ledger: &Ledger, path: &Path) -> io::Result<()> {
     replace(path, head.note.as_bytes())
 }
 
-/// Deletes temporary checkpoint files that a crash left.
+/// Deletes the temporary checkpoint files that a crash left behind.
 ///
 /// # Errors
-/// Deletes the temporary checkpoint files that a crash left behind.
+/// Returns an error if the directory cannot be read or a file cannot be deleted.
 pub fn sweep(directory: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;

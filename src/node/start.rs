@@ -225,7 +225,9 @@ fn make_directories(config: &Config) -> Result<(), FileProblem> {
         made.map_err(|error| {
             FileProblem::whole(
                 path,
-                format!("the directory can't be created ({error}): create it, or change the mode of its parent directory"),
+                format!(
+                    "the directory can't be created ({error}): create it, or change the mode of its parent directory"
+                ),
             )
         })
     };
@@ -412,15 +414,15 @@ impl Start<'_> {
             tokens: tokens.clone(),
             configuration: configuration.clone(),
         };
-        // A contradiction between the new roster and other files must not stop the service. An unusable version of the
-        // roster must not block an earlier version.
+        // The loop takes the newest version of the roster that this start can use. An unusable version must not block an
+        // earlier version.
         let known = self.ledger.tokens().map_err(|fault| FileProblem::whole(&config.database, fault.to_string()))?;
         let names: Vec<Name> = known.into_iter().map(|token| token.name).collect();
         let next = candidates.into_iter().rev().find_map(|(version, policy)| {
             let material = material(signed.until(version), policy);
             let taken = self.check_roster(material.rosters.last(), &names).and_then(|()| {
-                // For example, a step may need a group that the new roster lacks. An example is a step that needs a
-                // group which the new roster lacks.
+                // A contradiction between the new roster and other files must not stop the service. For example, a step
+                // may need a group that the new roster lacks.
                 let draft = material.draft(SealPredecessor::After(&sealed), self.ledger.now());
                 draft.map(|_| material).map_err(|error| error.to_string())
             });

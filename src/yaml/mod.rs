@@ -136,7 +136,10 @@ impl Tree {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    return Err(YamlFlaw::new(place, "a second document begins here: write only one document in a file"));
+                    return Err(YamlFlaw::new(
+                        place,
+                        "a second document begins here: write only one document in a file",
+                    ));
                 }
                 Ok(())
             }
@@ -171,7 +174,9 @@ impl Tree {
                 let node = match self.open.pop() {
                     Some(Open::List(place, items)) => YamlNode { place, kind: YamlKind::List(items) },
                     Some(Open::Map(place, entries, _)) => YamlNode { place, kind: YamlKind::Map(entries) },
-                    None => return Err(YamlFlaw::new(place, "a list or a map ends here, but its beginning is missing")),
+                    None => {
+                        return Err(YamlFlaw::new(place, "a list or a map ends here, but its beginning is missing"));
+                    }
                 };
                 self.add(node);
                 Ok(())
