@@ -66,7 +66,7 @@ pub struct StoreSurvey {
     pub size: u64,
     /// Root hash over all entries.
     pub root: Hash,
-    /// All defects, at most [`MAX_DEFECTS`].
+    /// The defects that the survey found, at most [`MAX_DEFECTS`].
     pub defects: Vec<StoreDefect>,
     /// Notes about facts that are not defects.
     pub notes: Vec<String>,

@@ -101,8 +101,8 @@ impl Ledger {
 
     /// Opens a store without a writer, such as a backup or a closed log. Every write returns [`StoreFault::Closed`].
     ///
-    /// `note` is the checkpoint that was signed when the log was closed. If `note` is `None`, the ledger signs a
-    /// checkpoint when a caller asks for it.
+    /// The argument `note` is the checkpoint that was signed when the log was closed. If `note` is `None`, the ledger
+    /// signs a checkpoint when a caller asks for it.
     ///
     /// # Errors
     /// Returns a fault if the log cannot be read or does not match the checkpoint.
@@ -205,7 +205,7 @@ impl Ledger {
         self.ask(|answer| WriterMessage::Advance(Box::new(advance), answer)).await
     }
 
-    /// Appends a refusal to the log. `at` is the time that the refusal states.
+    /// Appends a refusal to the log. The argument `at` must be the time that the refusal states.
     ///
     /// # Errors
     /// Returns an error if the refusal is too large or if the log has no seal. Also returns an error if the date of the

@@ -127,7 +127,8 @@ pub trait Store: Send {
     /// Returns the leaf of this approver's denial.
     fn denial(&mut self, authorization: &AuthorizationDigest, approver: &Name) -> Result<Option<u64>, StoreFault>;
 
-    /// Stores a denial. `ahead` is true if the boundary did not know the authorization when the denial arrived.
+    /// Stores a denial. The argument `ahead` must be true if the boundary did not know the authorization when the
+    /// denial arrived.
     fn deny(
         &mut self,
         authorization: &AuthorizationDigest,
@@ -165,7 +166,7 @@ pub trait Store: Send {
     /// Undoes the writes of the batch since the last savepoint.
     ///
     /// # Errors
-    /// Returns an error if the undo fails. In this case the whole batch is lost.
+    /// Returns an error if the undo fails. The whole batch is lost after such an error.
     fn undo(&mut self) -> Result<(), StoreFault>;
 
     /// Examines `limit` outputs and `limit` proposals from `walk` on, and deletes the rows that ended before `cut`.

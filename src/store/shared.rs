@@ -25,8 +25,8 @@ pub struct LedgerConfig {
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Time since boot, including suspended time (`CLOCK_BOOTTIME`).
     pub boottime: Arc<dyn Fn() -> Duration + Send + Sync>,
-    /// Callback for a failure after which the durable state is unknown. The callback must end the process, as the
-    /// function [`abort`] does.
+    /// Callback for a failure that leaves the durable state unknown. The callback must end the process, as the function
+    /// [`abort`] does.
     pub on_fatal: Arc<dyn Fn(&StoreFault) + Send + Sync>,
     /// Directory of the outputs that are files.
     pub outputs: PathBuf,

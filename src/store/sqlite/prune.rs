@@ -1,5 +1,5 @@
-//! Searches for nonces that can be deleted, and for nonces whose rows were lost. Both searches use the log, because a
-//! person can change the rows by hand.
+//! Searches for nonces that can be deleted, and for nonces whose rows were lost. The two searches use the log, because
+//! a person can change the rows by hand.
 
 use std::collections::HashSet;
 
@@ -43,8 +43,8 @@ pub(super) fn prune(
             continue;
         }
         if spent < 0 {
-            // An earlier log spent this nonce, and this store does not contain the earlier log. All nonces of the
-            // earlier log have expired when the low-water mark reaches the following time.
+            // An earlier log spent this nonce, and this store does not contain the earlier log. When the low-water mark
+            // reaches the time below, all nonces of the earlier log have expired.
             if taken_over_until(connection)?.is_some_and(|until| until <= mark.unix()) {
                 deleted += forget.execute(params![nonce, expires_at, spent])?;
             }
