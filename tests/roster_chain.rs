@@ -694,7 +694,7 @@ fn versions_that_are_forged_or_swapped_leave_the_sealed_one_in_force() {
         (
             "of another roster before",
             envelope(&wrong_previous, &[&alice(), &bob()]).to_string(),
-            "does not follow the one before",
+            "does not follow the version before",
         ),
         (
             "of another number",
@@ -953,7 +953,7 @@ fn a_person_cannot_have_the_name_of_a_token() {
         world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
         world.restart();
         assert_eq!(world.in_force(), 1);
-        assert!(world.notes().contains(&format!("the name of its approver {name}")), "{}", world.notes());
+        assert!(world.notes().contains(&format!("the same name as its approver {name}")), "{}", world.notes());
         // Nor one that has ended: what it proposed stays in the log under its name.
         world.control(&json!({"do": "token-revoke", "name": "reader"})).ok();
     }
@@ -1336,7 +1336,7 @@ fn an_unfinished_roster_edit_does_not_prevent_a_restart() {
         assert_eq!((world.in_force(), world.seal()), (1, seal));
         let name = file.rsplit('/').next().expect("a name");
         let notes = world.notes();
-        assert!(notes.contains(name) && notes.contains("what is sealed stays in force"), "{notes}");
+        assert!(notes.contains(name) && notes.contains("the sealed state stays in force"), "{notes}");
         world.write(file, text);
         mode(&world, file, 0o664);
         world.restart();

@@ -257,7 +257,7 @@ fn a_store_older_than_an_external_checkpoint_is_not_served() {
     lines[1] = &size;
     world.write("mirror/checkpoint", &format!("{}\n", lines.join("\n")));
     let refused = world.try_start().expect_err("a fork");
-    assert!(refused.contains("another one from there on") && refused.contains("did not sign it"), "{refused}");
+    assert!(refused.contains("has other entries before that size") && refused.contains("did not sign it"), "{refused}");
     // An older one is no reason.
     world.write("mirror/checkpoint", std::str::from_utf8(&head).unwrap());
     world.start();
@@ -316,7 +316,7 @@ fn a_backup_of_a_serving_boundary_restores_into_a_new_log_that_names_the_old_one
     assert_eq!(note.lines().nth(1).unwrap(), made["entries"].to_string());
     assert!(made["bytes"].as_u64().unwrap() > 100_000);
     let again = store(&world, &["backup", backup]);
-    assert!(again.status.code() == Some(2) && text(&again).contains("there already"), "{}", text(&again));
+    assert!(again.status.code() == Some(2) && text(&again).contains("exists already"), "{}", text(&again));
     assert_sound(&world, &[backup]);
     // Every one of its files is private, and the log goes on where it is.
     private(Path::new(backup));
@@ -325,7 +325,7 @@ fn a_backup_of_a_serving_boundary_restores_into_a_new_log_that_names_the_old_one
     let newest = std::fs::read_to_string(world.path("b/boundary/checkpoint")).unwrap();
     let refused = store(&world, &["restore", backup]);
     assert!(
-        refused.status.code() == Some(2) && text(&refused).contains("there is a store already"),
+        refused.status.code() == Some(2) && text(&refused).contains("a store exists already"),
         "{}",
         text(&refused)
     );
@@ -523,7 +523,7 @@ fn a_killed_restore_is_finished_by_another_restore() {
         assert!(refused.contains("was interrupted"), "{point}: {refused}");
     }
     let refused = store(&world, &["restore", backup]);
-    assert!(text(&refused).contains("there is a store already"), "{}", text(&refused));
+    assert!(text(&refused).contains("a store exists already"), "{}", text(&refused));
     std::fs::rename(world.database(), world.path("half")).unwrap();
     must(store(&world, &["restore", backup]));
     world.start();

@@ -264,7 +264,7 @@ fn an_impossible_upgrade_changes_nothing() {
     sql("CREATE TABLE more (one INTEGER)");
     refused("its schema was changed by hand (table more was added by hand)");
     sql("DELETE FROM leaf WHERE idx = 2");
-    refused("entry 2 of its log is missing");
+    refused("the log entry 2 is missing");
     sql("UPDATE state SET boundary = zeroblob(32)");
     refused("its first entry is not the seal whose digest is the boundary's id");
     sql("DELETE FROM state");
@@ -282,7 +282,7 @@ fn an_impossible_upgrade_changes_nothing() {
     let (of_4, of_2) = (head_of_0_1_0(4, &boundary_key()), head_of_0_1_0(2, &boundary_key()));
     let forged = format!("{}\n\n{}", of_4.split_once("\n\n").unwrap().0, of_2.split_once("\n\n").unwrap().1);
     set(&database, &forged);
-    refused("its signature by this boundary's key does not hold");
+    refused("the signature of this boundary's key is not valid");
     sql("DELETE FROM checkpoint");
     fs::remove_file(world.path("b/boundary/checkpoint")).unwrap();
     let output = upgrade(&world, &[]);
