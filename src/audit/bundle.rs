@@ -56,23 +56,24 @@ pub enum RosterTrust {
 /// Options of a verification, besides the trusted roster.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct VerifyOptions {
-    /// Current time. The verifier refuses a receipt of a later time and does not count a later cosignature. Without
-    /// this time, the verifier only compares the times of the documents with each other.
+    /// Current time. Time of the verification. The verifier refuses a receipt of a later time and does not count a
+    /// later cosignature. Without this time, the verifier only compares the times of the documents with each other.
     pub at: Option<Timestamp>,
     /// Number of distinct witnesses of the roster that must have cosigned the checkpoint.
     pub witnesses: u64,
 }
 
-/// There is nothing to verify with: exit code 2, and the digests seen.
+/// Error of a verification without a trusted roster: exit code 2. The error names the digests of the bundle's
+/// rosters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Untrusted {
-    /// What is missing, and how to get it.
+    /// Text that names the missing trust and the way to get it.
     pub message: String,
-    /// The digest of version 1 of the bundle's roster, as far as it was readable: to compare with the one that
-    /// the operator tells you.
+    /// Digest of version 1 of the bundle's roster, if that version is readable. Compare it with the digest that the
+    /// operator gives you.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_roster: Option<RosterDigest>,
-    /// The digest of its last version.
+    /// Digest of the last roster version in the bundle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_roster: Option<RosterDigest>,
 }
@@ -92,7 +93,7 @@ impl std::error::Error for Untrusted {}
 /// Verifies a bundle.
 ///
 /// # Errors
-/// Returns an error if there is no usable trusted roster. All other results are in the report.
+/// Returns an error if there is no usable trusted roster. The report contains all other results.
 pub fn verify(bundle: &[u8], trust: &RosterTrust, options: VerifyOptions) -> Result<BundleReport, Untrusted> {
     let parsed = Bundle::parse(bundle);
     let pinned = match trust {
@@ -126,8 +127,8 @@ pub fn verify(bundle: &[u8], trust: &RosterTrust, options: VerifyOptions) -> Res
     Ok(verify_parsed(ledger, &parsed, &pinned, options))
 }
 
-/// Withdraws the results that only the newest roster can establish. The roster `newer` is also trusted, but the bundle
-/// is not connected with `newer`.
+/// Changes the results that only the newest roster can establish to *not checked*. The roster `newer` is also
+/// trusted, but the bundle is not connected with `newer`.
 pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: VerifyOptions) {
     let why = format!(
         "version {} of the roster ({}) is trusted too, and the versions here are not connected with it: name the one to decide \
@@ -151,7 +152,7 @@ pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: Verif
     }
 }
 
-/// Checks that may be *not checked* in a verified bundle.
+/// Checks that a verified bundle may leave *not checked*.
 pub(crate) const MAY_BE_OPEN: [CheckName; 5] = [
     CheckName::Permissions,
     CheckName::Sandbox,
@@ -335,7 +336,7 @@ fn verify_parsed(
         check_subjects(receipt?)
     });
 
-    // A bundle alone can't settle the following checks.
+    // A bundle alone does not contain enough data for the following checks.
     let _rostered = ledger.check(C::KeysStillRostered, || {
         let _met = met?;
         check_still_rostered(chain?, sealed?, receipt?, count?)
@@ -345,7 +346,8 @@ fn verify_parsed(
         Err(CheckStop::NotChecked("only the whole log can tell: `countersign audit`".to_owned()))
     });
     let witnesses = ledger.check(C::Witnesses, || {
-        // The newest known roster decides, because a witness that was removed from the roster no longer counts.
+        // The newest known roster names the witnesses, because a witness that was removed from the roster no longer
+        // counts.
         let (boundary, chain) = (&sealed?.seal.predicate().boundary.name, chain?);
         if chain.newest().tables().witness.is_empty() && options.witnesses == 0 {
             return Ok((Vec::new(), "the roster names none".to_owned()));
@@ -379,7 +381,7 @@ fn verify_parsed(
     };
     let mut checks = ledger.into_checks();
     if witnesses.is_empty() {
-        // If no witness counts, the result rests on the list of witnesses in the roster.
+        // If no witness counts, the result depends only on the list of witnesses in the roster.
         checks
             .iter_mut()
             .filter(|check| check.name == C::Witnesses)
@@ -897,7 +899,7 @@ mod tests {
         assert!(tried > 150, "{tried}");
     }
 
-    /// Collects the JSON pointers of all places in a value.
+    /// Collects the JSON pointers of all values inside a JSON value.
     fn pointers(value: &Value, at: &str, all: &mut Vec<String>) {
         all.push(at.to_owned());
         match value {

@@ -123,8 +123,8 @@ pub(crate) fn check_excluded(
 ) -> Result<(ExcludedSigners, String), CheckStop> {
     let decision = &receipt.decision;
     let known = exclusion::judge(&signed.proposer, &decision.handed_in_by, Tokens::Unknown, roster).map_err(failed)?;
-    // The bundle does not show the owners of tokens, so the boundary's list is used for owners. The receipt must
-    // exclude each person whom the bundle itself shows to be excluded.
+    // The bundle does not show the owners of tokens, so the owners come from the receipt's list of excluded people.
+    // The receipt must exclude each person whom the documents in the bundle exclude.
     let left_out: Vec<_> =
         known.names().iter().filter(|name| !decision.excluded.contains(name)).map(ToString::to_string).collect();
     ensure(left_out.is_empty(), || format!("the receipt does not exclude {}", left_out.join(", ")))?;
@@ -241,8 +241,8 @@ pub(crate) fn check_counted(receipt: &Receipt) -> Result<((), String), CheckStop
     ))
 }
 
-/// Checks that the newest roster still has all keys that signed. A removed key gives *not checked*, because only the
-/// log can show whether the key was removed before this run.
+/// Checks that the newest roster still has all keys that signed. The result for a removed key is *not checked*,
+/// because only the log can show whether the key was removed before this run.
 pub(crate) fn check_still_rostered(
     chain: &Chain,
     sealed: &SealedRoster<'_>,

@@ -1,4 +1,4 @@
-//! Checks the documents of a bundle: their signatures and their places in the log.
+//! Checks the signatures of a bundle's documents and their inclusion in the log.
 
 use serde_json::Value;
 
@@ -49,8 +49,8 @@ pub(crate) fn check_document<P: Predicate>(
     })
 }
 
-/// Explains the refusal if version 0.1.x of the program made the document. Such a document names BLAKE3 digests in its
-/// subjects. The document stays refused.
+/// Explains the refusal of a document that version 0.1.x of the program made. A document of version 0.1.x names
+/// BLAKE3 digests in its subjects. The document stays refused.
 fn before_frozen(envelope: CheckOutcome<&Envelope>, error: Malformed) -> Malformed {
     let payload = envelope.ok().and_then(|envelope| Base64::Strict.decode("", &envelope.payload).ok());
     let stated = payload.and_then(|payload| json::parse(&payload, MAX_OLD_BYTES).ok()).unwrap_or_default();
@@ -78,8 +78,8 @@ pub(crate) fn verify_seal(seal: Signed<Seal>, roster: &TrustedRoster) -> Result<
         _ => None,
     };
     let seal = seal.verify_raw(any_boundary).map_err(failed)?;
-    // The boundary's name is readable only now, after verification. Check that the key belongs to the boundary with
-    // this name.
+    // The payload with the boundary's name may be read only after the verification of its signature. Check that the
+    // key belongs to the boundary with this name.
     let name = &seal.predicate().boundary.name;
     let of_that_name = seal.signatures().iter().all(|signature| roster.boundary_key(name, &signature.keyid).is_some());
     ensure(of_that_name, || format!("not signed by a key of boundary {name}"))?;
@@ -140,7 +140,7 @@ pub(crate) fn check_checkpoint(bundle: &Bundle, sealed: &SealedRoster<'_>) -> Re
     let signed = Note::parse(&receipt.checkpoint).map_err(failed)?;
     let name = &sealed.seal.predicate().boundary.name;
     let origin = checkpoint::origin(name, &sealed.id);
-    // Each signature by a known key must be valid. At least one such signature must be present.
+    // Each signature by a known key must be valid. At least one signature by a known key must be present.
     let mut text = None;
     for key in sealed.roster.boundary_keys(name) {
         match note::verify_note(&signed, &origin, key.public()) {

@@ -1,4 +1,4 @@
-//! Audits a whole log from its first entry, and makes every decision again from the state before the decision.
+//! Audits a whole log from its first entry, and makes every decision of the boundary again.
 //!
 //! The audit does no I/O. The caller passes the entries one after the other and supplies the blobs by their digests.
 //! The audit remembers only the data that can still affect a decision: the state in force, denials, nonces until they
@@ -41,7 +41,7 @@ use crate::trust::chain::{Chain, Pinned};
 use crate::trust::chain_error::ChainError;
 use crate::trust::roster::TrustedRoster;
 
-/// Expectations of an auditor, besides the trusted roster.
+/// Requirements of an auditor, besides the trusted roster.
 #[derive(Debug, Clone, Default)]
 pub struct Expected {
     /// Id of the boundary.
@@ -67,12 +67,12 @@ pub struct SeenHead {
     pub size: u64,
     /// Signed note of the checkpoint.
     pub note: String,
-    /// Description of the place where the checkpoint was seen.
+    /// Name of the source of the checkpoint, for messages.
     pub from: String,
-    /// True if the auditor verified the checkpoint in an earlier audit. The key of the signature may be unknown now if
-    /// the end of the log is missing.
+    /// True if the auditor verified the checkpoint in an earlier audit. If the end of the log is missing, the key of
+    /// the signature may now be unknown.
     pub verified: bool,
-    /// Time when this checkpoint was the newest, by the clock of the machine that saw the checkpoint.
+    /// Time at which this checkpoint was the newest, by the clock of the machine that received the checkpoint.
     pub at: Option<Timestamp>,
 }
 
@@ -114,8 +114,8 @@ pub struct Auditor {
     at: Timestamp,
     seals: Seals,
     runs: Runs,
-    /// Denied authorizations of the current epoch, 32 bytes each. A denial states no time. A record can be dropped only
-    /// when a new epoch voids the authorization.
+    /// Denied authorizations of the current epoch, 32 bytes each. A denial states no time. A denial can be dropped
+    /// only when a new epoch voids the denied authorization.
     denials: HashSet<AuthorizationDigest>,
     /// Witnesses that cosigned the checkpoint.
     witnesses: Vec<WitnessFacts>,
@@ -123,27 +123,27 @@ pub struct Auditor {
     failures: u64,
     differences: u64,
     said: Vec<AuditEvent>,
-    /// True if the log does not begin with a valid seal and the audit has already reported this finding.
+    /// True if the log does not begin with a valid seal and the audit has already reported this defect.
     lost: bool,
-    /// Number of the last seal for which the audit reported that its runs are undecided.
+    /// Number of the last seal whose runs were reported as undecided.
     undecided: Option<u64>,
-    /// Other program versions, as seals name them, that excused a difference.
+    /// Program versions from seals that explain why a difference is not a failure.
     engines: BTreeSet<String>,
-    /// Previous log that this log follows.
+    /// Previous log of the boundary, if this log continues another log.
     follows: Option<FollowedLog>,
-    /// Present if a newer trusted roster exists and the results that depend on this roster stay open.
+    /// Message about a newer trusted roster, if the log is not connected with this roster.
     left: Option<LeftTo>,
-    /// For each checkpoint from elsewhere, the first later entry that states a time. Times in a log never decrease, so
-    /// no later entry is dated earlier.
+    /// First later entry that states a time, for each checkpoint from another source. Times in a log never decrease,
+    /// so no later entry is dated earlier.
     after: Vec<Option<(u64, Timestamp)>>,
-    /// Warnings about entries that are dated earlier than a checkpoint that does not contain them.
+    /// Warnings about entries with a date before a checkpoint that does not contain the entries.
     back_dated: Vec<String>,
-    /// Checkpoints from elsewhere that the keys in force at their size do not verify.
+    /// Checkpoints from other sources whose signatures could not be verified.
     unsigned: Vec<SeenHead>,
 }
 
-/// Returns all roster versions, from version 1, that the entry of a seal brings. The versions are not verified. The
-/// versions of the last seal can connect a trusted roster that is newer than the first seal's roster.
+/// Returns all roster versions from the entry of a seal, starting with version 1. The function does not verify the
+/// versions. With the versions in the last seal, a trusted roster can be newer than the roster of the first seal.
 ///
 /// # Errors
 /// Returns an error if the source can't be read.
@@ -193,9 +193,9 @@ impl Auditor {
         })
     }
 
-    /// Withdraws the results that only the newest roster can establish, as [`crate::audit::bundle::leave_to`] does. The
-    /// roster `newer`, found in `from`, is also trusted, but the log is not connected with `newer`. No witness counts
-    /// then, because the newest roster names the witnesses.
+    /// Changes the results that only the newest roster can establish, as [`crate::audit::bundle::leave_to`] does. A
+    /// newer trusted roster, found in `from`, is not connected with the log. In this case no witness counts, because
+    /// the newest roster names the witnesses.
     pub fn leave_to(&mut self, newer: &TrustedRoster, from: &str) {
         self.left = Some(LeftTo(format!(
             "version {} of the roster ({}, from {from}) is trusted too, and this log is not connected with it: it is of before \
@@ -209,8 +209,8 @@ impl Auditor {
     /// entries, because the root is computed from the stored tree and the new entries.
     ///
     /// # Errors
-    /// Returns the outer error if the source can't be read. Returns the inner error if the stored state can't be used.
-    /// The log must then be read from its first entry.
+    /// Returns the outer error if the source can't be read. Returns the inner error if the stored state can't be
+    /// used. The log must then be read from its first entry.
     pub fn resume(
         trusted: Pinned,
         versions: &[Envelope],
@@ -268,7 +268,7 @@ impl Auditor {
         Ok(Ok(auditor))
     }
 
-    /// Returns the number of entries that were read, with the entries of earlier audits.
+    /// Returns the number of entries that this audit and earlier audits read.
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.tree.size()
@@ -301,7 +301,7 @@ impl Auditor {
         Some(LongerCopy { boundary, roster: Arc::new(first.clone()), rosters: self.rosters.clone() })
     }
 
-    /// Returns the checkpoints from elsewhere that the keys in force at their size do not verify.
+    /// Returns the checkpoints from other sources whose signatures no key of the boundary at that log size verifies.
     pub fn unsigned(&self) -> impl Iterator<Item = &SeenHead> {
         self.unsigned.iter()
     }
@@ -368,13 +368,13 @@ impl Auditor {
         Ok((std::mem::take(&mut self.said), summary))
     }
 
-    /// Returns the state from which a later audit can resume. Returns `None` if the audit found a failure or could not
-    /// read a sealed state.
+    /// Returns the state from which a later audit can resume. Returns `None` if the audit found a failure or could
+    /// not read the state of a seal.
     #[must_use]
     pub fn keep(&self, head: &str) -> Option<SavedAudit> {
         let in_force = self.seals.current.as_ref()?;
         let sealed = self.runs.seals(in_force);
-        // A later audit can't resume from a state that could not be read.
+        // A later audit can't resume if the state of the last seal could not be read.
         if self.failures > 0 || sealed.iter().any(|seal| seal.state.is_none()) {
             return None;
         }
@@ -518,16 +518,16 @@ impl Auditor {
         Ok(())
     }
 
-    /// Records the program version of a seal if this version excuses a difference.
+    /// Records the program version of a seal, if that version explains a difference.
     fn excuse(&mut self, findings: &[Finding], under: &SealInForce) {
         if findings.iter().any(|finding| finding.differs) {
             self.engines.insert(under.engine.to_string());
         }
     }
 
-    /// Reports that the runs under an unreadable seal are undecided. The seal may be unreadable only for this program
-    /// version. But a run under such a seal is a failure. Otherwise the holder of the boundary's key could seal
-    /// unreadable data under another version's name and run anything.
+    /// Reports that the runs under an unreadable seal are undecided. Perhaps only this program version can't read the
+    /// seal. A run under an unreadable seal is nevertheless a failure. Without this rule, the holder of the
+    /// boundary's key could seal unreadable data under another version's name and run anything.
     fn undecided(&mut self, index: u64, in_force: &SealInForce) {
         if in_force.state.is_none() && self.undecided != Some(in_force.number) {
             self.undecided = Some(in_force.number);
@@ -575,7 +575,7 @@ impl Auditor {
         if let Some(message) = ended {
             self.say(Finding::at(FindingKind::Denial, index, message));
         }
-        // The subject was checked when the document was parsed.
+        // The parser of the document has already checked the subject.
         if let Ok(authorization) = denied(document.statement()) {
             self.denials.insert(authorization);
             self.counts.denials += 1;
@@ -630,7 +630,7 @@ impl Auditor {
         }
     }
 
-    /// Compares the root with each checkpoint from elsewhere that has the current size.
+    /// Compares the root of the log with each checkpoint from another source that has the current size.
     fn compare_heads(&mut self) {
         let size = self.size();
         let Some(in_force) = self.seals.current.clone() else { return };
@@ -683,9 +683,9 @@ impl Auditor {
         }
     }
 
-    /// Reports entries that are dated earlier than a checkpoint that does not contain them. Otherwise the holder of the
-    /// boundary's key could spend an expired authorization if nothing was logged since. The checkpoint may come from an
-    /// old copy, so this finding is a failure only if the demanded number of witnesses confirms the time.
+    /// Reports entries with a date before a checkpoint that does not contain the entries. Without this check, the
+    /// holder of the boundary's key could spend an expired authorization if nothing was logged since. The finding is
+    /// a failure only if enough witnesses confirm the time, because the checkpoint may come from an old copy.
     fn check_dates(&mut self) {
         let Some(in_force) = self.seals.current.clone() else { return };
         let origin = origin(&in_force.boundary.name, &in_force.boundary.id);
@@ -721,7 +721,7 @@ impl Auditor {
         }
     }
 
-    /// Checks the witnesses of the newest known roster, as for a bundle.
+    /// Checks the cosignatures with the witnesses of the newest known roster.
     fn check_witnesses(&mut self, head: &str, in_force: &SealInForce) {
         if let Some(LeftTo(why)) = self.left.clone() {
             if self.expected.witnesses > 0 {
@@ -747,8 +747,9 @@ impl Auditor {
         self.said.push(AuditEvent::Finding(Box::new(finding)));
     }
 
-    /// Warns about runs that must be over by the auditor's clock but have no receipt. The copy of the log may be old.
-    /// But a boundary can also withhold a receipt by not showing a newer log.
+    /// Warns about runs that must be over by the auditor's clock but have no receipt. A missing receipt is only a
+    /// warning, because the copy of the log may be old. A boundary can also withhold a receipt if the boundary shows
+    /// no newer log.
     fn late_by_the_clock(&self) -> Option<String> {
         let now = self.expected.now?;
         let known = self.runs.overdue(self.at).len();
@@ -765,8 +766,8 @@ impl Auditor {
     fn summary(&self) -> Summary {
         let in_force = self.seals.current.as_deref();
         let mut warnings = Vec::new();
-        // As for a bundle, the warning names each unguarded version after the trusted version, and the version in
-        // force.
+        // The warning names the version in force, and each later version that needed no signatures of the version
+        // before.
         let unguarded: BTreeSet<u64> = (self.rosters().unguarded())
             .chain(in_force.map(|seal| &*seal.roster).filter(|roster| !roster.is_guarded()))
             .map(TrustedRoster::version)
@@ -842,8 +843,8 @@ impl Auditor {
     }
 }
 
-/// Verifies the checkpoint of another copy with the boundary's keys, which follow from the seals of the copy. Other
-/// entries are not checked.
+/// Verifies the checkpoint of another copy with the boundary's keys, which follow from the seals of the copy. Entries
+/// that are not seals are not checked.
 #[derive(Debug)]
 pub struct LongerCopy {
     boundary: BoundaryRef,
@@ -872,7 +873,7 @@ impl LongerCopy {
         Ok(())
     }
 
-    /// Verifies the checkpoint of the copy with the key in force at the end of the copy.
+    /// Verifies the checkpoint of the copy with the boundary's key at the end of the copy.
     ///
     /// # Errors
     /// Returns the reason why the checkpoint is not valid.
@@ -883,7 +884,7 @@ impl LongerCopy {
 
 const NO_SEAL: &str = "the log has no seal";
 
-/// Evidence on which a clean audit rests.
+/// Evidence on which an audit without failures depends.
 const RESTS_ON: [&str; 4] = [
     "the roster that you trust: who may approve, and which keys are the boundary's",
     "the approvers' signatures: that each run was approved as it was run, at most once, by people who may approve it",
@@ -891,8 +892,8 @@ const RESTS_ON: [&str; 4] = [
     "the boundary's word: times, who handed an approval in, what a step did and printed, how its sandbox was held",
 ];
 
-/// Tolerance in seconds for comparing the date of an entry with the clock of a witness or of this machine. Clocks
-/// differ, and a witness answers a short time later.
+/// Tolerance in seconds for comparing the date of an entry with the clock of a witness or of this machine. A
+/// tolerance is needed because clocks differ and a witness answers a short time later.
 const LATE_S: i64 = 600;
 
 /// Facts that a single copy of a log can't show.
