@@ -71,7 +71,7 @@ whats! {
     Window = "window", Approvers;
     /// A run was started although an approver had denied it.
     Denied = "denied", Approvers;
-    /// The receipt names no consumption without a receipt.
+    /// The log contains no open consumption for a receipt.
     NoConsumption = "no-consumption", Boundary;
     /// A consumption has two receipts.
     SecondReceipt = "second-receipt", Boundary;
@@ -88,7 +88,7 @@ whats! {
     Proposer = "proposer", Boundary;
     /// Too few people signed.
     Quorum = "quorum", Approvers;
-    /// The receipt states another decision than the state before the decision gives.
+    /// The decision in a receipt differs from the decision that follows from the earlier state.
     Decision = "decision", Boundary;
     /// The signed step differs from the sealed step.
     Step = "step", Approvers;

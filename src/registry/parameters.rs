@@ -55,7 +55,7 @@ impl ParameterSchema {
     /// Checks that `schema` describes an object and is within the closed subset.
     ///
     /// # Errors
-    /// Returns all parts that are outside the subset or contradict each other.
+    /// Returns an error for each part that is outside the subset or contradicts another part.
     pub fn compile(schema: &Value) -> Result<Self, Vec<SchemaFlaw>> {
         Self::shared(Arc::new(schema.clone()), Arc::default())
     }
@@ -71,13 +71,14 @@ impl ParameterSchema {
         if flaws.is_empty() { Ok(Self { schema, patterns }) } else { Err(flaws) }
     }
 
-    /// Returns the schema in the form of the step's definition.
+    /// Returns the schema in the form that the step's definition contains.
     #[must_use]
     pub const fn schema(&self) -> &Arc<Value> {
         &self.schema
     }
 
-    /// Adds the defaults to the parameters of a proposer, and then validates them. Approvers sign the result.
+    /// Adds the defaults to the parameters of a proposer, and then validates the parameters. Approvers sign the
+    /// result.
     ///
     /// # Errors
     /// Returns all errors of the parameters.
@@ -107,7 +108,7 @@ impl ParameterSchema {
     /// Validates parameters that must already be complete, for example signed parameters.
     ///
     /// # Errors
-    /// Returns all errors of the parameters. A missing default is an error too.
+    /// Returns all errors of the parameters. If a parameter with a default is missing, this is an error too.
     pub fn check(&self, value: &Value) -> Result<Params, Vec<ParameterError>> {
         let params = self.complete(value.clone())?;
         if params.value == *value {
@@ -151,8 +152,9 @@ fn check_defaults(schema: &Value, patterns: &ParameterPatterns, path: &mut Vec<S
 
 /// Returns the environment variables for the parameters: `PARAM_<NAME>`, sorted by name.
 ///
-/// Letters become upper case and `-` becomes `_`. Other characters do not change, so `hostName` becomes
-/// `PARAM_HOSTNAME`. Text does not change. Other values are written as canonical JSON.
+/// In the name, letters become upper case and `-` becomes `_`. No other character is changed, so `hostName` becomes
+/// `PARAM_HOSTNAME`. A string is written without change. Any other value is written as
+/// canonical JSON.
 #[must_use]
 pub fn environment(params: &Params) -> Vec<(String, String)> {
     let mut variables: Vec<(String, String)> = params
@@ -172,7 +174,7 @@ pub fn environment(params: &Params) -> Vec<(String, String)> {
     variables
 }
 
-/// Adds every default of `schema` that `value` lacks, also inside lists and objects.
+/// Adds every default of `schema` that is missing in `value`, also inside lists and objects.
 fn fill(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(given) => {
@@ -255,7 +257,7 @@ fn check_dashes(schema: &Value, value: &Value, path: &mut Vec<String>, errors: &
     }
 }
 
-/// Returns the pointer of the first value that `complete` has and `value` lacks.
+/// Returns the JSON pointer to the first part of `complete` that is missing in `value`.
 fn missing_default(value: &Value, complete: &Value, path: &mut Vec<String>) -> String {
     let children: Vec<(String, Option<&Value>, &Value)> = match (value, complete) {
         (Value::Object(a), Value::Object(b)) => b.iter().map(|(name, v)| (name.clone(), a.get(name), v)).collect(),

@@ -1,4 +1,4 @@
-//! Tests of the review: a contradiction stops signing, and the screen hides nothing.
+//! Tests of the review: a contradiction makes signing impossible, and the screen hides nothing.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -60,7 +60,7 @@ pub(crate) struct ReviewCase {
     params: Value,
     /// Changes the correct statement.
     spoil: fn(&mut Authorization),
-    /// Changes the seal before signing.
+    /// Function that changes the seal before it is signed.
     seal: fn(&mut Seal),
     /// Seed of the key that signs the seal.
     sealer: u8,
@@ -91,8 +91,8 @@ pub(crate) fn case() -> ReviewCase {
 }
 
 impl ReviewCase {
-    /// Returns the permissions and the sandbox that the boundary derives. If the boundary would refuse, returns an empty
-    /// list and the profile of a run that gets nothing from the host.
+    /// Returns the permissions and the sandbox that the boundary derives. If the boundary would refuse the step,
+    /// returns an empty list and the profile of a run that uses no resources of the host.
     fn granted(&self) -> (Vec<Permission>, Profile) {
         let nothing = || (Vec::new(), Profile::nothing(STRICT.to_vec(), Limits::default()));
         let limits = |which: &str| serde_json::from_value(self.configuration["limits"][which].clone()).expect("limits");
@@ -229,7 +229,7 @@ fn painted(sources: &ReviewSources, width: usize, colour: bool) -> String {
     decision(sources, &judged(sources)).paint(width, colour)
 }
 
-/// Returns the decision screen without the digest, because every change changes the digest.
+/// Returns the decision screen without its digest. Every change of the document changes the digest.
 fn decided(sources: &ReviewSources) -> String {
     let screen = painted(sources, 400, false);
     screen.lines().filter(|line| !line.starts_with("  digest ")).collect::<Vec<_>>().join("\n")
@@ -325,8 +325,8 @@ fn a_contradiction_is_unsound_and_its_check_is_named() {
         ("permissions are", spoil(|signed| signed.permissions.push(kubectl()))),
         ("permissions are", seal(|seal| seal.builtins = BlobDigest::of(b"other"))),
         (
-            // The boundary alone seals the lists, so these lists can't remove a permission that the approvers must
-            // sign.
+            // The sealed lists can't remove a permission that the approvers must sign, because only the boundary
+            // seals these lists.
             "the boundary's built-in lists are not those of this program",
             ReviewCase {
                 policy: json!({"version": 1, "default": {"run": {"allow": ["set"]}, "approvals": {"required": 1, "from": ["ops"]}}}),
@@ -499,7 +499,7 @@ fn hidden_text_gives_one_remark_that_names_the_field() {
     ] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
-    // The screen explains the escapes if the screen contains any.
+    // The screen contains an explanation of escapes only if the screen contains escapes.
     case.params = json!({"host": "web     3"});
     case.reason = "fine".to_owned();
     case.definition["source"] = "echo\n".into();
@@ -547,7 +547,7 @@ fn with_params(params: Value) -> ReviewCase {
     case
 }
 
-/// Returns the lines of a screen below the script, each unwrapped.
+/// Returns the lines of a screen below the script, with wrapped lines joined.
 fn below_the_script(screen: &str) -> Vec<String> {
     let lines: Vec<String> = backwards::logical(screen).into_iter().map(|(_, line)| line).collect();
     let script = lines.iter().rposition(|line| is_script(line)).expect("a script");
@@ -581,7 +581,7 @@ fn the_parts_of_one_parameter_push_no_other_parameter_off_the_screen() {
     assert_eq!(remarks(&sources), told);
     let asked = brief(&judged(&sources)).paint(80, false);
     assert!(asked.contains("zz = \"prod\""), "{asked}");
-    // The line names the place where two long values differ, because their ends may be the same.
+    // Two long values may have the same ends, so the line names the place where they differ.
     let mut before = many;
     before[100] = 7;
     before.push(200);
@@ -755,7 +755,7 @@ fn differences_from_the_last_run_are_shown() {
     ] {
         assert!(screen.contains(expected), "{expected}\n{screen}");
     }
-    // A definition with another digest than the reported one is not compared.
+    // If the boundary reports another digest for a definition, the definition is not compared.
     if let Some(last) = &mut sources.last {
         last.definition = Some(b"{}".to_vec());
     }
@@ -852,7 +852,7 @@ fn is_script(line: &str) -> bool {
         && line.get(7..9) == Some(" |")
 }
 
-/// Returns the lines of a section without empty lines.
+/// Returns the non-empty lines of a section.
 pub(crate) fn section<'l>(lines: &'l [(String, String)], name: &str) -> Vec<&'l str> {
     lines.iter().filter(|(section, line)| section == name && !line.is_empty()).map(|(_, line)| line.as_str()).collect()
 }
@@ -860,8 +860,8 @@ pub(crate) fn section<'l>(lines: &'l [(String, String)], name: &str) -> Vec<&'l 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    // The full screen can be parsed back to the exact payload and definition. Two reviews that differ in a signed byte
-    // therefore differ on the screen. No content can imitate another part of the screen.
+    // The full screen can be parsed back to the exact payload and definition. Therefore two reviews that differ in a
+    // signed byte have different screens. No external text can imitate another part of the screen.
     #[test]
     fn promise_4_different_statements_have_different_reviews(
         source in nasty(), title in nasty(), host in nasty(), reason in nasty(), exclusive in nasty(), interpreter in nasty(), width in 60_usize..140,
@@ -923,7 +923,7 @@ proptest! {
     }
 }
 
-/// Returns cases with usual and unusual values. The tests below change each field of these documents.
+/// Returns test cases with usual and unusual values. The tests below change each field of these documents.
 fn cases() -> Vec<ReviewCase> {
     let mut limits = case();
     limits.definition["exclusive"] = "nginx".into();
@@ -954,7 +954,8 @@ fn cases() -> Vec<ReviewCase> {
     vec![case(), limits, asks, host, poor, window]
 }
 
-/// Returns copies of the document in which one leaf is changed, removed or extended, each with the path of the leaf.
+/// Returns copies of the document, each with its changed path. In each copy, one leaf is changed, removed or
+/// extended.
 fn spoilt(document: &Value) -> Vec<(String, Value)> {
     fn walk(value: &Value, path: String, whole: &Value, pointer: &str, found: &mut Vec<(String, Value)>) {
         let mut with = |what: &str, new: Option<Value>| {
@@ -1019,8 +1020,8 @@ fn spoilt(document: &Value) -> Vec<(String, Value)> {
     found
 }
 
-// Promise 4: if any field of the statement changes, the screen shows the change or signing stops. The digest does not
-// count.
+// Promise 4: if any field of the statement changes, the screen shows the change or signing is impossible. A changed
+// digest on the screen does not count as showing the change.
 #[test]
 fn promise_4_a_change_of_any_signed_field_is_visible() {
     let (mut stopped, mut seen, mut tried) = (0, 0, Vec::new());
@@ -1038,7 +1039,7 @@ fn promise_4_a_change_of_any_signed_field_is_visible() {
             tried.push((path.clone(), changed["predicate"].get(field_of(&path)).cloned()));
             let mut other = sources.clone();
             other.payload = to_canonical(&changed);
-            // The digest of the parameters must follow from them, because an honest boundary would write the correct
+            // Compute the digest of the changed parameters again, because an honest boundary would write the correct
             // digest.
             if path.starts_with(".predicate.params") {
                 let digest = crate::crypto::digest::ParamsDigest::of(&to_canonical(&changed["predicate"]["params"]));
@@ -1057,13 +1058,13 @@ fn promise_4_a_change_of_any_signed_field_is_visible() {
     assert!(stopped > 150 && seen > 10, "{stopped} stopped, {seen} seen");
 }
 
-/// Returns `reason` for `.predicate.reason changed`.
+/// Returns the name `reason` for the text `.predicate.reason changed`.
 fn field_of(path: &str) -> &str {
     path.split(['.', ' ', '[']).nth(2).unwrap_or_default()
 }
 
-// The digest of the definition is signed. So each field of the definition is shown too, or only restricts the
-// parameters.
+// The digest of the definition is signed. Therefore the screen shows each field of the definition, unless the field
+// only restricts the parameters.
 #[test]
 fn promise_4_a_change_of_any_definition_field_is_visible() {
     let mut seen = 0;
@@ -1079,7 +1080,7 @@ fn promise_4_a_change_of_any_definition_field_is_visible() {
                 continue;
             }
             let sources = case.sources();
-            // The sandbox fields of a step have an effect only through the signed sandbox.
+            // The sandbox fields of a step affect only the signed sandbox.
             if path.starts_with(".sandbox") && case.granted() == granted {
                 continue;
             }
@@ -1105,7 +1106,7 @@ fn a_field_without_a_line_prevents_signing() {
     for line in lines {
         let mut less = found.clone();
         less.lines.always.retain(|other| *other != line);
-        // The usual sandbox and the usual limits are defaults too.
+        // The screen may also leave out the usual sandbox and the usual limits, because they are defaults.
         let default = ["sandbox", "limits"].contains(&line.name);
         assert_eq!(nowhere(&less).is_empty(), default, "{line:?}");
         less.covered(&fields(&less, &less.lines));
