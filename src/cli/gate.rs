@@ -101,7 +101,7 @@ pub struct Args {
     trust: TrustArgs,
 }
 
-/// Decides if the job may continue.
+/// Decides whether the CI job may continue.
 ///
 /// # Errors
 /// Returns an error for wrong usage, an unreadable file or a missing trusted roster. The exit code is 2.
@@ -196,9 +196,9 @@ fn demands(args: &Args) -> Result<GateRequirements, CommandFailure> {
     })
 }
 
-/// Returns the trusted rosters for the decision. A file that a checkout could control is refused, unless its digest is
-/// pinned. The same is true for the configuration directory, because a job may put its home directory into the
-/// checkout.
+/// Returns the trusted rosters for the decision. A file that a checkout could control is refused, unless its digest
+/// is pinned. The configuration directory is checked in the same way, because a job may put its home directory into
+/// the checkout.
 fn trusted(args: &Args) -> Result<Vec<ChosenTrust>, CommandFailure> {
     let mut trust = args.trust.find_unchecked()?;
     let Some(pinned) = args.roster_digest else {
@@ -224,7 +224,7 @@ fn trusted(args: &Args) -> Result<Vec<ChosenTrust>, CommandFailure> {
     Ok(trust)
 }
 
-/// Checks that no checkout controls this file and that only this user and root can write it.
+/// Checks that no checkout controls this file, and that only this user and root can write the file.
 fn check_place(path: &Path) -> Result<PrivateFile, CommandFailure> {
     let place = PrintableText::text(&path.to_string_lossy());
     let refuse = |why: &str| {
@@ -290,7 +290,8 @@ fn parse_check(text: &str) -> Result<CheckName, String> {
         .ok_or_else(|| format!("only these checks can be left out: {}", names.join(", ")))
 }
 
-/// Parses `90s`, `30m`, `24h`, `7d` or `any`. A number without a unit is refused, because its unit would be a guess.
+/// Parses `90s`, `30m`, `24h`, `7d` or `any`. A number without a unit is refused, because the program cannot know the
+/// unit.
 fn parse_age(text: &str) -> Result<AgeLimit, String> {
     if text == "any" {
         return Ok(AgeLimit::Any);
@@ -299,7 +300,7 @@ fn parse_age(text: &str) -> Result<AgeLimit, String> {
     seconds.map(AgeLimit::Seconds).ok_or_else(|| "this is no age: write 90s, 30m, 24h or 7d, or any".to_owned())
 }
 
-/// Returns the seconds of `90s`, `30m`, `24h` or `7d`, or nothing for any other text.
+/// Returns the number of seconds for a text such as `90s`, `30m`, `24h` or `7d`, or `None` for any other text.
 pub(crate) fn parse_seconds(text: &str) -> Option<i64> {
     [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)].iter().find_map(|(unit, factor)| {
         let digits = text.strip_suffix(unit)?;

@@ -58,8 +58,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         Ok::<_, CommandFailure>((id, view))
     };
     let (id, view) = match seen(&client) {
-        // With the token of an agent, the boundary shows only the proposals of that agent. A person at the same
-        // terminal can read the others with a key.
+        // With the token of an agent, the boundary shows only the proposals of that agent. At the same terminal, a
+        // person can read the other proposals with a key.
         Err(_) if args.proposal.is_some() && !client.token_reads_all() => {
             client = global.reviewer(&args.key, terminal)?;
             seen(&client)?

@@ -109,7 +109,7 @@ fn cut(reason: &str) -> String {
     format!("{}{MARK}", text.trim_end())
 }
 
-/// Makes the proposal, and waits if `--wait` is given.
+/// Creates the proposal, and waits for its end if `--wait` is given.
 ///
 /// # Errors
 /// Returns an error if the step is unknown, the parameters are invalid, or the boundary refuses.
@@ -120,7 +120,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         Some(path) => read_params(path)?,
         None => Map::new(),
     };
-    // Only these cases need the schema of the step.
+    // The schema of the step is requested only in these cases, because no other case needs the schema.
     if args.offline || !args.param.is_empty() {
         let step: StepView = client.get(&format!("/v1/steps/{reference}")).map_err(unknown_step)?;
         for given in &args.param {
@@ -180,7 +180,7 @@ fn needs(view: &ProposalView) -> String {
     )
 }
 
-/// Treats a step that the boundary does not show as an unknown step.
+/// Reports an unknown step if the boundary does not show the step.
 fn unknown_step(failure: CommandFailure) -> CommandFailure {
     let not_found = failure
         .problem
@@ -205,7 +205,7 @@ fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), CommandFailur
     Ok((reference, digest))
 }
 
-/// Parses `90s`, `30m` or `2h` to seconds. A number without a unit means seconds.
+/// Parses `90s`, `30m` or `2h` to seconds. If a number has no unit, the unit is seconds.
 fn parse_window(text: &str) -> Result<i64, String> {
     let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
         Some(number) => (number, &text[number.len()..]),
@@ -229,7 +229,7 @@ fn new_nonce() -> Result<Nonce, CommandFailure> {
     Ok(Nonce::new(millis, random()?))
 }
 
-/// Makes the statement that the boundary would make, so that approvers can sign a file.
+/// Creates the same statement as the boundary, so that approvers can sign a file.
 fn offline(
     args: &Args,
     client: &Client,

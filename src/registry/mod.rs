@@ -279,7 +279,7 @@ impl Registry {
             let level = self.tree.get(usize::from(level)).ok_or(())?;
             usize::try_from(index).ok().and_then(|index| level.get(index)).copied().ok_or(())
         };
-        // `levels` contains the hash of every complete subtree, so this search always succeeds.
+        // `tree` contains the hash of every complete subtree, so this search always succeeds.
         let hashes = merkle::inclusion_path(index, size, subtree).ok()??;
         Some(RegistryProof { index, size, hashes })
     }

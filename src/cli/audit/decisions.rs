@@ -24,7 +24,7 @@ pub(super) struct DecisionFilter {
 }
 
 impl DecisionFilter {
-    /// Returns true if the options ask for the table.
+    /// Returns true if an option requires the table of decisions.
     pub(super) const fn table(&self) -> bool {
         self.decisions || self.since.is_some() || !self.steps.is_empty()
     }
@@ -46,7 +46,7 @@ pub(super) fn table(rows: &[Row]) -> String {
     aligned(&cells)
 }
 
-/// One decision in the table.
+/// One row of the table.
 #[derive(Debug)]
 pub(super) struct Row([String; 8]);
 
@@ -73,7 +73,7 @@ impl Row {
     }
 }
 
-/// Cuts a long cell and marks the cut with dots. `--json` prints the whole value.
+/// Cuts a long cell and marks the cut with dots. With `--json`, the value is not cut.
 fn cut(text: String) -> String {
     const MOST: usize = 48;
     if text.chars().count() <= MOST {

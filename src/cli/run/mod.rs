@@ -1,8 +1,8 @@
 //! The `run` command: a person at a terminal runs the steps of a runbook.
 //!
-//! Policy asks the person instead of approvers. The result is a local receipt, which is a separate kind of document and
-//! proves the run only to this person. For each step, policy decides, the person answers, and the step runs, before the
-//! next step begins. The first step that does not succeed ends the command.
+//! The person answers the questions of policy, and no approvers sign. The result is a local receipt, which is a
+//! separate kind of document and proves the run only to this person. For each step, policy decides, the person
+//! answers, and the step runs. Then the next step begins. The first step that does not succeed ends the command.
 
 mod log;
 
@@ -92,7 +92,7 @@ impl Args {
     }
 }
 
-/// Runs the steps, or lists the receipts.
+/// Runs the steps of a runbook, or lists the local receipts.
 ///
 /// # Errors
 /// Returns an error if the runbook, the policy or the parameters are invalid, or if a step is denied or cannot
