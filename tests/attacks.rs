@@ -21,7 +21,7 @@ fn sealed_tokens(world: &World) -> Vec<String> {
 }
 
 #[test]
-fn tokens_made_during_a_revocation_restore_no_token_and_lose_no_token() {
+fn parallel_creation_and_revocation_of_tokens_restores_no_token_and_loses_no_token() {
     let world = World::new();
     const MANY: usize = 12;
     for n in 0..MANY {
@@ -54,7 +54,7 @@ fn short_token(world: &World, name: &str, seconds: i64) -> String {
 }
 
 #[test]
-fn a_proposal_of_an_ended_token_does_not_run() {
+fn a_proposal_of_a_revoked_token_does_not_run() {
     let world = World::new();
     let short = short_token(&world, "short", 4);
     let wish = World::wish("two:go", json!({}));

@@ -203,7 +203,7 @@ fn unknown_receipts(world: &World) -> Vec<Value> {
 }
 
 #[test]
-fn promise_3_after_a_kill_at_any_point_each_consumption_has_one_receipt() {
+fn promise_3_each_consumption_has_one_receipt_after_a_kill_at_any_point() {
     // Each point at the first time that it comes by; some also later, when other work passes there.
     let more = [
         "before-consume-commit:2",
@@ -342,15 +342,17 @@ fn helper_and_firsts(world: &World) -> (u32, Vec<u32>) {
 }
 
 #[test]
-fn r6_leftover_processes_are_killed_first() {
+fn r6_leftover_processes_are_killed_before_the_service_starts() {
     let (world, mark) = sleeper(2);
     leftovers_are_killed_first(world, &mark);
 }
 
 /// Where no namespace ends a run with its first process.
 #[test]
-fn r6_leftover_processes_are_killed_first_without_namespaces() {
-    let Some((world, mark)) = poor_sleeper("r6_leftover_processes_are_killed_first_without_namespaces", 3) else {
+fn r6_leftover_processes_are_killed_before_the_service_starts_without_namespaces() {
+    let Some((world, mark)) =
+        poor_sleeper("r6_leftover_processes_are_killed_before_the_service_starts_without_namespaces", 3)
+    else {
         return;
     };
     leftovers_are_killed_first(world, &mark);
@@ -471,8 +473,8 @@ fn r5_after_a_failed_sync_the_process_ends() {
 }
 
 #[test]
-fn r7_a_clock_that_is_set_back_revives_no_authorization() {
-    let Some(shim) = shim("r7_a_clock_that_is_set_back_revives_no_authorization") else { return };
+fn r7_no_expired_authorization_becomes_valid_if_the_clock_is_set_back() {
+    let Some(shim) = shim("r7_no_expired_authorization_becomes_valid_if_the_clock_is_set_back") else { return };
     let ahead = 7200;
     let mut world = World::prepared(|setup| {
         setup.env("LD_PRELOAD", shim);
@@ -508,8 +510,8 @@ fn r7_a_clock_that_is_set_back_revives_no_authorization() {
 }
 
 #[test]
-fn r7_windows_end_even_if_the_clock_is_behind_the_log() {
-    let Some(shim) = shim("r7_windows_end_even_if_the_clock_is_behind_the_log") else { return };
+fn r7_approval_windows_end_even_if_the_clock_is_behind_the_log() {
+    let Some(shim) = shim("r7_approval_windows_end_even_if_the_clock_is_behind_the_log") else { return };
     let mut world = World::new();
     world.stop();
     world.setup.env("LD_PRELOAD", &shim);
@@ -608,8 +610,10 @@ fn assert_sound(world: &World) {
 }
 
 #[test]
-fn r7_a_clock_set_a_year_forward_and_back_leaves_one_history() {
-    let Some(shim) = shim("r7_a_clock_set_a_year_forward_and_back_leaves_one_history") else { return };
+fn r7_a_clock_that_is_set_a_year_forward_and_back_causes_no_contradiction_in_the_log() {
+    let Some(shim) = shim("r7_a_clock_that_is_set_a_year_forward_and_back_causes_no_contradiction_in_the_log") else {
+        return;
+    };
     const YEAR: i64 = 365 * 86_400;
     let mut world = World::new();
     let first = world.run("say:echo", json!({"text": "now"}), &[&alice()]);
@@ -645,7 +649,7 @@ fn r7_a_clock_set_a_year_forward_and_back_leaves_one_history() {
 // ---- an orderly end
 
 #[test]
-fn sigterm_lets_runs_end_and_writes_their_receipts() {
+fn after_sigterm_the_service_waits_for_its_runs_and_writes_their_receipts() {
     let mut world = World::with(|setup| {
         setup.runbook("s.md", runbook(SMALL, &[("short", "echo begun\nsleep 1.5\necho done")]));
     });

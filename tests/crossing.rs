@@ -140,7 +140,7 @@ fn promise_2_consumed_nonce_is_refused_after_restart() {
 }
 
 #[test]
-fn promise_2_sixty_four_clients_with_one_nonce_cause_one_run() {
+fn promise_2_many_parallel_clients_with_one_nonce_cause_one_run() {
     let world = Arc::new(World::new());
     let payload = people::authorization(&world.authorization("say:echo", json!({"text": "once"})));
     let signed = Arc::new(envelope(&payload, &[&alice()]));
@@ -650,7 +650,7 @@ fn weak_keys_are_refused_in_the_roster() {
 // ---- R1
 
 #[test]
-fn r1_online_and_offline_proposals_share_one_row() {
+fn r1_an_online_and_an_offline_proposal_with_one_nonce_are_the_same_proposal() {
     let world = World::new();
     let offered = world.propose("plain:true", json!({}));
     let whole = envelope(&bytes_of(&offered), &[&alice()]);
@@ -678,7 +678,7 @@ fn r1_online_and_offline_proposals_share_one_row() {
 }
 
 #[test]
-fn r1_checks_are_made_in_their_order() {
+fn r1_the_checks_of_a_crossing_are_made_in_the_documented_order() {
     let world = World::new();
     let good = world.authorization("two:go", json!({"text": "x"}));
     let mut bad = good.clone();
@@ -742,7 +742,7 @@ fn r2_a_changed_policy_is_refused_as_context_changed() {
 // ---- R3
 
 #[test]
-fn r3_a_denial_that_races_a_quorum_wins_or_loses_completely() {
+fn r3_a_denial_at_the_same_time_as_the_last_signature_either_prevents_the_run_or_kills_it() {
     let world = Arc::new(World::new());
     let (mut denied, mut ran) = (0, 0);
     for round in 0..40 {
@@ -800,7 +800,7 @@ fn r3_a_denial_that_races_a_quorum_wins_or_loses_completely() {
 }
 
 #[test]
-fn a_spent_nonce_is_refused_as_replayed_even_if_there_is_no_room_for_a_run() {
+fn a_spent_nonce_is_refused_as_replayed_even_if_the_limit_of_runs_is_reached() {
     let world = World::with(|setup| setup.limits = "runs = 1".to_owned());
     let [spent, unspent] = ["", "again"]
         .map(|_| envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]));
@@ -832,7 +832,7 @@ fn a_denial_kills_a_running_step() {
 }
 
 #[test]
-fn r3_a_reseal_between_verdict_and_claim_is_detected() {
+fn r3_a_reseal_between_the_decision_and_the_consumption_is_detected() {
     // Crossings of a step whose definition changes all the while: each ran under the seal that its receipt names.
     let world = Arc::new(World::with(|setup| setup.runbook("e.md", runbook(SMALL, &[("go", FIRST)]))));
     let resealing = {
@@ -873,7 +873,7 @@ fn r3_a_reseal_between_verdict_and_claim_is_detected() {
 // ---- R4
 
 #[test]
-fn r4_a_row_written_by_hand_does_not_run() {
+fn r4_a_database_row_that_was_written_by_hand_does_not_start_a_run() {
     let mut world = World::new();
     let bare = world.propose("plain:true", json!({}));
     let forged = world.propose("plain:fail", json!({}));
@@ -985,7 +985,7 @@ fn r8_a_submission_is_no_approval() {
 // ---- R9
 
 #[test]
-fn r9_private_set_below_runbooks_does_not_start() {
+fn r9_the_service_does_not_start_if_the_private_set_is_below_the_runbooks() {
     for (config, said_of) in [
         ("runbooks = [\".\"]", "it is private"),
         ("runbooks = [\"boundary\"]", "it is private"),

@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_feature_fails_the_check_of_its_document_and_is_named() {
+    fn a_document_with_a_later_feature_fails_its_check_and_the_feature_is_named() {
         let digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
         let state = json!({"id": "ses_019aa0b0-5c00-7000-8000-000000000003", "state": digest});
         for (stage, name, part, check) in [
@@ -494,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn every_refused_golden_bundle_fails_at_the_check_that_its_index_names() {
+    fn every_refused_golden_bundle_fails_at_the_expected_check() {
         let index = std::fs::read(golden().join("refused/index.json")).expect("index");
         let index: Vec<Value> = serde_json::from_slice(&index).expect("index");
         assert!(index.len() > 50, "{}", index.len());
@@ -600,7 +600,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_signature_on_a_checkpoint_is_ignored_but_an_invalid_one_by_a_known_key_is_refused() {
+    fn an_unknown_checkpoint_signature_is_ignored_but_an_invalid_signature_of_a_known_key_is_refused() {
         let add = |line: &'static str| {
             move |bundle: &mut Value| {
                 for part in ["receipt", "consumption", "seal"] {
@@ -626,7 +626,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_that_name_another_boundary_seal_policy_or_roster_are_refused() {
+    fn documents_that_name_another_boundary_or_seal_or_policy_or_roster_are_refused() {
         let other = format!("sha256:{}", "0".repeat(64));
         let id = other.clone();
         assert_eq!(
@@ -671,7 +671,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_with_another_decision_than_the_verifier_makes_is_refused() {
+    fn a_receipt_is_refused_if_its_decision_differs_from_the_decision_of_the_verifier() {
         let decision = |field: &'static str, value: Value| {
             refused(FixtureStage::Receipt, move |receipt| receipt["predicate"]["decision"][field] = value.clone())
         };
@@ -779,7 +779,7 @@ mod tests {
     }
 
     #[test]
-    fn a_check_that_a_bundle_cannot_settle_is_not_checked() {
+    fn a_check_that_needs_more_data_than_a_bundle_has_is_not_checked() {
         let (verified, left) = open(FixtureStage::Receipt, |receipt| {
             receipt["predicate"]["outcome"] = json!({"status": "not_started"});
             receipt["predicate"]["sandbox"]["layers"] = json!([]);
@@ -860,7 +860,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_bundle_fails_without_a_panic() {
+    fn a_malformed_bundle_causes_no_panic() {
         let bundle = std::fs::read(golden().join("valid/bundle.json")).expect("bundle");
         let roster = trust("valid/roster.json");
         for length in (0..bundle.len()).step_by(487) {
@@ -912,7 +912,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_value_at_any_place_makes_a_bundle_fail() {
+    fn a_bundle_with_any_changed_value_is_refused() {
         let bundle = std::fs::read(golden().join("valid/bundle.json")).expect("bundle");
         let bundle: Value = serde_json::from_slice(&bundle).expect("json");
         let roster = trust("valid/roster.json");

@@ -496,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_that_meets_all_demands_passes() {
+    fn the_gate_passes_a_receipt_that_meets_all_requirements() {
         let report = HistoryCase::new().report(options());
         let gate = decide(&report, &demands(&report), now());
         assert!(gate.passed, "{gate:#?}");
@@ -520,7 +520,7 @@ mod tests {
     }
 
     #[test]
-    fn each_unmet_demand_is_refused_with_its_own_reason() {
+    fn each_unmet_requirement_is_refused_with_its_own_reason() {
         let report = HistoryCase::new().report(options());
         let with = |change: &dyn Fn(&mut GateRequirements)| {
             let mut demands = demands(&report);
@@ -559,7 +559,7 @@ mod tests {
     }
 
     #[test]
-    fn a_demanded_number_matches_only_in_its_json_spelling() {
+    fn a_required_number_matches_only_in_its_json_spelling() {
         let is = |text: &str, signed: Value| GivenParameter::Text(text.to_owned()).is(&signed);
         assert!(is("0", Value::from(0)) && is("-3", Value::from(-3)) && is("true", Value::from(true)));
         for odd in ["0 ", " 0", "\t0", "0\n", "00", "-0", "+0", "0.0", "0e0", ""] {
@@ -570,7 +570,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_changed_or_additional_parameters_are_refused() {
+    fn missing_or_changed_or_additional_parameters_are_refused() {
         let report = HistoryCase::new().report(options());
         let good = demands(&report);
         let ParamsRequirement::Exactly(all) = &good.params else { panic!("exact") };
@@ -624,7 +624,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_check_is_refused_unless_it_is_allowed_by_name() {
+    fn the_gate_refuses_a_check_that_was_not_made_unless_the_user_allows_it_by_name() {
         let report = read_by_another_version().report(options());
         assert!(report.verified && report.finding(CheckName::Permissions) == CheckFinding::NotChecked);
         let asked = demands(&report);
@@ -645,7 +645,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_or_roster_that_is_not_the_newest_closes_the_gate() {
+    fn an_old_key_or_an_old_roster_closes_the_gate() {
         let case = HistoryCase::new();
         let good = case.report(options());
         let newer = case.next_roster(|roster| {
@@ -662,7 +662,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unverified_bundle_never_passes_even_with_all_relaxations() {
+    fn an_unverified_bundle_never_passes_the_gate_even_with_all_relaxations() {
         let bundle = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/golden/valid/bundle.json"))
             .expect("bundle");
         let good = HistoryCase::new().report(options());
@@ -687,7 +687,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sandbox_that_held_fewer_layers_closes_the_gate() {
+    fn a_sandbox_with_fewer_layers_closes_the_gate() {
         let good = demands(&HistoryCase::new().report(options()));
         let report = |held: Value| {
             let signed = held.clone();

@@ -528,7 +528,7 @@ mod tests {
     }
 
     #[test]
-    fn all_witnesses_are_asked_for_the_same_checkpoint_before_the_next_checkpoint() {
+    fn all_witnesses_are_asked_for_one_checkpoint_before_the_next_checkpoint_is_sent() {
         let witnesses = Witnesses::default();
         let (a, b) = (witness(1), witness(2));
         let named = [a.0.clone(), b.0.clone()];
@@ -619,7 +619,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conflict_is_answered_with_a_proof_only_a_few_times() {
+    fn the_number_of_proofs_sent_after_a_witness_conflict_is_limited() {
         let witnesses = Witnesses::default();
         let a = witness(1);
         let named = [a.0.clone()];

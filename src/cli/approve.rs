@@ -284,7 +284,7 @@ mod tests {
     use crate::trust::signer::{FileSigner, write_secret_key};
 
     #[test]
-    fn an_approval_needs_the_digest_digits_and_the_number_of_further_remarks() {
+    fn an_approval_requires_the_last_digest_digits_and_the_number_of_further_remarks() {
         assert!(agrees("40D1c539", "40d1c539", 0));
         assert!(agrees("40d1c539 7", "40d1c539", 7));
         for (answer, more) in [

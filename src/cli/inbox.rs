@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn the_inbox_lists_only_proposals_that_my_signature_advances() {
+    fn the_inbox_lists_only_proposals_that_need_the_signature_of_the_person() {
         let mine: Approver =
             serde_json::from_value(json!({"name": "alice", "groups": ["ops"], "keys": []})).expect("approver");
         assert!(can_move(&mine, &view(&["ops", "sec"], &["bob"], &["carol"])));

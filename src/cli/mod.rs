@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn each_command_is_listed_once_and_has_url_only_if_it_asks_a_boundary() {
+    fn each_command_is_listed_once_and_has_the_url_option_only_if_it_calls_a_boundary() {
         let mut listed: Vec<&str> = ROLES.iter().flat_map(|(_, names)| names.iter().copied()).collect();
         listed.retain(|name| *name != "help");
         listed.sort_unstable();
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn help_among_other_arguments_of_a_deciding_command_is_no_success() {
+    fn a_help_option_among_other_arguments_of_gate_or_verify_is_no_success() {
         let decides = |line: &str| is_decided_by_exit_code(line.split(' ').map(OsString::from));
         for line in
             ["gate x --help", "gate -p --help", "--json verify -h", "audit --roster r --help", "policy check x -h"]

@@ -327,7 +327,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_approval_window_has_a_valid_unit_and_is_at_most_a_day() {
+    fn an_approval_window_has_a_valid_time_unit_and_lasts_at_most_a_day() {
         assert_eq!(parse_window("90"), Ok(90));
         assert_eq!(parse_window("30m"), Ok(1800));
         assert_eq!(parse_window("24h"), Ok(86_400));

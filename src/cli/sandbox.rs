@@ -374,7 +374,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hint_is_given_only_if_the_profile_explains_the_complaint() {
+    fn a_hint_is_printed_only_if_the_profile_explains_the_error_message() {
         let plain = Profile::nothing(STRICT.to_vec(), Limits::default());
         let overlay = Profile { workdir: Workdir::Overlay, ..plain.clone() };
         let host = Network { mode: NetworkMode::Host, hosts: Vec::new() };

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_sandbox_is_a_changed_context() {
+    fn a_changed_sandbox_is_refused_as_context_changed() {
         let signed = authorization().sandbox;
         assert!(check_profile(&signed, &signed).is_ok());
         let mut resolved = signed.clone();

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkout_anywhere_on_the_path_of_a_file_is_detected() {
+    fn a_checkout_is_detected_in_every_directory_of_the_path() {
         let dir = tempfile::tempdir().expect("a directory");
         let top = dir.path().canonicalize().expect("real");
         let at = |name: &str| top.join(name);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn files_in_the_current_directory_or_the_ci_workspace_count_as_checked_out() {
+    fn files_in_the_current_directory_or_the_ci_workspace_count_as_files_of_a_checkout() {
         let dir = tempfile::tempdir().expect("a directory");
         let top = dir.path().canonicalize().expect("real");
         write(&top.join("work/sub/roster.json"));

@@ -156,7 +156,7 @@ mod tests {
     use crate::trust::signer::{write_public_key, write_secret_key};
 
     #[test]
-    fn a_named_key_is_used_alone_and_key_pem_comes_before_ssh_keys() {
+    fn a_key_that_the_user_names_is_the_only_key_and_key_pem_has_priority_over_ssh_keys() {
         let directory = tempfile::tempdir().expect("directory");
         let home = Home::of(Some(directory.path().into()), None);
         assert!(find(None, &home).expect("none").preferred(|_| true).is_err());

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_has_the_type_of_its_schema() {
+    fn a_parameter_of_the_command_line_gets_the_type_of_its_schema() {
         let typed = |given: &str| typed(given, &schema()).map(|(_, value)| value);
         assert_eq!(typed("host=3").expect("string"), json!("3"));
         assert_eq!(typed("host=").expect("string"), json!(""));

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn program_variables_win_and_a_too_large_environment_is_refused() {
+    fn variables_of_the_program_replace_inherited_variables_and_a_too_large_environment_is_refused() {
         let set = vec![("PARAM_A".to_owned(), "mine".to_owned())];
         let inherited =
             InheritedEnvironment { variables: vec![("PARAM_A".into(), "theirs".into())], withheld: Vec::new() };

@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn each_receipt_names_the_previous_receipt_and_the_log_is_private() {
+    fn each_local_receipt_names_the_previous_receipt_and_the_log_file_is_private() {
         let (_home, log) = log();
         assert!(log.read().expect("none").is_none());
         log.check_writable().expect("writable");
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn concurrent_runs_keep_one_chain_of_receipts() {
+    fn concurrent_local_runs_write_one_chain_of_receipts() {
         let (_home, log) = log();
         std::thread::scope(|scope| {
             for thread in 0..4 {

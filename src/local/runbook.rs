@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_names_a_runbook_and_optionally_a_step() {
+    fn the_argument_of_run_names_a_runbook_and_optionally_a_step() {
         let read = |text| target(text).map(|(file, step)| (file.to_string_lossy().into_owned(), step));
         assert_eq!(read("a.md").expect("a file"), ("a.md".to_owned(), None));
         assert_eq!(read("a/b.md:x").expect("a step"), ("a/b.md".to_owned(), Some("x")));

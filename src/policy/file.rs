@@ -761,13 +761,13 @@ grants:
     }
 
     #[test]
-    fn an_alias_bomb_is_refused_at_its_first_anchor() {
+    fn a_yaml_file_with_an_alias_bomb_is_refused_at_its_first_anchor() {
         let bomb = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\nversion: 1\n";
         assert_eq!(errors(bomb), ["1:7: anchors (&name) are not read: write the value out"]);
     }
 
     #[test]
-    fn a_policy_in_a_member_of_a_file_is_read_with_its_places() {
+    fn a_policy_inside_another_file_is_read_with_the_places_of_its_values() {
         let package = "{\n\t\"name\": \"x\",\n\t\"rundown\": {\"version\": 1, \"defualt\": {}}\n}\n";
         let errors = Policy::load_member(package, "rundown").expect_err("an unknown key");
         assert!(errors[0].to_string().starts_with("3:28: unknown key in a policy"), "{errors:?}");
@@ -776,7 +776,7 @@ grants:
     }
 
     #[test]
-    fn a_sealed_policy_with_newer_sandbox_rules_is_read_and_marked() {
+    fn a_sealed_policy_with_newer_sandbox_rules_is_read_and_the_newer_rules_are_reported() {
         let sealed = |text: &str| Policy::from_sealed(&serde_json::from_str(text).expect("JSON"));
         let policy =
             sealed(r#"{"default":{"mode":"deny","run":{"allow":["git"]},"sandbox":{"level":"strict"}},"version":1}"#)

@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_attributes_are_refused_with_their_place() {
+    fn invalid_attributes_are_refused_with_their_place() {
         for (text, expected) in [
             ("bash {#a", "1:12: the braces"),
             ("bash {#a} x", "1:13: something follows"),

@@ -664,7 +664,7 @@ mod tests {
     }
 
     #[test]
-    fn links_that_leave_the_directory_are_refused() {
+    fn links_that_lead_out_of_the_runbook_directory_are_refused() {
         let outside = Dir::of(&[("secret.md", NGINX)]);
         let dir = Dir::of(&[("nginx.md", NGINX), (".hidden/bad.md", "---\ncountersign: 9\n---\n")]);
         symlink(outside.path().join("secret.md"), dir.path().join("out.md")).expect("a link");
@@ -741,7 +741,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_follows_from_its_fence_and_the_front_matter() {
+    fn a_step_gets_its_fields_from_its_fence_and_the_front_matter() {
         let text = "---\ncountersign: 1\ntitle: T\nparams: {host: {type: string}, user: {type: string, default: x}}\ndefaults: {timeout: 1m, interpreter: sh, cpu: 2}\n---\n```{#plain}\na\n```\n\n## The *second* `one`\n\n- item\n\n  ```python {#py params=user timeout=5s proc=full exclusive=e}\n  if x:\n      y\n  ```\n\n```bash {#env params=\"\" title=\"Own\"}\n#!/usr/bin/env zsh\nb\n```\n\n```bash\nprose\n```\n\n<!--\n```bash {#hidden}\nno\n```\n-->\n";
         let registry = Dir::of(&[("a.md", text)]).load().expect("a registry");
         let step = |id: &str| &registry.get(&format!("a:{id}").parse().expect("a ref")).expect(id).definition;
@@ -762,7 +762,7 @@ mod tests {
     }
 
     #[test]
-    fn templates_are_refused_by_name() {
+    fn runbooks_with_template_syntax_are_refused_by_name() {
         let found = errors(&fenced("bash {#a template=gruntwork}", "true\n"));
         assert_eq!(found, ["a.md:5:13: `template=` is not supported by this version: remove it"]);
         let registry = Dir::of(&[("nginx.md", NGINX)]).load().expect("a registry");

@@ -390,7 +390,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(200))]
 
         #[test]
-        fn completing_parameters_is_idempotent_and_no_text_begins_with_a_dash(
+        fn completed_parameters_do_not_change_again_and_contain_no_text_with_a_leading_dash(
             given in prop::collection::btree_map("a|b|c|d|e", any_value(), 0..5)
         ) {
             let schema = compile(json!({
@@ -409,7 +409,7 @@ mod tests {
         }
 
         #[test]
-        fn names_of_variables_are_distinct(names in prop::collection::btree_set("[a-bA-B_-]{1,3}", 1..5)) {
+        fn two_parameters_never_have_the_same_variable_name(names in prop::collection::btree_set("[a-bA-B_-]{1,3}", 1..5)) {
             let properties: Map<String, Value> =
                 names.iter().map(|name| (name.clone(), json!({"type": "string", "default": "v"}))).collect();
             if let Ok(schema) = ParameterSchema::compile(&json!({"type": "object", "properties": properties})) {

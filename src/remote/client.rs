@@ -529,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_keeps_its_code_and_its_control_characters_are_escaped() {
+    fn the_code_of_a_problem_is_preserved_and_its_control_characters_are_escaped() {
         let problem = Problem {
             kind: "/problems/unknown-step".into(),
             title: "no such step is registered".into(),
@@ -574,7 +574,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_answer_times_out_but_a_stream_does_not() {
+    fn a_slow_answer_exceeds_the_time_limit_but_a_stream_has_no_time_limit() {
         use std::io::Write as _;
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));

@@ -328,7 +328,7 @@ mod tests {
     use crate::record::receipt::Status;
 
     #[test]
-    fn exit_code_153_for_a_too_large_file_is_explained() {
+    fn exit_code_153_is_explained_as_a_file_that_is_too_large() {
         let words = |code| outcome_words(&Outcome { exit_code: Some(code), ..Outcome::of(Status::Failed) });
         assert!(words(153).contains("153 (a shell's code for a program that reached the limit file_bytes)"));
         assert_eq!(words(3), "failed, exit code 3");

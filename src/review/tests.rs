@@ -258,14 +258,14 @@ fn fails(found: &Derived) -> String {
 }
 
 #[test]
-fn an_authorization_that_matches_the_derived_values_is_sound() {
+fn an_authorization_that_matches_the_derived_values_passes_the_review() {
     let found = judged(&case().sources());
     assert_eq!(found.standing, StatementVerdict::Sound, "{:#?}", found.checks);
     assert!(found.checks.iter().all(|check| check.finding == ReviewFinding::Holds));
 }
 
 #[test]
-fn a_contradiction_is_unsound_and_its_check_is_named() {
+fn an_authorization_with_a_contradiction_fails_the_review_and_the_check_is_named() {
     let spoil = |spoil: fn(&mut Authorization)| ReviewCase { spoil, ..case() };
     let seal = |seal: fn(&mut Seal)| ReviewCase { seal, ..case() };
     let cases: Vec<(&str, ReviewCase)> = vec![
@@ -348,7 +348,7 @@ fn a_contradiction_is_unsound_and_its_check_is_named() {
 }
 
 #[test]
-fn a_statement_with_a_missing_document_is_unsound() {
+fn an_authorization_with_a_missing_document_fails_the_review() {
     let whole = case().sources();
     let without: Vec<fn(&mut ReviewSources)> = vec![
         |sources| sources.definition = None,
@@ -375,7 +375,7 @@ fn a_statement_with_a_missing_document_is_unsound() {
 }
 
 #[test]
-fn the_boundarys_own_roster_is_not_trusted() {
+fn the_review_does_not_trust_the_roster_that_the_boundary_sends() {
     let mut sources = case().sources();
     let RosterSource::Trusted(roster, _) = std::mem::take(&mut sources.roster) else { panic!("trusted") };
     sources.roster = RosterSource::BoundarysWord(roster);
@@ -402,7 +402,7 @@ fn signatures_in_a_file_are_verified() {
 }
 
 #[test]
-fn access_to_the_host_gives_a_red_remark() {
+fn access_to_the_host_causes_a_red_remark() {
     let mut case = case();
     case.definition["sandbox"] = json!({"proc": "full"});
     let sources = case.sources();
@@ -413,7 +413,7 @@ fn access_to_the_host_gives_a_red_remark() {
 }
 
 #[test]
-fn remarks_are_sorted_by_weight_and_five_are_above_the_question() {
+fn remarks_are_sorted_by_importance_and_at_most_five_are_above_the_question() {
     let mut case = case();
     case.policy = json!({"version": 1, "default": {
         "mode": "prompted", "run": {"allow": ["set"]}, "approvals": {"required": 1, "from": ["ops"]},
@@ -453,7 +453,7 @@ fn remarks_are_sorted_by_weight_and_five_are_above_the_question() {
 }
 
 #[test]
-fn documents_missing_for_the_same_reason_give_one_remark() {
+fn documents_that_are_missing_for_the_same_reason_cause_one_remark() {
     let mut sources = case().sources();
     sources.seal = None;
     sources.policy = None;
@@ -473,7 +473,7 @@ fn the_screen_of_an_ordinary_run_states_that_there_are_no_remarks() {
 }
 
 #[test]
-fn programs_that_no_list_names_get_one_line_and_no_remark() {
+fn programs_that_are_in_no_list_get_one_line_and_no_remark() {
     let mut case = case();
     case.policy = json!({"version": 1, "default": {"mode": "prompted", "approvals": {"required": 1, "from": ["ops"]}}, "extends": "none"});
     case.definition["source"] = "aa1 x\nbb2\ncc3\nrm -f y\n".into();
@@ -484,7 +484,7 @@ fn programs_that_no_list_names_get_one_line_and_no_remark() {
 }
 
 #[test]
-fn hidden_text_gives_one_remark_that_names_the_field() {
+fn hidden_text_causes_one_remark_that_names_the_field() {
     let mut case = case();
     case.params = json!({"host": "w\u{435}b-3"});
     case.reason = "all \u{200b}good\x1b[2J".to_owned();
@@ -510,7 +510,7 @@ fn hidden_text_gives_one_remark_that_names_the_field() {
 }
 
 #[test]
-fn a_long_value_is_shortened_in_its_line_and_complete_above_the_script() {
+fn a_long_value_is_shortened_in_its_line_and_shown_completely_above_the_script() {
     let mut case = case();
     let value = format!("begin-{}-end", "0123456789".repeat(60));
     case.params = json!({"host": value});
@@ -555,7 +555,7 @@ fn below_the_script(screen: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_parts_of_one_parameter_push_no_other_parameter_off_the_screen() {
+fn a_parameter_with_many_parts_does_not_hide_another_parameter() {
     let many: Vec<u32> = (0..200).collect();
     let case = with_params(json!({"a": many, "few": [1, 2], "k": {"k": "v"}, "zz": "prod"}));
     let mut sources = case.sources();
@@ -600,7 +600,7 @@ fn the_parts_of_one_parameter_push_no_other_parameter_off_the_screen() {
 }
 
 #[test]
-fn many_parameters_get_one_row_each_and_the_rest_gives_a_remark() {
+fn many_parameters_get_one_row_each_and_a_remark_names_the_parameters_without_a_row() {
     let params = |count: usize| -> Value {
         let all = (0..count).map(|at| (format!("p{at:02}"), Value::from("z".repeat(170) + &at.to_string())));
         Value::Object(all.collect())
@@ -633,7 +633,7 @@ fn many_parameters_get_one_row_each_and_the_rest_gives_a_remark() {
 }
 
 #[test]
-fn denied_names_that_are_no_longer_masked_give_a_remark() {
+fn denied_names_that_are_no_longer_masked_cause_a_remark() {
     let mut sources = case().sources();
     if let Some(last) = &mut sources.last {
         last.masked = Some(3);
@@ -647,7 +647,7 @@ fn denied_names_that_are_no_longer_masked_give_a_remark() {
 }
 
 #[test]
-fn denied_names_in_the_last_receipt_give_one_remark() {
+fn denied_names_in_the_last_receipt_cause_one_remark() {
     let mut case = case();
     case.spoil = |signed| signed.sandbox.deny = vec!["**/.env".to_owned()];
     let mut sources = case.sources();
@@ -1094,7 +1094,7 @@ fn promise_4_a_change_of_any_definition_field_is_visible() {
 }
 
 #[test]
-fn a_field_without_a_line_prevents_signing() {
+fn a_signed_field_that_the_screen_does_not_show_prevents_signing() {
     let found = judged(&case().sources());
     let nowhere = |found: &Derived| -> Vec<String> {
         let all = fields(found, &found.lines).into_iter();

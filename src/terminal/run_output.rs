@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_cannot_print_control_characters_to_the_terminal() {
+    fn the_output_of_a_run_cannot_send_control_characters_to_the_terminal() {
         let mut tamed = EscapedOutput::default();
         assert_eq!(tamed.feed(b"a\x1b[2Jb\r\n\tc\x07"), "a\\x1b[2Jb\\x0d\n\tc\\x07");
         assert_eq!(tamed.feed("\u{9b}2J\u{202e}é".as_bytes()), "\\u{9b}2J\\u{202e}é");
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_cannot_give_a_command_to_the_ci_system() {
+    fn the_output_of_a_run_cannot_give_a_command_to_the_ci_system() {
         let defused = |pieces: &[(StreamName, &str)]| {
             let mut guard = CommandGuard::default();
             pieces.iter().map(|(stream, text)| guard.defuse(*stream, text)).collect::<String>()

@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn links_directories_fifos_and_large_files_are_refused() {
+    fn links_and_directories_and_fifos_and_large_files_are_refused_as_private_keys() {
         let (directory, path) = written();
         let link = directory.path().join("link");
         symlink(&path, &link).expect("link");

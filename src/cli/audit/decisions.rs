@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn since_accepts_a_date_a_timestamp_or_an_age() {
+    fn the_since_option_accepts_a_date_or_a_timestamp_or_an_age() {
         assert_eq!(parse_since("2026-11-14").map(|at| at.to_string()).as_deref(), Ok("2026-11-14T00:00:00Z"));
         assert_eq!(parse_since("2026-11-14T09:00:01Z").map(|at| at.to_string()).as_deref(), Ok("2026-11-14T09:00:01Z"));
         assert!(parse_since("7d").is_ok_and(|at| at.plus(7 * 86_400 - 60) < now() && at < now()));
