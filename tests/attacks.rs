@@ -247,7 +247,7 @@ fn an_almost_full_disk_is_reported_by_ready_and_log_and_doctor() {
     assert!(said.lines().any(|line| line.starts_with("FIX ") && line.contains("16 MiB are needed")), "{said}");
     std::fs::remove_file(&filled).unwrap();
     assert_eq!(world.wire.peek("/ready").status, 200);
-    wait_for("its end is told", || world.service_log().contains("the disk of the store has room again"));
+    wait_for("its end is told", || world.service_log().contains("the disk of the store has free space again"));
     world.wire.post("/v1/proposals", &world.agent, &World::wish("plain:true", json!({}))).ok(201);
     assert_eq!(told(), 1, "one line when it begins");
 }

@@ -378,7 +378,11 @@ fn the_last_screen_and_a_denial_name_each_parameter() {
 fn a_token_of_another_boundary_causes_an_error_that_names_the_other_boundary() {
     let world = World::new();
     for (token, code, part) in [
-        (format!("cst_{}", "x".repeat(43)), 126, "does not take your token (unauthenticated): nobody has this token"),
+        (
+            format!("cst_{}", "x".repeat(43)),
+            126,
+            "does not take your token (unauthenticated): this token does not exist",
+        ),
         ("cst_\u{2026}".to_owned(), 2, "the given text is no token"),
     ] {
         let mut list = world.program(&["--url", &world.wire.url, "registry", "list"]);

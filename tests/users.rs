@@ -53,7 +53,7 @@ fn a_token_in_the_environment_does_not_prevent_a_review() {
         assert!(listed.status.success() && said(&listed).contains("say:echo"), "{}", said(&listed));
         let shown = at_terminal(&world, token, "alice.pem", &["review", id]);
         assert_eq!(shown.status.code(), Some(0), "{}", said(&shown));
-        assert!(!said(&shown).contains("could not be had"), "{}", said(&shown));
+        assert!(!said(&shown).contains("could not be fetched"), "{}", said(&shown));
         let approve = ["approve", id, "--yes", "--expect", digest];
         let approved = at_terminal(&world, token, "alice.pem", &approve);
         assert!(approved.status.success(), "{}", said(&approved));

@@ -367,7 +367,7 @@ fn verify_parsed(
     let mut warnings = Vec::new();
     for open in chain.iter().flat_map(|chain| chain.unguarded()) {
         warnings.push(format!(
-            "version {} of the roster is unguarded (threshold 0): whoever runs the boundary can replace it",
+            "version {} of the roster is unguarded (threshold 0): the operator of the boundary can replace it",
             open.version()
         ));
     }
@@ -398,7 +398,7 @@ fn verify_parsed(
 /// Returns the warning about a key in a roster if this version can't verify the key's type.
 pub(crate) fn warn_of_foreign((holder, key): &(KeyHolder, ForeignKey)) -> String {
     format!(
-        "the key {} of {holder} has the type {}, which this version can't verify: it counts for nobody",
+        "the key {} of {holder} has the type {}, which this version can't verify, so its signatures do not count",
         key.keyid(),
         key.kind()
     )

@@ -215,7 +215,7 @@ fn waived(detail: impl Into<String>) -> Answer {
 
 /// Answers a requirement from verified facts only. Without verified facts, the requirement is not met.
 fn of<T>(verified: Option<T>, ask: impl FnOnce(T) -> Answer) -> Answer {
-    verified.map_or_else(|| unmet("not known, since the signatures on it were not verified"), ask)
+    verified.map_or_else(|| unmet("not known, because its signatures were not verified"), ask)
 }
 
 fn verified(report: &BundleReport) -> Answer {
@@ -289,7 +289,9 @@ fn step(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
 
 fn digest(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
     match &demands.digest {
-        DigestRequirement::Any => waived(format!("any definition will do by --any-digest; it was {}", approved.digest)),
+        DigestRequirement::Any => {
+            waived(format!("any definition is accepted (--any-digest); it was {}", approved.digest))
+        }
         DigestRequirement::Exactly(digest) if *digest == approved.digest => met(digest.to_string()),
         DigestRequirement::Exactly(digest) => unmet(format!(
             "the definition {} ran, demanded is {digest}: the runbook was changed before or after",
@@ -300,7 +302,7 @@ fn digest(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
 
 fn parameters(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
     let ParamsRequirement::Exactly(demanded) = &demands.params else {
-        return waived(format!("any parameters will do by --any-params; they were {}", written(&approved.params)));
+        return waived(format!("any parameters are accepted (--any-params); they were {}", written(&approved.params)));
     };
     let none = Map::new();
     let signed = approved.params.as_object().unwrap_or(&none);
@@ -353,7 +355,7 @@ fn outcome(outcome: &Outcome, demands: &GateRequirements) -> Answer {
         (Status::Succeeded, _) => met(words),
         (Status::Warned, OutcomeRequirement::SucceededOrWarned) => waived(format!("{words}: taken by --allow-warned")),
         (Status::Warned, OutcomeRequirement::Succeeded) => {
-            unmet(format!("{words}: success with a warning; to take that: --allow-warned"))
+            unmet(format!("{words}: success with a warning; to accept this: --allow-warned"))
         }
         _ => unmet(format!("the run did not succeed: {words}")),
     }
@@ -378,7 +380,9 @@ fn sandbox(facts: &Facts, demands: &GateRequirements) -> Answer {
                 ))
             }
         }
-        SandboxRequirement::Something if held.is_empty() => unmet("no layer was held; to take that: --min-sandbox off"),
+        SandboxRequirement::Something if held.is_empty() => {
+            unmet("no layer was enforced; to accept this: --min-sandbox off")
+        }
         SandboxRequirement::Something => {
             waived(format!("held: {}; any will do by --min-sandbox best-effort", words(held)))
         }
@@ -404,7 +408,7 @@ fn age(facts: &Facts, demands: &GateRequirements, now: Timestamp) -> Answer {
         )
     };
     match demands.age {
-        AgeLimit::Any => waived(format!("{words}; any age will do by --max-age any")),
+        AgeLimit::Any => waived(format!("{words}; any age is accepted (--max-age any)")),
         AgeLimit::Seconds(most) if seconds <= most => met(format!("{words}, by the boundary's word")),
         AgeLimit::Seconds(most) => {
             unmet(format!("{words}; at most {} ago is demanded: run the step again, or --max-age", length(most)))

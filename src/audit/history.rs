@@ -87,7 +87,7 @@ impl SeenHead {
         let head = Checkpoint::parse(read.unverified_text()).map_err(|error| error.to_string())?;
         // Every log agrees with a checkpoint of size 0, so such a checkpoint proves nothing.
         if head.size == 0 {
-            return Err("a head of 0 entries shows nothing about a log".to_owned());
+            return Err("a head of 0 entries proves nothing about a log".to_owned());
         }
         Ok(Self { size: head.size, note: note.to_owned(), from: from.into(), verified: false, at: None })
     }
@@ -532,8 +532,8 @@ impl Auditor {
         if in_force.state.is_none() && self.undecided != Some(in_force.number) {
             self.undecided = Some(in_force.number);
             let message = format!(
-                "all that runs under seal number {} is undecided, because what it names could not be read: audit with the \
-                 version that it names, {:?}",
+                "all runs under seal number {} are undecided, because a document that the seal names could not be read: audit \
+                 with the program version that the seal names, {:?}",
                 in_force.number, in_force.engine
             );
             self.say(Finding::at(FindingKind::SealedState, index, message));
@@ -592,7 +592,8 @@ impl Auditor {
     ) -> Option<Verified<P>> {
         let verified = signed::<P>(payload, signatures).map_err(|why| (FindingKind::Entry, why)).and_then(|signed| {
             if signed.signature_count() != 1 {
-                let message = format!("{} signatures, expected the boundary's one", signed.signature_count());
+                let message =
+                    format!("{} signatures, expected only the signature of the boundary", signed.signature_count());
                 return Err((FindingKind::Signature, message));
             }
             let name = &in_force.boundary.name;
@@ -672,7 +673,7 @@ impl Auditor {
             }
             Ok(head) if head.root != self.tree.root() => {
                 let message = format!(
-                    "the {} entries hash to {}, the signed head says {}: entries were changed, left out, put in or moved",
+                    "the {} entries hash to {}, the signed head says {}: entries were changed, removed, added or moved",
                     head.size,
                     hex(&self.tree.root()),
                     hex(&head.root)
@@ -758,7 +759,7 @@ impl Auditor {
         let days = now.unix().saturating_sub(first.unix()) / 86_400;
         Some(format!(
             "{} run(s) without a receipt must be over by the clock of this machine, the first was spent {days} day(s) ago: audit \
-             a newer copy; if there is none with their receipts, these were withheld",
+             a newer copy; if there is none with their receipts, the boundary has withheld them",
             late.len()
         ))
     }
@@ -774,7 +775,7 @@ impl Auditor {
             .collect();
         for version in unguarded {
             warnings.push(format!(
-                "version {version} of the roster is unguarded (threshold 0): whoever runs the boundary can replace it"
+                "version {version} of the roster is unguarded (threshold 0): the operator of the boundary can replace it"
             ));
         }
         let foreign: BTreeSet<String> =
@@ -797,8 +798,8 @@ impl Auditor {
         if !self.engines.is_empty() {
             let engines: Vec<_> = self.engines.iter().map(|engine| format!("{engine:?}")).collect();
             warnings.push(format!(
-                "what differs is no failure only by the boundary's word that {} decided it: audit with that version too, or \
-                 with --no-differences",
+                "the differences are no failures, because the boundary states that {} made the decisions: audit with that version \
+                 too, or with --no-differences",
                 engines.join(", ")
             ));
         }

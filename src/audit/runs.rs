@@ -113,7 +113,7 @@ impl Runs {
                     format!("the nonce {} was spent by item {item} of entry {entry}", spent.nonce),
                 );
             } else if self.authorizations.contains_key(&spent.authorization) {
-                find(FindingKind::DoubleUse, "the same authorization was spent before, under another nonce".to_owned());
+                find(FindingKind::DoubleUse, "the same authorization was spent before with another nonce".to_owned());
             }
             if spent.expires_at <= at || spent.expires_at > at.plus(MAX_WINDOW_S + SKEW_S) {
                 find(
@@ -513,7 +513,7 @@ impl Again {
             let words: Vec<_> = lacking.iter().map(|layer| layer.word()).collect();
             self.find(
                 FindingKind::Sandbox,
-                format!("the sealed state requires layers that nobody signed: {}", words.join(", ")),
+                format!("the sealed state requires layers that are not in the signed profile: {}", words.join(", ")),
             );
         } else if let Some(why) = &state.steps.unprofiled {
             // The sealed configuration does not give limits, further layers and denied paths, so these fields are

@@ -441,7 +441,7 @@ pub(crate) fn verify(
     beside: &dyn EvidenceFiles,
 ) -> Result<Result<UnderRoster, (FindingKind, String)>, Unreadable> {
     if signed.signature_count() != 1 {
-        let message = format!("{} signatures, expected the boundary's one", signed.signature_count());
+        let message = format!("{} signatures, expected only the signature of the boundary", signed.signature_count());
         return Ok(Err((FindingKind::Signature, message)));
     }
     // Only the named roster can verify the signature, so the name is read before the verification. This order is

@@ -64,7 +64,7 @@ impl Housekeeping {
             let trouble = self.crossing.capacity().disk_trouble();
             match (full, &trouble) {
                 (false, Some(trouble)) => tracing::warn!("{trouble}"),
-                (true, None) => tracing::info!("the disk of the store has room again: proposals are taken"),
+                (true, None) => tracing::info!("the disk of the store has free space again: proposals are accepted"),
                 _ => {}
             }
             full = trouble.is_some();

@@ -125,7 +125,7 @@ impl std::fmt::Display for SealStop {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Malformed(error) => write!(f, "the seal can't be written: {error}"),
-            Self::Write(error) => write!(f, "the seal was not taken: {error}"),
+            Self::Write(error) => write!(f, "the seal was refused: {error}"),
             Self::Unreadable(error) => write!(f, "the seal can't be read back: {error}"),
         }
     }

@@ -462,7 +462,7 @@ impl Reader {
             None => self.flaw(node, "an override needs `runbook`: name the runbooks it is for, \"deploy/**\" for one"),
         }
         if rule == PolicyRule::default() && node.entries().len() == 1 && !runbook.is_empty() {
-            self.flaw(node, "this override says nothing: give it mode, run, approvals or the like, or remove it");
+            self.flaw(node, "this override has no effect: give it mode, run, approvals or another rule, or remove it");
         }
         let PolicyRule { mode, run, read, write, env, approvals, sandbox } = rule;
         Override { runbook, mode, run, read, write, env, approvals, sandbox }
@@ -703,7 +703,7 @@ grants:
                 "11:57: unknown key in limits: \"memory\"; did you mean \"memory_bytes\"?",
                 "13:15: pattern \"a/[!b]\": shells and picomatch read [!…] differently: write [^…], or [\\!…]",
                 "14:5: an override needs `runbook`: name the runbooks it is for, \"deploy/**\" for one",
-                "15:5: this override says nothing: give it mode, run, approvals or the like, or remove it",
+                "15:5: this override has no effect: give it mode, run, approvals or another rule, or remove it",
                 "17:23: `from` names no group: name at least one whose members may approve",
                 "19:35: `each` asks for 9 groups: name at most 8",
                 "20:56: ops is listed twice: list each group once",

@@ -37,7 +37,7 @@ pub fn read(text: &str, path: &str) -> Result<Option<Vec<FoundStep>>, Vec<YamlFl
     };
     for (bad, message) in [
         ('\r', "the file has Windows line endings, which a script would take for text: save it with LF"),
-        ('\0', "the file holds a NUL character: remove it"),
+        ('\0', "the file contains a NUL character: remove it"),
     ] {
         if let Some(at) = text.find(bad) {
             flaws.push(YamlFlaw::new(lines.place(at), message));
@@ -196,7 +196,8 @@ fn interpreter(front: &FrontMatter, block: &Block, info: &FenceInfo) -> Result<S
         }
         if name.starts_with('-') || words.next().is_some() {
             return Err(refuse(
-                "options in a shebang are not passed on: remove them, and write set -e or the like below it".to_owned(),
+                "options in a shebang are not used: remove them, and write `set -e` or another set command below it"
+                    .to_owned(),
             ));
         }
         return front_matter::interpreter(name).map_err(refuse);

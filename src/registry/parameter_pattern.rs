@@ -105,9 +105,11 @@ fn check_text(pattern: &str) -> Result<(), String> {
                 );
             }
             '^' | '$' if depth == 0 || chars[at] == '^' => {
-                return Err("^ and $ may stand only at the two ends: write \\^ or \\$ for the character".to_owned());
+                return Err("^ and $ are allowed only at the two ends: write \\^ or \\$ for the character".to_owned());
             }
-            '$' => return Err("^ and $ may stand only at the two ends: write \\^ or \\$ for the character".to_owned()),
+            '$' => {
+                return Err("^ and $ are allowed only at the two ends: write \\^ or \\$ for the character".to_owned());
+            }
             _ => {}
         }
         at += 1;

@@ -205,10 +205,10 @@ fn check_plain(value: &Value, path: &mut Vec<String>, errors: &mut Vec<Parameter
     };
     match value {
         Value::String(text) if text.contains('\0') => {
-            refuse(path, "the text holds a NUL, which no environment can carry: remove it");
+            refuse(path, "the text contains a NUL, which an environment variable can't contain: remove it");
         }
         Value::Number(number) if number.as_i64().is_none_or(|number| number.unsigned_abs() > MAX_INTEGER) => {
-            refuse(path, "only whole numbers within ±(2^53-1) are taken: give a fraction as text");
+            refuse(path, "only whole numbers within ±(2^53-1) are allowed: give a fraction as text");
         }
         Value::Null => refuse(path, "null is no value: leave the parameter out"),
         Value::Array(items) if path.len() < MAX_VALUE_DEPTH => {

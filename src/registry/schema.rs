@@ -140,10 +140,10 @@ impl Checker<'_> {
         }
         match kind.as_str() {
             "array" if !map.contains_key("items") => {
-                self.at(path, &[], false, "an array needs `items`: say what it holds".to_owned());
+                self.at(path, &[], false, "an array needs `items`, the schema of its elements".to_owned());
             }
             "object" if !map.contains_key("properties") => {
-                self.at(path, &[], false, "an object needs `properties`: name what it holds".to_owned());
+                self.at(path, &[], false, "an object needs `properties`, the schemas of its members".to_owned());
             }
             _ => {}
         }
@@ -193,7 +193,7 @@ impl Checker<'_> {
                 path,
                 &[keyword],
                 true,
-                format!("`{keyword}` says nothing about {kind}: it is for {of_kind}, remove it"),
+                format!("`{keyword}` has no effect on {kind}: it is for {of_kind}, remove it"),
             );
             return;
         }

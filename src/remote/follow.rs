@@ -232,7 +232,7 @@ pub fn conclude(
     match bundle_failure {
         Some(failure) if exit.code() == 0 => Err(CommandFailure::new(
             Exit::Unreachable,
-            format!("the run ended well, but its bundle could not be had: {failure}"),
+            format!("the run succeeded, but its bundle could not be fetched: {failure}"),
         )),
         Some(failure) => {
             terminal.say(&format!("no bundle: {failure}"));

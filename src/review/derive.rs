@@ -97,7 +97,10 @@ impl Derived {
         let nowhere: Vec<_> = nowhere.collect();
         let open = self.definition.is_none() || fields.iter().any(|field| matches!(field.why, FieldReason::Open(_)));
         let finding = if !nowhere.is_empty() {
-            ReviewFinding::Fails(format!("no line shows {}, and no rule derives it", nowhere.join(", ")))
+            ReviewFinding::Fails(format!(
+                "no line shows the field {}, and no rule derives the field",
+                nowhere.join(", ")
+            ))
         } else if open {
             ReviewFinding::NotChecked("it rests on the other checks".to_owned())
         } else {
@@ -115,7 +118,7 @@ impl Derived {
     fn definition(&mut self, sources: &ReviewSources, signed: &Authorization) {
         const IS_SIGNED: &str = "the definition shown has the signed digest";
         let Some(bytes) = &sources.definition else {
-            self.note(IS_SIGNED, ReviewFinding::NotChecked("the definition could not be had".to_owned()));
+            self.note(IS_SIGNED, ReviewFinding::NotChecked("the definition could not be fetched".to_owned()));
             return;
         };
         let read = match canonical::parse_canonical(bytes, MAX_DEFINITION_BYTES) {
@@ -172,7 +175,7 @@ impl Derived {
             return None;
         };
         let Some(envelope) = &sources.seal else {
-            self.note(SIGNED, ReviewFinding::NotChecked("the seal could not be had".to_owned()));
+            self.note(SIGNED, ReviewFinding::NotChecked("the seal could not be fetched".to_owned()));
             return None;
         };
         let verified = Signed::<Seal>::from_envelope(envelope, Base64::Lenient)
@@ -239,7 +242,7 @@ impl Derived {
                         .map_err(ReviewFinding::Fails)
                 }
             }
-            _ => Err(unknown("policy, roster or seal could not be had")),
+            _ => Err(unknown("policy, roster or seal could not be fetched")),
         };
         let policy = match policy {
             Ok(policy) => policy,
@@ -263,7 +266,7 @@ impl Derived {
                     seal.builtins
                 )))
             }
-            _ => Err(unknown("the built-in lists could not be had")),
+            _ => Err(unknown("the built-in lists could not be fetched")),
         };
         let definition = self.definition.as_ref().map(|(definition, _)| definition.clone());
         let (lists, definition) = match (lists, definition) {
@@ -300,7 +303,7 @@ impl Derived {
             (Some(bytes), Some(seal)) => {
                 Err(format!("the configuration given is {}, sealed is {}", BlobDigest::of(bytes), seal.configuration))
             }
-            _ => Err("the configuration could not be had".to_owned()),
+            _ => Err("the configuration could not be fetched".to_owned()),
         };
         let derived =
             given.and_then(|given| effective(&ruling, &definition.sandbox, &given).map_err(|error| error.to_string()));

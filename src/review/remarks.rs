@@ -325,7 +325,7 @@ pub fn of_checks(sources: &ReviewSources, found: &Derived) -> Vec<ReviewLine> {
         }
     }
     for (why, things) in reasons {
-        add(&format!("could not be had: {}: {why}", things.join(", ")));
+        add(&format!("could not be fetched: {}: {why}", things.join(", ")));
     }
     let open = found.checks.iter().filter_map(|check| match &check.finding {
         ReviewFinding::NotChecked(why) if check.what != COVERED && !(no_trust && check.what == TRUSTED) => {

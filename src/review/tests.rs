@@ -459,7 +459,7 @@ fn documents_that_are_missing_for_the_same_reason_cause_one_remark() {
     sources.policy = None;
     sources.missing = vec!["the seal: not allowed".to_owned(), "the policy: not allowed".to_owned()];
     let found = remarks(&sources);
-    assert_eq!(found[0].1, "could not be had: the seal, the policy: not allowed");
+    assert_eq!(found[0].1, "could not be fetched: the seal, the policy: not allowed");
     assert!(found[1].1.starts_with("not checked: the seal is signed"), "{found:#?}");
     assert_eq!(found.len(), 2, "{found:#?}");
     assert!(painted(&sources, 80, false).contains("COULD NOT BE PROVED"), "{found:#?}");

@@ -68,7 +68,7 @@ impl FileSigner {
 
     /// A signer for a key in memory.
     #[must_use]
-    #[expect(clippy::missing_panics_doc, clippy::expect_used, reason = "an empty comment holds nothing to refuse")]
+    #[expect(clippy::missing_panics_doc, clippy::expect_used, reason = "an empty comment contains nothing to refuse")]
     pub fn new(secret: SecretKey) -> Self {
         let key = SshKey::from_public(secret.public(), "").expect("a key of our own without a comment is a key line");
         Self { secret, key }

@@ -78,8 +78,9 @@ impl ExportHead {
             }
         }
         let roster = chain.by_digest(&seal.roster).filter(|roster| roster.digest() == chain.last().digest());
-        let roster =
-            roster.ok_or_else(|| odd("the last seal there comes with another roster than it names".to_owned()))?;
+        let roster = roster.ok_or_else(|| {
+            odd("the entry of the last seal there contains another roster than the seal names".to_owned())
+        })?;
         let name = &genesis.boundary.name;
         self.check(&origin(name, &SealDigest::of(&payload)), name, roster)?;
         Ok(chain.newest().clone())
