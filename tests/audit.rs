@@ -126,7 +126,7 @@ fn an_audit_of_a_boundary_has_no_failure_and_names_all_approvers() {
     // For people.
     let output = world.program(&["audit", "--roster", &roster(&world)]).arg(&copy).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success() && text.contains("every decision stands"), "{text}");
+    assert!(output.status.success() && text.contains("every decision is confirmed"), "{text}");
     assert!(text.bytes().all(|c| c == b'\n' || (0x20..0x7f).contains(&c)));
 }
 
@@ -532,14 +532,14 @@ fn decisions_that_differ_are_counted_and_the_program_version_is_named() {
         (output.status.code(), words.join(" "))
     };
     let (code, text) = told(honest.path(), &["--no-differences"]);
-    assert!(code == Some(0) && text.contains("every decision stands"), "{text}");
+    assert!(code == Some(0) && text.contains("every decision is confirmed"), "{text}");
     let of = log.approved_but("nginx:restart", 20, &[ALICE], |of| of["sandbox"]["limits"]["wall_ms"] = json!(1));
     let place = log.consume(20, &[&of]);
     log.receipt(place, &of);
     let differs = written(&log);
     let (code, text) = told(differs.path(), &[]);
     assert_eq!(code, Some(0), "{text}");
-    assert!(!text.contains("every decision stands") && text.contains("1 decision differs: "), "{text}");
+    assert!(!text.contains("every decision is confirmed") && text.contains("1 decision differs: "), "{text}");
     assert!(text.contains("\"countersign 9.9.9\"") && text.contains("the boundary states that"), "{text}");
     let state = differs.path().join("state");
     let with_state = ["--state", state.to_str().unwrap()];
@@ -893,7 +893,7 @@ fn a_state_follows_its_link_and_an_unwritable_state_is_reported_before_the_audit
     let (said, told) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(done.status.success() && link.is_symlink() && fs::read(&target).unwrap() != before, "{told}");
     // What was read in the audit before is not said to have been read now.
-    assert!(!said.contains("every entry holds") && said.contains("--full"), "{said}");
+    assert!(!said.contains("every entry is correct") && said.contains("--full"), "{said}");
 }
 
 /// Serves a directory as a static mirror does, at `/log/`, until the test ends.

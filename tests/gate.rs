@@ -165,7 +165,7 @@ fn gate_accepts_only_the_required_run_and_prints_one_line_for_each_reason() {
     assert!(why.contains(COMMIT) && why.contains("ffff"), "{why}");
     let fewer: Vec<_> = good[..good.len() - 2].to_vec();
     let line = at.shut(&at.bundle, &fewer, &["parameters"]);
-    assert!(detail(&line, "parameters").contains("count was 3, which is not demanded"), "{line:#}");
+    assert!(detail(&line, "parameters").contains("count was 3, but no value is required"), "{line:#}");
     at.shut(&at.bundle, &[&good[..], &["-p".to_owned(), "more=1".to_owned()]].concat(), &["parameters"]);
     // A value of a file has just its type.
     let params = at.world.path("expected.json");
@@ -203,7 +203,7 @@ fn gate_refuses_a_success_receipt_of_other_parameters_or_another_commit() {
     at.shut(&other, &at.demands(), &["parameters"]);
     let undrained = at.run("deploy:web", json!({"commit": COMMIT, "drain": false}));
     let line = at.shut(&undrained, &at.demands(), &["parameters"]);
-    assert_eq!(detail(&line, "parameters"), "drain was false, demanded is \"true\"");
+    assert_eq!(detail(&line, "parameters"), "drain was false, but \"true\" is required");
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn gate_refuses_a_run_that_failed_or_is_too_old() {
     at.open(&at.bundle, &at.demands());
     wait_for("two seconds have passed", || now() > began + 2);
     let line = at.shut(&at.bundle, &[&at.demands()[..], &words(&["--max-age", "1s"])].concat(), &["age"]);
-    assert!(detail(&line, "age").contains("at most 1s ago is demanded"), "{line:#}");
+    assert!(detail(&line, "age").contains("the maximum age is 1s"), "{line:#}");
     at.open(&at.bundle, &[&at.demands()[..], &words(&["--max-age", "any"])].concat());
 }
 

@@ -343,7 +343,7 @@ fn verify_parsed(
     });
     let _in_force = ledger.check::<()>(C::SealInForce, || {
         sealed?;
-        Err(CheckStop::NotChecked("only the whole log can tell: `countersign audit`".to_owned()))
+        Err(CheckStop::NotChecked("only the whole log can show this: run `countersign audit`".to_owned()))
     });
     let witnesses = ledger.check(C::Witnesses, || {
         // The newest known roster names the witnesses, because a witness that was removed from the roster no longer

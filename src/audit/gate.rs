@@ -273,7 +273,7 @@ fn boundary(facts: &Facts, demands: &GateRequirements) -> Answer {
         met(format!("{name} ({id})"))
     } else {
         unmet(format!(
-            "of boundary {name} ({id}), demanded is {}: two boundaries can have the same name",
+            "the boundary is {name} ({id}), but {} is required: two boundaries can have the same name",
             demands.boundary
         ))
     }
@@ -283,7 +283,7 @@ fn step(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
     if approved.step == demands.step {
         met(approved.step.to_string())
     } else {
-        unmet(format!("{} ran, demanded is {}", approved.step, demands.step))
+        unmet(format!("{} ran, but {} is required", approved.step, demands.step))
     }
 }
 
@@ -294,7 +294,7 @@ fn digest(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
         }
         DigestRequirement::Exactly(digest) if *digest == approved.digest => met(digest.to_string()),
         DigestRequirement::Exactly(digest) => unmet(format!(
-            "the definition {} ran, demanded is {digest}: the runbook was changed before or after",
+            "the definition {} ran, but {digest} is required: the runbook was changed before or after",
             approved.digest
         )),
     }
@@ -310,12 +310,12 @@ fn parameters(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
     for (name, given) in demanded {
         match signed.get(name) {
             Some(value) if given.is(value) => {}
-            Some(value) => other.push(format!("{name} was {}, demanded is {}", written(value), given.written())),
-            None => other.push(format!("{name} was not given, demanded is {}", given.written())),
+            Some(value) => other.push(format!("{name} was {}, but {} is required", written(value), given.written())),
+            None => other.push(format!("{name} was not given, but {} is required", given.written())),
         }
     }
     for (name, value) in signed.iter().filter(|(name, _)| !demanded.contains_key(*name)) {
-        other.push(format!("{name} was {}, which is not demanded: demand this parameter too", written(value)));
+        other.push(format!("{name} was {}, but no value is required: name this parameter too", written(value)));
     }
     if other.is_empty() { met(written(&approved.params)) } else { unmet(other.join("; ")) }
 }
@@ -411,7 +411,7 @@ fn age(facts: &Facts, demands: &GateRequirements, now: Timestamp) -> Answer {
         AgeLimit::Any => waived(format!("{words}; any age is accepted (--max-age any)")),
         AgeLimit::Seconds(most) if seconds <= most => met(format!("{words}, by the boundary's word")),
         AgeLimit::Seconds(most) => {
-            unmet(format!("{words}; at most {} ago is demanded: run the step again, or --max-age", length(most)))
+            unmet(format!("{words}; the maximum age is {}: run the step again, or give --max-age", length(most)))
         }
     }
 }
@@ -437,7 +437,7 @@ fn roster(report: &BundleReport, facts: &Facts, demands: &GateRequirements) -> A
     if report.trust.guarded {
         met(words)
     } else if demands.unguarded {
-        waived(format!("{words}: it needed no signature, allowed by --allow-unguarded"))
+        waived(format!("{words}: this version needed no signature, but --allow-unguarded permits it"))
     } else {
         unmet(format!(
             "{words} came after the trusted one without anybody's signature (threshold 0): trust the newest version itself, \

@@ -198,8 +198,8 @@ impl Auditor {
     /// the newest roster names the witnesses.
     pub fn leave_to(&mut self, newer: &TrustedRoster, from: &str) {
         self.left = Some(LeftTo(format!(
-            "version {} of the roster ({}, from {from}) is trusted too, and this log is not connected with it: it is of before \
-             that version, or of another history; name the roster to decide with (--roster)",
+            "version {} of the roster ({}, from {from}) is trusted too, and this log is not connected with it: the \
+             log is older than that version, or has another history; name the roster to decide with (--roster)",
             newer.version(),
             newer.digest()
         )));
@@ -345,7 +345,7 @@ impl Auditor {
             let finding = match seen.verify(&in_force) {
                 Ok(_) => {
                     let message = format!(
-                        "the log has {} entries, {} is a head of {}: the end is missing",
+                        "the log has {} entries, but {} is a head of {} entries: the end of the log is missing",
                         self.size(),
                         seen.from,
                         seen.size
@@ -359,7 +359,7 @@ impl Auditor {
         self.check_dates();
         for run in self.runs.overdue(self.at) {
             let message = format!(
-                "item {} was spent at {}, and has no receipt although the log goes on until {}",
+                "item {} was spent at {}, and has no receipt although the log continues until {}",
                 run.item, run.at, self.at
             );
             self.say(Finding::at(FindingKind::NoReceipt, run.consumption, message).about(run.authorization));
@@ -472,7 +472,7 @@ impl Auditor {
             }
             other => {
                 let message =
-                    format!("an entry of the kind {other:?}, which this version does not know: use a newer version");
+                    format!("the entry has the kind {other:?}, which this version does not know: use a newer version");
                 self.say(Finding::at(FindingKind::UnknownKind, index, message));
             }
         }
@@ -532,7 +532,8 @@ impl Auditor {
         if in_force.state.is_none() && self.undecided != Some(in_force.number) {
             self.undecided = Some(in_force.number);
             let message = format!(
-                "all runs under seal number {} are undecided, because a document that the seal names could not be read: audit \
+                "all runs under seal number {} are undecided, because a document that the seal names could not be \
+                 read: audit \
                  with the program version that the seal names, {:?}",
                 in_force.number, in_force.engine
             );
@@ -602,7 +603,7 @@ impl Auditor {
                 VerifyError::UnknownSigner { keyid } => {
                     let version = in_force.roster.version();
                     let message = format!(
-                        "signed by {keyid}, which version {version} of the roster does not give boundary {name}"
+                        "signed by {keyid}, which is no key of boundary {name} in version {version} of the roster"
                     );
                     (FindingKind::Signature, message)
                 }
@@ -621,7 +622,11 @@ impl Auditor {
 
     fn time(&mut self, index: u64, at: Timestamp) {
         if at < self.at {
-            self.say(Finding::at(FindingKind::Time, index, format!("dated {at}, after an entry of {}", self.at)));
+            self.say(Finding::at(
+                FindingKind::Time,
+                index,
+                format!("dated {at}, but an earlier entry is dated {}", self.at),
+            ));
         }
         self.at = self.at.max(at);
         for (seen, after) in self.expected.heads.iter().zip(&mut self.after) {
@@ -668,7 +673,8 @@ impl Auditor {
         match verify_head(head, &in_force.boundary, &in_force.roster) {
             Err(why) => self.say(Finding::whole(FindingKind::Checkpoint, why)),
             Ok(head) if head.size != self.size() => {
-                let message = format!("the signed head is of {} entries, {} were read", head.size, self.size());
+                let message =
+                    format!("the signed head has {} entries, but {} entries were read", head.size, self.size());
                 self.say(Finding::whole(FindingKind::Root, message));
             }
             Ok(head) if head.root != self.tree.root() => {
@@ -697,7 +703,8 @@ impl Auditor {
             let what = format!("entry {entry} is dated {at}");
             if let Some(when) = seen.at.filter(|when| early(*when)) {
                 self.back_dated.push(format!(
-                    "{what}, and {} of {when} has no such entry: either an old copy was read then, or the entry was dated back",
+                    "{what}, and {} of {when} has no such entry: either an old copy was read then, or the entry has a \
+                     false date",
                     seen.from
                 ));
             }
@@ -775,7 +782,8 @@ impl Auditor {
             .collect();
         for version in unguarded {
             warnings.push(format!(
-                "version {version} of the roster is unguarded (threshold 0): the operator of the boundary can replace it"
+                "version {version} of the roster is unguarded (threshold 0): the operator of the boundary can replace \
+                 it"
             ));
         }
         let foreign: BTreeSet<String> =
@@ -788,8 +796,9 @@ impl Auditor {
                 |head| format!("its last known head is of {} entries", head.size),
             );
             warnings.push(format!(
-                "this log follows that of {} ({head}), which a restore or an upgrade closed and which is not audited here: audit that \
-                 one too (`countersign audit` of its directory in closed/ of the boundary's, of a backup, or of what `log export \
+                "this log continues the log of {} ({head}), which a restore or an upgrade closed and which this audit \
+                 does not cover: audit that log too (`countersign audit` of its directory in closed/ of the \
+                 boundary's, of a backup, or of what `log export \
                  --from` wrote; a log of version 0.1.0 with that program), and hold it against the head in `follows` of the \
                  summary (--json)",
                 follows.id
@@ -798,7 +807,8 @@ impl Auditor {
         if !self.engines.is_empty() {
             let engines: Vec<_> = self.engines.iter().map(|engine| format!("{engine:?}")).collect();
             warnings.push(format!(
-                "the differences are no failures, because the boundary states that {} made the decisions: audit with that version \
+                "the differences are no failures, because the boundary states that {} made the decisions: audit with \
+                 that version \
                  too, or with --no-differences",
                 engines.join(", ")
             ));
@@ -806,8 +816,9 @@ impl Auditor {
         let open: Vec<OpenRun> = self.runs.open().collect();
         if let Some(until) = self.runs.open_until() {
             warnings.push(format!(
-                "{} run(s) have no receipt yet: they ran when the log was read, or it was cut there; the last may go on until \
-                 {until}, by the limits that the boundary sealed",
+                "{} run(s) have no receipt yet: they ran when the log was read, or the end of the log was removed; \
+                 the last may go on until \
+                 {until}, because of the limits that the boundary sealed",
                 open.len()
             ));
         }
@@ -901,7 +912,7 @@ const LATE_S: i64 = 600;
 const NOT_SHOWN: [&str; 4] = [
     "an end that was cut off: keep the state of each audit (--state), or have witnesses",
     "another history that the boundary showed to others: compare with their copy (--against)",
-    "runs outside the boundary: nothing of them is in its log",
+    "runs outside the boundary, because its log does not contain them",
     "entries that the boundary never logged: only the approver who signed a withheld denial can notice",
 ];
 

@@ -192,7 +192,7 @@ impl Runs {
             if spent {
                 again.find(FindingKind::SecondReceipt, message + "has its receipt already");
             } else {
-                again.find(FindingKind::NoConsumption, message + "is no consumption that waits for a receipt");
+                again.find(FindingKind::NoConsumption, message + "is not a consumption without a receipt");
             }
             return (None, again.findings, None);
         };
@@ -410,7 +410,7 @@ impl Runs {
         }
         for run in open {
             let in_force = seals.iter().find(|seal| seal.index == run.seal);
-            let in_force = in_force.ok_or("one of its runs names a seal that is missing from the state")?.clone();
+            let in_force = in_force.ok_or("one of its runs names a seal that is missing in the state")?.clone();
             let open =
                 Open { leaf: *run.leaf.as_bytes(), at: run.at, spent: run.spent.clone(), in_force, found: Vec::new() };
             runs.open.insert(run.place, open);

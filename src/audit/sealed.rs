@@ -461,7 +461,7 @@ pub(crate) fn verify(
             let version = roster.version();
             Err((
                 FindingKind::Signature,
-                format!("signed by {keyid}, which version {version} of the roster does not give boundary {name}"),
+                format!("signed by {keyid}, which is no key of boundary {name} in version {version} of the roster"),
             ))
         }
         Err(error) => Err((FindingKind::Signature, error.to_string())),
@@ -479,7 +479,7 @@ fn read(
         let digest = BlobDigest::from_bytes(digest);
         Ok(match beside.blob(&digest)? {
             Some(bytes) if sha256(&bytes) == *digest.as_bytes() => Ok(bytes),
-            Some(_) => Err(Unread::Gone(format!("the {what} beside the log is not what {digest} names"))),
+            Some(_) => Err(Unread::Gone(format!("the {what} beside the log does not have the digest {digest}"))),
             None => Err(Unread::Gone(format!("the {what} ({digest}) is not beside the log"))),
         })
     };
@@ -555,7 +555,9 @@ fn read(
                         }
                     };
                     if registry.root() != seal.registry_root || registry.manifest() != manifest {
-                        return Ok(Err(Unread::Gone("the sealed steps do not hash to the sealed root".to_owned())));
+                        return Ok(Err(Unread::Gone(
+                            "the hash of the sealed steps differs from the sealed root".to_owned(),
+                        )));
                     }
                     Arc::new(registry)
                 }

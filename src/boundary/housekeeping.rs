@@ -137,7 +137,7 @@ impl Housekeeping {
         let removed = removed.await.unwrap_or_else(|error| Err(io::Error::other(error)));
         // If one file can't be removed, continue with the others.
         if let Err(error) = removed {
-            tracing::error!("an output that is no longer kept can't be removed: {error}");
+            tracing::error!("an output whose retention has ended can't be deleted: {error}");
         }
         Ok(())
     }

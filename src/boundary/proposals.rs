@@ -191,7 +191,7 @@ impl Proposals {
             ProposeResult::Conflict(row) => {
                 let mut refusal = Refusal::new(
                     Code::NonceReplayed,
-                    "another proposal has this nonce: leave it out, or make a new one",
+                    "another proposal has this nonce: leave the nonce out, or make a new nonce",
                 )
                 .at("/nonce", "used by another proposal");
                 if caller.may_see(&row.core.proposer, &row.core.step) {
@@ -289,9 +289,12 @@ impl Proposals {
             None => None,
             Some(Ok(id)) => Some(id),
             Some(Err(_)) => {
-                return Err(Refusal::new(Code::Malformed, "the cursor is not one of a list, leave it out")
-                    .at("/cursor", "unknown")
-                    .into());
+                return Err(Refusal::new(
+                    Code::Malformed,
+                    "the cursor does not come from a list: leave the cursor out",
+                )
+                .at("/cursor", "unknown")
+                .into());
             }
         };
         // A caller who may not read sees only the caller's own proposals. The store selects them.

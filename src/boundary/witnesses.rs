@@ -309,7 +309,8 @@ impl State {
         }
         if size == ask.old {
             return WitnessNext::Trouble(format!(
-                "it says that the {size} entries that it cosigned are others than ours. If it is right, there are two histories \
+                "it says that the {size} entries that it cosigned differ from the entries of this log. If it is \
+                 right, there are two histories \
                  under this name: compare `/log/checkpoint` with what others kept before you go on"
             ));
         }

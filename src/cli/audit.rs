@@ -122,13 +122,16 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     }
     let mut damaged = Vec::new();
     for (name, note) in place.kept_heads()? {
-        match SeenHead::parse(&note, format!("the kept head {name}")) {
+        match SeenHead::parse(&note, format!("the stored head {name}")) {
             Ok(seen) if name.ends_with(&format!("/{}", seen.size)) => expected.heads.push(seen),
             Ok(seen) => {
-                let why = format!("the kept head {name} is a head of {} entries: its name was changed", seen.size);
+                let why = format!(
+                    "the stored head {name} is a head of {} entries: the name of its file was changed",
+                    seen.size
+                );
                 damaged.push(Finding::whole(FindingKind::Checkpoint, why));
             }
-            Err(why) => damaged.push(Finding::whole(FindingKind::Checkpoint, format!("the kept head {name}: {why}"))),
+            Err(why) => damaged.push(Finding::whole(FindingKind::Checkpoint, format!("the stored head {name}: {why}"))),
         }
     }
     let against = match &other {
@@ -673,7 +676,7 @@ fn of_read(summary: &Summary) -> String {
     if summary.engines.is_empty() {
         let which =
             if summary.from > 0 { format!("every entry from {} on", summary.from) } else { "every entry".to_owned() };
-        return format!("{which} holds, and every decision stands");
+        return format!("{which} is correct, and every decision is confirmed");
     }
     let differ = match summary.counts.differ {
         0 => "a seal that no run used can't be read".to_owned(),

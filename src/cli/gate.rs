@@ -108,7 +108,7 @@ pub struct Args {
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if args.lock.is_some() {
         return Err(CommandFailure::usage(
-            "`--lock` comes with a later version: until then name the definition with --digest sha256:…, as \
+            "`--lock` is a feature of a later version: until then name the definition with --digest sha256:…, as \
              `countersign registry list` shows it",
         ));
     }

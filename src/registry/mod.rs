@@ -566,7 +566,7 @@ mod tests {
             ),
             ("---\r\ncountersign: 1\r\n---\r\n".to_owned(), "a.md:1:4: the file has Windows line endings"),
             (fenced("bash {#a}", "true\rfalse\n"), "a.md:6:5: the file has Windows line endings"),
-            (fenced("bash {#a}", "true\0\n"), "a.md:6:5: the file holds a NUL"),
+            (fenced("bash {#a}", "true\0\n"), "a.md:6:5: the file contains a NUL"),
             ("---\ncountersign: 1\nparams: &x {}\n---\n".to_owned(), "a.md:3:12: anchors"),
             ("---\ncountersign: 1\ntitle: [a\n---\n".to_owned(), "a.md:"),
             (

@@ -352,7 +352,7 @@ mod tests {
             (json!({"host": "a", "list": ["b", "-c"]}), "/list/1: the text begins with `-`"),
             (json!({"host": "a", "deep": {"x": "-c"}}), "/deep/x: "),
             (json!({"host": "a", "deep": {"y": "c"}}), "/deep/y: unknown parameter"),
-            (json!({"host": "a\u{0}"}), "/host: the text holds a NUL"),
+            (json!({"host": "a\u{0}"}), "/host: the text contains a NUL"),
             (json!({"host": "abcdef"}), "/host: "),
             (json!({"host": 1}), "/host: "),
             (json!({"host": null}), "/host: null"),

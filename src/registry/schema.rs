@@ -391,7 +391,7 @@ mod tests {
             ),
             (
                 json!({"type": "integer", "minLength": 1}),
-                "/properties/a/minLength: `minLength` says nothing about integer",
+                "/properties/a/minLength: `minLength` has no effect on integer",
             ),
             (json!({"type": "string", "pattern": "a$"}), "/properties/a/pattern: the pattern must begin with ^"),
             (json!({"type": "string", "pattern": "^a"}), "/properties/a/pattern: the pattern must begin with ^"),
@@ -409,7 +409,7 @@ mod tests {
             ),
             (json!({"type": "string", "pattern": "^[a[b]|c]$"}), "/properties/a/pattern: a [ inside brackets"),
             (json!({"type": "string", "pattern": "^[a-z&&b]$"}), "/properties/a/pattern: && inside brackets"),
-            (json!({"type": "string", "pattern": "^a$|^b$"}), "/properties/a/pattern: ^ and $ may stand"),
+            (json!({"type": "string", "pattern": "^a$|^b$"}), "/properties/a/pattern: ^ and $ are allowed"),
             (
                 json!({"type": "string", "pattern": format!("^{}$", "a".repeat(511))}),
                 "/properties/a/pattern: the pattern is longer",

@@ -134,7 +134,7 @@ impl PolicySource {
                 .collect(),
             Some("mdx") => {
                 return Err(CommandFailure::usage(
-                    "runbooks in MDX come with a later version: name a Countersign Markdown file",
+                    "runbooks in MDX are a feature of a later version: name a Countersign Markdown file",
                 ));
             }
             _ => {
