@@ -294,7 +294,7 @@ fn begun(world: &World, step: &str) -> Value {
 }
 
 #[test]
-fn interrupted_run_is_unknown_and_not_run_again() {
+fn an_interrupted_run_has_the_outcome_unknown_and_does_not_run_again() {
     let (mut world, mark) = sleeper(1);
     let proposal = begun(&world, "s:sleep");
     wait_for("both processes run", || on_host(&mark).len() == 2);
@@ -389,7 +389,7 @@ fn a_run_without_namespaces_ends_when_its_helper_and_the_service_are_killed() {
 }
 
 #[test]
-fn r5_no_signed_data_is_visible_before_it_is_durable() {
+fn r5_no_signed_data_is_visible_before_it_is_written_to_the_disk() {
     // The step has ended and its receipt is signed; it dies before that is on disk: nobody was told.
     // It lives on for a while after its output, so that this gets to who listens before the service dies.
     let mut world = World::with(|setup| setup.runbook("slow.md", runbook(SMALL, &[("talk", "echo out; sleep 0.5")])));
@@ -549,8 +549,8 @@ fn a_clock_before_1970_is_refused_at_the_start() {
 }
 
 #[test]
-fn r7_a_clock_that_jumps_ahead_only_delays_pruning() {
-    let Some(shim) = shim("r7_a_clock_that_jumps_ahead_only_delays_pruning") else { return };
+fn r7_a_clock_that_jumps_ahead_only_delays_the_deletion_of_nonces() {
+    let Some(shim) = shim("r7_a_clock_that_jumps_ahead_only_delays_the_deletion_of_nonces") else { return };
     let mut world = World::new();
     let mut predicate = world.authorization("plain:true", json!({}));
     predicate["expires_at"] = json!(stamp(now() + 3600));

@@ -817,7 +817,8 @@ fn a_field_of_a_later_version_is_refused_by_its_name() {
 fn every_refusal_code_has_a_test_in_this_file() {
     use countersign::record::code::Code;
     // Later versions answer the first three. The fourth stands behind a check of the document itself: a subject that is not
-    // its twin is malformed (`a_statement_whose_subject_differs_from_its_copy_is_refused_as_malformed`), so nothing gets as far as that question.
+    // its twin is malformed (`a_statement_whose_subject_differs_from_its_copy_is_refused_as_malformed`), so nothing
+    // gets as far as that question.
     let elsewhere = ["session-stale", "grant-exhausted", "not-granted", "params-mismatch"];
     let sources = [include_str!("refusals.rs"), include_str!("steps.rs")].concat();
     let missing: Vec<&str> = (Code::ALL.iter().map(|code| code.word()))

@@ -57,7 +57,7 @@ fn after_sigterm_waiting_callers_get_their_receipts_and_new_changes_are_refused(
 }
 
 #[test]
-fn a_waiting_command_survives_a_restart() {
+fn the_wait_command_continues_after_a_restart_of_the_boundary() {
     let mut world = World::new();
     let proposal = world.propose("plain:true", json!({}));
     let id = id_of(&proposal).to_owned();

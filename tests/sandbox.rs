@@ -228,7 +228,7 @@ fn cancelling_ends_all_processes_of_a_run() {
 }
 
 #[test]
-fn a_forked_process_is_dead_when_the_run_ends() {
+fn a_forked_process_is_killed_before_the_end_of_the_run() {
     let bench = Bench::strict();
     let mark = mark("survivor");
     let script = format!(
@@ -351,7 +351,7 @@ fn output_is_passed_on_live_and_recorded_in_order() {
 }
 
 #[test]
-fn a_gigabyte_of_output_is_counted_and_bounded() {
+fn an_output_of_a_gigabyte_is_counted_and_its_stored_part_is_limited() {
     let bench = Bench::strict();
     let resident = || {
         let status = std::fs::read_to_string("/proc/self/status").expect("status");

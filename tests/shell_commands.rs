@@ -503,7 +503,7 @@ fn wrappers_without_a_command_give_no_further_results() {
 }
 
 #[test]
-fn settings_are_found_at_every_place() {
+fn variable_settings_are_found_at_every_place_in_a_script() {
     for script in [
         "PATH=/x:$PATH",
         "PATH=/x git a",
@@ -1287,7 +1287,7 @@ fn unusual_names_and_operands_do_not_hide_a_command() {
 }
 
 #[test]
-fn settings_in_other_spellings_are_found() {
+fn variable_settings_in_unusual_forms_are_found() {
     for script in [
         "n=PATH; unset \"$n\"; ls",
         "unset $v",

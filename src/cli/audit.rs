@@ -62,8 +62,8 @@ pub struct Args {
     /// The id of the boundary. The log of any other boundary is refused
     #[arg(long, value_name = "sha256:…")]
     boundary: Option<SealDigest>,
-    /// Keep the verified head and state in this file, and continue from it next time. This reveals a log that was cut
-    /// or forked in the meantime. The file is replaced only after a complete audit without failures
+    /// Keep the verified head and state in this file, and continue from it next time. The next audit then detects if
+    /// the log was shortened or forked. The file is replaced only after a complete audit without failures
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     /// Read the log from its first entry again, even if there is a state

@@ -55,7 +55,7 @@ pub struct Args {
     /// The digest of the step's definition, as `registry list` shows it
     #[arg(long, value_name = "sha256:…", required_unless_present_any = ["any_digest", "lock"], conflicts_with = "any_digest")]
     digest: Option<StepDigest>,
-    /// The step's definition as a countersign.lock names it: comes with a later version
+    /// The lock file that names the step's definition: a feature of a later version
     #[arg(long, value_name = "FILE", hide = true)]
     lock: Option<PathBuf>,
     /// A parameter that must have been signed. Name all parameters, also those with default values
@@ -68,11 +68,11 @@ pub struct Args {
     /// Require that no parameters were signed
     #[arg(long, conflicts_with_all = ["param", "params"])]
     no_params: bool,
-    /// The highest age of the run, counted from its end: 90s, 30m, 24h, 7d, or any
+    /// The maximum age of the run, counted from its end: 90s, 30m, 24h, 7d, or any
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_age)]
     max_age: AgeLimit,
-    /// The layers that the sandbox must have held: strict, best-effort (any layer), off (none), or layers with commas
-    /// between them
+    /// The sandbox layers that the run must have had: strict, best-effort (any layer), off (none), or layers with
+    /// commas between them
     #[arg(long, value_name = "LEVEL|LAYERS", default_value = "strict", value_parser = parse_sandbox)]
     min_sandbox: SandboxRequirement,
     /// The number of distinct witnesses of the roster that must have cosigned the log
@@ -90,11 +90,11 @@ pub struct Args {
     /// Accept that this check was not made: permissions, sandbox, keys-still-rostered, seal-in-force, witnesses
     #[arg(long, value_name = "CHECK", value_parser = parse_check)]
     allow_unchecked: Vec<CheckName>,
-    /// Accept a later roster that nobody had to sign (threshold 0)
+    /// Accept a later roster version that needed no signatures (threshold 0)
     #[arg(long)]
     allow_unguarded: bool,
-    /// The digest of the trusted roster, from the person who maintains it. With this digest the roster file may come
-    /// from any place
+    /// The digest of the trusted roster, from the person who maintains it. If the digest is given, the roster file
+    /// may come from any place
     #[arg(long, value_name = "sha256:…")]
     roster_digest: Option<RosterDigest>,
     #[command(flatten)]

@@ -43,7 +43,7 @@ security key; name such a key with --key:
         /// The file to write; by default countersign/key.pem in your configuration directory
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
-        /// A remark on the public line, such as your name
+        /// A comment in the public key line, such as your name
         #[arg(long, default_value = "", value_name = "TEXT")]
         comment: String,
     },

@@ -33,10 +33,10 @@ pub struct Args {
     /// Follow the run and print its output live
     #[arg(short, long)]
     follow: bool,
-    /// Only the standard output of the run
+    /// Print only the standard output of the run
     #[arg(long, conflicts_with = "stderr")]
     stdout: bool,
-    /// Only the standard error of the run
+    /// Print only the standard error of the run
     #[arg(long)]
     stderr: bool,
     #[command(flatten)]

@@ -46,7 +46,7 @@ pub struct Args {
     /// A file with a JSON object of parameters; - is the standard input. The option -p overrides a value of the file
     #[arg(long, value_name = "FILE")]
     params: Option<PathBuf>,
-    /// The reason, for the approvers
+    /// The reason for the proposal, which the approvers read
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
     /// Cut a reason that is too long, and end the reason with three dots. The limit is 1 KiB of JSON, in which a

@@ -30,8 +30,8 @@ pub struct Args {
     /// The address to listen on, instead of the configured address; port 0 takes a free port
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
-    /// A checkpoint of this log from another place, or a directory of `log export`. The boundary refuses to serve a
-    /// store that is older than the checkpoint; may be repeated
+    /// A file with a checkpoint of this log from another place, or a directory of `log export`; may be repeated. The
+    /// boundary does not start if its store is older than this checkpoint
     #[arg(long = "known-checkpoint", value_name = "FILE")]
     known_checkpoints: Vec<PathBuf>,
 }

@@ -42,8 +42,8 @@ pub struct Args {
     /// Bundles; - is the standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// Judge the bundles for this point in time, and refuse everything with a later date. Without this option, times
-    /// are only compared with each other
+    /// Verify the bundles for this point in time, and refuse everything with a later date. Without this option, the
+    /// times in a bundle are only compared with each other
     #[arg(long, value_name = "YYYY-MM-DDTHH:MM:SSZ")]
     at: Option<Timestamp>,
     /// The number of distinct witnesses of the roster that must have cosigned the log

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn every_permission_must_be_signed_exactly() {
+    fn the_signed_permissions_must_equal_the_required_permissions() {
         let kubectl = Permission { kind: PermissionKind::Run, what: "kubectl".into(), why: PermissionReason::Unlisted };
         let other = Permission { why: PermissionReason::BuiltInDeny, ..kubectl.clone() };
         let asked = Ok(vec![kubectl.clone()]);

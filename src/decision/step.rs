@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edited_step_is_refused() {
+    fn a_step_whose_definition_was_edited_is_refused() {
         let mut edited = definition();
         edited["source"] = json!("true\n");
         let sealed = HashedStep::parse(&edited).expect("a definition");

@@ -33,7 +33,7 @@ pub struct GrantArgs {
     /// Deny everything that is not explicitly allowed; has priority over --allow-all
     #[arg(long)]
     pub deny_all: bool,
-    /// Allow without a question what no list names, but not what is denied or can't be known before the run
+    /// Allow everything that is in no list, without a question; denied and unknown items are not allowed
     #[arg(short, long)]
     pub yes: bool,
 }

@@ -659,7 +659,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_this_host_are_detected() {
+    fn the_proxy_detects_addresses_of_this_host() {
         for own in ["127.0.0.1", "127.8.9.10"] {
             assert!(is_own(own.parse().expect("an address")), "{own}");
         }

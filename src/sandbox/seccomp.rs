@@ -757,7 +757,7 @@ mod tests {
 
     /// This test uses numbers instead of the table. No namespace, resource limit or control group divides these resources.
     #[test]
-    fn resources_of_the_whole_machine_are_refused() {
+    fn the_filter_refuses_resources_of_the_whole_machine() {
         // The numbers of old and new asynchronous I/O, then of mmap, memfd_create and shmget.
         for (machine, aio, [mmap, memfd, shmget]) in [
             (Machine::X86_64, [206, 207, 208, 209, 210, 333, 425, 426, 427], [9, 319, 29]),

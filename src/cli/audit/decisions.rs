@@ -15,10 +15,10 @@ pub(super) struct DecisionFilter {
     /// receipt
     #[arg(long)]
     decisions: bool,
-    /// Only decisions from this time on: 2026-11-14, 2026-11-14T09:00:00Z, or an age like 7d or 24h
+    /// Print only decisions from this time on: 2026-11-14, 2026-11-14T09:00:00Z, or an age like 7d or 24h
     #[arg(long, value_name = "TIME", value_parser = parse_since)]
     since: Option<Timestamp>,
-    /// Only decisions about steps that match this pattern; may be repeated
+    /// Print only decisions about steps that match this pattern; may be repeated
     #[arg(long = "step", value_name = "PATTERN", value_parser = parse_pattern)]
     steps: Vec<Pattern>,
 }

@@ -42,13 +42,13 @@ pub(super) struct Args {
     /// A script, a runbook (*.md), or - for the standard input
     #[arg(value_name = "FILE", required_unless_present_any = ["read", "write", "env"])]
     file: Option<PathBuf>,
-    /// A path that a step would read
+    /// A path to check for reading
     #[arg(long, value_name = "PATH")]
     read: Vec<PathBuf>,
-    /// A path that a step would write
+    /// A path to check for writing
     #[arg(long, value_name = "PATH")]
     write: Vec<PathBuf>,
-    /// A variable that a step would inherit
+    /// A variable to check for inheritance
     #[arg(long, value_name = "NAME")]
     env: Vec<String>,
     #[command(flatten)]

@@ -333,15 +333,15 @@ fn read_policy(path: &Path, next: &crate::trust::roster::TrustedRoster) -> Resul
 /// Options of `roster sign`.
 #[derive(Debug, clap::Args)]
 pub struct SignArgs {
-    /// The file of the version. The versions before it are searched in the same directory
+    /// The file of the new roster version. The command searches earlier versions in the same directory
     file: PathBuf,
     /// Write the file with your signature to this new file, and do not change FILE
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// A file of an earlier version in another directory; may be repeated
+    /// A file of an earlier roster version, if it is not in the directory of the new version; may be repeated
     #[arg(long, value_name = "FILE")]
     earlier: Vec<PathBuf>,
-    /// The file of the policy that this version names, to show it in the review
+    /// The policy file whose digest this roster version names; the review then shows the policy
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// Only show the review
@@ -362,12 +362,12 @@ pub struct SignArgs {
 /// Options of `roster merge`.
 #[derive(Debug, clap::Args)]
 pub struct MergeArgs {
-    /// The file of the version, which receives the signatures
+    /// The file of the roster version, to which the signatures are added
     file: PathBuf,
-    /// Files of the same version
+    /// Files of the same roster version with other signatures
     #[arg(value_name = "OTHER")]
     others: Vec<PathBuf>,
-    /// A file of an earlier version in another directory; may be repeated
+    /// A file of an earlier roster version, if it is not in the directory of the new version; may be repeated
     #[arg(long, value_name = "FILE")]
     earlier: Vec<PathBuf>,
 }

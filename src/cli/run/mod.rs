@@ -65,7 +65,7 @@ pub struct Args {
     /// Refuse to run if this host lacks a sandbox layer; the default
     #[arg(long, help_heading = "Sandbox")]
     sandbox_strict: bool,
-    /// Do not keep a receipt
+    /// Do not store a receipt of the run
     #[arg(long, help_heading = "Receipt")]
     no_receipt: bool,
     /// List your own receipts and check their signatures and their chain. The exit code is 1 if there is an error
