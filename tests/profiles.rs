@@ -95,7 +95,7 @@ fn a_missing_or_private_path_is_an_error_at_the_seal_with_its_place() {
         ),
     );
     let text = world.try_start().expect_err("no run writes a runbook");
-    assert!(text.contains("no run ever writes a runbook"), "{text}");
+    assert!(text.contains("no run may write a runbook"), "{text}");
 }
 
 #[test]

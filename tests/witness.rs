@@ -251,7 +251,7 @@ fn a_witness_with_invalid_cosignatures_is_reported_and_its_cosignatures_are_not_
         ("other-key", "other keys than the one in the roster"),
         ("other-text", "no cosignature of this checkpoint"),
         ("future", "one of the two clocks is wrong"),
-        ("size", "this store is older than what was seen of it"),
+        ("size", "this store is older than the cosigned log"),
         ("restless", "names another size with each answer"),
     ];
     let liars: Vec<Witness> =
@@ -308,7 +308,7 @@ fn a_witness_detects_that_the_boundary_serves_a_restored_backup() {
     world.start();
     assert!(world.log_size() < size);
     wait_for("a store that is older than what was seen of it is told", || {
-        notes(&world).iter().any(|note| note.contains("this store is older than what was seen of it"))
+        notes(&world).iter().any(|note| note.contains("this store is older than the cosigned log"))
     });
     assert!(cosignatures(&world).is_empty());
     // Grown past what the witness saw, it is another history of the same name.

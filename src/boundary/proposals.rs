@@ -513,8 +513,8 @@ impl Proposals {
             return not_found(id);
         }
         let detail = format!(
-            "{id} is not kept, if it ever was: what was cancelled or expired and nobody signed is deleted an hour after its \
-             window, what else never ran {} after its end; the log has what was said of it",
+            "the boundary has no proposal {id}: an unsigned proposal is deleted an hour after its window, and any \
+             other proposal that never ran is deleted {} after its end; the log contains what was signed about it",
             span(self.retention.proposals_s)
         );
         Refusal::gone(detail)
