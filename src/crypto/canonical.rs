@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn json_in_another_spelling_is_not_canonical() {
+    fn json_in_another_form_is_not_canonical() {
         for text in [
             "{ }",
             "[1, 2]",
@@ -238,7 +238,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_bytes_are_those_of_canonical_json(value in values()) {
+        fn the_written_bytes_are_canonical_json(value in values()) {
             let ours = to_canonical(&value);
             let theirs = canonical_json::to_string(&value).expect("a strict value");
             prop_assert_eq!(std::str::from_utf8(&ours), Ok(&*theirs));

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cosignature_of_another_name_or_key_is_ignored_and_a_bad_cosignature_is_refused() {
+    fn a_cosignature_of_an_unknown_name_or_key_is_ignored_and_an_invalid_cosignature_is_refused() {
         let plain = Note::parse(GOLDEN).expect("note");
         let (key, secret) = witness("w.example/1", 7);
         assert_eq!(key.verify(&plain), Ok(None));

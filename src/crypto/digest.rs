@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_of_a_stream_equals_the_digest_of_the_whole() {
+    fn the_digest_of_a_stream_equals_the_digest_of_all_its_bytes() {
         let mut sha = Sha256Stream::default();
         let mut blake = Blake3Stream::default();
         for chunk in [&b"ab"[..], b"", b"c"] {

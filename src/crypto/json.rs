@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn every_case_of_the_conformance_file_is_answered_as_written() {
+    fn every_case_of_the_conformance_file_gives_the_expected_result() {
         use base64::Engine as _;
         let file: Value =
             serde_json::from_str(include_str!("../../tests/conformance/canonical-json.json")).expect("file");
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_of_another_shape_is_refused_with_a_pointer() {
+    fn a_document_of_another_type_is_refused_with_a_json_pointer() {
         let pointer_of = |text: &str| match parse_as::<Document>(text.as_bytes(), 1000) {
             Err(ReadError::Type { pointer, .. }) => pointer,
             other => panic!("{other:?}"),

@@ -611,7 +611,7 @@ mod tests {
     }
 
     #[test]
-    fn every_case_of_the_conformance_file_is_answered_as_written() {
+    fn every_case_of_the_conformance_file_gives_the_expected_result() {
         let file: Value = serde_json::from_str(include_str!("../../tests/conformance/merkle.json")).expect("file");
         use base64::Engine as _;
         let misc = &file["golden_misc"][0];
@@ -771,7 +771,7 @@ mod tests {
     }
 
     #[test]
-    fn tile_paths_have_one_accepted_form() {
+    fn a_tile_path_has_only_one_accepted_form() {
         for (path, kind, index, width) in [
             ("tile/0/000.p/5", TileKind::Hashes(0), 0, 5),
             ("tile/entries/000", TileKind::Entries, 0, 256),

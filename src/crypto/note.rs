@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_signatures_are_ignored_but_a_bad_line_of_the_known_key_is_refused() {
+    fn unknown_signatures_are_ignored_but_an_invalid_signature_of_the_known_key_is_refused() {
         let key = boundary().public();
         let text = "origin\n1\nroot\n";
         let good = sign(text, ORIGIN, 3);
@@ -508,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn proofs_have_one_accepted_form() {
+    fn a_proof_has_only_one_accepted_form() {
         let refused = |text: &str| assert!(matches!(TlogProof::parse(text), Err(NoteError::Proof(_))), "{text}");
         refused("");
         refused(&PROOF.replacen("@v1", "@v2", 1));

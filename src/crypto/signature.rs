@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn weak_and_oddly_encoded_keys_are_refused() {
+    fn weak_keys_and_keys_with_another_encoding_are_refused() {
         let mut identity = [0_u8; 32];
         identity[0] = 1;
         assert_eq!(PublicKey::from_bytes(&identity), Err(KeyError::Weak));
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn openssl_reads_our_keys_and_accepts_our_signatures() {
+    fn openssl_reads_the_keys_and_accepts_the_signatures_of_this_program() {
         let directory = tempfile::tempdir().expect("directory");
         let write = |name: &str, bytes: &[u8]| std::fs::write(directory.path().join(name), bytes).expect("file");
         let openssl = |arguments: &[&str]| {

@@ -776,7 +776,7 @@ mod tests {
     }
 
     #[test]
-    fn presence_is_reported_as_signed() {
+    fn the_report_of_a_touch_equals_the_signed_flag() {
         let key = sk_key("ssh:");
         assert!(key.is_security_key());
         assert_eq!(presence(&key, &touched().blob()), Ok(Presence::Touched));
@@ -794,7 +794,7 @@ mod tests {
     }
 
     #[test]
-    fn a_security_key_signs_through_sshsig_only() {
+    fn a_security_key_signs_only_in_the_sshsig_format() {
         let raw = SecretKey::from_seed([2; 32]).sign(MESSAGE);
         assert!(matches!(presence(&sk_key("ssh:"), &raw), Err(SignatureError::Form(_))));
         let as_plain = Made { key: sk_key("ssh:").0.blob.clone(), ..plain() }.blob();
@@ -830,7 +830,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_signature_or_a_signature_with_a_flipped_bit_is_refused() {
+    fn a_shortened_signature_or_a_signature_with_a_flipped_bit_is_refused() {
         for (key, blob) in [(bob(), plain().blob()), (sk_key("ssh:"), touched().blob())] {
             for length in 0..blob.len() {
                 assert!(presence(&key, &blob[..length]).is_err(), "{length} bytes");
@@ -844,7 +844,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_are_not_one_key_are_refused() {
+    fn a_line_that_does_not_contain_exactly_one_key_is_refused() {
         let line = BOB.trim_end();
         let (kind, rest) = line.split_once(' ').expect("line");
         let (encoded, _) = rest.split_once(' ').expect("line");
@@ -871,7 +871,7 @@ mod tests {
     }
 
     #[test]
-    fn key_ids_have_one_accepted_form() {
+    fn a_key_id_has_only_one_accepted_form() {
         let id = bob().keyid();
         assert_eq!(id.as_str().parse(), Ok(id));
         let text = id.as_str().to_owned();
@@ -886,7 +886,7 @@ mod tests {
     }
 
     #[test]
-    fn armor_around_other_data_is_refused() {
+    fn an_sshsig_armor_around_other_data_is_refused() {
         for bad in [
             "",
             ARMOUR_BEGIN,

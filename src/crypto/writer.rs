@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn every_shape_is_written_like_its_json_tree() {
+    fn every_type_is_written_to_the_same_bytes_as_its_json_tree() {
         for middle in [None, Some("x"), Some("")] {
             let document = document(middle);
             let tree = serde_json::to_value(&document).expect("a tree");
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn values_without_a_canonical_order_are_written_through_a_json_tree() {
+    fn values_without_a_canonical_order_are_left_to_the_json_tree() {
         let unordered: HashMap<String, u8> = (0..40).map(|n| (n.to_string(), n)).collect();
         assert_eq!(write(&unordered), None);
         assert_eq!(canonical::canonical_of(&unordered).map(|bytes| bytes.len()).ok(), Some(301));

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_sorted_like_arrays_of_documents() {
+    fn excluded_names_are_sorted_like_the_arrays_in_documents() {
         let tokens = [token("a", &["a-b", "a.b", "a1"])];
         let roster = roster();
         let excluded = judge(&name("a"), &name("a"), Tokens::Sealed(&tokens, NOW), &roster).expect("known");
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn r8_an_ended_token_neither_proposes_nor_submits() {
+    fn r8_a_revoked_or_expired_token_can_neither_propose_nor_submit() {
         let ends = |at| SealedToken { expires_at: Some(NOW.plus(at)), ..token("short", &["alice"]) };
         for (proposer, courier) in [("short", "agent"), ("agent", "short")] {
             let judged = |at| {

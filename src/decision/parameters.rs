@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn signed_parameters_must_be_complete_without_extra_members() {
+    fn signed_parameters_must_contain_every_member_and_no_additional_member() {
         assert_eq!(judge(json!({"drain": true, "host": "web-3"})), Ok(()));
         for bad in [
             json!({"host": "web-3"}),

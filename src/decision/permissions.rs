@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn every_permission_must_be_signed_exactly() {
+    fn the_signed_permissions_must_equal_the_required_permissions() {
         let kubectl = Permission { kind: PermissionKind::Run, what: "kubectl".into(), why: PermissionReason::Unlisted };
         let other = Permission { why: PermissionReason::BuiltInDeny, ..kubectl.clone() };
         let asked = Ok(vec![kubectl.clone()]);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_sandbox_is_a_changed_context() {
+    fn a_changed_sandbox_is_refused_as_context_changed() {
         let signed = authorization().sandbox;
         assert!(check_profile(&signed, &signed).is_ok());
         let mut resolved = signed.clone();

@@ -555,7 +555,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn surplus_signatures_are_dropped_and_required_signatures_are_kept() {
+    fn signatures_that_the_quorum_does_not_need_are_dropped() {
         let person = |n: u8, group: &str| {
             let key = crate::crypto::signature::SecretKey::from_seed([n; 32]).public();
             let key = crate::crypto::sshsig::SshKey::from_public(key, "").expect("a key");
@@ -584,7 +584,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn one_approver_of_each_of_two_groups_means_two_people() {
+    fn one_approver_for_each_of_two_groups_requires_two_people() {
         let each = rule(1, &["ops", "security"], true);
         let met = judge(&each, &rule(1, &["ops"], false), &[ALICE, BOB]).expect("met");
         assert_eq!(met.approvers(), [name("alice"), name("bob")]);
@@ -606,7 +606,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn without_each_the_approvers_may_come_from_any_group() {
+    fn without_an_each_rule_the_approvers_may_come_from_any_group() {
         let two = rule(2, &["ops", "security"], false);
         assert!(judge(&two, &Approvals::unspecified(), &[ALICE, CAROL]).is_ok());
         assert!(judge(&two, &Approvals::unspecified(), &[CAROL, CAROL_2]).is_err(), "two keys, one person");
@@ -651,7 +651,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_approver_who_does_not_count_is_reported_with_a_reason() {
+    fn an_approver_whose_signature_does_not_count_is_reported_with_the_reason() {
         let rules = QuorumRules::combine(Some(&rule(1, &["ops"], false)), &Approvals::unspecified()).expect("rules");
         let why = |keys: &[&str], roster: &TrustedRoster| {
             let counted = count(&signed(keys), roster, &nobody(), &rules, at());
@@ -677,7 +677,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_signature_with_touch_is_preferred_to_a_weaker_signature() {
+    fn a_signature_with_a_touch_is_preferred_to_a_signature_without_a_touch() {
         let mut tables = roster().tables().clone();
         tables.group[1].presence = Some(crate::record::roster::PresenceRule::Required);
         let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
@@ -713,7 +713,7 @@ pub(crate) mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(256))]
         #[test]
-        fn an_each_rule_is_met_only_if_one_assignment_fills_all_places(
+        fn an_each_rule_is_met_only_if_one_person_can_be_assigned_to_each_required_signature(
             people in prop::collection::vec(0_u32..16, 0..7),
             groups in 1_usize..4,
             required in 1_usize..3,
@@ -736,7 +736,7 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn the_verdict_depends_only_on_the_set_of_people(
+        fn the_quorum_verdict_depends_only_on_the_set_of_people(
             keys in prop::sample::subsequence(vec![ALICE, BOB, CAROL, CAROL_2, OSCAR], 0..=5).prop_shuffle(),
             required in 1_u64..4,
             each in any::<bool>(),

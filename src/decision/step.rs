@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edited_step_is_refused() {
+    fn a_step_whose_definition_was_edited_is_refused() {
         let mut edited = definition();
         edited["source"] = json!("true\n");
         let sealed = HashedStep::parse(&edited).expect("a definition");
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_step_is_unknown() {
+    fn a_step_that_is_not_in_the_registry_is_refused_as_unknown() {
         assert_eq!(check_step(&authorization(), None).expect_err("none").code(), Code::UnknownStep);
         let mut other = definition();
         other["ref"] = json!("nginx:stop");
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn another_script_under_the_same_definition_is_refused() {
+    fn another_script_with_the_same_definition_is_refused() {
         let mut signed = authorization();
         signed.rendered = RenderedDigest::of(b"true");
         let sealed = HashedStep::parse(&definition()).expect("golden definition");

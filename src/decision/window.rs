@@ -37,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_valid_exactly_between_its_edges() {
+    fn an_approval_window_is_valid_exactly_from_its_start_to_its_end() {
         assert_eq!(judge(0, 0, 3600, 0, None), Ok(()));
         assert_eq!(judge(0, 0, 3600, 3599, None), Ok(()));
         assert_eq!(judge(0, 0, 3600, 3600, None), Err(Code::Expired), "no skew at the end");

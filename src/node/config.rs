@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_of_off_and_a_missing_name_are_refused() {
+    fn a_configuration_with_the_level_off_or_without_a_name_is_refused() {
         assert!(read("name = \"a\"\n[sandbox]\nlevel = \"off\"\n").is_err());
         assert!(read("").is_err_and(|found| found.iter().any(|line| line.contains("`name` is missing"))));
         assert!(read("name = \"a\"\ntls = true\n").is_err(), "a later section that is no section");

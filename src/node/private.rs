@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn r9_the_layout_of_init_has_no_violation() {
+    fn r9_the_directory_that_init_creates_passes_the_check_of_private_files() {
         assert_eq!(found(|_| String::new()), "");
     }
 
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn r9_a_symbolic_link_does_not_hide_the_real_place() {
+    fn r9_a_symbolic_link_to_a_private_file_is_refused() {
         let text = found(|dir| {
             std::os::unix::fs::symlink(dir.join("runbooks"), dir.join("elsewhere")).expect("a link");
             "key = \"elsewhere/key.pem\"\n".to_owned()

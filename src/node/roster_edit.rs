@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_entry_follows_its_table_and_other_text_is_unchanged() {
+    fn a_new_roster_entry_is_added_after_its_table_and_all_other_text_is_unchanged() {
         let text = add(SAMPLE, &dave()).expect("added");
         assert_eq!(lines_gone(SAMPLE, &text), Vec::<String>::new());
         let place = |needle: &str| text.find(needle).unwrap_or_else(|| panic!("{needle}: {text}"));
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_version_number_is_replaced() {
+    fn an_edit_of_the_version_number_changes_no_other_text() {
         let text = set_version(SAMPLE, 12).expect("set");
         assert_eq!(text, SAMPLE.replace("version = 1", "version = 12"));
         assert!(set_version("name = \"x\"", 2).is_err());
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_and_line_ends_are_preserved() {
+    fn a_roster_edit_preserves_comments_and_line_ends() {
         let text = "# Who is who\r\nname = 'x' # ours\r\nversion = 1\r\n\r\n# People\r\n[[approver]]\r\nname = \"alice\"\r\n\
                     groups = [] # none\r\nkeys = [\r\n  # new\r\n  'k1', # laptop\r\n  'k2', # phone\r\n]\r\n\r\n\
                     [[operator]]\r\nname = 'olga'\r\n\r\n# Bob\r\n[[approver]]\r\nname = 'bob'\r\n# the end\r\n";

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_in_another_spelling_is_refused() {
+    fn a_checkpoint_in_a_form_that_is_not_canonical_is_refused() {
         let refused = |text: &str| Checkpoint::parse(text).expect_err(text);
         assert_eq!(refused(""), CheckpointError::Lines);
         assert_eq!(refused(GOLDEN.trim_end()), CheckpointError::Lines);

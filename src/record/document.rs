@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_of_one_kind_is_refused_as_another() {
+    fn a_document_of_one_kind_is_refused_as_a_document_of_another_kind() {
         let refused = Statement::<Denial>::from_payload(&payload("authorization")).expect_err("another kind");
         assert_eq!(refused.pointer, "/predicateType");
     }

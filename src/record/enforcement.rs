@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_warning_about_masks_and_a_list_of_unbounded_memory_have_one_form() {
+    fn the_mask_warning_and_the_list_of_unbounded_memory_have_only_one_valid_form() {
         let check = |facts: &str| {
             let text = format!(r#"{{"layers":[],"level":"strict","missing":[],{facts}}}"#);
             serde_json::from_str::<Enforcement>(&text).expect("a block").check()

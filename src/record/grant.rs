@@ -189,7 +189,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn the_largest_grant_fits_into_a_log_entry_however_its_signatures_share_8192_bytes(
+        fn the_largest_grant_fits_into_a_log_entry_for_every_division_of_8192_bytes_between_its_signatures(
             mut sizes in proptest::collection::vec(0_usize..=8192, MAX_SIGNATURES),
         ) {
             // The test uses any split of 8192 bytes: it shortens the sizes that are too large, and the last size gets

@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_comma_in_braces_or_after_a_backslash_is_a_part_of_the_pattern() {
+    fn a_comma_inside_braces_or_after_a_backslash_does_not_split_a_pattern_list() {
         for (list, patterns) in [
             ("**/.env", &["**/.env"][..]),
             ("**/a, **/b", &["**/a", "**/b"]),
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn host_paths_are_plain_and_never_paths_of_the_run_itself() {
+    fn a_host_path_is_an_absolute_plain_path_and_never_a_path_that_the_run_provides() {
         for good in ["/srv/app", "/var/lib/a b", "/tmp/x", "/etc/ssl", "/run/stepping", "/var", "/var/tmpx", "/a..b"] {
             assert_eq!(check_path(good), Ok(()), "{good}");
         }
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn deny_patterns_must_leave_some_path_and_be_cheap() {
+    fn a_deny_pattern_must_not_match_every_path_and_must_have_a_limited_cost() {
         for good in ["**/.env", "/srv/app/secrets/**", "**/*.pem", "**/.git/**"] {
             assert_eq!(check_pattern(good), Ok(()), "{good}");
         }
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_names_and_ports() {
+    fn a_network_address_consists_of_a_name_and_a_port() {
         for good in ["api.example.com:443", "a:1", "xn--bcher-kva.example:8443", "db_1.internal:5432", "1a.example:1"] {
             assert_eq!(check_address(good), Ok(()), "{good}");
         }

@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn refs_have_a_path_and_a_step() {
+    fn a_step_reference_has_a_path_and_a_step() {
         let reference: StepRef = "deploy/web.v2:restart".parse().expect("valid");
         assert_eq!((reference.path(), reference.step()), ("deploy/web.v2", "restart"));
         for bad in ["a", ":a", "a:", "a:-b", "../a:b", "a/../b:c", "./a:b", "/a:b", "a//b:c", "a:b:c", "a b:c", "a:b\n"]
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ending_of_an_id_has_at_least_6_digits() {
+    fn the_last_digits_of_an_id_are_at_least_6_digits() {
         let id: ProposalId = "prp_019aa0b0-5c00-7000-8000-0000004f2a9c".parse().expect("an id");
         for good in ["4f2a9c", "0000004f2a9c", "8000-0000004f2a9c", "-0000004f2a9c", &id.as_str()[4..]] {
             assert!(good.parse::<ProposalIdEnding>().is_ok_and(|ending| ending.is_of(&id)), "{good}");
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn nonces_have_16_to_64_bytes_and_one_accepted_form() {
+    fn a_nonce_has_16_to_64_bytes_and_only_one_accepted_form() {
         let nonce = Nonce::new(1_763_631_000_000, [9; 16]);
         assert_eq!(nonce.as_str().parse::<Nonce>().as_ref(), Ok(&nonce));
         assert_eq!(nonce.to_bytes().len(), 22);

@@ -615,7 +615,7 @@ mod tests {
     }
 
     #[test]
-    fn a_decision_that_does_not_fit_into_a_receipt_is_refused_in_advance() {
+    fn an_authorization_is_refused_if_its_decision_would_not_fit_into_a_receipt() {
         let fits = largest_decision();
         let more = decision(fits.groups.len() + 1);
         assert!(more.check_room().expect_err("one group more").too_large);

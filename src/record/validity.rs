@@ -253,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_day_and_second_is_written_and_read_back() {
+    fn every_day_and_second_is_unchanged_after_writing_and_reading() {
         use time::macros::format_description;
         let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
         for day in (0..2_932_896).step_by(97).chain([0, 58, 59, 11_016, 2_932_895]) {
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn times_have_one_accepted_form() {
+    fn a_time_has_only_one_accepted_form() {
         let text = "2026-11-20T09:30:00Z";
         assert_eq!(text.parse::<Timestamp>().map(|t| t.to_string()), Ok(text.to_owned()));
         for bad in [

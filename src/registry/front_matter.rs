@@ -10,8 +10,9 @@
 //! defaults: {timeout: 60s, memory: 256MiB, interpreter: bash}
 //! ```
 //!
-//! `params` may also be a complete schema (`type: object`, `properties`, `required`). Only this form allows a parameter
-//! that has no default and may be absent. Both forms become the same normal form in the definition of a step.
+//! `params` may also be a complete schema (`type: object`, `properties`, `required`). Only a complete schema allows a
+//! parameter that has no default and may be absent. Both forms become the same normal form in the definition of a
+//! step.
 
 use serde_json::{Map, Value, json};
 
@@ -22,7 +23,7 @@ use crate::registry::attributes::{LATER, LIMITS, limit};
 use crate::registry::parameters::ParameterSchema;
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode, unknown};
 
-/// Settings of the front matter for every step of its file.
+/// Settings in the front matter for every step of the file.
 #[derive(Debug, Clone)]
 pub(crate) struct FrontMatter {
     pub(crate) title: Option<String>,
@@ -30,12 +31,12 @@ pub(crate) struct FrontMatter {
     pub(crate) approvals: Approvals,
     pub(crate) limits: DeclaredLimits,
     pub(crate) proc: Option<Proc>,
-    /// Host settings for every step, without `run-as` and `sandbox`, which only a step itself may declare.
+    /// Host settings for every step. Only a step itself may declare `run-as` and `sandbox`, so they are not here.
     pub(crate) host: DeclaredSandbox,
     pub(crate) interpreter: Option<String>,
 }
 
-/// Parameters of a file in normal form.
+/// Parameters that the front matter declares, in normal form.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DeclaredParams {
     description: Option<Value>,
@@ -48,7 +49,8 @@ impl DeclaredParams {
         self.properties.keys().map(String::as_str).collect()
     }
 
-    /// Returns the normal form with `required` sorted. If `only` is given, returns the normal form of these parameters.
+    /// Returns the normal form of the parameters, with `required` sorted. If `only` is given, the result contains
+    /// only these parameters.
     pub(crate) fn schema(&self, only: Option<&[String]>) -> Value {
         let taken = |name: &String| only.is_none_or(|names| names.contains(name));
         let properties: Map<String, Value> =
@@ -63,7 +65,7 @@ impl DeclaredParams {
     }
 }
 
-/// Reads the tree of a front matter. A field with a flaw keeps its default, so that reading can continue.
+/// Reads the YAML tree of a front matter. If a field has a flaw, the field keeps its default and reading continues.
 pub(crate) fn read(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> FrontMatter {
     let mut found = FrontMatter {
         title: None,
@@ -122,7 +124,7 @@ fn defaults(node: &YamlNode, found: &mut FrontMatter, flaws: &mut Vec<YamlFlaw>)
             "proc" => proc(&text).map(|proc| found.proc = Some(proc)),
             name => match LIMITS.iter().find(|(known, _)| *known == name) {
                 Some((_, kind)) => declare(&mut found.limits, *kind, &text),
-                None => Ok(()), // `closed_map` has refused this name
+                None => Ok(()), // The function `closed_map` has already refused this name.
             },
         };
         if let Err(message) = read {
@@ -135,7 +137,7 @@ fn defaults(node: &YamlNode, found: &mut FrontMatter, flaws: &mut Vec<YamlFlaw>)
 /// `sandbox`.
 const OF_HOST: [&str; 6] = ["read", "write", "deny", "sockets", "network", "workdir"];
 
-/// Parses a limit and declares it.
+/// Parses a limit and stores the limit in the declared limits.
 pub(crate) fn declare(limits: &mut DeclaredLimits, kind: Limit, text: &str) -> Result<(), String> {
     limit(kind, text).map(|value| limits.declare(kind, value))
 }
@@ -174,7 +176,7 @@ fn params(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredParams {
         ));
         return DeclaredParams::default();
     }
-    // A parameter named `type` has a map as its value. A complete schema has a text there.
+    // If a parameter is named `type`, its value is a map. If `type` is a text, the map is a complete schema.
     let whole = matches!(node.value("type"), Some(YamlNode { kind: YamlKind::Text(_), .. }));
     let given = node.to_json();
     let schema = if whole { given } else { json!({"type": "object", "properties": given}) };

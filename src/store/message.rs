@@ -745,7 +745,7 @@ impl fmt::Display for ConsumeStop {
                 f.write_str("another authorization has the id of this proposal; make a proposal with a new id")
             }
             Self::ClockAhead { seconds } => clock_ahead(f, *seconds),
-            Self::ExclusiveBusy { holder } => write!(f, "{holder} holds the exclusive lock; wait until that run ends"),
+            Self::ExclusiveBusy { holder } => write!(f, "{holder} has the exclusive lock; wait until that run ends"),
             Self::Replayed(spent) => write!(f, "the nonce was spent by {}; see its receipt", spent.proposal),
             Self::Fault(fault) => fault.fmt(f),
         }

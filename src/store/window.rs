@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signer_counts_only_between_valid_after_and_valid_before() {
+    fn a_signature_counts_only_within_the_validity_period_of_the_approver() {
         let never = Timestamp::from_unix(0);
         let bounded = Window { valid_after: Some(t(10)), valid_before: Some(t(20)), ..window() };
         assert_eq!(bounded.check(t(9), never), Err(ConsumeStop::SignerOutside { at: t(9) }));

@@ -840,7 +840,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_request_is_handled_at_once_and_a_batch_collects_queued_requests() {
+    fn a_single_write_request_is_handled_at_once_and_queued_requests_are_handled_in_one_batch() {
         assert_eq!(batch_of(1, 3), 1);
         assert_eq!(batch_of(2, 3), 5);
         assert_eq!(batch_of(2, 0), 2);

@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn one_person_signs_with_one_key() {
+    fn two_signatures_of_one_person_on_a_roster_are_refused() {
         const DORA: u8 = 6; // carol's second key
         for signed in [&[CAROL, DORA][..], &[CAROL, DORA, ALICE, BOB]] {
             let chain = versions(&[(&same, signed)]);
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn the_threshold_of_a_version_counts_the_people_of_that_version() {
+    fn the_threshold_of_a_roster_version_counts_only_people_of_that_version() {
         let replace = |roster: &mut Roster| {
             roster.approver.truncate(2);
             roster.approver[1].keys = vec![key(MALLORY).line().to_owned()];
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_with_unknown_or_bad_signatures_is_refused() {
+    fn a_roster_version_with_unknown_or_invalid_signatures_is_refused() {
         let mut chain = versions(&[(&same, &[ALICE, BOB, MALLORY])]);
         let pinned = Pinned::Digest(digest(&chain[0]));
         assert!(matches!(Chain::connect(&pinned, &chain), Err(ChainError::Signature { version: 2, .. })));
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn signatures_are_unique_and_in_order() {
+    fn roster_signatures_must_be_unique_and_sorted() {
         let chain = versions(&[(&same, &[ALICE, BOB])]);
         let pinned = Pinned::Digest(digest(&chain[0]));
         let mut doubled = chain.clone();
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn earlier_versions_are_trusted_by_their_digest() {
+    fn earlier_roster_versions_are_trusted_because_of_their_digest() {
         // Nobody signed version 2, so only the `previous` digests connect it with version 1.
         let chain = versions(&[(&same, &[]), (&same, &[])]);
         assert!(Chain::connect(&Pinned::Digest(digest(&chain[2])), &chain).is_ok(), "pinned at the end");
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_complete_and_in_order() {
+    fn a_roster_chain_must_be_complete_and_sorted() {
         let chain = versions(&[(&same, &[ALICE, BOB]), (&same, &[ALICE, BOB])]);
         let pinned = Pinned::Digest(digest(&chain[0]));
         let refused = |versions: &[Envelope]| Chain::connect(&pinned, versions).expect_err("refused");
@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_who_knows_all_versions_can_verify_with_each_version() {
+    fn a_reader_who_has_all_roster_versions_can_verify_with_each_version() {
         let chain = versions(&[(&same, &[ALICE, BOB]), (&same, &[ALICE, BOB]), (&same, &[ALICE, BOB])]);
         let all = Chain::from_first(&chain).expect("connected");
         let pinned = Pinned::Chain(Box::new(all.clone()));
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_that_anyone_could_replace_are_reported() {
+    fn roster_versions_that_need_no_signatures_are_reported() {
         let open = |roster: &mut Roster| roster.threshold = 0;
         let guarded = |roster: &mut Roster| roster.threshold = 2;
         let chain = versions(&[(&open, &[ALICE, BOB]), (&guarded, &[ALICE, BOB])]);
@@ -492,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_key_never_returns_under_any_name_or_role() {
+    fn a_removed_key_cannot_be_used_again_under_any_name_or_role() {
         let remove = |roster: &mut Roster| drop(roster.operator.pop());
         let oscar = first().operator[0].keys[0].clone();
         let return_as_approver = move |roster: &mut Roster| roster.approver[0].keys.push(oscar.clone());
@@ -503,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_key_of_an_unverified_type_never_returns() {
+    fn a_removed_key_of_an_unverified_type_cannot_be_used_again() {
         let line = "webauthn-sk-ecdsa-sha2-nistp256@openssh.com AAAAK3dlYmF1dGhuLXNrLWVjZHNhLXNoYTItbmlzdHAyNTZAb3BlbnNzaC5jb20AAAAB";
         let add = |roster: &mut Roster| roster.approver[0].keys.push(line.to_owned());
         let remove = |roster: &mut Roster| drop(roster.approver[0].keys.pop());

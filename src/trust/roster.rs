@@ -569,7 +569,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_groups_are_unique_and_exist() {
+    fn names_in_a_roster_must_be_unique_and_named_groups_must_exist() {
         assert_eq!(faults(|tables| tables.operator[0].name = tables.approver[0].name.clone()), ["/operator/0/name"]);
         assert_eq!(faults(|tables| tables.group.push(tables.group[0].clone())), ["/group/2/name"]);
         assert_eq!(faults(|tables| drop(tables.group.pop())), ["/approver/1/groups/0", "/approver/2/groups/1"]);
@@ -591,7 +591,7 @@ mod tests {
     }
 
     #[test]
-    fn all_broken_rules_are_reported_together() {
+    fn all_errors_of_a_roster_are_reported_together() {
         let many = faults(|tables| {
             tables.threshold = 4;
             tables.approver[0].valid_after = "2026-01-01T00:00:00Z".parse().ok();

@@ -71,7 +71,7 @@ impl FileSigner {
 
     /// Returns a signer for a key in memory.
     #[must_use]
-    #[expect(clippy::missing_panics_doc, clippy::expect_used, reason = "an empty comment holds nothing to refuse")]
+    #[expect(clippy::missing_panics_doc, clippy::expect_used, reason = "an empty comment contains nothing to refuse")]
     pub fn new(secret: SecretKey) -> Self {
         let key = SshKey::from_public(secret.public(), "").expect("a key of our own without a comment is a key line");
         Self { secret, key }
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn links_directories_fifos_and_large_files_are_refused() {
+    fn links_and_directories_and_fifos_and_large_files_are_refused_as_private_keys() {
         let (directory, path) = written();
         let link = directory.path().join("link");
         symlink(&path, &link).expect("link");

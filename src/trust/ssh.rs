@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn stock_ssh_keygen_agrees_about_keys_and_signatures() {
+    fn unmodified_ssh_keygen_reads_the_same_keys_and_accepts_the_same_signatures() {
         let directory = made("");
         let path = |name: &str| directory.path().join(name);
         for name in ["id", "id.pub"] {
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn our_key_lines_equal_the_key_lines_of_ssh_keygen() {
+    fn the_key_lines_of_this_program_equal_the_key_lines_of_ssh_keygen() {
         let directory = tempfile::tempdir().expect("directory");
         let public = crate::crypto::signature::SecretKey::from_seed([5; 32]).public();
         let key = SshKey::from_public(public, "mallory").expect("key");

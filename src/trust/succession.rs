@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn signatures_count_the_same_in_any_order() {
+    fn the_order_of_roster_signatures_does_not_change_the_count() {
         let keys = |seeds: &[u8]| -> Vec<String> {
             let line = |seed: &u8| SshKey::from_public(SecretKey::from_seed([*seed; 32]).public(), "").expect("key");
             seeds.iter().map(|seed| line(seed).line().to_owned()).collect()

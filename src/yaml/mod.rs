@@ -526,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn typing_errors_are_recognised() {
+    fn a_typing_error_in_a_key_is_answered_with_a_suggestion() {
         let known = ["timeout", "memory", "file_size", "run-as"];
         for (slip, meant) in
             [("timout", Some("timeout")), ("memroy", Some("memory")), ("file-size", Some("file_size")), ("zebra", None)]

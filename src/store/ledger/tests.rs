@@ -284,7 +284,7 @@ async fn consumptions_of_a_large_batch_have_at_most_sixteen_items() {
 }
 
 #[tokio::test]
-async fn a_spent_nonce_stays_spent_for_another_expiry_and_another_proposal_and_after_a_restart() {
+async fn a_spent_nonce_stays_spent_with_another_expiry_or_another_proposal_or_after_a_restart() {
     let world = World::new();
     let ledger = world.sealed().await;
     let (consumed, _) = run_whole(&ledger, 1).await;
@@ -468,7 +468,7 @@ async fn pruning_compares_each_nonce_with_the_log() {
 }
 
 #[tokio::test]
-async fn a_run_holds_its_exclusive_lock_until_the_receipt() {
+async fn a_run_keeps_its_exclusive_lock_until_the_receipt_is_written() {
     let world = World::new();
     let ledger = world.sealed().await;
     let exclusive =
@@ -514,7 +514,7 @@ async fn a_denial_stops_known_and_unknown_authorizations() {
 }
 
 #[tokio::test]
-async fn denials_of_unknown_authorizations_are_limited_and_denials_of_proposals_are_not() {
+async fn only_denials_of_unknown_authorizations_are_limited_in_number() {
     let world = World::new();
     let ledger = world.sealed().await;
     let denial = |number: u32, approver: &str, at: Timestamp| DenialWrite {
@@ -788,7 +788,7 @@ async fn lists_of_proposals_are_filtered_and_paged_with_the_newest_first() {
 }
 
 #[tokio::test]
-async fn tokens_change_only_with_a_seal_and_a_token_name_is_never_reused() {
+async fn tokens_change_only_with_a_new_seal_and_a_token_name_is_never_reused() {
     let world = World::new();
     let ledger = world.sealed().await;
     let name: Name = "ci".parse().expect("name");
@@ -823,7 +823,7 @@ async fn tokens_change_only_with_a_seal_and_a_token_name_is_never_reused() {
 }
 
 #[tokio::test]
-async fn each_seal_names_the_previous_seal_and_the_first_seal_is_the_boundary_id() {
+async fn each_seal_names_the_previous_seal_and_the_digest_of_the_first_seal_is_the_boundary_id() {
     let world = World::new();
     let ledger = world.open();
     assert_eq!(ledger.consume(consume_of(&ledger, core(1))).await, Err(ConsumeStop::NoSeal));
@@ -951,7 +951,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn the_same_rows_always_give_the_same_checkpoint() {
+async fn the_same_database_rows_always_result_in_the_same_checkpoint() {
     let world = World::new();
     let ledger = world.sealed().await;
     let early = ledger.checkpoint().expect("read").expect("signed");
@@ -1322,7 +1322,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 #[tokio::test]
-async fn r7_after_a_leap_of_the_clock_no_entry_is_dated_and_no_proposal_expires() {
+async fn r7_after_a_large_jump_of_the_clock_no_entry_is_written_and_no_proposal_expires() {
     let world = World::new();
     let ledger = world.sealed().await;
     ledger.propose(new_proposal(1)).await.expect("proposed");
@@ -1401,7 +1401,7 @@ async fn an_implausible_low_water_mark_does_not_change_the_current_time() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn any_sequence_of_requests_moves_statuses_forward_and_spends_each_nonce_once(ops in ops()) {
+    fn no_sequence_of_requests_moves_a_status_back_or_spends_a_nonce_twice(ops in ops()) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
         runtime.block_on(async {
             let world = World::new();

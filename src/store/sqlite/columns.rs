@@ -224,7 +224,7 @@ mod tests {
     use crate::record::consumption::MAX_ITEMS;
 
     #[test]
-    fn every_item_of_a_consumption_has_a_different_place() {
+    fn every_item_of_a_consumption_has_its_own_place_in_the_log() {
         for index in [0, 1, 1 << 40] {
             for item in 0..MAX_ITEMS as u32 {
                 assert_eq!(unplace(place(index, item)), (index, item));

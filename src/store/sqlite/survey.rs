@@ -611,7 +611,7 @@ impl Look<'_> {
             match found {
                 Some((true, _)) => self.outputs_named += 1,
                 Some((false, true)) => {
-                    let what = format!("no row says that the proposal {} wrote {}", hex(&run.id), hex(&name));
+                    let what = format!("no row records that the proposal {} wrote {}", hex(&run.id), hex(&name));
                     self.defect("table output_of", what, LOST);
                 }
                 _ => {}
