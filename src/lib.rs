@@ -3,21 +3,29 @@
 //! An agent proposes a step of a registered runbook, and people sign exactly that run. The boundary runs the step once
 //! in a sandbox and writes a signed receipt, which anyone can verify offline.
 //!
-//! The modules, from the lowest layer to the highest:
+//! The following list names the modules, from the lowest layer to the highest:
 //!
-//! - [`crypto`] digests, strict JSON, signatures and Merkle trees
-//! - [`shell`] a parser for shell syntax that finds the commands of a script
-//! - [`yaml`] YAML within the data model of JSON, with line numbers
-//! - [`record`] the documents that are hashed and signed
-//! - [`registry`], [`policy`], [`trust`] the steps, the rules for them, and the people and keys
-//! - [`decision`] pure functions: sealed state and an envelope in, a verdict out
-//! - [`store`], [`sandbox`] the two modules that use the disk and the kernel
-//! - [`crossing`] the only path on which a boundary runs anything
-//! - [`boundary`] proposals, evidence, admission and housekeeping
-//! - [`http`] the HTTP API, [`node`] the assembled service, [`audit`] offline verification
-//! - [`terminal`] output of commands and exit codes, [`home`] keys, trusted rosters and files of the user
-//! - [`review`] the screen for an approver, [`remote`] the client of a boundary, [`local`] `countersign run`
-//! - [`cli`] the command line
+//! - [`crypto`]: digests, strict JSON, signatures and Merkle trees
+//! - [`shell`]: a parser for shell syntax that finds the commands of a script
+//! - [`yaml`]: YAML within the data model of JSON, with line numbers
+//! - [`record`]: the documents that are hashed and signed
+//! - [`registry`]: the steps of the runbooks
+//! - [`policy`]: the rules that decide about steps and commands
+//! - [`trust`]: the people and their public keys
+//! - [`decision`]: pure functions that compute a verdict from the sealed state and an envelope
+//! - [`store`]: the database on the disk
+//! - [`sandbox`]: the isolation of a run by the kernel
+//! - [`crossing`]: the only code through which a boundary runs anything
+//! - [`boundary`]: proposals, evidence, admission and housekeeping
+//! - [`http`]: the HTTP API
+//! - [`node`]: the assembled service
+//! - [`audit`]: offline verification
+//! - [`terminal`]: output of commands and exit codes
+//! - [`home`]: keys, trusted rosters and files of the user
+//! - [`review`]: the screen that an approver reads before signing
+//! - [`remote`]: the client of a boundary
+//! - [`local`]: the command `countersign run`
+//! - [`cli`]: the command line
 
 #[cfg(not(target_os = "linux"))]
 compile_error!(

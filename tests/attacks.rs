@@ -21,7 +21,7 @@ fn sealed_tokens(world: &World) -> Vec<String> {
 }
 
 #[test]
-fn tokens_made_during_a_revocation_restore_no_token_and_lose_no_token() {
+fn parallel_creation_and_revocation_of_tokens_restores_no_token_and_loses_no_token() {
     let world = World::new();
     const MANY: usize = 12;
     for n in 0..MANY {
@@ -54,7 +54,7 @@ fn short_token(world: &World, name: &str, seconds: i64) -> String {
 }
 
 #[test]
-fn a_proposal_of_an_ended_token_does_not_run() {
+fn a_proposal_of_a_revoked_token_does_not_run() {
     let world = World::new();
     let short = short_token(&world, "short", 4);
     let wish = World::wish("two:go", json!({}));
@@ -247,7 +247,7 @@ fn an_almost_full_disk_is_reported_by_ready_and_log_and_doctor() {
     assert!(said.lines().any(|line| line.starts_with("FIX ") && line.contains("16 MiB are needed")), "{said}");
     std::fs::remove_file(&filled).unwrap();
     assert_eq!(world.wire.peek("/ready").status, 200);
-    wait_for("its end is told", || world.service_log().contains("the disk of the store has room again"));
+    wait_for("its end is told", || world.service_log().contains("the disk of the store has free space again"));
     world.wire.post("/v1/proposals", &world.agent, &World::wish("plain:true", json!({}))).ok(201);
     assert_eq!(told(), 1, "one line when it begins");
 }

@@ -72,7 +72,7 @@ fn audit(world: &World, place: &Path, more: &[&str]) -> Audited {
 }
 
 #[test]
-fn the_log_of_a_boundary_is_clean_and_names_all_approvers() {
+fn an_audit_of_a_boundary_has_no_failure_and_names_all_approvers() {
     let mut world = World::with(|setup| {
         setup.runbook("lock.md", runbook(SMALL, &[("go exclusive=db", ":")]));
     });
@@ -126,7 +126,7 @@ fn the_log_of_a_boundary_is_clean_and_names_all_approvers() {
     // For people.
     let output = world.program(&["audit", "--roster", &roster(&world)]).arg(&copy).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success() && text.contains("every decision stands"), "{text}");
+    assert!(output.status.success() && text.contains("every decision is confirmed"), "{text}");
     assert!(text.bytes().all(|c| c == b'\n' || (0x20..0x7f).contains(&c)));
 }
 
@@ -195,7 +195,7 @@ fn without_a_trusted_roster_nothing_is_audited_and_the_digest_is_reported() {
 }
 
 #[test]
-fn the_audit_state_detects_a_log_that_was_cut_or_forked() {
+fn the_stored_audit_state_detects_a_log_that_was_shortened_or_forked() {
     let mut world = World::new();
     let state = world.path("audit.state");
     let with_state = ["--state", state.to_str().unwrap()].map(str::to_owned);
@@ -244,7 +244,7 @@ fn the_audit_state_detects_a_log_that_was_cut_or_forked() {
 }
 
 #[test]
-fn two_copies_of_one_log_have_one_history_or_are_a_fork() {
+fn two_copies_of_one_log_with_different_histories_are_reported_as_a_fork() {
     let world = World::new();
     world.run("plain:true", json!({}), &[&alice()]);
     let early = world.export("early");
@@ -269,7 +269,7 @@ fn two_copies_of_one_log_have_one_history_or_are_a_fork() {
 }
 
 #[test]
-fn an_empty_head_agrees_with_no_log() {
+fn a_checkpoint_of_size_zero_is_refused_for_comparison() {
     let mut log = Log::new();
     log.run("nginx:restart", 10, &[ALICE]);
     let copy = written(&log);
@@ -519,7 +519,7 @@ fn audit_log(log: &Log, directory: &Path, more: &[&str]) -> std::process::Comman
 }
 
 #[test]
-fn decisions_that_differ_are_counted_in_the_verdict_and_the_engine_is_named() {
+fn decisions_that_differ_are_counted_and_the_program_version_is_named() {
     let mut log = Log::new();
     log.reseal(10, |seal| seal["engine"] = json!("countersign 9.9.9"));
     log.run("nginx:restart", 15, &[ALICE]);
@@ -532,14 +532,14 @@ fn decisions_that_differ_are_counted_in_the_verdict_and_the_engine_is_named() {
         (output.status.code(), words.join(" "))
     };
     let (code, text) = told(honest.path(), &["--no-differences"]);
-    assert!(code == Some(0) && text.contains("every decision stands"), "{text}");
+    assert!(code == Some(0) && text.contains("every decision is confirmed"), "{text}");
     let of = log.approved_but("nginx:restart", 20, &[ALICE], |of| of["sandbox"]["limits"]["wall_ms"] = json!(1));
     let place = log.consume(20, &[&of]);
     log.receipt(place, &of);
     let differs = written(&log);
     let (code, text) = told(differs.path(), &[]);
     assert_eq!(code, Some(0), "{text}");
-    assert!(!text.contains("every decision stands") && text.contains("1 decision differs: "), "{text}");
+    assert!(!text.contains("every decision is confirmed") && text.contains("1 decision differs: "), "{text}");
     assert!(text.contains("\"countersign 9.9.9\"") && text.contains("the boundary states that"), "{text}");
     let state = differs.path().join("state");
     let with_state = ["--state", state.to_str().unwrap()];
@@ -553,7 +553,7 @@ fn decisions_that_differ_are_counted_in_the_verdict_and_the_engine_is_named() {
 }
 
 #[test]
-fn copies_from_before_and_after_a_key_change_are_one_history() {
+fn copies_of_a_log_from_before_and_after_a_key_change_agree() {
     let rotate = |log: &mut Log| {
         log.sealed.roster["boundary"][0]["keys"] = json!([history::key(history::BOUNDARY_2).line()]);
         log.roster(&[ALICE, BOB]);
@@ -605,7 +605,7 @@ fn copies_from_before_and_after_a_key_change_are_one_history() {
 }
 
 #[test]
-fn the_audit_state_is_replaced_only_after_all_output() {
+fn the_audit_state_is_saved_only_after_all_findings_are_printed() {
     let mut log = Log::new();
     log.run("nginx:restart", 10, &[ALICE]);
     let directory = written(&log);
@@ -619,7 +619,7 @@ fn the_audit_state_is_replaced_only_after_all_output() {
 }
 
 #[test]
-fn a_damaged_copy_is_reported_and_causes_no_panic() {
+fn a_damaged_copy_of_a_log_is_reported_and_causes_no_panic() {
     let world = World::new();
     let run = world.run("plain:true", json!({}), &[&alice()]);
     let copy = world.export("copy");
@@ -693,7 +693,7 @@ fn audited_trusting(log: &Log, trusted: &[&Envelope], more: &[&str]) -> Audited 
 }
 
 #[test]
-fn of_several_trusted_rosters_the_newest_decides_an_audit() {
+fn an_audit_with_several_trusted_rosters_uses_the_newest_roster() {
     let mut log = Log::new();
     log.run("nginx:restart", 10, &[ALICE]);
     let early = log.clone();
@@ -833,7 +833,7 @@ fn an_unusable_key_is_no_error_if_no_secret_is_requested() {
 }
 
 #[test]
-fn parallel_audits_never_set_a_shared_state_back() {
+fn parallel_audits_never_replace_a_shared_state_with_an_older_state() {
     let mut log = Log::new();
     log.run("nginx:restart", 10, &[ALICE]);
     let early = log.clone();
@@ -893,7 +893,7 @@ fn a_state_follows_its_link_and_an_unwritable_state_is_reported_before_the_audit
     let (said, told) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(done.status.success() && link.is_symlink() && fs::read(&target).unwrap() != before, "{told}");
     // What was read in the audit before is not said to have been read now.
-    assert!(!said.contains("every entry holds") && said.contains("--full"), "{said}");
+    assert!(!said.contains("every entry is correct") && said.contains("--full"), "{said}");
 }
 
 /// Serves a directory as a static mirror does, at `/log/`, until the test ends.

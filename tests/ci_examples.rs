@@ -441,8 +441,8 @@ fn commands_of(log: &str) -> Vec<&str> {
 }
 
 #[test]
-fn the_output_of_a_step_is_no_command_to_the_runner() {
-    if !able("the_output_of_a_step_is_no_command_to_the_runner", &["bash", "mktemp", "od", "tr"]) {
+fn the_output_of_a_step_contains_no_command_for_the_ci_runner() {
+    if !able("the_output_of_a_step_contains_no_command_for_the_ci_runner", &["bash", "mktemp", "od", "tr"]) {
         return;
     }
     for (end, code) in [("", 0), ("exit 3", 3)] {

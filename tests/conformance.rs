@@ -17,7 +17,7 @@ mod vectors;
 use vectors::{LATER, Outcome, READERS};
 
 #[test]
-fn own_vectors_agree() {
+fn the_vectors_of_this_repository_give_the_expected_results() {
     let mut run = Run::default();
     // problems.json is played against a boundary: tests/problems.rs; the escapes in a sandbox: tests/escapes.rs.
     run.directory(
@@ -31,7 +31,7 @@ fn own_vectors_agree() {
 }
 
 #[test]
-fn golden_documents_agree() {
+fn golden_documents_give_the_expected_results() {
     let mut run = Run::default();
     run.count("golden", vectors::golden::check(&golden::own_vectors().join("golden")));
     run.end();
@@ -51,7 +51,7 @@ fn weak_keys_are_refused_in_the_roster() {
 }
 
 #[test]
-fn vectors_of_additional_directories_agree() {
+fn vectors_of_additional_directories_give_the_expected_results() {
     let mut run = Run::default();
     let listed = std::env::var_os("COUNTERSIGN_CASES").unwrap_or_default();
     for dir in std::env::split_paths(&listed).filter(|dir| !dir.as_os_str().is_empty()) {
@@ -61,7 +61,7 @@ fn vectors_of_additional_directories_agree() {
 }
 
 #[test]
-fn a_named_directory_that_is_missing_is_a_failure() {
+fn a_missing_directory_of_vectors_is_a_failure() {
     let mut run = Run { quiet: true, ..Run::default() };
     run.directory(&std::env::temp_dir().join("countersign-no-such-directory"), &[]);
     assert_eq!(run.failed, 1);

@@ -203,7 +203,7 @@ fn unknown_receipts(world: &World) -> Vec<Value> {
 }
 
 #[test]
-fn promise_3_after_a_kill_at_any_point_each_consumption_has_one_receipt() {
+fn promise_3_each_consumption_has_one_receipt_after_a_kill_at_any_point() {
     // Each point at the first time that it comes by; some also later, when other work passes there.
     let more = [
         "before-consume-commit:2",
@@ -294,7 +294,7 @@ fn begun(world: &World, step: &str) -> Value {
 }
 
 #[test]
-fn interrupted_run_is_unknown_and_not_run_again() {
+fn an_interrupted_run_has_the_outcome_unknown_and_does_not_run_again() {
     let (mut world, mark) = sleeper(1);
     let proposal = begun(&world, "s:sleep");
     wait_for("both processes run", || on_host(&mark).len() == 2);
@@ -342,15 +342,17 @@ fn helper_and_firsts(world: &World) -> (u32, Vec<u32>) {
 }
 
 #[test]
-fn r6_leftover_processes_are_killed_first() {
+fn r6_leftover_processes_are_killed_before_the_service_starts() {
     let (world, mark) = sleeper(2);
     leftovers_are_killed_first(world, &mark);
 }
 
 /// Where no namespace ends a run with its first process.
 #[test]
-fn r6_leftover_processes_are_killed_first_without_namespaces() {
-    let Some((world, mark)) = poor_sleeper("r6_leftover_processes_are_killed_first_without_namespaces", 3) else {
+fn r6_leftover_processes_are_killed_before_the_service_starts_without_namespaces() {
+    let Some((world, mark)) =
+        poor_sleeper("r6_leftover_processes_are_killed_before_the_service_starts_without_namespaces", 3)
+    else {
         return;
     };
     leftovers_are_killed_first(world, &mark);
@@ -387,7 +389,7 @@ fn a_run_without_namespaces_ends_when_its_helper_and_the_service_are_killed() {
 }
 
 #[test]
-fn r5_no_signed_data_is_visible_before_it_is_durable() {
+fn r5_no_signed_data_is_visible_before_it_is_written_to_the_disk() {
     // The step has ended and its receipt is signed; it dies before that is on disk: nobody was told.
     // It lives on for a while after its output, so that this gets to who listens before the service dies.
     let mut world = World::with(|setup| setup.runbook("slow.md", runbook(SMALL, &[("talk", "echo out; sleep 0.5")])));
@@ -471,8 +473,8 @@ fn r5_after_a_failed_sync_the_process_ends() {
 }
 
 #[test]
-fn r7_a_clock_that_is_set_back_revives_no_authorization() {
-    let Some(shim) = shim("r7_a_clock_that_is_set_back_revives_no_authorization") else { return };
+fn r7_no_expired_authorization_becomes_valid_if_the_clock_is_set_back() {
+    let Some(shim) = shim("r7_no_expired_authorization_becomes_valid_if_the_clock_is_set_back") else { return };
     let ahead = 7200;
     let mut world = World::prepared(|setup| {
         setup.env("LD_PRELOAD", shim);
@@ -508,8 +510,8 @@ fn r7_a_clock_that_is_set_back_revives_no_authorization() {
 }
 
 #[test]
-fn r7_windows_end_even_if_the_clock_is_behind_the_log() {
-    let Some(shim) = shim("r7_windows_end_even_if_the_clock_is_behind_the_log") else { return };
+fn r7_approval_windows_end_even_if_the_clock_is_behind_the_log() {
+    let Some(shim) = shim("r7_approval_windows_end_even_if_the_clock_is_behind_the_log") else { return };
     let mut world = World::new();
     world.stop();
     world.setup.env("LD_PRELOAD", &shim);
@@ -547,8 +549,8 @@ fn a_clock_before_1970_is_refused_at_the_start() {
 }
 
 #[test]
-fn r7_a_clock_that_jumps_ahead_only_delays_pruning() {
-    let Some(shim) = shim("r7_a_clock_that_jumps_ahead_only_delays_pruning") else { return };
+fn r7_a_clock_that_jumps_ahead_only_delays_the_deletion_of_nonces() {
+    let Some(shim) = shim("r7_a_clock_that_jumps_ahead_only_delays_the_deletion_of_nonces") else { return };
     let mut world = World::new();
     let mut predicate = world.authorization("plain:true", json!({}));
     predicate["expires_at"] = json!(stamp(now() + 3600));
@@ -608,8 +610,10 @@ fn assert_sound(world: &World) {
 }
 
 #[test]
-fn r7_a_clock_set_a_year_forward_and_back_leaves_one_history() {
-    let Some(shim) = shim("r7_a_clock_set_a_year_forward_and_back_leaves_one_history") else { return };
+fn r7_a_clock_that_is_set_a_year_forward_and_back_causes_no_contradiction_in_the_log() {
+    let Some(shim) = shim("r7_a_clock_that_is_set_a_year_forward_and_back_causes_no_contradiction_in_the_log") else {
+        return;
+    };
     const YEAR: i64 = 365 * 86_400;
     let mut world = World::new();
     let first = world.run("say:echo", json!({"text": "now"}), &[&alice()]);
@@ -645,7 +649,7 @@ fn r7_a_clock_set_a_year_forward_and_back_leaves_one_history() {
 // ---- an orderly end
 
 #[test]
-fn sigterm_lets_runs_end_and_writes_their_receipts() {
+fn after_sigterm_the_service_waits_for_its_runs_and_writes_their_receipts() {
     let mut world = World::with(|setup| {
         setup.runbook("s.md", runbook(SMALL, &[("short", "echo begun\nsleep 1.5\necho done")]));
     });

@@ -16,7 +16,7 @@ use support::{SMALL, World, bytes_of, id_of, people, runbook, wait_for};
 // ---- promise 1: no run without signatures
 
 #[test]
-fn promise_1_no_run_without_enough_signatures() {
+fn promise_1_no_run_starts_without_enough_signatures() {
     let world = World::new();
     let everybody = [alice(), bob(), carol(), dora(), frank()];
     // Of those who may count (carol owns the agent, no rule names frank's group): who is in which group.
@@ -120,7 +120,7 @@ fn promise_1_signatures_cover_every_field() {
 // ---- promise 2: one nonce, one run
 
 #[test]
-fn promise_2_consumed_nonce_is_refused_after_restart() {
+fn promise_2_a_spent_nonce_is_refused_after_a_restart() {
     let mut world = World::new();
     let finished = world.run("plain:true", json!({}), &[&alice()]);
     let signed = envelope(&bytes_of(&finished), &[&alice()]);
@@ -140,7 +140,7 @@ fn promise_2_consumed_nonce_is_refused_after_restart() {
 }
 
 #[test]
-fn promise_2_sixty_four_clients_with_one_nonce_cause_one_run() {
+fn promise_2_many_parallel_clients_with_one_nonce_cause_one_run() {
     let world = Arc::new(World::new());
     let payload = people::authorization(&world.authorization("say:echo", json!({"text": "once"})));
     let signed = Arc::new(envelope(&payload, &[&alice()]));
@@ -218,7 +218,7 @@ const FIRST: &str = "printf 'the first\\n'";
 const SECOND: &str = "printf 'the second\\n'";
 
 #[test]
-fn promise_5_edited_runbook_runs_as_sealed() {
+fn promise_5_an_edited_runbook_runs_in_its_sealed_form() {
     let world = World::with(|setup| setup.runbook("e.md", runbook(SMALL, &[("go", FIRST)])));
     let before = world.propose("e:go", json!({}));
     world.write("b/runbooks/e.md", &runbook(SMALL, &[("go", SECOND)]));
@@ -237,7 +237,7 @@ fn promise_5_edited_runbook_runs_as_sealed() {
 }
 
 #[test]
-fn step_changed_after_reseal_is_refused() {
+fn a_step_that_was_changed_by_a_reseal_is_refused() {
     let world = World::with(|setup| setup.runbook("e.md", runbook(SMALL, &[("go", FIRST)])));
     let offered = world.propose("e:go", json!({}));
     let whole = envelope(&people::authorization(&world.authorization("e:go", json!({}))), &[&alice()]);
@@ -303,7 +303,7 @@ fn changed_policy_and_roster_files_have_no_effect_and_ready_reports_them() {
 // ---- promise 8: receipts verify offline
 
 #[test]
-fn promise_8_bundle_verifies_offline() {
+fn promise_8_a_bundle_can_be_verified_offline() {
     let mut world = World::new();
     let finished = world.run("two:go", json!({"text": "x"}), &[&alice(), &bob()]);
     let bundle = world.bundle(&finished);
@@ -337,7 +337,7 @@ fn promise_8_bundle_verifies_offline() {
 // ---- promise 9: the history is one
 
 #[test]
-fn promise_9_log_is_append_only() {
+fn promise_9_the_log_is_append_only() {
     let mut world = World::new();
     let mut before = Vec::new();
     for round in 0..4 {
@@ -452,7 +452,7 @@ fn every_run_is_in_the_log() {
 // ---- promise 10: secrets stay out
 
 #[test]
-fn promise_10_no_secret_in_log_database_or_debug() {
+fn promise_10_no_secret_is_in_the_log_or_the_database_or_debug_output() {
     let mut world = World::with(|setup| setup.env("COUNTERSIGN_LOG", "trace"));
     let finished = world.run("say:echo", json!({}), &[&alice()]);
     let guess = format!("cst_{}", "A".repeat(43));
@@ -519,7 +519,7 @@ fn a_rostered_key_gives_read_access_only() {
 }
 
 #[test]
-fn token_is_stored_as_a_hash() {
+fn only_the_hash_of_a_token_is_stored() {
     let mut world = World::new();
     world.stop();
     let database = rusqlite::Connection::open(world.database()).unwrap();
@@ -650,7 +650,7 @@ fn weak_keys_are_refused_in_the_roster() {
 // ---- R1
 
 #[test]
-fn r1_online_and_offline_proposals_share_one_row() {
+fn r1_an_online_and_an_offline_proposal_with_one_nonce_are_the_same_proposal() {
     let world = World::new();
     let offered = world.propose("plain:true", json!({}));
     let whole = envelope(&bytes_of(&offered), &[&alice()]);
@@ -678,7 +678,7 @@ fn r1_online_and_offline_proposals_share_one_row() {
 }
 
 #[test]
-fn r1_checks_are_made_in_their_order() {
+fn r1_the_checks_of_a_crossing_are_made_in_the_documented_order() {
     let world = World::new();
     let good = world.authorization("two:go", json!({"text": "x"}));
     let mut bad = good.clone();
@@ -742,7 +742,7 @@ fn r2_a_changed_policy_is_refused_as_context_changed() {
 // ---- R3
 
 #[test]
-fn r3_a_denial_that_races_a_quorum_wins_or_loses_completely() {
+fn r3_a_denial_at_the_same_time_as_the_last_signature_either_prevents_the_run_or_kills_it() {
     let world = Arc::new(World::new());
     let (mut denied, mut ran) = (0, 0);
     for round in 0..40 {
@@ -800,7 +800,7 @@ fn r3_a_denial_that_races_a_quorum_wins_or_loses_completely() {
 }
 
 #[test]
-fn a_spent_nonce_is_refused_as_replayed_even_if_there_is_no_room_for_a_run() {
+fn a_spent_nonce_is_refused_as_replayed_even_if_the_limit_of_runs_is_reached() {
     let world = World::with(|setup| setup.limits = "runs = 1".to_owned());
     let [spent, unspent] = ["", "again"]
         .map(|_| envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]));
@@ -832,7 +832,7 @@ fn a_denial_kills_a_running_step() {
 }
 
 #[test]
-fn r3_a_reseal_between_verdict_and_claim_is_detected() {
+fn r3_a_reseal_between_the_decision_and_the_consumption_is_detected() {
     // Crossings of a step whose definition changes all the while: each ran under the seal that its receipt names.
     let world = Arc::new(World::with(|setup| setup.runbook("e.md", runbook(SMALL, &[("go", FIRST)]))));
     let resealing = {
@@ -873,7 +873,7 @@ fn r3_a_reseal_between_verdict_and_claim_is_detected() {
 // ---- R4
 
 #[test]
-fn r4_a_row_written_by_hand_does_not_run() {
+fn r4_a_database_row_that_was_written_by_hand_does_not_start_a_run() {
     let mut world = World::new();
     let bare = world.propose("plain:true", json!({}));
     let forged = world.propose("plain:fail", json!({}));
@@ -924,7 +924,7 @@ fn r4_a_row_written_by_hand_does_not_run() {
 // ---- R6
 
 #[test]
-fn r6_second_service_on_one_store_is_refused() {
+fn r6_a_second_service_on_one_store_is_refused() {
     let mut world = World::new();
     let mut second = world.program(&["serve", "--listen", "127.0.0.1:0"]);
     let output = second.arg(world.path("b")).output().unwrap();
@@ -941,7 +941,7 @@ fn r6_second_service_on_one_store_is_refused() {
 // ---- R8
 
 #[test]
-fn r8_owner_of_the_token_may_not_approve() {
+fn r8_the_owner_of_a_token_cannot_approve_its_proposals() {
     let world = World::new();
     for (token, owner) in [(&world.agent, carol()), (&world.courier, bob())] {
         let proposal = world.wire.post("/v1/proposals", token, &World::wish("plain:true", json!({}))).ok(201);
@@ -985,7 +985,7 @@ fn r8_a_submission_is_no_approval() {
 // ---- R9
 
 #[test]
-fn r9_private_set_below_runbooks_does_not_start() {
+fn r9_the_service_does_not_start_if_the_private_set_is_below_the_runbooks() {
     for (config, said_of) in [
         ("runbooks = [\".\"]", "it is private"),
         ("runbooks = [\"boundary\"]", "it is private"),

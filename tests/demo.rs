@@ -28,7 +28,7 @@ fn strict() -> bool {
 }
 
 #[test]
-fn every_attack_is_refused_with_its_code_and_the_exit_code_is_0_on_a_strict_host() {
+fn every_attack_of_the_demo_is_refused_with_its_code() {
     let output = Command::new(BINARY).args(["--json", "demo"]).output().expect("started");
     let (as_told, lines) = lines(&output);
     let strict = strict();
@@ -53,7 +53,7 @@ fn every_attack_is_refused_with_its_code_and_the_exit_code_is_0_on_a_strict_host
 
 /// As in a container without user namespaces.
 #[test]
-fn a_host_without_strict_isolation_names_layer_and_setting_and_exits_with_1() {
+fn the_demo_on_a_host_without_strict_isolation_names_the_missing_layer_and_the_setting() {
     let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
     let mut command = Command::new("unshare");
     command.args(["-Ur", "sh", "-c", script, "sh", BINARY, "--json", "demo"]);

@@ -61,7 +61,7 @@ fn all_pages() -> Vec<String> {
 }
 
 #[test]
-fn every_command_block_is_run_or_states_a_reason() {
+fn every_command_block_of_a_page_is_run_or_states_why_it_is_not_run() {
     let (mut run, mut left) = (0, 0);
     for page in all_pages() {
         for block in blocks(&page, &read(&page)) {
@@ -88,7 +88,7 @@ fn every_command_block_is_run_or_states_a_reason() {
 
 /// Each code of a refusal is in the table of the page for agents, with its status.
 #[test]
-fn the_page_for_agents_has_every_code_with_its_status() {
+fn the_page_for_agents_lists_every_problem_code_with_its_status() {
     let page = read("docs/agents.md");
     for code in Code::ALL {
         let (word, status) = (format!("`{}`", code.word()), status(*code).as_u16().to_string());
@@ -105,7 +105,7 @@ fn readme_is_at_most_ten_kibibytes() {
 }
 
 #[test]
-fn the_first_screen_of_the_readme_has_its_commands_and_its_table_is_run() {
+fn the_commands_and_the_table_at_the_start_of_the_readme_are_tested() {
     let readme = read("README.md");
     let first = blocks("README.md", &readme).into_iter().next().expect("a block");
     let lines: Vec<&str> = first.text.lines().map(bare).collect();
@@ -146,7 +146,7 @@ fn every_refusal_that_the_readme_names_has_an_existing_code() {
 }
 
 #[test]
-fn every_link_of_a_page_leads_somewhere() {
+fn every_link_of_a_page_has_an_existing_target() {
     let mut wrong = Vec::new();
     for page in all_pages() {
         let text = prose(&read(&page));

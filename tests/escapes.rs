@@ -9,25 +9,25 @@ use countersign::record::profile::Workdir;
 use escape::{Bites, Held, Outcome, Who, all_cases, cases, play_what_is_ordered, round, round_over};
 
 #[test]
-fn strict_isolation_prevents_every_escape() {
+fn a_strict_sandbox_prevents_every_escape() {
     if !play_what_is_ordered() {
-        nothing_got_out(&round("strict_isolation_prevents_every_escape", Who::Self_, Held::Strict));
+        nothing_got_out(&round("a_strict_sandbox_prevents_every_escape", Who::Self_, Held::Strict));
     }
 }
 
 #[test]
-fn strict_isolation_prevents_every_escape_under_an_ordinary_user() {
+fn a_strict_sandbox_prevents_every_escape_if_the_service_is_an_ordinary_user() {
     if !play_what_is_ordered() {
-        let name = "strict_isolation_prevents_every_escape_under_an_ordinary_user";
+        let name = "a_strict_sandbox_prevents_every_escape_if_the_service_is_an_ordinary_user";
         nothing_got_out(&round_over(name, Who::Ordinary, Held::Strict, Workdir::Overlay));
     }
 }
 
 /// A live tree: what stands in it may be changed, what is denied may not even be seen.
 #[test]
-fn strict_isolation_prevents_every_escape_from_a_live_tree() {
+fn a_strict_sandbox_prevents_every_escape_from_a_live_tree() {
     if !play_what_is_ordered() {
-        let name = "strict_isolation_prevents_every_escape_from_a_live_tree";
+        let name = "a_strict_sandbox_prevents_every_escape_from_a_live_tree";
         nothing_got_out(&round_over(name, Who::Ordinary, Held::Strict, Workdir::InPlace));
     }
 }
@@ -35,8 +35,8 @@ fn strict_isolation_prevents_every_escape_from_a_live_tree() {
 /// Without user namespaces Landlock is what is left of the host's files: no script may do better than against
 /// Landlock alone, in the same round and as the same user, and what is missing is in the facts.
 #[test]
-fn best_effort_without_user_namespaces_is_no_weaker_than_landlock() {
-    const NAME: &str = "best_effort_without_user_namespaces_is_no_weaker_than_landlock";
+fn the_level_best_effort_without_user_namespaces_still_enforces_landlock() {
+    const NAME: &str = "the_level_best_effort_without_user_namespaces_still_enforces_landlock";
     if play_what_is_ordered() {
         return;
     }
@@ -56,11 +56,11 @@ fn best_effort_without_user_namespaces_is_no_weaker_than_landlock() {
 }
 
 #[test]
-fn many_escapes_succeed_without_a_sandbox_so_the_suite_is_effective() {
+fn many_escape_scripts_succeed_without_a_sandbox() {
     if play_what_is_ordered() {
         return;
     }
-    let outcomes = round("many_escapes_succeed_without_a_sandbox_so_the_suite_is_effective", Who::Self_, Held::Off);
+    let outcomes = round("many_escape_scripts_succeed_without_a_sandbox", Who::Self_, Held::Off);
     say("off", &outcomes);
     let refused = outcomes.iter().find_map(|outcome| outcome.refused.as_deref());
     assert!(breached(&outcomes).len() >= 20, "only {} got out; {refused:?}", breached(&outcomes).len());

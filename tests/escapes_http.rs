@@ -26,8 +26,8 @@ fn no_escape_from_a_real_service_over_http_succeeds() {
 }
 
 #[test]
-fn no_escape_from_the_service_of_an_ordinary_user_over_http_succeeds() {
-    const NAME: &str = "no_escape_from_the_service_of_an_ordinary_user_over_http_succeeds";
+fn no_escape_over_http_succeeds_if_the_service_is_an_ordinary_user() {
+    const NAME: &str = "no_escape_over_http_succeeds_if_the_service_is_an_ordinary_user";
     if !rustix::process::geteuid().is_root() {
         return not_run(NAME, "who is not root can't be another; the test beside it runs as an ordinary user here");
     }

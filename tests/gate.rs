@@ -145,7 +145,7 @@ fn detail(line: &Value, name: &str) -> String {
 }
 
 #[test]
-fn gate_accepts_only_the_demanded_run_and_prints_one_line_per_reason() {
+fn gate_accepts_only_the_required_run_and_prints_one_line_for_each_reason() {
     let at = Deployed::new();
     let good = at.demands();
     let output = at.gate(&at.bundle, &good);
@@ -165,7 +165,7 @@ fn gate_accepts_only_the_demanded_run_and_prints_one_line_per_reason() {
     assert!(why.contains(COMMIT) && why.contains("ffff"), "{why}");
     let fewer: Vec<_> = good[..good.len() - 2].to_vec();
     let line = at.shut(&at.bundle, &fewer, &["parameters"]);
-    assert!(detail(&line, "parameters").contains("count was 3, which is not demanded"), "{line:#}");
+    assert!(detail(&line, "parameters").contains("count was 3, but no value is required"), "{line:#}");
     at.shut(&at.bundle, &[&good[..], &["-p".to_owned(), "more=1".to_owned()]].concat(), &["parameters"]);
     // A value of a file has just its type.
     let params = at.world.path("expected.json");
@@ -203,7 +203,7 @@ fn gate_refuses_a_success_receipt_of_other_parameters_or_another_commit() {
     at.shut(&other, &at.demands(), &["parameters"]);
     let undrained = at.run("deploy:web", json!({"commit": COMMIT, "drain": false}));
     let line = at.shut(&undrained, &at.demands(), &["parameters"]);
-    assert_eq!(detail(&line, "parameters"), "drain was false, demanded is \"true\"");
+    assert_eq!(detail(&line, "parameters"), "drain was false, but \"true\" is required");
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn gate_refuses_a_run_that_failed_or_is_too_old() {
     at.open(&at.bundle, &at.demands());
     wait_for("two seconds have passed", || now() > began + 2);
     let line = at.shut(&at.bundle, &[&at.demands()[..], &words(&["--max-age", "1s"])].concat(), &["age"]);
-    assert!(detail(&line, "age").contains("at most 1s ago is demanded"), "{line:#}");
+    assert!(detail(&line, "age").contains("the maximum age is 1s"), "{line:#}");
     at.open(&at.bundle, &[&at.demands()[..], &words(&["--max-age", "any"])].concat());
 }
 
@@ -251,7 +251,7 @@ fn gate_refuses_a_staging_boundary_with_the_same_name_and_key() {
 }
 
 #[test]
-fn gate_refuses_an_unverified_bundle_whatever_is_waived() {
+fn gate_refuses_an_unverified_bundle_with_every_option() {
     let at = Deployed::new();
     let all = [
         &words(&["--boundary", &at.boundary, "--step", "deploy:web", "--any-digest", "--any-params", "--allow-warned"])
@@ -290,7 +290,7 @@ fn gate_refuses_an_unverified_bundle_whatever_is_waived() {
 }
 
 #[test]
-fn wrong_usage_is_reported_and_no_demand_has_a_default() {
+fn gate_reports_wrong_usage_and_has_no_default_for_a_required_option() {
     let at = Deployed::new();
     let usage = |words: &[String], says: &str| {
         let output = at.gate(&at.bundle, words);
@@ -326,7 +326,7 @@ fn wrong_usage_is_reported_and_no_demand_has_a_default() {
 }
 
 #[test]
-fn roster_swapped_in_a_ci_checkout_is_not_read() {
+fn a_roster_that_was_replaced_in_a_ci_checkout_is_not_read() {
     let at = Deployed::new();
     let checkout = at.world.path("checkout");
     fs::create_dir_all(checkout.join(".git")).expect("a checkout");
@@ -508,7 +508,7 @@ fn three_versions(at: &Deployed) -> (PathBuf, [Value; 3]) {
 }
 
 #[test]
-fn of_several_trusted_rosters_the_newest_decides() {
+fn the_gate_with_several_trusted_rosters_uses_the_newest_roster() {
     let at = Deployed::new();
     let (config, [first, second, third]) = three_versions(&at);
     let put =
@@ -556,7 +556,7 @@ fn of_several_trusted_rosters_the_newest_decides() {
 }
 
 #[test]
-fn a_boundary_that_returns_to_an_older_roster_gets_no_signature() {
+fn approve_refuses_to_sign_for_a_boundary_that_returns_to_an_older_roster() {
     let at = Deployed::new();
     let (config, [_, second, third]) = three_versions(&at);
     let offered = at.world.propose("deploy:web", json!({"commit": COMMIT}));
@@ -583,7 +583,7 @@ fn newer_version(envelope: &Value) -> u64 {
 }
 
 #[test]
-fn a_request_for_help_among_the_demands_never_passes() {
+fn gate_with_a_help_option_among_its_arguments_never_passes() {
     let at = Deployed::new();
     let demands = at.demands();
     // As an argument of its own, as the file, and as a value, which no option takes it for.
@@ -611,7 +611,7 @@ fn a_request_for_help_among_the_demands_never_passes() {
 }
 
 #[test]
-fn an_error_in_the_home_directory_names_the_correction() {
+fn an_error_about_the_home_directory_names_the_correction() {
     let at = Deployed::new();
     at.roster_file(&at.world.path("home/.config/countersign/roster.json"));
     let output = at.command(&at.bundle, &at.demands()).current_dir(at.world.path("home")).output().expect("gate");

@@ -13,10 +13,10 @@ use support::people::alice;
 use support::{SMALL, World, not_run, runbook};
 
 #[test]
-fn a_generated_client_works_for_the_whole_exchange() {
+fn a_client_generated_from_openapi_can_propose_and_approve_and_verify_a_run() {
     let Some(python) = std::env::var_os("COUNTERSIGN_PYTHON") else {
         return not_run(
-            "a_generated_client_works_for_the_whole_exchange",
+            "a_client_generated_from_openapi_can_propose_and_approve_and_verify_a_run",
             "COUNTERSIGN_PYTHON names no Python that has openapi-python-client; scripts/test sets it",
         );
     };
@@ -54,7 +54,7 @@ fn a_generated_client_works_for_the_whole_exchange() {
 }
 
 #[test]
-fn every_enum_and_operation_and_path_part_is_described() {
+fn openapi_describes_every_enum_and_operation_and_path_parameter() {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json")).unwrap();
     let description: Value = serde_json::from_str(&text).unwrap();
     for (name, schema) in description["components"]["schemas"].as_object().unwrap() {

@@ -8,7 +8,7 @@ use std::path::Path;
 mod golden;
 
 #[test]
-fn golden_documents_equal_newly_made_documents() {
+fn newly_created_documents_equal_the_golden_documents() {
     let made = golden::made::files();
     assert_eq!(made, golden::made::files(), "the same bytes each time");
     let root = golden::own_vectors().join("golden");

@@ -100,14 +100,14 @@ fn cancel(world: &World, running: &Value) {
 }
 
 #[test]
-fn a_run_without_room_shows_this_reason_while_it_waits() {
+fn an_approved_run_that_waits_for_free_capacity_shows_this_reason() {
     let (world, running, waiting) = one_waits_for_another();
     cancel(&world, &running);
     assert!(world.until(id_of(&waiting), "finished").get("held_up").is_none());
 }
 
 #[test]
-fn a_crossing_that_fails_before_its_claim_shows_no_old_reason_and_runs_later() {
+fn an_approved_run_that_could_not_start_shows_no_outdated_reason_and_runs_later() {
     let (world, running, waiting) = one_waits_for_another();
     let id = id_of(&waiting);
     // Now there is room for it, and nobody can say how much there is on the disk.
@@ -134,7 +134,7 @@ fn limited(limit: &str) -> World {
 }
 
 #[test]
-fn a_run_beyond_the_limit_of_open_files_waits_with_its_nonce_unspent() {
+fn a_run_over_the_limit_of_open_files_waits_and_its_nonce_is_not_spent() {
     let mut world = limited("-n 64");
     world.start();
     world.make_tokens();
@@ -156,7 +156,7 @@ fn a_run_beyond_the_limit_of_open_files_waits_with_its_nonce_unspent() {
 }
 
 #[test]
-fn output_that_cannot_be_stored_is_cut_and_the_log_states_the_reason() {
+fn output_that_cannot_be_stored_is_truncated_and_the_service_log_states_the_reason() {
     let world = World::with(|setup| {
         setup.runbook("much.md", runbook(SMALL, &[("go", "head -c 4000000 /dev/zero | tr '\\0' x")]));
     });

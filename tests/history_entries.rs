@@ -52,7 +52,7 @@ fn usual() -> Log {
 }
 
 #[test]
-fn an_honest_log_is_clean_and_every_decision_is_confirmed() {
+fn an_audit_of_a_correct_log_finds_no_failure_and_confirms_every_decision() {
     let mut log = usual();
     let (one, two) = (log.approved("nginx:restart", 40, &[BOB]), log.approved("nginx:restart", 40, &[ALICE]));
     let place = log.consume(40, &[&one, &two]);
@@ -76,7 +76,7 @@ fn an_honest_log_is_clean_and_every_decision_is_confirmed() {
 }
 
 #[test]
-fn a_run_in_progress_is_open_and_no_failure() {
+fn a_run_in_progress_is_reported_as_open_and_not_as_a_failure() {
     let mut log = usual();
     let running = log.approved("nginx:restart", 40, &[ALICE]);
     log.consume(40, &[&running]);
@@ -120,7 +120,7 @@ fn seen(log: &Log, size: usize, at: i64, by: &[(&str, u8)]) -> SeenHead {
 }
 
 #[test]
-fn entries_dated_before_a_checkpoint_without_them_are_reported() {
+fn entries_are_reported_if_they_are_dated_before_a_checkpoint_that_does_not_contain_them() {
     let witnesses = [("w.example/1", 21), ("w.example/2", 22)];
     let mut log = Log::with(|sealed| {
         sealed.roster["witness"] = witnesses
@@ -156,7 +156,7 @@ fn entries_dated_before_a_checkpoint_without_them_are_reported() {
 }
 
 #[test]
-fn a_state_has_its_own_time_and_a_log_from_the_future_causes_a_warning() {
+fn an_audit_state_stores_its_time_and_a_log_from_the_future_causes_a_warning() {
     let log = usual();
     let now = |after: i64| Some(Timestamp::from_unix(T0 + after));
     let mut auditor = log.auditor(Expected { now: now(700), ..Expected::default() });
@@ -219,7 +219,7 @@ fn a_deleted_or_inserted_or_moved_entry_changes_the_root_hash() {
 }
 
 #[test]
-fn entries_that_the_boundary_omits_or_moves_are_found_without_an_earlier_head() {
+fn entries_that_the_boundary_omits_or_moves_are_found_without_an_earlier_checkpoint() {
     // The boundary's key signs the head anew over what is left.
     let without = |at: usize| {
         let mut log = usual();
@@ -305,7 +305,7 @@ fn an_expired_nonce_cannot_be_spent_again_even_after_it_was_pruned() {
 }
 
 #[test]
-fn a_run_after_a_denial_is_found_and_a_later_denial_is_no_fault() {
+fn a_run_after_its_denial_is_found_and_a_denial_after_the_run_is_no_failure() {
     let mut log = usual();
     let approved = log.approved("nginx:restart", 40, &[ALICE]);
     log.deny(&approved, BOB);
@@ -352,7 +352,7 @@ fn the_auditor_stores_only_the_digest_of_a_denial_and_only_during_its_epoch() {
 }
 
 #[test]
-fn denials_and_refusals_must_have_their_defined_form() {
+fn malformed_denials_and_refusals_in_a_log_are_reported() {
     let denial = |by: u8, edit: &dyn Fn(&mut serde_json::Value)| {
         let mut log = usual();
         let approved = log.approved("nginx:restart", 40, &[ALICE]);
@@ -375,7 +375,7 @@ fn denials_and_refusals_must_have_their_defined_form() {
 }
 
 #[test]
-fn each_decision_is_repeated_with_the_state_before_it() {
+fn an_audit_repeats_each_decision_with_the_state_before_the_decision() {
     let decided = |edit: &dyn Fn(&mut serde_json::Value)| {
         let mut log = usual();
         let approved = log.approved("two:go", 40, &[ALICE, BOB]);
@@ -427,7 +427,7 @@ fn approved_by(step: &str, signers: &[u8], edit: impl Fn(&mut serde_json::Value)
 }
 
 #[test]
-fn only_a_sufficient_number_of_eligible_rostered_people_can_let_a_step_run() {
+fn a_run_without_enough_eligible_approvers_of_the_roster_is_found() {
     assert_eq!(approved_by("nginx:restart", &[MALLORY], |_| {}), ["approval-signatures"], "not rostered");
     assert_eq!(approved_by("nginx:restart", &[BOUNDARY], |_| {}), ["approval-signatures"], "the boundary itself");
     assert_eq!(approved_by("nginx:restart", &[CAROL], |_| {}), ["excluded", "quorum"], "carol owns the agent");
@@ -504,7 +504,7 @@ fn times_in_the_log_never_decrease() {
 }
 
 #[test]
-fn a_run_is_judged_by_the_seal_in_force_and_no_other() {
+fn a_run_is_checked_only_with_the_seal_in_force() {
     let mut log = usual();
     let before = log.seal.clone();
     log.sealed.policy["default"]["approvals"]["required"] = json!(2);
@@ -520,7 +520,7 @@ fn a_run_is_judged_by_the_seal_in_force_and_no_other() {
 }
 
 #[test]
-fn the_chain_of_seals_has_no_gap_and_no_fork_and_no_return() {
+fn a_chain_of_seals_with_a_gap_or_a_fork_or_a_repeated_seal_is_reported() {
     let sealed = |edit: &dyn Fn(&mut serde_json::Value)| {
         let mut log = usual();
         log.reseal(40, |seal| edit(seal));
@@ -539,7 +539,7 @@ fn the_chain_of_seals_has_no_gap_and_no_fork_and_no_return() {
 }
 
 #[test]
-fn removed_epochs_and_tokens_never_return() {
+fn an_epoch_or_token_that_is_used_again_after_its_removal_is_reported() {
     let mut log = usual();
     let first = log.epoch.clone();
     let old = log.approved("nginx:restart", 40, &[ALICE]);
@@ -678,7 +678,7 @@ fn a_newer_roster_can_be_the_trusted_roster() {
 }
 
 #[test]
-fn runs_that_exclude_each_other_never_overlap() {
+fn overlapping_runs_with_the_same_exclusive_name_are_reported() {
     let mut log = usual();
     let (one, two) = (log.approved("db:migrate", 40, &[ALICE]), log.approved("db:migrate", 40, &[ALICE]));
     let first = log.consume(41, &[&one]);
@@ -693,7 +693,7 @@ fn runs_that_exclude_each_other_never_overlap() {
 }
 
 #[test]
-fn unreadable_built_in_lists_never_disable_a_question() {
+fn unreadable_built_in_lists_never_remove_a_required_permission() {
     for lists in [json!(["x"]), json!({}), json!({"version": 2}), json!({"version": 1, "more": []})] {
         let mut log = usual();
         log.sealed.builtins = lists.clone();
@@ -724,7 +724,7 @@ fn run_under(engine: &str, edit: &dyn Fn(&mut serde_json::Value)) -> Log {
 }
 
 #[test]
-fn a_different_result_of_another_version_is_a_difference_and_no_failure() {
+fn a_decision_that_another_program_version_made_differently_is_no_failure() {
     let limits = |of: &mut serde_json::Value| of["sandbox"]["limits"]["wall_ms"] = json!(1);
     assert_eq!(found(&run_under(concat!("countersign ", env!("CARGO_PKG_VERSION")), &limits)), ["sandbox"]);
     let log = run_under(OTHER, &limits);
@@ -744,7 +744,7 @@ fn a_different_result_of_another_version_is_a_difference_and_no_failure() {
 }
 
 #[test]
-fn no_engine_version_excuses_a_missing_required_layer_or_parameters_outside_the_schema() {
+fn a_missing_required_layer_is_a_failure_under_every_program_version() {
     let none = run_under(OTHER, &|of| of["sandbox"]["require"] = json!([]));
     assert_eq!(found(&none), ["sandbox"]);
     assert_eq!(verdicts(&none).last(), Some(&EntryVerdict::Fails));
@@ -799,7 +799,7 @@ fn runs_under_an_unreadable_seal_of_another_version_are_undecided() {
 }
 
 #[test]
-fn data_that_a_seal_names_has_a_bounded_size() {
+fn the_documents_that_a_seal_names_have_a_maximum_size() {
     let mut log = usual();
     log.sealed.builtins = json!({"version": 1, "lists": "x".repeat(5 << 20)});
     log.reseal(40, |_| {});
@@ -824,7 +824,7 @@ fn every_roster_version_without_required_signatures_causes_a_warning() {
 }
 
 #[test]
-fn the_roster_chain_of_a_seal_is_present_and_leads_to_its_roster() {
+fn the_roster_chain_of_a_seal_must_be_present_and_end_with_its_roster() {
     let second = || {
         let mut log = usual();
         log.roster(&[ALICE, BOB]);
@@ -908,7 +908,7 @@ fn a_log_that_follows_another_log_names_that_log() {
 }
 
 #[test]
-fn one_receipt_id_for_two_runs_is_found_even_if_the_receipts_are_late() {
+fn two_runs_with_one_receipt_id_are_found_even_if_their_receipts_are_late() {
     let both = |first_at_once: bool| {
         let mut log = usual();
         let one = log.approved("nginx:restart", 40, &[ALICE]);
@@ -1015,7 +1015,7 @@ fn entry_kinds_of_later_versions_and_random_bytes_are_reported() {
 }
 
 #[test]
-fn a_stored_head_reveals_two_histories_and_a_cut_end() {
+fn a_stored_checkpoint_reveals_a_fork_and_a_shortened_log() {
     let log = usual();
     let seen = |note: &str| Expected { heads: vec![SeenHead::parse(note, "a friend").unwrap()], ..Expected::default() };
     let whats = |log: &Log, expected: Expected| {

@@ -17,7 +17,7 @@ use support::{SMALL, World, bytes_of, exchange, id_of, people, runbook};
 const TALK: &str = "echo one\nsleep 0.1\necho two >&2\nsleep 0.1\nprintf '\\377\\376'\nsleep 0.1\nhead -c 100000 /dev/zero | tr '\\0' x\necho end";
 
 #[test]
-fn live_and_resumed_and_replayed_events_are_one_sequence() {
+fn a_resumed_event_stream_has_the_same_events_as_a_live_stream() {
     let mut world = World::with(|setup| {
         let front = format!("approvals: {{required: 2, from: [ops, security]}}\n{SMALL}");
         setup.runbook("talk.md", runbook(&front, &[("go", TALK)]));
@@ -180,7 +180,7 @@ fn a_submission_of_a_whole_envelope_streams_on_request() {
 // ---- waiting
 
 #[test]
-fn waiting_ends_with_a_change_or_with_the_current_state() {
+fn a_request_that_waits_is_answered_at_a_change_or_at_its_time_limit() {
     let world = World::new();
     let proposal = world.propose("two:go", json!({}));
     let path = format!("/v1/proposals/{}", id_of(&proposal));
@@ -251,7 +251,7 @@ fn get(wire: &Wire, path: &str, headers: &str) -> String {
 }
 
 #[test]
-fn other_hosts_and_origins_are_refused() {
+fn requests_of_other_hosts_and_origins_are_refused() {
     let world = World::with(|setup| setup.config = "hosts = [\"box.lan:7433\"]\n".to_owned());
     let port = world.wire.address().rsplit(':').next().unwrap().to_owned();
     let auth = format!("authorization: Bearer {}\r\n", world.reader);
@@ -368,7 +368,7 @@ fn a_method_that_a_path_does_not_support_is_refused() {
 }
 
 #[test]
-fn slow_request_heads_lose_their_connection_and_delay_no_other_caller() {
+fn a_connection_with_a_slow_request_head_is_closed_and_delays_no_other_caller() {
     let world = World::new();
     let mut slow: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(world.wire.address()).unwrap()).collect();
     let began = Instant::now();

@@ -160,7 +160,7 @@ fn a_web_page_of_another_origin_cannot_use_the_service() {
 }
 
 #[test]
-fn callers_are_identified_only_by_their_bearer_token() {
+fn callers_are_identified_only_with_their_bearer_token() {
     let service = Service::start();
     let problem = service.ask("GET", "/v1/registry", &[], "");
     problem.is_problem(401, "unauthenticated");
@@ -219,7 +219,7 @@ fn bad_input_is_refused_with_its_place_and_changes_nothing() {
 }
 
 #[test]
-fn unknown_paths_and_methods_and_later_features_are_problems() {
+fn unknown_paths_and_methods_and_later_features_are_answered_with_a_problem_document() {
     let service = Service::start();
     service.get("/v1/nothing").is_problem(404, "not-found");
     service.get("/log/tile/0/1").is_problem(404, "not-found");
@@ -244,7 +244,7 @@ fn unknown_paths_and_methods_and_later_features_are_problems() {
 }
 
 #[test]
-fn a_proposal_can_be_made_and_awaited_and_followed_and_cancelled() {
+fn a_proposal_can_be_created_and_awaited_and_followed_and_cancelled() {
     let service = Service::start();
     let made = service.propose();
     let id = made["id"].as_str().expect("an id");

@@ -28,7 +28,7 @@ fn case(dir: &Path, bundle: &str, roster: &str) -> Case {
 }
 
 #[test]
-fn both_verifiers_establish_every_valid_bundle() {
+fn both_verifiers_accept_every_valid_bundle() {
     for dir in golden_folders() {
         let cases = [
             ("valid/bundle.json", "valid/roster.json"),
@@ -68,7 +68,7 @@ fn both_verifiers_refuse_every_broken_bundle_at_the_check_of_its_index() {
 /// Its own strict JSON, names, windows, quorums, parameters, patterns, rosters and trees against the vectors; its Ed25519
 /// against openssl's.
 #[test]
-fn the_independent_verifier_answers_every_vector() {
+fn the_independent_verifier_gives_the_expected_result_for_every_vector() {
     let done =
         python().arg("vectors").arg(golden::own_vectors()).output().expect("python3, or COUNTERSIGN_PYTHON, runs");
     let said = String::from_utf8_lossy(&done.stdout);
@@ -78,7 +78,7 @@ fn the_independent_verifier_answers_every_vector() {
 
 /// It is worth something only as long as it shares nothing with what it checks.
 #[test]
-fn the_independent_verifier_imports_only_the_standard_library_and_itself() {
+fn the_independent_verifier_imports_only_the_python_standard_library_and_its_own_files() {
     let mut own: Vec<String> = Vec::new();
     let mut imports: Vec<(String, String)> = Vec::new();
     for entry in std::fs::read_dir(folder()).expect("its directory") {

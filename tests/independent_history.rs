@@ -61,7 +61,7 @@ fn words(line: &Value) -> Value {
 }
 
 #[test]
-fn a_broken_first_seal_or_roster_is_a_finding_and_another_roster_is_missing_trust() {
+fn an_invalid_first_seal_is_reported_as_a_finding_and_a_foreign_roster_as_missing_trust() {
     let world = World::new();
     world.run("plain:true", json!({}), &[&alice()]);
     let copy = world.export("copy");
@@ -226,7 +226,7 @@ fn files(copy: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn the_golden_log_is_valid_and_both_auditors_report_unchecked_parts() {
+fn both_auditors_accept_the_golden_log_and_report_its_unchecked_parts() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/golden/valid");
     let roster = golden.join("roster.json");
     let home = tempfile::tempdir().expect("a directory");

@@ -91,7 +91,7 @@ const ONLY_BY: &[(&str, &str, &[&str])] = &[
 const FORKING: &[&str] = &["pre_exec", "before_exec", "fork", "vfork", "clone3"];
 
 #[test]
-fn every_import_points_to_a_lower_room() {
+fn every_import_is_from_a_lower_layer() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let files: Vec<(String, String)> = rust_files(&root.join("src"))
         .into_iter()
@@ -103,7 +103,7 @@ fn every_import_points_to_a_lower_room() {
 }
 
 #[test]
-fn the_picture_of_the_rooms_has_no_cycle() {
+fn the_module_picture_has_no_cycle() {
     let mut below = BTreeSet::new();
     for (room, may) in ROOMS {
         for other in *may {
@@ -125,7 +125,7 @@ fn no_files_import_each_other_in_a_cycle() {
 }
 
 #[test]
-fn only_the_crossing_spends_nonces_and_starts_runs_of_the_boundary() {
+fn only_the_crossing_module_spends_nonces_and_starts_runs() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for (name, home, others) in ONLY_BY {
         let path: Vec<String> = name.split("::").map(str::to_owned).collect();
@@ -437,13 +437,13 @@ mod checker {
     }
 
     #[test]
-    fn imports_of_lower_rooms_are_accepted() {
+    fn imports_from_lower_modules_are_accepted() {
         assert_eq!(check("src/record/seal.rs", "use crate::crypto::digest;\nuse crate::record::ident::Name;"), [""; 0]);
         assert_eq!(check("src/cli/verify.rs", "use crate::audit::bundle;\nuse crate::node::start;"), [""; 0]);
     }
 
     #[test]
-    fn an_import_of_a_higher_room_is_reported_with_its_line() {
+    fn an_import_from_a_higher_module_is_reported_with_its_line() {
         assert_eq!(
             check("src/crypto/digest.rs", "//! x\nuse crate::record::ident;"),
             ["src/crypto/digest.rs:2: room crypto may not import record"]
@@ -451,7 +451,7 @@ mod checker {
     }
 
     #[test]
-    fn rooms_of_one_storey_cannot_import_each_other() {
+    fn modules_of_one_layer_cannot_import_each_other() {
         assert_eq!(
             check("src/policy/mod.rs", "fn f(x: crate::trust::roster::Roster) {}"),
             ["src/policy/mod.rs:1: room policy may not import trust"]
@@ -481,7 +481,7 @@ mod checker {
     }
 
     #[test]
-    fn every_path_of_an_import_group_counts() {
+    fn every_path_of_an_import_group_is_checked() {
         assert_eq!(
             check("src/record/seal.rs", "use crate::{crypto::{digest, json}, store::ledger};"),
             ["src/record/seal.rs:1: room record may not import store"]
@@ -489,14 +489,14 @@ mod checker {
     }
 
     #[test]
-    fn comments_and_strings_and_visibility_are_no_imports() {
+    fn comments_and_strings_and_visibility_modifiers_do_not_count_as_imports() {
         let source = "// use crate::http::x;\n/* crate::http /* nested */ crate::cli */\npub(crate) fn f<'a>(c: &'a str) -> bool {\n\
              c == \"crate::http::x\" || c == r#\"crate::cli \"x\" \"# || c.contains('\"') || b'\\'' == 1 }\n//! unsafe";
         assert_eq!(check("src/crypto/json.rs", source), [""; 0]);
     }
 
     #[test]
-    fn a_string_does_not_hide_the_following_code() {
+    fn code_after_a_string_is_checked() {
         assert_eq!(
             check("src/crypto/json.rs", "const A: &str = \"\\\"\";\nconst B: char = '\\'';\nuse crate::cli::x;").len(),
             1
@@ -505,7 +505,7 @@ mod checker {
     }
 
     #[test]
-    fn re_exports_and_glob_imports_of_the_parent_are_refused() {
+    fn re_exports_and_glob_imports_from_the_parent_module_are_refused() {
         assert_eq!(check("src/crypto/mod.rs", "pub use crate::crypto::digest::Digest;").len(), 1);
         assert_eq!(check("src/crypto/mod.rs", "pub(crate) use crate::crypto::digest::Digest;").len(), 1);
         assert_eq!(check("src/crypto/json.rs", "use super::*;").len(), 1);
@@ -516,7 +516,7 @@ mod checker {
     }
 
     #[test]
-    fn no_file_imports_from_the_library_root() {
+    fn no_source_file_imports_from_the_library_root() {
         assert_eq!(check("src/cli/mod.rs", "use countersign::crypto::digest;").len(), 1);
         assert_eq!(check("src/main.rs", "fn main() { countersign::cli::main(); }"), [""; 0]);
         assert_eq!(check("src/main.rs", "fn main() { countersign::http::main(); }").len(), 1);
@@ -524,7 +524,7 @@ mod checker {
     }
 
     #[test]
-    fn a_crate_with_a_guarantee_is_used_in_only_one_room() {
+    fn a_crate_with_a_guarantee_is_used_in_only_one_file() {
         assert_eq!(check("src/crypto/signature.rs", "use ed25519_dalek::VerifyingKey;"), [""; 0]);
         assert_eq!(check("src/trust/roster.rs", "fn f(k: ed25519_dalek::VerifyingKey) {}").len(), 1);
         let two = [
@@ -544,7 +544,7 @@ mod checker {
     }
 
     #[test]
-    fn only_the_helper_contains_fork_and_unsafe_code() {
+    fn only_the_sandbox_helper_contains_fork_and_unsafe_code() {
         assert_eq!(check("src/boundary/mod.rs", "fn f() { command.pre_exec(|| Ok(())); }").len(), 1);
         assert_eq!(check("src/node/mod.rs", "fn f() { libc::fork(); }").len(), 1);
         assert_eq!(check("src/sandbox/launcher.rs", "fn f() { unsafe { libc::fork() }; }"), [""; 0]);
@@ -557,7 +557,7 @@ mod checker {
     }
 
     #[test]
-    fn a_room_without_a_storey_is_refused() {
+    fn a_module_without_a_layer_is_refused() {
         assert_eq!(check("src/util/mod.rs", "").len(), 1);
         assert_eq!(check("src/helpers.rs", "").len(), 1);
     }

@@ -136,7 +136,7 @@ fn fill(world: &World, entries: u64) {
 }
 
 #[test]
-fn an_export_is_a_complete_tlog_tiles_directory_and_grows_by_new_entries() {
+fn an_export_is_a_complete_tlog_tiles_directory_and_later_exports_add_new_entries() {
     let world = World::new();
     let copy = directory(&world, "copy");
     world.run("plain:true", json!({}), &[&alice()]);
@@ -182,7 +182,7 @@ fn an_export_is_a_complete_tlog_tiles_directory_and_grows_by_new_entries() {
 }
 
 #[test]
-fn tiles_are_completed_and_an_interrupted_export_is_continued() {
+fn a_later_export_completes_tiles_and_continues_an_interrupted_export() {
     let world = World::new();
     let (copy, hashes) = (directory(&world, "copy"), directory(&world, "hashes"));
     fill(&world, 250);
@@ -428,7 +428,7 @@ fn no_server_can_change_an_entry_of_the_copy() {
 }
 
 #[test]
-fn a_broken_leftover_is_fetched_again_and_written() {
+fn an_invalid_file_of_an_interrupted_export_is_fetched_again() {
     let Grown { old, new, old_hashes, new_hashes } = grown();
     for (more, name, begun, there) in
         [(&[][..], "tile/entries/000", old, new), (&["--hashes"][..], "tile/0/000", old_hashes, new_hashes)]
@@ -462,7 +462,7 @@ fn fifo(path: &Path) {
 }
 
 #[test]
-fn a_copy_that_is_a_pipe_does_not_hang() {
+fn a_copy_directory_that_contains_a_pipe_does_not_block_the_export() {
     let (_temp, copy) = lay(&Files::new());
     fifo(&copy.join("checkpoint"));
     let url = serve(&grown().new);
@@ -550,7 +550,7 @@ fn made(log: &Log, signer: u8) -> Files {
 }
 
 #[test]
-fn a_copy_follows_the_boundary_key_through_later_rosters_and_never_back() {
+fn a_copy_accepts_the_boundary_key_of_a_later_roster_and_refuses_the_key_of_an_older_roster() {
     let mut log = Log::new();
     log.run("nginx:restart", 10, &[ALICE]);
     let old = made(&log, BOUNDARY);
@@ -606,7 +606,7 @@ fn cosigned_by(seeds: &[u8], files: &Files) -> Files {
 }
 
 #[test]
-fn a_copy_of_an_unchanged_log_gets_new_cosignatures_and_keeps_its_trust() {
+fn an_export_of_an_unchanged_log_adds_new_cosignatures() {
     let mut log = Log::new();
     log.run("nginx:restart", 10, &[ALICE]);
     let witness = |seed: u8| {
@@ -670,7 +670,7 @@ fn a_copy_of_an_unchanged_log_gets_new_cosignatures_and_keeps_its_trust() {
 }
 
 #[test]
-fn two_exports_never_write_one_directory_at_the_same_time() {
+fn a_second_export_to_the_same_directory_is_refused() {
     let Grown { old, new, .. } = grown();
     let (_temp, copy) = lay(old);
     let held = fs::File::open(&copy).unwrap();
@@ -690,7 +690,7 @@ fn two_exports_never_write_one_directory_at_the_same_time() {
 }
 
 #[test]
-fn a_tile_of_zeros_is_refused() {
+fn a_tile_that_contains_only_zeros_is_refused() {
     let Grown { old, new, .. } = grown();
     let mut lying = new.clone();
     lying.insert("tile/entries/000".into(), vec![0; 16 << 20]);

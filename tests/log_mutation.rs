@@ -339,12 +339,12 @@ fn under_two_rosters() -> Vec<(Told, bool)> {
 }
 
 #[test]
-fn both_auditors_agree_on_valid_roster_chains_and_on_false_claims() {
+fn both_auditors_give_the_same_result_for_valid_and_invalid_roster_chains() {
     agree(under_two_rosters());
 }
 
 #[test]
-fn both_auditors_find_returned_or_overlapping_or_withheld_or_unsealed_items() {
+fn both_auditors_find_reused_tokens_and_overlapping_runs_and_missing_receipts() {
     agree(liars());
 }
 

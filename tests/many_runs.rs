@@ -166,7 +166,7 @@ fn killed_with_fifty(name: &str, mut world: World, mark: &str, noted: &str) {
 }
 
 #[test]
-fn fifty_runs_end_with_the_service_and_do_not_run_again() {
+fn fifty_runs_end_if_the_service_is_killed_and_do_not_run_again() {
     let (dir, noted) = tree();
     let world = World::with(|setup| {
         let front = format!("{SLEEP_PARAMS}\ndefaults: {{timeout: 300s, memory: 64MiB, processes: 20}}");
@@ -176,7 +176,7 @@ fn fifty_runs_end_with_the_service_and_do_not_run_again() {
     });
     let ready = world.wire.peek("/ready").json();
     assert_eq!(ready["sandbox"], "strict", "this host can't hold strict: {ready:#}");
-    killed_with_fifty("fifty_runs_end_with_the_service_and_do_not_run_again", world, &mark(1), &noted);
+    killed_with_fifty("fifty_runs_end_if_the_service_is_killed_and_do_not_run_again", world, &mark(1), &noted);
     // What each wrote on the host: it began, once.
     let begun: Vec<String> = (0..FIFTY).map(|n| fs::read_to_string(dir.path().join(n.to_string())).unwrap()).collect();
     assert!(begun.iter().all(|text| text.lines().count() == 1), "{begun:?}");
@@ -184,8 +184,8 @@ fn fifty_runs_end_with_the_service_and_do_not_run_again() {
 
 /// Where no namespace ends a run with its first process, and runs leave directories on the host.
 #[test]
-fn fifty_runs_end_with_the_service_without_namespaces() {
-    const NAME: &str = "fifty_runs_end_with_the_service_without_namespaces";
+fn fifty_runs_without_namespaces_end_if_the_service_is_killed() {
+    const NAME: &str = "fifty_runs_without_namespaces_end_if_the_service_is_killed";
     let mut world = World::prepared(|setup| {
         setup.config = "[sandbox]\nlevel = \"best-effort\"\n".to_owned();
         let front = format!("{SLEEP_PARAMS}\ndefaults: {{timeout: 300s, memory: 64MiB, processes: 20}}");
@@ -250,11 +250,11 @@ impl Gate {
 const FIVE_HUNDRED: usize = 500;
 
 #[test]
-fn five_hundred_parallel_runs_continue() {
+fn five_hundred_parallel_runs_continue_to_their_ends() {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX);
     if files < 5000 {
         let reason = "this process may open fewer than 5000 files";
-        return not_run("five_hundred_parallel_runs_continue", reason);
+        return not_run("five_hundred_parallel_runs_continue_to_their_ends", reason);
     }
     let gate = Gate::new();
     let world = gate.world(FIVE_HUNDRED, &[]);

@@ -118,7 +118,7 @@ fn every_mutant_is_refused_by_both_verifiers_at_the_same_checks() {
 
 /// The vectors of `tests/conformance/bundles.json` are what is made here; `COUNTERSIGN_WRITE_VECTORS=1` writes them.
 #[test]
-fn bundle_vectors_equal_newly_made_vectors_and_both_verifiers_agree() {
+fn newly_created_bundle_vectors_equal_the_stored_vectors_and_both_verifiers_agree() {
     let path = golden::own_vectors().join("bundles.json");
     let made = mutants::named::file();
     if std::env::var_os("COUNTERSIGN_WRITE_VECTORS").is_some() {

@@ -52,7 +52,7 @@ fn every_test_that_a_security_page_names_exists() {
 }
 
 #[test]
-fn every_promise_rule_and_threat_has_claims_with_a_test_and_a_gap() {
+fn every_promise_and_rule_and_threat_has_claims_with_a_test_and_a_known_gap() {
     let page = read(CLAIMS);
     let sections = sections(&page);
     let titles: Vec<&str> = sections.iter().map(|(title, _)| *title).collect();
@@ -91,7 +91,7 @@ fn the_security_policy_is_short_and_lists_each_promise() {
 }
 
 #[test]
-fn every_promise_and_rule_has_a_test_of_its_number() {
+fn every_promise_and_rule_has_a_test_with_its_number_in_the_name() {
     let tests = all_tests();
     let missing: Vec<String> = (1..=PROMISES)
         .map(|n| format!("promise_{n}_"))
@@ -155,7 +155,7 @@ mod checker {
     use super::*;
 
     #[test]
-    fn only_marked_code_spans_are_references() {
+    fn only_code_spans_with_the_test_prefix_are_test_references() {
         assert_eq!(
             references("a `test:x_y` b `z`\n`doctest:src/a.rs` test:no"),
             [(1, Reference::Test("x_y".to_owned())), (2, Reference::Doctest("src/a.rs".to_owned()))]
@@ -163,7 +163,7 @@ mod checker {
     }
 
     #[test]
-    fn only_marked_functions_are_tests() {
+    fn only_functions_with_the_test_attribute_are_tests() {
         let source = "#[test]\nfn a() {}\nfn b() {}\n#[tokio::test(flavor = \"current_thread\")]\nasync fn c() {}\n\
             proptest! { #[test]\n#[ignore]\nfn d(x in 0..1) {} }\n// #[test]\n// fn e() {}\n#[inline]\nfn f() {}\n#[test]\n\
             /// words\npub(crate) fn g() {}";

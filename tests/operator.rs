@@ -127,7 +127,7 @@ fn systemd_loads_the_unit_that_init_writes() {
 }
 
 #[test]
-fn openssl_reads_our_key_files() {
+fn openssl_reads_the_key_files_of_this_program() {
     let dir = tempfile::tempdir().expect("a directory");
     must(dir.path(), &["key", "generate", "--out", "k.pem"]);
     let openssl = Command::new("openssl")
@@ -212,7 +212,7 @@ fn serve_reports_every_error_of_every_file_and_does_not_start() {
 }
 
 #[test]
-fn changed_files_are_drift_until_signed_and_sighup_seals_changed_runbooks() {
+fn changed_roster_files_need_signatures_and_sighup_seals_changed_runbooks() {
     let (dir, home) = boundary();
     let service = Service::start(dir.path());
     assert_eq!((&service.started["seal"], &service.started["first"]), (&Value::from(0), &Value::from(true)));
@@ -274,7 +274,7 @@ fn the_roster_is_shown_with_its_witnesses() {
 }
 
 #[test]
-fn strict_is_refused_with_layer_and_setting_on_a_host_that_lacks_it() {
+fn the_strict_level_is_refused_with_the_missing_layer_and_the_setting_to_change() {
     let (dir, home) = boundary();
     edit(&home.join("countersign.toml"), "level = \"best-effort\"", "level = \"strict\"");
     let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
@@ -297,7 +297,7 @@ fn strict_is_refused_with_layer_and_setting_on_a_host_that_lacks_it() {
 }
 
 #[test]
-fn a_copied_directory_is_not_served_together_with_the_original() {
+fn a_copied_boundary_directory_is_not_served_together_with_the_original() {
     let (dir, home) = boundary();
     let service = Service::start(dir.path());
     // A live directory has files that come and go: `cp` fails if one of them goes while it copies.
@@ -324,7 +324,7 @@ fn a_copied_directory_is_not_served_together_with_the_original() {
 }
 
 #[test]
-fn the_holder_of_a_boundary_lock_is_named() {
+fn a_locked_boundary_directory_names_the_process_that_has_the_lock() {
     use std::os::linux::net::SocketAddrExt as _;
     let (dir, _home) = boundary();
     let service = Service::start(dir.path());
@@ -354,7 +354,7 @@ fn features_of_later_versions_are_refused_by_name() {
 }
 
 #[test]
-fn a_registry_of_files_reports_every_error_with_its_place() {
+fn the_registry_command_reports_every_error_in_runbook_files_with_its_place() {
     let dir = tempfile::tempdir().expect("a directory");
     let book = |step: &str| format!("---\ncountersign: 1\ntitle: x\n---\n```bash {{{step}}}\n:\n```\n");
     for (name, step) in [("a.md", "#a colour=red"), ("b.md", "#b timeout=never"), ("c.md", "#c")] {

@@ -45,8 +45,8 @@ fn a_key_of_another_user_is_refused() {
 
 /// The mark of a service's helper is no secret: every run can read it in the command line of its first process.
 #[test]
-fn a_process_of_another_user_with_the_marker_does_not_block_a_start() {
-    const NAME: &str = "a_process_of_another_user_with_the_marker_does_not_block_a_start";
+fn a_process_of_another_user_with_the_process_mark_does_not_prevent_a_start() {
+    const NAME: &str = "a_process_of_another_user_with_the_process_mark_does_not_prevent_a_start";
     if !is_root(NAME) {
         return;
     }
@@ -90,8 +90,8 @@ fn a_process_of_another_user_with_the_marker_does_not_block_a_start() {
 
 /// What stands in there can't be known, so what is denied may: all of it is out of reach.
 #[test]
-fn an_unreadable_directory_is_out_of_reach_if_names_are_denied() {
-    const NAME: &str = "an_unreadable_directory_is_out_of_reach_if_names_are_denied";
+fn a_run_cannot_access_an_unreadable_directory_if_a_deny_pattern_applies() {
+    const NAME: &str = "a_run_cannot_access_an_unreadable_directory_if_a_deny_pattern_applies";
     if !is_root(NAME) {
         return;
     }

@@ -43,8 +43,8 @@ fn public_pem(world: &World) -> PathBuf {
 // ---- receipts
 
 #[test]
-fn receipt_verifies_with_openssl() {
-    if !have("receipt_verifies_with_openssl", &["openssl"]) {
+fn openssl_verifies_the_signature_of_a_receipt() {
+    if !have("openssl_verifies_the_signature_of_a_receipt", &["openssl"]) {
         return;
     }
     let world = World::new();
@@ -86,8 +86,8 @@ fn receipt_verifies_with_openssl() {
 }
 
 #[test]
-fn receipt_verifies_with_securesystemslib() {
-    let test = "receipt_verifies_with_securesystemslib";
+fn securesystemslib_verifies_the_signature_of_a_receipt() {
+    let test = "securesystemslib_verifies_the_signature_of_a_receipt";
     let Some(python) = std::env::var_os("COUNTERSIGN_PYTHON") else {
         return not_run(test, "COUNTERSIGN_PYTHON names no Python that has securesystemslib; scripts/test sets it");
     };
@@ -169,8 +169,8 @@ fn hand_in(world: &World, proposal: &Value, signature: &Value) -> support::wire:
 }
 
 #[test]
-fn stock_ssh_keygen_approves() {
-    if !have("stock_ssh_keygen_approves", &["ssh-keygen"]) {
+fn unmodified_ssh_keygen_can_sign_an_approval() {
+    if !have("unmodified_ssh_keygen_can_sign_an_approval", &["ssh-keygen"]) {
         return;
     }
     let (_keys, key, world) = with_ssh_approver();
@@ -220,8 +220,8 @@ impl Drop for Agent {
 }
 
 #[test]
-fn a_key_in_an_agent_approves() {
-    if !have("a_key_in_an_agent_approves", &["ssh-keygen", "ssh-agent", "ssh-add"]) {
+fn a_key_in_the_ssh_agent_can_sign_an_approval() {
+    if !have("a_key_in_the_ssh_agent_can_sign_an_approval", &["ssh-keygen", "ssh-agent", "ssh-add"]) {
         return;
     }
     let (_keys, key, world) = with_ssh_approver();
@@ -257,8 +257,8 @@ fn approve(world: &World, proposal: &Value, key: &Path, expect: &str, agent: Opt
 }
 
 #[test]
-fn the_approver_s_program_signs_with_a_key_file_of_either_kind() {
-    if !have("the_approver_s_program_signs_with_a_key_file_of_either_kind", &["ssh-keygen"]) {
+fn the_approve_command_signs_with_a_pkcs8_key_file_and_with_an_openssh_key_file() {
+    if !have("the_approve_command_signs_with_a_pkcs8_key_file_and_with_an_openssh_key_file", &["ssh-keygen"]) {
         return;
     }
     let (keys, key, world) = with_ssh_approver();
@@ -282,7 +282,7 @@ fn the_approver_s_program_signs_with_a_key_file_of_either_kind() {
 }
 
 #[test]
-fn the_commands_of_the_four_users_work_together() {
+fn the_commands_of_proposer_and_approver_and_operator_and_auditor_work_together() {
     let world = World::new();
     let with_token = |arguments: &[&str]| {
         let mut command = world.program(&["--url", &world.wire.url]);

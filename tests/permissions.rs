@@ -41,7 +41,7 @@ fn sorted(mut items: Value) -> Value {
 }
 
 #[test]
-fn permissions_that_policy_requires_are_signed_and_run_and_verified() {
+fn a_run_with_required_permissions_is_signed_and_executed_and_verified() {
     let world = asking();
     let proposal = world.propose("ask:asks", json!({}));
     let signed: Value = serde_json::from_slice(&bytes_of(&proposal)).expect("a statement");
@@ -61,7 +61,7 @@ fn permissions_that_policy_requires_are_signed_and_run_and_verified() {
 }
 
 #[test]
-fn a_deny_of_the_policy_file_is_refused_before_any_person_is_asked() {
+fn a_step_that_the_policy_file_denies_is_refused_before_any_approver_is_asked() {
     let world = asking();
     let reply = world.wire.post("/v1/proposals", &world.agent, &World::wish("ask:denied", json!({})));
     let problem = reply.problem("policy-denied");
@@ -81,7 +81,7 @@ fn a_deny_of_the_policy_file_is_refused_before_any_person_is_asked() {
 }
 
 #[test]
-fn r2_a_statement_with_fewer_permissions_than_policy_requires_is_context_changed() {
+fn r2_a_statement_without_a_required_permission_is_refused_as_context_changed() {
     let world = asking();
     let mut predicate = world.authorization("ask:asks", json!({}));
     for at in 0..3 {
@@ -123,7 +123,7 @@ fn offline_proposals_contain_the_permissions_that_policy_requires() {
 }
 
 #[test]
-fn an_unclear_script_and_too_many_permissions_are_reported_at_the_seal_or_the_proposal() {
+fn an_unclear_script_is_reported_at_the_seal_or_at_the_proposal() {
     let many: String = (0..65).map(|at| format!("program{at}\n")).collect();
     let mut world = World::prepared(|setup| {
         setup.policy = POLICY.to_owned();

@@ -42,7 +42,7 @@ fn repository(files: &[(&str, &str)]) -> tempfile::TempDir {
 const RUNBOOK: &str = "---\ncountersign: 1\n---\n```bash {#look}\ngit status\n```\n\n```bash {#restart}\nsystemctl restart x\n```\n\n```python {#py}\nprint(1)\n```\n";
 
 #[test]
-fn the_exit_code_of_check_tells_if_the_script_would_run() {
+fn the_exit_code_of_policy_check_shows_if_the_script_would_run() {
     let dir = repository(&[
         ("good.sh", "git status && npm test\n"),
         ("ask.sh", "git log | grep fix\n"),
@@ -150,7 +150,7 @@ fn a_policy_file_that_others_can_write_is_not_discovered() {
 }
 
 #[test]
-fn explain_names_place_wrapper_and_rule_of_every_command() {
+fn policy_explain_names_the_place_and_wrapper_and_rule_of_every_command() {
     let dir = repository(&[("x.sh", "git ls-files | env xargs rm\nPATH=/x:$PATH make \"$(docker ps)\"\n")]);
     let (code, said) = answer(dir.path(), &["explain", "x.sh"]);
     assert_eq!(code, 0);
@@ -177,7 +177,7 @@ fn explain_names_place_wrapper_and_rule_of_every_command() {
 }
 
 #[test]
-fn the_text_of_a_script_never_controls_the_terminal() {
+fn the_text_of_a_script_cannot_send_control_characters_to_the_terminal() {
     let dir = repository(&[("x.sh", "'\u{1b}[2Jgit\u{202e}' x\n'a\nDENIED b' y\n$X\u{1b}]0;t\u{7}\n")]);
     for command in ["check", "explain"] {
         let (_, said) = answer(dir.path(), &[command, "x.sh"]);
@@ -187,7 +187,7 @@ fn the_text_of_a_script_never_controls_the_terminal() {
 }
 
 #[test]
-fn show_prints_the_origin_of_each_rule() {
+fn policy_show_prints_the_source_of_each_rule() {
     let policy = "version: 1\ndefault: {mode: prompted, run: {deny: [jq]}, approvals: {required: 2, from: [ops]}}\noverrides: [{runbook: \"deploy/**\", mode: execute, run: {allow: [kubectl]}}]\ngrants: [{type: run, pattern: curl, scope: permanent}]\n";
     let dir = repository(&[("countersign.policy.yaml", policy)]);
     let (code, said) = answer(dir.path(), &["show", "--runbook", "./deploy/../deploy/x.md"]);
@@ -204,7 +204,7 @@ fn show_prints_the_origin_of_each_rule() {
 }
 
 #[test]
-fn check_warns_of_interpreters_and_of_patterns_that_match_everything() {
+fn policy_check_warns_of_interpreters_and_of_patterns_that_match_everything() {
     let policy = "version: 1\ndefault: {run: {allow: [\"*\", bash, python3.11, git]}}\n";
     let dir = repository(&[("countersign.policy.yaml", policy), ("x.sh", "make x\n")]);
     let said = answer(dir.path(), &["check", "x.sh"]).1;
@@ -218,7 +218,7 @@ fn check_warns_of_interpreters_and_of_patterns_that_match_everything() {
 }
 
 #[test]
-fn the_override_is_found_by_the_path_in_the_repository() {
+fn the_policy_override_is_selected_by_the_path_in_the_repository() {
     let policy = "version: 1\ndefault: {mode: execute}\noverrides: [{runbook: \"community/**\", mode: deny}]\n";
     let dir = repository(&[(".rundownrc", policy), ("community/.x/a.sh", "jq .\n"), ("b.sh", "jq .\n")]);
     std::os::unix::fs::symlink("community/.x", dir.path().join("mine")).expect("a link");
@@ -235,7 +235,7 @@ fn the_override_is_found_by_the_path_in_the_repository() {
 }
 
 #[test]
-fn check_does_not_trust_a_first_line_that_it_cannot_parse() {
+fn policy_check_refuses_a_first_line_that_it_cannot_parse() {
     let lines = [
         "#!/usr/bin/env -S sh -c pwn",
         "#!/tmp/evil/bash",
@@ -259,7 +259,7 @@ fn check_does_not_trust_a_first_line_that_it_cannot_parse() {
 }
 
 #[test]
-fn a_denied_system_path_is_denied_by_each_of_its_names_at_the_boundary() {
+fn the_boundary_denies_a_denied_system_path_under_each_of_its_names() {
     let policy = "version: 1\nextends: none\ndefault: {mode: execute, run: {allow: [cd], deny: [/usr/bin/dd]}}\n";
     for name in ["dd", "/usr/bin/dd", "/bin/dd", "/bin/../bin/dd", "/proc/self/root/usr/bin/dd", "./dd"] {
         let dir = repository(&[("x.sh", &format!("{name} x\n")), ("countersign.policy.yaml", policy)]);
@@ -270,7 +270,7 @@ fn a_denied_system_path_is_denied_by_each_of_its_names_at_the_boundary() {
 
 /// Issue 05, A 1: a CI tries its policy on what steps would read, write and inherit, with the options of `run`.
 #[test]
-fn check_answers_for_paths_variables_and_options() {
+fn policy_check_decides_about_paths_and_variables_and_options() {
     let policy =
         "version: 1\ndefault: {run: {deny: [npm]}, read: {deny: [\"{repo}/private/**\"]}, env: {allow: [APP_*]}}\n";
     let dir = repository(&[

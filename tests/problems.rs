@@ -47,7 +47,7 @@ fn every_problem_code_has_a_vector() {
 }
 
 #[test]
-fn each_vector_is_refused_with_its_code() {
+fn each_problem_vector_is_refused_with_its_code() {
     let file = file();
     let mut worlds: BTreeMap<String, World> = BTreeMap::new();
     let mut faults = Vec::new();

@@ -95,11 +95,11 @@ fn a_missing_or_private_path_is_an_error_at_the_seal_with_its_place() {
         ),
     );
     let text = world.try_start().expect_err("no run writes a runbook");
-    assert!(text.contains("no run ever writes a runbook"), "{text}");
+    assert!(text.contains("no run may write a runbook"), "{text}");
 }
 
 #[test]
-fn all_steps_that_cannot_be_sealed_are_reported_together_with_their_places() {
+fn all_steps_that_cannot_be_sealed_are_reported_in_one_message_with_their_places() {
     let (_dir, tree) = tree();
     std::fs::create_dir(format!("{tree}/in")).expect("a directory");
     let steps = [
@@ -143,7 +143,7 @@ fn all_steps_that_cannot_be_sealed_are_reported_together_with_their_places() {
 
 /// What would otherwise be found out when the nonce is spent.
 #[test]
-fn a_tree_that_no_run_can_get_is_an_error_at_the_seal() {
+fn a_directory_that_no_run_can_get_is_an_error_at_the_seal() {
     let (_dir, tree) = tree();
     let closed = format!("{tree}/closed");
     std::fs::create_dir_all(format!("{closed}/in")).expect("a directory");
@@ -155,7 +155,7 @@ fn a_tree_that_no_run_can_get_is_an_error_at_the_seal() {
             assert!(text.contains(&format!("out of reach: a run's id of its own can't {how} {closed}")), "{text}");
         }
     } else {
-        not_run("a_tree_that_no_run_can_get_is_an_error_at_the_seal", "ids of its own need root");
+        not_run("a_directory_that_no_run_can_get_is_an_error_at_the_seal", "ids of its own need root");
     }
     // An overlay over two file systems. A copy has room for both.
     std::fs::create_dir(format!("{tree}/other")).expect("a directory");
@@ -173,7 +173,7 @@ fn a_tree_that_no_run_can_get_is_an_error_at_the_seal() {
 
 /// A copy has no sockets, and in one of an overlay nobody listens: what was signed would not be what the step gets.
 #[test]
-fn a_declared_socket_is_reached_in_every_work_directory_or_refused_at_the_seal() {
+fn a_declared_socket_is_reachable_in_every_kind_of_working_directory_or_refused_at_the_seal() {
     let (dir, tree) = tree();
     let path = format!("{tree}/app.sock");
     let listener = std::os::unix::net::UnixListener::bind(&path).expect("a listener");
@@ -327,7 +327,7 @@ fn a_runbook_that_others_can_write_is_neither_served_nor_sealed() {
 }
 
 #[test]
-fn sandbox_tries_a_profile_on_a_command() {
+fn the_sandbox_command_runs_a_command_with_a_profile() {
     let (dir, tree) = tree();
     let world = World::prepared(|_| {});
     let run = |arguments: &[&str]| {
@@ -403,7 +403,7 @@ fn sandbox_tries_a_profile_on_a_command() {
 
 /// A command that fails for what the profile does not give ends with its own words, and the option that gives it.
 #[test]
-fn sandbox_names_the_option_that_gives_a_command_its_missing_access() {
+fn the_sandbox_command_names_the_option_for_a_missing_access() {
     let world = World::prepared(|_| {});
     let run = |arguments: &[&str]| said(&world.program(&["sandbox"]).args(arguments).output().expect("runs"));
     let net = "python3 -c 'import urllib.request as r; r.urlopen(\"http://example.org\")' || exit 6";
@@ -430,9 +430,12 @@ fn sandbox_names_the_option_that_gives_a_command_its_missing_access() {
 
 /// The files of a tree keep their owner in an overlay, and a run of root's is nobody whom the host knows.
 #[test]
-fn sandbox_explains_why_files_of_another_owner_cannot_be_changed() {
+fn the_sandbox_command_explains_why_files_of_another_owner_cannot_be_changed() {
     if !rustix::process::geteuid().is_root() {
-        return not_run("sandbox_explains_why_files_of_another_owner_cannot_be_changed", "ids of its own need root");
+        return not_run(
+            "the_sandbox_command_explains_why_files_of_another_owner_cannot_be_changed",
+            "ids of its own need root",
+        );
     }
     let (_dir, tree) = tree();
     let inner = format!("{tree}/inner");
@@ -456,7 +459,7 @@ fn sandbox_explains_why_files_of_another_owner_cannot_be_changed() {
 
 /// Alternatives in braces are one pattern, on the command line and in a runbook.
 #[test]
-fn a_list_of_deny_patterns_is_split_outside_of_braces() {
+fn a_list_of_deny_patterns_is_split_only_at_commas_outside_of_braces() {
     let (_dir, tree) = tree();
     for name in ["a", "q", "z"] {
         std::fs::create_dir(format!("{tree}/{name}")).expect("a directory");
@@ -481,7 +484,7 @@ fn a_list_of_deny_patterns_is_split_outside_of_braces() {
 
 /// What a step could write to the terminal of whoever tries it would look like this program's words.
 #[test]
-fn sandbox_shows_control_characters_as_escapes_on_a_terminal() {
+fn the_sandbox_command_escapes_control_characters_on_a_terminal() {
     let world = World::prepared(|_| {});
     let arguments = ["sandbox", "--", "printf", r"\033[2Jgone\000"];
     let piped = world.program(&arguments).output().expect("runs");
@@ -493,7 +496,7 @@ fn sandbox_shows_control_characters_as_escapes_on_a_terminal() {
         .stdin(Stdio::null())
         .output();
     let Ok(terminal) = terminal else {
-        return not_run("sandbox_shows_control_characters_as_escapes_on_a_terminal", "there is no script(1) here");
+        return not_run("the_sandbox_command_escapes_control_characters_on_a_terminal", "there is no script(1) here");
     };
     let text = said(&terminal);
     assert!(!text.contains('\x1b') && text.contains("gone") && text.contains("1b"), "{text:?}");

@@ -181,11 +181,11 @@ const PROGRAMS: &[(&str, &str, &str, &str, bool)] = &[
 ];
 
 #[test]
-fn common_programs_work_under_strict() {
+fn common_programs_work_in_a_strict_sandbox() {
     let bench = Bench::new();
     let mut wrong = Vec::new();
     for (program, language, script, expected, full) in PROGRAMS {
-        if !is_installed("common_programs_work_under_strict", program) {
+        if !is_installed("common_programs_work_in_a_strict_sandbox", program) {
             continue;
         }
         let profile = Profile { proc: if *full { Proc::Full } else { Proc::Minimal }, ..profile() };
@@ -258,7 +258,7 @@ print(sorted(n for n in os.listdir("/tmp") if not n.startswith("countersign-")),
 
 /// A host process replaces a denied file while a run looks at it: in a copy and under an overlay nothing shows.
 #[test]
-fn a_denied_file_that_the_host_replaces_stays_out_of_reach() {
+fn a_run_cannot_access_a_denied_file_that_the_host_replaces() {
     let bench = Bench::new();
     let secret = bench.tree().join(".env");
     for workdir in [Workdir::Copy, Workdir::Overlay] {

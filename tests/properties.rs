@@ -82,7 +82,7 @@ proptest! {
     #![proptest_config(config(400))]
 
     #[test]
-    fn the_json_reader_accepts_exactly_the_bytes_that_a_canonical_round_trip_preserves(value in values()) {
+    fn the_json_reader_accepts_exactly_canonical_json(value in values()) {
         let reserved = value.to_string().contains("$serde_json::");
         prop_assume!(!reserved);
         reader_law(&to_canonical(&value));
@@ -107,7 +107,7 @@ proptest! {
 }
 
 #[test]
-fn a_document_of_exactly_the_limit_is_read_and_one_byte_more_is_not() {
+fn a_document_of_the_maximum_size_is_read_and_a_larger_document_is_refused() {
     let text = format!("\"{}\"", "x".repeat(98));
     assert!(json::parse(text.as_bytes(), 100).is_ok());
     assert_eq!(json::parse(text.as_bytes(), 99).expect_err("too large").reason, Reason::TooLarge);
@@ -307,7 +307,7 @@ fn largest_authorization() -> Statement<Authorization> {
 }
 
 #[test]
-fn a_receipt_at_every_maximum_still_fits_into_an_entry() {
+fn a_receipt_with_all_maximum_values_fits_into_a_log_entry() {
     let authorization = largest_authorization();
     let payload = authorization.to_payload().expect("within its limits");
     assert_eq!(payload.len(), MAX_AUTHORIZATION_BYTES, "exactly at the limit");
@@ -391,7 +391,7 @@ fn an_authorization_one_byte_over_any_of_its_limits_is_too_large() {
 }
 
 #[test]
-fn a_consumption_of_16_items_still_fits_and_of_17_is_refused() {
+fn a_consumption_of_16_items_fits_into_a_log_entry_and_17_items_are_refused() {
     let of = |items: usize| {
         let mut predicate = statement::<Consumption>("consumption").predicate;
         let expires_at = predicate.spent[0].expires_at;
@@ -414,7 +414,7 @@ fn a_consumption_of_16_items_still_fits_and_of_17_is_refused() {
 }
 
 #[test]
-fn a_seal_of_40_kib_still_fits_and_one_byte_more_is_too_large() {
+fn a_seal_of_40_kib_is_accepted_and_one_byte_more_is_refused() {
     let mut seal = statement::<Seal>("seal").predicate;
     let mut keys: Vec<KeyId> = (0..700_u32)
         .map(|at| {
@@ -436,7 +436,7 @@ fn a_seal_of_40_kib_still_fits_and_one_byte_more_is_too_large() {
 }
 
 #[test]
-fn leaves_of_8_kib_are_exact_to_the_byte() {
+fn a_registry_leaf_of_8_kib_is_accepted_and_one_byte_more_is_refused() {
     let mut denial = statement::<Denial>("denial");
     denial.predicate.reason = String::new();
     let missing = Denial::MAX_BYTES - denial.to_payload().unwrap().len();
@@ -454,7 +454,7 @@ fn leaves_of_8_kib_are_exact_to_the_byte() {
 }
 
 #[test]
-fn a_roster_of_256_kib_and_a_bundle_of_4_mib_are_exact_to_the_byte() {
+fn a_roster_of_256_kib_and_a_bundle_of_4_mib_are_accepted_and_one_byte_more_is_refused() {
     let mut roster = statement::<Roster>("roster").predicate;
     let missing = MAX_ROSTER_BYTES - roster.clone().into_statement().unwrap().to_payload().unwrap().len();
     roster.name.push_str(&"n".repeat(missing));

@@ -50,7 +50,7 @@ fn id_ending(ending: &str) -> String {
 // ---- what a proposal is named by
 
 #[test]
-fn a_file_in_the_working_directory_is_never_read_as_an_id() {
+fn an_id_is_never_read_as_the_name_of_a_file_in_the_working_directory() {
     let world = World::new();
     let (meant, planted) = (world.propose("plain:true", json!({})), world.propose("plain:fail", json!({})));
     let directory = world.path("checkout");
@@ -76,7 +76,7 @@ fn a_file_in_the_working_directory_is_never_read_as_an_id() {
 }
 
 #[test]
-fn an_approver_can_name_an_open_proposal_by_its_ending_even_if_closed_proposals_have_the_same_ending() {
+fn an_approver_can_name_an_open_proposal_by_its_last_digits_even_if_closed_proposals_have_the_same_digits() {
     let world = World::new();
     let open = world.propose("plain:true", json!({}));
     let ending = &id_of(&open)[id_of(&open).len() - 6..];
@@ -109,7 +109,7 @@ fn an_approver_can_name_an_open_proposal_by_its_ending_even_if_closed_proposals_
 }
 
 #[test]
-fn two_open_proposals_with_one_ending_are_listed_and_none_is_chosen() {
+fn two_open_proposals_with_the_same_last_digits_are_listed_and_no_proposal_is_chosen() {
     let world = World::new();
     let ids = [id_ending("00004f2a9c"), id_ending("11114f2a9c")];
     let calls: Vec<_> = (ids.iter())
@@ -138,7 +138,7 @@ fn two_open_proposals_with_one_ending_are_listed_and_none_is_chosen() {
 }
 
 #[test]
-fn a_boundary_searches_endings_only_in_open_proposals_that_the_caller_may_see() {
+fn a_search_by_last_digits_finds_only_open_proposals_that_the_caller_may_see() {
     let world = World::new();
     let mine = world.propose("plain:true", json!({}));
     let over = world.propose("plain:fail", json!({}));
@@ -335,7 +335,7 @@ fn a_token_that_proposes_too_often_gets_a_retry_time() {
 }
 
 #[test]
-fn invalid_signatures_count_against_the_limit_of_their_sender() {
+fn invalid_signatures_count_towards_the_rate_limit_of_their_sender() {
     // Two signatures of a key in a second, and eight at once; ten calls a second of a token.
     let world = World::with(|setup| setup.limits = "calls_per_second = 10".to_owned());
     let proposal = world.propose("two:go", json!({}));
@@ -373,7 +373,7 @@ fn a_valid_denial_is_never_rate_limited() {
 }
 
 #[test]
-fn a_key_with_many_admissions_ends_its_oldest_admission() {
+fn a_new_read_access_of_a_key_ends_the_oldest_read_access_of_this_key() {
     let world = World::new();
     let admit = || {
         let asked = world.wire.post("/v1/challenges", "", &json!({"keyid": alice().keyid()})).ok(200);
@@ -412,7 +412,7 @@ fn a_repeated_proposal_is_reported_as_existing_with_its_reason() {
 // ---- what is told of a refused wish
 
 #[test]
-fn an_unknown_step_is_answered_with_a_suggestion() {
+fn an_unknown_step_is_refused_with_a_suggestion() {
     let world = World::new();
     let refused = |token: &str| {
         let reply = world.wire.post("/v1/proposals", token, &World::wish("plain:tru", json!({})));
@@ -448,7 +448,7 @@ fn a_token_cannot_have_the_name_of_the_boundary() {
 }
 
 #[test]
-fn r10_a_restart_gives_no_new_budget_of_refusals() {
+fn r10_a_restart_gives_no_new_budget_for_logged_refusals() {
     let mut world = World::new();
     let refused = |world: &World, times: usize| {
         for _ in 0..times {

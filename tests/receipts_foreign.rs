@@ -14,8 +14,10 @@ use serde_json::Value;
 mod golden;
 
 #[test]
-fn openssl_verifies_every_raw_signature_of_the_golden_set() {
-    let Some(openssl) = program("openssl", "openssl_verifies_every_raw_signature_of_the_golden_set") else { return };
+fn openssl_verifies_every_ed25519_signature_of_the_golden_documents() {
+    let Some(openssl) = program("openssl", "openssl_verifies_every_ed25519_signature_of_the_golden_documents") else {
+        return;
+    };
     let home = tempfile::tempdir().expect("a directory");
     for kind in golden::KINDS {
         for signer in golden::signers(kind) {
@@ -40,8 +42,8 @@ fn openssl_verifies_every_raw_signature_of_the_golden_set() {
 }
 
 #[test]
-fn receipt_verifies_with_openssl() {
-    let Some(openssl) = program("openssl", "receipt_verifies_with_openssl") else { return };
+fn openssl_verifies_the_signature_of_a_receipt() {
+    let Some(openssl) = program("openssl", "openssl_verifies_the_signature_of_a_receipt") else { return };
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     let home = tempfile::tempdir().expect("a directory");
@@ -61,8 +63,8 @@ fn receipt_verifies_with_openssl() {
 }
 
 #[test]
-fn openssl_reads_our_key_files() {
-    let Some(openssl) = program("openssl", "openssl_reads_our_key_files") else { return };
+fn openssl_reads_the_key_files_of_this_program() {
+    let Some(openssl) = program("openssl", "openssl_reads_the_key_files_of_this_program") else { return };
     for seed in 0..8_u8 {
         let secret = SecretKey::from_seed([seed.wrapping_mul(37); 32]);
         let private = finish(Command::new(&openssl).args(["pkey", "-pubout"]), secret.to_pkcs8_v1_pem().as_bytes());
@@ -83,8 +85,8 @@ fn openssl_reads_our_key_files() {
 }
 
 #[test]
-fn receipt_verifies_with_securesystemslib() {
-    let name = "receipt_verifies_with_securesystemslib";
+fn securesystemslib_verifies_the_signature_of_a_receipt() {
+    let name = "securesystemslib_verifies_the_signature_of_a_receipt";
     let Some(python) = std::env::var_os("COUNTERSIGN_PYTHON") else {
         return not_run(name, "COUNTERSIGN_PYTHON names no Python with securesystemslib; scripts/test sets it");
     };
@@ -162,8 +164,8 @@ fn ssh_keygen_accepts_the_exported_allowed_signers() {
 }
 
 #[test]
-fn ssh_keygen_prints_our_key_ids() {
-    let Some(keygen) = program("ssh-keygen", "ssh_keygen_prints_our_key_ids") else { return };
+fn ssh_keygen_prints_the_same_key_ids_as_this_program() {
+    let Some(keygen) = program("ssh-keygen", "ssh_keygen_prints_the_same_key_ids_as_this_program") else { return };
     let home = tempfile::tempdir().expect("a directory");
     for (person, _) in golden::KEYS {
         let line = file(home.path(), "key.pub", format!("{}\n", golden::key(person).line()).as_bytes());

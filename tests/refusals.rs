@@ -114,7 +114,7 @@ fn malformed_envelopes_are_refused() {
 }
 
 #[test]
-fn a_subject_that_differs_from_its_copy_is_malformed() {
+fn a_statement_whose_subject_differs_from_its_copy_is_refused_as_malformed() {
     let world = World::new();
     let predicate = world.authorization("say:echo", json!({"text": "hello"}));
     let step = predicate["step"]["digest"].as_str().unwrap().trim_start_matches("sha256:").to_owned();
@@ -178,7 +178,7 @@ fn an_oversized_body_is_refused_before_it_is_read() {
 // ---- the step and its parameters
 
 #[test]
-fn unknown_step_is_refused() {
+fn a_proposal_of_an_unknown_step_is_refused() {
     let world = World::new();
     for step in ["plain:nothing", "nowhere:true", "plain.md:true"] {
         let wish = World::wish(step, json!({}));
@@ -206,7 +206,7 @@ fn unknown_step_is_refused() {
 }
 
 #[test]
-fn step_changed_is_refused() {
+fn a_proposal_with_an_old_step_digest_is_refused_as_step_changed() {
     let world = World::new();
     let digest = format!("sha256:{}", "0".repeat(64));
     let wish = World::wish(&format!("plain:true@{digest}"), json!({}));
@@ -236,7 +236,7 @@ fn a_script_that_differs_from_the_sealed_script_is_refused() {
 }
 
 #[test]
-fn invalid_params_lists_every_place() {
+fn the_refusal_invalid_params_lists_every_place() {
     let world = World::with(|setup| {
         let front = format!(
             "params:\n  host: {{type: string, pattern: \"^[a-z]{{1,8}}$\"}}\n  count: {{type: integer, minimum: 1, default: 1}}\n{SMALL}"
@@ -266,7 +266,7 @@ fn invalid_params_lists_every_place() {
 }
 
 #[test]
-fn leading_dash_is_invalid_params() {
+fn a_parameter_with_a_leading_dash_is_refused_as_invalid_params() {
     let world = World::with(|setup| {
         let front = format!(
             "params:\n  plain: {{type: string, default: a}}\n  flags: {{type: string, default: a, x-leading-dash: true}}\n{SMALL}"
@@ -305,7 +305,7 @@ fn approval_for_other_parameters_is_refused() {
 // ---- where it is for
 
 #[test]
-fn wrong_boundary_is_refused() {
+fn an_authorization_for_another_boundary_is_refused() {
     let world = World::new();
     for (field, value) in [("id", json!(format!("sha256:{}", "0".repeat(64)))), ("name", json!("staging"))] {
         let mut predicate = world.authorization("plain:true", json!({}));
@@ -338,7 +338,7 @@ fn an_authorization_of_another_epoch_is_revoked() {
 // ---- who signed
 
 #[test]
-fn stranger_key_is_refused() {
+fn a_signature_of_a_key_outside_the_roster_is_refused() {
     let world = World::new();
     let proposal = world.propose("plain:true", json!({}));
     let reply = world.unchanged(|| world.sign(&proposal, &[&mallory()]));
@@ -356,7 +356,7 @@ fn stranger_key_is_refused() {
 }
 
 #[test]
-fn bad_signature_is_refused() {
+fn an_envelope_with_an_invalid_signature_is_refused() {
     let world = World::new();
     let proposal = world.propose("plain:true", json!({}));
     let payload = bytes_of(&proposal);
@@ -448,7 +448,7 @@ fn two_signatures_of_one_person_count_once() {
 }
 
 #[test]
-fn each_group_must_be_present() {
+fn a_quorum_without_a_signature_of_each_required_group_is_refused() {
     let world = World::new();
     let predicate = world.authorization("each:go", json!({}));
     let payload = people::authorization(&predicate);
@@ -460,7 +460,7 @@ fn each_group_must_be_present() {
 // ---- when
 
 #[test]
-fn not_yet_valid_is_refused() {
+fn an_authorization_before_its_window_is_refused_as_not_yet_valid() {
     let world = World::new();
     let mut predicate = world.authorization("plain:true", json!({}));
     predicate["not_before"] = json!(stamp(now() + 600));
@@ -475,7 +475,7 @@ fn not_yet_valid_is_refused() {
 }
 
 #[test]
-fn expired_is_refused() {
+fn an_authorization_after_its_window_is_refused_as_expired() {
     let world = World::new();
     let mut predicate = world.authorization("plain:true", json!({}));
     for (field, ago) in [("issued_at", 600), ("not_before", 600), ("expires_at", 1)] {
@@ -497,7 +497,7 @@ fn expired_is_refused() {
 // ---- what came before
 
 #[test]
-fn denied_is_refused() {
+fn an_authorization_that_an_approver_denied_is_refused_as_denied() {
     let world = World::new();
     let proposal = world.propose("two:go", json!({}));
     let view = world.deny(&proposal, &bob()).ok(200);
@@ -513,7 +513,7 @@ fn denied_is_refused() {
 }
 
 #[test]
-fn nonce_replayed_is_refused_and_links_the_run() {
+fn a_spent_nonce_is_refused_as_nonce_replayed_and_the_answer_links_the_run() {
     let world = World::new();
     let proposal = world.propose("plain:true", json!({}));
     let signed = envelope(&bytes_of(&proposal), &[&alice()]);
@@ -531,7 +531,7 @@ fn nonce_replayed_is_refused_and_links_the_run() {
 }
 
 #[test]
-fn a_nonce_names_one_proposal() {
+fn a_nonce_cannot_be_used_for_a_second_proposal() {
     let world = World::new();
     let mut wish = World::wish("plain:true", json!({}));
     wish["nonce"] = json!(people::nonce());
@@ -567,7 +567,7 @@ fn the_same_nonce_with_another_expiry_is_refused() {
 }
 
 #[test]
-fn wrong_state_is_refused() {
+fn a_signature_for_a_finished_proposal_is_refused_as_wrong_state() {
     let world = World::new();
     let finished = world.run("plain:true", json!({}), &[&alice()]);
     let id = id_of(&finished);
@@ -589,7 +589,7 @@ fn wrong_state_is_refused() {
 // ---- rules
 
 #[test]
-fn policy_deny_is_final() {
+fn a_step_that_policy_denies_is_refused_although_all_approvers_signed() {
     let world = World::with(|setup| {
         setup.policy.push_str("overrides:\n  - {runbook: \"closed/**\", mode: deny}\n");
         setup.runbook("closed/door.md", runbook(SMALL, &[("open", ":")]));
@@ -604,7 +604,7 @@ fn policy_deny_is_final() {
 }
 
 #[test]
-fn context_changed_is_refused() {
+fn an_authorization_for_a_changed_context_is_refused_as_context_changed() {
     let world = World::new();
     let weaker = |change: &dyn Fn(&mut Value)| {
         let mut predicate = world.authorization("plain:true", json!({}));
@@ -625,7 +625,7 @@ fn context_changed_is_refused() {
 // ---- room
 
 #[test]
-fn busy_leaves_the_nonce_unspent() {
+fn a_refusal_as_busy_leaves_the_nonce_unspent() {
     let world = World::with(|setup| setup.limits = "runs = 1".to_owned());
     let running = world.propose("plain:wait", json!({}));
     world.sign(&running, &[&alice()]).ok(200);
@@ -668,7 +668,7 @@ fn an_exclusive_step_makes_other_runs_of_its_name_wait() {
 }
 
 #[test]
-fn rate_limited_contains_a_retry_time() {
+fn a_refusal_as_rate_limited_contains_a_retry_time() {
     let world = World::with(|setup| setup.limits = "pending_per_proposer = 3\npending = 4".to_owned());
     let propose = |token: &str, step: &str| world.wire.post("/v1/proposals", token, &World::wish(step, json!({})));
     let proposals: Vec<Value> =
@@ -693,7 +693,7 @@ fn rate_limited_contains_a_retry_time() {
 // ---- who calls
 
 #[test]
-fn unauthenticated_is_refused() {
+fn a_request_without_a_valid_token_is_refused_as_unauthenticated() {
     let world = World::new();
     let wish = World::wish("plain:true", json!({}));
     let gone = world.token("gone", &[], &["propose"]);
@@ -712,7 +712,7 @@ fn unauthenticated_is_refused() {
 }
 
 #[test]
-fn forbidden_is_refused() {
+fn a_token_without_the_required_scope_is_refused_as_forbidden() {
     let world = World::new();
     let wish = World::wish("plain:true", json!({}));
     world.unchanged(|| world.wire.post("/v1/proposals", &world.reader, &wish)).problem("forbidden");
@@ -736,7 +736,7 @@ fn forbidden_is_refused() {
 }
 
 #[test]
-fn not_found_also_hides_proposals_of_other_callers() {
+fn proposals_of_other_callers_are_refused_as_not_found() {
     let world = World::new();
     let mine = world.propose("plain:true", json!({}));
     let id = id_of(&mine);
@@ -814,10 +814,11 @@ fn a_field_of_a_later_version_is_refused_by_its_name() {
 
 /// Every code of the closed list that this version can answer has a test that sees it over HTTP.
 #[test]
-fn every_code_has_a_test_here() {
+fn every_refusal_code_has_a_test_in_this_file() {
     use countersign::record::code::Code;
     // Later versions answer the first three. The fourth stands behind a check of the document itself: a subject that is not
-    // its twin is malformed (`a_subject_that_differs_from_its_copy_is_malformed`), so nothing gets as far as that question.
+    // its twin is malformed (`a_statement_whose_subject_differs_from_its_copy_is_refused_as_malformed`), so nothing
+    // gets as far as that question.
     let elsewhere = ["session-stale", "grant-exhausted", "not-granted", "params-mismatch"];
     let sources = [include_str!("refusals.rs"), include_str!("steps.rs")].concat();
     let missing: Vec<&str> = (Code::ALL.iter().map(|code| code.word()))

@@ -66,7 +66,7 @@ fn a_new_token_whose_owners_are_needed_for_a_quorum_is_reported() {
         said.contains("proposals of each:go, two:go by crowd and of each:go, two:go by crowd-2 are refused"),
         "{said}"
     );
-    assert_eq!(said.matches("can't come together").count(), 1, "{said}");
+    assert_eq!(said.matches("no quorum is possible").count(), 1, "{said}");
 }
 
 #[test]

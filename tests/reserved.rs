@@ -811,7 +811,7 @@ fn answer(kind: &str, bytes: &[u8]) -> Malformed {
 }
 
 #[test]
-fn reserved_documents_equal_newly_made_documents() {
+fn newly_created_documents_equal_the_stored_reserved_documents() {
     let made = files();
     for (path, bytes) in &made {
         let kept = fs::read(root().join(path)).unwrap_or_default();
@@ -823,7 +823,7 @@ fn reserved_documents_equal_newly_made_documents() {
 }
 
 #[test]
-fn valid_reserved_parts_are_later_features_and_broken_ones_malformed() {
+fn valid_reserved_parts_are_refused_as_later_features_and_invalid_parts_as_malformed() {
     let mut wrong = Vec::new();
     for entry in index() {
         let [kind, at, expect, file] =

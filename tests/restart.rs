@@ -23,7 +23,7 @@ fn waiter(world: &World, id: &str) -> Child {
 }
 
 #[test]
-fn sigterm_keeps_waiting_callers_connected_until_the_receipt_and_refuses_new_changes() {
+fn after_sigterm_waiting_callers_get_their_receipts_and_new_changes_are_refused() {
     let mut world = slow();
     let proposal = world.propose("slow:go", json!({}));
     world.sign(&proposal, &[&alice()]).ok(200);
@@ -57,7 +57,7 @@ fn sigterm_keeps_waiting_callers_connected_until_the_receipt_and_refuses_new_cha
 }
 
 #[test]
-fn a_waiting_command_survives_a_restart() {
+fn the_wait_command_continues_after_a_restart_of_the_boundary() {
     let mut world = World::new();
     let proposal = world.propose("plain:true", json!({}));
     let id = id_of(&proposal).to_owned();

@@ -44,7 +44,7 @@ fn digits(proposal: &Value) -> String {
 }
 
 #[test]
-fn roster_sign_asks_for_digits_that_are_unbroken_in_a_line_of_80_columns() {
+fn roster_sign_shows_the_digest_on_one_line_of_80_columns() {
     let world = World::new();
     let grace = Key::of("grace", 40);
     world.write("grace.pub", &format!("{}\n", grace.ssh.line()));
@@ -119,7 +119,7 @@ fn the_review_of_a_harmless_run_fits_on_one_page_with_its_script() {
 }
 
 #[test]
-fn the_review_of_an_unchanged_script_shows_its_last_success_and_its_count() {
+fn the_review_of_an_unchanged_script_shows_its_last_successful_run_and_the_number_of_runs() {
     let world = World::new();
     for _ in 0..2 {
         world.run("say:echo", json!({}), &[&alice()]);
@@ -137,7 +137,7 @@ fn the_review_of_an_unchanged_script_shows_its_last_success_and_its_count() {
 }
 
 #[test]
-fn a_finished_proposal_is_one_line_and_no_screen() {
+fn the_review_of_a_finished_proposal_is_one_line() {
     let world = World::new();
     let denied = world.propose("say:echo", json!({"text": "denied"}));
     assert_eq!(world.deny(&denied, &bob()).status, 200);
@@ -175,7 +175,7 @@ fn a_denial_shows_a_few_lines_before_its_question() {
 }
 
 #[test]
-fn the_question_accepts_a_denial_and_can_show_every_field() {
+fn a_person_can_deny_or_show_all_fields_at_the_question_of_approve() {
     let world = World::new();
     let proposal = world.propose("say:echo", json!({}));
     let pager = world.path("paged");
@@ -204,7 +204,7 @@ fn the_question_accepts_a_denial_and_can_show_every_field() {
 }
 
 #[test]
-fn more_than_five_remarks_must_be_counted_before_signing() {
+fn an_approver_of_more_than_five_remarks_must_type_the_number_of_further_remarks() {
     let world = World::with(|setup| {
         setup.policy = "version: 1\ndefault:\n  mode: prompted\n  approvals: {required: 1, from: [ops]}\n".to_owned();
         let params = "params:\n  text: {type: string, maxLength: 4000}\n";
@@ -259,9 +259,9 @@ fn an_inbox_is_a_table_that_fits_the_terminal() {
 
 /// Whose key asks for a passphrase is said before it asks, with what for; a failed reading signs nothing and says so as reading.
 #[test]
-fn a_passphrase_is_asked_for_by_name() {
+fn the_passphrase_prompt_names_the_key() {
     if !["ssh-keygen", "ssh-add"].iter().all(|program| support::has(program)) {
-        support::host::not_run("a_passphrase_is_asked_for_by_name", "there is no ssh-keygen");
+        support::host::not_run("the_passphrase_prompt_names_the_key", "there is no ssh-keygen");
         return;
     }
     let mut world = World::prepared(|_| {});
@@ -375,10 +375,14 @@ fn the_last_screen_and_a_denial_name_each_parameter() {
 }
 
 #[test]
-fn a_token_of_another_boundary_is_named_as_such() {
+fn a_token_of_another_boundary_causes_an_error_that_names_the_other_boundary() {
     let world = World::new();
     for (token, code, part) in [
-        (format!("cst_{}", "x".repeat(43)), 126, "does not take your token (unauthenticated): nobody has this token"),
+        (
+            format!("cst_{}", "x".repeat(43)),
+            126,
+            "does not take your token (unauthenticated): this token does not exist",
+        ),
         ("cst_\u{2026}".to_owned(), 2, "the given text is no token"),
     ] {
         let mut list = world.program(&["--url", &world.wire.url, "registry", "list"]);
@@ -391,7 +395,7 @@ fn a_token_of_another_boundary_is_named_as_such() {
 
 /// The commands below "Next:" are run as they are written, but for the port, and for `approve`, which asks a person.
 #[test]
-fn the_next_steps_that_init_prints_work_as_written() {
+fn the_commands_that_init_prints_work_without_changes() {
     use std::io::{BufRead as _, BufReader};
     let world = World::prepared(|_| {});
     let here = world.path("fresh");

@@ -138,7 +138,7 @@ fn assert_audited(world: &World, pinned: &[String]) {
         assert_eq!(output.status.code(), Some(0), "{pinned}: {}", said(&output));
         let finding: Vec<_> =
             said(&output).lines().filter(|line| line.contains("verdict")).map(str::to_owned).collect();
-        assert!(finding.iter().any(|line| line.contains("every entry holds")), "{finding:?}");
+        assert!(finding.iter().any(|line| line.contains("every entry is correct")), "{finding:?}");
     }
     // The independent auditor too, of a copy. Of a later version it wants the file, not its digest alone.
     let mirror = tempfile::tempdir().expect("a directory");
@@ -176,7 +176,7 @@ fn without(tables: &mut Value, table: &str, name: &str) {
 }
 
 #[test]
-fn an_added_approver_counts_after_enough_signatures_and_a_restart() {
+fn an_added_approver_counts_only_after_enough_signatures_and_a_restart() {
     let mut world = World::new();
     world.write("grace.pub", &format!("{}\n", grace().ssh.line()));
     let key = world.path("grace.pub").to_string_lossy().into_owned();
@@ -371,7 +371,7 @@ fn signing_a_roster_shows_every_change_and_refuses_a_version_without_a_trusted_p
 }
 
 #[test]
-fn a_rival_of_a_trusted_version_cannot_be_signed() {
+fn another_roster_version_with_the_number_of_a_trusted_version_cannot_be_signed() {
     let world = World::new();
     let first = world.envelope_of(1);
     let taken = envelope(&after(&first, |tables| without(tables, "approver", "dora")), &[&alice(), &bob()]);
@@ -643,7 +643,7 @@ fn several_roster_versions_are_accepted_together_if_the_chain_is_complete() {
 }
 
 #[test]
-fn versions_that_are_forged_or_swapped_leave_the_sealed_one_in_force() {
+fn forged_or_replaced_roster_versions_leave_the_sealed_roster_in_force() {
     let mut world = World::new();
     let v1 = world.envelope_of(1);
     let same = |_: &mut Value| {};
@@ -694,7 +694,7 @@ fn versions_that_are_forged_or_swapped_leave_the_sealed_one_in_force() {
         (
             "of another roster before",
             envelope(&wrong_previous, &[&alice(), &bob()]).to_string(),
-            "does not follow the one before",
+            "does not follow the version before",
         ),
         (
             "of another number",
@@ -750,7 +750,7 @@ fn versions_that_are_forged_or_swapped_leave_the_sealed_one_in_force() {
 }
 
 #[test]
-fn a_key_that_was_dropped_never_comes_back() {
+fn a_key_that_was_removed_from_the_roster_cannot_be_added_again() {
     let mut world = World::new();
     world.must(&["remove", "approver", "dora"]);
     let pinned = world.pinned(1);
@@ -797,7 +797,7 @@ fn a_version_that_contradicts_the_runbooks_is_not_accepted() {
 }
 
 #[test]
-fn an_unguarded_roster_is_called_unguarded_everywhere() {
+fn every_command_reports_an_unguarded_roster() {
     let mut world = World::new();
     let v2 = after(&world.envelope_of(1), |tables| tables["threshold"] = json!(0));
     world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
@@ -865,7 +865,7 @@ fn a_person_who_pinned_version_1_can_sign_under_its_later_versions() {
 }
 
 #[test]
-fn a_power_cut_during_a_roster_change_leaves_the_old_or_the_new_version() {
+fn a_crash_during_a_roster_change_leaves_the_old_or_the_new_roster_version() {
     let mut world = World::new();
     let mut before = world.envelope_of(1);
     for version in 2..8_u64 {
@@ -953,7 +953,7 @@ fn a_person_cannot_have_the_name_of_a_token() {
         world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
         world.restart();
         assert_eq!(world.in_force(), 1);
-        assert!(world.notes().contains(&format!("the name of its approver {name}")), "{}", world.notes());
+        assert!(world.notes().contains(&format!("the same name as its approver {name}")), "{}", world.notes());
         // Nor one that has ended: what it proposed stays in the log under its name.
         world.control(&json!({"do": "token-revoke", "name": "reader"})).ok();
     }
@@ -986,7 +986,7 @@ fn a_new_boundary_may_begin_with_a_later_version() {
 }
 
 #[test]
-fn a_key_is_replaced_in_three_starts() {
+fn a_boundary_key_can_be_replaced_with_three_starts() {
     let mut world = World::new();
     world.write("b/boundary/key-2.pem", second_key().secret.to_pkcs8_v1_pem().as_str());
     let lines = |keys: &[&Key]| json!(keys.iter().map(|key| key.ssh.line()).collect::<Vec<_>>());
@@ -1207,7 +1207,7 @@ fn a_person_with_an_old_key_and_a_new_one_signs_in_any_order() {
 }
 
 #[test]
-fn a_version_that_is_not_accepted_does_not_block_earlier_versions() {
+fn a_roster_version_that_is_not_accepted_does_not_block_earlier_versions() {
     let mut world = World::new();
     let lines = |keys: &[&Key]| json!(keys.iter().map(|key| key.ssh.line()).collect::<Vec<_>>());
     let signed = |payload: &[u8]| envelope(payload, &[&alice(), &bob()]);
@@ -1238,7 +1238,7 @@ fn a_version_that_is_not_accepted_does_not_block_earlier_versions() {
 }
 
 #[test]
-fn a_version_with_the_name_of_a_token_does_not_block_earlier_versions() {
+fn a_roster_version_with_the_name_of_a_token_does_not_block_earlier_versions() {
     let mut world = World::new();
     let signed = |payload: &[u8]| envelope(payload, &[&alice(), &bob()]);
     let v2 = signed(&after(&world.envelope_of(1), |tables| without(tables, "approver", "dora")));
@@ -1301,7 +1301,7 @@ fn offline_token_commands_do_not_accept_waiting_roster_versions() {
 }
 
 #[test]
-fn listing_tokens_creates_no_log() {
+fn the_token_list_command_creates_no_log() {
     let world = World::prepared(|_| {});
     let config = world.path("b").to_string_lossy().into_owned();
     let listed = world.program(&["token", "list", "--config", &config]).output().expect("started");
@@ -1310,7 +1310,7 @@ fn listing_tokens_creates_no_log() {
 }
 
 #[test]
-fn listing_tokens_of_a_lost_store_reports_the_loss() {
+fn the_token_list_command_reports_a_lost_store() {
     let mut world = World::new();
     world.stop();
     fs::remove_file(world.database()).expect("removed");
@@ -1336,7 +1336,7 @@ fn an_unfinished_roster_edit_does_not_prevent_a_restart() {
         assert_eq!((world.in_force(), world.seal()), (1, seal));
         let name = file.rsplit('/').next().expect("a name");
         let notes = world.notes();
-        assert!(notes.contains(name) && notes.contains("what is sealed stays in force"), "{notes}");
+        assert!(notes.contains(name) && notes.contains("the sealed state stays in force"), "{notes}");
         world.write(file, text);
         mode(&world, file, 0o664);
         world.restart();
@@ -1369,7 +1369,7 @@ fn an_unfinished_roster_edit_does_not_prevent_a_restart() {
 }
 
 #[test]
-fn a_file_that_is_no_version_is_moved_away_and_drafted_again() {
+fn a_file_that_is_no_roster_version_is_moved_away_and_drafted_again() {
     let world = World::new();
     world.write("b/boundary/roster.d/2.json", "{\"payload\":");
     let refused = world.tool(&["remove", "approver", "dora"]);
@@ -1381,7 +1381,7 @@ fn a_file_that_is_no_version_is_moved_away_and_drafted_again() {
 }
 
 #[test]
-fn versions_are_open_to_read_for_a_service_whose_files_root_writes() {
+fn a_service_can_read_roster_versions_that_root_has_written() {
     use std::os::unix::fs::PermissionsExt as _;
     // The service's umask lets nobody else in; what it puts there holds public keys and signatures.
     let world = World::new();

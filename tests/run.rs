@@ -56,7 +56,7 @@ fn steps_run_in_order_and_each_step_leaves_a_receipt_signed_by_the_person() {
 }
 
 #[test]
-fn a_named_step_runs_alone_and_the_first_failed_step_is_the_last() {
+fn only_the_named_step_runs_and_a_failed_step_ends_the_run_command() {
     let person = person();
     person.runbook("a.md", "", &[("one", "printf one; exit 2"), ("two", "printf two"), ("three", "printf three")]);
     let ran = person.run(&["a.md", "--policy", "policy.yaml"]).ended(2);
@@ -69,7 +69,7 @@ fn a_named_step_runs_alone_and_the_first_failed_step_is_the_last() {
 }
 
 #[test]
-fn exit_codes_are_those_of_a_shell() {
+fn the_run_command_has_the_exit_codes_of_a_shell() {
     let person = person();
     let steps = [
         ("seven", "exit 7"),
@@ -167,7 +167,7 @@ fn a_denied_command_after_an_allowed_command_stops_the_script_without_a_question
 }
 
 #[test]
-fn yes_allows_unlisted_commands_but_no_denied_or_unknown_commands() {
+fn the_yes_option_allows_unlisted_commands_but_no_denied_or_unknown_commands() {
     let person = person();
     let steps = [
         ("unlisted", "tput 2>/dev/null; printf done"),
@@ -194,7 +194,7 @@ fn yes_allows_unlisted_commands_but_no_denied_or_unknown_commands() {
 }
 
 #[test]
-fn deny_all_overrides_allow_all_and_allow_all_causes_a_warning() {
+fn the_option_deny_all_has_priority_over_allow_all_and_allow_all_causes_a_warning() {
     let person = person();
     person.runbook("a.md", "", &[("one", "tput 2>/dev/null; printf done")]);
     let ran = person.run_plain(&["a.md", "--allow-all", "--deny-all"]).ended(126);
@@ -228,7 +228,7 @@ fn without_a_terminal_a_question_is_a_denial_that_names_the_allowing_flags() {
 }
 
 #[test]
-fn a_grant_on_the_command_line_overrides_only_the_matching_denial() {
+fn a_permission_on_the_command_line_overrides_only_the_matching_denial() {
     let person = person();
     person.runbook("a.md", "", &[("one", "rm -f x; printf done"), ("two", "rm -f x; mv x y")]);
     person.run(&["a.md:one", "--policy", "policy.yaml", "--allow-run", "rm"]).ended(0);
@@ -284,7 +284,7 @@ fn an_invalid_policy_is_refused_and_not_replaced() {
 }
 
 #[test]
-fn no_link_and_no_detour_escapes_an_override() {
+fn a_policy_override_applies_to_a_runbook_path_with_links_or_parent_directories() {
     let person = person();
     person.runbook("deploy/web.md", "", &[("one", "printf done")]);
     fs::create_dir(person.path("work/.git")).expect("made");
@@ -300,7 +300,7 @@ fn no_link_and_no_detour_escapes_an_override() {
 }
 
 #[test]
-fn a_run_uses_the_decided_script_even_if_the_file_changes() {
+fn a_run_uses_the_script_that_policy_checked_even_if_the_file_changes() {
     let person = person();
     let script = |word: &str| format!("tput 2>/dev/null; printf {word}");
     person.runbook("a.md", "", &[("one", &script("decided"))]);
@@ -460,7 +460,7 @@ fn without_a_key_no_step_runs_unless_no_receipt_is_wanted() {
 }
 
 #[test]
-fn a_log_that_was_edited_cut_or_reordered_is_found() {
+fn a_local_log_that_was_edited_or_shortened_or_reordered_is_reported() {
     let person = person();
     person.runbook("a.md", "", &[("one", "printf 1"), ("two", "printf 2"), ("three", "printf 3")]);
     person.run(&["a.md", "--policy", "policy.yaml"]).ended(0);
@@ -523,7 +523,7 @@ fn parallel_local_runs_keep_one_chain() {
 }
 
 #[test]
-fn ctrl_c_ends_the_whole_tree_and_leaves_a_receipt() {
+fn ctrl_c_ends_all_processes_of_the_step_and_a_receipt_is_written() {
     let person = person();
     let mark = format!("6{:09}", std::process::id());
     let script = format!("trap '' INT TERM\nsleep {mark} &\n(sleep {mark} & sleep {mark}) &\nprintf began\nwait");
@@ -542,7 +542,7 @@ fn ctrl_c_ends_the_whole_tree_and_leaves_a_receipt() {
 }
 
 #[test]
-fn ctrl_c_at_a_question_ends_everything_before_any_run() {
+fn ctrl_c_at_a_question_ends_the_program_before_any_run() {
     let person = person();
     person.runbook("a.md", "", &[("one", "tput")]);
     let mut terminal = person.at_terminal(&["a.md", "--policy", "policy.yaml"]);
@@ -597,7 +597,7 @@ fn gate_and_verify_and_audit_never_accept_a_local_receipt() {
 }
 
 #[test]
-fn json_output_has_every_event_in_the_shape_of_the_boundary() {
+fn the_json_output_of_run_has_the_same_event_format_as_the_boundary() {
     let person = person();
     person.runbook("a.md", "", &[("one", "tput 2>/dev/null; printf out; printf '\\377' >&2; exit 3")]);
     let ran = person.run(&["a.md", "--policy", "policy.yaml", "-y", "--json"]).ended(3);
@@ -636,7 +636,7 @@ fn a_run_without_a_sandbox_is_announced_and_recorded_in_the_receipt() {
 }
 
 #[test]
-fn strict_is_the_default_and_a_missing_layer_is_refused() {
+fn the_default_sandbox_level_is_strict_and_a_missing_layer_is_refused() {
     let person = person();
     person.runbook("a.md", "", &[("one", "printf done")]);
     let report = person.command(&["doctor", "--json"]).output().expect("started");

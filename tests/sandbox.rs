@@ -158,7 +158,7 @@ fn a_strict_run_reports_the_enforced_layers() {
 }
 
 #[test]
-fn a_failed_start_is_not_an_exit_code() {
+fn a_run_that_could_not_start_has_no_exit_code() {
     let bench = Bench::strict();
     for (interpreter, source, word) in [
         ("no-such-interpreter", "x", "no interpreter no-such-interpreter"),
@@ -228,7 +228,7 @@ fn cancelling_ends_all_processes_of_a_run() {
 }
 
 #[test]
-fn a_forked_process_is_dead_when_the_run_ends() {
+fn a_forked_process_is_killed_before_the_end_of_the_run() {
     let bench = Bench::strict();
     let mark = mark("survivor");
     let script = format!(
@@ -333,7 +333,7 @@ fn the_helper_accepts_no_requests_of_other_processes() {
 // ---- output
 
 #[test]
-fn output_is_live_recorded_and_in_order() {
+fn output_is_passed_on_live_and_recorded_in_order() {
     let bench = Bench::strict();
     let prepared = bench.sandbox.check(&profile()).expect("can be held");
     let mut live = Vec::new();
@@ -351,7 +351,7 @@ fn output_is_live_recorded_and_in_order() {
 }
 
 #[test]
-fn a_gigabyte_of_output_is_counted_and_bounded() {
+fn an_output_of_a_gigabyte_is_counted_and_its_stored_part_is_limited() {
     let bench = Bench::strict();
     let resident = || {
         let status = std::fs::read_to_string("/proc/self/status").expect("status");
@@ -401,7 +401,7 @@ fn parameters_arrive_as_a_file() {
 }
 
 #[test]
-fn input_is_empty_and_no_other_descriptor_is_open() {
+fn the_standard_input_of_a_step_is_empty_and_no_other_descriptor_is_open() {
     let bench = Bench::strict();
     let script = r#"
 import os, sys
@@ -414,7 +414,7 @@ for fd in range(3, 4096):
 }
 
 #[test]
-fn signals_and_umask_are_the_defaults_of_a_new_program() {
+fn a_step_starts_with_default_signals_and_the_default_umask() {
     let bench = Bench::strict();
     let text = said(bench.bash("umask; exec cat /proc/self/status"));
     assert!(text.starts_with("0077\n"), "{text}");
@@ -426,7 +426,7 @@ fn signals_and_umask_are_the_defaults_of_a_new_program() {
 }
 
 #[test]
-fn interpreters_run_their_own_language() {
+fn each_interpreter_runs_a_script_in_its_language() {
     let bench = Bench::strict();
     assert_eq!(said(bench.bash("a=(1 2); echo ${#a[@]} $PWD")), "2 /tmp/work");
     assert_eq!(said(bench.run(plan("sh", "echo $((1+1))"))), "2");
@@ -461,7 +461,7 @@ fn the_step_is_an_ordinary_user_without_capabilities() {
 
 /// What people try first, and what programs take for granted.
 #[test]
-fn common_commands_find_their_files() {
+fn common_commands_find_their_files_in_the_sandbox() {
     let bench = Bench::strict();
     let listed = said(bench.bash(
         "ls /; ls /dev; find / -xdev -maxdepth 1 -type d > /tmp/found && echo found; ls /etc >/dev/null && echo etc",
@@ -685,7 +685,7 @@ print("done")
 }
 
 #[test]
-fn a_server_and_a_client_inside_one_run_find_each_other() {
+fn a_server_and_a_client_inside_one_run_can_connect() {
     let bench = Bench::strict();
     let script = r#"
 import socket, threading
@@ -699,7 +699,7 @@ print(socket.create_connection(s.getsockname()).recv(9).decode())
 }
 
 #[test]
-fn calls_that_no_step_needs_are_refused_by_the_filter() {
+fn the_filter_refuses_system_calls_that_no_step_needs() {
     let bench = Bench::strict();
     let script = r#"
 import ctypes, errno, os, socket
@@ -736,7 +736,7 @@ prlimit --pid 1 --nofile=0 2>/dev/null || echo held; sleep 9 & prlimit --pid $! 
 
 /// What the kernel has once for the whole machine, and what it counts for a whole user.
 #[test]
-fn a_step_cannot_use_pools_of_the_whole_machine() {
+fn a_step_cannot_use_memory_pools_of_the_whole_machine() {
     let bench = Bench::strict();
     let script = r#"
 import ctypes, errno, os, resource
@@ -797,7 +797,7 @@ ls secrets/* 2>/dev/null
 rm -f copy alias moved; pwd; cat plain; echo changed > p2 && mv -f p2 plain; echo new > new; cat plain";
 
 #[test]
-fn a_copy_and_an_overlay_are_private_and_lack_denied_names() {
+fn a_copy_or_an_overlay_is_private_and_contains_no_denied_names() {
     let bench = Bench::strict();
     let tree = plant(&bench);
     for workdir in [Workdir::Copy, Workdir::Overlay] {
@@ -950,7 +950,7 @@ fn denied_names_in_readable_paths_are_masked() {
 /// A file that is denied in one place stays closed under the names that it has elsewhere, and under those of which nobody can say
 /// whether it has them.
 #[test]
-fn another_name_of_a_denied_file_is_closed_in_every_directory_of_the_run() {
+fn a_hard_link_to_a_denied_file_is_masked_in_every_directory_of_the_run() {
     let bench = Bench::strict();
     let tree = plant(&bench);
     let other = bench.path("other").canonicalize().unwrap_or_else(|_| bench.path("other"));
@@ -1066,7 +1066,7 @@ fn a_file_moved_over_a_denied_name_on_the_host_is_not_visible_in_a_copy() {
 }
 
 #[test]
-fn a_tree_that_is_larger_than_the_runs_disk_does_not_start() {
+fn a_run_whose_directory_copy_is_larger_than_its_disk_limit_does_not_start() {
     let bench = Bench::strict();
     let tree = plant(&bench);
     std::fs::write(Path::new(&tree).join("large"), vec![0; 6 << 20]).expect("a file");
@@ -1099,7 +1099,7 @@ fn a_declared_socket_of_the_host_can_be_reached_and_no_other() {
 }
 
 #[test]
-fn a_socket_in_a_directory_that_may_be_read_or_written_is_out_of_reach() {
+fn a_run_cannot_use_a_socket_in_a_readable_or_writable_directory() {
     let bench = Bench::strict();
     let tree = plant(&bench);
     let path = Path::new(&tree).join("deep/socket");
@@ -1119,7 +1119,7 @@ fn a_socket_in_a_directory_that_may_be_read_or_written_is_out_of_reach() {
 
 /// A known gap: masks are for what was there when the run began.
 #[test]
-fn a_later_socket_is_reachable_in_a_host_path_and_not_in_a_copy() {
+fn a_socket_that_the_host_creates_later_is_reachable_in_a_host_path_but_not_in_a_copy() {
     let bench = Bench::strict();
     let tree = plant(&bench);
     let path = Path::new(&tree).join("late");
@@ -1147,7 +1147,7 @@ fn a_later_socket_is_reachable_in_a_host_path_and_not_in_a_copy() {
 }
 
 #[test]
-fn the_network_of_the_host_is_reachable_only_if_the_profile_allows_it_and_is_no_layer() {
+fn the_network_of_the_host_is_reachable_only_if_the_profile_allows_it() {
     let bench = Bench::strict();
     let tcp = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let port = tcp.local_addr().expect("an address").port();
@@ -1190,7 +1190,7 @@ except OSError as error: print("held", n < 64, n > 32)
 
 /// Where the service is not root its runs are one user, and the kernel counts descriptors in flight over Unix sockets for a user.
 #[test]
-fn descriptors_in_flight_of_a_step_do_not_prevent_other_starts() {
+fn a_step_that_sends_many_descriptors_over_a_socket_does_not_prevent_other_starts() {
     use std::io::BufRead as _;
     use std::process::{Command, Stdio};
     let home = tempfile::Builder::new().prefix("countersign-test-").tempdir().expect("a directory");
@@ -1233,7 +1233,7 @@ held[0][0].recv(1)
 }
 
 #[test]
-fn memory_files_disk_and_cpu_are_limited() {
+fn memory_and_file_count_and_disk_space_and_cpu_time_are_limited() {
     let bench = Bench::strict();
     let python = |profile: &Profile, source: &str| {
         let mut report = bench.run_with(profile, plan("python", source));
@@ -1288,7 +1288,7 @@ fn by(bench: &Bench, limit: impl Fn(LimitFacts) -> Option<HeldLimit>) -> LimitHo
 
 /// As review and `sandbox --explain` say it.
 #[test]
-fn shared_memory_is_bounded_and_comes_on_top_of_the_disk() {
+fn shared_memory_is_limited_in_addition_to_the_disk_limit() {
     let bench = Bench::strict();
     let script = "for f in /tmp/a /dev/shm/a; do head -c 4M /dev/zero > $f; stat -c %s $f; done 2> /dev/null";
     let small = limited(|limits| limits.disk_bytes = 2 << 20);
@@ -1301,7 +1301,7 @@ fn shared_memory_is_bounded_and_comes_on_top_of_the_disk() {
 
 /// Without a control group the kernel has no limit for them: an auditor reads that in the receipt, an operator by `doctor`.
 #[test]
-fn unbounded_memory_is_named_by_receipt_and_doctor() {
+fn the_receipt_and_doctor_report_memory_without_a_limit() {
     let bench = Bench::strict();
     let limits = bench.bash("true").enforcement.limits.expect("facts");
     let doctor = std::process::Command::new(env!("CARGO_BIN_EXE_countersign")).arg("doctor").current_dir("/").output();
@@ -1410,7 +1410,7 @@ fn a_stopped_helper_is_replaced_and_its_runs_continue() {
 }
 
 #[test]
-fn a_prepared_sandbox_serves_only_one_run_and_has_no_data_of_another_run() {
+fn a_prepared_sandbox_is_used_for_only_one_run_and_has_no_data_of_another_run() {
     let bench = Bench::strict();
     let root = std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
     if !root || bench.sandbox.probe().cgroup.is_ok() {
@@ -1453,7 +1453,7 @@ fn a_prepared_sandbox_serves_only_one_run_and_has_no_data_of_another_run() {
 }
 
 #[test]
-fn mounts_changed_between_two_runs_are_current_in_the_next_run() {
+fn mounts_that_change_between_two_runs_are_visible_in_the_next_run() {
     let bench = Bench::strict();
     let place = bench.path("mounted");
     std::fs::create_dir(&place).expect("a directory");
@@ -1622,7 +1622,7 @@ fn a_missing_layer_is_reported_with_the_setting_that_enables_it() {
 // ---- the private set under another path
 
 #[test]
-fn private_files_are_out_of_reach_through_another_mount() {
+fn a_run_cannot_reach_private_files_through_another_mount() {
     let bench = Bench::strict();
     let alias = bench.path("alias");
     std::fs::create_dir_all(alias.join("in")).expect("a directory");
@@ -1656,7 +1656,7 @@ fn private_files_are_out_of_reach_through_another_mount() {
 
 /// Directories are renamed to and fro while runs start: what is denied in them is in no run's view under any name.
 #[test]
-fn a_directory_that_moves_during_a_start_escapes_no_deny_pattern() {
+fn deny_patterns_apply_to_a_directory_that_is_moved_during_a_start() {
     let bench = Bench::strict();
     let tree = bench.path("tree");
     for directory in ["a/deep", "b", "c", "d"] {
@@ -1754,7 +1754,7 @@ fn a_run_has_the_user_that_its_profile_names() {
 // ---- weaker forms
 
 #[test]
-fn off_still_cleans_up_and_kills_all_processes_and_is_reported_as_off() {
+fn a_run_with_the_sandbox_level_off_still_ends_all_its_processes() {
     let bench = Bench::new();
     std::fs::set_permissions(bench.path("private"), std::fs::Permissions::from_mode(0o700)).expect("mode");
     let mut profile = profile();
@@ -1809,7 +1809,7 @@ fn off_still_cleans_up_and_kills_all_processes_and_is_reported_as_off() {
 }
 
 #[test]
-fn a_host_without_strict_isolation_refuses_strict_with_layer_and_setting() {
+fn a_host_without_strict_isolation_refuses_the_strict_level_and_names_the_setting() {
     let bench = Bench::new();
     let probe = bench.sandbox.probe();
     if probe.level() == Level::Strict {
@@ -1956,14 +1956,14 @@ os.nice(1); os.sched_setaffinity(0, os.sched_getaffinity(0)); print("its own")
 
 /// What a listed host is reached by, what not, and what the facts say of it. Names lead to this host for this test only.
 #[test]
-fn only_hosts_of_the_allow_list_are_reachable_through_the_proxy() {
+fn only_allowed_hosts_are_reachable_through_the_proxy() {
     let server = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let port = server.local_addr().expect("an address").port();
     // This very test, started again, is the service whose names are armed.
     if std::env::var_os("COUNTERSIGN_FAULT_NAMES").is_none() {
         let mut service = std::process::Command::new(std::env::current_exe().expect("this test"));
         service
-            .args(["--exact", "only_hosts_of_the_allow_list_are_reachable_through_the_proxy", "--nocapture"])
+            .args(["--exact", "only_allowed_hosts_are_reachable_through_the_proxy", "--nocapture"])
             .env("COUNTERSIGN_FAULT_NAMES", format!("listed.example=127.0.0.1:{port},other.example=127.0.0.1:{port}"))
             .env("COUNTERSIGN_TEST_PORT", port.to_string())
             .stdout(std::process::Stdio::piped())

@@ -40,13 +40,13 @@ fn fits(validator: &Validator, value: &Value, what: &str) {
 }
 
 #[test]
-fn schemas_and_openapi_do_not_drift_from_the_types() {
+fn schemas_and_openapi_match_the_rust_types() {
     let drifted = schema::drift(Path::new(env!("CARGO_MANIFEST_DIR")));
     assert!(drifted.is_empty(), "{drifted:#?}");
 }
 
 #[test]
-fn every_schema_is_named_by_its_file_and_is_a_schema() {
+fn every_schema_file_is_a_valid_json_schema_and_has_the_name_of_its_file() {
     let mut ids = BTreeSet::new();
     for (path, text) in generated() {
         let Some(name) = path.strip_prefix("schemas/").and_then(|file| file.strip_suffix(".v1.json")) else { continue };

@@ -18,7 +18,7 @@ fn sample(options: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a_seed_draws_the_same_sentences_from_every_room_with_their_lines() {
+fn the_sentences_script_draws_the_same_sentences_for_the_same_seed() {
     let drawn = sample(&["--seed", "1", "--count", "200"]);
     assert_eq!(drawn.len(), 200);
     assert_eq!(drawn, sample(&["--seed", "1", "--count", "200"]), "the same seed, the same sentences");

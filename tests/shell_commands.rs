@@ -54,7 +54,7 @@ fn is_refused(script: &str) {
 }
 
 #[test]
-fn ordinary_constructs_contain_only_their_plain_commands() {
+fn ordinary_shell_constructs_contain_only_their_plain_commands() {
     for script in [
         "if git diff --quiet; then git push; fi",
         "for f in a b *.txt \"$@\"; do git add \"$f\"; done",
@@ -86,7 +86,7 @@ fn ordinary_constructs_contain_only_their_plain_commands() {
 }
 
 #[test]
-fn commands_are_found_in_every_construct() {
+fn commands_are_found_in_every_shell_construct() {
     for script in [
         "rm",
         "a=1 rm",
@@ -293,7 +293,7 @@ fn a_command_with_an_unknown_name_is_unknown() {
 }
 
 #[test]
-fn a_construct_that_shells_read_differently_is_refused_with_its_place() {
+fn a_construct_that_bash_and_dash_parse_differently_is_refused_with_its_place() {
     for script in [
         "",
         " \n",
@@ -503,7 +503,7 @@ fn wrappers_without_a_command_give_no_further_results() {
 }
 
 #[test]
-fn settings_are_found_at_every_place() {
+fn variable_settings_are_found_at_every_place_in_a_script() {
     for script in [
         "PATH=/x:$PATH",
         "PATH=/x git a",
@@ -613,7 +613,7 @@ fn scripts_are_read_as_bash_and_as_dash() {
 }
 
 #[test]
-fn places_point_into_the_script() {
+fn places_of_findings_are_positions_in_the_script() {
     let at = |script: &str| -> Vec<String> {
         find_in(Shell::Bash, script, ReadLimit::Step)
             .unwrap()
@@ -637,7 +637,7 @@ fn places_point_into_the_script() {
 }
 
 #[test]
-fn expansion_bombs_end_soon_with_a_small_stack() {
+fn scripts_with_exponential_expansion_are_parsed_quickly_with_a_small_stack() {
     let bombs = [
         "(",
         "$(",
@@ -706,7 +706,7 @@ fn expansion_bombs_end_soon_with_a_small_stack() {
 }
 
 #[test]
-fn many_calls_of_functions_that_pass_parameters_on_end_soon() {
+fn scripts_with_many_nested_function_calls_are_parsed_quickly() {
     let calls: String = (0..200).fold(String::new(), |calls, number| calls + &format!("f a{number} b\n"));
     let passes = format!("f() {{\n{}}}\n{calls}", "\"$@\"\n".repeat(9000));
     let nested: String = (0..60)
@@ -721,7 +721,7 @@ fn many_calls_of_functions_that_pass_parameters_on_end_soon() {
 }
 
 #[test]
-fn commands_found_for_bash_are_a_part_of_commands_found_for_sh() {
+fn every_command_found_for_bash_is_also_found_for_sh() {
     for script in include_str!("shell_truth/by_hand.txt").split("\n%%\n") {
         let (Ok(bash), Ok(either)) = (find_in(Shell::Bash, script, ReadLimit::Step), find(script, ReadLimit::Step))
         else {
@@ -765,7 +765,7 @@ fn a_quoted_function_name_defines_no_function() {
 }
 
 #[test]
-fn trap_texts_in_arrays_and_in_defaults_are_found() {
+fn trap_commands_in_arrays_and_in_default_values_are_found() {
     rm_is_never_missed(&[
         "a=('b[$(rm x)]'); ((a))",
         "a+=('b[$(rm)]'); ((a))",
@@ -863,7 +863,7 @@ fn git_settings_that_run_or_name_a_program_are_found() {
 }
 
 #[test]
-fn a_function_that_is_undefined_anywhere_never_counts_as_certain() {
+fn a_function_that_the_script_may_undefine_never_counts_as_certainly_defined() {
     rm_is_never_missed(&[
         "g() { unset -f rm; }\nrm() { :; }\ng\nrm x",
         "trap 'unset -f rm' USR1; rm() { :; }; kill -USR1 $$; rm",
@@ -872,7 +872,7 @@ fn a_function_that_is_undefined_anywhere_never_counts_as_certain() {
 }
 
 #[test]
-fn a_wrapper_with_the_name_of_an_undefined_function_is_read() {
+fn a_wrapper_is_recognized_if_its_function_was_undefined() {
     rm_is_never_missed(&[
         "env() { :; }\nunset -f env\nenv rm x",
         "git() { :; }; unset -f git; git -c alias.x='!rm' x",
@@ -881,7 +881,7 @@ fn a_wrapper_with_the_name_of_an_undefined_function_is_read() {
 }
 
 #[test]
-fn an_alias_may_rename_the_function_that_is_defined() {
+fn an_alias_may_change_the_name_of_a_defined_function() {
     rm_is_never_missed(&[
         "shopt -s expand_aliases\nalias rm=git\nrm() { :; }\nunalias rm\nrm x",
         "alias a=b rm=git\nrm() { :; }\nunalias rm\nrm x",
@@ -889,12 +889,12 @@ fn an_alias_may_rename_the_function_that_is_defined() {
 }
 
 #[test]
-fn a_handler_for_missing_commands_runs_without_its_name() {
+fn the_handler_for_missing_commands_can_run_without_being_called_by_name() {
     rm_is_never_missed(&["command_not_found_handle() { rm x; }\nnosuch\nrm() { :; }"]);
 }
 
 #[test]
-fn a_here_document_counts_only_without_other_standard_input() {
+fn a_here_document_is_the_input_only_if_no_other_standard_input_is_given() {
     for script in [
         "bash 3<f <<EOF 0>&3\ngit\nEOF",
         "bash <<EOF 0<>f\ngit\nEOF",
@@ -923,7 +923,7 @@ fn a_command_may_consume_the_script_on_standard_input() {
 }
 
 #[test]
-fn xargs_may_ignore_its_replacement_mark() {
+fn xargs_commands_are_found_with_and_without_a_replacement_string() {
     rm_is_never_missed(&[
         "echo rm | xargs -I{} -L1 env",
         "echo rm | xargs -I% -n 2 env",
@@ -946,7 +946,7 @@ fn patterns_and_values_of_find_never_hide_its_actions() {
 }
 
 #[test]
-fn an_indirect_expansion_is_not_one_word() {
+fn an_indirect_expansion_may_be_several_words() {
     rm_is_never_missed(&[
         "set -- . rm; x=@; env -C\"${!x}\" git",
         "a=(. rm); declare -n r='a[@]'; env -C\"$r\" git",
@@ -956,7 +956,7 @@ fn an_indirect_expansion_is_not_one_word() {
 }
 
 #[test]
-fn the_architecture_of_setarch_may_be_missing() {
+fn the_command_of_setarch_is_found_without_an_architecture() {
     rm_is_never_missed(&[
         "setarch -R rm git",
         "setarch -R rm <<< 'echo'",
@@ -970,7 +970,7 @@ fn the_architecture_of_setarch_may_be_missing() {
 }
 
 #[test]
-fn every_evaluation_of_a_trap_text_is_found() {
+fn every_evaluation_of_a_trap_command_is_found() {
     rm_is_never_missed(&[
         "op=-v; test \"$op\" 'a[$(rm)]'",
         "op=-v; [ \"$op\" 'a[$(rm)]' ]",
@@ -992,7 +992,7 @@ fn every_evaluation_of_a_trap_text_is_found() {
 }
 
 #[test]
-fn a_login_shell_runs_a_profile() {
+fn a_command_in_a_login_shell_is_reported_as_unknown() {
     for script in [
         "bash -lc git",
         "sh -l -c git",
@@ -1006,7 +1006,7 @@ fn a_login_shell_runs_a_profile() {
 }
 
 #[test]
-fn variables_that_name_a_program_for_a_tool_are_settings() {
+fn variables_that_name_a_program_for_a_tool_are_reported_as_settings() {
     for name in [
         "RUSTC_WRAPPER",
         "RUSTC",
@@ -1204,7 +1204,7 @@ fn elements_of_an_array_are_evaluated_at_every_declaration() {
 }
 
 #[test]
-fn assignments_that_bash_evaluates_can_trigger_trap_texts() {
+fn assignments_that_bash_evaluates_can_run_trap_commands() {
     rm_is_never_missed(&[
         "RANDOM='a[$(rm)]'",
         "OPTIND='a[$(rm)]'",
@@ -1225,7 +1225,7 @@ fn assignments_that_bash_evaluates_can_trigger_trap_texts() {
 }
 
 #[test]
-fn a_negated_test_does_not_end_a_list_in_dash() {
+fn a_negated_test_does_not_end_a_command_list_in_dash() {
     for script in [
         "if ! [[ -f a && rm ]]; then :; fi",
         "while ! [[ -f a && rm ]]; do :; done",
@@ -1237,7 +1237,7 @@ fn a_negated_test_does_not_end_a_list_in_dash() {
 }
 
 #[test]
-fn unusual_names_and_operands_hide_no_command() {
+fn unusual_names_and_operands_do_not_hide_a_command() {
     rm_is_never_missed(&[
         "alias -x=rm\n[[ -f a || -x ]]",
         "alias -- -x=rm",
@@ -1287,7 +1287,7 @@ fn unusual_names_and_operands_hide_no_command() {
 }
 
 #[test]
-fn settings_in_other_spellings_are_found() {
+fn variable_settings_in_unusual_forms_are_found() {
     for script in [
         "n=PATH; unset \"$n\"; ls",
         "unset $v",
@@ -1319,7 +1319,7 @@ fn settings_in_other_spellings_are_found() {
 }
 
 #[test]
-fn a_pattern_that_backtracks_ends_soon() {
+fn a_pattern_with_much_backtracking_is_matched_quickly() {
     for script in
         [format!("find -{}q*", "[]".repeat(3000)), format!("find {}", format!("{}q ", "*".repeat(60)).repeat(1000))]
     {
@@ -1393,7 +1393,7 @@ fn code_that_bash_prints_and_parses_again_hides_no_command() {
 }
 
 #[test]
-fn a_setting_with_a_composed_name_is_found() {
+fn a_setting_whose_name_is_composed_of_parts_is_found() {
     for script in [
         ": \"${BASH_CMDS[ls]:=/x}\"; ls",
         ": ${BASH_ALIASES[ls]='x'}; ls",
@@ -1441,7 +1441,7 @@ fn a_setting_with_a_composed_name_is_found() {
 
 /// Issue 05, A 1: bash drops the rest of a line after an error in an expansion or an assignment.
 #[test]
-fn a_definition_after_another_command_on_its_line_is_never_certain() {
+fn a_function_definition_after_another_command_on_its_line_is_never_certain() {
     for before in [
         "echo $((1/0));",
         "UID=5;",
@@ -1520,7 +1520,7 @@ fn parameters_of_a_function_are_read_from_its_calls() {
 
 /// Issue 05, A 1.
 #[test]
-fn ifs_is_a_setting_except_before_read() {
+fn the_variable_ifs_is_reported_as_a_setting_except_before_read() {
     finds("while IFS= read -r line; do git add \"$line\"; done < f", &["read", "git"]);
     finds("IFS=, read -ra parts <<< \"$x\"", &["read"]);
     for script in [
@@ -1538,7 +1538,7 @@ fn ifs_is_a_setting_except_before_read() {
 
 /// Issue 05, A 1.
 #[test]
-fn a_program_below_proc_or_dev_is_unknown() {
+fn a_program_path_below_proc_or_dev_is_reported_as_unknown() {
     for script in [
         "/proc/self/exe -c rm",
         "exec /proc/self/exe -c rm",
@@ -1556,7 +1556,7 @@ fn a_program_below_proc_or_dev_is_unknown() {
 
 /// Issue 05, A 1.
 #[test]
-fn texts_that_may_be_joined_and_evaluated_are_unknown() {
+fn texts_that_may_be_joined_and_evaluated_are_reported_as_unknown() {
     for script in [
         "x='a['; x+='$(rm)]'; ((x))",
         "b='a['; x=\"$b\"'$(rm)]'; ((x))",
@@ -1599,7 +1599,7 @@ fn texts_that_may_be_joined_and_evaluated_are_unknown() {
 
 /// Issue 05, A 1: what is unknown, what its message says to write instead, and that written.
 #[test]
-fn the_correction_for_an_unknown_command_is_known() {
+fn every_unknown_command_is_reported_with_a_correction() {
     for (script, says, instead) in [
         ("ssh \"$HOST\" ls", "write `--` before it", "ssh -- \"$HOST\" ls"),
         ("timeout \"$T\" ls", "write `--` before it", "timeout -- \"$T\" ls"),

@@ -46,7 +46,7 @@ const SCRIPTS: [(Form, usize); 6] = [
 ];
 
 #[test]
-fn every_executed_program_was_found_and_few_scripts_are_refused() {
+fn every_program_that_a_generated_script_executes_was_found() {
     let total: Option<usize> = std::env::var("SHELL_TRUTH_SCRIPTS").ok().map(|text| text.parse().expect("a number"));
     let seed: u64 = std::env::var("SHELL_TRUTH_SEED").ok().map_or(1, |text| text.parse().expect("a number"));
     let world = World::new();
@@ -107,7 +107,7 @@ fn every_executed_program_was_found_and_few_scripts_are_refused() {
 }
 
 #[test]
-fn programs_of_handwritten_scripts_are_found() {
+fn the_programs_in_handwritten_scripts_are_found() {
     let scripts: Vec<String> = include_str!("shell_truth/by_hand.txt").split("\n%%\n").map(str::to_owned).collect();
     let world = World::new();
     let outcome = world.run(&scripts, false);
@@ -139,7 +139,7 @@ fn programs_of_handwritten_scripts_are_found() {
 }
 
 #[test]
-fn no_script_changes_the_programs_of_other_scripts() {
+fn no_test_script_changes_the_programs_of_other_scripts() {
     let world = World::new();
     let scripts = ["echo > \"$(command -v ada)\"".to_owned(), "ada".to_owned()];
     // The second time both scripts of each shell come after the first one's writing.

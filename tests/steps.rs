@@ -73,7 +73,7 @@ fn promise_6_parameters_are_never_evaluated() {
 }
 
 #[test]
-fn parameters_of_every_type_arrive_twice() {
+fn parameters_of_every_type_are_in_variables_and_in_the_parameter_file() {
     let front = format!(
         "params:\n  host-name: {{type: string}}\n  count: {{type: integer}}\n  dry: {{type: boolean}}\n  tags: {{type: array, items: {{type: string}}, maxItems: 4}}\n{SMALL}"
     );
@@ -89,7 +89,7 @@ fn parameters_of_every_type_arrive_twice() {
 // ---- promise 7
 
 #[test]
-fn promise_7_receipt_states_the_enforced_layers() {
+fn promise_7_the_receipt_states_the_enforced_layers() {
     let world = World::new();
     let finished = world.run("plain:true", json!({}), &[&alice()]);
     let sandbox = &world.receipt(&finished)["sandbox"];
@@ -103,13 +103,13 @@ fn promise_7_receipt_states_the_enforced_layers() {
 }
 
 #[test]
-fn promise_7_missing_layer_refuses_before_the_nonce() {
+fn promise_7_a_missing_layer_is_refused_before_the_nonce_is_spent() {
     // A boundary that is to hold strict does not even start, and says which layer and which knob.
     let mut world = World::new();
     let offered = world.propose("plain:true", json!({}));
     let whole = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
     world.stop();
-    if !poor_host(&mut world, "promise_7_missing_layer_refuses_before_the_nonce") {
+    if !poor_host(&mut world, "promise_7_a_missing_layer_is_refused_before_the_nonce_is_spent") {
         return;
     }
     let said = world.try_start().expect_err("strict can't be held");
@@ -131,10 +131,10 @@ fn promise_7_missing_layer_refuses_before_the_nonce() {
 }
 
 #[test]
-fn sandbox_unavailable_leaves_the_nonce_unspent() {
+fn a_refusal_as_sandbox_unavailable_leaves_the_nonce_unspent() {
     use std::os::unix::fs::PermissionsExt as _;
     let mut world = World::prepared(|setup| setup.config = "[sandbox]\nlevel = \"best-effort\"\n".to_owned());
-    if !poor_container(&mut world, "sandbox_unavailable_leaves_the_nonce_unspent") {
+    if !poor_container(&mut world, "a_refusal_as_sandbox_unavailable_leaves_the_nonce_unspent") {
         return;
     }
     world.start();
@@ -286,7 +286,7 @@ fn a_step_inherits_no_environment_and_no_descriptor() {
 // ---- hostile steps end, and nothing of them is left
 
 #[test]
-fn double_forked_child_is_dead_when_the_receipt_is_signed() {
+fn a_double_forked_child_is_dead_before_the_receipt_is_signed() {
     let (one, two, three) = (mark(1), mark(2), mark(3));
     let script = format!(
         "(setsid bash -c 'exec >&- 2>&- <&-; trap \"\" TERM HUP INT; sleep {one}' &)\n\
@@ -310,7 +310,7 @@ fn a_step_that_ignores_sigterm_is_timed_out() {
 }
 
 #[test]
-fn a_step_that_closes_its_descriptors_is_waited_for() {
+fn the_boundary_waits_for_a_step_that_closes_its_descriptors() {
     let world = steps(SMALL, &[("close", "exec 0<&- 1>&- 2>&-\nsleep 0.5\nexit 4")]);
     let finished = world.run("s:close", json!({}), &[&alice()]);
     assert_eq!(finished["outcome"], json!({"status": "failed", "exit_code": 4}));
@@ -319,7 +319,7 @@ fn a_step_that_closes_its_descriptors_is_waited_for() {
 }
 
 #[test]
-fn a_fork_bomb_stays_within_its_run() {
+fn a_fork_bomb_affects_only_its_own_run() {
     let front = "defaults: {timeout: 3s, memory: 64MiB, processes: 16}";
     let world = steps(front, &[("bomb", "bomb() { bomb | bomb & }\nbomb 2> /dev/null\nsleep 1\nexit 5")]);
     let finished = world.run("s:bomb", json!({}), &[&alice()]);
@@ -371,7 +371,7 @@ fn a_gigabyte_of_output_costs_the_service_no_memory() {
 }
 
 #[test]
-fn outcomes_are_distinguished() {
+fn each_kind_of_ending_gets_its_own_outcome() {
     let world = steps(
         SMALL,
         &[

@@ -194,7 +194,7 @@ fn mark(database: &Path) -> i64 {
 }
 
 #[test]
-fn promise_2_missing_nonces_are_found_even_with_edited_log_rows() {
+fn promise_2_a_missing_nonce_row_is_found_even_if_log_rows_were_edited() {
     let mut world = World::new();
     world.run("plain:true", json!({}), &[&alice()]);
     world.stop();

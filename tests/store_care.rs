@@ -143,7 +143,7 @@ fn store_check_finds_manual_changes() {
 }
 
 #[test]
-fn reading_and_copying_during_runs_see_one_state() {
+fn readers_and_backups_during_runs_get_a_consistent_state() {
     let world = World::with(|setup| {
         let large = "i=0; while [ $i -lt 1500 ]; do echo \"line $i of $PARAM_TEXT, an output that is a file of its own\"; i=$((i+1)); done";
         let front = format!("params:\n  text: {{type: string, default: hello, maxLength: 4000}}\n{SMALL}");
@@ -257,7 +257,7 @@ fn a_store_older_than_an_external_checkpoint_is_not_served() {
     lines[1] = &size;
     world.write("mirror/checkpoint", &format!("{}\n", lines.join("\n")));
     let refused = world.try_start().expect_err("a fork");
-    assert!(refused.contains("another one from there on") && refused.contains("did not sign it"), "{refused}");
+    assert!(refused.contains("has other entries before that size") && refused.contains("did not sign it"), "{refused}");
     // An older one is no reason.
     world.write("mirror/checkpoint", std::str::from_utf8(&head).unwrap());
     world.start();
@@ -291,7 +291,7 @@ fn promise_2_a_missing_nonce_row_is_found_even_if_count_and_proposal_were_change
 // ---- backup and restore
 
 #[test]
-fn a_backup_of_a_serving_boundary_restores_into_a_new_log_that_names_the_old_one() {
+fn a_backup_of_a_running_boundary_can_be_restored_into_a_new_log_that_names_the_old_log() {
     let (mut world, finished, large) = busy();
     let (waiting, spent) = (world.propose("plain:wait", json!({})), world.authorization("plain:true", json!({})));
     let spent = envelope(&people::authorization(&spent), &[&alice()]);
@@ -316,7 +316,7 @@ fn a_backup_of_a_serving_boundary_restores_into_a_new_log_that_names_the_old_one
     assert_eq!(note.lines().nth(1).unwrap(), made["entries"].to_string());
     assert!(made["bytes"].as_u64().unwrap() > 100_000);
     let again = store(&world, &["backup", backup]);
-    assert!(again.status.code() == Some(2) && text(&again).contains("there already"), "{}", text(&again));
+    assert!(again.status.code() == Some(2) && text(&again).contains("exists already"), "{}", text(&again));
     assert_sound(&world, &[backup]);
     // Every one of its files is private, and the log goes on where it is.
     private(Path::new(backup));
@@ -325,7 +325,7 @@ fn a_backup_of_a_serving_boundary_restores_into_a_new_log_that_names_the_old_one
     let newest = std::fs::read_to_string(world.path("b/boundary/checkpoint")).unwrap();
     let refused = store(&world, &["restore", backup]);
     assert!(
-        refused.status.code() == Some(2) && text(&refused).contains("there is a store already"),
+        refused.status.code() == Some(2) && text(&refused).contains("a store exists already"),
         "{}",
         text(&refused)
     );
@@ -387,7 +387,7 @@ fn a_backup_of_a_serving_boundary_restores_into_a_new_log_that_names_the_old_one
 }
 
 #[test]
-fn a_backup_explains_the_note_that_it_prints() {
+fn the_backup_command_explains_the_checkpoint_that_it_prints() {
     let world = World::new();
     let mut command = world.program(&["store", "backup", "--config"]);
     let made = command.arg(world.path("b")).arg(world.path("backup")).output().expect("store");
@@ -508,7 +508,7 @@ fn a_damaged_or_foreign_backup_is_refused_without_leftover_files() {
 
 #[test]
 #[cfg(debug_assertions)]
-fn a_killed_restore_is_finished_by_another_restore() {
+fn an_interrupted_restore_is_finished_by_another_restore() {
     let (mut world, finished, _) = busy();
     let backup = world.path("backup");
     let backup = backup.to_str().unwrap();
@@ -523,7 +523,7 @@ fn a_killed_restore_is_finished_by_another_restore() {
         assert!(refused.contains("was interrupted"), "{point}: {refused}");
     }
     let refused = store(&world, &["restore", backup]);
-    assert!(text(&refused).contains("there is a store already"), "{}", text(&refused));
+    assert!(text(&refused).contains("a store exists already"), "{}", text(&refused));
     std::fs::rename(world.database(), world.path("half")).unwrap();
     must(store(&world, &["restore", backup]));
     world.start();
@@ -541,7 +541,7 @@ fn a_killed_restore_is_finished_by_another_restore() {
 // ---- a disk that refuses
 
 #[test]
-fn output_that_the_disk_refuses_is_dropped_but_the_receipt_is_written() {
+fn output_that_cannot_be_written_to_the_disk_is_dropped_but_the_receipt_is_written() {
     let (world, _, large) = busy();
     let name = world.receipt(&large)["output"]["stdout"]["blake3"].as_str().unwrap().replace("blake3:", "");
     // Where its file has to lie there is none, and no directory can be made: an error that no room would mend.

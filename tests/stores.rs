@@ -113,7 +113,7 @@ fn head_of_0_1_0(size: usize, signer: &Key) -> String {
 }
 
 #[test]
-fn a_store_of_0_1_0_is_refused_by_version_and_upgraded_to_a_new_log() {
+fn a_store_of_version_0_1_0_is_refused_until_it_is_upgraded_to_a_new_log() {
     let mut world = of_0_1_0();
     copy_tree(&world, &fixture("0.1.0/backup"), "old");
     let refused = world.try_start().expect_err("a store of 0.1.0");
@@ -201,7 +201,7 @@ fn an_upgrade_prints_its_changes_on_the_terminal() {
 }
 
 #[test]
-fn an_upgrade_verifies_the_last_head_and_signs_one_that_covers_the_whole_log() {
+fn an_upgrade_verifies_the_last_checkpoint_and_signs_a_checkpoint_of_the_whole_old_log() {
     for size in [4, 2] {
         let mut world = of_0_1_0();
         world.write("b/boundary/checkpoint", &head_of_0_1_0(size, &boundary_key()));
@@ -264,7 +264,7 @@ fn an_impossible_upgrade_changes_nothing() {
     sql("CREATE TABLE more (one INTEGER)");
     refused("its schema was changed by hand (table more was added by hand)");
     sql("DELETE FROM leaf WHERE idx = 2");
-    refused("entry 2 of its log is missing");
+    refused("the log entry 2 is missing");
     sql("UPDATE state SET boundary = zeroblob(32)");
     refused("its first entry is not the seal whose digest is the boundary's id");
     sql("DELETE FROM state");
@@ -282,7 +282,7 @@ fn an_impossible_upgrade_changes_nothing() {
     let (of_4, of_2) = (head_of_0_1_0(4, &boundary_key()), head_of_0_1_0(2, &boundary_key()));
     let forged = format!("{}\n\n{}", of_4.split_once("\n\n").unwrap().0, of_2.split_once("\n\n").unwrap().1);
     set(&database, &forged);
-    refused("its signature by this boundary's key does not hold");
+    refused("the signature of this boundary's key is not valid");
     sql("DELETE FROM checkpoint");
     fs::remove_file(world.path("b/boundary/checkpoint")).unwrap();
     let output = upgrade(&world, &[]);
@@ -309,7 +309,7 @@ fn an_impossible_upgrade_changes_nothing() {
 
 #[test]
 #[cfg(debug_assertions)]
-fn a_killed_upgrade_is_finished_by_the_same_command() {
+fn an_interrupted_upgrade_is_finished_by_the_same_command() {
     let old = "is a store of version 0.1.0";
     let interrupted = "was interrupted, and the old store is kept here: run `countersign store upgrade` again";
     for (point, said) in [

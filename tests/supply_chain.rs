@@ -140,7 +140,7 @@ fn deny_toml_contains_the_same_rules() {
 }
 
 #[test]
-fn a_licence_expression_is_read_as_spdx_reads_it() {
+fn a_licence_expression_is_parsed_by_the_spdx_rules() {
     for yes in [
         "MIT",
         "MIT/Apache-2.0",

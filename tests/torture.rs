@@ -40,7 +40,7 @@ const CYCLES: usize = 60;
 const CYCLES_OF_A_STORE: usize = 40;
 
 #[test]
-fn promise_2_and_3_are_kept_under_kill_9_at_every_point_and_pair_of_points() {
+fn promise_2_and_3_are_true_after_kill_9_at_every_point_and_pair_of_points() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect(name));
     let cycles = number("COUNTERSIGN_TORTURE_CYCLES").unwrap_or(CYCLES as u64) as usize;
     let seed = number("COUNTERSIGN_TORTURE_SEED").unwrap_or(1);
@@ -153,7 +153,7 @@ fn walk(points: usize, seed: u64) -> Vec<usize> {
 }
 
 #[test]
-fn the_torture_walk_visits_every_ordered_pair_once() {
+fn the_torture_test_visits_every_ordered_pair_of_fault_points_once() {
     for seed in 0..20 {
         let walk = walk(POINTS.len(), seed);
         assert_eq!(walk.len(), POINTS.len() * POINTS.len());

@@ -40,7 +40,7 @@ fn at_terminal(world: &World, token: &str, key: &str, words: &[&str]) -> Output 
 }
 
 #[test]
-fn a_token_in_the_environment_never_disturbs_a_review() {
+fn a_token_in_the_environment_does_not_prevent_a_review() {
     let world = world();
     // Tokens that may not read all that a review is made of: an agent's, one that reads some steps, one that has ended.
     let limited = world.token_for("limited", &[], &["read"], &["plain:*"]);
@@ -53,7 +53,7 @@ fn a_token_in_the_environment_never_disturbs_a_review() {
         assert!(listed.status.success() && said(&listed).contains("say:echo"), "{}", said(&listed));
         let shown = at_terminal(&world, token, "alice.pem", &["review", id]);
         assert_eq!(shown.status.code(), Some(0), "{}", said(&shown));
-        assert!(!said(&shown).contains("could not be had"), "{}", said(&shown));
+        assert!(!said(&shown).contains("could not be fetched"), "{}", said(&shown));
         let approve = ["approve", id, "--yes", "--expect", digest];
         let approved = at_terminal(&world, token, "alice.pem", &approve);
         assert!(approved.status.success(), "{}", said(&approved));
@@ -71,7 +71,7 @@ fn a_token_in_the_environment_never_disturbs_a_review() {
 }
 
 #[test]
-fn output_and_audit_and_export_can_read_with_a_key_instead_of_the_token() {
+fn output_and_audit_and_export_can_use_a_key_instead_of_a_token() {
     let world = world();
     let proposal = world.propose("say:echo", json!({"text": "hello"}));
     let (id, digest) = (id_of(&proposal), proposal["digest"].as_str().unwrap());
@@ -96,7 +96,7 @@ fn output_and_audit_and_export_can_read_with_a_key_instead_of_the_token() {
 }
 
 #[test]
-fn a_review_without_read_access_names_both_ways_to_get_access() {
+fn a_review_without_read_access_reports_both_ways_to_get_access() {
     let world = world();
     let proposal = world.propose("say:echo", json!({"text": "x"}));
     // The agent sees its own proposal, but not what a review is made of; the boundary does not know the key.
@@ -108,7 +108,7 @@ fn a_review_without_read_access_names_both_ways_to_get_access() {
 }
 
 #[test]
-fn the_registry_is_read_with_a_named_key_and_a_key_is_shown_by_either_name() {
+fn registry_list_accepts_a_named_key_and_key_show_accepts_both_file_names() {
     let world = world();
     let key = world.path("alice.pem");
     for words in [&["registry", "list"][..], &["registry", "show", "say:echo"]] {
@@ -196,7 +196,7 @@ fn a_token_is_written_to_a_new_file_that_only_its_user_can_read() {
 // ---- output in a log
 
 #[test]
-fn escaped_output_contains_no_command_for_a_terminal_or_a_ci_system() {
+fn escaped_output_cannot_control_a_terminal_or_a_ci_system() {
     let script = "printf '::add-mask::x\\n##vso[task.setvariable variable=a]b\\n\\033]52;c;eA==\\007\\n'\n\
                   printf '  ::error::no\\n' >&2";
     let world = World::with(|setup| setup.runbook("odd.md", runbook(SMALL, &[("go", script)])));
@@ -223,8 +223,8 @@ fn escaped_output_contains_no_command_for_a_terminal_or_a_ci_system() {
 // ---- without our program
 
 #[test]
-fn the_page_of_keys_reads_approves_and_denies_with_openssl_and_curl_alone() {
-    let test = "the_page_of_keys_reads_approves_and_denies_with_openssl_and_curl_alone";
+fn the_commands_of_the_keys_page_approve_and_deny_with_only_openssl_and_curl() {
+    let test = "the_commands_of_the_keys_page_approve_and_deny_with_only_openssl_and_curl";
     let missing: Vec<&str> =
         ["bash", "openssl", "curl", "sed", "sha256sum"].into_iter().filter(|one| !has(one)).collect();
     if !missing.is_empty() {

@@ -43,7 +43,7 @@ fn refused() -> String {
 const NOBODY: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 #[test]
-fn a_file_name_with_invalid_utf8_is_printed_in_part_and_stops_nothing() {
+fn a_file_name_with_invalid_utf8_is_printed_with_escapes_and_does_not_stop_verify() {
     use std::os::unix::ffi::OsStrExt as _;
     let dir = tempfile::tempdir().expect("a directory");
     let odd = dir.path().join(std::ffi::OsStr::from_bytes(b"\xff.json"));
@@ -77,7 +77,7 @@ fn a_file_name_with_invalid_utf8_is_printed_in_part_and_stops_nothing() {
 }
 
 #[test]
-fn each_bundle_has_a_line_and_the_worst_bundle_decides_the_exit_code() {
+fn each_bundle_gets_a_line_and_the_worst_result_decides_the_exit_code() {
     let bad = refused();
     for (files, exit) in
         [(&[GOOD, ALSO][..], 0), (&[GOOD, &bad, ALSO], 1), (&[&bad, GOOD], 1), (&[GOOD, "nowhere.json", &bad], 2)]
@@ -105,7 +105,7 @@ fn each_bundle_has_a_line_and_the_worst_bundle_decides_the_exit_code() {
 }
 
 #[test]
-fn the_text_for_many_bundles_ends_with_a_summary_that_counts_each_run_once() {
+fn the_output_for_many_bundles_ends_with_a_summary_that_counts_each_run_once() {
     let output = verify(&[&ROSTER[..], &[GOOD, GOOD, &refused(), "nowhere.json"]].concat(), None);
     let text = said(&output);
     assert_eq!(output.status.code(), Some(2), "{text}");
@@ -124,7 +124,7 @@ fn the_text_for_many_bundles_ends_with_a_summary_that_counts_each_run_once() {
 }
 
 #[test]
-fn the_text_contains_all_data_for_the_same_verdict() {
+fn the_output_of_verify_contains_all_data_to_repeat_the_verification() {
     let output = verify(&[&ROSTER[..], &[GOOD, "--at", "2026-11-20T12:00:00Z"]].concat(), None);
     let text = said(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
@@ -156,7 +156,7 @@ fn the_standard_input_is_one_bundle() {
 }
 
 #[test]
-fn a_bundle_dated_after_the_time_of_judgement_is_refused() {
+fn a_bundle_that_is_dated_after_the_time_option_is_refused() {
     let at = |time: &str| {
         let output = verify(&[&ROSTER[..], &["--json", GOOD, "--at", time]].concat(), None);
         let line = lines(&output).pop().unwrap_or_default();
@@ -178,7 +178,7 @@ fn a_bundle_dated_after_the_time_of_judgement_is_refused() {
 }
 
 #[test]
-fn without_a_trusted_roster_every_bundle_reports_its_first_roster_digest() {
+fn verify_without_a_trusted_roster_reports_the_first_roster_digest_of_every_bundle() {
     let output = verify(&["--json", GOOD, ALSO], None);
     assert_eq!(output.status.code(), Some(2));
     let lines = lines(&output);
@@ -191,7 +191,7 @@ fn without_a_trusted_roster_every_bundle_reports_its_first_roster_digest() {
 }
 
 #[test]
-fn a_missing_cosignature_of_a_demanded_witness_is_a_refusal() {
+fn a_bundle_without_the_required_number_of_cosignatures_is_refused() {
     let output = verify(&[&ROSTER[..], &["--json", GOOD, "--witness", "1"]].concat(), None);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     let line = lines(&output).remove(0);

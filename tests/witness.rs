@@ -69,8 +69,8 @@ fn verify(world: &World, bundle: &Path, demanded: usize) -> (Option<i32>, String
 }
 
 #[test]
-fn bundles_contain_cosignatures_of_roster_witnesses_and_verifiers_can_demand_them() {
-    if !able("bundles_contain_cosignatures_of_roster_witnesses_and_verifiers_can_demand_them") {
+fn bundles_contain_cosignatures_of_roster_witnesses_and_verifiers_can_require_them() {
+    if !able("bundles_contain_cosignatures_of_roster_witnesses_and_verifiers_can_require_them") {
         return;
     }
     let (one, two) = (Witness::new(41), Witness::new(42));
@@ -209,8 +209,8 @@ fn a_changed_or_moved_cosignature_is_refused_and_an_unknown_cosignature_is_ignor
 }
 
 #[test]
-fn an_unavailable_witness_blocks_nothing_and_is_asked_again_later() {
-    if !able("an_unavailable_witness_blocks_nothing_and_is_asked_again_later") {
+fn an_unavailable_witness_blocks_no_run_and_is_asked_again_later() {
+    if !able("an_unavailable_witness_blocks_no_run_and_is_asked_again_later") {
         return;
     }
     let (mut one, hanging) = (Witness::new(44), Witness::with_fault(45, "hang"));
@@ -242,8 +242,8 @@ fn an_unavailable_witness_blocks_nothing_and_is_asked_again_later() {
 }
 
 #[test]
-fn a_lying_witness_is_reported_and_its_cosignatures_are_not_served() {
-    if !able("a_lying_witness_is_reported_and_its_cosignatures_are_not_served") {
+fn a_witness_with_invalid_cosignatures_is_reported_and_its_cosignatures_are_not_served() {
+    if !able("a_witness_with_invalid_cosignatures_is_reported_and_its_cosignatures_are_not_served") {
         return;
     }
     let faults = [
@@ -251,7 +251,7 @@ fn a_lying_witness_is_reported_and_its_cosignatures_are_not_served() {
         ("other-key", "other keys than the one in the roster"),
         ("other-text", "no cosignature of this checkpoint"),
         ("future", "one of the two clocks is wrong"),
-        ("size", "this store is older than what was seen of it"),
+        ("size", "this store is older than the cosigned log"),
         ("restless", "names another size with each answer"),
     ];
     let liars: Vec<Witness> =
@@ -274,8 +274,8 @@ fn a_lying_witness_is_reported_and_its_cosignatures_are_not_served() {
 }
 
 #[test]
-fn a_witness_detects_a_restored_backup_that_is_served() {
-    if !able("a_witness_detects_a_restored_backup_that_is_served") {
+fn a_witness_detects_that_the_boundary_serves_a_restored_backup() {
+    if !able("a_witness_detects_that_the_boundary_serves_a_restored_backup") {
         return;
     }
     let one = Witness::new(46);
@@ -308,7 +308,7 @@ fn a_witness_detects_a_restored_backup_that_is_served() {
     world.start();
     assert!(world.log_size() < size);
     wait_for("a store that is older than what was seen of it is told", || {
-        notes(&world).iter().any(|note| note.contains("this store is older than what was seen of it"))
+        notes(&world).iter().any(|note| note.contains("this store is older than the cosigned log"))
     });
     assert!(cosignatures(&world).is_empty());
     // Grown past what the witness saw, it is another history of the same name.
@@ -322,8 +322,8 @@ fn a_witness_detects_a_restored_backup_that_is_served() {
 
 /// The tool itself is strict, or the tests above would say little.
 #[test]
-fn the_test_witness_refuses_the_requests_that_a_standard_witness_must_refuse() {
-    if !able("the_test_witness_refuses_the_requests_that_a_standard_witness_must_refuse") {
+fn the_test_witness_refuses_the_requests_that_the_witness_protocol_forbids() {
+    if !able("the_test_witness_refuses_the_requests_that_the_witness_protocol_forbids") {
         return;
     }
     let one = Witness::new(47);
@@ -357,8 +357,8 @@ fn the_test_witness_refuses_the_requests_that_a_standard_witness_must_refuse() {
 
 /// A restless one moves the target on with each answer, and the log grows meanwhile.
 #[test]
-fn a_slow_witness_is_still_asked_beside_a_fast_witness() {
-    if !able("a_slow_witness_is_still_asked_beside_a_fast_witness") {
+fn a_slow_witness_still_cosigns_if_another_witness_is_fast() {
+    if !able("a_slow_witness_still_cosigns_if_another_witness_is_fast") {
         return;
     }
     let (slow, restless) = (Witness::with_fault(60, "slow"), Witness::with_fault(61, "restless"));

@@ -56,23 +56,24 @@ pub enum RosterTrust {
 /// Options of a verification, besides the trusted roster.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct VerifyOptions {
-    /// Current time. The verifier refuses a receipt of a later time and does not count a later cosignature. Without
-    /// this time, the verifier only compares the times of the documents with each other.
+    /// Current time. Time of the verification. The verifier refuses a receipt of a later time and does not count a
+    /// later cosignature. Without this time, the verifier only compares the times of the documents with each other.
     pub at: Option<Timestamp>,
     /// Number of distinct witnesses of the roster that must have cosigned the checkpoint.
     pub witnesses: u64,
 }
 
-/// There is nothing to verify with: exit code 2, and the digests seen.
+/// Error of a verification without a trusted roster: exit code 2. The error names the digests of the bundle's
+/// rosters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Untrusted {
-    /// What is missing, and how to get it.
+    /// Text that names the missing trust and the way to get it.
     pub message: String,
-    /// The digest of version 1 of the bundle's roster, as far as it was readable: to compare with the one that
-    /// the operator tells you.
+    /// Digest of version 1 of the bundle's roster, if that version is readable. Compare it with the digest that the
+    /// operator gives you.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_roster: Option<RosterDigest>,
-    /// The digest of its last version.
+    /// Digest of the last roster version in the bundle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_roster: Option<RosterDigest>,
 }
@@ -92,7 +93,7 @@ impl std::error::Error for Untrusted {}
 /// Verifies a bundle.
 ///
 /// # Errors
-/// Returns an error if there is no usable trusted roster. All other results are in the report.
+/// Returns an error if there is no usable trusted roster. The report contains all other results.
 pub fn verify(bundle: &[u8], trust: &RosterTrust, options: VerifyOptions) -> Result<BundleReport, Untrusted> {
     let parsed = Bundle::parse(bundle);
     let pinned = match trust {
@@ -126,8 +127,8 @@ pub fn verify(bundle: &[u8], trust: &RosterTrust, options: VerifyOptions) -> Res
     Ok(verify_parsed(ledger, &parsed, &pinned, options))
 }
 
-/// Withdraws the results that only the newest roster can establish. The roster `newer` is also trusted, but the bundle
-/// is not connected with `newer`.
+/// Changes the results that only the newest roster can establish to *not checked*. The roster `newer` is also
+/// trusted, but the bundle is not connected with `newer`.
 pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: VerifyOptions) {
     let why = format!(
         "version {} of the roster ({}) is trusted too, and the versions here are not connected with it: name the one to decide \
@@ -151,7 +152,7 @@ pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: Verif
     }
 }
 
-/// Checks that may be *not checked* in a verified bundle.
+/// Checks that a verified bundle may leave *not checked*.
 pub(crate) const MAY_BE_OPEN: [CheckName; 5] = [
     CheckName::Permissions,
     CheckName::Sandbox,
@@ -335,17 +336,18 @@ fn verify_parsed(
         check_subjects(receipt?)
     });
 
-    // A bundle alone can't settle the following checks.
+    // A bundle alone does not contain enough data for the following checks.
     let _rostered = ledger.check(C::KeysStillRostered, || {
         let _met = met?;
         check_still_rostered(chain?, sealed?, receipt?, count?)
     });
     let _in_force = ledger.check::<()>(C::SealInForce, || {
         sealed?;
-        Err(CheckStop::NotChecked("only the whole log can tell: `countersign audit`".to_owned()))
+        Err(CheckStop::NotChecked("only the whole log can show this: run `countersign audit`".to_owned()))
     });
     let witnesses = ledger.check(C::Witnesses, || {
-        // The newest known roster decides, because a witness that was removed from the roster no longer counts.
+        // The newest known roster names the witnesses, because a witness that was removed from the roster no longer
+        // counts.
         let (boundary, chain) = (&sealed?.seal.predicate().boundary.name, chain?);
         if chain.newest().tables().witness.is_empty() && options.witnesses == 0 {
             return Ok((Vec::new(), "the roster names none".to_owned()));
@@ -365,7 +367,7 @@ fn verify_parsed(
     let mut warnings = Vec::new();
     for open in chain.iter().flat_map(|chain| chain.unguarded()) {
         warnings.push(format!(
-            "version {} of the roster is unguarded (threshold 0): whoever runs the boundary can replace it",
+            "version {} of the roster is unguarded (threshold 0): the operator of the boundary can replace it",
             open.version()
         ));
     }
@@ -379,7 +381,7 @@ fn verify_parsed(
     };
     let mut checks = ledger.into_checks();
     if witnesses.is_empty() {
-        // If no witness counts, the result rests on the list of witnesses in the roster.
+        // If no witness counts, the result depends only on the list of witnesses in the roster.
         checks
             .iter_mut()
             .filter(|check| check.name == C::Witnesses)
@@ -396,7 +398,7 @@ fn verify_parsed(
 /// Returns the warning about a key in a roster if this version can't verify the key's type.
 pub(crate) fn warn_of_foreign((holder, key): &(KeyHolder, ForeignKey)) -> String {
     format!(
-        "the key {} of {holder} has the type {}, which this version can't verify: it counts for nobody",
+        "the key {} of {holder} has the type {}, which this version can't verify, so its signatures do not count",
         key.keyid(),
         key.kind()
     )
@@ -432,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_feature_fails_the_check_of_its_document_and_is_named() {
+    fn a_document_with_a_later_feature_fails_its_check_and_the_feature_is_named() {
         let digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
         let state = json!({"id": "ses_019aa0b0-5c00-7000-8000-000000000003", "state": digest});
         for (stage, name, part, check) in [
@@ -492,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn every_refused_golden_bundle_fails_at_the_check_that_its_index_names() {
+    fn every_refused_golden_bundle_fails_at_the_expected_check() {
         let index = std::fs::read(golden().join("refused/index.json")).expect("index");
         let index: Vec<Value> = serde_json::from_slice(&index).expect("index");
         assert!(index.len() > 50, "{}", index.len());
@@ -598,7 +600,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_signature_on_a_checkpoint_is_ignored_but_an_invalid_one_by_a_known_key_is_refused() {
+    fn an_unknown_checkpoint_signature_is_ignored_but_an_invalid_signature_of_a_known_key_is_refused() {
         let add = |line: &'static str| {
             move |bundle: &mut Value| {
                 for part in ["receipt", "consumption", "seal"] {
@@ -624,7 +626,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_that_name_another_boundary_seal_policy_or_roster_are_refused() {
+    fn documents_that_name_another_boundary_or_seal_or_policy_or_roster_are_refused() {
         let other = format!("sha256:{}", "0".repeat(64));
         let id = other.clone();
         assert_eq!(
@@ -669,7 +671,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_with_another_decision_than_the_verifier_makes_is_refused() {
+    fn a_receipt_is_refused_if_its_decision_differs_from_the_decision_of_the_verifier() {
         let decision = |field: &'static str, value: Value| {
             refused(FixtureStage::Receipt, move |receipt| receipt["predicate"]["decision"][field] = value.clone())
         };
@@ -777,7 +779,7 @@ mod tests {
     }
 
     #[test]
-    fn a_check_that_a_bundle_cannot_settle_is_not_checked() {
+    fn a_check_that_needs_more_data_than_a_bundle_has_is_not_checked() {
         let (verified, left) = open(FixtureStage::Receipt, |receipt| {
             receipt["predicate"]["outcome"] = json!({"status": "not_started"});
             receipt["predicate"]["sandbox"]["layers"] = json!([]);
@@ -858,7 +860,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_bundle_fails_without_a_panic() {
+    fn a_malformed_bundle_causes_no_panic() {
         let bundle = std::fs::read(golden().join("valid/bundle.json")).expect("bundle");
         let roster = trust("valid/roster.json");
         for length in (0..bundle.len()).step_by(487) {
@@ -897,7 +899,7 @@ mod tests {
         assert!(tried > 150, "{tried}");
     }
 
-    /// Collects the JSON pointers of all places in a value.
+    /// Collects the JSON pointers of all values inside a JSON value.
     fn pointers(value: &Value, at: &str, all: &mut Vec<String>) {
         all.push(at.to_owned());
         match value {
@@ -910,7 +912,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_value_at_any_place_makes_a_bundle_fail() {
+    fn a_bundle_with_any_changed_value_is_refused() {
         let bundle = std::fs::read(golden().join("valid/bundle.json")).expect("bundle");
         let bundle: Value = serde_json::from_slice(&bundle).expect("json");
         let roster = trust("valid/roster.json");

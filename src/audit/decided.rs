@@ -45,8 +45,8 @@ pub(crate) fn check_seal(
     let policy = PolicyDigest::of(&canonical::to_canonical(&bundle.policy));
     let builtins = BlobDigest::of(&canonical::to_canonical(&bundle.builtins));
     for (same, what) in [
-        (seal.policy == policy, "the policy in the bundle is not the sealed one"),
-        (seal.builtins == builtins, "the built-in lists in the bundle are not the sealed ones"),
+        (seal.policy == policy, "the policy in the bundle differs from the sealed policy"),
+        (seal.builtins == builtins, "the built-in lists in the bundle differ from the sealed lists"),
         (sealed.roster.policy() == policy, "the roster was made for another policy"),
         (receipt.decision.policy == policy, "the receipt names another policy"),
         (consumption.seal == sealed.digest, "the consumption names another seal"),
@@ -88,7 +88,8 @@ pub(crate) fn check_registered(bundle: &Bundle, seal: &Seal) -> Result<((), Stri
     let leaf = merkle::leaf_hash(&canonical::canonical_of(&leaf).map_err(failed)?);
     let proof = &bundle.step_proof;
     let hashes: Option<Vec<Hash>> = proof.hashes.iter().map(|hash| unhex32(hash)).collect();
-    let hashes = hashes.ok_or_else(|| failed("a hash of the step's proof is not 64 lower-case hex digits"))?;
+    let hashes =
+        hashes.ok_or_else(|| failed("a hash in the proof of the step does not have 64 lower-case hex digits"))?;
     let _included = merkle::verify_inclusion(&leaf, proof.index, proof.size, &hashes, seal.registry_root.as_bytes())
         .map_err(failed)?;
     Ok(((), format!("step {} of {} under {}", proof.index, proof.size, seal.registry_root)))
@@ -123,8 +124,8 @@ pub(crate) fn check_excluded(
 ) -> Result<(ExcludedSigners, String), CheckStop> {
     let decision = &receipt.decision;
     let known = exclusion::judge(&signed.proposer, &decision.handed_in_by, Tokens::Unknown, roster).map_err(failed)?;
-    // The bundle does not show the owners of tokens, so the boundary's list is used for owners. The receipt must
-    // exclude each person whom the bundle itself shows to be excluded.
+    // The bundle does not show the owners of tokens, so the owners come from the receipt's list of excluded people.
+    // The receipt must exclude each person whom the documents in the bundle exclude.
     let left_out: Vec<_> =
         known.names().iter().filter(|name| !decision.excluded.contains(name)).map(ToString::to_string).collect();
     ensure(left_out.is_empty(), || format!("the receipt does not exclude {}", left_out.join(", ")))?;
@@ -152,10 +153,10 @@ pub(crate) fn check_quorum(
     let met = quorum::decide(rules, count).map_err(failed)?;
     let decision = &receipt.decision;
     ensure(decision.approvers == met.approvers(), || {
-        "the receipt names other approvers than those who count".to_owned()
+        "the approvers in the receipt differ from the approvers who count".to_owned()
     })?;
     ensure(decision.groups == met.groups(), || {
-        "the receipt names other groups than those of the approvers who count".to_owned()
+        "the groups in the receipt differ from the groups of the approvers who count".to_owned()
     })?;
     let list = |names: Vec<String>| names.join(", ");
     let detail = format!(
@@ -190,7 +191,9 @@ pub(crate) fn check_sandbox(signed: &Authorization, receipt: &Receipt) -> Result
     let lacking: Vec<_> = signed.sandbox.require.iter().filter(|layer| !held.layers.contains(layer)).collect();
     ensure(lacking.is_empty(), || format!("required and not held: {}", words(lacking)))?;
     let both: Vec<_> = held.missing.iter().filter(|layer| held.layers.contains(layer)).collect();
-    ensure(both.is_empty(), || format!("the receipt lists the same layers as held and as missing: {}", words(both)))?;
+    ensure(both.is_empty(), || {
+        format!("the receipt lists the same layers as enforced and as missing: {}", words(both))
+    })?;
     if signed.sandbox.require.is_empty() {
         return Ok(((), "no layer was required".to_owned()));
     }
@@ -224,7 +227,7 @@ pub(crate) fn check_counted(receipt: &Receipt) -> Result<((), String), CheckStop
     for (name, stream) in [("stdout", &receipt.output.stdout), ("stderr", &receipt.output.stderr)] {
         let is_empty = stream.sha256 == nothing.sha256 && stream.blake3 == nothing.blake3;
         ensure((stream.recorded == 0) == is_empty, || {
-            format!("{name} has {} recorded bytes and the digests of something else", stream.recorded)
+            format!("{name} has {} recorded bytes, but the digests are of other bytes", stream.recorded)
         })?;
     }
     let files = &receipt.files;
@@ -241,8 +244,8 @@ pub(crate) fn check_counted(receipt: &Receipt) -> Result<((), String), CheckStop
     ))
 }
 
-/// Checks that the newest roster still has all keys that signed. A removed key gives *not checked*, because only the
-/// log can show whether the key was removed before this run.
+/// Checks that the newest roster still has all keys that signed. The result for a removed key is *not checked*,
+/// because only the log can show whether the key was removed before this run.
 pub(crate) fn check_still_rostered(
     chain: &Chain,
     sealed: &SealedRoster<'_>,

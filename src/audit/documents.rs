@@ -1,4 +1,4 @@
-//! Checks the documents of a bundle: their signatures and their places in the log.
+//! Checks the signatures of a bundle's documents and their inclusion in the log.
 
 use serde_json::Value;
 
@@ -49,8 +49,8 @@ pub(crate) fn check_document<P: Predicate>(
     })
 }
 
-/// Explains the refusal if version 0.1.x of the program made the document. Such a document names BLAKE3 digests in its
-/// subjects. The document stays refused.
+/// Explains the refusal of a document that version 0.1.x of the program made. A document of version 0.1.x names
+/// BLAKE3 digests in its subjects. The document stays refused.
 fn before_frozen(envelope: CheckOutcome<&Envelope>, error: Malformed) -> Malformed {
     let payload = envelope.ok().and_then(|envelope| Base64::Strict.decode("", &envelope.payload).ok());
     let stated = payload.and_then(|payload| json::parse(&payload, MAX_OLD_BYTES).ok()).unwrap_or_default();
@@ -71,15 +71,15 @@ const MAX_OLD_BYTES: usize = 48_000;
 
 pub(crate) fn verify_seal(seal: Signed<Seal>, roster: &TrustedRoster) -> Result<(Verified<Seal>, String), CheckStop> {
     ensure(seal.signature_count() == 1, || {
-        format!("{} signatures, expected the boundary's one", seal.signature_count())
+        format!("{} signatures, expected only the signature of the boundary", seal.signature_count())
     })?;
     let any_boundary = |keyid: &_| match roster.signer(keyid) {
         Some((KeyHolder::Boundary(_), key)) => Some(key),
         _ => None,
     };
     let seal = seal.verify_raw(any_boundary).map_err(failed)?;
-    // The boundary's name is readable only now, after verification. Check that the key belongs to the boundary with
-    // this name.
+    // The payload with the boundary's name may be read only after the verification of its signature. Check that the
+    // key belongs to the boundary with this name.
     let name = &seal.predicate().boundary.name;
     let of_that_name = seal.signatures().iter().all(|signature| roster.boundary_key(name, &signature.keyid).is_some());
     ensure(of_that_name, || format!("not signed by a key of boundary {name}"))?;
@@ -101,13 +101,14 @@ pub(crate) fn check_roster_in_seal<'a>(
         })?;
         let versions = chain.to_canonical().map_err(failed)?;
         ensure(BlobDigest::of(&versions) == named, || {
-            "the bundle brings other signatures, or other versions, of the roster than the seal names".to_owned()
+            "the signatures or versions of the roster in the bundle differ from the roster that the seal names"
+                .to_owned()
         })?;
     }
     let mut keys: Vec<_> = roster.boundary_keys(&stated.boundary.name).iter().map(SshKey::keyid).collect();
     keys.sort();
     ensure(stated.keys == keys, || {
-        format!("the keys in the seal are not those that the roster gives boundary {}", stated.boundary.name)
+        format!("the keys in the seal differ from the keys of boundary {} in the roster", stated.boundary.name)
     })?;
     let digest = SealDigest::from_bytes(seal.digest());
     // The check of the document ensures that only seal number 0 has no id. Seal number 0 is the genesis seal, and its
@@ -122,7 +123,7 @@ pub(crate) fn verify_by_boundary<P: Predicate>(
     sealed: &SealedRoster<'_>,
 ) -> Result<(Verified<P>, String), CheckStop> {
     ensure(signed.signature_count() == 1, || {
-        format!("{} signatures, expected the boundary's one", signed.signature_count())
+        format!("{} signatures, expected only the signature of the boundary", signed.signature_count())
     })?;
     let name = &sealed.seal.predicate().boundary.name;
     let verified = signed.verify_raw(|keyid| sealed.roster.boundary_key(name, keyid)).map_err(failed)?;
@@ -135,12 +136,12 @@ pub(crate) fn check_checkpoint(bundle: &Bundle, sealed: &SealedRoster<'_>) -> Re
     let consumption = proof("consumption", &bundle.proofs.consumption)?;
     let seal = proof("seal", &bundle.proofs.seal)?;
     ensure(receipt.checkpoint == consumption.checkpoint && receipt.checkpoint == seal.checkpoint, || {
-        "the three proofs carry different checkpoints".to_owned()
+        "the three proofs contain different checkpoints".to_owned()
     })?;
     let signed = Note::parse(&receipt.checkpoint).map_err(failed)?;
     let name = &sealed.seal.predicate().boundary.name;
     let origin = checkpoint::origin(name, &sealed.id);
-    // Each signature by a known key must be valid. At least one such signature must be present.
+    // Each signature by a known key must be valid. At least one signature by a known key must be present.
     let mut text = None;
     for key in sealed.roster.boundary_keys(name) {
         match note::verify_note(&signed, &origin, key.public()) {

@@ -1,6 +1,6 @@
 //! Reads one entry of a log without verification: its leaf hash, its envelope and its claimed kind.
 //!
-//! This work needs no other entry, so a second thread can do the work ahead of the audit ([`each`]).
+//! The reader needs no other entry, so a second thread can read entries ahead of the audit ([`each`]).
 
 use std::sync::mpsc;
 use std::thread;
@@ -65,7 +65,8 @@ impl LogEntry {
 /// Passes each entry of `batches` to `take`, in order. A second thread parses the next batch at the same time.
 ///
 /// # Errors
-/// Returns the first error of a batch or of `take`. All entries before the error were passed to `take`.
+/// Returns the first error of a batch or of `take`. If there is an error, all earlier entries were already passed to
+/// `take`.
 pub fn each<E>(
     batches: impl IntoIterator<Item = Result<Vec<Vec<u8>>, E>>,
     mut take: impl FnMut(&LogEntry) -> Result<(), E>,
@@ -77,14 +78,14 @@ pub fn each<E>(
         let (out, from) = mpsc::sync_channel(1);
         let work = move || raw.into_iter().try_for_each(|batch| out.send(apart(batch)));
         if thread::Builder::new().name("entries".to_owned()).spawn_scoped(scope, work).is_err() {
-            // Without a second thread the work only takes longer.
+            // If the second thread can't be started, the work is the same but takes longer.
             return batches.try_for_each(|batch| apart(batch?).iter().try_for_each(&mut take));
         }
         let (mut ahead, mut failed) = (0, None);
         loop {
             while ahead < 2 && failed.is_none() {
                 match batches.next() {
-                    // The thread ends early only if the thread panics. The scope then propagates the panic.
+                    // The second thread ends early only if it panics. The scope then propagates the panic.
                     Some(Ok(batch)) => match to.send(batch) {
                         Ok(()) => ahead += 1,
                         Err(_) => return Ok(()),
@@ -105,8 +106,8 @@ pub fn each<E>(
 
 impl EntryParts {
     /// Reads the envelope of an entry and decodes the payload. The entry must be the canonical form of an envelope of
-    /// this program. The canonical form has only one spelling, so a plain text search is enough. Strict base64 has only
-    /// one spelling too.
+    /// this program. Canonical JSON has only one spelling of a field, so a plain text search finds the field. In
+    /// strict base64, each payload has only one encoding too.
     fn read(data: &[u8]) -> Result<Self, String> {
         let other = || "not the canonical form of an envelope".to_owned();
         let rest = data.strip_prefix(BEFORE_PAYLOAD.as_bytes()).ok_or_else(other)?;

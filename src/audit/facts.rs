@@ -77,7 +77,7 @@ fn approved(signed: &Authorization) -> ApprovedFacts {
     }
 }
 
-/// Lists the facts that only the boundary claims and that no verification can check.
+/// Lists the facts that only the boundary states, because verification can't check them.
 pub(crate) fn boundary_says(witnesses: &[WitnessFacts]) -> Vec<String> {
     let times = match witnesses.iter().min_by_key(|witness| witness.at) {
         None => "the times: no witness outside the boundary confirms them".to_owned(),

@@ -43,79 +43,80 @@ macro_rules! whats {
 whats! {
     /// An entry is not a signed document in its canonical form.
     Entry = "entry", Hashes;
-    /// An entry is of a kind that this version does not know.
+    /// An entry has a kind that this version does not know.
     UnknownKind = "unknown-kind", Hashes;
-    /// An entry is well formed, and uses what comes with a later version: it is named, and nothing was decided of it.
+    /// A well-formed entry uses a feature of a later version. The audit names the entry and decides nothing about it.
     LaterFeature = "later-feature", Hashes;
-    /// An entry is not signed by a key of the boundary's entry in the roster in force.
+    /// No key of the boundary in the roster in force signed the entry.
     Signature = "signature", Roster;
-    /// A time lies before that of an earlier entry.
+    /// The time of an entry is earlier than the time of an earlier entry.
     Time = "time", Boundary;
-    /// A seal does not follow the one before.
+    /// A seal does not name the previous seal correctly.
     SealChain = "seal-chain", Boundary;
-    /// A seal names a roster that the trusted one does not lead to, or an older one.
+    /// A seal names a roster that is not connected with the trusted roster, or an older roster than before.
     RosterChain = "roster-chain", Roster;
-    /// What a seal names is missing, is something else, or contradicts itself.
+    /// A document that a seal names is missing, has another digest, or contradicts itself.
     SealedState = "sealed-state", Hashes;
-    /// A token came back, was changed, or has a person's name.
+    /// A removed token is used again, a token was changed, or a token has a person's name.
     Tokens = "tokens", Boundary;
-    /// An epoch that was replaced is in force again.
+    /// An old epoch is in force again.
     Epoch = "epoch", Boundary;
-    /// A document is of another boundary.
+    /// A document belongs to another boundary.
     Boundary = "boundary", Boundary;
-    /// A document names another seal than the one in force.
+    /// A document names a seal that is not in force.
     SealInForce = "seal-in-force", Boundary;
     /// A nonce, an authorization or a proposal was used twice.
     DoubleUse = "double-use", Boundary;
-    /// A nonce was spent outside the window that was signed.
+    /// A nonce was spent outside the signed window.
     Window = "window", Approvers;
-    /// A run was started that an approver had denied.
+    /// A run was started although an approver had denied it.
     Denied = "denied", Approvers;
-    /// A receipt names no consumption that waits for it.
+    /// The log contains no open consumption for a receipt.
     NoConsumption = "no-consumption", Boundary;
     /// A consumption has two receipts.
     SecondReceipt = "second-receipt", Boundary;
-    /// A consumption has no receipt, although the log goes on longer than any run may last.
+    /// A consumption has no receipt, although the log continues longer than the longest permitted run.
     NoReceipt = "no-receipt", Boundary;
     /// A receipt and its consumption contradict each other.
     Consumption = "consumption", Boundary;
-    /// The authorization in a receipt is malformed, or a signature on it does not hold or count.
+    /// The authorization in a receipt is malformed, or a signature over the authorization is invalid or does not
+    /// count.
     Approvals = "approval-signatures", Approvers;
-    /// Somebody signed who may not approve this.
+    /// A person signed although the rules exclude this person.
     Excluded = "excluded", Approvers;
-    /// Who proposed it or handed it in could not.
+    /// The proposer or the submitter had no right to propose or submit the run.
     Proposer = "proposer", Boundary;
     /// Too few people signed.
     Quorum = "quorum", Approvers;
-    /// The receipt's decision is not the one that follows from the state before.
+    /// The decision in a receipt differs from the decision that follows from the earlier state.
     Decision = "decision", Boundary;
-    /// Another step than the sealed one was signed.
+    /// The signed step differs from the sealed step.
     Step = "step", Approvers;
     /// The parameters do not fit the sealed schema.
     Parameters = "parameters", Approvers;
-    /// Policy denies the step, or asks for what nobody signed.
+    /// Policy denies the step, or policy requires permissions that the approvers did not sign.
     Permissions = "permissions", Boundary;
-    /// Another sandbox was signed than the sealed state gives, or a required layer was not held.
+    /// The signed sandbox differs from the sealed sandbox, or the run did not have a required layer.
     Sandbox = "sandbox", Boundary;
     /// Status, code and times of a receipt contradict each other.
     Outcome = "outcome", Boundary;
-    /// A receipt's subjects are not what it states.
+    /// The subjects of a receipt differ from the fields of the receipt.
     ReceiptSubjects = "receipt-subjects", Boundary;
-    /// Two runs that exclude each other overlapped.
+    /// Two runs with the same exclusive name overlapped.
     Exclusive = "exclusive", Boundary;
-    /// A denial is not one of an approver of this boundary.
+    /// A denial does not come from an approver of this boundary.
     Denial = "denial", Roster;
-    /// The signed head is not of this log, or not signed by the boundary.
+    /// The signed head belongs to another log, or the boundary did not sign the head.
     Checkpoint = "checkpoint", Roster;
-    /// Fewer witnesses than were demanded cosigned the head, or a cosignature does not hold.
+    /// Too few witnesses cosigned the head, or a cosignature is invalid.
     Witnesses = "witnesses", Roster;
-    /// The entries do not hash to the signed head.
+    /// The Merkle root of the entries differs from the root in the signed head.
     Root = "root", Hashes;
-    /// The log is shorter than one that was seen before.
+    /// The log is shorter than a checkpoint that was seen before.
     Cut = "cut", Kept;
     /// Two signed heads of one log contradict each other.
     Fork = "fork", Kept;
-    /// A stored tile is not that of the entries.
+    /// A stored tile differs from the tile that is computed from the entries.
     Tile = "tile", Hashes;
 }
 
@@ -125,24 +126,24 @@ impl fmt::Display for FindingKind {
     }
 }
 
-/// Whose word it takes to believe a finding.
+/// Evidence on which a finding depends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RestsOn {
-    /// Nobody's: the bytes show it.
+    /// The bytes themselves prove the finding.
     Hashes,
-    /// The boundary's: it signed what shows it.
+    /// The boundary signed the documents that prove the finding.
     Boundary,
-    /// The approvers': their signatures, or the lack of them, show it.
+    /// The signatures of the approvers, or missing signatures, prove the finding.
     Approvers,
     /// The roster that the auditor trusts.
     Roster,
-    /// A checkpoint that was kept, and the boundary's signature on both.
+    /// A stored checkpoint proves the finding, because the boundary signed both heads.
     Kept,
 }
 
 impl RestsOn {
-    /// Returns the text for people.
+    /// Returns the name of the evidence in words, for a report.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -155,23 +156,23 @@ impl RestsOn {
     }
 }
 
-/// Something that does not hold.
+/// Defect that an audit found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
     /// What it is.
     pub what: FindingKind,
-    /// The log entry, from 0; absent when it is about the log as a whole.
+    /// Index of the log entry, from 0. The field is absent if the finding is about the whole log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entry: Option<u64>,
-    /// The receipt, authorization or other document that it is about.
+    /// Receipt, authorization or other document that the finding is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// What was found. It may hold text of the log: escape it before showing it.
+    /// What was found. The detail may contain text of the log, so escape the detail before you show it.
     pub detail: String,
-    /// Whose word it takes to believe this.
+    /// Evidence on which this finding depends.
     pub rests_on: RestsOn,
-    /// It is no failure: by the boundary's word another version of the program decided, and this one reads that
-    /// differently.
+    /// True if the finding is a difference between program versions, not a failure. The boundary states that another
+    /// version decided.
     pub differs: bool,
 }
 
@@ -196,25 +197,25 @@ impl Finding {
     }
 }
 
-/// What became of a decision that was decided again.
+/// Result of making a decision again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Verdict")]
 pub enum EntryVerdict {
-    /// It follows from the state before it.
+    /// The decision follows from the state before the decision.
     Stands,
-    /// Another version of the program decided it, and this one would have decided otherwise.
+    /// Another program version made the decision, and this version would decide differently.
     Differs,
     /// It does not follow.
     Fails,
-    /// The state before it could not be read, so nobody knows.
+    /// The state before the decision could not be read, so the result is unknown.
     Undecided,
 }
 
-/// One decision to run something: who, what, when, and what came of it.
+/// One decision of the boundary to run a step, with its result.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct DecisionLine {
-    /// When its nonce was spent.
+    /// Time at which the nonce was spent.
     pub at: Timestamp,
     /// Who proposed it.
     pub proposer: Name,
@@ -222,17 +223,17 @@ pub struct DecisionLine {
     pub handed_in_by: Name,
     /// Which step.
     pub step: StepRef,
-    /// The digest of its definition.
+    /// Digest of the step definition.
     pub step_digest: StepDigest,
-    /// The complete parameters that were signed.
+    /// Complete signed parameters.
     pub params: Value,
     /// The digest of the parameters.
     pub params_digest: ParamsDigest,
-    /// The proposer's reason, which nobody checked.
+    /// Reason from the proposer, which was not checked.
     pub reason: String,
-    /// Whose signatures the receipt says counted.
+    /// Approvers whose signatures count, as the receipt states.
     pub approvers: Vec<Name>,
-    /// The groups that they counted for.
+    /// Groups for which the approvers count.
     pub groups: Vec<GroupName>,
     /// How it ended.
     pub outcome: Outcome,
@@ -240,36 +241,36 @@ pub struct DecisionLine {
     pub receipt: ReceiptId,
     /// What was signed.
     pub authorization: AuthorizationDigest,
-    /// The number of the seal in force.
+    /// Number of the seal in force.
     pub seal: u64,
-    /// The entry of its consumption.
+    /// Index of the log entry with the consumption.
     pub consumption: u64,
     /// The item of it.
     pub item: u64,
-    /// The entry of its receipt.
+    /// Index of the log entry with the receipt.
     pub entry: u64,
-    /// What became of it when it was decided again.
+    /// Result of making the decision again.
     pub verdict: EntryVerdict,
-    /// What does not hold, where something does not.
+    /// Kinds of the findings about this decision.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<FindingKind>,
-    /// What the sealed state does not let this version decide: the verdict is on all else.
+    /// Questions that this version can't answer from the sealed state. The verdict covers all other questions.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unchecked: Vec<FindingKind>,
 }
 
-/// One thing that an audit says, in the order of the log.
+/// One output item of an audit, in the order of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 #[schemars(rename = "Said")]
 pub enum AuditEvent {
     /// A decision.
     Decision(Box<DecisionLine>),
-    /// Something that does not hold.
+    /// A finding about an entry or the whole log.
     Finding(Box<Finding>),
 }
 
-/// How much there was, and how it fared.
+/// Numbers of the audited entries and of the results.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Counts")]
@@ -280,17 +281,17 @@ pub struct AuditCounts {
     pub consumptions: u64,
     /// Nonces that they spend.
     pub spent: u64,
-    /// Receipts whose signature holds and that have a consumption.
+    /// Receipts that have a valid signature and a consumption.
     pub receipts: u64,
     /// Denials.
     pub denials: u64,
-    /// Refusals, and hourly summaries of them.
+    /// Refusals and hourly summaries of refusals.
     pub refusals: u64,
     /// Decisions that stand.
     pub stand: u64,
-    /// Decisions that this version would make otherwise than the version that made them.
+    /// Decisions that another version made and this version would make differently.
     pub differ: u64,
-    /// Decisions that do not stand.
+    /// Decisions that do not follow from the state before them.
     pub fail: u64,
     /// Decisions under a state that could not be read.
     pub undecided: u64,
@@ -298,7 +299,7 @@ pub struct AuditCounts {
     pub signatures: u64,
 }
 
-/// A question that the sealed state leaves open, and of how many decisions.
+/// Question that the sealed state does not answer, with the number of affected decisions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Unchecked")]
@@ -307,27 +308,27 @@ pub struct UncheckedQuestion {
     pub what: FindingKind,
     /// How many decisions.
     pub decisions: u64,
-    /// Why, of the first of them.
+    /// Reason, for the first affected decision.
     pub why: String,
 }
 
-/// A consumption without a receipt at the log's head.
+/// Consumption that has no receipt at the end of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct OpenRun {
-    /// The entry of its consumption.
+    /// Index of the log entry with the consumption.
     pub consumption: u64,
     /// The item of it.
     pub item: u64,
     /// What was signed.
     pub authorization: AuthorizationDigest,
-    /// When its nonce was spent.
+    /// Time at which the nonce was spent.
     pub at: Timestamp,
 }
 
-/// What an audit comes to.
+/// Summary of an audit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Summary {
-    /// Nothing was found that does not hold.
+    /// True if the audit found no failure.
     pub clean: bool,
     /// The boundary's name.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -337,36 +338,36 @@ pub struct Summary {
     pub boundary: Option<SealDigest>,
     /// Entries in the log.
     pub entries: u64,
-    /// The first entry that was read in this audit: those before it were read in the one that kept its state.
+    /// Index of the first entry that this audit read. An earlier audit read the entries before this index.
     pub from: u64,
-    /// The time of the latest entry that states one.
+    /// Latest time that an entry states.
     pub until: Timestamp,
-    /// The version of the roster in force at the end.
+    /// Version of the roster that is in force at the end of the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub roster: Option<u64>,
-    /// The roster that is trusted.
+    /// Digest of the trusted roster.
     pub trusted: RosterDigest,
-    /// Who cosigned the head, of the witnesses in the newest roster known.
+    /// Witnesses that cosigned the head. The newest known roster names the witnesses.
     pub witnesses: Vec<WitnessFacts>,
     /// How much there was.
     pub counts: AuditCounts,
-    /// What ran, or ran when the log was read: receipts may follow.
+    /// Runs without a receipt. The receipts may follow later.
     pub open: Vec<OpenRun>,
-    /// How many findings are failures.
+    /// Number of findings that are failures.
     pub failures: u64,
-    /// How many are decisions or documents that this version sees differently.
+    /// Number of decisions and documents that another version accepted and this version would not accept.
     pub differences: u64,
-    /// What could not be decided, of how many decisions: neither established nor a failure.
+    /// Questions that could not be decided, each with the number of decisions.
     pub not_checked: Vec<UncheckedQuestion>,
-    /// The programs that are said to have made what differs, by the boundary's word.
+    /// Program versions that made the differing decisions, as the boundary states them.
     pub engines: Vec<String>,
-    /// The log that this one follows, with its last known head: it is not audited with this one.
+    /// Previous log of this boundary, with its last known head. This audit does not cover the previous log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub follows: Option<FollowedLog>,
-    /// What rests on whose word, in words.
+    /// Descriptions of the evidence on which the results depend.
     pub rests_on: Vec<String>,
-    /// What this audit can't show.
+    /// Descriptions of facts that this audit can't show.
     pub not_shown: Vec<String>,
-    /// What a reader should know besides.
+    /// Warnings for the reader.
     pub warnings: Vec<String>,
 }

@@ -199,7 +199,7 @@ fn checkpoint(origin: &str, root: &Hash) -> String {
         .to_string()
 }
 
-/// Returns a crossing of another program version, which read the script differently and asked for no permission.
+/// Returns a crossing of another program version that found no permission in the script.
 pub(crate) fn read_by_another_version() -> HistoryCase {
     HistoryCase::new()
         .edit(FixtureStage::Policy, |policy| policy["default"]["run"] = json!({"allow": ["systemctl"]}))

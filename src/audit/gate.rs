@@ -1,11 +1,12 @@
 //! Gate: decides whether a CI job may continue because of a receipt.
 //!
-//! The gate requires the exact boundary, step, definition and complete parameters. The run must have succeeded in a
-//! full sandbox, not long ago. Every check of the verifier must be established. Each relaxation is a field or a variant
-//! in [`GateRequirements`]. A check that the verifier could not make counts as not met.
+//! The gate requires the exact boundary, step, definition and complete parameters. The run must have succeeded
+//! recently, in a full sandbox. Every check of the verifier must be established. Each relaxation is a field or a
+//! variant in [`GateRequirements`]. A requirement is not met if the verifier could not make its check.
 //!
-//! A receipt is evidence of one run, not a ticket. The gate accepts the same receipt any number of times up to the
-//! maximum age. To bind a receipt to one commit or one build, demand the commit or the build as a parameter.
+//! A receipt is evidence of one run, so showing the receipt does not use it up. The gate accepts the same receipt any
+//! number of times up to the maximum age. To bind a receipt to one commit or one build, require the commit or the
+//! build as a parameter.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +28,8 @@ use crate::record::validity::Timestamp;
 /// Requirements for a receipt. Each weaker requirement has its own variant or field.
 #[derive(Debug, Clone)]
 pub struct GateRequirements {
-    /// Id of the boundary. The name is not enough, because another boundary can have the same name.
+    /// Id of the boundary. Id of the boundary. The name of a boundary is not enough, because another boundary can
+    /// have the same name.
     pub boundary: SealDigest,
     /// Step that must have run.
     pub step: StepRef,
@@ -37,7 +39,7 @@ pub struct GateRequirements {
     pub params: ParamsRequirement,
     /// Outcomes that the gate accepts.
     pub outcome: OutcomeRequirement,
-    /// Layers that the sandbox must have held.
+    /// Layers that must have been active in the sandbox.
     pub sandbox: SandboxRequirement,
     /// Maximum age of the run.
     pub age: AgeLimit,
@@ -59,8 +61,8 @@ pub enum DigestRequirement {
 /// Parameters that the gate accepts.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ParamsRequirement {
-    /// Exactly this object. The signed parameters contain the defaults of the step, so this object must contain the
-    /// defaults too.
+    /// Exactly this object. Exact value of all parameters. The signed parameters contain the defaults of the step, so
+    /// this object must contain the defaults too.
     Exactly(BTreeMap<String, GivenParameter>),
     /// Any signed parameters.
     Any,
@@ -85,7 +87,7 @@ pub enum OutcomeRequirement {
     SucceededOrWarned,
 }
 
-/// Layers that the sandbox must have held, besides the layers that the approvers required.
+/// Layers that must have been active in the sandbox, besides the layers that the approvers required.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SandboxRequirement {
     /// All these layers.
@@ -108,28 +110,28 @@ pub enum AgeLimit {
 /// What the gate says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct GateReport {
-    /// Whether it is open: no requirement is unmet.
+    /// True if all requirements are met, so the gate opens.
     pub passed: bool,
-    /// Every requirement, in a stable order.
+    /// All requirements, in a stable order.
     pub requirements: Vec<Requirement>,
 }
 
 impl GateReport {
-    /// Returns the requirements that are not met.
+    /// Returns the unmet requirements.
     pub fn unmet(&self) -> impl Iterator<Item = &Requirement> {
         self.requirements.iter().filter(|requirement| requirement.finding == RequirementResult::No)
     }
 }
 
-/// One requirement and how it ended.
+/// Requirement of the gate, with its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Requirement {
-    /// `verified`, `boundary`, `step`, `digest`, `parameters`, `outcome`, `sandbox`, `age`, `roster`; or the name of a
-    /// check that the verifier left open. Stable.
+    /// Name of the requirement: `verified`, `boundary`, `step`, `digest`, `parameters`, `outcome`, `sandbox`, `age`,
+    /// `roster`, or the name of a check that the verifier left open. Stable.
     pub name: String,
     /// How it ended.
     pub finding: RequirementResult,
-    /// Why, in words. It may hold text of the documents: escape it before showing it.
+    /// Why, in words. The detail may contain text of the documents, so escape the detail before you show it.
     pub detail: String,
 }
 
@@ -140,14 +142,14 @@ pub struct Requirement {
 pub enum RequirementResult {
     /// It is met.
     Yes,
-    /// It is not met, and the gate stays shut.
+    /// The requirement is not met, so the gate stays closed.
     No,
-    /// It was not asked for, by name.
+    /// The user left this requirement out by its name.
     Waived,
 }
 
 impl RequirementResult {
-    /// Returns the text for people.
+    /// Returns the result in words, for a report.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -158,13 +160,14 @@ impl RequirementResult {
     }
 }
 
-/// Returns the checks that a user may leave open by name. A bundle alone may not settle these checks.
+/// Returns the checks that a user may leave open by name. A bundle alone may not contain enough data for these
+/// checks.
 #[must_use]
 pub const fn may_be_unchecked() -> &'static [CheckName] {
     &MAY_BE_OPEN
 }
 
-/// Decides whether the gate opens. `report` must have been made with the same `now`, so that the report refuses
+/// Decides whether the gate opens. `report` must have been made with the same time `now`, so that the report refuses
 /// receipts of the future. `report` must also have been made with the demanded number of witnesses.
 #[must_use]
 pub fn decide(report: &BundleReport, demands: &GateRequirements, now: Timestamp) -> GateReport {
@@ -175,7 +178,7 @@ pub fn decide(report: &BundleReport, demands: &GateRequirements, now: Timestamp)
     say("verified", verified(report));
     for check in report.checks.iter().filter(|check| check.finding == CheckFinding::NotChecked) {
         let name = check.name;
-        // A check that waits for a failed check needs no requirement of its own.
+        // If a check was not made because another check failed, the failed check already closes the gate.
         if MAY_BE_OPEN.contains(&name) && report.verified {
             say(name.word(), left_open(report, demands, name, &check.detail));
         }
@@ -212,7 +215,7 @@ fn waived(detail: impl Into<String>) -> Answer {
 
 /// Answers a requirement from verified facts only. Without verified facts, the requirement is not met.
 fn of<T>(verified: Option<T>, ask: impl FnOnce(T) -> Answer) -> Answer {
-    verified.map_or_else(|| unmet("not known, since the signatures on it were not verified"), ask)
+    verified.map_or_else(|| unmet("not known, because its signatures were not verified"), ask)
 }
 
 fn verified(report: &BundleReport) -> Answer {
@@ -231,9 +234,10 @@ fn left_open(report: &BundleReport, demands: &GateRequirements, name: CheckName,
         return waived(format!("not checked: {why}; left open by --allow-unchecked {name}"));
     }
     let facts = report.facts.as_deref();
-    // No bundle can show whether another seal came before the run. A seal decides the roster, the steps, and the policy
-    // that the roster names. The gate compares the roster with the newest trusted roster, and the demands name the step
-    // by its digest. A seal of an earlier roster is refused, because the earlier policy may require less.
+    // No bundle can show whether another seal came before the run. A seal names the roster and the steps in force.
+    // The roster names the policy. The gate compares the roster with the newest trusted roster, and the requirements
+    // name the digest of the step. A seal of an earlier roster is refused, because the earlier policy may require
+    // less.
     if name == CheckName::SealInForce
         && let (Some(facts), Some(newest)) = (facts, report.trust.newest.as_ref())
     {
@@ -269,7 +273,7 @@ fn boundary(facts: &Facts, demands: &GateRequirements) -> Answer {
         met(format!("{name} ({id})"))
     } else {
         unmet(format!(
-            "of boundary {name} ({id}), demanded is {}: two boundaries can have the same name",
+            "the boundary is {name} ({id}), but {} is required: two boundaries can have the same name",
             demands.boundary
         ))
     }
@@ -279,16 +283,18 @@ fn step(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
     if approved.step == demands.step {
         met(approved.step.to_string())
     } else {
-        unmet(format!("{} ran, demanded is {}", approved.step, demands.step))
+        unmet(format!("{} ran, but {} is required", approved.step, demands.step))
     }
 }
 
 fn digest(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
     match &demands.digest {
-        DigestRequirement::Any => waived(format!("any definition will do by --any-digest; it was {}", approved.digest)),
+        DigestRequirement::Any => {
+            waived(format!("any definition is accepted (--any-digest); it was {}", approved.digest))
+        }
         DigestRequirement::Exactly(digest) if *digest == approved.digest => met(digest.to_string()),
         DigestRequirement::Exactly(digest) => unmet(format!(
-            "the definition {} ran, demanded is {digest}: the runbook was changed before or after",
+            "the definition {} ran, but {digest} is required: the runbook was changed before or after",
             approved.digest
         )),
     }
@@ -296,7 +302,7 @@ fn digest(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
 
 fn parameters(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
     let ParamsRequirement::Exactly(demanded) = &demands.params else {
-        return waived(format!("any parameters will do by --any-params; they were {}", written(&approved.params)));
+        return waived(format!("any parameters are accepted (--any-params); they were {}", written(&approved.params)));
     };
     let none = Map::new();
     let signed = approved.params.as_object().unwrap_or(&none);
@@ -304,12 +310,12 @@ fn parameters(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
     for (name, given) in demanded {
         match signed.get(name) {
             Some(value) if given.is(value) => {}
-            Some(value) => other.push(format!("{name} was {}, demanded is {}", written(value), given.written())),
-            None => other.push(format!("{name} was not given, demanded is {}", given.written())),
+            Some(value) => other.push(format!("{name} was {}, but {} is required", written(value), given.written())),
+            None => other.push(format!("{name} was not given, but {} is required", given.written())),
         }
     }
     for (name, value) in signed.iter().filter(|(name, _)| !demanded.contains_key(*name)) {
-        other.push(format!("{name} was {}, which is not demanded: demand this parameter too", written(value)));
+        other.push(format!("{name} was {}, but no value is required: name this parameter too", written(value)));
     }
     if other.is_empty() { met(written(&approved.params)) } else { unmet(other.join("; ")) }
 }
@@ -322,7 +328,8 @@ impl GivenParameter {
             (Self::Text(text), Value::Array(_) | Value::Object(_)) => {
                 json::parse(text.as_bytes(), MAX_PARAMS_BYTES * 4).is_ok_and(|value| value == *signed)
             }
-            // Only the JSON spelling matches. A number with a space beside it is text, which `propose -p` also refuses.
+            // A number from the command line matches only in its exact JSON form. Text with a space beside a number
+            // is not a number, and `propose -p` also refuses such text.
             (Self::Text(text), signed) => *text == written(signed),
         }
     }
@@ -348,7 +355,7 @@ fn outcome(outcome: &Outcome, demands: &GateRequirements) -> Answer {
         (Status::Succeeded, _) => met(words),
         (Status::Warned, OutcomeRequirement::SucceededOrWarned) => waived(format!("{words}: taken by --allow-warned")),
         (Status::Warned, OutcomeRequirement::Succeeded) => {
-            unmet(format!("{words}: success with a warning; to take that: --allow-warned"))
+            unmet(format!("{words}: success with a warning; to accept this: --allow-warned"))
         }
         _ => unmet(format!("the run did not succeed: {words}")),
     }
@@ -373,7 +380,9 @@ fn sandbox(facts: &Facts, demands: &GateRequirements) -> Answer {
                 ))
             }
         }
-        SandboxRequirement::Something if held.is_empty() => unmet("no layer was held; to take that: --min-sandbox off"),
+        SandboxRequirement::Something if held.is_empty() => {
+            unmet("no layer was enforced; to accept this: --min-sandbox off")
+        }
         SandboxRequirement::Something => {
             waived(format!("held: {}; any will do by --min-sandbox best-effort", words(held)))
         }
@@ -399,10 +408,10 @@ fn age(facts: &Facts, demands: &GateRequirements, now: Timestamp) -> Answer {
         )
     };
     match demands.age {
-        AgeLimit::Any => waived(format!("{words}; any age will do by --max-age any")),
+        AgeLimit::Any => waived(format!("{words}; any age is accepted (--max-age any)")),
         AgeLimit::Seconds(most) if seconds <= most => met(format!("{words}, by the boundary's word")),
         AgeLimit::Seconds(most) => {
-            unmet(format!("{words}; at most {} ago is demanded: run the step again, or --max-age", length(most)))
+            unmet(format!("{words}; the maximum age is {}: run the step again, or give --max-age", length(most)))
         }
     }
 }
@@ -410,7 +419,7 @@ fn age(facts: &Facts, demands: &GateRequirements, now: Timestamp) -> Answer {
 /// Seconds that the start and the cleanup of a run may take besides the run's own time.
 const AROUND_A_RUN_S: i64 = 600;
 
-/// Formats a duration roughly, in the form that `--max-age` takes.
+/// Formats a rounded duration in the form that `--max-age` accepts.
 fn length(seconds: i64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds % 86_400 / 3600, seconds % 3600 / 60);
     match (days, hours, minutes) {
@@ -428,7 +437,7 @@ fn roster(report: &BundleReport, facts: &Facts, demands: &GateRequirements) -> A
     if report.trust.guarded {
         met(words)
     } else if demands.unguarded {
-        waived(format!("{words}: it needed no signature, allowed by --allow-unguarded"))
+        waived(format!("{words}: this version needed no signature, but --allow-unguarded permits it"))
     } else {
         unmet(format!(
             "{words} came after the trusted one without anybody's signature (threshold 0): trust the newest version itself, \
@@ -456,7 +465,7 @@ mod tests {
         VerifyOptions { at: Some(now()), witnesses: 0 }
     }
 
-    /// Returns demands that the crossing of the fixture meets.
+    /// Returns requirements that the crossing of the fixture meets.
     fn demands(report: &BundleReport) -> GateRequirements {
         let facts = report.facts.as_ref().expect("facts");
         let approved = facts.approved.as_ref().expect("approved");
@@ -483,14 +492,15 @@ mod tests {
         unmet
     }
 
-    /// Edits the crossing and returns its unmet requirements. The demands come from the crossing without the edit.
+    /// Edits the crossing and returns its unmet requirements. The requirements come from the crossing before the
+    /// edit.
     fn refused(stage: FixtureStage, edit: impl Fn(&mut Value) + 'static) -> Vec<String> {
         let good = HistoryCase::new().report(options());
         unmet_of(&HistoryCase::new().edit(stage, edit).report(options()), &demands(&good))
     }
 
     #[test]
-    fn a_receipt_that_meets_all_demands_passes() {
+    fn the_gate_passes_a_receipt_that_meets_all_requirements() {
         let report = HistoryCase::new().report(options());
         let gate = decide(&report, &demands(&report), now());
         assert!(gate.passed, "{gate:#?}");
@@ -514,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn each_unmet_demand_is_refused_with_its_own_reason() {
+    fn each_unmet_requirement_is_refused_with_its_own_reason() {
         let report = HistoryCase::new().report(options());
         let with = |change: &dyn Fn(&mut GateRequirements)| {
             let mut demands = demands(&report);
@@ -533,8 +543,8 @@ mod tests {
 
     #[test]
     fn a_receipt_cannot_claim_an_end_after_the_signed_window_and_time_limit() {
-        // The nonce was spent at 09:40 and the run may last five minutes. The gate therefore does not believe an end at
-        // 09:59.
+        // The nonce was spent at 09:40 and the run may last five minutes. The gate therefore does not accept a stated
+        // end at 09:59.
         let late = |receipt: &mut Value| {
             receipt["predicate"]["started_at"] = json!("2026-11-20T09:58:59Z");
             receipt["predicate"]["finished_at"] = json!("2026-11-20T09:59:00Z");
@@ -553,7 +563,7 @@ mod tests {
     }
 
     #[test]
-    fn a_demanded_number_matches_only_in_its_json_spelling() {
+    fn a_required_number_matches_only_in_its_json_spelling() {
         let is = |text: &str, signed: Value| GivenParameter::Text(text.to_owned()).is(&signed);
         assert!(is("0", Value::from(0)) && is("-3", Value::from(-3)) && is("true", Value::from(true)));
         for odd in ["0 ", " 0", "\t0", "0\n", "00", "-0", "+0", "0.0", "0e0", ""] {
@@ -564,7 +574,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_changed_or_additional_parameters_are_refused() {
+    fn missing_or_changed_or_additional_parameters_are_refused() {
         let report = HistoryCase::new().report(options());
         let good = demands(&report);
         let ParamsRequirement::Exactly(all) = &good.params else { panic!("exact") };
@@ -618,7 +628,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_check_is_refused_unless_it_is_allowed_by_name() {
+    fn the_gate_refuses_a_check_that_was_not_made_unless_the_user_allows_it_by_name() {
         let report = read_by_another_version().report(options());
         assert!(report.verified && report.finding(CheckName::Permissions) == CheckFinding::NotChecked);
         let asked = demands(&report);
@@ -639,7 +649,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_or_roster_that_is_not_the_newest_closes_the_gate() {
+    fn an_old_key_or_an_old_roster_closes_the_gate() {
         let case = HistoryCase::new();
         let good = case.report(options());
         let newer = case.next_roster(|roster| {
@@ -648,7 +658,7 @@ mod tests {
         let report = case.report_with(&RosterTrust::Roster(newer), options());
         assert!(report.verified, "{:#?}", report.checks);
         assert_eq!(unmet_of(&report, &demands(&good)), ["keys-still-rostered", "seal-in-force"]);
-        // The newer version still has all keys, but it may name a stricter policy.
+        // The newer roster version still has all keys, but may name a stricter policy.
         let report = case.report_with(&RosterTrust::Roster(case.next_roster(|_| {})), options());
         assert_eq!(unmet_of(&report, &demands(&good)), ["seal-in-force"]);
         let waived = GateRequirements { unchecked: BTreeSet::from([CheckName::SealInForce]), ..demands(&good) };
@@ -656,7 +666,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unverified_bundle_never_passes_even_with_all_relaxations() {
+    fn an_unverified_bundle_never_passes_the_gate_even_with_all_relaxations() {
         let bundle = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/golden/valid/bundle.json"))
             .expect("bundle");
         let good = HistoryCase::new().report(options());
@@ -681,7 +691,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sandbox_that_held_fewer_layers_closes_the_gate() {
+    fn a_sandbox_with_fewer_layers_closes_the_gate() {
         let good = demands(&HistoryCase::new().report(options()));
         let report = |held: Value| {
             let signed = held.clone();

@@ -1,4 +1,4 @@
-//! Audits a whole log from its first entry, and makes every decision again from the state before the decision.
+//! Audits a whole log from its first entry, and makes every decision of the boundary again.
 //!
 //! The audit does no I/O. The caller passes the entries one after the other and supplies the blobs by their digests.
 //! The audit remembers only the data that can still affect a decision: the state in force, denials, nonces until they
@@ -41,7 +41,7 @@ use crate::trust::chain::{Chain, Pinned};
 use crate::trust::chain_error::ChainError;
 use crate::trust::roster::TrustedRoster;
 
-/// Expectations of an auditor, besides the trusted roster.
+/// Requirements of an auditor, besides the trusted roster.
 #[derive(Debug, Clone, Default)]
 pub struct Expected {
     /// Id of the boundary.
@@ -67,12 +67,12 @@ pub struct SeenHead {
     pub size: u64,
     /// Signed note of the checkpoint.
     pub note: String,
-    /// Description of the place where the checkpoint was seen.
+    /// Name of the source of the checkpoint, for messages.
     pub from: String,
-    /// True if the auditor verified the checkpoint in an earlier audit. The key of the signature may be unknown now if
-    /// the end of the log is missing.
+    /// True if the auditor verified the checkpoint in an earlier audit. If the end of the log is missing, the key of
+    /// the signature may now be unknown.
     pub verified: bool,
-    /// Time when this checkpoint was the newest, by the clock of the machine that saw the checkpoint.
+    /// Time at which this checkpoint was the newest, by the clock of the machine that received the checkpoint.
     pub at: Option<Timestamp>,
 }
 
@@ -87,7 +87,7 @@ impl SeenHead {
         let head = Checkpoint::parse(read.unverified_text()).map_err(|error| error.to_string())?;
         // Every log agrees with a checkpoint of size 0, so such a checkpoint proves nothing.
         if head.size == 0 {
-            return Err("a head of 0 entries shows nothing about a log".to_owned());
+            return Err("a head of 0 entries proves nothing about a log".to_owned());
         }
         Ok(Self { size: head.size, note: note.to_owned(), from: from.into(), verified: false, at: None })
     }
@@ -114,8 +114,8 @@ pub struct Auditor {
     at: Timestamp,
     seals: Seals,
     runs: Runs,
-    /// Denied authorizations of the current epoch, 32 bytes each. A denial states no time. A record can be dropped only
-    /// when a new epoch voids the authorization.
+    /// Denied authorizations of the current epoch, 32 bytes each. A denial states no time. A denial can be dropped
+    /// only when a new epoch voids the denied authorization.
     denials: HashSet<AuthorizationDigest>,
     /// Witnesses that cosigned the checkpoint.
     witnesses: Vec<WitnessFacts>,
@@ -123,27 +123,27 @@ pub struct Auditor {
     failures: u64,
     differences: u64,
     said: Vec<AuditEvent>,
-    /// True if the log does not begin with a valid seal and the audit has already reported this finding.
+    /// True if the log does not begin with a valid seal and the audit has already reported this defect.
     lost: bool,
-    /// Number of the last seal for which the audit reported that its runs are undecided.
+    /// Number of the last seal whose runs were reported as undecided.
     undecided: Option<u64>,
-    /// Other program versions, as seals name them, that excused a difference.
+    /// Program versions from seals that explain why a difference is not a failure.
     engines: BTreeSet<String>,
-    /// Previous log that this log follows.
+    /// Previous log of the boundary, if this log continues another log.
     follows: Option<FollowedLog>,
-    /// Present if a newer trusted roster exists and the results that depend on this roster stay open.
+    /// Message about a newer trusted roster, if the log is not connected with this roster.
     left: Option<LeftTo>,
-    /// For each checkpoint from elsewhere, the first later entry that states a time. Times in a log never decrease, so
-    /// no later entry is dated earlier.
+    /// First later entry that states a time, for each checkpoint from another source. Times in a log never decrease,
+    /// so no later entry is dated earlier.
     after: Vec<Option<(u64, Timestamp)>>,
-    /// Warnings about entries that are dated earlier than a checkpoint that does not contain them.
+    /// Warnings about entries with a date before a checkpoint that does not contain the entries.
     back_dated: Vec<String>,
-    /// Checkpoints from elsewhere that the keys in force at their size do not verify.
+    /// Checkpoints from other sources whose signatures could not be verified.
     unsigned: Vec<SeenHead>,
 }
 
-/// Returns all roster versions, from version 1, that the entry of a seal brings. The versions are not verified. The
-/// versions of the last seal can connect a trusted roster that is newer than the first seal's roster.
+/// Returns all roster versions from the entry of a seal, starting with version 1. The function does not verify the
+/// versions. With the versions in the last seal, a trusted roster can be newer than the roster of the first seal.
 ///
 /// # Errors
 /// Returns an error if the source can't be read.
@@ -193,13 +193,13 @@ impl Auditor {
         })
     }
 
-    /// Withdraws the results that only the newest roster can establish, as [`crate::audit::bundle::leave_to`] does. The
-    /// roster `newer`, found in `from`, is also trusted, but the log is not connected with `newer`. No witness counts
-    /// then, because the newest roster names the witnesses.
+    /// Changes the results that only the newest roster can establish, as [`crate::audit::bundle::leave_to`] does. A
+    /// newer trusted roster, found in `from`, is not connected with the log. In this case no witness counts, because
+    /// the newest roster names the witnesses.
     pub fn leave_to(&mut self, newer: &TrustedRoster, from: &str) {
         self.left = Some(LeftTo(format!(
-            "version {} of the roster ({}, from {from}) is trusted too, and this log is not connected with it: it is of before \
-             that version, or of another history; name the roster to decide with (--roster)",
+            "version {} of the roster ({}, from {from}) is trusted too, and this log is not connected with it: the \
+             log is older than that version, or has another history; name the roster to decide with (--roster)",
             newer.version(),
             newer.digest()
         )));
@@ -209,8 +209,8 @@ impl Auditor {
     /// entries, because the root is computed from the stored tree and the new entries.
     ///
     /// # Errors
-    /// Returns the outer error if the source can't be read. Returns the inner error if the stored state can't be used.
-    /// The log must then be read from its first entry.
+    /// Returns the outer error if the source can't be read. Returns the inner error if the stored state can't be
+    /// used. The log must then be read from its first entry.
     pub fn resume(
         trusted: Pinned,
         versions: &[Envelope],
@@ -268,7 +268,7 @@ impl Auditor {
         Ok(Ok(auditor))
     }
 
-    /// Returns the number of entries that were read, with the entries of earlier audits.
+    /// Returns the number of entries that this audit and earlier audits read.
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.tree.size()
@@ -301,7 +301,7 @@ impl Auditor {
         Some(LongerCopy { boundary, roster: Arc::new(first.clone()), rosters: self.rosters.clone() })
     }
 
-    /// Returns the checkpoints from elsewhere that the keys in force at their size do not verify.
+    /// Returns the checkpoints from other sources whose signatures no key of the boundary at that log size verifies.
     pub fn unsigned(&self) -> impl Iterator<Item = &SeenHead> {
         self.unsigned.iter()
     }
@@ -345,7 +345,7 @@ impl Auditor {
             let finding = match seen.verify(&in_force) {
                 Ok(_) => {
                     let message = format!(
-                        "the log has {} entries, {} is a head of {}: the end is missing",
+                        "the log has {} entries, but {} is a head of {} entries: the end of the log is missing",
                         self.size(),
                         seen.from,
                         seen.size
@@ -359,7 +359,7 @@ impl Auditor {
         self.check_dates();
         for run in self.runs.overdue(self.at) {
             let message = format!(
-                "item {} was spent at {}, and has no receipt although the log goes on until {}",
+                "item {} was spent at {}, and has no receipt although the log continues until {}",
                 run.item, run.at, self.at
             );
             self.say(Finding::at(FindingKind::NoReceipt, run.consumption, message).about(run.authorization));
@@ -368,13 +368,13 @@ impl Auditor {
         Ok((std::mem::take(&mut self.said), summary))
     }
 
-    /// Returns the state from which a later audit can resume. Returns `None` if the audit found a failure or could not
-    /// read a sealed state.
+    /// Returns the state from which a later audit can resume. Returns `None` if the audit found a failure or could
+    /// not read the state of a seal.
     #[must_use]
     pub fn keep(&self, head: &str) -> Option<SavedAudit> {
         let in_force = self.seals.current.as_ref()?;
         let sealed = self.runs.seals(in_force);
-        // A later audit can't resume from a state that could not be read.
+        // A later audit can't resume if the state of the last seal could not be read.
         if self.failures > 0 || sealed.iter().any(|seal| seal.state.is_none()) {
             return None;
         }
@@ -472,7 +472,7 @@ impl Auditor {
             }
             other => {
                 let message =
-                    format!("an entry of the kind {other:?}, which this version does not know: use a newer version");
+                    format!("the entry has the kind {other:?}, which this version does not know: use a newer version");
                 self.say(Finding::at(FindingKind::UnknownKind, index, message));
             }
         }
@@ -518,22 +518,23 @@ impl Auditor {
         Ok(())
     }
 
-    /// Records the program version of a seal if this version excuses a difference.
+    /// Records the program version of a seal, if that version explains a difference.
     fn excuse(&mut self, findings: &[Finding], under: &SealInForce) {
         if findings.iter().any(|finding| finding.differs) {
             self.engines.insert(under.engine.to_string());
         }
     }
 
-    /// Reports that the runs under an unreadable seal are undecided. The seal may be unreadable only for this program
-    /// version. But a run under such a seal is a failure. Otherwise the holder of the boundary's key could seal
-    /// unreadable data under another version's name and run anything.
+    /// Reports that the runs under an unreadable seal are undecided. Perhaps only this program version can't read the
+    /// seal. A run under an unreadable seal is nevertheless a failure. Without this rule, the holder of the
+    /// boundary's key could seal unreadable data under another version's name and run anything.
     fn undecided(&mut self, index: u64, in_force: &SealInForce) {
         if in_force.state.is_none() && self.undecided != Some(in_force.number) {
             self.undecided = Some(in_force.number);
             let message = format!(
-                "all that runs under seal number {} is undecided, because what it names could not be read: audit with the \
-                 version that it names, {:?}",
+                "all runs under seal number {} are undecided, because a document that the seal names could not be \
+                 read: audit \
+                 with the program version that the seal names, {:?}",
                 in_force.number, in_force.engine
             );
             self.say(Finding::at(FindingKind::SealedState, index, message));
@@ -575,7 +576,7 @@ impl Auditor {
         if let Some(message) = ended {
             self.say(Finding::at(FindingKind::Denial, index, message));
         }
-        // The subject was checked when the document was parsed.
+        // The parser of the document has already checked the subject.
         if let Ok(authorization) = denied(document.statement()) {
             self.denials.insert(authorization);
             self.counts.denials += 1;
@@ -592,7 +593,8 @@ impl Auditor {
     ) -> Option<Verified<P>> {
         let verified = signed::<P>(payload, signatures).map_err(|why| (FindingKind::Entry, why)).and_then(|signed| {
             if signed.signature_count() != 1 {
-                let message = format!("{} signatures, expected the boundary's one", signed.signature_count());
+                let message =
+                    format!("{} signatures, expected only the signature of the boundary", signed.signature_count());
                 return Err((FindingKind::Signature, message));
             }
             let name = &in_force.boundary.name;
@@ -601,7 +603,7 @@ impl Auditor {
                 VerifyError::UnknownSigner { keyid } => {
                     let version = in_force.roster.version();
                     let message = format!(
-                        "signed by {keyid}, which version {version} of the roster does not give boundary {name}"
+                        "signed by {keyid}, which is no key of boundary {name} in version {version} of the roster"
                     );
                     (FindingKind::Signature, message)
                 }
@@ -620,7 +622,11 @@ impl Auditor {
 
     fn time(&mut self, index: u64, at: Timestamp) {
         if at < self.at {
-            self.say(Finding::at(FindingKind::Time, index, format!("dated {at}, after an entry of {}", self.at)));
+            self.say(Finding::at(
+                FindingKind::Time,
+                index,
+                format!("dated {at}, but an earlier entry is dated {}", self.at),
+            ));
         }
         self.at = self.at.max(at);
         for (seen, after) in self.expected.heads.iter().zip(&mut self.after) {
@@ -630,7 +636,7 @@ impl Auditor {
         }
     }
 
-    /// Compares the root with each checkpoint from elsewhere that has the current size.
+    /// Compares the root of the log with each checkpoint from another source that has the current size.
     fn compare_heads(&mut self) {
         let size = self.size();
         let Some(in_force) = self.seals.current.clone() else { return };
@@ -667,12 +673,13 @@ impl Auditor {
         match verify_head(head, &in_force.boundary, &in_force.roster) {
             Err(why) => self.say(Finding::whole(FindingKind::Checkpoint, why)),
             Ok(head) if head.size != self.size() => {
-                let message = format!("the signed head is of {} entries, {} were read", head.size, self.size());
+                let message =
+                    format!("the signed head has {} entries, but {} entries were read", head.size, self.size());
                 self.say(Finding::whole(FindingKind::Root, message));
             }
             Ok(head) if head.root != self.tree.root() => {
                 let message = format!(
-                    "the {} entries hash to {}, the signed head says {}: entries were changed, left out, put in or moved",
+                    "the {} entries hash to {}, the signed head says {}: entries were changed, removed, added or moved",
                     head.size,
                     hex(&self.tree.root()),
                     hex(&head.root)
@@ -683,9 +690,9 @@ impl Auditor {
         }
     }
 
-    /// Reports entries that are dated earlier than a checkpoint that does not contain them. Otherwise the holder of the
-    /// boundary's key could spend an expired authorization if nothing was logged since. The checkpoint may come from an
-    /// old copy, so this finding is a failure only if the demanded number of witnesses confirms the time.
+    /// Reports entries with a date before a checkpoint that does not contain the entries. Without this check, the
+    /// holder of the boundary's key could spend an expired authorization if nothing was logged since. The finding is
+    /// a failure only if enough witnesses confirm the time, because the checkpoint may come from an old copy.
     fn check_dates(&mut self) {
         let Some(in_force) = self.seals.current.clone() else { return };
         let origin = origin(&in_force.boundary.name, &in_force.boundary.id);
@@ -696,7 +703,8 @@ impl Auditor {
             let what = format!("entry {entry} is dated {at}");
             if let Some(when) = seen.at.filter(|when| early(*when)) {
                 self.back_dated.push(format!(
-                    "{what}, and {} of {when} has no such entry: either an old copy was read then, or the entry was dated back",
+                    "{what}, and {} of {when} has no such entry: either an old copy was read then, or the entry has a \
+                     false date",
                     seen.from
                 ));
             }
@@ -721,7 +729,7 @@ impl Auditor {
         }
     }
 
-    /// Checks the witnesses of the newest known roster, as for a bundle.
+    /// Checks the cosignatures with the witnesses of the newest known roster.
     fn check_witnesses(&mut self, head: &str, in_force: &SealInForce) {
         if let Some(LeftTo(why)) = self.left.clone() {
             if self.expected.witnesses > 0 {
@@ -747,8 +755,9 @@ impl Auditor {
         self.said.push(AuditEvent::Finding(Box::new(finding)));
     }
 
-    /// Warns about runs that must be over by the auditor's clock but have no receipt. The copy of the log may be old.
-    /// But a boundary can also withhold a receipt by not showing a newer log.
+    /// Warns about runs that must be over by the auditor's clock but have no receipt. A missing receipt is only a
+    /// warning, because the copy of the log may be old. A boundary can also withhold a receipt if the boundary shows
+    /// no newer log.
     fn late_by_the_clock(&self) -> Option<String> {
         let now = self.expected.now?;
         let known = self.runs.overdue(self.at).len();
@@ -757,7 +766,7 @@ impl Auditor {
         let days = now.unix().saturating_sub(first.unix()) / 86_400;
         Some(format!(
             "{} run(s) without a receipt must be over by the clock of this machine, the first was spent {days} day(s) ago: audit \
-             a newer copy; if there is none with their receipts, these were withheld",
+             a newer copy; if there is none with their receipts, the boundary has withheld them",
             late.len()
         ))
     }
@@ -765,15 +774,16 @@ impl Auditor {
     fn summary(&self) -> Summary {
         let in_force = self.seals.current.as_deref();
         let mut warnings = Vec::new();
-        // As for a bundle, the warning names each unguarded version after the trusted version, and the version in
-        // force.
+        // The warning names the version in force, and each later version that needed no signatures of the version
+        // before.
         let unguarded: BTreeSet<u64> = (self.rosters().unguarded())
             .chain(in_force.map(|seal| &*seal.roster).filter(|roster| !roster.is_guarded()))
             .map(TrustedRoster::version)
             .collect();
         for version in unguarded {
             warnings.push(format!(
-                "version {version} of the roster is unguarded (threshold 0): whoever runs the boundary can replace it"
+                "version {version} of the roster is unguarded (threshold 0): the operator of the boundary can replace \
+                 it"
             ));
         }
         let foreign: BTreeSet<String> =
@@ -786,8 +796,9 @@ impl Auditor {
                 |head| format!("its last known head is of {} entries", head.size),
             );
             warnings.push(format!(
-                "this log follows that of {} ({head}), which a restore or an upgrade closed and which is not audited here: audit that \
-                 one too (`countersign audit` of its directory in closed/ of the boundary's, of a backup, or of what `log export \
+                "this log continues the log of {} ({head}), which a restore or an upgrade closed and which this audit \
+                 does not cover: audit that log too (`countersign audit` of its directory in closed/ of the \
+                 boundary's, of a backup, or of what `log export \
                  --from` wrote; a log of version 0.1.0 with that program), and hold it against the head in `follows` of the \
                  summary (--json)",
                 follows.id
@@ -796,16 +807,18 @@ impl Auditor {
         if !self.engines.is_empty() {
             let engines: Vec<_> = self.engines.iter().map(|engine| format!("{engine:?}")).collect();
             warnings.push(format!(
-                "what differs is no failure only by the boundary's word that {} decided it: audit with that version too, or \
-                 with --no-differences",
+                "the differences are no failures, because the boundary states that {} made the decisions: audit with \
+                 that version \
+                 too, or with --no-differences",
                 engines.join(", ")
             ));
         }
         let open: Vec<OpenRun> = self.runs.open().collect();
         if let Some(until) = self.runs.open_until() {
             warnings.push(format!(
-                "{} run(s) have no receipt yet: they ran when the log was read, or it was cut there; the last may go on until \
-                 {until}, by the limits that the boundary sealed",
+                "{} run(s) have no receipt yet: they ran when the log was read, or the end of the log was removed; \
+                 the last may go on until \
+                 {until}, because of the limits that the boundary sealed",
                 open.len()
             ));
         }
@@ -842,8 +855,8 @@ impl Auditor {
     }
 }
 
-/// Verifies the checkpoint of another copy with the boundary's keys, which follow from the seals of the copy. Other
-/// entries are not checked.
+/// Verifies the checkpoint of another copy with the boundary's keys, which follow from the seals of the copy. Entries
+/// that are not seals are not checked.
 #[derive(Debug)]
 pub struct LongerCopy {
     boundary: BoundaryRef,
@@ -872,7 +885,7 @@ impl LongerCopy {
         Ok(())
     }
 
-    /// Verifies the checkpoint of the copy with the key in force at the end of the copy.
+    /// Verifies the checkpoint of the copy with the boundary's key at the end of the copy.
     ///
     /// # Errors
     /// Returns the reason why the checkpoint is not valid.
@@ -883,7 +896,7 @@ impl LongerCopy {
 
 const NO_SEAL: &str = "the log has no seal";
 
-/// Evidence on which a clean audit rests.
+/// Evidence on which an audit without failures depends.
 const RESTS_ON: [&str; 4] = [
     "the roster that you trust: who may approve, and which keys are the boundary's",
     "the approvers' signatures: that each run was approved as it was run, at most once, by people who may approve it",
@@ -891,15 +904,15 @@ const RESTS_ON: [&str; 4] = [
     "the boundary's word: times, who handed an approval in, what a step did and printed, how its sandbox was held",
 ];
 
-/// Tolerance in seconds for comparing the date of an entry with the clock of a witness or of this machine. Clocks
-/// differ, and a witness answers a short time later.
+/// Tolerance in seconds for comparing the date of an entry with the clock of a witness or of this machine. A
+/// tolerance is needed because clocks differ and a witness answers a short time later.
 const LATE_S: i64 = 600;
 
 /// Facts that a single copy of a log can't show.
 const NOT_SHOWN: [&str; 4] = [
     "an end that was cut off: keep the state of each audit (--state), or have witnesses",
     "another history that the boundary showed to others: compare with their copy (--against)",
-    "runs outside the boundary: nothing of them is in its log",
+    "runs outside the boundary, because its log does not contain them",
     "entries that the boundary never logged: only the approver who signed a withheld denial can notice",
 ];
 

@@ -1,8 +1,8 @@
-//! State that an auditor stores between two audits: the verified checkpoint and the data to resume from.
+//! State of an audit for the next audit: the verified checkpoint and the data to resume from.
 //!
 //! The auditor owns the state file and trusts the file as much as the roster. The file is written only after an audit
-//! without failures. The root shows whether the log still begins with the same entries, because the root is computed
-//! from the stored tree.
+//! without failures. The next audit computes the root from the stored tree, so the root shows whether the log still
+//! begins with the same entries.
 
 use std::collections::BTreeMap;
 
@@ -17,42 +17,43 @@ use crate::record::ident::{Epoch, Name, Nonce, ProposalId};
 use crate::record::seal::FollowedLog;
 use crate::record::validity::Timestamp;
 
-/// The kept state of an audit.
+/// Stored state of an audit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Kept")]
 pub struct SavedAudit {
     /// Of this format.
     pub version: u64,
-    /// The program that wrote it: another version may check more, and reads the log from its start.
+    /// Program that wrote the state. Another program version reads the log from its start, because that version may
+    /// check more.
     pub program: String,
     /// Whose log.
     pub boundary: SealDigest,
-    /// When that was, by the auditor's clock.
+    /// Time of the audit, by the auditor's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Timestamp>,
-    /// The signed head that was verified, as it was read.
+    /// Signed note of the verified head, without changes.
     pub checkpoint: String,
     /// Its size.
     pub size: u64,
-    /// The roots of the complete subtrees over its entries, largest first, in hex.
+    /// Roots of the complete subtrees over the audited entries, largest first, in hex.
     pub tree: Vec<String>,
-    /// The latest time that an entry stated.
+    /// Latest time that an entry stated.
     pub at: Timestamp,
-    /// The seals of what is open, and last the one in force.
+    /// Seals of all open runs, and last the seal in force.
     pub seals: Vec<SavedSeal>,
-    /// Epochs that may not come back.
+    /// Old epochs that may not be used again.
     pub past_epochs: Vec<Epoch>,
-    /// Names of tokens that may not come back.
+    /// Names of removed tokens that may not be used again.
     pub gone_tokens: Vec<Name>,
     /// What was denied.
     pub denials: Vec<AuthorizationDigest>,
     /// How much there was.
     pub counts: AuditCounts,
-    /// Other versions of the program, as seals name them, whose word something was excused by.
+    /// Other program versions, as seals name them, that explain why a difference is not a failure.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub engines: Vec<String>,
-    /// The log that this one follows.
+    /// Previous log of the boundary, if this log continues another log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follows: Option<FollowedLog>,
     /// Nonces and runs.
@@ -70,56 +71,56 @@ pub struct SavedSeal {
     pub entry: String,
 }
 
-/// What is still to be watched of runs.
+/// Data about runs that later entries can still concern.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptRuns")]
 pub struct SavedRuns {
-    /// What is spent and not expired.
+    /// Spent nonces that are not expired.
     pub live: Vec<SavedNonce>,
-    /// Proposals with a receipt whose authorization is not expired.
+    /// Proposals that have a receipt and an authorization that is not expired.
     pub proposals: Vec<(ProposalId, Timestamp)>,
-    /// Those that are expired, with the last open run that may still end with the same receipt id.
+    /// Expired proposals, each with the last open run whose receipt may still name the proposal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub late: Vec<(ProposalId, (u64, u64))>,
     /// Runs without a receipt.
     pub open: Vec<SavedOpenRun>,
-    /// By exclusive name, the entry of the last receipt.
+    /// Index of the last receipt's log entry, for each exclusive name.
     pub exclusive: BTreeMap<String, u64>,
-    /// What could not be decided of decisions.
+    /// Questions that could not be decided, each with the number of decisions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unchecked: Vec<UncheckedQuestion>,
 }
 
-/// A nonce that is spent and not expired.
+/// Spent nonce that is not expired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptLive")]
 pub struct SavedNonce {
     /// The nonce.
     pub nonce: Nonce,
-    /// What it was spent for.
+    /// Digest of the authorization for which the nonce was spent.
     pub authorization: AuthorizationDigest,
     /// When it is expired.
     pub until: Timestamp,
-    /// Entry and item of its consumption.
+    /// Log entry and item of the consumption.
     pub place: (u64, u64),
 }
 
-/// A run without a receipt.
+/// Run that has no receipt yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptRun")]
 pub struct SavedOpenRun {
-    /// Entry and item of its consumption.
+    /// Log entry and item of the consumption.
     pub place: (u64, u64),
-    /// The hash of that entry.
+    /// Leaf hash of the consumption's log entry.
     pub leaf: LeafHash,
-    /// When it was spent.
+    /// Time at which the nonce was spent.
     pub at: Timestamp,
     /// What was spent.
     pub spent: Spent,
-    /// The entry of the seal in force then.
+    /// Log entry of the seal that was in force for this run.
     pub seal: u64,
 }
 
@@ -129,7 +130,8 @@ impl SavedAudit {
     /// Name and version of this program.
     pub const PROGRAM: &'static str = concat!("countersign ", env!("CARGO_PKG_VERSION"));
 
-    /// Returns true if this program version wrote the state. Otherwise only the stored checkpoint is usable.
+    /// Returns true if this program version wrote the state. From another version's state, only the checkpoint is
+    /// usable.
     #[must_use]
     pub fn is_ours(&self) -> bool {
         self.version == Self::VERSION && self.program == Self::PROGRAM

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::audit::report::{Check, CheckFinding, CheckName};
 
-/// Result of a check, or the name of the check that prevented the result.
+/// Value of an established check, or the reason why the check was not established.
 pub(crate) type CheckOutcome<T> = Result<T, CheckName>;
 
 /// Reason why a check established nothing.
@@ -13,9 +13,9 @@ pub(crate) type CheckOutcome<T> = Result<T, CheckName>;
 pub(crate) enum CheckStop {
     /// The check was made and failed.
     Failed(String),
-    /// The check could not be made, for a reason of its own.
+    /// The check could not be made, and no other check is the cause.
     NotChecked(String),
-    /// The check could not be made, because the named check was not established.
+    /// The check could not be made because the named check was not established.
     Because(CheckName),
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn failed(why: impl fmt::Display) -> CheckStop {
     CheckStop::Failed(why.to_string())
 }
 
-/// Fails a check unless `holds` is true.
+/// Returns a failed check unless `holds` is true.
 pub(crate) fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), CheckStop> {
     if holds { Ok(()) } else { Err(CheckStop::Failed(why())) }
 }
@@ -58,7 +58,7 @@ impl CheckLedger {
             Err(CheckStop::NotChecked(why)) => (Err(name), CheckFinding::NotChecked, why),
             Err(CheckStop::Because(cause)) => (Err(cause), CheckFinding::NotChecked, self.because(cause)),
         };
-        // A check that failed before stays failed.
+        // A failed check stays failed.
         match self.0.get_mut(&name) {
             Some((CheckFinding::Failed, _)) => {}
             Some(before) => *before = (finding, detail),
@@ -76,7 +76,7 @@ impl CheckLedger {
         }
     }
 
-    /// Returns all checks in their order. A check that was never reached is *not checked*.
+    /// Returns all checks in their order. A check without a recorded result is *not checked*.
     pub(crate) fn into_checks(self) -> Vec<Check> {
         let mut results = self.0;
         CheckName::ALL

@@ -1,4 +1,4 @@
-//! Result of a verification: checks, facts and their names.
+//! Report of a verification: checks, their results and facts.
 
 use std::fmt;
 
@@ -121,7 +121,7 @@ pub enum CheckFinding {
 }
 
 impl CheckFinding {
-    /// Returns the text for people.
+    /// Returns the result in words, for a report.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -166,7 +166,7 @@ impl TrustBasis {
     /// All variants, in order.
     pub const ALL: [Self; 5] = [Self::Form, Self::Roster, Self::Approvers, Self::Boundary, Self::Witnesses];
 
-    /// Returns the text for people.
+    /// Returns the name of the evidence in words, for a report.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -180,8 +180,8 @@ impl TrustBasis {
 }
 
 impl CheckName {
-    /// Returns the evidence on which an established check rests. The approvers' signatures establish what the approvers
-    /// signed. Times, exclusions, the held layers and the outcome rest on the boundary's signature.
+    /// Returns the evidence on which an established check depends. The approvers' signatures establish what the
+    /// approvers signed. Times, exclusions, active layers and the outcome depend on the boundary's signature.
     #[must_use]
     pub const fn rests_on(self) -> TrustBasis {
         match self {
@@ -245,7 +245,7 @@ impl BundleReport {
         self.checks.iter().find(|check| check.name == name).map_or(CheckFinding::NotChecked, |check| check.finding)
     }
 
-    /// Returns the checks that failed.
+    /// Returns all failed checks.
     pub fn failed(&self) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(|check| check.finding == CheckFinding::Failed)
     }

@@ -29,25 +29,25 @@ use crate::record::ident::{Nonce, ProposalId};
 use crate::record::receipt::{Decision, Receipt};
 use crate::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
 
-/// Nonces, authorizations, proposals and runs that later entries can still concern.
+/// Nonces, authorizations, proposals and runs that later entries can refer to.
 #[derive(Debug, Default)]
 pub(crate) struct Runs {
-    /// Nonces that have not expired, with the places where they were spent.
+    /// Spent nonces that are not expired, with the places of their consumptions.
     nonces: HashMap<Nonce, Place>,
     authorizations: HashMap<AuthorizationDigest, Place>,
     proposals: HashSet<ProposalId>,
-    /// Expired proposals, by the last open run whose receipt may still name the same proposal.
+    /// Expired proposals, each with the last open run whose receipt may still name the proposal.
     late: BTreeMap<Place, Vec<ProposalId>>,
-    /// Records of authorizations and proposals, by the time when each record may be dropped.
+    /// Records of authorizations and proposals, sorted by the time at which each record may be dropped.
     ends: BTreeMap<Timestamp, Vec<Live>>,
     open: BTreeMap<Place, Open>,
-    /// Entry of the last receipt for each exclusive name.
+    /// Log entry of the last receipt, for each exclusive name.
     exclusive: HashMap<String, u64>,
     /// Questions that could not be decided, with the number of decisions for each question.
     unchecked: BTreeMap<FindingKind, UncheckedQuestion>,
 }
 
-/// Entry and item of a consumption.
+/// Log entry and item of a consumption.
 type Place = (u64, u64);
 
 #[derive(Debug)]
@@ -68,16 +68,16 @@ struct Open {
 }
 
 impl Open {
-    /// Returns the latest time at which the run can end, whatever its step. Returns `None` if the sealed state could
-    /// not be read.
+    /// Returns the latest time at which the run can end, if its step had the longest time limit of all steps. Returns
+    /// `None` if the state of the run's seal could not be read.
     fn until(&self) -> Option<Timestamp> {
         let longest = self.in_force.state.as_ref()?.steps.longest_ms;
         Some(self.at.plus(i64::try_from(longest / 1000).unwrap_or(i64::MAX)))
     }
 }
 
-/// Seconds after the latest end of a run before a missing receipt is reported. The time is long, because a run may also
-/// wait for free disk space.
+/// Seconds after the latest end of a run before a missing receipt is reported. This grace time is long, because a run
+/// may also wait for free disk space.
 const PATIENCE_S: i64 = 24 * 3600;
 
 impl Runs {
@@ -113,7 +113,7 @@ impl Runs {
                     format!("the nonce {} was spent by item {item} of entry {entry}", spent.nonce),
                 );
             } else if self.authorizations.contains_key(&spent.authorization) {
-                find(FindingKind::DoubleUse, "the same authorization was spent before, under another nonce".to_owned());
+                find(FindingKind::DoubleUse, "the same authorization was spent before with another nonce".to_owned());
             }
             if spent.expires_at <= at || spent.expires_at > at.plus(MAX_WINDOW_S + SKEW_S) {
                 find(
@@ -124,7 +124,7 @@ impl Runs {
             if denials.contains(&spent.authorization) {
                 find(FindingKind::Denied, "an approver had denied it before".to_owned());
             }
-            // A record ends with the maximum window, even if the consumption states a later expiry.
+            // A record is dropped after the maximum window, even if the consumption states a later expiry.
             let end = spent.expires_at.min(at.plus(MAX_WINDOW_S + SKEW_S));
             self.nonces.entry(spent.nonce.clone()).or_insert(place);
             self.authorizations.entry(spent.authorization).or_insert(place);
@@ -135,7 +135,7 @@ impl Runs {
         findings
     }
 
-    /// Drops expired records. An expired authorization can't be spent again, whatever its nonce.
+    /// Drops expired records. An expired authorization can't be spent, even with a nonce that was never spent.
     pub(crate) fn forget(&mut self, now: Timestamp) {
         while let Some(first) = self.ends.first_entry().filter(|first| *first.key() <= now) {
             for live in first.remove() {
@@ -151,7 +151,8 @@ impl Runs {
         self.forget_late();
     }
 
-    /// Keeps an expired proposal while earlier runs are open, because their receipts may still name the proposal.
+    /// Keeps the record of an expired proposal while earlier runs are open, because their receipts may still name the
+    /// proposal.
     fn outlive(&mut self, id: ProposalId) {
         match self.open.last_key_value() {
             Some((last, _)) => self.late.entry(*last).or_default().push(id),
@@ -168,8 +169,8 @@ impl Runs {
         }
     }
 
-    /// Checks a receipt that the boundary signed, closes its run and makes the decision again. Also returns the seal of
-    /// the run.
+    /// Checks a receipt that the boundary signed, closes its run and makes the decision again. The result also
+    /// contains the seal of the run.
     pub(crate) fn close(
         &mut self,
         index: u64,
@@ -191,7 +192,7 @@ impl Runs {
             if spent {
                 again.find(FindingKind::SecondReceipt, message + "has its receipt already");
             } else {
-                again.find(FindingKind::NoConsumption, message + "is no consumption that waits for a receipt");
+                again.find(FindingKind::NoConsumption, message + "is not a consumption without a receipt");
             }
             return (None, again.findings, None);
         };
@@ -302,8 +303,8 @@ impl Runs {
         (Some(line), again.findings, Some(open.in_force))
     }
 
-    /// Checks that runs with the same exclusive name do not overlap. The nonce of the next run must be spent after the
-    /// receipt of the run before.
+    /// Checks that runs with the same exclusive name do not overlap. The nonce of the next run must be spent after
+    /// the receipt of the previous run.
     fn exclude(&mut self, again: &mut Again, state: &SealedState, signed: &Authorization, place: Place) {
         let Some((step, _)) = state.step(&signed.step.reference) else { return };
         let Some(name) = &step.hashed.definition().exclusive else { return };
@@ -336,7 +337,7 @@ impl Runs {
         })
     }
 
-    /// Returns the runs without a receipt that must be over at this time.
+    /// Returns the runs without a receipt that must have ended by this time.
     pub(crate) fn overdue(&self, now: Timestamp) -> Vec<OpenRun> {
         self.open()
             .zip(self.open.values())
@@ -349,7 +350,7 @@ impl Runs {
         self.open.values().map(|open| open.until().unwrap_or(open.at)).max()
     }
 
-    /// Returns the seals of all open runs, in log order, and the seal in force.
+    /// Returns the seals of all open runs in log order, and then the seal in force.
     pub(crate) fn seals(&self, in_force: &Arc<SealInForce>) -> Vec<Arc<SealInForce>> {
         let mut seals: BTreeMap<u64, Arc<SealInForce>> =
             self.open.values().map(|open| (open.in_force.index, open.in_force.clone())).collect();
@@ -409,7 +410,7 @@ impl Runs {
         }
         for run in open {
             let in_force = seals.iter().find(|seal| seal.index == run.seal);
-            let in_force = in_force.ok_or("one of its runs names a seal that is missing from the state")?.clone();
+            let in_force = in_force.ok_or("one of its runs names a seal that is missing in the state")?.clone();
             let open =
                 Open { leaf: *run.leaf.as_bytes(), at: run.at, spent: run.spent.clone(), in_force, found: Vec::new() };
             runs.open.insert(run.place, open);
@@ -437,13 +438,13 @@ impl Again {
         self.findings.push(finding);
     }
 
-    /// Records a question that the sealed state does not decide. This record is not a failure.
+    /// Records a question that the sealed state does not answer. The question does not count as a failure.
     fn leave_open(&mut self, what: FindingKind, why: &str) {
         self.open.push((what, why.to_owned()));
     }
 
-    /// Adds a finding that depends on reading scripts and policies. If another program version decided, the finding is
-    /// a difference, not a failure.
+    /// Adds a finding about the content of scripts or policies. If another program version decided, the finding is a
+    /// difference, not a failure.
     fn read_otherwise(&mut self, what: FindingKind, why: impl Into<String>) {
         let ours = self.ours;
         self.find(what, why);
@@ -493,7 +494,7 @@ impl Again {
             self.find(FindingKind::Step, error.to_string());
         }
         let (step, schema) = found?;
-        // The schema is closed and sealed, so no program version may accept parameters outside the schema.
+        // No program version may accept parameters outside the schema, because the schema is sealed and complete.
         let params = match check_parameters(signed, schema) {
             Ok(fit) => Some(fit.params().digest()),
             Err(error) => {
@@ -512,11 +513,11 @@ impl Again {
             let words: Vec<_> = lacking.iter().map(|layer| layer.word()).collect();
             self.find(
                 FindingKind::Sandbox,
-                format!("the sealed state requires layers that nobody signed: {}", words.join(", ")),
+                format!("the sealed state requires layers that are not in the signed profile: {}", words.join(", ")),
             );
         } else if let Some(why) = &state.steps.unprofiled {
             // The sealed configuration does not give limits, further layers and denied paths, so these fields are
-            // copied from the authorization. The other fields are the same for every run.
+            // copied from the authorization. All other fields of the profile are the same for every run.
             let mut known = (*step.profile).clone();
             known.limits.clone_from(&signed.sandbox.limits);
             known.require.clone_from(&signed.sandbox.require);
@@ -589,8 +590,8 @@ impl Again {
         if let Err(stop) = check_counted(receipt) {
             self.find(FindingKind::ReceiptSubjects, words(stop));
         }
-        // A run that was not started held no layer, and an unknown run can't be checked. Only a failed check counts
-        // here.
+        // A run that was not started has no layers, and the layers of an unknown run can't be checked. Only a failed
+        // check of a layer counts here.
         if let Err(CheckStop::Failed(why)) = check_sandbox(signed, receipt) {
             self.find(FindingKind::Sandbox, why);
         }

@@ -1,4 +1,4 @@
-//! Reads the state that a seal puts in force, and checks how one seal follows another.
+//! Reads the state that a seal puts in force, and checks a seal against the seal before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
@@ -32,7 +32,7 @@ use crate::trust::chain::{Chain, Pinned};
 use crate::trust::chain_error::ChainError;
 use crate::trust::roster::TrustedRoster;
 
-/// Seal with the state that the seal puts in force.
+/// Seal, with the state that is in force from this seal on.
 #[derive(Debug)]
 pub(crate) struct SealInForce {
     pub(crate) index: u64,
@@ -42,23 +42,24 @@ pub(crate) struct SealInForce {
     pub(crate) roster: Arc<TrustedRoster>,
     /// Program version that decided under the seal, as the boundary states it.
     pub(crate) engine: Arc<str>,
-    /// True if this program version made the seal, or if the auditor excuses no other version. Every difference is then
-    /// a failure.
+    /// True if this program version made the seal, or if the auditor accepts no differences of other versions. In
+    /// this case, every difference is a failure.
     pub(crate) ours: bool,
-    /// State of the seal, or `None` if the state could not be read. Without the state, no run under the seal can be
-    /// decided.
+    /// State of the seal, or `None` if the state could not be read. Without the state, the audit can't decide any run
+    /// under the seal.
     pub(crate) state: Option<Arc<SealedState>>,
-    /// Bytes of the seal's entry, for a later audit that resumes.
+    /// Bytes of the seal's log entry, for the stored state of the audit.
     pub(crate) entry: Arc<[u8]>,
 }
 
-/// Sealed state that decides the runs.
+/// Sealed state that the audit uses to decide runs again.
 #[derive(Debug)]
 pub(crate) struct SealedState {
     pub(crate) policy: PolicyDigest,
     pub(crate) steps: Arc<Steps>,
     pub(crate) tokens: Arc<[SealedToken]>,
-    /// Patterns of each token, parsed at the first use. The value is `None` if a pattern is invalid.
+    /// Patterns of steps that each token may propose, parsed at the first use. The value is `None` if a pattern is
+    /// invalid.
     patterns: Box<[OnceLock<Option<Patterns>>]>,
 }
 
@@ -68,12 +69,12 @@ type Patterns = Box<[Pattern]>;
 /// Registered steps with their rules.
 #[derive(Debug)]
 pub(crate) struct Steps {
-    /// Digests of all documents from which the steps follow.
+    /// Digests of all documents that define the steps.
     of: (BlobDigest, RegistryRoot, PolicyDigest, BlobDigest, [u8; 32], BlobDigest),
     registry: Arc<Registry>,
     held: BTreeMap<StepRef, StepInForce>,
-    /// Reason why the sealed configuration does not give every profile in `held`. The value is `None` if the
-    /// configuration is complete.
+    /// Reason why the sealed configuration does not contain all data for the profiles in `held`. The value is `None`
+    /// if the configuration is complete.
     pub(crate) unprofiled: Option<String>,
     /// Longest time limit of all steps, in milliseconds.
     pub(crate) longest_ms: u64,
@@ -103,7 +104,7 @@ pub(crate) struct Seals {
     pub(crate) current: Option<Arc<SealInForce>>,
     /// Last state that could be read.
     pub(crate) last: Option<Arc<SealedState>>,
-    /// True if a seal of another program version is judged like a seal of this version.
+    /// True if seals of other program versions are checked like seals of this version.
     pub(crate) no_differences: bool,
     /// Epochs that were replaced.
     pub(crate) past_epochs: BTreeSet<Epoch>,
@@ -119,13 +120,13 @@ type Flaws = Vec<SealFlaw>;
 pub(crate) struct SealFlaw {
     pub(crate) what: FindingKind,
     pub(crate) why: String,
-    /// True if the program version that the seal names may still accept the seal.
+    /// True if the program version that the seal names may accept the seal, although this version refuses it.
     pub(crate) differs: bool,
 }
 
-/// Reason why the documents that a seal names give no state.
+/// Reason why no state could be read from the documents of a seal.
 enum Unread {
-    /// A document is missing or has another digest, so no program version can have read it.
+    /// A document is missing or has another digest, so no program version can read it.
     Gone(String),
     /// This program version can't read a document.
     Refused(Vec<String>),
@@ -242,7 +243,7 @@ impl Seals {
         Ok((Some(seal), flaws))
     }
 
-    /// Checks the sealed tokens. A token never changes, and the name of a removed token is never used again.
+    /// Checks the sealed tokens. Tokens never change, and the name of a removed token is never used again.
     fn check_tokens(
         &mut self,
         before: Option<&SealedState>,
@@ -280,7 +281,7 @@ impl Seals {
         self.gone_tokens.extend(gone.map(|token| token.name.clone()));
     }
 
-    /// Reads the state of a seal again that an earlier audit accepted.
+    /// Reads the state of a seal that an earlier audit already accepted.
     pub(crate) fn again(
         index: u64,
         entry: &[u8],
@@ -323,7 +324,7 @@ pub(crate) struct Rosters {
     last: Option<(Named, Arc<TrustedRoster>)>,
 }
 
-/// Digest of the roster that a seal names, and digest of the versions that lead to this roster.
+/// Digest of the roster that a seal names, and digest of the versions up to this roster.
 type Named = (RosterDigest, Option<BlobDigest>);
 
 impl Rosters {
@@ -394,8 +395,8 @@ impl Rosters {
         Ok(Ok(found))
     }
 
-    /// Returns the trusted roster or chain to which versions that end at `known` are connected. Versions that end
-    /// before the pinned version do not contain the pinned version, so the known chain connects them.
+    /// Returns the trusted roster or chain that connects to the versions up to `known`. If the versions end before
+    /// the pinned version, the known chain connects them with the pinned version.
     fn trusted_for(&self, known: Option<u64>) -> Pinned {
         let trusted = self.chain.by_digest(&self.pinned.digest()).map(TrustedRoster::version);
         match (known, trusted) {
@@ -409,7 +410,8 @@ fn not_beside(digest: &BlobDigest) -> String {
     format!("the roster that the seal names ({digest}) is not beside the log")
 }
 
-/// Returns all roster versions that a seal brings, from version 1 to the named version. The versions are not verified.
+/// Returns all roster versions in a seal, from version 1 to the version that the seal names. The function does not
+/// verify the versions.
 pub(crate) fn versions_of(
     seal: &Seal,
     beside: &dyn EvidenceFiles,
@@ -439,11 +441,11 @@ pub(crate) fn verify(
     beside: &dyn EvidenceFiles,
 ) -> Result<Result<UnderRoster, (FindingKind, String)>, Unreadable> {
     if signed.signature_count() != 1 {
-        let message = format!("{} signatures, expected the boundary's one", signed.signature_count());
+        let message = format!("{} signatures, expected only the signature of the boundary", signed.signature_count());
         return Ok(Err((FindingKind::Signature, message)));
     }
-    // The signature can be verified only with the roster that the seal names, so the claimed name is read first. This
-    // order is safe, because the roster must be connected with the trusted roster.
+    // Only the named roster can verify the signature, so the name is read before the verification. This order is
+    // safe, because the roster must be connected with the trusted roster.
     let claimed = match Statement::<Seal>::from_payload(payload) {
         Ok(statement) => statement.predicate,
         Err(malformed) => return Ok(Err((FindingKind::Entry, malformed.to_string()))),
@@ -459,14 +461,14 @@ pub(crate) fn verify(
             let version = roster.version();
             Err((
                 FindingKind::Signature,
-                format!("signed by {keyid}, which version {version} of the roster does not give boundary {name}"),
+                format!("signed by {keyid}, which is no key of boundary {name} in version {version} of the roster"),
             ))
         }
         Err(error) => Err((FindingKind::Signature, error.to_string())),
     })
 }
 
-/// Reads the documents that a seal names. Unchanged documents are not read again.
+/// Reads the documents that a seal names. Documents that have not changed since the last seal are not read again.
 fn read(
     seal: &Seal,
     roster: &TrustedRoster,
@@ -477,7 +479,7 @@ fn read(
         let digest = BlobDigest::from_bytes(digest);
         Ok(match beside.blob(&digest)? {
             Some(bytes) if sha256(&bytes) == *digest.as_bytes() => Ok(bytes),
-            Some(_) => Err(Unread::Gone(format!("the {what} beside the log is not what {digest} names"))),
+            Some(_) => Err(Unread::Gone(format!("the {what} beside the log does not have the digest {digest}"))),
             None => Err(Unread::Gone(format!("the {what} ({digest}) is not beside the log"))),
         })
     };
@@ -553,7 +555,9 @@ fn read(
                         }
                     };
                     if registry.root() != seal.registry_root || registry.manifest() != manifest {
-                        return Ok(Err(Unread::Gone("the sealed steps do not hash to the sealed root".to_owned())));
+                        return Ok(Err(Unread::Gone(
+                            "the hash of the sealed steps differs from the sealed root".to_owned(),
+                        )));
                     }
                     Arc::new(registry)
                 }
@@ -570,10 +574,11 @@ fn read(
     Ok(Ok(SealedState { policy: seal.policy, steps, tokens: tokens.into(), patterns }))
 }
 
-/// Returns the configuration for a sealed configuration that has fewer fields than this version writes.
-/// `docs/formats.md` requires only `limits` and `sandbox`, so missing fields are not a defect. The layers of the sealed
-/// level stay required. Limits and further layers are not checked, and a run may last as long as the default limit. A
-/// boundary gains nothing from this rule, because only the boundary decides what the sealed configuration contains.
+/// Returns the configuration of a seal whose sealed configuration has fewer fields than this version writes. Missing
+/// fields are no defect, because `docs/formats.md` requires only `limits` and `sandbox`. The layers of the sealed
+/// level are still required. If fields are missing, limits and further layers are not checked, and a run may last up
+/// to the default limit. A boundary gains nothing if it leaves fields out, because only the boundary decides what the
+/// sealed configuration contains.
 fn in_part(value: &Value) -> Option<Configuration> {
     let whole = value.as_object().filter(|whole| whole.len() == 2)?;
     let (limits, sandbox) = (whole.get("limits")?.as_object()?, whole.get("sandbox")?.as_object()?);
@@ -601,7 +606,7 @@ fn in_part(value: &Value) -> Option<Configuration> {
 }
 
 /// Returns the layers that a sealed level required. Later program versions may add layers to a level, so only the
-/// sealed list of layers counts. A strict level always required at least the layers in `FIRST`.
+/// sealed list of layers counts. The level `strict` always required at least the layers in `FIRST`.
 fn as_sealed(level: Level, mut require: Vec<Layer>) -> ConfiguredSandbox {
     const FIRST: [Layer; 4] = [Layer::Capabilities, Layer::Landlock, Layer::Namespaces, Layer::Network];
     if level == Level::Strict {

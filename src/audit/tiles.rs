@@ -4,7 +4,8 @@ use crate::audit::evidence::{EvidenceFiles, Unreadable};
 use crate::audit::finding::{Finding, FindingKind};
 use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, root};
 
-/// Incomplete tiles at the right edge of the tree. Each level begins with the first tile whose beginning was read.
+/// Incomplete tiles at the right edge of the tree. Each level begins with the first tile that this audit reads from
+/// the tile's first hash.
 #[derive(Debug, Default)]
 pub(crate) struct Tiles {
     levels: Vec<Level>,
@@ -38,8 +39,8 @@ impl Tiles {
         beside: &dyn EvidenceFiles,
         say: &mut dyn FnMut(Finding),
     ) -> Result<(), Unreadable> {
-        // The hash is `None` if the beginning of the tile below was not read, because the root of that tile is then
-        // unknown.
+        // The hash is `None` if an earlier audit read the beginning of the tile below, because the root of that tile
+        // is then unknown.
         let mut hash = Some(leaf);
         for level in 0_u8.. {
             let at = usize::from(level);
@@ -91,7 +92,7 @@ fn compare(
         && stored != hashes.as_flattened()
     {
         let first = index << (u32::from(level + 1) * u32::from(TILE_HEIGHT));
-        say(Finding::at(FindingKind::Tile, first, format!("{path} does not hold the hashes of its entries")));
+        say(Finding::at(FindingKind::Tile, first, format!("{path} does not contain the hashes of its entries")));
     }
     Ok(())
 }

@@ -10,10 +10,12 @@ use crate::record::ident::BoundaryName;
 use crate::record::validity::{SKEW_S, Timestamp};
 use crate::trust::chain::Chain;
 
-/// Counts the distinct witnesses of the roster that cosigned, and compares the count with the demanded number.
+/// Counts the distinct witnesses of the roster that cosigned the checkpoint, and compares the count with the required
+/// number.
 ///
-/// A key under two names counts once. A key that the boundary had in any known roster version does not count, because
-/// the boundary's operator may still have the key. If `at` is given, a cosignature with a later time does not count.
+/// A key with two names in the roster counts once. A key that the boundary had in any known roster version does not
+/// count, because the boundary's operator may still have the key. If `at` is given, a cosignature with a later time
+/// does not count.
 pub(crate) fn check_witnesses(
     note: &Note,
     chain: &Chain,
@@ -33,13 +35,14 @@ pub(crate) fn check_witnesses(
             left_out.push(format!("the key of {} has a type that this version can't read", witness.name));
             continue;
         };
-        // An invalid signature of a known key makes the whole check fail, even if the witness would not count.
+        // If the signature of any known key is invalid, the whole check fails, even if the key's witness would not
+        // count.
         let Some(cosigned) = key.verify(note).map_err(|error| failed(format!("{}: {error}", witness.name)))? else {
             continue;
         };
         let time = i64::try_from(cosigned.seconds()).map_or(Timestamp::from_unix(i64::MAX), Timestamp::from_unix);
         if own.contains(key.key().as_bytes()) {
-            left_out.push(format!("{} has a key that is or was the boundary's own", witness.name));
+            left_out.push(format!("{} has a key that is or was a key of the boundary", witness.name));
         } else if at.is_some_and(|at| time > at.plus(SKEW_S)) {
             left_out.push(format!("{} cosigned at {time}, which is in the future", witness.name));
         } else if keys.insert(*key.key().as_bytes()) {
@@ -52,8 +55,8 @@ pub(crate) fn check_witnesses(
     let found = seen.len() as u64;
     ensure(found >= demanded, || {
         format!(
-            "{found} of the {} witnesses in the roster cosigned this checkpoint, {demanded} demanded{left_out}; get the \
-             bundle, or export the log, again once they have, if they are not down",
+            "{found} of the {} witnesses in the roster cosigned this checkpoint, {demanded} demanded{left_out}; get \
+             the bundle or export the log again after the witnesses have cosigned",
             named.len()
         )
     })?;
@@ -86,7 +89,8 @@ mod tests {
 
     const AT: &str = "2026-11-20T10:00:00Z";
 
-    /// Returns a crossing whose roster names these witnesses as `(name, seed)`. Each witness cosigned the checkpoint.
+    /// Returns a crossing whose roster names these witnesses as `(name, seed)`. In the fixture, each witness cosigned
+    /// the checkpoint.
     fn cosigned(named: &'static [(&'static str, u8)]) -> HistoryCase {
         let witness = |(name, seed): &(&str, u8)| {
             let secret = SecretKey::from_seed([*seed; 32]);
@@ -141,7 +145,7 @@ mod tests {
         // Seed of the boundary's key in the fixture.
         let own = cosigned(&[("w.example/1", 3)]);
         let (finding, detail) = found(&own, 0, None);
-        assert!(finding == CheckFinding::NotChecked && detail.contains("the boundary's own"), "{detail}");
+        assert!(finding == CheckFinding::NotChecked && detail.contains("a key of the boundary"), "{detail}");
         assert_eq!(found(&own, 1, None).0, CheckFinding::Failed);
     }
 

@@ -66,7 +66,7 @@ impl Proposals {
             Some(row) if is_over(row.status) => return Err(wrong_state(row).into()),
             // If the clock is ahead of the log, the boundary treats no window as over.
             None if now >= signed.expires_at && self.ledger.clock_ahead().is_none() => {
-                let detail = format!("its window ended at {}: nothing can come of it", signed.expires_at);
+                let detail = format!("its window ended at {}, so it can't run any more", signed.expires_at);
                 return Err(Refusal::new(Code::Expired, detail).into());
             }
             _ => {}

@@ -155,7 +155,7 @@ impl Proposals {
         let at = self.crossing.now();
         let advance = ProposalStep { proposal: id.clone(), from: vec![StoredStatus::Approved], to, at, detail };
         if let Err(AdvanceStop::Fault(error)) = self.ledger.advance(advance).await {
-            tracing::error!(proposal = %id, "its refusal could not be kept: {error}");
+            tracing::error!(proposal = %id, "its refusal could not be stored: {error}");
         }
         self.changes.notify(id);
     }

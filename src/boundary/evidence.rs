@@ -601,7 +601,11 @@ fn demand_somebody(caller: &Caller) -> Result<(), Stopped> {
 fn demand_read(caller: &Caller) -> Result<(), Stopped> {
     let _ = caller.demand(Scope::Read, None)?;
     if caller.is_limited() {
-        return Err(Refusal::new(Code::Forbidden, "this token is limited to some steps, and the log holds all").into());
+        return Err(Refusal::new(
+            Code::Forbidden,
+            "this token is limited to some steps, and the log contains all steps",
+        )
+        .into());
     }
     Ok(())
 }

@@ -233,7 +233,7 @@ fn quorums_out_of_reach(sealed: &Sealed, now: Timestamp) -> Vec<String> {
         let who = if let [(name, _)] = &*refused { format!("{name} proposes") } else { "they propose".to_owned() };
         let why = in_words(&owners, &who);
         let what = what.join(" and ");
-        format!("proposals {what} are refused, because their approvals can't come together: {out}; {why}")
+        format!("proposals {what} are refused, because no quorum is possible: {out}; {why}")
     }));
     notes
 }

@@ -64,7 +64,7 @@ impl Housekeeping {
             let trouble = self.crossing.capacity().disk_trouble();
             match (full, &trouble) {
                 (false, Some(trouble)) => tracing::warn!("{trouble}"),
-                (true, None) => tracing::info!("the disk of the store has room again: proposals are taken"),
+                (true, None) => tracing::info!("the disk of the store has free space again: proposals are accepted"),
                 _ => {}
             }
             full = trouble.is_some();
@@ -137,7 +137,7 @@ impl Housekeeping {
         let removed = removed.await.unwrap_or_else(|error| Err(io::Error::other(error)));
         // If one file can't be removed, continue with the next file.
         if let Err(error) = removed {
-            tracing::error!("an output that is no longer kept can't be removed: {error}");
+            tracing::error!("an output whose retention has ended can't be deleted: {error}");
         }
         Ok(())
     }

@@ -193,7 +193,7 @@ impl Proposals {
             ProposeResult::Conflict(row) => {
                 let mut refusal = Refusal::new(
                     Code::NonceReplayed,
-                    "another proposal has this nonce: leave it out, or make a new one",
+                    "another proposal has this nonce: leave the nonce out, or make a new nonce",
                 )
                 .at("/nonce", "used by another proposal");
                 if caller.may_see(&row.core.proposer, &row.core.step) {
@@ -292,9 +292,12 @@ impl Proposals {
             None => None,
             Some(Ok(id)) => Some(id),
             Some(Err(_)) => {
-                return Err(Refusal::new(Code::Malformed, "the cursor is not one of a list, leave it out")
-                    .at("/cursor", "unknown")
-                    .into());
+                return Err(Refusal::new(
+                    Code::Malformed,
+                    "the cursor does not come from a list: leave the cursor out",
+                )
+                .at("/cursor", "unknown")
+                .into());
             }
         };
         // A caller without read permission sees only the caller's own proposals. The store selects them.
@@ -514,8 +517,8 @@ impl Proposals {
             return not_found(id);
         }
         let detail = format!(
-            "{id} is not kept, if it ever was: what was cancelled or expired and nobody signed is deleted an hour after its \
-             window, what else never ran {} after its end; the log has what was said of it",
+            "the boundary has no proposal {id}: an unsigned proposal is deleted an hour after its window, and any \
+             other proposal that never ran is deleted {} after its end; the log contains what was signed about it",
             span(self.retention.proposals_s)
         );
         Refusal::gone(detail)

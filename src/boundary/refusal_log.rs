@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn r10_refusals_beyond_the_budget_are_not_logged_but_counted() {
+    fn r10_refusals_beyond_the_budget_are_counted_but_not_logged() {
         let refusals = Refusals::default();
         for n in 0..BUDGET_PER_HOUR {
             assert!(refusals.note(Some("agent"), Code::Expired, at(0)).one, "{n}");
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn r10_a_refusal_gets_a_new_date_if_another_entry_was_logged_first() {
+    fn r10_a_refusal_gets_a_later_date_if_another_entry_was_logged_before_it() {
         let directory = tempfile::tempdir().expect("a directory");
         let clock = Arc::new(AtomicI64::new(at(10).unix()));
         let ledger = ledger(directory.path(), &clock);
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_gives_no_new_budget() {
+    fn a_clock_that_is_set_back_gives_no_new_budget_for_logged_refusals() {
         let refusals = Refusals::default();
         for _ in 0..BUDGET_PER_HOUR {
             let _ = refusals.note(Some("agent"), Code::Expired, at(HOUR_S));

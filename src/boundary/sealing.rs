@@ -100,7 +100,7 @@ pub fn check_on_host(
         for path in live.iter().map(Path::new) {
             if let Some(near) = runbooks.iter().find(|near| near.starts_with(path) || path.starts_with(near)) {
                 errors.push(registered.flaw(&format!(
-                    "it would write {}, and runbooks are in {}: no run ever writes a runbook; move one of the two",
+                    "it would write {}, but runbooks are in {} and no run may write a runbook; move one of the two",
                     path.display(),
                     near.display()
                 )));
@@ -125,7 +125,7 @@ impl std::fmt::Display for SealStop {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Malformed(error) => write!(f, "the seal can't be written: {error}"),
-            Self::Write(error) => write!(f, "the seal was not taken: {error}"),
+            Self::Write(error) => write!(f, "the seal was refused: {error}"),
             Self::Unreadable(error) => write!(f, "the seal can't be read back: {error}"),
         }
     }

@@ -85,7 +85,7 @@ fn check_token(token: &SealedToken, sealed: &Sealed, now: Timestamp) -> Result<(
         {
             return refuse(
                 &format!("/owners/{at}"),
-                format!("{owner} is nobody of the roster: owners are the people who control the token"),
+                format!("{owner} is not in the roster: owners are the people who control the token"),
             );
         }
     }

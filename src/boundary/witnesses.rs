@@ -243,7 +243,8 @@ impl State {
                 log.vkey
             )),
             422 => WitnessNext::Trouble(format!(
-                "it says that the log of {} entries does not continue the {} entries that it cosigned. If it is right, there \
+                "the witness reports that the log of {} entries does not continue the {} entries that the witness \
+                 cosigned. If the witness is right, there \
                  are two histories under this name: compare `/log/checkpoint` with what others kept before you go on",
                 ask.size, ask.old
             )),
@@ -275,7 +276,9 @@ impl State {
             let cosigned = witness.key.verify_line(&checkpoint, line).map_err(|error| odd(error.to_string()))?;
             let time = i64::try_from(cosigned.seconds()).map_or(Timestamp::from_unix(i64::MAX), Timestamp::from_unix);
             if time > now.plus(SKEW_S) {
-                return Err(format!("it dates its word {time}, and here it is {now}: one of the two clocks is wrong"));
+                return Err(format!(
+                    "the cosignature is dated {time}, but the time here is {now}: one of the two clocks is wrong"
+                ));
             }
             newest = Some(line.clone());
         }
@@ -305,14 +308,16 @@ impl State {
         let known = self.known.entry(witness.key.vkey()).or_default();
         if size > log.size {
             return WitnessNext::Trouble(format!(
-                "it says that it cosigned {size} entries of this log, which has {}. If it is right, this store is older than \
-                 what was seen of it, and a spent nonce may run again: stop the boundary and find out whether a copy was put back",
+                "it says that it cosigned {size} entries of this log, which has {}. If it is right, this store is \
+                 older than the cosigned log, and a spent nonce may run again: stop the boundary and check whether a \
+                 backup was restored",
                 log.size
             ));
         }
         if size == ask.old {
             return WitnessNext::Trouble(format!(
-                "it says that the {size} entries that it cosigned are others than ours. If it is right, there are two histories \
+                "the witness reports that the {size} entries that it cosigned differ from the entries of this log. If \
+                 the witness is right, there are two histories \
                  under this name: compare `/log/checkpoint` with what others kept before you go on"
             ));
         }
@@ -532,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn all_witnesses_are_asked_for_the_same_checkpoint_before_the_next_checkpoint() {
+    fn all_witnesses_are_asked_for_one_checkpoint_before_the_next_checkpoint_is_sent() {
         let witnesses = Witnesses::default();
         let (a, b) = (witness(1), witness(2));
         let named = [a.0.clone(), b.0.clone()];
@@ -623,7 +628,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conflict_is_answered_with_a_proof_only_a_few_times() {
+    fn the_number_of_proofs_sent_after_a_witness_conflict_is_limited() {
         let witnesses = Witnesses::default();
         let a = witness(1);
         let named = [a.0.clone()];

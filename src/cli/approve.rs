@@ -180,7 +180,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     Ok(Exit::Done)
 }
 
-/// Asks the boundary for up to [`AT_ONCE`] why the approved run has not started. Most runs start earlier than that.
+/// Asks the boundary why the approved run has not started, for at most [`AT_ONCE`]. Most approved runs start within a
+/// few requests.
 fn held_up_at_once(client: &Client, signed: &ProposalView) -> Option<RefusalView> {
     let deadline = Instant::now() + AT_ONCE;
     let mut held_up = None;
@@ -200,14 +201,14 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 /// Proof that a person, or `--yes --expect`, agreed to the digest that was shown.
 struct Consent(SoundReview);
 
-/// Number of hex digits of the digest that a person types. The person must look at the end of the review to type so
-/// many digits.
+/// Number of hex digits of the digest that a person must type. Eight digits force the person to look at the end of
+/// the review.
 const DIGITS: usize = 8;
 
-/// The decision of the person.
+/// Answer of the person to the question.
 enum Answer {
     Sign(Consent),
-    /// A denial with this reason.
+    /// The person denies, for this reason.
     Deny(String),
 }
 
@@ -251,7 +252,8 @@ fn ask(
     }
 }
 
-/// Returns true if the answer is the end of the digest, followed by the number of further remarks if there are any.
+/// Returns true if the answer is the end of the digest. If there are further remarks, their number must follow the
+/// digits.
 fn agrees(answer: &str, tail: &str, more: usize) -> bool {
     let mut words = answer.split_whitespace();
     let digits = words.next().is_some_and(|word| word.eq_ignore_ascii_case(tail));
@@ -282,7 +284,7 @@ mod tests {
     use crate::trust::signer::{FileSigner, write_secret_key};
 
     #[test]
-    fn an_approval_needs_the_digest_digits_and_the_number_of_further_remarks() {
+    fn an_approval_requires_the_last_digest_digits_and_the_number_of_further_remarks() {
         assert!(agrees("40D1c539", "40d1c539", 0));
         assert!(agrees("40d1c539 7", "40d1c539", 7));
         for (answer, more) in [
@@ -299,7 +301,7 @@ mod tests {
     }
 
     // The review must come from the same buffer that `approve` signs. The test decodes the screen and compares the
-    // result with the verified bytes.
+    // decoded text with the verified bytes.
     #[test]
     fn promise_4_the_bytes_shown_are_the_bytes_signed() {
         let mut case = case();

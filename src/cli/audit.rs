@@ -62,8 +62,8 @@ pub struct Args {
     /// The id of the boundary. The log of any other boundary is refused
     #[arg(long, value_name = "sha256:…")]
     boundary: Option<SealDigest>,
-    /// Keep the verified head and state in this file, and continue from it next time. This reveals a log that was cut
-    /// or forked in the meantime. The file is replaced only after a complete audit without failures
+    /// Keep the verified head and state in this file, and continue from it next time. The next audit then detects if
+    /// the log was shortened or forked. The file is replaced only after a complete audit without failures
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     /// Read the log from its first entry again, even if there is a state
@@ -122,13 +122,16 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     }
     let mut damaged = Vec::new();
     for (name, note) in place.kept_heads()? {
-        match SeenHead::parse(&note, format!("the kept head {name}")) {
+        match SeenHead::parse(&note, format!("the stored head {name}")) {
             Ok(seen) if name.ends_with(&format!("/{}", seen.size)) => expected.heads.push(seen),
             Ok(seen) => {
-                let why = format!("the kept head {name} is a head of {} entries: its name was changed", seen.size);
+                let why = format!(
+                    "the stored head {name} is a head of {} entries: the name of its file was changed",
+                    seen.size
+                );
                 damaged.push(Finding::whole(FindingKind::Checkpoint, why));
             }
-            Err(why) => damaged.push(Finding::whole(FindingKind::Checkpoint, format!("the kept head {name}: {why}"))),
+            Err(why) => damaged.push(Finding::whole(FindingKind::Checkpoint, format!("the stored head {name}: {why}"))),
         }
     }
     let against = match &other {
@@ -164,7 +167,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     read_on(&mut auditor, &place, size, &mut out)?;
     let (said, mut summary) = auditor.finish(&head, &place).map_err(|error| place.unreadable(error))?;
     out.say(said)?;
-    // If the other copy is longer, its tiles must prove that it begins with this log.
+    // If the other copy is longer, its tiles must prove that the copy begins with the audited log.
     let differs = match &against {
         Some((other, seen)) if seen.size > size => compare(&auditor, &head, other, seen)?,
         Some((other, seen)) if auditor.unsigned().any(|unsigned| unsigned.note == seen.note) => {
@@ -204,8 +207,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     Ok(if summary.clean { Exit::Done } else { Exit::CheckSaidNo })
 }
 
-/// Returns the head of the log. A boundary gets cosignatures shortly after its log has grown, so the head is requested
-/// again until enough witnesses have cosigned.
+/// Returns the head of the log. The head is requested again until enough witnesses have cosigned, because
+/// cosignatures arrive shortly after the log has grown.
 fn head_of(args: &Args, place: &LogSource) -> Result<String, CommandFailure> {
     let grows = args.place.starts_with("http://");
     let deadline = Instant::now() + COSIGNED;
@@ -218,7 +221,7 @@ fn head_of(args: &Args, place: &LogSource) -> Result<String, CommandFailure> {
     }
 }
 
-/// Makes an auditor for the whole log, with the trusted roster that connects to the rosters of the log.
+/// Creates an auditor for the whole log, with the trusted roster that is connected with the rosters of the log.
 fn begin(
     place: &LogSource,
     trust: &[ChosenTrust],
@@ -243,8 +246,8 @@ fn begin(
     let new =
         |trust: &ChosenTrust, versions: &[Envelope]| Auditor::new(trust.pinned.clone(), versions, expected.clone());
     let mut chosen = choose(trust, |trust| new(trust, &versions));
-    // A trusted roster may be newer than the roster in the first seal. Later seals contain the versions between the
-    // two.
+    // A trusted roster may be newer than the roster in the first seal. Later seals of the log contain the roster
+    // versions between the two.
     if chosen.as_ref().map_or(true, may_be_newer)
         && let Some(later) = later_rosters(place, size, versions.len())?
     {
@@ -266,7 +269,7 @@ fn begin(
     })
 }
 
-/// Begins with the newest trusted roster.
+/// Creates an auditor that begins with the newest trusted roster.
 fn choose<'t, E>(
     trust: &'t [ChosenTrust],
     mut begin: impl FnMut(&'t ChosenTrust) -> Result<Auditor, E>,
@@ -284,8 +287,8 @@ fn may_be_newer(deciding: &DecidingRoster<'_, Auditor>) -> bool {
     })
 }
 
-/// Restricts the auditor if a newer trusted roster does not connect to the log. Only that newer roster could answer
-/// some checks, so these checks are then not made.
+/// Restricts the auditor if a newer trusted roster is not connected with the log. The auditor then skips the checks
+/// that only the newer roster could answer.
 fn left_to_newer(deciding: DecidingRoster<'_, Auditor>) -> Auditor {
     let DecidingRoster { found: mut auditor, unconnected, .. } = deciding;
     let newer = newest_unconnected(&unconnected, |roster| seem_same(roster, auditor.rosters().newest()));
@@ -295,7 +298,7 @@ fn left_to_newer(deciding: DecidingRoster<'_, Auditor>) -> Auditor {
     auditor
 }
 
-/// Returns the longest chain of roster versions in any seal of the log, if it has more than `known` versions.
+/// Returns the longest chain of roster versions in any seal of the log, if the chain has more than `known` versions.
 fn later_rosters(place: &LogSource, size: u64, known: usize) -> Result<Option<Vec<Envelope>>, CommandFailure> {
     let mut longest: Option<Vec<Envelope>> = None;
     each_entry(place, 0, size, |entry| {
@@ -309,7 +312,7 @@ fn later_rosters(place: &LogSource, size: u64, known: usize) -> Result<Option<Ve
     Ok(longest)
 }
 
-/// Makes an auditor that continues from the kept state, if the log still begins with the entries of that state.
+/// Creates an auditor that continues from the stored state, if the log still begins with the entries of that state.
 fn resume(
     place: &LogSource,
     trust: &[ChosenTrust],
@@ -320,7 +323,8 @@ fn resume(
     terminal: &Terminal,
 ) -> Result<Option<Auditor>, CommandFailure> {
     let Some(mut tree) = kept.frontier() else { return Ok(None) };
-    // The roster versions come from the last kept seal. Without them no newer roster version could connect to the log.
+    // The roster versions come from the last seal in the stored state. Without these versions, no newer roster
+    // version could be connected with the log.
     let versions = match kept.seals.last() {
         Some(seal) => rosters_in(&LogEntry::of(seal.entry.clone().into_bytes()), place)
             .map_err(|error| place.unreadable(error))?
@@ -433,8 +437,8 @@ fn compare(
     })
 }
 
-/// Verifies the head of a longer copy whose boundary may have changed its key. The later seals of that copy name the
-/// new key.
+/// Verifies the head of a longer copy of the log, even if the boundary has a new key since then. The later seals of
+/// that copy name the new key.
 fn later_head(
     auditor: &Auditor,
     other: &LogSource,
@@ -447,8 +451,8 @@ fn later_head(
     Ok(later.verify_head(&seen.note))
 }
 
-/// Verifies the head of another copy with the seals of that copy, if no key of the audited log signed the head. Returns
-/// nothing if the copy is empty or cannot be read.
+/// Verifies the head of another copy. If no key of the audited log signed the head, the seals of that copy give the
+/// keys. Returns `None` if the copy is empty or cannot be read.
 fn by_its_own_seals(auditor: &Auditor, other: &LogSource, seen: &SeenHead) -> Option<Checkpoint> {
     let mut later = auditor.other()?;
     let mut tree = Frontier::default();
@@ -484,7 +488,7 @@ fn subtree(place: &LogSource, level: u8, index: u64, size: u64) -> Result<merkle
 
 // ---- output
 
-/// Largest number of findings that are printed for a person. All findings are counted.
+/// Maximum number of findings that are printed for a person. All findings are counted.
 const MOST_SHOWN: usize = 200;
 
 struct Out<'a> {
@@ -653,7 +657,8 @@ fn screen(findings: &[Finding], summary: &Summary, held: Option<Timestamp>) -> S
     screen
 }
 
-/// Words the verdict for a log without failures. An earlier audit checked the entries before `summary.from`.
+/// Returns the sentence about the result for a log without failures. An earlier audit checked the entries before
+/// `summary.from`.
 fn verdict(summary: &Summary, held: Option<Timestamp>) -> String {
     let mut words = of_read(summary);
     if summary.from > 0 {
@@ -671,7 +676,7 @@ fn of_read(summary: &Summary) -> String {
     if summary.engines.is_empty() {
         let which =
             if summary.from > 0 { format!("every entry from {} on", summary.from) } else { "every entry".to_owned() };
-        return format!("{which} holds, and every decision stands");
+        return format!("{which} is correct, and every decision is confirmed");
     }
     let differ = match summary.counts.differ {
         0 => "a seal that no run used can't be read".to_owned(),
@@ -686,11 +691,11 @@ fn of_read(summary: &Summary) -> String {
     )
 }
 
-/// The reason why an audit did not begin.
+/// Reason why an audit could not begin.
 enum NotBegun {
-    /// No trusted roster connects to the log, or there is no trusted roster.
+    /// No trusted roster is connected with the log, or there is no trusted roster.
     Untrusted(Untrusted),
-    /// The first seal or its roster is invalid under every trusted roster.
+    /// Under every trusted roster, the first seal or its roster is invalid.
     Broken(Finding),
 }
 

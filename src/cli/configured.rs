@@ -8,7 +8,7 @@ use crate::local::problems::problems;
 use crate::node::config::{Config, FILE};
 use crate::terminal::exit::CommandFailure;
 
-/// The place of the configuration.
+/// Options that name the configuration file.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ConfigArgs {
     /// The file countersign.toml, or its directory. The default is the file in the working directory

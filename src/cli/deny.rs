@@ -37,7 +37,7 @@ pub struct Args {
     /// *.json). The default is the only pending proposal
     #[arg(value_name = "ID|FILE")]
     proposal: Option<String>,
-    /// The reason, for the log and the proposer
+    /// The reason for the denial, which the proposer and readers of the log can see
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
     /// Do not ask

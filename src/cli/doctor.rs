@@ -59,7 +59,8 @@ struct Line {
 enum State {
     Ok,
     Note,
-    /// The operator must fix the problem. In `--json` the value is still `mend`, as in 0.1.0, because programs read it.
+    /// The operator must fix the problem. In `--json`, this variant has the value `mend`, because programs that were
+    /// written for 0.1.0 read this value.
     #[serde(rename = "mend")]
     Fix,
 }
@@ -151,7 +152,7 @@ fn host(wanted: Level) -> Vec<Line> {
         let scratch = tempfile::Builder::new().prefix("countersign-doctor-").tempdir();
         let scratch = scratch.map_err(|error| format!("{error}: make a temporary directory writable"))?;
         let failed = |error: std::io::Error| error.to_string();
-        // A run with its own user id must be able to enter the directory.
+        // The directory must be open to other users, because a run may have its own user id.
         std::fs::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))
             .map_err(failed)?;
         let setup = Setup {
@@ -236,20 +237,20 @@ fn host(wanted: Level) -> Vec<Line> {
     lines
 }
 
-/// Note for a service that is not root, on a host without user namespaces.
+/// Text of the note for a service that is not root, on a host without user namespaces.
 const SHARED_ID: &str = "runs have the user id of the service: the other layers protect the content of its files, \
                          but a step can change the modes and times of these files, also of the boundary's key; run \
                          the service as root, or allow user namespaces";
 
-/// Reports that no run can have an overlay. On a host without the filesystem layer, another line reports the cause
-/// already.
+/// Reports if no run can have an overlay on this host. If the host does not have the layer `filesystem`, another line
+/// already reports the cause.
 fn overlay(sandbox: &LinuxSandbox) -> Option<Line> {
     let has_root = sandbox.probe().held().contains(&Layer::Filesystem);
     let Missing { why, knob } = sandbox.overlay().filter(|_| has_root)?;
     Some(Line { holds: State::Note, what: "overlays".into(), says: format!("none for runs ({why}): {knob}") })
 }
 
-/// Reports if a real step could leave the sandbox, with the attempts that succeeded.
+/// Reports the attempts to leave the sandbox that succeeded in a real step.
 fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Line {
     let what = "attempts to get out";
     let attempts = match tried {
@@ -280,8 +281,8 @@ fn of_files(config: &Config) -> Vec<Line> {
         Ok(files) => {
             let mut lines =
                 vec![ok("runbooks", format!("{} steps, root {}", files.registry.steps().len(), files.registry.root()))];
-            // After the first seal, a start needs neither file. The errors are reported anyway, because the next
-            // version of the roster needs both files.
+            // After the first seal, the service can start without these two files. The errors in both files are
+            // reported anyway, because the next version of the roster needs both files.
             let broken = |problems: &[FileProblem]| -> Vec<Line> {
                 problems.iter().map(|problem| fix("files", problem.to_string())).collect()
             };
@@ -306,7 +307,8 @@ fn of_roster(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Vec<Lin
     let mut lines = vec![ok("roster", format!("version {}, {people} approvers", roster.version()))];
     lines.push(match files::check_key(config, roster, key) {
         None => ok("key", "private, and in the roster".to_owned()),
-        // After the first seal, the sealed roster decides. The next start then reports the problem.
+        // After the first seal, the sealed roster is used. If the files cannot be used, the next start reports the
+        // problem.
         Some(problem) => Line { holds: State::Note, what: "key".into(), says: problem.to_string() },
     });
     if people == 0 {
@@ -328,7 +330,7 @@ fn of_roster(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Vec<Lin
     lines
 }
 
-/// Checks that this program can read the store. Returns no line before the first start.
+/// Checks that this program can read the store. Before the first start, the function returns no line.
 fn store(config: &Config) -> Option<Line> {
     let what = "store";
     config.database.exists().then(|| match sqlite::reads::at_rest(&config.database) {
@@ -337,7 +339,7 @@ fn store(config: &Config) -> Option<Line> {
     })
 }
 
-/// Checks the free space on the disk of the store, also if no service runs.
+/// Checks the free space on the disk of the store, even if no service runs.
 fn disk(config: &Config) -> Line {
     let what = "disk";
     // The directory may not exist before the first start, so the nearest existing parent is checked.
@@ -360,7 +362,8 @@ fn disk(config: &Config) -> Line {
     }
 }
 
-/// Asks the running service for its state. Returns one line, and one more line for each problem that must be fixed.
+/// Asks the running service for its state. Returns one line about the state, and one line for each problem that must
+/// be fixed.
 fn service(config: &Config) -> Vec<Line> {
     let what = "service";
     let status = match control::ask(&config.socket(), &ControlRequest::Status) {
@@ -390,7 +393,8 @@ fn service(config: &Config) -> Vec<Line> {
     let holds = match (ready.ready, notes.is_empty()) {
         (true, true) => State::Ok,
         (true, false) => State::Note,
-        // The service refuses proposals or does not run them. The notes of the service give the reason and the advice.
+        // In this state, the service refuses proposals or does not run them. The notes of the service give the reason
+        // and the advice.
         (false, _) => State::Fix,
     };
     let line = Line { holds, what: what.into(), says };

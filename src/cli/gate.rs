@@ -55,7 +55,7 @@ pub struct Args {
     /// The digest of the step's definition, as `registry list` shows it
     #[arg(long, value_name = "sha256:…", required_unless_present_any = ["any_digest", "lock"], conflicts_with = "any_digest")]
     digest: Option<StepDigest>,
-    /// The step's definition as a countersign.lock names it: comes with a later version
+    /// The lock file that names the step's definition: a feature of a later version
     #[arg(long, value_name = "FILE", hide = true)]
     lock: Option<PathBuf>,
     /// A parameter that must have been signed. Name all parameters, also those with default values
@@ -68,11 +68,11 @@ pub struct Args {
     /// Require that no parameters were signed
     #[arg(long, conflicts_with_all = ["param", "params"])]
     no_params: bool,
-    /// The highest age of the run, counted from its end: 90s, 30m, 24h, 7d, or any
+    /// The maximum age of the run, counted from its end: 90s, 30m, 24h, 7d, or any
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_age)]
     max_age: AgeLimit,
-    /// The layers that the sandbox must have held: strict, best-effort (any layer), off (none), or layers with commas
-    /// between them
+    /// The sandbox layers that the run must have had: strict, best-effort (any layer), off (none), or layers with
+    /// commas between them
     #[arg(long, value_name = "LEVEL|LAYERS", default_value = "strict", value_parser = parse_sandbox)]
     min_sandbox: SandboxRequirement,
     /// The number of distinct witnesses of the roster that must have cosigned the log
@@ -90,25 +90,25 @@ pub struct Args {
     /// Accept that this check was not made: permissions, sandbox, keys-still-rostered, seal-in-force, witnesses
     #[arg(long, value_name = "CHECK", value_parser = parse_check)]
     allow_unchecked: Vec<CheckName>,
-    /// Accept a later roster that nobody had to sign (threshold 0)
+    /// Accept a later roster version that needed no signatures (threshold 0)
     #[arg(long)]
     allow_unguarded: bool,
-    /// The digest of the trusted roster, from the person who maintains it. With this digest the roster file may come
-    /// from any place
+    /// The digest of the trusted roster, from the person who maintains it. If the digest is given, the roster file
+    /// may come from any place
     #[arg(long, value_name = "sha256:…")]
     roster_digest: Option<RosterDigest>,
     #[command(flatten)]
     trust: TrustArgs,
 }
 
-/// Decides if the job may continue.
+/// Decides whether the CI job may continue.
 ///
 /// # Errors
 /// Returns an error for wrong usage, an unreadable file or a missing trusted roster. The exit code is 2.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if args.lock.is_some() {
         return Err(CommandFailure::usage(
-            "`--lock` comes with a later version: until then name the definition with --digest sha256:…, as \
+            "`--lock` is a feature of a later version: until then name the definition with --digest sha256:…, as \
              `countersign registry list` shows it",
         ));
     }
@@ -196,9 +196,9 @@ fn demands(args: &Args) -> Result<GateRequirements, CommandFailure> {
     })
 }
 
-/// Returns the trusted rosters for the decision. A file that a checkout could control is refused, unless its digest is
-/// pinned. The same is true for the configuration directory, because a job may put its home directory into the
-/// checkout.
+/// Returns the trusted rosters for the decision. A file that a checkout could control is refused, unless its digest
+/// is pinned. The configuration directory is checked in the same way, because a job may put its home directory into
+/// the checkout.
 fn trusted(args: &Args) -> Result<Vec<ChosenTrust>, CommandFailure> {
     let mut trust = args.trust.find_unchecked()?;
     let Some(pinned) = args.roster_digest else {
@@ -224,7 +224,7 @@ fn trusted(args: &Args) -> Result<Vec<ChosenTrust>, CommandFailure> {
     Ok(trust)
 }
 
-/// Checks that no checkout controls this file and that only this user and root can write it.
+/// Checks that no checkout controls this file, and that only this user and root can write the file.
 fn check_place(path: &Path) -> Result<PrivateFile, CommandFailure> {
     let place = PrintableText::text(&path.to_string_lossy());
     let refuse = |why: &str| {
@@ -290,7 +290,8 @@ fn parse_check(text: &str) -> Result<CheckName, String> {
         .ok_or_else(|| format!("only these checks can be left out: {}", names.join(", ")))
 }
 
-/// Parses `90s`, `30m`, `24h`, `7d` or `any`. A number without a unit is refused, because its unit would be a guess.
+/// Parses `90s`, `30m`, `24h`, `7d` or `any`. A number without a unit is refused, because the program cannot know the
+/// unit.
 fn parse_age(text: &str) -> Result<AgeLimit, String> {
     if text == "any" {
         return Ok(AgeLimit::Any);
@@ -299,7 +300,7 @@ fn parse_age(text: &str) -> Result<AgeLimit, String> {
     seconds.map(AgeLimit::Seconds).ok_or_else(|| "this is no age: write 90s, 30m, 24h or 7d, or any".to_owned())
 }
 
-/// Returns the seconds of `90s`, `30m`, `24h` or `7d`, or nothing for any other text.
+/// Returns the number of seconds for a text such as `90s`, `30m`, `24h` or `7d`, or `None` for any other text.
 pub(crate) fn parse_seconds(text: &str) -> Option<i64> {
     [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)].iter().find_map(|(unit, factor)| {
         let digits = text.strip_suffix(unit)?;

@@ -32,7 +32,7 @@ pub struct GlobalOptions {
 }
 
 impl GlobalOptions {
-    /// Makes a client of the boundary. Without a token, a key of the user authenticates the requests.
+    /// Creates a client of the boundary. If there is no token, a key of the user authenticates the requests.
     ///
     /// # Errors
     /// Returns an error if the address or the token file cannot be used.
@@ -53,8 +53,9 @@ impl GlobalOptions {
         Ok(Client::new(address, token, Some(key.clone())))
     }
 
-    /// Makes a client for a person who reviews or audits. If the token cannot read the whole log, the client uses a key
-    /// of the user instead. Otherwise the token of an agent in the environment would make the person's command fail.
+    /// Creates a client for a person who reviews or audits. If the token does not permit reading the whole log, the
+    /// client uses a key of the user instead. Without this rule, an agent's token in the environment would make the
+    /// person's command fail.
     ///
     /// # Errors
     /// Returns an error if the address, the token file or the key cannot be used.
@@ -74,8 +75,8 @@ impl GlobalOptions {
         Ok(client)
     }
 
-    /// Makes a client for `url`, which may be a mirror. The client uses the token and the keys of the user only if
-    /// `url` is the boundary of `--url`.
+    /// Creates a client for `url`, which may be the address of a mirror. The client uses the token and the keys of
+    /// the user only if `url` is the boundary of `--url`.
     ///
     /// # Errors
     /// Returns an error if the address or the token file cannot be used.
@@ -91,7 +92,8 @@ impl GlobalOptions {
         if let Some(token) = &self.token {
             return Ok(Some(token.clone()));
         }
-        // The default token is only for a boundary on this machine, because any other address could steal the token.
+        // The default token is sent only to a boundary on this machine, because a server at another address could
+        // steal the token.
         let own = || {
             Home::of_process()
                 .config
@@ -103,11 +105,11 @@ impl GlobalOptions {
     }
 }
 
-/// Reads a token file. The function refuses a file that other users can read, because they may already have the token.
+/// Reads a token file. A file that other users can read is refused, because these users may already have the token.
 fn read_token(path: &Path) -> Result<Secret, CommandFailure> {
     let bytes = read_bounded(path, 4096)?;
     let shown = format!("{path:?}");
-    // Other users cannot open a pipe or the standard input of this process.
+    // The mode of a pipe or of the standard input is not checked, because other users cannot open them.
     if let Ok(about) = path.metadata()
         && about.is_file()
         && about.mode() & 0o077 != 0

@@ -1,4 +1,5 @@
-//! The hardening list of `doctor --production`. Each point passes, fails, or is left to the operator.
+//! The hardening list of `doctor --production`. Each point of the list passes, fails, or must be checked by the
+//! operator.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -35,7 +36,7 @@ pub enum PointResult {
     Yours,
 }
 
-/// Checks all points of the list for a boundary. `held` is the sandbox level of this host.
+/// Checks all points of the list for a boundary. `held` is the sandbox level that this host supports.
 #[must_use]
 pub fn list(config: &Config, held: Level) -> Vec<HardeningPoint> {
     let files = BoundaryFiles::read(config);
@@ -184,7 +185,7 @@ fn listening(config: &Config) -> HardeningPoint {
     }
 }
 
-/// Checks that the service does not run as root. The owner of the store is taken as the user of the service.
+/// Checks that the service does not run as root. The owner of the store counts as the user of the service.
 fn not_root(config: &Config) -> (PointResult, String) {
     let store = [&config.database, &config.data].into_iter().find_map(|path| Some((path, path.metadata().ok()?.uid())));
     match store {

@@ -58,10 +58,10 @@ pub struct Args {
     key: KeyArgs,
 }
 
-/// Time between two requests of `--watch`.
+/// Pause between two requests with `--watch`.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// Lists the proposals, once or until the program is stopped.
+/// Lists the pending proposals once, or repeatedly until the program is stopped.
 ///
 /// # Errors
 /// Returns an error if the boundary cannot be reached, or if this person is no approver.
@@ -129,8 +129,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     }
 }
 
-/// Reports once, with the reason, each approved run that has not started. The approvers may believe that the run has
-/// happened.
+/// Reports each approved run that has not started, once and with the reason. Such a report is needed because the
+/// approvers may believe that the run has happened.
 fn tell_held_up(client: &Client, told: &mut BTreeSet<(ProposalId, Code)>, terminal: &Terminal) {
     // A failed request must not prevent the list of pending proposals.
     for view in list(client, &[("status", "approved")]).unwrap_or_default() {
@@ -150,10 +150,10 @@ fn end_of(view: &ProposalView, length: usize) -> &str {
     view.id.as_str().get(view.id.as_str().len().saturating_sub(length)..).unwrap_or_default()
 }
 
-/// Smallest number of last digits that the commands accept as an id.
+/// Minimum number of last digits that the commands accept instead of a whole id.
 const ENDING: usize = 6;
 
-/// A table with one line for each proposal, as wide as the terminal. Dots mark a cell that was cut.
+/// A table with one line for each proposal, as wide as the terminal. Dots show that a cell was cut.
 struct Table {
     /// Number of last digits that make every id in the table unique.
     ending: usize,
@@ -162,8 +162,9 @@ struct Table {
 
 const COLUMNS: usize = 7;
 const HEADING: [&str; COLUMNS] = ["ID", "STEP", "WITH", "BY", "SIGNED", "LEFT", "!"];
-/// Pairs of a column and its smallest width, in the order in which columns shrink in a narrow terminal. Width 0 removes
-/// a column. The last column shrinks last and keeps at least its mark, because it shows the most important warning.
+/// Pairs of a column and its smallest width, in the order in which columns shrink in a narrow terminal. Width 0
+/// removes a column. The last column shrinks last and keeps at least its warning sign, because this column shows the
+/// most important remark.
 const GIVE_WAY: [(usize, usize); 7] = [(2, 16), (2, 9), (3, 6), (1, 12), (3, 0), (2, 4), (6, 1)];
 
 impl Table {
@@ -207,7 +208,7 @@ impl Table {
     fn line(&self, cells: [PrintableText; COLUMNS]) -> String {
         let mut line = String::new();
         for (cell, width) in cells.iter().zip(self.widths).filter(|(_, width)| *width > 0) {
-            // A last column of width 1 shows only the mark.
+            // If the last column has a width of 1, the column shows only the warning sign.
             let cell = if width == 1 {
                 cell.as_str().get(..1).unwrap_or_default().to_owned()
             } else {
@@ -249,7 +250,8 @@ fn value_of(value: &Value) -> PrintableText {
     }
 }
 
-/// Returns the heaviest remark that follows from the bytes to sign alone. A full review makes further checks.
+/// Returns the most important remark that follows from the signed bytes alone. A full review also makes checks with
+/// other documents.
 fn heaviest(view: &ProposalView) -> PrintableText {
     let payload = Base64::Strict.decode("/payload", &view.payload).ok();
     let signed = payload.and_then(|payload| Statement::<Authorization>::from_payload(&payload).ok());
@@ -262,8 +264,8 @@ fn heaviest(view: &ProposalView) -> PrintableText {
     heaviest.min().map_or(PrintableText::default(), |heaviness| PrintableText::words("! ").and(heaviness.word()))
 }
 
-/// Finds the approver for the keys of the user, first in the trusted rosters, then in the roster of the boundary. The
-/// roster of the boundary is sufficient, because the command only lists proposals and signs nothing.
+/// Finds the approver who has the keys of the user, first in the trusted rosters, then in the roster of the boundary.
+/// The roster of the boundary is sufficient, because the command only lists proposals and signs nothing.
 fn myself(args: &Args, client: &Client) -> Result<Approver, CommandFailure> {
     let keys = args.key.find()?;
     let find = |roster: &TrustedRoster| {
@@ -357,13 +359,13 @@ mod tests {
         let narrow = &lines(60)[1];
         assert!(narrow.contains("  name=sh") && narrow.contains("...  agent"), "{narrow}");
         assert!(narrow.ends_with("  ! unreadable"), "{narrow}");
-        // The column of the proposer shrinks before the last column does.
+        // In a narrow terminal, the column of the proposer shrinks before the last column.
         let [heading, first, _] = lines(48);
         assert!(!heading.contains("BY") && first.contains("  0 of 2 ") && first.ends_with("  ! unreadable"), "{first}");
     }
 
     #[test]
-    fn the_inbox_lists_only_proposals_that_my_signature_advances() {
+    fn the_inbox_lists_only_proposals_that_need_the_signature_of_the_person() {
         let mine: Approver =
             serde_json::from_value(json!({"name": "alice", "groups": ["ops"], "keys": []})).expect("approver");
         assert!(can_move(&mine, &view(&["ops", "sec"], &["bob"], &["carol"])));

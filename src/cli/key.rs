@@ -43,7 +43,7 @@ security key; name such a key with --key:
         /// The file to write; by default countersign/key.pem in your configuration directory
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
-        /// A remark on the public line, such as your name
+        /// A comment in the public key line, such as your name
         #[arg(long, default_value = "", value_name = "TEXT")]
         comment: String,
     },
@@ -62,10 +62,10 @@ security key; name such a key with --key:
     },
 }
 
-/// Makes or shows a key.
+/// Creates a key or shows the public part of a key.
 ///
 /// # Errors
-/// Returns an error if a file exists already, or if it cannot be read or written.
+/// Returns an error if a new file exists already, or if a file cannot be read or written.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.command {
         Command::Generate { out, comment } => {
@@ -92,7 +92,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
 }
 
-/// Makes a private key file and its public key file.
+/// Creates a private key file and its public key file.
 ///
 /// # Errors
 /// Returns an error if one of the files exists already, or if the directory cannot be written.

@@ -64,7 +64,7 @@ enum Command {
     },
 }
 
-/// Prints or copies the log.
+/// Prints the signed head or copies the log.
 ///
 /// # Errors
 /// Returns an error if the boundary cannot be reached or refuses, or if the directory contains another log.
@@ -84,7 +84,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             }
         }
         Command::Export { directory, hashes, from, trust, key } => {
-            // Hashes alone do not show which roster belongs to this boundary, so only a named roster is used.
+            // The hashes alone do not show which roster belongs to this boundary, so the program uses only a roster
+            // that the user names.
             let trust = if *hashes && trust.roster.is_none() { Vec::new() } else { trust.find()? };
             let place = match from {
                 Some(stored) => stored_log(stored)?,

@@ -10,8 +10,8 @@ use crate::terminal::exit::CommandFailure;
 use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 
-/// Opens the log that the user named. A text that begins with `http://` is the address of a boundary or mirror, and
-/// every other text is a directory. Token and keys are sent only to the boundary of `--url`.
+/// Opens the log that the user named. A text that begins with `http://` is the address of a boundary or a mirror. Any
+/// other text is the path of a directory. Token and keys are sent only to the boundary of `--url`.
 ///
 /// # Errors
 /// Returns an error if the address cannot be used, or if the directory does not exist.
@@ -39,10 +39,11 @@ pub fn open_log(
     )))
 }
 
-/// Opens the log in a directory that `store backup` made, or in which a restore closed a log.
+/// Opens the log in a store directory that no service uses: a copy from `store backup`, or the old log after `store
+/// restore`.
 ///
 /// # Errors
-/// Returns an error if the directory contains no such log, or if the log cannot be read.
+/// Returns an error if the directory is not such a store, or if the log cannot be read.
 pub fn stored_log(directory: &Path) -> Result<LogSource, CommandFailure> {
     let log = log_at_rest::log_in(directory).map_err(|why| {
         let shown = PrintableText::text(&directory.to_string_lossy());

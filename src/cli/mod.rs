@@ -1,7 +1,7 @@
 //! The command line for people and agents.
 //!
-//! Each command has a file with its `Args` and its `run`. Data goes to the standard output, messages go to the standard
-//! error.
+//! Each command has its own file with the type `Args` and the function `run`. Data goes to the standard output,
+//! messages go to the standard error.
 pub mod approve;
 pub mod audit;
 pub mod cancel;
@@ -55,8 +55,8 @@ pub fn main() -> ExitCode {
                 eprintln_quietly(&advice);
                 return ExitCode::from(Exit::Usage.code());
             }
-            // Help and version end with code 0, every other parse error is wrong usage. A closed pipe must not cause a
-            // panic, so a print error is ignored.
+            // Help and version end with exit code 0. Every other parse error is wrong usage. A closed pipe must not
+            // cause a panic, so a print error is ignored.
             let _ = error.print();
             if !error.use_stderr() && is_decided_by_exit_code(std::env::args_os().skip(1)) {
                 eprintln_quietly(
@@ -78,9 +78,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Returns true if the exit code of this call is a decision. In such a call, `--help` among other arguments must not
-/// end with 0. Otherwise `gate -p "$X"` with `--help` in X would let a job continue. A plain request for help ends with
-/// 0 as usual.
+/// Returns true if a CI job uses the exit code of this command as a decision. If the exit code is a decision,
+/// `--help` among other arguments must not end with 0. If `--help` ended with 0, `gate -p "$X"` with `--help` in X
+/// would let a job continue. A request for help without other arguments ends with 0 as usual.
 fn is_decided_by_exit_code(arguments: impl Iterator<Item = OsString>) -> bool {
     let arguments: Vec<OsString> = arguments.collect();
     let has = |names: &[&str]| arguments.iter().any(|word| names.iter().any(|name| word == name));
@@ -205,7 +205,7 @@ const ROLES: [(&str, &[&str]); 6] = [
     ("Learn", &["demo", "completions", "help"]),
 ];
 
-/// Commands that send no request to `--url`. Their help does not list the options for a boundary.
+/// Commands that send no request to `--url`. The help of these commands does not list the options for a boundary.
 const WITHOUT_URL: [&str; 15] = [
     "verify",
     "gate",
@@ -244,7 +244,7 @@ fn command() -> clap::Command {
     }
     let template =
         format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{list}Options:\n{{options}}{{after-help}}");
-    // A command that defines an argument itself does not inherit the argument.
+    // If a command defines an argument itself, the command does not inherit the global argument with this name.
     let hide = |command: clap::Command, name: &str| command.mut_subcommand(name, |below| below.args(of_url.clone()));
     WITHOUT_URL.into_iter().fold(command, hide).help_template(template)
 }
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn each_command_is_listed_once_and_has_url_only_if_it_asks_a_boundary() {
+    fn each_command_is_listed_once_and_has_the_url_option_only_if_it_calls_a_boundary() {
         let mut listed: Vec<&str> = ROLES.iter().flat_map(|(_, names)| names.iter().copied()).collect();
         listed.retain(|name| *name != "help");
         listed.sort_unstable();
@@ -339,7 +339,8 @@ mod tests {
 
     #[test]
     fn the_usage_line_omits_optional_options() {
-        // The test gives the option as an argument instead of a variable, because clap does not distinguish the two.
+        // The test sets the option on the command line instead of in a variable, because clap treats both in the same
+        // way.
         let words = ["countersign", "propose", "--url", "http://127.0.0.1:1"].map(OsString::from);
         let text = Cli::read(words.into_iter()).expect_err("no step").to_string();
         assert!(text.contains("Usage: countersign propose [OPTIONS] <STEP>"), "{text}");
@@ -369,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn help_among_other_arguments_of_a_deciding_command_is_no_success() {
+    fn a_help_option_among_other_arguments_of_gate_or_verify_is_no_success() {
         let decides = |line: &str| is_decided_by_exit_code(line.split(' ').map(OsString::from));
         for line in
             ["gate x --help", "gate -p --help", "--json verify -h", "audit --roster r --help", "policy check x -h"]

@@ -33,10 +33,10 @@ pub struct Args {
     /// Follow the run and print its output live
     #[arg(short, long)]
     follow: bool,
-    /// Only the standard output of the run
+    /// Print only the standard output of the run
     #[arg(long, conflicts_with = "stderr")]
     stdout: bool,
-    /// Only the standard error of the run
+    /// Print only the standard error of the run
     #[arg(long)]
     stderr: bool,
     #[command(flatten)]
@@ -58,8 +58,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         Ok::<_, CommandFailure>((id, view))
     };
     let (id, view) = match seen(&client) {
-        // With the token of an agent, the boundary shows only the proposals of that agent. A person at the same
-        // terminal can read the others with a key.
+        // With the token of an agent, the boundary shows only the proposals of that agent. At the same terminal, a
+        // person can read the other proposals with a key.
         Err(_) if args.proposal.is_some() && !client.token_reads_all() => {
             client = global.reviewer(&args.key, terminal)?;
             seen(&client)?

@@ -46,7 +46,7 @@ pub struct Args {
     /// A file with a JSON object of parameters; - is the standard input. The option -p overrides a value of the file
     #[arg(long, value_name = "FILE")]
     params: Option<PathBuf>,
-    /// The reason, for the approvers
+    /// The reason for the proposal, which the approvers read
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
     /// Cut a reason that is too long, and end the reason with three dots. The limit is 1 KiB of JSON, in which a
@@ -109,7 +109,7 @@ fn cut(reason: &str) -> String {
     format!("{}{MARK}", text.trim_end())
 }
 
-/// Makes the proposal, and waits if `--wait` is given.
+/// Creates the proposal, and waits for its end if `--wait` is given.
 ///
 /// # Errors
 /// Returns an error if the step is unknown, the parameters are invalid, or the boundary refuses.
@@ -120,7 +120,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         Some(path) => read_params(path)?,
         None => Map::new(),
     };
-    // Only these cases need the schema of the step.
+    // The schema of the step is requested only in these cases, because no other case needs the schema.
     if args.offline || !args.param.is_empty() {
         let step: StepView = client.get(&format!("/v1/steps/{reference}")).map_err(unknown_step)?;
         for given in &args.param {
@@ -180,7 +180,7 @@ fn needs(view: &ProposalView) -> String {
     )
 }
 
-/// Treats a step that the boundary does not show as an unknown step.
+/// Reports an unknown step if the boundary does not show the step.
 fn unknown_step(failure: CommandFailure) -> CommandFailure {
     let not_found = failure
         .problem
@@ -205,7 +205,7 @@ fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), CommandFailur
     Ok((reference, digest))
 }
 
-/// Parses `90s`, `30m` or `2h` to seconds. A number without a unit means seconds.
+/// Parses `90s`, `30m` or `2h` to seconds. If a number has no unit, the unit is seconds.
 fn parse_window(text: &str) -> Result<i64, String> {
     let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
         Some(number) => (number, &text[number.len()..]),
@@ -229,7 +229,7 @@ fn new_nonce() -> Result<Nonce, CommandFailure> {
     Ok(Nonce::new(millis, random()?))
 }
 
-/// Makes the statement that the boundary would make, so that approvers can sign a file.
+/// Creates the same statement as the boundary, so that approvers can sign a file.
 fn offline(
     args: &Args,
     client: &Client,
@@ -327,7 +327,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_approval_window_has_a_valid_unit_and_is_at_most_a_day() {
+    fn an_approval_window_has_a_valid_time_unit_and_lasts_at_most_a_day() {
         assert_eq!(parse_window("90"), Ok(90));
         assert_eq!(parse_window("30m"), Ok(1800));
         assert_eq!(parse_window("24h"), Ok(86_400));

@@ -51,7 +51,7 @@ enum Command {
 /// Lists or shows steps.
 ///
 /// # Errors
-/// Returns all errors of the files, or the reason why the boundary did not answer.
+/// Returns all errors in the files, or the reason why the boundary did not answer.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if args.dirs.is_empty() {
         let (Command::List { key } | Command::Show { key, .. }) = &args.command;
@@ -111,7 +111,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
                     rules(of_step),
                     step.definition.title.clone(),
                     step.digest.to_string(),
-                    // Only a running boundary knows if this host can run the steps.
+                    // The column is left out for files, because only a running boundary knows whether this host can
+                    // run the steps.
                     String::new(),
                 ]
             });
@@ -138,8 +139,8 @@ fn unknown_step<'a>(step: &StepRef, known: impl Iterator<Item = &'a str>) -> Str
     }
 }
 
-/// Formats approval rules, for example `2 of ops + 1 of security`. A rule of the step without groups is omitted,
-/// because policy decides then.
+/// Formats approval rules, for example `2 of ops + 1 of security`. If a rule of the step names no groups, the rule is
+/// omitted, because policy decides in this case.
 fn rules(rules: &[Approvals]) -> String {
     let words: Vec<String> = rules
         .iter()
@@ -153,7 +154,7 @@ fn rules(rules: &[Approvals]) -> String {
     if words.is_empty() { "as policy says".to_owned() } else { words.join(" + ") }
 }
 
-/// Prints the steps as a table. The last column is printed only if a step has a value in it.
+/// Prints the steps as a table. The last column is printed only if at least one step has a value for this column.
 fn print_list(steps: Vec<[String; 5]>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let here = if steps.iter().any(|step| !step[4].is_empty()) { "THIS HOST" } else { "" };
     let mut rows = vec![["STEP", "APPROVALS", "TITLE", "DIGEST", here].map(str::to_owned)];

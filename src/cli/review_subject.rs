@@ -14,8 +14,8 @@ use crate::review::gather::{BoundaryReader, ReviewSubject};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 
-/// Finds the subject that the user named: a file, an id, or the last digits of an open proposal's id. Without a name,
-/// the subject is the only pending proposal.
+/// Finds the subject that the user named: a file, an id, or the last digits of an open proposal's id. If the user
+/// gives no name, the subject is the only pending proposal.
 ///
 /// # Errors
 /// Returns an error if there is no such subject or more than one, or if the boundary returns another proposal.
@@ -25,7 +25,7 @@ pub fn find_subject(named: Option<&str>, client: &Client) -> Result<ReviewSubjec
     }
     let id = find_proposal(client, named, LookupRange::Open)?;
     let view: ProposalView = client.get(&format!("/v1/proposals/{id}"))?;
-    // A decision about the wrong proposal would be a security error.
+    // The id is compared, because a decision about the wrong proposal would be a security error.
     if view.id != id {
         let detail = format!("nothing was signed: this command requested {id}, but the boundary returned {}", view.id);
         return Err(CommandFailure::new(Exit::Refused, detail));
@@ -33,11 +33,11 @@ pub fn find_subject(named: Option<&str>, client: &Client) -> Result<ReviewSubjec
     Ok(ReviewSubject::Proposal(Box::new(view)))
 }
 
-/// Size limit of an envelope file, in bytes.
+/// Maximum size of an envelope file, in bytes.
 pub const MAX_ENVELOPE_BYTES: usize = 64 << 10;
 
-/// Returns true if the name means a file: `-`, `*.json`, or a text with a `/`. Existing files are not considered,
-/// because an attacker could create a file with the id of a proposal as its name.
+/// Returns true if the argument names a file: `-`, `*.json`, or a text with a `/`. The function does not look for an
+/// existing file, because an attacker could create a file with a proposal's id as its name.
 #[must_use]
 pub fn is_file(name: &str) -> bool {
     name == "-" || name.contains('/') || name.ends_with(".json")

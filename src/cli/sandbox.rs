@@ -90,7 +90,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
     let broken = |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, error.to_string());
     let home = tempfile::Builder::new().prefix("countersign-sandbox-").tempdir().map_err(|error| broken(&error))?;
-    // A run with its own user id must be able to enter the directory.
+    // The directory must be open to other users, because a run may have its own user id.
     std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o711)).map_err(|error| broken(&error))?;
     let signals = Signals::listen(home.path())?;
     let place = home.path().to_owned();
@@ -135,8 +135,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             if chunk.stream == OutputStream::Stderr && complaints.len() < MOST_COMPLAINTS {
                 complaints.extend_from_slice(chunk.bytes);
             }
-            // If the reader of the output has closed the pipe, the run continues and its end is awaited. With `--json`
-            // only the report goes to the standard output.
+            // If the reader of the output has closed the pipe, the run continues, and the command waits for the end
+            // of the run. With `--json` only the report goes to the standard output.
             match chunk.stream {
                 OutputStream::Stdout if !terminal.json => {
                     let failed = sink.output(StreamName::Stdout, chunk.bytes).err();
@@ -192,7 +192,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
 }
 
-/// Returns hints for complaints of the command that the profile explains, with the option that helps.
+/// Returns hints about error messages of the command that the profile explains. Each hint names an option that helps.
 fn hints(profile: &Profile, foreign: Option<&str>, end: &End, complaints: &str) -> Vec<String> {
     let complains = |of: &[&str]| of.iter().any(|words| complaints.contains(words));
     let mut hints = Vec::new();
@@ -215,7 +215,7 @@ fn hints(profile: &Profile, foreign: Option<&str>, end: &End, complaints: &str) 
              --run-as with the owner"
         ));
     }
-    // The signal ended a child of the command, so the end of the run does not show the limit.
+    // The signal ended a child of the command, so the end of the run does not name the limit.
     if *end == End::Exited(XFSZ_IN_A_SHELL) || (*end != End::Killed("file_bytes") && complains(&FILE_TOO_LARGE)) {
         let most = profile.limits.file_bytes;
         hints.push(format!(
@@ -225,7 +225,7 @@ fn hints(profile: &Profile, foreign: Option<&str>, end: &End, complaints: &str) 
     hints
 }
 
-/// Returns the first writable tree that belongs to another user or group.
+/// Returns the first writable directory tree that belongs to another user or group.
 fn foreign_tree(profile: &Profile, run_as: Option<(u32, u32)>) -> Option<&str> {
     if profile.workdir == Workdir::Copy {
         return None;
@@ -237,7 +237,7 @@ fn foreign_tree(profile: &Profile, run_as: Option<(u32, u32)>) -> Option<&str> {
     profile.write.iter().map(String::as_str).find(foreign)
 }
 
-/// Messages of programs that have no network.
+/// Error messages of programs that have no network.
 const NO_NETWORK: [&str; 7] = [
     "ould not resolve",
     "ame or service not known",
@@ -247,7 +247,7 @@ const NO_NETWORK: [&str; 7] = [
     "EAI_AGAIN",
     "ENETUNREACH",
 ];
-/// Messages of programs that cannot find a file of /proc.
+/// Error messages of programs that cannot find a file of `/proc`.
 const NO_PROC: [&str; 7] = [
     "/proc/meminfo",
     "/proc/uptime",
@@ -257,12 +257,12 @@ const NO_PROC: [&str; 7] = [
     "/proc must be mounted",
     "system uptime",
 ];
-/// Messages of programs that cannot change a file. For a file of another group in an overlay, the kernel returns
-/// EOVERFLOW.
+/// Error messages of programs that cannot change a file. For a file of another group in an overlay, the kernel
+/// returns EOVERFLOW.
 const NOT_OWN: [&str; 3] = ["ermission denied", "peration not permitted", "Value too large for defined data type"];
-/// Messages of shells after SIGXFSZ, and of programs whose write failed with EFBIG.
+/// Error messages of shells after SIGXFSZ, and of programs whose write failed with EFBIG.
 const FILE_TOO_LARGE: [&str; 2] = ["ile size limit exceeded", "ile too large"];
-/// Number of bytes of the standard error that are searched for complaints.
+/// Maximum number of bytes of the standard error that are searched for error messages.
 const MOST_COMPLAINTS: usize = 256 << 10;
 
 fn profile(args: &Args, held: &[Layer]) -> Result<Profile, CommandFailure> {
@@ -347,13 +347,14 @@ fn from_file(path: &Path, args: &Args) -> Result<Profile, CommandFailure> {
     }
 }
 
-/// Makes a script from the command. Each argument is quoted, so that the shell does not interpret it.
+/// Creates a script that runs the command. Each argument is quoted, so that the shell does not interpret it.
 fn script(command: &[String]) -> Vec<u8> {
     let quoted: Vec<String> = command.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
     format!("exec {}\n", quoted.join(" ")).into_bytes()
 }
 
-/// Size limit of a profile file, in bytes. An authorization has at most 20 KiB.
+/// Maximum size of a profile file, in bytes. A larger profile is not useful, because an authorization has at most 20
+/// KiB.
 const MOST: usize = 64 << 10;
 
 #[cfg(test)]
@@ -362,7 +363,7 @@ mod tests {
     use crate::record::profile::Network;
 
     #[test]
-    fn a_hint_is_given_only_if_the_profile_explains_the_complaint() {
+    fn a_hint_is_printed_only_if_the_profile_explains_the_error_message() {
         let plain = Profile::nothing(STRICT.to_vec(), Limits::default());
         let overlay = Profile { workdir: Workdir::Overlay, ..plain.clone() };
         let host = Network { mode: NetworkMode::Host, hosts: Vec::new() };
@@ -380,7 +381,7 @@ mod tests {
             assert!(other.is_empty() || option == "file_bytes", "{complaint}: {other:?}");
         }
         assert_eq!(hints(&plain, None, &End::Exited(153), "").len(), 1, "a shell's code");
-        // The end of the run reports this limit already.
+        // No hint is needed, because the end of the run already names this limit.
         assert_eq!(hints(&plain, None, &End::Killed("file_bytes"), "File size limit exceeded"), [""; 0]);
         assert_eq!(hints(&plain, None, &End::Exited(1), "No such file or directory"), [""; 0]);
     }

@@ -30,8 +30,8 @@ pub struct Args {
     /// The address to listen on, instead of the configured address; port 0 takes a free port
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
-    /// A checkpoint of this log from another place, or a directory of `log export`. The boundary refuses to serve a
-    /// store that is older than the checkpoint; may be repeated
+    /// A file with a checkpoint of this log from another place, or a directory of `log export`; may be repeated. The
+    /// boundary does not start if its store is older than this checkpoint
     #[arg(long = "known-checkpoint", value_name = "FILE")]
     known_checkpoints: Vec<PathBuf>,
 }
@@ -61,7 +61,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         .try_init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        // Each run occupies a thread until it ends, so readers need additional threads.
+        // Each run occupies a thread until the run ends, so readers need additional threads.
         .max_blocking_threads(config.runs.saturating_add(READERS))
         .build()
         .map_err(|error| CommandFailure::new(Exit::Unreachable, format!("no threads can be started: {error}")))?;

@@ -168,7 +168,7 @@ fn upgrade(config: &Config, open_runs: OpenRuns, terminal: &Terminal) -> Result<
 
 fn check(config: &Config, backup: Option<&Path>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let mut places = Vec::new();
-    // If no service runs, the lock prevents a service from starting during the check.
+    // The lock prevents a service from starting during the check.
     let mut lock = None;
     match backup {
         Some(path) if path.is_dir() => {
@@ -209,13 +209,14 @@ fn check(config: &Config, backup: Option<&Path>, terminal: &Terminal) -> Result<
     Ok(if wrong { Exit::CheckSaidNo } else { Exit::Done })
 }
 
-/// Returns a defect for each known checkpoint that the log does not contain.
+/// Returns a defect for each known checkpoint that does not match the log.
 fn behind(config: &Config, database: &Path) -> Result<Vec<StoreDefect>, CommandFailure> {
-    // The checkpoints are read before the store is opened, because a running service keeps newer checkpoints.
+    // The checkpoints are read before the store is opened, because a running service could store newer checkpoints in
+    // between.
     let known: Vec<_> = kept::known(config).into_iter().map(|path| (kept::read(&path), path)).collect();
     let key = restore::open_key(config).map_err(problems)?;
     let settings = start::settings(config, &key, &start::surroundings()).map_err(problems)?;
-    // The survey has already reported a store whose tree cannot be read.
+    // If the tree of the store cannot be read, the survey has already reported this defect.
     let Ok((reads, head)) = sqlite::reads::at_rest(database) else { return Ok(Vec::new()) };
     let Ok(ledger) = Ledger::at_rest(std::sync::Arc::new(reads), head, settings, None) else { return Ok(Vec::new()) };
     let mut defects = Vec::new();

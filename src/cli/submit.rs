@@ -34,10 +34,10 @@ pub struct Args {
     key: KeyArgs,
 }
 
-/// Sends the envelope and follows the run.
+/// Sends the envelope and waits for the end of the run.
 ///
 /// # Errors
-/// Returns the refusal of the boundary, or an error if the end of the run was not seen.
+/// Returns the refusal of the boundary, or an error if the connection ended before the run.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let client = global.client(&args.key)?;
     let envelope = read_envelope(&args.file)?;
@@ -49,7 +49,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         match line["type"].as_str() {
             Some("bundle") => bundle = Some(line["bundle"].clone()),
             Some("problem") => return Err(crate::remote::client::refusal_of(&line["problem"])),
-            // A boundary that does not stream sends only the bundle.
+            // If a boundary does not stream the output, its answer is only the bundle.
             None if line.get("mediaType").is_some() => bundle = Some(line),
             _ => {
                 if let Ok(event) = serde_json::from_value::<Event>(line.clone()) {

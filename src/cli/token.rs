@@ -127,7 +127,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
 }
 
-/// A new file for a secret. The file is removed again if no secret was written.
+/// New file for the secret of a token. If no secret was written, the file is deleted again.
 struct SecretFile {
     path: PathBuf,
     file: File,
@@ -169,7 +169,7 @@ impl SecretFile {
 impl Drop for SecretFile {
     fn drop(&mut self) {
         if !self.filled {
-            // The file is empty or incomplete. If it cannot be removed, it contains no usable token.
+            // The file is empty or incomplete. If the file cannot be deleted, it contains no usable token.
             let _ = std::fs::remove_file(&self.path);
         }
     }

@@ -42,8 +42,8 @@ pub struct Args {
     /// Bundles; - is the standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// Judge the bundles for this point in time, and refuse everything with a later date. Without this option, times
-    /// are only compared with each other
+    /// Verify the bundles for this point in time, and refuse everything with a later date. Without this option, the
+    /// times in a bundle are only compared with each other
     #[arg(long, value_name = "YYYY-MM-DDTHH:MM:SSZ")]
     at: Option<Timestamp>,
     /// The number of distinct witnesses of the roster that must have cosigned the log
@@ -56,15 +56,16 @@ pub struct Args {
 /// Verifies each file, even if an earlier file failed.
 ///
 /// # Errors
-/// Returns an error if the roster cannot be used, or if the output cannot be written. An unreadable file is reported in
-/// its place instead.
+/// Returns an error if the roster cannot be used, or if the output cannot be written. An unreadable bundle is not
+/// such an error: the result for this bundle reports it.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let from_input = args.files.iter().filter(|path| *path == Path::new("-")).count();
     if from_input > 1 {
         return Err(CommandFailure::usage("the standard input can contain only one bundle: name - once"));
     }
     let trust = args.trust.find()?;
-    // The clock of this machine may be wrong, which is no defect of the receipt. Only a time from the user counts.
+    // The clock of this machine may be wrong, which is no defect of the receipt. Therefore the verification only uses
+    // a time that the user gives.
     let options = VerifyOptions { at: args.at, witnesses: args.witness };
     let mut tally = Tally::default();
     for path in &args.files {
@@ -82,7 +83,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
                 failure.exit
             }
         };
-        // Missing trust is worse than a failed check, because nothing is then known about the bundle.
+        // Missing trust has a higher priority than a failed check, because the program then knows nothing about the
+        // bundle.
         tally.worst(one);
     }
     if args.files.len() > 1 && !terminal.json {
@@ -91,7 +93,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     Ok(tally.exit)
 }
 
-/// Reads a file that should be a bundle. A local receipt is refused by its kind, before its content is used.
+/// Reads a file that should be a bundle. A local receipt is another kind of document, so the function refuses it and
+/// does not use its content.
 ///
 /// # Errors
 /// Returns an error if the file cannot be read, or if it is a local receipt.
@@ -162,23 +165,23 @@ fn verify(
     }
 }
 
-/// The result of a verification and the roster that decided it.
+/// Result of a verification, with the roster that was used.
 #[derive(Debug)]
 pub struct JudgedBundle<'t> {
-    /// The trusted roster that decided.
+    /// Trusted roster that was used for the verification.
     pub trusted: &'t ChosenTrust,
     /// The report of the verification.
     pub report: BundleReport,
-    /// Other trusted digests that do not connect to the bundle. Each may belong to another roster, or to a later
-    /// version of the roster that decided.
+    /// Other trusted digests that are not connected with the bundle. Such a digest may belong to another roster, or
+    /// to a later version of the used roster.
     pub unconnected: Vec<&'t ChosenTrust>,
 }
 
-/// Verifies a bundle with the trusted roster that connects to the bundle and knows the newest version. If another
-/// trusted roster is newer still, the checks that need the newest roster are not made.
+/// Verifies a bundle with the trusted roster that is connected with the bundle and leads to the newest version. If an
+/// even newer trusted roster is not connected with the bundle, the checks that need the newest roster are not made.
 ///
 /// # Errors
-/// Returns an error if there is no usable trusted roster. In this case nothing was verified.
+/// Returns an error if there is no usable trusted roster. If there is an error, nothing was verified.
 pub fn with_any<'t>(
     bundle: &[u8],
     trust: &'t [ChosenTrust],
@@ -222,7 +225,7 @@ fn is_of(roster: &TrustedRoster, report: &BundleReport) -> bool {
     })
 }
 
-/// Returns an explanation if the bundle belongs to another roster and the check `roster-chain` failed for this reason.
+/// Returns an explanation if the check `roster-chain` failed because the bundle belongs to another roster.
 fn other_roster(bundle: &[u8], trusted: &ChosenTrust, report: &BundleReport) -> Option<String> {
     if report.finding(CheckName::RosterChain) != CheckFinding::Failed {
         return None;
@@ -294,10 +297,11 @@ impl Tally {
     }
 }
 
-/// Detail of a check that was not made because the rosters of the bundle do not connect to the trusted roster.
+/// Detail for a check that was not made because the rosters of the bundle are not connected with the trusted roster.
 const WITHOUT_ROSTER: &str = "because roster-chain failed";
 
-/// The inputs of a verdict. Another person can repeat the verification with these inputs.
+/// Inputs of a verification, which the screen and the JSON show. With the same inputs, another person can repeat the
+/// verification.
 pub struct VerdictInputs<'a> {
     /// The file of the bundle.
     pub place: &'a Path,
@@ -307,7 +311,7 @@ pub struct VerdictInputs<'a> {
     pub trusted: &'a ChosenTrust,
     /// The report of the verification.
     pub report: &'a BundleReport,
-    /// The point in time for which the bundle was judged.
+    /// Time for which the bundle was verified.
     pub at: Option<Timestamp>,
 }
 
@@ -331,7 +335,7 @@ fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> Screen {
     let report = basis.report;
     let mut screen = Screen::default();
     screen.heading("Checks");
-    // Most checks need the roster. Without the roster, these checks are summarized in one line.
+    // Most checks need a trusted roster. Without the roster, these checks are summarized in one line.
     let without_roster = |check: &&Check| check.detail == WITHOUT_ROSTER;
     let lacking = report.checks.iter().filter(without_roster).count();
     let others = |screen: &mut Screen, prefix: &str| {
@@ -505,8 +509,8 @@ mod tests {
 
     #[test]
     fn a_trusted_version_of_another_branch_leaves_checks_of_the_newest_roster_open() {
-        // The bundle contains versions 1 and 2. A user who trusts another version 2 after the same version 1 gets a
-        // message.
+        // The bundle contains versions 1 and 2. If a user trusts a different version 2 after the same version 1, the
+        // user gets a message.
         let bundle = include_bytes!("../../tests/conformance/golden/valid/bundle-roster-2.json");
         let first = TrustArgs { roster: Some(ROSTER.to_owned()) }.find().expect("roster").remove(0);
         let Pinned::Roster(roster) = &first.pinned else { panic!("a file") };
@@ -583,7 +587,7 @@ mod tests {
         let digest = untrusted.first_roster.expect("seen").to_string();
         let advice = advice(&untrusted);
         assert!(advice.contains(&digest));
-        // The command in the advice has a placeholder for the digest that the other person must send.
+        // The command in the advice has a placeholder for the digest, which the operator must send.
         assert!(advice.contains("--roster sha256:... ") && advice.matches(&digest).count() == 1, "{advice}");
     }
 }

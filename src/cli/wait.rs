@@ -35,7 +35,7 @@ pub struct Args {
     key: KeyArgs,
 }
 
-/// Waits for the end of the proposal.
+/// Waits until the proposal has ended.
 ///
 /// # Errors
 /// Returns an error if the boundary cannot be reached or refuses the request.

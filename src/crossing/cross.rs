@@ -618,7 +618,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lost_run_of_a_living_service_has_one_time_like_a_recovered_run() {
+    fn the_receipt_of_a_lost_run_has_the_same_start_and_end_time() {
         let (started, finished) = (Timestamp::from_unix(100), Timestamp::from_unix(130));
         let lost = outcome_of(&End::Lost("the run's first process ended without a word".to_owned()));
         assert_eq!(shown_start(&lost, started, finished), finished);

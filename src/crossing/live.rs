@@ -482,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn offsets_count_by_stream_and_delivered_pieces_do_not_change() {
+    fn output_offsets_count_for_each_stream_and_delivered_pieces_never_change() {
         let recording = recording(100);
         let mut cursor = Cursor::default();
         recording.write(StreamName::Stdout, b"one");
@@ -500,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_writes_byte_by_byte_makes_few_pieces() {
+    fn output_that_is_written_byte_by_byte_is_joined_into_few_pieces() {
         let recording = recording(1 << 20);
         for _ in 0..100_000 {
             recording.write(StreamName::Stdout, b"x");
@@ -509,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_alternates_between_its_streams_is_bounded() {
+    fn a_step_that_alternates_between_its_output_streams_creates_a_limited_number_of_pieces() {
         let recording = recording(u64::MAX);
         for _ in 0..MOST_PIECES {
             recording.write(StreamName::Stdout, b"x");
@@ -523,7 +523,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_is_cancelled_before_its_start_starts_as_cancelled() {
+    fn a_run_that_is_cancelled_before_its_start_is_cancelled_at_once() {
         let (live, id) = (RunsInProgress::default(), ProposalId::new(1, [1; 10]));
         live.stop(&id);
         let run = live.begin(&id, std::env::temp_dir(), 10);

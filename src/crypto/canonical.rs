@@ -1,14 +1,15 @@
-//! Canonical JSON: the one form of a document that is hashed.
+//! Canonical JSON: the only form of a document that the program hashes.
 //!
-//! Keys are sorted by their UTF-8 bytes and there are no spaces. Characters outside of U+0020 to U+007E are escaped
-//! (`\uXXXX` in lower case, as surrogate pairs beyond U+FFFF), with the short escapes of JSON where they exist. The crate
-//! `canonical_json` writes the same bytes. For values of the strict reader, so does Python's `json.dumps(v, sort_keys=True,
-//! separators=(",",":"), ensure_ascii=True)`:
+//! Keys are sorted by their UTF-8 bytes, and the text contains no spaces. Characters outside of U+0020 to U+007E are
+//! escaped: as a short escape of JSON if one exists for the character, else as `\uXXXX` in lower case. Characters
+//! beyond U+FFFF become surrogate pairs. The crate `canonical_json` writes the same bytes. For values of the strict
+//! reader, Python's `json.dumps(v, sort_keys=True, separators=(",",":"), ensure_ascii=True)` also writes the same
+//! bytes:
 //!
 //! `{"b": [1, "é"], "a": null}` gives `{"a":null,"b":[1,"\u00e9"]}`.
 //!
-//! This project has its own writer because the crate formats each string with a regular expression, which is much slower. A
-//! property test compares the two.
+//! This project has its own writer because the crate formats each string with a regular expression, which is much
+//! slower. A property test compares this writer with `canonical_json`.
 
 use std::fmt;
 use std::io::Write as _;
@@ -21,10 +22,11 @@ use crate::crypto::canonical_text::write_escaped;
 use crate::crypto::json::{self, JsonError, ReadError, Reason};
 use crate::crypto::writer;
 
-/// The canonical bytes of a value from the strict reader.
+/// Returns the canonical bytes of a value from the strict reader.
 ///
-/// A value that a program built can hold something that the strict reader refuses, for example a float. The reader then
-/// refuses these bytes too. Use [`canonical_of`] for documents that this program builds.
+/// A value that a program built can contain something that the strict reader refuses, for example a float. The strict
+/// reader then also refuses the canonical bytes of this value. Use [`canonical_of`] for documents that this program
+/// builds.
 #[must_use]
 pub fn to_canonical(value: &Value) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
@@ -32,10 +34,10 @@ pub fn to_canonical(value: &Value) -> Vec<u8> {
     out
 }
 
-/// The canonical bytes of a document.
+/// Returns the canonical bytes of a document.
 ///
 /// # Errors
-/// If the document cannot be written as JSON, or holds something that the strict reader refuses.
+/// Returns an error if the document cannot be written as JSON, or contains something that the strict reader refuses.
 pub fn canonical_of<T: Serialize + ?Sized>(document: &T) -> Result<Vec<u8>, CanonicalError> {
     if let Some(bytes) = writer::write(document) {
         return Ok(bytes);
@@ -45,7 +47,7 @@ pub fn canonical_of<T: Serialize + ?Sized>(document: &T) -> Result<Vec<u8>, Cano
     Ok(to_canonical(&value))
 }
 
-/// Reads a value and requires that its bytes are in canonical form.
+/// Reads a value and checks that its bytes are in canonical form.
 ///
 /// # Errors
 /// As [`json::parse`], and [`Reason::NotCanonical`].
@@ -60,7 +62,7 @@ pub fn parse_canonical(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonErro
     Err(JsonError { reason: Reason::NotCanonical, line: 0, column: 0, detail })
 }
 
-/// Reads one document of type `T` as [`json::parse_as`] does. Bytes in canonical form take a faster path.
+/// Reads one document of type `T` like [`json::parse_as`]. Bytes in canonical form take a faster path.
 ///
 /// # Errors
 /// As [`json::parse_as`].
@@ -73,25 +75,26 @@ pub fn read_as<T: Serialize + DeserializeOwned>(bytes: &[u8], max_bytes: usize) 
     json::parse_as(bytes, max_bytes)
 }
 
-/// Reads a document whose bytes are in canonical form. Returns nothing if the bytes may not be canonical.
+/// Reads a document whose bytes are in canonical form. Returns `None` if the bytes may not be canonical.
 ///
-/// Serde's reader is lenient: it accepts duplicate keys, spaces, and arrays for structs. So the result is written again and
-/// compared with the input. Only a canonical document is equal.
+/// The reader of Serde is lenient, because it accepts duplicate keys, spaces, and arrays instead of structs. Therefore
+/// the function writes the result again and compares the bytes with the input. The two byte strings are equal only if
+/// the document is canonical.
 pub(crate) fn read_exact<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let document: T = serde_json::from_str(std::str::from_utf8(bytes).ok()?).ok()?;
     (writer::write(&document)? == bytes).then_some(document)
 }
 
-/// An error for a document of this program that has no canonical form.
+/// The error for a document of this program that has no canonical form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CanonicalError {
     /// The document cannot be written as JSON.
     Unwritable(String),
-    /// The document holds something that the strict reader refuses.
+    /// The document contains something that the strict reader refuses.
     Refused {
         /// The broken rule.
         reason: Reason,
-        /// RFC 6901 pointer to the place.
+        /// RFC 6901 pointer to the refused value.
         pointer: String,
     },
 }
@@ -114,7 +117,7 @@ fn write_value(out: &mut Vec<u8>, value: &Value) {
         Value::Null => out.extend_from_slice(b"null"),
         Value::Bool(true) => out.extend_from_slice(b"true"),
         Value::Bool(false) => out.extend_from_slice(b"false"),
-        // Writing into a Vec can't fail.
+        // Writing into a Vec cannot fail.
         Value::Number(number) => drop(write!(out, "{number}")),
         Value::String(text) => write_text(out, text),
         Value::Array(items) => {
@@ -129,7 +132,7 @@ fn write_value(out: &mut Vec<u8>, value: &Value) {
         }
         Value::Object(map) => {
             out.push(b'{');
-            // The map is sorted already, unless a dependency enables `serde_json/preserve_order`.
+            // The map is already sorted, unless a dependency enables `serde_json/preserve_order`.
             if map.keys().is_sorted() {
                 write_entries(out, map.iter());
             } else {
@@ -181,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn json_in_another_spelling_is_not_canonical() {
+    fn json_in_another_form_is_not_canonical() {
         for text in [
             "{ }",
             "[1, 2]",
@@ -235,7 +238,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_bytes_are_those_of_canonical_json(value in values()) {
+        fn the_written_bytes_are_canonical_json(value in values()) {
             let ours = to_canonical(&value);
             let theirs = canonical_json::to_string(&value).expect("a strict value");
             prop_assert_eq!(std::str::from_utf8(&ours), Ok(&*theirs));

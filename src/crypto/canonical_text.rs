@@ -1,6 +1,6 @@
-//! Text in canonical JSON: escapes, and texts that need none.
+//! Texts in canonical JSON: texts with escapes, and a faster path for texts without escapes.
 
-/// Writes a text with its escapes, without the quotes.
+/// Writes a text with its escapes, but without the quotes.
 pub(super) fn write_escaped(out: &mut Vec<u8>, text: &str) {
     let mut rest = text;
     loop {
@@ -13,15 +13,17 @@ pub(super) fn write_escaped(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// Whether a text is written between quotes without any escape.
+/// Returns true if canonical JSON writes the text without any escape.
 pub(crate) fn is_plain(text: &str) -> bool {
     plain_length(text.as_bytes()) == text.len()
 }
 
-/// The number of bytes at the front that need no escape. They are ASCII, so the count ends at a character boundary.
+/// Returns the number of bytes at the start of the text that need no escape. These bytes are ASCII, so the count ends
+/// at a character boundary.
 pub(super) fn plain_length(bytes: &[u8]) -> usize {
     let plain = |byte: u8| (0x20..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\');
-    // Most of an envelope is base64. Checking whole blocks first lets the compiler use vector instructions.
+    // Most of an envelope is base64, which needs no escapes. The loop checks whole blocks first, because the compiler
+    // can then use vector instructions.
     let block = |block: &&[u8]| block.iter().fold(true, |all, &byte| all & plain(byte));
     let blocks = bytes.chunks_exact(32).take_while(block).count() * 32;
     blocks + bytes[blocks..].iter().take_while(|&&byte| plain(byte)).count()

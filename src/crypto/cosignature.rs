@@ -1,14 +1,14 @@
-//! Cosignatures: signatures of witnesses over checkpoints, with a time.
+//! Cosignatures: signatures of witnesses over checkpoints, each with a time.
 //!
-//! A witness stores the last checkpoint of a log, verifies that each new checkpoint continues the stored one, and signs the
-//! new checkpoint with the time (c2sp.org/tlog-cosignature, Ed25519). The cosignature is a signature line of the
-//! checkpoint's note with these bytes:
+//! A witness stores the last checkpoint of a log, verifies that each new checkpoint continues the stored one, and signs
+//! the new checkpoint with the time (c2sp.org/tlog-cosignature, Ed25519). The cosignature is a signature line of the
+//! checkpoint's note, with these bytes:
 //! ```text
 //! key id (4) ‖ seconds since 1970 (8, big-endian) ‖ Ed25519 signature (64)
 //! ```
-//! The signature covers `cosignature/v1\ntime <seconds>\n` and the text of the note. The key id contains the algorithm byte
-//! 0x04, so a witness's key never passes as a log's key. Off-spec: ML-DSA cosignatures (0x06) are not read; their lines
-//! count as lines of unknown keys.
+//! The signature covers `cosignature/v1\ntime <seconds>\n` and the text of the note. The key id contains the algorithm
+//! byte 0x04, so nobody can use a witness's key as the key of a log. In contrast to the specification, the program does
+//! not read ML-DSA cosignatures (0x06), and treats their lines as lines of unknown keys.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ use crate::crypto::signature::PublicKey;
 /// The algorithm byte of Ed25519 cosignatures, in key ids and vkeys.
 const COSIGNATURE: u8 = 4;
 
-/// The key and the name of a witness.
+/// The public key and the name of a witness.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WitnessKey {
     name: String,
@@ -31,7 +31,8 @@ pub struct WitnessKey {
 pub struct VerifiedCosignature(u64);
 
 impl VerifiedCosignature {
-    /// When the witness had seen the checkpoint, by the clock of the witness: seconds since 1970, at most 2^63 - 1.
+    /// Time at which the witness signed the checkpoint, by the clock of the witness: seconds since 1970, at most 2^63 -
+    /// 1.
     #[must_use]
     pub const fn seconds(self) -> u64 {
         self.0
@@ -39,21 +40,22 @@ impl VerifiedCosignature {
 }
 
 impl WitnessKey {
-    /// Reads `<name>+<8 hex of the id>+<base64(0x04 ‖ key)>`.
+    /// Reads a vkey of the form `<name>+<8 hex of the id>+<base64(0x04 ‖ key)>`.
     ///
     /// # Errors
-    /// If the text is malformed, the key is weak, or the id does not match name and key.
+    /// Returns an error if the text is malformed, the key is weak, or the id does not match the name and the key.
     pub fn parse(vkey: &str) -> Result<Self, NoteError> {
         parse_vkey_of(COSIGNATURE, vkey).map(|(name, key)| Self { name, key })
     }
 
-    /// The key with this name. Signing, not this function, checks whether the name can be part of a note.
+    /// Returns the witness key with this name. This function does not check whether the name can be part of a note,
+    /// because signing checks the name.
     #[must_use]
     pub fn new(name: &str, key: PublicKey) -> Self {
         Self { name: name.to_owned(), key }
     }
 
-    /// The vkey text.
+    /// Returns the vkey text.
     #[must_use]
     pub fn vkey(&self) -> String {
         vkey_of(COSIGNATURE, &self.name, &self.key)
@@ -65,18 +67,19 @@ impl WitnessKey {
         &self.name
     }
 
-    /// The key. Two names with one key are one witness.
+    /// Returns the key. Two names with the same key are one witness.
     #[must_use]
     pub const fn key(&self) -> &PublicKey {
         &self.key
     }
 
-    /// Verifies the cosignatures of this witness on a note. Every line of this key must be valid. Of several lines the
-    /// earliest time counts. A note without such a line is no error. The function does not check whether the note is a
-    /// checkpoint, or of which log.
+    /// Verifies the cosignatures of this witness on a note. Every signature line of this key must be valid. If the note
+    /// has several lines of this key, the function returns the earliest time. A note without a signature line of this
+    /// key is not an error. The function does not check whether the note is a checkpoint, or to which log the
+    /// checkpoint belongs.
     ///
     /// # Errors
-    /// If a line of this key is not valid.
+    /// Returns an error if a signature line of this key is not valid.
     pub fn verify(&self, note: &Note) -> Result<Option<VerifiedCosignature>, NoteError> {
         let mut earliest = None;
         for line in self.lines(note.signatures()) {
@@ -86,16 +89,16 @@ impl WitnessKey {
         Ok(earliest)
     }
 
-    /// The signature lines of this key, unverified.
+    /// Returns the signature lines of this key, which are not verified.
     pub fn lines<'a>(&self, lines: &'a [NoteSignature]) -> impl Iterator<Item = &'a NoteSignature> + use<'a> {
         let (name, id) = (self.name.clone(), key_hash_of(COSIGNATURE, &self.name, &self.key));
         lines.iter().filter(move |line| line.of(&name, id).is_some())
     }
 
-    /// Verifies one line, which must be of this key.
+    /// Verifies one signature line, which must belong to this key.
     ///
     /// # Errors
-    /// If the line is not valid.
+    /// Returns an error if the signature line is not valid.
     pub fn verify_line(&self, note: &Note, line: &NoteSignature) -> Result<VerifiedCosignature, NoteError> {
         let id = key_hash_of(COSIGNATURE, &self.name, &self.key);
         let bytes = line.of(&self.name, id).ok_or(NoteError::BadSignature)?;
@@ -111,7 +114,8 @@ impl WitnessKey {
         Ok(VerifiedCosignature(seconds))
     }
 
-    /// Makes the line with which this witness cosigns `note` at this time. `sign` makes the raw Ed25519 signature.
+    /// Makes the signature line with which this witness cosigns `note` at this time. The function `sign` makes the raw
+    /// Ed25519 signature.
     ///
     /// # Errors
     /// The errors of `sign`.
@@ -133,7 +137,8 @@ impl fmt::Display for WitnessKey {
     }
 }
 
-/// The number of signature lines that are not the log's own. Each of them may be a cosignature; nothing is verified.
+/// Returns the number of signature lines that do not belong to the log's own key. Each of these lines may be a
+/// cosignature, but the function verifies nothing.
 #[must_use]
 pub fn lines_of_others(note: &str) -> u64 {
     Note::parse(note).map_or(0, |note| {
@@ -142,7 +147,7 @@ pub fn lines_of_others(note: &str) -> u64 {
     })
 }
 
-/// The signed message: `cosignature/v1\ntime 1679315147\nexample.com/log\n20852163\nCsUYapGG…\n`
+/// Returns the signed message, for example: `cosignature/v1\ntime 1679315147\nexample.com/log\n20852163\nCsUYapGG…\n`
 fn message(seconds: u64, text: &str) -> String {
     format!("cosignature/v1\ntime {seconds}\n{text}")
 }
@@ -186,13 +191,14 @@ mod tests {
     }
 
     #[test]
-    fn a_cosignature_of_another_name_or_key_is_ignored_and_a_bad_cosignature_is_refused() {
+    fn a_cosignature_of_an_unknown_name_or_key_is_ignored_and_an_invalid_cosignature_is_refused() {
         let plain = Note::parse(GOLDEN).expect("note");
         let (key, secret) = witness("w.example/1", 7);
         assert_eq!(key.verify(&plain), Ok(None));
         assert_eq!(key.verify(&cosigned(&plain, "w.example/2", 7, 5)), Ok(None));
         assert_eq!(key.verify(&cosigned(&plain, "w.example/1", 8, 5)), Ok(None));
-        // Over another checkpoint, at another time than it says, beyond what the form allows, too short.
+        // The reader refuses a line for another checkpoint, with another time, with a time that is too large, or with
+        // too few bytes.
         let other = Note::parse(&GOLDEN.replace("\n5\n", "\n6\n")).expect("note");
         let moved = cosigned(&other, "w.example/1", 7, 5).signatures().last().expect("line").clone();
         assert_eq!(key.verify(&plain.clone().with(moved).expect("room")), Err(NoteError::BadSignature));
@@ -217,7 +223,7 @@ mod tests {
         let (key, secret) = witness("w.example/1", 7);
         assert!(parse_vkey(&key.vkey()).is_err());
         assert!(WitnessKey::parse(&vkey("w.example/1", &secret.public())).is_err());
-        // A plain note signature by the same key is not a cosignature.
+        // A plain note signature of the same key is not a cosignature.
         let plain = Note::parse(GOLDEN).expect("note");
         assert!(verify_note(&cosigned(&plain, ORIGIN, 3, 5), ORIGIN, &SecretKey::from_seed([3; 32]).public()).is_ok());
         assert!(verify_note(&cosigned(&plain, "x", 7, 5), "x", &secret.public()).is_err());

@@ -1,14 +1,14 @@
-//! Digests: SHA-256 for documents, BLAKE3 for large outputs.
+//! Digests: SHA-256 for documents, and BLAKE3 for large outputs.
 //!
-//! Each kind of document has its own digest type without conversions. So the digest of a step cannot be compared with the
-//! digest of its parameters by mistake.
+//! Each kind of document has its own digest type, and no conversion between these types exists. Therefore no code can
+//! compare the digest of a step with the digest of parameters by mistake.
 
 use std::fmt;
 use std::str::FromStr;
 
 use sha2::Digest as _;
 
-/// The error for a text that is not `<algorithm>:<64 lower-case hex digits>`.
+/// The error for a text that does not have the form `<algorithm>:<64 lower-case hex digits>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DigestFormatError {
     expected: &'static str,
@@ -28,17 +28,17 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     sha2::Sha256::digest(bytes).into()
 }
 
-/// SHA-256 over a stream, for output that is hashed as it arrives.
+/// Computes the SHA-256 digest of a stream, for output that is hashed while it arrives.
 #[derive(Debug, Default, Clone)]
 pub struct Sha256Stream(sha2::Sha256);
 
 impl Sha256Stream {
-    /// Adds `bytes` to the stream.
+    /// Adds `bytes` to the hashed stream.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The digest of all bytes of the stream.
+    /// Returns the digest of all bytes of the stream.
     #[must_use]
     pub fn finish(self) -> [u8; 32] {
         self.0.finalize().into()
@@ -57,7 +57,7 @@ pub fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// Reads 64 lower-case hex digits as 32 bytes. Returns nothing for any other text.
+/// Reads 64 lower-case hex digits as 32 bytes. Returns `None` for any other text.
 #[must_use]
 pub fn unhex32(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0_u8; 32];
@@ -65,7 +65,7 @@ pub fn unhex32(text: &str) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
-/// Fills `bytes` from lower-case hex of exactly twice this length.
+/// Fills `bytes` from lower-case hex digits, of which the text must have exactly twice as many.
 #[must_use]
 pub fn unhex(text: &str, bytes: &mut [u8]) -> Option<()> {
     let text = text.as_bytes();
@@ -90,7 +90,7 @@ macro_rules! digest_type {
         pub struct $name([u8; 32]);
 
         impl $name {
-            /// The digest with these 32 bytes (from a store or an in-toto subject).
+            /// Returns the digest with these 32 bytes (from the store or an in-toto subject).
             #[must_use]
             pub const fn from_bytes(bytes: [u8; 32]) -> Self {
                 Self(bytes)
@@ -102,7 +102,7 @@ macro_rules! digest_type {
                 &self.0
             }
 
-            /// 64 lower-case hex digits, without the algorithm.
+            /// Returns the 64 lower-case hex digits, without the name of the algorithm.
             #[must_use]
             pub fn hex(&self) -> String {
                 hex(&self.0)
@@ -160,7 +160,7 @@ macro_rules! sha256_type {
         digest_type!($(#[$doc])* $name, "sha256");
 
         impl $name {
-            /// The digest of exactly these bytes.
+            /// Returns the digest of exactly these bytes.
             #[must_use]
             pub fn of(bytes: &[u8]) -> Self {
                 Self(sha256(bytes))
@@ -170,80 +170,80 @@ macro_rules! sha256_type {
 }
 
 sha256_type!(
-    /// Identifies a step: SHA-256 of the canonical JSON of its definition.
+    /// Digest of a step: SHA-256 of the canonical JSON of the step's definition.
     StepDigest
 );
 sha256_type!(
-    /// Identifies parameters: SHA-256 of the canonical JSON of the complete parameter object.
+    /// Digest of parameters: SHA-256 of the canonical JSON of the complete parameter object.
     ParamsDigest
 );
 sha256_type!(
-    /// Identifies an authorization: SHA-256 of the bytes of its payload.
+    /// Digest of an authorization: SHA-256 of the bytes of its payload.
     AuthorizationDigest
 );
 sha256_type!(
-    /// Identifies a seal: SHA-256 of the bytes of its payload. The digest of the first seal is the boundary's id.
+    /// Digest of a seal: SHA-256 of the bytes of its payload. The digest of the first seal is the id of the boundary.
     SealDigest
 );
 sha256_type!(
-    /// Identifies a roster: SHA-256 of the bytes of its payload.
+    /// Digest of a roster: SHA-256 of the bytes of its payload.
     RosterDigest
 );
 sha256_type!(
-    /// Identifies a policy: SHA-256 of the file's canonical JSON, as the file is written.
+    /// Digest of a policy: SHA-256 of the canonical JSON of the file, without added defaults.
     PolicyDigest
 );
 sha256_type!(
-    /// Identifies a blob that is stored beside the log under its digest.
+    /// Digest of a blob, which is also the key of the blob in the store.
     BlobDigest
 );
 sha256_type!(
-    /// Identifies recorded bytes of a run: an output, a captured file, a manifest.
+    /// Digest of recorded bytes of a run: an output, a captured file, or a manifest.
     ContentDigest
 );
 sha256_type!(
-    /// Identifies a script after its templates were filled in.
+    /// Digest of a script after the program has filled in its templates.
     RenderedDigest
 );
 sha256_type!(
-    /// Identifies any input that was handed in: the subject of a refusal.
+    /// Digest of any input to the boundary, which is the subject of a refusal.
     InputDigest
 );
 digest_type!(
-    /// An RFC 6962 leaf hash, SHA-256(0x00 ‖ leaf data), written with the prefix of a digest.
+    /// RFC 6962 leaf hash, SHA-256(0x00 ‖ leaf data), written with the prefix of a digest.
     LeafHash,
     "sha256"
 );
 digest_type!(
-    /// The RFC 6962 root of the registry's leaves.
+    /// RFC 6962 root hash of the registry's leaves.
     RegistryRoot,
     "sha256"
 );
 digest_type!(
-    /// The BLAKE3 digest of large bytes in the store and over HTTP.
+    /// BLAKE3 digest of large bytes in the store and over HTTP.
     Blake3Digest,
     "blake3"
 );
 
 impl Blake3Digest {
-    /// The digest of exactly these bytes.
+    /// Returns the digest of exactly these bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(blake3::hash(bytes).into())
     }
 }
 
-/// BLAKE3 over a stream, for output that is hashed as it arrives.
+/// Computes the BLAKE3 digest of a stream, for output that is hashed while it arrives.
 #[derive(Debug, Default, Clone)]
 pub struct Blake3Stream(blake3::Hasher);
 
 impl Blake3Stream {
-    /// Adds `bytes` to the stream.
+    /// Adds `bytes` to the hashed stream.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The digest of all bytes of the stream.
+    /// Returns the digest of all bytes of the stream.
     #[must_use]
     pub fn finish(&self) -> Blake3Digest {
         Blake3Digest(self.0.finalize().into())
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_of_a_stream_equals_the_digest_of_the_whole() {
+    fn the_digest_of_a_stream_equals_the_digest_of_all_its_bytes() {
         let mut sha = Sha256Stream::default();
         let mut blake = Blake3Stream::default();
         for chunk in [&b"ab"[..], b"", b"c"] {

@@ -1,8 +1,8 @@
-//! The strict JSON reader for every document from outside.
+//! The strict JSON reader for every document from outside the program.
 //!
-//! If two keys of an object are equal, serde_json keeps the last one. It rounds numbers and nests 128 levels deep. So two
-//! programs could read two different documents from the same signed bytes. A document that this reader accepts has exactly
-//! one meaning and one canonical form (`crypto::canonical`).
+//! If two keys of an object are equal, serde_json silently uses the last value. serde_json also rounds numbers and
+//! accepts 128 levels of nesting. Therefore two programs could read two different documents from the same signed bytes.
+//! A document that this reader accepts has exactly one meaning and one canonical form (`crypto::canonical`).
 
 use std::cell::RefCell;
 use std::fmt;
@@ -13,19 +13,19 @@ use serde_json::{Map, Value};
 
 use crate::crypto::shape::{Strict, push_step};
 
-/// The deepest nesting of arrays and objects. The limit bounds the stack of every program that reads the document.
+/// Maximum depth of nested arrays and objects. The limit bounds the stack size that a reader of the document needs.
 pub const MAX_DEPTH: usize = 32;
 
-/// The largest magnitude of an integer, 2^53-1. Readers that store numbers as doubles round larger integers.
+/// The largest magnitude of an integer: 2^53-1. Programs that store numbers as doubles round larger integers.
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 
 /// The prefix of keys to which serde_json gives a special meaning.
 pub(super) const RESERVED_PREFIX: &str = "$serde_json::";
 
-/// Reads one JSON value of at most `max_bytes` bytes. An error names the broken rule and its place.
+/// Reads one JSON value of at most `max_bytes` bytes. An error names the broken rule and the place in the text.
 ///
 /// # Errors
-/// See [`Reason`]. The size is checked first, then the encoding.
+/// See [`Reason`]. The reader checks the size first, and then the encoding.
 pub fn parse(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> {
     if bytes.len() > max_bytes {
         let detail = format!("the document has {} bytes, at most {max_bytes} are allowed", bytes.len());
@@ -43,8 +43,8 @@ pub fn parse(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> {
 /// Reads one document of type `T` of at most `max_bytes` bytes.
 ///
 /// # Errors
-/// [`ReadError::Json`] when the bytes are not strict JSON, [`ReadError::Type`] with a JSON pointer when they
-/// are JSON of another shape.
+/// Returns [`ReadError::Json`] if the bytes are not strict JSON, and [`ReadError::Type`] with a JSON pointer if the
+/// JSON does not fit the type.
 pub fn parse_as<T: DeserializeOwned>(bytes: &[u8], max_bytes: usize) -> Result<T, ReadError> {
     typed(&parse(bytes, max_bytes)?)
 }
@@ -52,35 +52,35 @@ pub fn parse_as<T: DeserializeOwned>(bytes: &[u8], max_bytes: usize) -> Result<T
 /// Converts `value` into a document of type `T`.
 ///
 /// # Errors
-/// [`ReadError::Type`] with the pointer of the first place that does not fit.
+/// Returns [`ReadError::Type`] with the pointer of the first value that does not fit the type.
 pub fn typed<T: DeserializeOwned>(value: &Value) -> Result<T, ReadError> {
     T::deserialize(Strict(value))
         .map_err(|misfit| ReadError::Type { pointer: misfit.pointer(), message: misfit.message })
 }
 
-/// The rule that bytes break which are not strict JSON.
+/// The rule of strict JSON that the bytes break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// More bytes than the caller allows.
+    /// The text has more bytes than the caller allows.
     TooLarge,
-    /// A byte order mark, or not UTF-8.
+    /// The text has a byte order mark, or is not UTF-8.
     Encoding,
-    /// Not JSON (RFC 8259), a lone surrogate, or bytes after the value.
+    /// The text is not JSON (RFC 8259), has a lone surrogate, or has bytes after the value.
     Syntax,
-    /// An object has the same key twice. Keys are compared after unescaping.
+    /// An object has the same key twice. The reader compares keys after it has resolved their escapes.
     DuplicateKey,
-    /// Not an integer of at most 2^53-1: a fraction, an exponent, `-0`, or too large.
+    /// A number is not an integer of at most 2^53-1: it has a fraction or an exponent, is `-0`, or is too large.
     Number,
     /// Nested deeper than [`MAX_DEPTH`].
     Depth,
-    /// A key that serde_json treats specially.
+    /// A key has a special meaning for serde_json.
     ReservedKey,
-    /// Well-formed JSON that differs from its canonical form (only from `canonical::parse_canonical`).
+    /// The JSON is well-formed but not in canonical form (only from `canonical::parse_canonical`).
     NotCanonical,
 }
 
 impl Reason {
-    /// The stable code, for programs and test vectors.
+    /// Returns the stable code of the rule, for programs and test vectors.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -101,11 +101,11 @@ impl Reason {
 pub struct JsonError {
     /// The broken rule.
     pub reason: Reason,
-    /// Line, counted from 1; 0 when unknown.
+    /// Line in the text, counted from 1, or 0 if the line is unknown.
     pub line: usize,
-    /// Byte in that line, counted from 1; 0 when unknown.
+    /// Byte in that line, counted from 1, or 0 if the byte is unknown.
     pub column: usize,
-    /// The text that was found, and the expected form.
+    /// The text that the reader found, and the form that it expected.
     pub detail: String,
 }
 
@@ -126,11 +126,11 @@ impl std::error::Error for JsonError {}
 pub enum ReadError {
     /// Not strict JSON.
     Json(JsonError),
-    /// Strict JSON of another shape.
+    /// The bytes are strict JSON, but do not fit the type.
     Type {
-        /// RFC 6901 pointer to the place; empty for the whole document.
+        /// RFC 6901 pointer to the value, or an empty text for the whole document.
         pointer: String,
-        /// The value that was found, and the expected type.
+        /// The value that the reader found, and the type that it expected.
         message: String,
     },
 }
@@ -153,7 +153,7 @@ impl From<JsonError> for ReadError {
     }
 }
 
-/// Checks a value that this program built. An error names the broken rule and the pointer of its place.
+/// Checks a value that this program built. An error names the broken rule and the pointer of the value.
 pub(crate) fn check_value(value: &Value) -> Result<StrictValue, (Reason, String)> {
     match broken_rule(value, 0) {
         None => Ok(StrictValue(())),
@@ -165,7 +165,8 @@ pub(crate) fn check_value(value: &Value) -> Result<StrictValue, (Reason, String)
     }
 }
 
-/// The first broken rule, with the path to its place, innermost step first. Valid values cost no allocation.
+/// Returns the first broken rule, with the path to its place. The innermost element of the path is first. A valid value
+/// causes no allocation.
 fn broken_rule(value: &Value, depth: usize) -> Option<(Reason, Vec<String>)> {
     let within = |child: &Value, step: &dyn Fn() -> String| {
         let (reason, mut steps) = broken_rule(child, depth + 1)?;
@@ -216,7 +217,7 @@ fn describe(error: &serde_json::Error, broken: Option<(Reason, String)>) -> Json
         if let Some(place) = detail.rfind(" at line ") {
             detail.truncate(place);
         }
-        // `1e999` never reaches the visitor: serde_json rejects numbers that no double can represent.
+        // The text `1e999` never reaches the visitor, because serde_json rejects numbers that no double can represent.
         let number = detail.starts_with("number out of range");
         (if number { Reason::Number } else { Reason::Syntax }, detail)
     });
@@ -336,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn every_case_of_the_conformance_file_is_answered_as_written() {
+    fn every_case_of_the_conformance_file_gives_the_expected_result() {
         use base64::Engine as _;
         let file: Value =
             serde_json::from_str(include_str!("../../tests/conformance/canonical-json.json")).expect("file");
@@ -359,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_number_with_a_fraction_is_refused_with_all_features_of_serde_json() {
-        // With `serde_json/arbitrary_precision` a number arrives as a map, and even `1` would be refused.
+        // With `serde_json/arbitrary_precision`, a number arrives as a map, so the reader would refuse even `1`.
         assert_eq!(reason("1.00"), Some(Reason::Number));
         assert_eq!(parse(b"1", 10), Ok(Value::from(1)));
         for bad in ["1.0", "1e2", "1E2", "-0", "-0.0", "[1e999]", "9007199254740992", "-9007199254740992", "1e-400"] {
@@ -426,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_of_another_shape_is_refused_with_a_pointer() {
+    fn a_document_of_another_type_is_refused_with_a_json_pointer() {
         let pointer_of = |text: &str| match parse_as::<Document>(text.as_bytes(), 1000) {
             Err(ReadError::Type { pointer, .. }) => pointer,
             other => panic!("{other:?}"),

@@ -1,8 +1,8 @@
-//! The RFC 6962 Merkle tree: roots, proofs, tiles.
+//! The RFC 6962 Merkle tree: root hashes, proofs and tiles.
 //!
-//! A leaf hash is SHA-256(0x00 ‖ data), a node hash is SHA-256(0x01 ‖ left ‖ right). Proofs are verified with the
-//! algorithms of RFC 9162. Proofs are made from complete subtrees, whose hashes never change. Tile coordinates follow C2SP
-//! tlog-tiles (height 8). The caller stores the hashes.
+//! A leaf hash is SHA-256(0x00 ‖ data), and a node hash is SHA-256(0x01 ‖ left ‖ right). The verification of proofs
+//! uses the algorithms of RFC 9162. The program makes proofs from complete subtrees, whose hashes never change. The
+//! coordinates of tiles follow C2SP tlog-tiles (height 8). The caller of this module stores the hashes.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ use crate::crypto::digest::Sha256Stream;
 /// A leaf, node or root hash.
 pub type Hash = [u8; 32];
 
-/// The root of the empty tree: SHA-256 of zero bytes.
+/// The root hash of the empty tree: SHA-256 of zero bytes.
 pub const EMPTY_ROOT: Hash = [
     0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27, 0xae, 0x41,
     0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
 ];
 
-/// The hash of a leaf with this data (RFC 6962, 2.1).
+/// Returns the hash of a leaf that has this data (RFC 6962, 2.1).
 #[must_use]
 pub fn leaf_hash(data: &[u8]) -> Hash {
     let mut hash = Sha256Stream::default();
@@ -26,7 +26,7 @@ pub fn leaf_hash(data: &[u8]) -> Hash {
     hash.finish()
 }
 
-/// The hash of the node above `left` and `right`.
+/// Returns the hash of the node above `left` and `right`.
 #[must_use]
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
     let mut bytes = [1_u8; 65];
@@ -35,7 +35,7 @@ pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
     crate::crypto::digest::sha256(&bytes)
 }
 
-/// The root of the tree with these leaf hashes.
+/// Returns the root hash of the tree with these leaf hashes.
 #[must_use]
 pub fn root(leaves: &[Hash]) -> Hash {
     let mut frontier = Frontier::default();
@@ -43,12 +43,12 @@ pub fn root(leaves: &[Hash]) -> Hash {
     frontier.root()
 }
 
-/// Proves that the leaf is at this index of the tree with this root and size.
+/// Proves that the leaf has this index in the tree with this root hash and size.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct InclusionProved(());
 
-/// Proves that the older tree is a prefix of the newer one.
+/// Proves that the older tree is a prefix of the newer tree.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct ConsistencyProved(());
@@ -56,7 +56,7 @@ pub struct ConsistencyProved(());
 /// The reason why a Merkle proof is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProofError {
-    /// The tree of this size has no such leaf.
+    /// The tree of this size has no leaf with this index.
     IndexBeyondSize {
         /// The leaf's index.
         index: u64,
@@ -70,29 +70,31 @@ pub enum ProofError {
         /// The size of the newer tree.
         new: u64,
     },
-    /// The number of hashes differs from what these positions need.
+    /// The proof has a wrong number of hashes for these positions.
     WrongLength,
-    /// The hashes give another root.
+    /// The hashes of the proof lead to another root hash.
     OtherRoot,
 }
 
 impl fmt::Display for ProofError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::IndexBeyondSize { index, size } => write!(f, "there is no entry {index} in a log of {size}"),
-            Self::SizesReversed { old, new } => write!(f, "a log of {old} cannot be an earlier state of one of {new}"),
+            Self::IndexBeyondSize { index, size } => write!(f, "a log of {size} entries has no entry {index}"),
+            Self::SizesReversed { old, new } => {
+                write!(f, "a log of {old} entries cannot be an earlier state of a log of {new} entries")
+            }
             Self::WrongLength => f.write_str("the proof does not have the number of hashes that its position needs"),
-            Self::OtherRoot => f.write_str("the proof gives another root; the log or the proof was changed"),
+            Self::OtherRoot => f.write_str("the proof gives another root hash; the log or the proof was changed"),
         }
     }
 }
 
 impl std::error::Error for ProofError {}
 
-/// Verifies that `leaf` is at `index` of the tree of `size` leaves with this root (RFC 9162, 2.1.3.2).
+/// Verifies that `leaf` has this `index` in the tree of `size` leaves with this root hash (RFC 9162, 2.1.3.2).
 ///
 /// # Errors
-/// The reason why the proof is not valid.
+/// Returns the reason why the proof is not valid.
 pub fn verify_inclusion(
     leaf: &Hash,
     index: u64,
@@ -104,9 +106,9 @@ pub fn verify_inclusion(
     if index >= size {
         return Err(ProofError::IndexBeyondSize { index, size });
     }
-    // 2. Set two variables, fn to leaf_index and sn to tree_size - 1. 3. Set r to hash.
+    // 2. RFC 9162: set two variables, fn to leaf_index and sn to tree_size - 1. 3. Set r to hash.
     let (mut first, mut second, mut hash) = (index, size - 1, *leaf);
-    // 4. For each value p in the inclusion_path array:
+    // 4. RFC 9162: for each value p in the inclusion_path array:
     for step in path {
         if second == 0 {
             return Err(ProofError::WrongLength);
@@ -123,19 +125,19 @@ pub fn verify_inclusion(
         first >>= 1;
         second >>= 1;
     }
-    // 5. Compare sn to 0 and r against the root_hash.
+    // 5. RFC 9162: compare sn to 0 and r against the root_hash.
     if second != 0 {
         return Err(ProofError::WrongLength);
     }
     if hash == *root { Ok(InclusionProved(())) } else { Err(ProofError::OtherRoot) }
 }
 
-/// Verifies that the tree of `old_size` leaves is a prefix of that of `new_size` (RFC 9162, 2.1.4.2).
+/// Verifies that the tree of `old_size` leaves is a prefix of the tree of `new_size` leaves (RFC 9162, 2.1.4.2).
 ///
 /// The proof is empty if the sizes are equal or the older tree is empty.
 ///
 /// # Errors
-/// The reason why the proof is not valid.
+/// Returns the reason why the proof is not valid.
 pub fn verify_consistency(
     old_size: u64,
     old_root: &Hash,
@@ -155,16 +157,17 @@ pub fn verify_consistency(
             (true, false) => Err(ProofError::OtherRoot),
         };
     }
-    // 2. If first is an exact power of 2, then prepend first_hash to the consistency_path array.
+    // 2. RFC 9162: if first is an exact power of 2, prepend first_hash to the consistency_path array.
     let (start, rest) = if old_size.is_power_of_two() {
         (old_root, path)
     } else {
         path.split_first().ok_or(ProofError::WrongLength)?
     };
-    // 3. Set fn to first - 1 and sn to second - 1. 4. If LSB(fn) is set, shift both until it is not.
+    // 3. RFC 9162: set fn to first - 1 and sn to second - 1. 4. RFC 9162: if LSB(fn) is set, shift fn and sn to the
+    //    right until LSB(fn) is not set.
     let shift = (old_size - 1).trailing_ones();
     let (mut first, mut second) = ((old_size - 1) >> shift, (new_size - 1) >> shift);
-    // 5. Set both fr and sr to the first value.
+    // 5. RFC 9162: set fr and sr to the first value of the path.
     let (mut old, mut new) = (*start, *start);
     // 6. For each subsequent value c:
     for step in rest {
@@ -184,15 +187,15 @@ pub fn verify_consistency(
         first >>= 1;
         second >>= 1;
     }
-    // 7. Verify that fr is first_hash, sr is second_hash and sn is 0.
+    // 7. RFC 9162: verify that fr is first_hash, sr is second_hash and sn is 0.
     if second != 0 || (rest.is_empty() && path.is_empty()) {
         return Err(ProofError::WrongLength);
     }
     if old == *old_root && new == *new_root { Ok(ConsistencyProved(())) } else { Err(ProofError::OtherRoot) }
 }
 
-/// The root of the tree of `size` leaves. `source(level, index)` gives the hash of the complete subtree over the leaves
-/// `index << level` to `(index + 1) << level`. Level 0 has the leaf hashes.
+/// Returns the root hash of the tree of `size` leaves. The function `source(level, index)` returns the hash of the
+/// complete subtree over the leaves `index << level` to `(index + 1) << level`. Level 0 contains the leaf hashes.
 ///
 /// # Errors
 /// The errors of `source`.
@@ -200,8 +203,8 @@ pub fn root_of<E>(size: u64, mut source: impl FnMut(u8, u64) -> Result<Hash, E>)
     if size == 0 { Ok(EMPTY_ROOT) } else { range(0, size, &mut source) }
 }
 
-/// The inclusion proof of leaf `index` in the tree of `size` leaves, lowest hash first (RFC 6962, 2.1.1). Returns nothing
-/// if there is no such leaf. `source` as for [`root_of`].
+/// Returns the inclusion proof of the leaf `index` in the tree of `size` leaves, lowest hash first (RFC 6962, 2.1.1).
+/// Returns `None` if the tree has no such leaf. `source` as for [`root_of`].
 ///
 /// # Errors
 /// The errors of `source`.
@@ -228,8 +231,9 @@ pub fn inclusion_path<E>(
     Ok(Some(path))
 }
 
-/// The proof that the tree of `old` leaves is a prefix of the tree of `size` leaves (RFC 6962, 2.1.2). Returns nothing if
-/// `old` is larger. The proof is empty between equal sizes and from the empty tree. `source` as for [`root_of`].
+/// Returns the proof that the tree of `old` leaves is a prefix of the tree of `size` leaves (RFC 6962, 2.1.2). Returns
+/// `None` if `old` is larger than `size`. The proof is empty if the sizes are equal or the old tree is empty. `source`
+/// as for [`root_of`].
 ///
 /// # Errors
 /// The errors of `source`.
@@ -255,8 +259,8 @@ pub fn consistency_path<E>(
             low = middle;
         }
     }
-    // The verifier knows the old root. So the last part of the old tree is sent only if the old tree is no complete
-    // subtree.
+    // The verifier knows the root hash of the old tree. Therefore the proof contains the last part of the old tree only
+    // if the old tree is not a complete subtree.
     if low > 0 {
         path.push(range(low, high, &mut source)?);
     }
@@ -264,17 +268,18 @@ pub fn consistency_path<E>(
     Ok(Some(path))
 }
 
-/// The largest power of two below `leaves`; `leaves` is at least 2 (RFC 6962: k < n <= 2k).
+/// Returns the largest power of two below `leaves`, which must be at least 2 (RFC 6962: k < n <= 2k).
 const fn left_leaves(leaves: u64) -> u64 {
     1 << (leaves - 1).ilog2()
 }
 
-/// The hash over the leaves `low..high`. `low` is a multiple of the largest power of two in the length.
+/// Returns the root hash of the subtree over the leaves `low..high`. The number `low` must be a multiple of the largest
+/// power of two in the length.
 fn range<E>(mut low: u64, high: u64, source: &mut impl FnMut(u8, u64) -> Result<Hash, E>) -> Result<Hash, E> {
     let mut parts = Vec::new();
     while low < high {
         let level = (high - low).ilog2();
-        // ilog2 of a u64 is below 64.
+        // The result of ilog2 for a u64 is below 64.
         parts.push(source(u8::try_from(level).unwrap_or(u8::MAX), low >> level)?);
         low += 1 << level;
     }
@@ -287,7 +292,8 @@ fn fold(parts: &[Hash]) -> Hash {
     rest.fold(*last, |right, left| node_hash(left, &right))
 }
 
-/// The right edge of a tree: the roots of its complete subtrees, largest first. An appender needs nothing else.
+/// The right edge of a tree: the root hashes of its complete subtrees, largest subtree first. A program that appends
+/// leaves needs no other data of the tree.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Frontier {
     size: u64,
@@ -295,14 +301,14 @@ pub struct Frontier {
 }
 
 impl Frontier {
-    /// The edge of a tree of `size` leaves from its parts (one for each bit of `size`, largest first). Returns nothing if
-    /// the number of parts is wrong.
+    /// Returns the edge of a tree of `size` leaves from the edge's parts (one part for each 1 bit of `size`, largest
+    /// first). Returns `None` if the number of parts is wrong.
     #[must_use]
     pub fn from_parts(size: u64, parts: Vec<Hash>) -> Option<Self> {
         (usize::try_from(size.count_ones()) == Ok(parts.len())).then_some(Self { size, parts })
     }
 
-    /// Loads the edge of a tree of `size` leaves from `source`, as for [`root_of`].
+    /// Loads the edge of a tree of `size` leaves from `source`, which works as in [`root_of`].
     ///
     /// # Errors
     /// The errors of `source`.
@@ -321,8 +327,9 @@ impl Frontier {
         self.append_with(leaf, |_, _, _| {});
     }
 
-    /// Appends a leaf and calls `completed(level, index, hash)` for every subtree that the leaf completes, the leaf itself
-    /// (level 0) first. [`root_of`] and the proofs need exactly these hashes later.
+    /// Appends a leaf and calls `completed(level, index, hash)` for every subtree that the leaf completes. The first
+    /// completed subtree is the leaf itself (level 0). The function [`root_of`] and the proofs need exactly these
+    /// hashes later.
     fn append_with(&mut self, leaf: Hash, mut completed: impl FnMut(u8, u64, &Hash)) {
         let (mut level, mut index, mut hash) = (0, self.size, leaf);
         completed(level, index, &hash);
@@ -336,45 +343,46 @@ impl Frontier {
         self.size += 1;
     }
 
-    /// The number of leaves.
+    /// Returns the number of leaves.
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.size
     }
 
-    /// The root over all leaves.
+    /// Returns the root hash over all leaves.
     #[must_use]
     pub fn root(&self) -> Hash {
         fold(&self.parts)
     }
 
-    /// The roots of the complete subtrees, largest first.
+    /// Returns the root hashes of the complete subtrees, largest subtree first.
     #[must_use]
     pub fn parts(&self) -> &[Hash] {
         &self.parts
     }
 }
 
-/// The number of hashes or entries in a full tile.
+/// Number of hashes or entries in a full tile.
 pub const TILE_WIDTH: u16 = 256;
 
-/// The levels of the tree in one tile.
+/// Number of tree levels in one tile.
 pub const TILE_HEIGHT: u8 = 8;
 
-/// The longest entry: the tile stores its length in 16 bits.
+/// Maximum size of an entry in bytes, because the tile stores the length of an entry in 16 bits.
 pub const MAX_ENTRY_BYTES: usize = u16::MAX as usize;
 
 /// The content of a tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TileKind {
-    /// Hashes of tree level 8 × this tile level (0 to 63).
+    /// Hashes of the tree level 8 × this tile level (0 to 63).
     Hashes(u8),
-    /// Log entries, each after its length.
+    /// Log entries, each with its length before it.
     Entries,
 }
 
-/// One resource of C2SP tlog-tiles: `tile/<level>/<index>[.p/<width>]` or `tile/entries/<index>[.p/<width>]`. The index is
-/// written in groups of three digits, each group but the last after an `x`: `tile/0/x001/x234/067`.
+/// One resource of C2SP tlog-tiles, with the path `tile/<level>/<index>[.p/<width>]` or
+/// `tile/entries/<index>[.p/<width>]`. The path writes the index in groups of three digits, and each group except the
+/// last has an `x` before it: `tile/0/x001/x234/067`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TilePath {
     kind: TileKind,
@@ -383,14 +391,15 @@ pub struct TilePath {
 }
 
 impl TilePath {
-    /// The tile with this many hashes or entries (1 to 256). Returns nothing for other widths or for levels over 63.
+    /// Returns the tile with this number of hashes or entries (1 to 256). Returns `None` for other widths or for levels
+    /// over 63.
     #[must_use]
     pub fn new(kind: TileKind, index: u64, width: u16) -> Option<Self> {
         let level_ok = !matches!(kind, TileKind::Hashes(64..));
         (level_ok && (1..=TILE_WIDTH).contains(&width)).then_some(Self { kind, index, width })
     }
 
-    /// Reads a path in its canonical form. Returns nothing for any other form.
+    /// Parses a path in its canonical form. Returns `None` for any other form.
     #[must_use]
     pub fn parse(path: &str) -> Option<Self> {
         let (kind, place) = path.strip_prefix("tile/")?.split_once('/')?;
@@ -407,31 +416,33 @@ impl TilePath {
             }
             index = index.checked_mul(1000)?.checked_add(digits.parse().ok()?)?;
         }
-        // Writing the tile again must give the same path. This rejects leading zeros, missing or extra `x` groups and
-        // signs.
+        // If the program writes the tile's path again, the result must equal the input. This comparison rejects leading
+        // zeros, missing or extra `x` groups, and signs.
         Self::new(kind, index, width).filter(|tile| tile.to_string() == path)
     }
 
-    /// The content.
+    /// Returns the content.
     #[must_use]
     pub const fn kind(&self) -> TileKind {
         self.kind
     }
 
-    /// The index of the tile in its level.
+    /// Returns the index of the tile in its level.
     #[must_use]
     pub const fn index(&self) -> u64 {
         self.index
     }
 
-    /// The number of hashes or entries. A tile with 256 is full and never changes.
+    /// Returns the number of hashes or entries in the tile. A tile with 256 hashes or entries is full and never
+    /// changes.
     #[must_use]
     pub const fn width(&self) -> u16 {
         self.width
     }
 
-    /// The tree level, and the range of subtree indexes of the tile's hashes. For entries: level 0 and the range of leaf
-    /// indexes. Returns nothing if the range lies beyond any tree.
+    /// Returns the tree level of the tile's hashes, and the range of their indexes in this level. For a tile of
+    /// entries, the result is level 0 and the range of leaf indexes. Returns `None` if the range lies beyond every
+    /// possible tree.
     #[must_use]
     pub fn subtrees(&self) -> Option<(u8, std::ops::Range<u64>)> {
         let level = match self.kind {
@@ -444,7 +455,7 @@ impl TilePath {
         ((end - 1) <= u64::MAX >> level).then_some((level, start..end))
     }
 
-    /// Whether a tree of `size` leaves contains the whole tile.
+    /// Returns true if a tree of `size` leaves contains the whole tile.
     #[must_use]
     pub fn is_within(&self, size: u64) -> bool {
         self.subtrees().is_some_and(|(level, range)| range.end <= size >> level)
@@ -477,7 +488,7 @@ impl fmt::Display for TilePath {
     }
 }
 
-/// The error for an entry longer than [`MAX_ENTRY_BYTES`].
+/// The error for an entry that is longer than [`MAX_ENTRY_BYTES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntryTooLarge {
     /// Its length.
@@ -492,10 +503,10 @@ impl fmt::Display for EntryTooLarge {
 
 impl std::error::Error for EntryTooLarge {}
 
-/// Appends an entry to an entries tile: its length (16 bits, big-endian), then its bytes.
+/// Appends an entry to a tile of entries: first its length (16 bits, big-endian), then its bytes.
 ///
 /// # Errors
-/// If the entry is too long. The tile is then unchanged.
+/// Returns an error if the entry is too long. If the function returns an error, the tile does not change.
 pub fn push_entry(tile: &mut Vec<u8>, entry: &[u8]) -> Result<(), EntryTooLarge> {
     let length = u16::try_from(entry.len()).map_err(|_| EntryTooLarge { bytes: entry.len() })?;
     tile.extend_from_slice(&length.to_be_bytes());
@@ -503,8 +514,8 @@ pub fn push_entry(tile: &mut Vec<u8>, entry: &[u8]) -> Result<(), EntryTooLarge>
     Ok(())
 }
 
-/// The entries of an entries tile. Returns nothing if the tile ends within an entry or has more than [`TILE_WIDTH`]
-/// entries.
+/// Returns the entries of a tile of entries. Returns `None` if the tile ends within an entry or has more than
+/// [`TILE_WIDTH`] entries.
 #[must_use]
 pub fn split_entries(mut tile: &[u8]) -> Option<Vec<&[u8]>> {
     let mut entries = Vec::new();
@@ -547,7 +558,7 @@ mod tests {
         value.as_u64().expect("number")
     }
 
-    /// A tree of leaves `leaf <i>`, with every complete subtree's hash.
+    /// A tree whose leaves are `leaf <i>`, with the hash of every complete subtree.
     struct Tree {
         frontier: Frontier,
         subtrees: HashMap<(u8, u64), Hash>,
@@ -600,7 +611,7 @@ mod tests {
     }
 
     #[test]
-    fn every_case_of_the_conformance_file_is_answered_as_written() {
+    fn every_case_of_the_conformance_file_gives_the_expected_result() {
         let file: Value = serde_json::from_str(include_str!("../../tests/conformance/merkle.json")).expect("file");
         use base64::Engine as _;
         let misc = &file["golden_misc"][0];
@@ -760,7 +771,7 @@ mod tests {
     }
 
     #[test]
-    fn tile_paths_have_one_accepted_form() {
+    fn a_tile_path_has_only_one_accepted_form() {
         for (path, kind, index, width) in [
             ("tile/0/000.p/5", TileKind::Hashes(0), 0, 5),
             ("tile/entries/000", TileKind::Entries, 0, 256),

@@ -1,4 +1,4 @@
-//! Ground: bytes, digests, signatures, trees.
+//! Basic cryptography: bytes, digests, signatures and trees.
 pub mod canonical;
 pub mod canonical_text;
 pub mod cosignature;

@@ -1,8 +1,8 @@
-//! Signed notes and tlog-proofs: text formats of C2SP.
+//! Signed notes and tlog-proofs, which are text formats of C2SP.
 //!
-//! A note is a text, a blank line, and signature lines `— <name> <base64(key id ‖ signature)>` (c2sp.org/signed-note). A
-//! checkpoint of the log is a note. A tlog-proof has the index of an entry, its inclusion path and a checkpoint
-//! (c2sp.org/tlog-proof). The key id here has 4 bytes; it is not the `KeyId` of OpenSSH.
+//! A note is a text, a blank line, and signature lines `— <name> <base64(key id ‖ signature)>` (c2sp.org/signed-note).
+//! A checkpoint of the log is a note. A tlog-proof has the index of an entry, its inclusion path and a checkpoint
+//! (c2sp.org/tlog-proof). The key id in a note has 4 bytes and is not the `KeyId` of OpenSSH.
 
 use std::fmt;
 
@@ -14,22 +14,23 @@ use crate::crypto::digest::{Sha256Stream, hex};
 use crate::crypto::merkle::Hash;
 use crate::crypto::signature::PublicKey;
 
-/// The largest note. A checkpoint with the largest number of signature lines is much smaller.
+/// The largest note. A checkpoint with the maximum number of signature lines is much smaller.
 pub const MAX_NOTE_BYTES: usize = 64 << 10;
 
-/// The largest number of signature lines. The limit bounds the work that a stranger can cause in a verifier.
+/// Maximum number of signature lines in a note. The limit bounds the work that a note from a stranger can cause in a
+/// verifier.
 pub const MAX_SIGNATURES: usize = 64;
 
 /// The algorithm byte of Ed25519 in key ids and vkeys.
 const ED25519: u8 = 1;
 
-/// The id of a note key: the first 4 bytes of SHA-256(name ‖ 0x0A ‖ 0x01 ‖ key).
+/// Returns the id of a note key, which is the first 4 bytes of SHA-256(name ‖ 0x0A ‖ 0x01 ‖ key).
 #[must_use]
 pub fn key_hash(name: &str, key: &PublicKey) -> [u8; 4] {
     key_hash_of(ED25519, name, key)
 }
 
-/// The id of a note key of another algorithm.
+/// Returns the id of a note key with another algorithm.
 pub(crate) fn key_hash_of(algorithm: u8, name: &str, key: &PublicKey) -> [u8; 4] {
     let mut hash = Sha256Stream::default();
     hash.update(name.as_bytes());
@@ -39,7 +40,7 @@ pub(crate) fn key_hash_of(algorithm: u8, name: &str, key: &PublicKey) -> [u8; 4]
     [digest[0], digest[1], digest[2], digest[3]]
 }
 
-/// The key as other programs read it (vkey): `<name>+<8 hex of its id>+<base64(0x01 ‖ key)>`.
+/// Returns the key as a vkey, which other programs read: `<name>+<8 hex of its id>+<base64(0x01 ‖ key)>`.
 #[must_use]
 pub fn vkey(name: &str, key: &PublicKey) -> String {
     vkey_of(ED25519, name, key)
@@ -54,7 +55,8 @@ pub(crate) fn vkey_of(algorithm: u8, name: &str, key: &PublicKey) -> String {
 /// Reads the name and the key from a vkey.
 ///
 /// # Errors
-/// If the text is not a vkey of a strong Ed25519 key, or the id does not match name and key.
+/// Returns an error if the text is not a vkey of a strong Ed25519 key, or if the id does not match the name and the
+/// key.
 pub fn parse_vkey(text: &str) -> Result<(String, PublicKey), NoteError> {
     parse_vkey_of(ED25519, text)
 }
@@ -78,7 +80,7 @@ pub(crate) fn parse_vkey_of(algorithm: u8, text: &str) -> Result<(String, Public
     Ok((name.to_owned(), key))
 }
 
-/// A text with the signature lines below it. Nothing is verified yet.
+/// A text with signature lines below the text. Nothing is verified yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     text: String,
@@ -89,32 +91,32 @@ pub struct Note {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoteSignature {
     name: String,
-    /// The key id (4 bytes), then the signature in the form of the key's algorithm.
+    /// The key id (4 bytes), and then the signature in the form of the key's algorithm.
     bytes: Vec<u8>,
 }
 
 impl NoteSignature {
-    /// The name of the key.
+    /// Returns the name of the key.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Makes a line of the key with this name and id.
+    /// Makes a signature line of the key with this name and id.
     pub(crate) fn new(name: &str, id: [u8; 4], signature: &[u8]) -> Self {
         Self { name: name.to_owned(), bytes: [&id[..], signature].concat() }
     }
 
-    /// The bytes after the key id, if the line is of the key with this name and id.
+    /// Returns the bytes after the key id, or `None` if the line belongs to another key.
     pub(crate) fn of(&self, name: &str, id: [u8; 4]) -> Option<&[u8]> {
         if self.name == name { self.bytes.strip_prefix(&id) } else { None }
     }
 }
 
-/// Reads signature lines without their text. Each line ends with a line feed.
+/// Reads signature lines without the text of the note. Each signature line ends with a line feed.
 ///
 /// # Errors
-/// If a line is malformed, if there is no line, or if there are more than [`MAX_SIGNATURES`].
+/// Returns an error if a line is malformed, if the input has no line, or if it has more than [`MAX_SIGNATURES`] lines.
 pub fn parse_signatures(lines: &str) -> Result<Vec<NoteSignature>, NoteError> {
     if lines.len() > MAX_NOTE_BYTES {
         return Err(NoteError::TooLarge);
@@ -128,10 +130,11 @@ pub fn parse_signatures(lines: &str) -> Result<Vec<NoteSignature>, NoteError> {
 }
 
 impl Note {
-    /// Reads a note. The part before its last blank line is the text, the part after it the signatures.
+    /// Reads a note. The part before the note's last blank line is the text, and the part after this line has the
+    /// signatures.
     ///
     /// # Errors
-    /// If the note is malformed or too large.
+    /// Returns an error if the note is malformed or too large.
     pub fn parse(note: &str) -> Result<Self, NoteError> {
         if note.len() > MAX_NOTE_BYTES {
             return Err(NoteError::TooLarge);
@@ -142,22 +145,22 @@ impl Note {
         Ok(Self { text: text.to_owned(), signatures: parse_signatures(lines)? })
     }
 
-    /// The text, unverified. [`verify_note`] gives the verified text.
+    /// Returns the text, unverified. The function [`verify_note`] returns the verified text.
     #[must_use]
     pub fn unverified_text(&self) -> &str {
         &self.text
     }
 
-    /// Its signature lines, in order.
+    /// Returns the signature lines of the note, in order.
     #[must_use]
     pub fn signatures(&self) -> &[NoteSignature] {
         &self.signatures
     }
 
-    /// The note with one more signature line.
+    /// Returns the note with one additional signature line.
     ///
     /// # Errors
-    /// If the note would have more than [`MAX_SIGNATURES`].
+    /// Returns an error if the note would have more than [`MAX_SIGNATURES`] lines.
     pub fn with(mut self, signature: NoteSignature) -> Result<Self, NoteError> {
         if self.signatures.len() >= MAX_SIGNATURES {
             return Err(NoteError::TooLarge);
@@ -168,7 +171,7 @@ impl Note {
 }
 
 impl fmt::Display for Note {
-    /// The whole note, as it is stored and sent.
+    /// Writes the whole note in its stored and transmitted form.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.text)?;
         for signature in &self.signatures {
@@ -178,10 +181,10 @@ impl fmt::Display for Note {
     }
 }
 
-/// Signs `text` (which ends with a line feed) as `name`. The public half of the signing key is `key`.
+/// Signs `text` (which must end with a line feed) under the name `name`. The public half of the signing key is `key`.
 ///
 /// # Errors
-/// If the text or the name cannot be part of a note, or if `sign` fails.
+/// Returns an error if the text or the name cannot be part of a note, or if `sign` fails.
 pub fn sign_note<E>(
     text: &str,
     name: &str,
@@ -203,18 +206,18 @@ pub fn sign_note<E>(
 pub struct SignedText<'a>(&'a str);
 
 impl<'a> SignedText<'a> {
-    /// The text with its last line feed.
+    /// Returns the text, including its last line feed.
     #[must_use]
     pub const fn as_str(&self) -> &'a str {
         self.0
     }
 }
 
-/// Verifies that `key`, known as `name`, signed the note. Lines of other names or key ids are ignored. At least one line of
-/// this key must exist, and all of them must be valid.
+/// Verifies that `key`, under the name `name`, signed the note. The function ignores signature lines with other names
+/// or key ids. At least one signature line of this key must exist, and all signature lines of this key must be valid.
 ///
 /// # Errors
-/// If a line of this key is not valid, or if there is none.
+/// Returns an error if the note has no signature line of this key, or if such a line is not valid.
 pub fn verify_note<'a>(note: &'a Note, name: &str, key: &PublicKey) -> Result<SignedText<'a>, NoteError> {
     let id = key_hash(name, key);
     let mut found = false;
@@ -227,16 +230,16 @@ pub fn verify_note<'a>(note: &'a Note, name: &str, key: &PublicKey) -> Result<Si
     if found { Ok(SignedText(&note.text)) } else { Err(NoteError::NotSignedBy(name.to_owned())) }
 }
 
-/// The reason why a text is not a note, vkey or tlog-proof, or why its signatures are not accepted.
+/// The reason why a text is not a note, a vkey or a tlog-proof, or why its signatures are not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoteError {
-    /// More than [`MAX_NOTE_BYTES`] or [`MAX_SIGNATURES`].
+    /// The note has more than [`MAX_NOTE_BYTES`] bytes or more than [`MAX_SIGNATURES`] signature lines.
     TooLarge,
     /// The text is empty, does not end with a line feed, or contains control characters.
     Text,
     /// The name of a key is empty, too long, or contains a space or a plus.
     Name,
-    /// There is no blank line with signature lines after it.
+    /// The note has no blank line with signature lines after it.
     NoSignatures,
     /// A signature line is malformed.
     SignatureLine,
@@ -246,7 +249,7 @@ pub enum NoteError {
     NotSignedBy(String),
     /// The text is not a vkey of a strong Ed25519 key.
     Vkey,
-    /// The tlog-proof is malformed; the text says what was expected.
+    /// The tlog-proof is malformed, and the value states what was expected.
     Proof(&'static str),
 }
 
@@ -274,7 +277,7 @@ impl fmt::Display for NoteError {
 
 impl std::error::Error for NoteError {}
 
-/// The reason why a note was not signed.
+/// The reason why the program did not sign a note.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignNoteError<E> {
     /// The text or the name cannot be part of a note.
@@ -294,22 +297,22 @@ impl<E: fmt::Display> fmt::Display for SignNoteError<E> {
 
 impl<E: std::error::Error> std::error::Error for SignNoteError<E> {}
 
-/// The proof that an entry is in the log of a checkpoint: `c2sp.org/tlog-proof@v1`.
+/// The proof that an entry is in the log of a checkpoint, in the format `c2sp.org/tlog-proof@v1`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlogProof {
     /// The entry's index.
     pub index: u64,
     /// The inclusion path, lowest hash first.
     pub hashes: Vec<Hash>,
-    /// The whole signed note of the checkpoint, byte for byte, not parsed.
+    /// The whole signed note of the checkpoint as received bytes, which are not parsed.
     pub checkpoint: String,
 }
 
 impl TlogProof {
-    /// Reads a proof. Its first blank line separates the checkpoint. `extra` lines are refused.
+    /// Reads a proof. The first blank line of the proof separates the checkpoint. `extra` lines are refused.
     ///
     /// # Errors
-    /// The part that was expected.
+    /// The part of the proof that was expected.
     pub fn parse(text: &str) -> Result<Self, NoteError> {
         if text.len() > MAX_NOTE_BYTES {
             return Err(NoteError::TooLarge);
@@ -324,7 +327,7 @@ impl TlogProof {
             return Err(NoteError::Proof("c2sp.org/tlog-proof@v1 in the first line"));
         }
         let index = lines.next().and_then(|line| line.strip_prefix("index ")).and_then(|digits| {
-            // The index must be in canonical form: no sign, no leading zero.
+            // The index must be in canonical form, without a sign or a leading zero.
             digits.parse::<u64>().ok().filter(|index| index.to_string() == digits)
         });
         let index = index.ok_or(NoteError::Proof("`index <number>` in the second line, and no `extra` line"))?;
@@ -350,7 +353,7 @@ impl fmt::Display for TlogProof {
 const PROOF_HEADER: &str = "c2sp.org/tlog-proof@v1";
 const LINE_START: &str = "— ";
 
-/// The longest inclusion path: C2SP tlog-proof limits trees to 63 bits.
+/// Maximum length of an inclusion path, because C2SP tlog-proof limits the tree size to 63 bits.
 const MAX_PATH: usize = 63;
 
 fn check_text(text: &str) -> Result<(), NoteError> {
@@ -366,7 +369,7 @@ fn parse_line(line: &str) -> Result<NoteSignature, NoteError> {
     let (name, encoded) =
         line.strip_prefix(LINE_START).and_then(|rest| rest.split_once(' ')).ok_or(NoteError::SignatureLine)?;
     let bytes = STANDARD.decode(encoded).map_err(|_| NoteError::SignatureLine)?;
-    // The key id and at least one byte of signature.
+    // The bytes must contain the key id and at least one byte of the signature.
     if !is_name(name) || bytes.len() < 5 {
         return Err(NoteError::SignatureLine);
     }
@@ -430,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_signatures_are_ignored_but_a_bad_line_of_the_known_key_is_refused() {
+    fn unknown_signatures_are_ignored_but_an_invalid_signature_of_the_known_key_is_refused() {
         let key = boundary().public();
         let text = "origin\n1\nroot\n";
         let good = sign(text, ORIGIN, 3);
@@ -505,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn proofs_have_one_accepted_form() {
+    fn a_proof_has_only_one_accepted_form() {
         let refused = |text: &str| assert!(matches!(TlogProof::parse(text), Err(NoteError::Proof(_))), "{text}");
         refused("");
         refused(&PROOF.replacen("@v1", "@v2", 1));

@@ -1,7 +1,7 @@
-//! Typed reading in which a struct is always a JSON object.
+//! A typed reader in which a struct is always a JSON object.
 //!
-//! Serde's derived types also accept an array for a struct, field by field in order. A document has only one form, so a
-//! struct must be an object with named fields. Every other check is left to the type.
+//! The types that Serde derives also accept an array instead of a struct, with the fields in order. A document has only
+//! one form, so a struct must be an object with named fields. The type performs every other check.
 
 use std::fmt;
 
@@ -11,16 +11,16 @@ use serde::de::{
 };
 use serde_json::Value;
 
-/// A value that does not fit its type.
+/// The error for a value that does not fit its type.
 #[derive(Debug)]
 pub(super) struct TypeMismatch {
-    /// Keys and indexes on the path to the value, innermost first.
+    /// Keys and indexes on the path to the value, innermost element first.
     path: Vec<String>,
     pub(super) message: String,
 }
 
 impl TypeMismatch {
-    /// The RFC 6901 pointer to the value.
+    /// Returns the RFC 6901 pointer to the value.
     pub(super) fn pointer(&self) -> String {
         let mut pointer = String::new();
         self.path.iter().rev().for_each(|step| push_step(&mut pointer, step));
@@ -47,7 +47,7 @@ impl serde::de::Error for TypeMismatch {
     }
 }
 
-// RFC 6901, section 3: '~' is written ~0 and '/' is written ~1.
+// RFC 6901, section 3: `~` is written as `~0`, and `/` is written as `~1`.
 pub(super) fn push_step(pointer: &mut String, step: &str) {
     pointer.push('/');
     for c in step.chars() {
@@ -59,7 +59,7 @@ pub(super) fn push_step(pointer: &mut String, step: &str) {
     }
 }
 
-/// A value that is read strictly.
+/// A value that this reader reads strictly.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Strict<'de>(pub(super) &'de Value);
 
@@ -169,7 +169,7 @@ impl<'de> SeqAccess<'de> for &mut Items<'de> {
 
 struct Fields<'de> {
     rest: serde_json::map::Iter<'de>,
-    /// The entry whose key was read, but not its value.
+    /// The current entry, whose key was read but whose value was not read yet.
     of: Option<(&'de str, &'de Value)>,
 }
 

@@ -1,7 +1,7 @@
-//! Ed25519 signatures and the DSSE message that they cover.
+//! Ed25519 signatures, and the DSSE message that the signatures cover.
 //!
-//! Only `verify_strict` is used, and weak or non-canonical keys cannot be constructed. So two verifiers never disagree
-//! about a signature. Signing is deterministic (RFC 8032): the same message gives the same signature.
+//! The program uses only `verify_strict`, and cannot construct weak or non-canonical keys. Therefore two verifiers
+//! always agree about a signature. Signing is deterministic (RFC 8032): the same message gives the same signature.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -11,14 +11,14 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use zeroize::Zeroizing;
 
-/// The payload type of every envelope: an in-toto statement.
+/// The payload type of every envelope, which is an in-toto statement.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 
 /// The length of a raw signature in bytes.
 pub const SIGNATURE_BYTES: usize = 64;
 
-/// DSSE's pre-authentication encoding, which is the message that signatures cover: `DSSEv1 SP len(type) SP type SP
-/// len(body) SP body`. The lengths are decimal numbers of bytes.
+/// Returns DSSE's pre-authentication encoding, which is the message that signatures cover: `DSSEv1 SP len(type) SP type
+/// SP len(body) SP body`. The lengths are decimal numbers, counted in bytes.
 #[must_use]
 pub fn pae(payload_type: &str, body: &[u8]) -> Vec<u8> {
     let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), body.len());
@@ -28,21 +28,21 @@ pub fn pae(payload_type: &str, body: &[u8]) -> Vec<u8> {
     message
 }
 
-/// An Ed25519 public key: a point of large order in its canonical encoding.
+/// An Ed25519 public key, which is a point of large order in its canonical encoding.
 ///
-/// The struct keeps the decompressed point, so that a verification does not decompress the key again.
+/// The struct stores the decompressed point, so that a verification does not need to decompress the key again.
 #[derive(Clone, Copy)]
 pub struct PublicKey(VerifyingKey);
 
 impl PublicKey {
-    /// Reads a key in its encoding (RFC 8032, 5.1.2).
+    /// Reads a key from its encoding (RFC 8032, 5.1.2).
     ///
     /// # Errors
-    /// If the bytes encode no point, encode a point in another than the canonical form, or encode a point of small order.
-    /// Under a key of small order one signature can be valid for many messages.
+    /// Returns an error if the bytes encode no point, encode a point in a non-canonical form, or encode a point of
+    /// small order. Under a key of small order, one signature can be valid for many messages.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeyError> {
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::NotAPoint)?;
-        // OpenSSL and Python accept other encodings of a point. Two encodings would give one key two key ids.
+        // OpenSSL and Python accept other encodings of a point. With two encodings, one key would have two key ids.
         if key.to_edwards().compress().to_bytes() != *bytes {
             return Err(KeyError::NotCanonical);
         }
@@ -58,11 +58,11 @@ impl PublicKey {
         self.0.as_bytes()
     }
 
-    /// Verifies a raw signature over `message` strictly: S is reduced, R is canonical and of large order, no cofactor is
-    /// used.
+    /// Verifies a raw signature over `message` strictly: S is reduced, R is canonical and of large order, and no
+    /// cofactor is used.
     ///
     /// # Errors
-    /// If this key did not make the signature over this message.
+    /// Returns an error if this key did not make the signature over this message.
     pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> Result<SignatureProof, BadSignature> {
         self.0
             .verify_strict(message, &Signature::from_bytes(signature))
@@ -70,7 +70,7 @@ impl PublicKey {
             .map_err(|_| BadSignature)
     }
 
-    /// The key as PEM (SubjectPublicKeyInfo, RFC 8410), for `openssl pkeyutl -verify -pubin`.
+    /// Returns the key as PEM (SubjectPublicKeyInfo, RFC 8410), for `openssl pkeyutl -verify -pubin`.
     #[must_use]
     pub fn to_spki_pem(&self) -> String {
         let mut der = SPKI_PREFIX.to_vec();
@@ -99,7 +99,7 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// Proves that a signature was verified. Only [`PublicKey::verify`] constructs the proof.
+/// The proof that a signature was verified. Only [`PublicKey::verify`] constructs this proof.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct SignatureProof(());
@@ -141,22 +141,22 @@ impl fmt::Display for KeyError {
 
 impl std::error::Error for KeyError {}
 
-/// An Ed25519 private key. The memory is wiped on drop, and the key is never printed.
+/// An Ed25519 private key. The memory of the key is erased on drop, and the key is never printed.
 pub struct SecretKey(SigningKey);
 
 impl SecretKey {
-    /// Makes the key from its seed (the "private key" of RFC 8032).
+    /// Makes the key from its seed (RFC 8032 calls the seed "private key").
     #[must_use]
     pub fn from_seed(seed: [u8; 32]) -> Self {
         let seed = Zeroizing::new(seed);
         Self(SigningKey::from_bytes(&seed))
     }
 
-    /// The public key.
+    /// Returns the public key.
     #[must_use]
     pub fn public(&self) -> PublicKey {
-        // This key is neither weak nor non-canonical: clamping makes the scalar a non-zero multiple of a generator of prime
-        // order.
+        // The public key is neither weak nor non-canonical, because clamping makes the scalar a non-zero multiple of a
+        // generator of prime order.
         PublicKey(self.0.verifying_key())
     }
 
@@ -166,13 +166,14 @@ impl SecretKey {
         self.0.sign(message).to_bytes()
     }
 
-    /// The key as PEM of PKCS#8 version 1 (RFC 5958, RFC 8410). OpenSSL 3.0 and Python read this form.
+    /// Returns the key as PEM of PKCS#8 version 1 (RFC 5958, RFC 8410). OpenSSL 3.0 and Python read this PEM form.
     #[must_use]
     pub fn to_pkcs8_v1_pem(&self) -> Zeroizing<String> {
         let mut der = Zeroizing::new([0_u8; 48]);
         der[..16].copy_from_slice(&PKCS8_V1_PREFIX);
         der[16..].copy_from_slice(self.0.as_bytes());
-        // Allocates the whole length at once, because a growing string leaves copies of the key in memory.
+        // The function allocates the whole length at once, because a growing string would leave copies of the key in
+        // memory.
         let mut pem = Zeroizing::new(String::with_capacity(160));
         pem.push_str(PRIVATE_BEGIN);
         pem.push('\n');
@@ -186,7 +187,7 @@ impl SecretKey {
     /// Reads PKCS#8 version 1 in PEM, as [`Self::to_pkcs8_v1_pem`], OpenSSL and Python write it.
     ///
     /// # Errors
-    /// If the text is anything else. The error names the kind of the text where possible.
+    /// Returns an error if the text has any other form. If possible, the error names the kind of the text.
     pub fn from_pkcs8_pem(text: &str) -> Result<Self, PemError> {
         let text = text.trim();
         let label = text.strip_prefix("-----BEGIN ").and_then(|rest| rest.split_once("-----")).map(|(label, _)| label);
@@ -207,7 +208,7 @@ impl SecretKey {
         let der = Zeroizing::new(STANDARD.decode(joined.as_bytes()).map_err(|_| PemError::NotPem)?);
         match der.strip_prefix(&PKCS8_V1_PREFIX).map(<[u8; 32]>::try_from) {
             Some(Ok(seed)) => Ok(Self::from_seed(seed)),
-            // INTEGER 1 as the version: OneAsymmetricKey, version 2 of RFC 5958.
+            // The version is INTEGER 1, which means OneAsymmetricKey, version 2 of RFC 5958.
             _ if der.get(2..5) == Some(&[2, 1, 1]) => Err(PemError::Version2),
             _ => Err(PemError::NotEd25519),
         }
@@ -223,7 +224,7 @@ impl fmt::Debug for SecretKey {
 /// The reason why a text is not PKCS#8 version 1 in PEM with an Ed25519 private key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PemError {
-    /// The text has no PEM block, or a broken one.
+    /// The text has no PEM block, or has a malformed PEM block.
     NotPem,
     /// The text is an OpenSSH private key, which only ssh-keygen reads.
     OpenSsh,
@@ -233,7 +234,7 @@ pub enum PemError {
     OtherLabel(String),
     /// The text is PKCS#8 version 2, which contains the public key too.
     Version2,
-    /// The text is PKCS#8 of another algorithm, or contains more than the key.
+    /// The text is PKCS#8 with another algorithm, or contains more than the key.
     NotEd25519,
 }
 
@@ -249,8 +250,7 @@ impl fmt::Display for PemError {
             ),
             Self::OtherLabel(label) => write!(f, "a PEM block {label:?} is not a PKCS#8 private key"),
             Self::Version2 => f.write_str(
-                "the private key is PKCS#8 version 2, which OpenSSL 3.0 and Python can't read; \
-                 only version 1 is taken: make one with `openssl genpkey -algorithm ed25519`",
+                "the private key is PKCS#8 version 2, which OpenSSL 3.0 and Python can't read; this program reads only version 1: make a key with `openssl genpkey -algorithm ed25519`",
             ),
             Self::NotEd25519 => f.write_str(
                 "not an Ed25519 private key of PKCS#8 version 1; make one with `openssl genpkey -algorithm ed25519`",
@@ -264,10 +264,10 @@ impl std::error::Error for PemError {}
 const PRIVATE_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const PRIVATE_END: &str = "-----END PRIVATE KEY-----";
 
-/// SEQUENCE { INTEGER 0, SEQUENCE { OID 1.3.101.112 }, OCTET STRING { OCTET STRING of 32 bytes
+/// ASN.1: SEQUENCE { INTEGER 0, SEQUENCE { OID 1.3.101.112 }, OCTET STRING { OCTET STRING of 32 bytes
 const PKCS8_V1_PREFIX: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
 
-/// SEQUENCE { SEQUENCE { OID 1.3.101.112 }, BIT STRING of 32 bytes
+/// ASN.1: SEQUENCE { SEQUENCE { OID 1.3.101.112 }, BIT STRING of 32 bytes
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
 
 #[cfg(test)]
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn weak_and_oddly_encoded_keys_are_refused() {
+    fn weak_keys_and_keys_with_another_encoding_are_refused() {
         let mut identity = [0_u8; 32];
         identity[0] = 1;
         assert_eq!(PublicKey::from_bytes(&identity), Err(KeyError::Weak));
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn openssl_reads_our_keys_and_accepts_our_signatures() {
+    fn openssl_reads_the_keys_and_accepts_the_signatures_of_this_program() {
         let directory = tempfile::tempdir().expect("directory");
         let write = |name: &str, bytes: &[u8]| std::fs::write(directory.path().join(name), bytes).expect("file");
         let openssl = |arguments: &[&str]| {

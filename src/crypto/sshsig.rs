@@ -1,7 +1,8 @@
-//! OpenSSH public keys, and signatures of stock tools.
+//! OpenSSH public keys, and signatures that standard tools make.
 //!
-//! A key is a line `ssh-ed25519 BASE64 [comment]` or `sk-ssh-ed25519@openssh.com BASE64 [comment]` (FIDO). A signature is
-//! raw Ed25519 (64 bytes) or an SSHSIG blob (OpenSSH's PROTOCOL.sshsig). This file starts no program; `trust::ssh` does.
+//! A key is a line of the form `ssh-ed25519 BASE64 [comment]` or `sk-ssh-ed25519@openssh.com BASE64 [comment]` (FIDO).
+//! A signature is either raw Ed25519 (64 bytes) or an SSHSIG blob (OpenSSH's PROTOCOL.sshsig). This file starts no
+//! program, because only `trust::ssh` starts programs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,15 +15,16 @@ use sha2::Digest as _;
 use crate::crypto::digest::sha256;
 use crate::crypto::signature::{KeyError, PublicKey, SignatureProof};
 
-/// The SSHSIG namespace of all our signatures, as in `ssh-keygen -Y sign -n countersign`. So a signature that a person made
-/// for git or for a file never counts as an approval.
+/// The SSHSIG namespace of all signatures of this program, as in `ssh-keygen -Y sign -n countersign`. A signature that
+/// a person made for git or for a file has another namespace, so it never counts as an approval.
 pub const NAMESPACE: &str = "countersign";
 
-/// The most bytes that all signatures of one envelope have together, and therefore the longest signature. The limit bounds
-/// what a verifier decodes. A post-quantum or WebAuthn signature fits.
+/// Maximum size of all signatures of one envelope together, in bytes, and therefore also of one signature. The limit
+/// bounds the number of bytes that a verifier decodes. A post-quantum signature or a WebAuthn signature fits into this
+/// limit.
 pub const MAX_SIGNATURE_BYTES: usize = 8 << 10;
 
-/// The longest public key line. The limit bounds a roster entry.
+/// Maximum length of a public key line, in bytes. The limit bounds the size of a roster entry.
 pub const MAX_LINE_BYTES: usize = 1024;
 
 const PLAIN: &str = "ssh-ed25519";
@@ -31,11 +33,12 @@ const MAGIC: &[u8] = b"SSHSIG";
 
 /// Verifies one signature of `key` over `message`.
 ///
-/// For an `ssh-ed25519` key, 64 bytes are a raw Ed25519 signature, and a blob that begins with `SSHSIG` is SSHSIG. For an
-/// `sk-…` key only SSHSIG is accepted. The blob must name `key` and the namespace [`NAMESPACE`].
+/// For an `ssh-ed25519` key, 64 bytes are a raw Ed25519 signature, and a blob that begins with `SSHSIG` is an SSHSIG
+/// signature. For an `sk-…` key, the function accepts only SSHSIG. The blob must contain `key` and the namespace
+/// [`NAMESPACE`].
 ///
 /// # Errors
-/// The rule that the signature breaks.
+/// Returns an error for the rule that the signature breaks.
 pub fn verify(key: &SshKey, message: &[u8], signature: &[u8]) -> Result<KeyProof, SignatureError> {
     if signature.len() > MAX_SIGNATURE_BYTES {
         return Err(SignatureError::TooLong { bytes: signature.len() });
@@ -62,8 +65,7 @@ pub fn verify(key: &SshKey, message: &[u8], signature: &[u8]) -> Result<KeyProof
             let proof = key.public().verify(&signed, blob.signature).map_err(|_| SignatureError::Bad)?;
             Ok(KeyProof { presence: Presence::Unknown, _proof: proof })
         }
-        // OpenSSH's PROTOCOL.u2f: the authenticator signs
-        // SHA256(application) || flags || counter || SHA256(message)
+        // OpenSSH's PROTOCOL.u2f: the authenticator signs SHA256(application) || flags || counter || SHA256(message).
         (Some(application), Some((flags, counter))) => {
             let mut asserted = Vec::with_capacity(69);
             asserted.extend_from_slice(&sha256(application.as_bytes()));
@@ -74,7 +76,8 @@ pub fn verify(key: &SshKey, message: &[u8], signature: &[u8]) -> Result<KeyProof
             let presence = match flags & 5 {
                 5 => Presence::Verified,
                 1 => Presence::Touched,
-                // A key that verified the person by PIN, but without a touch, proves nothing about the moment of signing.
+                // If a key verified the person by PIN but not by touch, the signature proves nothing about the moment
+                // of signing.
                 _ => Presence::NotTouched,
             };
             Ok(KeyProof { presence, _proof: proof })
@@ -83,7 +86,7 @@ pub fn verify(key: &SshKey, message: &[u8], signature: &[u8]) -> Result<KeyProof
     }
 }
 
-/// Proves that a key signed a message. Only [`verify`] constructs the proof.
+/// The proof that a key signed a message. Only [`verify`] constructs this proof.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct KeyProof {
@@ -92,27 +95,27 @@ pub struct KeyProof {
 }
 
 impl KeyProof {
-    /// Whether a person touched the authenticator for this signature.
+    /// Returns the signature's statement about a touch of the authenticator by a person.
     #[must_use]
     pub const fn presence(&self) -> Presence {
         self.presence
     }
 }
 
-/// What a signature states about the presence of a person.
+/// The statement of a signature about the presence of a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// A security key states that a person touched it and that it verified the person by PIN or fingerprint.
+    /// A security key states that a person touched it, and that it verified the person by PIN or fingerprint.
     Verified,
     /// A security key states that a person touched it.
     Touched,
     /// A security key states that it signed without a touch.
     NotTouched,
-    /// The key is not a security key and states nothing.
+    /// The key is not a security key, and states nothing about a person.
     Unknown,
 }
 
-/// The reason why a signature is refused.
+/// The reason why the program refuses a signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignatureError {
     /// The signature is longer than [`MAX_SIGNATURE_BYTES`].
@@ -120,13 +123,13 @@ pub enum SignatureError {
         /// The length in bytes.
         bytes: usize,
     },
-    /// The signature is neither raw nor a well-formed SSHSIG of this profile.
+    /// The signature is neither raw nor a well-formed SSHSIG signature that this module accepts.
     Form(&'static str),
-    /// The SSHSIG names another key, or the same key with another application.
+    /// The SSHSIG signature names another key, or the same key with another application.
     OtherKey,
-    /// The SSHSIG was made for another namespace.
+    /// The SSHSIG signature was made for another namespace.
     OtherNamespace(String),
-    /// The signature is well-formed, but not valid for this key and message.
+    /// The signature is well-formed, but not valid for this key and this message.
     Bad,
 }
 
@@ -148,15 +151,15 @@ impl fmt::Display for SignatureError {
 
 impl std::error::Error for SignatureError {}
 
-/// A public key as OpenSSH writes it. Clones are cheap. Two keys are equal if their lines are equal.
+/// A public key in the form that OpenSSH writes. Clones are cheap. Two keys are equal if their lines are equal.
 #[derive(Clone)]
 pub struct SshKey(Arc<Inner>);
 
 struct Inner {
     public: PublicKey,
-    /// For a security key: the relying party, usually `ssh:`. The key signs this text too.
+    /// The application (relying party) of a security key, usually `ssh:`. The signature also covers this text.
     application: Option<String>,
-    /// The key's blob, as it is in an SSHSIG and as the key id hashes it.
+    /// The encoded key. SSHSIG signatures contain this blob, and the key id is its hash.
     blob: Vec<u8>,
     keyid: KeyId,
     line: String,
@@ -164,10 +167,10 @@ struct Inner {
 }
 
 impl SshKey {
-    /// Reads one line of an `authorized_keys` or `.pub` file, without options and without its line end.
+    /// Reads one line of an `authorized_keys` or `.pub` file, without options and without a line end.
     ///
     /// # Errors
-    /// If the line is not exactly `TYPE BASE64 [COMMENT]` with a strong Ed25519 key.
+    /// Returns an error if the line is not exactly `TYPE BASE64 [COMMENT]` with a strong Ed25519 key.
     pub fn parse(line: &str) -> Result<Self, SshKeyError> {
         if line.len() > MAX_LINE_BYTES {
             return Err(SshKeyError::TooLong);
@@ -190,7 +193,7 @@ impl SshKey {
     /// Makes the line of an `ssh-ed25519` key.
     ///
     /// # Errors
-    /// If the comment contains control characters or is too long.
+    /// Returns an error if the comment contains control characters or is too long.
     pub fn from_public(public: PublicKey, comment: &str) -> Result<Self, SshKeyError> {
         let mut blob = Vec::with_capacity(51);
         put(&mut blob, PLAIN.as_bytes());
@@ -198,7 +201,7 @@ impl SshKey {
         Self::from_blob(&blob, comment)
     }
 
-    /// Reads the key from a blob, as private key files and agents contain it.
+    /// Reads the key from a blob, as in private key files and in agents.
     ///
     /// # Errors
     /// As [`Self::parse`].
@@ -208,13 +211,13 @@ impl SshKey {
         Self::parse(&format!("{kind} {}{space}{comment}", STANDARD.encode(blob)))
     }
 
-    /// The OpenSSH fingerprint, as `ssh-keygen -lf` prints it.
+    /// Returns the OpenSSH fingerprint, as `ssh-keygen -lf` prints it.
     #[must_use]
     pub fn keyid(&self) -> KeyId {
         self.0.keyid
     }
 
-    /// The 32 bytes of the key. A plain key and a security key with the same bytes are equal here.
+    /// Returns the 32 bytes of the public key. A plain key and a security key with the same bytes give the same result.
     #[must_use]
     pub fn material(&self) -> &[u8; 32] {
         self.0.public.as_bytes()
@@ -226,19 +229,20 @@ impl SshKey {
         &self.0.public
     }
 
-    /// Whether the key is in a FIDO authenticator.
+    /// Returns true if the key is in a FIDO authenticator.
     #[must_use]
     pub fn is_security_key(&self) -> bool {
         self.0.application.is_some()
     }
 
-    /// The comment of the line, often a person's address. Empty if there is none.
+    /// Returns the comment of the line, which is often a person's address. The comment is empty if the line has no
+    /// comment.
     #[must_use]
     pub fn comment(&self) -> &str {
         &self.0.line[self.0.comment_at..]
     }
 
-    /// The line as it was read.
+    /// Returns the line as it was read.
     #[must_use]
     pub fn line(&self) -> &str {
         &self.0.line
@@ -292,7 +296,8 @@ impl schemars::JsonSchema for SshKey {
     }
 }
 
-/// A public key of a type that this version cannot verify. A roster may contain such a key, but the key counts for nobody.
+/// A public key of a type that this version cannot verify. A roster may contain such a key, but the key's signatures
+/// never count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForeignKey {
     kind: String,
@@ -301,10 +306,10 @@ pub struct ForeignKey {
 }
 
 impl ForeignKey {
-    /// Reads a line `TYPE BASE64 [COMMENT]` of a type that [`SshKey::parse`] does not accept.
+    /// Reads a line `TYPE BASE64 [COMMENT]` whose type [`SshKey::parse`] does not accept.
     ///
     /// # Errors
-    /// If the line has another form, or if its blob does not begin with its type.
+    /// Returns an error if the line has another form, or if its blob does not begin with its type.
     pub fn parse(line: &str) -> Result<Self, SshKeyError> {
         if line.len() > MAX_LINE_BYTES {
             return Err(SshKeyError::TooLong);
@@ -330,42 +335,42 @@ impl ForeignKey {
         Ok(Self { kind: kind.to_owned(), blob, keyid })
     }
 
-    /// The type: the first word of the line.
+    /// Returns the type, which is the first word of the line.
     #[must_use]
     pub fn kind(&self) -> &str {
         &self.kind
     }
 
-    /// The OpenSSH fingerprint, as `ssh-keygen -lf` prints it.
+    /// Returns the OpenSSH fingerprint, as `ssh-keygen -lf` prints it.
     #[must_use]
     pub const fn keyid(&self) -> KeyId {
         self.keyid
     }
 
-    /// The digest that stands for the key in comparisons: SHA-256 of the whole blob.
+    /// Returns the digest that represents the key in comparisons: SHA-256 of the whole blob.
     #[must_use]
     pub fn material(&self) -> [u8; 32] {
         sha256(&self.blob)
     }
 }
 
-/// The longest name of a key type.
+/// Maximum length of a key type's name, in bytes.
 const MAX_TYPE_BYTES: usize = 64;
 
-/// The reason why a line is not an accepted public key.
+/// The reason why the program does not accept a line as a public key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SshKeyError {
     /// The line is longer than [`MAX_LINE_BYTES`].
     TooLong,
     /// The line contains a control character, such as a line feed or an escape.
     Control,
-    /// The type is not one of the two accepted types. The value is the type that was found.
+    /// The type is not one of the two accepted types. The value is the type in the line.
     OtherType(String),
-    /// The second word is not standard padded base64.
+    /// The second word of the line is not standard base64 with padding.
     Base64,
-    /// The blob does not match the type in front of it.
+    /// The blob does not match the type at the start of the line.
     Blob,
-    /// The key itself is not acceptable.
+    /// The program does not accept the 32 bytes as a public key.
     Key(KeyError),
 }
 
@@ -393,12 +398,12 @@ impl std::error::Error for SshKeyError {}
 
 /// Identifies a key: `SHA256:` and 43 characters of base64 without padding, as `ssh-keygen -lf` prints it.
 ///
-/// Key ids are ordered by this text, not by the hashed bytes.
+/// Key ids are sorted by this text, not by the hashed bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId([u8; 50]);
 
 impl KeyId {
-    /// The text as it is written in documents.
+    /// Returns the text as it is written in documents.
     #[must_use]
     #[expect(clippy::expect_used, reason = "both constructors take ASCII only")]
     pub fn as_str(&self) -> &str {
@@ -441,7 +446,7 @@ impl std::error::Error for KeyIdError {}
 impl FromStr for KeyId {
     type Err = KeyIdError;
     fn from_str(id: &str) -> Result<Self, KeyIdError> {
-        // Decoding refuses other characters and stray bits at the end, so each hash has only one text.
+        // The decoder refuses other characters and stray bits at the end, so each hash has only one text.
         let hash = id.strip_prefix("SHA256:").and_then(|hash| STANDARD_NO_PAD.decode(hash).ok());
         match (hash, id.as_bytes().try_into()) {
             (Some(hash), Ok(bytes)) if hash.len() == 32 => Ok(Self(bytes)),
@@ -472,7 +477,7 @@ impl schemars::JsonSchema for KeyId {
     }
 }
 
-/// The armoured text of an SSHSIG blob, as `ssh-keygen -Y sign` writes it.
+/// Returns the armoured text of an SSHSIG blob, as `ssh-keygen -Y sign` writes it.
 #[must_use]
 pub fn armour(blob: &[u8]) -> String {
     let mut file = format!("{ARMOUR_BEGIN}\n");
@@ -486,7 +491,7 @@ pub fn armour(blob: &[u8]) -> String {
 /// Reads the blob from an armoured text.
 ///
 /// # Errors
-/// If the text is not exactly one armoured block of at most [`MAX_SIGNATURE_BYTES`].
+/// Returns an error if the text is not exactly one armoured block of at most [`MAX_SIGNATURE_BYTES`] bytes.
 pub fn dearmour(file: &str) -> Result<Vec<u8>, SignatureError> {
     let body = file.trim().strip_prefix(ARMOUR_BEGIN).and_then(|rest| rest.strip_suffix(ARMOUR_END));
     let body = body.ok_or(SignatureError::Form("it is not one block `-----BEGIN SSH SIGNATURE-----`"))?;
@@ -535,12 +540,12 @@ struct Blob<'a> {
     namespace: &'a [u8],
     hash: HashName,
     signature: &'a [u8; 64],
-    /// Flags and counter, of a security key only.
+    /// Flags and counter, which only a security key writes.
     counter: Option<(u8, u32)>,
 }
 
 impl<'a> Blob<'a> {
-    // byte[6] "SSHSIG" | uint32 version | string publickey | string namespace | string reserved
+    // Format: byte[6] "SSHSIG" | uint32 version | string publickey | string namespace | string reserved
     // | string hash_algorithm | string signature
     fn parse(bytes: &'a [u8]) -> Result<Self, SignatureError> {
         let form = SignatureError::Form;
@@ -577,7 +582,7 @@ impl<'a> Blob<'a> {
     }
 }
 
-// byte[6] "SSHSIG" | string namespace | string reserved | string hash_algorithm | string H(message)
+// Format: byte[6] "SSHSIG" | string namespace | string reserved | string hash_algorithm | string H(message)
 fn signed_data(hash: HashName, message: &[u8]) -> Vec<u8> {
     let mut data = MAGIC.to_vec();
     put(&mut data, NAMESPACE.as_bytes());
@@ -595,7 +600,7 @@ fn signed_data(hash: HashName, message: &[u8]) -> Vec<u8> {
     data
 }
 
-/// Reads SSH's wire format (RFC 4251, section 5) from the front of bytes.
+/// Reads SSH's wire format (RFC 4251, section 5) from the start of a byte slice.
 pub(crate) struct WireReader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> WireReader<'a> {
@@ -624,7 +629,7 @@ fn text(bytes: &[u8]) -> Option<&str> {
 }
 
 fn put(out: &mut Vec<u8>, bytes: &[u8]) {
-    // All values are short: a namespace, a hash or a key.
+    // All values are short, because each value is a namespace, a hash or a key.
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(bytes);
@@ -645,7 +650,7 @@ mod tests {
         SshKey::parse(BOB.trim_end()).expect("bob's key")
     }
 
-    /// An SSHSIG made here, so that a test can change each field alone.
+    /// An SSHSIG blob that the test builds, so that the test can change each field alone.
     struct Made<'a> {
         magic: &'a [u8],
         version: u32,
@@ -771,7 +776,7 @@ mod tests {
     }
 
     #[test]
-    fn presence_is_reported_as_signed() {
+    fn the_report_of_a_touch_equals_the_signed_flag() {
         let key = sk_key("ssh:");
         assert!(key.is_security_key());
         assert_eq!(presence(&key, &touched().blob()), Ok(Presence::Touched));
@@ -783,13 +788,13 @@ mod tests {
         let flags_at = untouched.len() - 5;
         claimed[flags_at] = 1;
         assert_eq!(presence(&key, &claimed), Err(SignatureError::Bad), "the flag is signed");
-        // The application of the blob differs from the application of the key.
+        // The application in the blob differs from the application of the key.
         let elsewhere = Made { key: sk_key("ssh:b").0.blob.clone(), ..touched() }.blob();
         assert_eq!(presence(&sk_key("ssh:b"), &elsewhere), Err(SignatureError::Bad));
     }
 
     #[test]
-    fn a_security_key_signs_through_sshsig_only() {
+    fn a_security_key_signs_only_in_the_sshsig_format() {
         let raw = SecretKey::from_seed([2; 32]).sign(MESSAGE);
         assert!(matches!(presence(&sk_key("ssh:"), &raw), Err(SignatureError::Form(_))));
         let as_plain = Made { key: sk_key("ssh:").0.blob.clone(), ..plain() }.blob();
@@ -825,7 +830,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_signature_or_a_signature_with_a_flipped_bit_is_refused() {
+    fn a_shortened_signature_or_a_signature_with_a_flipped_bit_is_refused() {
         for (key, blob) in [(bob(), plain().blob()), (sk_key("ssh:"), touched().blob())] {
             for length in 0..blob.len() {
                 assert!(presence(&key, &blob[..length]).is_err(), "{length} bytes");
@@ -839,7 +844,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_are_not_one_key_are_refused() {
+    fn a_line_that_does_not_contain_exactly_one_key_is_refused() {
         let line = BOB.trim_end();
         let (kind, rest) = line.split_once(' ').expect("line");
         let (encoded, _) = rest.split_once(' ').expect("line");
@@ -866,11 +871,12 @@ mod tests {
     }
 
     #[test]
-    fn key_ids_have_one_accepted_form() {
+    fn a_key_id_has_only_one_accepted_form() {
         let id = bob().keyid();
         assert_eq!(id.as_str().parse(), Ok(id));
         let text = id.as_str().to_owned();
-        // The last of the 43 characters carries 4 bits; the next letter of the alphabet sets a bit beyond them.
+        // The last of the 43 characters carries only 4 bits, and the next letter of the alphabet sets a bit beyond
+        // these 4 bits.
         let stray = format!("{}5", &text[..49]);
         for bad in
             ["", "SHA256:", &text[..49], &text.replace("SHA256", "sha256"), &format!("{text}="), &stray, &text[7..]]
@@ -880,7 +886,7 @@ mod tests {
     }
 
     #[test]
-    fn armor_around_other_data_is_refused() {
+    fn an_sshsig_armor_around_other_data_is_refused() {
         for bad in [
             "",
             ARMOUR_BEGIN,

@@ -1,8 +1,8 @@
 //! Writes canonical JSON directly from a typed document, without an intermediate tree.
 //!
-//! The writer supports the parts of documents: texts, integers, lists and objects. For anything else (a float, a variant
-//! with content, a map whose keys need escapes or are out of order) it stops. `crypto::canonical` then builds a tree, which
-//! also finds the error and its place.
+//! The writer supports the parts that documents have: texts, integers, lists and objects. The writer stops at any other
+//! part (a float, a variant with content, or a map whose keys need escapes or are out of order). If the writer stops,
+//! `crypto::canonical` builds a tree, which also finds the error and the place of the error.
 
 use std::fmt;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use serde::ser::{self, Impossible, Serialize, Serializer};
 use crate::crypto::canonical_text::write_escaped;
 use crate::crypto::json::{MAX_DEPTH, MAX_INTEGER, RESERVED_PREFIX};
 
-/// The canonical bytes of `document`, or nothing if the document has an unsupported part.
+/// Returns the canonical bytes of `document`, or `None` if the document has an unsupported part.
 pub(super) fn write<T: Serialize + ?Sized>(document: &T) -> Option<Vec<u8>> {
     let mut writer = Writer { out: Vec::with_capacity(2048), fields: Vec::new(), scratch: Vec::new(), depth: 0 };
     document.serialize(&mut writer).ok()?;
@@ -21,9 +21,10 @@ pub(super) fn write<T: Serialize + ?Sized>(document: &T) -> Option<Vec<u8>> {
 
 struct Writer {
     out: Vec<u8>,
-    /// The open objects, innermost last: the name of each field and where the field begins.
+    /// The open objects, innermost object last. Each object has the names of its fields and the positions at which they
+    /// begin.
     fields: Vec<(&'static str, usize)>,
-    /// A buffer for sorting the fields of an object.
+    /// A buffer for the sorting of an object's fields.
     scratch: Vec<u8>,
     depth: usize,
 }
@@ -98,14 +99,14 @@ impl Writer {
         Ok(())
     }
 
-    /// Sorts the fields from index `first` on by name. The fields begin at byte `begin`.
+    /// Sorts the fields from index `first` on by name. The fields begin at the byte position `begin`.
     fn sort(&mut self, first: usize, begin: usize) -> Result<(), Unsupported> {
         let fields = &self.fields[first..];
         if fields.is_sorted_by(|a, b| a.0 < b.0) {
             return Ok(());
         }
         let end = self.out.len();
-        // Each field except the first has a comma before it.
+        // Each field except the first field has a comma before it.
         let mut ranges: Vec<(&str, usize, usize)> = fields
             .iter()
             .enumerate()
@@ -315,10 +316,10 @@ impl ser::SerializeSeq for Items<'_> {
     }
 }
 
-/// An open object of a struct. Its fields are sorted at the end.
+/// The open object of a struct. The writer sorts the fields of the object at the end.
 struct Fields<'a> {
     writer: &'a mut Writer,
-    /// The index of its first field.
+    /// The index of the object's first field.
     first: usize,
     begin: usize,
 }
@@ -344,10 +345,10 @@ impl ser::SerializeStruct for Fields<'_> {
     }
 }
 
-/// An open map. Its keys must arrive in order, as a sorted map gives them.
+/// An open map. The keys of the map must arrive in order, as they do in a sorted map.
 struct Entries<'a> {
     writer: &'a mut Writer,
-    /// The range of the previous key, without its quotes.
+    /// The range of the previous key in the output, without its quotes.
     last: Option<Range<usize>>,
 }
 
@@ -361,7 +362,7 @@ impl ser::SerializeMap for Entries<'_> {
         }
         let begin = self.writer.out.len();
         key.serialize(&mut *self.writer)?;
-        // The bytes of the key without quotes. Without escapes, they sort like the text itself.
+        // Returns the bytes of the key without quotes. Keys without escapes have the same order as their texts.
         let [b'"', text @ .., b'"'] = &self.writer.out[begin..] else { return Err(Unsupported) };
         let before = self.last.clone().map(|last| &self.writer.out[last]);
         if text.contains(&b'\\')
@@ -424,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn every_shape_is_written_like_its_json_tree() {
+    fn every_type_is_written_to_the_same_bytes_as_its_json_tree() {
         for middle in [None, Some("x"), Some("")] {
             let document = document(middle);
             let tree = serde_json::to_value(&document).expect("a tree");
@@ -434,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn values_without_a_canonical_order_are_written_through_a_json_tree() {
+    fn values_without_a_canonical_order_are_left_to_the_json_tree() {
         let unordered: HashMap<String, u8> = (0..40).map(|n| (n.to_string(), n)).collect();
         assert_eq!(write(&unordered), None);
         assert_eq!(canonical::canonical_of(&unordered).map(|bytes| bytes.len()).ok(), Some(301));

@@ -1,4 +1,4 @@
-//! People who may not approve: the proposer and those who control the proposer.
+//! The people who may not approve a proposal: the proposer, and everyone who controls the proposer.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,7 +9,7 @@ use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
 use crate::trust::roster::TrustedRoster;
 
-/// The people and tokens whose signatures do not count for one proposal. Only [`judge`] constructs the list.
+/// The people and the tokens whose signatures do not count for one proposal. Only [`judge`] constructs this list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct ExcludedSigners(BTreeSet<Name>);
@@ -17,17 +17,19 @@ pub struct ExcludedSigners(BTreeSet<Name>);
 /// The knowledge about tokens.
 #[derive(Debug, Clone, Copy)]
 pub enum Tokens<'a> {
-    /// The whole sealed list, and the time of the decision. A name outside of list and roster does not exist, and neither
-    /// does a token that has ended.
+    /// The whole list of tokens from the seal, and the time of the decision. A name that is neither in the list nor in
+    /// the roster does not exist, and a token that has ended does not exist either.
     Sealed(&'a [SealedToken], Timestamp),
-    /// No list: a bundle does not contain it, so the owners of tokens are the boundary's word.
+    /// No list of tokens, because a bundle does not contain the list. Without the list, only the boundary states who
+    /// owns a token.
     Unknown,
 }
 
-/// Finds the excluded people (R8): the proposer, the token that handed the envelope in, and the owners of both.
+/// Finds the excluded people (R8): the proposer, the token that sent the envelope, and the owners of both.
 ///
 /// # Errors
-/// If one of the two is neither a sealed token nor a proposer of the roster, or if its token has ended.
+/// Returns an error if one of the two names is neither a sealed token nor a proposer of the roster, or if its token has
+/// ended.
 pub fn judge(
     proposer: &Name,
     handed_in_by: &Name,
@@ -47,7 +49,7 @@ pub fn judge(
             }
             Tokens::Unknown => None,
         };
-        // Without the list, one fact is still known: an approver's or operator's name is never the name of a token.
+        // If the list of tokens is not known, the function still refuses the name of an approver or an operator.
         let exists = match tokens {
             Tokens::Sealed(..) => token.is_some(),
             Tokens::Unknown => roster.check_token_name(name).is_ok(),
@@ -63,21 +65,21 @@ pub fn judge(
 }
 
 impl ExcludedSigners {
-    /// Whether the signature of this person does not count.
+    /// Returns true if the signature of this person does not count.
     #[must_use]
     pub fn contains(&self, name: &Name) -> bool {
         self.0.contains(name)
     }
 
-    /// The excluded names, sorted, as in a receipt's `decision.excluded`.
+    /// Returns the sorted excluded names, as in a receipt's `decision.excluded`.
     #[must_use]
     pub fn names(&self) -> Vec<Name> {
-        // The set has the order of documents, because the closing quote of canonical JSON sorts before every byte of a
-        // name.
+        // The set has the same order as arrays in documents, because the closing quote in canonical JSON sorts before
+        // every byte of a name.
         self.0.iter().cloned().collect()
     }
 
-    /// Adds the names that a receipt lists as excluded by the boundary's word.
+    /// Adds the names that a receipt lists as excluded. Only the boundary states these names.
     pub fn with(mut self, more: &[Name]) -> Self {
         self.0.extend(more.iter().cloned());
         self
@@ -87,7 +89,7 @@ impl ExcludedSigners {
 /// The reason why the excluded people are unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExclusionError {
-    /// The name is neither a sealed token nor a proposer of the roster.
+    /// The name is neither a sealed token nor a proposer in the roster.
     UnknownProposer {
         /// The name.
         name: Name,
@@ -96,7 +98,7 @@ pub enum ExclusionError {
     Ended {
         /// The name.
         name: Name,
-        /// The time of its end.
+        /// The time at which the token ended.
         at: Timestamp,
     },
 }
@@ -121,7 +123,7 @@ impl fmt::Display for ExclusionError {
             Self::UnknownProposer { name } => {
                 write!(
                     f,
-                    "{name} is neither a sealed token nor a rostered proposer, so nobody knows who may not approve; propose it with a token"
+                    "{name} is neither a sealed token nor a proposer of the roster, so the boundary cannot exclude the people who control it; propose with a token"
                 )
             }
         }
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_sorted_like_arrays_of_documents() {
+    fn excluded_names_are_sorted_like_the_arrays_in_documents() {
         let tokens = [token("a", &["a-b", "a.b", "a1"])];
         let roster = roster();
         let excluded = judge(&name("a"), &name("a"), Tokens::Sealed(&tokens, NOW), &roster).expect("known");
@@ -179,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn r8_an_ended_token_neither_proposes_nor_submits() {
+    fn r8_a_revoked_or_expired_token_can_neither_propose_nor_submit() {
         let ends = |at| SealedToken { expires_at: Some(NOW.plus(at)), ..token("short", &["alice"]) };
         for (proposer, courier) in [("short", "agent"), ("agent", "short")] {
             let judged = |at| {

@@ -1,6 +1,6 @@
-//! The rules that apply to each step under a sealed state.
+//! The rules that apply to each step under a seal.
 //!
-//! The boundary decides with these rules. The auditor derives the same rules from the seal's blobs.
+//! The boundary decides with these rules. The auditor derives the same rules from the blobs of the seal.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -23,33 +23,33 @@ use crate::registry::Registry;
 use crate::registry::registry_error::RegistryError;
 use crate::trust::roster::TrustedRoster;
 
-/// The rules that apply to one step under a seal. What a step has in common with the step before it is held once.
+/// The rules that apply to one step under a seal. Steps with equal parts share these parts in memory.
 #[derive(Debug, Clone)]
 pub struct StepInForce {
     /// The ruling of policy.
     pub ruling: Arc<Ruling>,
     asked: OnceLock<Result<Vec<Permission>, PolicyDenied>>,
-    /// The definition and its digests.
+    /// The definition of the step and its digests.
     pub hashed: HashedStep,
-    /// The quorum rules that must all be met.
+    /// The quorum rules, all of which must be met.
     pub rules: Arc<QuorumRules>,
-    /// The same rules as they are written: those of policy and of the step.
+    /// The quorum rules in the form of documents: the rule of policy and the rule of the step.
     pub approvals: Arc<Vec<Approvals>>,
-    /// The sandbox that a run gets.
+    /// The sandbox in which the step runs.
     pub profile: Arc<Profile>,
     /// The index of the step in the registry.
     index: usize,
 }
 
 impl StepInForce {
-    /// The permissions that policy asks for every run, or the reason why policy allows no run at all.
+    /// Returns the permissions that policy requires for every run, or the reason why policy allows no run.
     ///
-    /// The script is parsed on the first call, because most sealed states are used for one or two steps only.
+    /// The first call parses the script, because most sealed states are used for only one or two steps.
     pub fn asked(&self) -> &Result<Vec<Permission>, PolicyDenied> {
         self.asked.get_or_init(|| questions(&self.ruling, self.hashed.definition()))
     }
 
-    /// The proof that the step is in its registry, as a bundle has it.
+    /// Returns the proof that the step is in its registry, in the form for a bundle.
     #[must_use]
     pub fn proof(&self, registry: &Registry) -> Option<StepProof> {
         registry.proof_at(self.index).map(|proof| StepProof {
@@ -60,10 +60,11 @@ impl StepInForce {
     }
 }
 
-/// Derives the rules for every step.
+/// Derives the rules that apply to every step.
 ///
 /// # Errors
-/// Every step that asks for something that policy, roster or configuration does not give, with its place.
+/// Returns an error for every step that requires something that policy, roster or configuration does not provide, with
+/// the place of the step.
 pub fn steps_in_force(
     registry: &Registry,
     policy: &Policy,
@@ -75,7 +76,7 @@ pub fn steps_in_force(
     if errors.is_empty() { Ok(steps) } else { Err(errors) }
 }
 
-/// Derives the rules for every valid step, and returns the faults of the others beside them.
+/// Derives the rules for every valid step, and returns the errors of the other steps too.
 pub fn each_in_force(
     registry: &Registry,
     policy: &Policy,
@@ -130,7 +131,7 @@ pub fn each_in_force(
     (steps, errors)
 }
 
-/// The value before where it is the same.
+/// Returns the previous value if the two values are equal, so that the steps share memory.
 fn shared<T: PartialEq>(value: T, before: Option<&Arc<T>>) -> Arc<T> {
     match before {
         Some(before) if **before == value => Arc::clone(before),

@@ -1,8 +1,9 @@
-//! The verdict: a sealed state and a statement go in, tokens come out.
+//! The verdict: each check of a statement against a sealed state returns a proof.
 //!
-//! This room is pure: no clock, no store. Each file answers one question. Each check returns a token that only this check
-//! can construct, and the crossing demands all tokens. The boundary decides with the whole sealed state. An auditor decides
-//! again with the contents of a bundle. Both call the same functions.
+//! This module uses no clock and no store. Each file of this module answers one question. Each check returns a proof
+//! that only this check can construct, and the crossing requires all proofs. The boundary decides with the whole sealed
+//! state. An auditor repeats the decision with the contents of a bundle. The boundary and the auditor call the same
+//! functions.
 //!
 //! ```compile_fail,E0423
 //! # use countersign::decision::window::WithinWindow;
@@ -29,24 +30,24 @@ use crate::decision::step::StepError;
 use crate::record::code::Code;
 use crate::record::validity::WindowError;
 
-/// The reason for a "no", by the question that gave it.
+/// The reason for a negative verdict, by the question that caused it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Objection {
-    /// The statement is for another boundary or epoch.
+    /// The statement names another boundary or another epoch.
     Place(PlaceError),
-    /// The step is not the sealed step.
+    /// The step in the statement is not the sealed step.
     Step(StepError),
-    /// The parameters do not fit.
+    /// The parameters do not fit the schema.
     Parameters(ParametersError),
-    /// Policy denies the step, asks for more than was signed, or resolves to another sandbox.
+    /// Policy denies the step, requires more permissions than the approvers signed, or results in another sandbox.
     Permissions(PermissionsError),
     /// The proposer is unknown.
     Exclusion(ExclusionError),
-    /// Nobody can meet the quorum rule.
+    /// No set of approvers can meet the quorum rule.
     Rule(RuleError),
     /// Too few people signed.
     Quorum(QuorumError),
-    /// The time is outside of the window.
+    /// The time is outside of the signed window.
     Window(WindowError),
 }
 

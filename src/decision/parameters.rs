@@ -1,4 +1,4 @@
-//! Question: do the signed parameters fit the step's schema, and are they complete?
+//! Question: do the signed parameters fit the step's schema, and are the parameters complete?
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::registry::parameter_error::ParameterError;
 use crate::registry::parameters::{ParameterSchema, Params};
 use crate::registry::schema::SchemaFlaw;
 
-/// Proves that the signed parameters fit, and holds the parameters for the run. Only [`check_parameters`] constructs it.
+/// Proof that the signed parameters fit, with the parameters for the run. Only [`check_parameters`] constructs it.
 #[derive(Debug)]
 #[must_use]
 pub struct ParametersFit(Params);
@@ -21,25 +21,27 @@ impl ParametersFit {
     }
 }
 
-/// Checks that the signed parameters are exactly what the schema requires: every default is filled in, nothing is extra.
+/// Checks that the signed parameters are exactly what the schema requires: every default is filled in, and no parameter
+/// is extra.
 ///
 /// # Errors
-/// Everything that does not fit, or a digest of other parameters.
+/// Returns all parameters that do not fit, or an error if the digest belongs to other parameters.
 pub fn check_parameters(signed: &Authorization, schema: &ParameterSchema) -> Result<ParametersFit, ParametersError> {
     let params = schema.check(&signed.params).map_err(ParametersError::Invalid)?;
-    // The reader of the statement compared the digest in its subject. This digest is the one that a run gets.
+    // The reader of the statement has already compared the digest in the subject of the statement. The run receives the
+    // digest that this function computes.
     match signed.params_digest() {
         Ok(digest) if digest == params.digest() => Ok(ParametersFit(params)),
         _ => Err(ParametersError::OtherDigest),
     }
 }
 
-/// The reason why the parameters are refused.
+/// The reason why the boundary refuses the parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ParametersError {
     /// The parameters do not fit the schema.
     Invalid(Vec<ParameterError>),
-    /// The step's schema is outside the closed subset.
+    /// The schema of the step uses keywords that this program does not support.
     Schema(Vec<SchemaFlaw>),
     /// The signed digest is the digest of other parameters.
     OtherDigest,
@@ -87,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn signed_parameters_must_be_complete_without_extra_members() {
+    fn signed_parameters_must_contain_every_member_and_no_additional_member() {
         assert_eq!(judge(json!({"drain": true, "host": "web-3"})), Ok(()));
         for bad in [
             json!({"host": "web-3"}),

@@ -1,4 +1,4 @@
-//! Question: do the signed permissions and sandbox cover what policy asks now?
+//! Question: do the signed permissions and the signed sandbox include everything that policy requires now?
 
 use std::fmt;
 
@@ -10,23 +10,24 @@ use crate::record::code::Code;
 use crate::record::profile::Profile;
 use crate::record::sandbox_permission::SandboxPermission;
 
-/// Proves that every permission which policy asks now was signed. Only [`check_permissions`] constructs it.
+/// Proves that the approvers signed every permission that policy requires now. Only [`check_permissions`] constructs
+/// it.
 #[derive(Debug)]
 #[must_use]
 pub struct PermissionsCovered(());
 
-/// Proves that the sandbox resolved now is the signed sandbox. Only [`check_profile`] constructs it.
+/// Proves that the current sandbox is the signed sandbox. Only [`check_profile`] constructs it.
 #[derive(Debug)]
 #[must_use]
 pub struct ProfileHolds(());
 
-/// Checks that policy allows the step, and that all permissions which policy asks now were signed.
+/// Checks that policy allows the step, and that the approvers signed all permissions that policy requires now.
 ///
-/// Permissions are compared by type, what and why. More permissions may be signed than policy asks now, because the policy
-/// may have changed to ask less.
+/// Two permissions are equal if their fields `type`, `what` and `why` are equal. The approvers may have signed more
+/// permissions than policy requires now, because the policy may have changed.
 ///
 /// # Errors
-/// If policy denies the step, or asks for a permission that was not signed.
+/// Returns an error if policy denies the step, or requires a permission that was not signed.
 pub fn check_permissions(
     asked: &Result<Vec<Permission>, PolicyDenied>,
     signed: &[Permission],
@@ -36,10 +37,10 @@ pub fn check_permissions(
     if missing.is_empty() { Ok(PermissionsCovered(())) } else { Err(PermissionsError::NotSigned { missing }) }
 }
 
-/// Checks that the sandbox resolved now is the signed one.
+/// Checks that the current sandbox is the signed sandbox.
 ///
 /// # Errors
-/// If the two differ in any field.
+/// Returns an error if the two sandboxes differ in any field.
 pub fn check_profile(resolved: &Profile, signed: &Profile) -> Result<ProfileHolds, PermissionsError> {
     if resolved == signed {
         return Ok(ProfileHolds(()));
@@ -52,25 +53,26 @@ pub fn check_profile(resolved: &Profile, signed: &Profile) -> Result<ProfileHold
     Err(PermissionsError::OtherSandbox { fields })
 }
 
-/// The reason why the signed permissions or sandbox do not suffice.
+/// The reason why the signed permissions or the signed sandbox are not sufficient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PermissionsError {
-    /// Policy denies the step, whatever the signatures.
+    /// Policy denies the step, even with signatures.
     Denied(PolicyDenied),
-    /// Policy asks for permissions that were not signed.
+    /// Policy requires permissions that the approvers did not sign.
     NotSigned {
         /// The missing permissions.
         missing: Vec<Permission>,
     },
-    /// The sandbox resolved now differs from the signed sandbox.
+    /// The current sandbox differs from the signed sandbox.
     OtherSandbox {
-        /// The names of the different fields.
+        /// The names of the fields that differ.
         fields: Vec<&'static str>,
     },
 }
 
 impl PermissionsError {
-    /// Whether another version may find otherwise, because it follows from reading the script.
+    /// Returns true if another program version may decide differently, because the decision depends on the parsing of
+    /// the script.
     #[must_use]
     pub const fn rests_on_reading(&self) -> bool {
         !matches!(self, Self::Denied(PolicyDenied::NothingAllowed { .. }))
@@ -92,14 +94,10 @@ impl fmt::Display for PermissionsError {
             Self::Denied(denied) => denied.fmt(f),
             Self::NotSigned { missing } => {
                 let names: Vec<_> = missing.iter().map(|permission| permission.what.as_str()).collect();
-                write!(f, "policy asks for {} now, which was not signed; propose again", names.join(", "))
+                write!(f, "policy now requires {}, which nobody signed; propose again", names.join(", "))
             }
             Self::OtherSandbox { fields } => {
-                write!(
-                    f,
-                    "the sandbox resolved now differs from the signed one in {}; propose again",
-                    fields.join(", ")
-                )
+                write!(f, "the current sandbox differs from the signed sandbox in {}; propose again", fields.join(", "))
             }
         }
     }
@@ -116,7 +114,7 @@ mod tests {
     use crate::record::authorization::{PermissionKind, PermissionReason};
     use crate::record::step::StepDefinition;
 
-    /// The permissions that a policy asks for a step which runs `git` and `frobnicate`.
+    /// Returns the permissions that a policy requires for a step that runs `git` and `frobnicate`.
     fn asked(rule: &str) -> Result<Vec<Permission>, PolicyDenied> {
         let policy = format!("version: 1\ndefault: {{{rule}, approvals: {{from: [ops]}}}}\n");
         let step = serde_json::json!({
@@ -155,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn every_permission_must_be_signed_exactly() {
+    fn the_signed_permissions_must_equal_the_required_permissions() {
         let kubectl = Permission { kind: PermissionKind::Run, what: "kubectl".into(), why: PermissionReason::Unlisted };
         let other = Permission { why: PermissionReason::BuiltInDeny, ..kubectl.clone() };
         let asked = Ok(vec![kubectl.clone()]);
@@ -165,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_sandbox_is_a_changed_context() {
+    fn a_changed_sandbox_is_refused_as_context_changed() {
         let signed = authorization().sandbox;
         assert!(check_profile(&signed, &signed).is_ok());
         let mut resolved = signed.clone();

@@ -1,4 +1,4 @@
-//! Question: is the statement for this boundary, in this epoch?
+//! Question: is the statement for this boundary and for this epoch?
 
 use std::fmt;
 
@@ -7,15 +7,16 @@ use crate::record::authorization::BoundaryRef;
 use crate::record::code::Code;
 use crate::record::ident::{BoundaryName, Epoch};
 
-/// Proves that the statement is for this boundary and epoch. Only [`check_place`] constructs it.
+/// Proves that the statement is for this boundary and this epoch. Only [`check_place`] constructs it.
 #[derive(Debug)]
 #[must_use]
 pub struct AtThisBoundary(());
 
-/// Checks that a statement is for the boundary with this name and id, in this epoch.
+/// Checks that a statement is for this epoch of the boundary with this name and id.
 ///
 /// # Errors
-/// The first difference. The id is compared before the epoch, because the epoch of another boundary means nothing here.
+/// The first difference. The function compares the id before the epoch, because the epoch of another boundary has no
+/// meaning at this boundary.
 pub fn check_place(
     signed: &BoundaryRef,
     name: &BoundaryName,
@@ -34,17 +35,17 @@ pub fn check_place(
     Ok(AtThisBoundary(()))
 }
 
-/// The reason why a statement is not valid here.
+/// The reason why a statement is not valid at this boundary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlaceError {
     /// The statement is for another boundary.
     OtherBoundary {
-        /// The signed name and id.
+        /// The name and the id in the signed statement.
         signed: String,
-        /// The name and id of this boundary.
+        /// The name and the id of this boundary.
         here: String,
     },
-    /// The statement is of an epoch that was replaced.
+    /// The statement names an earlier epoch.
     OtherEpoch {
         /// The signed epoch.
         signed: Epoch,
@@ -68,7 +69,10 @@ impl fmt::Display for PlaceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OtherBoundary { signed, here } => {
-                write!(f, "signed for boundary {signed}, this is {here}; propose again here")
+                write!(
+                    f,
+                    "the statement was signed for boundary {signed}, but this is boundary {here}; propose again at this boundary"
+                )
             }
             Self::OtherEpoch { signed, here } => {
                 write!(f, "signed in epoch {signed}, whose authorizations are all void (now {here}); propose again")

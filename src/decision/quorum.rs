@@ -1,7 +1,8 @@
-//! Question: did enough people sign, from the required groups?
+//! Question: did enough people sign, and are they in the required groups?
 //!
-//! The rules of policy and step must both be met. The result depends on the *set* of people whose signatures count, not on
-//! their order. With `each`, a person of several groups fills one place only.
+//! The rules of policy and of the step must both be met. The result depends only on the *set* of people whose
+//! signatures count, and not on the order of the signatures. If a rule has `each`, a person in several groups counts
+//! for only one of the groups.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -29,19 +30,20 @@ pub struct QuorumMet {
 }
 
 impl QuorumMet {
-    /// The people who counted, sorted, as in a receipt's `decision.approvers`.
+    /// Returns the sorted names of the people who counted, as in a receipt's `decision.approvers`.
     #[must_use]
     pub fn approvers(&self) -> &[Name] {
         &self.approvers
     }
 
-    /// The groups of the rules for which the approvers counted, sorted, as in a receipt's `decision.groups`.
+    /// Returns the sorted groups of the rules for which the approvers counted, as in a receipt's `decision.groups`.
     #[must_use]
     pub fn groups(&self) -> &[GroupName] {
         &self.groups
     }
 
-    /// Whether the receipt embeds the signature of this key: one signature for each person who counted.
+    /// Returns true if the receipt embeds the signature of this key. The receipt embeds one signature for each person
+    /// who counted.
     #[must_use]
     pub fn keeps(&self, keyid: &KeyId) -> bool {
         self.keys.contains(keyid)
@@ -61,12 +63,13 @@ struct Rule {
 }
 
 impl QuorumRules {
-    /// Combines the rules of policy and step. Both must be met, so a runbook can only add requirements.
+    /// Combines the rule of policy with the rule of the step. Both rules must be met, so a runbook can only add
+    /// requirements.
     ///
-    /// If the step names no group, the groups of policy apply.
+    /// If the step names no group, the groups of policy apply to its rule.
     ///
     /// # Errors
-    /// If a rule asks for nobody, or names no group or too many groups.
+    /// Returns an error if a rule requires no person, or names no group or too many groups.
     pub fn combine(policy: Option<&Approvals>, step: &Approvals) -> Result<Self, RuleError> {
         let mut rules = Vec::with_capacity(2);
         if let Some(policy) = policy {
@@ -84,14 +87,14 @@ impl QuorumRules {
         Ok(Self(rules))
     }
 
-    /// All groups that the rules name.
+    /// Returns all groups that the rules name.
     #[must_use]
     pub fn groups(&self) -> BTreeSet<&GroupName> {
         self.0.iter().flat_map(|rule| &rule.from).collect()
     }
 
-    /// For the rule with the largest shortfall: the number of missing people, and their groups. `people` has the groups for
-    /// which each signer counts.
+    /// Returns the number of missing people and their groups, for the rule with the largest number of missing people.
+    /// The argument `people` has, for each signer, the groups for which the signer counts.
     pub(super) fn missing_of(&self, people: &[&BTreeSet<GroupName>]) -> (u64, BTreeSet<GroupName>) {
         self.0.iter().map(|rule| rule.shortfall(people)).max_by_key(|(missing, _)| *missing).unwrap_or_default()
     }
@@ -108,7 +111,7 @@ impl Rule {
             return Err(RuleError::NoGroups { of });
         }
         if groups.len() < from.len() {
-            // Ignoring the second mention would halve the number of people that `each` requires.
+            // If the program ignored the second mention of a group, `each` would require too few people.
             return Err(RuleError::GroupTwice { of });
         }
         if each && groups.len() as u64 > MAX_EACH_GROUPS {
@@ -121,9 +124,9 @@ impl Rule {
         if self.each { self.required.saturating_mul(self.from.len() as u64) } else { self.required }
     }
 
-    /// The number of missing people, and their groups. By Hall's theorem (with deficit), distinct people can fill all
-    /// places of `each` if and only if every set of groups has at least `required` times as many counted members as groups.
-    /// The number of missing people is the largest shortfall of a set.
+    /// Returns the number of missing people, and their groups. By Hall's theorem, the number of missing people is the
+    /// largest shortfall of any set of groups. The shortfall is `required` times the number of groups, minus the number
+    /// of counted people in at least one of these groups.
     fn shortfall(&self, counted: &[&BTreeSet<GroupName>]) -> (u64, BTreeSet<GroupName>) {
         let from: Vec<_> = self.from.iter().collect();
         if !self.each {
@@ -141,7 +144,7 @@ impl Rule {
         for set in 1_u32..1 << from.len() {
             let have = masks.iter().filter(|mask| **mask & set != 0).count() as u64;
             let missing = self.required.saturating_mul(u64::from(set.count_ones())).saturating_sub(have);
-            // Of sets with equal shortfall, the smallest set says most precisely whom to ask.
+            // If several sets have the same shortfall, the smallest set is the most precise answer.
             if missing > worst.0 || missing == worst.0 && missing > 0 && set.count_ones() < worst.1.count_ones() {
                 worst = (missing, set);
             }
@@ -157,22 +160,22 @@ impl Rule {
 pub enum RuleError {
     /// `required: 0`.
     AsksNobody {
-        /// The owner of the rule.
+        /// The source of the rule (policy or step).
         of: &'static str,
     },
     /// The rule names no group.
     NoGroups {
-        /// The owner of the rule.
+        /// The source of the rule (policy or step).
         of: &'static str,
     },
-    /// The rule names a group twice.
+    /// The rule names the same group twice.
     GroupTwice {
-        /// The owner of the rule.
+        /// The source of the rule (policy or step).
         of: &'static str,
     },
-    /// `each` over more groups than [`MAX_EACH_GROUPS`].
+    /// The rule uses `each` with more groups than [`MAX_EACH_GROUPS`].
     TooManyGroups {
-        /// The owner of the rule.
+        /// The source of the rule (policy or step).
         of: &'static str,
         /// The number of groups.
         found: usize,
@@ -191,7 +194,7 @@ impl fmt::Display for RuleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AsksNobody { of } => {
-                write!(f, "the approvals rule of {of} asks for nobody (required: 0); ask for at least one")
+                write!(f, "the approvals rule of {of} requires no person (required: 0); require at least one person")
             }
             Self::NoGroups { of } => write!(f, "the approvals rule of {of} names no group; name one in policy"),
             Self::GroupTwice { of } => write!(f, "the approvals rule of {of} names a group twice; name each once"),
@@ -204,7 +207,7 @@ impl fmt::Display for RuleError {
 
 impl std::error::Error for RuleError {}
 
-/// The signatures that count, and those that do not.
+/// The signatures that count, and the signatures that do not count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignatureCount {
     counted: Vec<CountedSigner>,
@@ -216,9 +219,9 @@ pub struct SignatureCount {
 pub struct CountedSigner {
     /// The person.
     pub name: Name,
-    /// The key of the counted signature.
+    /// The key that made the counted signature.
     pub keyid: KeyId,
-    /// The groups, among those of the rules, for which the signature counts.
+    /// The groups of the rules for which the signature counts.
     pub groups: BTreeSet<GroupName>,
 }
 
@@ -233,24 +236,24 @@ pub struct UncountedSignature {
     pub why: NotCounted,
 }
 
-/// The reason why a signature does not count.
+/// The reason why the signature does not count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotCounted {
-    /// The key does not belong to an approver.
+    /// The key does not belong to an approver in the roster.
     NoApprover,
     /// The approver is the proposer, or controls the proposer.
     Excluded,
-    /// The approver's time of validity has not begun.
+    /// The validity of the approver has not begun.
     NotYetValid(Timestamp),
-    /// The approver's time of validity is over.
+    /// The validity of the approver has ended.
     NoLongerValid(Timestamp),
     /// The approver is in no group that a rule names.
     InNoNamedGroup,
-    /// All groups of the approver that a rule names require a security key with touch.
+    /// Every group of the approver that a rule names requires a security key with touch.
     NotTouched,
-    /// All groups of the approver that a rule names require a security key that verified the person.
+    /// Every group of the approver that a rule names requires a security key that verified the person.
     NotVerified,
-    /// Another key of the same person signed too, and that signature counts.
+    /// Another key of the same person also signed, and the signature of that key counts.
     SecondKey(KeyId),
 }
 
@@ -259,7 +262,7 @@ impl fmt::Display for UncountedSignature {
         write!(f, "{} ({}) does not count: ", self.holder, self.keyid)?;
         match &self.why {
             NotCounted::NoApprover => f.write_str("no approver"),
-            NotCounted::Excluded => f.write_str("proposed this or controls who did"),
+            NotCounted::Excluded => f.write_str("is the proposer or controls the proposer"),
             NotCounted::NotYetValid(from) => write!(f, "valid only from {from}"),
             NotCounted::NoLongerValid(until) => write!(f, "no longer valid since {until}"),
             NotCounted::InNoNamedGroup => f.write_str("in no group that the rule names"),
@@ -273,24 +276,24 @@ impl fmt::Display for UncountedSignature {
 }
 
 impl SignatureCount {
-    /// The people who count, sorted by key id.
+    /// Returns the people whose signatures count, sorted by key id.
     #[must_use]
     pub fn counted(&self) -> &[CountedSigner] {
         &self.counted
     }
 
-    /// The signatures that do not count, sorted by key id.
+    /// Returns the signatures that do not count, sorted by key id.
     #[must_use]
     pub fn uncounted(&self) -> &[UncountedSignature] {
         &self.uncounted
     }
 }
 
-/// Finds the signatures that count: of approvers in the roster, valid at `at`, not excluded, in a group that a rule names
-/// (with touch if the group requires it), one signature for each person.
+/// Finds the signatures that count, at most one for each person. The person must be an approver, valid at `at`, not
+/// excluded, and in a group that a rule names (with touch if the group requires touch).
 ///
-/// If a person signed with several keys, the key that counts for most groups is kept (so a key with touch), then the key
-/// with the lowest id.
+/// If a person signed with several keys, the function selects the key that counts for most groups (so a key with
+/// touch), and then the key with the lowest id.
 #[must_use]
 pub fn count(
     signatures: &[VerifiedSignature],
@@ -357,7 +360,7 @@ pub fn count(
             }
         }
     }
-    // If one person has three keys, the reason of one may name a key that was itself replaced later.
+    // If one person has three keys, the reason of one key may name a key that was replaced later itself.
     for set_aside in &mut uncounted {
         if let NotCounted::SecondKey(first) = &mut set_aside.why
             && let Some(kept) = people.values().find(|person| person.name.as_str() == set_aside.holder)
@@ -371,10 +374,11 @@ pub fn count(
     SignatureCount { counted, uncounted }
 }
 
-/// Decides whether the counted people meet every rule.
+/// Decides whether the people who counted meet every rule.
 ///
 /// # Errors
-/// The number of missing people and their groups, the people who counted, and the signatures that did not count.
+/// Returns an error with the number of missing people, their groups, the people who counted, and the signatures that
+/// did not count.
 pub fn decide(rules: &QuorumRules, count: &SignatureCount) -> Result<QuorumMet, QuorumError> {
     let progress = progress(rules, count);
     if progress.missing > 0 {
@@ -390,25 +394,25 @@ pub fn decide(rules: &QuorumRules, count: &SignatureCount) -> Result<QuorumMet, 
     })
 }
 
-/// How far the approvals are, for those who wait.
+/// The progress of the approvals, for people who wait.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "Progress")]
 pub struct QuorumProgress {
-    /// How many people are needed at the least.
+    /// Minimum number of people that the rules require.
     pub required: u64,
-    /// The groups that a rule names.
+    /// The groups that at least one rule names.
     pub from: Vec<GroupName>,
-    /// How many people's signatures count.
+    /// Number of people whose signatures count.
     pub have: u64,
-    /// How many more are needed at the least; 0 when every rule is met.
+    /// Minimum number of people who are still missing, or 0 if every rule is met.
     pub missing: u64,
-    /// The groups that they must come from.
+    /// The groups to which the missing people must belong.
     pub missing_from: Vec<GroupName>,
-    /// The approvers whose signatures count, sorted.
+    /// The sorted names of the approvers whose signatures count.
     pub approvers: Vec<Name>,
 }
 
-/// The progress of the approvals.
+/// Returns the current progress of the approvals.
 #[must_use]
 pub fn progress(rules: &QuorumRules, count: &SignatureCount) -> QuorumProgress {
     let mut missing = 0;
@@ -434,8 +438,8 @@ fn groups_of(counted: &[CountedSigner]) -> Vec<&BTreeSet<GroupName>> {
     counted.iter().map(|person| &person.groups).collect()
 }
 
-/// Drops signatures that count but are not needed, until at most `most` are left or all are needed. An envelope has room
-/// for a limited number.
+/// Drops counted signatures that are not needed, until at most `most` signatures are left or all remaining signatures
+/// are needed. An envelope has space for a limited number of signatures.
 #[must_use]
 pub fn fewest(rules: &QuorumRules, count: &SignatureCount, most: usize) -> Vec<KeyId> {
     let mut kept = count.counted.clone();
@@ -454,14 +458,14 @@ pub fn fewest(rules: &QuorumRules, count: &SignatureCount, most: usize) -> Vec<K
 /// The error for too few signatures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuorumError {
-    /// How far it is, and who counted.
+    /// The progress of the approvals, with the people who counted.
     pub progress: QuorumProgress,
-    /// The signatures that did not count, with reasons.
+    /// The signatures that did not count, each with the reason.
     pub uncounted: Vec<UncountedSignature>,
 }
 
 impl QuorumError {
-    /// The stable code. It is `self-approval` if an excluded person signed.
+    /// The stable code. The code is `self-approval` if an excluded person signed.
     #[must_use]
     pub fn code(&self) -> Code {
         let of_self = self.uncounted.iter().any(|signature| signature.why == NotCounted::Excluded);
@@ -504,7 +508,7 @@ pub(crate) mod tests {
         text.parse().expect("name")
     }
 
-    /// alice (ops), bob (security), carol (both; two keys).
+    /// The people of the tests: alice (ops), bob (security) and carol (both groups, two keys).
     pub(crate) fn roster() -> TrustedRoster {
         let payload = include_bytes!("../../tests/conformance/golden/valid/payload/roster.json");
         TrustedRoster::from_payload(payload).expect("golden roster")
@@ -551,7 +555,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn surplus_signatures_are_dropped_and_required_signatures_are_kept() {
+    fn signatures_that_the_quorum_does_not_need_are_dropped() {
         let person = |n: u8, group: &str| {
             let key = crate::crypto::signature::SecretKey::from_seed([n; 32]).public();
             let key = crate::crypto::sshsig::SshKey::from_public(key, "").expect("a key");
@@ -580,7 +584,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn one_approver_of_each_of_two_groups_means_two_people() {
+    fn one_approver_for_each_of_two_groups_requires_two_people() {
         let each = rule(1, &["ops", "security"], true);
         let met = judge(&each, &rule(1, &["ops"], false), &[ALICE, BOB]).expect("met");
         assert_eq!(met.approvers(), [name("alice"), name("bob")]);
@@ -602,7 +606,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn without_each_the_approvers_may_come_from_any_group() {
+    fn without_an_each_rule_the_approvers_may_come_from_any_group() {
         let two = rule(2, &["ops", "security"], false);
         assert!(judge(&two, &Approvals::unspecified(), &[ALICE, CAROL]).is_ok());
         assert!(judge(&two, &Approvals::unspecified(), &[CAROL, CAROL_2]).is_err(), "two keys, one person");
@@ -647,7 +651,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_approver_who_does_not_count_is_reported_with_a_reason() {
+    fn an_approver_whose_signature_does_not_count_is_reported_with_the_reason() {
         let rules = QuorumRules::combine(Some(&rule(1, &["ops"], false)), &Approvals::unspecified()).expect("rules");
         let why = |keys: &[&str], roster: &TrustedRoster| {
             let counted = count(&signed(keys), roster, &nobody(), &rules, at());
@@ -673,7 +677,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_signature_with_touch_is_preferred_to_a_weaker_signature() {
+    fn a_signature_with_a_touch_is_preferred_to_a_signature_without_a_touch() {
         let mut tables = roster().tables().clone();
         tables.group[1].presence = Some(crate::record::roster::PresenceRule::Required);
         let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
@@ -689,7 +693,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// Tries every way to fill the places one by one.
+    /// Tries all assignments of people to the required approvals, one by one.
     fn fills(places: &[usize], people: &[u32], taken: u32) -> bool {
         let Some((group, rest)) = places.split_first() else { return true };
         people.iter().enumerate().any(|(at, groups)| {
@@ -709,7 +713,7 @@ pub(crate) mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(256))]
         #[test]
-        fn an_each_rule_is_met_only_if_one_assignment_fills_all_places(
+        fn an_each_rule_is_met_only_if_one_person_can_be_assigned_to_each_required_signature(
             people in prop::collection::vec(0_u32..16, 0..7),
             groups in 1_usize..4,
             required in 1_usize..3,
@@ -721,7 +725,7 @@ pub(crate) mod tests {
             let (missing, from) = rules.0[0].shortfall(&groups_of(&counted));
             prop_assert_eq!(missing == 0, fills(&places, &people, 0));
             prop_assert_eq!(missing == 0, from.is_empty());
-            // As many people as are reported missing must be enough, if they are in all the missing groups.
+            // If the missing number of people joins all the missing groups, the quorum must be met.
             let mut helped = people.clone();
             helped.extend(std::iter::repeat_n(15, missing as usize));
             prop_assert!(fills(&places, &helped, 0));
@@ -732,7 +736,7 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn the_verdict_depends_only_on_the_set_of_people(
+        fn the_quorum_verdict_depends_only_on_the_set_of_people(
             keys in prop::sample::subsequence(vec![ALICE, BOB, CAROL, CAROL_2, OSCAR], 0..=5).prop_shuffle(),
             required in 1_u64..4,
             each in any::<bool>(),
@@ -743,7 +747,7 @@ pub(crate) mod tests {
             sorted.sort_unstable();
             prop_assert_eq!(&one, &count(&signed(&sorted), &roster(), &nobody(), &rules, at()));
             prop_assert_eq!(one.counted().len() + one.uncounted().len(), keys.len());
-            // An additional signature never unmakes a quorum.
+            // An additional signature never breaks a met quorum.
             if decide(&rules, &one).is_ok() {
                 let mut more = keys.clone();
                 more.extend([ALICE, BOB, CAROL].iter().filter(|key| !keys.contains(*key)));

@@ -1,4 +1,4 @@
-//! Approvers who could sign at all, so that an impossible quorum is reported before people sign.
+//! The approvers who can sign at all, so that the program can report an impossible quorum before people sign.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,7 +9,7 @@ use crate::record::ident::{GroupName, Name};
 use crate::record::validity::Timestamp;
 use crate::trust::roster::TrustedRoster;
 
-/// The approvers of a roster. For each: the groups for which the person's signature could count.
+/// The approvers of one roster. For each approver: the groups for which the signature of this person could count.
 #[derive(Debug)]
 pub struct EligibleApprovers(Vec<Person>);
 
@@ -21,24 +21,24 @@ struct Person {
     valid_before: Option<Timestamp>,
 }
 
-/// The error for a quorum that nobody can meet.
+/// The error for a quorum that no approvers can meet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutOfReach {
-    /// The number of people that these groups must provide.
+    /// Number of people that these groups must provide.
     pub needed: u64,
-    /// The groups that are too small.
+    /// The groups that have too few members.
     pub from: BTreeSet<GroupName>,
-    /// The members whose signatures could count.
+    /// The members of the groups whose signatures could count.
     pub people: Vec<Name>,
 }
 
 impl EligibleApprovers {
-    /// The people who could approve under this roster.
+    /// Returns the people who could approve under this roster.
     #[must_use]
     pub fn of(roster: &TrustedRoster) -> Self {
-        // A person who has only keys of unknown types counts for nobody.
+        // A person who has only keys of unknown types does not count for any group.
         let people = roster.tables().approver.iter().filter(|approver| roster.can_sign(approver)).map(|approver| {
-            // A group with a presence rule counts signatures of security keys only.
+            // In a group with a presence rule, only the signatures of security keys count.
             let keys = approver.keys.iter().filter_map(|line| SshKey::parse(line).ok());
             let touches = keys.into_iter().any(|key| key.is_security_key());
             let groups = approver.groups.iter().filter(|group| touches || roster.presence_rule(group).is_none());
@@ -52,11 +52,11 @@ impl EligibleApprovers {
         Self(people.collect())
     }
 
-    /// Checks whether people who are not excluded can meet these rules at some moment from `from` on, before `until` if
-    /// there is an end.
+    /// Checks whether the people who are not excluded can meet these rules at some moment from `from` on. If `until` is
+    /// given, the moment must be before `until`.
     ///
     /// # Errors
-    /// The required number, and the people who could sign.
+    /// Returns an error with the required number of people, and the people who could sign.
     pub fn check_reach(
         &self,
         rules: &QuorumRules,
@@ -70,7 +70,8 @@ impl EligibleApprovers {
             .iter()
             .filter(|person| !is_excluded(&person.name) && person.groups.iter().any(|group| named.contains(group)))
             .collect();
-        // The set of valid people grows only when a person's time of validity begins, so only these moments are checked.
+        // The set of valid people grows only when the validity of a person begins, so the function checks only these
+        // moments.
         let begins = people.iter().filter_map(|person| person.valid_after);
         let begins = begins.filter(|at| *at > from && until.is_none_or(|until| *at < until));
         let mut best: Option<(u64, OutOfReach)> = None;
@@ -92,7 +93,7 @@ impl EligibleApprovers {
                 best = Some((missing, OutOfReach { needed, from, people }));
             }
         }
-        // The moment `from` was checked, so `best` is set here.
+        // The loop has checked the moment `from`, so `best` has a value.
         best.map_or(Ok(()), |(_, out)| Err(out))
     }
 }

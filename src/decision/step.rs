@@ -1,4 +1,4 @@
-//! Question: is the step byte for byte the sealed step?
+//! Question: is the step identical to the sealed step?
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use crate::record::step::StepDefinition;
 use crate::registry::parameters::ParameterSchema;
 use crate::registry::schema::pointer;
 
-/// The definition of a step with its digests. The seal computes them once, so a crossing hashes nothing again.
+/// The definition of a step, with its digests. The seal computes the digests once, so a crossing does not hash the
+/// definition again.
 #[derive(Debug, Clone)]
 pub struct HashedStep {
     definition: Arc<StepDefinition>,
@@ -28,7 +29,7 @@ impl HashedStep {
     /// Hashes a definition.
     ///
     /// # Errors
-    /// If the definition has no canonical form, or uses a feature of a later version.
+    /// Returns an error if the definition has no canonical form, or uses a feature of a later version.
     pub fn of(definition: Arc<StepDefinition>) -> Result<Self, StepError> {
         let bytes = canonical::canonical_of(&definition)
             .map_err(|error| StepError::Malformed(Malformed::at("/step", error.to_string())))?;
@@ -39,40 +40,41 @@ impl HashedStep {
         Ok(Self { digest: StepDigest::of(&bytes), rendered, definition })
     }
 
-    /// Reads and hashes a definition that was received.
+    /// Reads and hashes a definition from outside.
     ///
     /// # Errors
-    /// If the value is not a definition, or uses a feature of a later version.
+    /// Returns an error if the value is not a definition, or uses a feature of a later version.
     pub fn parse(value: &Value) -> Result<Self, StepError> {
         let below =
             |error: Malformed| StepError::Malformed(Malformed { pointer: format!("/step{}", error.pointer), ..error });
         let definition: StepDefinition = json::typed(value).map_err(|error| below(error.into()))?;
-        // An optional field with the value null would be read, and hashed, as if the field were absent.
+        // The reader would treat an optional field with the value null as an absent field, so the function refuses
+        // null.
         check_no_null(value, &definition).map_err(below)?;
         Self::of(definition.into())
     }
 
-    /// The definition: everything that decides what runs.
+    /// Returns the definition, which contains everything that decides how the step runs.
     #[must_use]
     pub fn definition(&self) -> &StepDefinition {
         &self.definition
     }
 
-    /// SHA-256 of the definition's canonical JSON.
+    /// Returns the SHA-256 digest of the definition's canonical JSON.
     #[must_use]
     pub const fn digest(&self) -> StepDigest {
         self.digest
     }
 
-    /// SHA-256 of the script after templates, or of the source if the step has no templates.
+    /// Returns the SHA-256 digest of the filled-in script, or of the source if the step has no templates.
     #[must_use]
     pub const fn rendered(&self) -> RenderedDigest {
         self.rendered
     }
 }
 
-/// The first error in the parameter schema of a step with reserved parts, where every `x-secret` is ignored. The schema of
-/// a step without reserved parts is checked together with the parameters.
+/// Returns the first error in the parameter schema of a step that has parts of a later version. The check ignores every
+/// `x-secret`. If a step has no parts of a later version, the check of its parameters also checks the schema.
 fn broken_schema(definition: &StepDefinition) -> Option<Malformed> {
     let mut schema = Value::clone(&definition.params);
     without_secrets(&mut schema);
@@ -92,7 +94,7 @@ fn without_secrets(schema: &mut Value) {
     }
 }
 
-/// Proves that the signed step is this definition. Only [`check_step`] constructs it.
+/// Proves that the signed step has this definition. Only [`check_step`] constructs it.
 #[derive(Debug)]
 #[must_use]
 pub struct StepSealed(());
@@ -100,7 +102,7 @@ pub struct StepSealed(());
 /// Checks that the signed step equals the definition `sealed`: by reference, by digest, and by the resulting script.
 ///
 /// # Errors
-/// The step is unknown, or its definition or its script differs.
+/// Returns an error if the step is unknown, or if its definition or its script differs.
 pub fn check_step(signed: &Authorization, sealed: Option<&HashedStep>) -> Result<StepSealed, StepError> {
     let reference = &signed.step.reference;
     let Some(sealed) = sealed.filter(|sealed| sealed.definition.reference == *reference) else {
@@ -132,11 +134,11 @@ pub enum StepError {
         /// The sealed digest.
         sealed: StepDigest,
     },
-    /// The definition gives another script than the signed one.
+    /// The script from the definition is not the signed script.
     OtherScript {
         /// The signed digest.
         signed: RenderedDigest,
-        /// The digest of the definition's script.
+        /// The digest of the script from the definition.
         sealed: RenderedDigest,
     },
     /// The value is not the definition of a step.
@@ -161,10 +163,13 @@ impl fmt::Display for StepError {
         match self {
             Self::Unknown { step } => write!(f, "no step {step} is registered; see `countersign registry list`"),
             Self::Changed { step, signed, sealed } => {
-                write!(f, "step {step} was signed as {signed}, sealed is {sealed}; propose again")
+                write!(
+                    f,
+                    "the signed definition of step {step} is {signed}, but the sealed definition is {sealed}; propose again"
+                )
             }
             Self::OtherScript { signed, sealed } => {
-                write!(f, "the script was signed as {signed}, the definition gives {sealed}; propose again")
+                write!(f, "the signed script is {signed}, but the definition gives {sealed}; propose again")
             }
             Self::Malformed(malformed) if malformed.later => malformed.fmt(f),
             Self::Malformed(malformed) => write!(f, "not a step's definition: {malformed}"),
@@ -188,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edited_step_is_refused() {
+    fn a_step_whose_definition_was_edited_is_refused() {
         let mut edited = definition();
         edited["source"] = json!("true\n");
         let sealed = HashedStep::parse(&edited).expect("a definition");
@@ -196,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_step_is_unknown() {
+    fn a_step_that_is_not_in_the_registry_is_refused_as_unknown() {
         assert_eq!(check_step(&authorization(), None).expect_err("none").code(), Code::UnknownStep);
         let mut other = definition();
         other["ref"] = json!("nginx:stop");
@@ -205,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn another_script_under_the_same_definition_is_refused() {
+    fn another_script_with_the_same_definition_is_refused() {
         let mut signed = authorization();
         signed.rendered = RenderedDigest::of(b"true");
         let sealed = HashedStep::parse(&definition()).expect("golden definition");

@@ -8,7 +8,7 @@ use crate::record::validity::{Timestamp, WindowError, judge};
 #[must_use]
 pub struct WithinWindow(());
 
-/// Checks a statement's window at `at`, the time of the consumption's log entry, by the rule of [`judge`].
+/// Checks a statement's window at `at`, which is the time of the consumption's log entry, by the rule of [`judge`].
 ///
 /// # Errors
 /// The first broken rule.
@@ -37,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_valid_exactly_between_its_edges() {
+    fn an_approval_window_is_valid_exactly_from_its_start_to_its_end() {
         assert_eq!(judge(0, 0, 3600, 0, None), Ok(()));
         assert_eq!(judge(0, 0, 3600, 3599, None), Ok(()));
         assert_eq!(judge(0, 0, 3600, 3600, None), Err(Code::Expired), "no skew at the end");
@@ -53,7 +53,8 @@ mod tests {
 
     #[test]
     fn a_clock_skew_of_one_minute_is_allowed_only_for_the_issue_time() {
-        // `not_before` is never earlier than `issued_at`, so the tolerance for clocks alone lets no run start early.
+        // A start time `not_before` is never earlier than `issued_at`, so the tolerance for clocks alone cannot cause
+        // an early start.
         assert_eq!(judge(60, 60, 3600, 0, None), Err(Code::NotYetValid));
         let mut signed = authorization();
         signed.issued_at = Timestamp::from_unix(1_800_000_061);

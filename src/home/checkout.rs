@@ -1,22 +1,22 @@
-//! Finds out whether a commit under review could control a file.
+//! Checks whether the author of a commit under review could control a file.
 //!
-//! The author of a commit writes every file of its checkout. A roster in the checkout would let a change approve
-//! itself. The check follows symbolic links and covers each directory in which a part of the path is looked up. A user
-//! who can write one of these directories can redirect the path to another file.
+//! The author of a commit can write every file of the checkout. If a checkout contained the trusted roster, a change
+//! could approve itself. The check follows symbolic links and covers each directory that a lookup of the path uses. A
+//! user who can write one of these directories can redirect the path to another file.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-/// The directories that may contain changes of other people.
+/// Directories that may contain changes of other people.
 #[derive(Debug, Clone, Default)]
 pub struct CheckoutDirectories {
     current: PathBuf,
     workspaces: Vec<(&'static str, PathBuf)>,
 }
 
-/// Environment variables in which CI runners name the directory of their checkout.
+/// Environment variables that contain the checkout directory on CI runners.
 const WORKSPACES: [&str; 10] = [
     "GITHUB_WORKSPACE",
     "CI_PROJECT_DIR",
@@ -30,10 +30,10 @@ const WORKSPACES: [&str; 10] = [
     "TRAVIS_BUILD_DIR",
 ];
 
-/// Entries that mark the top directory of a work tree.
+/// Directory entries that exist only in the top directory of a work tree.
 const MARKS: [&str; 4] = [".git", ".hg", ".jj", ".svn"];
 
-/// Largest number of symbolic links that are followed in one path. Linux has the same limit (`path_resolution(7)`).
+/// Maximum number of symbolic links that are followed in one path. Linux has the same limit (`path_resolution(7)`).
 const MOST_LINKS: usize = 40;
 
 impl CheckoutDirectories {
@@ -61,10 +61,10 @@ impl CheckoutDirectories {
         Self { current: real(current), workspaces: workspaces.collect() }
     }
 
-    /// Returns the reason why a checkout controls the file, or nothing if no checkout does.
+    /// Returns the reason why a checkout controls the file, or `None` if no checkout controls the file.
     ///
     /// # Errors
-    /// Returns an error if the path cannot be followed, for example because the file does not exist.
+    /// Returns an error if the path cannot be resolved, for example because the file does not exist.
     pub fn holding(&self, path: &Path) -> io::Result<Option<String>> {
         for place in self.lookups(path)? {
             if let Some(why) = self.why(&place) {
@@ -78,7 +78,8 @@ impl CheckoutDirectories {
         if let Some((name, _)) = self.workspaces.iter().find(|(_, workspace)| place.starts_with(workspace)) {
             return Some(format!("it lies in the checkout that ${name} names"));
         }
-        // The current directory of a container may be `/`, and every file is below `/`.
+        // The directory `/` does not count as a checkout. It may be the current directory of a container, and every
+        // file is below `/`.
         if self.current != Path::new("/") && place.starts_with(&self.current) {
             return Some(
                 "it lies in the current directory (if you trust that directory, change to another directory first)"
@@ -89,7 +90,7 @@ impl CheckoutDirectories {
         place.ancestors().find(mark).map(|top| format!("it lies in the work tree {}", top.display()))
     }
 
-    /// Returns the real directories in which the parts of the path are looked up, and then the file itself.
+    /// Returns the real directories that a lookup of the path uses, and then the file itself.
     fn lookups(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         let mut rest: VecDeque<OsString> = parts(&self.current.join(path));
         let mut at = PathBuf::from("/");
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkout_anywhere_on_the_path_of_a_file_is_detected() {
+    fn a_checkout_is_detected_in_every_directory_of_the_path() {
         let dir = tempfile::tempdir().expect("a directory");
         let top = dir.path().canonicalize().expect("real");
         let at = |name: &str| top.join(name);
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn files_in_the_current_directory_or_the_ci_workspace_count_as_checked_out() {
+    fn files_in_the_current_directory_or_the_ci_workspace_count_as_files_of_a_checkout() {
         let dir = tempfile::tempdir().expect("a directory");
         let top = dir.path().canonicalize().expect("real");
         write(&top.join("work/sub/roster.json"));

@@ -1,11 +1,11 @@
-//! The home and configuration directories of the user, as the environment names them.
+//! Home and configuration directories of the user, from environment variables.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::terminal::screen::PrintableText;
 
-/// The home and configuration directories of the user.
+/// Home and configuration directories of the user.
 #[derive(Debug, Clone, Default)]
 pub struct Home {
     /// `$HOME`.
@@ -21,8 +21,8 @@ impl Home {
         Self::of(std::env::var_os("HOME"), std::env::var_os("XDG_CONFIG_HOME"))
     }
 
-    /// Returns the directories that these variables name. A relative path is ignored, because the XDG Base Directory
-    /// specification requires this.
+    /// Returns the directories from the given values of the variables. A relative path is ignored, as the XDG Base
+    /// Directory specification requires.
     #[must_use]
     pub fn of(home: Option<OsString>, xdg: Option<OsString>) -> Self {
         let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());

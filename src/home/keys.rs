@@ -1,4 +1,5 @@
-//! Chooses the key that signs: `--key`, `COUNTERSIGN_KEY`, `countersign/key.pem` of the user, or an SSH key.
+//! Chooses the key that signs: `--key`, `COUNTERSIGN_KEY`, `countersign/key.pem` in the user's configuration
+//! directory, or an SSH key.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use crate::terminal::screen::PrintableText;
 use crate::trust::open_signer::open_signer;
 use crate::trust::signer::Signer;
 
-/// The key to sign with.
+/// Option that names the key to sign with.
 #[derive(Debug, Clone, Default, Args)]
 pub struct KeyArgs {
     /// The key that signs: a PKCS#8 file, an OpenSSH key, or the .pub file of a key in ssh-agent or on a security key.
@@ -30,7 +31,7 @@ pub struct Keys {
 }
 
 impl KeyArgs {
-    /// Returns the keys of this user. If a key is named, only that key is returned.
+    /// Returns the keys of this user. If the user names a key, the result contains only that key.
     ///
     /// # Errors
     /// Returns an error if the named key, or an existing `key.pem` of the user, cannot be used.
@@ -52,7 +53,7 @@ fn find(named: Option<&Path>, home: &Home) -> Result<Keys, CommandFailure> {
         let mut public: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
         public.retain(|path| path.extension().is_some_and(|ending| ending == "pub"));
         public.sort();
-        // `~/.ssh` may contain keys of other algorithms, so an unusable key is not an error here.
+        // `~/.ssh` may contain keys of other algorithms, so the function skips a key that cannot be used.
         signers.extend(public.iter().filter_map(|path| open_signer(path).ok()));
     }
     Ok(Keys { signers })
@@ -92,7 +93,7 @@ fn no_key() -> CommandFailure {
     )
 }
 
-/// The purpose of a signature.
+/// Purpose of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignaturePurpose {
     /// Reading from the boundary. The signature decides nothing.
@@ -126,11 +127,11 @@ impl SignaturePurpose {
     }
 }
 
-/// Signs `body` as a DSSE message of the given type. If ssh-keygen will ask for a passphrase or a touch, a message
-/// first names the key and the purpose.
+/// Signs `body` as a DSSE message of the given type. If ssh-keygen will ask for a passphrase or a touch, the function
+/// first prints the key and the purpose.
 ///
 /// # Errors
-/// Returns an error if the key did not sign.
+/// Returns an error if the key made no signature.
 pub fn sign(
     signer: &dyn Signer,
     purpose: SignaturePurpose,
@@ -155,7 +156,7 @@ mod tests {
     use crate::trust::signer::{write_public_key, write_secret_key};
 
     #[test]
-    fn a_named_key_is_used_alone_and_key_pem_comes_before_ssh_keys() {
+    fn a_key_that_the_user_names_is_the_only_key_and_key_pem_has_priority_over_ssh_keys() {
         let directory = tempfile::tempdir().expect("directory");
         let home = Home::of(Some(directory.path().into()), None);
         assert!(find(None, &home).expect("none").preferred(|_| true).is_err());

@@ -1,4 +1,4 @@
-//! Reads parameters as a person writes them: in a file, or as `name=value`.
+//! Reads parameters that a person wrote in a file or as `name=value`.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ pub fn read_params(path: &Path) -> Result<Map<String, Value>, CommandFailure> {
 /// Parses `name=value` with the type that the schema gives to the parameter.
 ///
 /// # Errors
-/// Returns an error if the step has no such parameter, or if the value does not have the type.
+/// Returns an error if the step has no such parameter, or if the value has another type.
 pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), CommandFailure> {
     let shown = PrintableText::text(given);
     let (name, text) = given
@@ -52,7 +52,8 @@ pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), CommandFail
         |expected: &str| CommandFailure::usage(format!("-p {}: the schema asks for {expected}", shown.as_str()));
     let value = match property["type"].as_str() {
         Some("string") => Value::from(text),
-        // Only the canonical spelling of a JSON integer is accepted, so that a number has only one meaning.
+        // Only the canonical spelling of a JSON integer is accepted, so two different texts are never the same
+        // number.
         Some("integer") => text
             .parse::<i64>()
             .ok()
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_has_the_type_of_its_schema() {
+    fn a_parameter_of_the_command_line_gets_the_type_of_its_schema() {
         let typed = |given: &str| typed(given, &schema()).map(|(_, value)| value);
         assert_eq!(typed("host=3").expect("string"), json!("3"));
         assert_eq!(typed("host=").expect("string"), json!(""));

@@ -1,4 +1,5 @@
-//! Finds the rosters that the user trusts, in options, environment or configuration, but never in a checkout.
+//! Finds the rosters that the user trusts in options, the environment or the configuration directory, but never in a
+//! checkout.
 //!
 //! The first source is `--roster` (a file or a digest), and the second is `COUNTERSIGN_TRUST` (an absolute path or a
 //! digest). The third source is the configuration directory with `roster.json`, `rosters/*.json` and `trust` (one
@@ -25,7 +26,7 @@ use crate::terminal::screen::PrintableText;
 use crate::trust::chain::{Chain, Pinned};
 use crate::trust::roster::TrustedRoster;
 
-/// The source of the trusted roster.
+/// Option that names the trusted roster.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TrustArgs {
     /// The roster that you trust: a file, or the sha256:… digest of its payload. The default is COUNTERSIGN_TRUST, or
@@ -34,36 +35,38 @@ pub struct TrustArgs {
     pub roster: Option<String>,
 }
 
-/// A trusted roster and its source.
+/// Trusted roster, with its source.
 #[derive(Debug, Clone)]
 pub struct ChosenTrust {
-    /// The roster, or its digest.
+    /// Trusted roster, or its digest.
     pub pinned: Pinned,
-    /// The same roster for the verifier of bundles, which parses the file again.
+    /// Same roster in the form for the verifier of bundles, which parses the file again.
     pub audit: audit::RosterTrust,
-    /// The source of the roster as text.
+    /// Source of the roster, as text for messages.
     pub from: String,
-    /// The file from which the roster was read. The path `-` means the standard input.
+    /// File that contains the roster. The path is `-` if the roster was read from the standard input.
     pub file: Option<PathBuf>,
 }
 
-/// The trusted roster that decides, the result under it, and the trusted rosters that `connect` refused.
+/// Result of the choice between several trusted rosters.
 #[derive(Debug)]
 pub struct DecidingRoster<'t, T> {
     /// The roster that decides.
     pub trust: &'t ChosenTrust,
-    /// The value that `connect` returned for the roster.
+    /// Value that the function `connect` returned for the chosen roster.
     pub found: T,
-    /// Rosters that `connect` refused. Each may belong to another boundary, or be newer than the document under review.
+    /// Rosters that `connect` refused. Such a roster may belong to another boundary, or may be newer than the
+    /// document under review.
     pub unconnected: Vec<&'t ChosenTrust>,
 }
 
-/// Chooses the trusted roster that decides. The function passes each roster to `connect` and chooses the roster from
-/// which the newest version follows. If the same newest version follows from two rosters, the newest version itself is
-/// preferred. An older roster would not show that a key was withdrawn later.
+/// Chooses one of the trusted rosters. The function passes each roster to `connect` and chooses the roster that leads
+/// to the newest version. If two rosters lead to the same newest version, the function prefers the newest version
+/// itself. With an older roster, the result would not show that a key was withdrawn later.
 ///
 /// # Errors
-/// Returns each roster with the reason why `connect` refused it. The list is empty if no roster was given.
+/// If every call of `connect` failed, returns each roster with its reason. The returned list is empty if the user
+/// gave no roster.
 pub fn newest_of<'t, T, E>(
     trust: &'t [ChosenTrust],
     mut connect: impl FnMut(&'t ChosenTrust) -> Result<(NewestRoster, T), E>,
@@ -90,7 +93,7 @@ pub fn newest_of<'t, T, E>(
     }
 }
 
-/// The newest version that follows from a trusted roster.
+/// Newest roster version that is connected with a trusted roster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewestRoster {
     /// Version number.
@@ -108,8 +111,8 @@ impl NewestRoster {
 }
 
 /// Returns the newest trusted roster file that `is_same` accepts and that `connect` refused. Such a roster is newer
-/// than the chain, or it belongs to another branch. Rosters of version 1 are skipped, because two different first
-/// versions are two different rosters.
+/// than the chain, or belongs to another branch. The function skips rosters of version 1, because two different first
+/// versions are always two different rosters.
 pub fn newest_unconnected<'t>(
     unconnected: &[&'t ChosenTrust],
     is_same: impl Fn(&TrustedRoster) -> bool,
@@ -121,9 +124,9 @@ pub fn newest_unconnected<'t>(
     files.filter(|(_, roster)| roster.version() > 1 && is_same(roster)).max_by_key(|(_, roster)| roster.version())
 }
 
-/// Returns true if two versions seem to belong to one roster, because they share the name or the key of a boundary. The
-/// versions between the two may be missing, so the test is only a guess. The test prefers a false match to a missed
-/// match.
+/// Returns true if two roster versions have the same name or share a boundary's key, so they probably belong to one
+/// roster. The result is not certain, because the versions between the two may be missing. For two versions of one
+/// roster, the result is rarely false. For two different rosters, it may be true.
 #[must_use]
 pub fn seem_same(one: &TrustedRoster, other: &TrustedRoster) -> bool {
     let shared = |name: &BoundaryName| {
@@ -133,20 +136,20 @@ pub fn seem_same(one: &TrustedRoster, other: &TrustedRoster) -> bool {
     one.tables().name == other.tables().name || one.tables().boundary.iter().any(|entry| shared(&entry.name))
 }
 
-/// Limit for a file with one envelope. The payload is at most `MAX_ROSTER_BYTES` long.
+/// Maximum size of a file with one envelope, in bytes. The payload in the envelope has at most `MAX_ROSTER_BYTES`.
 const MAX_FILE_BYTES: usize = MAX_ROSTER_BYTES * 2;
 
 impl TrustArgs {
-    /// Returns the trusted rosters. An empty list is not an error.
+    /// Returns the trusted rosters. An empty list as result is not an error.
     ///
     /// # Errors
-    /// Returns an error if a named roster cannot be read or parsed, or if other users can write its file.
+    /// Returns an error if a named roster cannot be read or parsed, or if other users can write the roster's file.
     pub fn find(&self) -> Result<Vec<ChosenTrust>, CommandFailure> {
         self.find_by(read_own)
     }
 
-    /// Returns the trusted rosters, also if other users can write the file that was named. The caller must check the
-    /// file or pin its digest.
+    /// Returns the trusted rosters, even if other users can write a file that the user named. The caller must check
+    /// the file or pin its digest.
     ///
     /// # Errors
     /// Returns the errors of [`Self::find`], except the error for a file that other users can write.
@@ -198,7 +201,7 @@ fn find(
     if pins.is_file() {
         let text = String::from_utf8_lossy(&read_own(&pins)?).into_owned();
         for line in text.lines() {
-            // A line is a digest, optionally followed by a remark.
+            // A line contains a digest, and optionally a comment after the digest.
             let Some(word) = line.split_whitespace().next().filter(|word| !word.starts_with('#')) else { continue };
             let pinned = digest(parse_digest(word)?, pins.to_string_lossy().into_owned());
             found.push(ChosenTrust { file: Some(pins.clone()), ..pinned });
@@ -240,14 +243,15 @@ fn roster_of(bytes: Vec<u8>, path: &Path, from: String) -> Result<ChosenTrust, C
     Ok(ChosenTrust { pinned, audit: audit::RosterTrust::Roster(bytes), from, file: Some(path.to_owned()) })
 }
 
-/// Returns true if the path is a stream from the shell. Other users cannot write such a stream.
+/// Returns true if the path is a stream that the shell made. Other users cannot write to such a stream.
 fn is_stream(path: &Path) -> bool {
     path == Path::new("-")
         || path == Path::new("/dev/stdin")
         || ["/dev/fd", "/proc/self/fd"].iter().any(|streams| path.starts_with(streams))
 }
 
-/// Reads a file that becomes a source of trust. Only this user and root may be able to write the file.
+/// Reads a file whose content the program will trust. The function refuses the file if users other than this user and
+/// root can write it.
 fn read_own(path: &Path) -> Result<Vec<u8>, CommandFailure> {
     let _own = check_own(path)?;
     read_bounded(path, MAX_FILE_BYTES)
@@ -257,11 +261,11 @@ fn read_own(path: &Path) -> Result<Vec<u8>, CommandFailure> {
 #[derive(Debug)]
 pub struct PrivateFile(());
 
-/// Checks the owner and the mode of a file that becomes a source of trust. The directory of the file is checked too,
-/// because its writers could replace the file.
+/// Checks the owner and the mode of a file whose content the program will trust. The function also checks the
+/// directory of the file, because users who can write the directory could replace the file.
 ///
 /// # Errors
-/// Returns an error if the file is missing or belongs to another user, or if other users can write or replace it.
+/// Returns an error if the file is missing, belongs to another user, or can be written or replaced by other users.
 pub fn check_own(path: &Path) -> Result<PrivateFile, CommandFailure> {
     let failed = |path: &Path, error: std::io::Error| {
         CommandFailure::new(
@@ -326,8 +330,8 @@ mod tests {
 
     #[test]
     fn a_roster_in_the_current_directory_is_not_trusted() {
-        // The current directory of the test is the checkout. The test writes the files of a whole home directory into
-        // it.
+        // The test uses its current directory as the checkout. The checkout contains the files of a whole home
+        // directory.
         let checkout = tempfile::tempdir().expect("directory");
         std::fs::create_dir_all(checkout.path().join(".config/countersign/rosters")).expect("directories");
         for place in [
@@ -342,7 +346,7 @@ mod tests {
         }
         let nobody = tempfile::tempdir().expect("directory");
         assert!(found(None, None, &home(nobody.path())).expect("no error").is_empty());
-        // Relative values of the variables would mean the current directory, so they are ignored.
+        // Relative values of the variables are ignored, because they would name the current directory.
         for relative in [".", "", "home", ".config"] {
             let home = Home::of(Some(relative.into()), Some(relative.into()));
             assert!(home.config.is_none() && home.home.is_none(), "{relative}");

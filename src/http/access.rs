@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn only_loopback_with_our_port_and_allowed_names_are_valid_hosts() {
+    fn only_loopback_addresses_with_the_port_of_the_service_and_allowed_names_are_valid_hosts() {
         for good in [
             "127.0.0.1:7433",
             "127.8.9.1:7433",
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_host_or_one_that_differs_from_the_target_is_refused() {
+    fn a_host_header_that_is_repeated_or_differs_from_the_target_is_refused() {
         let hosts = Hosts::new(([127, 0, 0, 1], 7433).into(), &[]);
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_static("localhost:7433"));

@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_over_the_limit_gets_503_until_another_one_ends() {
+    async fn a_connection_over_the_limit_gets_503_until_another_connection_ends() {
         let running = start(1).await;
         let mut first = TcpStream::connect(running.address).await.expect("connected");
         ask(&mut first, "/").await;

@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn the_simple_shape_has_output_exit_and_error() {
+    fn the_simple_event_stream_has_the_events_output_and_exit_and_error() {
         let of =
             |event: &Event| EventFormat::Simple.write(1, event).map(|line| String::from_utf8_lossy(&line).into_owned());
         assert_eq!(of(&output("hi")).as_deref(), Some("{\"data\":\"hi\",\"type\":\"output\"}\n"));

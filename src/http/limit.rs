@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_allows_its_burst_and_then_its_rate() {
+    fn a_rate_limit_allows_the_burst_and_then_the_steady_rate() {
         let limits = limits();
         let at = Duration::from_millis;
         for _ in 0..3 {
@@ -159,14 +159,14 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_costs_more_than_the_burst_is_still_possible() {
+    fn a_call_that_costs_more_than_the_burst_limit_is_still_possible() {
         let limits = limits();
         assert_eq!(limits.take(RATE, 1, 20, Duration::ZERO), Ok(()));
         assert_eq!(limits.take(RATE, 1, 1, Duration::ZERO), Err(2));
     }
 
     #[test]
-    fn a_refused_call_costs_nothing_and_rate_zero_means_no_limit() {
+    fn a_refused_call_does_not_use_the_rate_limit_and_a_rate_of_zero_means_no_limit() {
         let limits = limits();
         let rate = RateLimit { per_second: 1, burst: 1 };
         assert_eq!(limits.take(rate, 1, 1, Duration::ZERO), Ok(()));
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn new_callers_share_one_bucket_if_the_table_is_full() {
+    fn new_callers_share_one_rate_limit_if_the_table_of_callers_is_full() {
         let limits = limits();
         for place in 1..=MOST_BUCKETS as u64 {
             assert_eq!(limits.take(RATE, place, 1, Duration::ZERO), Ok(()));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn all_addresses_of_one_network_share_a_bucket() {
+    fn all_addresses_of_one_network_share_a_rate_limit() {
         let key = |text: &str| network(text.parse().expect("an address"));
         assert_eq!(key("2001:db8::1"), key("2001:db8::ffff"));
         assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));

@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partial_response_names_its_range_and_a_416_names_the_length() {
+    fn a_partial_response_contains_its_range_and_a_416_response_contains_the_length() {
         let of = |range| {
             let response = ranged(Body::empty(), range, 10).expect("an answer");
             (response.status().as_u16(), response.headers().get(CONTENT_RANGE).cloned())
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_of_another_version_gets_the_whole_output() {
+    fn a_range_request_for_another_version_gets_the_whole_output() {
         let mut headers = HeaderMap::new();
         headers.insert(RANGE, HeaderValue::from_static("bytes=1-2"));
         assert_eq!(asked(&headers, "\"t\"", 10).ok(), Some(Range::Part { first: 1, last: 2 }));

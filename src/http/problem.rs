@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn busy_and_rate_limited_have_a_retry_after_header() {
+    fn the_refusals_busy_and_rate_limited_have_a_retry_after_header() {
         let busy = refuse(Code::Busy, "full").into_response();
         assert_eq!((busy.status().as_u16(), &busy.headers()[RETRY_AFTER]), (503, &HeaderValue::from(1)));
         let limited = Stopped::from(Refusal::new(Code::RateLimited, "slow down").retry_after(7)).into_response();

@@ -290,7 +290,7 @@ mod tests {
     use crate::http::problem::problem;
 
     #[test]
-    fn a_wait_is_parsed_as_seconds_and_limited_to_the_maximum() {
+    fn the_wait_parameter_is_parsed_as_seconds_and_limited_to_the_maximum() {
         let of = |text: &str| parse_wait(text).map(|wait| wait.as_secs()).map_err(|stopped| problem(&stopped).status);
         for (text, seconds) in [("55s", 55), ("55", 55), ("0", 0), ("0s", 0), ("7s", 7), ("56s", 55), ("999999999", 55)]
         {
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn members_of_later_versions_are_refused_by_name_together() {
+    fn all_json_members_of_later_versions_are_refused_by_name_in_one_answer() {
         let body = br#"{"step":"a:b","session":"ses_x","grant":"grt_x","artifacts":[]}"#;
         let document = problem(&read_wish(body).expect_err("later features"));
         let pointers: Vec<_> = document.errors.iter().map(|error| error.pointer.as_str()).collect();

@@ -1,4 +1,4 @@
-//! Policy decisions about a step, before any question to the person.
+//! Policy decisions about a step, before the person is asked any question.
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 
-/// Options about the policy and about grants.
+/// Options that choose the policy and grant permissions.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Policy")]
 pub struct RuleArgs {
@@ -46,16 +46,16 @@ impl RuleArgs {
     }
 }
 
-/// The policy and the person's options for one runbook.
+/// Policy and the person's options for one runbook.
 #[derive(Debug)]
 pub struct LocalRules {
     args: RuleArgs,
     policy: Policy,
     /// Description of the policy's source.
     from: String,
-    /// Digest of the policy that the upward search found at the start.
+    /// Digest of the policy that the search in parent directories found at the start.
     found: Option<PolicyDigest>,
-    /// Paths outside the current directory that the command line grants, with symbolic links resolved.
+    /// Paths outside the current directory that the command line permits, with symbolic links resolved.
     elsewhere: [Vec<PathBuf>; 2],
     flags: Flags,
     runbook: RunbookPath,
@@ -65,10 +65,10 @@ impl LocalRules {
     /// Loads the policy and the options. If a policy file is invalid, the function does not fall back to another file.
     ///
     /// # Errors
-    /// Returns all errors of the policy file, or an option that is no valid pattern.
+    /// Returns all errors in the policy file, or an error about an option that is not a valid pattern.
     pub fn find(args: &RuleArgs, project: &Project, runbook: &Runbook) -> Result<Self, CommandFailure> {
         let (policy, from) = if args.grants.allows_all() {
-            // With `--allow-all` no policy is needed, so no policy file is read.
+            // With `--allow-all`, no policy is needed, so the program reads no policy file.
             (Policy::untouched(), "no policy (--allow-all)".to_owned())
         } else {
             let found = project.policy(args.policy.as_deref())?;
@@ -87,15 +87,17 @@ impl LocalRules {
         })
     }
 
-    /// Returns the rules of the policy for the runbook.
+    /// Returns the policy rules for the runbook.
     pub fn ruling(&self) -> Ruling {
         resolve_path(&self.policy, Builtins::current(), &self.runbook)
     }
 
-    /// Decides about every command and variable of a step. Returns the open questions in the order of the script.
+    /// Decides about every command and variable of a step. Returns the unanswered questions in the order of the
+    /// script.
     ///
     /// # Errors
-    /// Returns an error if the policy denies anything. The error names the place and the rule.
+    /// Returns an error if the policy denies a command or a variable. The error names the place in the script and the
+    /// policy rule.
     pub fn decide(&self, ruling: &Ruling, chosen: &ChosenStep, shown: &str) -> Result<Vec<Question>, CommandFailure> {
         let definition = &chosen.step.definition;
         let decision = decide_step(ruling, definition, DecisionPlace::Terminal, &self.flags);
@@ -162,8 +164,8 @@ impl LocalRules {
         decide_path(ruling, kind, real, DecisionPlace::Terminal, &self.flags).verdict == PolicyVerdict::Allow
     }
 
-    /// Returns patterns of paths that no step may read or write. The list joins both kinds, because a mask in the
-    /// sandbox hides a path completely.
+    /// Returns the patterns of all paths that no step may read, and of all paths that no step may write. Both kinds
+    /// are in one list, because a mask in the sandbox hides a path for reading and for writing.
     pub fn denied_paths(&self, ruling: &Ruling) -> Vec<String> {
         if self.args.grants.allows_all() {
             return Vec::new();
@@ -188,18 +190,19 @@ impl LocalRules {
         }
     }
 
-    /// Returns the paths outside the current directory that the command line grants: first to read, then to write.
+    /// Returns the paths outside the current directory that the command line permits: first the paths to read, then
+    /// the paths to write.
     pub fn elsewhere(&self) -> (&[PathBuf], &[PathBuf]) {
         (&self.elsewhere[0], &self.elsewhere[1])
     }
 
-    /// Returns true if the upward search now finds another policy than at the start. A step may have written this
-    /// policy.
+    /// Returns true if the search in parent directories now finds another policy than at the start. If another policy
+    /// is found, a step may have written this policy.
     pub fn was_changed(&self, project: &Project) -> bool {
         upward(project) != self.found
     }
 
-    /// Returns how questions are answered.
+    /// Returns the way in which questions are answered.
     pub fn answers(&self) -> DefaultAnswers {
         let nobody = if self.args.non_interactive {
             Some("--non-interactive denies everything that needs a question")

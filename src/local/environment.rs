@@ -1,16 +1,16 @@
 //! Filter for the environment variables that a step inherits.
 //!
-//! The policy lists the allowed variables by name. Variables that change which code runs are never inherited, and
-//! neither are variables that this program sets. The program asks no questions about variables. A variable that no list
-//! allows is dropped.
+//! The policy lists the allowed variables by name. No step inherits variables that change which code runs, or
+//! variables that this program sets. The program asks the person no questions about variables. If no list allows a
+//! variable, the step does not get the variable.
 
 use std::ffi::OsString;
 
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 
-/// Variables that are never inherited, even if the policy allows them. These variables make programs load or run other
-/// code, or this program sets them. A `*` at the end matches any text.
+/// Variables that are never inherited, even if the policy allows them. These variables make programs load or run
+/// other code, or this program sets them. In this list, a `*` at the end matches any text.
 const NEVER: [&str; 48] = [
     // Dynamic loaders and shells.
     "LD_*",
@@ -56,12 +56,12 @@ const NEVER: [&str; 48] = [
     "GNUMAKEFLAGS",
     "MAKEFILES",
     "TAR_OPTIONS",
-    // Variables that change what git runs.
+    // These variables change which programs git runs.
     "GIT_*",
-    // A process that can reach the SSH agent can sign with the person's keys.
+    // The SSH agent is excluded, because a process that can reach the agent can sign with the person's keys.
     "SSH_AUTH_SOCK",
     "SSH_ASKPASS*",
-    // Variables that this program sets.
+    // This program sets these variables.
     "PARAM_*",
     "COUNTERSIGN_*",
     "RUNBOOKS_OUTPUT",
@@ -73,9 +73,9 @@ const MOST: usize = 100 << 10;
 /// Environment of a step.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct InheritedEnvironment {
-    /// Inherited variables, sorted by name.
+    /// Variables that the step inherits, sorted by name.
     pub variables: Vec<(String, String)>,
-    /// Sorted names of variables that the policy allows but that are not inherited.
+    /// Sorted names of variables that the policy allows but the step does not inherit.
     pub withheld: Vec<String>,
 }
 
@@ -87,7 +87,7 @@ pub fn inherit(
 ) -> InheritedEnvironment {
     let mut inherited = InheritedEnvironment::default();
     for (name, value) in environment {
-        // A step cannot use a variable whose name is not a valid identifier, so the name is not reported as withheld.
+        // Names that are not valid identifiers are not reported, because a step cannot use such a variable.
         let Some(name) = name.to_str().filter(|name| is_name(name)) else { continue };
         if own.contains(&name) || !allows(name) {
             continue;
@@ -103,7 +103,8 @@ pub fn inherit(
 }
 
 impl InheritedEnvironment {
-    /// Adds the variables that the program sets. The new variables replace inherited variables with the same name.
+    /// Adds the variables that the program itself sets. The new variables replace inherited variables with the same
+    /// name.
     ///
     /// # Errors
     /// Returns an error if the environment is too large for a run.
@@ -185,7 +186,7 @@ mod tests {
             assert_eq!(inherited.variables.len(), 1, "{name}");
             assert_eq!(inherited.withheld, [name], "{name}");
         }
-        // Exported shell functions have names that a step cannot use.
+        // The names of exported shell functions are not valid identifiers, so a step cannot use them.
         assert_eq!(
             of(&[("BASH_FUNC_ls%%", "() { :; }"), ("1A", "x"), ("", "x")], |_| true),
             InheritedEnvironment::default()
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn program_variables_win_and_a_too_large_environment_is_refused() {
+    fn variables_of_the_program_replace_inherited_variables_and_a_too_large_environment_is_refused() {
         let set = vec![("PARAM_A".to_owned(), "mine".to_owned())];
         let inherited =
             InheritedEnvironment { variables: vec![("PARAM_A".into(), "theirs".into())], withheld: Vec::new() };

@@ -1,4 +1,4 @@
-//! Options of the command line that allow or deny in advance, for `run` and `policy check`.
+//! Command line options that allow or deny permissions in advance, for `run` and `policy check`.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::record::host::split_patterns;
 use crate::terminal::exit::CommandFailure;
 use crate::terminal::screen::PrintableText;
 
-/// Grants and denials of the command line.
+/// Permissions that the command line grants or denies.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Policy")]
 pub struct GrantArgs {
@@ -33,7 +33,7 @@ pub struct GrantArgs {
     /// Deny everything that is not explicitly allowed; has priority over --allow-all
     #[arg(long)]
     pub deny_all: bool,
-    /// Allow without a question what no list names, but not what is denied or can't be known before the run
+    /// Allow everything that is in no list, without a question; denied and unknown items are not allowed
     #[arg(short, long)]
     pub yes: bool,
 }
@@ -51,7 +51,7 @@ impl GrantArgs {
         self.allow_all || self.deny_all || self.yes || self.grants().iter().any(|(_, _, given)| !given.is_empty())
     }
 
-    /// Returns the grants of each kind with the name of their option.
+    /// Returns the granted permissions of each kind, with the name of the option for that kind.
     #[must_use]
     pub fn grants(&self) -> [(PermissionKind, &'static str, Vec<String>); 4] {
         let patterns = |given: &[String]| given.iter().flat_map(|list| split_patterns(list)).collect();
@@ -63,10 +63,11 @@ impl GrantArgs {
         ]
     }
 
-    /// Returns the grants as patterns, and the paths outside the current directory: first to read, then to write.
+    /// Returns the granted permissions as patterns, and the granted paths outside the current directory: first the
+    /// paths to read, then the paths to write.
     ///
     /// # Errors
-    /// Returns an error if a value is no valid pattern or a path does not exist.
+    /// Returns an error if a value is not a valid pattern, or if a path does not exist.
     pub fn flags(&self, project: &Project) -> Result<(Flags, [Vec<PathBuf>; 2]), CommandFailure> {
         let mut granted = Granted::default();
         let mut elsewhere = [Vec::new(), Vec::new()];
@@ -98,7 +99,7 @@ impl GrantArgs {
     }
 }
 
-/// Resolves symbolic links in a path of the command line. The path must exist.
+/// Resolves the symbolic links in a path from the command line. The path must exist.
 fn real_path(project: &Project, flag: &str, path: &str) -> Result<PathBuf, CommandFailure> {
     let shown = PrintableText::text(path);
     if path.contains(['*', '?', '{']) {

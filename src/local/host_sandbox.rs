@@ -1,4 +1,4 @@
-//! The sandbox and the profile of a step that a person runs at a terminal.
+//! Sandbox and profile of a step that a person runs at a terminal.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -23,16 +23,17 @@ use crate::terminal::streams::Terminal;
 /// Sandbox level that the person chose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SandboxChoice {
-    /// All layers are required. If the host lacks a layer, the step is refused.
+    /// All layers are required. The program refuses the step if the host lacks a layer.
     Strict,
     /// The step gets the layers that this host supports. The program reports each missing layer.
     BestEffort,
-    /// Only resource limits apply. The value is the option that disabled the sandbox.
+    /// Only resource limits apply. The step runs without a sandbox. The value is the option that disabled the
+    /// sandbox.
     Off(&'static str),
 }
 
 impl SandboxChoice {
-    /// Returns a description of the choice.
+    /// Returns a description of the chosen level.
     pub fn words(self) -> String {
         match self {
             Self::Strict => "sandbox strict".to_owned(),
@@ -42,19 +43,19 @@ impl SandboxChoice {
     }
 }
 
-/// The sandbox of this host for one command.
+/// Sandbox of this host, for one call of a command.
 #[derive(Debug)]
 pub struct HostSandbox {
     wanted: SandboxChoice,
     sandbox: LinuxSandbox,
-    /// Scratch directory, deleted on drop.
+    /// Scratch directory, which is deleted when this value is dropped.
     scratch: tempfile::TempDir,
 }
 
-/// Returns the profile of a step at a terminal. No other function creates the profile of a step at a terminal.
+/// Returns the profile of a step at a terminal. Only this function creates such a profile.
 ///
 /// # Errors
-/// Returns an error if the step asks for something that it cannot get.
+/// Returns an error if the step declares a resource that it cannot get.
 pub fn profile(
     wanted: SandboxChoice,
     held: Vec<crate::record::profile::Layer>,
@@ -68,7 +69,8 @@ pub fn profile(
         SandboxChoice::BestEffort => RequiredLayers::BestEffort(held),
         SandboxChoice::Off(_) => RequiredLayers::BestEffort(Vec::new()),
     };
-    // No configuration of a boundary is read here. The limits are those of a default configuration.
+    // A step at a terminal does not use the configuration of a boundary. The limits are the defaults of a boundary's
+    // configuration.
     let given = PolicyProfile { level, limits: Limits::default(), maximum: config::maximum() };
     let mut profile =
         effective(ruling, declared, &given).map_err(|error| CommandFailure::new(Exit::Refused, error.to_string()))?;
@@ -85,12 +87,13 @@ pub fn profile(
 }
 
 impl HostSandbox {
-    /// Probes the sandbox layers of this host. With best effort, the function warns about each missing layer.
+    /// Probes the sandbox layers of this host. With the level `best-effort`, the function prints a warning about each
+    /// missing layer.
     ///
     /// # Errors
     /// Returns an error if no run can be prepared.
     pub fn prepare(wanted: SandboxChoice, log: Option<&Path>, terminal: &Terminal) -> Result<Self, CommandFailure> {
-        // No step may see the person's keys and receipts.
+        // The keys and receipts of the person are hidden from every step.
         let home = Home::of_process();
         let ssh = home.home.map(|home| home.join(".ssh"));
         let own = home.config.into_iter().chain(ssh).chain(log.map(Path::to_owned));
@@ -113,8 +116,8 @@ impl HostSandbox {
                     "warning: because of the missing layer, the step may reach more of this host, including your own \
                      files",
                 );
-                // The sandbox would refuse a run if the sandbox could not hide these private files. With best effort
-                // the person accepts this risk.
+                // The sandbox gets no private files here, because it would refuse a run if it could not hide them.
+                // With the level `best-effort`, the person accepts the risk that the step can see them.
                 return Self::new(wanted, Vec::new());
             }
         }
@@ -135,7 +138,7 @@ impl HostSandbox {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
             std::io::Result::Ok(path)
         };
-        // A run with its own user id must be able to enter its directory below the scratch directory.
+        // A run may have its own user id, so other users must be able to enter the directory of the run.
         std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o711)).map_err(failed)?;
         let setup = Setup {
             helper: None,
@@ -160,18 +163,19 @@ impl HostSandbox {
         self.wanted
     }
 
-    /// Returns the working directory of a step under the policy.
+    /// Returns the working directory that a step gets under the policy.
     pub fn work(&self, rules: &LocalRules, ruling: &Ruling, project: &Project) -> WorkingDirectory {
         let off = matches!(self.wanted, SandboxChoice::Off(_));
         WorkingDirectory::find(rules, ruling, project, &self.sandbox.probe().held(), off)
     }
 
-    /// Creates and checks the profile of a step. If the step cannot get the current directory, for example because the
-    /// person's keys are in it, the step gets an empty directory. In this case `work` contains the reason.
+    /// Creates and checks the profile of a step. If the step cannot get the current directory, the step gets an empty
+    /// directory. One possible reason is that the person's keys are in the current directory. After the call, `work`
+    /// contains the reason for an empty directory.
     ///
     /// # Errors
-    /// Returns an error if the step or this host cannot meet the profile. If the function returns an error, nothing was
-    /// run.
+    /// Returns an error if the step or this host cannot use the profile. If there is an error, no process was
+    /// started.
     pub fn check(
         &self,
         ruling: &Ruling,
@@ -201,7 +205,7 @@ impl HostSandbox {
         })
     }
 
-    /// Runs a step to its end. All processes of the step are dead when the function returns.
+    /// Runs a step to its end. When the function returns, no process of the step exists any more.
     pub fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report {
         self.sandbox.run(prepared, plan, live, cancel)
     }

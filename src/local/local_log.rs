@@ -1,5 +1,5 @@
-//! The local log: the person's own receipts. Each line has one envelope, which names the digest of the previous
-//! receipt.
+//! The local log: the person's own receipts. Each line is one envelope. Its receipt contains the digest of the
+//! previous receipt.
 //!
 //! The log is the file `$XDG_STATE_HOME/countersign/local/receipts.ndjson` with mode 0600, in a directory with mode
 //! 0700. A writer locks the file, so concurrent runs keep one chain. This log is not the log of a boundary and proves
@@ -21,7 +21,7 @@ use crate::record::local_receipt::LocalReceipt;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 
-/// Path of the local log. The log is not opened yet.
+/// Path of the local log. The file is not open.
 #[derive(Debug, Clone)]
 pub struct LocalLog {
     directory: PathBuf,
@@ -30,21 +30,21 @@ pub struct LocalLog {
 /// Result of a durable append.
 #[derive(Debug)]
 pub struct AppendedReceipt {
-    /// Digest of the receipt's payload, which the next receipt names.
+    /// Digest of the receipt's payload. The next receipt in the log contains this digest.
     pub digest: ContentDigest,
-    /// File with the bytes of an incomplete last line, if the log had such a line.
+    /// File that now contains the bytes of an incomplete last line, if the log had such a line.
     pub mended: Option<PathBuf>,
 }
 
 /// One line of the log.
 #[derive(Debug)]
 pub enum LocalLogLine {
-    /// An envelope. The envelope may contain a local receipt.
+    /// An envelope. An envelope, which may contain a local receipt.
     Envelope(Envelope),
-    /// A line that is no envelope, with the reason.
+    /// A line that is not an envelope, with the reason.
     Broken(String),
-    /// The last line without its line end, after a crash or on a full disk. The value is the length of the line in
-    /// bytes.
+    /// Last line of the log, if a crash or a full disk has left the line incomplete. The value is the length of the
+    /// incomplete line, in bytes.
     Torn(usize),
 }
 
@@ -61,7 +61,7 @@ impl LocalLog {
         Self::of(std::env::var_os("XDG_STATE_HOME"), std::env::var_os("HOME"))
     }
 
-    /// Ignores a relative path, as the XDG Base Directory Specification requires.
+    /// A relative path is ignored, as the XDG Base Directory Specification requires.
     fn of(state: Option<OsString>, home: Option<OsString>) -> Result<Self, CommandFailure> {
         let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
         let state = state.and_then(absolute);
@@ -85,7 +85,7 @@ impl LocalLog {
         &self.directory
     }
 
-    /// Checks that a receipt can be appended. Callers use this check before a run.
+    /// Checks that a receipt can be appended. Callers make this check before they start a run.
     ///
     /// # Errors
     /// Returns the reason why an append is impossible.
@@ -95,8 +95,8 @@ impl LocalLog {
         Ok(())
     }
 
-    /// Appends the envelope that `make` creates from the digest of the previous receipt. The call waits for other
-    /// writers.
+    /// Appends one envelope. The function `make` creates the envelope from the digest of the previous receipt. The
+    /// call waits for other writers.
     ///
     /// # Errors
     /// Returns an error if the envelope cannot be created or written. After an error the log is unchanged.
@@ -112,10 +112,11 @@ impl LocalLog {
         line.push(b'\n');
         let mended = tail.torn.map(|torn| self.set_aside(&torn)).transpose()?;
         let failed = |error: io::Error| self.failed("write", &error);
-        // After a crash at this point the incomplete line is in its own file, and the log has no new line.
+        // If a crash happens here, the incomplete line is in its own file, and the log contains no new line.
         file.set_len(tail.whole).map_err(failed)?;
         let written = file.seek(SeekFrom::Start(tail.whole)).and_then(|_| file.write_all(&line));
-        // A crash during this write leaves an incomplete line. The next run moves the line to its own file.
+        // A crash during this write can leave an incomplete line in the log. The next run moves the line to its own
+        // file.
         if let Err(error) = written.and_then(|()| file.sync_all()) {
             let _ = file.set_len(tail.whole);
             return Err(failed(error));
@@ -154,7 +155,7 @@ impl LocalLog {
                 }))
             }
             length if length > MAX_LINE => {
-                // The remaining bytes of a line that is too long are skipped.
+                // If a line is too long, its remaining bytes are skipped.
                 let _ = lines.skip_until(b'\n').map_err(|error| self.failed("read", &error))?;
                 Ok(Some(LocalLogLine::Broken("it is longer than any receipt".to_owned())))
             }
@@ -162,7 +163,7 @@ impl LocalLog {
         }
     }
 
-    /// Opens and locks the log file, and creates it if necessary. The file must be private.
+    /// Opens and locks the log file, and creates it if necessary. Returns an error if other users can read the file.
     fn open(&self) -> Result<File, CommandFailure> {
         DirBuilder::new()
             .recursive(true)
@@ -188,7 +189,7 @@ impl LocalLog {
         Ok(file)
     }
 
-    /// Reads the end of the log: the last complete line, and the bytes after it.
+    /// Reads the last complete line of the log, and the bytes after this line.
     fn tail(&self, file: &mut File) -> Result<Tail, CommandFailure> {
         let failed = |error: io::Error| self.failed("read", &error);
         let length = file.metadata().map_err(failed)?.len();
@@ -210,7 +211,7 @@ impl LocalLog {
                     ),
                 )
             })?),
-            // The last bytes contain no line end, although they are longer than any valid line.
+            // The read bytes contain no line end, although they are more than the longest valid line.
             None if start > 0 => {
                 return Err(self.broken("its last line is longer than any receipt"));
             }
@@ -219,7 +220,7 @@ impl LocalLog {
         Ok(Tail { whole: start + whole as u64, previous, torn: (!torn.is_empty()).then_some(torn) })
     }
 
-    /// Writes the bytes of an incomplete line to a file. The name of the file contains the digest of these bytes.
+    /// Writes the bytes of an incomplete line to a file. The file name contains the digest of these bytes.
     fn set_aside(&self, torn: &[u8]) -> Result<PathBuf, CommandFailure> {
         let path = self.directory.join(format!("torn-{}", &hex(&sha256(torn))[..16]));
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
@@ -252,7 +253,7 @@ struct Tail {
 
 fn envelope(line: &[u8]) -> Result<Envelope, String> {
     let envelope: Envelope = json::parse_as(line, MAX_LINE).map_err(|error| error.to_string())?;
-    // Only the canonical form is valid, so a line cannot contain unsigned extra data.
+    // Only the canonical form of an envelope is valid, so a line cannot contain extra data without a signature.
     match envelope.to_canonical() {
         Ok(canonical) if canonical == line => Ok(envelope),
         Ok(_) => Err("it is not in canonical form".to_owned()),
@@ -328,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn each_receipt_names_the_previous_receipt_and_the_log_is_private() {
+    fn each_local_receipt_names_the_previous_receipt_and_the_log_file_is_private() {
         let (_home, log) = log();
         assert!(log.read().expect("none").is_none());
         log.check_writable().expect("writable");
@@ -408,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn concurrent_runs_keep_one_chain_of_receipts() {
+    fn concurrent_local_runs_write_one_chain_of_receipts() {
         let (_home, log) = log();
         std::thread::scope(|scope| {
             for thread in 0..4 {

@@ -1,7 +1,7 @@
 //! Copies the output of a step to the person and computes its digests.
 //!
-//! A separate thread writes the output. A slow reader or a paused terminal therefore does not delay deadlines or Ctrl-C
-//! until a bounded queue is full.
+//! A separate thread writes the output. Therefore a slow reader or a paused terminal does not delay the time limit or
+//! Ctrl-C, until a bounded queue is full.
 
 use std::io::Write as _;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -18,10 +18,10 @@ use crate::sandbox::capture::{Capture, Chunk, OutputStream};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
-/// Maximum number of queued pieces. One piece has at most 64 KiB, the size of one read from the pipe.
+/// Maximum number of pieces in the queue. One piece has at most 64 KiB, the size of one read from the pipe.
 const QUEUE: usize = 256;
 
-/// Receiver of a step's output.
+/// Receives the output of a step, and passes it to the person.
 #[derive(Debug)]
 pub struct OutputCopier {
     queue: SyncSender<(StreamName, u64, Vec<u8>)>,
@@ -30,7 +30,7 @@ pub struct OutputCopier {
     stderr: Tally,
 }
 
-/// Digests of the complete output, and the thread that may still be writing.
+/// Digests of the complete output, with the thread that writes the last queued pieces.
 #[derive(Debug)]
 #[must_use]
 pub struct CopiedOutput {
@@ -46,7 +46,7 @@ struct Tally {
 }
 
 impl OutputCopier {
-    /// Starts the writer thread. The thread raises `cancel` if the output cannot be written any more.
+    /// Starts the writer thread. If the thread cannot write the output any more, the thread sets `cancel`.
     ///
     /// # Errors
     /// Returns an error if no thread can be started.
@@ -85,7 +85,7 @@ impl OutputCopier {
         let _ = self.queue.send((name, offset, chunk.bytes.to_vec()));
     }
 
-    /// Finishes the digests after the run.
+    /// Computes the final digests after the run.
     pub fn end(self, stdout: &Capture, stderr: &Capture) -> CopiedOutput {
         let Self { queue, writer, stdout: out, stderr: err } = self;
         drop(queue);

@@ -1,9 +1,9 @@
-//! Conversion of errors in a person's files to a command failure.
+//! Conversion from errors in a person's files to a command failure.
 
 use crate::node::problem::Problems;
 use crate::terminal::exit::{CommandFailure, Exit};
 
-/// Returns a command failure with all errors of the files.
+/// Returns one command failure that lists all errors in the files.
 #[must_use]
 pub fn problems(problems: Problems) -> CommandFailure {
     let places: Vec<_> = problems

@@ -1,8 +1,9 @@
-//! Surroundings of a command at a terminal: the repository and the policy.
+//! Context of a command at a terminal: the repository and the policy.
 //!
-//! The policy is searched upward from the working directory, in the files that Rundown also reads. Only `run` and
-//! `policy` search. A boundary uses the policy file that its configuration names. An unreadable policy file stops the
-//! command, and there is no fallback to another file.
+//! The program searches the policy in the working directory and its parents, in the files that Rundown also reads.
+//! Only the commands `run` and `policy` search for a policy. A boundary does not search, but uses the policy file
+//! that its configuration names. If a policy file is unreadable, the command stops, and no other file is used
+//! instead.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -21,17 +22,17 @@ use crate::terminal::screen::PrintableText;
 pub struct Project {
     /// Working directory, with symbolic links resolved.
     pub cwd: PathBuf,
-    /// Nearest directory upward with a `.git`, or else the working directory. The placeholder `{repo}` means this
-    /// directory.
+    /// Nearest directory with a `.git` entry, starting with the working directory. If there is no such directory, the
+    /// working directory itself. The placeholder `{repo}` means this directory.
     pub repo: PathBuf,
     /// Directory for temporary files, with symbolic links resolved. The placeholder `{tmp}` means this directory.
     pub tmp: PathBuf,
 }
 
-/// A policy and the path of its file.
+/// Policy, with the path of its file.
 #[derive(Debug, Clone)]
 pub struct FoundPolicy {
-    /// Path of the policy file. `None` means the built-in policy.
+    /// Path of the policy file. The path is `None` for the built-in policy.
     pub file: Option<PathBuf>,
     /// The loaded policy.
     pub policy: Policy,
@@ -49,7 +50,7 @@ impl Project {
         let repo = cwd.ancestors().find(|above| above.join(".git").exists()).unwrap_or(&cwd).to_owned();
         let tmp = cwd.join(std::env::temp_dir());
         let tmp = tmp.canonicalize().unwrap_or(tmp);
-        // A rule for a path that is not UTF-8 would match nothing, so a deny rule would have no effect.
+        // The path must be UTF-8. A rule for any other path would match nothing, so a deny rule would have no effect.
         if let Some(place) = [&repo, &tmp].into_iter().find(|place| place.to_str().is_none()) {
             let place = place.to_string_lossy();
             return Err(CommandFailure::usage(format!(
@@ -66,18 +67,19 @@ impl Project {
         PathVariables::new(self.repo.to_str()?, self.tmp.to_str()?)
     }
 
-    /// Returns the path of a runbook for overrides and grants. If the runbook is in the repository, the path is
-    /// relative to the repository.
+    /// Returns the path of a runbook in the form that overrides and grants use. If the runbook is in the repository,
+    /// the path is relative to the repository.
     #[must_use]
     pub fn runbook(&self, file: &Path) -> String {
         let real = real_path(&self.cwd.join(file));
         real.strip_prefix(&self.repo).unwrap_or(&real).to_string_lossy().into_owned()
     }
 
-    /// Loads the policy: the named file, else the nearest file upward, else the built-in policy.
+    /// Loads the policy from the named file. If no file is named, loads the nearest file in the parent directories,
+    /// or the built-in policy.
     ///
     /// # Errors
-    /// Returns all errors of the file. A policy in a JavaScript file is also an error.
+    /// Returns all errors in the policy file. If the policy is in a JavaScript file, this is also an error.
     pub fn policy(&self, named: Option<&Path>) -> Result<FoundPolicy, CommandFailure> {
         if let Some(file) = named {
             let text = text(file)?;
@@ -99,7 +101,7 @@ impl Project {
     }
 }
 
-/// Loads the policy of one directory, if the directory has one.
+/// Loads the policy of one directory, if the directory contains a policy.
 fn in_directory(directory: &Path) -> Result<Option<FoundPolicy>, CommandFailure> {
     for name in FILES {
         let file = directory.join(name);
@@ -118,7 +120,8 @@ fn in_directory(directory: &Path) -> Result<Option<FoundPolicy>, CommandFailure>
         }
     }
     let file = directory.join(PACKAGE);
-    // Most `package.json` files have no policy, so their owner and mode are not checked.
+    // The owner and the mode of a `package.json` without a policy are not checked, because most such files have no
+    // policy.
     if !file.is_file() || !has_member(&file) {
         return Ok(None);
     }
@@ -126,8 +129,8 @@ fn in_directory(directory: &Path) -> Result<Option<FoundPolicy>, CommandFailure>
     Ok(member(&text(&file)?, &file)?.map(|policy| FoundPolicy { file: Some(file), policy }))
 }
 
-/// Returns true if the file exists. The function returns an error if another user owns the file, or if everybody can
-/// write the file.
+/// Returns true if the file exists. Returns an error if another user owns the file, or if every user can write the
+/// file.
 fn is_there(file: &Path) -> Result<bool, CommandFailure> {
     match std::fs::symlink_metadata(file) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -186,7 +189,8 @@ fn refuse(file: &Path, message: &str) -> CommandFailure {
     problems(FileProblem::whole(file, message).into())
 }
 
-/// Resolves symbolic links in the part of the path that exists. The rest of the path is normalized as text.
+/// Resolves the symbolic links in the existing part of a path. The part of the path that does not exist is normalized
+/// as text.
 #[must_use]
 pub fn real_path(path: &Path) -> PathBuf {
     for above in path.ancestors() {
@@ -198,7 +202,7 @@ pub fn real_path(path: &Path) -> PathBuf {
     path.to_owned()
 }
 
-/// Returns the real path of a program with an absolute path, for [`crate::policy::decide::Flags::real`].
+/// Returns the real path of a program, for [`crate::policy::decide::Flags::real`]. The given path is absolute.
 #[must_use]
 pub fn real_program(name: &str) -> Option<String> {
     Path::new(name).canonicalize().ok()?.into_os_string().into_string().ok()
@@ -207,7 +211,7 @@ pub fn real_program(name: &str) -> Option<String> {
 /// Names of policy files. Earlier names have priority.
 const FILES: [&str; 5] =
     ["countersign.policy.yaml", ".rundownrc", ".rundownrc.json", ".rundownrc.yaml", ".rundownrc.yml"];
-/// Configuration files whose policy is JavaScript code, which this program does not run.
+/// Names of configuration files whose policy is JavaScript code, which this program does not run.
 const CODE: [&str; 3] = ["rundown.config.js", "rundown.config.cjs", "rundown.config.mjs"];
 const PACKAGE: &str = "package.json";
 const MEMBER: &str = "rundown";

@@ -1,12 +1,12 @@
-//! Questions of the policy: their text, and the parser of the typed answer. [`crate::policy::session`] stores the
-//! answers.
+//! Questions of the policy: the text of a question, and the parser of the typed answer. [`crate::policy::session`]
+//! stores the answers.
 
 use crate::policy::lists::word;
 use crate::policy::session::{AnswerChoice, plural};
 use crate::record::authorization::{Permission, PermissionKind, PermissionReason};
 use crate::terminal::screen::{LineTone, PrintableText, Screen};
 
-/// One question of the policy, with all places in the script.
+/// One question of the policy, with all places in the script that cause it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     /// Permission that the question is about.
@@ -15,7 +15,7 @@ pub struct Question {
     pub places: Vec<Occurrence>,
 }
 
-/// One place in the script.
+/// One place in the script that needs a permission.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Occurrence {
     /// Place in the form `file:line:column`.
@@ -48,7 +48,7 @@ fn choice_words(choice: AnswerChoice, kind: PermissionKind) -> String {
 const MOST: usize = 128;
 
 impl Question {
-    /// Parses the typed answer. Returns `None` if the text is not one of the offered choices or is empty.
+    /// Parses the typed answer. Returns `None` if the typed text is empty or is not one of the offered choices.
     pub fn choice(&self, typed: &str) -> Option<AnswerChoice> {
         let typed = typed.trim().to_ascii_lowercase();
         AnswerChoice::offered(self.asked.why).iter().copied().find(|choice| letter(*choice) == typed)
@@ -61,7 +61,8 @@ impl Question {
         format!("{} {} ({}{place})", word(*kind), cut(what), reason_word(*why))
     }
 
-    /// Returns the text of the question for the terminal. Text from the runbook is reduced to printable ASCII.
+    /// Returns the text of the question for the terminal. Characters outside printable ASCII are replaced in text
+    /// from the runbook.
     pub fn screen(&self, step: &str) -> Screen {
         let mut screen = Screen::default();
         screen.heading("Policy asks");
@@ -86,7 +87,7 @@ impl Question {
         screen
     }
 
-    /// Returns the prompt in front of the typed answer.
+    /// Returns the prompt after which the person types the answer.
     pub fn ask(&self) -> String {
         let letters: Vec<&str> = AnswerChoice::offered(self.asked.why).iter().map(|choice| letter(*choice)).collect();
         format!("allow it? [{}]", letters.join("/"))
@@ -101,7 +102,7 @@ impl Question {
         }
     }
 
-    /// Returns the noun for the kind of the permission.
+    /// Returns the noun for this kind of permission.
     pub const fn noun(&self) -> &'static str {
         match self.asked.kind {
             PermissionKind::Run => "command",
@@ -119,7 +120,7 @@ impl Question {
             PermissionKind::Env => "--allow-env",
         };
         let plain = self.asked.what.bytes().all(|c| c.is_ascii_alphanumeric() || b"._/+-".contains(&c));
-        // The name of a variable is always known, even if its value is not.
+        // For a variable, the name is always known, even if the value is unknown.
         let known = self.asked.why != PermissionReason::Unknown || self.asked.kind == PermissionKind::Env;
         (known && plain).then(|| format!("{flag} {}", self.asked.what))
     }
@@ -136,7 +137,7 @@ const fn reason_word(why: PermissionReason) -> &'static str {
     }
 }
 
-/// Returns at most [`MOST`] bytes of a text and cuts only between characters.
+/// Returns at most the first [`MOST`] bytes of a text. The text is cut only between characters.
 fn cut(text: &str) -> &str {
     let end = (0..=MOST.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     &text[..end]

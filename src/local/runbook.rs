@@ -1,4 +1,4 @@
-//! The runbook that the person named. The file is read only once.
+//! Runbook that the person named. The program reads the file of the runbook only once.
 //!
 //! The policy decides about the same bytes that run, so a later change of the file has no effect.
 
@@ -17,12 +17,12 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 use crate::yaml::TextPlace;
 
-/// The chosen steps of a runbook, in order.
+/// Chosen steps of a runbook, in the order of the file.
 #[derive(Debug)]
 pub struct Runbook {
     /// Path of the file as the person typed it.
     pub shown: String,
-    /// Path of the runbook for overrides in the policy.
+    /// Path of the runbook in the form that overrides in the policy use.
     pub name: String,
     /// Chosen steps with complete parameters.
     pub steps: Vec<ChosenStep>,
@@ -33,13 +33,14 @@ pub struct Runbook {
 pub struct ChosenStep {
     /// Definition of the step.
     pub step: Arc<RegisteredStep>,
-    /// Line of the file before the first line of the script.
+    /// Number of the line before the first line of the script.
     pub fence_line: usize,
     /// Parameters, with defaults.
     pub params: Params,
 }
 
-/// Splits `FILE` or `FILE:STEP`. The file name must end in `.md` or `.mdx`, so that the split is unambiguous.
+/// Splits `FILE` or `FILE:STEP`. The file name must end in `.md` or `.mdx`, because the end of the name separates the
+/// file from the step.
 fn target(text: &str) -> Result<(&Path, Option<&str>), CommandFailure> {
     let is_file = |text: &str| text.ends_with(".md") || text.ends_with(".mdx");
     if is_file(text) {
@@ -56,10 +57,10 @@ fn target(text: &str) -> Result<(&Path, Option<&str>), CommandFailure> {
 }
 
 impl Runbook {
-    /// Reads and validates the file, chooses the steps and completes their parameters.
+    /// Reads and validates the file, chooses the steps, and adds missing parameters.
     ///
     /// # Errors
-    /// Returns all errors of the file, an error for an unknown step, or errors of the parameters.
+    /// Returns all errors in the file, an error about an unknown step, or errors in the parameters.
     pub fn read(
         text: &str,
         given: &[String],
@@ -68,7 +69,8 @@ impl Runbook {
     ) -> Result<Self, CommandFailure> {
         let (file, wanted) = target(text)?;
         let shown = file.to_string_lossy().into_owned();
-        // Symbolic links are resolved only here. So a path with `./`, `..` or a link cannot evade a rule about paths.
+        // The symbolic links of the path are resolved at this point only. Therefore a path with `./`, `..` or a
+        // symbolic link cannot avoid a rule about paths.
         let real = project.cwd.join(file).canonicalize().map_err(|error| {
             CommandFailure::usage(format!("can't read {}: {error}", PrintableText::text(&shown).as_str()))
         })?;
@@ -114,7 +116,8 @@ impl Runbook {
     }
 }
 
-/// Rejects a parameter that no chosen step declares. A parameter that only some steps declare is passed to these steps.
+/// Rejects a parameter that no chosen step declares. If only some of the chosen steps declare a parameter, only these
+/// steps get the parameter.
 fn unknown_parameters(
     steps: &[&(TextPlace, Arc<RegisteredStep>)],
     given: &[String],
@@ -170,8 +173,8 @@ fn choose(
     Ok(ChosenStep { step: step.clone(), fence_line: place.line, params })
 }
 
-/// Returns a place in a script as `file:line:column` of the runbook. The column is a position in the line of the
-/// script.
+/// Returns a place in a script as a place in the runbook: `file:line:column`. The column is the column in the
+/// script's line.
 pub fn at(shown: &str, fence_line: usize, line: usize, column: usize) -> String {
     format!("{shown}:{}:{column}", fence_line + line)
 }
@@ -181,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_names_a_runbook_and_optionally_a_step() {
+    fn the_argument_of_run_names_a_runbook_and_optionally_a_step() {
         let read = |text| target(text).map(|(file, step)| (file.to_string_lossy().into_owned(), step));
         assert_eq!(read("a.md").expect("a file"), ("a.md".to_owned(), None));
         assert_eq!(read("a/b.md:x").expect("a step"), ("a/b.md".to_owned(), Some("x")));

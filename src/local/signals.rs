@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::sandbox::cancel::CancelFlag;
 use crate::terminal::exit::{CommandFailure, Exit};
 
-/// Current effect of a signal.
+/// Effect that a signal has now.
 #[derive(Debug, Default)]
 enum Now {
     /// No step runs, so a signal ends the program.
@@ -16,7 +16,7 @@ enum Now {
     Idle,
     /// A step runs, so a signal cancels the step.
     Running(CancelFlag),
-    /// A receipt is being written. The program ends after the write.
+    /// The program is writing a receipt. The program ends after the receipt is written.
     Finishing,
 }
 
@@ -24,17 +24,17 @@ enum Now {
 struct State {
     now: Now,
     caught: Option<u8>,
-    /// Scratch directory, deleted when a signal ends the program.
+    /// Scratch directory, which is deleted when a signal ends the program.
     scratch: PathBuf,
 }
 
-/// Handler of SIGINT, SIGTERM and SIGHUP.
+/// Handler that is installed for SIGINT, SIGTERM and SIGHUP.
 #[derive(Debug, Clone)]
 pub struct Signals(Arc<Mutex<State>>);
 
 impl Signals {
-    /// Installs the handlers. A signal that ends the program also deletes `scratch`. When this function returns, the
-    /// default action of these signals is disabled.
+    /// Installs the handlers. If a signal ends the program, the handler also deletes `scratch`. When this function
+    /// returns, the default action of these signals is disabled.
     ///
     /// # Errors
     /// Returns an error if the handlers cannot be installed.
@@ -94,17 +94,18 @@ impl Signals {
         state.caught.get_or_insert(signal);
     }
 
-    /// Makes later signals cancel this run.
+    /// After this call, signals cancel the given run.
     pub fn run_begins(&self, flag: &CancelFlag) {
         self.lock().now = Now::Running(flag.clone());
     }
 
-    /// Makes later signals wait for [`Signals::all_is_written`].
+    /// After this call, signals wait for [`Signals::all_is_written`].
     pub fn run_ended(&self) {
         self.lock().now = Now::Finishing;
     }
 
-    /// Makes later signals end the program. Returns the first signal since the start of the run, if there was one.
+    /// After this call, signals end the program. Returns the first signal since the start of the run, or `None` if
+    /// there was no signal.
     pub fn all_is_written(&self) -> Option<u8> {
         let mut state = self.lock();
         state.now = Now::Idle;
@@ -112,7 +113,7 @@ impl Signals {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is valid even after a panic, so a poisoned lock is ignored.
+        // A poisoned lock is ignored, because the state is valid even after a panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -15,7 +15,7 @@ use crate::record::local_receipt::{LocalReceipt, QuestionAnswer};
 use crate::record::receipt::{Outcome, Output};
 use crate::terminal::exit::{CommandFailure, Exit};
 
-/// The local log and the key that signs receipts.
+/// Local log, with the key that signs receipts.
 #[derive(Debug)]
 pub struct Receipts {
     log: LocalLog,
@@ -24,7 +24,7 @@ pub struct Receipts {
     host: String,
 }
 
-/// Facts that are known before a step runs.
+/// Content of a receipt that is known before the step runs.
 #[derive(Debug, Clone)]
 pub struct StepBefore {
     pub(super) step: StepReference,
@@ -33,7 +33,7 @@ pub struct StepBefore {
     pub(super) answers: Vec<QuestionAnswer>,
 }
 
-/// Facts that are known after a step has run.
+/// Content of a receipt that is known after the step has run.
 #[derive(Debug)]
 pub struct StepAfter {
     pub(super) outcome: Outcome,
@@ -41,11 +41,12 @@ pub struct StepAfter {
     pub(super) sandbox: Enforcement,
 }
 
-/// Reserve in a receipt for facts that are known only after the run, in bytes of canonical JSON.
+/// Bytes of canonical JSON that a receipt reserves for content that is known only after the run.
 const ROOM: usize = 6 << 10;
 
 impl Receipts {
-    /// Loads the key and checks that the log is writable. Callers use this function before any question or run.
+    /// Loads the key and checks that the log is writable. Callers use this function before the first question and the
+    /// first run.
     ///
     /// # Errors
     /// Returns an error if there is no key or the log is not writable.
@@ -68,7 +69,7 @@ impl Receipts {
         &self.log
     }
 
-    /// Checks that the receipt cannot become too large, whatever the step does.
+    /// Checks that the receipt will not become too large, whatever the step does.
     ///
     /// # Errors
     /// Returns an error if the parameters and answers are too large for a receipt.
@@ -122,7 +123,7 @@ fn account() -> String {
     named.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
 }
 
-/// The length of a name from outside must be limited.
+/// The name comes from outside, so its length must be limited.
 fn cut(name: String) -> String {
     name.chars().take(64).collect()
 }

@@ -1,4 +1,4 @@
-//! One step: decision, questions, run and receipt, in this order.
+//! Runs one step: decision, questions, run and receipt, in this order.
 
 use std::io::Write as _;
 
@@ -30,10 +30,10 @@ use crate::terminal::streams::Terminal;
 
 /// Variables that the sandbox sets.
 const OWN: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTERSIGN_PARAMS"];
-/// Number of attempts to get a valid answer. After that the answer is no.
+/// Number of attempts to get a valid answer. After the last attempt, the answer is no.
 const TRIES: usize = 3;
 
-/// State while the steps of a runbook run one after the other.
+/// State that is shared by the steps of a runbook, which run one after the other.
 pub struct RunbookWalk<'a> {
     project: &'a Project,
     runbook: &'a Runbook,
@@ -44,7 +44,7 @@ pub struct RunbookWalk<'a> {
     session: Session,
     /// True if an earlier step has written to the terminal.
     wrote: bool,
-    /// Working directory that the last note to the person named.
+    /// Working directory that the last message to the person named.
     told: Option<WorkingDirectory>,
     terminal: &'a Terminal,
 }
@@ -80,12 +80,12 @@ impl RunbookWalk<'_> {
     /// Runs one step to its end.
     ///
     /// # Errors
-    /// Returns an error if the step is denied or refused. If the function returns an error, nothing was run.
+    /// Returns an error if the step is denied or refused. If there is an error, no process was started.
     pub fn step(&mut self, chosen: &ChosenStep) -> Result<Exit, CommandFailure> {
         let definition = &chosen.step.definition;
         let ruling = self.rules.ruling();
-        // The decision covers the whole script before the first question. So the person is not asked about a script
-        // that is denied.
+        // The policy decides about the whole script before the first question. Therefore the program asks no
+        // questions about a script that the policy denies.
         let questions = self.rules.decide(&ruling, chosen, &self.runbook.shown)?;
         let mut work = self.hold.work(self.rules, &ruling, self.project);
         let prepared = self.hold.check(&ruling, &definition.sandbox, self.rules, &mut work)?;
@@ -189,7 +189,8 @@ impl RunbookWalk<'_> {
                 self.terminal.say(&format!("-- not inherited, though policy allows it: {}", withheld.join(", ")));
             }
         }
-        // The person must know which directory the step works in. The note is printed only after a change.
+        // The person must know the working directory of the step. The program prints the directory only if it has
+        // changed.
         let in_place = matches!(work, WorkingDirectory::InPlace { .. });
         if self.told.as_ref() != Some(&work) && (!in_place || self.terminal.err_is_terminal()) {
             self.terminal.say(&format!("note: the step {}", work.words()));
@@ -198,7 +199,7 @@ impl RunbookWalk<'_> {
         Ok(())
     }
 
-    /// Runs the step. From here on a failure of the step is an outcome, not an error.
+    /// Runs the step. After this point, a failure of the step is an outcome, not an error.
     fn run(&self, before: StepBefore, prepared: Prepared, plan: Plan) -> Result<Exit, CommandFailure> {
         let odd = |error: std::io::Error| {
             CommandFailure::new(Exit::Unreachable, format!("the run can't be started: {error}"))
@@ -211,7 +212,8 @@ impl RunbookWalk<'_> {
         let taken = live.end(&report.stdout, &report.stderr);
         let outcome = outcome_of(&report.end);
         let after = StepAfter { outcome: outcome.clone(), output: taken.output.clone(), sandbox: report.enforcement };
-        // The receipt is written before the wait for the output, because the reader of the output may never continue.
+        // The receipt is written before the program waits for the output, because the reader of the output may stop
+        // reading for ever.
         let appended = self.receipts.map(|receipts| receipts.append(before, after)).transpose();
         if self.rules.was_changed(self.project) {
             self.terminal.say(
@@ -224,7 +226,7 @@ impl RunbookWalk<'_> {
         let written = taken.written();
         self.end(&outcome, &report.end, cut, appended.as_ref().ok().and_then(Option::as_ref))?;
         let exit = match signal {
-            // The exit code reports the signal to the parent process, and no further step begins.
+            // The exit code shows the signal to the parent process, and no further step begins.
             Some(signal) => Exit::Signal(signal),
             None => Exit::of_outcome(&outcome),
         };
@@ -276,7 +278,7 @@ impl RunbookWalk<'_> {
     }
 }
 
-/// Shows the question and reads answers until one is valid.
+/// Shows the question, and reads answers until an answer is valid.
 fn ask(question: &Question, step: &str, terminal: &Terminal) -> AnswerChoice {
     terminal.show_aside(&question.screen(step));
     for _ in 0..TRIES {
@@ -291,8 +293,8 @@ fn ask(question: &Question, step: &str, terminal: &Terminal) -> AnswerChoice {
     AnswerChoice::Deny
 }
 
-/// Resets the terminal after the output of an earlier step: alternate screen, colours, character set and hidden cursor.
-/// Without the reset the question could be invisible.
+/// Resets the state that the output of an earlier step may have left in the terminal: alternate screen, colours,
+/// character set and hidden cursor. If the terminal were not reset, the question could be invisible.
 fn calm() {
     if std::env::var_os("TERM").is_some_and(|term| term != "dumb") {
         let _ = std::io::stderr().write_all(b"\x1b[?1049l\x1b[!p\x1b[0m\x1b(B\x0f\x1b[?25h\r\n");

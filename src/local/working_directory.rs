@@ -1,8 +1,9 @@
-//! Choice of a step's working directory under the policy.
+//! Chooses the working directory of a step under the policy.
 //!
 //! If the policy allows writes, the step works in the current directory. If the policy allows only reads, the step
-//! works in an overlay, and its changes are discarded. Otherwise the step gets an empty directory, or the first
-//! directory of `--allow-write`. Denied paths below the directory are masked.
+//! works in an overlay of the current directory, and the changes of the step are discarded. If the policy allows
+//! neither, the step gets an empty directory, or the first directory of `--allow-write`. Paths below the directory
+//! that the policy denies are masked.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,7 @@ pub enum WorkingDirectory {
         /// Patterns of masked paths below the directory.
         deny: Vec<String>,
     },
-    /// A new empty directory. The value is the reason.
+    /// A new empty directory. The value is the reason for the empty directory.
     Private(String),
     /// The first directory of `--allow-write`, because the step cannot get the current directory.
     Given {
@@ -40,7 +41,7 @@ pub enum WorkingDirectory {
         /// Reason why the step cannot get the current directory.
         why: String,
     },
-    /// The directory that the step declares and the policy allows.
+    /// A directory that the step declares and the policy allows.
     Declared,
 }
 
@@ -63,7 +64,7 @@ impl WorkingDirectory {
         if !rules.allows_path(ruling, PermissionKind::Read, &directory) {
             return Self::Private(format!("policy does not let it read {directory}"));
         }
-        // Overlays and masks need namespaces.
+        // Overlays and masks need the layer `namespaces`.
         if !held.contains(&Layer::Namespaces) {
             return Self::Private("without namespaces the sandbox can't hide the paths that policy denies".to_owned());
         }
@@ -75,11 +76,11 @@ impl WorkingDirectory {
         }
     }
 
-    /// Sets the working directory in the profile. If the step declares its own directories, the profile stays
-    /// unchanged.
+    /// Sets the working directory in the profile. If the step declares its own directories, the function does not
+    /// change the profile.
     ///
     /// # Errors
-    /// Returns an error if a path of the command line does not fit this working directory.
+    /// Returns an error if a path from the command line is not possible with this working directory.
     pub fn put(&mut self, profile: &mut Profile, rules: &LocalRules) -> Result<(), CommandFailure> {
         if profile.workdir != Workdir::Private || !profile.read.is_empty() || !profile.write.is_empty() {
             *self = Self::Declared;
@@ -101,7 +102,7 @@ impl WorkingDirectory {
             Self::InPlace { directory, deny } => (Workdir::InPlace, directory, deny),
             Self::Overlay { directory, deny } => (Workdir::Overlay, directory, deny),
             Self::Private(why) => {
-                // These writes reach the host, so the directory must not be reported as private.
+                // The directory must not be reported as private, because these writes change the host.
                 if let Some(first) = write.first() {
                     profile.workdir = Workdir::InPlace;
                     profile.write = write.iter().map(text).collect();
@@ -112,7 +113,7 @@ impl WorkingDirectory {
             Self::Given { .. } | Self::Declared => return Ok(()),
         };
         profile.workdir = workdir;
-        // The run starts in the first directory of this list.
+        // The first directory of this list is the directory in which the run starts.
         profile.write = std::iter::once(directory.clone()).chain(write.iter().map(text)).collect();
         profile.deny.extend(deny.iter().cloned());
         profile.deny.sort();

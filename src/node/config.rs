@@ -1,7 +1,7 @@
 //! The parsed configuration of a boundary (`countersign.toml`).
 //!
-//! The operator always names the file, because the program never searches for a configuration. All errors of the file
-//! are reported together, each with its line and column.
+//! The operator always names the file, because the program never searches for a configuration. The parser reports all
+//! errors of the configuration file together, each with its line and column.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -37,25 +37,25 @@ pub struct Config {
     pub key: PathBuf,
     /// Host names, besides the loopback names, that clients may send in `Host`.
     pub hosts: Vec<String>,
-    /// Limits of a step that declares none.
+    /// Limits of a step that declares no limits.
     pub limits: Limits,
     /// Highest limits that a step may declare.
     pub maximum: Limits,
     /// Maximum number of concurrent runs.
     pub runs: usize,
-    /// Maximum number of proposals that wait for signatures.
+    /// Maximum number of proposals that may wait for signatures.
     pub pending: u64,
-    /// Maximum number of proposals of one proposer that wait for signatures.
+    /// Maximum number of proposals of one proposer that may wait for signatures.
     pub pending_per_proposer: u64,
-    /// Calls per second for one token. The signatures of one key get a fifth of this rate. Callers without a token get
-    /// a tenth of this rate per address.
+    /// Maximum number of calls per second for one token. Submissions of signatures by one key are limited to a fifth of
+    /// this rate. A caller without a token gets a tenth of this rate for each address.
     pub calls_per_second: u64,
     /// The sandbox level.
     pub level: Level,
-    /// Retention of outputs and of old proposals. Evidence has no retention limit.
+    /// Retention times of outputs and of old proposals. Receipts and log entries are never deleted.
     pub retention: Retention,
-    /// Paths of checkpoint files that are stored elsewhere, or of directories with such a file. The service refuses to
-    /// serve a store that is older than one of these checkpoints.
+    /// Paths of checkpoint files outside this host's store, or of directories that contain such a file. The service
+    /// refuses to serve a store that is older than one of these checkpoints.
     pub known_checkpoints: Vec<PathBuf>,
 }
 
@@ -67,13 +67,13 @@ impl Config {
     }
 
     /// Returns the path of the file with the last checkpoint that this boundary signed. The file lies outside the
-    /// store, so that a start can detect a store that is older than the checkpoint.
+    /// store, so that the program can detect at its start that the store is older than the checkpoint.
     #[must_use]
     pub fn kept_checkpoint(&self) -> PathBuf {
         self.data.join("checkpoint")
     }
 
-    /// Returns the directory of the logs that a restore closed.
+    /// Returns the directory of closed logs (a restore closes the old log).
     #[must_use]
     pub fn closed(&self) -> PathBuf {
         self.data.join("closed")
@@ -97,9 +97,9 @@ impl Config {
         self.data.join("spool")
     }
 
-    /// Returns the directory with the working directories of runs, for hosts on which a run cannot get its own root
-    /// directory. The directory lies outside the private directory, because a run with its own user id must be able to
-    /// enter it.
+    /// Returns the parent directory of the runs' working directories, for hosts on which a run cannot get its own root
+    /// directory. The parent directory lies outside the private directory, because a run with its own user id must be
+    /// able to enter it.
     #[must_use]
     pub fn scratch(&self) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("/")).join("runs")
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_of_off_and_a_missing_name_are_refused() {
+    fn a_configuration_with_the_level_off_or_without_a_name_is_refused() {
         assert!(read("name = \"a\"\n[sandbox]\nlevel = \"off\"\n").is_err());
         assert!(read("").is_err_and(|found| found.iter().any(|line| line.contains("`name` is missing"))));
         assert!(read("name = \"a\"\ntls = true\n").is_err(), "a later section that is no section");

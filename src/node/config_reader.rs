@@ -1,4 +1,5 @@
-//! Parser of `countersign.toml`. The parser reports all errors together, each with its line and column.
+//! Parser of `countersign.toml`. The parser of the configuration reports all errors together, each with its line and
+//! column.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,8 +16,8 @@ use crate::store::message::Retention;
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode, not_yet, unknown};
 
 impl Config {
-    /// Reads the configuration file. The function checks the owner and the mode on the open file, so that the file
-    /// cannot be exchanged after the check.
+    /// Reads the configuration file. The function checks the owner and the mode of the open file descriptor, so that
+    /// nobody can exchange the file after the check.
     ///
     /// # Errors
     /// Returns all errors of the file.
@@ -80,7 +81,11 @@ impl Reader {
         let runbooks = self.list(tree, "runbooks", &["runbooks"]);
         let runbooks: Vec<PathBuf> = runbooks.iter().map(|text| self.directory.join(text)).collect();
         if runbooks.is_empty() {
-            self.flaw::<()>(tree, "runbooks", "no runbook directory is configured: name at least one".to_owned());
+            self.flaw::<()>(
+                tree,
+                "runbooks",
+                "no runbook directory is configured: name at least one directory".to_owned(),
+            );
         }
         let hosts = self.list(tree, "hosts", &[]);
         for host in &hosts {
@@ -197,7 +202,7 @@ impl Reader {
     fn measure(&mut self, section: &YamlNode, limits: &mut Limits) {
         for (word, limit) in unit::LIMITS {
             let Some(node) = section.value(word) else { continue };
-            // TOML also allows an integer for a limit that is a count.
+            // A limit that is a count may also be a TOML integer.
             let text = match &node.kind {
                 YamlKind::Integer(number) if matches!(limit, Limit::Processes | Limit::Cpu) => Some(number.to_string()),
                 _ => node.text(&format!("`{word}`"), &mut self.flaws).map(str::to_owned),
@@ -221,7 +226,7 @@ impl Reader {
         node.closed_map(what, keys, &[], &mut self.flaws);
     }
 
-    /// Rejects a table of a feature that this version does not support. An empty table is accepted.
+    /// Rejects a table of a feature that this version does not support. An empty table of such a feature is accepted.
     fn refuse_later(&mut self, tree: &YamlNode, name: &str) {
         let Some(section) = tree.value(name) else { return };
         match section.entries().first() {

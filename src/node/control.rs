@@ -1,8 +1,8 @@
 //! The control socket: tokens, reseal and status for the operator.
 //!
-//! A request is one JSON object on one line, and the answer is one line: `{"do":"token-list"}` → `{"ok":[…]}` or
-//! `{"error":"…"}`. The service checks the peer credentials (SO_PEERCRED). Only root and the user of the service get an
-//! answer.
+//! A request is one JSON object on one line, and the answer is one line, for example `{"do":"token-list"}` →
+//! `{"ok":[…]}` or `{"error":"…"}`. The service checks the peer credentials (SO_PEERCRED). Only root and the user of
+//! the service get an answer on the control socket.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -24,7 +24,7 @@ use crate::record::token::SealedToken;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ControlRequest {
-    /// Create a token. The answer is the secret of the token.
+    /// Create a token. The answer contains the secret of the token.
     TokenCreate {
         /// Name, owners and scopes of the new token.
         token: SealedToken,
@@ -36,7 +36,7 @@ pub enum ControlRequest {
         /// Name of the token.
         name: Name,
     },
-    /// Read the runbooks again and seal them. The answer states if anything changed.
+    /// Read the runbooks again and write a seal for them. The answer states whether the registry changed.
     Reseal,
     /// Return the content of `/ready`, and the notes that need an action of the operator.
     Status,
@@ -48,7 +48,7 @@ pub struct NodeStatus {
     /// Content of `/ready`.
     #[serde(flatten)]
     pub ready: Ready,
-    /// Notes in `ready` that need an action of the operator.
+    /// Notes in the answer to `ready` that need an action of the operator.
     #[serde(default)]
     pub must_fix: Vec<String>,
 }
@@ -106,12 +106,13 @@ pub async fn serve(listener: UnixListener, boundary: Boundary, runbooks: Vec<Pat
     let own = rustix::process::geteuid().as_raw();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // The process has no free file descriptor. The loop waits until other connections have closed.
+            // The process has no free file descriptor. The loop waits until other connections have closed and their
+            // descriptors are free.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        // The kernel reports the peer (SO_PEERCRED). The mode of the socket file alone is not enough, because the mode
-        // could be changed.
+        // The kernel reports the user of the peer (SO_PEERCRED). The mode of the socket file alone is not enough,
+        // because the mode could be changed.
         if !stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0) {
             tracing::warn!("refused a connection of another user to the control socket");
             continue;
@@ -139,7 +140,7 @@ async fn converse(stream: UnixStream, boundary: &Boundary, runbooks: &[PathBuf])
 /// Sends a request to the service that listens on this control socket. Returns `None` if no service listens.
 ///
 /// # Errors
-/// Returns an error if a service listens but does not answer.
+/// Returns an error if a service listens on the socket but does not answer.
 pub fn ask(path: &Path, request: &ControlRequest) -> Result<Option<ControlReply>, FileProblem> {
     let Ok(stream) = std::os::unix::net::UnixStream::connect(path) else { return Ok(None) };
     let failed = |error: std::io::Error| {
@@ -158,7 +159,7 @@ pub fn ask(path: &Path, request: &ControlRequest) -> Result<Option<ControlReply>
     converse().map(Some).map_err(failed)
 }
 
-/// Time limit of one request. The slowest request is a reseal of many runbooks.
+/// Time limit of one request. The slowest request is the sealing of many runbooks.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Maximum size of a request in bytes, enough for a token with many patterns.
 const MAX_LINE: u64 = 64 << 10;

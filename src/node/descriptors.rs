@@ -1,7 +1,7 @@
 //! Number of concurrent runs and connections that the limits of this process allow (RLIMIT_NOFILE, RLIMIT_NPROC).
 //!
-//! If a run finds no free descriptor at its start, the run fails and its approval is spent. A run in the queue is
-//! better, because its nonce is still unspent.
+//! If a run finds no free file descriptor at its start, the run fails and its approval is spent. A run in the queue is
+//! safer, because its nonce is still unspent.
 
 use rustix::process::{Resource, getrlimit};
 
@@ -16,16 +16,15 @@ pub(super) struct DescriptorShares {
     pub(super) note: Option<String>,
 }
 
-/// Descriptors of a run in this process: socket, output, process, cancellation, and one more during the start.
+/// File descriptors of one run in this process: socket, output, process, cancellation, and one more during the start.
 const OF_A_RUN: u64 = 6;
-/// Descriptors for the store, for readers of the store and for connections that are refused.
+/// File descriptors for the store, for readers of the store, and for connections that the service refuses.
 const BESIDE: u64 = 256;
 /// Minimum of [`BESIDE`]. The idle service has about twenty open descriptors.
 const LEAST_BESIDE: u64 = 32;
-/// Minimum descriptor limit. The service does not start with a lower limit.
+/// Minimum descriptor limit. Lowest limit of open files with which the service starts.
 const LEAST: u64 = 64;
-/// Processes and threads of one run: a thread of the service, the first process of the run, and the process of its
-/// step.
+/// Processes and threads of one run: a thread of the service, the run's first process, and the step's process.
 const PROCESSES_OF_A_RUN: u64 = 3;
 /// Processes and threads of the service: the helper, and up to 128 threads that read the store under load.
 const PROCESSES_BESIDE: u64 = 160;
@@ -49,7 +48,7 @@ pub(super) fn check() -> Result<(), String> {
 pub(super) fn share(runs: usize) -> DescriptorShares {
     let mut shares =
         of(getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX), runs, HttpConfig::default().max_connections);
-    // The kernel does not enforce RLIMIT_NPROC for root.
+    // The kernel does not enforce RLIMIT_NPROC (limit of processes) for root.
     let processes = getrlimit(Resource::Nproc).current.filter(|_| !rustix::process::geteuid().is_root());
     if let Some((fit, note)) = processes.and_then(|most| of_processes(most, shares.runs)) {
         shares = DescriptorShares { runs: fit, note: Some(note), ..shares };
@@ -75,8 +74,8 @@ fn beside(descriptors: u64) -> u64 {
     (descriptors / 4).clamp(LEAST_BESIDE, BESIDE)
 }
 
-/// Returns a smaller number of runs if RLIMIT_NPROC is too low for all runs. Processes that steps start are not
-/// included.
+/// Returns a lower number of concurrent runs if RLIMIT_NPROC is too low for the configured number. The estimate does
+/// not count the processes that steps start.
 fn of_processes(most: u64, runs: usize) -> Option<(usize, String)> {
     let fit = at_most((most.saturating_sub(PROCESSES_BESIDE) / PROCESSES_OF_A_RUN).max(1), runs);
     let note = format!(

@@ -1,4 +1,4 @@
-//! Loader of the operator's files: runbooks, policy, roster and key.
+//! Loader of the operator's files: runbooks, policy, roster and boundary key.
 
 use crate::crypto::sshsig::SshKey;
 use crate::node::config::Config;
@@ -10,13 +10,14 @@ use crate::policy::file::Policy;
 use crate::registry::Registry;
 use crate::trust::signer::{FileSigner, Signer as _};
 
-/// The loaded files of a boundary. Each file was checked alone, not yet against the others.
+/// The loaded files of a boundary's operator. Each file was checked without the other files.
 #[derive(Debug)]
 pub struct BoundaryFiles {
     /// Steps of the runbooks.
     pub registry: Registry,
-    /// Policy, or the errors of its file. After the log has begun, errors of the policy file or of the roster file do
-    /// not stop the service: the sealed state stays in force, and the operator gets a note.
+    /// Content of the policy file, or its errors. After the log has begun, errors in the policy file or in the roster
+    /// file do not stop the service, because the sealed state stays in force. The operator gets a note about the
+    /// errors.
     pub policy: Result<Policy, Vec<FileProblem>>,
     /// Content of `roster.toml`, or its errors.
     pub roster: Result<DraftRoster, Vec<FileProblem>>,
@@ -38,8 +39,8 @@ impl BoundaryFiles {
             FileSigner::open(&config.key).map_err(|error| vec![FileProblem::whole(&config.key, error.to_string())]),
             &mut problems,
         );
-        // After the log has begun, its last seal decides about policy, roster and key. An unfinished or unsigned change
-        // of a file must not stop the start.
+        // After the log has begun, the last seal defines the policy, the roster and the key. An unfinished or unsigned
+        // change of a file must not stop the start.
         if !config.database.exists() {
             let found = policy.as_ref().err().into_iter().chain(roster.as_ref().err());
             problems.extend(found.flatten().cloned());
@@ -88,8 +89,8 @@ pub fn read_roster(config: &Config) -> Result<DraftRoster, Vec<FileProblem>> {
     roster_file::read(&config.roster, &text)
 }
 
-/// Returns a problem if the roster does not list this key for the boundary. No verifier would accept a signature of
-/// such a key.
+/// Returns a problem if the roster does not list this key for the boundary. No verifier would accept a signature of a
+/// key that the roster does not list.
 #[must_use]
 pub fn check_key(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Option<FileProblem> {
     let keyid = key.key().keyid();

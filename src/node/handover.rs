@@ -1,8 +1,8 @@
 //! Checks before a start with a new boundary key.
 //!
 //! A document under a seal counts only if a key of that seal's roster signed the document. Therefore a start with a new
-//! key must not find open work that only the old key can sign. Open work is a receipt of an interrupted run, or a
-//! checkpoint over existing receipts. A service that ended by SIGTERM leaves no open work.
+//! key must not find open work that only the old key can sign. Open work is a missing receipt of an interrupted run, or
+//! a missing checkpoint over existing receipts. A service that ended by SIGTERM leaves no open work.
 
 use std::collections::HashMap;
 
@@ -20,12 +20,12 @@ use crate::store::message::LeafKind;
 use crate::trust::chain::Chain;
 use crate::trust::signer::{FileSigner, Signer as _};
 
-/// Proof that no open work needs the old key.
+/// Proof that no open work needs an old key of the boundary.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct KeyHandoverChecked(());
 
-/// Checks that no open work needs an earlier key.
+/// Checks that no open work needs an earlier key of the boundary.
 pub(super) fn check(
     config: &Config,
     ledger: &Ledger,
@@ -34,7 +34,7 @@ pub(super) fn check(
 ) -> Result<KeyHandoverChecked, FileProblem> {
     let keyid = key.key().keyid();
     if sealed.versions().iter().all(|roster| roster.boundary_key(&config.name, &keyid).is_some()) {
-        // All rosters list this key, so no other key signed before.
+        // All rosters of the log list this key, so no other key was ever needed.
         return Ok(KeyHandoverChecked(()));
     }
     let unreadable = |error: &dyn std::fmt::Display| FileProblem::whole(&config.database, error.to_string());
@@ -64,7 +64,7 @@ pub(super) fn check(
     if by_this_key {
         return Ok(KeyHandoverChecked(()));
     }
-    // This range is usually empty, because a service records a checkpoint over the whole log when it ends.
+    // This range of entries is usually empty, because a service records a checkpoint over the whole log when it ends.
     for index in recorded.map_or(0, |row| row.size)..ledger.state().size {
         let leaf = ledger.leaf(index).map_err(|error| unreadable(&error))?;
         let Some(leaf) = leaf.filter(|leaf| leaf.kind == LeafKind::Receipt) else { continue };
@@ -77,7 +77,7 @@ pub(super) fn check(
     Ok(KeyHandoverChecked(()))
 }
 
-/// Cache of the boundary's keys at each seal.
+/// Cache: the keys of the boundary that each seal's roster lists.
 struct Seals<'a> {
     ledger: &'a Ledger,
     known: HashMap<SealDigest, Vec<crate::crypto::sshsig::KeyId>>,

@@ -1,10 +1,10 @@
-//! A lock on the host: two services must not serve copies of the same boundary.
+//! A host-wide lock against two services that serve copies of the same boundary.
 //!
 //! The store's lock file lies in the store's directory, so a copied directory has its own lock file. Therefore this
-//! module takes a second lock: an abstract Unix socket with the boundary's id in its name. The kernel allows one such
-//! name per network namespace, for all users together, and frees the name when the process ends. The lock does not
-//! detect a copy in another network namespace or on another host. A checkpoint that is stored elsewhere detects such a
-//! copy.
+//! module takes a second lock, which is an abstract Unix socket with the boundary's id in its name. The kernel allows
+//! one socket with this name in each network namespace and frees the name when the process ends. The host lock does not
+//! detect a copy in another network namespace or on another host. A checkpoint that is stored on another host detects
+//! such a copy.
 
 use std::io::{self, Read as _};
 use std::os::linux::net::SocketAddrExt as _;
@@ -19,7 +19,7 @@ use crate::crypto::digest::SealDigest;
 use crate::node::config::Config;
 use crate::node::problem::FileProblem;
 
-/// Lock on the boundary's id on this host. The lock is released on drop.
+/// Lock on the boundary's id on this host. Dropping the value releases the lock.
 #[derive(Debug)]
 pub struct HostLock(JoinHandle<()>);
 
@@ -33,7 +33,8 @@ impl HostLock {
     /// Takes the lock of the boundary `id`.
     ///
     /// # Errors
-    /// Returns an error if another process on this host holds the lock. The error names the process and its directory.
+    /// Returns an error if another process on this host holds the lock. The error names the other process and its
+    /// directory.
     pub async fn take(config: &Config, id: &SealDigest) -> Result<Self, FileProblem> {
         let name = format!("countersign/{}", id.hex());
         let failed = |error: &dyn std::fmt::Display| {
@@ -49,7 +50,7 @@ impl HostLock {
                 Ok(listener) => break listener,
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => match holder(&address) {
                     Some(holder) => return Err(FileProblem::whole(&config.data, holder.words(&name))),
-                    // The other process has just ended, or does not listen yet.
+                    // The other process has just ended, or does not listen on the socket yet.
                     None if tries < MOST_TRIES => {
                         tries += 1;
                         tokio::time::sleep(PAUSE).await;
@@ -65,7 +66,8 @@ impl HostLock {
     }
 }
 
-/// Sends the path of the directory to root and to the service's own user. The kernel reports the peer (SO_PEERCRED).
+/// Sends the path of the private directory to root and to the service's own user. The kernel reports the user of the
+/// peer (SO_PEERCRED).
 async fn answer(listener: tokio::net::UnixListener, directory: PathBuf) {
     use std::os::unix::ffi::OsStrExt as _;
     let own = rustix::process::geteuid().as_raw();
@@ -81,7 +83,7 @@ async fn answer(listener: tokio::net::UnixListener, directory: PathBuf) {
     }
 }
 
-/// Process that holds the lock.
+/// Process that holds the host lock.
 struct Holder {
     pid: i32,
     uid: u32,
@@ -119,10 +121,10 @@ impl Holder {
     }
 }
 
-/// Number of attempts if the holder of the lock does not answer.
+/// Maximum number of attempts if the holder of the lock does not answer.
 const MOST_TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(100);
-/// Time limit for the holder to send the path of its directory.
+/// Time limit for the holder of the lock to send its directory's path.
 const ANSWER: Duration = Duration::from_secs(1);
 /// Maximum length of a path in bytes (PATH_MAX).
 const MAX_PATH: u64 = 4096;

@@ -1,9 +1,9 @@
-//! The last checkpoint that this boundary signed, in a file outside the store. A start refuses a store that is older
-//! than this checkpoint.
+//! File outside the store with the last checkpoint that this boundary signed. At its start the service refuses a store
+//! that is older than this checkpoint.
 //!
-//! The file is written at most once per second and at the end of the service, so no run waits for it. After a crash the
-//! checkpoints of the last second may be missing from the file. The file may be older than the log, but its content is
-//! never wrong.
+//! The service writes the file at most once per second and at its end, so no run waits for the write. After a crash,
+//! the file may lack the checkpoints of the last second. The checkpoint in the file may be older than the log, but it
+//! is always a checkpoint of the log.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -35,8 +35,8 @@ pub const FILE: &str = "checkpoint";
 /// Compares the log with every known checkpoint. Returns notes for the operator.
 ///
 /// # Errors
-/// Returns an error for each checkpoint that the log does not contain. The store is then an older copy or another
-/// store.
+/// Returns an error for each checkpoint that the log does not contain. In this case the store is an older copy, or the
+/// store of another boundary.
 pub fn check(config: &Config, ledger: &Ledger, key: &SshKey) -> Result<Vec<String>, Problems> {
     let mut problems = Vec::new();
     let mut notes = Vec::new();
@@ -59,8 +59,8 @@ pub fn known(config: &Config) -> Vec<PathBuf> {
     own.into_iter().chain(named.map(|path| if path.is_dir() { path.join(FILE) } else { path.clone() })).collect()
 }
 
-/// Compares the log with a checkpoint. Returns a note for the operator if the checkpoint is of an earlier log. The
-/// caller must read the checkpoint file before the log, because the log may grow in between.
+/// Compares the log with a checkpoint. Returns a note for the operator if the checkpoint is of an earlier log of this
+/// boundary. The caller must read the checkpoint file before the log, because the log may grow between the two reads.
 ///
 /// # Errors
 /// Returns a message if the log does not contain the checkpoint, or if the checkpoint file is unreadable.
@@ -72,8 +72,8 @@ pub fn look(
     earlier: &[String],
 ) -> Result<Option<String>, String> {
     let (note, known) = found?;
-    // A checkpoint without a valid signature also stops the start, because caution is cheap here. The error message
-    // names the checkpoint file.
+    // A checkpoint without a valid signature also stops the start, because the store may be an old copy. The error
+    // message names the checkpoint file.
     let whose = match note::verify_note(&note, &known.origin, key.public()) {
         Ok(_) => "this boundary signed",
         Err(_) => "the file has, although this boundary's current key did not sign it,",
@@ -101,11 +101,10 @@ pub fn look(
             let what = if found.is_none() {
                 format!("the store has {entries}: it is an older copy")
             } else {
-                format!("the store's log of {entries} is another one from there on")
+                format!("the store's log of {entries} has other entries before that size")
             };
             Err(format!(
-                "{whose} a checkpoint of {} entries, and {what}. It is not served: spent nonces could be spent again, and two \
-                 histories would bear one name. Put the newest store back; where there is none, `countersign store restore \
+                "{whose} a checkpoint of {} entries, and {what}. The boundary does not serve this store, because spent nonces could be spent again and two logs would have the same name. Put the newest store back; if it is lost, `countersign store restore \
                  BACKUP` begins a new log that names this one",
                 known.size
             ))
@@ -114,13 +113,12 @@ pub fn look(
     }
 }
 
-/// Returns the error message for a missing store of which a checkpoint exists.
+/// Returns the error message for a missing store if a checkpoint of the store exists.
 #[must_use]
 pub fn lost(known: &Checkpoint) -> String {
     format!(
         "there is no store, and this boundary signed a checkpoint of {} entries of the log {}: put the newest store back, or \
-         begin a log that follows it with `countersign store restore BACKUP`; to begin one that follows none, move \
-         the file `{FILE}` away",
+         begin a log that follows it with `countersign store restore BACKUP`; to begin a log that follows no other log, move the file `{FILE}` away",
         known.size, known.origin
     )
 }
@@ -200,7 +198,7 @@ pub async fn keep(ledger: Ledger, path: PathBuf) {
     }
 }
 
-/// Writes the newest checkpoint of the log to the file. The write is atomic and durable.
+/// Writes the newest checkpoint of the log to the file. The write of the checkpoint is atomic and durable.
 ///
 /// # Errors
 /// Returns an error if the log cannot be read or the file cannot be written.
@@ -209,7 +207,7 @@ pub fn write(ledger: &Ledger, path: &Path) -> io::Result<()> {
     replace(path, head.note.as_bytes())
 }
 
-/// Deletes temporary checkpoint files that a crash left.
+/// Deletes the temporary checkpoint files that a crash left behind.
 ///
 /// # Errors
 /// Returns an error if the directory cannot be read or a file cannot be deleted.
@@ -236,14 +234,14 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// Returns true if an interrupted upgrade has moved the old store but not yet installed the new store.
+/// Returns true if an interrupted upgrade moved the old store but did not install the new store.
 #[must_use]
 pub fn was_interrupted(config: &Config) -> bool {
     let kept = config.old_store();
     if config.database.exists() || !kept.join(DATABASE).exists() {
         return false;
     }
-    // If both checkpoints have different origins, the upgrade was complete, and the new store was lost later.
+    // If the two checkpoints have different origins, the upgrade was complete, and the new store was lost later.
     match (read(&config.kept_checkpoint()), read(&kept.join(FILE))) {
         (Ok((_, last)), Ok((_, old))) => last.origin == old.origin,
         _ => true,

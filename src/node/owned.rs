@@ -10,10 +10,10 @@ use rustix::fs::{Mode, OFlags};
 use crate::node::problem::FileProblem;
 
 /// Reads a security-relevant text file. The file must be a regular file of this user or of root, and no other user may
-/// have write permission. The same rule applies to its directory.
+/// have write permission. The same rule applies to the directory of the file.
 ///
 /// # Errors
-/// Returns the violation, and the command that corrects it.
+/// Returns the broken rule, and the command that corrects the file.
 pub fn read_owned(path: &Path) -> Result<String, FileProblem> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let unreadable = |error: &dyn std::fmt::Display| {
@@ -48,7 +48,7 @@ fn check_owned(path: &Path, metadata: &std::fs::Metadata, kind: u32) -> Result<(
             format!("it belongs to user {}, who could change it: run `chown {own} {}`", metadata.uid(), path.display()),
         ));
     }
-    // In a sticky directory (for example /tmp) other users can add files, but cannot replace this file.
+    // In a sticky directory (for example /tmp), other users can add files but cannot replace this file.
     let sticky = kind == 0o040_000 && metadata.mode() & 0o1000 != 0;
     if metadata.mode() & 0o022 != 0 && !sticky {
         return Err(FileProblem::whole(

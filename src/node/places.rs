@@ -1,4 +1,4 @@
-//! Paths of the store, and atomic moves of its files. After a crash either the old or the new store is in place.
+//! Paths of the store, and atomic moves of its files. After a crash, either the old store or the new store is in place.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -19,7 +19,7 @@ pub const OUTPUTS: &str = "outputs";
 pub(super) const CLOSED: &str = "closed";
 
 /// Deletes empty write-ahead logs next to the path of the database. If SQLite found the write-ahead log of another
-/// store there, SQLite would mix both stores.
+/// store next to the database, SQLite would mix the data of both stores.
 ///
 /// # Errors
 /// Returns an error if a write-ahead log is not empty.
@@ -53,11 +53,11 @@ pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
 pub(super) fn settle(database: &Path) -> Result<(), FileProblem> {
     let fresh = beside(database, "");
     let at = |error: &dyn std::fmt::Display| FileProblem::whole(&fresh, error.to_string());
-    // Readers were open when the writer closed, so SQLite kept the write-ahead log. SQLite merges the log when the only
-    // connection to the database closes.
+    // Readers of the store were open when the writer closed, so SQLite kept the write-ahead log. SQLite merges the
+    // write-ahead log into the database when the last connection closes.
     drop(sqlite::open(&fresh).map_err(|fault| at(&fault))?);
     if beside(database, "-wal").exists() {
-        return Err(at(&"its write-ahead log is not moved into it: look at the disk"));
+        return Err(at(&"its write-ahead log cannot be moved into the database: check the disk"));
     }
     File::open(&fresh).and_then(|file| file.sync_all()).map_err(|error| at(&error))
 }
@@ -80,7 +80,7 @@ pub(super) fn clear(database: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the work directory of a restore. If this directory exists, a restore was interrupted.
+/// Returns the work directory of a restore. If the work directory exists, a restore was interrupted.
 #[must_use]
 pub fn workplace(config: &Config) -> PathBuf {
     config.data.join("restoring")

@@ -78,8 +78,9 @@ pub fn check(config: &Config) -> Vec<FileProblem> {
     problems
 }
 
-/// Returns private files that have a second hard link. A run under the service's own user could read such a file by its
-/// second path. If the service runs as root, a run has its own user id, and the file modes keep the run out.
+/// Returns the private files that have a second hard link. A run under the service's own user could read such a file by
+/// its second path. If the service runs as root, each run has its own user id, so the file modes deny access to the
+/// run.
 fn linked(config: &Config) -> Vec<FileProblem> {
     let beside = std::fs::read_dir(&config.data).into_iter().flatten().flatten().map(|entry| entry.path());
     let later = std::fs::read_dir(rosters::directory(config)).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -88,7 +89,7 @@ fn linked(config: &Config) -> Vec<FileProblem> {
     let problem = |path: PathBuf| {
         let shown = path.display();
         let message = format!(
-            "it has another name (a hard link), so a run may be able to read it: run `cp -p {shown} new && mv new \
+            "the file has a second name (a hard link), so a run may be able to read it: run `cp -p {shown} new && mv new \
              {shown}`"
         );
         FileProblem::whole(&path, message)
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn r9_the_layout_of_init_has_no_violation() {
+    fn r9_the_directory_that_init_creates_passes_the_check_of_private_files() {
         assert_eq!(found(|_| String::new()), "");
     }
 
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn r9_a_symbolic_link_does_not_hide_the_real_place() {
+    fn r9_a_symbolic_link_to_a_private_file_is_refused() {
         let text = found(|dir| {
             std::os::unix::fs::symlink(dir.join("runbooks"), dir.join("elsewhere")).expect("a link");
             "key = \"elsewhere/key.pem\"\n".to_owned()
@@ -177,7 +178,7 @@ mod tests {
         assert!(linked(&config).is_empty());
         std::fs::hard_link(&key, dir.path().join("open")).expect("a link");
         let found: Vec<String> = linked(&config).iter().map(ToString::to_string).collect();
-        assert!(matches!(&found[..], [one] if one.contains("key.pem") && one.contains("another name")), "{found:?}");
+        assert!(matches!(&found[..], [one] if one.contains("key.pem") && one.contains("second name")), "{found:?}");
     }
 
     #[test]

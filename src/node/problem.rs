@@ -6,27 +6,27 @@ use std::path::Path;
 use crate::registry::registry_error::RegistryError;
 use crate::yaml::YamlFlaw;
 
-/// One error in a file or with a file.
+/// One error in the content of a file, or in the access to a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileProblem {
-    /// Path of the file, or another name of the subject.
+    /// Path of the file, or the name of another object that has the error.
     pub file: String,
-    /// Line, starting at 1. The value 0 means the whole file.
+    /// Line, starting at 1. Line in the file, or 0 for the whole file.
     pub line: usize,
-    /// Column in characters, starting at 1. The value 0 means the whole file.
+    /// Column in characters, starting at 1. The column is 0 if the problem concerns the whole file.
     pub column: usize,
     /// Description of the error, then the correction.
     pub message: String,
 }
 
 impl FileProblem {
-    /// Creates a problem with a whole file.
+    /// Creates a problem that concerns a whole file.
     #[must_use]
     pub fn whole(file: &Path, message: impl Into<String>) -> Self {
         Self { file: file.display().to_string(), line: 0, column: 0, message: message.into() }
     }
 
-    /// Creates a problem at the line and column of a flaw.
+    /// Creates a problem from a reader's error at a line and column.
     #[must_use]
     pub fn at(file: &Path, flaw: &YamlFlaw) -> Self {
         let YamlFlaw { place, message } = flaw;

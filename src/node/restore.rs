@@ -1,13 +1,15 @@
 //! Backup and restore of the store. A restore begins a new log that names the old log.
 //!
 //! A backup and a closed log have the same directory layout:
-//! //! ```text
-//! //! countersign.db   copy of the store
-//! //! outputs/         outputs that are files
-//! //! checkpoint       newest signed checkpoint of the log
-//! //! closed/          earlier logs, each a directory with this layout
-//! //! ```
-//! The operator's files are not in a backup: key, roster, policy, configuration and runbooks.
+//!
+//! ```text
+//! countersign.db   copy of the store
+//! outputs/         outputs that are files
+//! checkpoint       newest signed checkpoint of the log
+//! closed/          earlier logs, each a directory with this layout
+//! ```
+//!
+//! A backup does not contain the operator's files: key, roster, policy, configuration and runbooks.
 
 use std::fs::{self, File};
 use std::io;
@@ -75,7 +77,7 @@ pub struct RestoredLog {
     pub notes: Vec<String>,
 }
 
-/// Copies the store at one moment. The function also works while the boundary serves.
+/// Copies the store at one moment. The function also works while the service runs.
 ///
 /// # Errors
 /// Returns an error if `into` exists or cannot be written, or if the store cannot be read.
@@ -85,7 +87,7 @@ pub fn back_up(config: &Config, into: &Path) -> Result<MadeBackup, Problems> {
     let at = |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(&into, error.to_string()));
     let key = open_key(config)?;
     if into.exists() {
-        return Err(at(&"it is there already, and a backup never overwrites a file: name a new directory"));
+        return Err(at(&"the path exists already, and a backup never overwrites a file: name a new directory"));
     }
     let parent = into.parent().unwrap_or(Path::new("/"));
     let real = parent.canonicalize().map_err(|error| {
@@ -114,8 +116,8 @@ pub fn back_up(config: &Config, into: &Path) -> Result<MadeBackup, Problems> {
         let place = Path::new(&hex[..2]).join(&hex);
         match copy_file(&config.outputs().join(&place), &work.path().join(OUTPUTS).join(&place)) {
             Ok(()) => {}
-            // The retention of this output ended during the copy, or the output was already lost. The command `store
-            // check` can tell these cases apart.
+            // The output's retention ended during the copy, or the output file was already missing. The command `store
+            // check` distinguishes the two causes.
             Err(error) if error.kind() == io::ErrorKind::NotFound => gone.push(*name),
             Err(error) => return Err(at(&error)),
         }
@@ -139,8 +141,8 @@ pub fn back_up(config: &Config, into: &Path) -> Result<MadeBackup, Problems> {
     Ok(MadeBackup { backup: into, id, entries, bytes, outputs: names.len() - gone.len(), checkpoint })
 }
 
-/// Begins a new log with the state of a backup: tokens, roster, policy, runbooks and spent nonces. The old log stays on
-/// disk as a closed log. Pending proposals of the old log are void, because they name the old boundary.
+/// Begins a new log with the state of a backup (tokens, roster, policy, runbooks and spent nonces). The old log stays
+/// on disk as a closed log. Pending proposals of the old log are void, because they name the old boundary.
 ///
 /// # Errors
 /// Returns an error if a store already exists, if the backup is damaged, or if the backup is of another boundary. If
@@ -154,7 +156,7 @@ pub fn restore(config: &Config, from: &Path) -> Result<RestoredLog, Problems> {
     if config.database.exists() {
         let name = config.database.display();
         let message = format!(
-            "there is a store already, and a restore never replaces one: move it away first (`mv {name} {name}.old`, the same \
+            "a store exists already, and a restore never replaces a store: move the store away first (`mv {name} {name}.old`, the same \
              with {name}-wal and {name}-shm where they are)"
         );
         return Err(at(&config.database, &message));
@@ -177,7 +179,7 @@ pub fn restore(config: &Config, from: &Path) -> Result<RestoredLog, Problems> {
 fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path) -> Result<RestoredLog, Problems> {
     let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(path, error.to_string()));
     let failed = |error: io::Error| at(from, &error);
-    // The restore works on a copy, because an older backup is migrated to the current schema.
+    // The restore works on a copy of the backup, because the program migrates an older database to the current schema.
     let database = old.join(DATABASE);
     let source = if from.is_dir() { from.join(DATABASE) } else { from.to_owned() };
     copy_file(&source, &database).map_err(|error| {
@@ -201,8 +203,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
         found.defects.iter().partition(|defect| defect.mend == crate::store::care::LOST);
     if let Some(first) = broken.first() {
         let message = format!(
-            "the backup has {} defects, the first: {}: {}; nothing was restored. Take an older one; `countersign store check \
-             BACKUP` says all",
+            "the backup has {} defects, the first: {}: {}; nothing was restored. Use an older backup; `countersign store check BACKUP` lists all defects",
             broken.len(),
             first.place,
             first.what
@@ -222,8 +223,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     let sealed = start::read_seal(config, &before, last.index, None)?;
     if sealed.roster.boundary_key(&config.name, &signer.keyid).is_none() {
         let message = format!(
-            "this key is not in the [[boundary]] {} of the roster that the backup sealed, nothing it signs would count: use the \
-             key that is",
+            "this key is not in the [[boundary]] {} of the sealed roster in the backup, so its signatures would not count: use the key that the roster lists",
             config.name
         );
         return Err(at(&config.key, &message));
@@ -245,7 +245,8 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     material.tokens = tokens;
     let genesis = Genesis::Follows { follows: FollowedLog { id: follows, checkpoint: checkpoint.clone() } };
     let basis = SealPredecessor::First { genesis, epoch: Epoch::new(around.bytes()) };
-    // The first entry must not be older than the last entry of the old log, even if the clock was set back.
+    // The first entry of the new log must not be older than the last entry of the old log, even if the clock was set
+    // back.
     let draft = material.draft(basis, now.max(before.state().last_at)).map_err(|error| at(&source, &error))?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(failed)?;
     let id = runtime.block_on(async {
@@ -256,8 +257,8 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     let head = ledger.checkpoint().map_err(broken)?.map(|row| row.note).unwrap_or_default();
     drop((ledger, before));
     settle(&config.database)?;
-    // The old log must be in place before the new log, because the new log names it. After a crash in between, the
-    // operator runs the restore again.
+    // The old log must be in place before the new log, because the new log names the old log. After a crash between the
+    // two moves, the operator runs the restore again.
     let closed = config.closed();
     private_directory(&closed).map_err(failed)?;
     let place = closed.join(&follows.hex()[..16]);
@@ -271,8 +272,8 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     crash_points::point("restore-old-log-kept");
     put_in_place(&config.database).map_err(|error| at(&config.database, &error))?;
     crash_points::point("restore-new-log-in-place");
-    // The boundary is now the new one. After a crash at this point the checkpoint file has a checkpoint of the old log.
-    // The next start accepts the old checkpoint, because the new log names the old log.
+    // The new boundary is now in force. After a crash at this point, the checkpoint file still contains a checkpoint of
+    // the old log. The next start accepts the old log's checkpoint, because the new log names the old log.
     kept::replace(&config.kept_checkpoint(), head.as_bytes()).map_err(failed)?;
     fs::remove_dir_all(work).map_err(|error| at(work, &error))?;
     sync(&config.data).map_err(failed)?;
@@ -300,7 +301,8 @@ fn last_known(
         let problem = |message: String| Problems::from(FileProblem::whole(&path, message));
         let (note, known) = kept::read(&path).map_err(problem)?;
         if before.origin().as_ref() != Some(&known.origin) {
-            // This checkpoint is of an earlier log or of another boundary, so it cannot be compared with the backup.
+            // This checkpoint belongs to an earlier log or to another boundary, so it cannot be compared with the
+            // backup.
             continue;
         }
         if known.size <= closing.size {
@@ -346,7 +348,8 @@ pub fn open_key(config: &Config) -> Result<FileSigner, Problems> {
     FileSigner::open(&config.key).map_err(|error| FileProblem::whole(&config.key, error.to_string()).into())
 }
 
-/// Moves a directory to its final path. A directory of an interrupted restore at this path is deleted.
+/// Moves a directory to its final path. If an interrupted restore left a directory at this path, the function deletes
+/// the directory.
 fn put(from: &Path, to: &Path) -> io::Result<()> {
     if to.exists() {
         fs::remove_dir_all(to)?;
@@ -375,7 +378,8 @@ fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Syncs a directory and its subdirectories. Returns the total size of its files in bytes.
+/// Syncs a directory and all its subdirectories to disk. Returns the total size of the files in the directory, in
+/// bytes.
 fn sync_tree(path: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     for entry in fs::read_dir(path)? {

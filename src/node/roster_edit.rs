@@ -1,8 +1,8 @@
 //! Edits of `roster.toml` that keep comments, order and blank lines.
 //!
 //! The functions take the text of the file and return the new text. The caller parses the result and compares it with
-//! the intended change. If the file uses a form that these functions do not support, the operator must edit the file by
-//! hand.
+//! the intended change. If the roster file uses a form that these functions do not support, the operator must edit the
+//! file by hand.
 
 use std::fmt;
 
@@ -43,13 +43,13 @@ pub struct RosterEntry {
     pub table: Table,
     /// Name of the entry.
     pub name: String,
-    /// Public keys as OpenSSH lines.
+    /// Public keys as lines in OpenSSH's format.
     pub keys: Vec<String>,
     /// Groups of an approver.
     pub groups: Vec<String>,
     /// Owners of a proposer.
     pub owners: Vec<String>,
-    /// Values of `valid_after` and `valid_before` of an approver.
+    /// Fields `valid_after` and `valid_before` of an approver.
     pub valid: [Option<String>; 2],
 }
 
@@ -65,10 +65,10 @@ impl fmt::Display for EditError {
 
 impl std::error::Error for EditError {}
 
-/// Adds an entry. If an entry with this name exists, its keys, groups and owners are extended.
+/// Adds an entry. If an entry with this name exists, the function adds the keys, groups and owners to the entry.
 ///
 /// # Errors
-/// Returns an error if the entry already has all values, or if the file has an unsupported form.
+/// Returns an error if the entry already has all given values, or if the file has an unsupported form.
 pub fn add(text: &str, entry: &RosterEntry) -> Result<String, EditError> {
     let mut document = read(text)?;
     let Some((_, found)) = find(&mut document, entry.table, &entry.name) else {
@@ -126,7 +126,7 @@ pub fn remove(text: &str, table: Table, name: &str, key: Option<&KeyId>) -> Resu
     }
     let array = entry.get_mut("keys").and_then(Item::as_array_mut).ok_or_else(|| by_hand("remove the key"))?;
     let removed = array.remove(at);
-    // `toml_edit` stores a comment after the removed key in the prefix of the next key.
+    // `toml_edit` stores a comment that follows the removed key in the prefix of the next key.
     if let Some(next) = array.get_mut(at) {
         next.decor_mut().set_prefix(prefix(removed.decor()));
     }
@@ -158,7 +158,7 @@ fn read(text: &str) -> Result<DocumentMut, EditError> {
     text.parse().map_err(|_| by_hand("change it"))
 }
 
-/// Returns the document as text. The line ends follow `before`, because `toml_edit` always writes a line feed.
+/// Returns the document as text. The line ends are those of `before`, because `toml_edit` always writes a line feed.
 fn written(document: &DocumentMut, before: &str) -> String {
     let text = document.to_string();
     if before.contains("\r\n") { text.replace('\n', "\r\n") } else { text }
@@ -184,8 +184,8 @@ fn prefix(decor: &Decor) -> String {
     decor.prefix().and_then(RawString::as_str).unwrap_or_default().to_owned()
 }
 
-/// Inserts a text at the start of an array, so that a comment after the last value stays next to that value. The new
-/// value gets its own line if the other values have their own lines.
+/// Inserts a text at the start of an array, because a comment after the last value must stay next to that value. The
+/// new value gets its own line if the other values have their own lines.
 fn put_first(array: &mut Array, text: &str) {
     let mut value = Value::from(text);
     if let Some(first) = array.get_mut(0) {
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_entry_follows_its_table_and_other_text_is_unchanged() {
+    fn a_new_roster_entry_is_added_after_its_table_and_all_other_text_is_unchanged() {
         let text = add(SAMPLE, &dave()).expect("added");
         assert_eq!(lines_gone(SAMPLE, &text), Vec::<String>::new());
         let place = |needle: &str| text.find(needle).unwrap_or_else(|| panic!("{needle}: {text}"));
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_version_number_is_replaced() {
+    fn an_edit_of_the_version_number_changes_no_other_text() {
         let text = set_version(SAMPLE, 12).expect("set");
         assert_eq!(text, SAMPLE.replace("version = 1", "version = 12"));
         assert!(set_version("name = \"x\"", 2).is_err());
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_and_line_ends_are_preserved() {
+    fn a_roster_edit_preserves_comments_and_line_ends() {
         let text = "# Who is who\r\nname = 'x' # ours\r\nversion = 1\r\n\r\n# People\r\n[[approver]]\r\nname = \"alice\"\r\n\
                     groups = [] # none\r\nkeys = [\r\n  # new\r\n  'k1', # laptop\r\n  'k2', # phone\r\n]\r\n\r\n\
                     [[operator]]\r\nname = 'olga'\r\n\r\n# Bob\r\n[[approver]]\r\nname = 'bob'\r\n# the end\r\n";

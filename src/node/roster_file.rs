@@ -1,7 +1,8 @@
 //! Parser of `roster.toml`, the source file of the roster.
 //!
-//! The file has the fields of `record::roster` except `previous` and `policy`. The program adds these two fields to the
-//! signed statement (`node::rosters`). The file itself takes effect only as version 1, before the log begins.
+//! The file has the fields of `record::roster` except `previous` and `policy`. The program adds `previous` and `policy`
+//! to the signed statement (`node::rosters`). The roster file takes effect without signatures only as version 1, before
+//! the log begins.
 
 use std::path::Path;
 
@@ -16,12 +17,12 @@ use crate::record::roster::Roster;
 use crate::trust::roster::{RosterError, TrustedRoster};
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode};
 
-/// A valid roster file, not yet signed. Its fields `previous` and `policy` are placeholders.
+/// A valid roster file, not yet signed. The fields `previous` and `policy` of the roster file are placeholders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DraftRoster(Roster);
 
 impl DraftRoster {
-    /// Returns the tables. The values of `previous` and `policy` are placeholders.
+    /// Returns the tables. Statement with placeholders for `previous` and `policy`.
     #[must_use]
     pub const fn tables(&self) -> &Roster {
         &self.0
@@ -33,7 +34,7 @@ impl DraftRoster {
         self.0.version
     }
 
-    /// Returns true if the statement has the same content, except for `previous` and `policy`.
+    /// Returns true if the statement has the same content, apart from `previous` and `policy`.
     #[must_use]
     pub fn says_the_same_as(&self, roster: &TrustedRoster) -> bool {
         let stated = roster.tables();
@@ -89,7 +90,7 @@ const TABLES: [(&str, &[&str], &[&str]); 6] = [
 const KEYS: [&str; 9] =
     ["name", "version", "threshold", "approver", "group", "proposer", "operator", "boundary", "witness"];
 
-/// Reports unknown and missing keys. Returns `None` if the text has such errors.
+/// Reports unknown and missing keys. Returns `None` if the text has unknown or missing keys.
 fn check_form(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<()> {
     let before = flaws.len();
     tree.closed_map("the roster", &KEYS, &["previous", "policy"], flaws);
@@ -128,7 +129,7 @@ fn check_form(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<()> {
 
 fn roster(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Roster> {
     let mut tables = tree.to_json();
-    // These placeholders allow a check of the roster's rules before a statement exists.
+    // These placeholders allow a check of the roster's rules before the statement exists.
     tables["policy"] = Value::from(PolicyDigest::from_bytes([0; 32]).to_string());
     if tables["version"] != 1 {
         tables["previous"] = Value::from(RosterDigest::from_bytes([0; 32]).to_string());
@@ -143,7 +144,7 @@ fn roster(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Roster> {
         let own = approver.entry("groups").or_insert_with(|| json!([]));
         groups.extend(own.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
     }
-    // The file lists a group only if the group has its own requirements, but the statement lists every group.
+    // The file lists a group only if the group has a requirement of its own, but the statement lists every group.
     let listed = tables["group"].as_array_mut()?;
     groups.sort();
     groups.dedup();

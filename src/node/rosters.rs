@@ -1,9 +1,9 @@
 //! The directory `roster.d`, with one file for each version of the roster.
 //!
-//! The file `roster.d/<version>.json` is the envelope of that version. Approvers sign this envelope, and `serve` puts
-//! the version in force after enough signatures. The service also writes its sealed versions into this directory,
-//! because tools need the previous version. The sealed versions are in the store, so a change of these files does not
-//! change them.
+//! The file `roster.d/<version>.json` is the envelope of one version. Approvers sign the envelope of a version, and
+//! `serve` puts the version in force after enough signatures. The service also writes the sealed versions into
+//! `roster.d`, because tools need the previous version. The sealed versions are in the store, so an edit of a file in
+//! `roster.d` does not change a sealed version.
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write as _};
@@ -19,10 +19,10 @@ use crate::record::roster::MAX_ROSTER_BYTES;
 use crate::trust::chain::{Chain, payload_of};
 use crate::trust::roster::TrustedRoster;
 
-/// Maximum size of a file in bytes: an envelope with the largest roster and all signatures.
+/// Maximum size of a version's file in bytes: an envelope with the largest roster and all signatures.
 pub const MAX_FILE_BYTES: usize = 2 * MAX_ROSTER_BYTES;
 
-/// Returns the directory of the versions. Example: `boundary/roster.toml` → `boundary/roster.d`.
+/// Returns the directory of the roster versions (`roster.d`). Example: `boundary/roster.toml` → `boundary/roster.d`.
 #[must_use]
 pub fn directory(config: &Config) -> PathBuf {
     config.roster.with_extension("d")
@@ -34,7 +34,7 @@ pub fn path(config: &Config, version: u64) -> PathBuf {
     directory(config).join(format!("{version}.json"))
 }
 
-/// Reads a version. Returns `None` if the file does not exist.
+/// Reads a version. Returns `None` if the file of the version does not exist.
 ///
 /// # Errors
 /// Returns an error if the file is no envelope, or if other users can write the file.
@@ -49,11 +49,11 @@ pub fn read(config: &Config, version: u64) -> Result<Option<Envelope>, FileProbl
     })
 }
 
-/// Advice that names the commands which write a missing file. An unreadable file is never overwritten.
+/// Advice that names the commands that write a missing version file. The program never overwrites an unreadable file.
 const ANEW: &str = "`countersign roster draft` writes the next version again, and a start of the service writes the \
     sealed versions again";
 
-/// Returns the sorted versions that have a file.
+/// Returns the sorted numbers of the versions that have a file.
 #[must_use]
 pub fn listed(config: &Config) -> Vec<u64> {
     let entries = std::fs::read_dir(directory(config)).into_iter().flatten().flatten();
@@ -66,7 +66,7 @@ pub fn listed(config: &Config) -> Vec<u64> {
 /// Returns the longest chain of valid versions that starts at version 1.
 ///
 /// # Errors
-/// Returns an error if a file is unreadable or version 1 is invalid.
+/// Returns an error if a version file is unreadable or version 1 is invalid.
 pub fn chain(config: &Config) -> Result<Option<Chain>, FileProblem> {
     let mut envelopes = Vec::new();
     while let Some(next) = read(config, envelopes.len() as u64 + 1)? {
@@ -88,7 +88,7 @@ pub fn chain(config: &Config) -> Result<Option<Chain>, FileProblem> {
 /// Parses the roster in an envelope. Signatures are not verified.
 ///
 /// # Errors
-/// Returns an error if the payload is no roster.
+/// Returns an error if the payload of the envelope is not a roster.
 pub fn stated(path: &Path, envelope: &Envelope) -> Result<TrustedRoster, FileProblem> {
     let odd = |error: &dyn std::fmt::Display| {
         FileProblem::whole(path, format!("it is no roster ({error}): move it away; {ANEW}"))
@@ -97,8 +97,8 @@ pub fn stated(path: &Path, envelope: &Envelope) -> Result<TrustedRoster, FilePro
     TrustedRoster::from_payload(&payload).map_err(|error| odd(&error))
 }
 
-/// Writes the files of sealed versions that have no file yet. Returns the errors as text, because only tools need these
-/// files.
+/// Writes the files of sealed versions that have no file yet. Returns errors as text instead of failing, because only
+/// tools need these files.
 pub fn keep(config: &Config, chain: &Chain) -> Vec<String> {
     let mut trouble = Vec::new();
     for (roster, envelope) in chain.versions().iter().zip(chain.envelopes()) {
@@ -114,7 +114,7 @@ pub fn keep(config: &Config, chain: &Chain) -> Vec<String> {
     trouble
 }
 
-/// Writes the file of a version atomically. An existing file is replaced.
+/// Writes the file of a version atomically. The function replaces an existing file.
 ///
 /// # Errors
 /// Returns an error if the directory cannot be written.
@@ -124,19 +124,19 @@ pub fn write(path: &Path, envelope: &Envelope) -> Result<FileWritten, FileProble
     };
     let mut bytes = envelope.to_canonical().map_err(|error| failed(&error))?;
     bytes.push(b'\n');
-    // Everyone may read the file, because it contains only public keys and signatures. If root writes the file, the
-    // service must be able to read it.
+    // Every user may read the file, because it contains only public keys and signatures. If root writes the file, the
+    // user of the service must be able to read it.
     replace(path, &bytes, 0o644).map_err(|error| failed(&error))
 }
 
-/// Proof that a file is durable on disk.
+/// Proof that a version file is durable on disk.
 #[derive(Debug)]
 pub struct FileWritten(());
 
-/// Replaces or creates a file atomically. A replaced file keeps its owner and its mode.
+/// Replaces or creates a file atomically. The new file has the owner and the mode of the old file.
 ///
 /// # Errors
-/// Returns the error of the system call.
+/// Returns the error of the failed system call.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<FileWritten> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !directory.exists() {

@@ -36,12 +36,13 @@ pub struct Node {
     config: Config,
     started: Started,
     signals: Signals,
-    /// Newest version of the roster that had enough signatures at the start.
+    /// Newest roster version that had enough signatures at the start.
     newest_roster: u64,
     lock: HostLock,
 }
 
-/// Signals to the service. The handlers are installed before the store is opened, so that no signal is lost.
+/// Signals to the service. The program installs the signal handlers before it opens the store, so that no signal is
+/// lost.
 struct Signals {
     hangup: Signal,
     end: Signal,
@@ -84,7 +85,7 @@ impl Node {
         Self::open_with(config, |sandbox| Arc::new(sandbox)).await
     }
 
-    /// Does the same as [`Node::open`], but serves with the sandbox that `around` returns. Benchmarks use this function.
+    /// Does the same as [`Node::open`], but wraps the sandbox with `around`. Benchmarks use this function.
     ///
     /// # Errors
     /// Returns all reasons why the boundary cannot start.
@@ -112,7 +113,7 @@ impl Node {
         };
         start::check_clock(&config)?;
         let files = BoundaryFiles::read(&config)?;
-        // The lock must come before the cleanup, because another service may use these files.
+        // The service must take the lock before the cleanup, because another service may use these files.
         let store = start::take_store(&config)?;
         let sandbox = around(start::sandbox(&config)?);
         let AssembledBoundary { boundary, ledger, level, first, notes, newest_roster, lock } =
@@ -120,11 +121,12 @@ impl Node {
         let broken = |stopped: Stopped| {
             FileProblem::whole(&config.database, format!("recovery failed, nothing was started: {stopped}"))
         };
-        // The cleanup of the sandbox has killed all old processes. The receipts must be written before the first
-        // request (rule R6).
+        // The sandbox's cleanup has killed all processes of earlier runs. The service must write the receipts of
+        // interrupted runs before the first request (rule R6).
         let recovered = tokio::select! {
             recovered = boundary.crossing.recover() => recovered.map_err(broken)?,
-            // If the disk is full, the recovery waits without a time limit. The next start writes the missing receipts.
+            // If the disk is full, the recovery of interrupted runs waits without a time limit. The next start writes
+            // the missing receipts.
             _ = signals.end.recv() => return Err(stopped_in_recovery(&config).into()),
             _ = signals.interrupt.recv() => return Err(stopped_in_recovery(&config).into()),
         };
@@ -147,23 +149,23 @@ impl Node {
         Ok(Self { boundary, ledger, listener, control, config, started, signals, newest_roster, lock })
     }
 
-    /// Returns the result of the start.
+    /// Returns the result of the start, for the operator.
     #[must_use]
     pub const fn started(&self) -> &Started {
         &self.started
     }
 
-    /// Serves until SIGTERM or SIGINT, then waits for current runs and closes the store. SIGHUP seals the runbooks
-    /// again.
+    /// Serves until SIGTERM or SIGINT, then waits for the current runs and closes the store. On SIGHUP the service
+    /// reads the runbooks again and seals them.
     ///
     /// # Errors
-    /// Returns an error if the listener fails.
+    /// Returns an error if the HTTP listener fails.
     pub async fn serve(self) -> Result<(), Problems> {
         let Self { boundary, ledger, listener, control, config, signals, newest_roster, lock, .. } = self;
         let Signals { hangup, mut end, mut interrupt } = signals;
         let broken =
             |error: &dyn std::fmt::Display| FileProblem::whole(&config.path, format!("serving ended: {error}"));
-        // Proposals that were fully signed but not run before the last shutdown continue now.
+        // Proposals that had enough signatures but did not run before the last shutdown continue now.
         boundary.proposals.resume().await.map_err(|stopped| broken(&stopped))?;
         let beside = [
             tokio::spawn(control::serve(control, boundary.clone(), config.runbooks.clone())),
@@ -189,7 +191,7 @@ impl Node {
         if let Err(error) = kept::write(&ledger, &config.kept_checkpoint()) {
             tracing::error!("the last checkpoint can't be written: {error}");
         }
-        // The lock must be released after the store is closed.
+        // The host lock must be released after the store is closed.
         drop(lock);
         served.map_err(|error| broken(&error))?;
         Ok(())
@@ -197,8 +199,9 @@ impl Node {
 }
 
 /// Executes one request of the control socket directly on the store, if no service runs. Returns the answer and notes
-/// for the operator. The function does not recover interrupted runs, because only a service may do so (rule R6). A
-/// signed version of the roster, new runbooks and new settings are not put in force, because only a start may do so.
+/// for the operator. The function does not recover interrupted runs, because only a service may do so (rule R6). The
+/// function does not put a signed roster, new runbooks or new settings in force, because only a start of the service
+/// may do so.
 ///
 /// # Errors
 /// Returns all reasons why the boundary could not start. The function also returns an error if another process has
@@ -206,7 +209,7 @@ impl Node {
 pub fn answer_offline(config: Config, request: ControlRequest) -> Result<(ControlReply, Vec<String>), Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     if matches!(request, ControlRequest::TokenList) && !start::has_store(&config)? {
-        // A query must not begin a log.
+        // A query on the control socket must not begin a log.
         return Ok((ControlReply::Ok(json!([])), Vec::new()));
     }
     start::check_clock(&config)?;
@@ -251,8 +254,8 @@ async fn reseal_on(mut hangup: Signal, boundary: Boundary, runbooks: Vec<PathBuf
     }
 }
 
-/// Looks for new signed versions of the roster while the boundary serves. A new version takes effect at the next start,
-/// so the operator only gets a note.
+/// Looks for new signed versions of the roster while the boundary serves. A new version of the roster takes effect at
+/// the next start, so the operator only gets a note.
 async fn watch_rosters(boundary: Boundary, config: Config, newest: u64) {
     let mut every = tokio::time::interval(ROSTERS_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -271,7 +274,8 @@ async fn watch_rosters(boundary: Boundary, config: Config, newest: u64) {
     }
 }
 
-/// Interval of the search for new roster files.
+/// Interval between two searches for new roster files.
 const ROSTERS_EVERY: Duration = Duration::from_secs(2);
-/// Time that current runs may take at shutdown. After this time the runs are cancelled, and their receipts are written.
+/// Maximum time that current runs get to finish at shutdown. After this time the service cancels the runs and writes
+/// their receipts.
 const DRAIN: Duration = Duration::from_secs(30);

@@ -56,19 +56,19 @@ pub struct AssembledBoundary {
     pub first: bool,
     /// Notes for the operator.
     pub notes: Vec<String>,
-    /// Newest version of the roster that had enough signatures at this start.
+    /// Newest roster version that had enough signatures at this start.
     pub newest_roster: u64,
-    /// Lock that prevents a second service on a copy of the directory.
+    /// Lock that prevents a second service with a copy of the private directory.
     pub lock: HostLock,
 }
 
-/// Whether this process may put changed files in force.
+/// Permission of this process to put changed files in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TakenChanges {
     /// A start of the service puts all complete changes in force: signed rosters, policies, runbooks and the
     /// configuration.
     Changes,
-    /// An offline command changes nothing except the requested change.
+    /// An offline command changes only what the operator requested.
     Nothing,
 }
 
@@ -91,13 +91,13 @@ pub async fn assemble(
     let mut notes = match kept::check(config, &ledger, files.key.key()) {
         Ok(notes) => notes,
         Err(problems) => {
-            // The store must be closed properly here. Otherwise its write-ahead log would stay, and SQLite would apply
-            // this log to another store that is copied to the same path.
+            // This branch must close the store. If the store stayed open, its write-ahead log would remain, and SQLite
+            // would apply the log to another store that is copied to the same path.
             let _ = ledger.close().await;
             return Err(problems);
         }
     };
-    // The lock must come before the first write, because two copies of one log must not both grow.
+    // The process must take the lock before the first write, because two copies of one log must not both grow.
     let lock = match ledger.state().boundary {
         Some(id) => match HostLock::take(config, &id).await {
             Ok(lock) => Some(lock),
@@ -164,9 +164,9 @@ pub async fn assemble(
 #[derive(Default)]
 struct Noticed {
     notes: Vec<String>,
-    /// What is missing for newer versions of the roster.
+    /// Missing signatures and files of newer roster versions.
     following: Vec<String>,
-    /// Newest version with enough signatures.
+    /// Newest roster version that has enough signatures.
     newest: u64,
 }
 
@@ -176,7 +176,7 @@ pub type OpenStore = (sqlite::SqliteStore, sqlite::reads::SqliteReads);
 /// Returns true if the store exists.
 ///
 /// # Errors
-/// Returns an error if the store is missing but known to have existed, or if a restore or an upgrade was interrupted.
+/// Returns an error if the store existed before and is missing now, or if a restore or an upgrade was interrupted.
 pub fn has_store(config: &Config) -> Result<bool, FileProblem> {
     let restoring = places::workplace(config);
     if restoring.exists() {
@@ -198,14 +198,14 @@ pub fn has_store(config: &Config) -> Result<bool, FileProblem> {
     }
 }
 
-/// Creates the private directories, locks the store and deletes temporary files. The lock must come before the
-/// deletion, because another process may use these files.
+/// Creates the private directories, locks the store and deletes temporary files. The process must take the lock before
+/// the deletion, because another process may use these files.
 ///
 /// # Errors
 /// Returns an error if a directory cannot be created or another process has locked the store.
 pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
-    // If the store was lost, no empty store may be created. SQLite would apply the write-ahead log of the empty store
-    // to the store that the operator puts back.
+    // If the store was lost, the program must not create an empty store. SQLite would apply the empty store's
+    // write-ahead log to the store that the operator copies back.
     let _there = has_store(config)?;
     make_directories(config)?;
     let store =
@@ -218,13 +218,16 @@ pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
 fn make_directories(config: &Config) -> Result<(), FileProblem> {
     let make = |path: &Path, mode: u32| {
         let made = DirBuilder::new().recursive(true).mode(mode).create(path).and_then(|()| {
-            // The umask may have removed permissions. Runs must be able to enter the scratch directory.
+            // The umask may have removed permissions from the mode of the new directory. Runs must be able to enter the
+            // scratch directory.
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
         });
         made.map_err(|error| {
             FileProblem::whole(
                 path,
-                format!("the directory can't be made ({error}): make it, or change its parent's mode"),
+                format!(
+                    "the directory can't be created ({error}): create it, or change the mode of its parent directory"
+                ),
             )
         })
     };
@@ -239,8 +242,8 @@ fn make_directories(config: &Config) -> Result<(), FileProblem> {
 /// # Errors
 /// Returns an error if the sandbox's directories cannot be used.
 pub fn sandbox(config: &Config) -> Result<LinuxSandbox, Problems> {
-    // This check must come before the probe. In the probe, a lack of descriptors would look like a host without sandbox
-    // layers.
+    // The check of the limits must come before the probe of the sandbox. Without enough file descriptors, the probe
+    // would report that the host has no sandbox layers.
     descriptors::check().map_err(|why| FileProblem::whole(&config.path, why))?;
     let setup = Setup {
         helper: None,
@@ -266,7 +269,7 @@ pub fn missing(probe: &HostProbe) -> impl Iterator<Item = String> {
 fn configure(config: &Config, probe: &HostProbe) -> Result<Configuration, Problems> {
     let require = match config.level {
         Level::Strict => {
-            let advice = "or set `level = \"best-effort\"` under [sandbox], and runs get only what is held";
+            let advice = "or set `level = \"best-effort\"` under [sandbox], and runs get only the layers that this host supports";
             let lacking: Vec<FileProblem> = missing(probe)
                 .map(|line| {
                     FileProblem::whole(&config.path, format!("[sandbox] level is strict, and {line}; {advice}"))
@@ -318,8 +321,8 @@ pub fn settings(config: &Config, key: &FileSigner, around: &Surroundings) -> Res
     })
 }
 
-/// Opens the logs that restores closed. An unreadable closed log is only a note, because its content is not needed for
-/// new runs.
+/// Opens the closed logs (each restore closes a log). An unreadable closed log only causes a note, because new runs do
+/// not need its content.
 fn closed_ledgers(
     config: &Config,
     key: &FileSigner,
@@ -340,8 +343,8 @@ fn closed_ledgers(
     Ok(closed)
 }
 
-/// Copies the private key for a second user. `SecretKey` does not implement `Clone`, so that no code copies a key by
-/// accident.
+/// Copies the private key, because two objects need their own copy. `SecretKey` does not implement `Clone`, so that no
+/// code copies a key by accident.
 pub(super) fn copy_of(config: &Config, key: &FileSigner) -> Result<SecretKey, Problems> {
     SecretKey::from_pkcs8_pem(&key.secret().to_pkcs8_v1_pem())
         .map_err(|error| FileProblem::whole(&config.key, error.to_string()).into())
@@ -357,7 +360,7 @@ struct Start<'a> {
 }
 
 impl Start<'_> {
-    /// Begins a log with the operator's files. The first entry is not older than `at`.
+    /// Begins a log with the operator's files. The first entry of the new log is not older than `at`.
     async fn begin(
         &self,
         files: BoundaryFiles,
@@ -391,8 +394,7 @@ impl Start<'_> {
         self.seal(Before::NoSeal { genesis, at }, &material).await
     }
 
-    /// Continues after the last seal. The next signed roster and policy are put in force if possible, else the sealed
-    /// ones stay.
+    /// Continues after the last seal. If the next signed roster or policy is unusable, the sealed one stays in force.
     async fn go_on(
         &self,
         last: u64,
@@ -412,15 +414,15 @@ impl Start<'_> {
             tokens: tokens.clone(),
             configuration: configuration.clone(),
         };
-        // The loop takes the newest version of the roster that this start can use. An unusable version of the roster
-        // must not block an earlier version.
+        // The loop takes the newest version of the roster that this start can use. An unusable version must not block an
+        // earlier version.
         let known = self.ledger.tokens().map_err(|fault| FileProblem::whole(&config.database, fault.to_string()))?;
         let names: Vec<Name> = known.into_iter().map(|token| token.name).collect();
         let next = candidates.into_iter().rev().find_map(|(version, policy)| {
             let material = material(signed.until(version), policy);
             let taken = self.check_roster(material.rosters.last(), &names).and_then(|()| {
-                // A contradiction in the new state must not stop the service. An example is a step that needs a group
-                // which the new roster lacks.
+                // A contradiction between the new roster and other files must not stop the service. For example, a step
+                // may need a group that the new roster lacks.
                 let draft = material.draft(SealPredecessor::After(&sealed), self.ledger.now());
                 draft.map(|_| material).map_err(|error| error.to_string())
             });
@@ -434,18 +436,18 @@ impl Start<'_> {
         }
         let _settled = handover::check(config, self.ledger, &sealed.rosters, &files.key)?;
         if next.is_some() {
-            // This call records a checkpoint under the old roster before the new seal. Bundles of older receipts need a
-            // checkpoint under a key of the old roster.
+            // This call records a checkpoint under the old roster before the new seal. The bundles of older receipts
+            // need a checkpoint that a key of the old roster signed.
             self.ledger.checkpoint().map_err(|fault| FileProblem::whole(&config.database, fault.to_string()))?;
         }
         let material = next.unwrap_or_else(|| material(sealed.rosters.clone(), &sealed.policy));
-        // After a crash before this commit the old seal is in force. The next start finds the same files and tries
-        // again.
+        // After a crash before this commit, the old seal is still in force. The next start finds the same files and
+        // repeats the change.
         let newest = signed.last().version();
         Ok((self.seal(Before::Seal(Box::new(sealed)), &material).await?, Noticed { notes, following, newest }))
     }
 
-    /// Continues with the state of the last seal and writes no new seal.
+    /// Continues with the state of the last seal without a new seal.
     fn stay(&self, last: u64, key: &FileSigner) -> Result<Sealed, Problems> {
         let config = self.config;
         let sealed = read_seal(config, self.ledger, last, None)?;
@@ -486,7 +488,7 @@ impl Start<'_> {
         match tokens.iter().find_map(|name| roster.check_token_name(name).err()) {
             None => Ok(()),
             Some(taken) => Err(format!(
-                "a token has, or once had, the name of its {} {}: give the person another name",
+                "a token has or had the same name as its {} {}: give the person another name",
                 taken.by, taken.name
             )),
         }
@@ -531,19 +533,20 @@ impl Start<'_> {
     }
 }
 
-/// The predecessor of a seal.
+/// The entry that a seal follows.
 enum Before {
-    /// No predecessor: the seal begins a log with `genesis`, not before the time `at`.
+    /// The seal has no predecessor, because it begins a log with `genesis`. The log's first entry is not older than
+    /// `at`.
     NoSeal { genesis: Genesis, at: Timestamp },
     /// The seal in force.
     Seal(Box<Sealed>),
 }
 
-/// Begins a log in the new database `place`. The log follows `followed`, and its first entry is not older than `at`.
-/// Returns the boundary's id and the signed checkpoint of the log. The function closes the store at its end.
+/// Begins a log in the new database `place`. The new log names the log `followed`, and its first entry is not older
+/// than `at`. Returns the boundary's id and the signed checkpoint of the log. The function closes the store at its end.
 ///
 /// # Errors
-/// Returns all reasons why a log cannot begin.
+/// Returns all reasons why the log cannot begin.
 pub(super) async fn begin_after(
     config: &Config,
     place: &Path,
@@ -574,8 +577,8 @@ fn problems_of(config: &Config, error: SealError) -> Vec<FileProblem> {
     }
 }
 
-/// Returns the roster for the first entry of a log. Version 1 is created from `roster.toml`. A later version, which
-/// other boundaries already use, needs the files of all its versions.
+/// Returns the roster for the first entry of a new log. Version 1 of the roster comes from `roster.toml`. If other
+/// boundaries already use a later version, the roster needs the files of all its versions.
 fn first_rosters(config: &Config, written: &DraftRoster, policy: &Policy) -> Result<Chain, Problems> {
     let at_source =
         |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(&config.roster, error.to_string()));
@@ -639,7 +642,7 @@ pub(super) fn read_seal(
     Ok(sealed)
 }
 
-/// Rejects a system clock before 1970, because documents and HTTP answers cannot have such a date.
+/// Rejects a system clock before 1970, because documents and HTTP answers cannot express such a date.
 ///
 /// # Errors
 /// Returns an error if the clock shows a time before 1970.
@@ -661,7 +664,8 @@ pub fn surroundings() -> Surroundings {
         millis: Arc::new(move || u64::try_from(since().as_millis()).unwrap_or(u64::MAX)),
         random: Arc::new(|bytes| {
             if let Err(error) = getrandom::fill(bytes) {
-                // The process aborts, because predictable nonces and secrets would be a security hole.
+                // The process aborts if the random source fails, because predictable nonces and secrets would be a
+                // security hole.
                 eprintln!("countersign: the system returns no random bytes ({error})");
                 std::process::abort();
             }
@@ -674,8 +678,9 @@ fn boottime() -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Maximum number of requests under verification. The number 256 is high enough to keep two CPU cores busy and low
-/// enough to limit the memory.
+/// Maximum number of requests whose signatures are verified at the same time. The number 256 keeps two CPU cores busy
+/// and limits the memory.
 const CROSSINGS: usize = 256;
-/// Maximum number of attempts to write a seal. Only this process writes to the log, so the second attempt succeeds.
+/// Maximum number of attempts to write a seal. Only this process writes to the log, so the second attempt always
+/// succeeds.
 const MOST_TRIES: usize = 3;

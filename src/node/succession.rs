@@ -1,9 +1,9 @@
-//! The next version of the roster: search for signed versions, and notes about missing parts.
+//! The next version of the roster: search for signed versions, and notes about missing signatures and files.
 //!
-//! Policy and roster change only by signatures. A start looks for versions that follow the sealed version and takes the
-//! newest usable version. A version is usable if every link has enough signatures and its policy is available. If
-//! something is missing, the sealed state stays in force and the operator gets a note. Errors in the operator's files
-//! also only cause notes, because the sealed state does not need these files.
+//! Policy and roster can change only by signatures. At its start the service looks for versions that follow the sealed
+//! version and takes the newest usable version. A version is usable if every link has enough signatures and its policy
+//! is available. If no version is usable, the sealed state stays in force and the operator gets a note. Errors in the
+//! operator's files only cause notes, because the sealed state does not need these files.
 
 use crate::node::config::Config;
 use crate::node::files::BoundaryFiles;
@@ -15,20 +15,20 @@ use crate::trust::chain_error::ChainError;
 use crate::trust::roster::TrustedRoster;
 use crate::trust::succession::SuccessionTallies;
 
-/// Result of the search at a start.
+/// Result of the search for roster versions at a start.
 #[derive(Debug)]
 pub struct FoundRosters<'a> {
-    /// The sealed versions and the signed versions after them.
+    /// The sealed roster versions and the signed versions that follow them.
     pub signed: Chain,
-    /// Versions that this start may put in force, in ascending order, each with its policy.
+    /// Roster versions that this start may put in force, in ascending order, each with its policy.
     pub candidates: Vec<(u64, &'a Policy)>,
     /// Notes for the operator.
     pub notes: Vec<String>,
-    /// Notes about versions without enough signatures. These notes may change while the boundary serves.
+    /// Notes about roster versions without enough signatures. These notes may change while the boundary serves.
     pub following: Vec<String>,
 }
 
-/// Looks for versions that follow the sealed roster.
+/// Looks for roster versions that follow the sealed roster.
 #[must_use]
 pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a BoundaryFiles) -> FoundRosters<'a> {
     let mut notes = forks(config, sealed);
@@ -54,13 +54,13 @@ pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a 
             newest.policy()
         ));
     }
-    // The next checks report edited files that no signed version contains, and files with errors.
+    // The following checks report files with errors, and files that were edited but not signed.
     let stated = waits.as_ref().unwrap_or(newest);
     let advice = "until a version of the roster that says so is signed: `countersign roster draft` writes it";
     match &files.policy {
         Ok(written) if written.digest() != in_force.digest() && stated.policy() != written.digest() => {
             notes.push(format!(
-                "the policy file is {}, sealed is {}: the sealed one stays in force {advice}",
+                "the policy file is {}, but the sealed policy is {}: the sealed policy stays in force {advice}",
                 written.digest(),
                 in_force.digest()
             ));
@@ -70,7 +70,7 @@ pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a 
     }
     match &files.roster {
         Ok(written) if !written.says_the_same_as(stated) => notes.push(format!(
-            "the roster file is not version {} of the roster: what it says is not in force {advice}",
+            "the roster file is not version {} of the roster: its content is not in force {advice}",
             stated.version()
         )),
         Ok(_) => {}
@@ -79,11 +79,11 @@ pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a 
     FoundRosters { signed, candidates, notes, following }
 }
 
-/// Versions after the sealed version, and what is missing for them.
+/// Roster versions after the sealed version, and the missing signatures and files of each version.
 struct Following {
-    /// The sealed versions and the signed versions after them.
+    /// The sealed roster versions and the signed versions that follow them.
     signed: Chain,
-    /// The next version, if it does not have enough signatures yet.
+    /// The next version of the roster, if the version does not have enough signatures yet.
     waits: Option<TrustedRoster>,
     /// Notes for the operator.
     notes: Vec<String>,
@@ -116,7 +116,7 @@ fn follow(config: &Config, sealed: &Chain) -> Following {
             Err(error) => {
                 waits = rosters::stated(&path, &envelope).ok();
                 let why = match (&error, &waits) {
-                    // The note lists the approvers who have signed and the approvers who still can sign.
+                    // The note lists the approvers who have signed and the approvers who can still sign.
                     (ChainError::TooFewSignatures { .. }, Some(stated)) => {
                         SuccessionTallies::of(signed.last(), stated, &envelope.signatures)
                             .map_or_else(|error| error.to_string(), |standing| standing.to_string())
@@ -143,7 +143,7 @@ fn follow(config: &Config, sealed: &Chain) -> Following {
     Following { signed, waits, notes }
 }
 
-/// Returns notes about versions after the sealed version while the boundary serves. `known` is the newest signed
+/// Returns notes about roster versions after the sealed version while the boundary serves. `known` is the newest signed
 /// version at the start, for which the start has already written a note.
 #[must_use]
 pub fn notes_while_serving(config: &Config, sealed: &Chain, known: u64) -> Vec<String> {
@@ -165,14 +165,14 @@ fn half_done(problems: &[FileProblem]) -> String {
         0 => String::new(),
         more => format!("; and {more} more"),
     };
-    format!("{}{more}; what is sealed stays in force", told.join("; "))
+    format!("{}{more}; the sealed state stays in force", told.join("; "))
 }
 
-/// Maximum number of errors in one note. Further errors are only counted.
+/// Maximum number of errors in one note. The note contains only the count of the errors above this number.
 const MOST_TOLD: usize = 3;
 
-/// Returns a text about the next drafted version: its missing signatures or its error. Returns `None` if no draft
-/// exists.
+/// Returns a text about the draft of the next version (missing signatures, or the error in the draft). Returns `None`
+/// if the next version has no draft.
 #[must_use]
 pub fn waiting(config: &Config) -> Option<String> {
     let chain = match rosters::chain(config) {
@@ -191,7 +191,7 @@ pub fn waiting(config: &Config) -> Option<String> {
     Some(format!("version {version} of the roster is drafted: {standing}"))
 }
 
-/// Returns notes about files that contradict a sealed version. The sealed version stays in force.
+/// Returns notes about files that differ from a sealed version. The sealed version stays in force.
 fn forks(config: &Config, sealed: &Chain) -> Vec<String> {
     let mut forks = Vec::new();
     for roster in sealed.versions() {

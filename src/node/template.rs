@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::record::ident::BoundaryName;
 
-/// Returns the configuration file that `init` writes. The file shows every default.
+/// Returns the configuration file that `init` writes. The template shows every default value.
 #[must_use]
 pub fn text(name: &BoundaryName) -> String {
     TEMPLATE.replace("@NAME@", name.as_str())

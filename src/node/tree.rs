@@ -1,4 +1,4 @@
-//! Parser of TOML that keeps the line and column of each value.
+//! Parser of TOML that stores the line and column of each value.
 //!
 //! The result is the tree type of the module `yaml`, so that all errors of a file can be reported together.
 
@@ -36,7 +36,7 @@ fn node(value: &DeValue<'_>, place: TextPlace, places: &Places<'_>, flaws: &mut 
     let kind = match value {
         DeValue::String(text) => YamlKind::Text(text.to_string()),
         DeValue::Boolean(flag) => YamlKind::Boolean(*flag),
-        // Every field with a date also accepts the date as text.
+        // Every date field also accepts the date as text.
         DeValue::Datetime(time) => YamlKind::Text(time.to_string()),
         DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
             Ok(number) => YamlKind::Integer(number),
@@ -59,7 +59,7 @@ fn node(value: &DeValue<'_>, place: TextPlace, places: &Places<'_>, flaws: &mut 
 
 struct Places<'a> {
     text: &'a str,
-    /// Byte offset of each line.
+    /// Byte offset at which each line begins.
     lines: Vec<usize>,
 }
 
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn values_have_their_line_and_column() {
         let (tree, flaws) = read("a = 1\n[b]\n\u{fc} = \"x\"\n\"c\" = [true, 2]\n");
-        // TOML 1.0 does not allow this bare key. The parser must still read the rest of the text.
+        // TOML 1.0 does not allow this bare key. The parser must still read the rest of the text after this error.
         assert!(flaws.len() <= 2, "{flaws:?}");
         assert_eq!(tree.value("a").map(|node| (node.place.line, node.place.column)), Some((1, 5)));
         let list = tree.value("b").and_then(|b| b.value("c")).expect("c");

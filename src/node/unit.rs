@@ -1,11 +1,11 @@
-//! Parser of durations and amounts.
+//! Parser of durations and of amounts with a unit.
 
 use crate::record::declared::Limit;
 
 /// Parses a duration such as `30s`, `15m`, `12h` or `90d`. Returns seconds.
 ///
 /// # Errors
-/// Returns a message with the expected form.
+/// Returns a message with the expected form of a duration.
 pub fn seconds(text: &str) -> Result<i64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -28,12 +28,12 @@ pub fn seconds(text: &str) -> Result<i64, String> {
 /// Parses the value of a limit in the syntax of runbooks.
 ///
 /// # Errors
-/// Returns a message with the expected form.
+/// Returns a message with the expected form of the limit.
 pub fn limit(limit: Limit, text: &str) -> Result<u64, String> {
     crate::registry::attributes::limit(limit, text)
 }
 
-/// Limits by their keys in a runbook.
+/// Names of the limits, as keys in a runbook.
 pub const LIMITS: [(&str, Limit); 7] = crate::registry::attributes::LIMITS;
 
 /// Maximum duration: 100 years in seconds.

@@ -1,13 +1,16 @@
-//! Upgrade of a store of version 0.1.0. The old store is kept, and a new log begins that names the old log.
+//! Upgrade of a store of version 0.1.0. The upgrade keeps the old store and begins a new log that names the old log.
 //!
 //! The directory `0.1.0` in the private directory contains the old data:
-//! //! ```text
-//! //! countersign.db   the old store
-//! //! outputs/         outputs that are files
-//! //! checkpoint       checkpoint of the old log that the new log names
-//! //! closed/          earlier logs
-//! //! ```
-//! No old file is deleted. This program cannot read the old documents, so an audit of the old log needs version 0.1.0.
+//!
+//! ```text
+//! countersign.db   the old store
+//! outputs/         outputs that are files
+//! checkpoint       checkpoint of the old log that the new log names
+//! closed/          earlier logs
+//! ```
+//!
+//! The upgrade deletes no old file. This program cannot read the old documents, so an audit of the old log needs
+//! version 0.1.0.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -48,12 +51,12 @@ pub struct Upgraded {
     pub notes: Vec<String>,
 }
 
-/// Reaction to runs of the old log that have no receipt.
+/// Treatment of runs in the old log that have no receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenRuns {
     /// The upgrade stops.
     Refused,
-    /// The upgrade continues, and these runs stay without a receipt.
+    /// The upgrade continues, and the runs get no receipt.
     Accepted,
 }
 
@@ -105,7 +108,8 @@ pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problem
             config.key.display()
         ));
     }
-    // The new log is built under a temporary name. A crash before the next comment leaves the old store unchanged.
+    // The program builds the new log under a temporary name. If the process crashes before the next comment in this
+    // function, the old store is unchanged.
     let clear = || places::clear(&config.database).map_err(|error| at(&places::beside(&config.database, ""), &error));
     clear()?;
     let begun = begin(config, &store, &head);
@@ -113,8 +117,8 @@ pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problem
         let _ = clear();
     }
     let (id, new_head) = begun?;
-    // After a crash from here on, the old store is at its old path or in the directory `0.1.0`. A second run of
-    // `upgrade` finds the store at both paths.
+    // After a crash from this line on, the old store is at its old path or in the directory `0.1.0`. A repeated
+    // `upgrade` looks for the old store at both paths.
     places::private_directory(&kept).map_err(|error| at(&kept, &error))?;
     kept::replace(&kept.join(kept::FILE), head.note.as_bytes()).map_err(|error| at(&kept, &error))?;
     if *source != database {
@@ -132,8 +136,8 @@ pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problem
     crash_points::point("upgrade-old-outputs-kept");
     places::put_in_place(&config.database).map_err(|error| at(&config.database, &error))?;
     crash_points::point("upgrade-new-log-in-place");
-    // The boundary is now the new one. After a crash at this point the checkpoint file has a checkpoint of the old log.
-    // The next start accepts the old checkpoint, because the new log names the old log.
+    // The new boundary is now in force. After a crash at this point, the checkpoint file still contains a checkpoint of
+    // the old log. The next start accepts the old log's checkpoint, because the new log names the old log.
     kept::replace(&config.kept_checkpoint(), new_head.as_bytes()).map_err(|error| at(&config.data, &error))?;
     drop(lock);
     let Head { note: checkpoint, verified } = head;
@@ -147,19 +151,20 @@ fn begin(config: &Config, store: &OldStore, head: &Head) -> Result<(SealDigest, 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| FileProblem::whole(&fresh, error.to_string()))?;
     let followed = FollowedLog { id: store.id, checkpoint: head.note.clone() };
-    // The first entry must not be older than the last entry of the old log, even if the clock was set back.
+    // The first entry of the new log must not be older than the last entry of the old log, even if the clock was set
+    // back.
     let begun = runtime.block_on(start::begin_after(config, &fresh, followed, store.last_at))?;
     places::settle(&config.database)?;
     Ok(begun)
 }
 
-/// The checkpoint of the old log that the new log names.
+/// Checkpoint of the old log that the new log names.
 struct Head {
     note: String,
     verified: bool,
 }
 
-/// Returns the newest known checkpoint of the old log. The old log must contain all its known checkpoints.
+/// Returns the newest known checkpoint of the old log. The old log must contain all known checkpoints of this log.
 fn last_head(config: &Config, key: &FileSigner, store: &OldStore) -> Result<Head, Problems> {
     let origin = origin(&config.name, &store.id);
     let entries = store.leaves.len() as u64;
@@ -178,7 +183,7 @@ fn last_head(config: &Config, key: &FileSigner, store: &OldStore) -> Result<Head
         let problem = |message: String| Problems::from(FileProblem::whole(&path, message));
         let (note, known) = read.map_err(problem)?;
         if known.origin != origin {
-            // A configured checkpoint of another log cannot be compared with this log.
+            // The configured checkpoint is of another log, so the program cannot compare it with the old log.
             if path != own && path != config.database {
                 continue;
             }
@@ -222,7 +227,7 @@ fn last_head(config: &Config, key: &FileSigner, store: &OldStore) -> Result<Head
         Err(NoteError::NotSignedBy(_)) => Ok(Head { note: note.to_string(), verified: false }),
         Err(error) => {
             let message =
-                format!("its signature by this boundary's key does not hold ({error}): put the right file back");
+                format!("the signature of this boundary's key is not valid ({error}): restore the right file");
             Err(FileProblem::whole(&path, message).into())
         }
     }
@@ -235,7 +240,8 @@ fn sign(config: &Config, key: &FileSigner, head: Checkpoint) -> Result<Head, Pro
     Ok(Head { note: note.to_string(), verified: true })
 }
 
-/// Moves a file or a directory to a path that must not exist yet. A missing source is not an error.
+/// Moves a file or a directory to a path that must not exist yet. The function returns no error if the source is
+/// missing.
 fn move_to(from: &Path, to: &Path) -> Result<(), FileProblem> {
     let by_hand = |error: &dyn std::fmt::Display| {
         let message = format!(

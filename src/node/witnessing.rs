@@ -1,8 +1,8 @@
 //! Background task that asks the witnesses of the log for cosignatures while the boundary serves.
 //!
-//! The requests use plain HTTP, to a witness on this machine or to a local TLS proxy. Redirects and proxy settings of
-//! the environment are ignored. Each request has its own thread, so a slow witness delays neither other witnesses nor
-//! the shutdown.
+//! The requests use plain HTTP, because a witness runs on this machine or behind a local TLS proxy. The requests ignore
+//! redirects and the proxy settings of the environment. Each request has its own thread, so a slow witness delays
+//! neither other witnesses nor the shutdown.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,16 +14,17 @@ use ureq::Agent;
 use crate::boundary::Boundary;
 use crate::boundary::witnesses::{NamedWitness, WitnessNext, WitnessRequest};
 
-/// Minimum pause after a cosignature.
+/// Minimum pause after a cosignature of a witness.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Pause after the first error of a witness. The pause doubles after each further error, and is reset if the log grows.
+/// Pause after the first error of a witness. The pause doubles after each further error and is shortened if the log
+/// grows.
 const TROUBLE: Duration = Duration::from_secs(2);
 const MOST_TROUBLE: Duration = Duration::from_secs(300);
 /// Interval of the check for new log entries.
 const TICK: Duration = Duration::from_millis(200);
 const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(10);
-/// Maximum size of an answer in bytes. An answer contains only a few signature lines.
+/// Maximum size of a witness's answer in bytes. A witness's answer contains only a few signature lines.
 const MAX_ANSWER_BYTES: u64 = 16 << 10;
 
 /// State of the requests to one witness.
@@ -31,7 +32,7 @@ struct Turn {
     asking: bool,
     not_before: Instant,
     troubles: u32,
-    /// Size of the log at the last check.
+    /// Number of log entries at the last check.
     size: u64,
 }
 
@@ -60,7 +61,7 @@ pub async fn keep_witnessed(boundary: Boundary) {
                 }
             }
         }
-        // Without witnesses, the loop only checks if a new roster names a witness.
+        // If the roster has no witness, the loop only checks whether a new roster names a witness.
         let tick = if named.is_empty() { PAUSE } else { TICK };
         let Ok(Some((witness, ask, answer))) = tokio::time::timeout(tick, answers.recv()).await else { continue };
         let Answered { witness, next } = take(&boundary, witness, &ask, answer);
@@ -71,8 +72,8 @@ pub async fn keep_witnessed(boundary: Boundary) {
 }
 
 impl Turn {
-    /// Shortens a long pause if the log has grown. Otherwise a client could wait for minutes after the witness works
-    /// again. The shortest pause remains, so that a busy log does not flood the witness.
+    /// Shortens a long pause if the log has grown. Without this reset, the boundary could wait for minutes after the
+    /// witness works again. The pause is never shorter than the minimum, so that a busy log does not flood the witness.
     fn notice(&mut self, size: u64) {
         if !self.asking && size > self.size {
             self.size = size;
@@ -84,8 +85,8 @@ impl Turn {
         self.asking = false;
         self.troubles = match next {
             WitnessNext::Cosigned => 0,
-            // The error count is not reset here. A witness may always answer with another size, and then the pauses
-            // must still grow.
+            // This branch does not reset the error count. A witness may always answer with another size, and even then
+            // the pauses must grow.
             WitnessNext::Again => self.troubles,
             WitnessNext::Trouble(_) => self.troubles.saturating_add(1),
         };

@@ -532,7 +532,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_leaves_the_system_directories_is_no_system_program() {
+    fn a_link_from_a_system_directory_to_another_directory_is_no_system_program() {
         let flags = Flags {
             real: Some(|name| {
                 Some(match name {
@@ -594,7 +594,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_is_decided_independently_of_the_command_before() {
+    fn the_decision_about_a_command_does_not_depend_on_earlier_commands() {
         let decision = decide_script(
             &ruling(""),
             "rm a; git add; jq c; rm d",

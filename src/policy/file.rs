@@ -463,7 +463,7 @@ impl Reader {
             None => self.flaw(node, "an override needs `runbook`: name the runbooks it is for, \"deploy/**\" for one"),
         }
         if rule == PolicyRule::default() && node.entries().len() == 1 && !runbook.is_empty() {
-            self.flaw(node, "this override says nothing: give it mode, run, approvals or the like, or remove it");
+            self.flaw(node, "this override has no effect: give it mode, run, approvals or another rule, or remove it");
         }
         let PolicyRule { mode, run, read, write, env, approvals, sandbox } = rule;
         Override { runbook, mode, run, read, write, env, approvals, sandbox }
@@ -707,7 +707,7 @@ grants:
                 "11:57: unknown key in limits: \"memory\"; did you mean \"memory_bytes\"?",
                 "13:15: pattern \"a/[!b]\": shells and picomatch read [!…] differently: write [^…], or [\\!…]",
                 "14:5: an override needs `runbook`: name the runbooks it is for, \"deploy/**\" for one",
-                "15:5: this override says nothing: give it mode, run, approvals or the like, or remove it",
+                "15:5: this override has no effect: give it mode, run, approvals or another rule, or remove it",
                 "17:23: `from` names no group: name at least one whose members may approve",
                 "19:35: `each` asks for 9 groups: name at most 8",
                 "20:56: ops is listed twice: list each group once",
@@ -765,13 +765,13 @@ grants:
     }
 
     #[test]
-    fn an_alias_bomb_is_refused_at_its_first_anchor() {
+    fn a_yaml_file_with_an_alias_bomb_is_refused_at_its_first_anchor() {
         let bomb = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\nversion: 1\n";
         assert_eq!(errors(bomb), ["1:7: anchors (&name) are not read: write the value out"]);
     }
 
     #[test]
-    fn a_policy_in_a_member_of_a_file_is_read_with_its_places() {
+    fn a_policy_inside_another_file_is_read_with_the_places_of_its_values() {
         let package = "{\n\t\"name\": \"x\",\n\t\"rundown\": {\"version\": 1, \"defualt\": {}}\n}\n";
         let errors = Policy::load_member(package, "rundown").expect_err("an unknown key");
         assert!(errors[0].to_string().starts_with("3:28: unknown key in a policy"), "{errors:?}");
@@ -780,7 +780,7 @@ grants:
     }
 
     #[test]
-    fn a_sealed_policy_with_newer_sandbox_rules_is_read_and_marked() {
+    fn a_sealed_policy_with_newer_sandbox_rules_is_read_and_the_newer_rules_are_reported() {
         let sealed = |text: &str| Policy::from_sealed(&serde_json::from_str(text).expect("JSON"));
         let policy =
             sealed(r#"{"default":{"mode":"deny","run":{"allow":["git"]},"sandbox":{"level":"strict"}},"version":1}"#)

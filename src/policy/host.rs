@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn policy_allows_no_host_access_beyond_its_lists() {
+    fn policy_allows_only_the_host_access_in_its_lists() {
         let rule = SandboxRule {
             read: texts(&["/srv/app"]),
             write: texts(&["/srv/data"]),
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn deny_patterns_accumulate_if_a_step_sees_host_paths() {
+    fn deny_patterns_of_all_lists_apply_if_a_step_can_read_host_paths() {
         let mut both = SandboxRule { read: texts(&["/srv"]), deny: texts(&["**/.env"]), ..SandboxRule::default() };
         both.add(&SandboxRule { deny: texts(&["**/*.pem"]), ..SandboxRule::default() });
         let profile = resolve(&both, &declared(&[("read", "/srv"), ("deny", "**/id_*")])).expect("held");

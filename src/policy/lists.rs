@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn an_allowed_name_matches_only_in_its_written_letter_case() {
+    fn an_allowed_command_name_matches_only_in_the_same_letter_case() {
         let allow = list(PermissionKind::Env, ListSide::Allow, &["PATH", "npm_*"]);
         assert!(allow.find_name("PATH").is_some() && allow.find_name("npm_x").is_some());
         assert!(allow.find_name("path").is_none() && allow.find_name("NPM_X").is_none());
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_of_the_wrong_kind_is_refused() {
+    fn a_pattern_of_the_wrong_type_is_refused() {
         for (kind, side, text) in [
             (PermissionKind::Env, ListSide::Allow, "A/B"),
             (PermissionKind::Run, ListSide::Allow, "./gradlew"),

@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deny_of_the_policy_file_is_final_without_a_question() {
+    fn a_denial_in_the_policy_file_is_final_and_causes_no_question() {
         for policy in [
             "default: {run: {deny: [rm]}}",
             "default: {mode: execute, run: {deny: [\"r?\"], allow: [rm]}}",
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn the_permission_for_another_interpreter_is_the_interpreter_itself() {
+    fn a_step_with_another_interpreter_needs_the_permission_for_the_interpreter_itself() {
         assert_eq!(asked("", "python3", "import os; os.system('rm x')\n"), Ok(vec![]), "the built-in lists allow it");
         assert_eq!(asked("", "perl", "unlink 'x'\n"), Ok(vec!["run perl unlisted".to_owned()]));
         assert!(asked("default: {run: {deny: [\"python*\"]}}", "python3", "1\n").is_err());
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn permissions_that_do_not_fit_into_an_authorization_are_an_error_with_a_correction() {
+    fn too_many_permissions_for_an_authorization_are_an_error_with_a_correction() {
         let many = |count: usize| (0..count).map(|n| format!("tool{n}\n")).collect::<String>();
         assert_eq!(asked("", "bash", &many(64)).map(|asked| asked.len()), Ok(64));
         let error = asked("", "bash", &many(65)).expect_err("too many");

@@ -146,7 +146,7 @@ overrides:
     }
 
     #[test]
-    fn an_empty_policy_asks() {
+    fn an_empty_policy_selects_the_prompted_mode() {
         let nothing = ruling("version: 1\ndefault: {}\n", "a:b");
         assert_eq!(nothing.mode, WithOrigin { value: Mode::Prompted, origin: RuleOrigin::BuiltIn });
         assert_eq!(nothing.approvals, None);

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_of_a_whole_type_overrides_earlier_answers() {
+    fn a_denial_of_a_whole_permission_kind_overrides_earlier_answers() {
         let mut session = Session::default();
         assert_eq!(answer(&mut session, &unlisted("curl"), AnswerChoice::Session), (true, true));
         assert_eq!(answer(&mut session, &unlisted("wget"), AnswerChoice::DenyAll), (false, true));
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn yes_allows_unlisted_commands_and_without_a_person_all_others_are_denied() {
+    fn the_yes_option_allows_unlisted_commands_and_all_other_questions_are_denied_without_a_person() {
         let given = |what: &Permission, yes, nobody| {
             Session::default().answer(what, DefaultAnswers { yes, nobody }, || panic!("not asked"))
         };

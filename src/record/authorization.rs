@@ -17,13 +17,13 @@ use crate::record::validity::Timestamp;
 
 /// The largest authorization payload.
 pub const MAX_AUTHORIZATION_BYTES: usize = 20 << 10;
-/// The largest parameter object, in canonical JSON.
+/// Maximum size of the parameter object, in bytes of canonical JSON.
 pub const MAX_PARAMS_BYTES: usize = 16 << 10;
-/// The longest reason: bytes of canonical JSON without the quotes.
+/// Maximum size of a reason, in bytes of canonical JSON without the quotes.
 pub const MAX_REASON_BYTES: usize = 1 << 10;
 /// The most permissions.
 pub const MAX_PERMISSIONS: usize = 64;
-/// The longest name of a permission.
+/// Maximum length of the name of a permission, in bytes.
 pub const MAX_PERMISSION_BYTES: usize = 128;
 
 /// What approvers sign: this step, these parameters, this nonce, at this boundary, once.
@@ -125,7 +125,7 @@ pub enum PermissionReason {
 }
 
 impl Verified<Authorization> {
-    /// The digest that names this authorization.
+    /// Returns the digest that names this authorization.
     #[must_use]
     pub fn digest_as(&self) -> AuthorizationDigest {
         AuthorizationDigest::from_bytes(self.digest())
@@ -133,19 +133,19 @@ impl Verified<Authorization> {
 }
 
 impl Authorization {
-    /// The statement with its subjects.
+    /// Returns the statement with its subjects.
     ///
     /// # Errors
-    /// If the parameters cannot be written as canonical JSON.
+    /// Returns an error if the parameters cannot be written as canonical JSON.
     pub fn into_statement(self) -> Result<Statement<Self>, Malformed> {
         let subjects = self.subjects_of(self.params_digest()?);
         Ok(Statement::new(self, subjects))
     }
 
-    /// The digest of the parameters.
+    /// Returns the digest of the parameters.
     ///
     /// # Errors
-    /// If the parameters cannot be written as canonical JSON.
+    /// Returns an error if the parameters cannot be written as canonical JSON.
     pub fn params_digest(&self) -> Result<ParamsDigest, Malformed> {
         let bytes = canonical::canonical_of(&self.params)
             .map_err(|error| Malformed::at("/predicate/params", error.to_string()))?;
@@ -213,7 +213,8 @@ impl Predicate for Authorization {
         check_subjects(&given, &expected).map_err(|error| match error.pointer.as_str() {
             "/subject" => Malformed::at("/subject", "expected the ref, params and one subject for each artifact"),
             pointer => {
-                // The index counts from the first artifact subject, because the subjects before were removed.
+                // The index counts from the first artifact subject, because the caller has removed the subjects before
+                // it.
                 let at = pointer.split('/').nth(2).and_then(|at| at.parse::<usize>().ok()).unwrap_or_default();
                 let rest = pointer.splitn(4, '/').nth(3).unwrap_or_default();
                 Malformed { pointer: format!("/subject/{}/{rest}", at + 2), ..error }
@@ -237,10 +238,10 @@ fn bounded(
 /// Checks the size of a reason.
 ///
 /// # Errors
-/// The size of the reason.
+/// Returns an error that names the size of the reason.
 pub(super) fn check_reason(pointer: &str, reason: &str) -> Result<(), Malformed> {
     let bytes = canonical::canonical_of(reason).map_err(|error| Malformed::at(pointer, error.to_string()))?;
-    // The quotes do not count.
+    // The quotes do not count towards the size.
     let bytes = bytes.len().saturating_sub(2);
     if bytes > MAX_REASON_BYTES {
         let message = format!(
@@ -251,10 +252,10 @@ pub(super) fn check_reason(pointer: &str, reason: &str) -> Result<(), Malformed>
     Ok(())
 }
 
-/// Checks that permissions are few, short, sorted and unique.
+/// Checks that the permissions are few, short, sorted and unique.
 ///
 /// # Errors
-/// The first permission that breaks a rule.
+/// Returns an error for the first permission that breaks a rule.
 pub(super) fn check_permissions(pointer: &str, permissions: &[Permission]) -> Result<(), Malformed> {
     if permissions.len() > MAX_PERMISSIONS {
         return Err(Malformed::too_large(pointer, format!("at most {MAX_PERMISSIONS} are allowed")));
@@ -270,7 +271,7 @@ pub(super) fn check_permissions(pointer: &str, permissions: &[Permission]) -> Re
     check_sorted(pointer, permissions)
 }
 
-/// The digest that names an authorization, from its payload.
+/// Returns the digest of an authorization's payload, which names the authorization.
 #[must_use]
 pub fn authorization_digest(payload: &[u8]) -> AuthorizationDigest {
     AuthorizationDigest::of(payload)

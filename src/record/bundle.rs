@@ -1,6 +1,7 @@
-//! Bundle: one file with a receipt and everything that its verification needs.
+//! Bundle: one file with a receipt and everything that its verification needs, except trust.
 //!
-//! A bundle contains no trust. Its only keys are those of its rosters, which count only if a pinned roster leads to them.
+//! A bundle contains no trust. The only keys in a bundle are those of its rosters, and these keys count only if the
+//! reader's pinned roster confirms the rosters.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ use crate::record::reserved::{ReservedPart as _, below};
 use crate::record::run_report::RunReport;
 use crate::record::step::MAX_DEFINITION_BYTES;
 
-/// The media type, which names the format and its version.
+/// The media type of a bundle, which names the format and its version.
 pub const MEDIA_TYPE: &str = "application/vnd.countersign.bundle.v1+json";
 /// The largest bundle.
 pub const MAX_BUNDLE_BYTES: usize = 4 << 20;
@@ -96,10 +97,10 @@ pub struct Proofs {
 }
 
 impl Bundle {
-    /// Reads a bundle strictly. The bytes need not be canonical.
+    /// Reads a bundle strictly. The bytes need not be canonical JSON.
     ///
     /// # Errors
-    /// The error and its place.
+    /// Returns the error and its place in the document.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         Self::read(&json::parse(bytes, MAX_BUNDLE_BYTES)?)
     }
@@ -122,7 +123,7 @@ impl Bundle {
         Ok(bundle)
     }
 
-    /// Reads the parts of later versions strictly, then requires that there are none.
+    /// Reads the parts of later versions strictly, then requires that the document has no such part.
     fn check_reserved(&self, value: &Value) -> Result<(), Malformed> {
         for field in ["grant", "manifest", "plan", "report"] {
             if value[field].is_null() && value.get(field).is_some() {

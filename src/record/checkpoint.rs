@@ -1,6 +1,6 @@
 //! The signed head of a log: its origin, size and root.
 //!
-//! The body of a C2SP tlog-checkpoint: three lines, no extensions.
+//! The document is the body of a C2SP tlog-checkpoint: three lines, without extensions.
 //! ```text
 //! prod-eu/e49d5ff1e1633eb0
 //! 5
@@ -16,27 +16,28 @@ use crate::crypto::digest::SealDigest;
 use crate::crypto::merkle::{self, Hash};
 use crate::record::ident::BoundaryName;
 
-/// The name of a boundary's log: `<name>/<first 16 hex digits of its id>`.
+/// Returns the name of a boundary's log: `<name>/<first 16 hex digits of its id>`.
 ///
-/// The name has no space. So the text of a checkpoint is never a DSSE message, which begins with `DSSEv1 `.
+/// The name of the log contains no space. Therefore the text of a checkpoint is never a DSSE message, which begins with
+/// `DSSEv1 `.
 #[must_use]
 pub fn origin(name: &BoundaryName, id: &SealDigest) -> String {
     format!("{name}/{}", &id.hex()[..16])
 }
 
-/// The content of a checkpoint. Anyone can write one; a `note` contains the signatures.
+/// The unsigned content of a checkpoint. Anyone can write this content, because only a `note` contains signatures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
     /// The name of the log.
     pub origin: String,
     /// The number of entries.
     pub size: u64,
-    /// The root hash over all entries.
+    /// The root hash over all entries of the log.
     pub root: Hash,
 }
 
 impl Checkpoint {
-    /// The signed text, which ends with a line feed.
+    /// Returns the signed text, which ends with a line feed.
     #[must_use]
     pub fn body(&self) -> String {
         format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root))
@@ -45,7 +46,7 @@ impl Checkpoint {
     /// Reads such a text. Each checkpoint has exactly one form.
     ///
     /// # Errors
-    /// The line that is malformed.
+    /// Returns an error that names the malformed line.
     pub fn parse(body: &str) -> Result<Self, CheckpointError> {
         let lines: Vec<&str> = body.strip_suffix('\n').ok_or(CheckpointError::Lines)?.split('\n').collect();
         let [origin, size, root] = lines[..] else { return Err(CheckpointError::Lines) };
@@ -64,7 +65,7 @@ impl Checkpoint {
     }
 }
 
-/// The longest origin. The origin of a boundary has at most 57 bytes; origins of other logs may be URLs.
+/// The longest origin. The origin of a boundary's log has at most 57 bytes, but the origin of another log may be a URL.
 const MAX_ORIGIN_BYTES: usize = 255;
 
 /// The reason why a text is not a checkpoint.
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_in_another_spelling_is_refused() {
+    fn a_checkpoint_in_a_form_that_is_not_canonical_is_refused() {
         let refused = |text: &str| Checkpoint::parse(text).expect_err(text);
         assert_eq!(refused(""), CheckpointError::Lines);
         assert_eq!(refused(GOLDEN.trim_end()), CheckpointError::Lines);

@@ -1,4 +1,4 @@
-//! The closed list of codes.
+//! The closed list of codes of refusals and errors.
 
 use std::fmt;
 
@@ -17,13 +17,13 @@ macro_rules! codes {
             /// Every code.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
-            /// The word in problem documents and in the log.
+            /// Returns the text of the code in problem documents and in the log.
             #[must_use]
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$name => $word),* }
             }
 
-            /// One sentence for people, the same for every occurrence.
+            /// Returns one sentence for people, which is the same for every occurrence of the code.
             #[must_use]
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$name => $title),* }

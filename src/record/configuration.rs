@@ -1,4 +1,4 @@
-//! Configuration: the limits and sandbox level that a seal puts in force.
+//! Configuration: the limits and the sandbox level that a seal puts in force.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

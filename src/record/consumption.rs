@@ -1,4 +1,4 @@
-//! Consumption: the signed log entry that nonces were spent.
+//! Consumption: the signed log entry that states which nonces are spent.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,8 @@ use crate::record::malformed::Malformed;
 use crate::record::reserved::Reserved;
 use crate::record::validity::Timestamp;
 
-/// The most items of one consumption. Each bundle contains the whole entry, so more items would make up most of a bundle.
+/// Maximum number of items in one consumption. Each bundle contains the whole consumption, so more items would make up
+/// most of a bundle.
 pub const MAX_ITEMS: usize = 16;
 
 /// What was spent together, in one commit: all of it, or a part.
@@ -41,7 +42,7 @@ pub struct Spent {
 }
 
 impl Consumption {
-    /// The statement with one subject for each item.
+    /// Returns the statement with one subject for each item.
     #[must_use]
     pub fn into_statement(self) -> Statement<Self> {
         let subjects = self.subjects();
@@ -114,7 +115,7 @@ mod tests {
         Consumption { seal: SealDigest::of(b""), at: Timestamp::from_unix(0), spent: (0..items).map(spent).collect() }
     }
 
-    /// The longest nonce: 64 bytes.
+    /// Returns the longest nonce: 64 bytes.
     fn nonce(item: usize) -> Nonce {
         use base64::Engine as _;
         let mut bytes = [0xff; 64];

@@ -1,4 +1,4 @@
-//! Denial: the signed "no" of an approver to one authorization.
+//! Denial: an approver's signed statement against one authorization.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,10 +26,10 @@ impl Denial {
     }
 }
 
-/// The authorization to which a denial belongs.
+/// Returns the digest of the denied authorization.
 ///
 /// # Errors
-/// If the subject is not exactly one authorization.
+/// Returns an error if the subject is not exactly one authorization.
 pub fn denied(statement: &Statement<Denial>) -> Result<AuthorizationDigest, Malformed> {
     only_subject(&statement.subject, "authorization").map(AuthorizationDigest::from_bytes)
 }

@@ -1,4 +1,4 @@
-//! In-toto statements: the common form of all signed documents.
+//! In-toto statements, the common form of all signed documents.
 //!
 //! `{"_type":"https://in-toto.io/Statement/v1","predicate":{…},"predicateType":"https://countersign.dev/<kind>/v1","subject":[…]}`
 
@@ -14,35 +14,36 @@ use crate::record::reserved::{self, Reserved, ReservedForm, below, each, find_wo
 
 /// The type of every statement (in-toto attestation framework, Statement v1).
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
-/// The common prefix of predicate types; `<kind>/v1` follows.
+/// The common prefix of predicate types, which `<kind>/v1` follows.
 pub const PREDICATE_BASE: &str = "https://countersign.dev/";
 
-/// One kind of document, by the predicate of its statement.
+/// One kind of document, identified by the predicate of its statement.
 pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
     /// The name of the kind, as in `https://countersign.dev/<kind>/v1`.
     const KIND: &'static str;
-    /// The largest payload of this kind, in bytes of canonical JSON.
+    /// Maximum size of a payload of this kind, in bytes of canonical JSON.
     const MAX_BYTES: usize;
-    /// Parts of the format that are reserved for later versions. They are read strictly and refused by their place, never
-    /// ignored.
+    /// Parts of the format that are reserved for later versions. The reader reads these parts strictly and refuses them
+    /// with their place, instead of ignoring them.
     const RESERVED: &'static [Reserved] = &[];
 
-    /// Checks rules that types cannot express: subjects equal the values of the predicate, arrays are sorted, fields fit
-    /// together.
+    /// Checks rules that types cannot express: the subjects equal the values of the predicate, arrays are sorted, and
+    /// fields do not contradict each other.
     ///
     /// # Errors
-    /// The place where the document contradicts itself.
+    /// Returns the place at which the document contradicts itself.
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed>;
 
-    /// Checks rules between reserved parts that were read already. Removes the subjects of these parts.
+    /// Checks rules between reserved parts that the reader has already read. The function removes the subjects of these
+    /// parts.
     ///
     /// # Errors
-    /// The parts that contradict each other.
+    /// Returns an error for reserved parts that contradict each other.
     fn check_reserved(_statement: &mut Value) -> Result<(), Malformed> {
         Ok(())
     }
 
-    /// Checks the number of signatures of a document with reserved parts that has no other error.
+    /// Checks the number of signatures of a document that has reserved parts and no other error.
     ///
     /// # Errors
     /// The expected number.
@@ -50,27 +51,27 @@ pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
         Ok(())
     }
 
-    /// The place of a value whose type is known, but which only a later version can decide.
+    /// Returns the place of a value whose type is known, but which only a later version can evaluate.
     fn later_value(&self) -> Option<&'static str> {
         None
     }
 
-    /// Checks rules between the size of the whole payload and the size of its parts.
+    /// Checks the size of the whole payload against the size of its parts.
     ///
     /// # Errors
-    /// The part that is too large.
+    /// Returns an error for the part that is too large.
     fn check_size(&self, _payload_bytes: usize) -> Result<(), Malformed> {
         Ok(())
     }
 }
 
-/// The predicate type of a kind.
+/// Returns the predicate type of a kind of document.
 #[must_use]
 pub fn predicate_type(kind: &str) -> String {
     format!("{PREDICATE_BASE}{kind}/v1")
 }
 
-/// The kind of a predicate type, if it is one of ours.
+/// Returns the kind of a predicate type, or `None` if the type is not one of this project.
 fn predicate_kind(predicate_type: &str) -> Option<&str> {
     predicate_type.strip_prefix(PREDICATE_BASE)?.strip_suffix("/v1")
 }
@@ -96,23 +97,23 @@ pub struct DigestSet {
 }
 
 impl Subject {
-    /// The subject with this name and SHA-256.
+    /// Returns the subject with this name and this SHA-256 digest.
     #[must_use]
     pub fn new(name: impl Into<String>, sha256: &[u8; 32]) -> Self {
         Self { name: name.into(), digest: DigestSet { sha256: digest::hex(sha256) } }
     }
 
-    /// The 32 bytes of the SHA-256, if the hex digits are well-formed.
+    /// Returns the 32 bytes of the SHA-256 digest, if the hex digits are well-formed.
     #[must_use]
     pub fn sha256(&self) -> Option<[u8; 32]> {
         digest::unhex32(&self.digest.sha256)
     }
 }
 
-/// Checks that `given` are exactly the subjects which follow from the predicate, in this order.
+/// Checks that `given` contains exactly the subjects that follow from the predicate, in this order.
 ///
 /// # Errors
-/// The first subject that differs from the predicate.
+/// Returns an error for the first subject that differs from the predicate.
 pub fn check_subjects(given: &[Subject], expected: &[Subject]) -> Result<(), Malformed> {
     if given.len() != expected.len() {
         return Err(Malformed::at("/subject", format!("{} subjects, expected {}", given.len(), expected.len())));
@@ -131,10 +132,10 @@ pub fn check_subjects(given: &[Subject], expected: &[Subject]) -> Result<(), Mal
     Ok(())
 }
 
-/// The digest of the only subject, which must have this name.
+/// Returns the digest of the only subject, which must have the given name.
 ///
 /// # Errors
-/// The expected subject, if the number of subjects, the name or the digest is wrong.
+/// Returns an error with the expected subject if the number of subjects, the name or the digest is wrong.
 pub fn only_subject(given: &[Subject], name: &str) -> Result<[u8; 32], Malformed> {
     match given {
         [one] if one.name == name => {
@@ -144,10 +145,10 @@ pub fn only_subject(given: &[Subject], name: &str) -> Result<[u8; 32], Malformed
     }
 }
 
-/// Checks that an array is sorted by the bytes of its elements' canonical JSON, without duplicates.
+/// Checks that an array is sorted by the canonical JSON bytes of its elements, without duplicates.
 ///
 /// # Errors
-/// The first element that is out of order or listed twice.
+/// Returns an error for the first element that is out of order or a duplicate.
 pub fn check_sorted<T: Serialize>(pointer: &str, items: &[T]) -> Result<(), Malformed> {
     if items.len() < 2 {
         return Ok(());
@@ -166,7 +167,7 @@ pub fn check_sorted<T: Serialize>(pointer: &str, items: &[T]) -> Result<(), Malf
     Ok(())
 }
 
-/// A statement: a predicate and its subjects.
+/// A statement, which consists of a predicate and its subjects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Statement<P> {
@@ -182,16 +183,16 @@ pub struct Statement<P> {
 }
 
 impl<P: Predicate> Statement<P> {
-    /// Makes the statement of `predicate` about `subject`.
+    /// Makes the statement with `predicate` about `subject`.
     #[must_use]
     pub fn new(predicate: P, subject: Vec<Subject>) -> Self {
         Self { statement_type: STATEMENT_TYPE.to_owned(), predicate, predicate_type: predicate_type(P::KIND), subject }
     }
 
-    /// The payload: canonical JSON, checked with the rules of the reader.
+    /// Returns the payload as canonical JSON, checked with the rules of the reader.
     ///
     /// # Errors
-    /// If the statement contradicts itself or is too large for its kind.
+    /// Returns an error if the statement contradicts itself or is too large for its kind.
     pub fn to_payload(&self) -> Result<Vec<u8>, Malformed> {
         self.predicate.check(&self.subject)?;
         let bytes = canonical::canonical_of(self).map_err(|error| Malformed::at("", error.to_string()))?;
@@ -205,10 +206,11 @@ impl<P: Predicate> Statement<P> {
         Ok(bytes)
     }
 
-    /// Reads a payload strictly: canonical, complete, of this kind, and with subjects equal to the predicate.
+    /// Reads a payload strictly: the payload must be canonical, complete and of this kind, and its subjects must equal
+    /// the predicate.
     ///
     /// # Errors
-    /// The error and its place.
+    /// Returns the error and its place in the payload.
     pub fn from_payload(payload: &[u8]) -> Result<Self, Malformed> {
         if payload.len() <= P::MAX_BYTES
             && let Some(statement) = canonical::read_exact::<Self>(payload)
@@ -217,9 +219,9 @@ impl<P: Predicate> Statement<P> {
         {
             return statement.checked(payload.len());
         }
-        // The payload is not valid. The slow path finds the error and its place.
+        // The fast path did not accept the payload. The slow path finds the error and the place of the error.
         let value = json::parse(payload, P::MAX_BYTES)?;
-        // The type is checked before any other field, so a document of one kind never passes as another.
+        // The reader checks the type before any other field, so a document of one kind never passes as another kind.
         for (field, expected) in [("_type", STATEMENT_TYPE), ("predicateType", &*predicate_type(P::KIND))] {
             let given = value.get(field).and_then(Value::as_str);
             if given != Some(expected) {
@@ -235,7 +237,7 @@ impl<P: Predicate> Statement<P> {
             canonical::parse_canonical(payload, P::MAX_BYTES)?;
         }
         let statement: Self = json::typed(&value)?;
-        // The parsed document, written again, must give exactly the signed bytes.
+        // If the program writes the parsed document again, the result must equal the signed bytes.
         let again = canonical::canonical_of(&statement).map_err(|error| Malformed::at("", error.to_string()))?;
         if again != payload {
             canonical::parse_canonical(payload, P::MAX_BYTES)?;
@@ -259,8 +261,8 @@ impl<P: Predicate> Statement<P> {
     }
 }
 
-/// Reads every reserved part of a statement strictly and removes it, so that a document of this version remains. Returns
-/// the pointers of the removed parts, sorted.
+/// Reads every reserved part of a statement strictly and removes the part, so that a document of this version remains.
+/// Returns the sorted pointers of the removed parts.
 pub(super) fn take<P: Predicate>(statement: &mut Value) -> Result<Vec<String>, Malformed> {
     let mut found: Vec<String> = Vec::new();
     for reserved in P::RESERVED {
@@ -325,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_of_one_kind_is_refused_as_another() {
+    fn a_document_of_one_kind_is_refused_as_a_document_of_another_kind() {
         let refused = Statement::<Denial>::from_payload(&payload("authorization")).expect_err("another kind");
         assert_eq!(refused.pointer, "/predicateType");
     }

@@ -1,7 +1,7 @@
-//! What a sandbox enforced for one run.
+//! The protection that a sandbox enforced for one run.
 //!
-//! The receipt's `sandbox` block. `level`, `layers` and `missing` are always present. Other facts are present only if they
-//! were established, so that an auditor never reads an intention as a fact.
+//! The receipt's `sandbox` block. The fields `level`, `layers` and `missing` are always present. Other facts are
+//! present only if the sandbox established them, so that an auditor never reads an intention as a fact.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -75,7 +75,7 @@ pub enum Level {
 }
 
 impl Enforcement {
-    /// A warning for people who rely on the deny patterns of this run.
+    /// Returns a warning for people who rely on the deny patterns of this run.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         let before = self.fs.as_ref()?.masked_before?;
@@ -88,7 +88,7 @@ impl Enforcement {
     /// Checks that the lists are sorted, unique and do not contradict each other.
     ///
     /// # Errors
-    /// The first list that breaks a rule.
+    /// Returns an error for the first list that breaks a rule.
     pub fn check(&self) -> Result<(), Malformed> {
         check_sorted("/predicate/sandbox/layers", &self.layers)?;
         check_sorted("/predicate/sandbox/missing", &self.missing)?;
@@ -121,14 +121,15 @@ impl Enforcement {
     }
 }
 
-/// Whether the text is a word such as `cgroup.kill`: a kind of namespace, or a mechanism that ended a process tree.
+/// Returns true if the text has the form of a name such as `cgroup.kill` (a kind of namespace, or a mechanism that
+/// ended processes).
 fn is_word(text: &str) -> bool {
     let ok = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'.';
     (1..=32).contains(&text.len()) && text.bytes().all(ok)
 }
 
 impl Level {
-    /// The word in documents and messages.
+    /// Returns the name in documents and messages.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -253,11 +254,11 @@ pub struct LimitFacts {
     pub wall: Option<HeldLimit>,
 }
 
-/// The values of `unbounded`; below, the same in words for messages.
+/// The values of `unbounded`, and the same values in words for messages.
 pub const UNBOUNDED: [&str; 5] = ["kernel-objects", "page-tables", "pipes", "shared-memory", "socket-buffers"];
 /// See [`UNBOUNDED`].
 pub const UNBOUNDED_WORDS: &str = "shared memory, socket buffers, pipes, page tables and other kernel objects";
-/// The most kinds of memory that one receipt lists.
+/// Maximum number of kinds of memory that one receipt lists.
 const MAX_UNBOUNDED: usize = 16;
 
 impl LimitFacts {
@@ -333,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_warning_about_masks_and_a_list_of_unbounded_memory_have_one_form() {
+    fn the_mask_warning_and_the_list_of_unbounded_memory_have_only_one_valid_form() {
         let check = |facts: &str| {
             let text = format!(r#"{{"layers":[],"level":"strict","missing":[],{facts}}}"#);
             serde_json::from_str::<Enforcement>(&text).expect("a block").check()

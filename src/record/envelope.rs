@@ -1,7 +1,7 @@
-//! DSSE envelopes: the untrusted `Signed<T>` and the trusted `Verified<T>`.
+//! DSSE envelopes: the untrusted type `Signed<T>` and the trusted type `Verified<T>`.
 //!
-//! Nothing of a [`Signed`] document is readable except its digest. [`Signed::verify`] checks every signature over the
-//! received bytes, and is the only way to a [`Verified`] document.
+//! A caller can read nothing of a [`Signed`] document except its digest. [`Signed::verify`] checks every signature over
+//! the received bytes, and only this function returns a [`Verified`] document.
 //!
 //! ```compile_fail,E0616
 //! # use countersign::record::{envelope::Signed, authorization::Authorization};
@@ -32,7 +32,8 @@ use crate::record::document::{Predicate, Statement};
 use crate::record::malformed::Malformed;
 use crate::record::schema::BASE64;
 
-/// The most signatures over one payload. [`MAX_SIGNATURE_BYTES`] bounds their total size.
+/// Maximum number of signatures over one payload. [`MAX_SIGNATURE_BYTES`] limits the total size of all these
+/// signatures.
 pub const MAX_SIGNATURES: usize = 16;
 
 /// A DSSE v1 envelope as it is written.
@@ -73,10 +74,10 @@ impl EnvelopeSignature {
 /// The accepted forms of base64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Base64 {
-    /// Standard alphabet, padded, no stray bits at the end: for bundles, receipts and the log.
+    /// Standard alphabet with padding and without stray bits at the end, for bundles, receipts and the log.
     Strict,
-    /// Both alphabets, padded or not: for input over HTTP and from files. It is written again in the strict form before
-    /// hashing.
+    /// Both alphabets, with or without padding, for input over HTTP and from files. The program writes such input again
+    /// in the strict form before it hashes the input.
     Lenient,
 }
 
@@ -84,7 +85,7 @@ impl Base64 {
     /// Decodes `text`.
     ///
     /// # Errors
-    /// If `text` is not base64 of this form.
+    /// Returns an error if `text` is not base64 of this form.
     pub fn decode(self, pointer: &str, text: &str) -> Result<Vec<u8>, Malformed> {
         let decoded = match self {
             Self::Strict => STANDARD.decode(text).ok(),
@@ -108,11 +109,11 @@ impl Envelope {
         Self { payload: STANDARD.encode(payload), payload_type: PAYLOAD_TYPE.to_owned(), signatures }
     }
 
-    /// The canonical JSON, which the log stores. Texts without escapes take a faster path; base64 and key ids have no
-    /// escapes.
+    /// Returns the envelope as canonical JSON, which the log stores. Texts without escapes take a faster path, because
+    /// base64 and key ids contain no escapes.
     ///
     /// # Errors
-    /// Never in practice, because an envelope consists of texts.
+    /// Never returns an error in practice, because an envelope consists of texts.
     pub fn to_canonical(&self) -> Result<Vec<u8>, Malformed> {
         let plain = |text: &str| canonical_text::is_plain(text);
         if !plain(&self.payload) || !plain(&self.payload_type) || !self.signatures.iter().all(|one| plain(&one.sig)) {
@@ -135,7 +136,7 @@ impl Envelope {
         Ok(text.into_bytes())
     }
 
-    /// The number of bytes of the canonical JSON, if all texts are base64 and key ids.
+    /// Returns the number of bytes of the canonical JSON, if all texts are base64 and key ids.
     #[must_use]
     pub fn canonical_bytes(&self) -> usize {
         const AROUND: usize = r#"{"payload":"","payloadType":"","signatures":[]}"#.len();
@@ -146,7 +147,7 @@ impl Envelope {
     }
 }
 
-/// A received document. Its signatures are not verified, and nothing of it is readable.
+/// A received document. The signatures of the envelope are not verified, and nothing of the payload is readable.
 #[derive(Clone)]
 #[must_use]
 pub struct Signed<P> {
@@ -156,10 +157,10 @@ pub struct Signed<P> {
 }
 
 impl<P: Predicate> Signed<P> {
-    /// Splits an envelope without reading its payload.
+    /// Parses an envelope without reading its payload.
     ///
     /// # Errors
-    /// If the envelope has another payload type, is too large, or is not base64.
+    /// Returns an error if the envelope has another payload type, is too large, or is not base64.
     pub fn from_envelope(envelope: &Envelope, base64: Base64) -> Result<Self, Malformed> {
         if envelope.payload_type != PAYLOAD_TYPE {
             return Err(Malformed::at("/payloadType", format!("expected {PAYLOAD_TYPE:?}")));
@@ -172,25 +173,26 @@ impl<P: Predicate> Signed<P> {
         Ok(Self { payload: payload.into(), signatures, kind: PhantomData })
     }
 
-    /// Combines a payload that this program stores with signatures that it received.
+    /// Combines a payload that this program stores with signatures that the program received.
     ///
     /// # Errors
-    /// If a signature is too large or not base64, or if there are too many.
+    /// Returns an error if a signature is too large or not base64, or if there are too many signatures.
     pub fn from_parts(payload: &[u8], signatures: &[EnvelopeSignature], base64: Base64) -> Result<Self, Malformed> {
         let signatures = decode_signatures(signatures, base64)?;
         Ok(Self { payload: payload.into(), signatures, kind: PhantomData })
     }
 
-    /// SHA-256 of the payload, which identifies this document.
+    /// Returns the SHA-256 digest of the payload, which identifies this document.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         digest::sha256(&self.payload)
     }
 
-    /// Checks whether the payload is a complete document of this kind. Reveals nothing of its content.
+    /// Checks whether the payload is a complete document of this kind. The function reveals nothing of the payload's
+    /// content.
     ///
     /// # Errors
-    /// The error and its place.
+    /// Returns the error and its place in the payload.
     pub fn check_document(&self) -> Result<WellFormed, Malformed> {
         self.read().map(|_| WellFormed(()))
     }
@@ -204,25 +206,26 @@ impl<P: Predicate> Signed<P> {
         })
     }
 
-    /// The number of signatures, unverified.
+    /// Returns the number of signatures, which are not verified yet.
     #[must_use]
     pub fn signature_count(&self) -> usize {
         self.signatures.len()
     }
 
-    /// The key ids that the signatures name, unverified.
+    /// Returns the key ids that the signatures name, which are not verified yet.
     pub fn claimed(&self) -> impl Iterator<Item = &KeyId> {
         self.signatures.iter().map(|(keyid, _)| keyid)
     }
 
-    /// Verifies every signature over the received bytes with the key that `key` returns for its key id, then reads the
-    /// payload.
+    /// Verifies every signature over the received bytes, then reads the payload. The function `key` returns the key for
+    /// a key id.
     ///
-    /// Unknown key ids are refused before any cryptography. The function does not decide whether enough people signed.
+    /// The function refuses unknown key ids before any cryptographic check. The function does not decide whether enough
+    /// people signed.
     ///
     /// # Errors
-    /// The first signature of an unknown key, of a key that is listed twice, or that does not verify. Otherwise the error
-    /// of the payload.
+    /// Returns an error for the first signature that is not valid, whose key is unknown, or whose key is listed twice.
+    /// If all signatures are valid, returns the error of the payload.
     pub fn verify<'k>(self, key: impl Fn(&KeyId) -> Option<&'k SshKey>) -> Result<Verified<P>, VerifyError> {
         let mut found = Vec::with_capacity(self.signatures.len());
         for (at, (keyid, _)) in self.signatures.iter().enumerate() {
@@ -244,11 +247,11 @@ impl<P: Predicate> Signed<P> {
 }
 
 impl<P: Predicate> Signed<P> {
-    /// As [`Signed::verify`], for a document that a boundary signs: each signature has 64 raw bytes. The largest document
-    /// with a longer signature would not fit into an entry tile of the log.
+    /// Does the same as [`Signed::verify`] for a document that a boundary signs. Each signature of a boundary has 64
+    /// raw bytes. The largest document with a longer signature would not fit into one entry of the log.
     ///
     /// # Errors
-    /// As [`Signed::verify`]. A signature of another length does not verify.
+    /// As [`Signed::verify`]. Verification fails for a signature of another length.
     pub fn verify_raw<'k>(self, key: impl Fn(&KeyId) -> Option<&'k SshKey>) -> Result<Verified<P>, VerifyError> {
         if let Some((keyid, sig)) = self.signatures.iter().find(|(_, sig)| sig.len() != SIGNATURE_BYTES) {
             let reason = format!("a boundary's signature has {SIGNATURE_BYTES} raw bytes, found {}", sig.len());
@@ -258,7 +261,7 @@ impl<P: Predicate> Signed<P> {
     }
 }
 
-/// Proves that a payload is a complete document of its kind. It says nothing about the signers.
+/// Proves that a payload is a complete document of its kind. The proof states nothing about the signers.
 #[derive(Debug)]
 #[must_use]
 pub struct WellFormed(());
@@ -271,7 +274,8 @@ fn decode_signatures(signatures: &[EnvelopeSignature], base64: Base64) -> Result
         let message = format!("at most {MAX_SIGNATURE_BYTES} bytes are allowed for all signatures together");
         Malformed::too_large("/signatures", message)
     };
-    // This check runs before decoding. The text of base64 is less than twice as long as its bytes.
+    // This check of the length runs before the decoding. The base64 text of the payload is less than twice as long as
+    // the payload.
     if signatures.iter().map(|signature| signature.sig.len()).sum::<usize>() > MAX_SIGNATURE_BYTES * 2 {
         return Err(too_large());
     }
@@ -285,7 +289,7 @@ fn decode_signatures(signatures: &[EnvelopeSignature], base64: Base64) -> Result
     if bytes > MAX_SIGNATURE_BYTES { Err(too_large()) } else { Ok(decoded) }
 }
 
-/// The reason why the signatures of a document, or then its payload, were refused.
+/// The reason why the signatures of a document, or its payload, were refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VerifyError {
     /// A signature names a key that is not in the roster.
@@ -305,7 +309,7 @@ pub enum VerifyError {
         /// The reason.
         reason: String,
     },
-    /// The signatures are valid, but the document is not.
+    /// The signatures are valid, but the document is not valid.
     Malformed(Malformed),
 }
 
@@ -327,35 +331,35 @@ impl std::error::Error for VerifyError {}
 pub struct VerifiedSignature {
     /// The key under which the signature is valid.
     pub keyid: KeyId,
-    /// What the signature states about a touch by a person.
+    /// Statement of the signature about a touch by a person.
     pub presence: Presence,
-    /// The bytes of the signature, raw or SSHSIG.
+    /// Bytes of the signature, raw or in the SSHSIG format.
     pub sig: Vec<u8>,
 }
 
-/// A document with only valid signatures, and its statement.
+/// A document whose signatures are all valid, and its statement.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Verified<P> {
     statement: Statement<P>,
     payload: Arc<[u8]>,
-    /// Computed on the first use, because most readers of a receipt never need the digest.
+    /// The digest is computed on the first use, because most readers of a receipt never need the digest.
     digest: OnceLock<[u8; 32]>,
     signatures: Vec<VerifiedSignature>,
 }
 
 impl<P: Predicate> Verified<P> {
-    /// The predicate.
+    /// Returns the predicate.
     pub const fn predicate(&self) -> &P {
         &self.statement.predicate
     }
 
-    /// The statement with its subjects.
+    /// Returns the statement with its subjects.
     pub const fn statement(&self) -> &Statement<P> {
         &self.statement
     }
 
-    /// The signed bytes.
+    /// Returns the signed bytes.
     #[must_use]
     pub fn payload(&self) -> &Arc<[u8]> {
         &self.payload
@@ -367,13 +371,14 @@ impl<P: Predicate> Verified<P> {
         *self.digest.get_or_init(|| digest::sha256(&self.payload))
     }
 
-    /// The signatures, all verified.
+    /// Returns the signatures, all verified.
     #[must_use]
     pub fn signatures(&self) -> &[VerifiedSignature] {
         &self.signatures
     }
 
-    /// The envelope with only the signatures that `keep` selects, sorted by key id, as receipts and the log contain it.
+    /// Returns the envelope with only the signatures that `keep` selects, sorted by key id, as in receipts and in the
+    /// log.
     #[must_use]
     pub fn envelope(&self, keep: impl Fn(&KeyId) -> bool) -> Envelope {
         let mut signatures: Vec<_> = self

@@ -1,4 +1,5 @@
-//! Grant: a standing, limited authorization. This version reads grants strictly; a later version uses them.
+//! Grant: a signed authorization for several runs, with limits. This version only reads grants strictly, and a later
+//! version will use grants.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,9 +19,10 @@ use crate::record::profile::{PROGRAMS, Profile};
 use crate::record::reserved::Reserved;
 use crate::record::validity::Timestamp;
 
-/// The largest grant payload. With 16 signatures of 8,192 bytes together, its log entry still fits into a tile.
+/// The largest grant payload. With 16 signatures of 8,192 bytes in total, the log entry of a grant still fits into a
+/// tile.
 const MAX_GRANT_BYTES: usize = 36 << 10;
-/// The most steps of one grant.
+/// Maximum number of steps in one grant.
 const MAX_STEPS: usize = 8;
 
 /// What the grantee may run without asking again.
@@ -115,7 +117,7 @@ pub enum GrantedSession {
 }
 
 impl Grant {
-    /// The statement with its subjects.
+    /// Returns the statement with its subjects.
     #[must_use]
     pub fn into_statement(self) -> Statement<Self> {
         let subjects = self.subjects();
@@ -187,10 +189,11 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn the_largest_grant_fits_into_a_log_entry_however_its_signatures_share_8192_bytes(
+        fn the_largest_grant_fits_into_a_log_entry_for_every_division_of_8192_bytes_between_its_signatures(
             mut sizes in proptest::collection::vec(0_usize..=8192, MAX_SIGNATURES),
         ) {
-            // Any split of the total: longer parts are cut, and the last part gets the rest.
+            // The test uses any split of 8192 bytes: it shortens the sizes that are too large, and the last size gets
+            // the rest.
             let mut left = 8192;
             for size in &mut sizes {
                 *size = (*size).min(left);

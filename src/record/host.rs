@@ -1,24 +1,26 @@
-//! Names of the host in a step: paths, addresses, users.
+//! Names of objects of the host in a step: paths, addresses and users.
 //!
-//! These checks look at the text only, never at a disk. So the boundary and the approver's program derive the same profile.
-//! The seal checks whether a path exists and is a real path.
+//! These checks read only the text and never the disk. Therefore the boundary and the approver's program derive the
+//! same profile. The seal checks whether a path exists and contains no symbolic link.
 
 use crate::record::profile::ISOLATED;
 
-/// The longest path, in bytes.
+/// Maximum length of a path in bytes.
 const MAX_PATH_BYTES: usize = 1024;
-/// The longest deny pattern in bytes; below, the most wildcards. Both bound the time of matching.
+/// Maximum length of a deny pattern in bytes, and maximum number of wildcards. Both limits bound the time of a pattern
+/// match.
 const MAX_PATTERN_BYTES: usize = 256;
 const MAX_STARS: usize = 16;
-/// The longest reason, in bytes.
+/// Maximum length of a reason in bytes.
 const MAX_REASON_BYTES: usize = 256;
-/// Directories that each run has of its own. Nothing of the host can be mounted there.
+/// Directories of which each run has its own copy. No file of the host can be mounted in these directories.
 const OWN: [&str; 5] = ["/proc", "/dev", "/sys", "/run/step", "/tmp/work"];
 
-/// Checks a path of the host: absolute, in plain form, not the whole host, and not a directory of the run itself.
+/// Checks a path of the host. The path must be absolute, in plain form, and neither `/` nor a directory of the run
+/// itself.
 ///
 /// # Errors
-/// The error, and what to write instead.
+/// Returns a message with the error and the text to write instead.
 pub fn check_path(text: &str) -> Result<(), String> {
     let refuse = |why: String| Err(format!("the path {:?} {why}", shortened(text)));
     if text.len() > MAX_PATH_BYTES {
@@ -59,16 +61,17 @@ pub fn check_path(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether `path` is `directory` or lies below it, compared by segments. Both must be in plain form.
+/// Returns true if `path` equals `directory` or lies below `directory`, compared by segments. Both paths must be in
+/// plain form.
 #[must_use]
 pub fn is_at_or_below(path: &str, directory: &str) -> bool {
     path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || directory == "/")
 }
 
-/// Checks the text of a deny pattern: its length, and that it does not match everything.
+/// Checks the length of a deny pattern, and that the pattern does not match every path.
 ///
 /// # Errors
-/// The error, and what to write instead.
+/// Returns a message with the error and the text to write instead.
 pub fn check_pattern(text: &str) -> Result<(), String> {
     let refuse = |why: String| Err(format!("the deny pattern {:?} {why}", shortened(text)));
     if text.len() > MAX_PATTERN_BYTES {
@@ -89,7 +92,8 @@ pub fn check_pattern(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Splits a list of patterns at its commas. A comma in braces (`{a,b}`) or after a backslash belongs to its pattern.
+/// Splits a list of patterns at the commas between the patterns. A comma in braces (`{a,b}`) or after a backslash is
+/// part of its pattern.
 #[must_use]
 pub fn split_patterns(text: &str) -> Vec<String> {
     let (mut patterns, mut depth, mut escaped) = (vec![String::new()], 0_usize, false);
@@ -111,10 +115,10 @@ pub fn split_patterns(text: &str) -> Vec<String> {
     patterns.iter().map(|pattern| pattern.trim().to_owned()).collect()
 }
 
-/// Checks an address that a step may contact: a lower-case name and a port, `api.example.com:443`.
+/// Checks an address that a step may contact, which is a lower-case name and a port such as `api.example.com:443`.
 ///
 /// # Errors
-/// The error, and what to write instead.
+/// Returns a message with the error and the text to write instead.
 pub fn check_address(text: &str) -> Result<(), String> {
     let refuse = |why: &str| Err(format!("the address {:?} {why}", shortened(text)));
     let Some((name, port)) = text.rsplit_once(':') else {
@@ -137,7 +141,7 @@ pub fn check_address(text: &str) -> Result<(), String> {
     if name.contains(':') || name.split('.').all(|part| part.bytes().all(|c| c.is_ascii_digit())) {
         return refuse("is not a name: numeric addresses are never contacted, so write the host's name");
     }
-    // Some resolvers read a name that ends in a number as an address (0x7f.1).
+    // Some resolvers read a name that ends in a number as an IP address (0x7f.1).
     let last = name.rsplit('.').next().unwrap_or_default();
     let numeric = last.bytes().all(|c| c.is_ascii_digit()) || last.starts_with("0x");
     if name.len() > 253 || numeric || !name.split('.').all(label) {
@@ -149,7 +153,7 @@ pub fn check_address(text: &str) -> Result<(), String> {
 /// Checks the name of a user of the host. Root is never allowed.
 ///
 /// # Errors
-/// The error, and what to write instead.
+/// Returns a message with the error and the text to write instead.
 pub fn check_user(text: &str) -> Result<(), String> {
     let first = |c: u8| c.is_ascii_lowercase() || c == b'_';
     let ok = (1..=32).contains(&text.len())
@@ -167,7 +171,7 @@ pub fn check_user(text: &str) -> Result<(), String> {
 /// Checks the reason for `sandbox=off`.
 ///
 /// # Errors
-/// The error, and what to write instead.
+/// Returns a message with the error and the text to write instead.
 pub fn check_reason(text: &str) -> Result<(), String> {
     if text.trim().is_empty() {
         return Err("the reason is empty: say why the step cannot run in the sandbox".to_owned());
@@ -187,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_comma_in_braces_or_after_a_backslash_is_a_part_of_the_pattern() {
+    fn a_comma_inside_braces_or_after_a_backslash_does_not_split_a_pattern_list() {
         for (list, patterns) in [
             ("**/.env", &["**/.env"][..]),
             ("**/a, **/b", &["**/a", "**/b"]),
@@ -202,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn host_paths_are_plain_and_never_paths_of_the_run_itself() {
+    fn a_host_path_is_an_absolute_plain_path_and_never_a_path_that_the_run_provides() {
         for good in ["/srv/app", "/var/lib/a b", "/tmp/x", "/etc/ssl", "/run/stepping", "/var", "/var/tmpx", "/a..b"] {
             assert_eq!(check_path(good), Ok(()), "{good}");
         }
@@ -236,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn deny_patterns_must_leave_some_path_and_be_cheap() {
+    fn a_deny_pattern_must_not_match_every_path_and_must_have_a_limited_cost() {
         for good in ["**/.env", "/srv/app/secrets/**", "**/*.pem", "**/.git/**"] {
             assert_eq!(check_pattern(good), Ok(()), "{good}");
         }
@@ -259,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_names_and_ports() {
+    fn a_network_address_consists_of_a_name_and_a_port() {
         for good in ["api.example.com:443", "a:1", "xn--bcher-kva.example:8443", "db_1.internal:5432", "1a.example:1"] {
             assert_eq!(check_address(good), Ok(()), "{good}");
         }

@@ -1,4 +1,4 @@
-//! Names and ids, parsed once at the edge.
+//! Names and ids, which the program parses once when it receives them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// The error for a name or an id of the wrong form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentError {
-    /// The expected form, with its grammar.
+    /// The expected form, with the grammar of the form.
     pub expected: &'static str,
     /// The given text, cut to 80 characters.
     pub given: String,
@@ -25,14 +25,14 @@ pub(super) fn refuse(expected: &'static str, given: &str) -> IdentError {
 }
 
 macro_rules! text_type {
-    // The pattern does not express lengths, so they are given separately.
+    // The pattern cannot express lengths, so the schema states the lengths separately.
     ($(#[$doc:meta])* $name:ident, $pattern:literal, $lengths:expr, $expected:literal, $check:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(std::sync::Arc<str>);
 
         impl $name {
-            /// The text as it is written in documents.
+            /// Returns the text in the form of documents.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -129,7 +129,7 @@ fn is_step_ref(text: &str) -> bool {
     text.len() <= 255 && text.rsplit_once(':').is_some_and(|(path, id)| is_ref_path(path) && is_step_id(id))
 }
 
-/// `<prefix>` and a UUIDv7 in lower case (RFC 9562).
+/// The text has the form `<prefix>` and a UUIDv7 in lower case (RFC 9562).
 pub(super) fn is_uuid7(text: &str, prefix: &str) -> bool {
     text.strip_prefix(prefix).is_some_and(|uuid| {
         let bytes = uuid.as_bytes();
@@ -151,7 +151,7 @@ fn is_id_ending(text: &str) -> bool {
         && digits.into_iter().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
 }
 
-/// 16 to 64 bytes in base64url without padding and without stray bits at the end.
+/// The text is base64url of 16 to 64 bytes, without padding and without stray bits at the end.
 fn is_nonce(text: &str) -> bool {
     use base64::Engine as _;
     text.len() <= 86
@@ -165,7 +165,7 @@ fn is_hex(text: &str, digits: usize) -> bool {
 }
 
 text_type!(
-    /// A person, token, proposer or operator: `[a-z0-9][a-z0-9._@-]*`, at most 64 bytes.
+    /// Name of a person, token, proposer or operator: `[a-z0-9][a-z0-9._@-]*`, at most 64 bytes.
     Name,
     "^[a-z0-9][a-z0-9._@-]{0,63}$",
     1..=64,
@@ -173,7 +173,7 @@ text_type!(
     |text| is_name(text, b"._@-")
 );
 text_type!(
-    /// A group of approvers: `[a-z0-9][a-z0-9._@-]*`, at most 64 bytes.
+    /// Name of a group of approvers: `[a-z0-9][a-z0-9._@-]*`, at most 64 bytes.
     GroupName,
     "^[a-z0-9][a-z0-9._@-]{0,63}$",
     1..=64,
@@ -181,7 +181,7 @@ text_type!(
     |text| is_name(text, b"._@-")
 );
 text_type!(
-    /// A boundary: `[a-z0-9.-]+(/[a-z0-9._-]+)*`, at most 40 bytes.
+    /// Name of a boundary: `[a-z0-9.-]+(/[a-z0-9._-]+)*`, at most 40 bytes.
     BoundaryName,
     "^[a-z0-9.-]+(?:/[a-z0-9._-]+)*$",
     1..=40,
@@ -189,7 +189,7 @@ text_type!(
     is_boundary_name
 );
 text_type!(
-    /// A step: path of its runbook without the format's ending, `:`, the step's id; at most 255 bytes.
+    /// Reference to a step: path of its runbook without the format's ending, `:`, and the step's id; at most 255 bytes.
     StepRef,
     "^(?!(?:[^:]*/)?\\.{1,2}[/:])[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*:[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$",
     3..=255,
@@ -197,7 +197,7 @@ text_type!(
     is_step_ref
 );
 text_type!(
-    /// A proposal: `prp_` and a UUIDv7.
+    /// Id of a proposal: `prp_` and a UUIDv7.
     ProposalId,
     "^prp_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
     40..=40,
@@ -205,8 +205,9 @@ text_type!(
     |text| is_uuid7(text, "prp_")
 );
 text_type!(
-    /// The last characters of a proposal's id, which a person types: at least 6 hex digits, with the dashes between them.
-    /// Six digits are 16.7 million endings: too many for one proposer to make a proposal with the ending of another's.
+    /// The last characters of a proposal's id, which a person types. An ending has at least 6 hex digits, with the
+    /// dashes between the digits. Six digits give 16.7 million endings, so one proposer cannot easily make a proposal
+    /// whose id has the same ending as another proposal's id.
     ProposalIdEnding,
     "^-?(?:[0-9a-f]-?){6,32}$",
     6..=36,
@@ -214,7 +215,7 @@ text_type!(
     is_id_ending
 );
 text_type!(
-    /// A receipt: that of `prp_X` is `rcp_X`.
+    /// Id of a receipt: the receipt of `prp_X` has the id `rcp_X`.
     ReceiptId,
     "^rcp_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
     40..=40,
@@ -222,7 +223,7 @@ text_type!(
     |text| is_uuid7(text, "rcp_")
 );
 text_type!(
-    /// What a run spends: 16 to 64 bytes, base64url without padding.
+    /// A nonce, which one run spends: 16 to 64 bytes as base64url without padding.
     Nonce,
     "^(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-][AQgw]|[A-Za-z0-9_-]{2}[AEIMQUYcgkosw048])?$",
     22..=86,
@@ -230,7 +231,7 @@ text_type!(
     is_nonce
 );
 text_type!(
-    /// 32 hex digits that void every older authorization when they are replaced.
+    /// An epoch: 32 hex digits. A new epoch makes every older authorization void.
     Epoch,
     "^[0-9a-f]{32}$",
     32..=32,
@@ -238,7 +239,7 @@ text_type!(
     |text| is_hex(text, 32)
 );
 text_type!(
-    /// 64 random hex digits that make the genesis seal, and with it the boundary's id, its own.
+    /// Random value of 64 hex digits that makes the genesis seal unique, and therefore also the boundary's id.
     GenesisSalt,
     "^[0-9a-f]{64}$",
     64..=64,
@@ -247,13 +248,13 @@ text_type!(
 );
 
 impl StepRef {
-    /// The path of the runbook, without the format's ending.
+    /// Returns the path of the runbook, without the ending of the format.
     #[must_use]
     pub fn path(&self) -> &str {
         self.0.rsplit_once(':').map_or(&*self.0, |(path, _)| path)
     }
 
-    /// The step's id within its runbook.
+    /// Returns the id of the step in its runbook.
     #[must_use]
     pub fn step(&self) -> &str {
         self.0.rsplit_once(':').map_or("", |(_, id)| id)
@@ -268,14 +269,14 @@ impl ProposalId {
         Self(format!("prp_{uuid}").into())
     }
 
-    /// The time in the id, in milliseconds since 1970. The maker of the id chose it.
+    /// Returns the time in the id, in milliseconds since 1970. The program that made the id chose the time.
     #[must_use]
     pub fn millis(&self) -> u64 {
         let digits = self.0[4..].bytes().filter(u8::is_ascii_hexdigit).take(12);
         digits.fold(0, |millis, digit| millis << 4 | u64::from(char::from(digit).to_digit(16).unwrap_or(0)))
     }
 
-    /// The id of this proposal's receipt.
+    /// Returns the id of this proposal's receipt.
     #[must_use]
     pub fn receipt(&self) -> ReceiptId {
         ReceiptId(format!("rcp_{}", &self.0[4..]).into())
@@ -283,7 +284,7 @@ impl ProposalId {
 }
 
 impl ProposalIdEnding {
-    /// Whether this proposal's id has this ending.
+    /// Returns true if this proposal's id ends with the given text.
     #[must_use]
     pub fn is_of(&self, id: &ProposalId) -> bool {
         id.as_str().ends_with(self.as_str())
@@ -291,7 +292,7 @@ impl ProposalIdEnding {
 }
 
 impl ReceiptId {
-    /// The id of the receipt's proposal.
+    /// Returns the id of the proposal to which the receipt belongs.
     #[must_use]
     pub fn proposal(&self) -> ProposalId {
         ProposalId(format!("prp_{}", &self.0[4..]).into())
@@ -299,7 +300,7 @@ impl ReceiptId {
 }
 
 impl Nonce {
-    /// Makes a nonce: 48 bits of time, which keep inserts into the store local, then 128 random bits.
+    /// Makes a nonce from 48 bits of time and 128 random bits. The time keeps inserts into the database close together.
     #[must_use]
     pub fn new(millis: u64, random: [u8; 16]) -> Self {
         let mut bytes = [0_u8; 22];
@@ -308,7 +309,7 @@ impl Nonce {
         Self(Self::encode(&bytes).into())
     }
 
-    /// The raw bytes, which are the key in the store.
+    /// Returns the raw bytes of the nonce, which are the key in the store.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         use base64::Engine as _;
@@ -359,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn refs_have_a_path_and_a_step() {
+    fn a_step_reference_has_a_path_and_a_step() {
         let reference: StepRef = "deploy/web.v2:restart".parse().expect("valid");
         assert_eq!((reference.path(), reference.step()), ("deploy/web.v2", "restart"));
         for bad in ["a", ":a", "a:", "a:-b", "../a:b", "a/../b:c", "./a:b", "/a:b", "a//b:c", "a:b:c", "a b:c", "a:b\n"]
@@ -380,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ending_of_an_id_has_at_least_6_digits() {
+    fn the_last_digits_of_an_id_are_at_least_6_digits() {
         let id: ProposalId = "prp_019aa0b0-5c00-7000-8000-0000004f2a9c".parse().expect("an id");
         for good in ["4f2a9c", "0000004f2a9c", "8000-0000004f2a9c", "-0000004f2a9c", &id.as_str()[4..]] {
             assert!(good.parse::<ProposalIdEnding>().is_ok_and(|ending| ending.is_of(&id)), "{good}");
@@ -392,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn nonces_have_16_to_64_bytes_and_one_accepted_form() {
+    fn a_nonce_has_16_to_64_bytes_and_only_one_accepted_form() {
         let nonce = Nonce::new(1_763_631_000_000, [9; 16]);
         assert_eq!(nonce.as_str().parse::<Nonce>().as_ref(), Ok(&nonce));
         assert_eq!(nonce.to_bytes().len(), 22);

@@ -12,8 +12,8 @@ use crate::record::revocation::Revocation;
 use crate::record::run_report::RunReport;
 use crate::record::schema::settings;
 
-/// Reads the payload of a reserved kind with this number of signatures: well-formed or broken. Returns nothing if `kind` is
-/// not reserved.
+/// Reads the payload of a reserved kind with this number of signatures. Returns the error of an invalid payload, or
+/// [`Malformed::later`] for a valid payload. Returns `None` if `kind` is not reserved.
 #[must_use]
 pub fn of_kind(kind: &str, payload: &[u8], signatures: usize) -> Option<Malformed> {
     let (read, most) = match kind {
@@ -32,7 +32,7 @@ pub fn of_kind(kind: &str, payload: &[u8], signatures: usize) -> Option<Malforme
     })
 }
 
-/// The schema of a statement of this kind, with its reserved parts.
+/// Returns the schema of a statement of this kind, with its reserved parts.
 #[must_use]
 pub fn schema_of<P: Predicate>() -> Value {
     let mut generator = settings().into_generator();
@@ -44,7 +44,7 @@ pub fn schema_of<P: Predicate>() -> Value {
         })
         .collect();
     let mut root = generator.into_root_schema_for::<Statement<P>>().to_value();
-    // A reference names a definition of the same schema. The transforms have processed that definition already.
+    // A reference names a definition of the same schema. The transforms have already processed this definition.
     for (path, schema, word) in parts {
         let mut way: Vec<&str> = path.split('/').collect();
         let field = way.pop().unwrap_or_default();
@@ -79,7 +79,8 @@ pub fn schema_of<P: Predicate>() -> Value {
     root
 }
 
-/// Follows a reference at `pointer`. Without a reference, the result is `pointer` itself.
+/// Follows a reference at `pointer` in the schema. If the schema has no reference at `pointer`, the result is `pointer`
+/// itself.
 fn resolved(root: &Value, pointer: String) -> String {
     match root.pointer(&pointer).and_then(|schema| schema["$ref"].as_str()) {
         Some(reference) => reference.trim_start_matches('#').to_owned(),

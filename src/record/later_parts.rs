@@ -1,6 +1,7 @@
 //! Parts of documents that later versions use: targets, sessions, artifacts, plans, program lists, runners.
 //!
-//! This version reads each part strictly and decides nothing with it. `docs/formats.md` section 22 defines the meaning.
+//! This version reads each part strictly and makes no decision with the part. Section 22 of `docs/formats.md` defines
+//! the meaning of each part.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,23 +17,23 @@ use crate::record::later_words::{
 use crate::record::malformed::Malformed;
 use crate::record::reserved::ReservedPart;
 
-/// The most artifacts of one run.
+/// Maximum number of artifacts of one run.
 pub const MAX_ARTIFACTS: usize = 16;
-/// The most labels of a target, a step or a runner.
+/// Maximum number of labels of a target, a step or a runner.
 pub const MAX_LABELS: usize = 16;
-/// The most programs that a profile lists.
+/// Maximum number of programs that a profile lists.
 pub const MAX_PROGRAMS: usize = 128;
-/// The most bytes of a list of programs.
+/// Maximum size of a list of programs, in bytes.
 pub const MAX_PROGRAMS_BYTES: usize = 4 << 10;
-/// The most bytes of a receipt's `programs`.
+/// Maximum size of the field `programs` in a receipt, in bytes.
 pub const MAX_PROGRAM_FACTS_BYTES: usize = 2 << 10;
-/// The most refused programs that a receipt names.
+/// Maximum number of refused programs that a receipt names.
 const MAX_REFUSED: usize = 8;
-/// The most started programs that a receipt names.
+/// Maximum number of started programs that a receipt names.
 const MAX_STARTED: usize = 16;
-/// The largest manifest, in bytes of canonical JSON.
+/// Maximum size of a manifest, in bytes of canonical JSON.
 const MAX_MANIFEST_BYTES: usize = 1 << 20;
-/// The most uses of a grant.
+/// Maximum number of uses of a grant.
 pub const MAX_USES: u64 = 1000;
 /// 30 days.
 pub const MAX_GRANT_S: u64 = 30 * 24 * 3600;
@@ -52,7 +53,7 @@ pub(super) fn check_range(pointer: &str, value: u64, least: u64, most: u64) -> R
 /// Checks the number of elements of an array.
 ///
 /// # Errors
-/// The found and the expected numbers.
+/// Returns an error with the found and the expected number.
 pub(super) fn check_count(pointer: &str, found: usize, least: usize, most: usize) -> Result<(), Malformed> {
     if (least..=most).contains(&found) {
         Ok(())
@@ -61,10 +62,10 @@ pub(super) fn check_count(pointer: &str, found: usize, least: usize, most: usize
     }
 }
 
-/// Checks that an array is sorted by a key of its elements, and that each key is unique.
+/// Checks that an array is sorted by a key of its elements, and that no key occurs twice.
 ///
 /// # Errors
-/// The first element that is out of order.
+/// Returns an error for the first element that is out of order.
 pub(super) fn check_by<T, K: Ord + ?Sized>(pointer: &str, items: &[T], key: fn(&T) -> &K) -> Result<(), Malformed> {
     match items.windows(2).position(|pair| key(&pair[0]) >= key(&pair[1])) {
         None => Ok(()),
@@ -75,10 +76,10 @@ pub(super) fn check_by<T, K: Ord + ?Sized>(pointer: &str, items: &[T], key: fn(&
     }
 }
 
-/// Checks the size of a part in canonical JSON.
+/// Checks the size of a part, in bytes of canonical JSON.
 ///
 /// # Errors
-/// The size of the part.
+/// Returns an error with the size of the part.
 pub(super) fn check_bytes<T: Serialize>(pointer: &str, part: &T, most: usize) -> Result<(), Malformed> {
     let bytes = canonical::canonical_of(part).map_err(|error| Malformed::at(pointer, error.to_string()))?.len();
     if bytes <= most {
@@ -98,7 +99,7 @@ impl ReservedPart for Emergency {
     }
 }
 
-/// A digest of another document.
+/// The digest of another document.
 impl ReservedPart for ContentDigest {}
 
 /// A name.
@@ -142,7 +143,7 @@ impl ReservedPart for RunTarget {
 /// Checks a list of labels.
 ///
 /// # Errors
-/// If there are too many or too few labels, or if they are out of order.
+/// Returns an error if there are too many or too few labels, or if the labels are out of order.
 pub(super) fn check_labels(pointer: &str, labels: &[Label], least: usize) -> Result<(), Malformed> {
     check_count(pointer, labels.len(), least, MAX_LABELS)?;
     check_sorted(pointer, labels)
@@ -189,7 +190,7 @@ pub struct Artifact {
 pub struct Artifacts(#[schemars(length(min = 1, max = MAX_ARTIFACTS))] pub Vec<Artifact>);
 
 impl Artifacts {
-    /// The subjects of the artifacts, in order.
+    /// Returns the subjects of the artifacts, in the order of the artifacts.
     #[must_use]
     pub fn subjects(&self) -> Vec<Subject> {
         let subject = |one: &Artifact| Subject::new(format!("artifact/{}", one.name), one.digest.as_bytes());

@@ -1,4 +1,4 @@
-//! Names in parts of later versions, parsed once like those of `ident`.
+//! Names in parts of later versions, which the program parses once like the names in `ident`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -26,11 +26,11 @@ fn is_program(text: &str) -> bool {
     name && !text.chars().any(char::is_control)
 }
 
-/// The text for every program in the run's own work directory, both as name and as path.
+/// The text that means every program in the run's own work directory, both as a name and as a path.
 pub const OWN_PROGRAMS: &str = "{work}/**";
 
 text_type!(
-    /// A grant: `grt_` and a UUIDv7.
+    /// Id of a grant: `grt_` and a UUIDv7.
     GrantId,
     "^grt_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
     40..=40,
@@ -38,7 +38,7 @@ text_type!(
     |text| is_uuid7(text, "grt_")
 );
 text_type!(
-    /// A session: `ses_` and a UUIDv7.
+    /// Id of a session: `ses_` and a UUIDv7.
     SessionId,
     "^ses_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
     40..=40,
@@ -46,7 +46,7 @@ text_type!(
     |text| is_uuid7(text, "ses_")
 );
 text_type!(
-    /// What runners are chosen by: `[a-z0-9][a-z0-9._@-]*`, at most 64 bytes.
+    /// Label by which a runner is chosen: `[a-z0-9][a-z0-9._@-]*`, at most 64 bytes.
     Label,
     "^[a-z0-9][a-z0-9._@-]{0,63}$",
     1..=64,
@@ -54,7 +54,7 @@ text_type!(
     |text| is_name(text, b"._@-")
 );
 text_type!(
-    /// A file that a run is given: `[A-Za-z0-9_][A-Za-z0-9._-]*`, at most 128 bytes.
+    /// Name of a file that a run receives: `[A-Za-z0-9_][A-Za-z0-9._-]*`, at most 128 bytes.
     ArtifactName,
     "^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$",
     1..=128,
@@ -62,7 +62,7 @@ text_type!(
     |text| is_word(text, 128, |c| c.is_ascii_alphanumeric() || c == b'_', b".-")
 );
 text_type!(
-    /// A secret: `[A-Za-z0-9_][A-Za-z0-9._-]*`, at most 64 bytes.
+    /// Name of a secret: `[A-Za-z0-9_][A-Za-z0-9._-]*`, at most 64 bytes.
     SecretName,
     "^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$",
     1..=64,
@@ -70,7 +70,7 @@ text_type!(
     |text| is_word(text, 64, |c| c.is_ascii_alphanumeric() || c == b'_', b".-")
 );
 text_type!(
-    /// A variable of the environment that a step chooses.
+    /// Name of an environment variable that a step chooses.
     Variable,
     "^(?!PARAM_|COUNTERSIGN_)[A-Za-z_][A-Za-z0-9_]{0,63}$",
     1..=64,
@@ -78,7 +78,7 @@ text_type!(
     |text| is_word(text, 64, is_letter, b"") && !text.starts_with("PARAM_") && !text.starts_with("COUNTERSIGN_")
 );
 text_type!(
-    /// An output of a step, by the rule for names of parameters.
+    /// Name of an output of a step, which follows the rule for names of parameters.
     OutputName,
     "^[A-Za-z_][A-Za-z0-9_-]{0,63}$",
     1..=64,
@@ -86,7 +86,7 @@ text_type!(
     |text| is_word(text, 64, is_letter, b"-")
 );
 text_type!(
-    /// A path below a directory, which does not climb out of it.
+    /// A path below a directory, without the segments `.` and `..`.
     RelativePath,
     "^(?!\\.{1,2}(?:/|$))(?!.*/\\.{1,2}(?:/|$))[^/\\u0000-\\u001f\\u007f-\\u009f]+(?:/[^/\\u0000-\\u001f\\u007f-\\u009f]+)*$",
     1..=1024,
@@ -94,7 +94,7 @@ text_type!(
     is_relative
 );
 text_type!(
-    /// A path of the host in its plain form.
+    /// A path of the host in plain form.
     HostPath,
     "^(?!.*/\\.{1,2}(?:/|$))(?:/[^/\\u0000-\\u001f\\u007f-\\u009f]+)+$",
     2..=1024,
@@ -102,7 +102,7 @@ text_type!(
     |text| text.len() <= 1024 && text.strip_prefix('/').is_some_and(is_relative)
 );
 text_type!(
-    /// A program as a step names it: a name, or everything in the run's own directory.
+    /// Program in the definition of a step: a name, or every program in the run's own directory.
     Program,
     "^(?!\\.{1,2}$)[^\\u0000-\\u001f\\u007f-\\u009f]+$",
     1..=128,
@@ -110,7 +110,7 @@ text_type!(
     is_program
 );
 text_type!(
-    /// Where a listed program lies: a path of the host, or everything in the run's own directory.
+    /// Place of a listed program: a path of the host, or every program in the run's own directory.
     ProgramPath,
     "^(?:\\{work\\}/\\*\\*|(?!.*/\\.{1,2}(?:/|$))(?:/[^/\\u0000-\\u001f\\u007f-\\u009f]+)+)$",
     2..=1024,

@@ -1,6 +1,6 @@
-//! Local receipt: what a person ran at a terminal, in a log of that person.
+//! Local receipt: a signed record of a command that a person ran at a terminal, in a log of that person.
 //!
-//! It is a kind of its own, so gate and audit never accept it as a receipt.
+//! A local receipt is a separate kind of document, so gate and audit never accept a local receipt as a receipt.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -56,7 +56,7 @@ pub struct QuestionAnswer {
 }
 
 impl LocalReceipt {
-    /// The statement with its subjects.
+    /// Returns the statement with its subjects.
     #[must_use]
     pub fn into_statement(self) -> Statement<Self> {
         let subjects = self.subjects();

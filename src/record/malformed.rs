@@ -1,4 +1,4 @@
-//! What is wrong with a document, and where.
+//! An error in a document, and the place of the error.
 
 use std::fmt;
 
@@ -8,30 +8,30 @@ use crate::record::code::Code;
 /// The error of a document: the place and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed {
-    /// RFC 6901 pointer into the document. Empty for the whole document.
+    /// RFC 6901 pointer into the document. The pointer is empty if the error concerns the whole document.
     pub pointer: String,
-    /// The error, and what was expected.
+    /// The error, and the expected form.
     pub message: String,
-    /// The document is too large; nothing else was checked.
+    /// The document is too large, so the reader checked nothing else.
     pub too_large: bool,
-    /// The document is valid, but uses a feature of a later version at the pointer.
+    /// The document is valid, but at the pointer it uses a feature of a later version.
     pub later: bool,
 }
 
 impl Malformed {
-    /// An error at `pointer`.
+    /// Returns an error at `pointer`.
     #[must_use]
     pub fn at(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), message: message.into(), too_large: false, later: false }
     }
 
-    /// An error about the size.
+    /// Makes an error about the size of a document.
     #[must_use]
     pub fn too_large(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), message: message.into(), too_large: true, later: false }
     }
 
-    /// An error for a valid document that uses a feature of a later version.
+    /// Makes an error for a valid document that uses a feature of a later version.
     #[must_use]
     pub fn later(pointer: impl Into<String>) -> Self {
         let message = "this belongs to a feature that this version does not have: use a newer one".to_owned();

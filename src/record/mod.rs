@@ -1,7 +1,8 @@
-//! The documents that are hashed and signed.
+//! The documents that the program hashes and signs.
 //!
-//! A document is an in-toto Statement v1 in a DSSE v1 envelope ([`document`], [`envelope`]). Each kind has a file with its
-//! predicate. A document from outside is a `Signed<T>`, which is unreadable until its signatures are verified.
+//! A document is an in-toto Statement v1 in a DSSE v1 envelope ([`document`], [`envelope`]). Each kind of document has
+//! a file with its predicate. A document from outside is a `Signed<T>`, whose content is unreadable until its
+//! signatures are verified.
 pub mod authorization;
 pub mod bundle;
 pub mod checkpoint;
@@ -14,7 +15,7 @@ pub mod enforcement;
 pub mod envelope;
 pub mod grant;
 pub mod host;
-// `later_words` defines its types with the same macro.
+// The module `later_words` defines its types with the same macro.
 #[macro_use]
 pub mod ident;
 pub mod code;

@@ -1,4 +1,4 @@
-//! Receipt: the boundary's signed statement of what ran and how it ended.
+//! Receipt: the boundary's signed statement about one run and its outcome.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ use crate::record::profile::PROGRAMS;
 use crate::record::reserved::Reserved;
 use crate::record::validity::Timestamp;
 
-/// The most bytes of a receipt's payload besides the embedded authorization.
+/// Maximum size of a receipt's payload, in bytes, without the embedded authorization.
 pub const MAX_REST_BYTES: usize = 9_400;
 
 /// What ran under which signatures, in which sandbox, and how it ended.
@@ -85,15 +85,15 @@ pub struct Decision {
     pub policy: PolicyDigest,
 }
 
-/// The most bytes of canonical JSON for the decision in a receipt. The facts that are known only after the run fit into the
-/// remaining space. So a receipt is never found too large after the nonce is spent.
+/// Maximum size of the decision in a receipt, in bytes of canonical JSON. The remaining space is large enough for the
+/// facts that are known only after the run. Therefore no receipt can be too large after the nonce is spent.
 const MAX_DECISION_BYTES: usize = 2 << 10;
 
 impl Decision {
-    /// Checks, before a nonce is spent, that every receipt of this run has room for the decision.
+    /// Checks, before a nonce is spent, that every possible receipt of this run has enough space for the decision.
     ///
     /// # Errors
-    /// `too-large` if the decision names so many groups or people that no receipt could be written.
+    /// Returns `too-large` if the decision names so many groups or people that no receipt could be written.
     pub fn check_room(&self) -> Result<RoomInReceipt, Malformed> {
         let bytes = canonical::canonical_of(self).map_err(|error| Malformed::at("", error.to_string()))?.len();
         if bytes <= MAX_DECISION_BYTES {
@@ -110,7 +110,7 @@ impl Decision {
     }
 }
 
-/// Proves that a receipt has room for a decision. Only [`Decision::check_room`] constructs it.
+/// Proves that a receipt has enough space for a decision. Only [`Decision::check_room`] constructs it.
 #[derive(Debug)]
 #[must_use]
 pub struct RoomInReceipt(());
@@ -156,7 +156,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// The word in documents.
+    /// Returns the word in documents.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -179,7 +179,7 @@ impl fmt::Display for Status {
 }
 
 impl Outcome {
-    /// The outcome of a step with exit code `code`.
+    /// Returns the outcome of a step that exited with the code `code`.
     #[must_use]
     pub const fn exited(code: u8) -> Self {
         let status = match code {
@@ -190,13 +190,13 @@ impl Outcome {
         Self { status, exit_code: Some(code), signal: None, limit: None }
     }
 
-    /// The outcome of a step that `signal` ended.
+    /// Returns the outcome of a step that `signal` ended.
     #[must_use]
     pub const fn signalled(signal: u8) -> Self {
         Self { status: Status::Failed, exit_code: None, signal: Some(signal), limit: None }
     }
 
-    /// An outcome without an exit code.
+    /// Returns an outcome without an exit code.
     #[must_use]
     pub const fn of(status: Status) -> Self {
         Self { status, exit_code: None, signal: None, limit: None }
@@ -205,7 +205,7 @@ impl Outcome {
     /// Checks that status, exit code, signal and limit do not contradict each other.
     ///
     /// # Errors
-    /// The fields that contradict each other.
+    /// Returns an error for the fields that contradict each other.
     pub fn check(&self) -> Result<(), Malformed> {
         let expected = match (self.status, self.exit_code, self.signal) {
             (Status::Failed, None, Some(_)) => self.signal.map(Self::signalled),
@@ -259,7 +259,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A stream without any output.
+    /// Returns the record of a stream without output.
     #[must_use]
     pub fn empty() -> Self {
         Self {
@@ -285,7 +285,7 @@ pub struct Files {
     pub manifest: ContentDigest,
 }
 
-/// The manifest of a run that left no files behind.
+/// Returns the manifest of a run that left no files behind.
 const EMPTY_MANIFEST: &[u8] = b"[]";
 
 impl Files {
@@ -324,36 +324,38 @@ pub struct ReceiptBoundary {
 }
 
 impl Receipt {
-    /// The statement with its subjects.
+    /// Returns the statement with its subjects.
     ///
     /// # Errors
-    /// If the embedded authorization is not base64.
+    /// Returns an error if the embedded authorization is not base64.
     pub fn into_statement(self) -> Result<Statement<Self>, Malformed> {
         let authorization = self.authorization_digest()?;
         Ok(self.into_statement_of(&authorization))
     }
 
-    /// The same for a caller that already has the digest of the embedded authorization.
+    /// Returns the same statement as `statement`, for a caller that already has the digest of the embedded
+    /// authorization.
     #[must_use]
     pub fn into_statement_of(self, authorization: &AuthorizationDigest) -> Statement<Self> {
         let subjects = self.subjects(authorization.as_bytes());
         Statement::new(self, subjects)
     }
 
-    /// The digest of the embedded authorization's payload.
+    /// Returns the digest of the embedded authorization's payload.
     ///
     /// # Errors
-    /// If the payload is not base64 in the strict form.
+    /// Returns an error if the payload is not base64 in the strict form.
     pub fn authorization_digest(&self) -> Result<AuthorizationDigest, Malformed> {
         let payload = Base64::Strict.decode("/predicate/authorization/payload", &self.authorization.payload)?;
         Ok(AuthorizationDigest::of(&payload))
     }
 
-    /// Checks that the first subject is the embedded authorization. A verifier reports this check separately from the form
-    /// of the document, because this subject equals embedded bytes and not a digest in the predicate.
+    /// Checks that the first subject is the digest of the embedded authorization. A verifier reports this check
+    /// separately from the form of the document, because the subject is compared with embedded bytes and not with a
+    /// digest in the predicate.
     ///
     /// # Errors
-    /// If the subject is another authorization.
+    /// Returns an error if the subject is another authorization.
     pub fn check_authorization_subject(&self, subjects: &[Subject]) -> Result<AuthorizationDigest, Malformed> {
         let digest = self.authorization_digest()?;
         if subjects.first() == Some(&Subject::new("authorization", digest.as_bytes())) {
@@ -375,7 +377,8 @@ impl Receipt {
 
 impl Predicate for Receipt {
     const KIND: &'static str = "receipt";
-    // The largest authorization with 16 signatures (39,498 bytes), and the rest. The log entry still fits into a tile.
+    // The limit is the size of the largest authorization with 16 signatures (39,498 bytes) plus the other parts. The
+    // log entry with this receipt still fits into a tile.
     const MAX_BYTES: usize = 39_498 + MAX_REST_BYTES;
     const RESERVED: &'static [Reserved] = &[
         Reserved::field::<ProgramFacts>("programs"),
@@ -400,13 +403,14 @@ impl Predicate for Receipt {
             return Err(Malformed::at("/predicate/finished_at", "before started_at"));
         }
         check_output(&self.output)?;
-        // Only the form of the authorization's subject is checked here; see check_authorization_subject.
+        // At this point the reader checks only the form of the authorization's subject. The function
+        // `check_authorization_subject` checks its value.
         let authorization = subjects.first().and_then(Subject::sha256);
         check_subjects(subjects, &self.subjects(&authorization.unwrap_or_default()))
     }
 
     fn later_value(&self) -> Option<&'static str> {
-        // Contradictory numbers of files are an error, not a use of the later feature.
+        // Contradictory numbers of files are an error, even though the feature belongs to a later version.
         let left = self.files.count > 0 && self.files.manifest != Files::none().manifest;
         left.then_some("/predicate/files/count")
     }
@@ -426,10 +430,11 @@ impl Predicate for Receipt {
 /// Checks that the numbers of each stream do not contradict each other.
 ///
 /// # Errors
-/// The stream that contradicts itself.
+/// Returns an error for the stream that contradicts itself.
 pub(super) fn check_output(output: &Output) -> Result<(), Malformed> {
     for (name, stream) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
-        // Masking changes lengths, so `bytes` and `recorded` are compared only if nothing was masked.
+        // The masking of secrets changes lengths, so the code compares `bytes` and `recorded` only if nothing was
+        // masked.
         let whole = stream.recorded == stream.bytes;
         if stream.redactions == 0 && (stream.recorded > stream.bytes || stream.truncated == whole) {
             return Err(Malformed::at(
@@ -475,7 +480,7 @@ mod tests {
         }
     }
 
-    /// The largest accepted decision.
+    /// Returns the largest accepted decision.
     fn largest_decision() -> Decision {
         (0..99)
             .map(decision)
@@ -484,14 +489,14 @@ mod tests {
             .expect("one without groups is taken")
     }
 
-    /// The largest receipt of this version, with the maxima that formats.md defines for later ones.
+    /// Returns the largest receipt of this version, with the maximum sizes that formats.md defines for later versions.
     fn largest() -> Receipt {
         let most = MAX_INTEGER;
         let key = |n: u8| {
             let key = crate::crypto::signature::SecretKey::from_seed([n; 32]).public();
             crate::crypto::sshsig::SshKey::from_public(key, "").expect("a key").keyid()
         };
-        // Sizes whose base64 has the most padding.
+        // The base64 of these sizes has the most padding.
         let (size, last) = (511, MAX_SIGNATURE_BYTES - 511 * (MAX_SIGNATURES - 1));
         let signature = |n: usize| {
             let size = if n + 1 == MAX_SIGNATURES { last } else { size };
@@ -566,7 +571,7 @@ mod tests {
         }
     }
 
-    /// The largest list of programs of a receipt: the paths use up its bytes.
+    /// Returns the largest list of programs of a receipt, whose paths use all allowed bytes.
     fn largest_programs() -> Value {
         let fill = |bytes: usize| {
             let path = |at: usize| json!({"path": format!("/{at:02}{}", "p".repeat(bytes)), "count": MAX_INTEGER});
@@ -598,7 +603,8 @@ mod tests {
         let authorization = largest().authorization.canonical_bytes();
         assert_eq!(<Receipt as Predicate>::MAX_BYTES, authorization + MAX_REST_BYTES, "nothing is larger");
         let rest = payload.len() - authorization;
-        // Facts of the sandbox that may be added: kinds of memory without a limit, and names that the previous run masked.
+        // The receipt may get more facts of the sandbox (kinds of memory without a limit, and names that the previous
+        // run masked).
         assert!(rest + 102 <= MAX_REST_BYTES, "{rest} bytes besides the authorization");
         let signature = EnvelopeSignature::new(largest().boundary.keyid, &[255; 64]);
         let whole = vec![b'x'; <Receipt as Predicate>::MAX_BYTES];
@@ -609,7 +615,7 @@ mod tests {
     }
 
     #[test]
-    fn a_decision_that_does_not_fit_into_a_receipt_is_refused_in_advance() {
+    fn an_authorization_is_refused_if_its_decision_would_not_fit_into_a_receipt() {
         let fits = largest_decision();
         let more = decision(fits.groups.len() + 1);
         assert!(more.check_room().expect_err("one group more").too_large);

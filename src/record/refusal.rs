@@ -1,4 +1,4 @@
-//! Refusals: stable codes, and their signed log entry.
+//! Refusals: their stable codes, and the signed log entry of a refusal.
 
 use std::collections::BTreeMap;
 
@@ -65,10 +65,11 @@ impl RefusalStatement {
         Statement::new(refusal, vec![Subject::new("input", input.as_bytes())])
     }
 
-    /// Makes a summary of refusals that were only counted. The subject is the digest of the counts.
+    /// Makes a summary of refusals that the boundary only counted. The subject of the summary is the digest of the
+    /// counts.
     ///
     /// # Errors
-    /// Never in practice, because counts are integers.
+    /// Never returns an error in practice, because the counts are integers.
     pub fn summary(
         boundary: RefusingBoundary,
         counts: BTreeMap<Code, u64>,

@@ -1,8 +1,9 @@
-//! Parts of documents whose feature comes with a later version. They are read strictly and never used.
+//! Parts of documents that belong to features of a later version. The reader reads these parts strictly, and the
+//! program never uses them.
 //!
-//! The types of this room contain only what this version can decide, so no code can use the rest by mistake. This file
-//! lists the places of the other parts that `docs/formats.md` reserves. A document with a valid reserved part is refused as
-//! [`Malformed::later`], a document with a broken one as malformed.
+//! The types in `record` contain only the parts that this version can evaluate, so no code can use another part by
+//! mistake. This file lists the places of the reserved parts in `docs/formats.md`. The reader refuses a document with a
+//! valid reserved part as [`Malformed::later`], and a document with an invalid reserved part as malformed.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
@@ -12,21 +13,22 @@ use serde_json::Value;
 use crate::crypto::{canonical, json};
 use crate::record::malformed::Malformed;
 
-/// A reserved part of a document: a type with rules of its own.
+/// A reserved part of a document, which is a type with its own rules.
 pub trait ReservedPart: Serialize + DeserializeOwned + JsonSchema {
     /// Checks the rules that the types of the fields cannot express.
     ///
     /// # Errors
-    /// The error, with a pointer into the part.
+    /// Returns the error, with a pointer into the part.
     fn check(&self) -> Result<(), Malformed> {
         Ok(())
     }
 }
 
-/// The place of a reserved part below the predicate, and its form. In a path, `*` stands for every element of an array.
+/// The place of a reserved part in the predicate, and the form of the part. In a path, the character `*` matches every
+/// element of an array.
 #[derive(Debug, Clone, Copy)]
 pub struct Reserved {
-    /// The path below the predicate.
+    /// The path below the predicate of the statement.
     pub path: &'static str,
     /// The form.
     pub form: ReservedForm,
@@ -39,41 +41,41 @@ pub enum ReservedForm {
     Field {
         /// Reads the field strictly.
         read: fn(&Value) -> Result<(), Malformed>,
-        /// The schema of the field.
+        /// Returns the schema of the field.
         schema: fn(&mut SchemaGenerator) -> Schema,
     },
-    /// A word that may be in a sorted array.
+    /// A reserved word that may be an element of a sorted array.
     Word(&'static str),
 }
 
 impl Reserved {
-    /// The field at `path` is a `T`.
+    /// Returns the place of an optional field at `path` of the type `T`.
     #[must_use]
     pub const fn field<T: ReservedPart>(path: &'static str) -> Self {
         Self { path, form: ReservedForm::Field { read: read_part::<T>, schema: SchemaGenerator::subschema_for::<T> } }
     }
 
-    /// The sorted array at `path` may hold `word`.
+    /// Returns the place of a sorted array at `path` that may contain `word`.
     #[must_use]
     pub const fn word(path: &'static str, word: &'static str) -> Self {
         Self { path, form: ReservedForm::Word(word) }
     }
 }
 
-/// Reads one part: typed, without unknown fields or nulls, by its own rules.
+/// Reads one part with its type and its rules, and refuses unknown fields and nulls.
 fn read_part<T: ReservedPart>(value: &Value) -> Result<(), Malformed> {
     read_typed::<T>(value)?.check()
 }
 
-/// Reads a value as a type, and refuses fields with the value null.
+/// Reads a value as a type, and refuses fields that have the value null.
 pub(super) fn read_typed<T: Serialize + DeserializeOwned>(value: &Value) -> Result<T, Malformed> {
     let part: T = json::typed(value).map_err(Malformed::from)?;
     check_no_null(value, &part)?;
     Ok(part)
 }
 
-/// Checks that `read`, which was read from `value`, gives `value` when written again. Because the reader knows every field,
-/// the two differ only if an optional field is null.
+/// Checks that the serialization of `read` equals `value`. The value `read` must be the result of parsing `value`.
+/// Because the reader knows every field, the two values differ only if an optional field is null.
 ///
 /// # Errors
 /// The first different field.
@@ -85,7 +87,7 @@ pub fn check_no_null(value: &Value, read: &impl Serialize) -> Result<(), Malform
     }
 }
 
-/// The pointer of the first difference.
+/// Returns the pointer of the first difference between the two values.
 fn differing(given: &Value, again: &Value, pointer: &str) -> Option<String> {
     match (given, again) {
         (Value::Object(given), Value::Object(again)) => {
@@ -105,7 +107,7 @@ fn differing(given: &Value, again: &Value, pointer: &str) -> Option<String> {
     }
 }
 
-/// Adds the place of a part to its error.
+/// Adds the place of a part to the error of the part.
 pub(super) fn below(pointer: &str, error: Malformed) -> Malformed {
     Malformed { pointer: format!("{pointer}{}", error.pointer), ..error }
 }
@@ -132,7 +134,7 @@ pub(super) fn each(
     }
 }
 
-/// The index of `word` in an array of words. The array must be sorted with the word in it.
+/// Returns the index of `word` in an array of words. The array must be sorted if it contains the word.
 pub(super) fn find_word(value: &Value, word: &str, pointer: &str) -> Result<Option<usize>, Malformed> {
     let Some(items) = value.as_array() else { return Ok(None) };
     let Some(at) = items.iter().position(|item| item.as_str() == Some(word)) else { return Ok(None) };

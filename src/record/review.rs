@@ -1,4 +1,4 @@
-//! Review: the later judgement of a person about a receipt. A later version uses it.
+//! Review: the judgement of a person about a receipt, after the run. A later version uses this document.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

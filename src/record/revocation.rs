@@ -1,4 +1,4 @@
-//! Revocation: the signed end of a grant, a key, a token or an epoch. A later version applies it.
+//! Revocation: the signed end of a grant, a key, a token or an epoch. A later version applies this document.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ pub struct Revocation {
     pub reason: String,
 }
 
-/// The names of subjects that can be revoked.
+/// The names of subjects that a revocation can end.
 const SUBJECTS: [&str; 4] = ["epoch", "grant", "key", "token"];
 
 impl Revocation {

@@ -1,7 +1,7 @@
-//! Roster: who is who, the root of trust.
+//! Roster: the signed list of people, boundaries and their keys, which is the root of trust.
 //!
-//! The tables as they are signed. `trust::roster` interprets them: it parses keys and checks that names are unique.
-//! `trust::chain` connects versions.
+//! The tables of a roster in their signed form. The module `trust::roster` parses the keys and checks that names are
+//! unique. `trust::chain` connects versions.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -90,7 +90,7 @@ pub enum PresenceRule {
 }
 
 impl PresenceRule {
-    /// The keys that count under this rule, in words for messages.
+    /// Returns the keys that count under this rule, in words for messages.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -145,10 +145,10 @@ pub struct Witness {
 }
 
 impl Roster {
-    /// The statement with its subject, the digest of the canonical predicate.
+    /// Returns the statement with its subject, the digest of the canonical predicate.
     ///
     /// # Errors
-    /// If the roster cannot be written as canonical JSON.
+    /// Returns an error if the roster cannot be written as canonical JSON.
     pub fn into_statement(self) -> Result<Statement<Self>, Malformed> {
         let subjects = self.subjects()?;
         Ok(Statement::new(self, subjects))
@@ -176,7 +176,7 @@ impl Predicate for Roster {
     }
 
     fn check_reserved(statement: &mut Value) -> Result<(), Malformed> {
-        // The subject is the digest of the whole predicate. Without the reserved parts the digest differs.
+        // The subject is the digest of the whole predicate. A digest without the reserved parts would be different.
         let whole = Subject::new("roster", &sha256(&canonical::to_canonical(&statement["predicate"])));
         let subjects = read_typed::<Vec<Subject>>(&statement["subject"]).map_err(|error| below("/subject", error))?;
         check_subjects(&subjects, &[whole])?;
@@ -185,7 +185,7 @@ impl Predicate for Roster {
         let mut keys: Vec<[u8; 32]> = Vec::new();
         for table in ["approver", "proposer", "operator", "boundary"] {
             let lines = entries(table).flat_map(|entry| entry["keys"].as_array().into_iter().flatten());
-            // The reader of the other tables reports errors in their keys.
+            // The reader of the other tables reports the errors in the keys of these tables.
             keys.extend(lines.filter_map(|line| material(line.as_str().unwrap_or_default()).ok()));
         }
         for (at, runner) in entries("runner").enumerate() {
@@ -213,7 +213,7 @@ impl Predicate for Roster {
     }
 }
 
-/// The bytes that stand for the key of a line in comparisons.
+/// Returns the bytes that represent the key of a line in comparisons.
 fn material(line: &str) -> Result<[u8; 32], SshKeyError> {
     match SshKey::parse(line) {
         Ok(key) => Ok(*key.material()),

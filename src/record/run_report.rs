@@ -1,4 +1,4 @@
-//! Run report: the signed report of a remote runner. Runners come with a later version.
+//! Run report: the signed report of a remote runner. Only a later version has runners.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -59,7 +59,7 @@ pub struct ReportingRunner {
 }
 
 impl RunReport {
-    /// The statement with its subjects.
+    /// Returns the statement with its subjects.
     #[must_use]
     pub fn into_statement(self) -> Statement<Self> {
         let subjects = self.subjects();

@@ -1,7 +1,7 @@
-//! JSON Schemas that match the readers exactly.
+//! JSON Schemas that accept exactly the same documents as the readers.
 //!
-//! Derived schemas allow more than the readers: `null` for an absent field, and integers of 64 bits. These schemas say what
-//! the readers accept: an optional field is absent or has its type, and no integer is beyond 2^53-1.
+//! Derived schemas allow more than the readers, such as `null` for an absent field and integers of 64 bits. In these
+//! schemas, an optional field is absent or has its type, and no integer is beyond 2^53-1.
 
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
@@ -10,13 +10,13 @@ use serde_json::Value;
 
 use crate::crypto::json::MAX_INTEGER;
 
-/// The settings with which every schema and the OpenAPI description are generated (JSON Schema 2020-12).
+/// Returns the settings with which every schema and the OpenAPI description are generated (JSON Schema 2020-12).
 #[must_use]
 pub fn settings() -> SchemaSettings {
     SchemaSettings::draft2020_12().with_transform(RecursiveTransform(as_read))
 }
 
-/// Base64 in the standard alphabet, padded, without stray bits at the end: the only form within documents.
+/// Base64 in the standard alphabet with padding and without stray bits at the end, which is the only form in documents.
 pub const BASE64: &str = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$";
 
 fn as_read(schema: &mut Schema) {
@@ -27,12 +27,12 @@ fn as_read(schema: &mut Schema) {
         if schema.get("minimum").is_none() {
             schema.insert("minimum".to_owned(), (-MAX_INTEGER.cast_signed()).into());
         }
-        // The ranges express the same as `format`, in words that every validator knows.
+        // The ranges express the same limits as `format`, in keywords that every validator knows.
         schema.remove("format");
     }
 }
 
-/// A field of type `Option<T>` is present with its type, or absent.
+/// A field of type `Option<T>` is either absent or present with the type `T`.
 fn without_null(schema: &mut Schema) {
     if let Some(Value::Array(types)) = schema.get_mut("type") {
         types.retain(|one| one != "null");

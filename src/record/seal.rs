@@ -11,8 +11,8 @@ use crate::record::ident::{BoundaryName, Epoch, GenesisSalt};
 use crate::record::malformed::Malformed;
 use crate::record::validity::Timestamp;
 
-/// The largest object that a seal may name, in bytes. An auditor reads no more, and an object that does not fit into a
-/// bundle could not be shown to anyone.
+/// Maximum size of an object that a seal may name, in bytes. An auditor reads no larger object, and a bundle has no
+/// space for a larger object.
 pub const MAX_BLOB_BYTES: usize = MAX_BUNDLE_BYTES;
 
 /// What is in force from this log entry on, until the next seal.
@@ -97,7 +97,7 @@ pub struct FollowedLog {
 pub const ENGINE: &str = concat!("countersign ", env!("CARGO_PKG_VERSION"));
 
 impl Seal {
-    /// The statement with its subject, the registry's root.
+    /// Returns the statement with its subject, the registry's root.
     #[must_use]
     pub fn into_statement(self) -> Statement<Self> {
         let subjects = self.subjects();

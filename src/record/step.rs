@@ -1,4 +1,4 @@
-//! A step's definition: everything that decides what runs.
+//! The definition of a step: everything that decides how the step runs.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ pub struct StepDefinition {
     /// Files that the step brings with it, sorted by path.
     pub files: Vec<StepFile>,
     /// The closed parameter schema (a subset of JSON Schema 2020-12).
-    // Shared: many steps of a registry have the same schema.
+    // The schema is shared, because many steps of a registry have the same schema.
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub params: Arc<Value>,
     /// How parameters reach the script's text.
@@ -71,18 +71,20 @@ pub struct StepDefinition {
     pub programs: Option<Vec<Program>>,
 }
 
-/// The most files that a step contains.
+/// Maximum number of files in a step.
 const MAX_FILES: usize = 256;
-/// The most secrets that a step may request.
+/// Maximum number of secrets that a step may request.
 const MAX_SECRETS: usize = 32;
-/// The most outputs of a step.
+/// Maximum number of outputs of a step.
 const MAX_OUTPUTS: usize = 64;
 
 impl StepDefinition {
-    /// Checks the parts of later versions by rules that types cannot express, then requires that none of them is used.
+    /// Checks the parts of later versions by rules that types cannot express, then requires that the step uses no such
+    /// part.
     ///
     /// # Errors
-    /// The broken part; otherwise [`Malformed::later`] with the first used part.
+    /// Returns an error for the invalid part. If all parts are valid, returns [`Malformed::later`] for the first part
+    /// in use.
     pub fn check_reserved(&self) -> Result<(), Malformed> {
         self.check_parts()?;
         let mut used: Vec<String> = [
@@ -156,8 +158,8 @@ impl StepDefinition {
 /// The types of parameters and outputs.
 const SCHEMA_TYPES: [&str; 5] = ["array", "boolean", "integer", "object", "string"];
 
-/// Finds every `x-secret` of a parameter schema. Each must belong to a plain string whose value is not given by the schema
-/// itself or by a schema `above` it.
+/// Finds every `x-secret` of a parameter schema. Each `x-secret` must belong to a plain string. Neither the schema
+/// itself nor a schema `above` it may give the value of the string.
 fn secrets_in(schema: &Value, pointer: &str, above: bool, found: &mut Vec<String>) -> Result<(), Malformed> {
     let given = above || ["const", "default", "enum"].iter().any(|keyword| schema.get(keyword).is_some());
     if let Some(secret) = schema.get("x-secret") {
@@ -286,14 +288,14 @@ pub struct Approvals {
 }
 
 impl Approvals {
-    /// The rule of a step that declares none: one person of the groups that policy names.
+    /// Returns the rule for a step that declares no rule: one person of the groups that policy names.
     #[must_use]
     pub const fn unspecified() -> Self {
         Self { required: 1, from: Vec::new(), each: None }
     }
 
-    /// Reads a rule as people write it: `{required: 2, from: [ops], each: true}`. An absent `required` means 1. `from` may
-    /// be absent only if `groups` allows a rule without groups (in a step).
+    /// Reads a rule in the form in which people write it, such as `{required: 2, from: [ops], each: true}`. An absent
+    /// `required` means 1. The field `from` may be absent only if `groups` allows a rule without groups (in a step).
     pub fn read(node: &YamlNode, groups: GroupSource, flaws: &mut Vec<YamlFlaw>) -> Option<Self> {
         let before = flaws.len();
         let mut rule = Self::unspecified();
@@ -350,7 +352,7 @@ impl Approvals {
         }
     }
 
-    /// The error of a rule that nobody can meet, or that needs nobody.
+    /// Returns the error of a rule that nobody can meet or that requires nobody.
     #[must_use]
     pub fn fault(&self, groups: GroupSource) -> Option<String> {
         let named = self.from.len() as u64;
@@ -369,12 +371,12 @@ impl Approvals {
     }
 }
 
-/// Whether a quorum rule must name its groups.
+/// Decides whether a quorum rule must name its groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GroupSource {
-    /// In policy: an empty list is an error.
+    /// In a policy, an empty list is an error.
     Named,
-    /// In a step: an empty list means the groups that policy names.
+    /// In a step, an empty list means the groups that policy names.
     OrWhomPolicyNames,
 }
 
@@ -389,9 +391,10 @@ pub struct RegistryLeaf {
     pub reference: StepRef,
 }
 
-/// The largest script of a step.
+/// Maximum size of a step's script in bytes.
 pub const MAX_SOURCE_BYTES: usize = 64 << 10;
-/// The largest definition of a step, in bytes of canonical JSON. A bundle has room for this size.
+/// Maximum size of a step's definition, in bytes of canonical JSON. A bundle has enough space for a definition of this
+/// size.
 pub const MAX_DEFINITION_BYTES: usize = 1 << 20;
-/// The most groups that `each` may name, because the check examines every subset of them.
+/// Maximum number of groups that `each` may name, because the check examines every subset of the groups.
 pub const MAX_EACH_GROUPS: u64 = 8;

@@ -1,4 +1,4 @@
-//! Which output stream of a run.
+//! One of the two output streams of a run.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Tokens as the seal lists them, without their secrets.
+//! Tokens in the form in which the seal lists them, without their secrets.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,7 +36,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// The word in documents.
+    /// Returns the word in documents.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Signed times and windows of validity.
+//! Times in signed documents, and windows of validity.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,11 +11,11 @@ use crate::record::code::Code;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
-/// The last second that the form can express: 9999-12-31T23:59:59Z.
+/// The last second that the text form can express: 9999-12-31T23:59:59Z.
 const LAST: i64 = 253_402_300_799;
 
 impl Timestamp {
-    /// The time `seconds` after 1970-01-01T00:00:00Z, limited to what the form can express (years 0000 to 9999).
+    /// Returns the time `seconds` after 1970-01-01T00:00:00Z, limited to the years 0000 to 9999 of the text form.
     #[must_use]
     pub const fn from_unix(seconds: i64) -> Self {
         let floored = if seconds < 0 { 0 } else { seconds };
@@ -28,7 +28,7 @@ impl Timestamp {
         self.0
     }
 
-    /// This time moved by `seconds`.
+    /// Returns this time plus `seconds`.
     #[must_use]
     pub const fn plus(self, seconds: i64) -> Self {
         Self::from_unix(self.0.saturating_add(seconds))
@@ -36,7 +36,7 @@ impl Timestamp {
 }
 
 impl Timestamp {
-    /// `YYYY-MM-DDTHH:MM:SSZ`. Every document has several times, so a hand-written formatter saves time.
+    /// `YYYY-MM-DDTHH:MM:SSZ`. Every document has several times, so this code formats a time by hand to save CPU time.
     fn form(self) -> [u8; 20] {
         let at = OffsetDateTime::from_unix_timestamp(self.0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let mut form = *b"0000-00-00T00:00:00Z";
@@ -58,7 +58,7 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The form consists of ASCII digits and signs.
+        // The text form consists of ASCII digits and signs.
         f.write_str(std::str::from_utf8(&self.form()).unwrap_or_default())
     }
 }
@@ -69,7 +69,7 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// The error for a text that is not `YYYY-MM-DDTHH:MM:SSZ`, or that names a date which does not exist.
+/// The error for a text that is not `YYYY-MM-DDTHH:MM:SSZ`, or that names a date that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimestampFormatError;
 
@@ -96,7 +96,8 @@ impl FromStr for Timestamp {
             .and_then(|date| date.with_hms(two(11), two(14), two(17)).ok())
             .ok_or(TimestampFormatError)?;
         let parsed = Self::from_unix(at.assume_utc().unix_timestamp());
-        // A time has one form: writing it again must give the same text. This also refuses characters that are not digits.
+        // A time has only one text form, so the formatted time must equal the input text. The comparison also refuses
+        // characters that are not digits.
         if parsed.form() == *bytes { Ok(parsed) } else { Err(TimestampFormatError) }
     }
 }
@@ -123,11 +124,11 @@ impl schemars::JsonSchema for Timestamp {
     }
 }
 
-/// The largest difference by which a clock may be ahead of the boundary's clock at the issue of a statement.
+/// Maximum number of seconds by which the issuer's clock may be ahead of the boundary's clock.
 pub const SKEW_S: i64 = 60;
-/// The longest time from the issue of a statement to its end.
+/// Maximum time from the issue of a statement to its end, in seconds.
 pub const MAX_WINDOW_S: i64 = 24 * 3600;
-/// The default time for which a proposal is valid.
+/// Default time for which a proposal is valid, in seconds.
 pub const DEFAULT_WINDOW_S: i64 = 3600;
 
 /// Proves that the time is within the signed window. Only [`judge`] constructs it.
@@ -136,18 +137,19 @@ pub const DEFAULT_WINDOW_S: i64 = 3600;
 pub struct OpenWindow(Timestamp);
 
 impl OpenWindow {
-    /// The judged moment.
+    /// Returns the judged moment.
     #[must_use]
     pub const fn at(self) -> Timestamp {
         self.0
     }
 }
 
-/// Judges a window at `at`: `issued_at` ≤ `not_before` < `expires_at`; `issued_at` ≤ `at` + 60 s; `not_before` ≤ `at`; `at`
-/// < `expires_at` (no tolerance at the end); `expires_at` - `issued_at` at most 24 h, or `max_s` if policy allows less.
+/// Judges a window at `at`: `issued_at` ≤ `not_before` < `expires_at`; `issued_at` ≤ `at` + 60 s; `not_before` ≤ `at`;
+/// `at` < `expires_at` (no tolerance at the end); `expires_at` - `issued_at` at most 24 h, or `max_s` if policy sets a
+/// shorter limit.
 ///
 /// # Errors
-/// The first broken rule. Rules that no waiting can satisfy come first.
+/// The first broken rule. The function first checks the rules that waiting cannot satisfy.
 pub fn judge(
     issued_at: Timestamp,
     not_before: Timestamp,
@@ -180,25 +182,25 @@ pub fn judge(
 /// The reason why the time is outside of the window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WindowError {
-    /// Issue, start and end are not in order.
+    /// Issue, start and end of the window are not in order.
     Reversed,
-    /// The window is too long.
+    /// The window is longer than the limit.
     TooLong {
-        /// The length of the window.
+        /// The length of the window in seconds.
         seconds: i64,
         /// The longest allowed window.
         allowed: i64,
-        /// Whether policy sets the limit; otherwise the format does.
+        /// True if policy sets the limit, false if the format sets the limit.
         by_policy: bool,
     },
-    /// The end has passed, without tolerance.
+    /// The window has ended (the check of the end has no tolerance).
     Expired {
         /// The end.
         until: Timestamp,
         /// The judged moment.
         at: Timestamp,
     },
-    /// The statement was issued further in the future than the tolerance for clocks.
+    /// The issue time is later than now, by more than the tolerance for clocks.
     IssuedLater {
         /// The time of issue.
         issued: Timestamp,
@@ -251,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_day_and_second_is_written_and_read_back() {
+    fn every_day_and_second_is_unchanged_after_writing_and_reading() {
         use time::macros::format_description;
         let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
         for day in (0..2_932_896).step_by(97).chain([0, 58, 59, 11_016, 2_932_895]) {
@@ -274,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn times_have_one_accepted_form() {
+    fn a_time_has_only_one_accepted_form() {
         let text = "2026-11-20T09:30:00Z";
         assert_eq!(text.parse::<Timestamp>().map(|t| t.to_string()), Ok(text.to_owned()));
         for bad in [

@@ -1,20 +1,20 @@
 //! Reads the info string of a fence: its language, its attributes and the units of limits.
 //!
-//! Example: `bash {#restart title="Restart nginx" timeout=60s}`. A language comes first, then `#id`, `key=value` and
-//! `key="quoted"` in braces. A fence without `#id` is prose.
+//! Example: `bash {#restart title="Restart nginx" timeout=60s}`. The language comes first. The braces contain `#id`,
+//! `key=value` and `key="quoted"`. A fence without `#id` is prose.
 
 use crate::record::declared::Limit;
 use crate::record::sandbox_permission::SandboxPermission;
 use crate::yaml::{TextPlace, YamlFlaw, not_yet, unknown};
 
-/// Info string of a fence that is a step.
+/// Parsed info string of a fence that is a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FenceInfo {
     /// Language before the braces.
     pub(crate) language: Option<PlacedText>,
     /// Value of `#id`.
     pub(crate) id: PlacedText,
-    /// Values of `key=value`. Each key is known and occurs once.
+    /// Values of `key=value`. Every key is a known key and occurs only once.
     pub(crate) attributes: Vec<(PlacedText, PlacedText)>,
 }
 
@@ -25,7 +25,7 @@ pub(crate) struct PlacedText {
     pub(crate) text: String,
 }
 
-/// Reads an info string that begins at `place`. Returns `None` if the fence is prose.
+/// Parses an info string that begins at `place`. Returns `None` if the fence is prose.
 pub(crate) fn read(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> Option<FenceInfo> {
     let chars: Vec<char> = info.chars().collect();
     let at = |index: usize| TextPlace { line: place.line, column: place.column + index };
@@ -40,7 +40,7 @@ pub(crate) fn read(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> O
         Token::Pair(key, _) => known.contains(&key.text.as_str()) || LATER.contains(&key.text.as_str()),
     });
     if !says_step {
-        return None; // the attributes are for another program
+        return None; // These attributes are for another program.
     }
     if let Err(flaw) = read {
         flaws.push(flaw);
@@ -201,14 +201,14 @@ fn known() -> Vec<&'static str> {
     own.chain(LIMITS.map(|(name, _)| name)).chain(SandboxPermission::ALL.map(SandboxPermission::attribute)).collect()
 }
 
-/// Attributes of a later version. This version refuses them by name, so that no author believes that they have an
-/// effect.
+/// Attributes of a later version. This version refuses such attributes by name, because an author could believe that
+/// they have an effect.
 pub(crate) const LATER: [&str; 6] = ["session", "secrets", "outputs", "files", "template", "plan"];
 
 /// Parses the value of a limit.
 ///
 /// # Errors
-/// Returns a message with the expected form.
+/// Returns an error message that describes the expected form.
 pub(crate) fn limit(limit: Limit, text: &str) -> Result<u64, String> {
     let (units, example): (&[(&str, u64)], &str) = match limit {
         Limit::Wall => (&[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)], "90s, 5m or 1h"),
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_attributes_are_refused_with_their_place() {
+    fn invalid_attributes_are_refused_with_their_place() {
         for (text, expected) in [
             ("bash {#a", "1:12: the braces"),
             ("bash {#a} x", "1:13: something follows"),
@@ -284,7 +284,7 @@ mod tests {
             ("bash foo {#a}", "1:4: \"bash foo\" is more than a language"),
         ] {
             let (_, flaws) = info(text);
-            // `{#}` has no attribute of a step, so the fence is prose.
+            // The braces `{#}` contain no attribute of a step, so the fence is prose.
             if text != "bash {#}" {
                 assert!(flaws.first().is_some_and(|flaw| flaw.starts_with(expected)), "{text}: {flaws:?}");
             }

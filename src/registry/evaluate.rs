@@ -1,4 +1,4 @@
-//! Checks whether a value fits a parameter schema within the closed subset.
+//! Checks whether a value fits a parameter schema. The schema must be within the closed subset of JSON Schema.
 
 use serde_json::{Map, Value};
 
@@ -7,7 +7,7 @@ use crate::registry::parameter_pattern::ParameterPatterns;
 use crate::registry::schema::{escape, pointer};
 use crate::yaml;
 
-/// Returns the errors of a value, at most [`MAX_ERRORS`]. `schema` must be within the closed subset.
+/// Returns the errors of a value, at most [`MAX_ERRORS`]. `schema` must be within the closed subset of JSON Schema.
 pub(super) fn evaluate(schema: &Value, value: &Value, patterns: &ParameterPatterns) -> Vec<ParameterError> {
     let mut evaluation = Evaluation { patterns, path: Vec::new(), errors: Vec::new() };
     evaluation.value(schema, value);
@@ -15,7 +15,7 @@ pub(super) fn evaluate(schema: &Value, value: &Value, patterns: &ParameterPatter
     evaluation.errors
 }
 
-/// Progress of comparing a value with its schema.
+/// State of a comparison between a value and its schema.
 struct Evaluation<'p> {
     patterns: &'p ParameterPatterns,
     path: Vec<String>,
@@ -129,7 +129,7 @@ impl Evaluation<'_> {
                 None => unknown = unknown.or(Some(name)),
             }
         }
-        // One unknown parameter is enough to find the mistake.
+        // One error about an unknown parameter is enough, because the proposer then finds the mistake.
         if let Some(name) = unknown {
             let known: Vec<&str> = properties.keys().map(String::as_str).collect();
             let message = if known.is_empty() {
@@ -151,7 +151,7 @@ impl Evaluation<'_> {
     }
 }
 
-/// Returns true if two JSON values are equal. A schema may contain 1.0 in a list, which equals the number 1.
+/// Returns true if two JSON values are equal. A schema may contain 1.0 in a list, and 1.0 equals the number 1.
 fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
     use crate::registry::schema;
 
-    /// Returns the errors of a validator for all of JSON Schema, in the wording of this module.
+    /// Returns the errors of a complete JSON Schema validator, in the wording of this module.
     fn reference(schema: &Value, value: &Value) -> Vec<String> {
         let validator = jsonschema::options()
             .with_draft(Draft::Draft202012)
@@ -273,7 +273,7 @@ mod tests {
             .prop_map(|parts| format!("^{}$", parts.iter().map(|(a, b)| format!("{a}{b}")).collect::<String>()))
     }
 
-    /// Generates each keyword or leaves it out.
+    /// Generates a schema with some of the keywords, chosen at random.
     fn keywords(all: Vec<(&'static str, BoxedStrategy<Value>)>) -> BoxedStrategy<Value> {
         let each = |(name, value): (&'static str, BoxedStrategy<Value>)| {
             prop::option::weighted(0.3, value).prop_map(move |value| (name, value))
@@ -390,7 +390,7 @@ mod tests {
         prop_oneof![4 => prop::sample::select(listed), 2 => fits, 1 => any_value()].boxed()
     }
 
-    /// Returns the value as a proposer could give it, because fractions are refused before the schema is checked.
+    /// Returns the value without fractions, because fractions are refused before the schema is checked.
     fn plain(value: &Value) -> Value {
         match value {
             Value::Number(number) => json!(number.as_f64().map(|number| number as i64)),
@@ -407,7 +407,7 @@ mod tests {
         let config = Config { cases: 2000, failure_persistence: None, ..Config::default() };
         TestRunner::new(config)
             .run(&pairs, |(schema, value)| {
-                // The pattern must compile, and the names must be valid names of parameters.
+                // The pattern must compile, and each name must be a valid parameter name.
                 let whole = json!({"type": "object", "properties": {"a": schema}});
                 let flaws = schema::check(&whole, &ParameterPatterns::default()).err().unwrap_or_default();
                 prop_assume!(!flaws.iter().any(|flaw| flaw.path.last().is_some_and(|last| last == "pattern")));

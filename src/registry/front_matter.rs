@@ -10,8 +10,9 @@
 //! defaults: {timeout: 60s, memory: 256MiB, interpreter: bash}
 //! ```
 //!
-//! `params` may also be a complete schema (`type: object`, `properties`, `required`). Only this form allows a parameter
-//! that has no default and may be absent. Both forms become the same normal form in the definition of a step.
+//! `params` may also be a complete schema (`type: object`, `properties`, `required`). Only a complete schema allows a
+//! parameter that has no default and may be absent. Both forms become the same normal form in the definition of a
+//! step.
 
 use serde_json::{Map, Value, json};
 
@@ -22,7 +23,7 @@ use crate::registry::attributes::{LATER, LIMITS, limit};
 use crate::registry::parameters::ParameterSchema;
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode, unknown};
 
-/// Settings of the front matter for every step of its file.
+/// Settings in the front matter for every step of the file.
 #[derive(Debug, Clone)]
 pub(crate) struct FrontMatter {
     pub(crate) title: Option<String>,
@@ -33,7 +34,7 @@ pub(crate) struct FrontMatter {
     pub(crate) interpreter: Option<String>,
 }
 
-/// Parameters of a file in normal form.
+/// Parameters that the front matter declares, in normal form.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DeclaredParams {
     description: Option<Value>,
@@ -46,7 +47,8 @@ impl DeclaredParams {
         self.properties.keys().map(String::as_str).collect()
     }
 
-    /// Returns the normal form with `required` sorted. If `only` is given, returns the normal form of these parameters.
+    /// Returns the normal form of the parameters, with `required` sorted. If `only` is given, the result contains
+    /// only these parameters.
     pub(crate) fn schema(&self, only: Option<&[String]>) -> Value {
         let taken = |name: &String| only.is_none_or(|names| names.contains(name));
         let properties: Map<String, Value> =
@@ -61,7 +63,7 @@ impl DeclaredParams {
     }
 }
 
-/// Reads the tree of a front matter. A field with a flaw keeps its default, so that reading can continue.
+/// Reads the YAML tree of a front matter. If a field has a flaw, the field keeps its default and reading continues.
 pub(crate) fn read(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> FrontMatter {
     let mut found = FrontMatter {
         title: None,
@@ -159,7 +161,7 @@ fn params(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredParams {
         ));
         return DeclaredParams::default();
     }
-    // A parameter named `type` has a map as its value. A complete schema has a text there.
+    // If a parameter is named `type`, its value is a map. If `type` is a text, the map is a complete schema.
     let whole = matches!(node.value("type"), Some(YamlNode { kind: YamlKind::Text(_), .. }));
     let given = node.to_json();
     let schema = if whole { given } else { json!({"type": "object", "properties": given}) };

@@ -1,8 +1,8 @@
 //! Reads Countersign Markdown: runbooks whose fenced blocks are steps.
 //!
-//! A runbook has the front matter `countersign: 1`. Each fenced block with an id is a step, for example a fence with
-//! `bash {#restart timeout=60s}`. All other text is prose. Reading a runbook runs nothing. This module does not check
-//! whether a block is valid shell, because this version has no parser for shell.
+//! The front matter of a runbook contains `countersign: 1`. Each fenced block with an id is a step. Example of a
+//! fence: `bash {#restart timeout=60s}`. All other text is prose. This module only reads a runbook and runs nothing.
+//! This module does not check whether a block is valid shell, because this version has no parser for shell.
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
@@ -21,8 +21,8 @@ pub struct FoundStep {
     pub place: TextPlace,
 }
 
-/// Reads a `*.md` file. Returns `None` if the file is prose. `path` is the first part of each ref: the relative path
-/// without `.md`.
+/// Reads a `*.md` file. Returns `None` if the file is prose. `path` is the first part of each step reference: the
+/// relative path of the file without `.md`.
 ///
 /// # Errors
 /// Returns all flaws of the file.
@@ -36,7 +36,7 @@ pub fn read(text: &str, path: &str) -> Result<Option<Vec<FoundStep>>, Vec<YamlFl
     };
     for (bad, message) in [
         ('\r', "the file has Windows line endings, which a script would take for text: save it with LF"),
-        ('\0', "the file holds a NUL character: remove it"),
+        ('\0', "the file contains a NUL character: remove it"),
     ] {
         if let Some(at) = text.find(bad) {
             flaws.push(YamlFlaw::new(lines.place(at), message));
@@ -47,7 +47,7 @@ pub fn read(text: &str, path: &str) -> Result<Option<Vec<FoundStep>>, Vec<YamlFl
     }
     let front = match yaml::parse(yaml, 2) {
         Ok(tree) => front_matter::read(&tree, &mut flaws),
-        // Without a valid front matter, every block would give an error too.
+        // Without a valid front matter, every block of the file would give an error too.
         Err(flaw) => return Err(vec![flaw]),
     };
     if format!("{path}:x").parse::<StepRef>().is_err() {
@@ -74,7 +74,7 @@ pub fn read(text: &str, path: &str) -> Result<Option<Vec<FoundStep>>, Vec<YamlFl
     if flaws.is_empty() { Ok(Some(found)) } else { Err(flaws) }
 }
 
-/// Reads the step of one block. A block with a flaw gives no step, and reading continues.
+/// Reads the step of one block. If a block has a flaw, the block gives no step, and reading continues.
 fn step(
     front: &FrontMatter,
     path: &str,
@@ -190,7 +190,8 @@ fn interpreter(front: &FrontMatter, block: &Block, info: &FenceInfo) -> Result<S
         }
         if name.starts_with('-') || words.next().is_some() {
             return Err(refuse(
-                "options in a shebang are not passed on: remove them, and write set -e or the like below it".to_owned(),
+                "options in a shebang are not used: remove them, and write `set -e` or another set command below it"
+                    .to_owned(),
             ));
         }
         return front_matter::interpreter(name).map_err(refuse);
@@ -211,7 +212,7 @@ fn exclusive_name(text: &str) -> Result<String, String> {
     Err(format!("{text:?} is not a valid name for exclusive runs: use 1 to 64 letters, digits and . _ -"))
 }
 
-/// Returns the declared parameters that a step takes. `params=""` takes none.
+/// Returns the declared parameters that the step uses. `params=""` takes none.
 fn chosen(text: &str, known: &[&str]) -> Result<Vec<String>, String> {
     let mut names: Vec<String> = Vec::new();
     for name in text.split(',').map(str::trim).filter(|_| !text.is_empty()) {
@@ -244,7 +245,7 @@ struct Block {
 }
 
 impl Block {
-    /// Returns a flaw if the block belongs to another runbook format.
+    /// Returns an error if the block belongs to another runbook format.
     fn runnable(&self) -> Option<YamlFlaw> {
         (self.info.text.split_whitespace().next() == Some("runnable")).then(|| {
             let what = "a ```runnable block";
@@ -271,7 +272,7 @@ fn blocks(text: &str, from: usize, lines: &Lines<'_>) -> Vec<Block> {
             Event::End(TagEnd::CodeBlock) => {
                 in_block = false;
                 if let Some(block) = found.last_mut() {
-                    // A closed block has exactly one more line than its script: the closing fence.
+                    // A closed block has its script and one more line, the closing fence.
                     let lines_of = |text: &str| text.matches('\n').count();
                     let whole = text[from..][range].trim_end();
                     block.closed = lines_of(whole) == lines_of(&block.source) + 1 && whole.ends_with(block.mark);

@@ -38,8 +38,8 @@ use crate::yaml::{TextPlace, YamlFlaw};
 pub struct Registry {
     steps: BTreeMap<StepRef, Arc<RegisteredStep>>,
     manifest: Vec<u8>,
-    /// Hashes of all complete subtrees, one list for each height. The first list has the leaf hashes in the order of
-    /// `steps`.
+    /// Hashes of all complete subtrees, one list for each height. The first list contains the leaf hashes in the
+    /// order of `steps`.
     tree: Vec<Vec<merkle::Hash>>,
 }
 
@@ -48,7 +48,7 @@ pub struct Registry {
 pub struct RegisteredStep {
     /// Definition of the step, which decides everything that runs.
     pub definition: Arc<StepDefinition>,
-    /// Canonical JSON of the definition: the blob with the step digest.
+    /// Canonical JSON of the definition. The step digest is the digest of these bytes.
     pub canonical: Arc<[u8]>,
     /// Step digest.
     pub digest: StepDigest,
@@ -59,7 +59,7 @@ pub struct RegisteredStep {
 }
 
 impl RegisteredStep {
-    /// Returns the step without its place, as a store has it.
+    /// Returns the step without its place in a file, as if the step was read from a store.
     #[must_use]
     pub fn stored(&self) -> Self {
         Self { place: None, ..self.clone() }
@@ -90,10 +90,10 @@ pub struct RegistryProof {
     pub hashes: Vec<merkle::Hash>,
 }
 
-/// Step of a stored registry.
+/// Step for a registry that is built again from stored steps.
 #[derive(Debug)]
 pub enum StoredStep {
-    /// Step of another registry with the same bytes. Both registries share the step in memory.
+    /// Step of another registry with the same definition. Both registries share the step in memory.
     Known(RegisteredStep),
     /// Step that was read from the store.
     Read(Box<StepDefinition>),
@@ -110,8 +110,8 @@ impl StoredStep {
 
 impl Registry {
     /// Reads every runbook below `dirs`. The order of files and directories does not matter. Names that begin with a
-    /// dot are skipped. A link that leaves its runbook directory is an error. If `owner` is given, only this user and
-    /// root may be able to write the files and directories.
+    /// dot are skipped. A symbolic link that leads out of its runbook directory is an error. If `owner` is given, the
+    /// files and directories must be writable only for this user and root.
     ///
     /// # Errors
     /// Returns all errors of all files, sorted by file and place.
@@ -145,8 +145,9 @@ impl Registry {
         Self::seal(found, schemas, errors)
     }
 
-    /// Returns the steps of one runbook in file order, each with the place of its id. A person can then run the file at
-    /// a terminal. `name` is the path for the refs, with its extension. `shown` is the name of the file in errors.
+    /// Returns the steps of one runbook in file order, each with the place of its id. With these steps, a person can
+    /// run the file at a terminal. `name` is the path from which the step references are made, with the file
+    /// extension. `shown` is the name of the file in errors.
     ///
     /// # Errors
     /// Returns all errors of the file, sorted by place.
@@ -179,7 +180,7 @@ impl Registry {
         Self::from_stored(definitions.into_iter().map(|step| StoredStep::Read(Box::new(step))))
     }
 
-    /// Builds the sealed registry from stored steps. Some of the steps may be known already.
+    /// Builds the sealed registry from stored steps. Another registry may already contain some of the steps.
     ///
     /// # Errors
     /// Returns the same errors as [`Self::from_definitions`].
@@ -252,7 +253,7 @@ impl Registry {
         self.steps.get(reference)
     }
 
-    /// Returns the canonical array of the leaves: the blob that a seal names as `registry`.
+    /// Returns the blob that a seal names as `registry`: the canonical JSON array of the leaves.
     #[must_use]
     pub fn manifest(&self) -> Vec<u8> {
         self.manifest.clone()
@@ -264,7 +265,7 @@ impl Registry {
         RegistryRoot::from_bytes(merkle::root(&self.tree[0]))
     }
 
-    /// Returns the proof that a step is in the registry, or `None` if the step is not there.
+    /// Returns the proof that a step is in the registry, or `None` if the registry does not contain the step.
     #[must_use]
     pub fn proof(&self, reference: &StepRef) -> Option<RegistryProof> {
         self.proof_at(self.steps.keys().position(|other| other == reference)?)
@@ -278,14 +279,14 @@ impl Registry {
             let level = self.tree.get(usize::from(level)).ok_or(())?;
             usize::try_from(index).ok().and_then(|index| level.get(index)).copied().ok_or(())
         };
-        // The tree contains every complete subtree.
+        // `tree` contains the hash of every complete subtree, so this search always succeeds.
         let hashes = merkle::inclusion_path(index, size, subtree).ok()??;
         Some(RegistryProof { index, size, hashes })
     }
 }
 
-/// Returns the hashes of all complete subtrees over these leaves, by height. With these hashes, the proof of a step
-/// needs no hashing.
+/// Returns the hashes of all complete subtrees over these leaves, one list for each height. With these hashes, the
+/// proof of a step is read without computing a hash.
 fn levels(leaves: Vec<merkle::Hash>) -> Vec<Vec<merkle::Hash>> {
     let mut levels = vec![leaves];
     while let Some(below) = levels.last().filter(|below| below.len() > 1) {
@@ -296,7 +297,7 @@ fn levels(leaves: Vec<merkle::Hash>) -> Vec<Vec<merkle::Hash>> {
     levels
 }
 
-/// Parameter schemas of a registry. Equal schemas are checked and stored once.
+/// Parameter schemas of a registry. Several steps with equal schemas share one checked schema.
 #[derive(Default)]
 struct Schemas {
     patterns: Arc<ParameterPatterns>,
@@ -304,7 +305,8 @@ struct Schemas {
 }
 
 impl Schemas {
-    /// Replaces the schema of a step with an equal schema that is already stored. `seal` reports a schema with flaws.
+    /// Replaces the schema of a step with an equal schema that is already stored. If the schema has flaws, the
+    /// function `seal` reports them.
     fn share(&mut self, step: &mut StepDefinition) {
         if let Ok(schema) = self.get(&step.params) {
             step.params = Arc::clone(schema.schema());
@@ -390,7 +392,7 @@ mod tests {
         Dir::of(&[("a.md", text)]).errors()
     }
 
-    /// Returns a runbook with this fence and script.
+    /// Returns a runbook with one block, which has this fence and script.
     fn fenced(info: &str, script: &str) -> String {
         format!("---\ncountersign: 1\nparams: {{a: {{type: string}}}}\n---\n```{info}\n{script}```\n")
     }
@@ -564,7 +566,7 @@ mod tests {
             ),
             ("---\r\ncountersign: 1\r\n---\r\n".to_owned(), "a.md:1:4: the file has Windows line endings"),
             (fenced("bash {#a}", "true\rfalse\n"), "a.md:6:5: the file has Windows line endings"),
-            (fenced("bash {#a}", "true\0\n"), "a.md:6:5: the file holds a NUL"),
+            (fenced("bash {#a}", "true\0\n"), "a.md:6:5: the file contains a NUL"),
             ("---\ncountersign: 1\nparams: &x {}\n---\n".to_owned(), "a.md:3:12: anchors"),
             ("---\ncountersign: 1\ntitle: [a\n---\n".to_owned(), "a.md:"),
             (
@@ -662,7 +664,7 @@ mod tests {
     }
 
     #[test]
-    fn links_that_leave_the_directory_are_refused() {
+    fn links_that_lead_out_of_the_runbook_directory_are_refused() {
         let outside = Dir::of(&[("secret.md", NGINX)]);
         let dir = Dir::of(&[("nginx.md", NGINX), (".hidden/bad.md", "---\ncountersign: 9\n---\n")]);
         symlink(outside.path().join("secret.md"), dir.path().join("out.md")).expect("a link");
@@ -700,7 +702,7 @@ mod tests {
         {
             mode(name, ordinary);
         }
-        // A file that is not a runbook may be writable.
+        // Other users may be able to write a file that is not a runbook.
         mode("deep/notes.txt", 0o666);
         assert_eq!(found(me), "");
         for (name, ordinary) in [("a.md", 0o644), ("deep", 0o755), ("deep/b.md", 0o644)] {
@@ -739,7 +741,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_follows_from_its_fence_and_the_front_matter() {
+    fn a_step_gets_its_fields_from_its_fence_and_the_front_matter() {
         let text = "---\ncountersign: 1\ntitle: T\nparams: {host: {type: string}, user: {type: string, default: x}}\ndefaults: {timeout: 1m, interpreter: sh, cpu: 2}\n---\n```{#plain}\na\n```\n\n## The *second* `one`\n\n- item\n\n  ```python {#py params=user timeout=5s proc=full exclusive=e}\n  if x:\n      y\n  ```\n\n```bash {#env params=\"\" title=\"Own\"}\n#!/usr/bin/env zsh\nb\n```\n\n```bash\nprose\n```\n\n<!--\n```bash {#hidden}\nno\n```\n-->\n";
         let registry = Dir::of(&[("a.md", text)]).load().expect("a registry");
         let step = |id: &str| &registry.get(&format!("a:{id}").parse().expect("a ref")).expect(id).definition;
@@ -760,7 +762,7 @@ mod tests {
     }
 
     #[test]
-    fn templates_are_refused_by_name() {
+    fn runbooks_with_template_syntax_are_refused_by_name() {
         let found = errors(&fenced("bash {#a template=gruntwork}", "true\n"));
         assert_eq!(found, ["a.md:5:13: `template=` is not supported by this version: remove it"]);
         let registry = Dir::of(&[("nginx.md", NGINX)]).load().expect("a registry");

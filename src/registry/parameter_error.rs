@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-/// Error in a given parameter, with the place of the error.
+/// Error in a given parameter, with the place in the parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParameterError {
-    /// JSON pointer (RFC 6901) into the parameters. The pointer is empty for all parameters together.
+    /// JSON pointer (RFC 6901) into the parameters. The pointer is empty if the error concerns all parameters
+    /// together.
     pub pointer: String,
     /// Description of the problem and its solution. Long values are cut.
     pub message: String,

@@ -1,4 +1,4 @@
-//! Patterns of parameters: the patterns that a schema may have, and their regex engine.
+//! Patterns of parameters: checks them against the closed subset, and compiles them.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use regex::{Regex, RegexBuilder};
 
-/// Compiled patterns, by their text. A registry may have thousands of steps, but few of them are used at the same time.
-/// So a pattern is compiled at its first match, and at most [`MAX_COMPILED`] compiled patterns are stored.
+/// Compiled patterns, with their texts as keys. A registry may have thousands of steps, but few of them are used at
+/// the same time. Therefore a pattern is compiled at its first use, and at most [`MAX_COMPILED`] compiled patterns
+/// are stored.
 #[derive(Default)]
 pub(crate) struct ParameterPatterns(Mutex<HashMap<Box<str>, Arc<Regex>>>);
 
@@ -44,9 +45,9 @@ impl fmt::Debug for ParameterPatterns {
     }
 }
 
-/// Checks that a pattern begins with `^`, ends with `$` and means the same in every regex engine. Look-around,
-/// back-references and flags are refused. An alternative outside parentheses is refused too, because `^a|b$` is
-/// anchored on one side only.
+/// Checks that a pattern begins with `^`, ends with `$` and has the same meaning in every regex engine. Look-around,
+/// back-references and flags are refused. Alternatives outside parentheses are refused too, because the pattern
+/// `^a|b$` is anchored on one side only.
 fn check_text(pattern: &str) -> Result<(), String> {
     if pattern.len() > MAX_PATTERN_BYTES {
         return Err(format!("the pattern is longer than {MAX_PATTERN_BYTES} bytes: shorten it"));
@@ -71,13 +72,13 @@ fn check_text(pattern: &str) -> Result<(), String> {
                 }
                 at += 1;
             }
-            // Regex engines disagree about these characters inside brackets: nested classes, POSIX classes and set
-            // operations.
+            // Regex engines disagree about nested classes, POSIX classes and set operations, so these characters are
+            // refused inside brackets.
             '[' if in_class => return Err("a [ inside brackets is read differently by engines: write \\[".to_owned()),
             c @ ('&' | '-' | '~') if in_class && chars.get(at + 1) == Some(&c) => {
                 return Err(format!("{c}{c} inside brackets is read differently by engines: write \\{c}"));
             }
-            // ECMA-262 reads `[]` as an empty class, but other engines read `]` as the first member of the class.
+            // In ECMA-262, `[]` is an empty class, but other engines read `]` as the first member of the class.
             '[' if chars.get(at + 1 + usize::from(chars.get(at + 1) == Some(&'^'))) == Some(&']') => {
                 return Err("a ] right after [ or [^ is read differently by engines: write \\]".to_owned());
             }
@@ -104,9 +105,11 @@ fn check_text(pattern: &str) -> Result<(), String> {
                 );
             }
             '^' | '$' if depth == 0 || chars[at] == '^' => {
-                return Err("^ and $ may stand only at the two ends: write \\^ or \\$ for the character".to_owned());
+                return Err("^ and $ are allowed only at the two ends: write \\^ or \\$ for the character".to_owned());
             }
-            '$' => return Err("^ and $ may stand only at the two ends: write \\^ or \\$ for the character".to_owned()),
+            '$' => {
+                return Err("^ and $ are allowed only at the two ends: write \\^ or \\$ for the character".to_owned());
+            }
             _ => {}
         }
         at += 1;
@@ -114,8 +117,8 @@ fn check_text(pattern: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Compiles the pattern with the meaning of ECMA-262. The unchanged pattern is compiled first, because its size is
-/// limited.
+/// Compiles the pattern with the meaning of ECMA-262. The unchanged pattern is compiled first, to check its size
+/// limit.
 fn compile(pattern: &str) -> Result<Regex, String> {
     let build = |text: &str| {
         RegexBuilder::new(text).size_limit(MAX_COMPILED_BYTES).build().map_err(|error| {
@@ -160,7 +163,7 @@ fn translated(pattern: &str) -> Cow<'_, str> {
     if changed { Cow::Owned(text) } else { Cow::Borrowed(pattern) }
 }
 
-/// White space and line ends of ECMA-262.
+/// Characters that are white space or line ends in ECMA-262.
 const SPACE: &str = r"[\t-\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}]";
 const NO_SPACE: &str = r"[^\t-\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}]";
 const MAX_PATTERN_BYTES: usize = 512;

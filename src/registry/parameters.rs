@@ -55,7 +55,7 @@ impl ParameterSchema {
     /// Checks that `schema` describes an object and is within the closed subset.
     ///
     /// # Errors
-    /// Returns all parts that are outside the subset or contradict each other.
+    /// Returns an error for each part that is outside the subset or contradicts another part.
     pub fn compile(schema: &Value) -> Result<Self, Vec<SchemaFlaw>> {
         Self::shared(Arc::new(schema.clone()), Arc::default())
     }
@@ -71,13 +71,14 @@ impl ParameterSchema {
         if flaws.is_empty() { Ok(Self { schema, patterns }) } else { Err(flaws) }
     }
 
-    /// Returns the schema in the form of the step's definition.
+    /// Returns the schema in the form that the step's definition contains.
     #[must_use]
     pub const fn schema(&self) -> &Arc<Value> {
         &self.schema
     }
 
-    /// Adds the defaults to the parameters of a proposer, and then validates them. Approvers sign the result.
+    /// Adds the defaults to the parameters of a proposer, and then validates the parameters. Approvers sign the
+    /// result.
     ///
     /// # Errors
     /// Returns all errors of the parameters.
@@ -107,7 +108,7 @@ impl ParameterSchema {
     /// Validates parameters that must already be complete, for example signed parameters.
     ///
     /// # Errors
-    /// Returns all errors of the parameters. A missing default is an error too.
+    /// Returns all errors of the parameters. If a parameter with a default is missing, this is an error too.
     pub fn check(&self, value: &Value) -> Result<Params, Vec<ParameterError>> {
         let params = self.complete(value.clone())?;
         if params.value == *value {
@@ -151,8 +152,9 @@ fn check_defaults(schema: &Value, patterns: &ParameterPatterns, path: &mut Vec<S
 
 /// Returns the environment variables for the parameters: `PARAM_<NAME>`, sorted by name.
 ///
-/// Letters become upper case and `-` becomes `_`. Other characters do not change, so `hostName` becomes
-/// `PARAM_HOSTNAME`. Text does not change. Other values are written as canonical JSON.
+/// In the name, letters become upper case and `-` becomes `_`. No other character is changed, so `hostName` becomes
+/// `PARAM_HOSTNAME`. A string is written without change. Any other value is written as
+/// canonical JSON.
 #[must_use]
 pub fn environment(params: &Params) -> Vec<(String, String)> {
     let mut variables: Vec<(String, String)> = params
@@ -172,7 +174,7 @@ pub fn environment(params: &Params) -> Vec<(String, String)> {
     variables
 }
 
-/// Adds every default of `schema` that `value` lacks, also inside lists and objects.
+/// Adds every default of `schema` that is missing in `value`, also inside lists and objects.
 fn fill(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(given) => {
@@ -203,10 +205,10 @@ fn check_plain(value: &Value, path: &mut Vec<String>, errors: &mut Vec<Parameter
     };
     match value {
         Value::String(text) if text.contains('\0') => {
-            refuse(path, "the text holds a NUL, which no environment can carry: remove it");
+            refuse(path, "the text contains a NUL, which an environment variable can't contain: remove it");
         }
         Value::Number(number) if number.as_i64().is_none_or(|number| number.unsigned_abs() > MAX_INTEGER) => {
-            refuse(path, "only whole numbers within ±(2^53-1) are taken: give a fraction as text");
+            refuse(path, "only whole numbers within ±(2^53-1) are allowed: give a fraction as text");
         }
         Value::Null => refuse(path, "null is no value: leave the parameter out"),
         Value::Array(items) if path.len() < MAX_VALUE_DEPTH => {
@@ -255,7 +257,7 @@ fn check_dashes(schema: &Value, value: &Value, path: &mut Vec<String>, errors: &
     }
 }
 
-/// Returns the pointer of the first value that `complete` has and `value` lacks.
+/// Returns the JSON pointer to the first part of `complete` that is missing in `value`.
 fn missing_default(value: &Value, complete: &Value, path: &mut Vec<String>) -> String {
     let children: Vec<(String, Option<&Value>, &Value)> = match (value, complete) {
         (Value::Object(a), Value::Object(b)) => b.iter().map(|(name, v)| (name.clone(), a.get(name), v)).collect(),
@@ -350,7 +352,7 @@ mod tests {
             (json!({"host": "a", "list": ["b", "-c"]}), "/list/1: the text begins with `-`"),
             (json!({"host": "a", "deep": {"x": "-c"}}), "/deep/x: "),
             (json!({"host": "a", "deep": {"y": "c"}}), "/deep/y: unknown parameter"),
-            (json!({"host": "a\u{0}"}), "/host: the text holds a NUL"),
+            (json!({"host": "a\u{0}"}), "/host: the text contains a NUL"),
             (json!({"host": "abcdef"}), "/host: "),
             (json!({"host": 1}), "/host: "),
             (json!({"host": null}), "/host: null"),
@@ -388,7 +390,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(200))]
 
         #[test]
-        fn completing_parameters_is_idempotent_and_no_text_begins_with_a_dash(
+        fn completed_parameters_do_not_change_again_and_contain_no_text_with_a_leading_dash(
             given in prop::collection::btree_map("a|b|c|d|e", any_value(), 0..5)
         ) {
             let schema = compile(json!({
@@ -407,7 +409,7 @@ mod tests {
         }
 
         #[test]
-        fn names_of_variables_are_distinct(names in prop::collection::btree_set("[a-bA-B_-]{1,3}", 1..5)) {
+        fn two_parameters_never_have_the_same_variable_name(names in prop::collection::btree_set("[a-bA-B_-]{1,3}", 1..5)) {
             let properties: Map<String, Value> =
                 names.iter().map(|name| (name.clone(), json!({"type": "string", "default": "v"}))).collect();
             if let Ok(schema) = ParameterSchema::compile(&json!({"type": "object", "properties": properties})) {

@@ -7,9 +7,9 @@ use std::fmt;
 pub struct RegistryError {
     /// File, relative to its runbook directory. If there are several runbook directories, the directory comes first.
     pub file: String,
-    /// Line, from 1. The line is 0 if the error has no place in the file.
+    /// Line, from 1. Line number. The line is 0 if the error has no place in the file.
     pub line: usize,
-    /// Column in characters, from 1. The column is 0 if the error has no place in the file.
+    /// Column in characters, from 1. Column number. The column is 0 if the error has no place in the file.
     pub column: usize,
     /// Description of the problem and its solution.
     pub message: String,
@@ -17,7 +17,7 @@ pub struct RegistryError {
 
 impl fmt::Display for RegistryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A file name may contain control characters, so escape them before they reach a terminal.
+        // A file name may contain control characters, so escape the file name before it is printed on a terminal.
         let file = self.file.escape_debug();
         match self.line {
             0 => write!(f, "{file}: {}", self.message),

@@ -1,9 +1,9 @@
 //! Closed subset of JSON Schema for parameters.
 //!
-//! The subset of draft 2020-12 has `type` (string, integer, boolean, array, object), `properties`, `required`, `items`,
-//! `enum`, `const`, `pattern`, lengths, ranges, item counts, `default` and `description`. `x-leading-dash` is an
-//! extension. Any other keyword is an error, and references are not allowed. `additionalProperties` is always false. A
-//! fraction must be a string.
+//! This subset of JSON Schema draft 2020-12 has `type` (string, integer, boolean, array, object), `properties`,
+//! `required`, `items`, `enum`, `const`, `pattern`, lengths, ranges, item counts, `default` and `description`.
+//! `x-leading-dash` is an extension. Any other keyword is an error, and references are not allowed.
+//! `additionalProperties` is always false. Numbers must be integers, so write a fraction as a string.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ use crate::yaml;
 pub struct SchemaFlaw {
     /// Place in the schema, as the tokens of a JSON pointer (RFC 6901).
     pub path: Vec<String>,
-    /// True if the flaw is in the key at the path, false if it is in the value.
+    /// True if the flaw is in the key at the path, and false if the flaw is in the value.
     pub of_key: bool,
     /// Description of the problem and its solution.
     pub message: String,
@@ -36,7 +36,7 @@ pub(crate) struct Closed(());
 /// Checks that `schema` describes an object and is within the closed subset. Defaults are not checked.
 ///
 /// # Errors
-/// Returns all parts that are outside the subset or contradict each other.
+/// Returns an error for each part that is outside the subset or contradicts another part.
 pub(crate) fn check(schema: &Value, patterns: &ParameterPatterns) -> Result<Closed, Vec<SchemaFlaw>> {
     let mut checker = Checker { patterns, flaws: Vec::new(), nodes: 0 };
     checker.check_root(schema);
@@ -63,7 +63,7 @@ pub(crate) fn escape(token: &str) -> String {
     token.replace('~', "~0").replace('/', "~1")
 }
 
-/// Progress of checking one schema.
+/// State of the check of one schema.
 struct Checker<'p> {
     patterns: &'p ParameterPatterns,
     flaws: Vec<SchemaFlaw>,
@@ -140,10 +140,10 @@ impl Checker<'_> {
         }
         match kind.as_str() {
             "array" if !map.contains_key("items") => {
-                self.at(path, &[], false, "an array needs `items`: say what it holds".to_owned());
+                self.at(path, &[], false, "an array needs `items`, the schema of its elements".to_owned());
             }
             "object" if !map.contains_key("properties") => {
-                self.at(path, &[], false, "an object needs `properties`: name what it holds".to_owned());
+                self.at(path, &[], false, "an object needs `properties`, the schemas of its members".to_owned());
             }
             _ => {}
         }
@@ -193,7 +193,7 @@ impl Checker<'_> {
                 path,
                 &[keyword],
                 true,
-                format!("`{keyword}` says nothing about {kind}: it is for {of_kind}, remove it"),
+                format!("`{keyword}` has no effect on {kind}: it is for {of_kind}, remove it"),
             );
             return;
         }
@@ -292,7 +292,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Checks that a value of `enum` or `const` could be given as a parameter.
+    /// Checks that a proposer could give this value of `enum` or `const` as a parameter.
     fn member(&mut self, value: &Value, kind: &str, map: &Map<String, Value>, path: &[String], place: &[&str]) {
         let fits = match kind {
             "string" => value.is_string(),
@@ -352,9 +352,10 @@ const KEYWORDS: [&str; 20] = [
     "x-leading-dash",
     "additionalProperties",
 ];
-/// Maximum number of nested schemas. The limit bounds the time for compiling.
+/// Maximum number of nested schemas. The limit keeps the time for compiling short.
 const MAX_SCHEMA_NODES: usize = 256;
-/// Maximum number of tokens in the path of a schema. Sixteen tokens are eight nested objects.
+/// Maximum number of tokens in the path of a schema. Each nested object adds two tokens, so sixteen tokens are eight
+/// nested objects.
 const MAX_SCHEMA_DEPTH: usize = 16;
 /// Largest integer that all JSON readers represent exactly.
 pub(crate) const MAX_INTEGER: u64 = (1 << 53) - 1;
@@ -390,7 +391,7 @@ mod tests {
             ),
             (
                 json!({"type": "integer", "minLength": 1}),
-                "/properties/a/minLength: `minLength` says nothing about integer",
+                "/properties/a/minLength: `minLength` has no effect on integer",
             ),
             (json!({"type": "string", "pattern": "a$"}), "/properties/a/pattern: the pattern must begin with ^"),
             (json!({"type": "string", "pattern": "^a"}), "/properties/a/pattern: the pattern must begin with ^"),
@@ -408,7 +409,7 @@ mod tests {
             ),
             (json!({"type": "string", "pattern": "^[a[b]|c]$"}), "/properties/a/pattern: a [ inside brackets"),
             (json!({"type": "string", "pattern": "^[a-z&&b]$"}), "/properties/a/pattern: && inside brackets"),
-            (json!({"type": "string", "pattern": "^a$|^b$"}), "/properties/a/pattern: ^ and $ may stand"),
+            (json!({"type": "string", "pattern": "^a$|^b$"}), "/properties/a/pattern: ^ and $ are allowed"),
             (
                 json!({"type": "string", "pattern": format!("^{}$", "a".repeat(511))}),
                 "/properties/a/pattern: the pattern is longer",

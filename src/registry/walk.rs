@@ -11,9 +11,9 @@ use crate::yaml::{TextPlace, YamlFlaw};
 
 /// Runbook files and errors found in one runbook directory.
 pub(super) struct RunbookDirectoryWalk {
-    /// Directory with its links resolved.
+    /// Path of the directory, with all symbolic links resolved.
     root: PathBuf,
-    /// Only user, besides root, who may be able to write the runbooks. `None` allows any user.
+    /// User who, besides root, may be able to write the runbooks. `None` allows any user.
     owner: Option<u32>,
     pub(super) prefix: String,
     /// Relative name and path of each runbook.
@@ -83,7 +83,7 @@ impl RunbookDirectoryWalk {
                 .refuse(relative, "it is a link that leaves the runbook directory: copy what it points to".to_owned());
         }
         if real.is_dir() || is_runbook {
-            // A link may lead through directories that the walk itself does not visit.
+            // A symbolic link may lead through directories that the walk does not visit.
             let way = if is_link { real.ancestors().count() - self.root.ancestors().count() } else { 1 };
             for on_the_way in real.ancestors().take(way.max(1)) {
                 self.check_writers(on_the_way, relative);
@@ -106,8 +106,8 @@ impl RunbookDirectoryWalk {
         }
     }
 
-    /// Refuses a path that other users can write. A user who can write or replace a runbook controls the steps of the
-    /// next seal.
+    /// Refuses a path that another user can write. A user who can write or replace a runbook controls the steps of
+    /// the next seal.
     fn check_writers(&mut self, real: &Path, relative: &str) {
         let (Some(owner), Ok(found)) = (self.owner, real.metadata()) else { return };
         let path = real.display();
@@ -145,7 +145,7 @@ pub(super) fn read_file(relative: &str, path: &Path) -> Result<Vec<(TextPlace, S
     }
     let bytes = fs::read(path).map_err(unreadable)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(too_large()); // the file grew during the read
+        return Err(too_large()); // The file grew while it was read.
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];

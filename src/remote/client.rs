@@ -1,7 +1,7 @@
 //! Client of the boundary's HTTP interface.
 //!
-//! The client uses plain HTTP, for a boundary on this machine or for a local TLS proxy. Redirects and proxy settings of
-//! the environment are ignored, because both could send the token to another server.
+//! The client uses plain HTTP, for a boundary on this machine or for a local TLS proxy. The client ignores redirects,
+//! and proxy settings from the environment, because both could send the token to another server.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -24,17 +24,19 @@ use crate::record::ident::Name;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 
-/// Payload type of the DSSE message that a key signs for read access.
+/// Payload type of the DSSE message that a key signs to get read access.
 pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";
 /// Maximum size of an answer in bytes, except for streams.
 const MAX_ANSWER_BYTES: u64 = 32 << 20;
-/// Time limit between a request and the first byte of its answer. A call that waits on the server uses a shorter wait.
+/// Time limit between a request and the first byte of its answer. If the server may wait before it answers, the
+/// request asks for a shorter wait than this limit.
 const ANSWER: Duration = Duration::from_secs(90);
 const CONNECT: Duration = Duration::from_secs(10);
-/// Time limit for the whole body of an answer, except for streams. The largest answers have several MiB.
+/// Time limit for the whole body of an answer, except for streams. The limit is long, because the largest answers
+/// have several MiB.
 const WHOLE: Duration = Duration::from_secs(180);
 
-/// A secret that must not be printed.
+/// A secret that the program must not print.
 #[derive(Clone)]
 pub struct Secret(zeroize::Zeroizing<String>);
 
@@ -65,7 +67,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Value of `Accept` for a request whose answer is an NDJSON stream.
+/// Value of the header `Accept` in a request for an NDJSON stream.
 const LINES: &str = "application/x-ndjson, application/json;q=0.5";
 
 /// Default address of the boundary.
@@ -82,8 +84,8 @@ impl Address {
     /// Parses a URL.
     ///
     /// # Errors
-    /// Returns an error if the URL does not have the form `http://host[:port][/path]`. For an https URL, the error
-    /// message names alternatives.
+    /// Returns an error if the URL does not have the form `http://host[:port][/path]`. If the URL begins with
+    /// `https`, the error message names alternatives.
     pub fn parse(url: &str) -> Result<Self, CommandFailure> {
         let shown = PrintableText::text(url);
         if url.starts_with("https://") {
@@ -121,7 +123,7 @@ pub struct Client {
     address: Address,
     agent: Agent,
     keys: Option<KeyArgs>,
-    /// True if the address is not the boundary itself but a mirror. The client then sends no credentials.
+    /// True if the address is not the boundary itself but a mirror. In this case, the client sends no credentials.
     stranger: bool,
     bearer: RefCell<Option<Secret>>,
     name: RefCell<Option<Name>>,
@@ -129,14 +131,15 @@ pub struct Client {
 
 impl Client {
     /// Creates a client with a token or with keys. If a request needs credentials, one of the keys signs a challenge.
-    /// The keys are loaded only then, so that an unusable key does not stop a request for public data.
+    /// The client loads the keys only for such a request, so an unusable key does not prevent a request for public
+    /// data.
     #[must_use]
     pub fn new(address: Address, token: Option<Secret>, keys: Option<KeyArgs>) -> Self {
         Self::with(address, token, keys, WHOLE)
     }
 
-    /// Creates a client without credentials, for a mirror. A hostile mirror could store a token, or forward a challenge
-    /// of a boundary to the person's key.
+    /// Creates a client without credentials, for a mirror. A hostile mirror could store the token, or could forward a
+    /// boundary's challenge to the person's key.
     #[must_use]
     pub fn stranger(address: Address) -> Self {
         Self { stranger: true, ..Self::new(address, None, None) }
@@ -158,7 +161,7 @@ impl Client {
         Self { address, agent, keys, stranger: false, bearer: RefCell::new(token), name: RefCell::new(None) }
     }
 
-    /// Returns the name of the person whose key got read access, if a key was used.
+    /// Returns the name of the person who got read access with a key, or `None` if no key was used.
     #[must_use]
     pub fn name(&self) -> Option<Name> {
         self.name.borrow().clone()
@@ -180,7 +183,8 @@ impl Client {
         self.whole(self.request(Method::GET, path, None::<&()>, "*/*")?)
     }
 
-    /// Fetches at most `most` bytes. Returns `None` for status 404. A mirror may answer without a problem document.
+    /// Fetches a resource of at most `most` bytes. Returns `None` for status 404. The error answer of a mirror need
+    /// not be a problem document.
     ///
     /// # Errors
     /// Returns the refusal, or an error if the server cannot be reached.
@@ -225,7 +229,7 @@ impl Client {
         self.typed(self.request(Method::POST, path, None::<&()>, "application/json")?)
     }
 
-    /// Opens an NDJSON stream. The first event of the stream is the event after `after`.
+    /// Opens an NDJSON stream. The stream begins with the first event after the event `after`.
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
@@ -300,8 +304,8 @@ impl Client {
         }
     }
 
-    /// Sends a request. If the server demands credentials, the client gets read access with a key and sends the request
-    /// again.
+    /// Sends a request. If the server requires credentials, the client gets read access with a key and sends the
+    /// request again.
     fn again_when_admission_ended(
         &self,
         send: impl Fn() -> Result<Response<Body>, CommandFailure>,
@@ -309,14 +313,14 @@ impl Client {
         self.refuse_problem(self.answered(send)?)
     }
 
-    /// Does the same, but also returns an error response.
+    /// Does the same as the function above, but returns a response with an error status as a response.
     fn answered(
         &self,
         send: impl Fn() -> Result<Response<Body>, CommandFailure>,
     ) -> Result<Response<Body>, CommandFailure> {
         let response = send()?;
-        // Status 429 without a token concerns all callers of this address without a token. The client's key has its own
-        // limit.
+        // Status 429 without a token means that a limit for all callers without a token at this address is reached. A
+        // client with a key has a limit of its own.
         let unknown = match response.status().as_u16() {
             401 => true,
             429 => self.bearer.borrow().is_none(),
@@ -331,11 +335,12 @@ impl Client {
         Ok(response)
     }
 
-    /// Returns true if the token allows all requests of a review. Without a token the result is also true.
+    /// Returns true if the token allows all requests of a review. If the client has no token, the result is also
+    /// true.
     ///
-    /// The check requests the first entry of the log. This entry needs the same scope as the seal, policy and roster of
-    /// a review: `read` for every step. If the boundary cannot be reached, the result is true, and the next call
-    /// reports the error.
+    /// The check requests the first entry of the log. To read this entry, a token needs the same scope as for the
+    /// documents of a review: `read` for every step. If the boundary cannot be reached, the result is true, because
+    /// the next call reports the error.
     #[must_use]
     pub fn token_reads_all(&self) -> bool {
         if self.bearer.borrow().is_none() {
@@ -345,7 +350,8 @@ impl Client {
         answer.map_or(true, |answer| !matches!(answer.status().as_u16(), 401 | 403))
     }
 
-    /// Gets read access with the first key that the boundary knows. Returns false if the boundary knows no key.
+    /// Gets read access with the first key that the boundary knows. Returns false if the boundary does not know any
+    /// of the keys.
     ///
     /// # Errors
     /// Returns an error if a key cannot be used, or if the boundary refuses the signature.
@@ -401,8 +407,8 @@ impl Client {
             )));
         };
         let mut failure = refusal(&problem, serde_json::from_slice(&bytes).ok());
-        // The problem's title asks for a token, but the request had one. The message below explains how to replace the
-        // token.
+        // The title of the problem asks for a token, but the request already had a token. The message below explains
+        // how to replace the token.
         if failure.has_code(Code::Unauthenticated) && self.keys.is_none() && self.bearer.borrow().is_some() {
             failure.message = format!(
                 "the boundary at {} does not take your token (unauthenticated): {}; the token is of --token, --token-file, \
@@ -468,13 +474,13 @@ fn refusal(problem: &Problem, whole: Option<Value>) -> CommandFailure {
         Some(code) => Exit::of_code(code),
         None => Exit::Unreachable,
     };
-    // The problem's text is not trusted, because it may quote text of other people.
+    // The text of a problem document is not trusted, because it may quote other people's text.
     let mut message = if problem.detail.starts_with(&problem.title) {
         format!("{} ({word})", problem.detail)
     } else {
         format!("{} ({word}): {}", problem.title, problem.detail)
     };
-    // The detail of a parameter error already names each place.
+    // In a parameter error, the detail already names each place.
     let told = |error: &ProblemError| {
         let pointer = error.pointer.strip_prefix("/params").unwrap_or(&error.pointer);
         problem.detail.contains(&format!("{pointer}: {}", error.detail))
@@ -523,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_keeps_its_code_and_its_control_characters_are_escaped() {
+    fn the_code_of_a_problem_is_preserved_and_its_control_characters_are_escaped() {
         let problem = Problem {
             kind: "/problems/unknown-step".into(),
             title: "no such step is registered".into(),
@@ -557,7 +563,7 @@ mod tests {
             failure.message.ends_with(": /text: expected a string; expected an object; /params/other: unknown"),
             "{failure}"
         );
-        // A place that the detail does not name is added to the message.
+        // If the detail does not name a place, the place is added to the message.
         problem.detail = "expected 1 to 5 seconds".into();
         problem.errors = vec![at("/expires_in_s", "expected 1 to 5 seconds")];
         assert!(refusal(&problem, None).message.ends_with("; /expires_in_s: expected 1 to 5 seconds"));
@@ -568,7 +574,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_answer_times_out_but_a_stream_does_not() {
+    fn a_slow_answer_exceeds_the_time_limit_but_a_stream_has_no_time_limit() {
         use std::io::Write as _;
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));

@@ -1,4 +1,4 @@
-//! Follows a proposal to its end: prints the output and returns the exit code.
+//! Waits for the end of a proposal, prints the output and returns the exit code.
 
 use std::io::{BufRead as _, Read as _, Write as _};
 use std::path::Path;
@@ -19,19 +19,21 @@ use crate::terminal::outcome_words::outcome_words;
 use crate::terminal::streams::{Terminal, write_new};
 use crate::trust::chain::Pinned;
 
-/// Maximum length of a line in a stream: the largest bundle, with some reserve.
+/// Maximum length of a line in a stream: the largest bundle and some additional bytes.
 const MAX_LINE_BYTES: u64 = 8 << 20;
-/// Number of attempts to continue a stream without new events. The pause between attempts grows.
+/// Maximum number of attempts to continue a stream that brings no new events. The pause between two attempts grows
+/// with each attempt.
 const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(250);
-/// Longest pause between attempts, as a power of two of [`PAUSE`].
+/// Maximum pause between two attempts, as a power of two of [`PAUSE`].
 const MOST_DOUBLED: u32 = 4;
-/// Time for further attempts if a boundary that has answered before cannot be reached. The boundary may be restarting.
+/// Duration of further attempts, if a boundary that has answered before cannot be reached. Such an outage may be a
+/// restart of the boundary.
 const RESTART: Duration = Duration::from_secs(120);
-/// Time for further attempts if a boundary has never answered.
+/// Duration of further attempts, if a boundary has never answered.
 const FIRST_ANSWER: Duration = Duration::from_secs(15);
 
-/// Follows a proposal until its status is final.
+/// Waits until the status of a proposal is final.
 ///
 /// # Errors
 /// Returns an error if the boundary cannot be reached for a long time, or if the boundary refuses the request.
@@ -52,7 +54,8 @@ pub fn follow(client: &Client, id: &ProposalId, sink: &mut RunPrinter<'_>) -> Re
             Err(failure) => return Err(failure),
         };
         match client.get::<ProposalView>(&format!("/v1/proposals/{id}")) {
-            // The stream may have lost its last events. Therefore the loop reads the stream once more before it ends.
+            // The stream may have lost its last events. Therefore the loop reads the stream once more before the loop
+            // ends.
             Ok(view) if is_over(view.status) && (broken.is_none() || tries >= TRIES) => {
                 sink.end()?;
                 return Ok(view);
@@ -75,7 +78,7 @@ pub fn follow(client: &Client, id: &ProposalId, sink: &mut RunPrinter<'_>) -> Re
     }
 }
 
-/// A period in which the boundary cannot be reached.
+/// Period in which the boundary cannot be reached.
 struct Outage {
     most: Duration,
     began: Option<Instant>,
@@ -90,7 +93,7 @@ impl Outage {
     /// Waits before the next attempt.
     ///
     /// # Errors
-    /// Returns the failure itself if another attempt is useless or the outage has lasted too long.
+    /// Returns the given failure if another attempt is useless, or if the outage has lasted too long.
     fn wait(&mut self, failure: CommandFailure, terminal: &Terminal) -> Result<(), CommandFailure> {
         let began = *self.began.get_or_insert_with(Instant::now);
         if failure.exit != Exit::Unreachable || began.elapsed() >= self.most {
@@ -105,7 +108,8 @@ impl Outage {
     }
 }
 
-/// Reads the events of a stream. Returns the failure that interrupted the stream, if there was one.
+/// Reads the events of a stream. Returns the failure that interrupted the stream, or `None` if the stream ended
+/// normally.
 fn read_events(
     mut lines: impl std::io::BufRead,
     after: &mut Option<u64>,
@@ -115,8 +119,8 @@ fn read_events(
         match next_line(&mut lines) {
             Ok(None) => return Ok(None),
             Ok(Some(value)) => {
-                // An unknown event of a later version is skipped. The id of the event is stored, so that the event is
-                // not requested again.
+                // If a later version has sent an unknown event, the event is skipped. The program stores the id of
+                // the event and does not request the event again.
                 if let Ok(event) = serde_json::from_value::<Event>(value.clone()) {
                     sink.event(&event, &value)?;
                 }
@@ -127,7 +131,8 @@ fn read_events(
     }
 }
 
-/// Returns the next document of an NDJSON stream. Empty lines are keepalives and are skipped.
+/// Returns the next document of an NDJSON stream. Empty lines only keep the connection open, so the function skips
+/// them.
 ///
 /// # Errors
 /// Returns an error if the stream was interrupted.
@@ -151,7 +156,7 @@ pub fn next_line(lines: &mut impl std::io::BufRead) -> Result<Option<Value>, Com
     }
 }
 
-/// Returns true if the status is final.
+/// Returns true if the status can't change any more.
 #[must_use]
 pub const fn is_over(status: ProposalStatus) -> bool {
     match status {
@@ -173,21 +178,22 @@ fn exit_of(view: &ProposalView) -> Exit {
         (ProposalStatus::Expired, ..) => Exit::TimedOut,
         (ProposalStatus::Refused, _, Some(refusal)) => Exit::of_code(refusal.code),
         (ProposalStatus::Denied | ProposalStatus::Cancelled | ProposalStatus::Refused, ..) => Exit::Refused,
-        // The proposal is not finished, but the command has stopped waiting.
+        // The command has stopped waiting before the end of the proposal.
         (ProposalStatus::Pending | ProposalStatus::Approved | ProposalStatus::Running, ..) => Exit::TimedOut,
     }
 }
 
-/// The bundle that a command should write.
+/// Options about the bundle that a command writes.
 #[derive(Debug, Clone, Copy)]
 pub struct WantedBundle<'a> {
     /// Path of the bundle file.
     pub bundle: Option<&'a Path>,
-    /// Number of cosignatures to wait for. `None` means one if the bundle's roster names a witness, and otherwise zero.
+    /// Number of cosignatures to wait for. The default `None` means 1 if the bundle's roster names a witness, and 0
+    /// if the roster names no witness.
     pub witnesses: Option<u64>,
 }
 
-/// Writes the bundle if one is wanted, prints the result, and returns the exit code.
+/// Writes the bundle if the user named a bundle file, prints the result, and returns the exit code.
 ///
 /// # Errors
 /// Returns an error if the bundle cannot be fetched or written.
@@ -221,11 +227,12 @@ pub fn conclude(
     } else {
         terminal.say(&ending(view));
     }
-    // The exit code of the run has priority. If the run succeeded but its bundle is missing, the command fails.
+    // If the run failed, the command returns the exit code of the run. If the run succeeded but its bundle cannot be
+    // written, the command fails.
     match bundle_failure {
         Some(failure) if exit.code() == 0 => Err(CommandFailure::new(
             Exit::Unreachable,
-            format!("the run ended well, but its bundle could not be had: {failure}"),
+            format!("the run succeeded, but its bundle could not be fetched: {failure}"),
         )),
         Some(failure) => {
             terminal.say(&format!("no bundle: {failure}"));
@@ -235,8 +242,8 @@ pub fn conclude(
     }
 }
 
-/// Fetches the bundle again until the bundle has enough cosignatures, because cosignatures arrive after the receipt.
-/// The cosignatures are not verified here.
+/// Fetches the bundle repeatedly until it has enough cosignatures, because cosignatures arrive after the receipt.
+/// This function does not verify the cosignatures.
 fn fetch(
     client: &Client,
     receipt: &ReceiptId,
@@ -270,7 +277,8 @@ fn fetch(
     }
 }
 
-/// Returns the number of possible cosignatures in the bundle, and true if the bundle's roster names witnesses.
+/// Returns the number of signatures in the bundle that may be cosignatures, and true if the bundle's roster names
+/// witnesses.
 fn cosignatures(bundle: &[u8]) -> (u64, bool) {
     let Ok(bundle) = strict::parse_as::<Bundle>(bundle, MAX_BUNDLE_BYTES) else { return (0, false) };
     let proof = TlogProof::parse(&bundle.proofs.receipt).ok();
@@ -279,9 +287,10 @@ fn cosignatures(bundle: &[u8]) -> (u64, bool) {
     (proof.map_or(0, |proof| lines_of_others(&proof.checkpoint)), named)
 }
 
-/// Time limit of the wait for cosignatures. The limit includes a second attempt after a first error of a witness.
+/// Maximum time to wait for cosignatures. The limit is long enough for a second attempt after the first error of a
+/// witness.
 pub const COSIGNED: Duration = Duration::from_secs(60);
-/// Interval between two requests for the bundle.
+/// Pause between two requests for the bundle.
 pub const COSIGNED_PAUSE: Duration = Duration::from_millis(250);
 
 fn ending(view: &ProposalView) -> String {
@@ -296,10 +305,10 @@ fn ending(view: &ProposalView) -> String {
     words
 }
 
-/// Installs a handler for Ctrl-C. The handler ends the program with a message that the proposal continues.
+/// Installs a handler for Ctrl-C. The handler prints that the proposal continues, and ends the program.
 pub fn stop_waiting_on_interrupt(id: &ProposalId) {
     let id = id.clone();
-    // If this thread cannot start, Ctrl-C still ends the program, but without the message.
+    // If this thread cannot be started, Ctrl-C still ends the program, but prints no message.
     let _ = std::thread::Builder::new().name("interrupt".to_owned()).spawn(move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
@@ -319,7 +328,7 @@ mod tests {
     use crate::record::receipt::Status;
 
     #[test]
-    fn exit_code_153_for_a_too_large_file_is_explained() {
+    fn exit_code_153_is_explained_as_a_file_that_is_too_large() {
         let words = |code| outcome_words(&Outcome { exit_code: Some(code), ..Outcome::of(Status::Failed) });
         assert!(words(153).contains("153 (a shell's code for a program that reached the limit file_bytes)"));
         assert_eq!(words(3), "failed, exit code 3");

@@ -1,7 +1,8 @@
 //! Sources of a log: a server, a directory with a copy, or a store that no service uses.
 //!
-//! All sources have the resources of C2SP tlog-tiles: `checkpoint`, `tile/<level>/<index>[.p/<width>]` and
-//! `tile/entries/<index>[.p/<width>]`. In addition, `blob/sha256/<hex>` has the data that entries name.
+//! Every source has the files of C2SP tlog-tiles: `checkpoint`, `tile/<level>/<index>[.p/<width>]` and
+//! `tile/entries/<index>[.p/<width>]`. Every source also has the files `blob/sha256/<hex>`, which contain the data
+//! that entries name by digest.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read as _};
@@ -22,22 +23,23 @@ use crate::terminal::screen::PrintableText;
 pub enum LogSource {
     /// A directory that `log export` has written.
     Directory(PathBuf),
-    /// A boundary, or an HTTP server with the same files.
+    /// A boundary, or another HTTP server that has the same files.
     Served(Box<Client>),
     /// A store that no service uses: a backup or a closed log.
     Stored(Box<StoredLog>),
 }
 
-/// Maximum size of a resource in bytes: a tile with the longest entries. Blobs are smaller.
+/// Maximum size of a file in bytes: a tile with entries of the maximum size. Blobs are smaller.
 pub const MAX_RESOURCE_BYTES: usize = TILE_WIDTH as usize * (MAX_ENTRY_BYTES + 2);
 
-/// Directory in a copy with every signed checkpoint that the copy accepted. The file names are the sizes.
+/// Name of the directory in which a copy stores every signed checkpoint that it has accepted. The name of each file
+/// is the size of the checkpoint.
 pub const KEPT_HEADS: &str = "checkpoints";
-/// Prefix of temporary files in a copy.
+/// Prefix of the names of temporary files in a copy.
 pub const UNFINISHED: &str = ".new-";
 
 impl LogSource {
-    /// Returns the signed checkpoint, or `None` if there is none.
+    /// Returns the signed checkpoint, or `None` if the source has no checkpoint.
     ///
     /// # Errors
     /// Returns an error if the checkpoint cannot be read.
@@ -82,7 +84,7 @@ impl LogSource {
         Ok(heads)
     }
 
-    /// Returns a tile, or `None` if there is none.
+    /// Returns a tile, or `None` if the source does not have this tile.
     ///
     /// # Errors
     /// Returns an error if the tile cannot be read.
@@ -90,7 +92,8 @@ impl LogSource {
         self.resource(&path.to_string(), MAX_RESOURCE_BYTES)
     }
 
-    /// Returns a blob, or `None` if there is none. The digest is not checked.
+    /// Returns a blob, or `None` if the source does not have this blob. The function does not check the digest of the
+    /// bytes.
     ///
     /// # Errors
     /// Returns an error if the blob cannot be read.
@@ -106,7 +109,7 @@ impl LogSource {
         let tile = Self::tile_of(TileKind::Entries, index, size)?;
         let mut bytes = self.tile(&tile)?;
         if bytes.is_none() && tile.width() < TILE_WIDTH {
-            // The log may have grown since, and then the complete tile has replaced the incomplete tile.
+            // If the log has grown since, the complete tile has replaced the incomplete tile.
             bytes = self.tile(&Self::tile_of(TileKind::Entries, index, u64::MAX)?)?;
         }
         let Some(bytes) = bytes else {
@@ -167,7 +170,7 @@ impl LogSource {
 pub fn read_file(path: &Path, most: usize) -> Result<Option<Vec<u8>>, CommandFailure> {
     let shown = PrintableText::text(&path.to_string_lossy());
     let failed = |error: io::Error| CommandFailure::usage(format!("can't read {}: {error}", shown.as_str()));
-    // Without this flag, the open of a pipe would block until another process writes to the pipe.
+    // If this flag were missing, opening a pipe would block until another process writes to the pipe.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = match OpenOptions::new().read(true).custom_flags(nonblocking).open(path) {
         Ok(file) => file,
@@ -192,8 +195,8 @@ impl EvidenceFiles for LogSource {
         Self::blob(self, digest).map_err(|failure| Unreadable(failure.message))
     }
 
-    /// Hash tiles are compared for every source, because a server may also publish a copy of unknown origin. The
-    /// comparison costs less than 1 % of the time to read the entries.
+    /// Hash tiles are compared for every kind of source, because a server may also publish a copy of unknown origin.
+    /// The comparison takes less than 1 % of the time that reading the entries takes.
     fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Unreadable> {
         Self::tile(self, path).map_err(|failure| Unreadable(failure.message))
     }

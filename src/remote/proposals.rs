@@ -1,4 +1,4 @@
-//! Search for proposals by id, by the end of an id, or by status.
+//! Searches proposals by id, by the last digits of an id, or by status.
 
 use crate::boundary::view::{ProposalList, ProposalStatus, ProposalView};
 use crate::record::ident::{ProposalId, ProposalIdEnding, ReceiptId};
@@ -6,25 +6,28 @@ use crate::remote::client::Client;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 
-/// Maximum number of pages of a list. One page has a hundred proposals, or the matches among ten thousand proposals.
+/// Maximum number of pages of a proposal list that are requested. One page contains a hundred proposals, or the
+/// matches in ten thousand proposals.
 const MAX_PAGES: usize = 1000;
 
 /// Maximum number of proposals in an error message about an ambiguous name.
 const MOST_NAMED: usize = 20;
 
-/// Proposals that a search includes.
+/// Set of proposals that a search includes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LookupRange {
-    /// Proposals that are not finished. Without a name, the search returns the only pending proposal.
+    /// Proposals that are not finished. If the user gives no name, the search returns the only pending proposal.
     Open,
-    /// All proposals that the caller may see. Without a name, the search returns the only proposal with this status.
+    /// All proposals that the caller may see. If the user gives no name, the search returns the only proposal with
+    /// this status.
     Visible(ProposalStatus),
 }
 
-/// Finds a proposal by its id or by the end of its id. Without a name, there must be exactly one proposal.
+/// Finds a proposal by its id or by the last digits of its id. If the user gives no name, there must be exactly one
+/// proposal in the set.
 ///
 /// # Errors
-/// Returns an error if no proposal matches. If several proposals match, the error lists them.
+/// Returns an error if no proposal matches. If several proposals match, the error names these proposals.
 pub fn find_proposal(client: &Client, named: Option<&str>, among: LookupRange) -> Result<ProposalId, CommandFailure> {
     let none = |words: String| CommandFailure::new(Exit::Usage, words);
     let Some(name) = named else {
@@ -60,7 +63,7 @@ pub fn find_proposal(client: &Client, named: Option<&str>, among: LookupRange) -
     }
     let found = list(client, &query)?;
     match (found.as_slice(), among) {
-        // The boundary did the search, so its result is checked here.
+        // The result is checked, because the boundary made the search.
         ([one], _) if ending.is_of(&one.id) => Ok(one.id.clone()),
         ([one], _) => Err(CommandFailure::new(
             Exit::Refused,
@@ -85,8 +88,8 @@ fn ambiguous(several: &[ProposalView]) -> CommandFailure {
 /// Returns all proposals that the caller may see and that match the query, newest first.
 ///
 /// # Errors
-/// Returns the boundary's refusal. If the list has too many pages, the function returns an error, because an incomplete
-/// list could mislead the caller.
+/// Returns the boundary's refusal. Returns an error if the list has too many pages, because an incomplete list could
+/// mislead the caller.
 pub fn list(client: &Client, query: &[(&str, &str)]) -> Result<Vec<ProposalView>, CommandFailure> {
     let mut found = Vec::new();
     let mut cursor: Option<ProposalId> = None;

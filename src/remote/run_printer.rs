@@ -1,4 +1,4 @@
-//! Printer of the events and the output of a run.
+//! Prints the events and the output of a run.
 
 use std::io::Write as _;
 
@@ -11,7 +11,7 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::run_output::{CommandGuard, EscapedOutput};
 use crate::terminal::streams::Terminal;
 
-/// Options about the form of a run's output.
+/// Options for the output of a run.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct OutputForm {
     /// Print output to a terminal unchanged, including control characters
@@ -52,7 +52,7 @@ impl<'t> RunPrinter<'t> {
     /// Prints one event.
     ///
     /// # Errors
-    /// Returns an error if the standard output cannot be written, or if a piece of output is no base64.
+    /// Returns an error if the standard output cannot be written, or if a piece of output is not valid base64.
     pub fn event(&mut self, event: &Event, line: &Value) -> Result<(), CommandFailure> {
         if self.terminal.json {
             return self.terminal.object(line);
@@ -80,7 +80,7 @@ impl<'t> RunPrinter<'t> {
             }
             Event::HeldUp { code, detail } => {
                 let why = RefusalView { code: *code, detail: detail.clone() };
-                // After a reconnection the stream repeats this event.
+                // If the connection was interrupted, the stream repeats this event.
                 if self.held_up.as_ref() != Some(&why) {
                     self.terminal.say(&held_up_words(&why));
                     self.guard.line_ended();
@@ -118,7 +118,7 @@ impl<'t> RunPrinter<'t> {
         }
     }
 
-    /// Prints the buffered rest of the output.
+    /// Prints the rest of the output that is still in the buffer.
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
@@ -134,7 +134,7 @@ impl<'t> RunPrinter<'t> {
     }
 }
 
-/// Returns a text with the reason why an approved run has not started.
+/// Returns the reason why an approved run has not started, as text.
 #[must_use]
 pub fn held_up_words(why: &RefusalView) -> String {
     format!("held up ({}), and tried again until it expires: {}", why.code, why.detail)

@@ -1,5 +1,5 @@
-//! Compares a run with the last successful run of the step. All data about the last run comes from the boundary and is
-//! not verified.
+//! Compares the proposed run with the last successful run of the step. The boundary supplies all data about the last
+//! run, and the data is not verified.
 
 use serde_json::Value;
 use similar::ChangeTag;
@@ -15,7 +15,7 @@ use crate::review::sources::{LastRun, ReviewSources};
 use crate::review::words::counted;
 use crate::terminal::screen::{PrintableText, leaves};
 
-/// Compares the signed run with the last successful run of the step.
+/// Compares the run that approvers sign with the last successful run of the step.
 #[must_use]
 pub fn compare(sources: &ReviewSources, found: &Derived, signed: &Authorization) -> RunComparison {
     let Some(last) = &sources.last else {
@@ -89,7 +89,8 @@ fn without_source(definition: &Value) -> Value {
 fn lines_diff(old: &str, new: &str) -> Vec<LineDifference> {
     let lines = |text| str::split_inclusive(text, '\n').collect::<Vec<&str>>();
     let (old, new) = (lines(old), lines(new));
-    // Use only Myers: the text comparison of `similar` would link all its algorithms into the program.
+    // Use only the Myers algorithm, because the text comparison of `similar` would link all its algorithms into the
+    // program.
     let mut found = Compact::new(Replace::new(Capture::new()), &old[..], &new[..]);
     let Ok(()) = myers::diff(&mut found, &old[..], 0..old.len(), &new[..], 0..new.len());
     let ops = found.into_inner().into_inner().into_ops();

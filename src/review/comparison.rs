@@ -1,11 +1,11 @@
-//! Result of comparing a run with the last successful run of the step.
+//! Result of comparing a proposed run with the last successful run of the step.
 
 use crate::terminal::screen::PrintableText;
 
-/// Result of comparing a run with the last successful run of the step.
+/// Result of comparing a proposed run with the last successful run of the step.
 #[derive(Debug, Clone, Default)]
 pub enum RunComparison {
-    /// The boundary could not be asked.
+    /// The boundary was not asked, or did not answer.
     #[default]
     Unknown,
     /// The boundary reports no successful run of this step.
@@ -37,7 +37,7 @@ pub struct LineDifference {
 }
 
 impl RunComparison {
-    /// Returns the text about the comparison for the line below the script.
+    /// Returns one sentence about the comparison. The screen shows this sentence below the script.
     #[must_use]
     pub fn words(&self) -> Option<PrintableText> {
         match self {

@@ -1,7 +1,7 @@
 //! Proves that the decision screen leaves out no signed field.
 //!
-//! A line shows the field, or a rule of this module proves that the field equals a shown value or a built-in default.
-//! Any other field stops signing.
+//! For each field, a line shows the field, or a rule of this module proves that the field equals a shown value or a
+//! built-in default. A field without a line or a proof makes signing impossible.
 
 use std::collections::BTreeMap;
 
@@ -51,9 +51,9 @@ pub fn fields(found: &Derived, lines: &Lines) -> Vec<SignedField> {
 /// Values with which a field can be compared.
 pub struct EqualValues<'f> {
     found: &'f Derived,
-    /// Fields of the statement that follow from its predicate: subjects and types.
+    /// Fields of the statement whose values follow from the other fields: subjects and types.
     expected: BTreeMap<String, Value>,
-    /// Profile in the payload, as JSON. The field `usual` is the profile of a run that gets nothing from the host.
+    /// Profile in the payload, as JSON. The field `usual` is the profile of a run that uses no resources of the host.
     profile: Value,
     usual: Value,
 }

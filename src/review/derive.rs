@@ -1,7 +1,7 @@
-//! Checks an authorization before this program shows anything.
+//! Checks an authorization before the program shows the authorization to an approver.
 //!
-//! This module trusts only bytes that a digest or a signature protects. The digests are in the payload, in a seal that
-//! a rostered key of the boundary signed, and in the roster that the approver trusts.
+//! This module trusts only bytes that a digest or a signature protects. The payload, a seal with the signature of a
+//! boundary's key, and the roster that the approver trusts contain these digests.
 
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ use crate::review::line::Lines;
 use crate::review::signed_field::{FieldReason, SignedField};
 use crate::review::sources::ReviewSources;
 
-/// Makes all checks that the sources allow.
+/// Makes all checks for which the sources contain the data.
 #[must_use]
 pub fn derive(sources: &ReviewSources, now: Timestamp) -> Derived {
     let mut found = Derived {
@@ -85,7 +85,7 @@ const RUNS: &str = "policy lets this step run";
 const PERMISSIONS: &str = "permissions are what this program derives";
 
 impl Derived {
-    /// Returns true if this check was made and passed.
+    /// Returns true if the check with this name was made and passed.
     #[must_use]
     pub fn holds(&self, what: &str) -> bool {
         self.checks.iter().any(|check| check.what == what && check.finding == ReviewFinding::Holds)
@@ -97,7 +97,10 @@ impl Derived {
         let nowhere: Vec<_> = nowhere.collect();
         let open = self.definition.is_none() || fields.iter().any(|field| matches!(field.why, FieldReason::Open(_)));
         let finding = if !nowhere.is_empty() {
-            ReviewFinding::Fails(format!("no line shows {}, and no rule derives it", nowhere.join(", ")))
+            ReviewFinding::Fails(format!(
+                "no line shows the field {}, and no rule derives the field",
+                nowhere.join(", ")
+            ))
         } else if open {
             ReviewFinding::NotChecked("it rests on the other checks".to_owned())
         } else {
@@ -110,12 +113,12 @@ impl Derived {
         self.checks.push(ReviewCheck { what, finding });
     }
 
-    /// Checks that the definition has the signed digest. Then checks the parameters and the script against the
-    /// definition.
+    /// Checks that the definition has the signed digest. After this check, compares the parameters and the script
+    /// with the definition.
     fn definition(&mut self, sources: &ReviewSources, signed: &Authorization) {
         const IS_SIGNED: &str = "the definition shown has the signed digest";
         let Some(bytes) = &sources.definition else {
-            self.note(IS_SIGNED, ReviewFinding::NotChecked("the definition could not be had".to_owned()));
+            self.note(IS_SIGNED, ReviewFinding::NotChecked("the definition could not be fetched".to_owned()));
             return;
         };
         let read = match canonical::parse_canonical(bytes, MAX_DEFINITION_BYTES) {
@@ -163,7 +166,7 @@ impl Derived {
         );
     }
 
-    /// Returns the seal if one of the boundary's keys in the roster signed the seal.
+    /// Returns the seal if a key of the boundary in the roster signed the seal.
     fn seal(&mut self, sources: &ReviewSources, signed: &Authorization) -> Option<Seal> {
         const SIGNED: &str = "the seal is signed by a rostered key of this boundary";
         let name = &signed.boundary.name;
@@ -172,7 +175,7 @@ impl Derived {
             return None;
         };
         let Some(envelope) = &sources.seal else {
-            self.note(SIGNED, ReviewFinding::NotChecked("the seal could not be had".to_owned()));
+            self.note(SIGNED, ReviewFinding::NotChecked("the seal could not be fetched".to_owned()));
             return None;
         };
         let verified = Signed::<Seal>::from_envelope(envelope, Base64::Lenient)
@@ -239,7 +242,7 @@ impl Derived {
                         .map_err(ReviewFinding::Fails)
                 }
             }
-            _ => Err(unknown("policy, roster or seal could not be had")),
+            _ => Err(unknown("policy, roster or seal could not be fetched")),
         };
         let policy = match policy {
             Ok(policy) => policy,
@@ -263,7 +266,7 @@ impl Derived {
                     seal.builtins
                 )))
             }
-            _ => Err(unknown("the built-in lists could not be had")),
+            _ => Err(unknown("the built-in lists could not be fetched")),
         };
         let definition = self.definition.as_ref().map(|(definition, _)| definition.clone());
         let (lists, definition) = match (lists, definition) {
@@ -279,8 +282,8 @@ impl Derived {
         };
         let ruling = ruling::resolve(&policy, &lists, &signed.step.reference);
         let asked = permissions::questions(&ruling, &definition);
-        // Only the boundary seals the lists. So the permissions that this program's own lists require must be signed
-        // too.
+        // No approver checks the sealed lists, because only the boundary seals them. Therefore the approvers must
+        // also sign the permissions that this program's own lists require.
         let own = if lists == *Builtins::current() {
             asked.clone()
         } else {
@@ -300,7 +303,7 @@ impl Derived {
             (Some(bytes), Some(seal)) => {
                 Err(format!("the configuration given is {}, sealed is {}", BlobDigest::of(bytes), seal.configuration))
             }
-            _ => Err("the configuration could not be had".to_owned()),
+            _ => Err("the configuration could not be fetched".to_owned()),
         };
         let derived =
             given.and_then(|given| effective(&ruling, &definition.sandbox, &given).map_err(|error| error.to_string()));
@@ -319,7 +322,8 @@ impl Derived {
         self.note(SANDBOX, finding);
     }
 
-    /// Checks that policy lets the step run, and that exactly the permissions of policy are signed.
+    /// Checks that policy lets the step run, and that the signed permissions are exactly the permissions that policy
+    /// requires.
     fn permissions(
         &mut self,
         signed: &Authorization,

@@ -25,7 +25,7 @@ pub struct ReviewCheck {
 pub enum ReviewFinding {
     /// The statement is true.
     Holds,
-    /// The statement is false, for the given reason.
+    /// The check proved that the statement is false, for the given reason.
     Fails(String),
     /// The check could not be made, for the given reason.
     NotChecked(String),
@@ -42,7 +42,7 @@ pub enum StatementVerdict {
     Unsound,
 }
 
-/// Results of the checks, with the documents that they are about.
+/// Results of the checks, with the checked documents.
 #[derive(Debug, Clone)]
 pub struct Derived {
     /// Digest of the payload that the approvers sign.
@@ -51,15 +51,15 @@ pub struct Derived {
     pub statement: Option<Statement<Authorization>>,
     /// Payload as JSON, for the listing of all fields.
     pub payload: Option<Value>,
-    /// Definition of the step, if its digest is the signed digest.
+    /// Definition of the step, if the definition has the signed digest.
     pub definition: Option<(StepDefinition, Value)>,
-    /// Approval rules of policy and of the step. All rules must be met.
+    /// Approval rules of policy and of the step. A quorum must satisfy all these rules.
     pub rules: Vec<(&'static str, Approvals)>,
-    /// Sandbox profile as this program derives it.
+    /// Sandbox profile that this program derived from the sealed documents.
     pub profile: Option<Profile>,
     /// Approvers whose signatures over this payload this program verified.
     pub signers: Vec<(Name, KeyId)>,
-    /// Errors of the signatures that do not verify or are not of an approver.
+    /// Errors about signatures that are not valid or do not belong to an approver.
     pub strangers: Vec<String>,
     /// All checks, in order.
     pub checks: Vec<ReviewCheck>,

@@ -23,13 +23,14 @@ use crate::trust::chain::{Chain, Pinned};
 pub enum ReviewSubject {
     /// Proposal that the boundary stores.
     Proposal(Box<ProposalView>),
-    /// Statement in a file, with the signatures in the file.
+    /// Statement in a file, with the signatures that the file contains.
     File(Envelope),
 }
 
-/// Reads documents from the boundary that the review is about.
+/// Reads the documents of a review from the boundary.
 ///
-/// Each method makes one request. The error is the boundary's refusal, or the reason why the boundary can't be reached.
+/// Each method makes one request. If a request fails, the error is the boundary's refusal, or the reason why the
+/// boundary can't be reached.
 pub trait BoundaryReader {
     /// Reads a JSON document.
     ///
@@ -220,8 +221,8 @@ fn versions_in_force(client: &impl BoundaryReader, seal: &SealView) -> Result<Ve
     canonical::canonical_of(&[first]).map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))
 }
 
-/// Chooses the newest trusted roster for the review. Without a trusted roster, the review uses the boundary's own
-/// roster, which is not trusted.
+/// Chooses the newest trusted roster for the review. If the approver trusts no roster, the review uses the boundary's
+/// own roster, which is not trusted.
 fn believe(
     trust: &[ChosenTrust],
     boundary: &BoundaryName,
@@ -256,14 +257,14 @@ fn believe(
         Pinned::Roster(roster) => Some((trust, &**roster)),
         Pinned::Digest(_) | Pinned::Chain(_) => None,
     });
-    // Two boundaries may have the same name, and versions between two rosters may be missing. The rosters must
-    // therefore also have the same name.
+    // A common key is not sufficient: two boundaries may have the same name, and versions between two rosters may be
+    // missing. The two rosters must therefore have the same name and a common key of the boundary.
     let name = connected.first().map(|(_, chain)| chain.last().tables().name.clone());
     let files = files.filter(|(_, roster)| {
         !roster.boundary_keys(boundary).is_empty() && name.as_ref().is_none_or(|name| roster.tables().name == *name)
     });
-    // A trusted version can follow a connected version without being in its chain. Such a version is on another branch
-    // and is chosen, whatever its version number.
+    // A trusted version can follow a connected version although the boundary's chain does not contain it. The trusted
+    // version is then on another branch and is chosen, whatever its version number.
     let branch = files.clone().find(|(_, roster)| {
         let is_here = |digest: &RosterDigest| connected.iter().any(|(_, chain)| chain.by_digest(digest).is_some());
         roster.tables().previous.as_ref().is_some_and(is_here) && !is_here(&roster.digest())
@@ -288,8 +289,8 @@ fn believe(
         }
         return RosterSource::Trusted(Box::new(chain.last().clone()), from);
     }
-    // A roster that is older than the trusted one is never used, because a boundary that was reset to an old state
-    // would show such a roster.
+    // A roster that is older than the trusted roster is never used, because a boundary that was reset to an old state
+    // would show an old roster.
     if let Some((trust, newest)) = newest {
         return RosterSource::Trusted(Box::new(newest.clone()), trust.from.clone());
     }

@@ -1,6 +1,6 @@
 //! Finds hidden text: characters that make a text look like another text.
 //!
-//! The screen shows these characters as escapes. The findings name control characters, invisible characters, and
+//! The screen shows hidden characters as escapes. The findings name control characters, invisible characters, and
 //! characters that change the reading direction. The findings also name words with letters of several scripts, and
 //! words with letters that look like ASCII.
 
@@ -38,7 +38,7 @@ pub fn hidden(text: &str) -> Vec<PrintableText> {
     found
 }
 
-/// Maximum number of characters that a finding shows of a word.
+/// Maximum number of a word's characters that a finding shows.
 const MOST: usize = 48;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,12 +64,13 @@ impl Kind {
 
 fn kind_of(c: char) -> Option<Kind> {
     match c {
-        // A newline and a tab are visible as such, and a text of several lines contains them.
+        // Newlines and tabs are not hidden: they are visible in a text of several lines.
         '\n' | '\t' | ' '..='~' => return None,
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
             return Some(Kind::Direction);
         }
-        // Default ignorable code points that are letters, marks or symbols, and the blank Braille pattern.
+        // Characters without a visible form: default ignorable code points that are letters, marks or symbols, and
+        // the blank Braille pattern.
         '\u{34f}'
         | '\u{115f}'
         | '\u{1160}'
@@ -95,7 +96,8 @@ fn kind_of(c: char) -> Option<Kind> {
 }
 
 /// Returns true for a full-width letter or digit, or a mathematical letter. The compatibility decomposition (NFKC)
-/// turns each into an ASCII letter or digit, except the mathematical dotless i and j (U+1D6A4 and U+1D6A5).
+/// turns each such character into an ASCII letter or digit, except the mathematical dotless i and j (U+1D6A4 and
+/// U+1D6A5).
 fn looks_like_ascii(c: char) -> bool {
     matches!(c, '\u{ff10}'..='\u{ff19}' | '\u{ff21}'..='\u{ff3a}' | '\u{ff41}'..='\u{ff5a}' | '\u{1d400}'..='\u{1d6a5}')
 }
@@ -104,7 +106,8 @@ fn is_mark(c: char) -> bool {
     matches!(get_general_category(c), GeneralCategory::NonspacingMark | GeneralCategory::SpacingMark)
 }
 
-/// Returns the scripts of a word's letters. Scripts that are used together in one language count as one script.
+/// Returns the Unicode scripts of a word's letters. Writing systems that one language uses together count as one
+/// script.
 fn scripts_of(word: &str) -> Vec<Script> {
     let mut found = Vec::new();
     for c in word.chars() {

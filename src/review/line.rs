@@ -1,4 +1,4 @@
-//! Lines of a review, with their weights.
+//! Lines of a review screen, each with its weight.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ pub enum LineWeight {
     Remark(RemarkSeverity),
 }
 
-/// Kind of a remark, from the heaviest to the lightest.
+/// Kind of a remark, from the most important to the least important.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RemarkSeverity {
     /// A check failed or could not be made.
@@ -34,9 +34,9 @@ pub enum RemarkSeverity {
     Unknowable,
     /// A built-in list denies a program, a file or a variable.
     BuiltInDenied,
-    /// A text looks like another text.
+    /// A text contains hidden characters, so it looks like another text.
     HiddenText,
-    /// A value is too long for a quick look.
+    /// A value is too long to read quickly.
     LongValue,
     /// No run of this step has succeeded yet.
     FirstRun,
@@ -45,7 +45,7 @@ pub enum RemarkSeverity {
 }
 
 impl RemarkSeverity {
-    /// Returns the name in `--json` and in the inbox.
+    /// Returns the name of the kind in `--json` and in the inbox.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -76,7 +76,7 @@ impl RemarkSeverity {
 pub struct ReviewLine {
     /// Weight of the line.
     pub weight: LineWeight,
-    /// Topic of the line, or empty if the line above has the same topic.
+    /// Topic of the line. The topic is empty if the previous line has the same topic.
     pub name: &'static str,
     /// Color of the line.
     pub tone: LineTone,
@@ -110,14 +110,14 @@ impl ReviewLine {
     }
 }
 
-/// Content of a review's screen, except the two complete lists of fields.
+/// Content of a review screen, without the two complete lists of fields.
 #[derive(Debug, Clone, Default)]
 pub struct Lines {
-    /// Heading: the step, the boundary and the proposer.
+    /// Heading of the screen: the step, the boundary and the proposer.
     pub heading: PrintableText,
     /// Paths of the fields that the heading shows.
     pub heading_shows: Vec<String>,
-    /// Long values that the lines show only in part. The screen shows these values in full above the script.
+    /// Long values that the lines show only in part. The screen shows the full values above the script.
     pub whole: Vec<PrintableText>,
     /// Line below the script.
     pub foot: PrintableText,
@@ -139,5 +139,5 @@ pub const MOST_REMARKS: usize = 5;
 /// Maximum number of parameters on the decision screen.
 pub const MOST_PARAMETERS: usize = 12;
 
-/// Width of the text in a row, in characters, without the name.
+/// Width of a parameter's value in a row, in characters, without the name.
 pub const ROW: usize = 64;

@@ -1,7 +1,7 @@
 //! Builds the lines of a review, for the screen and for `--json`.
 //!
-//! Each line names the signed fields that its text shows. The module `coverage` uses these names to prove that no field
-//! is left out.
+//! Each line names the signed fields that its text shows. The module `coverage` uses the field names to prove that
+//! the screen leaves out no field.
 
 use std::collections::BTreeMap;
 
@@ -26,12 +26,12 @@ use crate::terminal::screen::{LineTone, PrintableText, leaves, lines_of, path_ke
 
 /// Longest value, in bytes, that the decision screen shows in full: three lines of 80 columns.
 const WHOLE: usize = 180;
-/// Number of characters that the screen shows of each end of a longer value.
+/// Number of characters at each end of a long value that the screen shows.
 const END: usize = 60;
-/// Number of rows of 80 columns for parameters. If the parameters need more, each parameter gets one row.
+/// Number of rows of 80 columns for parameters. If the parameters need more rows, each parameter gets one row.
 const PARAMETER_ROWS: usize = 15;
-/// Longest value, in bytes, that a row shows in full. `END_IN_ROW` is the number of characters that the row shows of
-/// each end of a longer value.
+/// Longest value, in bytes, that a row shows in full. `END_IN_ROW` is the number of characters at each end of a
+/// longer value that the row shows.
 const WHOLE_IN_ROW: usize = 40;
 const END_IN_ROW: usize = 14;
 
@@ -151,8 +151,8 @@ impl Lines {
         self.heading_shows.extend(["interpreter", "source", "title"].map(|path| format!("definition.{path}")));
     }
 
-    /// Returns a value for a line. A long value is shortened, and the screen then shows the full value above the
-    /// script.
+    /// Formats a value for a line. If a value is long, the line shows it shortened, and the screen shows the full
+    /// value above the script.
     fn value(&mut self, label: &PrintableText, value: &Value) -> PrintableText {
         let (shown, is_whole) = in_full(value);
         if !is_whole {
@@ -161,7 +161,7 @@ impl Lines {
         shown
     }
 
-    /// Adds a value to the values above the script, each part with its path.
+    /// Adds a value to the long values that the screen shows above the script. Each part of the value has its path.
     fn put_above(&mut self, label: &PrintableText, value: &Value) {
         let mut parts = Vec::new();
         leaves(value, String::new(), &mut parts);
@@ -232,7 +232,7 @@ impl Lines {
         self.push("reason", text, &["signed.predicate.reason"]);
     }
 
-    /// Adds the line for programs that no list names. Other programs are remarks.
+    /// Adds the line about programs that are in no built-in list. Other programs are remarks.
     fn programs(&mut self, definition: Option<&StepDefinition>, signed: &Authorization) {
         let mut parts = Vec::new();
         let mut shows = Vec::new();
@@ -481,7 +481,7 @@ impl Lines {
     }
 }
 
-/// Returns the name of a parameter with the sign before its value.
+/// Returns the name of a parameter, followed by the sign between name and value.
 fn label_of(key: &str) -> PrintableText {
     PrintableText::path(&path_key(key))
 }
@@ -500,7 +500,8 @@ fn folded(value: &Value) -> PrintableText {
     }
 }
 
-/// Returns the size as text, and the bytes. A string counts its own bytes, any other value counts its canonical JSON.
+/// Returns the size of a value as text, and the counted bytes. The size of a string is its own length. The size of
+/// any other value is the length of its canonical JSON.
 fn size_of(value: &Value) -> (String, Vec<u8>) {
     let json = || canonical::to_canonical(value);
     let (parts, bytes) = match value {
@@ -512,7 +513,7 @@ fn size_of(value: &Value) -> (String, Vec<u8>) {
     (format!("{parts}{} bytes", bytes.len()), bytes)
 }
 
-/// Formats a value in at most three lines. If the value is shortened, the text also shows the size and the digest, and
+/// Formats a value in at most three lines. If the value is shortened, the text contains the size and the digest, and
 /// the second result is false.
 fn in_full(value: &Value) -> (PrintableText, bool) {
     let shown = folded(value);
@@ -523,7 +524,7 @@ fn in_full(value: &Value) -> (PrintableText, bool) {
     (shown.ends(END).then(&PrintableText::text(&format!(", {size}, {}", ContentDigest::of(&bytes)))), false)
 }
 
-/// Formats a value in one row. If the value is shortened, the text also shows the size, and the second result is false.
+/// Formats a value in one row. If the value is shortened, the text contains the size, and the second result is false.
 fn in_row(value: &Value) -> (PrintableText, bool) {
     let shown = folded(value);
     if shown.as_str().len() <= WHOLE_IN_ROW {
@@ -542,7 +543,7 @@ fn changed(was: Option<&Value>, now: &Value) -> Option<PrintableText> {
     if is_one(was) && is_one(now) {
         return Some(PrintableText::words("last success: ").then(&PrintableText::value(was).cut(END)));
     }
-    // Two long values may have the same ends, so name the places that differ.
+    // Two different long values may begin and end with the same text, so name the places that differ.
     let parts = |value| {
         let mut parts = Vec::new();
         leaves(value, String::new(), &mut parts);

@@ -18,7 +18,7 @@ use crate::terminal::screen::{PrintableText, Screen};
 /// Review of one proposal.
 #[derive(Debug)]
 pub struct ProposalReview {
-    /// Documents of the review. The approver signs the bytes in `sources.payload`.
+    /// Documents of the review. Documents of the review. The approver signs the bytes in `sources.payload`.
     pub sources: ReviewSources,
     /// Results of the checks.
     pub found: Derived,
@@ -53,7 +53,7 @@ impl ProposalReview {
         decision(&self.sources, &self.found)
     }
 
-    /// Draws the screen with every signed field above the decision screen.
+    /// Draws the screen with a list of all signed fields above the decision screen.
     #[must_use]
     pub fn full(&self) -> Screen {
         full(&self.sources, &self.found)
@@ -65,7 +65,7 @@ impl ProposalReview {
         trust_advice(self.sources.roster.roster().map(|roster| roster.digest()), &Home::of_process().config_words())
     }
 
-    /// Checks that the approver may sign.
+    /// Checks that no failed check prevents the approver from signing.
     ///
     /// # Errors
     /// Returns the reasons why the statement may not be signed.
@@ -134,15 +134,15 @@ impl ProposalReview {
     }
 }
 
-/// Proof that all checks passed. Only [`ProposalReview::check_sound`] creates this value.
+/// Proof that all checks passed. Only [`ProposalReview::check_sound`] creates this proof.
 #[derive(Debug)]
 #[must_use]
 pub struct SoundReview(());
 
-/// Checks that a signature can still change the proposal, or that `takes` is true.
+/// Checks that a signature can still change the proposal. The check also passes if `takes` is true.
 ///
 /// # Errors
-/// Returns one line about the end of the proposal.
+/// Returns one line about how the proposal ended.
 pub fn check_open(view: &ProposalView, takes: bool) -> Result<OpenProposal, CommandFailure> {
     if view.status == ProposalStatus::Pending || takes {
         return Ok(OpenProposal(()));
@@ -172,6 +172,6 @@ pub fn check_open(view: &ProposalView, takes: bool) -> Result<OpenProposal, Comm
     Err(CommandFailure::new(Exit::Refused, PrintableText::text(&line).as_str()))
 }
 
-/// Proof that a proposal is open. Only [`check_open`] creates this value.
+/// Proof that a proposal can still be signed. Only [`check_open`] creates this proof.
 #[derive(Debug)]
 pub struct OpenProposal(());

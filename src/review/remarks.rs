@@ -18,7 +18,7 @@ use crate::terminal::screen::{PrintableText, leaves, path_key};
 /// Longest value, in bytes, without a remark about its length.
 const LONG: usize = 500;
 
-/// Returns the remarks that follow from the signed bytes alone. The list of proposals uses these remarks too.
+/// Returns the remarks that follow from the signed bytes alone. The `inbox` command shows these remarks too.
 #[must_use]
 pub fn of_statement(signed: &Authorization, definition: Option<&Value>) -> Vec<ReviewLine> {
     let mut remarks = host_needs(&signed.sandbox);
@@ -33,7 +33,7 @@ pub fn of_statement(signed: &Authorization, definition: Option<&Value>) -> Vec<R
     remarks
 }
 
-/// Returns remarks about everything that a run gets from the host.
+/// Returns one remark for each resource that a run gets from the host.
 fn host_needs(profile: &Profile) -> Vec<ReviewLine> {
     let mut remarks = Vec::new();
     let missing = STRICT.iter().filter(|layer| !profile.require.contains(layer)).map(|layer| layer.word());
@@ -60,8 +60,8 @@ fn host_needs(profile: &Profile) -> Vec<ReviewLine> {
     remarks
 }
 
-/// Returns remarks about permissions that a built-in list denies or that can't be known before the run. Permissions
-/// that no list names have a line of their own.
+/// Returns remarks about permissions that a built-in list denies, and about permissions whose program or file is
+/// unknown before the run. Another line shows the permissions that are in no built-in list.
 fn of_permissions(signed: &Authorization) -> Vec<ReviewLine> {
     let mut remarks = Vec::new();
     for (why, heaviness) in [
@@ -87,7 +87,7 @@ fn of_permissions(signed: &Authorization) -> Vec<ReviewLine> {
     remarks
 }
 
-/// Returns the permissions of this kind that policy asks for this reason, with their positions.
+/// Returns the permissions of this kind for which policy gives this reason, with their positions.
 #[must_use]
 pub fn asked(signed: &Authorization, kind: PermissionKind, why: PermissionReason) -> Vec<(usize, &str)> {
     let permissions = signed.permissions.iter().enumerate();
@@ -101,7 +101,7 @@ pub fn permission_paths(at: usize) -> [String; 3] {
     ["type", "what", "why"].map(|field| format!("signed.predicate.permissions[{at}].{field}"))
 }
 
-/// Returns the verb for a permission of this kind. A program needs no verb.
+/// Returns the verb for a permission of this kind. The text for a program has no verb.
 #[must_use]
 pub const fn verb(kind: PermissionKind) -> &'static str {
     match kind {
@@ -172,7 +172,8 @@ fn hidden_texts(texts: &[(String, String)]) -> Option<ReviewLine> {
     Some(ReviewLine::remark(RemarkSeverity::HiddenText, text, Vec::new()))
 }
 
-/// Maximum number of findings that the remark names for one field. `MOST_PLACES` is the maximum number of fields.
+/// Maximum number of findings that the remark names for one field. `MOST_PLACES` is the maximum number of fields that
+/// the remark names.
 const MOST_KINDS: usize = 3;
 const MOST_PLACES: usize = 4;
 
@@ -186,7 +187,8 @@ fn place_words(place: &str) -> String {
     }
 }
 
-/// Returns one remark about all long values. The script does not count as a value.
+/// Returns one remark about all long values. The script has no limit, because the screen always shows the whole
+/// script.
 fn long_values(texts: &[(String, String)], params: &Value) -> Option<ReviewLine> {
     let texts = texts.iter().filter(|(place, _)| place != "definition.source");
     let texts = texts.map(|(place, text)| (place_words(place), text.len()));
@@ -202,7 +204,7 @@ fn long_values(texts: &[(String, String)], params: &Value) -> Option<ReviewLine>
     Some(ReviewLine::remark(RemarkSeverity::LongValue, PrintableText::joined(told, ", ").and(words), Vec::new()))
 }
 
-/// Returns a remark about the parameters that have no line on the decision screen.
+/// Returns a remark about the parameters that are not on the decision screen.
 fn only_above(params: &Value) -> Option<ReviewLine> {
     let more = params.as_object().map_or(0, serde_json::Map::len).saturating_sub(MOST_PARAMETERS);
     if more == 0 {
@@ -234,8 +236,8 @@ pub fn of_comparison(sources: &ReviewSources, signed: &Authorization, comparison
     remarks
 }
 
-/// Returns a remark about the denied names that the last run masked. A mask covers only names that exist when a run
-/// starts.
+/// Returns a remark about the file names that policy denied and the last run masked. A mask covers a denied name only
+/// if the file exists when a run starts.
 fn masked(sources: &ReviewSources, signed: &Authorization) -> Option<ReviewLine> {
     let last = sources.last.as_ref()?;
     let names = |count: u64| format!("{count} denied {}", if count == 1 { "name" } else { "names" });
@@ -277,7 +279,7 @@ pub fn of_checks(sources: &ReviewSources, found: &Derived) -> Vec<ReviewLine> {
              boundary's own word. Nothing is signed like this.",
         );
     }
-    // Join the documents that are missing for the same reason in one remark.
+    // If several documents are missing for the same reason, one remark names all these documents.
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
     for missing in &sources.missing {
         let (what, why) = missing.split_once(": ").unwrap_or((missing, ""));
@@ -287,7 +289,7 @@ pub fn of_checks(sources: &ReviewSources, found: &Derived) -> Vec<ReviewLine> {
         }
     }
     for (why, things) in reasons {
-        add(&format!("could not be had: {}: {why}", things.join(", ")));
+        add(&format!("could not be fetched: {}: {why}", things.join(", ")));
     }
     let open = found.checks.iter().filter_map(|check| match &check.finding {
         ReviewFinding::NotChecked(why) if check.what != COVERED && !(no_trust && check.what == TRUSTED) => {

@@ -1,6 +1,6 @@
 //! Draws a review: the decision screen, the list of all fields, and the short screen of a denial.
 //!
-//! This module makes no checks. The script comes first, because the script may scroll off the screen. The decision
+//! This module makes no checks. The script comes first, because the script may scroll off the screen. The question
 //! comes last, because the end of the screen stays visible.
 
 use crate::record::enforcement::UNBOUNDED_WORDS;
@@ -15,14 +15,14 @@ use crate::review::sources::ReviewSources;
 use crate::review::words::{bytes, duration_ms};
 use crate::terminal::screen::{LineTone, PrintableText, Screen};
 
-/// Heading of the script, if other values are above the script.
+/// Heading of the script, which is printed only if other values are above the script.
 pub const SCRIPT: &str = "Script";
 /// Heading of the list of the definition's fields.
 pub const DEFINITION: &str = "Definition, every field";
 /// Heading of the list of the payload's fields.
 pub const SIGNED: &str = "To be signed, every field";
 
-/// Explanation of the escapes that most shells do not know.
+/// Explanation of the screen's escapes that most shells do not know.
 const ESCAPES: &str = r"\s{n} is n spaces, \s{ntabs} n tabs, \u{hex} and \xhex the character of this number";
 
 /// Draws the decision screen.
@@ -151,7 +151,8 @@ pub fn brief(found: &Derived) -> Screen {
     screen
 }
 
-/// Returns at most nine parameters in at most three rows. If parameters are left out, the last cell gives their number.
+/// Formats at most nine parameters in at most three rows. If some parameters are left out, the last cell contains
+/// their number.
 fn in_three_rows(parameters: &[PrintableText]) -> Vec<PrintableText> {
     const ROWS: usize = 3;
     const MOST_IN_ROW: usize = 3;
@@ -170,7 +171,7 @@ fn draw(screen: &mut Screen, line: &ReviewLine) {
     screen.push(line.tone, format!("  {:<12}", line.name), line.text.clone());
 }
 
-/// Draws the heaviest remarks, and the number of further remarks that are above.
+/// Draws the most important remarks, and the number of further remarks above the decision screen.
 fn remarks(screen: &mut Screen, remarks: &[ReviewLine]) {
     for (at, line) in remarks.iter().take(MOST_REMARKS).enumerate() {
         let name = if at == 0 { line.name } else { "" };
@@ -196,7 +197,7 @@ fn differences(screen: &mut Screen, comparison: &RunComparison) {
     }
 }
 
-/// Describes a profile in words, one line for each aspect.
+/// Describes a sandbox profile in words, one line for each aspect.
 #[must_use]
 pub fn profile_words(profile: &Profile) -> Vec<String> {
     let layers: Vec<_> = profile.require.iter().map(|layer| layer.word()).collect();

@@ -1,19 +1,19 @@
-//! Signed field, with the way in which the decision screen covers it.
+//! Signed field, and how the decision screen covers the field.
 
 use serde_json::Value;
 
-/// Signed field, with the way in which the decision screen covers it.
+/// Signed field, and how the decision screen covers the field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedField {
-    /// Path of the field: `signed.predicate.reason`, for example, or `definition.title` for a field of the definition.
+    /// Path of the field, for example `signed.predicate.reason`, or `definition.title` for a field of the definition.
     pub path: String,
     /// Value of the field.
     pub value: Value,
-    /// Way in which the decision screen covers the field.
+    /// The line, value or rule that covers the field.
     pub why: FieldReason,
 }
 
-/// Way in which the decision screen covers a field.
+/// Description of how the decision screen covers a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldReason {
     /// A line with this name shows the field.
@@ -22,16 +22,17 @@ pub enum FieldReason {
     Equals(&'static str),
     /// The field has its built-in default.
     Default,
-    /// The field only restricts the parameters. The screen shows the parameters, and they fit the schema.
+    /// The field only restricts the parameters, so the screen need not show it. The screen shows the parameters, and
+    /// the parameters fit the schema.
     Schema,
-    /// The field should equal this value, but the check of this value did not pass. The failed check stops signing.
+    /// The field should equal this value, but the comparison did not pass. The failed check makes signing impossible.
     Open(&'static str),
     /// The screen does not cover the field.
     Nowhere,
 }
 
 impl FieldReason {
-    /// Returns the text for people.
+    /// Returns the description in words, for the list of fields.
     #[must_use]
     pub fn words(self) -> String {
         match self {

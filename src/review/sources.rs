@@ -10,10 +10,10 @@ use crate::record::ident::Name;
 use crate::record::profile::Profile;
 use crate::trust::roster::TrustedRoster;
 
-/// Documents that a review reads from the boundary or from a file. No document is verified yet.
+/// Documents that a review reads from the boundary or from a file. The documents are not verified.
 #[derive(Debug, Clone, Default)]
 pub struct ReviewSources {
-    /// Bytes that a signature would cover.
+    /// Bytes that the approver's signature would cover.
     pub payload: Vec<u8>,
     /// Definition of the step, read by the digest in the payload.
     pub definition: Option<Vec<u8>>,
@@ -33,7 +33,7 @@ pub struct ReviewSources {
     pub told: Option<ReportedState>,
     /// Last successful run of the step, as the boundary reports it.
     pub last: Option<LastRun>,
-    /// True if the boundary could be asked about the last successful run.
+    /// True if the boundary answered the question about the last successful run.
     pub asked_last: bool,
     /// Key with which the approver would sign.
     pub mine: Option<KeyId>,
@@ -54,7 +54,7 @@ pub enum RosterSource {
 }
 
 impl RosterSource {
-    /// Returns the roster, trusted or not.
+    /// Returns the roster, whether the approver trusts it or not.
     #[must_use]
     pub fn roster(&self) -> Option<&TrustedRoster> {
         match self {
@@ -82,7 +82,7 @@ pub struct ReportedState {
     pub held_up: Option<String>,
     /// Approvers whose signatures the boundary counts.
     pub approvers: Vec<Name>,
-    /// Groups from which a signature is missing.
+    /// Groups that still need a signature.
     pub missing: Vec<String>,
     /// People whose signatures can't count.
     pub excluded: Vec<Name>,
@@ -99,7 +99,7 @@ pub struct LastRun {
     pub finished_at: String,
     /// Digest of the step definition that ran.
     pub digest: StepDigest,
-    /// Definition that ran, if the boundary could provide it.
+    /// Definition that ran, if the boundary sent it.
     pub definition: Option<Vec<u8>>,
     /// Parameters of the run.
     pub params: Value,
@@ -109,8 +109,8 @@ pub struct LastRun {
     pub profile: Option<Profile>,
     /// Permissions of the run, if the receipt could be read.
     pub permissions: Option<Vec<Permission>>,
-    /// Number of denied names that the run masked, if the receipt states it.
+    /// Number of denied file names that the run masked, if the receipt states the number.
     pub masked: Option<u64>,
-    /// Number of names that the run before masked, if the receipt warns that this run masked none.
+    /// Number of file names that the run before masked, if the receipt warns that this run masked no names.
     pub masked_before: Option<u64>,
 }

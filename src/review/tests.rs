@@ -1,4 +1,4 @@
-//! Tests of the review: a contradiction stops signing, and the screen hides nothing.
+//! Tests of the review: a contradiction makes signing impossible, and the screen hides nothing.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -60,7 +60,7 @@ pub(crate) struct ReviewCase {
     params: Value,
     /// Changes the correct statement.
     spoil: fn(&mut Authorization),
-    /// Changes the seal before signing.
+    /// Function that changes the seal before it is signed.
     seal: fn(&mut Seal),
     /// Seed of the key that signs the seal.
     sealer: u8,
@@ -91,8 +91,8 @@ pub(crate) fn case() -> ReviewCase {
 }
 
 impl ReviewCase {
-    /// Returns the permissions and the sandbox that the boundary derives. If the boundary would refuse, returns an empty
-    /// list and the profile of a run that gets nothing from the host.
+    /// Returns the permissions and the sandbox that the boundary derives. If the boundary would refuse the step,
+    /// returns an empty list and the profile of a run that uses no resources of the host.
     fn granted(&self) -> (Vec<Permission>, Profile) {
         let nothing = || (Vec::new(), Profile::nothing(STRICT.to_vec(), Limits::default()));
         let limits = |which: &str| serde_json::from_value(self.configuration["limits"][which].clone()).expect("limits");
@@ -229,7 +229,7 @@ fn painted(sources: &ReviewSources, width: usize, colour: bool) -> String {
     decision(sources, &judged(sources)).paint(width, colour)
 }
 
-/// Returns the decision screen without the digest, because every change changes the digest.
+/// Returns the decision screen without its digest. Every change of the document changes the digest.
 fn decided(sources: &ReviewSources) -> String {
     let screen = painted(sources, 400, false);
     screen.lines().filter(|line| !line.starts_with("  digest ")).collect::<Vec<_>>().join("\n")
@@ -258,14 +258,14 @@ fn fails(found: &Derived) -> String {
 }
 
 #[test]
-fn an_authorization_that_matches_the_derived_values_is_sound() {
+fn an_authorization_that_matches_the_derived_values_passes_the_review() {
     let found = judged(&case().sources());
     assert_eq!(found.standing, StatementVerdict::Sound, "{:#?}", found.checks);
     assert!(found.checks.iter().all(|check| check.finding == ReviewFinding::Holds));
 }
 
 #[test]
-fn a_contradiction_is_unsound_and_its_check_is_named() {
+fn an_authorization_with_a_contradiction_fails_the_review_and_the_check_is_named() {
     let spoil = |spoil: fn(&mut Authorization)| ReviewCase { spoil, ..case() };
     let seal = |seal: fn(&mut Seal)| ReviewCase { seal, ..case() };
     let cases: Vec<(&str, ReviewCase)> = vec![
@@ -325,8 +325,8 @@ fn a_contradiction_is_unsound_and_its_check_is_named() {
         ("permissions are", spoil(|signed| signed.permissions.push(kubectl()))),
         ("permissions are", seal(|seal| seal.builtins = BlobDigest::of(b"other"))),
         (
-            // The boundary alone seals the lists, so these lists can't remove a permission that the approvers must
-            // sign.
+            // The sealed lists can't remove a permission that the approvers must sign, because only the boundary
+            // seals these lists.
             "the boundary's built-in lists are not those of this program",
             ReviewCase {
                 policy: json!({"version": 1, "default": {"run": {"allow": ["set"]}, "approvals": {"required": 1, "from": ["ops"]}}}),
@@ -348,7 +348,7 @@ fn a_contradiction_is_unsound_and_its_check_is_named() {
 }
 
 #[test]
-fn a_statement_with_a_missing_document_is_unsound() {
+fn an_authorization_with_a_missing_document_fails_the_review() {
     let whole = case().sources();
     let without: Vec<fn(&mut ReviewSources)> = vec![
         |sources| sources.definition = None,
@@ -375,7 +375,7 @@ fn a_statement_with_a_missing_document_is_unsound() {
 }
 
 #[test]
-fn the_boundarys_own_roster_is_not_trusted() {
+fn the_review_does_not_trust_the_roster_that_the_boundary_sends() {
     let mut sources = case().sources();
     let RosterSource::Trusted(roster, _) = std::mem::take(&mut sources.roster) else { panic!("trusted") };
     sources.roster = RosterSource::BoundarysWord(roster);
@@ -402,7 +402,7 @@ fn signatures_in_a_file_are_verified() {
 }
 
 #[test]
-fn access_to_the_host_gives_a_red_remark() {
+fn access_to_the_host_causes_a_red_remark() {
     let mut case = case();
     case.definition["sandbox"] = json!({"proc": "full"});
     let sources = case.sources();
@@ -413,7 +413,7 @@ fn access_to_the_host_gives_a_red_remark() {
 }
 
 #[test]
-fn remarks_are_sorted_by_weight_and_five_are_above_the_question() {
+fn remarks_are_sorted_by_importance_and_at_most_five_are_above_the_question() {
     let mut case = case();
     case.policy = json!({"version": 1, "default": {
         "mode": "prompted", "run": {"allow": ["set"]}, "approvals": {"required": 1, "from": ["ops"]},
@@ -453,13 +453,13 @@ fn remarks_are_sorted_by_weight_and_five_are_above_the_question() {
 }
 
 #[test]
-fn documents_missing_for_the_same_reason_give_one_remark() {
+fn documents_that_are_missing_for_the_same_reason_cause_one_remark() {
     let mut sources = case().sources();
     sources.seal = None;
     sources.policy = None;
     sources.missing = vec!["the seal: not allowed".to_owned(), "the policy: not allowed".to_owned()];
     let found = remarks(&sources);
-    assert_eq!(found[0].1, "could not be had: the seal, the policy: not allowed");
+    assert_eq!(found[0].1, "could not be fetched: the seal, the policy: not allowed");
     assert!(found[1].1.starts_with("not checked: the seal is signed"), "{found:#?}");
     assert_eq!(found.len(), 2, "{found:#?}");
     assert!(painted(&sources, 80, false).contains("COULD NOT BE PROVED"), "{found:#?}");
@@ -473,7 +473,7 @@ fn the_screen_of_an_ordinary_run_states_that_there_are_no_remarks() {
 }
 
 #[test]
-fn programs_that_no_list_names_get_one_line_and_no_remark() {
+fn programs_that_are_in_no_list_get_one_line_and_no_remark() {
     let mut case = case();
     case.policy = json!({"version": 1, "default": {"mode": "prompted", "approvals": {"required": 1, "from": ["ops"]}}, "extends": "none"});
     case.definition["source"] = "aa1 x\nbb2\ncc3\nrm -f y\n".into();
@@ -484,7 +484,7 @@ fn programs_that_no_list_names_get_one_line_and_no_remark() {
 }
 
 #[test]
-fn hidden_text_gives_one_remark_that_names_the_field() {
+fn hidden_text_causes_one_remark_that_names_the_field() {
     let mut case = case();
     case.params = json!({"host": "w\u{435}b-3"});
     case.reason = "all \u{200b}good\x1b[2J".to_owned();
@@ -499,7 +499,7 @@ fn hidden_text_gives_one_remark_that_names_the_field() {
     ] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
-    // The screen explains the escapes if the screen contains any.
+    // The screen contains an explanation of escapes only if the screen contains escapes.
     case.params = json!({"host": "web     3"});
     case.reason = "fine".to_owned();
     case.definition["source"] = "echo\n".into();
@@ -510,7 +510,7 @@ fn hidden_text_gives_one_remark_that_names_the_field() {
 }
 
 #[test]
-fn a_long_value_is_shortened_in_its_line_and_complete_above_the_script() {
+fn a_long_value_is_shortened_in_its_line_and_shown_completely_above_the_script() {
     let mut case = case();
     let value = format!("begin-{}-end", "0123456789".repeat(60));
     case.params = json!({"host": value});
@@ -547,7 +547,7 @@ fn with_params(params: Value) -> ReviewCase {
     case
 }
 
-/// Returns the lines of a screen below the script, each unwrapped.
+/// Returns the lines of a screen below the script, with wrapped lines joined.
 fn below_the_script(screen: &str) -> Vec<String> {
     let lines: Vec<String> = backwards::logical(screen).into_iter().map(|(_, line)| line).collect();
     let script = lines.iter().rposition(|line| is_script(line)).expect("a script");
@@ -555,7 +555,7 @@ fn below_the_script(screen: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_parts_of_one_parameter_push_no_other_parameter_off_the_screen() {
+fn a_parameter_with_many_parts_does_not_hide_another_parameter() {
     let many: Vec<u32> = (0..200).collect();
     let case = with_params(json!({"a": many, "few": [1, 2], "k": {"k": "v"}, "zz": "prod"}));
     let mut sources = case.sources();
@@ -581,7 +581,7 @@ fn the_parts_of_one_parameter_push_no_other_parameter_off_the_screen() {
     assert_eq!(remarks(&sources), told);
     let asked = brief(&judged(&sources)).paint(80, false);
     assert!(asked.contains("zz = \"prod\""), "{asked}");
-    // The line names the place where two long values differ, because their ends may be the same.
+    // Two long values may have the same ends, so the line names the place where they differ.
     let mut before = many;
     before[100] = 7;
     before.push(200);
@@ -600,7 +600,7 @@ fn the_parts_of_one_parameter_push_no_other_parameter_off_the_screen() {
 }
 
 #[test]
-fn many_parameters_get_one_row_each_and_the_rest_gives_a_remark() {
+fn many_parameters_get_one_row_each_and_a_remark_names_the_parameters_without_a_row() {
     let params = |count: usize| -> Value {
         let all = (0..count).map(|at| (format!("p{at:02}"), Value::from("z".repeat(170) + &at.to_string())));
         Value::Object(all.collect())
@@ -633,7 +633,7 @@ fn many_parameters_get_one_row_each_and_the_rest_gives_a_remark() {
 }
 
 #[test]
-fn denied_names_that_are_no_longer_masked_give_a_remark() {
+fn denied_names_that_are_no_longer_masked_cause_a_remark() {
     let mut sources = case().sources();
     if let Some(last) = &mut sources.last {
         last.masked = Some(3);
@@ -647,7 +647,7 @@ fn denied_names_that_are_no_longer_masked_give_a_remark() {
 }
 
 #[test]
-fn denied_names_in_the_last_receipt_give_one_remark() {
+fn denied_names_in_the_last_receipt_cause_one_remark() {
     let mut case = case();
     case.spoil = |signed| signed.sandbox.deny = vec!["**/.env".to_owned()];
     let mut sources = case.sources();
@@ -755,7 +755,7 @@ fn differences_from_the_last_run_are_shown() {
     ] {
         assert!(screen.contains(expected), "{expected}\n{screen}");
     }
-    // A definition with another digest than the reported one is not compared.
+    // If the boundary reports another digest for a definition, the definition is not compared.
     if let Some(last) = &mut sources.last {
         last.definition = Some(b"{}".to_vec());
     }
@@ -852,7 +852,7 @@ fn is_script(line: &str) -> bool {
         && line.get(7..9) == Some(" |")
 }
 
-/// Returns the lines of a section without empty lines.
+/// Returns the non-empty lines of a section.
 pub(crate) fn section<'l>(lines: &'l [(String, String)], name: &str) -> Vec<&'l str> {
     lines.iter().filter(|(section, line)| section == name && !line.is_empty()).map(|(_, line)| line.as_str()).collect()
 }
@@ -860,8 +860,8 @@ pub(crate) fn section<'l>(lines: &'l [(String, String)], name: &str) -> Vec<&'l 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    // The full screen can be parsed back to the exact payload and definition. Two reviews that differ in a signed byte
-    // therefore differ on the screen. No content can imitate another part of the screen.
+    // The full screen can be parsed back to the exact payload and definition. Therefore two reviews that differ in a
+    // signed byte have different screens. No external text can imitate another part of the screen.
     #[test]
     fn promise_4_different_statements_have_different_reviews(
         source in nasty(), title in nasty(), host in nasty(), reason in nasty(), exclusive in nasty(), interpreter in nasty(), width in 60_usize..140,
@@ -923,7 +923,7 @@ proptest! {
     }
 }
 
-/// Returns cases with usual and unusual values. The tests below change each field of these documents.
+/// Returns test cases with usual and unusual values. The tests below change each field of these documents.
 fn cases() -> Vec<ReviewCase> {
     let mut limits = case();
     limits.definition["exclusive"] = "nginx".into();
@@ -954,7 +954,8 @@ fn cases() -> Vec<ReviewCase> {
     vec![case(), limits, asks, host, poor, window]
 }
 
-/// Returns copies of the document in which one leaf is changed, removed or extended, each with the path of the leaf.
+/// Returns copies of the document, each with its changed path. In each copy, one leaf is changed, removed or
+/// extended.
 fn spoilt(document: &Value) -> Vec<(String, Value)> {
     fn walk(value: &Value, path: String, whole: &Value, pointer: &str, found: &mut Vec<(String, Value)>) {
         let mut with = |what: &str, new: Option<Value>| {
@@ -1019,8 +1020,8 @@ fn spoilt(document: &Value) -> Vec<(String, Value)> {
     found
 }
 
-// Promise 4: if any field of the statement changes, the screen shows the change or signing stops. The digest does not
-// count.
+// Promise 4: if any field of the statement changes, the screen shows the change or signing is impossible. A changed
+// digest on the screen does not count as showing the change.
 #[test]
 fn promise_4_a_change_of_any_signed_field_is_visible() {
     let (mut stopped, mut seen, mut tried) = (0, 0, Vec::new());
@@ -1038,7 +1039,7 @@ fn promise_4_a_change_of_any_signed_field_is_visible() {
             tried.push((path.clone(), changed["predicate"].get(field_of(&path)).cloned()));
             let mut other = sources.clone();
             other.payload = to_canonical(&changed);
-            // The digest of the parameters must follow from them, because an honest boundary would write the correct
+            // Compute the digest of the changed parameters again, because an honest boundary would write the correct
             // digest.
             if path.starts_with(".predicate.params") {
                 let digest = crate::crypto::digest::ParamsDigest::of(&to_canonical(&changed["predicate"]["params"]));
@@ -1057,13 +1058,13 @@ fn promise_4_a_change_of_any_signed_field_is_visible() {
     assert!(stopped > 150 && seen > 10, "{stopped} stopped, {seen} seen");
 }
 
-/// Returns `reason` for `.predicate.reason changed`.
+/// Returns the name `reason` for the text `.predicate.reason changed`.
 fn field_of(path: &str) -> &str {
     path.split(['.', ' ', '[']).nth(2).unwrap_or_default()
 }
 
-// The digest of the definition is signed. So each field of the definition is shown too, or only restricts the
-// parameters.
+// The digest of the definition is signed. Therefore the screen shows each field of the definition, unless the field
+// only restricts the parameters.
 #[test]
 fn promise_4_a_change_of_any_definition_field_is_visible() {
     let mut seen = 0;
@@ -1079,7 +1080,7 @@ fn promise_4_a_change_of_any_definition_field_is_visible() {
                 continue;
             }
             let sources = case.sources();
-            // The sandbox fields of a step have an effect only through the signed sandbox.
+            // The sandbox fields of a step affect only the signed sandbox.
             if path.starts_with(".sandbox") && case.granted() == granted {
                 continue;
             }
@@ -1093,7 +1094,7 @@ fn promise_4_a_change_of_any_definition_field_is_visible() {
 }
 
 #[test]
-fn a_field_without_a_line_prevents_signing() {
+fn a_signed_field_that_the_screen_does_not_show_prevents_signing() {
     let found = judged(&case().sources());
     let nowhere = |found: &Derived| -> Vec<String> {
         let all = fields(found, &found.lines).into_iter();
@@ -1105,7 +1106,7 @@ fn a_field_without_a_line_prevents_signing() {
     for line in lines {
         let mut less = found.clone();
         less.lines.always.retain(|other| *other != line);
-        // The usual sandbox and the usual limits are defaults too.
+        // The screen may also leave out the usual sandbox and the usual limits, because they are defaults.
         let default = ["sandbox", "limits"].contains(&line.name);
         assert_eq!(nowhere(&less).is_empty(), default, "{line:?}");
         less.covered(&fields(&less, &less.lines));

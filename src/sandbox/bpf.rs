@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn jumps_over_more_than_255_instructions_work() {
+    fn a_filter_can_jump_over_more_than_255_instructions() {
         // With so many entries, a conditional jump can't skip half of the tree.
         let entries: Vec<_> =
             (1..2000_u16).map(|n| (u32::from(n) * 2, FilterEntry::Is(FilterVerdict::errno(n)))).collect();

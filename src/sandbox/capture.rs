@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn both_streams_share_the_limit_and_the_rest_is_counted() {
+    fn both_output_streams_share_one_limit_and_the_truncated_bytes_are_counted() {
         let mut recorder = Recorder::new(5, Path::new("/nonexistent"));
         assert_eq!(recorder.take(OutputStream::Stdout, b"abc").map(|c| c.bytes.to_vec()), Some(b"abc".to_vec()));
         assert_eq!(recorder.take(OutputStream::Stderr, b"def").map(|c| c.bytes.to_vec()), Some(b"de".to_vec()));
@@ -226,7 +226,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn recorded_output_is_a_prefix_and_the_counts_add_up(
+        fn the_recorded_output_is_the_beginning_of_the_output_and_the_counts_are_correct(
             limit in 0_u64..200,
             pieces in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 0..40)), 0..20),
         ) {

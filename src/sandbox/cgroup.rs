@@ -268,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cgroup_v2_mount_is_found_among_other_mounts() {
+    fn the_mount_point_of_cgroup_v2_is_found_among_other_mounts() {
         let mounts = "\
 31 24 0:26 / /sys/fs/cgroup/pids rw,relatime shared:9 - cgroup cgroup rw,pids
 32 24 0:27 / /sys/fs/cgroup/unified rw,relatime shared:10 - cgroup2 cgroup2 rw,nsdelegate

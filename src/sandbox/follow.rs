@@ -513,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_after_exec_is_not_reported_as_not_started() {
+    fn a_run_that_fails_after_exec_is_reported_as_started() {
         let mut run = FollowedRun::new(Path::new("/nonexistent"), &Limits::default());
         run.failure = Some(SetupFailure::new(SetupStage::Processes, "watch the step"));
         assert!(matches!(run.end(), End::NotStarted(_)) && !run.may_have_begun());

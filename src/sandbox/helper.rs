@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_helper_that_receives_no_packets_is_replaced() {
+    fn the_helper_is_replaced_only_if_it_receives_no_packets() {
         let gone = |errno| is_gone(&io::Error::from_raw_os_error(errno));
         assert!([libc::EPIPE, libc::ECONNRESET, libc::ENOTCONN, libc::EAGAIN].into_iter().all(gone));
         let not = [libc::ETOOMANYREFS, libc::ENOBUFS, libc::ENOMEM, libc::EMFILE, libc::EMSGSIZE, libc::EPERM];

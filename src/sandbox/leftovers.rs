@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_differs_for_each_directory_and_contains_no_path() {
+    fn the_process_mark_differs_for_each_directory_and_contains_no_path() {
         let one = mark(Path::new("/srv/countersign/runs"));
         assert_eq!(one.len(), 32);
         assert_ne!(one, mark(Path::new("/srv/countersign/run")));
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn only_processes_with_the_mark_are_ended() {
+    fn only_processes_with_the_mark_of_the_boundary_are_killed() {
         let mut other = std::process::Command::new("sleep").arg("30").spawn().expect("sleep");
         assert_eq!(end(&mark(Path::new("/nobody/s/runs"))).expect("nothing to end"), 0);
         assert!(other.try_wait().expect("a status").is_none(), "somebody else's process was ended");

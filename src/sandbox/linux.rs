@@ -537,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_plans_are_refused_before_anything_starts() {
+    fn malformed_run_plans_are_refused_before_any_process_starts() {
         let env = |name: &str, value: &str| Plan { env: vec![(name.into(), value.into())], ..plan() };
         assert_eq!(invalid(&env("PARAM_A", "any\nthing=")), None);
         for (bad, word) in [
@@ -557,7 +557,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_path_that_does_not_exist_yet_is_still_private() {
+    fn a_private_path_is_protected_before_it_exists() {
         let home = tempfile::tempdir().expect("a directory");
         let base = home.path().canonicalize().expect("real");
         std::os::unix::fs::symlink(&base, base.join("link")).expect("a link");

@@ -101,7 +101,7 @@ mod tests {
 ";
 
     #[test]
-    fn paths_that_are_mounted_at_two_places_overlap() {
+    fn two_paths_of_the_same_mounted_directory_overlap() {
         let mounts = Mounts::parse(HOST.as_bytes());
         let overlap = |path: &str, other: &str| mounts.overlap(Path::new(path), Path::new(other));
         for (path, private) in [

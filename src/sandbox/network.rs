@@ -549,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_request_behind_the_first_is_not_forwarded() {
+    fn a_second_request_on_one_proxy_connection_is_not_forwarded() {
         let (name, got) = server(usize::MAX);
         let (proxy, port) = proxy(std::slice::from_ref(&name));
         let host = name.trim_end_matches(":80").to_owned();
@@ -583,7 +583,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_that_are_not_allowed_or_not_public_are_refused_and_counted() {
+    fn the_proxy_refuses_and_counts_hosts_that_are_not_allowed_or_not_public() {
         let (name, got) = server(1);
         let allowed = ["private.test:80", "mixed.test:80", "empty.test:80", "gone.test:80", "10.0.0.1:80"];
         let (proxy, port) = proxy(&allowed.map(str::to_owned));
@@ -609,7 +609,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_run_closes_its_connections_and_their_number_is_limited() {
+    fn the_end_of_a_run_closes_its_proxy_connections_and_their_number_is_limited() {
         let (name, _got) = server(usize::MAX);
         let (proxy, port) = proxy(std::slice::from_ref(&name));
         let mut open = Vec::new();
@@ -633,7 +633,7 @@ mod tests {
 
     /// A step sends a request and exits while the proxy resolves the name.
     #[test]
-    fn no_data_is_sent_after_the_receipt_is_written() {
+    fn the_proxy_sends_no_data_after_the_receipt_is_written() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
         listener.set_nonblocking(true).expect("non-blocking");
         let name = format!("slow.test:{}", listener.local_addr().expect("an address").port());
@@ -663,7 +663,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_this_host_are_detected() {
+    fn the_proxy_detects_addresses_of_this_host() {
         for own in ["127.0.0.1", "127.8.9.10"] {
             assert!(is_own(own.parse().expect("an address")), "{own}");
         }

@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn each_failure_names_the_setting_to_change() {
+    fn each_failed_sandbox_probe_names_the_setting_to_change() {
         let seccomp = Facts { seccomp: true, ..Facts::default() };
         let apparmor = Facts { apparmor_restricts: true, ..Facts::default() };
         let debian = Facts { userns_clone_off: true, ..Facts::default() };

@@ -665,7 +665,7 @@ mod tests {
     }
 
     #[test]
-    fn on_the_hosts_root_a_run_must_be_able_to_enter_its_directory() {
+    fn a_run_without_its_own_root_directory_must_be_able_to_enter_its_working_directory() {
         use std::os::unix::fs::PermissionsExt as _;
         let closed = tempfile::tempdir().expect("a directory");
         std::fs::set_permissions(closed.path(), std::fs::Permissions::from_mode(0o700)).expect("mode");
@@ -679,7 +679,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_gets_only_real_paths() {
+    fn a_profile_contains_only_paths_without_symbolic_links() {
         let home = tempfile::tempdir().expect("a directory");
         let base = home.path().canonicalize().expect("real");
         let link = base.join("link");
@@ -713,7 +713,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_sandbox_the_modes_of_the_private_set_must_exclude_others() {
+    fn without_a_sandbox_the_file_modes_of_the_private_set_must_exclude_other_users() {
         use std::os::unix::fs::PermissionsExt as _;
         let home = tempfile::tempdir().expect("a directory");
         std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).expect("mode");

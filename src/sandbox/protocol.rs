@@ -500,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_and_oversized_requests_are_refused() {
+    fn incomplete_and_too_large_requests_are_refused() {
         let mut wire = Vec::new();
         write_request(&mut wire, &request(), b"abc", b"{}").expect("writes");
         for cut in [0, 3, 10, wire.len() - 1] {
@@ -516,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_process_receives_all_three_descriptors_or_an_error() {
+    fn the_first_process_of_a_run_receives_all_three_descriptors_or_an_error() {
         let (helper, first) = UnixStream::pair().expect("a pair");
         let (mut reader, writer) = io::pipe().expect("a pipe");
         hand_over(&helper, [writer.as_fd(), writer.as_fd(), helper.as_fd()]).expect("sends");

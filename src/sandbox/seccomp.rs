@@ -536,7 +536,7 @@ mod tests {
     const ALLOW: u32 = 0x7fff_0000;
 
     #[test]
-    fn every_system_call_number_gets_the_answer_of_the_table() {
+    fn the_filter_answers_every_system_call_number_as_the_table_says() {
         for machine in BOTH {
             for leaves in ALL {
                 let program = filter(machine, leaves);
@@ -567,7 +567,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_of_other_architectures_kill_the_process_and_x32_calls_are_unknown() {
+    fn system_calls_of_another_architecture_kill_the_process_and_x32_calls_are_refused_as_unknown() {
         for machine in BOTH {
             // The architectures are 32-bit x86 and ARM, big-endian ARM, the other supported architecture, and an
             // invalid value.
@@ -638,7 +638,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_of_a_live_tree_is_refused() {
+    fn the_filter_refuses_snapshots_of_a_live_tree() {
         for machine in BOTH {
             for leaves in ALL {
                 let program = filter(machine, leaves);
@@ -669,7 +669,7 @@ mod tests {
     }
 
     #[test]
-    fn no_file_of_a_live_tree_gets_a_setuid_or_setgid_bit() {
+    fn a_run_cannot_set_the_setuid_or_setgid_bit_in_a_live_tree() {
         const CREATE: u64 = 0o100;
         const TMPFILE: u64 = 0o20_200_000;
         for machine in BOTH {
@@ -721,7 +721,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_sets_no_limits_of_other_processes_and_on_the_hosts_root_no_scheduling() {
+    fn a_step_cannot_change_the_limits_or_the_scheduling_of_other_processes() {
         for machine in BOTH {
             for leaves in ALL {
                 let program = filter(machine, leaves);
@@ -765,7 +765,7 @@ mod tests {
     /// This test uses call numbers instead of the table `CALLS`. The resources in this test are divided by no
     /// namespace, resource limit or control group.
     #[test]
-    fn resources_of_the_whole_machine_are_refused() {
+    fn the_filter_refuses_resources_of_the_whole_machine() {
         // The call numbers of old and new asynchronous I/O, then of mmap, memfd_create and shmget.
         for (machine, aio, [mmap, memfd, shmget]) in [
             (Machine::X86_64, [206, 207, 208, 209, 210, 333, 425, 426, 427], [9, 319, 29]),
@@ -795,7 +795,7 @@ mod tests {
     }
 
     #[test]
-    fn listing_mounts_and_creating_whiteouts_is_refused() {
+    fn the_filter_refuses_to_list_mounts_and_to_create_whiteouts() {
         for machine in BOTH {
             let renameat2 = if machine == Machine::X86_64 { 316 } else { 276 };
             for leaves in ALL {

@@ -494,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn only_unmodified_file_pages_are_released() {
+    fn only_unmodified_memory_pages_of_files_are_released() {
         let entry = |first: &str, anonymous: &str, swap: &str| {
             format!(
                 "{first}\nRss: 8 kB\nAnonymous: {anonymous} kB\nLazyFree: 0 kB\nSwap: {swap} kB\nSwapPss: 0 kB\nVmFlags: rd\n"
@@ -539,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instruction_has_the_layout_of_the_kernels_structure() {
+    fn a_filter_instruction_has_the_memory_layout_of_the_kernel_structure() {
         use std::mem::offset_of;
         assert_eq!(size_of::<Instruction>(), size_of::<libc::sock_filter>());
         assert_eq!(align_of::<Instruction>(), align_of::<libc::sock_filter>());

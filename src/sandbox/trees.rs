@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn denied_names_that_disappear_are_searched_again_and_then_refused() {
+    fn the_search_for_denied_names_is_repeated_if_names_disappear_and_then_fails() {
         let null = || rustix::fs::open("/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).expect("open");
         let mut things =
             EmptyMountSources { file: null(), directory: null(), covered: BTreeSet::new(), fixed: BTreeSet::new() };

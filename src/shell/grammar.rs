@@ -305,9 +305,7 @@ impl Parser<'_> {
                 self.function(name)
             }
             "coproc" => self.coproc(),
-            _ => {
-                self.syntax("a reserved word stands where a command should begin: write the command, or quote the word")
-            }
+            _ => self.syntax("a reserved word is at the beginning of a command: write the command, or quote the word"),
         }
     }
 

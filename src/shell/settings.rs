@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_the_variables_that_change_commands_are_listed() {
+    fn the_list_contains_exactly_the_variables_that_change_commands() {
         for name in [
             "PATH",
             "LD_PRELOAD",

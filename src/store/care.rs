@@ -1,7 +1,8 @@
-//! The result of a check of a whole store.
+//! The result of a survey, which is a check of a whole store.
 //!
-//! The check compares the rows, the tiles and the checkpoints with the log, and bytes with their digests. The check
-//! does not verify the signatures on log entries or the decisions of the boundary, because `audit` does.
+//! The survey compares rows, tiles and checkpoints with the log, and compares stored bytes with their digests. The
+//! survey does not verify the signatures on log entries or the decisions of the boundary, because `audit` verifies
+//! them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use crate::store::fault::StoreFault;
 use crate::store::message::Retention;
 use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 
-/// The input of a survey that is not in the store.
+/// The inputs of a survey that are not in the store.
 #[derive(Debug, Clone)]
 pub struct StoreScope {
     /// Name of the boundary, which is the first part of the log's origin.
@@ -24,7 +25,7 @@ pub struct StoreScope {
     pub outputs: PathBuf,
     /// Retention times of the boundary.
     pub retention: Retention,
-    /// The current time. A missing output is a defect only if its retention time has not ended.
+    /// The current time. A missing output is a defect only if the retention time of the output has not ended.
     pub now: Timestamp,
 }
 
@@ -45,11 +46,11 @@ impl fmt::Display for StoreDefect {
     }
 }
 
-/// Advice for a defect that contradicts the log. Nobody can repair such rows by hand.
+/// Advice for a defect that contradicts the log. Nobody can repair rows that contradict the log by hand.
 pub const RESTORE: &str = "stop the service; restore an undamaged backup: `countersign store restore BACKUP`";
 /// Advice for a defect that only hides data from readers.
 pub const LOST: &str = "the digests in the receipt remain valid; copy the output from a backup, or ignore this defect";
-/// Advice for an error of the disk.
+/// Advice for an error of the disk during a read.
 pub const DISK: &str = "check the disk and its file system; then restore a backup: `countersign store restore BACKUP`";
 
 /// Advice for a low-water mark that is ahead of the clock.
@@ -65,9 +66,9 @@ pub struct StoreSurvey {
     pub size: u64,
     /// Root hash over all entries.
     pub root: Hash,
-    /// All defects, at most [`MAX_DEFECTS`].
+    /// The defects that the survey found, at most [`MAX_DEFECTS`].
     pub defects: Vec<StoreDefect>,
-    /// Remarks about facts that are not defects.
+    /// Notes about facts that are not defects.
     pub notes: Vec<String>,
     /// Number of objects that were checked, by kind.
     pub counts: Vec<(&'static str, u64)>,
@@ -88,7 +89,7 @@ impl StoreSurvey {
     }
 }
 
-/// The survey lists at most this many defects.
+/// Maximum number of defects that a survey lists.
 pub const MAX_DEFECTS: usize = 200;
 
 /// Computes the root hash of the stored tree at `size`.

@@ -25,7 +25,8 @@ pub const POINTS: &[&str] = &[
     "after-retire-commit",
 ];
 
-/// The contents of a batch. Each kind has a crash point before the commit and another after the commit.
+/// The kinds of documents in a batch of writes. Each kind of document has one crash point before the commit and one
+/// after the commit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum WriteKind {
     Seal,
@@ -48,8 +49,8 @@ impl WriteKinds {
         self.0 |= 1 << kind as u16;
     }
 
-    /// Runs the crash points of these kinds: the points after the commit if `committed` is true, else the points
-    /// before.
+    /// Runs the crash points of these kinds. If `committed` is true, these are the points after the commit, else the
+    /// points before the commit.
     #[cfg(debug_assertions)]
     pub(crate) fn pass(self, committed: bool) {
         for (at, names) in POINTS.chunks(2).enumerate() {
@@ -64,8 +65,8 @@ impl WriteKinds {
     pub(crate) const fn pass(self, _: bool) {}
 }
 
-/// Kills this process if `COUNTERSIGN_FAULT` is `name`. With `COUNTERSIGN_FAULT=name:n`, the n-th call with this name
-/// kills the process (counted from 1).
+/// Kills this process if the variable `COUNTERSIGN_FAULT` is `name`. With `COUNTERSIGN_FAULT=name:n`, the n-th call
+/// with this name kills the process (the first call has the number 1).
 #[cfg(debug_assertions)]
 pub fn point(name: &str) {
     use std::sync::OnceLock;

@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-/// An internal failure. The log of the service gets the details, and the caller gets an id.
+/// An internal failure. The log of the service gets the details of the failure, and the caller gets an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreFault {
-    /// The disk is full. Nothing of the batch is stored.
+    /// The disk is full. The store contains nothing of the failed batch.
     Full {
         /// The action that failed.
         during: &'static str,
     },
-    /// The database refused the action. Nothing of the batch is stored.
+    /// The database refused the action. The store contains nothing of the failed batch.
     Database {
         /// The action that failed.
         during: &'static str,

@@ -35,7 +35,8 @@ use crate::store::{CheckpointRow, Retired, Store, StoreHead, StoreReads, lock};
 /// Capacity of the writer's queue. A sender waits if the queue is full.
 const QUEUE: usize = 1024;
 
-/// Maximum seconds by which the clock can be behind. If the clock is farther behind, the boundary is not ready.
+/// Maximum number of seconds by which the clock can be behind the log. The boundary is not ready if the clock is
+/// farther behind the log.
 const MOST_BEHIND_S: i64 = 60;
 
 /// A handle to the store, which can be cloned.
@@ -48,8 +49,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Starts the writer for an open store. The function first builds the edge of the tree and compares the tree with
-    /// the last recorded checkpoint.
+    /// Starts the writer for an open store. The function first builds the edge of the Merkle tree and compares the tree
+    /// with the last recorded checkpoint.
     ///
     /// # Errors
     /// Returns a fault if the log cannot be read or does not match its own checkpoint.
@@ -74,7 +75,8 @@ impl Ledger {
             tiles: TileCache::default(),
         };
         shared.reach(&head);
-        // The clock may have been behind at the start. A later correction of the clock is no leap ahead.
+        // The clock may have been behind when the store was opened. A later correction of the clock does not count as a
+        // leap ahead.
         shared.opened = (shared.now(), boot);
         let shared = Arc::new(shared);
         let (inbox, outbox) = mpsc::channel(QUEUE);
@@ -99,8 +101,8 @@ impl Ledger {
 
     /// Opens a store without a writer, such as a backup or a closed log. Every write returns [`StoreFault::Closed`].
     ///
-    /// `note` is the checkpoint that was signed when the log was closed. If `note` is `None`, the ledger signs a
-    /// checkpoint on request.
+    /// The argument `note` is the checkpoint that was signed when the log was closed. If `note` is `None`, the ledger
+    /// signs a checkpoint when a caller asks for it.
     ///
     /// # Errors
     /// Returns a fault if the log cannot be read or does not match the checkpoint.
@@ -147,17 +149,17 @@ impl Ledger {
     /// Puts a seal in force, with its blobs and its token changes. The first seal creates the boundary.
     ///
     /// # Errors
-    /// Returns an error if another seal came first, or if a token name is taken. Also returns an error if the seal is
-    /// dated before the last leaf.
+    /// Returns an error if another seal came first, or if a new token's name is in use. The function also returns an
+    /// error if the date of the seal is earlier than the date of the last leaf.
     pub async fn seal(&self, seal: SealWrite) -> Result<SealStored, WriteStop> {
         self.ask(|answer| WriterMessage::Seal(Box::new(seal), answer)).await
     }
 
-    /// Spends a nonce. If the result is `Ok`, the nonce is spent durably and the consumption is in the log.
+    /// Spends a nonce. If the result is `Ok`, the nonce is spent and the consumption is in the log, both durably.
     ///
     /// # Errors
-    /// Returns the reason why the nonce was not spent. After a [`StoreFault`] the nonce may be spent, so the caller must
-    /// look up the nonce before another attempt.
+    /// Returns the reason why the nonce was not spent. After a [`StoreFault`], the nonce may be spent or not, so the
+    /// caller must look up the nonce before another attempt.
     pub async fn consume(&self, consume: Consume) -> Result<SpentNonce, ConsumeStop> {
         self.ask(|answer| WriterMessage::Consume(Box::new(consume), answer)).await
     }
@@ -171,13 +173,13 @@ impl Ledger {
         self.ask(|answer| WriterMessage::Finish(Box::new(Hashed { message: finish, hash }), answer)).await
     }
 
-    /// Stores a new proposal, unless the same proposal exists or a limit is reached.
+    /// Stores a new proposal, unless the same proposal exists or the store has too many proposals.
     pub async fn propose(&self, new: NewProposal) -> Result<ProposeResult, StoreFault> {
         self.ask(|answer| WriterMessage::Propose(Box::new(new), answer)).await
     }
 
     /// Stores verified signatures, one for each key. Returns all signatures in their order of arrival. If a key signed
-    /// twice, the first signature is kept.
+    /// twice, the first signature stays.
     ///
     /// # Errors
     /// Returns an error if the proposal is unknown or does not wait.
@@ -187,7 +189,7 @@ impl Ledger {
     }
 
     /// Appends a denial to the log. A denied authorization can never run, even if the boundary did not know the
-    /// authorization before.
+    /// authorization at the time of the denial.
     ///
     /// # Errors
     /// Returns an error if the denial is too large, if a limit is reached, or if the log has no seal.
@@ -203,37 +205,38 @@ impl Ledger {
         self.ask(|answer| WriterMessage::Advance(Box::new(advance), answer)).await
     }
 
-    /// Appends a refusal to the log. `at` is the time that the refusal states.
+    /// Appends a refusal to the log. The argument `at` must be the time that the refusal states.
     ///
     /// # Errors
-    /// Returns an error if the refusal is too large or if the log has no seal. Also returns an error if the refusal is
-    /// dated before the last leaf.
+    /// Returns an error if the refusal is too large or if the log has no seal. Also returns an error if the date of the
+    /// refusal is earlier than the date of the last leaf.
     pub async fn refuse(&self, envelope: Vec<u8>, at: Timestamp) -> Result<LeafRef, WriteStop> {
         self.ask(|answer| WriterMessage::Refuse(envelope, at, answer)).await
     }
 
-    /// Marks some proposals that are overdue at `now` as expired. The caller repeats the call until the result is
-    /// empty.
+    /// Marks some proposals that are overdue at `now` as expired. The caller repeats the call until the function marks
+    /// no proposal.
     pub async fn expire(&self, now: Timestamp) -> Result<Vec<ProposalId>, StoreFault> {
         self.ask(|answer| WriterMessage::Expire(now, answer)).await
     }
 
-    /// Raises the low-water mark and looks at `limit` nonces. Nonces that expired at or before the mark are deleted.
+    /// Raises the low-water mark and examines the next `limit` nonces. Nonces that expired at or before the low-water
+    /// mark are deleted.
     ///
     /// A limit of 1000 or 2000 does not delay runs noticeably.
     pub async fn prune(&self, limit: usize) -> Result<PruneResult, StoreFault> {
         self.ask(|answer| WriterMessage::Prune(limit, answer)).await
     }
 
-    /// Looks at `limit` outputs and `limit` proposals, and deletes the rows whose retention has ended. The caller then
-    /// removes the files that the result names, and repeats the call until nothing is deleted.
+    /// Examines `limit` outputs and `limit` proposals, and deletes the rows whose retention has ended. The caller then
+    /// removes the files that the result names, and repeats the call until the function deletes nothing.
     pub async fn retire(&self, retention: Retention, limit: usize) -> Result<Retired, StoreFault> {
         self.ask(|answer| WriterMessage::Retire(retention, limit, answer)).await
     }
 
     /// Ends the writer after the queued requests and releases the store, so that the store can be opened again.
     ///
-    /// The last checkpoint is signed and recorded first, so that the next start can use another key.
+    /// The ledger first signs and records the last checkpoint, so that the next start can use another key.
     ///
     /// # Errors
     /// Returns a fault if the writer had already ended or if the checkpoint could not be signed.
@@ -243,7 +246,7 @@ impl Ledger {
         head.map(drop)
     }
 
-    /// Returns the state after the last answered batch.
+    /// Returns the state of the log after the last answered batch.
     #[must_use]
     pub fn state(&self) -> LedgerState {
         let head = &self.shared.published().head;
@@ -257,22 +260,22 @@ impl Ledger {
         }
     }
 
-    /// Returns the current time, but never a time before the last leaf. Documents that the caller signs must state this
-    /// time.
+    /// Returns the current time, but never a time before the last leaf. The caller must write this time into the
+    /// documents that the caller signs.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.shared.now()
     }
 
-    /// Returns a message for callers if the clock leapt ahead.
+    /// Returns a message for callers if the system clock leapt ahead.
     #[must_use]
     pub fn clock_ahead(&self) -> Option<String> {
         let seconds = self.shared.clock_ahead((self.shared.config.clock)())?;
         Some(WriteStop::ClockAhead { seconds }.to_string())
     }
 
-    /// Returns a message for an operator if the clock leapt ahead or is behind the log or the low-water mark. The
-    /// boundary is not ready while there is a message.
+    /// Returns a message for an operator if the system clock leapt ahead, or is behind the log or the low-water mark.
+    /// The boundary is not ready as long as the function returns a message.
     #[must_use]
     pub fn clock_trouble(&self) -> Option<String> {
         if let Some(ahead) = self.clock_ahead() {
@@ -313,8 +316,8 @@ impl Ledger {
         self.checkpoint_at(self.shared.published().head.size)
     }
 
-    /// Returns the signed checkpoint of the log at `size`. The result depends only on the rows, so the result is always
-    /// the same. The next batch records the checkpoint.
+    /// Returns the signed checkpoint of the log at `size`. The checkpoint depends only on the stored rows, so each call
+    /// returns the same checkpoint. The next batch records the checkpoint.
     pub fn checkpoint_at(&self, size: u64) -> Result<Option<CheckpointRow>, StoreFault> {
         const DURING: &str = "signing a checkpoint";
         let mut last = self.shared.note.lock().unwrap_or_else(PoisonError::into_inner);
@@ -346,8 +349,8 @@ impl Ledger {
 
     /// Returns the smallest recorded checkpoint that covers the entry `index`.
     ///
-    /// The key that signed this checkpoint is the key that the boundary had when the entry was written. Before a change
-    /// of the key, the boundary records a checkpoint over all entries.
+    /// The boundary had the key of this checkpoint when the entry was written. Before a change of the key, the boundary
+    /// records a checkpoint over all entries.
     pub fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault> {
         self.shared.reads.checkpoint_over(index)
     }
@@ -390,7 +393,7 @@ impl Ledger {
         self.shared.reads.leaf(index)
     }
 
-    /// Returns the data of the leaves in `range`. Indexes past the end of the log are left out.
+    /// Returns the data of the leaves in `range`. The result has no data for indexes past the end of the log.
     pub fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreFault> {
         self.shared.reads.leaves(range)
     }
@@ -400,7 +403,7 @@ impl Ledger {
         self.shared.reads.blob(digest)
     }
 
-    /// Returns all seals. The last seal is in force.
+    /// Returns all seals. The last seal of the log is in force.
     pub fn seals(&self) -> Result<Vec<SealEntry>, StoreFault> {
         self.shared.reads.seals()
     }
@@ -410,8 +413,8 @@ impl Ledger {
         self.shared.reads.proposal(id)
     }
 
-    /// Returns the proposal of an authorization, unless the proposal is finished. A finished proposal is found by id or
-    /// by nonce.
+    /// Returns the proposal of an authorization, unless the proposal is finished. A caller finds a finished proposal by
+    /// its id or by its nonce.
     pub fn proposal_of(&self, authorization: &AuthorizationDigest) -> Result<Option<Proposal>, StoreFault> {
         self.shared.reads.proposal_of(authorization)
     }
@@ -421,7 +424,7 @@ impl Ledger {
         self.shared.reads.proposals(filter)
     }
 
-    /// Returns the payload that approvers sign for a proposal, in every status of the proposal.
+    /// Returns the payload that approvers sign for a proposal. The function works in every status of the proposal.
     pub fn payload(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
         let Some(source) = self.shared.reads.payload(id)? else { return Ok(None) };
         let payload = match source {
@@ -447,7 +450,7 @@ impl Ledger {
         self.shared.reads.denials(authorization)
     }
 
-    /// Returns the consumption that spent a nonce, until the nonce is pruned.
+    /// Returns the consumption that spent a nonce, or `None` after the nonce was pruned.
     pub fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault> {
         self.shared.reads.spent(nonce)
     }
@@ -468,7 +471,8 @@ impl Ledger {
         Ok(self.shared.reads.output(name)?.map(|row| row.bytes))
     }
 
-    /// Returns the bytes of an output within `range`. A range past the end is cut.
+    /// Returns the bytes of an output within `range`. If the range ends after the output, the result ends with the
+    /// output.
     pub fn output(&self, name: &Blake3Digest, range: Range<u64>) -> Result<Option<Vec<u8>>, StoreFault> {
         let Some(row) = self.shared.reads.output(name)? else { return Ok(None) };
         let end = range.end.min(row.bytes);
@@ -498,7 +502,7 @@ impl Ledger {
         self.shared.config.outputs.join(&hex[..2]).join(hex)
     }
 
-    /// Returns the runs that recorded this output. A caller who can read one of these runs can read the output.
+    /// Returns the runs that recorded this output. A caller who may read one of these runs may also read the output.
     pub fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {
         self.shared.reads.runs_with_output(name, limit)
     }

@@ -24,8 +24,8 @@ impl StoreLock {
     /// message names the process that holds the lock.
     pub fn take(database: &Path) -> Result<Self, StoreFault> {
         let lock = Self::alone(database)?;
-        // SQLite gives its other files the mode of the database, so the database file is created here with a private
-        // mode.
+        // SQLite gives its other files the mode of the database file, so this function creates the database file with a
+        // private mode.
         drop(open_private(database)?);
         Ok(lock)
     }
@@ -52,7 +52,7 @@ impl StoreLock {
             }
             Err(error) => return Err(unusable(format!("can't lock {}: {error}", path.display()))),
         }
-        // The process id in the file is only for the message above. The kernel holds the lock itself.
+        // The process id in the file is only for the error message above. The kernel holds the lock.
         let written = file
             .set_len(0)
             .and_then(|()| file.rewind())
@@ -74,7 +74,7 @@ fn lock(file: &File) -> rustix::io::Result<()> {
     rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)
 }
 
-/// Number of attempts for a taken lock. The pause between two attempts is `PAUSE`.
+/// Maximum number of attempts if the lock is taken. The pause between two attempts to take the lock is `PAUSE`.
 const TRIES: usize = 20;
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -115,7 +115,7 @@ fn open_private(path: &Path) -> Result<File, StoreFault> {
         .map_err(|error| unusable(format!("can't open {}: {error}", path.display())))?;
     let metadata = file.metadata().map_err(|error| unusable(format!("can't look at {}: {error}", path.display())))?;
     if metadata.len() == 0 {
-        // The umask can remove permissions of the owner, so set the mode again.
+        // The umask can remove permissions of the owner, so the function sets the mode again.
         let set = file.set_permissions(Permissions::from_mode(0o600));
         set.map_err(|error| unusable(format!("can't set the mode of {}: {error}", path.display())))?;
     }

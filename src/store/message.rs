@@ -27,11 +27,11 @@ pub enum StoredStatus {
     Approved = 3,
     /// An approver denied the proposal.
     Denied = 4,
-    /// The window ended before the run.
+    /// The window of the authorization ended before the run.
     Expired = 5,
     /// The proposer or an operator cancelled the proposal.
     Cancelled = 6,
-    /// The boundary refused the proposal after the quorum.
+    /// The boundary refused the proposal after the quorum was met.
     Refused = 7,
 }
 
@@ -132,7 +132,7 @@ impl LeafKind {
         }
     }
 
-    /// Returns the kind with this number in the database.
+    /// Returns the kind of leaf with this number in the database.
     #[must_use]
     pub const fn of_number(number: u8) -> Option<Self> {
         Some(match number {
@@ -146,7 +146,8 @@ impl LeafKind {
     }
 }
 
-/// Details of a status, such as the code of a refusal or a summary of the outcome. The store never reads these bytes.
+/// Details of a status, such as the code of a refusal or a summary of the outcome. The store stores these bytes and
+/// never reads them.
 pub type StatusDetail = Vec<u8>;
 
 /// The fields of an authorization that are columns in the store.
@@ -177,7 +178,7 @@ pub struct NewProposal {
     pub core: AuthorizationCore,
     /// Payload that the approvers sign.
     pub payload: Arc<[u8]>,
-    /// Digest of the HTTP request body, by which a repeated request is recognized.
+    /// Digest of the HTTP request body, by which the store recognizes a repeated request.
     pub request: [u8; 32],
     /// True if the caller chose the nonce. A chosen nonce identifies a repeated request. Without a chosen nonce, the
     /// step, the parameters and the proposer identify a repeated request.
@@ -186,20 +187,20 @@ pub struct NewProposal {
     pub created_at: Timestamp,
 }
 
-/// The result of a new proposal.
+/// The result of the attempt to store a new proposal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProposeResult {
     /// The proposal is stored.
     New,
-    /// The same proposal was already stored, and is returned.
+    /// The same proposal was already stored, and the function returns the stored proposal.
     Same(Box<Proposal>),
     /// A different proposal already has this nonce or id.
     Conflict(Box<Proposal>),
-    /// The store has too many proposals of this proposer that were cancelled or expired and have no signature.
+    /// The store has too many proposals of this proposer without a signature that were cancelled or have expired.
     TooManyKept {
         /// Maximum number of unsigned proposals of one proposer.
         most: u64,
-        /// Time at which the first of these proposals can be deleted.
+        /// Time at which the first of the unsigned proposals can be deleted.
         until: Timestamp,
     },
     /// Too many proposals are pending.
@@ -216,7 +217,7 @@ pub enum ProposeResult {
 pub struct Proposal {
     /// Fields of the authorization.
     pub core: AuthorizationCore,
-    /// Digest of the HTTP request body. `None` if the caller sent a complete envelope.
+    /// Digest of the HTTP request body. The digest is `None` if the caller sent a complete envelope.
     pub request: Option<[u8; 32]>,
     /// Status of the proposal.
     pub status: StoredStatus,
@@ -243,11 +244,11 @@ pub struct Signature {
     pub keyid: KeyId,
     /// Name of the person who has the key.
     pub person: Name,
-    /// Statement of a security key about whether a person touched or unlocked the key.
+    /// Statement of a security key about the presence of a person (touch, PIN).
     pub presence: Presence,
     /// Signature bytes, raw or in the SSHSIG format.
     pub sig: Vec<u8>,
-    /// Time at which the signature arrived.
+    /// Time at which the signature arrived at the boundary.
     pub at: Timestamp,
 }
 
@@ -260,17 +261,17 @@ pub struct Consume {
     pub seal: SealDigest,
     /// Fields of the authorization.
     pub core: AuthorizationCore,
-    /// Envelope with the counted signatures, as canonical JSON.
+    /// Envelope with the signatures that count, as canonical JSON.
     pub envelope: Arc<[u8]>,
-    /// The approval decision for the receipt. After a crash, recovery needs these bytes.
+    /// The approval decision for the receipt. After a crash, recovery needs the bytes of this decision.
     pub decision: Arc<[u8]>,
-    /// Times in which the run can start.
+    /// Times between which the run can start.
     pub window: Window,
-    /// Name of a lock that only one run can hold at a time.
+    /// Name of the exclusive lock, which only one run can hold at a time.
     pub exclusive: Option<Arc<str>>,
 }
 
-/// A spent nonce, so that the run can start.
+/// The proof that a nonce is spent, with which the run can start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpentNonce {
     /// Leaf index of the consumption.
@@ -279,9 +280,9 @@ pub struct SpentNonce {
     pub item: u32,
     /// Hash of the consumption's leaf.
     pub leaf: LeafHash,
-    /// Bytes of the leaf. All runs in the same consumption share these bytes.
+    /// Bytes of the leaf. All runs in the same consumption share the bytes of the leaf.
     pub data: Arc<[u8]>,
-    /// Time at which the window was checked.
+    /// Time at which the writer checked the window.
     pub at: Timestamp,
     /// The seal in force.
     pub seal: SealDigest,
@@ -298,37 +299,38 @@ pub struct NonceUse {
     pub proposal: ProposalId,
 }
 
-/// The reasons for which a nonce is not consumed. Nothing is stored.
+/// The reasons why a nonce is not consumed. Nothing is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConsumeStop {
-    /// The seal or the state version changed after the verification. The caller must verify again.
+    /// The seal or the state version changed after the verification of the authorization. The caller must verify the
+    /// authorization again.
     Moved,
     /// The log has no seal yet.
     NoSeal,
     /// The order `issued_at` ≤ `not_before` < `expires_at` is broken.
     BadWindow,
-    /// The window is longer than allowed.
+    /// The window is longer than the policy allows.
     WindowTooLong {
         /// Maximum length in seconds.
         most_s: i64,
     },
-    /// The window has not begun.
+    /// The window of the authorization has not begun.
     NotYetValid {
-        /// Time at which the window was checked.
+        /// Time at which the writer checked the window.
         at: Timestamp,
         /// Start of the window.
         from: Timestamp,
     },
     /// The window has ended.
     Expired {
-        /// Time at which the window was checked.
+        /// Time at which the writer checked the window.
         at: Timestamp,
         /// End of the window.
         expires_at: Timestamp,
     },
-    /// A counted signer is not valid at this time. The caller must count the signatures again.
+    /// A signer whose signature counts is not valid at this time. The caller must count the signatures again.
     SignerOutside {
-        /// Time at which the window was checked.
+        /// Time at which the writer checked the window.
         at: Timestamp,
     },
     /// The authorization is denied.
@@ -337,9 +339,9 @@ pub enum ConsumeStop {
     WrongState(StoredStatus),
     /// The id of the proposal belongs to another authorization.
     OtherAuthorization,
-    /// The clock leapt ahead. The ledger writes no entry now, because a wrong date stays in the log for ever.
+    /// The clock leapt ahead. The ledger refuses all entries now, because a wrong date stays in the log for ever.
     ClockAhead {
-        /// Seconds by which the clock leapt.
+        /// Number of seconds by which the clock leapt ahead.
         seconds: i64,
     },
     /// Another run holds the exclusive lock.
@@ -347,7 +349,7 @@ pub enum ConsumeStop {
         /// Proposal of the other run.
         holder: ProposalId,
     },
-    /// The nonce is already spent.
+    /// The nonce is already spent by an earlier run.
     Replayed(NonceUse),
     /// The store failed.
     Fault(StoreFault),
@@ -364,8 +366,8 @@ pub struct Finish {
     pub at: Timestamp,
     /// Summary of the outcome.
     pub detail: StatusDetail,
-    /// Recorded outputs that are not empty. Outputs of at most [`MAX_INLINE_BYTES`] carry their data. Larger outputs
-    /// must already be durable files.
+    /// Recorded outputs that contain at least one byte. An output of at most [`MAX_INLINE_BYTES`] carries its data. A
+    /// larger output must already be a durable file.
     pub outputs: Vec<OutputRow>,
     /// The order in which the run wrote to stdout and stderr.
     pub order: Option<Vec<u8>>,
@@ -387,7 +389,7 @@ pub struct OutputRow {
     pub data: Option<Vec<u8>>,
 }
 
-/// The reasons for which a receipt is not stored.
+/// The reasons why a receipt is not stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FinishStop {
     /// The proposal does not exist or does not run.
@@ -420,15 +422,15 @@ pub struct LeafRef {
 pub struct SealWrite {
     /// Envelope of the seal, as canonical JSON.
     pub envelope: Vec<u8>,
-    /// Digest of the seal's payload. The digest of the first seal becomes the id of the boundary.
+    /// Digest of the payload of the seal. The digest of the first seal becomes the id of the boundary.
     pub digest: SealDigest,
-    /// Digest of the previous seal. `None` for the first seal.
+    /// Digest of the previous seal, or `None` for the first seal.
     pub previous: Option<SealDigest>,
     /// Time that the seal states.
     pub at: Timestamp,
     /// Blobs that the seal names by digest.
     pub blobs: Vec<(BlobDigest, Vec<u8>)>,
-    /// Token changes, after which the stored tokens match the seal.
+    /// Changes of the tokens. After these changes, the stored tokens match the seal.
     pub tokens: Vec<TokenChange>,
 }
 
@@ -437,26 +439,27 @@ pub struct SealWrite {
 pub struct SealStored {
     /// Leaf of the seal.
     pub leaf: LeafRef,
-    /// State version that begins with the seal.
+    /// State version that begins with this seal.
     pub version: u64,
 }
 
-/// The reasons for which a document is not appended to the log.
+/// The reasons why a document is not appended to the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WriteStop {
-    /// The previous seal of this document is not the seal in force. The caller must make the seal again.
+    /// The `previous` digest of this seal names another seal than the seal in force. The caller must make the seal
+    /// again with the digest of the seal in force.
     Moved,
     /// The log has no seal yet.
     NoSeal,
-    /// The document states a time before the last leaf. The caller must make the document again with the time of the
-    /// last leaf or a later time.
+    /// The document has a date before the last leaf. The caller must make the document again, with a time that is not
+    /// before the last leaf.
     BackDated {
         /// Time of the last leaf.
         last: Timestamp,
     },
-    /// The clock leapt ahead. The ledger writes no entry now, because a wrong date stays in the log for ever.
+    /// The clock leapt ahead. The ledger refuses all entries now, because a wrong date stays in the log for ever.
     ClockAhead {
-        /// Seconds by which the clock leapt.
+        /// Number of seconds by which the clock leapt ahead.
         seconds: i64,
     },
     /// The name of a new token is taken, or the token to revoke does not exist. A token name is never used twice.
@@ -482,15 +485,15 @@ pub enum WriteStop {
 /// A verified denial.
 #[derive(Debug, Clone)]
 pub struct DenialWrite {
-    /// Digest of the denied authorization. The boundary may not know this authorization.
+    /// Digest of the denied authorization. The boundary may not know the denied authorization.
     pub authorization: AuthorizationDigest,
     /// Name of the approver.
     pub approver: Name,
     /// Envelope of the denial, as canonical JSON.
     pub envelope: Vec<u8>,
-    /// Time at which the denial arrived.
+    /// Time at which the denial arrived at the boundary.
     pub at: Timestamp,
-    /// True if the boundary did not know the authorization when the denial was verified. The number of denials of
+    /// True if the boundary did not know the authorization when it verified the denial. The number of denials of
     /// unknown authorizations is limited.
     pub ahead: bool,
 }
@@ -502,19 +505,19 @@ pub struct StoredDenial {
     pub approver: Name,
     /// Leaf index of the denial.
     pub leaf: u64,
-    /// Time at which the denial arrived.
+    /// Time at which the denial arrived at the boundary.
     pub at: Timestamp,
 }
 
-/// The result of a denial.
+/// The result of the attempt to store a denial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DenialResult {
-    /// Leaf index of the denial. If the approver denied the authorization before, this is the index of the earlier
-    /// denial.
+    /// Leaf index of the denial. If the approver denied the authorization before, this field has the index of the
+    /// earlier denial.
     pub leaf: u64,
-    /// The waiting proposal that this denial ended.
+    /// The waiting proposal that the denial ended.
     pub denied: Option<ProposalId>,
-    /// The running proposal of this authorization. The caller must kill the run.
+    /// The running proposal of the denied authorization. The caller must kill the process of this run.
     pub running: Option<ProposalId>,
 }
 
@@ -523,17 +526,17 @@ pub struct DenialResult {
 pub struct ProposalStep {
     /// Id of the proposal.
     pub proposal: ProposalId,
-    /// Statuses from which the change is allowed. An empty list means every status from which `to` is reachable.
+    /// Statuses from which the store allows the change. An empty list allows every status from which `to` is reachable.
     pub from: Vec<StoredStatus>,
     /// New status: approved, denied, expired, cancelled or refused.
     pub to: StoredStatus,
     /// Time of the change.
     pub at: Timestamp,
-    /// Details of the new status.
+    /// Details of the proposal's new status.
     pub detail: StatusDetail,
 }
 
-/// The reasons for which a proposal keeps its status.
+/// The reasons why a proposal keeps its status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdvanceStop {
     /// The proposal does not exist.
@@ -601,29 +604,30 @@ pub struct PruneResult {
     pub mark: Timestamp,
     /// Number of deleted nonces.
     pub deleted: usize,
-    /// Seconds by which the clock is ahead of the highest value that the low-water mark can have now. The number is
+    /// Number of seconds by which the clock is ahead of the highest possible value of the low-water mark. The number is
     /// large after a leap of the clock or after a pause of the service.
     pub ahead_s: i64,
-    /// True if this call reached the last nonce.
+    /// True if this call examined the last nonce of the table.
     pub done: bool,
 }
 
-/// Retention of an unsigned proposal after its window, if the proposal was cancelled or expired: one hour, in seconds.
+/// Retention time of an unsigned proposal that was cancelled or expired: one hour after its window, in seconds.
 ///
-/// The short time limits the number of rows that one token can leave in the store by proposing and cancelling.
+/// The short retention limits the number of rows that one token can leave in the store.
 pub const UNSIGNED_KEPT_S: i64 = 3600;
 
 /// Retention times in seconds. Receipts, seals and the log are kept for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Time for recorded outputs, counted from the end of the last run that wrote the output.
+    /// Retention time of recorded outputs in seconds, counted from the end of the last run that wrote the output.
     pub outputs_s: i64,
-    /// Time for ended proposals and for rows of signatures. Receipts have their own copy of the signatures.
+    /// Retention time of ended proposals and of signature rows, in seconds. Receipts contain their own copy of the
+    /// signatures.
     pub proposals_s: i64,
 }
 
 impl Retention {
-    /// 90 days for outputs and for proposals.
+    /// Retention of 90 days for outputs and for proposals.
     pub const DEFAULT: Self = Self { outputs_s: 90 * 86_400, proposals_s: 90 * 86_400 };
 }
 
@@ -638,7 +642,7 @@ pub struct Unfinished {
     pub item: u32,
     /// Hash of the consumption's leaf.
     pub leaf: LeafHash,
-    /// Time at which the window was checked.
+    /// Time at which the writer checked the window.
     pub at: Timestamp,
     /// Seal in force at the consumption.
     pub seal: SealDigest,
@@ -653,7 +657,7 @@ pub struct Unfinished {
 pub struct Leaf {
     /// Kind of the leaf.
     pub kind: LeafKind,
-    /// The latest time that a leaf up to this one states.
+    /// The latest time among the leaves up to this leaf.
     pub at: Timestamp,
     /// RFC 6962 hash of the leaf.
     pub hash: Hash,
@@ -673,15 +677,15 @@ pub struct SealEntry {
 /// Conditions for a list of proposals.
 #[derive(Debug, Clone, Default)]
 pub struct ProposalQuery {
-    /// Statuses of the proposals. An empty list means all statuses.
+    /// Statuses of the proposals. An empty list of statuses means all statuses.
     pub statuses: Vec<StoredStatus>,
-    /// Last characters of the proposal id.
+    /// Last characters of the id of the proposal.
     pub ending: Option<ProposalIdEnding>,
     /// Reference of the step.
     pub step: Option<StepRef>,
     /// Name of the proposer.
     pub proposer: Option<Name>,
-    /// The list has only proposals that are older than this proposal.
+    /// If this field has a value, the list contains only proposals that are older than this proposal.
     pub before: Option<ProposalId>,
     /// Maximum number of proposals.
     pub limit: usize,
@@ -690,16 +694,17 @@ pub struct ProposalQuery {
 /// A page of proposals, the newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProposalPage {
-    /// Matching proposals. The page can have fewer proposals than the limit although more exist.
+    /// Matching proposals. The page can have fewer proposals than the limit although more proposals exist.
     pub proposals: Vec<Proposal>,
-    /// Position at which the next page begins. `None` after the last page.
+    /// Position at which the next page begins, or `None` after the last page.
     pub next: Option<ProposalId>,
 }
 
-/// The document that contains the payload of a proposal. The kind of document depends on the proposal's status.
+/// The document that contains the payload of a proposal. The proposal's status decides which document contains the
+/// payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PayloadSource {
-    /// The payload itself, because the proposal did not run.
+    /// The payload alone, because the proposal did not run.
     Payload(Vec<u8>),
     /// The envelope of a running proposal.
     Envelope(Vec<u8>),
@@ -740,7 +745,7 @@ impl fmt::Display for ConsumeStop {
                 f.write_str("another authorization has the id of this proposal; make a proposal with a new id")
             }
             Self::ClockAhead { seconds } => clock_ahead(f, *seconds),
-            Self::ExclusiveBusy { holder } => write!(f, "{holder} holds the exclusive lock; wait until that run ends"),
+            Self::ExclusiveBusy { holder } => write!(f, "{holder} has the exclusive lock; wait until that run ends"),
             Self::Replayed(spent) => write!(f, "the nonce was spent by {}; see its receipt", spent.proposal),
             Self::Fault(fault) => fault.fmt(f),
         }
@@ -805,19 +810,20 @@ impl fmt::Display for AdvanceStop {
     }
 }
 
-/// The times of an authorization and of its signers.
+/// The times of an authorization and of the people who signed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// Time at which the authorization was issued.
     pub issued_at: Timestamp,
     /// Start of the window.
     pub not_before: Timestamp,
-    /// End of the window. No run can start at or after this time.
+    /// End of the window. End of the window: no run can start at or after this time.
     pub expires_at: Timestamp,
-    /// Maximum seconds between issue and expiry according to the policy. The limit is never more than 24 hours.
+    /// Maximum number of seconds between issue and expiry, according to the policy. The limit is never longer than 24
+    /// hours.
     pub max_s: Option<i64>,
-    /// The latest `valid_after` of the counted signers.
+    /// The latest `valid_after` of the signers who count.
     pub valid_after: Option<Timestamp>,
-    /// The earliest `valid_before` of the counted signers.
+    /// The earliest `valid_before` of the signers who count.
     pub valid_before: Option<Timestamp>,
 }

@@ -1,8 +1,9 @@
 //! The store of a boundary.
 //!
 //! The rest of the program uses [`ledger::Ledger`]. The ledger has one writer thread, which checks requests and commits
-//! the requests in batches. A backend ([`Store`] and [`StoreReads`], today [`sqlite`]) keeps the rows. The backend makes no
-//! decisions, so that the checks of windows, replays and states exist once.
+//! the requests in batches. A backend implements [`Store`] and [`StoreReads`] and stores the rows (today only
+//! [`sqlite`]). The backend makes no decisions, so each rule about windows, nonces and statuses has only one
+//! implementation.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -30,19 +31,19 @@ pub mod tree;
 pub mod window;
 mod writer;
 
-/// The one connection that writes.
+/// The only connection that writes to the database.
 ///
 /// Every backend must meet this contract:
-/// - **One writer.** Only one `Store` of a database is open at a time, over all processes. A second open fails.
+/// - **One writer.** Only one `Store` of a database is open at a time, in all processes together. A second open fails.
 /// - **Atomic.** The writes between [`begin`](Self::begin) and [`commit`](Self::commit) become visible and durable
-///   together. After a crash or a power cut, the database has either all of these writes or none.
+///   together. After a crash or a power cut, the database has either all writes of a batch or none of its writes.
 /// - **Durable.** If `commit` returns `Ok`, the rows survive a power cut. If `commit` returns an error, the rows are
 ///   not visible. After an error with [`StoreFault::is_fatal`] the durable state is unknown, so the process must end without
 ///   another attempt.
-/// - **Whole batches.** Methods take whole batches, so that a networked backend needs one round trip for each method. A
-///   read inside a batch sees the earlier writes of the batch.
+/// - **Whole batches.** Each method takes a whole batch, so that a networked backend needs one round trip for each
+///   call. A read inside a batch sees the earlier writes of the batch.
 /// - **Unique keys.** A constraint of the database keeps nonces, leaf indexes and token names unique. A second row with
-///   the same key is an error, although the writer looks for the key first.
+///   the same key is an error, even though the writer looks for the key before it writes the row.
 ///
 /// Every method returns a [`StoreFault`] if the database cannot be read or written.
 pub trait Store: Send {
@@ -55,22 +56,23 @@ pub trait Store: Send {
     /// Undoes the whole batch.
     fn rollback(&mut self);
 
-    /// Moves the write-ahead log into the database. The writer calls this function after the replies to a batch.
+    /// Moves the write-ahead log into the database file. The writer calls this function after the replies to a batch.
     fn maintain(&mut self) -> Result<(), StoreFault>;
 
-    /// Moves everything durable into the database file before an orderly end. If the move fails, no data is lost.
+    /// Moves all durable data into the database file before the process ends normally. If the move of the write-ahead
+    /// log fails, no data is lost.
     fn settle(&mut self) -> Result<(), StoreFault>;
 
     /// Returns the current state of the boundary.
     fn head(&mut self) -> Result<StoreHead, StoreFault>;
 
-    /// Stores the fields of [`StoreHead`], except the size and the time of the log.
+    /// Stores the fields of [`StoreHead`], except for the size and the time of the log.
     fn set_head(&mut self, head: &StoreHead) -> Result<(), StoreFault>;
 
     /// Returns the stored hashes of the leaves in `range`.
     ///
     /// # Errors
-    /// Returns a fault if a leaf is missing.
+    /// Returns a fault if a leaf of the range is missing.
     fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault>;
 
     /// Returns the 256 hashes of a complete tile.
@@ -79,16 +81,16 @@ pub trait Store: Send {
     /// Returns a fault if the tile is missing.
     fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault>;
 
-    /// Returns the stored facts about each request to run.
+    /// Returns the stored facts about each request to run a proposal.
     fn candidates(&mut self, requests: &[&AuthorizationCore]) -> Result<Vec<Candidate>, StoreFault>;
 
     /// Returns the state of each proposal.
     fn standings(&mut self, proposals: &[&ProposalId]) -> Result<Vec<Option<ProposalState>>, StoreFault>;
 
-    /// Appends leaves from index `first` on, and the tiles that these leaves complete.
+    /// Appends leaves from index `first` on, and appends the tiles that these leaves complete.
     ///
     /// # Errors
-    /// Returns a fault if an index is taken.
+    /// Returns a fault if an index already has a leaf.
     fn append(&mut self, first: u64, leaves: &[LeafRow], tiles: &[TileRow]) -> Result<(), StoreFault>;
 
     /// Spends the nonces and marks the proposals as running.
@@ -100,23 +102,23 @@ pub trait Store: Send {
     /// Marks proposals as finished, and stores the outputs and the blobs of their runs.
     fn finish(&mut self, runs: &[FinishRow<'_>]) -> Result<(), StoreFault>;
 
-    /// Stores blobs. An existing blob is not changed.
+    /// Stores blobs. The function does not change an existing blob.
     fn put_blobs(&mut self, blobs: &[(BlobDigest, Vec<u8>)]) -> Result<(), StoreFault>;
 
     /// Records that leaf `index` is a seal.
     fn put_seal(&mut self, index: u64, digest: &SealDigest) -> Result<(), StoreFault>;
 
-    /// Adds and revokes tokens. If one change does not apply, the function changes nothing and returns the name of that
+    /// Adds and revokes tokens. If one change does not apply, the function changes no token and returns the name of the
     /// token.
     fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault>;
 
-    /// Returns the existing proposals that matter for a new proposal, and the counts of pending proposals.
+    /// Returns the existing proposals that affect a new proposal, and the counts of pending proposals.
     fn precedent(&mut self, new: &NewProposal) -> Result<ProposalPrecedent, StoreFault>;
 
     /// Stores a new proposal with the status pending.
     ///
     /// # Errors
-    /// Returns a fault if the id is taken.
+    /// Returns a fault if the id of the proposal exists already.
     fn put_proposal(&mut self, new: &NewProposal) -> Result<(), StoreFault>;
 
     /// Stores signatures in their order of arrival, at most one for each key. Returns all signatures of the proposal.
@@ -125,7 +127,8 @@ pub trait Store: Send {
     /// Returns the leaf of this approver's denial.
     fn denial(&mut self, authorization: &AuthorizationDigest, approver: &Name) -> Result<Option<u64>, StoreFault>;
 
-    /// Stores a denial. `ahead` is true if the authorization was unknown when the denial arrived.
+    /// Stores a denial. The argument `ahead` must be true if the boundary did not know the authorization when the
+    /// denial arrived.
     fn deny(
         &mut self,
         authorization: &AuthorizationDigest,
@@ -133,7 +136,7 @@ pub trait Store: Send {
         ahead: bool,
     ) -> Result<(), StoreFault>;
 
-    /// Counts the denials after `since` whose authorization was unknown when they arrived.
+    /// Counts the denials after `since` whose authorization the boundary did not know when the denial arrived.
     fn denials_ahead(&mut self, approver: &Name, since: Timestamp) -> Result<DenialsAhead, StoreFault>;
 
     /// Returns the proposal of this authorization, unless the proposal is finished.
@@ -151,7 +154,7 @@ pub trait Store: Send {
         detail: &StatusDetail,
     ) -> Result<(), StoreFault>;
 
-    /// Marks overdue proposals as expired, at most `limit`.
+    /// Marks at most `limit` overdue proposals as expired.
     fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault>;
 
     /// Sets a savepoint in the batch.
@@ -160,26 +163,26 @@ pub trait Store: Send {
     /// Releases the last savepoint and keeps the writes since then in the batch.
     fn keep(&mut self) -> Result<(), StoreFault>;
 
-    /// Undoes the writes since the last savepoint.
+    /// Undoes the writes of the batch since the last savepoint.
     ///
     /// # Errors
-    /// If the undo fails, the whole batch is lost.
+    /// Returns an error if the undo fails. The whole batch is lost after such an error.
     fn undo(&mut self) -> Result<(), StoreFault>;
 
-    /// Looks at `limit` outputs and `limit` proposals from `walk` on, and deletes the rows that ended before `cut`.
+    /// Examines `limit` outputs and `limit` proposals from `walk` on, and deletes the rows that ended before `cut`.
     ///
     /// Rows of finished proposals stay, because these rows lead to receipts. The rows that connect runs with outputs
-    /// stay too.
+    /// also stay.
     fn retire(&mut self, cut: RetentionCut, walk: RetentionWalk, limit: usize) -> Result<Retired, StoreFault>;
 
-    /// Looks at `limit` nonces after `after` and deletes the nonces that expired at or before `mark`.
+    /// Examines `limit` nonces after `after` and deletes the nonces that expired at or before `mark`.
     fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault>;
 
-    /// Stores checkpoints. Returns the size of the first checkpoint whose stored row has another root.
+    /// Stores checkpoints. Returns the size of the first checkpoint whose stored row has a wrong root.
     fn put_checkpoints(&mut self, checkpoints: &[CheckpointRow]) -> Result<Option<u64>, StoreFault>;
 }
 
-/// Reads committed state from any thread, without the writer.
+/// Reads committed data from any thread, without the writer.
 ///
 /// Each call sees one committed state, which includes every batch that was answered before the call.
 ///
@@ -187,7 +190,7 @@ pub trait Store: Send {
 pub trait StoreReads: Send + Sync {
     /// Returns one leaf.
     fn leaf(&self, index: u64) -> Result<Option<Leaf>, StoreFault>;
-    /// Returns the data of the leaves in `range`. Indexes past the end of the log are left out.
+    /// Returns the data of the leaves in `range`. The result has no data for indexes past the end of the log.
     fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreFault>;
     /// Returns the 256 hashes of a complete tile.
     fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<Hash>>, StoreFault>;
@@ -204,8 +207,8 @@ pub trait StoreReads: Send + Sync {
     fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault>;
     /// Returns a proposal.
     fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, StoreFault>;
-    /// Returns the proposal of an authorization, unless the proposal is finished. A finished proposal is found by id or
-    /// by nonce.
+    /// Returns the proposal of an authorization, unless the proposal is finished. A caller finds a finished proposal by
+    /// its id or by its nonce.
     fn proposal_of(&self, authorization: &AuthorizationDigest) -> Result<Option<Proposal>, StoreFault>;
     /// Returns a page of proposals, the newest first.
     fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault>;
@@ -233,14 +236,14 @@ pub trait StoreReads: Send + Sync {
     fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault>;
 }
 
-/// The current state of the boundary.
+/// The current state of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreHead {
     /// Number of leaves in the log.
     pub size: u64,
-    /// The latest time that a leaf states.
+    /// The latest time that a leaf of the log states.
     pub last_at: Timestamp,
-    /// State version. Every change that can alter the verdict on a request raises the version.
+    /// State version. Each change that can alter the verdict on a request increases the version.
     pub version: u64,
     /// The low-water mark.
     pub mark: Timestamp,
@@ -248,22 +251,22 @@ pub struct StoreHead {
     pub boundary: Option<SealDigest>,
     /// Digest of the seal in force.
     pub seal: Option<SealDigest>,
-    /// Names of the exclusive locks, each with the run that holds the lock.
+    /// Names of the exclusive locks, each with the run that holds this lock.
     pub exclusive: Vec<(String, ProposalId)>,
 }
 
 /// The stored facts about one request to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// The consumption that spent the nonce.
+    /// The consumption that spent the nonce of the request.
     pub spent: Option<NonceUse>,
     /// True if the authorization is denied.
     pub denied: bool,
-    /// The stored proposal's authorization and status.
+    /// The authorization and the status of the stored proposal.
     pub proposal: Option<(AuthorizationDigest, StoredStatus)>,
 }
 
-/// The state of a proposal.
+/// The stored state of one proposal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProposalState {
     /// Status of the proposal.
@@ -279,7 +282,7 @@ pub struct ProposalState {
 pub struct LeafRow {
     /// Kind of the leaf.
     pub kind: LeafKind,
-    /// The latest time that a leaf up to this one states.
+    /// The latest time among the leaves up to this leaf.
     pub at: Timestamp,
     /// RFC 6962 hash of the leaf.
     pub hash: Hash,
@@ -287,7 +290,7 @@ pub struct LeafRow {
     pub data: Arc<[u8]>,
 }
 
-/// A tile that became complete.
+/// A tile that the current batch completed.
 #[derive(Debug, Clone)]
 pub struct TileRow {
     /// Level in the tree, counted in tiles.
@@ -298,12 +301,12 @@ pub struct TileRow {
     pub hashes: Vec<Hash>,
 }
 
-/// A run whose nonce is being spent.
+/// A run whose nonce is spent in the current batch.
 #[derive(Debug)]
 pub struct RunRow<'a> {
     /// Fields of the authorization.
     pub core: &'a AuthorizationCore,
-    /// True if the store has a row of the proposal.
+    /// True if the store has a row for the proposal.
     pub known: bool,
     /// Time of the consumption.
     pub at: Timestamp,
@@ -342,17 +345,17 @@ pub struct FinishRow<'a> {
     pub blobs: &'a [(BlobDigest, Vec<u8>)],
 }
 
-/// Existing proposals that matter for a new proposal.
+/// Existing proposals that affect a new proposal.
 #[derive(Debug)]
 pub struct ProposalPrecedent {
-    /// The proposal with the same id. If the caller chose the nonce, this field can also be the proposal with the same
-    /// nonce.
+    /// The proposal with the same id. If the caller chose the nonce, this field can also contain the proposal with the
+    /// same nonce.
     pub taken: Option<Proposal>,
     /// A pending proposal of the same proposer for the same step and parameters.
     pub identical: Option<Proposal>,
-    /// Number of pending proposals of this proposer, without overdue proposals.
+    /// Number of pending proposals of this proposer, not including overdue proposals.
     pub of_proposer: u64,
-    /// Number of all pending proposals, without overdue proposals.
+    /// Number of all pending proposals, not including overdue proposals.
     pub of_all: u64,
     /// Number of stored proposals of this proposer that were cancelled or expired and have no signature.
     pub unsigned: u64,
@@ -360,8 +363,8 @@ pub struct ProposalPrecedent {
     pub unsigned_first: Option<Timestamp>,
 }
 
-/// Denials that arrived before their authorization was known. Each field has the number of denials and the time of the
-/// earliest denial.
+/// Counts of denials that arrived before the boundary knew their authorization. Each field has the number of denials
+/// and the time of the earliest of these denials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DenialsAhead {
     /// Denials of one approver.
@@ -375,24 +378,26 @@ pub struct DenialsAhead {
 pub struct SweepResult {
     /// Number of deleted nonces.
     pub deleted: usize,
-    /// The last nonce that was looked at. `None` means the end of the table.
+    /// The last examined nonce, or `None` at the end of the table.
     pub last: Option<Vec<u8>>,
 }
 
-/// The age limits of retention. All four times come from the low-water mark, so a wrong clock cannot delete anything.
+/// The times before which retention deletes rows. All four times are calculated from the low-water mark, so a wrong
+/// clock cannot delete anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetentionCut {
-    /// Delete outputs that were recorded at or before this time.
+    /// Retention deletes outputs that were recorded at or before this time.
     pub outputs: Timestamp,
-    /// Delete proposals that ended at or before this time.
+    /// Retention deletes proposals that ended at or before this time.
     pub proposals: Timestamp,
-    /// Delete unsigned proposals that were cancelled or expired, if their window ended at or before this time.
+    /// Retention deletes unsigned proposals that were cancelled or expired, if their window ended at or before this
+    /// time.
     pub unsigned: Timestamp,
-    /// The low-water mark. Retention deletes no proposal whose window ends after the mark.
+    /// The low-water mark. Retention deletes no proposal whose window ends after this low-water mark.
     pub mark: Timestamp,
 }
 
-/// The position of retention in the store.
+/// The position that retention has reached in the store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RetentionWalk {
     /// Position among the outputs, in a form that the backend chooses. `None` means the beginning.
@@ -401,7 +406,7 @@ pub struct RetentionWalk {
     pub proposals: Option<[u8; 16]>,
 }
 
-/// The result of one retention call.
+/// The result of one call of retention.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Retired {
     /// Number of deleted rows.

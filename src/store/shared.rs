@@ -1,4 +1,4 @@
-//! State that the ledger and its writer share.
+//! State that the ledger and the writer thread share.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -25,8 +25,8 @@ pub struct LedgerConfig {
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Time since boot, including suspended time (`CLOCK_BOOTTIME`).
     pub boottime: Arc<dyn Fn() -> Duration + Send + Sync>,
-    /// Callback for a failure after which the durable state is unknown. The callback must end the process, as [`abort`]
-    /// does.
+    /// Callback for a failure that leaves the durable state unknown. The callback must end the process, as the function
+    /// [`abort`] does.
     pub on_fatal: Arc<dyn Fn(&StoreFault) + Send + Sync>,
     /// Directory of the outputs that are files.
     pub outputs: PathBuf,
@@ -65,30 +65,31 @@ impl Default for LedgerLimits {
     }
 }
 
-/// Prints the failure and ends the process at once, without running destructors that could write.
+/// Prints the failure and ends the process at once, without destructors, because a destructor could write.
 pub fn abort(fault: &StoreFault) {
     eprintln!("countersign: {fault}");
     std::process::abort();
 }
 
-/// The state of the log. Checkpoints sign this state, and the boundary checks requests under this state.
+/// The published state of the log. The ledger signs checkpoints of this state, and the boundary checks requests against
+/// this state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerState {
     /// Number of leaves in the log.
     pub size: u64,
-    /// State version. Every seal, denial and cancellation raises the version.
+    /// State version. Every seal, denial and cancellation increases the version.
     pub version: u64,
     /// Id of the boundary.
     pub boundary: Option<SealDigest>,
     /// Digest of the seal in force.
     pub seal: Option<SealDigest>,
-    /// The latest time that a leaf states.
+    /// The latest time that a leaf of the log states.
     pub last_at: Timestamp,
     /// The low-water mark.
     pub mark: Timestamp,
 }
 
-/// The writer's state as readers see it.
+/// The state of the writer that readers see.
 pub(crate) struct PublishedState {
     pub(crate) head: StoreHead,
     pub(crate) edge: Arc<TreeEdge>,
@@ -97,12 +98,12 @@ pub(crate) struct PublishedState {
 pub(crate) struct SharedState {
     pub(super) reads: Arc<dyn StoreReads>,
     pub(super) config: LedgerConfig,
-    /// The system clock and the time since boot, both read when the store was opened.
+    /// The system clock and the time since boot at the moment when the store was opened.
     pub(super) opened: (Timestamp, Duration),
-    /// The latest time in the log or the low-water mark, and the time since boot when that time was noted.
+    /// The later of the log's last time and the low-water mark, with the time since boot at that moment.
     pub(super) reached: Mutex<(Timestamp, Duration)>,
     pub(super) published: RwLock<Arc<PublishedState>>,
-    /// Checkpoints that were signed since the last batch and that the next batch records.
+    /// Checkpoints that were signed after the last batch, and that the next batch will record.
     pub(super) unrecorded: Mutex<Vec<CheckpointRow>>,
     pub(super) tiles: TileCache,
     /// The last checkpoint that a caller requested.
@@ -110,11 +111,11 @@ pub(crate) struct SharedState {
 }
 
 impl SharedState {
-    /// Returns the seconds by which the clock leapt ahead since the store was opened, if that is more than
+    /// Returns the seconds by which the clock leapt ahead since the store was opened, if the leap is longer than
     /// [`MOST_AHEAD_S`].
     ///
-    /// A leaf keeps its date for ever, and no later leaf may have an earlier date. One entry with a wrong future date
-    /// would block the log until that date. The clock's value at the start is accepted without a check.
+    /// A leaf always keeps its date, and no later leaf may have an earlier date. One entry with a wrong future date
+    /// would block the log until that date. The ledger accepts the clock's value at the start without a check.
     pub(crate) fn clock_ahead(&self, now: Timestamp) -> Option<i64> {
         let (at, boot) = self.opened;
         let gone = (self.config.boottime)().saturating_sub(boot).as_secs();
@@ -123,8 +124,8 @@ impl SharedState {
     }
 
     /// Returns the time for all decisions and dates, which is normally the time of the system clock. If the clock is
-    /// behind the log or the low-water mark, the time continues from the log or the mark with the time since boot.
-    /// Therefore the time never decreases and never stops.
+    /// behind the log or the low-water mark, the returned time continues from the later of the two with the time since
+    /// boot. Therefore the returned time never decreases and never stops.
     pub(crate) fn now(&self) -> Timestamp {
         (self.config.clock)().max(self.earliest())
     }
@@ -170,10 +171,10 @@ impl SharedState {
     }
 }
 
-/// If the clock leaps ahead by more than this number of seconds while the service runs, the ledger does not trust the
-/// clock. A wrong clock can therefore block the log for at most this many seconds.
+/// Maximum leap of the clock in seconds. If the clock leaps farther ahead while the service runs, the ledger does not
+/// trust the clock. A wrong clock can therefore block the log for at most this many seconds.
 pub(super) const MOST_AHEAD_S: i64 = 3600;
 
-/// While the clock is behind, the boundary's time runs slower than CLOCK_BOOTTIME by this fraction (one eighth). A
-/// corrected clock can thus catch up with a log that has future dates.
+/// While the clock is behind the log, the boundary's time runs slower than CLOCK_BOOTTIME by this fraction (one
+/// eighth). Therefore a corrected clock can reach the time of a log that has future dates.
 pub(super) const CATCH_UP_PART: u32 = 8;

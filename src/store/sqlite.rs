@@ -1,8 +1,8 @@
 //! The store in one SQLite file.
 //!
-//! The database uses WAL and `synchronous=FULL`, so a commit is one write and one sync of the write-ahead log. The
-//! writer moves the write-ahead log into the database itself, after the answers. SQLite's automatic checkpoint would
-//! hide a failed sync.
+//! The database uses WAL and `synchronous=FULL`, so a commit is one write and one sync of the write-ahead log. After
+//! the answers, the writer moves the write-ahead log into the database. SQLite's automatic checkpoint would hide a
+//! failed sync.
 
 pub mod backup;
 mod columns;
@@ -42,10 +42,10 @@ use crate::store::{
     RetentionWalk, Retired, RunRow, Store, StoreHead, SweepResult, TileRow,
 };
 
-/// Number of pages in the write-ahead log from which the log is moved into the database: 32 MB.
+/// Number of pages in the write-ahead log at which the writer moves the log into the database (32 MB).
 const CHECKPOINT_PAGES: i32 = 8000;
 
-/// The connection that writes, with the lock on the store.
+/// The connection that writes, together with the lock on the store.
 pub struct SqliteStore {
     // Fields are dropped in order, so the connection closes before the lock is released.
     connection: Connection,
@@ -53,11 +53,11 @@ pub struct SqliteStore {
     _lock: StoreLock,
 }
 
-/// Opens the store at `path` for this process alone, and creates or migrates the database if necessary.
+/// Opens the store at `path` for this process alone, and creates or migrates the database if needed.
 ///
 /// # Errors
-/// Returns a fault if another process holds the lock, or if other users can access the store. Also returns a fault if
-/// the file is no store or if a newer program wrote the store.
+/// Returns a fault if another process holds the lock, or if other users can access the store. The function also returns
+/// a fault if the file is no store, or if a newer program wrote the store.
 pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), StoreFault> {
     const DURING: &str = "opening the store";
     let lock = StoreLock::take(path)?;
@@ -65,7 +65,7 @@ pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), StoreFault> {
     let mut connection = Connection::open_with_flags(path, flags).map_err(fault(DURING))?;
     schema::harden(&connection).map_err(fault(DURING))?;
     let pragma = |name: &str, value: &dyn ToSql| connection.pragma_update(None, name, value).map_err(fault(DURING));
-    // The resulting mode is checked below, because some file systems do not support WAL.
+    // The code below checks the resulting mode, because some file systems do not support WAL.
     connection.pragma_update(None, "journal_mode", "WAL").map_err(|error| unusable(path, &error))?;
     pragma("synchronous", &"FULL")?;
     pragma("wal_autocheckpoint", &0)?;
@@ -94,11 +94,11 @@ pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), StoreFault> {
 }
 
 impl SqliteStore {
-    /// Returns a fault if the row of a nonce is missing although the nonce has not expired. Without the row, the nonce
-    /// could be spent again.
+    /// Returns a fault if a nonce has no row although the nonce has not expired. Without the row, a second run could
+    /// spend the nonce again.
     ///
-    /// The spent nonces are read from the log, because a stored count can be changed together with the rows. The
-    /// function does not restore missing rows, because other rows may have been changed too.
+    /// The function reads the spent nonces from the log, because the stored count may have been changed together with
+    /// the rows. The function does not restore missing rows, because other rows may have been changed too.
     fn check_nonces(&self, path: &Path) -> Result<(), StoreFault> {
         const DURING: &str = "counting nonces";
         let count = |sql: &str| self.one(DURING, sql, [], |row| row.get::<_, i64>(0)).map(Option::unwrap_or_default);
@@ -117,7 +117,7 @@ impl SqliteStore {
         if there == kept {
             return Ok(());
         }
-        // All missing rows belong to expired nonces, so only the stored count is corrected.
+        // All missing rows belong to expired nonces, so the function only corrects the stored count.
         self.run(DURING, "UPDATE state SET nonces = ?1", [there]).map(drop)
     }
 
@@ -144,7 +144,7 @@ impl SqliteStore {
             .expect("pragma");
     }
 
-    /// Changes rows without the writer.
+    /// Changes rows directly, without the writer.
     #[cfg(test)]
     pub(crate) fn tamper(&mut self, sql: &str) {
         self.connection.execute_batch(sql).expect("sql");
@@ -167,7 +167,7 @@ impl Store for SqliteStore {
     }
 
     fn rollback(&mut self) {
-        // SQLite has already rolled back after some errors.
+        // After some errors, SQLite has already rolled the transaction back.
         if !self.connection.is_autocommit() {
             drop(self.connection.execute_batch("ROLLBACK"));
         }
@@ -178,7 +178,7 @@ impl Store for SqliteStore {
         if self.wal_pages.load(Ordering::Relaxed) < CHECKPOINT_PAGES {
             return Ok(());
         }
-        // PASSIVE does not wait for readers. Pages that a reader still needs are moved next time.
+        // The mode PASSIVE does not wait for readers. Pages that a reader still needs are moved at a later call.
         let moved: (i32, i32) = self
             .connection
             .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok((row.get(1)?, row.get(2)?)))
@@ -281,8 +281,8 @@ impl Store for SqliteStore {
     fn start(&mut self, runs: &[RunRow<'_>]) -> Result<(), StoreFault> {
         let connection = &self.connection;
         let write = || -> rusqlite::Result<()> {
-            // The statement has no `OR IGNORE`, because the writer has already looked for the nonce. A second row is
-            // therefore a fault that undoes the batch.
+            // The statement has no `OR IGNORE`, because the writer has already searched for the nonce. A second row for
+            // the same nonce is therefore a fault that undoes the batch.
             let mut claim = connection
                 .prepare_cached("INSERT INTO nonce (nonce, expires_at, spent, proposal) VALUES (?1, ?2, ?3, ?4)")?;
             let mut add = connection.prepare_cached(
@@ -338,7 +338,7 @@ impl Store for SqliteStore {
             for run in runs {
                 let (id, at) = (id_bytes(run.proposal), run.at.unix());
                 close.execute(params![id, at, run.receipt, run.detail])?;
-                // The row can be deleted, because the receipt contains the envelope and the decision.
+                // The row of the run can be deleted, because the receipt contains the envelope and the decision.
                 clear.execute([place(run.consumption.0, run.consumption.1)])?;
                 for output in run.outputs {
                     connection
@@ -447,7 +447,7 @@ impl Store for SqliteStore {
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
         let (of_all, of_proposer) = counts.unwrap_or((0, 0));
-        // Overdue proposals count as expired, even if their status is not yet changed.
+        // Overdue proposals count as expired, even if their stored status has not changed yet.
         let (unsigned, unsigned_first): (u64, Option<i64>) = self
             .one(
                 DURING,
@@ -557,7 +557,7 @@ impl Store for SqliteStore {
         if let Some(found) = self.one(DURING, sql, [digest], read)? {
             return Ok(Some(found));
         }
-        // No index is needed, because few proposals run at a time and denials are rare.
+        // This query needs no index, because few proposals run at a time and denials are rare.
         let sql = "SELECT status, spent, receipt, id FROM proposal WHERE digest = ?1 AND id IN (SELECT proposal FROM crossing)";
         self.one(DURING, sql, [digest], read)
     }
@@ -608,7 +608,7 @@ impl Store for SqliteStore {
         let connection = &self.connection;
         let write = || -> rusqlite::Result<Retired> {
             let mut done = Retired::default();
-            // Rows are read in the order of recording (rowid). The query does not read the bytes of outputs.
+            // The query reads rows in the order of recording (rowid). The query does not read the bytes of outputs.
             let sql = "SELECT rowid, name, at, data IS NULL FROM output WHERE rowid > ?1 ORDER BY rowid LIMIT ?2";
             let seen: Vec<(u64, [u8; 32], i64, bool)> = connection
                 .prepare_cached(sql)?
@@ -629,7 +629,8 @@ impl Store for SqliteStore {
             let delete = |table: &str, id: &[u8; 16]| {
                 connection.prepare_cached(&format!("DELETE FROM {table} WHERE proposal = ?1"))?.execute([id])
             };
-            // Unsigned proposals are deleted soon after their window. The log has no entry about unsigned proposals.
+            // Retention deletes unsigned proposals soon after their window. The log has no entry about unsigned
+            // proposals.
             let sql = "SELECT id FROM proposal INDEXED BY proposal_over WHERE status BETWEEN 5 AND 6 AND expires_at <= ?1 \
                        AND NOT EXISTS (SELECT 1 FROM signature WHERE signature.proposal = proposal.id) LIMIT ?2";
             let unsigned: Vec<[u8; 16]> = connection
@@ -658,12 +659,12 @@ impl Store for SqliteStore {
                     continue;
                 }
                 if finished {
-                    // The proposal's row stays, because the row leads to the receipt. The signatures are also in the
-                    // receipt.
+                    // The proposal's row stays, because the row leads to the receipt. The receipt also contains the
+                    // signatures.
                     done.deleted += delete("signature", id)?;
                 } else if *expires_at <= cut.mark.unix() {
-                    // The proposal's row is deleted only after the window has ended. During the window, only this row
-                    // prevents a run.
+                    // Retention deletes the proposal's row only after the window has ended. During the window of the
+                    // proposal, only this row prevents a run.
                     delete("signature", id)?;
                     delete("payload", id)?;
                     done.deleted += connection.prepare_cached("DELETE FROM proposal WHERE id = ?1")?.execute([id])?;

@@ -8,7 +8,7 @@ use crate::store::fault::StoreFault;
 use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 use crate::store::{StoreHead, StoreReads};
 
-/// The log of a store without a writer, such as a backup or a log that a restore closed. Reading this log needs no key.
+/// The log of a store without a writer, such as a backup or a closed log. Reading the log of such a store needs no key.
 pub struct StoredLog {
     reads: Box<dyn StoreReads>,
     edge: TreeEdge,
@@ -17,7 +17,7 @@ pub struct StoredLog {
 }
 
 impl StoredLog {
-    /// Reads a store without a writer. If `beside` is `None`, the last checkpoint in the store is used.
+    /// Reads a store without a writer. If `beside` is `None`, the function uses the last checkpoint in the store.
     ///
     /// # Errors
     /// Returns a fault if the log cannot be read.

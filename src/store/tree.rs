@@ -1,7 +1,7 @@
 //! The Merkle tree of the log over stored tiles.
 //!
 //! Complete tiles (256 hashes) are immutable rows. Incomplete tiles are in memory, at most 255 hashes for each level.
-//! When a store is opened, the incomplete tiles are rebuilt from leaves and complete tiles.
+//! When a store is opened, the program rebuilds the incomplete tiles from leaves and complete tiles.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -17,11 +17,11 @@ const WIDTH: usize = TILE_WIDTH as usize;
 /// Maximum number of complete tiles in the cache for proofs (16 KiB each).
 const KEPT_TILES: usize = 64;
 
-/// The hashes of a tile and all complete subtrees over the hashes. A proof reads all of its hashes from a tile and
-/// computes none.
+/// The hashes of a tile, and the roots of all complete subtrees above these hashes. A proof reads all its hashes from
+/// tiles and computes no hash.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TreeTile {
-    /// Hashes by height: index 0 has the entries of the tile, index 8 has the root of a complete tile.
+    /// Hashes by height: index 0 contains the entries of the tile, and index 8 contains the root of a complete tile.
     heights: [Vec<Hash>; TILE_HEIGHT as usize + 1],
 }
 
@@ -57,7 +57,7 @@ impl TreeTile {
     }
 }
 
-/// The right edge of the tree: its incomplete tiles.
+/// The right edge of the tree, which consists of its incomplete tiles.
 #[derive(Debug, Clone, Default)]
 pub struct TreeEdge {
     size: u64,
@@ -75,7 +75,7 @@ impl TreeEdge {
         Self::build(size, |range| store.borrow_mut().leaf_hashes(range), |level, at| store.borrow_mut().tile(level, at))
     }
 
-    /// Builds the edge from a reader, and hashes the leaves again.
+    /// Builds the edge from a reader, and computes the hashes of the leaves again.
     ///
     /// # Errors
     /// Returns a fault if a leaf or a tile is missing or cannot be read.
@@ -126,7 +126,8 @@ impl TreeEdge {
     /// Appends a leaf, and pushes each completed tile to `complete`.
     pub fn append(&mut self, leaf: Hash, complete: &mut Vec<TileRow>) {
         let mut hash = leaf;
-        // Index of the entry in its level. After the shift below, `index` is the index of the entry's tile.
+        // Index of the entry in its level of the tree. After the following shift, `index` is the index of the entry's
+        // tile.
         let mut index = self.size;
         self.size += 1;
         for level in 0_u8.. {
@@ -144,7 +145,7 @@ impl TreeEdge {
     }
 }
 
-/// A cache of complete tiles, from which the oldest tile is removed first.
+/// A cache of complete tiles that removes its oldest tile first.
 #[derive(Debug, Default)]
 pub(crate) struct TileCache(Mutex<Kept>);
 

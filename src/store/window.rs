@@ -3,18 +3,19 @@
 use crate::record::validity::{OpenWindow, SKEW_S, Timestamp, WindowError, judge};
 use crate::store::message::{ConsumeStop, Window};
 
-/// Maximum seconds by which a credible low-water mark is ahead of the log and of the clock. A mark beyond this limit
-/// was probably changed by hand, and a leaf with a wrong date stays in the log for ever.
+/// Maximum number of seconds by which a credible low-water mark is ahead of the log and of the clock. Somebody probably
+/// changed a low-water mark beyond this limit by hand, and a leaf with a wrong date stays in the log for ever.
 pub(crate) const MOST_MARK_AHEAD_S: i64 = 86_400;
 
 impl Window {
-    /// Checks the window at the time `at` of the consumption leaf. An authorization that expires at or before `mark` is
-    /// expired.
+    /// Checks the window of an authorization at the time `at` of the consumption leaf. An authorization is expired if
+    /// its window ended at or before `mark`.
     ///
     /// # Errors
-    /// Returns the first rule about windows that the window breaks (docs/formats.md, section 12).
+    /// Returns an error for the first rule that the window breaks (docs/formats.md, section 12).
     pub fn check(&self, at: Timestamp, mark: Timestamp) -> Result<OpenWindow, ConsumeStop> {
-        // R7: an authorization that expires at or before the mark is expired, even if the clock shows an earlier time.
+        // R7: an authorization that expires at or before the low-water mark is expired, even if the clock shows an
+        // earlier time.
         if self.expires_at <= mark && self.issued_at <= self.not_before && self.not_before < self.expires_at {
             return Err(ConsumeStop::Expired { at, expires_at: self.expires_at });
         }
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signer_counts_only_between_valid_after_and_valid_before() {
+    fn a_signature_counts_only_within_the_validity_period_of_the_approver() {
         let never = Timestamp::from_unix(0);
         let bounded = Window { valid_after: Some(t(10)), valid_before: Some(t(20)), ..window() };
         assert_eq!(bounded.check(t(9), never), Err(ConsumeStop::SignerOutside { at: t(9) }));

@@ -1,7 +1,8 @@
 //! The writer thread: checks requests, commits the requests in batches, and answers.
 //!
-//! The writer takes all queued requests into one transaction, and answers after the commit. Within a batch, new runs
-//! are checked last and receipts second to last. Therefore a seal or a denial of the same batch stops a new run.
+//! The writer takes all queued requests into one transaction, and answers them after the commit. Within a batch, the
+//! writer checks new runs last and receipts second to last. Therefore a seal or a denial in the same batch can stop a
+//! new run.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -29,11 +30,11 @@ use crate::store::{
     Candidate, FinishRow, LeafRow, RetentionCut, RetentionWalk, Retired, RunRow, Store, StoreHead, TileRow,
 };
 
-/// Maximum number of messages in one batch. The limit bounds the damage of a failed commit and the waiting time of the
+/// Maximum number of messages in one batch. The limit bounds the effect of a failed commit and the waiting time of the
 /// first message.
 const MAX_BATCH: usize = 256;
 
-/// Maximum number of proposals that one call expires, so that runs do not wait for long.
+/// Maximum number of proposals that one call marks as expired, so that runs do not wait for long.
 const MAX_EXPIRED: usize = 256;
 
 /// Maximum number of denials of unknown authorizations in one day: 100 for one approver, 1000 for all approvers.
@@ -62,14 +63,14 @@ pub(crate) enum WriterMessage {
     Close(ReplySender<(), StoreFault>),
 }
 
-/// A message with the hash of its leaf. The sender computes the hash, because many senders run in parallel and the
-/// writer is one thread.
+/// A message with the hash of its leaf. The sender computes the hash of the leaf, because many senders run in parallel
+/// and the writer is one thread.
 pub(crate) struct Hashed<T> {
     pub(crate) message: T,
     pub(crate) hash: Hash,
 }
 
-/// The state of the writer, which can be rebuilt from the store.
+/// The state of the writer, which the program can rebuild from the store.
 pub(crate) struct Writer {
     store: Box<dyn Store>,
     shared: Arc<SharedState>,
@@ -77,17 +78,17 @@ pub(crate) struct Writer {
     head: StoreHead,
     edge: TreeEdge,
     exclusive: HashMap<String, ProposalId>,
-    /// Start value of the low-water mark, and the time since boot at that moment. The mark rises from the start value
-    /// with the time since boot.
+    /// Start value of the low-water mark, and the time since boot at the start. The low-water mark rises from the start
+    /// value with the time since boot.
     anchor: (Timestamp, Duration),
-    /// The last nonce that pruning has looked at.
+    /// The last nonce that pruning has examined.
     pruned: Vec<u8>,
-    /// The position of retention in the store.
+    /// The position that retention has reached in the store.
     retired: RetentionWalk,
     // The fields below belong to the current batch.
-    /// Size of the log before the batch.
+    /// Size of the log before the current batch.
     first: u64,
-    /// True if the batch has one message, which needs no savepoint.
+    /// True if the batch has only one message, which needs no savepoint.
     single: bool,
     leaves: Vec<LeafRow>,
     tiles: Vec<TileRow>,
@@ -104,9 +105,9 @@ impl Writer {
         head: StoreHead,
         edge: TreeEdge,
     ) -> Self {
-        // The mark can start at the time of the last leaf. No later leaf has an earlier date, so an authorization that
-        // expired before the last leaf is refused anyway. After the start, the mark rises no faster than the time since
-        // boot.
+        // The low-water mark can start at the time of the last leaf. No later leaf has an earlier date, so the boundary
+        // refuses an authorization that expired before the last leaf anyway. After the start, the low-water mark rises
+        // no faster than the time since boot.
         let anchor = (head.mark.max(head.last_at), (config.boottime)());
         let mut writer = Self {
             store,
@@ -149,8 +150,8 @@ impl Writer {
             if (!batch.is_empty() || last_note)
                 && let Err(fault) = self.batch(&mut batch)
             {
-                // Call `on_fatal` before the answers, so that no caller acts on an answer while the process should
-                // already be dead.
+                // The writer calls `on_fatal` before it answers, because no caller may act on an answer after a fatal
+                // error.
                 (self.config.on_fatal)(&fault);
                 for reply in self.replies.drain(..) {
                     reply.send(Some(&fault));
@@ -160,7 +161,8 @@ impl Writer {
             if let Some(answer) = closing {
                 inbox.close();
                 let settled = self.store.settle();
-                // Drop the connection and the lock before the answer, so that the caller can open the store again.
+                // The writer drops the connection and the lock before it answers, so that the caller can open the store
+                // again.
                 drop(self);
                 let _ = answer.send(settled);
                 return;
@@ -168,7 +170,7 @@ impl Writer {
         }
     }
 
-    /// Runs one transaction. Every returned error is fatal.
+    /// Runs one transaction. Every error that this function returns is fatal.
     fn batch(&mut self, messages: &mut Vec<WriterMessage>) -> Result<(), StoreFault> {
         let before = self.head.clone();
         self.first = before.size;
@@ -233,13 +235,13 @@ impl Writer {
             self.store.set_head(&self.head)?;
         }
         self.kinds.pass(false);
-        // If the process dies before the commit, nothing of the batch is stored. If the process dies after the commit,
-        // the whole batch is stored. A caller that got no answer repeats the request and gets the stored result.
-        // Recovery closes the runs that have no receipt.
+        // If the process dies before the commit, the database contains nothing of the batch. If the process dies after
+        // the commit, the database contains the whole batch. A caller that got no answer repeats the request and gets
+        // the stored result. Recovery closes the runs that have no receipt.
         self.store.commit()
     }
 
-    /// Publishes the new tree to readers, after the leaf hashes were read back from the store.
+    /// Compares the stored leaf hashes with the new tree, and then publishes the tree to readers.
     fn publish(&mut self, before: &StoreHead) -> Result<(), StoreFault> {
         if self.head.size > before.size {
             let stored = self.store.leaf_hashes(before.size..self.head.size)?;
@@ -282,7 +284,7 @@ impl Writer {
                     self.step(WriteKind::Refusal, answer, |w| w.refuse(data, at))
                 }
                 WriterMessage::Expire(now, answer) => {
-                    // If the clock leapt ahead, expire only up to the time of the last leaf.
+                    // If the clock leapt ahead, the call only expires proposals up to the time of the last leaf.
                     let by = if self.shared.clock_ahead(now).is_some() { self.head.last_at } else { now };
                     self.step(WriteKind::Advance, answer, |w| w.store.expire(by, MAX_EXPIRED).map(Ok));
                 }
@@ -290,7 +292,7 @@ impl Writer {
                 WriterMessage::Retire(retention, limit, answer) => {
                     self.step(WriteKind::Retire, answer, |w| w.retire(retention, limit).map(Ok));
                 }
-                // `work` has already removed close messages from the batch.
+                // The function `work` has already removed close messages from the batch.
                 WriterMessage::Close(_) => {}
             }
         }
@@ -316,8 +318,9 @@ impl Writer {
         self.replies.push(Box::new(Ready { answer, result }));
     }
 
-    /// Handles one message, or a group that is checked together, inside a savepoint. If the database rejects the
-    /// writes, only these writes are undone and the rest of the batch stays. If the undo fails, the whole batch fails.
+    /// Handles one message, or a group of messages that are checked together, inside a savepoint. If the database
+    /// rejects the writes, the writer undoes only these writes, and the rest of the batch stays. If this undo fails,
+    /// the whole batch fails.
     fn alone<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, StoreFault>) -> Result<T, StoreFault> {
         if let Some(fault) = &self.broken {
             return Err(fault.clone());
@@ -343,13 +346,13 @@ impl Writer {
         done
     }
 
-    /// Restores the state and the rows from before a failed message.
+    /// Restores the state and the rows to the point before a failed message.
     fn take_back(&mut self, head: StoreHead, leaves: usize) -> Result<(), StoreFault> {
         self.store.undo()?;
         self.head = head;
         self.leaves.truncate(leaves);
         self.tiles.clear();
-        // The leaves of this batch are written at its end, so append the remaining leaves to the edge again.
+        // The leaves of this batch are written at its end, so this loop appends the remaining leaves to the edge again.
         self.edge = TreeEdge::load(&mut *self.store, self.first)?;
         for leaf in &self.leaves {
             self.edge.append(leaf.hash, &mut self.tiles);
@@ -370,7 +373,7 @@ impl Writer {
         let (mut items, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         let results = match self.alone(|writer| work(writer, &mut items)) {
             Ok(results) => results,
-            // A single request of the group caused the failure, so handle each request alone.
+            // A single request of the group caused the failure, so the writer handles each request alone.
             Err(_) if self.broken.is_none() && items.len() > 1 => {
                 let one = |item: &mut Box<M>| {
                     let done = self.alone(|writer| work(writer, std::slice::from_mut(item)));
@@ -403,12 +406,12 @@ impl Writer {
         LeafRef { index, hash: LeafHash::from_bytes(hash) }
     }
 
-    /// Checks all requests to run, and logs the accepted requests. A consumption leaf contains at most [`MAX_ITEMS`]
-    /// nonces.
+    /// Checks all requests to run, and writes the accepted requests to the log. A consumption leaf contains at most
+    /// [`MAX_ITEMS`] nonces.
     fn consume(&mut self, requests: &mut [Box<Consume>]) -> Result<Vec<Result<SpentNonce, ConsumeStop>>, StoreFault> {
         let cores: Vec<_> = requests.iter().map(|request| &request.core).collect();
         let candidates = self.store.candidates(&cores)?;
-        // The time is read here, and `at` never decreases, even if the clock is set back.
+        // At this point the code reads the time. The value `at` never decreases, even if the clock is set back.
         if let Some(seconds) = self.shared.clock_ahead((self.config.clock)()) {
             return Ok(vec![Err(ConsumeStop::ClockAhead { seconds }); requests.len()]);
         }
@@ -477,12 +480,12 @@ impl Writer {
 
     /// Checks whether one request can run now.
     fn judge(&self, request: &Consume, candidate: &Candidate, at: Timestamp) -> Result<(), ConsumeStop> {
-        // The check of the nonce is first, so that a replayed nonce always leads to the earlier run.
+        // The writer checks the nonce first, so that a replayed nonce always leads to the earlier run.
         if let Some(spent) = &candidate.spent {
             return Err(ConsumeStop::Replayed(spent.clone()));
         }
-        // R3: the state of the verification must still be in force. The seal is compared too, because the version alone
-        // does not name the registry.
+        // R3: the state under which the authorization was verified must still be in force. The writer also compares the
+        // seal, because the version alone does not name the registry.
         if self.head.seal.is_none() {
             return Err(ConsumeStop::NoSeal);
         }
@@ -499,7 +502,7 @@ impl Writer {
             }
             _ => {}
         }
-        // Pruning uses the expiry in the row, so the row and the checked window must have the same expiry.
+        // Pruning uses the expiry in the row, so the row and the checked window must state the same expiry.
         if request.window.expires_at != request.core.expires_at {
             return Err(ConsumeStop::BadWindow);
         }
@@ -510,7 +513,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Signs the envelope of a consumption. The store signs no other statement.
+    /// Signs the envelope of a consumption. The store signs no other statement than consumptions.
     fn sign_leaf(&self, consumption: Consumption) -> Result<Vec<u8>, StoreFault> {
         let unwritable = |message: String| StoreFault::Database { during: "writing a consumption", message };
         let payload = consumption.into_statement().to_payload().map_err(|error| unwritable(error.to_string()))?;
@@ -590,8 +593,8 @@ impl Writer {
         self.store.put_seal(leaf.index, &write.digest)?;
         self.store.put_blobs(&write.blobs)?;
         if self.head.boundary.is_none() {
-            // The first seal creates the boundary, and its digest becomes the id. The low-water mark starts at the time
-            // of the first seal.
+            // The first seal creates the boundary, and the digest of this seal becomes the boundary's id. The low-water
+            // mark starts at the time of the first seal.
             self.head.boundary = Some(write.digest);
             self.anchor = (self.head.mark.max(write.at), (self.config.boottime)());
         }
@@ -600,7 +603,8 @@ impl Writer {
         Ok(Ok(SealStored { leaf, version: self.head.version }))
     }
 
-    /// Checks a leaf that a caller made: its size, its date, and a leap of the clock.
+    /// Checks a leaf that a caller made: its size and its date. The function also refuses the leaf if the clock leapt
+    /// ahead.
     fn check_leaf(&self, data: &[u8], at: Option<Timestamp>) -> Result<(), WriteStop> {
         if data.len() > MAX_ENTRY_BYTES {
             return Err(WriteStop::TooLarge { bytes: data.len() });
@@ -675,7 +679,7 @@ impl Writer {
         let leaf = match known {
             Some(leaf) => leaf,
             None => {
-                // The proposal may have arrived after the caller looked for the proposal.
+                // The proposal may have arrived after the caller searched for the proposal.
                 let ahead = write.ahead && unfinished.is_none();
                 if ahead && let Some(stop) = self.too_many_ahead(&write.approver, write.at)? {
                     return Ok(Err(stop));
@@ -737,15 +741,16 @@ impl Writer {
         Ok(Ok(self.append(LeafKind::Refusal, data)))
     }
 
-    /// Raises the low-water mark and deletes some nonces that expired at or before the mark, in the same commit.
+    /// Raises the low-water mark, and in the same commit deletes some nonces that expired at or before the mark.
     fn prune(&mut self, limit: usize) -> Result<PruneResult, StoreFault> {
         let clock = (self.config.clock)();
         let elapsed = (self.config.boottime)().saturating_sub(self.anchor.1);
         let ceiling = self.anchor.0.plus(i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX));
-        // The mark uses the boundary's own time, which can be ahead of the clock. With the clock alone, an expired
-        // authorization could become valid after a restart.
+        // The low-water mark uses the boundary's own time, which can be ahead of the clock. If the mark used only the
+        // clock, an expired authorization could become valid after a restart.
         self.head.mark = self.head.mark.max(self.shared.now().min(ceiling));
-        // A mark that is ahead of the clock deletes nothing, because the mark may have been changed by hand.
+        // A low-water mark that is ahead of the clock deletes nothing, because somebody may have changed the mark by
+        // hand.
         let swept = self.store.prune(self.head.mark.min(clock), &self.pruned, limit.max(1))?;
         let done = swept.last.is_none();
         self.pruned = swept.last.unwrap_or_default();
@@ -757,8 +762,8 @@ impl Writer {
         })
     }
 
-    /// Deletes some rows whose retention has ended. The age is measured by the low-water mark, but never beyond the
-    /// clock. A wrong clock alone or a wrong mark alone deletes no rows.
+    /// Deletes some rows whose retention has ended. The low-water mark determines the age of a row, unless the mark is
+    /// ahead of the clock. Therefore a wrong clock alone, or a wrong mark alone, deletes no rows.
     fn retire(&mut self, retention: Retention, limit: usize) -> Result<Retired, StoreFault> {
         let mark = self.head.mark.min((self.config.clock)());
         let cut = RetentionCut {
@@ -773,8 +778,8 @@ impl Writer {
     }
 }
 
-/// Collects more messages while other tasks are about to send, because every commit has a fixed cost. A single message
-/// is handled at once. The function only yields the CPU and never sleeps.
+/// Collects more messages while other tasks are about to send messages, because every commit has a fixed cost. The
+/// writer handles a single message at once. The function only yields the CPU and never sleeps.
 fn gather<M>(inbox: &mut mpsc::Receiver<M>, batch: &mut Vec<M>) {
     let mut before = 1;
     while batch.len() > before && batch.len() < MAX_BATCH {
@@ -790,7 +795,7 @@ fn gather<M>(inbox: &mut mpsc::Receiver<M>, batch: &mut Vec<M>) {
 
 /// An answer that is sent after the commit.
 trait Reply: Send {
-    /// Sends the result, or the fault because of which the batch was undone.
+    /// Sends the result, or the fault that undid the batch.
     fn send(self: Box<Self>, fault: Option<&StoreFault>);
 }
 
@@ -805,7 +810,7 @@ impl<T: Send, E: From<StoreFault> + Send> Reply for Ready<T, E> {
             Some(fault) => Err(fault.clone().into()),
             None => self.result,
         };
-        // The receiver may be gone. The result is stored and can be read later.
+        // The receiver of the answer may be gone. The store has the result, so a later call can read it.
         let _ = self.answer.send(result);
     }
 }
@@ -835,7 +840,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_request_is_handled_at_once_and_a_batch_collects_queued_requests() {
+    fn a_single_write_request_is_handled_at_once_and_queued_requests_are_handled_in_one_batch() {
         assert_eq!(batch_of(1, 3), 1);
         assert_eq!(batch_of(2, 3), 5);
         assert_eq!(batch_of(2, 0), 2);

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use crate::record::code::Code;
 use crate::record::receipt::{Outcome, Status};
 
-/// The way in which a command ended.
+/// Result of a command, from which the exit code follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// The command did its work.
+    /// The command succeeded.
     Done,
     /// A check failed, for example in `verify`.
     CheckSaidNo,
@@ -49,7 +49,7 @@ impl Exit {
         }
     }
 
-    /// Returns the word for `--json`. The words distinguish endings that have the same exit code.
+    /// Returns the word for this result in `--json`. Two results with the same exit code have different words.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -66,13 +66,13 @@ impl Exit {
         }
     }
 
-    /// Returns the ending for a refusal of the boundary.
+    /// Returns the result for a refusal of the boundary.
     #[must_use]
     pub const fn of_code(code: Code) -> Self {
         match code {
             Code::UnknownStep => Self::UnknownStep,
             Code::Expired => Self::TimedOut,
-            // The boundary has decided nothing, so a second attempt may succeed.
+            // The boundary has not decided yet, so a second attempt may succeed.
             Code::Busy | Code::RateLimited => Self::Unreachable,
             Code::Malformed
             | Code::TooLarge
@@ -103,7 +103,7 @@ impl Exit {
         }
     }
 
-    /// Returns the ending for a run that has a receipt.
+    /// Returns the result for a run that has a receipt.
     #[must_use]
     pub const fn of_outcome(outcome: &Outcome) -> Self {
         match outcome.status {
@@ -114,7 +114,7 @@ impl Exit {
             },
             Status::TimedOut => Self::TimedOut,
             Status::Cancelled => Self::Refused,
-            // The sandbox enforces limits with SIGKILL.
+            // The sandbox enforces limits with SIGKILL, so the result names this signal.
             Status::Killed => Self::Signal(9),
             Status::NotStarted | Status::Unknown => Self::Unreachable,
         }
@@ -124,37 +124,37 @@ impl Exit {
 /// An error that ends a command.
 #[derive(Debug)]
 pub struct CommandFailure {
-    /// The way in which the process ends.
+    /// Result that decides the exit code of the process.
     pub exit: Exit,
-    /// The message: first the error, then the advice.
+    /// Message to the user: first the error, then the advice.
     pub message: String,
-    /// The problem document of the boundary, if the boundary sent one.
+    /// Problem document that the boundary sent, if there is one.
     pub problem: Option<Value>,
     /// True if nothing is printed, because the reader of the output has closed the pipe.
     pub quiet: bool,
 }
 
 impl CommandFailure {
-    /// Makes a failure for a wrong call.
+    /// Creates a failure for a wrong call of the command.
     #[must_use]
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, message)
     }
 
-    /// Makes a failure with this ending and this message.
+    /// Creates a failure with this result and this message.
     #[must_use]
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into(), problem: None, quiet: false }
     }
 
-    /// Returns true if the boundary refused with this code.
+    /// Returns true if the failure is a refusal of the boundary with this code.
     #[must_use]
     pub fn has_code(&self, code: Code) -> bool {
         let kind = self.problem.as_ref().and_then(|problem| problem["type"].as_str());
         kind.and_then(|kind| kind.rsplit('/').next()) == Some(code.word())
     }
 
-    /// Returns the object that `--json` prints.
+    /// Returns the failure as a JSON object for `--json`.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let mut error = json!({"message": self.message, "exit": self.exit.code(), "kind": self.exit.word()});
@@ -172,10 +172,11 @@ impl fmt::Display for CommandFailure {
 }
 
 impl From<io::Error> for CommandFailure {
-    /// Converts an error of a standard stream. Errors of files are converted elsewhere, with the name of the file.
+    /// Converts an error of a standard stream to a failure. Other code converts errors of files and adds the name of
+    /// the file.
     fn from(error: io::Error) -> Self {
         let quiet = error.kind() == io::ErrorKind::BrokenPipe;
-        // The exit code is the same as after SIGPIPE.
+        // If the reader has closed the pipe, the exit code is the same as after SIGPIPE.
         let exit = if quiet { Exit::Signal(13) } else { Exit::Unreachable };
         Self { quiet, ..Self::new(exit, format!("can't write the output: {error}")) }
     }

@@ -1,4 +1,4 @@
-//! The output of commands: text that is safe for a terminal, the standard streams, and exit codes.
+//! Output of commands: text that is safe for a terminal, the standard streams, and exit codes.
 pub mod exit;
 pub mod outcome_words;
 pub mod run_output;

@@ -21,6 +21,6 @@ pub fn outcome_words(outcome: &Outcome) -> String {
     words
 }
 
-/// Exit code of a shell after SIGXFSZ has ended its last command (128 + 25). SIGXFSZ means that a file reached its size
-/// limit.
+/// Exit code of a shell whose last command was ended by SIGXFSZ (128 + 25). SIGXFSZ means that a file reached its
+/// size limit.
 pub const XFSZ_IN_A_SHELL: u8 = 153;

@@ -10,8 +10,8 @@ pub struct EscapedOutput {
 }
 
 impl EscapedOutput {
-    /// Returns the printable text of the next piece. An incomplete character at the end of the piece is kept for the
-    /// next call.
+    /// Returns the next piece of the output as printable text. If the piece ends with an incomplete character, the
+    /// next call prints this character.
     pub fn feed(&mut self, piece: &[u8]) -> String {
         let mut bytes = std::mem::take(&mut self.tail);
         bytes.extend_from_slice(piece);
@@ -38,7 +38,7 @@ impl EscapedOutput {
         out
     }
 
-    /// Returns the escaped rest at the end of the stream.
+    /// Returns an incomplete character at the end of the stream as an escape.
     pub fn end(&mut self) -> String {
         let mut out = String::new();
         raw(&std::mem::take(&mut self.tail), &mut out);
@@ -69,11 +69,11 @@ fn raw(bytes: &[u8], out: &mut String) {
     }
 }
 
-/// Breaks the commands of CI systems in a log by escaping one character of each command marker.
+/// Disables the commands of CI systems in a log, because one character of each command marker is escaped.
 ///
-/// GitHub reads `::name …` at the beginning of a line, also after blanks. GitHub and Azure read `##[name]` and
-/// `##vso[name]` anywhere in a line, and TeamCity reads `##teamcity[name]`. The markers of GitLab, Buildkite and
-/// Jenkins begin with control characters, which [`EscapedOutput`] escapes.
+/// GitHub reads the marker `::name …` at the beginning of a line, also after blanks. GitHub and Azure read the
+/// markers `##[name]` and `##vso[name]` anywhere in a line, and TeamCity reads `##teamcity[name]`. The markers of
+/// GitLab, Buildkite and Jenkins begin with control characters, which [`EscapedOutput`] escapes.
 #[derive(Debug, Default)]
 pub struct CommandGuard {
     out: LineSoFar,
@@ -83,7 +83,7 @@ pub struct CommandGuard {
 }
 
 impl CommandGuard {
-    /// Returns the printable text of the next piece of a stream.
+    /// Returns the next piece of a stream as printable text.
     pub fn defuse(&mut self, stream: StreamName, text: &str) -> String {
         use std::fmt::Write as _;
         let Self { out, err, both } = self;
@@ -104,21 +104,21 @@ impl CommandGuard {
         defused
     }
 
-    /// Resets the line of the standard error after other output has ended that line.
+    /// Resets the line state of the standard error, because other output has ended the line.
     pub fn line_ended(&mut self) {
         self.err = LineSoFar::default();
         self.both = LineSoFar::default();
     }
 }
 
-/// The part of a line that decides whether the next character completes a marker.
+/// Data about the current line, which shows whether the next character completes a marker.
 #[derive(Debug, Default)]
 struct LineSoFar {
     /// True after the first character that is not a blank.
     begun: bool,
-    /// True if the line so far is blanks and one colon.
+    /// True if the line so far consists of blanks and one colon.
     colon: bool,
-    /// Number of `#` at the end of the line so far, at most 2.
+    /// Number of `#` characters at the end of the line so far, at most 2.
     hashes: u8,
 }
 
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_cannot_print_control_characters_to_the_terminal() {
+    fn the_output_of_a_run_cannot_send_control_characters_to_the_terminal() {
         let mut tamed = EscapedOutput::default();
         assert_eq!(tamed.feed(b"a\x1b[2Jb\r\n\tc\x07"), "a\\x1b[2Jb\\x0d\n\tc\\x07");
         assert_eq!(tamed.feed("\u{9b}2J\u{202e}é".as_bytes()), "\\u{9b}2J\\u{202e}é");
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_cannot_give_a_command_to_the_ci_system() {
+    fn the_output_of_a_run_cannot_give_a_command_to_the_ci_system() {
         let defused = |pieces: &[(StreamName, &str)]| {
             let mut guard = CommandGuard::default();
             pieces.iter().map(|(stream, text)| guard.defuse(*stream, text)).collect::<String>()
@@ -173,7 +173,7 @@ mod tests {
             ("##teamcity[x]", "##\\x74eamcity[x]"),
         ] {
             assert_eq!(defused(&[(Stdout, text)]), expected);
-            // The text arrives byte by byte and alternates between two streams that go to one log.
+            // In this test, the text arrives byte by byte and alternates between two streams that go to one log.
             let pieces: Vec<String> = text.chars().map(String::from).collect();
             let single: Vec<_> = pieces.iter().map(|piece| (Stderr, piece.as_str())).collect();
             assert_eq!(defused(&single), expected);
@@ -183,7 +183,7 @@ mod tests {
             assert!(mixed.lines().all(|line| !line.trim_start().starts_with("::")), "{mixed}");
             assert!(!["##[", "##v", "##t"].iter().any(|mark| mixed.contains(mark)), "{mixed}");
         }
-        // If each stream has its own log, no other stream interrupts a marker.
+        // If each stream has its own log, a marker cannot be split between the streams.
         assert_eq!(defused(&[(Stdout, "x"), (Stderr, "::a::")]), "x:\\x3aa::");
         for harmless in ["std::vector\n", "# a\n## b\n### c\n", "a::b ##\n", "#[derive]\n", ": :\n"] {
             assert_eq!(defused(&[(Stdout, harmless)]), harmless);

@@ -1,21 +1,23 @@
 //! Text for people: escaped, framed and wrapped.
 //!
-//! External text reaches a terminal only as [`PrintableText`]. A `Shown` contains only printable ASCII. Visible escapes replace
-//! backslashes and all other characters. The escapes can be decoded again, so two different texts always look
-//! different. Escapes: `\\`, `\n`, `\t`, `\r`, `\xNN` below U+0080, `\u{hex}` above, and `\s{n}` for n blanks in a row.
+//! External text reaches a terminal only as [`PrintableText`]. A `PrintableText` contains only printable ASCII.
+//! Backslashes and all characters outside printable ASCII are written as visible escapes. A reader can decode the
+//! original text from the escapes, so two different texts always look different. The escapes are `\\`, `\n`, `\t`,
+//! `\r`, `\xNN` for characters below U+0080, `\u{hex}` for all others, and `\s{n}` for n blanks in a row.
 //!
-//! A line of a script ([`PrintableText::source`]) shows backslashes without change. Every escape in such a line has braces:
-//! `\u{hex}`, `\s{n}` for blanks and `\s{ntabs}` for tabs. Only a backslash before `u{` or `s{` is itself escaped.
+//! A line of a script ([`PrintableText::source`]) shows backslashes without change. In a line of a script, every
+//! escape has braces: `\u{hex}`, `\s{n}` for blanks and `\s{ntabs}` for tabs. In such a line, a backslash is escaped
+//! only before `u{` or `s{`.
 //!
-//! Frames separate the lines of the program from external text. Only headings begin in column 0, with `==`. Every other
-//! line begins with a prefix that the program chose. The continuation of a long line begins with `+ ` below the end of
-//! the prefix.
+//! The beginning of each line separates the program's own lines from external text. Headings begin in column 0, with
+//! `==`. Every line that is not a heading begins with a prefix of the program. If a long line is wrapped, the next
+//! line begins with `+ ` in the column in which the prefix ends.
 
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
-/// A text of printable ASCII (0x20 to 0x7E) that can be decoded to the original text.
+/// Text of printable ASCII (0x20 to 0x7E), from which the original text can be decoded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PrintableText(String);
 
@@ -26,19 +28,20 @@ impl PrintableText {
         Self(escape(text, false))
     }
 
-    /// Escapes external text and puts it between double quotes.
+    /// Escapes external text and encloses it in double quotes.
     #[must_use]
     pub fn quoted(text: &str) -> Self {
         Self(format!("\"{}\"", escape(text, true)))
     }
 
-    /// Escapes a line of a script and keeps its backslashes.
+    /// Escapes a line of a script, but does not escape its backslashes.
     #[must_use]
     pub fn source(line: &str) -> Self {
         Self(escape_source(line))
     }
 
-    /// Makes a text from a string of the program, without escapes. A `&'static str` cannot come from outside.
+    /// Creates a text from a string of the program, without escapes. No escapes are needed, because a `&'static str`
+    /// cannot come from outside.
     #[must_use]
     pub fn words(words: &'static str) -> Self {
         debug_assert!(words.bytes().all(|c| (0x20..0x7f).contains(&c)));
@@ -51,7 +54,7 @@ impl PrintableText {
         self.then(&Self::words(words))
     }
 
-    /// Joins the parts with `between` between them.
+    /// Joins the parts and inserts `between` between two parts.
     #[must_use]
     pub fn joined(parts: impl IntoIterator<Item = Self>, between: &'static str) -> Self {
         let mut all = Self::default();
@@ -92,7 +95,7 @@ impl PrintableText {
         Self(format!("{}...", &self.0[..end]))
     }
 
-    /// Formats a JSON value without members: a quoted string, a number, `true`, `null`, `[]` or `{}`.
+    /// Formats a JSON value that has no members: a quoted string, a number, `true`, `null`, `[]` or `{}`.
     #[must_use]
     pub fn value(value: &Value) -> Self {
         match value {
@@ -103,7 +106,7 @@ impl PrintableText {
         }
     }
 
-    /// Formats a path of fields and the sign ` = ` after it. The path consists of [`path_key`] names and indices.
+    /// Formats a path of fields, followed by ` = `. The path consists of [`path_key`] names and indices.
     #[must_use]
     pub fn path(path: &str) -> Self {
         let safe = path.bytes().all(|c| (0x21..0x7f).contains(&c));
@@ -124,7 +127,7 @@ impl PrintableText {
     }
 }
 
-/// The emphasis of a line. Colour alone never carries information.
+/// Emphasis of a line. The text of a line has the same information without its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineTone {
     /// Normal text.
@@ -158,7 +161,7 @@ struct Line {
     content: PrintableText,
 }
 
-/// Lines that will be printed. Wrapping is applied when they are printed.
+/// Lines that will be printed. The lines are wrapped later, when they are printed.
 #[derive(Debug, Clone, Default)]
 pub struct Screen {
     lines: Vec<Line>,
@@ -199,7 +202,7 @@ impl Screen {
         self.lines.push(Line { tone, prefix, content });
     }
 
-    /// Adds a text with line numbers, then its size and the kind of its last line.
+    /// Adds a text with line numbers, then a line with its size and with the end of the text.
     pub fn numbered(&mut self, text: &str) {
         self.source(text);
         self.push(LineTone::Faint, format!("  {:>5} = ", "end"), PrintableText::text(&size_words(text)));
@@ -212,8 +215,8 @@ impl Screen {
         }
     }
 
-    /// Adds every field of a document on a line of its own, as `path = value`. For a field in `elsewhere`, the line
-    /// only names the section that has the full value.
+    /// Adds one line for each field of a document, as `path = value`. If another section has the full value of a
+    /// field, as listed in `elsewhere`, the line only names that section.
     pub fn exact(&mut self, document: &Value, elsewhere: &[(&str, &'static str)]) {
         let mut found = Vec::new();
         leaves(document, String::new(), &mut found);
@@ -226,14 +229,14 @@ impl Screen {
         }
     }
 
-    /// Returns true if a line has an escape that a reader may not know.
+    /// Returns true if a line contains an escape that a reader may not know.
     #[must_use]
     pub fn has_escapes(&self) -> bool {
         let rare = |line: &Line| [r"\s{", r"\u{", r"\x"].iter().any(|form| line.content.0.contains(form));
         self.lines.iter().any(rare)
     }
 
-    /// Adds the lines of `other`.
+    /// Adds the lines of the screen `other`.
     pub fn extend(&mut self, other: Self) {
         self.lines.extend(other.lines);
     }
@@ -278,11 +281,12 @@ pub fn lines_of(text: &str) -> (Vec<&str>, bool) {
     (lines, ends)
 }
 
-/// Smallest width of the content next to a prefix, also in a narrow terminal.
+/// Minimum width of the content after a prefix, even in a narrow terminal.
 const LEAST: usize = 24;
-/// Longest word that is not broken at the end of a line. A digest with its path is shorter.
+/// Maximum length of a word that is moved to the next line as a whole. This length is enough for a digest with its
+/// path.
 const WORD: usize = 96;
-/// Most blanks at the beginning of a line that are shown without an escape (indentation).
+/// Maximum number of blanks at the beginning of a line that are printed without an escape (indentation).
 const INDENT: usize = 16;
 
 fn wrap(line: &Line, width: usize) -> Vec<String> {
@@ -311,15 +315,16 @@ fn wrap(line: &Line, width: usize) -> Vec<String> {
         .collect()
 }
 
-/// Removes the part of the line that moves to the next line. The cut is at the last blank, if that blank is near the
-/// end. The blank moves too, because a reader could not see it at the end of a line.
+/// Cuts a line, and returns the part that moves to the next line. The line is cut at its last blank, if that blank is
+/// near the end. The blank itself moves to the next line, because a reader could not see a blank at the end of a
+/// line.
 fn break_off(line: &mut String) -> String {
     let near = line.rfind(' ').filter(|at| line.len() - at <= WORD).unwrap_or(line.len());
     let kept = line[..near].trim_end_matches(' ').len();
     if kept == 0 { String::new() } else { line.split_off(kept) }
 }
 
-/// Returns the first character or the first whole escape, because no escape may be split.
+/// Returns the first character of a text. If the text begins with an escape, returns the whole escape.
 fn first_token(text: &str) -> Option<&str> {
     let bytes = text.as_bytes();
     let length = match bytes {
@@ -398,8 +403,8 @@ fn escape_source(line: &str) -> String {
     out
 }
 
-/// Collects the leaves of a document with their paths: `.key` for a field, `[n]` for an element. In a path, all
-/// characters of a key except letters, digits, `_` and `-` are escaped. An empty key is `\e`.
+/// Collects the leaves of a document with their paths. A path has the form `.key` for a field and `[n]` for an array
+/// element. In a path, all characters of a key except letters, digits, `_` and `-` are escaped. An empty key is `\e`.
 pub fn leaves<'v>(value: &'v Value, path: String, found: &mut Vec<(String, &'v Value)>) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
@@ -416,7 +421,7 @@ pub fn leaves<'v>(value: &'v Value, path: String, found: &mut Vec<(String, &'v V
     }
 }
 
-/// Returns a key in the form that it has in a path.
+/// Returns a key in the form that the key has in a path.
 #[must_use]
 pub fn path_key(key: &str) -> String {
     if key.is_empty() {
@@ -433,12 +438,12 @@ pub fn path_key(key: &str) -> String {
     out
 }
 
-/// Decodes printed screens for tests. The tests prove with this module that no content can be hidden.
+/// Decoder for printed screens, for tests. With this decoder, the tests prove that no content can be hidden.
 #[cfg(test)]
 pub(crate) mod backwards {
     use serde_json::{Map, Value};
 
-    /// Joins wrapped lines and returns each line with its section.
+    /// Joins wrapped lines, and returns each joined line with the name of its section.
     pub(crate) fn logical(painted: &str) -> Vec<(String, String)> {
         let mut lines: Vec<(String, String)> = Vec::new();
         let mut section = String::new();
@@ -540,7 +545,7 @@ pub(crate) mod backwards {
         }
     }
 
-    /// Decodes a document from the lines of [`super::Screen::exact`] and from the values that other sections show.
+    /// Decodes a document from the lines of [`super::Screen::exact`] and from the values in other sections.
     pub(crate) fn document(lines: &[&str], elsewhere: &[(&str, Value)]) -> Value {
         let mut whole = Value::Null;
         for line in lines {

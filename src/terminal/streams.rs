@@ -1,5 +1,5 @@
-//! The standard streams. Data goes to the standard output, messages go to the standard error, and colours are used only
-//! at a terminal.
+//! The standard streams. Standard streams: data goes to the standard output, and messages go to the standard error.
+//! Colours are used only at a terminal.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};
@@ -23,7 +23,7 @@ pub struct Terminal {
     err_is_terminal: bool,
 }
 
-/// Width of a line, in columns, if there is no terminal.
+/// Line width, in columns, if there is no terminal.
 const WIDTH: usize = 100;
 
 impl Terminal {
@@ -43,7 +43,8 @@ impl Terminal {
         }
     }
 
-    /// Returns true if the standard output is a terminal. External text could attack a terminal.
+    /// Returns true if the standard output is a terminal. At a terminal, external text must be escaped, because it
+    /// could contain control sequences.
     #[must_use]
     pub const fn out_is_terminal(&self) -> bool {
         self.out_is_terminal
@@ -55,7 +56,7 @@ impl Terminal {
         self.err_is_terminal
     }
 
-    /// Returns the largest number of columns in a line.
+    /// Returns the maximum number of columns in a line.
     #[must_use]
     pub const fn width(&self) -> usize {
         self.width
@@ -69,7 +70,7 @@ impl Terminal {
         self.put(screen.paint(self.width, self.colour).as_bytes())
     }
 
-    /// Prints a long screen. At a terminal, the screen goes through the program in `$PAGER`, if that variable is set.
+    /// Prints a long screen. At a terminal, the program in `$PAGER` shows the screen, if that variable is set.
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
@@ -81,15 +82,15 @@ impl Terminal {
         let child = Command::new("/bin/sh").arg("-c").arg(pager).stdin(Stdio::piped()).spawn();
         let Ok(mut child) = child else { return self.show(screen) };
         if let Some(mut input) = child.stdin.take() {
-            // The reader may leave the pager before the end, so a write error is ignored.
+            // A write error is ignored, because the reader may close the pager before the end.
             let _ = input.write_all(screen.paint(self.width, false).as_bytes());
         }
         child.wait()?;
         Ok(())
     }
 
-    /// Prints a screen and wraps its lines only at a terminal. In a log each line stays whole, so that a search can
-    /// find a digest.
+    /// Prints a screen and wraps its lines only at a terminal. In a log, lines are not wrapped, so a search for a
+    /// whole digest succeeds.
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
@@ -137,7 +138,7 @@ impl Terminal {
         let _ = writeln!(io::stderr(), "{}", PrintableText::text(words).as_str());
     }
 
-    /// Prints why a command failed.
+    /// Prints the reason why a command failed.
     pub fn fail(&self, failure: &CommandFailure) {
         if failure.quiet {
             return;
@@ -154,7 +155,7 @@ impl Terminal {
     }
 
     /// Asks the person at the terminal, even if the standard input is redirected. Input that was typed before the
-    /// question is discarded.
+    /// question appears is ignored.
     ///
     /// # Errors
     /// Returns an error if there is no terminal.
@@ -189,7 +190,7 @@ pub fn write_new(path: &Path, bytes: &[u8], terminal: &Terminal) -> Result<(), C
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)
 }
 
-/// Returns a field of a JSON object as text for a table.
+/// Returns the value of a JSON object's field as text for a table.
 #[must_use]
 pub fn text_of<'v>(value: &'v Value, field: &str) -> &'v str {
     value.get(field).and_then(Value::as_str).unwrap_or_default()

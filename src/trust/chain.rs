@@ -1,7 +1,8 @@
-//! Chain of rosters: from a trusted version to the others.
+//! A chain of rosters, which leads from a trusted version to the other versions.
 //!
-//! A later version is trusted if the threshold of the previous version *and* its own threshold signed it (as TUF does for
-//! root metadata). An earlier version is trusted through the `previous` digests. A removed key never returns.
+//! A reader trusts a later version if the threshold of the previous version and the version's own threshold signed it
+//! (as in the root metadata of TUF). A reader trusts an earlier version because the `previous` digests lead to it. A
+//! removed key can never return.
 
 use std::collections::HashMap;
 
@@ -14,28 +15,29 @@ use crate::trust::chain_error::{ChainError, MAX_VERSIONS};
 use crate::trust::roster::{RosterError, TrustedRoster};
 use crate::trust::succession::SuccessionTallies;
 
-/// The roster that a reader trusts beforehand.
+/// The rosters that a reader trusts before any verification.
 #[derive(Debug, Clone)]
 pub enum Pinned {
-    /// The version whose payload has this digest.
+    /// The version whose payload has this digest is trusted.
     Digest(RosterDigest),
     /// This version.
     Roster(Box<TrustedRoster>),
-    /// All these versions. The newest of them has priority.
+    /// All these versions. The newest version in the chain has priority.
     Chain(Box<Chain>),
 }
 
 impl Pinned {
-    /// Pins a roster file that the user names. The file is an envelope, and the user's choice makes its payload trusted.
+    /// Pins a roster file that the user names. The file is an envelope, and the user trusts its payload by naming the
+    /// file.
     ///
     /// # Errors
-    /// If the file is not a roster, or breaks a rule of rosters.
+    /// Returns an error if the file is not a roster, or breaks a rule of rosters.
     pub fn from_envelope(envelope: &Envelope) -> Result<Self, RosterError> {
         let payload = payload_of(envelope, Base64::Lenient).map_err(RosterError::Malformed)?;
         Ok(Self::Roster(Box::new(TrustedRoster::from_payload(&payload)?)))
     }
 
-    /// The pinned digest.
+    /// Returns the pinned digest.
     #[must_use]
     pub fn digest(&self) -> RosterDigest {
         match self {
@@ -46,29 +48,30 @@ impl Pinned {
     }
 }
 
-/// Versions from 1 on, all connected with the pinned one.
+/// All versions from version 1 on, connected with the pinned version.
 #[derive(Debug, Clone)]
 pub struct Chain {
     versions: Vec<TrustedRoster>,
     envelopes: Vec<Envelope>,
-    /// The index of the pinned version. The index is beyond the last version if the pinned version is newer.
+    /// The index of the pinned version in `versions`. If the pinned version is newer than all versions in `versions`,
+    /// the index is beyond the last version.
     anchor: usize,
-    /// Pinned versions that are newer than the last connected one.
+    /// Pinned versions that are newer than the last connected version.
     newer: Vec<TrustedRoster>,
 }
 
 impl Chain {
-    /// Connects `versions` (from 1 on, without gaps) with the pinned version.
+    /// Connects `versions` (from version 1 on, without gaps) with the pinned version.
     ///
     /// # Errors
-    /// The first link that is not valid.
+    /// Returns an error for the first link that is not valid.
     pub fn connect(trusted: &Pinned, versions: &[Envelope]) -> Result<Self, ChainError> {
         let read = read(versions)?;
         let newest = read.len() as u64;
         let mut newer = Vec::new();
         let anchor = match (read.iter().position(|roster| roster.digest() == trusted.digest()), trusted) {
             (Some(at), _) => at,
-            // The pinned version may directly follow the last version here.
+            // The pinned version may be the direct successor of the last version of `versions`.
             (None, Pinned::Roster(roster))
                 if roster.version() == newest + 1
                     && roster.tables().previous == read.last().map(TrustedRoster::digest) =>
@@ -79,7 +82,8 @@ impl Chain {
             (None, Pinned::Roster(roster)) if roster.version() > newest + 1 => {
                 return Err(ChainError::TooNew { trusted: roster.version(), newest });
             }
-            // The pinned chain may have all versions in between. Then the last version here is one of them.
+            // The pinned chain may contain all versions between the last version of `versions` and the pinned version.
+            // Then the last version of `versions` is part of the pinned chain.
             (None, Pinned::Chain(known)) => {
                 let here = read.last().map(TrustedRoster::digest);
                 let mut all = known.versions.iter().chain(&known.newer);
@@ -99,10 +103,11 @@ impl Chain {
         Ok(chain)
     }
 
-    /// Connects `versions` with the first of them. The caller has a reason to trust the first one: the first seal names it.
+    /// Connects `versions` with the first of these versions. The caller must have a reason to trust the first version,
+    /// for example because the first seal names it.
     ///
     /// # Errors
-    /// The first link that is not valid.
+    /// Returns an error for the first link that is not valid.
     pub fn from_first(versions: &[Envelope]) -> Result<Self, ChainError> {
         let first = versions.first().ok_or(ChainError::Count { found: 0 })?;
         let payload = payload_of(first, Base64::Strict).map_err(|error| ChainError::Malformed { version: 1, error })?;
@@ -112,27 +117,27 @@ impl Chain {
     /// Extends the chain by one version that both thresholds signed.
     ///
     /// # Errors
-    /// If the version does not follow the last one.
+    /// Returns an error if the version is not the successor of the last version.
     pub fn extend(&self, envelope: &Envelope) -> Result<Self, ChainError> {
         let longer = self.with(self.read_next(envelope)?, envelope)?;
         check_link(self.last(), longer.last(), envelope)?;
         Ok(longer)
     }
 
-    /// Checks a next version in every respect except its signatures.
+    /// Checks everything about a next version except its signatures.
     ///
     /// # Errors
-    /// If the version could not follow the last one with any signatures.
+    /// Returns an error if no signatures could make the version the successor of the last version.
     pub fn check_follows(&self, envelope: &Envelope) -> Result<TrustedRoster, ChainError> {
         let next = self.read_next(envelope)?;
         let _connected = self.with(next.clone(), envelope)?;
         Ok(next)
     }
 
-    /// The chain at the time when this version was its last one.
+    /// Returns the chain as it was when this version was the last version.
     #[must_use]
     pub fn until(&self, version: u64) -> Self {
-        // Versions count from 1, and version 1 always exists.
+        // The numbers of versions start at 1, and version 1 always exists.
         let length = usize::try_from(version.max(1)).unwrap_or(usize::MAX).min(self.versions.len());
         Self {
             versions: self.versions[..length].to_vec(),
@@ -158,63 +163,65 @@ impl Chain {
         read_one(envelope, self.last().version() + 1, Some(self.last()))
     }
 
-    /// The last connected version. In a bundle, the seal names this version.
+    /// Returns the last connected version. In a bundle, the seal names the last connected version.
     #[must_use]
     pub fn last(&self) -> &TrustedRoster {
-        // connect() refuses an empty list, so a last version exists.
+        // The function `connect` refuses an empty list, so a last version exists.
         &self.versions[self.versions.len() - 1]
     }
 
-    /// The newest known version. This is the pinned version if it is newer than the others.
+    /// Returns the newest known version. If the pinned version is newer than the other versions, the function returns
+    /// the pinned version.
     #[must_use]
     pub fn newest(&self) -> &TrustedRoster {
         self.newer.last().unwrap_or_else(|| self.last())
     }
 
-    /// Whether every version after the pinned one needed signatures of the version before. The pinned version itself may be
-    /// unguarded, because a person trusted it directly.
+    /// Returns true if every version after the pinned version needed signatures of the version before it. The pinned
+    /// version itself may be unguarded, because a person trusted it directly.
     #[must_use]
     pub fn is_guarded_since_trusted(&self) -> bool {
         let before_last = self.versions.len() - 1;
-        // If the pinned version is the newest, there is nothing in between.
+        // If the pinned version is the newest version, no versions follow it.
         let since = self.versions.get(self.anchor..before_last).unwrap_or_default();
         since.iter().all(TrustedRoster::is_guarded)
     }
 
-    /// The version with this digest.
+    /// Returns the version with this digest.
     #[must_use]
     pub fn by_digest(&self, digest: &RosterDigest) -> Option<&TrustedRoster> {
         self.versions.iter().chain(&self.newer).find(|roster| roster.digest() == *digest)
     }
 
-    /// Versions 1 to the last, parsed.
+    /// Returns the parsed versions from version 1 to the last version.
     #[must_use]
     pub fn versions(&self) -> &[TrustedRoster] {
         &self.versions
     }
 
-    /// Versions 1 to the last, as signed envelopes.
+    /// Returns the signed envelopes of the versions from version 1 to the last version.
     #[must_use]
     pub fn envelopes(&self) -> &[Envelope] {
         &self.envelopes
     }
 
-    /// The canonical array of the envelopes. Bundles have it as `roster`, and a seal names its blob as `rosters`.
+    /// Returns the envelopes as a canonical JSON array. Bundles contain this array as `roster`, and a seal names its
+    /// blob as `rosters`.
     ///
     /// # Errors
-    /// Never in practice, because envelopes consist of texts.
+    /// Never returns an error in practice, because envelopes consist of texts.
     pub fn to_canonical(&self) -> Result<Vec<u8>, Malformed> {
         canonical::canonical_of(&self.envelopes).map_err(|error| Malformed::at("", error.to_string()))
     }
 
-    /// The versions from the pinned one to the last whose successor needs no signature. Anyone who handed these versions
-    /// over could have replaced the successor.
+    /// Returns each version, from the pinned version to the last version, whose successor needs no signature. Anyone
+    /// who supplied these versions could have replaced the successor.
     pub fn unguarded(&self) -> impl Iterator<Item = &TrustedRoster> {
         let from = self.anchor.min(self.versions.len() - 1);
         self.versions[from..].iter().filter(|roster| !roster.is_guarded())
     }
 
-    // A key that an earlier version had and a later version lacks may never return, under any name or role.
+    // If a later version lacks a key of an earlier version, the key may never return, under any name or role.
     fn check_no_return(&self) -> Result<(), ChainError> {
         let mut last_seen: HashMap<[u8; 32], u64> = HashMap::new();
         for roster in self.versions.iter().chain(&self.newer) {
@@ -234,7 +241,7 @@ impl Chain {
     }
 }
 
-/// Reads versions from 1 on, each of which names the version before. Signatures are not checked.
+/// Reads versions from version 1 on, each of which names the version before it. Signatures are not checked.
 fn read(versions: &[Envelope]) -> Result<Vec<TrustedRoster>, ChainError> {
     if versions.is_empty() || versions.len() > MAX_VERSIONS {
         return Err(ChainError::Count { found: versions.len() });
@@ -262,15 +269,15 @@ fn read_one(envelope: &Envelope, version: u64, before: Option<&TrustedRoster>) -
     Ok(roster)
 }
 
-/// The payload of an envelope that is trusted for another reason than its signatures.
+/// Returns the payload of an envelope that is trusted for another reason than its signatures.
 ///
 /// # Errors
-/// If the envelope is of another type, too large or not base64. In strict reading also if its signatures are out of order
-/// or duplicated.
+/// Returns an error if the envelope has another payload type, is too large or is not base64. With strict base64, also
+/// returns an error if the signatures are out of order or duplicated.
 pub fn payload_of(envelope: &Envelope, base64: Base64) -> Result<Vec<u8>, Malformed> {
-    // from_envelope checks the type, the sizes and the form of all base64.
+    // The function `from_envelope` checks the type, the sizes and the form of all base64.
     let _checked: Signed<Roster> = Signed::from_envelope(envelope, base64)?;
-    // An envelope has one form: in bundles and in the log, its signatures are sorted by key id, each key once.
+    // An envelope in bundles and in the log has one form: its signatures are sorted by key id, and each key signs once.
     if base64 == Base64::Strict && !envelope.signatures.is_sorted_by(|one, next| one.keyid < next.keyid) {
         return Err(Malformed::at(
             "/signatures",
@@ -280,7 +287,7 @@ pub fn payload_of(envelope: &Envelope, base64: Base64) -> Result<Vec<u8>, Malfor
     base64.decode("/payload", &envelope.payload)
 }
 
-/// Checks that the thresholds of `before` and of `next` itself signed `next`.
+/// Checks that the thresholds of `before` and of `next` signed `next`.
 fn check_link(before: &TrustedRoster, next: &TrustedRoster, envelope: &Envelope) -> Result<(), ChainError> {
     let standing = SuccessionTallies::of(before, next, &envelope.signatures)?;
     for tally in [&standing.of_before, &standing.of_next] {
@@ -332,10 +339,10 @@ mod tests {
         RosterDigest::of(&payload_of(envelope, Base64::Strict).expect("payload"))
     }
 
-    /// The change of a version, and the keys that sign it.
+    /// The change that makes a version, and the keys that sign the version.
     type Step<'a> = (&'a dyn Fn(&mut Roster), &'a [u8]);
 
-    /// Version 1, then one version for each edit.
+    /// Makes version 1, and then one version for each edit.
     fn versions(edits: &[Step<'_>]) -> Vec<Envelope> {
         let mut tables = first();
         let mut chain = vec![sign(tables.clone(), &[])];
@@ -363,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn one_person_signs_with_one_key() {
+    fn two_signatures_of_one_person_on_a_roster_are_refused() {
         const DORA: u8 = 6; // carol's second key
         for signed in [&[CAROL, DORA][..], &[CAROL, DORA, ALICE, BOB]] {
             let chain = versions(&[(&same, signed)]);
@@ -373,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn the_threshold_of_a_version_counts_the_people_of_that_version() {
+    fn the_threshold_of_a_roster_version_counts_only_people_of_that_version() {
         let replace = |roster: &mut Roster| {
             roster.approver.truncate(2);
             roster.approver[1].keys = vec![key(MALLORY).line().to_owned()];
@@ -386,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_with_unknown_or_bad_signatures_is_refused() {
+    fn a_roster_version_with_unknown_or_invalid_signatures_is_refused() {
         let mut chain = versions(&[(&same, &[ALICE, BOB, MALLORY])]);
         let pinned = Pinned::Digest(digest(&chain[0]));
         assert!(matches!(Chain::connect(&pinned, &chain), Err(ChainError::Signature { version: 2, .. })));
@@ -396,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn signatures_are_unique_and_in_order() {
+    fn roster_signatures_must_be_unique_and_sorted() {
         let chain = versions(&[(&same, &[ALICE, BOB])]);
         let pinned = Pinned::Digest(digest(&chain[0]));
         let mut doubled = chain.clone();
@@ -410,8 +417,8 @@ mod tests {
     }
 
     #[test]
-    fn earlier_versions_are_trusted_by_their_digest() {
-        // Nobody signed version 2, so only the `previous` digests connect it.
+    fn earlier_roster_versions_are_trusted_because_of_their_digest() {
+        // Nobody signed version 2, so only the `previous` digests connect it with version 1.
         let chain = versions(&[(&same, &[]), (&same, &[])]);
         assert!(Chain::connect(&Pinned::Digest(digest(&chain[2])), &chain).is_ok(), "pinned at the end");
         assert!(Chain::connect(&Pinned::Digest(digest(&chain[0])), &chain).is_err(), "pinned at the beginning");
@@ -424,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_complete_and_in_order() {
+    fn a_roster_chain_must_be_complete_and_sorted() {
         let chain = versions(&[(&same, &[ALICE, BOB]), (&same, &[ALICE, BOB])]);
         let pinned = Pinned::Digest(digest(&chain[0]));
         let refused = |versions: &[Envelope]| Chain::connect(&pinned, versions).expect_err("refused");
@@ -450,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_who_knows_all_versions_can_verify_with_each_version() {
+    fn a_reader_who_has_all_roster_versions_can_verify_with_each_version() {
         let chain = versions(&[(&same, &[ALICE, BOB]), (&same, &[ALICE, BOB]), (&same, &[ALICE, BOB])]);
         let all = Chain::from_first(&chain).expect("connected");
         let pinned = Pinned::Chain(Box::new(all.clone()));
@@ -473,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_that_anyone_could_replace_are_reported() {
+    fn roster_versions_that_need_no_signatures_are_reported() {
         let open = |roster: &mut Roster| roster.threshold = 0;
         let guarded = |roster: &mut Roster| roster.threshold = 2;
         let chain = versions(&[(&open, &[ALICE, BOB]), (&guarded, &[ALICE, BOB])]);
@@ -485,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_key_never_returns_under_any_name_or_role() {
+    fn a_removed_key_cannot_be_used_again_under_any_name_or_role() {
         let remove = |roster: &mut Roster| drop(roster.operator.pop());
         let oscar = first().operator[0].keys[0].clone();
         let return_as_approver = move |roster: &mut Roster| roster.approver[0].keys.push(oscar.clone());
@@ -496,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_key_of_an_unverified_type_never_returns() {
+    fn a_removed_key_of_an_unverified_type_cannot_be_used_again() {
         let line = "webauthn-sk-ecdsa-sha2-nistp256@openssh.com AAAAK3dlYmF1dGhuLXNrLWVjZHNhLXNoYTItbmlzdHAyNTZAb3BlbnNzaC5jb20AAAAB";
         let add = |roster: &mut Roster| roster.approver[0].keys.push(line.to_owned());
         let remove = |roster: &mut Roster| drop(roster.approver[0].keys.pop());

@@ -1,4 +1,4 @@
-//! Why versions of a roster do not connect.
+//! Reasons why the versions of a roster are not connected.
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ use crate::crypto::sshsig;
 use crate::record::malformed::Malformed;
 use crate::trust::roster::RosterError;
 
-/// The most versions that are read. One version has at most 256 KiB, and a bundle at most 4 MiB.
+/// Maximum number of versions that the program reads. One version has at most 256 KiB, and a bundle has at most 4 MiB.
 pub const MAX_VERSIONS: usize = 1024;
 
-/// The reason why versions of a roster are not connected with the pinned one.
+/// The reason why versions of a roster are not connected with the pinned version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChainError {
-    /// There is no version, or there are too many.
+    /// The list of versions is empty or too long.
     Count {
         /// The number of versions.
         found: usize,
@@ -36,35 +36,35 @@ pub enum ChainError {
     OutOfOrder {
         /// The expected version.
         expected: u64,
-        /// The version that was found.
+        /// The number of the version that was found.
         found: u64,
     },
-    /// `previous` is not the digest of the version before.
+    /// The field `previous` is not the digest of the version before.
     OtherPrevious {
         /// The version.
         version: u64,
     },
     /// Version 1 has signatures.
     FirstIsSigned,
-    /// None of the versions is the pinned one.
+    /// No version in the list is a pinned version.
     NotTrusted {
         /// The pinned digest.
         trusted: RosterDigest,
-        /// The digest of version 1 here.
+        /// The digest of version 1 in the list.
         first: RosterDigest,
     },
-    /// The pinned version is newer than the versions here, with a gap in between.
+    /// The pinned version is newer than all versions in the list, and versions between them are missing.
     TooNew {
         /// The pinned version.
         trusted: u64,
         /// The newest version here.
         newest: u64,
     },
-    /// A signature is not valid, or its signer may not sign.
+    /// A signature is not valid, or the signer is not allowed to sign.
     Signature {
         /// The version.
         version: u64,
-        /// The key id of the signature.
+        /// The key id of the invalid signature.
         keyid: sshsig::KeyId,
         /// The reason.
         why: String,
@@ -73,18 +73,18 @@ pub enum ChainError {
     TooFewSignatures {
         /// The signed version.
         version: u64,
-        /// The version whose threshold is not met.
+        /// The version whose threshold is not reached.
         of: u64,
         /// The number of approvers who signed.
         found: u64,
-        /// The number that the threshold requires.
+        /// The number of approvers that the threshold requires.
         required: u64,
     },
-    /// A removed key is in the roster again.
+    /// A key that a version removed is in the roster again.
     KeyReturned {
-        /// The version that has the key again.
+        /// The version that contains the key again.
         version: u64,
-        /// The last version that had the key before.
+        /// The last version that contained the key before its removal.
         gone_after: u64,
         /// The new holder of the key.
         holder: String,
@@ -101,7 +101,7 @@ impl fmt::Display for ChainError {
                 write!(f, "expected version {expected} of the roster, found version {found}")
             }
             Self::OtherPrevious { version } => {
-                write!(f, "version {version} of the roster does not follow the one before it")
+                write!(f, "version {version} of the roster does not follow the version before it")
             }
             Self::FirstIsSigned => f.write_str(
                 "version 1 of a roster has no signatures, because readers pin its digest; remove the signatures",
@@ -136,7 +136,7 @@ impl fmt::Display for ChainError {
 impl std::error::Error for ChainError {}
 
 impl ChainError {
-    /// Whether the versions may be sound, and only none of the trusted ones is connected with them.
+    /// Returns true if the versions may be valid, but no trusted version is connected with them.
     #[must_use]
     pub const fn is_of_trust(&self) -> bool {
         matches!(self, Self::NotTrusted { .. } | Self::TooNew { .. })

@@ -1,4 +1,4 @@
-//! Opens a signer for a key file of any known kind.
+//! Opens a signer for a key file of any supported kind.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -12,11 +12,12 @@ use crate::trust::ssh::SshKeygenSigner;
 /// public key whose private half is in an agent or a hardware token.
 ///
 /// # Errors
-/// If the file cannot be opened, is of no such kind, or breaks a rule for private keys.
+/// Returns an error if the file cannot be opened, has another kind, or breaks a rule for private keys.
 pub fn open_signer(path: &Path) -> Result<Box<dyn Signer>, SignerError> {
-    // Links are followed here, because SSH keys are often links. The PKCS#8 file is opened again without following links.
+    // The function follows symbolic links, because SSH keys are often symbolic links. For a PKCS#8 file, the function
+    // opens the file again and does not follow links.
     let file = open(path, OFlags::empty())?;
-    // These bytes suffice to distinguish the kinds and contain nothing of the secret.
+    // These bytes are enough to distinguish the kinds of files, and contain no part of the secret.
     let mut head = [0_u8; 36];
     let mut length = 0;
     while length < head.len() {
@@ -26,8 +27,8 @@ pub fn open_signer(path: &Path) -> Result<Box<dyn Signer>, SignerError> {
         }
     }
     let head = &head[..length];
-    // The key type at the start of a public key line, of any algorithm. The reader of these lines names the types that it
-    // refuses.
+    // The key type at the start of a public key line, for any algorithm. The reader of public key lines names the types
+    // that the reader refuses.
     let word = head.split(|&c| c == b' ').next().unwrap_or_default();
     let public = word.first().is_some_and(u8::is_ascii_lowercase) && word.contains(&b'-');
     if public || head.starts_with(b"-----BEGIN OPENSSH PRIVATE KEY-----") {

@@ -1,7 +1,7 @@
-//! One version of a roster, with its rules checked.
+//! One version of a roster, and the check of its rules.
 //!
-//! `record::roster` has the tables. This file parses their keys and checks their rules: names are unique, groups exist, no
-//! key is listed twice. `trust::chain` decides whether a version is trusted.
+//! `record::roster` has the tables. This file parses the keys of the version and checks its rules: names are unique,
+//! groups exist, and no key occurs twice. The module `trust::chain` decides whether a version is trusted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::record::ident::{BoundaryName, GroupName, Name};
 use crate::record::malformed::Malformed;
 use crate::record::roster::{Approver, PresenceRule, Proposer, Roster};
 
-/// One version of a roster whose rules are met, with its payload.
+/// One version of a roster that satisfies all rules, with its payload.
 #[derive(Debug, Clone)]
 pub struct TrustedRoster {
     roster: Roster,
@@ -30,20 +30,21 @@ pub struct TrustedRoster {
 #[derive(Debug, Clone, Default)]
 struct Index {
     keys: HashMap<KeyId, (KeyHolder, SshKey)>,
-    /// Keys of types that this version cannot verify. No signer is searched among them.
+    /// Keys of types that this version of the program cannot verify. The program does not search for a signer among
+    /// these keys.
     foreign: Vec<(KeyHolder, ForeignKey)>,
     boundaries: BTreeMap<BoundaryName, Vec<SshKey>>,
     groups: BTreeMap<GroupName, Option<PresenceRule>>,
 }
 
-/// The holder of a key.
+/// The role and the name of a key's holder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyHolder {
-    /// A person who may approve.
+    /// A person who may approve proposals.
     Approver(Name),
     /// A proposer with keys of its own.
     Proposer(Name),
-    /// A person who may cancel and revoke.
+    /// A person who may cancel runs and revoke tokens.
     Operator(Name),
     /// A boundary.
     Boundary(BoundaryName),
@@ -61,17 +62,17 @@ impl fmt::Display for KeyHolder {
 }
 
 impl TrustedRoster {
-    /// Checks a payload that the caller trusts: pinned by its digest, signed through a chain, or accepted as the first
-    /// version.
+    /// Checks a payload that the caller trusts because of a pinned digest, a chain of signatures, or acceptance as the
+    /// first version.
     ///
     /// # Errors
-    /// If the payload is not a roster, or breaks rules; all broken rules together.
+    /// Returns an error if the payload is not a roster, or breaks rules. The error lists all broken rules.
     pub fn from_payload(payload: &[u8]) -> Result<Self, RosterError> {
         let statement = Statement::<Roster>::from_payload(payload).map_err(RosterError::Malformed)?;
         Self::from_statement(statement, payload)
     }
 
-    /// Checks a parsed statement, with the payload from which it was parsed.
+    /// Checks a parsed statement together with its payload.
     ///
     /// # Errors
     /// All broken rules together.
@@ -81,13 +82,13 @@ impl TrustedRoster {
         Ok(Self { roster, payload: payload.into(), digest: RosterDigest::of(payload), index })
     }
 
-    /// The tables.
+    /// Returns the tables.
     #[must_use]
     pub const fn tables(&self) -> &Roster {
         &self.roster
     }
 
-    /// The payload: the bytes that the digest names.
+    /// Returns the payload, which has the roster's digest.
     #[must_use]
     pub fn payload(&self) -> &Arc<[u8]> {
         &self.payload
@@ -99,37 +100,38 @@ impl TrustedRoster {
         self.digest
     }
 
-    /// The version, counted from 1.
+    /// Returns the version, counted from 1.
     #[must_use]
     pub const fn version(&self) -> u64 {
         self.roster.version
     }
 
-    /// The digest of the policy that belongs to this version.
+    /// Returns the digest of the policy that belongs to this version.
     #[must_use]
     pub const fn policy(&self) -> PolicyDigest {
         self.roster.policy
     }
 
-    /// Whether the next version needs any signature. If not, every verifier reports *unguarded*.
+    /// Returns true if the next version needs at least one signature. If the next version needs no signature, every
+    /// verifier reports *unguarded*.
     #[must_use]
     pub const fn is_guarded(&self) -> bool {
         self.roster.threshold > 0
     }
 
-    /// The key with this id, and its holder.
+    /// Returns the key with this id, and the holder of the key.
     #[must_use]
     pub fn signer(&self, keyid: &KeyId) -> Option<(&KeyHolder, &SshKey)> {
         self.index.keys.get(keyid).map(|(holder, key)| (holder, key))
     }
 
-    /// The key with this id, of any holder.
+    /// Returns the key with this id, for any holder.
     #[must_use]
     pub fn key(&self, keyid: &KeyId) -> Option<&SshKey> {
         self.signer(keyid).map(|(_, key)| key)
     }
 
-    /// The approver who holds the key with this id, and the key.
+    /// Returns the approver who holds the key with this id, and the key.
     #[must_use]
     pub fn approver_of(&self, keyid: &KeyId) -> Option<(&Approver, &SshKey)> {
         match self.signer(keyid)? {
@@ -138,58 +140,59 @@ impl TrustedRoster {
         }
     }
 
-    /// The approver with this name.
+    /// Returns the approver with this name.
     #[must_use]
     pub fn approver(&self, name: &Name) -> Option<&Approver> {
         self.roster.approver.iter().find(|approver| approver.name == *name)
     }
 
-    /// The proposer with this name, with its owners.
+    /// Returns the proposer with this name, including the owners.
     #[must_use]
     pub fn proposer(&self, name: &Name) -> Option<&Proposer> {
         self.roster.proposer.iter().find(|proposer| proposer.name == *name)
     }
 
-    /// The keys under which documents of this boundary count. There are none if the roster does not name the boundary.
+    /// Returns the keys with which this boundary may sign documents. The function returns no keys if the roster does
+    /// not name the boundary.
     #[must_use]
     pub fn boundary_keys(&self, name: &BoundaryName) -> &[SshKey] {
         self.index.boundaries.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// The key of this boundary with this id.
+    /// Returns the key of this boundary with this id.
     #[must_use]
     pub fn boundary_key(&self, name: &BoundaryName, keyid: &KeyId) -> Option<&SshKey> {
         self.boundary_keys(name).iter().find(|key| key.keyid() == *keyid)
     }
 
-    /// Whether the roster has this group.
+    /// Returns true if the roster has this group.
     #[must_use]
     pub fn has_group(&self, group: &GroupName) -> bool {
         self.index.groups.contains_key(group)
     }
 
-    /// The presence rule of this group: what the group requires of the key of a signature.
+    /// Returns the presence rule of this group, which states what the group requires of a signature's key.
     #[must_use]
     pub fn presence_rule(&self, group: &GroupName) -> Option<PresenceRule> {
         self.index.groups.get(group).copied().flatten()
     }
 
-    /// The keys of types that this version cannot verify, with their holders. They count for nobody.
+    /// Returns the keys of types that this version cannot verify, with their holders. They count for nobody.
     #[must_use]
     pub fn foreign_keys(&self) -> &[(KeyHolder, ForeignKey)] {
         &self.index.foreign
     }
 
-    /// Whether this approver has a key whose signatures can count.
+    /// Returns true if this approver has a key whose signatures can count.
     #[must_use]
     pub fn can_sign(&self, approver: &Approver) -> bool {
         approver.keys.iter().any(|line| SshKey::parse(line).is_ok())
     }
 
-    /// Checks whether a new token may have this name. Names of people and tokens are unique together.
+    /// Checks whether a new token may have this name. The names of people and tokens must all be different.
     ///
     /// # Errors
-    /// The table that already has the name.
+    /// Returns an error with the table that already has the name.
     pub fn check_token_name(&self, name: &Name) -> Result<FreeName, NameTaken> {
         let tables = [
             (self.roster.approver.iter().any(|entry| entry.name == *name), "approver"),
@@ -202,8 +205,9 @@ impl TrustedRoster {
         }
     }
 
-    /// The approvers in OpenSSH's format `allowed_signers` (ssh-keygen(1)), one key in each line, for `ssh-keygen -Y
-    /// verify`: `alice namespaces="countersign",valid-before="20270101000000Z" ssh-ed25519 AAAA… alice`.
+    /// Returns the approvers in the format of OpenSSH's `allowed_signers` file (ssh-keygen(1)), one key in each line,
+    /// for `ssh-keygen -Y verify`: `alice namespaces="countersign",valid-before="20270101000000Z" ssh-ed25519 AAAA…
+    /// alice`.
     #[must_use]
     pub fn allowed_signers(&self) -> String {
         use std::fmt::Write as _;
@@ -226,7 +230,8 @@ impl TrustedRoster {
         text
     }
 
-    /// All keys of the roster as 32 bytes. After its removal such a key may not return.
+    /// Returns all keys of the roster as arrays of 32 bytes. If a roster version removes such a key, the key may not
+    /// return.
     pub(crate) fn material(&self) -> impl Iterator<Item = ([u8; 32], &KeyHolder)> {
         let known = self.index.keys.values().map(|(holder, key)| (*key.material(), holder));
         known.chain(self.index.foreign.iter().map(|(holder, key)| (key.material(), holder)))
@@ -237,12 +242,12 @@ impl TrustedRoster {
 #[derive(Debug)]
 pub struct FreeName(());
 
-/// The error for a name that is in use.
+/// The error for a name that the roster already uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameTaken {
     /// The name.
     pub name: Name,
-    /// The table that has it.
+    /// The table that contains the name.
     pub by: &'static str,
 }
 
@@ -282,12 +287,12 @@ impl fmt::Display for RosterError {
 
 impl std::error::Error for RosterError {}
 
-/// A broken rule of the roster.
+/// A rule of rosters that the document breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RosterFault {
-    /// RFC 6901 pointer into the tables.
+    /// RFC 6901 pointer to the table entry that breaks the rule.
     pub pointer: String,
-    /// The error, and what to do.
+    /// The error, and the correction.
     pub message: String,
 }
 
@@ -376,8 +381,8 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
     if reader.faults.is_empty() { Ok(reader.index) } else { Err(reader.faults) }
 }
 
-/// Checks the form of a note verifier key (C2SP signed-note). The algorithm is not checked, because witnesses use their
-/// own.
+/// Checks the form of a verifier key for notes (C2SP signed-note). The function does not check the algorithm, because
+/// witnesses may use other algorithms than boundaries.
 fn is_vkey_of(vkey: &str, name: &str) -> bool {
     let mut parts = vkey.splitn(3, '+');
     let hex = |text: &str| text.len() == 8 && text.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c));
@@ -431,8 +436,8 @@ impl Reader {
         keys
     }
 
-    /// Whether nobody in the roster has this key yet. Keys are compared by their 32 bytes, because a plain key and a
-    /// security key with the same bytes would be two keys of one secret.
+    /// Returns true if no entry of the roster has this key yet. The function compares the 32 bytes of the keys, because
+    /// a plain key and a security key with the same bytes would be two keys with one secret.
     fn is_new(&mut self, pointer: &str, material: [u8; 32], holder: &KeyHolder) -> bool {
         let before = self.material.insert(material, holder.clone());
         if let Some(before) = &before {
@@ -550,7 +555,7 @@ mod tests {
             &P256.replacen("ecdsa", "-cdsa", 1),
             &P256.replacen(" AAAA", "  AAAA", 1),
             &format!("{P256} {}", "x".repeat(1024)),
-            // A key of a known type, but damaged.
+            // A damaged key of a known type.
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIqI4910",
             "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAA",
         ] {
@@ -564,7 +569,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_groups_are_unique_and_exist() {
+    fn names_in_a_roster_must_be_unique_and_named_groups_must_exist() {
         assert_eq!(faults(|tables| tables.operator[0].name = tables.approver[0].name.clone()), ["/operator/0/name"]);
         assert_eq!(faults(|tables| tables.group.push(tables.group[0].clone())), ["/group/2/name"]);
         assert_eq!(faults(|tables| drop(tables.group.pop())), ["/approver/1/groups/0", "/approver/2/groups/1"]);
@@ -586,7 +591,7 @@ mod tests {
     }
 
     #[test]
-    fn all_broken_rules_are_reported_together() {
+    fn all_errors_of_a_roster_are_reported_together() {
         let many = faults(|tables| {
             tables.threshold = 4;
             tables.approver[0].valid_after = "2026-01-01T00:00:00Z".parse().ok();

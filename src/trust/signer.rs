@@ -1,7 +1,8 @@
 //! Signers and key files.
 //!
-//! A key is a PKCS#8 v1 PEM file that this program reads itself, or any key with which `ssh-keygen` can sign
-//! (`trust::ssh`). After a crash, a new key file is either absent or complete. An existing file is never replaced.
+//! A signing key is either a PKCS#8 v1 PEM file that this program reads itself, or any key with which `ssh-keygen` can
+//! sign (`trust::ssh`). After a crash, a new key file is either absent or complete. The program never replaces an
+//! existing key file.
 
 use std::fmt;
 use std::fs::File;
@@ -14,17 +15,17 @@ use zeroize::Zeroizing;
 use crate::crypto::signature::{PemError, SecretKey};
 use crate::crypto::sshsig::{SignatureError, SshKey, SshKeyError};
 
-/// A signer with one key.
+/// A signer, which signs with one key.
 ///
-/// `sign` returns a signature that `sshsig::verify` accepts for [`Signer::key`] over exactly these bytes: raw Ed25519 or an
-/// SSHSIG blob. The call may wait for a person (passphrase, touch), but not forever. Several threads may call it at the
-/// same time, and a caller may call it again after a failure. Raw signatures are deterministic; others may differ each
-/// time.
+/// The function `sign` returns a signature that `sshsig::verify` accepts for [`Signer::key`] and exactly these bytes
+/// (raw Ed25519 or an SSHSIG blob). The call may wait for a person (passphrase, touch), but the waiting time is
+/// limited. Several threads may call `sign` at the same time, and a caller may call `sign` again after a failure. Raw
+/// signatures are deterministic, but SSHSIG signatures may differ each time.
 pub trait Signer: fmt::Debug + Send + Sync {
-    /// The public key of the signatures.
+    /// Returns the public key of the signatures.
     fn key(&self) -> &SshKey;
 
-    /// The key's file, if signing asks a person at the terminal for a passphrase or a touch.
+    /// Returns the path of the key file, if the signer asks a person at the terminal for a passphrase or a touch.
     fn asks(&self) -> Option<&Path> {
         None
     }
@@ -32,11 +33,12 @@ pub trait Signer: fmt::Debug + Send + Sync {
     /// Signs `message`.
     ///
     /// # Errors
-    /// If no signature was made. A failure changes nothing.
+    /// Returns an error if the signer could not make a signature. A failure changes nothing.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError>;
 }
 
-/// Signs with a private key file. The key is in the memory of this program while the signer exists.
+/// Signs with a private key file that the program reads. The private key is in the memory of this program while the
+/// signer exists.
 #[derive(Debug)]
 pub struct FileSigner {
     secret: SecretKey,
@@ -44,11 +46,12 @@ pub struct FileSigner {
 }
 
 impl FileSigner {
-    /// Opens a PKCS#8 v1 PEM file. It must be a regular file of at most 16 KiB, not a link, owned by this user or root, and
-    /// inaccessible to all others. The checks use the opened file, so nobody can replace the file between check and use.
+    /// Opens a private key in a PKCS#8 v1 PEM file. The file must be a regular file of at most 16 KiB that belongs to
+    /// this user or root. The file must not be a symbolic link, and other users must have no access. The checks use the
+    /// open file descriptor, so nobody can replace the file between the check and the use.
     ///
     /// # Errors
-    /// The rule that the file breaks, and the remedy.
+    /// Returns an error with the rule that the file breaks and the correction.
     pub fn open(path: &Path) -> Result<Self, SignerError> {
         let file = open(path, OFlags::NOFOLLOW)?;
         let stat = rustix::fs::fstat(&file).map_err(|error| SignerError::io("inspect", path, error.into()))?;
@@ -66,15 +69,15 @@ impl FileSigner {
         Ok(Self::new(secret))
     }
 
-    /// A signer for a key in memory.
+    /// Returns a signer for a key in memory.
     #[must_use]
-    #[expect(clippy::missing_panics_doc, clippy::expect_used, reason = "an empty comment holds nothing to refuse")]
+    #[expect(clippy::missing_panics_doc, clippy::expect_used, reason = "an empty comment contains nothing to refuse")]
     pub fn new(secret: SecretKey) -> Self {
         let key = SshKey::from_public(secret.public(), "").expect("a key of our own without a comment is a key line");
         Self { secret, key }
     }
 
-    /// The private key, for raw signatures outside of envelopes: checkpoints.
+    /// Returns the private key, for raw signatures of checkpoints, which are not in envelopes.
     #[must_use]
     pub const fn secret(&self) -> &SecretKey {
         &self.secret
@@ -91,15 +94,17 @@ impl Signer for FileSigner {
     }
 }
 
-/// Writes a new private key file: PKCS#8 v1 PEM, mode 0600, durable. An existing file stays unchanged.
+/// Writes a new private key file in PKCS#8 v1 PEM with the mode 0600. The file is durable. The function does not change
+/// an existing file.
 ///
 /// # Errors
-/// If a file with this name exists, or the directory cannot be written.
+/// Returns an error if a file with this name exists, or the directory cannot be written.
 pub fn write_secret_key(path: &Path, key: &SecretKey) -> Result<KeyFileWritten, SignerError> {
     write_new(path, key.to_pkcs8_v1_pem().as_bytes(), 0o600)
 }
 
-/// Writes a new public key file: one OpenSSH line, mode 0644, durable. An existing file stays unchanged.
+/// Writes a new public key file with one OpenSSH line and the mode 0644. The file is durable. The function does not
+/// change an existing file.
 ///
 /// # Errors
 /// As [`write_secret_key`].
@@ -107,20 +112,20 @@ pub fn write_public_key(path: &Path, key: &SshKey) -> Result<KeyFileWritten, Sig
     write_new(path, format!("{}\n", key.line()).as_bytes(), 0o644)
 }
 
-/// Proves that the file exists under its name and is on disk.
+/// Proves that the key file has its final name and is on disk.
 #[derive(Debug, PartialEq, Eq)]
 pub struct KeyFileWritten(());
 
-/// The reason why a key file was not read or written, or a signature was not made.
+/// The reason why the program could not read or write a key file, or could not make a signature.
 #[derive(Debug)]
 pub enum SignerError {
-    /// The system refused to open, read or write the file.
+    /// The operating system refused to open, read or write the file.
     Io {
         /// The attempted action, as a verb.
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// The error of the system.
+        /// The error of the operating system.
         error: io::Error,
     },
     /// The private key file is a symbolic link.
@@ -137,19 +142,19 @@ pub enum SignerError {
     Owner {
         /// The file.
         path: PathBuf,
-        /// The user id of the owner.
+        /// The user id of the owner of the file.
         owner: u32,
-        /// The user id of this program.
+        /// The user id with which this program runs.
         expected: u32,
     },
     /// Other users may read or write the private key file.
     Mode {
         /// The file.
         path: PathBuf,
-        /// The mode of the file.
+        /// The access mode of the file.
         mode: u32,
     },
-    /// The file is larger than any key file.
+    /// The file is larger than any valid key file.
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -158,22 +163,22 @@ pub enum SignerError {
     PrivateKey {
         /// The file.
         path: PathBuf,
-        /// The problem of the text.
+        /// The error in the text of the private key.
         error: PemError,
     },
     /// The text is not an accepted public key.
     PublicKey {
         /// The file.
         path: PathBuf,
-        /// The problem of the text.
+        /// The error in the text of the public key.
         error: SshKeyError,
     },
-    /// A file with this name exists already.
+    /// A file with this name already exists.
     Exists {
         /// The file.
         path: PathBuf,
     },
-    /// `ssh-keygen` could not be started.
+    /// The program could not start `ssh-keygen`.
     NoSshKeygen(io::Error),
     /// `ssh-keygen` made no signature.
     SshKeygen {
@@ -245,12 +250,12 @@ impl std::error::Error for SignerError {
     }
 }
 
-/// The largest key file. The limit bounds the reading of a file that was given by mistake.
+/// The largest key file. The limit stops the reading of a large file that somebody named by mistake.
 const MAX_KEY_FILE: u64 = 16 << 10;
 
 /// Opens a regular file for reading.
 pub(crate) fn open(path: &Path, extra: OFlags) -> Result<File, SignerError> {
-    // NONBLOCK: if the path names a FIFO, open must not block the program.
+    // NONBLOCK: if the path names a FIFO, the open call must not block the program.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | extra;
     let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| {
         if error == rustix::io::Errno::LOOP && extra.contains(OFlags::NOFOLLOW) {
@@ -266,9 +271,10 @@ pub(crate) fn open(path: &Path, extra: OFlags) -> Result<File, SignerError> {
     Ok(File::from(file))
 }
 
-/// Reads the text of an opened key file.
+/// Reads the text of an open key file.
 pub(crate) fn read_bounded(mut file: &File, path: &Path) -> Result<Zeroizing<String>, SignerError> {
-    // Allocates the whole length at once, because a growing buffer leaves copies of the secret in memory.
+    // The function allocates the whole length at once, because a growing buffer would leave copies of the secret in
+    // memory.
     let mut bytes = Zeroizing::new(vec![0_u8; usize::try_from(MAX_KEY_FILE + 1).unwrap_or(usize::MAX)]);
     let mut length = 0;
     loop {
@@ -302,8 +308,9 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<KeyFileWritten, Sig
     temporary.push(name);
     temporary.push(format!(".{}.tmp", std::process::id()));
     let temporary = directory.join(temporary);
-    // After a crash between here and the rename, this file remains. Nobody reads it, and its key was never used. If an
-    // earlier process with our id left such a file, it would block this write, so it is deleted.
+    // After a crash between this line and the rename, the temporary file remains. No process reads this temporary file,
+    // and nobody used its key. A temporary file that an earlier process with the same process id left would block this
+    // write. Therefore the function deletes such a file first.
     let _ = rustix::fs::unlink(&temporary);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file =
@@ -312,12 +319,13 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<KeyFileWritten, Sig
     let placed = file
         .write_all(bytes)
         .map_err(|error| SignerError::io("write", path, error))
-        // The umask may have removed more bits than the mode says.
+        // The umask may have removed permissions from the requested mode.
         .and_then(|()| rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(failed("set the mode of")))
         .and_then(|()| file.sync_all().map_err(|error| SignerError::io("sync", path, error)))
         .and_then(|()| match rustix::fs::renameat_with(CWD, &temporary, CWD, path, RenameFlags::NOREPLACE) {
             Err(rustix::io::Errno::EXIST) => Err(exists()),
-            // The file system cannot rename without replacing. A hard link does not replace either.
+            // The file system does not support a rename that never replaces a file. A hard link does not replace an
+            // existing file either.
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
                 match rustix::fs::linkat(CWD, &temporary, CWD, path, AtFlags::empty()) {
                     Err(rustix::io::Errno::EXIST) => Err(exists()),
@@ -326,10 +334,10 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<KeyFileWritten, Sig
             }
             other => other.map_err(failed("name")),
         });
-    // After a rename this name no longer exists.
+    // After a rename, the temporary name no longer exists.
     let _ = rustix::fs::unlink(&temporary);
     placed?;
-    // After a crash here the file may be missing. The caller has not reported it yet.
+    // After a crash at this point, the key file may be missing. The caller has not reported the key file yet.
     File::open(directory)
         .and_then(|directory| directory.sync_all())
         .map_err(|error| SignerError::io("sync the directory of", path, error))?;
@@ -408,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn links_directories_fifos_and_large_files_are_refused() {
+    fn links_and_directories_and_fifos_and_large_files_are_refused_as_private_keys() {
         let (directory, path) = written();
         let link = directory.path().join("link");
         symlink(&path, &link).expect("link");

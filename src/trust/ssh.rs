@@ -1,7 +1,8 @@
-//! Signatures made by the stock `ssh-keygen`.
+//! Signatures that the installed `ssh-keygen` makes.
 //!
-//! So keys in ssh-agent, keys with a passphrase and FIDO security keys work, and this program never reads them. ssh-keygen
-//! receives the message on stdin, and asks for passphrase, PIN and touch on the terminal itself.
+//! Therefore keys in ssh-agent, keys with a passphrase and FIDO security keys work, and this program never reads the
+//! private keys. ssh-keygen receives the message on stdin, and asks for the passphrase, the PIN and the touch at the
+//! terminal.
 
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Read, Write as _};
@@ -16,19 +17,21 @@ use zeroize::Zeroizing;
 use crate::crypto::sshsig::{self, NAMESPACE, SignatureError, SshKey, SshKeyError, WireReader};
 use crate::trust::signer::{Signer, SignerError, open, read_bounded};
 
-/// The time for a person to type a passphrase and touch a key. After it, ssh-keygen is stopped.
+/// Maximum time for a person to type a passphrase and to touch a key. After this time the program stops ssh-keygen.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// The interval at which the program polls for the end of ssh-keygen. A person does not notice it.
+/// The interval at which the program checks whether ssh-keygen has ended. A person does not notice a pause of this
+/// length.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// The time for ssh-keygen to clean up after SIGTERM.
+/// Time that ssh-keygen gets to clean up after SIGTERM.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// The largest stored output of ssh-keygen. A signature has 306 bytes, a message a few lines.
+/// Maximum number of output bytes of ssh-keygen that the program stores. A signature has 306 bytes, and a message has a
+/// few lines.
 const MAX_OUTPUT: u64 = 8 << 10;
 
-/// Signs with a key that `ssh-keygen` can use.
+/// A signer with a key that `ssh-keygen` can use.
 #[derive(Debug)]
 pub struct SshKeygenSigner {
     program: PathBuf,
@@ -38,11 +41,12 @@ pub struct SshKeygenSigner {
 }
 
 impl SshKeygenSigner {
-    /// Opens the signer for an OpenSSH private key file, or for a public key file. The private half of a public key file is
-    /// in the agent, in a security key, or in the file of the same name without `.pub`. The call asks for no secret.
+    /// Opens the signer for an OpenSSH private key file, or for an OpenSSH public key file. The private half of a
+    /// public key is in the agent, in a security key, or in the file of the same name without `.pub`. The call does not
+    /// ask for a passphrase, a PIN or a touch.
     ///
     /// # Errors
-    /// If the file is neither, or the type of its key is not accepted.
+    /// Returns an error if the file is not an OpenSSH key file, or if the program does not accept the type of the key.
     pub fn open(path: &Path) -> Result<Self, SignerError> {
         let file = open(path, OFlags::empty())?;
         let text = read_bounded(&file, path)?;
@@ -55,14 +59,14 @@ impl SshKeygenSigner {
         Ok(Self { program: "ssh-keygen".into(), environment: Vec::new(), path: path.into(), key })
     }
 
-    /// Uses another `ssh-keygen` than the first one in `PATH`.
+    /// Uses this `ssh-keygen` instead of the first `ssh-keygen` in `PATH`.
     #[cfg(test)]
     #[must_use]
     fn with_program(self, program: PathBuf) -> Self {
         Self { program, ..self }
     }
 
-    /// Adds a variable to the environment of `ssh-keygen`, such as another `SSH_AUTH_SOCK`.
+    /// Adds a variable to the environment of `ssh-keygen`, for example another `SSH_AUTH_SOCK`.
     #[cfg(test)]
     #[must_use]
     fn with_variable(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
@@ -72,7 +76,7 @@ impl SshKeygenSigner {
 }
 
 impl SshKeygenSigner {
-    /// Whether the private half is a file with a passphrase.
+    /// Returns true if the private half is in a file with a passphrase.
     fn has_passphrase(&self) -> bool {
         let private = match self.path.extension() {
             Some(ending) if ending == "pub" => self.path.with_extension(""),
@@ -82,7 +86,7 @@ impl SshKeygenSigner {
         text.ok().and_then(|text| cipher(&text)).is_some_and(|cipher| cipher != b"none")
     }
 
-    /// Whether an agent has the private half, so that `ssh-keygen` asks for no passphrase.
+    /// Returns true if an agent has the private half, so that `ssh-keygen` asks for no passphrase.
     fn is_in_agent(&self) -> bool {
         let mut command = Command::new("ssh-add");
         command.arg("-L").stdin(Stdio::null()).stderr(Stdio::null());
@@ -99,7 +103,7 @@ impl Signer for SshKeygenSigner {
     }
 
     fn asks(&self) -> Option<&Path> {
-        // Without a terminal, ssh-keygen can ask nobody.
+        // Without a terminal, ssh-keygen cannot ask a person.
         if std::fs::File::open("/dev/tty").is_err() {
             return None;
         }
@@ -111,8 +115,8 @@ impl Signer for SshKeygenSigner {
         let mut command = Command::new(&self.program);
         command.args(["-Y", "sign", "-n", NAMESPACE, "-f"]).arg(&self.path);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Because stdin carries the message, ssh-keygen would open a window to ask. If there is a terminal, ssh-keygen must
-        // ask there, unless the user chose a program for it.
+        // Because stdin carries the message, ssh-keygen would open a window for its question. If a terminal exists,
+        // ssh-keygen must ask at the terminal, unless the user chose another program for the question.
         if std::env::var_os("SSH_ASKPASS").is_none() && std::fs::File::open("/dev/tty").is_ok() {
             command.env("SSH_ASKPASS_REQUIRE", "never");
         }
@@ -124,27 +128,29 @@ impl Signer for SshKeygenSigner {
         }
         let armoured = std::str::from_utf8(&stdout)
             .map_err(|_| SignerError::Signature(SignatureError::Form("ssh-keygen's output is not text")))?;
-        // Some versions print "Confirm user presence" before the signature.
+        // Some versions of ssh-keygen print "Confirm user presence" before the signature.
         let armoured = armoured.find("-----BEGIN").map_or(armoured, |start| &armoured[start..]);
         let blob = sshsig::dearmour(armoured).map_err(SignerError::Signature)?;
-        // The agent, or the file beside a .pub, may have another key than the .pub file.
+        // The agent, or the private key file next to a .pub file, may have another key than the .pub file.
         let _proof = sshsig::verify(&self.key, message, &blob).map_err(SignerError::Signature)?;
         Ok(blob)
     }
 }
 
-/// Writes the message, reads both outputs and waits until the deadline. Returns the exit status and the outputs.
+/// Writes the message to ssh-keygen, reads both outputs and waits until the deadline. Returns the exit status and both
+/// outputs of ssh-keygen.
 fn converse(child: &mut Child, message: &[u8]) -> (String, Vec<u8>, Vec<u8>) {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     std::thread::scope(|scope| {
         scope.spawn(move || {
             if let Some(mut stdin) = stdin {
-                // ssh-keygen may exit without reading (after a wrong passphrase). The exit status reports this.
+                // ssh-keygen may exit before it reads the message (for example after a wrong passphrase). The exit
+                // status reports a failed write.
                 drop(stdin.write_all(message));
             }
         });
         let stdout = scope.spawn(move || stdout.map_or_else(Vec::new, |stream| gather(stream, false)));
-        // The person must see "Confirm user presence for key …" while ssh-keygen waits for the touch.
+        // The person must see the text "Confirm user presence for key …" while ssh-keygen waits for the touch.
         let show = std::io::stderr().is_terminal();
         let stderr = scope.spawn(move || stderr.map_or_else(Vec::new, |stream| gather(stream, show)));
         let status = wait(child);
@@ -159,7 +165,8 @@ fn wait(child: &mut Child) -> String {
             Ok(Some(status)) => return status.to_string(),
             Ok(None) if start.elapsed() < DEADLINE => std::thread::sleep(LOOK),
             Ok(None) => {
-                // SIGTERM first: at a passphrase prompt, ssh-keygen then restores the echo of the terminal.
+                // SIGTERM comes first, because ssh-keygen restores the echo of the terminal if SIGTERM stops its
+                // passphrase prompt.
                 if let Some(id) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
                     let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
                     std::thread::sleep(GRACE);
@@ -176,12 +183,14 @@ fn wait(child: &mut Child) -> String {
     }
 }
 
-/// The first bytes of a stream. Reads to the end of the stream, so that ssh-keygen never blocks on a full pipe.
+/// Returns the first bytes of a stream. The function reads to the end of the stream, so that ssh-keygen never blocks on
+/// a full pipe.
 fn gather(mut stream: impl Read, show: bool) -> Vec<u8> {
     let (mut kept, mut buffer) = (Vec::new(), [0_u8; 512]);
     while let Ok(count @ 1..) = stream.read(&mut buffer) {
         let bytes = &buffer[..count];
-        // ssh-keygen prints this line for every signature, also before the review, so it has no value for the person.
+        // ssh-keygen prints this line for every signature, even before the review, so the line has no value for the
+        // person.
         if show && bytes != SIGNING {
             drop(std::io::stderr().write_all(bytes));
         }
@@ -192,7 +201,7 @@ fn gather(mut stream: impl Read, show: bool) -> Vec<u8> {
     kept
 }
 
-/// The output of ssh-keygen on one line, without control characters.
+/// Returns the output of ssh-keygen on one line, without control characters.
 fn plain(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
     let lines: Vec<String> = text
@@ -209,18 +218,20 @@ const SIGNING: &[u8] = b"Signing data on standard input\n";
 const PRIVATE_BEGIN: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
 const PRIVATE_END: &str = "-----END OPENSSH PRIVATE KEY-----";
 
-/// The public key, which an OpenSSH private key file contains unencrypted, also with a passphrase.
+/// Returns the public key of an OpenSSH private key file. The file contains the public key unencrypted, even if the
+/// file has a passphrase.
 fn public_half(text: &str) -> Result<SshKey, SshKeyError> {
     let (_, blob) = parts(text)?;
     SshKey::from_blob(&blob, "")
 }
 
-/// The cipher of the private half of an OpenSSH private key file. The cipher is `none` if there is no passphrase.
+/// Returns the cipher of the private half of an OpenSSH private key file. The cipher is `none` if the file has no
+/// passphrase.
 fn cipher(text: &str) -> Option<Vec<u8>> {
     parts(text).ok().map(|(cipher, _)| cipher)
 }
 
-/// The name of the cipher, and the public key.
+/// Returns the name of the cipher, and the public key.
 fn parts(text: &str) -> Result<(Vec<u8>, Vec<u8>), SshKeyError> {
     let body = text.trim().strip_prefix(PRIVATE_BEGIN).and_then(|rest| rest.strip_suffix(PRIVATE_END));
     let body = body.ok_or(SshKeyError::Base64)?;
@@ -245,7 +256,7 @@ mod tests {
 
     const MESSAGE: &[u8] = b"DSSEv1 28 application/vnd.in-toto+json 2 {}";
 
-    /// Runs a tool that must be installed where the tests run.
+    /// Runs a tool that must be installed on the machine that runs the tests.
     fn run(directory: &Path, program: &str, arguments: &[&str], input: &[u8]) -> String {
         let mut child = Command::new(program)
             .args(arguments)
@@ -268,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn stock_ssh_keygen_agrees_about_keys_and_signatures() {
+    fn unmodified_ssh_keygen_reads_the_same_keys_and_accepts_the_same_signatures() {
         let directory = made("");
         let path = |name: &str| directory.path().join(name);
         for name in ["id", "id.pub"] {
@@ -304,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn our_key_lines_equal_the_key_lines_of_ssh_keygen() {
+    fn the_key_lines_of_this_program_equal_the_key_lines_of_ssh_keygen() {
         let directory = tempfile::tempdir().expect("directory");
         let public = crate::crypto::signature::SecretKey::from_seed([5; 32]).public();
         let key = SshKey::from_public(public, "mallory").expect("key");

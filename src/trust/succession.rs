@@ -1,7 +1,8 @@
-//! Succession: the signatures under a next version, and those still missing.
+//! Succession: signatures under the next version of a roster, and missing signatures.
 //!
-//! A version follows the previous version if the thresholds of both signed it. This file verifies the signatures and counts
-//! people. `trust::chain` decides whether the version may follow at all.
+//! A version follows the previous version if the thresholds of both versions signed it. This file verifies these
+//! signatures and counts the people who signed. The module `trust::chain` decides whether the version may follow the
+//! previous version.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,34 +14,34 @@ use crate::record::ident::Name;
 use crate::trust::chain_error::ChainError;
 use crate::trust::roster::TrustedRoster;
 
-/// The signers of a next version, counted by both versions.
+/// The signers of a next version, counted by the previous version and by the next version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SuccessionTallies {
-    /// Counted by the version before.
+    /// Signers by the rules of the previous version.
     pub of_before: ThresholdTally,
-    /// Counted by the next version.
+    /// Signers by the rules of the next version.
     pub of_next: ThresholdTally,
 }
 
 /// The signatures that the threshold of one version requires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ThresholdTally {
-    /// The version whose approvers are counted.
+    /// The version of the roster whose approvers are counted.
     pub version: u64,
     /// Its threshold.
     pub required: u64,
-    /// The approvers who signed, each once.
+    /// The approvers who signed, each listed once.
     pub signed: Vec<Name>,
     /// The other approvers whose signatures would count.
     pub could: Vec<Name>,
 }
 
 impl SuccessionTallies {
-    /// Verifies `signatures` over the payload of `next` and counts their people.
+    /// Verifies `signatures` over the payload of `next`, and counts the people who signed.
     ///
     /// # Errors
-    /// The first signature whose signer may not sign, that is listed twice, that is not valid, or that adds nothing to the
-    /// others. The version is refused then, whatever its other signatures.
+    /// Returns an error for the first signature that is not valid, that is listed twice, that adds nothing to the other
+    /// signatures, or whose signer may not sign. The version is then refused, even if all other signatures are valid.
     pub fn of(
         before: &TrustedRoster,
         next: &TrustedRoster,
@@ -59,11 +60,13 @@ impl SuccessionTallies {
         }
     }
 
-    /// Adds a signature to `signatures`, which [`SuccessionTallies::of`] accepted. A signature that adds nothing beside the new one
-    /// is removed and returned, for example a person's signature with a new key if the old key counts for both versions.
+    /// Adds a signature to `signatures`, which [`SuccessionTallies::of`] has accepted. The function removes and returns
+    /// a signature that adds nothing beside the new signature, for example the signature of a person's new key if the
+    /// old key counts for both versions.
     ///
     /// # Errors
-    /// If the signature would be refused, or adds nothing to the others. `signatures` is then unchanged.
+    /// Returns an error if the new signature is not valid or adds nothing to the other signatures. `signatures` is then
+    /// unchanged.
     pub fn join(
         before: &TrustedRoster,
         next: &TrustedRoster,
@@ -86,7 +89,7 @@ impl SuccessionTallies {
         Ok(fallen)
     }
 
-    /// Whether a signature with this key would add its person to one of the two counts.
+    /// Returns true if a signature with this key would add its owner to one of the two counts.
     #[must_use]
     pub fn lacks(&self, before: &TrustedRoster, next: &TrustedRoster, keyid: &KeyId) -> bool {
         [(before, &self.of_before), (next, &self.of_next)].iter().any(|(roster, tally)| {
@@ -94,14 +97,14 @@ impl SuccessionTallies {
         })
     }
 
-    /// Whether both thresholds are reached.
+    /// Returns true if both thresholds are reached.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.of_before.missing() == 0 && self.of_next.missing() == 0
     }
 }
 
-/// A valid signature, and its person by the previous and by the next version.
+/// A valid signature, with its signer in the previous version and in the next version.
 struct Counted<'a> {
     keyid: KeyId,
     names: [Option<&'a Name>; 2],
@@ -115,7 +118,7 @@ impl Counted<'_> {
     }
 }
 
-/// Verifies each signature and finds its person.
+/// Verifies each signature and finds the person who signed.
 fn count<'a>(
     before: &'a TrustedRoster,
     next: &'a TrustedRoster,
@@ -142,8 +145,9 @@ fn count<'a>(
     Ok(counted)
 }
 
-/// Whether one of the two versions would lose a signer without this signature. A person may need two keys: an old key for
-/// the previous version and a new key for the next. A second key of the same person for the same version adds nothing.
+/// Returns true if one of the two versions would lose a signer without this signature. A person may need two keys, an
+/// old key for the previous version and a new key for the next version. A second key of the same person for the same
+/// version adds nothing to the count.
 fn adds(counted: &[Counted<'_>], at: usize) -> bool {
     (0..2).any(|of| {
         let name = counted[at].names[of];
@@ -151,7 +155,7 @@ fn adds(counted: &[Counted<'_>], at: usize) -> bool {
     })
 }
 
-/// A signature that adds nothing to the others, in any order.
+/// Returns the index of a signature that adds nothing to the other signatures, in any order.
 fn needless(counted: &[Counted<'_>]) -> Option<usize> {
     (0..counted.len()).find(|at| !adds(counted, *at))
 }
@@ -167,18 +171,18 @@ impl ThresholdTally {
         }
     }
 
-    /// The number of signatures that are still missing.
+    /// Returns the number of signatures that are still missing.
     #[must_use]
     pub fn missing(&self) -> u64 {
         self.required.saturating_sub(self.signed.len() as u64)
     }
 }
 
-/// The most names in a message. Further names are counted.
+/// Maximum number of names in a message. Further names are counted.
 const MOST_NAMED: usize = 16;
 
 impl fmt::Display for ThresholdTally {
-    /// `1 of 2 approvers of version 1 signed (alice), 1 more of bob, carol must`.
+    /// For example: `1 of 2 approvers of version 1 signed (alice), 1 more of bob, carol must`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = |names: &[Name]| {
             let shown = names.iter().take(MOST_NAMED).map(Name::as_str).collect::<Vec<_>>().join(", ");
@@ -259,13 +263,14 @@ mod tests {
     }
 
     #[test]
-    fn signatures_count_the_same_in_any_order() {
+    fn the_order_of_roster_signatures_does_not_change_the_count() {
         let keys = |seeds: &[u8]| -> Vec<String> {
             let line = |seed: &u8| SshKey::from_public(SecretKey::from_seed([*seed; 32]).public(), "").expect("key");
             seeds.iter().map(|seed| line(seed).line().to_owned()).collect()
         };
         let (one, other) = (21, 22);
-        // Keys of alice in the previous version, of alice in the next, of another person there.
+        // Each case has the keys of alice in the previous version, the keys of alice in the next version, and the keys
+        // of another person in the next version.
         for (old, new, of_more, both, single) in [
             (&[one][..], &[other][..], &[][..], true, None),
             (&[one], &[one, other], &[], false, Some(one)),

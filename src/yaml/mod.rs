@@ -1,9 +1,9 @@
-//! A strict reader of YAML, limited to JSON's data model, that keeps places.
+//! A strict reader of YAML that accepts only the data model of JSON and stores the place of each value.
 //!
-//! Front matter and policy files are read into a tree in which every part has its place. So all flaws of a file are
-//! reported together, each with line and column. The reader refuses anchors, aliases, tags, merge keys, duplicate keys,
-//! floats and timestamps by name. It also refuses plain words that other YAML readers take for booleans or numbers. JSON
-//! files take the same path.
+//! The program reads front matter and policy files into a tree in which every part has its place. Therefore the program
+//! reports all errors of a file together, each with its line and column. The reader refuses anchors, aliases, tags,
+//! merge keys, duplicate keys, floats and timestamps, and names the refused feature. The reader also refuses plain
+//! words that other YAML readers interpret as booleans or numbers. The reader also reads JSON files.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -12,26 +12,27 @@ use granit_parser::{Event, Options, Parser, ScalarStyle};
 use regex::Regex;
 use serde_json::Value;
 
-/// A place in a file: line and column in characters, both from 1. `0:0` means no place (the document was not a file).
+/// A place in a file: line and column in characters, both counted from 1. The value `0:0` means that the document was
+/// not a file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TextPlace {
     /// The line, from 1.
     pub line: usize,
-    /// The character in the line, from 1.
+    /// Column in the line in characters, counted from 1.
     pub column: usize,
 }
 
-/// A flaw at a place. The message says what happened, then what to do.
+/// An error at a place in a file. The message states the error first, and then the correction.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct YamlFlaw {
     /// The place.
     pub place: TextPlace,
-    /// What happened, and what to do.
+    /// The error, and the correction.
     pub message: String,
 }
 
 impl YamlFlaw {
-    /// A flaw at `place`.
+    /// Returns a flaw at `place`.
     #[must_use]
     pub fn new(place: TextPlace, message: impl Into<String>) -> Self {
         Self { place, message: message.into() }
@@ -44,16 +45,16 @@ impl fmt::Display for YamlFlaw {
     }
 }
 
-/// A value with its place.
+/// A value with its place in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct YamlNode {
-    /// The beginning of the value.
+    /// The place where the value begins.
     pub place: TextPlace,
     /// The value.
     pub kind: YamlKind,
 }
 
-/// JSON's data model without fractions.
+/// The data model of JSON, without fractions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum YamlKind {
     /// `null`.
@@ -66,23 +67,23 @@ pub enum YamlKind {
     Text(String),
     /// A list.
     List(Vec<YamlNode>),
-    /// A map with unique keys.
+    /// A map in which no key occurs twice.
     Map(Vec<(Key, YamlNode)>),
 }
 
-/// A key of a map with its place.
+/// A key of a map, with the key's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
-    /// The beginning of the key.
+    /// The place where the key begins.
     pub place: TextPlace,
     /// Its text.
     pub name: String,
 }
 
-/// Reads one YAML (or JSON) document. Its first line is line `first_line` of the file.
+/// Reads one YAML (or JSON) document. The first line of the text is line `first_line` of the file.
 ///
 /// # Errors
-/// The first part that is not YAML, or that JSON's data model does not have.
+/// Returns an error for the first part that is not YAML or that the data model of JSON lacks.
 pub fn parse(text: &str, first_line: usize) -> Result<YamlNode, YamlFlaw> {
     let mut options = Options::default();
     options.disallow_directives = true;
@@ -111,7 +112,7 @@ struct Tree {
     documents: usize,
 }
 
-/// A list or map that has no end yet.
+/// A list or a map whose end the reader has not reached yet.
 enum Open {
     List(TextPlace, Vec<YamlNode>),
     Map(TextPlace, Vec<(Key, YamlNode)>, Option<Key>),
@@ -135,7 +136,10 @@ impl Tree {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    return Err(YamlFlaw::new(place, "a second document begins here: keep one in a file"));
+                    return Err(YamlFlaw::new(
+                        place,
+                        "a second document begins here: write only one document in a file",
+                    ));
                 }
                 Ok(())
             }
@@ -170,7 +174,9 @@ impl Tree {
                 let node = match self.open.pop() {
                     Some(Open::List(place, items)) => YamlNode { place, kind: YamlKind::List(items) },
                     Some(Open::Map(place, entries, _)) => YamlNode { place, kind: YamlKind::Map(entries) },
-                    None => return Err(YamlFlaw::new(place, "a list or map ends here that did not begin")),
+                    None => {
+                        return Err(YamlFlaw::new(place, "a list or a map ends here, but its beginning is missing"));
+                    }
                 };
                 self.add(node);
                 Ok(())
@@ -219,7 +225,8 @@ impl Tree {
     }
 }
 
-/// Reads a plain scalar by the core schema of YAML 1.2. A scalar that YAML 1.1 reads as something else must be quoted.
+/// Reads a plain scalar by the core schema of YAML 1.2. The file must quote a scalar that YAML 1.1 interprets as
+/// another type.
 fn plain(text: &str) -> Result<YamlKind, String> {
     match text {
         "" | "null" => return Ok(YamlKind::Null),
@@ -231,7 +238,7 @@ fn plain(text: &str) -> Result<YamlKind, String> {
         || ["true", "false", "yes", "no", "on", "off"].iter().any(|word| text.eq_ignore_ascii_case(word))
     {
         return Err(format!(
-            "{text:?} is text to some readers and not to others: write it with quotes, or true, false"
+            "some YAML readers read {text:?} as text and others as another type: write it with quotes, or write true or false"
         ));
     }
     if TIMESTAMP.is_match(text) {
@@ -258,7 +265,7 @@ fn constant(pattern: &str) -> Regex {
 
 static INTEGER: LazyLock<Regex> = LazyLock::new(|| constant(r"^(?:0|-?[1-9][0-9]*)$"));
 static TIMESTAMP: LazyLock<Regex> = LazyLock::new(|| constant(r"^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt\x20\t].*)?$"));
-/// Integers and floats of YAML 1.1 and 1.2: any base, underscores, sexagesimal, infinity, not-a-number.
+/// Matches integers and floats of YAML 1.1 and 1.2: any base, underscores, sexagesimal, infinity, not-a-number.
 static NUMBER_TO_SOME: LazyLock<Regex> = LazyLock::new(|| {
     constant(concat!(
         r"^[-+]?(?:0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?",
@@ -268,8 +275,8 @@ static NUMBER_TO_SOME: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 impl YamlNode {
-    /// Makes a tree from a JSON value that was not a file. All places are `0:0`. A fraction becomes text, as it was
-    /// written.
+    /// Makes a tree from a JSON value that does not come from a file. All places are `0:0`. A fraction becomes text
+    /// with the same digits.
     #[must_use]
     pub fn of_json(value: &Value) -> Self {
         let kind = match value {
@@ -292,7 +299,7 @@ impl YamlNode {
         Self { place: TextPlace::default(), kind }
     }
 
-    /// The value without places.
+    /// Returns the value without places.
     #[must_use]
     pub fn to_json(&self) -> Value {
         match &self.kind {
@@ -307,7 +314,7 @@ impl YamlNode {
         }
     }
 
-    /// The kind of the value, in words for messages.
+    /// Returns the kind of the value, in words for messages.
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self.kind {
@@ -320,20 +327,20 @@ impl YamlNode {
         }
     }
 
-    /// The value of a key, if this is a map with the key.
+    /// Returns the value of a key, or `None` if this value is not a map with the key.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&Self> {
         self.entries().iter().find(|(key, _)| key.name == name).map(|(_, value)| value)
     }
 
-    /// The entries of a map. Any other value has none.
+    /// Returns the entries of a map. The function returns no entries for a value that is not a map.
     #[must_use]
     pub fn entries(&self) -> &[(Key, Self)] {
         if let YamlKind::Map(entries) = &self.kind { entries } else { &[] }
     }
 
-    /// The entries of a map whose keys are all in `known`. Every other key, and every value that is not a map, is a flaw. A
-    /// key in `later` is refused by name, as a feature that this version does not have.
+    /// Returns the entries of a map, and records an error for each key that is not in `known`. A value that is not a
+    /// map is also an error. For a key in `later`, the message says that this version does not support the key.
     pub fn closed_map(&self, what: &str, known: &[&str], later: &[&str], flaws: &mut Vec<YamlFlaw>) -> &[(Key, Self)] {
         let YamlKind::Map(entries) = &self.kind else {
             flaws.push(YamlFlaw::new(self.place, format!("{what} must be a map, not {}", self.word())));
@@ -350,7 +357,7 @@ impl YamlNode {
         entries
     }
 
-    /// The text, or a flaw.
+    /// Returns the text, or records an error if the value is not a text.
     pub fn text(&self, what: &str, flaws: &mut Vec<YamlFlaw>) -> Option<&str> {
         if let YamlKind::Text(text) = &self.kind {
             return Some(text);
@@ -359,7 +366,7 @@ impl YamlNode {
         None
     }
 
-    /// The items of a list, or a flaw.
+    /// Returns the items of a list, or records an error if the value is not a list.
     pub fn list(&self, what: &str, flaws: &mut Vec<YamlFlaw>) -> Option<&[Self]> {
         if let YamlKind::List(items) = &self.kind {
             return Some(items);
@@ -368,8 +375,8 @@ impl YamlNode {
         None
     }
 
-    /// The place of the value to which the tokens of an RFC 6901 pointer lead, or of the nearest existing part above it.
-    /// With `of_key` the place of the last key instead of its value.
+    /// Returns the place of the value to which the RFC 6901 pointer leads, or of the nearest existing parent. If
+    /// `of_key` is true, the function returns the place of the last key instead of the place of its value.
     #[must_use]
     pub fn place_of(&self, tokens: &[&str], of_key: bool) -> TextPlace {
         let Some((first, rest)) = tokens.split_first() else { return self.place };
@@ -389,13 +396,13 @@ impl YamlNode {
     }
 }
 
-/// The message for a feature of a later version.
+/// Returns the message for a feature of a later version.
 #[must_use]
 pub fn not_yet(what: &str) -> String {
     format!("{what} is not supported by this version: remove it")
 }
 
-/// The message for a name that is not in `known`, with the most similar known name if there is one.
+/// Returns the message for a name that is not in `known`, with the most similar known name if a similar name exists.
 #[must_use]
 pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     match nearest(name, known) {
@@ -404,8 +411,8 @@ pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     }
 }
 
-/// The word of `known` that `name` most likely means: a word that begins with `name`, or a word with typing errors in at
-/// most a third of its letters.
+/// Returns the entry of `known` that the author of `name` probably meant. The entry begins with `name`, or differs from
+/// `name` by typing errors in at most a third of its letters.
 #[must_use]
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     if name.len() > 64 {
@@ -424,7 +431,7 @@ pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, word)| word)
 }
 
-/// The Levenshtein distance. A swap of two neighbours counts as one step.
+/// The Levenshtein distance. A swap of two neighbouring letters counts as one error.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![vec![0_usize; b.len() + 1]; a.len() + 1];
@@ -447,9 +454,9 @@ fn distance(a: &str, b: &str) -> usize {
     rows[a.len()][b.len()]
 }
 
-/// The same depth as in the strict JSON reader.
+/// The strict JSON reader has the same limit of depth.
 const MAX_DEPTH: usize = 32;
-/// The largest integer on which JSON readers agree.
+/// The largest integer that all JSON readers read exactly.
 const MAX_INTEGER: u64 = (1 << 53) - 1;
 
 #[cfg(test)]
@@ -519,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn typing_errors_are_recognised() {
+    fn a_typing_error_in_a_key_is_answered_with_a_suggestion() {
         let known = ["timeout", "memory", "file_size", "run-as"];
         for (slip, meant) in
             [("timout", Some("timeout")), ("memroy", Some("memory")), ("file-size", Some("file_size")), ("zebra", None)]

@@ -15,16 +15,16 @@ pub(super) struct DecisionFilter {
     /// receipt
     #[arg(long)]
     decisions: bool,
-    /// Only decisions from this time on: 2026-11-14, 2026-11-14T09:00:00Z, or an age like 7d or 24h
+    /// Print only decisions from this time on: 2026-11-14, 2026-11-14T09:00:00Z, or an age like 7d or 24h
     #[arg(long, value_name = "TIME", value_parser = parse_since)]
     since: Option<Timestamp>,
-    /// Only decisions about steps that match this pattern; may be repeated
+    /// Print only decisions about steps that match this pattern; may be repeated
     #[arg(long = "step", value_name = "PATTERN", value_parser = parse_pattern)]
     steps: Vec<Pattern>,
 }
 
 impl DecisionFilter {
-    /// Returns true if the options ask for the table.
+    /// Returns true if an option requires the table of decisions.
     pub(super) const fn table(&self) -> bool {
         self.decisions || self.since.is_some() || !self.steps.is_empty()
     }
@@ -46,7 +46,7 @@ pub(super) fn table(rows: &[Row]) -> String {
     aligned(&cells)
 }
 
-/// One decision in the table.
+/// One row of the table.
 #[derive(Debug)]
 pub(super) struct Row([String; 8]);
 
@@ -73,7 +73,7 @@ impl Row {
     }
 }
 
-/// Cuts a long cell and marks the cut with dots. `--json` prints the whole value.
+/// Cuts a long cell and marks the cut with dots. With `--json`, the value is not cut.
 fn cut(text: String) -> String {
     const MOST: usize = 48;
     if text.chars().count() <= MOST {
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn since_accepts_a_date_a_timestamp_or_an_age() {
+    fn the_since_option_accepts_a_date_or_a_timestamp_or_an_age() {
         assert_eq!(parse_since("2026-11-14").map(|at| at.to_string()).as_deref(), Ok("2026-11-14T00:00:00Z"));
         assert_eq!(parse_since("2026-11-14T09:00:01Z").map(|at| at.to_string()).as_deref(), Ok("2026-11-14T09:00:01Z"));
         assert!(parse_since("7d").is_ok_and(|at| at.plus(7 * 86_400 - 60) < now() && at < now()));

@@ -14,17 +14,19 @@ use crate::remote::log_source::read_file;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 
-/// Size limit of a state file, in bytes. The state contains the nonces of a day, also for a busy boundary.
+/// Maximum size of a state file, in bytes. The limit is large, because the state of a busy boundary contains the
+/// nonces of a whole day.
 const MAX_STATE_BYTES: usize = 1 << 30;
 
-/// Longest time to wait until another audit has saved its state.
+/// Maximum time to wait until another audit has saved its state.
 const TURN: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A state file in a directory that can be written.
+/// A state file. Opening it has proved that this process can write in the directory.
 #[derive(Debug)]
 pub(super) struct StateFile {
-    /// The path without symbolic links. Saving replaces the file and leaves a link to it unchanged.
+    /// Path of the state file, with symbolic links resolved. Saving replaces the file itself, not a symbolic link to
+    /// the file.
     path: PathBuf,
     directory: PathBuf,
 }
@@ -34,15 +36,15 @@ pub(super) struct StateFile {
 pub(super) enum StateChange {
     /// The state was saved.
     Here,
-    /// In the meantime another audit saved a state of this many entries. The other state is longer and was not
-    /// replaced.
+    /// Another audit has saved a longer state, with this many entries. The longer state was not replaced.
     Further(u64),
-    /// In the meantime another audit saved a state of this many entries, and those entries differ from the audited log.
+    /// Another audit has saved a state with this many entries, and those entries differ from the audited log.
     Forked(u64),
 }
 
 impl StateFile {
-    /// Opens a state file that may not exist yet. The write test comes first, because the audit may take hours.
+    /// Opens a state file that may not exist yet. The function first tests that the directory can be written, because
+    /// the audit may take hours.
     pub(super) fn open(named: &Path) -> Result<Self, CommandFailure> {
         let shown = PrintableText::text(&named.to_string_lossy());
         let failed =
@@ -65,9 +67,9 @@ impl StateFile {
         })
     }
 
-    /// Replaces the state atomically, or leaves it unchanged. `begun` is the state with which the audit began. If
-    /// another audit has saved a different state since then, the longer state is kept. `root_at` returns the root hash
-    /// of the audited log at an earlier size.
+    /// Replaces the state atomically, or leaves it unchanged. `begun` is the state from which the audit continued. If
+    /// another audit has saved a different state since then, the file contains the longer state afterwards. `root_at`
+    /// returns the root hash of the audited log at an earlier size.
     pub(super) fn keep(
         &self,
         state: &SavedAudit,
@@ -107,8 +109,8 @@ impl StateFile {
         File::open(&self.directory).and_then(|directory| directory.sync_all())
     }
 
-    /// Waits for other audits with the same state file. The lock is on the directory, because the file itself is
-    /// replaced.
+    /// Waits for other audits with the same state file. The function locks the directory, because saving replaces the
+    /// file itself.
     fn lock(&self) -> Result<File, CommandFailure> {
         let failed =
             |error: io::Error| CommandFailure::usage(format!("can't lock the directory of {}: {error}", self.shown()));

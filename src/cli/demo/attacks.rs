@@ -1,4 +1,4 @@
-//! The attacks of the demo. Each attack is really tried on the running boundary.
+//! The attacks of the demo. The demo sends each attack to the running boundary.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use crate::record::envelope::{Base64, Envelope, EnvelopeSignature};
 use crate::remote::client::Client;
 use crate::terminal::exit::CommandFailure;
 
-/// Tries all attacks. `ran` is the envelope of the story, whose nonce is spent.
+/// Tries all attacks. `ran` is the envelope of the earlier run, whose nonce is spent.
 pub(super) fn try_all(world: &mut DemoSetup, tale: &mut DemoReport<'_>, ran: &Envelope) -> Result<(), CommandFailure> {
     tale.part("The boundary serves again. Now each attack is tried")?;
     let _ = world.serve()?;
@@ -76,7 +76,8 @@ fn with_one_statement(
     )
 }
 
-/// Edits a runbook. Before a reseal the sealed bytes still run, and after a reseal the old approval is refused.
+/// Edits a runbook. Changes a runbook. Before a reseal, the boundary still runs the sealed bytes. After a reseal, the
+/// boundary refuses the old approval.
 fn edited_runbook(
     world: &DemoSetup,
     tale: &mut DemoReport<'_>,
@@ -113,8 +114,8 @@ fn flipped_byte(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), Comm
     let mut bundle: Value = serde_json::from_slice(&bytes).map_err(|error| odd(&error))?;
     let mut receipt: Envelope = serde_json::from_value(bundle["receipt"].clone()).map_err(|error| odd(&error))?;
     let mut payload = Base64::Strict.decode("/receipt/payload", &receipt.payload).map_err(|error| odd(&error))?;
-    // The flipped bit is in the digit of an exit code. The document is still canonical JSON, but not the signed
-    // document.
+    // The flipped bit is in the digit of an exit code. The changed document is still canonical JSON, but it is not
+    // the signed document.
     let place = find(&payload, b"\"exit_code\":0").ok_or_else(|| odd(&"it has no exit code"))?;
     payload[place + b"\"exit_code\":".len()] ^= 1;
     receipt = Envelope::new(&payload, receipt.signatures);
@@ -135,7 +136,7 @@ fn flipped_byte(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), Comm
     )
 }
 
-/// Tries a step that reads the private key of alice, after two people were deceived into approving it.
+/// Tries a step that reads the private key of alice. Two people were deceived and have approved the step.
 fn prying_step(world: &DemoSetup, tale: &mut DemoReport<'_>, agent: &Client) -> Result<(), CommandFailure> {
     const WHAT: &str = "a step that reads an approver's key";
     let path = world.key("alice");
@@ -160,7 +161,8 @@ fn prying_step(world: &DemoSetup, tale: &mut DemoReport<'_>, agent: &Client) -> 
     tale.check(held, WHAT, found)
 }
 
-/// Signs online as alice and bob, and follows the run. Returns the end of the run and its output.
+/// Signs the proposal as alice and bob, and waits for the end of the run. Returns the outcome of the run and its
+/// output.
 fn approve_and_run(
     world: &DemoSetup,
     tale: &DemoReport<'_>,
@@ -212,7 +214,7 @@ fn find(text: &[u8], what: &[u8]) -> Option<usize> {
     text.windows(what.len()).position(|window| window == what)
 }
 
-/// The answer of the boundary to a whole envelope.
+/// Answer of the boundary to a complete envelope.
 struct Answered {
     code: String,
     receipt: Option<String>,

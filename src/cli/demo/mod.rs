@@ -1,7 +1,7 @@
 //! The `demo` command shows a whole run in a temporary directory, and then attacks that are refused.
 //!
-//! The demo simulates nothing. The boundary is the `serve` command of this program on a loopback port. Requests use
-//! HTTP, and the keys are real. Each line is printed after its claim was checked.
+//! The demo simulates nothing. The boundary is the `serve` command of this program on a loopback port. The demo sends
+//! real HTTP requests and uses real keys. The demo prints each line only after checking the claim in the line.
 
 mod attacks;
 mod story;
@@ -33,13 +33,13 @@ pub struct Args {
 /// Runs the demo.
 ///
 /// # Errors
-/// Returns an error if the demo cannot begin, because the directory or the boundary cannot be made.
+/// Returns an error if the directory or the boundary of the demo cannot be created.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let mut tale = DemoReport::new(terminal);
     let mut world = DemoSetup::make(args.keep.as_deref())?;
     let told = story::tell(&mut world, &mut tale).and_then(|signed| attacks::try_all(&mut world, &mut tale, &signed));
     if let Err(failure) = told {
-        // The rest of the demo was not run, so the demo counts as failed.
+        // If the rest of the demo was not run, the demo counts as failed.
         tale.line(DemoResult::Failed, "the demo stopped here", &failure.message)?;
         tale.note(&format!("the boundary's own log:\n{}", world.log_tail()))?;
     }

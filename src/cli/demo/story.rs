@@ -1,4 +1,4 @@
-//! The story of the demo: set up, propose, review, sign, run, stop, verify offline.
+//! The main part of the demo: set up, propose, review, sign, run, stop, verify offline.
 
 use std::collections::BTreeMap;
 use std::io::BufRead as _;
@@ -40,7 +40,7 @@ fi
 ```
 "#;
 
-/// Runs the story and returns the envelope that ran, with its signatures.
+/// Runs the main part, and returns the signed envelope of the run.
 pub(super) fn tell(world: &mut DemoSetup, tale: &mut DemoReport<'_>) -> Result<Envelope, CommandFailure> {
     set_up(world, tale)?;
     let started = world.serve()?;
@@ -83,8 +83,8 @@ pub(super) fn tell(world: &mut DemoSetup, tale: &mut DemoReport<'_>) -> Result<E
     Ok(Envelope::new(&payload(&view)?, signatures))
 }
 
-/// Makes the keys, the directory and the configuration. The sandbox level is the strongest level that this host
-/// supports.
+/// Creates the keys, the directory and the configuration. The configuration uses the strongest sandbox level that
+/// this host supports.
 fn set_up(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFailure> {
     tale.part("Set up")?;
     let home = world.home();
@@ -120,7 +120,7 @@ fn set_up(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFai
     write(file, &toml.replace("level = \"strict\"", "level = \"best-effort\""))
 }
 
-/// Makes the token for the agent, and saves the roster for approvers and auditors.
+/// Creates the token for the agent, and saves the roster for approvers and auditors.
 fn hand_out(world: &mut DemoSetup, tale: &mut DemoReport<'_>, started: &Value) -> Result<(), CommandFailure> {
     let home = world.home();
     let home = home.to_string_lossy();
@@ -198,7 +198,7 @@ fn review_and_sign(
     Ok(signature)
 }
 
-/// Prints the output of the run live, and returns the final view of the proposal.
+/// Prints the output of the run live, and returns the last state of the proposal.
 pub(super) fn watch(
     world: &DemoSetup,
     tale: &DemoReport<'_>,
@@ -243,7 +243,7 @@ fn count(report: &Value, finding: &str) -> usize {
     checks.map_or(0, |checks| checks.iter().filter(|check| check["finding"] == finding).count())
 }
 
-/// Returns the exact bytes to sign.
+/// Returns the exact bytes of a proposal that the approvers sign.
 pub(super) fn payload(view: &ProposalView) -> Result<Vec<u8>, CommandFailure> {
     Base64::Strict.decode("/payload", &view.payload).map_err(|error| broken(&error.to_string()))
 }

@@ -12,7 +12,7 @@ use crate::terminal::streams::Terminal;
 pub(super) enum DemoResult {
     /// The check confirmed the claim.
     AsTold,
-    /// This host cannot show the claim.
+    /// The check cannot be made on this host.
     NotShown,
     /// The check contradicted the claim.
     Failed,
@@ -58,12 +58,12 @@ impl<'t> DemoReport<'t> {
         Ok(())
     }
 
-    /// Prints a line that counts as confirmed if `holds` is true.
+    /// Prints a line. The line counts as confirmed if `holds` is true.
     pub(super) fn check(&mut self, holds: bool, what: &str, found: &str) -> Result<(), CommandFailure> {
         self.line(if holds { DemoResult::AsTold } else { DemoResult::Failed }, what, found)
     }
 
-    /// Prints text of a person or of a step after a bar.
+    /// Prints text of a person or of a step, with a vertical bar before each line.
     pub(super) fn quote(&self, who: &str, text: &str) -> Result<(), CommandFailure> {
         for line in text.lines() {
             self.put(&format!("  {who:>9} | {}\n", PrintableText::text(line).as_str()))?;
@@ -71,7 +71,7 @@ impl<'t> DemoReport<'t> {
         Ok(())
     }
 
-    /// Prints named values after a bar.
+    /// Prints named values, with a vertical bar before each line.
     pub(super) fn fields(&self, who: &str, fields: &[(&str, String)]) -> Result<(), CommandFailure> {
         for (name, value) in fields {
             self.put(&format!("  {who:>9} | {name:<8} {}\n", PrintableText::text(value).as_str()))?;
@@ -92,7 +92,7 @@ impl<'t> DemoReport<'t> {
         !self.lines.is_empty() && self.lines.iter().all(|line| line.state == DemoResult::AsTold)
     }
 
-    /// Returns the lines for programs.
+    /// Returns the lines as JSON values.
     pub(super) fn lines(&self) -> &[DemoLine] {
         &self.lines
     }
@@ -110,7 +110,7 @@ impl<'t> DemoReport<'t> {
     }
 
     fn put(&self, text: &str) -> Result<(), CommandFailure> {
-        // With `--json`, only the object at the end is printed.
+        // With `--json`, the demo prints only one object at the end.
         if self.terminal.json { Ok(()) } else { self.terminal.put(text.as_bytes()) }
     }
 }

@@ -15,12 +15,12 @@ use crate::home::keys::{KeyArgs, Keys};
 use crate::remote::client::{Address, Client, Secret};
 use crate::terminal::exit::{CommandFailure, Exit};
 
-/// People of the story. In the story, alice has two keys, and mallory is in no roster.
+/// People of the story. Alice has two keys, and mallory is in no roster.
 const PEOPLE: [&str; 5] = ["alice", "alice-2", "bob", "carol", "mallory"];
 
-/// Everything that the demo has made.
+/// Directory, keys and boundary process of the demo.
 pub(super) struct DemoSetup {
-    /// Removes the directory at the end, unless `--keep` was given.
+    /// Temporary directory, which is deleted at the end unless `--keep` was given.
     _temporary: Option<tempfile::TempDir>,
     /// The directory of the demo.
     pub(super) root: PathBuf,
@@ -51,8 +51,8 @@ impl DemoSetup {
                 (Some(temporary), root)
             }
         };
-        // On some hosts a run has its own user id but no separate root directory. Such a run must be able to pass through
-        // this directory.
+        // On some hosts, a run has its own user id but uses the root directory of the host. Therefore other users
+        // must be able to enter this directory.
         std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o711)).map_err(odd)?;
         let program = std::env::current_exe().map_err(odd)?;
         let world = Self { _temporary: temporary, root, program, service: None, token: None };
@@ -74,19 +74,20 @@ impl DemoSetup {
         self.root.join("people").join(name).join("key.pem")
     }
 
-    /// Returns the roster file that people and auditors trust. They receive the file directly, not from the boundary.
+    /// Returns the roster file that people and auditors trust. People and auditors get the file directly, not from
+    /// the boundary.
     pub(super) fn roster(&self) -> PathBuf {
         self.root.join("people/roster.json")
     }
 
-    /// Runs this program without the environment variables of other boundaries.
+    /// Runs this program, without environment variables that could name another boundary.
     pub(super) fn program(&self, args: &[&str]) -> Result<Output, CommandFailure> {
         self.command(args)
             .output()
             .map_err(|error| broken(&format!("countersign {} can't be started: {error}", args.join(" "))))
     }
 
-    /// Runs this program and returns its JSON. A failure of the program is an error.
+    /// Runs this program and returns the JSON that the program prints. A failure of the program is an error.
     pub(super) fn ask(&self, args: &[&str]) -> Result<Value, CommandFailure> {
         let output = self.program(args)?;
         if !output.status.success() {
@@ -137,7 +138,7 @@ impl DemoSetup {
             .map_err(|error| broken(&format!("the boundary can't be signalled: {error}")))
     }
 
-    /// Stops the boundary with SIGTERM. Returns true if it exited with success before the deadline.
+    /// Stops the boundary with SIGTERM. Returns true if the boundary exited with success before the deadline.
     pub(super) fn stop(&mut self) -> Result<bool, CommandFailure> {
         self.signal(rustix::process::Signal::TERM)?;
         let Some(mut service) = self.service.take() else { return Ok(false) };
@@ -208,7 +209,7 @@ impl Drop for DemoSetup {
     }
 }
 
-/// Polls `look` until it returns a value.
+/// Calls `look` repeatedly until it returns a value.
 pub(super) fn until<T>(
     what: &str,
     mut look: impl FnMut() -> Result<Option<T>, CommandFailure>,
@@ -225,11 +226,11 @@ pub(super) fn until<T>(
     }
 }
 
-/// Makes a failure for a part of the demo that could not be tried.
+/// Creates a failure for a part of the demo that could not be tried.
 pub(super) fn broken(what: &str) -> CommandFailure {
     CommandFailure::new(Exit::Unreachable, what.to_owned())
 }
 
-/// Time limit for each part of the story.
+/// Time limit for each part of the demo.
 const DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);

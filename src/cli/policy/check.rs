@@ -42,13 +42,13 @@ pub(super) struct Args {
     /// A script, a runbook (*.md), or - for the standard input
     #[arg(value_name = "FILE", required_unless_present_any = ["read", "write", "env"])]
     file: Option<PathBuf>,
-    /// A path that a step would read
+    /// A path to check for reading
     #[arg(long, value_name = "PATH")]
     read: Vec<PathBuf>,
-    /// A path that a step would write
+    /// A path to check for writing
     #[arg(long, value_name = "PATH")]
     write: Vec<PathBuf>,
-    /// A variable that a step would inherit
+    /// A variable to check for inheritance
     #[arg(long, value_name = "NAME")]
     env: Vec<String>,
     #[command(flatten)]
@@ -113,7 +113,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     })
 }
 
-/// Decides about the named paths and variables. Symbolic links in the paths are followed.
+/// Decides about the paths and variables that the user named. Symbolic links in the paths are followed.
 fn things(args: &Args, held: &PolicyAtHand, flags: &Flags) -> Result<Vec<Decided>, CommandFailure> {
     let at = args.source.at();
     let mut things = Vec::new();
@@ -137,7 +137,7 @@ fn allow_unlisted(decided: &mut [Decided]) {
     }
 }
 
-/// Returns a warning for each allowed item that permits more than its name suggests.
+/// Returns a warning for each item whose permission allows more than the item's name suggests.
 fn warnings(held: &PolicyAtHand, answered: &[ScriptAnswer]) -> Vec<String> {
     let mut found = BTreeSet::new();
     for kind in KINDS {
@@ -155,7 +155,7 @@ fn warnings(held: &PolicyAtHand, answered: &[ScriptAnswer]) -> Vec<String> {
     }
     let ran = answered.iter().flat_map(|one| &one.decision.decided);
     for one in ran.filter(|one| one.verdict == PolicyVerdict::Allow && one.kind == PermissionKind::Run) {
-        // A rule that the user wrote has its own warning already.
+        // If the user wrote the rule, the rule has its own warning already.
         let built_in =
             matches!(&one.rule, crate::policy::decide::AppliedRule::Listed { origin: RuleOrigin::BuiltIn, .. });
         if built_in && is_interpreter(&one.what) {

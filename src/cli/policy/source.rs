@@ -1,4 +1,4 @@
-//! The scripts of a file, and the policy that decides about them.
+//! Scripts of a file, and the policy that decides about the scripts.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ use crate::shell::commands::ReadLimit;
 use crate::terminal::exit::CommandFailure;
 use crate::terminal::screen::PrintableText;
 
-/// The policy for a script or runbook, and the choice between boundary and terminal.
+/// Options that choose the policy for a script or runbook, and the place of the run: a boundary or a terminal.
 #[derive(Debug, clap::Args)]
 pub(super) struct PolicySource {
     #[command(flatten)]
@@ -31,7 +31,7 @@ pub(super) struct PolicySource {
     pub(super) boundary: bool,
 }
 
-/// The policy and the runbook that it decides about.
+/// A policy, and the runbook that the policy decides about.
 #[derive(Debug, clap::Args)]
 pub(super) struct PolicyOptions {
     /// The policy file. The default is the nearest countersign.policy.yaml, .rundownrc or package.json upward, then the
@@ -51,7 +51,7 @@ pub(super) struct PolicyAtHand {
     pub(super) project: Project,
 }
 
-/// One script with the decision about it.
+/// One script, with the policy decision about it.
 pub(super) struct ScriptAnswer {
     /// Name of the script: the file, or the reference of a step.
     pub(super) name: String,
@@ -62,7 +62,7 @@ pub(super) struct ScriptAnswer {
 }
 
 impl PolicyOptions {
-    /// Reads the policy. If no runbook was named, `file` is the runbook.
+    /// Reads the policy. If the user named no runbook, `file` counts as the runbook.
     pub(super) fn hold(&self, file: Option<&Path>) -> Result<PolicyAtHand, CommandFailure> {
         let project = Project::here()?;
         let found = project.policy(self.policy.as_deref())?;
@@ -88,13 +88,13 @@ impl PolicyAtHand {
 }
 
 impl PolicySource {
-    /// Returns the place that decides: a boundary or a terminal.
+    /// Returns the place of the run: a boundary or a terminal.
     pub(super) const fn at(&self) -> DecisionPlace {
         if self.boundary { DecisionPlace::Boundary } else { DecisionPlace::Terminal }
     }
 
-    /// Reads the policy and the options for this call. With `--boundary` the options are an error, because a boundary
-    /// ignores the options of a caller.
+    /// Reads the policy and the options for this call. With `--boundary`, options that answer questions are an error,
+    /// because a boundary ignores the options of a caller.
     pub(super) fn hold(&self, file: Option<&Path>, given: &GrantArgs) -> Result<(PolicyAtHand, Flags), CommandFailure> {
         if self.boundary && given.is_given() {
             return Err(CommandFailure::usage(
@@ -134,7 +134,7 @@ impl PolicySource {
                 .collect(),
             Some("mdx") => {
                 return Err(CommandFailure::usage(
-                    "runbooks in MDX come with a later version: name a Countersign Markdown file",
+                    "runbooks in MDX are a feature of a later version: name a Countersign Markdown file",
                 ));
             }
             _ => {
@@ -162,7 +162,7 @@ fn steps(file: &Path, text: &str) -> Result<Vec<markdown::FoundStep>, CommandFai
     }
 }
 
-/// Returns the strictest of the verdicts.
+/// Returns the strictest of several verdicts.
 pub(super) fn worst(verdicts: impl Iterator<Item = PolicyVerdict>) -> PolicyVerdict {
     let rank = |verdict: &PolicyVerdict| match verdict {
         PolicyVerdict::Allow => 0,
@@ -172,7 +172,7 @@ pub(super) fn worst(verdicts: impl Iterator<Item = PolicyVerdict>) -> PolicyVerd
     verdicts.max_by_key(rank).unwrap_or(PolicyVerdict::Allow)
 }
 
-/// Returns the word for a verdict in a table.
+/// Returns the name of a verdict for a table.
 pub(super) const fn verdict(verdict: PolicyVerdict) -> &'static str {
     match verdict {
         PolicyVerdict::Allow => "allowed",
@@ -185,12 +185,12 @@ pub(super) const fn verdict(verdict: PolicyVerdict) -> &'static str {
 pub(super) fn row(one: &Decided) -> [String; 5] {
     let place = one.place.map_or_else(|| "-".to_owned(), |place| format!("{}:{}", place.line, place.column));
     let through = if one.via.is_empty() { "-".to_owned() } else { one.via.join(" > ") };
-    // The text `env PATH` would look like a call of the program `env`.
+    // The text for a variable is not `env PATH`, because this text would look like a call of the program `env`.
     let kind = if one.kind == PermissionKind::Env { "set" } else { word(one.kind) };
     [place, format!("{kind} {}", one.what), through, verdict(one.verdict).to_owned(), one.rule.to_string()]
 }
 
-/// Returns the titles of the columns of [`row`].
+/// Returns the column titles for the rows of [`row`].
 pub(super) fn heads() -> [String; 5] {
     ["PLACE", "WHAT", "THROUGH", "ANSWER", "RULE"].map(str::to_owned)
 }
@@ -244,7 +244,7 @@ pub(super) fn decided_to_json(one: &Decided) -> Value {
     value
 }
 
-/// Returns the word for a verdict in JSON.
+/// Returns the name of a verdict for JSON.
 pub(super) const fn word_of(verdict: PolicyVerdict) -> &'static str {
     match verdict {
         PolicyVerdict::Allow => "allow",
@@ -255,14 +255,14 @@ pub(super) const fn word_of(verdict: PolicyVerdict) -> &'static str {
     }
 }
 
-/// Returns true if the program executes its input, so that a rule which allows it allows everything.
+/// Returns true if the program executes its input. A rule that allows such a program allows everything.
 pub(super) fn is_interpreter(name: &str) -> bool {
     let base = name.rsplit('/').next().unwrap_or_default();
     let plain = base.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     INTERPRETERS.contains(&plain)
 }
 
-/// Programs that execute their arguments or their input. The names are without a version.
+/// Programs that execute their arguments or their input. The names do not contain a version number.
 const INTERPRETERS: [&str; 47] = [
     "awk",
     "ansible",
@@ -312,5 +312,5 @@ const INTERPRETERS: [&str; 47] = [
     "yarn",
     "zsh",
 ];
-/// Size limit of a script file, in bytes.
+/// Maximum size of a script file, in bytes.
 const MAX_BYTES: usize = 1 << 20;

@@ -16,7 +16,7 @@ pub struct Change {
     pub says: String,
 }
 
-/// The tables whose entries have names.
+/// Names of the roster tables whose entries have names.
 const TABLES: [&str; 6] = ["approver", "group", "proposer", "operator", "boundary", "witness"];
 
 /// Returns all differences between two versions, except in the fields `version`, `previous` and `policy`.
@@ -112,7 +112,7 @@ fn item_words(field: &str, item: &Value) -> String {
     }
 }
 
-/// Makes the review of a next version: the changes, the warnings and the whole statement.
+/// Creates the review of the next roster version: the changes, the warnings and the whole statement.
 #[must_use]
 pub fn review(before: &TrustedRoster, next: &TrustedRoster, policy: Option<&str>) -> Screen {
     let mut screen = Screen::default();

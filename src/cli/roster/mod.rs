@@ -79,7 +79,7 @@ impl From<TableArg> for Table {
 /// Shows or changes a roster.
 ///
 /// # Errors
-/// Returns all errors of the roster, or the reason why the roster was not signed.
+/// Returns all errors in the roster, or the reason why the roster was not signed.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.command {
         Command::Show { file, allowed_signers } => show::run(&args.config, file.as_deref(), *allowed_signers, terminal),

@@ -16,24 +16,24 @@ use crate::terminal::screen::PrintableText;
 use crate::trust::chain::{Chain, Pinned, payload_of};
 use crate::trust::roster::TrustedRoster;
 
-/// A new version and the versions before it.
+/// A new roster version, and the versions before it.
 pub struct ProposedRoster {
-    /// Envelope of the file. Its payload is encoded again in strict base64, as documents require.
+    /// Envelope of the file. The payload is encoded again in strict base64, because documents require strict base64.
     pub envelope: Envelope,
     /// The new version.
     pub next: TrustedRoster,
     /// The version directly before the new version.
     pub before: TrustedRoster,
-    /// Chain of all versions from 1 to `before`, if the files of all these versions were found.
+    /// Chain of all versions from 1 to `before`, if all these versions were found.
     chain: Option<Chain>,
 }
 
-/// Largest number of files in the directory that are read.
+/// Maximum number of files in the directory that are read.
 const MOST_FILES: usize = 2048;
 
 impl ProposedRoster {
-    /// Reads the file and finds the version before it: in the directory of the file, in `earlier`, or among the trusted
-    /// rosters.
+    /// Reads the file, and finds the previous version in the directory of the file, in `earlier`, or among the
+    /// trusted rosters.
     ///
     /// # Errors
     /// Returns an error if the file is no roster, is version 1, or follows a version that was not found.
@@ -82,7 +82,7 @@ impl ProposedRoster {
             let Some((envelope, roster)) = known.get(&digest) else { break };
             let envelope = match envelope {
                 Some(envelope) => envelope.clone(),
-                // A trusted version needs no signatures, unless an older trusted version must lead to it.
+                // A trusted version needs no signatures, except if the trust of the user begins at an older version.
                 None => Envelope::new(roster.payload(), Vec::new()),
             };
             versions.push(envelope);
@@ -93,8 +93,8 @@ impl ProposedRoster {
         }
         let whole = at.is_none();
         let chain = if whole {
-            // The chain is pinned at its end here. If trust begins at an older version, `trusted_by` verifies the
-            // links.
+            // Here the last version of the chain counts as pinned. If the user trusts an older version, `trusted_by`
+            // verifies the versions in between.
             let chain = Chain::connect(&Pinned::Digest(previous), &versions).map_err(|error| wrong(&error))?;
             let _follows = chain.check_follows(&envelope).map_err(|error| wrong(&error))?;
             Some(chain)
@@ -104,10 +104,11 @@ impl ProposedRoster {
         Ok(Self { envelope, next, before, chain })
     }
 
-    /// Returns in words why the version before is trusted.
+    /// Returns the reason why the previous version is trusted, as text.
     ///
     /// # Errors
-    /// Returns an error if no trusted roster leads to the version before, or if a trusted roster is newer already.
+    /// Returns an error if no trusted roster is connected with the previous version, or if a trusted roster is
+    /// already newer.
     pub fn trusted_by(&self, trust: &[ChosenTrust]) -> Result<String, CommandFailure> {
         let already = |trust: &ChosenTrust, version| {
             vec![format!("{} is version {version} already", PrintableText::text(&trust.from).as_str())]
@@ -162,15 +163,15 @@ impl ProposedRoster {
         NewestRoster { version: self.before.version(), digest: self.before.digest() }
     }
 
-    /// Returns true if all versions from 1 on were found. If a version is missing, the reuse of a removed key may stay
-    /// undetected.
+    /// Returns true if all versions, starting with version 1, were found. If a version is missing, a removed key
+    /// could be used again without an error.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         self.chain.is_some()
     }
 }
 
-/// Reads an envelope with a roster.
+/// Reads the envelope of a roster.
 ///
 /// # Errors
 /// Returns an error if the file cannot be read or contains no roster.

@@ -22,11 +22,11 @@ use crate::terminal::streams::{Terminal, write_new};
 use crate::trust::signer::Signer;
 use crate::trust::succession::{SuccessionTallies, ThresholdTally};
 
-/// Shows a next version, asks, and adds a signature.
+/// Shows the next roster version, asks the person, and adds a signature.
 ///
 /// # Errors
-/// Returns an error if no trusted roster leads to this version, the key belongs to no approver, or the person
-/// declines.
+/// Returns an error if no trusted roster is connected with this version, the key belongs to no approver, or the
+/// person declines.
 pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let trust = args.trust.find()?;
     let proposed = ProposedRoster::read(&args.file, &args.earlier, &trust)?;
@@ -142,8 +142,8 @@ pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure>
 /// Proof that a person, or `--yes --expect`, agreed to the digest that was shown.
 struct Consent(());
 
-/// Number of hex digits of the digest that a person types. The person must look at the end of the review to type so
-/// many digits.
+/// Number of hex digits of the digest that a person must type. Eight digits force the person to look at the end of
+/// the review.
 const DIGITS: usize = 8;
 
 fn ask(proposed: &ProposedRoster, name: &Name, terminal: &Terminal) -> Result<Consent, CommandFailure> {
@@ -199,10 +199,10 @@ fn done(
     Ok(Exit::Done)
 }
 
-/// Collects all signatures that count.
+/// Merges all valid signatures of several files into one file.
 ///
 /// # Errors
-/// Returns an error if a file contains another version, or if a file cannot be read or written.
+/// Returns an error if a file contains another roster version, or if a file cannot be read or written.
 pub fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let proposed = ProposedRoster::read(&args.file, &args.earlier, &[])?;
     let (before, next) = (&proposed.before, &proposed.next);
@@ -228,7 +228,8 @@ pub fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, CommandFailu
             if signatures.iter().any(|known| known.keyid == signature.keyid) {
                 continue;
             }
-            // One invalid signature would make the boundary refuse the whole version.
+            // Invalid signatures are left out, because one invalid signature would make the boundary refuse the whole
+            // version.
             let keyid = signature.keyid;
             match SuccessionTallies::join(before, next, &mut signatures, signature) {
                 Ok(fallen) => left_out.extend(
@@ -267,7 +268,7 @@ fn put(path: &Path, envelope: &Envelope) -> Result<(), CommandFailure> {
     rosters::write(path, envelope).map(|_| ()).map_err(|problem| CommandFailure::usage(problem.to_string()))
 }
 
-/// Prints which signatures a version still needs.
+/// Prints the signatures that a version still needs.
 pub fn say_standing(standing: &SuccessionTallies, terminal: &Terminal) {
     for tally in [&standing.of_before, &standing.of_next] {
         terminal.say(&tally.to_string());
@@ -332,15 +333,15 @@ fn read_policy(path: &Path, next: &crate::trust::roster::TrustedRoster) -> Resul
 /// Options of `roster sign`.
 #[derive(Debug, clap::Args)]
 pub struct SignArgs {
-    /// The file of the version. The versions before it are searched in the same directory
+    /// The file of the new roster version. The command searches earlier versions in the same directory
     file: PathBuf,
     /// Write the file with your signature to this new file, and do not change FILE
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// A file of an earlier version in another directory; may be repeated
+    /// A file of an earlier roster version, if it is not in the directory of the new version; may be repeated
     #[arg(long, value_name = "FILE")]
     earlier: Vec<PathBuf>,
-    /// The file of the policy that this version names, to show it in the review
+    /// The policy file whose digest this roster version names; the review then shows the policy
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// Only show the review
@@ -361,12 +362,12 @@ pub struct SignArgs {
 /// Options of `roster merge`.
 #[derive(Debug, clap::Args)]
 pub struct MergeArgs {
-    /// The file of the version, which receives the signatures
+    /// The file of the roster version, to which the signatures are added
     file: PathBuf,
-    /// Files of the same version
+    /// Files of the same roster version with other signatures
     #[arg(value_name = "OTHER")]
     others: Vec<PathBuf>,
-    /// A file of an earlier version in another directory; may be repeated
+    /// A file of an earlier roster version, if it is not in the directory of the new version; may be repeated
     #[arg(long, value_name = "FILE")]
     earlier: Vec<PathBuf>,
 }

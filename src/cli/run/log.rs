@@ -93,7 +93,7 @@ fn known(keys: &Keys, more: &[PathBuf]) -> Result<BTreeMap<KeyId, SshKey>, Comma
     Ok(known)
 }
 
-/// The state of the check after the lines that were read.
+/// State of the chain check after the lines that were read.
 #[derive(Debug, Default)]
 struct Chain {
     number: u64,
@@ -130,7 +130,7 @@ impl Chain {
         let before = self.last.take();
         let signed =
             Signed::<LocalReceipt>::from_envelope(envelope, Base64::Strict).map_err(|error| error.to_string())?;
-        // The digest is kept also if the receipt is refused, because the next receipt names it anyway.
+        // If the receipt is refused, its digest is stored too, because the next receipt names this digest.
         self.last = Some(ContentDigest::from_bytes(signed.digest()));
         if signed.signature_count() != 1 {
             return Err(format!("{} signatures instead of one", signed.signature_count()));

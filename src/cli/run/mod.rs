@@ -1,8 +1,8 @@
 //! The `run` command: a person at a terminal runs the steps of a runbook.
 //!
-//! Policy asks the person instead of approvers. The result is a local receipt, which is a separate kind of document and
-//! proves the run only to this person. For each step, policy decides, the person answers, and the step runs, before the
-//! next step begins. The first step that does not succeed ends the command.
+//! The person answers the questions of policy, and no approvers sign. The result is a local receipt, which is a
+//! separate kind of document and proves the run only to this person. For each step, policy decides, the person
+//! answers, and the step runs. Then the next step begins. The first step that does not succeed ends the command.
 
 mod log;
 
@@ -65,7 +65,7 @@ pub struct Args {
     /// Refuse to run if this host lacks a sandbox layer; the default
     #[arg(long, help_heading = "Sandbox")]
     sandbox_strict: bool,
-    /// Do not keep a receipt
+    /// Do not store a receipt of the run
     #[arg(long, help_heading = "Receipt")]
     no_receipt: bool,
     /// List your own receipts and check their signatures and their chain. The exit code is 1 if there is an error
@@ -92,7 +92,7 @@ impl Args {
     }
 }
 
-/// Runs the steps, or lists the receipts.
+/// Runs the steps of a runbook, or lists the local receipts.
 ///
 /// # Errors
 /// Returns an error if the runbook, the policy or the parameters are invalid, or if a step is denied or cannot

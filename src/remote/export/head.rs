@@ -1,8 +1,8 @@
 //! The signed checkpoint of a log, and the check of the boundary's signature.
 //!
-//! The last seal of the log names a roster, and this roster has the boundary's key. The roster must be the one that the
-//! copy already knew, or a signed successor of that roster. The first roster is trusted without proof, unless the user
-//! gives one.
+//! The last seal of the log names a roster, and this roster contains the boundary's key. The roster must be a roster
+//! that the copy already knows, or a signed successor of that roster. If the user gives no roster, the first roster
+//! of the copy is trusted without proof.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +26,7 @@ use crate::trust::roster::TrustedRoster;
 /// A checkpoint and its signed note.
 #[derive(Debug)]
 pub(super) struct ExportHead {
-    /// The note with its signatures.
+    /// Signed note of the checkpoint, with its signatures.
     pub(super) note: String,
     /// The parsed checkpoint.
     pub(super) checkpoint: Checkpoint,
@@ -41,8 +41,8 @@ impl ExportHead {
     }
 
     /// Checks that the boundary signed this checkpoint, with the roster of the last seal in `log`. The roster must
-    /// follow the roster after the first `before` entries, which an earlier export verified. Returns the newest known
-    /// roster.
+    /// follow the roster in force after the first `before` entries, which an earlier export verified. Returns the
+    /// newest known roster.
     pub(super) fn check_by_log(
         &self,
         log: &LogSource,
@@ -60,8 +60,8 @@ impl ExportHead {
         let versions = versions.ok_or_else(|| odd("the last seal there names no readable roster".to_owned()))?;
         let mut chain = Chain::connect(&Pinned::Digest(known), &versions)
             .map_err(|error| odd(format!("the roster there does not go on from the one that this log had: {error}")))?;
-        // The user may trust rosters of several boundaries. At least one roster must belong to this log, and the newest
-        // such roster counts.
+        // The user may trust rosters of several boundaries. At least one of these rosters must belong to this log,
+        // and the newest of them is used.
         let connected = newest_of(trust, |trust| {
             Chain::connect(&trust.pinned, &versions).map(|chain| (NewestRoster::of(&chain), chain))
         });
@@ -78,15 +78,16 @@ impl ExportHead {
             }
         }
         let roster = chain.by_digest(&seal.roster).filter(|roster| roster.digest() == chain.last().digest());
-        let roster =
-            roster.ok_or_else(|| odd("the last seal there comes with another roster than it names".to_owned()))?;
+        let roster = roster.ok_or_else(|| {
+            odd("the entry of the last seal there contains another roster than the seal names".to_owned())
+        })?;
         let name = &genesis.boundary.name;
         self.check(&origin(name, &SealDigest::of(&payload)), name, roster)?;
         Ok(chain.newest().clone())
     }
 
-    /// Checks the signature with a roster of the user, because a copy without contents has no seals. Returns that
-    /// roster.
+    /// Checks the signature with a roster that the user trusts, because a copy of hashes only contains no seals.
+    /// Returns that roster.
     pub(super) fn check_by_roster(&self, trust: &[ChosenTrust]) -> Result<Option<TrustedRoster>, CommandFailure> {
         let mut refused = None;
         for trust in trust {
@@ -110,8 +111,8 @@ impl ExportHead {
         refused.map_or(Ok(None), Err)
     }
 
-    /// Returns the number of witnesses that cosigned. If one cosignature is invalid the result is 0, because an audit
-    /// then rejects the whole note.
+    /// Returns the number of witnesses that cosigned the checkpoint. If one cosignature is invalid, the result is 0,
+    /// because an audit then rejects the whole note.
     pub(super) fn cosigned(&self, roster: &TrustedRoster) -> u64 {
         let Ok(note) = Note::parse(&self.note) else { return 0 };
         let mut keys = BTreeSet::new();
@@ -141,7 +142,7 @@ impl ExportHead {
     }
 }
 
-/// Returns the last seal among the first `size` entries, with the bytes of its entry.
+/// Returns the last seal in the first `size` entries, with the bytes of the seal's entry.
 fn last_seal(log: &LogSource, size: u64) -> Result<(Vec<u8>, Seal), CommandFailure> {
     for tile in (0..size.div_ceil(u64::from(TILE_WIDTH))).rev() {
         for entry in log.entries(tile, size)?.into_iter().rev() {

@@ -1,4 +1,4 @@
-//! The directory of a copy: its existing state, and durable writes of its files.
+//! Directory of a copy: its existing state, and durable writes of its files.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
@@ -20,12 +20,12 @@ use crate::terminal::screen::PrintableText;
 /// Number of entries in a complete tile, as `u64`.
 pub(super) const WIDTH: u64 = TILE_WIDTH as u64;
 
-/// The directory of a copy, locked for this process.
+/// Directory of a copy, locked by this process.
 #[derive(Debug)]
 pub(super) struct LogMirror<'a> {
     directory: &'a Path,
     hashes_only: bool,
-    /// Open directory. Its lock is released on drop.
+    /// Open directory. The lock is released when this value is dropped.
     opened: File,
 }
 
@@ -53,7 +53,7 @@ impl<'a> LogMirror<'a> {
         LogSource::Directory(self.directory.to_owned())
     }
 
-    /// Returns the kind of the tiles that contain the leaves.
+    /// Returns the kind of tiles that this copy contains: tiles with whole entries, or tiles with hashes.
     pub(super) const fn kind(&self) -> TileKind {
         if self.hashes_only { TileKind::Hashes(0) } else { TileKind::Entries }
     }
@@ -65,7 +65,7 @@ impl<'a> LogMirror<'a> {
         head.map(Some).map_err(|why| self.damaged(&format!("its checkpoint: {why}")))
     }
 
-    /// Rejects a change between the two kinds of copies: with contents, or with hashes only.
+    /// Returns an error if this export would change the kind of the copy: with contents, or with hashes only.
     pub(super) fn check_kind(&self, earlier: Option<&ExportHead>) -> Result<(), CommandFailure> {
         let has_contents = match earlier {
             Some(ExportHead { checkpoint, .. }) => {
@@ -73,8 +73,8 @@ impl<'a> LogMirror<'a> {
                 let last = LogSource::tile_of(TileKind::Entries, last, checkpoint.size)?;
                 self.directory.join(last.to_string()).is_file()
             }
-            // An interrupted first export has no checkpoint. A copy without a checkpoint can still get contents, but a
-            // copy with contents cannot become a copy of hashes.
+            // If the first export was interrupted, the copy has no checkpoint. If a copy has no checkpoint, its kind
+            // may still change from hashes to contents, but not from contents to hashes.
             None if self.hashes_only => ["tile/entries", "blob"].iter().any(|name| self.directory.join(name).exists()),
             None => return Ok(()),
         };
@@ -86,7 +86,7 @@ impl<'a> LogMirror<'a> {
         Ok(())
     }
 
-    /// Reads the incomplete tiles of each level. The tiles must match the root of the copy's checkpoint.
+    /// Reads the incomplete tile of each level. The tiles must match the root of the copy's checkpoint.
     pub(super) fn edge(&self, earlier: &Checkpoint) -> Result<Vec<Vec<Hash>>, CommandFailure> {
         let mut levels = Vec::new();
         let mut entries = earlier.size;
@@ -130,7 +130,8 @@ impl<'a> LogMirror<'a> {
         Ok(bytes.as_chunks::<32>().0.to_vec())
     }
 
-    /// Returns a complete tile that an interrupted export wrote after the checkpoint. An invalid tile is ignored.
+    /// Returns a complete tile behind the checkpoint, which an interrupted export wrote. If the tile is invalid, it
+    /// is ignored.
     pub(super) fn leftover(&self, path: &TilePath) -> Option<ExportTile> {
         if path.width() < TILE_WIDTH {
             return None;
@@ -139,7 +140,7 @@ impl<'a> LogMirror<'a> {
         ExportTile::read(path, bytes)
     }
 
-    /// Returns the blob with this digest, if the file exists and is intact.
+    /// Returns the blob with this digest, if its file exists and has this digest.
     pub(super) fn blob(&self, digest: &BlobDigest) -> Option<Vec<u8>> {
         let bytes = read_file(&self.directory.join(blob_name(digest)), MAX_RESOURCE_BYTES).ok().flatten()?;
         (BlobDigest::of(&bytes) == *digest).then_some(bytes)
@@ -149,7 +150,7 @@ impl<'a> LogMirror<'a> {
         self.write(&blob_name(digest), bytes)
     }
 
-    /// Stores a checkpoint permanently. Two different signed checkpoints of one size prove a fork.
+    /// Stores a checkpoint permanently. Two different signed checkpoints of the same size prove a fork.
     pub(super) fn keep(&self, head: &ExportHead) -> Result<(), CommandFailure> {
         let name = kept_name(head);
         let Some(kept) = read_file(&self.directory.join(&name), MAX_NOTE_BYTES)? else {
@@ -168,15 +169,17 @@ impl<'a> LogMirror<'a> {
         )))
     }
 
-    /// Replaces the copy's note by a note of the same checkpoint with other signatures.
+    /// Replaces the copy's note by another note of the same checkpoint, which has other signatures.
     pub(super) fn renew(&self, head: &ExportHead) -> Result<(), CommandFailure> {
         self.keep(head)?;
-        // After a crash between the two writes, the copy still has the old note. The next export repeats both writes.
+        // If a crash happens between the two writes, the copy still has the old note. The next export repeats both
+        // writes.
         self.write(&kept_name(head), head.note.as_bytes())?;
         self.conclude(head)
     }
 
-    /// Makes the checkpoint the current checkpoint of the copy. All data that it covers must be on disk before.
+    /// Stores the checkpoint as the current checkpoint of the copy. All data that the checkpoint covers must already
+    /// be on disk.
     pub(super) fn conclude(&self, head: &ExportHead) -> Result<(), CommandFailure> {
         self.sync()?;
         self.write("checkpoint", head.note.as_bytes())?;
@@ -187,31 +190,32 @@ impl<'a> LogMirror<'a> {
         rustix::fs::syncfs(&self.opened).map_err(|error| self.failed("", &error.into()))
     }
 
-    /// Writes a file atomically. The checkpoint and files after the checkpoint may be replaced.
+    /// Writes a file atomically. Only the checkpoint, and files behind the checkpoint, may be replaced.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), CommandFailure> {
         let path = self.directory.join(name);
         let directory = path.parent().unwrap_or(self.directory);
         let done = DirBuilder::new().recursive(true).mode(0o755).create(directory).and_then(|()| {
             let mut builder = tempfile::Builder::new();
-            // Other users may serve or audit the copy, so they can read its files.
+            // Other users may read the files of the copy, because they may serve or audit the copy.
             let mode = fs::Permissions::from_mode(0o644);
-            // All temporary files are in one directory, so that the next export can delete them after a crash.
+            // All temporary files are in one directory. After a crash, the next export deletes the files in this
+            // directory.
             let mut file = builder.prefix(UNFINISHED).permissions(mode).tempfile_in(self.directory)?;
             file.write_all(bytes)?;
-            // Without this sync, a power failure could leave a file name with no content.
+            // If this sync were missing, a power failure could leave an empty file under the final name.
             file.as_file().sync_data()?;
             file.persist(&path).map(drop).map_err(|error| error.error)
         });
         done.map_err(|error| self.failed(name, &error))
     }
 
-    /// Deletes incomplete tiles that are complete now, because readers use the complete tile.
+    /// Deletes an incomplete tile if the complete tile exists, because readers use the complete tile.
     pub(super) fn sweep(&self, from: u64, size: u64) {
         let remove = |kind: TileKind, level: u8| {
             let bits = u32::from(level) * u32::from(TILE_HEIGHT);
             let complete = (size >> bits) / WIDTH;
-            // One tile was incomplete before this export. An interrupted export may also have left the last complete
-            // tile's part.
+            // One tile of each level was incomplete before this export. An interrupted export may also have left an
+            // incomplete version of the last complete tile.
             for index in [(from >> bits) / WIDTH, complete.wrapping_sub(1)] {
                 if index < complete
                     && let Some(whole) = TilePath::new(kind, index, TILE_WIDTH)
@@ -235,7 +239,8 @@ impl<'a> LogMirror<'a> {
     }
 }
 
-/// Deletes temporary files of interrupted exports. The directory is locked by this process.
+/// Deletes temporary files of interrupted exports. No other export uses the directory, because this process has
+/// locked it.
 fn remove_unfinished(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {

@@ -1,10 +1,11 @@
-//! Export of a log: an incremental copy in the static format of C2SP tlog-tiles.
+//! Export of a log: an incremental copy in the file format of C2SP tlog-tiles.
 //!
 //! An export fetches only new data. Each file is written under a temporary name and then renamed. The checkpoint is
-//! written last, after all data that it covers is on disk. After an interruption the copy is still the earlier copy,
-//! with additional files that the next export uses if they are valid. Hash tiles are computed from the fetched entries,
-//! and their root must match the signed checkpoint. Existing leaves must not change: a tile that has grown must begin
-//! with its old leaves. Each accepted checkpoint also stays in the directory `checkpoints/`.
+//! written last, after all data that it covers is on disk. If an export is interrupted, the copy stays as before,
+//! except for additional files. The next export uses the valid ones of these files. Hash tiles are computed from the
+//! fetched entries, and the root of these tiles must match the signed checkpoint. Existing leaves must not change, so
+//! a tile that has grown must begin with its old leaves. The directory `checkpoints/` keeps each checkpoint that the
+//! export accepted.
 
 mod head;
 mod mirror;
@@ -46,14 +47,15 @@ pub struct Export {
     pub cosignatures: u64,
 }
 
-/// Copies the new data of the log at `place` into `directory`. For a copy with contents, the boundary must have signed
-/// the checkpoint under a roster that follows the copy's known roster or a roster of `trust`. For a copy of hashes, a
-/// boundary in one of the rosters in `trust` must have signed the checkpoint, if `trust` is not empty.
+/// Copies the new data of the log at `place` into `directory`.
+///
+/// For a copy with contents, the boundary must have signed the checkpoint. The roster of the boundary must follow the
+/// copy's known roster or a roster of `trust`. For a copy of hashes, `trust` may be empty. If `trust` is not empty, a
+/// boundary in one of its rosters must have signed the checkpoint.
 ///
 /// # Errors
-/// Returns an error if data cannot be fetched or written, or if another export uses the directory. The function also
-/// returns an error if the directory has another log, a fork or a newer copy, or if the boundary did not sign the
-/// checkpoint.
+/// Returns an error if data cannot be fetched or written, or if another export uses the directory. Returns an error
+/// if the directory contains another log, a fork or a newer copy, or if the boundary did not sign the checkpoint.
 pub fn export(
     place: &LogSource,
     directory: &Path,
@@ -97,7 +99,7 @@ pub fn export(
     )))
 }
 
-/// Checks that the new checkpoint is of the same log, is not smaller, and is not a fork.
+/// Checks that the new checkpoint belongs to the same log, is not smaller than the old checkpoint, and is not a fork.
 fn check_follows(earlier: &ExportHead, head: &ExportHead, directory: &Path) -> Result<(), CommandFailure> {
     let shown = PrintableText::text(&directory.to_string_lossy());
     let (note, earlier, head) = (&head.note, &earlier.checkpoint, &head.checkpoint);
@@ -119,8 +121,8 @@ fn check_follows(earlier: &ExportHead, head: &ExportHead, directory: &Path) -> R
     Ok(())
 }
 
-/// Updates the note of a log that has not grown, and checks the boundary's signature. Returns the number of new
-/// cosignatures. Without a roster the copy stays unchanged, because the new signatures cannot be verified.
+/// Checks the boundary's signature and updates the note, for a log that has not grown. Returns the number of new
+/// cosignatures. If no roster is known, the note is not updated, because the new signatures cannot be verified.
 fn refresh(
     mirror: &LogMirror<'_>,
     earlier: &ExportHead,
@@ -171,7 +173,7 @@ impl From<CommandFailure> for Stop {
     }
 }
 
-/// Maximum size of a registry in bytes, enough for more than 20 000 steps.
+/// Maximum size of a registry in bytes. The size is enough for more than 20 000 steps.
 const MAX_REGISTRY_BYTES: usize = 4 << 20;
 
 impl Growth<'_> {
@@ -187,7 +189,7 @@ impl Growth<'_> {
         let mut shown = Instant::now();
         for index in from / WIDTH..size.div_ceil(WIDTH) {
             let path = LogSource::tile_of(mirror.kind(), index, size)?;
-            // Leaves of this tile that the copy already has, because the last tile of the copy may be incomplete.
+            // Leaves of this tile that the copy already has. The copy has some leaves if its last tile is incomplete.
             let held = levels.first().cloned().unwrap_or_default();
             let left = if leftovers { mirror.leftover(&path) } else { None };
             let left = left.filter(|tile| tile.leaves().starts_with(&held));
@@ -250,7 +252,8 @@ impl Growth<'_> {
         )))
     }
 
-    /// Adds a leaf and writes each tile that is complete then. Returns the number of written tiles.
+    /// Adds a leaf, and writes each tile that this leaf completes. Returns the number of tiles that the function
+    /// wrote.
     fn append(&self, levels: &mut Vec<Vec<Hash>>, leaf: Hash) -> Result<u64, CommandFailure> {
         let (mut hash, mut written) = (leaf, 0);
         for level in 0_u8.. {
@@ -264,8 +267,8 @@ impl Growth<'_> {
             }
             let hashes = std::mem::take(&mut levels[at]);
             hash = root(&hashes);
-            // The index of this tile is the number of complete tiles before it, which follows from the hashes in the
-            // higher levels.
+            // The index of this tile is the number of complete tiles before the tile. The hashes in the higher levels
+            // give this number.
             let above = levels.iter().skip(at + 1).rev();
             let index = above.fold(0, |index, hashes| index * WIDTH + hashes.len() as u64);
             if let Some(path) = TilePath::new(TileKind::Hashes(level), index, TILE_WIDTH) {
@@ -276,7 +279,8 @@ impl Growth<'_> {
         Ok(written)
     }
 
-    /// Fetches all blobs that a seal names, and all steps that its registry names. Returns the number of written blobs.
+    /// Fetches all blobs that a seal names, and all steps that its registry names. Returns the number of blobs that
+    /// the function wrote.
     fn named_by(&self, entry: &[u8]) -> Result<u64, CommandFailure> {
         let Some((seal, _)) = sealed(entry) else { return Ok(0) };
         let mut written = 0;
@@ -297,7 +301,7 @@ impl Growth<'_> {
             let (digest, length) = (seal.registry, registry.len());
             return Err(odd(format!("the registry {digest} there has {length} bytes, more than any boundary seals")));
         }
-        // An invalid registry is copied unchanged, because the command `audit` reports it.
+        // An invalid registry is not an error here, because the command `audit` reports it.
         let steps: Vec<RegistryLeaf> = json::parse_as(&registry, MAX_REGISTRY_BYTES).unwrap_or_default();
         for step in steps {
             written += self.blob(&BlobDigest::from_bytes(*step.digest.as_bytes()))?.1;
@@ -305,7 +309,7 @@ impl Growth<'_> {
         Ok(written)
     }
 
-    /// Returns a blob, and the number of fetched blobs (0 or 1).
+    /// Returns a blob, and 1 if the blob was fetched or 0 if the copy already had it.
     fn blob(&self, digest: &BlobDigest) -> Result<(Vec<u8>, u64), CommandFailure> {
         if let Some(bytes) = self.mirror.blob(digest) {
             return Ok((bytes, 0));

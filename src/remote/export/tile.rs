@@ -1,10 +1,10 @@
-//! One tile of leaves: either complete entries or only their hashes.
+//! One tile of leaves: either with complete entries, or only with the hashes of the entries.
 
 use crate::crypto::merkle::{Hash, TileKind, TilePath, leaf_hash, push_entry, split_entries};
 use crate::remote::log_source::LogSource;
 use crate::terminal::exit::{CommandFailure, Exit};
 
-/// A tile with exactly as many leaves as its path requires.
+/// A tile with exactly the number of leaves that its path requires.
 #[derive(Debug)]
 pub(super) struct ExportTile {
     bytes: Vec<u8>,
@@ -13,7 +13,7 @@ pub(super) struct ExportTile {
 }
 
 impl ExportTile {
-    /// Parses a tile. Returns `None` if the bytes are not a tile of this path.
+    /// Parses a tile. Returns `None` if the bytes are not a valid tile for this path.
     pub(super) fn read(path: &TilePath, bytes: Vec<u8>) -> Option<Self> {
         let leaves: Vec<Hash> = match path.kind() {
             TileKind::Entries => split_entries(&bytes)?.into_iter().map(leaf_hash).collect(),
@@ -52,7 +52,7 @@ impl ExportTile {
         &self.leaves
     }
 
-    /// Returns the entries. A tile of hashes has no entries.
+    /// Returns the entries. If the tile contains only hashes, the result is empty.
     pub(super) fn entries(&self) -> Vec<&[u8]> {
         match self.kind {
             TileKind::Entries => split_entries(&self.bytes).unwrap_or_default(),

@@ -71,8 +71,8 @@ impl World {
         }
     }
 
-    /// Opens the store and tries again while the lock is taken. Other tests of this process start child processes,
-    /// which hold a copy of the lock until they call exec.
+    /// Opens the store, and tries again as long as the lock is taken. Other tests of this process start child
+    /// processes, which hold a copy of the lock until they call exec.
     fn store(&self) -> (sqlite::SqliteStore, sqlite::reads::SqliteReads) {
         let begun = std::time::Instant::now();
         loop {
@@ -284,7 +284,7 @@ async fn consumptions_of_a_large_batch_have_at_most_sixteen_items() {
 }
 
 #[tokio::test]
-async fn a_spent_nonce_stays_spent_for_another_expiry_and_another_proposal_and_after_a_restart() {
+async fn a_spent_nonce_stays_spent_with_another_expiry_or_another_proposal_or_after_a_restart() {
     let world = World::new();
     let ledger = world.sealed().await;
     let (consumed, _) = run_whole(&ledger, 1).await;
@@ -382,13 +382,13 @@ async fn the_low_water_mark_rises_with_boot_time_and_expired_nonces_stay_expired
     let soon = AuthorizationCore { expires_at: t(60), ..core(1) };
     ledger.consume(consume_of(&ledger, soon.clone())).await.expect("consumed");
     ledger.consume(consume_of(&ledger, core(2))).await.expect("consumed");
-    // A clock that jumps a year ahead prunes nothing.
+    // If the clock jumps a year ahead, no nonce is pruned.
     world.clock.store(T0 + 31_536_000, SeqCst);
     world.boot.store(10, SeqCst);
     let pruned = ledger.prune(1000).await.expect("pruned");
     assert_eq!((pruned.mark, pruned.deleted, pruned.done), (t(10), 0, true));
     assert_eq!(pruned.ahead_s, 31_536_000 - 10);
-    // After the clock is corrected, the mark follows the clock.
+    // After the clock is corrected, the low-water mark follows the clock.
     world.clock.store(T0 + 5, SeqCst);
     assert_eq!(ledger.prune(1000).await.expect("pruned").mark, t(10), "never falls");
     world.clock.store(T0 + 60, SeqCst);
@@ -396,7 +396,7 @@ async fn the_low_water_mark_rises_with_boot_time_and_expired_nonces_stay_expired
     let pruned = ledger.prune(1000).await.expect("pruned");
     assert_eq!((pruned.mark, pruned.deleted), (t(60), 1), "never above the clock");
     assert_eq!(ledger.spent(&soon.nonce).expect("read"), None);
-    // The nonce is deleted, but the mark shows that the authorization is expired.
+    // The nonce is deleted, but the low-water mark shows that the authorization is expired.
     world.clock.store(T0, SeqCst);
     ledger.close().await.expect("closed");
     let ledger = world.open();
@@ -432,7 +432,7 @@ async fn pruning_compares_each_nonce_with_the_log() {
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
     let first = commits.hold(&ledger, |ledger| async move { ledger.refuse(b"first".to_vec(), t(0)).await }).await;
-    // One entry spends four nonces. The last nonce expires later than the others.
+    // One log entry spends four nonces. The last nonce expires later than the others.
     let mut late = consume_of(&ledger, AuthorizationCore { expires_at: t(9000), ..core(4) });
     (late.window.issued_at, late.window.not_before) = (t(0), t(0));
     let release = async {
@@ -448,7 +448,7 @@ async fn pruning_compares_each_nonce_with_the_log() {
     ledger.close().await.expect("closed");
     let (mut store, reads) = sqlite::open(&world.path()).expect("store");
     // According to the log, both the first and the second nonce are expired. The rows of the third and the fourth nonce
-    // contradict the log.
+    // differ from the log.
     store.tamper("UPDATE nonce SET spent = spent + 64 WHERE spent & 63 = 2; UPDATE nonce SET expires_at = 0 WHERE spent & 63 = 3");
     let ledger = Ledger::open(Box::new(store), Arc::new(reads), world.config()).expect("ledger");
     world.clock.store(T0 + 4000, SeqCst);
@@ -468,7 +468,7 @@ async fn pruning_compares_each_nonce_with_the_log() {
 }
 
 #[tokio::test]
-async fn a_run_holds_its_exclusive_lock_until_the_receipt() {
+async fn a_run_keeps_its_exclusive_lock_until_the_receipt_is_written() {
     let world = World::new();
     let ledger = world.sealed().await;
     let exclusive =
@@ -514,7 +514,7 @@ async fn a_denial_stops_known_and_unknown_authorizations() {
 }
 
 #[tokio::test]
-async fn denials_of_unknown_authorizations_are_limited_and_denials_of_proposals_are_not() {
+async fn only_denials_of_unknown_authorizations_are_limited_in_number() {
     let world = World::new();
     let ledger = world.sealed().await;
     let denial = |number: u32, approver: &str, at: Timestamp| DenialWrite {
@@ -545,7 +545,7 @@ async fn denials_of_unknown_authorizations_are_limited_and_denials_of_proposals_
     ledger.deny(denial(101, "alice", t(86_400))).await.expect("room for one");
     let again = ledger.deny(denial(102, "alice", t(86_400))).await;
     assert_eq!(again, Err(WriteStop::TooManyAhead { most: 100, of_approver: true, wait_s: 1 }));
-    // The second limit is for all approvers together.
+    // The second limit counts the denials of all approvers together.
     for number in 1000..1900 {
         let approver = format!("a{}", number / 50);
         drop(ledger.deny(denial(number, &approver, t(86_400))).await);
@@ -566,7 +566,7 @@ async fn unsigned_proposals_are_limited_and_deleted_an_hour_after_their_window()
         at: t(0),
         detail: Vec::new(),
     };
-    // Signed, denied and refused proposals do not count and are kept.
+    // Proposals that were signed, denied or refused do not count and stay in the store.
     let signature = Signature {
         keyid: format!("SHA256:{}", "A".repeat(43)).parse().expect("key id"),
         person: "alice".parse().expect("name"),
@@ -589,7 +589,7 @@ async fn unsigned_proposals_are_limited_and_deleted_an_hour_after_their_window()
     assert_eq!(ledger.propose(new_proposal(7)).await, Ok(ProposeResult::TooManyKept { most: 3, until: first }));
     let other = AuthorizationCore { proposer: "other".parse().expect("name"), ..core(8) };
     assert_eq!(ledger.propose(NewProposal { core: other, ..new_proposal(8) }).await, Ok(ProposeResult::New));
-    // A repeated proposal is answered despite the limit.
+    // A repeated proposal gets an answer even if the limit is reached.
     assert!(matches!(ledger.propose(new_proposal(4)).await, Ok(ProposeResult::Same(_))));
     let at = |seconds: i64| {
         world.clock.store(T0 + seconds, SeqCst);
@@ -661,7 +661,7 @@ async fn a_repeated_proposal_is_recognized_by_its_nonce_or_by_its_content() {
     assert_eq!(status(&ledger, 1), Some(StoredStatus::Expired));
     assert_eq!(ledger.propose(by(6, "b")).await, Ok(ProposeResult::New));
 
-    // A spent nonce leads to its proposal until the nonce is pruned.
+    // Until a spent nonce is pruned, the nonce leads to its proposal.
     run_whole(&ledger, 7).await;
     let spent = NewProposal { core: AuthorizationCore { id: core(10).id, ..core(7) }, ..new_proposal(7) };
     assert!(matches!(ledger.propose(spent).await, Ok(ProposeResult::Conflict(there)) if there.core.id == core(7).id));
@@ -788,7 +788,7 @@ async fn lists_of_proposals_are_filtered_and_paged_with_the_newest_first() {
 }
 
 #[tokio::test]
-async fn tokens_change_only_with_a_seal_and_a_token_name_is_never_reused() {
+async fn tokens_change_only_with_a_new_seal_and_a_token_name_is_never_reused() {
     let world = World::new();
     let ledger = world.sealed().await;
     let name: Name = "ci".parse().expect("name");
@@ -823,7 +823,7 @@ async fn tokens_change_only_with_a_seal_and_a_token_name_is_never_reused() {
 }
 
 #[tokio::test]
-async fn each_seal_names_the_previous_seal_and_the_first_seal_is_the_boundary_id() {
+async fn each_seal_names_the_previous_seal_and_the_digest_of_the_first_seal_is_the_boundary_id() {
     let world = World::new();
     let ledger = world.open();
     assert_eq!(ledger.consume(consume_of(&ledger, core(1))).await, Err(ConsumeStop::NoSeal));
@@ -951,7 +951,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn the_same_rows_always_give_the_same_checkpoint() {
+async fn the_same_database_rows_always_result_in_the_same_checkpoint() {
     let world = World::new();
     let ledger = world.sealed().await;
     let early = ledger.checkpoint().expect("read").expect("signed");
@@ -994,13 +994,13 @@ async fn a_checkpoint_is_made_from_rows_that_were_read_back_after_the_commit() {
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
     let before = ledger.checkpoint().expect("read").expect("signed");
-    // During a commit, readers and checkpoints see the log before the commit.
+    // During a commit, readers and checkpoints still see the log without the batch.
     let asking = commits.hold(&ledger, |ledger| async move { seal(&ledger, 2).await }).await;
     assert_eq!(ledger.checkpoint(), Ok(Some(before.clone())));
     commits.held.store(false, SeqCst);
     asking.await.expect("joined").expect("sealed");
     assert_eq!(ledger.checkpoint().expect("read").expect("signed").size, 2);
-    // If the leaf hashes differ when they are read back, nothing is signed and the process ends.
+    // If the stored leaf hashes differ from the written hashes, the ledger signs nothing and ends the process.
     commits.lies.store(true, SeqCst);
     let stop = seal(&ledger, 3).await;
     assert!(matches!(stop, Err(WriteStop::Fault(StoreFault::Broken { .. }))), "{stop:?}");
@@ -1019,7 +1019,7 @@ async fn a_log_that_does_not_match_its_own_checkpoint_is_not_opened() {
         let (mut store, _) = sqlite::open(&world.path()).expect("store");
         store.tamper(sql);
     };
-    // The checkpoint at size 2 was recorded when the ledger was closed.
+    // The ledger recorded the checkpoint at size 2 when the ledger was closed.
     tamper("DELETE FROM checkpoint WHERE size = 1; UPDATE checkpoint SET size = 9");
     let (store, reads) = sqlite::open(&world.path()).expect("store");
     let opened = Ledger::open(Box::new(store), Arc::new(reads), world.config());
@@ -1081,7 +1081,7 @@ async fn a_failed_commit_stores_nothing_and_all_requests_of_its_batch_fail() {
     let world = World::new();
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
-    // While the commit of one batch is held, the next requests form another batch.
+    // While the test delays the commit of one batch, the next requests form another batch.
     let first = commits.hold(&ledger, |ledger| async move { ledger.refuse(b"first".to_vec(), t(0)).await }).await;
     *commits.next.lock().expect("lock") = [None, Some(StoreFault::Full { during: "test" })].into();
     let release = async {
@@ -1099,7 +1099,7 @@ async fn a_failed_commit_stores_nothing_and_all_requests_of_its_batch_fail() {
     assert_eq!((two.err(), three.is_err()), (one.err(), true));
     assert_eq!((ledger.state().size, ledger.spent(&core(1).nonce)), (2, Ok(None)));
     assert_eq!(status(&ledger, 1), None);
-    // The state in memory matches the database: the lock is free, and the tree grows.
+    // The state in memory matches the database, because the lock is free and the tree grows.
     let consume = Consume { exclusive: Some("x".into()), ..consume_of(&ledger, core(1)) };
     ledger.consume(consume).await.expect("the request succeeds after the disk has space");
     check_laws(&ledger);
@@ -1159,7 +1159,7 @@ async fn a_write_that_the_database_rejects_does_not_undo_other_requests_of_its_b
     let places = [refused.expect("refused").index, five.expect("finished").index, one.index, three.index];
     assert_eq!(places, [4, 5, 6, 7], "the leaves are in order and without a gap");
     assert_eq!((status(&ledger, 2), status(&ledger, 4)), (None, Some(StoredStatus::Running)));
-    // The lock of the second run is free again, and the tree matches the rows.
+    // The exclusive lock of the second run is free again, and the tree matches the rows.
     ledger.consume(locked(6)).await.expect("consumed");
     check_laws(&ledger);
     assert!(world.fatal.lock().expect("lock").is_empty());
@@ -1188,7 +1188,7 @@ async fn retention_uses_the_low_water_mark_and_deletes_no_proposal_that_could_st
     let large = OutputRow { name: Blake3Digest::of(b"large"), bytes: 70_000, data: None };
     let finish = Finish { outputs: vec![output.clone(), large.clone()], ..finish_of(&core(2).id) };
     ledger.finish(finish).await.expect("finished");
-    // If the clock leaps a year ahead, nothing is deleted, because the mark follows the time since boot.
+    // If the clock leaps a year ahead, nothing is deleted, because the low-water mark follows the time since boot.
     world.clock.fetch_add(365 * 86_400, SeqCst);
     ledger.prune(10).await.expect("pruned");
     assert_eq!(ledger.retire(kept, 10).await.expect("retired").deleted, 0);
@@ -1203,7 +1203,7 @@ async fn retention_uses_the_low_water_mark_and_deletes_no_proposal_that_could_st
         Ok(vec![core(2).id]),
         "the store still knows the run of a deleted output"
     );
-    // The cancelled proposal is old, but its window is open. Only the row of the proposal prevents a run.
+    // The cancelled proposal is old, but its window is open. Only the row of the proposal prevents a second run.
     assert_eq!(status(&ledger, 1), Some(StoredStatus::Cancelled));
     let again = ledger.consume(consume_of(&ledger, core(1))).await;
     assert_eq!(again, Err(ConsumeStop::WrongState(StoredStatus::Cancelled)));
@@ -1216,7 +1216,7 @@ async fn retention_uses_the_low_water_mark_and_deletes_no_proposal_that_could_st
     assert!(matches!(again, Err(ConsumeStop::Expired { .. })), "{again:?}");
     assert_eq!((status(&ledger, 2), status(&ledger, 3)), (Some(StoredStatus::Finished), Some(StoredStatus::Pending)));
     assert!(ledger.payload(&core(3).id).expect("read").is_some());
-    // Repeated calls with a small limit reach all rows and then begin again.
+    // Repeated calls with a small limit reach all rows and then begin at the first row again.
     for _ in 0..9 {
         ledger.retire(kept, 1).await.expect("retired");
     }
@@ -1236,7 +1236,8 @@ async fn a_store_that_lost_the_row_of_an_unexpired_nonce_is_not_opened() {
     drop(store);
     let refused = sqlite::open(&world.path()).err().expect("refused").to_string();
     assert!(refused.contains("could run again") && refused.contains("store restore"), "{refused}");
-    // A missing row is no problem if the nonce expired before the mark. The count of nonces is corrected.
+    // A missing row is no problem if the nonce expired before the low-water mark. The program corrects the stored count
+    // of nonces.
     let other = World::new();
     let ledger = other.sealed().await;
     ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
@@ -1321,7 +1322,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 #[tokio::test]
-async fn r7_after_a_leap_of_the_clock_no_entry_is_dated_and_no_proposal_expires() {
+async fn r7_after_a_large_jump_of_the_clock_no_entry_is_written_and_no_proposal_expires() {
     let world = World::new();
     let ledger = world.sealed().await;
     ledger.propose(new_proposal(1)).await.expect("proposed");
@@ -1347,7 +1348,7 @@ async fn r7_after_a_leap_of_the_clock_no_entry_is_dated_and_no_proposal_expires(
     world.clock.store(T0 + 120, SeqCst);
     assert_eq!(ledger.clock_trouble(), None);
     ledger.consume(consume_of(&ledger, core(1))).await.expect("it runs");
-    // The value of the clock at a start is accepted.
+    // The ledger accepts the value of the clock at the start.
     ledger.close().await.expect("closed");
     world.clock.store(T0 + 31_536_000, SeqCst);
     let ledger = world.open();
@@ -1363,7 +1364,7 @@ async fn r7_while_the_clock_is_behind_the_time_advances_with_boot_time() {
     world.clock.store(T0 - 40 * 86_400, SeqCst);
     world.boot.store(80, SeqCst);
     assert_eq!(ledger.now(), t(70), "the time advances by seven eighths of the time since boot");
-    // A consumption does not change the time.
+    // A consumption does not change the boundary's time.
     let first = ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
     assert_eq!(first.at, t(70));
     let short = AuthorizationCore { expires_at: t(75), ..core(2) };
@@ -1377,7 +1378,7 @@ async fn r7_while_the_clock_is_behind_the_time_advances_with_boot_time() {
     assert_eq!(ledger.now(), t(77));
     assert!(matches!(ledger.consume(consume_of(&ledger, short)).await, Err(ConsumeStop::Expired { .. })));
     assert!(ledger.clock_trouble().is_some_and(|why| why.contains("set the system clock right")));
-    // The corrected clock is ahead of the log again, but the correction does not count as a leap.
+    // The corrected clock is ahead of the log again, but this correction does not count as a leap.
     world.clock.store(T0 + 88, SeqCst);
     assert_eq!((ledger.now(), ledger.clock_trouble()), (t(88), None));
     check_laws(&ledger);
@@ -1400,7 +1401,7 @@ async fn an_implausible_low_water_mark_does_not_change_the_current_time() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn any_sequence_of_requests_moves_statuses_forward_and_spends_each_nonce_once(ops in ops()) {
+    fn no_sequence_of_requests_moves_a_status_back_or_spends_a_nonce_twice(ops in ops()) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
         runtime.block_on(async {
             let world = World::new();
@@ -1529,18 +1530,19 @@ async fn a_process_that_is_killed_at_any_commit_leaves_a_consistent_store() {
     }
 }
 
-/// Controls the commits of a test store: a commit can be held or can fail.
+/// Controls the commits of a test store. A test can delay a commit or let the commit fail.
 #[derive(Default)]
 struct Commits {
     held: std::sync::atomic::AtomicBool,
     waiting: std::sync::atomic::AtomicBool,
     next: Mutex<std::collections::VecDeque<Option<StoreFault>>>,
-    /// If true, leaf hashes that are read back are wrong.
+    /// If true, the store returns wrong leaf hashes.
     lies: std::sync::atomic::AtomicBool,
 }
 
 impl Commits {
-    /// Sends a request and returns while its commit is held. Requests that arrive before the release form one batch.
+    /// Sends a request and returns while the request's commit is delayed. Requests that arrive before the delayed
+    /// commit ends form one batch.
     async fn hold<T, F>(&self, ledger: &Ledger, ask: impl FnOnce(Ledger) -> F) -> tokio::task::JoinHandle<T>
     where
         T: Send + 'static,

@@ -12,11 +12,11 @@ use crate::store::sqlite::reads::read_only;
 use crate::store::sqlite::schema::{harden, migrate};
 
 /// Writes a consistent copy of the store at `path` into the new file `into`. A running service can write to the store
-/// meanwhile.
+/// during the copy.
 ///
-/// `VACUUM INTO` is one read transaction. In contrast to SQLite's backup interface, the command never blocks the writer
-/// and never restarts because of a commit. The command copies rows instead of pages, so the copy contains no deleted
-/// data.
+/// `VACUUM INTO` runs in one read transaction. In contrast to SQLite's backup interface, `VACUUM INTO` never blocks the
+/// writer and never restarts after a commit. `VACUUM INTO` copies rows instead of pages, so the copy contains no
+/// deleted data.
 ///
 /// # Errors
 /// Returns a fault if the store cannot be read or the copy cannot be written.
@@ -33,7 +33,7 @@ pub fn copy(path: &Path, into: &Path) -> Result<(), StoreFault> {
         .map_err(|error| StoreFault::Database { during: DURING, message: format!("{}: {error}", into.display()) })
 }
 
-/// Returns the names of all outputs that are files, from a store without a writer.
+/// Returns the names of all outputs that are files, for a store without a writer.
 pub fn files(path: &Path) -> Result<Vec<Blake3Digest>, StoreFault> {
     const DURING: &str = "listing outputs";
     let connection = read_only(path)?;
@@ -61,7 +61,7 @@ pub fn forget(copy: &Path, gone: &[Blake3Digest]) -> Result<(), StoreFault> {
     write().map_err(fault(DURING))
 }
 
-/// Migrates a copy to the schema of this program.
+/// Migrates a copy of a store to the schema of this program.
 ///
 /// # Errors
 /// Returns a fault if the file is no store, or if a newer program wrote the store.
@@ -73,8 +73,8 @@ pub fn bring_up(copy: &Path) -> Result<(), StoreFault> {
 
 /// Copies blobs, tokens, the low-water mark and spent nonces from the store `old` to the empty store `new`.
 ///
-/// The nonces stay spent and token names stay taken. The place of a copied nonce is -1, because no entry of the new log
-/// spent the nonce.
+/// The copied nonces stay spent, and the token names stay in use. The place of a copied nonce in the log is -1, because
+/// no entry of the new log spent the nonce.
 pub fn take_over(old: &Path, new: &Path) -> Result<(), StoreFault> {
     const DURING: &str = "copying data from the old store";
     let connection = writable(new)?;
@@ -94,7 +94,7 @@ pub fn take_over(old: &Path, new: &Path) -> Result<(), StoreFault> {
     write().map_err(fault(DURING))
 }
 
-/// Opens a copy for writing.
+/// Opens a copy of a store for writing.
 pub(super) fn writable(path: &Path) -> Result<Connection, StoreFault> {
     let connection = Connection::open(path).map_err(|error| unusable(path, &error))?;
     harden(&connection).map_err(|error| unusable(path, &error))?;

@@ -121,7 +121,7 @@ pub(super) fn proposal(row: &Row<'_>) -> rusqlite::Result<Proposal> {
     })
 }
 
-/// Returns the number that a row of `signature` stores for the presence of a person.
+/// Returns the number that a row of `signature` stores for the presence of the signer.
 pub(super) const fn presence_number(presence: Presence) -> i64 {
     match presence {
         Presence::Unknown | Presence::NotTouched => 0,
@@ -130,7 +130,7 @@ pub(super) const fn presence_number(presence: Presence) -> i64 {
     }
 }
 
-/// Returns the presence for a stored number. An unknown number means unknown presence.
+/// Returns the presence for a stored number. An unknown number means that the presence is unknown.
 const fn presence_of(number: i64) -> Presence {
     match number {
         1 => Presence::Touched,
@@ -179,7 +179,8 @@ pub(super) const fn tile_id(level: u8, index: u64) -> i64 {
     ((level as u64) << 48 | index).cast_signed()
 }
 
-/// Returns the 16 bytes of the UUID. A UUIDv7 begins with the time, so rows are stored in the order of creation.
+/// Returns the 16 bytes of the UUID. A UUIDv7 begins with the time, so SQLite stores the rows in the order of their
+/// creation.
 pub(super) fn id_bytes(id: &ProposalId) -> [u8; 16] {
     // The parser of `ProposalId` accepts only `prp_` and a UUID.
     uuid::Uuid::try_parse(&id.as_str()[4..]).map(uuid::Uuid::into_bytes).unwrap_or_default()
@@ -223,7 +224,7 @@ mod tests {
     use crate::record::consumption::MAX_ITEMS;
 
     #[test]
-    fn every_item_of_a_consumption_has_a_different_place() {
+    fn every_item_of_a_consumption_has_its_own_place_in_the_log() {
         for index in [0, 1, 1 << 40] {
             for item in 0..MAX_ITEMS as u32 {
                 assert_eq!(unplace(place(index, item)), (index, item));

@@ -11,7 +11,7 @@ pub(super) fn fault(during: &'static str) -> impl FnOnce(rusqlite::Error) -> Sto
         let message = error.to_string();
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => StoreFault::Full { during },
-            // A read or a write failed, or the database is damaged. The durable state is unknown.
+            // A read or a write failed, or the database is damaged. The state on disk is unknown.
             Some(
                 ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ReadOnly,
             ) => StoreFault::Broken { during, message },

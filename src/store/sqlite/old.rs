@@ -25,7 +25,7 @@ pub struct OldStore {
     pub id: SealDigest,
     /// Leaf hashes of the log, computed from the entries.
     pub leaves: Vec<Hash>,
-    /// Time of the last entry.
+    /// Time that the last entry states.
     pub last_at: Timestamp,
     /// Text of the largest recorded checkpoint.
     pub checkpoint: Option<String>,
@@ -45,7 +45,7 @@ pub fn read(path: &Path) -> Result<OldStore, StoreFault> {
     };
     let failed = |error: rusqlite::Error| damaged(&error);
     let connection = connect(path).map_err(|error| unusable(path, &error))?;
-    // All queries read one state of the database.
+    // All queries of this function read one state of the database.
     connection.execute_batch("BEGIN").map_err(|error| unusable(path, &error))?;
     check_version(&connection, path)?;
     let differences = differences(&connection, schema_number(&connection).map_err(failed)?).map_err(failed)?;
@@ -77,7 +77,7 @@ pub fn read(path: &Path) -> Result<OldStore, StoreFault> {
         Ok(None)
     };
     if let Some(missing) = read_log().map_err(failed)? {
-        return Err(damaged(&format!("entry {missing} of its log is missing")));
+        return Err(damaged(&format!("the log entry {missing} is missing")));
     }
     let one = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, Option<[u8; 32]>>(0)).optional();
     let id = one("SELECT boundary FROM state").map_err(failed)?.flatten().map(SealDigest::from_bytes);
@@ -99,7 +99,7 @@ pub fn read(path: &Path) -> Result<OldStore, StoreFault> {
     Ok(found)
 }
 
-/// Moves the write-ahead log of the store at `path` into the database, so that the database file can be renamed alone.
+/// Moves the write-ahead log of the store at `path` into the database file, which a program can then rename alone.
 ///
 /// # Errors
 /// Returns a fault if the file cannot be written, or if another program reads the store.

@@ -1,5 +1,5 @@
-//! Finds nonces that can be deleted, and nonces whose rows were lost. Both decisions use the log, because rows can be
-//! changed by hand.
+//! Searches for nonces that can be deleted, and for nonces whose rows were lost. The two searches use the log, because
+//! a person can change the rows by hand.
 
 use std::collections::HashSet;
 
@@ -17,11 +17,11 @@ use crate::store::sqlite::columns::{place, unplace};
 use crate::store::sqlite::errors::fault;
 use crate::store::sqlite::survey::opened;
 
-/// Looks at `limit` nonces after `after`. A nonce is deleted if it expired at or before `mark` according to both its
+/// Examines `limit` nonces after `after`. A nonce is deleted if it expired at or before `mark` according to both its
 /// row and the log. If the row contradicts the log, the row stays and `store check` reports the row.
 ///
 /// The function reads each log entry once and deletes all expired nonces of that entry together. The function stops
-/// after about `limit` items, so that runs do not wait for long.
+/// after about `limit` nonces, so that runs do not wait for long.
 pub(super) fn prune(
     connection: &Connection,
     mark: Timestamp,
@@ -43,8 +43,8 @@ pub(super) fn prune(
             continue;
         }
         if spent < 0 {
-            // An earlier log spent this nonce, and that log is not in this store. When the mark reaches the time below,
-            // all nonces of the earlier log have expired.
+            // An earlier log spent this nonce, and this store does not contain the earlier log. When the low-water mark
+            // reaches the time below, all nonces of the earlier log have expired.
             if taken_over_until(connection)?.is_some_and(|until| until <= mark.unix()) {
                 deleted += forget.execute(params![nonce, expires_at, spent])?;
             }
@@ -75,12 +75,13 @@ pub(super) fn prune(
 
 /// Returns the nonces that the log spent, that have not expired by the low-water mark, and that have no row.
 ///
-/// The function reads only the entries themselves, from the last entry back. Only entries that begin like a consumption
-/// are parsed. At 100,000 runs a day, parsing all entries of a day would delay a start by many seconds.
+/// The function reads only the entries, from the last entry back to older entries. The function parses only entries
+/// that begin like a consumption. At 100,000 runs a day, a start that parsed all entries of a day would take many
+/// seconds longer.
 pub(super) fn nonces_without_rows(connection: &Connection) -> Result<Vec<Nonce>, StoreFault> {
     let read = || -> rusqlite::Result<Vec<Nonce>> {
         let mark: i64 = connection.query_row("SELECT mark FROM state", [], |row| row.get(0))?;
-        // A window is at most one day long, so older consumptions have expired by the mark.
+        // A window is at most one day long, so the nonces of older consumptions have expired.
         let since = mark.saturating_sub(MAX_WINDOW_S + SKEW_S);
         let mut entries = connection.prepare("SELECT data FROM leaf ORDER BY idx DESC")?;
         let mut row_of = connection.prepare("SELECT 1 FROM nonce WHERE nonce = ?1")?;
@@ -108,10 +109,10 @@ pub(super) fn nonces_without_rows(connection: &Connection) -> Result<Vec<Nonce>,
     read().map_err(fault("comparing nonces with the log"))
 }
 
-/// Returns the first characters of every consumption in the log. The store itself writes consumptions as canonical
-/// JSON.
+/// Returns the first characters of every consumption in the log. The store itself writes consumptions in the form of
+/// canonical JSON.
 fn head_of_consumptions() -> String {
-    // The base64 of a prefix is a prefix of the whole base64, if the length is a multiple of three bytes.
+    // The base64 of a prefix is a prefix of the whole base64 if the prefix has a multiple of three bytes.
     let payload = br#"{"_type":"https://in-toto.io/Statement/v1","predicate":{"at":""#;
     format!(r#"{{"payload":"{}"#, STANDARD.encode(&payload[..payload.len() / 3 * 3]))
 }
@@ -125,7 +126,7 @@ pub(super) fn taken_over_until(connection: &Connection) -> rusqlite::Result<Opti
     }))
 }
 
-/// Returns the nonces that the log entry `index` spent. The result is empty if the entry is no consumption.
+/// Returns the nonces that the log entry `index` spent. The result is empty if the entry is not a consumption.
 fn spent_in(connection: &Connection, index: u64) -> rusqlite::Result<Vec<Spent>> {
     let data = entry(connection, index)?;
     let consumption = data.and_then(|data| opened::<Consumption>(&data).ok());

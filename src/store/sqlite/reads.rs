@@ -25,12 +25,12 @@ use crate::store::sqlite::schema;
 use crate::store::sqlite::schema::{APPLICATION_ID, MIGRATIONS};
 use crate::store::{CheckpointRow, StoreHead, StoreReads};
 
-/// Maximum number of connections for reading. A read takes microseconds from the page cache, so more connections would
+/// Maximum number of connections that read. A read from the page cache takes microseconds, so more connections would
 /// only compete for CPU cores.
 const READERS: usize = 4;
 
-/// Maximum number of rows that one page of a filtered list reads. The limit prevents that a filter with few matches
-/// blocks other readers.
+/// Maximum number of rows that one page of a filtered list reads. Because of the limit, a filter with few matches
+/// cannot delay other readers for long.
 const MAX_SCAN: usize = 10_000;
 
 /// A pool of read-only connections.
@@ -125,7 +125,7 @@ impl StoreReads for SqliteReads {
     }
 
     fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, StoreFault> {
-        // The times of leaves never decrease. The query reads the bytes of refusals only.
+        // The times of leaves never decrease. The query reads only the bytes of entries that are refusals.
         let sql = "SELECT data FROM leaf WHERE idx > (SELECT max(idx) FROM leaf) - ?2 AND kind = ?3 AND at >= ?1 \
                    ORDER BY idx DESC";
         let params = params![since.unix(), most, LeafKind::Refusal as u8];
@@ -205,7 +205,7 @@ impl StoreReads for SqliteReads {
                         page.next = None;
                         return Ok(page);
                     };
-                    // Read the id first, because a search by the last characters skips nearly all rows.
+                    // The query reads the id first, because a search by the last characters skips nearly all rows.
                     let id = proposal_id(row, 0)?;
                     let named = filter.ending.as_ref().is_none_or(|ending| ending.is_of(&id));
                     page.next = Some(id);
@@ -230,7 +230,7 @@ impl StoreReads for SqliteReads {
 
     fn payload(&self, id: &ProposalId) -> Result<Option<PayloadSource>, StoreFault> {
         const DURING: &str = "reading a payload";
-        // A single statement reads a single state of the database. Separate statements could miss the payload, because
+        // A single statement reads one consistent state of the database. Two statements could miss the payload, because
         // a change of the status moves the payload to another table.
         let sql = "SELECT p.data, c.envelope, l.data FROM proposal \
                    LEFT JOIN payload p ON p.proposal = proposal.id LEFT JOIN crossing c ON c.id = proposal.spent \
@@ -317,7 +317,7 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Opens a connection that changes nothing, after a check that this program can read the store.
+/// Checks that this program can read the store, and opens a read-only connection.
 pub(super) fn read_only(path: &Path) -> Result<Connection, StoreFault> {
     let refused = |message: String| StoreFault::Unusable { message: format!("{} {message}", path.display()) };
     if !path.is_file() {
@@ -325,7 +325,7 @@ pub(super) fn read_only(path: &Path) -> Result<Connection, StoreFault> {
     }
     let connection = connect(path).map_err(|error| unusable(path, &error))?;
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    // If the database header is readable but other pages are not, report a damaged store and not a wrong file name.
+    // If only the database header is readable, the store is damaged, so the message must not report a wrong file name.
     let unreadable = |error: rusqlite::Error| match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure) => fault("opening the store")(error),
         _ => unusable(path, &error),

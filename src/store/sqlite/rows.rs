@@ -15,12 +15,12 @@ pub(super) const COLUMNS: &str = "p.id, p.digest, p.nonce, p.request IS NOT NULL
                                   p.params_digest, p.proposer, p.expires_at, p.status, p.created_at, p.approved_at, \
                                   p.started_at, p.ended_at, p.spent, p.detail";
 
-/// The row of a proposal, whose values are not yet verified.
+/// The row of a proposal, with values that nobody has verified yet.
 pub(super) struct ProposalRow {
     pub(super) id: Vec<u8>,
     pub(super) digest: Vec<u8>,
     pub(super) nonce: Vec<u8>,
-    /// True if the proposal was made by a request, false if a complete envelope arrived.
+    /// True if a request created the proposal, false if a complete envelope arrived.
     asked: bool,
     step: String,
     step_digest: Vec<u8>,
@@ -64,7 +64,7 @@ impl ProposalRow {
         self.status == StoredStatus::Running.number()
     }
 
-    /// Returns the names of the columns that differ from the signed `payload`.
+    /// Returns the names of the columns that differ from the payload.
     ///
     /// # Errors
     /// Returns an error if the payload is no authorization.

@@ -1,5 +1,5 @@
-//! The schema of a store: its migrations and its checks. The settings of the connection disable triggers and views of
-//! the file, so that only this program changes rows.
+//! The schema of a store: its migrations and its checks. The settings of the connection disable triggers and views in
+//! the database file, so that only this program changes rows.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,18 +10,18 @@ use rusqlite::config::DbConfig;
 use crate::store::fault::StoreFault;
 use crate::store::sqlite::errors::{fault, unusable};
 
-/// Number of the first schema of version 0.2.0, whose formats are frozen. Version 0.1.0 wrote schemas with lower
-/// numbers.
+/// Number of the first schema of version 0.2.0. The document formats are frozen since that version. Version 0.1.0 wrote
+/// schemas with lower numbers.
 pub(super) const FIRST: usize = 3;
 
-/// Refuses a store of version 0.1.0. The entries of that version are documents of the old form, and a migration cannot
-/// sign the entries again.
+/// Refuses a store of version 0.1.0. The entries of that version have an old form, and a migration cannot sign them
+/// again.
 ///
 /// # Errors
-/// Returns a fault if the number and the schema are those of version 0.1.0, or if the schema cannot be read. If the
-/// number was changed by hand, [`check`] finds the difference.
+/// Returns a fault if the schema and its number are those of version 0.1.0, or if the schema cannot be read. If
+/// somebody changed the schema number by hand, [`check`] finds the difference.
 pub(super) fn refuse_old(connection: &Connection, version: usize, path: &Path) -> Result<(), StoreFault> {
-    // A new database has the number 0.
+    // A new database has the schema number 0.
     if version == 0 || version >= FIRST {
         return Ok(());
     }
@@ -37,7 +37,7 @@ pub(super) fn refuse_old(connection: &Connection, version: usize, path: &Path) -
     Err(StoreFault::Unusable { message })
 }
 
-/// Disables triggers and views of the database file, and does not trust the schema of the file.
+/// Disables triggers and views in the database file, and sets the schema as untrusted.
 ///
 /// # Errors
 /// Returns an error if SQLite was built without one of these options.
@@ -49,8 +49,8 @@ pub(super) fn harden(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Returns the differences between the schema and the result of the first `version` migrations. The comparison takes a
-/// millisecond.
+/// Returns the differences between the schema and the result of the first `version` migrations. The comparison takes
+/// about a millisecond.
 pub(super) fn differences(connection: &Connection, version: usize) -> rusqlite::Result<Vec<String>> {
     let model = Connection::open_in_memory()?;
     for migration in MIGRATIONS.iter().take(version) {
@@ -81,7 +81,7 @@ pub(super) fn check(connection: &Connection, version: usize, path: &Path) -> Res
     Err(StoreFault::Unusable { message })
 }
 
-/// Kind, name and SQL text of a schema object. SQLite keeps the text unchanged.
+/// Kind, name and SQL text of a schema object. SQLite stores the SQL text unchanged.
 type Object = (String, String, Option<String>);
 
 fn objects(connection: &Connection) -> rusqlite::Result<BTreeSet<Object>> {
@@ -96,7 +96,7 @@ fn objects(connection: &Connection) -> rusqlite::Result<BTreeSet<Object>> {
 pub(super) const MIGRATIONS: &[&str] =
     &[include_str!("0001_first.sql"), include_str!("0002_care.sql"), include_str!("0003_bounds.sql")];
 
-/// The number of this program's databases: "CSGN" in ASCII.
+/// The application id of this program's databases: "CSGN" in ASCII.
 pub(super) const APPLICATION_ID: i32 = 0x4353_474e;
 
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
@@ -121,14 +121,14 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
         );
         return Err(StoreFault::Unusable { message });
     }
-    // Check the schema first, because a migration needs the unchanged result of the earlier migrations.
+    // The code checks the schema first, because a migration needs the unchanged result of the earlier migrations.
     check(connection, version, path)?;
     refuse_old(connection, version, path)?;
     if version == MIGRATIONS.len() {
         return Ok(());
     }
-    // All migrations are one transaction. A crash between two migrations of a new store would leave the schema number
-    // of an old store.
+    // All migrations run in one transaction. After a crash between two migrations, a new store would have the schema
+    // number of an old store.
     let transaction = connection.transaction().map_err(fault(DURING))?;
     for migration in MIGRATIONS.iter().skip(version) {
         transaction.execute_batch(migration).map_err(fault(DURING))?;

@@ -1,7 +1,7 @@
-//! The check of a whole SQLite store: every row against the log, and all bytes against their digests.
+//! The survey of an SQLite store: compares every row with the log, and all bytes with their digests.
 //!
-//! The check is one read transaction and changes nothing. A running service is not blocked, and its new writes are not
-//! seen.
+//! The survey runs in one read transaction and changes nothing. The survey does not block a running service, and does
+//! not see new writes of the service.
 
 mod tables;
 
@@ -41,18 +41,19 @@ use crate::store::sqlite::schema::MIGRATIONS;
 use crate::store::tree::TreeEdge;
 use crate::store::window::MOST_MARK_AHEAD_S;
 
-/// Number of leaves that one query reads.
+/// Number of leaves that one query of the survey reads.
 const AT_ONCE: u64 = 256;
 
-/// Checks the store at `path`. `progress` gets the number of checked log entries and the number of all log entries.
+/// Surveys the store at `path`. The function calls `progress` with the number of checked log entries and the number of
+/// all log entries.
 ///
 /// # Errors
-/// Returns a fault if the store cannot be opened. Problems inside the store are defects of the result.
+/// Returns a fault if the store cannot be opened. The function returns problems inside the store as defects.
 pub fn survey(path: &Path, scope: &StoreScope, progress: &mut dyn FnMut(u64, u64)) -> Result<StoreSurvey, StoreFault> {
     const DURING: &str = "opening the store for a check";
     let connection = match read_only(path) {
         Ok(connection) => connection,
-        // If the first pages cannot be read, the file is a damaged store and not a wrong file.
+        // If the first pages of a file are unreadable, the file is a damaged store and not a wrong file.
         Err(StoreFault::Broken { message, .. }) => return Ok(StoreSurvey::of_unreadable(message)),
         Err(fault) => return Err(fault),
     };
@@ -100,19 +101,19 @@ struct Look<'a> {
     mark: i64,
     size: u64,
     last_at: i64,
-    /// Time that the current entry states. `None` if entries of this kind state no time.
+    /// Time that the current entry states, or `None` if entries of this kind state no time.
     stated: Option<Timestamp>,
-    /// Digest of the last seal that the check has read.
+    /// Digest of the last seal that the survey has read.
     previous: Option<SealDigest>,
     /// Digest of the first seal, which is the id of the boundary.
     first: Option<SealDigest>,
     origin: Option<String>,
-    /// Keys of the boundary in the rosters of the log.
+    /// Keys of the boundary in all rosters of the log.
     keys: Vec<PublicKey>,
     rosters: BTreeSet<[u8; 32]>,
-    /// Approvers by key, from the rosters of the log.
+    /// Approvers by key, from all rosters of the log.
     people: BTreeMap<KeyId, BTreeSet<Name>>,
-    /// Number of rows in `output_of` that receipts explain.
+    /// Number of rows in `output_of` that belong to receipts.
     outputs_named: u64,
     root: Hash,
     defects: Vec<StoreDefect>,
@@ -164,7 +165,7 @@ impl Look<'_> {
         self.connection.query_row(sql, [], |row| row.get(0))
     }
 
-    /// Reports each row of a query as a defect. The first column of the query is an id.
+    /// Reports each row of a query as a defect. The first column of the query must be an id.
     fn odd(&mut self, table: &str, what: &str, mend: &'static str, sql: &str) -> rusqlite::Result<()> {
         let limit = MAX_DEFECTS - self.defects.len().min(MAX_DEFECTS);
         let found = self.all(&format!("SELECT hex(id) FROM ({sql}) LIMIT ?1"), [limit], |row| {
@@ -176,7 +177,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Runs SQLite's own check of its pages and indexes.
+    /// Runs SQLite's own check of pages and indexes.
     fn sound(&mut self) {
         let sql = "PRAGMA integrity_check(20)";
         match self.all(sql, [], |row| row.get::<_, String>(0)) {
@@ -211,7 +212,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Makes temporary tables of proposals by their place in the log.
+    /// Makes temporary tables of proposals, sorted by their place in the log.
     fn places(&mut self) -> rusqlite::Result<()> {
         self.connection.execute_batch(
             "CREATE TEMP TABLE spent_at (spent INTEGER NOT NULL, id BLOB NOT NULL);
@@ -275,7 +276,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Checks every entry in order: its hash, its time, its tiles and checkpoints, and its rows.
+    /// Checks every entry in order, with its hash, its time, its tiles, its checkpoints and its rows.
     fn log(&mut self, progress: &mut dyn FnMut(u64, u64)) -> rusqlite::Result<()> {
         let mut tree = Frontier::default();
         let mut edge = TreeEdge::default();
@@ -304,7 +305,8 @@ impl Look<'_> {
             for (index, kind, at, hash, data) in leaves {
                 let entry = format!("log entry {index}");
                 if index != tree.size() {
-                    // All later entries would be defects too, so report only the first missing entry.
+                    // All entries after a missing entry would be defects too, so the survey reports only the first
+                    // missing entry.
                     self.defect(format!("log entry {}", tree.size()), "it is missing", RESTORE);
                     return Ok(());
                 }
@@ -339,7 +341,7 @@ impl Look<'_> {
             progress(tree.size(), self.size);
         }
         self.root = tree.root();
-        // A mark that is far ahead of both the clock and the log was probably changed by hand.
+        // Somebody probably changed a low-water mark by hand if the mark is far ahead of the clock and of the log.
         let latest = self.last_at.max(self.scope.now.unix());
         if self.mark > latest.saturating_add(MOST_MARK_AHEAD_S) {
             let what = format!(
@@ -381,7 +383,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Compares a recorded checkpoint with the tree at its size.
+    /// Compares a recorded checkpoint with the tree of the same size.
     fn head(&mut self, size: u64, root: &[u8], note: &str, true_root: &Hash) {
         let place = format!("checkpoint of {size} entries");
         let parsed = Note::parse(note).ok();
@@ -399,7 +401,7 @@ impl Look<'_> {
         }
     }
 
-    /// Checks the time of a row, which must be the latest time that an entry up to this entry states.
+    /// Checks the time of a leaf row, which must be the latest time among the entries up to this entry.
     fn time(&mut self, entry: &str, at: i64) {
         let signed = self.stated.take().map_or(self.last_at, Timestamp::unix);
         if signed < self.last_at {
@@ -488,7 +490,8 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Checks that every item has its proposal, its nonce until the expiry, and its receipt or its run.
+    /// Checks that every item of a consumption has its proposal, its nonce (until the nonce expires), and its receipt
+    /// or its run.
     fn consumption(&mut self, index: u64, consumption: &Consumption) -> rusqlite::Result<()> {
         self.stated = Some(consumption.at);
         for (item, spent) in (0..).zip(&consumption.spent) {
@@ -608,7 +611,7 @@ impl Look<'_> {
             match found {
                 Some((true, _)) => self.outputs_named += 1,
                 Some((false, true)) => {
-                    let what = format!("no row says that the proposal {} wrote {}", hex(&run.id), hex(&name));
+                    let what = format!("no row records that the proposal {} wrote {}", hex(&run.id), hex(&name));
                     self.defect("table output_of", what, LOST);
                 }
                 _ => {}
@@ -649,7 +652,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Returns true if a roster of the log gave this key to the approver.
+    /// Returns true if a roster of the log lists this key for the approver.
     fn is_key_of(&self, key: &KeyId, approver: &str) -> bool {
         self.people.get(key).is_some_and(|names| names.iter().any(|name| name.as_str() == approver))
     }
@@ -662,13 +665,13 @@ pub(super) fn opened<P: Predicate>(data: &[u8]) -> Result<(Vec<u8>, Statement<P>
     Ok((payload, statement))
 }
 
-/// Returns the key ids of the signatures in an entry. The signatures are not verified.
+/// Returns the key ids of the signatures in an entry. The function does not verify the signatures.
 fn signers(data: &[u8]) -> Result<Vec<KeyId>, Malformed> {
     let envelope: Envelope = json::parse_as(data, data.len())?;
     Ok(envelope.signatures.into_iter().map(|signature| signature.keyid).collect())
 }
 
-/// Returns the path of an output file below the directory of outputs.
+/// Returns the path of an output file in the directory of outputs.
 pub(super) fn file_of(outputs: &Path, hex: &str) -> std::path::PathBuf {
     outputs.join(&hex[..2]).join(hex)
 }

@@ -1,4 +1,4 @@
-//! The check of the tables outside the log. The rows are compared with each other and with signed documents.
+//! The survey of the tables outside the log. The survey compares the rows with each other and with signed documents.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -70,7 +70,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Checks spent nonces. A negative place means that an earlier log spent the nonce.
+    /// Checks spent nonces. A negative place in the log means that an earlier log spent the nonce.
     pub(super) fn nonces(&mut self) -> rusqlite::Result<()> {
         self.odd(
             "nonce",
@@ -113,7 +113,8 @@ impl Look<'_> {
             "SELECT proposal AS id FROM payload WHERE proposal NOT IN (SELECT id FROM proposal)",
         )?;
         let sql = format!("SELECT {COLUMNS}, data FROM payload JOIN proposal p ON p.id = payload.proposal");
-        // Few rows have a payload, because waiting proposals are limited and retention deletes ended proposals.
+        // Few rows have a payload, because the number of waiting proposals is limited and retention deletes ended
+        // proposals.
         let waiting = self.all(&sql, [], |row| Ok((ProposalRow::read(row)?, row.get::<_, Vec<u8>>("data")?)))?;
         for (row, payload) in waiting {
             if row.digest == sha256(&payload) {
@@ -132,8 +133,8 @@ impl Look<'_> {
         self.signatures()
     }
 
-    /// Checks that the key of each stored signature belongs to the named approver. The signatures themselves are
-    /// verified before a run.
+    /// Checks that the key of each stored signature belongs to the named approver. The boundary verifies the signatures
+    /// before a run.
     fn signatures(&mut self) -> rusqlite::Result<()> {
         let rows = self.all(
             "SELECT s.proposal, s.keyid, s.person, p.id IS NOT NULL FROM signature s LEFT JOIN proposal p ON p.id = s.proposal",
@@ -205,7 +206,7 @@ impl Look<'_> {
             }
         }
         for (name, what) in odd {
-            // Retention may have deleted the output and its row during the check.
+            // Retention may have deleted the output and its row during this survey.
             if self.still_has(&name)? {
                 self.defect(format!("output {name}"), what, LOST);
             }
@@ -243,7 +244,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Returns true if the store has the output now, outside the transaction of this check.
+    /// Returns true if the store has the output now, outside of this survey's transaction.
     fn still_has(&self, name: &Blake3Digest) -> rusqlite::Result<bool> {
         let Some(path) = self.connection.path() else { return Ok(true) };
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -251,7 +252,7 @@ impl Look<'_> {
         now.prepare("SELECT 1 FROM output WHERE name = ?1")?.exists([name.as_bytes()])
     }
 
-    /// Compares the tokens with the last seal. The comparison shows a scope that was extended by hand.
+    /// Compares the tokens with the last seal. The comparison detects a scope that somebody extended by hand.
     pub(super) fn tokens(&mut self) -> rusqlite::Result<()> {
         let sql = "SELECT data FROM leaf JOIN seal ON seal.idx = leaf.idx ORDER BY leaf.idx DESC LIMIT 1";
         let Some(data) = self.one(sql, [], |row| row.get::<_, Vec<u8>>(0))? else { return Ok(()) };
