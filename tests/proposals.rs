@@ -478,3 +478,39 @@ fn r10_a_restart_gives_no_new_budget_for_logged_refusals() {
         assert!(world.count("refusal") > 60, "what is counted only is summed up");
     }
 }
+
+#[test]
+fn a_run_is_visible_only_to_its_proposer_and_to_readers_and_operators_of_its_step() {
+    let world = World::new();
+    let finished = world.run("say:echo", json!({"text": "not for everyone"}), &[&alice()]);
+    let (id, receipt) = (id_of(&finished), finished["receipt"].as_str().unwrap());
+    let output = world.receipt(&finished)["output"]["stdout"]["blake3"].as_str().unwrap().to_owned();
+    let paths = [
+        format!("/v1/proposals/{id}"),
+        format!("/v1/proposals/{id}/events"),
+        format!("/v1/receipts/{receipt}"),
+        format!("/v1/receipts/{receipt}/bundle"),
+        format!("/v1/outputs/{output}"),
+    ];
+    let token = |name: &str, scope: &str, pattern: &str| world.token_for(name, &["alice"], &[scope], &[pattern]);
+    let allowed = [
+        world.agent.clone(),
+        world.reader.clone(),
+        token("say-reader", "read", "say:*"),
+        token("say-operator", "operate", "say:*"),
+    ];
+    let others = [
+        world.courier.clone(),
+        token("say-proposer", "propose", "say:*"),
+        token("plain-reader", "read", "plain:*"),
+        token("plain-operator", "operate", "plain:*"),
+    ];
+    for path in &paths {
+        for bearer in &allowed {
+            assert_eq!(world.wire.get(path, bearer).status, 200, "{path}");
+        }
+        for bearer in &others {
+            world.wire.get(path, bearer).problem("not-found");
+        }
+    }
+}

@@ -8,6 +8,7 @@ mod handover;
 mod host_lock;
 pub mod kept;
 pub mod log_at_rest;
+mod memory;
 pub mod owned;
 pub mod places;
 pub mod private;

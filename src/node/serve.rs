@@ -21,7 +21,7 @@ use crate::node::files::BoundaryFiles;
 use crate::node::host_lock::HostLock;
 use crate::node::problem::{FileProblem, Problems};
 use crate::node::start::{self, AssembledBoundary, TakenChanges};
-use crate::node::{descriptors, kept, succession, witnessing};
+use crate::node::{descriptors, kept, memory, succession, witnessing};
 use crate::record::ident::BoundaryName;
 use crate::sandbox::Sandbox;
 use crate::sandbox::linux::LinuxSandbox;
@@ -130,6 +130,7 @@ impl Node {
             _ = signals.end.recv() => return Err(stopped_in_recovery(&config).into()),
             _ = signals.interrupt.recv() => return Err(stopped_in_recovery(&config).into()),
         };
+        memory::release_freed_memory();
         let control = control::listen(&config.socket())?;
         let listener = listen(&config).await?;
         let state = boundary.crossing.state();
