@@ -1,6 +1,6 @@
 //! The crossing. Every run passes through it. Read [`cross`] first.
 //!
-//! Code outside this module can't make a stage, spend a nonce or start a run. `tests/layers.rs` checks that.
+//! Code outside this module can't make a stage, spend a nonce or start a run. `tests/house/layers.rs` checks that.
 pub mod boundary_key;
 pub mod caller;
 pub mod capacity;

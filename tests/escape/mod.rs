@@ -23,7 +23,7 @@ use countersign::sandbox::profile::{Prepared, Unavailable};
 use countersign::sandbox::{End, Plan, Report, Sandbox as _};
 use serde::{Deserialize, Serialize};
 
-use crate::host;
+use crate::support::host;
 use planted::Planted;
 
 /// One script that tries to get out.
@@ -140,7 +140,7 @@ pub fn all_cases() -> Vec<Case> {
     found
 }
 
-/// Plays every script in a process of its own, in which the test `name` calls [`play_what_is_ordered`].
+/// Plays every script in a process of its own, in which the test `name` of `escapes.rs` calls [`play_what_is_ordered`].
 pub fn round(name: &str, who: Who, held: Held) -> Vec<Outcome> {
     round_over(name, who, held, Workdir::Copy)
 }
@@ -176,7 +176,7 @@ pub fn round_over(name: &str, who: Who, held: Held, workdir: Workdir) -> Vec<Out
     }
     // What a careless service has open.
     say(&["bash", "-c", "exec 99< \"$0\"; exec \"$@\"", canary.to_str().expect("UTF-8")]);
-    say(&[test.to_str().expect("UTF-8"), "--exact", name, "--nocapture", "--test-threads=1"]);
+    say(&[test.to_str().expect("UTF-8"), "--exact", &format!("escapes::{name}"), "--nocapture", "--test-threads=1"]);
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).current_dir("/").stdin(Stdio::null());
     command.env(ORDER, serde_json::to_string(&order).expect("JSON"));
