@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use crate::support::people::{alice, now};
-use crate::support::{self, SMALL, World, id_of, runbook, wait_for};
+use crate::support::{self, SMALL, World, id_of, runbook, said, wait_for};
 use serde_json::{Value, json};
 
 /// A commit, as CI binds it.
@@ -129,10 +129,6 @@ impl Deployed {
 fn digest_of(world: &World, step: &str) -> String {
     let view = world.wire.get(&format!("/v1/steps/{step}"), &world.reader).ok(200);
     view["digest"].as_str().expect("a digest").to_owned()
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 fn detail(line: &Value, name: &str) -> String {

@@ -3,15 +3,11 @@
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 
 use crate::support::people::{self, alice};
-use crate::support::{POLICY, SMALL, World, id_of, runbook, wait_for};
+use crate::support::{POLICY, SMALL, World, id_of, runbook, said, wait_for};
 use serde_json::{Value, json};
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
 
 /// What the approver's program says, with the roster of this world.
 fn as_alice(world: &World, words: &[&str]) -> String {

@@ -6,14 +6,10 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use crate::support::people::{self, Key, alice, bob, carol, dora, envelope, erin, frank, mallory};
-use crate::support::{self, World, bytes_of, id_of};
+use crate::support::{self, World, bytes_of, id_of, said};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", text(&output.stdout), text(&output.stderr))
 }
 
 /// A command of an approver, with the key and the roster that the approver trusts, in this directory.

@@ -10,6 +10,8 @@ use serde_json::Value;
 
 use crate::support::host;
 
+use crate::support::said;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 
 fn run(dir: &Path, args: &[&str]) -> Output {
@@ -21,10 +23,6 @@ fn run(dir: &Path, args: &[&str]) -> Output {
         command.env_remove(name);
     }
     command.output().expect("started")
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 fn must(dir: &Path, args: &[&str]) -> Output {

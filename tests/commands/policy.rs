@@ -6,20 +6,18 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+use crate::support::said;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 
 fn run(dir: &Path, args: &[&str]) -> Output {
     Command::new(BINARY).arg("policy").args(args).current_dir(dir).stdin(Stdio::null()).output().expect("started")
 }
 
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
 /// Exit code and all that was said.
 fn answer(dir: &Path, args: &[&str]) -> (i32, String) {
     let output = run(dir, args);
-    (output.status.code().expect("a code"), text(&output))
+    (output.status.code().expect("a code"), said(&output))
 }
 
 fn json(dir: &Path, args: &[&str]) -> Value {

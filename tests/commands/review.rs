@@ -1,16 +1,12 @@
 //! What an approver meets: the decision screen, its question, the inbox, a denial, and what is over.
 
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::people::{self, Key, alice, bob, mallory};
-use crate::support::{self, SMALL, World, id_of, runbook};
+use crate::support::{self, SMALL, World, id_of, runbook, said};
 use crate::terminal::Terminal;
 use serde_json::{Value, json};
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
 
 /// The program as alice, who pinned the roster.
 fn as_alice(world: &World, words: &[&str]) -> Command {

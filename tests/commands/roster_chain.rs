@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::support::people::{
     self, Key, alice, bob, boundary_key, canonical, carol, dora, mallory, oscar, sha256, statement,
 };
-use crate::support::{self, World, bytes_of, id_of};
+use crate::support::{self, World, bytes_of, id_of, said};
 use serde_json::{Value, json};
 
 use crate::second;
@@ -21,10 +21,6 @@ fn grace() -> Key {
 /// The boundary's next key.
 fn second_key() -> Key {
     Key::of("boundary", 41)
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// An envelope as documents have it: signatures sorted by key id.

@@ -6,12 +6,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::support::people::{alice, bob, mallory};
-use crate::support::{self, SMALL, World, has, id_of, not_run, runbook};
+use crate::support::{self, SMALL, World, has, id_of, not_run, runbook, said};
 use serde_json::{Value, json};
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
 
 /// A world with the key files `alice.pem` and `mallory.pem`, and its roster in `roster.json`.
 fn world() -> World {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::cosigner::{Witness, vkey_of_log};
 use crate::support::people::alice;
 use crate::support::wire::Wire;
-use crate::support::{self, PROGRAM, SMALL, Setup, World, has, not_run, runbook};
+use crate::support::{self, PROGRAM, SMALL, Setup, World, has, not_run, runbook, said};
 use serde_json::{Value, json};
 
 const COMMIT: &str = "89abcdef89abcdef89abcdef89abcdef89abcdef";
@@ -211,10 +211,6 @@ impl Drop for Over<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::SeqCst);
     }
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 #[track_caller]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use crate::support::people::{alice, bob, envelope};
-use crate::support::{World, id_of, people, wait_for};
+use crate::support::{World, id_of, people, said, wait_for};
 use rusqlite::Connection;
 use rusqlite::types::Value as Cell;
 use serde_json::{Value, json};
@@ -47,10 +47,6 @@ fn program(world: &World, arguments: &[&str]) -> Output {
     world.program(arguments).arg("--config").arg(world.path("b")).output().expect("countersign")
 }
 
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
 fn sql(path: &Path, statement: &str) {
     Connection::open(path).unwrap().execute_batch(statement).unwrap();
 }
@@ -74,7 +70,7 @@ fn full() -> (World, PathBuf) {
     world.until(id_of(&runs), "running");
     let backup = world.path("backup");
     let made = program(&world, &["store", "backup", backup.to_str().unwrap()]);
-    assert_eq!(made.status.code(), Some(0), "{}", text(&made));
+    assert_eq!(made.status.code(), Some(0), "{}", said(&made));
     (world, backup)
 }
 
@@ -107,7 +103,7 @@ fn store_check_finds_a_change_of_any_column_of_any_table() {
     let database = backup.join("countersign.db");
     let sound = std::fs::read(&database).unwrap();
     let check = || program(&world, &["store", "check", backup.to_str().unwrap()]);
-    assert_eq!(check().status.code(), Some(0), "{}", text(&check()));
+    assert_eq!(check().status.code(), Some(0), "{}", said(&check()));
     let connection = Connection::open(&database).unwrap();
     let tables = strings(&connection, "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name");
     let excepted = |table: &str, column: &str, key: &str, keys: &[Cell]| {
@@ -162,7 +158,7 @@ fn store_check_finds_a_change_of_any_column_of_any_table() {
         drop(connection);
         let output = check();
         if output.status.code() != Some(1) {
-            unseen.push(format!("{statement} {values:?}: {}", text(&output)));
+            unseen.push(format!("{statement} {values:?}: {}", said(&output)));
         }
     }
     assert!(unseen.is_empty(), "{} of {} changes unseen:\n{}", unseen.len(), changes.len(), unseen.join("\n"));
@@ -228,8 +224,8 @@ fn a_store_with_a_changed_schema_is_not_served() {
         let refused = world.try_start().expect_err("its schema is another");
         assert!(refused.contains(words) && !refused.contains("CREATE TABLE"), "{statement}: {refused}");
         let found = program(&world, &["store", "check"]);
-        assert_eq!(found.status.code(), Some(1), "{statement}: {}", text(&found));
-        assert!(text(&found).contains("schema"), "{statement}: {}", text(&found));
+        assert_eq!(found.status.code(), Some(1), "{statement}: {}", said(&found));
+        assert!(said(&found).contains("schema"), "{statement}: {}", said(&found));
     }
     std::fs::write(&database, &sound).unwrap();
     world.start();
@@ -242,7 +238,7 @@ fn a_low_water_mark_set_ahead_by_hand_is_reported_and_deletes_nothing() {
     world.stop();
     sql(&world.database(), "UPDATE state SET mark = mark + 400 * 86400 + (SELECT max(at) FROM leaf)");
     let found = program(&world, &["store", "check"]);
-    assert!(found.status.code() == Some(1) && text(&found).contains("the low-water mark"), "{}", text(&found));
+    assert!(found.status.code() == Some(1) && said(&found).contains("the low-water mark"), "{}", said(&found));
     world.start();
     let ready: Value = world.wire.peek("/ready").json();
     assert!(ready["notes"].to_string().contains("ahead of the system clock"), "{ready}");
@@ -261,6 +257,6 @@ fn store_check_of_a_truncated_database_exits_with_1() {
     for length in [4096, 8192, sound.len() / 2, sound.len() - 4096] {
         std::fs::write(world.database(), &sound[..length]).unwrap();
         let found = program(&world, &["store", "check"]);
-        assert!(found.status.code() == Some(1) && text(&found).contains("DEFECT"), "{length}: {}", text(&found));
+        assert!(found.status.code() == Some(1) && said(&found).contains("DEFECT"), "{length}: {}", said(&found));
     }
 }

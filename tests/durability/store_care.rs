@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Output;
 
 use crate::support::people::{alice, bob, envelope};
-use crate::support::{self, SMALL, World, bytes_of, id_of, people, runbook, wait_for};
+use crate::support::{self, SMALL, World, bytes_of, id_of, people, runbook, said, wait_for};
 use serde_json::{Value, json};
 
 fn store(world: &World, arguments: &[&str]) -> Output {
@@ -12,15 +12,11 @@ fn store(world: &World, arguments: &[&str]) -> Output {
     command.arg(world.path("b")).args(arguments).output().expect("store")
 }
 
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
 /// Each store that was looked at.
 fn checked(world: &World, arguments: &[&str]) -> (i32, Vec<Value>) {
     let output = store(world, &[&["check"], arguments].concat());
     let lines = String::from_utf8(output.stdout.clone()).expect("UTF-8");
-    let stores = lines.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{}", text(&output))));
+    let stores = lines.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{}", said(&output))));
     (output.status.code().expect("a code"), stores.collect())
 }
 
@@ -35,8 +31,8 @@ fn assert_sound(world: &World, arguments: &[&str]) -> Vec<Value> {
 }
 
 fn must(output: Output) -> Value {
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)))
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)))
 }
 
 fn sql(world: &World, statement: &str) -> usize {
@@ -202,7 +198,7 @@ fn promise_2_a_store_copy_restored_by_hand_is_not_served() {
     assert!(code == 1 && stores[0]["defects"].to_string().contains("an older copy"), "{stores:#?}");
     // `token` would open the store as well.
     let token = world.program(&["token", "create", "late", "--config"]).arg(world.path("b")).output().unwrap();
-    assert_eq!(token.status.code(), Some(2), "{}", text(&token));
+    assert_eq!(token.status.code(), Some(2), "{}", said(&token));
     // No store at all: a new log would bear the name.
     std::fs::remove_file(world.database()).unwrap();
     let refused = world.try_start().expect_err("no new log by accident");
@@ -234,7 +230,7 @@ fn a_store_older_than_an_external_checkpoint_is_not_served() {
     let serve = |known: &str| {
         let mut command = world.command("timeout");
         command.args(["20", support::PROGRAM, "serve", "--listen", "127.0.0.1:0", "--known-checkpoint", known]);
-        text(&command.arg(world.path("b")).output().unwrap())
+        said(&command.arg(world.path("b")).output().unwrap())
     };
     for known in ["mirror", "mirror/checkpoint"] {
         let refused = serve(world.path(known).to_str().unwrap());
@@ -313,7 +309,7 @@ fn a_backup_of_a_serving_boundary_restores_into_a_new_log_that_names_the_old_one
     assert_eq!(note.lines().nth(1).unwrap(), made["entries"].to_string());
     assert!(made["bytes"].as_u64().unwrap() > 100_000);
     let again = store(&world, &["backup", backup]);
-    assert!(again.status.code() == Some(2) && text(&again).contains("there already"), "{}", text(&again));
+    assert!(again.status.code() == Some(2) && said(&again).contains("there already"), "{}", said(&again));
     assert_sound(&world, &[backup]);
     // Every one of its files is private, and the log goes on where it is.
     private(Path::new(backup));
@@ -322,9 +318,9 @@ fn a_backup_of_a_serving_boundary_restores_into_a_new_log_that_names_the_old_one
     let newest = std::fs::read_to_string(world.path("b/boundary/checkpoint")).unwrap();
     let refused = store(&world, &["restore", backup]);
     assert!(
-        refused.status.code() == Some(2) && text(&refused).contains("there is a store already"),
+        refused.status.code() == Some(2) && said(&refused).contains("there is a store already"),
         "{}",
-        text(&refused)
+        said(&refused)
     );
     for name in ["countersign.db", "outputs"] {
         let from = world.path("b/boundary").join(name);
@@ -388,7 +384,7 @@ fn a_backup_explains_the_note_that_it_prints() {
     let world = World::new();
     let mut command = world.program(&["store", "backup", "--config"]);
     let made = command.arg(world.path("b")).arg(world.path("backup")).output().expect("store");
-    assert_eq!(made.status.code(), Some(0), "{}", text(&made));
+    assert_eq!(made.status.code(), Some(0), "{}", said(&made));
     let printed = String::from_utf8(made.stdout.clone()).expect("UTF-8");
     let note = std::fs::read_to_string(world.path("backup/checkpoint")).unwrap();
     assert_eq!(printed.split_once('\n').expect("two lines").1, note);
@@ -423,10 +419,10 @@ fn a_closed_log_and_a_backup_are_exported_and_audited_without_the_boundary() {
         must(run(&["log", "export", &hashes, "--hashes", "--from", from, "--json"]));
         for place in [copy, from] {
             let audited = run(&["audit", place, "--roster", &roster, "--boundary", &old]);
-            assert_eq!(audited.status.code(), Some(0), "{place}: {}", text(&audited));
+            assert_eq!(audited.status.code(), Some(0), "{place}: {}", said(&audited));
         }
         let same = run(&["audit", copy, "--roster", &roster, "--against", from]);
-        assert_eq!(same.status.code(), Some(0), "{}", text(&same));
+        assert_eq!(same.status.code(), Some(0), "{}", said(&same));
         assert_eq!(std::fs::read(Path::new(from).join("countersign.db")).unwrap(), before, "nothing is changed");
     }
     // It stays evidence whatever somebody adds to the database: entries are held against the signed head.
@@ -434,15 +430,15 @@ fn a_closed_log_and_a_backup_are_exported_and_audited_without_the_boundary() {
     database.execute_batch("CREATE TRIGGER t AFTER INSERT ON nonce BEGIN DELETE FROM nonce; END").unwrap();
     drop(database);
     let audited = run(&["audit", backup.to_str().unwrap(), "--roster", &roster]);
-    assert_eq!(audited.status.code(), Some(0), "{}", text(&audited));
+    assert_eq!(audited.status.code(), Some(0), "{}", said(&audited));
     assert_eq!(checked(&world, &[backup.to_str().unwrap()]).0, 1);
     // The head is that of the log: of another one no copy is made.
     let note = std::fs::read_to_string(backup.join("checkpoint")).unwrap();
     std::fs::write(backup.join("checkpoint"), note.replacen(&format!("\n{entries}\n"), "\n3\n", 1)).unwrap();
     let refused = run(&["log", "export", world.path("no").to_str().unwrap(), "--from", backup.to_str().unwrap()]);
-    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
+    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
     let nothing = run(&["log", "export", "no", "--from", world.path("b").to_str().unwrap()]);
-    assert!(nothing.status.code() == Some(2) && text(&nothing).contains("store backup"), "{}", text(&nothing));
+    assert!(nothing.status.code() == Some(2) && said(&nothing).contains("store backup"), "{}", said(&nothing));
 }
 
 fn private(path: &Path) {
@@ -466,7 +462,7 @@ fn a_damaged_or_foreign_backup_is_refused_without_leftover_files() {
     let head = std::fs::read(world.path("b/boundary/checkpoint")).unwrap();
     let refused = |words: &str| {
         let refused = store(&world, &["restore", backup.to_str().unwrap()]);
-        assert!(refused.status.code() == Some(2) && text(&refused).contains(words), "{words}: {}", text(&refused));
+        assert!(refused.status.code() == Some(2) && said(&refused).contains(words), "{words}: {}", said(&refused));
         assert!(!world.database().exists(), "{words}");
         assert!(!world.path("b/boundary/restoring").exists(), "{words}");
         assert_eq!(std::fs::read(world.path("b/boundary/checkpoint")).unwrap(), head, "{words}");
@@ -520,7 +516,7 @@ fn a_killed_restore_is_finished_by_another_restore() {
         assert!(refused.contains("was interrupted"), "{point}: {refused}");
     }
     let refused = store(&world, &["restore", backup]);
-    assert!(text(&refused).contains("there is a store already"), "{}", text(&refused));
+    assert!(said(&refused).contains("there is a store already"), "{}", said(&refused));
     std::fs::rename(world.database(), world.path("half")).unwrap();
     must(store(&world, &["restore", backup]));
     world.start();

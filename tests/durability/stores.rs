@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use crate::support::people::{self, Key, alice, bob, boundary_key, envelope};
-use crate::support::{self, SMALL, World, id_of, runbook, wait_for};
+use crate::support::{self, SMALL, World, id_of, runbook, said, wait_for};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use countersign::crypto::{merkle, note};
@@ -36,10 +36,6 @@ fn run(world: &World, arguments: &[&str]) -> Output {
     world.program(arguments).args(["--url", "http://127.0.0.1:1"]).output().unwrap()
 }
 
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
 /// A boundary that has the store of 0.1.0, with an output and a log that it follows.
 fn of_0_1_0() -> World {
     let world = World::prepared(|_| {});
@@ -58,7 +54,7 @@ fn upgrade(world: &World, more: &[&str]) -> Output {
 
 fn upgraded(world: &World) -> Value {
     let output = upgrade(world, &["--json"]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -132,8 +128,8 @@ fn a_store_of_0_1_0_is_refused_by_version_and_upgraded_to_a_new_log() {
         (vec!["log", "export", &copy, "--from", &old], 2),
     ] {
         let output = run(&world, &arguments);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output));
-        assert!(told(&text(&output)), "{arguments:?}: {}", text(&output));
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", said(&output));
+        assert!(told(&said(&output)), "{arguments:?}: {}", said(&output));
     }
     assert!(!world.path("copy").exists());
     // The way on.
@@ -160,7 +156,7 @@ fn a_store_of_0_1_0_is_refused_by_version_and_upgraded_to_a_new_log() {
         .env("COUNTERSIGN_TOKEN", &world.reader)
         .output()
         .unwrap();
-    assert!(audited.status.success(), "{}", text(&audited));
+    assert!(audited.status.success(), "{}", said(&audited));
     let printed = String::from_utf8(audited.stdout).unwrap();
     let summary: Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
     assert_eq!(summary["follows"], json!({"checkpoint": note, "id": OLD_ID}));
@@ -170,30 +166,30 @@ fn a_store_of_0_1_0_is_refused_by_version_and_upgraded_to_a_new_log() {
     world.submit(&envelope(&people::authorization(&spent), &[&alice()])).problem("wrong-boundary");
     // Once more there is nothing to do, whether the boundary serves or not.
     let again = upgrade(&world, &[]);
-    assert!(again.status.code() == Some(2) && text(&again).contains("is in use by process"), "{}", text(&again));
+    assert!(again.status.code() == Some(2) && said(&again).contains("is in use by process"), "{}", said(&again));
     world.stop();
     let again = upgrade(&world, &[]);
-    assert_eq!(again.status.code(), Some(2), "{}", text(&again));
-    assert!(text(&again).contains("is no store of version 0.1.0: there is nothing to upgrade"), "{}", text(&again));
+    assert_eq!(again.status.code(), Some(2), "{}", said(&again));
+    assert!(said(&again).contains("is no store of version 0.1.0: there is nothing to upgrade"), "{}", said(&again));
     sound(&world, &[]);
     // A store that was lost afterwards is restored from a backup, and no second log begins after the old one.
     fs::rename(world.database(), world.path("lost")).unwrap();
     let again = upgrade(&world, &[]);
-    assert!(again.status.code() == Some(2) && text(&again).contains("store restore BACKUP"), "{}", text(&again));
+    assert!(again.status.code() == Some(2) && said(&again).contains("store restore BACKUP"), "{}", said(&again));
     let refused = world.try_start().expect_err("a lost store");
     assert!(refused.contains("store restore BACKUP"), "{refused}");
     let restored = run(&world, &["store", "restore", "--config", &home, &old]);
-    assert_eq!(restored.status.code(), Some(2), "{}", text(&restored));
-    assert!(told(&text(&restored)), "{}", text(&restored));
+    assert_eq!(restored.status.code(), Some(2), "{}", said(&restored));
+    assert!(told(&said(&restored)), "{}", said(&restored));
 }
 
 #[test]
 fn an_upgrade_prints_its_changes_on_the_terminal() {
     let world = of_0_1_0();
     let done = upgrade(&world, &[]);
-    assert_eq!(done.status.code(), Some(0), "{}", text(&done));
+    assert_eq!(done.status.code(), Some(0), "{}", said(&done));
     for part in [OLD_ID, "4 entries, kept in ", "boundary/0.1.0\n", "was not verified", "countersign token create"] {
-        assert!(text(&done).contains(part), "{part}: {}", text(&done));
+        assert!(said(&done).contains(part), "{part}: {}", said(&done));
     }
 }
 
@@ -244,8 +240,8 @@ fn an_impossible_upgrade_changes_nothing() {
     let refused = |words: &str| {
         let there = fs::read(world.database()).unwrap();
         let output = upgrade(&world, &[]);
-        assert_eq!(output.status.code(), Some(2), "{words}: {}", text(&output));
-        assert!(text(&output).contains(words), "{words}: {}", text(&output));
+        assert_eq!(output.status.code(), Some(2), "{words}: {}", said(&output));
+        assert!(said(&output).contains(words), "{words}: {}", said(&output));
         assert!(fs::read(world.database()).unwrap() == there, "{words}: the database is another");
         assert_eq!(names(), before, "{words}");
     };
@@ -283,7 +279,7 @@ fn an_impossible_upgrade_changes_nothing() {
     sql("DELETE FROM checkpoint");
     fs::remove_file(world.path("b/boundary/checkpoint")).unwrap();
     let output = upgrade(&world, &[]);
-    assert!(text(&output).contains("there is no checkpoint of the old log"), "{}", text(&output));
+    assert!(said(&output).contains("there is no checkpoint of the old log"), "{}", said(&output));
     // A new log that can't begin.
     set(&database, &checkpoint);
     world.write("b/boundary/policy.yaml", "version: none");
@@ -293,15 +289,15 @@ fn an_impossible_upgrade_changes_nothing() {
     sql("INSERT INTO crossing SELECT spent, id, zeroblob(32), NULL, x'', x'' FROM proposal");
     refused("runs without a receipt: 1. Start and stop the boundary once with the program of 0.1.0");
     let done = upgrade(&world, &["--accept-open-runs"]);
-    assert_eq!(done.status.code(), Some(0), "{}", text(&done));
-    assert!(text(&done).contains("runs of the old log without a receipt: 1"), "{}", text(&done));
+    assert_eq!(done.status.code(), Some(0), "{}", said(&done));
+    assert!(said(&done).contains("runs of the old log without a receipt: 1"), "{}", said(&done));
     assert_kept(&world);
     // A second old store is not put over the first.
     fs::remove_file(world.database()).unwrap();
     set(&database, &checkpoint);
     let output = upgrade(&world, &[]);
-    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
-    assert!(text(&output).contains("a store is kept here already"), "{}", text(&output));
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("a store is kept here already"), "{}", said(&output));
 }
 
 #[test]
@@ -319,7 +315,7 @@ fn a_killed_upgrade_is_finished_by_the_same_command() {
         let mut world = of_0_1_0();
         let mut killed = world.program(&["store", "upgrade", "--config"]);
         let killed = killed.arg(world.path("b")).env("COUNTERSIGN_FAULT", point).output().unwrap();
-        assert_eq!(killed.status.code(), None, "{point}: {}", text(&killed));
+        assert_eq!(killed.status.code(), None, "{point}: {}", said(&killed));
         if let Some(said) = said {
             let refused = world.try_start().expect_err(point);
             assert!(refused.contains(said), "{point}: {refused}");
@@ -330,7 +326,7 @@ fn a_killed_upgrade_is_finished_by_the_same_command() {
             upgraded(&world);
         } else {
             let again = upgrade(&world, &[]);
-            assert!(text(&again).contains("there is nothing to upgrade"), "{point}: {}", text(&again));
+            assert!(said(&again).contains("there is nothing to upgrade"), "{point}: {}", said(&again));
         }
         assert_kept(&world);
         world.start();
@@ -379,7 +375,7 @@ fn write_0_2_0() {
     let (home, public) = (world.path("b"), world.path("grace.pub"));
     let mut add = world.program(&["roster", "add", "approver", "grace", "--group", "ops", "--config"]);
     let added = add.arg(&home).arg("--key").arg(public).output().unwrap();
-    assert!(added.status.success(), "{}", text(&added));
+    assert!(added.status.success(), "{}", said(&added));
     let version = world.path("b/boundary/roster.d/2.json");
     let drafted: Value = serde_json::from_slice(&fs::read(&version).unwrap()).unwrap();
     let payload = people::payload_of(&drafted);
@@ -460,7 +456,7 @@ fn serve(world: &mut World) {
 fn sound(world: &World, more: &[&str]) {
     let home = world.path("b").to_str().unwrap().to_owned();
     let output = run(world, &[&["store", "--json", "check", "--config", &home], more].concat());
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
 }
 
 #[test]
@@ -503,7 +499,7 @@ fn a_store_of_0_2_0_is_checked_served_audited_backed_up_restored_and_pruned() {
         let bundle = fixture(&format!("0.2.0/{name}.bundle.json"));
         let roster = fixture("0.2.0/b/boundary/roster.d/1.json");
         let output = run(&world, &["verify", bundle.to_str().unwrap(), "--roster", roster.to_str().unwrap()]);
-        assert_eq!(output.status.code(), Some(0), "{name}: {}", text(&output));
+        assert_eq!(output.status.code(), Some(0), "{name}: {}", said(&output));
     }
     // It is served: what ran when the power went gets its receipt, what was over stays over, and it goes on.
     let before = fs::read_to_string(fixture("0.2.0/b/boundary/checkpoint")).unwrap();
@@ -523,15 +519,15 @@ fn a_store_of_0_2_0_is_checked_served_audited_backed_up_restored_and_pruned() {
     let backup = world.path("backup").to_str().unwrap().to_owned();
     let home = world.path("b").to_str().unwrap().to_owned();
     let output = run(&world, &["store", "backup", "--config", &home, &backup]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     sound(&world, &[&backup]);
     let roster = world.started["roster"].as_str().unwrap().to_owned();
     world.stop();
     let output = run(&world, &["audit", &backup, "--roster", &roster]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     fs::remove_file(world.database()).unwrap();
     let output = run(&world, &["store", "restore", "--config", &home, &backup]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     world.start();
     world.assert_verified(&world.run("say:echo", json!({"text": "in the next log"}), &[&alice()]));
     // Pruned: outputs go after their retention, and the store stays sound.

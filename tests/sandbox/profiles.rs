@@ -2,15 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 
 use crate::support::people::alice;
-use crate::support::{self, POLICY, SMALL, World, not_run, runbook};
+use crate::support::{self, POLICY, SMALL, World, not_run, runbook, said};
 use serde_json::{Value, json};
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
 
 /// A directory of the host with a file and a denied one.
 fn tree() -> (tempfile::TempDir, String) {
