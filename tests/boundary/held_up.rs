@@ -11,10 +11,7 @@ use serde_json::{Value, json};
 
 /// What the approver's program says, with the roster of this world.
 fn as_alice(world: &World, words: &[&str]) -> String {
-    world.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
-    let mut command = world.program(&["--url", &world.wire.url]);
-    command.args(words).args(["--roster", world.started["roster"].as_str().expect("a digest"), "--key"]);
-    said(&command.arg(world.path("alice.pem")).output().expect("it starts"))
+    said(&world.as_alice(words).output().expect("it starts"))
 }
 
 #[test]

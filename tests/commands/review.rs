@@ -8,15 +8,6 @@ use crate::support::{self, SMALL, World, id_of, runbook, said};
 use crate::terminal::Terminal;
 use serde_json::{Value, json};
 
-/// The program as alice, who pinned the roster.
-fn as_alice(world: &World, words: &[&str]) -> Command {
-    world.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
-    let mut command = world.program(&["--url", &world.wire.url]);
-    command.args(words).args(["--roster", world.started["roster"].as_str().expect("a digest"), "--key"]);
-    command.arg(world.path("alice.pem"));
-    command
-}
-
 /// The same at a terminal so many columns wide.
 fn at_terminal(world: &World, columns: usize, command: &Command, more: &[(&str, &str)]) -> Terminal {
     let words: Vec<String> = std::iter::once(command.get_program())
@@ -78,7 +69,7 @@ fn the_review_of_a_harmless_run_fits_on_one_page_with_its_script() {
     let world = sample();
     let proposal = world.propose("service:restart", json!({"name": "shop"}));
     for columns in [80, 60] {
-        let mut terminal = at_terminal(&world, columns, &as_alice(&world, &["approve", id_of(&proposal)]), &[]);
+        let mut terminal = at_terminal(&world, columns, &world.as_alice(&["approve", id_of(&proposal)]), &[]);
         terminal.wait_for("f shows every field: ").types("no\n");
         let (code, text) = terminal.end();
         assert_eq!(code, Some(126), "{text}");
@@ -117,7 +108,7 @@ fn the_review_of_an_unchanged_script_shows_its_last_success_and_its_count() {
         world.run("say:echo", json!({}), &[&alice()]);
     }
     let proposal = world.propose("say:echo", json!({"text": "other"}));
-    let review = said(&as_alice(&world, &["review", id_of(&proposal)]).output().expect("it starts"));
+    let review = said(&world.as_alice(&["review", id_of(&proposal)]).output().expect("it starts"));
     let review = review.replace("\n      +  ", " ");
     assert!(
         review.contains("script, sandbox and programs unchanged since the last success (the boundary says: 20")
@@ -143,7 +134,7 @@ fn a_finished_proposal_is_one_line_and_no_screen() {
         for words in [vec!["review"], vec!["approve"], vec!["deny", "--yes"]] {
             let mut words = words.clone();
             words.push(id_of(proposal));
-            let output = as_alice(&world, &words).output().expect("it starts");
+            let output = world.as_alice(&words).output().expect("it starts");
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!((output.status.code(), output.stdout.len(), text.lines().count()), (Some(126), 0, 1), "{text}");
             assert!(text.starts_with(&format!("countersign: {} {how}", id_of(proposal))), "{text}");
@@ -156,7 +147,7 @@ fn a_finished_proposal_is_one_line_and_no_screen() {
 fn a_denial_shows_a_few_lines_before_its_question() {
     let world = World::new();
     let proposal = world.propose("say:echo", json!({"text": "long ".repeat(700)}));
-    let mut terminal = at_terminal(&world, 80, &as_alice(&world, &["deny", id_of(&proposal)]), &[]);
+    let mut terminal = at_terminal(&world, 80, &world.as_alice(&["deny", id_of(&proposal)]), &[]);
     terminal.wait_for("Type yes: ");
     let asked = terminal.text();
     terminal.types("yes\n");
@@ -172,7 +163,7 @@ fn the_question_accepts_a_denial_and_can_show_every_field() {
     let proposal = world.propose("say:echo", json!({}));
     let pager = world.path("paged");
     let pager = [("PAGER", &*format!("cat > {}", pager.display()))];
-    let mut terminal = at_terminal(&world, 80, &as_alice(&world, &["approve", id_of(&proposal)]), &pager);
+    let mut terminal = at_terminal(&world, 80, &world.as_alice(&["approve", id_of(&proposal)]), &pager);
     terminal.wait_for("f shows every field: ").types("f\n");
     terminal.wait_for("f shows every field: ").types("d\n");
     terminal.wait_for("then the reason: ").types("yes not today\n");
@@ -208,7 +199,7 @@ fn more_than_five_remarks_must_be_counted_before_signing() {
     let proposal = world.wire.post("/v1/proposals", &world.agent, &wish).ok(201);
     let end = digits(&proposal);
     let ask = |answer: &str| {
-        let mut terminal = at_terminal(&world, 80, &as_alice(&world, &["approve", id_of(&proposal)]), &[]);
+        let mut terminal = at_terminal(&world, 80, &world.as_alice(&["approve", id_of(&proposal)]), &[]);
         terminal
             .wait_for("the number of further remarks")
             .wait_for("f shows every field: ")
@@ -235,7 +226,7 @@ fn an_inbox_is_a_table_that_fits_the_terminal() {
         json!({"text": "a text that goes on and on, beyond the width of any terminal of sixty columns"}),
     );
     for columns in [60, 80] {
-        let (code, text) = at_terminal(&world, columns, &as_alice(&world, &["inbox"]), &[]).end();
+        let (code, text) = at_terminal(&world, columns, &world.as_alice(&["inbox"]), &[]).end();
         assert_eq!(code, Some(0), "{text}");
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 3, "{text}");
@@ -312,7 +303,7 @@ fn approvers_review_and_sign_while_calls_without_a_token_are_limited() {
     let expected = proposal["digest"].as_str().expect("a digest").to_owned();
     under_junk(&world, || {
         for words in [&["review", id_of(&proposal)][..], &["inbox"]] {
-            let output = as_alice(&world, words).output().expect("it starts");
+            let output = world.as_alice(words).output().expect("it starts");
             assert_eq!(output.status.code(), Some(0), "{words:?}: {}", said(&output));
         }
         // Who has neither a token nor a rostered key is told how long to wait, and nothing of keys.
@@ -335,7 +326,7 @@ fn approvers_review_and_sign_while_calls_without_a_token_are_limited() {
         support::wait_for("a signature that does not verify is limited", || {
             world.wire.post(&path, "", &junk).status == 429
         });
-        let output = as_alice(&world, &["approve", id_of(&proposal), "--yes", "--expect", &expected]).output();
+        let output = world.as_alice(&["approve", id_of(&proposal), "--yes", "--expect", &expected]).output();
         let output = output.expect("it starts");
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
         let second = world.propose("say:echo", json!({"text": "second"}));
@@ -353,12 +344,12 @@ fn the_last_screen_and_a_denial_name_each_parameter() {
     });
     let many: Vec<u32> = (0..200).collect();
     let proposal = world.propose("many:go", json!({"a": many, "zz": "target"}));
-    let review = said(&as_alice(&world, &["review", id_of(&proposal)]).output().expect("it starts"));
+    let review = said(&world.as_alice(&["review", id_of(&proposal)]).output().expect("it starts"));
     let lines: Vec<&str> = review.lines().collect();
     let last = lines[lines.len().saturating_sub(30)..].join("\n");
     assert!(last.contains("  parameters  a = [0, 1, 2, ") && last.contains("200 elements, 691 bytes"), "{review}");
     assert!(last.contains("zz = \"target\""), "{review}");
-    let mut terminal = at_terminal(&world, 80, &as_alice(&world, &["deny", id_of(&proposal)]), &[]);
+    let mut terminal = at_terminal(&world, 80, &world.as_alice(&["deny", id_of(&proposal)]), &[]);
     terminal.wait_for("Type yes: ");
     let asked = terminal.text();
     terminal.types("no\n");

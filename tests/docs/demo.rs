@@ -17,20 +17,10 @@ fn lines(output: &Output) -> (bool, Vec<(String, String, String)>) {
     (told["as_told"] == true, lines)
 }
 
-/// Whether this host holds the strict sandbox, as `doctor` finds.
-fn strict() -> bool {
-    let dir = tempfile::tempdir().expect("a directory");
-    let output = Command::new(BINARY).args(["--json", "doctor"]).current_dir(dir.path()).output().expect("started");
-    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let lines = report["lines"].as_array().expect("lines");
-    lines.iter().any(|line| line["what"] == "sandbox level" && line["holds"] == "ok")
-}
-
 #[test]
 fn every_attack_is_refused_with_its_code_and_the_exit_code_is_0_on_a_strict_host() {
     let output = Command::new(BINARY).args(["--json", "demo"]).output().expect("started");
     let (as_told, lines) = lines(&output);
-    let strict = strict();
     for (attack, code) in [
         ("the same approval again", "nonce-replayed"),
         ("a changed parameter under good signatures", "bad-signature"),
@@ -46,8 +36,8 @@ fn every_attack_is_refused_with_its_code_and_the_exit_code_is_0_on_a_strict_host
         let found = lines.iter().find(|(_, what, _)| what == attack).unwrap_or_else(|| panic!("{attack}: {lines:?}"));
         assert!(found.0 == "as-told" && found.2.contains(code), "{found:?}");
     }
-    assert_eq!(as_told, strict, "{lines:?}");
-    assert_eq!(output.status.code(), Some(if strict { 0 } else { 1 }));
+    assert!(as_told, "{lines:?}");
+    assert_eq!(output.status.code(), Some(0));
 }
 
 /// As in a container without user namespaces.
@@ -57,12 +47,6 @@ fn a_host_without_strict_isolation_names_layer_and_setting_and_exits_with_1() {
     let mut command = Command::new("unshare");
     command.args(["-Ur", "sh", "-c", script, "sh", BINARY, "--json", "demo"]);
     let output = command.output().expect("unshare (util-linux) is needed");
-    if output.stdout.is_empty() {
-        // Such a host is the other test's: what it can't hold is named there.
-        assert!(!strict(), "{}", String::from_utf8_lossy(&output.stderr));
-        eprintln!("NOT RUN a_host_without_strict_isolation…: this host makes no user namespaces to begin with");
-        return;
-    }
     let (as_told, lines) = lines(&output);
     let first = lines.iter().position(|(state, ..)| state == "not-shown").expect("what is missing");
     let serves = lines.iter().position(|(_, what, _)| what == "a boundary serves").expect("it goes on");

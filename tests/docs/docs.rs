@@ -12,7 +12,8 @@ use std::io::Write as _;
 use std::process::Command;
 
 use crate::shown::walk::Walk;
-use crate::shown::{BINARY, bare, blocks, commands, not_run, read, root};
+use crate::shown::{BINARY, bare, blocks, commands, read, root};
+use crate::support::not_run;
 use countersign::http::problem::status;
 use countersign::record::code::Code;
 

@@ -305,7 +305,7 @@ fn an_impossible_upgrade_changes_nothing() {
 fn a_killed_upgrade_is_finished_by_the_same_command() {
     let old = "is a store of version 0.1.0";
     let interrupted = "was interrupted, and the old store is kept here: run `countersign store upgrade` again";
-    for (point, said) in [
+    for (point, refusal) in [
         ("before-seal-commit", Some(old)),
         ("after-seal-commit", Some(old)),
         ("upgrade-old-store-kept", Some(interrupted)),
@@ -316,9 +316,9 @@ fn a_killed_upgrade_is_finished_by_the_same_command() {
         let mut killed = world.program(&["store", "upgrade", "--config"]);
         let killed = killed.arg(world.path("b")).env("COUNTERSIGN_FAULT", point).output().unwrap();
         assert_eq!(killed.status.code(), None, "{point}: {}", said(&killed));
-        if let Some(said) = said {
+        if let Some(refusal) = refusal {
             let refused = world.try_start().expect_err(point);
-            assert!(refused.contains(said), "{point}: {refused}");
+            assert!(refused.contains(refusal), "{point}: {refused}");
             // The same once more, killed at the last point, and then to its end.
             let mut killed = world.program(&["store", "upgrade", "--config"]);
             killed.arg(world.path("b")).env("COUNTERSIGN_FAULT", "upgrade-old-outputs-kept");

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
+use crate::host;
 use crate::vectors::{self, LATER, Outcome, READERS};
 
 use crate::golden;
@@ -202,11 +203,7 @@ impl Run {
 
     fn not_run(&mut self, name: &str, reason: &str) {
         self.say(&format!("not run: {name}: {reason}"));
-        if let Some(file) = std::env::var_os("COUNTERSIGN_NOT_RUN") {
-            let mut file =
-                std::fs::OpenOptions::new().create(true).append(true).open(file).expect("the list of not run");
-            writeln!(file, "not run: vectors {name}: {reason}").expect("a line");
-        }
+        host::not_run(&format!("vectors {name}"), reason);
     }
 
     /// Past the capture of the test harness: counts are wanted on success too.

@@ -3,6 +3,8 @@
 
 #[path = "../golden/mod.rs"]
 mod golden;
+#[path = "../support/host.rs"]
+mod host;
 #[path = "../mutants/mod.rs"]
 mod mutants;
 #[path = "../second/mod.rs"]

@@ -11,6 +11,7 @@ use countersign::trust::roster::TrustedRoster;
 use serde_json::Value;
 
 use crate::golden;
+use crate::host::not_run;
 
 #[test]
 fn openssl_verifies_every_raw_signature_of_the_golden_set() {
@@ -197,13 +198,4 @@ fn program(name: &str, test: &str) -> Option<PathBuf> {
         not_run(test, &format!("{name} is not installed"));
     }
     found
-}
-
-fn not_run(name: &str, reason: &str) {
-    let line = format!("not run: {name}: {reason}\n");
-    let _ = std::io::stdout().lock().write_all(line.as_bytes());
-    if let Some(file) = std::env::var_os("COUNTERSIGN_NOT_RUN") {
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(file);
-        file.and_then(|mut file| file.write_all(line.as_bytes())).expect("the list of not run");
-    }
 }

@@ -247,6 +247,15 @@ impl World {
         command
     }
 
+    /// Returns a command of alice with her key. She trusts the roster of this boundary.
+    pub fn as_alice(&self, words: &[&str]) -> Command {
+        self.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
+        let mut command = self.program(&["--url", &self.wire.url]);
+        command.args(words).args(["--roster", self.started["roster"].as_str().expect("a digest"), "--key"]);
+        command.arg(self.path("alice.pem"));
+        command
+    }
+
     /// Returns a command that does not use the configuration of the current user.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
