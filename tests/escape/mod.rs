@@ -13,7 +13,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{PoisonError, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
 use countersign::record::profile::{Layer, Limits, Profile, STRICT, Workdir};
@@ -140,6 +140,9 @@ pub fn all_cases() -> Vec<Case> {
     found
 }
 
+/// Scripts that nothing holds leave files on the host. No other round may look at the host at that time.
+pub static HOST: RwLock<()> = RwLock::new(());
+
 /// Plays every script in a process of its own, in which the test `name` of `escapes.rs` calls [`play_what_is_ordered`].
 pub fn round(name: &str, who: Who, held: Held) -> Vec<Outcome> {
     round_over(name, who, held, Workdir::Copy)
@@ -147,6 +150,13 @@ pub fn round(name: &str, who: Who, held: Held) -> Vec<Outcome> {
 
 /// The same with the work tree given in that way.
 pub fn round_over(name: &str, who: Who, held: Held, workdir: Workdir) -> Vec<Outcome> {
+    // A failed test poisons the lock, but the other rounds are still valid.
+    let (_alone, _beside) = match held {
+        Held::Off | Held::Nothing | Held::LandlockAlone => {
+            (Some(HOST.write().unwrap_or_else(PoisonError::into_inner)), None)
+        }
+        Held::Strict | Held::BestEffort => (None, Some(HOST.read().unwrap_or_else(PoisonError::into_inner))),
+    };
     let home = tempfile::Builder::new().prefix("countersign-escape-").tempdir().expect("a directory");
     let mode = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("mode");
     mode(home.path(), 0o755);

@@ -1,8 +1,9 @@
-//! The scripts of `tests/sandbox/escapes.rs` once more as they would come: steps of a runbook, proposed, signed and run over HTTP.
+//! The scripts of `tests/escapes/escapes.rs` once more as they would come: steps of a runbook, proposed, signed and run over HTTP.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::sync::PoisonError;
 
 use crate::escape::planted::{self, Planted};
 use crate::escape::{self, Case, cases};
@@ -36,6 +37,7 @@ fn no_escape_from_the_service_of_an_ordinary_user_over_http_succeeds() {
 
 /// Plays every script in a service that is started by these words.
 fn nothing_gets_out(by: &[&str]) {
+    let _host = escape::HOST.read().unwrap_or_else(PoisonError::into_inner);
     let home = tempfile::Builder::new().prefix("countersign-escape-").tempdir().unwrap();
     std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let token = format!("CANARY-{:032x}", u128::from_le_bytes(escape::random()));

@@ -155,7 +155,7 @@ const PROGRAMS: &[(&str, &str, &str, &str, bool)] = &[
     ("date", "bash", "date -u -d @0 +%Y", "1970", false),
     ("nproc", "bash", "[ \"$(nproc)\" -ge 1 ] && echo ok", "ok", false),
     ("free", "bash", "free -m | grep -c Mem", "1", true),
-    ("ps", "bash", "ps -e | grep -c bash", "1", true),
+    ("ps", "bash", "ps -e > list && grep -c bash list", "1", true),
     ("mktemp", "bash", "f=$(mktemp) && d=$(mktemp -d) && [ -f \"$f\" ] && [ -d \"$d\" ] && echo ok", "ok", false),
     ("bash", "bash", "diff <(echo a) <(echo a) && paste <(echo x) <(echo y)", "x\ty", false),
     ("bash", "bash", "cat <<EOT\n$((1+1))\nEOT", "2", false),
