@@ -583,7 +583,8 @@ fn gate_and_verify_and_audit_never_accept_a_local_receipt() {
     assert!(said.contains("local receipt"), "{said}");
     let directory = person.log_file().parent().expect("a parent").to_string_lossy().into_owned();
     let (code, said) = run(&["audit", &directory, "--roster", &roster]);
-    assert_eq!(code, Some(2), "{said}");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("has no checkpoint"), "{said}");
 }
 
 #[test]
