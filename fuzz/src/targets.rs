@@ -1,6 +1,6 @@
 //! The entry functions: any bytes in, no panic out, and the laws of each reader.
 //!
-//! Included by path: by the fuzz targets here and by `tests/fuzz_corpus.rs`, which replays seeds on stable.
+//! Included by path: by the fuzz targets here and by `tests/formats/fuzz_corpus.rs`, which replays seeds on stable.
 use std::path::Path;
 use std::sync::OnceLock;
 

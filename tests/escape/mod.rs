@@ -13,7 +13,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{PoisonError, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
 use countersign::record::profile::{Layer, Limits, Profile, STRICT, Workdir};
@@ -23,7 +23,7 @@ use countersign::sandbox::profile::{Prepared, Unavailable};
 use countersign::sandbox::{End, Plan, Report, Sandbox as _};
 use serde::{Deserialize, Serialize};
 
-use crate::host;
+use crate::support::host;
 use planted::Planted;
 
 /// One script that tries to get out.
@@ -140,13 +140,23 @@ pub fn all_cases() -> Vec<Case> {
     found
 }
 
-/// Plays every script in a process of its own, in which the test `name` calls [`play_what_is_ordered`].
+/// Scripts that nothing holds leave files on the host. No other round may look at the host at that time.
+pub static HOST: RwLock<()> = RwLock::new(());
+
+/// Plays every script in a process of its own, in which the test `name` of `escapes.rs` calls [`play_what_is_ordered`].
 pub fn round(name: &str, who: Who, held: Held) -> Vec<Outcome> {
     round_over(name, who, held, Workdir::Copy)
 }
 
 /// The same with the work tree given in that way.
 pub fn round_over(name: &str, who: Who, held: Held, workdir: Workdir) -> Vec<Outcome> {
+    // A failed test poisons the lock, but the other rounds are still valid.
+    let (_alone, _beside) = match held {
+        Held::Off | Held::Nothing | Held::LandlockAlone => {
+            (Some(HOST.write().unwrap_or_else(PoisonError::into_inner)), None)
+        }
+        Held::Strict | Held::BestEffort => (None, Some(HOST.read().unwrap_or_else(PoisonError::into_inner))),
+    };
     let home = tempfile::Builder::new().prefix("countersign-escape-").tempdir().expect("a directory");
     let mode = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("mode");
     mode(home.path(), 0o755);
@@ -176,7 +186,7 @@ pub fn round_over(name: &str, who: Who, held: Held, workdir: Workdir) -> Vec<Out
     }
     // What a careless service has open.
     say(&["bash", "-c", "exec 99< \"$0\"; exec \"$@\"", canary.to_str().expect("UTF-8")]);
-    say(&[test.to_str().expect("UTF-8"), "--exact", name, "--nocapture", "--test-threads=1"]);
+    say(&[test.to_str().expect("UTF-8"), "--exact", &format!("escapes::{name}"), "--nocapture", "--test-threads=1"]);
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).current_dir("/").stdin(Stdio::null());
     command.env(ORDER, serde_json::to_string(&order).expect("JSON"));

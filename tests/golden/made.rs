@@ -1,6 +1,6 @@
 //! The golden documents as they are made: one crossing from fixed times, nonces and keys, and mutants of it.
 //!
-//! `tests/golden_documents.rs` compares every file below `tests/conformance/golden` with what is made here.
+//! `tests/formats/golden_documents.rs` compares every file below `tests/conformance/golden` with what is made here.
 
 use std::collections::BTreeMap;
 

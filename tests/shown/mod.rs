@@ -5,7 +5,6 @@
 pub(crate) mod exchange;
 pub(crate) mod walk;
 
-use std::io::Write as _;
 use std::path::Path;
 
 use serde_json::Value;
@@ -185,13 +184,4 @@ pub(crate) fn must_fit(shown: &Value, real: &Value, here: &str) {
     let mut found = Vec::new();
     differences(shown, real, "", &mut found);
     assert!(found.is_empty(), "{here}:\n{}", found.join("\n"));
-}
-
-pub(crate) fn not_run(what: &str, why: &str) {
-    let line = format!("not run: {what}: {why}\n");
-    if let Some(file) = std::env::var_os("COUNTERSIGN_NOT_RUN") {
-        let mut file = std::fs::File::options().append(true).create(true).open(file).expect("opened");
-        file.write_all(line.as_bytes()).expect("written");
-    }
-    eprint!("{line}");
 }

@@ -12,7 +12,8 @@ use countersign::policy::file::Policy;
 use serde_json::Value;
 
 use crate::shown::exchange::Exchange;
-use crate::shown::{BINARY, Block, Shown, bare, blocks, commands, lines_fit, must_fit, not_run, read, root};
+use crate::shown::{BINARY, Block, Shown, bare, blocks, commands, lines_fit, must_fit, read, root};
+use crate::support::not_run;
 
 /// The port that the pages show; the boundary of the test listens on a free one.
 const SHOWN_PORT: &str = "127.0.0.1:7433";
@@ -27,7 +28,6 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(90);
 /// A reader on the way through a page, with an empty home.
 pub(crate) struct Walk {
     dir: tempfile::TempDir,
-    strict: bool,
     /// `127.0.0.1:port` of the boundary.
     pub(super) address: String,
     serve: Option<Running>,
@@ -52,12 +52,12 @@ impl Drop for Running {
 }
 impl Walk {
     pub(crate) fn through(page: &str) {
-        let mut walk = Self::begin(page);
+        let mut walk = Self::begin();
         walk.play(page);
         walk.end();
     }
 
-    fn begin(page: &str) -> Self {
+    fn begin() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         // As a home is: a run without a root of its own has to pass.
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).expect("set");
@@ -65,23 +65,14 @@ impl Walk {
             std::fs::create_dir(dir.path().join(below)).expect("made");
         }
         std::os::unix::fs::symlink(BINARY, dir.path().join("bin/countersign")).expect("linked");
-        let mut walk = Self {
+        Self {
             dir,
-            strict: true,
             address: SHOWN_PORT.to_owned(),
             serve: None,
             waiting: Vec::new(),
             variables: BTreeMap::new(),
             exchange: Exchange::default(),
-        };
-        let report = walk.bash("countersign --json doctor").output().expect("started");
-        let report: Value = serde_json::from_slice(&report.stdout).expect("JSON");
-        let mut lines = report["lines"].as_array().expect("lines").iter();
-        walk.strict = lines.any(|line| line["what"] == "sandbox level" && line["holds"] == "ok");
-        if !walk.strict {
-            not_run(page, "what it shows of a strict sandbox: this host can't hold it; the rest ran at best-effort");
         }
-        walk
     }
 
     fn play(&mut self, page: &str) {
@@ -124,10 +115,7 @@ impl Walk {
             "console" | "run" => self.console(block, here),
             "http" => self.http(block, here),
             "json" => {
-                let mut expected: Value = serde_json::from_str(&block.text).unwrap_or_else(|e| panic!("{here}: {e}"));
-                if !self.strict {
-                    expected["predicate"]["sandbox"] = self.exchange.statement["predicate"]["sandbox"].clone();
-                }
+                let expected: Value = serde_json::from_str(&block.text).unwrap_or_else(|e| panic!("{here}: {e}"));
                 must_fit(&expected, &self.exchange.statement, here);
             }
             "yaml" => {
@@ -136,7 +124,7 @@ impl Walk {
             }
             "text" | "toml" => {}
             "markdown" => assert!(block.file.is_some(), "{here}: which file is it? `markdown file=PATH`"),
-            other => panic!("{here}: nothing checks {other:?}: see the head of tests/docs.rs"),
+            other => panic!("{here}: nothing checks {other:?}: see the head of tests/docs/docs.rs"),
         }
     }
 
@@ -150,13 +138,7 @@ impl Walk {
                 continue;
             }
             let line = line.replace("cargo run -- ", "countersign ");
-            // Where strict can't be held, both say so with 1.
-            let may_say_no = ["cargo run -- demo", "countersign doctor boundary-1"].contains(&command);
-            if may_say_no && !self.strict {
-                script.push_str(&format!("{} || [ $? -eq 1 ]\n", bare(&line)));
-            } else {
-                script.push_str(&format!("{line}\n"));
-            }
+            script.push_str(&format!("{line}\n"));
         }
         if script.contains("python3 ") && self.bash("command -v python3").output().is_ok_and(|o| !o.status.success()) {
             return not_run(here, "there is no python3 here");
@@ -196,15 +178,8 @@ impl Walk {
                 self.waiting.push(running);
             } else if ["countersign approve", "countersign roster sign"].iter().any(|word| command.starts_with(word)) {
                 self.at_terminal(&shown, here);
-            } else if !self.strict
-                && ["countersign run", "countersign sandbox"].iter().any(|word| command.starts_with(word))
-            {
-                // What it shows needs the whole sandbox.
             } else {
-                // A host that holds less than strict holds what its runs had.
-                let less = !self.strict && command.starts_with("countersign gate");
-                let less = if less { " --min-sandbox off" } else { "" };
-                let (code, lines) = finish(self.bash(&format!("{{ {command}{less}; }} 2>&1")));
+                let (code, lines) = finish(self.bash(&format!("{{ {command}; }} 2>&1")));
                 self.compare(&shown, code, &lines, here);
             }
         }
@@ -236,15 +211,10 @@ impl Walk {
     }
 
     fn compare(&self, shown: &Shown, code: Option<i32>, real: &[String], here: &str) {
-        // Notes tell what a host can't hold.
-        let real = real.iter().filter(|line| self.strict || !line.starts_with("note: "));
-        let real: Vec<String> = real.map(|line| self.normal(line)).collect();
+        let real: Vec<String> = real.iter().map(|line| self.normal(line)).collect();
         let text = real.join("\n");
         assert_eq!(code, Some(shown.exits), "{here}: {}\n{text}", shown.command);
-        // What a host can't hold is one more remark of a review.
-        let screens = ["countersign inbox", "countersign review", "countersign approve"];
-        let differs = !self.strict && screens.iter().any(|screen| shown.command.starts_with(screen));
-        let says = lines_fit(&shown.output, &real) || shown.output.is_empty() || differs;
+        let says = lines_fit(&shown.output, &real) || shown.output.is_empty();
         assert!(says, "{here}: {}\nshown:\n{}\nreally:\n{text}", shown.command, shown.output.join("\n"));
     }
 
@@ -286,12 +256,6 @@ impl Walk {
 
     fn start_serving(&mut self, shown: Shown, here: &str) {
         assert!(self.serve.is_none(), "{here}: a boundary is served already: `{STOP}` first");
-        if !self.strict {
-            let file = self.work().join("boundary-1/countersign.toml");
-            let text = std::fs::read_to_string(&file).expect("read");
-            let eased = text.replace("level = \"strict\"", "level = \"best-effort\"");
-            std::fs::write(&file, eased).expect("written");
-        }
         let command = bare(&shown.command).replace("countersign serve", "exec countersign serve --listen 127.0.0.1:0");
         let command = command.trim_end_matches('&').to_owned();
         let lines = shown.output.len();
@@ -299,10 +263,8 @@ impl Walk {
         serve.read_until(lines, here);
         let listens = serve.seen.iter().find_map(|line| line.trim().strip_prefix("listens")).expect("an address");
         self.address = listens.trim().trim_start_matches("http://").to_owned();
-        if self.strict {
-            let seen: Vec<String> = serve.seen.iter().map(|line| self.normal(line)).collect();
-            assert!(lines_fit(&serve.shown.output, &seen), "{here}: really\n{}", seen.join("\n"));
-        }
+        let seen: Vec<String> = serve.seen.iter().map(|line| self.normal(line)).collect();
+        assert!(lines_fit(&serve.shown.output, &seen), "{here}: really\n{}", seen.join("\n"));
         self.serve = Some(serve);
     }
 

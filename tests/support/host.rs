@@ -31,3 +31,19 @@ pub fn user_of_the_host() -> (String, u32, u32) {
         |(_, uid, gid): &(String, u32, u32)| if me == 0 { *uid > 0 && *gid > 0 && uid != gid } else { *uid == me };
     users.find(fits).expect("a user in /etc/passwd")
 }
+
+/// Returns the processes of this host whose command line contains the mark.
+pub fn processes_with(mark: &str) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.windows(mark.len()).any(|window| window == mark.as_bytes())
+    })
+    .collect()
+}
+
+/// Returns whether a process of this host has the mark in its command line.
+pub fn on_host(mark: &str) -> bool {
+    !processes_with(mark).is_empty()
+}

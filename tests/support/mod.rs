@@ -15,7 +15,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,11 @@ use serde_json::{Value, json};
 
 use people::{Key, alice, bob, boundary_key, carol, carol_too, dora, erin, frank, now, oscar, robot, stamp};
 use wire::{Reply, Wire};
+
+/// Returns standard output and then standard error of a program that ended.
+pub fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
@@ -239,6 +244,15 @@ impl World {
     pub fn program(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(PROGRAM);
         command.args(arguments);
+        command
+    }
+
+    /// Returns a command of alice with her key. She trusts the roster of this boundary.
+    pub fn as_alice(&self, words: &[&str]) -> Command {
+        self.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
+        let mut command = self.program(&["--url", &self.wire.url]);
+        command.args(words).args(["--roster", self.started["roster"].as_str().expect("a digest"), "--key"]);
+        command.arg(self.path("alice.pem"));
         command
     }
 
@@ -507,8 +521,7 @@ impl World {
         let roster = self.started["roster"].as_str().expect("a digest");
         let mut audit = self.program(&["audit", &self.wire.url, "--url", &self.wire.url, "--roster", roster]);
         let done = audit.env("COUNTERSIGN_TOKEN", &self.reader).output().expect("audit");
-        let said = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-        assert!(done.status.success(), "{said}");
+        assert!(done.status.success(), "{}", said(&done));
     }
 
     // ---- statements by hand

@@ -49,14 +49,6 @@ impl Person {
         self.dir.path().join(name)
     }
 
-    /// Whether this host makes the namespaces of a sandbox.
-    pub fn holds_namespaces(&self) -> bool {
-        let report = self.command(&["doctor", "--json"]).output().expect("started");
-        let report: Value = serde_json::from_slice(&report.stdout).expect("JSON");
-        let mut lines = report["lines"].as_array().expect("lines").iter();
-        lines.any(|line| line["what"] == "layer namespaces" && line["holds"] == "ok")
-    }
-
     /// Writes a file of the work directory.
     pub fn write(&self, name: &str, text: &str) {
         let path = self.path("work").join(name);
@@ -257,14 +249,6 @@ impl Drop for Terminal {
 
 /// Waits until `holds`.
 #[track_caller]
-pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + DEADLINE;
-    while !holds() {
-        assert!(Instant::now() < end, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 /// Whether a process with this text in its command line lives.
 pub fn lives(text: &str) -> bool {
     let entries = fs::read_dir("/proc").expect("/proc").flatten();

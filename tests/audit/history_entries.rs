@@ -1,0 +1,1109 @@
+//! What an audit finds in a log, defect by defect, whoever holds the boundary's key: each test writes the log of a
+//! liar and names what gives it away.
+
+use std::collections::BTreeSet;
+
+use crate::history::{self, ALICE, BOB, BOUNDARY, BOUNDARY_2, CAROL, Log, MALLORY, T0, key, reference, sign, t};
+use base64::Engine as _;
+use countersign::audit::entry::LogEntry;
+use countersign::audit::finding::{AuditEvent, EntryVerdict, FindingKind};
+use countersign::audit::history::{Auditor, Expected, SeenHead, rosters_in};
+use countersign::audit::kept::SavedAudit;
+use countersign::crypto::canonical::canonical_of;
+use countersign::crypto::cosignature::WitnessKey;
+use countersign::crypto::digest::sha256;
+use countersign::crypto::note::Note;
+use countersign::crypto::signature::SecretKey;
+use countersign::record::validity::Timestamp;
+use countersign::trust::chain::Pinned;
+use serde_json::json;
+
+/// What was found, each kind once; `differs` apart.
+fn found(log: &Log) -> Vec<&'static str> {
+    let (said, summary) = log.audit();
+    let failures: BTreeSet<&str> = said
+        .iter()
+        .filter_map(|one| match one {
+            AuditEvent::Finding(finding) if !finding.differs => Some(finding.what.word()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(summary.clean, failures.is_empty(), "{said:#?}");
+    failures.into_iter().collect()
+}
+
+fn verdicts(log: &Log) -> Vec<EntryVerdict> {
+    let (said, _) = log.audit();
+    said.iter().filter_map(|one| if let AuditEvent::Decision(line) = one { Some(line.verdict) } else { None }).collect()
+}
+
+/// A log with some history: two runs, one of two people; a denial, a refusal, a token's end.
+fn usual() -> Log {
+    let mut log = Log::new();
+    log.run("nginx:restart", 10, &[ALICE]);
+    log.run("two:go", 20, &[ALICE, BOB]);
+    let denied = log.approved("nginx:restart", 25, &[ALICE]);
+    log.deny(&denied, BOB);
+    log.refuse(30, |_| {});
+    log
+}
+
+#[test]
+fn an_audit_of_a_correct_log_finds_no_failure_and_confirms_every_decision() {
+    let mut log = usual();
+    let (one, two) = (log.approved("nginx:restart", 40, &[BOB]), log.approved("nginx:restart", 40, &[ALICE]));
+    let place = log.consume(40, &[&one, &two]);
+    let mut other = place;
+    other.item = 1;
+    log.receipt(other, &two);
+    log.receipt_but(place, &one, |receipt| {
+        receipt["outcome"] = json!({"status": "unknown"});
+        receipt["started_at"] = json!(t(50));
+        receipt["finished_at"] = json!(t(50));
+    });
+    let (said, summary) = log.audit();
+    assert!(summary.clean, "{said:#?}");
+    assert_eq!((summary.counts.stand, summary.counts.spent, summary.entries), (4, 4, log.size()));
+    let lines: Vec<_> =
+        said.iter().filter_map(|one| if let AuditEvent::Decision(line) = one { Some(line) } else { None }).collect();
+    assert_eq!(lines[1].approvers.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["alice", "bob"]);
+    assert_eq!((lines[1].consumption, lines[1].entry, lines[1].seal), (3, 4, 0));
+    assert_eq!(lines[0].params.to_string(), r#"{"host":"web-3"}"#);
+    assert_eq!(lines[0].params_digest.to_string(), reference(br#"{"host":"web-3"}"#));
+}
+
+#[test]
+fn a_run_in_progress_is_reported_as_open_and_not_as_a_failure() {
+    let mut log = usual();
+    let running = log.approved("nginx:restart", 40, &[ALICE]);
+    log.consume(40, &[&running]);
+    let (_, summary) = log.audit();
+    assert!(summary.clean);
+    assert_eq!(summary.open.len(), 1);
+    // A day and a run's longest time later it can't go on any more.
+    log.run("nginx:restart", 2 * 86_400, &[ALICE]);
+    assert_eq!(found(&log), ["no-receipt"]);
+}
+
+#[test]
+fn a_run_that_must_have_ended_by_the_clock_of_the_auditor_causes_a_warning() {
+    let mut log = usual();
+    let running = log.approved("nginx:restart", 40, &[ALICE]);
+    log.consume(40, &[&running]);
+    let warned = |after: i64| {
+        let now = Some(Timestamp::from_unix(T0 + after));
+        let (_, summary) = log.audit_with(Expected { now, ..Expected::default() });
+        assert!(summary.clean, "the copy may be old");
+        summary.warnings.iter().find(|warning| warning.contains("withheld")).cloned()
+    };
+    assert_eq!(warned(60), None);
+    let warning = warned(3 * 86_400).expect("a warning");
+    assert!(warning.starts_with("1 run(s)") && warning.contains("2 day(s) ago"), "{warning}");
+}
+
+/// A head of this log as it was with so many entries, cosigned by these `(name, seed)` at a time, or seen at one.
+fn seen(log: &Log, size: usize, at: i64, by: &[(&str, u8)]) -> SeenHead {
+    let note = Note::parse(&log.head_of(BOUNDARY, size)).unwrap();
+    let cosigned = by.iter().fold(note.clone(), |all, (name, seed)| {
+        let secret = SecretKey::from_seed([*seed; 32]);
+        let witness = WitnessKey::new(name, secret.public());
+        let line = witness
+            .cosign(&note, (T0 + at).unsigned_abs(), |text| Ok::<_, std::convert::Infallible>(secret.sign(text)));
+        all.with(line.unwrap()).unwrap()
+    });
+    let mut seen = SeenHead::parse(&cosigned.to_string(), "the state of your last audit").unwrap();
+    seen.at = by.is_empty().then(|| Timestamp::from_unix(T0 + at));
+    seen
+}
+
+#[test]
+fn entries_are_reported_if_they_are_dated_before_a_checkpoint_that_does_not_contain_them() {
+    let witnesses = [("w.example/1", 21), ("w.example/2", 22)];
+    let mut log = Log::with(|sealed| {
+        sealed.roster["witness"] = witnesses
+            .iter()
+            .map(|(name, seed)| {
+                let key = WitnessKey::new(name, SecretKey::from_seed([*seed; 32]).public());
+                json!({"name": name, "vkey": key.vkey(), "url": "http://127.0.0.1:1"})
+            })
+            .collect();
+    });
+    log.run("nginx:restart", 10, &[ALICE]);
+    let before = log.entries.len();
+    // Approved an hour long, spent by whoever has the boundary's key when that hour is over, under a date within it.
+    log.run("nginx:restart", 3000, &[ALICE]);
+    let told = |at: i64, by: &[(&str, u8)], demanded: u64| {
+        let heads = vec![seen(&log, before, at, by)];
+        let (said, summary) = log.audit_with(Expected { heads, witnesses: demanded, ..Expected::default() });
+        let whats: BTreeSet<_> = said
+            .iter()
+            .filter_map(|one| if let AuditEvent::Finding(finding) = one { Some(finding.what.word()) } else { None })
+            .collect();
+        let told = summary.warnings.iter().any(|one| one.contains("entry 3 is dated 2027-01-15T08:50:00Z"));
+        (told, whats.into_iter().filter(|what| *what != "witnesses").collect::<Vec<_>>())
+    };
+    assert_eq!(told(3000 + 600, &[], 0), (false, vec![]), "clocks differ");
+    assert_eq!(told(3000 + 601, &[], 0), (true, vec![]), "the copy may have been old then");
+    assert_eq!(told(9000, &witnesses[..1], 0), (true, vec![]), "one witness whom nobody asked for");
+    assert_eq!(told(9000, &witnesses[..1], 1), (false, vec!["time"]), "who asks for one believes one");
+    assert_eq!(told(9000, &witnesses[..1], 2), (true, vec![]), "and one of two is not enough");
+    assert_eq!(told(9000, &witnesses, 2), (false, vec!["time"]));
+    assert_eq!(told(3500, &witnesses, 2), (false, vec![]));
+    assert_eq!(told(9000, &[("w.example/1", 66)], 1), (false, vec![]), "a stranger's word is nobody's");
+}
+
+#[test]
+fn an_audit_state_stores_its_time_and_a_log_from_the_future_causes_a_warning() {
+    let log = usual();
+    let now = |after: i64| Some(Timestamp::from_unix(T0 + after));
+    let mut auditor = log.auditor(Expected { now: now(700), ..Expected::default() });
+    for entry in &log.entries {
+        auditor.entry(&LogEntry::of(entry.clone()), &log).unwrap();
+    }
+    auditor.finish(&log.head(), &log).unwrap();
+    assert_eq!(auditor.keep(&log.head()).expect("it holds").seen, now(700));
+    let warned = |after: i64| {
+        let (_, summary) = log.audit_with(Expected { now: now(after), ..Expected::default() });
+        summary.warnings.iter().any(|one| one.contains("one of the two is wrong"))
+    };
+    assert!(!warned(30 - 600) && warned(30 - 601));
+}
+
+#[test]
+fn a_run_without_a_receipt_is_reported_with_its_latest_end_time() {
+    let mut log = usual();
+    let running = log.approved("nginx:restart", 40, &[ALICE]);
+    log.consume(40, &[&running]);
+    let (_, summary) = log.audit();
+    let until = format!("may go on until {}", t(40 + 300));
+    assert!(summary.warnings.iter().any(|one| one.contains(&until)), "{:#?}", summary.warnings);
+}
+
+#[test]
+fn a_deleted_or_inserted_or_moved_entry_changes_the_root_hash() {
+    let log = usual();
+    let head = log.head();
+    let audit = |log: &Log| {
+        let mut auditor = log.auditor(Expected::default());
+        let mut whats = BTreeSet::new();
+        let mut take = |said: Vec<AuditEvent>| {
+            whats.extend(
+                said.iter()
+                    .filter_map(|one| if let AuditEvent::Finding(finding) = one { Some(finding.what) } else { None }),
+            );
+        };
+        for entry in &log.entries {
+            take(auditor.entry(&LogEntry::of(entry.clone()), log).unwrap());
+        }
+        take(auditor.finish(&head, log).unwrap().0);
+        whats
+    };
+    for at in 1..log.entries.len() {
+        let mut without = log.clone();
+        without.entries.remove(at);
+        assert!(audit(&without).contains(&FindingKind::Root), "entry {at} deleted");
+        let mut twice = log.clone();
+        twice.entries.insert(at, log.entries[at].clone());
+        assert!(audit(&twice).contains(&FindingKind::Root), "entry {at} twice");
+        let mut moved = log.clone();
+        moved.entries.swap(at, (at % (log.entries.len() - 1)) + 1);
+        assert!(audit(&moved).contains(&FindingKind::Root), "entry {at} moved");
+        let mut changed = log.clone();
+        let middle = changed.entries[at].len() / 2;
+        changed.entries[at][middle] ^= 1;
+        assert!(audit(&changed).contains(&FindingKind::Root), "entry {at} changed");
+    }
+}
+
+#[test]
+fn entries_that_the_boundary_omits_or_moves_are_found_without_an_earlier_checkpoint() {
+    // The boundary's key signs the head anew over what is left.
+    let without = |at: usize| {
+        let mut log = usual();
+        log.entries.remove(at);
+        found(&log)
+    };
+    assert_eq!(
+        without(1),
+        ["no-consumption"],
+        "a consumption: its receipt has none, and later ones name other entries"
+    );
+    assert_eq!(without(2), ["no-consumption"], "a receipt: what follows has moved");
+    let mut log = usual();
+    log.entries.swap(1, 2);
+    assert!(found(&log).contains(&"no-consumption"), "a receipt before its consumption");
+    let mut log = usual();
+    log.reseal(35, |_| {});
+    log.reseal(36, |_| {});
+    log.entries.remove(log.entries.len() - 2);
+    assert_eq!(found(&log), ["seal-chain"]);
+}
+
+#[test]
+fn a_receipt_without_a_consumption_and_a_second_receipt_are_found() {
+    let mut log = usual();
+    let approved = log.approved("nginx:restart", 40, &[ALICE]);
+    log.receipt(history::Place { index: 5, item: 0, at: 40 }, &approved);
+    assert_eq!(found(&log), ["no-consumption"]);
+    let mut log = usual();
+    let approved = log.approved("nginx:restart", 40, &[ALICE]);
+    let place = log.consume(40, &[&approved]);
+    log.receipt(place, &approved);
+    log.receipt(place, &approved);
+    assert_eq!(found(&log), ["second-receipt"]);
+}
+
+#[test]
+fn a_nonce_or_authorization_that_is_spent_twice_is_found() {
+    let mut log = usual();
+    let first = log.run("nginx:restart", 40, &[ALICE]);
+    let place = log.consume(50, &[&first]);
+    log.receipt(place, &first);
+    assert_eq!(found(&log), ["double-use"], "the same authorization again");
+    let mut log = usual();
+    let first = log.run("nginx:restart", 40, &[ALICE]);
+    let nonce = first.predicate["nonce"].clone();
+    let second = log.approved_but("nginx:restart", 45, &[BOB], |predicate| predicate["nonce"] = nonce);
+    let place = log.consume(50, &[&second]);
+    log.receipt(place, &second);
+    assert_eq!(found(&log), ["double-use"], "another authorization with the same nonce");
+    let mut log = usual();
+    let first = log.run("nginx:restart", 40, &[ALICE]);
+    let place = log.consume_but(50, &[&first], |predicate| predicate["spent"][0]["nonce"] = json!("A".repeat(22)));
+    log.receipt(place, &first);
+    assert_eq!(found(&log), ["consumption", "double-use"], "under another nonce");
+    let mut log = usual();
+    let first = log.run("nginx:restart", 40, &[ALICE]);
+    let id = first.predicate["proposal"].clone();
+    let second = log.approved_but("nginx:restart", 45, &[BOB], |predicate| predicate["proposal"] = id);
+    let place = log.consume(50, &[&second]);
+    log.receipt(place, &second);
+    assert_eq!(found(&log), ["double-use"], "one receipt id for two runs");
+}
+
+#[test]
+fn an_expired_nonce_cannot_be_spent_again_even_after_it_was_pruned() {
+    let mut log = usual();
+    let first = log.run("nginx:restart", 40, &[ALICE]);
+    log.run("nginx:restart", 4000, &[ALICE]);
+    let place = log.consume(4001, &[&first]);
+    log.receipt(place, &first);
+    assert_eq!(found(&log), ["window"]);
+    let mut log = usual();
+    let late = log.approved("nginx:restart", 40, &[ALICE]);
+    let place = log.consume_but(3640, &[&late], |predicate| predicate["spent"][0]["expires_at"] = json!(t(9000)));
+    log.receipt(place, &late);
+    assert_eq!(found(&log), ["consumption", "window"], "expired at t, under another end");
+    let mut log = usual();
+    let late = log.approved("nginx:restart", 40, &[ALICE]);
+    let place = log.consume(3639, &[&late]);
+    log.receipt(place, &late);
+    assert!(found(&log).is_empty(), "a second before");
+}
+
+#[test]
+fn a_run_after_its_denial_is_found_and_a_denial_after_the_run_is_no_failure() {
+    let mut log = usual();
+    let approved = log.approved("nginx:restart", 40, &[ALICE]);
+    log.deny(&approved, BOB);
+    let place = log.consume(41, &[&approved]);
+    log.receipt(place, &approved);
+    assert_eq!(found(&log), ["denied"]);
+    assert_eq!(verdicts(&log).last(), Some(&EntryVerdict::Fails));
+    let mut log = usual();
+    let approved = log.approved("nginx:restart", 40, &[ALICE]);
+    let place = log.consume(41, &[&approved]);
+    log.deny(&approved, BOB);
+    log.receipt(place, &approved);
+    assert!(found(&log).is_empty());
+}
+
+#[test]
+fn the_auditor_stores_only_the_digest_of_a_denial_and_only_during_its_epoch() {
+    assert_eq!(size_of::<countersign::crypto::digest::AuthorizationDigest>(), 32);
+    let mut log = usual();
+    let denied: Vec<_> = (0..20).map(|_| log.approved("nginx:restart", 40, &[ALICE])).collect();
+    denied.iter().for_each(|one| log.deny(one, BOB));
+    let remembered = |log: &Log| {
+        let mut auditor = log.auditor(Expected::default());
+        for entry in &log.entries {
+            auditor.entry(&LogEntry::of(entry.clone()), log).unwrap();
+        }
+        assert!(auditor.finish(&log.head(), log).unwrap().1.clean);
+        auditor.keep(&log.head()).expect("it holds").denials.len()
+    };
+    assert_eq!(remembered(&log), 21);
+    // A seal of the same epoch forgets nothing, however late.
+    log.reseal(400_000, |_| {});
+    assert_eq!(remembered(&log), 21);
+    let mut ran = log.clone();
+    let place = ran.consume(400_001, &[&denied[0]]);
+    ran.receipt(place, &denied[0]);
+    assert_eq!(found(&ran), ["denied", "window"]);
+    // Under another epoch nothing of before may run at all.
+    log.reseal(400_010, |seal| seal["epoch"] = json!("e1".repeat(16)));
+    assert_eq!(remembered(&log), 0);
+    let place = log.consume(400_011, &[&denied[0]]);
+    log.receipt(place, &denied[0]);
+    assert_eq!(found(&log), ["boundary", "window"]);
+}
+
+#[test]
+fn malformed_denials_and_refusals_in_a_log_are_reported() {
+    let denial = |by: u8, edit: &dyn Fn(&mut serde_json::Value)| {
+        let mut log = usual();
+        let approved = log.approved("nginx:restart", 40, &[ALICE]);
+        log.deny_but(&approved, by, edit);
+        found(&log)
+    };
+    assert_eq!(denial(MALLORY, &|_| {}), ["denial"]);
+    assert_eq!(denial(BOUNDARY, &|_| {}), ["denial"], "the boundary is no approver");
+    assert_eq!(denial(BOB, &|denial| denial["boundary"]["id"] = json!(reference(b"other"))), ["denial"]);
+    assert_eq!(denial(BOB, &|denial| denial["boundary"]["epoch"] = json!("0".repeat(32))), ["denial"]);
+    assert_eq!(denial(BOB, &|denial| denial["surprise"] = json!(1)), ["entry"]);
+    let refusal = |edit: &dyn Fn(&mut serde_json::Value)| {
+        let mut log = usual();
+        log.refuse(40, edit);
+        found(&log)
+    };
+    assert_eq!(refusal(&|refusal| refusal["boundary"]["id"] = json!(reference(b"other"))), ["boundary"]);
+    assert_eq!(refusal(&|refusal| refusal["at"] = json!(t(1))), ["time"]);
+    assert_eq!(refusal(&|refusal| refusal["code"] = json!("whatever")), ["entry"]);
+}
+
+#[test]
+fn an_audit_repeats_each_decision_with_the_state_before_the_decision() {
+    let decided = |edit: &dyn Fn(&mut serde_json::Value)| {
+        let mut log = usual();
+        let approved = log.approved("two:go", 40, &[ALICE, BOB]);
+        let place = log.consume(41, &[&approved]);
+        log.receipt_but(place, &approved, |receipt| edit(receipt));
+        assert_eq!(log.entries.len(), 9);
+        found(&log)
+    };
+    assert!(decided(&|_| {}).is_empty());
+    assert_eq!(decided(&|receipt| receipt["decision"]["approvers"] = json!(["alice"])), ["decision"]);
+    assert_eq!(decided(&|receipt| receipt["decision"]["approvers"] = json!(["alice", "bob", "carol"])), ["decision"]);
+    assert_eq!(decided(&|receipt| receipt["decision"]["groups"] = json!(["ops"])), ["decision"]);
+    assert_eq!(
+        decided(&|receipt| receipt["decision"]["excluded"] = json!(["agent"])),
+        ["decision"],
+        "an owner left out"
+    );
+    assert_eq!(decided(&|receipt| receipt["decision"]["excluded"] = json!(["agent", "carol", "dora"])), ["decision"]);
+    assert_eq!(decided(&|receipt| receipt["decision"]["policy"] = json!(reference(b"other"))), ["decision"]);
+    assert_eq!(decided(&|receipt| receipt["decision"]["handed_in_by"] = json!("ghost")), ["proposer"]);
+    assert_eq!(decided(&|receipt| receipt["decision"]["handed_in_by"] = json!("reader")), ["decision", "proposer"]);
+    assert_eq!(decided(&|receipt| receipt["seal"] = json!(reference(b"other"))), ["seal-in-force"]);
+    assert_eq!(decided(&|receipt| receipt["consumption"]["leaf"] = json!(reference(b"other"))), ["consumption"]);
+    assert_eq!(decided(&|receipt| receipt["boundary"]["id"] = json!(reference(b"other"))), ["boundary"]);
+    assert_eq!(decided(&|receipt| receipt["boundary"]["keyid"] = json!(key(MALLORY).keyid())), ["signature"]);
+    assert_eq!(decided(&|receipt| receipt["started_at"] = json!(t(5))), ["outcome"]);
+    assert_eq!(decided(&|receipt| receipt["outcome"] = json!({"status": "succeeded", "exit_code": 1})), ["outcome"]);
+    assert_eq!(
+        decided(&|receipt| {
+            receipt["sandbox"]["layers"] = json!(["capabilities"]);
+            receipt["sandbox"]["missing"] = json!(["filesystem", "landlock", "namespaces", "network", "seccomp"]);
+            receipt["sandbox"]["level"] = json!("best-effort");
+        }),
+        ["sandbox"],
+        "required and not held"
+    );
+    assert_eq!(decided(&|receipt| receipt["output"]["stdout"]["bytes"] = json!(4)), ["entry"], "contradicts itself");
+    assert_eq!(decided(&|receipt| receipt["files"]["count"] = json!(4)), ["receipt-subjects"]);
+    assert_eq!(decided(&|receipt| receipt["authorization"]["signatures"] = json!([])), ["quorum"]);
+}
+
+/// What is found of a run that these signed, with the authorization edited.
+fn approved_by(step: &str, signers: &[u8], edit: impl Fn(&mut serde_json::Value)) -> Vec<&'static str> {
+    let mut log = usual();
+    let approved = log.approved_but(step, 40, signers, edit);
+    let place = log.consume(41, &[&approved]);
+    log.receipt(place, &approved);
+    found(&log)
+}
+
+#[test]
+fn a_run_without_enough_eligible_approvers_of_the_roster_is_found() {
+    assert_eq!(approved_by("nginx:restart", &[MALLORY], |_| {}), ["approval-signatures"], "not rostered");
+    assert_eq!(approved_by("nginx:restart", &[BOUNDARY], |_| {}), ["approval-signatures"], "the boundary itself");
+    assert_eq!(approved_by("nginx:restart", &[CAROL], |_| {}), ["excluded", "quorum"], "carol owns the agent");
+    assert_eq!(approved_by("two:go", &[ALICE], |_| {}), ["quorum"]);
+    assert_eq!(approved_by("two:go", &[ALICE, CAROL], |_| {}), ["excluded", "quorum"]);
+    assert_eq!(approved_by("two:go", &[], |_| {}), ["quorum"]);
+    let mut log = usual();
+    let approved = log.approved("nginx:restart", 40, &[ALICE]);
+    let other = log.approved("nginx:restart", 40, &[ALICE]);
+    let place = log.consume(41, &[&approved]);
+    log.receipt_but(place, &approved, |receipt| {
+        receipt["authorization"]["signatures"] =
+            serde_json::to_value(sign(&other.payload, &[ALICE])).unwrap()["signatures"].clone();
+    });
+    assert_eq!(found(&log), ["approval-signatures"], "a signature of another statement");
+}
+
+#[test]
+fn a_signed_authorization_must_equal_the_authorization_from_the_state() {
+    let signed = |edit: &dyn Fn(&mut serde_json::Value)| approved_by("nginx:restart", &[ALICE], edit);
+    assert_eq!(signed(&|of| of["step"]["digest"] = json!(reference(b"other"))), ["step"]);
+    assert_eq!(signed(&|of| of["rendered"] = json!(reference(b"other"))), ["step"]);
+    assert_eq!(signed(&|of| of["step"]["ref"] = json!("nginx:stop")), ["step"]);
+    assert_eq!(signed(&|of| of["params"] = json!({"host": "-x; rm"})), ["parameters"]);
+    assert_eq!(signed(&|of| of["params"] = json!({})), ["parameters"]);
+    assert_eq!(signed(&|of| of["sandbox"]["limits"]["wall_ms"] = json!(1)), ["sandbox"]);
+    assert_eq!(signed(&|of| of["sandbox"]["require"] = json!([])), ["sandbox"]);
+    assert_eq!(signed(&|of| of["boundary"]["id"] = json!(reference(b"other"))), ["boundary"]);
+    assert_eq!(signed(&|of| of["boundary"]["epoch"] = json!("0".repeat(32))), ["boundary"]);
+    assert_eq!(signed(&|of| of["proposer"] = json!("ghost")), ["proposer"]);
+    assert_eq!(signed(&|of| of["proposer"] = json!("narrow")), ["proposer"], "a token for other steps");
+    assert_eq!(signed(&|of| of["not_before"] = json!(t(50))), ["window"]);
+    assert_eq!(signed(&|of| of["issued_at"] = json!(t(-90_000))), ["window"], "valid for more than a day");
+    let denied = Log::with(|sealed| sealed.policy["default"]["mode"] = json!("deny"));
+    let mut log = denied;
+    log.run("nginx:restart", 10, &[ALICE]);
+    assert_eq!(found(&log), ["permissions"]);
+}
+
+#[test]
+fn a_receipt_with_other_parameters_does_not_belong_to_the_consumption() {
+    let mut log = usual();
+    let approved = log.approved("nginx:restart", 40, &[ALICE]);
+    let other = log.approved_but("nginx:restart", 40, &[ALICE], |of| of["params"] = json!({"host": "web-4"}));
+    let place = log.consume(41, &[&approved]);
+    log.receipt(place, &other);
+    assert_eq!(found(&log), ["consumption"]);
+}
+
+#[test]
+fn approvers_count_only_within_their_time_and_tokens_only_until_they_end() {
+    let mut log = Log::with(|sealed| {
+        sealed.roster["approver"][0]["valid_before"] = json!(t(100));
+        sealed.tokens[0]["expires_at"] = json!(t(200));
+    });
+    log.run("nginx:restart", 99, &[ALICE]);
+    assert!(found(&log).is_empty());
+    let mut late = log.clone();
+    late.run("nginx:restart", 100, &[ALICE]);
+    assert_eq!(found(&late), ["approval-signatures"]);
+    let mut late = log.clone();
+    late.run("nginx:restart", 200, &[BOB]);
+    assert_eq!(found(&late), ["proposer"]);
+}
+
+#[test]
+fn times_in_the_log_never_decrease() {
+    let mut log = usual();
+    log.run("nginx:restart", 5, &[ALICE]);
+    assert_eq!(found(&log), ["time"]);
+    let mut log = usual();
+    log.reseal(5, |_| {});
+    assert_eq!(found(&log), ["time"]);
+}
+
+#[test]
+fn a_run_is_checked_only_with_the_seal_in_force() {
+    let mut log = usual();
+    let before = log.seal.clone();
+    log.sealed.policy["default"]["approvals"]["required"] = json!(2);
+    log.roster(&[ALICE, BOB]);
+    log.reseal(35, |_| {});
+    let mut stale = log.clone();
+    let approved = stale.approved("nginx:restart", 40, &[ALICE]);
+    let place = stale.consume_but(41, &[&approved], |consumption| consumption["seal"] = json!(before));
+    stale.receipt_but(place, &approved, |receipt| receipt["seal"] = json!(before));
+    assert_eq!(found(&stale), ["quorum", "seal-in-force"], "under the rules of an earlier seal");
+    log.run("nginx:restart", 50, &[ALICE, BOB]);
+    assert!(found(&log).is_empty());
+}
+
+#[test]
+fn a_chain_of_seals_with_a_gap_or_a_fork_or_a_repeated_seal_is_reported() {
+    let sealed = |edit: &dyn Fn(&mut serde_json::Value)| {
+        let mut log = usual();
+        log.reseal(40, |seal| edit(seal));
+        found(&log)
+    };
+    assert!(sealed(&|_| {}).is_empty());
+    assert_eq!(sealed(&|seal| seal["number"] = json!(5)), ["seal-chain"]);
+    assert_eq!(sealed(&|seal| seal["previous"] = json!(reference(b"other"))), ["seal-chain"]);
+    assert_eq!(sealed(&|seal| seal["boundary"]["id"] = json!(reference(b"other"))), ["seal-chain"]);
+    assert_eq!(sealed(&|seal| seal["boundary"]["name"] = json!("other")), ["signature"], "a name without keys");
+    assert_eq!(sealed(&|seal| seal["keys"] = json!([key(MALLORY).keyid()])), ["sealed-state"]);
+    assert_eq!(sealed(&|seal| seal["tokens"] = json!(reference(b"other"))), ["sealed-state"], "not beside the log");
+    assert_eq!(sealed(&|seal| seal["registry_root"] = json!(reference(b"other"))), ["sealed-state"]);
+    assert_eq!(sealed(&|seal| seal["roster"] = json!(reference(b"other"))), ["roster-chain"]);
+    assert_eq!(sealed(&|seal| seal["policy"] = seal["builtins"].clone()), ["roster-chain", "sealed-state"]);
+}
+
+#[test]
+fn an_epoch_or_token_that_is_used_again_after_its_removal_is_reported() {
+    let mut log = usual();
+    let first = log.epoch.clone();
+    let old = log.approved("nginx:restart", 40, &[ALICE]);
+    log.epoch = "ab".repeat(16);
+    log.reseal(41, |_| {});
+    let mut void = log.clone();
+    let place = void.consume(42, &[&old]);
+    void.receipt(place, &old);
+    assert_eq!(found(&void), ["boundary"], "of an epoch that was replaced");
+    log.epoch = first;
+    log.reseal(43, |_| {});
+    assert_eq!(found(&log), ["epoch"]);
+    let mut log = usual();
+    let all = log.sealed.tokens.clone();
+    log.sealed.tokens = json!([all[0], all[2]]);
+    log.reseal(40, |_| {});
+    assert!(found(&log).is_empty());
+    log.sealed.tokens = all.clone();
+    log.reseal(41, |_| {});
+    assert_eq!(found(&log), ["tokens"]);
+    let mut log = usual();
+    log.sealed.tokens[0]["owners"] = json!([]);
+    log.reseal(40, |_| {});
+    assert_eq!(found(&log), ["tokens"], "an owner was taken off");
+    let mut log = usual();
+    log.sealed.tokens[1]["name"] = json!("alice");
+    log.sealed.tokens = json!([log.sealed.tokens[0], log.sealed.tokens[1], log.sealed.tokens[2]]);
+    log.reseal(40, |_| {});
+    assert!(found(&log).contains(&"tokens"), "a person's name");
+}
+
+#[test]
+fn a_later_roster_counts_only_after_both_thresholds_signed_it() {
+    let second = |signers: &[u8]| {
+        let mut log = usual();
+        log.sealed.roster["approver"][0]["groups"] = json!([]);
+        log.roster(signers);
+        log.reseal(40, |_| {});
+        log
+    };
+    let mut log = second(&[ALICE, BOB]);
+    assert!(found(&log).is_empty());
+    assert_eq!(log.audit().1.roster, Some(2));
+    log.run("nginx:restart", 50, &[BOB]);
+    assert!(found(&log).is_empty());
+    log.run("nginx:restart", 51, &[ALICE]);
+    assert_eq!(found(&log), ["approval-signatures"], "alice counts for no group in version 2");
+    for signers in [&[][..], &[ALICE], &[ALICE, MALLORY]] {
+        assert_eq!(found(&second(signers)), ["roster-chain"], "{signers:?}");
+    }
+    // Version 1 comes back.
+    let mut log = second(&[ALICE, BOB]);
+    log.rosters.truncate(1);
+    log.reseal(60, |_| {});
+    assert_eq!(found(&log), ["roster-chain"]);
+    // A second version 2, which the same people signed.
+    let mut log = second(&[ALICE, BOB]);
+    let fork = {
+        let mut other = second(&[ALICE, BOB]);
+        other.rosters.truncate(1);
+        other.sealed.roster["threshold"] = json!(1);
+        other.roster(&[ALICE, BOB]);
+        other
+    };
+    log.rosters = fork.rosters;
+    log.sealed = fork.sealed;
+    log.reseal(60, |_| {});
+    assert!(found(&log).contains(&"roster-chain"));
+}
+
+#[test]
+fn the_boundary_key_changes_with_the_roster_and_the_old_key_signs_no_more_entries() {
+    let mut log = usual();
+    let running = log.approved("nginx:restart", 35, &[ALICE]);
+    let place = log.consume(35, &[&running]);
+    let under = log.seal.clone();
+    log.sealed.roster["boundary"][0]["keys"] = json!([key(BOUNDARY_2).line()]);
+    log.roster(&[ALICE, BOB]);
+    let mut by_old = log.clone();
+    by_old.reseal(40, |_| {});
+    assert_eq!(found(&by_old), ["signature"], "a seal under the key that it takes away");
+    log.key = BOUNDARY_2;
+    log.reseal(40, |_| {});
+    let mut stolen = log.clone();
+    stolen.key = BOUNDARY;
+    stolen.receipt_but(place, &running, |receipt| receipt["seal"] = json!(under));
+    stolen.key = BOUNDARY_2;
+    assert_eq!(found(&stolen), ["signature"], "a receipt under a key that is gone");
+    assert_eq!(stolen.audit().1.open.len(), 1, "it closes nothing");
+    log.receipt_but(place, &running, |receipt| {
+        receipt["seal"] = json!(under);
+        receipt["decision"]["policy"] = json!(log_policy());
+    });
+    log.run("nginx:restart", 50, &[BOB]);
+    assert!(found(&log).is_empty(), "{:#?}", log.audit().0);
+    let mut auditor = log.auditor(Expected::default());
+    for entry in &log.entries {
+        auditor.entry(&LogEntry::of(entry.clone()), &log).unwrap();
+    }
+    let (said, _) = auditor.finish(&log.head_by(BOUNDARY), &log).unwrap();
+    assert!(matches!(&said[..], [AuditEvent::Finding(finding)] if finding.what == FindingKind::Checkpoint), "{said:?}");
+}
+
+fn log_policy() -> String {
+    reference(&countersign::crypto::canonical::to_canonical(&Log::new().sealed.policy))
+}
+
+#[test]
+fn a_newer_roster_can_be_the_trusted_roster() {
+    let mut log = usual();
+    for at in [40, 50] {
+        log.roster(&[ALICE, BOB]);
+        log.reseal(at, |_| {});
+    }
+    log.run("nginx:restart", 60, &[ALICE]);
+    let first = rosters_in(&LogEntry::of(log.entries[0].clone()), &log).unwrap().unwrap();
+    let pinned = Pinned::Digest(log.roster_digest(3));
+    assert!(Auditor::new(pinned.clone(), &first, Expected::default()).is_err(), "nothing leads there yet");
+    let last = log
+        .entries
+        .iter()
+        .filter_map(|entry| rosters_in(&LogEntry::of(entry.clone()), &log).unwrap())
+        .next_back()
+        .unwrap();
+    let mut auditor = Auditor::new(pinned, &last, Expected::default()).expect("connected");
+    for entry in &log.entries {
+        assert!(
+            auditor
+                .entry(&LogEntry::of(entry.clone()), &log)
+                .unwrap()
+                .iter()
+                .all(|said| matches!(said, AuditEvent::Decision(_)))
+        );
+    }
+    assert!(auditor.finish(&log.head(), &log).unwrap().1.clean);
+}
+
+#[test]
+fn overlapping_runs_with_the_same_exclusive_name_are_reported() {
+    let mut log = usual();
+    let (one, two) = (log.approved("db:migrate", 40, &[ALICE]), log.approved("db:migrate", 40, &[ALICE]));
+    let first = log.consume(41, &[&one]);
+    let second = log.consume(42, &[&two]);
+    log.receipt(first, &one);
+    log.receipt(second, &two);
+    assert_eq!(found(&log), ["exclusive"]);
+    let mut log = usual();
+    log.run("db:migrate", 40, &[ALICE]);
+    log.run("db:migrate", 50, &[ALICE]);
+    assert!(found(&log).is_empty());
+}
+
+#[test]
+fn unreadable_built_in_lists_never_remove_a_required_permission() {
+    for lists in [json!(["x"]), json!({}), json!({"version": 2}), json!({"version": 1, "more": []})] {
+        let mut log = usual();
+        log.sealed.builtins = lists.clone();
+        log.reseal(40, |_| {});
+        log.run("nginx:restart", 41, &[ALICE]);
+        assert_eq!(found(&log), ["sealed-state"], "{lists}");
+        assert_eq!(verdicts(&log).last(), Some(&EntryVerdict::Undecided), "what ran under it: {lists}");
+        // Whoever wrote the seal chose the engine's name: nothing runs under it unseen.
+        let mut log = usual();
+        log.sealed.builtins = lists.clone();
+        log.reseal(40, |seal| seal["engine"] = json!(OTHER));
+        assert!(found(&log).is_empty(), "another version may read them: {lists}");
+        log.run("nginx:restart", 41, &[ALICE]);
+        assert_eq!(found(&log), ["sealed-state"], "{lists}");
+    }
+}
+
+const OTHER: &str = "countersign 9.9.9";
+
+/// The usual log, and a run under a seal that names this engine.
+fn run_under(engine: &str, edit: &dyn Fn(&mut serde_json::Value)) -> Log {
+    let mut log = usual();
+    log.reseal(40, |seal| seal["engine"] = json!(engine));
+    let approved = log.approved_but("nginx:restart", 41, &[ALICE], edit);
+    let place = log.consume(42, &[&approved]);
+    log.receipt(place, &approved);
+    log
+}
+
+#[test]
+fn a_decision_that_another_program_version_made_differently_is_no_failure() {
+    let limits = |of: &mut serde_json::Value| of["sandbox"]["limits"]["wall_ms"] = json!(1);
+    assert_eq!(found(&run_under(concat!("countersign ", env!("CARGO_PKG_VERSION")), &limits)), ["sandbox"]);
+    let log = run_under(OTHER, &limits);
+    assert!(found(&log).is_empty());
+    assert_eq!(verdicts(&log).last(), Some(&EntryVerdict::Differs));
+    let (_, summary) = log.audit();
+    assert_eq!((summary.differences, summary.counts.differ), (1, 1));
+    assert_eq!(summary.engines, [OTHER]);
+    let (said, summary) = log.audit_with(Expected { no_differences: true, ..Expected::default() });
+    assert!(!summary.clean && summary.engines.is_empty(), "nothing is excused: {said:#?}");
+    assert_eq!(summary.counts.fail, 1);
+    // Signatures, quorum, windows and nonces no version may read otherwise.
+    let mut log = usual();
+    log.reseal(40, |seal| seal["engine"] = json!(OTHER));
+    log.run("two:go", 41, &[ALICE]);
+    assert_eq!(found(&log), ["quorum"]);
+}
+
+#[test]
+fn a_missing_required_layer_is_a_failure_under_every_program_version() {
+    let none = run_under(OTHER, &|of| of["sandbox"]["require"] = json!([]));
+    assert_eq!(found(&none), ["sandbox"]);
+    assert_eq!(verdicts(&none).last(), Some(&EntryVerdict::Fails));
+    let fewer = run_under(OTHER, &|of| of["sandbox"]["require"] = json!(["capabilities"]));
+    assert_eq!(found(&fewer), ["sandbox"]);
+    let params = run_under(OTHER, &|of| of["params"] = json!({"host": "a name with blanks"}));
+    assert_eq!(found(&params), ["parameters"]);
+    let surplus = run_under(OTHER, &|of| of["params"] = json!({"host": "web-3", "more": "x"}));
+    assert_eq!(found(&surplus), ["parameters"]);
+}
+
+#[test]
+fn runs_under_an_unreadable_seal_of_another_version_are_undecided() {
+    let strange = |engine: &str| {
+        let mut log = usual();
+        let known = std::mem::replace(&mut log.sealed.configuration, json!({"of": "a later version"}));
+        log.reseal(40, |seal| seal["engine"] = json!(engine));
+        log.sealed.configuration = known;
+        log
+    };
+    assert_eq!(found(&strange(concat!("countersign ", env!("CARGO_PKG_VERSION")))), ["sealed-state"]);
+    let mut log = strange(OTHER);
+    assert!(found(&log).is_empty());
+    assert_eq!(log.audit().1.differences, 1);
+    assert!(!log.audit_with(Expected { no_differences: true, ..Expected::default() }).1.clean);
+    // But whoever wrote the seal chose the engine's name, so nothing may run under it unseen.
+    let mut ran = log.clone();
+    ran.run("two:go", 50, &[]);
+    ran.run("two:go", 51, &[]);
+    assert_eq!(found(&ran), ["sealed-state"]);
+    assert_eq!(ran.audit().1.failures, 1, "said once");
+    let mut hidden = log.clone();
+    let approved = hidden.approved("two:go", 50, &[]);
+    hidden.consume(50, &[&approved]);
+    assert_eq!(found(&hidden), ["sealed-state"], "not by withholding the receipt either");
+    assert_eq!(verdicts(&ran)[2..], [EntryVerdict::Undecided, EntryVerdict::Undecided]);
+    // It hides no token that was changed behind it either.
+    let mut changed = log.clone();
+    changed.sealed.tokens[0]["owners"] = json!([]);
+    changed.reseal(60, |_| {});
+    assert_eq!(found(&changed), ["tokens"]);
+    log.reseal(60, |_| {});
+    log.run("nginx:restart", 61, &[ALICE]);
+    assert!(found(&log).is_empty());
+    // What is not there, or is something else, no version can have read.
+    let mut missing = usual();
+    missing.reseal(40, |seal| {
+        seal["engine"] = json!(OTHER);
+        seal["configuration"] = json!(reference(b"other"));
+    });
+    assert_eq!(found(&missing), ["sealed-state"]);
+}
+
+#[test]
+fn the_documents_that_a_seal_names_have_a_maximum_size() {
+    let mut log = usual();
+    log.sealed.builtins = json!({"version": 1, "lists": "x".repeat(5 << 20)});
+    log.reseal(40, |_| {});
+    assert_eq!(found(&log), ["sealed-state"]);
+}
+
+#[test]
+fn every_roster_version_without_required_signatures_causes_a_warning() {
+    let mut log = Log::with(|sealed| sealed.roster["threshold"] = json!(0));
+    log.sealed.roster["threshold"] = json!(1);
+    let mallory = json!({"name": "mallory", "groups": ["ops", "security"], "keys": [key(MALLORY).line()]});
+    log.sealed.roster["approver"].as_array_mut().unwrap().push(mallory);
+    log.roster(&[MALLORY]);
+    log.reseal(10, |_| {});
+    log.run("nginx:restart", 20, &[MALLORY]);
+    let (said, summary) = log.audit();
+    assert!(summary.clean, "{said:#?}");
+    assert!(
+        matches!(&summary.warnings[..], [one] if one.contains("version 1 of the roster is unguarded")),
+        "{summary:#?}"
+    );
+}
+
+#[test]
+fn the_roster_chain_of_a_seal_must_be_present_and_end_with_its_roster() {
+    let second = || {
+        let mut log = usual();
+        log.roster(&[ALICE, BOB]);
+        log.reseal(40, |_| {});
+        log
+    };
+    let put = |log: &mut Log, bytes: Vec<u8>| {
+        let name = reference(&bytes);
+        log.blobs.insert(sha256(&bytes), bytes);
+        name
+    };
+    for log in [usual(), second()] {
+        let mut nothing = log.clone();
+        nothing.reseal(50, |seal| seal["rosters"] = json!(reference(b"nothing")));
+        assert_eq!(found(&nothing), ["roster-chain"], "not beside the log");
+        let mut garbage = log.clone();
+        let name = put(&mut garbage, b"[]".to_vec());
+        garbage.reseal(50, |seal| seal["rosters"] = json!(name));
+        assert_eq!(found(&garbage), ["roster-chain"], "no version");
+        let mut first = log.clone();
+        let name = put(&mut first, canonical_of(&log.rosters[..1]).unwrap());
+        first.reseal(50, |seal| seal["rosters"] = json!(name));
+        assert_eq!(found(&first), ["roster-chain"], "version 1 alone");
+    }
+    let with = |edit: &dyn Fn(&Log) -> Vec<u8>| {
+        let mut log = second();
+        let versions = edit(&log);
+        let name = put(&mut log, versions);
+        log.reseal(50, |seal| seal["rosters"] = json!(name));
+        found(&log)
+    };
+    assert!(with(&|log| canonical_of(&log.rosters).unwrap()).is_empty());
+    let signed_by = |log: &Log, signers: &[u8]| {
+        let mut versions = log.rosters.clone();
+        let payload = base64::engine::general_purpose::STANDARD.decode(&versions[1].payload).unwrap();
+        versions[1] = sign(&payload, signers);
+        canonical_of(&versions).unwrap()
+    };
+    assert_eq!(with(&|log| signed_by(log, &[])), ["roster-chain"]);
+    assert_eq!(with(&|log| signed_by(log, &[MALLORY])), ["roster-chain"]);
+    assert!(with(&|log| signed_by(log, &[ALICE, CAROL])).is_empty(), "others of its people");
+    assert_eq!(with(&|log| [canonical_of(&log.rosters).unwrap(), b" ".to_vec()].concat()), ["roster-chain"]);
+    // As in a bundle, a seal may leave it out where the versions are known.
+    let mut without = second();
+    without.reseal(50, |seal| drop(seal.as_object_mut().unwrap().remove("rosters")));
+    assert!(found(&without).is_empty());
+    let mut gone = second();
+    gone.blobs.remove(gone.roster_digest(2).as_bytes());
+    assert_eq!(found(&gone), ["roster-chain"], "the payload itself");
+}
+
+#[test]
+fn sealed_tokens_are_sorted_and_unique() {
+    let mut twice = Log::with(|sealed| {
+        let mut other = sealed.tokens[0].clone();
+        other["owners"] = json!([]);
+        sealed.tokens.as_array_mut().unwrap().insert(0, other);
+    });
+    twice.run("nginx:restart", 10, &[CAROL]);
+    assert!(found(&twice).contains(&"tokens"));
+    let swapped = Log::with(|sealed| sealed.tokens.as_array_mut().unwrap().swap(0, 1));
+    assert_eq!(found(&swapped), ["tokens"]);
+}
+
+#[test]
+fn a_log_that_follows_another_log_names_that_log() {
+    let old = usual();
+    let mut log = Log::new();
+    log.entries.clear();
+    log.epoch = "ab".repeat(16);
+    log.reseal(0, |seal| seal["genesis"] = json!({"follows": {"id": old.id, "checkpoint": old.head()}}));
+    log.run("nginx:restart", 10, &[ALICE]);
+    let (said, summary) = log.audit();
+    assert!(summary.clean, "{said:#?}");
+    assert!(
+        matches!(&summary.warnings[..], [one] if one.contains(&old.id) && one.contains("of 7 entries")),
+        "{summary:#?}"
+    );
+    assert_eq!(summary.follows.as_ref().map(|follows| &follows.checkpoint), Some(&old.head()));
+    assert_eq!(kept_of(&log).follows, summary.follows, "and says so when the audit goes on");
+}
+
+#[test]
+fn two_runs_with_one_receipt_id_are_found_even_if_their_receipts_are_late() {
+    let both = |first_at_once: bool| {
+        let mut log = usual();
+        let one = log.approved("nginx:restart", 40, &[ALICE]);
+        let id = one.predicate["proposal"].clone();
+        let two = log.approved_but("nginx:restart", 41, &[BOB], |predicate| predicate["proposal"] = id);
+        let (first, second) = (log.consume(42, &[&one]), log.consume(43, &[&two]));
+        if first_at_once {
+            log.receipt(first, &one);
+            log.run("nginx:restart", 4000, &[ALICE]);
+        } else {
+            log.refuse(4000, |_| {});
+            log.receipt(first, &one);
+        }
+        (log, second, two)
+    };
+    for first_at_once in [true, false] {
+        let (log, second, two) = both(first_at_once);
+        let mut at_once = log.clone();
+        at_once.receipt(second, &two);
+        assert_eq!(found(&at_once), ["double-use"], "{first_at_once}");
+        // Across two audits too.
+        let kept = kept_of(&log);
+        assert_eq!(resumed(&at_once, &kept), ["double-use"], "{first_at_once}");
+    }
+}
+
+fn kept_of(log: &Log) -> SavedAudit {
+    let mut auditor = log.auditor(Expected::default());
+    for entry in &log.entries {
+        auditor.entry(&LogEntry::of(entry.clone()), log).unwrap();
+    }
+    let head = log.head();
+    assert!(auditor.finish(&head, log).unwrap().1.clean);
+    let text = serde_json::to_vec(&auditor.keep(&head).expect("everything held")).unwrap();
+    serde_json::from_slice(&text).expect("read back")
+}
+
+/// What an audit that goes on from there finds.
+fn resumed(log: &Log, kept: &SavedAudit) -> Vec<&'static str> {
+    let versions =
+        rosters_in(&LogEntry::of(kept.seals.last().unwrap().entry.clone().into_bytes()), log).unwrap().unwrap();
+    let pinned = Pinned::Digest(log.roster_digest(1));
+    let mut auditor = Auditor::resume(pinned, &versions, Expected::default(), kept, log).unwrap().expect("usable");
+    let mut said = Vec::new();
+    for entry in &log.entries[usize::try_from(kept.size).unwrap()..] {
+        said.extend(auditor.entry(&LogEntry::of(entry.clone()), log).unwrap());
+    }
+    said.extend(auditor.finish(&log.head(), log).unwrap().0);
+    let whats: BTreeSet<_> = said
+        .iter()
+        .filter_map(|one| if let AuditEvent::Finding(finding) = one { Some(finding.what.word()) } else { None })
+        .collect();
+    whats.into_iter().collect()
+}
+
+#[test]
+fn entry_kinds_of_later_versions_and_random_bytes_are_reported() {
+    let mut log = usual();
+    log.push("grant", &json!({}));
+    assert_eq!(found(&log), ["entry"], "a broken one");
+    for name in ["grant", "revocation-key", "review"] {
+        let mut log = usual();
+        let path = format!("{}/tests/conformance/golden/reserved/valid/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        let payload = std::fs::read(path).unwrap();
+        let signature = json!({"keyid": "SHA256:fe85JkIjo8VPe+XqXJGH5Mau1EMFdK1OdKvJUFicyA8", "sig": "AAAA"});
+        let envelope = json!({
+            "payload": base64::engine::general_purpose::STANDARD.encode(payload),
+            "payloadType": "application/vnd.in-toto+json", "signatures": [signature],
+        });
+        log.entries.push(canonical_of(&envelope).unwrap());
+        assert_eq!(found(&log), ["later-feature"], "{name}");
+    }
+    let mut log = usual();
+    log.push("unheard-of", &json!({}));
+    assert_eq!(found(&log), ["unknown-kind"]);
+    // What a person ran themselves is no entry of a boundary's log, whoever put it there.
+    let mut log = usual();
+    log.push("local-receipt", &json!({}));
+    assert_eq!(found(&log), ["unknown-kind"]);
+    for garbage in
+        [&b""[..], b"{}", b"null", br#"{"payload":"","payloadType":"application/vnd.in-toto+json","signatures":[]}"#]
+    {
+        let mut log = usual();
+        log.entries.push(garbage.to_vec());
+        let found = found(&log);
+        assert!(found == ["entry"] || found == ["unknown-kind"], "{found:?}");
+    }
+    let mut log = usual();
+    let last = String::from_utf8(log.entries.pop().unwrap()).unwrap();
+    log.entries.push(last.replacen(',', ", ", 1).into_bytes());
+    assert_eq!(found(&log), ["entry"], "a blank that no canonical form has");
+    // Without its first seal nothing can be judged, and that is said once.
+    let mut log = usual();
+    log.entries.insert(0, log.entries[1].clone());
+    let mut auditor = Auditor::new(
+        Pinned::Digest(log.roster_digest(1)),
+        &rosters_in(&LogEntry::of(log.entries[1].clone()), &log).unwrap().unwrap(),
+        Expected::default(),
+    )
+    .unwrap();
+    let said: Vec<AuditEvent> =
+        log.entries[..1].iter().flat_map(|entry| auditor.entry(&LogEntry::of(entry.clone()), &log).unwrap()).collect();
+    assert!(matches!(&said[..], [AuditEvent::Finding(finding)] if finding.what == FindingKind::SealChain), "{said:?}");
+}
+
+#[test]
+fn a_stored_checkpoint_reveals_a_fork_and_a_shortened_log() {
+    let log = usual();
+    let seen = |note: &str| Expected { heads: vec![SeenHead::parse(note, "a friend").unwrap()], ..Expected::default() };
+    let whats = |log: &Log, expected: Expected| {
+        let (said, _) = log.audit_with(expected);
+        said.iter()
+            .filter_map(|one| if let AuditEvent::Finding(finding) = one { Some(finding.what.word()) } else { None })
+            .collect::<Vec<_>>()
+    };
+    for size in 1..=log.entries.len() {
+        assert!(whats(&log, seen(&log.head_of(BOUNDARY, size))).is_empty(), "{size}");
+    }
+    let mut fork = usual();
+    fork.entries.truncate(5);
+    fork.run("nginx:restart", 50, &[BOB]);
+    assert_eq!(whats(&log, seen(&fork.head())), ["fork"]);
+    let mut cut = log.clone();
+    cut.entries.truncate(5);
+    assert_eq!(whats(&cut, seen(&log.head())), ["cut"]);
+    assert_eq!(whats(&log, seen(&fork.head_by(MALLORY))), ["checkpoint"], "a head of nobody is no evidence");
+}
+
+#[test]
+fn an_interrupted_audit_can_be_continued() {
+    let mut log = usual();
+    let running = log.approved("nginx:restart", 35, &[ALICE]);
+    let place = log.consume(35, &[&running]);
+    let spent = log.run("db:migrate", 36, &[ALICE]);
+    let denied = log.approved("nginx:restart", 36, &[ALICE]);
+    log.deny(&denied, BOB);
+    let mut auditor = log.auditor(Expected::default());
+    for entry in &log.entries {
+        auditor.entry(&LogEntry::of(entry.clone()), &log).unwrap();
+    }
+    let head = log.head();
+    assert!(auditor.finish(&head, &log).unwrap().1.clean);
+    let kept = auditor.keep(&head).expect("everything held");
+    let text = serde_json::to_vec(&kept).unwrap();
+    let kept: SavedAudit = serde_json::from_slice(&text).expect("read back");
+    let go_on = |log: &Log| {
+        let versions =
+            rosters_in(&LogEntry::of(kept.seals.last().unwrap().entry.clone().into_bytes()), log).unwrap().unwrap();
+        let pinned = Pinned::Digest(log.roster_digest(1));
+        let mut auditor = Auditor::resume(pinned, &versions, Expected::default(), &kept, log).unwrap().expect("usable");
+        let mut whats = BTreeSet::new();
+        let mut take = |said: Vec<AuditEvent>| {
+            whats.extend(said.iter().filter_map(|one| {
+                if let AuditEvent::Finding(finding) = one { Some(finding.what.word()) } else { None }
+            }));
+        };
+        for entry in &log.entries[usize::try_from(kept.size).unwrap()..] {
+            take(auditor.entry(&LogEntry::of(entry.clone()), log).unwrap());
+        }
+        let (said, summary) = auditor.finish(&log.head(), log).unwrap();
+        take(said);
+        (whats.into_iter().collect::<Vec<_>>(), summary)
+    };
+    let mut more = log.clone();
+    more.receipt(place, &running);
+    more.run("two:go", 60, &[ALICE, BOB]);
+    let (found, summary) = go_on(&more);
+    assert!(found.is_empty(), "{found:?}");
+    assert_eq!((summary.from, summary.counts.stand, summary.open.len()), (kept.size, 5, 0));
+    assert_eq!(summary.counts, more.audit().1.counts, "as if it had been read at once");
+    // What was spent, denied, or running before is known still.
+    let mut again = more.clone();
+    let twice = again.consume(61, &[&spent]);
+    again.receipt(twice, &spent);
+    assert_eq!(go_on(&again).0, ["double-use"]);
+    let mut under = more.clone();
+    let place = under.consume(61, &[&denied]);
+    under.receipt(place, &denied);
+    assert_eq!(go_on(&under).0, ["denied"]);
+    let mut back = log.clone();
+    back.run("nginx:restart", 20, &[ALICE]);
+    assert_eq!(go_on(&back).0, ["time"]);
+    // Another history with the same length of beginning leads to another root.
+    let mut fork = log.clone();
+    fork.entries[1] = fork.entries[3].clone();
+    fork.run("nginx:restart", 60, &[ALICE]);
+    assert_eq!(go_on(&fork).0, ["root"]);
+}
+
+#[test]
+fn a_failed_audit_cannot_be_continued() {
+    let mut log = usual();
+    log.run("two:go", 40, &[ALICE]);
+    let mut auditor = log.auditor(Expected::default());
+    for entry in &log.entries {
+        auditor.entry(&LogEntry::of(entry.clone()), &log).unwrap();
+    }
+    let head = log.head();
+    auditor.finish(&head, &log).unwrap();
+    assert!(auditor.keep(&head).is_none());
+}

@@ -1,0 +1,660 @@
+//! Whole logs with one entry that is not as it should be, re-signed by whoever signs that kind, under a head signed again:
+//! two auditors find it, or the table says why nobody could.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use countersign::audit::entry::LogEntry;
+use countersign::audit::finding::AuditEvent;
+use countersign::crypto::canonical::{canonical_of, to_canonical};
+use countersign::crypto::digest::{hex, sha256};
+use countersign::record::envelope::Envelope;
+use serde_json::{Value, json};
+
+use crate::history::{self, ALICE, Approved, BOB, BOUNDARY, BOUNDARY_2, CAROL, Log, MALLORY, key, reference, sign};
+
+use crate::mutants;
+
+use crate::second;
+
+/// What may change without a log showing it, as `<kind>/<pointer> <change>` begins, and why.
+const FREE: &[(&str, &str)] = &[
+    ("receipt/predicate/boundary/version", "the program's version: the boundary's word"),
+    ("receipt/predicate/duration_ms", "how long it took: the boundary's word"),
+    ("receipt/predicate/finished_at flipped", "when it ended: the boundary's word, after the start"),
+    ("receipt/predicate/output/stdout/redactions flipped", "how often a secret was masked: the boundary's word"),
+    ("receipt/predicate/output/stderr/redactions flipped", "how often a secret was masked: the boundary's word"),
+    ("receipt/predicate/sandbox/caps", "a fact beyond the layers: the boundary's word"),
+    ("receipt/predicate/sandbox/contacted", "a fact beyond the layers: the boundary's word"),
+    ("receipt/predicate/sandbox/fs", "a fact beyond the layers: the boundary's word"),
+    ("receipt/predicate/sandbox/kill", "a fact beyond the layers: the boundary's word"),
+    ("receipt/predicate/sandbox/landlock", "a fact beyond the layers: the boundary's word"),
+    ("receipt/predicate/sandbox/left", "a fact beyond the layers: the boundary's word"),
+    ("receipt/predicate/sandbox/limits", "a fact beyond the layers: the boundary's word"),
+    ("receipt/predicate/sandbox/net", "a fact beyond the layers: the boundary's word"),
+    ("receipt/predicate/sandbox/ns", "a fact beyond the layers: the boundary's word"),
+    ("receipt/predicate/sandbox/seccomp", "a fact beyond the layers: the boundary's word"),
+    ("receipt/predicate/sandbox/turned_away", "a fact beyond the layers: the boundary's word"),
+    ("receipt/predicate/usage/", "what it used up: the boundary's word"),
+    ("denial/predicate/reason", "the approver's words"),
+    ("denial/subject/0/digest/sha256 flipped", "a denial of something else, which an approver signed"),
+    ("refusal/predicate/boundary dropped", "the first published example of the format has none"),
+    ("refusal/predicate/principal", "who sent it: the boundary's word"),
+    ("refusal/subject/0/digest/sha256 flipped", "what was handed in: the boundary's word"),
+    ("authorization and all after it/predicate/expires_at flipped", "a window that the spending still lies in"),
+    ("authorization and all after it/predicate/nonce flipped", "another nonce, spent once all the same"),
+    ("authorization and all after it/predicate/params/host flipped", "parameters of the schema: the approvers' to say"),
+    ("authorization and all after it/predicate/proposal flipped", "an id that is made by whoever makes the statement"),
+    ("authorization and all after it/predicate/reason", "the proposer's words"),
+    ("seal and all after it/predicate/engine", "the program's name: the boundary's word"),
+    ("seal and all after it/predicate/epoch flipped", "a new epoch: every seal may begin one"),
+    ("entry 2 after the next", "a denial of something else before the receipt"),
+    ("entry 3 after the next", "a refusal before the denial"),
+    ("entry 3 twice, at the end", "the same denial again says nothing new"),
+    ("entry 7 left out", "a run whose end has not been seen yet; a cut end shows to whoever kept a head"),
+];
+
+/// A log that is told, by the name of the lie.
+struct Told {
+    id: String,
+    log: Log,
+}
+
+/// The entries of the log below, by kind, and who signs them.
+const ENTRIES: [(&str, usize, u8); 5] = [
+    ("consumption", 1, BOUNDARY),
+    ("receipt", 2, BOUNDARY),
+    ("denial", 3, BOB),
+    ("refusal", 4, BOUNDARY),
+    ("seal", 5, BOUNDARY),
+];
+
+type Edit<'e> = &'e dyn Fn(&mut Value);
+
+/// An honest log but for one predicate, with all that follows made anew.
+fn tell(kind: &str, edit: Edit<'_>) -> Log {
+    let but = |wanted: &str, value: &mut Value| {
+        if kind == wanted {
+            edit(value);
+        }
+    };
+    let mut log = Log::new();
+    let run = |log: &mut Log, at: i64, kind: &str| {
+        let approved: Approved =
+            log.approved_but("two:go", at, &[ALICE, BOB], |value| but(&format!("{kind}authorization"), value));
+        let place = log.consume_but(at, &[&approved], |value| but(&format!("{kind}consumption"), value));
+        log.receipt_but(place, &approved, |value| but(&format!("{kind}receipt"), value));
+    };
+    run(&mut log, 10, "");
+    let denied = log.approved("nginx:restart", 25, &[ALICE]);
+    log.deny_but(&denied, BOB, |value| but("denial", value));
+    log.refuse(30, |value| but("refusal", value));
+    log.reseal(40, |value| but("seal", value));
+    run(&mut log, 50, "last ");
+    log
+}
+
+fn honest() -> Log {
+    tell("", &|_| {})
+}
+
+fn payload_of(entry: &[u8]) -> Value {
+    let envelope: Envelope = serde_json::from_slice(entry).expect("an envelope");
+    serde_json::from_slice(&STANDARD.decode(envelope.payload).expect("base64")).expect("JSON")
+}
+
+fn told() -> Vec<Told> {
+    let honest = honest();
+    let mut found = Vec::new();
+    for (kind, at, signer) in ENTRIES {
+        let original = payload_of(&honest.entries[at]);
+        for mutant in mutants::changes(&original) {
+            let mut log = honest.clone();
+            let payload = to_canonical(&mutant.value);
+            log.entries[at] = sign(&payload, &[signer]).to_canonical().unwrap_or_default();
+            found.push(Told { id: format!("{kind}{} {}", mutant.pointer, mutant.what), log });
+        }
+        let envelope: Value = serde_json::from_slice(&honest.entries[at]).expect("JSON");
+        for mutant in mutants::changes(&envelope) {
+            let mut log = honest.clone();
+            log.entries[at] = to_canonical(&mutant.value);
+            found.push(Told { id: format!("{kind} envelope{} {}", mutant.pointer, mutant.what), log });
+        }
+    }
+    // Made anew from there on: what keeps its type, or the builder could not go on.
+    for kind in ["authorization", "consumption", "seal"] {
+        let caught = std::cell::RefCell::new(Value::Null);
+        let _ = tell(kind, &|value| *caught.borrow_mut() = value.clone());
+        let original = json!({"predicate": caught.into_inner()});
+        for mutant in mutants::changes(&original) {
+            if !mutant.pointer.starts_with("/predicate/") || ![mutants::FLIPPED, "emptied"].contains(&mutant.what) {
+                continue;
+            }
+            let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                tell(kind, &|value| *value = mutant.value["predicate"].clone())
+            }));
+            if let Ok(log) = made {
+                found.push(Told { id: format!("{kind} and all after it{} {}", mutant.pointer, mutant.what), log });
+            }
+        }
+    }
+    structure(&honest, &mut found);
+    found
+}
+
+/// Entries left out, doubled, moved.
+fn structure(honest: &Log, found: &mut Vec<Told>) {
+    for at in 0..honest.entries.len() {
+        let mut push = |what: &str, change: &dyn Fn(&mut Vec<Vec<u8>>)| {
+            let mut log = honest.clone();
+            change(&mut log.entries);
+            found.push(Told { id: format!("entry {at} {what}"), log });
+        };
+        push("left out", &|entries| drop(entries.remove(at)));
+        push("twice", &|entries| entries.insert(at, entries[at].clone()));
+        push("twice, at the end", &|entries| entries.push(entries[at].clone()));
+        if at + 1 < honest.entries.len() {
+            push("after the next", &|entries| entries.swap(at, at + 1));
+        }
+    }
+    for digest in honest.blobs.keys() {
+        let mut log = honest.clone();
+        log.blobs.remove(digest);
+        found.push(Told { id: format!("blob {} left out", hex(digest)), log });
+        let mut log = honest.clone();
+        log.blobs.get_mut(digest).expect("it is there").push(b' ');
+        found.push(Told { id: format!("blob {} longer", hex(digest)), log });
+    }
+}
+
+/// Whether an auditor finds nothing, and the entries that it finds something at.
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
+    clean: bool,
+    words: BTreeSet<String>,
+}
+
+fn ours(log: &Log) -> Found {
+    let Some(versions) =
+        countersign::audit::history::rosters_in(&LogEntry::of(log.entries[0].clone()), log).expect("readable")
+    else {
+        return Found { clean: false, words: ["no genesis seal".to_owned()].into() };
+    };
+    let trusted = countersign::trust::chain::Pinned::Digest(log.roster_digest(1));
+    let Ok(mut auditor) = countersign::audit::history::Auditor::new(trusted, &versions, Default::default()) else {
+        return Found { clean: false, words: ["no trust".to_owned()].into() };
+    };
+    let mut said = Vec::new();
+    for entry in &log.entries {
+        said.extend(auditor.entry(&LogEntry::of(entry.clone()), log).expect("readable"));
+    }
+    let (last, summary) = auditor.finish(&log.head(), log).expect("readable");
+    said.extend(last);
+    let words = said.iter().filter_map(|one| match one {
+        AuditEvent::Finding(finding) if !finding.differs => {
+            Some(format!("{}@{:?}: {}", finding.what.word(), finding.entry, finding.detail))
+        }
+        _ => None,
+    });
+    Found { clean: summary.clean, words: words.collect() }
+}
+
+/// What the second auditor answers to each.
+fn answers(told: &[Told]) -> Vec<Value> {
+    let lines = told.iter().map(|one| {
+        let blobs: BTreeMap<String, String> =
+            one.log.blobs.iter().map(|(digest, blob)| (hex(digest).to_string(), STANDARD.encode(blob))).collect();
+        let entries: Vec<String> = one.log.entries.iter().map(|entry| STANDARD.encode(entry)).collect();
+        let roster = one.log.roster_digest(1).to_string();
+        json!({"id": one.id, "entries": entries, "blobs": blobs, "checkpoint": one.log.head(), "roster": roster})
+    });
+    let answers = second::batch(lines);
+    assert_eq!(answers.len(), told.len(), "an answer for each");
+    answers
+}
+
+fn theirs(told: &[Told]) -> Vec<Found> {
+    let read = |answer: &Value| Found {
+        clean: answer["sound"].as_bool().unwrap_or_default(),
+        words: (answer["findings"].as_array().into_iter().flatten())
+            .map(|one| format!("{}@{}: {}", one["what"].as_str().unwrap_or_default(), one["entry"], one["detail"]))
+            .collect(),
+    };
+    answers(told).iter().map(read).collect()
+}
+
+/// Logs under more than one version of the roster, honest and not; whether both must find nothing.
+fn under_two_rosters() -> Vec<(Told, bool)> {
+    let second = |signers: &[u8]| {
+        let mut log = honest();
+        log.sealed.roster["approver"][0]["groups"] = json!([]);
+        log.roster(signers);
+        log.reseal(70, |_| {});
+        log
+    };
+    let rotated = |by_old: bool| {
+        let mut log = honest();
+        let running = log.approved("nginx:restart", 65, &[ALICE]);
+        let place = log.consume(65, &[&running]);
+        let under = log.seal.clone();
+        log.sealed.roster["boundary"][0]["keys"] = json!([key(BOUNDARY_2).line()]);
+        let before = reference(&to_canonical(&log.sealed.policy));
+        log.roster(&[ALICE, BOB]);
+        if !by_old {
+            log.key = BOUNDARY_2;
+        }
+        log.reseal(70, |_| {});
+        log.receipt_but(place, &running, |receipt| {
+            receipt["seal"] = json!(under);
+            receipt["decision"]["policy"] = json!(before);
+        });
+        log
+    };
+    let mut found = Vec::new();
+    let mut push = |id: &str, clean: bool, log: Log| found.push((Told { id: id.to_owned(), log }, clean));
+    push("both thresholds", true, second(&[ALICE, BOB]));
+    push("one signature", false, second(&[ALICE]));
+    push("no signature", false, second(&[]));
+    push("a stranger besides", false, second(&[ALICE, BOB, MALLORY]));
+    let mut log = second(&[ALICE, BOB]);
+    log.run("nginx:restart", 80, &[BOB]);
+    push("who is left approves", true, log.clone());
+    log.run("nginx:restart", 81, &[ALICE]);
+    push("who is no longer in a group approves", false, log);
+    let mut log = second(&[ALICE, BOB]);
+    log.rosters.truncate(1);
+    log.reseal(90, |_| {});
+    push("version 1 comes back", false, log);
+    let both = second(&[ALICE, BOB]);
+    for digest in both.blobs.keys() {
+        let mut log = both.clone();
+        log.blobs.remove(digest);
+        push(&format!("under two rosters, blob {} left out", hex(digest)), false, log);
+    }
+    let with_versions = |mut log: Log, versions: Vec<u8>| {
+        let name = reference(&versions);
+        log.blobs.insert(sha256(&versions), versions);
+        log.reseal(90, |seal| seal["rosters"] = json!(name));
+        log
+    };
+    let versions = |rosters: &[Envelope]| canonical_of(&rosters).expect("canonical");
+    let mut unsigned = both.rosters.clone();
+    unsigned[1].signatures.clear();
+    push("a later seal names the versions again", true, with_versions(both.clone(), versions(&both.rosters)));
+    push("a later seal names unsigned versions", false, with_versions(both.clone(), versions(&unsigned)));
+    push("a later seal names version 1 alone", false, with_versions(both.clone(), versions(&both.rosters[..1])));
+    push("a later seal names no versions", false, with_versions(both.clone(), b"[]".to_vec()));
+    push("a seal names versions of version 1", false, with_versions(honest(), versions(&both.rosters[..1])));
+    for (id, of) in [("version 1", honest()), ("version 2", both.clone())] {
+        let mut log = of;
+        log.reseal(90, |seal| seal["rosters"] = json!(reference(b"nothing")));
+        push(&format!("versions that are nowhere, {id}"), false, log);
+    }
+    let mut log = both;
+    log.reseal(90, |seal| drop(seal.as_object_mut().expect("an object").remove("rosters")));
+    push("a later seal leaves out the versions that are known", true, log);
+    push("the boundary's key changes", true, rotated(false));
+    push("the old key seals the new roster", false, rotated(true));
+    let mut log = rotated(false);
+    log.key = BOUNDARY;
+    log.run("nginx:restart", 80, &[BOB]);
+    log.key = BOUNDARY_2;
+    push("the old key signs on", false, log);
+    let mut log = honest();
+    let (one, two) = (log.approved("nginx:restart", 60, &[BOB]), log.approved("nginx:restart", 60, &[ALICE]));
+    let place = log.consume(60, &[&one, &two]);
+    log.receipt(history::Place { item: 1, ..place }, &two);
+    push("one leaf for two runs, one still open", true, log.clone());
+    log.receipt(history::Place { item: 1, ..place }, &one);
+    push("a receipt for another item", false, log);
+    let mut log = honest();
+    let run = log.run("nginx:restart", 60, &[BOB]);
+    log.consume(61, &[&run]);
+    push("spent twice", false, log);
+    let mut log = honest();
+    let denied = log.approved("nginx:restart", 60, &[BOB]);
+    log.deny(&denied, ALICE);
+    let place = log.consume(61, &[&denied]);
+    log.receipt(place, &denied);
+    push("run under a denial", false, log);
+    let mut log = honest();
+    let run = log.run("nginx:restart", 60, &[BOB]);
+    log.deny(&run, ALICE);
+    push("denied after the run", true, log);
+    let mut log = honest();
+    log.run("nginx:restart", 60, &[CAROL]);
+    push("the owner of the token approves", false, log);
+    let mut log = honest();
+    log.run("two:go", 60, &[BOB]);
+    push("one of two", false, log);
+    let mut log = honest();
+    let late = log.approved("nginx:restart", 60, &[BOB]);
+    let place = log.consume(60 + 3600, &[&late]);
+    log.receipt(place, &late);
+    push("spent at its expiry", false, log);
+    found
+}
+
+#[test]
+fn both_auditors_give_the_same_result_for_valid_and_invalid_roster_chains() {
+    agree(under_two_rosters());
+}
+
+#[test]
+fn both_auditors_find_reused_tokens_and_overlapping_runs_and_missing_receipts() {
+    agree(liars());
+}
+
+fn agree(cases: Vec<(Told, bool)>) {
+    let (told, expected): (Vec<Told>, Vec<bool>) = cases.into_iter().unzip();
+    let second = theirs(&told);
+    let mut faults = Vec::new();
+    for ((one, expected), second) in told.iter().zip(expected).zip(&second) {
+        let first = ours(&one.log);
+        if (first.clean, second.clean) != (expected, expected) {
+            faults.push(format!("{}: ours {:?}, theirs {:?}", one.id, first.words, second.words));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// What whoever holds the boundary's key may write, one lie each; whether both must find nothing.
+fn liars() -> Vec<(Told, bool)> {
+    let mut found = Vec::new();
+    let mut push = |id: &str, clean: bool, log: Log| found.push((Told { id: id.to_owned(), log }, clean));
+    // Runs that exclude each other.
+    let exclusive = |second: i64, receipt_first: bool| {
+        let mut log = Log::new();
+        let one = log.approved("db:migrate", 10, &[ALICE]);
+        let first = log.consume(10, &[&one]);
+        if receipt_first {
+            log.receipt(first, &one);
+        }
+        let two = log.approved("db:migrate", 11, &[BOB]);
+        let place = log.consume(second, &[&two]);
+        if !receipt_first {
+            log.receipt(first, &one);
+        }
+        log.receipt(place, &two);
+        log
+    };
+    push("two of one exclusive name, one after the other", true, exclusive(11, true));
+    push("two of one exclusive name at once", false, exclusive(11, false));
+    let mut log = Log::new();
+    let both = [log.approved("db:migrate", 10, &[ALICE]), log.approved("db:migrate", 10, &[BOB])];
+    let place = log.consume(10, &[&both[0], &both[1]]);
+    log.receipt(place, &both[0]);
+    log.receipt(history::Place { item: 1, ..place }, &both[1]);
+    push("two of one exclusive name in one leaf", false, log);
+    // A run that has no receipt.
+    let withheld = |later: i64| {
+        let mut log = Log::new();
+        let run = log.approved("nginx:restart", 10, &[ALICE]);
+        log.consume(10, &[&run]);
+        log.refuse(later, |_| {});
+        log
+    };
+    push("a run that may still go on", true, withheld(10 + 86_400 + 300));
+    push("a run that can't go on any more", false, withheld(10 + 86_400 + 301));
+    // Epochs and tokens that come back.
+    let mut log = honest();
+    let first = std::mem::replace(&mut log.epoch, "e1".repeat(16));
+    log.reseal(70, |_| {});
+    push("another epoch", true, log.clone());
+    log.epoch = first;
+    log.reseal(71, |_| {});
+    push("an epoch that was replaced", false, log);
+    let tokens = honest().sealed.tokens.as_array().expect("tokens").clone();
+    let without_first = |log: &mut Log| log.sealed.tokens = tokens[1..].iter().cloned().collect();
+    let mut log = honest();
+    without_first(&mut log);
+    log.reseal(70, |_| {});
+    push("a token is revoked", true, log.clone());
+    let mut under = log.clone();
+    under.run("nginx:restart", 71, &[BOB]);
+    push("what a revoked token proposed runs", false, under);
+    log.sealed.tokens = tokens.iter().cloned().collect();
+    log.reseal(72, |_| {});
+    push("a token that was gone", false, log);
+    let mut log = honest();
+    log.sealed.tokens[0]["owners"] = json!([]);
+    log.reseal(70, |_| {});
+    push("a token changes its owners", false, log);
+    let mut log = honest();
+    log.sealed.tokens = json!([tokens[0], {"name": "alice", "owners": [], "patterns": [], "scopes": ["propose"]}, tokens[1], tokens[2]]);
+    log.sealed.tokens.as_array_mut().expect("tokens").sort_by_key(to_canonical);
+    log.reseal(70, |_| {});
+    push("a token with an approver's name", false, log);
+    let mut log = honest();
+    log.sealed.tokens[0]["expires_at"] = json!(history::t(100));
+    let ends = log.sealed.tokens.clone();
+    let mut log = Log::with(|sealed| sealed.tokens = ends);
+    log.run("nginx:restart", 99, &[BOB]);
+    push("a token in its last second", true, log.clone());
+    log.run("nginx:restart", 100, &[BOB]);
+    push("a token that has ended", false, log);
+    // Who proposed and who may not approve.
+    let handed_in = |by: &'static str, step: &str, excluded: &[&str]| {
+        let mut log = honest();
+        let run = log.approved(step, 60, &[ALICE, BOB][..if step == "two:go" { 2 } else { 1 }]);
+        let place = log.consume(60, &[&run]);
+        log.receipt_but(place, &run, |receipt| {
+            receipt["decision"]["handed_in_by"] = json!(by);
+            receipt["decision"]["excluded"] = json!(excluded);
+        });
+        log
+    };
+    push("handed in by another token", true, handed_in("narrow", "two:go", &["agent", "carol", "narrow"]));
+    push("by a token for other steps", false, handed_in("narrow", "nginx:restart", &["agent", "carol", "narrow"]));
+    push("by a token that only reads", false, handed_in("reader", "two:go", &["agent", "carol", "reader"]));
+    push("by an approver", false, handed_in("bob", "two:go", &["agent", "bob", "carol"]));
+    push("one more excluded than follows", false, handed_in("agent", "nginx:restart", &["agent", "carol", "dora"]));
+    // One proposal, two runs.
+    let mut log = honest();
+    let first = log.run("nginx:restart", 60, &[ALICE]);
+    let id = first.predicate["proposal"].clone();
+    let second = log.approved_but("nginx:restart", 61, &[BOB], |value| value["proposal"] = id);
+    let place = log.consume(61, &[&second]);
+    log.receipt(place, &second);
+    push("one proposal in two receipts", false, log);
+    // The sandbox that follows from step, policy and configuration.
+    let usual = Log::new().sandbox;
+    let told = |sealed: &dyn Fn(&mut history::Sealed), signed: &dyn Fn(&mut Value)| {
+        let mut log = Log::with(|all| sealed(all));
+        // Of a configuration that gives none: as it usually is.
+        log.sandbox.entry("nginx:restart".to_owned()).or_insert_with(|| usual["nginx:restart"].clone());
+        let run = log.approved_but("nginx:restart", 10, &[ALICE], |value| signed(&mut value["sandbox"]));
+        let place = log.consume(10, &[&run]);
+        log.receipt(place, &run);
+        log
+    };
+    let wall = |ms: u64| move |sandbox: &mut Value| sandbox["limits"]["wall_ms"] = json!(ms);
+    let policy =
+        |sandbox: Value| move |sealed: &mut history::Sealed| sealed.policy["default"]["sandbox"] = sandbox.clone();
+    let as_it_is = |_: &mut Value| {};
+    push("a limit by policy", true, told(&policy(json!({"limits": {"wall_ms": 7}, "proc": "full"})), &as_it_is));
+    push(
+        "a limit by policy, signed otherwise",
+        false,
+        told(&policy(json!({"limits": {"wall_ms": 7}})), &wall(300_000)),
+    );
+    push(
+        "a proc by policy, signed otherwise",
+        false,
+        told(&policy(json!({"proc": "full"})), &|sandbox| {
+            sandbox["proc"] = json!("minimal");
+        }),
+    );
+    let declared = |sandbox: Value| move |sealed: &mut history::Sealed| sealed.steps[0]["sandbox"] = sandbox.clone();
+    push("a limit of the step", true, told(&declared(json!({"limits": {"wall_ms": 9}})), &as_it_is));
+    push("a limit of the step, signed otherwise", false, told(&declared(json!({"limits": {"wall_ms": 9}})), &wall(8)));
+    push("a path that nothing allows", false, told(&|_| {}, &|sandbox| sandbox["read"] = json!(["/etc/shadow"])));
+    push("a network that nothing allows", false, told(&|_| {}, &|sandbox| sandbox["network"]["mode"] = json!("host")));
+    push("no layers", false, told(&|_| {}, &|sandbox| sandbox["require"] = json!([])));
+    let configured =
+        |configuration: Value| move |sealed: &mut history::Sealed| sealed.configuration = configuration.clone();
+    let held = usual["nginx:restart"].clone();
+    let held = |more: &'static dyn Fn(&mut Value)| {
+        let held = held.clone();
+        move |sandbox: &mut Value| {
+            *sandbox = held.clone();
+            more(sandbox);
+        }
+    };
+    for (id, of) in [
+        ("no limits", json!({"limits": {}, "sandbox": {"level": "strict"}})),
+        ("no default", json!({"limits": {"maximum": {}}, "sandbox": {"level": "strict", "require": ["network"]}})),
+    ] {
+        push(&format!("a configuration with {id}"), true, told(&configured(of.clone()), &held(&|_| {})));
+        push(
+            &format!("a configuration with {id}, any limit"),
+            true,
+            told(&configured(of.clone()), &held(&|sandbox| sandbox["limits"]["wall_ms"] = json!(1))),
+        );
+        push(
+            &format!("a configuration with {id}, the host's network"),
+            false,
+            told(&configured(of.clone()), &held(&|sandbox| sandbox["network"]["mode"] = json!("host"))),
+        );
+        push(
+            &format!("a configuration with {id}, a layer of its level too few"),
+            false,
+            told(&configured(of), &held(&|sandbox| sandbox["require"] = json!(["capabilities"]))),
+        );
+    }
+    push(
+        "a configuration of another shape",
+        false,
+        told(&configured(json!({"of": "a later version"})), &held(&|_| {})),
+    );
+    // What a level stood for when it was sealed, which may be less than it is now.
+    let four = json!(["capabilities", "landlock", "namespaces", "network"]);
+    let require = |layers: Value| move |sandbox: &mut Value| sandbox["require"] = layers.clone();
+    let strict =
+        |layers: Value| move |sealed: &mut history::Sealed| sealed.configuration["sandbox"]["require"] = layers.clone();
+    push("strict of four layers", true, told(&strict(four.clone()), &require(four.clone())));
+    push("strict of four layers, none signed", false, told(&strict(four.clone()), &require(json!([]))));
+    push("strict of no layers, none signed", false, told(&strict(json!([])), &require(json!([]))));
+    push("strict of now, four signed", false, told(&|_| {}, &require(four)));
+    // What a step declares of the host, and policy allows it.
+    let of_host = |step: Value, rule: Value| {
+        move |sealed: &mut history::Sealed| {
+            sealed.steps[0]["sandbox"] = step.clone();
+            let rules = sealed.policy["overrides"].as_array_mut().expect("overrides");
+            rules.push(json!({"runbook": "nginx*", "sandbox": rule.clone()}));
+        }
+    };
+    let reads =
+        of_host(json!({"read": ["/srv/app"], "deny": ["**/.env"]}), json!({"read": ["/srv"], "deny": ["**/*.pem"]}));
+    push("a path that policy allows", true, told(&reads, &as_it_is));
+    push("without what is denied below it", false, told(&reads, &|sandbox| sandbox["deny"] = json!([])));
+    for (step, rule) in [
+        (json!({"write": ["/srv/app"], "workdir": "in-place"}), json!({"write": ["/srv"], "workdir": "in-place"})),
+        (json!({"write": ["/srv/app"], "workdir": "copy"}), json!({"read": ["/srv/app"]})),
+        (
+            json!({"network": {"allow": ["a.example:443"]}}),
+            json!({"network": {"allow": ["a.example:443", "b.example:80"]}}),
+        ),
+        (json!({"network": "host"}), json!({"network": "host"})),
+        (json!({"sockets": ["/run/x.sock"]}), json!({"sockets": ["/run/x.sock"]})),
+        (json!({"run_as": "web"}), json!({"run_as": "web"})),
+        (json!({"off_reason": "it needs the host's packages"}), json!({"may_be_off": true})),
+    ] {
+        push(&format!("{step} by {rule}"), true, told(&of_host(step.clone(), rule), &as_it_is));
+        push(&format!("{step} by nothing"), false, told(&of_host(step, json!({"proc": "minimal"})), &as_it_is));
+    }
+    // Asking for what cannot be had.
+    let mut log = honest();
+    log.sealed.steps[0]["sandbox"] = json!({"limits": {"wall_ms": 300_001}});
+    log.reseal(70, |_| {});
+    push("a step asks for more than the maximum", false, log);
+    // A pattern that a matcher which goes back on its steps would never be done with.
+    let slow = |value: String| {
+        let mut log = Log::with(|sealed| {
+            sealed.steps[0]["params"]["properties"]["host"] = json!({"pattern": "^(?:a|a)*b$", "type": "string"});
+        });
+        let run = log.approved_but("nginx:restart", 10, &[ALICE], |all| all["params"]["host"] = json!(value));
+        let place = log.consume(10, &[&run]);
+        log.receipt(place, &run);
+        log
+    };
+    push("a slow pattern that fits", true, slow("aab".to_owned()));
+    push("a slow pattern that does not fit", false, slow(format!("{}c", "a".repeat(64))));
+    found
+}
+
+#[test]
+fn both_auditors_name_every_roster_version_without_required_signatures() {
+    let mut log = Log::with(|sealed| sealed.roster["threshold"] = json!(0));
+    log.roster(&[]);
+    log.reseal(10, |_| {});
+    log.sealed.roster["threshold"] = json!(2);
+    log.roster(&[ALICE, BOB]);
+    log.reseal(20, |_| {});
+    let (said, summary) = log.audit();
+    assert!(summary.clean, "{said:#?}");
+    let warned = |version: u64| {
+        summary.warnings.iter().any(|one| one.contains(&format!("version {version} of the roster is unguarded")))
+    };
+    assert_eq!([1, 2, 3].map(warned), [true, true, false], "{:#?}", summary.warnings);
+    let second = answers(&[Told { id: "unguarded".to_owned(), log }]);
+    assert_eq!((&second[0]["sound"], &second[0]["unguarded"]), (&json!(true), &json!([1, 2])), "{}", second[0]);
+    let guarded = answers(&[Told { id: "guarded".to_owned(), log: honest() }]);
+    assert_eq!(guarded[0]["unguarded"], json!([]));
+}
+
+#[test]
+fn both_auditors_report_decisions_that_the_sealed_state_leaves_open() {
+    let mut log = Log::with(|sealed| {
+        sealed.configuration = json!({"limits": {}, "sandbox": {"level": "strict"}});
+        sealed.policy["default"]["run"] = json!({"allow": ["printf"]});
+    });
+    log.sandbox = Log::new().sandbox;
+    log.run("nginx:restart", 10, &[ALICE]);
+    log.run("two:go", 11, &[ALICE, BOB]);
+    let (said, summary) = log.audit();
+    assert!(summary.clean, "{said:#?}");
+    let open: Vec<_> = summary.not_checked.iter().map(|one| (one.what.word(), one.decisions)).collect();
+    assert_eq!(open, [("sandbox", 2)]);
+    let lines = said.iter().filter_map(|one| if let AuditEvent::Decision(line) = one { Some(line) } else { None });
+    assert_eq!(lines.map(|line| line.unchecked.len()).collect::<Vec<_>>(), [1, 1]);
+    // The second auditor does not read scripts.
+    let second = &answers(&[Told { id: "open".to_owned(), log }])[0];
+    assert_eq!(second["sound"], json!(true), "{second}");
+    let open = second["not_checked"].as_array().expect("a list").iter();
+    let open: Vec<_> = open.map(|one| (one["what"].clone(), one["decisions"].clone())).collect();
+    assert_eq!(open, [(json!("permissions"), json!(2)), (json!("sandbox"), json!(2))]);
+}
+
+#[test]
+fn both_auditors_find_every_change_of_every_entry() {
+    let honest = [Told { id: "honest".to_owned(), log: honest() }];
+    assert_eq!(ours(&honest[0].log), theirs(&honest)[0], "nothing is found in an honest log");
+    assert!(ours(&honest[0].log).clean);
+    // The builder gives up loudly where a change leaves it nothing to go on with.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let told = told();
+    std::panic::set_hook(hook);
+    assert!(told.len() > 1000, "{}", told.len());
+    let second = theirs(&told);
+    let (mut faults, mut used) = (Vec::new(), BTreeSet::new());
+    for (one, second) in told.iter().zip(&second) {
+        let first = ours(&one.log);
+        if first.clean != second.clean {
+            faults.push(format!("{}: ours {:?}, theirs {:?}", one.id, first.words, second.words));
+        } else if first.clean {
+            match FREE.iter().find(|(free, _)| one.id.starts_with(free)) {
+                Some((free, _)) => drop(used.insert(*free)),
+                None => faults.push(format!("{}: clean", one.id)),
+            }
+        }
+    }
+    for (free, _) in FREE {
+        if !used.contains(free) {
+            faults.push(format!("{free}: found now, take it off the list"));
+        }
+    }
+    assert!(faults.is_empty(), "{} of {}:\n{}", faults.len(), told.len(), faults.join("\n"));
+}

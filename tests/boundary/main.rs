@@ -1,0 +1,22 @@
+//! A running boundary over HTTP: proposals, approvals, refusals, runs and receipts.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod attacks;
+mod crossing;
+mod gate;
+mod generated_client;
+mod held_up;
+mod http;
+mod http_surface;
+mod other_users;
+mod outside;
+mod permissions;
+mod problems;
+mod proposals;
+mod refusals;
+mod refused_early;
+mod restart;
+mod steps;

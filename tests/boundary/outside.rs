@@ -1,0 +1,328 @@
+//! With programs that are not ours: openssl, securesystemslib, ssh-keygen, ssh-agent.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use crate::support::people::{IN_TOTO, alice, bob, envelope, pae, payload_of};
+use crate::support::{self, World, bytes_of, has, id_of, not_run, people, wait_for};
+use serde_json::{Value, json};
+
+#[track_caller]
+fn run(command: &mut Command) -> Output {
+    let output = command.stdin(Stdio::null()).output().expect("it starts");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {out}{err}");
+    output
+}
+
+/// Whether the programs are there; says so where they are not.
+fn have(test: &str, programs: &[&str]) -> bool {
+    let missing: Vec<&str> = programs.iter().copied().filter(|program| !has(program)).collect();
+    if !missing.is_empty() {
+        not_run(test, &format!("there is no {} here", missing.join(" and ")));
+    }
+    missing.is_empty()
+}
+
+/// The boundary's public key as openssl reads it out of the private one.
+fn public_pem(world: &World) -> PathBuf {
+    let path = world.path("boundary.pub.pem");
+    run(Command::new("openssl")
+        .args(["pkey", "-pubout", "-in"])
+        .arg(world.path("b/boundary/key.pem"))
+        .arg("-out")
+        .arg(&path));
+    path
+}
+
+// ---- receipts
+
+#[test]
+fn openssl_verifies_the_signature_of_a_receipt() {
+    if !have("openssl_verifies_the_signature_of_a_receipt", &["openssl"]) {
+        return;
+    }
+    let world = World::new();
+    let finished = world.run("two:go", json!({"text": "\u{e4}\n\"x\""}), &[&alice(), &bob()]);
+    let bundle: Value = serde_json::from_slice(&world.bundle(&finished)).unwrap();
+    let key = public_pem(&world);
+    let check = |message: &[u8], signature: &[u8], key: &Path| {
+        let (file, sig) = (world.path("message"), world.path("signature"));
+        fs::write(&file, message).unwrap();
+        fs::write(&sig, signature).unwrap();
+        let mut command = Command::new("openssl");
+        command.args(["pkeyutl", "-verify", "-pubin", "-rawin", "-inkey"]).arg(key);
+        command.arg("-in").arg(&file).arg("-sigfile").arg(&sig).output().unwrap().status.success()
+    };
+    let raw = |signature: &Value| {
+        use base64::Engine as _;
+        base64::engine::general_purpose::STANDARD.decode(signature["sig"].as_str().unwrap()).unwrap()
+    };
+    for kind in ["receipt", "consumption", "seal"] {
+        let document = &bundle[kind];
+        let (message, signature) = (pae(IN_TOTO, &payload_of(document)), raw(&document["signatures"][0]));
+        assert!(check(&message, &signature, &key), "{kind}");
+        let mut other = message.clone();
+        *other.last_mut().unwrap() ^= 1;
+        assert!(!check(&other, &signature, &key), "{kind} with a flipped byte");
+    }
+    // The approvals in it as well, with keys that openssl made public.
+    let receipt = people::predicate_of(&bundle["receipt"]);
+    let approval = &receipt["authorization"];
+    let message = pae(IN_TOTO, &payload_of(approval));
+    for signer in [alice(), bob()] {
+        let (secret, public) = (world.path("signer.pem"), world.path("signer.pub.pem"));
+        fs::write(&secret, signer.secret.to_pkcs8_v1_pem().as_bytes()).unwrap();
+        run(Command::new("openssl").args(["pkey", "-pubout", "-in"]).arg(&secret).arg("-out").arg(&public));
+        let signatures = approval["signatures"].as_array().unwrap();
+        let signature = signatures.iter().find(|one| one["keyid"] == signer.keyid()).expect("its signature");
+        assert!(check(&message, &raw(signature), &public), "{}", signer.name);
+    }
+}
+
+#[test]
+fn securesystemslib_verifies_the_signature_of_a_receipt() {
+    let test = "securesystemslib_verifies_the_signature_of_a_receipt";
+    let Some(python) = std::env::var_os("COUNTERSIGN_PYTHON") else {
+        return not_run(test, "COUNTERSIGN_PYTHON names no Python that has securesystemslib; scripts/test sets it");
+    };
+    if !have(test, &["openssl"]) {
+        return;
+    }
+    let world = World::new();
+    let finished = world.run("say:echo", json!({"text": "x"}), &[&alice()]);
+    let key = public_pem(&world);
+    let tool = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/check_receipt.py");
+    let check = |bytes: &[u8], key: &Path| {
+        let file = world.path("document.json");
+        fs::write(&file, bytes).unwrap();
+        let output = Command::new(&python).arg(tool).arg(file).arg(key).output().expect("Python");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let bundle = world.bundle(&finished);
+    let (code, said) = check(&bundle, &key);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("https://countersign.dev/receipt/v1"), "{said}");
+    let mut value: Value = serde_json::from_slice(&bundle).unwrap();
+    for part in ["consumption", "seal"] {
+        assert_eq!(check(value[part].to_string().as_bytes(), &key).0, Some(0), "{part}");
+    }
+    let mut statement = people::statement_of(&value["receipt"]);
+    statement["predicate"]["outcome"]["status"] = json!("failed");
+    value["receipt"]["payload"] = envelope(&people::canonical(&statement), &[])["payload"].take();
+    assert_eq!(check(value.to_string().as_bytes(), &key).0, Some(1), "an altered receipt");
+    let stranger = world.path("stranger.pem");
+    fs::write(&stranger, alice().secret.public().to_spki_pem()).unwrap();
+    assert_eq!(check(&bundle, &stranger).0, Some(1), "another key");
+    // The two forms that an auditor has at hand: the roster itself, and the key's line in it.
+    let roster = world.path("trusted.json");
+    let payload = serde_json::from_slice::<Value>(&bundle).unwrap()["roster"][0].take();
+    fs::write(&roster, payload.to_string()).unwrap();
+    assert_eq!(check(&bundle, &roster).0, Some(0), "the roster");
+    let line = world.path("boundary.pub");
+    fs::write(&line, format!("{} boundary\n", people::boundary_key().ssh.line())).unwrap();
+    assert_eq!(check(&bundle, &line).0, Some(0), "the key's line");
+    fs::write(&line, format!("{} alice\n", alice().ssh.line())).unwrap();
+    assert_eq!(check(&bundle, &line).0, Some(1), "another line");
+}
+
+// ---- signatures
+
+/// A world with an approver whose key `ssh-keygen` made.
+fn with_ssh_approver() -> (tempfile::TempDir, PathBuf, World) {
+    let keys = tempfile::tempdir().expect("a directory");
+    let key = keys.path().join("id_ed25519");
+    run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "sam", "-f"]).arg(&key));
+    let line = fs::read_to_string(key.with_extension("pub")).unwrap();
+    let world = World::with(|setup| {
+        setup.roster = format!("[[approver]]\nname = \"sam\"\ngroups = [\"ops\"]\nkeys = [\"{}\"]\n", line.trim());
+    });
+    (keys, key, world)
+}
+
+/// What `ssh-keygen -Y sign` makes of these bytes, as it goes over the wire.
+fn sshsig(key: &Path, agent: Option<&Path>, namespace: &str, message: &[u8]) -> Value {
+    let file = key.with_file_name("message");
+    let _ = fs::remove_file(key.with_file_name("message.sig"));
+    fs::write(&file, message).unwrap();
+    let mut command = Command::new("ssh-keygen");
+    command.args(["-Y", "sign", "-n", namespace, "-f"]).arg(key).arg(&file).env_remove("SSH_AUTH_SOCK");
+    if let Some(agent) = agent {
+        command.env("SSH_AUTH_SOCK", agent);
+    }
+    run(&mut command);
+    let armoured = fs::read_to_string(key.with_file_name("message.sig")).unwrap();
+    let sig: String = armoured.lines().filter(|line| !line.starts_with("-----")).collect();
+    let printed = run(Command::new("ssh-keygen").arg("-lf").arg(key));
+    let keyid = String::from_utf8(printed.stdout).unwrap().split_whitespace().nth(1).unwrap().to_owned();
+    json!({"keyid": keyid, "sig": sig})
+}
+
+fn hand_in(world: &World, proposal: &Value, signature: &Value) -> support::wire::Reply {
+    let path = format!("/v1/proposals/{}/signatures", id_of(proposal));
+    world.wire.post(&path, "", &json!({"signatures": [signature]}))
+}
+
+#[test]
+fn unmodified_ssh_keygen_can_sign_an_approval() {
+    if !have("unmodified_ssh_keygen_can_sign_an_approval", &["ssh-keygen"]) {
+        return;
+    }
+    let (_keys, key, world) = with_ssh_approver();
+    let proposal = world.propose("two:go", json!({"text": "x"}));
+    let message = pae(IN_TOTO, &bytes_of(&proposal));
+    // For another purpose, or of other bytes, it approves nothing.
+    for wrong in [sshsig(&key, None, "git", &message), sshsig(&key, None, "countersign", b"something else")] {
+        world.unchanged(|| hand_in(&world, &proposal, &wrong)).problem("bad-signature");
+    }
+    let view = hand_in(&world, &proposal, &sshsig(&key, None, "countersign", &message)).ok(200);
+    assert_eq!(view["approvals"]["approvers"], json!(["sam"]));
+    world.sign(&proposal, &[&bob()]).ok(200);
+    let finished = world.until(id_of(&proposal), "finished");
+    assert_eq!(world.receipt(&finished)["decision"]["approvers"], json!(["bob", "sam"]));
+    world.assert_verified(&finished);
+    // A denial is signed in the same way.
+    let other = world.propose("plain:true", json!({}));
+    let denial = people::denial(&world.boundary(), &bytes_of(&other), "not today");
+    let signed = people::wrap(&denial, vec![sshsig(&key, None, "countersign", &pae(IN_TOTO, &denial))]);
+    let path = format!("/v1/proposals/{}/denial", id_of(&other));
+    assert_eq!(world.wire.post(&path, "", &signed).ok(200)["status"], "denied");
+}
+
+/// An ssh-agent that ends with the test.
+struct Agent {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Agent {
+    fn with(key: &Path) -> Self {
+        let socket = key.with_file_name("agent.sock");
+        let mut command = Command::new("ssh-agent");
+        let child = command.args(["-D", "-a"]).arg(&socket).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let agent = Self { child: child.expect("ssh-agent"), socket };
+        wait_for("the agent listens", || agent.socket.exists());
+        run(Command::new("ssh-add").arg("-q").arg(key).env("SSH_AUTH_SOCK", &agent.socket));
+        agent
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_key_in_the_ssh_agent_can_sign_an_approval() {
+    if !have("a_key_in_the_ssh_agent_can_sign_an_approval", &["ssh-keygen", "ssh-agent", "ssh-add"]) {
+        return;
+    }
+    let (_keys, key, world) = with_ssh_approver();
+    let agent = Agent::with(&key);
+    fs::remove_file(&key).unwrap();
+    let public = key.with_extension("pub");
+    // By hand.
+    let first = world.propose("plain:true", json!({}));
+    let signature = sshsig(&public, Some(&agent.socket), "countersign", &pae(IN_TOTO, &bytes_of(&first)));
+    hand_in(&world, &first, &signature).ok(200);
+    world.assert_verified(&world.until(id_of(&first), "finished"));
+    // By the approver's program, which shows what it signs.
+    let second = world.propose("plain:fail", json!({}));
+    let approved = approve(&world, &second, &public, second["digest"].as_str().unwrap(), Some(&agent.socket));
+    assert!(approved.status.success(), "{}{}", text(&approved.stdout), text(&approved.stderr));
+    assert!(text(&approved.stdout).contains("plain:fail"), "{}", text(&approved.stdout));
+    world.assert_verified(&world.until(id_of(&second), "finished"));
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn approve(world: &World, proposal: &Value, key: &Path, expect: &str, agent: Option<&Path>) -> Output {
+    let roster = world.started["roster"].as_str().unwrap();
+    let mut command =
+        world.program(&["--url", &world.wire.url, "approve", id_of(proposal), "--yes", "--expect", expect]);
+    command.args(["--roster", roster, "--key"]).arg(key);
+    if let Some(agent) = agent {
+        command.env("SSH_AUTH_SOCK", agent);
+    }
+    command.output().expect("approve")
+}
+
+#[test]
+fn the_approve_command_signs_with_a_pkcs8_key_file_and_with_an_openssh_key_file() {
+    if !have("the_approve_command_signs_with_a_pkcs8_key_file_and_with_an_openssh_key_file", &["ssh-keygen"]) {
+        return;
+    }
+    let (keys, key, world) = with_ssh_approver();
+    let pem = keys.path().join("alice.pem");
+    let mut file = fs::OpenOptions::new();
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = file.write(true).create_new(true).mode(0o600).open(&pem).unwrap();
+    file.write_all(alice().secret.to_pkcs8_v1_pem().as_bytes()).unwrap();
+    for (path, name) in [(&key, "sam"), (&pem, "alice")] {
+        let proposal = world.propose("plain:true", json!({}));
+        // Not what was expected: nothing is signed.
+        let other = format!("sha256:{}", "0".repeat(64));
+        let refused = approve(&world, &proposal, path, &other, None);
+        assert_eq!(refused.status.code(), Some(126), "{}", text(&refused.stderr));
+        assert_eq!(world.show(id_of(&proposal))["approvals"]["have"], 0);
+        let approved = approve(&world, &proposal, path, proposal["digest"].as_str().unwrap(), None);
+        assert!(approved.status.success(), "{}{}", text(&approved.stdout), text(&approved.stderr));
+        let finished = world.until(id_of(&proposal), "finished");
+        assert_eq!(world.receipt(&finished)["decision"]["approvers"], json!([name]));
+    }
+}
+
+#[test]
+fn the_commands_of_proposer_and_approver_and_operator_and_auditor_work_together() {
+    let world = World::new();
+    let with_token = |arguments: &[&str]| {
+        let mut command = world.program(&["--url", &world.wire.url]);
+        command.args(arguments).env("COUNTERSIGN_TOKEN", &world.agent);
+        command
+    };
+    // CI's: propose, wait, keep the bundle.
+    let bundle = world.path("run.bundle.json");
+    let mut waiting = with_token(&[
+        "--json",
+        "propose",
+        "say:echo",
+        "-p",
+        "text=from ci",
+        "--reason",
+        "nightly",
+        "--wait",
+        "--bundle",
+    ]);
+    let waiting = waiting.arg(&bundle).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut pending = Vec::new();
+    wait_for("it is proposed", || {
+        pending = world.list("pending");
+        !pending.is_empty()
+    });
+    assert_eq!((&pending[0]["params"], &pending[0]["reason"]), (&json!({"text": "from ci"}), &json!("nightly")));
+    world.sign(&pending[0], &[&alice()]).ok(200);
+    let ended = waiting.wait_with_output().unwrap();
+    assert!(ended.status.success(), "{}{}", text(&ended.stdout), text(&ended.stderr));
+    assert_eq!(world.verify(&fs::read(&bundle).unwrap()).0, 0);
+    // The step's own exit code comes out at the end; a denial is 126.
+    for (step, deny, code) in [("plain:fail", false, 3), ("plain:true", true, 126)] {
+        let mut waiting = with_token(&["propose", step, "--wait"]);
+        let mut waiting = waiting.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        wait_for("it is proposed", || !world.list("pending").is_empty());
+        let proposal = &world.list("pending")[0];
+        if deny {
+            world.deny(proposal, &alice()).ok(200)
+        } else {
+            world.sign(proposal, &[&alice()]).ok(200)
+        };
+        assert_eq!(waiting.wait().unwrap().code(), Some(code), "{step}");
+    }
+    let unknown = with_token(&["propose", "plain:nothing", "--wait"]).output().unwrap();
+    assert_eq!(unknown.status.code(), Some(127), "{}", text(&unknown.stderr));
+}

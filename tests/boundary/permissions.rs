@@ -1,0 +1,141 @@
+//! What policy asks at the boundary: it is put into the statement, signed, asked again at the run and by who verifies.
+
+use crate::support::people::{alice, envelope, payload_of, predicate_of};
+use crate::support::{SMALL, World, bytes_of, id_of, people, runbook};
+use serde_json::{Value, json};
+
+/// Lists `printf`, denies `dd`, and leaves the rest to the built-in lists and to whoever signs.
+const POLICY: &str = "version: 1\ndefault:\n  mode: prompted\n  run: {allow: [printf, \"false\"], deny: [dd]}\n  approvals: {required: 1, from: [ops]}\n";
+
+fn asking() -> World {
+    World::with(|setup| {
+        setup.policy = POLICY.to_owned();
+        let steps = [
+            ("listed", "printf 'done\\n'"),
+            ("asks", "printf '%s\\n' a | sort\nif false; then rm -f x; fi\n\"$NOTHING\" || printf 'over\\n'"),
+            ("denied", "printf x\nif false; then echo | sudo dd if=/dev/null; fi"),
+        ];
+        setup.runbook("ask.md", runbook(SMALL, &steps));
+        setup.runbook(
+            "snake.md",
+            format!("---\ncountersign: 1\ntitle: Python\n{SMALL}\n---\n\n```python {{#go}}\nprint('hello')\n```\n"),
+        );
+    })
+}
+
+fn asked() -> Value {
+    json!([
+        {"type": "run", "what": "rm", "why": "built-in-deny"},
+        {"type": "run", "what": "\"$NOTHING\"@3", "why": "unknown"},
+        {"type": "run", "what": "sort", "why": "unlisted"},
+    ])
+}
+
+/// As documents sort: by the bytes of each item's canonical JSON.
+fn sorted(mut items: Value) -> Value {
+    items.as_array_mut().expect("a list").sort_by_key(people::canonical);
+    items
+}
+
+#[test]
+fn a_run_with_required_permissions_is_signed_and_executed_and_verified() {
+    let world = asking();
+    let proposal = world.propose("ask:asks", json!({}));
+    let signed: Value = serde_json::from_slice(&bytes_of(&proposal)).expect("a statement");
+    assert_eq!(signed["predicate"]["permissions"], sorted(asked()));
+    assert_eq!(world.sign(&proposal, &[&alice()]).status, 200);
+    let finished = world.until(id_of(&proposal), "finished");
+    assert_eq!(world.output(&finished, "stdout"), "a\nover\n");
+    world.assert_verified(&finished);
+    // What is listed is not asked.
+    let listed = world.propose("ask:listed", json!({}));
+    let signed: Value = serde_json::from_slice(&bytes_of(&listed)).expect("a statement");
+    assert_eq!(signed["predicate"]["permissions"], json!([]));
+    // An interpreter whose scripts nobody reads is the one thing that is asked about, unless a list names it.
+    let snake = world.wire.get("/v1/steps/snake:go", &world.reader).ok(200);
+    assert_eq!(snake["permissions"], json!([]), "the built-in lists allow python");
+    world.assert_audited();
+}
+
+#[test]
+fn a_step_that_the_policy_file_denies_is_refused_before_any_approver_is_asked() {
+    let world = asking();
+    let reply = world.wire.post("/v1/proposals", &world.agent, &World::wish("ask:denied", json!({})));
+    let problem = reply.problem("policy-denied");
+    let detail = problem["detail"].as_str().expect("words");
+    assert!(detail.contains("dd") && detail.contains("2:") && detail.contains("default"), "{detail}");
+    assert_eq!(world.wire.get("/v1/proposals", &world.reader).ok(200)["proposals"], json!([]));
+    // Nor does a statement pass that was signed elsewhere, whatever it grants.
+    let mut predicate = world.authorization("ask:denied", json!({}));
+    predicate["permissions"] = json!([{"type": "run", "what": "dd", "why": "built-in-deny"}]);
+    world.submit(&envelope(&people::authorization(&predicate), &[&alice()])).problem("policy-denied");
+    let offline = world.path("denied.json");
+    let mut propose =
+        world.program(&["propose", "ask:denied", "--offline", "--url", &world.wire.url, "--proposer", "agent", "-o"]);
+    let done = propose.arg(&offline).env("COUNTERSIGN_TOKEN", &world.agent).output().expect("propose");
+    assert_eq!(done.status.code(), Some(126), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(!offline.exists());
+}
+
+#[test]
+fn r2_a_statement_without_a_required_permission_is_refused_as_context_changed() {
+    let world = asking();
+    let mut predicate = world.authorization("ask:asks", json!({}));
+    for at in 0..3 {
+        let mut fewer = sorted(asked());
+        fewer.as_array_mut().expect("a list").remove(at);
+        predicate["permissions"] = fewer;
+        let reply = world.submit(&envelope(&people::authorization(&predicate), &[&alice()]));
+        reply.problem("context-changed");
+    }
+    // Another reason is another question.
+    let mut otherwise = asked();
+    otherwise[0]["why"] = json!("unlisted");
+    predicate["permissions"] = sorted(otherwise);
+    world.submit(&envelope(&people::authorization(&predicate), &[&alice()])).problem("context-changed");
+    // The nonce was not spent by any of them: all that is asked, and one more, runs.
+    let mut more = asked();
+    more.as_array_mut().expect("a list").push(json!({"type": "run", "what": "zcat", "why": "unlisted"}));
+    predicate["permissions"] = sorted(more);
+    let bundle = world.submit(&envelope(&people::authorization(&predicate), &[&alice()])).ok(200);
+    let receipt = predicate_of(&bundle["receipt"]);
+    assert_eq!(receipt["outcome"]["status"], "succeeded", "{receipt:#}");
+    world.assert_audited();
+}
+
+#[test]
+fn offline_proposals_contain_the_permissions_that_policy_requires() {
+    let world = asking();
+    let file = world.path("offline.json");
+    let mut propose =
+        world.program(&["propose", "ask:asks", "--offline", "--url", &world.wire.url, "--proposer", "agent", "-o"]);
+    let done = propose.arg(&file).env("COUNTERSIGN_TOKEN", &world.agent).output().expect("propose");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let made: Value = serde_json::from_slice(&std::fs::read(&file).expect("a file")).expect("JSON");
+    let payload = payload_of(&made);
+    let statement: Value = serde_json::from_slice(&payload).expect("a statement");
+    assert_eq!(statement["predicate"]["permissions"], sorted(asked()));
+    let bundle = world.submit(&envelope(&payload, &[&alice()])).ok(200);
+    assert_eq!(predicate_of(&bundle["receipt"])["outcome"]["status"], "succeeded");
+}
+
+#[test]
+fn an_unclear_script_is_reported_at_the_seal_or_at_the_proposal() {
+    let many: String = (0..65).map(|at| format!("program{at}\n")).collect();
+    let mut world = World::prepared(|setup| {
+        setup.policy = POLICY.to_owned();
+        setup.runbook("many.md", runbook(SMALL, &[("all", &many)]));
+    });
+    let said = world.try_start().expect_err("nothing could be signed");
+    assert!(said.contains("many:all") && said.contains("65") && said.contains("64"), "{said}");
+    // An override that lists them helps.
+    let deep = format!("{}printf a{}", "( ".repeat(120), " )".repeat(120));
+    let listed = format!("{POLICY}overrides: [{{runbook: many, run: {{allow: [\"program*\"]}}}}]\n");
+    let world = World::with(|setup| {
+        setup.policy = listed;
+        setup.runbook("many.md", runbook(SMALL, &[("all", &many), ("deep", &deep)]));
+    });
+    assert_eq!(world.wire.get("/v1/steps/many:all", &world.reader).ok(200)["permissions"], json!([]));
+    let reply = world.wire.post("/v1/proposals", &world.agent, &World::wish("many:deep", json!({})));
+    assert!(reply.problem("policy-denied")["detail"].as_str().expect("words").contains("1:"), "{}", reply.text());
+}

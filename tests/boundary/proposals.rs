@@ -1,0 +1,509 @@
+//! What a proposal is named by, how it is denied, how often it is made, and how long it is kept.
+
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::support::people::{self, Key, alice, bob, carol, dora, envelope, erin, frank, mallory};
+use crate::support::{self, World, bytes_of, id_of, said};
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A command of an approver, with the key and the roster that the approver trusts, in this directory.
+fn as_approver(world: &World, key: &Key, directory: &Path, command: &str, arguments: &[&str]) -> Output {
+    let file = format!("home/{}.pem", key.name);
+    world.write(&file, key.secret.to_pkcs8_v1_pem().as_str());
+    let mut program = world.program(&["--url", &world.wire.url, command]);
+    program.args(["--roster", world.started["roster"].as_str().unwrap(), "--key"]).arg(world.path(&file));
+    program.args(arguments).current_dir(directory).output().expect(command)
+}
+
+/// A command of the agent.
+fn as_agent(world: &World, arguments: &[&str]) -> Output {
+    let mut program = world.program(&["--url", &world.wire.url]);
+    program.args(arguments).env("COUNTERSIGN_TOKEN", &world.agent).output().expect("the program")
+}
+
+/// A statement of the agent with this id, signed by alice.
+fn signed_as(world: &World, step: &str, id: &str) -> Value {
+    let mut predicate = world.authorization(step, json!({}));
+    predicate["proposal"] = json!(id);
+    envelope(&people::authorization(&predicate), &[&alice()])
+}
+
+/// An id with this ending that no other test has.
+fn id_ending(ending: &str) -> String {
+    let id = people::proposal_id();
+    format!("{}{ending}", &id[..id.len() - ending.len()])
+}
+
+// ---- what a proposal is named by
+
+#[test]
+fn an_id_is_never_read_as_the_name_of_a_file_in_the_working_directory() {
+    let world = World::new();
+    let (meant, planted) = (world.propose("plain:true", json!({})), world.propose("plain:fail", json!({})));
+    let directory = world.path("checkout");
+    std::fs::create_dir(&directory).unwrap();
+    let ending = &id_of(&meant)[id_of(&meant).len() - 6..];
+    for name in [id_of(&meant), ending] {
+        std::fs::write(directory.join(name), envelope(&bytes_of(&planted), &[]).to_string()).unwrap();
+    }
+    for name in [id_of(&meant), ending] {
+        let review = as_approver(&world, &alice(), &directory, "review", &["--json", name]);
+        let shown: Value = serde_json::from_slice(&review.stdout).unwrap_or_else(|_| panic!("{}", said(&review)));
+        assert_eq!(shown["digest"], meant["digest"], "{name}");
+    }
+    let denied = as_approver(&world, &alice(), &directory, "deny", &["--yes", ending]);
+    assert!(denied.status.success(), "{}", said(&denied));
+    assert_eq!(world.show(id_of(&meant))["status"], "denied");
+    assert_eq!(world.show(id_of(&planted))["status"], "pending");
+    // A file is named with its directory.
+    let file = format!("./{ending}");
+    let review = as_approver(&world, &alice(), &directory, "review", &["--json", &file]);
+    let shown: Value = serde_json::from_slice(&review.stdout).unwrap_or_else(|_| panic!("{}", said(&review)));
+    assert_eq!(shown["digest"], planted["digest"]);
+}
+
+#[test]
+fn an_approver_can_name_an_open_proposal_by_its_last_digits_even_if_closed_proposals_have_the_same_digits() {
+    let world = World::new();
+    let open = world.propose("plain:true", json!({}));
+    let ending = &id_of(&open)[id_of(&open).len() - 6..];
+    // Whoever makes statements by themselves chooses their ids. This one is newer and over.
+    world.submit(&signed_as(&world, "plain:true", &id_ending(ending))).ok(200);
+    let here = world.path("");
+    let review = as_approver(&world, &alice(), &here, "review", &["--json", ending]);
+    let shown: Value = serde_json::from_slice(&review.stdout).unwrap_or_else(|_| panic!("{}", said(&review)));
+    assert_eq!(shown["digest"], open["digest"]);
+    // Who follows runs may mean either: both are listed, none is taken.
+    let wait = as_agent(&world, &["wait", ending]);
+    assert_eq!(wait.status.code(), Some(2), "{}", said(&wait));
+    assert!(
+        said(&wait).contains("2 proposals could be meant") && said(&wait).contains(id_of(&open)),
+        "{}",
+        said(&wait)
+    );
+    let denied = as_approver(&world, &alice(), &here, "deny", &["--yes", ending]);
+    assert!(denied.status.success(), "{}", said(&denied));
+    assert_eq!(world.show(id_of(&open))["status"], "denied");
+    // Now none of them is open.
+    let again = as_approver(&world, &alice(), &here, "deny", &["--yes", ending]);
+    assert_eq!(again.status.code(), Some(2), "{}", said(&again));
+    assert!(said(&again).contains("no open proposal ends with"), "{}", said(&again));
+    for short in [&ending[1..], "4f2a", "xyz123", "plan"] {
+        let refused = as_approver(&world, &alice(), &here, "review", &[short]);
+        assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+        assert!(said(&refused).contains("at least 6 of its last digits"), "{}", said(&refused));
+    }
+}
+
+#[test]
+fn two_open_proposals_with_the_same_last_digits_are_listed_and_no_proposal_is_chosen() {
+    let world = World::new();
+    let ids = [id_ending("00004f2a9c"), id_ending("11114f2a9c")];
+    let calls: Vec<_> = (ids.iter())
+        .map(|id| {
+            let (wire, agent, signed) = (world.wire.clone(), world.agent.clone(), signed_as(&world, "plain:wait", id));
+            std::thread::spawn(move || wire.post("/v1/authorizations", &agent, &signed).ok(200))
+        })
+        .collect();
+    ids.iter().for_each(|id| {
+        support::wait_for("it runs", || world.wire.get(&format!("/v1/proposals/{id}"), &world.reader).status == 200);
+    });
+    let here = world.path("");
+    for command in ["review", "approve", "deny"] {
+        let refused = as_approver(&world, &alice(), &here, command, &["4F2A9C"]);
+        assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+        assert!(ids.iter().all(|id| said(&refused).contains(id)), "{}", said(&refused));
+    }
+    for id in &ids {
+        assert_eq!(world.show(id)["status"], "running");
+        let denied = as_approver(&world, &alice(), &here, "deny", &["--yes", &id[id.len() - 10..]]);
+        assert!(denied.status.success(), "{}", said(&denied));
+    }
+    for call in calls {
+        call.join().unwrap();
+    }
+}
+
+#[test]
+fn a_search_by_last_digits_finds_only_open_proposals_that_the_caller_may_see() {
+    let world = World::new();
+    let mine = world.propose("plain:true", json!({}));
+    let over = world.propose("plain:fail", json!({}));
+    world.deny(&over, &alice()).ok(200);
+    let other = world.wire.post("/v1/proposals", &world.courier, &World::wish("plain:true", json!({}))).ok(201);
+    let found = |query: &str, token: &str| -> Vec<String> {
+        let page = world.wire.get(&format!("/v1/proposals?{query}"), token).ok(200);
+        page["proposals"].as_array().unwrap().iter().map(|one| id_of(one).to_owned()).collect()
+    };
+    let end = |proposal: &Value| id_of(proposal)[id_of(proposal).len() - 12..].to_owned();
+    assert_eq!(found("status=open", &world.reader), [id_of(&other), id_of(&mine)]);
+    assert_eq!(found(&format!("id_ends={}", end(&over)), &world.reader), [id_of(&over)]);
+    assert!(found(&format!("id_ends={}&status=open", end(&over)), &world.reader).is_empty());
+    assert_eq!(found(&format!("id_ends={}&status=open", end(&mine)), &world.agent), [id_of(&mine)]);
+    assert!(found(&format!("id_ends={}", end(&other)), &world.agent).is_empty(), "another proposer's");
+    for bad in ["4f2a9", "4F2A9C", "prp_4f2a9c", "4f2a9c%25", ""] {
+        world.wire.get(&format!("/v1/proposals?id_ends={bad}"), &world.reader).problem("malformed");
+    }
+}
+
+// ---- denials of what the boundary has not seen
+
+/// The body that denies a statement which the boundary need not know.
+fn denial_of(world: &World, payload: &[u8], key: &Key) -> Value {
+    let denial = envelope(&people::denial(&world.boundary(), payload, "no"), &[key]);
+    json!({"denial": denial, "payload": envelope(payload, &[])["payload"]})
+}
+
+#[test]
+fn a_statement_that_was_denied_before_the_boundary_knew_it_never_runs() {
+    let mut world = World::new();
+    let here = world.path("");
+    let proposed = as_agent(
+        &world,
+        &["propose", "two:go", "--offline", "--proposer", "agent", "-o", here.join("st.json").to_str().unwrap()],
+    );
+    assert!(proposed.status.success(), "{}", said(&proposed));
+    let statement: Value = serde_json::from_slice(&std::fs::read(here.join("st.json")).unwrap()).unwrap();
+    let payload = people::payload_of(&statement);
+    let signed = envelope(&payload, &[&alice(), &bob()]);
+    // One signs and takes it back; the boundary has not seen the statement.
+    let denied = as_approver(&world, &alice(), &here, "deny", &["--yes", "st.json"]);
+    assert!(denied.status.success(), "{}", said(&denied));
+    let predicate = people::predicate_of(&statement);
+    assert!(text(&denied.stdout).contains(predicate["expires_at"].as_str().unwrap()), "{}", said(&denied));
+    world.submit(&signed).problem("denied");
+    // It is an entry of the log like every denial, and holds after a restart and a power cut.
+    assert_eq!((world.count("denial"), world.count("consumption")), (1, 0));
+    world.assert_audited();
+    world.restart();
+    world.submit(&signed).problem("denied");
+    world.kill9();
+    world.start();
+    world.submit(&signed).problem("denied");
+    std::fs::write(here.join("signed.json"), signed.to_string()).unwrap();
+    let submitted = as_agent(&world, &["submit", here.join("signed.json").to_str().unwrap()]);
+    assert_eq!(submitted.status.code(), Some(126), "{}", said(&submitted));
+    // Again: the same entry.
+    let again = world.wire.post("/v1/denials", "", &denial_of(&world, &payload, &alice())).ok(200);
+    assert_eq!((world.count("denial"), &again["kept_until"]), (1, &predicate["expires_at"]));
+    assert!(again.get("status").is_none(), "{again:#}");
+}
+
+#[test]
+fn a_statement_in_a_file_is_not_signed_if_it_was_denied_or_has_ended() {
+    let mut world = World::new();
+    let here = world.path("");
+    let write = |name: &str, step: &str| {
+        let path = here.join(name);
+        let made =
+            as_agent(&world, &["propose", step, "--offline", "--proposer", "agent", "-o", path.to_str().unwrap()]);
+        assert!(made.status.success(), "{}", said(&made));
+        let statement: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        people::payload_of(&statement)
+    };
+    let denied = write("denied.json", "two:go");
+    let ran = write("ran.json", "plain:true");
+    write("open.json", "plain:true");
+    let approve = |name: &str| as_approver(&world, &alice(), &here, "approve", &[name, "-o", "signed.json"]);
+    world.wire.post("/v1/denials", "", &denial_of(&world, &denied, &bob())).ok(200);
+    world.submit(&envelope(&ran, &[&bob()])).ok(200);
+    for (name, how) in [("denied.json", " was denied by bob at 20"), ("ran.json", " ran and ended at 20")] {
+        for command in ["review", "approve"] {
+            let refused = match command {
+                "review" => as_approver(&world, &alice(), &here, command, &[name]),
+                _ => approve(name),
+            };
+            let told = text(&refused.stderr);
+            assert_eq!((refused.status.code(), refused.stdout.len()), (Some(126), 0), "{}", said(&refused));
+            assert!(told.contains(how) && told.ends_with(": nothing to sign\n"), "{command} {name}: {told}");
+        }
+    }
+    let told = text(&approve("open.json").stderr).to_owned();
+    assert!(!told.contains("did not answer") && !told.contains("nothing to sign"), "{told}");
+    // Only who may read all steps asks for denials.
+    let digest = format!("sha256:{}", people::sha256(&denied));
+    let view = world.wire.get(&format!("/v1/denials/{digest}"), &world.reader).ok(200);
+    assert_eq!((&view["digest"], &view["denials"][0]["approver"]), (&json!(digest), &json!("bob")), "{view:#}");
+    world.wire.get(&format!("/v1/denials/{digest}"), &world.agent).problem("forbidden");
+    world.wire.get("/v1/denials/sha256:1", &world.reader).problem("malformed");
+    // Without an answer that is said, and the review goes on.
+    world.stop();
+    let told = as_approver(&world, &alice(), &here, "review", &["open.json"]);
+    let note = "note: the boundary did not answer if this statement was denied or has run: the boundary at ";
+    assert!(text(&told.stderr).contains(note) && text(&told.stdout).contains("plain:true"), "{}", said(&told));
+}
+
+#[test]
+fn a_denial_kills_the_run_of_its_statement() {
+    let world = World::new();
+    let id = people::proposal_id();
+    let signed = signed_as(&world, "plain:wait", &id);
+    let (wire, agent, body) = (world.wire.clone(), world.agent.clone(), signed.clone());
+    let call = std::thread::spawn(move || wire.post("/v1/authorizations", &agent, &body).ok(200));
+    support::wait_for("it runs", || world.wire.get(&format!("/v1/proposals/{id}"), &world.reader).status == 200);
+    let denial = denial_of(&world, &people::payload_of(&signed), &dora());
+    let denied = world.wire.post("/v1/denials", "", &denial).ok(200);
+    assert_eq!((&denied["proposal"], &denied["status"]), (&json!(id), &json!("running")));
+    call.join().unwrap();
+    assert_eq!(world.until(&id, "finished")["outcome"]["status"], "cancelled");
+    world.wire.post("/v1/denials", "", &denial).problem("wrong-state");
+}
+
+#[test]
+fn only_an_eligible_approver_can_deny_a_statement_with_an_open_window() {
+    let world = World::new();
+    let predicate = world.authorization("plain:true", json!({}));
+    let payload = people::authorization(&predicate);
+    let post = |body: &Value| world.unchanged(|| world.wire.post("/v1/denials", "", body));
+    for (key, code) in [
+        (mallory(), "unknown-signer"),
+        (frank(), "not-permitted-signer"),
+        (erin(), "not-permitted-signer"),
+        (carol(), "not-permitted-signer"),
+    ] {
+        post(&denial_of(&world, &payload, &key)).problem(code);
+    }
+    let mut forged = denial_of(&world, &payload, &alice());
+    forged["denial"]["signatures"][0]["sig"] = bob().sign(b"x")["sig"].clone();
+    post(&forged).problem("bad-signature");
+    let mut other = denial_of(&world, &payload, &alice());
+    other["payload"] = denial_of(&world, b"{}", &alice())["payload"].clone();
+    post(&other).problem("malformed");
+    post(&denial_of(&world, b"{}", &alice())).problem("malformed");
+    let mut elsewhere = predicate.clone();
+    elsewhere["boundary"]["id"] = json!(format!("sha256:{}", "0".repeat(64)));
+    post(&denial_of(&world, &people::authorization(&elsewhere), &alice())).problem("wrong-boundary");
+    let mut over = predicate.clone();
+    for (field, ago) in [("issued_at", 100), ("not_before", 100), ("expires_at", 1)] {
+        over[field] = json!(people::stamp(people::now() - ago));
+    }
+    post(&denial_of(&world, &people::authorization(&over), &alice())).problem("expired");
+    // A step that is not registered now could be again within the window: any approver may say no.
+    let mut gone = predicate.clone();
+    gone["step"]["ref"] = json!("plain:gone");
+    world.wire.post("/v1/denials", "", &denial_of(&world, &people::authorization(&gone), &frank())).ok(200);
+    world.wire.post("/v1/denials", "", &denial_of(&world, &payload, &dora())).ok(200);
+    world.submit(&envelope(&payload, &[&alice()])).problem("denied");
+}
+
+// ---- how often
+
+/// A wish that is cancelled at once.
+fn propose_and_cancel(world: &World) -> support::wire::Reply {
+    let mut wish = World::wish("plain:true", json!({}));
+    wish["nonce"] = json!(people::nonce());
+    let made = world.wire.post("/v1/proposals", &world.agent, &wish);
+    if made.status == 201 {
+        let path = format!("/v1/proposals/{}/cancellation", id_of(&made.json()));
+        world.wire.post(&path, &world.agent, &json!({})).ok(200);
+    }
+    made
+}
+
+#[test]
+fn a_token_that_proposes_too_often_gets_a_retry_time() {
+    let world = World::new();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for number in 0..125 {
+                    let made = propose_and_cancel(&world);
+                    assert_eq!(made.status, 201, "{number}: {}", made.text());
+                }
+            });
+        }
+    });
+    let refused = propose_and_cancel(&world);
+    refused.problem("rate-limited");
+    let wait: i64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((7000..=7200).contains(&wait), "an hour after a window of an hour: {wait}");
+    // Others go on.
+    world.wire.post("/v1/proposals", &world.courier, &World::wish("plain:true", json!({}))).ok(201);
+}
+
+#[test]
+fn invalid_signatures_count_towards_the_rate_limit_of_their_sender() {
+    // Two signatures of a key in a second, and eight at once; ten calls a second of a token.
+    let world = World::with(|setup| setup.limits = "calls_per_second = 10".to_owned());
+    let proposal = world.propose("two:go", json!({}));
+    let path = format!("/v1/proposals/{}/signatures", id_of(&proposal));
+    let junk = json!({"signatures": [{"keyid": alice().keyid(), "sig": bob().sign(b"x")["sig"]}]});
+    let (mut refused, mut limited) = (0, 0);
+    for _ in 0..60 {
+        let reply = world.wire.post(&path, &world.courier, &junk);
+        if reply.status == 429 { limited += 1 } else { refused += 1 }
+    }
+    assert!(refused > 8 && limited > 0, "{refused} refused, {limited} limited: the sender pays");
+    // Alice's key is not charged for any of that.
+    for reply in [world.sign(&proposal, &[&alice()]), world.sign(&proposal, &[&alice()])] {
+        reply.ok(200);
+    }
+}
+
+#[test]
+fn a_valid_denial_is_never_rate_limited() {
+    let world = World::with(|setup| setup.limits = "calls_per_second = 10".to_owned());
+    let proposal = world.propose("two:go", json!({}));
+    let signed = people::authorization(&world.authorization("plain:true", json!({})));
+    let body = denial_of(&world, &signed, &alice());
+    let boundary = world.boundary();
+    let denial = |key: &Key| envelope(&people::denial(&boundary, &bytes_of(&proposal), "no"), &[key]);
+    let mut bad = denial(&alice());
+    bad["signatures"][0]["sig"] = bob().sign(b"x")["sig"].clone();
+    let path = format!("/v1/proposals/{}/denial", id_of(&proposal));
+    // Nobody's calls of this machine are used up, by whoever it was.
+    support::wait_for("anonymous calls are limited", || world.wire.post(&path, "", &bad).status == 429);
+    assert_eq!(world.wire.post(&path, "", &bad).status, 429);
+    world.wire.post(&path, "", &denial(&alice())).ok(200);
+    assert_eq!(world.wire.post("/v1/denials", "", &json!({"denial": bad, "payload": body["payload"]})).status, 429);
+    world.wire.post("/v1/denials", "", &body).ok(200);
+}
+
+#[test]
+fn a_new_read_access_of_a_key_ends_the_oldest_read_access_of_this_key() {
+    let world = World::new();
+    let admit = || {
+        let asked = world.wire.post("/v1/challenges", "", &json!({"keyid": alice().keyid()})).ok(200);
+        let challenge = asked["challenge"].as_str().unwrap();
+        let signature = alice().sign_as(people::CHALLENGE, challenge.as_bytes());
+        let answer = json!({"challenge": challenge, "signature": signature});
+        let admitted = world.wire.post("/v1/challenges/answer", "", &answer).ok(200);
+        admitted["bearer"].as_str().unwrap().to_owned()
+    };
+    let bearers: Vec<String> = (0..102).map(|_| admit()).collect();
+    let reads = |bearer: &String| world.wire.get("/v1/registry", bearer).status;
+    assert_eq!((reads(&bearers[0]), reads(&bearers[1])), (401, 401));
+    assert_eq!((reads(&bearers[2]), reads(&bearers[101])), (200, 200));
+}
+
+#[test]
+fn a_repeated_proposal_is_reported_as_existing_with_its_reason() {
+    let world = World::new();
+    let wish = |reason: &str| json!({"step": "plain:true", "reason": reason});
+    let first = world.wire.post("/v1/proposals", &world.agent, &wish("one")).ok(201);
+    assert!(first.get("existing").is_none(), "{first:#}");
+    let again = world.wire.post("/v1/proposals", &world.agent, &wish("two")).ok(200);
+    assert_eq!((&again["existing"], &again["id"], &again["reason"]), (&json!(true), &first["id"], &json!("one")));
+    assert!(world.show(id_of(&first)).get("existing").is_none(), "it is said to who proposed");
+    let told = as_agent(&world, &["propose", "plain:true", "--reason", "two"]);
+    assert!(told.status.success(), "{}", said(&told));
+    let expected = format!("the same proposal exists already: {}, with the reason \"one\"", id_of(&first));
+    assert!(text(&told.stderr).contains(&expected) && text(&told.stderr).contains("--new"), "{}", said(&told));
+    assert_eq!(text(&told.stdout).trim(), id_of(&first));
+    let new = as_agent(&world, &["propose", "plain:true", "--reason", "two", "--new"]);
+    assert!(new.status.success() && !text(&new.stderr).contains("already"), "{}", said(&new));
+    assert_ne!(text(&new.stdout).trim(), id_of(&first));
+    assert_eq!(world.list("pending").len(), 2);
+}
+
+// ---- what is told of a refused wish
+
+#[test]
+fn an_unknown_step_is_refused_with_a_suggestion() {
+    let world = World::new();
+    let refused = |token: &str| {
+        let reply = world.wire.post("/v1/proposals", token, &World::wish("plain:tru", json!({})));
+        reply.problem("unknown-step")["detail"].as_str().unwrap().to_owned()
+    };
+    assert!(refused(&world.agent).ends_with("did you mean plain:true?"), "{}", refused(&world.agent));
+    let step = world.wire.get("/v1/steps/plain:tru", &world.reader).problem("unknown-step");
+    assert!(step["detail"].as_str().unwrap().ends_with("did you mean plain:true?"), "{step}");
+    let told = as_agent(&world, &["propose", "plain:tru"]);
+    assert_eq!(told.status.code(), Some(127), "{}", said(&told));
+    assert!(said(&told).contains("did you mean plain:true?"), "{}", said(&told));
+    // Of steps that the caller may not know of nothing is said.
+    let narrow = world.token_for("narrow", &[], &["propose"], &["plain:tru", "say:*"]);
+    assert!(refused(&narrow).ends_with("see `countersign registry list`"), "{}", refused(&narrow));
+}
+
+#[test]
+fn an_overlong_reason_is_refused_with_the_documented_limit() {
+    let world = World::new();
+    let wish = |length: usize| json!({"step": "plain:true", "reason": "x".repeat(length)});
+    let problem = world.wire.post("/v1/proposals", &world.agent, &wish(1025)).problem("too-large");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("1025 bytes") && detail.contains("at most 1024"), "{detail}");
+    world.wire.post("/v1/proposals", &world.agent, &wish(1024)).ok(201);
+}
+
+#[test]
+fn a_token_cannot_have_the_name_of_the_boundary() {
+    let world = World::new();
+    let token = json!({"name": "prod", "owners": [], "scopes": ["propose"], "patterns": []});
+    let refused = world.control(&json!({"do": "token-create", "token": token})).expect_err("the boundary's name");
+    assert!(refused.contains("prod is the boundary's own name"), "{refused}");
+}
+
+#[test]
+fn r10_a_restart_gives_no_new_budget_for_logged_refusals() {
+    let mut world = World::new();
+    let refused = |world: &World, times: usize| {
+        for _ in 0..times {
+            world
+                .wire
+                .post("/v1/proposals", &world.agent, &World::wish("plain:gone", json!({})))
+                .problem("unknown-step");
+        }
+    };
+    let of_agent = |world: &World| {
+        let log = world.log();
+        log.iter().filter(|(_, statement)| statement["predicate"]["principal"] == "agent").count()
+    };
+    let hour = people::now() / 3600;
+    refused(&world, 70);
+    support::wait_for("the budget is spent", || of_agent(&world) >= 60);
+    world.kill9();
+    world.start();
+    refused(&world, 5);
+    world.restart();
+    refused(&world, 5);
+    // What follows in the log is a summary of them: so they were noted.
+    world.restart();
+    // A new hour has a new budget.
+    if people::now() / 3600 == hour {
+        assert_eq!(of_agent(&world), 60);
+        assert!(world.count("refusal") > 60, "what is counted only is summed up");
+    }
+}
+
+#[test]
+fn a_run_is_visible_only_to_its_proposer_and_to_readers_and_operators_of_its_step() {
+    let world = World::new();
+    let finished = world.run("say:echo", json!({"text": "not for everyone"}), &[&alice()]);
+    let (id, receipt) = (id_of(&finished), finished["receipt"].as_str().unwrap());
+    let output = world.receipt(&finished)["output"]["stdout"]["blake3"].as_str().unwrap().to_owned();
+    let paths = [
+        format!("/v1/proposals/{id}"),
+        format!("/v1/proposals/{id}/events"),
+        format!("/v1/receipts/{receipt}"),
+        format!("/v1/receipts/{receipt}/bundle"),
+        format!("/v1/outputs/{output}"),
+    ];
+    let token = |name: &str, scope: &str, pattern: &str| world.token_for(name, &["alice"], &[scope], &[pattern]);
+    let allowed = [
+        world.agent.clone(),
+        world.reader.clone(),
+        token("say-reader", "read", "say:*"),
+        token("say-operator", "operate", "say:*"),
+    ];
+    let others = [
+        world.courier.clone(),
+        token("say-proposer", "propose", "say:*"),
+        token("plain-reader", "read", "plain:*"),
+        token("plain-operator", "operate", "plain:*"),
+    ];
+    for path in &paths {
+        for bearer in &allowed {
+            assert_eq!(world.wire.get(path, bearer).status, 200, "{path}");
+        }
+        for bearer in &others {
+            world.wire.get(path, bearer).problem("not-found");
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The commands for operators and approvers.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../second/mod.rs"]
+mod second;
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../terminal/mod.rs"]
+mod terminal;
+
+mod operator;
+mod policy;
+mod review;
+mod roster_chain;
+mod run;
+mod users;

@@ -1,0 +1,368 @@
+//! The operator's commands through the real binary: init, serve, doctor, key, token, roster, registry.
+
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::host;
+
+use crate::support::said;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    // A `serve` that is not refused serves without end: the test then fails by exit code 124.
+    let mut command = Command::new("timeout");
+    command.args(["-k", "5", if args.first() == Some(&"serve") { "60" } else { "0" }, BINARY]);
+    command.args(args).current_dir(dir).stdin(Stdio::null());
+    for name in ["COUNTERSIGN_CONFIG", "COUNTERSIGN_TOKEN", "COUNTERSIGN_URL"] {
+        command.env_remove(name);
+    }
+    command.output().expect("started")
+}
+
+fn must(dir: &Path, args: &[&str]) -> Output {
+    let output = run(dir, args);
+    assert!(output.status.success(), "{args:?}: {}", said(&output));
+    output
+}
+
+/// A directory with keys of alice and bob, and a boundary that `init` made, of a level that any host holds.
+fn boundary() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).expect("set");
+    for name in ["alice", "bob"] {
+        must(dir.path(), &["key", "generate", "--out", &format!("{name}.pem"), "--comment", name]);
+    }
+    must(
+        dir.path(),
+        &["init", "b", "--yes", "--name", "test", "--approver", "alice=alice.pub", "--approver", "bob=bob.pub"],
+    );
+    let home = dir.path().join("b");
+    edit(&home.join("countersign.toml"), "level = \"strict\"", "level = \"best-effort\"");
+    (dir, home)
+}
+
+fn edit(path: &Path, from: &str, to: &str) {
+    let text = std::fs::read_to_string(path).expect("read");
+    assert!(text.contains(from), "{text}");
+    std::fs::write(path, text.replace(from, to)).expect("written");
+}
+
+struct Service {
+    child: Child,
+    started: Value,
+}
+
+impl Service {
+    fn start(dir: &Path) -> Self {
+        let mut child = Command::new(BINARY)
+            .args(["--json", "serve", "b", "--listen", "127.0.0.1:0"])
+            .current_dir(dir)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("started");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("read");
+        let said: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        Self { child, started: said["started"].clone() }
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).expect("a pid");
+        rustix::process::kill_process(pid, signal).expect("sent");
+    }
+
+    fn stop(mut self) -> bool {
+        self.signal(rustix::process::Signal::TERM);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().expect("waited") {
+                return status.success();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// systemd's own look at the unit that `init` writes, for directories whose names it has to escape.
+#[test]
+fn systemd_loads_the_unit_that_init_writes() {
+    const NAME: &str = "systemd_loads_the_unit_that_init_writes";
+    let systemd = |words: &[&str], unit: &Path| Command::new("systemd-analyze").args(words).arg(unit).output();
+    let dir = tempfile::tempdir().expect("a directory");
+    for name in ["plain", "a b", "per%cent", "quo\"te", "back\\slash", "dol$lar"] {
+        must(dir.path(), &["init", name, "--yes", "--name", "test"]);
+        let unit = dir.path().join(name).join("countersign.service");
+        let Ok(looked) = systemd(&["verify", "--recursive-errors=no"], &unit) else {
+            host::not_run(NAME, "there is no systemd-analyze here");
+            return;
+        };
+        // The account is made by the operator, as the unit says.
+        let told: Vec<String> = said(&looked).lines().map(str::to_owned).collect();
+        let wrong: Vec<&String> = told.iter().filter(|line| line.contains("countersign.service")).collect();
+        assert!(looked.status.success() && wrong.is_empty(), "{name}: {told:?}");
+    }
+    let unit = dir.path().join("plain/countersign.service");
+    // Version 250 and later; the score is the exposure from 0 to 100.
+    let scored = systemd(&["security", "--offline=true", "--threshold=65"], &unit).expect("it was there");
+    assert!(scored.status.success(), "{}", said(&scored));
+}
+
+#[test]
+fn openssl_reads_the_key_files_of_this_program() {
+    let dir = tempfile::tempdir().expect("a directory");
+    must(dir.path(), &["key", "generate", "--out", "k.pem"]);
+    let openssl = Command::new("openssl")
+        .args(["pkey", "-in", "k.pem", "-pubout"])
+        .current_dir(dir.path())
+        .output()
+        .expect("openssl is needed");
+    assert!(openssl.status.success() && said(&openssl).contains("BEGIN PUBLIC KEY"), "{}", said(&openssl));
+    let ssh = Command::new("ssh-keygen").args(["-lf", "k.pub"]).current_dir(dir.path()).output();
+    let shown = said(&must(dir.path(), &["key", "show", "k.pem"]));
+    let keyid = shown.lines().last().expect("a key id");
+    assert!(said(&ssh.expect("ssh-keygen is needed")).contains(keyid), "{shown}");
+    assert_eq!(std::fs::metadata(dir.path().join("k.pem")).expect("there").mode() & 0o777, 0o600);
+    assert_eq!(run(dir.path(), &["key", "generate", "--out", "k.pem"]).status.code(), Some(2), "never replaced");
+}
+
+#[test]
+fn a_token_is_made_through_the_socket_and_without_a_service_through_the_store() {
+    let (dir, home) = boundary();
+    let dir = dir.path();
+    let before = said(&must(dir, &["token", "create", "early", "--config", "b", "--owner", "alice"]));
+    assert!(before.contains("cst_"), "{before}");
+    let service = Service::start(dir);
+    assert_eq!(service.started["first"], false, "the store began with the first token");
+    let socket = std::fs::metadata(home.join("boundary/control.sock")).expect("a socket");
+    assert_eq!(socket.mode() & 0o777, 0o600);
+    let made = must(
+        dir,
+        &["--json", "token", "create", "late", "--config", "b", "--owner", "bob", "--scope", "read", "--expires", "1h"],
+    );
+    let made: Value = serde_json::from_slice(&made.stdout).expect("JSON");
+    let secret = made["secret"].as_str().expect("a secret").to_owned();
+    assert!(secret.starts_with("cst_") && secret.len() > 40);
+    // It opens what it should, at once.
+    let url = service.started["url"].as_str().expect("a URL").to_owned();
+    let mut list = Command::new(BINARY);
+    list.args(["registry", "list", "--url", &url]).env("COUNTERSIGN_TOKEN", &secret);
+    let list = list.output().expect("started");
+    assert!(list.status.success() && said(&list).contains("host:report"), "{}", said(&list));
+    let again = run(dir, &["token", "create", "late", "--config", "b", "--owner", "bob"]);
+    assert_eq!(again.status.code(), Some(126), "names are never used twice: {}", said(&again));
+    let stranger = run(dir, &["token", "create", "other", "--config", "b", "--owner", "nobody"]);
+    assert_eq!(stranger.status.code(), Some(126), "{}", said(&stranger));
+    must(dir, &["token", "revoke", "early", "--config", "b"]);
+    assert!(service.stop(), "it ends well");
+    assert!(!home.join("boundary/control.sock").exists());
+    let listed = said(&must(dir, &["token", "list", "--config", "b"]));
+    let row = |name: &str| {
+        listed.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{listed}")).to_owned()
+    };
+    assert!(row("early").contains("revoked") && row("late").contains("valid"), "{listed}");
+    assert!(!listed.contains("cst_"), "a secret is shown once");
+}
+
+#[test]
+fn serve_reports_every_error_of_every_file_and_does_not_start() {
+    let (dir, home) = boundary();
+    edit(&home.join("countersign.toml"), "level = \"best-effort\"", "level = \"best-effort\"\ncolour = \"red\"");
+    let output = run(dir.path(), &["serve", "b"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("countersign.toml:33:1: unknown key in [sandbox]"), "{}", said(&output));
+    edit(&home.join("countersign.toml"), "\ncolour = \"red\"", "");
+    std::fs::write(
+        home.join("runbooks/bad.md"),
+        "---\ncountersign: 1\ntitle: x\n---\n```bash {#a colour=red}\n:\n```\n",
+    )
+    .expect("written");
+    edit(&home.join("boundary/policy.yaml"), "mode: prompted", "mode: sometimes");
+    edit(&home.join("boundary/roster.toml"), "threshold = 2", "threshold = 7");
+    std::fs::set_permissions(home.join("boundary/key.pem"), std::fs::Permissions::from_mode(0o644)).expect("set");
+    let output = run(dir.path(), &["serve", "b"]);
+    let text = said(&output);
+    for words in ["bad.md:5:", "policy.yaml:", "roster.toml:", "chmod 600", "4 things to fix"] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+    assert!(!home.join("boundary/countersign.db").exists(), "nothing was begun");
+    let doctor = run(dir.path(), &["doctor", "b"]);
+    assert_eq!(doctor.status.code(), Some(1));
+    for words in ["bad.md:5:", "policy.yaml:", "roster.toml:", "chmod 600"] {
+        assert!(said(&doctor).contains(words), "{words}\n{}", said(&doctor));
+    }
+}
+
+#[test]
+fn changed_roster_files_need_signatures_and_sighup_seals_changed_runbooks() {
+    let (dir, home) = boundary();
+    let service = Service::start(dir.path());
+    assert_eq!((&service.started["seal"], &service.started["first"]), (&Value::from(0), &Value::from(true)));
+    let second = run(dir.path(), &["serve", "b", "--listen", "127.0.0.1:0"]);
+    assert_eq!(second.status.code(), Some(2), "one service a store");
+    assert!(said(&second).contains("in use by process"), "{}", said(&second));
+    std::fs::remove_file(home.join("runbooks/long.md")).expect("removed");
+    service.signal(rustix::process::Signal::HUP);
+    let steps = || said(&run(dir.path(), &["doctor", "b"]));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !steps().contains("serves seal 1") {
+        assert!(Instant::now() < deadline, "{}", steps());
+    }
+    assert!(service.stop());
+    let sealed = service_roster(dir.path());
+    edit(&home.join("boundary/policy.yaml"), "required: 2", "required: 1");
+    let service = Service::start(dir.path());
+    assert_eq!(service.started["roster"].as_str(), Some(&*sealed), "the sealed roster stands");
+    let notes = service.started["notes"].to_string();
+    assert!(notes.contains("policy file") && notes.contains("countersign roster draft"), "{notes}");
+    assert_eq!(service.started["seal"], 1, "nothing new is sealed: {notes}");
+    assert!(service.stop());
+}
+
+fn service_roster(dir: &Path) -> String {
+    let service = Service::start(dir);
+    let roster = service.started["roster"].as_str().expect("a digest").to_owned();
+    assert!(service.stop());
+    roster
+}
+
+#[test]
+fn a_boundary_without_possible_approvers_is_not_started() {
+    let dir = tempfile::tempdir().expect("a directory");
+    must(dir.path(), &["init", "b", "--yes", "--name", "test"]);
+    edit(&dir.path().join("b/countersign.toml"), "level = \"strict\"", "level = \"best-effort\"");
+    let output = run(dir.path(), &["serve", "b", "--listen", "127.0.0.1:0"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("nobody could ever approve"), "{}", said(&output));
+    let shown = said(&must(dir.path(), &["roster", "show", "--config", "b"]));
+    assert!(shown.contains("UNGUARDED"), "{shown}");
+}
+
+#[test]
+fn the_roster_is_shown_with_its_witnesses() {
+    let (dir, home) = boundary();
+    let key = countersign::crypto::signature::SecretKey::from_seed([21; 32]).public();
+    let vkey = countersign::crypto::cosignature::WitnessKey::new("w.example/1", key).vkey();
+    let file = home.join("boundary/roster.toml");
+    let text = std::fs::read_to_string(&file).expect("read");
+    let witness = format!("\n[[witness]]\nname = \"w.example/1\"\nvkey = \"{vkey}\"\nurl = \"http://127.0.0.1:1\"\n");
+    std::fs::write(&file, text + &witness).expect("written");
+    let shown = said(&must(dir.path(), &["roster", "show", "--config", "b"]));
+    let line = shown.lines().find(|line| line.starts_with("witness")).unwrap_or_else(|| panic!("{shown}"));
+    assert_eq!(
+        line.split_whitespace().collect::<Vec<_>>(),
+        ["witness", "w.example/1", "at", "http://127.0.0.1:1", &vkey]
+    );
+}
+
+#[test]
+fn the_strict_level_is_refused_with_the_missing_layer_and_the_setting_to_change() {
+    let (dir, home) = boundary();
+    edit(&home.join("countersign.toml"), "level = \"best-effort\"", "level = \"strict\"");
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command
+        .args(["-Ur", "sh", "-c", script, "sh", BINARY, "serve", "b", "--listen", "127.0.0.1:0"])
+        .current_dir(dir.path());
+    let output = command.output().expect("unshare (util-linux) is needed");
+    let text = said(&output);
+    if text.contains("unshare failed") {
+        eprintln!(
+            "NOT RUN strict_is_refused_with_layer_and_setting…: this host makes no user namespaces to begin with"
+        );
+        return;
+    }
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    for words in ["the layer namespaces is missing", "max_user_namespaces", "best-effort"] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+}
+
+#[test]
+fn a_copied_boundary_directory_is_not_served_together_with_the_original() {
+    let (dir, home) = boundary();
+    let service = Service::start(dir.path());
+    // A live directory has files that come and go: `cp` fails if one of them goes while it copies.
+    let copied = (0..50).any(|_| {
+        let _ = std::fs::remove_dir_all(dir.path().join("copy"));
+        let copy = Command::new("cp").args(["-a", "b", "copy"]).current_dir(dir.path()).stderr(Stdio::null()).status();
+        copy.expect("cp").success()
+    });
+    assert!(copied, "no copy was whole");
+    let refused = run(dir.path(), &["serve", "copy", "--listen", "127.0.0.1:0"]);
+    let text = said(&refused);
+    assert_eq!(refused.status.code(), Some(2), "{text}");
+    let original = home.join("boundary").canonicalize().expect("real");
+    let copy = dir.path().join("copy/boundary").canonicalize().expect("real");
+    for words in [&*original.to_string_lossy(), &*copy.to_string_lossy(), "two histories", "countersign init"] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+    // Nor does a command write its log in the place of a service.
+    let token = run(dir.path(), &["token", "create", "late", "--config", "copy"]);
+    assert!(!token.status.success() && said(&token).contains("two histories"), "{}", said(&token));
+    // Where the original has ended, one of the two may go on.
+    assert!(service.stop());
+    must(dir.path(), &["token", "create", "late", "--config", "copy"]);
+}
+
+#[test]
+fn a_locked_boundary_directory_names_the_process_that_has_the_lock() {
+    use std::os::linux::net::SocketAddrExt as _;
+    let (dir, _home) = boundary();
+    let service = Service::start(dir.path());
+    let id = service.started["id"].as_str().and_then(|id| id.strip_prefix("sha256:")).expect("an id").to_owned();
+    assert!(service.stop());
+    let name = std::os::unix::net::SocketAddr::from_abstract_name(format!("countersign/{id}")).expect("a name");
+    let squatter = std::os::unix::net::UnixListener::bind_addr(&name).expect("bound");
+    let refused = said(&run(dir.path(), &["serve", "b", "--listen", "127.0.0.1:0"]));
+    let holder = format!("process {} of user {}", std::process::id(), rustix::process::geteuid().as_raw());
+    assert!(refused.contains(&holder) && refused.contains("end it"), "{refused}");
+    drop(squatter);
+    assert!(Service::start(dir.path()).stop());
+}
+
+#[test]
+fn features_of_later_versions_are_refused_by_name() {
+    let (dir, home) = boundary();
+    edit(&home.join("countersign.toml"), "[tls]\n", "[tls]\ncert = \"a.pem\"\n");
+    edit(&home.join("countersign.toml"), "[secrets]\n", "[secrets]\ndb = \"file:x\"\n");
+    edit(&home.join("countersign.toml"), "database = \"boundary/countersign.db\"", "database = \"postgres://h/d\"");
+    let text = said(&run(dir.path(), &["serve", "b"]));
+    for words in ["`cert` in [tls]", "`db` in [secrets]", "a postgres database"] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+    let text = said(&run(dir.path(), &["serve", "b", "--listen", "0.0.0.0:7433"]));
+    assert!(text.contains("3 things to fix"), "{text}");
+}
+
+#[test]
+fn the_registry_command_reports_every_error_in_runbook_files_with_its_place() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let book = |step: &str| format!("---\ncountersign: 1\ntitle: x\n---\n```bash {{{step}}}\n:\n```\n");
+    for (name, step) in [("a.md", "#a colour=red"), ("b.md", "#b timeout=never"), ("c.md", "#c")] {
+        std::fs::write(dir.path().join(name), book(step)).expect("written");
+    }
+    let output = run(dir.path(), &["registry", "list", "--dir", "."]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = said(&output);
+    assert!(text.contains("a.md:5:") && text.contains("b.md:5:"), "{text}");
+    std::fs::remove_file(dir.path().join("a.md")).expect("removed");
+    std::fs::remove_file(dir.path().join("b.md")).expect("removed");
+    assert!(said(&must(dir.path(), &["registry", "list", "--dir", "."])).contains("c:c"));
+    assert!(said(&must(dir.path(), &["registry", "show", "c:c", "--dir", "."])).contains("Script"));
+    assert_eq!(run(dir.path(), &["registry", "show", "c:d", "--dir", "."]).status.code(), Some(127));
+}

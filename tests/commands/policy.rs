@@ -1,0 +1,366 @@
+//! `countersign policy` through the real binary, and the speed of deciding.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::support::said;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    Command::new(BINARY).arg("policy").args(args).current_dir(dir).stdin(Stdio::null()).output().expect("started")
+}
+
+/// Exit code and all that was said.
+fn answer(dir: &Path, args: &[&str]) -> (i32, String) {
+    let output = run(dir, args);
+    (output.status.code().expect("a code"), said(&output))
+}
+
+fn json(dir: &Path, args: &[&str]) -> Value {
+    serde_json::from_slice(&run(dir, args).stdout).expect("JSON")
+}
+
+/// A repository with these files.
+fn repository(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(dir.path().join(".git")).expect("made");
+    for (name, content) in files {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+        std::fs::write(path, content).expect("written");
+    }
+    dir
+}
+
+const RUNBOOK: &str = "---\ncountersign: 1\n---\n```bash {#look}\ngit status\n```\n\n```bash {#restart}\nsystemctl restart x\n```\n\n```python {#py}\nprint(1)\n```\n";
+
+#[test]
+fn the_exit_code_of_policy_check_shows_if_the_script_would_run() {
+    let dir = repository(&[
+        ("good.sh", "git status && npm test\n"),
+        ("ask.sh", "git log | grep fix\n"),
+        ("bad.sh", "git status\nif true; then rm x; fi\n"),
+        ("broken.sh", "git log 'unterminated\n"),
+        ("dynamic.sh", "$CMD x\n"),
+        ("service.md", RUNBOOK),
+        (".rundownrc.yaml", "version: 1\ndefault: {run: {allow: [\"true\"]}}\n"),
+    ]);
+    let check = |args: &[&str]| answer(dir.path(), &[&["check"], args].concat());
+    let (code, said) = check(&["good.sh"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("good.sh (bash): allowed") && said.contains(".rundownrc.yaml"), "{said}");
+    let (code, said) = check(&["ask.sh"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("would ask") && said.contains("run grep") && said.contains("1:11"), "{said}");
+    let (code, said) = check(&["bad.sh"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("DENIED") && said.contains("2:15") && said.contains("run.deny \"rm\", built in"), "{said}");
+    let (code, said) = check(&["broken.sh"]);
+    assert!(code == 1 && said.contains("DENIED") && said.contains("1:"), "{said}");
+    assert_eq!(check(&["dynamic.sh"]).0, 1);
+    let (code, said) = check(&["service.md"]);
+    assert_eq!(code, 1, "{said}");
+    for line in ["service:look (bash): allowed", "service:restart (bash): would ask", "service:py (python): allowed"] {
+        assert!(said.contains(line), "{said}");
+    }
+    // Where people sign, being asked is what it is for; a built-in deny is a question, a written one final.
+    for (file, expected) in [("ask.sh", 0), ("bad.sh", 0), ("dynamic.sh", 0), ("service.md", 0), ("broken.sh", 1)] {
+        assert_eq!(check(&["--boundary", file]).0, expected, "{file}");
+    }
+    std::fs::write(dir.path().join("strict.yaml"), "version: 1\ndefault: {run: {deny: [rm]}}\n").expect("written");
+    assert_eq!(check(&["--boundary", "--policy", "strict.yaml", "bad.sh"]).0, 1);
+    assert_eq!(check(&["nothing.sh"]).0, 2);
+    assert_eq!(check(&["good.sh", "--help"]).0, 2, "help is no yes");
+}
+
+#[test]
+fn an_invalid_policy_is_refused_without_a_fallback() {
+    let dir = repository(&[("good.sh", "git status\n")]);
+    let check = || answer(dir.path(), &["check", "good.sh"]);
+    assert_eq!(check().0, 0);
+    for (content, word) in [
+        ("version: 1\ndefault: {run: {denny: [rm]}}\n", "did you mean \"deny\"?"),
+        ("version: 1\nversion: 1\n", "is already at"),
+        ("a: &a [x]\nb: [*a, *a]\n", "anchors"),
+        ("", "must be a map"),
+        ("{", "not readable"),
+        ("version: 1\ngrants: [{type: run, pattern: x, scope: session}]\n", "in memory"),
+    ] {
+        std::fs::write(dir.path().join(".rundownrc"), content).expect("written");
+        let (code, said) = check();
+        assert!(code == 2 && said.contains(word) && said.contains(".rundownrc"), "{content:?}: {code}: {said}");
+    }
+}
+
+#[test]
+fn the_policy_is_the_nearest_file_in_the_parent_directories() {
+    let deny = |name: &str| format!("{{\"version\": 1, \"default\": {{\"run\": {{\"deny\": [\"{name}\"]}}}}}}\n");
+    let dir = repository(&[("a/b/x.sh", "git status && npm test\n"), (".rundownrc.yml", &deny("npm"))]);
+    let said = || answer(&dir.path().join("a/b"), &["check", "x.sh"]).1;
+    let write = |name: &str, content: &str| std::fs::write(dir.path().join(name), content).expect("written");
+    assert!(said().contains("run.deny \"npm\""), "{}", said());
+    // The nearer directory goes first, and in one directory the order is fixed.
+    let mut last = "git";
+    for name in [".rundownrc.yaml", ".rundownrc.json", ".rundownrc", "countersign.policy.yaml"] {
+        last = if last == "git" { "npm" } else { "git" };
+        write(&format!("a/{name}"), &deny(last));
+        assert!(said().contains(&format!("run.deny \"{last}\"")) && said().contains(name), "{name}: {}", said());
+    }
+    // A package.json counts where it speaks of policy.
+    write("a/b/package.json", "{\n\t\"name\": \"x\",\n\t\"version\": \"1.0.0\"\n}\n");
+    assert!(said().contains("countersign.policy.yaml"), "{}", said());
+    write(
+        "a/b/package.json",
+        "{\n\t\"name\": \"x\",\n\t\"rundown\": {\"version\": 1, \"default\": {\"run\": {\"deny\": [\"git\"]}}}\n}\n",
+    );
+    assert!(said().contains("package.json") && said().contains("run.deny \"git\""), "{}", said());
+    write("a/b/package.json", "{\n\t\"rundown\": {\"version\": 1, \"run\": 2}\n}\n");
+    assert!(said().contains("package.json:2:28: unknown key"), "{}", said());
+    // Code is not run to learn what may run.
+    for name in ["rundown.config.js", "rundown.config.cjs", "rundown.config.mjs"] {
+        write(&format!("a/b/{name}"), "export default {}\n");
+        let (code, said) = answer(&dir.path().join("a/b"), &["check", "x.sh"]);
+        assert!(code == 2 && said.contains("it is code") && said.contains(name), "{said}");
+        std::fs::remove_file(dir.path().join(format!("a/b/{name}"))).expect("removed");
+    }
+}
+
+#[test]
+fn a_policy_file_that_others_can_write_is_not_discovered() {
+    let dir = repository(&[("x.sh", "git status\n"), (".rundownrc", "version: 1\n")]);
+    let file = dir.path().join(".rundownrc");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).expect("set");
+    let (code, said) = answer(dir.path(), &["check", "x.sh"]);
+    assert!(code == 2 && said.contains("everybody can write it"), "{said}");
+    assert_eq!(answer(dir.path(), &["check", "--policy", ".rundownrc", "x.sh"]).0, 0, "named, it is the caller's");
+    std::fs::remove_file(&file).expect("removed");
+    std::os::unix::fs::symlink("nowhere", &file).expect("a link");
+    assert_eq!(answer(dir.path(), &["check", "x.sh"]).0, 2, "a link that leads nowhere is no missing file");
+    std::fs::remove_file(&file).expect("removed");
+    std::fs::create_dir(&file).expect("made");
+    let (code, said) = answer(dir.path(), &["check", "x.sh"]);
+    assert!(code == 2 && said.contains("not a regular file"), "{said}");
+}
+
+#[test]
+fn policy_explain_names_the_place_and_wrapper_and_rule_of_every_command() {
+    let dir = repository(&[("x.sh", "git ls-files | env xargs rm\nPATH=/x:$PATH make \"$(docker ps)\"\n")]);
+    let (code, said) = answer(dir.path(), &["explain", "x.sh"]);
+    assert_eq!(code, 0);
+    let line = |what: &str| said.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}: {said}"));
+    let rm = line("run rm ");
+    assert!(
+        rm.starts_with("1:")
+            && rm.contains("env > xargs")
+            && rm.contains("DENIED")
+            && rm.ends_with("run.deny \"rm\", built in"),
+        "{rm}"
+    );
+    assert!(line("run git").contains("allowed") && line("run docker").contains("DENIED"), "{said}");
+    assert!(line("set PATH").contains("asked"), "{said}");
+    assert!(said.contains("the sandbox restricts them"), "{said}");
+    let columns: Vec<usize> =
+        said.lines().filter(|line| line.contains("run.")).filter_map(|line| line.find("run.")).collect();
+    assert!(columns.len() > 2 && columns.windows(2).all(|pair| pair[0] == pair[1]), "not aligned: {said}");
+    let value = json(dir.path(), &["explain", "x.sh", "--json"]);
+    let commands = value["scripts"][0]["commands"].as_array().expect("commands");
+    let rm = commands.iter().find(|one| one["what"] == "rm").expect("rm");
+    assert_eq!((&rm["verdict"], &rm["line"]), (&Value::from("deny"), &Value::from(1)));
+    assert_eq!(rm["via"], serde_json::json!(["env", "xargs"]));
+}
+
+#[test]
+fn the_text_of_a_script_cannot_send_control_characters_to_the_terminal() {
+    let dir = repository(&[("x.sh", "'\u{1b}[2Jgit\u{202e}' x\n'a\nDENIED b' y\n$X\u{1b}]0;t\u{7}\n")]);
+    for command in ["check", "explain"] {
+        let (_, said) = answer(dir.path(), &[command, "x.sh"]);
+        assert!(!said.contains(['\u{1b}', '\u{202e}', '\u{7}']), "{said:?}");
+        assert!(said.lines().all(|line| !line.starts_with("DENIED")), "{said}");
+    }
+}
+
+#[test]
+fn policy_show_prints_the_source_of_each_rule() {
+    let policy = "version: 1\ndefault: {mode: prompted, run: {deny: [jq]}, approvals: {required: 2, from: [ops]}}\noverrides: [{runbook: \"deploy/**\", mode: execute, run: {allow: [kubectl]}}]\ngrants: [{type: run, pattern: curl, scope: permanent}]\n";
+    let dir = repository(&[("countersign.policy.yaml", policy)]);
+    let (code, said) = answer(dir.path(), &["show", "--runbook", "./deploy/../deploy/x.md"]);
+    assert_eq!(code, 0, "{said}");
+    let line = |what: &str| said.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}: {said}"));
+    assert!(line("mode").contains("execute, overrides[0] (deploy/**)"), "{said}");
+    assert!(line(" jq ").ends_with("default") && line(" kubectl ").contains("allow"), "{said}");
+    assert!(line(" curl ").ends_with("grants[0]"), "{said}");
+    assert!(line(" sudo ").ends_with("built in") && said.contains("  /usr\n"), "{said}");
+    let plain = json(dir.path(), &["show", "--json"]);
+    assert_eq!(plain["mode"]["value"], "prompted");
+    assert!(plain["rules"].as_array().expect("rules").iter().any(|rule| rule["pattern"] == "{repo}/**"));
+    assert!(plain["always_readable"].as_array().is_some_and(|paths| !paths.is_empty()));
+}
+
+#[test]
+fn policy_check_warns_of_interpreters_and_of_patterns_that_match_everything() {
+    let policy = "version: 1\ndefault: {run: {allow: [\"*\", bash, python3.11, git]}}\n";
+    let dir = repository(&[("countersign.policy.yaml", policy), ("x.sh", "make x\n")]);
+    let said = answer(dir.path(), &["check", "x.sh"]).1;
+    for word in ["\"*\" (default) allows everything", "\"bash\" (default)", "\"python3.11\""] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    assert!(!said.contains("\"git\""), "{said}");
+    let dir = repository(&[("x.sh", "make x\n")]);
+    let said = answer(dir.path(), &["check", "x.sh"]).1;
+    assert!(said.contains("warning: make is allowed and executes its arguments"), "{said}");
+}
+
+#[test]
+fn the_policy_override_is_selected_by_the_path_in_the_repository() {
+    let policy = "version: 1\ndefault: {mode: execute}\noverrides: [{runbook: \"community/**\", mode: deny}]\n";
+    let dir = repository(&[(".rundownrc", policy), ("community/.x/a.sh", "jq .\n"), ("b.sh", "jq .\n")]);
+    std::os::unix::fs::symlink("community/.x", dir.path().join("mine")).expect("a link");
+    let code = |directory: &str, file: &str| answer(&dir.path().join(directory), &["check", file]).0;
+    assert_eq!(code("", "b.sh"), 0);
+    for (directory, file) in [
+        ("", "community/.x/a.sh"),
+        ("", "./community/../community/.x/a.sh"),
+        ("community", ".x/a.sh"),
+        ("", "mine/a.sh"),
+    ] {
+        assert_eq!(code(directory, file), 1, "{directory} {file}");
+    }
+}
+
+#[test]
+fn policy_check_refuses_a_first_line_that_it_cannot_parse() {
+    let lines = [
+        "#!/usr/bin/env -S sh -c pwn",
+        "#!/tmp/evil/bash",
+        "#!bash",
+        "#!/bin/bash -c",
+        "#!/bin/bash --rcfile=x",
+        "#!/bin/bash -el",
+        "#!/usr/bin/env PATH=x bash",
+        "#! /usr/bin/env ./bash",
+    ];
+    for line in lines {
+        let dir = repository(&[("x.sh", &format!("{line}\ngit status\n"))]);
+        let (code, said) = answer(dir.path(), &["check", "x.sh"]);
+        assert_ne!(code, 0, "{line}: {said}");
+    }
+    for line in ["#!/bin/bash", "#!/usr/bin/env bash", "#!/bin/sh -eu", "#! /bin/dash", "# no first line"] {
+        let dir = repository(&[("x.sh", &format!("{line}\ngit status\n"))]);
+        let (code, said) = answer(dir.path(), &["check", "x.sh"]);
+        assert_eq!(code, 0, "{line}: {said}");
+    }
+}
+
+#[test]
+fn the_boundary_denies_a_denied_system_path_under_each_of_its_names() {
+    let policy = "version: 1\nextends: none\ndefault: {mode: execute, run: {allow: [cd], deny: [/usr/bin/dd]}}\n";
+    for name in ["dd", "/usr/bin/dd", "/bin/dd", "/bin/../bin/dd", "/proc/self/root/usr/bin/dd", "./dd"] {
+        let dir = repository(&[("x.sh", &format!("{name} x\n")), ("countersign.policy.yaml", policy)]);
+        let said = json(dir.path(), &["explain", "--boundary", "--json", "x.sh"]);
+        assert_eq!(said["verdict"], "deny", "{name}: {said}");
+    }
+}
+
+/// Issue 05, A 1: a CI tries its policy on what steps would read, write and inherit, with the options of `run`.
+#[test]
+fn policy_check_decides_about_paths_and_variables_and_options() {
+    let policy =
+        "version: 1\ndefault: {run: {deny: [npm]}, read: {deny: [\"{repo}/private/**\"]}, env: {allow: [APP_*]}}\n";
+    let dir = repository(&[
+        ("countersign.policy.yaml", policy),
+        ("ask.sh", "git log | jq .\n"),
+        ("deny.sh", "npm test\n"),
+        ("unknown.sh", "$CMD x\n"),
+        ("private/x", ""),
+        ("open/x", ""),
+    ]);
+    std::os::unix::fs::symlink("private", dir.path().join("link")).expect("a link");
+    let check = |args: &[&str]| answer(dir.path(), &[&["check"], args].concat());
+    for (args, code) in [
+        (&["--read", "open/x"][..], 0),
+        (&["--read", "private/x"], 1),
+        (&["--read", "link/x"], 1),
+        (&["--read", "open/../private/later"], 1),
+        (&["--read", "/etc/hosts"], 1),
+        (&["--read", "/etc/hosts", "-y"], 0),
+        (&["--read", "/etc/hosts", "--allow-read", "/etc"], 0),
+        (&["--read", "private/x", "-y"], 1),
+        (&["--read", "private/x", "--allow-all"], 0),
+        (&["--write", "build/new.js"], 0),
+        (&["--write", "/usr/x"], 1),
+        (&["--write", "/usr/x", "--allow-write", "/usr"], 0),
+        (&["--env", "APP_MODE"], 0),
+        (&["--env", "APP_MODE", "--env", "OTHER"], 1),
+        (&["--env", "OTHER", "--allow-env", "OTHER"], 0),
+        (&["--env", "OTHER", "--yes"], 0),
+        (&["--env", "GITHUB_TOKEN", "--yes"], 1),
+        (&["ask.sh"], 1),
+        (&["ask.sh", "-y"], 0),
+        (&["ask.sh", "--allow-run", "jq"], 0),
+        (&["ask.sh", "--allow-run", "no,{yq,jq}"], 0),
+        (&["ask.sh", "--allow-run", "{yq,no}"], 1),
+        (&["ask.sh", "--allow-run", "jq", "--deny-all"], 0),
+        (&["ask.sh", "-y", "--deny-all"], 1),
+        (&["ask.sh", "--allow-all", "--deny-all"], 1),
+        (&["deny.sh", "-y"], 1),
+        (&["deny.sh", "--allow-run", "npm"], 0),
+        (&["deny.sh", "--allow-all"], 0),
+        (&["unknown.sh", "-y"], 1),
+        (&["ask.sh", "-y", "--read", "private/x"], 1),
+        (&[], 2),
+        (&["--read", "open/x", "--allow-read", "nowhere"], 2),
+        (&["ask.sh", "--boundary", "-y"], 2),
+        (&["--boundary", "--read", "/etc/hosts"], 0),
+    ] {
+        let (found, said) = check(args);
+        assert_eq!(found, code, "{args:?}: {said}");
+    }
+    let said = check(&["--read", "link/x", "--env", "APP_MODE"]).1;
+    assert!(said.contains("private/x: DENIED (read.deny \"{repo}/private/**\", default)"), "{said}");
+    assert!(said.contains("env APP_MODE: allowed (env.allow \"APP_*\", default)"), "{said}");
+    let value = json(dir.path(), &["check", "--json", "--write", "/usr/x", "--env", "APP_MODE"]);
+    assert_eq!(value["verdict"], "ask");
+    assert_eq!(
+        (&value["asked"][0]["type"], &value["asked"][0]["verdict"]),
+        (&Value::from("write"), &Value::from("ask"))
+    );
+    assert_eq!(value["asked"][1]["what"], "APP_MODE");
+}
+
+/// Issue 05, A 1: an everyday deployment is asked about the programs that no list allows, and nothing else.
+#[test]
+fn a_common_deployment_needs_permissions_only_for_its_programs() {
+    let script = "#!/usr/bin/env bash
+set -euo pipefail
+trap 'echo \"deploy of $APP failed\" >&2' ERR
+cd \"$REPO\"
+export TAG=\"$VERSION\"
+retry() {
+  local n=$1
+  shift
+  until \"$@\"; do
+    n=$((n - 1))
+    [ \"$n\" -gt 0 ] || return 1
+  done
+}
+version=$(git describe --tags)
+echo \"deploying $version\"
+retry 3 docker push \"registry/$APP:$TAG\"
+while IFS= read -r host; do
+  if [ \"$(curl -s \"https://$host/health\")\" != ok ]; then
+    echo \"$host is down\" >&2
+    exit 1
+  fi
+done < hosts.txt
+";
+    let dir = repository(&[("deploy.sh", script)]);
+    let value = json(dir.path(), &["explain", "--boundary", "--json", "deploy.sh"]);
+    let commands = value["scripts"][0]["commands"].as_array().expect("commands");
+    let asked: Vec<&str> =
+        commands.iter().filter(|one| one["verdict"] != "allow").filter_map(|one| one["what"].as_str()).collect();
+    assert_eq!(asked, ["docker", "curl"], "{value}");
+}

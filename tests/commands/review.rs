@@ -1,0 +1,426 @@
+//! What an approver meets: the decision screen, its question, the inbox, a denial, and what is over.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::support::people::{self, Key, alice, bob, mallory};
+use crate::support::{self, SMALL, World, id_of, runbook, said};
+use crate::terminal::Terminal;
+use serde_json::{Value, json};
+
+/// The same at a terminal so many columns wide.
+fn at_terminal(world: &World, columns: usize, command: &Command, more: &[(&str, &str)]) -> Terminal {
+    let words: Vec<String> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''")))
+        .collect();
+    let line = format!("stty cols {columns} rows 50; exec {}", words.join(" "));
+    let mut script = world.command("script");
+    script.args(["-qefc", &line, "/dev/null"]).env("SHELL", "/bin/sh").env("TERM", "xterm").env("NO_COLOR", "1");
+    script.env_remove("PAGER").envs(more.iter().copied());
+    Terminal::begin(script)
+}
+
+fn digits(proposal: &Value) -> String {
+    let digest = proposal["digest"].as_str().expect("a digest");
+    digest[digest.len() - 8..].to_owned()
+}
+
+#[test]
+fn roster_sign_shows_the_digest_on_one_line_of_80_columns() {
+    let world = World::new();
+    let grace = Key::of("grace", 40);
+    world.write("grace.pub", &format!("{}\n", grace.ssh.line()));
+    world.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
+    let mut add = world.program(&["roster", "add", "approver", "grace", "--group", "ops", "--config"]);
+    let added = add.arg(world.path("b")).arg("--key").arg(world.path("grace.pub")).output().expect("started");
+    assert!(added.status.success(), "{}", said(&added));
+    let file = world.path("b/boundary/roster.d/2.json");
+    let version: Value = serde_json::from_slice(&std::fs::read(&file).expect("a version")).expect("an envelope");
+    let digest = people::sha256(&people::payload_of(&version));
+    let end = &digest[digest.len() - 8..];
+    let pinned = world.started["roster"].as_str().expect("a digest");
+    let mut command = world.program(&["roster", "sign", "--roster", pinned, "--key"]);
+    command.arg(world.path("alice.pem")).arg(&file);
+    let mut terminal = at_terminal(&world, 80, &command, &[]);
+    terminal.wait_for("anything else stops: ").types(&format!("{end}\n"));
+    let (code, text) = terminal.end();
+    assert_eq!(code, Some(0), "{text}");
+    let question = text.lines().find(|line| line.contains("To sign this roster as alice")).expect("a question");
+    let at = question.find(&format!("type {end}, ")).unwrap_or_else(|| panic!("no digits in {question:?}"));
+    assert!(at + "type ".len() + end.len() <= 80, "{question:?}");
+}
+
+/// The sample of every new boundary.
+fn sample() -> World {
+    World::with(|setup| {
+        setup.runbook("service.md", include_str!("../../runbooks/service.md"));
+        setup.policy =
+            "version: 1\ndefault:\n  mode: prompted\n  approvals: {required: 2, from: [ops, security]}\n".to_owned();
+    })
+}
+
+fn in_gutter(line: &str) -> bool {
+    line.get(7..9) == Some(" |") && line[..7].trim_start().bytes().all(|c| c.is_ascii_digit())
+}
+
+#[test]
+fn the_review_of_a_harmless_run_fits_on_one_page_with_its_script() {
+    let world = sample();
+    let proposal = world.propose("service:restart", json!({"name": "shop"}));
+    for columns in [80, 60] {
+        let mut terminal = at_terminal(&world, columns, &world.as_alice(&["approve", id_of(&proposal)]), &[]);
+        terminal.wait_for("f shows every field: ").types("no\n");
+        let (code, text) = terminal.end();
+        assert_eq!(code, Some(126), "{text}");
+        let lines: Vec<&str> = text.lines().collect();
+        let script = lines.iter().filter(|line| in_gutter(line)).count();
+        assert_eq!(script, 35, "{text}");
+        assert!(
+            columns < 80 || lines.len() - script <= 40,
+            "{} lines beside the script:\n{text}",
+            lines.len() - script
+        );
+        // The file's own words.
+        assert!(
+            columns < 80 || text.contains(r#"printf '%s is stopped, nothing is left behind\n' "$PARAM_NAME""#),
+            "{text}"
+        );
+        for part in [
+            "service:restart at prod, asked by agent (owner carol)",
+            "name = \"shop\"",
+            "\"because\"",
+            "30 s, 64 MiB, 20 processes, 1 CPU",
+            "0 of 2",
+            "first run of this step",
+        ] {
+            let joined = text.replace("\n            +  ", " ").replace("\n               +  ", " ");
+            assert!(joined.contains(part), "{part}: {text}");
+        }
+        assert!(text.contains("nothing was signed"), "{text}");
+    }
+}
+
+#[test]
+fn the_review_of_an_unchanged_script_shows_its_last_successful_run_and_the_number_of_runs() {
+    let world = World::new();
+    for _ in 0..2 {
+        world.run("say:echo", json!({}), &[&alice()]);
+    }
+    let proposal = world.propose("say:echo", json!({"text": "other"}));
+    let review = said(&world.as_alice(&["review", id_of(&proposal)]).output().expect("it starts"));
+    let review = review.replace("\n      +  ", " ");
+    assert!(
+        review.contains("script, sandbox and programs unchanged since the last success (the boundary says: 20")
+            && review.contains("2 successes so far"),
+        "{review}"
+    );
+    assert!(review.contains("text = \"other\"  (last success: \"hello\")"), "{review}");
+    assert!(review.contains("  remarks     none\n"), "{review}");
+}
+
+#[test]
+fn the_review_of_a_finished_proposal_is_one_line() {
+    let world = World::new();
+    let denied = world.propose("say:echo", json!({"text": "denied"}));
+    assert_eq!(world.deny(&denied, &bob()).status, 200);
+    let cancelled = world.propose("say:echo", json!({"text": "cancelled"}));
+    let path = format!("/v1/proposals/{}/cancellation", id_of(&cancelled));
+    world.wire.post(&path, &world.agent, &json!({})).ok(200);
+    let finished = world.run("say:echo", json!({"text": "ran"}), &[&alice()]);
+    for (proposal, how) in
+        [(&denied, "was denied by bob at 20"), (&cancelled, "was withdrawn at 20"), (&finished, "ran and ended at 20")]
+    {
+        for words in [vec!["review"], vec!["approve"], vec!["deny", "--yes"]] {
+            let mut words = words.clone();
+            words.push(id_of(proposal));
+            let output = world.as_alice(&words).output().expect("it starts");
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!((output.status.code(), output.stdout.len(), text.lines().count()), (Some(126), 0, 1), "{text}");
+            assert!(text.starts_with(&format!("countersign: {} {how}", id_of(proposal))), "{text}");
+            assert!(text.ends_with(": nothing to sign\n"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_denial_shows_a_few_lines_before_its_question() {
+    let world = World::new();
+    let proposal = world.propose("say:echo", json!({"text": "long ".repeat(700)}));
+    let mut terminal = at_terminal(&world, 80, &world.as_alice(&["deny", id_of(&proposal)]), &[]);
+    terminal.wait_for("Type yes: ");
+    let asked = terminal.text();
+    terminal.types("yes\n");
+    let (code, text) = terminal.end();
+    assert!(asked.lines().count() <= 8, "{asked}");
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(world.show(id_of(&proposal))["status"], "denied");
+}
+
+#[test]
+fn a_person_can_deny_or_show_all_fields_at_the_question_of_approve() {
+    let world = World::new();
+    let proposal = world.propose("say:echo", json!({}));
+    let pager = world.path("paged");
+    let pager = [("PAGER", &*format!("cat > {}", pager.display()))];
+    let mut terminal = at_terminal(&world, 80, &world.as_alice(&["approve", id_of(&proposal)]), &pager);
+    terminal.wait_for("f shows every field: ").types("f\n");
+    terminal.wait_for("f shows every field: ").types("d\n");
+    terminal.wait_for("then the reason: ").types("yes not today\n");
+    let (code, text) = terminal.end();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("denied: prp_"), "{text}");
+    let paged = std::fs::read_to_string(world.path("paged")).expect("paged");
+    for part in [
+        "== To be signed, every field ==",
+        "    .predicate.nonce = \"",
+        "== Definition, every field ==",
+        "  digest sha256:",
+    ] {
+        assert!(paged.contains(part), "{part}: {paged}");
+    }
+    assert!(!text.contains(".predicate.nonce"), "{text}");
+    let view = world.show(id_of(&proposal));
+    assert_eq!(view["status"], "denied");
+    let leaves = world.log();
+    assert!(leaves.iter().any(|(_, leaf)| leaf.to_string().contains("not today")) || view["refusal"].is_object());
+}
+
+#[test]
+fn an_approver_of_more_than_five_remarks_must_type_the_number_of_further_remarks() {
+    let world = World::with(|setup| {
+        setup.policy = "version: 1\ndefault:\n  mode: prompted\n  approvals: {required: 1, from: [ops]}\n".to_owned();
+        let params = "params:\n  text: {type: string, maxLength: 4000}\n";
+        let script = "zz-unknown || :\nif false; then rm -f x; fi\n\"$NOTHING\" || :";
+        setup.runbook("ask.md", runbook(&format!("{params}{SMALL}"), &[("go proc=full", script)]));
+    });
+    // The reason hides, the value is long, the first run, proc full, rm, and what is not known.
+    let wish = json!({"step": "ask:go", "params": {"text": "y".repeat(600)}, "reason": "fine\u{202e}"});
+    let proposal = world.wire.post("/v1/proposals", &world.agent, &wish).ok(201);
+    let end = digits(&proposal);
+    let ask = |answer: &str| {
+        let mut terminal = at_terminal(&world, 80, &world.as_alice(&["approve", id_of(&proposal)]), &[]);
+        terminal
+            .wait_for("the number of further remarks")
+            .wait_for("f shows every field: ")
+            .types(&format!("{answer}\n"));
+        terminal.end()
+    };
+    for wrong in [end.clone(), format!("{end} 2"), "1".to_owned()] {
+        let (code, text) = ask(&wrong);
+        assert_eq!(code, Some(126), "{wrong}: {text}");
+        assert!(text.contains("and 1 more above") && text.contains("nothing was signed"), "{text}");
+    }
+    assert_eq!(world.show(id_of(&proposal))["status"], "pending");
+    let (code, text) = ask(&format!("{end} 1"));
+    assert_eq!(code, Some(0), "{text}");
+    assert_ne!(world.show(id_of(&proposal))["status"], "pending");
+}
+
+#[test]
+fn an_inbox_is_a_table_that_fits_the_terminal() {
+    let world = sample();
+    let one = world.propose("service:restart", json!({"name": "shop"}));
+    world.propose(
+        "say:echo",
+        json!({"text": "a text that goes on and on, beyond the width of any terminal of sixty columns"}),
+    );
+    for columns in [60, 80] {
+        let (code, text) = at_terminal(&world, columns, &world.as_alice(&["inbox"]), &[]).end();
+        assert_eq!(code, Some(0), "{text}");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(lines.iter().all(|line| line.len() <= columns), "{text}");
+        assert!(lines[0].starts_with("ID ") && lines[0].ends_with(" !"), "{text}");
+        let id = id_of(&one);
+        let row = lines.iter().find(|line| line.starts_with(&id[id.len() - 6..])).expect("a row");
+        let step = if columns < 80 { "service:r..." } else { "service:restart" };
+        assert!(row.contains(step) && row.contains("name=shop") && row.contains("0 of 2"), "{text}");
+        assert!(row.ends_with("  ! deny-list"), "kill is denied by a built-in list: {text}");
+    }
+}
+
+/// Whose key asks for a passphrase is said before it asks, with what for; a failed reading signs nothing and says so as reading.
+#[test]
+fn the_passphrase_prompt_names_the_key() {
+    if !["ssh-keygen", "ssh-add"].iter().all(|program| support::has(program)) {
+        support::host::not_run("the_passphrase_prompt_names_the_key", "there is no ssh-keygen");
+        return;
+    }
+    let mut world = World::prepared(|_| {});
+    let key = world.path("eve");
+    let mut made = world.command("ssh-keygen");
+    made.args(["-q", "-t", "ed25519", "-N", "correct horse", "-C", "eve@desk", "-f"]).arg(&key);
+    assert!(made.status().expect("started").success());
+    let line = std::fs::read_to_string(key.with_extension("pub")).expect("a key");
+    let roster = world.roster();
+    let person = format!("\n[[approver]]\nname = \"eve\"\ngroups = [\"ops\"]\nkeys = [\"{}\"]\n", line.trim());
+    world.write("b/boundary/roster.toml", &format!("{roster}{person}"));
+    world.start();
+    world.make_tokens();
+    let mut inbox = world.program(&["--url", &world.wire.url, "inbox", "--key"]);
+    inbox.arg(&key);
+    let mut terminal = at_terminal(&world, 100, &inbox, &[]);
+    terminal.wait_for("ssh-keygen asks for the key ").wait_for("eve").wait_for("to read from the boundary:");
+    terminal.wait_for("assphrase").types("wrong\n");
+    let (code, text) = terminal.end();
+    assert_ne!(code, Some(0), "{text}");
+    assert!(text.contains("could not be read with this key") && !text.contains("nothing was signed"), "{text}");
+    assert!(!text.contains("Signing data on standard input"), "{text}");
+    let mut terminal = at_terminal(&world, 100, &inbox, &[]);
+    terminal.wait_for("assphrase").types("correct horse\n");
+    let (code, text) = terminal.end();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("nothing waits for your signature"), "{text}");
+}
+
+/// Sends calls without a token from this machine, one after the other, until `work` is done.
+fn under_junk<T>(world: &World, work: impl FnOnce() -> T) -> T {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let _ = world.wire.try_call("GET", "/log/checkpoint", &[], None);
+                    let _ = world.wire.try_post("/v1/challenges", "", &json!({"keyid": mallory().keyid()}));
+                }
+            });
+        }
+        // Ends the junk also when `work` panics.
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            support::wait_for("calls without a token are limited", || world.wire.peek("/log/checkpoint").status == 429);
+            work()
+        }));
+        over.store(true, Ordering::Relaxed);
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+#[test]
+fn approvers_review_and_sign_while_calls_without_a_token_are_limited() {
+    let world = World::with(|setup| setup.limits = "calls_per_second = 20".to_owned());
+    let proposal = world.propose("say:echo", json!({}));
+    let expected = proposal["digest"].as_str().expect("a digest").to_owned();
+    under_junk(&world, || {
+        for words in [&["review", id_of(&proposal)][..], &["inbox"]] {
+            let output = world.as_alice(words).output().expect("it starts");
+            assert_eq!(output.status.code(), Some(0), "{words:?}: {}", said(&output));
+        }
+        // Who has neither a token nor a rostered key is told how long to wait, and nothing of keys.
+        world.write("mallory.pem", mallory().secret.to_pkcs8_v1_pem().as_str());
+        // Now and then one of these calls is the one that the rate lets through.
+        for words in [&["inbox", "--all", "--key"][..], &["log", "checkpoint", "--key"]] {
+            support::wait_for("a stranger's key is limited", || {
+                let mut command = world.program(&["--url", &world.wire.url]);
+                let output = command.args(words).arg(world.path("mallory.pem")).output().expect("it starts");
+                let text = said(&output);
+                assert!(!text.contains("none of your keys"), "{words:?}: {text}");
+                output.status.code() == Some(125)
+                    && text.contains("too many calls")
+                    && text.contains("try again in 1 s")
+            });
+        }
+        // A signature that verifies needs no token.
+        let path = format!("/v1/proposals/{}/signatures", id_of(&proposal));
+        let junk = json!({"signatures": [{"keyid": alice().keyid(), "sig": bob().sign(b"x")["sig"]}]});
+        support::wait_for("a signature that does not verify is limited", || {
+            world.wire.post(&path, "", &junk).status == 429
+        });
+        let output = world.as_alice(&["approve", id_of(&proposal), "--yes", "--expect", &expected]).output();
+        let output = output.expect("it starts");
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        let second = world.propose("say:echo", json!({"text": "second"}));
+        let signature = json!({"signatures": [alice().sign(&support::bytes_of(&second))]});
+        world.wire.post(&format!("/v1/proposals/{}/signatures", id_of(&second)), "", &signature).ok(200);
+    });
+}
+
+/// The 200 parts of one parameter, and another one behind it.
+#[test]
+fn the_last_screen_and_a_denial_name_each_parameter() {
+    let world = World::with(|setup| {
+        let params = "params:\n  a: {type: array, items: {type: integer}, maxItems: 500}\n  zz: {type: string}\n";
+        setup.runbook("many.md", runbook(&format!("{params}{SMALL}"), &[("go", "printf done")]));
+    });
+    let many: Vec<u32> = (0..200).collect();
+    let proposal = world.propose("many:go", json!({"a": many, "zz": "target"}));
+    let review = said(&world.as_alice(&["review", id_of(&proposal)]).output().expect("it starts"));
+    let lines: Vec<&str> = review.lines().collect();
+    let last = lines[lines.len().saturating_sub(30)..].join("\n");
+    assert!(last.contains("  parameters  a = [0, 1, 2, ") && last.contains("200 elements, 691 bytes"), "{review}");
+    assert!(last.contains("zz = \"target\""), "{review}");
+    let mut terminal = at_terminal(&world, 80, &world.as_alice(&["deny", id_of(&proposal)]), &[]);
+    terminal.wait_for("Type yes: ");
+    let asked = terminal.text();
+    terminal.types("no\n");
+    terminal.end();
+    assert!(asked.lines().count() <= 8 && asked.contains("zz = \"target\""), "{asked}");
+}
+
+#[test]
+fn a_token_of_another_boundary_causes_an_error_that_names_the_other_boundary() {
+    let world = World::new();
+    for (token, code, part) in [
+        (
+            format!("cst_{}", "x".repeat(43)),
+            126,
+            "does not take your token (unauthenticated): this token does not exist",
+        ),
+        ("cst_\u{2026}".to_owned(), 2, "the given text is no token"),
+    ] {
+        let mut list = world.program(&["--url", &world.wire.url, "registry", "list"]);
+        let output = list.env("COUNTERSIGN_TOKEN", &token).output().expect("it starts");
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains(part) && !text.contains("a token is needed") && !text.contains("reached"), "{text}");
+    }
+}
+
+/// The commands below "Next:" are run as they are written, but for the port, and for `approve`, which asks a person.
+#[test]
+fn the_commands_that_init_prints_work_without_changes() {
+    use std::io::{BufRead as _, BufReader};
+    let world = World::prepared(|_| {});
+    let here = world.path("fresh");
+    std::fs::create_dir(&here).expect("made");
+    world.write("fresh/alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
+    world.write("fresh/alice.pub", alice().ssh.line());
+    let home = here.join("home");
+    let shell = |line: &str, url: &str| {
+        let mut command = world.command("sh");
+        let program = std::path::Path::new(env!("CARGO_BIN_EXE_countersign")).parent().expect("a directory");
+        let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap_or_default());
+        command.args(["-c", line]).current_dir(&here).env("PATH", path).env("HOME", &home);
+        command
+            .env_remove("XDG_CONFIG_HOME")
+            .env("COUNTERSIGN_URL", url)
+            .env("COUNTERSIGN_KEY", here.join("alice.pem"));
+        command
+    };
+    let made = shell("countersign init 'my boundary' --yes --name prod/eu --approver alice=alice.pub", "").output();
+    let made = made.expect("it starts");
+    assert!(made.status.success(), "{}", said(&made));
+    let config = here.join("my boundary/countersign.toml");
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    std::fs::write(&config, text.replace("127.0.0.1:7433", "127.0.0.1:0")).expect("written");
+    let next = String::from_utf8_lossy(&made.stdout).into_owned();
+    let commands: Vec<&str> = next.lines().filter_map(|line| line.strip_prefix("       ")).collect();
+    assert_eq!(commands.len(), 7, "{next}");
+    let (mut serving, mut url) = (None, String::new());
+    for command in commands {
+        if command.contains(" serve ") {
+            let mut child =
+                shell(&format!("exec {command}"), "").stdout(std::process::Stdio::piped()).spawn().expect("it starts");
+            let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+            let listens = lines.find(|line| line.trim().starts_with("listens")).expect("it listens");
+            url = listens.split_whitespace().last().expect("an address").to_owned();
+            serving = Some((child, lines));
+            continue;
+        }
+        let output = shell(&command.replace(" approve", " review"), &url).output().expect("it starts");
+        assert!(output.status.success(), "{command}: {}", said(&output));
+    }
+    let (mut child, _) = serving.expect("it serves");
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+}

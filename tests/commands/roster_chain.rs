@@ -1,0 +1,1386 @@
+//! Later versions of the roster through the real binary: drafted, signed, taken at a start; and everything that is not.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Output;
+use std::time::Duration;
+
+use crate::support::people::{
+    self, Key, alice, bob, boundary_key, canonical, carol, dora, mallory, oscar, sha256, statement,
+};
+use crate::support::{self, World, bytes_of, id_of, said};
+use serde_json::{Value, json};
+
+use crate::second;
+
+/// Not in the first roster.
+fn grace() -> Key {
+    Key::of("grace", 40)
+}
+
+/// The boundary's next key.
+fn second_key() -> Key {
+    Key::of("boundary", 41)
+}
+
+/// An envelope as documents have it: signatures sorted by key id.
+fn envelope(payload: &[u8], signers: &[&Key]) -> Value {
+    let mut signatures: Vec<Value> = signers.iter().map(|key| key.sign(payload)).collect();
+    signatures.sort_by_key(|signature| signature["keyid"].as_str().expect("a key id").to_owned());
+    people::wrap(payload, signatures)
+}
+
+/// What the tests do with a world's roster.
+trait Rosters {
+    fn version(&self, version: u64) -> PathBuf;
+    fn envelope_of(&self, version: u64) -> Value;
+    fn put_version(&self, version: u64, envelope: &Value);
+    fn tool(&self, arguments: &[&str]) -> Output;
+    fn must(&self, arguments: &[&str]) -> String;
+    fn pem(&self, key: &Key) -> PathBuf;
+    fn sign_version(&self, version: u64, key: &Key, pinned: &str) -> Output;
+    fn ready(&self) -> Value;
+    fn notes(&self) -> String;
+    fn in_force(&self) -> u64;
+    fn pinned(&self, version: u64) -> String;
+}
+
+impl Rosters for World {
+    fn version(&self, version: u64) -> PathBuf {
+        self.path(&format!("b/boundary/roster.d/{version}.json"))
+    }
+
+    fn envelope_of(&self, version: u64) -> Value {
+        serde_json::from_slice(&fs::read(self.version(version)).expect("a version")).expect("an envelope")
+    }
+
+    fn put_version(&self, version: u64, envelope: &Value) {
+        self.write(&format!("b/boundary/roster.d/{version}.json"), &envelope.to_string());
+    }
+
+    /// `countersign roster …` on the boundary's host.
+    fn tool(&self, arguments: &[&str]) -> Output {
+        let config = self.path("b").to_string_lossy().into_owned();
+        self.program(&["roster", "--config", &config]).args(arguments).output().expect("started")
+    }
+
+    fn must(&self, arguments: &[&str]) -> String {
+        let output = self.tool(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+        said(&output)
+    }
+
+    fn pem(&self, key: &Key) -> PathBuf {
+        let name = format!("{}.pem", key.name);
+        self.write(&name, key.secret.to_pkcs8_v1_pem().as_str());
+        self.path(&name)
+    }
+
+    /// As an approver does who pinned this roster.
+    fn sign_version(&self, version: u64, key: &Key, pinned: &str) -> Output {
+        let payload = people::payload_of(&self.envelope_of(version));
+        let digest = format!("sha256:{}", sha256(&payload));
+        let mut command = self.program(&["roster", "sign", "--roster", pinned, "--yes", "--expect", &digest, "--key"]);
+        command.arg(self.pem(key)).arg(self.version(version)).output().expect("started")
+    }
+
+    fn ready(&self) -> Value {
+        self.wire.peek("/ready").ok(200)
+    }
+
+    fn notes(&self) -> String {
+        self.ready()["notes"].to_string()
+    }
+
+    /// The version of the roster in force.
+    fn in_force(&self) -> u64 {
+        self.ready()["roster"]["version"].as_u64().expect("a number")
+    }
+
+    /// The digest to pin a version by.
+    fn pinned(&self, version: u64) -> String {
+        format!("sha256:{}", sha256(&people::payload_of(&self.envelope_of(version))))
+    }
+}
+
+/// Holds that our verifier and the independent one find the same in a run's bundle, whichever version is pinned.
+#[track_caller]
+fn assert_both_verifiers_agree(world: &World, runs: &[&Value], versions: u64) {
+    let mut cases = Vec::new();
+    for (at, finished) in runs.iter().enumerate() {
+        for version in 1..=versions {
+            let file = fs::read(world.version(version)).expect("a version");
+            for (form, roster) in [("digest", world.pinned(version).into_bytes()), ("file", file)] {
+                let id = format!("run {at}, version {version} as a {form}");
+                cases.push(second::Case { id, bundle: world.bundle(finished), roster });
+            }
+        }
+    }
+    for (case, theirs) in cases.iter().zip(second::theirs(&cases)) {
+        let ours = second::ours(case).expect("a roster");
+        let differences = ours.differences(&theirs.expect("a roster"));
+        assert!(differences.is_empty(), "{}: {differences:?}", case.id);
+    }
+}
+
+/// Holds that the whole history is decided alike by who pinned these.
+#[track_caller]
+fn assert_audited(world: &World, pinned: &[String]) {
+    world.check_history();
+    let url = world.started["url"].as_str().expect("a URL").to_owned();
+    for pinned in pinned {
+        let mut command = world.program(&["audit", &url, "--url", &url, "--roster", pinned]);
+        let output = command.env("COUNTERSIGN_TOKEN", &world.reader).output().expect("started");
+        assert_eq!(output.status.code(), Some(0), "{pinned}: {}", said(&output));
+        let finding: Vec<_> =
+            said(&output).lines().filter(|line| line.contains("verdict")).map(str::to_owned).collect();
+        assert!(finding.iter().any(|line| line.contains("every entry is correct")), "{finding:?}");
+    }
+    // The independent auditor too, of a copy. Of a later version it wants the file, not its digest alone.
+    let mirror = tempfile::tempdir().expect("a directory");
+    let copied = world
+        .program(&["log", "export", "--url", &url])
+        .arg(mirror.path())
+        .env("COUNTERSIGN_TOKEN", &world.reader)
+        .output()
+        .expect("started");
+    assert!(copied.status.success(), "{}", said(&copied));
+    for pinned in pinned.iter().take(1) {
+        let audited = second::python().arg("audit").arg(mirror.path()).args(["--roster", pinned]).output();
+        let audited = audited.expect("python3, or COUNTERSIGN_PYTHON, runs");
+        assert!(audited.status.success(), "{pinned}: {}", said(&audited));
+    }
+}
+
+/// The version after `before`, changed by hand.
+fn after(before: &Value, edit: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let payload = people::payload_of(before);
+    let mut tables = people::statement_of(before)["predicate"].take();
+    tables["version"] = json!(tables["version"].as_u64().expect("a number") + 1);
+    tables["previous"] = json!(format!("sha256:{}", sha256(&payload)));
+    edit(&mut tables);
+    let subject = json!([{"name": "roster", "digest": {"sha256": sha256(&canonical(&tables))}}]);
+    statement("roster", &subject, &tables)
+}
+
+fn approver(name: &str, key: &Key) -> Value {
+    json!({"name": name, "groups": ["ops"], "keys": [key.ssh.line()]})
+}
+
+fn without(tables: &mut Value, table: &str, name: &str) {
+    tables[table].as_array_mut().expect("a list").retain(|entry| entry["name"] != name);
+}
+
+#[test]
+fn an_added_approver_counts_only_after_enough_signatures_and_a_restart() {
+    let mut world = World::new();
+    world.write("grace.pub", &format!("{}\n", grace().ssh.line()));
+    let key = world.path("grace.pub").to_string_lossy().into_owned();
+    let before = fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read");
+    let drafted = world.must(&["add", "approver", "grace", "--key", &key, "--group", "ops"]);
+    assert!(drafted.contains("added approver grace") && drafted.contains("0 of 2 approvers of version 1"), "{drafted}");
+    let text = fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read");
+    assert!(text.contains("version = 2") && text.contains("name = \"grace\""), "{text}");
+    assert!(
+        before.lines().filter(|line| !line.starts_with("version")).all(|line| text.contains(line)),
+        "nothing is lost"
+    );
+    let pinned = world.pinned(1);
+    let seal = world.seal();
+
+    // Nobody, then one of two: the sealed one stays in force, and it is said who is missing.
+    world.restart();
+    assert_eq!((world.in_force(), world.seal()), (1, seal), "{}", world.notes());
+    assert!(world.notes().contains("0 of 2 approvers of version 1 signed, 2 more of alice, bob,"), "{}", world.notes());
+    let signed = world.sign_version(2, &alice(), &pinned);
+    assert!(
+        signed.status.success() && said(&signed).contains("1 of 2 approvers of version 1 signed (alice), 1 more"),
+        "{}",
+        said(&signed)
+    );
+    let shown = world.must(&["show"]);
+    assert!(
+        shown.contains("version 2 of the roster is drafted: 1 of 2 approvers of version 1 signed (alice)"),
+        "{shown}"
+    );
+    assert!(shown.contains("roster people, version 1;"), "what is in force: {shown}");
+    let home = world.path("b").to_string_lossy().into_owned();
+    let doctor = said(&world.program(&["doctor", &home]).output().expect("started"));
+    assert!(doctor.contains("next roster") && doctor.contains("1 more of bob, carol"), "{doctor}");
+    world.restart();
+    assert_eq!((world.in_force(), world.seal()), (1, seal));
+    let notes = world.notes();
+    assert!(notes.contains("1 of 2 approvers of version 1 signed (alice), 1 more of bob, carol,"), "{notes}");
+    assert!(notes.contains("1 of 2 approvers of version 2") && notes.contains("roster sign"), "{notes}");
+    assert!(world.started["notes"].to_string().contains("1 more of bob"), "serve says it too");
+    let offered = world.propose("plain:true", json!({}));
+    world.unchanged(|| world.sign(&offered, &[&grace()])).problem("unknown-signer");
+    // What runbooks and tokens change meanwhile is sealed under the roster in force.
+    world.write("b/runbooks/more.md", &support::runbook(support::SMALL, &[("go", ":")]));
+    world.reseal(seal + 1);
+    assert_eq!(world.in_force(), 1);
+
+    let signed = world.sign_version(2, &bob(), &pinned);
+    assert!(said(&signed).contains("signatures are complete"), "{}", said(&signed));
+    assert!(world.must(&["show"]).contains("version 2 is signed: the next start of the boundary seals it"));
+    let waits = "version 2 of the roster is signed by enough people and waits for a start: restart the boundary";
+    support::wait_for("ready tells what waits", || world.notes().contains(waits));
+    assert!(!world.notes().contains("1 more of"), "nobody's signature is missing any more: {}", world.notes());
+    let doctor = said(&world.program(&["doctor", &home]).output().expect("started"));
+    assert!(doctor.contains(waits), "{doctor}");
+    // Taken at a start, never while it serves: SIGHUP seals runbooks alone.
+    world.write("b/runbooks/more.md", &support::runbook(support::SMALL, &[("go", "true")]));
+    world.reseal(seal + 2);
+    assert_eq!(world.in_force(), 1);
+    world.restart();
+    assert_eq!((world.in_force(), world.seal()), (2, seal + 3), "{}", world.notes());
+    assert_eq!(world.ready()["notes"], json!([]), "nothing is left to say");
+    let signed = world.sign(&offered, &[&grace()]);
+    assert_eq!(signed.status, 200, "{}", signed.text());
+    let finished = world.until(id_of(&offered), "finished");
+    assert_eq!(world.receipt(&finished)["decision"]["approvers"], json!(["grace"]));
+
+    // From version 1 forwards by the signatures, from version 2 as it is.
+    let bundle = world.bundle(&finished);
+    let brought: Value = serde_json::from_slice(&bundle).expect("JSON");
+    assert_eq!(brought["roster"], json!([world.envelope_of(1), world.envelope_of(2)]));
+    for pinned in [pinned, world.pinned(2)] {
+        let (code, report) = world.verify_pinned(&bundle, &pinned);
+        assert_eq!((code, &report["report"]["verified"]), (0, &json!(true)), "{report:#}");
+        assert_eq!(report["report"]["facts"]["roster"]["version"], 2);
+    }
+    // The seal holds who signed: other signatures of the same version, good ones too, are not those.
+    let mut others = brought.clone();
+    let payload = people::payload_of(&brought["roster"][1]);
+    others["roster"][1] = envelope(&payload, &[&alice(), &carol()]);
+    let (code, report) = world.verify_pinned(others.to_string().as_bytes(), &world.pinned(1));
+    assert_eq!(code, 1);
+    let checks = report["report"]["checks"].as_array().expect("checks");
+    let failed: Vec<_> =
+        checks.iter().filter(|check| check["finding"] == "failed").map(|check| &check["name"]).collect();
+    assert_eq!(failed, ["roster-in-seal"], "{report:#}");
+    let shown = world.must(&["show"]);
+    assert!(shown.starts_with("roster people, version 2; the next version needs 2 of 7"), "{shown}");
+    world.check_history();
+}
+
+#[test]
+fn signatures_of_several_people_are_merged_and_invalid_signatures_are_dropped() {
+    let world = World::new();
+    world.must(&["remove", "approver", "frank"]);
+    let pinned = world.pinned(1);
+    let file = world.version(2).to_string_lossy().into_owned();
+    // Each signs a copy on a machine of their own.
+    let draft = fs::read_to_string(&file).expect("a draft");
+    let digest = world.pinned(2);
+    for key in [alice(), bob()] {
+        let place = format!("from-{}", key.name);
+        world.write(&format!("{place}/1.json"), &world.envelope_of(1).to_string());
+        world.write(&format!("{place}/2.json"), &draft);
+        let path = world.path(&place);
+        let mut command =
+            world.program(&["roster", "sign", "2.json", "--roster", &pinned, "--yes", "--expect", &digest]);
+        let signed = command.arg("--key").arg(world.pem(&key)).current_dir(path).output().expect("started");
+        assert!(signed.status.success(), "{}", said(&signed));
+    }
+    let mut strange: Value = serde_json::from_str(&draft).expect("JSON");
+    let payload = people::payload_of(&strange);
+    strange["signatures"] = json!([mallory().sign(&payload), carol().sign(b"something else")]);
+    world.write("strange.json", &strange.to_string());
+    let paths = ["from-alice/2.json", "from-bob/2.json", "strange.json"]
+        .map(|name| world.path(name).to_string_lossy().into_owned());
+    let merged = world.must(&["merge", &file, &paths[0], &paths[2]]);
+    assert!(merged.contains("left out") && merged.contains("1 more of bob, carol"), "{merged}");
+    let signatures = |version| world.envelope_of(version)["signatures"].as_array().expect("a list").len();
+    assert_eq!(signatures(2), 1);
+    let other = after(&world.envelope_of(1), |tables| tables["threshold"] = json!(1));
+    world.write("other.json", &envelope(&other, &[&alice()]).to_string());
+    let other = world.path("other.json").to_string_lossy().into_owned();
+    let refused = world.tool(&["merge", &file, &other]);
+    assert!(!refused.status.success() && said(&refused).contains("only for its own version"), "{}", said(&refused));
+
+    // A change makes signatures void, and never by accident.
+    let refused = world.tool(&["remove", "approver", "dora"]);
+    assert!(said(&refused).contains("signed already by alice"), "{}", said(&refused));
+    let text = fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read");
+    assert!(text.contains("dora"), "nothing was changed");
+    world.must(&["draft"]);
+    assert_eq!(signatures(2), 1, "the same statement keeps them");
+    assert!(world.must(&["merge", &file, &paths[1]]).contains("signatures are complete"));
+    assert_eq!(signatures(2), 2);
+
+    // What is complete is built upon, also before the boundary has taken it.
+    world.must(&["remove", "approver", "dora"]);
+    assert_eq!((signatures(2), signatures(3)), (2, 0));
+    assert!(world.sign_version(3, &alice(), &pinned).status.success(), "trust in version 1 leads to version 2");
+    world.must(&["remove", "approver", "erin", "--drop-signatures"]);
+    assert_eq!(signatures(3), 0);
+}
+
+#[test]
+fn signing_a_roster_shows_every_change_and_refuses_a_version_without_a_trusted_predecessor() {
+    let world = World::new();
+    world.write("b/boundary/policy.yaml", &support::POLICY.replace("required: 1", "required: 2"));
+    let text = fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read");
+    world.write("b/boundary/roster.toml", &text.replace("threshold = 2", "threshold = 0"));
+    world.must(&["remove", "approver", "bob"]);
+    let (file, pinned) = (world.version(2).to_string_lossy().into_owned(), world.pinned(1));
+    let policy = world.path("b/boundary/policy.yaml").to_string_lossy().into_owned();
+    let shown = world.must(&["sign", &file, "--review", "--roster", &pinned, "--policy", &policy]);
+    for words in [
+        "removed       approver bob; groups: security; keys:",
+        "changed       how many approvers must sign the next version: 2 to 0",
+        "== UNGUARDED ==",
+        "CHANGED to    sha256:",
+        "| version: 1",
+        "approver[0].name = \"alice\"",
+        "0 of 2 approvers of version 1 signed",
+        &world.pinned(2),
+    ] {
+        assert!(shown.contains(words), "{words}\n{shown}");
+    }
+    assert!(world.must(&["sign", &file, "--review", "--roster", &pinned]).contains("The policy itself is not shown"));
+    // Not without trust in what it follows, not another digest, not by a stranger, not unattended without a digest.
+    let digest = world.pinned(2);
+    let attempt = |arguments: &[&str], key: &Key| {
+        let mut command = world.program(&["roster", "sign", &file, "--yes"]);
+        let output = command.args(arguments).arg("--key").arg(world.pem(key)).output().expect("started");
+        assert_eq!(world.envelope_of(2)["signatures"], json!([]), "{}", said(&output));
+        (output.status.code().expect("a code"), said(&output))
+    };
+    let (code, text) = attempt(&["--expect", &digest], &alice());
+    assert!(
+        code == 2 && text.contains("you trust no roster that this version follows") && text.contains(&pinned),
+        "{text}"
+    );
+    let other = format!("sha256:{}", "a".repeat(64));
+    assert_eq!(attempt(&["--expect", &digest, "--roster", &other], &alice()).0, 2);
+    assert_eq!(attempt(&["--expect", &digest, "--roster", &digest], &alice()).0, 2, "itself is not what it follows");
+    assert_eq!(attempt(&["--expect", &other, "--roster", &pinned], &alice()).0, 126);
+    let (code, text) = attempt(&["--expect", &digest, "--roster", &pinned], &mallory());
+    assert!(code == 126 && text.contains("no approver's key"), "{text}");
+    assert_eq!(attempt(&["--roster", &pinned], &alice()).0, 2, "--yes needs --expect");
+    let (code, _) = attempt(&["--expect", &digest, "--roster", &pinned, "--policy", &file], &alice());
+    assert_ne!(code, 0, "another policy than the one that is named");
+    let first = world.tool(&["sign", &world.version(1).to_string_lossy(), "--roster", &pinned]);
+    assert!(said(&first).contains("version 1 of a roster, which has no signatures"), "{}", said(&first));
+}
+
+#[test]
+fn another_roster_version_with_the_number_of_a_trusted_version_cannot_be_signed() {
+    let world = World::new();
+    let first = world.envelope_of(1);
+    let taken = envelope(&after(&first, |tables| without(tables, "approver", "dora")), &[&alice(), &bob()]);
+    let third = envelope(&after(&taken, |tables| without(tables, "approver", "frank")), &[&alice(), &bob()]);
+    let beside = envelope(&after(&first, |tables| without(tables, "approver", "frank")), &[]);
+    let digest = format!("sha256:{}", sha256(&people::payload_of(&beside)));
+    let trust =
+        |name: &str, roster: &Value| world.write(&format!("home/.config/countersign/{name}"), &roster.to_string());
+    let sign = || {
+        world.write("other/1.json", &first.to_string());
+        world.write("other/2.json", &beside.to_string());
+        let mut command = world.program(&["roster", "sign", "--yes", "--expect", &digest, "--key"]);
+        let output = command.arg(world.pem(&alice())).arg(world.path("other/2.json")).output().expect("started");
+        (output.status.code().expect("a code"), said(&output))
+    };
+    // Whichever of them stands first, and also where one between them is missing.
+    for (newer, version) in [(&taken, 2), (&third, 3)] {
+        for (name, other) in [("roster.json", "rosters/a.json"), ("rosters/a.json", "roster.json")] {
+            trust(name, &first);
+            trust(other, newer);
+            let (code, text) = sign();
+            assert!(code == 2 && text.contains(&format!("is version {version} already")), "{text}");
+        }
+    }
+    fs::remove_file(world.path("home/.config/countersign/rosters/a.json")).expect("removed");
+    trust("roster.json", &first);
+    let (code, text) = sign();
+    assert_eq!(code, 0, "{text}");
+}
+
+#[test]
+fn the_earlier_signature_of_a_removed_approver_no_longer_counts() {
+    let mut world = World::new();
+    let pending = world.propose("two:go", json!({}));
+    assert_eq!(world.sign(&pending, &[&dora()]).ok(200)["approvals"]["have"], 1);
+    let held = world.propose("two:go", json!({"text": "other"}));
+    assert_eq!(world.sign(&held, &[&dora(), &alice()]).status, 200, "met by who is rostered now: it runs");
+    world.until(id_of(&held), "finished");
+    let v2 = after(&world.envelope_of(1), |tables| without(tables, "approver", "dora"));
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.restart();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    let view = world.show(id_of(&pending));
+    assert_eq!((&view["status"], &view["approvals"]["have"]), (&json!("pending"), &json!(0)), "{view:#}");
+    world.unchanged(|| world.sign(&pending, &[&dora()])).problem("unknown-signer");
+    assert_eq!(world.sign(&pending, &[&alice()]).ok(200)["approvals"]["have"], 1);
+    assert_eq!(world.sign(&pending, &[&bob()]).status, 200);
+    let finished = world.until(id_of(&pending), "finished");
+    let receipt = world.receipt(&finished);
+    assert_eq!(receipt["decision"]["approvers"], json!(["alice", "bob"]));
+    assert_eq!(receipt["authorization"]["signatures"].as_array().expect("a list").len(), 2, "dora's is not embedded");
+    world.assert_verified(&finished);
+    // An envelope signed whole before, with a signature of hers in it, is refused.
+    let whole = people::authorization(&world.authorization("two:go", json!({"text": "third"})));
+    world.unchanged(|| world.submit(&envelope(&whole, &[&dora(), &bob()]))).problem("unknown-signer");
+    assert_audited(&world, &[world.pinned(1)]);
+}
+
+/// `countersign.toml` with another key.
+fn set_key(world: &World, name: &str) {
+    let text = fs::read_to_string(world.path("b/countersign.toml")).expect("read");
+    let text: String =
+        text.lines().filter(|line| !line.starts_with("key = ")).map(|line| format!("{line}\n")).collect();
+    world.write("b/countersign.toml", &format!("key = \"boundary/{name}\"\n{text}"));
+}
+
+#[test]
+fn receipts_of_an_old_and_a_new_boundary_key_verify_with_both_rosters() {
+    let mut world = World::new();
+    let old = world.run("plain:true", json!({}), &[&alice()]);
+    let origin = world.wire.peek("/log/checkpoint").text().lines().next().expect("an origin").to_owned();
+    world.write("b/boundary/key-2.pem", second_key().secret.to_pkcs8_v1_pem().as_str());
+    world.write("key-2.pub", &format!("{}\n", second_key().ssh.line()));
+    let public = world.path("key-2.pub").to_string_lossy().into_owned();
+    world.must(&["add", "boundary", "prod", "--key", &public]);
+    world.must(&["remove", "boundary", "prod", "--key", &boundary_key().keyid()]);
+    let pinned = world.pinned(1);
+    assert!(world.sign_version(2, &alice(), &pinned).status.success());
+
+    // The new key with the new version not yet signed: it does not start, and says what is missing.
+    world.stop();
+    set_key(&world, "key-2.pem");
+    let why = world.try_start().expect_err("the key is in no sealed roster");
+    assert!(why.contains("not in the sealed roster") && why.contains("1 more of bob"), "{why}");
+    // The new version signed and the old key still named: the old seal stays in force.
+    assert!(world.sign_version(2, &bob(), &pinned).status.success());
+    set_key(&world, "key.pem");
+    world.start();
+    assert_eq!(world.in_force(), 1);
+    assert!(world.notes().contains("name one of them under `key`"), "{}", world.notes());
+    let between = world.run("plain:true", json!({}), &[&alice()]);
+    world.stop();
+
+    set_key(&world, "key-2.pem");
+    world.start();
+    assert_eq!((world.in_force(), world.ready()["notes"].clone()), (2, json!([])));
+    let note = world.wire.peek("/log/checkpoint").text();
+    assert_eq!(note.lines().next(), Some(origin.as_str()), "the log goes on under its name");
+    let new = world.run("plain:true", json!({}), &[&alice()]);
+    let (_, seal) = world.log().into_iter().rfind(|(kind, _)| kind == "seal").expect("a seal");
+    assert_eq!(seal["predicate"]["keys"], json!([second_key().keyid()]));
+    let versions = [pinned, world.pinned(2)];
+    let files =
+        ["1", "2"].map(|version| world.version(version.parse().expect("a number")).to_string_lossy().into_owned());
+    let seen = |world: &World, finished: &Value, key: &Key| {
+        let bundle = world.bundle(finished);
+        assert_eq!(world.receipt(finished)["boundary"]["keyid"], json!(key.keyid()));
+        for pinned in files.iter().chain([&versions[0]]) {
+            let (code, report) = world.verify_pinned(&bundle, pinned);
+            assert_eq!((code, &report["report"]["verified"]), (0, &json!(true)), "{pinned}: {report:#}");
+        }
+        let asked = world.wire.post_bytes("/v1/receipts/verify", &world.reader, &bundle).ok(200);
+        assert_eq!(asked["verified"], json!(true), "{asked:#}");
+    };
+    seen(&world, &old, &boundary_key());
+    seen(&world, &between, &boundary_key());
+    seen(&world, &new, &second_key());
+    // With the newest roster known the old key is no longer there: that is left to the log, and said.
+    let (_, report) = world.verify_pinned(&world.bundle(&old), &files[1]);
+    let checks = report["report"]["checks"].as_array().expect("checks");
+    let still = checks.iter().find(|check| check["name"] == "keys-still-rostered").expect("the check");
+    assert_eq!(still["finding"], "not-checked", "{still:#}");
+    // And again after a power cut, and with more entries.
+    world.kill9();
+    world.start();
+    world.run("plain:true", json!({}), &[&alice()]);
+    seen(&world, &old, &boundary_key());
+    seen(&world, &new, &second_key());
+    assert_both_verifiers_agree(&world, &[&old, &new], 2);
+    assert_audited(&world, &files);
+    assert_audited(&world, &versions);
+    // The old key signs nothing here any more.
+    world.stop();
+    set_key(&world, "key.pem");
+    let why = world.try_start().expect_err("dropped");
+    assert!(why.contains("not in the sealed roster"), "{why}");
+}
+
+#[test]
+fn both_auditors_report_a_key_that_they_cannot_verify() {
+    let foreign = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU=";
+    let mut world = World::new();
+    let v2 = after(&world.envelope_of(1), |tables| {
+        tables["approver"][0]["keys"].as_array_mut().expect("keys").push(json!(foreign));
+    });
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.stop();
+    world.start();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    let copy = world.export("copy");
+    let pinned = world.pinned(1);
+    let output = world.program(&["audit", "--json", "--roster", &pinned]).arg(&copy).output().expect("audit");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(said(&output).matches("ecdsa-sha2-nistp256").count(), 1, "{}", said(&output));
+    let audited = second::python().arg("audit").arg(&copy).args(["--roster", &pinned]).output().expect("python runs");
+    let report: Value = serde_json::from_slice(&audited.stdout).expect("JSON");
+    assert_eq!((&report["sound"], &report["foreign"][0]["key"]), (&json!(true), &json!(foreign)), "{report:#}");
+}
+
+#[test]
+fn a_new_key_waits_until_the_old_key_has_closed_its_open_runs() {
+    let mut world = World::new();
+    world.write("b/boundary/key-2.pem", second_key().secret.to_pkcs8_v1_pem().as_str());
+    let v2 = after(&world.envelope_of(1), |tables| tables["boundary"][0]["keys"] = json!([second_key().ssh.line()]));
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    let finished = world.run("plain:true", json!({}), &[&alice()]);
+    let running = world.propose("plain:wait", json!({}));
+    assert_eq!(world.sign(&running, &[&alice()]).status, 200);
+    world.until(id_of(&running), "running");
+    world.kill9();
+    set_key(&world, "key-2.pem");
+    let why = world.try_start().expect_err("a run without a receipt");
+    assert!(why.contains("the receipts of 1 interrupted runs") && why.contains("with the previous key"), "{why}");
+    set_key(&world, "key.pem");
+    world.start();
+    assert_eq!(world.show(id_of(&running))["outcome"]["status"], "unknown");
+    // No checkpoint over these receipts is recorded, as after a death right behind their commit: only the key before can
+    // still make one.
+    world.kill9();
+    rusqlite::Connection::open(world.database()).unwrap().execute("DELETE FROM checkpoint", []).unwrap();
+    set_key(&world, "key-2.pem");
+    let why = world.try_start().expect_err("receipts without a checkpoint");
+    assert!(why.contains("a checkpoint over the receipt"), "{why}");
+    set_key(&world, "key.pem");
+    world.start();
+    world.stop();
+    set_key(&world, "key-2.pem");
+    world.start();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    let first = world.pinned(1);
+    let unknown = world.show(id_of(&running));
+    for one in [&finished, &unknown] {
+        let (code, report) = world.verify_pinned(&world.bundle(one), &first);
+        assert_eq!(code, 0, "{report:#}");
+    }
+    world.check_history();
+}
+
+#[test]
+fn an_edited_policy_is_in_force_only_after_a_signed_roster_names_it() {
+    let mut world = World::new();
+    let policy = support::POLICY.replace("required: 1", "required: 2");
+    world.stop();
+    world.write("b/boundary/policy.yaml", &policy);
+    world.start();
+    assert_eq!(world.in_force(), 1);
+    assert!(
+        world.notes().contains("the policy file is") && world.notes().contains("roster draft"),
+        "{}",
+        world.notes()
+    );
+    assert_eq!(world.propose("plain:true", json!({}))["approvals"]["required"], 1);
+    let drafted = world.must(&["draft"]);
+    assert!(drafted.contains("changed the policy"), "{drafted}");
+    let pinned = world.pinned(1);
+    assert!(world.sign_version(2, &alice(), &pinned).status.success());
+    assert!(world.sign_version(2, &bob(), &pinned).status.success());
+    // Edited again after it was signed: what was signed is not there, and what is there was not signed.
+    world.stop();
+    world.write("b/boundary/policy.yaml", &policy.replace("execute", "prompted"));
+    world.start();
+    assert_eq!(world.in_force(), 1);
+    assert!(world.notes().contains("is signed and not in force: it names the policy"), "{}", world.notes());
+    world.stop();
+    world.write("b/boundary/policy.yaml", &policy);
+    world.start();
+    assert_eq!(world.in_force(), 2);
+    assert_eq!(world.propose("plain:fail", json!({}))["approvals"]["required"], 2);
+    assert_eq!(world.ready()["notes"], json!([]));
+}
+
+#[test]
+fn several_roster_versions_are_accepted_together_if_the_chain_is_complete() {
+    let mut world = World::new();
+    let v2 = envelope(
+        &after(&world.envelope_of(1), |tables| {
+            tables["approver"].as_array_mut().expect("a list").push(approver("grace", &grace()));
+        }),
+        &[&alice(), &bob()],
+    );
+    // Of the next only the people of version 2 are asked, grace among them.
+    let v3 = envelope(&after(&v2, |tables| without(tables, "approver", "dora")), &[&grace(), &carol()]);
+    let v4 = envelope(&after(&v3, |tables| tables["threshold"] = json!(3)), &[&grace(), &alice(), &bob()]);
+    world.put_version(2, &v2);
+    world.put_version(4, &v4);
+    world.restart();
+    assert_eq!(world.in_force(), 2);
+    assert!(
+        world.notes().contains("version 4 of the roster is not in force")
+            && world.notes().contains("3.json is missing"),
+        "{}",
+        world.notes()
+    );
+    let seal = world.seal();
+    world.put_version(3, &v3);
+    world.restart();
+    assert_eq!((world.in_force(), world.seal()), (4, seal + 1), "{}", world.notes());
+    let finished = world.run("plain:true", json!({}), &[&grace()]);
+    for version in 1..=4 {
+        let (code, report) = world.verify_pinned(&world.bundle(&finished), &world.pinned(version));
+        assert_eq!(code, 0, "version {version}: {report:#}");
+    }
+    // The same log read again: what is sealed is in the store, whatever becomes of the files.
+    fs::remove_dir_all(world.path("b/boundary/roster.d")).expect("removed");
+    world.restart();
+    assert_eq!(world.in_force(), 4);
+    assert_eq!(world.envelope_of(3), v3, "kept for the tools again");
+    world.assert_verified(&world.run("plain:true", json!({}), &[&grace()]));
+}
+
+#[test]
+fn forged_or_replaced_roster_versions_leave_the_sealed_roster_in_force() {
+    let mut world = World::new();
+    let v1 = world.envelope_of(1);
+    let same = |_: &mut Value| {};
+    let v2 = after(&v1, same);
+    let taken_over = after(&v1, |tables| {
+        tables["approver"] = json!([approver("mallory", &mallory())]);
+        tables["threshold"] = json!(1);
+    });
+    let mut flipped = envelope(&v2, &[&alice(), &bob()]);
+    flipped["signatures"][0]["sig"] = flipped["signatures"][1]["sig"].clone();
+    let mut other_bytes = envelope(&v2, &[&alice(), &bob()]);
+    other_bytes["payload"] = envelope(&after(&v1, |tables| tables["threshold"] = json!(1)), &[])["payload"].clone();
+    let wrong_previous = after(&v1, |tables| tables["previous"] = json!(format!("sha256:{}", "0".repeat(64))));
+    let version_5 = after(&v1, |tables| tables["version"] = json!(5));
+    let first_again = {
+        let mut tables = people::predicate_of(&v1);
+        tables["approver"] = json!([approver("mallory", &mallory())]);
+        tables["threshold"] = json!(1);
+        let subject = json!([{"name": "roster", "digest": {"sha256": sha256(&canonical(&tables))}}]);
+        statement("roster", &subject, &tables)
+    };
+    let unguarded = after(&v1, |tables| tables["threshold"] = json!(0));
+    let twice = { people::wrap(&v2, vec![alice().sign(&v2), alice().sign(&v2)]) };
+    let cases: Vec<(&str, String, &str)> = vec![
+        (
+            "signed by its own people alone",
+            envelope(&taken_over, &[&mallory()]).to_string(),
+            "0 of 2 approvers of version 1",
+        ),
+        (
+            "signed by a stranger besides",
+            envelope(&v2, &[&alice(), &bob(), &mallory()]).to_string(),
+            "not the key of an approver",
+        ),
+        (
+            "signed by operator and boundary",
+            envelope(&v2, &[&oscar(), &boundary_key()]).to_string(),
+            "not the key of an approver",
+        ),
+        (
+            "signed by one person with two keys",
+            envelope(&v2, &[&carol(), &support::people::carol_too()]).to_string(),
+            "already signed with another key",
+        ),
+        ("one signature twice", twice.to_string(), "out of order or listed twice"),
+        ("a signature of something else", flipped.to_string(), "does not count"),
+        ("another payload below the signatures", other_bytes.to_string(), "does not count"),
+        (
+            "of another roster before",
+            envelope(&wrong_previous, &[&alice(), &bob()]).to_string(),
+            "does not follow the version before",
+        ),
+        (
+            "of another number",
+            envelope(&version_5, &[&alice(), &bob()]).to_string(),
+            "expected version 2 of the roster, found version 5",
+        ),
+        (
+            "another version 1",
+            envelope(&first_again, &[]).to_string(),
+            "expected version 2 of the roster, found version 1",
+        ),
+        ("unguarded, and not signed", envelope(&unguarded, &[]).to_string(), "0 of 2 approvers of version 1"),
+        ("cut", envelope(&v2, &[&alice(), &bob()]).to_string()[..400].to_owned(), "no envelope"),
+        ("empty", String::new(), "no envelope"),
+        (
+            "no roster",
+            envelope(&people::denial(&world.boundary(), b"x", "no"), &[&alice(), &bob()]).to_string(),
+            "roster",
+        ),
+    ];
+    let seal = world.seal();
+    for (what, text, words) in &cases {
+        world.stop();
+        world.write("b/boundary/roster.d/2.json", text);
+        world.start();
+        assert_eq!((world.in_force(), world.seal()), (1, seal), "{what}");
+        assert!(world.notes().contains(words), "{what}: {}", world.notes());
+    }
+    // One that others can write is not even read.
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    fs::set_permissions(world.version(2), mode).expect("set");
+    world.restart();
+    assert_eq!(world.in_force(), 1);
+    assert!(world.notes().contains("others can write it"), "{}", world.notes());
+    // Two version 2, both signed by enough: the one that was sealed stands.
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    fs::set_permissions(world.version(2), std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("set");
+    world.restart();
+    assert_eq!(world.in_force(), 2);
+    let sealed = world.started["roster"].clone();
+    let fork = after(&v1, |tables| without(tables, "approver", "dora"));
+    world.put_version(2, &envelope(&fork, &[&alice(), &bob(), &carol()]));
+    world.put_version(1, &envelope(&first_again, &[]));
+    world.restart();
+    assert_eq!((world.in_force(), &world.started["roster"]), (2, &sealed));
+    assert!(
+        world.notes().contains("sealed as version 2 is") && world.notes().contains("sealed as version 1 is"),
+        "{}",
+        world.notes()
+    );
+    world.assert_verified(&world.run("plain:true", json!({}), &[&alice()]));
+}
+
+#[test]
+fn a_key_that_was_removed_from_the_roster_cannot_be_added_again() {
+    let mut world = World::new();
+    world.must(&["remove", "approver", "dora"]);
+    let pinned = world.pinned(1);
+    for key in [alice(), bob()] {
+        assert!(world.sign_version(2, &key, &pinned).status.success());
+    }
+    world.restart();
+    assert_eq!(world.in_force(), 2);
+    let v2 = world.envelope_of(2);
+    let line = dora().ssh.line().to_owned();
+    for (table, back) in [
+        ("approver", approver("dora", &dora())),
+        ("approver", approver("another", &dora())),
+        ("operator", json!({"name": "another", "keys": [line]})),
+    ] {
+        let v3 = after(&v2, |tables| tables[table].as_array_mut().expect("a list").push(back));
+        world.put_version(3, &envelope(&v3, &[&alice(), &bob(), &carol()]));
+        world.restart();
+        assert_eq!(world.in_force(), 2);
+        let notes = world.notes();
+        assert!(notes.contains("a key that was removed after version 1; a removed key never returns"), "{notes}");
+    }
+    // The tool does not even write such a draft.
+    fs::remove_file(world.version(3)).expect("removed");
+    let back = world.tool(&["add", "approver", "dora", "--key", &line, "--group", "ops"]);
+    assert!(!back.status.success() && said(&back).contains("never returns"), "{}", said(&back));
+}
+
+#[test]
+fn a_version_that_contradicts_the_runbooks_is_not_accepted() {
+    let mut world = World::new();
+    let v2 = after(&world.envelope_of(1), |tables| {
+        without(tables, "group", "security");
+        for person in tables["approver"].as_array_mut().expect("a list") {
+            person["groups"].as_array_mut().expect("a list").retain(|group| group != "security");
+        }
+    });
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.restart();
+    assert_eq!(world.in_force(), 1);
+    let notes = world.notes();
+    assert!(notes.contains("signed and not in force") && notes.contains("the roster has no group security"), "{notes}");
+    world.assert_verified(&world.run("plain:true", json!({}), &[&alice()]));
+}
+
+#[test]
+fn every_command_reports_an_unguarded_roster() {
+    let mut world = World::new();
+    let v2 = after(&world.envelope_of(1), |tables| tables["threshold"] = json!(0));
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.restart();
+    assert_eq!(world.ready()["roster"]["guarded"], json!(false));
+    assert!(world.notes().contains("the roster is unguarded (threshold 0)"), "{}", world.notes());
+    assert!(world.must(&["show"]).contains("UNGUARDED"));
+    let finished = world.run("plain:true", json!({}), &[&alice()]);
+    let first = world.pinned(1);
+    let (code, report) = world.verify_pinned(&world.bundle(&finished), &first);
+    assert_eq!((code, &report["report"]["facts"]["roster"]["guarded"]), (0, &json!(false)));
+    assert!(report["report"]["warnings"].to_string().contains("version 2 of the roster is unguarded"), "{report:#}");
+    // Whoever runs the boundary goes on alone from here, and whoever pinned version 1 is told.
+    let v3 = after(&world.envelope_of(2), |tables| {
+        tables["approver"] =
+            json!([{"name": "mallory", "groups": ["ops", "security"], "keys": [mallory().ssh.line()]}]);
+        tables["threshold"] = json!(1);
+    });
+    world.put_version(3, &envelope(&v3, &[&mallory()]));
+    world.restart();
+    assert_eq!(world.in_force(), 3, "{}", world.notes());
+    let finished = world.run("plain:true", json!({}), &[&mallory()]);
+    fs::write(world.path("run.json"), world.bundle(&finished)).expect("written");
+    let run = world.path("run.json").to_string_lossy().into_owned();
+    let shown = world.program(&["verify", &run, "--roster", &first]).output().expect("started");
+    assert!(said(&shown).contains("version 2 of the roster is unguarded"), "{}", said(&shown));
+}
+
+#[test]
+fn a_person_who_pinned_version_1_can_sign_under_its_later_versions() {
+    let mut world = World::new();
+    let approve = |world: &World, id: &str, digest: &str, pinned: &str, key: &Key| {
+        let url = world.started["url"].as_str().expect("a URL").to_owned();
+        let arguments = ["approve", id, "--url", &url, "--roster", pinned, "--yes", "--expect", digest, "--key"];
+        let output = world.program(&arguments).arg(world.pem(key)).output().expect("started");
+        (output.status.code().expect("a code"), said(&output))
+    };
+    let v1 = world.pinned(1);
+    let first = world.envelope_of(1);
+    let other = |edit: &dyn Fn(&mut Value)| envelope(&after(&first, edit), &[&alice(), &bob()]);
+    let v2 = other(&|tables| without(tables, "approver", "dora"));
+    // Trust in version 2 while the boundary has version 1: set back, or not there yet. Nothing is signed.
+    world.write("v2.json", &v2.to_string());
+    let newer = world.path("v2.json").to_string_lossy().into_owned();
+    let offered = world.propose("two:go", json!({}));
+    let (code, text) =
+        approve(&world, id_of(&offered), offered["digest"].as_str().expect("a digest"), &newer, &alice());
+    assert!(code == 126 && text.contains("(version 2)"), "{text}");
+    world.put_version(2, &v2);
+    world.restart();
+    assert_eq!(world.in_force(), 2);
+    let digest = offered["digest"].as_str().expect("a digest");
+    let fork = other(&|tables| without(tables, "approver", "frank"));
+    world.write("fork.json", &fork.to_string());
+    let fork = world.path("fork.json").to_string_lossy().into_owned();
+    let (code, text) = approve(&world, id_of(&offered), digest, &fork, &alice());
+    assert!(code == 126, "{text}");
+    let (code, text) = approve(&world, id_of(&offered), digest, &v1, &alice());
+    let joined = text.replace("\n            + ", "");
+    assert!(code == 0 && joined.contains("followed to version 2"), "{text}");
+    let (code, text) = approve(&world, id_of(&offered), digest, &newer, &bob());
+    assert!(code == 0, "{text}");
+    let finished = world.until(id_of(&offered), "finished");
+    assert_eq!(people::sha256(&bytes_of(&finished)), digest["sha256:".len()..]);
+}
+
+#[test]
+fn a_crash_during_a_roster_change_leaves_the_old_or_the_new_roster_version() {
+    let mut world = World::new();
+    let mut before = world.envelope_of(1);
+    for version in 2..8_u64 {
+        let next = envelope(
+            &after(&before, |tables| tables["name"] = json!(format!("people {version}"))),
+            &[&alice(), &bob()],
+        );
+        world.put_version(version, &next);
+        before = next;
+        world.stop();
+        // Killed somewhere on its way up: before, within or after the commit of the seal.
+        let mut child = world.program(&["serve", "--listen", "127.0.0.1:0", "--json"]);
+        let child = child.arg(world.path("b")).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let mut child = child.spawn().expect("serve");
+        std::thread::sleep(Duration::from_millis(version * 25 - 40));
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+        world.start();
+        assert_eq!(world.in_force(), version, "{}", world.notes());
+    }
+    let seals: Vec<Value> =
+        world.log().into_iter().filter(|(kind, _)| kind == "seal").map(|(_, seal)| seal["predicate"].clone()).collect();
+    for (at, seal) in seals.iter().enumerate() {
+        assert_eq!(seal["number"], json!(at), "no seal twice, none left out");
+    }
+    let mut rosters: Vec<&str> = seals.iter().map(|seal| seal["roster"].as_str().expect("a digest")).collect();
+    rosters.dedup();
+    assert_eq!(rosters.len(), 7, "each version was sealed once, in order");
+    let finished = world.run("plain:true", json!({}), &[&alice()]);
+    let (code, report) = world.verify_pinned(&world.bundle(&finished), &world.pinned(1));
+    assert_eq!(code, 0, "{report:#}");
+    assert_audited(&world, &[world.pinned(1), world.pinned(7)]);
+}
+
+#[test]
+fn versions_that_would_not_fit_into_a_bundle_are_not_accepted() {
+    const CROWD: u32 = 2000;
+    let crowd: Vec<Value> = (0..CROWD)
+        .map(|at| {
+            let mut seed = [200; 32];
+            seed[..4].copy_from_slice(&at.to_be_bytes());
+            let public = countersign::crypto::signature::SecretKey::from_seed(seed).public();
+            let key = countersign::crypto::sshsig::SshKey::from_public(public, "").expect("a key");
+            json!({"name": format!("p{at}"), "groups": [], "keys": [key.line()]})
+        })
+        .collect();
+    let mut world = World::new();
+    let mut before = world.envelope_of(1);
+    let mut versions = Vec::new();
+    let mut bytes = 0;
+    while bytes < 4 << 20 {
+        let first = versions.is_empty();
+        let payload = after(&before, |tables| {
+            if first {
+                tables["approver"].as_array_mut().expect("a list").extend(crowd.iter().cloned());
+            }
+        });
+        assert!(payload.len() <= 256 << 10, "{}", payload.len());
+        before = envelope(&payload, &[&alice(), &bob()]);
+        bytes += before.to_string().len();
+        world.put_version(versions.len() as u64 + 2, &before);
+        versions.push(before.clone());
+    }
+    world.restart();
+    // All of them are signed; under the last no receipt could be shown to anybody.
+    let last = versions.len() as u64 + 1;
+    assert_eq!(world.in_force(), last - 1, "{}", world.notes());
+    let notes = world.notes();
+    let refused = format!("version {last} of the roster is signed and not in force: a bundle holds 4194304 bytes");
+    assert!(notes.contains(&refused), "{notes}");
+    let finished = world.run("plain:true", json!({}), &[&alice()]);
+    let bundle = world.bundle(&finished);
+    assert!(bundle.len() > 3 << 20 && bundle.len() <= 4 << 20, "{}", bundle.len());
+    let (code, report) = world.verify_pinned(&bundle, &world.pinned(1));
+    assert_eq!(code, 0, "{report:#}");
+}
+
+#[test]
+fn a_person_cannot_have_the_name_of_a_token() {
+    let mut world = World::new();
+    for name in ["agent", "reader"] {
+        let v2 = after(&world.envelope_of(1), |tables| {
+            tables["approver"].as_array_mut().expect("a list").push(approver(name, &grace()));
+        });
+        world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+        world.restart();
+        assert_eq!(world.in_force(), 1);
+        assert!(world.notes().contains(&format!("the same name as its approver {name}")), "{}", world.notes());
+        // Nor one that has ended: what it proposed stays in the log under its name.
+        world.control(&json!({"do": "token-revoke", "name": "reader"})).ok();
+    }
+}
+
+#[test]
+fn a_new_boundary_may_begin_with_a_later_version() {
+    let mut world = World::prepared(|_| {});
+    let shown = world.tool(&["--json", "show"]);
+    let v1: Value = serde_json::from_slice(&shown.stdout).expect("JSON");
+    let text = fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read");
+    world.write("b/boundary/roster.toml", &text.replace("version = 1", "version = 2"));
+    let why = world.try_start().expect_err("version 1 and the signatures are missing");
+    assert!(why.contains("needs all versions, signed"), "{why}");
+    world.put_version(1, &v1);
+    let v2 = after(&v1, |_| {});
+    world.put_version(2, &envelope(&v2, &[&alice()]));
+    let why = world.try_start().expect_err("one signature is missing");
+    assert!(why.contains("needs all versions, signed"), "{why}");
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.start();
+    world.make_tokens();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    assert_eq!(world.log()[0].1["predicate"]["roster"], json!(world.pinned(2)));
+    let finished = world.run("plain:true", json!({}), &[&alice()]);
+    for version in [1, 2] {
+        let (code, report) = world.verify_pinned(&world.bundle(&finished), &world.pinned(version));
+        assert_eq!(code, 0, "{report:#}");
+    }
+}
+
+#[test]
+fn a_boundary_key_can_be_replaced_with_three_starts() {
+    let mut world = World::new();
+    world.write("b/boundary/key-2.pem", second_key().secret.to_pkcs8_v1_pem().as_str());
+    let lines = |keys: &[&Key]| json!(keys.iter().map(|key| key.ssh.line()).collect::<Vec<_>>());
+    let mut runs = vec![world.run("plain:true", json!({}), &[&alice()])];
+    let v2 =
+        after(&world.envelope_of(1), |tables| tables["boundary"][0]["keys"] = lines(&[&boundary_key(), &second_key()]));
+    let v2 = envelope(&v2, &[&alice(), &bob()]);
+    world.put_version(2, &v2);
+    // Power cuts all the way: each start finds what the one before left.
+    world.kill9();
+    world.start();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    runs.push(world.run("plain:true", json!({}), &[&alice()]));
+    let running = world.propose("plain:wait", json!({}));
+    assert_eq!(world.sign(&running, &[&alice()]).status, 200);
+    world.until(id_of(&running), "running");
+    world.kill9();
+    // Both keys are in the roster of this seal: the new one may close what the old one began.
+    set_key(&world, "key-2.pem");
+    world.start();
+    let unknown = world.show(id_of(&running));
+    assert_eq!(unknown["outcome"]["status"], "unknown");
+    assert_eq!(world.receipt(&unknown)["boundary"]["keyid"], json!(second_key().keyid()));
+    runs.push(unknown);
+    let v3 = after(&v2, |tables| tables["boundary"][0]["keys"] = lines(&[&second_key()]));
+    world.put_version(3, &envelope(&v3, &[&alice(), &bob()]));
+    world.kill9();
+    world.start();
+    assert_eq!(world.in_force(), 3, "{}", world.notes());
+    runs.push(world.run("plain:true", json!({}), &[&alice()]));
+    for finished in &runs {
+        for version in 1..=3 {
+            let file = world.version(version).to_string_lossy().into_owned();
+            // A lone version 3 is not connected with version 1: the bundles of that time begin and end there.
+            let pinned = if version < 3 { file } else { world.pinned(1) };
+            let (code, report) = world.verify_pinned(&world.bundle(finished), &pinned);
+            assert_eq!(code, 0, "{pinned}: {report:#}");
+        }
+    }
+    assert_both_verifiers_agree(&world, &runs.iter().collect::<Vec<_>>(), 3);
+    assert_audited(&world, &[world.pinned(1), world.pinned(2), world.pinned(3)]);
+}
+
+#[test]
+fn an_ssh_key_signs_a_roster_through_ssh_keygen() {
+    if !support::has("ssh-keygen") {
+        support::not_run("an_ssh_key_signs_a_roster_through_ssh_keygen", "there is no ssh-keygen");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let key = dir.path().join("id_ed25519");
+    let made = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "sam", "-f"])
+        .arg(&key)
+        .status();
+    assert!(made.expect("ssh-keygen").success());
+    let line = fs::read_to_string(key.with_extension("pub")).expect("a public key");
+    let mut world = World::with(|setup| {
+        setup.roster = format!("[[approver]]\nname = \"sam\"\ngroups = [\"ops\"]\nkeys = [\"{}\"]\n", line.trim());
+    });
+    world.must(&["remove", "approver", "frank"]);
+    let pinned = world.pinned(1);
+    assert!(world.sign_version(2, &alice(), &pinned).status.success());
+    let digest = world.pinned(2);
+    let mut command = world.program(&["roster", "sign", "--roster", &pinned, "--yes", "--expect", &digest, "--key"]);
+    let signed = command.arg(&key).arg(world.version(2)).output().expect("started");
+    assert!(signed.status.success() && said(&signed).contains("signatures are complete"), "{}", said(&signed));
+    world.restart();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    let finished = world.run("plain:true", json!({}), &[&alice()]);
+    assert_eq!(world.verify_pinned(&world.bundle(&finished), &pinned).0, 0);
+}
+
+#[test]
+fn an_unreadable_roster_version_does_not_prevent_a_start() {
+    let mut world = World::new();
+    let v2 = after(&world.envelope_of(1), |_| {});
+    let signed = envelope(&v2, &[&alice(), &bob()]);
+    let place = world.version(2);
+    let seal = world.seal();
+    let start = |world: &mut World, what: &str| {
+        world.restart();
+        assert_eq!((world.in_force(), world.seal()), (1, seal), "{what}");
+        assert!(world.notes().contains("2.json"), "{what}: {}", world.notes());
+    };
+    fs::create_dir(&place).expect("a directory");
+    start(&mut world, "a directory");
+    fs::remove_dir(&place).expect("removed");
+    let made = std::process::Command::new("mkfifo").arg(&place).status().expect("mkfifo");
+    assert!(made.success());
+    start(&mut world, "a fifo");
+    fs::remove_file(&place).expect("removed");
+    fs::write(&place, vec![b' '; 3 << 20]).expect("written");
+    start(&mut world, "blanks of 3 MiB");
+    fs::write(&place, [0xff, 0xfe, 0]).expect("written");
+    start(&mut world, "no UTF-8");
+    fs::remove_file(&place).expect("removed");
+    std::os::unix::fs::symlink(world.path("nowhere"), &place).expect("a link");
+    start(&mut world, "a link to nothing");
+    fs::remove_file(&place).expect("removed");
+    // The directory itself is something else: nothing can be kept there, and nothing is found.
+    let directory = world.path("b/boundary/roster.d");
+    fs::remove_dir_all(&directory).expect("removed");
+    fs::write(&directory, "x").expect("written");
+    world.restart();
+    assert_eq!(world.in_force(), 1);
+    assert!(world.notes().contains("roster.d"), "{}", world.notes());
+    fs::remove_file(&directory).expect("removed");
+    world.put_version(2, &signed);
+    world.restart();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+}
+
+#[test]
+fn a_waiting_run_that_a_removed_approver_approved_is_refused() {
+    let mut world = World::with(|setup| setup.limits = "runs = 1".to_owned());
+    let running = world.propose("plain:wait", json!({}));
+    assert_eq!(world.sign(&running, &[&alice()]).status, 200);
+    world.until(id_of(&running), "running");
+    let approved = world.propose("two:go", json!({}));
+    assert_eq!(world.sign(&approved, &[&dora(), &bob()]).status, 200);
+    world.until(id_of(&approved), "approved");
+    let v2 = after(&world.envelope_of(1), |tables| without(tables, "approver", "dora"));
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.kill9();
+    world.start();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    let refused = world.until(id_of(&approved), "refused");
+    assert_eq!(refused["refusal"]["code"], "quorum-missing", "{refused:#}");
+    assert_eq!(world.count("consumption"), 1, "its nonce is not spent");
+    assert_audited(&world, &[world.pinned(1)]);
+}
+
+/// A boundary whose roster needs one signature for the version after.
+fn world_of_one() -> World {
+    let mut world = World::prepared(|_| {});
+    let text = world.roster().replace("threshold = 2", "threshold = 1");
+    world.write("b/boundary/roster.toml", &text);
+    world.start();
+    world.make_tokens();
+    world
+}
+
+/// Alice's next key.
+fn alice_too() -> Key {
+    Key::of("alice-2", 42)
+}
+
+impl Key {
+    /// Where `roster add` finds it.
+    fn line_in(&self, world: &World) -> String {
+        let name = format!("{}.pub", self.name);
+        world.write(&name, &format!("{}\n", self.ssh.line()));
+        world.path(&name).to_string_lossy().into_owned()
+    }
+}
+
+#[test]
+fn one_approver_replaces_the_key_and_signs_with_both_keys() {
+    let mut world = world_of_one();
+    let pinned = world.pinned(1);
+    world.must(&["add", "approver", "alice", "--key", &alice_too().line_in(&world)]);
+    world.must(&["remove", "approver", "alice", "--key", &alice().keyid()]);
+    let signed = said(&world.sign_version(2, &alice(), &pinned));
+    assert!(signed.contains("0 of 1 approvers of version 2 signed, 1 more of alice"), "{signed}");
+    let again = said(&world.sign_version(2, &alice(), &pinned));
+    assert!(again.contains("signed this version already") && !again.contains("signatures are complete"), "{again}");
+    let signed = said(&world.sign_version(2, &alice_too(), &pinned));
+    assert!(signed.contains("signatures are complete"), "{signed}");
+    world.restart();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    let finished = world.run("plain:true", json!({}), &[&alice_too()]);
+    assert_both_verifiers_agree(&world, &[&finished], 2);
+    assert_audited(&world, &[pinned, world.pinned(2)]);
+}
+
+#[test]
+fn a_person_with_an_old_key_and_a_new_one_signs_in_any_order() {
+    let mut world = world_of_one();
+    let pinned = world.pinned(1);
+    world.must(&["add", "approver", "alice", "--key", &alice_too().line_in(&world)]);
+    let draft = world.envelope_of(2);
+    let signers = |envelope: &Value| -> Vec<Value> {
+        let signatures = envelope["signatures"].as_array().expect("a list");
+        signatures.iter().map(|signature| signature["keyid"].clone()).collect()
+    };
+    // The old key counts for both versions, the new one for its own alone.
+    let both = envelope(&people::payload_of(&draft), &[&alice(), &alice_too()]);
+    world.put_version(2, &both);
+    world.restart();
+    let notes = world.notes();
+    assert!(notes.contains("adds nothing") && notes.contains("roster merge"), "refused, and the way out: {notes}");
+    assert!(world.must(&["merge", &world.version(2).to_string_lossy()]).contains("signatures are complete"));
+    for keys in [[alice(), alice_too()], [alice_too(), alice()]] {
+        world.put_version(2, &draft);
+        for key in &keys {
+            let signed = world.sign_version(2, key, &pinned);
+            assert!(signed.status.success(), "{}", said(&signed));
+        }
+        assert_eq!(signers(&world.envelope_of(2)), [alice().keyid()], "what adds nothing is left out");
+        assert!(world.must(&["show"]).contains("version 2 is signed"));
+        // Each signed a copy, and they are put together.
+        let payload = people::payload_of(&draft);
+        world.write("other.json", &envelope(&payload, &[&keys[1]]).to_string());
+        world.put_version(2, &envelope(&payload, &[&keys[0]]));
+        let [file, other] =
+            [world.version(2), world.path("other.json")].map(|path| path.to_string_lossy().into_owned());
+        let merged = world.must(&["merge", &file, &other]);
+        assert!(merged.contains("signatures are complete") && merged.contains("left out"), "{merged}");
+        assert_eq!(signers(&world.envelope_of(2)), [alice().keyid()]);
+    }
+    // The same statement keeps its signatures, unless somebody asks.
+    world.put_version(2, &envelope(&people::payload_of(&draft), &[&alice_too()]));
+    world.must(&["draft"]);
+    assert_eq!(signers(&world.envelope_of(2)), [alice_too().keyid()]);
+    world.must(&["draft", "--drop-signatures"]);
+    assert_eq!(signers(&world.envelope_of(2)), Vec::<Value>::new());
+}
+
+#[test]
+fn a_roster_version_that_is_not_accepted_does_not_block_earlier_versions() {
+    let mut world = World::new();
+    let lines = |keys: &[&Key]| json!(keys.iter().map(|key| key.ssh.line()).collect::<Vec<_>>());
+    let signed = |payload: &[u8]| envelope(payload, &[&alice(), &bob()]);
+    let v2 = signed(&after(&world.envelope_of(1), |tables| without(tables, "approver", "dora")));
+    let v3 = signed(&after(&v2, |tables| tables["boundary"][0]["keys"] = lines(&[&second_key()])));
+    world.put_version(2, &v2);
+    world.put_version(3, &v3);
+    world.restart();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    let notes = world.notes();
+    assert!(notes.contains("version 3 of the roster is signed and not in force: it gives the boundary prod other"));
+    assert!(!notes.contains("version 2 of the roster"), "{notes}");
+    let offered = world.propose("two:go", json!({}));
+    world.unchanged(|| world.sign(&offered, &[&dora()])).problem("unknown-signer");
+
+    // Two keys later: a start with the one in the middle goes as far as that one counts.
+    let third = Key::of("boundary", 43);
+    let v4 = signed(&after(&v3, |tables| tables["boundary"][0]["keys"] = lines(&[&third])));
+    world.put_version(4, &v4);
+    for (name, key, version) in [("key-2.pem", second_key(), 3), ("key-3.pem", third, 4)] {
+        world.write(&format!("b/boundary/{name}"), key.secret.to_pkcs8_v1_pem().as_str());
+        world.stop();
+        set_key(&world, name);
+        world.start();
+        assert_eq!(world.in_force(), version, "{}", world.notes());
+    }
+    assert_audited(&world, &[world.pinned(1)]);
+}
+
+#[test]
+fn a_roster_version_with_the_name_of_a_token_does_not_block_earlier_versions() {
+    let mut world = World::new();
+    let signed = |payload: &[u8]| envelope(payload, &[&alice(), &bob()]);
+    let v2 = signed(&after(&world.envelope_of(1), |tables| without(tables, "approver", "dora")));
+    let v3 = signed(&after(&v2, |tables| {
+        tables["approver"].as_array_mut().expect("a list").push(approver("agent", &grace()));
+    }));
+    world.put_version(2, &v2);
+    world.put_version(3, &v3);
+    world.restart();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    assert!(world.notes().contains("version 3 of the roster is signed and not in force: a token"), "{}", world.notes());
+}
+
+#[test]
+fn offline_token_commands_do_not_accept_waiting_roster_versions() {
+    let mut world = World::new();
+    let seal = world.seal();
+    let v2 = after(&world.envelope_of(1), |tables| without(tables, "approver", "dora"));
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.write("b/runbooks/more.md", &support::runbook(support::SMALL, &[("go", ":")]));
+    world.stop();
+    let config = world.path("b").to_string_lossy().into_owned();
+    let token = |arguments: &[&str]| {
+        let output = world.program(&["token", "--config", &config]).args(arguments).output().expect("started");
+        assert!(output.status.success(), "{}", said(&output));
+        said(&output)
+    };
+    let listed = token(&["list"]);
+    assert!(listed.contains("agent") && listed.contains("courier"), "{listed}");
+    fs::rename(world.version(2), world.path("2.json")).expect("moved");
+    let more = world.path("b/runbooks/more.md");
+    fs::rename(&more, world.path("more.md")).expect("moved");
+    world.start();
+    assert_eq!((world.in_force(), world.seal()), (1, seal), "to list puts nothing in force: {}", world.notes());
+    // What changes tokens seals tokens, and nothing else.
+    world.stop();
+    fs::rename(world.path("2.json"), world.version(2)).expect("moved");
+    fs::rename(world.path("more.md"), &more).expect("moved");
+    let token = |arguments: &[&str]| {
+        let output = world.program(&["token", "--config", &config]).args(arguments).output().expect("started");
+        assert!(output.status.success(), "{}", said(&output));
+        said(&output)
+    };
+    token(&["revoke", "courier"]);
+    token(&["create", "other", "--owner", "bob"]);
+    world.start();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    let seals: Vec<Value> =
+        world.log().into_iter().filter(|(kind, _)| kind == "seal").map(|(_, seal)| seal["predicate"].clone()).collect();
+    let of_tokens = &seals[seal as usize..];
+    for (at, after) in of_tokens[1..3].iter().enumerate() {
+        for same in ["roster", "policy", "registry"] {
+            assert_eq!(after[same], of_tokens[0][same], "{same} of seal {at} on");
+        }
+        assert_ne!(after["tokens"], of_tokens[at]["tokens"]);
+    }
+    assert_eq!(of_tokens.len(), 4, "one each, and one of the start");
+    assert_ne!(of_tokens[3]["roster"], of_tokens[0]["roster"]);
+    assert_audited(&world, &[world.pinned(1)]);
+}
+
+#[test]
+fn the_token_list_command_creates_no_log() {
+    let world = World::prepared(|_| {});
+    let config = world.path("b").to_string_lossy().into_owned();
+    let listed = world.program(&["token", "list", "--config", &config]).output().expect("started");
+    assert!(listed.status.success(), "{}", said(&listed));
+    assert!(!world.version(1).exists() && !world.database().exists(), "version 1 is sealed by a start");
+}
+
+#[test]
+fn the_token_list_command_reports_a_lost_store() {
+    let mut world = World::new();
+    world.stop();
+    fs::remove_file(world.database()).expect("removed");
+    let config = world.path("b").to_string_lossy().into_owned();
+    let listed = world.program(&["token", "list", "--config", &config]).output().expect("started");
+    assert!(!listed.status.success() && said(&listed).contains("countersign.db"), "{}", said(&listed));
+    assert!(!world.database().exists());
+}
+
+#[test]
+fn an_unfinished_roster_edit_does_not_prevent_a_restart() {
+    let mut world = World::new();
+    let seal = world.seal();
+    let files = ["b/boundary/policy.yaml", "b/boundary/roster.toml"];
+    let texts = files.map(|file| fs::read_to_string(world.path(file)).expect("read"));
+    let mode = |world: &World, file: &str, mode: u32| {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(world.path(file), fs::Permissions::from_mode(mode)).expect("set");
+    };
+    for (file, text) in files.iter().zip(&texts) {
+        world.write(file, &format!("{text}\n[[["));
+        world.restart();
+        assert_eq!((world.in_force(), world.seal()), (1, seal));
+        let name = file.rsplit('/').next().expect("a name");
+        let notes = world.notes();
+        assert!(notes.contains(name) && notes.contains("the sealed state stays in force"), "{notes}");
+        world.write(file, text);
+        mode(&world, file, 0o664);
+        world.restart();
+        assert!(world.notes().contains("chmod go-w"), "{}", world.notes());
+        mode(&world, file, 0o600);
+        fs::remove_file(world.path(file)).expect("removed");
+        world.restart();
+        assert!(world.notes().contains(name), "{}", world.notes());
+        assert!(world.started["notes"].to_string().contains(name), "serve says it too");
+    }
+    // Neither is needed for what is signed: the policy that version 2 names is the sealed one.
+    let v2 = after(&world.envelope_of(1), |tables| without(tables, "approver", "dora"));
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    let home = world.path("b").to_string_lossy().into_owned();
+    let doctor = world.program(&["doctor", &home]).output().expect("started");
+    assert!(!doctor.status.success() && said(&doctor).contains("policy.yaml"), "{}", said(&doctor));
+    world.restart();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    // A log that has not begun needs them.
+    let mut fresh = World::prepared(|_| {});
+    fresh.write("b/boundary/policy.yaml", "[[[");
+    fresh.write("b/boundary/roster.toml", "[[[");
+    let why = fresh.try_start().expect_err("nothing to seal");
+    assert!(why.contains("policy.yaml") && why.contains("roster.toml"), "{why}");
+    // Nor is there one in a store that a crash left empty.
+    fs::write(fresh.database(), "").expect("written");
+    mode(&fresh, "b/boundary/countersign.db", 0o600);
+    let why = fresh.try_start().expect_err("nothing to seal");
+    assert!(why.contains("policy.yaml") && why.contains("roster.toml"), "{why}");
+}
+
+#[test]
+fn a_file_that_is_no_roster_version_is_moved_away_and_drafted_again() {
+    let world = World::new();
+    world.write("b/boundary/roster.d/2.json", "{\"payload\":");
+    let refused = world.tool(&["remove", "approver", "dora"]);
+    assert!(!refused.status.success() && said(&refused).contains("move it away"), "{}", said(&refused));
+    assert!(fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read").contains("dora"));
+    fs::rename(world.version(2), world.path("2.json")).expect("moved");
+    world.must(&["remove", "approver", "dora"]);
+    assert!(world.version(2).exists());
+}
+
+#[test]
+fn a_service_can_read_roster_versions_that_root_has_written() {
+    use std::os::unix::fs::PermissionsExt as _;
+    // The service's umask lets nobody else in; what it puts there holds public keys and signatures.
+    let world = World::new();
+    let mode = |path: PathBuf| fs::metadata(path).expect("there").permissions().mode() & 0o7777;
+    assert_eq!((mode(world.path("b/boundary/roster.d")), mode(world.version(1))), (0o755, 0o644));
+}

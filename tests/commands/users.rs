@@ -1,0 +1,260 @@
+//! What people meet at the command line: tokens beside keys, token files, output in a log, a key without our program.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::support::people::{alice, bob, mallory};
+use crate::support::{self, SMALL, World, has, id_of, not_run, runbook, said};
+use serde_json::{Value, json};
+
+/// A world with the key files `alice.pem` and `mallory.pem`, and its roster in `roster.json`.
+fn world() -> World {
+    let world = World::new();
+    with_files(&world);
+    world
+}
+
+fn with_files(world: &World) {
+    for key in [alice(), mallory()] {
+        world.write(&format!("{}.pem", key.name), key.secret.to_pkcs8_v1_pem().as_str());
+    }
+    let shown = world.program(&["roster", "show", "--json", "--config"]).arg(world.path("b")).output().unwrap();
+    world.write("roster.json", &String::from_utf8(shown.stdout).unwrap());
+}
+
+/// As somebody at a terminal who has this token in the environment and this key.
+fn at_terminal(world: &World, token: &str, key: &str, words: &[&str]) -> Output {
+    let mut command = world.program(words);
+    command.env("COUNTERSIGN_URL", &world.wire.url).env("COUNTERSIGN_TOKEN", token);
+    command.env("COUNTERSIGN_KEY", world.path(key)).env("COUNTERSIGN_TRUST", world.path("roster.json"));
+    command.output().unwrap()
+}
+
+#[test]
+fn a_token_in_the_environment_does_not_prevent_a_review() {
+    let world = world();
+    // Tokens that may not read all that a review is made of: an agent's, one that reads some steps, one that has ended.
+    let limited = world.token_for("limited", &[], &["read"], &["plain:*"]);
+    let ended = world.token("ended", &[], &["read"]);
+    world.control(&json!({"do": "token-revoke", "name": "ended"})).unwrap();
+    for token in [&world.agent, &world.courier, &limited, &ended] {
+        let proposal = world.propose("say:echo", json!({"text": token}));
+        let (id, digest) = (id_of(&proposal), proposal["digest"].as_str().unwrap());
+        let listed = at_terminal(&world, token, "alice.pem", &["inbox"]);
+        assert!(listed.status.success() && said(&listed).contains("say:echo"), "{}", said(&listed));
+        let shown = at_terminal(&world, token, "alice.pem", &["review", id]);
+        assert_eq!(shown.status.code(), Some(0), "{}", said(&shown));
+        assert!(!said(&shown).contains("could not be fetched"), "{}", said(&shown));
+        let approve = ["approve", id, "--yes", "--expect", digest];
+        let approved = at_terminal(&world, token, "alice.pem", &approve);
+        assert!(approved.status.success(), "{}", said(&approved));
+        assert_eq!(world.receipt(&world.until(id, "finished"))["decision"]["approvers"], json!(["alice"]));
+        let other = world.propose("plain:true", json!({}));
+        let denied = at_terminal(&world, token, "alice.pem", &["deny", id_of(&other), "--yes"]);
+        assert!(denied.status.success(), "{}", said(&denied));
+    }
+    // A token that may read all is used, and no key has to sign a challenge for it.
+    let before = world.service_log().matches("/v1/challenges").count();
+    let proposal = world.propose("plain:true", json!({}));
+    let shown = at_terminal(&world, &world.reader, "alice.pem", &["review", id_of(&proposal)]);
+    assert_eq!(shown.status.code(), Some(0), "{}", said(&shown));
+    assert_eq!(world.service_log().matches("/v1/challenges").count(), before);
+}
+
+#[test]
+fn output_and_audit_and_export_can_use_a_key_instead_of_a_token() {
+    let world = world();
+    let proposal = world.propose("say:echo", json!({"text": "hello"}));
+    let (id, digest) = (id_of(&proposal), proposal["digest"].as_str().unwrap());
+    let approved = at_terminal(&world, &world.agent, "alice.pem", &["approve", id, "--yes", "--expect", digest]);
+    assert!(approved.status.success(), "{}", said(&approved));
+    world.until(id, "finished");
+    // The courier's token shows nothing of what the agent proposed.
+    let copy = world.path("mirror-of-a-person");
+    let commands =
+        [&["output", id][..], &["log", "export", copy.to_str().unwrap()], &["audit", world.wire.url.as_str()]];
+    for words in commands {
+        let stranger = at_terminal(&world, &world.courier, "mallory.pem", words);
+        assert!(!stranger.status.success() && said(&stranger).contains("--key FILE"), "{}", said(&stranger));
+        let read = at_terminal(&world, &world.courier, "alice.pem", words);
+        assert!(read.status.success(), "{words:?}: {}", said(&read));
+    }
+    // The agent's own token is enough for its own output, and no key has to sign for it.
+    let before = world.service_log().matches("/v1/challenges").count();
+    let own = at_terminal(&world, &world.agent, "alice.pem", &["output", id]);
+    assert!(own.status.success() && said(&own).contains("hello"), "{}", said(&own));
+    assert_eq!(world.service_log().matches("/v1/challenges").count(), before);
+}
+
+#[test]
+fn a_review_without_read_access_reports_both_ways_to_get_access() {
+    let world = world();
+    let proposal = world.propose("say:echo", json!({"text": "x"}));
+    // The agent sees its own proposal, but not what a review is made of; the boundary does not know the key.
+    let shown = at_terminal(&world, &world.agent, "mallory.pem", &["review", id_of(&proposal)]);
+    assert_ne!(shown.status.code(), Some(0), "{}", said(&shown));
+    for part in ["the boundary knows none of your keys", "--key FILE", "the scope read"] {
+        assert!(said(&shown).contains(part), "{part}: {}", said(&shown));
+    }
+}
+
+#[test]
+fn registry_list_accepts_a_named_key_and_key_show_accepts_both_file_names() {
+    let world = world();
+    let key = world.path("alice.pem");
+    for words in [&["registry", "list"][..], &["registry", "show", "say:echo"]] {
+        let mut command = world.program(words);
+        let listed = command.args(["--url", &world.wire.url, "--key"]).arg(&key).output().unwrap();
+        assert!(listed.status.success() && said(&listed).contains("say:echo"), "{}", said(&listed));
+    }
+    let [plain, named] = [&["key", "show"][..], &["key", "show", "--key"]].map(|words| {
+        let shown = world.program(words).arg(&key).output().unwrap();
+        assert!(shown.status.success(), "{}", said(&shown));
+        said(&shown)
+    });
+    assert!(plain == named && plain.contains(&alice().keyid()), "{plain}");
+    assert_eq!(world.program(&["key", "show"]).output().unwrap().status.code(), Some(2));
+}
+
+// ---- token files
+
+#[test]
+fn a_token_file_that_others_can_read_is_refused_with_the_correcting_command() {
+    let world = World::new();
+    world.write("agent.token", &format!("{}\n", world.agent));
+    let file = world.path("agent.token");
+    let list = || {
+        let mut command = world.program(&["registry", "list", "--url", &world.wire.url, "--token-file"]);
+        command.arg(&file).output().unwrap()
+    };
+    for mode in [0o640, 0o604, 0o644, 0o660, 0o602] {
+        fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+        let refused = list();
+        assert_eq!(refused.status.code(), Some(2), "{mode:o}: {}", said(&refused));
+        assert!(said(&refused).contains(&format!("run `chmod 600 {file:?}`")), "{}", said(&refused));
+        assert!(!said(&refused).contains("cst_"), "{}", said(&refused));
+    }
+    for mode in [0o600, 0o400] {
+        fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+        assert!(list().status.success(), "{mode:o}");
+    }
+    // The one of the configuration directory as well.
+    let own = world.path("home/.config/countersign/token");
+    world.write("home/.config/countersign/token", &world.agent);
+    fs::set_permissions(&own, Permissions::from_mode(0o644)).unwrap();
+    let refused = world.program(&["registry", "list", "--url", &world.wire.url]).output().unwrap();
+    assert!(refused.status.code() == Some(2) && said(&refused).contains("chmod 600"), "{}", said(&refused));
+    // Nobody else opens a pipe.
+    if has("bash") {
+        let mut bash = world.command("bash");
+        let line = "exec \"$0\" registry list --url \"$1\" --token-file <(printf %s \"$2\")";
+        let listed = bash.args(["-c", line, support::PROGRAM, &world.wire.url, &world.agent]).output().unwrap();
+        assert!(listed.status.success(), "{}", said(&listed));
+    }
+}
+
+#[test]
+fn a_token_is_written_to_a_new_file_that_only_its_user_can_read() {
+    let world = World::new();
+    let file = world.path("made.token");
+    let create = |name: &str, more: &[&str]| {
+        let mut command = world.program(&["token", "create", name, "--owner", "carol", "--config"]);
+        command.arg(world.path("b")).arg("--out").arg(&file).args(more).output().unwrap()
+    };
+    let made = create("made", &[]);
+    assert!(made.status.success() && !said(&made).contains("cst_"), "{}", said(&made));
+    assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o600);
+    let listed = world.program(&["registry", "list", "--url", &world.wire.url, "--token-file"]).arg(&file).output();
+    assert!(listed.as_ref().unwrap().status.success(), "{}", said(&listed.unwrap()));
+    // A file that exists is not replaced, and no token is made for it.
+    let before = fs::read(&file).unwrap();
+    let refused = create("second", &[]);
+    assert!(refused.status.code() == Some(2) && said(&refused).contains("no token was made"), "{}", said(&refused));
+    assert_eq!(fs::read(&file).unwrap(), before);
+    let listed = world.program(&["token", "list", "--config"]).arg(world.path("b")).output().unwrap();
+    assert!(!said(&listed).contains("second"), "{}", said(&listed));
+    // A refusal leaves no file.
+    fs::remove_file(&file).unwrap();
+    assert_eq!(create("made", &[]).status.code(), Some(126), "names are never used twice");
+    assert!(!file.exists());
+    let made = create("third", &["--json"]);
+    let line: Value = serde_json::from_slice(&made.stdout).unwrap_or_else(|_| panic!("{}", said(&made)));
+    assert_eq!(line, json!({"token": line["token"], "file": file.to_str().unwrap()}));
+    let help = said(&world.program(&["token", "create", "--help"]).output().unwrap());
+    assert!(["propose:", "read:", "operate:"].iter().all(|scope| help.contains(scope)), "{help}");
+}
+
+// ---- output in a log
+
+#[test]
+fn escaped_output_cannot_control_a_terminal_or_a_ci_system() {
+    let script = "printf '::add-mask::x\\n##vso[task.setvariable variable=a]b\\n\\033]52;c;eA==\\007\\n'\n\
+                  printf '  ::error::no\\n' >&2";
+    let world = World::with(|setup| setup.runbook("odd.md", runbook(SMALL, &[("go", script)])));
+    let finished = world.run("odd:go", json!({}), &[&alice()]);
+    let id = id_of(&finished);
+    let print = |words: &[&str]| {
+        let mut command = world.program(words);
+        command.args([id, "--url", &world.wire.url]).env("COUNTERSIGN_TOKEN", &world.agent).output().unwrap()
+    };
+    for command in ["output", "wait"] {
+        let raw = print(&[command]);
+        assert!(said(&raw).contains("\n##vso[") && raw.stdout.starts_with(b"::add-mask"), "{}", said(&raw));
+        let escaped = print(&[command, "--escape"]);
+        let text = said(&escaped);
+        assert!(escaped.status.success() && text.contains("setvariable") && text.contains("add-mask"), "{text}");
+        assert!(!text.contains("##vso["), "{text}");
+        assert!(text.bytes().all(|byte| byte == b'\n' || (0x20..0x7f).contains(&byte)), "{text:?}");
+        assert!(text.lines().all(|line| !line.trim_start().starts_with("::")), "{text}");
+    }
+    assert_eq!(print(&["output", "--escape", "--raw"]).status.code(), Some(2));
+    assert_eq!(print(&["output", "--escape", "--json"]).status.code(), Some(2));
+}
+
+// ---- without our program
+
+#[test]
+fn the_commands_of_the_keys_page_approve_and_deny_with_only_openssl_and_curl() {
+    let test = "the_commands_of_the_keys_page_approve_and_deny_with_only_openssl_and_curl";
+    let missing: Vec<&str> =
+        ["bash", "openssl", "curl", "sed", "sha256sum"].into_iter().filter(|one| !has(one)).collect();
+    if !missing.is_empty() {
+        return not_run(test, &format!("there is no {} here", missing.join(" and ")));
+    }
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("keys/README.md")).unwrap();
+    let blocks: Vec<&str> =
+        page.split("```sh\n").skip(1).map(|rest| rest.split_once("```").expect("an end").0).collect();
+    let [read, approve, deny] = blocks[..] else { panic!("{} blocks", blocks.len()) };
+    let world = World::new();
+    fs::create_dir(world.path("desk")).unwrap();
+    world.write("desk/bob.pem", bob().secret.to_pkcs8_v1_pem().as_str());
+    let run = |proposal: &Value, blocks: [&str; 2]| {
+        let mut bash = world.command("bash");
+        bash.args(["-euo", "pipefail", "-c", &blocks.concat()]).current_dir(world.path("desk"));
+        bash.env("URL", &world.wire.url).env("ID", id_of(proposal)).env("KEYID", bob().keyid());
+        let output = bash.output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        assert_eq!(fs::read(world.path("desk/statement.json")).unwrap(), support::bytes_of(proposal));
+        said(&output)
+    };
+    let wanted = world.propose("say:echo", json!({"text": "\"payload\":\"x\" \"boundary\":{}"}));
+    let answer = run(&wanted, [read, approve]);
+    assert!(!answer.contains("/problems/"), "{answer}");
+    let finished = world.until(id_of(&wanted), "finished");
+    assert_eq!(world.receipt(&finished)["decision"]["approvers"], json!(["bob"]));
+    let unwanted = world.propose("two:go", json!({"text": "\"boundary\":{}"}));
+    let answer = run(&unwanted, [read, deny]);
+    assert!(answer.contains("\"denied\""), "{answer}");
+    assert_eq!(world.show(id_of(&unwanted))["status"], "denied");
+    // The line for the roster, of a key that openssl made.
+    let made = Command::new("bash")
+        .args(["-ec", "openssl genpkey -algorithm ed25519 -out bob2.pem; chmod 600 bob2.pem"])
+        .current_dir(world.path("desk"))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", said(&made));
+    let shown = world.program(&["key", "show"]).arg(world.path("desk/bob2.pem")).output().unwrap();
+    assert!(said(&shown).starts_with("ssh-ed25519 AAAA"), "{}", said(&shown));
+}

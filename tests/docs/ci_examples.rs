@@ -1,0 +1,518 @@
+//! `examples/ci`: every line that they run, in bash, with its inputs as environment, against a real boundary.
+//!
+//! A small runner stands in for GitHub's and GitLab's: it reads the YAML, works out the expressions of `env` and `with`,
+//! and runs each `run` and `script`. Nothing else of the files is believed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::cosigner::{Witness, vkey_of_log};
+use crate::support::people::alice;
+use crate::support::wire::Wire;
+use crate::support::{self, PROGRAM, SMALL, Setup, World, has, not_run, runbook, said};
+use serde_json::{Value, json};
+
+const COMMIT: &str = "89abcdef89abcdef89abcdef89abcdef89abcdef";
+/// What somebody who may name a branch or write a commit message would have run.
+const HOSTILE: &str = "x\"; touch pwned; echo \"$(touch pwned)`touch pwned`' ${IFS}touch pwned\n--help\n";
+
+fn example(file: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/ci").join(file);
+    let text = fs::read_to_string(&path).expect(file);
+    countersign::yaml::parse(&text, 1).unwrap_or_else(|flaw| panic!("{file}:{flaw}")).to_json()
+}
+
+/// A boundary with the step that the examples run, and a runner's directories.
+struct Runner {
+    world: World,
+    /// `inputs.…`, `vars.…`, `secrets.…`, `github.…`, `runner.…`, `steps.…` by their whole names.
+    context: BTreeMap<String, String>,
+    path: String,
+    /// The runner's directory for the job's own files.
+    temp: PathBuf,
+}
+
+impl Runner {
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With `countersign` installed: an image that has it.
+    fn with(change: impl FnOnce(&mut Setup)) -> Self {
+        Self::of(":", change)
+    }
+
+    /// Whose step is this script.
+    fn of(script: &str, change: impl FnOnce(&mut Setup)) -> Self {
+        let world = World::with(|setup| {
+            change(setup);
+            let params = "params:\n  commit: {type: string, pattern: \"^[0-9a-f]{40}$\"}\n  drain: {type: boolean, default: true}\n";
+            setup.runbook("deploy.md", runbook(&format!("{params}{SMALL}"), &[("web", script)]));
+        });
+        for below in ["work", "temp", "bin"] {
+            fs::create_dir_all(world.path(below)).expect("made");
+        }
+        symlink(PROGRAM, world.path("bin/countersign")).expect("a link");
+        let path = format!("{}:{}", world.path("bin").display(), std::env::var("PATH").expect("a path"));
+        let view = world.wire.get("/v1/steps/deploy:web", &world.reader).ok(200);
+        let boundary = world.boundary()["id"].as_str().expect("an id").to_owned();
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        let context = [
+            ("vars.COUNTERSIGN_URL", world.wire.url.clone()),
+            ("secrets.COUNTERSIGN_TOKEN", world.agent.clone()),
+            ("vars.COUNTERSIGN_BOUNDARY", boundary),
+            ("vars.COUNTERSIGN_ROSTER", text(&world.started["roster"])),
+            ("vars.COUNTERSIGN_STEP_DIGEST", text(&view["digest"])),
+            ("github.sha", COMMIT.to_owned()),
+            ("github.event.head_commit.message", HOSTILE.to_owned()),
+            ("runner.temp", world.path("temp").to_string_lossy().into_owned()),
+        ];
+        let context = context.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let temp = world.path("temp");
+        Self { world, context, path, temp }
+    }
+
+    /// The runner of another job: nothing of what was installed or written before is there.
+    fn next_job(&mut self, name: &str) {
+        self.temp = self.world.path(&format!("temp-{name}"));
+        fs::create_dir_all(&self.temp).expect("made");
+        let _ = fs::remove_file(self.world.path("paths"));
+        self.path = std::env::var("PATH").expect("a path");
+        self.context.retain(|name, _| !name.starts_with("steps."));
+        self.context.insert("runner.temp".to_owned(), self.temp.to_string_lossy().into_owned());
+        assert!(!self.bash("command -v countersign", &[]).status.success(), "it is installed on this machine");
+    }
+
+    /// A text with its `${{ … }}` worked out: names of the context, nothing else.
+    fn text(&self, text: &str) -> String {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some((before, expression)) = rest.split_once("${{") {
+            let (name, after) = expression.split_once("}}").expect("an end");
+            out.push_str(before);
+            let value = self.context.get(name.trim());
+            out.push_str(value.unwrap_or_else(|| panic!("{} is not known", name.trim())));
+            rest = after;
+        }
+        out + rest
+    }
+
+    fn texts(&self, map: &Value) -> Vec<(String, String)> {
+        let entries = map.as_object().into_iter().flatten();
+        entries.map(|(name, value)| (name.clone(), self.text(value.as_str().expect("text")))).collect()
+    }
+
+    /// Runs lines as a runner does, in the checkout.
+    fn bash(&self, script: &str, env: &[(String, String)]) -> Output {
+        let mut command = self.world.command("bash");
+        command.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", script]).current_dir(self.world.path("work"));
+        command.env("PATH", &self.path).envs(env.iter().cloned());
+        command.env("RUNNER_TEMP", &self.temp).env("GITHUB_WORKSPACE", self.world.path("work"));
+        command.env("GITHUB_OUTPUT", self.world.path("output")).env("GITHUB_PATH", self.world.path("paths"));
+        command.stdin(Stdio::null()).output().expect("bash")
+    }
+
+    /// Runs a step of a workflow or of a composite action; what it put out becomes `steps.ID.outputs.NAME`.
+    fn step(&mut self, step: &Value) -> Output {
+        let script = step["run"].as_str().expect("a run");
+        assert!(!script.contains("${{"), "an expression in a run line is text that others choose: {script}");
+        assert_eq!(step["shell"], "bash");
+        let env = self.texts(&step["env"]);
+        let _ = fs::remove_file(self.world.path("output"));
+        let output = self.bash(script, &env);
+        let written = fs::read_to_string(self.world.path("output")).unwrap_or_default();
+        if let Some(id) = step["id"].as_str() {
+            for line in written.lines() {
+                let (name, value) = line.split_once('=').expect("name=value");
+                self.context.insert(format!("steps.{id}.outputs.{name}"), value.to_owned());
+            }
+        }
+        let paths = fs::read_to_string(self.world.path("paths")).unwrap_or_default();
+        paths.lines().for_each(|line| self.path = format!("{line}:{}", self.path));
+        output
+    }
+
+    /// Runs the composite action with these inputs; ends with the first step that fails.
+    fn action(&mut self, with: &[(String, String)]) -> Output {
+        let action = example("github/action.yml");
+        let inputs = action["inputs"].as_object().expect("inputs");
+        self.context.retain(|name, _| !name.starts_with("inputs.") && !name.starts_with("steps."));
+        for (name, input) in inputs {
+            let given = with.iter().find(|(given, _)| given == name).map(|(_, value)| value.clone());
+            let value = given.or_else(|| input["default"].as_str().map(str::to_owned));
+            assert!(value.is_some() || input["required"] != true, "{name} is required");
+            self.context.insert(format!("inputs.{name}"), value.unwrap_or_default());
+        }
+        assert!(with.iter().all(|(name, _)| inputs.contains_key(name)), "an input that the action does not have");
+        let steps = action["runs"]["steps"].as_array().expect("steps").clone();
+        let mut last = None;
+        for step in steps {
+            let output = self.step(&step);
+            let failed = !output.status.success();
+            last = Some(output);
+            if failed {
+                break;
+            }
+        }
+        let output = last.expect("a step");
+        if output.status.success() {
+            let bundle = self.text(action["outputs"]["bundle"]["value"].as_str().expect("a value"));
+            self.context.insert("action.bundle".to_owned(), bundle);
+        }
+        output
+    }
+
+    /// Signs whatever is proposed while `act` runs.
+    fn approving<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
+        let sign = |wire: &Wire, path: &str, shown: &Value| {
+            let signature = alice().sign(&support::bytes_of(shown));
+            let _ = wire.try_post(&format!("{path}/signatures"), "", &json!({"signatures": [signature]}));
+        };
+        self.meanwhile(sign, act)
+    }
+
+    /// Does `with` to whatever is proposed while `act` runs.
+    fn meanwhile<T>(&mut self, with: impl Fn(&Wire, &str, &Value) + Sync, act: impl FnOnce(&mut Self) -> T) -> T {
+        let over = AtomicBool::new(false);
+        let (wire, reader) = (self.world.wire.clone(), self.world.reader.clone());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::SeqCst) {
+                    let page = wire.get("/v1/proposals?status=pending", &reader).ok(200);
+                    for proposal in page["proposals"].as_array().expect("a list") {
+                        let path = format!("/v1/proposals/{}", support::id_of(proposal));
+                        with(&wire, &path, &wire.get(&path, &reader).ok(200));
+                    }
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            });
+            // Also when `act` panics: the scope waits for the thread.
+            let _over = Over(&over);
+            act(self)
+        })
+    }
+
+    /// Nothing of what others chose was run, neither here nor in the boundary's directory.
+    fn assert_nothing_was_injected(&self) {
+        for place in ["work", "temp", "b", "."].map(|place| self.world.path(place)).iter().chain([&self.temp]) {
+            assert!(!place.join("pwned").exists(), "{}", place.display());
+        }
+    }
+}
+
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[track_caller]
+fn succeeded(output: &Output) {
+    assert!(output.status.success(), "{:?}: {}", output.status, said(output));
+}
+
+fn able(test: &str, programs: &[&str]) -> bool {
+    let missing: Vec<&str> = programs.iter().copied().filter(|program| !has(program)).collect();
+    if !missing.is_empty() {
+        not_run(test, &format!("there is no {} here", missing.join(" and ")));
+    }
+    missing.is_empty()
+}
+
+/// The inputs that the workflow gives the action.
+fn inputs(runner: &Runner) -> Vec<(String, String)> {
+    let workflow = example("github/workflow.yml");
+    let steps = workflow["jobs"]["deploy"]["steps"].as_array().expect("steps").clone();
+    let step = steps.iter().find(|step| step["id"] == "countersign").expect("the action").clone();
+    let uses = step["uses"].as_str().expect("an action");
+    let commit = uses.split_once('@').expect("a version").1;
+    assert!(commit.len() == 40 && !uses.starts_with('.'), "not from the checkout, and by its commit: {uses}");
+    runner.texts(&step["with"])
+}
+
+fn but(inputs: &[(String, String)], name: &str, value: &str) -> Vec<(String, String)> {
+    let mut inputs = inputs.to_vec();
+    inputs.retain(|(other, _)| other != name);
+    inputs.push((name.to_owned(), value.to_owned()));
+    inputs
+}
+
+#[test]
+fn the_github_workflow_deploys_and_releases_only_the_countersigned_version() {
+    let test = "the_github_workflow_deploys_and_releases_only_the_countersigned_version";
+    if !able(test, &["bash", "curl", "sha256sum", "mktemp"]) {
+        return;
+    }
+    let mut runner = Runner::new();
+    let workflow = example("github/workflow.yml");
+    let steps = |job: &str| workflow["jobs"][job]["steps"].as_array().expect("steps").clone();
+    // Install: only what has the pinned sum.
+    let sum = Command::new("sha256sum").arg(PROGRAM).output().expect("sha256sum").stdout;
+    let sum = String::from_utf8_lossy(&sum)[..64].to_owned();
+    runner.context.insert("vars.COUNTERSIGN_DOWNLOAD".to_owned(), format!("file://{PROGRAM}"));
+    runner.context.insert("vars.COUNTERSIGN_SHA256".to_owned(), "0".repeat(64));
+    let install = |job: &str| steps(job).into_iter().find(|step| step["run"].is_string()).expect("install");
+    let install_again = install("release");
+    let install = install("deploy");
+    assert_eq!(install, install_again, "both jobs install the same, by the same sum");
+    runner.next_job("deploy");
+    assert!(!runner.step(&install).status.success(), "another sum");
+    runner.context.insert("vars.COUNTERSIGN_SHA256".to_owned(), sum);
+    succeeded(&runner.step(&install));
+    assert!(runner.path.starts_with(&*runner.temp.join("bin").to_string_lossy()), "{}", runner.path);
+    // Deploy.
+    let with = inputs(&runner);
+    let output = runner.approving(|runner| runner.action(&with));
+    succeeded(&output);
+    assert!(said(&output).contains("gate          open"), "{}", said(&output));
+    runner.assert_nothing_was_injected();
+    let bundle = PathBuf::from(&runner.context["action.bundle"]);
+    let (code, report) = runner.world.verify(&fs::read(&bundle).expect("the bundle"));
+    assert_eq!(code, 0);
+    let approved = &report["report"]["facts"]["approved"];
+    assert_eq!(
+        (&approved["params"]["commit"], &approved["reason"]),
+        (&json!(COMMIT), &json!(HOSTILE)),
+        "data all the way"
+    );
+    // Release, in another job, on another runner, with the artifact.
+    runner.next_job("release");
+    fs::create_dir_all(runner.temp.join("receipt")).expect("made");
+    fs::copy(&bundle, runner.temp.join("receipt/run.bundle.json")).expect("downloaded");
+    let mut release = steps("release").into_iter().filter(|step| step["run"].is_string());
+    succeeded(&runner.step(&release.next().expect("install")));
+    let release = release.next().expect("the gate");
+    succeeded(&runner.step(&release));
+    // The receipt of one commit opens nothing for another, nor does one of another boundary or definition.
+    for (name, other, code) in [
+        ("github.sha", "f".repeat(40), 1),
+        ("vars.COUNTERSIGN_BOUNDARY", format!("sha256:{}", "a".repeat(64)), 1),
+        ("vars.COUNTERSIGN_STEP_DIGEST", format!("sha256:{}", "b".repeat(64)), 1),
+        ("vars.COUNTERSIGN_ROSTER", format!("sha256:{}", "c".repeat(64)), 1),
+        ("github.sha", HOSTILE.to_owned(), 1),
+        ("vars.COUNTERSIGN_ROSTER", "roster.json".to_owned(), 2),
+        ("vars.COUNTERSIGN_ROSTER", String::new(), 2),
+    ] {
+        let right = runner.context.insert(name.to_owned(), other.clone()).expect("there");
+        let output = runner.step(&release);
+        assert_eq!(output.status.code(), Some(code), "{name}={other:?}: {}", said(&output));
+        runner.context.insert(name.to_owned(), right);
+    }
+    runner.assert_nothing_was_injected();
+}
+
+#[test]
+fn the_github_action_fails_closed_and_never_runs_its_inputs() {
+    if !able("the_github_action_fails_closed_and_never_runs_its_inputs", &["bash", "mktemp"]) {
+        return;
+    }
+    let mut runner = Runner::new();
+    let with = inputs(&runner);
+    // Whatever input is text of others: refused or data, never run, never an option.
+    let action = example("github/action.yml");
+    let inputs: Vec<String> = action["inputs"].as_object().expect("inputs").keys().cloned().collect();
+    // What only the gate takes is looked at once the step has run; a reason may be any text.
+    let of_gate = ["boundary", "roster", "max-age", "min-sandbox"];
+    for name in inputs.iter().filter(|name| *name != "reason" && !of_gate.contains(&name.as_str())) {
+        for hostile in [HOSTILE, "--help", "$(touch pwned)", "-x", "../../pwned"] {
+            let output = runner.action(&but(&with, name, hostile));
+            assert!(!output.status.success(), "{name}={hostile:?}: {}", said(&output));
+            runner.assert_nothing_was_injected();
+        }
+    }
+    assert!(runner.world.proposals().is_empty(), "nothing was even proposed");
+    for name in of_gate {
+        for hostile in [HOSTILE, "--help"] {
+            let output = runner.approving(|runner| runner.action(&but(&with, name, hostile)));
+            assert_eq!(output.status.code(), Some(2), "{name}={hostile:?}: {}", said(&output));
+            runner.assert_nothing_was_injected();
+        }
+    }
+    // A reason may also be of any length: what is signed is cut, what is run is not touched.
+    for reason in ["x".repeat(2048), "\u{44f}".repeat(300), HOSTILE.repeat(50)] {
+        let output = runner.approving(|runner| runner.action(&but(&with, "reason", &reason)));
+        succeeded(&output);
+        let (_, report) = runner.world.verify(&fs::read(&runner.context["action.bundle"]).expect("the bundle"));
+        let signed = report["report"]["facts"]["approved"]["reason"].as_str().expect("a reason").to_owned();
+        let kept = signed.strip_suffix("...").expect("cut");
+        assert!(reason.starts_with(kept) && kept.len() > 300, "{signed}");
+        runner.assert_nothing_was_injected();
+    }
+    runner.context.remove("action.bundle");
+    // Denied: 126, and the gate is not even asked.
+    let boundary = runner.world.boundary();
+    let output = runner.meanwhile(
+        move |wire, path, shown| {
+            let body = support::people::denial(&boundary, &support::bytes_of(shown), "no");
+            let denial = support::people::envelope(&body, &[&alice()]);
+            let _ = wire.try_post(&format!("{path}/denial"), "", &denial);
+        },
+        |runner| runner.action(&with),
+    );
+    assert_eq!(output.status.code(), Some(126), "{}", said(&output));
+    assert!(!runner.context.contains_key("action.bundle"));
+}
+
+#[test]
+fn the_gitlab_pipeline_deploys_and_releases_only_the_countersigned_version() {
+    if !able("the_gitlab_pipeline_deploys_and_releases_only_the_countersigned_version", &["bash"]) {
+        return;
+    }
+    let mut runner = Runner::new();
+    let pipeline = example("gitlab/.gitlab-ci.yml");
+    let script = |job: &str| {
+        let lines = pipeline[job]["script"].as_array().expect("a script").iter();
+        lines.map(|line| format!("{}\n", line.as_str().expect("a line"))).collect::<String>()
+    };
+    let variable = |runner: &Runner, name: &str| runner.context[name].clone();
+    let env = |runner: &Runner| -> Vec<(String, String)> {
+        let values = [
+            ("COUNTERSIGN_URL", variable(runner, "vars.COUNTERSIGN_URL")),
+            ("COUNTERSIGN_TOKEN", variable(runner, "secrets.COUNTERSIGN_TOKEN")),
+            ("BOUNDARY", variable(runner, "vars.COUNTERSIGN_BOUNDARY")),
+            ("ROSTER", variable(runner, "vars.COUNTERSIGN_ROSTER")),
+            ("DIGEST", variable(runner, "vars.COUNTERSIGN_STEP_DIGEST")),
+            ("CI_COMMIT_SHA", variable(runner, "github.sha")),
+            ("CI_COMMIT_TITLE", HOSTILE.lines().next().expect("a line").to_owned()),
+            ("CI_PROJECT_DIR", runner.world.path("work").to_string_lossy().into_owned()),
+        ];
+        values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    };
+    let good = env(&runner);
+    let deploy = script("deploy");
+    for title in [HOSTILE.lines().next().expect("a line").to_owned(), "\u{44f}".repeat(300)] {
+        let titled = but(&good, "CI_COMMIT_TITLE", &title);
+        succeeded(&runner.approving(|runner| runner.bash(&deploy, &titled)));
+    }
+    let output = runner.approving(|runner| runner.bash(&deploy, &good));
+    succeeded(&output);
+    runner.assert_nothing_was_injected();
+    assert!(said(&output).contains("gate          open"), "{}", said(&output));
+    let release = script("release");
+    let released = runner.bash(&release, &good);
+    succeeded(&released);
+    assert!(said(&released).ends_with(&format!("released {COMMIT}\n")), "{}", said(&released));
+    for (name, other, code) in [
+        ("CI_COMMIT_SHA", "f".repeat(40), 1),
+        ("CI_COMMIT_SHA", HOSTILE.to_owned(), 1),
+        ("BOUNDARY", format!("sha256:{}", "a".repeat(64)), 1),
+        ("ROSTER", format!("sha256:{}", "c".repeat(64)), 1),
+        ("ROSTER", String::new(), 2),
+        ("DIGEST", "--any-digest".to_owned(), 2),
+    ] {
+        let output = runner.bash(&release, &but(&good, name, &other));
+        assert_eq!(output.status.code(), Some(code), "{name}={other:?}: {}", said(&output));
+        assert!(!said(&output).contains("released"), "{name}={other:?}");
+    }
+    runner.assert_nothing_was_injected();
+}
+
+/// Lines that GitHub's runner would take for commands, outside of what `stop-commands` brackets; it must end.
+fn commands_of(log: &str) -> Vec<&str> {
+    let mut commands = Vec::new();
+    let mut stopped: Option<&str> = None;
+    for line in log.lines().map(str::trim) {
+        match (stopped, line.strip_prefix("::stop-commands::")) {
+            (Some(token), _) if line.strip_prefix("::").and_then(|rest| rest.strip_suffix("::")) == Some(token) => {
+                stopped = None;
+            }
+            (None, Some(token)) => stopped = Some(token).filter(|token| token.len() == 32),
+            (None, None) if line.starts_with("::") || line.contains("##[") => commands.push(line),
+            _ => {}
+        }
+    }
+    assert_eq!(stopped, None, "the runner takes no commands any more: {log}");
+    commands
+}
+
+#[test]
+fn the_output_of_a_step_contains_no_command_for_the_ci_runner() {
+    if !able("the_output_of_a_step_contains_no_command_for_the_ci_runner", &["bash", "mktemp", "od", "tr"]) {
+        return;
+    }
+    for (end, code) in [("", 0), ("exit 3", 3)] {
+        // The last line has no end, and each stream has its own.
+        let script = format!(
+            "echo '::add-mask::a'\necho '::stop-commands::b'\necho '##[add-path]c' >&2\nprintf '::error::d' >&2\nprintf '::e::f'\n{end}"
+        );
+        let mut runner = Runner::of(&script, |_| {});
+        let with = inputs(&runner);
+        let of_action = runner.approving(|runner| runner.action(&with));
+        assert_eq!(of_action.status.code(), Some(code), "{}", said(&of_action));
+        let propose = example("github/action.yml")["runs"]["steps"][0].clone();
+        let output = runner.approving(|runner| runner.step(&propose));
+        assert_eq!(output.status.code(), Some(code), "{}", said(&output));
+        let log = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.stderr.is_empty(), "one stream, so that its order is the log's: {}", said(&output));
+        assert!(log.contains("::add-mask::a") && log.contains("##[add-path]c"), "as it was written: {log}");
+        assert_eq!(commands_of(&log), Vec::<&str>::new(), "{log}");
+        // The token is another one each time.
+        let token = |output: &Output| {
+            let said = said(output);
+            said.split_once("::stop-commands::").map(|(_, rest)| rest[..32].to_owned())
+        };
+        let again = runner.approving(|runner| runner.step(&propose));
+        assert!(token(&output).is_some() && token(&output) != token(&again), "{}", said(&again));
+        // GitLab's job escapes instead.
+        let pipeline = example("gitlab/.gitlab-ci.yml");
+        assert!(pipeline["deploy"]["script"].to_string().contains(" --escape "), "{pipeline}");
+    }
+}
+
+#[test]
+fn the_examples_pass_if_the_roster_names_a_witness() {
+    if !able("the_examples_pass_if_the_roster_names_a_witness", &["bash", "mktemp", "python3", "openssl"]) {
+        return;
+    }
+    let mut witness = Witness::new(70);
+    let mut runner = Runner::with(|setup| setup.roster = witness.entry());
+    witness.know(&vkey_of_log(&runner.world));
+    let with = inputs(&runner);
+    for with in [with.clone(), but(&with, "witness", "1")] {
+        let output = runner.approving(|runner| runner.action(&with));
+        succeeded(&output);
+        assert!(said(&output).contains("gate          open"), "{}", said(&output));
+    }
+    let output = runner.approving(|runner| runner.action(&but(&with, "witness", "0")));
+    // At once: it may have cosigned by then or not. If not, the way is named, and it is not to ask less.
+    let words = said(&output);
+    assert!(output.status.success() || words.contains("--witness 1 --bundle FILE"), "{words}");
+    witness.stop();
+}
+
+/// What a change can choose never stands in a line that bash reads, and nothing that decides comes from the checkout.
+#[test]
+fn the_examples_follow_their_own_rules() {
+    let texts = ["github/action.yml", "github/workflow.yml", "gitlab/.gitlab-ci.yml"].map(|file| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/ci").join(file);
+        (file, fs::read_to_string(path).expect(file))
+    });
+    for (file, text) in &texts {
+        assert!(!text.contains("pull_request"), "{file}");
+        for line in text.lines().map(str::trim).filter(|line| line.contains("uses: ")) {
+            let version = line.split('@').nth(1).expect(line);
+            assert!(version.len() == 40 && version.bytes().all(|c| c.is_ascii_hexdigit()), "{file}: {line}");
+        }
+        let commands = text.matches("countersign gate").count();
+        assert_eq!(text.matches("commit=$").count(), commands + text.matches("countersign propose").count(), "{file}");
+        assert_eq!(text.matches("--roster-digest=\"$ROSTER\"").count(), commands, "{file}");
+        assert_eq!(text.matches("--boundary=\"$BOUNDARY\"").count(), commands, "{file}");
+        for relaxed in ["--any-", "--allow-", "--min-sandbox=off", "--max-age=any"] {
+            assert!(!text.contains(relaxed), "{file}: {relaxed}");
+        }
+    }
+    let action = example("github/action.yml");
+    for step in action["runs"]["steps"].as_array().expect("steps") {
+        for (name, value) in step["env"].as_object().expect("env") {
+            let value = value.as_str().expect("text");
+            assert!(value.starts_with("${{ ") && value.ends_with(" }}") && value.matches("${{").count() == 1, "{name}");
+        }
+    }
+}

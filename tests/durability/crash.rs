@@ -1,0 +1,693 @@
+//! The service is killed: at every fault point, while steps run, with a broken disk, with a clock that jumps.
+// The fault points exist in these builds only.
+#![cfg(debug_assertions)]
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::support::people::{Key, alice, dora, envelope, now, stamp};
+use crate::support::poor::poor_container;
+use crate::support::wire::Wire;
+use crate::support::{self, SMALL, World, bytes_of, host::processes_with, id_of, not_run, people, runbook, wait_for};
+use countersign::crypto::merkle;
+use countersign::store::crash_points::POINTS;
+use serde_json::{Value, json};
+
+// ---- every fault point
+
+/// What clients were told before the service died; all of it must still be so afterwards.
+#[derive(Default)]
+struct Told {
+    /// Proposals that were answered, with the state they were said to be in.
+    proposals: Vec<(Value, &'static str)>,
+    /// Envelopes that were handed in, and whether a bundle came back.
+    handed_in: Vec<(Value, Option<Value>)>,
+    /// Secrets of tokens.
+    tokens: Vec<String>,
+    /// Checkpoints.
+    heads: Vec<String>,
+}
+
+/// One of everything that writes, until the service is gone.
+fn everything(world: &World, round: &str) -> Result<Told, Told> {
+    let mut told = Told::default();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let over = Arc::new(AtomicBool::new(false));
+    // Somebody looks at the log's head all the while.
+    let watcher = {
+        let (wire, seen, over) = (Wire::new(&world.wire.url), seen.clone(), over.clone());
+        std::thread::spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                match wire.try_call("GET", "/log/checkpoint", &[], None) {
+                    Ok(reply) if reply.status == 200 => seen.lock().unwrap().push(reply.text()),
+                    _ => break,
+                }
+                std::thread::sleep(std::time::Duration::from_millis(3));
+            }
+        })
+    };
+    let done = attempt(world, round, &mut told);
+    over.store(true, Ordering::Relaxed);
+    watcher.join().unwrap();
+    told.heads = seen.lock().unwrap().clone();
+    told.heads.dedup();
+    if done.is_some() { Ok(told) } else { Err(told) }
+}
+
+fn attempt(world: &World, round: &str, told: &mut Told) -> Option<()> {
+    let propose = |reason: &str, step: &str| {
+        let mut wish = World::wish(step, json!({}));
+        wish["reason"] = json!(format!("{round} {reason}"));
+        wish["nonce"] = json!(people::nonce());
+        let reply = world.wire.try_post("/v1/proposals", &world.agent, &wish).ok()?;
+        Some(reply.ok(201))
+    };
+    let sign = |proposal: &Value| Some(world.try_sign(proposal, &[&alice()]).ok()?.ok(200));
+    // A seal.
+    let token = json!({"name": format!("t{round}"), "owners": [], "scopes": ["read"], "patterns": []});
+    let secret = world.control(&json!({"do": "token-create", "token": token})).ok()?;
+    told.tokens.push(secret.as_str().unwrap().to_owned());
+    // A denial.
+    let denied = propose("denied", "plain:true")?;
+    told.proposals.push((denied.clone(), "pending"));
+    world.try_deny(&denied, &dora()).ok()?.ok(200);
+    told.proposals.last_mut()?.1 = "denied";
+    // A run that was offered online.
+    let online = propose("online", "plain:true")?;
+    told.proposals.push((online.clone(), "pending"));
+    sign(&online)?;
+    let path = format!("/v1/proposals/{}?wait=10s", id_of(&online));
+    let bearer = format!("Bearer {}", world.reader);
+    loop {
+        let reply = world.wire.try_call("GET", &path, &[("authorization", &bearer)], None).ok()?;
+        if reply.ok(200)["status"] == "finished" {
+            break;
+        }
+    }
+    told.proposals.last_mut()?.1 = "finished";
+    // A refusal.
+    world.wire.try_post("/v1/authorizations", &world.agent, &envelope(&bytes_of(&denied), &[&alice()])).ok()?;
+    // A run that is handed in whole.
+    let mut predicate = serde_json::from_slice::<Value>(&bytes_of(&online)).unwrap()["predicate"].take();
+    predicate["proposal"] = json!(people::proposal_id());
+    predicate["nonce"] = json!(people::nonce());
+    let whole = envelope(&people::authorization(&predicate), &[&alice()]);
+    told.handed_in.push((whole.clone(), None));
+    let reply = world.wire.try_post("/v1/authorizations", &world.agent, &whole).ok()?;
+    told.handed_in.last_mut()?.1 = Some(reply.ok(200));
+    // One that is taken back.
+    let cancelled = propose("cancelled", "plain:true")?;
+    told.proposals.push((cancelled.clone(), "pending"));
+    let path = format!("/v1/proposals/{}/cancellation", id_of(&cancelled));
+    world.wire.try_post(&path, &world.agent, &json!({})).ok()?.ok(200);
+    told.proposals.last_mut()?.1 = "cancelled";
+    // The refusal is logged by the by: it is not waited for by its sender.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_millis(400);
+    while std::time::Instant::now() < deadline {
+        world.wire.try_call("GET", "/health", &[], None).ok()?;
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    Some(())
+}
+
+fn is_over(world: &World) -> bool {
+    world.list("approved").is_empty() && world.list("running").is_empty()
+}
+
+/// All that was told is so.
+fn hold(world: &World, told: &Told, point: &str) {
+    for secret in &told.tokens {
+        assert_eq!(world.wire.get("/v1/registry", secret).status, 200, "{point}: a token that was given away is gone");
+    }
+    for (proposal, status) in &told.proposals {
+        let view = world.show(id_of(proposal));
+        assert_eq!(view["payload"], proposal["payload"], "{point}");
+        // What was only offered may have gone on since; what was over stays as it was.
+        let allowed = match *status {
+            "pending" => vec!["pending", "denied", "cancelled", "finished"],
+            other => vec![other],
+        };
+        assert!(allowed.contains(&view["status"].as_str().unwrap()), "{point}: was {status}, is {view:#}");
+    }
+    for (whole, bundle) in &told.handed_in {
+        let id = people::predicate_of(whole)["proposal"].as_str().unwrap().to_owned();
+        let reply = world.wire.get(&format!("/v1/receipts/{}", id.replace("prp_", "rcp_")), &world.reader);
+        if let Some(bundle) = bundle {
+            assert_eq!(reply.ok(200)["envelope"], bundle["receipt"], "{point}: a receipt that was seen is another one");
+        }
+        // Handed in again it runs if it did not, and never twice.
+        let again = world.submit(whole);
+        match reply.status {
+            200 => {
+                again.problem("nonce-replayed");
+            }
+            _ => {
+                again.ok(200);
+            }
+        }
+    }
+    // Every head that anybody saw is a beginning of the log.
+    let head = |note: &str| -> (u64, merkle::Hash) {
+        use base64::Engine as _;
+        let root = base64::engine::general_purpose::STANDARD.decode(note.lines().nth(2).unwrap()).unwrap();
+        (note.lines().nth(1).unwrap().parse().unwrap(), root.try_into().unwrap())
+    };
+    let leaves: Vec<_> = world.raw_entries(world.log_size()).iter().map(|entry| merkle::leaf_hash(entry)).collect();
+    for note in &told.heads {
+        let (size, root) = head(note);
+        let kept = leaves.get(..size as usize);
+        assert_eq!(
+            kept.map(merkle::root),
+            Some(root),
+            "{point}: a checkpoint that was seen is no beginning of the log"
+        );
+    }
+    world.check_history();
+}
+
+/// Kills the service at one point and starts it again. Gives how many receipts say `unknown`.
+fn killed_at(point: &str) -> usize {
+    let mut world = World::new();
+    world.stop();
+    world.setup.env("COUNTERSIGN_FAULT", point);
+    let mut told = Told::default();
+    if world.try_start().is_ok() {
+        told = everything(&world, "1").unwrap_or_else(|told| told);
+        assert_eq!(world.ended(), None, "{point} did not kill it");
+    }
+    world.setup.env.clear();
+    world.start();
+    wait_for("what was approved has run", || is_over(&world));
+    hold(&world, &told, point);
+    let unknown = unknown_receipts(&world);
+    // It goes on as if nothing had been.
+    let more = everything(&world, "2").unwrap_or_else(|_| panic!("{point}: it died again"));
+    hold(&world, &more, point);
+    assert_eq!(unknown_receipts(&world).len(), unknown.len(), "{point}: only a crash leaves an unknown end");
+    for view in &unknown {
+        world.assert_verified(view);
+    }
+    if let Some(finished) = world.list("finished").first() {
+        world.assert_verified(finished);
+    }
+    unknown.len()
+}
+
+fn unknown_receipts(world: &World) -> Vec<Value> {
+    let finished = world.list("finished").into_iter();
+    finished.filter(|view| view["outcome"] == json!({"status": "unknown"})).collect()
+}
+
+#[test]
+fn promise_3_each_consumption_has_one_receipt_after_a_kill_at_any_point() {
+    // Each point at the first time that it comes by; some also later, when other work passes there.
+    let more = [
+        "before-consume-commit:2",
+        "after-consume-commit:2",
+        "after-receipt-commit:2",
+        "before-advance-commit:2",
+        "after-advance-commit:2",
+        "after-advance-commit:3",
+        "before-proposal-commit:3",
+    ];
+    let queue: Vec<String> = POINTS.iter().map(|point| (*point).to_owned()).chain(more.map(str::to_owned)).collect();
+    let queue = Arc::new(Mutex::new(queue));
+    let unknown = Arc::new(Mutex::new(Vec::new()));
+    let workers: Vec<_> = (0..4)
+        .map(|_| {
+            let (queue, unknown) = (queue.clone(), unknown.clone());
+            std::thread::spawn(move || {
+                loop {
+                    let Some(point) = queue.lock().unwrap().pop() else { break };
+                    let count = killed_at(&point);
+                    unknown.lock().unwrap().push((point, count));
+                }
+            })
+        })
+        .collect();
+    for worker in workers {
+        worker.join().unwrap();
+    }
+    let unknown = unknown.lock().unwrap();
+    assert_eq!(unknown.len(), POINTS.len() + more.len());
+    for (point, count) in unknown.iter() {
+        // Between the two commits of a run nobody knows how it ended; at every other point all is known.
+        let (name, _) = point.split_once(':').unwrap_or((point, ""));
+        match name {
+            "after-consume-commit" | "before-receipt-commit" => assert_eq!(*count, 1, "{point}"),
+            _ => assert_eq!(*count, 0, "{point}"),
+        }
+    }
+}
+
+// ---- while a step runs
+
+fn mark(number: u32) -> String {
+    format!("86397.{number}{}", std::process::id())
+}
+
+fn sleeping(mark: &str) -> String {
+    let script = format!("trap '' TERM HUP INT\n(setsid sleep {mark} > /dev/null 2>&1 &)\necho begun\nsleep {mark}");
+    runbook(SMALL, &[("sleep", &script)])
+}
+
+fn sleeper(number: u32) -> (World, String) {
+    let mark = mark(number);
+    (World::with(|setup| setup.runbook("s.md", sleeping(&mark))), mark)
+}
+
+/// The same on a host that makes no namespaces.
+fn poor_sleeper(test: &str, number: u32) -> Option<(World, String)> {
+    let mark = mark(number);
+    let mut world = World::prepared(|setup| {
+        setup.config = "[sandbox]\nlevel = \"best-effort\"\n".to_owned();
+        setup.runbook("s.md", sleeping(&mark));
+    });
+    if !poor_container(&mut world, test) {
+        return None;
+    }
+    world.start();
+    world.make_tokens();
+    Some((world, mark))
+}
+
+fn begun(world: &World, step: &str) -> Value {
+    let proposal = world.propose(step, json!({}));
+    world.sign(&proposal, &[&alice()]).ok(200);
+    let mut events = world.wire.lines(id_of(&proposal), &world.reader, 0);
+    events.find(|event| event["type"] == "output").expect("it begins");
+    proposal
+}
+
+#[test]
+fn an_interrupted_run_has_the_outcome_unknown_and_does_not_run_again() {
+    let (mut world, mark) = sleeper(1);
+    let proposal = begun(&world, "s:sleep");
+    wait_for("both processes run", || processes_with(&mark).len() == 2);
+    world.kill9();
+    wait_for("everything of the run is dead", || processes_with(&mark).is_empty());
+    world.start();
+    assert_eq!(world.started["recovered"], 1);
+    let finished = world.show(id_of(&proposal));
+    assert_eq!((&finished["status"], &finished["outcome"]), (&json!("finished"), &json!({"status": "unknown"})));
+    let receipt = world.receipt(&finished);
+    assert_eq!(receipt["started_at"], receipt["finished_at"], "both are the time of recovery");
+    assert_eq!(receipt["sandbox"]["layers"], json!([]), "nothing is claimed that nobody saw");
+    world.assert_verified(&finished);
+    let signed = envelope(&bytes_of(&proposal), &[&alice()]);
+    world.unchanged(|| world.submit(&signed)).problem("nonce-replayed");
+    assert!(processes_with(&mark).is_empty(), "it runs again");
+    world.check_history();
+    // Recovered once: the next start has nothing to do.
+    world.restart();
+    assert_eq!(world.started["recovered"], 0);
+    assert_eq!(world.count("receipt"), 1);
+}
+
+/// The processes that one has begun.
+fn children(pid: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    tasks
+        .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok())
+        .flat_map(|text| text.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>())
+        .collect()
+}
+
+fn signal(pid: u32, signal: rustix::process::Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
+}
+
+/// The helper of the service, and the first processes that it has: of one run, and at most one that is ready for the next.
+fn helper_and_firsts(world: &World) -> (u32, Vec<u32>) {
+    let helpers = children(world.pid());
+    assert_eq!(helpers.len(), 1, "one helper of a service");
+    let firsts = children(helpers[0]);
+    let of_runs = firsts.iter().filter(|first| !children(**first).is_empty()).count();
+    assert_eq!((of_runs, firsts.len() <= 2), (1, true), "one first process of a run, and at most one that is ready");
+    (helpers[0], firsts)
+}
+
+#[test]
+fn r6_leftover_processes_are_killed_before_the_service_starts() {
+    let (world, mark) = sleeper(2);
+    leftovers_are_killed_first(world, &mark);
+}
+
+/// Where no namespace ends a run with its first process.
+#[test]
+fn r6_leftover_processes_are_killed_before_the_service_starts_without_namespaces() {
+    let Some((world, mark)) =
+        poor_sleeper("r6_leftover_processes_are_killed_before_the_service_starts_without_namespaces", 3)
+    else {
+        return;
+    };
+    leftovers_are_killed_first(world, &mark);
+}
+
+fn leftovers_are_killed_first(mut world: World, mark: &str) {
+    let proposal = begun(&world, "s:sleep");
+    // The helper, and the first process of the run, which would end it when the service dies, are stopped: they can't. So is
+    // the one that the helper keeps ready for the next run.
+    let (helper, firsts) = helper_and_firsts(&world);
+    signal(helper, rustix::process::Signal::STOP);
+    firsts.iter().for_each(|first| signal(*first, rustix::process::Signal::STOP));
+    world.kill9();
+    // The next one is root of the host: another user namespace beside that one would have no power over its runs.
+    world.setup.before.clear();
+    // Its receipt says that it is over, so it has to be before anybody can see that receipt.
+    world.start();
+    assert_eq!(processes_with(mark), [0; 0], "recovery signed a receipt for a run that still runs");
+    let finished = world.show(id_of(&proposal));
+    assert_eq!(finished["outcome"], json!({"status": "unknown"}));
+}
+
+/// The helper dies first, and the service right after it: nobody is left to sweep.
+#[test]
+fn a_run_without_namespaces_ends_when_its_helper_and_the_service_are_killed() {
+    const NAME: &str = "a_run_without_namespaces_ends_when_its_helper_and_the_service_are_killed";
+    let Some((mut world, mark)) = poor_sleeper(NAME, 4) else { return };
+    let _ = begun(&world, "s:sleep");
+    let (helper, _) = helper_and_firsts(&world);
+    world.signal(rustix::process::Signal::STOP);
+    signal(helper, rustix::process::Signal::KILL);
+    world.kill9();
+    wait_for("everything of the run is dead", || processes_with(&mark).is_empty());
+}
+
+#[test]
+fn r5_no_signed_data_is_visible_before_it_is_written_to_the_disk() {
+    // The step has ended and its receipt is signed; it dies before that is on disk: nobody was told.
+    // It lives on for a while after its output, so that this gets to who listens before the service dies.
+    let mut world = World::with(|setup| setup.runbook("slow.md", runbook(SMALL, &[("talk", "echo out; sleep 0.5")])));
+    world.stop();
+    world.setup.env("COUNTERSIGN_FAULT", "before-receipt-commit");
+    world.start();
+    let proposal = world.propose("slow:talk", json!({}));
+    let events = world.wire.lines(id_of(&proposal), &world.reader, 0);
+    let _ = world.try_sign(&proposal, &[&alice()]);
+    let seen: Vec<String> = events.map(|event| event["type"].as_str().unwrap().to_owned()).collect();
+    assert!(seen.contains(&"output".to_owned()), "{seen:?}");
+    assert!(!seen.contains(&"exit".to_owned()) && !seen.contains(&"receipt".to_owned()), "{seen:?}");
+    assert_eq!(world.ended(), None);
+    world.setup.env.clear();
+    world.start();
+    assert_eq!(world.show(id_of(&proposal))["outcome"], json!({"status": "unknown"}));
+    // The nonce is signed away and not on disk: nothing ran, nobody saw anything of it, and then it runs once.
+    world.stop();
+    world.setup.env("COUNTERSIGN_FAULT", "before-consume-commit");
+    world.start();
+    let proposal = world.propose("say:echo", json!({}));
+    let events = world.wire.lines(id_of(&proposal), &world.reader, 0);
+    let _ = world.try_sign(&proposal, &[&alice()]);
+    let seen: Vec<Value> = events.collect();
+    assert!(seen.iter().all(|event| event["status"] != "running" && event["type"] != "output"), "{seen:?}");
+    assert_eq!(world.ended(), None);
+    world.setup.env.clear();
+    world.start();
+    let finished = world.until(id_of(&proposal), "finished");
+    assert_eq!(finished["outcome"]["status"], "succeeded");
+    world.check_history();
+}
+
+// ---- a disk and a clock that can't be trusted
+
+/// The library that moves clocks and breaks syncs, built once; none where there is no compiler.
+fn shim(test: &str) -> Option<String> {
+    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
+    if !support::has("cc") {
+        not_run(test, "there is no C compiler here");
+        return None;
+    }
+    let mut built = BUILT.lock().unwrap();
+    let path = built.get_or_insert_with(|| {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("shim-{}.so", std::process::id()));
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/shim.c");
+        let made =
+            std::process::Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&path).arg(source).output();
+        let made = made.expect("cc");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        path
+    });
+    Some(path.to_str().unwrap().to_owned())
+}
+
+#[test]
+fn r5_after_a_failed_sync_the_process_ends() {
+    let Some(shim) = shim("r5_after_a_failed_sync_the_process_ends") else { return };
+    let mut world = World::new();
+    let broken = world.path("broken").to_str().unwrap().to_owned();
+    world.stop();
+    world.setup.env("LD_PRELOAD", shim);
+    world.setup.env("SHIM_SYNC_FAILS", &broken);
+    world.start();
+    let first = world.run("plain:true", json!({}), &[&alice()]);
+    let whole = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
+    let size = world.log_size();
+    std::fs::write(&broken, "").unwrap();
+    let answer = world.wire.try_post("/v1/authorizations", &world.agent, &whole);
+    assert!(answer.as_ref().map_or(true, |reply| reply.status >= 500), "nobody is told that it ran: {answer:?}");
+    let code = world.ended();
+    assert_ne!(code, Some(0), "it must not go on, nor end as if all were well");
+    std::fs::remove_file(&broken).unwrap();
+    world.start();
+    assert!(world.log_size() >= size);
+    assert_eq!(world.receipt(&world.show(id_of(&first)))["outcome"]["status"], "succeeded");
+    // The commit was written and only its sync failed, so the next process finds the spent nonce.
+    world.submit(&whole).problem("nonce-replayed");
+    world.check_history();
+}
+
+#[test]
+fn r7_no_expired_authorization_becomes_valid_if_the_clock_is_set_back() {
+    let Some(shim) = shim("r7_no_expired_authorization_becomes_valid_if_the_clock_is_set_back") else { return };
+    let ahead = 7200;
+    let mut world = World::prepared(|setup| {
+        setup.env("LD_PRELOAD", shim);
+        setup.env("SHIM_CLOCK", ahead.to_string());
+    });
+    world.start();
+    world.make_tokens();
+    // Good by the true clock; the boundary's says that it is long over.
+    let mut predicate = world.authorization("plain:true", json!({}));
+    predicate["expires_at"] = json!(stamp(now() + 1800));
+    let late = envelope(&people::authorization(&predicate), &[&alice()]);
+    world.unchanged(|| world.submit(&late)).problem("expired");
+    // Spent while the clock was ahead.
+    predicate = world.authorization("plain:fail", json!({}));
+    for (field, after) in [("issued_at", ahead), ("not_before", ahead), ("expires_at", ahead + 600)] {
+        predicate[field] = json!(stamp(now() + after));
+    }
+    let spent = envelope(&people::authorization(&predicate), &[&alice()]);
+    world.submit(&spent).ok(200);
+    world.stop();
+    // The clock is set right: two hours back.
+    world.setup.env.clear();
+    world.start();
+    world.unchanged(|| world.submit(&late)).problem("expired");
+    world.unchanged(|| world.submit(&spent)).problem("nonce-replayed");
+    let sizes = world.log_size();
+    // New work goes on, dated after everything that is there.
+    let finished = world.run("plain:true", json!({}), &[&alice()]);
+    assert_eq!(finished["outcome"]["status"], "succeeded");
+    assert!(world.log_size() > sizes);
+    world.check_history();
+    world.assert_verified(&finished);
+}
+
+#[test]
+fn r7_approval_windows_end_even_if_the_clock_is_behind_the_log() {
+    let Some(shim) = shim("r7_approval_windows_end_even_if_the_clock_is_behind_the_log") else { return };
+    let mut world = World::new();
+    world.stop();
+    world.setup.env("LD_PRELOAD", &shim);
+    world.setup.env("SHIM_CLOCK", (40 * 86_400).to_string());
+    world.start();
+    world.run("plain:true", json!({}), &[&alice()]);
+    world.stop();
+    world.setup.env.clear();
+    world.start();
+    let wish = json!({"step": "plain:true", "params": {}, "reason": "short", "expires_in_s": 3});
+    let short = world.wire.post("/v1/proposals", &world.agent, &wish).ok(201);
+    world.until(id_of(&short), "expired");
+    // Nobody is told that all is well.
+    let ready = world.wire.peek("/ready");
+    assert_eq!(ready.status, 503, "{}", ready.text());
+    let notes = ready.json()["notes"].to_string();
+    assert!(notes.contains("the system clock") && notes.contains("s behind the boundary's own time"), "{notes}");
+    let doctor = world.program(&["doctor"]).arg(world.path("b")).output().expect("doctor");
+    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    let line = said.lines().find(|line| line.contains("the system clock")).unwrap_or_else(|| panic!("{said}"));
+    assert!(line.starts_with("FIX ") && doctor.status.code() == Some(1), "{said}");
+    world.check_history();
+}
+
+#[test]
+fn a_clock_before_1970_is_refused_at_the_start() {
+    let Some(shim) = shim("a_clock_before_1970_is_refused_at_the_start") else { return };
+    let mut world = World::prepared(|setup| {
+        setup.env("LD_PRELOAD", shim);
+        setup.env("SHIM_CLOCK", (-now() - 86_400).to_string());
+    });
+    let refused = world.try_start().expect_err("nothing can be dated by it");
+    assert!(refused.contains("the system clock is before 1970: set it right"), "{refused}");
+    assert!(!refused.contains("panicked"), "{refused}");
+}
+
+#[test]
+fn r7_a_clock_that_jumps_ahead_only_delays_the_deletion_of_nonces() {
+    let Some(shim) = shim("r7_a_clock_that_jumps_ahead_only_delays_the_deletion_of_nonces") else { return };
+    let mut world = World::new();
+    let mut predicate = world.authorization("plain:true", json!({}));
+    predicate["expires_at"] = json!(stamp(now() + 3600));
+    let signed = envelope(&people::authorization(&predicate), &[&alice()]);
+    world.submit(&signed).ok(200);
+    world.stop();
+    // Forty days later, says the clock. If that were believed, the nonce could be forgotten.
+    world.setup.env("LD_PRELOAD", &shim);
+    world.setup.env("SHIM_CLOCK", (40 * 86_400).to_string());
+    world.start();
+    wait_for("the jump is reported", || world.service_log().contains("the clock is ahead of the low-water mark"));
+    world.restart();
+    world.stop();
+    world.setup.env.clear();
+    world.start();
+    world.unchanged(|| world.submit(&signed)).problem("nonce-replayed");
+    assert_eq!(world.count("receipt"), 1);
+}
+
+#[test]
+fn r5_a_disk_that_becomes_read_only_ends_the_service_without_data_loss() {
+    let Some(shim) = shim("r5_a_disk_that_becomes_read_only_ends_the_service_without_data_loss") else { return };
+    let mut world = World::with(|setup| {
+        setup.runbook("s.md", runbook(SMALL, &[("short", "echo begun\nsleep 1\necho done")]));
+    });
+    let mark = world.path("read-only").to_str().unwrap().to_owned();
+    world.stop();
+    world.setup.env("LD_PRELOAD", shim);
+    world.setup.env("SHIM_READ_ONLY", &mark);
+    world.start();
+    let first = world.run("plain:true", json!({}), &[&alice()]);
+    let open = begun(&world, "s:short");
+    let size = world.log_size();
+    std::fs::write(&mark, "").unwrap();
+    // Its end can't be written down, so nobody is told of one.
+    assert_ne!(world.ended(), Some(0), "it must not go on, nor end as if all were well");
+    let refused = world.try_start().expect_err("it does not start on such a disk");
+    assert!(refused.contains("ead-only") || refused.contains("readonly"), "{refused}");
+    std::fs::remove_file(&mark).unwrap();
+    assert_sound(&world);
+    world.start();
+    assert!(world.log_size() > size);
+    assert_eq!(world.receipt(&world.show(id_of(&first)))["outcome"]["status"], "succeeded");
+    assert_eq!(world.show(id_of(&open))["outcome"], json!({"status": "unknown"}));
+    world.run("plain:true", json!({}), &[&alice()]);
+    world.check_history();
+    world.assert_audited();
+    assert_sound(&world);
+}
+
+/// `store check` finds nothing.
+#[track_caller]
+fn assert_sound(world: &World) {
+    let checked = world.program(&["store", "check", "--config"]).arg(world.path("b")).output().expect("store check");
+    let said = format!("{}{}", String::from_utf8_lossy(&checked.stdout), String::from_utf8_lossy(&checked.stderr));
+    assert!(checked.status.success() && said.contains("no defect"), "{said}");
+}
+
+#[test]
+fn r7_a_clock_that_is_set_a_year_forward_and_back_causes_no_contradiction_in_the_log() {
+    let Some(shim) = shim("r7_a_clock_that_is_set_a_year_forward_and_back_causes_no_contradiction_in_the_log") else {
+        return;
+    };
+    const YEAR: i64 = 365 * 86_400;
+    let mut world = World::new();
+    let first = world.run("say:echo", json!({"text": "now"}), &[&alice()]);
+    let mut spent = Vec::new();
+    let mut dates = Vec::new();
+    for clock in [0, YEAR, 0, -YEAR, YEAR, 0] {
+        world.stop();
+        assert_sound(&world);
+        world.setup.env.clear();
+        world.setup.env("LD_PRELOAD", &shim);
+        world.setup.env("SHIM_CLOCK", clock.to_string());
+        world.start();
+        assert_eq!(world.started["recovered"], 0);
+        let ran = world.run("say:echo", json!({"text": format!("run {}", spent.len())}), &[&alice()]);
+        assert_eq!(ran["outcome"]["status"], "succeeded");
+        world.assert_verified(&ran);
+        dates.push(world.receipt(&ran)["finished_at"].as_str().unwrap().to_owned());
+        spent.push(envelope(&bytes_of(&ran), &[&alice()]));
+        // Whatever was spent under whatever clock is spent or over, never new.
+        for again in &spent {
+            let refused = world.submit(again).json()["type"].as_str().unwrap_or("it ran").to_owned();
+            assert!(["/problems/nonce-replayed", "/problems/expired"].contains(&&*refused), "{clock}: {refused}");
+        }
+        world.check_history();
+        world.assert_audited();
+        assert_sound(&world);
+    }
+    assert!(dates.is_sorted(), "{dates:?}");
+    assert_eq!(world.count("receipt"), spent.len() + 1, "nothing ran twice");
+    world.assert_verified(&world.show(id_of(&first)));
+}
+
+// ---- an orderly end
+
+#[test]
+fn after_sigterm_the_service_waits_for_its_runs_and_writes_their_receipts() {
+    let mut world = World::with(|setup| {
+        setup.runbook("s.md", runbook(SMALL, &[("short", "echo begun\nsleep 1.5\necho done")]));
+    });
+    let proposal = begun(&world, "s:short");
+    let waiting = {
+        let (wire, token) = (world.wire.clone(), world.reader.clone());
+        let path = format!("/v1/proposals/{}?wait=50s", id_of(&proposal));
+        std::thread::spawn(move || wire.get(&path, &token))
+    };
+    let whole = envelope(&people::authorization(&world.authorization("s:short", json!({}))), &[&alice()]);
+    let handing_in = {
+        let (wire, token) = (world.wire.clone(), world.agent.clone());
+        std::thread::spawn(move || wire.post("/v1/authorizations", &token, &whole))
+    };
+    wait_for("both run", || world.list("running").len() == 2);
+    let began = std::time::Instant::now();
+    world.signal(rustix::process::Signal::TERM);
+    // Waiting ends with how things are, which is no denial.
+    let view = waiting.join().unwrap().ok(200);
+    assert!(["running", "finished"].contains(&view["status"].as_str().unwrap()), "{view:#}");
+    assert!(handing_in.join().unwrap().ok(200)["receipt"].is_object(), "what was handed in gets its answer");
+    assert_eq!(world.ended(), Some(0), "{}", world.service_log());
+    assert!(began.elapsed().as_secs() < 20, "it waits for what runs, and no longer");
+    assert!(world.wire.try_call("GET", "/health", &[], None).is_err());
+    world.start();
+    assert_eq!(world.started["recovered"], 0);
+    let finished = world.show(id_of(&proposal));
+    assert_eq!(finished["outcome"], json!({"status": "succeeded", "exit_code": 0}));
+    assert_eq!(world.output(&finished, "stdout"), "begun\ndone\n");
+    world.check_history();
+}
+
+#[test]
+fn an_approved_proposal_runs_after_the_next_start() {
+    // Killed between the quorum and the claim: nothing is lost, nothing runs twice.
+    let mut world = World::with(|setup| setup.limits = "runs = 1".to_owned());
+    let holder = begun(&world, "plain:wait");
+    let waiting: Vec<Value> = ["plain:true", "plain:fail"]
+        .iter()
+        .map(|step| {
+            let proposal = world.propose(step, json!({}));
+            world.sign(&proposal, &[&alice() as &Key]).ok(200);
+            proposal
+        })
+        .collect();
+    assert_eq!(world.list("approved").len(), 2);
+    world.kill9();
+    world.start();
+    assert_eq!(world.show(id_of(&holder))["outcome"], json!({"status": "unknown"}));
+    for proposal in &waiting {
+        world.until(id_of(proposal), "finished");
+    }
+    assert_eq!(world.count("receipt"), 3);
+    world.check_history();
+}

@@ -1,0 +1,11 @@
+//! The store after crashes, backups, edits by hand and earlier versions.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod crash;
+mod store_by_hand;
+mod store_care;
+mod stores;
+mod torture;

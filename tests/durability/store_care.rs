@@ -1,0 +1,637 @@
+//! The store looked through, copied, put back, thinned out; and what is done to it by hand.
+
+use std::path::Path;
+use std::process::Output;
+
+use crate::support::people::{alice, bob, envelope};
+use crate::support::{self, SMALL, World, bytes_of, id_of, people, runbook, said, wait_for};
+use serde_json::{Value, json};
+
+fn store(world: &World, arguments: &[&str]) -> Output {
+    let mut command = world.program(&["store", "--json", "--config"]);
+    command.arg(world.path("b")).args(arguments).output().expect("store")
+}
+
+/// Each store that was looked at.
+fn checked(world: &World, arguments: &[&str]) -> (i32, Vec<Value>) {
+    let output = store(world, &[&["check"], arguments].concat());
+    let lines = String::from_utf8(output.stdout.clone()).expect("UTF-8");
+    let stores = lines.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{}", said(&output))));
+    (output.status.code().expect("a code"), stores.collect())
+}
+
+#[track_caller]
+fn assert_sound(world: &World, arguments: &[&str]) -> Vec<Value> {
+    let (code, stores) = checked(world, arguments);
+    for store in &stores {
+        assert_eq!((&store["defects"], &store["notes"]), (&json!([]), &json!([])), "{store:#}");
+    }
+    assert_eq!(code, 0);
+    stores
+}
+
+fn must(output: Output) -> Value {
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)))
+}
+
+fn sql(world: &World, statement: &str) -> usize {
+    rusqlite::Connection::open(world.database()).unwrap().execute(statement, []).unwrap()
+}
+
+/// A boundary that has done one of everything, with an output in a row and one in a file.
+fn busy() -> (World, Value, Value) {
+    let world = World::with(|setup| {
+        let large =
+            "i=0; while [ $i -lt 3000 ]; do echo \"line $i of an output that is a file of its own\"; i=$((i+1)); done";
+        setup.runbook("big.md", runbook(SMALL, &[("go", large)]));
+    });
+    let finished = world.run("say:echo", json!({"text": "kept"}), &[&alice()]);
+    let large = world.run("big:go", json!({}), &[&alice()]);
+    let denied = world.propose("plain:true", json!({}));
+    world.deny(&denied, &alice()).ok(200);
+    let cancelled = world.propose("plain:fail", json!({}));
+    world.wire.post(&format!("/v1/proposals/{}/cancellation", id_of(&cancelled)), &world.agent, &json!({})).ok(200);
+    let whole = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
+    world.submit(&whole).ok(200);
+    world.submit(&whole).problem("nonce-replayed");
+    world.propose("two:go", json!({}));
+    (world, finished, large)
+}
+
+// ---- check
+
+#[test]
+fn store_check_finds_manual_changes() {
+    let (mut world, ..) = busy();
+    let stores = assert_sound(&world, &[]);
+    assert_eq!(stores[0]["counts"]["outputs"], 2);
+    assert_eq!(stores[0]["boundary"], world.started["id"], "while it serves");
+    world.stop();
+    assert_sound(&world, &[]);
+    let sound = std::fs::read(world.database()).unwrap();
+    let size = stores[0]["entries"].as_u64().unwrap() as usize;
+    let cases: &[(&str, &str)] = &[
+        ("DELETE FROM nonce WHERE nonce = (SELECT nonce FROM nonce LIMIT 1)", "could run again"),
+        ("UPDATE nonce SET spent = spent + 64 WHERE nonce = (SELECT nonce FROM nonce LIMIT 1)", "names another run"),
+        ("INSERT INTO nonce SELECT x'0123', expires_at, spent, proposal FROM nonce LIMIT 1", "changed by hand"),
+        ("DELETE FROM leaf WHERE idx = 5", "it is missing"),
+        ("DELETE FROM leaf WHERE idx = (SELECT max(idx) FROM leaf)", "it is an older copy"),
+        (
+            "UPDATE leaf SET data = CAST(replace(data, 'A', 'B') AS BLOB) WHERE kind = 3",
+            "the hash of the entry does not match its bytes",
+        ),
+        ("UPDATE leaf SET kind = 4 WHERE kind = 3", "it is no denial"),
+        ("UPDATE leaf SET at = at - 100 WHERE idx = 6", "but the signed entry is dated"),
+        (
+            "UPDATE checkpoint SET root = zeroblob(32) WHERE size = (SELECT max(size) FROM checkpoint)",
+            "differs from the log",
+        ),
+        ("UPDATE checkpoint SET note = replace(note, 'prod', 'prud')", "another log"),
+        ("DELETE FROM seal WHERE idx = 1", "table seal has no row"),
+        ("UPDATE seal SET digest = zeroblob(32) WHERE idx = 1", "is not the seal"),
+        ("DELETE FROM blob WHERE rowid = 2", "is missing"),
+        ("UPDATE blob SET data = x'7b7d' WHERE rowid = 1", "do not match its name"),
+        ("DELETE FROM denial", "is denied and could run"),
+        ("DELETE FROM proposal WHERE status = 1", "no row of a proposal names this consumption"),
+        ("UPDATE proposal SET status = 1 WHERE status = 4", "finished without a consumption"),
+        ("UPDATE proposal SET digest = zeroblob(32) WHERE status = 1", "has another authorization"),
+        ("UPDATE proposal SET receipt = receipt - 1 WHERE status = 1", "receipt"),
+        ("UPDATE proposal SET status = 0, receipt = NULL WHERE status = 1", "the row that recovery needs is missing"),
+        ("DELETE FROM payload", "the payload that approvers sign is missing"),
+        ("UPDATE payload SET data = x'00'", "does not match the digest of its proposal"),
+        ("UPDATE output SET data = x'00' WHERE data IS NOT NULL", "do not match its name"),
+        ("DELETE FROM output", "is missing although"),
+        ("UPDATE token SET scopes = '[\"operate\"]'", "differs from the last seal"),
+        ("UPDATE token SET revoked_at = 5 WHERE name = 'agent'", "valid in the last seal"),
+        ("DELETE FROM token WHERE name = 'agent'", "but its row is missing"),
+        ("UPDATE state SET boundary = zeroblob(32)", "the boundary id is not"),
+        ("UPDATE state SET seal = boundary", "the seal in force is not"),
+    ];
+    for (statement, words) in cases {
+        std::fs::write(world.database(), &sound).unwrap();
+        assert!(sql(&world, statement) > 0, "{statement} changes nothing");
+        let (code, stores) = checked(&world, &[]);
+        assert_eq!(code, 1, "{statement}: {stores:#?}");
+        let told = stores[0]["defects"].to_string();
+        assert!(told.contains(words), "{statement}: {told}");
+    }
+    // Bytes of the file itself, and a file that is no database.
+    let mut cut = sound.clone();
+    cut.truncate(sound.len() / 2);
+    std::fs::write(world.database(), &cut).unwrap();
+    assert_eq!(store(&world, &["check"]).status.code(), Some(1), "a part of it is gone");
+    std::fs::write(world.database(), b"nothing").unwrap();
+    assert_eq!(store(&world, &["check"]).status.code(), Some(2), "it can't be opened");
+    std::fs::write(world.database(), &sound).unwrap();
+    let file =
+        std::fs::read_dir(world.path("b/boundary/outputs")).unwrap().flatten().find(|entry| entry.path().is_dir());
+    let file = std::fs::read_dir(file.unwrap().path()).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[7] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let (code, stores) = checked(&world, &[]);
+    assert!(code == 1 && stores[0]["defects"].to_string().contains("do not match its name"), "{stores:#?}");
+    assert!(size > 8);
+}
+
+#[test]
+fn readers_and_backups_during_runs_get_a_consistent_state() {
+    let world = World::with(|setup| {
+        let large = "i=0; while [ $i -lt 1500 ]; do echo \"line $i of $PARAM_TEXT, an output that is a file of its own\"; i=$((i+1)); done";
+        let front = format!("params:\n  text: {{type: string, default: hello, maxLength: 4000}}\n{SMALL}");
+        setup.runbook("big.md", runbook(&front, &[("go", large)]));
+        setup.config = "[retention]\noutputs = \"1s\"\nproposals = \"1s\"\n".to_owned();
+    });
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for runner in 0..2 {
+            let (world, over) = (&world, &over);
+            scope.spawn(move || {
+                let mut number = 0;
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    number += 1;
+                    world.run("big:go", json!({"text": format!("{runner} {number}")}), &[&alice()]);
+                }
+            });
+        }
+        let work = || {
+            for round in 0..4 {
+                let found = checked(&world, &[]).1;
+                assert_eq!(found[0]["defects"], json!([]), "{found:#?}");
+                let backup = world.path(&format!("backup-{round}"));
+                let backup = backup.to_str().unwrap();
+                must(store(&world, &["backup", backup]));
+                let found = checked(&world, &[backup]).1;
+                let defects = found[0]["defects"].as_array().unwrap();
+                // What retention ended while it was copied may be missing; nothing else may.
+                assert!(
+                    defects.iter().all(|defect| defect["what"].as_str().unwrap().contains("is missing although")),
+                    "{found:#?}"
+                );
+            }
+        };
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+    world.check_history();
+}
+
+// ---- what is put back by hand
+
+#[test]
+fn promise_2_a_store_copy_restored_by_hand_is_not_served() {
+    let (mut world, ..) = busy();
+    world.stop();
+    let copy = std::fs::read(world.database()).unwrap();
+    world.start();
+    let proposal = world.propose("say:echo", json!({"text": "after the copy"}));
+    let whole = envelope(&bytes_of(&proposal), &[&alice()]);
+    world.submit(&whole).ok(200);
+    world.stop();
+    let newest = std::fs::read(world.database()).unwrap();
+    std::fs::write(world.database(), &copy).unwrap();
+    let refused = world.try_start().expect_err("an older copy is not served");
+    assert!(refused.contains("it is an older copy") && refused.contains("store restore"), "{refused}");
+    let (code, stores) = checked(&world, &[]);
+    assert!(code == 1 && stores[0]["defects"].to_string().contains("an older copy"), "{stores:#?}");
+    // `token` would open the store as well.
+    let token = world.program(&["token", "create", "late", "--config"]).arg(world.path("b")).output().unwrap();
+    assert_eq!(token.status.code(), Some(2), "{}", said(&token));
+    // No store at all: a new log would bear the name.
+    std::fs::remove_file(world.database()).unwrap();
+    let refused = world.try_start().expect_err("no new log by accident");
+    assert!(refused.contains("there is no store"), "{refused}");
+    assert!(!world.database().exists(), "nothing is left that what is put back could be mixed with");
+    world.write("b/boundary/countersign.db", "");
+    std::fs::write(world.database(), &newest).unwrap();
+    world.start();
+    world.submit(&whole).problem("nonce-replayed");
+    world.check_history();
+}
+
+#[test]
+fn a_store_older_than_an_external_checkpoint_is_not_served() {
+    let mut world = World::new();
+    world.run("plain:true", json!({}), &[&alice()]);
+    world.stop();
+    let all = |name: &str| std::fs::read(world.path("b/boundary").join(name)).unwrap();
+    let (copy, head) = (all("countersign.db"), all("checkpoint"));
+    world.start();
+    world.run("plain:fail", json!({}), &[&alice()]);
+    let newest = world.wire.peek("/log/checkpoint").text();
+    world.stop();
+    // The whole private directory is put back, its own checkpoint with it: only who kept one elsewhere sees it.
+    std::fs::write(world.database(), &copy).unwrap();
+    std::fs::write(world.path("b/boundary/checkpoint"), &head).unwrap();
+    world.write("mirror/checkpoint", &newest);
+    world.write("torn", "prod/00\n5\n");
+    let serve = |known: &str| {
+        let mut command = world.command("timeout");
+        command.args(["20", support::PROGRAM, "serve", "--listen", "127.0.0.1:0", "--known-checkpoint", known]);
+        said(&command.arg(world.path("b")).output().unwrap())
+    };
+    for known in ["mirror", "mirror/checkpoint"] {
+        let refused = serve(world.path(known).to_str().unwrap());
+        assert!(refused.contains("this boundary signed a checkpoint") && refused.contains("older copy"), "{refused}");
+    }
+    let refused = serve(world.path("torn").to_str().unwrap());
+    assert!(refused.contains("it is no checkpoint"), "{refused}");
+    let refused = serve(world.path("nowhere").to_str().unwrap());
+    assert!(refused.contains("the checkpoint can't be read"), "{refused}");
+    let config = std::fs::read_to_string(world.path("b/countersign.toml")).unwrap();
+    world.write("b/countersign.toml", &format!("known_checkpoints = [\"../mirror\"]\n{config}"));
+    let refused = world.try_start().expect_err("the configuration names it as well");
+    assert!(refused.contains("older copy"), "{refused}");
+    // Another root at a size that both have: a fork.
+    let mut lines: Vec<&str> = newest.lines().collect();
+    let size = std::str::from_utf8(&head).unwrap().lines().nth(1).unwrap().to_owned();
+    lines[1] = &size;
+    world.write("mirror/checkpoint", &format!("{}\n", lines.join("\n")));
+    let refused = world.try_start().expect_err("a fork");
+    assert!(refused.contains("has other entries before that size") && refused.contains("did not sign it"), "{refused}");
+    // An older one is no reason.
+    world.write("mirror/checkpoint", std::str::from_utf8(&head).unwrap());
+    world.start();
+}
+
+#[test]
+fn promise_2_a_nonce_row_deleted_by_hand_is_not_served() {
+    let (mut world, ..) = busy();
+    world.stop();
+    sql(&world, "DELETE FROM nonce WHERE nonce = (SELECT nonce FROM nonce LIMIT 1)");
+    let refused = world.try_start().expect_err("it could run again");
+    assert!(refused.contains("could run again") && refused.contains("store restore"), "{refused}");
+}
+
+/// The number of nonces is a row too, and so is the proposal that would refuse a second run by its state.
+#[test]
+fn promise_2_a_missing_nonce_row_is_found_even_if_count_and_proposal_were_changed() {
+    let mut world = World::new();
+    let whole = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
+    world.submit(&whole).ok(200);
+    world.run("plain:true", json!({}), &[&bob()]);
+    world.stop();
+    let gone = "(SELECT nonce FROM nonce ORDER BY spent LIMIT 1)";
+    sql(&world, &format!("DELETE FROM proposal WHERE nonce = {gone}"));
+    sql(&world, &format!("DELETE FROM nonce WHERE nonce = {gone}"));
+    sql(&world, "UPDATE state SET nonces = nonces - 1");
+    let refused = world.try_start().expect_err("it could run again");
+    assert!(refused.contains("could run again") && refused.contains("store restore"), "{refused}");
+}
+
+// ---- backup and restore
+
+#[test]
+fn a_backup_of_a_running_boundary_can_be_restored_into_a_new_log_that_names_the_old_log() {
+    let (mut world, finished, large) = busy();
+    let (waiting, spent) = (world.propose("plain:wait", json!({})), world.authorization("plain:true", json!({})));
+    let spent = envelope(&people::authorization(&spent), &[&alice()]);
+    world.submit(&spent).ok(200);
+    let old = world.started["id"].as_str().unwrap().to_owned();
+    let old_bundle = world.bundle(&finished);
+    let backup = world.path("backup");
+    let backup = backup.to_str().unwrap();
+    // Runs go on while it is made.
+    let made = std::thread::scope(|scope| {
+        let runs = scope.spawn(|| {
+            for _ in 0..5 {
+                world.run("plain:true", json!({}), &[&bob()]);
+            }
+        });
+        let made = must(store(&world, &["backup", backup]));
+        runs.join().unwrap();
+        made
+    });
+    assert_eq!((&made["id"], &made["outputs"]), (&json!(old), &json!(1)));
+    let note = made["checkpoint"].as_str().unwrap().to_owned();
+    assert_eq!(note.lines().nth(1).unwrap(), made["entries"].to_string());
+    assert!(made["bytes"].as_u64().unwrap() > 100_000);
+    let again = store(&world, &["backup", backup]);
+    assert!(again.status.code() == Some(2) && said(&again).contains("exists already"), "{}", said(&again));
+    assert_sound(&world, &[backup]);
+    // Every one of its files is private, and the log goes on where it is.
+    private(Path::new(backup));
+    world.run("say:echo", json!({"text": "after"}), &[&alice()]);
+    world.stop();
+    let newest = std::fs::read_to_string(world.path("b/boundary/checkpoint")).unwrap();
+    let refused = store(&world, &["restore", backup]);
+    assert!(
+        refused.status.code() == Some(2) && said(&refused).contains("a store exists already"),
+        "{}",
+        said(&refused)
+    );
+    for name in ["countersign.db", "outputs"] {
+        let from = world.path("b/boundary").join(name);
+        std::fs::rename(&from, world.path(&format!("lost-{name}"))).unwrap();
+    }
+    let restored = must(store(&world, &["restore", backup]));
+    assert_eq!(restored["follows"], json!(old));
+    assert_eq!(restored["checkpoint"], json!(newest), "the last that is known, not the backup's");
+    let sizes: Vec<u64> = [&newest, &note].map(|note| note.lines().nth(1).unwrap().parse().unwrap()).into();
+    assert_eq!(restored["lost"], json!(sizes[0] - sizes[1]));
+    assert_sound(&world, &[]);
+    world.start();
+    assert_eq!(world.started["id"], restored["id"]);
+    assert_ne!(world.started["id"], json!(old));
+    // The genesis seal is that of the formats: `{follows: {id, checkpoint}}`, number 0, no id, no previous.
+    let (kind, first) = world.log().remove(0);
+    let seal = &first["predicate"];
+    assert_eq!((kind.as_str(), &seal["number"]), ("seal", &json!(0)));
+    assert_eq!(seal["genesis"], json!({"follows": {"id": old, "checkpoint": newest}}));
+    assert_eq!((seal["boundary"].get("id"), seal.get("previous")), (None, None));
+    // Tokens are what they were; what waited is void; what was spent stays spent.
+    assert_eq!(world.list("pending"), [Value::Null; 0]);
+    world.submit(&spent).problem("wrong-boundary");
+    world.submit(&envelope(&bytes_of(&waiting), &[&alice()])).problem("wrong-boundary");
+    let mut same_nonce = world.authorization("plain:true", json!({}));
+    let payload: Value = serde_json::from_slice(&people::payload_of(&spent)).unwrap();
+    same_nonce["nonce"] = payload["predicate"]["nonce"].clone();
+    let same_nonce = envelope(&people::authorization(&same_nonce), &[&alice()]);
+    world.submit(&same_nonce).problem("nonce-replayed");
+    // Old receipts, bundles and outputs are shown still, and verify; those of the new log too.
+    assert_eq!(world.output(&finished, "stdout"), "kept\n");
+    assert!(world.output(&large, "stdout").len() > 65_536);
+    let bundle = world.bundle(&finished);
+    for bundle in [&bundle, &old_bundle] {
+        let (code, report) = world.verify(bundle);
+        assert_eq!((code, &report["report"]["verified"]), (0, &json!(true)), "{report:#}");
+    }
+    let parsed: Value = serde_json::from_slice(&bundle).unwrap();
+    let origin = note.lines().next().unwrap();
+    assert!(parsed["proofs"]["receipt"].as_str().unwrap().contains(origin), "under a checkpoint of its own log");
+    world.assert_verified(&world.run("say:echo", json!({"text": "new"}), &[&alice()]));
+    world.check_history();
+    world.assert_audited();
+    // A mirror of the old log is no reason to refuse the new one, which names it; and it is backed up with it.
+    world.stop();
+    world.write("mirror/checkpoint", &newest);
+    let config = std::fs::read_to_string(world.path("b/countersign.toml")).unwrap();
+    world.write("b/countersign.toml", &format!("known_checkpoints = [\"../mirror\"]\n{config}"));
+    let second = world.path("second");
+    must(store(&world, &["backup", second.to_str().unwrap()]));
+    std::fs::remove_file(world.database()).unwrap();
+    let third = must(store(&world, &["restore", second.to_str().unwrap()]));
+    assert_eq!(third["follows"], restored["id"]);
+    world.start();
+    assert_eq!(world.output(&finished, "stdout"), "kept\n", "two logs back");
+    assert_eq!(assert_sound(&world, &[]).len(), 3);
+}
+
+#[test]
+fn the_backup_command_explains_the_checkpoint_that_it_prints() {
+    let world = World::new();
+    let mut command = world.program(&["store", "backup", "--config"]);
+    let made = command.arg(world.path("b")).arg(world.path("backup")).output().expect("store");
+    assert_eq!(made.status.code(), Some(0), "{}", said(&made));
+    let printed = String::from_utf8(made.stdout.clone()).expect("UTF-8");
+    let note = std::fs::read_to_string(world.path("backup/checkpoint")).unwrap();
+    assert_eq!(printed.split_once('\n').expect("two lines").1, note);
+    let said = String::from_utf8_lossy(&made.stderr).into_owned();
+    assert!(said.contains("The note above is the signed checkpoint of the log at this moment"), "{said}");
+}
+
+#[test]
+fn a_closed_log_and_a_backup_are_exported_and_audited_without_the_boundary() {
+    let (mut world, ..) = busy();
+    let roster = world.started["roster"].as_str().unwrap().to_owned();
+    let old = world.started["id"].as_str().unwrap().to_owned();
+    let backup = world.path("backup");
+    must(store(&world, &["backup", backup.to_str().unwrap()]));
+    world.stop();
+    std::fs::remove_file(world.database()).unwrap();
+    let restored = must(store(&world, &["restore", backup.to_str().unwrap()]));
+    let closed = restored["closed"].as_str().unwrap();
+    // Nothing serves, and no key is at hand.
+    let run = |arguments: &[&str]| {
+        let mut command = world.program(arguments);
+        command.args(["--url", "http://127.0.0.1:1"]).env_remove("COUNTERSIGN_TOKEN").output().unwrap()
+    };
+    let entries = restored["entries"].as_u64().unwrap();
+    for (number, from) in [closed, backup.to_str().unwrap()].into_iter().enumerate() {
+        let before = std::fs::read(Path::new(from).join("countersign.db")).unwrap();
+        let copy = world.path(&format!("copy-{number}"));
+        let copy = copy.to_str().unwrap();
+        let done = must(run(&["log", "export", copy, "--from", from, "--json"]));
+        assert_eq!((&done["size"], &done["before"]), (&json!(entries), &json!(0)), "{done}");
+        let hashes = format!("{copy}-hashes");
+        must(run(&["log", "export", &hashes, "--hashes", "--from", from, "--json"]));
+        for place in [copy, from] {
+            let audited = run(&["audit", place, "--roster", &roster, "--boundary", &old]);
+            assert_eq!(audited.status.code(), Some(0), "{place}: {}", said(&audited));
+        }
+        let same = run(&["audit", copy, "--roster", &roster, "--against", from]);
+        assert_eq!(same.status.code(), Some(0), "{}", said(&same));
+        assert_eq!(std::fs::read(Path::new(from).join("countersign.db")).unwrap(), before, "nothing is changed");
+    }
+    // It stays evidence whatever somebody adds to the database: entries are held against the signed head.
+    let database = rusqlite::Connection::open(backup.join("countersign.db")).unwrap();
+    database.execute_batch("CREATE TRIGGER t AFTER INSERT ON nonce BEGIN DELETE FROM nonce; END").unwrap();
+    drop(database);
+    let audited = run(&["audit", backup.to_str().unwrap(), "--roster", &roster]);
+    assert_eq!(audited.status.code(), Some(0), "{}", said(&audited));
+    assert_eq!(checked(&world, &[backup.to_str().unwrap()]).0, 1);
+    // The head is that of the log: of another one no copy is made.
+    let note = std::fs::read_to_string(backup.join("checkpoint")).unwrap();
+    std::fs::write(backup.join("checkpoint"), note.replacen(&format!("\n{entries}\n"), "\n3\n", 1)).unwrap();
+    let refused = run(&["log", "export", world.path("no").to_str().unwrap(), "--from", backup.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+    let nothing = run(&["log", "export", "no", "--from", world.path("b").to_str().unwrap()]);
+    assert!(nothing.status.code() == Some(2) && said(&nothing).contains("store backup"), "{}", said(&nothing));
+}
+
+fn private(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let metadata = std::fs::metadata(path).unwrap();
+    assert_eq!(metadata.permissions().mode() & 0o077, 0, "{}", path.display());
+    if metadata.is_dir() {
+        std::fs::read_dir(path).unwrap().for_each(|entry| private(&entry.unwrap().path()));
+    }
+}
+
+#[test]
+fn a_damaged_or_foreign_backup_is_refused_without_leftover_files() {
+    let (mut world, ..) = busy();
+    let backup = world.path("backup");
+    must(store(&world, &["backup", backup.to_str().unwrap()]));
+    world.stop();
+    let database = backup.join("countersign.db");
+    let sound = std::fs::read(&database).unwrap();
+    std::fs::rename(world.database(), world.path("lost")).unwrap();
+    let head = std::fs::read(world.path("b/boundary/checkpoint")).unwrap();
+    let refused = |words: &str| {
+        let refused = store(&world, &["restore", backup.to_str().unwrap()]);
+        assert!(refused.status.code() == Some(2) && said(&refused).contains(words), "{words}: {}", said(&refused));
+        assert!(!world.database().exists(), "{words}");
+        assert!(!world.path("b/boundary/restoring").exists(), "{words}");
+        assert_eq!(std::fs::read(world.path("b/boundary/checkpoint")).unwrap(), head, "{words}");
+    };
+    let tamper = |statement: &str| {
+        std::fs::write(&database, &sound).unwrap();
+        rusqlite::Connection::open(&database).unwrap().execute_batch(statement).unwrap();
+    };
+    tamper("DELETE FROM nonce");
+    refused("could run again");
+    tamper("UPDATE leaf SET data = CAST(replace(data, 'A', 'B') AS BLOB) WHERE idx = 3");
+    refused("defects, the first: ");
+    // A longer log than the backup's own, that is another one: its own checkpoint and ours do not agree.
+    tamper("UPDATE leaf SET data = CAST(data || ' ' AS BLOB), hash = zeroblob(32) WHERE idx = 2");
+    refused("defects");
+    std::fs::write(&database, &sound[..sound.len() / 3]).unwrap();
+    refused("");
+    std::fs::write(&database, b"no database").unwrap();
+    refused("can be opened");
+    std::fs::remove_file(&database).unwrap();
+    refused("can't be copied");
+    std::fs::write(&database, &sound).unwrap();
+    // Of a boundary of another name.
+    let config = std::fs::read_to_string(world.path("b/countersign.toml")).unwrap();
+    world.write("b/countersign.toml", &config.replacen("\"prod\"", "\"stage\"", 1));
+    refused("");
+    world.write("b/countersign.toml", &config);
+    // A restore that was cut off is not mistaken for a new boundary.
+    std::fs::create_dir(world.path("b/boundary/restoring")).unwrap();
+    let stopped = world.try_start().expect_err("half a restore");
+    assert!(stopped.contains("was interrupted"), "{stopped}");
+    must(store(&world, &["restore", backup.to_str().unwrap()]));
+    world.start();
+    world.run("plain:true", json!({}), &[&alice()]);
+}
+
+#[test]
+#[cfg(debug_assertions)]
+fn an_interrupted_restore_is_finished_by_another_restore() {
+    let (mut world, finished, _) = busy();
+    let backup = world.path("backup");
+    let backup = backup.to_str().unwrap();
+    must(store(&world, &["backup", backup]));
+    world.stop();
+    for point in ["restore-old-log-kept", "restore-new-log-in-place"] {
+        let _ = std::fs::remove_file(world.database());
+        let mut killed = world.program(&["store", "--config"]);
+        killed.arg(world.path("b")).args(["restore", backup]).env("COUNTERSIGN_FAULT", point);
+        assert_eq!(killed.output().unwrap().status.code(), None, "{point}");
+        let refused = world.try_start().expect_err("half a restore is not served");
+        assert!(refused.contains("was interrupted"), "{point}: {refused}");
+    }
+    let refused = store(&world, &["restore", backup]);
+    assert!(said(&refused).contains("a store exists already"), "{}", said(&refused));
+    std::fs::rename(world.database(), world.path("half")).unwrap();
+    must(store(&world, &["restore", backup]));
+    world.start();
+    assert_eq!(world.output(&finished, "stdout"), "kept\n");
+    world.run("plain:true", json!({}), &[&alice()]);
+    assert_sound(&world, &[]);
+    let names: Vec<String> = std::fs::read_dir(world.path("b/boundary"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains("restoring"))
+        .collect();
+    assert_eq!(names, [""; 0], "nothing is left of it");
+}
+
+// ---- a disk that refuses
+
+#[test]
+fn output_that_cannot_be_written_to_the_disk_is_dropped_but_the_receipt_is_written() {
+    let (world, _, large) = busy();
+    let name = world.receipt(&large)["output"]["stdout"]["blake3"].as_str().unwrap().replace("blake3:", "");
+    // Where its file has to lie there is none, and no directory can be made: an error that no room would mend.
+    let directory = world.path("b/boundary/outputs").join(&name[..2]);
+    std::fs::remove_dir_all(&directory).unwrap();
+    std::fs::write(&directory, "in the way").unwrap();
+    let again = world.run("big:go", json!({}), &[&alice()]);
+    assert_eq!(again["outcome"]["status"], "succeeded");
+    assert!(world.service_log().contains("its output is lost, its receipt is not"));
+    world.assert_verified(&again);
+    world.check_history();
+    let (code, stores) = checked(&world, &[]);
+    assert!(code == 1 && stores[0]["defects"].to_string().contains(&name), "and the check names it: {stores:#?}");
+}
+
+// ---- retention
+
+#[test]
+fn outputs_are_deleted_after_their_retention_and_their_digests_remain() {
+    let mut world = World::prepared(|setup| {
+        let large =
+            "i=0; while [ $i -lt 3000 ]; do echo \"line $i of an output that is a file of its own\"; i=$((i+1)); done";
+        setup.runbook("big.md", runbook(SMALL, &[("go", large)]));
+        setup.config = "[retention]\noutputs = \"3s\"\nproposals = \"3s\"\n".to_owned();
+    });
+    world.start();
+    world.make_tokens();
+    let finished = world.run("say:echo", json!({"text": "soon gone"}), &[&alice()]);
+    let large = world.run("big:go", json!({}), &[&alice()]);
+    assert_eq!(world.output(&finished, "stdout"), "soon gone\n");
+    let gone: Vec<Value> = ["denied", "cancelled", "expired"]
+        .into_iter()
+        .map(|how| {
+            let mut wish = World::wish("plain:true", json!({}));
+            wish["expires_in_s"] = json!(if how == "expired" { 1 } else { 2 });
+            wish["nonce"] = json!(people::nonce());
+            let proposal = world.wire.post("/v1/proposals", &world.agent, &wish).ok(201);
+            match how {
+                "denied" => drop(world.deny(&proposal, &alice()).ok(200)),
+                "cancelled" => {
+                    let path = format!("/v1/proposals/{}/cancellation", id_of(&proposal));
+                    world.wire.post(&path, &world.agent, &json!({})).ok(200);
+                }
+                _ => {}
+            }
+            proposal
+        })
+        .collect();
+    // Its window is open for an hour: whatever became of it, its row says that it must not run.
+    let open = world.propose("plain:fail", json!({}));
+    world.wire.post(&format!("/v1/proposals/{}/cancellation", id_of(&open)), &world.agent, &json!({})).ok(200);
+    let waiting = world.propose("two:go", json!({}));
+    let receipts = [world.receipt(&finished), world.receipt(&large)];
+    let names = receipts.each_ref().map(|receipt| receipt["output"]["stdout"]["blake3"].as_str().unwrap().to_owned());
+    let get = |name: &str, token: &str| world.wire.get(&format!("/v1/outputs/{name}"), token);
+    wait_for("retention has ended", || names.iter().all(|name| get(name, &world.reader).status == 410));
+    for (receipt, name) in receipts.iter().zip(&names) {
+        let problem = get(name, &world.reader).json();
+        assert_eq!((&problem["type"], &problem["status"]), (&json!("/problems/not-found"), &json!(410)));
+        let detail = problem["detail"].as_str().unwrap();
+        let stream = &receipt["output"]["stdout"];
+        for field in ["blake3", "sha256"] {
+            assert!(detail.contains(stream[field].as_str().unwrap()), "{detail}");
+        }
+        assert!(problem["receipt"].is_string());
+        assert_eq!(get(name, &world.courier).status, 404, "whoever may not see the run learns nothing");
+    }
+    // The directories of large outputs are empty.
+    let directory = world.path("b/boundary/outputs");
+    wait_for("the file is gone", || {
+        std::fs::read_dir(&directory)
+            .unwrap()
+            .flatten()
+            .all(|entry| std::fs::read_dir(entry.path()).map_or(true, |mut files| files.next().is_none()))
+    });
+    // Receipt, bundle, view and events are there; the view tells who approved from the receipt.
+    world.assert_verified(&finished);
+    let view = world.show(id_of(&finished));
+    assert_eq!((&view["status"], &view["approvals"]["approvers"]), (&json!("finished"), &json!(["alice"])));
+    let last = world.wire.lines(id_of(&finished), &world.reader, 0).last().unwrap();
+    assert_eq!(last["type"], "receipt");
+    // What never ran is gone, and says so; what could still run by its window is not.
+    for proposal in &gone {
+        let path = format!("/v1/proposals/{}", id_of(proposal));
+        wait_for("it is deleted", || world.wire.get(&path, &world.reader).status == 410);
+        assert_eq!(world.wire.get(&path, &world.reader).json()["type"], "/problems/not-found");
+        let late = world.submit(&envelope(&bytes_of(proposal), &[&alice()]));
+        assert_eq!(late.status, 422, "{}", late.text());
+    }
+    assert_eq!(world.show(id_of(&open))["status"], "cancelled");
+    world.submit(&envelope(&bytes_of(&open), &[&alice()])).problem("wrong-state");
+    assert_eq!(world.show(id_of(&waiting))["status"], "pending");
+    assert_eq!(world.wire.get(&format!("/v1/proposals/{}", people::proposal_id()), &world.reader).status, 404);
+    // The same bytes again are kept again.
+    let again = world.run("big:go", json!({}), &[&alice()]);
+    assert!(world.output(&again, "stdout").len() > 65_536);
+    assert_sound(&world, &[]);
+    world.assert_audited();
+    world.check_history();
+}

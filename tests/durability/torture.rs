@@ -1,0 +1,507 @@
+//! Kill -9 at every fault point and at every ordered pair of them, seeded: a failure is replayed by its seed.
+//!
+//! Each start of the service is armed with one point and dies there, during recovery or under work; the next start is
+//! armed with another. The order of the points is a walk over all ordered pairs, so after `n * n` cycles each pair has
+//! been met. After each death the store at rest is looked through, and the history must have kept its laws.
+//!
+//! `scripts/torture --cycles N --seed S` runs as many as one likes; as a test it makes every point and many pairs.
+// The fault points exist in these builds only.
+#![cfg(debug_assertions)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::support::people::{alice, dora, envelope};
+use crate::support::{World, bytes_of, id_of, people, wait_for};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use countersign::audit::entry::LogEntry;
+use countersign::audit::evidence::{EvidenceFiles, Unreadable};
+use countersign::audit::finding::AuditEvent;
+use countersign::audit::history::{Auditor, Expected, rosters_in};
+use countersign::crypto::digest::BlobDigest;
+use countersign::crypto::merkle::{self, TilePath};
+use countersign::node::config::Config;
+use countersign::node::restore;
+use countersign::store::StoreReads as _;
+use countersign::store::crash_points::POINTS;
+use countersign::store::message::{LeafKind, StoredStatus};
+use countersign::store::sqlite::reads::{SqliteReads, at_rest};
+use countersign::trust::chain::Pinned;
+use serde_json::{Value, json};
+
+/// Cycles of a plain test run: each point at least once, and as many pairs.
+const CYCLES: usize = 60;
+/// Cycles of one store: the log grows, and looking through it is part of each cycle.
+const CYCLES_OF_A_STORE: usize = 40;
+
+#[test]
+fn promise_2_and_3_are_true_after_kill_9_at_every_point_and_pair_of_points() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect(name));
+    let cycles = number("COUNTERSIGN_TORTURE_CYCLES").unwrap_or(CYCLES as u64) as usize;
+    let seed = number("COUNTERSIGN_TORTURE_SEED").unwrap_or(1);
+    let walk = walk(POINTS.len(), seed);
+    let pieces: Vec<Vec<usize>> = (0..cycles)
+        .step_by(CYCLES_OF_A_STORE)
+        // Each piece begins with the last point of the one before, so that no pair falls between two stores.
+        .map(|first| {
+            let cycles = CYCLES_OF_A_STORE.min(cycles - first);
+            (first.saturating_sub(1)..first + cycles).map(|at| walk[at % walk.len()]).collect()
+        })
+        .collect();
+    let began = Instant::now();
+    let queue = Arc::new(Mutex::new(pieces.into_iter().enumerate().rev().collect::<Vec<_>>()));
+    let totals = Arc::new(Mutex::new(Totals::default()));
+    let workers: Vec<_> = (0..WORKERS)
+        .map(|_| {
+            let (queue, totals) = (queue.clone(), totals.clone());
+            std::thread::spawn(move || {
+                loop {
+                    let Some((piece, points)) = queue.lock().unwrap().pop() else { break };
+                    let done = Torture::new(seed, piece).cycles(&points);
+                    totals.lock().unwrap().add(done);
+                }
+            })
+        })
+        .collect();
+    for worker in workers {
+        worker.join().expect("a piece of the torture failed: the seed above replays it");
+    }
+    let totals = totals.lock().unwrap();
+    println!(
+        "torture: seed {seed}, {} cycles in {:.0} s, {} deaths ({} while starting), {} of {} points, {} of {} ordered pairs, \
+         {} runs, {} of unknown end",
+        totals.cycles,
+        began.elapsed().as_secs_f64(),
+        totals.deaths,
+        totals.at_start,
+        totals.points.len(),
+        POINTS.len(),
+        totals.pairs.len(),
+        POINTS.len() * POINTS.len(),
+        totals.runs,
+        totals.unknown,
+    );
+    assert_eq!(totals.deaths, totals.cycles, "every armed start died");
+    assert_eq!(totals.points.len(), POINTS.len().min(cycles), "every point was met");
+    if cycles > POINTS.len() * POINTS.len() {
+        assert_eq!(totals.pairs.len(), POINTS.len() * POINTS.len(), "every ordered pair was met");
+    }
+}
+
+/// Services at one time: more only wait for each other.
+const WORKERS: usize = 3;
+
+#[derive(Default)]
+struct Totals {
+    cycles: usize,
+    deaths: usize,
+    at_start: usize,
+    points: BTreeSet<usize>,
+    pairs: BTreeSet<(usize, usize)>,
+    runs: usize,
+    unknown: usize,
+}
+
+impl Totals {
+    fn add(&mut self, other: Self) {
+        self.cycles += other.cycles;
+        self.deaths += other.deaths;
+        self.at_start += other.at_start;
+        self.points.extend(other.points);
+        self.pairs.extend(other.pairs);
+        self.runs += other.runs;
+        self.unknown += other.unknown;
+    }
+}
+
+/// An order of points in which each ordered pair stands side by side once: an Eulerian circuit of the complete graph with
+/// loops (Hierholzer), its edges in seeded order. The first points are each point once.
+fn walk(points: usize, seed: u64) -> Vec<usize> {
+    let mut random = Random(seed);
+    let mut left: Vec<Vec<usize>> = (0..points)
+        .map(|_| {
+            let mut to: Vec<usize> = (0..points).collect();
+            random.shuffle(&mut to);
+            to
+        })
+        .collect();
+    // One round by all points first, so that a short run meets each.
+    let mut round: Vec<usize> = (0..points).collect();
+    random.shuffle(&mut round);
+    for (at, from) in round.iter().enumerate() {
+        let to = round[(at + 1) % points];
+        left[*from].retain(|other| *other != to);
+    }
+    let (mut stack, mut circuit) = (vec![round[0]], Vec::new());
+    while let Some(at) = stack.last().copied() {
+        match left[at].pop() {
+            Some(next) => stack.push(next),
+            None => circuit.extend(stack.pop()),
+        }
+    }
+    circuit.reverse();
+    // Round and circuit both begin and end at the same point.
+    let mut walk = round;
+    walk.extend(circuit);
+    walk.pop();
+    walk
+}
+
+#[test]
+fn the_torture_test_visits_every_ordered_pair_of_fault_points_once() {
+    for seed in 0..20 {
+        let walk = walk(POINTS.len(), seed);
+        assert_eq!(walk.len(), POINTS.len() * POINTS.len());
+        let pairs: BTreeSet<_> = (0..walk.len()).map(|at| (walk[at], walk[(at + 1) % walk.len()])).collect();
+        assert_eq!(pairs.len(), walk.len());
+        let first: BTreeSet<_> = walk[..POINTS.len()].iter().collect();
+        assert_eq!(first.len(), POINTS.len(), "the first round meets every point");
+    }
+    assert_ne!(walk(POINTS.len(), 1), walk(POINTS.len(), 2));
+}
+
+/// SplitMix64: a failure is replayed by its seed.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+
+    fn shuffle<T>(&mut self, items: &mut [T]) {
+        for end in (2..=items.len()).rev() {
+            let at = self.below(end);
+            items.swap(end - 1, at);
+        }
+    }
+}
+
+/// One store, killed again and again.
+struct Torture {
+    world: World,
+    random: Random,
+    seed: u64,
+    piece: usize,
+    cycle: usize,
+    /// The entries as they were last seen: they only ever grow.
+    seen: Vec<merkle::Hash>,
+    /// Decides every entry again as it comes, from the first on.
+    auditor: Option<Auditor>,
+    /// What was answered as durable: each envelope that a bundle came back for, by proposal.
+    answered: BTreeMap<String, Value>,
+    totals: Totals,
+}
+
+/// What lies beside a log at rest. Its tiles were compared before.
+struct Blobs<'a>(&'a SqliteReads);
+
+impl EvidenceFiles for Blobs<'_> {
+    fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Unreadable> {
+        self.0.blob(digest).map_err(|fault| Unreadable(fault.to_string()))
+    }
+
+    fn tile(&self, _: &TilePath) -> Result<Option<Vec<u8>>, Unreadable> {
+        Ok(None)
+    }
+}
+
+/// The end of the service, seen by a client.
+struct Gone;
+
+impl Torture {
+    fn new(seed: u64, piece: usize) -> Self {
+        let mut world = World::new();
+        world.stop();
+        let random = Random(seed ^ (piece as u64 + 1).wrapping_mul(0x0123_4567_89ab_cdef));
+        Self {
+            world,
+            random,
+            seed,
+            piece,
+            cycle: 0,
+            seen: Vec::new(),
+            auditor: None,
+            answered: BTreeMap::new(),
+            totals: Totals::default(),
+        }
+    }
+
+    fn cycles(mut self, points: &[usize]) -> Totals {
+        // The first point only opens the first pair, unless it is the very first cycle.
+        let mut before = if self.piece == 0 { None } else { Some(points[0]) };
+        if self.piece > 0 {
+            self.cycle(points[0], None);
+            self.totals = Totals::default();
+        }
+        let points = if self.piece == 0 { points } else { &points[1..] };
+        for point in points {
+            self.cycle(*point, before);
+            before = Some(*point);
+        }
+        self.last();
+        self.totals
+    }
+
+    fn cycle(&mut self, point: usize, before: Option<usize>) {
+        self.cycle += 1;
+        let place = self.place(point, before);
+        self.world.setup.env.clear();
+        // Sometimes only at the second time that it comes by: with something else done before, or within recovery.
+        // Not where a second time is long in coming.
+        let by_itself = ["prune", "retire"].iter().any(|kind| POINTS[point].contains(kind));
+        let time = if !by_itself && self.random.below(4) == 0 { 2 } else { 1 };
+        self.world.setup.env("COUNTERSIGN_FAULT", format!("{}:{time}", POINTS[point]));
+        self.world.setup.env("COUNTERSIGN_LOG", "info");
+        match self.world.try_start() {
+            Ok(()) => {
+                let deadline = Instant::now() + Duration::from_secs(180);
+                while self.work(POINTS[point]).is_ok() {
+                    assert!(Instant::now() < deadline, "{place}: it does not die");
+                }
+                assert_eq!(self.world.ended(), None, "{place}: it was killed");
+            }
+            // While it recovers: what the pair is about.
+            Err(_) => self.totals.at_start += 1,
+        }
+        self.totals.cycles += 1;
+        self.totals.deaths += 1;
+        self.totals.points.insert(point);
+        if let Some(before) = before {
+            self.totals.pairs.insert((before, point));
+        }
+        self.hold(&place, false);
+    }
+
+    fn place(&self, point: usize, before: Option<usize>) -> String {
+        let before = before.map_or("nothing", |before| POINTS[before]);
+        format!("seed {}, store {}, cycle {}: {before}, then {}", self.seed, self.piece, self.cycle, POINTS[point])
+    }
+
+    /// Some work that passes the point, with seeded other work before it.
+    fn work(&mut self, point: &str) -> Result<(), Gone> {
+        if self.random.below(3) == 0 {
+            match self.random.below(3) {
+                0 => self.run_whole()?,
+                1 => drop(self.propose("plain:true")?),
+                _ => self.token()?,
+            }
+        }
+        let kind = point.trim_start_matches("before-").trim_start_matches("after-").trim_end_matches("-commit");
+        match kind {
+            "seal" => self.token(),
+            "proposal" => self.propose("plain:true").map(drop),
+            "denial" => self.deny(),
+            "refusal" => self.refuse(),
+            "advance" if self.random.below(2) == 0 => self.cancel(),
+            "advance" => self.run_online(),
+            "consume" | "receipt" if self.random.below(2) == 0 => self.run_whole(),
+            "consume" | "receipt" => self.run_online(),
+            // Housekeeping comes by itself, at once after a start.
+            _ => {
+                std::thread::sleep(Duration::from_millis(5));
+                self.world.wire.try_call("GET", "/health", &[], None).map(drop).map_err(|_| Gone)
+            }
+        }
+    }
+
+    fn propose(&mut self, step: &str) -> Result<Value, Gone> {
+        let mut wish = World::wish(step, json!({}));
+        wish["nonce"] = json!(people::nonce());
+        let reply = self.world.wire.try_post("/v1/proposals", &self.world.agent, &wish).map_err(|_| Gone)?;
+        // Twenty of a proposer may wait, and pairs of points leave some behind: those are taken back.
+        if reply.status == 429 {
+            for waiting in self.listed("pending")? {
+                self.cancel_one(id_of(&waiting))?;
+            }
+            return self.propose(step);
+        }
+        Ok(reply.ok(201))
+    }
+
+    fn listed(&self, status: &str) -> Result<Vec<Value>, Gone> {
+        let bearer = format!("Bearer {}", self.world.reader);
+        let path = format!("/v1/proposals?status={status}");
+        let reply = self.world.wire.try_call("GET", &path, &[("authorization", &bearer)], None).map_err(|_| Gone)?;
+        Ok(reply.ok(200)["proposals"].as_array().unwrap().clone())
+    }
+
+    fn token(&mut self) -> Result<(), Gone> {
+        let name = format!("t{:x}", self.random.next());
+        let token = json!({"name": name, "owners": [], "scopes": ["read"], "patterns": []});
+        self.world.control(&json!({"do": "token-create", "token": token})).map(drop).map_err(|_| Gone)
+    }
+
+    fn deny(&mut self) -> Result<(), Gone> {
+        let proposal = self.propose("plain:true")?;
+        self.world.try_deny(&proposal, &dora()).map_err(|_| Gone)?.ok(200);
+        Ok(())
+    }
+
+    fn cancel(&mut self) -> Result<(), Gone> {
+        let proposal = self.propose("plain:true")?;
+        self.cancel_one(id_of(&proposal))
+    }
+
+    fn cancel_one(&self, id: &str) -> Result<(), Gone> {
+        let path = format!("/v1/proposals/{id}/cancellation");
+        let reply = self.world.wire.try_post(&path, &self.world.agent, &json!({})).map_err(|_| Gone)?;
+        assert!(matches!(reply.status, 200 | 409), "{}", reply.text());
+        Ok(())
+    }
+
+    fn run_online(&mut self) -> Result<(), Gone> {
+        let proposal = self.propose("plain:true")?;
+        let signature = alice().sign(&bytes_of(&proposal));
+        let path = format!("/v1/proposals/{}/signatures", id_of(&proposal));
+        let signed = self.world.wire.try_post(&path, "", &json!({"signatures": [signature]}));
+        signed.map_err(|_| Gone)?.ok(200);
+        let (path, bearer) =
+            (format!("/v1/proposals/{}?wait=10s", id_of(&proposal)), format!("Bearer {}", self.world.reader));
+        loop {
+            let reply = self.world.wire.try_call("GET", &path, &[("authorization", &bearer)], None);
+            let view = reply.map_err(|_| Gone)?.ok(200);
+            if view["status"] == "finished" {
+                self.answered.insert(id_of(&proposal).to_owned(), view["outcome"].clone());
+                return Ok(());
+            }
+        }
+    }
+
+    /// A fresh statement, signed and handed in whole: made of a proposal's bytes, under an id and nonce of its own.
+    fn whole(&mut self) -> Result<(String, Value), Gone> {
+        let like = self.propose("plain:true")?;
+        let mut predicate = serde_json::from_slice::<Value>(&bytes_of(&like)).unwrap()["predicate"].take();
+        let id = people::proposal_id();
+        predicate["proposal"] = json!(id);
+        predicate["nonce"] = json!(people::nonce());
+        Ok((id, envelope(&people::authorization(&predicate), &[&alice()])))
+    }
+
+    fn run_whole(&mut self) -> Result<(), Gone> {
+        let (id, whole) = self.whole()?;
+        let hand_in = || self.world.wire.try_post("/v1/authorizations", &self.world.agent, &whole).map_err(|_| Gone);
+        let bundle = hand_in()?.ok(200);
+        self.answered.insert(id, people::predicate_of(&bundle["receipt"])["outcome"].clone());
+        // The same again: one nonce, one run, whatever else goes on.
+        hand_in()?.problem("nonce-replayed");
+        Ok(())
+    }
+
+    fn refuse(&mut self) -> Result<(), Gone> {
+        let (_, mut whole) = self.whole()?;
+        // Signed for something else: a refusal of somebody who is known, which is logged by the by.
+        whole["signatures"] = self.whole()?.1["signatures"].clone();
+        let reply = self.world.wire.try_post("/v1/authorizations", &self.world.agent, &whole).map_err(|_| Gone)?;
+        assert_ne!(reply.status, 200, "{}", reply.text());
+        for _ in 0..40 {
+            self.world.wire.try_call("GET", "/health", &[], None).map_err(|_| Gone)?;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// The laws, read from the store at rest.
+    fn hold(&mut self, place: &str, recovered: bool) {
+        let config = Config::load(&self.world.path("b/countersign.toml")).expect("a configuration");
+        let survey = restore::look_through(&config, &config.database, &config.outputs(), &mut |_, _| {});
+        let survey = survey.unwrap_or_else(|fault| panic!("{place}: {fault}"));
+        assert_eq!(survey.defects, [], "{place}");
+        let (reads, head) = at_rest(&config.database).expect("a store");
+        let leaves = reads.leaves(0..head.size).expect("leaves");
+        let hashes: Vec<_> = leaves.iter().map(|leaf| merkle::leaf_hash(leaf)).collect();
+        assert!(hashes.starts_with(&self.seen), "{place}: an entry that was there has changed or is gone");
+        // A checkpoint that was kept beside the store is a beginning of the log.
+        let kept = std::fs::read_to_string(config.kept_checkpoint()).expect("a checkpoint");
+        let size: usize = kept.lines().nth(1).unwrap().parse().unwrap();
+        let root = STANDARD.encode(merkle::root(&hashes[..size]));
+        assert_eq!(kept.lines().nth(2), Some(&*root), "{place}: the kept checkpoint");
+        self.decide_again(place, &leaves, &Blobs(&reads));
+        let (mut nonces, mut items, mut receipts) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let mut unknown = 0;
+        for (index, leaf) in leaves.iter().enumerate() {
+            let kind = reads.leaf(index as u64).expect("read").expect("a leaf").kind;
+            let predicate = people::predicate_of(&serde_json::from_slice(leaf).expect("an envelope"));
+            match kind {
+                LeafKind::Consumption => {
+                    for (item, spent) in predicate["spent"].as_array().unwrap().iter().enumerate() {
+                        assert!(nonces.insert(spent["nonce"].to_string()), "{place}: a nonce was spent twice");
+                        items.insert((index as u64, item as u64));
+                    }
+                }
+                LeafKind::Receipt => {
+                    let of = &predicate["consumption"];
+                    let at = (of["index"].as_u64().unwrap(), of["item"].as_u64().unwrap());
+                    assert!(items.contains(&at), "{place}: a receipt before its consumption");
+                    assert!(receipts.insert(at), "{place}: two receipts for one consumption");
+                    unknown += usize::from(predicate["outcome"]["status"] == "unknown");
+                }
+                _ => {}
+            }
+        }
+        // Between a death and the next recovery runs may be open: one at a time here.
+        let open = reads.unfinished().expect("read").len();
+        assert_eq!(items.len() - receipts.len(), open, "{place}: consumptions without a receipt");
+        assert!(!recovered || open == 0, "{place}: recovery left a run open");
+        for (id, outcome) in &self.answered {
+            let row = reads.proposal(&id.parse().unwrap()).expect("read");
+            let row = row.unwrap_or_else(|| panic!("{place}: {id} was answered and is gone"));
+            assert_eq!(row.status, StoredStatus::Finished, "{place}: {id} was finished");
+            let detail: Value = serde_json::from_slice(row.detail.as_deref().unwrap()).unwrap();
+            assert_eq!(&detail, outcome, "{place}: {id} ended otherwise");
+        }
+        // What really ran, by the service's own words: nothing twice, and nothing that is not in the log.
+        let log = self.world.service_log();
+        let mut ran = BTreeSet::new();
+        for line in log.lines().filter(|line| line.contains(" ran proposal=")) {
+            let id = line.split("proposal=").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+            assert!(reads.proposal(&id.parse().unwrap()).expect("read").is_some(), "{place}: {id} ran unknown");
+            assert!(ran.insert(id.clone()), "{place}: {id} ran twice");
+        }
+        assert!(ran.len() <= items.len(), "{place}: more ran than was consumed");
+        self.seen = hashes;
+        self.totals.runs = items.len();
+        self.totals.unknown = unknown;
+    }
+
+    /// The auditor's word on what came since it looked last.
+    fn decide_again(&mut self, place: &str, leaves: &[Vec<u8>], beside: &dyn EvidenceFiles) {
+        let roster = self.world.started["roster"].as_str().unwrap().parse().unwrap();
+        let auditor = self.auditor.get_or_insert_with(|| {
+            let versions = rosters_in(&LogEntry::of(leaves[0].clone()), beside).expect("readable").expect("a seal");
+            Auditor::new(Pinned::Digest(roster), &versions, Expected::default()).expect("the trusted roster")
+        });
+        for leaf in &leaves[auditor.size() as usize..] {
+            for said in auditor.entry(&LogEntry::of(leaf.clone()), beside).expect("readable") {
+                assert!(!matches!(said, AuditEvent::Finding(_)), "{place}: the auditor: {said:?}");
+            }
+        }
+    }
+
+    /// Started once more without a fault: everything is over, and it works as if nothing had been.
+    fn last(&mut self) {
+        self.world.setup.env.clear();
+        self.world.start();
+        wait_for("what was approved has run", || {
+            self.world.list("approved").is_empty() && self.world.list("running").is_empty()
+        });
+        for waiting in self.world.list("pending") {
+            assert!(self.cancel_one(id_of(&waiting)).is_ok(), "it is taken back");
+        }
+        let finished = self.world.run("say:echo", json!({}), &[&alice()]);
+        self.world.assert_verified(&finished);
+        self.world.check_history();
+        self.world.assert_audited();
+        self.world.stop();
+        self.hold(&format!("seed {}, store {}, at the end", self.seed, self.piece), true);
+    }
+}

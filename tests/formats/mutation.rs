@@ -1,0 +1,183 @@
+//! Every field and item of every signed document flipped, dropped, doubled or swapped: refused, by two verifiers alike.
+//!
+//! With `COUNTERSIGN_MUTANTS=<n>` the second verifier is asked about one in n; without it, about all.
+
+use std::collections::BTreeSet;
+
+use crate::second::{self, Case, Verdict, case_of, ours, theirs};
+use countersign::audit::report::CheckName;
+use serde_json::Value;
+
+use crate::golden;
+
+use crate::mutants;
+
+/// What may change without a bundle showing it, as `<kind><pointer> <change>` begins, and why.
+const FREE: &[(&str, &str)] = &[
+    // What the people who sign an authorization mean, as long as step, schema and policy hold for it.
+    ("authorization/predicate/params/drain", "parameters of the schema: the approvers' to say"),
+    ("authorization/predicate/params/host flipped", "parameters of the schema: the approvers' to say"),
+    ("authorization/predicate/reason", "the proposer's words"),
+    (
+        "authorization/predicate/sandbox/",
+        "the profile that approvers signed; only `require` is compared with what was held",
+    ),
+    ("authorization/predicate/proposal flipped", "an id that is made by whoever makes the statement"),
+    (
+        "authorization/predicate/nonce flipped",
+        "another nonce that is spent all the same; a second use shows in the log",
+    ),
+    ("authorization/predicate/issued_at flipped", "a window that the spending still lies in"),
+    ("authorization/predicate/expires_at flipped", "a window that the spending still lies in"),
+    // The boundary's word, which `verify` names as such on every run.
+    ("receipt/predicate/boundary/version", "the program's version"),
+    ("receipt/predicate/decision/excluded/0", "owners of a token: the sealed tokens show them to `audit`"),
+    ("receipt/predicate/duration_ms", "how long it took"),
+    ("receipt/predicate/output/stdout/sha256 flipped", "what was recorded: compare it with the output"),
+    ("receipt/predicate/output/stdout/blake3 flipped", "what was recorded: compare it with the output"),
+    ("receipt/predicate/output/stderr swapped", "what was recorded on which stream"),
+    ("receipt/predicate/output/stdout/redactions flipped", "how often a secret was masked"),
+    ("receipt/predicate/output/stderr/redactions flipped", "how often a secret was masked"),
+    ("receipt/predicate/sandbox/limits", "facts of the sandbox beyond its layers"),
+    ("all facts as they are", "no mutant"),
+    ("all facts/ns", "a fact of the sandbox beyond its layers"),
+    ("all facts/landlock", "a fact of the sandbox beyond its layers"),
+    ("all facts/seccomp", "a fact of the sandbox beyond its layers"),
+    ("all facts/caps", "a fact of the sandbox beyond its layers"),
+    ("all facts/fs", "a fact of the sandbox beyond its layers"),
+    ("all facts/net", "a fact of the sandbox beyond its layers"),
+    ("all facts/contacted", "a fact of the sandbox beyond its layers"),
+    ("all facts/turned_away", "a fact of the sandbox beyond its layers"),
+    ("all facts/limits", "a fact of the sandbox beyond its layers"),
+    ("all facts/kill", "a fact of the sandbox beyond its layers"),
+    ("all facts/left", "a fact of the sandbox beyond its layers"),
+    ("receipt/predicate/usage/", "what it used up"),
+    ("seal/predicate/engine", "the program's name"),
+    ("seal/predicate/at flipped", "when it was sealed, before the consumption"),
+    ("seal/predicate/genesis flipped", "another boundary that is sound in itself: its id is another"),
+    ("seal/predicate/registry flipped", "a blob that only `audit` opens; the root is what counts"),
+    ("seal/predicate/tokens flipped", "a blob that only `audit` opens"),
+    ("seal/predicate/configuration flipped", "a blob that only `audit` opens"),
+    ("sealed builtins", "the program's own lists: not in the roster, so that an upgrade breaks none"),
+    // Another roster is trusted by another digest, a later one by its signatures: what they signed is what they meant.
+    ("roster/predicate/approver/0 swapped", "the order of people"),
+    ("roster/predicate/approver/1 swapped", "the order of people"),
+    ("roster/predicate/approver/2", "somebody who did not sign here"),
+    ("roster/predicate/group/0 swapped", "the order of groups"),
+    ("roster/predicate/name", "what people call it"),
+    ("roster/predicate/operator", "who cancels and revokes"),
+    ("roster/predicate/threshold", "who signs the next version; 0 is shown as unguarded"),
+    ("roster/predicate/boundary/0/keys/0 flipped", "the comment of a key"),
+    ("roster-2/predicate/approver/0 swapped", "the order of people"),
+    ("roster-2/predicate/approver/1 swapped", "the order of people"),
+    ("roster-2/predicate/approver/2", "somebody who did not sign here"),
+    ("roster-2/predicate/group/0 swapped", "the order of groups"),
+    ("roster-2/predicate/name", "what people call it"),
+    ("roster-2/predicate/operator", "who cancels and revokes"),
+    ("roster-2/predicate/threshold", "who signs the next version; 0 is shown as unguarded"),
+    ("roster-2/predicate/boundary/0/keys/0 flipped", "the comment of a key"),
+    // Nobody's word at all.
+    (
+        "bundle.json/proofs/* checkpoint line 4 doubled",
+        "a note may carry one signature line twice, as C2SP's readers take it",
+    ),
+];
+
+#[test]
+fn every_mutant_is_refused_by_both_verifiers_at_the_same_checks() {
+    let golden_case = mutants::Story::default().tell("golden".to_owned());
+    assert!(ours(&golden_case).expect("trust").verified, "the story itself is verified");
+    let cases = mutants::all();
+    let ids: BTreeSet<&str> = cases.iter().map(|case| case.id.as_str()).collect();
+    assert_eq!(ids.len(), cases.len(), "each mutant has one name");
+    assert!(cases.len() > 3000, "{}", cases.len());
+    let first: Vec<Option<Verdict>> = cases.iter().map(ours).collect();
+    let mut faults = Vec::new();
+    let mut used = BTreeSet::new();
+    for (case, first) in cases.iter().zip(&first) {
+        survivor(case, first.as_ref(), &mut used, &mut faults);
+    }
+    let one_in = std::env::var("COUNTERSIGN_MUTANTS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let (total, mut asked) = (cases.len(), Vec::new());
+    let mut expected = Vec::new();
+    for (case, first) in cases.into_iter().zip(first).step_by(one_in) {
+        asked.push(case);
+        expected.push(first);
+    }
+    for ((case, first), second) in asked.iter().zip(&expected).zip(theirs(&asked)) {
+        compare(case, first.as_ref(), second.as_ref(), &mut faults);
+    }
+    for (free, _) in FREE {
+        if !used.contains(free) {
+            faults.push(format!("{free}: refused now, take it off the list"));
+        }
+    }
+    assert!(faults.is_empty(), "{} of {total}:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// The vectors of `tests/conformance/bundles.json` are what is made here; `COUNTERSIGN_WRITE_VECTORS=1` writes them.
+#[test]
+fn newly_created_bundle_vectors_equal_the_stored_vectors_and_both_verifiers_agree() {
+    let path = golden::own_vectors().join("bundles.json");
+    let made = mutants::named::file();
+    if std::env::var_os("COUNTERSIGN_WRITE_VECTORS").is_some() {
+        let lines: Vec<String> = made["vectors"].as_array().unwrap().iter().map(ToString::to_string).collect();
+        let text = format!("{{\n\"about\": {},\n\"vectors\": [\n{}\n]\n}}\n", made["about"], lines.join(",\n"));
+        std::fs::write(&path, text).expect("written");
+    }
+    let file: Value = serde_json::from_slice(&std::fs::read(&path).expect("the vectors")).expect("JSON");
+    assert_eq!(file, made, "run with COUNTERSIGN_WRITE_VECTORS=1 and read the difference");
+    let base = golden::value("bundle.json");
+    let vectors = file["vectors"].as_array().expect("vectors");
+    let cases: Vec<Case> = vectors.iter().map(|vector| case_of(&base, vector)).collect();
+    let mut faults = Vec::new();
+    for ((vector, case), second) in vectors.iter().zip(&cases).zip(theirs(&cases)) {
+        for (whose, verdict) in [("ours", ours(case)), ("theirs", second.map(Verdict::but_for_scripts))] {
+            let judged = verdict.as_ref().map_or(Err("no trust".to_owned()), |verdict| second::judge(vector, verdict));
+            if let Err(why) = judged {
+                faults.push(format!("{}: {whose}: {why}", case.id));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Every check that a bundle is put to has a vector that fails there, or that leaves it open where it can't fail.
+#[test]
+fn every_check_of_a_bundle_has_a_vector() {
+    let mut covered = mutants::named::coverage(&mutants::named::file());
+    let index: Vec<Value> =
+        serde_json::from_slice(&std::fs::read(golden::own_vectors().join("golden/refused/index.json")).unwrap())
+            .unwrap();
+    for entry in &index {
+        *covered.entry(entry["expect"].as_str().unwrap().to_owned()).or_insert(0) += 1;
+    }
+    let missing: Vec<&str> =
+        CheckName::ALL.iter().map(|check| check.word()).filter(|word| !covered.contains_key(*word)).collect();
+    assert!(missing.is_empty(), "no vector fails at {missing:?}");
+    assert_eq!(covered.len(), CheckName::ALL.len(), "a check that there is not: {covered:?}");
+}
+
+/// What our own verifier takes must stand in the table.
+fn survivor(case: &Case, first: Option<&Verdict>, used: &mut BTreeSet<&'static str>, faults: &mut Vec<String>) {
+    if first.is_some_and(|first| first.verified) {
+        match FREE.iter().find(|(free, _)| case.id.starts_with(free)) {
+            Some((free, _)) => drop(used.insert(free)),
+            None => faults.push(format!("{}: verified", case.id)),
+        }
+    }
+}
+
+/// The second verifier finds the same, check by check.
+fn compare(case: &Case, first: Option<&Verdict>, second: Option<&Verdict>, faults: &mut Vec<String>) {
+    match (first, second) {
+        (Some(first), Some(second)) => {
+            let differences = first.differences(second);
+            if !differences.is_empty() {
+                faults.push(format!("{}: {} (ours failed {:?})", case.id, differences.join("; "), first.failed()));
+            }
+        }
+        (None, None) => {}
+        _ => faults.push(format!("{}: one verifier has no trust to check with", case.id)),
+    }
+}

@@ -1,0 +1,562 @@
+//! Holds the layout: an import only points down.
+//!
+//! The rooms of `src/` and what each may import stand in `ROOMS`, from the ground up. Every `crate::` path in the code counts,
+//! not only those in `use` lines; comments and text do not. CONTRIBUTING.md has the picture.
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::rust_source::{Token, closing, rust_files, text, tokens};
+
+/// Each room with the rooms it may import. Those of one storey are strangers; they meet above.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("crypto", &[]),
+    ("shell", &[]),
+    ("yaml", &[]),
+    ("record", &["crypto", "yaml"]),
+    ("terminal", &["record"]),
+    ("registry", &["crypto", "shell", "yaml", "record"]),
+    ("policy", &["crypto", "shell", "yaml", "record"]),
+    ("trust", &["crypto", "shell", "yaml", "record"]),
+    ("decision", &["crypto", "shell", "yaml", "record", "registry", "policy", "trust"]),
+    // Offline: no store, no sandbox, no network, no crossing.
+    ("audit", &["crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision"]),
+    ("home", &["crypto", "record", "terminal", "trust", "audit"]),
+    ("store", &["crypto", "yaml", "record"]),
+    ("sandbox", &["crypto", "yaml", "record"]),
+    ("crossing", &["crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "store", "sandbox"]),
+    (
+        "boundary",
+        &[
+            "crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "store", "sandbox",
+            "crossing",
+        ],
+    ),
+    // `receipts/verify` is the auditor's own check, as a convenience.
+    (
+        "http",
+        &[
+            "crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "audit", "store",
+            "sandbox", "crossing", "boundary",
+        ],
+    ),
+    (
+        "node",
+        &[
+            "crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "store", "sandbox",
+            "crossing", "boundary", "http",
+        ],
+    ),
+    ("remote", &["crypto", "record", "terminal", "trust", "audit", "home", "store", "boundary", "http"]),
+    ("review", &["crypto", "record", "terminal", "registry", "policy", "trust", "home", "boundary"]),
+    (
+        "local",
+        &[
+            "crypto", "yaml", "record", "terminal", "registry", "policy", "trust", "home", "sandbox", "crossing",
+            "boundary", "node",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "store", "sandbox",
+            "crossing", "boundary", "http", "node", "audit", "terminal", "home", "remote", "local", "review",
+        ],
+    ),
+];
+
+/// A crate that carries a guarantee is named in one file only, or below it in its folder, in this room.
+const GUARANTEES: &[(&str, &str)] =
+    &[("ed25519_dalek", "crypto"), ("canonical_json", "crypto"), ("landlock", "sandbox"), ("rusqlite", "store")];
+
+/// The types without which nobody spends a nonce or starts a run, with the files besides their own room that may name them.
+const ONLY_BY: &[(&str, &str, &[&str])] = &[
+    ("store::message::Consume", "src/store/", &["src/crossing/cross.rs"]),
+    (
+        "sandbox::Plan",
+        "src/sandbox/",
+        &[
+            "src/crossing/cross.rs",
+            "src/crossing/stage.rs",
+            // Without a boundary: `countersign run` and `countersign sandbox`.
+            "src/local/host_sandbox.rs",
+            "src/local/step.rs",
+            "src/cli/sandbox.rs",
+        ],
+    ),
+];
+
+/// Calls that begin a process from the memory of the service.
+const FORKING: &[&str] = &["pre_exec", "before_exec", "fork", "vfork", "clone3"];
+
+#[test]
+fn every_import_is_from_a_lower_layer() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files: Vec<(String, String)> = rust_files(&root.join("src"))
+        .into_iter()
+        .map(|(path, source)| (path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), source))
+        .collect();
+    assert!(files.len() > 20, "only {} files found below src: the test looks in the wrong place", files.len());
+    let found = violations(&files);
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+#[test]
+fn the_module_picture_has_no_cycle() {
+    let mut below = BTreeSet::new();
+    for (room, may) in ROOMS {
+        for other in *may {
+            assert!(below.contains(other), "`{room}` stands above `{other}`, so `{other}` must come first in ROOMS");
+        }
+        below.insert(room);
+    }
+}
+
+#[test]
+fn no_files_import_each_other_in_a_cycle() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files: Vec<(String, String)> = rust_files(&root.join("src"))
+        .into_iter()
+        .map(|(path, source)| (path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), source))
+        .collect();
+    let found: Vec<String> = circles(&files).iter().map(|circle| circle.join(" -> ")).collect();
+    assert!(found.is_empty(), "files that import each other in a circle:\n{}\n", found.join("\n"));
+}
+
+#[test]
+fn only_the_crossing_module_spends_nonces_and_starts_runs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (name, home, others) in ONLY_BY {
+        let path: Vec<String> = name.split("::").map(str::to_owned).collect();
+        let mut users = Vec::new();
+        for (file, source) in rust_files(&root.join("src")) {
+            let file = file.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            let tokens = tokens(&source);
+            let mut named = Vec::new();
+            for (i, token) in tokens.iter().enumerate().filter(|(_, token)| !token.in_test) {
+                if token.text == "crate" && text(&tokens, i + 1) == "::" {
+                    paths(&tokens, i + 2, &[], &mut named);
+                }
+            }
+            if !file.starts_with(home)
+                && !file.ends_with("/tests.rs")
+                && named.iter().any(|found| found.starts_with(&path))
+            {
+                users.push(file);
+            }
+        }
+        let others: BTreeSet<String> = others.iter().map(|file| (*file).to_owned()).collect();
+        assert_eq!(users.into_iter().collect::<BTreeSet<_>>(), others, "{name}");
+    }
+}
+
+#[test]
+fn no_public_type_name_is_used_twice() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (path, source) in rust_files(&root.join("src")) {
+        let file = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+        for (name, line) in public_types(&source) {
+            places.entry(name).or_default().push(format!("{file}:{line}"));
+        }
+    }
+    assert!(places.len() > 400, "only {} types found: the test looks in the wrong place", places.len());
+    let twice: Vec<String> = places
+        .iter()
+        .filter(|(name, places)| places.len() > 1 && !name.ends_with("Args"))
+        .map(|(name, places)| format!("{name}: {}", places.join(", ")))
+        .collect();
+    assert!(twice.is_empty(), "each of these names belongs to more than one type:\n{}\n", twice.join("\n"));
+}
+
+/// Names and lines of the types that other files can use. Arguments of clap may repeat a name if it ends in `Args`.
+fn public_types(source: &str) -> Vec<(String, usize)> {
+    let tokens = tokens(source);
+    let mut found = Vec::new();
+    for (i, token) in tokens.iter().enumerate().filter(|(_, token)| token.text == "pub" && !token.in_test) {
+        let mut at = i + 1;
+        if text(&tokens, at) == "(" {
+            while text(&tokens, at) != ")" {
+                at += 1;
+            }
+            at += 1;
+        }
+        if matches!(text(&tokens, at), "struct" | "enum" | "trait" | "type" | "union") {
+            let name = text(&tokens, at + 1);
+            // A macro writes `$name`: the calls of the macro name the types.
+            if name != "$" {
+                found.push((name.to_owned(), token.line));
+            }
+        }
+    }
+    found
+}
+
+/// Groups of files of which each imports the others, by whatever way round. Unit tests do not count.
+fn circles(files: &[(String, String)]) -> Vec<Vec<String>> {
+    let module = |path: &str| -> Vec<String> {
+        let inside = path.trim_start_matches("src/").trim_end_matches(".rs");
+        let mut parts: Vec<String> = inside.split('/').map(str::to_owned).collect();
+        if parts.last().is_some_and(|last| last == "mod") {
+            parts.pop();
+        }
+        parts
+    };
+    let is_code = |path: &str| {
+        !path.ends_with("/tests.rs") && !path.contains("/tests/") && path != "src/lib.rs" && path != "src/main.rs"
+    };
+    let owners: BTreeMap<Vec<String>, &str> =
+        files.iter().filter(|(path, _)| is_code(path)).map(|(path, _)| (module(path), path.as_str())).collect();
+    let mut imports: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (path, source) in files.iter().filter(|(path, _)| is_code(path)) {
+        let (tokens, own) = (tokens(source), module(path));
+        let mut named = Vec::new();
+        for (i, token) in tokens.iter().enumerate().filter(|(_, token)| !token.in_test) {
+            if text(&tokens, i + 1) != "::" || (i > 0 && text(&tokens, i - 1) == "::") {
+                continue;
+            }
+            match token.text.as_str() {
+                "crate" => paths(&tokens, i + 2, &[], &mut named),
+                "super" => paths(&tokens, i + 2, own.split_last().map_or(&[], |(_, above)| above), &mut named),
+                "self" => paths(&tokens, i + 2, &own, &mut named),
+                // A child of this file, by its bare name.
+                child if owners.contains_key(&[&own[..], &[child.to_owned()]].concat()) => {
+                    named.push([&own[..], &[child.to_owned()]].concat());
+                }
+                _ => {}
+            }
+        }
+        let owner = |name: &Vec<String>| (1..=name.len()).rev().find_map(|end| owners.get(&name[..end]).copied());
+        imports.insert(path, named.iter().filter_map(owner).filter(|other| other != path).collect());
+    }
+    let reach: BTreeMap<&str, BTreeSet<&str>> = imports.keys().map(|from| (*from, reached(&imports, from))).collect();
+    let mut found: Vec<Vec<String>> = Vec::new();
+    for (file, far) in &reach {
+        let circle: Vec<String> = far
+            .iter()
+            .filter(|other| far.contains(file) && reach[**other].contains(file))
+            .map(|other| (*other).to_owned())
+            .collect();
+        if !circle.is_empty() && !found.contains(&circle) {
+            found.push(circle);
+        }
+    }
+    found
+}
+
+/// Every path of a `use` or an expression that begins here, groups taken apart.
+fn paths(tokens: &[Token], mut at: usize, before: &[String], into: &mut Vec<Vec<String>>) {
+    let mut path = before.to_vec();
+    loop {
+        if text(tokens, at) == "{" {
+            let end = closing(tokens, at);
+            let mut i = at + 1;
+            while i < end {
+                paths(tokens, i, &path, into);
+                while i < end && text(tokens, i) != "," {
+                    i = if text(tokens, i) == "{" { closing(tokens, i) + 1 } else { i + 1 };
+                }
+                i += 1;
+            }
+            return;
+        }
+        path.push(text(tokens, at).to_owned());
+        if text(tokens, at + 1) != "::" {
+            break;
+        }
+        at += 2;
+    }
+    into.push(path);
+}
+
+/// All files that one file imports, directly or through others.
+fn reached<'a>(imports: &BTreeMap<&'a str, BTreeSet<&'a str>>, from: &str) -> BTreeSet<&'a str> {
+    let mut seen = BTreeSet::new();
+    let mut waiting: Vec<&str> = imports.get(from).into_iter().flatten().copied().collect();
+    while let Some(next) = waiting.pop() {
+        if seen.insert(next) {
+            waiting.extend(imports.get(next).into_iter().flatten().copied());
+        }
+    }
+    seen
+}
+
+/// All that the files do against the layout, as `file:line: what`.
+fn violations(files: &[(String, String)]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut named: BTreeMap<&str, Vec<(String, usize)>> = BTreeMap::new();
+    let mut dangerous: Vec<(String, usize)> = Vec::new();
+    for (path, source) in files {
+        let tokens = tokens(source);
+        let mut say = |line: usize, what: String| found.push(format!("{path}:{line}: {what}"));
+        let inside = path.strip_prefix("src/").unwrap_or(path);
+        let room = match inside.split_once('/') {
+            Some((folder, _)) => folder,
+            None if inside == "lib.rs" || inside == "main.rs" => "",
+            None => {
+                say(1, "a file beside lib.rs and main.rs belongs to no room: move it into one".to_owned());
+                continue;
+            }
+        };
+        let Some(may) = (if room.is_empty() { Some(&[][..]) } else { allowed(room) }) else {
+            say(1, format!("room {room} is not in the table of tests/house/layers.rs: give it its storey there"));
+            continue;
+        };
+        for (i, token) in tokens.iter().enumerate() {
+            let line = token.line;
+            let before = if i == 0 { "" } else { text(&tokens, i - 1) };
+            match token.text.as_str() {
+                "crate" if text(&tokens, i + 1) == "::" => {
+                    for target in first_names(&tokens, i + 2) {
+                        if room.is_empty() {
+                            say(line, format!("{inside} may not name `crate::{target}`"));
+                        } else if allowed(&target).is_none() {
+                            say(
+                                line,
+                                format!("`crate::{target}` is no room: import by the path of the file that owns it"),
+                            );
+                        } else if target != room && !may.contains(&target.as_str()) {
+                            say(line, format!("room {room} may not import {target}"));
+                        }
+                    }
+                }
+                "super" if text(&tokens, i + 1) == "::" && !token.in_test && !inside.ends_with("/tests.rs") => {
+                    match text(&tokens, i + 2) {
+                        "*" => say(line, "`super::*` outside tests: import by the full path".to_owned()),
+                        "super" => say(line, "`super::super` hides what room it reaches: write `crate::…`".to_owned()),
+                        other if allowed(other).is_some() => {
+                            say(line, format!("`super::{other}` may reach another room: write `crate::…`"));
+                        }
+                        _ => {}
+                    }
+                }
+                "countersign"
+                    if text(&tokens, i + 1) == "::"
+                        && before != "::"
+                        && (inside != "main.rs" || !matches!(text(&tokens, i + 2), "cli" | "sandbox")) =>
+                {
+                    let what = "nothing imports from lib.rs: only main may, the command line and the sandbox's helper";
+                    say(line, what.to_owned());
+                }
+                "use" if exported(&tokens, i) => {
+                    say(line, "no re-exports: import by the full path of the file that owns the name".to_owned());
+                }
+                "unsafe" => dangerous.push((path.clone(), line)),
+                word if FORKING.contains(&word)
+                    && room != "sandbox"
+                    && text(&tokens, i + 1) == "("
+                    && before != "fn" =>
+                {
+                    say(line, format!("`{word}` outside the sandbox's helper: a large service never forks"));
+                }
+                _ => {}
+            }
+            for (guarantee, home) in GUARANTEES {
+                let is_path = text(&tokens, i + 1) == "::" || matches!(before, "use" | "crate");
+                if token.text == *guarantee && is_path && !matches!(before, "::" | "." | "mod" | "fn") {
+                    if room != *home {
+                        say(line, format!("`{guarantee}` carries a guarantee and belongs to one file of {home}"));
+                    } else {
+                        named.entry(guarantee).or_default().push((path.clone(), line));
+                    }
+                }
+            }
+        }
+    }
+    for (guarantee, places) in named {
+        more_than_one_file(&mut found, &places, &format!("`{guarantee}` carries a guarantee"));
+    }
+    for (path, line) in &dangerous {
+        if !path.starts_with("src/sandbox/") {
+            found.push(format!("{path}:{line}: unsafe code outside the sandbox's helper"));
+        }
+    }
+    dangerous.retain(|(path, _)| path.starts_with("src/sandbox/"));
+    more_than_one_file(&mut found, &dangerous, "unsafe code");
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn allowed(room: &str) -> Option<&'static [&'static str]> {
+    ROOMS.iter().find(|(name, _)| *name == room).map(|(_, may)| *may)
+}
+
+fn more_than_one_file(found: &mut Vec<String>, places: &[(String, usize)], what: &str) {
+    // `sqlite.rs` and what lies in `sqlite/` are one home.
+    let stem = |path: &str| path.trim_end_matches(".rs").to_owned();
+    let Some(home) = places.iter().map(|(path, _)| path).min_by_key(|path| path.len()) else { return };
+    let lives_there = |path: &str| path == home || path.starts_with(&format!("{}/", stem(home)));
+    for (path, line) in places.iter().filter(|(path, _)| !lives_there(path)) {
+        found.push(format!("{path}:{line}: {what} and stands in {home} already: one file only"));
+    }
+}
+
+/// The first name of each path that begins here: one, or those of a group `{a::b, c}`.
+fn first_names(tokens: &[Token], at: usize) -> Vec<String> {
+    if text(tokens, at) != "{" {
+        return vec![text(tokens, at).to_owned()];
+    }
+    let end = closing(tokens, at);
+    let mut names = Vec::new();
+    let mut i = at + 1;
+    let mut expecting = true;
+    while i < end {
+        match text(tokens, i) {
+            "," => expecting = true,
+            "{" => i = closing(tokens, i),
+            name if expecting => {
+                names.push(name.to_owned());
+                expecting = false;
+            }
+            _ => {}
+        }
+        i += 1;
+    }
+    names
+}
+
+/// Whether the `use` at this place begins with `pub` or `pub(…)`.
+fn exported(tokens: &[Token], at: usize) -> bool {
+    let mut i = at;
+    if i > 0 && text(tokens, i - 1) == ")" {
+        while i > 0 && text(tokens, i) != "(" {
+            i -= 1;
+        }
+    }
+    i > 0 && text(tokens, i - 1) == "pub"
+}
+
+/// The checker itself: each rule bites, and prose does not.
+mod checker {
+    use super::*;
+
+    fn check(path: &str, source: &str) -> Vec<String> {
+        violations(&[(path.to_owned(), source.to_owned())])
+    }
+
+    #[test]
+    fn imports_from_lower_modules_are_accepted() {
+        assert_eq!(check("src/record/seal.rs", "use crate::crypto::digest;\nuse crate::record::ident::Name;"), [""; 0]);
+        assert_eq!(check("src/cli/verify.rs", "use crate::audit::bundle;\nuse crate::node::start;"), [""; 0]);
+    }
+
+    #[test]
+    fn an_import_from_a_higher_module_is_reported_with_its_line() {
+        assert_eq!(
+            check("src/crypto/digest.rs", "//! x\nuse crate::record::ident;"),
+            ["src/crypto/digest.rs:2: room crypto may not import record"]
+        );
+    }
+
+    #[test]
+    fn modules_of_one_layer_cannot_import_each_other() {
+        assert_eq!(
+            check("src/policy/mod.rs", "fn f(x: crate::trust::roster::Roster) {}"),
+            ["src/policy/mod.rs:1: room policy may not import trust"]
+        );
+        for other in ["store", "sandbox", "http", "crossing", "boundary"] {
+            assert_eq!(check("src/audit/bundle.rs", &format!("use crate::{other}::x;")).len(), 1, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_public_type_is_found_with_its_line_and_a_private_type_is_not() {
+        let source = "struct A;\npub(crate) enum B {}\npub type C = u8;\n#[cfg(test)]\nmod tests { pub struct D; }";
+        assert_eq!(public_types(source), [("B".to_owned(), 2), ("C".to_owned(), 3)]);
+    }
+
+    #[test]
+    fn a_cycle_of_files_is_found_through_groups_and_child_modules() {
+        let files = |sources: &[(&str, &str)]| -> Vec<(String, String)> {
+            sources.iter().map(|(path, source)| ((*path).to_owned(), (*source).to_owned())).collect()
+        };
+        let two = [("src/a/x.rs", "use crate::a::{y::Y, z};"), ("src/a/y.rs", "fn f() { crate::a::x::g(); }")];
+        assert_eq!(circles(&files(&two)), [["src/a/x.rs", "src/a/y.rs"]]);
+        let child = [("src/a/mod.rs", "mod b;\nfn f() { b::g(); }"), ("src/a/b.rs", "use super::f;")];
+        assert_eq!(circles(&files(&child)).len(), 1);
+        let none = [("src/a/mod.rs", "pub mod b;"), ("src/a/b.rs", "#[cfg(test)]\nmod tests { use crate::a::f; }")];
+        assert_eq!(circles(&files(&none)), [[""; 0]; 0]);
+    }
+
+    #[test]
+    fn every_path_of_an_import_group_is_checked() {
+        assert_eq!(
+            check("src/record/seal.rs", "use crate::{crypto::{digest, json}, store::ledger};"),
+            ["src/record/seal.rs:1: room record may not import store"]
+        );
+    }
+
+    #[test]
+    fn comments_and_strings_and_visibility_modifiers_do_not_count_as_imports() {
+        let source = "// use crate::http::x;\n/* crate::http /* nested */ crate::cli */\npub(crate) fn f<'a>(c: &'a str) -> bool {\n\
+             c == \"crate::http::x\" || c == r#\"crate::cli \"x\" \"# || c.contains('\"') || b'\\'' == 1 }\n//! unsafe";
+        assert_eq!(check("src/crypto/json.rs", source), [""; 0]);
+    }
+
+    #[test]
+    fn code_after_a_string_is_checked() {
+        assert_eq!(
+            check("src/crypto/json.rs", "const A: &str = \"\\\"\";\nconst B: char = '\\'';\nuse crate::cli::x;").len(),
+            1
+        );
+        assert_eq!(check("src/crypto/json.rs", "fn f<'a>(x: &'a str) {}\nuse crate::cli::x;").len(), 1);
+    }
+
+    #[test]
+    fn re_exports_and_glob_imports_from_the_parent_module_are_refused() {
+        assert_eq!(check("src/crypto/mod.rs", "pub use crate::crypto::digest::Digest;").len(), 1);
+        assert_eq!(check("src/crypto/mod.rs", "pub(crate) use crate::crypto::digest::Digest;").len(), 1);
+        assert_eq!(check("src/crypto/json.rs", "use super::*;").len(), 1);
+        assert_eq!(check("src/crypto/json.rs", "use super::super::digest;").len(), 1);
+        assert_eq!(check("src/crypto/mod.rs", "use super::record::seal;").len(), 1);
+        assert_eq!(check("src/crypto/json.rs", "#[cfg(test)]\nmod tests { use super::*; }"), [""; 0]);
+        assert_eq!(check("src/crypto/json.rs", "#[cfg(test)]\nmod tests { fn f() {} }\nuse super::*;").len(), 1);
+    }
+
+    #[test]
+    fn no_source_file_imports_from_the_library_root() {
+        assert_eq!(check("src/cli/mod.rs", "use countersign::crypto::digest;").len(), 1);
+        assert_eq!(check("src/main.rs", "fn main() { countersign::cli::main(); }"), [""; 0]);
+        assert_eq!(check("src/main.rs", "fn main() { countersign::http::main(); }").len(), 1);
+        assert_eq!(check("src/cli/mod.rs", "use crate::Version;").len(), 1);
+    }
+
+    #[test]
+    fn a_crate_with_a_guarantee_is_used_in_only_one_file() {
+        assert_eq!(check("src/crypto/signature.rs", "use ed25519_dalek::VerifyingKey;"), [""; 0]);
+        assert_eq!(check("src/trust/roster.rs", "fn f(k: ed25519_dalek::VerifyingKey) {}").len(), 1);
+        let two = [
+            ("src/store/ledger.rs".to_owned(), "use rusqlite::Connection;".to_owned()),
+            ("src/store/sqlite.rs".to_owned(), "use rusqlite::Connection;".to_owned()),
+        ];
+        assert_eq!(
+            violations(&two),
+            [
+                "src/store/sqlite.rs:1: `rusqlite` carries a guarantee and stands in src/store/ledger.rs already: one file only"
+            ]
+        );
+        assert_eq!(
+            check("src/record/profile.rs", "const L: &str = \"landlock\"; fn landlock() { x.landlock(); }"),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn only_the_sandbox_helper_contains_fork_and_unsafe_code() {
+        assert_eq!(check("src/boundary/mod.rs", "fn f() { command.pre_exec(|| Ok(())); }").len(), 1);
+        assert_eq!(check("src/node/mod.rs", "fn f() { libc::fork(); }").len(), 1);
+        assert_eq!(check("src/sandbox/launcher.rs", "fn f() { unsafe { libc::fork() }; }"), [""; 0]);
+        assert_eq!(check("src/store/sqlite.rs", "unsafe fn f() {}").len(), 1);
+        let two = [
+            ("src/sandbox/a.rs".to_owned(), "unsafe fn f() {}".to_owned()),
+            ("src/sandbox/b.rs".to_owned(), "fn g() { unsafe { f() } }".to_owned()),
+        ];
+        assert_eq!(violations(&two).len(), 1);
+    }
+
+    #[test]
+    fn a_module_without_a_layer_is_refused() {
+        assert_eq!(check("src/util/mod.rs", "").len(), 1);
+        assert_eq!(check("src/helpers.rs", "").len(), 1);
+    }
+}

@@ -1,0 +1,10 @@
+//! The source of this project: layout, named tests, dependencies, sentences.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../rust_source/mod.rs"]
+mod rust_source;
+
+mod layers;
+mod named_tests;
+mod sentences;
+mod supply_chain;

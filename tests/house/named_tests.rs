@@ -1,0 +1,170 @@
+//! Compares the security pages with the tests that they name.
+//!
+//! `` `test:NAME` `` names a test function below `tests/` or `src/`; `` `doctest:PATH` `` names a source file with a
+//! `compile_fail` example. Each claim of docs/security-claims.md names at least one of them.
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::rust_source::{rust_files, test_functions, tokens};
+
+const CLAIMS: &str = "docs/security-claims.md";
+
+/// The largest SECURITY.md, in bytes: a reader who reports a vulnerability reads the whole page.
+const MOST_OF_SECURITY: usize = 10_240;
+
+/// Threats that the claims must have a section for; promises and rules are counted below.
+const THREATS: &[&str] = &[
+    "Spoofed approval",
+    "Replay",
+    "Parameter mutation",
+    "Silent execution",
+    "Privilege escalation",
+    "Network exfiltration",
+    "Remote database misuse",
+    "Arbitrary commands",
+    "Sensitive files",
+    "Credential leakage",
+    "Runbook tampering",
+    "Injection through backticks",
+];
+
+const PROMISES: usize = 11;
+const RULES: usize = 10;
+
+#[test]
+fn every_test_that_a_security_page_names_exists() {
+    let tests = all_tests();
+    let mut missing = Vec::new();
+    for page in ["SECURITY.md", "docs/design.md", CLAIMS] {
+        for (line, reference) in references(&read(page)) {
+            let exists = match &reference {
+                Reference::Test(name) => tests.contains(name),
+                Reference::Doctest(path) => has_compile_fail(path),
+            };
+            if !exists {
+                missing.push(format!("{page}:{line}: {reference:?} does not exist"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "\n{}\n", missing.join("\n"));
+}
+
+#[test]
+fn every_promise_and_rule_and_threat_has_claims_with_a_test_and_a_known_gap() {
+    let page = read(CLAIMS);
+    let sections = sections(&page);
+    let titles: Vec<&str> = sections.iter().map(|(title, _)| *title).collect();
+    let wanted = (1..=PROMISES)
+        .map(|n| format!("Promise {n}: "))
+        .chain((1..=RULES).map(|n| format!("Rule R{n}: ")))
+        .chain(THREATS.iter().map(|threat| format!("Threat: {threat}")));
+    let mut wrong: Vec<String> = wanted
+        .filter(|wanted| !titles.iter().any(|title| title.starts_with(wanted.as_str())))
+        .map(|wanted| format!("no section begins with `{wanted}`"))
+        .collect();
+    for (title, rows) in sections.iter().filter(|(title, _)| !title.starts_with("OWASP")) {
+        if rows.is_empty() {
+            wrong.push(format!("`{title}` has no claim"));
+        }
+        for row in rows {
+            let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+            if cells.len() != 3 || cells.iter().any(|cell| cell.is_empty()) {
+                wrong.push(format!("`{title}`: not three filled columns: {row}"));
+            } else if references(cells[1]).is_empty() {
+                wrong.push(format!("`{title}` names no test: {}", cells[0]));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+#[test]
+fn the_security_policy_is_short_and_lists_each_promise() {
+    let security = read("SECURITY.md");
+    assert!(security.len() <= MOST_OF_SECURITY, "SECURITY.md has {} bytes, at most {MOST_OF_SECURITY}", security.len());
+    let promises = security.split("\n## ").find(|section| section.starts_with("Promises\n")).unwrap();
+    for number in 1..=PROMISES {
+        assert!(promises.contains(&format!("\n{number}. **")), "SECURITY.md has no promise {number}");
+    }
+}
+
+#[test]
+fn every_promise_and_rule_has_a_test_with_its_number_in_the_name() {
+    let tests = all_tests();
+    let missing: Vec<String> = (1..=PROMISES)
+        .map(|n| format!("promise_{n}_"))
+        .chain((1..=RULES).map(|n| format!("r{n}_")))
+        .filter(|prefix| !tests.iter().any(|name| name.starts_with(prefix.as_str())))
+        .collect();
+    assert!(missing.is_empty(), "no test has a name that begins with: {}", missing.join(", "));
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Reference {
+    Test(String),
+    Doctest(String),
+}
+
+/// The sections of a page, each with the rows of its tables without their heads.
+fn sections(page: &str) -> Vec<(&str, Vec<&str>)> {
+    let section = |text| -> (&str, Vec<&str>) {
+        let (title, body) = str::split_once(text, '\n').unwrap();
+        let rows = body.lines().filter(|line| line.starts_with('|') && !line.starts_with("| ---"));
+        (title, rows.filter(|row| !row.starts_with("| claim |")).collect())
+    };
+    page.split("\n## ").skip(1).map(section).collect()
+}
+
+/// What a text names in backticks, with the line.
+fn references(text: &str) -> Vec<(usize, Reference)> {
+    let mut found = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        for span in line.split('`').skip(1).step_by(2) {
+            if let Some(name) = span.strip_prefix("test:") {
+                found.push((number + 1, Reference::Test(name.to_owned())));
+            } else if let Some(path) = span.strip_prefix("doctest:") {
+                found.push((number + 1, Reference::Doctest(path.to_owned())));
+            }
+        }
+    }
+    found
+}
+
+fn all_tests() -> BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    ["tests", "src"]
+        .iter()
+        .flat_map(|folder| rust_files(&root.join(folder)))
+        .flat_map(|(_, source)| test_functions(&tokens(&source)))
+        .collect()
+}
+
+fn has_compile_fail(path: &str) -> bool {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(path).is_ok_and(|source| source.contains("```compile_fail"))
+}
+
+fn read(file: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
+}
+
+/// The reader itself.
+mod checker {
+    use super::*;
+
+    #[test]
+    fn only_code_spans_with_the_test_prefix_are_test_references() {
+        assert_eq!(
+            references("a `test:x_y` b `z`\n`doctest:src/a.rs` test:no"),
+            [(1, Reference::Test("x_y".to_owned())), (2, Reference::Doctest("src/a.rs".to_owned()))]
+        );
+    }
+
+    #[test]
+    fn only_functions_with_the_test_attribute_are_tests() {
+        let source = "#[test]\nfn a() {}\nfn b() {}\n#[tokio::test(flavor = \"current_thread\")]\nasync fn c() {}\n\
+            proptest! { #[test]\n#[ignore]\nfn d(x in 0..1) {} }\n// #[test]\n// fn e() {}\n#[inline]\nfn f() {}\n#[test]\n\
+            /// words\npub(crate) fn g() {}";
+        assert_eq!(test_functions(&tokens(source)), ["a", "c", "d", "g"]);
+    }
+}

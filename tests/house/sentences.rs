@@ -1,0 +1,46 @@
+//! The sample of sentences that `scripts/sentences` draws.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sample(options: &[&str]) -> Vec<String> {
+    let interpreter = std::env::var_os("COUNTERSIGN_PYTHON").unwrap_or_else(|| "python3".into());
+    let output = Command::new(interpreter).arg(root().join("scripts/sentences")).args(options).output();
+    let output = output.expect("python3, or COUNTERSIGN_PYTHON, runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8").lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_sentences_script_draws_the_same_sentences_for_the_same_seed() {
+    let drawn = sample(&["--seed", "1", "--count", "200"]);
+    assert_eq!(drawn.len(), 200);
+    assert_eq!(drawn, sample(&["--seed", "1", "--count", "200"]), "the same seed, the same sentences");
+    let other = sample(&["--seed", "2", "--count", "400"]);
+    assert!(drawn.iter().any(|line| !other.contains(line)), "another seed, other sentences");
+    let rooms: BTreeSet<&str> = drawn.iter().filter_map(|line| line.split(": ").nth(1)).collect();
+    let folders = std::fs::read_dir(root().join("src")).expect("src").filter_map(Result::ok);
+    let folders = folders.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name());
+    let wanted = folders.map(|name| format!("src/{}", name.to_string_lossy())).chain(
+        ["README.md", "SECURITY.md", "CONTRIBUTING.md", "docs/formats.md", "help texts", "messages", "test names"]
+            .map(str::to_owned),
+    );
+    let missing: Vec<String> = wanted.filter(|room| !rooms.contains(room.as_str())).collect();
+    assert!(missing.is_empty(), "no sentence of {missing:?}");
+    for line in other {
+        let (place, rest) = line.split_once(": ").unwrap_or_else(|| panic!("no place: {line}"));
+        let (room, sentence) = rest.split_once(": ").unwrap_or_else(|| panic!("no room: {line}"));
+        let (file, number) = place.rsplit_once(':').unwrap_or_else(|| panic!("no line: {line}"));
+        let text = std::fs::read_to_string(root().join(file)).expect("a file of the repository");
+        let number: usize = number.parse().expect("a line number");
+        let found = text.lines().nth(number - 1).unwrap_or_default();
+        let words = sentence.split(' ').next().unwrap_or_default();
+        let first = if room == "messages" { words.trim_matches('"') } else { words };
+        assert!(found.contains(first) || (room == "messages" && found.contains('"')), "{first:?} is not there: {line}");
+    }
+}

@@ -1,0 +1,339 @@
+//! What bash and dash really run of generated scripts, against what the reader of shell found in them.
+//!
+//! Every program that ran must have been found, or the script was called unknown or refused: no misses. Against the cheap way out,
+//! the shares of what is unknown or refused are limited too. `scripts/shell-truth` runs more.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io::Read as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use countersign::shell::commands::{ReadLimit, find, find_in};
+use countersign::shell::found::{FoundKind, NotUnderstood, ScriptFinding, Shell};
+
+use crate::generator::{Form, PROGRAMS, script};
+
+/// Programs of the host that scripts may call; the generator gives them nothing that does harm.
+const TOOLS: &[&str] = &[
+    "bash", "cat", "chmod", "dash", "env", "false", "find", "flock", "git", "head", "ionice", "linux64", "mkdir",
+    "nice", "nohup", "setarch", "setsid", "sh", "sleep", "sort", "split", "stdbuf", "tar", "taskset", "timeout",
+    "true", "xargs",
+];
+/// The user of all scripts where the test is root's: a damaged script may write to any path, so to the programs of the host too.
+const NOBODY: u32 = 65_534;
+/// Scripts that one shell runs, each in a subshell of its own.
+const BATCH: usize = 50;
+/// How long a script may take on a busy machine, and what a batch leaves behind when it has ended.
+const PATIENCE: Duration = Duration::from_secs(20);
+const STRAGGLERS: Duration = Duration::from_millis(500);
+/// How many scripts run where nothing else is asked for, in each form.
+const SCRIPTS: [(Form, usize); 6] = [
+    (Form::Everyday, 5_000),
+    (Form::Traps, 7_000),
+    (Form::Hidden, 2_000),
+    (Form::Sly, 3_000),
+    (Form::Damaged, 5_000),
+    (Form::Errors, 2_000),
+];
+
+#[test]
+fn every_program_that_a_generated_script_executes_was_found() {
+    let total: Option<usize> = std::env::var("SHELL_TRUTH_SCRIPTS").ok().map(|text| text.parse().expect("a number"));
+    let seed: u64 = std::env::var("SHELL_TRUTH_SEED").ok().map_or(1, |text| text.parse().expect("a number"));
+    let world = World::new();
+    let mut shown = String::new();
+    let mut misses = Vec::new();
+    let mut refused_too_often = false;
+    let mut nothing_ran = Vec::new();
+    for (form, usual) in SCRIPTS {
+        let count = total.map_or(usual, |total| total / SCRIPTS.len());
+        let scripts: Vec<String> =
+            (0..count).map(|number| script(seed.wrapping_mul(1_000_003).wrapping_add(number as u64), form)).collect();
+        let outcome = world.run(&scripts, form == Form::Errors);
+        let (mut ran, mut bash, mut either) = (0, 0, 0);
+        for (script, truth) in scripts.iter().zip(&outcome) {
+            ran += truth.bash.len() + truth.dash.len();
+            let as_bash = find_in(Shell::Bash, script, ReadLimit::Step);
+            let as_either = find(script, ReadLimit::Step);
+            bash += usize::from(covers_all(&as_bash));
+            either += usize::from(covers_all(&as_either));
+            for (shell, ran, found) in [
+                ("bash", &truth.bash, &as_bash),
+                ("bash, for sh", &truth.bash, &as_either),
+                ("dash", &truth.dash, &as_either),
+            ] {
+                if let Some(miss) = missed(ran, found) {
+                    misses.push(format!("{form:?}: {shell} ran {miss:?}, which was not found in:\n{script}\n"));
+                }
+            }
+        }
+        let share = |part: usize| part as f64 * 100.0 / count.max(1) as f64;
+        writeln!(
+            shown,
+            "{form:?}: {count} scripts, {ran} programs ran; unknown or refused: {:.2} % for bash, {:.2} % for sh",
+            share(bash),
+            share(either)
+        )
+        .unwrap();
+        let least = if matches!(form, Form::Sly | Form::Errors) { count / 2 } else { count };
+        if ran <= least {
+            nothing_ran.push(format!("{form:?}: only {ran} programs ran in {count} scripts"));
+        }
+        let most = match form {
+            // Texts in quotes that would run something count where the script also evaluates variables.
+            Form::Everyday => 4.0,
+            Form::Traps => 30.0,
+            // What can't be known, and what is mostly no valid script.
+            Form::Hidden | Form::Sly | Form::Damaged | Form::Errors => 100.0,
+        };
+        refused_too_often |= share(bash.max(either)) > most;
+    }
+    let stuck = world.stuck.load(Ordering::Relaxed);
+    println!("{shown}{stuck} scripts did not end");
+    assert!(stuck <= 40, "{stuck} scripts did not end: what they would have run is not known");
+    let first: Vec<&str> = misses.iter().take(8).map(String::as_str).collect();
+    assert!(misses.is_empty(), "{shown}{} misses:\n{}", misses.len(), first.join("\n"));
+    assert!(nothing_ran.is_empty(), "{shown}the test runs nothing: {}", nothing_ran.join("; "));
+    assert!(!refused_too_often, "{shown}at most 4 % of everyday scripts and 30 % of traps may be unknown or refused");
+}
+
+#[test]
+fn the_programs_in_handwritten_scripts_are_found() {
+    let scripts: Vec<String> = include_str!("by_hand.txt").split("\n%%\n").map(str::to_owned).collect();
+    let world = World::new();
+    let outcome = world.run(&scripts, false);
+    let mut misses = Vec::new();
+    let mut ran = 0;
+    for (script, truth) in scripts.iter().zip(&outcome) {
+        ran += truth.bash.len() + truth.dash.len();
+        let (as_bash, as_either) = (find_in(Shell::Bash, script, ReadLimit::Step), find(script, ReadLimit::Step));
+        if std::env::var_os("SHELL_TRUTH_SHOW").is_some() {
+            let word = |found: &Result<Vec<ScriptFinding>, NotUnderstood>| match found {
+                Err(why) => format!("refused: {why}"),
+                Ok(_) if covers_all(found) => "unknown".to_owned(),
+                Ok(_) => "found".to_owned(),
+            };
+            println!("{script:?}: {:?} {:?}; {} | {}", truth.bash, truth.dash, word(&as_bash), word(&as_either));
+        }
+        for (shell, ran, found) in [
+            ("bash", &truth.bash, &as_bash),
+            ("bash, for sh", &truth.bash, &as_either),
+            ("dash", &truth.dash, &as_either),
+        ] {
+            if let Some(miss) = missed(ran, found) {
+                misses.push(format!("{shell} ran {miss:?}, which was not found in:\n{script}\n"));
+            }
+        }
+    }
+    assert!(ran > scripts.len(), "only {ran} programs ran: the test runs nothing");
+    assert!(misses.is_empty(), "{}", misses.join("\n"));
+}
+
+#[test]
+fn no_test_script_changes_the_programs_of_other_scripts() {
+    let world = World::new();
+    let scripts = ["echo > \"$(command -v ada)\"".to_owned(), "ada".to_owned()];
+    // The second time both scripts of each shell come after the first one's writing.
+    for _ in 0..2 {
+        let outcome = world.run(&scripts, false);
+        assert!(outcome[1].bash.contains("ada") && outcome[1].dash.contains("ada"), "a script changed a program");
+    }
+}
+
+/// Policy asks about the script as a whole, or denies it.
+fn covers_all(found: &Result<Vec<ScriptFinding>, NotUnderstood>) -> bool {
+    found.as_ref().map_or(true, |found| found.iter().any(|one| matches!(one.what, FoundKind::Unknown(_))))
+}
+
+/// The first program that ran and was not found.
+fn missed<'r>(ran: &'r BTreeSet<String>, found: &Result<Vec<ScriptFinding>, NotUnderstood>) -> Option<&'r str> {
+    if covers_all(found) {
+        return None;
+    }
+    let found = found.as_ref().unwrap();
+    let named = |name: &str| {
+        found
+            .iter()
+            .any(|one| matches!(&one.what, FoundKind::Command(command) if command.rsplit('/').next() == Some(name)))
+    };
+    ran.iter().map(String::as_str).find(|name| !named(name))
+}
+
+/// What ran, by shell.
+#[derive(Default, Clone)]
+struct Truth {
+    bash: BTreeSet<String>,
+    dash: BTreeSet<String>,
+}
+
+/// A folder with the programs.
+struct World {
+    folder: tempfile::TempDir,
+    /// Whether scripts run as [`NOBODY`].
+    drops: bool,
+    /// Batches that did not end.
+    stuck: AtomicUsize,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let open = |path: &Path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        open(folder.path());
+        for name in ["programs", "tools"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+            open(&folder.path().join(name));
+        }
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/shell/stub.c");
+        let stub = folder.path().join("stub");
+        let compiled = |flags: &[&str]| {
+            let status = Command::new("cc")
+                .args(flags)
+                .arg("-O1")
+                .arg("-o")
+                .arg(&stub)
+                .arg(&source)
+                .stderr(Stdio::null())
+                .status();
+            status.expect("a C compiler").success()
+        };
+        assert!(compiled(&["-static"]) || compiled(&[]), "stub.c compiles");
+        // A script that writes to a program must not change what all others run.
+        std::fs::set_permissions(&stub, std::fs::Permissions::from_mode(0o555)).unwrap();
+        for name in PROGRAMS {
+            std::fs::hard_link(&stub, folder.path().join("programs").join(name)).unwrap();
+        }
+        for name in TOOLS {
+            let path =
+                ["/usr/bin", "/bin"].iter().map(|folder| Path::new(folder).join(name)).find(|path| path.exists());
+            if let Some(path) = path {
+                std::os::unix::fs::symlink(path, folder.path().join("tools").join(name)).unwrap();
+            }
+        }
+        Self { folder, drops: rustix::process::geteuid().is_root(), stuck: AtomicUsize::new(0) }
+    }
+
+    /// Runs all scripts in both shells; `alone` each in a shell of its own, as an error ends a subshell that would otherwise go on.
+    fn run(&self, scripts: &[String], alone: bool) -> Vec<Truth> {
+        let results = Mutex::new(vec![Truth::default(); scripts.len()]);
+        let next = AtomicUsize::new(0);
+        let batches = scripts.len().div_ceil(BATCH) * 2;
+        let threads = std::thread::available_parallelism().map_or(2, usize::from).min(8);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    loop {
+                        let batch = next.fetch_add(1, Ordering::Relaxed);
+                        if batch >= batches {
+                            break;
+                        }
+                        let first = batch / 2 * BATCH;
+                        let shell = if batch.is_multiple_of(2) { "bash" } else { "dash" };
+                        let these = &scripts[first..(first + BATCH).min(scripts.len())];
+                        let ran = self.batch(shell, these, alone);
+                        let mut results = results.lock().unwrap();
+                        for (at, ran) in ran.into_iter().enumerate() {
+                            let truth = &mut results[first + at];
+                            if shell == "bash" { truth.bash = ran } else { truth.dash = ran }
+                        }
+                    }
+                });
+            }
+        });
+        results.into_inner().unwrap()
+    }
+
+    /// What each script ran. Most are read by `.` in a subshell; the first three of a batch by a shell of their own.
+    fn batch(&self, shell: &str, scripts: &[String], alone: bool) -> Vec<BTreeSet<String>> {
+        let folder = tempfile::tempdir_in(self.folder.path()).unwrap();
+        let work = folder.path().join("work");
+        std::fs::create_dir(&work).unwrap();
+        std::fs::write(work.join("o"), "a\nb\n").unwrap();
+        if self.drops {
+            for path in [folder.path(), &work, &work.join("o")] {
+                chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+        }
+        let record = |number: usize| folder.path().join(format!("r{number}"));
+        let mut next = 0;
+        while next < scripts.len() {
+            let mut driver = String::new();
+            for (number, script) in scripts.iter().enumerate().skip(next) {
+                std::fs::write(folder.path().join(format!("s{number}")), script).unwrap();
+                let how = match if alone { number % 3 } else { number } {
+                    0 => format!("exec {shell} ../s{number}"),
+                    1 => format!("exec {shell} < ../s{number}"),
+                    2 => format!("exec {shell} -c \"$(cat ../s{number})\""),
+                    _ => format!(". ../s{number}"),
+                };
+                writeln!(driver, "( ulimit -t 2 -f 1000; cd work; {how} ) 9>r{number}").unwrap();
+            }
+            std::fs::write(folder.path().join("driver"), driver).unwrap();
+            if self.drive(shell, folder.path(), next) {
+                break;
+            }
+            // A coprocess and a process substitution can wait for each other for ever. What ran until then counts; the rest goes on.
+            next = (next..scripts.len()).rfind(|number| record(*number).exists()).unwrap_or(next) + 1;
+            self.stuck.fetch_add(1, Ordering::Relaxed);
+        }
+        let read = |number: usize| {
+            std::fs::read_to_string(record(number)).unwrap_or_default().lines().map(str::to_owned).collect()
+        };
+        (0..scripts.len()).map(read).collect()
+    }
+
+    /// Runs a folder's driver from script `next` on; false if it had to be killed.
+    fn drive(&self, shell: &str, folder: &Path, mut next: usize) -> bool {
+        let path = |name: &str| self.folder.path().join(name).to_str().unwrap().to_owned();
+        let mut command = Command::new(shell);
+        if self.drops {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        let mut child = command
+            .arg("driver")
+            .current_dir(folder)
+            .env_clear()
+            .env("PATH", format!("{}:{}", path("programs"), path("tools")))
+            .env("LC_ALL", "C.UTF-8")
+            .env("HOME", folder.join("work"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .expect("bash and dash");
+        // The end of its output is the end of all that it started.
+        let mut output = child.stdout.take().unwrap();
+        let (done, wait) = mpsc::channel();
+        std::thread::spawn(move || {
+            let _ = output.read_to_end(&mut Vec::new());
+            let _ = done.send(());
+        });
+        let mut progress = Instant::now();
+        let mut ended = None;
+        let mut killed = false;
+        while wait.recv_timeout(Duration::from_millis(20)).is_err() {
+            let now = Instant::now();
+            while folder.join(format!("r{next}")).exists() {
+                (next, progress) = (next + 1, now);
+            }
+            if ended.is_none() && child.try_wait().unwrap().is_some() {
+                ended = Some(now);
+            }
+            if ended.map_or(now - progress > PATIENCE, |ended| now - ended > STRAGGLERS) {
+                killed = true;
+                let group = format!("-{}", child.id());
+                let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+                break;
+            }
+        }
+        child.wait().unwrap();
+        ended.is_some() || !killed
+    }
+}
