@@ -1,4 +1,4 @@
-//! Text in canonical JSON: escapes, and texts that need none.
+//! Text in canonical JSON: its escapes.
 
 /// Writes a text with its escapes, without the quotes.
 pub(super) fn write_escaped(out: &mut Vec<u8>, text: &str) {
@@ -13,13 +13,8 @@ pub(super) fn write_escaped(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// Whether a text is written between quotes without any escape.
-pub(crate) fn is_plain(text: &str) -> bool {
-    plain_length(text.as_bytes()) == text.len()
-}
-
 /// The number of bytes at the front that need no escape. They are ASCII, so the count ends at a character boundary.
-pub(super) fn plain_length(bytes: &[u8]) -> usize {
+fn plain_length(bytes: &[u8]) -> usize {
     let plain = |byte: u8| (0x20..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\');
     // Most of an envelope is base64. Checking whole blocks first lets the compiler use vector instructions.
     let block = |block: &&[u8]| block.iter().fold(true, |all, &byte| all & plain(byte));
@@ -27,7 +22,7 @@ pub(super) fn plain_length(bytes: &[u8]) -> usize {
     blocks + bytes[blocks..].iter().take_while(|&&byte| plain(byte)).count()
 }
 
-pub(super) fn write_escape(out: &mut Vec<u8>, c: char) {
+fn write_escape(out: &mut Vec<u8>, c: char) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let short = match c {
         '"' => b'"',

@@ -1,6 +1,6 @@
 //! Ground: bytes, digests, signatures, trees.
 pub mod canonical;
-pub mod canonical_text;
+mod canonical_text;
 pub mod cosignature;
 pub mod digest;
 pub mod json;
