@@ -4,12 +4,7 @@
 //! process of each run into new namespaces. The first process (init) builds the root, starts the step and reaps its
 //! children. Init exits if the step ends, if the service asks for it, or if the service dies. Then the kernel kills
 //! all other processes of the run, and the helper reports the end to the service.
-//!
-//! Creating namespaces takes time, above all the network namespace. So a helper with root's rights keeps one spare
-//! first process, which has namespaces but no descriptors and no id of a run. Each spare process is used for one run
-//! only.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -86,44 +81,6 @@ struct First {
     handover: UnixStream,
 }
 
-/// A spare first process without a run, and the state of the host's mounts before it was cloned.
-///
-/// Two kinds of runs clone their own process on request, which costs little more. A run with a control group must be
-/// created in its own group, because no process is moved into a group later. For an ordinary user, the waiting
-/// process would be dumpable, so other processes of this user could inspect it.
-struct Spare {
-    first: First,
-    mounts: File,
-}
-
-impl Spare {
-    fn new() -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            // The waiting process would be dumpable (see `clone_first`).
-            return None;
-        }
-        // Open the file before the clone, so that every later mount is noticed.
-        let mounts = File::open("/proc/self/mountinfo").ok()?;
-        let start = Start { form: RunForm::Namespaces, host_id: None, own_network: true };
-        Some(Self { first: clone_first(&start, None).ok()?, mounts })
-    }
-
-    /// Returns true if a spare process fits the run. A spare process has all namespaces and is in the helper's
-    /// control group.
-    fn fits(start: &Start, grouped: bool) -> bool {
-        start.form == RunForm::Namespaces && start.own_network && !grouped
-    }
-
-    /// Returns the process if the host's mounts are unchanged. Otherwise the process may lack a new mount, or keep a
-    /// removed mount in use. The call poll reports a change only once, as an exceptional event (proc_pid_mounts(5)),
-    /// so the caller must then drop the spare process.
-    fn fresh(self) -> Option<First> {
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let changed = rustix::event::poll(&mut [PollFd::new(&self.mounts, PollFlags::PRI)], Some(&now));
-        (changed == Ok(0)).then_some(self.first)
-    }
-}
-
 /// Starts runs and collects their ends, without waiting for a particular run. If the service closes its socket, this
 /// function returns, the helper exits, and all runs end.
 fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
@@ -154,27 +111,17 @@ fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(SetupStage::Processes, "adopt orphans")?;
     seccomp::prepare();
     let mut runs: Vec<Begun> = Vec::new();
-    let mut spare: Option<Spare> = None;
     // Release the memory of the start-up code, because it is not needed again.
     syscalls::forget_files();
     loop {
-        let mut fds = vec![PollFd::new(service, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
-        fds.extend(spare.as_ref().map(|spare| PollFd::new(&spare.mounts, PollFlags::PRI)));
+        let mut fds = [PollFd::new(service, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
         if rustix::event::poll(&mut fds, None).is_err() {
-            spare = None;
             continue;
         }
-        let happened = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
-        let (asked, died, mounted) = (happened(0), happened(1), happened(2));
-        if mounted {
-            spare = None;
-        }
+        let [asked, died] = [0, 1].map(|at: usize| !fds[at].revents().is_empty());
         if died {
             syscalls::drain(&signals);
             while let Some(dead) = syscalls::reap_any() {
-                if spare.as_ref().is_some_and(|spare| spare.first.process == dead.process) {
-                    spare = None;
-                }
                 let Some(at) = runs.iter().position(|run| run.process == dead.process) else { continue };
                 if let Some(mut control) = runs.swap_remove(at).control {
                     let spent = SpentResources {
@@ -189,15 +136,7 @@ fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
         }
         if asked {
             match protocol::receive_start(service) {
-                Ok(Some((start, descriptors))) => {
-                    let fits = Spare::fits(&start, descriptors.cgroup.is_some());
-                    let first = if fits { spare.take().and_then(Spare::fresh) } else { None };
-                    runs.extend(begin(&start, descriptors, first));
-                    // The next run probably needs the same kind of process.
-                    if fits && spare.is_none() {
-                        spare = Spare::new();
-                    }
-                }
+                Ok(Some((start, descriptors))) => runs.extend(begin(&start, descriptors)),
                 // The packet is unreadable, although both processes are the same binary. Ignore the packet. Its
                 // sockets are closed, so the service notices.
                 Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {}
@@ -207,11 +146,11 @@ fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
     }
 }
 
-/// Starts a run with the process `ready` or a new one. An error is reported on the run's control socket.
-fn begin(start: &Start, descriptors: protocol::Descriptors, ready: Option<First>) -> Option<Begun> {
+/// Starts a run. An error is reported on the run's control socket.
+fn begin(start: &Start, descriptors: protocol::Descriptors) -> Option<Begun> {
     let protocol::Descriptors { control, stdout, stderr, cgroup } = descriptors;
     let mut control = UnixStream::from(control);
-    match try_begin(start, &control, [stdout.as_fd(), stderr.as_fd()], cgroup.as_ref(), ready) {
+    match try_begin(start, &control, [stdout.as_fd(), stderr.as_fd()], cgroup.as_ref()) {
         Ok(First { process, handover, .. }) => {
             let control = (start.form == RunForm::Namespaces).then_some(control);
             Some(Begun { process, control, _life: handover })
@@ -228,18 +167,11 @@ fn try_begin(
     control: &UnixStream,
     outputs: [BorrowedFd<'_>; 2],
     cgroup: Option<&OwnedFd>,
-    ready: Option<First>,
 ) -> Result<First, SetupFailure> {
     if let Some(id) = start.host_id
         && start.form == RunForm::Namespaces
     {
         confine::give_away(outputs, id)?;
-    }
-    // A spare process that can't take the run exits without any action.
-    if let Some(first) = ready
-        && first.hand_over(start, control, outputs).is_ok()
-    {
-        return Ok(first);
     }
     let first = clone_first(start, cgroup.map(AsFd::as_fd))?;
     first.hand_over(start, control, outputs)?;
@@ -359,6 +291,7 @@ fn unshare_each(network: bool) -> Result<(), SetupFailure> {
 
 /// Runs the first process of a run, from its start to its exit.
 fn first_process(start: &Start, handover: &UnixStream) -> ! {
+    // The helper writes the id maps at the same time.
     let ahead = get_ahead(start);
     // Without these descriptors the run can't start, and there is no socket to report an error.
     let Ok(Some([stdout, stderr, control])) = protocol::take_over(handover) else { syscalls::end(0) };
