@@ -4,12 +4,7 @@
 //! process of each run into new namespaces. The first process (init) builds the root file system, starts the step and
 //! reaps its children. Init exits if the step ends, if the service requests the end, or if the service dies. When init
 //! exits, the kernel kills all other processes of the run, and the helper reports the end of the run to the service.
-//!
-//! The creation of namespaces takes time, above all for a network namespace. So a helper that runs as root keeps one
-//! spare first process, which has namespaces but not yet the descriptors and the id of a run. Each spare process is
-//! used for only one run.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -85,44 +80,6 @@ struct First {
     handover: UnixStream,
 }
 
-/// A spare first process without a run, and the state of the host's mounts before the clone.
-///
-/// For two kinds of runs, the helper clones a new process on request, which takes only a little longer. A run with a
-/// control group must be created in its own control group, because no process is moved into a group later. For an
-/// ordinary user, a spare process would be dumpable, so other processes of the same user could inspect the spare
-/// process.
-struct Spare {
-    first: First,
-    mounts: File,
-}
-
-impl Spare {
-    fn new() -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            // The spare process would be dumpable (see `clone_first`).
-            return None;
-        }
-        // Open the file before the clone, so that the helper notices every later mount.
-        let mounts = File::open("/proc/self/mountinfo").ok()?;
-        let start = Start { form: RunForm::Namespaces, host_id: None, own_network: true };
-        Some(Self { first: clone_first(&start, None).ok()?, mounts })
-    }
-
-    /// Returns true if a spare process has the namespaces and the control group that the run needs.
-    fn fits(start: &Start, grouped: bool) -> bool {
-        start.form == RunForm::Namespaces && start.own_network && !grouped
-    }
-
-    /// Returns the spare process if the host's mounts are unchanged. If the mounts changed, the spare process may lack
-    /// a new mount or still use a removed mount. The call poll reports a change only once, as an exceptional event
-    /// (proc_pid_mounts(5)), so after a change the caller must drop the spare process.
-    fn fresh(self) -> Option<First> {
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let changed = rustix::event::poll(&mut [PollFd::new(&self.mounts, PollFlags::PRI)], Some(&now));
-        (changed == Ok(0)).then_some(self.first)
-    }
-}
-
 /// Starts runs and reports their ends, without waiting for a particular run. If the service closes its socket, this
 /// function returns, the helper exits, and all runs end.
 fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
@@ -153,27 +110,17 @@ fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(SetupStage::Processes, "adopt orphans")?;
     seccomp::prepare();
     let mut runs: Vec<Begun> = Vec::new();
-    let mut spare: Option<Spare> = None;
     // Release the memory of the start-up code, because the helper does not need this code again.
     syscalls::forget_files();
     loop {
-        let mut fds = vec![PollFd::new(service, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
-        fds.extend(spare.as_ref().map(|spare| PollFd::new(&spare.mounts, PollFlags::PRI)));
+        let mut fds = [PollFd::new(service, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
         if rustix::event::poll(&mut fds, None).is_err() {
-            spare = None;
             continue;
         }
-        let happened = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
-        let (asked, died, mounted) = (happened(0), happened(1), happened(2));
-        if mounted {
-            spare = None;
-        }
+        let [asked, died] = [0, 1].map(|at: usize| !fds[at].revents().is_empty());
         if died {
             syscalls::drain(&signals);
             while let Some(dead) = syscalls::reap_any() {
-                if spare.as_ref().is_some_and(|spare| spare.first.process == dead.process) {
-                    spare = None;
-                }
                 let Some(at) = runs.iter().position(|run| run.process == dead.process) else { continue };
                 if let Some(mut control) = runs.swap_remove(at).control {
                     let spent = SpentResources {
@@ -188,15 +135,7 @@ fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
         }
         if asked {
             match protocol::receive_start(service) {
-                Ok(Some((start, descriptors))) => {
-                    let fits = Spare::fits(&start, descriptors.cgroup.is_some());
-                    let first = if fits { spare.take().and_then(Spare::fresh) } else { None };
-                    runs.extend(begin(&start, descriptors, first));
-                    // Keep a spare process, because the next run probably needs the same kind of process.
-                    if fits && spare.is_none() {
-                        spare = Spare::new();
-                    }
-                }
+                Ok(Some((start, descriptors))) => runs.extend(begin(&start, descriptors)),
                 // The helper could not parse the packet, although the service and the helper are the same binary.
                 // Ignore the packet. The sockets of the packet are closed, so the service notices the error.
                 Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {}
@@ -206,11 +145,11 @@ fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
     }
 }
 
-/// Starts a run with the process `ready` or a new one. The function reports an error on the run's control socket.
-fn begin(start: &Start, descriptors: protocol::Descriptors, ready: Option<First>) -> Option<Begun> {
+/// Starts a run. The function reports an error on the run's control socket.
+fn begin(start: &Start, descriptors: protocol::Descriptors) -> Option<Begun> {
     let protocol::Descriptors { control, stdout, stderr, cgroup } = descriptors;
     let mut control = UnixStream::from(control);
-    match try_begin(start, &control, [stdout.as_fd(), stderr.as_fd()], cgroup.as_ref(), ready) {
+    match try_begin(start, &control, [stdout.as_fd(), stderr.as_fd()], cgroup.as_ref()) {
         Ok(First { process, handover, .. }) => {
             let control = (start.form == RunForm::Namespaces).then_some(control);
             Some(Begun { process, control, _life: handover })
@@ -227,18 +166,11 @@ fn try_begin(
     control: &UnixStream,
     outputs: [BorrowedFd<'_>; 2],
     cgroup: Option<&OwnedFd>,
-    ready: Option<First>,
 ) -> Result<First, SetupFailure> {
     if let Some(id) = start.host_id
         && start.form == RunForm::Namespaces
     {
         confine::give_away(outputs, id)?;
-    }
-    // A spare process that can't start the run exits without any action.
-    if let Some(first) = ready
-        && first.hand_over(start, control, outputs).is_ok()
-    {
-        return Ok(first);
     }
     let first = clone_first(start, cgroup.map(AsFd::as_fd))?;
     first.hand_over(start, control, outputs)?;
@@ -359,6 +291,7 @@ fn unshare_each(network: bool) -> Result<(), SetupFailure> {
 
 /// Executes the first process of a run, from its start to its exit.
 fn first_process(start: &Start, handover: &UnixStream) -> ! {
+    // The helper writes the id maps at the same time.
     let ahead = get_ahead(start);
     // Without its descriptors the run can't start, and there is no socket to report an error.
     let Ok(Some([stdout, stderr, control])) = protocol::take_over(handover) else { syscalls::end(0) };

@@ -318,14 +318,13 @@ fn signal(pid: u32, signal: rustix::process::Signal) {
     rustix::process::kill_process(rustix::process::Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
 }
 
-/// The helper of the service, and the first processes that it has: of one run, and at most one that is ready for the next.
-fn helper_and_firsts(world: &World) -> (u32, Vec<u32>) {
+/// The helper of the service, and the first process of its one run.
+fn helper_and_first(world: &World) -> (u32, u32) {
     let helpers = children(world.pid());
     assert_eq!(helpers.len(), 1, "one helper of a service");
     let firsts = children(helpers[0]);
-    let of_runs = firsts.iter().filter(|first| !children(**first).is_empty()).count();
-    assert_eq!((of_runs, firsts.len() <= 2), (1, true), "one first process of a run, and at most one that is ready");
-    (helpers[0], firsts)
+    assert_eq!(firsts.len(), 1, "one first process of one run");
+    (helpers[0], firsts[0])
 }
 
 #[test]
@@ -347,11 +346,10 @@ fn r6_leftover_processes_are_killed_before_the_service_starts_without_namespaces
 
 fn leftovers_are_killed_first(mut world: World, mark: &str) {
     let proposal = begun(&world, "s:sleep");
-    // The helper, and the first process of the run, which would end it when the service dies, are stopped: they can't. So is
-    // the one that the helper keeps ready for the next run.
-    let (helper, firsts) = helper_and_firsts(&world);
+    // The helper and the first process would end the run when the service dies. They are stopped, so they can't.
+    let (helper, first) = helper_and_first(&world);
     signal(helper, rustix::process::Signal::STOP);
-    firsts.iter().for_each(|first| signal(*first, rustix::process::Signal::STOP));
+    signal(first, rustix::process::Signal::STOP);
     world.kill9();
     // The next one is root of the host: another user namespace beside that one would have no power over its runs.
     world.setup.before.clear();
@@ -368,7 +366,7 @@ fn a_run_without_namespaces_ends_when_its_helper_and_the_service_are_killed() {
     const NAME: &str = "a_run_without_namespaces_ends_when_its_helper_and_the_service_are_killed";
     let Some((mut world, mark)) = poor_sleeper(NAME, 4) else { return };
     let _ = begun(&world, "s:sleep");
-    let (helper, _) = helper_and_firsts(&world);
+    let (helper, _) = helper_and_first(&world);
     world.signal(rustix::process::Signal::STOP);
     signal(helper, rustix::process::Signal::KILL);
     world.kill9();

@@ -1397,49 +1397,6 @@ fn a_stopped_helper_is_replaced_and_its_runs_continue() {
 }
 
 #[test]
-fn a_prepared_sandbox_is_used_for_only_one_run_and_has_no_data_of_another_run() {
-    let bench = Bench::strict();
-    let root = std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
-    if !root || bench.sandbox.probe().cgroup.is_ok() {
-        not_run("a first process that is kept ready", "this needs root's rights, and no control group for each run");
-        return;
-    }
-    let mark = mark("ahead");
-    std::thread::scope(|scope| {
-        let run = scope.spawn(|| bench.bash(&format!("sleep {mark}; true")));
-        wait_for("the step runs", || sleeper(&mark).is_some());
-        let helper = helper_of(&mark);
-        let links = |pid: &str, what: &str| -> Vec<String> {
-            let entries = std::fs::read_dir(format!("/proc/{pid}/{what}")).into_iter().flatten().flatten();
-            let links = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok());
-            let mut links: Vec<_> = links.map(|link| link.display().to_string()).collect();
-            links.sort();
-            links
-        };
-        let ready = || children(&helper).into_iter().find(|pid| children(pid).is_empty());
-        wait_for("one is ready", || ready().is_some_and(|pid| links(&pid, "fd").len() == 4));
-        let (first, busy) = (ready().expect("is ready"), children(&helper));
-        let open = links(&first, "fd");
-        assert!(open[..3].iter().all(|one| one == "/dev/null") && open[3].starts_with("socket:"), "{open:?}");
-        assert_eq!(std::fs::read_to_string(format!("/proc/{first}/uid_map")).expect("a map"), "", "it has no id");
-        let others = busy.iter().filter(|pid| **pid != first).flat_map(|pid| links(pid, "ns"));
-        let (own, others): (_, Vec<_>) = (links(&first, "ns"), others.chain(links("self", "ns")).collect());
-        for kind in ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"] {
-            let namespace = own.iter().find(|one| one.starts_with(kind)).expect("each kind");
-            assert!(!others.contains(namespace), "{namespace} is of {others:?} too");
-        }
-        let used = said(bench.bash("readlink /proc/self/ns/net"));
-        assert!(own.contains(&used), "the run had {used}, ready was {own:?}");
-        assert!(!children(&helper).contains(&first), "it is over with its run");
-        wait_for("another one is ready", || ready().is_some_and(|pid| links(&pid, "fd").len() == 4));
-        let second = ready().expect("is ready");
-        assert!(std::process::Command::new("kill").args(["-9", &helper]).status().expect("kill").success());
-        assert!(matches!(run.join().expect("no panic").end, End::Lost(_)));
-        wait_for("it is gone with the helper", || !Path::new(&format!("/proc/{second}/fd/3")).exists());
-    });
-}
-
-#[test]
 fn mounts_that_change_between_two_runs_are_visible_in_the_next_run() {
     let bench = Bench::strict();
     let place = bench.path("mounted");
@@ -1460,15 +1417,6 @@ fn mounts_that_change_between_two_runs_are_visible_in_the_next_run() {
     assert!(mount("umount", &[]), "nothing keeps it");
     wrote.expect("a file");
     assert_eq!((with.as_str(), again.as_str(), seen().as_str()), ("new", "new", ""));
-}
-
-/// The processes below that one.
-fn children(parent: &str) -> Vec<String> {
-    let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
-    let all = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let line = format!("\nPPid:\t{parent}\n");
-    all.filter(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|one| one.contains(&line)))
-        .collect()
 }
 
 /// How many processes sleep for the marked time.
