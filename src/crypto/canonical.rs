@@ -12,13 +12,11 @@
 //! slower. A property test compares this writer with `canonical_json`.
 
 use std::fmt;
-use std::io::Write as _;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::crypto::canonical_text::write_escaped;
 use crate::crypto::json::{self, JsonError, ReadError, Reason};
 use crate::crypto::writer;
 
@@ -29,9 +27,7 @@ use crate::crypto::writer;
 /// builds.
 #[must_use]
 pub fn to_canonical(value: &Value) -> Vec<u8> {
-    let mut out = Vec::with_capacity(1024);
-    write_value(&mut out, value);
-    out
+    writer::write_unchecked(value)
 }
 
 /// Returns the canonical bytes of a document.
@@ -39,12 +35,10 @@ pub fn to_canonical(value: &Value) -> Vec<u8> {
 /// # Errors
 /// Returns an error if the document cannot be written as JSON, or contains something that the strict reader refuses.
 pub fn canonical_of<T: Serialize + ?Sized>(document: &T) -> Result<Vec<u8>, CanonicalError> {
-    if let Some(bytes) = writer::write(document) {
-        return Ok(bytes);
-    }
-    let value = serde_json::to_value(document).map_err(|error| CanonicalError::Unwritable(error.to_string()))?;
-    let _strict = json::check_value(&value).map_err(|(reason, pointer)| CanonicalError::Refused { reason, pointer })?;
-    Ok(to_canonical(&value))
+    writer::write(document).map_err(|flaw| match flaw.rule {
+        Some(reason) => CanonicalError::Refused { reason, pointer: flaw.pointer },
+        None => CanonicalError::Unwritable(flaw.message),
+    })
 }
 
 /// Reads a value and checks that its bytes are in canonical form.
@@ -82,7 +76,7 @@ pub fn read_as<T: Serialize + DeserializeOwned>(bytes: &[u8], max_bytes: usize) 
 /// the document is canonical.
 pub(crate) fn read_exact<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let document: T = serde_json::from_str(std::str::from_utf8(bytes).ok()?).ok()?;
-    (writer::write(&document)? == bytes).then_some(document)
+    (writer::write(&document).ok()? == bytes).then_some(document)
 }
 
 /// The error for a document of this program that has no canonical form.
@@ -111,56 +105,6 @@ impl fmt::Display for CanonicalError {
 }
 
 impl std::error::Error for CanonicalError {}
-
-fn write_value(out: &mut Vec<u8>, value: &Value) {
-    match value {
-        Value::Null => out.extend_from_slice(b"null"),
-        Value::Bool(true) => out.extend_from_slice(b"true"),
-        Value::Bool(false) => out.extend_from_slice(b"false"),
-        // Writing into a Vec cannot fail.
-        Value::Number(number) => drop(write!(out, "{number}")),
-        Value::String(text) => write_text(out, text),
-        Value::Array(items) => {
-            out.push(b'[');
-            for (at, item) in items.iter().enumerate() {
-                if at > 0 {
-                    out.push(b',');
-                }
-                write_value(out, item);
-            }
-            out.push(b']');
-        }
-        Value::Object(map) => {
-            out.push(b'{');
-            // The map is already sorted, unless a dependency enables `serde_json/preserve_order`.
-            if map.keys().is_sorted() {
-                write_entries(out, map.iter());
-            } else {
-                let mut entries: Vec<_> = map.iter().collect();
-                entries.sort_unstable_by_key(|(key, _)| *key);
-                write_entries(out, entries.into_iter());
-            }
-            out.push(b'}');
-        }
-    }
-}
-
-fn write_entries<'a>(out: &mut Vec<u8>, entries: impl Iterator<Item = (&'a String, &'a Value)>) {
-    for (at, (key, item)) in entries.enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        write_text(out, key);
-        out.push(b':');
-        write_value(out, item);
-    }
-}
-
-fn write_text(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
-    write_escaped(out, text);
-    out.push(b'"');
-}
 
 #[cfg(test)]
 mod tests {
@@ -243,8 +187,6 @@ mod tests {
             let theirs = canonical_json::to_string(&value).expect("a strict value");
             prop_assert_eq!(std::str::from_utf8(&ours), Ok(&*theirs));
             prop_assert_eq!(canonical_of(&value), Ok(ours.clone()));
-            let at_once = writer::write(&value);
-            prop_assert!(at_once.is_none() || at_once == Some(ours.clone()));
             prop_assert_eq!(parse_canonical(&ours, LIMIT), Ok(value));
         }
     }

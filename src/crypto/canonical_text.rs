@@ -1,4 +1,4 @@
-//! Texts in canonical JSON: texts with escapes, and a faster path for texts without escapes.
+//! Text in canonical JSON: its escapes.
 
 /// Writes a text with its escapes, but without the quotes.
 pub(super) fn write_escaped(out: &mut Vec<u8>, text: &str) {
@@ -13,14 +13,9 @@ pub(super) fn write_escaped(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// Returns true if canonical JSON writes the text without any escape.
-pub(crate) fn is_plain(text: &str) -> bool {
-    plain_length(text.as_bytes()) == text.len()
-}
-
 /// Returns the number of bytes at the start of the text that need no escape. These bytes are ASCII, so the count ends
 /// at a character boundary.
-pub(super) fn plain_length(bytes: &[u8]) -> usize {
+fn plain_length(bytes: &[u8]) -> usize {
     let plain = |byte: u8| (0x20..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\');
     // Most of an envelope is base64, which needs no escapes. The loop checks whole blocks first, because the compiler
     // can then use vector instructions.
@@ -29,7 +24,7 @@ pub(super) fn plain_length(bytes: &[u8]) -> usize {
     blocks + bytes[blocks..].iter().take_while(|&&byte| plain(byte)).count()
 }
 
-pub(super) fn write_escape(out: &mut Vec<u8>, c: char) {
+fn write_escape(out: &mut Vec<u8>, c: char) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let short = match c {
         '"' => b'"',

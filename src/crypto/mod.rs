@@ -1,6 +1,6 @@
 //! Basic cryptography: bytes, digests, signatures and trees.
 pub mod canonical;
-pub mod canonical_text;
+mod canonical_text;
 pub mod cosignature;
 pub mod digest;
 pub mod json;
