@@ -366,7 +366,8 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
         more_than_one_file(&mut found, &places, &format!("`{guarantee}` carries a guarantee"));
     }
     for (path, line) in &dangerous {
-        if !path.starts_with("src/sandbox/") {
+        // One call of the allocator, which has no safe wrapper.
+        if !path.starts_with("src/sandbox/") && path != "src/node/memory.rs" {
             found.push(format!("{path}:{line}: unsafe code outside the sandbox's helper"));
         }
     }
