@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use countersign::record::profile::{Limits, Profile};
-use countersign::sandbox::cancel::CancelFlag;
+use countersign::sandbox::cancel_flag::CancelFlag;
 use countersign::sandbox::linux::{LinuxSandbox, Setup};
 use countersign::sandbox::{End, Plan, Sandbox as _};
 use countersign::terminal::exit::{CommandFailure, Exit};

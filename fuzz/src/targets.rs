@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use countersign::audit::bundle::{RosterTrust, VerifyOptions, verify};
+use countersign::audit::bundle_check::{RosterTrust, VerifyOptions, verify};
 use countersign::audit::report::{CheckFinding, CheckName};
 use countersign::crypto::canonical::{parse_canonical, to_canonical};
 use countersign::crypto::cosignature::WitnessKey;
@@ -33,8 +33,8 @@ use countersign::record::ident::StepRef;
 use countersign::record::later;
 use countersign::record::local_receipt::LocalReceipt;
 use countersign::record::receipt::Receipt;
-use countersign::record::refusal::RefusalStatement;
-use countersign::record::review::ReviewStatement;
+use countersign::record::refusal_statement::RefusalStatement;
+use countersign::record::review_statement::ReviewStatement;
 use countersign::record::revocation::Revocation;
 use countersign::record::roster::Roster;
 use countersign::record::run_report::RunReport;
@@ -43,7 +43,7 @@ use countersign::registry::markdown;
 use countersign::sandbox::protocol;
 use countersign::shell::commands::{self, ReadLimit};
 use countersign::shell::found::Shell;
-use countersign::trust::roster::TrustedRoster;
+use countersign::trust::trusted_roster::TrustedRoster;
 
 /// One entry function.
 pub type Target = fn(&[u8]);

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
+use crate::audit::check_ledger::{CheckStop, ensure, failed};
 use crate::audit::documents::{LogProofs, SealedRoster, leaf_of};
-use crate::audit::ledger::{CheckStop, ensure, failed};
 use crate::crypto::canonical;
 use crate::crypto::digest::{BlobDigest, LeafHash, PolicyDigest, StepDigest, unhex32};
 use crate::crypto::merkle::{self, Hash};
@@ -13,7 +13,7 @@ use crate::decision::quorum::{self, NotCounted, QuorumMet, QuorumRules, Signatur
 use crate::decision::step::HashedStep;
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
-use crate::policy::permissions::{PolicyDenied, questions};
+use crate::policy::required_permissions::{PolicyDenied, questions};
 use crate::policy::ruling;
 use crate::record::authorization::{Authorization, Permission, authorization_digest};
 use crate::record::bundle::Bundle;
@@ -23,10 +23,10 @@ use crate::record::ident::StepRef;
 use crate::record::profile::Layer;
 use crate::record::receipt::{Files, Receipt, Status, Stream};
 use crate::record::seal::{ENGINE, Seal};
-use crate::record::step::RegistryLeaf;
+use crate::record::step_definition::RegistryLeaf;
 use crate::record::validity::Timestamp;
 use crate::trust::chain::Chain;
-use crate::trust::roster::TrustedRoster;
+use crate::trust::trusted_roster::TrustedRoster;
 
 /// Policy for the step: permissions and approval rules.
 pub(crate) struct StepInSeal {

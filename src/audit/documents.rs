@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::audit::ledger::{CheckLedger, CheckOutcome, CheckStop, ensure, failed};
+use crate::audit::check_ledger::{CheckLedger, CheckOutcome, CheckStop, ensure, failed};
 use crate::audit::report::CheckName;
 use crate::crypto::digest::{BlobDigest, SealDigest};
 use crate::crypto::merkle::{self, Hash};
@@ -17,7 +17,7 @@ use crate::record::envelope::{Base64, Envelope, Signed, Verified};
 use crate::record::malformed::Malformed;
 use crate::record::seal::Seal;
 use crate::trust::chain::Chain;
-use crate::trust::roster::{KeyHolder, TrustedRoster};
+use crate::trust::trusted_roster::{KeyHolder, TrustedRoster};
 
 /// Seal in force, with its roster and the boundary's id.
 pub(crate) struct SealedRoster<'a> {

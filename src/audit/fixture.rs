@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::audit::bundle::{RosterTrust, VerifyOptions, verify};
+use crate::audit::bundle_check::{RosterTrust, VerifyOptions, verify};
 use crate::audit::report::BundleReport;
 use crate::crypto::canonical::to_canonical;
 use crate::crypto::digest::{hex, sha256};

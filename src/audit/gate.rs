@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::audit::bundle::MAY_BE_OPEN;
+use crate::audit::bundle_check::MAY_BE_OPEN;
 use crate::audit::report::{ApprovedFacts, BundleReport, CheckFinding, CheckName, Facts};
 use crate::crypto::canonical;
 use crate::crypto::digest::{SealDigest, StepDigest};
@@ -451,7 +451,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::audit::bundle::{RosterTrust, VerifyOptions, verify};
+    use crate::audit::bundle_check::{RosterTrust, VerifyOptions, verify};
     use crate::audit::fixture::{FixtureStage, HistoryCase, read_by_another_version};
     use crate::record::profile::STRICT;
 

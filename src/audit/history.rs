@@ -7,17 +7,17 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use crate::audit::bundle::warn_of_foreign;
+use crate::audit::bundle_check::warn_of_foreign;
+use crate::audit::check_ledger::CheckStop;
 use crate::audit::entry::{EntryParts, LogEntry};
-use crate::audit::evidence::{EvidenceFiles, Unreadable};
+use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
 use crate::audit::finding::{AuditCounts, AuditEvent, Finding, FindingKind, OpenRun, Summary};
-use crate::audit::kept::{SavedAudit, SavedSeal};
-use crate::audit::ledger::CheckStop;
 use crate::audit::report::WitnessFacts;
 use crate::audit::runs::Runs;
-use crate::audit::sealed::{Rosters, SealFlaw, SealInForce, Seals, verify as verify_seal, versions_of};
+use crate::audit::saved_audit::{SavedAudit, SavedSeal};
+use crate::audit::seal_in_force::{Rosters, SealFlaw, SealInForce, Seals, verify as verify_seal, versions_of};
 use crate::audit::tiles::Tiles;
-use crate::audit::witnesses::check_witnesses;
+use crate::audit::witness_check::check_witnesses;
 use crate::crypto::digest::{AuthorizationDigest, SealDigest, hex};
 use crate::crypto::merkle::Frontier;
 use crate::crypto::note::{self, Note};
@@ -32,14 +32,14 @@ use crate::record::grant::Grant;
 use crate::record::later::of_kind;
 use crate::record::malformed::Malformed;
 use crate::record::receipt::Receipt;
-use crate::record::refusal::RefusalStatement;
-use crate::record::review::ReviewStatement;
+use crate::record::refusal_statement::RefusalStatement;
+use crate::record::review_statement::ReviewStatement;
 use crate::record::revocation::Revocation;
 use crate::record::seal::{FollowedLog, Genesis, Seal};
 use crate::record::validity::Timestamp;
 use crate::trust::chain::{Chain, Pinned};
 use crate::trust::chain_error::ChainError;
-use crate::trust::roster::TrustedRoster;
+use crate::trust::trusted_roster::TrustedRoster;
 
 /// Requirements of an auditor, besides the trusted roster.
 #[derive(Debug, Clone, Default)]

@@ -1,19 +1,19 @@
 //! Offline verification, without a store or a network.
-pub mod bundle;
+pub mod bundle_check;
+mod check_ledger;
 mod decided;
 mod documents;
 pub mod entry;
-pub mod evidence;
-mod facts;
+pub mod evidence_files;
 pub mod finding;
 #[cfg(test)]
 mod fixture;
 pub mod gate;
 pub mod history;
-pub mod kept;
-mod ledger;
+mod receipt_facts;
 pub mod report;
 mod runs;
-mod sealed;
+pub mod saved_audit;
+mod seal_in_force;
 mod tiles;
-mod witnesses;
+mod witness_check;

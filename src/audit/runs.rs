@@ -5,14 +5,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::audit::check_ledger::CheckStop;
 use crate::audit::decided::{check_counted, check_each_counts, check_outcome, check_sandbox};
 use crate::audit::documents::verify_authorization;
 use crate::audit::finding::{
     AuditCounts, DecisionLine, EntryVerdict, Finding, FindingKind, OpenRun, UncheckedQuestion,
 };
-use crate::audit::kept::{SavedAudit, SavedNonce, SavedOpenRun, SavedRuns};
-use crate::audit::ledger::CheckStop;
-use crate::audit::sealed::{SealInForce, SealedState};
+use crate::audit::saved_audit::{SavedAudit, SavedNonce, SavedOpenRun, SavedRuns};
+use crate::audit::seal_in_force::{SealInForce, SealedState};
 use crate::crypto::digest::{AuthorizationDigest, LeafHash, ParamsDigest};
 use crate::crypto::merkle::Hash;
 use crate::decision::exclusion::{self, ExcludedSigners, Tokens};

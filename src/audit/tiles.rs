@@ -1,6 +1,6 @@
 //! Compares the stored tiles with tiles that are computed from the entries.
 
-use crate::audit::evidence::{EvidenceFiles, Unreadable};
+use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
 use crate::audit::finding::{Finding, FindingKind};
 use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, root};
 

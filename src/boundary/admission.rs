@@ -22,7 +22,7 @@ use crate::record::ident::Name;
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::store::ledger::Ledger;
-use crate::trust::roster::KeyHolder;
+use crate::trust::trusted_roster::KeyHolder;
 
 /// The prefix of every bearer token, so that scanners find a leaked token.
 const BEARER_PREFIX: &str = "cst_";

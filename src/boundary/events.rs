@@ -14,7 +14,7 @@ use crate::boundary::view::{Event, ProposalStatus, RefusalView};
 use crate::crossing::caller::Caller;
 use crate::crossing::live::{Cursor, NextPiece, Piece, decode_order};
 use crate::crossing::refusal::{Stopped, fault};
-use crate::crossing::stored::receipt_of;
+use crate::crossing::stored_documents::receipt_of;
 use crate::crypto::json;
 use crate::record::code::Code;
 use crate::record::ident::ProposalId;

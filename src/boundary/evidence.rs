@@ -27,7 +27,7 @@ use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::{ReceiptId, StepRef};
 use crate::record::receipt::{Outcome, Receipt, Status as Ended};
 use crate::record::seal::Seal;
-use crate::record::step::RegistryLeaf;
+use crate::record::step_definition::RegistryLeaf;
 use crate::record::token::Scope;
 use crate::store::ledger::Ledger;
 use crate::store::message::{Proposal, ProposalQuery, Retention, StoredStatus};

@@ -8,7 +8,7 @@ use crate::boundary::refusal_log::RefusalLog;
 use crate::crossing::changes::Changes;
 use crate::crossing::cross::Crossing;
 use crate::crossing::live::RunsInProgress;
-use crate::crossing::outputs::Outputs;
+use crate::crossing::recorded_outputs::Outputs;
 use crate::crypto::digest::Blake3Digest;
 use crate::store::ledger::Ledger;
 use crate::store::message::Retention;

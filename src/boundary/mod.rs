@@ -3,12 +3,12 @@
 //! Each part has access only to the parts that are needed for its work. The file `mod.rs` builds the parts and connects
 //! the parts.
 pub mod admission;
+pub mod delayed_runs;
 pub mod denials;
 pub mod dispatch;
 pub mod events;
 pub mod evidence;
 pub mod health;
-pub mod held_up;
 pub mod housekeeping;
 pub mod proposal_view;
 pub mod proposals;
@@ -34,7 +34,7 @@ use crate::crossing::changes::Changes;
 use crate::crossing::cross::{self, Crossing};
 use crate::crossing::current_seal::CurrentSeal;
 use crate::crossing::live::RunsInProgress;
-use crate::crossing::outputs::Outputs;
+use crate::crossing::recorded_outputs::Outputs;
 use crate::crossing::sealed::Sealed;
 use crate::crossing::surroundings::Surroundings;
 use crate::sandbox::Sandbox;

@@ -8,7 +8,7 @@ use crate::boundary::proposals::{Proposals, verified_of, view_status};
 use crate::boundary::view::{ApprovalsView, ProposalStatus, ProposalView, RefusalView};
 use crate::crossing::refusal::{Stopped, fault};
 use crate::crossing::sealed::Sealed;
-use crate::crossing::stored::receipt_of;
+use crate::crossing::stored_documents::receipt_of;
 use crate::crypto::json;
 use crate::decision::exclusion::ExcludedSigners;
 use crate::decision::quorum::{self, SignatureCount};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::boundary::delayed_runs::DelayedRuns;
 use crate::boundary::health::of_owners;
-use crate::boundary::held_up::DelayedRuns;
 use crate::boundary::refusal_log::RefusalLog;
 use crate::boundary::view::{ProposalList, ProposalStatus, ProposalView, Propose, RefusalView};
 use crate::crossing::caller::Caller;

@@ -19,7 +19,7 @@ use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::later::schema_of;
 use crate::record::malformed::Malformed;
-use crate::record::refusal::{self, RefusingBoundary};
+use crate::record::refusal_statement::{self, RefusingBoundary};
 use crate::record::schema::settings;
 use crate::record::validity::Timestamp;
 use crate::store::ledger::Ledger;
@@ -69,7 +69,7 @@ impl Refusals {
                 .map_err(Malformed::from)
                 .and_then(|envelope| Base64::Strict.decode("/payload", &envelope.payload));
             let Ok(statement) =
-                payload.and_then(|payload| Statement::<refusal::RefusalStatement>::from_payload(&payload))
+                payload.and_then(|payload| Statement::<refusal_statement::RefusalStatement>::from_payload(&payload))
             else {
                 continue;
             };
@@ -195,20 +195,21 @@ impl RefusalLog {
         let pointer = refused.places.first().and_then(|place| without_input(&place.pointer));
         let one = |now| {
             let (pointer, principal) = (pointer.clone(), principal.clone());
-            Ok(refusal::RefusalStatement::one(self.refusing(), refused.code, pointer, principal, now, input))
+            Ok(refusal_statement::RefusalStatement::one(self.refusing(), refused.code, pointer, principal, now, input))
         };
         self.append_refusal(one).await;
     }
 
     async fn log_summary(&self, counts: BTreeMap<Code, u64>) {
-        self.append_refusal(|now| refusal::RefusalStatement::summary(self.refusing(), counts.clone(), now)).await;
+        self.append_refusal(|now| refusal_statement::RefusalStatement::summary(self.refusing(), counts.clone(), now))
+            .await;
     }
 
     /// Signs and logs the statement that the function `state` creates for the time of the entry. If this fails, only
     /// the log entry is missing, because the caller already has the refusal as an answer.
     async fn append_refusal(
         &self,
-        state: impl Fn(Timestamp) -> Result<Statement<refusal::RefusalStatement>, Malformed>,
+        state: impl Fn(Timestamp) -> Result<Statement<refusal_statement::RefusalStatement>, Malformed>,
     ) {
         let sign = |now| state(now).and_then(|statement| self.key.sign_statement(&statement));
         match append(&self.ledger, sign).await {

@@ -14,7 +14,7 @@ use crate::record::code::Code;
 use crate::record::ident::{BoundaryName, Epoch, GroupName, Name, Nonce, ProposalId, ReceiptId, StepRef};
 use crate::record::profile::Profile;
 use crate::record::receipt::Outcome;
-use crate::record::step::Approvals;
+use crate::record::step_definition::Approvals;
 use crate::record::stream_name::StreamName;
 use crate::record::validity::Timestamp;
 

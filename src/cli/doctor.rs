@@ -11,10 +11,10 @@ use crate::crossing::capacity::PROPOSAL_ROOM;
 use crate::local::problems::problems;
 use crate::node::config::Config;
 use crate::node::control::{self, ControlReply, ControlRequest, NodeStatus};
+use crate::node::file_problem::FileProblem;
 use crate::node::files::{self, BoundaryFiles};
-use crate::node::problem::FileProblem;
 use crate::node::roster_file::DraftRoster;
-use crate::node::succession;
+use crate::node::roster_succession;
 use crate::record::enforcement::{Level, UNBOUNDED_WORDS};
 use crate::record::profile::Layer;
 use crate::sandbox::Sandbox as _;
@@ -294,7 +294,7 @@ fn of_files(config: &Config) -> Vec<Line> {
                 Ok(roster) => lines.extend(of_roster(config, roster, &files.key)),
                 Err(problems) => lines.extend(broken(problems)),
             }
-            if let Some(says) = succession::waiting(config) {
+            if let Some(says) = roster_succession::waiting(config) {
                 lines.push(Line { holds: State::Note, what: "next roster".into(), says });
             }
             lines

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::audit::bundle::VerifyOptions;
+use crate::audit::bundle_check::VerifyOptions;
 use crate::audit::gate::{
     AgeLimit, DigestRequirement, GateReport, GateRequirements, GivenParameter, OutcomeRequirement, ParamsRequirement,
     RequirementResult, SandboxRequirement, decide, may_be_unchecked,
@@ -15,7 +15,7 @@ use crate::cli::clock::now;
 use crate::cli::verify::{JudgedBundle, VerdictInputs, read_bundle, with_any};
 use crate::crypto::digest::{BlobDigest, RosterDigest, SealDigest, StepDigest};
 use crate::home::checkout::CheckoutDirectories;
-use crate::home::parameters::read_params;
+use crate::home::parameter_values::read_params;
 use crate::home::trusted_rosters::{ChosenTrust, PrivateFile, TrustArgs, check_own};
 use crate::record::ident::StepRef;
 use crate::record::profile::{Layer, STRICT};

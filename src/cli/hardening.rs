@@ -11,7 +11,7 @@ use crate::node::files::BoundaryFiles;
 use crate::node::private;
 use crate::record::enforcement::Level;
 use crate::record::sandbox_permission::SandboxPermission;
-use crate::record::step::StepDefinition;
+use crate::record::step_definition::StepDefinition;
 
 /// One point of the list.
 #[derive(Debug, Serialize)]

@@ -22,12 +22,12 @@ use crate::remote::proposals::list;
 use crate::remote::run_printer::held_up_words;
 use crate::review::line::LineWeight;
 use crate::review::remarks;
-use crate::review::words::plain_or_quoted;
+use crate::review::value_words::plain_or_quoted;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::{PrintableText, leaves};
 use crate::terminal::streams::Terminal;
 use crate::trust::chain::Pinned;
-use crate::trust::roster::TrustedRoster;
+use crate::trust::trusted_roster::TrustedRoster;
 
 /// List the pending proposals that your signature can advance: those that still need an approver of one of your groups.
 /// Approved runs that cannot start are reported too.

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::audit::history::SeenHead;
 use crate::cli::global::GlobalOptions;
-use crate::cli::log_source::stored_log;
+use crate::cli::log_source_options::stored_log;
 use crate::home::keys::KeyArgs;
 use crate::home::trusted_rosters::TrustArgs;
 use crate::remote::export::{Export, export};

@@ -18,7 +18,7 @@ pub mod inbox;
 pub mod init;
 pub mod key;
 pub mod log;
-pub mod log_source;
+pub mod log_source_options;
 pub mod output;
 pub mod policy;
 pub mod propose;

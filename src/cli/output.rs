@@ -11,7 +11,7 @@ use crate::record::envelope::Base64;
 use crate::record::receipt::{Receipt, Stream};
 use crate::record::stream_name::StreamName;
 use crate::remote::client::Client;
-use crate::remote::follow::follow;
+use crate::remote::follow_run::follow;
 use crate::remote::proposals::{LookupRange, find_proposal};
 use crate::remote::run_printer::{OutputForm, RunPrinter};
 use crate::terminal::exit::{CommandFailure, Exit};

@@ -13,7 +13,7 @@ use crate::record::sandbox_permission::SandboxPermission;
 use crate::record::stream_name::StreamName;
 use crate::remote::run_printer::{OutputForm, RunPrinter};
 use crate::review::render::profile_words;
-use crate::sandbox::cancel::CancelFlag;
+use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::capture::{Capture, OutputStream};
 use crate::sandbox::linux::{LinuxSandbox, Setup};
 use crate::sandbox::{End, Plan, Sandbox as _};
@@ -283,7 +283,7 @@ fn profile(args: &Args, held: &[Layer]) -> Result<Profile, CommandFailure> {
     declared.workdir = declared.write.is_some().then(|| declared.workdir.unwrap_or(Workdir::Overlay));
     declared.check().map_err(usage)?;
     for pattern in declared.deny.iter().flatten() {
-        crate::policy::host::check_deny(pattern).map_err(usage)?;
+        crate::policy::host_access::check_deny(pattern).map_err(usage)?;
     }
     declared.off_reason = off_reason;
     let mut limits = Limits::default();

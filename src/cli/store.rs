@@ -8,13 +8,13 @@ use serde_json::json;
 use crate::cli::configured::ConfigArgs;
 use crate::local::problems::problems;
 use crate::node::config::Config;
-use crate::node::problem::FileProblem;
+use crate::node::file_problem::FileProblem;
 use crate::node::upgrade::{self, OpenRuns};
-use crate::node::{kept, places, restore, start};
-use crate::store::care::{RESTORE, StoreDefect, StoreSurvey};
+use crate::node::{kept_checkpoint, places, restore, start};
 use crate::store::ledger::Ledger;
 use crate::store::lock::StoreLock;
 use crate::store::sqlite;
+use crate::store::survey::{RESTORE, StoreDefect, StoreSurvey};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
@@ -102,7 +102,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             terminal.say(&format!(
                 "The note above is the signed checkpoint of the log at this moment; the backup has it in the file `{}`.\n\
                  The backup has no key: keep boundary/key.pem, the roster, the policy and the runbooks apart from it.",
-                kept::FILE
+                kept_checkpoint::FILE
             ));
             Ok(Exit::Done)
         }
@@ -213,7 +213,8 @@ fn check(config: &Config, backup: Option<&Path>, terminal: &Terminal) -> Result<
 fn behind(config: &Config, database: &Path) -> Result<Vec<StoreDefect>, CommandFailure> {
     // The checkpoints are read before the store is opened, because a running service could store newer checkpoints in
     // between.
-    let known: Vec<_> = kept::known(config).into_iter().map(|path| (kept::read(&path), path)).collect();
+    let known: Vec<_> =
+        kept_checkpoint::known(config).into_iter().map(|path| (kept_checkpoint::read(&path), path)).collect();
     let key = restore::open_key(config).map_err(problems)?;
     let settings = start::settings(config, &key, &start::surroundings()).map_err(problems)?;
     // If the tree of the store cannot be read, the survey has already reported this defect.
@@ -221,7 +222,9 @@ fn behind(config: &Config, database: &Path) -> Result<Vec<StoreDefect>, CommandF
     let Ok(ledger) = Ledger::at_rest(std::sync::Arc::new(reads), head, settings, None) else { return Ok(Vec::new()) };
     let mut defects = Vec::new();
     for (found, path) in known {
-        if let Err(what) = kept::look(&path, found, &ledger, key.key(), &kept::earlier(config, &ledger)) {
+        if let Err(what) =
+            kept_checkpoint::look(&path, found, &ledger, key.key(), &kept_checkpoint::earlier(config, &ledger))
+        {
             defects.push(StoreDefect { place: path.display().to_string(), what, mend: RESTORE });
         }
     }

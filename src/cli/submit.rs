@@ -9,7 +9,7 @@ use crate::cli::global::GlobalOptions;
 use crate::cli::review_subject::read_envelope;
 use crate::home::keys::KeyArgs;
 use crate::record::receipt::Outcome;
-use crate::remote::follow::next_line;
+use crate::remote::follow_run::next_line;
 use crate::remote::run_printer::{OutputForm, RunPrinter};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::outcome_words;

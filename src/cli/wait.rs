@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::boundary::view::ProposalStatus;
 use crate::cli::global::GlobalOptions;
 use crate::home::keys::KeyArgs;
-use crate::remote::follow::{WantedBundle, conclude, follow, stop_waiting_on_interrupt};
+use crate::remote::follow_run::{WantedBundle, conclude, follow, stop_waiting_on_interrupt};
 use crate::remote::proposals::{LookupRange, find_proposal};
 use crate::remote::run_printer::{OutputForm, RunPrinter};
 use crate::terminal::exit::{CommandFailure, Exit};

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::crossing::outputs::Outputs;
+use crate::crossing::recorded_outputs::Outputs;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::record::code::Code;
 

@@ -13,7 +13,7 @@ use crate::crossing::changes::Changes;
 use crate::crossing::current_seal::CurrentSeal;
 use crate::crossing::live::{RecordedOutput, RunInProgress, RunsInProgress};
 use crate::crossing::masks::with_masks_before;
-use crate::crossing::outputs::{Outputs, RecordedRows};
+use crate::crossing::recorded_outputs::{Outputs, RecordedRows};
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::sealed::Sealed;
 use crate::crossing::stage::{
@@ -36,9 +36,9 @@ use crate::record::receipt::{
 };
 use crate::record::stream_name::StreamName;
 use crate::record::validity::Timestamp;
-use crate::registry::parameters;
-use crate::sandbox::cancel::CancelFlag;
-use crate::sandbox::facts::nothing_enforced;
+use crate::registry::parameter_schema;
+use crate::sandbox::cancel_flag::CancelFlag;
+use crate::sandbox::enforcement_facts::nothing_enforced;
 use crate::sandbox::{End, Plan, Report, Sandbox, capture};
 use crate::store::ledger::Ledger;
 use crate::store::message::{AuthorizationCore, Consume, ConsumeStop, Finish, FinishStop, Window};
@@ -210,7 +210,7 @@ impl Crossing {
         let plan = Plan {
             interpreter: definition.interpreter.clone(),
             source: definition.source.clone().into_bytes(),
-            env: parameters::environment(fit.params()),
+            env: parameter_schema::environment(fit.params()),
             params_json: fit.params().canonical().to_vec(),
         };
         let answers = CheckResults {

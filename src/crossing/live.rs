@@ -18,7 +18,7 @@ use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
 use crate::record::ident::ProposalId;
 use crate::record::receipt::Stream;
 use crate::record::stream_name::StreamName;
-use crate::sandbox::cancel::CancelFlag;
+use crate::sandbox::cancel_flag::CancelFlag;
 
 /// Maximum number of output bytes of a run that stay in memory.
 const IN_MEMORY: usize = 64 << 10;

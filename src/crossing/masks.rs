@@ -5,7 +5,7 @@
 //! states the number of names that the previous run masked.
 
 use crate::crossing::refusal::{Stopped, fault};
-use crate::crossing::stored::receipt_of;
+use crate::crossing::stored_documents::receipt_of;
 use crate::record::authorization::{Authorization, StepReference};
 use crate::record::document::Statement;
 use crate::record::enforcement::Enforcement;

@@ -13,7 +13,7 @@ use crate::crypto::{canonical, json};
 use crate::decision::in_force::{StepInForce, steps_in_force};
 use crate::policy::builtins::{self, Builtins};
 use crate::policy::file::Policy;
-use crate::policy::permissions::PolicyDenied;
+use crate::policy::required_permissions::PolicyDenied;
 use crate::record::authorization::BoundaryRef;
 use crate::record::bundle::MAX_BUNDLE_BYTES;
 use crate::record::configuration::Configuration;
@@ -21,13 +21,13 @@ use crate::record::envelope::Envelope;
 use crate::record::ident::{BoundaryName, Epoch, Name, StepRef};
 use crate::record::malformed::Malformed;
 use crate::record::seal::{ENGINE, Genesis, MAX_BLOB_BYTES, Seal, SealedBoundary};
-use crate::record::step::RegistryLeaf;
+use crate::record::step_definition::RegistryLeaf;
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
 use crate::registry::registry_error::RegistryError;
 use crate::registry::{RegisteredStep, Registry, StoredStep};
 use crate::trust::chain::Chain;
-use crate::trust::roster::TrustedRoster;
+use crate::trust::trusted_roster::TrustedRoster;
 
 /// The content of a seal before the seal is signed.
 #[derive(Debug, Clone)]
@@ -486,7 +486,7 @@ mod tests {
         "../../tests/conformance/golden/valid/log/blob/sha256/66adefbccdd92510666623c4decc0de56f1b6a814c8fd7b2de48b7a9cf0d3c40"
     );
 
-    fn step(reference: String) -> crate::record::step::StepDefinition {
+    fn step(reference: String) -> crate::record::step_definition::StepDefinition {
         let step = json!({
             "approvals": {"from": [], "required": 1}, "files": [], "format": "markdown", "interpreter": "bash", "outputs": [],
             "params": {"properties": {}, "type": "object"}, "ref": reference, "sandbox": {}, "secrets": [],

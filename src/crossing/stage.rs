@@ -56,7 +56,7 @@ use crate::record::ident::{Name, ProposalId, ReceiptId, StepRef};
 use crate::record::receipt::{Outcome, Receipt};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
-use crate::sandbox::profile::Prepared;
+use crate::sandbox::profile_check::Prepared;
 use crate::sandbox::{Plan, Report};
 use crate::store::message;
 

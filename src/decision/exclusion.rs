@@ -7,7 +7,7 @@ use crate::record::code::Code;
 use crate::record::ident::Name;
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
-use crate::trust::roster::TrustedRoster;
+use crate::trust::trusted_roster::TrustedRoster;
 
 /// The people and the tokens whose signatures do not count for one proposal. Only [`judge`] constructs this list.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,18 +10,18 @@ use crate::decision::quorum::QuorumRules;
 use crate::decision::step::HashedStep;
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
-use crate::policy::permissions::{PolicyDenied, questions};
-use crate::policy::profile::{PolicyProfile, effective};
+use crate::policy::required_permissions::{PolicyDenied, questions};
 use crate::policy::ruling::{Ruling, resolve};
+use crate::policy::step_profile::{PolicyProfile, effective};
 use crate::record::authorization::Permission;
 use crate::record::bundle::StepProof;
 use crate::record::configuration::Configuration;
 use crate::record::ident::StepRef;
 use crate::record::profile::Profile;
-use crate::record::step::Approvals;
+use crate::record::step_definition::Approvals;
 use crate::registry::Registry;
 use crate::registry::registry_error::RegistryError;
-use crate::trust::roster::TrustedRoster;
+use crate::trust::trusted_roster::TrustedRoster;
 
 /// The rules that apply to one step under a seal. Steps with equal parts share these parts in memory.
 #[derive(Debug, Clone)]

@@ -5,8 +5,8 @@ use std::fmt;
 use crate::record::authorization::Authorization;
 use crate::record::code::Code;
 use crate::registry::parameter_error::ParameterError;
-use crate::registry::parameters::{ParameterSchema, Params};
-use crate::registry::schema::SchemaFlaw;
+use crate::registry::parameter_schema::{ParameterSchema, Params};
+use crate::registry::schema_keywords::SchemaFlaw;
 
 /// Proof that the signed parameters fit, with the parameters for the run. Only [`check_parameters`] constructs it.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::policy::permissions::PolicyDenied;
+use crate::policy::required_permissions::PolicyDenied;
 use crate::record::authorization::Permission;
 use crate::record::code::Code;
 use crate::record::profile::Profile;
@@ -109,10 +109,10 @@ impl std::error::Error for PermissionsError {}
 mod tests {
     use super::*;
     use crate::decision::quorum::tests::authorization;
-    use crate::policy::permissions::questions;
+    use crate::policy::required_permissions::questions;
     use crate::policy::{builtins::Builtins, file::Policy};
     use crate::record::authorization::{PermissionKind, PermissionReason};
-    use crate::record::step::StepDefinition;
+    use crate::record::step_definition::StepDefinition;
 
     /// Returns the permissions that a policy requires for a step that runs `git` and `frobnicate`.
     fn asked(rule: &str) -> Result<Vec<Permission>, PolicyDenied> {

@@ -16,9 +16,9 @@ use crate::record::code::Code;
 use crate::record::envelope::VerifiedSignature;
 use crate::record::ident::{GroupName, Name};
 use crate::record::roster::PresenceRule;
-use crate::record::step::{Approvals, MAX_EACH_GROUPS};
+use crate::record::step_definition::{Approvals, MAX_EACH_GROUPS};
 use crate::record::validity::Timestamp;
-use crate::trust::roster::TrustedRoster;
+use crate::trust::trusted_roster::TrustedRoster;
 
 /// Proves that enough distinct people signed. Only [`decide`] constructs it.
 #[derive(Debug)]

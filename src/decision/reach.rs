@@ -7,7 +7,7 @@ use crate::crypto::sshsig::SshKey;
 use crate::decision::quorum::QuorumRules;
 use crate::record::ident::{GroupName, Name};
 use crate::record::validity::Timestamp;
-use crate::trust::roster::TrustedRoster;
+use crate::trust::trusted_roster::TrustedRoster;
 
 /// The approvers of one roster. For each approver: the groups for which the signature of this person could count.
 #[derive(Debug)]
@@ -117,7 +117,7 @@ impl fmt::Display for OutOfReach {
 mod tests {
     use super::*;
     use crate::decision::quorum::tests::roster;
-    use crate::record::step::Approvals;
+    use crate::record::step_definition::Approvals;
 
     const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
 

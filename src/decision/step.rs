@@ -12,9 +12,9 @@ use crate::record::code::Code;
 use crate::record::ident::StepRef;
 use crate::record::malformed::Malformed;
 use crate::record::reserved::check_no_null;
-use crate::record::step::StepDefinition;
-use crate::registry::parameters::ParameterSchema;
-use crate::registry::schema::pointer;
+use crate::record::step_definition::StepDefinition;
+use crate::registry::parameter_schema::ParameterSchema;
+use crate::registry::schema_keywords::pointer;
 
 /// The definition of a step, with its digests. The seal computes the digests once, so a crossing does not hash the
 /// definition again.

@@ -3,5 +3,5 @@ pub mod checkout;
 pub mod directories;
 pub mod keys;
 pub mod named_file;
-pub mod parameters;
+pub mod parameter_values;
 pub mod trusted_rosters;

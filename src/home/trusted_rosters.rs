@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::audit::bundle as audit;
+use crate::audit::bundle_check as audit;
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::json;
 use crate::crypto::sshsig::SshKey;
@@ -24,7 +24,7 @@ use crate::record::roster::MAX_ROSTER_BYTES;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 use crate::trust::chain::{Chain, Pinned};
-use crate::trust::roster::TrustedRoster;
+use crate::trust::trusted_roster::TrustedRoster;
 
 /// Option that names the trusted roster.
 #[derive(Debug, Clone, Default, Args)]

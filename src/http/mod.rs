@@ -18,14 +18,14 @@ mod connection;
 mod denials;
 mod events;
 pub mod limit;
-mod log;
+mod log_routes;
 pub mod operation;
 mod outputs;
 mod probes;
 mod proposals;
 mod receipts;
 mod registry;
-pub mod table;
+pub mod route_table;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -50,7 +50,7 @@ use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::http::app::{App, HttpConfig, PeerAddress, Phase, RequestSummary};
 use crate::http::openapi::openapi;
 use crate::http::problem::{method_not_allowed, refuse};
-use crate::http::table::routes;
+use crate::http::route_table::routes;
 use crate::record::code::Code;
 use crate::record::ident::Name;
 

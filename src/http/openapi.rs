@@ -12,7 +12,7 @@ use crate::http::api::Problem;
 use crate::http::operation::{BodyShape, RouteAccess, Verb};
 use crate::http::problem::{FAULT, MEDIA_TYPE, status};
 use crate::http::route::Route;
-use crate::http::table::routes;
+use crate::http::route_table::routes;
 use crate::record::code::Code;
 use crate::record::schema;
 

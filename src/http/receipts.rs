@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_DISPOSITION;
 use schemars::SchemaGenerator;
 
-use crate::audit::bundle::{self, RosterTrust, VerifyOptions};
+use crate::audit::bundle_check::{self, RosterTrust, VerifyOptions};
 use crate::audit::report::BundleReport;
 use crate::boundary::evidence::LoggedReceipt;
 use crate::boundary::view::ReceiptView;
@@ -81,7 +81,7 @@ async fn bundled(call: RouteCall) -> HandlerResult {
     let id: ReceiptId = call.path("id")?;
     let name = format!("attachment; filename=\"{id}.bundle.json\"");
     let bundle = call.blocking(move |boundary, caller| boundary.evidence.bundle(caller, &id)).await?;
-    let mut response = bytes(StatusCode::OK, MEDIA_TYPE, bundle);
+    let mut response = bytes(StatusCode::OK, MEDIA_TYPE, bundle_check);
     let name = name.parse().map_err(|_| fault(&"a receipt's id is no header text"))?;
     response.headers_mut().insert(CONTENT_DISPOSITION, name);
     Ok(response)
@@ -95,7 +95,7 @@ async fn verify(mut call: RouteCall) -> HandlerResult {
     let report = call
         .blocking(move |boundary, _| {
             let trust = RosterTrust::Chain(Box::new(boundary.crossing.state().rosters.clone()));
-            bundle::verify(&body, &trust, VerifyOptions::default()).map_err(|error| fault(&error))
+            bundle_check::verify(&body, &trust, VerifyOptions::default()).map_err(|error| fault(&error))
         })
         .await?;
     answer(StatusCode::OK, &report)

@@ -14,7 +14,7 @@ use crate::policy::builtins::Builtins;
 use crate::policy::decide::{Decided, DecisionPlace, Flags, PolicyVerdict, decide_env, decide_path};
 use crate::policy::file::Policy;
 use crate::policy::paths::RunbookPath;
-use crate::policy::permissions::{MAX_SHOWN, decide_step};
+use crate::policy::required_permissions::{MAX_SHOWN, decide_step};
 use crate::policy::ruling::{Ruling, resolve_path};
 use crate::policy::session::DefaultAnswers;
 use crate::record::authorization::{MAX_PERMISSIONS, Permission, PermissionKind};

@@ -7,7 +7,7 @@ use clap::Args;
 use crate::local::project::{Project, real_program};
 use crate::policy::decide::{Flags, Granted};
 use crate::record::authorization::PermissionKind;
-use crate::record::host::split_patterns;
+use crate::record::host_names::split_patterns;
 use crate::terminal::exit::CommandFailure;
 use crate::terminal::screen::PrintableText;
 

@@ -286,7 +286,7 @@ mod tests {
     use crate::crypto::digest::{PolicyDigest, StepDigest};
     use crate::record::authorization::StepReference;
     use crate::record::receipt::{Outcome, Output, Stream};
-    use crate::sandbox::facts::nothing_enforced;
+    use crate::sandbox::enforcement_facts::nothing_enforced;
 
     fn log() -> (tempfile::TempDir, LocalLog) {
         let home = tempfile::tempdir().expect("a directory");

@@ -15,5 +15,5 @@ pub mod prompt;
 pub mod runbook;
 pub mod signals;
 pub mod signed_receipts;
-pub mod step;
+pub mod step_run;
 pub mod working_directory;

@@ -13,7 +13,7 @@ use crate::boundary::view::Event;
 use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
 use crate::record::receipt::{Output, Stream as Recorded};
 use crate::record::stream_name::StreamName;
-use crate::sandbox::cancel::CancelFlag;
+use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::capture::{Capture, Chunk, OutputStream};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;

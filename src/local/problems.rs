@@ -1,6 +1,6 @@
 //! Conversion from errors in a person's files to a command failure.
 
-use crate::node::problem::Problems;
+use crate::node::file_problem::Problems;
 use crate::terminal::exit::{CommandFailure, Exit};
 
 /// Returns one command failure that lists all errors in the files.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::home::named_file::read_bounded;
 use crate::local::problems::problems;
-use crate::node::problem::{FileProblem, Problems};
+use crate::node::file_problem::{FileProblem, Problems};
 use crate::policy::file::{MAX_FILE_BYTES, Policy};
 use crate::policy::paths::PathVariables;
 use crate::terminal::exit::CommandFailure;

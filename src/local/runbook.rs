@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::home::parameters::typed;
+use crate::home::parameter_values::typed;
 use crate::local::problems::problems;
 use crate::local::project::Project;
-use crate::node::problem::{FileProblem, Problems};
-use crate::registry::parameters::Params;
+use crate::node::file_problem::{FileProblem, Problems};
+use crate::registry::parameter_schema::Params;
 use crate::registry::{RegisteredStep, Registry};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::sandbox::cancel::CancelFlag;
+use crate::sandbox::cancel_flag::CancelFlag;
 use crate::terminal::exit::{CommandFailure, Exit};
 
 /// Effect that a signal has now.

@@ -16,7 +16,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::boundary::Boundary;
 use crate::boundary::view::Ready;
-use crate::node::problem::FileProblem;
+use crate::node::file_problem::FileProblem;
 use crate::record::ident::Name;
 use crate::record::token::SealedToken;
 

@@ -2,9 +2,9 @@
 
 use crate::crypto::sshsig::SshKey;
 use crate::node::config::Config;
+use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::owned::read_owned;
 use crate::node::private;
-use crate::node::problem::{FileProblem, Problems};
 use crate::node::roster_file::{self, DraftRoster};
 use crate::policy::file::Policy;
 use crate::registry::Registry;

@@ -10,7 +10,7 @@ use crate::crypto::digest::SealDigest;
 use crate::crypto::json;
 use crate::crypto::note::{self, Note};
 use crate::node::config::Config;
-use crate::node::problem::FileProblem;
+use crate::node::file_problem::FileProblem;
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::receipt::Receipt;

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::crypto::digest::SealDigest;
 use crate::node::config::Config;
-use crate::node::problem::FileProblem;
+use crate::node::file_problem::FileProblem;
 
 /// Lock on the boundary's id on this host. Dropping the value releases the lock.
 #[derive(Debug)]

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::node::kept;
+use crate::node::kept_checkpoint;
 use crate::node::places::DATABASE;
 use crate::store::ledger::Ledger;
-use crate::store::stored::StoredLog;
+use crate::store::stored_log::StoredLog;
 use crate::store::{CheckpointRow, shared, sqlite};
 
 /// Opens a closed log for reading.
@@ -15,7 +15,7 @@ use crate::store::{CheckpointRow, shared, sqlite};
 /// Returns a message if the log cannot be read.
 pub fn at_rest(directory: &Path, settings: shared::LedgerConfig) -> Result<Ledger, String> {
     let (reads, head) = sqlite::reads::at_rest(&directory.join(DATABASE)).map_err(|fault| fault.to_string())?;
-    let (note, known) = kept::read(&directory.join(kept::FILE))?;
+    let (note, known) = kept_checkpoint::read(&directory.join(kept_checkpoint::FILE))?;
     let row = CheckpointRow { size: known.size, root: known.root, note: note.to_string() };
     Ledger::at_rest(Arc::new(reads), head, settings, Some(row)).map_err(|fault| fault.to_string())
 }
@@ -27,7 +27,7 @@ pub fn at_rest(directory: &Path, settings: shared::LedgerConfig) -> Result<Ledge
 /// Returns a message if the log cannot be read.
 pub fn log_in(directory: &Path) -> Result<StoredLog, String> {
     let (reads, head) = sqlite::reads::at_rest(&directory.join(DATABASE)).map_err(|fault| fault.to_string())?;
-    let beside = directory.join(kept::FILE);
-    let beside = if beside.is_file() { Some(kept::read(&beside)?.0.to_string()) } else { None };
+    let beside = directory.join(kept_checkpoint::FILE);
+    let beside = if beside.is_file() { Some(kept_checkpoint::read(&beside)?.0.to_string()) } else { None };
     StoredLog::new(Box::new(reads), &head, beside).map_err(|fault| fault.to_string())
 }

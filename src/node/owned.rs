@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::node::problem::FileProblem;
+use crate::node::file_problem::FileProblem;
 
 /// Reads a security-relevant text file. The file must be a regular file of this user or of root, and no other user may
 /// have write permission. The same rule applies to the directory of the file.

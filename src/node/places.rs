@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::node::config::Config;
-use crate::node::problem::FileProblem;
+use crate::node::file_problem::FileProblem;
 use crate::store::sqlite;
 
 /// Name of the database file in a backup.

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::node::config::Config;
-use crate::node::problem::FileProblem;
+use crate::node::file_problem::FileProblem;
 use crate::node::rosters;
 
 /// Returns the paths that no run may see.

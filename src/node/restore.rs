@@ -23,19 +23,19 @@ use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::sealed::SealPredecessor;
 use crate::crypto::digest::SealDigest;
 use crate::node::config::Config;
+use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::places::{
     CLOSED, DATABASE, OUTPUTS, beside, clear, clear_logs, directories, private_directory, put_in_place, settle, sync,
     workplace,
 };
-use crate::node::problem::{FileProblem, Problems};
-use crate::node::{kept, start};
+use crate::node::{kept_checkpoint, start};
 use crate::record::ident::Epoch;
 use crate::record::seal::{FollowedLog, Genesis};
-use crate::store::care::{StoreDefect, StoreScope, StoreSurvey};
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::lock::StoreLock;
 use crate::store::sqlite::{self, backup, survey};
+use crate::store::survey::{StoreDefect, StoreScope, StoreSurvey};
 use crate::store::{CheckpointRow, crash_points};
 use crate::trust::signer::{FileSigner, Signer as _};
 
@@ -133,7 +133,8 @@ pub fn back_up(config: &Config, into: &Path) -> Result<MadeBackup, Problems> {
     let settings = start::settings(config, &key, &around)?;
     let ledger = Ledger::at_rest(Arc::new(reads), head, settings, None).map_err(broken)?;
     let checkpoint = ledger.checkpoint().map_err(broken)?.map(|row| row.note).unwrap_or_default();
-    kept::replace(&work.path().join(kept::FILE), checkpoint.as_bytes()).map_err(|error| at(&error))?;
+    kept_checkpoint::replace(&work.path().join(kept_checkpoint::FILE), checkpoint.as_bytes())
+        .map_err(|error| at(&error))?;
     let bytes = sync_tree(work.path()).map_err(|error| at(&error))?;
     fs::rename(work.path(), &into).map_err(|error| at(&error))?;
     drop(work.keep());
@@ -200,7 +201,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
         look_through(config, &database, &old.join(OUTPUTS), &mut |_, _| {}).map_err(|fault| at(&source, &fault))?;
     // A missing output does not stop the restore, because all other data is intact.
     let (lost, broken): (Vec<&StoreDefect>, Vec<&StoreDefect>) =
-        found.defects.iter().partition(|defect| defect.mend == crate::store::care::LOST);
+        found.defects.iter().partition(|defect| defect.mend == crate::store::survey::LOST);
     if let Some(first) = broken.first() {
         let message = format!(
             "the backup has {} defects, the first: {}: {}; nothing was restored. Use an older backup; `countersign store check BACKUP` lists all defects",
@@ -229,7 +230,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
         return Err(at(&config.key, &message));
     }
     let closing = before.checkpoint().map_err(broken)?.ok_or_else(|| at(&source, &"its log is empty"))?;
-    kept::replace(&old.join(kept::FILE), closing.note.as_bytes()).map_err(failed)?;
+    kept_checkpoint::replace(&old.join(kept_checkpoint::FILE), closing.note.as_bytes()).map_err(failed)?;
     let (checkpoint, known) = last_known(config, from, &before, closing)?;
     // The new log is built next to its final path, because a rename does not work across file systems.
     let fresh = beside(&config.database, "");
@@ -274,7 +275,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     crash_points::point("restore-new-log-in-place");
     // The new boundary is now in force. After a crash at this point, the checkpoint file still contains a checkpoint of
     // the old log. The next start accepts the old log's checkpoint, because the new log names the old log.
-    kept::replace(&config.kept_checkpoint(), head.as_bytes()).map_err(failed)?;
+    kept_checkpoint::replace(&config.kept_checkpoint(), head.as_bytes()).map_err(failed)?;
     fs::remove_dir_all(work).map_err(|error| at(work, &error))?;
     sync(&config.data).map_err(failed)?;
     let lost = known.saturating_sub(entries);
@@ -296,10 +297,10 @@ fn last_known(
     closing: CheckpointRow,
 ) -> Result<(String, u64), Problems> {
     let mut best = (closing.note, closing.size);
-    let beside = Some(from.join(kept::FILE)).filter(|path| path.is_file());
-    for path in kept::known(config).into_iter().chain(beside) {
+    let beside = Some(from.join(kept_checkpoint::FILE)).filter(|path| path.is_file());
+    for path in kept_checkpoint::known(config).into_iter().chain(beside) {
         let problem = |message: String| Problems::from(FileProblem::whole(&path, message));
-        let (note, known) = kept::read(&path).map_err(problem)?;
+        let (note, known) = kept_checkpoint::read(&path).map_err(problem)?;
         if before.origin().as_ref() != Some(&known.origin) {
             // This checkpoint belongs to an earlier log or to another boundary, so it cannot be compared with the
             // backup.

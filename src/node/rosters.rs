@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 
 use crate::crypto::json;
 use crate::node::config::Config;
+use crate::node::file_problem::FileProblem;
 use crate::node::owned::read_owned;
-use crate::node::problem::FileProblem;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::roster::MAX_ROSTER_BYTES;
 use crate::trust::chain::{Chain, payload_of};
-use crate::trust::roster::TrustedRoster;
+use crate::trust::trusted_roster::TrustedRoster;
 
 /// Maximum size of a version's file in bytes: an envelope with the largest roster and all signatures.
 pub const MAX_FILE_BYTES: usize = 2 * MAX_ROSTER_BYTES;

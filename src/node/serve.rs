@@ -17,11 +17,11 @@ use crate::http::app::HttpConfig;
 use crate::http::limit::Rates;
 use crate::node::config::Config;
 use crate::node::control::{self, ControlReply, ControlRequest};
+use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::files::BoundaryFiles;
 use crate::node::host_lock::HostLock;
-use crate::node::problem::{FileProblem, Problems};
 use crate::node::start::{self, AssembledBoundary, TakenChanges};
-use crate::node::{descriptors, kept, memory, succession, witnessing};
+use crate::node::{descriptors, kept_checkpoint, memory, roster_succession, witnessing};
 use crate::record::ident::BoundaryName;
 use crate::sandbox::Sandbox;
 use crate::sandbox::linux::LinuxSandbox;
@@ -173,7 +173,7 @@ impl Node {
             tokio::spawn(reseal_on(hangup, boundary.clone(), config.runbooks.clone())),
             tokio::spawn(boundary.housekeeping.clone().keep_house()),
             tokio::spawn(watch_rosters(boundary.clone(), config.clone(), newest_roster)),
-            tokio::spawn(kept::keep(ledger.clone(), config.kept_checkpoint())),
+            tokio::spawn(kept_checkpoint::keep(ledger.clone(), config.kept_checkpoint())),
             tokio::spawn(witnessing::keep_witnessed(boundary.clone())),
         ];
         let rates = Rates::of_calls(config.calls_per_second);
@@ -189,7 +189,7 @@ impl Node {
         }
         let _ = std::fs::remove_file(config.socket());
         boundary.housekeeping.drain(DRAIN).await;
-        if let Err(error) = kept::write(&ledger, &config.kept_checkpoint()) {
+        if let Err(error) = kept_checkpoint::write(&ledger, &config.kept_checkpoint()) {
             tracing::error!("the last checkpoint can't be written: {error}");
         }
         // The host lock must be released after the store is closed.
@@ -224,7 +224,7 @@ pub fn answer_offline(config: Config, request: ControlRequest) -> Result<(Contro
         let AssembledBoundary { boundary, ledger, lock: _lock, .. } =
             start::assemble(&config, sandbox, store, files, TakenChanges::Nothing).await?;
         let answer = control::answer(&boundary, &config.runbooks, request).await;
-        kept::write(&ledger, &config.kept_checkpoint()).map_err(|error| broken(&error))?;
+        kept_checkpoint::write(&ledger, &config.kept_checkpoint()).map_err(|error| broken(&error))?;
         ledger.close().await.map_err(|fault| broken(&fault))?;
         Ok((answer, boundary.health.notes()))
     })
@@ -264,7 +264,7 @@ async fn watch_rosters(boundary: Boundary, config: Config, newest: u64) {
     loop {
         every.tick().await;
         let (state, config) = (boundary.crossing.state(), config.clone());
-        let look = move || succession::notes_while_serving(&config, &state.rosters, newest);
+        let look = move || roster_succession::notes_while_serving(&config, &state.rosters, newest);
         if let Ok(notes) = tokio::task::spawn_blocking(look).await {
             if notes != told {
                 notes.iter().for_each(|note| tracing::info!("{note}"));

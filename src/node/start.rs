@@ -10,19 +10,19 @@ use crate::boundary::sealing::{SealStop, check_on_host, restore, tokens_in_force
 use crate::boundary::{Boundary, BoundaryParts};
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::capacity::CapacityLimits;
-use crate::crossing::outputs::Outputs;
+use crate::crossing::recorded_outputs::Outputs;
 use crate::crossing::sealed::{SealContent, SealError, SealPredecessor, Sealed};
 use crate::crossing::surroundings::Surroundings;
 use crate::crypto::digest::SealDigest;
 use crate::crypto::json;
 use crate::crypto::signature::SecretKey;
 use crate::node::config::Config;
+use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::files::{self, BoundaryFiles};
 use crate::node::host_lock::HostLock;
-use crate::node::problem::{FileProblem, Problems};
 use crate::node::roster_file::DraftRoster;
-use crate::node::succession::{self, FoundRosters};
-use crate::node::{descriptors, handover, kept, log_at_rest, places, private, rosters};
+use crate::node::roster_succession::{self, FoundRosters};
+use crate::node::{descriptors, handover, kept_checkpoint, log_at_rest, places, private, rosters};
 use crate::policy::file::Policy;
 use crate::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
 use crate::record::enforcement::Level;
@@ -41,8 +41,8 @@ use crate::store::ledger::Ledger;
 use crate::store::message::WriteStop;
 use crate::store::{shared, sqlite};
 use crate::trust::chain::Chain;
-use crate::trust::roster::TrustedRoster;
 use crate::trust::signer::{FileSigner, Signer as _};
+use crate::trust::trusted_roster::TrustedRoster;
 
 /// An assembled boundary, and the findings of its start.
 pub struct AssembledBoundary {
@@ -88,7 +88,7 @@ pub async fn assemble(
     let around = surroundings();
     let key = BoundaryKey { secret: copy_of(config, &files.key)?, keyid: files.key.key().keyid() };
     let ledger = open_ledger(config, &files.key, &around, store)?;
-    let mut notes = match kept::check(config, &ledger, files.key.key()) {
+    let mut notes = match kept_checkpoint::check(config, &ledger, files.key.key()) {
         Ok(notes) => notes,
         Err(problems) => {
             // This branch must close the store. If the store stayed open, its write-ahead log would remain, and SQLite
@@ -187,13 +187,13 @@ pub fn has_store(config: &Config) -> Result<bool, FileProblem> {
     if config.database.exists() {
         return Ok(true);
     }
-    if kept::was_interrupted(config) {
+    if kept_checkpoint::was_interrupted(config) {
         let message = "an upgrade of this boundary's store was interrupted, and the old store is kept here: run `countersign store \
                        upgrade` again, which begins the new log";
         return Err(FileProblem::whole(&config.old_store(), message));
     }
-    match kept::read(&config.kept_checkpoint()) {
-        Ok((_, known)) => Err(FileProblem::whole(&config.database, kept::lost(&known))),
+    match kept_checkpoint::read(&config.kept_checkpoint()) {
+        Ok((_, known)) => Err(FileProblem::whole(&config.database, kept_checkpoint::lost(&known))),
         Err(_) => Ok(false),
     }
 }
@@ -210,7 +210,7 @@ pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
     make_directories(config)?;
     let store =
         sqlite::open(&config.database).map_err(|fault| FileProblem::whole(&config.database, fault.to_string()))?;
-    kept::sweep(&config.data).map_err(|error| FileProblem::whole(&config.data, error.to_string()))?;
+    kept_checkpoint::sweep(&config.data).map_err(|error| FileProblem::whole(&config.data, error.to_string()))?;
     Ok(store)
 }
 
@@ -405,7 +405,7 @@ impl Start<'_> {
         let config = self.config;
         let sealed = read_seal(config, self.ledger, last, Some(&files.registry))?;
         let FoundRosters { signed, candidates, mut notes, following } =
-            succession::find(config, &sealed.rosters, &sealed.policy, &files);
+            roster_succession::find(config, &sealed.rosters, &sealed.policy, &files);
         let material = |rosters: Chain, policy: &Policy| SealContent {
             name: config.name.clone(),
             registry: files.registry.clone(),

@@ -243,7 +243,7 @@ mod tests {
 
     use super::*;
     use crate::node::config::{Config, KEYS, LIMIT_KEYS, RETENTION_KEYS, SANDBOX_KEYS, maximum};
-    use crate::node::{tree, unit};
+    use crate::node::{toml_tree, unit};
     use crate::record::enforcement::Level;
     use crate::record::profile::Limits;
     use crate::yaml::YamlNode;
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn template_parser_and_schema_have_the_same_keys() {
-        let (tree, flaws) = tree::read(&text(&"prod-1".parse().expect("a name")));
+        let (tree, flaws) = toml_tree::read(&text(&"prod-1".parse().expect("a name")));
         assert_eq!(flaws, []);
         assert_eq!(keys_of(Some(&tree)), set(KEYS));
         assert_eq!(properties::<ConfigurationFile>(), set(KEYS));

@@ -21,10 +21,10 @@ use crate::crypto::digest::SealDigest;
 use crate::crypto::merkle;
 use crate::crypto::note::{self, Note, NoteError};
 use crate::node::config::Config;
-use crate::node::kept::was_interrupted;
+use crate::node::file_problem::{FileProblem, Problems};
+use crate::node::kept_checkpoint::was_interrupted;
 use crate::node::places::{CLOSED, DATABASE, OUTPUTS};
-use crate::node::problem::{FileProblem, Problems};
-use crate::node::{kept, places, restore, start};
+use crate::node::{kept_checkpoint, places, restore, start};
 use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::seal::FollowedLog;
 use crate::store::crash_points;
@@ -73,21 +73,21 @@ pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problem
     let key = restore::open_key(config)?;
     let lock = StoreLock::alone(&config.database).map_err(|fault| at(&config.database, &fault))?;
     let kept = config.old_store();
-    let database = kept.join(DATABASE);
+    let database = kept_checkpoint.join(DATABASE);
     let source = match config.database.exists() {
         true => &config.database,
         false if was_interrupted(config) => &database,
         false => {
-            let known = kept::read(&config.kept_checkpoint());
+            let known = kept_checkpoint::read(&config.kept_checkpoint());
             let nothing = |_| "there is no store, so there is nothing to upgrade".to_owned();
-            return Err(at(&config.database, &known.map_or_else(nothing, |(_, known)| kept::lost(&known))));
+            return Err(at(&config.database, &known.map_or_else(nothing, |(_, known)| kept_checkpoint::lost(&known))));
         }
     };
     let store = old::read(source).map_err(|fault| at(source, &fault))?;
     if *source != database && database.exists() {
         let message =
             "a store is kept here already: move this directory away, then run `countersign store upgrade` again";
-        return Err(at(&kept, &message));
+        return Err(at(&kept_checkpoint, &message));
     }
     let mut notes = Vec::new();
     match (store.open_runs, open_runs) {
@@ -119,30 +119,34 @@ pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problem
     let (id, new_head) = begun?;
     // After a crash from this line on, the old store is at its old path or in the directory `0.1.0`. A repeated
     // `upgrade` looks for the old store at both paths.
-    places::private_directory(&kept).map_err(|error| at(&kept, &error))?;
-    kept::replace(&kept.join(kept::FILE), head.note.as_bytes()).map_err(|error| at(&kept, &error))?;
+    places::private_directory(&kept_checkpoint).map_err(|error| at(&kept_checkpoint, &error))?;
+    kept_checkpoint::replace(&kept_checkpoint.join(kept_checkpoint::FILE), head.note.as_bytes())
+        .map_err(|error| at(&kept_checkpoint, &error))?;
     if *source != database {
         old::settle(source).map_err(|fault| at(source, &fault))?;
         places::clear_logs(source)?;
         move_to(source, &database)?;
         places::sync(source.parent().unwrap_or(Path::new("/"))).map_err(|error| at(source, &error))?;
-        places::sync(&kept).map_err(|error| at(&kept, &error))?;
+        places::sync(&kept_checkpoint).map_err(|error| at(&kept_checkpoint, &error))?;
     }
     crash_points::point("upgrade-old-store-kept");
     for (from, name) in [(config.outputs(), OUTPUTS), (config.closed(), CLOSED)] {
-        move_to(&from, &kept.join(name))?;
+        move_to(&from, &kept_checkpoint.join(name))?;
     }
-    places::sync(&kept).and_then(|()| places::sync(&config.data)).map_err(|error| at(&kept, &error))?;
+    places::sync(&kept_checkpoint)
+        .and_then(|()| places::sync(&config.data))
+        .map_err(|error| at(&kept_checkpoint, &error))?;
     crash_points::point("upgrade-old-outputs-kept");
     places::put_in_place(&config.database).map_err(|error| at(&config.database, &error))?;
     crash_points::point("upgrade-new-log-in-place");
     // The new boundary is now in force. After a crash at this point, the checkpoint file still contains a checkpoint of
     // the old log. The next start accepts the old log's checkpoint, because the new log names the old log.
-    kept::replace(&config.kept_checkpoint(), new_head.as_bytes()).map_err(|error| at(&config.data, &error))?;
+    kept_checkpoint::replace(&config.kept_checkpoint(), new_head.as_bytes())
+        .map_err(|error| at(&config.data, &error))?;
     drop(lock);
     let Head { note: checkpoint, verified } = head;
     let entries = store.leaves.len() as u64;
-    Ok(Upgraded { id, follows: store.id, entries, checkpoint, verified, kept, notes })
+    Ok(Upgraded { id, follows: store.id, entries, checkpoint, verified, kept_checkpoint, notes })
 }
 
 /// Creates the new log next to its final path.
@@ -171,11 +175,11 @@ fn last_head(config: &Config, key: &FileSigner, store: &OldStore) -> Result<Head
     let own = config.kept_checkpoint();
     let mut found = Vec::new();
     if let Some(note) = &store.checkpoint {
-        found.push((config.database.clone(), kept::parse(note)));
+        found.push((config.database.clone(), kept_checkpoint::parse(note)));
     }
-    let beside = Some(config.old_store().join(kept::FILE)).filter(|path| path.exists());
-    for path in kept::known(config).into_iter().chain(beside) {
-        let read = kept::read(&path);
+    let beside = Some(config.old_store().join(kept_checkpoint::FILE)).filter(|path| path.exists());
+    for path in kept_checkpoint::known(config).into_iter().chain(beside) {
+        let read = kept_checkpoint::read(&path);
         found.push((path, read));
     }
     let mut best: Option<(PathBuf, Note, Checkpoint)> = None;

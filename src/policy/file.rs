@@ -20,7 +20,7 @@ use crate::policy::lists::{KINDS, ListSide, ListedPattern, word};
 use crate::policy::patterns::{CaseSensitivity, LeadingDots, Pattern, PatternError};
 use crate::record::authorization::PermissionKind;
 use crate::record::declared::SandboxRule;
-use crate::record::step::{Approvals, GroupSource};
+use crate::record::step_definition::{Approvals, GroupSource};
 use crate::record::validity::Timestamp;
 use crate::yaml::{self, YamlFlaw, YamlKind, YamlNode};
 

@@ -6,13 +6,13 @@
 pub mod builtins;
 pub mod decide;
 pub mod file;
-pub mod host;
+pub mod host_access;
 pub mod lists;
 pub mod origin;
 pub mod paths;
 pub mod patterns;
-pub mod permissions;
-pub mod profile;
 pub mod profile_error;
+pub mod required_permissions;
 pub mod ruling;
 pub mod session;
+pub mod step_profile;

@@ -11,7 +11,7 @@ use crate::policy::paths::RunbookPath;
 use crate::record::declared::{Limit, SandboxRule};
 use crate::record::ident::StepRef;
 use crate::record::profile::Proc;
-use crate::record::step::Approvals;
+use crate::record::step_definition::Approvals;
 
 /// The policy for one step, in which each value has its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use crate::record::later_parts::Manifest;
 use crate::record::malformed::Malformed;
 use crate::record::reserved::{ReservedPart as _, below};
 use crate::record::run_report::RunReport;
-use crate::record::step::MAX_DEFINITION_BYTES;
+use crate::record::step_definition::MAX_DEFINITION_BYTES;
 
 /// The media type of a bundle, which names the format and its version.
 pub const MEDIA_TYPE: &str = "application/vnd.countersign.bundle.v1+json";

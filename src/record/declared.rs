@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::record::host::check_address;
+use crate::record::host_names::check_address;
 use crate::record::profile::{Limits, Proc, Workdir};
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode, unknown};
 

@@ -299,7 +299,7 @@ mod tests {
     use crate::record::consumption::Consumption;
     use crate::record::denial::Denial;
     use crate::record::receipt::Receipt;
-    use crate::record::refusal::RefusalStatement;
+    use crate::record::refusal_statement::RefusalStatement;
     use crate::record::roster::Roster;
     use crate::record::seal::Seal;
 

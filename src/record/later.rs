@@ -7,7 +7,7 @@ use crate::record::envelope::MAX_SIGNATURES;
 use crate::record::grant::Grant;
 use crate::record::malformed::Malformed;
 use crate::record::reserved::ReservedForm;
-use crate::record::review::ReviewStatement;
+use crate::record::review_statement::ReviewStatement;
 use crate::record::revocation::Revocation;
 use crate::record::run_report::RunReport;
 use crate::record::schema::settings;

@@ -14,7 +14,7 @@ pub mod document;
 pub mod enforcement;
 pub mod envelope;
 pub mod grant;
-pub mod host;
+pub mod host_names;
 // The module `later_words` defines its types with the same macro.
 #[macro_use]
 pub mod ident;
@@ -26,16 +26,16 @@ pub mod local_receipt;
 pub mod malformed;
 pub mod profile;
 pub mod receipt;
-pub mod refusal;
+pub mod refusal_statement;
 pub mod reserved;
-pub mod review;
+pub mod review_statement;
 pub mod revocation;
 pub mod roster;
 pub mod run_report;
 pub mod sandbox_permission;
 pub mod schema;
 pub mod seal;
-pub mod step;
+pub mod step_definition;
 pub mod stream_name;
 pub mod token;
 pub mod validity;

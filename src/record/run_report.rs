@@ -12,7 +12,7 @@ use crate::record::later_parts::ProgramFacts;
 use crate::record::malformed::Malformed;
 use crate::record::profile::PROGRAMS;
 use crate::record::receipt::{ConsumptionRef, Files, Outcome, Output, Usage, check_output};
-use crate::record::refusal::RefusingBoundary;
+use crate::record::refusal_statement::RefusingBoundary;
 use crate::record::reserved::Reserved;
 use crate::record::validity::Timestamp;
 

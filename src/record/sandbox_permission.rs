@@ -4,8 +4,8 @@
 //! without an arm, and the test below reports a missing entry of [`SandboxPermission::ALL`].
 
 use crate::record::declared::{DeclaredNetwork, DeclaredSandbox, SandboxRule, checked, list, network, word};
-use crate::record::host::{check_address, check_path, check_pattern, check_reason, check_user};
-use crate::record::host::{is_at_or_below, split_patterns};
+use crate::record::host_names::{check_address, check_path, check_pattern, check_reason, check_user};
+use crate::record::host_names::{is_at_or_below, split_patterns};
 use crate::record::profile::{ISOLATED, Layer, Network, NetworkMode, Proc, Profile, Workdir};
 use crate::yaml::{YamlFlaw, YamlNode};
 

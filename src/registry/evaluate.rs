@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::registry::parameter_error::{ParameterError, cut};
 use crate::registry::parameter_pattern::ParameterPatterns;
-use crate::registry::schema::{escape, pointer};
+use crate::registry::schema_keywords::{escape, pointer};
 use crate::yaml;
 
 /// Returns the errors of a value, at most [`MAX_ERRORS`]. `schema` must be within the closed subset of JSON Schema.
@@ -200,14 +200,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::registry::schema;
+    use crate::registry::schema_keywords;
 
     /// Returns the errors of a complete JSON Schema validator, in the wording of this module.
     fn reference(schema: &Value, value: &Value) -> Vec<String> {
         let validator = jsonschema::options()
             .with_draft(Draft::Draft202012)
             .with_pattern_options(PatternOptions::regex())
-            .build(&closed(schema))
+            .build(&closed(schema_keywords))
             .expect("a schema");
         let mut found: Vec<String> = validator
             .iter_errors(value)
@@ -233,7 +233,7 @@ mod tests {
     }
 
     fn ours(schema: &Value, value: &Value) -> Vec<String> {
-        let errors = evaluate(schema, value, &ParameterPatterns::default());
+        let errors = evaluate(schema_keywords, value, &ParameterPatterns::default());
         let words = |error: ParameterError| match error.message.strip_prefix("unknown parameter") {
             Some(_) => format!("{}: unknown", error.pointer),
             None => format!("{}: {}", error.pointer, error.message),
@@ -245,10 +245,10 @@ mod tests {
 
     /// Sets `additionalProperties` to false.
     fn closed(schema: &Value) -> Value {
-        let Value::Object(map) = schema else { return schema.clone() };
+        let Value::Object(map) = schema_keywords else { return schema_keywords.clone() };
         let mut map = map.clone();
         if let Some(Value::Object(properties)) = map.get_mut("properties") {
-            properties.values_mut().for_each(|schema| *schema = closed(schema));
+            properties.values_mut().for_each(|schema| *schema_keywords = closed(schema_keywords));
         }
         if let Some(items) = map.get_mut("items") {
             *items = closed(items);
@@ -289,12 +289,12 @@ mod tests {
         let members = prop::collection::vec(value.clone(), 1..6).prop_map(Value::from).boxed();
         (rest, keywords(vec![("enum", members), ("const", value)]), 0..4)
             .prop_map(move |(mut schema, few, which)| {
-                let map = schema.as_object_mut().expect("keywords");
+                let map = schema_keywords.as_object_mut().expect("keywords");
                 map.insert("type".to_owned(), kind.into());
                 if which == 0 {
                     map.extend(few.as_object().expect("keywords").clone());
                 }
-                schema
+                schema_keywords
             })
             .boxed()
     }
@@ -328,8 +328,8 @@ mod tests {
             let objects = prop::sample::select(vec![json!({}), json!({"a": 1}), json!({"a": 1.0, "b": "-"})]).boxed();
             let array = (keywords(vec![("minItems", count()), ("maxItems", count())]), inner.clone()).prop_map(
                 |(mut schema, items)| {
-                    schema["items"] = items;
-                    schema
+                    schema_keywords["items"] = items;
+                    schema_keywords
                 },
             );
             let object =
@@ -365,15 +365,17 @@ mod tests {
 
     /// Generates values that often fit the schema.
     fn fitting(schema: &Value) -> BoxedStrategy<Value> {
-        let fits = match schema["type"].as_str() {
+        let fits = match schema_keywords["type"].as_str() {
             Some("string") => text().prop_map(Value::from).boxed(),
             Some("integer") => (-5_i64..5).prop_map(Value::from).boxed(),
             Some("boolean") => any::<bool>().prop_map(Value::from).boxed(),
-            Some("array") => prop::collection::vec(fitting(&schema["items"]), 0..4).prop_map(Value::from).boxed(),
+            Some("array") => {
+                prop::collection::vec(fitting(&schema_keywords["items"]), 0..4).prop_map(Value::from).boxed()
+            }
             _ => {
-                let properties = schema["properties"].as_object().cloned().unwrap_or_default();
+                let properties = schema_keywords["properties"].as_object().cloned().unwrap_or_default();
                 let each = properties.iter().map(|(name, schema)| {
-                    prop::option::weighted(0.9, fitting(schema)).prop_map({
+                    prop::option::weighted(0.9, fitting(schema_keywords)).prop_map({
                         let name = name.clone();
                         move |value| Some((name.clone(), value?))
                     })
@@ -382,8 +384,13 @@ mod tests {
                 each.prop_map(|all| json!(all.into_iter().flatten().collect::<BTreeMap<String, Value>>())).boxed()
             }
         };
-        let listed: Vec<Value> =
-            schema["enum"].as_array().into_iter().flatten().chain(schema.get("const")).map(plain).collect();
+        let listed: Vec<Value> = schema_keywords["enum"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .chain(schema_keywords.get("const"))
+            .map(plain)
+            .collect();
         if listed.is_empty() {
             return prop_oneof![8 => fits, 1 => any_value()].boxed();
         }
@@ -403,15 +410,15 @@ mod tests {
     #[test]
     fn values_get_the_same_errors_as_from_a_complete_json_schema_validator() {
         let (fitted, refused) = (Cell::new(0), Cell::new(0));
-        let pairs = any_schema().prop_flat_map(|schema| (Just(schema.clone()), fitting(&schema)));
+        let pairs = any_schema().prop_flat_map(|schema| (Just(schema_keywords.clone()), fitting(&schema_keywords)));
         let config = Config { cases: 2000, failure_persistence: None, ..Config::default() };
         TestRunner::new(config)
             .run(&pairs, |(schema, value)| {
                 // The pattern must compile, and each name must be a valid parameter name.
                 let whole = json!({"type": "object", "properties": {"a": schema}});
-                let flaws = schema::check(&whole, &ParameterPatterns::default()).err().unwrap_or_default();
+                let flaws = schema_keywords::check(&whole, &ParameterPatterns::default()).err().unwrap_or_default();
                 prop_assume!(!flaws.iter().any(|flaw| flaw.path.last().is_some_and(|last| last == "pattern")));
-                let found = ours(&schema, &value);
+                let found = ours(&schema_keywords, &value);
                 prop_assert_eq!(&found, &reference(&schema, &value), "{} {}", schema, value);
                 let count = if found.is_empty() { &fitted } else { &refused };
                 count.set(count.get() + 1);

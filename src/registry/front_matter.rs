@@ -18,9 +18,9 @@ use serde_json::{Map, Value, json};
 
 use crate::record::declared::DeclaredSandbox;
 use crate::record::sandbox_permission::SandboxPermission;
-use crate::record::step::{Approvals, GroupSource};
+use crate::record::step_definition::{Approvals, GroupSource};
 use crate::registry::attributes::{LATER, LIMITS, limit};
-use crate::registry::parameters::ParameterSchema;
+use crate::registry::parameter_schema::ParameterSchema;
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode, unknown};
 
 /// Settings in the front matter for every step of the file.

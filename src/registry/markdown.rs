@@ -7,7 +7,7 @@
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 use crate::record::ident::StepRef;
-use crate::record::step::{Format, MAX_SOURCE_BYTES, SessionUse, StepDefinition, Template};
+use crate::record::step_definition::{Format, MAX_SOURCE_BYTES, SessionUse, StepDefinition, Template};
 use crate::registry::attributes::{self, FenceInfo, PlacedText};
 use crate::registry::front_matter::{self, FrontMatter};
 use crate::yaml::{self, TextPlace, YamlFlaw, not_yet, unknown};

@@ -4,15 +4,15 @@
 //! step can be added or changed. A step outside the registry can't be proposed. The files are read only while the
 //! registry is built, so the source that runs is the source that was hashed.
 pub(crate) mod attributes;
+mod directory_walk;
 mod evaluate;
 pub(crate) mod front_matter;
 pub mod markdown;
 pub mod parameter_error;
 pub(crate) mod parameter_pattern;
-pub mod parameters;
+pub mod parameter_schema;
 pub mod registry_error;
-pub mod schema;
-mod walk;
+pub mod schema_keywords;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -25,12 +25,14 @@ use crate::crypto::canonical::canonical_of;
 use crate::crypto::digest::{RegistryRoot, StepDigest};
 use crate::crypto::merkle;
 use crate::record::ident::StepRef;
-use crate::record::step::{GroupSource, MAX_DEFINITION_BYTES, MAX_SOURCE_BYTES, RegistryLeaf, StepDefinition};
+use crate::record::step_definition::{
+    GroupSource, MAX_DEFINITION_BYTES, MAX_SOURCE_BYTES, RegistryLeaf, StepDefinition,
+};
+use crate::registry::directory_walk::{RunbookDirectoryWalk, read_file};
 use crate::registry::parameter_pattern::ParameterPatterns;
-use crate::registry::parameters::ParameterSchema;
+use crate::registry::parameter_schema::ParameterSchema;
 use crate::registry::registry_error::{RegistryError, whole};
-use crate::registry::schema::SchemaFlaw;
-use crate::registry::walk::{RunbookDirectoryWalk, read_file};
+use crate::registry::schema_keywords::SchemaFlaw;
 use crate::yaml::{TextPlace, YamlFlaw};
 
 /// Sealed set of steps.
@@ -309,16 +311,16 @@ impl Schemas {
     /// function `seal` reports them.
     fn share(&mut self, step: &mut StepDefinition) {
         if let Ok(schema) = self.get(&step.params) {
-            step.params = Arc::clone(schema.schema());
+            step.params = Arc::clone(schema_keywords.schema());
         }
     }
 
     fn get(&mut self, schema: &Arc<Value>) -> Result<ParameterSchema, Vec<SchemaFlaw>> {
-        if let Some(known) = self.known.get(schema) {
+        if let Some(known) = self.known.get(schema_keywords) {
             return Ok(known.clone());
         }
-        let checked = ParameterSchema::shared(Arc::clone(schema), Arc::clone(&self.patterns))?;
-        self.known.insert(Arc::clone(schema), checked.clone());
+        let checked = ParameterSchema::shared(Arc::clone(schema_keywords), Arc::clone(&self.patterns))?;
+        self.known.insert(Arc::clone(schema_keywords), checked.clone());
         Ok(checked)
     }
 }
@@ -339,19 +341,19 @@ fn register(
     let schema = schemas
         .get(&definition.params)
         .map_err(|flaws| flaws.first().map_or_else(String::new, |flaw| format!("params: {flaw}")))?;
-    definition.params = Arc::clone(schema.schema());
+    definition.params = Arc::clone(schema_keywords.schema());
     let canonical = canonical_of(&definition).map_err(|error| error.to_string())?;
     if canonical.len() > MAX_DEFINITION_BYTES {
         return Err(format!("the step's definition is larger than {MAX_DEFINITION_BYTES} bytes: make it smaller"));
     }
     let digest = StepDigest::of(&canonical);
-    Ok(RegisteredStep { digest, canonical: canonical.into(), schema, definition: definition.into(), place })
+    Ok(RegisteredStep { digest, canonical: canonical.into(), schema_keywords, definition: definition.into(), place })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::walk::MAX_FILE_BYTES;
+    use crate::registry::directory_walk::MAX_FILE_BYTES;
     use std::fs;
     use std::os::unix::fs::symlink;
 
@@ -495,7 +497,7 @@ mod tests {
         let error = Registry::from_definitions(stored.clone()).expect_err("twice");
         assert!(error[0].message.contains("exists already"), "{error:?}");
         stored.truncate(1);
-        stored[0].session = crate::record::step::SessionUse::Write;
+        stored[0].session = crate::record::step_definition::SessionUse::Write;
         let error = Registry::from_definitions(stored).expect_err("a later feature");
         assert_eq!(
             error[0].to_string(),
@@ -768,7 +770,7 @@ mod tests {
         let registry = Dir::of(&[("nginx.md", NGINX)]).load().expect("a registry");
         let mut stored: Vec<StepDefinition> =
             registry.steps().map(|step| StepDefinition::clone(&step.definition)).collect();
-        stored[0].template = crate::record::step::Template::Gruntwork;
+        stored[0].template = crate::record::step_definition::Template::Gruntwork;
         let error = Registry::from_definitions(stored).expect_err("a later feature");
         assert!(error[0].to_string().starts_with("nginx:restart: later-feature /step/template: "), "{error:?}");
     }

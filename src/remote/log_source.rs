@@ -9,12 +9,12 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::audit::evidence::{EvidenceFiles, Unreadable};
+use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
 use crate::crypto::digest::BlobDigest;
 use crate::crypto::merkle::{MAX_ENTRY_BYTES, TILE_WIDTH, TileKind, TilePath, split_entries};
 use crate::crypto::note::MAX_NOTE_BYTES;
 use crate::remote::client::Client;
-use crate::store::stored::StoredLog;
+use crate::store::stored_log::StoredLog;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 

@@ -1,7 +1,7 @@
 //! Client of a boundary: HTTP calls, proposals and their output, the log, and copies of the log.
 pub mod client;
 pub mod export;
-pub mod follow;
+pub mod follow_run;
 pub mod log_source;
 pub mod proposals;
 pub mod run_printer;

@@ -8,11 +8,11 @@ use similar::algorithms::{Capture, Compact, Replace, myers};
 use crate::crypto::digest::StepDigest;
 use crate::crypto::{canonical, json};
 use crate::record::authorization::{Authorization, PermissionKind};
-use crate::record::step::{MAX_DEFINITION_BYTES, StepDefinition};
+use crate::record::step_definition::{MAX_DEFINITION_BYTES, StepDefinition};
 use crate::review::comparison::{LineDifference, RunComparison};
 use crate::review::derived::Derived;
 use crate::review::sources::{LastRun, ReviewSources};
-use crate::review::words::counted;
+use crate::review::value_words::counted;
 use crate::terminal::screen::{PrintableText, leaves};
 
 /// Compares the run that approvers sign with the last successful run of the step.

@@ -9,17 +9,17 @@ use crate::crypto::digest::{AuthorizationDigest, BlobDigest, PolicyDigest, Rende
 use crate::crypto::{canonical, json};
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
-use crate::policy::permissions::{self, PolicyDenied};
-use crate::policy::profile::{PolicyProfile, RequiredLayers, effective};
+use crate::policy::required_permissions::{self, PolicyDenied};
 use crate::policy::ruling;
+use crate::policy::step_profile::{PolicyProfile, RequiredLayers, effective};
 use crate::record::authorization::{Authorization, Permission};
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Signed};
 use crate::record::profile::{Layer, Limits, Profile};
 use crate::record::seal::Seal;
-use crate::record::step::{Approvals, MAX_DEFINITION_BYTES, StepDefinition};
+use crate::record::step_definition::{Approvals, MAX_DEFINITION_BYTES, StepDefinition};
 use crate::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
-use crate::registry::parameters::ParameterSchema;
+use crate::registry::parameter_schema::ParameterSchema;
 use crate::review::coverage;
 use crate::review::derived::{
     COVERED, Derived, ReviewCheck, ReviewFinding, SANDBOX, SCRIPT_DIGEST, SEALED, StatementVerdict, TRUSTED,
@@ -281,14 +281,14 @@ impl Derived {
             }
         };
         let ruling = ruling::resolve(&policy, &lists, &signed.step.reference);
-        let asked = permissions::questions(&ruling, &definition);
+        let asked = required_permissions::questions(&ruling, &definition);
         // No approver checks the sealed lists, because only the boundary seals them. Therefore the approvers must
         // also sign the permissions that this program's own lists require.
         let own = if lists == *Builtins::current() {
             asked.clone()
         } else {
             let ruling = ruling::resolve(&policy, Builtins::current(), &signed.step.reference);
-            permissions::questions(&ruling, &definition)
+            required_permissions::questions(&ruling, &definition)
         };
         self.permissions(signed, asked, own);
         let definition = &definition;
@@ -331,7 +331,11 @@ impl Derived {
         own: Result<Vec<Permission>, PolicyDenied>,
     ) {
         let named = |permissions: &[&Permission]| {
-            permissions.iter().map(|permission| format!("{:?}", permission.what)).collect::<Vec<_>>().join(", ")
+            required_permissions
+                .iter()
+                .map(|permission| format!("{:?}", permission.what))
+                .collect::<Vec<_>>()
+                .join(", ")
         };
         let asked = match asked {
             Ok(asked) => asked,

@@ -8,7 +8,7 @@ use crate::record::authorization::Authorization;
 use crate::record::document::Statement;
 use crate::record::ident::Name;
 use crate::record::profile::Profile;
-use crate::record::step::{Approvals, StepDefinition};
+use crate::record::step_definition::{Approvals, StepDefinition};
 use crate::review::line::Lines;
 
 /// Check with its result.

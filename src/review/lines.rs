@@ -12,7 +12,7 @@ use crate::crypto::digest::ContentDigest;
 use crate::record::authorization::{Authorization, PermissionKind, PermissionReason};
 use crate::record::ident::Name;
 use crate::record::profile::{ISOLATED, Limits, NetworkMode, Proc, Profile, STRICT, Workdir};
-use crate::record::step::{Approvals, StepDefinition};
+use crate::record::step_definition::{Approvals, StepDefinition};
 use crate::record::validity::{DEFAULT_WINDOW_S, Timestamp};
 use crate::review::compare::compare;
 use crate::review::coverage::EqualValues;
@@ -21,7 +21,7 @@ use crate::review::line::{LineWeight, Lines, MOST_PARAMETERS, ROW, ReviewLine};
 use crate::review::remarks;
 use crate::review::signed_field::{FieldReason, SignedField};
 use crate::review::sources::{ReviewSources, RosterSource};
-use crate::review::words::{bytes, counted, duration_ms, listed, paths, plain_or_quoted, rule_words, span};
+use crate::review::value_words::{bytes, counted, duration_ms, listed, paths, plain_or_quoted, rule_words, span};
 use crate::terminal::screen::{LineTone, PrintableText, leaves, lines_of, path_key};
 
 /// Longest value, in bytes, that the decision screen shows in full: three lines of 80 columns.

@@ -20,4 +20,4 @@ pub mod signed_field;
 pub mod sources;
 #[cfg(test)]
 pub(crate) mod tests;
-pub mod words;
+pub mod value_words;

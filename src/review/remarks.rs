@@ -12,7 +12,7 @@ use crate::review::hidden::hidden;
 use crate::review::line::MOST_PARAMETERS;
 use crate::review::line::{RemarkSeverity, ReviewLine};
 use crate::review::sources::{ReviewSources, RosterSource};
-use crate::review::words::plain_or_quoted;
+use crate::review::value_words::plain_or_quoted;
 use crate::terminal::screen::{PrintableText, leaves, path_key};
 
 /// Longest value, in bytes, without a remark about its length.

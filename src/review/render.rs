@@ -12,7 +12,7 @@ use crate::review::line::{LineWeight, ReviewLine};
 use crate::review::line::{MOST_REMARKS, ROW};
 use crate::review::signed_field::FieldReason;
 use crate::review::sources::ReviewSources;
-use crate::review::words::{bytes, duration_ms};
+use crate::review::value_words::{bytes, duration_ms};
 use crate::terminal::screen::{LineTone, PrintableText, Screen};
 
 /// Heading of the script, which is printed only if other values are above the script.

@@ -8,7 +8,7 @@ use crate::record::authorization::Permission;
 use crate::record::envelope::{Envelope, EnvelopeSignature};
 use crate::record::ident::Name;
 use crate::record::profile::Profile;
-use crate::trust::roster::TrustedRoster;
+use crate::trust::trusted_roster::TrustedRoster;
 
 /// Documents that a review reads from the boundary or from a file. The documents are not verified.
 #[derive(Debug, Clone, Default)]

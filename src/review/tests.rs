@@ -9,8 +9,8 @@ use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
 use crate::crypto::sshsig::SshKey;
 use crate::policy::builtins::{Builtins, CANONICAL};
 use crate::policy::file::Policy;
-use crate::policy::permissions;
-use crate::policy::profile::{PolicyProfile, RequiredLayers, effective};
+use crate::policy::required_permissions;
+use crate::policy::step_profile::{PolicyProfile, RequiredLayers, effective};
 use crate::record::authorization::{
     Authorization, BoundaryRef, Permission, PermissionKind, PermissionReason, StepReference,
 };
@@ -18,7 +18,7 @@ use crate::record::envelope::{Envelope, EnvelopeSignature};
 use crate::record::profile::{Layer, Limits, Proc, Profile, STRICT, Workdir};
 use crate::record::roster::{PresenceRule, Roster};
 use crate::record::seal::{Genesis, Seal, SealedBoundary};
-use crate::record::step::StepDefinition;
+use crate::record::step_definition::StepDefinition;
 use crate::record::validity::Timestamp;
 use crate::review::coverage::fields;
 use crate::review::derive::derive;
@@ -30,7 +30,7 @@ use crate::review::render::{DEFINITION, SIGNED, brief, decision, full, profile_w
 use crate::review::signed_field::FieldReason;
 use crate::review::sources::{LastRun, ReportedState, ReviewSources, RosterSource};
 use crate::terminal::screen::{backwards, lines_of};
-use crate::trust::roster::TrustedRoster;
+use crate::trust::trusted_roster::TrustedRoster;
 
 const NOW: i64 = 1_795_167_600;
 
@@ -109,7 +109,7 @@ impl ReviewCase {
         let lists = serde_json::from_slice(&self.builtins).expect("JSON");
         let Ok(lists) = Builtins::from_sealed(&lists) else { return nothing() };
         let ruling = crate::policy::ruling::resolve(&policy, &lists, &definition.reference);
-        match (permissions::questions(&ruling, &definition), effective(&ruling, &definition.sandbox, &given)) {
+        match (required_permissions::questions(&ruling, &definition), effective(&ruling, &definition.sandbox, &given)) {
             (Ok(asked), Ok(profile)) => (asked, profile),
             _ => nothing(),
         }
@@ -176,7 +176,7 @@ impl ReviewCase {
             },
             params: self.params.clone(),
             rendered: RenderedDigest::of(source.as_bytes()),
-            permissions,
+            required_permissions,
             sandbox,
             proposer: "ci-agent".parse().expect("name"),
             reason: self.reason.clone(),

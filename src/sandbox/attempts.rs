@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError, mpsc};
 
 use crate::record::profile::{Limits, Profile};
-use crate::sandbox::cancel::CancelFlag;
+use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::{End, Plan, Sandbox};
 
 /// One escape attempt and its result.

@@ -17,7 +17,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use crate::record::profile::{Proc, Profile, Workdir};
-use crate::sandbox::deny::NamePatterns;
+use crate::sandbox::denied_names::NamePatterns;
 use crate::sandbox::grants::{PathAccess, PathGrant};
 use crate::sandbox::interpreter;
 use crate::sandbox::protocol::{AtStage, RunRequest, SetupFailure, SetupStage};

@@ -1,6 +1,6 @@
 //! User ids of runs. Two runs never have the same id at the same time.
 
-use crate::record::host::check_user;
+use crate::record::host_names::check_user;
 use crate::sandbox::protocol::HostId;
 use std::sync::{Mutex, PoisonError};
 

@@ -13,22 +13,22 @@ use rustix::process::{Resource, Rlimit};
 
 use crate::record::enforcement::Level;
 use crate::record::profile::{Layer, Limits, NetworkMode, Profile, STRICT, Workdir};
-use crate::sandbox::cancel::CancelFlag;
+use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::capture::Chunk;
 use crate::sandbox::cgroup::{GroupParent, RunGroup};
-use crate::sandbox::follow::{DEATH, FollowedRun, LaunchedRun};
 use crate::sandbox::helper::{Helper, PATIENCE};
 use crate::sandbox::ids::{Id, Ids};
 use crate::sandbox::interpreter;
 use crate::sandbox::leftovers;
 use crate::sandbox::network::{Proxy, Resolve};
 use crate::sandbox::probe::{HostProbe, Missing, ProbeFailures};
-use crate::sandbox::profile::{self, HostSurroundings, Prepared, Unavailable};
+use crate::sandbox::profile_check::{self, HostSurroundings, Prepared, Unavailable};
 use crate::sandbox::protocol::{
     self, AtStage as _, Descriptors, HelperMessage, HostId, MAX_TEXT, RunForm, RunRequest, SetupFailure, SetupStage,
     Start, StepEnd, SyscallFilter,
 };
 use crate::sandbox::remove;
+use crate::sandbox::run_follower::{DEATH, FollowedRun, LaunchedRun};
 use crate::sandbox::{Plan, Report, Sandbox};
 
 /// Path of this program, which stays valid if the file on disk is replaced.
@@ -162,11 +162,12 @@ impl LinuxSandbox {
             .and_then(|tree| std::fs::set_permissions(&tree, std::fs::Permissions::from_mode(0o755)).map(|()| tree));
         let tree = made.at(SetupStage::Request, "make a directory for the overlay test")?;
         let mut profile = Profile::nothing(probe.held(), Limits { wall_ms: TRIAL_MS, ..Limits::default() });
-        (profile.write, profile.workdir) = (vec![tree.display().to_string()], Workdir::Overlay);
-        let filter = probe.missing(Layer::Seccomp).is_none().then(|| SyscallFilter::of(RunForm::Namespaces, &profile));
+        (profile_check.write, profile_check.workdir) = (vec![tree.display().to_string()], Workdir::Overlay);
+        let filter =
+            probe.missing(Layer::Seccomp).is_none().then(|| SyscallFilter::of(RunForm::Namespaces, &profile_check));
         let landlock = probe.missing(Layer::Landlock).is_none();
         let (form, layers) = (RunForm::Namespaces, probe.held());
-        let prepared = Prepared { profile, form, user: None, landlock, filter, level: Level::Strict, layers };
+        let prepared = Prepared { profile_check, form, user: None, landlock, filter, level: Level::Strict, layers };
         let plan = Plan { interpreter: "sh".into(), source: b"exit 0".into(), env: vec![], params_json: b"{}".into() };
         let tried = self.play(&prepared, &plan);
         remove_run_dir(&tree);
@@ -185,9 +186,16 @@ impl LinuxSandbox {
         let form = if lacking.namespaces.is_some() { RunForm::Host } else { RunForm::Namespaces };
         let landlock = lacking.landlock.is_none();
         let profile = Profile::nothing(vec![], Limits { wall_ms: TRIAL_MS, ..Limits::default() });
-        let filter = lacking.seccomp.is_none().then(|| SyscallFilter::of(form, &profile));
-        let prepared =
-            Prepared { profile, form, user: None, landlock, filter, level: Level::Strict, layers: STRICT.to_vec() };
+        let filter = lacking.seccomp.is_none().then(|| SyscallFilter::of(form, &profile_check));
+        let prepared = Prepared {
+            profile_check,
+            form,
+            user: None,
+            landlock,
+            filter,
+            level: Level::Strict,
+            layers: STRICT.to_vec(),
+        };
         let plan = Plan {
             interpreter: "sh".into(),
             source: SELF_TEST.into(),
@@ -271,12 +279,12 @@ impl Sandbox for LinuxSandbox {
     }
 
     fn check(&self, profile: &Profile) -> Result<Prepared, Unavailable> {
-        let prepared = profile::check(profile, &self.probe, &self.around)?;
+        let prepared = profile_check::check(profile_check, &self.probe, &self.around)?;
         if prepared.form == RunForm::Namespaces
-            && profile.workdir == Workdir::Overlay
+            && profile_check.workdir == Workdir::Overlay
             && let Some(missing) = self.overlay()
         {
-            profile::without_overlays(profile, missing)?;
+            profile_check::without_overlays(profile_check, missing)?;
         }
         Ok(prepared)
     }

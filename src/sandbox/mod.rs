@@ -9,14 +9,13 @@
 pub mod addresses;
 pub mod attempts;
 mod bpf;
-pub mod cancel;
+pub mod cancel_flag;
 pub mod capture;
 mod cgroup;
 mod confine;
-mod deny;
-pub mod facts;
+mod denied_names;
+pub mod enforcement_facts;
 mod filesystem;
-pub mod follow;
 mod grants;
 mod helper;
 mod ids;
@@ -27,20 +26,21 @@ pub mod linux;
 mod mounts;
 pub mod network;
 pub mod probe;
-pub mod profile;
+pub mod profile_check;
 pub mod protocol;
 mod remove;
 mod request;
+pub mod run_follower;
 mod seccomp;
 mod syscalls;
 mod trees;
 
 use crate::record::enforcement::Enforcement;
 use crate::record::profile::Profile;
-use crate::sandbox::cancel::CancelFlag;
+use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::capture::{Capture, Chunk, Segment};
 use crate::sandbox::probe::HostProbe;
-use crate::sandbox::profile::{Prepared, Unavailable};
+use crate::sandbox::profile_check::{Prepared, Unavailable};
 
 /// Runs steps. After [`Sandbox::run`] returns, no process of that run exists, except the processes that
 /// [`Enforcement::left`] counts. Several threads may call [`Sandbox::run`] at the same time.
@@ -119,7 +119,7 @@ impl Report {
             stderr: nothing(),
             order: Vec::new(),
             usage: RunUsage::default(),
-            enforcement: facts::nothing_enforced(),
+            enforcement: enforcement_facts::nothing_enforced(),
             duration_ms: 0,
         }
     }

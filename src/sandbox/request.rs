@@ -135,7 +135,7 @@ fn authority(text: &str, default: Option<u16>) -> Result<(String, u16), &'static
     // Remove a trailing dot. A name with a dot at its end is the same name, but its text would not match the allow
     // list.
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-    crate::record::host::check_address(&format!("{name}:{port}"))
+    crate::record::host_names::check_address(&format!("{name}:{port}"))
         .map_err(|_| "the target is no host name: numeric addresses are never reached")?;
     Ok((name, port))
 }

@@ -20,7 +20,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
-use crate::sandbox::deny::{DIRECTORY, DeniedNames, MAX_DEPTH, NamePatterns};
+use crate::sandbox::denied_names::{DIRECTORY, DeniedNames, MAX_DEPTH, NamePatterns};
 use crate::sandbox::protocol::{AtStage, SetupFailure, SetupStage};
 use crate::sandbox::syscalls;
 

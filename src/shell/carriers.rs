@@ -2,8 +2,8 @@
 
 use crate::shell::grammars::{LOADER, START_STOP_DAEMON};
 use crate::shell::options::{OptionGrammar, letters};
+use crate::shell::script_walk::TextReader;
 use crate::shell::syntax::Word;
-use crate::shell::walk::TextReader;
 use crate::shell::wrappers::{Done, WrapperCall};
 
 /// Meaning of an option's value.

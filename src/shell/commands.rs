@@ -1,8 +1,8 @@
 //! Finds the commands that a script would start.
 
 use crate::shell::found::{NotUnderstood, ScriptFinding, ScriptPlace, Shell};
+use crate::shell::script_walk::ScriptWalk;
 use crate::shell::syntax::HOLE;
-use crate::shell::walk::ScriptWalk;
 
 /// Maximum size of a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use crate::shell::grammars::GIT;
 use crate::shell::options::{OptionGrammar, letters};
 use crate::shell::reasons::{EXT, GIT_SETTING, NO_OPTION};
+use crate::shell::script_walk::TextReader;
 use crate::shell::syntax::{HOLE, Word};
-use crate::shell::walk::TextReader;
 use crate::shell::wrappers::{Done, WrapperCall};
 
 impl<'a> WrapperCall<'_, '_, 'a> {

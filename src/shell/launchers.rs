@@ -5,8 +5,8 @@ use crate::shell::grammars::{
 };
 use crate::shell::options::{OptionGrammar, read};
 use crate::shell::reasons::{FIND_ACTION, LOGIN, NO_TEXT, OTHER_SHELL, SEVERAL_WORDS, SSH_ELSEWHERE};
+use crate::shell::script_walk::TextReader;
 use crate::shell::syntax::{HOLE, Word};
-use crate::shell::walk::TextReader;
 use crate::shell::wrappers::{Done, WrapperCall};
 
 impl<'a> WrapperCall<'_, '_, 'a> {

@@ -14,12 +14,11 @@
 //! The parser is small and conservative. The parser refuses a script that bash or dash might read in another way.
 //! docs/design.md explains why no library is used, and which constructs the parser does not read.
 mod arithmetic;
-mod builtins;
 mod carriers;
+mod command_walk;
 pub mod commands;
 mod compounds;
 mod expansions;
-mod finding;
 pub mod found;
 mod git;
 mod grammar;
@@ -30,10 +29,11 @@ mod options;
 mod quotes;
 mod reasons;
 mod redirects;
+mod script_walk;
 mod settings;
+mod shell_builtins;
 mod shells;
 mod syntax;
 mod traps;
-mod walk;
 mod words;
 mod wrappers;

@@ -2,8 +2,8 @@
 
 use crate::shell::found::FoundKind;
 use crate::shell::reasons::{CHANGES_READING, LOGIN, READING, SHELL_ARGUMENT, UNKNOWN_OPTION};
+use crate::shell::script_walk::TextReader;
 use crate::shell::syntax::{self, ByteOrigin, Dialect, Word};
-use crate::shell::walk::TextReader;
 use crate::shell::wrappers::{Done, WrapperCall};
 
 impl<'a> WrapperCall<'_, '_, 'a> {

@@ -11,8 +11,8 @@ use crate::shell::grammars::{
 use crate::shell::known::{is_loader, is_shell, is_vim};
 use crate::shell::options::{OptionGrammar, ReadOptions, read};
 use crate::shell::reasons::{MAY_BE_COMMAND, MAY_BE_OPTION, OTHER_SHELL, SEVERAL_WORDS};
+use crate::shell::script_walk::{Context, ScriptWalk, TextReader};
 use crate::shell::syntax::{SyntaxFlaw, Word};
-use crate::shell::walk::{Context, ScriptWalk, TextReader};
 
 /// Result of reading a call of a wrapper.
 pub(super) type Done = Result<(), SyntaxFlaw>;

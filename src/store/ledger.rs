@@ -27,7 +27,7 @@ use crate::store::message::{
     WriteStop,
 };
 use crate::store::shared::{LedgerConfig, LedgerState, PublishedState, SharedState};
-use crate::store::stored::tile;
+use crate::store::stored_log::tile;
 use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 use crate::store::writer::{Hashed, ReplySender, Writer, WriterMessage};
 use crate::store::{CheckpointRow, Retired, Store, StoreHead, StoreReads, lock};

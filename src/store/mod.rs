@@ -18,7 +18,7 @@ use crate::store::message::{
     ProposalQuery, SealEntry, Signature, StatusDetail, StoredDenial, StoredStatus, Token, TokenChange, Unfinished,
 };
 
-pub mod care;
+pub mod consume_window;
 pub mod crash_points;
 pub mod fault;
 pub mod ledger;
@@ -26,9 +26,9 @@ pub mod lock;
 pub mod message;
 pub mod shared;
 pub mod sqlite;
-pub mod stored;
+pub mod stored_log;
+pub mod survey;
 pub mod tree;
-pub mod window;
 mod writer;
 
 /// The only connection that writes to the database.

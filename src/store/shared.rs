@@ -9,9 +9,9 @@ use crate::crypto::signature::PublicKey;
 use crate::crypto::sshsig::KeyId;
 use crate::record::ident::BoundaryName;
 use crate::record::validity::Timestamp;
+use crate::store::consume_window::MOST_MARK_AHEAD_S;
 use crate::store::fault::StoreFault;
 use crate::store::tree::{TileCache, TreeEdge};
-use crate::store::window::MOST_MARK_AHEAD_S;
 use crate::store::{CheckpointRow, StoreHead, StoreReads};
 
 /// The configuration of a ledger.

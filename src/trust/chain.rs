@@ -12,8 +12,8 @@ use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::malformed::Malformed;
 use crate::record::roster::Roster;
 use crate::trust::chain_error::{ChainError, MAX_VERSIONS};
-use crate::trust::roster::{RosterError, TrustedRoster};
 use crate::trust::succession::SuccessionTallies;
+use crate::trust::trusted_roster::{RosterError, TrustedRoster};
 
 /// The rosters that a reader trusts before any verification.
 #[derive(Debug, Clone)]

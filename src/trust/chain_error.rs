@@ -5,7 +5,7 @@ use std::fmt;
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::sshsig;
 use crate::record::malformed::Malformed;
-use crate::trust::roster::RosterError;
+use crate::trust::trusted_roster::RosterError;
 
 /// Maximum number of versions that the program reads. One version has at most 256 KiB, and a bundle has at most 4 MiB.
 pub const MAX_VERSIONS: usize = 1024;

@@ -12,7 +12,7 @@ use crate::crypto::sshsig::{self, KeyId};
 use crate::record::envelope::{Base64, EnvelopeSignature};
 use crate::record::ident::Name;
 use crate::trust::chain_error::ChainError;
-use crate::trust::roster::TrustedRoster;
+use crate::trust::trusted_roster::TrustedRoster;
 
 /// The signers of a next version, counted by the previous version and by the next version.
 #[derive(Debug, Clone, PartialEq, Eq)]

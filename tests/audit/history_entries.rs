@@ -8,7 +8,7 @@ use base64::Engine as _;
 use countersign::audit::entry::LogEntry;
 use countersign::audit::finding::{AuditEvent, EntryVerdict, FindingKind};
 use countersign::audit::history::{Auditor, Expected, SeenHead, rosters_in};
-use countersign::audit::kept::SavedAudit;
+use countersign::audit::saved_audit::SavedAudit;
 use countersign::crypto::canonical::canonical_of;
 use countersign::crypto::cosignature::WitnessKey;
 use countersign::crypto::digest::sha256;

@@ -17,7 +17,7 @@ use crate::support::{World, bytes_of, id_of, people, wait_for};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use countersign::audit::entry::LogEntry;
-use countersign::audit::evidence::{EvidenceFiles, Unreadable};
+use countersign::audit::evidence_files::{EvidenceFiles, Unreadable};
 use countersign::audit::finding::AuditEvent;
 use countersign::audit::history::{Auditor, Expected, rosters_in};
 use countersign::crypto::digest::BlobDigest;

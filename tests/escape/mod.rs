@@ -17,9 +17,9 @@ use std::sync::{PoisonError, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
 use countersign::record::profile::{Layer, Limits, Profile, STRICT, Workdir};
-use countersign::sandbox::cancel::CancelFlag;
+use countersign::sandbox::cancel_flag::CancelFlag;
 use countersign::sandbox::linux::{LinuxSandbox, Setup};
-use countersign::sandbox::profile::{Prepared, Unavailable};
+use countersign::sandbox::profile_check::{Prepared, Unavailable};
 use countersign::sandbox::{End, Plan, Report, Sandbox as _};
 use serde::{Deserialize, Serialize};
 

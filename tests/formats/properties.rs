@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use countersign::audit::bundle::{RosterTrust, VerifyOptions, verify};
+use countersign::audit::bundle_check::{RosterTrust, VerifyOptions, verify};
 use countersign::crypto::canonical::{canonical_of, parse_canonical, to_canonical};
 use countersign::crypto::digest::{AuthorizationDigest, sha256};
 use countersign::crypto::json::{self, Reason};
@@ -24,11 +24,11 @@ use countersign::record::envelope::{
 };
 use countersign::record::malformed::Malformed;
 use countersign::record::receipt::{MAX_REST_BYTES, Receipt};
-use countersign::record::refusal::RefusalStatement;
+use countersign::record::refusal_statement::RefusalStatement;
 use countersign::record::roster::{MAX_ROSTER_BYTES, Roster};
 use countersign::record::seal::Seal;
-use countersign::record::step::Approvals;
-use countersign::trust::roster::TrustedRoster;
+use countersign::record::step_definition::Approvals;
+use countersign::trust::trusted_roster::TrustedRoster;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use countersign::trust::roster::TrustedRoster;
+use countersign::trust::trusted_roster::TrustedRoster;
 use serde_json::Value;
 
 use crate::golden;

@@ -11,7 +11,7 @@ use countersign::record::denial::Denial;
 use countersign::record::document::Statement;
 use countersign::record::envelope::Envelope;
 use countersign::record::receipt::Receipt;
-use countersign::record::refusal::RefusalStatement;
+use countersign::record::refusal_statement::RefusalStatement;
 use countersign::record::roster::Roster;
 use countersign::record::seal::Seal;
 use jsonschema::Validator;

@@ -14,7 +14,7 @@ use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
 use countersign::crypto::sshsig::{self, KeyId, SshKey};
 use countersign::record::checkpoint::Checkpoint;
 use countersign::record::envelope::{Envelope, EnvelopeSignature};
-use countersign::trust::roster::TrustedRoster;
+use countersign::trust::trusted_roster::TrustedRoster;
 use serde_json::{Map, Value, json};
 use sha2::Digest as _;
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use countersign::audit::entry::LogEntry;
-use countersign::audit::evidence::{EvidenceFiles, Unreadable};
+use countersign::audit::evidence_files::{EvidenceFiles, Unreadable};
 use countersign::audit::finding::{AuditEvent, Summary};
 use countersign::audit::history::{Auditor, Expected, rosters_in};
 use countersign::crypto::canonical::{canonical_of, to_canonical};
@@ -27,7 +27,7 @@ use countersign::record::profile::{Limits, STRICT};
 use countersign::record::validity::Timestamp;
 use countersign::registry::Registry;
 use countersign::trust::chain::Pinned;
-use countersign::trust::roster::TrustedRoster;
+use countersign::trust::trusted_roster::TrustedRoster;
 use serde_json::{Value, json};
 
 pub const ALICE: u8 = 1;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use countersign::record::enforcement::Level;
 use countersign::record::profile::{Limits, Proc, Profile, STRICT, Workdir};
-use countersign::sandbox::cancel::CancelFlag;
+use countersign::sandbox::cancel_flag::CancelFlag;
 use countersign::sandbox::linux::{LinuxSandbox, Setup};
 use countersign::sandbox::{End, Plan, Sandbox as _};
 

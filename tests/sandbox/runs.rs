@@ -16,10 +16,10 @@ use countersign::record::enforcement::{HeldLimit, Level, LimitFacts, LimitHolder
 use countersign::record::profile::STRICT;
 use countersign::record::profile::{Layer, Limits, Network, NetworkMode, Proc, Profile, Workdir};
 use countersign::sandbox::attempts::{self, Attempt, AttemptResult};
-use countersign::sandbox::cancel::CancelFlag;
+use countersign::sandbox::cancel_flag::CancelFlag;
 use countersign::sandbox::capture::{Chunk, OutputStream};
 use countersign::sandbox::linux::{LinuxSandbox, Setup};
-use countersign::sandbox::profile::Unavailable;
+use countersign::sandbox::profile_check::Unavailable;
 use countersign::sandbox::{End, Plan, Report, Sandbox as _};
 
 struct Bench {

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use countersign::audit::bundle::{RosterTrust, VerifyOptions, verify};
+use countersign::audit::bundle_check::{RosterTrust, VerifyOptions, verify};
 use countersign::audit::report::CheckFinding;
 use countersign::crypto::canonical::to_canonical;
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use countersign::audit::bundle::{RosterTrust, VerifyOptions, verify};
+use countersign::audit::bundle_check::{RosterTrust, VerifyOptions, verify};
 use countersign::audit::report::CheckFinding;
 use countersign::crypto::canonical::{parse_canonical, to_canonical};
 use countersign::crypto::digest::{hex, sha256};
@@ -17,10 +17,10 @@ use countersign::record::denial::Denial;
 use countersign::record::document::{Predicate, Statement};
 use countersign::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed};
 use countersign::record::receipt::Receipt;
-use countersign::record::refusal::RefusalStatement;
+use countersign::record::refusal_statement::RefusalStatement;
 use countersign::record::roster::Roster;
 use countersign::record::seal::Seal;
-use countersign::trust::roster::TrustedRoster;
+use countersign::trust::trusted_roster::TrustedRoster;
 use serde_json::Value;
 
 use super::{Outcome, same};

@@ -17,9 +17,9 @@ use countersign::record::ident::{
 };
 use countersign::record::malformed::Malformed;
 use countersign::record::validity::Timestamp;
-use countersign::registry::parameters::ParameterSchema;
-use countersign::registry::schema::pointer;
-use countersign::trust::roster::TrustedRoster;
+use countersign::registry::parameter_schema::ParameterSchema;
+use countersign::registry::schema_keywords::pointer;
+use countersign::trust::trusted_roster::TrustedRoster;
 use serde_json::Value;
 
 use super::{Outcome, each, expected, same, text};

@@ -14,10 +14,10 @@ use countersign::record::authorization::Authorization;
 use countersign::record::document::Statement;
 use countersign::record::envelope::{Envelope, VerifiedSignature};
 use countersign::record::roster::Roster;
-use countersign::record::step::Approvals;
+use countersign::record::step_definition::Approvals;
 use countersign::record::validity::Timestamp;
 use countersign::trust::chain::{Chain, Pinned};
-use countersign::trust::roster::{RosterError, TrustedRoster};
+use countersign::trust::trusted_roster::{RosterError, TrustedRoster};
 use serde_json::{Value, json};
 
 use super::{Outcome, each, expected, same, text};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 
-use crate::audit::kept::SavedAudit;
+use crate::audit::saved_audit::SavedAudit;
 use crate::crypto::json;
 use crate::crypto::merkle::Hash;
 use crate::remote::log_source::read_file;

@@ -8,7 +8,7 @@ use crate::cli::policy::source::{
     PolicySource, heading, heads, is_interpreter, not_understood, row, to_json, word_of, worst,
 };
 use crate::local::grant_options::GrantArgs;
-use crate::policy::permissions::is_read;
+use crate::policy::required_permissions::is_read;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::aligned;

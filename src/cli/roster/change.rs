@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::crypto::sshsig::SshKey;
 use crate::record::roster::Roster;
 use crate::terminal::screen::{LineTone, PrintableText, Screen};
-use crate::trust::roster::TrustedRoster;
+use crate::trust::trusted_roster::TrustedRoster;
 
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq)]

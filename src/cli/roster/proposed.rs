@@ -14,7 +14,7 @@ use crate::record::envelope::{Base64, Envelope};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 use crate::trust::chain::{Chain, Pinned, payload_of};
-use crate::trust::roster::TrustedRoster;
+use crate::trust::trusted_roster::TrustedRoster;
 
 /// A new roster version, and the versions before it.
 pub struct ProposedRoster {

@@ -9,16 +9,16 @@ use crate::crypto::sshsig::{ForeignKey, SshKey};
 use crate::home::named_file::read_bounded;
 use crate::local::problems::problems;
 use crate::node::control::{self, ControlReply, ControlRequest};
+use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::files::{read_policy, read_roster};
-use crate::node::problem::{FileProblem, Problems};
-use crate::node::{rosters, succession};
+use crate::node::{roster_succession, rosters};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::roster::MAX_ROSTER_BYTES;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::screen::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::aligned;
-use crate::trust::roster::TrustedRoster;
+use crate::trust::trusted_roster::TrustedRoster;
 
 /// Prints a roster.
 ///
@@ -74,7 +74,7 @@ fn of_configuration(config: &ConfigArgs, terminal: &Terminal) -> Result<(Trusted
         }
         in_force = status["roster"]["digest"].as_str().and_then(|digest| digest.parse::<RosterDigest>().ok());
     }
-    if let Some(waits) = succession::waiting(&config) {
+    if let Some(waits) = roster_succession::waiting(&config) {
         terminal.say(&waits);
     }
     if let Some(chain) = rosters::chain(&config).map_err(one)? {

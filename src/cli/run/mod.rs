@@ -11,14 +11,14 @@ use std::path::PathBuf;
 use serde_json::{Map, json};
 
 use crate::home::keys::KeyArgs;
-use crate::home::parameters::read_params;
+use crate::home::parameter_values::read_params;
 use crate::local::decide::{LocalRules, RuleArgs};
 use crate::local::host_sandbox::{HostSandbox, SandboxChoice};
 use crate::local::project::Project;
 use crate::local::runbook::Runbook;
 use crate::local::signals::Signals;
 use crate::local::signed_receipts::Receipts;
-use crate::local::step::RunbookWalk;
+use crate::local::step_run::RunbookWalk;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 

@@ -1,6 +1,6 @@
 //! The `sandbox` map of a policy rule, as written in the file.
 
-use crate::policy::host::check_deny;
+use crate::policy::host_access::check_deny;
 use crate::record::declared::{DeclaredLimits, DeclaredSandbox, Limit, SandboxRule, list};
 use crate::record::sandbox_permission::SandboxPermission;
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode};

@@ -21,7 +21,7 @@ use crate::record::seal::Seal;
 use crate::remote::log_source::LogSource;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::trust::chain::{Chain, Pinned};
-use crate::trust::roster::TrustedRoster;
+use crate::trust::trusted_roster::TrustedRoster;
 
 /// A checkpoint and its signed note.
 #[derive(Debug)]

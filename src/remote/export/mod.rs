@@ -21,7 +21,7 @@ use crate::crypto::digest::BlobDigest;
 use crate::crypto::json;
 use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, root};
 use crate::home::trusted_rosters::ChosenTrust;
-use crate::record::step::RegistryLeaf;
+use crate::record::step_definition::RegistryLeaf;
 use crate::remote::export::head::{ExportHead, sealed};
 use crate::remote::export::mirror::{LogMirror, WIDTH};
 use crate::remote::export::tile::ExportTile;

@@ -24,12 +24,12 @@ use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::Name;
 use crate::record::malformed::Malformed;
 use crate::record::receipt::Receipt;
-use crate::record::refusal::RefusalStatement;
+use crate::record::refusal_statement::RefusalStatement;
 use crate::record::roster::Roster;
 use crate::record::seal::Seal;
-use crate::record::step::RegistryLeaf;
+use crate::record::step_definition::RegistryLeaf;
 use crate::record::validity::Timestamp;
-use crate::store::care::{DISK, LOST, MARK, MAX_DEFECTS, RESTORE, StoreDefect, StoreScope, StoreSurvey};
+use crate::store::consume_window::MOST_MARK_AHEAD_S;
 use crate::store::fault::StoreFault;
 use crate::store::message::LeafKind;
 use crate::store::sqlite::columns::{place, tile_id, unplace};
@@ -38,8 +38,8 @@ use crate::store::sqlite::reads::read_only;
 use crate::store::sqlite::rows::{COLUMNS, ProposalRow};
 use crate::store::sqlite::schema;
 use crate::store::sqlite::schema::MIGRATIONS;
+use crate::store::survey::{DISK, LOST, MARK, MAX_DEFECTS, RESTORE, StoreDefect, StoreScope, StoreSurvey};
 use crate::store::tree::TreeEdge;
-use crate::store::window::MOST_MARK_AHEAD_S;
 
 /// Number of leaves that one query of the survey reads.
 const AT_ONCE: u64 = 256;

@@ -12,11 +12,11 @@ use crate::crypto::json;
 use crate::crypto::sshsig::KeyId;
 use crate::record::seal::Seal;
 use crate::record::token::SealedToken;
-use crate::store::care::{LOST, RESTORE};
 use crate::store::sqlite::columns::{TOKEN, token};
 use crate::store::sqlite::prune::taken_over_until;
 use crate::store::sqlite::rows::{COLUMNS, ProposalRow};
 use crate::store::sqlite::survey::{Look, file_of, files_below, opened};
+use crate::store::survey::{LOST, RESTORE};
 
 impl Look<'_> {
     /// Checks the rows of runs.

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::audit::evidence::{EvidenceFiles, Unreadable};
+use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
 use crate::audit::finding::FindingKind;
 use crate::crypto::digest::{BlobDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest, sha256};
 use crate::crypto::sshsig::SshKey;
@@ -24,13 +24,13 @@ use crate::record::ident::{Epoch, Name, StepRef};
 use crate::record::profile::{Layer, Limits};
 use crate::record::roster::MAX_ROSTER_BYTES;
 use crate::record::seal::{ENGINE, MAX_BLOB_BYTES, Seal};
-use crate::record::step::{MAX_DEFINITION_BYTES, RegistryLeaf};
+use crate::record::step_definition::{MAX_DEFINITION_BYTES, RegistryLeaf};
 use crate::record::token::{Scope, SealedToken};
 use crate::registry::Registry;
-use crate::registry::parameters::ParameterSchema;
+use crate::registry::parameter_schema::ParameterSchema;
 use crate::trust::chain::{Chain, Pinned};
 use crate::trust::chain_error::ChainError;
-use crate::trust::roster::TrustedRoster;
+use crate::trust::trusted_roster::TrustedRoster;
 
 /// Seal, with the state that is in force from this seal on.
 #[derive(Debug)]

@@ -19,9 +19,9 @@ use crate::policy::session::{AnswerChoice, AnswerGiven, Session, plural};
 use crate::record::authorization::StepReference;
 use crate::record::local_receipt::QuestionAnswer;
 use crate::record::receipt::Outcome;
-use crate::registry::parameters;
-use crate::sandbox::cancel::CancelFlag;
-use crate::sandbox::profile::Prepared;
+use crate::registry::parameter_schema;
+use crate::sandbox::cancel_flag::CancelFlag;
+use crate::sandbox::profile_check::Prepared;
 use crate::sandbox::{End, Plan};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::outcome_words;
@@ -95,7 +95,7 @@ impl RunbookWalk<'_> {
         let plan = Plan {
             interpreter: definition.interpreter.clone(),
             source: definition.source.clone().into_bytes(),
-            env: inherited.with(parameters::environment(&chosen.params))?,
+            env: inherited.with(parameter_schema::environment(&chosen.params))?,
             params_json: chosen.params.canonical().to_vec(),
         };
         let mut answers = self.rules.given_beforehand();

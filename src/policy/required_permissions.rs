@@ -16,7 +16,7 @@ use crate::policy::origin::RuleOrigin;
 use crate::policy::paths::TRUSTED;
 use crate::policy::ruling::Ruling;
 use crate::record::authorization::{MAX_PERMISSION_BYTES, MAX_PERMISSIONS, Permission, PermissionKind};
-use crate::record::step::StepDefinition;
+use crate::record::step_definition::StepDefinition;
 use crate::shell::commands::ReadLimit;
 use crate::shell::found::{NotUnderstood, ScriptPlace, Shell};
 
@@ -277,7 +277,7 @@ mod tests {
     use crate::record::authorization::PermissionReason;
     use crate::record::declared::DeclaredSandbox;
     use crate::record::document::check_sorted;
-    use crate::record::step::{Approvals, Format, SessionUse, Template};
+    use crate::record::step_definition::{Approvals, Format, SessionUse, Template};
 
     fn step(interpreter: &str, source: &str) -> StepDefinition {
         StepDefinition {
@@ -314,7 +314,10 @@ mod tests {
             PermissionReason::BuiltInDeny => "built-in-deny",
             PermissionReason::Unknown => "unknown",
         };
-        Ok(permissions.iter().map(|one| format!("{} {} {}", super::word(one.kind), one.what, word(one.why))).collect())
+        Ok(permissions
+            .iter()
+            .map(|one| format!("{} {} {}", required_permissions::word(one.kind), one.what, word(one.why)))
+            .collect())
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::record::authorization::Authorization;
 use crate::record::consumption::Consumption;
 use crate::record::envelope::Verified;
 use crate::record::receipt::Receipt;
-use crate::trust::roster::TrustedRoster;
+use crate::trust::trusted_roster::TrustedRoster;
 
 /// Collects facts from verified documents only.
 pub(crate) fn collect(

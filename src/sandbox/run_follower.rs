@@ -12,14 +12,14 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
 
 use crate::record::profile::Limits;
-use crate::sandbox::cancel::CancelFlag;
+use crate::sandbox::cancel_flag::CancelFlag;
 use crate::sandbox::capture::{Chunk, OutputStream, Recorder};
 use crate::sandbox::cgroup::{Controllers, GroupEvents};
 use crate::sandbox::confine;
-use crate::sandbox::facts;
+use crate::sandbox::enforcement_facts;
 use crate::sandbox::helper::{PATIENCE, Running};
 use crate::sandbox::network::NetworkContacts;
-use crate::sandbox::profile::Prepared;
+use crate::sandbox::profile_check::Prepared;
 use crate::sandbox::protocol::{
     self, Confined, HelperMessage, KILL, RunForm, SetupFailure, SetupStage, SpentResources, StepEnd, TERMINATE,
 };
@@ -255,7 +255,7 @@ impl FollowedRun {
                         egress(listener.into());
                     }
                 }
-                Ok(Some(HelperMessage::Started(facts))) => self.confined = Some(facts),
+                Ok(Some(HelperMessage::Started(facts))) => self.confined = Some(enforcement_facts),
                 Ok(Some(HelperMessage::Failed(failure))) => self.failure = Some(failure),
                 Ok(Some(HelperMessage::Ended(end, full))) => (self.step, self.disk_full) = (Some(end), full),
                 Ok(Some(HelperMessage::Empty(spent))) => self.spent = Some(spent),
@@ -342,10 +342,10 @@ impl FollowedRun {
         let spent = self.spent.unwrap_or_default();
         let left = if self.stuck { 1 } else { spent.left };
         let enforcement = match (&end, &self.confined) {
-            (End::NotStarted(_), _) | (_, None) => facts::nothing_enforced(),
+            (End::NotStarted(_), _) | (_, None) => enforcement_facts::nothing_enforced(),
             (_, Some(confined)) => {
                 let group = self.seen.map(|(held, _)| held);
-                facts::enforced(prepared, confined, group, self.contacts.as_ref(), own_id, left)
+                enforcement_facts::enforced(prepared, confined, group, self.contacts.as_ref(), own_id, left)
             }
         };
         let duration_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);

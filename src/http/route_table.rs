@@ -1,7 +1,7 @@
 //! The table of all routes.
 
 use crate::http::route::Route;
-use crate::http::{authorizations, challenges, denials, log, outputs, probes, proposals, receipts, registry};
+use crate::http::{authorizations, challenges, denials, log_routes, outputs, probes, proposals, receipts, registry};
 
 /// Returns all routes.
 pub fn routes() -> impl Iterator<Item = &'static Route> {
@@ -13,7 +13,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         receipts::ROUTES,
         outputs::ROUTES,
         challenges::ROUTES,
-        log::ROUTES,
+        log_routes::ROUTES,
         probes::ROUTES,
     ]
     .into_iter()

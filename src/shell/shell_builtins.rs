@@ -6,9 +6,9 @@ use crate::shell::grammars::{EXEC, MAPFILE};
 use crate::shell::known::is_known;
 use crate::shell::options::OptionGrammar;
 use crate::shell::reasons::{CHANGES_READING, LOGIN, MAY_BE_READING, NO_NAME, NO_TEXT, NOT_NAMED, READING};
+use crate::shell::script_walk::TextReader;
 use crate::shell::settings;
 use crate::shell::syntax::{HOLE, Word, WordPart};
-use crate::shell::walk::TextReader;
 use crate::shell::words::INDEX;
 use crate::shell::wrappers::{Done, WrapperCall};
 

@@ -3,7 +3,7 @@
 //! The profile combines the boundary's configuration, policy and the declarations of the step. Approvers sign the
 //! result. Before the run starts, the boundary resolves the profile again, and both profiles must be equal.
 
-use crate::policy::host;
+use crate::policy::host_access;
 use crate::policy::profile_error::ProfileError;
 use crate::policy::ruling::Ruling;
 use crate::record::authorization::PermissionKind;
@@ -90,11 +90,11 @@ pub fn effective(ruling: &Ruling, declared: &DeclaredSandbox, given: &PolicyProf
         RequiredLayers::BestEffort(held) => held.clone(),
     };
     let mut profile = Profile::nothing(require, limits);
-    host::give(&ruling.host, declared, &mut profile)?;
+    host_access::give(&ruling.host, declared, &mut profile)?;
     profile.proc = proc;
     if !(profile.read.is_empty() && profile.write.is_empty()) {
         let listed = listed_denies(ruling, !profile.write.is_empty());
-        profile.deny = host::denied(profile.deny.into_iter().chain(listed).collect())?;
+        profile.deny = host_access::denied(profile.deny.into_iter().chain(listed).collect())?;
     }
     // A profile sorts its arrays by the bytes of their elements. The variants of `Layer` have the same order.
     profile.require.sort_unstable();

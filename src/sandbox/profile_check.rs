@@ -7,7 +7,7 @@ use rustix::fs::{Access, AtFlags};
 
 use crate::record::enforcement::Level;
 use crate::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, STRICT, Workdir};
-use crate::sandbox::deny::NamePatterns;
+use crate::sandbox::denied_names::NamePatterns;
 use crate::sandbox::mounts::Mounts;
 use crate::sandbox::probe::{HostProbe, Missing, level};
 use crate::sandbox::protocol::{HostId, RunForm, SyscallFilter};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::audit::ledger::{CheckStop, ensure, failed};
+use crate::audit::check_ledger::{CheckStop, ensure, failed};
 use crate::audit::report::WitnessFacts;
 use crate::crypto::cosignature::WitnessKey;
 use crate::crypto::note::Note;
@@ -80,7 +80,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::audit::bundle::VerifyOptions;
+    use crate::audit::bundle_check::VerifyOptions;
     use crate::audit::fixture::{FixtureStage, HistoryCase};
     use crate::audit::report::{CheckFinding, CheckName, TrustBasis};
     use crate::crypto::note::TlogProof;
@@ -161,7 +161,7 @@ mod tests {
     fn a_witness_removed_from_the_newest_roster_does_not_count() {
         let case = cosigned(&[("w.example/1", 21)]);
         let newer = case.next_roster(|roster| roster["predicate"]["witness"] = json!([]));
-        let trust = crate::audit::bundle::RosterTrust::Roster(newer);
+        let trust = crate::audit::bundle_check::RosterTrust::Roster(newer);
         let report = case.report_with(&trust, VerifyOptions { witnesses: 1, ..VerifyOptions::default() });
         assert_eq!(report.finding(CheckName::Witnesses), CheckFinding::Failed);
     }
@@ -190,7 +190,8 @@ mod tests {
                 roster["predicate"]["witness"] =
                     json!([{"name": "w.example", "vkey": vkey, "url": "https://w.example"}]);
             });
-            let report = case.report_with(&crate::audit::bundle::RosterTrust::Roster(next), VerifyOptions::default());
+            let report =
+                case.report_with(&crate::audit::bundle_check::RosterTrust::Roster(next), VerifyOptions::default());
             assert!(report.verified, "{:#?}", report.checks);
             assert_eq!(report.finding(CheckName::Witnesses), expected, "{seed}: {:#?}", report.checks);
         }

@@ -6,14 +6,14 @@
 //! operator's files only cause notes, because the sealed state does not need these files.
 
 use crate::node::config::Config;
+use crate::node::file_problem::FileProblem;
 use crate::node::files::BoundaryFiles;
-use crate::node::problem::FileProblem;
 use crate::node::rosters;
 use crate::policy::file::Policy;
 use crate::trust::chain::Chain;
 use crate::trust::chain_error::ChainError;
-use crate::trust::roster::TrustedRoster;
 use crate::trust::succession::SuccessionTallies;
+use crate::trust::trusted_roster::TrustedRoster;
 
 /// Result of the search for roster versions at a start.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::record::step::StepDefinition;
+use crate::record::step_definition::StepDefinition;
 use crate::registry::markdown;
 use crate::registry::registry_error::{RegistryError, whole};
 use crate::yaml::{TextPlace, YamlFlaw};

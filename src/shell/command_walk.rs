@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::shell::found::{FoundKind, ScriptFinding, ScriptPlace, Shell};
 use crate::shell::known::is_known;
 use crate::shell::reasons::{NO_NAME, NO_TEXT, NOT_NAMED, OF_THE_KERNEL, TRAP};
+use crate::shell::script_walk::{ArgumentText, Context, FunctionCalls, RawFinding, ScriptWalk, TextReader};
 use crate::shell::syntax::{
     self, ByteOrigin, CommandList, CompoundCommand, Dialect, HOLE, MAX_DEPTH, Pipeline, Redirect, ShellNode,
     SimpleCommand, SyntaxFlaw, Word, WordPart, is_name,
 };
 use crate::shell::traps::{is_trap, is_whole_trap, opens_index};
-use crate::shell::walk::{ArgumentText, Context, FunctionCalls, RawFinding, ScriptWalk, TextReader};
 use crate::shell::{settings, wrappers};
 
 impl<'s> ScriptWalk<'s> {

@@ -8,6 +8,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::audit::check_ledger::{CheckLedger, CheckOutcome, CheckStop, ensure, failed};
 use crate::audit::decided::{
     check_asked, check_consumption, check_each_counts, check_excluded, check_outcome, check_quorum, check_registered,
     check_sandbox, check_seal, check_still_rostered, check_subjects, read_rules,
@@ -16,10 +17,9 @@ use crate::audit::documents::{
     check_checkpoint, check_document, check_included, check_roster_in_seal, verify_authorization, verify_by_boundary,
     verify_seal,
 };
-use crate::audit::facts;
-use crate::audit::ledger::{CheckLedger, CheckOutcome, CheckStop, ensure, failed};
+use crate::audit::receipt_facts;
 use crate::audit::report::{BundleReport, CheckFinding, CheckName, TrustBasis, TrustFacts, VersionFacts};
-use crate::audit::witnesses::check_witnesses;
+use crate::audit::witness_check::check_witnesses;
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::json;
 use crate::crypto::sshsig::ForeignKey;
@@ -36,9 +36,9 @@ use crate::record::receipt::Receipt;
 use crate::record::roster::MAX_ROSTER_BYTES;
 use crate::record::seal::Seal;
 use crate::record::validity::{SKEW_S, Timestamp};
-use crate::registry::parameters::ParameterSchema;
+use crate::registry::parameter_schema::ParameterSchema;
 use crate::trust::chain::{Chain, Pinned, payload_of};
-use crate::trust::roster::{KeyHolder, TrustedRoster};
+use crate::trust::trusted_roster::{KeyHolder, TrustedRoster};
 
 /// Roster that the verifier trusts beforehand. This trust never comes from a bundle.
 #[derive(Debug, Clone)]
@@ -138,7 +138,7 @@ pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: Verif
     );
     report.trust.newest = Some(VersionFacts { version: newer.version(), digest: newer.digest() });
     let seen = report.facts.as_mut().map(|facts| std::mem::take(&mut facts.witnesses)).unwrap_or_default();
-    report.boundary_says = facts::boundary_says(&[]);
+    report.boundary_says = receipt_facts::boundary_says(&[]);
     let has_witnesses = !seen.is_empty() || !newer.tables().witness.is_empty();
     for check in report.checks.iter_mut().filter(|check| check.finding == CheckFinding::Established) {
         check.finding = match check.name {
@@ -358,7 +358,8 @@ fn verify_parsed(
 
     let facts = match (receipt, sealed) {
         (Ok(receipt), Ok(sealed)) => {
-            let mut facts = facts::collect(receipt, sealed.roster, consumption.ok(), authorization.ok(), count.ok());
+            let mut facts =
+                receipt_facts::collect(receipt, sealed.roster, consumption.ok(), authorization.ok(), count.ok());
             facts.witnesses.clone_from(&witnesses);
             Some(Box::new(facts))
         }
@@ -392,7 +393,7 @@ fn verify_parsed(
         CheckFinding::NotChecked => MAY_BE_OPEN.contains(&check.name),
         CheckFinding::Failed => false,
     });
-    BundleReport { verified, checks, trust, facts, boundary_says: facts::boundary_says(&witnesses), warnings }
+    BundleReport { verified, checks, trust, facts, boundary_says: receipt_facts::boundary_says(&witnesses), warnings }
 }
 
 /// Returns the warning about a key in a roster if this version can't verify the key's type.

@@ -40,7 +40,7 @@ pub(super) fn denied(mut patterns: Vec<String>) -> Result<Vec<String>, ProfileEr
 /// # Errors
 /// Returns an error with the problem in the pattern and its correction.
 pub fn check_deny(text: &str) -> Result<(), String> {
-    crate::record::host::check_pattern(text)?;
+    crate::record::host_names::check_pattern(text)?;
     // The pattern is compared with paths without their first slash.
     let pattern = Pattern::parse(text.trim_start_matches('/')).map_err(|error| error.to_string())?;
     // Sample names that have nothing in common, in directories of several depths.

@@ -1,7 +1,7 @@
 //! Texts about amounts, rules and paths.
 
 use crate::record::ident::Name;
-use crate::record::step::Approvals;
+use crate::record::step_definition::Approvals;
 use crate::terminal::screen::PrintableText;
 
 /// Formats a duration exactly. A larger unit is used only if the duration is a multiple of that unit.

@@ -9,7 +9,7 @@ use crate::record::profile::{NetworkMode, Profile, Workdir};
 use crate::sandbox::cgroup::Controllers;
 use crate::sandbox::confine;
 use crate::sandbox::network::NetworkContacts;
-use crate::sandbox::profile::Prepared;
+use crate::sandbox::profile_check::Prepared;
 use crate::sandbox::protocol::{Confined, RunForm};
 
 /// Returns the enforcement block for a run that was not started.
