@@ -79,7 +79,7 @@ const ONLY_BY: &[(&str, &str, &[&str])] = &[
             "src/crossing/stage.rs",
             // Without a boundary: `countersign run` and `countersign sandbox`.
             "src/local/host_sandbox.rs",
-            "src/local/step.rs",
+            "src/local/step_run.rs",
             "src/cli/sandbox.rs",
         ],
     ),
@@ -438,7 +438,7 @@ mod checker {
     #[test]
     fn imports_from_lower_modules_are_accepted() {
         assert_eq!(check("src/record/seal.rs", "use crate::crypto::digest;\nuse crate::record::ident::Name;"), [""; 0]);
-        assert_eq!(check("src/cli/verify.rs", "use crate::audit::bundle;\nuse crate::node::start;"), [""; 0]);
+        assert_eq!(check("src/cli/verify.rs", "use crate::audit::bundle_check;\nuse crate::node::start;"), [""; 0]);
     }
 
     #[test]
@@ -452,11 +452,11 @@ mod checker {
     #[test]
     fn modules_of_one_layer_cannot_import_each_other() {
         assert_eq!(
-            check("src/policy/mod.rs", "fn f(x: crate::trust::roster::Roster) {}"),
+            check("src/policy/mod.rs", "fn f(x: crate::trust::trusted_roster::Roster) {}"),
             ["src/policy/mod.rs:1: room policy may not import trust"]
         );
         for other in ["store", "sandbox", "http", "crossing", "boundary"] {
-            assert_eq!(check("src/audit/bundle.rs", &format!("use crate::{other}::x;")).len(), 1, "{other}");
+            assert_eq!(check("src/audit/bundle_check.rs", &format!("use crate::{other}::x;")).len(), 1, "{other}");
         }
     }
 
@@ -525,7 +525,7 @@ mod checker {
     #[test]
     fn a_crate_with_a_guarantee_is_used_in_only_one_file() {
         assert_eq!(check("src/crypto/signature.rs", "use ed25519_dalek::VerifyingKey;"), [""; 0]);
-        assert_eq!(check("src/trust/roster.rs", "fn f(k: ed25519_dalek::VerifyingKey) {}").len(), 1);
+        assert_eq!(check("src/trust/trusted_roster.rs", "fn f(k: ed25519_dalek::VerifyingKey) {}").len(), 1);
         let two = [
             ("src/store/ledger.rs".to_owned(), "use rusqlite::Connection;".to_owned()),
             ("src/store/sqlite.rs".to_owned(), "use rusqlite::Connection;".to_owned()),
