@@ -187,7 +187,7 @@ pub fn with_any<'t>(
     trust: &'t [ChosenTrust],
     options: VerifyOptions,
 ) -> Result<JudgedBundle<'t>, Untrusted> {
-    let deciding = newest_of(trust, |trust| match bundle_check::verify(bundle_check, &trust.audit, options) {
+    let deciding = newest_of(trust, |trust| match bundle_check::verify(bundle, &trust.audit, options) {
         Ok(report) if report.finding(CheckName::RosterChain) == CheckFinding::Established => {
             let newest = report.trust.newest.as_ref();
             let unknown = NewestRoster { version: 0, digest: trust.pinned.digest() };
@@ -207,7 +207,7 @@ pub fn with_any<'t>(
         }
         Err(refused) => match refused.into_iter().next() {
             Some((trusted, result)) => result.map(|report| JudgedBundle { trusted, report, unconnected: Vec::new() }),
-            None => match bundle_check::verify(bundle_check, &bundle_check::RosterTrust::Nothing, options) {
+            None => match bundle_check::verify(bundle, &bundle_check::RosterTrust::Nothing, options) {
                 Err(untrusted) => Err(untrusted),
                 Ok(_) => {
                     Err(Untrusted { message: "no trusted roster".to_owned(), first_roster: None, last_roster: None })
@@ -231,8 +231,8 @@ fn other_roster(bundle: &[u8], trusted: &ChosenTrust, report: &BundleReport) -> 
         return None;
     }
     let Pinned::Roster(given) = &trusted.pinned else { return None };
-    let bundle = json::parse_as::<Bundle>(bundle_check, MAX_BUNDLE_BYTES).ok()?;
-    let Ok(Pinned::Roster(own)) = Pinned::from_envelope(bundle_check.roster.first()?) else { return None };
+    let bundle = json::parse_as::<Bundle>(bundle, MAX_BUNDLE_BYTES).ok()?;
+    let Ok(Pinned::Roster(own)) = Pinned::from_envelope(bundle.roster.first()?) else { return None };
     let (given, own) = (&given.tables().name, &own.tables().name);
     Some(if given == own {
         format!("the trusted roster and the bundle's are both named {own}, and neither is a later version of the other")
@@ -526,7 +526,7 @@ mod tests {
             file: None,
         };
         let findings = |trust: &[ChosenTrust], witnesses: u64| {
-            let judged = with_any(bundle_check, trust, VerifyOptions { at: None, witnesses }).expect("trusted");
+            let judged = with_any(bundle, trust, VerifyOptions { at: None, witnesses }).expect("trusted");
             let report = judged.report;
             (
                 report.finding(CheckName::KeysStillRostered),
@@ -541,7 +541,7 @@ mod tests {
             let told = (CheckFinding::NotChecked, Some(branch.pinned.digest()), true);
             assert_eq!(findings(&both, 0), told);
         }
-        let alone = with_any(bundle_check, std::slice::from_ref(&branch), VerifyOptions::default()).expect("a report");
+        let alone = with_any(bundle, std::slice::from_ref(&branch), VerifyOptions::default()).expect("a report");
         assert!(!alone.report.verified);
     }
 

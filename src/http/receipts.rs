@@ -81,7 +81,7 @@ async fn bundled(call: RouteCall) -> HandlerResult {
     let id: ReceiptId = call.path("id")?;
     let name = format!("attachment; filename=\"{id}.bundle.json\"");
     let bundle = call.blocking(move |boundary, caller| boundary.evidence.bundle(caller, &id)).await?;
-    let mut response = bytes(StatusCode::OK, MEDIA_TYPE, bundle_check);
+    let mut response = bytes(StatusCode::OK, MEDIA_TYPE, bundle);
     let name = name.parse().map_err(|_| fault(&"a receipt's id is no header text"))?;
     response.headers_mut().insert(CONTENT_DISPOSITION, name);
     Ok(response)

@@ -36,7 +36,7 @@ impl Config {
         let (tree, flaws) = toml_tree::read(text);
         let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
         let mut reader = Reader { directory, flaws };
-        let config = reader.config(path, &toml_tree);
+        let config = reader.config(path, &tree);
         match config {
             Some(config) if reader.flaws.is_empty() => Ok(config),
             _ => Err(Problems::new(reader.flaws.iter().map(|flaw| FileProblem::at(path, flaw)).collect())),
@@ -51,47 +51,47 @@ struct Reader {
 
 impl Reader {
     fn config(&mut self, path: &Path, tree: &YamlNode) -> Option<Config> {
-        self.known(toml_tree, "the configuration", &KEYS);
+        self.known(tree, "the configuration", &KEYS);
         for later in ["tls", "secrets"] {
-            self.refuse_later(toml_tree, later);
+            self.refuse_later(tree, later);
         }
-        let name = self.text(toml_tree, "name").map(|text| text.parse::<BoundaryName>());
+        let name = self.text(tree, "name").map(|text| text.parse::<BoundaryName>());
         let name = match name {
             Some(Ok(name)) => Some(name),
-            Some(Err(error)) => self.flaw(toml_tree, "name", error.to_string()),
-            None if toml_tree.value("name").is_none() => {
-                self.flaw(toml_tree, "name", "`name` is missing: name the boundary".to_owned())
+            Some(Err(error)) => self.flaw(tree, "name", error.to_string()),
+            None if tree.value("name").is_none() => {
+                self.flaw(tree, "name", "`name` is missing: name the boundary".to_owned())
             }
             None => None,
         };
-        let listen = self.text(toml_tree, "listen").unwrap_or_else(|| LISTEN.to_owned());
+        let listen = self.text(tree, "listen").unwrap_or_else(|| LISTEN.to_owned());
         let listen = match listen.parse::<SocketAddr>() {
             Ok(address) if address.ip().is_loopback() => Some(address),
             Ok(_) => self.flaw(
-                toml_tree,
+                tree,
                 "listen",
                 format!(
                     "{listen:?} is not a loopback address, and TLS is not supported by this version: listen on {LISTEN}"
                 ),
             ),
-            Err(_) => self.flaw(toml_tree, "listen", format!("{listen:?} is no address with a port: write {LISTEN:?}")),
+            Err(_) => self.flaw(tree, "listen", format!("{listen:?} is no address with a port: write {LISTEN:?}")),
         };
-        let data = self.path(toml_tree, "data", "boundary");
-        let database = self.database(toml_tree, &data);
-        let runbooks = self.list(toml_tree, "runbooks", &["runbooks"]);
+        let data = self.path(tree, "data", "boundary");
+        let database = self.database(tree, &data);
+        let runbooks = self.list(tree, "runbooks", &["runbooks"]);
         let runbooks: Vec<PathBuf> = runbooks.iter().map(|text| self.directory.join(text)).collect();
         if runbooks.is_empty() {
             self.flaw::<()>(
-                toml_tree,
+                tree,
                 "runbooks",
                 "no runbook directory is configured: name at least one directory".to_owned(),
             );
         }
-        let hosts = self.list(toml_tree, "hosts", &[]);
+        let hosts = self.list(tree, "hosts", &[]);
         for host in &hosts {
             if host.is_empty() || !host.bytes().all(|c| c.is_ascii_alphanumeric() || b".-:[]".contains(&c)) {
                 self.flaw::<()>(
-                    toml_tree,
+                    tree,
                     "hosts",
                     format!(
                         "{host:?} is not a valid host name: write the name that clients send, for example \
@@ -100,9 +100,9 @@ impl Reader {
                 );
             }
         }
-        let (limits, maximum) = self.limits(toml_tree);
-        let numbers = toml_tree.value("limits").cloned().unwrap_or_else(empty);
-        let sandbox = self.section(toml_tree, "sandbox", &SANDBOX_KEYS);
+        let (limits, maximum) = self.limits(tree);
+        let numbers = tree.value("limits").cloned().unwrap_or_else(empty);
+        let sandbox = self.section(tree, "sandbox", &SANDBOX_KEYS);
         let level = match self.text(&sandbox, "level").as_deref() {
             None | Some("strict") => Some(Level::Strict),
             Some("best-effort") => Some(Level::BestEffort),
@@ -117,12 +117,12 @@ impl Reader {
         let pending = self.number(&numbers, "pending", 1000, 100_000);
         let pending_per_proposer = self.number(&numbers, "pending_per_proposer", 20, pending);
         let calls_per_second = self.number(&numbers, "calls_per_second", 1000, 1_000_000);
-        let retention = self.retention(toml_tree);
-        let known_checkpoints = self.list(toml_tree, "known_checkpoints", &[]);
+        let retention = self.retention(tree);
+        let known_checkpoints = self.list(tree, "known_checkpoints", &[]);
         let known_checkpoints = known_checkpoints.iter().map(|text| self.directory.join(text)).collect();
-        let policy = self.path(toml_tree, "policy", "boundary/policy.yaml");
-        let roster = self.path(toml_tree, "roster", "boundary/roster.toml");
-        let key = self.path(toml_tree, "key", "boundary/key.pem");
+        let policy = self.path(tree, "policy", "boundary/policy.yaml");
+        let roster = self.path(tree, "roster", "boundary/roster.toml");
+        let key = self.path(tree, "key", "boundary/key.pem");
         Some(Config {
             path: path.to_owned(),
             data: data.clone(),
@@ -147,7 +147,7 @@ impl Reader {
     }
 
     fn database(&mut self, tree: &YamlNode, data: &Path) -> Option<PathBuf> {
-        let Some(text) = self.text(toml_tree, "database") else { return Some(data.join("countersign.db")) };
+        let Some(text) = self.text(tree, "database") else { return Some(data.join("countersign.db")) };
         match text
             .split_once("://")
             .map(|(scheme, _)| scheme)
@@ -159,7 +159,7 @@ impl Reader {
                 Some(self.directory.join(rest))
             }
             Some(scheme) => self.flaw(
-                toml_tree,
+                tree,
                 "database",
                 format!("{}, or name a SQLite file", not_yet(&format!("a {scheme} database"))),
             ),
@@ -167,7 +167,7 @@ impl Reader {
     }
 
     fn retention(&mut self, tree: &YamlNode) -> Retention {
-        let section = self.section(toml_tree, "retention", &RETENTION_KEYS);
+        let section = self.section(tree, "retention", &RETENTION_KEYS);
         let mut span = |key: &str, default: i64| match self.text(&section, key).map(|text| unit::seconds(&text)) {
             Some(Ok(seconds)) => seconds,
             Some(Err(message)) => self.flaw(&section, key, message).unwrap_or(default),
@@ -178,7 +178,7 @@ impl Reader {
     }
 
     fn limits(&mut self, tree: &YamlNode) -> (Limits, Limits) {
-        let section = self.section(toml_tree, "limits", &LIMIT_KEYS);
+        let section = self.section(tree, "limits", &LIMIT_KEYS);
         let mut limits = Limits::default();
         self.measure(&section, &mut limits);
         let mut maximum = maximum();
@@ -217,7 +217,7 @@ impl Reader {
 
     /// Returns a table of the file, or an empty table if the file has no such table.
     fn section(&mut self, tree: &YamlNode, name: &str, keys: &[&str]) -> YamlNode {
-        let section = toml_tree.value(name).cloned().unwrap_or_else(empty);
+        let section = tree.value(name).cloned().unwrap_or_else(empty);
         self.known(&section, &format!("[{name}]"), keys);
         section
     }
@@ -228,7 +228,7 @@ impl Reader {
 
     /// Rejects a table of a feature that this version does not support. An empty table of such a feature is accepted.
     fn refuse_later(&mut self, tree: &YamlNode, name: &str) {
-        let Some(section) = toml_tree.value(name) else { return };
+        let Some(section) = tree.value(name) else { return };
         match section.entries().first() {
             Some((key, _)) => {
                 self.flaws.push(YamlFlaw::new(key.place, not_yet(&format!("`{}` in [{name}]", key.name))))

@@ -60,7 +60,7 @@ impl DraftRoster {
 /// Returns all errors of the file, each with its line and column.
 pub fn read(path: &Path, text: &str) -> Result<DraftRoster, Vec<FileProblem>> {
     let (tree, mut flaws) = toml_tree::read(text);
-    let found = check_form(&toml_tree, &mut flaws).and_then(|()| roster(&toml_tree, &mut flaws));
+    let found = check_form(&tree, &mut flaws).and_then(|()| roster(&tree, &mut flaws));
     match found {
         Some(roster) if flaws.is_empty() => Ok(DraftRoster(roster)),
         _ => Err(flaws.iter().map(|flaw| FileProblem::at(path, flaw)).collect()),
@@ -93,29 +93,29 @@ const KEYS: [&str; 9] =
 /// Reports unknown and missing keys. Returns `None` if the text has unknown or missing keys.
 fn check_form(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<()> {
     let before = flaws.len();
-    toml_tree.closed_map("the roster", &KEYS, &["previous", "policy"], flaws);
-    if let Some(name) = toml_tree.value("name") {
+    tree.closed_map("the roster", &KEYS, &["previous", "policy"], flaws);
+    if let Some(name) = tree.value("name") {
         name.text("`name`", flaws);
     } else {
-        flaws.push(YamlFlaw::new(toml_tree.place, "`name` is missing: give the roster a name"));
+        flaws.push(YamlFlaw::new(tree.place, "`name` is missing: give the roster a name"));
     }
-    match toml_tree.value("version").map(|node| (node.place, &node.kind)) {
+    match tree.value("version").map(|node| (node.place, &node.kind)) {
         Some((_, YamlKind::Integer(1..))) => {}
         found => flaws.push(YamlFlaw::new(
-            found.map_or(toml_tree.place, |(place, _)| place),
+            found.map_or(tree.place, |(place, _)| place),
             "write `version = 1`; later, `countersign roster` raises the version",
         )),
     }
-    match toml_tree.value("threshold").map(|node| (node.place, &node.kind)) {
+    match tree.value("threshold").map(|node| (node.place, &node.kind)) {
         Some((_, YamlKind::Integer(0..))) => {}
         found => flaws.push(YamlFlaw::new(
-            found.map_or(toml_tree.place, |(place, _)| place),
+            found.map_or(tree.place, |(place, _)| place),
             "write `threshold = N`, the number of approvers who must sign the next version (0 means that no \
              signature is needed: unguarded)",
         )),
     }
     for (table, known, required) in TABLES {
-        let Some(node) = toml_tree.value(table) else { continue };
+        let Some(node) = tree.value(table) else { continue };
         let Some(entries) = node.list(&format!("`{table}`"), flaws) else { continue };
         for entry in entries {
             entry.closed_map(&format!("[[{table}]]"), known, &[], flaws);
@@ -128,7 +128,7 @@ fn check_form(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<()> {
 }
 
 fn roster(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Roster> {
-    let mut tables = toml_tree.to_json();
+    let mut tables = tree.to_json();
     // These placeholders allow a check of the roster's rules before the statement exists.
     tables["policy"] = Value::from(PolicyDigest::from_bytes([0; 32]).to_string());
     if tables["version"] != 1 {
@@ -157,7 +157,7 @@ fn roster(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Roster> {
     }
     let at = |pointer: &str| {
         let tokens: Vec<&str> = pointer.split('/').filter(|token| !token.is_empty()).collect();
-        toml_tree.place_of(&tokens, false)
+        tree.place_of(&tokens, false)
     };
     let tables: Roster = match strict::typed(&tables) {
         Ok(tables) => tables,
@@ -170,7 +170,7 @@ fn roster(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Roster> {
     match state(tables) {
         Ok(roster) => Some(roster.tables().clone()),
         Err(Stated::Malformed(error) | Stated::Roster(RosterError::Malformed(error))) => {
-            flaws.push(YamlFlaw::new(toml_tree.place, error.to_string()));
+            flaws.push(YamlFlaw::new(tree.place, error.to_string()));
             None
         }
         Err(Stated::Roster(RosterError::Faults(faults))) => {

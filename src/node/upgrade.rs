@@ -73,7 +73,7 @@ pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problem
     let key = restore::open_key(config)?;
     let lock = StoreLock::alone(&config.database).map_err(|fault| at(&config.database, &fault))?;
     let kept = config.old_store();
-    let database = kept_checkpoint.join(DATABASE);
+    let database = kept.join(DATABASE);
     let source = match config.database.exists() {
         true => &config.database,
         false if was_interrupted(config) => &database,
@@ -87,7 +87,7 @@ pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problem
     if *source != database && database.exists() {
         let message =
             "a store is kept here already: move this directory away, then run `countersign store upgrade` again";
-        return Err(at(&kept_checkpoint, &message));
+        return Err(at(&kept, &message));
     }
     let mut notes = Vec::new();
     match (store.open_runs, open_runs) {
@@ -119,23 +119,21 @@ pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problem
     let (id, new_head) = begun?;
     // After a crash from this line on, the old store is at its old path or in the directory `0.1.0`. A repeated
     // `upgrade` looks for the old store at both paths.
-    places::private_directory(&kept_checkpoint).map_err(|error| at(&kept_checkpoint, &error))?;
-    kept_checkpoint::replace(&kept_checkpoint.join(kept_checkpoint::FILE), head.note.as_bytes())
-        .map_err(|error| at(&kept_checkpoint, &error))?;
+    places::private_directory(&kept).map_err(|error| at(&kept, &error))?;
+    kept_checkpoint::replace(&kept.join(kept_checkpoint::FILE), head.note.as_bytes())
+        .map_err(|error| at(&kept, &error))?;
     if *source != database {
         old::settle(source).map_err(|fault| at(source, &fault))?;
         places::clear_logs(source)?;
         move_to(source, &database)?;
         places::sync(source.parent().unwrap_or(Path::new("/"))).map_err(|error| at(source, &error))?;
-        places::sync(&kept_checkpoint).map_err(|error| at(&kept_checkpoint, &error))?;
+        places::sync(&kept).map_err(|error| at(&kept, &error))?;
     }
     crash_points::point("upgrade-old-store-kept");
     for (from, name) in [(config.outputs(), OUTPUTS), (config.closed(), CLOSED)] {
-        move_to(&from, &kept_checkpoint.join(name))?;
+        move_to(&from, &kept.join(name))?;
     }
-    places::sync(&kept_checkpoint)
-        .and_then(|()| places::sync(&config.data))
-        .map_err(|error| at(&kept_checkpoint, &error))?;
+    places::sync(&kept).and_then(|()| places::sync(&config.data)).map_err(|error| at(&kept, &error))?;
     crash_points::point("upgrade-old-outputs-kept");
     places::put_in_place(&config.database).map_err(|error| at(&config.database, &error))?;
     crash_points::point("upgrade-new-log-in-place");
@@ -146,7 +144,7 @@ pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problem
     drop(lock);
     let Head { note: checkpoint, verified } = head;
     let entries = store.leaves.len() as u64;
-    Ok(Upgraded { id, follows: store.id, entries, checkpoint, verified, kept_checkpoint, notes })
+    Ok(Upgraded { id, follows: store.id, entries, checkpoint, verified, kept, notes })
 }
 
 /// Creates the new log next to its final path.

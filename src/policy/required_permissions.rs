@@ -316,7 +316,7 @@ mod tests {
         };
         Ok(permissions
             .iter()
-            .map(|one| format!("{} {} {}", required_permissions::word(one.kind), one.what, word(one.why)))
+            .map(|one| format!("{} {} {}", permissions::word(one.kind), one.what, word(one.why)))
             .collect())
     }
 

@@ -207,7 +207,7 @@ mod tests {
         let validator = jsonschema::options()
             .with_draft(Draft::Draft202012)
             .with_pattern_options(PatternOptions::regex())
-            .build(&closed(schema_keywords))
+            .build(&closed(schema))
             .expect("a schema");
         let mut found: Vec<String> = validator
             .iter_errors(value)
@@ -233,7 +233,7 @@ mod tests {
     }
 
     fn ours(schema: &Value, value: &Value) -> Vec<String> {
-        let errors = evaluate(schema_keywords, value, &ParameterPatterns::default());
+        let errors = evaluate(schema, value, &ParameterPatterns::default());
         let words = |error: ParameterError| match error.message.strip_prefix("unknown parameter") {
             Some(_) => format!("{}: unknown", error.pointer),
             None => format!("{}: {}", error.pointer, error.message),
@@ -245,10 +245,10 @@ mod tests {
 
     /// Sets `additionalProperties` to false.
     fn closed(schema: &Value) -> Value {
-        let Value::Object(map) = schema_keywords else { return schema_keywords.clone() };
+        let Value::Object(map) = schema else { return schema.clone() };
         let mut map = map.clone();
         if let Some(Value::Object(properties)) = map.get_mut("properties") {
-            properties.values_mut().for_each(|schema| *schema_keywords = closed(schema_keywords));
+            properties.values_mut().for_each(|schema| *schema = closed(schema));
         }
         if let Some(items) = map.get_mut("items") {
             *items = closed(items);
@@ -289,12 +289,12 @@ mod tests {
         let members = prop::collection::vec(value.clone(), 1..6).prop_map(Value::from).boxed();
         (rest, keywords(vec![("enum", members), ("const", value)]), 0..4)
             .prop_map(move |(mut schema, few, which)| {
-                let map = schema_keywords.as_object_mut().expect("keywords");
+                let map = schema.as_object_mut().expect("keywords");
                 map.insert("type".to_owned(), kind.into());
                 if which == 0 {
                     map.extend(few.as_object().expect("keywords").clone());
                 }
-                schema_keywords
+                schema
             })
             .boxed()
     }
@@ -328,8 +328,8 @@ mod tests {
             let objects = prop::sample::select(vec![json!({}), json!({"a": 1}), json!({"a": 1.0, "b": "-"})]).boxed();
             let array = (keywords(vec![("minItems", count()), ("maxItems", count())]), inner.clone()).prop_map(
                 |(mut schema, items)| {
-                    schema_keywords["items"] = items;
-                    schema_keywords
+                    schema["items"] = items;
+                    schema
                 },
             );
             let object =
@@ -365,17 +365,15 @@ mod tests {
 
     /// Generates values that often fit the schema.
     fn fitting(schema: &Value) -> BoxedStrategy<Value> {
-        let fits = match schema_keywords["type"].as_str() {
+        let fits = match schema["type"].as_str() {
             Some("string") => text().prop_map(Value::from).boxed(),
             Some("integer") => (-5_i64..5).prop_map(Value::from).boxed(),
             Some("boolean") => any::<bool>().prop_map(Value::from).boxed(),
-            Some("array") => {
-                prop::collection::vec(fitting(&schema_keywords["items"]), 0..4).prop_map(Value::from).boxed()
-            }
+            Some("array") => prop::collection::vec(fitting(&schema["items"]), 0..4).prop_map(Value::from).boxed(),
             _ => {
-                let properties = schema_keywords["properties"].as_object().cloned().unwrap_or_default();
+                let properties = schema["properties"].as_object().cloned().unwrap_or_default();
                 let each = properties.iter().map(|(name, schema)| {
-                    prop::option::weighted(0.9, fitting(schema_keywords)).prop_map({
+                    prop::option::weighted(0.9, fitting(schema)).prop_map({
                         let name = name.clone();
                         move |value| Some((name.clone(), value?))
                     })
@@ -384,13 +382,8 @@ mod tests {
                 each.prop_map(|all| json!(all.into_iter().flatten().collect::<BTreeMap<String, Value>>())).boxed()
             }
         };
-        let listed: Vec<Value> = schema_keywords["enum"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .chain(schema_keywords.get("const"))
-            .map(plain)
-            .collect();
+        let listed: Vec<Value> =
+            schema["enum"].as_array().into_iter().flatten().chain(schema.get("const")).map(plain).collect();
         if listed.is_empty() {
             return prop_oneof![8 => fits, 1 => any_value()].boxed();
         }
@@ -410,7 +403,7 @@ mod tests {
     #[test]
     fn values_get_the_same_errors_as_from_a_complete_json_schema_validator() {
         let (fitted, refused) = (Cell::new(0), Cell::new(0));
-        let pairs = any_schema().prop_flat_map(|schema| (Just(schema_keywords.clone()), fitting(&schema_keywords)));
+        let pairs = any_schema().prop_flat_map(|schema| (Just(schema.clone()), fitting(&schema)));
         let config = Config { cases: 2000, failure_persistence: None, ..Config::default() };
         TestRunner::new(config)
             .run(&pairs, |(schema, value)| {
@@ -418,7 +411,7 @@ mod tests {
                 let whole = json!({"type": "object", "properties": {"a": schema}});
                 let flaws = schema_keywords::check(&whole, &ParameterPatterns::default()).err().unwrap_or_default();
                 prop_assume!(!flaws.iter().any(|flaw| flaw.path.last().is_some_and(|last| last == "pattern")));
-                let found = ours(&schema_keywords, &value);
+                let found = ours(&schema, &value);
                 prop_assert_eq!(&found, &reference(&schema, &value), "{} {}", schema, value);
                 let count = if found.is_empty() { &fitted } else { &refused };
                 count.set(count.get() + 1);

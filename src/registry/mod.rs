@@ -311,16 +311,16 @@ impl Schemas {
     /// function `seal` reports them.
     fn share(&mut self, step: &mut StepDefinition) {
         if let Ok(schema) = self.get(&step.params) {
-            step.params = Arc::clone(schema_keywords.schema());
+            step.params = Arc::clone(schema.schema());
         }
     }
 
     fn get(&mut self, schema: &Arc<Value>) -> Result<ParameterSchema, Vec<SchemaFlaw>> {
-        if let Some(known) = self.known.get(schema_keywords) {
+        if let Some(known) = self.known.get(schema) {
             return Ok(known.clone());
         }
-        let checked = ParameterSchema::shared(Arc::clone(schema_keywords), Arc::clone(&self.patterns))?;
-        self.known.insert(Arc::clone(schema_keywords), checked.clone());
+        let checked = ParameterSchema::shared(Arc::clone(schema), Arc::clone(&self.patterns))?;
+        self.known.insert(Arc::clone(schema), checked.clone());
         Ok(checked)
     }
 }
@@ -341,13 +341,13 @@ fn register(
     let schema = schemas
         .get(&definition.params)
         .map_err(|flaws| flaws.first().map_or_else(String::new, |flaw| format!("params: {flaw}")))?;
-    definition.params = Arc::clone(schema_keywords.schema());
+    definition.params = Arc::clone(schema.schema());
     let canonical = canonical_of(&definition).map_err(|error| error.to_string())?;
     if canonical.len() > MAX_DEFINITION_BYTES {
         return Err(format!("the step's definition is larger than {MAX_DEFINITION_BYTES} bytes: make it smaller"));
     }
     let digest = StepDigest::of(&canonical);
-    Ok(RegisteredStep { digest, canonical: canonical.into(), schema_keywords, definition: definition.into(), place })
+    Ok(RegisteredStep { digest, canonical: canonical.into(), schema, definition: definition.into(), place })
 }
 
 #[cfg(test)]

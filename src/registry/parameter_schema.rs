@@ -57,7 +57,7 @@ impl ParameterSchema {
     /// # Errors
     /// Returns an error for each part that is outside the subset or contradicts another part.
     pub fn compile(schema: &Value) -> Result<Self, Vec<SchemaFlaw>> {
-        Self::shared(Arc::new(schema_keywords.clone()), Arc::default())
+        Self::shared(Arc::new(schema.clone()), Arc::default())
     }
 
     /// Checks a schema like [`Self::compile`], but shares the compiled patterns with other schemas.
@@ -65,10 +65,10 @@ impl ParameterSchema {
     /// # Errors
     /// Returns the same errors as [`Self::compile`].
     pub(crate) fn shared(schema: Arc<Value>, patterns: Arc<ParameterPatterns>) -> Result<Self, Vec<SchemaFlaw>> {
-        let _closed = schema_keywords::check(&schema_keywords, &patterns)?;
+        let _closed = schema_keywords::check(&schema, &patterns)?;
         let mut flaws = Vec::new();
-        check_defaults(&schema_keywords, &patterns, &mut Vec::new(), &mut flaws);
-        if flaws.is_empty() { Ok(Self { schema_keywords, patterns }) } else { Err(flaws) }
+        check_defaults(&schema, &patterns, &mut Vec::new(), &mut flaws);
+        if flaws.is_empty() { Ok(Self { schema, patterns }) } else { Err(flaws) }
     }
 
     /// Returns the schema in the form that the step's definition contains.
@@ -123,13 +123,13 @@ impl ParameterSchema {
 
 /// Checks that every default is valid by its own schema, after inner defaults were added.
 fn check_defaults(schema: &Value, patterns: &ParameterPatterns, path: &mut Vec<String>, flaws: &mut Vec<SchemaFlaw>) {
-    if let Some(default) = schema_keywords.get("default") {
+    if let Some(default) = schema.get("default") {
         let mut value = default.clone();
-        fill(schema_keywords, &mut value);
+        fill(schema, &mut value);
         let mut errors = Vec::new();
         check_plain(&value, &mut Vec::new(), &mut errors);
-        check_dashes(schema_keywords, &value, &mut Vec::new(), &mut errors);
-        errors.extend(evaluate(schema_keywords, &value, patterns));
+        check_dashes(schema, &value, &mut Vec::new(), &mut errors);
+        errors.extend(evaluate(schema, &value, patterns));
         if let Some(error) = errors.first() {
             flaws.push(SchemaFlaw {
                 path: [path.as_slice(), &["default".to_owned()]].concat(),
@@ -138,12 +138,12 @@ fn check_defaults(schema: &Value, patterns: &ParameterPatterns, path: &mut Vec<S
             });
         }
     }
-    for (name, property) in schema_keywords["properties"].as_object().into_iter().flatten() {
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         path.extend(["properties".to_owned(), name.clone()]);
         check_defaults(property, patterns, path, flaws);
         path.truncate(path.len() - 2);
     }
-    if let Some(items) = schema_keywords.get("items") {
+    if let Some(items) = schema.get("items") {
         path.push("items".to_owned());
         check_defaults(items, patterns, path, flaws);
         path.pop();
@@ -178,7 +178,7 @@ pub fn environment(params: &Params) -> Vec<(String, String)> {
 fn fill(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(given) => {
-            for (name, property) in schema_keywords["properties"].as_object().into_iter().flatten() {
+            for (name, property) in schema["properties"].as_object().into_iter().flatten() {
                 if !given.contains_key(name)
                     && let Some(default) = property.get("default")
                 {
@@ -191,7 +191,7 @@ fn fill(schema: &Value, value: &mut Value) {
         }
         Value::Array(items) => {
             for item in items {
-                fill(&schema_keywords["items"], item);
+                fill(&schema["items"], item);
             }
         }
         _ => {}
@@ -233,9 +233,7 @@ fn check_plain(value: &Value, path: &mut Vec<String>, errors: &mut Vec<Parameter
 /// Promise 6: refuses text that begins with `-`, because such text could become an option of a command.
 fn check_dashes(schema: &Value, value: &Value, path: &mut Vec<String>, errors: &mut Vec<ParameterError>) {
     match value {
-        Value::String(text)
-            if text.starts_with('-') && schema_keywords.get("x-leading-dash") != Some(&Value::Bool(true)) =>
-        {
+        Value::String(text) if text.starts_with('-') && schema.get("x-leading-dash") != Some(&Value::Bool(true)) => {
             errors.push(ParameterError {
                 pointer: pointer(path),
                 message: "the text begins with `-` and could be taken for an option: leave the dash out, or let the runbook say `x-leading-dash: true`".to_owned(),
@@ -244,14 +242,14 @@ fn check_dashes(schema: &Value, value: &Value, path: &mut Vec<String>, errors: &
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
                 path.push(index.to_string());
-                check_dashes(&schema_keywords["items"], item, path, errors);
+                check_dashes(&schema["items"], item, path, errors);
                 path.pop();
             }
         }
         Value::Object(entries) => {
             for (name, item) in entries {
                 path.push(name.clone());
-                check_dashes(&schema_keywords["properties"][name], item, path, errors);
+                check_dashes(&schema["properties"][name], item, path, errors);
                 path.pop();
             }
         }
@@ -295,9 +293,7 @@ mod tests {
     }
 
     fn errors(schema: &ParameterSchema, value: Value) -> Vec<String> {
-        schema_keywords
-            .complete(value)
-            .map_or_else(|errors| errors.iter().map(ToString::to_string).collect(), |_| Vec::new())
+        schema.complete(value).map_or_else(|errors| errors.iter().map(ToString::to_string).collect(), |_| Vec::new())
     }
 
     #[test]
@@ -306,14 +302,14 @@ mod tests {
             json!({"drain": {"default": true, "type": "boolean"}, "host": {"pattern": "^[a-z0-9-]{1,32}$", "type": "string"}}),
             &["host"],
         );
-        let params = schema_keywords.complete(json!({"host": "web-3"})).expect("valid");
+        let params = schema.complete(json!({"host": "web-3"})).expect("valid");
         assert_eq!(&params.canonical()[..], br#"{"drain":true,"host":"web-3"}"#);
         assert_eq!(
             params.digest().to_string(),
             "sha256:14543be370b62713c78e768c1bb831f932285b3fc617d8fe67ea7e1aa0d74f27"
         );
         assert_eq!(schema.check(params.value()).as_ref(), Ok(&params));
-        let incomplete = schema_keywords.check(&json!({"host": "web-3"})).expect_err("incomplete");
+        let incomplete = schema.check(&json!({"host": "web-3"})).expect_err("incomplete");
         assert_eq!(incomplete[0].pointer, "/drain");
         assert_eq!(
             environment(&params),
@@ -369,7 +365,7 @@ mod tests {
             (json!([]), "[] is not of type"),
             (json!("x"), "\"x\" is not of type"),
         ] {
-            let found = errors(&schema_keywords, value.clone());
+            let found = errors(&schema, value.clone());
             assert!(found.iter().any(|error| error.starts_with(expected)), "{value}: {found:?}");
         }
         assert!(schema.complete(json!({"host": "a", "flag": "-v"})).is_ok(), "its schema allows the dash");

@@ -331,11 +331,7 @@ impl Derived {
         own: Result<Vec<Permission>, PolicyDenied>,
     ) {
         let named = |permissions: &[&Permission]| {
-            required_permissions
-                .iter()
-                .map(|permission| format!("{:?}", permission.what))
-                .collect::<Vec<_>>()
-                .join(", ")
+            permissions.iter().map(|permission| format!("{:?}", permission.what)).collect::<Vec<_>>().join(", ")
         };
         let asked = match asked {
             Ok(asked) => asked,

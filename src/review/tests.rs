@@ -176,7 +176,7 @@ impl ReviewCase {
             },
             params: self.params.clone(),
             rendered: RenderedDigest::of(source.as_bytes()),
-            required_permissions,
+            permissions,
             sandbox,
             proposer: "ci-agent".parse().expect("name"),
             reason: self.reason.clone(),

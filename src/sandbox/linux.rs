@@ -162,12 +162,11 @@ impl LinuxSandbox {
             .and_then(|tree| std::fs::set_permissions(&tree, std::fs::Permissions::from_mode(0o755)).map(|()| tree));
         let tree = made.at(SetupStage::Request, "make a directory for the overlay test")?;
         let mut profile = Profile::nothing(probe.held(), Limits { wall_ms: TRIAL_MS, ..Limits::default() });
-        (profile_check.write, profile_check.workdir) = (vec![tree.display().to_string()], Workdir::Overlay);
-        let filter =
-            probe.missing(Layer::Seccomp).is_none().then(|| SyscallFilter::of(RunForm::Namespaces, &profile_check));
+        (profile.write, profile.workdir) = (vec![tree.display().to_string()], Workdir::Overlay);
+        let filter = probe.missing(Layer::Seccomp).is_none().then(|| SyscallFilter::of(RunForm::Namespaces, &profile));
         let landlock = probe.missing(Layer::Landlock).is_none();
         let (form, layers) = (RunForm::Namespaces, probe.held());
-        let prepared = Prepared { profile_check, form, user: None, landlock, filter, level: Level::Strict, layers };
+        let prepared = Prepared { profile, form, user: None, landlock, filter, level: Level::Strict, layers };
         let plan = Plan { interpreter: "sh".into(), source: b"exit 0".into(), env: vec![], params_json: b"{}".into() };
         let tried = self.play(&prepared, &plan);
         remove_run_dir(&tree);
@@ -186,16 +185,9 @@ impl LinuxSandbox {
         let form = if lacking.namespaces.is_some() { RunForm::Host } else { RunForm::Namespaces };
         let landlock = lacking.landlock.is_none();
         let profile = Profile::nothing(vec![], Limits { wall_ms: TRIAL_MS, ..Limits::default() });
-        let filter = lacking.seccomp.is_none().then(|| SyscallFilter::of(form, &profile_check));
-        let prepared = Prepared {
-            profile_check,
-            form,
-            user: None,
-            landlock,
-            filter,
-            level: Level::Strict,
-            layers: STRICT.to_vec(),
-        };
+        let filter = lacking.seccomp.is_none().then(|| SyscallFilter::of(form, &profile));
+        let prepared =
+            Prepared { profile, form, user: None, landlock, filter, level: Level::Strict, layers: STRICT.to_vec() };
         let plan = Plan {
             interpreter: "sh".into(),
             source: SELF_TEST.into(),
@@ -279,12 +271,12 @@ impl Sandbox for LinuxSandbox {
     }
 
     fn check(&self, profile: &Profile) -> Result<Prepared, Unavailable> {
-        let prepared = profile_check::check(profile_check, &self.probe, &self.around)?;
+        let prepared = profile_check::check(profile, &self.probe, &self.around)?;
         if prepared.form == RunForm::Namespaces
-            && profile_check.workdir == Workdir::Overlay
+            && profile.workdir == Workdir::Overlay
             && let Some(missing) = self.overlay()
         {
-            profile_check::without_overlays(profile_check, missing)?;
+            profile_check::without_overlays(profile, missing)?;
         }
         Ok(prepared)
     }

@@ -2,9 +2,9 @@
 //!
 //! The service starts its own binary once as a helper ([`launcher`]). The helper clones the first process of each run
 //! into new namespaces. The first process builds the root (`filesystem`, `trees`, `deny`), drops its privileges
-//! (`confine`, `seccomp`, `grants`) and executes the step. The service ([`linux`], [`follow`], `helper`, `cgroup`)
+//! (`confine`, `seccomp`, `grants`) and executes the step. The service ([`linux`], [`run_follower`], `helper`, `cgroup`)
 //! never calls fork. The service sends requests to the helper, reads the output pipes and enforces the deadline. The
-//! checks before a run are in [`probe`] and [`profile`]. The report after a run is built in `facts`.
+//! checks before a run are in [`probe`] and [`profile_check`]. The report after a run is built in `facts`.
 
 pub mod addresses;
 pub mod attempts;

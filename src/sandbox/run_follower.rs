@@ -255,7 +255,7 @@ impl FollowedRun {
                         egress(listener.into());
                     }
                 }
-                Ok(Some(HelperMessage::Started(facts))) => self.confined = Some(enforcement_facts),
+                Ok(Some(HelperMessage::Started(facts))) => self.confined = Some(facts),
                 Ok(Some(HelperMessage::Failed(failure))) => self.failure = Some(failure),
                 Ok(Some(HelperMessage::Ended(end, full))) => (self.step, self.disk_full) = (Some(end), full),
                 Ok(Some(HelperMessage::Empty(spent))) => self.spent = Some(spent),
