@@ -13,7 +13,7 @@ use crate::node::problem::FileProblem;
 /// have write permission. The same rule applies to the directory of the file.
 ///
 /// # Errors
-/// Returns the broken rule, and the command that corrects the file.
+/// Returns an error that names the broken rule and the command that corrects the file.
 pub fn read_owned(path: &Path) -> Result<String, FileProblem> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let unreadable = |error: &dyn std::fmt::Display| {

@@ -62,13 +62,13 @@ pub struct AssembledBoundary {
     pub lock: HostLock,
 }
 
-/// Permission of this process to put changed files in force.
+/// The changed files that this process may put in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TakenChanges {
     /// A start of the service puts all complete changes in force: signed rosters, policies, runbooks and the
     /// configuration.
     Changes,
-    /// An offline command changes only what the operator requested.
+    /// An offline command puts no changed file in force.
     Nothing,
 }
 
@@ -218,7 +218,7 @@ pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
 fn make_directories(config: &Config) -> Result<(), FileProblem> {
     let make = |path: &Path, mode: u32| {
         let made = DirBuilder::new().recursive(true).mode(mode).create(path).and_then(|()| {
-            // The umask may have removed permissions from the mode of the new directory. Runs must be able to enter the
+            // The umask may have removed access bits from the mode of the new directory. Runs must be able to enter the
             // scratch directory.
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
         });
@@ -394,7 +394,8 @@ impl Start<'_> {
         self.seal(Before::NoSeal { genesis, at }, &material).await
     }
 
-    /// Continues after the last seal. If the next signed roster or policy is unusable, the sealed one stays in force.
+    /// Continues after the last seal. If the next signed roster or policy is unusable, the sealed roster or policy
+    /// stays in force.
     async fn go_on(
         &self,
         last: u64,
@@ -578,7 +579,7 @@ fn problems_of(config: &Config, error: SealError) -> Vec<FileProblem> {
 }
 
 /// Returns the roster for the first entry of a new log. Version 1 of the roster comes from `roster.toml`. If other
-/// boundaries already use a later version, the roster needs the files of all its versions.
+/// boundaries already use a later version, this function needs the files of all versions.
 fn first_rosters(config: &Config, written: &DraftRoster, policy: &Policy) -> Result<Chain, Problems> {
     let at_source =
         |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(&config.roster, error.to_string()));
