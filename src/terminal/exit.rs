@@ -16,7 +16,7 @@ pub enum Exit {
     CheckSaidNo,
     /// The command was called in a wrong way.
     Usage,
-    /// There is no trusted roster to check with.
+    /// The command needs a trusted roster, but the user has none.
     NoTrust,
     /// The proposal expired, or the run exceeded its time limit.
     TimedOut,
@@ -128,7 +128,7 @@ pub struct CommandFailure {
     pub exit: Exit,
     /// Message to the user: first the error, then the advice.
     pub message: String,
-    /// Problem document that the boundary sent, if there is one.
+    /// Problem document from the boundary, or `None` if the boundary sent no problem document.
     pub problem: Option<Value>,
     /// True if nothing is printed, because the reader of the output has closed the pipe.
     pub quiet: bool,
