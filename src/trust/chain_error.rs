@@ -57,7 +57,7 @@ pub enum ChainError {
     TooNew {
         /// The pinned version.
         trusted: u64,
-        /// The newest version here.
+        /// Number of the newest version in the list.
         newest: u64,
     },
     /// A signature is not valid, or the signer is not allowed to sign.
