@@ -10,13 +10,13 @@ use crate::record::code::Code;
 use crate::record::profile::Profile;
 use crate::record::sandbox_permission::SandboxPermission;
 
-/// Proves that the approvers signed every permission that policy requires now. Only [`check_permissions`] constructs
-/// it.
+/// Proof that the approvers signed every permission that policy requires now. Only [`check_permissions`] constructs
+/// this proof.
 #[derive(Debug)]
 #[must_use]
 pub struct PermissionsCovered(());
 
-/// Proves that the current sandbox is the signed sandbox. Only [`check_profile`] constructs it.
+/// Proof that the current sandbox is the signed sandbox. Only [`check_profile`] constructs this proof.
 #[derive(Debug)]
 #[must_use]
 pub struct ProfileHolds(());
