@@ -115,7 +115,7 @@ fn open_private(path: &Path) -> Result<File, StoreFault> {
         .map_err(|error| unusable(format!("can't open {}: {error}", path.display())))?;
     let metadata = file.metadata().map_err(|error| unusable(format!("can't look at {}: {error}", path.display())))?;
     if metadata.len() == 0 {
-        // The umask can remove permissions of the owner, so the function sets the mode again.
+        // The umask can remove access bits of the owner, so the function sets the mode again.
         let set = file.set_permissions(Permissions::from_mode(0o600));
         set.map_err(|error| unusable(format!("can't set the mode of {}: {error}", path.display())))?;
     }

@@ -196,7 +196,7 @@ pub enum ProposeResult {
     Same(Box<Proposal>),
     /// A different proposal already has this nonce or id.
     Conflict(Box<Proposal>),
-    /// The store has too many proposals of this proposer without a signature that were cancelled or have expired.
+    /// This proposer has too many stored proposals that have no signature and were cancelled or have expired.
     TooManyKept {
         /// Maximum number of unsigned proposals of one proposer.
         most: u64,
@@ -817,7 +817,7 @@ pub struct Window {
     pub issued_at: Timestamp,
     /// Start of the window.
     pub not_before: Timestamp,
-    /// End of the window. End of the window: no run can start at or after this time.
+    /// End of the window. No run can start at or after this time.
     pub expires_at: Timestamp,
     /// Maximum number of seconds between issue and expiry, according to the policy. The limit is never longer than 24
     /// hours.

@@ -346,7 +346,7 @@ impl Writer {
         done
     }
 
-    /// Restores the state and the rows to the point before a failed message.
+    /// Restores the state and the rows that existed before a failed message.
     fn take_back(&mut self, head: StoreHead, leaves: usize) -> Result<(), StoreFault> {
         self.store.undo()?;
         self.head = head;
