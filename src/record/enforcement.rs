@@ -1,7 +1,7 @@
 //! The protection that a sandbox enforced for one run.
 //!
-//! The receipt's `sandbox` block. The fields `level`, `layers` and `missing` are always present. Other facts are
-//! present only if the sandbox established them, so that an auditor never reads an intention as a fact.
+//! This module defines the receipt's `sandbox` block. The fields `level`, `layers` and `missing` are always present.
+//! Other facts are present only if the sandbox established them, so that an auditor never reads an intention as a fact.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -254,9 +254,9 @@ pub struct LimitFacts {
     pub wall: Option<HeldLimit>,
 }
 
-/// The values of `unbounded`, and the same values in words for messages.
+/// Allowed values of the field `unbounded`.
 pub const UNBOUNDED: [&str; 5] = ["kernel-objects", "page-tables", "pipes", "shared-memory", "socket-buffers"];
-/// See [`UNBOUNDED`].
+/// The values of [`UNBOUNDED`] in words for messages.
 pub const UNBOUNDED_WORDS: &str = "shared memory, socket buffers, pipes, page tables and other kernel objects";
 /// Maximum number of kinds of memory that one receipt lists.
 const MAX_UNBOUNDED: usize = 16;

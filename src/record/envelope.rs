@@ -232,7 +232,7 @@ impl<P: Predicate> Signed<P> {
     /// raw bytes. The largest document with a longer signature would not fit into one entry of the log.
     ///
     /// # Errors
-    /// As [`Signed::verify`]. Verification fails for a signature of another length.
+    /// Returns the errors of [`Signed::verify`]. Also returns an error for a signature of another length.
     pub fn verify_raw<'k>(self, key: impl Fn(&KeyId) -> Option<&'k SshKey>) -> Result<Verified<P>, VerifyError> {
         if let Some((keyid, sig)) = self.signatures.iter().find(|(_, sig)| sig.len() != SIGNATURE_BYTES) {
             let reason = format!("a boundary's signature has {SIGNATURE_BYTES} raw bytes, found {}", sig.len());
@@ -242,7 +242,7 @@ impl<P: Predicate> Signed<P> {
     }
 }
 
-/// Proves that a payload is a complete document of its kind. The proof states nothing about the signers.
+/// Proof that a payload is a complete document of its kind. The proof states nothing about the signers.
 #[derive(Debug)]
 #[must_use]
 pub struct WellFormed(());
@@ -346,7 +346,7 @@ impl<P: Predicate> Verified<P> {
         &self.payload
     }
 
-    /// SHA-256 of the payload.
+    /// Returns the SHA-256 digest of the payload.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         *self.digest.get_or_init(|| digest::sha256(&self.payload))

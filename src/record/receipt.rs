@@ -110,7 +110,7 @@ impl Decision {
     }
 }
 
-/// Proves that a receipt has enough space for a decision. Only [`Decision::check_room`] constructs it.
+/// Proof that a receipt has enough space for a decision. Only [`Decision::check_room`] constructs this proof.
 #[derive(Debug)]
 #[must_use]
 pub struct RoomInReceipt(());
@@ -285,11 +285,11 @@ pub struct Files {
     pub manifest: ContentDigest,
 }
 
-/// Returns the manifest of a run that left no files behind.
+/// Manifest of a run that left no files behind.
 const EMPTY_MANIFEST: &[u8] = b"[]";
 
 impl Files {
-    /// No files.
+    /// Returns the record of a run that left no files behind.
     #[must_use]
     pub fn none() -> Self {
         Self { count: 0, bytes: 0, manifest: ContentDigest::of(EMPTY_MANIFEST) }

@@ -1,7 +1,7 @@
 //! Roster: the signed list of people, boundaries and their keys, which is the root of trust.
 //!
-//! The tables of a roster in their signed form. The module `trust::roster` parses the keys and checks that names are
-//! unique. `trust::chain` connects versions.
+//! This module defines the tables of a roster in their signed form. The module `trust::roster` parses the keys and
+//! checks that names are unique. The module `trust::chain` connects the versions of a roster.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use crate::record::malformed::Malformed;
 use crate::record::reserved::{Reserved, below, read_typed};
 use crate::record::validity::Timestamp;
 
-/// The largest roster payload.
+/// Maximum size of a roster's payload, in bytes.
 pub const MAX_ROSTER_BYTES: usize = 256 << 10;
 
 /// Approvers and groups, proposers, operators, the boundaries' own keys, witnesses.
