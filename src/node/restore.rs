@@ -309,8 +309,8 @@ fn last_known(
             let root = before.root_at(known.size).map_err(|fault| problem(fault.to_string()))?;
             if root != Some(known.root) {
                 return Err(problem(format!(
-                    "it is a checkpoint of {} entries of this log, and the backup's log is another one: nothing was \
-                     restored; take a backup that agrees with it, or move it away if it is false",
+                    "it is a checkpoint of {} entries of this log, but the backup contains another log: nothing was \
+                     restored; use a backup of the right log, or move the checkpoint file away if the file is wrong",
                     known.size
                 )));
             }

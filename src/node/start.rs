@@ -181,7 +181,7 @@ pub fn has_store(config: &Config) -> Result<bool, FileProblem> {
     let restoring = places::workplace(config);
     if restoring.exists() {
         let message = "a restore into this boundary was interrupted: run `countersign store restore` again; or remove this \
-                       directory, and the log begins anew where there is no store";
+                       directory; if no store exists, the next start then begins a new log";
         return Err(FileProblem::whole(&restoring, message));
     }
     if config.database.exists() {
@@ -381,7 +381,7 @@ impl Start<'_> {
         if roster.tables().approver.is_empty() {
             return Err(FileProblem::whole(
                 &config.roster,
-                "nobody could ever approve: add an [[approver]] table for each before the log begins, because the first \
+                "nobody could ever approve: add an [[approver]] table for each approver before the log begins, because the first \
                  start seals the roster (`countersign key generate` makes a key and prints its line)",
             )
             .into());
@@ -454,7 +454,7 @@ impl Start<'_> {
         let sealed = read_seal(config, self.ledger, last, None)?;
         if !self.is_key_of(&sealed.roster) {
             return Err(
-                self.other_key("; where a later version of the roster names it, start the boundary, which takes that")
+                self.other_key("; if a later version of the roster lists this key, start the boundary, which puts that version in force")
             );
         }
         let _settled = handover::check(config, self.ledger, &sealed.rosters, key)?;
@@ -469,7 +469,7 @@ impl Start<'_> {
         FileProblem::whole(
             &self.config.key,
             format!(
-                "this key is not in the sealed roster's [[boundary]] {}, nothing it signs would count: use the key that is{why}",
+                "this key is not in the sealed roster's [[boundary]] {}, so its signatures would not count: use the key that the roster lists{why}",
                 self.config.name
             ),
         )
@@ -589,8 +589,8 @@ fn first_rosters(config: &Config, written: &DraftRoster, policy: &Policy) -> Res
         return Chain::from_first(&[Envelope::new(roster.payload(), Vec::new())]).map_err(|error| at_source(&error));
     }
     let wanted = format!(
-        "a log that begins with version {version} of a roster needs all versions, signed, in {}: copy them from where they \
-         are in force, or begin with `version = 1`",
+        "a log that begins with version {version} of a roster needs all versions, signed, in {}: copy them from a \
+         boundary that has them, or begin with `version = 1`",
         rosters::directory(config).display()
     );
     let chain = rosters::chain(config)?.filter(|chain| chain.last().version() >= version);
@@ -598,7 +598,7 @@ fn first_rosters(config: &Config, written: &DraftRoster, policy: &Policy) -> Res
     let last = chain.last();
     if !written.says_the_same_as(last) || last.policy() != policy.digest() {
         return Err(at_source(&format!(
-            "the roster or the policy is not what version {} states, which was signed: put those there",
+            "the roster or the policy differs from the signed version {}: restore the signed roster and the signed policy",
             last.version()
         )));
     }
@@ -628,7 +628,7 @@ pub(super) fn read_seal(
         return Err(FileProblem::whole(
             &config.path,
             format!(
-                "the log in {} is that of the boundary {name}: set `name = {:?}`, or name another store",
+                "the log in {} belongs to the boundary {name}: set `name = {:?}`, or name another store",
                 config.database.display(),
                 name.as_str()
             ),
@@ -650,9 +650,10 @@ pub(super) fn read_seal(
 pub fn check_clock(config: &Config) -> Result<(), FileProblem> {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(_) => Ok(()),
-        Err(_) => {
-            Err(FileProblem::whole(&config.path, "the system clock is before 1970: set it right, then start again"))
-        }
+        Err(_) => Err(FileProblem::whole(
+            &config.path,
+            "the system clock is before 1970: correct the clock, then start again",
+        )),
     }
 }
 

@@ -57,7 +57,8 @@ pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a 
     }
     // The following checks report files with errors, and files that were edited but not signed.
     let stated = waits.as_ref().unwrap_or(newest);
-    let advice = "until a version of the roster that says so is signed: `countersign roster draft` writes it";
+    let advice =
+        "until approvers sign a version of the roster with this change: `countersign roster draft` writes that version";
     match &files.policy {
         Ok(written) if written.digest() != in_force.digest() && stated.policy() != written.digest() => {
             notes.push(format!(

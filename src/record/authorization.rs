@@ -189,7 +189,10 @@ impl Predicate for Authorization {
         if predicate.get("grant").is_none() || signatures == 1 {
             return Ok(());
         }
-        Err(Malformed::at("/signatures", format!("{signatures} signatures, a grant is used with the grantee's one")))
+        Err(Malformed::at(
+            "/signatures",
+            format!("{signatures} signatures, expected one: only the grantee signs a use of a grant"),
+        ))
     }
 
     fn check_reserved(statement: &mut Value) -> Result<(), Malformed> {

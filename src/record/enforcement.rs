@@ -101,7 +101,7 @@ impl Enforcement {
         if let Some(FilesystemFacts { masked, masked_before: Some(before), .. }) = &self.fs
             && (*masked != Some(0) || *before == 0)
         {
-            let message = "allowed only with masked 0, and only above 0";
+            let message = "allowed only if `masked` is 0, and only with a value above 0";
             return Err(Malformed::at("/predicate/sandbox/fs/masked_before", message));
         }
         for (name, words) in [("ns", &self.ns), ("kill", &self.kill)] {

@@ -189,7 +189,7 @@ impl SandboxPermission {
             Self::Deny => each(&declared.deny, check_pattern),
             Self::Network => match &declared.network {
                 Some(DeclaredNetwork::Allow(hosts)) if hosts.is_empty() => {
-                    Err("the network allows no host: name one, or write network=none".to_owned())
+                    Err("the network allows no host: name a host, or write network=none".to_owned())
                 }
                 Some(DeclaredNetwork::Allow(hosts)) => hosts.iter().try_for_each(|host| check_address(host)),
                 Some(DeclaredNetwork::None | DeclaredNetwork::Host) | None => Ok(()),
@@ -209,8 +209,8 @@ impl SandboxPermission {
     pub fn check_allowed(self, rule: &SandboxRule, declared: &DeclaredSandbox) -> Result<(), String> {
         let refuse = |asks: &str, write: String| {
             Err(format!(
-                "the step declares {asks}, and no policy override for its runbook allows that: remove it from the runbook, or write \
-                 `sandbox: {{{write}}}` into one"
+                "the step declares {asks}, and no policy override for its runbook allows that: remove {asks} from the runbook, or \
+                 write `sandbox: {{{write}}}` into a policy override for the runbook"
             ))
         };
         let name = self.attribute();
@@ -312,40 +312,46 @@ impl SandboxPermission {
             Self::Off => match &profile.off_reason {
                 None => plain(""),
                 Some(reason) => text(
-                    "THE SANDBOX IS OFF: only limits hold, and the run can do on the host what its user can; the author's reason: ",
+                    "THE SANDBOX IS OFF: only the limits apply, and the run can do everything that its user can do on the host; the author's reason: ",
                     reason,
                 ),
             },
-            Self::Read if profile.read.is_empty() => plain("reads of the host: nothing but what an interpreter needs"),
-            Self::Read => list("reads of the host: ", "read", &profile.read),
+            Self::Read if profile.read.is_empty() => {
+                plain("reads on the host: only the files that an interpreter needs")
+            }
+            Self::Read => list("reads on the host: ", "read", &profile.read),
             Self::Write => {
                 let words = match profile.workdir {
-                    Workdir::InPlace => "writes to live trees of the host, and what it writes there stays: ",
-                    _ if profile.write.is_empty() => return plain("writes to the host: nothing"),
-                    Workdir::Private => "writes to the host: ",
-                    Workdir::Copy => "reads, and writes to a private copy of: ",
-                    Workdir::Overlay => "reads, and writes under an overlay of: ",
+                    Workdir::InPlace => "writes to live trees of the host, and the changes remain after the run: ",
+                    _ if profile.write.is_empty() => return plain("writes on the host: nothing"),
+                    Workdir::Private => "writes on the host: ",
+                    Workdir::Copy => "reads, and writes only in a private copy: ",
+                    Workdir::Overlay => "reads, and writes only in an overlay: ",
                 };
                 list(words, "write", &profile.write)
             }
-            Self::Deny if profile.deny.is_empty() => plain("stays out of reach: no further pattern"),
+            Self::Deny if profile.deny.is_empty() => plain("cannot access paths that match: no pattern"),
             // A deny pattern gives the run no access, so the line is not a remark. The decision screen lists the
             // patterns on a separate line.
-            Self::Deny => PermissionLine { is_remark: false, ..list("stays out of reach: ", "deny", &profile.deny) },
+            Self::Deny => {
+                PermissionLine { is_remark: false, ..list("cannot access paths that match: ", "deny", &profile.deny) }
+            }
             // The line about `write` names the trees.
             Self::Workdir => plain(match profile.workdir {
-                Workdir::Private => "works in: an empty directory of its own, gone afterwards",
-                Workdir::Copy => "works in: a private copy of the trees it writes, gone afterwards",
-                Workdir::Overlay => "works in: the trees it writes, seen through an overlay that is gone afterwards",
+                Workdir::Private => "works in: its own empty directory, which is deleted after the run",
+                Workdir::Copy => "works in: a private copy of the trees above, which is deleted after the run",
+                Workdir::Overlay => {
+                    "works in: the trees above, with an overlay for changes, which is deleted after the run"
+                }
                 Workdir::InPlace => {
-                    "works in: the live trees: what it writes stays, and a denied name holds as the tree was at its start"
+                    "works in: the live trees; changes remain after the run, and only files that existed at the start are hidden by deny patterns"
                 }
             }),
             Self::Network => match profile.network.mode {
                 NetworkMode::None => plain("network: none"),
                 NetworkMode::Allow => list("network: only ", "network.hosts", &profile.network.hosts),
                 NetworkMode::Host => {
-                    PermissionLine { is_remark: true, ..plain("network: every network that the host reaches") }
+                    PermissionLine { is_remark: true, ..plain("network: every network that the host can reach") }
                 }
             },
             Self::Sockets if profile.sockets.is_empty() => plain("reaches sockets of the host: none"),
@@ -354,22 +360,22 @@ impl SandboxPermission {
                 Proc::Full => PermissionLine { shows: vec!["proc".to_owned()], is_remark: true, ..plain(PROC_FULL) },
                 // If the layer `namespaces` is not required, the run may use the host's root directory.
                 Proc::Minimal if profile.require.contains(&Layer::Namespaces) => {
-                    plain("sees of /proc: only its own processes")
+                    plain("sees in /proc: only its own processes")
                 }
                 Proc::Minimal => plain(
-                    "sees of /proc: only its own processes; without namespaces nothing, without Landlock too all of the host's",
+                    "sees in /proc: only its own processes; without namespaces nothing; without namespaces and Landlock all processes of the host",
                 ),
             },
-            Self::RunAs if profile.run_as == ISOLATED => {
-                plain("runs as: an id of its own where the service is root and has ids to give, else the service's")
-            }
+            Self::RunAs if profile.run_as == ISOLATED => plain(
+                "runs as: its own user id if the service runs as root and has a free user id, otherwise the user id of the service",
+            ),
             Self::RunAs => text("runs as the host's user ", &profile.run_as),
         }
     }
 }
 
 /// Text about a run that sees the whole `/proc`.
-const PROC_FULL: &str = "sees the whole of /proc of its process namespace (proc full), and there the host's boot command line, partitions, \
+const PROC_FULL: &str = "sees the whole of /proc of its process namespace (proc full), which also shows the host's boot command line, partitions, \
      interrupts, load, and the list of the kernel's keys";
 
 /// Maximum total size of all declared hosts, in bytes. An authorization and a receipt must have enough space for the
@@ -389,14 +395,14 @@ impl DeclaredSandbox {
             && hosts.iter().map(|host| host.len() + 3).sum::<usize>() > MOST_HOSTS_BYTES
         {
             return Err(format!(
-                "the network's hosts take more than {MOST_HOSTS_BYTES} bytes, and each receipt names those that were contacted: \
-                 name fewer, or split the step"
+                "the network's hosts take more than {MOST_HOSTS_BYTES} bytes, and each receipt names the contacted hosts: \
+                 name fewer hosts, or split the step"
             ));
         }
         let named = [&self.read, &self.write, &self.deny, &self.sockets].into_iter().flatten().flatten();
         if named.map(|text| text.len() + 3).sum::<usize>() > MOST_BYTES {
             return Err(format!(
-                "the paths and patterns take more than {MOST_BYTES} bytes of the signed profile: name directories above them"
+                "the paths and patterns take more than {MOST_BYTES} bytes of the signed profile: name fewer, for example parent directories"
             ));
         }
         let written = serde_json::to_value(self).unwrap_or_default();
@@ -409,8 +415,8 @@ impl DeclaredSandbox {
         let writes = self.write.as_ref().is_some_and(|paths| !paths.is_empty());
         match self.workdir {
             None | Some(Workdir::Private) if writes => Err(
-                "`write` names a tree of the host, and nothing says how it is given: add workdir=copy, workdir=overlay (what \
-                 the step writes stays its own) or workdir=in-place (it writes the host's)"
+                "`write` names a tree of the host, but `workdir` is missing: add workdir=copy or workdir=overlay (the changes of \
+                 the step are deleted after the run), or workdir=in-place (the step changes the tree of the host)"
                     .to_owned(),
             ),
             Some(Workdir::Copy | Workdir::Overlay | Workdir::InPlace) if !writes => {
