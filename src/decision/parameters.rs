@@ -26,7 +26,8 @@ impl ParametersFit {
 /// is extra.
 ///
 /// # Errors
-/// Returns all parameters that do not fit, or an error if the digest belongs to other parameters.
+/// Returns an error that lists all parameters that do not fit the schema. Also returns an error if the digest belongs
+/// to other parameters.
 pub fn check_parameters(signed: &Authorization, schema: &ParameterSchema) -> Result<ParametersFit, ParametersError> {
     let params = schema.check(&signed.params).map_err(ParametersError::Invalid)?;
     // The reader of the statement has already checked the digest in the subject of the statement. The run receives the

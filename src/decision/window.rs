@@ -8,7 +8,7 @@ use crate::record::validity::{Timestamp, WindowError, judge};
 #[must_use]
 pub struct WithinWindow(());
 
-/// Checks a statement's window at `at`, which is the time of the consumption's log entry, by the rule of [`judge`].
+/// Checks the window of a statement with [`judge`]. The argument `at` is the time of the consumption's log entry.
 ///
 /// # Errors
 /// Returns an error for the first broken rule.

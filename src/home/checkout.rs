@@ -79,7 +79,7 @@ impl CheckoutDirectories {
         if let Some((name, _)) = self.workspaces.iter().find(|(_, workspace)| place.starts_with(workspace)) {
             return Some(format!("it lies in the checkout that ${name} names"));
         }
-        // The directory `/` does not count as a checkout. It may be the current directory of a container, and every
+        // The directory `/` does not count as a checkout. In a container, `/` may be the current directory, and every
         // file is below `/`.
         if self.current != Path::new("/") && place.starts_with(&self.current) {
             return Some(

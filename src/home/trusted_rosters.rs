@@ -140,7 +140,7 @@ pub fn seem_same(one: &TrustedRoster, other: &TrustedRoster) -> bool {
 const MAX_FILE_BYTES: usize = MAX_ROSTER_BYTES * 2;
 
 impl TrustArgs {
-    /// Returns the trusted rosters. An empty list as result is not an error.
+    /// Returns the trusted rosters. If there is no trusted roster, the result is an empty list and not an error.
     ///
     /// # Errors
     /// Returns an error if a named roster cannot be read or parsed, or if other users can write the roster's file.

@@ -1,6 +1,6 @@
 //! The sandbox that a step declares, in the form that people write.
 //!
-//! In a fence, commas separate the items of a list (`read=/srv/a,/srv/b`). In YAML, the list is a YAML list.
+//! In a fence, commas separate the items of a list (`read=/srv/a,/srv/b`). In YAML, a list is a sequence of texts.
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;

@@ -129,7 +129,7 @@ fn is_word(text: &str) -> bool {
 }
 
 impl Level {
-    /// Returns the name in documents and messages.
+    /// Returns the name of the level in documents and messages.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {

@@ -1,7 +1,8 @@
 //! DSSE envelopes: the untrusted type `Signed<T>` and the trusted type `Verified<T>`.
 //!
-//! A caller can read nothing of a [`Signed`] document except its digest. [`Signed::verify`] checks every signature over
-//! the received bytes, and only this function returns a [`Verified`] document.
+//! A caller cannot read the payload of a [`Signed`] document. The caller can only read the payload's digest and the key
+//! ids of the signatures. [`Signed::verify`] checks every signature over the received bytes, and only this function
+//! returns a [`Verified`] document.
 //!
 //! ```compile_fail,E0616
 //! # use countersign::record::{envelope::Signed, authorization::Authorization};
@@ -117,7 +118,8 @@ impl Envelope {
         canonical::canonical_of(self).map_err(|error| Malformed::at("", error.to_string()))
     }
 
-    /// Returns the number of bytes of the canonical JSON, if all texts are base64 and key ids.
+    /// Returns the number of bytes of the envelope's canonical JSON. The number is correct only if all texts of the
+    /// envelope are base64 or key ids.
     #[must_use]
     pub fn canonical_bytes(&self) -> usize {
         const AROUND: usize = r#"{"payload":"","payloadType":"","signatures":[]}"#.len();

@@ -32,7 +32,7 @@ macro_rules! text_type {
         pub struct $name(std::sync::Arc<str>);
 
         impl $name {
-            /// Returns the text in the form of documents.
+            /// Returns the text as documents contain it.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -300,7 +300,8 @@ impl ReceiptId {
 }
 
 impl Nonce {
-    /// Makes a nonce from 48 bits of time and 128 random bits. The time keeps inserts into the database close together.
+    /// Makes a nonce from 48 bits of time and 128 random bits. A nonce begins with the time, so the database stores new
+    /// nonces close together.
     #[must_use]
     pub fn new(millis: u64, random: [u8; 16]) -> Self {
         let mut bytes = [0_u8; 22];

@@ -145,7 +145,7 @@ pub struct Witness {
 }
 
 impl Roster {
-    /// Returns the statement with its subject, the digest of the canonical predicate.
+    /// Returns the statement, whose subject is the digest of the canonical predicate.
     ///
     /// # Errors
     /// Returns an error if the roster cannot be written as canonical JSON.
@@ -185,7 +185,7 @@ impl Predicate for Roster {
         let mut keys: Vec<[u8; 32]> = Vec::new();
         for table in ["approver", "proposer", "operator", "boundary"] {
             let lines = entries(table).flat_map(|entry| entry["keys"].as_array().into_iter().flatten());
-            // The reader of the other tables reports the errors in the keys of these tables.
+            // An invalid key in these tables is skipped here, because the parser of these tables reports the error.
             keys.extend(lines.filter_map(|line| material(line.as_str().unwrap_or_default()).ok()));
         }
         for (at, runner) in entries("runner").enumerate() {

@@ -79,12 +79,12 @@ const MAX_SECRETS: usize = 32;
 const MAX_OUTPUTS: usize = 64;
 
 impl StepDefinition {
-    /// Checks the parts of later versions by rules that types cannot express, then requires that the step uses no such
-    /// part.
+    /// Checks the parts of later versions by rules that types cannot express, and then requires that the step uses no
+    /// such part.
     ///
     /// # Errors
-    /// Returns an error for the invalid part. If all parts are valid, returns [`Malformed::later`] for the first part
-    /// in use.
+    /// Returns an error for an invalid part. If all parts are valid, returns [`Malformed::later`] for the first part in
+    /// use.
     pub fn check_reserved(&self) -> Result<(), Malformed> {
         self.check_parts()?;
         let mut used: Vec<String> = [

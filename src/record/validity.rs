@@ -59,7 +59,7 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The text form consists of ASCII digits and signs.
+        // The text form consists of ASCII characters, so this conversion never fails.
         f.write_str(std::str::from_utf8(&self.form()).unwrap_or_default())
     }
 }

@@ -522,7 +522,7 @@ impl Ledger {
         self.shared.reads.token(secret)
     }
 
-    /// Returns the free bytes on the file system of `directory`.
+    /// Returns the number of free bytes on the file system of `directory`.
     pub fn room(&self, directory: &Path) -> Result<u64, StoreFault> {
         lock::room(directory)
     }

@@ -86,7 +86,7 @@ pub fn lock_path(database: &Path) -> PathBuf {
     database.with_file_name(name)
 }
 
-/// Returns the free bytes that an unprivileged process can use on the file system of `path`.
+/// Returns the number of free bytes on the file system of `path` that an unprivileged process can use.
 pub fn room(path: &Path) -> Result<u64, StoreFault> {
     let stat = rustix::fs::statvfs(path)
         .map_err(|error| StoreFault::Database { during: "asking for free space", message: error.to_string() })?;

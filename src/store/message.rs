@@ -451,8 +451,8 @@ pub enum WriteStop {
     Moved,
     /// The log has no seal yet.
     NoSeal,
-    /// The document has a date before the last leaf. The caller must make the document again, with a time that is not
-    /// before the last leaf.
+    /// The date of the document is earlier than the date of the last leaf. The caller must make the document again,
+    /// with a date that is not earlier than the last leaf's date.
     BackDated {
         /// Time of the last leaf.
         last: Timestamp,

@@ -14,7 +14,7 @@ pub enum Exit {
     Done,
     /// A check failed, for example in `verify`.
     CheckSaidNo,
-    /// The command was called in a wrong way.
+    /// The arguments of the command are wrong.
     Usage,
     /// The command needs a trusted roster, but the user has none.
     NoTrust,
@@ -33,7 +33,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// Returns the exit code of the process, with the conventions of `timeout`, `docker run` and shells.
+    /// Returns the exit code of the process, according to the conventions of `timeout`, `docker run` and shells.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {

@@ -106,7 +106,8 @@ impl PrintableText {
         }
     }
 
-    /// Formats a path of fields, followed by ` = `. The path consists of [`path_key`] names and indices.
+    /// Formats a path of fields, followed by ` = `. The path consists of names in the form of [`path_key`] and of array
+    /// indexes.
     #[must_use]
     pub fn path(path: &str) -> Self {
         let safe = path.bytes().all(|c| (0x21..0x7f).contains(&c));

@@ -39,7 +39,7 @@ pub enum ChainError {
         /// The number of the version that was found.
         found: u64,
     },
-    /// The field `previous` is not the digest of the version before.
+    /// The field `previous` is not the digest of the previous version.
     OtherPrevious {
         /// The version.
         version: u64,

@@ -90,7 +90,7 @@ impl SuccessionTallies {
         Ok(fallen)
     }
 
-    /// Returns true if a signature with this key would add its owner to one of the two counts.
+    /// Returns true if a signature of this key would increase one of the two counts.
     #[must_use]
     pub fn lacks(&self, before: &TrustedRoster, next: &TrustedRoster, keyid: &KeyId) -> bool {
         [(before, &self.of_before), (next, &self.of_next)].iter().any(|(roster, tally)| {

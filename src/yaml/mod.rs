@@ -225,8 +225,8 @@ impl Tree {
     }
 }
 
-/// Reads a plain scalar by the core schema of YAML 1.2. The file must quote a scalar that YAML 1.1 interprets as
-/// another type.
+/// Reads a plain scalar by the core schema of YAML 1.2. Returns an error if YAML 1.1 interprets the scalar as another
+/// type, because the file must quote such a scalar.
 fn plain(text: &str) -> Result<YamlKind, String> {
     match text {
         "" | "null" => return Ok(YamlKind::Null),
