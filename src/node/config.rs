@@ -47,8 +47,8 @@ pub struct Config {
     pub pending: u64,
     /// Maximum number of proposals of one proposer that may wait for signatures.
     pub pending_per_proposer: u64,
-    /// Maximum number of calls per second for one token. Submissions of signatures by one key are limited to a fifth of
-    /// this rate. Callers without a token get a tenth of this rate for each IP address.
+    /// Maximum number of calls per second for one token. One key may submit signatures at most at a fifth of this rate.
+    /// Callers without a token get a tenth of this rate for each IP address.
     pub calls_per_second: u64,
     /// The sandbox level.
     pub level: Level,

@@ -92,7 +92,7 @@ pub async fn assemble(
         Ok(notes) => notes,
         Err(problems) => {
             // This branch must close the store. If the store stayed open, its write-ahead log would remain, and SQLite
-            // would apply the log to another store that is copied to the same path.
+            // would apply this write-ahead log to another store that is copied to the same path.
             let _ = ledger.close().await;
             return Err(problems);
         }
@@ -164,7 +164,7 @@ pub async fn assemble(
 #[derive(Default)]
 struct Noticed {
     notes: Vec<String>,
-    /// Missing signatures and files of newer roster versions.
+    /// Notes about missing signatures and missing files of newer roster versions.
     following: Vec<String>,
     /// Newest roster version that has enough signatures.
     newest: u64,

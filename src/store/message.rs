@@ -328,7 +328,8 @@ pub enum ConsumeStop {
         /// End of the window.
         expires_at: Timestamp,
     },
-    /// A signer whose signature counts is not valid at this time. The caller must count the signatures again.
+    /// The validity of a counted signer does not include the time of the consumption. The caller must count the
+    /// signatures again.
     SignerOutside {
         /// Time at which the writer checked the window.
         at: Timestamp,
