@@ -25,7 +25,7 @@ pub struct WitnessKey {
     key: PublicKey,
 }
 
-/// A verified cosignature. Only [`WitnessKey::verify`] constructs it.
+/// A verified cosignature. Only a verification by [`WitnessKey`] constructs this value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[must_use]
 pub struct VerifiedCosignature(u64);
@@ -67,7 +67,7 @@ impl WitnessKey {
         &self.name
     }
 
-    /// Returns the key. Two names with the same key are one witness.
+    /// Returns the public key. Two witness names with the same public key count as one witness.
     #[must_use]
     pub const fn key(&self) -> &PublicKey {
         &self.key
@@ -105,7 +105,7 @@ impl WitnessKey {
         let (time, signature) = bytes.split_first_chunk::<8>().ok_or(NoteError::BadSignature)?;
         let seconds = u64::from_be_bytes(*time);
         let signature = signature.try_into().map_err(|_| NoteError::BadSignature)?;
-        // "It MUST NOT exceed 2^63 - 1".
+        // c2sp.org/tlog-cosignature about the time: "It MUST NOT exceed 2^63 - 1".
         if i64::try_from(seconds).is_err() {
             return Err(NoteError::BadSignature);
         }
@@ -118,7 +118,7 @@ impl WitnessKey {
     /// Ed25519 signature.
     ///
     /// # Errors
-    /// The errors of `sign`.
+    /// Returns the errors of `sign`.
     pub fn cosign<E>(
         &self,
         note: &Note,

@@ -22,7 +22,7 @@ impl fmt::Display for DigestFormatError {
 
 impl std::error::Error for DigestFormatError {}
 
-/// SHA-256 of `bytes` (FIPS 180-4).
+/// Returns the SHA-256 digest of `bytes` (FIPS 180-4).
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     sha2::Sha256::digest(bytes).into()
@@ -45,7 +45,7 @@ impl Sha256Stream {
     }
 }
 
-/// Lower-case hex of `bytes`.
+/// Returns `bytes` as lower-case hex.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -65,7 +65,8 @@ pub fn unhex32(text: &str) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
-/// Fills `bytes` from lower-case hex digits, of which the text must have exactly twice as many.
+/// Decodes lower-case hex digits into `bytes`. Returns `None` if the text does not have exactly two such digits for
+/// each byte.
 #[must_use]
 pub fn unhex(text: &str, bytes: &mut [u8]) -> Option<()> {
     let text = text.as_bytes();
@@ -96,7 +97,7 @@ macro_rules! digest_type {
                 Self(bytes)
             }
 
-            /// The 32 bytes.
+            /// Returns the 32 bytes of the digest.
             #[must_use]
             pub const fn as_bytes(&self) -> &[u8; 32] {
                 &self.0

@@ -43,12 +43,12 @@ pub fn root(leaves: &[Hash]) -> Hash {
     frontier.root()
 }
 
-/// Proves that the leaf has this index in the tree with this root hash and size.
+/// Proof that a leaf has a certain index in the tree with a certain size and root hash.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct InclusionProved(());
 
-/// Proves that the older tree is a prefix of the newer tree.
+/// Proof that an older tree is a prefix of a newer tree.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct ConsistencyProved(());
@@ -70,7 +70,7 @@ pub enum ProofError {
         /// The size of the newer tree.
         new: u64,
     },
-    /// The proof has a wrong number of hashes for these positions.
+    /// The number of hashes in the proof does not fit the index and the tree sizes.
     WrongLength,
     /// The hashes of the proof lead to another root hash.
     OtherRoot,
@@ -169,7 +169,7 @@ pub fn verify_consistency(
     let (mut first, mut second) = ((old_size - 1) >> shift, (new_size - 1) >> shift);
     // 5. RFC 9162: set fr and sr to the first value of the path.
     let (mut old, mut new) = (*start, *start);
-    // 6. For each subsequent value c:
+    // 6. RFC 9162: for each subsequent value c in the consistency_path array:
     for step in rest {
         if second == 0 {
             return Err(ProofError::WrongLength);
@@ -198,16 +198,16 @@ pub fn verify_consistency(
 /// complete subtree over the leaves `index << level` to `(index + 1) << level`. Level 0 contains the leaf hashes.
 ///
 /// # Errors
-/// The errors of `source`.
+/// Returns the errors of `source`.
 pub fn root_of<E>(size: u64, mut source: impl FnMut(u8, u64) -> Result<Hash, E>) -> Result<Hash, E> {
     if size == 0 { Ok(EMPTY_ROOT) } else { range(0, size, &mut source) }
 }
 
 /// Returns the inclusion proof of the leaf `index` in the tree of `size` leaves, lowest hash first (RFC 6962, 2.1.1).
-/// Returns `None` if the tree has no such leaf. `source` as for [`root_of`].
+/// Returns `None` if the tree has no such leaf. The parameter `source` has the same meaning as in [`root_of`].
 ///
 /// # Errors
-/// The errors of `source`.
+/// Returns the errors of `source`.
 pub fn inclusion_path<E>(
     index: u64,
     size: u64,
@@ -232,11 +232,11 @@ pub fn inclusion_path<E>(
 }
 
 /// Returns the proof that the tree of `old` leaves is a prefix of the tree of `size` leaves (RFC 6962, 2.1.2). Returns
-/// `None` if `old` is larger than `size`. The proof is empty if the sizes are equal or the old tree is empty. `source`
-/// as for [`root_of`].
+/// `None` if `old` is larger than `size`. The proof is empty if the sizes are equal or the old tree is empty. The
+/// parameter `source` has the same meaning as in [`root_of`].
 ///
 /// # Errors
-/// The errors of `source`.
+/// Returns the errors of `source`.
 pub fn consistency_path<E>(
     old: u64,
     size: u64,
@@ -274,7 +274,7 @@ const fn left_leaves(leaves: u64) -> u64 {
 }
 
 /// Returns the root hash of the subtree over the leaves `low..high`. The number `low` must be a multiple of the largest
-/// power of two in the length.
+/// power of two that is at most `high - low`.
 fn range<E>(mut low: u64, high: u64, source: &mut impl FnMut(u8, u64) -> Result<Hash, E>) -> Result<Hash, E> {
     let mut parts = Vec::new();
     while low < high {
@@ -308,10 +308,10 @@ impl Frontier {
         (usize::try_from(size.count_ones()) == Ok(parts.len())).then_some(Self { size, parts })
     }
 
-    /// Loads the edge of a tree of `size` leaves from `source`, which works as in [`root_of`].
+    /// Loads the edge of a tree of `size` leaves. The parameter `source` has the same meaning as in [`root_of`].
     ///
     /// # Errors
-    /// The errors of `source`.
+    /// Returns the errors of `source`.
     pub fn load<E>(size: u64, mut source: impl FnMut(u8, u64) -> Result<Hash, E>) -> Result<Self, E> {
         let (mut low, mut parts) = (0, Vec::new());
         while low < size {
@@ -374,7 +374,7 @@ pub const MAX_ENTRY_BYTES: usize = u16::MAX as usize;
 /// The content of a tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TileKind {
-    /// Hashes of the tree level 8 × this tile level (0 to 63).
+    /// Hashes. The value is the level of the tile (0 to 63). The hashes come from the tree level 8 × this value.
     Hashes(u8),
     /// Log entries, each with its length before it.
     Entries,
@@ -491,7 +491,7 @@ impl fmt::Display for TilePath {
 /// The error for an entry that is longer than [`MAX_ENTRY_BYTES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntryTooLarge {
-    /// Its length.
+    /// Length of the entry in bytes.
     pub bytes: usize,
 }
 
@@ -598,7 +598,7 @@ mod tests {
         }
     }
 
-    /// RFC 6962, 2.1, literally.
+    /// Computes the root hash with the recursive definition of RFC 6962, section 2.1.
     fn textbook_root(leaves: &[Hash]) -> Hash {
         match leaves {
             [] => sha256(b""),

@@ -14,7 +14,7 @@ use crate::crypto::digest::{Sha256Stream, hex};
 use crate::crypto::merkle::Hash;
 use crate::crypto::signature::PublicKey;
 
-/// The largest note. A checkpoint with the maximum number of signature lines is much smaller.
+/// Maximum size of a note in bytes. A checkpoint with the maximum number of signature lines is much smaller.
 pub const MAX_NOTE_BYTES: usize = 64 << 10;
 
 /// Maximum number of signature lines in a note. The limit bounds the work that a note from a stranger can cause in a
@@ -80,7 +80,7 @@ pub(crate) fn parse_vkey_of(algorithm: u8, text: &str) -> Result<(String, Public
     Ok((name.to_owned(), key))
 }
 
-/// A text with signature lines below the text. Nothing is verified yet.
+/// A text with signature lines below the text. The signatures are not verified yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     text: String,
@@ -200,7 +200,7 @@ pub fn sign_note<E>(
     Ok(Note { text: text.to_owned(), signatures: vec![NoteSignature { name: name.to_owned(), bytes }] })
 }
 
-/// A text that a known key signed. Only [`verify_note`] constructs it.
+/// A text that a known key signed. Only [`verify_note`] constructs this value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct SignedText<'a>(&'a str);
@@ -309,10 +309,11 @@ pub struct TlogProof {
 }
 
 impl TlogProof {
-    /// Reads a proof. The first blank line of the proof separates the checkpoint. `extra` lines are refused.
+    /// Reads a proof. The checkpoint begins after the first blank line of the proof. The function refuses `extra`
+    /// lines.
     ///
     /// # Errors
-    /// The part of the proof that was expected.
+    /// Returns an error that names the expected part of the proof.
     pub fn parse(text: &str) -> Result<Self, NoteError> {
         if text.len() > MAX_NOTE_BYTES {
             return Err(NoteError::TooLarge);

@@ -1,7 +1,8 @@
 //! A typed reader in which a struct is always a JSON object.
 //!
-//! The types that Serde derives also accept an array instead of a struct, with the fields in order. A document has only
-//! one form, so a struct must be an object with named fields. The type performs every other check.
+//! If a struct derives Serde's `Deserialize`, the struct can also be read from an array of its fields in order. A
+//! document has only one form, so this reader accepts only an object with named fields. The type that is read performs
+//! all other checks.
 
 use std::fmt;
 
@@ -59,7 +60,7 @@ pub(super) fn push_step(pointer: &mut String, step: &str) {
     }
 }
 
-/// A value that this reader reads strictly.
+/// A JSON value that is read as a struct only if the value is an object.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Strict<'de>(pub(super) &'de Value);
 

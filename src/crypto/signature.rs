@@ -52,7 +52,7 @@ impl PublicKey {
         Ok(Self(key))
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes of the key.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         self.0.as_bytes()

@@ -38,7 +38,7 @@ const MAGIC: &[u8] = b"SSHSIG";
 /// [`NAMESPACE`].
 ///
 /// # Errors
-/// Returns an error for the rule that the signature breaks.
+/// Returns an error that names the rule that the signature breaks.
 pub fn verify(key: &SshKey, message: &[u8], signature: &[u8]) -> Result<KeyProof, SignatureError> {
     if signature.len() > MAX_SIGNATURE_BYTES {
         return Err(SignatureError::TooLong { bytes: signature.len() });
@@ -159,7 +159,7 @@ struct Inner {
     public: PublicKey,
     /// The application (relying party) of a security key, usually `ssh:`. The signature also covers this text.
     application: Option<String>,
-    /// The encoded key. SSHSIG signatures contain this blob, and the key id is its hash.
+    /// The encoded key. SSHSIG signatures contain this blob, and the key id is the hash of this blob.
     blob: Vec<u8>,
     keyid: KeyId,
     line: String,
@@ -204,7 +204,7 @@ impl SshKey {
     /// Reads the key from a blob, as in private key files and in agents.
     ///
     /// # Errors
-    /// As [`Self::parse`].
+    /// Returns the errors of [`Self::parse`].
     pub fn from_blob(blob: &[u8], comment: &str) -> Result<Self, SshKeyError> {
         let kind = WireReader(blob).string().and_then(text).ok_or(SshKeyError::Blob)?;
         let space = if comment.is_empty() { "" } else { " " };
@@ -223,7 +223,7 @@ impl SshKey {
         self.0.public.as_bytes()
     }
 
-    /// The Ed25519 key.
+    /// Returns the Ed25519 key.
     #[must_use]
     pub fn public(&self) -> &PublicKey {
         &self.0.public
@@ -396,7 +396,7 @@ impl fmt::Display for SshKeyError {
 
 impl std::error::Error for SshKeyError {}
 
-/// Identifies a key: `SHA256:` and 43 characters of base64 without padding, as `ssh-keygen -lf` prints it.
+/// Id of a key: `SHA256:` and 43 characters of base64 without padding, as `ssh-keygen -lf` prints it.
 ///
 /// Key ids are sorted by this text, not by the hashed bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -14,7 +14,7 @@ use crate::trust::trusted_roster::TrustedRoster;
 #[must_use]
 pub struct ExcludedSigners(BTreeSet<Name>);
 
-/// The knowledge about tokens.
+/// The information about tokens that the caller has.
 #[derive(Debug, Clone, Copy)]
 pub enum Tokens<'a> {
     /// The whole list of tokens from the seal, and the time of the decision. A name that is neither in the list nor in
@@ -28,8 +28,8 @@ pub enum Tokens<'a> {
 /// Finds the excluded people (R8): the proposer, the token that sent the envelope, and the owners of both.
 ///
 /// # Errors
-/// Returns an error if one of the two names is neither a sealed token nor a proposer of the roster, or if its token has
-/// ended.
+/// Returns an error if `proposer` or `handed_in_by` is neither a sealed token nor a proposer of the roster. Also
+/// returns an error if one of these two tokens has ended.
 pub fn judge(
     proposer: &Name,
     handed_in_by: &Name,

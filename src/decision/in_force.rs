@@ -26,7 +26,7 @@ use crate::trust::trusted_roster::TrustedRoster;
 /// The rules that apply to one step under a seal. Steps with equal parts share these parts in memory.
 #[derive(Debug, Clone)]
 pub struct StepInForce {
-    /// The ruling of policy.
+    /// The ruling of policy about the step.
     pub ruling: Arc<Ruling>,
     asked: OnceLock<Result<Vec<Permission>, PolicyDenied>>,
     /// The definition of the step and its digests.
@@ -44,7 +44,7 @@ pub struct StepInForce {
 impl StepInForce {
     /// Returns the permissions that policy requires for every run, or the reason why policy allows no run.
     ///
-    /// The first call parses the script, because most sealed states are used for only one or two steps.
+    /// The script is parsed only at the first call, because most sealed states are used for only one or two steps.
     pub fn asked(&self) -> &Result<Vec<Permission>, PolicyDenied> {
         self.asked.get_or_init(|| questions(&self.ruling, self.hashed.definition()))
     }
@@ -63,8 +63,8 @@ impl StepInForce {
 /// Derives the rules that apply to every step.
 ///
 /// # Errors
-/// Returns an error for every step that requires something that policy, roster or configuration does not provide, with
-/// the place of the step.
+/// Returns an error for every step whose requirements the policy, the roster or the configuration does not meet. Each
+/// error has the place of the step.
 pub fn steps_in_force(
     registry: &Registry,
     policy: &Policy,

@@ -30,7 +30,7 @@ use crate::decision::step::StepError;
 use crate::record::code::Code;
 use crate::record::validity::WindowError;
 
-/// The reason for a negative verdict, by the question that caused it.
+/// The reason for a negative verdict. Each variant belongs to one question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Objection {
     /// The statement names another boundary or another epoch.
@@ -39,7 +39,8 @@ pub enum Objection {
     Step(StepError),
     /// The parameters do not fit the schema.
     Parameters(ParametersError),
-    /// Policy denies the step, requires more permissions than the approvers signed, or results in another sandbox.
+    /// Policy denies the step, requires a permission that the approvers did not sign, or leads to another sandbox than
+    /// the signed sandbox.
     Permissions(PermissionsError),
     /// The proposer is unknown.
     Exclusion(ExclusionError),

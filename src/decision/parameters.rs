@@ -8,7 +8,8 @@ use crate::registry::parameter_error::ParameterError;
 use crate::registry::parameter_schema::{ParameterSchema, Params};
 use crate::registry::schema_keywords::SchemaFlaw;
 
-/// Proof that the signed parameters fit, with the parameters for the run. Only [`check_parameters`] constructs it.
+/// Proof that the signed parameters fit the schema. The proof contains the parameters for the run. Only
+/// [`check_parameters`] constructs this proof.
 #[derive(Debug)]
 #[must_use]
 pub struct ParametersFit(Params);
@@ -25,10 +26,11 @@ impl ParametersFit {
 /// is extra.
 ///
 /// # Errors
-/// Returns all parameters that do not fit, or an error if the digest belongs to other parameters.
+/// Returns an error that lists all parameters that do not fit the schema. Also returns an error if the digest belongs
+/// to other parameters.
 pub fn check_parameters(signed: &Authorization, schema: &ParameterSchema) -> Result<ParametersFit, ParametersError> {
     let params = schema.check(&signed.params).map_err(ParametersError::Invalid)?;
-    // The reader of the statement has already compared the digest in the subject of the statement. The run receives the
+    // The reader of the statement has already checked the digest in the subject of the statement. The run receives the
     // digest that this function computes.
     match signed.params_digest() {
         Ok(digest) if digest == params.digest() => Ok(ParametersFit(params)),

@@ -10,13 +10,13 @@ use crate::record::code::Code;
 use crate::record::profile::Profile;
 use crate::record::sandbox_permission::SandboxPermission;
 
-/// Proves that the approvers signed every permission that policy requires now. Only [`check_permissions`] constructs
-/// it.
+/// Proof that the approvers signed every permission that policy requires now. Only [`check_permissions`] constructs
+/// this proof.
 #[derive(Debug)]
 #[must_use]
 pub struct PermissionsCovered(());
 
-/// Proves that the current sandbox is the signed sandbox. Only [`check_profile`] constructs it.
+/// Proof that the current sandbox is the signed sandbox. Only [`check_profile`] constructs this proof.
 #[derive(Debug)]
 #[must_use]
 pub struct ProfileHolds(());
@@ -149,11 +149,11 @@ mod tests {
         {
             assert!(check_permissions(&asked(rule), &[]).is_ok(), "{rule}");
         }
-        assert!(check_permissions(&asked("mode: prompted"), &[]).is_err(), "what is unlisted is asked for");
+        assert!(check_permissions(&asked("mode: prompted"), &[]).is_err(), "an unlisted command needs a permission");
     }
 
     #[test]
-    fn the_signed_permissions_must_equal_the_required_permissions() {
+    fn every_required_permission_must_be_signed_with_the_same_reason() {
         let kubectl = Permission { kind: PermissionKind::Run, what: "kubectl".into(), why: PermissionReason::Unlisted };
         let other = Permission { why: PermissionReason::BuiltInDeny, ..kubectl.clone() };
         let asked = Ok(vec![kubectl.clone()]);

@@ -7,7 +7,7 @@ use crate::record::authorization::BoundaryRef;
 use crate::record::code::Code;
 use crate::record::ident::{BoundaryName, Epoch};
 
-/// Proves that the statement is for this boundary and this epoch. Only [`check_place`] constructs it.
+/// Proof that a statement is for this boundary and for the epoch in force. Only [`check_place`] constructs this proof.
 #[derive(Debug)]
 #[must_use]
 pub struct AtThisBoundary(());
@@ -15,8 +15,8 @@ pub struct AtThisBoundary(());
 /// Checks that a statement is for this epoch of the boundary with this name and id.
 ///
 /// # Errors
-/// The first difference. The function compares the id before the epoch, because the epoch of another boundary has no
-/// meaning at this boundary.
+/// Returns an error for the first difference. The function compares the id before the epoch, because the epoch of
+/// another boundary has no meaning at this boundary.
 pub fn check_place(
     signed: &BoundaryRef,
     name: &BoundaryName,

@@ -20,7 +20,7 @@ use crate::record::step_definition::{Approvals, MAX_EACH_GROUPS};
 use crate::record::validity::Timestamp;
 use crate::trust::trusted_roster::TrustedRoster;
 
-/// Proves that enough distinct people signed. Only [`decide`] constructs it.
+/// Proof that enough distinct people signed. Only [`decide`] constructs this proof.
 #[derive(Debug)]
 #[must_use]
 pub struct QuorumMet {
@@ -66,7 +66,7 @@ impl QuorumRules {
     /// Combines the rule of policy with the rule of the step. Both rules must be met, so a runbook can only add
     /// requirements.
     ///
-    /// If the step names no group, the groups of policy apply to its rule.
+    /// If the step names no group, the groups of policy apply to the rule of the step.
     ///
     /// # Errors
     /// Returns an error if a rule requires no person, or names no group or too many groups.
@@ -158,7 +158,7 @@ impl Rule {
 /// An invalid rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuleError {
-    /// `required: 0`.
+    /// The field `required` of the rule is 0.
     AsksNobody {
         /// The source of the rule (policy or step).
         of: &'static str,
@@ -236,7 +236,7 @@ pub struct UncountedSignature {
     pub why: NotCounted,
 }
 
-/// The reason why the signature does not count.
+/// The reason why a signature does not count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotCounted {
     /// The key does not belong to an approver in the roster.
@@ -249,9 +249,11 @@ pub enum NotCounted {
     NoLongerValid(Timestamp),
     /// The approver is in no group that a rule names.
     InNoNamedGroup,
-    /// Every group of the approver that a rule names requires a security key with touch.
+    /// The signature reports no touch. Every group in which the approver could count requires a security key with a
+    /// touch.
     NotTouched,
-    /// Every group of the approver that a rule names requires a security key that verified the person.
+    /// The security key did not verify the person. Every group in which the approver could count requires this
+    /// verification.
     NotVerified,
     /// Another key of the same person also signed, and the signature of that key counts.
     SecondKey(KeyId),
@@ -289,11 +291,12 @@ impl SignatureCount {
     }
 }
 
-/// Finds the signatures that count, at most one for each person. The person must be an approver, valid at `at`, not
-/// excluded, and in a group that a rule names (with touch if the group requires touch).
+/// Finds the signatures that count, at most one for each person. The person must be an approver who is valid at `at`,
+/// who is not excluded, and who is in a group that a rule names. If the group requires a touch, the signature must
+/// report a touch.
 ///
-/// If a person signed with several keys, the function selects the key that counts for most groups (so a key with
-/// touch), and then the key with the lowest id.
+/// If a person signed with several keys, the function selects the key that counts for most groups. If several keys
+/// count for the same number of groups, the function selects the key with the lowest id.
 #[must_use]
 pub fn count(
     signatures: &[VerifiedSignature],
@@ -360,7 +363,8 @@ pub fn count(
             }
         }
     }
-    // If one person has three keys, the reason of one key may name a key that was replaced later itself.
+    // If a person signed with three keys, the reason for the first key may name the second key, although the third key
+    // has replaced the second key.
     for set_aside in &mut uncounted {
         if let NotCounted::SecondKey(first) = &mut set_aside.why
             && let Some(kept) = people.values().find(|person| person.name.as_str() == set_aside.holder)
@@ -465,7 +469,7 @@ pub struct QuorumError {
 }
 
 impl QuorumError {
-    /// The stable code. The code is `self-approval` if an excluded person signed.
+    /// Returns the stable code, which is `self-approval` if an excluded person signed.
     #[must_use]
     pub fn code(&self) -> Code {
         let of_self = self.uncounted.iter().any(|signature| signature.why == NotCounted::Excluded);

@@ -9,7 +9,8 @@ use crate::record::ident::{GroupName, Name};
 use crate::record::validity::Timestamp;
 use crate::trust::trusted_roster::TrustedRoster;
 
-/// The approvers of one roster. For each approver: the groups for which the signature of this person could count.
+/// The approvers of one roster. The value contains, for each approver, the groups for which the signature of this
+/// person could count.
 #[derive(Debug)]
 pub struct EligibleApprovers(Vec<Person>);
 

@@ -94,7 +94,7 @@ fn without_secrets(schema: &mut Value) {
     }
 }
 
-/// Proves that the signed step has this definition. Only [`check_step`] constructs it.
+/// Proof that the signed step has the sealed definition. Only [`check_step`] constructs this proof.
 #[derive(Debug)]
 #[must_use]
 pub struct StepSealed(());
@@ -125,7 +125,7 @@ pub enum StepError {
         /// The signed reference.
         step: StepRef,
     },
-    /// The sealed definition differs.
+    /// The digest of the sealed definition differs from the signed digest.
     Changed {
         /// The step.
         step: StepRef,

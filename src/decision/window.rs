@@ -3,15 +3,15 @@
 use crate::record::authorization::Authorization;
 use crate::record::validity::{Timestamp, WindowError, judge};
 
-/// Proves that the time of the consumption is within the signed window. Only [`check_window`] constructs it.
+/// Proof that the time of the consumption is within the signed window. Only [`check_window`] constructs this proof.
 #[derive(Debug)]
 #[must_use]
 pub struct WithinWindow(());
 
-/// Checks a statement's window at `at`, which is the time of the consumption's log entry, by the rule of [`judge`].
+/// Checks the window of a statement with [`judge`]. The argument `at` is the time of the consumption's log entry.
 ///
 /// # Errors
-/// The first broken rule.
+/// Returns an error for the first broken rule.
 pub fn check_window(
     signed: &Authorization,
     at: Timestamp,

@@ -1,8 +1,9 @@
 //! Checks whether the author of a commit under review could control a file.
 //!
-//! The author of a commit can write every file of the checkout. If a checkout contained the trusted roster, a change
-//! could approve itself. The check follows symbolic links and covers each directory that a lookup of the path uses. A
-//! user who can write one of these directories can redirect the path to another file.
+//! The author of a commit can write every file of the checkout. If the checkout contained the trusted roster, the
+//! author of a commit could approve this commit without any other person. The check follows symbolic links and covers
+//! each directory that a lookup of the path uses. A user who can write one of these directories can redirect the path
+//! to another file.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -78,7 +79,7 @@ impl CheckoutDirectories {
         if let Some((name, _)) = self.workspaces.iter().find(|(_, workspace)| place.starts_with(workspace)) {
             return Some(format!("it lies in the checkout that ${name} names"));
         }
-        // The directory `/` does not count as a checkout. It may be the current directory of a container, and every
+        // The directory `/` does not count as a checkout. In a container, `/` may be the current directory, and every
         // file is below `/`.
         if self.current != Path::new("/") && place.starts_with(&self.current) {
             return Some(

@@ -96,7 +96,7 @@ fn no_key() -> CommandFailure {
 /// Purpose of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignaturePurpose {
-    /// Reading from the boundary. The signature decides nothing.
+    /// Request that reads data from the boundary. The signature approves nothing.
     Read,
     /// Approval of a proposal.
     Approve,

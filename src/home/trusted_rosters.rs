@@ -40,7 +40,7 @@ pub struct TrustArgs {
 pub struct ChosenTrust {
     /// Trusted roster, or its digest.
     pub pinned: Pinned,
-    /// Same roster in the form for the verifier of bundles, which parses the file again.
+    /// The same roster in the form for the verifier of bundles, which parses the file again.
     pub audit: audit::RosterTrust,
     /// Source of the roster, as text for messages.
     pub from: String,
@@ -51,7 +51,7 @@ pub struct ChosenTrust {
 /// Result of the choice between several trusted rosters.
 #[derive(Debug)]
 pub struct DecidingRoster<'t, T> {
-    /// The roster that decides.
+    /// The chosen roster.
     pub trust: &'t ChosenTrust,
     /// Value that the function `connect` returned for the chosen roster.
     pub found: T,
@@ -111,8 +111,8 @@ impl NewestRoster {
 }
 
 /// Returns the newest trusted roster file that `is_same` accepts and that `connect` refused. Such a roster is newer
-/// than the chain, or belongs to another branch. The function skips rosters of version 1, because two different first
-/// versions are always two different rosters.
+/// than the chain, or is a version in another branch of the roster. The function skips rosters of version 1, because
+/// two different first versions are always two different rosters.
 pub fn newest_unconnected<'t>(
     unconnected: &[&'t ChosenTrust],
     is_same: impl Fn(&TrustedRoster) -> bool,
@@ -126,7 +126,7 @@ pub fn newest_unconnected<'t>(
 
 /// Returns true if two roster versions have the same name or share a boundary's key, so they probably belong to one
 /// roster. The result is not certain, because the versions between the two may be missing. For two versions of one
-/// roster, the result is rarely false. For two different rosters, it may be true.
+/// roster, the result is rarely false. For two different rosters, the result may be true.
 #[must_use]
 pub fn seem_same(one: &TrustedRoster, other: &TrustedRoster) -> bool {
     let shared = |name: &BoundaryName| {
@@ -140,7 +140,7 @@ pub fn seem_same(one: &TrustedRoster, other: &TrustedRoster) -> bool {
 const MAX_FILE_BYTES: usize = MAX_ROSTER_BYTES * 2;
 
 impl TrustArgs {
-    /// Returns the trusted rosters. An empty list as result is not an error.
+    /// Returns the trusted rosters. If there is no trusted roster, the result is an empty list and not an error.
     ///
     /// # Errors
     /// Returns an error if a named roster cannot be read or parsed, or if other users can write the roster's file.

@@ -11,7 +11,7 @@ use crate::record::ident::BoundaryName;
 use crate::record::profile::Limits;
 use crate::store::message::Retention;
 
-/// The name of the file.
+/// Name of the configuration file.
 pub const FILE: &str = "countersign.toml";
 
 /// The configuration of a boundary. All paths are absolute.
@@ -47,15 +47,15 @@ pub struct Config {
     pub pending: u64,
     /// Maximum number of proposals of one proposer that may wait for signatures.
     pub pending_per_proposer: u64,
-    /// Maximum number of calls per second for one token. Submissions of signatures by one key are limited to a fifth of
-    /// this rate. A caller without a token gets a tenth of this rate for each address.
+    /// Maximum number of calls per second for one token. One key may submit signatures at most at a fifth of this rate.
+    /// Callers without a token get a tenth of this rate for each IP address.
     pub calls_per_second: u64,
     /// The sandbox level.
     pub level: Level,
     /// Retention times of outputs and of old proposals. Receipts and log entries are never deleted.
     pub retention: Retention,
-    /// Paths of checkpoint files outside this host's store, or of directories that contain such a file. The service
-    /// refuses to serve a store that is older than one of these checkpoints.
+    /// Paths of checkpoint files that are outside the store, or paths of directories that contain such a file. The
+    /// service refuses to serve a store that is older than one of these checkpoints.
     pub known_checkpoints: Vec<PathBuf>,
 }
 

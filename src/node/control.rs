@@ -45,10 +45,10 @@ pub enum ControlRequest {
 /// The answer to [`ControlRequest::Status`].
 #[derive(Debug, Serialize, Deserialize)]
 pub struct NodeStatus {
-    /// Content of `/ready`.
+    /// Content of the HTTP answer to `/ready`.
     #[serde(flatten)]
     pub ready: Ready,
-    /// Notes in the answer to `ready` that need an action of the operator.
+    /// Notes that need an action of the operator.
     #[serde(default)]
     pub must_fix: Vec<String>,
 }

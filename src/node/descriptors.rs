@@ -1,32 +1,36 @@
 //! Number of concurrent runs and connections that the limits of this process allow (RLIMIT_NOFILE, RLIMIT_NPROC).
 //!
-//! If a run finds no free file descriptor at its start, the run fails and its approval is spent. A run in the queue is
-//! safer, because its nonce is still unspent.
+//! If a run finds no free file descriptor at its start, the run fails and its approval is spent. A run that waits in
+//! the queue is safer, because its nonce is still unspent.
 
 use rustix::process::{Resource, getrlimit};
 
 use crate::http::app::HttpConfig;
 
-/// Numbers of concurrent runs and connections.
+/// Maximum numbers of concurrent runs and connections.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct DescriptorShares {
     pub(super) runs: usize,
     pub(super) connections: usize,
-    /// Message to the operator if there are fewer runs than the configuration asks for.
+    /// Message to the operator if `runs` is lower than the configured number of runs.
     pub(super) note: Option<String>,
 }
 
-/// File descriptors of one run in this process: socket, output, process, cancellation, and one more during the start.
+/// Number of file descriptors that one run needs in this process: socket, output, process, cancellation, and one more
+/// during the start.
 const OF_A_RUN: u64 = 6;
-/// File descriptors for the store, for readers of the store, and for connections that the service refuses.
+/// Number of file descriptors that the service needs for the store, for readers of the store, and for connections that
+/// it refuses.
 const BESIDE: u64 = 256;
-/// Minimum of [`BESIDE`]. The idle service has about twenty open descriptors.
+/// Minimum number of file descriptors that the service needs for the store and its readers. The idle service has about
+/// twenty open descriptors.
 const LEAST_BESIDE: u64 = 32;
-/// Minimum descriptor limit. Lowest limit of open files with which the service starts.
+/// Lowest limit of open files (RLIMIT_NOFILE) with which the service starts.
 const LEAST: u64 = 64;
-/// Processes and threads of one run: a thread of the service, the run's first process, and the step's process.
+/// Number of processes and threads of one run: a thread of the service, the run's first process, and the step's
+/// process.
 const PROCESSES_OF_A_RUN: u64 = 3;
-/// Processes and threads of the service: the helper, and up to 128 threads that read the store under load.
+/// Number of processes and threads of the service: the helper, and up to 128 threads that read the store under load.
 const PROCESSES_BESIDE: u64 = 160;
 
 /// Checks that the limit of open files is high enough for the service and one run.

@@ -11,7 +11,7 @@ use crate::yaml::YamlFlaw;
 pub struct FileProblem {
     /// Path of the file, or the name of another object that has the error.
     pub file: String,
-    /// Line, starting at 1. Line in the file, or 0 for the whole file.
+    /// Line in the file, starting at 1. The line is 0 if the problem concerns the whole file.
     pub line: usize,
     /// Column in characters, starting at 1. The column is 0 if the problem concerns the whole file.
     pub column: usize,

@@ -10,7 +10,8 @@ use crate::policy::file::Policy;
 use crate::registry::Registry;
 use crate::trust::signer::{FileSigner, Signer as _};
 
-/// The loaded files of a boundary's operator. Each file was checked without the other files.
+/// The loaded files of a boundary's operator. The loader has checked each file alone, but has not compared the files
+/// with each other.
 #[derive(Debug)]
 pub struct BoundaryFiles {
     /// Steps of the runbooks.

@@ -1,8 +1,8 @@
 //! Checks before a start with a new boundary key.
 //!
-//! A document under a seal counts only if a key of that seal's roster signed the document. Therefore a start with a new
-//! key must not find open work that only the old key can sign. Open work is a missing receipt of an interrupted run, or
-//! a missing checkpoint over existing receipts. A service that ended by SIGTERM leaves no open work.
+//! While a seal is in force, a new document counts only if a key of this seal's roster signed the document. Therefore a
+//! start with a new key must not find open work that only the old key can sign. Open work is an interrupted run without
+//! a receipt, or a receipt that no checkpoint covers yet. A service that ended by SIGTERM leaves no open work.
 
 use std::collections::HashMap;
 

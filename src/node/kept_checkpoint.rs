@@ -152,7 +152,8 @@ pub fn parse(text: &str) -> Result<(Note, Checkpoint), String> {
     Ok((note, checkpoint))
 }
 
-/// Returns the origins of the earlier logs: the logs that restores closed, and the log that the first entry names.
+/// Returns the origins of the earlier logs: the logs that restores closed, and the log that the first entry of the
+/// current log names.
 #[must_use]
 pub fn earlier(config: &Config, ledger: &Ledger) -> Vec<String> {
     let closed = places::closed(config);

@@ -1,4 +1,4 @@
-//! Memory that the start of the service no longer needs.
+//! Release of the memory that the service needed only for its start.
 
 /// Returns freed memory to the kernel at once. Without this call the allocator keeps about 20 MB after it read a large
 /// registry, because it returns pages only while it allocates, and a service without requests allocates nothing.

@@ -10,10 +10,10 @@ use rustix::fs::{Mode, OFlags};
 use crate::node::file_problem::FileProblem;
 
 /// Reads a security-relevant text file. The file must be a regular file of this user or of root, and no other user may
-/// have write permission. The same rule applies to the directory of the file.
+/// be able to write the file. The same rule applies to the directory of the file.
 ///
 /// # Errors
-/// Returns the broken rule, and the command that corrects the file.
+/// Returns an error that names the broken rule and the command that corrects the file.
 pub fn read_owned(path: &Path) -> Result<String, FileProblem> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let unreadable = |error: &dyn std::fmt::Display| {

@@ -63,7 +63,7 @@ pub struct RestoredLog {
     pub id: SealDigest,
     /// Id of the old boundary, which the new log names.
     pub follows: SealDigest,
-    /// Number of entries of the old log in the backup.
+    /// Number of the old log's entries that the backup contains.
     pub entries: u64,
     /// Newest known checkpoint of the old log.
     pub checkpoint: String,
@@ -116,8 +116,8 @@ pub fn back_up(config: &Config, into: &Path) -> Result<MadeBackup, Problems> {
         let place = Path::new(&hex[..2]).join(&hex);
         match copy_file(&config.outputs().join(&place), &work.path().join(OUTPUTS).join(&place)) {
             Ok(()) => {}
-            // The output's retention ended during the copy, or the output file was already missing. The command `store
-            // check` distinguishes the two causes.
+            // The retention time of the output ended during the copy, or the output file was already missing. The
+            // command `store check` distinguishes the two causes.
             Err(error) if error.kind() == io::ErrorKind::NotFound => gone.push(*name),
             Err(error) => return Err(at(&error)),
         }
@@ -310,8 +310,8 @@ fn last_known(
             let root = before.root_at(known.size).map_err(|fault| problem(fault.to_string()))?;
             if root != Some(known.root) {
                 return Err(problem(format!(
-                    "it is a checkpoint of {} entries of this log, and the backup's log is another one: nothing was \
-                     restored; take a backup that agrees with it, or move it away if it is false",
+                    "it is a checkpoint of {} entries of this log, but the backup contains another log: nothing was \
+                     restored; use a backup of the right log, or move the checkpoint file away if the file is wrong",
                     known.size
                 )));
             }

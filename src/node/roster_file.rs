@@ -17,12 +17,13 @@ use crate::record::roster::Roster;
 use crate::trust::trusted_roster::{RosterError, TrustedRoster};
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode};
 
-/// A valid roster file, not yet signed. The fields `previous` and `policy` of the roster file are placeholders.
+/// Content of a valid roster file, without signatures. The fields `previous` and `policy` are placeholders, because the
+/// roster file does not contain these fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DraftRoster(Roster);
 
 impl DraftRoster {
-    /// Returns the tables. Statement with placeholders for `previous` and `policy`.
+    /// Returns the tables of the file as a statement in which `previous` and `policy` are placeholders.
     #[must_use]
     pub const fn tables(&self) -> &Roster {
         &self.0

@@ -1,9 +1,10 @@
 //! The next version of the roster: search for signed versions, and notes about missing signatures and files.
 //!
-//! Policy and roster can change only by signatures. At its start the service looks for versions that follow the sealed
-//! version and takes the newest usable version. A version is usable if every link has enough signatures and its policy
-//! is available. If no version is usable, the sealed state stays in force and the operator gets a note. Errors in the
-//! operator's files only cause notes, because the sealed state does not need these files.
+//! A change of the policy or the roster needs signatures of approvers. At its start the service looks for versions that
+//! follow the sealed version and takes the newest usable version. A version is usable if each version since the sealed
+//! version has enough signatures, and if its policy is available. If no version is usable, the sealed state stays in
+//! force and the operator gets a note. Errors in the operator's files only cause notes, because the sealed state does
+//! not need these files.
 
 use crate::node::config::Config;
 use crate::node::file_problem::FileProblem;
@@ -56,7 +57,8 @@ pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a 
     }
     // The following checks report files with errors, and files that were edited but not signed.
     let stated = waits.as_ref().unwrap_or(newest);
-    let advice = "until a version of the roster that says so is signed: `countersign roster draft` writes it";
+    let advice =
+        "until approvers sign a version of the roster with this change: `countersign roster draft` writes that version";
     match &files.policy {
         Ok(written) if written.digest() != in_force.digest() && stated.policy() != written.digest() => {
             notes.push(format!(

@@ -210,7 +210,7 @@ impl Node {
 pub fn answer_offline(config: Config, request: ControlRequest) -> Result<(ControlReply, Vec<String>), Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     if matches!(request, ControlRequest::TokenList) && !start::has_store(&config)? {
-        // A query on the control socket must not begin a log.
+        // A request that only reads must not begin a log.
         return Ok((ControlReply::Ok(json!([])), Vec::new()));
     }
     start::check_clock(&config)?;

@@ -62,13 +62,13 @@ pub struct AssembledBoundary {
     pub lock: HostLock,
 }
 
-/// Permission of this process to put changed files in force.
+/// The changed files that this process may put in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TakenChanges {
     /// A start of the service puts all complete changes in force: signed rosters, policies, runbooks and the
     /// configuration.
     Changes,
-    /// An offline command changes only what the operator requested.
+    /// An offline command puts no changed file in force.
     Nothing,
 }
 
@@ -92,7 +92,7 @@ pub async fn assemble(
         Ok(notes) => notes,
         Err(problems) => {
             // This branch must close the store. If the store stayed open, its write-ahead log would remain, and SQLite
-            // would apply the log to another store that is copied to the same path.
+            // would apply this write-ahead log to another store that is copied to the same path.
             let _ = ledger.close().await;
             return Err(problems);
         }
@@ -164,7 +164,7 @@ pub async fn assemble(
 #[derive(Default)]
 struct Noticed {
     notes: Vec<String>,
-    /// Missing signatures and files of newer roster versions.
+    /// Notes about missing signatures and missing files of newer roster versions.
     following: Vec<String>,
     /// Newest roster version that has enough signatures.
     newest: u64,
@@ -181,7 +181,7 @@ pub fn has_store(config: &Config) -> Result<bool, FileProblem> {
     let restoring = places::workplace(config);
     if restoring.exists() {
         let message = "a restore into this boundary was interrupted: run `countersign store restore` again; or remove this \
-                       directory, and the log begins anew where there is no store";
+                       directory; if no store exists, the next start then begins a new log";
         return Err(FileProblem::whole(&restoring, message));
     }
     if config.database.exists() {
@@ -218,7 +218,7 @@ pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
 fn make_directories(config: &Config) -> Result<(), FileProblem> {
     let make = |path: &Path, mode: u32| {
         let made = DirBuilder::new().recursive(true).mode(mode).create(path).and_then(|()| {
-            // The umask may have removed permissions from the mode of the new directory. Runs must be able to enter the
+            // The umask may have removed access bits from the mode of the new directory. Runs must be able to enter the
             // scratch directory.
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
         });
@@ -381,7 +381,7 @@ impl Start<'_> {
         if roster.tables().approver.is_empty() {
             return Err(FileProblem::whole(
                 &config.roster,
-                "nobody could ever approve: add an [[approver]] table for each before the log begins, because the first \
+                "nobody could ever approve: add an [[approver]] table for each approver before the log begins, because the first \
                  start seals the roster (`countersign key generate` makes a key and prints its line)",
             )
             .into());
@@ -394,7 +394,8 @@ impl Start<'_> {
         self.seal(Before::NoSeal { genesis, at }, &material).await
     }
 
-    /// Continues after the last seal. If the next signed roster or policy is unusable, the sealed one stays in force.
+    /// Continues after the last seal. If the next signed roster or policy is unusable, the sealed roster or policy
+    /// stays in force.
     async fn go_on(
         &self,
         last: u64,
@@ -453,7 +454,7 @@ impl Start<'_> {
         let sealed = read_seal(config, self.ledger, last, None)?;
         if !self.is_key_of(&sealed.roster) {
             return Err(
-                self.other_key("; where a later version of the roster names it, start the boundary, which takes that")
+                self.other_key("; if a later version of the roster lists this key, start the boundary, which puts that version in force")
             );
         }
         let _settled = handover::check(config, self.ledger, &sealed.rosters, key)?;
@@ -468,7 +469,7 @@ impl Start<'_> {
         FileProblem::whole(
             &self.config.key,
             format!(
-                "this key is not in the sealed roster's [[boundary]] {}, nothing it signs would count: use the key that is{why}",
+                "this key is not in the sealed roster's [[boundary]] {}, so its signatures would not count: use the key that the roster lists{why}",
                 self.config.name
             ),
         )
@@ -578,7 +579,7 @@ fn problems_of(config: &Config, error: SealError) -> Vec<FileProblem> {
 }
 
 /// Returns the roster for the first entry of a new log. Version 1 of the roster comes from `roster.toml`. If other
-/// boundaries already use a later version, the roster needs the files of all its versions.
+/// boundaries already use a later version, this function needs the files of all versions.
 fn first_rosters(config: &Config, written: &DraftRoster, policy: &Policy) -> Result<Chain, Problems> {
     let at_source =
         |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(&config.roster, error.to_string()));
@@ -588,8 +589,8 @@ fn first_rosters(config: &Config, written: &DraftRoster, policy: &Policy) -> Res
         return Chain::from_first(&[Envelope::new(roster.payload(), Vec::new())]).map_err(|error| at_source(&error));
     }
     let wanted = format!(
-        "a log that begins with version {version} of a roster needs all versions, signed, in {}: copy them from where they \
-         are in force, or begin with `version = 1`",
+        "a log that begins with version {version} of a roster needs all versions, signed, in {}: copy them from a \
+         boundary that has them, or begin with `version = 1`",
         rosters::directory(config).display()
     );
     let chain = rosters::chain(config)?.filter(|chain| chain.last().version() >= version);
@@ -597,7 +598,7 @@ fn first_rosters(config: &Config, written: &DraftRoster, policy: &Policy) -> Res
     let last = chain.last();
     if !written.says_the_same_as(last) || last.policy() != policy.digest() {
         return Err(at_source(&format!(
-            "the roster or the policy is not what version {} states, which was signed: put those there",
+            "the roster or the policy differs from the signed version {}: restore the signed roster and the signed policy",
             last.version()
         )));
     }
@@ -627,7 +628,7 @@ pub(super) fn read_seal(
         return Err(FileProblem::whole(
             &config.path,
             format!(
-                "the log in {} is that of the boundary {name}: set `name = {:?}`, or name another store",
+                "the log in {} belongs to the boundary {name}: set `name = {:?}`, or name another store",
                 config.database.display(),
                 name.as_str()
             ),
@@ -649,9 +650,10 @@ pub(super) fn read_seal(
 pub fn check_clock(config: &Config) -> Result<(), FileProblem> {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(_) => Ok(()),
-        Err(_) => {
-            Err(FileProblem::whole(&config.path, "the system clock is before 1970: set it right, then start again"))
-        }
+        Err(_) => Err(FileProblem::whole(
+            &config.path,
+            "the system clock is before 1970: correct the clock, then start again",
+        )),
     }
 }
 

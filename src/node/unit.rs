@@ -5,7 +5,7 @@ use crate::record::declared::Limit;
 /// Parses a duration such as `30s`, `15m`, `12h` or `90d`. Returns seconds.
 ///
 /// # Errors
-/// Returns a message with the expected form of a duration.
+/// If the text is not a duration, returns a message with the expected form.
 pub fn seconds(text: &str) -> Result<i64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -28,7 +28,7 @@ pub fn seconds(text: &str) -> Result<i64, String> {
 /// Parses the value of a limit in the syntax of runbooks.
 ///
 /// # Errors
-/// Returns a message with the expected form of the limit.
+/// If the text is not a value of this limit, returns a message with the expected form.
 pub fn limit(limit: Limit, text: &str) -> Result<u64, String> {
     crate::registry::attributes::limit(limit, text)
 }

@@ -43,7 +43,7 @@ pub struct Upgraded {
     pub entries: u64,
     /// Checkpoint of the old log that the new log names.
     pub checkpoint: String,
-    /// True if the boundary's key signed this checkpoint.
+    /// True if the boundary's key signed the checkpoint in `checkpoint`.
     pub verified: bool,
     /// Directory of the old store.
     pub kept: PathBuf,

@@ -14,13 +14,13 @@ use ureq::Agent;
 use crate::boundary::Boundary;
 use crate::boundary::witnesses::{NamedWitness, WitnessNext, WitnessRequest};
 
-/// Minimum pause after a cosignature of a witness.
+/// Minimum pause between a cosignature of a witness and the next request to this witness.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Pause after the first error of a witness. The pause doubles after each further error and is shortened if the log
 /// grows.
 const TROUBLE: Duration = Duration::from_secs(2);
 const MOST_TROUBLE: Duration = Duration::from_secs(300);
-/// Interval of the check for new log entries.
+/// Interval between two checks for new log entries.
 const TICK: Duration = Duration::from_millis(200);
 const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(10);

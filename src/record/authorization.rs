@@ -15,13 +15,13 @@ use crate::record::profile::{PROGRAMS, Profile};
 use crate::record::reserved::{Reserved, below, read_typed};
 use crate::record::validity::Timestamp;
 
-/// The largest authorization payload.
+/// Maximum size of an authorization's payload, in bytes.
 pub const MAX_AUTHORIZATION_BYTES: usize = 20 << 10;
 /// Maximum size of the parameter object, in bytes of canonical JSON.
 pub const MAX_PARAMS_BYTES: usize = 16 << 10;
 /// Maximum size of a reason, in bytes of canonical JSON without the quotes.
 pub const MAX_REASON_BYTES: usize = 1 << 10;
-/// The most permissions.
+/// Maximum number of permissions in one authorization.
 pub const MAX_PERMISSIONS: usize = 64;
 /// Maximum length of the name of a permission, in bytes.
 pub const MAX_PERMISSION_BYTES: usize = 128;
@@ -189,7 +189,10 @@ impl Predicate for Authorization {
         if predicate.get("grant").is_none() || signatures == 1 {
             return Ok(());
         }
-        Err(Malformed::at("/signatures", format!("{signatures} signatures, a grant is used with the grantee's one")))
+        Err(Malformed::at(
+            "/signatures",
+            format!("{signatures} signatures, expected one: only the grantee signs a use of a grant"),
+        ))
     }
 
     fn check_reserved(statement: &mut Value) -> Result<(), Malformed> {
@@ -213,8 +216,8 @@ impl Predicate for Authorization {
         check_subjects(&given, &expected).map_err(|error| match error.pointer.as_str() {
             "/subject" => Malformed::at("/subject", "expected the ref, params and one subject for each artifact"),
             pointer => {
-                // The index counts from the first artifact subject, because the caller has removed the subjects before
-                // it.
+                // The index counts from the first artifact subject, because the caller has removed the two subjects
+                // before the artifacts.
                 let at = pointer.split('/').nth(2).and_then(|at| at.parse::<usize>().ok()).unwrap_or_default();
                 let rest = pointer.splitn(4, '/').nth(3).unwrap_or_default();
                 Malformed { pointer: format!("/subject/{}/{rest}", at + 2), ..error }

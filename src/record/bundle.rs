@@ -1,7 +1,7 @@
-//! Bundle: one file with a receipt and everything that its verification needs, except trust.
+//! Bundle: one file with a receipt and everything that its verification needs, except the trusted roster.
 //!
-//! A bundle contains no trust. The only keys in a bundle are those of its rosters, and these keys count only if the
-//! reader's pinned roster confirms the rosters.
+//! A bundle is not a source of trust. The only keys in a bundle are the keys of its rosters, and these keys count only
+//! if the reader's pinned roster confirms the rosters.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ use crate::record::step_definition::MAX_DEFINITION_BYTES;
 
 /// The media type of a bundle, which names the format and its version.
 pub const MEDIA_TYPE: &str = "application/vnd.countersign.bundle.v1+json";
-/// The largest bundle.
+/// Maximum size of a bundle in bytes.
 pub const MAX_BUNDLE_BYTES: usize = 4 << 20;
 
 /// A receipt with all that its verification needs.
@@ -123,7 +123,7 @@ impl Bundle {
         Ok(bundle)
     }
 
-    /// Reads the parts of later versions strictly, then requires that the document has no such part.
+    /// Reads the parts of later versions strictly, and then refuses the document if it has such a part.
     fn check_reserved(&self, value: &Value) -> Result<(), Malformed> {
         for field in ["grant", "manifest", "plan", "report"] {
             if value[field].is_null() && value.get(field).is_some() {

@@ -43,7 +43,7 @@ impl Checkpoint {
         format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root))
     }
 
-    /// Reads such a text. Each checkpoint has exactly one form.
+    /// Reads the text of a checkpoint. Each checkpoint has exactly one form.
     ///
     /// # Errors
     /// Returns an error that names the malformed line.
@@ -65,7 +65,8 @@ impl Checkpoint {
     }
 }
 
-/// The longest origin. The origin of a boundary's log has at most 57 bytes, but the origin of another log may be a URL.
+/// Maximum length of an origin in bytes. The origin of a boundary's log has at most 57 bytes, but the origin of another
+/// log may be a URL.
 const MAX_ORIGIN_BYTES: usize = 255;
 
 /// The reason why a text is not a checkpoint.
@@ -77,7 +78,7 @@ pub enum CheckpointError {
     Origin,
     /// The second line is not a size.
     Size,
-    /// The third line is not a root hash for a tree of that size.
+    /// The third line is not a root hash for a tree of the size in the second line.
     Root,
 }
 

@@ -1,6 +1,6 @@
 //! The sandbox that a step declares, in the form that people write.
 //!
-//! Fences write lists with commas (`read=/srv/a,/srv/b`), YAML writes lists.
+//! In a fence, commas separate the items of a list (`read=/srv/a,/srv/b`). In YAML, a list is a sequence of texts.
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -22,7 +22,7 @@ pub enum DeclaredNetwork {
     Host,
 }
 
-/// Reads one of the words of a closed list.
+/// Parses a text that must be one of the words in `known`.
 pub(super) fn word<T: DeserializeOwned>(name: &str, text: &str, known: &[&str]) -> Result<T, String> {
     serde_json::from_value(text.into()).map_err(|_| unknown(&format!("value of {name}"), text, known))
 }
@@ -43,7 +43,7 @@ pub(super) fn network(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Decl
     list(allow, "`allow`", check_address, flaws).map(DeclaredNetwork::Allow)
 }
 
-/// Reads a list of texts and checks each of them.
+/// Reads a list of texts and checks each text.
 pub fn list(
     node: &YamlNode,
     what: &str,
@@ -69,7 +69,7 @@ pub fn list(
     (flaws.len() == before).then_some(found)
 }
 
-/// Checks each text of a list, and sorts them.
+/// Checks each text of a list, and sorts the texts.
 pub(super) fn checked(mut items: Vec<String>, check: fn(&str) -> Result<(), String>) -> Result<Vec<String>, String> {
     items.iter().try_for_each(|item| check(item))?;
     items.sort();
@@ -152,7 +152,8 @@ pub struct SandboxRule {
 }
 
 impl SandboxRule {
-    /// The rule that allows at most the declaration `most`. A policy file has the words of a declaration.
+    /// Returns the rule that allows at most the declaration `most`. The fields of a rule have the same names as the
+    /// fields of a declaration.
     #[must_use]
     pub fn allowing(most: DeclaredSandbox, may_be_off: Option<bool>) -> Self {
         let DeclaredSandbox { limits, proc, read, write, deny, workdir, network, sockets, run_as, off_reason: _ } =
@@ -160,12 +161,13 @@ impl SandboxRule {
         Self { limits, proc, read, write, deny, workdir, network, sockets, run_as, may_be_off }
     }
 
-    /// Adds a later rule for the same step: the later value wins, and deny patterns add up.
+    /// Adds a later rule for the same step. A value of the later rule replaces the earlier value. The result has the
+    /// deny patterns of both rules.
     pub fn add(&mut self, later: &Self) {
         fn set<T>(to: &mut Option<T>, later: Option<T>) {
             *to = later.or_else(|| to.take());
         }
-        // A ruling keeps limits and `proc` by itself, with the origin of each.
+        // A ruling stores the limits and `proc` in other fields, together with the origin of each value.
         let Self { limits: _, proc: _, read, write, deny, workdir, network, sockets, run_as, may_be_off } =
             later.clone();
         set(&mut self.read, read);
@@ -206,7 +208,7 @@ pub struct DeclaredLimits {
     pub output_bytes: Option<u64>,
 }
 
-/// One of the limits of a run. A step, policy and the boundary name limits; all three use this list.
+/// A limit of a run. Steps, policy and the boundary's configuration can set each limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Limit {
     /// `wall_ms`
@@ -230,7 +232,7 @@ impl Limit {
     pub const ALL: [Self; 7] =
         [Self::Wall, Self::Cpu, Self::Memory, Self::Processes, Self::File, Self::Disk, Self::Output];
 
-    /// The field name in documents.
+    /// Returns the name of the limit's field in documents.
     #[must_use]
     pub const fn field(self) -> &'static str {
         match self {
@@ -244,7 +246,7 @@ impl Limit {
         }
     }
 
-    /// The field of this limit in a profile.
+    /// Returns the field of this limit in a profile, so that the caller can change its value.
     pub const fn of(self, limits: &mut Limits) -> &mut u64 {
         match self {
             Self::Wall => &mut limits.wall_ms,
@@ -257,7 +259,7 @@ impl Limit {
         }
     }
 
-    /// The value of this limit in a profile.
+    /// Returns the value of this limit in a profile.
     #[must_use]
     pub fn value(self, limits: &Limits) -> u64 {
         *self.of(&mut limits.clone())
@@ -265,13 +267,13 @@ impl Limit {
 }
 
 impl DeclaredLimits {
-    /// The declared value of `limit`.
+    /// Returns the declared value of `limit`, or `None` if the step does not declare the limit.
     #[must_use]
     pub fn value(&self, limit: Limit) -> Option<u64> {
         *self.clone().slot(limit)
     }
 
-    /// Declares `limit`.
+    /// Sets the declared value of `limit`.
     pub const fn declare(&mut self, limit: Limit, value: u64) {
         *self.slot(limit) = Some(value);
     }

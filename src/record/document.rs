@@ -31,7 +31,7 @@ pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
     /// fields do not contradict each other.
     ///
     /// # Errors
-    /// Returns the place at which the document contradicts itself.
+    /// Returns an error with the place at which the document contradicts itself.
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed>;
 
     /// Checks rules between reserved parts that the reader has already read. The function removes the subjects of these
@@ -46,7 +46,7 @@ pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
     /// Checks the number of signatures of a document that has reserved parts and no other error.
     ///
     /// # Errors
-    /// The expected number.
+    /// Returns an error with the expected number of signatures.
     fn check_reserved_signatures(_predicate: &Value, _signatures: usize) -> Result<(), Malformed> {
         Ok(())
     }

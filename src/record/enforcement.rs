@@ -1,7 +1,7 @@
 //! The protection that a sandbox enforced for one run.
 //!
-//! The receipt's `sandbox` block. The fields `level`, `layers` and `missing` are always present. Other facts are
-//! present only if the sandbox established them, so that an auditor never reads an intention as a fact.
+//! This module defines the receipt's `sandbox` block. The fields `level`, `layers` and `missing` are always present.
+//! Other facts are present only if the sandbox established them, so that an auditor never reads an intention as a fact.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -101,7 +101,7 @@ impl Enforcement {
         if let Some(FilesystemFacts { masked, masked_before: Some(before), .. }) = &self.fs
             && (*masked != Some(0) || *before == 0)
         {
-            let message = "allowed only with masked 0, and only above 0";
+            let message = "allowed only if `masked` is 0, and only with a value above 0";
             return Err(Malformed::at("/predicate/sandbox/fs/masked_before", message));
         }
         for (name, words) in [("ns", &self.ns), ("kill", &self.kill)] {
@@ -129,7 +129,7 @@ fn is_word(text: &str) -> bool {
 }
 
 impl Level {
-    /// Returns the name in documents and messages.
+    /// Returns the name of the level in documents and messages.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -254,9 +254,9 @@ pub struct LimitFacts {
     pub wall: Option<HeldLimit>,
 }
 
-/// The values of `unbounded`, and the same values in words for messages.
+/// Allowed values of the field `unbounded`.
 pub const UNBOUNDED: [&str; 5] = ["kernel-objects", "page-tables", "pipes", "shared-memory", "socket-buffers"];
-/// See [`UNBOUNDED`].
+/// The values of [`UNBOUNDED`] in words for messages.
 pub const UNBOUNDED_WORDS: &str = "shared memory, socket buffers, pipes, page tables and other kernel objects";
 /// Maximum number of kinds of memory that one receipt lists.
 const MAX_UNBOUNDED: usize = 16;

@@ -1,7 +1,8 @@
 //! DSSE envelopes: the untrusted type `Signed<T>` and the trusted type `Verified<T>`.
 //!
-//! A caller can read nothing of a [`Signed`] document except its digest. [`Signed::verify`] checks every signature over
-//! the received bytes, and only this function returns a [`Verified`] document.
+//! A caller cannot read the payload of a [`Signed`] document. The caller can only read the payload's digest and the key
+//! ids of the signatures. [`Signed::verify`] checks every signature over the received bytes, and only this function
+//! returns a [`Verified`] document.
 //!
 //! ```compile_fail,E0616
 //! # use countersign::record::{envelope::Signed, authorization::Authorization};
@@ -117,7 +118,8 @@ impl Envelope {
         canonical::canonical_of(self).map_err(|error| Malformed::at("", error.to_string()))
     }
 
-    /// Returns the number of bytes of the canonical JSON, if all texts are base64 and key ids.
+    /// Returns the number of bytes of the envelope's canonical JSON. The number is correct only if all texts of the
+    /// envelope are base64 or key ids.
     #[must_use]
     pub fn canonical_bytes(&self) -> usize {
         const AROUND: usize = r#"{"payload":"","payloadType":"","signatures":[]}"#.len();
@@ -232,7 +234,7 @@ impl<P: Predicate> Signed<P> {
     /// raw bytes. The largest document with a longer signature would not fit into one entry of the log.
     ///
     /// # Errors
-    /// As [`Signed::verify`]. Verification fails for a signature of another length.
+    /// Returns the errors of [`Signed::verify`]. Also returns an error for a signature of another length.
     pub fn verify_raw<'k>(self, key: impl Fn(&KeyId) -> Option<&'k SshKey>) -> Result<Verified<P>, VerifyError> {
         if let Some((keyid, sig)) = self.signatures.iter().find(|(_, sig)| sig.len() != SIGNATURE_BYTES) {
             let reason = format!("a boundary's signature has {SIGNATURE_BYTES} raw bytes, found {}", sig.len());
@@ -242,7 +244,7 @@ impl<P: Predicate> Signed<P> {
     }
 }
 
-/// Proves that a payload is a complete document of its kind. The proof states nothing about the signers.
+/// Proof that a payload is a complete document of its kind. The proof states nothing about the signers.
 #[derive(Debug)]
 #[must_use]
 pub struct WellFormed(());
@@ -346,7 +348,7 @@ impl<P: Predicate> Verified<P> {
         &self.payload
     }
 
-    /// SHA-256 of the payload.
+    /// Returns the SHA-256 digest of the payload.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         *self.digest.get_or_init(|| digest::sha256(&self.payload))

@@ -19,8 +19,8 @@ use crate::record::profile::{PROGRAMS, Profile};
 use crate::record::reserved::Reserved;
 use crate::record::validity::Timestamp;
 
-/// The largest grant payload. With 16 signatures of 8,192 bytes in total, the log entry of a grant still fits into a
-/// tile.
+/// Maximum size of a grant's payload, in bytes. With 16 signatures of 8,192 bytes in total, the log entry of a grant
+/// still fits into a tile.
 const MAX_GRANT_BYTES: usize = 36 << 10;
 /// Maximum number of steps in one grant.
 const MAX_STEPS: usize = 8;

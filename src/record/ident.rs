@@ -32,7 +32,7 @@ macro_rules! text_type {
         pub struct $name(std::sync::Arc<str>);
 
         impl $name {
-            /// Returns the text in the form of documents.
+            /// Returns the text as documents contain it.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -129,7 +129,7 @@ fn is_step_ref(text: &str) -> bool {
     text.len() <= 255 && text.rsplit_once(':').is_some_and(|(path, id)| is_ref_path(path) && is_step_id(id))
 }
 
-/// The text has the form `<prefix>` and a UUIDv7 in lower case (RFC 9562).
+/// Returns true if the text is `prefix` and then a UUIDv7 in lower case (RFC 9562).
 pub(super) fn is_uuid7(text: &str, prefix: &str) -> bool {
     text.strip_prefix(prefix).is_some_and(|uuid| {
         let bytes = uuid.as_bytes();
@@ -151,7 +151,7 @@ fn is_id_ending(text: &str) -> bool {
         && digits.into_iter().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
 }
 
-/// The text is base64url of 16 to 64 bytes, without padding and without stray bits at the end.
+/// Returns true if the text is base64url of 16 to 64 bytes, without padding and without stray bits at the end.
 fn is_nonce(text: &str) -> bool {
     use base64::Engine as _;
     text.len() <= 86
@@ -300,7 +300,8 @@ impl ReceiptId {
 }
 
 impl Nonce {
-    /// Makes a nonce from 48 bits of time and 128 random bits. The time keeps inserts into the database close together.
+    /// Makes a nonce from 48 bits of time and 128 random bits. A nonce begins with the time, so the database stores new
+    /// nonces close together.
     #[must_use]
     pub fn new(millis: u64, random: [u8; 16]) -> Self {
         let mut bytes = [0_u8; 22];

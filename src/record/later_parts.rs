@@ -35,13 +35,13 @@ const MAX_STARTED: usize = 16;
 const MAX_MANIFEST_BYTES: usize = 1 << 20;
 /// Maximum number of uses of a grant.
 pub const MAX_USES: u64 = 1000;
-/// 30 days.
+/// Maximum validity of a grant in seconds (30 days).
 pub const MAX_GRANT_S: u64 = 30 * 24 * 3600;
 
 /// Checks that a number is in its range.
 ///
 /// # Errors
-/// The range.
+/// Returns an error with the allowed range.
 pub(super) fn check_range(pointer: &str, value: u64, least: u64, most: u64) -> Result<(), Malformed> {
     if (least..=most).contains(&value) {
         Ok(())
@@ -99,10 +99,8 @@ impl ReservedPart for Emergency {
     }
 }
 
-/// The digest of another document.
 impl ReservedPart for ContentDigest {}
 
-/// A name.
 impl ReservedPart for Name {}
 
 /// Which use of a grant it is, from 1.

@@ -12,9 +12,9 @@ pub struct Malformed {
     pub pointer: String,
     /// The error, and the expected form.
     pub message: String,
-    /// The document is too large, so the reader checked nothing else.
+    /// True if the document is too large. In this case the reader checked nothing else.
     pub too_large: bool,
-    /// The document is valid, but at the pointer it uses a feature of a later version.
+    /// True if the document is valid, but uses a feature of a later version at the place in `pointer`.
     pub later: bool,
 }
 

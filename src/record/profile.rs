@@ -1,7 +1,7 @@
 //! The effective sandbox profile: everything that a run may touch.
 //!
-//! The profile has been complete since the first version of the format. A build refuses parts that it cannot enforce; it
-//! never ignores them.
+//! The first version of the format already defines all parts of the profile. If a build of this program cannot enforce
+//! a part, the build refuses the profile.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,7 @@ pub enum Layer {
 }
 
 impl Layer {
-    /// The word in documents and messages.
+    /// Returns the name of the layer in documents and messages.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -81,17 +81,18 @@ pub struct Profile {
     pub off_reason: Option<String>,
 }
 
-/// The layer that belongs to lists of programs, of a later version.
+/// Name of the layer that enforces a list of programs. Only a later version supports this layer.
 pub const PROGRAMS: &str = "programs";
 
-/// The value of [`Profile::run_as`] for a run with a user id of its own.
+/// Value of [`Profile::run_as`] for a run that gets its own user id.
 pub const ISOLATED: &str = "isolated";
 
 impl Profile {
-    /// Checks that the arrays are sorted and unique. The profile is at `pointer`.
+    /// Checks that the arrays are sorted and unique. The argument `pointer` is the place of the profile in the
+    /// document.
     ///
     /// # Errors
-    /// The first element that breaks a rule.
+    /// Returns an error for the first element that breaks a rule.
     pub fn check(&self, pointer: &str) -> Result<(), Malformed> {
         check_sorted(&format!("{pointer}/require"), &self.require)?;
         for (name, items) in [
@@ -109,7 +110,7 @@ impl Profile {
     /// Checks that a profile requires the layer `programs` only together with a list of programs.
     ///
     /// # Errors
-    /// If the layer is required without a list.
+    /// Returns an error if the profile requires the layer without a list of programs.
     pub(super) fn check_programs(profile: &Value, pointer: &str) -> Result<(), Malformed> {
         let required =
             profile["require"].as_array().and_then(|layers| layers.iter().position(|layer| layer == PROGRAMS));
@@ -121,7 +122,8 @@ impl Profile {
         }
     }
 
-    /// A run with nothing of the host beyond what every run has: a private directory, no network, an id of its own.
+    /// Returns the profile of a run that declares nothing. Such a run has a private directory, no network and its own
+    /// user id.
     #[must_use]
     pub fn nothing(require: Vec<Layer>, limits: Limits) -> Self {
         Self {
@@ -187,7 +189,7 @@ pub enum Proc {
     Full,
 }
 
-/// Shared memory, at most.
+/// Maximum size of a run's shared memory in bytes.
 const MAX_SHM: u64 = 64 << 20;
 
 /// What the run may use up. Zero is never a limit: it is an error at the seal.
@@ -211,7 +213,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Bytes that a run with a root of its own can have in `/dev/shm`, besides those of its disk.
+    /// Returns the number of bytes that a run with its own root directory can store in `/dev/shm`. These bytes do not
+    /// count towards the disk limit.
     #[must_use]
     pub fn shared_memory_bytes(&self) -> u64 {
         self.disk_bytes.min(MAX_SHM)
@@ -219,7 +222,8 @@ impl Limits {
 }
 
 impl Default for Limits {
-    /// The default limits: 5 min, 1 CPU, 512 MiB, 100 processes, 64 MiB for one file, 1 GiB of disk, 10 MiB of output.
+    /// Returns the default limits: 5 min, 1 CPU, 512 MiB, 100 processes, 64 MiB for one file, 1 GiB of disk, 10 MiB of
+    /// output.
     fn default() -> Self {
         Self {
             wall_ms: 300_000,

@@ -110,7 +110,7 @@ impl Decision {
     }
 }
 
-/// Proves that a receipt has enough space for a decision. Only [`Decision::check_room`] constructs it.
+/// Proof that a receipt has enough space for a decision. Only [`Decision::check_room`] constructs this proof.
 #[derive(Debug)]
 #[must_use]
 pub struct RoomInReceipt(());
@@ -156,7 +156,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// Returns the word in documents.
+    /// Returns the name of the status in documents.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -285,11 +285,11 @@ pub struct Files {
     pub manifest: ContentDigest,
 }
 
-/// Returns the manifest of a run that left no files behind.
+/// Manifest of a run that left no files behind.
 const EMPTY_MANIFEST: &[u8] = b"[]";
 
 impl Files {
-    /// No files.
+    /// Returns the record of a run that left no files behind.
     #[must_use]
     pub fn none() -> Self {
         Self { count: 0, bytes: 0, manifest: ContentDigest::of(EMPTY_MANIFEST) }
@@ -603,8 +603,8 @@ mod tests {
         let authorization = largest().authorization.canonical_bytes();
         assert_eq!(<Receipt as Predicate>::MAX_BYTES, authorization + MAX_REST_BYTES, "nothing is larger");
         let rest = payload.len() - authorization;
-        // The receipt may get more facts of the sandbox (kinds of memory without a limit, and names that the previous
-        // run masked).
+        // A real receipt can have more facts about the sandbox than this test receipt (kinds of memory without a limit,
+        // and names that the previous run masked).
         assert!(rest + 102 <= MAX_REST_BYTES, "{rest} bytes besides the authorization");
         let signature = EnvelopeSignature::new(largest().boundary.keyid, &[255; 64]);
         let whole = vec![b'x'; <Receipt as Predicate>::MAX_BYTES];

@@ -30,7 +30,7 @@ pub trait ReservedPart: Serialize + DeserializeOwned + JsonSchema {
 pub struct Reserved {
     /// The path below the predicate of the statement.
     pub path: &'static str,
-    /// The form.
+    /// Form of the part.
     pub form: ReservedForm,
 }
 
@@ -78,7 +78,7 @@ pub(super) fn read_typed<T: Serialize + DeserializeOwned>(value: &Value) -> Resu
 /// Because the reader knows every field, the two values differ only if an optional field is null.
 ///
 /// # Errors
-/// The first different field.
+/// Returns an error for the first field that differs.
 pub fn check_no_null(value: &Value, read: &impl Serialize) -> Result<(), Malformed> {
     let again = serde_json::to_value(read).map_err(|error| Malformed::at("", error.to_string()))?;
     match differing(value, &again, "") {

@@ -1,7 +1,7 @@
 //! Roster: the signed list of people, boundaries and their keys, which is the root of trust.
 //!
-//! The tables of a roster in their signed form. The module `trust::roster` parses the keys and checks that names are
-//! unique. `trust::chain` connects versions.
+//! This module defines the tables of a roster in their signed form. The module `trust::roster` parses the keys and
+//! checks that names are unique. The module `trust::chain` connects the versions of a roster.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use crate::record::malformed::Malformed;
 use crate::record::reserved::{Reserved, below, read_typed};
 use crate::record::validity::Timestamp;
 
-/// The largest roster payload.
+/// Maximum size of a roster's payload, in bytes.
 pub const MAX_ROSTER_BYTES: usize = 256 << 10;
 
 /// Approvers and groups, proposers, operators, the boundaries' own keys, witnesses.
@@ -145,7 +145,7 @@ pub struct Witness {
 }
 
 impl Roster {
-    /// Returns the statement with its subject, the digest of the canonical predicate.
+    /// Returns the statement, whose subject is the digest of the canonical predicate.
     ///
     /// # Errors
     /// Returns an error if the roster cannot be written as canonical JSON.
@@ -185,7 +185,7 @@ impl Predicate for Roster {
         let mut keys: Vec<[u8; 32]> = Vec::new();
         for table in ["approver", "proposer", "operator", "boundary"] {
             let lines = entries(table).flat_map(|entry| entry["keys"].as_array().into_iter().flatten());
-            // The reader of the other tables reports the errors in the keys of these tables.
+            // An invalid key in these tables is skipped here, because the parser of these tables reports the error.
             keys.extend(lines.filter_map(|line| material(line.as_str().unwrap_or_default()).ok()));
         }
         for (at, runner) in entries("runner").enumerate() {

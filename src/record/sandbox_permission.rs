@@ -1,7 +1,8 @@
-//! The permissions of a sandbox: one table of how each is read, allowed, signed and shown.
+//! The sandbox permissions: one table that defines how the program reads, allows, signs and shows each sandbox
+//! permission.
 //!
-//! A column of the table is a method with one arm for each permission. For a new variant, the compiler reports each method
-//! without an arm, and the test below reports a missing entry of [`SandboxPermission::ALL`].
+//! A column of the table is a method with one match arm for each sandbox permission. For a new variant, the compiler
+//! reports each method without an arm, and the test below reports a missing entry of [`SandboxPermission::ALL`].
 
 use crate::record::declared::{DeclaredNetwork, DeclaredSandbox, SandboxRule, checked, list, network, word};
 use crate::record::host_names::{check_address, check_path, check_pattern, check_reason, check_user};
@@ -9,44 +10,44 @@ use crate::record::host_names::{is_at_or_below, split_patterns};
 use crate::record::profile::{ISOLATED, Layer, Network, NetworkMode, Proc, Profile, Workdir};
 use crate::yaml::{YamlFlaw, YamlNode};
 
-/// One permission of a sandbox profile.
+/// One sandbox permission, which is a field of a profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SandboxPermission {
-    /// To run without a sandbox.
+    /// The step runs without a sandbox.
     Off,
-    /// To read paths of the host.
+    /// Access to paths of the host for reading.
     Read,
-    /// To write paths of the host, or a copy of them.
+    /// Access to paths of the host, or to copies of these paths, for writing.
     Write,
-    /// Patterns of paths that stay out of reach. A pattern takes away from `read` and `write`.
+    /// Patterns of paths that the run cannot access, even if the paths are below a path of `read` or `write`.
     Deny,
-    /// To work in the trees of `write`.
+    /// Work directory: an empty directory, or the trees of `write` (as copies, under an overlay, or in place).
     Workdir,
-    /// To reach a network.
+    /// Access to a network.
     Network,
-    /// To reach Unix sockets of the host.
+    /// Access to Unix sockets of the host.
     Sockets,
-    /// To see the whole of `/proc`.
+    /// View of the whole `/proc`, instead of only the run's processes.
     Proc,
-    /// To be a user of the host.
+    /// User of the host with whose id the step runs.
     RunAs,
 }
 
-/// One line of a review: a permission and its value in a profile.
+/// One line of a review screen: a sandbox permission and its value in a profile.
 #[derive(Debug)]
 pub struct PermissionLine<'p> {
-    /// What the run can do.
+    /// Words that describe what the run can do.
     pub words: &'static str,
-    /// Values that other people wrote. A review quotes the values after the words.
+    /// Values that other people wrote. The review screen shows these values in quotes after the words.
     pub values: &'p [String],
-    /// The fields of the profile that the line shows in full.
+    /// Fields of the profile whose complete values the line shows.
     pub shows: Vec<String>,
-    /// Whether an approver must read the line before signing, because the run gets more than an empty, closed sandbox.
+    /// True if an approver must read the line before signing, because the run gets more than an empty, closed sandbox.
     pub is_remark: bool,
 }
 
 impl SandboxPermission {
-    /// All permissions, in the order of a review.
+    /// All sandbox permissions, in the order of the lines on a review screen.
     pub const ALL: [Self; 9] = [
         Self::Off,
         Self::Read,
@@ -59,7 +60,7 @@ impl SandboxPermission {
         Self::RunAs,
     ];
 
-    /// The field of a step definition and of a signed profile.
+    /// Returns the name of the field in a step definition and in a signed profile.
     #[must_use]
     pub const fn field(self) -> &'static str {
         match self {
@@ -75,7 +76,7 @@ impl SandboxPermission {
         }
     }
 
-    /// The attribute of a fence.
+    /// Returns the name of the attribute in a runbook's fence.
     #[must_use]
     pub const fn attribute(self) -> &'static str {
         match self {
@@ -85,13 +86,13 @@ impl SandboxPermission {
         }
     }
 
-    /// The permission with this attribute.
+    /// Returns the sandbox permission with this attribute.
     #[must_use]
     pub fn of_attribute(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|permission| permission.attribute() == name)
     }
 
-    /// The key of a policy rule.
+    /// Returns the name of the key in a policy rule.
     #[must_use]
     pub const fn rule_key(self) -> &'static str {
         match self {
@@ -100,22 +101,23 @@ impl SandboxPermission {
         }
     }
 
-    /// Whether front matter can declare it for all steps of a file.
+    /// Returns true if the front matter of a runbook can declare this sandbox permission for all steps of the runbook.
     #[must_use]
     pub const fn is_for_files(self) -> bool {
         !matches!(self, Self::RunAs | Self::Off)
     }
 
-    /// Whether policy can give it to all runbooks. Any other needs an override that names runbooks.
+    /// Returns true if policy can allow this sandbox permission for all runbooks. Policy can allow every other sandbox
+    /// permission only in an override that names runbooks.
     #[must_use]
     pub const fn is_for_all(self) -> bool {
         matches!(self, Self::Deny | Self::Proc)
     }
 
-    /// Reads what a fence or a flag declares. Lists have commas.
+    /// Parses the value of a fence attribute or of a command-line flag. Commas separate the items of a list.
     ///
     /// # Errors
-    /// The error in the text.
+    /// Returns a message that names the error in the text.
     pub fn read_text(self, text: &str, declared: &mut DeclaredSandbox) -> Result<(), String> {
         let items = || text.split(',').map(|item| item.trim().to_owned()).collect();
         match self {
@@ -140,7 +142,8 @@ impl SandboxPermission {
         Ok(())
     }
 
-    /// Reads what YAML declares or allows: front matter, or a policy rule. A value with a flaw is not added.
+    /// Parses the value of a key in front matter or in a policy rule. If the value has an error, the function records
+    /// the error and does not add the value.
     pub fn read_yaml(self, node: &YamlNode, declared: &mut DeclaredSandbox, flaws: &mut Vec<YamlFlaw>) {
         match self {
             Self::Read => declared.read = list(node, "`read`", check_path, flaws),
@@ -157,7 +160,8 @@ impl SandboxPermission {
         }
     }
 
-    /// Whether the declared value is a hole in the sandbox. `doctor --production` then advises two approvals.
+    /// Returns true if the declared value gives the run so much access that two people should approve. For such a step,
+    /// `doctor --production` recommends two approvals.
     #[must_use]
     pub fn is_hole(self, declared: &DeclaredSandbox) -> bool {
         match self {
@@ -170,10 +174,11 @@ impl SandboxPermission {
         }
     }
 
-    /// Checks the values that a step declares. A definition can come from somewhere other than a runbook.
+    /// Checks the values that a step declares. This check is necessary because a step definition may not come from the
+    /// parser of runbooks.
     ///
     /// # Errors
-    /// The error, and what to do.
+    /// Returns a message with the error and the correction.
     fn check(self, declared: &DeclaredSandbox) -> Result<(), String> {
         let each = |items: &Option<Vec<String>>, check: fn(&str) -> Result<(), String>| {
             items.iter().flatten().try_for_each(|item| check(item))
@@ -184,7 +189,7 @@ impl SandboxPermission {
             Self::Deny => each(&declared.deny, check_pattern),
             Self::Network => match &declared.network {
                 Some(DeclaredNetwork::Allow(hosts)) if hosts.is_empty() => {
-                    Err("the network allows no host: name one, or write network=none".to_owned())
+                    Err("the network allows no host: name a host, or write network=none".to_owned())
                 }
                 Some(DeclaredNetwork::Allow(hosts)) => hosts.iter().try_for_each(|host| check_address(host)),
                 Some(DeclaredNetwork::None | DeclaredNetwork::Host) | None => Ok(()),
@@ -196,15 +201,16 @@ impl SandboxPermission {
         }
     }
 
-    /// Checks that policy allows the declared value. A run gets a permission only if the step declares it and policy allows it.
+    /// Checks that policy allows the declared value. A run gets a sandbox permission only if the step declares this
+    /// permission and policy allows the declared value.
     ///
     /// # Errors
-    /// The first thing that policy does not allow.
+    /// Returns a message about the first value that policy does not allow.
     pub fn check_allowed(self, rule: &SandboxRule, declared: &DeclaredSandbox) -> Result<(), String> {
         let refuse = |asks: &str, write: String| {
             Err(format!(
-                "the step declares {asks}, and no policy override for its runbook allows that: remove it from the runbook, or write \
-                 `sandbox: {{{write}}}` into one"
+                "the step declares {asks}, and no policy override for its runbook allows that: remove {asks} from the runbook, or \
+                 write `sandbox: {{{write}}}` into a policy override for the runbook"
             ))
         };
         let name = self.attribute();
@@ -219,7 +225,8 @@ impl SandboxPermission {
             Self::Off if declared.off_reason.is_some() && rule.may_be_off != Some(true) => {
                 refuse("sandbox=off", "may_be_off: true".to_owned())
             }
-            // What may be written may be read. A tree that is copied or overlaid is only read.
+            // If policy allows writing below a path, policy also allows reading there. The host's tree of a copy or an
+            // overlay is only read.
             Self::Read => each(&declared.read, &|path| below(path, &rule.read) || below(path, &rule.write)),
             Self::Write if in_place => each(&declared.write, &|path| below(path, &rule.write)),
             Self::Write => each(&declared.write, &|path| below(path, &rule.read) || below(path, &rule.write)),
@@ -245,12 +252,13 @@ impl SandboxPermission {
                 }
                 _ => Ok(()),
             },
-            // A pattern takes away, so policy need not allow it. The room `policy` checks `proc`, because that error names a rule.
+            // A deny pattern only removes access, so policy need not allow the pattern. The module `policy` checks
+            // `proc`, because the error about `proc` names a rule of the policy.
             Self::Off | Self::Deny | Self::Workdir | Self::Proc => Ok(()),
         }
     }
 
-    /// Puts what a step declares into its profile.
+    /// Copies the declared values of a step into the step's profile.
     pub fn give(self, declared: &DeclaredSandbox, profile: &mut Profile) {
         let sorted = |items: &Option<Vec<String>>| {
             let mut items = items.clone().unwrap_or_default();
@@ -270,7 +278,7 @@ impl SandboxPermission {
                     Some(DeclaredNetwork::Host) => (NetworkMode::Host, Vec::new()),
                 };
                 if mode == NetworkMode::Host {
-                    // The host's network is held by nothing.
+                    // No layer can restrict the network if the run uses the host's network.
                     profile.require.retain(|layer| *layer != Layer::Network);
                 }
                 profile.network = Network { mode, hosts };
@@ -281,14 +289,14 @@ impl SandboxPermission {
             Self::Off => {
                 profile.off_reason.clone_from(&declared.off_reason);
                 if profile.off_reason.is_some() {
-                    // Nothing can be demanded of what is off.
+                    // A sandbox that is off cannot enforce any layer.
                     profile.require.clear();
                 }
             }
         }
     }
 
-    /// The line of a review about this permission.
+    /// Returns the line of a review screen about this sandbox permission.
     #[must_use]
     pub fn line(self, profile: &Profile) -> PermissionLine<'_> {
         let plain = |words| PermissionLine { words, values: &[], shows: Vec::new(), is_remark: false };
@@ -304,89 +312,97 @@ impl SandboxPermission {
             Self::Off => match &profile.off_reason {
                 None => plain(""),
                 Some(reason) => text(
-                    "THE SANDBOX IS OFF: only limits hold, and the run can do on the host what its user can; the author's reason: ",
+                    "THE SANDBOX IS OFF: only the limits apply, and the run can do everything that its user can do on the host; the author's reason: ",
                     reason,
                 ),
             },
-            Self::Read if profile.read.is_empty() => plain("reads of the host: nothing but what an interpreter needs"),
-            Self::Read => list("reads of the host: ", "read", &profile.read),
+            Self::Read if profile.read.is_empty() => {
+                plain("reads on the host: only the files that an interpreter needs")
+            }
+            Self::Read => list("reads on the host: ", "read", &profile.read),
             Self::Write => {
                 let words = match profile.workdir {
-                    Workdir::InPlace => "writes to live trees of the host, and what it writes there stays: ",
-                    _ if profile.write.is_empty() => return plain("writes to the host: nothing"),
-                    Workdir::Private => "writes to the host: ",
-                    Workdir::Copy => "reads, and writes to a private copy of: ",
-                    Workdir::Overlay => "reads, and writes under an overlay of: ",
+                    Workdir::InPlace => "writes to live trees of the host, and the changes remain after the run: ",
+                    _ if profile.write.is_empty() => return plain("writes on the host: nothing"),
+                    Workdir::Private => "writes on the host: ",
+                    Workdir::Copy => "reads, and writes only in a private copy: ",
+                    Workdir::Overlay => "reads, and writes only in an overlay: ",
                 };
                 list(words, "write", &profile.write)
             }
-            Self::Deny if profile.deny.is_empty() => plain("stays out of reach: no further pattern"),
-            // A pattern gives nothing. The decision screen lists the patterns in a line of its own.
-            Self::Deny => PermissionLine { is_remark: false, ..list("stays out of reach: ", "deny", &profile.deny) },
-            // The remark about `write` names the trees.
+            Self::Deny if profile.deny.is_empty() => plain("cannot access paths that match: no pattern"),
+            // A deny pattern gives the run no access, so the line is not a remark. The decision screen lists the
+            // patterns on a separate line.
+            Self::Deny => {
+                PermissionLine { is_remark: false, ..list("cannot access paths that match: ", "deny", &profile.deny) }
+            }
+            // The line about `write` names the trees.
             Self::Workdir => plain(match profile.workdir {
-                Workdir::Private => "works in: an empty directory of its own, gone afterwards",
-                Workdir::Copy => "works in: a private copy of the trees it writes, gone afterwards",
-                Workdir::Overlay => "works in: the trees it writes, seen through an overlay that is gone afterwards",
+                Workdir::Private => "works in: its own empty directory, which is deleted after the run",
+                Workdir::Copy => "works in: a private copy of the trees above, which is deleted after the run",
+                Workdir::Overlay => {
+                    "works in: the trees above, with an overlay for changes, which is deleted after the run"
+                }
                 Workdir::InPlace => {
-                    "works in: the live trees: what it writes stays, and a denied name holds as the tree was at its start"
+                    "works in: the live trees; changes remain after the run, and only files that existed at the start are hidden by deny patterns"
                 }
             }),
             Self::Network => match profile.network.mode {
                 NetworkMode::None => plain("network: none"),
                 NetworkMode::Allow => list("network: only ", "network.hosts", &profile.network.hosts),
                 NetworkMode::Host => {
-                    PermissionLine { is_remark: true, ..plain("network: every network that the host reaches") }
+                    PermissionLine { is_remark: true, ..plain("network: every network that the host can reach") }
                 }
             },
             Self::Sockets if profile.sockets.is_empty() => plain("reaches sockets of the host: none"),
             Self::Sockets => list("reaches sockets of the host: ", "sockets", &profile.sockets),
             Self::Proc => match profile.proc {
                 Proc::Full => PermissionLine { shows: vec!["proc".to_owned()], is_remark: true, ..plain(PROC_FULL) },
-                // Where it is not required the run may be on the host's root.
+                // If the layer `namespaces` is not required, the run may use the host's root directory.
                 Proc::Minimal if profile.require.contains(&Layer::Namespaces) => {
-                    plain("sees of /proc: only its own processes")
+                    plain("sees in /proc: only its own processes")
                 }
                 Proc::Minimal => plain(
-                    "sees of /proc: only its own processes; without namespaces nothing, without Landlock too all of the host's",
+                    "sees in /proc: only its own processes; without namespaces nothing; without namespaces and Landlock all processes of the host",
                 ),
             },
-            Self::RunAs if profile.run_as == ISOLATED => {
-                plain("runs as: an id of its own where the service is root and has ids to give, else the service's")
-            }
+            Self::RunAs if profile.run_as == ISOLATED => plain(
+                "runs as: its own user id if the service runs as root and has a free user id, otherwise the user id of the service",
+            ),
             Self::RunAs => text("runs as the host's user ", &profile.run_as),
         }
     }
 }
 
-/// What a run with the whole of /proc sees.
-const PROC_FULL: &str = "sees the whole of /proc of its process namespace (proc full), and there the host's boot command line, partitions, \
+/// Text about a run that sees the whole `/proc`.
+const PROC_FULL: &str = "sees the whole of /proc of its process namespace (proc full), which also shows the host's boot command line, partitions, \
      interrupts, load, and the list of the kernel's keys";
 
-/// The most bytes of all hosts, and of all paths and patterns together. An authorization and a receipt must have room for
-/// them.
+/// Maximum total size of all declared hosts, in bytes. An authorization and a receipt must have enough space for the
+/// hosts.
 const MOST_HOSTS_BYTES: usize = 1536;
+/// Maximum total size of all declared paths and patterns, in bytes.
 const MOST_BYTES: usize = 6 << 10;
 
 impl DeclaredSandbox {
-    /// Checks the whole declaration, and that its parts fit together.
+    /// Checks every value of the declaration, and checks that the values do not contradict each other.
     ///
     /// # Errors
-    /// The error, and what to do.
+    /// Returns a message with the error and the correction.
     pub fn check(&self) -> Result<(), String> {
         SandboxPermission::ALL.into_iter().try_for_each(|permission| permission.check(self))?;
         if let Some(DeclaredNetwork::Allow(hosts)) = &self.network
             && hosts.iter().map(|host| host.len() + 3).sum::<usize>() > MOST_HOSTS_BYTES
         {
             return Err(format!(
-                "the network's hosts take more than {MOST_HOSTS_BYTES} bytes, and each receipt names those that were contacted: \
-                 name fewer, or split the step"
+                "the network's hosts take more than {MOST_HOSTS_BYTES} bytes, and each receipt names the contacted hosts: \
+                 name fewer hosts, or split the step"
             ));
         }
         let named = [&self.read, &self.write, &self.deny, &self.sockets].into_iter().flatten().flatten();
         if named.map(|text| text.len() + 3).sum::<usize>() > MOST_BYTES {
             return Err(format!(
-                "the paths and patterns take more than {MOST_BYTES} bytes of the signed profile: name directories above them"
+                "the paths and patterns take more than {MOST_BYTES} bytes of the signed profile: name fewer, for example parent directories"
             ));
         }
         let written = serde_json::to_value(self).unwrap_or_default();
@@ -399,8 +415,8 @@ impl DeclaredSandbox {
         let writes = self.write.as_ref().is_some_and(|paths| !paths.is_empty());
         match self.workdir {
             None | Some(Workdir::Private) if writes => Err(
-                "`write` names a tree of the host, and nothing says how it is given: add workdir=copy, workdir=overlay (what \
-                 the step writes stays its own) or workdir=in-place (it writes the host's)"
+                "`write` names a tree of the host, but `workdir` is missing: add workdir=copy or workdir=overlay (the changes of \
+                 the step are deleted after the run), or workdir=in-place (the step changes the tree of the host)"
                     .to_owned(),
             ),
             Some(Workdir::Copy | Workdir::Overlay | Workdir::InPlace) if !writes => {

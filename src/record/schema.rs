@@ -32,7 +32,7 @@ fn as_read(schema: &mut Schema) {
     }
 }
 
-/// A field of type `Option<T>` is either absent or present with the type `T`.
+/// Changes the schema so that a field of type `Option<T>` is either absent or has the type `T`.
 fn without_null(schema: &mut Schema) {
     if let Some(Value::Array(types)) = schema.get_mut("type") {
         types.retain(|one| one != "null");

@@ -97,7 +97,7 @@ pub struct FollowedLog {
 pub const ENGINE: &str = concat!("countersign ", env!("CARGO_PKG_VERSION"));
 
 impl Seal {
-    /// Returns the statement with its subject, the registry's root.
+    /// Returns the statement, whose subject is the root hash of the registry.
     #[must_use]
     pub fn into_statement(self) -> Statement<Self> {
         let subjects = self.subjects();

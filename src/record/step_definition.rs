@@ -79,12 +79,12 @@ const MAX_SECRETS: usize = 32;
 const MAX_OUTPUTS: usize = 64;
 
 impl StepDefinition {
-    /// Checks the parts of later versions by rules that types cannot express, then requires that the step uses no such
-    /// part.
+    /// Checks the parts of later versions by rules that types cannot express, and then requires that the step uses no
+    /// such part.
     ///
     /// # Errors
-    /// Returns an error for the invalid part. If all parts are valid, returns [`Malformed::later`] for the first part
-    /// in use.
+    /// Returns an error for an invalid part. If all parts are valid, returns [`Malformed::later`] for the first part in
+    /// use.
     pub fn check_reserved(&self) -> Result<(), Malformed> {
         self.check_parts()?;
         let mut used: Vec<String> = [
@@ -158,8 +158,9 @@ impl StepDefinition {
 /// The types of parameters and outputs.
 const SCHEMA_TYPES: [&str; 5] = ["array", "boolean", "integer", "object", "string"];
 
-/// Finds every `x-secret` of a parameter schema. Each `x-secret` must belong to a plain string. Neither the schema
-/// itself nor a schema `above` it may give the value of the string.
+/// Finds every `x-secret` of a parameter schema. Each `x-secret` must belong to a plain string. Neither the schema of
+/// this string nor a schema that contains it may give the string a value. The argument `above` is true if a schema that
+/// contains `schema` gives a value.
 fn secrets_in(schema: &Value, pointer: &str, above: bool, found: &mut Vec<String>) -> Result<(), Malformed> {
     let given = above || ["const", "default", "enum"].iter().any(|keyword| schema.get(keyword).is_some());
     if let Some(secret) = schema.get("x-secret") {
@@ -352,7 +353,7 @@ impl Approvals {
         }
     }
 
-    /// Returns the error of a rule that nobody can meet or that requires nobody.
+    /// Returns the error if no people can meet the rule, or if the rule requires no approver.
     #[must_use]
     pub fn fault(&self, groups: GroupSource) -> Option<String> {
         let named = self.from.len() as u64;
@@ -371,7 +372,7 @@ impl Approvals {
     }
 }
 
-/// Decides whether a quorum rule must name its groups.
+/// The meaning of a quorum rule that names no groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GroupSource {
     /// In a policy, an empty list is an error.

@@ -36,7 +36,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Returns the word in documents.
+    /// Returns the name of the scope in documents.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {

@@ -22,7 +22,7 @@ impl Timestamp {
         Self(if floored > LAST { LAST } else { floored })
     }
 
-    /// Seconds since 1970-01-01T00:00:00Z.
+    /// Returns the number of seconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub const fn unix(self) -> i64 {
         self.0
@@ -36,7 +36,8 @@ impl Timestamp {
 }
 
 impl Timestamp {
-    /// `YYYY-MM-DDTHH:MM:SSZ`. Every document has several times, so this code formats a time by hand to save CPU time.
+    /// Returns the form `YYYY-MM-DDTHH:MM:SSZ`. Every document has several times, so this function does not use a
+    /// general formatter, which would need more CPU time.
     fn form(self) -> [u8; 20] {
         let at = OffsetDateTime::from_unix_timestamp(self.0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let mut form = *b"0000-00-00T00:00:00Z";
@@ -58,7 +59,7 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The text form consists of ASCII digits and signs.
+        // The text form consists of ASCII characters, so this conversion never fails.
         f.write_str(std::str::from_utf8(&self.form()).unwrap_or_default())
     }
 }
@@ -131,7 +132,7 @@ pub const MAX_WINDOW_S: i64 = 24 * 3600;
 /// Default time for which a proposal is valid, in seconds.
 pub const DEFAULT_WINDOW_S: i64 = 3600;
 
-/// Proves that the time is within the signed window. Only [`judge`] constructs it.
+/// Proof that a time is within the signed window. Only [`judge`] constructs this proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct OpenWindow(Timestamp);
@@ -149,7 +150,7 @@ impl OpenWindow {
 /// shorter limit.
 ///
 /// # Errors
-/// The first broken rule. The function first checks the rules that waiting cannot satisfy.
+/// Returns an error for the first broken rule. The function first checks the rules that waiting cannot satisfy.
 pub fn judge(
     issued_at: Timestamp,
     not_before: Timestamp,
@@ -195,12 +196,12 @@ pub enum WindowError {
     },
     /// The window has ended (the check of the end has no tolerance).
     Expired {
-        /// The end.
+        /// End of the window.
         until: Timestamp,
         /// The judged moment.
         at: Timestamp,
     },
-    /// The issue time is later than now, by more than the tolerance for clocks.
+    /// The issue time is later than the judged moment by more than 60 s, which is the tolerance for clock differences.
     IssuedLater {
         /// The time of issue.
         issued: Timestamp,
@@ -209,7 +210,7 @@ pub enum WindowError {
     },
     /// The window has not begun.
     NotYet {
-        /// The beginning.
+        /// Start of the window.
         from: Timestamp,
         /// The judged moment.
         at: Timestamp,

@@ -445,7 +445,7 @@ mod tests {
             ("", "read=srv", "a.md:5:18: the path \"srv\" is relative"),
             ("", "read=/srv/../etc", "a.md:5:18: the path \"/srv/../etc\" contains"),
             ("", "read=/srv,/srv", "a.md:5:18: \"/srv\" is listed twice"),
-            ("", "write=/srv", "a.md:5:19: `write` names a tree of the host, and nothing says how"),
+            ("", "write=/srv", "a.md:5:19: `write` names a tree of the host, but `workdir` is missing"),
             ("", "workdir=copy", "a.md:5:21: `workdir` needs a tree"),
             ("", "workdir=live", "a.md:5:21: unknown value of workdir: \"live\""),
             ("", "deny=**", "a.md:5:18: the deny pattern \"**\" matches everything"),

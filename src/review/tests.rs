@@ -710,7 +710,7 @@ fn a_profile_is_described_by_its_weakest_possible_effect() {
     let said = words(&poor);
     for weaker in [
         "1 GiB, without namespaces what the host has",
-        "without Landlock too all of the host's",
+        "without namespaces and Landlock all processes of the host",
         "processes: 100, without namespaces and a control group only where it has an id of its own",
     ] {
         assert!(said.contains(weaker), "{weaker}: {said}");

@@ -49,8 +49,8 @@ impl WriteKinds {
         self.0 |= 1 << kind as u16;
     }
 
-    /// Runs the crash points of these kinds. If `committed` is true, these are the points after the commit, else the
-    /// points before the commit.
+    /// Runs the crash points of these kinds. If `committed` is true, the function runs the points after the commit. If
+    /// `committed` is false, the function runs the points before the commit.
     #[cfg(debug_assertions)]
     pub(crate) fn pass(self, committed: bool) {
         for (at, names) in POINTS.chunks(2).enumerate() {

@@ -149,8 +149,8 @@ impl Ledger {
     /// Puts a seal in force, with its blobs and its token changes. The first seal creates the boundary.
     ///
     /// # Errors
-    /// Returns an error if another seal came first, or if a new token's name is in use. The function also returns an
-    /// error if the date of the seal is earlier than the date of the last leaf.
+    /// Returns an error if another seal was stored first, or if a new token's name is in use. The function also returns
+    /// an error if the date of the seal is earlier than the date of the last leaf.
     pub async fn seal(&self, seal: SealWrite) -> Result<SealStored, WriteStop> {
         self.ask(|answer| WriterMessage::Seal(Box::new(seal), answer)).await
     }
@@ -349,8 +349,8 @@ impl Ledger {
 
     /// Returns the smallest recorded checkpoint that covers the entry `index`.
     ///
-    /// The boundary had the key of this checkpoint when the entry was written. Before a change of the key, the boundary
-    /// records a checkpoint over all entries.
+    /// The key that signed this checkpoint was the boundary's key when the entry was written, because the boundary
+    /// records a checkpoint over all entries before a change of the key.
     pub fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault> {
         self.shared.reads.checkpoint_over(index)
     }
@@ -522,7 +522,7 @@ impl Ledger {
         self.shared.reads.token(secret)
     }
 
-    /// Returns the free bytes on the file system of `directory`.
+    /// Returns the number of free bytes on the file system of `directory`.
     pub fn room(&self, directory: &Path) -> Result<u64, StoreFault> {
         lock::room(directory)
     }

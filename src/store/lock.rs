@@ -86,7 +86,7 @@ pub fn lock_path(database: &Path) -> PathBuf {
     database.with_file_name(name)
 }
 
-/// Returns the free bytes that an unprivileged process can use on the file system of `path`.
+/// Returns the number of free bytes on the file system of `path` that an unprivileged process can use.
 pub fn room(path: &Path) -> Result<u64, StoreFault> {
     let stat = rustix::fs::statvfs(path)
         .map_err(|error| StoreFault::Database { during: "asking for free space", message: error.to_string() })?;
@@ -115,7 +115,7 @@ fn open_private(path: &Path) -> Result<File, StoreFault> {
         .map_err(|error| unusable(format!("can't open {}: {error}", path.display())))?;
     let metadata = file.metadata().map_err(|error| unusable(format!("can't look at {}: {error}", path.display())))?;
     if metadata.len() == 0 {
-        // The umask can remove permissions of the owner, so the function sets the mode again.
+        // The umask can remove access bits of the owner, so the function sets the mode again.
         let set = file.set_permissions(Permissions::from_mode(0o600));
         set.map_err(|error| unusable(format!("can't set the mode of {}: {error}", path.display())))?;
     }

@@ -196,7 +196,7 @@ pub enum ProposeResult {
     Same(Box<Proposal>),
     /// A different proposal already has this nonce or id.
     Conflict(Box<Proposal>),
-    /// The store has too many proposals of this proposer without a signature that were cancelled or have expired.
+    /// This proposer has too many stored proposals that have no signature and were cancelled or have expired.
     TooManyKept {
         /// Maximum number of unsigned proposals of one proposer.
         most: u64,
@@ -328,7 +328,8 @@ pub enum ConsumeStop {
         /// End of the window.
         expires_at: Timestamp,
     },
-    /// A signer whose signature counts is not valid at this time. The caller must count the signatures again.
+    /// The validity of a counted signer does not include the time of the consumption. The caller must count the
+    /// signatures again.
     SignerOutside {
         /// Time at which the writer checked the window.
         at: Timestamp,
@@ -451,8 +452,8 @@ pub enum WriteStop {
     Moved,
     /// The log has no seal yet.
     NoSeal,
-    /// The document has a date before the last leaf. The caller must make the document again, with a time that is not
-    /// before the last leaf.
+    /// The date of the document is earlier than the date of the last leaf. The caller must make the document again,
+    /// with a date that is not earlier than the last leaf's date.
     BackDated {
         /// Time of the last leaf.
         last: Timestamp,
@@ -817,7 +818,7 @@ pub struct Window {
     pub issued_at: Timestamp,
     /// Start of the window.
     pub not_before: Timestamp,
-    /// End of the window. End of the window: no run can start at or after this time.
+    /// End of the window. No run can start at or after this time.
     pub expires_at: Timestamp,
     /// Maximum number of seconds between issue and expiry, according to the policy. The limit is never longer than 24
     /// hours.

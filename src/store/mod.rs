@@ -108,8 +108,8 @@ pub trait Store: Send {
     /// Records that leaf `index` is a seal.
     fn put_seal(&mut self, index: u64, digest: &SealDigest) -> Result<(), StoreFault>;
 
-    /// Adds and revokes tokens. If one change does not apply, the function changes no token and returns the name of the
-    /// token.
+    /// Adds and revokes tokens. If one change is impossible, the function changes no token at all and returns the name
+    /// of this change's token.
     fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault>;
 
     /// Returns the existing proposals that affect a new proposal, and the counts of pending proposals.

@@ -124,8 +124,8 @@ impl SharedState {
     }
 
     /// Returns the time for all decisions and dates, which is normally the time of the system clock. If the clock is
-    /// behind the log or the low-water mark, the returned time continues from the later of the two with the time since
-    /// boot. Therefore the returned time never decreases and never stops.
+    /// behind the log or the low-water mark, the returned time starts at the later of these two times and increases
+    /// with the time since boot. Therefore the returned time never decreases and never stops.
     pub(crate) fn now(&self) -> Timestamp {
         (self.config.clock)().max(self.earliest())
     }

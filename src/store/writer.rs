@@ -346,7 +346,7 @@ impl Writer {
         done
     }
 
-    /// Restores the state and the rows to the point before a failed message.
+    /// Restores the state and the rows that existed before a failed message.
     fn take_back(&mut self, head: StoreHead, leaves: usize) -> Result<(), StoreFault> {
         self.store.undo()?;
         self.head = head;
@@ -411,7 +411,8 @@ impl Writer {
     fn consume(&mut self, requests: &mut [Box<Consume>]) -> Result<Vec<Result<SpentNonce, ConsumeStop>>, StoreFault> {
         let cores: Vec<_> = requests.iter().map(|request| &request.core).collect();
         let candidates = self.store.candidates(&cores)?;
-        // At this point the code reads the time. The value `at` never decreases, even if the clock is set back.
+        // All requests of the batch are checked at the same time `at`. This time never decreases, even if the clock is
+        // set back.
         if let Some(seconds) = self.shared.clock_ahead((self.config.clock)()) {
             return Ok(vec![Err(ConsumeStop::ClockAhead { seconds }); requests.len()]);
         }
@@ -778,8 +779,8 @@ impl Writer {
     }
 }
 
-/// Collects more messages while other tasks are about to send messages, because every commit has a fixed cost. The
-/// writer handles a single message at once. The function only yields the CPU and never sleeps.
+/// Collects more messages while other tasks are about to send messages, because every commit has a fixed cost. If the
+/// batch has only one message, the function returns immediately. The function only yields the CPU and never sleeps.
 fn gather<M>(inbox: &mut mpsc::Receiver<M>, batch: &mut Vec<M>) {
     let mut before = 1;
     while batch.len() > before && batch.len() < MAX_BATCH {

@@ -14,9 +14,9 @@ pub enum Exit {
     Done,
     /// A check failed, for example in `verify`.
     CheckSaidNo,
-    /// The command was called in a wrong way.
+    /// The arguments of the command are wrong.
     Usage,
-    /// There is no trusted roster to check with.
+    /// The command needs a trusted roster, but the user has none.
     NoTrust,
     /// The proposal expired, or the run exceeded its time limit.
     TimedOut,
@@ -33,7 +33,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// Returns the exit code of the process, with the conventions of `timeout`, `docker run` and shells.
+    /// Returns the exit code of the process, according to the conventions of `timeout`, `docker run` and shells.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
@@ -128,7 +128,7 @@ pub struct CommandFailure {
     pub exit: Exit,
     /// Message to the user: first the error, then the advice.
     pub message: String,
-    /// Problem document that the boundary sent, if there is one.
+    /// Problem document from the boundary, or `None` if the boundary sent no problem document.
     pub problem: Option<Value>,
     /// True if nothing is printed, because the reader of the output has closed the pipe.
     pub quiet: bool,

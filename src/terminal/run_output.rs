@@ -69,7 +69,7 @@ fn raw(bytes: &[u8], out: &mut String) {
     }
 }
 
-/// Disables the commands of CI systems in a log, because one character of each command marker is escaped.
+/// Disables the commands of CI systems in a log. The guard escapes one character of each command marker.
 ///
 /// GitHub reads the marker `::name …` at the beginning of a line, also after blanks. GitHub and Azure read the
 /// markers `##[name]` and `##vso[name]` anywhere in a line, and TeamCity reads `##teamcity[name]`. The markers of

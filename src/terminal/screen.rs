@@ -106,7 +106,8 @@ impl PrintableText {
         }
     }
 
-    /// Formats a path of fields, followed by ` = `. The path consists of [`path_key`] names and indices.
+    /// Formats a path of fields, followed by ` = `. The path consists of names in the form of [`path_key`] and of array
+    /// indexes.
     #[must_use]
     pub fn path(path: &str) -> Self {
         let safe = path.bytes().all(|c| (0x21..0x7f).contains(&c));
@@ -161,7 +162,7 @@ struct Line {
     content: PrintableText,
 }
 
-/// Lines that will be printed. The lines are wrapped later, when they are printed.
+/// The lines of a screen. Long lines are wrapped only when the screen is printed.
 #[derive(Debug, Clone, Default)]
 pub struct Screen {
     lines: Vec<Line>,
@@ -202,7 +203,8 @@ impl Screen {
         self.lines.push(Line { tone, prefix, content });
     }
 
-    /// Adds a text with line numbers, then a line with its size and with the end of the text.
+    /// Adds a text with line numbers, and then a line with the size of the text. This line also states whether the text
+    /// ends with a newline.
     pub fn numbered(&mut self, text: &str) {
         self.source(text);
         self.push(LineTone::Faint, format!("  {:>5} = ", "end"), PrintableText::text(&size_words(text)));

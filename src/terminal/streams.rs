@@ -1,5 +1,5 @@
-//! The standard streams. Standard streams: data goes to the standard output, and messages go to the standard error.
-//! Colours are used only at a terminal.
+//! The standard streams of a command. Data goes to the standard output, and messages go to the standard error. Colours
+//! are used only at a terminal.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};

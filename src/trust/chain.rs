@@ -1,8 +1,8 @@
 //! A chain of rosters, which leads from a trusted version to the other versions.
 //!
-//! A reader trusts a later version if the threshold of the previous version and the version's own threshold signed it
-//! (as in the root metadata of TUF). A reader trusts an earlier version because the `previous` digests lead to it. A
-//! removed key can never return.
+//! A reader trusts a later version if its signatures reach the threshold of the previous version and the threshold of
+//! the later version itself (as in the root metadata of TUF). A reader trusts an earlier version because the `previous`
+//! digests lead from the trusted version to the earlier version. A removed key can never return.
 
 use std::collections::HashMap;
 
@@ -20,15 +20,15 @@ use crate::trust::trusted_roster::{RosterError, TrustedRoster};
 pub enum Pinned {
     /// The version whose payload has this digest is trusted.
     Digest(RosterDigest),
-    /// This version.
+    /// The version in this value is trusted.
     Roster(Box<TrustedRoster>),
-    /// All these versions. The newest version in the chain has priority.
+    /// All versions of the chain in this value are trusted. The newest version in the chain has priority.
     Chain(Box<Chain>),
 }
 
 impl Pinned {
-    /// Pins a roster file that the user names. The file is an envelope, and the user trusts its payload by naming the
-    /// file.
+    /// Pins a roster file that the user names. The file is an envelope. The user trusts the payload of the envelope,
+    /// because the user names the file.
     ///
     /// # Errors
     /// Returns an error if the file is not a roster, or breaks a rule of rosters.
@@ -103,8 +103,8 @@ impl Chain {
         Ok(chain)
     }
 
-    /// Connects `versions` with the first of these versions. The caller must have a reason to trust the first version,
-    /// for example because the first seal names it.
+    /// Connects `versions` with version 1 as the pinned version. The caller must have a reason to trust version 1, for
+    /// example because the first seal names version 1.
     ///
     /// # Errors
     /// Returns an error for the first link that is not valid.
@@ -114,7 +114,7 @@ impl Chain {
         Self::connect(&Pinned::Digest(RosterDigest::of(&payload)), versions)
     }
 
-    /// Extends the chain by one version that both thresholds signed.
+    /// Extends the chain by one version whose signatures reach both thresholds.
     ///
     /// # Errors
     /// Returns an error if the version is not the successor of the last version.
@@ -134,7 +134,7 @@ impl Chain {
         Ok(next)
     }
 
-    /// Returns the chain as it was when this version was the last version.
+    /// Returns the part of the chain that ends with this version.
     #[must_use]
     pub fn until(&self, version: u64) -> Self {
         // The numbers of versions start at 1, and version 1 always exists.
@@ -177,8 +177,8 @@ impl Chain {
         self.newer.last().unwrap_or_else(|| self.last())
     }
 
-    /// Returns true if every version after the pinned version needed signatures of the version before it. The pinned
-    /// version itself may be unguarded, because a person trusted it directly.
+    /// Returns true if every version after the pinned version needed signatures of approvers of the previous version.
+    /// The versions before the pinned version are not checked, because the reader trusts the pinned version directly.
     #[must_use]
     pub fn is_guarded_since_trusted(&self) -> bool {
         let before_last = self.versions.len() - 1;
@@ -205,8 +205,8 @@ impl Chain {
         &self.envelopes
     }
 
-    /// Returns the envelopes as a canonical JSON array. Bundles contain this array as `roster`, and a seal names its
-    /// blob as `rosters`.
+    /// Returns the envelopes as a canonical JSON array. The field `roster` of a bundle contains this array. The field
+    /// `rosters` of a seal has the digest of this array.
     ///
     /// # Errors
     /// Never returns an error in practice, because envelopes consist of texts.
@@ -287,7 +287,7 @@ pub fn payload_of(envelope: &Envelope, base64: Base64) -> Result<Vec<u8>, Malfor
     base64.decode("/payload", &envelope.payload)
 }
 
-/// Checks that the thresholds of `before` and of `next` signed `next`.
+/// Checks that the signatures of `next` reach the thresholds of `before` and of `next`.
 fn check_link(before: &TrustedRoster, next: &TrustedRoster, envelope: &Envelope) -> Result<(), ChainError> {
     let standing = SuccessionTallies::of(before, next, &envelope.signatures)?;
     for tally in [&standing.of_before, &standing.of_next] {

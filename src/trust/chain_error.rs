@@ -39,7 +39,7 @@ pub enum ChainError {
         /// The number of the version that was found.
         found: u64,
     },
-    /// The field `previous` is not the digest of the version before.
+    /// The field `previous` is not the digest of the previous version.
     OtherPrevious {
         /// The version.
         version: u64,
@@ -57,7 +57,7 @@ pub enum ChainError {
     TooNew {
         /// The pinned version.
         trusted: u64,
-        /// The newest version here.
+        /// Number of the newest version in the list.
         newest: u64,
     },
     /// A signature is not valid, or the signer is not allowed to sign.
@@ -107,14 +107,17 @@ impl fmt::Display for ChainError {
                 "version 1 of a roster has no signatures, because readers pin its digest; remove the signatures",
             ),
             Self::NotTrusted { trusted, first } => {
-                write!(f, "no version of the roster is the trusted one ({trusted}); version 1 here is {first}")
+                write!(
+                    f,
+                    "no version of the roster has the trusted digest {trusted}; version 1 here has the digest {first}"
+                )
             }
             Self::TooNew { trusted, newest } => write!(
                 f,
-                "the trusted roster is version {trusted} and the versions here end at {newest}; to connect the two, every \
-                 version from {} to {} is needed, and a roster file holds one; give version {newest} or an earlier one with \
-                 --roster (the boundary keeps each as roster.d/N.json), or run `countersign audit` on the log, whose later \
-                 seals bring them",
+                "the trusted roster is version {trusted}, but the newest version here is {newest}; to connect the two, every \
+                 version from {} to {} is needed; give version {newest} or an earlier version with --roster (the boundary \
+                 stores each version as roster.d/N.json), or run `countersign audit` on the log, because the log contains \
+                 all versions",
                 newest + 1,
                 trusted - 1
             ),

@@ -27,8 +27,8 @@ pub fn open_signer(path: &Path) -> Result<Box<dyn Signer>, SignerError> {
         }
     }
     let head = &head[..length];
-    // The key type at the start of a public key line, for any algorithm. The reader of public key lines names the types
-    // that the reader refuses.
+    // A public key line begins with the type of the key. The check accepts every type, because the parser of public key
+    // lines names an unsupported type in its error.
     let word = head.split(|&c| c == b' ').next().unwrap_or_default();
     let public = word.first().is_some_and(u8::is_ascii_lowercase) && word.contains(&b'-');
     if public || head.starts_with(b"-----BEGIN OPENSSH PRIVATE KEY-----") {

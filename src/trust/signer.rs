@@ -107,12 +107,12 @@ pub fn write_secret_key(path: &Path, key: &SecretKey) -> Result<KeyFileWritten, 
 /// change an existing file.
 ///
 /// # Errors
-/// As [`write_secret_key`].
+/// Returns the errors of [`write_secret_key`].
 pub fn write_public_key(path: &Path, key: &SshKey) -> Result<KeyFileWritten, SignerError> {
     write_new(path, format!("{}\n", key.line()).as_bytes(), 0o644)
 }
 
-/// Proves that the key file has its final name and is on disk.
+/// Proof that a key file has its final name and is on disk.
 #[derive(Debug, PartialEq, Eq)]
 pub struct KeyFileWritten(());
 
@@ -250,7 +250,8 @@ impl std::error::Error for SignerError {
     }
 }
 
-/// The largest key file. The limit stops the reading of a large file that somebody named by mistake.
+/// Maximum size of a key file in bytes. Because of this limit, the program does not read a large file that the user
+/// named by mistake.
 const MAX_KEY_FILE: u64 = 16 << 10;
 
 /// Opens a regular file for reading.
@@ -319,7 +320,7 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<KeyFileWritten, Sig
     let placed = file
         .write_all(bytes)
         .map_err(|error| SignerError::io("write", path, error))
-        // The umask may have removed permissions from the requested mode.
+        // The umask may have removed access bits from the requested mode.
         .and_then(|()| rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(failed("set the mode of")))
         .and_then(|()| file.sync_all().map_err(|error| SignerError::io("sync", path, error)))
         .and_then(|()| match rustix::fs::renameat_with(CWD, &temporary, CWD, path, RenameFlags::NOREPLACE) {

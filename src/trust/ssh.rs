@@ -1,8 +1,8 @@
 //! Signatures that the installed `ssh-keygen` makes.
 //!
-//! Therefore keys in ssh-agent, keys with a passphrase and FIDO security keys work, and this program never reads the
-//! private keys. ssh-keygen receives the message on stdin, and asks for the passphrase, the PIN and the touch at the
-//! terminal.
+//! Because `ssh-keygen` signs, the signing key can be in ssh-agent, can have a passphrase, or can be a FIDO security
+//! key. This program never reads the private key. ssh-keygen receives the message on stdin, and asks for the
+//! passphrase, the PIN and the touch at the terminal.
 
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Read, Write as _};
@@ -20,8 +20,7 @@ use crate::trust::signer::{Signer, SignerError, open, read_bounded};
 /// Maximum time for a person to type a passphrase and to touch a key. After this time the program stops ssh-keygen.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// The interval at which the program checks whether ssh-keygen has ended. A person does not notice a pause of this
-/// length.
+/// Interval between two checks for the end of ssh-keygen. A person does not notice a delay of this length.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Time that ssh-keygen gets to clean up after SIGTERM.

@@ -1,8 +1,8 @@
 //! Succession: signatures under the next version of a roster, and missing signatures.
 //!
-//! A version follows the previous version if the thresholds of both versions signed it. This file verifies these
-//! signatures and counts the people who signed. The module `trust::chain` decides whether the version may follow the
-//! previous version.
+//! A version follows the previous version if its signatures reach the thresholds of both versions. This file verifies
+//! these signatures and counts the people who signed. The module `trust::chain` decides whether the version may follow
+//! the previous version.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -28,7 +28,7 @@ pub struct SuccessionTallies {
 pub struct ThresholdTally {
     /// The version of the roster whose approvers are counted.
     pub version: u64,
-    /// Its threshold.
+    /// Number of signers that the threshold of this version requires.
     pub required: u64,
     /// The approvers who signed, each listed once.
     pub signed: Vec<Name>,
@@ -41,7 +41,8 @@ impl SuccessionTallies {
     ///
     /// # Errors
     /// Returns an error for the first signature that is not valid, that is listed twice, that adds nothing to the other
-    /// signatures, or whose signer may not sign. The version is then refused, even if all other signatures are valid.
+    /// signatures, or whose signer may not sign. In this case the version is refused, even if all other signatures are
+    /// valid.
     pub fn of(
         before: &TrustedRoster,
         next: &TrustedRoster,
@@ -65,8 +66,8 @@ impl SuccessionTallies {
     /// old key counts for both versions.
     ///
     /// # Errors
-    /// Returns an error if the new signature is not valid or adds nothing to the other signatures. `signatures` is then
-    /// unchanged.
+    /// Returns an error if the new signature is not valid or adds nothing to the other signatures. In this case
+    /// `signatures` is unchanged.
     pub fn join(
         before: &TrustedRoster,
         next: &TrustedRoster,
@@ -89,7 +90,7 @@ impl SuccessionTallies {
         Ok(fallen)
     }
 
-    /// Returns true if a signature with this key would add its owner to one of the two counts.
+    /// Returns true if a signature of this key would increase one of the two counts.
     #[must_use]
     pub fn lacks(&self, before: &TrustedRoster, next: &TrustedRoster, keyid: &KeyId) -> bool {
         [(before, &self.of_before), (next, &self.of_next)].iter().any(|(roster, tally)| {
@@ -178,11 +179,11 @@ impl ThresholdTally {
     }
 }
 
-/// Maximum number of names in a message. Further names are counted.
+/// Maximum number of names in a message. For all further names, the message contains only their number.
 const MOST_NAMED: usize = 16;
 
 impl fmt::Display for ThresholdTally {
-    /// For example: `1 of 2 approvers of version 1 signed (alice), 1 more of bob, carol must`
+    /// Formats the tally, for example: `1 of 2 approvers of version 1 signed (alice), 1 more of bob, carol must`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = |names: &[Name]| {
             let shown = names.iter().take(MOST_NAMED).map(Name::as_str).collect::<Vec<_>>().join(", ");

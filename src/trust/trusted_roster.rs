@@ -1,7 +1,8 @@
 //! One version of a roster, and the check of its rules.
 //!
-//! `record::roster` has the tables. This file parses the keys of the version and checks its rules: names are unique,
-//! groups exist, and no key occurs twice. The module `trust::chain` decides whether a version is trusted.
+//! The module `record::roster` defines the tables of a roster. This file parses the keys of a version and checks the
+//! rules of rosters: names are unique, groups exist, and no key occurs twice. The module `trust::chain` decides whether
+//! a version is trusted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -75,7 +76,7 @@ impl TrustedRoster {
     /// Checks a parsed statement together with its payload.
     ///
     /// # Errors
-    /// All broken rules together.
+    /// Returns an error that lists all broken rules.
     pub fn from_statement(statement: Statement<Roster>, payload: &[u8]) -> Result<Self, RosterError> {
         let roster = statement.predicate;
         let index = check(&roster).map_err(RosterError::Faults)?;
@@ -88,13 +89,13 @@ impl TrustedRoster {
         &self.roster
     }
 
-    /// Returns the payload, which has the roster's digest.
+    /// Returns the payload, whose SHA-256 is the roster's digest.
     #[must_use]
     pub fn payload(&self) -> &Arc<[u8]> {
         &self.payload
     }
 
-    /// SHA-256 of the payload.
+    /// Returns the SHA-256 digest of the payload.
     #[must_use]
     pub const fn digest(&self) -> RosterDigest {
         self.digest
@@ -177,7 +178,8 @@ impl TrustedRoster {
         self.index.groups.get(group).copied().flatten()
     }
 
-    /// Returns the keys of types that this version cannot verify, with their holders. They count for nobody.
+    /// Returns the keys of types that this version cannot verify, with their holders. The signatures of these keys
+    /// never count.
     #[must_use]
     pub fn foreign_keys(&self) -> &[(KeyHolder, ForeignKey)] {
         &self.index.foreign
@@ -230,15 +232,15 @@ impl TrustedRoster {
         text
     }
 
-    /// Returns all keys of the roster as arrays of 32 bytes. If a roster version removes such a key, the key may not
-    /// return.
+    /// Returns all keys of the roster as arrays of 32 bytes. A key that one roster version removed must not be in any
+    /// later version.
     pub(crate) fn material(&self) -> impl Iterator<Item = ([u8; 32], &KeyHolder)> {
         let known = self.index.keys.values().map(|(holder, key)| (*key.material(), holder));
         known.chain(self.index.foreign.iter().map(|(holder, key)| (key.material(), holder)))
     }
 }
 
-/// Proves that the roster does not use the name.
+/// Proof that the roster does not use a name.
 #[derive(Debug)]
 pub struct FreeName(());
 
@@ -555,7 +557,7 @@ mod tests {
             &P256.replacen("ecdsa", "-cdsa", 1),
             &P256.replacen(" AAAA", "  AAAA", 1),
             &format!("{P256} {}", "x".repeat(1024)),
-            // A damaged key of a known type.
+            // This line has a known type, but the key in the line is damaged.
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIqI4910",
             "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAA",
         ] {

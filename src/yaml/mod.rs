@@ -12,11 +12,11 @@ use granit_parser::{Event, Options, Parser, ScalarStyle};
 use regex::Regex;
 use serde_json::Value;
 
-/// A place in a file: line and column in characters, both counted from 1. The value `0:0` means that the document was
-/// not a file.
+/// A place in a file: line and column in characters, both counted from 1. The place `0:0` means that the value does not
+/// come from a file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TextPlace {
-    /// The line, from 1.
+    /// Line in the file, counted from 1.
     pub line: usize,
     /// Column in the line in characters, counted from 1.
     pub column: usize,
@@ -32,7 +32,7 @@ pub struct YamlFlaw {
 }
 
 impl YamlFlaw {
-    /// Returns a flaw at `place`.
+    /// Returns an error at `place`.
     #[must_use]
     pub fn new(place: TextPlace, message: impl Into<String>) -> Self {
         Self { place, message: message.into() }
@@ -76,7 +76,7 @@ pub enum YamlKind {
 pub struct Key {
     /// The place where the key begins.
     pub place: TextPlace,
-    /// Its text.
+    /// Text of the key.
     pub name: String,
 }
 
@@ -105,7 +105,7 @@ pub fn parse(text: &str, first_line: usize) -> Result<YamlNode, YamlFlaw> {
     Ok(tree.root.unwrap_or(YamlNode { place: TextPlace { line: first_line, column: 1 }, kind: YamlKind::Null }))
 }
 
-/// The tree during reading.
+/// The part of the tree that the reader has already built.
 struct Tree {
     open: Vec<Open>,
     root: Option<YamlNode>,
@@ -225,8 +225,8 @@ impl Tree {
     }
 }
 
-/// Reads a plain scalar by the core schema of YAML 1.2. The file must quote a scalar that YAML 1.1 interprets as
-/// another type.
+/// Reads a plain scalar by the core schema of YAML 1.2. Returns an error if YAML 1.1 interprets the scalar as another
+/// type, because the file must quote such a scalar.
 fn plain(text: &str) -> Result<YamlKind, String> {
     match text {
         "" | "null" => return Ok(YamlKind::Null),
@@ -431,7 +431,7 @@ pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, word)| word)
 }
 
-/// The Levenshtein distance. A swap of two neighbouring letters counts as one error.
+/// Returns the Levenshtein distance of two texts. A swap of two neighbouring letters counts as one error.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![vec![0_usize; b.len() + 1]; a.len() + 1];
@@ -454,7 +454,7 @@ fn distance(a: &str, b: &str) -> usize {
     rows[a.len()][b.len()]
 }
 
-/// The strict JSON reader has the same limit of depth.
+/// Maximum nesting depth. The strict JSON reader has the same limit.
 const MAX_DEPTH: usize = 32;
 /// The largest integer that all JSON readers read exactly.
 const MAX_INTEGER: u64 = (1 << 53) - 1;

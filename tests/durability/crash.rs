@@ -528,7 +528,7 @@ fn a_clock_before_1970_is_refused_at_the_start() {
         setup.env("SHIM_CLOCK", (-now() - 86_400).to_string());
     });
     let refused = world.try_start().expect_err("nothing can be dated by it");
-    assert!(refused.contains("the system clock is before 1970: set it right"), "{refused}");
+    assert!(refused.contains("the system clock is before 1970: correct the clock"), "{refused}");
     assert!(!refused.contains("panicked"), "{refused}");
 }
 

@@ -1,4 +1,4 @@
-//! A reader for a store of version 0.1.0, which a new log follows.
+//! A reader for a store of version 0.1.0. An upgrade begins a new log that follows the log of such a store.
 //!
 //! The reader hashes the entries as bytes. The only old document that the reader parses is the envelope of the first
 //! seal, whose format did not change.
