@@ -48,7 +48,7 @@ impl Changes {
     }
 }
 
-/// Number of entries above which entries without a waiting task are removed.
+/// If the list has more entries than this number, the entries without a waiting task are removed.
 const SWEEP_AT: usize = 1024;
 
 #[cfg(test)]

@@ -148,8 +148,8 @@ fn one(message: impl std::fmt::Display) -> SealError {
     SealError::State(vec![message.to_string()])
 }
 
-/// Refuses a step whose permissions do not fit into an authorization. The function refuses the seal, because no person
-/// could sign a run of a step with too many permissions.
+/// Refuses the seal if the permissions of a step do not fit into an authorization, because no approver could sign a run
+/// of this step.
 fn check_can_be_asked(registry: &Registry, steps: &BTreeMap<StepRef, StepInForce>) -> Result<(), SealError> {
     let errors: Vec<_> =
         steps
@@ -281,7 +281,7 @@ fn check_readable(bytes: usize, what: impl FnOnce() -> String) -> Result<(), Sea
         return Ok(());
     }
     Err(one(format!(
-        "nothing of more than {MAX_BLOB_BYTES} bytes is sealed, since no auditor would read it, and {bytes} has {}",
+        "the maximum size in a seal is {MAX_BLOB_BYTES} bytes, because auditors read no more; {bytes} bytes is the size of {}",
         what()
     )))
 }
@@ -540,7 +540,7 @@ mod tests {
         let sealed = draft(&material(1, most)).expect("it still fits");
         assert!(sealed.blobs.iter().all(|(_, blob)| blob.len() <= MAX_BLOB_BYTES));
         let refused = draft(&material(1, tokens(MAX_BLOB_BYTES + 1))).expect_err("a byte more").to_string();
-        assert!(refused.contains("4194305 has the list of the 1 tokens: revoke"), "{refused}");
+        assert!(refused.contains("4194305 bytes is the size of the list of the 1 tokens: revoke"), "{refused}");
     }
 
     #[test]
