@@ -84,7 +84,7 @@ pub fn problem(stopped: &Stopped) -> Problem {
             kind: FAULT.to_owned(),
             title: "something broke in the boundary".to_owned(),
             status: StatusCode::INTERNAL_SERVER_ERROR.as_u16(),
-            detail: format!("give the operator {}: the service's log tells more under it", fault.id),
+            detail: format!("give the operator the id {}: the service's log has the details under this id", fault.id),
             errors: Vec::new(),
             receipt: None,
             proposal: None,
