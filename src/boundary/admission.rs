@@ -40,7 +40,7 @@ const MOST_OPEN: usize = 10_000;
 /// above the maximum ends the oldest admission of the key.
 const MOST_OF_ONE: usize = 100;
 
-/// The admissions of keys that answered a challenge.
+/// The admissions of keys that answered a challenge. An admission is a temporary right to read.
 ///
 /// Open challenges are not stored, because any caller could fill the store with challenges. Instead, each challenge
 /// contains a tag that only this process can compute.
@@ -76,8 +76,9 @@ impl Admissions {
     }
 }
 
-/// Number of bytes of a challenge's salt, and number of characters of its tag (128 bits each).
+/// Length of a challenge's salt, in bytes (128 bits).
 const SALT: usize = 16;
+/// Length of a challenge's tag, in hexadecimal digits (128 bits).
 const TAG: usize = 32;
 
 #[derive(Debug, Default)]

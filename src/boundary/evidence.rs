@@ -32,9 +32,9 @@ use crate::record::token::Scope;
 use crate::store::ledger::Ledger;
 use crate::store::message::{Proposal, ProposalQuery, Retention, StoredStatus};
 
-/// Maximum number of finished runs of a step in which the last success is searched.
+/// Maximum number of finished runs of a step in which the boundary searches for the last success.
 const LOOK_BACK: usize = 50;
-/// Maximum number of runs with an output among which a run is searched that the caller may see.
+/// Maximum number of runs with the same output in which the boundary searches for a run that the caller may see.
 const RUNS_OF_OUTPUT: usize = 100;
 
 /// The parts of an earlier seal that bundles under this seal need.
@@ -132,7 +132,7 @@ pub struct EvidenceParts {
 }
 
 impl Evidence {
-    /// Builds the part.
+    /// Builds this part of the boundary.
     #[must_use]
     pub fn new(parts: EvidenceParts) -> Self {
         let EvidenceParts { crossing, proposals, ledger, closed, key, witnesses, health, retention } = parts;
@@ -446,7 +446,8 @@ impl Evidence {
     /// Returns the bytes in the range `range` of a recorded output. The caller gives a range because a whole output may
     /// be too large for memory.
     ///
-    /// # Errors Returns the same refusals as [`Self::output_size`]. Returns a fault if the output has fewer bytes.
+    /// # Errors
+    /// Returns the same refusals as [`Self::output_size`]. Returns a fault if the output has fewer bytes.
     pub fn output(&self, caller: &Caller, digest: &Blake3Digest, range: Range<u64>) -> Result<Vec<u8>, Stopped> {
         let (ledger, _) = self.output_in(caller, digest)?;
         let wanted = range.end.saturating_sub(range.start);
@@ -476,7 +477,7 @@ impl Evidence {
             .ok_or_else(|| Refusal::new(Code::NotFound, "the log has no such tile").into())
     }
 
-    /// Returns a tile of log entries, for callers with read permission.
+    /// Returns a tile of log entries, for callers with the scope `read` for all steps.
     ///
     /// # Errors
     /// Returns `forbidden` if the caller may not read, and `not-found` if the tile is beyond the end of the log.
@@ -508,7 +509,7 @@ impl Evidence {
         path.ok_or_else(|| Refusal::new(Code::NotFound, detail).into())
     }
 
-    /// Returns a blob of the log, for callers with read permission.
+    /// Returns a blob of the log, for callers with the scope `read` for all steps.
     ///
     /// # Errors
     /// Returns `forbidden` if the caller may not read, and `not-found` if the log names no such blob.
@@ -564,7 +565,7 @@ fn blob_text(ledger: &Ledger, digest: [u8; 32]) -> Result<String, Stopped> {
     let bytes = ledger.blob(&digest).map_err(|e| fault(&e))?;
     let bytes = bytes.ok_or_else(|| fault(&format!("the blob {digest} is missing")))?;
     if sha256(&bytes) != *digest.as_bytes() {
-        return Err(fault(&format!("the blob {digest} is not what its name says")));
+        return Err(fault(&format!("the bytes of the blob {digest} do not match its digest")));
     }
     String::from_utf8(bytes).map_err(|e| fault(&e))
 }

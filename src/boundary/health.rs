@@ -52,7 +52,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Builds the part.
+    /// Builds this part of the boundary.
     #[must_use]
     pub fn new(crossing: Arc<Crossing>, ledger: Ledger, sandbox: Arc<dyn Sandbox>, witnesses: Arc<Witnessing>) -> Self {
         Self { crossing, ledger, sandbox, witnesses, notes: Notes::default() }
@@ -63,7 +63,7 @@ impl Health {
         self.notes.lock().reseal = failed;
     }
 
-    /// Stores the operator's notes that were found at the start of the service.
+    /// Stores the notes for the operator that were found at the start of the service.
     pub fn set_notes(&self, notes: Vec<String>) {
         self.notes.lock().start = notes;
     }

@@ -95,7 +95,7 @@ pub struct ProposalsParts {
 }
 
 impl Proposals {
-    /// Builds the part.
+    /// Builds this part of the boundary.
     #[must_use]
     pub fn new(parts: ProposalsParts) -> Self {
         let ProposalsParts { crossing, ledger, live, changes, sandbox, refusals, retention, surroundings } = parts;
@@ -107,8 +107,8 @@ impl Proposals {
     /// the statement is new.
     ///
     /// # Errors
-    /// Returns `unknown-step`, `step-changed`, `policy-denied`, `invalid-params`, `nonce-replayed` for a nonce with
-    /// another body, or `rate-limited` if too many proposals of this proposer wait.
+    /// Returns `unknown-step`, `step-changed`, `policy-denied`, `invalid-params`, `nonce-replayed` if the nonce was
+    /// already used with another body, or `rate-limited` if too many proposals of this proposer wait.
     pub async fn propose(self: &Arc<Self>, caller: &Caller, body: Propose) -> Result<(ProposalView, bool), Stopped> {
         let request = canonical::canonical_of(&body).map_err(|e| fault(&e))?;
         let outcome = self.take_in(caller, body, sha256(&request)).await;
@@ -300,7 +300,8 @@ impl Proposals {
                 .into());
             }
         };
-        // A caller without read permission sees only the caller's own proposals. The store selects them.
+        // A caller without the scope `read` or `operate` sees only the caller's own proposals. The store selects these
+        // proposals.
         let own_only = !caller.may(Scope::Read) && !caller.may(Scope::Operate);
         let proposer = if own_only { Some(name.clone()) } else { filter.proposer.clone() };
         if own_only && filter.proposer.as_ref().is_some_and(|asked| asked != name) {

@@ -48,7 +48,8 @@ pub struct WitnessRequest {
     pub size: u64,
     /// The size of the last checkpoint that this witness has cosigned, as far as the boundary knows.
     pub old: u64,
-    /// The checkpoint, with which the answer is checked. When the answer arrives, the target may have changed.
+    /// The note of the checkpoint. The check of the answer needs the note, because the target may change before the
+    /// answer arrives.
     pub note: String,
     /// The body of the request.
     pub body: String,
@@ -59,7 +60,7 @@ pub struct WitnessRequest {
 pub enum WitnessNext {
     /// The witness cosigned, so ask again when the log has grown.
     Cosigned,
-    /// The witness has cosigned another size than the boundary expected, so ask again immediately. Ask again at once.
+    /// The witness has cosigned another size than the boundary expected, so ask again immediately.
     Again,
     /// The witness did not cosign. Ask the witness again after a pause.
     Trouble(String),
@@ -361,7 +362,7 @@ pub struct Witnessing {
 }
 
 impl Witnessing {
-    /// Builds the part.
+    /// Builds this part of the boundary.
     #[must_use]
     pub fn new(crossing: Arc<Crossing>, ledger: Ledger, key: Arc<BoundaryKey>, surroundings: Surroundings) -> Self {
         Self { crossing, ledger, key, witnesses: Witnesses::default(), surroundings }
@@ -461,8 +462,8 @@ impl Witnessing {
         self.witnesses.cosigned(row.size).unwrap_or(row.note)
     }
 
-    /// Returns the checkpoint for a bundle whose last entry is `index`, which is the checkpoint with the most
-    /// cosignatures or else the newest checkpoint.
+    /// Returns the checkpoint for a bundle whose last entry is `index`. The function selects the checkpoint with the
+    /// most cosignatures. If no checkpoint has cosignatures, the function selects the newest.
     ///
     /// # Errors
     /// Returns an error if the log can't be read.
@@ -488,12 +489,12 @@ fn body(old: u64, path: &[Hash], checkpoint: &str) -> String {
     text
 }
 
-/// Maximum number of checkpoints with cosignatures in memory. With several checkpoints in memory, a new bundle gets a
-/// recent checkpoint with cosignatures.
+/// Maximum number of cosigned checkpoints in memory. The boundary stores several, because the newest checkpoint may not
+/// have its cosignatures yet when a bundle needs them.
 const KEPT_HEADS: usize = 16;
 /// Maximum time that all witnesses wait for a slow witness before the boundary chooses the next target.
 const PATIENCE_S: i64 = 5;
-/// Maximum number of consecutive conflicts in the size before a witness counts as faulty.
+/// Maximum number of consecutive conflicts about the size before a witness counts as faulty.
 const MOST_CONFLICTS: u32 = 3;
 
 #[cfg(test)]
