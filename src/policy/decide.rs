@@ -69,12 +69,12 @@ impl Granted {
     }
 }
 
-/// Decision about one thing.
+/// Decision about one command, path or variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PolicyVerdict {
     /// Allowed.
     Allow,
-    /// A person must decide, who is the user at a terminal or an approver at a boundary.
+    /// A person must decide: the user at a terminal, or an approver at a boundary.
     Ask(PermissionReason),
     /// Denied.
     Deny,
@@ -83,7 +83,7 @@ pub enum PolicyVerdict {
 /// A command, path or variable with its decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decided {
-    /// Kind of the thing.
+    /// Kind of the command, path or variable.
     pub kind: PermissionKind,
     /// Name of the command, path or variable, as in a permission. For an unknown command, the name is its source text
     /// and its line.
@@ -116,7 +116,7 @@ pub struct PolicyDecision {
 pub enum AppliedRule {
     /// A pattern of a list.
     Listed {
-        /// Kind of the thing.
+        /// Kind of the command, path or variable.
         kind: PermissionKind,
         /// The kind of the list that has the pattern.
         side: ListSide,
@@ -140,7 +140,7 @@ pub enum AppliedRule {
     Unknown {
         /// Reason in plain language.
         why: &'static str,
-        /// Mode, which can deny.
+        /// Mode, which can deny the command.
         mode: WithOrigin<Mode>,
         /// Effect of `--deny-all`.
         then: AnswerChange,

@@ -49,8 +49,8 @@ pub fn check_deny(text: &str) -> Result<(), String> {
         let at = at.trim_start_matches('/');
         names.iter().all(|name| pattern.matches(&format!("{at}{name}")))
     });
-    // A pattern with a leading `/` may cover one directory completely, because other directories remain. Any other
-    // pattern may not.
+    // A pattern with a leading `/` may match every name in one directory, because other directories remain. A pattern
+    // without a leading `/` may match every name in no directory.
     let everything = if text.starts_with('/') { depths.all(|all| all) } else { depths.any(|all| all) };
     if everything {
         return Err(format!("the deny pattern {text:?} matches everything: name what is to stay out of reach"));

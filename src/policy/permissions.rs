@@ -51,16 +51,16 @@ pub enum PolicyDenied {
     },
 }
 
-/// A denied thing.
+/// A denied command, path or variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeniedPermission {
-    /// Kind of the thing.
+    /// Kind of the command, path or variable.
     pub kind: PermissionKind,
-    /// Name of the thing.
+    /// Name of the command, path or variable.
     pub what: String,
     /// Place in the script.
     pub place: Option<ScriptPlace>,
-    /// Rule that denies.
+    /// Rule that denies the command, path or variable.
     pub rule: AppliedRule,
 }
 

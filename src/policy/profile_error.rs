@@ -7,7 +7,7 @@ use crate::record::declared::Limit;
 /// Reason why the sandbox declaration of a step is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProfileError {
-    /// A limit is zero, with which no run could succeed.
+    /// A limit is zero, and no run could succeed with this limit.
     ZeroLimit {
         /// The limit.
         limit: Limit,
