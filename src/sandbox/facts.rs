@@ -117,9 +117,9 @@ pub(super) fn enforced(
     }
 }
 
-/// Returns true if no change on the host can reveal denied content to the run. Only a private copy guarantees that. An
-/// overlay shows files that are renamed on the host under names that no mask hides. In read-only paths, a mask is a
-/// mount, which disappears if the host replaces the masked file.
+/// Returns true if no change on the host can reveal denied content to the run. Only a private copy gives this
+/// guarantee. If a file is renamed on the host, an overlay shows the file under its new name, which no mask hides. In
+/// read-only paths, a mask is a mount, which disappears if the host replaces the masked file.
 fn stable(profile: &Profile) -> bool {
     profile.workdir == Workdir::Copy && profile.read.is_empty()
 }

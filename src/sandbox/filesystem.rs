@@ -40,7 +40,7 @@ const JDKS: &str = "/usr/lib/jvm";
 /// hosts.
 const ETC_FILES: [&str; 5] =
     ["/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/localtime", "/etc/timezone", "/etc/ssl/openssl.cnf"];
-/// Files of `/etc` that a run reads from the host only if the run is on the host's root.
+/// Files of `/etc` that a run reads from the host only if the run is on the host's root file system.
 const ETC_HOST_FILES: [&str; 4] = ["/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/hosts"];
 /// git's system configuration, created for a run that gets paths of the host.
 pub(super) const GIT_CONFIG: &str = "/etc/gitconfig";
@@ -57,8 +57,8 @@ pub(super) const INNER_ID: u32 = 1000;
 pub(super) const HOST_NAME: &str = "countersign";
 /// Mount options of the tmpfs for the run's root, which contains the script, the parameters and copies of small files.
 const ROOT_OPTIONS: &str = "mode=0755,size=16m,nr_inodes=4096";
-/// Allowed range of the number of inodes of the work directory, because its size limit does not count their kernel
-/// memory.
+/// Allowed range for the number of inodes in the work directory. Inodes use kernel memory, which the size limit of the
+/// directory does not count.
 const INODES: std::ops::RangeInclusive<u64> = 1024..=262_144;
 /// Maximum size of a copied file of `/etc`, in bytes.
 const MAX_COPY: u64 = 2 << 20;
@@ -259,7 +259,8 @@ fn hide_what_is_denied(
             } else {
                 disk.overlay(&name, tree, path, target, denied)?;
             }
-            // Mask the denied names that exist in the tree. The content of the denied names is already hidden.
+            // The copy or the overlay already hides the content of denied files and directories. Mask the denied names
+            // that still exist in the tree.
             trees::cover(target, path, denied, &mut things)?;
             absent += denied.names.len() as u64;
         }
@@ -365,7 +366,7 @@ pub(super) fn gives_paths(request: &RunRequest) -> bool {
 }
 
 /// Returns the first tree of the host in which the step works, or `None` if the step works in no such tree. The step
-/// starts there.
+/// starts in the returned tree.
 fn begins_in(request: &RunRequest) -> Option<&str> {
     if request.profile.workdir == Workdir::Private { None } else { host_paths(&request.profile.write).next() }
 }

@@ -41,9 +41,10 @@ const MAX_MESSAGE: u32 = 16 << 10;
 pub(super) enum RunForm {
     /// Namespaces and a separate root file system for the run.
     Namespaces,
-    /// The run is on the host's root, and a subreaper ends all its processes.
+    /// The run is on the host's root file system, and a subreaper ends all its processes.
     Host,
-    /// No run, but a request to kill the processes of a run on the host's root whose first process was killed.
+    /// No run, but a request to kill the processes of a run on the host's root file system whose first process was
+    /// killed.
     Sweep,
 }
 
@@ -68,7 +69,7 @@ pub(super) struct SyscallFilter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum HostSharing {
-    /// None.
+    /// No resource of the host.
     Own,
     /// The files that the run creates in a live tree, which must not be setuid or setgid.
     LiveTree,

@@ -1,8 +1,8 @@
 //! Deletes a directory whose content a step created, which may have any depth, any number of entries and any modes.
 //!
 //! A recursive deletion needs a stack frame and a descriptor for each level, so a deep directory would crash the
-//! service. To avoid this, the module first moves inner directories to the top level. So the deletion needs only three
-//! descriptors and no recursion.
+//! service. To avoid the crash, the module first moves inner directories to the top level. So the deletion needs only
+//! three descriptors and no recursion.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -19,8 +19,8 @@ const LONGEST: Duration = Duration::from_secs(600);
 /// Deletes the directory `path` with its content, without following links.
 ///
 /// # Errors
-/// Returns an error if `path` is no directory or an entry can't be deleted. In the case of an error, all other entries
-/// are deleted.
+/// Returns an error if `path` is no directory or an entry can't be deleted. Even after an error, all other entries are
+/// deleted.
 pub(super) fn tree(path: &Path) -> io::Result<()> {
     let begun = Instant::now();
     let top = open(CWD, path)?;
@@ -87,7 +87,7 @@ fn move_up(from: &OwnedFd, name: &CStr, top: &OwnedFd, number: &mut u64) -> Resu
         let Ok(free) = CString::new(format!(".{number}")) else { return Err(Errno::INVAL) };
         match rustix::fs::renameat(from, name, top, &free) {
             Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {}
-            // Renaming a directory requires write permission on that directory.
+            // Renaming a directory requires write access to this directory.
             Err(Errno::ACCESS) => {
                 let again = open(from, name).and_then(|_| rustix::fs::renameat(from, name, top, &free));
                 return again.inspect_err(|_| *number = before);
