@@ -175,7 +175,7 @@ pub(super) fn evaluates(source: &str, known: &str, at: usize, parts: &mut Vec<Wo
     }
 }
 
-/// Returns true if the text after an expansion assigns to the name of which the expansion is the beginning.
+/// Returns true if the text after an expansion assigns to a name that begins with the expansion.
 fn assigns_behind(rest: &str) -> bool {
     const OPERATORS: [&str; 12] = ["+=", "-=", "*=", "/=", "%=", "<<=", ">>=", "&=", "^=", "|=", "++", "--"];
     let rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ' ' | '\t'));

@@ -150,7 +150,7 @@ pub(super) struct Word {
     pub(super) exact: bool,
     /// True if every expansion of the word is exactly one field.
     pub(super) one: bool,
-    /// True if partly quoted.
+    /// True if a part of the word is quoted.
     pub(super) quoted: bool,
     /// True if pathname patterns are the only reason why the word is not exact. Each resulting field then matches the
     /// pathname pattern.
