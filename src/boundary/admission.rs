@@ -213,7 +213,7 @@ impl Admission {
         Ok(self.admissions.text(&sealed.boundary.id, keyid, &salt, end))
     }
 
-    /// Checks an answered challenge, and returns a bearer token that is valid for some minutes, the name of its owner
+    /// Checks an answered challenge. Returns a bearer token that is valid for some minutes, with the name of its owner
     /// and the end of its validity.
     ///
     /// # Errors

@@ -342,8 +342,9 @@ impl Evidence {
                 (row.size, self.witnesses.with_cosignatures(row))
             }
             Within::Closed(closed) => {
-                // The function uses the first checkpoint that includes the receipt, signed by the key of that time. If
-                // no such checkpoint exists, the function uses the last checkpoint of the closed log.
+                // The function uses the first checkpoint that includes the receipt. The boundary signed this checkpoint
+                // with the key that was valid at that time. If no such checkpoint exists, the function uses the last
+                // checkpoint of the closed log.
                 let first = closed.checkpoint_over(index).map_err(|e| fault(&e))?;
                 let row = first.map_or_else(|| closed.checkpoint(), |row| Ok(Some(row))).map_err(|e| fault(&e))?;
                 let row = row.ok_or_else(uncovered)?;

@@ -113,7 +113,7 @@ impl Health {
         self.notes.lock().beyond.clone()
     }
 
-    /// Returns whether the boundary accepts and runs proposals, with notes for an operator.
+    /// Returns the health report, which states if the boundary accepts and runs proposals, with notes for an operator.
     #[must_use]
     pub fn ready(&self) -> Ready {
         let probe = self.sandbox.probe();

@@ -507,9 +507,9 @@ impl Proposals {
     }
 
     /// Returns the refusal for a proposal that has no row in the store. A proposal's id begins with the time of its
-    /// creation. If this time is after the first log entry but too long ago for the shortest retention, the proposal
-    /// was deleted or never existed. The refusal does not state which case applies, so that a caller does not learn of
-    /// a hidden proposal.
+    /// creation. If this time is after the first log entry and longer ago than the shortest retention time, the
+    /// proposal was deleted or never existed. The refusal does not state which case applies, so that a caller does not
+    /// learn of a hidden proposal.
     fn missing(&self, id: &ProposalId) -> Refusal {
         let made = Timestamp::from_unix(i64::try_from(id.millis() / 1000).unwrap_or(i64::MAX));
         let kept_s = self.retention.proposals_s.min(UNSIGNED_KEPT_S);

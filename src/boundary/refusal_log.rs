@@ -31,8 +31,8 @@ const BUDGET_PER_HOUR: u32 = 60;
 /// Maximum number of principals with a separate limit. The refusals of all other principals are only counted.
 const MOST_PRINCIPALS: usize = 10_000;
 const HOUR_S: i64 = 3600;
-/// Maximum number of log entries that the service reads at its start, to find the refusals of the current hour. This
-/// takes about a tenth of a second.
+/// Maximum number of log entries that the service reads at its start, to find the refusals of the current hour. The
+/// reading takes about a tenth of a second.
 const MOST_LOOKED_AT: usize = 100_000;
 /// Maximum number of attempts to log an entry with a new time, if other entries were logged first.
 const MOST_TRIES: usize = 8;

@@ -132,8 +132,9 @@ impl Witnesses {
     }
 
     /// Returns the target checkpoint, or `None` if this witness has already cosigned the target. The function sets a
-    /// new target from `head` if the log has grown to `size` and each responding witness has cosigned the last target
-    /// or had enough time to cosign. So all witnesses cosign the same checkpoints.
+    /// new target from `head` if the log has grown to `size` and no responding witness still needs time for the last
+    /// target. A witness needs time until the witness has cosigned the last target, for at most some seconds. So all
+    /// witnesses cosign the same checkpoints.
     ///
     /// # Errors
     /// Returns an error if the log can't be read.
@@ -489,8 +490,8 @@ fn body(old: u64, path: &[Hash], checkpoint: &str) -> String {
     text
 }
 
-/// Maximum number of cosigned checkpoints in memory. The boundary stores several, because the newest checkpoint may not
-/// have its cosignatures yet when a bundle needs them.
+/// Maximum number of cosigned checkpoints in memory. The boundary stores several cosigned checkpoints, because the
+/// newest checkpoint may not have its cosignatures yet when a bundle needs them.
 const KEPT_HEADS: usize = 16;
 /// Maximum time that all witnesses wait for a slow witness before the boundary chooses the next target.
 const PATIENCE_S: i64 = 5;

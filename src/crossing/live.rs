@@ -1,8 +1,8 @@
 //! Live output of runs. The boundary records the output while a run writes the output, and any number of readers can
 //! follow.
 //!
-//! A recording stores the output in the order of its arrival, up to the limit of recorded bytes. The part of the output
-//! that does not fit into a small buffer goes to an unlinked file, so that large output uses disk, not memory.
+//! A recording stores the output in the order of its arrival, up to the limit of recorded bytes. Output that does not
+//! fit into a small buffer goes to an unlinked file, so that large output uses disk space and not memory.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;

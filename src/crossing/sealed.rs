@@ -247,7 +247,7 @@ impl SealContent {
             engine: ENGINE.to_owned(),
             genesis,
         };
-        // The check refuses content that is too large while the earlier state is still in force.
+        // If the content is too large, this check fails now, while the earlier state is still in force.
         seal.clone().into_statement().to_payload()?;
         Ok(SealDraft { seal, blobs, registry: self.registry.clone() })
     }
@@ -423,8 +423,8 @@ impl Sealed {
         Some((self.registry.get(reference)?, self.steps.get(reference)?))
     }
 
-    /// Returns the people who control a proposer, who are the owners of its token or, for a proposer with keys, the
-    /// owners in the roster.
+    /// Returns the people who control a proposer. For a proposer with a token, these people are the owners of the
+    /// token. For a proposer with keys, these people are the owners in the roster.
     #[must_use]
     pub fn owners(&self, proposer: &Name) -> Option<&[Name]> {
         match self.tokens.iter().find(|token| token.name == *proposer) {

@@ -187,8 +187,8 @@ fn become_step(
         let ports = request.form == RunForm::Host && request.profile.network.mode != NetworkMode::Host;
         facts.landlock = Some(grants::confine(&view.grants, ports)?);
     }
-    // In a live tree, other users must be able to read the files that the run creates, because the run's id may belong
-    // to no user of the host.
+    // The run's id may belong to no user of the host. So other users must be able to read the files that the run
+    // creates in a live tree.
     let kept_back = if request.profile.workdir == Workdir::InPlace { 0o022 } else { 0o077 };
     rustix::process::umask(rustix::fs::Mode::from_bits_retain(kept_back));
     let what = || format!("execute {}", program.path.display());

@@ -63,7 +63,7 @@ impl DeniedNames {
     }
 }
 
-/// Maximum number of entries in one tree, because the start of a run must not take too long.
+/// Maximum number of entries in one tree. The search of a larger tree would delay the start of a run for too long.
 const MAX_ENTRIES: u64 = 2_000_000;
 /// Maximum depth of the search, which limits the open descriptors. Deeper directories are denied.
 pub(super) const MAX_DEPTH: usize = 128;

@@ -285,7 +285,7 @@ fn hide_what_is_denied(
 }
 
 /// Creates the files in the run's private directory `run_dir` on the host, and returns the paths that Landlock allows.
-/// The step's directories belong to `own_id`. The script and the parameters belong to the service's user.
+/// The step's directories belong to the user `own_id`. The script and the parameters belong to the service's user.
 pub(super) fn host_view(
     request: &RunRequest,
     run_dir: &Path,
@@ -350,7 +350,7 @@ pub(super) fn disk_is_full() -> bool {
 /// Path of the step's private directory in the run's own root file system.
 const HOME: &str = "/tmp/work";
 
-/// Returns the paths of `write` that exist on the host.
+/// Returns the paths in the list `write` that exist on the host.
 pub(super) fn host_paths(write: &[String]) -> impl Iterator<Item = &str> {
     write.iter().map(String::as_str).filter(|path| *path != "{work}")
 }

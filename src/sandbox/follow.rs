@@ -89,7 +89,7 @@ pub(super) struct FollowedRun {
     dead: Option<Instant>,
     /// With `RunForm::Namespaces`, killing the first process kills the whole run.
     pub(super) form: RunForm,
-    /// Counters of the run's control group, if the run had one.
+    /// Counters of the run's control group, or `None` if the run had no control group.
     pub(super) seen: Option<(Controllers, GroupEvents)>,
     disk_full: bool,
     /// Starts the proxy on the run's own loopback, if the network mode is an allow list. The service calls `egress`

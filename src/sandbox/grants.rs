@@ -2,9 +2,9 @@
 //!
 //! The ruleset handles all access rights that the kernel's Landlock ABI defines. Confinement fails if the kernel
 //! enforces an access right only partly. A path without a rule can't be read, written or executed. With ABI 6 the step
-//! can't reach abstract sockets or send signals to processes outside of the run. On the host's root file system (ABI 4
-//! or later), the step can't bind or connect a TCP port, unless the profile allows the host's network. In a network
-//! namespace of the run, Landlock does not restrict TCP.
+//! can't reach abstract sockets or send signals to processes outside of the run. On the host's root file system, the
+//! step can't bind or connect a TCP port, unless the profile allows the host's network. This restriction needs ABI 4 or
+//! later. In a network namespace of the run, Landlock does not restrict TCP.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};

@@ -451,7 +451,7 @@ fn listen(control: &UnixStream) -> Result<u16, SetupFailure> {
 }
 
 /// Runs the first process of a run without a pid namespace. As the subreaper of the run, this process becomes the
-/// parent of all orphans of the run, so the run is over when this process has no children. Unlike a process after
+/// parent of all orphans of the run. So the run is over when this process has no children. Unlike a process after
 /// `follow_helper`, this process must survive the helper's death. If this process died with the helper, its children
 /// would continue to run. The first process detects the helper's death and ends the run before its own exit.
 fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> Result<(), SetupFailure> {

@@ -238,7 +238,7 @@ fn filters_here() -> u64 {
 ///
 /// On the host's root file system, Landlock refuses access to /proc. On the host's root file system, the step's process
 /// itself checks capabilities, `no_new_privs` and the filter before each run. In its own root file system, the step may
-/// list all directories, so the script tests Landlock with an attempt to execute the script's own file.
+/// list all directories. So the script tests Landlock with an attempt to execute the script's own file.
 const SELF_TEST: &str = r#"
 [ -z "$AGAIN" ] || exit 0
 cd "$HOME" && ( : > probe ) || { echo "the work directory can't be written"; exit 1; }

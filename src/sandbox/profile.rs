@@ -294,7 +294,7 @@ fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
     }
 }
 
-/// Directories that the sandbox creates in each run. No path of the host can be mounted there.
+/// Directories that the sandbox creates in each run. No path of the host can be mounted in these directories.
 const OWN: [&str; 5] = ["/proc", "/dev", "/sys", "/run/step", "/tmp/work"];
 
 fn check_paths(paths: &[String]) -> Result<(), Unavailable> {

@@ -43,7 +43,7 @@ pub(super) enum RunForm {
     Namespaces,
     /// The run is on the host's root file system, and a subreaper ends all its processes.
     Host,
-    /// No run, but a request to kill the processes of a run on the host's root file system whose first process was
+    /// A request to kill the remaining processes of a run on the host's root file system, after its first process was
     /// killed.
     Sweep,
 }

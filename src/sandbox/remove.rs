@@ -100,7 +100,8 @@ fn move_up(from: &OwnedFd, name: &CStr, top: &OwnedFd, number: &mut u64) -> Resu
 }
 
 /// Opens a directory, so that its entries can be listed and changed. If this process owns the directory, the function
-/// first adds the needed rights through the descriptor, because another process may have replaced the name by a link.
+/// first adds the needed rights. The function uses the descriptor and not the name, because another process may have
+/// replaced the name by a link.
 fn open(at: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let found = rustix::fs::openat(at, name, flags | OFlags::PATH, Mode::empty())?;

@@ -310,8 +310,8 @@ const RENAMEAT2: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 4, bits: 4, then: FilterVerdict::errno(EPERM) },
     ArgumentTest::Else(FilterVerdict::ALLOW),
 ]);
-/// Refuses `MAP_HUGETLB`, because one process could use all huge pages of the machine, although another program such as
-/// a database may need these pages. Refuses `MAP_GROWSDOWN`, because `RLIMIT_DATA` does not count a mapping with this
+/// Refuses `MAP_HUGETLB`, because one process could use all huge pages of the machine. Another program, for example a
+/// database, may need these pages. Refuses `MAP_GROWSDOWN`, because `RLIMIT_DATA` does not count a mapping with this
 /// flag. A kernel without free huge pages returns the same error as the filter.
 const MMAP: FilterEntry = FilterEntry::Looks(&[
     ArgumentTest::AnyBit { argument: 3, bits: 0x4_0100, then: FilterVerdict::errno(ENOMEM) },

@@ -504,7 +504,8 @@ mod tests {
         let data = "7f0000000000-7f0000001000 r--p 00000000 fe:00 131 /usr/lib/x.so";
         let both = [(0x55d0_c0a0_0000, 0x55d0_c0b0_0000), (0x7f00_0000_0000, 0x7f00_0000_1000)];
         assert_eq!(as_in_files(&(entry(code, "0", "0") + &entry(data, "0", "0"))), both);
-        // The pages of these mappings were relocated and then made read-only, or swapped out, or not reported.
+        // In these mappings, the pages were relocated and then made read-only, or were swapped out, or the kernel did
+        // not report the pages.
         for (anonymous, swap) in [("4", "0"), ("0", "4"), ("", "0")] {
             assert_eq!(as_in_files(&(entry(code, "0", "0") + &entry(data, anonymous, swap))), both[..1]);
         }

@@ -58,8 +58,8 @@ impl Parser<'_> {
             }
             b'0'..=b'9' | b'*' | b'@' | b'#' | b'?' | b'-' | b'$' | b'!' => {
                 self.pos += 1;
-                // A number is one field unless IFS contains digits, but an assignment to IFS is reported as a setting
-                // anyway.
+                // A number is one field unless IFS contains digits. The walk reports every assignment to IFS as a
+                // setting.
                 w.hole(quoted && byte != b'@' || matches!(byte, b'#' | b'?' | b'$'));
             }
             _ => w.word.text.push('$'),

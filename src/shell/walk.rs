@@ -55,7 +55,7 @@ impl<'a> Context<'a> {
         self.via.last().is_some_and(|last| names.contains(&last.as_str()))
     }
 
-    /// Returns the same context for a command whose standard input is not the input in this context.
+    /// Returns the same context without a known standard input.
     pub(super) fn without_input(self) -> Self {
         Self { input: None, ..self }
     }
