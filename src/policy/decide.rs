@@ -484,8 +484,8 @@ fn listed(kind: PermissionKind, side: ListSide, entry: ListEntry, then: AnswerCh
     AppliedRule::Listed { kind, side, pattern: entry.listed.text().clone(), origin: entry.origin, then }
 }
 
-/// Returns the name of an unknown command in a permission, which consists of its source text and its line. If the
-/// source text is cut, the name also contains the column.
+/// Returns the name that a permission gives to an unknown command. The name consists of the command's source text and
+/// line. If the source text is cut, the name also contains the column.
 fn unknown_name(source: &str, place: ScriptPlace) -> String {
     let most = crate::record::authorization::MAX_PERMISSION_BYTES;
     let mut line = format!("@{}", place.line);

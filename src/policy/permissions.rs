@@ -111,12 +111,12 @@ impl fmt::Display for PolicyDenied {
 
 impl std::error::Error for PolicyDenied {}
 
-/// Returns the permissions that the signatures of an authorization must grant for this step. The permissions have the
-/// order of arrays in documents and contain no duplicates.
+/// Returns the permissions that the signatures of an authorization must grant for this step. The permissions are sorted
+/// like the arrays in documents, and contain no duplicates.
 ///
 /// For bash, sh and dash, the permissions are the commands of the script. For other interpreters, the only permission
-/// is the interpreter, because policy can't read their commands. Policy reads a zsh script as sh, so zsh needs
-/// permissions for the commands and for the interpreter.
+/// is the interpreter, because policy can't read their commands. Policy reads a zsh script as sh, so a step with zsh
+/// needs permissions for the commands and for the interpreter.
 ///
 /// # Errors
 /// Returns an error if policy denies the step, or if the permissions do not fit into an authorization.

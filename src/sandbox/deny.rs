@@ -55,8 +55,8 @@ impl DeniedNames {
         self.names.get(at).map(|(_, kind)| *kind)
     }
 
-    /// Returns true if an opened file must not be read under any name. A denied file has a denied name, or got another
-    /// name after the search.
+    /// Returns true if an opened file must not be read under any name. A file is denied if one of its names is denied,
+    /// or if the file got another name after the search.
     pub(super) fn has(&self, stat: &Stat) -> bool {
         let inode = (stat.st_dev, stat.st_ino);
         self.files.contains(&inode) || stat.st_nlink > 1 && !self.links.contains(&inode)

@@ -94,8 +94,8 @@ pub(super) fn enforced(
                 if held_by_group.memory { LimitHolder::Cgroup2 } else { LimitHolder::Rlimit },
             ),
             output: held(limits.output_bytes, LimitHolder::Service),
-            // If the id is shared with other processes, the limit applies to the total number of their processes and
-            // not to the run.
+            // If the run shares its id with other processes, the limit applies to all processes with this id, and not
+            // only to the processes of the run.
             processes: if held_by_group.pids {
                 held(limits.processes, LimitHolder::Cgroup2)
             } else if facts.counted && (own_root || own_id) {

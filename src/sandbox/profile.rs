@@ -420,9 +420,9 @@ fn check_overlays(profile: &Profile, mounts: &Mounts) -> Result<(), Unavailable>
     Ok(())
 }
 
-/// Checks that the run's first process can enter the directories of the profile. The process may have no special
-/// rights on the host, so a closed directory would fail after the nonce is consumed. A host user in `run_as` is not
-/// checked, because ACLs may give more rights than the mode bits.
+/// Checks that the run's first process can enter the directories of the profile. The process may have no special rights
+/// on the host, so without this check, the run would fail at a closed directory after the nonce is consumed. A host
+/// user in `run_as` is not checked, because ACLs may give more rights than the mode bits.
 fn check_reached(profile: &Profile, probe: &HostProbe) -> Result<(), Unavailable> {
     if profile.run_as != ISOLATED {
         return Ok(());

@@ -107,7 +107,8 @@ fn open(at: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
     let found = rustix::fs::openat(at, name, flags | OFlags::PATH, Mode::empty())?;
     let all = Mode::RWXU;
     if !Mode::from_raw_mode(rustix::fs::fstat(&found)?.st_mode).contains(all) {
-        // Ignore the error. Root needs no access rights, and for another owner the following openat call fails.
+        // Ignore the error. If this process is root, the process needs no access rights. If another user owns the
+        // directory, the following openat call fails.
         let _ = rustix::fs::chmod(format!("/proc/self/fd/{}", found.as_raw_fd()), all);
     }
     rustix::fs::openat(&found, ".", flags | OFlags::RDONLY, Mode::empty())

@@ -315,7 +315,8 @@ pub(super) fn unshare(flags: libc::c_int) -> io::Result<()> {
     check(result.into()).map(drop)
 }
 
-/// Calls mount_setattr(2) to set `flags` (`MOUNT_ATTR_…`) on `mount`, and with `recursive` on all mounts below `mount`.
+/// Calls mount_setattr(2) to set `flags` (`MOUNT_ATTR_…`) on `mount`. If `recursive` is true, the call also changes all
+/// mounts below `mount`.
 pub(super) fn set_mount_flags(mount: BorrowedFd<'_>, flags: u64, recursive: bool) -> io::Result<()> {
     let attributes = libc::mount_attr { attr_set: flags, attr_clr: 0, propagation: 0, userns_fd: 0 };
     let at = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };

@@ -172,7 +172,7 @@ pub(super) enum WordPart {
     Sets(String, usize),
     /// A text that runs a command if the shell evaluates the text as arithmetic or as a name.
     Trap(usize),
-    /// An effect that is unknown for this reason.
+    /// An unknown effect, with the reason why the effect is unknown.
     Unknown(&'static str, usize),
 }
 
