@@ -66,7 +66,7 @@ impl Proposals {
             Some(row) if is_over(row.status) => return Err(wrong_state(row).into()),
             // If the clock is ahead of the log, the boundary treats no window as over.
             None if now >= signed.expires_at && self.ledger.clock_ahead().is_none() => {
-                let detail = format!("its window ended at {}, so it can't run any more", signed.expires_at);
+                let detail = format!("the window ended at {}, so the statement can't run any more", signed.expires_at);
                 return Err(Refusal::new(Code::Expired, detail).into());
             }
             _ => {}
@@ -173,7 +173,7 @@ fn who_denies(
             let open = begun && approver.valid_before.is_none_or(|until| now < until);
             (open && !excluded.contains(&approver.name)).then(|| (approver.name.clone(), signature.keyid))
         });
-        return valid.ok_or_else(|| refuse("no signature is of an approver who is valid now"));
+        return valid.ok_or_else(|| refuse("no signature is from an approver who is valid now"));
     };
     let count = quorum::count(document.signatures(), &sealed.roster, &excluded, &held.rules, now);
     match count.counted().first() {

@@ -435,7 +435,7 @@ impl Evidence {
         let of = streams.iter().find(|(_, stream)| stream.blake3 == *digest);
         let (name, stream) = of.ok_or_else(|| fault(&format!("{id} does not name the output {digest}")))?;
         let detail = format!(
-            "the {name} of {id}, {} bytes, {digest}, {}, is no longer kept: outputs are deleted {} after their run; the \
+            "the {name} of {id}, {} bytes, {digest}, {}, is no longer stored: outputs are deleted {} after their run; the \
              receipt still proves what they were",
             stream.recorded,
             stream.sha256,
@@ -453,7 +453,11 @@ impl Evidence {
         let (ledger, _) = self.output_in(caller, digest)?;
         let wanted = range.end.saturating_sub(range.start);
         let bytes = ledger.output(digest, range).map_err(|e| fault(&e))?.unwrap_or_default();
-        if bytes.len() as u64 == wanted { Ok(bytes) } else { Err(fault(&format!("the output {digest} is cut"))) }
+        if bytes.len() as u64 == wanted {
+            Ok(bytes)
+        } else {
+            Err(fault(&format!("the stored output {digest} is too short")))
+        }
     }
 
     /// Returns the newest signed checkpoint of the log, with its cosignatures.

@@ -558,7 +558,7 @@ impl Proposals {
 
     fn demand_waiting(&self, row: &Proposal, now: Timestamp) -> Result<(), Stopped> {
         if row.status.waits() && now >= row.core.expires_at {
-            let detail = format!("it expired at {}: propose it again", row.core.expires_at);
+            let detail = format!("the proposal expired at {}: propose it again", row.core.expires_at);
             return Err(Refusal::new(Code::Expired, detail).about(&row.core.id).into());
         }
         match row.status {

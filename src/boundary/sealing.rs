@@ -265,7 +265,7 @@ impl Sealing {
                 Err(stop) => return Err(fault(&stop)),
             }
         }
-        Err(fault(&"the log's time runs ahead of the clock faster than a seal can follow"))
+        Err(fault(&"the time of the log moves ahead of the clock before each attempt to seal"))
     }
 }
 
@@ -282,7 +282,7 @@ fn told_shortly(failed: &str) -> String {
 
 fn not_sealed(errors: &[RegistryError]) -> Refusal {
     let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    let detail = format!("the runbooks are not sealed, the old ones stay in force:\n{}", lines.join("\n"));
+    let detail = format!("the runbooks are not sealed, and the old runbooks stay in force:\n{}", lines.join("\n"));
     Refusal::new(Code::Malformed, detail)
 }
 

@@ -121,7 +121,7 @@ impl Crossing {
             }
             verdicts += 1;
             if verdicts == MOST_VERDICTS {
-                return Err(busy("what is in force changes too often just now").into());
+                return Err(busy("the state in force changes too often at this time").into());
             }
             tokio::task::yield_now().await;
         };
@@ -325,9 +325,11 @@ impl Crossing {
                         &flag,
                     )
                 });
-                run.await.unwrap_or_else(|error| Report::lost(format!("the run was not seen to its end: {error}")))
+                run.await.unwrap_or_else(|error| {
+                    Report::lost(format!("the boundary did not see the end of the run: {error}"))
+                })
             }
-            Err(error) => Report::not_started(format!("no descriptor is left to watch a run: {error}")),
+            Err(error) => Report::not_started(format!("no descriptor is free to watch the run: {error}")),
         };
         tracing::info!(proposal = %proposal, end = ?report.end, ms = report.duration_ms, "ran");
         let recorded = recording.close(report.stdout.bytes, report.stderr.bytes);
@@ -563,7 +565,7 @@ impl Patience {
 
     async fn wait(&mut self, proposal: &ProposalId) {
         if self.offers.is_multiple_of(LAST_OFFERS) {
-            tracing::error!(%proposal, "the disk has no room for a receipt: it waits until there is some");
+            tracing::error!(%proposal, "the disk has no room for a receipt: the receipt waits for free disk space");
         }
         self.offers += 1;
         tokio::time::sleep(RECEIPT_PAUSE).await;

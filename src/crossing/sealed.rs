@@ -183,10 +183,7 @@ impl SealContent {
             format!("the list of the {steps} registered steps: register fewer, or serve some by another boundary")
         })?;
         check_readable(list.len(), || {
-            format!(
-                "the list of the {} tokens: revoke those that nobody needs, or give them fewer patterns",
-                tokens.len()
-            )
+            format!("the list of the {} tokens: revoke unused tokens, or give the tokens fewer patterns", tokens.len())
         })?;
         let steps = steps_in_force(&self.registry, &self.policy, Builtins::current(), roster, &self.configuration)
             .map_err(SealError::Steps)?;
@@ -337,7 +334,7 @@ impl Sealed {
             if sha256(&bytes) == digest {
                 Ok(bytes)
             } else {
-                Err(one(format!("seal {}: the blob of the {what} is not what the seal names", seal.number)))
+                Err(one(format!("seal {}: the blob of the {what} does not match the seal", seal.number)))
             }
         };
         let value = |what: &str, bytes: &[u8]| -> Result<Value, SealError> {
@@ -381,7 +378,7 @@ impl Sealed {
             SealError::State(errors.iter().map(|error| format!("sealed registry: {error}")).collect())
         })?;
         if registry.root() != seal.registry_root {
-            return Err(one(format!("seal {}: the steps do not hash to the registry root", seal.number)));
+            return Err(one(format!("seal {}: the hash of the steps is not the registry root", seal.number)));
         }
         let lists = Builtins::from_sealed(&builtins).map_err(|errors| {
             SealError::State(errors.iter().map(|error| format!("the sealed built-in lists: {error}")).collect())

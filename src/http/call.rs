@@ -103,7 +103,7 @@ impl RouteCall {
         let params = request
             .extract_parts::<RawPathParams>()
             .await
-            .map_err(|_| refuse(Code::Malformed, "the path is not UTF-8 where it is percent-encoded"))?;
+            .map_err(|_| refuse(Code::Malformed, "the percent-encoded path is not UTF-8"))?;
         let (parts, body) = request.into_parts();
         let (caller, headers, body) = (Arc::new(caller), parts.headers, Mutex::new(body));
         Ok(Self { app, caller, headers, peer, limited, params, query, body })
@@ -168,7 +168,8 @@ impl RouteCall {
             Ok(if joined.is_empty() { whole } else { joined.into() })
         });
         arrived.await.unwrap_or_else(|_| {
-            let detail = format!("the body did not arrive within {} s: send it again, whole", BODY_DEADLINE.as_secs());
+            let detail =
+                format!("the body did not arrive within {} s: send the whole body again", BODY_DEADLINE.as_secs());
             Err(refuse(Code::Malformed, detail))
         })
     }

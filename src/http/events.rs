@@ -92,7 +92,7 @@ impl EventFormat {
         match shape {
             None => Ok(Self::Lines),
             Some("simple") => Ok(Self::Simple),
-            Some(_) => Err(refuse(Code::Malformed, "?shape=: the only other shape is `simple`")),
+            Some(_) => Err(refuse(Code::Malformed, "?shape= accepts only `simple`")),
         }
     }
 

@@ -126,7 +126,7 @@ pub(super) fn method_not_allowed(allow: Option<HeaderValue>) -> Response {
         kind: "about:blank".to_owned(),
         title: "Method Not Allowed".to_owned(),
         status: StatusCode::METHOD_NOT_ALLOWED.as_u16(),
-        detail: format!("this path answers to {allowed}"),
+        detail: format!("this path accepts only {allowed}"),
         errors: Vec::new(),
         receipt: None,
         proposal: None,

@@ -170,7 +170,7 @@ impl fmt::Display for AppliedRule {
             Self::Unlisted { mode, elsewhere, then } => {
                 f.write_str("not listed")?;
                 if *elsewhere {
-                    f.write_str(" (its name is, for a bare name or a system directory)")?;
+                    f.write_str(" (a list allows this name, but only in system directories)")?;
                 }
                 write!(f, ", mode {}, {}", mode.value.word(), mode.origin)?;
                 *then
@@ -585,7 +585,7 @@ mod tests {
                 "",
                 "./git",
                 &none,
-                "not listed (its name is, for a bare name or a system directory), mode prompted, built in",
+                "not listed (a list allows this name, but only in system directories), mode prompted, built in",
             ),
             ("", "jq", &closed, "not listed, mode prompted, built in; --deny-all denies it"),
         ] {

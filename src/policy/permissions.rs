@@ -68,7 +68,7 @@ impl fmt::Display for PolicyDenied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Denied { things, more } => {
-                f.write_str("policy denies what this step does, no signature passes that: ")?;
+                f.write_str("policy denies what this step does, no signature allows it: ")?;
                 for (at, thing) in things.iter().enumerate() {
                     let DeniedPermission { kind, what, place, rule } = thing;
                     write!(f, "{}{} {what:?}", if at > 0 { "; " } else { "" }, word(*kind))?;
@@ -84,11 +84,11 @@ impl fmt::Display for PolicyDenied {
             }
             Self::NotUnderstood(NotUnderstood { place, message }) => write!(
                 f,
-                "policy denies a script that it does not understand, no signature passes that: {place}: {message}"
+                "policy denies a script that it does not understand, no signature allows it: {place}: {message}"
             ),
             Self::NothingAllowed { mode } => write!(
                 f,
-                "policy denies every step here, no signature passes that: the mode is deny ({mode}) and no list or grant allows \
+                "policy denies every step here, no signature allows it: the mode is deny ({mode}) and no list or grant allows \
                  a command; allow what the step runs in the policy"
             ),
             Self::TooMany { questions } => write!(
@@ -351,7 +351,7 @@ mod tests {
             assert!(
                 things.iter().any(|thing| thing.what == "/bin/rm" && thing.place.is_some_and(|place| place.line == 2))
             );
-            assert!(error.to_string().contains("no signature passes that"), "{error}");
+            assert!(error.to_string().contains("no signature allows it"), "{error}");
         }
     }
 
