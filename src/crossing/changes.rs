@@ -7,7 +7,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::record::ident::ProposalId;
 
-/// The proposals for whose changes tasks wait.
+/// Proposals, each with the tasks that wait for a change of the proposal.
 #[derive(Debug, Default)]
 pub struct Changes {
     watched: Mutex<HashMap<ProposalId, watch::Sender<u64>>>,

@@ -294,7 +294,7 @@ impl Crossing {
         };
         match self.ledger.consume(request).await {
             // The commit of the nonce is before the start of the step. After a crash at this point, the step has not
-            // run and never will, and recovery writes a receipt with outcome `unknown`. A lost run is better than a
+            // run and will never run, and recovery writes a receipt with outcome `unknown`. A lost run is better than a
             // step that runs twice.
             Ok(claim) => {
                 self.changes.notify(&basis.proposal);
@@ -609,8 +609,8 @@ pub fn outcome_of(end: &End) -> Outcome {
 }
 
 /// Returns the start time that the receipt states. A receipt with outcome `unknown` states only one time, which is the
-/// time when the outcome was found. If the receipt stated two times, readers could take the difference for the duration
-/// of the run.
+/// time when the outcome was found. If the receipt stated two times, readers could understand the difference as the
+/// duration of the run.
 fn shown_start(outcome: &Outcome, started_at: Timestamp, finished_at: Timestamp) -> Timestamp {
     if outcome.status == Status::Unknown { finished_at } else { started_at }
 }

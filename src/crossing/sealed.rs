@@ -83,7 +83,7 @@ pub struct Sealed {
     pub digest: SealDigest,
     /// The seal.
     pub seal: Seal,
-    /// The boundary's id and the epoch, in the form of authorizations.
+    /// The boundary's id and the epoch, in the form that authorizations contain.
     pub boundary: BoundaryRef,
     /// The roster.
     pub roster: TrustedRoster,

@@ -120,7 +120,7 @@ pub(super) struct ScriptWalk<'s> {
     pub(super) differs: bool,
     /// Texts that run a command if the script evaluates values of variables.
     pub(super) traps: Vec<RawFinding>,
-    /// Texts like those in `traps`, but in words that no variable receives. The texts in `loose` count only if
+    /// Texts like the texts in `traps`, but in words that no variable receives. The texts in `loose` count only if
     /// `redirected` is true.
     pub(super) loose: Vec<RawFinding>,
     pub(super) redirected: bool,
