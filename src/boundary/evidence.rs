@@ -256,7 +256,7 @@ impl Evidence {
         Ok(self.receipt_in(caller, id)?.0)
     }
 
-    /// Returns a receipt and the log that contains the receipt, which is this log or a closed log.
+    /// Returns a receipt and the log that contains the receipt. This log is the log of the boundary or a closed log.
     fn receipt_in(&self, caller: &Caller, id: &ReceiptId) -> Result<(LoggedReceipt, Within<'_>), Stopped> {
         let proposal = id.proposal();
         let mut found = None;
@@ -525,8 +525,7 @@ impl Evidence {
     }
 }
 
-/// Returns the parts of an earlier seal that bundles share, which are its index, its shared JSON and the leaves of its
-/// registry.
+/// Returns the parts of an earlier seal that bundles share: its index, its shared JSON and the leaves of its registry.
 fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> Result<Earlier, Stopped> {
     let seals = ledger.seals().map_err(|e| fault(&e))?;
     let entry = seals.iter().find(|entry| entry.digest == digest);

@@ -90,8 +90,8 @@ impl Health {
     }
 
     /// Finds the steps of the seal in force that this host can't run, and the steps whose quorum can't be met. The log
-    /// of the service, `/ready` and `doctor` report the steps. The boundary refuses proposals for steps that can't run,
-    /// before a person signs.
+    /// of the service, `/ready` and `doctor` report the steps. So the boundary can refuse a proposal for a step that
+    /// can't run, before a person signs the proposal.
     pub fn note_seal(&self) -> Vec<String> {
         let sealed = self.crossing.state();
         let beyond = steps_beyond_the_host(&sealed, &*self.sandbox);

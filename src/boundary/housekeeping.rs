@@ -142,7 +142,8 @@ impl Housekeeping {
         Ok(())
     }
 
-    /// Marks the service as ending, which `/ready` reports. From this call on, the boundary verifies no new requests.
+    /// Marks the service as ending. `/ready` then reports that the service is ending. From this call on, the boundary
+    /// verifies no new requests.
     pub fn begin_ending(&self) {
         self.crossing.capacity().close_verification();
     }

@@ -71,7 +71,8 @@ pub fn restore(
 
 /// Checks that this host allows everything that the steps declare, before a seal is made. Each declared path must exist
 /// and must be a real path, without links. A declared path must not be in the private set. No run may be able to write
-/// to a runbook directory. The function ignores missing features of the kernel, which are reported when a run begins.
+/// to a runbook directory. The function ignores missing features of the kernel, because the boundary reports these
+/// features when a run begins.
 ///
 /// # Errors
 /// Returns every step that declares something that this host or the policy does not allow, with the place of the

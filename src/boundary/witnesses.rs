@@ -475,8 +475,8 @@ impl Witnessing {
     }
 }
 
-/// Returns the body of a request, which consists of `old <size>`, the consistency proof with one hash in each line, an
-/// empty line and the checkpoint.
+/// Returns the body of a request. The body consists of `old <size>`, the consistency proof with one hash in each line,
+/// an empty line and the checkpoint.
 fn body(old: u64, path: &[Hash], checkpoint: &str) -> String {
     let mut text = format!("old {old}\n");
     for hash in path {

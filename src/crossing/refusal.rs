@@ -1,4 +1,4 @@
-//! The results that stop a request, which are refusals and faults.
+//! The results that stop a request: refusals and faults.
 
 use std::fmt;
 

@@ -438,7 +438,7 @@ impl Judge<'_> {
     }
 }
 
-/// Location of a command, which decides whether an allow list applies.
+/// Location of a command. The location decides if an allow list applies.
 struct Lies {
     /// True for a name without a slash, or for a path in a directory that only the system's owner can write.
     trusted: bool,

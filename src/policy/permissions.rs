@@ -20,7 +20,7 @@ use crate::record::step::StepDefinition;
 use crate::shell::commands::ReadLimit;
 use crate::shell::found::{NotUnderstood, ScriptPlace, Shell};
 
-/// Reason why policy denies the step, which no signature can change.
+/// Reason why policy denies the step. No signature can change this denial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PolicyDenied {
     /// The step uses commands, paths or variables that policy denies.

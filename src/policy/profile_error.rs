@@ -11,7 +11,7 @@ pub enum ProfileError {
     ZeroLimit {
         /// The limit.
         limit: Limit,
-        /// Source of the limit, which is the step, policy or the boundary's configuration.
+        /// Source of the limit: the step, policy or the boundary's configuration.
         by: &'static str,
     },
     /// A step declares a limit above its maximum.
@@ -22,7 +22,7 @@ pub enum ProfileError {
         declared: u64,
         /// Maximum value.
         maximum: u64,
-        /// Source of the maximum, which is a policy rule or the boundary's configuration.
+        /// Source of the maximum: a policy rule or the boundary's configuration.
         by: String,
     },
     /// The declaration is malformed.

@@ -52,7 +52,7 @@ impl AnswerChoice {
 /// The answer to a question if the session has no earlier answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DefaultAnswers {
-    /// True if `-y` is set, which allows unlisted commands, paths and variables, but no unknown commands.
+    /// True if `-y` is set. The option `-y` allows unlisted commands, paths and variables, but no unknown commands.
     pub yes: bool,
     /// Reason why no person can be asked, or `None` if a person can answer. If a reason is given, every question for a
     /// person is answered with a denial.

@@ -51,11 +51,12 @@ const GIT_TAKES_ALL: &[u8] = b"[safe]\n\tdirectory = *\n";
 /// Devices that store no data.
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
-/// The run's id in its user namespace, which is neither root nor a user of the host.
+/// The run's user id in its user namespace. This id is neither root nor a user of the host.
 pub(super) const INNER_ID: u32 = 1000;
 /// The run's host name.
 pub(super) const HOST_NAME: &str = "countersign";
-/// Mount options of the tmpfs for the run's root, which contains the script, the parameters and copies of small files.
+/// Mount options of the tmpfs for the run's root file system. The tmpfs contains the script, the parameters and copies
+/// of small files.
 const ROOT_OPTIONS: &str = "mode=0755,size=16m,nr_inodes=4096";
 /// Allowed range for the number of inodes in the work directory. Inodes use kernel memory, which the size limit of the
 /// directory does not count.

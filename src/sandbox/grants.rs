@@ -31,7 +31,7 @@ pub(super) enum PathAccess {
     List,
     Read,
     ReadExecute,
-    /// A path of the profile, with the same access as `ReadExecute`, which must still be a real path without links.
+    /// A path of the profile, with the same access as `ReadExecute`. The path must still be a real path without links.
     Signed,
     /// All rights except the creation of device nodes.
     Write,

@@ -1,4 +1,4 @@
-//! The processes between the service and a step, which are the helper and the first process of each run.
+//! The processes between the service and a step: the helper, and the first process of each run.
 //!
 //! The service starts its own binary once as the helper. The helper is small, has one thread, and clones the first
 //! process of each run into new namespaces. The first process (init) builds the root file system, starts the step and
@@ -467,8 +467,8 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
     let held = Confinement { bounded: false, seccomp: None };
     let (step, facts) = confine::start(request, &view, source, &held, None)?;
     let watched = (|| {
-        // The step's process shared this process's memory and changed its id, which may have made this process
-        // dumpable.
+        // The step's process shared this process's memory and changed its id. The change of the id may have made this
+        // process dumpable.
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
             .at(SetupStage::Identity, "stay undumpable")?;
         confine::write_to([rustix::stdio::stdin(); 2])?;

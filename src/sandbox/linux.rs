@@ -31,7 +31,7 @@ use crate::sandbox::protocol::{
 use crate::sandbox::remove;
 use crate::sandbox::{Plan, Report, Sandbox};
 
-/// Path of this program, which stays valid if the file on disk is replaced.
+/// Path of this program. The path stays valid if the file on disk is replaced.
 const OWN_BINARY: &str = "/proc/self/exe";
 /// Maximum time in which init must read its request.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -71,7 +71,8 @@ pub struct LinuxSandbox {
 }
 
 impl LinuxSandbox {
-    /// Prepares the sandbox and probes the host with one or two test runs, which takes some tens of milliseconds.
+    /// Prepares the sandbox and probes the host with one or two test runs. The preparation takes some tens of
+    /// milliseconds.
     ///
     /// # Errors
     /// Fails if the helper's binary can't be opened, if a directory does not exist, or if a run of an earlier service

@@ -63,7 +63,8 @@ pub trait Sandbox: Send + Sync {
     fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report;
 }
 
-/// The data of a run, except the profile, which is in [`Prepared`] so that a run always has the checked profile.
+/// The data of a run, without the profile. The profile is in [`Prepared`], so that a run always has the checked
+/// profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The interpreter that runs the step if `source` has no shebang. The value is a name such as `bash`, or an

@@ -29,7 +29,8 @@ pub(super) const TERMINATE: u8 = b'T';
 /// Command to kill the whole run.
 pub(super) const KILL: u8 = b'K';
 
-/// Maximum size of the script and of the parameters (each, in bytes), which limits the memory of a first process.
+/// Maximum size of the script, and maximum size of the parameters, in bytes. The maximum limits the memory of a first
+/// process.
 pub(super) const MAX_TEXT: u64 = 1 << 20;
 /// Maximum size of a request without the script and the parameters, in bytes.
 const MAX_REQUEST: u32 = 512 << 10;
@@ -71,7 +72,7 @@ pub(super) struct SyscallFilter {
 pub(super) enum HostSharing {
     /// No resource of the host.
     Own,
-    /// The files that the run creates in a live tree, which must not be setuid or setgid.
+    /// The files that the run creates in a live tree. These files must not be setuid or setgid.
     LiveTree,
     /// Files, other processes of the same user id, and shared objects with a key or a name (System V IPC, message
     /// queues).

@@ -1,4 +1,5 @@
-//! Deletes a directory whose content a step created, which may have any depth, any number of entries and any modes.
+//! Deletes a directory whose content a step created. The directory may have any depth, any number of entries and any
+//! modes.
 //!
 //! A recursive deletion needs a stack frame and a descriptor for each level, so a deep directory would crash the
 //! service. To avoid the crash, the module first moves inner directories to the top level. So the deletion needs only

@@ -89,7 +89,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// Reads a command list in backticks, which is parsed after the removal of the escaping backslashes.
+    /// Reads a command list in backticks. The list is parsed after the removal of the escaping backslashes.
     pub(super) fn backtick(&mut self, w: &mut WordBuilder, quote: QuoteKind) -> Read<()> {
         self.open()?;
         let start = self.pos + 1;

@@ -1,4 +1,4 @@
-//! Walk through a script's syntax tree, which records the commands.
+//! Walk through a script's syntax tree. The walk records the commands.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
 //! Reasons why a command is unknown, each with a correction of the script.
 
-/// Reason for a word before a command, which may become several words.
+/// Reason for a word that precedes a command and may become several words.
 pub(super) const SEVERAL_WORDS: &str =
     "may become several words, or none, before the command is named: put it in double quotes";
 

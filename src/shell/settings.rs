@@ -18,7 +18,7 @@ pub(super) fn names_a_file(name: &str) -> bool {
     matches!(name, "BASH_ENV" | "ENV" | "BASH_ALIASES" | "BASH_CMDS") || name.starts_with("BASH_FUNC_")
 }
 
-/// Returns true if a shell expands the value of this variable, which includes command substitutions.
+/// Returns true if a shell performs expansions (also command substitutions) in the value of this variable.
 pub(super) fn is_expanded(name: &str) -> bool {
     matches!(name, "PROMPT_COMMAND" | "PS0" | "PS1" | "PS2" | "PS4")
 }
