@@ -204,8 +204,8 @@ impl RefusalLog {
         self.append_refusal(|now| refusal::RefusalStatement::summary(self.refusing(), counts.clone(), now)).await;
     }
 
-    /// Signs and logs the statement that the function `state` creates for the time of the entry. If this fails, only
-    /// the log entry is missing, because the caller already has the refusal as an answer.
+    /// Signs and logs the statement that the function `state` creates for the time of the entry. If the function fails,
+    /// only the log entry is missing, because the caller already has the refusal as an answer.
     async fn append_refusal(
         &self,
         state: impl Fn(Timestamp) -> Result<Statement<refusal::RefusalStatement>, Malformed>,

@@ -75,8 +75,8 @@ pub fn restore(
 /// features when a run begins.
 ///
 /// # Errors
-/// Returns every step that declares something that this host or the policy does not allow, with the place of the
-/// declaration. The list is complete, so that the operator can correct all errors together.
+/// Returns every declaration that this host or the policy does not allow, with the place of the declaration. The list
+/// is complete, so that the operator can correct all errors together.
 pub fn check_on_host(
     material: &SealContent,
     sandbox: &dyn Sandbox,

@@ -133,7 +133,7 @@ struct State {
     /// Number of pieces that a reader has already seen. Only pieces that no reader has seen may still grow.
     seen: usize,
     buffer: Vec<u8>,
-    /// The file that stores the bytes that do not fit into the buffer.
+    /// The file with the bytes that do not fit into the buffer.
     spool: Option<File>,
     recorded: u64,
     stdout: Tally,

@@ -171,7 +171,7 @@ impl SealContent {
     /// Checks that policy and configuration allow everything that the steps declare. Then drafts the seal.
     ///
     /// # Errors
-    /// Returns every step that declares something that policy or configuration does not allow.
+    /// Returns every declaration that policy or configuration does not allow, with the place of the declaration.
     pub fn draft(&self, basis: SealPredecessor<'_>, at: Timestamp) -> Result<SealDraft, SealError> {
         let roster = self.rosters.last();
         let mut tokens = self.tokens.clone();

@@ -296,8 +296,8 @@ fn limit(request: &RunRequest) -> Result<(), SetupFailure> {
 }
 
 /// Returns true if the kernel enforces the limit of the number of processes. The kernel counts processes whose real
-/// user is root on the host, but never refuses to create such a process. For the test, this function sets the limit to
-/// 0 and calls fork.
+/// user is root on the host, but never refuses to create a process of root. For the test, this function sets the limit
+/// to 0 and calls fork.
 fn is_counted() -> Result<bool, SetupFailure> {
     let what = "test the limit of processes";
     let limit = rustix::process::getrlimit(Resource::Nproc);

@@ -9,8 +9,8 @@
 //! - Resources of the whole machine that no namespace and no limit divides (asynchronous I/O, huge pages).
 //! - All calls that were unknown when this list was written.
 //!
-//! If files of the step stay on the host, the filter also refuses to set setuid and setgid bits. Any user could execute
-//! such a file, and the file would run with the user id of the step. On the host's root file system, the filter also
+//! If files of the step stay on the host, the filter also refuses to set setuid and setgid bits. If a file has a setuid
+//! bit, any user could run the file with the user id of the step. On the host's root file system, the filter also
 //! forbids changes to the scheduling of other processes of the same user id. On the host's root file system, the filter
 //! also refuses objects that would stay on the host (shared memory, semaphores, queues).
 
@@ -117,8 +117,8 @@ fn filter(machine: Machine, leaves: SyscallFilter) -> Vec<Instruction> {
     table.sort_unstable_by_key(|(number, _)| *number);
     let mut entries: Vec<(u32, FilterEntry)> = Vec::with_capacity(table.len() * 2);
     for (number, entry) in table {
-        // Merge neighbours in the table that have the same answer into one entry. The entry ends before the next
-        // number, which is allowed.
+        // Merge neighbours in the table that have the same answer into one entry. The numbers between two entries are
+        // allowed.
         match entries.as_slice() {
             [.., (_, before), (next, _)] if *next == number && *before == entry => {
                 entries.pop();
