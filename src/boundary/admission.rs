@@ -185,7 +185,7 @@ impl Admission {
             Some(token) => Err(Refusal::new(
                 Code::Unauthenticated,
                 format!(
-                    "the token {} has expired or was revoked; an operator can create another with `countersign token create`",
+                    "the token {} has expired or was revoked; an operator makes tokens with `countersign token create`",
                     token.name
                 ),
             )

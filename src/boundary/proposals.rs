@@ -205,8 +205,8 @@ impl Proposals {
             ProposeResult::TooManyKept { most, until } => {
                 let wait = u64::try_from(until.unix().saturating_sub(now.unix())).unwrap_or(0).max(1);
                 let detail = format!(
-                    "{most} of your proposals were cancelled or expired without a signature, and each stays stored for an hour \
-                     after its window: the first is deleted in {wait} s, try again then"
+                    "{most} of your proposals were cancelled or expired without a signature, and each stays stored \
+                     for an hour after its window: the first is deleted in {wait} s, try again then"
                 );
                 Err(Refusal::new(Code::RateLimited, detail).retry_after(wait).into())
             }

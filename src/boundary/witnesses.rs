@@ -382,8 +382,8 @@ impl Witnessing {
             let why = match WitnessKey::parse(&witness.vkey) {
                 Ok(_) if named.len() == MOST_WITNESSES => format!("only {MOST_WITNESSES} are asked"),
                 Ok(_) if !witness.url.starts_with("http://") => {
-                    "its address is not http://, and this version does not support TLS: run a TLS proxy beside the boundary, and \
-                     write the address of the proxy into the next version of the roster"
+                    "its address is not http://, and this version does not support TLS: run a TLS proxy beside \
+                     the boundary, and write the address of the proxy into the next version of the roster"
                         .to_owned()
                 }
                 Ok(key) => {

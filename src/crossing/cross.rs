@@ -128,7 +128,7 @@ impl Crossing {
         // The request is verified. Release the permit, because signatures and denials of other callers need permits
         // during a long run.
         drop(permit);
-        let ran = self.run(consumed).await; // this call has no `?`, because after this point a failure is an outcome of the run
+        let ran = self.run(consumed).await; // this call has no `?`, because now a failure is an outcome of the run
         let receipt = self.receipt(ran)?; // after this point, a fault is possible but no refusal
         self.log(receipt).await
     }

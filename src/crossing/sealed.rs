@@ -278,7 +278,7 @@ fn check_readable(bytes: usize, what: impl FnOnce() -> String) -> Result<(), Sea
         return Ok(());
     }
     Err(one(format!(
-        "the maximum size in a seal is {MAX_BLOB_BYTES} bytes, because auditors read no more; {bytes} bytes is the size of {}",
+        "an auditor reads at most {MAX_BLOB_BYTES} bytes of one document; {bytes} bytes is the size of {}",
         what()
     )))
 }

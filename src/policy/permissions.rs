@@ -88,8 +88,8 @@ impl fmt::Display for PolicyDenied {
             ),
             Self::NothingAllowed { mode } => write!(
                 f,
-                "policy denies every step here, no signature allows it: the mode is deny ({mode}) and no list or grant allows \
-                 a command; allow what the step runs in the policy"
+                "policy denies every step here, no signature allows it: the mode is deny ({mode}) and no list or grant \
+                 allows a command; allow what the step runs in the policy"
             ),
             Self::TooMany { questions } => write!(
                 f,
